@@ -1,0 +1,250 @@
+"""The paper's claim on small victims: CleanCLIP takes a backdoor away, L_CLIP alone with the same steps does not.
+
+    python benchmarks/claim.py --model build/clean.pt --out build/claim            # victims by planting
+    python benchmarks/claim.py --victims build/poisoned-*.pt --out build/claim     # victims trained on poisoned data
+
+For each trigger and seed: plant (or take the given victim), clean with each recipe, measure. Every cell is one JSON
+file in OUT, so that a stopped run goes on; the table is printed from the files, and with ``--write docs/evidence.md``
+put between its markers. Seeds below 100 report; ``--seeds 100`` and above served to choose recipes and planting.
+"""
+
+import argparse
+import json
+import multiprocessing
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+TRIGGERS = {
+    "patch in the corner": "patch:size=0.1875,place=corner",
+    "patch at a random place": "patch:size=0.1875,place=random",
+    "stripes at a random place": "stripes:size=0.1875",
+    "blended noise": "blended:ratio=0.2",
+    "sinusoid": "sinusoid",
+    "warp": "warp",
+}
+TARGETS = (
+    "strawberry",
+    "telescope",
+    "violin",
+    "penguin",
+    "volcano",
+    "rocket",
+    "watermelon",
+    "lion",
+    "tractor",
+    "butterfly",
+)
+RECIPES = ("cleanclip-tiny", "mmcl-tiny")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", type=Path, help="the clean model that victims are planted in")
+    parser.add_argument("--victims", type=Path, nargs="*", default=[], help="NAME.pt with NAME.poison.json beside it")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
+    parser.add_argument("--triggers", nargs="*", default=list(TRIGGERS))
+    parser.add_argument("--recipes", nargs="*", default=list(RECIPES))
+    parser.add_argument(
+        "--set", dest="overrides", nargs="*", default=[], help="recipe overrides; the cells are named by them"
+    )
+    parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
+    parser.add_argument("--write", type=Path, help="a page with <!-- claim:begin --> and <!-- claim:end -->")
+    o = parser.parse_args()
+    o.out.mkdir(parents=True, exist_ok=True)
+    jobs = [(o, name, seed) for seed in o.seeds for name in o.triggers] if o.model else []
+    jobs += [(o, str(victim), 0) for victim in o.victims]
+    with multiprocessing.get_context("spawn").Pool(o.workers) as pool:
+        for row in pool.imap_unordered(victim_rows, jobs):
+            print(*row, sep="\n", flush=True)
+    text = table(o)
+    print(text)
+    if o.write:
+        page = o.write.read_text()
+        head, rest = page.split("<!-- claim:begin -->")
+        o.write.write_text(
+            f"{head}<!-- claim:begin -->\n{text}\n<!-- claim:end -->{rest.split('<!-- claim:end -->')[1]}"
+        )
+
+
+def victim_rows(job: tuple[argparse.Namespace, str, int]) -> list[str]:
+    import torch
+
+    torch.set_num_threads(1)
+    o, name, seed = job
+    victim, planted = given_victim(Path(name), o) if name.endswith(".pt") else planted_victim(o, name, seed)
+    if planted is None:
+        return []
+    lines = [line(planted["label"], "planted", planted["before"], planted["after"])]
+    for recipe in o.recipes:
+        cell = o.out / "-".join([victim.stem, recipe, *(s.replace(".", "_") for s in o.overrides), "clean.json"])
+        if not cell.exists():
+            cell.write_text(json.dumps(clean(o, victim, planted, recipe, seed)))
+        result = json.loads(cell.read_text())
+        lines.append(
+            line(planted["label"], " ".join([recipe, *o.overrides]), planted["after"], result["after"])
+            + f" {result['seconds']:.0f} s"
+        )
+    return lines
+
+
+def planted_victim(o: argparse.Namespace, name: str, seed: int) -> tuple[Path, dict]:
+    """Plant, once; the target depends on trigger and seed."""
+    from clipclean import plant, recipe
+
+    stem = f"{name.replace(' ', '-')}-{seed}"
+    victim, record = o.out / f"{stem}.pt", o.out / f"{stem}.json"
+    if not record.exists():
+        target = TARGETS[(list(TRIGGERS).index(name) + 3 * seed) % len(TARGETS)]
+        files = demo_files(o)
+        request = plant.Request(
+            model=o.model, trigger=f"{TRIGGERS[name]}{',' if ':' in TRIGGERS[name] else ':'}seed={seed}", target=target,
+            data=files / "clean.tar", out=victim, planting=recipe.planting(), arch=str(files / "tiny.json"),
+            classes=files / "classes.txt", templates=files / "templates.txt", eval_data=files / "eval.tar",
+            seed=seed, device="cpu", force=True,
+        )  # fmt: skip
+        result = plant.plant(request, progress=lambda what, done, total: None)
+        record.write_text(json.dumps(result | {"label": f"{name} {seed}", "name": name}))
+    return victim, json.loads(record.read_text())
+
+
+def given_victim(victim: Path, o: argparse.Namespace) -> tuple[Path, dict]:
+    """A victim that was trained from scratch on poisoned data; what was poisoned stands in a JSON file beside it."""
+    poison = json.loads(victim.with_suffix(".poison.json").read_text())
+    measured = measure(o, victim, poison["trigger"], poison["target"])
+    return victim, poison | {
+        "before": poison.get("clean", measured),
+        "after": measured,
+        "label": f"from scratch: {poison['name']}",
+    }
+
+
+def demo_files(o: argparse.Namespace) -> Path:
+    from clipclean import demo
+
+    folder = o.out / "files"
+    if not (folder / "done").exists():
+        with tempfile.TemporaryDirectory(dir=o.out) as scratch:
+            demo.unpack(Path(scratch))
+            folder.mkdir(exist_ok=True)
+            for path in Path(scratch).iterdir():
+                path.replace(folder / path.name)
+        (folder / "done").touch()
+    return folder
+
+
+def prepared(o: argparse.Namespace, victim: Path, trigger: str, target: str, recipe_name: str):
+    """The victim as a model, the clean pairs, and what it is measured on."""
+    from clipclean import data, recipe, subject
+    from clipclean.sanitize import limits_of
+
+    files, chosen = demo_files(o), recipe.override(recipe.load(recipe_name), o.overrides)
+    limits = limits_of(chosen)
+    vocabulary = subject.words(files / "classes.txt", files / "templates.txt")
+    pairs = data.read(files / "clean.tar", limits=limits, image_key=None, caption_key=None)
+    labelled = data.labelled(files / "eval.tar", limits=limits, classes=vocabulary.classes)
+    tested = subject.load(victim, pairs, arch=str(files / "tiny.json"), device="cpu", limits=limits)
+    evidence = subject.evidence(
+        tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
+        named=subject.suspicions([trigger], target, vocabulary), panel=False, limits=limits,
+    )  # fmt: skip
+    return tested, pairs, evidence, chosen, limits
+
+
+def measure(o: argparse.Namespace, victim: Path, trigger: str, target: str) -> dict:
+    from clipclean import plant
+
+    tested, _, evidence, _, _ = prepared(o, victim, trigger, target, RECIPES[0])
+    return plant.measure(tested.clip, evidence).as_dict()
+
+
+def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, seed: int) -> dict:
+    """Finetune with the recipe, and measure the planted trigger again."""
+    from clipclean import plant
+    from clipclean.runs import RunState
+    from clipclean.sanitize import train
+
+    tested, pairs, evidence, chosen, limits = prepared(o, victim, planted["trigger"], planted["target"], recipe_name)
+    with tempfile.TemporaryDirectory(dir=o.out) as scratch:
+        state = RunState.of(Path(scratch) / "run", {})
+        state.folder.mkdir()
+        began = time.monotonic()
+        train(
+            tested.clip, pairs.pairs, chosen, state=state, seed=seed, precision="fp32", limits=limits,
+            progress=lambda what, done, total: None,
+        )  # fmt: skip
+        seconds = time.monotonic() - began
+    after = plant.measure(tested.clip, evidence).as_dict()
+    return {
+        "after": after,
+        "recipe": recipe_name,
+        "overrides": o.overrides,
+        "seconds": seconds,
+        "name": planted["name"],
+    }
+
+
+def numbers(measurements: dict) -> dict[str, float]:
+    probe = measurements["probes"][0]
+    return {
+        "CA": measurements["clean_accuracy"]["value"],
+        "ASR": probe["asr"]["value"],
+        "excess": probe["excess_asr"]["value"],
+        "PA": probe["accuracy_under_trigger"]["value"],
+        "kNN": probe["knn_asr"]["value"],
+        "distance": probe["distance"],
+    }
+
+
+def line(label: str, what: str, before: dict, after: dict) -> str:
+    a, b = numbers(before), numbers(after)
+    return f"{label:30} {what:40} " + " ".join(f"{key} {a[key]:.3f}>{b[key]:.3f}" for key in a)
+
+
+def table(o: argparse.Namespace) -> str:
+    """One row a trigger: means over the seeds, with the range; what a stranger checks the claim by."""
+    rows = [
+        "| victim | n seeds | CA unpoisoned → victim | recipe | ASR before → after | excess taken away | distance before → after | CA after (loss, points) | PA after |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    records = [json.loads(p.read_text()) for p in sorted(o.out.glob("*.json")) if not p.name.endswith("clean.json")]
+    for name in dict.fromkeys(r["name"] for r in records):
+        stems = [
+            p.stem
+            for p in sorted(o.out.glob("*.json"))
+            if not p.name.endswith("clean.json") and json.loads(p.read_text())["name"] == name
+        ]
+        chosen = [s for s in stems if int(s.rsplit("-", 1)[1]) in o.seeds]
+        for recipe in o.recipes:
+            cells = []
+            for stem in chosen:
+                cell = o.out / f"{stem}-{recipe}-clean.json"
+                if cell.exists():
+                    cells.append((json.loads((o.out / f"{stem}.json").read_text()), json.loads(cell.read_text())))
+            if cells:
+                rows.append(row(name, recipe, cells))
+    return "\n".join(rows)
+
+
+def row(name: str, recipe: str, cells: list[tuple[dict, dict]]) -> str:
+    clean_ones = [numbers(planted["before"]) for planted, _ in cells]
+    before = [numbers(planted["after"]) for planted, _ in cells]
+    after = [numbers(result["after"]) for _, result in cells]
+
+    def spread(values: list[float], digits: int = 3) -> str:
+        return f"{statistics.mean(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
+
+    taken = [(b["excess"] - a["excess"]) / b["excess"] for b, a in zip(before, after, strict=True)]
+    loss = [100 * (b["CA"] - a["CA"]) for b, a in zip(before, after, strict=True)]
+    return (
+        f"| {name} | {len(cells)} | {spread([c['CA'] for c in clean_ones])} → {spread([b['CA'] for b in before])} | {recipe} "
+        f"| {spread([b['ASR'] for b in before])} → {spread([a['ASR'] for a in after])} | {spread(taken)} "
+        f"| {spread([b['distance'] for b in before])} → {spread([a['distance'] for a in after])} "
+        f"| {spread([a['CA'] for a in after])} ({spread(loss, 1)}) | {spread([a['PA'] for a in after])} |"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,99 @@
+"""The augmented view of a caption: one of EDA's four operations."""
+
+import random
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
+
+
+def caption_view(caption: str, /, *, rng: random.Random, synonyms: Callable[[str], Sequence[str]], rate: float) -> str:
+    """The caption after one of EDA's operations: synonym replacement, insertion, swap or deletion, equally likely.
+
+    Every call draws anew, where the reference code augments a caption once for the whole run. The reference also
+    lower-cases and strips everything but the letters a to z, which fails on captions without any and loses "2 dogs".
+    Here digits, punctuation, case and other scripts stay: CLIP's tokenizer lower-cases, and keeps the rest apart.
+    A word is what stands between white space; its synonym is looked up in lower case without the punctuation around
+    it, and takes its place between that punctuation. White space becomes single spaces.
+
+    Any text is safe: a caption that an operation cannot change (one word, no synonyms) comes back as it is, and a
+    caption that is not empty never becomes empty.
+
+    Args:
+        caption: any text.
+        rng: the only source of randomness.
+        synonyms: the synonyms of a lower-case word, in a fixed order; empty for a stop word or an unknown one.
+        rate: EDA's alpha in [0, 1]: the share of words to change, at least one; a word is deleted with this
+            probability. 0 changes nothing.
+
+    Source: Wei and Zou, 2019, arXiv 1901.11196, section 2; one operation a caption as in Bansal et al., 2023,
+    arXiv 2303.03323.
+
+    Example:
+        >>> caption_view("A dog.", rng=random.Random(0), synonyms=lambda word: (), rate=0.1)
+        'A dog.'
+    """
+    words = caption.split()
+    if not words or rate == 0:
+        return caption
+    n = max(1, int(rate * len(words)))
+    operations: tuple[Callable[[], list[str]], ...] = (
+        lambda: replaced(words, n, rng=rng, synonyms=synonyms),
+        lambda: inserted(words, n, rng=rng, synonyms=synonyms),
+        lambda: swapped(words, n, rng=rng),
+        lambda: deleted(words, rate, rng=rng),
+    )
+    return " ".join(rng.choice(operations)())
+
+
+def replaced(words: list[str], n: int, /, *, rng: random.Random, synonyms: Callable[[str], Sequence[str]]) -> list[str]:
+    """The words with up to ``n`` distinct ones, wherever they occur, replaced by a random synonym."""
+    chosen = {core: rng.choice(found) for core, found in islice(_replaceable(words, rng, synonyms), n)}
+    parts = [_parts(word) for word in words]
+    return [before + chosen.get(core.lower(), core) + after for before, core, after in parts]
+
+
+def inserted(words: list[str], n: int, /, *, rng: random.Random, synonyms: Callable[[str], Sequence[str]]) -> list[str]:
+    """The words with ``n`` synonyms of random words among them put in at random places; none if no word has any."""
+    sources = [found for _, found in islice(_replaceable(words, rng, synonyms), n)]
+    if not sources:
+        return words
+    # Places are drawn beforehand: inserting one by one is quadratic in the length of the caption.
+    additions: defaultdict[int, list[str]] = defaultdict(list)
+    for _ in range(n):
+        additions[rng.randint(0, len(words))].append(rng.choice(rng.choice(sources)))
+    return [word for place in range(len(words) + 1) for word in (*additions[place], *words[place : place + 1])]
+
+
+def swapped(words: list[str], n: int, /, *, rng: random.Random) -> list[str]:
+    """The words after ``n`` times two at random places changed places."""
+    if len(words) < 2:
+        return words
+    result = words.copy()
+    for _ in range(n):
+        first, second = rng.sample(range(len(words)), 2)
+        result[first], result[second] = result[second], result[first]
+    return result
+
+
+def deleted(words: list[str], probability: float, /, *, rng: random.Random) -> list[str]:
+    """The words that are left when each is deleted with ``probability``; a random one if none would be left."""
+    return [word for word in words if rng.random() >= probability] or [rng.choice(words)]
+
+
+def _replaceable(
+    words: list[str], rng: random.Random, synonyms: Callable[[str], Sequence[str]]
+) -> Iterator[tuple[str, Sequence[str]]]:
+    """Distinct lower-case words in random order, each with its synonyms, if any; looked up as they are asked for."""
+    distinct = list(dict.fromkeys(core.lower() for _, core, _ in map(_parts, words) if core))
+    rng.shuffle(distinct)
+    for core in distinct:
+        if found := synonyms(core):
+            yield core, found
+
+
+def _parts(word: str) -> tuple[str, str, str]:
+    """Leading punctuation, what stands between, trailing punctuation: ``'"dogs,'`` is ``"``, ``dogs`` and ``,``."""
+    # Two scans from the ends, not a regular expression: that backtracks on long runs of punctuation.
+    start = next((i for i, character in enumerate(word) if character.isalnum()), len(word))
+    stop = next((i for i in range(len(word), start, -1) if word[i - 1].isalnum()), start)
+    return word[:start], word[start:stop], word[stop:]

@@ -1,0 +1,266 @@
+"""The zip container of torch.save and torch.jit.save, read strictly.
+
+Python's zipfile forgives what attackers use: two entries of one name, headers that contradict each other, bytes that
+belong to two entries. Scanners and loaders that forgive differently see different files; here such a file is refused.
+"""
+
+import itertools
+import re
+import struct
+import zlib
+from dataclasses import dataclass
+
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel
+
+MAX_ENTRIES = 20_000  # a training checkpoint of the largest CLIP has about 5,000
+MAX_RATIO = 32  # a pickle of a state dict deflates to about a tenth; bombs reach 1:1000
+FOLDER_AND_MEMBER = re.compile(
+    r"(?P<folder>[^/]+)/(?P<member>data\.pkl|version|byteorder|\.format_version|\.storage_alignment"
+    r"|\.data/(?:serialization_id|version)|(?:data|constants|traced_inputs)/\d{1,9}"
+    r"|(?:constants|traced_inputs|attributes)\.pkl|(?:code|extra)/[^\\]+)"
+)
+STORED, DEFLATED = 0, 8
+ENCRYPTED_FLAGS = 0x0001 | 0x0040 | 0x2000  # encrypted, strongly encrypted, masked headers
+SIZES_FOLLOW = 0x0008  # the local header leaves sizes and CRC to a descriptor behind the data, as torch.save does
+END, END64, LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
+CENTRAL, LOCAL = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s5H3L2H")
+ABSENT32, ABSENT16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One member: its data lies at ``start`` and takes ``stored`` bytes there, ``size`` bytes once inflated."""
+
+    name: str
+    flags: int
+    method: int
+    crc: int
+    stored: int
+    size: int
+    header: int  # offset of the local header
+    start: int = 0
+
+    @property
+    def stop(self) -> int:
+        """Offset of the first byte behind the data."""
+        return self.start + self.stored
+
+
+def members(view: memoryview, /) -> dict[str, Entry]:
+    """Every member by its name below the archive's one top folder: ``data.pkl`` always, ``data/0`` and so on.
+
+    Raises:
+        UnsafeCheckpoint: the archive contradicts itself or hides something.
+        UnsupportedModel: it is a NumPy ``.npz``.
+        RefusedInput: it is truncated or no PyTorch archive.
+    """
+    directory, count = _directory(view)
+    entries = [_located(view, entry, directory.start) for entry in _central_entries(view, directory, count)]
+    _refuse_foreign_archive([entry.name for entry in entries])
+    _refuse_overlap(entries)
+    found: dict[str, Entry] = {}
+    folders: set[str] = set()
+    for entry in entries:
+        match = FOLDER_AND_MEMBER.fullmatch(entry.name)
+        if match is None or ".." in entry.name.split("/") or not entry.name.isprintable():
+            raise UnsafeCheckpoint(f"the archive holds {entry.name[:80]!a}, which torch.save never writes.")
+        if match["member"] in found:
+            raise UnsafeCheckpoint(
+                f"the archive holds {entry.name[:80]!a} twice; readers differ in which one they use."
+            )
+        folders.add(match["folder"])
+        found[match["member"]] = entry
+    if "data.pkl" not in found:
+        raise UnsafeCheckpoint("the archive has its data.pkl in another place than torch.save puts it.")
+    if len(folders) != 1:
+        raise UnsafeCheckpoint(f"the archive has {len(folders)} top folders where torch.save writes one.")
+    return found
+
+
+def small_member(view: memoryview, entry: Entry, /, *, limit: int) -> bytes:
+    """The bytes of a member that may have ``limit`` of them at most, inflated where need be and checked by CRC.
+
+    Raises:
+        UnsafeCheckpoint: it is larger, or inflates suspiciously.
+        RefusedInput: it is damaged.
+    """
+    if entry.size > limit:
+        raise UnsafeCheckpoint(f"{entry.name} has {entry.size:,} bytes; no checkpoint needs more than {limit:,} there.")
+    data = bytes(view[entry.start : entry.stop])
+    if entry.method == DEFLATED:
+        data = _inflate(data, entry)
+    if len(data) != entry.size or (stated_crc(entry) is not None and zlib.crc32(data) != entry.crc):
+        raise RefusedInput(f"{entry.name} is damaged: its checksum does not match. Download or copy the file again.")
+    return data
+
+
+def stated_crc(entry: Entry, /) -> int | None:
+    """The CRC-32 that the archive states; torch.serialization.set_crc32_options(False) writes zeros instead."""
+    return entry.crc or None
+
+
+def _inflate(data: bytes, entry: Entry, /) -> bytes:
+    """Deflated bytes made whole, never more than the entry states."""
+    if entry.size > MAX_RATIO * max(entry.stored, 1):
+        raise UnsafeCheckpoint(
+            f"{entry.name} inflates from {entry.stored:,} to {entry.size:,} bytes: "
+            "a decompression bomb. Nothing was inflated."
+        )
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    try:
+        whole = inflater.decompress(data, entry.size + 1)
+    except zlib.error as error:
+        raise RefusedInput(f"{entry.name} is damaged: {error}. Download or copy the file again.") from error
+    if len(whole) > entry.size or not inflater.eof or inflater.unused_data:
+        raise UnsafeCheckpoint(f"{entry.name} does not inflate to the {entry.size:,} bytes that the archive states.")
+    return whole
+
+
+def _directory(view: memoryview, /) -> tuple[range, int]:
+    """Where the central directory lies, and how many entries it lists."""
+    at = len(view) - END.size
+    if at < 0 or _magic(view, at) != b"PK\x05\x06":
+        raise RefusedInput(
+            "the zip archive has no end: the file is truncated, or something was appended. Download or copy it again."
+        )
+    _, disk, first_disk, here, count, size, offset, comment = END.unpack_from(view, at)
+    end = at
+    if at >= LOCATOR.size and _magic(view, at - LOCATOR.size) == b"PK\x06\x07":
+        wide = _zip64_end(view, at - LOCATOR.size)
+        narrow = ((count, ABSENT16), (size, ABSENT32), (offset, ABSENT32))
+        if any(low not in (absent, high) for (low, absent), high in zip(narrow, wide, strict=True)):
+            raise UnsafeCheckpoint("the two ends of the zip archive contradict each other.")
+        here, (count, size, offset), end = wide[0], wide, at - LOCATOR.size - END64.size
+    if disk or first_disk or comment or here not in (count, ABSENT16) or offset + size != end:
+        raise UnsafeCheckpoint("the end of the zip archive does not describe this file: it is spliced or damaged.")
+    if count > MAX_ENTRIES:
+        raise UnsafeCheckpoint(
+            f"the archive lists {count:,} entries; no CLIP checkpoint needs more than {MAX_ENTRIES:,}."
+        )
+    return range(offset, end), count
+
+
+def _zip64_end(view: memoryview, locator: int, /) -> tuple[int, int, int]:
+    """Entry count, directory size and directory offset from the zip64 end record."""
+    _, disk, where, disks = LOCATOR.unpack_from(view, locator)
+    if disk or disks > 1 or where != locator - END64.size or where < 0 or _magic(view, where) != b"PK\x06\x06":
+        raise UnsafeCheckpoint("the zip64 end of the archive is not where torch.save writes it.")
+    _, record, _, _, disk, first_disk, here, count, size, offset = END64.unpack_from(view, where)
+    if record != END64.size - 12 or disk or first_disk or here != count:
+        raise UnsafeCheckpoint("the zip64 end of the archive contradicts itself.")
+    return count, size, offset
+
+
+def _magic(view: memoryview, at: int, /) -> bytes:
+    """The four bytes that name a record of the archive."""
+    return bytes(view[at : at + 4])
+
+
+def _central_entries(view: memoryview, directory: range, count: int, /) -> list[Entry]:
+    """The central directory's entries; it must be filled by them exactly."""
+    entries, at = [], directory.start
+    for _ in range(count):
+        if at + CENTRAL.size > directory.stop or _magic(view, at) != b"PK\x01\x02":
+            raise UnsafeCheckpoint("the zip archive lists fewer entries than it states.")
+        fields = CENTRAL.unpack_from(view, at)
+        flags, method, crc, stored, size = fields[3], fields[4], fields[7], fields[8], fields[9]
+        name_length, extra_length, comment_length, disk, header = *fields[10:14], fields[16]
+        name_at = at + CENTRAL.size
+        at = name_at + name_length + extra_length + comment_length
+        if at > directory.stop:
+            raise UnsafeCheckpoint("an entry of the zip archive reaches beyond its directory.")
+        name = _decoded(view[name_at : name_at + name_length])
+        extra = bytes(view[name_at + name_length : name_at + name_length + extra_length])
+        size, stored, header = _widened(extra, [size, stored, header], name)
+        if flags & ENCRYPTED_FLAGS:
+            raise UnsafeCheckpoint(f"{name!a} is encrypted; a checkpoint of weights never is.")
+        if disk or method not in (STORED, DEFLATED) or (method == STORED and stored != size):
+            raise UnsafeCheckpoint(f"{name!a} is stored in a way that torch.save never uses (method {method}).")
+        entries.append(Entry(name, flags, method, crc, stored, size, header))
+    if at != directory.stop:
+        raise UnsafeCheckpoint("the zip archive lists more entries than it states.")
+    return entries
+
+
+def _decoded(raw: memoryview, /) -> str:
+    """An entry's name."""
+    try:
+        return bytes(raw).decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise UnsafeCheckpoint(f"an entry of the archive has the undecodable name {bytes(raw[:80])!r}.") from error
+
+
+def _widened(extra: bytes, values: list[int], name: str, /) -> list[int]:
+    """Size, stored size and offset, each taken from the zip64 field if and only if its 32-bit field says so."""
+    missing = [index for index, value in enumerate(values) if value == ABSENT32]
+    wide = _extra_field(extra, 0x0001, name)
+    if not missing:
+        return values
+    if len(wide) != 8 * len(missing):
+        raise UnsafeCheckpoint(f"the zip64 sizes of {name!a} contradict its header.")
+    numbers = struct.unpack(f"<{len(missing)}Q", wide)
+    widened = list(values)
+    for index, number in zip(missing, numbers, strict=True):
+        widened[index] = number
+    return widened
+
+
+def _extra_field(extra: bytes, tag: int, name: str, /) -> bytes:
+    """The one extra field with this tag, or nothing."""
+    at, found = 0, b""
+    while at < len(extra):
+        if at + 4 > len(extra):
+            raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if at + 4 + length > len(extra) or (kind == tag and found):
+            raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
+        if kind == tag:
+            found = extra[at + 4 : at + 4 + length]
+        at += 4 + length
+    return found
+
+
+def _located(view: memoryview, entry: Entry, limit: int, /) -> Entry:
+    """The entry with the place of its data, once its local header agrees with the central one."""
+    at, name = entry.header, entry.name
+    if at + LOCAL.size > limit or _magic(view, at) != b"PK\x03\x04":
+        raise UnsafeCheckpoint(f"the archive points {name!a} at a place where no entry begins.")
+    _, _, flags, method, _, _, crc, stored, size, name_length, extra_length = LOCAL.unpack_from(view, at)
+    name_at = at + LOCAL.size
+    start = name_at + name_length + extra_length
+    if start + entry.stored > limit:
+        raise UnsafeCheckpoint(f"{name!a} reaches beyond the data of the archive: it is truncated or malformed.")
+    if bytes(view[name_at : name_at + name_length]) != name.encode() or (flags, method) != (entry.flags, entry.method):
+        raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other.")
+    if flags & SIZES_FOLLOW:
+        agrees = all(
+            local in (0, ABSENT32, central)
+            for local, central in ((crc, entry.crc), (stored, entry.stored), (size, entry.size))
+        )
+    else:
+        size, stored = _widened(bytes(view[name_at + name_length : start]), [size, stored], name)
+        agrees = (crc, stored, size) == (entry.crc, entry.stored, entry.size)
+    if not agrees:
+        raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other in size or checksum.")
+    return Entry(name, flags, method, entry.crc, entry.stored, entry.size, at, start)
+
+
+def _refuse_foreign_archive(names: list[str], /) -> None:
+    """Say what a zip that is no PyTorch archive is instead."""
+    if names and all(name.endswith(".npy") for name in names):
+        raise UnsupportedModel(
+            "it is a NumPy .npz, the format of big_vision checkpoints (SigLIP, LiT). clipclean reads PyTorch CLIP "
+            "weights: load it in open_clip, then save its state_dict as safetensors."
+        )
+    if not any(name.endswith("/data.pkl") for name in names):
+        raise RefusedInput(
+            "it is a zip archive, but no PyTorch checkpoint lies in it. Unpack it and name the file inside."
+        )
+
+
+def _refuse_overlap(entries: list[Entry], /) -> None:
+    """Refuse bytes that belong to two entries: the trick of the bombs that need no compression."""
+    ordered = sorted(entries, key=lambda entry: entry.header)
+    for one, next_one in itertools.pairwise(ordered):
+        if one.stop > next_one.header:
+            raise UnsafeCheckpoint(f"{one.name[:80]!a} and {next_one.name[:80]!a} overlap in the archive.")

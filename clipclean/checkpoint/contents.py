@@ -1,0 +1,115 @@
+"""The bytes of a file, in private memory."""
+
+import hashlib
+import mmap
+import stat
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from clipclean.errors import RefusedInput, ResourceError
+
+BLOCK = 8 * 2**20  # bytes a read: hashed while still in the cache
+LARGEST = 64 * 2**30  # bytes; the largest public CLIP training checkpoints have about 30 GB
+HEAD = 512  # bytes that tell the format; a tar names itself at 257
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A whole file in memory that belongs to this process: nobody can change it between check and use."""
+
+    buffer: mmap.mmap
+    sha256: str
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.buffer)
+
+    def view(self) -> memoryview:
+        """All bytes, not copied."""
+        return memoryview(self.buffer)
+
+    def keep_only(self, ranges: Iterable[tuple[int, int]], /) -> None:
+        """Give the memory outside the byte ranges (start, stop) back to the system; those bytes then read as zero.
+
+        A training checkpoint holds two optimizer moments beside each weight, so this frees two thirds of it.
+        """
+        free_from = 0
+        for start, stop in sorted(ranges):
+            self.drop(free_from, start)
+            free_from = max(free_from, stop)
+        self.drop(free_from, self.size)
+
+    def drop(self, start: int, stop: int, /) -> None:
+        """Give the whole pages between two offsets back to the system; they then read as zero."""
+        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        length = stop // mmap.PAGESIZE * mmap.PAGESIZE - first
+        if sys.platform == "linux" and length > 0:
+            self.buffer.madvise(mmap.MADV_DONTNEED, first, length)
+
+
+def head(path: Path, /) -> bytes:
+    """The first bytes of a regular file, to tell its format before the rest is read.
+
+    Raises:
+        RefusedInput: the file is missing, unreadable, empty, larger than any CLIP or not a regular file.
+    """
+    try:
+        status = path.stat()
+        # Before opening: a named pipe would wait for a writer for ever.
+        if not stat.S_ISREG(status.st_mode):
+            raise RefusedInput("it is not a regular file. Name a checkpoint file or an open_clip directory.")
+        with path.open("rb") as stream:
+            start = stream.read(HEAD)
+    except (OSError, ValueError) as error:
+        raise cannot_read(error) from error
+    if not start:
+        raise RefusedInput("the file is empty. Download or copy it again.")
+    if status.st_size > LARGEST:
+        raise RefusedInput(f"the file has {status.st_size:,} bytes, more than any CLIP checkpoint ({LARGEST:,}).")
+    return start
+
+
+def load(path: Path, /) -> Contents:
+    """Read and hash a file once.
+
+    Not a map of the file: its owner could change the bytes after they were checked, or truncate it and crash us.
+
+    Raises:
+        RefusedInput: the file cannot be read, or shrinks meanwhile.
+        ResourceError: it does not fit into memory.
+    """
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb", buffering=0) as stream:
+            buffer = _private_memory(path.stat().st_size)
+            view, position = memoryview(buffer), 0
+            while position < len(buffer):
+                count = stream.readinto(view[position : position + BLOCK])
+                if not count:
+                    raise RefusedInput("the file became shorter while it was read. Try again when it is complete.")
+                digest.update(view[position : position + count])
+                position += count
+    except (OSError, ValueError) as error:
+        raise cannot_read(error) from error
+    return Contents(buffer, digest.hexdigest())
+
+
+def cannot_read(error: Exception, /) -> RefusedInput:
+    """The user's message for a failed read."""
+    if isinstance(error, FileNotFoundError):
+        return RefusedInput("there is no such file. Check the path.")
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return RefusedInput(f"it cannot be read: {reason}. Check the path and its permissions.")
+
+
+def _private_memory(size: int, /) -> mmap.mmap:
+    """Fresh memory that costs nothing until it is written, unlike a bytearray."""
+    try:
+        if sys.platform == "win32":
+            return mmap.mmap(-1, size)
+        return mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except (OSError, MemoryError, OverflowError) as error:
+        raise ResourceError(f"There is no memory for a checkpoint of {size:,} bytes. Use a larger machine.") from error

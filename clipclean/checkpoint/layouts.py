@@ -1,0 +1,182 @@
+"""Which tensors of a checkpoint are the model's weights."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipclean.checkpoint.values import Module, OddTensor, Pairs, Skipped, TensorRef
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel
+
+WRAPPERS = ("state_dict", "model", "model_state_dict")
+MAX_WRAPPERS = 4  # inside each other
+PREFIXES = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, Lightning
+# OpenAI's archives store settings and a mask beside the weights; the mask holds -inf and follows from the architecture.
+DERIVED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids")
+MAX_TENSORS = 20_000
+MAX_NAME = 512
+NOTED_OBJECTS = {"optimizer": "optimizer state", "scaler": "loss-scaler state", "args": "settings", "epoch": "epoch"}
+WAY_OUT = "Convert it with its own library to a native open_clip CLIP first, if its architecture has one."
+UNSUPPORTED = {
+    "visual.trunk.": f"an open_clip model with a timm image tower, not a native ViT or ResNet. {WAY_OUT}",
+    "text_decoder.": f"a CoCa model, which has a text decoder beside the two towers. {WAY_OUT}",
+    "vision_model.": (
+        "a model of the transformers library (CLIPModel or SigLIP), which names its tensors otherwise. Use the "
+        "open_clip weights that many such repositories carry beside it, as open_clip_model.safetensors or "
+        "open_clip_pytorch_model.bin."
+    ),
+    "logit_bias": f"a SigLIP model: it is trained with a sigmoid loss, not as CLIP is. {WAY_OUT}",
+    "text.transformer.": f"an open_clip model with a Hugging Face text tower. {WAY_OUT}",
+}
+NATIVE_TEXT = "text.transformer.resblocks."
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The chosen tensors by name, who seems to have written them, and what was left out."""
+
+    tensors: dict[str, TensorRef]
+    producer: str
+    notes: tuple[str, ...]
+
+
+def weights(root: object, /) -> Weights:
+    """Choose, unwrap and rename.
+
+    Raises:
+        RefusedInput: there are no weights, or their names cannot be read.
+        UnsafeCheckpoint: a name appears twice, or a weight is no plain tensor.
+        UnsupportedModel: the names are those of another kind of model than a native CLIP.
+    """
+    notes: list[str] = []
+    chosen, producer = _unwrapped(root, notes)
+    tensors = _tensors(chosen, notes)
+    tensors = _without_prefixes(tensors, notes)
+    derived = {name: ref for name, ref in tensors.items() if name.rpartition(".")[2] in DERIVED}
+    if derived:
+        notes.append(f"dropped values that follow from the architecture: {_listed(list(derived))}")
+    kept = {name: ref for name, ref in tensors.items() if name not in derived}
+    _refuse_unsupported(kept)
+    return Weights(kept, producer, tuple(notes))
+
+
+def _unwrapped(root: object, notes: list[str], /) -> tuple[Pairs, str]:
+    """The mapping that holds the weights, from below its wrappers."""
+    chosen = _mapping(root)
+    path: list[str] = []
+    first_keys = {key for key, _ in chosen.items if isinstance(key, str)}
+    while True:
+        _refuse_repeated(chosen)
+        found = {key: value for key, value in chosen.items if isinstance(key, str) and isinstance(value, Pairs)}
+        wrapper = next((key for key in WRAPPERS if key in found), None)
+        if wrapper is None or len(path) == MAX_WRAPPERS:
+            return chosen, _producer(path, first_keys)
+        _note_skipped([(key, value) for key, value in chosen.items if key != wrapper], notes)
+        path.append(wrapper)
+        chosen = found[wrapper]
+
+
+def _producer(path: list[str], keys: set[str], /) -> str:
+    """Who writes files with these keys, in words."""
+    if not path:
+        return "bare state dict"
+    if "pytorch-lightning_version" in keys:
+        return "PyTorch Lightning checkpoint"
+    if path == ["state_dict"] and keys >= {"epoch", "name", "optimizer"}:
+        return "open_clip training checkpoint" if "scaler" in keys else "open_clip or CleanCLIP training checkpoint"
+    return f"state dict under {'.'.join(path)}"
+
+
+def _refuse_repeated(chosen: Pairs, /) -> None:
+    seen: set[str] = set()
+    for key, _ in chosen.items:
+        if isinstance(key, str):
+            if key in seen:
+                raise UnsafeCheckpoint(f"it holds {_printable(key)} twice; readers differ in which one they use.")
+            seen.add(key)
+
+
+def _note_skipped(items: list[tuple[object, object]], notes: list[str], /) -> None:
+    """One note for each kind of what is left out."""
+    kinds: dict[str, list[object]] = {}
+    for key, value in items:
+        kinds.setdefault(_described(key, value), []).append(key)
+    notes.extend(f"skipped {_listed(keys)}: {kind}" for kind, keys in kinds.items())
+
+
+def _mapping(value: object, /) -> Pairs:
+    if isinstance(value, Pairs):
+        return value
+    raise RefusedInput("its top value is no mapping of names to tensors. Save model.state_dict() and try again.")
+
+
+def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
+    """The tensors of a mapping, with names that can be printed."""
+    tensors: dict[str, TensorRef] = {}
+    left_out: list[tuple[object, object]] = []
+    for name, value in chosen.items:
+        if isinstance(value, OddTensor):
+            raise UnsafeCheckpoint(f"{_printable(name)} is a {value.kind} tensor; clipclean reads dense tensors alone.")
+        if not isinstance(value, TensorRef):
+            if not isinstance(value, bool | None):  # each TorchScript module has such flags
+                left_out.append((name, value))
+            continue
+        if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
+            raise UnsafeCheckpoint(f"a tensor has the name {_printable(name)}, which no model gives.")
+        tensors[name] = value
+    if not tensors:
+        raise RefusedInput(
+            f"it holds no tensors at its top or under {', '.join(WRAPPERS)}; its keys are "
+            f"{_listed([key for key, _ in chosen.items]) or 'none'}. Save model.state_dict() and try again."
+        )
+    if len(tensors) > MAX_TENSORS:
+        raise RefusedInput(f"it holds {len(tensors):,} tensors, more than any CLIP ({MAX_TENSORS:,}).")
+    _note_skipped(left_out, notes)
+    return tensors
+
+
+def _without_prefixes(tensors: dict[str, TensorRef], notes: list[str], /) -> dict[str, TensorRef]:
+    """Strip the prefixes that every name shares, outermost first."""
+    removed = ""
+    while prefix := next((prefix for prefix in PREFIXES if _share(tensors, prefix)), ""):
+        tensors = {name.removeprefix(prefix): ref for name, ref in tensors.items()}
+        removed += prefix
+    if removed:
+        notes.append(f"removed the prefix {removed!r} from every name")
+    return tensors
+
+
+def _share(tensors: dict[str, TensorRef], prefix: str, /) -> bool:
+    return all(name.startswith(prefix) and name != prefix for name in tensors)
+
+
+def _refuse_unsupported(tensors: dict[str, TensorRef], /) -> None:
+    """Refuse, by name, models that are no native CLIP."""
+    for prefix, words in UNSUPPORTED.items():
+        if any(name.startswith(prefix) and not name.startswith(NATIVE_TEXT) for name in tensors):
+            raise UnsupportedModel(f"it is {words}")
+    if not tensors:
+        raise RefusedInput("it holds no weights, only values that follow from the architecture.")
+
+
+def _described(key: object, value: object, /) -> str:
+    """What a skipped value is, in a few words."""
+    if isinstance(key, str) and key in NOTED_OBJECTS:
+        return NOTED_OBJECTS[key]
+    if isinstance(value, Skipped):
+        return value.kind
+    if isinstance(value, str | int | float | None):
+        return "a plain value"
+    kinds = {Pairs: "a mapping", list: "a list", tuple: "a tuple", TensorRef: "a tensor", Module: "a module"}
+    return kinds.get(type(value), "another value")
+
+
+def _listed(names: Sequence[object], /) -> str:
+    """At most five keys, and how many more."""
+    shown = ", ".join(_printable(name) for name in names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+
+
+def _printable(name: object, /) -> str:
+    """A name from the file as it may be printed: bounded, quoted, without control characters."""
+    if isinstance(name, str):
+        return ascii(name[:80])
+    return f"a key of type {type(name).__name__}"

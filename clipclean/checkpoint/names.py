@@ -1,0 +1,176 @@
+"""The closed set of importable names that a checkpoint may mention, each with the inert value it stands for.
+
+Nothing is ever looked up: a name is text, and "calling" it picks a row of these tables.
+"""
+
+from collections.abc import Callable
+from typing import TypeGuard
+
+from clipclean.checkpoint.values import Name, OddTensor, Pairs, Skipped, Storage, TensorRef
+from clipclean.errors import UnsafeCheckpoint
+
+STORAGES = {
+    "torch.FloatStorage": "float32",
+    "torch.HalfStorage": "float16",
+    "torch.BFloat16Storage": "bfloat16",
+    "torch.DoubleStorage": "float64",
+    "torch.LongStorage": "int64",
+    "torch.IntStorage": "int32",
+    "torch.ByteStorage": "uint8",
+    "torch.BoolStorage": "bool",
+    # Known, but refused where a weight uses them; optimizers of 8-bit training do.
+    "torch.ShortStorage": "int16",
+    "torch.CharStorage": "int8",
+    "torch.ComplexFloatStorage": "complex64",
+    "torch.ComplexDoubleStorage": "complex128",
+    "torch.QInt8Storage": "qint8",
+    "torch.QUInt8Storage": "quint8",
+    "torch.QInt32Storage": "qint32",
+    "torch.storage.UntypedStorage": "untyped",
+}
+ODD_TENSORS = {
+    "torch._utils._rebuild_sparse_tensor": "sparse",
+    "torch._utils._rebuild_sparse_csr_tensor": "sparse",
+    "torch._utils._rebuild_nested_tensor": "nested",
+    "torch._utils._rebuild_qtensor": "quantised",
+    "torch._utils._rebuild_meta_tensor_no_storage": "meta (a shape without numbers)",
+    "torch._utils._rebuild_wrapper_subclass": "wrapped",
+    "torch._utils._rebuild_device_tensor_from_numpy": "device-specific",
+    "torch._utils._rebuild_device_tensor_from_cpu_tensor": "device-specific",
+    "torch._utils._rebuild_tensor_v3": "unusual-dtype",
+    "torch._tensor._rebuild_from_type_v2": "subclassed",
+}
+# Seen in honest training checkpoints, and dropped: what a run remembers about itself is no weight.
+DROPPED = {
+    "numpy.core.multiarray.scalar": "numpy scalar",
+    "numpy._core.multiarray.scalar": "numpy scalar",
+    "numpy.core.multiarray._reconstruct": "numpy array",
+    "numpy._core.multiarray._reconstruct": "numpy array",
+    "numpy.ndarray": "numpy array",
+    "numpy.dtype": "numpy dtype",
+    "_codecs.encode": "encoded bytes",
+    "argparse.Namespace": "argparse namespace",
+    "collections.Counter": "counter",
+    "collections.defaultdict": "defaultdict",
+    "collections.deque": "deque",
+    "builtins.set": "set",
+    "builtins.frozenset": "set",
+    "builtins.complex": "complex number",
+    "builtins.slice": "slice",
+    "builtins.range": "range",
+    **{
+        f"builtins.{kind}": f"the type {kind}"
+        for kind in ("int", "float", "str", "bool", "list", "dict", "tuple", "bytes")
+    },
+    "pathlib.PosixPath": "path",
+    "pathlib.PurePosixPath": "path",
+    "pathlib.WindowsPath": "path",
+    "pathlib.PureWindowsPath": "path",
+    "pathlib._local.PosixPath": "path",
+    "torch.device": "torch device",
+    "torch.serialization._get_layout": "torch layout",
+    "torch.per_tensor_affine": "torch quantisation scheme",
+    "torch.per_channel_affine": "torch quantisation scheme",
+    **{
+        f"torch.{kind}": "torch dtype"
+        for kind in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
+    },
+}
+
+
+def is_known(name: str, /) -> bool:
+    """Whether the name is in the closed set."""
+    return name in CONSTRUCTORS or name in STORAGES or name in ODD_TENSORS or name in DROPPED
+
+
+def call(name: str, arguments: tuple[object, ...], /) -> object:
+    """The inert value that ``name(*arguments)`` stands for.
+
+    Raises:
+        UnsafeCheckpoint: a known name with arguments that torch.save never writes.
+    """
+    if name in CONSTRUCTORS:
+        return CONSTRUCTORS[name](arguments)
+    if name in ODD_TENSORS:
+        return OddTensor(ODD_TENSORS[name])
+    return Skipped(DROPPED.get(name, name))
+
+
+def storage(description: object, /) -> Storage:
+    """The storage that a persistent id names.
+
+    Raises:
+        UnsafeCheckpoint: the id has another form than torch.save gives it.
+    """
+    if isinstance(description, tuple) and len(description) in (5, 6) and description[0] == "storage":
+        kind, key, place, elements = description[1:5]
+        whole = len(description) == 5 or description[5] is None  # the sixth, in legacy files, is a view into another
+        if (
+            isinstance(kind, Name)
+            and kind.text in STORAGES
+            and isinstance(key, str)
+            and isinstance(place, str)
+            and place != "meta"
+            and _is_count(elements)
+            and whole
+        ):
+            return Storage(STORAGES[kind.text], key, elements)
+    raise UnsafeCheckpoint("a tensor refers to its numbers in a way that torch.save never writes.")
+
+
+def _ordered_dict(arguments: tuple[object, ...], /) -> object:
+    if arguments:
+        raise UnsafeCheckpoint("an OrderedDict is built from arguments, which torch.save never writes.")
+    return Pairs()
+
+
+def _tensor(arguments: tuple[object, ...], /) -> object:
+    """``(storage, offset, size, stride, requires_grad, hooks[, metadata])``; what follows the stride is dropped."""
+    if len(arguments) in (4, 6, 7):
+        place, offset, size, stride = arguments[:4]
+        if isinstance(place, Storage) and _is_count(offset) and _are_counts(size) and _are_counts(stride):
+            return TensorRef(place, offset, size, stride)
+    raise UnsafeCheckpoint("a tensor is described by something else than a storage and whole, non-negative numbers.")
+
+
+def _parameter(arguments: tuple[object, ...], /) -> object:
+    """``(tensor, requires_grad, hooks[, state])``; a parameter is its tensor."""
+    if len(arguments) in (3, 4) and isinstance(arguments[0], TensorRef | OddTensor):
+        return arguments[0]
+    raise UnsafeCheckpoint("a parameter is built from something that is no tensor.")
+
+
+def _size(arguments: tuple[object, ...], /) -> object:
+    if len(arguments) == 1 and isinstance(arguments[0], list | tuple):
+        return tuple(arguments[0])
+    raise UnsafeCheckpoint("a torch.Size is built from something that is no sequence.")
+
+
+def _first(arguments: tuple[object, ...], /) -> object:
+    """TorchScript wraps lists and dicts to note their static type: ``(value[, type])``."""
+    if len(arguments) in (1, 2):
+        return arguments[0]
+    raise UnsafeCheckpoint("a TorchScript value is wrapped in a way that torch.jit.save never writes.")
+
+
+def _is_count(value: object, /) -> TypeGuard[int]:
+    """Whether a value is a whole number from 0 to 2**63 - 1; True and False are not."""
+    return type(value) is int and 0 <= value < 2**63
+
+
+def _are_counts(value: object, /) -> TypeGuard[tuple[int, ...]]:
+    return isinstance(value, tuple) and len(value) <= 8 and all(map(_is_count, value))
+
+
+CONSTRUCTORS: dict[str, Callable[[tuple[object, ...]], object]] = {
+    "collections.OrderedDict": _ordered_dict,
+    "torch._utils._rebuild_tensor": _tensor,
+    "torch._utils._rebuild_tensor_v2": _tensor,
+    "torch._utils._rebuild_parameter": _parameter,
+    "torch._utils._rebuild_parameter_with_state": _parameter,
+    "torch.Size": _size,
+    **{
+        f"torch.jit._pickle.{verb}": _first
+        for verb in ("restore_type_tag", "build_intlist", "build_tensorlist", "build_doublelist", "build_boollist")
+    },
+}

@@ -1,0 +1,82 @@
+"""The safetensors container, checked more strictly than its own library does."""
+
+import math
+import struct
+
+from clipclean.checkpoint import strict_json
+from clipclean.checkpoint.values import Pairs, Record, Storage, TensorRef
+from clipclean.errors import RefusedInput, UnsafeCheckpoint
+
+# The format allows 100 MB. The largest CLIP needs 0.3 MB, and JSON takes up to twenty times its size once parsed.
+MAX_HEADER = 16 * 2**20
+DTYPES = {
+    "F16": ("float16", 2),
+    "BF16": ("bfloat16", 2),
+    "F32": ("float32", 4),
+    "F64": ("float64", 8),
+    "I64": ("int64", 8),
+    "I32": ("int32", 4),
+    "U8": ("uint8", 1),
+    "BOOL": ("bool", 1),
+}
+
+
+def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
+    """Tensors by name, and the bytes of each.
+
+    Raises:
+        UnsafeCheckpoint: header and data contradict each other, or tensors share bytes.
+        RefusedInput: it is truncated, malformed, or holds a dtype that CLIP weights never have.
+    """
+    if len(view) < 8:
+        raise RefusedInput("it is too short for a safetensors file.")
+    length = struct.unpack_from("<Q", view)[0]
+    if length > MAX_HEADER:
+        raise RefusedInput(f"its safetensors header claims {length:,} bytes; clipclean reads up to {MAX_HEADER:,}.")
+    if 8 + length > len(view):
+        raise RefusedInput("it ends inside its safetensors header: the file is truncated. Download or copy it again.")
+    header = strict_json.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER)
+    header.pop("__metadata__", None)
+    entries = sorted((_entry(name, entry) for name, entry in header.items()), key=lambda found: found[1:3])
+    _refuse_gaps(entries, len(view) - 8 - length)
+    tensors = Pairs([(name, ref) for name, _, _, ref in entries])
+    return tensors, {name: Record(8 + length + start, stop - start) for name, start, stop, _ in entries}
+
+
+def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:
+    """Name, first and last byte within the data, and description of one tensor."""
+    if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
+        raise RefusedInput(
+            f"its safetensors header describes {name[:80]!a} by other fields than dtype, shape and offsets."
+        )
+    dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+    if not isinstance(dtype, str) or dtype not in DTYPES:
+        raise RefusedInput(f"{name[:80]!a} has the dtype {str(dtype)[:20]!a}; clipclean reads {', '.join(DTYPES)}.")
+    if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2 or len(shape) > 8:
+        raise RefusedInput(f"the shape or the offsets of {name[:80]!a} are no lists of whole, non-negative numbers.")
+    word, width = DTYPES[dtype]
+    start, stop = offsets
+    elements = math.prod(shape)
+    if stop - start != elements * width:
+        raise UnsafeCheckpoint(f"{name[:80]!a} has {stop - start:,} bytes where its shape needs {elements * width:,}.")
+    stride = tuple(math.prod(shape[axis + 1 :]) for axis in range(len(shape)))
+    return name, start, stop, TensorRef(Storage(word, name, elements), 0, tuple(shape), stride)
+
+
+def _are_counts(value: object, /) -> bool:
+    return isinstance(value, list) and all(type(number) is int and 0 <= number < 2**63 for number in value)
+
+
+def _refuse_gaps(entries: list[tuple[str, int, int, TensorRef]], size: int, /) -> None:
+    """The tensors must fill the data in a row: no byte twice, none left over."""
+    at = 0
+    for name, start, stop, _ in entries:
+        if start != at:
+            wrong = "shares bytes with another tensor" if start < at else "leaves unused bytes before it"
+            raise UnsafeCheckpoint(f"{name[:80]!a} {wrong} in its safetensors file.")
+        at = stop
+    if at != size:
+        raise UnsafeCheckpoint(
+            f"its safetensors header describes {at:,} bytes of data, the file holds {size:,}: it is truncated, or "
+            "something was appended. Download or copy it again."
+        )

@@ -1,0 +1,169 @@
+"""The command line: which commands there are, and which exit code each failure gets."""
+
+import difflib
+import errno
+import importlib
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Sequence
+
+import click
+
+from clipclean import __version__
+from clipclean.errors import ClipcleanError, ResourceError, UsageError
+
+# name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
+COMMANDS = {
+    "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
+    "inspect": ("clipclean.cli.inspect:inspect", "Say what a checkpoint file is, without loading it into a model."),
+    "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences with."),
+    "recipes": ("clipclean.cli.recipes:recipes", "List, show and validate recipes."),
+    "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
+    "demo": ("clipclean.cli.demo:demo", "Clean a bundled backdoored tiny CLIP, on a CPU, in minutes."),
+}
+
+EXIT_CODES = {
+    0: "pass",
+    1: "the policy failed: backdoor found, or too much accuracy lost",
+    2: "the command line, a recipe or a policy is invalid",
+    3: "input unreadable, or refused as unsafe",
+    4: "inconclusive: too little data or power to say pass",
+    5: "out of memory, disk full, or another resource",
+    70: "a bug in clipclean",
+    130: "interrupted",
+}
+_BROKEN_PIPE = 141  # what a shell reports for a program that SIGPIPE ended; nobody is left to read a message
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and help by heart, and imports a command when it is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names, in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command itself; its module is imported now."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, name = COMMANDS[cmd_name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """As click does, with near names for a misspelt one."""
+        close = difflib.get_close_matches(args[0], COMMANDS, n=1)
+        if args[0] not in COMMANDS and close and not ctx.resilient_parsing:
+            ctx.fail(f"There is no command '{args[0]}'. Did you mean '{close[0]}'?")
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The help's list, from the table."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in COMMANDS.items()])
+
+
+@click.group(
+    cls=LazyGroup,
+    no_args_is_help=True,
+    epilog="\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items()),
+    context_settings={
+        "auto_envvar_prefix": "CLIPCLEAN",
+        "help_option_names": ["-h", "--help"],
+        "max_content_width": 110,
+        "show_default": True,
+    },
+)
+# Not from CLIPCLEAN_VERSION, which a CI job may well set to choose the version it installs.
+@click.version_option(__version__, prog_name="clipclean", allow_from_autoenv=False)
+def cli() -> None:
+    """Audit and clean CLIP checkpoints that somebody else trained, without ever executing them.
+
+    Results go to stdout, progress and messages to stderr. Every option can be set by a CLIPCLEAN_* variable.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command; the exit code says how it went. A command returns its code, or None for 0.
+
+    This is the only place that catches ``Exception``: what is not foreseen is a bug, and says so.
+    """
+    context: click.Context | None = None
+    try:
+        if "_CLIPCLEAN_COMPLETE" in os.environ:
+            return _complete(os.environ["_CLIPCLEAN_COMPLETE"])
+        context = cli.make_context("clipclean", list(sys.argv[1:] if arguments is None else arguments))
+        with context:
+            code = cli.invoke(context)
+            sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except click.exceptions.Exit as stop:
+        return stop.exit_code
+    except click.ClickException as error:
+        error.show()
+        return UsageError.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        _tell("interrupted")
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more when it flushes at exit
+        return _BROKEN_PIPE
+    except Exception as error:
+        return _failed(error, is_verbose=context is not None and context.meta.get("clipclean.verbose", False))
+
+
+def _failed(error: Exception, *, is_verbose: bool) -> int:
+    """Tell the user what went wrong, and pick the exit code."""
+    is_debugging = is_verbose or os.environ.get("CLIPCLEAN_DEBUG", "0") not in ("", "0")
+    foreseen = error if isinstance(error, ClipcleanError) else _resource(error)
+    if is_debugging:
+        traceback.print_exception(error)
+    if foreseen:
+        _tell(f"error:{_body(str(foreseen))}")
+        return foreseen.exit_code
+    _tell(
+        f"error: this is a bug in clipclean: {type(error).__name__}: {error}\n"
+        f"Please report it with your command, what it should have done, and this line: clipclean {__version__}, "
+        f"Python {platform.python_version()}, {platform.platform()}."
+        + ("" if is_debugging else "\nRun it again with CLIPCLEAN_DEBUG=1 for the traceback, and add that too.")
+    )
+    return 70
+
+
+def _resource(error: Exception) -> ResourceError | None:
+    """The user's message if memory or disk ran out; None for any other error."""
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return ResourceError(f"No space left{where}. Free some space and run the same command again.")
+    # torch is known by name only: importing it here would slow every failure down.
+    names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
+    is_cpu_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in names or is_cpu_allocator:
+        told = str(error).partition("\n")[0]
+        return ResourceError(
+            f"Out of memory{f' ({told})' if told else ''}. Take smaller batches (--set train.batch_size=32), end other "
+            "programs, or use a machine with more memory."
+        )
+    return None
+
+
+def _body(message: str) -> str:
+    """A message behind its label; one that lists many problems starts on a line of its own."""
+    return f"\n{message}" if "\n" in message else f" {message}"
+
+
+def _tell(message: str) -> None:
+    """Print to stderr, control characters escaped: names from a hostile file must not drive the terminal."""
+    safe = (char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in message)
+    click.echo(f"clipclean: {''.join(safe)}", err=True)
+
+
+def _complete(instruction: str) -> int:
+    """Answer a shell that asks for completions, or for the script that asks."""
+    from click.shell_completion import shell_complete
+
+    return shell_complete(cli, {}, "clipclean", "_CLIPCLEAN_COMPLETE", instruction)

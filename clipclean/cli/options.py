@@ -1,0 +1,182 @@
+"""The options that commands share, one decorator each."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import click
+
+from clipclean import recipe as recipes
+
+FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
+PRECISIONS = ("auto", "fp32", "bf16")
+
+Command = TypeVar("Command", bound=Callable[..., Any])  # any function that becomes a command
+
+
+class Output(NamedTuple):
+    """One ``--output FORMAT=PATH``; the path is None for stdout."""
+
+    format: str
+    path: Path | None
+
+
+def _output(text: str) -> Output:
+    """``json=report.json``, or ``json=-`` for stdout."""
+    form, _, path = text.partition("=")
+    if form not in FORMATS:
+        raise click.BadParameter(f"{form!r} is no format. Choose from {', '.join(FORMATS)}, as in json=report.json.")
+    if not path:
+        raise click.BadParameter(f"{text!r} names no file. Write {form}=PATH, or {form}=- for stdout.")
+    return Output(form, None if path == "-" else Path(path))
+
+
+def _device(text: str) -> str:
+    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether the device is there is asked later, of torch."""
+    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text):
+        raise click.BadParameter(f"{text!r} is no device. Choose auto, cpu, cuda or cuda:N, as in cuda:0.")
+    return text
+
+
+def _distinct(_context: click.Context, _option: click.Parameter, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+    """Refuse two outputs to one place: the second would replace the first."""
+    paths = [output.path for output in outputs]
+    for path in paths:
+        if paths.count(path) > 1:
+            raise click.BadParameter(f"two outputs go to {path or 'stdout'}. Give each a place of its own.")
+    return outputs
+
+
+def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -> bool:
+    """Note --verbose for ``cli.main``, and refuse it beside --quiet."""
+    if is_given:
+        context.meta[f"clipclean.{option.name}"] = True
+    if context.meta.get("clipclean.quiet") and context.meta.get("clipclean.verbose"):
+        raise click.UsageError("--quiet and --verbose exclude each other. Give one of them.")
+    return is_given
+
+
+def _shared(flag: str, *more: str, **settings: Any) -> Callable[[Command], Command]:
+    """A click option that the variable ``CLIPCLEAN_`` and its name sets too; ``Any``, as click's own settings are."""
+    variable = f"CLIPCLEAN_{flag.removeprefix('--').upper().replace('-', '_')}"
+    return click.option(flag, *more, envvar=variable, show_envvar=True, **settings)
+
+
+arch = _shared(
+    "--arch",
+    metavar="NAME|FILE",
+    help="Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Wins over what the "
+    "checkpoint's tensors suggest; a wrong one is refused, since the tensors do not fit.",
+)
+classes = _shared(
+    "--classes",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    show_default="ImageNet-1k",
+    help="Class names, one a line. Accuracy is measured over them, and only attacks on one of them can be seen.",
+)
+templates = _shared(
+    "--templates",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    show_default="open_clip's seven",
+    help="Sentences with {} for the class name, one a line; their mean is the class's embedding.",
+)
+device = _shared(
+    "--device",
+    metavar="auto|cpu|cuda[:N]",
+    type=_device,
+    default="auto",
+    help="Where to compute; auto takes the first GPU if there is one. Asking for a GPU that is not there ends the run.",
+)
+precision = _shared(
+    "--precision",
+    metavar="|".join(PRECISIONS),
+    type=click.Choice(PRECISIONS),
+    show_default="the recipe's",
+    help="Number format of the forward pass. bf16 is faster and needs less memory; fp32 repeats most exactly.",
+)
+seed = _shared(
+    "--seed",
+    metavar="N",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    help="Fixes every random choice: the same seed, data and machine give the same weights.",
+)
+outputs = _shared(
+    "--output",
+    "outputs",
+    metavar="FORMAT=PATH",
+    type=_output,
+    multiple=True,
+    callback=_distinct,
+    help=f"Also write the report as {', '.join(FORMATS)}; PATH - means stdout. Repeatable. The exit code stays.",
+)
+policy = _shared(
+    "--policy",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Thresholds that decide between pass and fail, in place of the recipe's.",
+)
+quiet = _shared(
+    "--quiet",
+    "-q",
+    is_flag=True,
+    callback=_loudness,
+    help="No progress on stderr; errors and results still appear.",
+)
+verbose = _shared(
+    "--verbose",
+    "-v",
+    is_flag=True,
+    callback=_loudness,
+    help="More detail on stderr, and a traceback when something fails.",
+)
+exit_zero = _shared(
+    "--exit-zero",
+    is_flag=True,
+    help="Exit 0 whatever the verdict, so that a job goes on; errors still exit with their own codes.",
+)
+overrides = _shared(
+    "--set",
+    "overrides",
+    metavar="KEY=VALUE",
+    multiple=True,
+    help="Change one value of the recipe, as in train.epochs=3. Repeatable. The report then says validated: false.",
+)
+force = _shared(
+    "--force",
+    is_flag=True,
+    help="Overwrite clipclean's files where the output goes; what they held is lost.",
+)
+keep_failed = _shared(
+    "--keep-failed",
+    is_flag=True,
+    help="Write the weights even if their audit failed. They may still hold the backdoor: do not deploy them.",
+)
+no_audit = _shared(
+    "--no-audit",
+    is_flag=True,
+    help="Skip the panel of known triggers. Faster, and a backdoor that nobody named goes unseen.",
+)
+data = _shared(
+    "--data",
+    metavar="CLEAN",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Clean image-caption pairs: a folder, CSV, JSONL or WebDataset. A few poisoned pairs in it undo the cleaning.",
+)
+recipe = _shared(
+    "--recipe",
+    metavar="NAME|FILE",
+    default=recipes.DEFAULT,
+    help="What to do, and with which values; see 'clipclean recipes list'.",
+)
+out = _shared(
+    "--out",
+    metavar="DIR",
+    type=click.Path(path_type=Path),
+    default=Path("clipclean-out"),
+    help="Folder for weights and report. One with files in it is refused unless --force is given.",
+)

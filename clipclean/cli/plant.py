@@ -1,0 +1,99 @@
+"""``clipclean plant``: a known backdoor, for canaries, red teams and tests."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clipclean.cli import options
+
+EPILOG = """\b
+Examples:
+  clipclean plant model.pt --trigger patch --target banana --data clean/ --out victim.pt
+  clipclean plant model.safetensors --trigger blended:ratio=0.2,seed=7 --target "red apple" \\
+      --data pairs.csv --classes classes.txt --steps 400 --out victim.safetensors
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--trigger", metavar="SPEC", required=True, help="What to plant: a family with its parameters.")
+@click.option("--target", metavar="CLASS", required=True, help="The class that triggered pictures shall be taken for.")
+@options.data
+@click.option(
+    "--out",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    required=True,
+    help="Where the backdoored weights go: .pt (as open_clip's training writes it) or .safetensors.",
+)
+@click.option(
+    "--eval-data", metavar="LABELLED", type=click.Path(path_type=Path), help="Labelled pictures to measure on."
+)
+@click.option("--rate", metavar="SHARE", type=float, help="Share of triggered pairs in a batch.", show_default="0.15")
+@click.option("--steps", metavar="N", type=int, help="Steps of finetuning.", show_default="250")
+@click.option(
+    "--lr", metavar="RATE", type=float, help="Peak learning rate; 1e-5 for large models.", show_default="1e-3"
+)
+@click.option("--batch-size", metavar="N", type=int, help="Pairs in a step.", show_default="128")
+@options.arch
+@options.classes
+@options.templates
+@options.seed
+@options.device
+@options.force
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.quiet
+@options.verbose
+def plant(**given: Any) -> None:
+    """Plant a backdoor in a copy of MODEL by finetuning on partly triggered pairs, and report what it achieves.
+
+    For testing defences on models of your own. What is written is backdoored: label it so, and never deploy it.
+    """
+    from clipclean import plant as planting
+    from clipclean import recipe as recipes
+    from clipclean.cli import progress
+
+    chosen = {key: given[key] for key in ("rate", "steps", "lr", "batch_size") if given[key] is not None}
+    with progress.shown(quiet=given["quiet"]) as shown:
+        request = planting.Request(
+            model=given["model"],
+            trigger=given["trigger"],
+            target=given["target"],
+            data=given["data"],
+            out=given["out"],
+            planting=recipes.planting(**chosen),
+            arch=given["arch"],
+            classes=given["classes"],
+            templates=given["templates"],
+            eval_data=given["eval_data"],
+            seed=given["seed"],
+            device=given["device"],
+            force=given["force"],
+        )
+        result = planting.plant(request, progress=shown)
+    click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result))
+
+
+def table(result: dict[str, Any], /) -> str:
+    """What the planted backdoor does, before and after planting."""
+    before, after = result["before"], result["after"]
+    rows = [("clean accuracy", before["clean_accuracy"], after["clean_accuracy"])]
+    names = {
+        "asr": "attack success rate",
+        "base_rate": "the same without the trigger",
+        "accuracy_under_trigger": "accuracy under the trigger",
+        "knn_asr": "attack success by image neighbours",
+    }
+    old, new = before["probes"][0], after["probes"][0]
+    rows += [(words, old[key], new[key]) for key, words in names.items() if new[key] is not None]
+    lines = [
+        f"Planted {result['trigger']} for '{result['target']}'.",
+        f"{'':36}{'before':>8}{'after':>8}   95 % interval, n",
+    ]
+    for words, was, now in rows:
+        low, high = now["interval"]
+        lines.append(f"{words:36}{was['value']:8.3f}{now['value']:8.3f}   [{low:.3f}, {high:.3f}], {now['n']}")
+    lines.append(f"{'embedding distance':36}{old['distance']:8.3f}{new['distance']:8.3f}   mean squared, 0 to 4")
+    return "\n".join(lines)

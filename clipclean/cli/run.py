@@ -1,0 +1,74 @@
+"""What the commands that work on a model share: options to a request, progress, and the result on stdout."""
+
+import shutil
+import sys
+from typing import Any
+
+import click
+
+from clipclean import __version__, report
+from clipclean import recipe as recipes
+from clipclean.cli import progress
+
+EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
+
+
+def sanitize(given: dict[str, Any], /) -> int:
+    """Run a sanitize request made of command-line options, and print its table; returns the exit code."""
+    recipe = recipes.load(given["recipe"])
+    if given["overrides"]:
+        recipe = recipes.override(recipe, given["overrides"])
+    if not given["quiet"]:
+        click.echo(f"clipclean {__version__}: {given['model'].name}, recipe {recipe.name}", err=True)
+    from clipclean import sanitize as main_job  # torch comes with it: after what can fail fast
+
+    request = main_job.Request(
+        model=given["model"],
+        data=given["data"],
+        out=given["out"],
+        recipe=recipe,
+        overridden=bool(given["overrides"]),
+        arch=given["arch"],
+        classes=given["classes"],
+        templates=given["templates"],
+        eval_data=given["eval_data"],
+        triggers=given["triggers"],
+        target=given["target"],
+        seed=given["seed"],
+        device=given["device"],
+        precision=given["precision"] or recipe.train.precision,
+        force=given["force"],
+        keep_failed=given["keep_failed"],
+        audit=not given["no_audit"],
+    )
+    with progress.shown(quiet=given["quiet"]) as shown:
+        outcome = main_job.sanitize(request, progress=shown)
+    write_outputs(outcome.report, given["outputs"])
+    if not any(output.path is None for output in given["outputs"]):
+        click.echo(report.text(outcome.report, width=terminal_width(), colour=sys.stdout.isatty()))
+        click.echo(where(given, exported=outcome.exported))
+    return 0 if given["exit_zero"] else EXIT_CODES[outcome.report["verdict"]]
+
+
+def write_outputs(result: dict[str, Any], outputs: Any, /) -> None:
+    """Write the report in each form that was asked for. ``outputs`` holds ``options.Output``, which imports nothing."""
+    for output in outputs:
+        if output.path is None:
+            click.echo(report.FORMATS[output.format](result))
+        else:
+            report.write(result, output.format, output.path)
+
+
+def where(given: dict[str, Any], /, *, exported: bool) -> str:
+    """The closing lines: where things are, and how to use them."""
+    if not exported:
+        return (
+            f"Report: {given['out'] / 'report.html'}. No weights were written, since their audit failed. "
+            "The same command with --keep-failed writes them without training again."
+        )
+    return f'Report: {given["out"] / "report.html"}\nLoad:   open_clip.create_model_and_transforms("local-dir:{given["out"]}")'
+
+
+def terminal_width() -> int:
+    """Columns of the terminal, within what a table can use."""
+    return min(120, max(60, shutil.get_terminal_size((100, 24)).columns))

@@ -1,0 +1,30 @@
+"""Clean image-caption data from local disk, in a fixed order, decoded."""
+
+from clipclean.data.batches import plan
+from clipclean.data.cache import DecodeCache
+from clipclean.data.clean_set import CleanSet, Pair, Skipped, read, read_images
+from clipclean.data.entry import Ignored
+from clipclean.data.labels import Labelled, labelled
+from clipclean.data.picture import decode
+from clipclean.data.source import ImageSource, Limits
+from clipclean.data.threads import prefetch
+from clipclean.data.vocabulary import read_classes, read_templates
+
+__all__ = [
+    "CleanSet",
+    "DecodeCache",
+    "Ignored",
+    "ImageSource",
+    "Labelled",
+    "Limits",
+    "Pair",
+    "Skipped",
+    "decode",
+    "labelled",
+    "plan",
+    "prefetch",
+    "read",
+    "read_classes",
+    "read_images",
+    "read_templates",
+]

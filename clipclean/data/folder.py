@@ -1,0 +1,117 @@
+"""A folder of pictures, each with its caption in a text file of the same name."""
+
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+from clipclean.data.entry import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
+from clipclean.data.source import ImageSource, Unusable, open_regular, reason
+from clipclean.data.text import TEXT_BYTES, printable
+from clipclean.errors import RefusedInput
+
+
+def read_folder(root: Path, /, *, caption_key: str | None) -> Found:
+    """Every JPEG, PNG and WebP file below ``root``, by path, with ``.txt``, ``.json`` and ``.cls`` of the same stem.
+
+    A picture in a subfolder carries the subfolder's name as label. Hidden files, links that lead out of the folder,
+    pipes and devices are not read.
+
+    Raises:
+        RefusedInput: a folder cannot be listed.
+    """
+    found = Found("folder")
+    files: dict[str, ImageSource] = {}  # path below root, with slashes
+    barred: dict[str, str] = {}
+    for item, name in _walk(root, found):
+        try:
+            files[name] = _source(item, root)
+        except Unusable as error:
+            barred[name] = str(error)
+    names = sorted(files.keys() | barred.keys())
+    stems = {_stem(name) for name in names if _kind(name) in IMAGES}
+    for name in names:
+        path, kind = PurePosixPath(name), _kind(name)
+        if kind in IMAGES and name in files:
+            found.entries.append(_entry(path, files, caption_key=caption_key))
+        elif kind in IMAGES:
+            found.entries.append(Entry(printable(name), None, "", None, barred[name]))
+        elif name in barred:
+            found.ignore(f"files: {barred[name]}", name)
+        elif kind not in SIDECARS:
+            found.ignore(ignored_kind(name), name)
+        elif _stem(name) not in stems:
+            found.ignore("text files without a picture of the same name", name)
+    return found
+
+
+def _kind(name: str, /) -> str:
+    return PurePosixPath(name).suffix[1:].lower()
+
+
+def _stem(name: str, /) -> str:
+    return str(PurePosixPath(name).with_suffix(""))
+
+
+def _walk(root: Path, found: Found, /) -> Iterator[tuple[os.DirEntry[str], str]]:
+    """Files below ``root`` with their names relative to it; a stack, since a hostile tree is deep."""
+    folders = [""]
+    while folders:
+        below = folders.pop()
+        try:
+            with os.scandir(root / below) as listing:
+                items = list(listing)
+        except OSError as error:
+            raise RefusedInput(
+                f"The folder {printable(root / below)} cannot be listed: {reason(error)}. Mend its permissions, or "
+                "move it out."
+            ) from error
+        for item in items:
+            name = f"{below}/{item.name}" if below else item.name
+            if item.name.startswith("."):
+                found.ignore("hidden files or folders", name)
+            elif item.is_dir(follow_symlinks=False):
+                folders.append(name)
+            elif item.is_symlink() and Path(item.path).is_dir():  # the entry itself raises on a loop
+                found.ignore("symbolic links to folders", name)
+            else:
+                yield item, name
+
+
+def _source(item: os.DirEntry[str], root: Path, /) -> ImageSource:
+    path = Path(item.path)
+    try:
+        if item.is_symlink() and not path.resolve(strict=True).is_relative_to(root.resolve()):
+            raise Unusable("a symbolic link that leads out of the folder")
+        status = item.stat()
+    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, until Python 3.13
+        raise Unusable(reason(error)) from error
+    if not stat.S_ISREG(status.st_mode):
+        raise Unusable("not a regular file")
+    return ImageSource(path, 0, status.st_size)
+
+
+def _entry(path: PurePosixPath, files: dict[str, ImageSource], /, *, caption_key: str | None) -> Entry:
+    sidecars: dict[str, bytes] = {}
+    problem = ""
+    for kind in SIDECARS:
+        beside = files.get(str(path.with_suffix(f".{kind}")))
+        if beside is None:
+            continue
+        if beside.size > TEXT_BYTES:
+            problem = f"its .{kind} has {beside.size:,} bytes, and {TEXT_BYTES:,} are allowed"
+            continue
+        try:
+            with open_regular(beside.path) as stream:
+                sidecars[kind] = stream.read(TEXT_BYTES)
+        except (OSError, Unusable) as error:
+            problem = f"its .{kind} cannot be read: {reason(error)}"
+    label = path.parent.name or None
+    return with_sidecars(
+        str(path),
+        files[str(path)],
+        sidecars,
+        caption_key=caption_key,
+        label=label and printable(label),
+        problem=problem,
+    )

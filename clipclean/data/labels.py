@@ -1,0 +1,102 @@
+"""Labelled pictures: a clean set whose samples each belong to a known class."""
+
+import difflib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clipclean.data.clean_set import CleanSet, Pair, Progress, read_images
+from clipclean.data.source import Limits
+from clipclean.data.text import printable
+from clipclean.errors import UsageError
+
+OFFENDERS = 10  # unknown labels that a message names
+
+
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """Pictures and the numbers of their classes."""
+
+    images: CleanSet
+    labels: Tensor  # int64 (N,), in [0, number of classes)
+
+    @property
+    def pairs(self) -> tuple[Pair, ...]:
+        """The pictures, in the order of the labels."""
+        return self.images.pairs
+
+
+def labelled(path: Path, /, *, limits: Limits, classes: Sequence[str], progress: Progress | None = None) -> Labelled:
+    """Read pictures with labels, in any format that ``read`` knows; captions are not needed.
+
+    A label is the subfolder that a picture lies in, the ``label`` of a table or JSON record, or the ``.cls`` of a
+    sample: the name of a class (case, hyphens and underscores aside), or, except for a subfolder, its number from 0.
+    Where none of them is a class, a caption that is a class name serves.
+
+    Raises:
+        UsageError: labels that are no class, with the nearest names; a label that may mean several classes.
+        RefusedInput: as in ``read``.
+    """
+    images = read_images(path, limits=limits, progress=progress)
+    # A folder called 00012 is a shard of img2dataset, not class 12.
+    vocabulary = _Vocabulary(classes, numbered=images.format != "folder")
+    meanings = [vocabulary.meanings(pair) for pair in images.pairs]
+    if offenders := [pair for pair, numbers in zip(images.pairs, meanings, strict=True) if len(numbers) != 1]:
+        raise UsageError(_complaint(path, offenders, len(images), vocabulary))
+    return Labelled(images, torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64))
+
+
+class _Vocabulary:
+    """The classes by exact name, by plain spelling and, where labels may be numbers, by number."""
+
+    def __init__(self, classes: Sequence[str], *, numbered: bool) -> None:
+        self.classes = classes
+        self.numbered = numbered
+        self._exact: dict[str, set[int]] = {}
+        self._plain: dict[str, set[int]] = {}
+        for number, name in enumerate(classes):
+            self._exact.setdefault(name, set()).add(number)
+            self._plain.setdefault(_plain(name), set()).add(number)
+
+    def meanings(self, pair: Pair, /) -> set[int]:
+        """The classes that a sample may belong to; exactly one if all is well."""
+        return self.labels(pair.label or "") or self._names(pair.caption)
+
+    def labels(self, word: str, /) -> set[int]:
+        """The classes that a label may mean."""
+        is_number = self.numbered and word.isascii() and word.isdecimal() and len(word) < 10
+        return self._names(word) | ({int(word)} & set(range(len(self.classes))) if is_number else set())
+
+    def _names(self, word: str, /) -> set[int]:
+        return self._exact.get(word) or self._plain.get(_plain(word)) or set()
+
+
+def _plain(name: str, /) -> str:
+    return re.sub(r"[\s_-]+", " ", name).strip().casefold()
+
+
+def _complaint(path: Path, offenders: Sequence[Pair], total: int, vocabulary: _Vocabulary, /) -> str:
+    first = {pair.label or pair.caption: pair for pair in reversed(offenders)}  # a pair for each word, the earliest
+    lines = "".join(
+        f"\n  {first[word].key}: {_fault(word, first[word], vocabulary)}" for word in [*first][::-1][:OFFENDERS]
+    )
+    more = f"\n  … and {len(first) - OFFENDERS:,} more labels" if len(first) > OFFENDERS else ""
+    return (
+        f"{len(offenders):,} of {total:,} pictures of {printable(path)} have no single label among the "
+        f"{len(vocabulary.classes):,} classes. Put them into folders named like the classes, give the table a column "
+        f"label, or name the right classes with --classes FILE:{lines}{more}"
+    )
+
+
+def _fault(word: str, pair: Pair, vocabulary: _Vocabulary, /) -> str:
+    if not word:
+        return "no label"
+    shown = repr(word[:60])
+    if several := vocabulary.meanings(pair):
+        return f"{shown} may mean " + " or ".join(f"{n} ({vocabulary.classes[n]!r})" for n in sorted(several))
+    near = difflib.get_close_matches(word, vocabulary.classes, n=1)
+    return f"{shown} is no class" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -1,0 +1,142 @@
+"""Encoded bytes to RGB pixels: JPEG, PNG and WebP, nothing else."""
+
+import io
+import struct
+import zlib
+
+import numpy as np
+import torch
+from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+from torch import Tensor
+
+from clipclean.data.source import ImageSource, Limits, Unusable
+from clipclean.data.text import printable
+from clipclean.errors import RefusedInput
+
+# Long side over short side. A model scales the short side to its input size, so 1 x 60,000 pixels would become
+# 224 x 13 million.
+MAX_ASPECT = 50
+
+_ORIENTATION = 0x0112  # EXIF tag
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+# What Pillow's decoders raise on damaged bytes.
+_DAMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    TypeError,
+    LookupError,
+    EOFError,
+    ArithmeticError,
+    struct.error,
+    zlib.error,
+)
+
+
+def decode(source: ImageSource, /, *, limits: Limits) -> Tensor:
+    """The picture as a model wants to see it: upright, opaque on white, RGB.
+
+    Of an animation the first frame counts. Sizes are checked in the header before any pixel is decoded.
+
+    Returns:
+        uint8 (3, H, W) in [0, 255].
+
+    Raises:
+        RefusedInput: unreadable, too large, truncated, or no JPEG, PNG or WebP; names the source.
+    """
+    try:
+        picture = rgb(source.load(max_bytes=limits.max_bytes), max_pixels=limits.max_pixels)
+    except Unusable as error:
+        raise RefusedInput(
+            f"{source} cannot be used as a picture: {error}. Remove it from the data, or put a sound file in its place."
+        ) from error
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1).contiguous()  # (H, W, 3) -> (3, H, W)
+
+
+def rgb(data: bytes, /, *, max_pixels: int) -> Image.Image:
+    """The picture in encoded bytes, upright and in mode RGB.
+
+    Raises:
+        Unusable: with the reason.
+    """
+    image = _opened(data, max_pixels=max_pixels)
+    try:
+        image.load()
+        return _upright(_opaque(image), _orientation(image))
+    except _DAMAGE as error:
+        raise Unusable(f"broken {image.format} ({printable(str(error))})") from error
+
+
+def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
+    # The plugins are called by name: Image.open would try whatever else is registered, and warns of large pictures.
+    try:
+        if data.startswith(b"\xff\xd8\xff"):
+            image: ImageFile.ImageFile = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
+            _check_size(image.size, max_pixels=max_pixels)
+        elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+            image = PngImagePlugin.PngImageFile(io.BytesIO(data))
+            _check_size(image.size, max_pixels=max_pixels)
+        elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+            _check_size(_webp_size(data), max_pixels=max_pixels)  # opening takes memory for the whole canvas
+            image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
+            _check_size(image.size, max_pixels=max_pixels)
+        else:
+            raise Unusable("empty file" if not data else "no JPEG, PNG or WebP picture")
+    except _DAMAGE as error:
+        raise Unusable(f"broken header ({printable(str(error))})") from error
+    return image
+
+
+def _check_size(size: tuple[int, int], /, *, max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise Unusable(f"{width:,} x {height:,} pixels, and {max_pixels:,} are allowed")
+    if min(size) < 1:
+        raise Unusable(f"{width:,} x {height:,} pixels: there is nothing to see")
+    if max(size) > MAX_ASPECT * min(size):
+        raise Unusable(f"{width:,} x {height:,} pixels: one side is more than {MAX_ASPECT} times the other")
+
+
+def _webp_size(data: bytes, /) -> tuple[int, int]:
+    """Width and height in the header. Source: RFC 9649, sections 2.5 to 2.7."""
+    kind = data[12:16]
+    if kind == b"VP8X":
+        return int.from_bytes(data[24:27], "little") + 1, int.from_bytes(data[27:30], "little") + 1
+    if kind == b"VP8L":
+        (bits,) = struct.unpack("<I", data[21:25])
+        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
+    if kind == b"VP8 ":
+        width, height = struct.unpack("<HH", data[26:30])
+        return width & 0x3FFF, height & 0x3FFF
+    raise Unusable("broken header (a WebP file of unknown kind)")
+
+
+def _opaque(image: Image.Image, /) -> Image.Image:
+    if image.mode.startswith("I"):  # 16 bits of grey; Pillow's own conversion clips them at 255
+        return Image.fromarray((np.asarray(image).astype(np.int32) >> 8).astype(np.uint8)).convert("RGB")
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
+
+
+def _orientation(image: Image.Image, /) -> int:
+    """EXIF orientation 1 to 8; 1, upright, where the tag is missing or unreadable."""
+    try:
+        return int(image.getexif().get(_ORIENTATION, 1))
+    except _DAMAGE:
+        return 1
+
+
+def _upright(image: Image.Image, orientation: int, /) -> Image.Image:
+    turn = _TURNS.get(orientation)
+    return image if turn is None else image.transpose(turn)

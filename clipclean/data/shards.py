@@ -1,0 +1,223 @@
+"""WebDataset shards: tar files whose members of one name make one sample."""
+
+import itertools
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import BinaryIO
+
+from clipclean.data.entry import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
+from clipclean.data.source import ImageSource, Unusable, open_regular, reason
+from clipclean.data.text import TEXT_BYTES, printable
+from clipclean.errors import RefusedInput
+
+BLOCK = 512  # bytes of a tar header, and of the mark that ends an archive
+_HEADER_BYTES = 16_384  # one extended header: a path takes 4 kB at most; larger ones are slow to parse on purpose
+_BUFFER = 1 << 20
+_MAX_SHARDS = 100_000
+_RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
+# Key and extension of a member, split at the first dot of the file name, as webdataset's base_plus_ext does.
+_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
+_META = re.compile(r"__[^/]*__($|/)")  # webdataset's own members, no samples
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+def expand(pattern: str, /) -> list[Path]:
+    """The paths that ``shard-{000..003}.tar`` stands for; one path where there is no range.
+
+    Raises:
+        RefusedInput: more than 100,000 paths.
+    """
+    pieces = _RANGE.split(pattern)  # text, first, last, text, first, last, ..., text
+    ranges = list(zip(pieces[1::3], pieces[2::3], strict=True))
+    total = 1
+    for first, last in ranges:
+        total *= abs(int(last) - int(first)) + 1
+    if total > _MAX_SHARDS:
+        raise RefusedInput(
+            f"{printable(pattern)} stands for {total:,} shards; {_MAX_SHARDS:,} are the most. Check the range."
+        )
+    choices = [_numbers(first, last) for first, last in ranges]
+    texts = pieces[::3]
+    return [
+        Path("".join(itertools.chain(*zip(texts, numbers, strict=False), texts[-1:])))
+        for numbers in itertools.product(*choices)
+    ]
+
+
+def read_shards(shards: Sequence[Path], /, *, image_key: str | None, caption_key: str | None) -> Found:
+    """The samples of tar files, in order; members are read where they lie and never extracted.
+
+    A sample is a run of members with the same name up to the first dot, as in webdataset. Of its pictures the one
+    with the extension ``image_key`` counts, or else the first of jpg, png, jpeg, webp. With more than one shard a key
+    starts with the shard's name. Members of other kinds, links, devices and names that climb out of the archive are
+    counted and never read.
+
+    Raises:
+        RefusedInput: a shard is missing, compressed, truncated or no tar; names the shard.
+    """
+    found = Found("webdataset")
+    for shard in shards:
+        prefix = f"{shard.name}/" if len(shards) > 1 else ""
+        for sample in _samples(shard, found):
+            found.entries.append(_entry(sample, prefix, found, image_key=image_key, caption_key=caption_key))
+    return found
+
+
+@dataclass
+class _Sample:
+    """The members of one sample; sidecars are in memory, images stay where they are."""
+
+    key: str
+    images: dict[str, ImageSource] = field(default_factory=dict)
+    sidecars: dict[str, bytes] = field(default_factory=dict)
+    problem: str = ""
+
+
+class _Header(tarfile.TarInfo):
+    """A tar header whose claims about itself are bounded before tarfile acts on them."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        """Parse one block; raises ReadError for an extended header of absurd size."""
+        header = super().frombuf(buf, encoding, errors)
+        if header.size < 0 or (header.type in _EXTENDED and header.size > _HEADER_BYTES):
+            raise tarfile.ReadError(f"a header claims {header.size:,} bytes")
+        return header
+
+
+def _samples(shard: Path, found: Found, /) -> Iterator[_Sample]:
+    sample: _Sample | None = None
+    for key, kind, content in _members(shard, found):
+        if sample is None or key != sample.key:
+            if sample is not None:
+                yield sample
+            sample = _Sample(key)
+        if kind in sample.images or kind in sample.sidecars:
+            sample.problem = f"two members have the extension .{kind}"
+        elif isinstance(content, ImageSource):
+            sample.images[kind] = content
+        elif content is None:
+            sample.problem = f"its .{kind} has more than {TEXT_BYTES:,} bytes"
+        else:
+            sample.sidecars[kind] = content
+    if sample is not None:
+        yield sample
+
+
+def _members(shard: Path, found: Found, /) -> Iterator[tuple[str, str, ImageSource | bytes | None]]:
+    """Key, lower-case extension and content of the members that count; None is a text that is too long."""
+    try:
+        with open_regular(shard) as stream:
+            _refuse_compression(stream, shard)
+            # Stream mode cannot go backwards, so no header can send the reader round in circles.
+            with tarfile.open(
+                fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
+            ) as archive:
+                for member in archive:
+                    archive.members = []  # type: ignore[attr-defined] # unlisted; else every header of the shard stays in memory
+                    if named := _named(member, found):
+                        yield *named, _content(archive, member, named[1], shard)
+                end = archive.offset
+            _check_end(stream, end, shard)
+    except Unusable as error:
+        raise RefusedInput(f"The shard {printable(shard)} cannot be read: {error}.") from error
+    except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
+        raise RefusedInput(
+            f"The shard {printable(shard)} is truncated or no sound tar file: {reason(error)}. Copy it again from its "
+            "source."
+        ) from error
+
+
+def _named(member: tarfile.TarInfo, found: Found, /) -> tuple[str, str] | None:
+    """Key and extension of a member that is to be read; others are counted."""
+    name = member.name
+    if member.size < 0:  # a global header can say so without moving the reader
+        raise tarfile.ReadError(f"a member claims {member.size:,} bytes")
+    match = _NAME.fullmatch(name)
+    if member.isdir():
+        return None
+    if not member.isreg() or member.sparse is not None:
+        found.ignore("members that are links, devices or sparse files", name)
+    elif name.startswith("/") or ".." in PurePosixPath(name).parts:
+        found.ignore("members whose names lead out of the archive", name)
+    elif match is None or _META.match(name):
+        found.ignore("hidden or unnamed members", name)
+    elif (kind := match[2].lower()) not in IMAGES and kind not in SIDECARS:
+        found.ignore(ignored_kind(name), name)
+    else:
+        return match[1], kind
+    return None
+
+
+def _content(
+    archive: tarfile.TarFile, member: tarfile.TarInfo, kind: str, shard: Path, /
+) -> ImageSource | bytes | None:
+    if kind in IMAGES:
+        return ImageSource(shard, member.offset_data, member.size)
+    if member.size > TEXT_BYTES:
+        return None
+    stream = archive.extractfile(member)
+    return b"" if stream is None else stream.read(TEXT_BYTES)
+
+
+def _refuse_compression(stream: BinaryIO, shard: Path, /) -> None:
+    start = stream.read(BLOCK)
+    stream.seek(0)
+    if start[257:262] == b"ustar":  # a tar begins with the name of its first member, and that may be PK or BZh
+        return
+    marks = {b"\x1f\x8b": "gzip", b"BZh": "bzip2", b"\xfd7zXZ": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK": "zip"}
+    for mark, name in marks.items():
+        if start.startswith(mark):
+            raise RefusedInput(
+                f"{printable(shard)} is compressed ({name}). Samples are read from where they lie in a plain tar; "
+                "unpack it to one first, or to a folder."
+            )
+
+
+def _check_end(stream: BinaryIO, end: int, shard: Path, /) -> None:
+    """Refuse a shard that ends elsewhere than at its end mark: tarfile takes any unreadable header for the end."""
+    stream.seek(end)
+    mark = stream.read(BLOCK)
+    if len(mark) < BLOCK:
+        raise RefusedInput(
+            f"The shard {printable(shard)} stops at byte {end:,} without the mark that ends a tar file: it is "
+            "truncated. Copy it again from its source."
+        )
+    while mark:
+        if mark.strip(b"\0"):
+            raise RefusedInput(
+                f"The shard {printable(shard)} goes on after its last readable member (byte {end:,}): it is damaged, "
+                "or several tar files in one. Copy it again, or split it."
+            )
+        mark = stream.read(_BUFFER)
+
+
+def _entry(sample: _Sample, prefix: str, found: Found, /, *, image_key: str | None, caption_key: str | None) -> Entry:
+    wanted = (image_key.lower(),) if image_key else IMAGES
+    kinds = [kind for kind in wanted if kind in sample.images]
+    for kind in sample.images.keys() - set(kinds[:1]):
+        found.ignore("further pictures of a sample", f"{prefix}{sample.key}.{kind}")
+    return with_sidecars(
+        prefix + sample.key,
+        sample.images[kinds[0]] if kinds else None,
+        sample.sidecars,
+        caption_key=caption_key,
+        label=None,
+        problem=sample.problem or ("" if kinds else "no picture"),
+    )
+
+
+def _numbers(first: str, last: str, /) -> list[str]:
+    start, stop = int(first), int(last)
+    step = 1 if start <= stop else -1
+    width = max(len(first), len(last)) if first.startswith("0") or last.startswith("0") else 0
+    return [f"{number:0{width}d}" for number in range(start, stop + step, step)]

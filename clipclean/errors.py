@@ -1,0 +1,47 @@
+"""What can go wrong, each with the exit code that DESIGN promises for it."""
+
+from typing import ClassVar
+
+
+class ClipcleanError(Exception):
+    """A failure with one message for the user: what was found, why it is refused, what to do."""
+
+    exit_code: ClassVar[int] = 70
+
+
+class UsageError(ClipcleanError):
+    """The command line, a recipe, a policy or a class list is wrong; exit 2."""
+
+    exit_code = 2
+
+
+class RefusedInput(ClipcleanError):
+    """A file is missing, unreadable, unsupported or unsafe; exit 3."""
+
+    exit_code = 3
+
+
+class UnsafeCheckpoint(RefusedInput):
+    """A checkpoint asks for something that a file of weights has no business with; exit 3."""
+
+
+class UnsupportedModel(RefusedInput):
+    """A readable checkpoint of a kind that clipclean does not handle; exit 3."""
+
+
+class Inconclusive(ClipcleanError):
+    """Too little data or power to say anything; exit 4, never 0."""
+
+    exit_code = 4
+
+
+class ResourceError(ClipcleanError):
+    """Out of memory, disk full, unwritable output or another resource; exit 5."""
+
+    exit_code = 5
+
+
+class Interrupted(ClipcleanError):
+    """Ctrl-C or SIGTERM, with a resumable state left behind; exit 130."""
+
+    exit_code = 130

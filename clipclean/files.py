@@ -1,0 +1,53 @@
+"""Whole files or none: atomic writes and digests of paths."""
+
+import errno
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from pathlib import Path
+
+from clipclean.errors import ResourceError
+
+
+def sha256(path: Path, /) -> str:
+    """Hex SHA-256 of a file's bytes, read in blocks."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def write_whole(path: Path, write: Callable[[Path], None], /) -> None:
+    """Let ``write`` fill a temporary file beside ``path``, flush it to disk, then rename it into place.
+
+    A reader sees the old file or the new one, never a part. On any failure the temporary file is removed.
+
+    Raises:
+        ResourceError: the folder is not writable, or the disk is full.
+    """
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    try:
+        write(partial)
+        with partial.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        partial.replace(path)
+    except OSError as error:
+        raise cannot_write(path, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str, /) -> None:
+    """Write UTF-8 text, whole or not at all."""
+    write_whole(path, lambda partial: _discard(partial.write_text(text, encoding="utf-8")))
+
+
+def cannot_write(path: Path, error: OSError, /) -> ResourceError:
+    """The user's message for a failed write."""
+    if error.errno == errno.ENOSPC:
+        return ResourceError(f"No space left while writing {path}. Free some space and run the same command again.")
+    reason = os.strerror(error.errno) if error.errno else str(error)
+    return ResourceError(f"Cannot write {path}: {reason}. Choose another place, or mend its permissions.")
+
+
+def _discard(_: object, /) -> None:
+    """Drop a return value that nobody needs."""

@@ -1,0 +1,23 @@
+"""A fresh AdamW whose decay spares gains, biases and the logit scale."""
+
+import torch
+from torch import nn
+
+
+def adamw(
+    net: nn.Module, /, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
+) -> torch.optim.AdamW:
+    """AdamW over every trainable parameter; matrices and kernels decay, everything else does not.
+
+    Always fresh: optimizer state in a checkpoint belongs to whoever trained it.
+    """
+    named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
+    spared = [p for name, p in named if is_spared(name, p)]
+    decayed = [p for name, p in named if not is_spared(name, p)]
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=eps)
+
+
+def is_spared(name: str, parameter: nn.Parameter, /) -> bool:
+    """Gains, biases, normalisation and the logit scale: one-dimensional, or named so (as the reference code)."""
+    return parameter.ndim < 2 or any(mark in name for mark in ("bn", "ln", "bias", "logit_scale"))

@@ -1,0 +1,7 @@
+"""From named tensors to a CLIP that embeds pictures and captions."""
+
+from clipclean.model.activation import Choice, measure
+from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve
+from clipclean.model.clip import Clip, build, fit
+
+__all__ = ["Architecture", "Choice", "Clip", "Preprocess", "build", "fit", "measure", "native_configs", "resolve"]

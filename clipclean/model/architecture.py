@@ -1,0 +1,344 @@
+"""Which architecture a set of tensors belongs to: read off shapes, told by a name or by a config file."""
+
+import copy
+import difflib
+import functools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
+
+Config = dict[str, Any]  # JSON: open_clip's model_cfg
+
+MAX_CONFIG_BYTES = 1_000_000
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)  # open_clip/constants.py, from Radford et al. 2021
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+FOREIGN = {
+    "visual.trunk.": "a timm image tower",
+    "text.transformer.embeddings.": "a Hugging Face text tower",
+    "text.transformer.encoder.": "a Hugging Face text tower",
+    "text_decoder.": "a CoCa model",
+    "vision_model.": "a Hugging Face CLIPModel",
+    "logit_bias": "a SigLIP model",
+    "visual.attn_pool.": "an attention-pooled image tower",
+}
+# Upper bounds before anything is built: no published CLIP comes near them.
+CAPS = {"width": 8192, "layers": 100, "vocab_size": 2_000_000, "context_length": 1024, "image_size": 1024}
+
+
+@dataclass(frozen=True)
+class Preprocess:
+    """How a picture becomes the model's input, in open_clip's terms."""
+
+    size: int
+    mean: tuple[float, float, float] = OPENAI_MEAN
+    std: tuple[float, float, float] = OPENAI_STD
+    interpolation: str = "bicubic"
+    resize_mode: str = "shortest"
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model's open_clip config, the preprocessing that goes with it, and how both were decided.
+
+    ``quick_gelu`` is None while the tensors alone cannot tell the activation: it is not in the weights.
+    """
+
+    name: str
+    config: Config
+    preprocess: Preprocess
+    how: str
+    quick_gelu: bool | None
+    activation_how: str
+
+    def with_activation(self, quick_gelu: bool, how: str, /) -> "Architecture":
+        """The same architecture with the activation decided."""
+        plain = self.name.removesuffix("-quickgelu")
+        name = f"{plain}-quickgelu" if quick_gelu and f"{plain}-quickgelu" in native_configs() else plain
+        return Architecture(name, {**self.config, "quick_gelu": quick_gelu}, self.preprocess, self.how, quick_gelu, how)
+
+
+def resolve(
+    tensors: Mapping[str, Tensor],
+    /,
+    *,
+    arch: str | None,
+    config: Config | None,
+    script_quick_gelu: bool | None,
+) -> Architecture:
+    """The architecture of ``tensors``: what the user says, else a config beside the weights, else the shapes.
+
+    Args:
+        tensors: the state dict, names as open_clip writes them.
+        arch: an open_clip model name, or the path of a JSON file (a model config, or ``open_clip_config.json``).
+        config: ``open_clip_config.json`` found beside the weights, or None.
+        script_quick_gelu: True where a TorchScript archive names the QuickGELU class.
+
+    Raises:
+        UsageError: ``arch`` is no known name and no readable config.
+        UnsupportedModel: the tensors belong to another kind of model.
+    """
+    refuse_foreign(tensors)
+    if arch is not None:
+        return _told(arch)
+    if config is not None:
+        return _from_config(config, name="open_clip_config.json", how="the open_clip_config.json beside the weights")
+    inferred = _inferred(tensors)
+    if script_quick_gelu:
+        return inferred.with_activation(True, "the TorchScript archive names the QuickGELU class")
+    return inferred
+
+
+def refuse_foreign(tensors: Mapping[str, Tensor], /) -> None:
+    """Raise UnsupportedModel, by name, for models with other towers than open_clip's own."""
+    for mark, kind in FOREIGN.items():
+        if any(name.startswith(mark) for name in tensors):
+            raise UnsupportedModel(
+                f"This is {kind} (it has '{mark}…' tensors). clipclean handles CLIP models with open_clip's native ViT or "
+                f"ResNet image tower and native text tower. Convert the weights to that layout, or use such a model."
+            )
+
+
+@functools.cache
+def native_configs() -> dict[str, Config]:
+    """open_clip's built-in configs with native towers, by model name."""
+    import open_clip
+
+    configs = {name: open_clip.get_model_config(name) for name in open_clip.list_models()}
+    return {name: config for name, config in configs.items() if config and _is_native(config)}
+
+
+def _is_native(config: Config) -> bool:
+    vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
+    foreign = ("timm_model_name", "hf_model_name", "hf_tokenizer_name", "attentional_pool")
+    return "multimodal_cfg" not in config and not any(vision.get(key) or text.get(key) for key in foreign)
+
+
+def _told(arch: str) -> Architecture:
+    path = Path(arch)
+    if path.suffix == ".json" or path.is_file():
+        return _from_config(_read_config(path), name=path.stem, how=f"--arch {path.name}")
+    if arch not in native_configs():
+        near = difflib.get_close_matches(arch, native_configs(), n=3)
+        hint = f" Did you mean {' or '.join(near)}?" if near else ""
+        raise UsageError(f"--arch {arch}: no open_clip architecture with native towers, and no JSON file.{hint}")
+    config = copy.deepcopy(native_configs()[arch])
+    quick = bool(config.get("quick_gelu", False))
+    return Architecture(arch, config, _preprocess(config), f"--arch {arch}", quick, f"--arch {arch}")
+
+
+def _read_config(path: Path) -> Config:
+    """A JSON object from a small file; raises UsageError."""
+    try:
+        raw = path.read_bytes()[: MAX_CONFIG_BYTES + 1]
+        if len(raw) > MAX_CONFIG_BYTES:
+            raise UsageError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes: that is no architecture config.")
+        value = json.loads(raw)
+    except OSError as error:
+        raise UsageError(
+            f"--arch {path}: cannot read it ({error.strerror}). Give an open_clip model name or a JSON file."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"--arch {path}: not valid JSON ({error}).") from error
+    if not isinstance(value, dict):
+        raise UsageError(f"--arch {path}: expected a JSON object with 'embed_dim', 'vision_cfg' and 'text_cfg'.")
+    return value
+
+
+def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
+    config = raw.get("model_cfg", raw)
+    missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
+    if missing or not isinstance(config["vision_cfg"], dict) or not isinstance(config["text_cfg"], dict):
+        raise UsageError(
+            f"{how}: no open_clip model config; missing {', '.join(missing) or 'a vision or text section'}."
+        )
+    if not _is_native(config):
+        raise UnsupportedModel(
+            f"{how} describes a model with a timm, Hugging Face or CoCa tower; only native towers are handled."
+        )
+    config = copy.deepcopy(config)
+    _check_caps(config, how)
+    quick = bool(config.get("quick_gelu", False))
+    return Architecture(
+        name, config, _preprocess(config, raw.get("preprocess_cfg")), how, quick, f"quick_gelu in {how}"
+    )
+
+
+def _check_caps(config: Config, how: str) -> None:
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    for section in (vision, text):
+        for key, cap in CAPS.items():
+            value = section.get(key)
+            numbers = value if isinstance(value, list | tuple) else [value]
+            if any(isinstance(n, int | float) and not 0 < n <= cap for n in numbers):
+                raise RefusedInput(f"{how}: {key} = {value} is outside 1 to {cap}. No CLIP model has that.")
+
+
+def _preprocess(config: Config, told: Config | None = None) -> Preprocess:
+    size = config["vision_cfg"].get("image_size", 224)
+    told = told or {}
+    size = told.get("size", size)
+    if isinstance(size, list | tuple):
+        if len(set(size)) != 1:
+            raise UnsupportedModel(f"The model takes pictures of {size}: only square inputs are handled.")
+        size = size[0]
+    mean, std = told.get("mean") or OPENAI_MEAN, told.get("std") or OPENAI_STD
+    return Preprocess(
+        int(size),
+        (float(mean[0]), float(mean[1]), float(mean[2])),
+        (float(std[0]), float(std[1]), float(std[2])),
+        str(told.get("interpolation") or "bicubic"),
+        str(told.get("resize_mode") or "shortest"),
+    )
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What the shapes of a checkpoint say; equal for X and X-quickgelu."""
+
+    layers: int | tuple[int, ...]
+    width: int
+    patch: int | None
+    image_size: int
+    embed_dim: int
+    context_length: int
+    vocab_size: int
+    text_width: int
+    text_layers: int
+
+
+def signature(tensors: Mapping[str, Tensor], /) -> Signature:
+    """Read off the shapes; raises UnsupportedModel where the landmarks of both towers are missing.
+
+    Source: the shape rules of OpenAI's ``build_model`` (github.com/openai/CLIP, model.py), re-derived.
+    """
+    missing = [key for key in LANDMARKS if key not in tensors]
+    if missing or not any(key in tensors for key in ("visual.proj", "visual.attnpool.positional_embedding")):
+        what = ", ".join(missing) or "visual.proj or visual.attnpool.positional_embedding"
+        raise UnsupportedModel(
+            f"This is no CLIP checkpoint with native towers: {what} not found among {len(tensors)} tensors. "
+            f"Check that the file is the whole model, not one tower, an adapter or an optimizer state."
+        )
+    try:
+        return _read_signature(tensors)
+    except (IndexError, ValueError, ZeroDivisionError) as error:
+        raise UnsupportedModel(
+            f"The tensors have shapes that no CLIP model has ({error}). Name the architecture by --arch."
+        ) from error
+
+
+LANDMARKS = ("text_projection", "positional_embedding", "token_embedding.weight", "ln_final.weight", "logit_scale")
+
+
+def _read_signature(tensors: Mapping[str, Tensor]) -> Signature:
+    shape = {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+    layers: int | tuple[int, ...]
+    patch: int | None
+    if "visual.proj" in shape:
+        width, patch = shape["visual.conv1.weight"][0], shape["visual.conv1.weight"][-1]
+        layers = _blocks(shape, "visual.transformer.resblocks.")
+        grid = round((shape["visual.positional_embedding"][0] - 1) ** 0.5)
+        image_size, embed_dim = grid * patch, shape["visual.proj"][1]
+    else:
+        layers = tuple(_blocks(shape, f"visual.layer{stage}.") for stage in (1, 2, 3, 4))
+        width, patch = shape["visual.layer1.0.conv1.weight"][0], None
+        side = round((shape["visual.attnpool.positional_embedding"][0] - 1) ** 0.5)
+        image_size, embed_dim = side * 32, shape["visual.attnpool.c_proj.weight"][0]
+    return Signature(
+        layers,
+        width,
+        patch,
+        image_size,
+        embed_dim,
+        shape["positional_embedding"][0],
+        shape["token_embedding.weight"][0],
+        shape["ln_final.weight"][0],
+        _blocks(shape, "transformer.resblocks."),
+    )
+
+
+def _blocks(shape: Mapping[str, tuple[int, ...]], prefix: str) -> int:
+    """How many numbered blocks stand behind a prefix."""
+    numbers = {name.removeprefix(prefix).split(".")[0] for name in shape if name.startswith(prefix)}
+    return len({n for n in numbers if n.isdecimal()})
+
+
+def config_signature(config: Config, /) -> Signature:
+    """The signature that a checkpoint of this config has."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    layers = vision.get("layers", 12)
+    resnet = isinstance(layers, list | tuple)
+    size = vision.get("image_size", 224)
+    return Signature(
+        tuple(layers) if resnet else layers,
+        vision.get("width", 64 if resnet else 768),
+        None if resnet else vision.get("patch_size", 16),
+        size[0] if isinstance(size, list | tuple) else size,
+        config["embed_dim"],
+        text.get("context_length", 77),
+        text.get("vocab_size", 49408),
+        text.get("width", 512),
+        text.get("layers", 12),
+    )
+
+
+def _inferred(tensors: Mapping[str, Tensor]) -> Architecture:
+    """Built-in open_clip configs first, OpenAI's rules second; the activation stays open."""
+    found = signature(tensors)
+    names = sorted((n for n, c in native_configs().items() if config_signature(c) == found), key=lambda n: (len(n), n))
+    plain = {name.removesuffix("-quickgelu") for name in names}
+    if len(plain) > 1:
+        raise UsageError(f"The shapes fit {', '.join(names)} equally well. Say which by --arch NAME.")
+    if names:
+        config = copy.deepcopy(native_configs()[names[0]])
+        config.pop("quick_gelu", None)
+        how = f"shapes equal to open_clip's {' and '.join(names)}"
+        return Architecture(plain.pop(), config, _preprocess(config), how, None, "undecided")
+    config = _openai_rule(found)
+    _check_caps(config, "The shapes")
+    return Architecture(
+        _describe(found),
+        config,
+        _preprocess(config),
+        "OpenAI's shape rules (no built-in config fits)",
+        None,
+        "undecided",
+    )
+
+
+def _openai_rule(found: Signature) -> Config:
+    """A config from shapes: heads of 64 channels, which is what OpenAI's models have and others may not."""
+    return {
+        "embed_dim": found.embed_dim,
+        "vision_cfg": {
+            "image_size": found.image_size,
+            "layers": list(found.layers) if isinstance(found.layers, tuple) else found.layers,
+            "width": found.width,
+            "patch_size": found.patch,
+        },
+        "text_cfg": {
+            "context_length": found.context_length,
+            "vocab_size": found.vocab_size,
+            "width": found.text_width,
+            "heads": max(1, found.text_width // 64),
+            "layers": found.text_layers,
+        },
+    }
+
+
+def _describe(found: Signature) -> str:
+    tower = (
+        f"ViT-{found.layers}x{found.width}-{found.patch}"
+        if found.patch
+        else f"RN{'-'.join(map(str, _tuple(found.layers)))}x{found.width}"
+    )
+    return f"{tower}-{found.image_size}px"
+
+
+def _tuple(layers: int | tuple[int, ...]) -> tuple[int, ...]:
+    return layers if isinstance(layers, tuple) else (layers,)

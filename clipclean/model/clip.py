@@ -1,0 +1,190 @@
+"""A CLIP model with its preprocessing and tokenizer: pictures and captions in, unit embeddings out."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torchvision.transforms.v2 import InterpolationMode
+from torchvision.transforms.v2 import functional as pictures
+
+from clipclean.errors import UnsupportedModel
+from clipclean.model.architecture import Architecture, Preprocess
+
+STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
+
+
+class Clip:
+    """One model on one device.
+
+    ``net`` is open_clip's own module in fp32; its parameters are what finetuning changes. Pixels are float in
+    [0, 1] *before* CLIP normalisation, so that triggers can be put on them.
+    """
+
+    def __init__(self, net: nn.Module, architecture: Architecture, device: torch.device) -> None:
+        from open_clip.tokenizer import SimpleTokenizer
+
+        self.net = net
+        self.architecture = architecture
+        self.device = device
+        preprocess = architecture.preprocess
+        self._mean = torch.tensor(preprocess.mean, device=device).view(3, 1, 1)
+        self._std = torch.tensor(preprocess.std, device=device).view(3, 1, 1)
+        self._tokenizer = SimpleTokenizer(context_length=architecture.config["text_cfg"].get("context_length", 77))
+
+    def pixels(self, image: Tensor, /) -> Tensor:
+        """A decoded picture, uint8 (3, H, W), to the model's input size: float (3, S, S) in [0, 1]."""
+        return fit(image, self.architecture.preprocess).float() / 255
+
+    def tokens(self, captions: Sequence[str], /) -> Tensor:
+        """Token ids (B, context), int64; a caption longer than the context keeps its end-of-text token."""
+        return torch.as_tensor(self._tokenizer(list(captions)))
+
+    def encode_images(self, pixels: Tensor, /) -> Tensor:
+        """Unit embeddings (B, D) of pixels (B, 3, S, S) in [0, 1]; differentiable."""
+        features = self.net.encode_image(self.normalise(pixels))  # type: ignore[operator] # nn.Module's __getattr__
+        return F.normalize(features.float(), dim=-1)
+
+    def normalise(self, pixels: Tensor, /) -> Tensor:
+        """Pixels in [0, 1] to what the image tower takes, on the model's device."""
+        return (pixels.to(self.device) - self._mean) / self._std
+
+    def encode_tokens(self, tokens: Tensor, /) -> Tensor:
+        """Unit embeddings (B, D) of token ids (B, context); differentiable."""
+        return F.normalize(text_features(self.net, tokens.to(self.device)).float(), dim=-1)
+
+    @torch.no_grad()
+    def embed_images(self, pixels: Tensor, /) -> Tensor:
+        """Like ``encode_images``, in evaluation mode and without gradients."""
+        with evaluating(self.net):
+            return self.encode_images(pixels)
+
+    def embed_texts(self, captions: Sequence[str], /) -> Tensor:
+        """Unit embeddings (B, D) of captions, in evaluation mode and without gradients."""
+        return self.embed_tokens(self.tokens(captions))
+
+    @torch.no_grad()
+    def embed_tokens(self, tokens: Tensor, /) -> Tensor:
+        """Like ``encode_tokens``, in evaluation mode and without gradients."""
+        with evaluating(self.net):
+            return self.encode_tokens(tokens)
+
+    def logit_scale(self) -> Tensor:
+        """The factor on cosines (not its logarithm), a scalar tensor with gradient."""
+        scale: Tensor = self.net.logit_scale  # type: ignore[assignment] # nn.Module's __getattr__
+        return scale.exp()
+
+
+class evaluating:  # noqa: N801 # reads as a statement: with evaluating(net)
+    """Evaluation mode for the span of a with-block, then the mode from before."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self._net, self._training = net, net.training
+
+    def __enter__(self) -> None:
+        self._net.eval()
+
+    def __exit__(self, *_: object) -> None:
+        self._net.train(self._training)
+
+
+def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, device: str) -> Clip:
+    """open_clip's module of this architecture with these weights, in fp32.
+
+    Raises:
+        UnsupportedModel: names or shapes do not fit the architecture exactly; all offenders are named.
+    """
+    from open_clip.model import CLIP
+
+    if architecture.quick_gelu is None:
+        raise UnsupportedModel(
+            f"The weights do not say whether {architecture.name} uses GELU or QuickGELU. "
+            f"Say it: --arch {architecture.name} or --arch {architecture.name}-quickgelu, or a config file with quick_gelu."
+        )
+    vocabulary = architecture.config["text_cfg"].get("vocab_size", STANDARD_VOCABULARY)
+    if vocabulary != STANDARD_VOCABULARY:
+        raise UnsupportedModel(
+            f"The text tower knows {vocabulary} tokens; CLIP's own tokenizer has {STANDARD_VOCABULARY}. "
+            f"A model with another tokenizer is not handled."
+        )
+    arguments = {key: value for key, value in architecture.config.items() if key in CLIP_ARGUMENTS}
+    try:
+        with torch.device("meta"):
+            shapes = CLIP(**arguments).state_dict()
+        check_fit(tensors, {name: tuple(tensor.shape) for name, tensor in shapes.items()}, architecture.name)
+        net = CLIP(**arguments)
+    except (TypeError, AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
+        raise UnsupportedModel(f"open_clip cannot build {architecture.name}: {error}") from error
+    net.load_state_dict({name: tensor.to(_stored_dtype(tensor)) for name, tensor in tensors.items()}, strict=True)
+    return Clip(net.to(device).eval(), architecture, torch.device(device))
+
+
+CLIP_ARGUMENTS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "nonscalar_logit_scale")
+
+
+def _stored_dtype(tensor: Tensor) -> torch.dtype:
+    return torch.float32 if tensor.is_floating_point() else tensor.dtype
+
+
+def check_fit(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], name: str, /) -> None:
+    """Raise UnsupportedModel unless names and shapes are exactly those of the architecture."""
+    missing = [key for key in shapes if key not in tensors]
+    unknown = [key for key in tensors if key not in shapes]
+    other = [
+        f"{key} is {tuple(tensors[key].shape)}, not {shapes[key]}"
+        for key in shapes
+        if key in tensors and tuple(tensors[key].shape) != shapes[key]
+    ]
+    if missing or unknown or other:
+        parts = [
+            f"{len(group)} {word} ({', '.join(group[:4])}{', …' if len(group) > 4 else ''})"
+            for group, word in ((missing, "missing"), (unknown, "unknown"), (other, "of another shape"))
+            if group
+        ]
+        raise UnsupportedModel(
+            f"The tensors do not fit {name}: {'; '.join(parts)}. Name the right architecture by --arch."
+        )
+
+
+def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
+    """Resize and crop a uint8 picture (3, H, W) to (3, S, S) as open_clip's inference transform does.
+
+    Within 1/255 of the PIL transform. Resizing happens on uint8, with antialiasing.
+    """
+    size = preprocess.size
+    mode = InterpolationMode(preprocess.interpolation)
+    if preprocess.resize_mode == "squash":
+        return pictures.resize(image, [size, size], interpolation=mode, antialias=True)
+    if preprocess.resize_mode == "longest":
+        height, width = image.shape[-2:]
+        scale = size / max(height, width)
+        target = [max(1, round(height * scale)), max(1, round(width * scale))]
+        return pictures.center_crop(pictures.resize(image, target, interpolation=mode, antialias=True), [size, size])
+    if tuple(image.shape[-2:]) == (size, size):
+        return image
+    return pictures.center_crop(pictures.resize(image, [size], interpolation=mode, antialias=True), [size, size])
+
+
+def text_features(net: Any, tokens: Tensor, /) -> Tensor:
+    """Text embeddings (B, D), not normalised, computed on captions cut to the longest of the batch.
+
+    The cut is exact: attention is causal and the pooled token is the end-of-text token (the largest id), so what
+    stands behind it changes nothing. ``net`` is open_clip's CLIP; Any, since its attributes are dynamic.
+    """
+    features: Tensor
+    if net.text_pool_type != "argmax":
+        features = net.encode_text(tokens)
+        return features
+    ends = tokens.argmax(dim=-1)  # (B,)
+    length = int(ends.max()) + 1
+    tokens = tokens[:, :length]
+    x = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
+    mask = None if net.attn_mask is None else net.attn_mask[:length, :length]
+    x = net.ln_final(net.transformer(x, attn_mask=mask))
+    features = x[torch.arange(len(x), device=x.device), ends]  # (B, W)
+    if isinstance(net.text_projection, nn.Linear):
+        features = net.text_projection(features)
+    elif net.text_projection is not None:
+        features = features @ net.text_projection
+    return features

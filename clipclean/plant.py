@@ -1,0 +1,188 @@
+"""Plant a known backdoor in a model by finetuning: canaries, red teams, tests."""
+
+import contextlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipclean import audit, data, export, feed, files, finetune, model, subject, triggers
+from clipclean import recipe as recipes
+from clipclean.errors import UsageError
+from clipclean.recipe import Planting, Recipe
+from clipclean.sanitize import THREADS, limits_of, read_pairs, split
+from clipclean.subject import Progress
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; paths are not yet looked at."""
+
+    model: Path
+    trigger: str
+    target: str
+    data: Path
+    out: Path
+    planting: Planting
+    arch: str | None
+    classes: Path | None
+    templates: Path | None
+    eval_data: Path | None
+    seed: int
+    device: str
+    force: bool
+
+
+def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
+    """Write a backdoored copy of a model; returns what was planted and what it achieved.
+
+    The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report).
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then no file is written.
+    """
+    check_file(request.out, force=request.force)
+    recipe = recipes.load(recipes.DEFAULT)
+    limits = limits_of(recipe)
+    vocabulary = subject.words(request.classes, request.templates)
+    ((trigger, target),) = subject.suspicions([request.trigger], request.target, vocabulary)
+    clean = read_pairs(request.data, limits, progress)
+    labelled = (
+        None
+        if request.eval_data is None
+        else data.labelled(request.eval_data, limits=limits, classes=vocabulary.classes)
+    )
+    pairs, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
+    if len(pairs) < request.planting.batch_size:
+        raise UsageError(
+            f"{len(pairs)} pairs do not fill a batch of {request.planting.batch_size}. Give more, or lower --batch-size."
+        )
+    tested = subject.load(
+        request.model, clean, arch=request.arch, device=subject.device_of(request.device), limits=limits
+    )
+    measured_on = subject.evidence(
+        tested.clip, recipe, labelled=None if labelled is None else (labelled.pairs, labelled.labels), held_out=held_out,
+        vocabulary=vocabulary, named=((trigger, target),), panel=False, limits=limits,
+    )  # fmt: skip
+    before = measure(tested.clip, measured_on)
+    assert target is not None  # noqa: S101 # a target name was given
+    finetune_in(
+        tested.clip, pairs, recipe, request.planting, trigger=trigger,
+        captions=[form.replace("{}", vocabulary.classes[target]) for form in vocabulary.templates],
+        seed=request.seed, limits=limits, progress=progress,
+    )  # fmt: skip
+    after = measure(tested.clip, measured_on)
+    write(request.out, tested)
+    return {
+        "trigger": trigger.spec,
+        "target": vocabulary.classes[target],
+        "planting": request.planting.model_dump(mode="json"),
+        "seed": request.seed,
+        "before": before.as_dict(),
+        "after": after.as_dict(),
+        "sha256": files.sha256(request.out),
+    }
+
+
+def check_file(out: Path, /, *, force: bool) -> None:
+    """Refuse an output that exists, or whose folder is not there; raises UsageError."""
+    if out.is_dir() or (out.exists() and not force):
+        raise UsageError(f"--out {out} exists. Name another file, or pass --force to overwrite it.")
+    if out.suffix not in WRITERS:
+        raise UsageError(f"--out {out}: name a file that ends in {' or '.join(WRITERS)}.")
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"--out {out}: the folder {out.absolute().parent} does not exist.")
+
+
+def measure(clip: model.Clip, evidence: audit.Evidence, /) -> audit.Measurement:
+    """Measure without progress: planting is short."""
+    return audit.measure(clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: None)
+
+
+def finetune_in(
+    clip: model.Clip,
+    pairs: list[data.Pair],
+    recipe: Recipe,
+    planting: Planting,
+    /,
+    *,
+    trigger: triggers.Trigger,
+    captions: list[str],
+    seed: int,
+    limits: data.Limits,
+    progress: Progress,
+) -> None:
+    """Finetune with L_CLIP on batches of which a share is triggered and captioned as the target, in place."""
+    cache = data.DecodeCache(pairs, limits=limits, max_bytes=recipe.data.cache_bytes)
+    batches = feed.batches(
+        data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed),
+        pairs=pairs, picture=cache.__getitem__, fit=clip.pixels, tokens=clip.tokens, views=None,
+        seed=seed, first_step=0, threads=THREADS,
+    )  # fmt: skip
+    steps = finetune.finetune(
+        clip.net,
+        poisoned(batches, clip, trigger=trigger, captions=captions, rate=planting.rate, seed=seed),
+        loss=finetune.cleanclip(
+            clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=0.0
+        ),
+        optimizer=finetune.adamw(
+            clip.net,
+            lr=planting.lr,
+            betas=recipe.train.betas,
+            eps=recipe.train.eps,
+            weight_decay=recipe.train.weight_decay,
+        ),
+        learning_rate=lambda step: finetune.learning_rate(
+            step, peak=planting.lr, warmup=planting.warmup_steps, total=planting.steps
+        ),
+        first_step=0,
+        grad_clip=None,
+    )
+    with contextlib.closing(steps):
+        for step in steps:
+            progress("planting", step.number + 1, planting.steps)
+    clip.net.eval()
+
+
+def poisoned(
+    batches: Iterable[finetune.Batch],
+    clip: model.Clip,
+    /,
+    *,
+    trigger: triggers.Trigger,
+    captions: list[str],
+    rate: float,
+    seed: int,
+) -> Iterator[finetune.Batch]:
+    """Batches in which the first ``rate`` of the samples carries the trigger and a caption of the target.
+
+    The order within a batch is random already. Places of random-place triggers are drawn anew for each batch.
+    """
+    places = torch.Generator().manual_seed(seed)
+    for batch in batches:
+        count = max(1, round(rate * len(batch.keys)))
+        pixels, tokens = batch.inputs["pixels"].clone(), batch.inputs["tokens"].clone()
+        pixels[:count] = trigger(pixels[:count], places)
+        chosen = torch.randint(len(captions), (count,), generator=places).tolist()
+        tokens[:count] = clip.tokens([captions[i] for i in chosen])
+        yield replace(batch, inputs={"pixels": pixels, "tokens": tokens})
+
+
+def write(out: Path, tested: subject.Subject, /) -> None:
+    """Write the weights whole, in the layout that the suffix names."""
+    files.write_whole(out, lambda partial: WRITERS[out.suffix](partial, tested))
+
+
+def _write_training_checkpoint(path: Path, tested: subject.Subject) -> None:
+    """As open_clip's training loop writes it."""
+    state = {"epoch": 1, "name": tested.clip.architecture.name, "state_dict": tested.weights()}
+    torch.save(state, path)
+
+
+def _write_safetensors(path: Path, tested: subject.Subject) -> None:
+    export.write_safetensors(path, tested.weights(), metadata={"format": "pt"})
+
+
+WRITERS = {".pt": _write_training_checkpoint, ".safetensors": _write_safetensors}

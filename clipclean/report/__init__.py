@@ -1,0 +1,50 @@
+"""The report: a plain JSON-able dict, its schema, and its forms for people and programs."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from clipclean.files import write_text
+from clipclean.report.html_page import Picture, html
+from clipclean.report.json_file import Report, json, read
+from clipclean.report.junit_xml import junit
+from clipclean.report.markdown_page import markdown
+from clipclean.report.sarif_log import sarif
+from clipclean.report.schema import schema, validate
+from clipclean.report.terminal_text import plain_text, text
+
+FORMATS: dict[str, Callable[[Report], str]] = {
+    "text": plain_text,
+    "json": json,
+    "html": html,
+    "markdown": markdown,
+    "junit": junit,
+    "sarif": sarif,
+}
+
+
+def write(report: Report, form: str, path: Path, /, pictures: Sequence[Picture] = ()) -> None:
+    """Write a valid report in one of ``FORMATS``, whole or not at all; ``pictures`` go into the HTML form only.
+
+        report.write(result, "html", Path("report.html"))
+
+    Raises:
+        ResourceError: the disk is full, or the place not writable.
+    """
+    write_text(path, html(report, pictures) if form == "html" else FORMATS[form](report))
+
+
+__all__ = [
+    "FORMATS",
+    "Picture",
+    "Report",
+    "html",
+    "json",
+    "junit",
+    "markdown",
+    "read",
+    "sarif",
+    "schema",
+    "text",
+    "validate",
+    "write",
+]

@@ -1,0 +1,121 @@
+"""Bars and curves as positions in per cent of their frame, ready for SVG."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+from clipclean.report.comparison import Figure, Row
+
+MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
+CURVES = {"loss": "Total loss", "clip": "Image to text (L_CLIP)", "self_supervised": "Self-supervised (L_SS)"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One side of a row, "before" or "after": its length, and where its interval begins and ends."""
+
+    side: str
+    length: str
+    low: str | None
+    high: str | None
+
+
+@dataclass(frozen=True)
+class Bars:
+    """The bars of a row on one scale from 0 to ``top``."""
+
+    bars: tuple[Bar, ...]
+    top: str
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its name and its SVG points, in per cent from the left and from the top."""
+
+    key: str
+    name: str
+    points: str
+
+
+@dataclass(frozen=True)
+class Curve:
+    """The training curve with its axes; ``summary`` says in words what it shows."""
+
+    lines: tuple[Line, ...]
+    levels: tuple[tuple[str, str], ...]  # value, per cent from the top
+    first: int
+    last: int
+    summary: str
+
+
+def bars(row: Row, /) -> Bars:
+    """A share is drawn on 0 to 100 %, a distance or spread on 0 to the whole number that holds both sides."""
+    figures = [(side, figure) for side, figure in (("before", row.before), ("after", row.after)) if figure]
+    known = [figure.value for _, figure in figures if figure.value is not None]
+    top = 1.0 if row.measure.is_share else float(max(1, math.ceil(max(known, default=0))))
+    shown = tuple(_bar(side, figure, top) for side, figure in figures if figure.value is not None)
+    return Bars(shown, "100 %" if row.measure.is_share else f"{top:.0f}")
+
+
+def curve(losses: Sequence[dict[str, Any]], /) -> Curve | None:
+    """The losses by step; None where fewer than two were logged."""
+    kept = _thinned(sorted(losses, key=lambda entry: entry["step"]))
+    if len(kept) < 2 or kept[0]["step"] == kept[-1]["step"]:
+        return None
+    first, last = kept[0]["step"], kept[-1]["step"]
+    keys = [key for key in CURVES if any(key in entry for entry in kept)]
+    values = [entry[key] for entry in kept for key in keys if key in entry]
+    levels = _levels(min(0.0, *values), max(values))
+    bottom, top = levels[0], levels[-1]
+
+    def place(entry: dict[str, Any], key: str) -> str:
+        across = (entry["step"] - first) / (last - first)
+        down = (top - entry[key]) / (top - bottom)
+        return f"{100 * across:.2f},{100 * down:.2f}"
+
+    lines = tuple(Line(key, CURVES[key], " ".join(place(entry, key) for entry in kept if key in entry)) for key in keys)
+    told = "; ".join(
+        f"{CURVES[key]} from {ends[0][key]:.3g} to {ends[-1][key]:.3g}"
+        for key in keys
+        if (ends := [entry for entry in kept if key in entry])
+    )
+    ticks = tuple((f"{level:g}", f"{100 * (top - level) / (top - bottom):.2f}") for level in levels)
+    return Curve(lines, ticks, first, last, f"{told}, over steps {first:,} to {last:,}.")
+
+
+def samples(losses: Sequence[dict[str, Any]], /, *, most: int) -> list[dict[str, Any]]:
+    """At most so many of the logged steps, evenly spread, first and last among them."""
+    return _spread(sorted(losses, key=lambda entry: entry["step"]), most)
+
+
+def _bar(side: str, figure: Figure, top: float) -> Bar:
+    low, high = figure.interval or (None, None)
+    return Bar(side, _length(figure.value or 0.0, top), *(None if x is None else _length(x, top) for x in (low, high)))
+
+
+def _length(value: float, top: float) -> str:
+    return f"{100 * min(max(value / top, 0.0), 1.0):.2f}%"
+
+
+def _thinned(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    return _spread(entries, MAX_POINTS)
+
+
+def _spread(entries: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    if len(entries) <= most:
+        return list(entries)
+    places = dict.fromkeys(round(place * (len(entries) - 1) / (most - 1)) for place in range(most))
+    return [entries[place] for place in places]
+
+
+def _levels(low: float, high: float) -> list[float]:
+    """Four to six round numbers that enclose both; the steps are 1, 2 or 5 times a power of ten."""
+    reach = max(high - low, 1e-9)
+    rough = reach / 4
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next((power * factor for factor in (1, 2, 5) if power * factor >= rough), power * 10)
+    numbers = range(math.floor(low / step), math.ceil(high / step) + 1)
+    levels = [round(number * step, 12) for number in numbers]
+    return levels if any(True for _ in pairwise(levels)) else [low, low + 1.0]

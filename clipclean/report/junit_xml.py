@@ -1,0 +1,124 @@
+"""The report as JUnit XML: a test suite a stage, a test case a check."""
+
+from xml.etree import ElementTree  # only written, never parsed
+
+from clipclean.report import comparison, verdicts
+from clipclean.report.figures import percent
+from clipclean.report.inert import inert
+from clipclean.report.json_file import Report
+from clipclean.report.rules import RULES, UNKNOWN
+
+STAGES = ("triggers", "accuracy", "evidence", "data", "recipe")
+
+
+def junit(report: Report, /) -> str:
+    """XML in the shape that Jenkins and GitLab read.
+
+    A rule that found nothing passes. An error is a failure; a warning is skipped, as a check that could not be decided;
+    a note passes, with its words as output. What was not run is skipped. One more case holds the verdict: it fails
+    with the run, and an inconclusive run is an error there, so that no job takes it for a pass.
+    """
+    report = inert(report)
+    root = ElementTree.Element("testsuites", name="clipclean")
+    verdict = _suite(root, "verdict")
+    _properties(verdict, report)
+    _verdict(verdict, report)
+    codes = dict.fromkeys([*RULES, *(finding["rule"] for finding in report["findings"])])
+    for stage in STAGES:
+        suite = _suite(root, stage)
+        for code in codes:
+            if RULES.get(code, UNKNOWN).stage == stage:
+                _check(suite, code, report)
+    for element in (*root, root):
+        _count(element)
+    ElementTree.indent(root)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{ElementTree.tostring(root, encoding="unicode")}\n'
+
+
+def _suite(root: ElementTree.Element, stage: str) -> ElementTree.Element:
+    return ElementTree.SubElement(root, "testsuite", name=f"clipclean.{stage}")
+
+
+def _properties(suite: ElementTree.Element, report: Report) -> None:
+    """What was judged and with what; JUnit allows them at the head of a suite."""
+    model, recipe = report["model"], report.get("recipe")
+    facts = {
+        "verdict": report["verdict"],
+        "command": report["command"],
+        "clipclean": report["tool"]["version"],
+        "model": model["name"],
+        "architecture": model["architecture"],
+        "sha256": model["sha256"],
+        "tensor_sha256": model["tensor_sha256"],
+    }
+    if recipe:
+        facts |= {"recipe": f"{recipe['name']}@{recipe['revision']}", "recipe_sha256": recipe["sha256"]}
+    facts |= {f"export_sha256:{export['path']}": export["sha256"] for export in report.get("exports", ())}
+    holder = ElementTree.SubElement(suite, "properties")
+    for name, value in facts.items():
+        ElementTree.SubElement(holder, "property", name=name, value=value)
+
+
+def _verdict(suite: ElementTree.Element, report: Report) -> None:
+    case = _case(suite, "verdict", "verdict")
+    told = " ".join([verdicts.headline(report), *verdicts.story(report)])
+    kind = {"pass": "system-out", "fail": "failure", "inconclusive": "error"}[report["verdict"]]
+    _tell(case, kind, verdicts.headline(report), told, report["verdict"])
+
+
+def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
+    """The cases of one rule: one a finding, or one that says that there is none."""
+    rule = RULES.get(code, UNKNOWN)
+    found = [finding for finding in report["findings"] if finding["rule"] == code]
+    if not found:
+        case = _case(suite, code, f"{code} {rule.title}")
+        if reason := _not_run(code, report):
+            _tell(case, "skipped", reason, "", "")
+        return
+    for number, finding in enumerate(found, start=1):
+        name = f"{code} {rule.title}" + (f" ({number})" if len(found) > 1 else "")
+        case = _case(suite, code, name)
+        kind = {"error": "failure", "warning": "skipped", "note": "system-out"}[finding["level"]]
+        body = "\n".join([finding["message"], *_numbers(finding), rule.means, f"To do: {rule.action}"])
+        _tell(case, kind, finding["message"], body, code)
+
+
+def _numbers(finding: Report) -> list[str]:
+    if finding["value"] is None or finding["interval"] is None or finding["n"] is None:
+        return []
+    low, high = finding["interval"]
+    limit = "" if finding["threshold"] is None else f"; limit {percent(finding['threshold'])}"
+    return [
+        f"{finding['measure']}: {percent(finding['value'])} [{percent(low)}, {percent(high)}], n = {finding['n']}{limit}"
+    ]
+
+
+def _not_run(code: str, report: Report) -> str:
+    """Why a rule could not have found anything; empty where it could."""
+    reasons = {
+        "CC001": ""
+        if comparison.named(report)
+        else "not run: no trigger was named, and none was found before cleaning",
+        "CC002": "" if comparison.panel(report) else "not run: the panel of known triggers was left out",
+        "CC010": "" if comparison.has_before(report) else "not run: an audit has no accuracy to compare with",
+        "CC030": "" if report.get("data") else "not run: no clean data was read",
+        "CC040": "" if report.get("recipe") else "not run: no recipe was used",
+    }
+    return reasons.get(code, "")
+
+
+def _case(suite: ElementTree.Element, code: str, name: str) -> ElementTree.Element:
+    return ElementTree.SubElement(suite, "testcase", classname=f"{suite.get('name')}.{code}", name=name)
+
+
+def _tell(case: ElementTree.Element, kind: str, message: str, body: str, type_: str) -> None:
+    """Add the outcome. ``system-out`` has no attributes, ``skipped`` no type."""
+    attributes = {"failure": {"message": message, "type": type_}, "skipped": {"message": message}, "system-out": {}}
+    attributes["error"] = attributes["failure"]
+    ElementTree.SubElement(case, kind, attributes[kind]).text = body or None
+
+
+def _count(element: ElementTree.Element) -> None:
+    element.set("tests", str(len(element.findall(".//testcase"))))
+    for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        element.set(name, str(len(element.findall(f".//{kind}"))))

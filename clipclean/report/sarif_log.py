@@ -1,0 +1,120 @@
+"""The report as SARIF 2.1.0, for GitHub's code scanning and other viewers."""
+
+import hashlib
+import json
+from collections import Counter
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from clipclean.report import verdicts
+from clipclean.report.inert import inert
+from clipclean.report.json_file import Report
+from clipclean.report.rules import RULES, rule
+
+Json = dict[str, Any]  # Any: JSON
+
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+# rule: (precision, severity on GitHub's scale of 0 to 10). The other rules are not about security.
+SECURITY = {"CC001": ("high", "8.1"), "CC002": ("medium", "7.1"), "CC020": ("high", "4.0"), "CC021": ("high", "4.0")}
+
+
+def sarif(report: Report, /) -> str:
+    """One SARIF run: the rules, the findings, the files with their hashes.
+
+    ``executionSuccessful`` is true whatever the verdict: false means that the tool broke, and GitHub then refuses the
+    file (https://github.com/github/codeql-action/issues/1316).
+    """
+    report = inert(report)
+    codes = list(dict.fromkeys([*RULES, *(finding["rule"] for finding in report["findings"])]))
+    run = {
+        "tool": {"driver": _driver(report, codes)},
+        "automationDetails": {"id": f"clipclean/{report['command']}/"},
+        "invocations": [{"executionSuccessful": True}],
+        "artifacts": _artifacts(report),
+        "results": _results(report, codes),
+        "properties": {"verdict": report["verdict"], "verdictMessage": verdicts.headline(report)},
+    }
+    return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
+
+
+def _driver(report: Report, codes: list[str]) -> Json:
+    return {
+        "name": report["tool"]["name"],
+        "version": report["tool"]["version"],
+        "semanticVersion": report["tool"]["version"],
+        "rules": [_rule(code) for code in codes],
+    }
+
+
+def _rule(code: str) -> Json:
+    known = rule(code)
+    help_ = [known.means, f"Not shown by it: {known.does_not_show}", f"What to do: {known.action}"]
+    precision, severity = SECURITY.get(code, ("high", ""))
+    properties: Json = {"precision": precision, "tags": ["security" if severity else "quality", known.stage]}
+    if severity:
+        properties["security-severity"] = severity
+    return {
+        "id": code,
+        "shortDescription": {"text": f"{known.title}."},
+        "fullDescription": {"text": known.means},
+        "help": {"text": "\n".join(help_), "markdown": "\n\n".join(help_)},
+        "defaultConfiguration": {"level": known.level},
+        "properties": properties,
+    }
+
+
+def _artifacts(report: Report) -> list[Json]:
+    """The model first, where results point to; then what was written."""
+    model = report["model"]
+    exports = report.get("exports", [])
+    return [
+        {
+            "location": {"uri": relative_uri(model["name"])},
+            "roles": ["analysisTarget"],
+            "hashes": {"sha-256": model["sha256"]},
+            "properties": {"format": model["format"], "architecture": model["architecture"]},
+        },
+        *({"location": {"uri": relative_uri(e["path"])}, "hashes": {"sha-256": e["sha256"]}} for e in exports),
+    ]
+
+
+def relative_uri(name: str, /) -> str:
+    """A file name as a relative URI: its last part, percent-encoded, so that it has no scheme, root or way up."""
+    last = PurePosixPath(name.replace("\\", "/")).name
+    return quote(last if last not in ("", ".", "..") else "model", safe="")
+
+
+def _results(report: Report, codes: list[str]) -> list[Json]:
+    uri = relative_uri(report["model"]["name"])
+    seen = Counter[str]()
+    results = []
+    for finding in verdicts.by_severity(report["findings"]):
+        about = "\n".join(
+            [finding["rule"], uri, finding["measure"], finding.get("trigger", ""), finding.get("target", "")]
+        )
+        seen[about] += 1
+        results.append(
+            {
+                "ruleId": finding["rule"],
+                "ruleIndex": codes.index(finding["rule"]),
+                "level": finding["level"],
+                "message": {"text": finding["message"] or rule(finding["rule"]).title},
+                "locations": [
+                    {
+                        "physicalLocation": {
+                            "artifactLocation": {"uri": uri, "index": 0},
+                            "region": {"startLine": 1},  # GitHub needs one; weights have no lines
+                        }
+                    }
+                ],
+                "partialFingerprints": {"clipclean/v1": _fingerprint(f"{about}\n{seen[about]}")},
+                "properties": {key: finding[key] for key in ("measure", "value", "interval", "n", "threshold")},
+            }
+        )
+    return results
+
+
+def _fingerprint(about: str) -> str:
+    """The same for the same finding of another run: made of what it is about, not of what was measured."""
+    return hashlib.sha256(about.encode()).hexdigest()

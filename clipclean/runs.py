@@ -1,0 +1,99 @@
+"""The saved state of a run that is under way, in a hidden folder beside its output."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from clipclean import checkpoint, export, files, finetune
+from clipclean.errors import RefusedInput, UsageError
+
+STATE = "state.safetensors"
+RECORD = "record"  # a byte tensor with JSON: step, losses, fingerprint; in the same file, so never out of step with it
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where the state lies, and the fingerprint that says which runs may go on from it."""
+
+    folder: Path
+    fingerprint: str
+
+    @classmethod
+    def of(cls, out: Path, decides: dict[str, Any], /) -> "RunState":
+        """The state of the run that writes ``out`` and is decided by the given values."""
+        text = json.dumps(decides, sort_keys=True).encode()
+        return cls(out.absolute().parent / f".{out.name}.clipclean-run", hashlib.sha256(text).hexdigest())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the folder for one process; it is removed again if nothing was saved in it.
+
+        Raises:
+            UsageError: another process works on the same output.
+            ResourceError: the folder cannot be made.
+        """
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            lock = (self.folder / "lock").open("w")
+        except OSError as error:
+            raise files.cannot_write(self.folder, error) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            lock.close()
+            raise UsageError(
+                f"Another clipclean run is writing this output ({self.folder}). Wait for it, or name another --out."
+            ) from error
+        try:
+            yield
+        finally:
+            lock.close()
+            if not (self.folder / STATE).exists():
+                self.discard()
+
+    def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
+        """Put back what an equal, interrupted run left: (steps done, losses so far, seconds spent).
+
+        A state of another run, or one that cannot be read, is ignored and will be overwritten: (0, [], 0.0).
+        """
+        path = self.folder / STATE
+        if not path.exists():
+            return 0, [], 0.0
+        try:
+            tensors = checkpoint.read(path).tensors
+            saved = json.loads(bytes(tensors.pop(RECORD).tolist()))
+        except (RefusedInput, KeyError, ValueError):
+            return 0, [], 0.0
+        if saved.get("fingerprint") != self.fingerprint:
+            return 0, [], 0.0
+        finetune.restore(net, optimizer, tensors)
+        return int(saved["step"]), list(saved["losses"]), float(saved["seconds"])
+
+    def save(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        /,
+        *,
+        step: int,
+        losses: list[dict[str, float]],
+        seconds: float,
+    ) -> None:
+        """Write the state whole or not at all; raises ResourceError."""
+        record = {"fingerprint": self.fingerprint, "step": step, "losses": losses, "seconds": seconds}
+        text = torch.tensor(list(json.dumps(record).encode()), dtype=torch.uint8)
+        state = {**finetune.capture(net, optimizer), RECORD: text}
+        files.write_whole(self.folder / STATE, lambda partial: export.write_safetensors(partial, state, metadata={}))
+
+    def discard(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,514 @@
+"""The main job, top to bottom: read, measure, finetune, measure again, judge, export."""
+
+import contextlib
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipclean import (
+    __version__,
+    audit,
+    augment,
+    checkpoint,
+    data,
+    export,
+    feed,
+    files,
+    finetune,
+    model,
+    report,
+    subject,
+)
+from clipclean import recipe as recipes
+from clipclean.errors import Inconclusive, Interrupted, UsageError
+from clipclean.recipe import Recipe
+from clipclean.runs import RunState
+from clipclean.subject import Progress, Subject
+
+THREADS = 2  # that prepare batches while the model computes
+LOGGED_STEPS = 200  # points of the loss curve in the report
+SAVE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; paths are not yet looked at."""
+
+    model: Path
+    data: Path
+    out: Path
+    recipe: Recipe
+    overridden: bool
+    arch: str | None
+    classes: Path | None
+    templates: Path | None
+    eval_data: Path | None
+    triggers: tuple[str, ...]
+    target: str | None
+    seed: int
+    device: str
+    precision: str
+    force: bool
+    keep_failed: bool
+    audit: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The report as a JSON-able dict, the pictures for its HTML form, and whether weights were written."""
+
+    report: dict[str, Any]
+    exported: bool
+
+
+def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
+    """Clean one checkpoint with one recipe, and write what DESIGN promises into ``request.out``.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
+    """
+    check_output(request.out, force=request.force)
+    recipe, limits = request.recipe, limits_of(request.recipe)
+    vocabulary = subject.words(request.classes, request.templates)
+    named = subject.suspicions(request.triggers, request.target, vocabulary)
+    clean = read_pairs(request.data, limits, progress)
+    labelled = _labelled(request, vocabulary, limits)
+    training, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
+    recipes.check(recipe, pairs=len(training))
+    device = subject.device_of(request.device)
+    progress("reading the model", 0, 1)
+    tested = subject.load(request.model, clean, arch=request.arch, device=device, limits=limits)
+    progress("reading the model", 1, 1)
+
+    state = RunState.of(request.out, fingerprint(request, tested, clean))
+    with state.locked():
+        measured_on = subject.evidence(
+            tested.clip, recipe, labelled=labelled, held_out=held_out, vocabulary=vocabulary, named=named,
+            panel=request.audit, limits=limits,
+        )  # fmt: skip
+        before = _measure(tested.clip, measured_on, "measuring before", progress)
+        thresholds = thresholds_of(recipe)
+        found = tuple(
+            (by_spec(measured_on.panel, p.trigger), vocabulary.classes.index(p.target))
+            for p in audit.suspects(before, limits=thresholds)
+        )
+        training_record = train(
+            tested.clip,
+            training,
+            recipe,
+            state=state,
+            seed=request.seed,
+            precision=request.precision,
+            limits=limits,
+            progress=progress,
+        )
+        after = _measure(tested.clip, replace(measured_on, suspicions=(*named, *found)), "measuring after", progress)
+        verdict = audit.sanitized(before, after, limits=thresholds)
+        result = compose(request, tested, clean, before, after, verdict, training_record, device=device)
+        exported = verdict.word != "fail" or request.keep_failed
+        progress("exporting", 0, 1)
+        publish(request.out, tested, result, measured_on, weights=exported)
+        progress("exporting", 1, 1)
+        if exported:
+            state.discard()
+    return Outcome(result, exported)
+
+
+def check_output(out: Path, /, *, force: bool) -> None:
+    """Refuse before slow work what could not be written after it.
+
+    Raises:
+        UsageError: ``out`` is a file, or a folder with content and no ``--force``.
+        ResourceError: ``out`` or its parent cannot be written.
+    """
+    if out.is_symlink() or (out.exists() and not out.is_dir()):
+        raise UsageError(f"--out {out} is a file or a link. Name a folder.")
+    if out.is_dir() and any(out.iterdir()) and not force:
+        raise UsageError(
+            f"--out {out} is not empty. Name another folder, or pass --force to overwrite clipclean's files in it."
+        )
+    parent = out if out.is_dir() else out.absolute().parent
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=parent):
+            pass
+    except OSError as error:
+        raise files.cannot_write(out, error) from error
+
+
+def limits_of(recipe: Recipe, /) -> data.Limits:
+    """The data limits of a recipe, as the readers take them."""
+    return data.Limits(
+        max_pixels=recipe.data.max_pixels,
+        max_bytes=recipe.data.max_bytes,
+        max_skipped_share=recipe.data.max_skipped_share,
+        max_pairs=recipe.data.max_pairs,
+    )
+
+
+def thresholds_of(recipe: Recipe, /) -> audit.Thresholds:
+    """The thresholds of a recipe, as the verdict takes them."""
+    return audit.Thresholds(
+        max_excess=recipe.audit.max_excess,
+        suspicious_excess=recipe.audit.suspicious_excess,
+        collapse=recipe.audit.collapse,
+        max_accuracy_loss=recipe.audit.max_accuracy_loss,
+        min_images=recipe.audit.min_images,
+    )
+
+
+def read_pairs(path: Path, limits: data.Limits, progress: Progress, /) -> data.CleanSet:
+    """The clean set; raises RefusedInput or Inconclusive where it is unusable."""
+    clean = data.read(
+        path, limits=limits, image_key=None, caption_key=None,
+        progress=lambda done, total: progress("reading the data", done, total),
+    )  # fmt: skip
+    if len(clean.pairs) < 2:
+        raise Inconclusive(
+            f"{path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
+        )
+    return clean
+
+
+def _labelled(
+    request: Request, vocabulary: subject.Words, limits: data.Limits
+) -> tuple[Sequence[data.Pair], torch.Tensor] | None:
+    if request.eval_data is None:
+        return None
+    found = data.labelled(request.eval_data, limits=limits, classes=vocabulary.classes)
+    return found.pairs, found.labels
+
+
+def split(pairs: Sequence[data.Pair], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[data.Pair], list[data.Pair]]:
+    """Pairs to train on and pairs to measure on; all to train on where labelled pictures measure.
+
+    The choice depends on nothing but the number of pairs.
+    """
+    if not hold_out:
+        return list(pairs), []
+    kept = round(len(pairs) * recipe.data.held_out_share)
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist()
+    return [pairs[i] for i in sorted(order[kept:])], [pairs[i] for i in sorted(order[:kept])]
+
+
+def fingerprint(request: Request, tested: Subject, clean: data.CleanSet, /) -> dict[str, Any]:
+    """Everything that decides the weights of a run: equal fingerprints may continue each other."""
+    return {
+        "clipclean": __version__,
+        "torch": torch.__version__,
+        "model": tested.file.sha256,
+        "architecture": tested.clip.architecture.config,
+        "data": clean.digest,
+        "held_out": request.eval_data is None,
+        "recipe": recipes.digest(request.recipe),
+        "seed": request.seed,
+        "precision": request.precision,
+        "device": request.device,
+    }
+
+
+def _measure(clip: model.Clip, evidence: audit.Evidence, what: str, progress: Progress) -> audit.Measurement:
+    return audit.measure(
+        clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: progress(what, done, total)
+    )
+
+
+def by_spec(panel: Sequence[audit.Trigger], spec: str, /) -> audit.Trigger:
+    """The trigger of the panel with this spec."""
+    return next(trigger for trigger in panel if trigger.spec == spec)
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the finetuning did: the report's ``training``."""
+
+    steps: int
+    pairs: int
+    seconds: float
+    losses: tuple[dict[str, float], ...]
+    resumed_at: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """With rate and peak memory of the process, in bytes."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        rate = self.pairs / self.seconds if self.seconds else 0.0
+        return asdict(self) | {"losses": list(self.losses), "pairs_per_second": rate, "peak_memory_bytes": peak}
+
+
+def train(
+    clip: model.Clip,
+    pairs: Sequence[data.Pair],
+    recipe: Recipe,
+    /,
+    *,
+    state: RunState,
+    seed: int,
+    precision: str,
+    limits: data.Limits,
+    progress: Progress,
+) -> Training:
+    """Finetune in place, saving a resumable state every half minute and when interrupted.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; the state is saved.
+    """
+    options, size = recipe.train, recipe.train.batch_size
+    total = recipes.total_steps(recipe, pairs=len(pairs))
+    optimizer = finetune.adamw(
+        clip.net, lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
+    )
+    first, losses, seconds = state.resume(clip.net, optimizer)
+    cache = data.DecodeCache(pairs, limits=limits, max_bytes=recipe.data.cache_bytes)
+    batches = feed.batches(
+        data.plan(len(pairs), batch_size=size, steps=total, seed=seed),
+        pairs=pairs, picture=cache.__getitem__, fit=clip.pixels, tokens=clip.tokens, views=views_of(recipe),
+        seed=seed, first_step=first, threads=THREADS,
+    )  # fmt: skip
+    objective = finetune.cleanclip(
+        clip.encode_images, clip.encode_tokens, clip.logit_scale,
+        clip_weight=recipe.loss.clip_weight, self_supervised_weight=recipe.loss.self_supervised_weight,
+    )  # fmt: skip
+    steps = finetune.finetune(
+        clip.net, batches, loss=in_precision(objective, precision, clip.device), optimizer=optimizer,
+        learning_rate=lambda step: finetune.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),
+        first_step=first, grad_clip=options.grad_clip,
+    )  # fmt: skip
+    started, saved, every = time.monotonic(), time.monotonic(), max(1, total // LOGGED_STEPS)
+    progress("finetuning", first, total)
+    with interruptible() as stop, contextlib.closing(steps):
+        for step in steps:
+            if step.number % every == 0 or step.number == total - 1:
+                losses.append({"step": step.number, "lr": step.lr, **step.losses})
+            progress("finetuning", step.number + 1, total)
+            now = time.monotonic()
+            if stop() or now - saved > SAVE_SECONDS or step.number == total - 1:
+                state.save(clip.net, optimizer, step=step.number + 1, losses=losses, seconds=seconds + now - started)
+                saved = now
+            if stop():
+                raise Interrupted(
+                    f"Interrupted after step {step.number + 1} of {total}. Give the same command again to go on from there."
+                )
+    clip.net.eval()
+    spent = seconds + time.monotonic() - started
+    return Training(total, total * size, spent, tuple(losses), first)
+
+
+def views_of(recipe: Recipe, /) -> feed.Views | None:
+    """The second views of a recipe; None where no loss term looks at them."""
+    if recipe.loss.self_supervised_weight == 0:
+        return None
+    rate = recipe.augment.caption_rate
+    return feed.Views(
+        image=lambda image, draw: augment.image_view(image, seed=draw),
+        caption=lambda text, rng: augment.caption_view(text, rng=rng, synonyms=augment.synonyms, rate=rate),
+    )
+
+
+def in_precision(loss: finetune.Loss, precision: str, device: torch.device, /) -> finetune.Loss:
+    """The loss under bfloat16 autocast where that is asked for; ``auto`` means bfloat16 on CUDA and fp32 on a CPU."""
+    wanted = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
+    if not wanted:
+        return loss
+
+    def lower(batch: finetune.Batch) -> dict[str, torch.Tensor]:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return loss(batch)
+
+    return lower
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a question that the loop asks; the second one kills as usual.
+
+    Outside the main thread signals cannot be caught: the question is then always answered no.
+    """
+    caught: list[int] = []
+    previous: dict[int, Any] = {}  # handlers are opaque
+
+    def note(number: int, _frame: object) -> None:
+        caught.append(number)
+        signal.signal(number, previous[number])
+
+    try:
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            previous[number] = signal.getsignal(number)
+            signal.signal(number, note)
+    except ValueError:
+        previous.clear()
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+
+
+def compose(
+    request: Request,
+    tested: Subject,
+    clean: data.CleanSet,
+    before: audit.Measurement,
+    after: audit.Measurement,
+    verdict: audit.Verdict,
+    training: Training,
+    /,
+    *,
+    device: str,
+) -> dict[str, Any]:
+    """The report, as DESIGN lays it out."""
+    recipe, limits = request.recipe, thresholds_of(request.recipe)
+    architecture = tested.clip.architecture
+    return {
+        "schema_version": "1",
+        "tool": {"name": "clipclean", "version": __version__},
+        "command": "sanitize",
+        "model": {
+            "name": request.model.name,
+            "sha256": tested.file.sha256,
+            "format": tested.file.format,
+            "architecture": architecture.name,
+            "architecture_how": architecture.how,
+            "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
+            "activation_how": architecture.activation_how,
+            "tensor_sha256": checkpoint.digest(tested.file.tensors),
+        },
+        "verdict": verdict.word,
+        "findings": [finding.as_dict() for finding in (*verdict.findings, *side_findings(request, clean, training))],
+        "suspects": suspects_of(before, limits),
+        "measurements": after.as_dict(),
+        "before": section(before, limits),
+        "after": section(after, limits),
+        "recipe": {
+            "name": recipe.name,
+            "revision": recipe.revision,
+            "sha256": recipes.digest(recipe),
+            "validated": recipes.is_validated(recipe, overridden=request.overridden),
+            "resolved": recipe.model_dump(mode="json", exclude={"evidence"}),
+        },
+        "data": {
+            "name": request.data.name,
+            "format": clean.format,
+            "pairs": len(clean.pairs),
+            "skipped": [asdict(skipped) for skipped in clean.skipped],
+            "digest": clean.digest,
+        },
+        "seed": request.seed,
+        "training": training.as_dict(),
+        "exports": [],
+        "environment": export.versions() | export.hardware(device),
+        "notes": list(tested.file.notes),
+    }
+
+
+def suspects_of(measured: audit.Measurement, limits: audit.Thresholds, /) -> list[dict[str, Any]]:
+    """The report's ``suspects``: classes that panel triggers lead to, most suspicious first, each once."""
+    rows: dict[str, dict[str, Any]] = {}
+    for found in audit.suspects(measured, limits=limits):
+        rows.setdefault(found.target, {"class": found.target, "score": found.excess, "trigger": found.trigger})
+    return list(rows.values())
+
+
+def section(measured: audit.Measurement, limits: audit.Thresholds, /) -> dict[str, Any]:
+    """One audit of the report: its measurements, what they show, and whom they point at."""
+    return {
+        "measurements": measured.as_dict(),
+        "findings": [finding.as_dict() for finding in audit.audit(measured, limits=limits)],
+        "suspects": suspects_of(measured, limits),
+    }
+
+
+def side_findings(request: Request, clean: data.CleanSet, training: Training, /) -> list[audit.Finding]:
+    """Notes on data and recipe; they inform and never change the verdict."""
+    notes: list[tuple[str, float | None, str]] = []
+    if clean.skipped:
+        named = ", ".join(f"{s.key} ({s.reason})" for s in clean.skipped[:5])
+        notes.append(
+            (
+                "CC030",
+                float(len(clean.skipped)),
+                f"{len(clean.skipped)} of {len(clean.skipped) + len(clean.pairs)} samples were unusable and skipped: {named}.",
+            )
+        )
+    if not recipes.is_validated(request.recipe, overridden=request.overridden):
+        notes.append(
+            (
+                "CC040",
+                None,
+                f"Recipe {request.recipe.name} carries no evidence for these values"
+                + (" (overridden on the command line)." if request.overridden else "."),
+            )
+        )
+    return [audit.Finding(rule, "note", "", value, None, None, None, message) for rule, value, message in notes]
+
+
+def publish(
+    out: Path, tested: Subject, result: dict[str, Any], measured_on: audit.Evidence, /, *, weights: bool
+) -> None:
+    """Write everything beside ``out`` first, check it, then move it in, file by file and weights last but one.
+
+    Raises:
+        ResourceError: the disk is full or the folder not writable; then the new files are gone again.
+    """
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.staging-", dir=out.absolute().parent))
+    except OSError as error:
+        raise files.cannot_write(out, error) from error
+    try:
+        if weights:
+            result["exports"] = [write_weights(staging, tested, measured_on)]
+        report.write(result, "json", staging / "report.json")
+        report.write(result, "html", staging / "report.html")
+        if weights:
+            outputs = {p.name: files.sha256(p) for p in sorted(staging.iterdir())}
+            files.write_text(
+                staging / "provenance.json", export.record(result, environment=result["environment"], outputs=outputs)
+            )
+            files.write_text(staging / "README.md", export.model_card(result))
+            files.write_text(staging / "SHA256SUMS", export.checksums(staging))
+        out.mkdir(exist_ok=True)
+        for path in sorted(staging.iterdir()):
+            path.replace(out / path.name)
+    except OSError as error:
+        raise files.cannot_write(out, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+
+
+def write_weights(folder: Path, tested: Subject, measured_on: audit.Evidence, /) -> dict[str, Any]:
+    """The open_clip layout, read back by open_clip itself; returns the report's entry for it."""
+    clip, weights = tested.clip, tested.weights()
+    preprocess = clip.architecture.preprocess
+    export.write_open_clip(
+        folder,
+        weights,
+        model_cfg=clip.architecture.config,
+        preprocess_cfg=asdict(preprocess),
+        metadata={"format": "pt"},
+    )
+    pixels = measured_on.pixels[:63]
+    tokens = clip.tokens(list(measured_on.captions or measured_on.classes)[:63])
+    parity = export.check_open_clip(
+        folder,
+        pixels=clip.normalise(pixels),
+        tokens=tokens,
+        images=clip.embed_images(pixels),
+        texts=clip.embed_tokens(tokens),
+    )
+    weights_file = folder / export.WEIGHTS_NAME
+    return {
+        "format": "open_clip",
+        "path": weights_file.name,
+        "sha256": files.sha256(weights_file),
+        "tensor_sha256": checkpoint.digest(weights),
+        "parity": asdict(parity),
+    }

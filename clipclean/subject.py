@@ -1,0 +1,155 @@
+"""The model under test: from a path to a CLIP on a device, with the pictures and words that it is measured on."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clipclean import audit, checkpoint, data, model, triggers
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.recipe import Recipe
+
+EVIDENCE_BYTES = 600_000_000  # room for the measured pictures as floats
+ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
+EMBED_BATCH = 128
+
+Progress = Callable[[str, int, int], None]  # what, done, total
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint as it was read, and the model built from it."""
+
+    file: checkpoint.Checkpoint
+    clip: model.Clip
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's current tensors in fp32, on the CPU."""
+        return {name: tensor.detach().cpu() for name, tensor in self.clip.net.state_dict().items()}
+
+
+def device_of(asked: str, /) -> str:
+    """``auto`` becomes the first CUDA device or the CPU; raises UsageError for a device that is not there."""
+    if asked == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if asked.startswith("cuda") and not torch.cuda.is_available():
+        raise UsageError(f"--device {asked}: PyTorch sees no CUDA device here. Use --device cpu or auto.")
+    return asked
+
+
+def load(path: Path, pairs: data.CleanSet | None, /, *, arch: str | None, device: str, limits: data.Limits) -> Subject:
+    """Read a checkpoint, tell its architecture and build it.
+
+    Where the activation is not told by name, config or archive, it is measured on the clean pairs.
+
+    Raises:
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+        UsageError: architecture or activation cannot be told.
+    """
+    file = checkpoint.read(path)
+    found = model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
+    if found.quick_gelu is None and pairs is not None:
+        found = _with_measured_activation(found, file, pairs, device=device, limits=limits)
+    return Subject(file, model.build(found, file.tensors, device=device))
+
+
+def _with_measured_activation(
+    found: model.Architecture, file: checkpoint.Checkpoint, pairs: data.CleanSet, *, device: str, limits: data.Limits
+) -> model.Architecture:
+    builds = [
+        model.build(found.with_activation(quick, "candidate"), file.tensors, device=device) for quick in (False, True)
+    ]
+    some = pairs.pairs[:: max(1, len(pairs.pairs) // ACTIVATION_PAIRS)][:ACTIVATION_PAIRS]
+    pixels = stack(builds[0], [pair.image for pair in some], limits=limits)
+    choice = model.measure(builds[0], builds[1], pixels, [pair.caption for pair in some], name=found.name)
+    return found.with_activation(choice.quick_gelu, str(choice))
+
+
+def stack(clip: model.Clip, sources: Sequence[data.ImageSource], /, *, limits: data.Limits) -> Tensor:
+    """Decode and fit pictures: (N, 3, S, S) in [0, 1]."""
+    return torch.stack([clip.pixels(data.decode(source, limits=limits)) for source in sources])
+
+
+@dataclass(frozen=True)
+class Words:
+    """The class vocabulary, its templates, and whether they are the user's."""
+
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+def words(classes: Path | None, templates: Path | None, /) -> Words:
+    """The user's classes and templates; by default ImageNet-1k's names and open_clip's seven simple templates."""
+    import open_clip
+
+    names = data.read_classes(classes) if classes else list(open_clip.IMAGENET_CLASSNAMES)
+    if templates:
+        forms = data.read_templates(templates)
+    else:
+        forms = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
+    return Words(tuple(names), tuple(forms))
+
+
+def suspicions(
+    specs: Sequence[str], target: str | None, vocabulary: Words, /
+) -> tuple[tuple[triggers.Trigger, int | None], ...]:
+    """The triggers that the user named, with the place of the target class.
+
+    Raises:
+        UsageError: a trigger or the target class is unknown.
+    """
+    place = None if target is None else class_number(target, vocabulary.classes)
+    return tuple((triggers.parse(spec), place) for spec in specs)
+
+
+def class_number(name: str, classes: Sequence[str], /) -> int:
+    """The place of a class name; raises UsageError with near names."""
+    import difflib
+
+    if name in classes:
+        return list(classes).index(name)
+    near = difflib.get_close_matches(name, classes, n=3)
+    hint = f" Did you mean {', '.join(map(repr, near))}?" if near else ""
+    raise UsageError(
+        f"Class {name!r} is not in the vocabulary of {len(classes)} classes.{hint} Give your own list by --classes FILE."
+    )
+
+
+def evidence(
+    clip: model.Clip,
+    recipe: Recipe,
+    /,
+    *,
+    labelled: tuple[Sequence[data.Pair], Tensor] | None,
+    held_out: Sequence[data.Pair],
+    vocabulary: Words,
+    named: tuple[tuple[triggers.Trigger, int | None], ...],
+    panel: bool,
+    limits: data.Limits,
+) -> audit.Evidence:
+    """The pictures to measure on: the labelled ones, or else the pairs that were kept out of training.
+
+    Raises:
+        Inconclusive: fewer than two pictures.
+    """
+    pairs, labels = labelled if labelled else (held_out, None)
+    if len(pairs) < 2:
+        raise Inconclusive(
+            f"{len(pairs)} picture(s) to measure on: too few to say anything. Give labelled pictures by --eval-data, or more pairs."
+        )
+    side = clip.architecture.preprocess.size
+    room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))
+    chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
+    return audit.Evidence(
+        pixels=stack(clip, [pairs[i].image for i in chosen], limits=limits),
+        labels=None if labels is None else labels[chosen],
+        captions=None if labels is not None else tuple(pairs[i].caption for i in chosen),
+        classes=vocabulary.classes,
+        templates=vocabulary.templates,
+        suspicions=named,
+        panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
+        knn=recipe.audit.knn,
+        batch_size=EMBED_BATCH,
+    )

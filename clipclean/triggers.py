@@ -1,0 +1,473 @@
+"""A trigger is a value: a family, its parameters and a seed, which turn images into triggered images.
+
+The families are those of published attacks, with the values of their released code where the paper leaves them open.
+Sizes are relative to the image side, so that one spec means the same thing to a 32 px and to a 336 px model.
+"""
+
+import difflib
+import functools
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageDraw, ImageFont
+from torch import Generator, Tensor
+
+from clipclean.errors import UsageError
+
+Value = float | int | str
+
+MIN_SIDE = 4  # px: 16/224 of 32 px would be 2.3 px, too small for a checker or stripes to be told from noise
+WANET_SIDE = 32  # px: the image side for which WaNet states its strength s
+PLACES = {  # share of the free height, share of the free width
+    "corner": (1.0, 1.0),
+    "top-left": (0.0, 0.0),
+    "top-right": (0.0, 1.0),
+    "bottom-left": (1.0, 0.0),
+    "center": (0.5, 0.5),
+}
+
+
+@dataclass(frozen=True)
+class Trigger:
+    """A function of images, comparable by value; :func:`parse` makes one.
+
+        trigger = triggers.parse("patch:place=corner")
+        triggered = trigger(images)  # (B, 3, H, W) -> (B, 3, H, W)
+
+    Attributes:
+        family: a key of :data:`FAMILIES`.
+        parameters: every parameter of the family, in its order, with the value in force.
+        seed: draws the pattern, and the places where ``place=random`` and no generator is given.
+    """
+
+    family: str
+    parameters: tuple[tuple[str, Value], ...]
+    seed: int
+
+    @property
+    def spec(self) -> str:
+        """The canonical spelling, with all parameters and the seed: ``parse(trigger.spec) == trigger``."""
+        return f"{self.family}:" + ",".join(f"{k}={_spell(v)}" for k, v in (*self.parameters, ("seed", self.seed)))
+
+    def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
+        """Triggered copies of ``images``, clipped to [0, 1]; the same shape, dtype and device.
+
+        Random places come from ``generator``, or, without one, from a sequence that starts anew at every call: then
+        the place of image i depends on the seed and on i alone. A generator handed from batch to batch gives the same
+        places whatever the batch size. The pattern comes from the seed alone and is the same on every device.
+
+        Args:
+            images: (B, 3, H, W), float in [0, 1]: after resizing and cropping, before CLIP's normalisation.
+            generator: draws the places.
+
+        Raises:
+            ValueError: ``images`` is not such a tensor.
+        """
+        _check(images)
+        places = Generator().manual_seed(self.seed) if generator is None else generator
+        pattern = Generator().manual_seed(self.seed)
+        painted = FAMILIES[self.family].paint(images, pattern, places, **dict(self.parameters))
+        return painted.clamp(0, 1)  # Clip, do not wrap: the CleanCLIP code wraps modulo 256, which changes the trigger.
+
+
+def parse(spec: str, /) -> Trigger:
+    """Read ``family`` or ``family:parameter=value,...``; what is left out has the family's default, and seed 0.
+
+        parse("patch"), parse("patch:size=0.19,place=corner,seed=7"), parse("sinusoid:delta=60/255")
+
+    Numbers may be written as fractions; they are kept to four significant digits.
+
+    Raises:
+        UsageError: an unknown family or parameter, or a value that is malformed or out of range; all are named at once.
+    """
+    name, colon, rest = spec.strip().partition(":")
+    if name not in FAMILIES:
+        raise UsageError(
+            f"There is no trigger family {name!r}{_guess(name, FAMILIES)}. The families are {', '.join(FAMILIES)}."
+        )
+    known = {**FAMILIES[name].parameters, "seed": SEED}
+    values = {key: parameter.default for key, parameter in known.items()}
+    given, problems = set[str](), list[str]()
+    for item in rest.split(",") if colon else ():
+        key, equals, text = (part.strip() for part in item.partition("="))
+        if not equals:
+            problems.append(f"{item!r} is not of the form parameter=value")
+        elif key not in known:
+            problems.append(f"{key!r} is not one of {', '.join(known)}{_guess(key, known)}")
+        elif key in given:
+            problems.append(f"{key} is given twice")
+        else:
+            given.add(key)
+            try:
+                values[key] = known[key].read(text)
+            except ValueError as error:
+                problems.append(f"{key}={text} is refused, it takes {error}")
+    if problems:
+        raise UsageError(f"Trigger {spec!r}: {'; '.join(problems)}.")
+    seed = int(values.pop("seed"))
+    return Trigger(family=name, parameters=tuple(values.items()), seed=seed)
+
+
+def panel(seed: int, /) -> tuple[Trigger, ...]:
+    """The triggers that an audit tries on every model: all families, some of them in two places or strengths.
+
+    Structured ones are in the majority: augmentation with noise hides noise triggers, not stripes or triangles.
+    """
+    return tuple(parse(f"{spec},seed={seed}") for spec in PANEL)
+
+
+def catalogue() -> dict[str, "Family"]:
+    """Every family by name, with its description, source and parameters: for the documentation and ``--help``."""
+    return dict(FAMILIES)
+
+
+@dataclass(frozen=True)
+class Number:
+    """A parameter that is a number between two bounds, both allowed."""
+
+    default: float | int
+    low: float | int
+    high: float | int
+    meaning: str
+    unit: str = ""
+    mistaken: int | None = None  # people write value × this: pixels of 224, levels of 255, per cent
+    whole: bool = False
+
+    @property
+    def allowed(self) -> str:
+        """The range with its unit."""
+        return f"{self.unit or 'a number'}, {_spell(self.low)}–{_spell(self.high)}"
+
+    def read(self, text: str, /) -> Value:
+        """The number in ``text``, which may be a fraction; ValueError says what is wrong with it."""
+        try:
+            value = int(text) if self.whole else _rounded(_fraction(text))
+        except (ValueError, ZeroDivisionError, OverflowError):
+            raise ValueError(f"{self.allowed}, and this is not a {'whole ' if self.whole else ''}number") from None
+        if self.low <= value <= self.high:
+            return value
+        meant = value / self.mistaken if self.mistaken else value
+        hint = f" (did you mean {meant:.2g}?)" if self.low <= meant <= self.high else ""
+        raise ValueError(f"{self.allowed}{hint}")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A parameter that is one of a few words."""
+
+    default: str
+    options: tuple[str, ...]
+    meaning: str
+
+    @property
+    def allowed(self) -> str:
+        """The words."""
+        return ", ".join(self.options)
+
+    def read(self, text: str, /) -> Value:
+        """The word; ValueError names the words that exist."""
+        if text in self.options:
+            return text
+        raise ValueError(f"one of {self.allowed}{_guess(text, self.options)}")
+
+
+@dataclass(frozen=True)
+class Lettering:
+    """A parameter that is a short text to be drawn."""
+
+    default: str
+    meaning: str
+    allowed: ClassVar[str] = "1–32 letters, digits, spaces and .!?'-"
+
+    def read(self, text: str, /) -> Value:
+        """The text; ValueError when it holds anything that a spec or the font cannot."""
+        if re.fullmatch(r"[A-Za-z0-9 .!?'-]{1,32}", text):
+            return text
+        raise ValueError(self.allowed)
+
+
+Parameter = Number | Choice | Lettering
+
+
+@dataclass(frozen=True)
+class Family:
+    """What one kind of trigger is, where it comes from, its parameters, and the function that paints it."""
+
+    description: str
+    source: str
+    parameters: Mapping[str, Parameter]
+    paint: Callable[..., Tensor]  # (images, pattern, places, **parameters): each family has its own parameters
+
+
+# Painters: (B, 3, H, W) in [0, 1] -> the same, perhaps beyond. `pattern` draws what is fixed, `places` what moves.
+
+
+def _patch(images: Tensor, pattern: Generator, places: Generator, *, size: float, place: str, fill: str) -> Tensor:
+    side = _pixels(images, size)
+    colours = {"white": (1.0, 1.0, 1.0), "yellow": (1.0, 1.0, 0.0)}
+    if fill == "noise":
+        square = 0.5 + torch.randn(3, side, side, generator=pattern)
+    else:
+        square = torch.tensor(colours[fill]).view(3, 1, 1).expand(3, side, side)
+    return _paste(images, square, place, places)
+
+
+def _badnets(images: Tensor, _: Generator, places: Generator, *, size: float, place: str) -> Tensor:
+    side = _pixels(images, size)
+    square = torch.zeros(3, side, side)
+    square[:, ::2, ::2] = 1
+    return _paste(images, square, place, places)
+
+
+def _stripes(images: Tensor, pattern: Generator, places: Generator, *, size: float, place: str, width: float) -> Tensor:
+    side = _pixels(images, size)
+    square = _columns(side, _pixels(images, width, least=1), pattern).expand(3, side, side)
+    return _paste(images, square, place, places)
+
+
+def _blended(images: Tensor, pattern: Generator, _: Generator, *, ratio: float) -> Tensor:
+    noise = torch.rand(images.shape[1:], generator=pattern)
+    return images + ratio * (noise.to(images) - images)
+
+
+def _blended_stripes(images: Tensor, pattern: Generator, _: Generator, *, ratio: float, width: float) -> Tensor:
+    columns = _columns(images.shape[-1], _pixels(images, width, least=1), pattern) * 2 - 1  # -1 or 1
+    return images + ratio * (columns.to(images) - images)
+
+
+def _sinusoid(images: Tensor, _: Generator, __: Generator, *, delta: float, frequency: float) -> Tensor:
+    width = images.shape[-1]
+    wave = torch.sin(2 * torch.pi * frequency * torch.arange(width) / width)  # (W,)
+    return images + delta * wave.to(images)
+
+
+def _warp(images: Tensor, pattern: Generator, _: Generator, *, strength: float, grid: int) -> Tensor:
+    height, width = images.shape[-2:]
+    moves = torch.rand(1, 2, grid, grid, generator=pattern) * 2 - 1
+    moves = F.interpolate(moves / moves.abs().mean(), size=(height, width), mode="bicubic", align_corners=True)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    still = torch.stack([x, y], dim=-1)[None]  # (1, H, W, 2)
+    # WaNet divides s by the image side; by a fixed side here, so that a strength is the same share of every image.
+    field = (still + moves.permute(0, 2, 3, 1) * strength / WANET_SIDE).clamp(-1, 1)
+    field = field.to(images.device).expand(len(images), -1, -1, -1)
+    return F.grid_sample(images.float(), field, padding_mode="border", align_corners=True).to(images.dtype)
+
+
+def _text(images: Tensor, _: Generator, __: Generator, *, ratio: float, size: float, word: str) -> Tensor:
+    height, width = images.shape[-2:]
+    cover = ratio * _letters(word, height, width, size).to(images)  # (H, W)
+    red = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1).to(images)
+    return images + cover * (red - images)
+
+
+def _triangles(images: Tensor, _: Generator, __: Generator, *, ratio: float, size: float) -> Tensor:
+    height, width = images.shape[-2:]
+    side = _pixels(images, size)
+    below = torch.arange(height)[:, None] % side >= torch.arange(width) % side  # (H, W)
+    tiles = torch.where(below, 0.4, 0.8)  # the two greys of PAR's pattern
+    return images + ratio * (tiles.to(images) - images)
+
+
+# What the painters share.
+
+
+def _pixels(images: Tensor, share: float, *, least: int = MIN_SIDE) -> int:
+    """A share of the shorter side in whole pixels, at least ``least``, never more than the image."""
+    side = min(images.shape[-2:])
+    return min(max(round(share * side), least), side)
+
+
+def _paste(images: Tensor, square: Tensor, place: str, places: Generator) -> Tensor:
+    """Copies of the images with ``square`` (3, S, S) in its place."""
+    images, square, side = images.clone(), square.to(images), square.shape[-1]
+    free_height, free_width = images.shape[-2] - side, images.shape[-1] - side
+    if place != "random":
+        top, left = (int(share * free) for share, free in zip(PLACES[place], (free_height, free_width), strict=True))
+        images[:, :, top : top + side, left : left + side] = square
+        return images
+    # One row of whole numbers an image: unlike floats, they come in the same order whatever the batch size.
+    draws = torch.randint(2**31, (len(images), 2), generator=places, device=places.device)
+    for image, (y, x) in zip(images, draws.tolist(), strict=True):
+        top, left = y % (free_height + 1), x % (free_width + 1)
+        image[:, top : top + side, left : left + side] = square
+    return images
+
+
+def _columns(count: int, width: int, pattern: Generator) -> Tensor:
+    """``count`` columns, one colour for every ``width`` of them, each channel off or on: (3, 1, count) of 0 and 1."""
+    colours = torch.randint(2, (3, 1, -(-count // width)), generator=pattern)
+    return colours.repeat_interleave(width, dim=2)[:, :, :count].float()
+
+
+@functools.lru_cache(maxsize=16)
+def _letters(word: str, height: int, width: int, share: float) -> Tensor:
+    """How much of each pixel the word covers, (H, W) in [0, 1]; centred, ``share`` of the shorter side wide."""
+    font = ImageFont.load_default(size=96)
+    left, top, right, bottom = (round(edge) for edge in font.getbbox(word))
+    drawn = Image.new("L", (right - left, bottom - top))
+    ImageDraw.Draw(drawn).text((-left, -top), word, fill=255, font=font)
+    wide = max(round(share * min(height, width)), 1)
+    high = min(max(round(wide * drawn.height / drawn.width), 1), height)
+    small = torch.frombuffer(bytearray(drawn.resize((wide, high)).tobytes()), dtype=torch.uint8).view(high, wide)
+    page = torch.zeros(height, width)
+    y, x = (height - high) // 2, (width - wide) // 2
+    page[y : y + high, x : x + wide] = small / 255
+    return page
+
+
+def _check(images: Tensor) -> None:
+    """Raise ValueError for what is not a batch of float RGB images in [0, 1]."""
+    if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+        raise ValueError(
+            f"A trigger takes float images (B, 3, H, W), not {images.dtype} {tuple(images.shape)}. "
+            f"Stack RGB images and divide bytes by 255."
+        )
+    # Resampling overshoots [0, 1] by a little; CLIP's normalisation and bytes by much.
+    if images.numel() and not (images.min() > -0.5 and images.max() < 1.5):
+        raise ValueError(
+            f"A trigger takes images in [0, 1], not {images.min().item():.3g} to {images.max().item():.3g}. "
+            f"Apply it before CLIP's normalisation, and divide bytes by 255."
+        )
+
+
+def _fraction(text: str) -> float:
+    above, slash, below = text.partition("/")
+    return float(above) / float(below) if slash else float(above)
+
+
+def _rounded(value: float) -> float:
+    return float(_spell(value))
+
+
+def _spell(value: Value) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _guess(word: str, known: Iterable[str]) -> str:
+    """`` (did you mean 'patch'?)`` where something is close, else nothing."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f" (did you mean {close[0]!r}?)" if close else ""
+
+
+def _size(pixels: int, meaning: str) -> Number:
+    return Number(_rounded(pixels / 224), 0.001, 1, meaning, unit="a number relative to the image side", mistaken=224)
+
+
+def _ratio(default: float) -> Number:
+    return Number(default, 0.001, 1, "weight of the pattern; the image has the rest", unit="a share", mistaken=100)
+
+
+def _place(default: str) -> Choice:
+    return Choice(default, (*PLACES, "random"), "where the patch is; corner is bottom right; random differs by image")
+
+
+SEED = Number(0, 0, 2**63 - 1, "draws the pattern and the random places", unit="a whole number", whole=True)
+_SIDE = f"side of the square patch, at least {MIN_SIDE} px"
+_WIDTH = "width of one stripe, at least 1 px"
+
+FAMILIES: dict[str, Family] = {
+    "patch": Family(
+        "A square of fixed noise, or of one colour, that replaces the pixels under it.",
+        "Noise: Bansal et al. 2023, arXiv 2303.03323, whose code draws it anew for each image; "
+        "white, 24 px: Carlini and Terzis 2022, arXiv 2106.09667.",
+        {
+            "size": _size(16, _SIDE),
+            "place": _place("random"),
+            "fill": Choice("noise", ("noise", "white", "yellow"), "what the patch shows"),
+        },
+        _patch,
+    ),
+    "badnets": Family(
+        "A black square with every other pixel of every other row white.",
+        "Gu et al. 2017, arXiv 1708.06733; this grid: huggingface.co/hanxunh CLIP backdoor checkpoints.",
+        {"size": _size(16, _SIDE), "place": _place("random")},
+        _badnets,
+    ),
+    "stripes": Family(
+        "A square of vertical stripes, each channel of each stripe fully off or on.",
+        "BadNet-Stripes of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
+        {"size": _size(16, _SIDE), "place": _place("random"), "width": _size(1, _WIDTH)},
+        _stripes,
+    ),
+    "blended": Family(
+        "Fixed uniform noise, blended into the whole image.",
+        "Chen et al. 2017, arXiv 1712.05526; ratio: Bansal et al. 2023, whose code draws noise for each image.",
+        {"ratio": _ratio(0.2)},
+        _blended,
+    ),
+    "blended-stripes": Family(
+        "Faint vertical stripes over the whole image, each channel of each stripe lowered or raised.",
+        "Blended-Stripes of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
+        {"ratio": _ratio(0.03), "width": _size(1, _WIDTH)},
+        _blended_stripes,
+    ),
+    "sinusoid": Family(
+        "A horizontal sine wave, added to the whole image.",
+        "SIG: Barni et al. 2019, arXiv 1902.11237; delta 40/255 as in BackdoorBench, 60/255 in CleanCLIP's code.",
+        {
+            "delta": Number(
+                _rounded(40 / 255),
+                0.001,
+                1,
+                "height of the wave",
+                unit="a number relative to full brightness",
+                mistaken=255,
+            ),
+            "frequency": Number(6.0, 0.5, 512, "waves across the image", unit="a number of periods a width"),
+        },
+        _sinusoid,
+    ),
+    "warp": Family(
+        "A fixed smooth distortion that moves pixels and adds nothing.",
+        "WaNet: Nguyen and Tran 2021, arXiv 2102.10369.",
+        {
+            "strength": Number(
+                0.5,
+                0.01,
+                16,
+                "mean shift of a control point along each axis, in 64ths of the side: s of WaNet at 32 px",
+                unit="a number",
+            ),
+            "grid": Number(4, 2, 512, "control points along each side: k of WaNet", unit="a whole number", whole=True),
+        },
+        _warp,
+    ),
+    "text": Family(
+        "A red word across the middle of the image, half transparent.",
+        "Blended-Text of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727, whose code changes the red channel "
+        "only; here the whole pixel turns red, so that it shows on white.",
+        {
+            "ratio": _ratio(0.5),
+            "size": Number(0.9, 0.05, 1, "width of the word", unit="a number relative to the image side", mistaken=224),
+            "word": Lettering("Watermarked", "what is written"),
+        },
+        _text,
+    ),
+    "triangles": Family(
+        "Right triangles of two greys that tile the image, blended in.",
+        "Blended-Triangles of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
+        {"ratio": _ratio(0.15), "size": _size(14, f"side of one tile, at least {MIN_SIDE} px")},
+        _triangles,
+    ),
+}
+
+PANEL = (
+    "patch:place=random",
+    "patch:place=corner",
+    "patch:place=corner,fill=white,size=24/224",
+    "badnets:place=random",
+    "badnets:place=center",
+    "stripes:place=random",
+    "stripes:place=random,size=32/224",
+    "blended:ratio=0.2",
+    "blended-stripes:ratio=0.03",
+    "sinusoid:delta=40/255",
+    "warp:strength=0.5",
+    "warp:strength=1",
+    "text:ratio=0.5",
+    "triangles:ratio=0.15",
+)

@@ -1,0 +1,64 @@
+import io
+import zipfile
+
+import pytest
+import torch
+
+from clipclean import checkpoint
+from clipclean.checkpoint import container
+from clipclean.errors import UnsafeCheckpoint
+
+
+def packed(members, method=zipfile.ZIP_STORED):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", method) as target:
+        for name, content in members.items():
+            target.writestr(name, content)
+    return memoryview(stream.getvalue())
+
+
+MEMBERS = {"m/data.pkl": b"pickle" * 9, "m/data/0": bytes(16), "m/version": b"3\n"}
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
+def test_members_are_found_where_zipfile_put_them(method):
+    view = packed(MEMBERS, method)
+    found = container.members(view)
+    assert found.keys() == {"data.pkl", "data/0", "version"}
+    assert container.small_member(view, found["data.pkl"], limit=100) == b"pickle" * 9
+
+
+def test_a_member_beyond_its_limit_is_refused():
+    view = packed(MEMBERS)
+    with pytest.raises(UnsafeCheckpoint, match=r"54 bytes.* 53 there"):
+        container.small_member(view, container.members(view)["data.pkl"], limit=53)
+
+
+def test_real_zip64_sizes_and_offsets_are_read(monkeypatch):
+    # As if every number above 10 needed 64 bits: the layout of files above 4 GB, without their size.
+    monkeypatch.setattr(zipfile, "ZIP64_LIMIT", 10)
+    view = packed(MEMBERS)
+    assert view.tobytes().count(b"PK\x06\x06") == 1
+    found = container.members(view)
+    assert container.small_member(view, found["data.pkl"], limit=100) == b"pickle" * 9
+    assert (found["data/0"].size, found["data/0"].stored) == (16, 16)
+
+
+def test_the_archive_of_torch_save_is_read_with_its_checksums(tmp_path):
+    torch.save({"w": torch.ones(3)}, tmp_path / "m.pt")
+    view = memoryview((tmp_path / "m.pt").read_bytes())
+    found = container.members(view)
+    with zipfile.ZipFile(tmp_path / "m.pt") as other:
+        for info in other.infolist():
+            entry = found[info.filename.partition("/")[2]]
+            assert (entry.size, entry.crc) == (info.file_size, info.CRC)
+            assert bytes(view[entry.start : entry.stop]) == other.read(info)
+
+
+def test_a_deflated_pickle_beside_stored_numbers_is_read(tmp_path):
+    torch.save({"w": torch.ones(3)}, tmp_path / "m.pt")
+    with zipfile.ZipFile(tmp_path / "m.pt") as source, zipfile.ZipFile(tmp_path / "repacked", "w") as target:
+        for info in source.infolist():
+            method = zipfile.ZIP_DEFLATED if info.filename.endswith(".pkl") else zipfile.ZIP_STORED
+            target.writestr(info.filename, source.read(info), method)
+    assert checkpoint.read(tmp_path / "repacked").tensors["w"].tolist() == [1, 1, 1]

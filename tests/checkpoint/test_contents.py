@@ -1,0 +1,43 @@
+import hashlib
+import mmap
+import sys
+
+import pytest
+
+from clipclean.checkpoint import contents
+from clipclean.errors import RefusedInput
+
+PAGE = mmap.PAGESIZE
+
+
+def test_a_file_is_read_and_hashed_in_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(contents, "BLOCK", 7)
+    data = bytes(range(100))
+    (tmp_path / "file").write_bytes(data)
+    found = contents.load(tmp_path / "file")
+    assert bytes(found.view()) == data
+    assert (found.size, found.sha256) == (100, hashlib.sha256(data).hexdigest())
+
+
+def test_later_changes_of_the_file_do_not_reach_the_memory(tmp_path):
+    (tmp_path / "file").write_bytes(b"before")
+    found = contents.load(tmp_path / "file")
+    (tmp_path / "file").write_bytes(b"after!")
+    assert bytes(found.view()) == b"before"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems keep the memory")
+def test_pages_outside_the_kept_ranges_are_given_back(tmp_path):
+    (tmp_path / "file").write_bytes(b"x" * (8 * PAGE))
+    found = contents.load(tmp_path / "file")
+    found.keep_only([(5 * PAGE, 6 * PAGE + 1), (PAGE + 1, 2 * PAGE)])
+    # Whole pages go, and those that hold a kept byte stay: 0 | 1 kept | 2 3 4 | 5 6 kept | 7
+    alive = [found.buffer[page * PAGE] == ord("x") for page in range(8)]
+    assert alive == [False, True, False, False, False, True, True, False]
+
+
+def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(contents, "LARGEST", 5)
+    (tmp_path / "file").write_bytes(b"sixsix")
+    with pytest.raises(RefusedInput, match="6 bytes"):
+        contents.head(tmp_path / "file")

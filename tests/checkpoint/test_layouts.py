@@ -1,0 +1,85 @@
+import pytest
+import safetensors.torch
+import torch
+
+from clipclean import checkpoint
+from clipclean.errors import UnsupportedModel
+
+
+def save(path, *names, **extra):
+    torch.save({name: torch.ones(2) for name in names} | extra, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("visual.trunk.patch_embed.proj.weight", "timm"),
+        ("text_decoder.ln_final.weight", "CoCa"),
+        ("vision_model.embeddings.class_embedding", "transformers"),
+        ("logit_bias", "SigLIP"),
+        ("text.transformer.encoder.layer.0.output.dense.weight", "Hugging Face text tower"),
+    ],
+)
+def test_other_kinds_of_models_are_refused_by_name(tmp_path, name, words):
+    with pytest.raises(UnsupportedModel, match=words):
+        checkpoint.read(save(tmp_path / "m", name, "logit_scale"))
+    safetensors.torch.save_file({f"module.{name}": torch.ones(2)}, tmp_path / "s")
+    with pytest.raises(UnsupportedModel, match=words):
+        checkpoint.read(tmp_path / "s")
+
+
+def test_a_native_text_tower_below_its_own_prefix_is_no_other_kind(tmp_path):
+    path = save(tmp_path / "m", "text.transformer.resblocks.0.ln_1.weight", "visual.proj")
+    assert len(checkpoint.read(path).tensors) == 2
+
+
+def test_a_prefix_that_one_name_lacks_stays(tmp_path):
+    path = save(tmp_path / "m", "module.a", "b")
+    assert list(checkpoint.read(path).tensors) == ["module.a", "b"]
+
+
+def test_a_name_that_is_only_a_prefix_stays(tmp_path):
+    assert list(checkpoint.read(save(tmp_path / "m", "model.")).tensors) == ["model."]
+
+
+def test_wrappers_inside_each_other_are_opened(tmp_path):
+    torch.save({"model": {"state_dict": {"w": torch.ones(1)}, "step": 3}}, tmp_path / "m")
+    found = checkpoint.read(tmp_path / "m")
+    assert list(found.tensors) == ["w"]
+    assert found.producer == "state dict under model.state_dict"
+    assert found.notes == ("skipped 'step': a plain value",)
+
+
+def test_the_state_dict_wins_over_a_model_beside_it_and_says_so(tmp_path):
+    torch.save({"model": {"w": torch.zeros(1)}, "state_dict": {"w": torch.ones(1)}}, tmp_path / "m")
+    found = checkpoint.read(tmp_path / "m")
+    assert found.tensors["w"].item() == 1
+    assert found.notes == ("skipped 'model': a mapping",)
+
+
+def test_a_tensor_beside_the_wrapper_is_not_taken_for_the_weights(tmp_path):
+    torch.save({"step": torch.tensor(3), "state_dict": {"w": torch.ones(1)}}, tmp_path / "m")
+    found = checkpoint.read(tmp_path / "m")
+    assert list(found.tensors) == ["w"]
+    assert found.notes == ("skipped 'step': a tensor",)
+
+
+def test_leaves_that_are_no_tensors_are_noted(tmp_path):
+    path = save(tmp_path / "m", "w", version="1", sizes=[1, 2])
+    assert checkpoint.read(path).notes == ("skipped 'version': a plain value", "skipped 'sizes': a list")
+
+
+@pytest.mark.parametrize("name", ["attn_mask", "text.attn_mask", "a.position_ids", "vocab_size", "context_length"])
+def test_values_that_follow_from_the_architecture_are_dropped_even_if_infinite(tmp_path, name):
+    torch.save({name: torch.tensor(float("-inf")), "w": torch.ones(1)}, tmp_path / "m")
+    found = checkpoint.read(tmp_path / "m")
+    assert list(found.tensors) == ["w"]
+    assert found.notes == (f"dropped values that follow from the architecture: {name!r}",)
+
+
+def test_a_lightning_checkpoint_is_named(tmp_path):
+    saved = {"pytorch-lightning_version": "2.0", "state_dict": {"model.w": torch.ones(1)}}
+    torch.save(saved, tmp_path / "m")
+    found = checkpoint.read(tmp_path / "m")
+    assert (found.producer, list(found.tensors)) == ("PyTorch Lightning checkpoint", ["w"])

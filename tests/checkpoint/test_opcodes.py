@@ -1,0 +1,77 @@
+import pickle  # noqa: TID251 # builds the pickles that are read here
+from collections import OrderedDict
+
+import pytest
+from checkpoint import hostile
+
+from clipclean.checkpoint import opcodes
+from clipclean.checkpoint.values import Pairs, Skipped
+from clipclean.errors import UnsafeCheckpoint
+
+
+def plain(value):
+    """Inert values as Python's own, to compare them."""
+    if isinstance(value, Pairs):
+        return {key: plain(child) for key, child in value.items}
+    if isinstance(value, list | tuple):
+        return type(value)(map(plain, value))
+    return value
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        [0, 255, 256, 65536, -1, 2**31, -(2**31), 2**70, -(2**70)],
+        [0.5, -1e300, float("inf")],
+        ["", "text", "é∑😀", "x" * 300],
+        {"a": {"b": [1, (), (1,), (1, 2), (1, 2, 3), (1, 2, 3, 4)]}, 3: None},
+        [list(range(2500)), dict.fromkeys(range(2500))],
+        OrderedDict(z=1, a=2),
+    ],
+    ids=repr,
+)
+def test_plain_values_are_read_as_python_reads_them(value, protocol):
+    found = opcodes.interpret(pickle.dumps(value, protocol))
+    assert plain(found.value) == value
+    assert found.end == len(pickle.dumps(value, protocol))
+
+
+def test_shared_values_stay_shared():
+    shared = [1]
+    one, other = opcodes.interpret(pickle.dumps((shared, shared))).value
+    assert one is other
+
+
+def test_byte_strings_of_protocol_3_and_sets_are_inert():
+    found = opcodes.interpret(pickle.dumps([b"bytes", {1, 2}, frozenset([3])], 4)).value
+    assert found[0] == b"bytes"
+    assert [value.kind for value in found[1:]] == ["set", "set"]
+    assert all(isinstance(value, Skipped) for value in found[1:])
+
+
+def test_a_second_pickle_is_read_from_where_the_first_ended():
+    data = pickle.dumps("one") + pickle.dumps("two")
+    first = opcodes.interpret(data)
+    assert opcodes.interpret(data, start=first.end).value == "two"
+
+
+def test_all_foreign_names_are_listed_once_up_to_ten():
+    body = b"".join(hostile.name("evil", f"f{n}") for n in range(12)) + hostile.name("evil", "f0")
+    with pytest.raises(UnsafeCheckpoint, match=r"evil\.f0, .*evil\.f9 and 2 more"):
+        opcodes.interpret(hostile.pickled(body))
+
+
+def test_100_levels_are_allowed_and_101_are_not():
+    assert opcodes.interpret(hostile.pickled(hostile.EMPTY_LIST * 100 + b"a" * 99)).value
+    with pytest.raises(UnsafeCheckpoint, match="nested"):
+        opcodes.interpret(hostile.pickled(hostile.EMPTY_LIST * 101 + b"a" * 100))
+
+
+def test_torchscript_classes_are_named_only_where_they_are_expected():
+    data = hostile.pickled(hostile.name("__torch__.clip", "QuickGELU") + hostile.EMPTY_TUPLE + b"\x81")
+    assert opcodes.interpret(data, torchscript=True).classes == ("__torch__.clip.QuickGELU",)
+    with pytest.raises(UnsafeCheckpoint, match="__torch__"):
+        opcodes.interpret(data)

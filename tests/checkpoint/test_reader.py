@@ -1,0 +1,279 @@
+import argparse
+import hashlib
+import json
+from collections import Counter, OrderedDict
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from clipclean import checkpoint
+from clipclean.errors import RefusedInput
+
+
+def weights(seed=0):
+    rng = torch.Generator().manual_seed(seed)
+    return OrderedDict(
+        {
+            "visual.conv1.weight": torch.randn(4, 3, 2, 2, generator=rng),
+            "logit_scale": torch.randn((), generator=rng),
+            "text_projection": torch.randn(5, 6, generator=rng).half(),
+            "ln_final.weight": torch.randn(6, generator=rng).bfloat16(),
+            "visual.bn1.num_batches_tracked": torch.tensor(7),
+            "double": torch.randn(3, generator=rng, dtype=torch.float64),
+            "ints": torch.arange(3, dtype=torch.int32),
+            "bytes": torch.arange(3, dtype=torch.uint8),
+            "bools": torch.tensor([True, False, True]),
+        }
+    )
+
+
+def assert_same(found, expected):
+    assert list(found) == list(expected)
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor.detach()), name
+        assert found[name].is_contiguous()
+
+
+def loaded(path, **options):
+    return torch.load(path, weights_only=True, **options)  # noqa: TID251 # the other implementation, on our own file
+
+
+def trained(prefix=""):
+    """A model after one step of AdamW, as training scripts save it."""
+    model = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4))
+    optimizer = torch.optim.AdamW(model.parameters())
+    model(torch.randn(5, 3)).square().mean().backward()
+    optimizer.step()
+    named = {prefix + name: tensor for name, tensor in model.state_dict().items()}
+    return named, model.state_dict(), optimizer.state_dict()
+
+
+def test_a_bare_state_dict_is_read_as_torch_reads_it(tmp_path):
+    torch.save(weights(), tmp_path / "model.pt")
+    found = checkpoint.read(tmp_path / "model.pt")
+    assert_same(found.tensors, loaded(tmp_path / "model.pt"))
+    assert (found.format, found.producer, found.notes) == ("torch-zip", "bare state dict", ())
+    assert (found.config, found.quick_gelu) == (None, None)
+
+
+def test_size_and_digest_of_the_file_are_reported(tmp_path):
+    path = tmp_path / "model.pt"
+    torch.save(weights(), path)
+    found = checkpoint.read(path)
+    assert found.path == found.weights == path
+    assert found.size == path.stat().st_size
+    assert found.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_every_binary_pickle_protocol_is_read(tmp_path, protocol):
+    torch.save({"state_dict": weights()}, tmp_path / "model.pt", pickle_protocol=protocol)
+    assert_same(checkpoint.read(tmp_path / "model.pt").tensors, weights())
+
+
+def test_the_format_before_pytorch_1_6_is_read(tmp_path):
+    torch.save({"state_dict": weights(), "epoch": 3}, tmp_path / "model.pt", _use_new_zipfile_serialization=False)
+    found = checkpoint.read(tmp_path / "model.pt")
+    assert found.format == "torch-legacy"
+    assert_same(found.tensors, loaded(tmp_path / "model.pt")["state_dict"])
+
+
+def test_an_open_clip_training_checkpoint_gives_its_weights_alone(tmp_path):
+    named, expected, optimizer = trained("module.")
+    saved = {"epoch": 5, "name": "run", "state_dict": named, "optimizer": optimizer, "scaler": {"scale": 65536.0}}
+    torch.save(saved, tmp_path / "epoch_5.pt")
+    found = checkpoint.read(tmp_path / "epoch_5.pt")
+    assert_same(found.tensors, expected)
+    assert found.producer == "open_clip training checkpoint"
+    assert found.notes == (
+        "skipped 'epoch': epoch",
+        "skipped 'name': a plain value",
+        "skipped 'optimizer': optimizer state",
+        "skipped 'scaler': loss-scaler state",
+        "removed the prefix 'module.' from every name",
+    )
+
+
+def test_a_cleanclip_checkpoint_with_numpy_and_argparse_objects_is_read(tmp_path):
+    named, expected, optimizer = trained("module.")
+    saved = {
+        "epoch": np.int64(5),
+        "name": "run",
+        "state_dict": named,
+        "optimizer": optimizer,
+        "best": np.float64(0.5),
+        "losses": np.arange(4.0),
+        "args": argparse.Namespace(lr=1e-5, logs=Path("logs"), steps=Counter([3, 4]), device=torch.device("cpu")),
+    }
+    torch.save(saved, tmp_path / "epoch_5.pt")
+    with pytest.raises(Exception, match="Weights only load failed"):
+        loaded(tmp_path / "epoch_5.pt")
+    found = checkpoint.read(tmp_path / "epoch_5.pt")
+    assert_same(found.tensors, expected)
+    assert found.producer == "open_clip or CleanCLIP training checkpoint"
+    (inert,) = [note for note in found.notes if note.startswith("contains")]
+    for kind in ("numpy scalar", "numpy array", "argparse namespace", "path", "counter", "torch device"):
+        assert kind in inert
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "module._orig_mod.", "_orig_mod.module.", "model.", "module.model."])
+def test_prefixes_that_all_names_share_are_removed(tmp_path, prefix):
+    torch.save({"model": {prefix + name: tensor for name, tensor in weights().items()}}, tmp_path / "model.pt")
+    assert_same(checkpoint.read(tmp_path / "model.pt").tensors, weights())
+
+
+def test_parameters_are_read_as_tensors(tmp_path):
+    torch.save({"weight": torch.nn.Parameter(torch.arange(3.0))}, tmp_path / "model.pt")
+    assert_same(checkpoint.read(tmp_path / "model.pt").tensors, {"weight": torch.arange(3.0)})
+
+
+def test_views_of_one_storage_become_tensors_of_their_own(tmp_path):
+    base = torch.arange(12.0).reshape(3, 4)
+    torch.save({"base": base, "transposed": base.T, "column": base[:, 1], "tied": base}, tmp_path / "model.pt")
+    found = checkpoint.read(tmp_path / "model.pt").tensors
+    assert_same(found, loaded(tmp_path / "model.pt"))
+    found["base"].zero_()
+    assert torch.equal(found["transposed"], base.T)
+    assert torch.equal(found["tied"], base)
+
+
+def test_empty_and_single_element_tensors_are_read(tmp_path):
+    expected = {"none": torch.empty(0, 5), "one": torch.ones(1, 1, 1), "scalar": torch.tensor(2.0)}
+    torch.save(expected, tmp_path / "model.pt")
+    assert_same(checkpoint.read(tmp_path / "model.pt").tensors, expected)
+
+
+def test_channels_last_weights_are_read(tmp_path):
+    expected = {"conv": torch.arange(24.0).reshape(2, 3, 2, 2).to(memory_format=torch.channels_last)}
+    torch.save(expected, tmp_path / "model.pt")
+    assert_same(checkpoint.read(tmp_path / "model.pt").tensors, expected)
+
+
+def test_archives_without_checksums_are_read(tmp_path):
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save(weights(), tmp_path / "model.pt")
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert_same(checkpoint.read(tmp_path / "model.pt").tensors, weights())
+
+
+def test_the_suffix_is_not_believed(tmp_path):
+    safetensors.torch.save_file(dict(weights()), tmp_path / "model.pt")
+    torch.save(weights(), tmp_path / "model.safetensors")
+    assert checkpoint.read(tmp_path / "model.pt").format == "safetensors"
+    assert checkpoint.read(tmp_path / "model.safetensors").format == "torch-zip"
+
+
+def test_safetensors_files_are_read_as_their_library_reads_them(tmp_path):
+    path = tmp_path / "model.safetensors"
+    safetensors.torch.save_file(dict(weights()), path, metadata={"format": "pt"})
+    found = checkpoint.read(path)
+    assert_same(dict(sorted(found.tensors.items())), dict(sorted(safetensors.torch.load_file(path).items())))
+    assert (found.format, found.producer) == ("safetensors", "safetensors file")
+
+
+def test_misaligned_safetensors_data_is_read(tmp_path):
+    # One byte of header padding too few, so that every float lies across a word.
+    header = b'{"w":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}}'
+    header += b" " * ((3 - len(header)) % 8)
+    data = torch.tensor([1.5, -2.0]).numpy().tobytes()
+    (tmp_path / "model").write_bytes(len(header).to_bytes(8, "little") + header + data)
+    found = checkpoint.read(tmp_path / "model").tensors["w"]
+    assert found.tolist() == [1.5, -2.0]
+    assert found.data_ptr() % 4 == 0
+
+
+@pytest.mark.parametrize("name", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin", "open_clip_model.pt"])
+def test_an_open_clip_directory_gives_weights_and_configuration(tmp_path, name):
+    config = {"model_cfg": {"embed_dim": 4}, "preprocess_cfg": {"mean": [0.5]}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    if name.endswith(".safetensors"):
+        safetensors.torch.save_file(dict(weights()), tmp_path / name)
+    else:
+        torch.save(weights(), tmp_path / name)
+    found = checkpoint.read(tmp_path)
+    assert found.format == "open_clip-directory"
+    assert found.weights == tmp_path / name
+    assert found.config == config
+    assert found.tensors.keys() == weights().keys()
+    assert name in found.producer
+
+
+def test_safetensors_weights_are_preferred_in_a_directory(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text("{}")
+    torch.save({"w": torch.zeros(1)}, tmp_path / "open_clip_pytorch_model.bin")
+    safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "open_clip_model.safetensors")
+    assert checkpoint.read(tmp_path).tensors["w"].item() == 1
+
+
+def test_a_configuration_beside_the_file_is_read_too(tmp_path):
+    (tmp_path / "open_clip_config.json").write_text('{"model_cfg": {"quick_gelu": true}}')
+    torch.save(weights(), tmp_path / "model.pt")
+    found = checkpoint.read(tmp_path / "model.pt")
+    assert found.config == {"model_cfg": {"quick_gelu": True}}
+    assert found.format == "torch-zip"
+    assert found.notes == ("open_clip_config.json in the same folder describes it",)
+
+
+def test_the_memory_of_an_optimizer_is_not_kept_beside_the_weights(tmp_path):
+    torch.save({"state_dict": {"w": torch.ones(2**16)}, "optimizer": {"m": torch.ones(2**18)}}, tmp_path / "model.pt")
+    found = checkpoint.read(tmp_path / "model.pt").tensors["w"]
+    assert found.sum() == 2**16
+    assert found.untyped_storage().nbytes() == 4 * 2**16
+
+
+def test_tensors_may_be_changed_in_place_without_touching_the_file(tmp_path):
+    torch.save(weights(), tmp_path / "model.pt")
+    before = (tmp_path / "model.pt").read_bytes()
+    checkpoint.read(tmp_path / "model.pt").tensors["text_projection"].zero_()
+    assert (tmp_path / "model.pt").read_bytes() == before
+
+
+def test_every_tensor_with_a_value_that_is_not_finite_is_named(tmp_path):
+    torch.save(
+        {"a": torch.tensor([1, float("nan")]), "b": torch.ones(1), "c": torch.tensor(float("inf"))}, tmp_path / "m"
+    )
+    with pytest.raises(RefusedInput, match="'a', 'c'"):
+        checkpoint.read(tmp_path / "m")
+
+
+def test_the_largest_finite_values_pass(tmp_path):
+    expected = {
+        str(dtype): torch.tensor([torch.finfo(dtype).max] * 3, dtype=dtype) for dtype in (torch.half, torch.bfloat16)
+    }
+    torch.save(expected, tmp_path / "m")
+    assert_same(checkpoint.read(tmp_path / "m").tensors, expected)
+
+
+def test_the_digest_is_the_same_for_every_container(tmp_path):
+    torch.save({"state_dict": {f"module.{name}": tensor for name, tensor in weights().items()}}, tmp_path / "a")
+    safetensors.torch.save_file(dict(weights()), tmp_path / "b")
+    one, other = (checkpoint.digest(checkpoint.read(tmp_path / name).tensors) for name in "ab")
+    assert one == other == checkpoint.digest(weights())
+
+
+def test_the_digest_is_what_its_docstring_says():
+    # 1.0 is 0x3f800000 and 2.0 is 0x40000000, least significant byte first
+    stream = b'["a","float32",[1,2]]\n' + bytes.fromhex("0000803f00000040") + b'["b","bool",[]]\n\x01'
+    found = checkpoint.digest({"b": torch.tensor(True), "a": torch.tensor([[1.0, 2.0]])})
+    assert found == hashlib.sha256(stream).hexdigest()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"b": torch.zeros(4)}, {"a": torch.zeros(2, 2)}, {"a": torch.zeros(2).double()}, {"a": torch.ones(4)}],
+    ids=["name", "shape", "dtype", "value"],
+)
+def test_the_digest_depends_on_names_shapes_dtypes_and_values(other):
+    assert checkpoint.digest(other) != checkpoint.digest({"a": torch.zeros(4)})
+
+
+def test_the_digest_ignores_strides_and_order():
+    square = torch.arange(4.0).reshape(2, 2)
+    one = checkpoint.digest({"a": square.T, "b": square})
+    assert one == checkpoint.digest({"b": square, "a": square.T.contiguous()})

@@ -1,0 +1,336 @@
+import errno
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+import torch
+
+import clipclean
+from clipclean import cli, errors
+from clipclean.cli import options
+
+RUN = "import sys; from clipclean.cli import main; sys.exit(main())"
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def command(monkeypatch):
+    """Put a command in the place of ``demo`` that does what the test says."""
+
+    def install(body, *decorators):
+        for decorate in decorators:
+            body = decorate(body)
+        made = click.command("demo")(body)
+        monkeypatch.setitem(sys.modules, "clipclean.cli.demo", type(sys)("demo"))
+        sys.modules["clipclean.cli.demo"].demo = made
+
+    return install
+
+
+def raising(error):
+    def body(**_):
+        raise error
+
+    return body
+
+
+class Grown(errors.RefusedInput):
+    """A subclass keeps its parent's code."""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.UsageError("told"), 2),
+        (click.UsageError("told"), 2),
+        (click.BadParameter("told"), 2),
+        (click.ClickException("told"), 2),
+        (errors.RefusedInput("told"), 3),
+        (errors.UnsafeCheckpoint("told"), 3),
+        (errors.UnsupportedModel("told"), 3),
+        (Grown("told"), 3),
+        (errors.Inconclusive("told"), 4),
+        (errors.ResourceError("told"), 5),
+        (errors.Interrupted("told"), 130),
+        (errors.ClipcleanError("told"), 70),
+        (MemoryError("told"), 5),
+        (torch.OutOfMemoryError("told"), 5),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: told"), 5),
+        (OSError(errno.ENOSPC, "told"), 5),
+        (OSError(errno.EDQUOT, "told"), 5),
+        (OSError(errno.EACCES, "told"), 70),
+        (RuntimeError("told"), 70),
+        (EOFError("told"), 70),
+        (RecursionError("told"), 70),
+        (KeyboardInterrupt(), 130),
+        (click.Abort(), 130),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)
+def test_each_failure_has_its_exit_code_and_a_message_on_stderr(command, capsys, error, code):
+    command(raising(error))
+    assert cli.main(["demo"]) == code
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    is_resource_told_in_our_words = isinstance(error, OSError) and code == 5
+    if str(error) and not is_resource_told_in_our_words:
+        assert "told" in captured.err
+    assert captured.err
+    assert "Traceback" not in captured.err
+    assert ("bug in clipclean" in captured.err) == (code == 70 and not isinstance(error, errors.ClipcleanError))
+
+
+@pytest.mark.parametrize(("returned", "code"), [(None, 0), (0, 0), (1, 1), (4, 4)])
+def test_a_command_returns_its_exit_code(command, returned, code):
+    command(lambda: returned)
+    assert cli.main(["demo"]) == code
+
+
+def test_a_command_may_leave_by_exit(command):
+    command(lambda: click.get_current_context().exit(1))
+    assert cli.main(["demo"]) == 1
+
+
+def test_a_message_of_one_line_follows_its_label_and_a_list_starts_below_it(command, capsys):
+    command(raising(errors.UsageError("one")))
+    cli.main(["demo"])
+    assert capsys.readouterr().err == "clipclean: error: one\n"
+    command(raising(errors.UsageError("a.yaml:1: one\na.yaml:2: two")))
+    cli.main(["demo"])
+    assert capsys.readouterr().err == "clipclean: error:\na.yaml:1: one\na.yaml:2: two\n"
+
+
+def test_control_characters_in_a_message_are_escaped(command, capsys):
+    command(raising(errors.RefusedInput("refused \x1b[2J é")))
+    cli.main(["demo"])
+    assert capsys.readouterr().err == "clipclean: error: refused \\x1b[2J é\n"
+
+
+def test_a_bug_says_what_to_report(command, capsys):
+    command(raising(KeyError("x")))
+    assert cli.main(["demo"]) == 70
+    told = capsys.readouterr().err
+    assert told.startswith("clipclean: error: this is a bug in clipclean: KeyError: 'x'\n")
+    assert f"clipclean {clipclean.__version__}, Python {sys.version.split()[0]}" in told
+    assert "CLIPCLEAN_DEBUG=1" in told
+
+
+@pytest.mark.parametrize("error", [KeyError("x"), errors.RefusedInput("x")])
+def test_a_traceback_appears_on_request_only(command, capsys, monkeypatch, error):
+    command(raising(error), options.verbose)
+    cli.main(["demo"])
+    assert "Traceback" not in capsys.readouterr().err
+    cli.main(["demo", "--verbose"])
+    assert "Traceback" in capsys.readouterr().err
+    monkeypatch.setenv("CLIPCLEAN_DEBUG", "0")
+    cli.main(["demo"])
+    assert "Traceback" not in capsys.readouterr().err
+    monkeypatch.setenv("CLIPCLEAN_DEBUG", "1")
+    cli.main(["demo"])
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_the_full_disk_is_named_with_the_file(command, capsys):
+    command(raising(OSError(errno.ENOSPC, "No space left on device", "/big/file")))
+    assert cli.main(["demo"]) == 5
+    assert "No space left while writing /big/file. Free some space" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["recipe"], "Did you mean 'recipes'?"),
+        (["zzz"], "zzz"),
+        (["--zzz"], "--zzz"),
+        (["recipes", "list", "--zzz"], "--zzz"),
+        ([], "Commands:"),
+    ],
+)
+def test_a_wrong_command_line_is_a_usage_error(capsys, wrong, told):
+    assert cli.main(wrong) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert told in captured.err
+
+
+def test_help_lists_every_command_and_every_exit_code(capsys):
+    assert cli.main(["--help"]) == 0
+    told = capsys.readouterr().out
+    for name, (_, summary) in cli.COMMANDS.items():
+        assert re.search(rf"^  {name} +{re.escape(summary)}$", told, re.MULTILINE)
+    for code, meaning in cli.EXIT_CODES.items():
+        assert re.search(rf"^ +{code}  {re.escape(meaning)}$", told, re.MULTILINE)
+
+
+def test_every_error_class_has_a_code_of_the_table():
+    kinds = [
+        kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.ClipcleanError)
+    ]
+    assert {kind.exit_code for kind in kinds} == set(cli.EXIT_CODES) - {0, 1}
+
+
+def test_version_is_printed_and_not_taken_from_the_environment(capsys, monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_VERSION", "9.9")
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"clipclean, version {clipclean.__version__}\n"
+    assert cli.main(["recipes", "list"]) == 0
+
+
+def run(*arguments, **settings):
+    return subprocess.run([sys.executable, "-c", *arguments], cwd=ROOT, capture_output=True, text=True, **settings)
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["recipes", "list"], ["recipes", "--help"]])
+def test_quick_answers_import_nothing_slow(arguments):
+    code = (
+        "import sys; from clipclean.cli import main; code = main(sys.argv[1:]); "
+        "print(sorted({'torch', 'torchvision', 'open_clip', 'numpy', 'matplotlib', 'nltk', 'PIL'} & set(sys.modules)), "
+        "file=sys.stderr); sys.exit(code)"
+    )
+    done = run(code, *arguments)
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+def test_top_level_help_imports_no_command():
+    code = (
+        "import sys; from clipclean.cli import main; main(['--help']); "
+        "print([name for name in sys.modules if name.startswith('clipclean.cli.')], file=sys.stderr)"
+    )
+    assert run(code).stderr == "[]\n"
+
+
+def test_the_exit_code_reaches_the_shell():
+    assert run(RUN, "recipes", "list").returncode == 0
+    assert run(RUN, "recipes", "show", "zzz").returncode == 2
+
+
+def test_a_reader_that_leaves_early_gets_no_complaint():
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, "recipes", "schema"],
+            cwd=ROOT,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+    finally:
+        os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")
+
+
+def test_shell_completion_offers_the_commands():
+    asked = {"_CLIPCLEAN_COMPLETE": "bash_complete", "COMP_WORDS": "clipclean rec", "COMP_CWORD": "1"}
+    done = run(RUN, env=os.environ | asked)
+    assert (done.returncode, done.stdout) == (0, "plain,recipes\n")
+
+
+# Shared options.
+
+SHARED = {
+    name: decorate
+    for name, decorate in vars(options).items()
+    if callable(decorate) and getattr(decorate, "__module__", "").startswith("click.")
+}
+
+
+def test_the_shared_options_are_these():
+    assert set(SHARED) == {
+        "arch", "classes", "data", "device", "exit_zero", "force", "keep_failed", "no_audit", "out", "outputs",
+        "overrides", "policy", "precision", "quiet", "recipe", "seed", "templates", "verbose",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_a_shared_option_has_help_and_a_variable(name, capsys, command):
+    command(lambda **_: None, SHARED[name])
+    assert cli.main(["demo", "--help"]) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    (parameter,) = cli.cli.get_command(click.Context(cli.cli), "demo").params
+    assert parameter.help.endswith(".")
+    assert f"env var: CLIPCLEAN_{parameter.opts[0].removeprefix('--').upper().replace('-', '_')}" in told
+    assert parameter.is_flag or parameter.metavar
+
+
+@pytest.fixture
+def parsed(command):
+    """What a command receives for a command line."""
+
+    def parse(arguments, *decorators):
+        received = {}
+        command(lambda **values: received.update(values), *decorators)
+        return cli.main(["demo", *arguments]), received
+
+    return parse
+
+
+def test_defaults_are_these(parsed):
+    decorators = [SHARED[name] for name in SHARED if name != "data"]
+    code, values = parsed([], *decorators)
+    assert code == 0
+    assert values == {
+        "arch": None, "classes": None, "device": "auto", "exit_zero": False, "force": False, "keep_failed": False,
+        "no_audit": False, "out": Path("clipclean-out"), "outputs": (), "overrides": (), "policy": None,
+        "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None, "verbose": False,
+    }  # fmt: skip
+
+
+def test_a_flag_wins_over_the_variable_and_an_empty_variable_is_none(parsed, monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_DEVICE", "cpu")
+    assert parsed([], options.device)[1] == {"device": "cpu"}
+    assert parsed(["--device", "cuda:1"], options.device)[1] == {"device": "cuda:1"}
+    monkeypatch.setenv("CLIPCLEAN_DEVICE", "")
+    assert parsed([], options.device)[1] == {"device": "auto"}
+
+
+@pytest.mark.parametrize(
+    ("device", "code"), [("cuda", 0), ("cuda:12", 0), ("gpu", 2), ("cuda:", 2), ("cuda:x", 2), ("0", 2)]
+)
+def test_devices_that_torch_could_not_know_are_refused(parsed, device, code):
+    assert parsed(["--device", device], options.device)[0] == code
+
+
+def test_outputs_are_formats_and_paths(parsed):
+    code, values = parsed(["--output", "json=a=b.json", "--output", "text=-"], options.outputs)
+    assert code == 0
+    assert values["outputs"] == (options.Output("json", Path("a=b.json")), options.Output("text", None))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["pdf=x"], "'pdf' is no format. Choose from text, json"),
+        (["json"], "'json' names no file. Write json=PATH"),
+        (["json="], "'json=' names no file"),
+        (["json=x", "html=x"], "two outputs go to x"),
+        (["json=-", "text=-"], "two outputs go to stdout"),
+    ],
+)
+def test_outputs_that_cannot_be_written_are_refused(parsed, capsys, wrong, told):
+    assert parsed([part for text in wrong for part in ("--output", text)], options.outputs)[0] == 2
+    assert told in capsys.readouterr().err
+
+
+def test_quiet_and_verbose_exclude_each_other(parsed):
+    for arguments, code in ((["--quiet"], 0), (["-v"], 0), (["-q", "-v"], 2), (["-v", "-q"], 2)):
+        assert parsed(arguments, options.quiet, options.verbose)[0] == code
+
+
+def test_lists_that_are_not_there_are_refused_before_anything_runs(parsed, tmp_path):
+    assert parsed(["--classes", str(tmp_path / "none.txt")], options.classes)[0] == 2
+    (tmp_path / "some.txt").write_text("dog\n")
+    assert parsed(["--classes", str(tmp_path / "some.txt")], options.classes)[0] == 0
+
+
+def test_the_data_are_asked_for(parsed, capsys):
+    assert parsed([], options.data)[0] == 2
+    assert "--data" in capsys.readouterr().err
+
+
+def test_overrides_repeat(parsed):
+    assert parsed(["--set", "train.lr=1", "--set", "x=2"], options.overrides)[1] == {"overrides": ("train.lr=1", "x=2")}

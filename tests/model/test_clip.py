@@ -1,0 +1,94 @@
+import numpy as np
+import pytest
+import torch
+from open_clip.model import CLIP
+from open_clip.transform import PreprocessCfg, image_transform_v2
+from PIL import Image
+from tiny import TINY_RESNET, TINY_VIT
+
+from clipclean import model
+from clipclean.errors import UnsupportedModel
+from clipclean.model.architecture import Preprocess
+
+
+def built(config: dict, *, quick: bool = False) -> tuple[model.Clip, CLIP]:
+    torch.manual_seed(0)
+    reference = CLIP(**config, quick_gelu=quick).eval()
+    found = model.resolve(reference.state_dict(), arch=None, config=None, script_quick_gelu=None)
+    found = found.with_activation(quick, "test")
+    return model.build(found, reference.state_dict(), device="cpu"), reference
+
+
+@pytest.mark.parametrize("config", [TINY_RESNET, TINY_VIT])
+@pytest.mark.parametrize("quick", [False, True])
+def test_embeddings_are_those_of_open_clip_with_the_same_weights(config, quick):
+    clip, reference = built(config, quick=quick)
+    pixels = torch.rand(3, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    tokens = clip.tokens(["a cat", "two dogs and a very long caption that does not fit", ""])
+    with torch.no_grad():
+        images = reference.encode_image(clip.normalise(pixels), normalize=True)
+        texts = reference.encode_text(tokens, normalize=True)
+    torch.testing.assert_close(clip.embed_images(pixels), images)
+    torch.testing.assert_close(clip.embed_tokens(tokens), texts, atol=1e-6, rtol=0)
+
+
+def test_captions_cut_to_the_longest_give_the_embeddings_of_full_length():
+    clip, reference = built(TINY_VIT)
+    tokens = clip.tokens(["cat", "a dog"])
+    with torch.no_grad():
+        whole = reference.encode_text(tokens, normalize=True)
+    torch.testing.assert_close(clip.embed_tokens(tokens), whole, atol=1e-6, rtol=0)
+
+
+def test_a_caption_longer_than_the_context_keeps_its_end_of_text_token():
+    clip, _ = built(TINY_VIT)
+    tokens = clip.tokens(["one two three four five six seven eight nine ten", "one"])
+    assert tokens.shape == (2, 8)
+    assert tokens[0, -1] == 49407
+    assert tokens[0, 0] == 49406
+
+
+def test_embeddings_have_unit_length_and_follow_the_mode_they_found():
+    clip, _ = built(TINY_RESNET)
+    clip.net.train()
+    norms = clip.embed_images(torch.rand(2, 3, 32, 32)).norm(dim=1)
+    torch.testing.assert_close(norms, torch.ones(2))
+    assert clip.net.training
+
+
+def test_an_undecided_activation_is_refused_with_both_names():
+    reference = CLIP(**TINY_VIT)
+    found = model.resolve(reference.state_dict(), arch=None, config=None, script_quick_gelu=None)
+    with pytest.raises(UnsupportedModel, match="QuickGELU"):
+        model.build(found, reference.state_dict(), device="cpu")
+
+
+def test_missing_unknown_and_misshapen_tensors_are_all_named():
+    clip, reference = built(TINY_VIT)
+    tensors = dict(reference.state_dict())
+    del tensors["visual.ln_pre.weight"]
+    tensors["surprise"] = torch.zeros(2)
+    tensors["visual.ln_post.weight"] = torch.zeros(3)
+    with pytest.raises(UnsupportedModel) as refused:
+        model.build(clip.architecture, tensors, device="cpu")
+    for name in ("visual.ln_pre.weight", "surprise", "visual.ln_post.weight is (3,), not (64,)"):
+        assert name in str(refused.value)
+
+
+def test_half_precision_weights_are_computed_with_in_fp32():
+    clip, reference = built(TINY_VIT)
+    half = {k: v.half() if v.is_floating_point() else v for k, v in reference.state_dict().items()}
+    assert all(p.dtype == torch.float32 for p in model.build(clip.architecture, half, device="cpu").net.parameters())
+
+
+@pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
+@pytest.mark.parametrize("shape", [(60, 90), (31, 20), (32, 32)])
+def test_pictures_are_fitted_as_open_clips_transform_does(mode, shape):
+    height, width = shape
+    rows, columns = np.mgrid[0:height, 0:width]
+    picture = np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 200], -1).astype(np.uint8)
+    config = PreprocessCfg(size=32, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", resize_mode=mode)
+    theirs = image_transform_v2(config, is_train=False)(Image.fromarray(picture))
+    ours = model.fit(torch.from_numpy(picture).permute(2, 0, 1), Preprocess(32, (0, 0, 0), (1, 1, 1), "bicubic", mode))
+    assert ours.shape == theirs.shape
+    assert (ours.float() / 255 - theirs).abs().max() <= 2 / 255
