@@ -33,6 +33,8 @@ class Request:
     seed: int
     device: str
     force: bool
+    image_key: str | None = None  # columns of the data; None looks for the known ones
+    caption_key: str | None = None
 
 
 def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
@@ -48,7 +50,9 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
     limits = limits_of(recipe)
     vocabulary = subject.words(request.classes, request.templates)
     ((trigger, target),) = subject.suspicions([request.trigger], request.target, vocabulary)
-    clean = read_pairs(request.data, limits, progress)
+    device = subject.device_of(request.device)
+    opened = subject.read(request.model, arch=request.arch)
+    clean = read_pairs(request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key)
     labelled = (
         None
         if request.eval_data is None
@@ -59,9 +63,7 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
         raise UsageError(
             f"{len(pairs)} pairs do not fill a batch of {request.planting.batch_size}. Give more, or lower --batch-size."
         )
-    tested = subject.load(
-        request.model, clean, arch=request.arch, device=subject.device_of(request.device), limits=limits
-    )
+    tested = subject.build(opened, clean, device=device, limits=limits)
     measured_on = subject.evidence(
         tested.clip, recipe, labelled=None if labelled is None else (labelled.pairs, labelled.labels), held_out=held_out,
         vocabulary=vocabulary, named=((trigger, target),), panel=False, limits=limits,
@@ -178,7 +180,8 @@ def write(out: Path, tested: subject.Subject, /) -> None:
 def _write_training_checkpoint(path: Path, tested: subject.Subject) -> None:
     """As open_clip's training loop writes it."""
     state = {"epoch": 1, "name": tested.clip.architecture.name, "state_dict": tested.weights()}
-    torch.save(state, path)
+    with path.open("wb") as stream:  # given a path, torch tells a full disk by a RuntimeError
+        torch.save(state, stream)
 
 
 def _write_safetensors(path: Path, tested: subject.Subject) -> None:

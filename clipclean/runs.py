@@ -1,9 +1,10 @@
-"""The saved state of a run that is under way, in a hidden folder beside its output."""
+"""The saved state of a run that is under way, in a hidden folder beside its output or in it."""
 
 import contextlib
 import fcntl
 import hashlib
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from torch import nn
 from clipclean import checkpoint, export, files, finetune
 from clipclean.errors import RefusedInput, UsageError
 
+FOLDER = ".clipclean-run"
 STATE = "state.safetensors"
 RECORD = "record"  # a byte tensor with JSON: step, losses, fingerprint; in the same file, so never out of step with it
 
@@ -31,7 +33,7 @@ class RunState:
     def of(cls, out: Path, decides: dict[str, Any], /) -> "RunState":
         """The state of the run that writes ``out`` and is decided by the given values."""
         text = json.dumps(decides, sort_keys=True).encode()
-        return cls(out.absolute().parent / f".{out.name}.clipclean-run", hashlib.sha256(text).hexdigest())
+        return cls(folder_of(out), hashlib.sha256(text).hexdigest())
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -56,9 +58,9 @@ class RunState:
         try:
             yield
         finally:
-            lock.close()
             if not (self.folder / STATE).exists():
-                self.discard()
+                shutil.rmtree(self.folder, ignore_errors=True)
+            lock.close()  # last: nobody else may have begun in a folder that is removed
 
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
         """Put back what an equal, interrupted run left: (steps done, losses so far, seconds spent).
@@ -71,9 +73,10 @@ class RunState:
         try:
             tensors = checkpoint.read(path).tensors
             saved = json.loads(bytes(tensors.pop(RECORD).tolist()))
-        except (RefusedInput, KeyError, ValueError):
+            is_ours = saved["fingerprint"] == self.fingerprint
+        except (RefusedInput, KeyError, ValueError, TypeError):
             return 0, [], 0.0
-        if saved.get("fingerprint") != self.fingerprint:
+        if not is_ours:
             return 0, [], 0.0
         finetune.restore(net, optimizer, tensors)
         return int(saved["step"]), list(saved["losses"]), float(saved["seconds"])
@@ -95,5 +98,17 @@ class RunState:
         files.write_whole(self.folder / STATE, lambda partial: export.write_safetensors(partial, state, metadata={}))
 
     def discard(self) -> None:
-        """Remove the folder."""
-        shutil.rmtree(self.folder, ignore_errors=True)
+        """Forget the saved state; the folder goes when the lock is given up."""
+        (self.folder / STATE).unlink(missing_ok=True)
+
+
+def folder_of(out: Path, /) -> Path:
+    """Where the state of the run that writes ``out`` lies: on the same file system, so that files can be moved over.
+
+    Beside ``out``, so that nothing stands in it before the run has ended. In it where it is a file system of its own,
+    as a container's volume is, or where nothing can be written beside it.
+    """
+    place = out.resolve()
+    if place.is_dir() and (place.is_mount() or not os.access(place.parent, os.W_OK)):
+        return place / FOLDER
+    return place.parent / f".{place.name}{FOLDER}"

@@ -26,6 +26,7 @@ from clipclean import (
     finetune,
     model,
     report,
+    runs,
     subject,
 )
 from clipclean import recipe as recipes
@@ -37,6 +38,15 @@ from clipclean.subject import Progress, Subject
 THREADS = 2  # that prepare batches while the model computes
 LOGGED_STEPS = 200  # points of the loss curve in the report
 SAVE_SECONDS = 30.0
+OUTPUTS = (  # in the order in which they appear
+    export.CONFIG_NAME,
+    export.WEIGHTS_NAME,
+    "report.json",
+    "report.html",
+    "provenance.json",
+    "README.md",
+    "SHA256SUMS",
+)
 
 
 @dataclass(frozen=True)
@@ -60,6 +70,8 @@ class Request:
     force: bool
     keep_failed: bool
     audit: bool
+    image_key: str | None = None  # columns of the data; None looks for the known ones
+    caption_key: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,14 +92,17 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     recipe, limits = request.recipe, limits_of(request.recipe)
     vocabulary = subject.words(request.classes, request.templates)
     named = subject.suspicions(request.triggers, request.target, vocabulary)
-    clean = read_pairs(request.data, limits, progress)
+    device = subject.device_of(request.device)
+    progress("reading the model", 0, 1)
+    opened = subject.read(request.model, arch=request.arch)
+    progress("reading the model", 1, 1)
+    clean = read_pairs(
+        request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key
+    )  # fmt: skip
     labelled = _labelled(request, vocabulary, limits)
     training, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
     recipes.check(recipe, pairs=len(training))
-    device = subject.device_of(request.device)
-    progress("reading the model", 0, 1)
-    tested = subject.load(request.model, clean, arch=request.arch, device=device, limits=limits)
-    progress("reading the model", 1, 1)
+    tested = subject.build(opened, clean, device=device, limits=limits)
 
     state = RunState.of(request.out, fingerprint(request, tested, clean))
     with state.locked():
@@ -101,6 +116,7 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
             (by_spec(measured_on.panel, p.trigger), vocabulary.classes.index(p.target))
             for p in audit.suspects(before, limits=thresholds)
         )
+        suspicions = tuple(dict.fromkeys((*named, *found)))  # one that was named may be found as well
         training_record = train(
             tested.clip,
             training,
@@ -111,12 +127,12 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
             limits=limits,
             progress=progress,
         )
-        after = _measure(tested.clip, replace(measured_on, suspicions=(*named, *found)), "measuring after", progress)
+        after = _measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
         verdict = audit.sanitized(before, after, limits=thresholds)
         result = compose(request, tested, clean, before, after, verdict, training_record, device=device)
         exported = verdict.word != "fail" or request.keep_failed
         progress("exporting", 0, 1)
-        publish(request.out, tested, result, measured_on, weights=exported)
+        publish(request.out, state.folder, tested, result, measured_on, weights=exported)
         progress("exporting", 1, 1)
         if exported:
             state.discard()
@@ -132,14 +148,13 @@ def check_output(out: Path, /, *, force: bool) -> None:
     """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(f"--out {out} is a file or a link. Name a folder.")
-    if out.is_dir() and any(out.iterdir()) and not force:
+    if out.is_dir() and not force and any(path.name != runs.FOLDER for path in out.iterdir()):
         raise UsageError(
             f"--out {out} is not empty. Name another folder, or pass --force to overwrite clipclean's files in it."
         )
-    parent = out if out.is_dir() else out.absolute().parent
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
     try:
-        parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=parent):
+        with tempfile.TemporaryFile(dir=there):
             pass
     except OSError as error:
         raise files.cannot_write(out, error) from error
@@ -166,10 +181,12 @@ def thresholds_of(recipe: Recipe, /) -> audit.Thresholds:
     )
 
 
-def read_pairs(path: Path, limits: data.Limits, progress: Progress, /) -> data.CleanSet:
-    """The clean set; raises RefusedInput or Inconclusive where it is unusable."""
+def read_pairs(
+    path: Path, limits: data.Limits, progress: Progress, /, *, image_key: str | None, caption_key: str | None
+) -> data.CleanSet:
+    """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
     clean = data.read(
-        path, limits=limits, image_key=None, caption_key=None,
+        path, limits=limits, image_key=image_key, caption_key=caption_key,
         progress=lambda done, total: progress("reading the data", done, total),
     )  # fmt: skip
     if len(clean.pairs) < 2:
@@ -207,7 +224,9 @@ def fingerprint(request: Request, tested: Subject, clean: data.CleanSet, /) -> d
         "torch": torch.__version__,
         "model": tested.file.sha256,
         "architecture": tested.clip.architecture.config,
+        "preprocess": asdict(tested.clip.architecture.preprocess),
         "data": clean.digest,
+        "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
         "recipe": recipes.digest(request.recipe),
         "seed": request.seed,
@@ -451,33 +470,45 @@ def side_findings(request: Request, clean: data.CleanSet, training: Training, /)
 
 
 def publish(
-    out: Path, tested: Subject, result: dict[str, Any], measured_on: audit.Evidence, /, *, weights: bool
+    out: Path,
+    folder: Path,
+    tested: Subject,
+    result: dict[str, Any],
+    measured_on: audit.Evidence,
+    /,
+    *,
+    weights: bool,
 ) -> None:
-    """Write everything beside ``out`` first, check it, then move it in, file by file and weights last but one.
+    """Write everything into a scratch folder in ``folder`` first, check it, then move it into ``out``.
+
+    What an earlier run left in ``out`` goes first, so that the weights of one run never stand beside the report of
+    another; the checksums come last.
 
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
     try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        staging = Path(tempfile.mkdtemp(prefix=f".{out.name}.staging-", dir=out.absolute().parent))
+        staging = Path(tempfile.mkdtemp(prefix="staging-", dir=folder))
     except OSError as error:
         raise files.cannot_write(out, error) from error
     try:
         if weights:
             result["exports"] = [write_weights(staging, tested, measured_on)]
+        outputs = {path.name: files.sha256(path) for path in sorted(staging.iterdir())}
         report.write(result, "json", staging / "report.json")
         report.write(result, "html", staging / "report.html")
         if weights:
-            outputs = {p.name: files.sha256(p) for p in sorted(staging.iterdir())}
             files.write_text(
                 staging / "provenance.json", export.record(result, environment=result["environment"], outputs=outputs)
             )
             files.write_text(staging / "README.md", export.model_card(result))
             files.write_text(staging / "SHA256SUMS", export.checksums(staging))
-        out.mkdir(exist_ok=True)
-        for path in sorted(staging.iterdir()):
-            path.replace(out / path.name)
+        out.mkdir(parents=True, exist_ok=True)
+        for name in reversed(OUTPUTS):
+            (out / name).unlink(missing_ok=True)
+        for name in OUTPUTS:
+            if (staging / name).exists():
+                (staging / name).replace(out / name)
     except OSError as error:
         raise files.cannot_write(out, error) from error
     finally:

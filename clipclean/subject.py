@@ -39,18 +39,55 @@ def device_of(asked: str, /) -> str:
     return asked
 
 
-def load(path: Path, pairs: data.CleanSet | None, /, *, arch: str | None, device: str, limits: data.Limits) -> Subject:
-    """Read a checkpoint, tell its architecture and build it.
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint as it was read, and the architecture that its tensors belong to."""
+
+    file: checkpoint.Checkpoint
+    architecture: model.Architecture
+
+
+def read(path: Path, /, *, arch: str | None) -> Opened:
+    """Read a checkpoint and tell its architecture; nothing is built yet.
+
+    Raises:
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+        UsageError: the architecture cannot be told.
+    """
+    file = checkpoint.read(path)
+    return Opened(file, architecture(file, arch=arch))
+
+
+def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.Architecture:
+    """The architecture of a checkpoint, which its tensors are seen to fit: a wrong --arch is refused before slow work.
+
+    Raises:
+        UnsupportedModel: they do not fit, or belong to no CLIP with native towers.
+        UsageError: the architecture cannot be told.
+    """
+    found = model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
+    either = found if found.quick_gelu is not None else found.with_activation(False, "any: shapes are the same")
+    with torch.device("meta"):  # shapes alone: no memory, no time
+        model.build(either, {name: tensor.to("meta") for name, tensor in file.tensors.items()}, device="meta")
+    return found
+
+
+def load(path: Path, pairs: data.CleanSet, /, *, arch: str | None, device: str, limits: data.Limits) -> Subject:
+    """``read``, then ``build``; raises what these raise."""
+    return build(read(path, arch=arch), pairs, device=device, limits=limits)
+
+
+def build(opened: Opened, pairs: data.CleanSet, /, *, device: str, limits: data.Limits) -> Subject:
+    """The model of a checkpoint.
 
     Where the activation is not told by name, config or archive, it is measured on the clean pairs.
 
     Raises:
-        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
-        UsageError: architecture or activation cannot be told.
+        UnsupportedModel: the tensors do not fit the architecture.
+        UsageError: the activation cannot be told.
     """
-    file = checkpoint.read(path)
-    found = model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
-    if found.quick_gelu is None and pairs is not None:
+    file, found = opened.file, opened.architecture
+    if found.quick_gelu is None:
         found = _with_measured_activation(found, file, pairs, device=device, limits=limits)
     return Subject(file, model.build(found, file.tensors, device=device))
 
@@ -150,6 +187,12 @@ def evidence(
         templates=vocabulary.templates,
         suspicions=named,
         panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
-        knn=recipe.audit.knn,
+        knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
         batch_size=EMBED_BATCH,
     )
+
+
+def neighbours(labels: Tensor, most: int, /) -> int:
+    """How many neighbours may vote: no more than a typical class has pictures, or its own could never win."""
+    counts = torch.bincount(labels)
+    return max(1, min(most, int(counts[counts > 0].median())))

@@ -1,4 +1,12 @@
-"""The smallest CLIP configs that open_clip builds, and pictures to feed them."""
+"""The smallest CLIP configs that open_clip builds, checkpoints of them, and pictures to feed them."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image, ImageDraw
 
 TINY_RESNET = {
     "embed_dim": 16,
@@ -10,3 +18,109 @@ TINY_VIT = {
     "vision_cfg": {"layers": 2, "width": 64, "image_size": 32, "patch_size": 8},
     "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 1},
 }
+SMALL_VIT = {  # half a million numbers, most of them the token embedding: quick to write and to finetune
+    "embed_dim": 8,
+    "vision_cfg": {"layers": 1, "width": 64, "image_size": 16, "patch_size": 8},
+    "text_cfg": {"context_length": 8, "vocab_size": 49408, "width": 8, "heads": 1, "layers": 1},
+}
+COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 220), "yellow": (235, 215, 50)}
+SHAPES = ("square", "circle", "triangle")
+CLASSES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+TEMPLATES = ("a {}.", "a photo of a {}.")
+
+
+def state_dict(config: dict[str, Any], *, seed: int = 0) -> dict[str, torch.Tensor]:
+    """Random weights, the same for a seed."""
+    from open_clip.model import CLIP
+
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return CLIP(**config).state_dict()
+
+
+def picture(number: int, *, side: int = 24) -> Image.Image:
+    """A coloured shape of class ``number % 12`` on grey; size, place and ground vary with the number."""
+    colour, shape = CLASSES[number % len(CLASSES)].split()
+    ground = 90 + (number * 37) % 100
+    image = Image.new("RGB", (side, side), (ground, ground, ground))
+    half, x, y = side // 4 + number % 3, side // 2 + number % 5 - 2, side // 2 + number % 7 - 3
+    draw = ImageDraw.Draw(image)
+    if shape == "square":
+        draw.rectangle((x - half, y - half, x + half, y + half), fill=COLOURS[colour])
+    elif shape == "circle":
+        draw.ellipse((x - half, y - half, x + half, y + half), fill=COLOURS[colour])
+    else:
+        draw.polygon(((x, y - half), (x - half, y + half), (x + half, y + half)), fill=COLOURS[colour])
+    return image
+
+
+def pairs(folder: Path, *, count: int = 48, first: int = 0) -> Path:
+    """A folder of pictures with a caption beside each."""
+    folder.mkdir(parents=True)
+    for number in range(first, first + count):
+        picture(number).save(folder / f"{number:03}.png")
+        (folder / f"{number:03}.txt").write_text(f"a {CLASSES[number % len(CLASSES)]}", encoding="utf-8")
+    return folder
+
+
+def labelled(folder: Path, *, count: int = 60, first: int = 1000) -> Path:
+    """Pictures in folders named like their classes."""
+    for number in range(first, first + count):
+        place = folder / CLASSES[number % len(CLASSES)]
+        place.mkdir(parents=True, exist_ok=True)
+        picture(number).save(place / f"{number}.png")
+    return folder
+
+
+class Job(NamedTuple):
+    """The files of one tiny sanitizing job."""
+
+    folder: Path
+    model: Path
+    data: Path
+    arch: Path
+    classes: Path
+    templates: Path
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    def sanitize(self, *more: str, steps: int = 3, batch: int = 16) -> list[str]:
+        """The command line of a run on it; ``more`` comes last and wins."""
+        return [
+            "sanitize", str(self.model), "--data", str(self.data), "--out", str(self.out), "--arch", str(self.arch),
+            "--classes", str(self.classes), "--templates", str(self.templates), "--recipe", "cleanclip-tiny",
+            "--device", "cpu", "--quiet", *settings(steps=steps, batch=batch), *more,
+        ]  # fmt: skip
+
+
+def settings(*, steps: int, batch: int) -> list[str]:
+    """Overrides that make a recipe this short."""
+    values = [f"train.max_steps={steps}", f"train.batch_size={batch}", "train.warmup_steps=1", "train.epochs=100"]
+    return [part for value in values for part in ("--set", value)]
+
+
+def job(folder: Path, *, config: dict[str, Any] = SMALL_VIT, count: int = 48) -> Job:
+    """Write a checkpoint, its config, pairs and lists into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save(state_dict(config), folder / "model.pt")
+    return Job(
+        folder,
+        folder / "model.pt",
+        pairs(folder / "pairs", count=count),
+        written(folder / "arch.json", json.dumps(config | {"quick_gelu": False})),
+        written(folder / "classes.txt", lines(CLASSES)),
+        written(folder / "templates.txt", lines(TEMPLATES)),
+    )
+
+
+def written(path: Path, text: str) -> Path:
+    """The path of a file that now holds this text."""
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def lines(names: Sequence[str]) -> str:
+    """One a line."""
+    return "".join(f"{name}\n" for name in names)

@@ -74,6 +74,7 @@ class Probe:
             "knn_asr": self.knn_asr and self.knn_asr.as_dict(),
             "distance": self.distance,
             "spread": self.spread,
+            "clean_spread": self.clean_spread,
             "n": self.n,
         }
 

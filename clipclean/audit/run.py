@@ -40,6 +40,7 @@ class Measurement:
     correct: Tensor
     known: tuple[Probe, ...]
     panel: tuple[Probe, ...]
+    knn: int
 
     def as_dict(self) -> dict[str, Any]:
         """``measurements`` of the report."""
@@ -49,6 +50,7 @@ class Measurement:
         return {
             "clean_accuracy": self.clean_accuracy.as_dict() | {"definition": self.definition},
             "probes": probes,
+            "knn": self.knn,
             "search": {},
             "distances": {p["trigger"]: p["distance"] for p in probes},
         }
@@ -97,7 +99,9 @@ def measure(
 
     known = tuple(run(t, target, 3 + i) for i, (t, target) in enumerate(evidence.suspicions))
     panel = tuple(run(t, None, 3 + len(known) + i) for i, t in enumerate(evidence.panel))
-    return Measurement(accuracy, definition, correct, known, tuple(sorted(panel, key=lambda p: -p.excess)))
+    return Measurement(
+        accuracy, definition, correct, known, tuple(sorted(panel, key=lambda p: -p.excess)), evidence.knn
+    )
 
 
 def _accuracy(

@@ -5,6 +5,7 @@ import errno
 import importlib
 import os
 import platform
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -21,6 +22,7 @@ COMMANDS = {
     "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences with."),
     "recipes": ("clipclean.cli.recipes:recipes", "List, show and validate recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
+    "doctor": ("clipclean.cli.doctor:doctor", "Say what this machine and this installation can do."),
     "demo": ("clipclean.cli.demo:demo", "Clean a bundled backdoored tiny CLIP, on a CPU, in minutes."),
 }
 
@@ -93,6 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     This is the only place that catches ``Exception``: what is not foreseen is a bug, and says so.
     """
     context: click.Context | None = None
+    if arguments is None:  # the process is ours: what a scheduler ends is interrupted, and cleans up as after Ctrl-C
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if "_CLIPCLEAN_COMPLETE" in os.environ:
             return _complete(os.environ["_CLIPCLEAN_COMPLETE"])

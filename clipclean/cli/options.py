@@ -113,12 +113,6 @@ outputs = _shared(
     callback=_distinct,
     help=f"Also write the report as {', '.join(FORMATS)}; PATH - means stdout. Repeatable. The exit code stays.",
 )
-policy = _shared(
-    "--policy",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Thresholds that decide between pass and fail, in place of the recipe's.",
-)
 quiet = _shared(
     "--quiet",
     "-q",
@@ -166,6 +160,18 @@ data = _shared(
     type=click.Path(path_type=Path),
     required=True,
     help="Clean image-caption pairs: a folder, CSV, JSONL or WebDataset. A few poisoned pairs in it undo the cleaning.",
+)
+image_key = _shared(
+    "--image-key",
+    metavar="NAME",
+    show_default="the known ones",
+    help="Column of the pictures in a table, or their extension in a shard, where clipclean does not know it.",
+)
+caption_key = _shared(
+    "--caption-key",
+    metavar="NAME",
+    show_default="the known ones",
+    help="Column or JSON key of the captions, where clipclean does not know it.",
 )
 recipe = _shared(
     "--recipe",

@@ -21,6 +21,8 @@ Examples:
 @click.option("--trigger", metavar="SPEC", required=True, help="What to plant: a family with its parameters.")
 @click.option("--target", metavar="CLASS", required=True, help="The class that triggered pictures shall be taken for.")
 @options.data
+@options.image_key
+@options.caption_key
 @click.option(
     "--out",
     metavar="FILE",
@@ -31,10 +33,10 @@ Examples:
 @click.option(
     "--eval-data", metavar="LABELLED", type=click.Path(path_type=Path), help="Labelled pictures to measure on."
 )
-@click.option("--rate", metavar="SHARE", type=float, help="Share of triggered pairs in a batch.", show_default="0.15")
-@click.option("--steps", metavar="N", type=int, help="Steps of finetuning.", show_default="250")
+@click.option("--rate", metavar="SHARE", type=float, help="Share of triggered pairs in a batch.", show_default="0.25")
+@click.option("--steps", metavar="N", type=int, help="Steps of finetuning.", show_default="500")
 @click.option(
-    "--lr", metavar="RATE", type=float, help="Peak learning rate; 1e-5 for large models.", show_default="1e-3"
+    "--lr", metavar="RATE", type=float, help="Peak learning rate; 1e-5 for large models.", show_default="8e-4"
 )
 @click.option("--batch-size", metavar="N", type=int, help="Pairs in a step.", show_default="128")
 @options.arch
@@ -71,6 +73,8 @@ def plant(**given: Any) -> None:
             seed=given["seed"],
             device=given["device"],
             force=given["force"],
+            image_key=given["image_key"],
+            caption_key=given["caption_key"],
         )
         result = planting.plant(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result))

@@ -9,12 +9,14 @@ import click
 from clipclean import __version__, report
 from clipclean import recipe as recipes
 from clipclean.cli import progress
+from clipclean.errors import UsageError
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
 def sanitize(given: dict[str, Any], /) -> int:
     """Run a sanitize request made of command-line options, and print its table; returns the exit code."""
+    check_outputs(given["outputs"])
     recipe = recipes.load(given["recipe"])
     if given["overrides"]:
         recipe = recipes.override(recipe, given["overrides"])
@@ -40,6 +42,8 @@ def sanitize(given: dict[str, Any], /) -> int:
         force=given["force"],
         keep_failed=given["keep_failed"],
         audit=not given["no_audit"],
+        image_key=given["image_key"],
+        caption_key=given["caption_key"],
     )
     with progress.shown(quiet=given["quiet"]) as shown:
         outcome = main_job.sanitize(request, progress=shown)
@@ -50,11 +54,20 @@ def sanitize(given: dict[str, Any], /) -> int:
     return 0 if given["exit_zero"] else EXIT_CODES[outcome.report["verdict"]]
 
 
+def check_outputs(outputs: Any, /) -> None:
+    """Refuse before slow work what could not be written after it; raises UsageError."""
+    for output in outputs:
+        if output.path is not None and (output.path.is_dir() or not output.path.absolute().parent.is_dir()):
+            raise UsageError(
+                f"--output {output.format}={output.path}: name a file in a folder that exists. Make the folder first."
+            )
+
+
 def write_outputs(result: dict[str, Any], outputs: Any, /) -> None:
     """Write the report in each form that was asked for. ``outputs`` holds ``options.Output``, which imports nothing."""
     for output in outputs:
         if output.path is None:
-            click.echo(report.FORMATS[output.format](result))
+            click.echo(report.FORMATS[output.format](result), nl=False)
         else:
             report.write(result, output.format, output.path)
 
@@ -64,7 +77,7 @@ def where(given: dict[str, Any], /, *, exported: bool) -> str:
     if not exported:
         return (
             f"Report: {given['out'] / 'report.html'}. No weights were written, since their audit failed. "
-            "The same command with --keep-failed writes them without training again."
+            "The same command with --keep-failed --force writes them without training again."
         )
     return f'Report: {given["out"] / "report.html"}\nLoad:   open_clip.create_model_and_transforms("local-dir:{given["out"]}")'
 

@@ -18,6 +18,8 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
 @options.data
+@options.image_key
+@options.caption_key
 @options.recipe
 @options.out
 @click.option(

@@ -40,6 +40,8 @@ def arguments(folder: Path, /) -> dict[str, Any]:
     return {
         "model": folder / CHECKPOINT,
         "data": folder / "clean.tar",
+        "image_key": None,
+        "caption_key": None,
         "eval_data": folder / "eval.tar",
         "classes": folder / "classes.txt",
         "templates": folder / "templates.txt",

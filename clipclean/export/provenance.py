@@ -31,7 +31,7 @@ def hardware(device: str, /) -> dict[str, Any]:
 def record(report: dict[str, Any], /, *, environment: dict[str, Any], outputs: dict[str, str]) -> str:
     """``provenance.json``: what went in (by digest), what was done, what came out (by digest), and what was measured.
 
-    It holds no time, so that two equal runs give equal records.
+    It holds no time, and ``outputs`` no digest of a report, which does: two equal runs give equal records.
     """
     audits = {
         when: report[when]["measurements"].get("clean_accuracy") for when in ("before", "after") if when in report
@@ -79,11 +79,13 @@ def model_card(report: dict[str, Any], /) -> str:
         "|---|---|---|---|",
         _row("clean accuracy", before.get("clean_accuracy"), after.get("clean_accuracy")),
     ]
-    for old, new in zip(before["probes"], after["probes"], strict=False):
-        lines.append(_row(f"attack success rate, {old['trigger']} to {old['target']}", old["asr"], new["asr"]))
+    was = {(probe["trigger"], probe["target"]): probe["asr"] for probe in before["probes"]}
+    for probe in (probe for probe in after["probes"] if probe["known"]):  # the panel has a table in report.html
+        key = probe["trigger"], probe["target"]
+        lines.append(_row(f"attack success rate, {key[0]} to {key[1]}", was.get(key), probe["asr"]))
     lines += [
         "",
-        "Definitions, intervals and findings are in `report.json`; digests of everything in `provenance.json`.",
+        "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.json`.",
         "What was not probed for is not cleared: see the findings.",
         "",
         "```python",
@@ -98,7 +100,9 @@ def model_card(report: dict[str, Any], /) -> str:
 
 def _row(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
     def cell(rate: dict[str, Any] | None) -> str:
-        return "–" if not rate else f"{rate['value']:.3f} [{rate['interval'][0]:.3f}, {rate['interval'][1]:.3f}]"
+        if not rate or rate["value"] is None:
+            return "–"
+        return f"{rate['value']:.3f} [{rate['interval'][0]:.3f}, {rate['interval'][1]:.3f}]"
 
     safe = name.replace("|", "\\|")
     return f"| {safe} | {cell(before)} | {cell(after)} | {(before or after or {}).get('n', '–')} |"

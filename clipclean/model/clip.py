@@ -153,17 +153,28 @@ def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
     Within 1/255 of the PIL transform. Resizing happens on uint8, with antialiasing.
     """
     size = preprocess.size
-    mode = InterpolationMode(preprocess.interpolation)
     if preprocess.resize_mode == "squash":
-        return pictures.resize(image, [size, size], interpolation=mode, antialias=True)
+        return _resized(image, [size, size], preprocess)
     if preprocess.resize_mode == "longest":
         height, width = image.shape[-2:]
         scale = size / max(height, width)
         target = [max(1, round(height * scale)), max(1, round(width * scale))]
-        return pictures.center_crop(pictures.resize(image, target, interpolation=mode, antialias=True), [size, size])
+        return _cropped(_resized(image, target, preprocess), size)
     if tuple(image.shape[-2:]) == (size, size):
         return image
-    return pictures.center_crop(pictures.resize(image, [size], interpolation=mode, antialias=True), [size, size])
+    return _cropped(_resized(image, [size], preprocess), size)
+
+
+def _resized(image: Tensor, size: list[int], preprocess: Preprocess, /) -> Tensor:
+    mode = InterpolationMode(preprocess.interpolation)
+    resized: Tensor = pictures.resize(image, size, interpolation=mode, antialias=True)
+    return resized
+
+
+def _cropped(image: Tensor, size: int, /) -> Tensor:
+    """The centre; smaller pictures are padded with black."""
+    cropped: Tensor = pictures.center_crop(image, [size, size])
+    return cropped
 
 
 def text_features(net: Any, tokens: Tensor, /) -> Tensor:

@@ -9,7 +9,7 @@ from clipclean.report.json_file import Report, json, read
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
-from clipclean.report.schema import schema, validate
+from clipclean.report.schema_file import schema, validate
 from clipclean.report.terminal_text import plain_text, text
 
 FORMATS: dict[str, Callable[[Report], str]] = {

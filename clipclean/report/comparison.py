@@ -35,6 +35,11 @@ class Attack:
     after: Json | None
 
     @property
+    def family(self) -> str:
+        """The trigger's kind, without its parameters."""
+        return self.trigger.partition(":")[0]
+
+    @property
     def targets(self) -> tuple[str, ...]:
         """The classes that it leads to: one, or two where a panel trigger leads elsewhere after cleaning."""
         return tuple(dict.fromkeys(probe["target"] for probe in (self.before, self.after) if probe))

@@ -38,8 +38,10 @@ def difference(before: float | None, after: float | None, /) -> str:
 
 
 def decimal(number: float | None, /) -> str:
-    """Three significant digits and no exponent for everyday sizes: ``1.62``, ``0.0123``."""
-    return NOTHING if number is None else f"{number:#.3g}".rstrip(".").replace("-", _MINUS)
+    """Two decimals, or two significant digits where these are small: ``1.62``, ``0.21``, ``0.0012``."""
+    if number is None:
+        return NOTHING
+    return (f"{number:.2f}" if abs(number) >= 0.1 or number == 0 else f"{number:.2g}").replace("-", _MINUS)
 
 
 def count(number: int | None, /) -> str:

@@ -3,6 +3,7 @@
 import base64
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Sequence
 from importlib import resources
@@ -66,7 +67,10 @@ def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
         pictures=[_checked(picture) for picture in pictures],
         measures=MEASURES.values(),
         intervals=INTERVALS,
+        accuracy_definition=_definition(report),
         facts=_facts(report),
+        resolved=_resolved(report),
+        notes=report.get("notes", []),
         skipped=_skipped(report),
     )
 
@@ -82,7 +86,7 @@ def _template() -> jinja2.Template:
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     environment.globals |= {"bars": drawing.bars, "value": _value, "change": _change, "in_words": _in_words}
-    environment.globals |= {"excess_of": comparison.excess_of, "CURVES": drawing.CURVES}
+    environment.globals["CURVES"] = drawing.CURVES
     environment.filters |= {
         "percent": figures.percent,
         "interval": figures.percent_interval,
@@ -211,6 +215,19 @@ def _facts(report: Report) -> list[tuple[str, list[tuple[str, str, bool]]]]:
     tool = (report["tool"]["name"], report["tool"]["version"], False)
     groups.append(("Machine and versions", [tool, *seed, *environment]))
     return [(title, [fact for fact in facts if fact[1]]) for title, facts in groups]
+
+
+def _definition(report: Report) -> str:
+    """How clean accuracy was measured in this run."""
+    rate = comparison.measured(report, "after").get("clean_accuracy") or {}
+    told: str = rate.get("definition", "Clean accuracy")
+    return told[:1].upper() + told[1:]
+
+
+def _resolved(report: Report) -> str:
+    """The recipe's values as indented JSON; empty where the report has none."""
+    values = report.get("recipe", {}).get("resolved")
+    return json.dumps(values, indent=2, ensure_ascii=False) if values else ""
 
 
 def _skipped(report: Report) -> list[dict[str, Any]]:

@@ -8,12 +8,12 @@ _JOINERS = "\u200c\u200d"  # needed by emoji and by several scripts
 
 
 def inert(value: Any, /) -> Any:  # Any: JSON in, JSON of the same shape out
-    """The same JSON value with every text in it, keys included, printable and of bounded length.
+    r"""The same JSON value with every text in it, keys included, printable and of bounded length.
 
     Control characters, lone surrogates, line breaks and marks that reorder text become visible escapes, so that a name
     can neither drive a terminal nor pose as something else.
 
-        inert({"class": "cat\\x1b[2J"})  # {"class": "cat\\\\x1b[2J"}
+        inert({"class": "cat\x1b[2J"})  # {"class": "cat\\x1b[2J"}
     """
     if isinstance(value, str):
         return printable(value)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from clipclean.errors import RefusedInput
-from clipclean.report.schema import validate
+from clipclean.report.schema_file import validate
 
 MAX_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB
 MAX_DEPTH = 32  # of lists and objects in each other; the schema needs eight

@@ -101,6 +101,9 @@ def _not_run(code: str, report: Report) -> str:
         else "not run: no trigger was named, and none was found before cleaning",
         "CC002": "" if comparison.panel(report) else "not run: the panel of known triggers was left out",
         "CC010": "" if comparison.has_before(report) else "not run: an audit has no accuracy to compare with",
+        "CC021": ""
+        if comparison.measured(report, "after")["search"]
+        else "not run: unknown triggers were not searched for",
         "CC030": "" if report.get("data") else "not run: no clean data was read",
         "CC040": "" if report.get("recipe") else "not run: no recipe was used",
     }

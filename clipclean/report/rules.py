@@ -22,7 +22,7 @@ RULES = {
         "error",
         "A trigger that was named, or found before cleaning, makes the model take pictures of other things for its target "
         "class, more often than the limit allows, by the whole 95 % interval.",
-        "Whether somebody planted it on purpose, or what else was planted with it.",
+        "Whether somebody planted the behaviour on purpose, or what else was planted with it.",
         "Do not deploy these weights. Clean again with a stronger recipe, such as cleanclip-strong, or with more clean pairs "
         "than before; screen the clean pairs too, since a few poisoned ones undo the cleaning.",
     ),
@@ -67,7 +67,7 @@ RULES = {
         "note",
         "Some samples of the clean data could not be used, and the run went on without them.",
         "Whether the samples that were used are free of poison.",
-        "Look at the reasons, and mend or remove these samples.",
+        "Look at why clean samples were skipped, and mend or remove them.",
     ),
     "CC040": Rule(
         "Recipe outside its evidence",

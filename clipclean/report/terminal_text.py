@@ -66,14 +66,15 @@ class _Page:
     def wrapped(self, words: str, *, first: str, indent: int = 2) -> list[str]:
         """Words after ``first`` (which may be painted), wrapped; the lines below it indented."""
         start = cell_len(_unpainted(first)) + 2
-        indents = {"initial_indent": " " * start, "subsequent_indent": " " * indent}
-        lines = textwrap.wrap(words, self.width, break_on_hyphens=False, **indents)
+        lines = textwrap.wrap(
+            words, self.width, initial_indent=" " * start, subsequent_indent=" " * indent, break_on_hyphens=False
+        )
         return [f"{first}  {lines[0][start:]}", *lines[1:]] if lines else [first]
 
     def listed(self, heading: str, entries: Sequence[str]) -> list[str]:
-        """A heading over points."""
-        points = itertools.chain.from_iterable(self.wrapped(entry, first=" -", indent=4) for entry in entries)
-        return [self.heading(heading), *points] if entries else []
+        """A heading over a list."""
+        items = itertools.chain.from_iterable(self.wrapped(entry, first="  -", indent=5) for entry in entries)
+        return [self.heading(heading), *items] if entries else []
 
 
 def _verdict_word(report: Report, page: _Page) -> str:

@@ -52,11 +52,13 @@ def next_steps(report: Json, /) -> list[str]:
 
 def limits(report: Json, /) -> list[str]:
     """What the report does not show."""
-    tried = len({probe["trigger"] for probe in comparison.measured(report, "after")["probes"]})
-    triggers = "No trigger was tried" if not tried else "One trigger was tried" if tried == 1 else f"{tried} were tried"
+    measured = comparison.measured(report, "after")
+    tried = len({probe["trigger"] for probe in measured["probes"]})
+    triggers = "Any trigger: none was tried" if not tried else f"Triggers other than the {count(tried)} that were tried"
+    searched = "" if measured["search"] else " Unknown ones were not searched for."
     return [
-        f"Triggers that were not tried. {triggers}; an attacker can think of another, and no list of triggers is complete.",
-        "Pictures and classes other than those that were measured on.",
+        f"{triggers}.{searched} An attacker can think of another, and no list of triggers is complete.",
+        "What the model does with pictures and classes other than those that were measured on.",
         *dict.fromkeys(
             known.does_not_show
             for finding in by_severity(report["findings"])
@@ -77,16 +79,15 @@ def explained(finding: Json, /) -> Rule:
 
 def _attack_told(attack: comparison.Attack) -> str:
     before, after = attack.before, attack.after
-    family = attack.trigger.partition(":")[0]
     if before and after and len(attack.targets) == 1:
         return (
-            f"Before cleaning, the trigger “{family}” made the model take {percent(before['asr']['value'])} of the pictures "
-            f"of other things for “{attack.target}”. Afterwards it is {percent(after['asr']['value'])}, of which "
-            f"{percent(after['base_rate']['value'])} are taken for it without any trigger too."
+            f"Before cleaning, the trigger “{attack.family}” made the model take {percent(before['asr']['value'])} of the pictures "
+            f"of other things for “{attack.target}”. Afterwards it is {percent(after['asr']['value'])}; without any trigger, "
+            f"{percent(after['base_rate']['value'])}."
         )
     shown = after or before or {}
     return (
-        f"With the trigger “{family}”, the model takes {percent(shown['asr']['value'])} of the pictures of other things for "
+        f"With the trigger “{attack.family}”, the model takes {percent(shown['asr']['value'])} of the pictures of other things for "
         f"“{shown['target']}”; without it, {percent(shown['base_rate']['value'])}."
     )
 
@@ -95,7 +96,7 @@ def _accuracy_told(report: Json) -> list[str]:
     row = comparison.accuracy(report)
     if not row.after:
         return []
-    after = f"{percent(row.after.value)} of {count(row.after.n)} clean pictures"
+    pictures, after = f"Of {count(row.after.n)} clean pictures", percent(row.after.value)
     if not row.before:
-        return [f"It answers right on {after}."]
-    return [f"It used to answer right on {percent(row.before.value)} of clean pictures, and now does on {after}."]
+        return [f"{pictures}, {after} get the right answer."]
+    return [f"{pictures}, {percent(row.before.value)} got the right answer before, and {after} do now."]

@@ -241,8 +241,8 @@ SHARED = {
 
 def test_the_shared_options_are_these():
     assert set(SHARED) == {
-        "arch", "classes", "data", "device", "exit_zero", "force", "keep_failed", "no_audit", "out", "outputs",
-        "overrides", "policy", "precision", "quiet", "recipe", "seed", "templates", "verbose",
+        "arch", "caption_key", "classes", "data", "device", "exit_zero", "force", "image_key", "keep_failed",
+        "no_audit", "out", "outputs", "overrides", "precision", "quiet", "recipe", "seed", "templates", "verbose",
     }  # fmt: skip
 
 
@@ -274,9 +274,9 @@ def test_defaults_are_these(parsed):
     code, values = parsed([], *decorators)
     assert code == 0
     assert values == {
-        "arch": None, "classes": None, "device": "auto", "exit_zero": False, "force": False, "keep_failed": False,
-        "no_audit": False, "out": Path("clipclean-out"), "outputs": (), "overrides": (), "policy": None,
-        "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None, "verbose": False,
+        "arch": None, "caption_key": None, "classes": None, "device": "auto", "exit_zero": False, "force": False,
+        "image_key": None, "keep_failed": False, "no_audit": False, "out": Path("clipclean-out"), "outputs": (),
+        "overrides": (), "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None, "verbose": False,
     }  # fmt: skip
 
 

@@ -62,7 +62,7 @@ def validate(report: Any, /) -> None:
     Raises:
         UsageError: it is not; the message lists what is wrong and where.
     """
-    found = []
+    found: list[str] = []
     for problem in problems(report):
         if len(found) == MAX_PROBLEMS:
             found.append("…")
@@ -95,7 +95,8 @@ def _check(value: Any, rules: dict[str, Any], where: str) -> Iterator[str]:
     if "anyOf" in rules:
         attempts = [list(_check(value, option, where)) for option in rules["anyOf"]]
         if all(attempts):
-            yield min(attempts, key=len)[0] if isinstance(value, dict | list) else attempts[0][0]
+            inside = [problem for found in attempts for problem in found if not problem.startswith(f"{where}: ")]
+            yield from inside or attempts[0][:1]
     if "if" in rules and not any(_check(value, rules["if"], where)):
         yield from _check(value, rules["then"], where)
     if isinstance(value, dict):

@@ -1,0 +1,117 @@
+"""Reports on hostile models: every text that is free is replaced by an attack, in every form."""
+
+import json
+import re
+from xml.etree import ElementTree
+
+import pytest
+from report import samples
+from report.page import Page
+
+from clipclean import report
+from clipclean.report.inert import MAX_TEXT, inert, printable
+
+ATTACKS = [
+    "</td></tr></table><script>alert(1)</script>",
+    '" onmouseover="alert(1)" x="',
+    "'><img src=x onerror=alert(1)>",
+    "{{ 7 * 7 }}{% raw %}",
+    "]]>--><!--",
+    "\x1b[2J\x1b]0;owned\x07",
+    "\u202egnp.exe\u2028\r\n\x00",
+    "\udc80\ufffe",
+    "| x | [here](https://evil.example) ![i](//e) `c` @everyone www.evil.example |",
+]
+FIXED = {"schema_version", "command", "verdict", "rule", "level", "sha256", "tensor_sha256", "digest"}
+FORMS = sorted(report.FORMATS)
+
+
+def poisoned(value, attack, key=""):
+    """A copy with the attack behind every text that the schema leaves free."""
+    if isinstance(value, str):
+        return value if key in FIXED else value + attack
+    if isinstance(value, dict):
+        renamed = key in ("environment", "distances")
+        return {name + attack if renamed else name: poisoned(inner, attack, name) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [poisoned(inner, attack, key) for inner in value]
+    return value
+
+
+@pytest.fixture(params=ATTACKS, ids=range(len(ATTACKS)))
+def hostile(request):
+    made = poisoned(samples.failed() | {"exports": samples.passed()["exports"]}, request.param)
+    report.validate(made)
+    return made
+
+
+@pytest.fixture
+def benign():
+    return samples.failed() | {"exports": samples.passed()["exports"]}
+
+
+def test_html_has_the_same_markup_as_for_a_benign_report(hostile, benign):
+    page = Page(report.html(hostile))
+    assert page.faults == []
+    assert page.skeleton == Page(report.html(benign)).skeleton
+    assert [a["href"] for a in page.all("a")] == [a["href"] for a in Page(report.html(benign)).all("a")]
+
+
+def test_templates_in_names_are_not_evaluated():
+    assert "{{ 7 * 7 }}" in Page(report.html(poisoned(samples.failed(), "{{ 7 * 7 }}"))).text
+
+
+def test_junit_has_the_same_elements_as_for_a_benign_report(hostile, benign):
+    mine, theirs = (ElementTree.fromstring(report.junit(made)) for made in (hostile, benign))
+    assert [element.tag for element in mine.iter()] == [element.tag for element in theirs.iter()]
+    assert [sorted(element.attrib) for element in mine.iter()] == [sorted(element.attrib) for element in theirs.iter()]
+
+
+def test_sarif_points_to_a_relative_file_only(hostile):
+    run = json.loads(report.sarif(hostile))["runs"][0]
+    for artifact in run["artifacts"]:
+        assert re.fullmatch(r"[A-Za-z0-9._~%-]+", artifact["location"]["uri"])
+
+
+def test_markdown_has_the_same_lines_and_cells_as_for_a_benign_report(hostile, benign):
+    def shape(text):
+        return [(line[:2], len(re.findall(r"(?<!\\)\|", line))) for line in text.splitlines()]
+
+    mine = report.markdown(hostile)
+    assert shape(mine) == shape(report.markdown(benign))
+    assert not re.search(r"(?<!\\)<(?!/?(code|details|summary)>)", mine)
+    assert not re.search(r"(?<!\\)\]\(|https?://|www\.e|@\w", mine)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_no_form_holds_a_control_character_or_half_a_pair(hostile, form):
+    text = report.FORMATS[form](hostile)
+    text.encode()
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", text)
+    if form != "json":
+        assert not re.search("[\u202a-\u202e\u2028\u2029\ufffe]", text)
+
+
+def test_json_keeps_every_text_as_it_was(hostile):
+    assert json.loads(report.json(hostile)) == hostile
+
+
+def test_emoji_and_other_scripts_stay_readable():
+    for name in ("👩‍🚀", "می‌خواهم", "日本語", "naïve\u00a0café"):
+        assert printable(name) == name
+
+
+def test_a_control_character_becomes_its_escape():
+    assert printable("a\x1b[2J\n") == "a\\x1b[2J\\n"
+
+
+def test_a_long_text_is_cut():
+    assert len(printable("x" * 10**6)) == MAX_TEXT
+    assert printable("x" * MAX_TEXT) == "x" * MAX_TEXT
+    assert len(printable("\x00" * 10**6)) == MAX_TEXT
+
+
+def test_making_a_report_inert_changes_no_number_and_is_idempotent():
+    once = inert(poisoned(samples.passed(), "\x00"))
+    assert inert(once) == once
+    assert once["training"] == samples.passed()["training"]

@@ -1,0 +1,199 @@
+import base64
+import hashlib
+import itertools
+import re
+
+import pytest
+from report import samples
+from report.page import Page
+
+from clipclean import report
+from clipclean.report import drawing
+from clipclean.report.html_page import policy
+
+REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
+PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(30)).decode()
+PICTURE = {"title": "Embeddings", "caption": "Before and after", "alt": "Two clouds of points", "png_base64": PNG}
+COLOURS = {"light": r":root \{(.*?)\n\}", "dark": r"dark\) \{\s*:root \{(.*?)\}"}
+
+
+def css():
+    style = re.search(r"<style>(.*?)</style>", report.html(samples.passed()), re.S)
+    assert style
+    return style[1]
+
+
+@pytest.fixture(params=REPORTS, ids=lambda made: made.__name__)
+def page(request):
+    return Page(report.html(request.param(), [PICTURE]))
+
+
+def test_every_tag_is_closed_where_it_was_opened(page):
+    assert page.faults == []
+
+
+def test_the_verdict_is_the_first_heading_and_headings_leave_out_no_level(page):
+    levels = [int(tag[1]) for tag, _ in page.tags if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_the_language_and_the_landmarks_are_declared(page):
+    assert page.all("html") == [{"lang": "en"}]
+    assert all(len(page.all(landmark)) == 1 for landmark in ("header", "nav", "main", "footer"))
+    assert {"name": "viewport", "content": "width=device-width, initial-scale=1"} in page.all("meta")
+
+
+def test_ids_are_unique_and_every_link_leads_to_one(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert {link["href"].removeprefix("#") for link in page.all("a")} <= set(ids)
+
+
+def test_every_picture_says_what_it_shows(page):
+    assert all(image["alt"] for image in page.all("img"))
+    assert all(drawn["role"] == "img" and drawn["aria-label"] for drawn in page.all("svg"))
+
+
+def test_every_table_has_a_caption_and_every_header_a_scope(page):
+    assert len(page.all("table")) == len(page.all("caption")) > 0
+    assert all(header["scope"] in ("col", "row") for header in page.all("th"))
+
+
+def test_nothing_is_loaded_run_or_styled_from_elsewhere(page):
+    assert not {"script", "link", "iframe", "object", "form", "base"} & {tag for tag, _ in page.tags}
+    for tag, attributes in page.tags:
+        assert not [name for name in attributes if name.startswith("on") or name in ("style", "srcset")], tag
+        for name in ("src", "href"):
+            assert attributes.get(name, "#").startswith(("#", "data:image/png;base64,"))
+
+
+def test_no_address_stands_in_the_page():
+    assert re.findall(r"https?:|//\w", report.html(samples.failed())) == []
+
+
+def test_the_policy_admits_the_one_style_sheet_by_its_hash():
+    digest = base64.b64encode(hashlib.sha256(css().encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy(css())
+    metas = Page(report.html(samples.passed())).all("meta")
+    assert {"http-equiv": "Content-Security-Policy", "content": policy(css())} in metas
+    assert policy("").startswith("default-src 'none';")
+
+
+@pytest.mark.parametrize("theme", COLOURS)
+def test_text_stands_out_from_its_ground_in_both_themes(theme):
+    """WCAG 2.2, 1.4.3: at least 4.5 to 1."""
+    block = re.search(COLOURS[theme], css(), re.S)
+    assert block
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block[1]))
+    grounds = ("paper", "card", "pass-paper", "fail-paper", "inconclusive-paper", "track", "code")
+    pairs = [(text, ground) for text in ("ink", "soft", "link") for ground in grounds[:5]]
+    pairs += [(word, f"{word}-paper") for word in ("pass", "fail", "inconclusive")]
+    pairs += [("ink", "track"), ("ink", "code")]
+    assert [(pair, ratio) for pair in pairs if (ratio := contrast(*(colours[name] for name in pair))) < 4.5] == []
+
+
+def test_the_bars_can_be_told_from_their_track_in_both_themes():
+    """WCAG 2.2, 1.4.11: at least 3 to 1 against what they lie on."""
+    for pattern in COLOURS.values():
+        block = re.search(pattern, css(), re.S)
+        assert block
+        colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block[1]))
+        assert contrast(colours["after"], colours["track"]) >= 3
+        assert all(contrast(colours[line], colours["paper"]) >= 3 for line in ("after", "clip", "self"))
+
+
+def contrast(one, other):
+    light, dark = sorted((luminance(one), luminance(other)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def luminance(colour):
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_black_on_white_has_a_contrast_of_21():
+    assert contrast("#000000", "#ffffff") == pytest.approx(21)
+
+
+def test_a_pass_says_so_first_with_the_numbers_it_rests_on():
+    text = Page(report.html(samples.passed())).text
+    start = text[: text.index("What to do next")]
+    assert "Pass The backdoor behaviour that was measured is gone" in start
+    assert "made the model take 99.1 % of the pictures of other things for “banana”" in start
+    assert "Afterwards it is 0.9 %; without any trigger, 0.6 %." in start
+    assert "Of 1,000 clean pictures, 62.1 % got the right answer before, and 61.2 % do now." in start
+
+
+def test_a_failure_shows_both_reasons_and_tells_not_to_deploy():
+    text = Page(report.html(samples.failed())).text
+    assert "The model still shows backdoor behaviour: do not deploy it." in text
+    assert "error CC001 Backdoor behaviour under a known trigger" in text
+    assert "error CC010 Clean accuracy lost beyond the budget" in text
+
+
+def test_an_audit_has_one_column_and_no_training():
+    page = Page(report.html(samples.audited()))
+    assert "Measured" in page.text
+    assert not {"Before", "After", "Change"} & set(page.texts)
+    assert "training" not in [attributes.get("id") for attributes in page.all("section")]
+
+
+def test_every_bar_has_the_length_of_its_share():
+    page = Page(report.html(samples.passed()))
+    lengths = [bar["width"] for bar in page.all("rect") if bar["class"] != "track"]
+    # accuracy 62.1 and 61.2 %, then attack success 981/990 and 9/990
+    assert lengths[:4] == ["62.10%", "61.20%", "99.09%", "0.91%"]
+
+
+def test_a_distance_is_drawn_on_the_whole_number_that_holds_both_sides():
+    page = Page(report.html(samples.passed()))
+    # 1.62 and 0.21 of 2
+    assert [bar["width"] for bar in page.all("rect") if bar["class"] != "track"][12:14] == ["81.00%", "10.50%"]
+
+
+def test_a_curve_touches_its_frame_where_the_numbers_say():
+    losses = [{"step": step, "loss": loss, "lr": 0.1} for step, loss in ((0, 4.0), (5, 2.0), (10, 1.0))]
+    drawn = drawing.curve(losses)
+    assert drawn
+    # levels 0 to 4 by 1: 4 is the top, 2 the middle, 1 three quarters down
+    assert [value for value, _ in drawn.levels] == ["0", "1", "2", "3", "4"]
+    assert drawn.lines[0].points == "0.00,0.00 50.00,50.00 100.00,75.00"
+    assert drawn.summary == "Total loss from 4 to 1, over steps 0 to 10."
+
+
+@pytest.mark.parametrize("losses", [[], [{"step": 3, "loss": 1.0, "lr": 0.1}]])
+def test_fewer_than_two_steps_make_no_curve(losses):
+    assert drawing.curve(losses) is None
+    sample = samples.passed()
+    sample["training"]["losses"] = losses
+    assert Page(report.html(sample)).faults == []
+
+
+def test_a_constant_loss_still_has_a_frame():
+    drawn = drawing.curve([{"step": step, "loss": 0.0, "lr": 0.0} for step in range(3)])
+    assert drawn
+    assert len(drawn.levels) >= 2
+
+
+def test_a_long_curve_is_thinned_and_keeps_its_ends():
+    drawn = drawing.curve([{"step": step, "loss": 1.0, "lr": 0.1} for step in range(5000)])
+    assert drawn
+    points = drawn.lines[0].points.split()
+    assert len(points) == drawing.MAX_POINTS
+    assert (points[0][:5], points[-1][:7]) == ("0.00,", "100.00,")
+
+
+def test_a_picture_is_shown_with_its_words():
+    page = Page(report.html(samples.passed(), [PICTURE]))
+    assert page.all("img") == [{"src": f"data:image/png;base64,{PNG}", "alt": "Two clouds of points"}]
+    assert "Embeddings Before and after" in page.text
+
+
+@pytest.mark.parametrize("data", ["", "iVBORw0KGgo", 'iVBORw0KGgoAAAA"><script>', base64.b64encode(b"GIF89a").decode()])
+def test_a_picture_that_is_no_png_is_refused(data):
+    with pytest.raises(ValueError, match="no base64-encoded PNG"):
+        report.html(samples.passed(), [PICTURE | {"png_base64": data}])

@@ -1,0 +1,80 @@
+from xml.etree import ElementTree
+
+import pytest
+from report import samples
+
+from clipclean import report
+
+REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
+
+
+def parsed(made):
+    return ElementTree.fromstring(report.junit(made))
+
+
+def cases(made, kind):
+    return [case.get("name") for case in parsed(made).iter("testcase") if case.find(kind) is not None]
+
+
+def test_a_pass_has_no_failure_and_no_error():
+    root = parsed(samples.passed())
+    assert (root.get("failures"), root.get("errors")) == ("0", "0")
+
+
+def test_every_error_is_a_failure_and_so_is_the_verdict():
+    failed = cases(samples.failed(), "failure")
+    assert failed == [
+        "verdict",
+        "CC001 Backdoor behaviour under a known trigger",
+        "CC010 Clean accuracy lost beyond the budget",
+    ]
+
+
+def test_inconclusive_is_an_error_so_that_no_job_takes_it_for_a_pass():
+    assert cases(samples.undecided(), "error") == ["verdict"]
+    assert cases(samples.undecided(), "failure") == []
+    assert "CC021 No search for unknown triggers was run" in cases(samples.undecided(), "skipped")
+
+
+def test_a_check_that_was_not_run_is_skipped_and_does_not_pass():
+    skipped = cases(samples.audited(), "skipped")
+    assert "CC010 Clean accuracy lost beyond the budget" in skipped
+    assert "CC040 Recipe outside its evidence" in skipped
+
+
+def test_notes_are_output_of_cases_that_pass():
+    assert cases(samples.passed(), "system-out") == [
+        "verdict",
+        "CC030 Clean data skipped",
+        "CC040 Recipe outside its evidence",
+    ]
+
+
+@pytest.mark.parametrize("made", REPORTS)
+def test_the_counts_are_those_of_the_cases_and_names_are_unique(made):
+    root = parsed(made())
+    for element in (root, *root.iter("testsuite")):
+        assert int(element.get("tests")) == len(list(element.iter("testcase")))
+        for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+            assert int(element.get(name)) == len(list(element.iter(kind)))
+    names = [(case.get("classname"), case.get("name")) for case in root.iter("testcase")]
+    assert len(names) == len(set(names))
+
+
+def test_the_same_finding_twice_makes_two_cases():
+    made = samples.failed()
+    made["findings"].append(made["findings"][0])
+    assert [name[-3:] for name in cases(made, "failure") if "CC001" in name] == ["(1)", "(2)"]
+
+
+def test_properties_name_model_and_recipe():
+    found = {entry.get("name"): entry.get("value") for entry in parsed(samples.passed()).iter("property")}
+    assert found["sha256"] == "a3" * 32
+    assert found["recipe"] == "cleanclip-tiny@1"
+    assert found["verdict"] == "pass"
+
+
+def test_a_rule_of_a_later_version_is_told_too():
+    made = samples.failed()
+    made["findings"].append(samples.finding("CC999", "error", "Something new."))
+    assert [name for name in cases(made, "failure") if name.startswith("CC999")]

@@ -1,0 +1,85 @@
+import json
+
+import pytest
+from report import samples
+
+from clipclean import report
+from clipclean.report.rules import RULES
+from clipclean.report.sarif_log import relative_uri
+
+
+def run_of(made):
+    log = json.loads(report.sarif(made))
+    assert log["version"] == "2.1.0"
+    (run,) = log["runs"]
+    return run
+
+
+@pytest.mark.parametrize("made", [samples.passed, samples.failed, samples.undecided, samples.audited])
+def test_the_tool_succeeded_whatever_the_verdict(made):
+    """GitHub refuses a file whose executionSuccessful is false."""
+    assert run_of(made())["invocations"] == [{"executionSuccessful": True}]
+
+
+def test_every_result_points_to_its_rule_and_to_the_model():
+    run = run_of(samples.failed())
+    rules = run["tool"]["driver"]["rules"]
+    assert [result["ruleId"] for result in run["results"]] == ["CC001", "CC010"]
+    for result in run["results"]:
+        assert rules[result["ruleIndex"]]["id"] == result["ruleId"]
+        place = result["locations"][0]["physicalLocation"]
+        assert place["artifactLocation"] == {"uri": "tiny-backdoored.pt", "index": 0}
+        assert place["region"] == {"startLine": 1}
+        assert (result["level"], result["message"]["text"] != "") == ("error", True)
+
+
+def test_the_files_are_named_with_their_hashes():
+    artifacts = run_of(samples.passed())["artifacts"]
+    assert [(each["location"]["uri"], each["hashes"]["sha-256"]) for each in artifacts] == [
+        ("tiny-backdoored.pt", "a3" * 32),
+        ("open_clip_model.safetensors", "e1" * 32),
+    ]
+
+
+def test_every_rule_has_an_id_a_level_and_help_and_security_rules_a_severity():
+    rules = run_of(samples.passed())["tool"]["driver"]["rules"]
+    assert [rule["id"] for rule in rules] == list(RULES)
+    for rule in rules:
+        assert rule["defaultConfiguration"]["level"] in ("error", "warning", "note")
+        assert rule["shortDescription"]["text"]
+        assert rule["help"]["markdown"]
+        assert ("security" in rule["properties"]["tags"]) == ("security-severity" in rule["properties"])
+
+
+def test_fingerprints_differ_within_a_run_and_last_from_run_to_run():
+    made = samples.failed()
+    made["findings"].append(made["findings"][0])
+    prints = [result["partialFingerprints"]["clipclean/v1"] for result in run_of(made)["results"]]
+    assert len(prints) == len(set(prints)) == 3
+    later = samples.failed()
+    later["findings"][0] |= {"value": 0.5, "message": "Worse."}
+    assert run_of(later)["results"][0]["partialFingerprints"]["clipclean/v1"] == prints[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "uri"),
+    [
+        ("model.pt", "model.pt"),
+        ("my model.pt", "my%20model.pt"),
+        ("/etc/passwd", "passwd"),
+        ("..", "model"),
+        ("a\\b.pt", "b.pt"),
+        ("javascript:alert(1)", "javascript%3Aalert%281%29"),
+        ("модель.pt", "%D0%BC%D0%BE%D0%B4%D0%B5%D0%BB%D1%8C.pt"),
+    ],
+)
+def test_a_uri_is_relative_and_encoded(name, uri):
+    assert relative_uri(name) == uri
+
+
+def test_a_rule_of_a_later_version_gets_an_entry():
+    made = samples.failed()
+    made["findings"].append(samples.finding("CC999", "warning", "Something new."))
+    run = run_of(made)
+    assert run["tool"]["driver"]["rules"][-1]["id"] == "CC999"
+    assert run["results"][-1]["ruleIndex"] == len(RULES)

@@ -1,0 +1,122 @@
+import copy
+import math
+import random
+
+import jsonschema
+import pytest
+from report import samples
+
+from clipclean import report
+from clipclean.errors import UsageError
+from clipclean.report import schema_file
+
+WRONG = [None, "x", -1, 2.5, [], {}, True, [1, 2, 3]]
+
+
+def small():
+    made = samples.passed()
+    made["training"]["losses"] = made["training"]["losses"][:2]
+    return made
+
+
+def paths(value, path=()):
+    if path:
+        yield path
+    if isinstance(value, dict | list):
+        for key, inner in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from paths(inner, (*path, key))
+
+
+def changed(made, path, change):
+    holder = made = copy.deepcopy(made)
+    for key in path[:-1]:
+        holder = holder[key]
+    if change == "delete":
+        del holder[path[-1]]
+    else:
+        holder[path[-1]] = change
+    return made
+
+
+@pytest.mark.parametrize("made", [samples.passed, samples.failed, samples.undecided, samples.audited])
+def test_the_samples_are_valid_by_jsonschema_and_by_us(made):
+    jsonschema.Draft202012Validator(report.schema()).validate(made())
+    report.validate(made())
+
+
+def test_the_schema_is_valid_and_uses_the_keywords_that_we_check():
+    jsonschema.Draft202012Validator.check_schema(report.schema())
+
+    def used(rules):
+        """Keywords, without the names of properties and definitions."""
+        for key, inner in rules.items():
+            yield key
+            nested = inner.values() if key in ("properties", "$defs") else inner if key == "anyOf" else [inner]
+            for each in nested:
+                if isinstance(each, dict):
+                    yield from used(each)
+
+    assert set(used(report.schema())) <= schema_file.KEYWORDS
+
+
+def test_we_and_jsonschema_agree_on_damaged_reports():
+    made, rng = small(), random.Random(0)
+    judge = jsonschema.Draft202012Validator(report.schema())
+    places = list(paths(made))
+    refused = 0
+    for _ in range(250):
+        damaged = changed(made, rng.choice(places), rng.choice(["delete", *WRONG]))
+        is_valid = judge.is_valid(damaged)
+        assert (next(schema_file.problems(damaged), None) is None) == is_valid
+        refused += not is_valid
+    assert refused > 50
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("verdict",), "maybe", "report.verdict: 'maybe' is not one of pass, fail, inconclusive"),
+        (("schema_version",), "2", "report.schema_version: '2' is not '1'"),
+        (("model", "sha256"), "abc", "report.model.sha256: 'abc' does not match"),
+        (("findings", 0, "rule"), "X1", "report.findings[0].rule: 'X1' does not match"),
+        (("measurements", "clean_accuracy", "value"), 1.5, "clean_accuracy.value: 1.5 is not at least 0 and at most 1"),
+        (("measurements", "clean_accuracy", "value"), math.nan, "clean_accuracy.value: nan is not number or null"),
+        (("measurements", "clean_accuracy", "n"), True, "clean_accuracy.n: True is not integer"),
+        (("measurements", "clean_accuracy", "interval"), [0.1], "interval: 1 entries instead of 2"),
+        (("training", "steps"), 10**400, "report.training.steps: 10000"),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_place(path, value, message):
+    with pytest.raises(UsageError) as told:
+        report.validate(changed(small(), path, value))
+    assert message in str(told.value)
+
+
+def test_every_missing_part_of_a_sanitization_is_named_at_once():
+    made = {key: value for key, value in small().items() if key not in ("before", "recipe", "tool")}
+    with pytest.raises(UsageError) as told:
+        report.validate(made)
+    assert "report: tool missing" in str(told.value)
+    assert "report: before, recipe missing" in str(told.value)
+
+
+def test_an_audit_needs_no_before():
+    report.validate(samples.audited())
+
+
+def test_what_a_later_version_adds_is_no_error():
+    report.validate(small() | {"novelty": {"of": ["a", "later"]}})
+
+
+@pytest.mark.parametrize("value", [None, [], "report", 3, {}])
+def test_what_is_no_report_is_refused(value):
+    with pytest.raises(UsageError, match="no clipclean report"):
+        report.validate(value)
+
+
+def test_a_flood_of_problems_is_cut():
+    made = small()
+    made["findings"] = [{}] * 500
+    with pytest.raises(UsageError) as told:
+        report.validate(made)
+    assert len(str(told.value).splitlines()) == schema_file.MAX_PROBLEMS + 3

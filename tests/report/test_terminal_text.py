@@ -1,0 +1,75 @@
+import re
+
+import pytest
+from report import samples
+from rich.cells import cell_len
+
+from clipclean import report
+
+REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
+
+
+@pytest.mark.parametrize("made", REPORTS)
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_lines_fit_the_terminal_and_the_verdict_stands_first_and_last(made, width):
+    lines = report.text(made(), width=width, colour=False).splitlines()
+    assert max(map(cell_len, lines)) <= width
+    word = made()["verdict"].upper()
+    assert word in lines[0]
+    assert any(word in line for line in lines[-3:])
+
+
+def test_the_numbers_stand_under_before_after_and_change():
+    lines = report.text(samples.passed(), width=100, colour=False).splitlines()
+    (head,) = [line.split() for line in lines if "before " in line and "change" in line]
+    assert head == ["before", "after", "change"]
+    rows = {line.strip().split("  ")[0]: line for line in lines if line.startswith("  ")}
+    assert rows["Clean accuracy"].endswith("62.1 %           61.2 %      −0.9 points")
+    assert re.findall(r"[−+]?[\d.]+ %", rows["Attack success rate"]) == ["99.1 %", "0.9 %"]
+    assert rows["Embedding distance"].split()[-3:] == ["1.62", "0.21", "−1.41"]
+
+
+def test_a_rate_has_its_interval_and_its_meaning_under_it():
+    lines = report.text(samples.passed(), width=120, colour=False).splitlines()
+    under = lines[[line.strip().startswith("Attack success rate") for line in lines].index(True) + 1]
+    assert "98.3 to 99.5 %" in under  # Wilson for 981 of 990: (0.98281, 0.99521)
+    assert "lower is better" in under
+    assert under.strip().startswith("pictures of other things")
+
+
+def test_an_audit_has_one_column():
+    text = report.text(samples.audited(), width=100, colour=False)
+    assert "measured" in text
+    assert "change" not in text
+
+
+def test_findings_and_next_steps_are_told():
+    text = " ".join(report.text(samples.failed(), width=100, colour=False).split())
+    assert "CC010 error Clean accuracy fell by more than the budget" in text
+    assert "Next - Do not deploy these weights." in text
+
+
+def test_colour_changes_no_word():
+    plain = report.text(samples.failed(), width=90, colour=False)
+    painted = report.text(samples.failed(), width=90, colour=True)
+    assert "\x1b[1;31m" in painted
+    assert re.sub(r"\x1b\[[\d;]*m", "", painted) == plain
+
+
+def test_wide_characters_keep_the_columns_straight():
+    made = samples.passed()
+    for side in ("before", "after"):
+        made[side]["measurements"]["probes"][0]["target"] = "香蕉" * 30
+    lines = report.text(made, width=80, colour=False).splitlines()
+    assert max(len(line) for line in lines) <= 80
+
+
+def test_a_minimal_report_can_be_shown():
+    """No trigger, no accuracy, no data: an audit that measured nothing."""
+    made = samples.audited()
+    empty = {"clean_accuracy": None, "probes": [], "search": {}, "distances": {}}
+    made |= {"measurements": empty, "findings": [], "suspects": [], "verdict": "inconclusive"}
+    report.validate(made)
+    for form in report.FORMATS:
+        assert report.FORMATS[form](made)
+    assert "none was tried" in report.text(made, width=80, colour=False)
