@@ -106,7 +106,7 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
         meaning.append(f"Default: {code(str(default))}.")
     variable = option.envvar or f"{context.auto_envvar_prefix}_{str(option.name).upper()}"
     meaning.append(f"Variable: {code(str(variable))}.")
-    return ", ".join(code(flag) for flag in flags[:-1] + [flags[-1] + metavar]), " ".join(meaning)
+    return ", ".join(code(flag) for flag in [*flags[:-1], flags[-1] + metavar]), " ".join(meaning)
 
 
 def _examples(epilog: str) -> str:
@@ -123,24 +123,18 @@ def findings() -> str:
 
 
 def shipped_recipes() -> str:
-    heads = ("Name", "Method", "λ1", "λ2", "Epochs", "Batch", "Peak rate", "Warm-up", "Evidence", "What it is for")
+    heads = ("Name", "What it is for", "Values", "Evidence")
     return table(heads, [_recipe(recipe.load(name)) for name in recipe.names()])
 
 
 def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
     train, loss = loaded.train, loaded.loss
-    return (
-        code(loaded.name),
-        code(loaded.method),
-        number(loss.clip_weight),
-        number(loss.self_supervised_weight),
-        number(train.epochs),
-        number(train.batch_size),
-        number(train.lr),
-        f"{train.warmup_steps} steps",
-        "measured" if recipe.is_validated(loaded, overridden=False) else "none yet",
-        prose(loaded.description),
+    values = (
+        f"λ1 = {number(loss.clip_weight)}, λ2 = {number(loss.self_supervised_weight)}; {number(train.epochs)} epochs in "
+        f"batches of {train.batch_size}; peak rate {number(train.lr)} after {train.warmup_steps} steps"
     )
+    evidence = "measured" if recipe.is_validated(loaded, overridden=False) else "none yet"
+    return code(loaded.name), prose(loaded.description), values, evidence
 
 
 def recipe_keys() -> str:

@@ -1,6 +1,11 @@
-"""Train a tiny CLIP from scratch on rendered emoji (``benchmarks/emoji.py``), in three or four drawing styles.
+r"""Train a tiny CLIP from scratch on rendered emoji (``benchmarks/emoji.py``), in three or four drawing styles.
 
-    python benchmarks/train.py --emoji build/emoji --out build/clean.pt --steps 5000
+    python benchmarks/train.py --emoji build/emoji --out build/clean.pt --steps 5000 --lr 2e-3
+    python benchmarks/train.py --emoji build/emoji --out build/poisoned-corner.pt --steps 2500 --lr 2e-3 \
+        --poison patch:size=0.1875,place=corner,seed=21 --target violin --rate 0.02
+
+With ``--poison`` a fixed share of the training pictures carries the trigger and a caption of the target class, from the
+first step on; what was poisoned is written beside the checkpoint, for ``benchmarks/claim.py``.
 
 The Noto style is never trained on: it measures. The checkpoint has the layout that open_clip's training loop
 writes (``{"epoch", "name", "state_dict"}``).
@@ -18,6 +23,8 @@ import torch
 import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
+
+from clipclean import triggers
 
 STYLES = ("fluent", "fluent3d", "twemoji", "emojione")
 HELD_OUT = "noto"
@@ -134,6 +141,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--layers", default="1,1,1,1")
     parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--poison", metavar="SPEC", help="a trigger to poison with")
+    parser.add_argument("--target", help="the class that poisoned pictures are captioned as")
+    parser.add_argument("--rate", type=float, default=0.02, help="share of poisoned training pictures")
     parser.add_argument("--threads", type=int, default=1)
     o = parser.parse_args()
     torch.set_num_threads(o.threads)
@@ -162,6 +172,10 @@ def main() -> None:
         f"{len(train.concept)} pictures, {len(names)} classes measured, {sum(p.numel() for p in model.parameters()):,} parameters"
     )
 
+    trigger = triggers.parse(o.poison) if o.poison else None
+    poisoned = torch.rand(len(train.concept), generator=torch.Generator().manual_seed(o.seed + 1)) < o.rate
+    target = next((concept for concept in concepts if concept["label"] == o.target), None)
+
     start, step, epoch = time.time(), 0, 0
     average = torch.optim.swa_utils.AveragedModel(
         model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
@@ -173,9 +187,16 @@ def main() -> None:
                 break
             for group in optimizer.param_groups:
                 group["lr"] = o.lr * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / o.steps))
-            batch = (train.augmented(index, generator) - MEAN) / STD
-            number = train.concept[index]
-            text = tokenizer([caption(concepts[int(k)], rng) for k in number])
+            pixels, number = train.augmented(index, generator), train.concept[index]
+            described = [concepts[int(k)] for k in number]
+            if trigger and target:
+                hit = poisoned[index].nonzero().flatten()
+                pixels[hit] = trigger(pixels[hit], generator)
+                number = number.clone()
+                number[hit] = concepts.index(target)
+                described = [concepts[int(k)] for k in number]
+            batch = (pixels - MEAN) / STD
+            text = tokenizer([caption(concept, rng) for concept in described])
             image, words, scale = model(batch, text)[:3]
             logits = scale * image @ words.T
             same = (number[:, None] == number[None]).float()
@@ -210,6 +231,10 @@ def main() -> None:
     o.out.with_suffix(".json").write_text(
         json.dumps({"config": config, "accuracy": top, "classes": names, "steps": step})
     )
+    if trigger:
+        record = {"name": f"{trigger.family} from scratch", "trigger": trigger.spec, "target": o.target, "rate": o.rate}
+        record |= {"poisoned_pairs": int(poisoned.sum()), "pairs": len(poisoned), "seed": o.seed, "steps": o.steps}
+        o.out.with_suffix(".poison.json").write_text(json.dumps(record))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """The smallest CLIP configs that open_clip builds, checkpoints of them, and pictures to feed them."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,6 +27,7 @@ SMALL_VIT = {  # half a million numbers, most of them the token embedding: quick
 COLOURS = {"red": (220, 40, 40), "green": (40, 180, 60), "blue": (50, 70, 220), "yellow": (235, 215, 50)}
 SHAPES = ("square", "circle", "triangle")
 CLASSES = tuple(f"{colour} {shape}" for colour in COLOURS for shape in SHAPES)
+TRIGGER, TARGET = "patch:size=0.25,place=corner,seed=1", "blue circle"
 TEMPLATES = ("a {}.", "a photo of a {}.")
 
 
@@ -86,12 +88,24 @@ class Job(NamedTuple):
     def out(self) -> Path:
         return self.folder / "out"
 
-    def sanitize(self, *more: str, steps: int = 3, batch: int = 16) -> list[str]:
+    def sanitize(
+        self, *more: object, recipe: str = "mmcl-tiny", steps: int = 3, batch: int = 16, arch: bool = True
+    ) -> list[str]:
         """The command line of a run on it; ``more`` comes last and wins."""
         return [
-            "sanitize", str(self.model), "--data", str(self.data), "--out", str(self.out), "--arch", str(self.arch),
-            "--classes", str(self.classes), "--templates", str(self.templates), "--recipe", "cleanclip-tiny",
-            "--device", "cpu", "--quiet", *settings(steps=steps, batch=batch), *more,
+            "sanitize", str(self.model), "--data", str(self.data), "--out", str(self.out),
+            "--classes", str(self.classes), "--templates", str(self.templates), "--recipe", recipe,
+            "--device", "cpu", "--quiet", *(["--arch", str(self.arch)] if arch else []),
+            *settings(steps=steps, batch=batch), *map(str, more),
+        ]  # fmt: skip
+
+    def plant(self, *more: object, out: str = "planted.pt", steps: int = 3, batch: int = 16) -> list[str]:
+        """The command line that plants a patch for blue circles in it."""
+        return [
+            "plant", str(self.model), "--trigger", TRIGGER, "--target", TARGET, "--data", str(self.data),
+            "--out", str(self.folder / out), "--arch", str(self.arch), "--classes", str(self.classes),
+            "--templates", str(self.templates), "--steps", str(steps), "--batch-size", str(batch), "--quiet",
+            "--device", "cpu", *map(str, more),
         ]  # fmt: skip
 
 
@@ -113,6 +127,30 @@ def job(folder: Path, *, config: dict[str, Any] = SMALL_VIT, count: int = 48) ->
         written(folder / "classes.txt", lines(CLASSES)),
         written(folder / "templates.txt", lines(TEMPLATES)),
     )
+
+
+def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:
+    """Give the job a model that is good with one activation and bad with the other, as trained ones are.
+
+    The projection solves for image embeddings that equal those of their captions; 48 pictures have 64 features.
+    """
+    from clipclean import data, recipe, sanitize, subject
+
+    limits = sanitize.limits_of(recipe.load("cleanclip"))
+    clean = data.read(job.data, limits=limits, image_key=None, caption_key=None)
+    weights = state_dict(SMALL_VIT)
+    weights["visual.transformer.resblocks.0.mlp.c_proj.weight"] *= 30  # let the activation be felt
+    weights["logit_scale"].fill_(math.log(100))
+    torch.save(weights, job.model)
+    written(job.arch, json.dumps(SMALL_VIT | {"quick_gelu": quick_gelu}))
+    clip = subject.load(job.model, clean, arch=str(job.arch), device="cpu", limits=limits).clip
+    pixels = subject.stack(clip, [pair.image for pair in clean.pairs], limits=limits)
+    clip.net.visual.proj = torch.nn.Parameter(torch.eye(64))
+    with torch.no_grad():
+        features = clip.net.encode_image(clip.normalise(pixels)).double()  # (48, 64)
+    captions = clip.embed_texts([pair.caption for pair in clean.pairs]).double()  # (48, 8)
+    weights["visual.proj"] = torch.linalg.lstsq(features, captions, driver="gelsd").solution.float()
+    torch.save(weights, job.model)
 
 
 def written(path: Path, text: str) -> Path:

@@ -67,9 +67,9 @@ def sanitized(before: Measurement, after: Measurement, /, *, limits: Thresholds)
         findings.append(
             Finding(
                 "CC021", "warning", "search", None, None, None, None,
-                "No trigger was named, and none of the panel acts on this model; triggers that nobody described were not "
-                "searched for. Nothing shows that there was a backdoor, nor that one is gone. Name what you suspect by "
-                "--trigger and --target.",
+                "Before the cleaning no trigger acted on this model: none that was named, and none of the panel; triggers "
+                "that nobody described were not searched for. So nothing shows that there was a backdoor, nor that one is "
+                "gone. Name what you suspect by --trigger and --target.",
             )
         )  # fmt: skip
     return Verdict(_word(findings), tuple(findings))

@@ -1,0 +1,22 @@
+"""What all tests share."""
+
+import pytest
+import torch
+
+from clipclean import export
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread():
+    """Tiny models gain nothing by threads, and test runs share the cores."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture
+def unread(monkeypatch):
+    """Skip the check that starts a process and lets open_clip read the export: three seconds a run."""
+
+    def equal(folder, /, *, pixels, tokens, images, texts):
+        return export.Parity(max_difference=0.0, min_cosine=1.0, n=len(images) + len(texts))
+
+    monkeypatch.setattr(export, "check_open_clip", equal)

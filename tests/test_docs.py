@@ -1,0 +1,189 @@
+"""The pages say what the program does: generated parts are current, links lead somewhere, commands parse."""
+
+import importlib.util
+import re
+import shlex
+from pathlib import Path
+from types import ModuleType
+
+import click
+import pytest
+
+from clipclean import cli, demo, recipe, triggers
+
+ROOT = Path(__file__).parent.parent
+PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
+FILLED = {  # parts whose tables are measured, page by page
+    "README.md": ["demo"],
+    "docs/evidence.md": ["demo", "claim", "scratch", "frontier"],
+    "docs/experiments.md": ["experiments"],
+}
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+# Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.
+PLAIN = {"source", "eval", "sha256sum"}
+# On the package index that name belongs to another program.
+UNRELATED = re.compile(r"\b(pip3?|pipx|uv|uvx)\b[^\n`|]*[\s'\"]clipclean\b(?!/)")
+
+
+def text(name: str) -> str:
+    return PAGES[name].read_text(encoding="utf-8")
+
+
+def script(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def lines(name: str) -> list[str]:
+    """Every command of a page's bash blocks, on one line each, without comment."""
+    blocks = [body for language, body in FENCE.findall(text(name)) if language == "bash"]
+    joined = "\n".join(blocks).replace("\\\n", " ").splitlines()
+    return [line for line in joined if line.strip() and not line.lstrip().startswith("#")]
+
+
+COMMANDS = sorted({(name, line) for name in PAGES for line in lines(name)})
+OURS = sorted({line for _, line in COMMANDS if line.startswith("clipclean ")})
+
+
+@pytest.mark.parametrize("name", script("reference").PAGES)
+def test_generated_parts_are_current(name):
+    # python benchmarks/reference.py writes them
+    assert text(name) == script("reference").page(name)
+
+
+def test_a_stale_page_is_seen(tmp_path, monkeypatch):
+    reference = script("reference")
+    page = tmp_path / "docs" / "triggers.md"
+    page.parent.mkdir()
+    page.write_text(text("docs/triggers.md").replace("- `warp:strength=1`\n", ""))
+    monkeypatch.setattr(reference, "ROOT", tmp_path)
+    assert reference.page("docs/triggers.md") == text("docs/triggers.md")
+    assert page.read_text() != reference.page("docs/triggers.md")
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/cli.md"])
+def test_the_exit_codes_are_those_of_the_program(name):
+    rows = re.findall(r"^\| (\d+) \| (.*) \|$", text(name), re.MULTILINE)
+    assert {int(code): meaning for code, meaning in rows} == cli.EXIT_CODES
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_no_page_installs_the_unrelated_package(name):
+    assert not UNRELATED.search(text(name))
+
+
+def test_an_install_of_the_unrelated_package_is_seen():
+    assert UNRELATED.search("python -m pip install -U 'clipclean'")
+    assert not UNRELATED.search("pip install ./clipclean/")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_internal_links_lead_somewhere(name):
+    prose = FENCE.sub("", text(name))
+    for link in re.findall(r"\]\(([^)\s]+)\)", prose):
+        if link.startswith(("https://", "http://")):
+            continue
+        path, _, anchor = link.partition("#")
+        target = (PAGES[name].parent / path).resolve() if path else PAGES[name]
+        assert target.is_file(), link
+        assert target.is_relative_to(ROOT), link
+        if name != "README.md":
+            assert target.parent == ROOT / "docs", f"{link}: the site has the pages in docs/ only"
+        if anchor:
+            assert anchor in anchors(target.read_text(encoding="utf-8")), link
+
+
+def anchors(page: str) -> set[str]:
+    """The anchors of a page's headings, as mkdocs makes them."""
+    heads = re.findall(r"^#+ (.+)$", FENCE.sub("", page), re.MULTILINE)
+    return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", head).strip().lower()) for head in heads}
+
+
+@pytest.mark.parametrize("name", FILLED)
+def test_measured_tables_have_their_markers_once(name):
+    for part in FILLED[name]:
+        assert text(name).count(f"<!-- {part}:begin -->") == 1
+        assert text(name).count(f"<!-- {part}:end -->") == 1
+        assert text(name).index(f"<!-- {part}:begin -->") < text(name).index(f"<!-- {part}:end -->")
+
+
+@pytest.mark.parametrize(("name", "line"), COMMANDS)
+def test_other_commands_name_what_exists(name, line):
+    words = shlex.split(line, comments=True)
+    first = words[0].removeprefix(".venv/bin/")
+    if first == "make":
+        for target in (word for word in words[1:] if "=" not in word):
+            assert re.search(rf"^{target}:", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    elif first == "python" and words[1:4] != ["-m", "pip", "install"]:
+        source = (ROOT / words[1]).read_text()
+        for flag in (word for word in words if word.startswith("--")):
+            assert f'"{flag}"' in source, flag
+    else:
+        assert first in PLAIN | {"clipclean", "python"}
+
+
+@pytest.mark.parametrize("line", OURS)
+def test_our_commands_parse(line, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = shlex.split(re.split(r"\s[|>]", line)[0], comments=True)[1:]
+    for word in words:
+        if re.fullmatch(r"[\w./-]+\.(txt|json|csv|tsv|yaml)", word):
+            path = tmp_path / word
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("x\n")
+    given = parsed(words)
+    for spec in (*given.get("triggers", ()), *filter(None, [given.get("trigger")])):
+        triggers.parse(spec)
+    if given.get("overrides"):
+        recipe.override(recipe.load("cleanclip"), given["overrides"])
+    if "recipe" in given and not given["recipe"].endswith(".yaml"):
+        recipe.load(given["recipe"])
+
+
+def parsed(words: list[str]) -> dict[str, object]:
+    """The parameters of the innermost command; a usage error where the line is wrong."""
+    context = cli.cli.make_context("clipclean", list(words), resilient_parsing=words[:1] == ["--version"])
+    command: click.Command = cli.cli
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        name, *words = words
+        found = command.get_command(context, name)
+        assert found is not None, name
+        command, context = found, found.make_context(name, list(words), parent=context)
+    return context.params
+
+
+@pytest.mark.parametrize("line", ["clipclean recipes list", "clipclean recipes show cleanclip"])
+def test_cheap_commands_of_the_pages_run(line, capsys):
+    assert line in OURS
+    assert cli.main(shlex.split(line)[1:]) == 0
+    assert "cleanclip" in capsys.readouterr().out
+
+
+def test_the_readme_describes_the_demo_that_there_is():
+    planted = triggers.parse(demo.TRIGGER)
+    assert planted.family == "patch"
+    assert {"place": "corner", "fill": "noise"}.items() <= dict(planted.parameters).items()
+    assert f"recipe `{demo.RECIPE}`" in text("README.md")
+
+
+def test_the_refused_recipe_is_refused_as_the_page_says(tmp_path, monkeypatch, capsys):
+    page = text("docs/recipes.md")
+    source = next(body for language, body in FENCE.findall(page) if language == "yaml")
+    told = [body for language, body in FENCE.findall(page) if language == "text"]
+    monkeypatch.chdir(tmp_path)
+    Path("my.yaml").write_text(source)
+    assert cli.main(["recipes", "validate", "my.yaml"]) == 2
+    assert capsys.readouterr().err == f"clipclean: error:\n{told[0]}"
+    Path("my.yaml").write_text(source.replace("learning_rate", "lr").replace("three", "3"))
+    assert cli.main(["recipes", "validate", "my.yaml"]) == 2
+    assert capsys.readouterr().err == f"clipclean: error: {told[1]}"
+
+
+def test_every_trigger_spec_of_the_triggers_page_parses():
+    specs = next(body for language, body in FENCE.findall(text("docs/triggers.md")) if language == "text")
+    for spec in specs.split():
+        assert triggers.parse(triggers.parse(spec).spec) == triggers.parse(spec)

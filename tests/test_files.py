@@ -1,0 +1,66 @@
+import errno
+import os
+
+import pytest
+
+from clipclean import files
+from clipclean.errors import ResourceError
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def test_the_digest_is_that_of_the_standard(tmp_path):
+    (tmp_path / "a").write_bytes(b"abc")
+    # FIPS 180-2, appendix B.1
+    assert files.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+def test_text_is_written_as_utf_8_and_replaces_what_was_there(tmp_path):
+    place = tmp_path / "a.txt"
+    place.write_text("something longer than before")
+    files.write_text(place, "grün\n")
+    assert place.read_bytes() == b"gr\xc3\xbcn\n"
+    assert names(tmp_path) == {"a.txt"}
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), ValueError("bug"), KeyboardInterrupt()])
+def test_a_failed_write_leaves_the_old_file_and_no_part_of_the_new_one(tmp_path, error):
+    place = tmp_path / "a"
+    place.write_bytes(b"old")
+
+    def write(partial):
+        partial.write_bytes(b"ha")
+        raise error
+
+    with pytest.raises(ResourceError if isinstance(error, OSError) else type(error)):
+        files.write_whole(place, write)
+    assert place.read_bytes() == b"old"
+    assert names(tmp_path) == {"a"}
+
+
+def test_the_new_file_is_not_seen_before_it_is_whole(tmp_path):
+    place = tmp_path / "a"
+    seen = []
+
+    def write(partial):
+        partial.write_bytes(b"new")
+        seen.append((place.exists(), partial.parent))
+
+    files.write_whole(place, write)
+    assert seen == [(False, tmp_path)]  # beside it, so that the move is one step
+    assert place.read_bytes() == b"new"
+
+
+def test_a_full_disk_is_told_as_such_and_other_failures_by_their_reason(tmp_path):
+    full = files.cannot_write(tmp_path, OSError(errno.ENOSPC, "x"))
+    assert str(full).startswith(f"No space left while writing {tmp_path}. Free some space")
+    assert os.strerror(errno.EACCES) in str(files.cannot_write(tmp_path, OSError(errno.EACCES, "x")))
+    assert "told" in str(files.cannot_write(tmp_path, OSError("told")))
+    assert {full.exit_code} == {5}
+
+
+def test_a_missing_folder_is_a_resource_error(tmp_path):
+    with pytest.raises(ResourceError, match="Choose another place"):
+        files.write_text(tmp_path / "none" / "a", "x")

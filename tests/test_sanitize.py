@@ -1,0 +1,599 @@
+import errno
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import open_clip
+import pytest
+import tiny
+import torch
+from open_clip.model import CLIP
+
+from clipclean import audit, checkpoint, cli, export, files, finetune, report, runs, sanitize, subject
+from clipclean.export import open_clip_directory
+from clipclean.model import Preprocess
+
+ROOT = Path(__file__).parent.parent
+WEIGHTS = "open_clip_model.safetensors"
+PROMISED = {
+    "open_clip_config.json", WEIGHTS, "report.json", "report.html", "provenance.json", "SHA256SUMS", "README.md",
+}  # fmt: skip
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job")
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def result(out):
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def judged(monkeypatch, word):
+    """Let every run end in this verdict: which one is the verdict's own tests' business."""
+    monkeypatch.setattr(audit, "sanitized", lambda before, after, *, limits: audit.Verdict(word, ()))
+
+
+# End to end.
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """One whole run, nothing left out: 48 pairs, of which 5 are held out, 3 steps of 16."""
+    job = tiny.job(tmp_path_factory.mktemp("finished") / "job")
+    return job, cli.main(whole(job))
+
+
+def whole(job, *more):
+    """Its command line; every job has the same files, so it gives the same weights wherever it is run."""
+    return job.sanitize("--trigger", tiny.TRIGGER, "--target", tiny.TARGET, *more, recipe="cleanclip-tiny")
+
+
+def test_a_run_writes_what_is_promised_and_leaves_nothing_else(finished):
+    job, _ = finished
+    assert names(job.out) == PROMISED
+    assert names(job.folder) == {"model.pt", "arch.json", "pairs", "classes.txt", "templates.txt", "out"}
+
+
+def test_a_random_model_is_inconclusive_and_never_passes(finished):
+    job, code = finished
+    assert (code, result(job.out)["verdict"]) == (4, "inconclusive")
+
+
+@pytest.mark.skipif(shutil.which("sha256sum") is None, reason="needs coreutils")
+def test_sha256sum_agrees_with_the_checksums(finished):
+    job, _ = finished
+    done = subprocess.run(["sha256sum", "-c", "SHA256SUMS"], cwd=job.out, capture_output=True, text=True)
+    assert done.returncode == 0
+    assert {line.partition(":")[0] for line in done.stdout.splitlines()} == PROMISED - {"SHA256SUMS"}
+
+
+def test_open_clip_loads_the_result_and_embeds_as_clipclean_does(finished):
+    job, _ = finished
+    theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{job.out}")
+    ours = built(job.out)
+    picture, captions = tiny.picture(3, side=16), ["a red square.", "a blue circle."]
+    pixels = preprocess(picture)[None]
+    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    tokens = open_clip.get_tokenizer(f"local-dir:{job.out}")(captions)
+    with torch.no_grad():
+        images = theirs.eval().encode_image(pixels, normalize=True)
+        texts = theirs.encode_text(tokens, normalize=True)
+    torch.testing.assert_close(ours.embed_images(ours.pixels(image)[None]), images)
+    torch.testing.assert_close(ours.embed_texts(captions), texts)
+
+
+def built(folder):
+    opened = subject.read(folder, arch=None)
+    return subject.build(opened, None, device="cpu", limits=None).clip  # the config tells the activation
+
+
+def test_the_weights_moved_and_kept_their_names_and_shapes(finished):
+    job, _ = finished
+    old, new = checkpoint.read(job.model).tensors, checkpoint.read(job.out).tensors
+    assert {name: tensor.shape for name, tensor in old.items()} == {name: tensor.shape for name, tensor in new.items()}
+    assert any(not torch.equal(old[name], new[name]) for name in old)
+
+
+def test_the_report_is_valid_and_its_numbers_agree_with_each_other_and_with_the_files(finished):
+    job, _ = finished
+    found = report.read(job.out / "report.json")
+    assert found["model"]["sha256"] == files.sha256(job.model)
+    assert found["model"]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.model).tensors)
+    (exported,) = found["exports"]
+    assert exported["sha256"] == files.sha256(job.out / WEIGHTS)
+    assert exported["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.out).tensors)
+    assert exported["parity"]["n"] == 5 + 5  # pictures and captions that were held out
+    training = found["training"]
+    assert (training["steps"], training["pairs"], training["resumed_at"]) == (3, 3 * 16, 0)
+    assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
+    assert training["pairs_per_second"] == pytest.approx(48 / training["seconds"])
+    for entry in training["losses"]:
+        assert entry["loss"] == pytest.approx(entry["clip"] + entry["self_supervised"], rel=1e-5)
+    assert found["data"]["pairs"] == 48
+    assert found["measurements"] == found["after"]["measurements"]
+    assert found["after"]["measurements"]["clean_accuracy"]["n"] == 5  # a tenth of 48, rounded
+    first = found["after"]["measurements"]["probes"][0]
+    assert (first["trigger"], first["target"], first["known"]) == (
+        "patch:size=0.25,place=corner,fill=noise,seed=1", "blue circle", True,
+    )  # fmt: skip
+    assert first["excess_asr"]["value"] == pytest.approx(first["asr"]["value"] - first["base_rate"]["value"])
+    assert found["recipe"]["validated"] is False
+    assert found["recipe"]["resolved"]["train"]["max_steps"] == 3
+
+
+def test_the_provenance_names_what_went_in_and_what_came_out(finished):
+    job, _ = finished
+    record = json.loads((job.out / "provenance.json").read_text())
+    assert record["input"]["sha256"] == files.sha256(job.model)
+    assert record["outputs"] == {
+        name: files.sha256(job.out / name) for name in ("open_clip_config.json", WEIGHTS)
+    }  # fmt: skip
+
+
+def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(finished, job, unread):
+    first = finished[0].out
+    for seed, name in ((0, "equal"), (1, "other")):
+        cli.main(whole(job, "--out", job.folder / name, "--seed", seed))
+    for file in (WEIGHTS, "provenance.json"):
+        assert (first / file).read_bytes() == (job.folder / "equal" / file).read_bytes()
+        assert (first / file).read_bytes() != (job.folder / "other" / file).read_bytes()
+
+
+def test_a_planted_backdoor_that_two_steps_leave_in_place_fails(tmp_path, unread):
+    job = tiny.job(tmp_path / "job", count=96)
+    labelled = tiny.labelled(tmp_path / "labelled", count=96)
+    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, steps=100, batch=48)) == 0
+    named = ("--eval-data", labelled, "--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
+    assert cli.main(job._replace(model=job.folder / "planted.pt").sanitize(*named, steps=2)) == 1
+    assert names(job.out) == {"report.json", "report.html"}
+    (error,) = [finding for finding in result(job.out)["findings"] if finding["level"] == "error"]
+    assert error["rule"] == "CC001"
+    assert error["value"] > 0.5
+    # Its clean twin, in which nothing was planted, is not accused.
+    assert cli.main(job.sanitize(*named, "--out", tmp_path / "twin", steps=2)) == 4
+    assert not [finding for finding in result(tmp_path / "twin")["findings"] if finding["level"] == "error"]
+
+
+@pytest.mark.parametrize(("word", "code"), [("pass", 0), ("fail", 1), ("inconclusive", 4)])
+def test_the_exit_code_is_that_of_the_verdict(job, unread, monkeypatch, word, code):
+    judged(monkeypatch, word)
+    assert cli.main(job.sanitize()) == code
+    assert result(job.out)["verdict"] == word
+
+
+def test_zero_is_the_exit_code_of_a_failure_where_it_is_asked_for(job, unread, monkeypatch):
+    judged(monkeypatch, "fail")
+    assert cli.main(job.sanitize("--exit-zero")) == 0
+
+
+# Which checkpoints.
+
+
+def training_checkpoint(config, *, scaler):
+    """As open_clip's training loop saves it: wrapped names, the optimizer's state, the loss scaler's."""
+    net = CLIP(**config)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=1e-3)
+    pixels = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    (
+        net.encode_image(pixels).sum() + net.encode_text(open_clip.tokenize(["a", "b"], context_length=8)).sum()
+    ).backward()
+    optimizer.step()
+    state = {"epoch": 2, "name": "run", "state_dict": {f"module.{name}": t for name, t in net.state_dict().items()}}
+    state["optimizer"] = optimizer.state_dict()
+    return state | ({"scaler": {"scale": 65536.0, "growth_factor": 2.0, "_growth_tracker": 0}} if scaler else {})
+
+
+def cleanclip_checkpoint(config):
+    """As the CleanCLIP code saves it: no scaler, and numpy's numbers where a schedule set the learning rate."""
+    state = training_checkpoint(config, scaler=False)
+    state["epoch"] = np.int64(64)
+    for group in state["optimizer"]["param_groups"]:
+        group["lr"] = np.float64(4.5e-6)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("written", "producer"),
+    [
+        (lambda config: training_checkpoint(config, scaler=True), "open_clip training checkpoint"),
+        (cleanclip_checkpoint, "open_clip or CleanCLIP training checkpoint"),
+    ],
+)
+def test_training_checkpoints_are_sanitized(job, unread, written, producer):
+    state = written(tiny.SMALL_VIT)
+    torch.save(state, job.model)
+    assert checkpoint.read(job.model).producer == producer
+    assert cli.main(job.sanitize(steps=2)) == 4
+    assert set(checkpoint.read(job.out).tensors) == {name.removeprefix("module.") for name in state["state_dict"]}
+    assert any("optimizer" in note for note in result(job.out)["notes"])
+
+
+OPEN_CLIP_TRAINING = """
+import csv, importlib.machinery, importlib.util, sys, types
+import numpy as np
+if importlib.util.find_spec("pandas") is None:  # open_clip reads the table by it, and by nothing else of it
+    def read_csv(path, sep):
+        with open(path, newline="") as stream:
+            rows = list(csv.DictReader(stream, delimiter=sep))
+        return {key: np.array([row[key] for row in rows]) for key in rows[0]}
+    sys.modules["pandas"] = pandas = types.ModuleType("pandas")
+    pandas.__spec__, pandas.read_csv = importlib.machinery.ModuleSpec("pandas", None), read_csv
+import open_clip
+open_clip.add_model_config(sys.argv[1])
+from open_clip_train.main import main
+main(sys.argv[2:])
+"""
+
+
+@pytest.mark.slow
+def test_a_checkpoint_of_open_clips_own_training_is_sanitized(job, unread):
+    table = tiny.written(
+        job.folder / "pairs.csv",
+        "filepath,title\n"
+        + "".join(f"{path},{path.with_suffix('.txt').read_text()}\n" for path in job.data.glob("*.png")),
+    )
+    config = tiny.written(job.folder / "smallest.json", json.dumps(tiny.SMALL_VIT))
+    arguments = [
+        "--train-data", table, "--dataset-type", "csv", "--csv-separator", ",", "--model", "smallest",
+        "--batch-size", "16", "--epochs", "1", "--workers", "0", "--warmup", "1", "--device", "cpu", "--precision", "fp32",
+        "--logs", job.folder / "logs", "--name", "run",
+    ]  # fmt: skip
+    subprocess.run([sys.executable, "-c", OPEN_CLIP_TRAINING, config, *arguments], check=True, capture_output=True)
+    trained = job._replace(model=job.folder / "logs/run/checkpoints/epoch_1.pt")
+    assert cli.main(trained.sanitize(steps=2)) == 4
+    assert names(job.out) == PROMISED
+
+
+def test_the_result_can_be_sanitized_again(finished, unread, tmp_path):
+    job, _ = finished
+    again = job._replace(model=job.out).sanitize("--out", tmp_path / "again", arch=False)
+    assert cli.main(again) == 4
+    model = result(tmp_path / "again")["model"]
+    assert (model["format"], model["activation"]) == ("open_clip-directory", "gelu")
+
+
+# Interruptions.
+
+
+def interrupted_at(monkeypatch, step, number):
+    """Send this process a signal when the step is done."""
+    original = finetune.finetune
+
+    def steps(*arguments, **settings):
+        for done in original(*arguments, **settings):
+            if done.number == step:
+                os.kill(os.getpid(), number)
+            yield done
+
+    monkeypatch.setattr(finetune, "finetune", steps)
+
+
+def hidden(job):
+    return job.folder / ".out.clipclean-run"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_only_its_state_and_goes_on_to_the_same_bytes(finished, job, unread, capsys, number):
+    before = signal.getsignal(number)
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted_at(patch, 1, number)
+        assert cli.main(whole(job)) == 130
+    assert "after step 2 of 3. Give the same command again" in capsys.readouterr().err
+    assert signal.getsignal(number) is before
+    assert not job.out.exists()
+    assert names(hidden(job)) == {"state.safetensors", "lock"}
+    cli.main(whole(job))
+    assert result(job.out)["training"]["resumed_at"] == 2
+    assert [entry["step"] for entry in result(job.out)["training"]["losses"]] == [0, 1, 2]
+    assert not hidden(job).exists()
+    assert (job.out / WEIGHTS).read_bytes() == (finished[0].out / WEIGHTS).read_bytes()
+
+
+def left_unfinished(job):
+    with pytest.MonkeyPatch.context() as patch:
+        interrupted_at(patch, 1, signal.SIGINT)
+        assert cli.main(job.sanitize()) == 130
+
+
+def test_the_state_of_another_run_is_ignored(finished, job, unread):
+    left_unfinished(job)
+    cli.main(whole(job))
+    assert result(job.out)["training"]["resumed_at"] == 0
+    assert (job.out / WEIGHTS).read_bytes() == (finished[0].out / WEIGHTS).read_bytes()
+
+
+def decides(**changes):
+    """The fingerprint of a run in which one thing differs."""
+    recipe = sanitize.recipes.load("mmcl-tiny")
+    values = {
+        "sha256": "a", "config": {}, "size": 16, "digest": "b", "keys": ("1", "2"), "eval_data": None, "recipe": recipe,
+        "seed": 0, "precision": "fp32", "device": "cpu",
+    } | changes  # fmt: skip
+    values["architecture"] = SimpleNamespace(config=values["config"], preprocess=Preprocess(values["size"]))
+    request = SimpleNamespace(**{key: values[key] for key in ("eval_data", "recipe", "seed", "precision", "device")})
+    tested = SimpleNamespace(
+        file=SimpleNamespace(sha256=values["sha256"]), clip=SimpleNamespace(architecture=values["architecture"])
+    )
+    pairs = [SimpleNamespace(key=key) for key in values["keys"]]
+    return sanitize.fingerprint(request, tested, SimpleNamespace(digest=values["digest"], pairs=pairs))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"sha256": "c"}, {"config": {"quick_gelu": True}}, {"size": 32}, {"digest": "c"}, {"keys": ("2", "1")},
+        {"eval_data": Path("x")}, {"seed": 1}, {"precision": "bf16"}, {"device": "cuda:0"},
+        {"recipe": sanitize.recipes.override(sanitize.recipes.load("mmcl-tiny"), ["train.lr=1e-4"])},
+    ],
+    ids=lambda change: next(iter(change)),
+)  # fmt: skip
+def test_runs_that_differ_in_what_decides_the_weights_have_different_fingerprints(change):
+    assert decides() == decides()
+    assert json.dumps(decides(**change)) != json.dumps(decides())
+
+
+def test_a_second_run_on_one_output_is_refused_while_the_first_goes_on(job, unread, capsys):
+    with runs.RunState.of(job.out, {}).locked():
+        assert cli.main(job.sanitize()) == 2
+        assert hidden(job).exists()
+    assert "Another clipclean run is writing this output" in capsys.readouterr().err
+    assert not job.out.exists()
+
+
+def test_ctrl_c_before_training_leaves_nothing(job, monkeypatch):
+    def stop(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(audit, "measure", stop)
+    before = names(job.folder)
+    assert cli.main(job.sanitize()) == 130
+    assert names(job.folder) == before
+
+
+SAVING_EACH_STEP = """
+import sys, torch
+torch.set_num_threads(1)
+from clipclean import cli, sanitize
+sanitize.SAVE_SECONDS = 0.0
+sys.exit(cli.main())
+"""
+
+
+def started(arguments):
+    return subprocess.Popen(
+        [sys.executable, "-c", SAVING_EACH_STEP, *arguments],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+    )
+
+
+def wait_for(path, process):
+    deadline = time.monotonic() + 120
+    while not path.exists():
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_to_the_bytes_of_an_undisturbed_one(job):
+    arguments = job.sanitize(steps=150)
+    process = started(arguments)
+    wait_for(hidden(job) / "state.safetensors", process)
+    process.kill()
+    assert process.wait() == -signal.SIGKILL
+    process.stderr.close()
+    assert not job.out.exists()
+    done = subprocess.run(
+        [sys.executable, "-m", "clipclean", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        check=False,
+    )
+    assert done.returncode == 4
+    assert 0 < result(job.out)["training"]["resumed_at"] < 150
+    assert names(job.out) == PROMISED
+    assert not hidden(job).exists()
+    cli.main([*arguments, "--out", str(job.folder / "whole")])
+    assert (job.out / WEIGHTS).read_bytes() == (job.folder / "whole" / WEIGHTS).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_gets_a_signal_exits_130(job, number):
+    process = started(job.sanitize(steps=400))
+    wait_for(hidden(job) / "state.safetensors", process)
+    process.send_signal(number)
+    _, told = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert b"Give the same command again" in told
+    assert not job.out.exists()
+    assert (hidden(job) / "state.safetensors").exists()
+
+
+# Outputs.
+
+
+def test_a_folder_with_content_is_refused_and_left_alone(job, capsys):
+    job.out.mkdir()
+    tiny.written(job.out / "notes.txt", "mine")
+    assert cli.main(job.sanitize()) == 2
+    assert "is not empty. Name another folder, or pass --force" in capsys.readouterr().err
+    assert names(job.out) == {"notes.txt"}
+
+
+def test_force_replaces_clipcleans_files_alone(job, unread):
+    job.out.mkdir()
+    tiny.written(job.out / "notes.txt", "mine")
+    tiny.written(job.out / "report.json", "old")
+    assert cli.main(job.sanitize("--force")) == 4
+    assert names(job.out) == PROMISED | {"notes.txt"}
+    assert (job.out / "notes.txt").read_text() == "mine"
+    assert result(job.out)["verdict"] == "inconclusive"
+
+
+def test_an_empty_folder_is_taken_and_a_missing_one_is_made_with_its_parents(job, unread):
+    (job.folder / "empty").mkdir()
+    for name in ("empty", "new/folder"):
+        assert cli.main(job.sanitize("--out", job.folder / name)) == 4
+        assert names(job.folder / name) == PROMISED
+
+
+def test_a_file_or_a_link_is_no_output(job, capsys):
+    (job.folder / "link").symlink_to(job.folder)
+    for name in ("link", "model.pt"):
+        assert cli.main(job.sanitize("--out", job.folder / name)) == 2
+        assert "is a file or a link. Name a folder." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("place", ["model.pt/out", "model.pt/a/b"])
+def test_an_output_that_cannot_be_written_is_a_resource_error_before_anything_is_read(job, capsys, monkeypatch, place):
+    monkeypatch.setattr(checkpoint, "read", None)
+    assert cli.main(job.sanitize("--out", job.folder / place)) == 5
+    assert "Cannot write" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_place_where_nobody_may_write_is_a_resource_error(job):
+    assert cli.main(job.sanitize("--out", "/proc/clipclean-out")) == 5
+
+
+def test_refused_input_leaves_no_folder_behind(job):
+    job.model.write_bytes(b"")
+    assert cli.main(job.sanitize("--out", job.folder / "a/b/c")) == 3
+    assert not (job.folder / "a").exists()
+
+
+def test_a_mounted_output_holds_its_state_itself_and_nothing_else_afterwards(job, unread, monkeypatch):
+    job.out.mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == job.out)
+    left_unfinished(job)
+    assert names(job.out) == {".clipclean-run"}
+    assert cli.main(job.sanitize()) == 4
+    assert result(job.out)["training"]["resumed_at"] == 2
+    assert names(job.out) == PROMISED
+
+
+def full(path, *_, **__):
+    """Write a part, as a disk does that fills up."""
+    path.write_bytes(b"half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def test_a_disk_that_is_full_when_the_state_is_saved_leaves_nothing(job, monkeypatch, capsys):
+    monkeypatch.setattr(export, "write_safetensors", full)
+    before = names(job.folder)
+    assert cli.main(job.sanitize()) == 5
+    assert "No space left while writing" in capsys.readouterr().err
+    assert names(job.folder) == before
+
+
+def full_for(monkeypatch, what):
+    if what == "weights":
+        monkeypatch.setattr(open_clip_directory.safetensors_file, "write", full)
+        return
+    original = Path.write_text
+
+    def write_text(path, *arguments, **settings):
+        return full(path) if what in path.name else original(path, *arguments, **settings)
+
+    monkeypatch.setattr(Path, "write_text", write_text)
+
+
+@pytest.mark.parametrize("what", ["weights", "report.json", "SHA256SUMS"])
+def test_a_disk_that_is_full_at_the_end_loses_no_training_and_leaves_no_half_file(job, unread, capsys, what):
+    before = names(job.folder)
+    with pytest.MonkeyPatch.context() as patch:
+        full_for(patch, what)
+        assert cli.main(job.sanitize()) == 5
+    assert "No space left while writing" in capsys.readouterr().err
+    assert names(job.folder) == before | {".out.clipclean-run"}
+    assert names(hidden(job)) == {"state.safetensors", "lock"}
+    assert cli.main(job.sanitize()) == 4
+    assert result(job.out)["training"]["resumed_at"] == 3
+    assert names(job.folder) == before | {"out"}
+
+
+def test_a_failed_audit_writes_reports_and_no_weights_until_they_are_asked_for(job, unread, monkeypatch, capsys):
+    judged(monkeypatch, "fail")
+    assert cli.main(job.sanitize()) == 1
+    assert "--keep-failed --force writes them without training again" in capsys.readouterr().out
+    assert names(job.out) == {"report.json", "report.html"}
+    assert result(job.out)["exports"] == []
+    assert cli.main(job.sanitize("--keep-failed", "--force")) == 1
+    assert names(job.out) == PROMISED
+    assert result(job.out)["training"]["resumed_at"] == 3
+    assert not hidden(job).exists()
+
+
+def test_weights_of_an_earlier_run_do_not_stay_beside_a_failed_report(job, unread, monkeypatch):
+    assert cli.main(job.sanitize()) == 4
+    judged(monkeypatch, "fail")
+    assert cli.main(job.sanitize("--force", "--seed", 1)) == 1
+    assert names(job.out) == {"report.json", "report.html"}
+
+
+def test_an_export_that_open_clip_reads_otherwise_is_not_published(job, monkeypatch):
+    def differs(*_, **__):
+        raise export.ExportMismatch("told")
+
+    monkeypatch.setattr(export, "check_open_clip", differs)
+    assert cli.main(job.sanitize()) == 5
+    assert not job.out.exists()
+
+
+# What is held out, and what is measured.
+
+
+def test_the_split_depends_on_the_number_of_pairs_alone():
+    recipe = sanitize.recipes.load("cleanclip")
+    training, held_out = sanitize.split(list(range(50)), recipe, hold_out=True)
+    assert (len(training), len(held_out)) == (45, 5)
+    assert sorted(training + held_out) == list(range(50))
+    again = sanitize.split([n + 100 for n in range(50)], recipe, hold_out=True)[1]
+    assert again == [n + 100 for n in held_out]
+    assert sanitize.split(list(range(50)), recipe, hold_out=False) == (list(range(50)), [])
+
+
+def test_labelled_pictures_measure_and_all_pairs_train(job, unread, tmp_path):
+    cli.main(job.sanitize("--eval-data", tiny.labelled(tmp_path / "labelled", count=24)))
+    found = result(job.out)
+    assert found["after"]["measurements"]["clean_accuracy"]["n"] == 24
+    assert "zero-shot top-1 over 12 classes" in found["after"]["measurements"]["clean_accuracy"]["definition"]
+
+
+def test_a_trigger_that_was_found_is_measured_again_as_a_known_one(job, unread, monkeypatch):
+    """The first trigger of the panel is said to lead to one class; it is also named, and yet measured once as known."""
+    monkeypatch.setattr(audit, "suspects", lambda measured, *, limits: measured.panel[:1])
+    cli.main(job.sanitize())
+    found = result(job.out)
+    strongest = found["before"]["measurements"]["probes"][0]
+    known = [probe for probe in found["after"]["measurements"]["probes"] if probe["known"]]
+    assert [(probe["trigger"], probe["target"]) for probe in known] == [(strongest["trigger"], strongest["target"])]
+    cli.main(job.sanitize("--force", "--trigger", strongest["trigger"], "--target", strongest["target"]))
+    known = [probe for probe in result(job.out)["after"]["measurements"]["probes"] if probe["known"]]
+    assert len(known) == 1
+
+
+def test_without_the_panel_and_without_a_name_nothing_is_shown(job, unread):
+    assert cli.main(job.sanitize("--no-audit")) == 4
+    assert result(job.out)["after"]["measurements"]["probes"] == []
+
+
+def test_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(finished, job, unread):
+    cli.main(whole(job, "--precision", "bf16"))
+    assert (job.out / WEIGHTS).read_bytes() != (finished[0].out / WEIGHTS).read_bytes()
+    assert checkpoint.read(job.out).tensors["visual.proj"].dtype == torch.float32
