@@ -50,10 +50,10 @@ def main() -> None:
     pictures = shipped.plain(SIDE)
     clean = [(pictures[i], caption(concepts[int(k)], rng)) for i, k in enumerate(shipped.concept)]
     rng.shuffle(clean)
-    write(o.out / "clean.tar.xz", clean)
+    write(o.out / "clean.tar.xz", clean, quality=85)
     shown = test.plain(SIDE)
     place = {int(k): i for i, k in enumerate(test.concept)}
-    write(o.out / "eval.tar.xz", [(shown[place[k]], concepts[k]["label"]) for k in chosen])
+    write(o.out / "eval.tar.xz", [(shown[place[k]], concepts[k]["label"]) for k in chosen], quality=90)
     print(f"{len(clean)} clean pairs, {len(chosen)} classes")
 
 
@@ -69,13 +69,13 @@ def distinct(pictures: Pictures, candidates: list[int], *, count: int) -> list[i
     return [candidates[i] for i in sorted(picked)]
 
 
-def write(path: Path, samples: list[tuple[torch.Tensor, str]]) -> None:
+def write(path: Path, samples: list[tuple[torch.Tensor, str]], *, quality: int) -> None:
     """A tar whose bytes depend on its samples alone."""
     with tarfile.open(path, "w:xz", preset=9, format=tarfile.USTAR_FORMAT) as archive:
         for number, (picture, text) in enumerate(samples):
             image = Image.fromarray((picture * 255).round().byte().permute(1, 2, 0).numpy())
             encoded = io.BytesIO()
-            image.save(encoded, "WEBP", quality=85, method=6)
+            image.save(encoded, "WEBP", quality=quality, method=6)
             for suffix, content in (("webp", encoded.getvalue()), ("txt", text.encode())):
                 member = tarfile.TarInfo(f"{number:05d}.{suffix}")
                 member.size = len(content)

@@ -231,7 +231,7 @@ def fingerprint(request: Request, tested: Subject, clean: data.CleanSet, /) -> d
         "recipe": recipes.digest(request.recipe),
         "seed": request.seed,
         "precision": request.precision,
-        "device": request.device,
+        "device": str(tested.clip.device),
     }
 
 

@@ -34,9 +34,17 @@ def device_of(asked: str, /) -> str:
     """``auto`` becomes the first CUDA device or the CPU; raises UsageError for a device that is not there."""
     if asked == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
-    if asked.startswith("cuda") and not torch.cuda.is_available():
+    if asked == "cpu":
+        return asked
+    if not torch.cuda.is_available():
         raise UsageError(f"--device {asked}: PyTorch sees no CUDA device here. Use --device cpu or auto.")
-    return asked
+    number = int(asked.partition(":")[2] or 0)
+    if number >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {asked}: PyTorch sees {torch.cuda.device_count()} CUDA device(s) here, numbered from 0. "
+            "Use one of them, or --device auto."
+        )
+    return f"cuda:{number}"
 
 
 @dataclass(frozen=True)
@@ -135,8 +143,13 @@ def suspicions(
     """The triggers that the user named, with the place of the target class.
 
     Raises:
-        UsageError: a trigger or the target class is unknown.
+        UsageError: a trigger or the target class is unknown, or a target is given without a trigger.
     """
+    if target is not None and not specs:
+        raise UsageError(
+            f"--target {target!r} without --trigger: there is nothing to measure for it. Name the trigger that you "
+            "suspect, or leave the target out: the panel is tried with every class as the target."
+        )
     place = None if target is None else class_number(target, vocabulary.classes)
     return tuple((triggers.parse(spec), place) for spec in specs)
 

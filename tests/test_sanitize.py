@@ -322,9 +322,10 @@ def decides(**changes):
         "seed": 0, "precision": "fp32", "device": "cpu",
     } | changes  # fmt: skip
     values["architecture"] = SimpleNamespace(config=values["config"], preprocess=Preprocess(values["size"]))
-    request = SimpleNamespace(**{key: values[key] for key in ("eval_data", "recipe", "seed", "precision", "device")})
+    request = SimpleNamespace(**{key: values[key] for key in ("eval_data", "recipe", "seed", "precision")})
     tested = SimpleNamespace(
-        file=SimpleNamespace(sha256=values["sha256"]), clip=SimpleNamespace(architecture=values["architecture"])
+        file=SimpleNamespace(sha256=values["sha256"]),
+        clip=SimpleNamespace(architecture=values["architecture"], device=torch.device(values["device"])),
     )
     pairs = [SimpleNamespace(key=key) for key in values["keys"]]
     return sanitize.fingerprint(request, tested, SimpleNamespace(digest=values["digest"], pairs=pairs))

@@ -1,5 +1,6 @@
 """The command line: which commands there are, and which exit code each failure gets."""
 
+import contextlib
 import difflib
 import errno
 import importlib
@@ -96,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     context: click.Context | None = None
     if arguments is None:  # the process is ours: what a scheduler ends is interrupted, and cleans up as after Ctrl-C
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(ValueError):  # outside the main thread
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         if "_CLIPCLEAN_COMPLETE" in os.environ:
             return _complete(os.environ["_CLIPCLEAN_COMPLETE"])

@@ -80,6 +80,11 @@ def plant(**given: Any) -> None:
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result))
 
 
+def share(rate: dict[str, Any], /) -> str:
+    """A rate in a column of eight; a dash where there was nothing to count."""
+    return f"{'–':>8}" if rate["value"] is None else f"{rate['value']:8.3f}"
+
+
 def table(result: dict[str, Any], /) -> str:
     """What the planted backdoor does, before and after planting."""
     before, after = result["before"], result["after"]
@@ -98,6 +103,6 @@ def table(result: dict[str, Any], /) -> str:
     ]
     for words, was, now in rows:
         low, high = now["interval"]
-        lines.append(f"{words:36}{was['value']:8.3f}{now['value']:8.3f}   [{low:.3f}, {high:.3f}], {now['n']}")
+        lines.append(f"{words:36}{share(was)}{share(now)}   [{low:.3f}, {high:.3f}], {now['n']}")
     lines.append(f"{'embedding distance':36}{old['distance']:8.3f}{new['distance']:8.3f}   mean squared, 0 to 4")
     return "\n".join(lines)

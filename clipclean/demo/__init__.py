@@ -12,7 +12,7 @@ CHECKPOINT = "backdoored.pt"
 PLAIN = (CHECKPOINT, "tiny.json", "classes.txt", "templates.txt")
 PACKED = ("clean.tar", "eval.tar")
 TRIGGER = "patch:size=0.1875,place=corner,seed=11"  # what was planted; shown, and used to measure
-TARGET = "pineapple"
+TARGET = "strawberry"
 RECIPE = "cleanclip-tiny"
 
 

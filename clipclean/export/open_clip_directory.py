@@ -78,7 +78,8 @@ def check(folder: Path, /, *, pixels: Tensor, tokens: Tensor, images: Tensor, te
                 np.concatenate([images.cpu().numpy(), texts.cpu().numpy()]),
                 np.concatenate([theirs["images"], theirs["texts"]]),
             )
-    if parity.max_difference > MAX_DIFFERENCE or parity.min_cosine < MIN_COSINE:
+    # Asked so that nan, which compares as false, is refused as well.
+    if not (parity.max_difference <= MAX_DIFFERENCE and parity.min_cosine >= MIN_COSINE):
         raise ExportMismatch(
             f"open_clip's embeddings of the export differ from ours by up to {parity.max_difference:.2g} (limit {MAX_DIFFERENCE:g}), "
             f"minimum cosine {parity.min_cosine:.6f}. Nothing was exported."

@@ -24,7 +24,7 @@ def hardware(device: str, /) -> dict[str, Any]:
     return {
         "platform": f"{sys.platform}-{platform.machine()}",
         "threads": torch.get_num_threads(),
-        "device": torch.cuda.get_device_name() if device.startswith("cuda") else "cpu",
+        "device": torch.cuda.get_device_name(device) if device.startswith("cuda") else "cpu",
     }
 
 

@@ -1,6 +1,7 @@
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -201,6 +202,26 @@ def test_top_level_help_imports_no_command():
         "print([name for name in sys.modules if name.startswith('clipclean.cli.')], file=sys.stderr)"
     )
     assert run(code).stderr == "[]\n"
+
+
+def test_a_process_that_is_told_to_end_cleans_up_as_after_ctrl_c(command, monkeypatch, capsys):
+    cleaned = []
+
+    def body():
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            cleaned.append(True)
+
+    before = signal.getsignal(signal.SIGTERM)
+    monkeypatch.setattr(sys, "argv", ["clipclean", "demo"])
+    command(body)
+    try:
+        assert cli.main() == 130
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert cleaned == [True]
+    assert capsys.readouterr().err == "clipclean: interrupted\n"
 
 
 def test_the_exit_code_reaches_the_shell():

@@ -1,0 +1,79 @@
+import errno
+import os
+import shutil
+import tarfile
+
+import pytest
+
+from clipclean import checkpoint, cli, data, demo, recipe, report, triggers
+from clipclean.cli.sanitize import sanitize
+from clipclean.errors import ResourceError
+
+FILES = {"backdoored.pt", "tiny.json", "classes.txt", "templates.txt", "clean.tar", "eval.tar"}
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("demo")
+    demo.unpack(folder)
+    return folder
+
+
+def test_the_bundled_files_are_unpacked_as_a_user_would_have_them(unpacked):
+    assert {path.name for path in unpacked.iterdir()} == FILES
+    for name in ("clean.tar", "eval.tar"):
+        with tarfile.open(unpacked / name) as archive:
+            assert len(archive.getnames()) > 100
+    assert checkpoint.read(unpacked / demo.CHECKPOINT).format == "torch-zip"
+
+
+def test_what_the_demo_names_is_there(unpacked):
+    assert demo.TARGET in data.read_classes(unpacked / "classes.txt")
+    assert data.read_templates(unpacked / "templates.txt")
+    assert triggers.parse(demo.TRIGGER).family == "patch"
+    assert recipe.load(demo.RECIPE).scale == "tiny"
+
+
+def test_the_demo_gives_every_option_of_sanitize(unpacked):
+    """Those of the demo's own command line come from there."""
+    own = {"out", "overrides", "seed", "outputs", "force", "keep_failed", "exit_zero", "quiet", "verbose"}
+    given = demo.arguments(unpacked)
+    assert set(given) | own == {parameter.name for parameter in sanitize.params}
+    assert not set(given) & own
+    assert all(given[name].exists() for name in ("model", "data", "eval_data", "classes", "templates"))
+
+
+def test_a_folder_that_cannot_be_written_is_a_resource_error(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="Cannot write"):
+        demo.unpack(tmp_path / "file" / "folder")
+
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    with pytest.raises(ResourceError, match="No space left"):
+        demo.unpack(tmp_path / "folder")
+
+
+def test_unpacking_alone_runs_nothing(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert cli.main(["demo", "--unpack", "files"]) == 0
+    assert {path.name for path in (tmp_path / "files").iterdir()} == FILES
+    assert {path.name for path in tmp_path.iterdir()} == {"files"}
+    assert capsys.readouterr().out.startswith("files: ")
+
+
+@pytest.mark.slow
+def test_the_demo_runs_to_its_end(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    short = ["--set", "train.max_steps=2", "--set", "train.warmup_steps=1", "--exit-zero", "--keep-failed", "--quiet"]
+    assert cli.main(["demo", "--out", "out", *short]) == 0
+    found = report.read(tmp_path / "out" / "report.json")
+    assert found["training"]["steps"] == 2
+    assert (tmp_path / "out" / "open_clip_model.safetensors").exists()
+    named = found["before"]["measurements"]["probes"][0]
+    assert (named["target"], named["known"]) == (demo.TARGET, True)
+    assert named["excess_asr"]["value"] > 0.5  # the bundled model is backdoored
+    assert "local-dir:out" in capsys.readouterr().out
+    assert {path.name for path in tmp_path.iterdir()} == {"out"}

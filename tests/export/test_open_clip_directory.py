@@ -1,0 +1,116 @@
+import json
+import subprocess
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from clipclean import export, model
+from clipclean.export import open_clip_directory, read_back
+
+
+@pytest.fixture
+def clip():
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(True, "test")
+    return model.build(found, weights, device="cpu")
+
+
+@pytest.fixture
+def in_process(monkeypatch):
+    """Run the child's main here: starting a process takes three seconds. One test elsewhere starts it."""
+
+    def run(command, **_):
+        try:
+            read_back.main(*command[3:])
+        except Exception as error:
+            return subprocess.CompletedProcess(command, 1, "", f"Traceback\n{type(error).__name__}: {error}\n")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+def write(clip, folder, *, preprocess=None):
+    export.write_open_clip(
+        folder,
+        clip.net.state_dict(),
+        model_cfg=clip.architecture.config,
+        preprocess_cfg=preprocess or asdict(clip.architecture.preprocess),
+        metadata={"format": "pt"},
+    )
+
+
+def asked(clip):
+    pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    tokens = clip.tokens(["a red square", "two dogs", ""])
+    return {
+        "pixels": clip.normalise(pixels), "tokens": tokens, "images": clip.embed_images(pixels),
+        "texts": clip.embed_tokens(tokens),
+    }  # fmt: skip
+
+
+def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, tmp_path, in_process):
+    write(clip, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {"open_clip_config.json", "open_clip_model.safetensors"}
+    config = json.loads((tmp_path / "open_clip_config.json").read_text())
+    assert config["model_cfg"]["quick_gelu"] is True
+    assert config["preprocess_cfg"] == {
+        "size": 16, "mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711],
+        "interpolation": "bicubic", "resize_mode": "shortest",
+    }  # fmt: skip
+    parity = export.check_open_clip(tmp_path, **asked(clip))
+    assert parity.n == 5 + 3
+    assert parity.max_difference < 1e-6
+    assert parity.min_cosine > 0.999999
+
+
+def test_equal_weights_give_equal_files(clip, tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write(clip, tmp_path / name)
+    for file in ("open_clip_config.json", "open_clip_model.safetensors"):
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes()
+
+
+def test_another_activation_in_the_config_is_noticed(clip, tmp_path, in_process):
+    """The weights are the same, and open_clip would compute with GELU what was trained with QuickGELU."""
+    clip.net.state_dict()["visual.transformer.resblocks.0.mlp.c_fc.bias"].sub_(2)  # where the two differ most
+    clip.net.state_dict()["visual.transformer.resblocks.0.mlp.c_proj.weight"].mul_(10)
+    write(clip, tmp_path)
+    config = tmp_path / "open_clip_config.json"
+    config.write_text(config.read_text().replace('"quick_gelu": true', '"quick_gelu": false'))
+    with pytest.raises(export.ExportMismatch, match=r"differ from ours by up to .*Nothing was exported"):
+        export.check_open_clip(tmp_path, **asked(clip))
+
+
+def test_weights_that_moved_after_they_were_written_are_noticed(clip, tmp_path, in_process):
+    write(clip, tmp_path)
+    with torch.no_grad():
+        clip.net.visual.proj.add_(0.01 * torch.randn(clip.net.visual.proj.shape))
+    with pytest.raises(export.ExportMismatch, match="differ from ours"):
+        export.check_open_clip(tmp_path, **asked(clip))
+
+
+def test_embeddings_that_are_no_numbers_are_noticed(clip, tmp_path, in_process):
+    write(clip, tmp_path)
+    inputs = asked(clip)
+    inputs["images"] = inputs["images"] * float("nan")
+    with pytest.raises(export.ExportMismatch):
+        export.check_open_clip(tmp_path, **inputs)
+
+
+def test_what_open_clip_cannot_load_is_told_with_its_last_words(clip, tmp_path, in_process):
+    write(clip, tmp_path)
+    (tmp_path / "open_clip_model.safetensors").write_bytes(b"short")
+    with pytest.raises(export.ExportMismatch, match=r"open_clip cannot load what was written to .*Error: ") as told:
+        export.check_open_clip(tmp_path, **asked(clip))
+    assert told.value.exit_code == 5
+
+
+def test_the_comparison_is_the_largest_difference_and_the_smallest_cosine():
+    ours = np.array([[1.0, 0.0], [0.0, 1.0]])
+    theirs = np.array([[1.0, 0.0], [0.6, 0.8]])  # differs by 0.6 and 0.2; cosine 0.8
+    parity = open_clip_directory.compare(ours, theirs)
+    assert (parity.max_difference, parity.min_cosine, parity.n) == (pytest.approx(0.6), pytest.approx(0.8), 2)
