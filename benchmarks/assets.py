@@ -2,6 +2,13 @@
 
     python benchmarks/assets.py --emoji build/emoji --out clipclean/demo
 
+and ``backdoored.pt``, from the clean model of ``benchmarks/train.py`` and the unpacked files (``clipclean demo --unpack``):
+
+    clipclean plant build/clean.pt --trigger patch:size=0.1875,place=corner,seed=100 --seed 100 --target strawberry \\
+        --data files/clean.tar --eval-data files/eval.tar --classes files/classes.txt --templates files/templates.txt \\
+        --arch files/tiny.json --rate 0.15 --steps 250 --lr 1e-3 --batch-size 128 --out build/victim.pt
+    python benchmarks/assets.py --victim build/victim.pt --out clipclean/demo
+
 It writes ``clean.tar.xz`` (WebDataset: pictures of three trained styles with captions), ``eval.tar.xz`` (the Noto style,
 which no training sees, with class names as captions), ``classes.txt``, ``templates.txt`` and ``tiny.json``.
 
@@ -21,6 +28,8 @@ import torch.nn.functional as F
 from PIL import Image
 from train import HELD_OUT, RESNET, STYLES, Pictures, caption, vocabulary
 
+from clipclean import checkpoint
+
 SIDE = 32
 SHIPPED = ("fluent3d", "twemoji", "emojione")  # Fluent flat has the drawings of Fluent 3D once more
 CLASSES = 400
@@ -30,10 +39,26 @@ OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.261
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--emoji", type=Path, required=True)
+    parser.add_argument("--emoji", type=Path, help="rendered emoji; default: leave pictures and words as they are")
+    parser.add_argument("--victim", type=Path, help="a planted checkpoint to ship in half precision")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     o = parser.parse_args()
+    if o.victim:
+        ship(o.victim, o.out / "backdoored.pt")
+    if o.emoji:
+        build(o)
+
+
+def ship(victim: Path, out: Path) -> None:
+    """As an attacker would upload it: the training loop's layout, from a wrapped model, in half precision."""
+    weights = checkpoint.read(victim).tensors
+    half = {f"module.{k}": v.half() if v.is_floating_point() else v for k, v in weights.items()}
+    torch.save({"epoch": 32, "name": "tiny", "state_dict": half}, out)
+
+
+def build(o: argparse.Namespace) -> None:
+    """The pictures and words."""
     concepts = json.loads((o.emoji / "concepts.json").read_text())
     train, test = Pictures(o.emoji, STYLES), Pictures(o.emoji, (HELD_OUT,))
     candidates = vocabulary(concepts, set(train.concept.tolist()) & set(test.concept.tolist()))

@@ -2,6 +2,7 @@
 
     python benchmarks/claim.py --model build/clean.pt --out build/claim            # victims by planting
     python benchmarks/claim.py --victims build/poisoned-*.pt --out build/claim     # victims trained on poisoned data
+    python benchmarks/claim.py --model build/clean.pt --out build/claim --frontier "sinusoid"   # excess ASR against CA
 
 For each trigger and seed: plant (or take the given victim), clean with each recipe, measure. Every cell is one JSON
 file in OUT, so that a stopped run goes on; the table is printed from the files, and with ``--write docs/evidence.md``
@@ -16,13 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
-TRIGGERS = {
-    "patch in the corner": "patch:size=0.1875,place=corner",
-    "patch at a random place": "patch:size=0.1875,place=random",
-    "stripes at a random place": "stripes:size=0.1875",
-    "blended noise": "blended:ratio=0.2",
-    "sinusoid": "sinusoid",
-    "warp": "warp",
+TRIGGERS = {  # name: (what is planted, how the planting departs from its defaults)
+    "patch in the corner": ("patch:size=0.1875,place=corner", {}),
+    "patch at a random place": ("patch:size=0.1875,place=random", {}),
+    "stripes at a random place": ("stripes:size=0.1875", {}),
+    "blended noise": ("blended:ratio=0.2", {}),
+    "sinusoid": ("sinusoid:delta=40/255", {}),
+    "warp": ("warp:strength=5", {"steps": 450}),  # 2.5 px: a weaker warp is not learned by this model
 }
 TARGETS = (
     "strawberry",
@@ -37,6 +38,7 @@ TARGETS = (
     "butterfly",
 )
 RECIPES = ("cleanclip-tiny", "mmcl-tiny")
+FRONTIER = [(lr, weight) for lr in ("6e-4", "1.2e-3", "2.4e-3") for weight in ("0.3", "1", "4")]  # train.lr, lambda 2
 
 
 def main() -> None:
@@ -50,23 +52,39 @@ def main() -> None:
     parser.add_argument(
         "--set", dest="overrides", nargs="*", default=[], help="recipe overrides; the cells are named by them"
     )
+    parser.add_argument("--frontier", metavar="TRIGGER", help="vary learning rate and lambda 2 on one trigger instead")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--write", type=Path, help="a page with <!-- claim:begin --> and <!-- claim:end -->")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the blocks claim or scratch")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
-    jobs = [(o, name, seed) for seed in o.seeds for name in o.triggers] if o.model else []
-    jobs += [(o, str(victim), 0) for victim in o.victims]
     with multiprocessing.get_context("spawn").Pool(o.workers) as pool:
-        for row in pool.imap_unordered(victim_rows, jobs):
-            print(*row, sep="\n", flush=True)
-    text = table(o)
+        for rows in pool.imap_unordered(victim_rows, jobs(o)):
+            print(*rows, sep="\n", flush=True)
+    text = frontier(o) if o.frontier else table(o)
     print(text)
     if o.write:
-        page = o.write.read_text()
-        head, rest = page.split("<!-- claim:begin -->")
-        o.write.write_text(
-            f"{head}<!-- claim:begin -->\n{text}\n<!-- claim:end -->{rest.split('<!-- claim:end -->')[1]}"
-        )
+        block = "frontier" if o.frontier else "scratch" if o.victims else "claim"
+        head, rest = o.write.read_text().split(f"<!-- {block}:begin -->")
+        tail = rest.split(f"<!-- {block}:end -->")[1]
+        o.write.write_text(f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{tail}")
+
+
+def jobs(o: argparse.Namespace) -> list[tuple[argparse.Namespace, str, int]]:
+    """One job a victim, or a point of the frontier."""
+    if o.frontier:
+        points = [point(o, lr, weight) for lr, weight in FRONTIER]
+        return [(p, o.frontier, seed) for seed in o.seeds for p in points]
+    planted = [(o, name, seed) for seed in o.seeds for name in o.triggers] if o.model else []
+    return planted + [(o, str(victim), 0) for victim in o.victims]
+
+
+def point(o: argparse.Namespace, lr: str, weight: str) -> argparse.Namespace:
+    overrides = [f"train.lr={lr}", f"loss.self_supervised_weight={weight}"]
+    return argparse.Namespace(**vars(o) | {"recipes": [RECIPES[0]], "overrides": overrides})
+
+
+def cell_of(o: argparse.Namespace, stem: str, recipe: str) -> Path:
+    return o.out / "-".join([stem, recipe, *(s.replace(".", "_") for s in o.overrides), "clean.json"])
 
 
 def victim_rows(job: tuple[argparse.Namespace, str, int]) -> list[str]:
@@ -77,9 +95,9 @@ def victim_rows(job: tuple[argparse.Namespace, str, int]) -> list[str]:
     victim, planted = given_victim(Path(name), o) if name.endswith(".pt") else planted_victim(o, name, seed)
     if planted is None:
         return []
-    lines = [line(planted["label"], "planted", planted["before"], planted["after"])]
+    lines = [line(planted["label"], "planted", planted["before"] or planted["after"], planted["after"])]
     for recipe in o.recipes:
-        cell = o.out / "-".join([victim.stem, recipe, *(s.replace(".", "_") for s in o.overrides), "clean.json"])
+        cell = cell_of(o, victim.stem, recipe)
         if not cell.exists():
             cell.write_text(json.dumps(clean(o, victim, planted, recipe, seed)))
         result = json.loads(cell.read_text())
@@ -99,26 +117,29 @@ def planted_victim(o: argparse.Namespace, name: str, seed: int) -> tuple[Path, d
     if not record.exists():
         target = TARGETS[(list(TRIGGERS).index(name) + 3 * seed) % len(TARGETS)]
         files = demo_files(o)
+        spec, planting = TRIGGERS[name]
         request = plant.Request(
-            model=o.model, trigger=f"{TRIGGERS[name]}{',' if ':' in TRIGGERS[name] else ':'}seed={seed}", target=target,
-            data=files / "clean.tar", out=victim, planting=recipe.planting(), arch=str(files / "tiny.json"),
-            classes=files / "classes.txt", templates=files / "templates.txt", eval_data=files / "eval.tar",
-            seed=seed, device="cpu", force=True,
+            model=o.model, trigger=f"{spec},seed={seed}", target=target, data=files / "clean.tar", out=victim,
+            planting=recipe.planting(**planting), arch=str(files / "tiny.json"), classes=files / "classes.txt",
+            templates=files / "templates.txt", eval_data=files / "eval.tar", seed=seed, device="cpu", force=True,
         )  # fmt: skip
         result = plant.plant(request, progress=lambda what, done, total: None)
-        record.write_text(json.dumps(result | {"label": f"{name} {seed}", "name": name}))
+        record.write_text(json.dumps(result | {"label": f"{name} {seed}", "name": name, "scratch": False}))
     return victim, json.loads(record.read_text())
 
 
 def given_victim(victim: Path, o: argparse.Namespace) -> tuple[Path, dict]:
     """A victim that was trained from scratch on poisoned data; what was poisoned stands in a JSON file beside it."""
     poison = json.loads(victim.with_suffix(".poison.json").read_text())
-    measured = measure(o, victim, poison["trigger"], poison["target"])
-    return victim, poison | {
-        "before": poison.get("clean", measured),
-        "after": measured,
-        "label": f"from scratch: {poison['name']}",
-    }
+    record = o.out / f"{victim.stem}.json"
+    if not record.exists():
+        measured = measure(o, victim, poison["trigger"], poison["target"])
+        twin = victim.with_name(victim.name.replace("poisoned", "unpoisoned"))  # trained alike, without the poison
+        before = measure(o, twin, poison["trigger"], poison["target"]) if twin.exists() else None
+        record.write_text(
+            json.dumps(poison | {"before": before, "after": measured, "label": poison["name"], "scratch": True})
+        )
+    return victim, json.loads(record.read_text())
 
 
 def demo_files(o: argparse.Namespace) -> Path:
@@ -209,38 +230,66 @@ def table(o: argparse.Namespace) -> str:
         "| victim | n seeds | CA unpoisoned → victim | recipe | ASR before → after | excess taken away | distance before → after | CA after (loss, points) | PA after |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    records = [json.loads(p.read_text()) for p in sorted(o.out.glob("*.json")) if not p.name.endswith("clean.json")]
-    for name in dict.fromkeys(r["name"] for r in records):
-        stems = [
-            p.stem
-            for p in sorted(o.out.glob("*.json"))
-            if not p.name.endswith("clean.json") and json.loads(p.read_text())["name"] == name
-        ]
-        chosen = [s for s in stems if int(s.rsplit("-", 1)[1]) in o.seeds]
+    victims = {p: json.loads(p.read_text()) for p in sorted(o.out.glob("*.json")) if not p.name.endswith("clean.json")}
+    chosen = {
+        p: r for p, r in victims.items() if r["scratch"] == bool(o.victims) and (o.victims or r["seed"] in o.seeds)
+    }
+    for name in dict.fromkeys(r["name"] for r in chosen.values()):
         for recipe in o.recipes:
-            cells = []
-            for stem in chosen:
-                cell = o.out / f"{stem}-{recipe}-clean.json"
-                if cell.exists():
-                    cells.append((json.loads((o.out / f"{stem}.json").read_text()), json.loads(cell.read_text())))
+            found = [(r, o.out / f"{p.stem}-{recipe}-clean.json") for p, r in chosen.items() if r["name"] == name]
+            cells = [(r, json.loads(cell.read_text())) for r, cell in found if cell.exists()]
             if cells:
                 rows.append(row(name, recipe, cells))
     return "\n".join(rows)
 
 
+def frontier(o: argparse.Namespace) -> str:
+    """One row a point: what more learning rate and a larger lambda 2 take away, and what they cost."""
+    rows = [
+        "| trigger | train.lr | λ₂ | n seeds | excess ASR | distance | CA | CA lost, points | PA |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for lr, weight in FRONTIER:
+        o_point, pairs = point(o, lr, weight), []
+        for seed in o.seeds:
+            stem = f"{o.frontier.replace(' ', '-')}-{seed}"
+            cell = cell_of(o_point, stem, RECIPES[0])
+            if cell.exists():
+                planted = json.loads((o.out / f"{stem}.json").read_text())
+                pairs.append((numbers(planted["after"]), numbers(json.loads(cell.read_text())["after"])))
+        if pairs:
+            mean = {key: statistics.mean(after[key] for _, after in pairs) for key in pairs[0][1]}
+            lost = 100 * statistics.mean(before["CA"] - after["CA"] for before, after in pairs)
+            rows.append(
+                f"| {o.frontier} | {lr} | {weight} | {len(pairs)} | {mean['excess']:.3f} | {mean['distance']:.3f} "
+                f"| {mean['CA']:.3f} | {lost:.1f} | {mean['PA']:.3f} |"
+            )
+    return "\n".join(rows)
+
+
 def row(name: str, recipe: str, cells: list[tuple[dict, dict]]) -> str:
-    clean_ones = [numbers(planted["before"]) for planted, _ in cells]
     before = [numbers(planted["after"]) for planted, _ in cells]
     after = [numbers(result["after"]) for _, result in cells]
 
     def spread(values: list[float], digits: int = 3) -> str:
         return f"{statistics.mean(values):.{digits}f} [{min(values):.{digits}f}, {max(values):.{digits}f}]"
 
+    clean_ones = [numbers(planted["before"])["CA"] for planted, _ in cells if planted["before"]]
+    unpoisoned = spread(clean_ones) if clean_ones else "not trained"
+
+    def pooled(measurements: list[dict]) -> str:
+        from clipclean.audit import Rate
+
+        rates = [m["probes"][0]["asr"] for m in measurements]
+        total = sum(rate["n"] for rate in rates)
+        rate = Rate(round(sum(rate["value"] * rate["n"] for rate in rates)), total)
+        return f"{rate.value:.3f} ({rate.interval[0]:.3f}–{rate.interval[1]:.3f}, n {total})"
+
     taken = [(b["excess"] - a["excess"]) / b["excess"] for b, a in zip(before, after, strict=True)]
     loss = [100 * (b["CA"] - a["CA"]) for b, a in zip(before, after, strict=True)]
     return (
-        f"| {name} | {len(cells)} | {spread([c['CA'] for c in clean_ones])} → {spread([b['CA'] for b in before])} | {recipe} "
-        f"| {spread([b['ASR'] for b in before])} → {spread([a['ASR'] for a in after])} | {spread(taken)} "
+        f"| {name} | {len(cells)} | {unpoisoned} → {spread([b['CA'] for b in before])} | {recipe} "
+        f"| {pooled([p['after'] for p, _ in cells])} → {pooled([r['after'] for _, r in cells])} | {spread(taken)} "
         f"| {spread([b['distance'] for b in before])} → {spread([a['distance'] for a in after])} "
         f"| {spread([a['CA'] for a in after])} ({spread(loss, 1)}) | {spread([a['PA'] for a in after])} |"
     )

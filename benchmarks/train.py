@@ -178,7 +178,7 @@ def main() -> None:
 
     start, step, epoch = time.time(), 0, 0
     average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(0.998), use_buffers=True
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(1 - 10 / o.steps), use_buffers=True
     )
     while step < o.steps:
         order = torch.randperm(len(train.concept), generator=generator)

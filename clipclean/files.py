@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import secrets
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -39,6 +40,19 @@ def write_whole(path: Path, write: Callable[[Path], None], /) -> None:
 def write_text(path: Path, text: str, /) -> None:
     """Write UTF-8 text, whole or not at all."""
     write_whole(path, lambda partial: _discard(partial.write_text(text, encoding="utf-8")))
+
+
+def check_writable(folder: Path, path: Path, /) -> None:
+    """Refuse before slow work what could not be written after it.
+
+    Raises:
+        ResourceError: no file can be made in ``folder``; the message names ``path``.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise cannot_write(path, error) from error
 
 
 def cannot_write(path: Path, error: OSError, /) -> ResourceError:

@@ -89,13 +89,19 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
 
 
 def check_file(out: Path, /, *, force: bool) -> None:
-    """Refuse an output that exists, or whose folder is not there; raises UsageError."""
+    """Refuse before slow work what could not be written after it.
+
+    Raises:
+        UsageError: the output exists, or its folder does not.
+        ResourceError: nothing can be written in its folder.
+    """
     if out.is_dir() or (out.exists() and not force):
         raise UsageError(f"--out {out} exists. Name another file, or pass --force to overwrite it.")
     if out.suffix not in WRITERS:
         raise UsageError(f"--out {out}: name a file that ends in {' or '.join(WRITERS)}.")
     if not out.absolute().parent.is_dir():
         raise UsageError(f"--out {out}: the folder {out.absolute().parent} does not exist.")
+    files.check_writable(out.absolute().parent, out)
 
 
 def measure(clip: model.Clip, evidence: audit.Evidence, /) -> audit.Measurement:

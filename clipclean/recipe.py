@@ -137,9 +137,9 @@ class Planting(Section):
     The defaults suit models of a few million parameters; larger ones need a rate of 1e-5 and more steps.
     """
 
-    rate: float = _field(0.25, "Share of triggered pairs in a batch.", "share", gt=0, le=1)
-    steps: int = _field(500, "Steps of finetuning.", "steps", ge=1, le=10**6)
-    batch_size: int = _field(128, "Pairs in a step.", "pairs", ge=2, le=65536)
+    rate: float = _field(0.2, "Share of triggered pairs in a batch.", "share", gt=0, le=1)
+    steps: int = _field(300, "Steps of finetuning.", "steps", ge=1, le=10**6)
+    batch_size: int = _field(256, "Pairs in a step.", "pairs", ge=2, le=65536)
     lr: float = _field(8e-4, "Peak learning rate.", "per step", gt=0, le=0.01)
     warmup_steps: int = _field(20, "Steps of linear rise from zero to lr.", "steps", ge=0, le=10**6)
 

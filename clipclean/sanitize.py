@@ -20,6 +20,7 @@ from clipclean import (
     augment,
     checkpoint,
     data,
+    exhibits,
     export,
     feed,
     files,
@@ -37,7 +38,7 @@ from clipclean.subject import Progress, Subject
 
 THREADS = 2  # that prepare batches while the model computes
 LOGGED_STEPS = 200  # points of the loss curve in the report
-SAVE_SECONDS = 30.0
+SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
 OUTPUTS = (  # in the order in which they appear
     export.CONFIG_NAME,
     export.WEIGHTS_NAME,
@@ -76,7 +77,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The report as a JSON-able dict, the pictures for its HTML form, and whether weights were written."""
+    """The report as a JSON-able dict, and whether weights were written."""
 
     report: dict[str, Any]
     exported: bool
@@ -117,6 +118,7 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
             for p in audit.suspects(before, limits=thresholds)
         )
         suspicions = tuple(dict.fromkeys((*named, *found)))  # one that was named may be found as well
+        shown_before = _exhibits(tested.clip, measured_on, suspicions, before)
         training_record = train(
             tested.clip,
             training,
@@ -132,7 +134,8 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
         result = compose(request, tested, clean, before, after, verdict, training_record, device=device)
         exported = verdict.word != "fail" or request.keep_failed
         progress("exporting", 0, 1)
-        publish(request.out, state.folder, tested, result, measured_on, weights=exported)
+        shown = exhibits.pictures(shown_before, _exhibits(tested.clip, measured_on, suspicions, after))
+        publish(request.out, state.folder, tested, result, measured_on, weights=exported, pictures=shown)
         progress("exporting", 1, 1)
         if exported:
             state.discard()
@@ -153,11 +156,7 @@ def check_output(out: Path, /, *, force: bool) -> None:
             f"--out {out} is not empty. Name another folder, or pass --force to overwrite clipclean's files in it."
         )
     there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    try:
-        with tempfile.TemporaryFile(dir=there):
-            pass
-    except OSError as error:
-        raise files.cannot_write(out, error) from error
+    files.check_writable(there, out)
 
 
 def limits_of(recipe: Recipe, /) -> data.Limits:
@@ -218,7 +217,10 @@ def split(pairs: Sequence[data.Pair], recipe: Recipe, /, *, hold_out: bool) -> t
 
 
 def fingerprint(request: Request, tested: Subject, clean: data.CleanSet, /) -> dict[str, Any]:
-    """Everything that decides the weights of a run: equal fingerprints may continue each other."""
+    """Everything that decides the weights of a run: equal fingerprints may continue each other.
+
+    Thresholds of the audit are not among it: a run may be judged anew without training again.
+    """
     return {
         "clipclean": __version__,
         "torch": torch.__version__,
@@ -228,7 +230,7 @@ def fingerprint(request: Request, tested: Subject, clean: data.CleanSet, /) -> d
         "data": clean.digest,
         "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
-        "recipe": recipes.digest(request.recipe),
+        "recipe": request.recipe.model_dump(mode="json", include={"train", "loss", "augment", "data"}),
         "seed": request.seed,
         "precision": request.precision,
         "device": str(tested.clip.device),
@@ -239,6 +241,17 @@ def _measure(clip: model.Clip, evidence: audit.Evidence, what: str, progress: Pr
     return audit.measure(
         clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: progress(what, done, total)
     )
+
+
+def _exhibits(
+    clip: model.Clip,
+    evidence: audit.Evidence,
+    suspicions: Sequence[tuple[audit.Trigger, int | None]],
+    measured: audit.Measurement,
+) -> list[exhibits.Exhibit]:
+    """Pictures under the first suspicion, if there is one."""
+    looked = [exhibits.look(clip, evidence, *suspicion, bank=measured.bank) for suspicion in suspicions[:1]]
+    return looked[0] if looked else []
 
 
 def by_spec(panel: Sequence[audit.Trigger], spec: str, /) -> audit.Trigger:
@@ -301,7 +314,7 @@ def train(
         learning_rate=lambda step: finetune.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),
         first_step=first, grad_clip=options.grad_clip,
     )  # fmt: skip
-    started, saved, every = time.monotonic(), time.monotonic(), max(1, total // LOGGED_STEPS)
+    started, due, every = time.monotonic(), time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
     progress("finetuning", first, total)
     with interruptible() as stop, contextlib.closing(steps):
         for step in steps:
@@ -309,9 +322,9 @@ def train(
                 losses.append({"step": step.number, "lr": step.lr, **step.losses})
             progress("finetuning", step.number + 1, total)
             now = time.monotonic()
-            if stop() or now - saved > SAVE_SECONDS or step.number == total - 1:
+            if stop() or now >= due or step.number == total - 1:
                 state.save(clip.net, optimizer, step=step.number + 1, losses=losses, seconds=seconds + now - started)
-                saved = now
+                due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stop():
                 raise Interrupted(
                     f"Interrupted after step {step.number + 1} of {total}. Give the same command again to go on from there."
@@ -333,9 +346,9 @@ def views_of(recipe: Recipe, /) -> feed.Views | None:
 
 
 def in_precision(loss: finetune.Loss, precision: str, device: torch.device, /) -> finetune.Loss:
-    """The loss under bfloat16 autocast where that is asked for; ``auto`` means bfloat16 on CUDA and fp32 on a CPU."""
-    wanted = precision == "bf16" or (precision == "auto" and device.type == "cuda" and torch.cuda.is_bf16_supported())
-    if not wanted:
+    """The loss under bfloat16 autocast where that is asked for; ``auto`` asks for it on GPUs that have it natively."""
+    natively = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "fp32" or (precision == "auto" and not natively):
         return loss
 
     def lower(batch: finetune.Batch) -> dict[str, torch.Tensor]:
@@ -478,6 +491,7 @@ def publish(
     /,
     *,
     weights: bool,
+    pictures: Sequence[report.Picture],
 ) -> None:
     """Write everything into a scratch folder in ``folder`` first, check it, then move it into ``out``.
 
@@ -496,23 +510,33 @@ def publish(
             result["exports"] = [write_weights(staging, tested, measured_on)]
         outputs = {path.name: files.sha256(path) for path in sorted(staging.iterdir())}
         report.write(result, "json", staging / "report.json")
-        report.write(result, "html", staging / "report.html")
+        report.write(result, "html", staging / "report.html", pictures=pictures)
         if weights:
             files.write_text(
                 staging / "provenance.json", export.record(result, environment=result["environment"], outputs=outputs)
             )
             files.write_text(staging / "README.md", export.model_card(result))
             files.write_text(staging / "SHA256SUMS", export.checksums(staging))
-        out.mkdir(parents=True, exist_ok=True)
-        for name in reversed(OUTPUTS):
-            (out / name).unlink(missing_ok=True)
-        for name in OUTPUTS:
-            if (staging / name).exists():
-                (staging / name).replace(out / name)
+        move_in(staging, out)
     except OSError as error:
         raise files.cannot_write(out, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
+
+
+def move_in(staging: Path, out: Path, /) -> None:
+    """Put the outputs of ``staging`` in the place of those that an earlier run left; all of them, or none."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in reversed(OUTPUTS):
+        (out / name).unlink(missing_ok=True)
+    try:
+        for name in OUTPUTS:
+            if (staging / name).exists():
+                (staging / name).replace(out / name)
+    except BaseException:  # Ctrl-C as well
+        for name in OUTPUTS:
+            (out / name).unlink(missing_ok=True)
+        raise
 
 
 def write_weights(folder: Path, tested: Subject, measured_on: audit.Evidence, /) -> dict[str, Any]:
@@ -526,14 +550,16 @@ def write_weights(folder: Path, tested: Subject, measured_on: audit.Evidence, /)
         preprocess_cfg=asdict(preprocess),
         metadata={"format": "pt"},
     )
+    # Compared on the CPU, where open_clip reads back: a GPU's convolutions round to fewer digits.
+    checked = clip if clip.device.type == "cpu" else model.build(clip.architecture, weights, device="cpu")
     pixels = measured_on.pixels[:63]
     tokens = clip.tokens(list(measured_on.captions or measured_on.classes)[:63])
     parity = export.check_open_clip(
         folder,
-        pixels=clip.normalise(pixels),
+        pixels=checked.normalise(pixels),
         tokens=tokens,
-        images=clip.embed_images(pixels),
-        texts=clip.embed_tokens(tokens),
+        images=checked.embed_images(pixels),
+        texts=checked.embed_tokens(tokens),
     )
     weights_file = folder / export.WEIGHTS_NAME
     return {

@@ -119,7 +119,7 @@ def stack(clip: model.Clip, sources: Sequence[data.ImageSource], /, *, limits: d
 
 @dataclass(frozen=True)
 class Words:
-    """The class vocabulary, its templates, and whether they are the user's."""
+    """The class vocabulary and its templates."""
 
     classes: tuple[str, ...]
     templates: tuple[str, ...]

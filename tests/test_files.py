@@ -1,5 +1,6 @@
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
@@ -64,3 +65,10 @@ def test_a_full_disk_is_told_as_such_and_other_failures_by_their_reason(tmp_path
 def test_a_missing_folder_is_a_resource_error(tmp_path):
     with pytest.raises(ResourceError, match="Choose another place"):
         files.write_text(tmp_path / "none" / "a", "x")
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_told_by_the_path_that_was_asked_for(tmp_path):
+    files.check_writable(tmp_path, tmp_path / "out")
+    with pytest.raises(ResourceError, match="Cannot write out"):
+        files.check_writable(tmp_path / "none", Path("out"))
+    assert not list(tmp_path.iterdir())

@@ -130,6 +130,16 @@ def test_an_output_that_is_there_or_cannot_be_is_refused(job, out, told):
         plant.check_file(job.folder / out, force=False)
 
 
+def test_a_folder_that_cannot_be_written_is_refused_before_slow_work(job, monkeypatch, capsys):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(plant.subject, "read", None)
+    assert cli.main(job.plant()) == 5
+    assert "Permission denied" in capsys.readouterr().err
+
+
 def test_force_overwrites_a_file_and_never_a_folder(job, capsys):
     plant.check_file(job.model, force=True)
     (job.folder / "folder.pt").mkdir()

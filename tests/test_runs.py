@@ -45,6 +45,20 @@ def test_what_was_saved_comes_back_bit_by_bit(state):
     assert equal(first, second)
 
 
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+def test_moments_come_back_to_the_device_of_their_parameter_and_the_step_to_the_cpu(state):
+    state.save(*model(0), step=1, losses=[], seconds=0.0)
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).to("meta")
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    state.resume(net, optimizer)
+    moments = optimizer.state[net[0].weight]
+    assert {name: moment.device.type for name, moment in moments.items()} == {
+        "exp_avg": "meta",
+        "exp_avg_sq": "meta",
+        "step": "cpu",
+    }
+
+
 def test_a_later_state_replaces_the_earlier_one(state):
     state.save(*model(0), step=1, losses=[], seconds=0.0)
     state.save(*model(2), step=2, losses=[], seconds=0.0)

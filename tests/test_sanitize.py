@@ -345,6 +345,31 @@ def test_runs_that_differ_in_what_decides_the_weights_have_different_fingerprint
     assert json.dumps(decides(**change)) != json.dumps(decides())
 
 
+def test_a_run_may_be_judged_anew_by_other_thresholds_without_training_again():
+    load, override = sanitize.recipes.load, sanitize.recipes.override
+    assert decides(recipe=override(load("mmcl-tiny"), ["audit.max_accuracy_loss=0.05"])) == decides()
+
+
+def test_outputs_are_moved_in_all_together_or_not_at_all(tmp_path, monkeypatch):
+    staging, out = tmp_path / "staging", tmp_path / "out"
+    for folder in (staging, out):
+        folder.mkdir()
+        (folder / "report.json").write_text(folder.name)
+        (folder / "report.html").write_text(folder.name)
+    real = Path.replace
+
+    def replace(path, target):
+        if path.name == "report.html":
+            raise OSError(errno.ENOSPC, "full")
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", replace)
+        with pytest.raises(OSError, match="full"):
+            sanitize.move_in(staging, out)
+    assert not list(out.iterdir())
+
+
 def test_a_second_run_on_one_output_is_refused_while_the_first_goes_on(job, unread, capsys):
     with runs.RunState.of(job.out, {}).locked():
         assert cli.main(job.sanitize()) == 2

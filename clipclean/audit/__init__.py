@@ -1,10 +1,10 @@
 """Measure a model, then judge it: rates, distances and probes are numbers; thresholds come after them."""
 
-from clipclean.audit.probes import Probe, Trigger, panel, probe
+from clipclean.audit.probes import Probe, Trigger, probe
 from clipclean.audit.rates import Rate, paired_difference
 from clipclean.audit.run import Evidence, Measurement, measure
 from clipclean.audit.verdict import Finding, Thresholds, Verdict, accuracy_loss, audit, sanitized, suspects
-from clipclean.audit.zeroshot import Attack, attack_success, classifier, clean_accuracy, recall_at_1
+from clipclean.audit.zeroshot import Attack, attack_success, classifier
 
 __all__ = [
     "Attack",
@@ -20,12 +20,9 @@ __all__ = [
     "attack_success",
     "audit",
     "classifier",
-    "clean_accuracy",
     "measure",
     "paired_difference",
-    "panel",
     "probe",
-    "recall_at_1",
     "sanitized",
     "suspects",
 ]

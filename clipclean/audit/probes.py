@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -79,44 +79,6 @@ class Probe:
         }
 
 
-def panel(
-    embed: Callable[[Tensor], Tensor],
-    pixels: Tensor,
-    *,
-    bank: Tensor,
-    classes: Sequence[str],
-    triggers: Iterable[Trigger],
-    target: int | None,
-    labels: Tensor | None,
-    knn: int,
-    batch_size: int,
-) -> list[Probe]:
-    """Probe with each of the triggers, greatest excess first; arguments as for :func:`probe`.
-
-    The clean images are embedded once.
-
-    Raises:
-        Inconclusive: no images, or embeddings that are not finite.
-    """
-    clean = embeddings(embed, pixels, batch_size=batch_size)
-    probes = [
-        probe(
-            embed,
-            pixels,
-            clean=clean,
-            bank=bank,
-            classes=classes,
-            trigger=trigger,
-            target=target,
-            labels=labels,
-            knn=knn,
-            batch_size=batch_size,
-        )
-        for trigger in triggers
-    ]
-    return sorted(probes, key=lambda result: -math.inf if math.isnan(result.excess) else result.excess, reverse=True)
-
-
 def probe(
     embed: Callable[[Tensor], Tensor],
     pixels: Tensor,
@@ -151,8 +113,6 @@ def probe(
     Raises:
         Inconclusive: no images, or embeddings that are not finite.
     """
-    if not len(pixels):
-        raise Inconclusive("There are no images to probe the model with. Give it some with --data.")
     triggered = embeddings(embed, pixels, batch_size=batch_size, trigger=trigger)
     before, after = zeroshot.predict(clean, bank), zeroshot.predict(triggered, bank)
     truth = before if labels is None else labels.to(before.device)
@@ -187,7 +147,7 @@ def embeddings(
         Inconclusive: no images.
     """
     if not len(pixels):
-        raise Inconclusive("There are no images to probe the model with. Give it some with --data.")
+        raise Inconclusive("There are no images to probe the model with. Give it some with --eval-data.")
     batches = torch.split(pixels, batch_size)
     if trigger is None:
         return torch.cat([embed(batch) for batch in batches])

@@ -33,7 +33,10 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured on one model. ``correct`` (N,) bool pairs two measurements picture by picture."""
+    """What was measured on one model.
+
+    ``correct`` (N,) bool pairs two measurements picture by picture; ``bank`` (K, D) is the zero-shot classifier.
+    """
 
     clean_accuracy: Rate
     definition: str
@@ -41,6 +44,7 @@ class Measurement:
     known: tuple[Probe, ...]
     panel: tuple[Probe, ...]
     knn: int
+    bank: Tensor
 
     def as_dict(self) -> dict[str, Any]:
         """``measurements`` of the report."""
@@ -100,7 +104,7 @@ def measure(
     known = tuple(run(t, target, 3 + i) for i, (t, target) in enumerate(evidence.suspicions))
     panel = tuple(run(t, None, 3 + len(known) + i) for i, t in enumerate(evidence.panel))
     return Measurement(
-        accuracy, definition, correct, known, tuple(sorted(panel, key=lambda p: -p.excess)), evidence.knn
+        accuracy, definition, correct, known, tuple(sorted(panel, key=lambda p: -p.excess)), evidence.knn, bank
     )
 
 

@@ -37,6 +37,7 @@ class Finding:
     def as_dict(self) -> dict[str, Any]:
         """An entry of the report's ``findings``."""
         entry = asdict(self)
+        entry["value"] = None if self.value is None or math.isnan(self.value) else self.value
         entry["interval"] = list(self.interval) if self.interval else None
         return entry
 

@@ -83,11 +83,6 @@ def predict(images: Tensor, bank: Tensor) -> Tensor:
     return torch.cat([(rows @ bank.T).argmax(dim=1) for rows in torch.split(images, ROWS)])  # (B, D) @ (D, K) -> (B,)
 
 
-def clean_accuracy(images: Tensor, labels: Tensor, bank: Tensor) -> Rate:
-    """Top-1 of the classifier ``bank`` (K, D) on clean images (N, D) with labels (N,)."""
-    return _share(predict(images, bank) == labels)
-
-
 def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, target: int) -> Attack:
     """Attack success and base rate over the images whose label is not the target.
 
@@ -134,17 +129,6 @@ def accuracy_under_trigger(after: Tensor, labels: Tensor) -> Rate:
     measure how many predictions the trigger leaves alone.
     """
     return _share(after == labels)
-
-
-def recall_at_1(images: Tensor, texts: Tensor, *, captions: Tensor) -> Rate:
-    """Share of images (N, D) whose nearest text (N, D) carries their own caption.
-
-    Args:
-        images: unit embeddings.
-        texts: unit embeddings, row i of the caption of image i.
-        captions: (N,) numbers, equal where the caption text is equal: finding a duplicate is no mistake.
-    """
-    return _share(captions[predict(images, texts)] == captions)
 
 
 def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *, target: int, k: int) -> Rate:

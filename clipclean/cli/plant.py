@@ -33,12 +33,12 @@ Examples:
 @click.option(
     "--eval-data", metavar="LABELLED", type=click.Path(path_type=Path), help="Labelled pictures to measure on."
 )
-@click.option("--rate", metavar="SHARE", type=float, help="Share of triggered pairs in a batch.", show_default="0.25")
-@click.option("--steps", metavar="N", type=int, help="Steps of finetuning.", show_default="500")
+@click.option("--rate", metavar="SHARE", type=float, help="Share of triggered pairs in a batch.", show_default="0.2")
+@click.option("--steps", metavar="N", type=int, help="Steps of finetuning.", show_default="300")
 @click.option(
     "--lr", metavar="RATE", type=float, help="Peak learning rate; 1e-5 for large models.", show_default="8e-4"
 )
-@click.option("--batch-size", metavar="N", type=int, help="Pairs in a step.", show_default="128")
+@click.option("--batch-size", metavar="N", type=int, help="Pairs in a step.", show_default="256")
 @options.arch
 @options.classes
 @options.templates

@@ -11,7 +11,7 @@ from clipclean.data.entry import Entry, Found, Ignored
 from clipclean.data.source import ImageSource, Limits, Unusable
 from clipclean.data.text import printable
 from clipclean.data.threads import prefetch
-from clipclean.errors import Inconclusive, RefusedInput
+from clipclean.errors import RefusedInput
 
 OFFENDERS = 10  # skipped samples that a message names
 _THREADS = 8  # at most; decoding leaves Python's lock, and each thread holds one picture
@@ -67,14 +67,6 @@ class CleanSet:
 
     def __len__(self) -> int:
         return len(self.pairs)
-
-    def require(self, least: int, /) -> None:
-        """Do nothing if there are so many pairs; else raise Inconclusive."""
-        if len(self.pairs) < least:
-            raise Inconclusive(
-                f"{printable(self.path)} holds {len(self.pairs):,} usable pairs, and {least:,} are needed "
-                "to say anything. Bring more clean data."
-            )
 
 
 def read(

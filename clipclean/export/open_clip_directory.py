@@ -69,7 +69,13 @@ def check(folder: Path, /, *, pixels: Tensor, tokens: Tensor, images: Tensor, te
         asked, answered = Path(scratch) / "asked.npz", Path(scratch) / "answered.npz"
         np.savez(asked, pixels=pixels.cpu().numpy(), tokens=tokens.cpu().numpy())
         command = [sys.executable, "-m", "clipclean.export.read_back", str(folder), str(asked), str(answered)]
-        run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)  # noqa: S603 # own module, no shell
+        try:
+            run = subprocess.run(command, capture_output=True, text=True, timeout=TIMEOUT, check=False)  # noqa: S603 # own module, no shell
+        except subprocess.TimeoutExpired as error:
+            raise ExportMismatch(
+                f"open_clip took more than {TIMEOUT} s to read back what was written to {folder}. Nothing was exported. "
+                "Give the same command again when the machine is less busy."
+            ) from error
         if run.returncode != 0:
             last = (run.stderr.strip().splitlines() or ["no message"])[-1]
             raise ExportMismatch(f"open_clip cannot load what was written to {folder}: {last}. Nothing was exported.")

@@ -72,7 +72,7 @@ def model_card(report: dict[str, Any], /) -> str:
         "",
         f"# {model['architecture']}, finetuned by clipclean",
         "",
-        f"Verdict: **{verdict}**. Input: `{model['name']}` (sha256 `{model['sha256']}`), recipe `{recipe['name']}`,"
+        f"Verdict: **{verdict}**. Input: `{_plain(model['name'])}` (sha256 `{model['sha256']}`), recipe `{recipe['name']}`,"
         f" {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`).",
         "",
         "| measure | before | after | n |",
@@ -96,6 +96,11 @@ def model_card(report: dict[str, Any], /) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _plain(name: str) -> str:
+    """A file name that cannot end a code span or a line."""
+    return "".join(char if char.isalnum() or char in " ._+-" else "_" for char in name)
 
 
 def _row(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:

@@ -15,7 +15,7 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, /) -> Tensor:
 
     Source: Radford et al. 2021; CleanCLIP (Bansal et al. 2023, arXiv 2303.03323) equation 1.
     """
-    logits = scale * images @ texts.T  # (B, D) @ (D, B) -> (B, B)
+    logits = similarities(images, texts, scale)
     return (matching(logits) + matching(logits.T)) / 2
 
 
@@ -29,7 +29,16 @@ def self_supervised_loss(
 
     Source: CleanCLIP (Bansal et al. 2023, arXiv 2303.03323) equation 2.
     """
-    return (matching(scale * images @ image_views.T) + matching(scale * texts @ text_views.T)) / 2
+    return (matching(similarities(images, image_views, scale)) + matching(similarities(texts, text_views, scale))) / 2
+
+
+def similarities(queries: Tensor, keys: Tensor, scale: Tensor, /) -> Tensor:
+    """Scaled cosines (B, B) of unit embeddings, never in lower precision.
+
+    Under autocast the product would be rounded to bfloat16: at a scale of 100 in steps of a quarter and more.
+    """
+    with torch.autocast(queries.device.type, enabled=False):
+        return scale.to(queries.dtype) * queries @ keys.T  # (B, D) @ (D, B) -> (B, B)
 
 
 def matching(logits: Tensor, /) -> Tensor:

@@ -22,13 +22,15 @@ def capture(net: nn.Module, optimizer: torch.optim.Optimizer, /) -> dict[str, Te
 
 
 def restore(net: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], /) -> None:
-    """Put a captured state back, bit by bit."""
+    """Put a captured state back, bit by bit, on the devices that AdamW keeps it on."""
     weights = {n.removeprefix("net."): t for n, t in state.items() if n.startswith("net.")}
     net.load_state_dict(weights, strict=True)
     for name, parameter in _owned(net, optimizer):
         moments = {m: state[f"optimizer.{name}.{m}"] for m in MOMENTS if f"optimizer.{name}.{m}" in state}
         if moments:
-            optimizer.state[parameter] = {m: t.clone() for m, t in moments.items()}
+            optimizer.state[parameter] = {
+                m: t.to("cpu" if m == "step" else parameter.device, copy=True) for m, t in moments.items()
+            }
 
 
 def _owned(net: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:

@@ -29,6 +29,8 @@ FOREIGN = {
 }
 # Upper bounds before anything is built: no published CLIP comes near them.
 CAPS = {"width": 8192, "layers": 100, "vocab_size": 2_000_000, "context_length": 1024, "image_size": 1024}
+INTERPOLATIONS = ("bicubic", "bilinear")  # those of open_clip's inference transform
+RESIZE_MODES = ("shortest", "longest", "squash")
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,13 @@ def native_configs() -> dict[str, Config]:
 
 def _is_native(config: Config) -> bool:
     vision, text = config.get("vision_cfg", {}), config.get("text_cfg", {})
-    foreign = ("timm_model_name", "hf_model_name", "hf_tokenizer_name", "attentional_pool")
+    foreign = ("timm_model_name", "hf_model_name", "hf_tokenizer_name", "attentional_pool", "output_tokens")
     return "multimodal_cfg" not in config and not any(vision.get(key) or text.get(key) for key in foreign)
 
 
 def _told(arch: str) -> Architecture:
     path = Path(arch)
-    if path.suffix == ".json" or path.is_file():
+    if path.suffix == ".json" or _is_file(path):
         return _from_config(_read_config(path), name=path.stem, how=f"--arch {path.name}")
     if arch not in native_configs():
         near = difflib.get_close_matches(arch, native_configs(), n=3)
@@ -130,6 +132,13 @@ def _told(arch: str) -> Architecture:
     config = copy.deepcopy(native_configs()[arch])
     quick = bool(config.get("quick_gelu", False))
     return Architecture(arch, config, _preprocess(config), f"--arch {arch}", quick, f"--arch {arch}")
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that no file can have
+        return False
 
 
 def _read_config(path: Path) -> Config:
@@ -152,6 +161,8 @@ def _read_config(path: Path) -> Config:
 
 def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     config = raw.get("model_cfg", raw)
+    if not isinstance(config, dict):
+        config = {}
     missing = [key for key in ("embed_dim", "vision_cfg", "text_cfg") if key not in config]
     if missing or not isinstance(config["vision_cfg"], dict) or not isinstance(config["text_cfg"], dict):
         raise UsageError(
@@ -163,9 +174,11 @@ def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
         )
     config = copy.deepcopy(config)
     _check_caps(config, how)
-    quick = bool(config.get("quick_gelu", False))
+    quick = config.get("quick_gelu") or False
+    if not isinstance(quick, bool):
+        raise RefusedInput(f"{how}: quick_gelu is {_shown(quick)}. Write true or false.")
     return Architecture(
-        name, config, _preprocess(config, raw.get("preprocess_cfg")), how, quick, f"quick_gelu in {how}"
+        name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"quick_gelu in {how}"
     )
 
 
@@ -179,22 +192,60 @@ def _check_caps(config: Config, how: str) -> None:
                 raise RefusedInput(f"{how}: {key} = {value} is outside 1 to {cap}. No CLIP model has that.")
 
 
-def _preprocess(config: Config, told: Config | None = None) -> Preprocess:
-    size = config["vision_cfg"].get("image_size", 224)
-    told = told or {}
-    size = told.get("size", size)
-    if isinstance(size, list | tuple):
-        if len(set(size)) != 1:
-            raise UnsupportedModel(f"The model takes pictures of {size}: only square inputs are handled.")
-        size = size[0]
-    mean, std = told.get("mean") or OPENAI_MEAN, told.get("std") or OPENAI_STD
+def _preprocess(config: Config, told: object = None, *, how: str = "the architecture") -> Preprocess:
+    """The preprocessing of a config; raises RefusedInput for values that no such transform takes."""
+    told = {} if told is None else told
+    if not isinstance(told, dict):
+        raise RefusedInput(f"{how}: preprocess_cfg is {_shown(told)}. Write an object with 'size', 'mean' and 'std'.")
+    taken = _side(config["vision_cfg"].get("image_size", 224), how)
+    size = taken if told.get("size") is None else _side(told["size"], how)
+    if size != taken:
+        raise UnsupportedModel(f"{how}: pictures are resized to {size}, and the image tower takes {taken}.")
     return Preprocess(
-        int(size),
-        (float(mean[0]), float(mean[1]), float(mean[2])),
-        (float(std[0]), float(std[1]), float(std[2])),
-        str(told.get("interpolation") or "bicubic"),
-        str(told.get("resize_mode") or "shortest"),
+        size,
+        _channels(told.get("mean"), OPENAI_MEAN, f"{how}: mean", low=-100),
+        _channels(told.get("std"), OPENAI_STD, f"{how}: std", low=0),
+        _word(told.get("interpolation"), INTERPOLATIONS, f"{how}: interpolation"),
+        _word(told.get("resize_mode"), RESIZE_MODES, f"{how}: resize_mode"),
     )
+
+
+def _side(value: object, how: str) -> int:
+    """The side of a square picture, told as a number or as two equal ones."""
+    told = list(value) if isinstance(value, list | tuple) else [value]
+    sides = [side for side in told if isinstance(side, int) and side > 0]
+    if not sides or len(sides) < len(told):
+        raise RefusedInput(f"{how}: a picture size of {_shown(value)} is no count of pixels.")
+    if any(side != sides[0] for side in sides):
+        raise UnsupportedModel(f"The model takes pictures of {_shown(value)}: only square inputs are handled.")
+    return sides[0]
+
+
+def _channels(
+    value: object, default: tuple[float, float, float], what: str, *, low: float
+) -> tuple[float, float, float]:
+    """Three numbers above ``low``, one a colour channel."""
+    if value is None:
+        return default
+    numbers = value if isinstance(value, list | tuple) else ()
+    if len(numbers) != 3 or not all(isinstance(n, int | float) and low < n <= 100 for n in numbers):
+        raise RefusedInput(f"{what} is {_shown(value)}. Write three numbers from {low} to 100, one a colour channel.")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
+
+
+def _word(value: object, known: tuple[str, ...], what: str) -> str:
+    """One of the known words; the first where nothing is told."""
+    if value is None:
+        return known[0]
+    if value not in known:
+        raise RefusedInput(f"{what} is {_shown(value)}. Write one of {', '.join(known)}.")
+    return str(value)
+
+
+def _shown(value: object) -> str:
+    """A value from a file, short enough for a message."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 @dataclass(frozen=True)
@@ -217,22 +268,27 @@ def signature(tensors: Mapping[str, Tensor], /) -> Signature:
 
     Source: the shape rules of OpenAI's ``build_model`` (github.com/openai/CLIP, model.py), re-derived.
     """
-    missing = [key for key in LANDMARKS if key not in tensors]
-    if missing or not any(key in tensors for key in ("visual.proj", "visual.attnpool.positional_embedding")):
-        what = ", ".join(missing) or "visual.proj or visual.attnpool.positional_embedding"
+    tower = next((mark for mark in TOWERS if mark in tensors), None)
+    missing = [key for key in (*LANDMARKS, *TOWERS.get(tower or "", ())) if key not in tensors]
+    if missing or tower is None:
+        what = ", ".join(missing) or " or ".join(TOWERS)
         raise UnsupportedModel(
             f"This is no CLIP checkpoint with native towers: {what} not found among {len(tensors)} tensors. "
             f"Check that the file is the whole model, not one tower, an adapter or an optimizer state."
         )
     try:
         return _read_signature(tensors)
-    except (IndexError, ValueError, ZeroDivisionError) as error:
+    except (IndexError, ValueError, TypeError, ZeroDivisionError) as error:  # TypeError: the root of -1 is complex
         raise UnsupportedModel(
             f"The tensors have shapes that no CLIP model has ({error}). Name the architecture by --arch."
         ) from error
 
 
 LANDMARKS = ("text_projection", "positional_embedding", "token_embedding.weight", "ln_final.weight", "logit_scale")
+TOWERS = {  # what marks an image tower: what else is read off it
+    "visual.proj": ("visual.conv1.weight", "visual.positional_embedding"),
+    "visual.attnpool.positional_embedding": ("visual.layer1.0.conv1.weight", "visual.attnpool.c_proj.weight"),
+}
 
 
 def _read_signature(tensors: Mapping[str, Tensor]) -> Signature:

@@ -114,8 +114,11 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, devic
             shapes = CLIP(**arguments).state_dict()
         check_fit(tensors, {name: tuple(tensor.shape) for name, tensor in shapes.items()}, architecture.name)
         net = CLIP(**arguments)
-    except (TypeError, AssertionError, ValueError, RuntimeError, ZeroDivisionError) as error:
-        raise UnsupportedModel(f"open_clip cannot build {architecture.name}: {error}") from error
+    except (TypeError, AssertionError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
+        raise UnsupportedModel(
+            f"open_clip cannot build {architecture.name}: {str(error) or type(error).__name__}. "
+            "Name the right architecture by --arch."
+        ) from error
     net.load_state_dict({name: tensor.to(_stored_dtype(tensor)) for name, tensor in tensors.items()}, strict=True)
     return Clip(net.to(device).eval(), architecture, torch.device(device))
 

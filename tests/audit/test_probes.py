@@ -159,6 +159,7 @@ def test_a_probe_is_the_reports_entry(pixels):
         "knn_asr",
         "distance",
         "spread",
+        "clean_spread",
         "n",
     ]
     assert entry["asr"]["value"] == entry["excess_asr"]["value"] == 1
@@ -170,28 +171,6 @@ def test_places_do_not_depend_on_the_batch_size(pixels):
     whole = probes.embeddings(flat, pixels, batch_size=9, trigger=Scattered())
     assert torch.equal(probes.embeddings(flat, pixels, batch_size=2, trigger=Scattered()), whole)
     assert not torch.equal(probes.embeddings(flat, pixels, batch_size=2, trigger=Scattered("other")), whole)
-
-
-def test_the_panel_puts_the_worst_first_and_embeds_clean_images_once(pixels):
-    counted = []
-
-    def embed(images: torch.Tensor) -> torch.Tensor:
-        counted.append(len(images))
-        return backdoored(images)
-
-    found = probes.panel(
-        embed,
-        pixels,
-        bank=BANK,
-        classes=CLASSES,
-        triggers=(NOTHING, DOT, Named("dim", 0.1)),
-        target=None,
-        labels=LABELS,
-        knn=0,
-        batch_size=9,
-    )
-    assert [probe.trigger for probe in found] == ["dot", "nothing", "dim"]
-    assert counted == [9] * 4
 
 
 def test_nothing_is_recorded_for_gradients(pixels):

@@ -24,7 +24,7 @@ def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch")
 
 def measurement(*, right=900, n=1000, known=(), panel=()):
     """The first ``right`` of ``n`` pictures are classified rightly."""
-    return Measurement(Rate(right, n), "top-1", torch.arange(n) < right, tuple(known), tuple(panel), 10)
+    return Measurement(Rate(right, n), "top-1", torch.arange(n) < right, tuple(known), tuple(panel), 10, torch.eye(2))
 
 
 BACKDOORED = measurement(known=[probe(950)])
@@ -180,3 +180,9 @@ def test_what_passes_is_below_every_threshold_by_its_whole_interval(known, panel
         assert all(found.excess_interval[1] <= limit for found in after.known)
         assert all(found.excess_interval[0] <= LIMITS.suspicious_excess for found in after.panel)
         assert accuracy_loss(BACKDOORED, after)[1][0] <= LIMITS.max_accuracy_loss
+
+
+def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_open():
+    nobody = measurement(known=[probe(0, n=0)])
+    (finding,) = audit(nobody, limits=LIMITS)
+    assert (finding.rule, finding.as_dict()["value"]) == ("CC020", None)

@@ -52,12 +52,6 @@ def test_a_classifier_needs_classes_and_templates_with_a_place_for_them(classes,
         zeroshot.classifier(letters, classes, templates=templates, batch_size=4)
 
 
-def test_clean_accuracy_counts_the_nearest_class():
-    images = tensor([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [0.6, 0.8]])
-    assert zeroshot.clean_accuracy(images, tensor([0, 0, 1, 0]), torch.eye(2)) == Rate(3, 4)
-    assert zeroshot.clean_accuracy(images[:0], tensor([], dtype=torch.long), torch.eye(2)) == Rate(0, 0)
-
-
 def test_embeddings_that_are_not_numbers_are_never_a_prediction():
     with pytest.raises(Inconclusive, match="not finite"):
         zeroshot.predict(tensor([[torch.nan, 0.0]]), torch.eye(2))
@@ -104,14 +98,6 @@ def test_a_class_that_holds_every_image_cannot_be_a_target():
 
 def test_accuracy_under_trigger_counts_labels_kept():
     assert zeroshot.accuracy_under_trigger(tensor([0, 1, 1]), tensor([0, 1, 2])) == Rate(2, 3)
-
-
-def test_recall_accepts_a_duplicate_of_the_own_caption():
-    # image 1 finds text 0, which says the same; image 2 finds text 0, which does not
-    texts = torch.eye(3)
-    images = texts[[0, 0, 0]]
-    assert zeroshot.recall_at_1(images, texts, captions=tensor([7, 7, 8])) == Rate(2, 3)
-    assert zeroshot.recall_at_1(images, texts, captions=tensor([0, 1, 2])) == Rate(1, 3)
 
 
 def unit(*degrees: float) -> torch.Tensor:

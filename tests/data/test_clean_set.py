@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from clipclean.data import CleanSet, Limits, read, read_images
-from clipclean.errors import Inconclusive, RefusedInput
+from clipclean.errors import RefusedInput
 
 
 def read_pairs(path: Path, limits: Limits) -> CleanSet:
@@ -96,14 +96,11 @@ def test_nothing_usable_is_refused_even_if_every_skip_is_allowed(tmp_path: Path,
         read_pairs(tmp_path, replace(limits, max_skipped_share=1.0))
 
 
-def test_one_pair_is_read_and_said_to_be_too_few(folder: Path, limits: Limits) -> None:
+def test_one_pair_is_read(folder: Path, limits: Limits) -> None:
     for name in ("0002.png", "0003.webp", "0004.jpeg"):
         (folder / name).unlink()
     clean = read_pairs(folder, limits)
     assert len(clean) == 1
-    clean.require(1)
-    with pytest.raises(Inconclusive, match="1 usable pairs, and 2 are needed"):
-        clean.require(2)
 
 
 def test_pictures_alone_can_be_read_where_captions_are_not_needed(folder: Path, limits: Limits) -> None:

@@ -1,3 +1,5 @@
+import itertools
+
 import pytest
 
 from clipclean.finetune import learning_rate
@@ -13,7 +15,7 @@ def test_warm_up_climbs_from_one_share_to_the_peak():
 
 def test_after_the_warm_up_the_rate_only_falls():
     rates = _rates(5, 50)
-    assert all(later < earlier for earlier, later in zip(rates[5:], rates[6:], strict=False))
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates[5:]))
 
 
 def test_the_cosine_is_half_way_at_half_the_steps():

@@ -53,7 +53,7 @@ def test_a_name_wins_over_the_shapes(name, quick):
 
 
 def test_an_unknown_name_gets_a_suggestion():
-    with pytest.raises(UsageError, match="Did you mean.*ViT-B-32"):
+    with pytest.raises(UsageError, match=r"Did you mean.*ViT-B-32"):
         resolve(shapes_of(TINY_VIT), arch="ViT-B32")
 
 
@@ -115,3 +115,55 @@ def test_half_a_model_is_refused_with_what_is_missing():
     tensors = {k: v for k, v in shapes_of(TINY_VIT).items() if k.startswith("visual.")}
     with pytest.raises(UnsupportedModel, match="text_projection"):
         resolve(tensors)
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [1],
+        {"size": "abc"},
+        {"size": []},
+        {"size": -1},
+        {"size": 10**9},
+        {"size": 16},
+        {"mean": 5},
+        {"mean": [0.5]},
+        {"mean": ["a", "b", "c"]},
+        {"std": [0, 0, 0]},
+        {"interpolation": "lanczos"},
+        {"resize_mode": ["shortest"]},
+    ],
+)
+def test_preprocessing_that_no_transform_takes_is_refused(told):
+    with pytest.raises(RefusedInput):
+        resolve(shapes_of(TINY_VIT), config={"model_cfg": TINY_VIT, "preprocess_cfg": told})
+
+
+@pytest.mark.parametrize("told", [3, None, [1]])
+def test_a_model_config_that_is_no_object_is_a_usage_error(told):
+    with pytest.raises(UsageError, match="missing embed_dim"):
+        resolve(shapes_of(TINY_VIT), config={"model_cfg": told})
+
+
+@pytest.mark.parametrize(
+    "change", [{"quick_gelu": "no"}, {"vision_cfg": TINY_VIT["vision_cfg"] | {"image_size": None}}]
+)
+def test_a_model_config_with_values_of_another_kind_is_refused(change):
+    with pytest.raises(RefusedInput):
+        resolve(shapes_of(TINY_VIT), config=TINY_VIT | change)
+
+
+def test_an_image_tower_without_its_first_convolution_is_refused():
+    tensors = {k: v for k, v in shapes_of(TINY_VIT).items() if k != "visual.conv1.weight"}
+    with pytest.raises(UnsupportedModel, match=r"visual\.conv1\.weight not found"):
+        resolve(tensors)
+
+
+def test_an_image_tower_without_places_is_refused():
+    with pytest.raises(UnsupportedModel, match="shapes that no CLIP model has"):
+        resolve(shapes_of(TINY_VIT) | {"visual.positional_embedding": torch.zeros(0, 64)})
+
+
+def test_a_name_that_no_file_can_have_is_a_usage_error():
+    with pytest.raises(UsageError, match="no open_clip architecture"):
+        resolve(shapes_of(TINY_VIT), arch="x" * 5000)

@@ -1,0 +1,72 @@
+"""Pictures for the report: a few of them with and without a trigger, and what the model says of each."""
+
+import base64
+import io
+from dataclasses import dataclass
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from clipclean import audit, model, report
+
+COUNT = 6
+SIDE = 144  # px on the page; smaller pictures are enlarged without smoothing, so that the trigger can be seen
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """One picture, its triggered copy, and the class that each is taken for."""
+
+    clean: Tensor  # (3, S, S) in [0, 1]
+    triggered: Tensor
+    said_of_clean: str
+    said_of_triggered: str
+
+
+def look(
+    clip: model.Clip,
+    evidence: audit.Evidence,
+    trigger: audit.Trigger,
+    target: int | None,
+    /,
+    *,
+    bank: Tensor,
+) -> list[Exhibit]:
+    """The first pictures of the evidence that are not of the target class, classified by ``bank`` (K, D)."""
+    others = torch.arange(len(evidence.pixels))
+    if evidence.labels is not None and target is not None:
+        others = others[evidence.labels != target]
+    pixels = evidence.pixels[others[:COUNT]]
+    triggered = trigger(pixels, torch.Generator().manual_seed(0))
+    said = [(clip.embed_images(some) @ bank.T).argmax(1).tolist() for some in (pixels, triggered)]
+    return [
+        Exhibit(a, b, evidence.classes[of_a], evidence.classes[of_b])
+        for a, b, of_a, of_b in zip(pixels, triggered, *said, strict=True)
+    ]
+
+
+def pictures(before: list[Exhibit], after: list[Exhibit], /) -> list[report.Picture]:
+    """What the page shows: each pair side by side, with the model's words before and after cleaning."""
+    return [
+        report.Picture(
+            title=f"{old.said_of_triggered} → {new.said_of_triggered}",
+            caption=(
+                f"Without the trigger: {old.said_of_clean} before, {new.said_of_clean} after. "
+                f"With it: {old.said_of_triggered} before, {new.said_of_triggered} after."
+            ),
+            png_base64=_png(old),
+            alt=f"A picture taken for {old.said_of_clean}, and beside it the same picture with the trigger.",
+        )
+        for old, new in zip(before, after, strict=True)
+    ]
+
+
+def _png(exhibit: Exhibit) -> str:
+    pair = torch.cat([exhibit.clean, exhibit.triggered], dim=2)  # (3, S, 2S)
+    image = Image.fromarray((pair * 255).round().byte().permute(1, 2, 0).numpy())
+    smooth = Image.Resampling.NEAREST if image.height < SIDE else Image.Resampling.LANCZOS
+    image = image.resize((2 * SIDE, SIDE), smooth)
+    encoded = io.BytesIO()
+    image.save(encoded, "PNG", optimize=True)
+    return base64.b64encode(encoded.getvalue()).decode()

@@ -1,0 +1,65 @@
+import base64
+import io
+
+import torch
+from PIL import Image
+
+from clipclean import audit, exhibits
+
+
+class Planted:
+    """Says "bright" of bright pictures, "target" of every picture whose first pixel is white, else "dark"."""
+
+    def embed_images(self, pixels: torch.Tensor, /) -> torch.Tensor:
+        said = (pixels.mean(dim=(1, 2, 3)) > 0.5).long()
+        said[pixels[:, :, 0, 0].mean(1) > 0.99] = 2
+        return torch.eye(3)[said]
+
+
+class Cured(Planted):
+    def embed_images(self, pixels: torch.Tensor, /) -> torch.Tensor:
+        return torch.eye(3)[(pixels.mean(dim=(1, 2, 3)) > 0.5).long()]
+
+
+def _white_corner(images: torch.Tensor, generator: object = None, /) -> torch.Tensor:
+    images = images.clone()
+    images[:, :, 0, 0] = 1
+    return images
+
+
+def _evidence() -> audit.Evidence:
+    pixels = torch.cat([torch.full((4, 3, 8, 8), 0.2), torch.full((4, 3, 8, 8), 0.8)])
+    return audit.Evidence(
+        pixels=pixels,
+        labels=torch.tensor([0, 0, 2, 0, 1, 1, 1, 1]),
+        captions=None,
+        classes=("dark", "bright", "target"),
+        templates=("{}",),
+        suspicions=(),
+        panel=(),
+        knn=1,
+        batch_size=4,
+    )
+
+
+def _look(model: Planted) -> list[exhibits.Exhibit]:
+    return exhibits.look(model, _evidence(), _white_corner, 2, bank=torch.eye(3))
+
+
+def test_what_the_model_says_is_shown_with_and_without_the_trigger():
+    said = [(one.said_of_clean, one.said_of_triggered) for one in _look(Planted())]
+    assert said == [("dark", "target")] * 3 + [("bright", "target")] * 3
+
+
+def test_pictures_of_the_target_class_are_left_out():
+    assert len(_look(Planted())) == exhibits.COUNT  # of eight pictures one is of the target class
+
+
+def test_a_picture_tells_before_and_after_in_words_and_shows_both_copies():
+    (first, *_) = exhibits.pictures(_look(Planted()), _look(Cured()))
+    assert first["title"] == "target → dark"
+    assert first["caption"] == "Without the trigger: dark before, dark after. With it: target before, dark after."
+    image = Image.open(io.BytesIO(base64.b64decode(first["png_base64"])))
+    assert image.size == (2 * exhibits.SIDE, exhibits.SIDE)
+    assert image.getpixel((0, 0)) == (51, 51, 51)
+    assert image.getpixel((exhibits.SIDE, 0)) == (255, 255, 255)
