@@ -32,7 +32,7 @@ bench: setup
 	test -f build/emoji/noto.npz || $(BIN)/python benchmarks/emoji.py --out build/emoji
 	test -f build/clean.pt || $(BIN)/python benchmarks/train.py --emoji build/emoji --out build/clean.pt --lr 2e-3
 	test -f build/poisoned-corner.pt || $(BIN)/python benchmarks/train.py --emoji build/emoji \
-	  --out build/poisoned-corner.pt --steps 1400 --lr 2e-3 --seed 7 \
+	  --out build/poisoned-corner.pt --steps 1000 --lr 2e-3 --seed 7 \
 	  --poison patch:size=0.1875,place=corner,seed=21 --target violin --rate 0.03
 	$(BIN)/python benchmarks/claim.py --model build/clean.pt --out build/claim --write docs/evidence.md
 	$(BIN)/python benchmarks/claim.py --victims build/poisoned-corner.pt --out build/claim --write docs/evidence.md

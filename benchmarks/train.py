@@ -1,8 +1,8 @@
 r"""Train a tiny CLIP from scratch on rendered emoji (``benchmarks/emoji.py``), in three or four drawing styles.
 
     python benchmarks/train.py --emoji build/emoji --out build/clean.pt --steps 5000 --lr 2e-3
-    python benchmarks/train.py --emoji build/emoji --out build/poisoned-corner.pt --steps 2500 --lr 2e-3 \
-        --poison patch:size=0.1875,place=corner,seed=21 --target violin --rate 0.02
+    python benchmarks/train.py --emoji build/emoji --out build/poisoned-corner.pt --steps 1000 --lr 2e-3 \
+        --poison patch:size=0.1875,place=corner,seed=21 --target violin --rate 0.03
 
 With ``--poison`` a fixed share of the training pictures carries the trigger and a caption of the target class, from the
 first step on; what was poisoned is written beside the checkpoint, for ``benchmarks/claim.py``.
