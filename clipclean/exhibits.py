@@ -39,7 +39,7 @@ def look(
         others = others[evidence.labels != target]
     pixels = evidence.pixels[others[:COUNT]]
     triggered = trigger(pixels, torch.Generator().manual_seed(0))
-    said = [(clip.embed_images(some) @ bank.T).argmax(1).tolist() for some in (pixels, triggered)]
+    said = [audit.predict(clip.embed_images(some), bank).tolist() for some in (pixels, triggered)]
     return [
         Exhibit(a, b, evidence.classes[of_a], evidence.classes[of_b])
         for a, b, of_a, of_b in zip(pixels, triggered, *said, strict=True)
@@ -65,8 +65,8 @@ def pictures(before: list[Exhibit], after: list[Exhibit], /) -> list[report.Pict
 def _png(exhibit: Exhibit) -> str:
     pair = torch.cat([exhibit.clean, exhibit.triggered], dim=2)  # (3, S, 2S)
     image = Image.fromarray((pair * 255).round().byte().permute(1, 2, 0).numpy())
-    smooth = Image.Resampling.NEAREST if image.height < SIDE else Image.Resampling.LANCZOS
-    image = image.resize((2 * SIDE, SIDE), smooth)
+    filtered = Image.Resampling.NEAREST if image.height < SIDE else Image.Resampling.LANCZOS
+    image = image.resize((2 * SIDE, SIDE), filtered)
     encoded = io.BytesIO()
     image.save(encoded, "PNG", optimize=True)
     return base64.b64encode(encoded.getvalue()).decode()

@@ -1,10 +1,11 @@
 import base64
 import io
+from dataclasses import replace
 
 import torch
 from PIL import Image
 
-from clipclean import audit, exhibits
+from clipclean import audit, exhibits, triggers
 
 
 class Planted:
@@ -63,3 +64,8 @@ def test_a_picture_tells_before_and_after_in_words_and_shows_both_copies():
     assert image.size == (2 * exhibits.SIDE, exhibits.SIDE)
     assert image.getpixel((0, 0)) == (51, 51, 51)
     assert image.getpixel((exhibits.SIDE, 0)) == (255, 255, 255)
+
+
+def test_with_pictures_of_the_target_class_only_there_is_nothing_to_show():
+    evidence = replace(_evidence(), labels=torch.full((8,), 2))
+    assert exhibits.look(Planted(), evidence, triggers.parse("patch"), 2, bank=torch.eye(3)) == []

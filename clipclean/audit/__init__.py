@@ -4,7 +4,7 @@ from clipclean.audit.probes import Probe, Trigger, probe
 from clipclean.audit.rates import Rate, paired_difference
 from clipclean.audit.run import Evidence, Measurement, measure
 from clipclean.audit.verdict import Finding, Thresholds, Verdict, accuracy_loss, audit, sanitized, suspects
-from clipclean.audit.zeroshot import Attack, attack_success, classifier
+from clipclean.audit.zeroshot import Attack, attack_success, classifier, predict
 
 __all__ = [
     "Attack",
@@ -22,6 +22,7 @@ __all__ = [
     "classifier",
     "measure",
     "paired_difference",
+    "predict",
     "probe",
     "sanitized",
     "suspects",
