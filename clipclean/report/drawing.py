@@ -1,4 +1,4 @@
-"""Bars and curves as positions in per cent of their frame, ready for SVG."""
+"""Bars, sizes and curves as positions in per cent of their frame, ready for SVG."""
 
 import math
 from collections.abc import Sequence
@@ -9,6 +9,7 @@ from typing import Any
 from clipclean.report.comparison import Figure, Row
 
 MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
+TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes
 CURVES = {"loss": "Total loss", "clip": "Image to text (L_CLIP)", "self_supervised": "Self-supervised (L_SS)"}
 
 
@@ -27,6 +28,17 @@ class Bars:
     """The bars of a row on one scale from 0 to ``top``."""
 
     bars: tuple[Bar, ...]
+    top: str
+
+
+@dataclass(frozen=True)
+class Size:
+    """The size of a found trigger on a scale from 0 to ``top``, beside the range that clean models need."""
+
+    length: str
+    low: str | None
+    width: str | None  # of that range
+    median: str | None
     top: str
 
 
@@ -57,6 +69,17 @@ def bars(row: Row, /) -> Bars:
     top = 1.0 if row.measure.is_share else float(max(1, math.ceil(max(known, default=0))))
     shown = tuple(_bar(side, figure, top) for side, figure in figures if figure.value is not None)
     return Bars(shown, "100 %" if row.measure.is_share else f"{top:.0f}")
+
+
+def sizes(found: Sequence[dict[str, Any]], /) -> list[Size]:
+    """One drawing an entry; those of a family share a scale, so that they can be compared by eye."""
+    tops: dict[str, float] = {}
+    for entry in found:
+        reference = entry.get("reference") or {}
+        most = max(entry["size"] or 0.0, reference.get("high", 0.0))
+        tops[entry["family"]] = max(tops.get(entry["family"], 0.0), most)
+    scales = {family: next(top for top in TOPS if top >= most) for family, most in tops.items()}
+    return [_size(entry, scales[entry["family"]]) for entry in found]
 
 
 def curve(losses: Sequence[dict[str, Any]], /) -> Curve | None:
@@ -93,6 +116,16 @@ def samples(losses: Sequence[dict[str, Any]], /, *, most: int) -> list[dict[str,
 def _bar(side: str, figure: Figure, top: float) -> Bar:
     low, high = figure.interval or (None, None)
     return Bar(side, _length(figure.value or 0.0, top), *(None if x is None else _length(x, top) for x in (low, high)))
+
+
+def _size(entry: dict[str, Any], top: float) -> Size:
+    length = _length(entry["size"] or 0.0, top)
+    reference = entry.get("reference")
+    if not reference:
+        return Size(length, None, None, None, f"{100 * top:g} %")
+    low, high = sorted((reference["low"], reference["high"]))
+    width = _length(max(high - low, 0.01 * top), top)
+    return Size(length, _length(low, top), width, _length(reference["median"], top), f"{100 * top:g} %")
 
 
 def _length(value: float, top: float) -> str:

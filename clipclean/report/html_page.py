@@ -3,75 +3,88 @@
 import base64
 import functools
 import hashlib
-import json
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from importlib import resources
-from typing import Any, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
-from clipclean.report import comparison, drawing, figures, verdicts
+from clipclean.report import comparison, drawing, figures, provenance, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.inert import inert
 from clipclean.report.json_file import Report
-from clipclean.report.measures import INTERVALS, MEASURES
+from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES
+from clipclean.report.projection import Map, embedding_map
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 TILES = ("asr", "accuracy_under_trigger", "distance")
 SAMPLED_STEPS = 10  # rows of the table under the training curve
+SKIPPED = 20  # of the samples that could not be used
+GALLERIES = {
+    "mask": "The found trigger by itself, enlarged",
+    "found": "Pictures without and with the found trigger",
+    "example": "Pictures without and with a known trigger",
+    "": "",
+}
 MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
 
 
 class Picture(TypedDict):
-    """A PNG picture for the page: ``alt`` says what it shows to those who cannot see it."""
+    """A PNG picture for the page: ``alt`` says what it shows to those who cannot see it.
+
+    ``group`` tells the found mask and pattern, which are shown enlarged, from pictures with and without the found
+    trigger, and both from other examples.
+    """
 
     title: str
     caption: str
     png_base64: str
     alt: str
+    group: NotRequired[Literal["found", "mask", "example"]]
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One of the numbers to remember; ``before`` is None where there is one side only."""
+
+    label: str
+    before: str | None
+    now: str
+    note: str
 
 
 def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
-    """The whole page: verdict first, then what to do, the numbers, how they came about, and what they mean.
+    """The whole page: verdict first, then what to do, the evidence, how it came about, and what it means.
 
     Everything that comes from the report is escaped, and the page's own policy forbids scripts, requests and foreign
     styles, so that a report on a hostile model is safe to open.
 
     Raises:
-        ValueError: a picture is no base64-encoded PNG.
+        ValueError: a picture is no base64-encoded PNG, or of an unknown group.
     """
     report = inert(report)
     style = _resource("report.css")
-    return _template().render(
-        report=report,
-        style=Markup(style),  # noqa: S704 - our own file, not the report's
-        policy=policy(style),
-        word=verdicts.WORDS[report["verdict"]],
-        mark=MARKS[report["verdict"]],
-        headline=verdicts.headline(report),
-        story=verdicts.story(report),
-        steps=verdicts.next_steps(report),
-        limits=verdicts.limits(report),
-        findings=[(finding, verdicts.explained(finding)) for finding in verdicts.by_severity(report["findings"])],
-        two=comparison.has_before(report),
-        tiles=_tiles(report),
-        accuracy=comparison.accuracy(report),
-        is_named=bool(comparison.named(report)),
-        attacks=[(attack, comparison.rows(attack, *ROWS)) for attack in comparison.detailed(report)],
-        panel=comparison.panel(report),
-        curve=drawing.curve(report.get("training", {}).get("losses", [])),
-        sampled=drawing.samples(report.get("training", {}).get("losses", []), most=SAMPLED_STEPS),
-        training=_training(report),
-        pictures=[_checked(picture) for picture in pictures],
-        measures=MEASURES.values(),
-        intervals=INTERVALS,
-        accuracy_definition=_definition(report),
-        facts=_facts(report),
-        resolved=_resolved(report),
-        notes=report.get("notes", []),
-        skipped=_skipped(report),
+    return (
+        _templates()
+        .get_template("report.html.j2")
+        .render(
+            report=report,
+            style=Markup(style),  # noqa: S704 - our own file, not the report's
+            policy=policy(style),
+            word=verdicts.WORDS[report["verdict"]],
+            mark=MARKS[report["verdict"]],
+            two=comparison.has_before(report),
+            tiles=_tiles(report),
+            **_words(report),
+            **_numbers(report),
+            galleries=_galleries([_checked(picture) for picture in pictures]),
+            groups=provenance.facts(report),
+            resolved=provenance.resolved(report),
+            skipped=provenance.skipped(report, most=SKIPPED),
+        )
     )
 
 
@@ -81,19 +94,31 @@ def policy(style: str, /) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
-def _template() -> jinja2.Template:
+@functools.cache
+def _templates() -> jinja2.Environment:
     environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        loader=jinja2.FunctionLoader(_resource),
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     environment.globals |= {"bars": drawing.bars, "value": _value, "change": _change, "in_words": _in_words}
-    environment.globals["CURVES"] = drawing.CURVES
+    environment.globals |= {
+        "signs": search.signs,
+        "needed": search.needed,
+        "families": search.families,
+        "family": search.family,
+    }
+    environment.globals |= {"sizes": drawing.sizes, "set_aside": verdicts.set_aside, "CURVES": drawing.CURVES}
     environment.filters |= {
         "percent": figures.percent,
         "interval": figures.percent_interval,
         "decimal": figures.decimal,
         "count": figures.count,
+        "with_flags": _with_flags,
     }
-    return environment.from_string(_resource("report.html.j2"))
+    return environment
 
 
 @functools.cache
@@ -101,11 +126,66 @@ def _resource(name: str) -> str:
     return resources.files("clipclean.report").joinpath(name).read_text(encoding="utf-8")
 
 
-def _tiles(report: Report) -> list[Row]:
-    """Clean accuracy and what the first trigger does: the numbers to remember."""
-    first = comparison.detailed(report)[:1]
+def _with_flags(text: str) -> Markup:
+    """Escaped text in which options of the command line are set as code, so that no line ends within them."""
+    return Markup(re.sub(r"--[a-z][a-z-]*", r"<code>\g<0></code>", str(escape(text))))  # noqa: S704 - escaped before
+
+
+def _words(report: Report) -> dict[str, Any]:
+    """What the page says in sentences."""
+    return {
+        "headline": verdicts.headline(report),
+        "story": verdicts.story(report),
+        "steps": verdicts.next_steps(report),
+        "limits": verdicts.limits(report),
+        "findings": [(finding, verdicts.explained(finding)) for finding in verdicts.by_severity(report["findings"])],
+        "suppressed": [(finding, verdicts.explained(finding)) for finding in report.get("suppressed", ())],
+        "notes": report.get("notes", []),
+        "not_shown": search.NOT_SHOWN,
+        "intervals": INTERVALS,
+    }
+
+
+def _numbers(report: Report) -> dict[str, Any]:
+    """What the page shows in tables and drawings."""
+    losses = report.get("training", {}).get("losses", [])
+    made = search.searches(report)
+    return {
+        "searches": made,
+        "accuracy": comparison.accuracy(report),
+        "accuracy_definition": _definition(report),
+        "is_named": bool(comparison.named(report)),
+        "attacks": [(attack, comparison.rows(attack, *ROWS)) for attack in comparison.detailed(report)],
+        "panel": comparison.panel(report),
+        "curve": drawing.curve(losses),
+        "sampled": drawing.samples(losses, most=SAMPLED_STEPS),
+        "training": _training(report),
+        "maps": _maps(report),
+        "measures": [*MEASURES.values(), *(SEARCH_MEASURES.values() if made else ())],
+    }
+
+
+def _tiles(report: Report) -> list[Tile]:
+    """Clean accuracy and what the first trigger does; in an audit with a search, the one that was found."""
+    found = search.strongest(report) if report["command"] == "audit" else None
+    first = [] if found else comparison.detailed(report)[:1]
     attack = [row for attack in first for row in comparison.rows(attack, *TILES)]
-    return [*attack[:1], comparison.accuracy(report), *attack[1:]]
+    rows = [_tile(row) for row in [*attack[:1], comparison.accuracy(report), *attack[1:]]]
+    return [*(_found_tiles(found) if found else ()), *rows]
+
+
+def _tile(row: Row) -> Tile:
+    before = _value(row, row.before) if row.before else None
+    return Tile(row.measure.label, before, _value(row, row.after), f"{row.measure.better} is better")
+
+
+def _found_tiles(found: dict[str, Any]) -> list[Tile]:
+    needed = f"clean models need {search.needed(found)}" if found.get("reference") else "larger is better"
+    without = f"{figures.percent(found['base_rate']['value'])} without the trigger"
+    return [
+        Tile("Success of the found trigger", None, figures.percent(found["asr"]["value"]), without),
+        Tile("Its size", None, figures.percent(found["size"]), needed),
+    ]
 
 
 def _value(row: Row, figure: Figure | None) -> str:
@@ -147,74 +227,33 @@ def _training(report: Report) -> list[tuple[str, str]]:
     return facts
 
 
+def _maps(report: Report) -> list[tuple[str, str, Map]]:
+    """The embedding maps: the side, the trigger in question, the drawing."""
+    two = comparison.has_before(report)
+    maps = []
+    for side in ("before", "after"):
+        found = comparison.measured(report, side).get("projection")
+        if found and (drawn := embedding_map(found)):
+            maps.append((side if two else "", found["trigger"], drawn))
+    return maps
+
+
+def _galleries(pictures: Sequence[Picture]) -> list[tuple[str, str, list[Picture]]]:
+    """Pictures by group: (group, heading, pictures); without any group there is no heading."""
+    grouped = [
+        (group, heading, [picture for picture in pictures if picture.get("group", "") == group])
+        for group, heading in GALLERIES.items()
+    ]
+    return [entry for entry in grouped if entry[2]]
+
+
 def _checked(picture: Picture) -> Picture:
     if not re.fullmatch(r"iVBORw0KGgo[A-Za-z0-9+/]+={0,2}", picture["png_base64"]):
         raise ValueError(f"The picture {picture['title']!r} is no base64-encoded PNG.")
+    if picture.get("group", "") not in GALLERIES:
+        raise ValueError(f"The picture {picture['title']!r} is of the unknown group {picture['group']!r}.")
     shown: Picture = inert({key: text for key, text in picture.items() if key != "png_base64"})
     return {**shown, "png_base64": picture["png_base64"]}
-
-
-def _facts(report: Report) -> list[tuple[str, list[tuple[str, str, bool]]]]:
-    """Groups of (name, value, whether the value is set as code)."""
-    model = report["model"]
-    groups = [
-        (
-            "Model",
-            [
-                ("File", model["name"], True),
-                ("Format", model["format"], False),
-                ("Architecture", _with_reason(model, "architecture"), False),
-                ("Activation", _with_reason(model, "activation"), False),
-                ("SHA-256 of the file", model["sha256"], True),
-                ("SHA-256 of its tensors", model["tensor_sha256"], True),
-            ],
-        )
-    ]
-    if recipe := report.get("recipe"):
-        standing = "yes" if recipe["validated"] else "no: no measured evidence for these values"
-        groups.append(
-            (
-                "Recipe",
-                [
-                    ("Name", f"{recipe['name']}, revision {recipe['revision']}", False),
-                    ("Validated", standing, False),
-                    ("SHA-256", recipe["sha256"], True),
-                ],
-            )
-        )
-    if data := report.get("data"):
-        groups.append(
-            (
-                "Clean data",
-                [
-                    ("Name", data.get("name", data.get("path", "")), True),
-                    ("Format", data["format"], False),
-                    ("Pairs", figures.count(data["pairs"]), False),
-                    ("Skipped", figures.count(_how_many(data["skipped"])), False),
-                    ("Digest", data["digest"], True),
-                ],
-            )
-        )
-    for export in report.get("exports", ()):
-        parity = ", ".join(f"{key.replace('_', ' ')} {_plain(value)}" for key, value in export["parity"].items())
-        groups.append(
-            (
-                f"Written: {export['format']}",
-                [
-                    ("File", export["path"], True),
-                    ("SHA-256 of the file", export["sha256"], True),
-                    ("SHA-256 of its tensors", export["tensor_sha256"], True),
-                    ("Read back", parity, False),
-                ],
-            )
-        )
-    environment = [
-        (key.replace("_", " "), _plain(value), False) for key, value in report.get("environment", {}).items()
-    ]
-    seed = [("Seed", str(report["seed"]), False)] if "seed" in report else []
-    tool = (report["tool"]["name"], report["tool"]["version"], False)
-    groups.append(("Machine and versions", [tool, *seed, *environment]))
-    return [(title, [fact for fact in facts if fact[1]]) for title, facts in groups]
 
 
 def _definition(report: Report) -> str:
@@ -222,29 +261,3 @@ def _definition(report: Report) -> str:
     rate = comparison.measured(report, "after").get("clean_accuracy") or {}
     told: str = rate.get("definition", "Clean accuracy")
     return told[:1].upper() + told[1:]
-
-
-def _resolved(report: Report) -> str:
-    """The recipe's values as indented JSON; empty where the report has none."""
-    values = report.get("recipe", {}).get("resolved")
-    return json.dumps(values, indent=2, ensure_ascii=False) if values else ""
-
-
-def _skipped(report: Report) -> list[dict[str, Any]]:
-    """The first of the skipped samples, where the report names them."""
-    skipped = report.get("data", {}).get("skipped", 0)
-    return [] if isinstance(skipped, int) else skipped[:20]
-
-
-def _how_many(skipped: Any) -> int:
-    return skipped if isinstance(skipped, int) else len(skipped)
-
-
-def _with_reason(model: dict[str, Any], key: str) -> str:
-    reason = model.get(f"{key}_how")
-    return f"{model.get(key, '')} ({reason})" if reason else str(model.get(key, ""))
-
-
-def _plain(value: Any) -> str:
-    """A value of a free-form object, in few characters."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value)

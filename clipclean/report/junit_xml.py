@@ -2,20 +2,20 @@
 
 from xml.etree import ElementTree  # only written, never parsed
 
-from clipclean.report import comparison, verdicts
+from clipclean.report import comparison, search, verdicts
 from clipclean.report.figures import percent
 from clipclean.report.inert import inert
 from clipclean.report.json_file import Report
 from clipclean.report.rules import RULES, UNKNOWN
 
-STAGES = ("triggers", "accuracy", "evidence", "data", "recipe")
+STAGES = ("triggers", "accuracy", "evidence", "data", "recipe", "policy")
 
 
 def junit(report: Report, /) -> str:
     """XML in the shape that Jenkins and GitLab read.
 
     A rule that found nothing passes. An error is a failure; a warning is skipped, as a check that could not be decided;
-    a note passes, with its words as output. What was not run is skipped. One more case holds the verdict: it fails
+    a note passes, with its words as output. What was not run is skipped, and so is what the policy set aside. One more case holds the verdict: it fails
     with the run, and an inconclusive run is an error there, so that no job takes it for a pass.
     """
     report = inert(report)
@@ -53,6 +53,8 @@ def _properties(suite: ElementTree.Element, report: Report) -> None:
     }
     if recipe:
         facts |= {"recipe": f"{recipe['name']}@{recipe['revision']}", "recipe_sha256": recipe["sha256"]}
+    if policy := report.get("policy"):
+        facts |= {"policy": policy["name"], "policy_sha256": policy["sha256"]}
     facts |= {f"export_sha256:{export['path']}": export["sha256"] for export in report.get("exports", ())}
     holder = ElementTree.SubElement(suite, "properties")
     for name, value in facts.items():
@@ -70,7 +72,8 @@ def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
     """The cases of one rule: one a finding, or one that says that there is none."""
     rule = RULES.get(code, UNKNOWN)
     found = [finding for finding in report["findings"] if finding["rule"] == code]
-    if not found:
+    aside = [finding for finding in report.get("suppressed", ()) if finding["rule"] == code]
+    if not found and not aside:
         case = _case(suite, code, f"{code} {rule.title}")
         if reason := _not_run(code, report):
             _tell(case, "skipped", reason, "", "")
@@ -81,6 +84,9 @@ def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
         kind = {"error": "failure", "warning": "skipped", "note": "system-out"}[finding["level"]]
         body = "\n".join([finding["message"], *_numbers(finding), rule.means, f"To do: {rule.action}"])
         _tell(case, kind, finding["message"], body, code)
+    for number, finding in enumerate(aside, start=1):
+        case = _case(suite, code, f"{code} {rule.title} (set aside by policy, {number})")
+        _tell(case, "skipped", f"{verdicts.set_aside(finding)}: {finding['message']}", "", "")
 
 
 def _numbers(finding: Report) -> list[str]:
@@ -95,18 +101,24 @@ def _numbers(finding: Report) -> list[str]:
 
 def _not_run(code: str, report: Report) -> str:
     """Why a rule could not have found anything; empty where it could."""
+    is_searched, is_audit = search.ran(report), report["command"] == "audit"
+    unsearched = "" if is_searched else "not run: unknown triggers were not searched for"
     reasons = {
         "CC001": ""
         if comparison.named(report)
         else "not run: no trigger was named, and none was found before cleaning",
         "CC002": "" if comparison.panel(report) else "not run: the panel of known triggers was left out",
+        "CC003": unsearched,
+        "CC004": unsearched,
+        "CC005": "" if is_audit or is_searched else "not run: a part of the audit",
         "CC010": "" if comparison.has_before(report) else "not run: an audit has no accuracy to compare with",
-        "CC021": ""
-        if comparison.measured(report, "after")["search"]
-        else "not run: unknown triggers were not searched for",
+        "CC021": unsearched,
+        "CC022": unsearched,
         "CC030": "" if report.get("data") else "not run: no clean data was read",
         "CC040": "" if report.get("recipe") else "not run: no recipe was used",
     }
+    no_policy = "" if report.get("policy") else "not run: no policy file was given"
+    reasons |= {"CC050": no_policy, "CC051": no_policy}
     return reasons.get(code, "")
 
 

@@ -1,9 +1,9 @@
-"""The report as GitHub-flavoured Markdown, short enough for a pull request."""
+"""The report as GitHub-flavoured Markdown, short enough for a pull request and a step summary."""
 
 import re
 from collections.abc import Iterable
 
-from clipclean.report import comparison, verdicts
+from clipclean.report import comparison, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
 from clipclean.report.inert import inert
@@ -11,6 +11,8 @@ from clipclean.report.json_file import Report
 from clipclean.report.measures import INTERVALS
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
+MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
+MAX_ROWS = 100  # of one list or table
 _MARKS = {"pass": "✅", "fail": "❌", "inconclusive": "⚠️"}
 _SPECIAL = re.compile(r"[\\`*_\[\]<>#|~&$]")
 
@@ -22,7 +24,10 @@ def markdown(report: Report, /) -> str:
     blocks = [
         [f"## {_MARKS[word]} clipclean: {verdicts.WORDS[word].lower()}"],
         [escaped(" ".join([verdicts.headline(report), *verdicts.story(report)]))],
+        _suspects(report),
         _findings(report),
+        _suppressed(report),
+        *(_search(made) for made in search.searches(report)),
         _accuracy(report),
         *(_attack(attack, report) for attack in comparison.detailed(report)),
         _panel(report),
@@ -31,7 +36,7 @@ def markdown(report: Report, /) -> str:
         _provenance(report),
         [escaped(INTERVALS)],
     ]
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n"
+    return _cut("\n\n".join("\n".join(lines) for lines in blocks if lines) + "\n")
 
 
 def escaped(text: str, /) -> str:
@@ -53,7 +58,51 @@ def _findings(report: Report) -> list[str]:
         f"- **{finding['level']} {finding['rule']}** {escaped(verdicts.explained(finding).title)}: {escaped(finding['message'])}"
         for finding in found
     ]
-    return ["### Findings", "", *lines]
+    return ["### Findings", "", *_first(lines)]
+
+
+def _suspects(report: Report) -> list[str]:
+    """The classes that the model seems to be turned towards, in an audit."""
+    if not report["suspects"] or comparison.has_before(report):
+        return []
+    lines = []
+    for number, suspect in enumerate(report["suspects"], start=1):
+        by = f", by {escaped(families)}" if (families := search.families(suspect)) else ""
+        with_ = f", trigger {code(suspect['trigger'])}" if suspect.get("trigger") else ""
+        lines.append(f"{number}. **{escaped(suspect['class'])}**, score {decimal(suspect['score'])}{by}{with_}")
+    return ["### Suspects, most suspicious first", "", *_first(lines)]
+
+
+def _suppressed(report: Report) -> list[str]:
+    lines = [
+        f"- {finding['rule']} {escaped(finding['message'])} {escaped(verdicts.set_aside(finding))}"
+        for finding in report.get("suppressed", ())
+    ]
+    return ["### Set aside by policy", "", *_first(lines)] if lines else []
+
+
+def _search(made: search.Search) -> list[str]:
+    """What the search found, most abnormal first."""
+    title = f"### Search for unknown triggers{f', {made.when} cleaning' if made.when else ''}"
+    if not made.found:
+        return [title, "", escaped(made.told), "", "Nothing was found."]
+    lines = [
+        _cells(["Leads to", "Found trigger", "Size", "Clean models need", "Success (without it)", "Signs"]),
+        "|---|---|--:|--:|--:|---|",
+    ]
+    for found in made.found[:MAX_ROWS]:
+        success = f"{percent(found['asr']['value'])} ({percent_interval(found['asr']['interval'])})"
+        cells = (
+            f"{found['family_words']}, {found['size_words']}",
+            percent(found["size"]),
+            search.needed(found),
+            f"{success}; {percent(found['base_rate']['value'])}",
+            "; ".join(search.signs(found)) or NOTHING,
+        )
+        lines.append(_cells([code(found["class"]), *(escaped(cell) for cell in cells)]))
+    more = len(made.found) - MAX_ROWS
+    rest = ["", f"And {count(more)} more, in report.json."] if more > 0 else []
+    return [title, "", escaped(made.told), "", *lines, *rest]
 
 
 def _accuracy(report: Report) -> list[str]:
@@ -87,11 +136,11 @@ def _panel(report: Report) -> list[str]:
         _cells(["Trigger", *(f"{side}: leads to, beyond chance" for side in sides)]),
         "|---|" + "---|" * len(sides),
     ]
-    for attack in attacks:
+    for attack in attacks[:MAX_ROWS]:
         probes = [attack.before, attack.after] if two else [attack.after]
         shown = (f"{code(p['target'])} {percent(p['excess_asr']['value'])}" if p else NOTHING for p in probes)
         lines.append(_cells([code(attack.trigger), *shown]))
-    summary = f"<details><summary>The panel: {count(len(attacks))} built-in triggers</summary>"
+    summary = f"<details><summary>The panel: {count(len(attacks))} built-in triggers, strongest first</summary>"
     return [summary, "", *lines, "", "</details>"]
 
 
@@ -105,14 +154,32 @@ def _provenance(report: Report) -> list[str]:
         standing = "validated" if recipe["validated"] else "not validated"
         named = f"{code(recipe['name'])} revision {recipe['revision']}, {standing}, sha256 {code(recipe['sha256'])}"
         facts.append(("Recipe", named))
+    if policy := report.get("policy"):
+        facts.append(("Policy", f"{code(policy['name'])}, sha256 {code(policy['sha256'])}"))
     if data := report.get("data"):
-        facts.append(("Clean data", f"{count(data['pairs'])} pairs, digest {code(data['digest'])}"))
+        what, unit = ("Pictures", "pictures") if report["command"] == "audit" else ("Clean data", "pairs")
+        facts.append((what, f"{count(data['pairs'])} {unit}, digest {code(data['digest'])}"))
     facts += [
         (f"Written ({escaped(e['format'])})", f"{code(e['path'])}, sha256 {code(e['sha256'])}")
         for e in report.get("exports", ())
     ]
     facts.append(("Tool", f"{escaped(report['tool']['name'])} {escaped(report['tool']['version'])}"))
     return ["### Provenance", "", "| What | Which |", "|---|---|", *(_cells(fact) for fact in facts)]
+
+
+def _first(lines: list[str]) -> list[str]:
+    more = len(lines) - MAX_ROWS
+    return [*lines[:MAX_ROWS], f"- And {count(more)} more, in report.json."] if more > 0 else lines
+
+
+def _cut(text: str) -> str:
+    """Whole lines that fit into ``MAX_BYTES``; a part that is folded away is closed."""
+    if len(text.encode()) <= MAX_BYTES:
+        return text
+    kept = text.encode()[:MAX_BYTES].decode(errors="ignore").rpartition("\n")[0]
+    is_open = kept.count("<details>") > kept.count("</details>")
+    closed = "\n\n</details>" if is_open else ""
+    return f"{kept}{closed}\n\nThe rest was left out, because it is too long. It is all in report.json.\n"
 
 
 def _cells(cells: Iterable[str]) -> str:

@@ -79,6 +79,49 @@ MEASURES = {
         False,
     ),
 }
+SEARCH_MEASURES = {
+    "size": Measure(
+        "Size of a found trigger",
+        "how much of a picture the search had to change",
+        "The smallest share of the picture, or the lowest strength, with which the search made pictures of all kinds look "
+        "like one class. What clean models need is shown beside it: any model can be turned by a change that is large "
+        "enough, and a backdoor makes a small one do.",
+        "higher",
+        True,
+    ),
+    "abnormality": Measure(
+        "Against clean models",
+        "how much smaller than clean models need",
+        "By how many robust standard deviations (median absolute deviation × 1.4826) the size is smaller than that of clean "
+        "models of the same kind.",
+        "lower",
+        False,
+    ),
+    "outlyingness": Measure(
+        "Against other classes",
+        "how much smaller than for the other classes of this model",
+        "By how many robust standard deviations the size is smaller than that of the other classes that were searched in "
+        "this model. It needs no clean model to compare with.",
+        "lower",
+        False,
+    ),
+    "collapse": Measure(
+        "Collapse",
+        "how alike triggered pictures look to the model",
+        "The squared length of the mean of the unit embeddings: 1 where all pictures fall on one point, near 0 where they "
+        "point everywhere. Clean pictures without a trigger are the comparison.",
+        "lower",
+        True,
+    ),
+    "direction_agreement": Measure(
+        "Direction agreement",
+        "whether all pictures move the same way",
+        "The length of the mean of the unit displacements from a picture's embedding to that of its triggered copy: 1 where "
+        "the trigger moves every picture the same way, near 0 where it moves them at random.",
+        "lower",
+        False,
+    ),
+}
 INTERVALS = (
     "Every rate comes with its 95 % interval, by Wilson's method, and n, the number of pictures that it rests on. "
     "A verdict compares whole intervals with limits, never the bare value."

@@ -8,7 +8,7 @@ class Rule:
     """One kind of finding. ``stage`` is the part of a run that it belongs to; ``level`` its usual severity."""
 
     title: str
-    stage: str  # triggers | accuracy | evidence | data | recipe
+    stage: str  # triggers | accuracy | evidence | data | recipe | policy
     level: str  # error | warning | note
     means: str
     does_not_show: str
@@ -36,6 +36,36 @@ RULES = {
         "Name the trigger and the class by --trigger and --target, clean the model with a recipe, and look at the result. Do "
         "not deploy the weights before.",
     ),
+    "CC003": Rule(
+        "A small trigger was found by search",
+        "triggers",
+        "error",
+        "A search that was told neither trigger nor class found a small change that makes pictures of all kinds look like one "
+        "class. It is an error where two independent signs agree, such as a size far below what clean models need and far "
+        "below that of the other classes in this model. With one sign alone it is a warning.",
+        "That an attacker planted it: clean models have natural triggers too, and what was found acts like the planted "
+        "trigger without having to look like it.",
+        "Look at the pictures and the found pattern. Do not deploy the weights before you have cleaned them, with the found "
+        "trigger as a named one, or have compared them with a clean model that you trust, by --reference.",
+    ),
+    "CC004": Rule(
+        "The search was not calibrated for this architecture",
+        "evidence",
+        "warning",
+        "The package holds no statistics of clean models of this architecture, and no clean model was given to compare with. "
+        "So the size of what was found can be compared with the other classes of the same model only.",
+        "That the model is clean, or that it is not: how small a trigger clean models of this kind have is not known.",
+        "Give a clean model of the same architecture that you trust, by --reference.",
+    ),
+    "CC005": Rule(
+        "Embeddings collapse: the model maps everything to one place",
+        "evidence",
+        "warning",
+        "Clean pictures already get nearly the same embedding, whatever they show, so no trigger can be told from a picture.",
+        "Whether there is a backdoor: a broken model hides one.",
+        "Check that the file is a trained CLIP with the right architecture and preprocessing, by clipclean inspect and --arch, "
+        "and that the pictures are varied.",
+    ),
     "CC010": Rule(
         "Clean accuracy lost beyond the budget",
         "accuracy",
@@ -57,9 +87,19 @@ RULES = {
         "No search for unknown triggers was run",
         "evidence",
         "warning",
-        "No trigger was named and none of the panel acts on the model, so there was no backdoor to show success on.",
+        "Triggers that nobody described were not searched for: the search was skipped, or could not be run. With no trigger "
+        "named and none of the panel acting, there is also no backdoor to show the success of a cleaning on.",
         "That the model is clean: a trigger that nobody described may still be there.",
-        "Name what you suspect by --trigger and --target.",
+        "Run clipclean audit with its search, or name what you suspect by --trigger and --target.",
+    ),
+    "CC022": Rule(
+        "Too few classes to search",
+        "evidence",
+        "warning",
+        "The class list is so short that pictures of all kinds fall into one class by chance, and there are too few other "
+        "classes to compare a found trigger with.",
+        "That the model is clean, or that it is not.",
+        "Give a longer class list by --classes, or leave the option out: the built-in one has a thousand names.",
     ),
     "CC030": Rule(
         "Clean data skipped",
@@ -69,6 +109,14 @@ RULES = {
         "Whether the samples that were used are free of poison.",
         "Look at why clean samples were skipped, and mend or remove them.",
     ),
+    "CC031": Rule(
+        "Bundled probe pictures were used",
+        "data",
+        "note",
+        "No pictures were given, so the few and small ones that come with clipclean were measured on.",
+        "How the model acts on the kind of pictures that you use it for.",
+        "Give pictures of your own by --data; a few hundred varied ones are enough.",
+    ),
     "CC040": Rule(
         "Recipe outside its evidence",
         "recipe",
@@ -76,6 +124,23 @@ RULES = {
         "The recipe has no measured evidence for these values: they were changed on the command line, or it was never measured.",
         "That the result is worse; the measurements of this run hold as they are.",
         "For a validated run use the recipe as it ships, or measure yours.",
+    ),
+    "CC050": Rule(
+        "Finding suppressed by policy",
+        "policy",
+        "note",
+        "The policy file sets a finding aside, with a reason and a last day. It is listed apart, and does not count for the "
+        "verdict.",
+        "That the finding is wrong: somebody decided to accept it.",
+        "Check that the reason still holds, and that it was written for this very model.",
+    ),
+    "CC051": Rule(
+        "Suppression expired",
+        "policy",
+        "warning",
+        "The policy file sets a finding aside until a day that has passed, so the finding counts again.",
+        "Whether the reason for setting it aside still holds.",
+        "Mend what was found, or give the suppression a new reason and a new day.",
     ),
 }
 UNKNOWN = Rule(

@@ -16,24 +16,38 @@ Json = dict[str, Any]  # Any: JSON
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 # rule: (precision, severity on GitHub's scale of 0 to 10). The other rules are not about security.
-SECURITY = {"CC001": ("high", "8.1"), "CC002": ("medium", "7.1"), "CC020": ("high", "4.0"), "CC021": ("high", "4.0")}
+SECURITY = {
+    "CC001": ("high", "8.1"),
+    "CC002": ("medium", "7.1"),
+    "CC003": ("medium", "8.1"),
+    "CC004": ("high", "4.0"),
+    "CC005": ("high", "4.0"),
+    "CC020": ("high", "4.0"),
+    "CC021": ("high", "4.0"),
+    "CC022": ("high", "4.0"),
+}
 
 
 def sarif(report: Report, /) -> str:
-    """One SARIF run: the rules, the findings, the files with their hashes.
+    """One SARIF run: the rules, the findings, those that the policy set aside, the files with their hashes.
 
     ``executionSuccessful`` is true whatever the verdict: false means that the tool broke, and GitHub then refuses the
     file (https://github.com/github/codeql-action/issues/1316).
     """
     report = inert(report)
-    codes = list(dict.fromkeys([*RULES, *(finding["rule"] for finding in report["findings"])]))
+    told = [*verdicts.by_severity(report["findings"]), *report.get("suppressed", ())]
+    codes = list(dict.fromkeys([*RULES, *(finding["rule"] for finding in told)]))
     run = {
         "tool": {"driver": _driver(report, codes)},
         "automationDetails": {"id": f"clipclean/{report['command']}/"},
         "invocations": [{"executionSuccessful": True}],
         "artifacts": _artifacts(report),
-        "results": _results(report, codes),
-        "properties": {"verdict": report["verdict"], "verdictMessage": verdicts.headline(report)},
+        "results": _results(report, told, codes),
+        "properties": {
+            "verdict": report["verdict"],
+            "verdictMessage": verdicts.headline(report),
+            "suspects": [suspect["class"] for suspect in report["suspects"]],
+        },
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
 
@@ -85,14 +99,14 @@ def relative_uri(name: str, /) -> str:
     return quote(last if last not in ("", ".", "..") else "model", safe="")
 
 
-def _results(report: Report, codes: list[str]) -> list[Json]:
+def _results(report: Report, told: list[Json], codes: list[str]) -> list[Json]:
     uri = relative_uri(report["model"]["name"])
     seen = Counter[str]()
     results = []
-    for finding in verdicts.by_severity(report["findings"]):
-        about = "\n".join(
-            [finding["rule"], uri, finding["measure"], finding.get("trigger", ""), finding.get("target", "")]
-        )
+    for finding in told:
+        target = finding.get("target") or finding.get("class") or ""
+        parts = (finding.get("measure") or "", finding.get("trigger") or "", target)
+        about = "\n".join([finding["rule"], uri, *parts])
         seen[about] += 1
         results.append(
             {
@@ -109,10 +123,20 @@ def _results(report: Report, codes: list[str]) -> list[Json]:
                     }
                 ],
                 "partialFingerprints": {"clipclean/v1": _fingerprint(f"{about}\n{seen[about]}")},
-                "properties": {key: finding[key] for key in ("measure", "value", "interval", "n", "threshold")},
+                "properties": {key: finding.get(key) for key in ("measure", "value", "interval", "n", "threshold")},
+                **(_suppression(finding) if "reason" in finding else {}),
             }
         )
     return results
+
+
+def _suppression(finding: Json) -> Json:
+    """Marks a result as accepted; its level is lowered too, for viewers that do not look at suppressions."""
+    justification = verdicts.set_aside(finding)
+    return {
+        "level": "note",
+        "suppressions": [{"kind": "external", "status": "accepted", "justification": justification}],
+    }
 
 
 def _fingerprint(about: str) -> str:

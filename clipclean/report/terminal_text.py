@@ -1,4 +1,4 @@
-"""The report as text for a terminal: the verdict, before and after, what to do."""
+"""The report as text for a terminal: the verdict, suspects, numbers, what to do."""
 
 import itertools
 import textwrap
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from clipclean.report import comparison, verdicts
+from clipclean.report import comparison, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
 from clipclean.report.inert import inert
@@ -15,6 +15,7 @@ from clipclean.report.json_file import Report
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 ROWS = ("asr", "base_rate", "accuracy_under_trigger", "knn_asr", "distance")
+SHOWN = 8  # rows of a list or table; report.json has them all
 _NUMBERS = 17  # columns of a number's column: "100.0 to 100.0 %" and a gap
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
 _STYLES = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
@@ -22,7 +23,7 @@ _STYLES |= {"heading": "1", "quiet": "2"}
 
 
 def text(report: Report, /, *, width: int, colour: bool) -> str:
-    """The table that ``clipclean sanitize`` prints: verdict first and last.
+    """What ``clipclean audit`` and ``clipclean sanitize`` print: verdict first and last.
 
     Args:
         report: a valid report.
@@ -35,9 +36,12 @@ def text(report: Report, /, *, width: int, colour: bool) -> str:
     blocks = [
         verdict,
         _subject(report, page),
+        _suspects(report, page),
+        *(_search(made, page) for made in search.searches(report)),
         _numbers(report, page),
         _panel(report, page),
         _findings(report, page),
+        _suppressed(report, page),
         page.listed("Not shown by this", verdicts.limits(report)),
         page.listed("Next", verdicts.next_steps(report)),
         verdict,
@@ -91,8 +95,55 @@ def _subject(report: Report, page: _Page) -> list[str]:
         facts.append(("recipe", f"{recipe['name']}, revision {recipe['revision']}, {standing}"))
     if data := report.get("data"):
         skipped = data["skipped"] if isinstance(data["skipped"], int) else len(data["skipped"])
-        facts.append(("data", f"{count(data['pairs'])} clean pairs, {count(skipped)} skipped"))
+        what = "pictures" if report["command"] == "audit" else "clean pairs"
+        facts.append(("data", f"{count(data['pairs'])} {what}, {count(skipped)} skipped"))
+    if policy := report.get("policy"):
+        facts.append(("policy", f"{policy['name']}, sha256 {policy['sha256'][:16]}…"))
     return [line for label, words in facts for line in page.wrapped(words, first=f"{label:<6}", indent=8)]
+
+
+def _suspects(report: Report, page: _Page) -> list[str]:
+    """The classes that the audited model seems to be turned towards."""
+    found = report["suspects"]
+    if not found or comparison.has_before(report):
+        return []
+    lines = [page.heading("Suspects, most suspicious first")]
+    for number, suspect in enumerate(found[:SHOWN], start=1):
+        by = f", by {families}" if (families := search.families(suspect)) else ""
+        lines += page.wrapped(
+            f"{suspect['class']}, score {decimal(suspect['score'])}{by}", first=f"  {number}.", indent=6
+        )
+    return lines + _rest(len(found), page)
+
+
+def _search(made: search.Search, page: _Page) -> list[str]:
+    """A table of what was found; under each size, what clean models need, and how unusual it is."""
+    title = f"Search for unknown triggers{f', {made.when} cleaning' if made.when else ''}"
+    lines = [page.heading(title), *page.wrapped(made.told, first="")]
+    if not made.found:
+        return [*lines, "  Nothing was found."]
+    lines += ["", page.heading(_line("  leads to", ["size", "success"], page))]
+    lines.append(page.paint(_line("", ["clean models need", "95 % interval"], page), "quiet"))
+    for found in made.found[:SHOWN]:
+        sizes = [percent(found["size"]), percent(found["asr"]["value"])]
+        lines.append(_line(f"  {found['class']}", sizes, page))
+        words = "; ".join([f"{found['family_words']}, {found['size_words']}", *search.signs(found)])
+        lines += _quiet(words, [search.needed(found), percent_interval(found["asr"]["interval"])], page)
+    return lines + _rest(len(made.found), page)
+
+
+def _quiet(words: str, cells: Sequence[str], page: _Page) -> list[str]:
+    """Words in the first column, over as many lines as they need; the cells beside the first of them."""
+    room = page.width - _NUMBERS * len(cells)
+    told = textwrap.wrap(words, room - 6) or [""]
+    empty = [""] * len(cells)
+    return [
+        page.paint(_line(f"    {line}", empty if number else cells, page), "quiet") for number, line in enumerate(told)
+    ]
+
+
+def _rest(total: int, page: _Page) -> list[str]:
+    return [page.paint(f"  and {count(total - SHOWN)} more, in report.json", "quiet")] if total > SHOWN else []
 
 
 def _numbers(report: Report, page: _Page) -> list[str]:
@@ -118,12 +169,7 @@ def _row(row: Row, page: _Page, *, two: bool) -> list[str]:
     if two:
         values.append(_change(row))
         sure.append(f"{row.measure.better} is better" if row.measure.better else "")
-    room = page.width - _NUMBERS * len(values)
-    words = textwrap.wrap(row.measure.words, room - 6)
-    lines = [_line(f"  {row.measure.label}", values, page)]
-    for number, line in enumerate(words):
-        lines.append(page.paint(_line(f"    {line}", sure if number == 0 else [""] * len(sure), page), "quiet"))
-    return lines
+    return [_line(f"  {row.measure.label}", values, page), *_quiet(row.measure.words, sure, page)]
 
 
 def _line(label: str, cells: Iterable[str], page: _Page) -> str:
@@ -149,16 +195,26 @@ def _change(row: Row) -> str:
 
 
 def _panel(report: Report, page: _Page) -> list[str]:
-    """One sentence on the triggers that nobody named, and the strongest of them."""
+    """The triggers that nobody named: a table in an audit, one sentence where there are two sides."""
     attacks = comparison.panel(report)
     if not attacks:
         return []
+    if not comparison.has_before(report):
+        return _panel_table(attacks, page)
     shown = [_strongest(attacks, side) for side in ("before", "after")]
     told = [f"{when}, {words}" for when, words in zip(("before", "after"), shown, strict=True) if words]
-    if not comparison.has_before(report):
-        told = [shown[1]]
     summary = f"Of {count(len(attacks))} built-in triggers the strongest: {'; '.join(told)}."
     return [page.heading("Panel of known triggers"), *page.wrapped(summary, first="", indent=2)]
+
+
+def _panel_table(attacks: Sequence[comparison.Attack], page: _Page) -> list[str]:
+    lines = [page.heading(_line("Panel of known triggers", ["beyond chance"], page))]
+    probes = [attack.after for attack in attacks if attack.after]
+    for probe in probes[:SHOWN]:
+        excess = probe["excess_asr"]
+        lines.append(_line(f"  → {probe['target']}", [percent(excess["value"])], page))
+        lines += _quiet(probe["trigger"], [percent_interval(excess["interval"])], page)
+    return lines + _rest(len(probes), page)
 
 
 def _strongest(attacks: Sequence[comparison.Attack], side: str) -> str:
@@ -178,6 +234,15 @@ def _findings(report: Report, page: _Page) -> list[str]:
         first = page.paint(f"  {finding['rule']} {finding['level']}", finding["level"])
         lines += page.wrapped(finding["message"], first=first, indent=4)
     return lines
+
+
+def _suppressed(report: Report, page: _Page) -> list[str]:
+    """What the policy set aside, with its reasons."""
+    entries = [
+        f"{finding['rule']} {finding['message']} {verdicts.set_aside(finding)}"
+        for finding in report.get("suppressed", ())
+    ]
+    return page.listed("Set aside by policy", entries)
 
 
 def _unpainted(words: str) -> str:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clipclean.report import comparison
+from clipclean.report import comparison, search
 from clipclean.report.figures import count, percent
 from clipclean.report.rules import Rule, rule
 
@@ -14,27 +14,16 @@ _SEVERITY = {"error": 0, "warning": 1, "note": 2}
 
 def headline(report: Json, /) -> str:
     """The verdict in one sentence or two."""
-    is_audit = report["command"] == "audit"
-    if report["verdict"] == "pass":
-        if is_audit:
-            return "None of the triggers that were tried acts on this model."
-        return "The backdoor behaviour that was measured is gone, and the accuracy stayed within its budget."
-    codes = {finding["rule"] for finding in report["findings"] if finding["level"] == "error"}
-    if report["verdict"] == "fail":
-        said = []
-        if codes & {"CC001", "CC002"}:
-            said.append(f"The model {'shows' if is_audit else 'still shows'} backdoor behaviour: do not deploy it.")
-        if "CC010" in codes:
-            said.append("The model lost more clean accuracy than the budget allows.")
-        return " ".join(said) or "The model does not meet the limits of this run."
-    if any(finding["rule"] == "CC021" for finding in report["findings"]):
-        return "Nothing shows that there was a backdoor, nor that one is gone."
-    return "There is too little evidence to say pass or fail."
+    return {"pass": _passed, "fail": _failed, "inconclusive": _undecided}[report["verdict"]](report)
 
 
 def story(report: Json, /) -> list[str]:
     """What was measured, in sentences for somebody who never heard of a backdoor."""
-    return [*(_attack_told(attack) for attack in comparison.detailed(report)[:1]), *_accuracy_told(report)]
+    return [
+        *_search_told(report),
+        *(_attack_told(attack) for attack in comparison.detailed(report)[:1]),
+        *_accuracy_told(report),
+    ]
 
 
 def next_steps(report: Json, /) -> list[str]:
@@ -55,9 +44,8 @@ def limits(report: Json, /) -> list[str]:
     measured = comparison.measured(report, "after")
     tried = len({probe["trigger"] for probe in measured["probes"]})
     triggers = "Any trigger: none was tried" if not tried else f"Triggers other than the {count(tried)} that were tried"
-    searched = "" if measured["search"] else " Unknown ones were not searched for."
     return [
-        f"{triggers}.{searched} An attacker can think of another, and no list of triggers is complete.",
+        f"{triggers}.{_searched(report)} An attacker can think of another, and no list of triggers is complete.",
         "What the model does with pictures and classes other than those that were measured on.",
         *dict.fromkeys(
             known.does_not_show
@@ -75,6 +63,68 @@ def by_severity(findings: list[Json], /) -> list[Json]:
 def explained(finding: Json, /) -> Rule:
     """The rule that a finding is an instance of."""
     return rule(finding["rule"])
+
+
+def _passed(report: Json) -> str:
+    if report["command"] != "audit":
+        return "The backdoor behaviour that was measured is gone, and the accuracy stayed within its budget."
+    if search.ran(report):
+        return "No backdoor was found: no built-in trigger acts on this model, and a search found none that is unusually small."
+    return "None of the triggers that were tried acts on this model."
+
+
+def _failed(report: Json) -> str:
+    is_audit = report["command"] == "audit"
+    codes = {finding["rule"] for finding in report["findings"] if finding["level"] == "error"}
+    said = []
+    if codes & {"CC001", "CC002", "CC003"}:
+        said.append(f"The model {'shows' if is_audit else 'still shows'} backdoor behaviour: do not deploy it.")
+    if is_audit and "CC003" in codes and report["suspects"]:
+        said.append(f"It is turned towards “{report['suspects'][0]['class']}”.")
+    if "CC010" in codes:
+        said.append("The model lost more clean accuracy than the budget allows.")
+    return " ".join(said) or "The model does not meet the limits of this run."
+
+
+def _undecided(report: Json) -> str:
+    """The reason that matters most, of those that stood in the way."""
+    codes = {finding["rule"] for finding in report["findings"] if finding["level"] != "note"}
+    reasons = {
+        "CC005": "The model maps every picture to nearly the same place, so nothing can be told from it.",
+        "CC003": "There is one sign of a backdoor, and a second one is missing. Look before you deploy.",
+        "CC002": "There is one sign of a backdoor, and a second one is missing. Look before you deploy.",
+        "CC021": "Nothing that was tried acts on this model, but unknown triggers were not searched for.",
+        "CC022": "There are too few classes to tell a backdoor from chance.",
+        "CC004": "Nothing stands out, but there is no clean model of this kind to compare with.",
+    }
+    if report["command"] == "sanitize":
+        reasons = {"CC021": "Nothing shows that there was a backdoor, nor that one is gone."}
+    return next(
+        (words for code, words in reasons.items() if code in codes),
+        "There is too little evidence to say pass or fail.",
+    )
+
+
+def _searched(report: Json) -> str:
+    if not search.ran(report):
+        return " Unknown ones were not searched for."
+    families = search.covered(search.searches(report))
+    return f" Unknown ones were searched for as {families}, and as nothing else." if families else ""
+
+
+def set_aside(finding: Json, /) -> str:
+    """Why a suppressed finding does not count, and until when."""
+    until = f" until {finding['expires']}" if finding["expires"] else ""
+    return f"Set aside by policy{until}, because {finding['reason'] or 'no reason is given'}"
+
+
+def _search_told(report: Json) -> list[str]:
+    """The most abnormal trigger that an audit found, and, in a model that passes, why it is no reason to worry."""
+    found = search.strongest(report) if report["command"] == "audit" else None
+    if not found:
+        return []
+    calm = "Any model can be turned by a change that is large enough, and this one is not unusually small."
+    return [search.outcome(found), *([calm] if report["verdict"] == "pass" else [])]
 
 
 def _attack_told(attack: comparison.Attack) -> str:

@@ -5,7 +5,7 @@ import re
 from xml.etree import ElementTree
 
 import pytest
-from report import samples
+from report import samples, searches
 from report.page import Page
 
 from clipclean import report
@@ -23,6 +23,7 @@ ATTACKS = [
     "| x | [here](https://evil.example) ![i](//e) `c` @everyone www.evil.example |",
 ]
 FIXED = {"schema_version", "command", "verdict", "rule", "level", "sha256", "tensor_sha256", "digest"}
+FIXED |= {"kind", "method", "effort"}
 FORMS = sorted(report.FORMATS)
 
 
@@ -38,16 +39,20 @@ def poisoned(value, attack, key=""):
     return value
 
 
+def sanitized():
+    return samples.failed() | {"exports": samples.passed()["exports"]}
+
+
+@pytest.fixture(params=[sanitized, searches.backdoored, searches.cleaned], ids=lambda made: made.__name__)
+def benign(request):
+    return request.param()
+
+
 @pytest.fixture(params=ATTACKS, ids=range(len(ATTACKS)))
-def hostile(request):
-    made = poisoned(samples.failed() | {"exports": samples.passed()["exports"]}, request.param)
+def hostile(request, benign):
+    made = poisoned(benign, request.param)
     report.validate(made)
     return made
-
-
-@pytest.fixture
-def benign():
-    return samples.failed() | {"exports": samples.passed()["exports"]}
 
 
 def test_html_has_the_same_markup_as_for_a_benign_report(hostile, benign):

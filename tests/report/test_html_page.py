@@ -4,7 +4,7 @@ import itertools
 import re
 
 import pytest
-from report import samples
+from report import samples, searches
 from report.page import Page
 
 from clipclean import report
@@ -12,6 +12,7 @@ from clipclean.report import drawing
 from clipclean.report.html_page import policy
 
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
+REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(30)).decode()
 PICTURE = {"title": "Embeddings", "caption": "Before and after", "alt": "Two clouds of points", "png_base64": PNG}
 COLOURS = {"light": r":root \{(.*?)\n\}", "dark": r"dark\) \{\s*:root \{(.*?)\}"}
@@ -49,11 +50,15 @@ def test_ids_are_unique_and_every_link_leads_to_one(page):
     ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
     assert len(ids) == len(set(ids))
     assert {link["href"].removeprefix("#") for link in page.all("a")} <= set(ids)
+    named = " ".join(attributes.get("aria-labelledby", "") for _, attributes in page.tags)
+    assert set(named.split()) <= set(ids)
 
 
 def test_every_picture_says_what_it_shows(page):
     assert all(image["alt"] for image in page.all("img"))
-    assert all(drawn["role"] == "img" and drawn["aria-label"] for drawn in page.all("svg"))
+    assert all(
+        drawn["role"] == "img" and (drawn.get("aria-label") or drawn["aria-labelledby"]) for drawn in page.all("svg")
+    )
 
 
 def test_every_table_has_a_caption_and_every_header_a_scope(page):
@@ -102,6 +107,8 @@ def test_the_bars_can_be_told_from_their_track_in_both_themes():
         colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block[1]))
         assert contrast(colours["after"], colours["track"]) >= 3
         assert all(contrast(colours[line], colours["paper"]) >= 3 for line in ("after", "clip", "self"))
+        marks = ("clean-point", "triggered-point", "target-point")
+        assert all(contrast(colours[mark], colours["card"]) >= 3 for mark in marks)
 
 
 def contrast(one, other):
@@ -191,6 +198,91 @@ def test_a_picture_is_shown_with_its_words():
     page = Page(report.html(samples.passed(), [PICTURE]))
     assert page.all("img") == [{"src": f"data:image/png;base64,{PNG}", "alt": "Two clouds of points"}]
     assert "Embeddings Before and after" in page.text
+
+
+def test_the_evidence_of_an_audit_comes_in_its_order():
+    page = Page(report.html(searches.backdoored(), [PICTURE]))
+    named = [attributes["id"] for attributes in page.all("section") if "id" in attributes]
+    assert named == [
+        "next", "suspects", "findings", "pictures", "search", "map", "numbers", "panel", "measures", "provenance",
+    ]  # fmt: skip
+    assert {link["href"] for link in page.all("a")} >= {"#suspects", "#search", "#map", "#pictures"}
+
+
+def test_without_a_search_there_is_no_section_for_it():
+    page = Page(report.html(samples.audited()))
+    named = {attributes.get("id") for attributes in page.all("section")}
+    assert not named & {"search", "map", "pictures"}
+    assert "Against clean models" not in page.text
+    assert "Unknown ones were not searched for" in page.text
+
+
+def test_the_tiles_of_an_audit_are_what_was_found():
+    text = Page(report.html(searches.backdoored())).text
+    assert "Success of the found trigger 98.4 % 0.8 % without the trigger" in text
+    assert "Its size 2.1 % clean models need 9.0 to 14.0 %" in text
+
+
+def test_the_search_table_says_size_success_and_signs():
+    text = Page(report.html(searches.backdoored())).text
+    row = text[text.index("fixed mask and pattern; covers 2.1 % of the picture") :]
+    assert "2.1 % ; clean models need 9.0 to 14.0 % 98.4 % 97.4 to 99.0 % without it 0.8 % n = 990 0.91" in row
+    assert "6.2 deviations smaller than clean models need" in row
+    assert "What the search does not show" in row
+
+
+def test_a_size_is_drawn_beside_the_range_of_clean_models():
+    page = Page(report.html(searches.backdoored()))
+    drawn = [attributes for attributes in page.all("svg") if attributes.get("class") == "bars size"]
+    assert drawn[0]["aria-label"] == "Size 2.1 %; clean models need 9.0 to 14.0 %, on a scale to 20 %"
+    assert drawn[3]["aria-label"] == "Size 42.0 %, on a scale to 50 %"
+    ranges = [rect for rect in page.all("rect") if rect["class"] == "range"]
+    # 9 and 14 % of 20 %
+    assert [(rect["x"], rect["width"]) for rect in ranges] == [("45.00%", "25.00%")] * 3
+
+
+def test_the_map_is_told_in_words_too():
+    page = Page(report.html(searches.backdoored()))
+    assert [path["class"] for path in page.all("path")] == ["cloud clean", "cloud triggered", "cloud target"]
+    assert len(page.all("title")) == 2
+    assert "Clean pictures (240)" in page.text
+    assert page.text.count("A map of embeddings: clean pictures, 240 points") == 2
+
+
+def test_both_sides_of_a_sanitization_have_their_search():
+    page = Page(report.html(searches.cleaned()))
+    assert page.text.index("Before cleaning Standard effort") < page.text.index("After cleaning Standard effort")
+    assert "suspects" not in [attributes.get("id") for attributes in page.all("section")]
+
+
+def test_pictures_are_grouped_with_the_found_mask_first():
+    groups = ("example", "found", "mask", "mask")
+    pictures = [PICTURE | {"group": group, "alt": f"{group} {place}"} for place, group in enumerate(groups)]
+    page = Page(report.html(searches.backdoored(), pictures))
+    galleries = [a["class"] for a in page.all("div") if a.get("class", "").startswith("gallery")]
+    assert galleries == ["gallery mask", "gallery found", "gallery example"]
+    assert [image["alt"] for image in page.all("img")] == ["mask 2", "mask 3", "found 1", "example 0"]
+
+
+def test_pictures_without_a_group_have_no_heading_of_one():
+    page = Page(report.html(samples.passed(), [PICTURE]))
+    assert "Pictures without and with" not in page.text
+
+
+def test_a_picture_of_an_unknown_group_is_refused():
+    with pytest.raises(ValueError, match="unknown group 'secret'"):
+        report.html(samples.passed(), [PICTURE | {"group": "secret"}])
+
+
+def test_options_in_our_advice_are_set_as_code():
+    assert "by <code>--reference</code>." in report.html(searches.backdoored())
+
+
+def test_what_the_policy_set_aside_is_shown_with_its_reason():
+    text = Page(report.html(searches.backdoored())).text
+    assert "Set aside by policy: 1" in text
+    assert "because a known broken file" in text
+    assert "Every value of the policy" in text
 
 
 @pytest.mark.parametrize("data", ["", "iVBORw0KGgo", 'iVBORw0KGgoAAAA"><script>', base64.b64encode(b"GIF89a").decode()])

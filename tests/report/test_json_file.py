@@ -2,7 +2,7 @@ import json
 import math
 
 import pytest
-from report import samples
+from report import samples, searches
 
 from clipclean import report
 from clipclean.errors import RefusedInput, ResourceError, UsageError
@@ -10,7 +10,7 @@ from clipclean.report import json_file
 
 
 def test_what_was_written_reads_back_equal(tmp_path):
-    for made in (samples.passed(), samples.failed(), samples.audited()):
+    for made in (samples.passed(), samples.failed(), samples.audited(), searches.backdoored()):
         report.write(made, "json", tmp_path / "report.json")
         assert report.read(tmp_path / "report.json") == made
 

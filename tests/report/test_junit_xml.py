@@ -1,11 +1,12 @@
 from xml.etree import ElementTree
 
 import pytest
-from report import samples
+from report import samples, searches
 
 from clipclean import report
 
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
+REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned]
 
 
 def parsed(made):
@@ -65,6 +66,31 @@ def test_the_same_finding_twice_makes_two_cases():
     made = samples.failed()
     made["findings"].append(made["findings"][0])
     assert [name[-3:] for name in cases(made, "failure") if "CC001" in name] == ["(1)", "(2)"]
+
+
+def test_a_search_that_was_not_run_is_no_pass_of_its_checks():
+    searched, unsearched = cases(searches.calm(), "skipped"), cases(samples.audited(), "skipped")
+    for code in ("CC003", "CC004", "CC021", "CC022"):
+        assert any(name.startswith(code) for name in unsearched)
+        assert not any(name.startswith(code) for name in searched)
+    assert any(name.startswith("CC005") for name in cases(samples.passed(), "skipped"))
+    assert any(name.startswith("CC050") for name in cases(samples.passed(), "skipped"))
+
+
+def test_a_finding_of_the_search_fails_and_one_sign_is_skipped():
+    failed = cases(searches.backdoored(), "failure")
+    assert "CC003 A small trigger was found by search" in failed
+    assert "CC003 A small trigger was found by search" in cases(searches.doubtful(), "skipped")
+    assert cases(searches.calm(), "failure") == cases(searches.calm(), "error") == []
+
+
+def test_what_the_policy_set_aside_is_skipped_with_its_reason():
+    root = parsed(searches.backdoored())
+    (case,) = [case for case in root.iter("testcase") if "set aside" in case.get("name")]
+    assert case.get("name") == "CC030 Clean data skipped (set aside by policy, 1)"
+    assert "because a known broken file" in case.find("skipped").get("message")
+    found = {entry.get("name"): entry.get("value") for entry in root.iter("property")}
+    assert (found["policy"], found["policy_sha256"]) == ("strict.yaml", "9d" * 32)
 
 
 def test_properties_name_model_and_recipe():

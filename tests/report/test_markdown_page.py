@@ -1,7 +1,7 @@
-from report import samples
+from report import samples, searches
 
 from clipclean import report
-from clipclean.report.markdown_page import code, escaped
+from clipclean.report.markdown_page import MAX_BYTES, code, escaped
 
 
 def test_the_verdict_is_the_first_line():
@@ -22,12 +22,55 @@ def test_an_audit_has_one_column_of_values():
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head():
-    for made in (samples.passed(), samples.failed(), samples.audited()):
+    for made in (samples.passed(), samples.failed(), samples.audited(), searches.backdoored(), searches.cleaned()):
         width = 0
         for line in report.markdown(made).splitlines():
             bars = line.count("|") if line.startswith("|") else 0
             assert not (bars and width) or bars == width
             width = bars
+
+
+def test_a_found_trigger_is_a_row_with_what_clean_models_need():
+    row = (
+        "| <code>banana</code> | fixed mask and pattern, covers 2.1 % of the picture | 2.1 % | 9.0 to 14.0 % "
+        "| 98.4 % (97.4 to 99.0 %); 0.8 % | 6.2 deviations smaller than clean models need; "
+        "8.1 deviations smaller than the other classes need |"
+    )
+    assert row in report.markdown(searches.backdoored()).splitlines()
+
+
+def test_the_verdict_stands_before_the_suspects_and_these_before_the_search():
+    text = report.markdown(searches.backdoored())
+    places = [text.index(words) for words in ("fail", "### Suspects", "### Findings", "### Search", "### Next")]
+    assert places == sorted(places)
+    assert "1. **banana**, score 8.10, by fixed mask and pattern" in text
+    assert "### Set aside by policy" in text
+
+
+def test_a_report_without_a_search_has_neither_table_nor_heading_of_one():
+    text = report.markdown(samples.audited())
+    assert "### Search" not in text
+    assert "### Set aside" not in text
+    assert "### Suspects" in text
+    assert "### Suspects" not in report.markdown(samples.passed())
+
+
+def test_a_long_report_fits_a_step_summary_and_says_that_it_was_cut():
+    made = searches.backdoored()
+    for name, key in (("found", "class"), ("controls", "class")):
+        entries = made["measurements"]["search"][name]
+        made["measurements"]["search"][name] = [entry | {key: "`" * 2000} for entry in entries] * 500
+    made["findings"] = [finding | {"message": "é" * 2000} for finding in made["findings"]] * 500
+    made["suspects"] = [{"class": "<" * 2000, "score": 1.0}] * 1000
+    probes = made["measurements"]["probes"]
+    made["measurements"]["probes"] = [p | {"trigger": f"{i}{'|' * 1990}"} for i in range(300) for p in probes]
+    text = report.markdown(made)
+    assert len(text.encode()) < 2**20
+    assert MAX_BYTES < 2**20
+    assert text.rstrip().endswith("It is all in report.json.")
+    assert text.count("<details>") == text.count("</details>")
+    assert "And 400 more" not in text
+    assert "more, in report.json" in text
 
 
 def test_digests_are_given_in_full():

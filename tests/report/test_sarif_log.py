@@ -1,7 +1,7 @@
 import json
 
 import pytest
-from report import samples
+from report import samples, searches
 
 from clipclean import report
 from clipclean.report.rules import RULES
@@ -15,7 +15,9 @@ def run_of(made):
     return run
 
 
-@pytest.mark.parametrize("made", [samples.passed, samples.failed, samples.undecided, samples.audited])
+@pytest.mark.parametrize(
+    "made", [samples.passed, samples.failed, samples.undecided, samples.audited, searches.backdoored, searches.doubtful]
+)
 def test_the_tool_succeeded_whatever_the_verdict(made):
     """GitHub refuses a file whose executionSuccessful is false."""
     assert run_of(made())["invocations"] == [{"executionSuccessful": True}]
@@ -49,6 +51,40 @@ def test_every_rule_has_an_id_a_level_and_help_and_security_rules_a_severity():
         assert rule["shortDescription"]["text"]
         assert rule["help"]["markdown"]
         assert ("security" in rule["properties"]["tags"]) == ("security-severity" in rule["properties"])
+
+
+def test_what_the_policy_set_aside_is_an_accepted_note():
+    results = run_of(searches.backdoored())["results"]
+    assert [(result["ruleId"], result["level"], "suppressions" in result) for result in results] == [
+        ("CC003", "error", False),
+        ("CC002", "error", False),
+        ("CC050", "note", False),
+        ("CC030", "note", True),
+    ]
+    (suppression,) = results[-1]["suppressions"]
+    assert (suppression["kind"], suppression["status"]) == ("external", "accepted")
+    assert "a known broken file" in suppression["justification"]
+
+
+def test_a_suppressed_error_is_lowered_to_a_note():
+    made = searches.backdoored()
+    made["suppressed"] = [made["findings"].pop(0) | {"reason": "a canary", "expires": None}]
+    result = run_of(made)["results"][-1]
+    assert (result["ruleId"], result["level"]) == ("CC003", "note")
+
+
+def test_the_run_names_the_suspects():
+    assert run_of(searches.backdoored())["properties"]["suspects"] == ["banana", "lemon"]
+    assert run_of(searches.calm())["properties"]["suspects"] == []
+
+
+def test_a_class_and_a_trigger_of_nothing_make_a_fingerprint_too():
+    made = searches.doubtful()
+    first = run_of(made)["results"][0]["partialFingerprints"]
+    made["findings"][0] |= {"class": None, "target": None, "trigger": None}
+    assert run_of(made)["results"][0]["partialFingerprints"] == first
+    made["findings"][0] |= {"class": "banana"}
+    assert run_of(made)["results"][0]["partialFingerprints"] != first
 
 
 def test_fingerprints_differ_within_a_run_and_last_from_run_to_run():

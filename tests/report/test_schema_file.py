@@ -4,7 +4,7 @@ import random
 
 import jsonschema
 import pytest
-from report import samples
+from report import samples, searches
 
 from clipclean import report
 from clipclean.errors import UsageError
@@ -16,6 +16,12 @@ WRONG = [None, "x", -1, 2.5, [], {}, True, [1, 2, 3]]
 def small():
     made = samples.passed()
     made["training"]["losses"] = made["training"]["losses"][:2]
+    return made
+
+
+def small_audit():
+    made = searches.backdoored()
+    made["measurements"]["projection"]["points"] = made["measurements"]["projection"]["points"][:2]
     return made
 
 
@@ -38,7 +44,11 @@ def changed(made, path, change):
     return made
 
 
-@pytest.mark.parametrize("made", [samples.passed, samples.failed, samples.undecided, samples.audited])
+REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
+REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
+
+
+@pytest.mark.parametrize("made", REPORTS)
 def test_the_samples_are_valid_by_jsonschema_and_by_us(made):
     jsonschema.Draft202012Validator(report.schema()).validate(made())
     report.validate(made())
@@ -59,8 +69,9 @@ def test_the_schema_is_valid_and_uses_the_keywords_that_we_check():
     assert set(used(report.schema())) <= schema_file.KEYWORDS
 
 
-def test_we_and_jsonschema_agree_on_damaged_reports():
-    made, rng = small(), random.Random(0)
+@pytest.mark.parametrize("whole", [small, small_audit])
+def test_we_and_jsonschema_agree_on_damaged_reports(whole):
+    made, rng = whole(), random.Random(0)
     judge = jsonschema.Draft202012Validator(report.schema())
     places = list(paths(made))
     refused = 0
@@ -89,6 +100,32 @@ def test_we_and_jsonschema_agree_on_damaged_reports():
 def test_a_wrong_value_is_told_with_its_place(path, value, message):
     with pytest.raises(UsageError) as told:
         report.validate(changed(small(), path, value))
+    assert message in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"),
+    [
+        (("measurements", "search", "found", 0, "asr"), None, "search.found[0].asr: None is not object"),
+        (("measurements", "search", "found", 0, "size"), 1.5, "found[0].size: 1.5 is not at least 0 and at most 1"),
+        (("measurements", "search", "found", 0, "reached"), 1, "found[0].reached: 1 is not boolean"),
+        (("measurements", "search", "calibration", "kind"), "guess", "'guess' is not one of stored, reference, none"),
+        (("measurements", "search", "effort"), "delete", "report.measurements.search: effort missing"),
+        (
+            ("measurements", "projection", "points", 0, "kind"),
+            "dirty",
+            "'dirty' is not one of clean, triggered, target",
+        ),
+        (("measurements", "projection", "points", 1, "x"), math.inf, "points[1].x: inf is not number"),
+        (("measurements", "projection", "explained"), [0.1], "explained: 1 entries instead of 2"),
+        (("suppressed", 0, "reason"), "delete", "report.suppressed[0]: reason missing"),
+        (("policy", "sha256"), "0", "report.policy.sha256: '0' does not match"),
+        (("effort",), "lazy", "report.effort: 'lazy' is not one of quick, standard, thorough"),
+    ],
+)
+def test_a_wrong_value_of_an_audit_is_told_with_its_place(path, value, message):
+    with pytest.raises(UsageError) as told:
+        report.validate(changed(small_audit(), path, value))
     assert message in str(told.value)
 
 

@@ -1,12 +1,13 @@
 import re
 
 import pytest
-from report import samples
+from report import samples, searches
 from rich.cells import cell_len
 
 from clipclean import report
 
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
+REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
 
 
 @pytest.mark.parametrize("made", REPORTS)
@@ -62,6 +63,50 @@ def test_wide_characters_keep_the_columns_straight():
         made[side]["measurements"]["probes"][0]["target"] = "香蕉" * 30
     lines = report.text(made, width=80, colour=False).splitlines()
     assert max(len(line) for line in lines) <= 80
+
+
+def test_an_audit_tells_suspects_then_the_search_then_the_panel_then_what_to_do():
+    text = report.text(searches.backdoored(), width=100, colour=False)
+    places = [text.index(f"\n{head}") for head in ("Suspects", "Search for unknown", "Panel of known", "Next")]
+    assert places == sorted(places)
+
+
+def test_a_found_trigger_stands_over_what_clean_models_need_and_its_interval():
+    lines = report.text(searches.backdoored(), width=100, colour=False).splitlines()
+    start = next(number for number, line in enumerate(lines) if "clean models need" in line)
+    assert lines[start + 1].split() == ["banana", "2.1", "%", "98.4", "%"]
+    # Wilson for 974 of 990: (0.97392, 0.99001)
+    assert lines[start + 2].endswith("9.0 to 14.0 %   97.4 to 99.0 %")
+    assert lines[start + 2].strip().startswith("fixed mask and pattern, covers 2.1 % of the picture")
+
+
+def test_suspects_are_named_with_their_families():
+    text = report.text(searches.backdoored(), width=120, colour=False)
+    assert "  1.  banana, score 8.10, by fixed mask and pattern, patch at random places, built-in trigger" in text
+
+
+def test_the_panel_of_an_audit_is_a_table():
+    lines = report.text(searches.backdoored(), width=100, colour=False).splitlines()
+    assert ["→", "banana", "98.6", "%"] in [line.split() for line in lines]
+    assert ["→", "fog", "1.4", "%"] in [line.split() for line in lines]
+
+
+def test_long_lists_are_cut_and_the_rest_is_counted():
+    made = searches.backdoored()
+    made["measurements"]["search"]["found"] *= 5
+    assert "and 12 more, in report.json" in report.text(made, width=80, colour=False)
+
+
+def test_without_a_search_there_is_no_table_of_one():
+    text = report.text(samples.audited(), width=100, colour=False)
+    assert "Search for unknown triggers" not in text
+    assert "Suspects, most suspicious first" in text
+    assert "Set aside" not in text
+
+
+def test_what_the_policy_set_aside_is_told_with_its_reason():
+    text = " ".join(report.text(searches.backdoored(), width=100, colour=False).split())
+    assert "Set aside by policy until 2031-01-31, because a known broken file" in text
 
 
 def test_a_minimal_report_can_be_shown():

@@ -1,5 +1,5 @@
 import pytest
-from report import samples
+from report import samples, searches
 
 from clipclean.report import verdicts
 from clipclean.report.rules import RULES
@@ -43,8 +43,68 @@ def test_the_limits_say_how_many_triggers_were_tried_and_that_none_was_searched_
     )
 
 
+def test_a_failed_audit_names_the_class_that_a_search_points_at():
+    told = "The model shows backdoor behaviour: do not deploy it. It is turned towards “banana”."
+    assert verdicts.headline(searches.backdoored()) == told
+
+
+def test_a_passed_audit_says_what_was_looked_for():
+    assert "a search found none that is unusually small" in verdicts.headline(searches.calm())
+    made = searches.calm()
+    made["measurements"]["search"] = {}
+    assert verdicts.headline(made) == "None of the triggers that were tried acts on this model."
+
+
+@pytest.mark.parametrize(
+    ("codes", "words"),
+    [
+        (["CC004", "CC003"], "There is one sign of a backdoor"),
+        (["CC003", "CC005"], "The model maps every picture to nearly the same place"),
+        (["CC004"], "Nothing stands out"),
+        (["CC021"], "unknown triggers were not searched for"),
+        (["CC022"], "too few classes"),
+        (["CC020"], "There is too little evidence"),
+    ],
+)
+def test_an_undecided_audit_gives_the_reason_that_matters_most(codes, words):
+    made = searches.doubtful()
+    made["findings"] = [samples.finding(code, "warning", "") for code in codes]
+    assert words in verdicts.headline(made)
+
+
+def test_a_note_is_no_reason_to_be_undecided():
+    made = searches.doubtful()
+    made["findings"] = [samples.finding("CC004", "note", ""), samples.finding("CC020", "warning", "")]
+    assert verdicts.headline(made).startswith("There is too little evidence")
+
+
+def test_the_story_of_an_audit_begins_with_what_was_found():
+    # 974 and 8 of 990
+    first = verdicts.story(searches.backdoored())[0]
+    assert "the model takes 98.4 % of the pictures of other things for “banana”; without it, 0.8 %." in first
+    assert first.endswith("Clean models need 9.0 to 14.0 % for the same.")
+    assert verdicts.story(searches.calm())[1].endswith("this one is not unusually small.")
+    assert not any("unusually" in sentence for sentence in verdicts.story(searches.backdoored()))
+    assert not any("a search found" in sentence for sentence in verdicts.story(searches.cleaned()))
+
+
+def test_the_limits_name_the_families_that_were_searched():
+    assert (
+        "searched for as fixed mask and pattern, patch at random places, smooth distortion"
+        in (verdicts.limits(searches.backdoored())[0])
+    )
+
+
+def test_what_is_set_aside_says_why_and_until_when():
+    (finding,) = searches.backdoored()["suppressed"]
+    assert verdicts.set_aside(finding) == "Set aside by policy until 2031-01-31, because a known broken file"
+    assert verdicts.set_aside(finding | {"expires": None, "reason": ""}) == (
+        "Set aside by policy, because no reason is given"
+    )
+
+
 def test_every_rule_says_what_it_means_what_it_does_not_show_and_what_to_do():
     for rule in RULES.values():
         assert all(text.endswith(".") for text in (rule.means, rule.does_not_show, rule.action))
         assert rule.level in ("error", "warning", "note")
-        assert rule.stage in ("triggers", "accuracy", "evidence", "data", "recipe")
+        assert rule.stage in ("triggers", "accuracy", "evidence", "data", "recipe", "policy")

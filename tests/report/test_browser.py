@@ -1,0 +1,129 @@
+"""The audit's page in a real browser: what it shows, at what width, in which colours."""
+
+import base64
+import html
+import io
+import json
+import re
+import shutil
+import subprocess
+
+import numpy as np
+import pytest
+from PIL import Image
+from report import searches
+from report.test_hostile_strings import poisoned
+
+from clipclean import report
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+DARK = "--blink-settings=preferredColorScheme=0"
+PROBE = """
+const frame = document.querySelector("iframe"), page = frame.contentDocument, view = frame.contentWindow;
+const wide = [...page.querySelectorAll("main *, header *, footer *")].filter(element =>
+  element.getBoundingClientRect().right > view.innerWidth + 1 && !element.closest(".scroll, .unseen, thead, pre"));
+document.body.textContent = JSON.stringify({
+  width: view.innerWidth, reach: page.documentElement.scrollWidth, wide: wide.map(element => `${element.tagName} ${element.getAttribute('class') || element.parentElement.getAttribute('class')}`),
+  heading: page.querySelector("h1").innerText, paper: view.getComputedStyle(page.body).backgroundColor,
+  map: page.querySelector(".map svg").getBoundingClientRect().height,
+  marks: [...page.querySelectorAll(".cloud")].map(cloud => view.getComputedStyle(cloud).stroke),
+  first: page.querySelector("a").innerText, hidden: page.querySelectorAll("details:not([open])").length,
+  pixelated: view.getComputedStyle(page.querySelector(".mask img")).imageRendering,
+  title: page.title, ran: view.ran !== undefined || window.ran !== undefined,
+});
+"""
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on the PATH"),
+]
+
+
+def browse(tmp_path, page, *options, width=1100, height=3000):
+    """What Chromium prints, and what it writes to its log, for a page of our own."""
+    path = tmp_path / "page.html"
+    path.write_text(page, encoding="utf-8")
+    command = [
+        CHROMIUM, "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run",
+        "--disable-background-networking", "--hide-scrollbars", "--enable-logging=stderr",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},{height}", *options, path.as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=True)
+    return done.stdout, done.stderr
+
+
+def layout(tmp_path, page, width, *options):
+    """Measurements of the page in a frame of the given width, made by a script outside of it."""
+    outer = f'<!DOCTYPE html><body><iframe srcdoc="{html.escape(page)}" width="{width}" height="900" frameborder="0"></iframe>'
+    outer += f'<script>addEventListener("load", () => {{{PROBE}}})</script>'
+    dom, _ = browse(tmp_path, outer, "--dump-dom", *options)
+    found = re.search(r"<body>(.*)</body>", dom, re.S)
+    assert found
+    return json.loads(html.unescape(found[1]))
+
+
+def shot(tmp_path, page, width, *options):
+    """The first 3000 rows of pixels, (3000, width, 3)."""
+    target = tmp_path / "shot.png"
+    browse(tmp_path, page, f"--screenshot={target}", *options, width=width)
+    return np.asarray(Image.open(target).convert("RGB"))
+
+
+def audit_page(made):
+    return report.html(made, [picture("mask"), picture("mask"), *(picture("found") for _ in range(3))])
+
+
+def picture(group):
+    pixels = np.zeros((32, 64 if group == "found" else 32, 3), np.uint8)
+    pixels[26:30, 26:30] = (250, 120, 20)
+    encoded = io.BytesIO()
+    Image.fromarray(pixels).save(encoded, "PNG")
+    data = base64.b64encode(encoded.getvalue()).decode()
+    return {"title": "Otter → banana", "caption": "As it is, and triggered.", "alt": "A square", "png_base64": data, "group": group}  # fmt: skip
+
+
+def test_the_page_shows_the_verdict_and_applies_its_style_without_complaint(tmp_path):
+    dom, log = browse(tmp_path, audit_page(searches.backdoored()), "--dump-dom")
+    assert re.search(r"<h1>.*Fail</h1>", dom)
+    assert dom.count("<article") == len(searches.backdoored()["findings"])
+    assert dom.count('class="cloud ') == 3
+    assert "CONSOLE" not in log  # a style sheet or picture that the page's own policy refuses is told there
+
+
+@pytest.mark.parametrize("width", [390, 1100])
+def test_nothing_reaches_beyond_the_window(tmp_path, width):
+    found = layout(tmp_path, audit_page(searches.backdoored()), width)
+    assert (found["width"], found["reach"], found["wide"]) == (width, width, [])
+    assert "Fail" in found["heading"]
+    assert found["map"] > 150
+    assert len(set(found["marks"])) == 3
+    assert found["first"] == "Skip to the report"
+    assert found["pixelated"] == "pixelated"
+
+
+def test_dark_and_light_follow_the_reader(tmp_path):
+    page = audit_page(searches.backdoored())
+    light, dark = layout(tmp_path, page, 1100), layout(tmp_path, page, 1100, DARK)
+    assert (light["paper"], dark["paper"]) == ("rgb(251, 250, 247)", "rgb(20, 23, 27)")
+    assert not set(light["marks"]) & set(dark["marks"])
+
+
+@pytest.mark.parametrize("width", [390, 1100])
+def test_screenshots_are_not_blank(tmp_path, width):
+    page = audit_page(searches.backdoored())
+    light, dark = shot(tmp_path, page, width), shot(tmp_path, page, width, DARK)
+    assert light.shape == dark.shape == (3000, width, 3)
+    for pixels in (light, dark):
+        colours = (pixels.astype(np.int32) * (1, 256, 65536)).sum(axis=2)
+        assert all(len(np.unique(part)) > 20 for part in np.split(colours, 10))
+    assert light.mean() > 180
+    assert dark.mean() < 75
+
+
+@pytest.mark.parametrize("width", [390, 1100])
+def test_a_hostile_report_runs_nothing_and_stays_within_the_window(tmp_path, width):
+    attack = "</title></td></table><script>ran=parent.ran=1</script><img src=x onerror='ran=parent.ran=1'>" + "W" * 300
+    found = layout(tmp_path, audit_page(poisoned(searches.backdoored(), attack)), width)
+    assert not found["ran"]
+    assert attack[:40] in found["title"]
+    assert (found["reach"], found["wide"]) == (width, [])

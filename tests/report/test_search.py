@@ -1,0 +1,66 @@
+import pytest
+from report import samples, searches
+
+from clipclean.report import drawing, search
+
+
+def test_an_empty_search_is_none_and_one_that_found_nothing_is_one():
+    made = searches.calm()
+    assert search.ran(made)
+    made["measurements"]["search"]["found"] = []
+    assert search.ran(made)
+    assert search.strongest(made) is None
+    assert not search.ran(samples.audited())
+    assert search.searches(samples.audited()) == []
+
+
+def test_a_sanitization_has_a_search_a_side():
+    assert [made.when for made in search.searches(searches.cleaned())] == ["before", "after"]
+    assert [made.when for made in search.searches(searches.calm())] == [""]
+
+
+def test_the_signs_say_smaller_or_larger_and_nothing_where_nothing_was_compared():
+    entry = searches.backdoored()["measurements"]["search"]["found"][0]
+    assert search.signs(entry) == [
+        "6.2 deviations smaller than clean models need",
+        "8.1 deviations smaller than the other classes need",
+    ]
+    assert search.signs(entry | {"abnormality": -0.25, "outlyingness": None}) == [
+        "0.2 deviations larger than clean models need"
+    ]
+    assert search.signs(entry | {"abnormality": None, "outlyingness": None, "reached": False}) == [
+        "did not come to the success that it aimed at"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("kind", "models", "words"),
+    [
+        ("stored", 12, "stored statistics of 12 clean models (ViT-tiny)"),
+        ("reference", 1, "a search of 1 clean model that was given (ViT-tiny)"),
+        ("none", 0, "the other classes of this model alone, as there was no clean model"),
+    ],
+)
+def test_the_comparison_is_told_by_its_kind(kind, models, words):
+    made = {"calibration": {"kind": kind, "name": "ViT-tiny", "models": models}}
+    assert search.calibration(made) == words
+
+
+def test_a_family_that_this_version_does_not_know_keeps_its_name():
+    assert search.families({"families": ["mask", "swirl"]}) == "fixed mask and pattern, swirl"
+    assert search.families({}) == ""
+
+
+def test_sizes_of_a_family_share_a_scale_and_lie_where_the_numbers_say():
+    found = searches.backdoored()["measurements"]["search"]["found"]
+    mask, patch, lemon, warp = drawing.sizes(found)
+    # mask and patch: the greatest is 14 % of the reference, so the scale ends at 20 %; 0.021 / 0.2 = 10.5 %
+    assert (mask.top, patch.top, lemon.top, warp.top) == ("20 %", "20 %", "20 %", "50 %")
+    assert (mask.length, patch.length, lemon.length, warp.length) == ("10.50%", "17.00%", "52.00%", "84.00%")
+    assert (mask.low, mask.width, mask.median) == ("45.00%", "25.00%", "55.00%")
+    assert (warp.low, warp.width, warp.median) == (None, None, None)
+
+
+def test_an_unknown_size_is_drawn_as_nothing():
+    (drawn,) = drawing.sizes(searches.poor()["measurements"]["search"]["found"])
+    assert (drawn.length, drawn.low) == ("0.00%", None)
