@@ -132,6 +132,14 @@ exit_zero = _shared(
     is_flag=True,
     help="Exit 0 whatever the verdict, so that a job goes on; errors still exit with their own codes.",
 )
+policy = _shared(
+    "--policy",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    show_default="none",
+    help="What the verdict demands: thresholds, severities, suppressions. Its thresholds win over the recipe's, and over "
+    "--set.",
+)
 overrides = _shared(
     "--set",
     "overrides",

@@ -1,0 +1,82 @@
+"""``clipclean explain``: what a finding means."""
+
+import difflib
+import json
+import re
+import textwrap
+
+import click
+
+from clipclean.errors import UsageError
+from clipclean.report.rules import RULES, Rule
+
+EPILOG = """\b
+Examples:
+  clipclean explain
+  clipclean explain CC003
+  clipclean explain CC003 --json | jq -r .action
+"""
+
+_WIDTH = 100  # columns
+
+
+@click.command(epilog=EPILOG)
+@click.argument("code", metavar="[RULE]", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+def explain(code: str | None, as_json: bool) -> None:
+    """Say what the finding RULE means, what it does not show, and what to do; without RULE, list them all."""
+    if code is None:
+        click.echo(json.dumps([entry(each) for each in RULES], indent=2) if as_json else table())
+        return
+    known = named(code)
+    click.echo(json.dumps(entry(known), indent=2) if as_json else told(known, RULES[known]))
+
+
+def named(code: str, /) -> str:
+    """The code as the rules spell it.
+
+    Raises:
+        UsageError: there is no such rule.
+    """
+    upper = code.upper()
+    if upper in RULES:
+        return upper
+    close = difflib.get_close_matches(upper, RULES, n=3)
+    hint = f"Did you mean {' or '.join(close)}? " if close else ""
+    raise UsageError(f"There is no rule {code!r}. {hint}'clipclean explain' lists all.")
+
+
+def entry(code: str, /) -> dict[str, str]:
+    """One rule as a JSON object."""
+    return {"rule": code, **vars(RULES[code]), "documentation": documentation(code)}
+
+
+def documentation(code: str, /) -> str:
+    """Where the documentation explains a rule: the page, and the heading's anchor as MkDocs makes it."""
+    words = re.sub(r"[^\w\s-]", "", f"{code}: {RULES[code].title}".lower())
+    anchor = re.sub(r"[-\s]+", "-", words)
+    return f"docs/measures.md#{anchor}"
+
+
+def told(code: str, rule: Rule, /) -> str:
+    """One rule in paragraphs."""
+    parts = [
+        ("What it means", rule.means),
+        ("What it does not show", rule.does_not_show),
+        ("What to do", rule.action),
+        ("Documentation", documentation(code)),
+    ]
+    paragraphs = [f"{code}: {rule.title}\nUsual level: {rule.level}. Part of the run: {rule.stage}."]
+    for title, words in parts:
+        lines = textwrap.fill(
+            words, _WIDTH, initial_indent="  ", subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+        )
+        paragraphs.append(f"{title}\n{lines}")
+    return "\n\n".join(paragraphs)
+
+
+def table() -> str:
+    """One line for each rule."""
+    rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
+    wide = max(len(level) for _, level, _ in rows)
+    return "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
