@@ -1,36 +1,77 @@
-"""``clipclean inspect``: what a checkpoint file is."""
+"""``clipclean inspect``: what checkpoint files are."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import click
 
 from clipclean.cli import options
+from clipclean.errors import ClipcleanError, RefusedInput, UsageError
 
 EPILOG = """\b
 Examples:
   clipclean inspect model.pt
   clipclean inspect model.safetensors --arch ViT-B-32-quickgelu
   clipclean inspect model.pt --json | jq -r .sha256
+  clipclean inspect before.pt after.safetensors
 """
 
 
 @click.command(epilog=EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.arch
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON: of several MODELs, a list.")
 @options.verbose
 def inspect(**given: Any) -> None:
     """Say what the checkpoint MODEL is: format, architecture, numbers, digests.
 
     Nothing in it is executed, and no model is built from it. A file that asks for more than weights, is damaged or is
-    no CLIP is refused with the reason, and the exit code is 3.
+    no CLIP is refused with the reason, and the exit code is 3. Of several MODELs each is looked at, and one that is
+    refused decides the exit code.
     """
     from clipclean import inspect as reading
 
-    found = reading.inspect(given["model"], arch=given["arch"])
+    if len(given["models"]) > 1:
+        several(given["models"], arch=given["arch"], as_json=given["as_json"])
+        return
+    found = reading.inspect(given["models"][0], arch=given["arch"])
     click.echo(json.dumps(found, indent=2) if given["as_json"] else table(found))
+
+
+class Refusal(NamedTuple):
+    """Why one of several is refused. The exception itself would keep what was read of the file in memory."""
+
+    kind: type[ClipcleanError]
+    message: str
+
+
+def several(paths: Sequence[Path], /, *, arch: str | None, as_json: bool) -> None:
+    """Print what each is, as it is known; as JSON one list, in which a refused one has ``error`` for its facts.
+
+    Raises:
+        RefusedInput: at least one is refused; the message has every refusal.
+        UsageError: none is refused, but ``arch`` or a config fits no model.
+    """
+    from clipclean import inspect as reading
+
+    told: list[dict[str, Any]] = []
+    refusals: list[Refusal] = []
+    for path in paths:
+        try:
+            told.append({"path": str(path), **reading.inspect(path, arch=arch)})
+        except (RefusedInput, UsageError) as error:
+            told.append({"path": str(path), "error": str(error)})
+            refusals.append(Refusal(type(error), str(error)))
+        else:
+            if not as_json:
+                click.echo(f"{table(told[-1])}\n")
+    if as_json:
+        click.echo(json.dumps(told, indent=2))
+    if refusals:
+        worst = max(refusals, key=lambda refusal: refusal.kind.exit_code)
+        raise worst.kind("\n".join(dict.fromkeys(refusal.message for refusal in refusals)))
 
 
 def table(found: dict[str, Any], /) -> str:
@@ -38,7 +79,7 @@ def table(found: dict[str, Any], /) -> str:
     architecture, tensors, size = found["architecture"], found["tensors"], found["preprocess"]
     dtypes = ", ".join(f"{tally['tensors']:,} {name}" for name, tally in tensors["dtypes"].items())
     rows = [
-        ("file", found["name"]),
+        ("file", found.get("path", found["name"])),
         ("format", f"{found['format']}: {found['producer']}"),
         ("architecture", decided(architecture)),
         ("activation", decided(found["activation"])),

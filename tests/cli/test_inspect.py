@@ -172,3 +172,80 @@ def test_control_characters_in_a_name_do_not_reach_the_terminal(job, capsys):
     assert code == 0
     assert "\x1b" not in out
     assert "file           a\\x1b[2Jb.pt" in out
+
+
+def two(folder, *names):
+    """Checkpoints with the same shapes and different weights."""
+    for seed, name in enumerate(names):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=seed), folder / name)
+    return [folder / name for name in names]
+
+
+def test_several_get_a_block_each_under_their_paths(tmp_path, capsys):
+    paths = two(tmp_path, "a/model.pt", "b/model.pt")
+    code, out, err = told(capsys, *paths)
+    assert (code, err) == (0, "")
+    blocks = out.strip().split("\n\n")
+    assert [block.splitlines()[0] for block in blocks] == [f"file           {path}" for path in paths]
+    alone = [told(capsys, path)[1].splitlines()[1:] for path in paths]
+    assert [block.splitlines()[1:] for block in blocks] == alone
+    assert alone[0] != alone[1]
+
+
+def test_the_json_of_several_is_a_list_and_that_of_one_is_not(tmp_path, capsys):
+    paths = two(tmp_path, "a/model.pt", "b/model.pt")
+    both = facts(capsys, *paths)
+    assert both == [{"path": str(path), **facts(capsys, path)} for path in paths]
+    assert "path" not in facts(capsys, paths[0])
+
+
+def test_one_refused_among_several_decides_and_hides_no_other(tmp_path, capsys):
+    first, last = two(tmp_path, "a.pt", "c.pt")
+    torch.save({"state_dict": Command(f"touch {tmp_path / 'ran'}")}, tmp_path / "b.pt")
+    code, out, err = told(capsys, first, tmp_path / "b.pt", last)
+    assert code == 3
+    assert [line for line in out.splitlines() if line.startswith("file ")] == [
+        f"file           {path}" for path in (first, last)
+    ]
+    assert err.startswith(f"clipclean: error: {tmp_path / 'b.pt'}: ")
+    assert "system" in err
+    assert not (tmp_path / "ran").exists()
+
+
+def test_every_refusal_of_several_is_told(tmp_path, capsys):
+    (tmp_path / "text.pt").write_bytes(b"not a checkpoint\n")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    code, out, err = told(capsys, tmp_path / "text.pt", tmp_path / "empty.pt", tmp_path / "none.pt")
+    assert (code, out) == (3, "")
+    head, *reasons = err.splitlines()
+    assert head == "clipclean: error:"
+    names = ("text.pt", "empty.pt", "none.pt")
+    assert [reason.partition(": ")[0] for reason in reasons] == [str(tmp_path / name) for name in names]
+
+
+def test_the_json_of_several_says_of_the_refused_one_why(tmp_path, capsys):
+    (fine,) = two(tmp_path, "fine.pt")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    code, out, err = told(capsys, "--json", tmp_path / "empty.pt", fine)
+    refused, accepted = json.loads(out)
+    assert code == 3
+    assert refused["path"] == str(tmp_path / "empty.pt")
+    assert err == f"clipclean: error: {refused['error']}\n"
+    assert set(refused) == {"path", "error"}
+    assert accepted["sha256"] == files.sha256(fine)
+
+
+def test_an_unknown_architecture_is_told_once_and_a_refused_file_is_worse(tmp_path, capsys):
+    paths = two(tmp_path, "a.pt", "b.pt")
+    code, out, err = told(capsys, *paths, "--arch", "ViT-B32")
+    assert (code, out) == (2, "")
+    assert len(err.splitlines()) == 1
+    (tmp_path / "empty.pt").write_bytes(b"")
+    assert told(capsys, paths[0], tmp_path / "empty.pt", "--arch", "ViT-B32")[0] == 3
+
+
+def test_no_model_is_a_usage_error(capsys):
+    code, out, err = told(capsys)
+    assert (code, out) == (2, "")
+    assert "Missing argument 'MODEL...'" in err

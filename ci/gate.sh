@@ -1,0 +1,143 @@
+#!/usr/bin/env bash
+# Audit one checkpoint, and turn the verdict into the result of a CI job. action.yml and ci/gitlab.yml run it.
+#
+# Inputs are variables, so that no value is ever pasted into a script; an empty one counts as not given:
+#
+#   GATE_MODEL      the checkpoint (required)
+#   GATE_DATA       pictures to measure on            GATE_REFERENCE  a model that is trusted
+#   GATE_POLICY     policy file                       GATE_EFFORT     quick, standard or thorough
+#   GATE_CLASSES    class names, one a line           GATE_ARCH       open_clip name, or JSON file
+#   GATE_FAIL_ON    inconclusive (default), fail or never: the least verdict that fails the job
+#   GATE_OUTPUT     folder for the reports (default: clipclean-report)
+#
+# Options without a GATE_ variable are set by clipclean's own, such as CLIPCLEAN_DEVICE. An error of the tool fails the
+# job whatever GATE_FAIL_ON says. Written for bash 3.2, which is what macOS has.
+set -euo pipefail
+
+main() {
+  fail_on=${GATE_FAIL_ON:-inconclusive}
+  folder=${GATE_OUTPUT:-clipclean-report}
+  code=0
+  prepare_and_audit || code=$?
+  judge
+  summarise
+  set_outputs
+  annotate
+  exit "$result"
+}
+
+prepare_and_audit() {
+  prepare && unheard audit
+}
+
+# Check what clipclean does not, and leave no report of an earlier run to be taken for one of this.
+prepare() {
+  case $fail_on in
+    inconclusive | fail | never) ;;
+    *) refuse "fail-on is none of inconclusive, fail and never." || return ;;
+  esac
+  [[ -n ${GATE_MODEL:-} ]] || refuse "no model is named. Set GATE_MODEL, or the input model of the action." || return
+  # Names of reports become lines of GITHUB_OUTPUT: one with a line break could say there what it likes.
+  [[ $folder != *[$'\n\r']* ]] || refuse "the output folder has a line break in its name." || return
+  while [[ $folder == ?*/ ]]; do folder=${folder%/}; done
+  [[ ! -L $folder ]] || refuse "the output folder is a link. Name the folder that it leads to." || return
+  mkdir -p -- "$folder" || return 5
+  rm -f -- "$folder/report.json" "$folder/report.html" "$folder/report.sarif" "$folder/report.xml" \
+    "$folder/report.md" || return 5
+}
+
+refuse() {
+  printf 'gate: %s\n' "$1" >&2
+  return 2
+}
+
+# A value stays behind its = sign and the model behind --, so neither can be taken for an option.
+audit() {
+  local -a arguments=(audit)
+  local option name value
+  for option in data reference policy effort classes arch; do
+    name=GATE_$(printf '%s' "$option" | tr '[:lower:]' '[:upper:]')
+    value=${!name:-}
+    if [[ -n $value ]]; then arguments+=("--$option=$value"); fi
+  done
+  arguments+=(
+    "--output=json=$folder/report.json"
+    "--output=html=$folder/report.html"
+    "--output=sarif=$folder/report.sarif"
+    "--output=junit=$folder/report.xml"
+    "--output=markdown=$folder/report.md"
+  )
+  # GATE_FAIL_ON decides what a verdict does to the job; here the exit code must tell it.
+  env -u CLIPCLEAN_EXIT_ZERO -u CLIPCLEAN_AUDIT_EXIT_ZERO clipclean "${arguments[@]}" -- "$GATE_MODEL" 2>&1
+}
+
+# On GitHub, lines of a log can be commands to the runner, and names from a hostile file end up in the log: turn
+# commands off while it is written. One stream, so that no line comes after the end of that.
+unheard() {
+  local status=0 token
+  if [[ ${GITHUB_ACTIONS:-} != true ]]; then
+    "$@"
+    return
+  fi
+  token=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+  printf '::stop-commands::%s\n' "$token"
+  "$@" || status=$?
+  printf '\n::%s::\n' "$token"
+  return "$status"
+}
+
+# The exit code of clipclean to a verdict and the result of the job. What is not foreseen here is an error.
+judge() {
+  result=$code
+  case $code in
+    0) verdict=pass meaning="pass" ;;
+    1) verdict=fail meaning="the policy failed: backdoor found, or too much accuracy lost" ;;
+    2) verdict=error meaning="the command line, a recipe or a policy is invalid" ;;
+    3) verdict=error meaning="input unreadable, or refused as unsafe" ;;
+    4) verdict=inconclusive meaning="inconclusive: too little data or power to say pass" ;;
+    5) verdict=error meaning="out of memory, disk full, or another resource" ;;
+    70) verdict=error meaning="a bug in clipclean" ;;
+    130) verdict=error meaning="interrupted" ;;
+    *) verdict=error meaning="clipclean could not be run, or was ended from outside" ;;
+  esac
+  if [[ $verdict != error && ! -s $folder/report.json ]]; then
+    verdict=error meaning="clipclean wrote no report, so its exit code $code is not believed" result=70
+  fi
+  case $fail_on:$verdict in
+    never:fail | never:inconclusive | fail:inconclusive) result=0 ;;
+  esac
+  printf 'gate: %s (exit code %s): %s. The job %s.\n' "$verdict" "$code" "$meaning" \
+    "$(if ((result)); then echo fails; else echo 'goes on'; fi)"
+}
+
+summarise() {
+  [[ -n ${GITHUB_STEP_SUMMARY:-} ]] || return 0
+  local page=$folder/report.md
+  # GitHub takes 1 MiB a step, and drops a summary that is longer.
+  if [[ $verdict != error && -s $page ]] && (($(wc -c <"$page") < 1000000)); then
+    cat <"$page"
+  else
+    printf '## clipclean: %s\n\nExit code %s: %s. The log of this step says more.\n' "$verdict" "$code" "$meaning"
+  fi >>"$GITHUB_STEP_SUMMARY"
+}
+
+set_outputs() {
+  [[ -n ${GITHUB_OUTPUT:-} ]] || return 0
+  local form
+  {
+    printf 'verdict=%s\nexit-code=%s\n' "$verdict" "$code"
+    for form in json sarif html; do
+      if [[ $verdict != error && -s $folder/report.$form ]]; then
+        printf '%s=%s\n' "$form" "$folder/report.$form"
+      fi
+    done
+  } >>"$GITHUB_OUTPUT"
+}
+
+annotate() {
+  [[ ${GITHUB_ACTIONS:-} == true && $verdict != pass ]] || return 0
+  printf '::%s title=clipclean::%s (exit code %s)\n' \
+    "$(if ((result)); then echo error; else echo warning; fi)" "$meaning" "$code"
+}
+
+main

@@ -1,0 +1,121 @@
+"""A job that runs the gate, with a clipclean that only writes down how it was called."""
+
+import os
+import subprocess
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).parents[2]
+GATE = ROOT / "ci" / "gate.sh"
+
+STUB = """#!/usr/bin/env bash
+printf '%s\\0' "$@" >arguments
+env | grep -a '^CLIPCLEAN_' >variables
+echo "told on stdout"; echo "told on stderr" >&2
+printf '%s\\n' "${STUB_SAYS:-}"
+case $STUB_CODE in
+  0 | 1 | 4)
+    for argument in "$@"; do
+      if [[ $argument == --output=* && -z ${STUB_SILENT:-} ]]; then
+        path=${argument#--output=*=}
+        echo "report of this run" >"$path"
+      fi
+    done ;;
+esac
+exit "$STUB_CODE"
+"""
+
+
+class Run(NamedTuple):
+    """What became of a job. ``arguments`` is None if clipclean was not called."""
+
+    result: int
+    log: str
+    arguments: list[str] | None
+
+
+class Job(NamedTuple):
+    """A folder to work in, with the stub on its PATH."""
+
+    folder: Path
+
+    @property
+    def stubs(self) -> Path:
+        return self.folder / "bin"
+
+    @property
+    def workspace(self) -> Path:
+        return self.folder / "workspace"
+
+    @property
+    def summary(self) -> Path:
+        return self.folder / "summary.md"
+
+    @property
+    def outputs(self) -> Path:
+        return self.folder / "outputs.txt"
+
+    def run(self, *command: object, code: int = 0, github: bool = False, **variables: str) -> Run:
+        """Run the gate, or another command, with a clipclean that exits with ``code``; ``variables`` is the rest."""
+        environment = {
+            "PATH": f"{self.stubs}{os.pathsep}{os.defpath}",
+            "STUB_CODE": str(code),
+            **(
+                {
+                    "GITHUB_ACTIONS": "true",
+                    "GITHUB_STEP_SUMMARY": str(self.summary),
+                    "GITHUB_OUTPUT": str(self.outputs),
+                }
+                if github
+                else {}
+            ),
+            **variables,
+        }
+        ended = subprocess.run(
+            list(map(str, command or (GATE,))), cwd=self.workspace, env=environment, stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, text=True, check=False, timeout=60,
+        )  # fmt: skip
+        record = self.workspace / "arguments"
+        arguments = record.read_bytes().decode().split("\0")[:-1] if record.exists() else None
+        return Run(ended.returncode, ended.stdout, arguments)
+
+    def told(self) -> dict[str, str]:
+        """The outputs that the job set, by name."""
+        return dict(line.split("=", 1) for line in self.outputs.read_text(encoding="utf-8").splitlines())
+
+
+def job(folder: Path) -> Job:
+    """An empty workspace, and the stub."""
+    made = Job(folder)
+    made.workspace.mkdir()
+    made.stubs.mkdir()
+    stub(made.stubs / "clipclean")
+    return made
+
+
+def stub(path: Path, text: str = STUB) -> Path:
+    path.write_text(text, encoding="utf-8")
+    path.chmod(0o755)
+    return path
+
+
+# Values that a careless script runs, splits, expands or takes for an option.
+HOSTILE = (
+    "$(touch pwned)",
+    "`touch pwned`",
+    "x; touch pwned #",
+    '"; touch pwned; "',
+    "' && touch pwned && '",
+    "two words",
+    "two\nlines",
+    "two\r\nlines",
+    "--exit-zero",
+    "-rf",
+    "--",
+    "*",
+    "~",
+    "$HOME",
+    "%s\\n",
+    "a=b",
+    "naïve ✓",
+)

@@ -1,0 +1,37 @@
+"""What the pages in docs/ about CI say, as data."""
+
+import re
+import textwrap
+from typing import Any
+
+import yaml
+from ci.gates import ROOT
+
+
+def text(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def blocks(name: str, language: str) -> list[str]:
+    """The bodies of a page's fenced blocks, without the indent that they share."""
+    found = re.findall(rf"^```{language}\n(.*?)^```$", text(name), re.MULTILINE | re.DOTALL)
+    return [textwrap.dedent(body) for body in found]
+
+
+def documents(name: str) -> list[Any]:
+    """A page's YAML."""
+    return [yaml.safe_load(body) for body in blocks(name, "yaml")]
+
+
+def table(name: str, head: str) -> list[list[str]]:
+    """The rows of the table whose first column is headed so, backticks dropped."""
+    _, _, rest = text(name).partition(f"\n| {head} |")
+    lines = rest.partition("\n\n")[0].splitlines()[2:]
+    return [[cell.strip().strip("`") for cell in line.strip("|").split("|")] for line in lines]
+
+
+def nodes(value: Any) -> list[dict[str, Any]]:
+    """Every mapping in a document."""
+    if isinstance(value, list):
+        return [node for each in value for node in nodes(each)]
+    return [value, *nodes(list(value.values()))] if isinstance(value, dict) else []

@@ -1,0 +1,252 @@
+import re
+from pathlib import Path
+
+import click
+import pytest
+from ci.gates import HOSTILE
+
+from ci import gates
+from clipclean import cli
+
+OPTIONS = ("data", "reference", "policy", "effort", "classes", "arch")
+REPORTS = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}
+ERRORS = (2, 3, 5, 70, 127, 130, 137, 143)
+
+
+@pytest.fixture
+def job(tmp_path):
+    return gates.job(tmp_path)
+
+
+def outputs(folder="clipclean-report"):
+    return [f"--output={form}={folder}/report.{suffix}" for form, suffix in REPORTS.items()]
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "code", "result"),
+    [
+        ("inconclusive", 0, 0), ("inconclusive", 1, 1), ("inconclusive", 4, 4),
+        ("fail", 0, 0), ("fail", 1, 1), ("fail", 4, 0),
+        ("never", 0, 0), ("never", 1, 0), ("never", 4, 0),
+        *((fail_on, code, code) for fail_on in ("inconclusive", "fail", "never") for code in ERRORS),
+    ],
+)  # fmt: skip
+def test_the_verdict_decides_by_fail_on_and_an_error_always_fails(job, fail_on, code, result):
+    assert job.run(code=code, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on).result == result
+
+
+@pytest.mark.parametrize("code", [1, 4])
+def test_without_fail_on_whatever_is_not_pass_fails(job, code):
+    assert job.run(code=code, GATE_MODEL="m.pt").result == code
+    assert job.run(code=code, GATE_MODEL="m.pt", GATE_FAIL_ON="").result == code
+
+
+def test_the_model_alone_is_enough_and_stands_behind_the_options(job):
+    assert job.run(GATE_MODEL="m.pt").arguments == ["audit", *outputs(), "--", "m.pt"]
+
+
+def test_every_input_reaches_its_option(job):
+    given = {f"GATE_{option.upper()}": f"my {option}" for option in OPTIONS}
+    expected = ["audit", *(f"--{option}=my {option}" for option in OPTIONS), *outputs("my reports"), "--", "m.pt"]
+    assert job.run(GATE_MODEL="m.pt", GATE_OUTPUT="my reports/", **given).arguments == expected
+
+
+def test_an_empty_input_is_not_given(job):
+    given = {f"GATE_{option.upper()}": "" for option in (*OPTIONS, "fail_on", "output")}
+    assert job.run(GATE_MODEL="m.pt", **given).arguments == ["audit", *outputs(), "--", "m.pt"]
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_hostile_value_is_one_argument_and_nothing_runs(job, value):
+    given = {f"GATE_{option.upper()}": value for option in ("model", *OPTIONS)}
+    run = job.run(github=True, **given)
+    assert run.arguments == ["audit", *(f"--{option}={value}" for option in OPTIONS), *outputs(), "--", value]
+    assert sorted(path.name for path in job.workspace.iterdir()) == ["arguments", "clipclean-report", "variables"]
+    assert job.told() == {
+        "verdict": "pass", "exit-code": "0", "json": "clipclean-report/report.json",
+        "sarif": "clipclean-report/report.sarif", "html": "clipclean-report/report.html",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("value", [value for value in HOSTILE if "\n" not in value])
+def test_a_hostile_folder_is_a_folder(job, value):
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_OUTPUT=value)
+    assert run.result == 0
+    assert run.arguments == ["audit", *outputs(value), "--", "m.pt"]
+    assert sorted(path.name for path in (job.workspace / value).iterdir()) == sorted(
+        f"report.{suffix}" for suffix in REPORTS.values()
+    )
+    assert job.told()["json"] == f"{value}/report.json"
+    assert not (job.workspace / "pwned").exists()
+
+
+@pytest.mark.parametrize("value", ["x\nverdict=pass", "x\rverdict=pass", "x\n"])
+def test_a_folder_cannot_set_outputs_of_its_own(job, value):
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_OUTPUT=value)
+    assert (run.result, run.arguments) == (2, None)
+    assert "line break" in run.log
+    assert job.told() == {"verdict": "error", "exit-code": "2"}
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({}, "no model is named"),
+        ({"GATE_MODEL": ""}, "no model is named"),
+        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "Never"}, "fail-on is none of"),
+        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "never:fail"}, "fail-on is none of"),
+        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "*"}, "fail-on is none of"),
+    ],
+)
+def test_what_the_gate_refuses_is_not_audited(job, given, words):
+    run = job.run(github=True, **given)
+    assert (run.result, run.arguments) == (2, None)
+    assert words in run.log
+    assert job.told() == {"verdict": "error", "exit-code": "2"}
+    assert job.summary.read_text().startswith("## clipclean: error\n\nExit code 2: ")
+
+
+@pytest.mark.parametrize("slash", ["", "/", "//"])
+def test_a_folder_that_is_a_link_is_refused(job, slash):
+    elsewhere = job.folder / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "report.json").write_text("not ours")
+    (job.workspace / "link").symlink_to(elsewhere)
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_OUTPUT=f"link{slash}")
+    assert (run.result, run.arguments) == (2, None)
+    assert (elsewhere / "report.json").read_text() == "not ours"
+    assert "json" not in job.told()
+
+
+def test_a_folder_that_cannot_be_made_is_a_resource_error(job):
+    (job.workspace / "taken").write_text("a file")
+    run = job.run(GATE_MODEL="m.pt", GATE_OUTPUT="taken", GATE_FAIL_ON="never")
+    assert (run.result, run.arguments) == (5, None)
+
+
+def test_reports_of_an_earlier_run_are_gone(job):
+    folder = job.workspace / "clipclean-report"
+    folder.mkdir()
+    for suffix in REPORTS.values():
+        (folder / f"report.{suffix}").write_text("stale")
+    (folder / "notes.txt").write_text("the user's")
+    run = job.run(code=3, github=True, GATE_MODEL="m.pt")
+    assert run.result == 3
+    assert [path.name for path in folder.iterdir()] == ["notes.txt"]
+    assert job.told() == {"verdict": "error", "exit-code": "3"}
+    assert "stale" not in job.summary.read_text()
+
+
+@pytest.mark.parametrize("code", [0, 1, 4])
+def test_a_verdict_without_a_report_is_not_believed(job, code):
+    run = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON="never", STUB_SILENT="1")
+    assert run.result == 70
+    assert "wrote no report" in run.log
+    assert job.told() == {"verdict": "error", "exit-code": str(code)}
+
+
+def test_a_clipclean_that_is_not_there_fails_the_job(job):
+    (job.stubs / "clipclean").unlink()
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_FAIL_ON="never")
+    assert (run.result, run.arguments) == (127, None)
+    assert job.told() == {"verdict": "error", "exit-code": "127"}
+
+
+def test_variables_cannot_turn_the_verdict_off_and_others_arrive(job):
+    job.run(GATE_MODEL="m.pt", CLIPCLEAN_EXIT_ZERO="1", CLIPCLEAN_AUDIT_EXIT_ZERO="1", CLIPCLEAN_SEED="7")
+    assert (job.workspace / "variables").read_text() == "CLIPCLEAN_SEED=7\n"
+
+
+@pytest.mark.parametrize(("code", "verdict"), [(0, "pass"), (1, "fail"), (4, "inconclusive")])
+def test_the_summary_is_the_report_whatever_the_verdict(job, code, verdict):
+    job.summary.write_text("what another program said\n")
+    job.run(code=code, github=True, GATE_MODEL="m.pt")
+    assert job.summary.read_text() == "what another program said\nreport of this run\n"
+    assert job.told()["verdict"] == verdict
+    assert job.told()["exit-code"] == str(code)
+
+
+@pytest.mark.parametrize("code", ERRORS)
+def test_the_summary_of_an_error_says_what_the_exit_code_means(job, code):
+    job.run(code=code, github=True, GATE_MODEL="m.pt")
+    meaning = cli.EXIT_CODES.get(code, "clipclean could not be run, or was ended from outside")
+    expected = f"## clipclean: error\n\nExit code {code}: {meaning}. The log of this step says more.\n"
+    assert job.summary.read_text() == expected
+    assert job.told() == {"verdict": "error", "exit-code": str(code)}
+
+
+def test_a_summary_that_github_would_drop_is_a_short_one(job):
+    long = gates.STUB.replace("exit ", "head -c 1000000 /dev/zero | tr '\\0' x >clipclean-report/report.md\nexit ")
+    gates.stub(job.stubs / "clipclean", long)
+    job.run(code=1, github=True, GATE_MODEL="m.pt")
+    assert job.summary.read_text().startswith("## clipclean: fail\n\nExit code 1: the policy failed")
+    assert len(job.summary.read_text()) < 200
+
+
+@pytest.mark.parametrize("code", cli.EXIT_CODES)
+def test_the_log_says_what_the_exit_code_means_in_the_words_of_the_program(job, code):
+    assert f"(exit code {code}): {cli.EXIT_CODES[code]}. The job " in job.run(code=code, GATE_MODEL="m.pt").log
+
+
+@pytest.mark.parametrize(
+    ("code", "fail_on", "level"),
+    [(0, "fail", None), (1, "fail", "error"), (4, "fail", "warning"), (1, "never", "warning"), (3, "never", "error")],
+)
+def test_the_run_page_is_told_what_the_log_says(job, code, fail_on, level):
+    log = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on).log
+    found = re.findall(r"^::(\w+) title=clipclean::(.+) \(exit code \d+\)$", log, re.MULTILINE)
+    assert found == ([(level, cli.EXIT_CODES[code])] if level else [])
+
+
+def test_the_runner_takes_no_commands_from_what_clipclean_prints(job):
+    said = "::error::forged"
+    logs = [job.run(code=1, github=True, GATE_MODEL="m.pt", STUB_SAYS=said).log for _ in range(2)]
+    tokens = []
+    for log in logs:
+        lines = log.splitlines()
+        token = re.fullmatch(r"::stop-commands::([0-9a-f]{32})", lines[0])[1]
+        inside = lines[: lines.index(f"::{token}::")]
+        assert {"told on stdout", "told on stderr", said} <= set(inside)
+        assert not {"told on stdout", "told on stderr", said} & set(lines[len(inside) :])
+        tokens.append(token)
+    assert tokens[0] != tokens[1]
+
+
+def test_what_clipclean_prints_is_one_stream(job):
+    # Two could be read in another order than they were written, and the second after commands are taken again.
+    log = job.run("bash", "-c", f"'{gates.GATE}' 2>/dev/null", code=1, github=True, GATE_MODEL="m.pt").log
+    assert "told on stderr" in log
+
+
+def test_elsewhere_than_on_github_nothing_is_said_to_a_runner(job):
+    run = job.run(code=1, GATE_MODEL="m.pt")
+    assert "::" not in run.log
+    assert sorted(path.name for path in job.folder.iterdir()) == ["bin", "workspace"]
+
+
+def test_the_variables_that_the_head_lists_are_those_that_are_read():
+    head, body = gates.GATE.read_text(encoding="utf-8").split("set -euo pipefail")
+    read = set(re.findall(r"GATE_[A-Z_]*[A-Z]", body)) | {f"GATE_{option.upper()}" for option in OPTIONS}
+    assert set(re.findall(r"GATE_[A-Z_]*[A-Z]", head)) == read
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_the_audit_takes_what_the_gate_gives_it(job, value, monkeypatch):
+    # Values that clipclean checks on the command line are files that exist, or are left to the tests of the command.
+    monkeypatch.chdir(job.workspace)
+    Path("classes.txt").write_text("banana\n")
+    Path("policy.yaml").write_text("")
+    run = job.run(
+        GATE_MODEL=value, GATE_DATA=value, GATE_REFERENCE=value, GATE_ARCH=value, GATE_CLASSES="classes.txt",
+        GATE_POLICY="policy.yaml", GATE_EFFORT="quick",
+    )  # fmt: skip
+    assert run.arguments is not None
+    command = cli.cli.get_command(click.Context(cli.cli), run.arguments[0])
+    assert command is not None
+    parsed = command.make_context("audit", run.arguments[1:]).params
+    assert str(parsed["model"]) == value
+    assert [str(parsed[name]) for name in ("data", "reference", "arch")] == [value] * 3
+    assert [(output.format, str(output.path)) for output in parsed["outputs"]] == [
+        (form, f"clipclean-report/report.{suffix}") for form, suffix in REPORTS.items()
+    ]
+    assert not parsed["exit_zero"]
