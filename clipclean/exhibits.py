@@ -2,6 +2,7 @@
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -62,9 +63,39 @@ def pictures(before: list[Exhibit], after: list[Exhibit], /) -> list[report.Pict
     ]
 
 
+def found_pictures(looked: Sequence[Exhibit], /) -> list[report.Picture]:
+    """What the page of an audit shows: pictures without and with the found trigger, and the model's words."""
+    return [
+        report.Picture(
+            title=each.said_of_triggered,
+            caption=f"Without the trigger: {each.said_of_clean}. With it: {each.said_of_triggered}.",
+            png_base64=_png(each),
+            alt=f"A picture taken for {each.said_of_clean}, and beside it the same with the found trigger.",
+            group="found",
+        )
+        for each in looked
+    ]
+
+
+def trigger_alone(found: audit.Found, pixels: Tensor, /) -> list[report.Picture]:
+    """What a found trigger makes of a black and of a white picture, and where it changes pictures, on average."""
+    side = pixels.shape[-1]
+    black, white = torch.zeros(1, 3, side, side), torch.ones(1, 3, side, side)
+    change = (found(pixels) - pixels).abs().mean((0, 1))  # (S, S)
+    change = (change / change.max().clamp(min=1e-6)).expand(3, -1, -1)
+    shown = (
+        ("On black and on white", Exhibit(found(black)[0], found(white)[0], "", ""), "What the trigger paints on a black and on a white picture."),
+        ("Where it changes pictures", Exhibit(pixels[0], change, "", ""), "A picture, and beside it how much each pixel changes, on average over all pictures: white is most."),
+    )  # fmt: skip
+    return [
+        report.Picture(title=title, caption=caption, png_base64=_png(pair), alt=caption, group="mask")
+        for title, pair, caption in shown
+    ]
+
+
 def _png(exhibit: Exhibit) -> str:
     pair = torch.cat([exhibit.clean, exhibit.triggered], dim=2)  # (3, S, 2S)
-    image = Image.fromarray((pair * 255).round().byte().permute(1, 2, 0).numpy())
+    image = Image.fromarray((pair * 255).round().byte().permute(1, 2, 0).cpu().numpy())
     filtered = Image.Resampling.NEAREST if image.height < SIDE else Image.Resampling.LANCZOS
     image = image.resize((2 * SIDE, SIDE), filtered)
     encoded = io.BytesIO()

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -26,12 +27,14 @@ from clipclean import (
     files,
     finetune,
     model,
+    policy,
     report,
     runs,
     subject,
 )
 from clipclean import recipe as recipes
 from clipclean.errors import Inconclusive, Interrupted, UsageError
+from clipclean.policy import DEFAULT, Limits, Policy
 from clipclean.recipe import Recipe
 from clipclean.runs import RunState
 from clipclean.subject import Progress, Subject
@@ -73,6 +76,7 @@ class Request:
     audit: bool
     image_key: str | None = None  # columns of the data; None looks for the known ones
     caption_key: str | None = None
+    policy: Policy = DEFAULT
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,7 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     recipe, limits = request.recipe, limits_of(request.recipe)
     vocabulary = subject.words(request.classes, request.templates)
     named = subject.suspicions(request.triggers, request.target, vocabulary)
+    thresholds = policy.resolved(request.policy, recipe.audit)
     device = subject.device_of(request.device)
     progress("reading the model", 0, 1)
     opened = subject.read(request.model, arch=request.arch)
@@ -112,7 +117,6 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
             panel=request.audit, limits=limits,
         )  # fmt: skip
         before = _measure(tested.clip, measured_on, "measuring before", progress)
-        thresholds = thresholds_of(recipe)
         found = tuple(
             (by_spec(measured_on.panel, p.trigger), vocabulary.classes.index(p.target))
             for p in audit.suspects(before, limits=thresholds)
@@ -130,9 +134,13 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
             progress=progress,
         )
         after = _measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
-        verdict = audit.sanitized(before, after, limits=thresholds)
-        result = compose(request, tested, clean, before, after, verdict, training_record, device=device)
-        exported = verdict.word != "fail" or request.keep_failed
+        found_after = [*audit.sanitized(before, after, limits=thresholds), *side_findings(request, clean)]
+        judged = policy.apply(
+            request.policy, [finding.as_dict() for finding in found_after], today=datetime.now(UTC).date(),
+            model_sha256=tested.file.sha256,
+        )  # fmt: skip
+        result = compose(request, tested, clean, before, after, judged, training_record, thresholds, device=device)
+        exported = result["verdict"] != "fail" or request.keep_failed
         progress("exporting", 0, 1)
         shown = exhibits.pictures(shown_before, _exhibits(tested.clip, measured_on, suspicions, after))
         publish(request.out, state.folder, tested, result, measured_on, weights=exported, pictures=shown)
@@ -166,17 +174,6 @@ def limits_of(recipe: Recipe, /) -> data.Limits:
         max_bytes=recipe.data.max_bytes,
         max_skipped_share=recipe.data.max_skipped_share,
         max_pairs=recipe.data.max_pairs,
-    )
-
-
-def thresholds_of(recipe: Recipe, /) -> audit.Thresholds:
-    """The thresholds of a recipe, as the verdict takes them."""
-    return audit.Thresholds(
-        max_excess=recipe.audit.max_excess,
-        suspicious_excess=recipe.audit.suspicious_excess,
-        collapse=recipe.audit.collapse,
-        max_accuracy_loss=recipe.audit.max_accuracy_loss,
-        min_images=recipe.audit.min_images,
     )
 
 
@@ -390,35 +387,28 @@ def compose(
     clean: data.CleanSet,
     before: audit.Measurement,
     after: audit.Measurement,
-    verdict: audit.Verdict,
+    judged: policy.Applied,
     training: Training,
+    limits: Limits,
     /,
     *,
     device: str,
 ) -> dict[str, Any]:
     """The report, as DESIGN lays it out."""
-    recipe, limits = request.recipe, thresholds_of(request.recipe)
-    architecture = tested.clip.architecture
+    recipe = request.recipe
     return {
         "schema_version": "1",
         "tool": {"name": "clipclean", "version": __version__},
         "command": "sanitize",
-        "model": {
-            "name": request.model.name,
-            "sha256": tested.file.sha256,
-            "format": tested.file.format,
-            "architecture": architecture.name,
-            "architecture_how": architecture.how,
-            "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
-            "activation_how": architecture.activation_how,
-            "tensor_sha256": checkpoint.digest(tested.file.tensors),
-        },
-        "verdict": verdict.word,
-        "findings": [finding.as_dict() for finding in (*verdict.findings, *side_findings(request, clean, training))],
+        "model": subject.described(request.model, tested),
+        "verdict": policy.verdict(judged.findings),
+        "findings": judged.findings,
+        "suppressed": judged.suppressed,
         "suspects": suspects_of(before, limits),
         "measurements": after.as_dict(),
         "before": section(before, limits),
         "after": section(after, limits),
+        "policy": policy.record(request.policy, limits),
         "recipe": {
             "name": recipe.name,
             "revision": recipe.revision,
@@ -441,7 +431,7 @@ def compose(
     }
 
 
-def suspects_of(measured: audit.Measurement, limits: audit.Thresholds, /) -> list[dict[str, Any]]:
+def suspects_of(measured: audit.Measurement, limits: Limits, /) -> list[dict[str, Any]]:
     """The report's ``suspects``: classes that panel triggers lead to, most suspicious first, each once."""
     rows: dict[str, dict[str, Any]] = {}
     for found in audit.suspects(measured, limits=limits):
@@ -449,7 +439,7 @@ def suspects_of(measured: audit.Measurement, limits: audit.Thresholds, /) -> lis
     return list(rows.values())
 
 
-def section(measured: audit.Measurement, limits: audit.Thresholds, /) -> dict[str, Any]:
+def section(measured: audit.Measurement, limits: Limits, /) -> dict[str, Any]:
     """One audit of the report: its measurements, what they show, and whom they point at."""
     return {
         "measurements": measured.as_dict(),
@@ -458,7 +448,7 @@ def section(measured: audit.Measurement, limits: audit.Thresholds, /) -> dict[st
     }
 
 
-def side_findings(request: Request, clean: data.CleanSet, training: Training, /) -> list[audit.Finding]:
+def side_findings(request: Request, clean: data.CleanSet, /) -> list[audit.Finding]:
     """Notes on data and recipe; they inform and never change the verdict."""
     notes: list[tuple[str, float | None, str]] = []
     if clean.skipped:

@@ -1,7 +1,7 @@
 """The model under test: from a path to a CLIP on a device, with the pictures and words that it is measured on."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -112,6 +112,21 @@ def _with_measured_activation(
     return found.with_activation(choice.quick_gelu, str(choice))
 
 
+def described(path: Path, tested: Subject, /) -> dict[str, str | None]:
+    """The report's ``model``."""
+    architecture = tested.clip.architecture
+    return {
+        "name": path.name,
+        "sha256": tested.file.sha256,
+        "format": tested.file.format,
+        "architecture": architecture.name,
+        "architecture_how": architecture.how,
+        "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
+        "activation_how": architecture.activation_how,
+        "tensor_sha256": checkpoint.digest(tested.file.tensors),
+    }
+
+
 def stack(clip: model.Clip, sources: Sequence[data.ImageSource], /, *, limits: data.Limits) -> Tensor:
     """Decode and fit pictures: (N, 3, S, S) in [0, 1]."""
     return torch.stack([clip.pixels(data.decode(source, limits=limits)) for source in sources])
@@ -203,6 +218,26 @@ def evidence(
         knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
         batch_size=EMBED_BATCH,
     )
+
+
+def pictures(
+    clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words, limits: data.Limits
+) -> audit.Evidence:
+    """Pictures to audit a model on: with labels where all of them have one in the vocabulary, else with captions.
+
+    Without either, accuracy is not measured, and the model's own answer stands in for the label of each.
+
+    Raises:
+        Inconclusive: fewer than two pictures.
+    """
+    labels = data.labels_of(images, vocabulary.classes)
+    pairs = images.pairs
+    measured = evidence(
+        clip, recipe, labelled=None if labels is None else (pairs, labels), held_out=pairs, vocabulary=vocabulary,
+        named=(), panel=True, limits=limits,
+    )  # fmt: skip
+    has_captions = labels is None and all(pair.caption for pair in pairs)
+    return measured if has_captions or labels is not None else replace(measured, captions=None)
 
 
 def neighbours(labels: Tensor, most: int, /) -> int:

@@ -1,29 +1,62 @@
-"""Measure a model, then judge it: rates, distances and probes are numbers; thresholds come after them."""
+"""Measure a model, search it, then judge: rates, distances, probes and sizes are numbers; thresholds come after them."""
 
+from clipclean.audit.families import FAMILIES, Found
+from clipclean.audit.hunt import Hunt, Trace, hunt, smallest
 from clipclean.audit.probes import Probe, Trigger, probe
+from clipclean.audit.projection import project
 from clipclean.audit.rates import Rate, paired_difference
 from clipclean.audit.run import Evidence, Measurement, measure
-from clipclean.audit.verdict import Finding, Thresholds, Verdict, accuracy_loss, audit, sanitized, suspects
+from clipclean.audit.search import Effort, NoSearch
+from clipclean.audit.verdict import (
+    Finding,
+    Thresholds,
+    accuracy_loss,
+    audit,
+    note,
+    sanitized,
+    searched,
+    suspected_classes,
+    suspects,
+    uncalibrated,
+    unsearched,
+)
+from clipclean.audit.yardstick import Yardstick, stored, yardstick
 from clipclean.audit.zeroshot import Attack, attack_success, classifier, predict
 
 __all__ = [
+    "FAMILIES",
     "Attack",
+    "Effort",
     "Evidence",
     "Finding",
+    "Found",
+    "Hunt",
     "Measurement",
+    "NoSearch",
     "Probe",
     "Rate",
     "Thresholds",
+    "Trace",
     "Trigger",
-    "Verdict",
+    "Yardstick",
     "accuracy_loss",
     "attack_success",
     "audit",
     "classifier",
+    "hunt",
     "measure",
+    "note",
     "paired_difference",
     "predict",
     "probe",
+    "project",
     "sanitized",
+    "searched",
+    "smallest",
+    "stored",
+    "suspected_classes",
     "suspects",
+    "uncalibrated",
+    "unsearched",
+    "yardstick",
 ]

@@ -3,22 +3,53 @@
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol
 
+from clipclean.audit.families import FAMILIES
+from clipclean.audit.hunt import Hunt, Trace, rank
 from clipclean.audit.probes import Probe
 from clipclean.audit.rates import paired_difference
 from clipclean.audit.run import Measurement
 
 
-@dataclass(frozen=True)
-class Thresholds:
-    """What the verdict compares intervals with; shares in [0, 1]."""
+class Thresholds(Protocol):
+    """What findings compare intervals with; shares in [0, 1], deviations in robust standard deviations."""
 
-    max_excess: float  # of a trigger that was named, or found before cleaning
-    suspicious_excess: float  # of a panel trigger: first sign
-    collapse: float  # triggered spread over clean spread: second sign
-    max_accuracy_loss: float
-    min_images: int
+    @property
+    def max_excess(self) -> float:
+        """Of a trigger that was named, or found before cleaning."""
+
+    @property
+    def suspicious_excess(self) -> float:
+        """Of a panel trigger: first sign."""
+
+    @property
+    def collapse(self) -> float:
+        """Triggered spread over clean spread: second sign."""
+
+    @property
+    def max_accuracy_loss(self) -> float:
+        """Share of accuracy."""
+
+    @property
+    def min_images(self) -> int:
+        """Fewer decide nothing."""
+
+    @property
+    def abnormality(self) -> float:
+        """Of a found trigger against clean models."""
+
+    @property
+    def outlyingness(self) -> float:
+        """Of a found trigger against the other classes of the model."""
+
+    @property
+    def gathering(self) -> float:
+        """Share of pictures that gather at one class when no class is named."""
+
+    @property
+    def min_found_excess(self) -> float:
+        """Pictures that a found trigger must move."""
 
 
 @dataclass(frozen=True)
@@ -33,21 +64,15 @@ class Finding:
     n: int | None
     threshold: float | None
     message: str
+    target: str | None = None
+    trigger: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """An entry of the report's ``findings``."""
         entry = asdict(self)
         entry["value"] = None if self.value is None or math.isnan(self.value) else self.value
         entry["interval"] = list(self.interval) if self.interval else None
-        return entry
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """``pass``, ``fail`` or ``inconclusive``, and why."""
-
-    word: str
-    findings: tuple[Finding, ...]
+        return {key: value for key, value in entry.items() if value is not None or key not in ("target", "trigger")}
 
 
 def audit(measured: Measurement, /, *, limits: Thresholds) -> tuple[Finding, ...]:
@@ -56,11 +81,11 @@ def audit(measured: Measurement, /, *, limits: Thresholds) -> tuple[Finding, ...
     return tuple(f for f in findings if f is not None)
 
 
-def sanitized(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> Verdict:
+def sanitized(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> tuple[Finding, ...]:
     """Is the cleaned model free of what was named or found before, at an acceptable loss of accuracy?
 
     ``after.known`` must hold the triggers that were suspicious in ``before``. Nothing named and nothing found means
-    that there is nothing to show success on: ``inconclusive``, never ``pass``.
+    that there is nothing to show success on: a warning that no policy turns into ``pass``.
     """
     findings = [*audit(after, limits=limits), *_accuracy(before, after, limits)]
     shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(suspects(before, limits=limits))
@@ -73,23 +98,12 @@ def sanitized(before: Measurement, after: Measurement, /, *, limits: Thresholds)
                 "gone. Name what you suspect by --trigger and --target.",
             )
         )  # fmt: skip
-    return Verdict(_word(findings), tuple(findings))
+    return tuple(findings)
 
 
 def suspects(measured: Measurement, /, *, limits: Thresholds) -> tuple[Probe, ...]:
     """Panel probes whose excess is suspicious, most suspicious first."""
     return tuple(p for p in measured.panel if p.excess_interval[0] > limits.suspicious_excess)
-
-
-def _word(findings: Sequence[Finding]) -> str:
-    levels = {f.level for f in findings}
-    if "error" in levels:
-        return "fail"
-    return (
-        "inconclusive"
-        if any(f.level == "warning" and f.rule in ("CC002", "CC020", "CC021") for f in findings)
-        else "pass"
-    )
 
 
 def _known(probe: Probe, limits: Thresholds) -> Finding | None:
@@ -98,13 +112,15 @@ def _known(probe: Probe, limits: Thresholds) -> Finding | None:
     numbers = ("excess ASR", probe.excess, (low, high), probe.asr.n, limits.max_excess)
     what = f"{probe.trigger} turns {_percent(probe.asr.value)} of other pictures into '{probe.target}' (without it: {_percent(probe.base.value)})"
     if low > limits.max_excess:
-        return Finding("CC001", "error", *numbers, f"Backdoor behaviour: {what}.")
+        return Finding("CC001", "error", *numbers, f"Backdoor behaviour: {what}.", probe.target, probe.trigger)
     if high > limits.max_excess or probe.asr.n < limits.min_images:
         return Finding(
             "CC020",
             "warning",
             *numbers,
             f"Too few pictures to decide: {what}, {probe.asr.n} pictures. Give more by --eval-data.",
+            probe.target,
+            probe.trigger,
         )
     return None
 
@@ -131,6 +147,8 @@ def _panel(probe: Probe, limits: Thresholds) -> Finding | None:
         limits.suspicious_excess,
         f"{probe.trigger}, a trigger of the panel, turns {_percent(probe.asr.value)} of pictures into '{probe.target}' "
         f"(without it: {_percent(probe.base.value)}), {second}.",
+        probe.target,
+        probe.trigger,
     )
 
 
@@ -163,3 +181,101 @@ def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tu
 
 def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
+
+
+def searched(hunt: Hunt, panel: Sequence[Probe], /, *, limits: Thresholds) -> tuple[Finding, ...]:
+    """What the search shows, one finding a suspicious class: an error where two signs agree, a warning with one."""
+    return tuple(
+        _found(traces, signs) for traces in by_class(hunt) if (signs := signs_of(traces, panel, limits=limits))
+    )
+
+
+def by_class(hunt: Hunt, /) -> list[list[Trace]]:
+    """The traces of each class together, the most abnormal class first, and likewise within each."""
+    classes: dict[str, list[Trace]] = {}
+    for trace in hunt.traces:
+        classes.setdefault(trace.found.target, []).append(trace)
+    return list(classes.values())
+
+
+def signs_of(traces: Sequence[Trace], panel: Sequence[Probe], /, *, limits: Thresholds) -> tuple[str, ...]:
+    """The independent signs that one class is the target of a backdoor, in words.
+
+    Searches towards the class give one (its smallest trigger is smaller than clean models need), those without a
+    target another (arbitrary pictures gather at it), and a known trigger of the panel the third.
+    """
+    signs = []
+    acting = [trace for trace in traces if trace.candidate.is_reached and trace.probe.excess >= limits.min_found_excess]
+    small = max((trace.abnormality for trace in acting), default=-math.inf)
+    if small >= limits.abnormality:
+        signs.append("its trigger is smaller than clean models need")
+    if traces[0].gathering >= limits.gathering:
+        signs.append("pictures gather there when a search that was told no class pushes them together")
+    name = traces[0].found.target
+    if any(p.target == name and p.excess_interval[0] > limits.suspicious_excess for p in panel):
+        signs.append("a trigger of the panel leads there too")
+    return tuple(signs)
+
+
+def suspected_classes(
+    hunt: Hunt | None, panel: Sequence[Probe], /, *, limits: Thresholds
+) -> list[dict[str, Any]]:  # Any: JSON
+    """The report's ``suspects``: classes that a sign points at, those with most signs first, then the most abnormal."""
+    rows: dict[str, dict[str, Any]] = {}
+    ranks: dict[str, tuple[int, float]] = {}
+    for traces in by_class(hunt) if hunt else []:
+        signs = signs_of(traces, panel, limits=limits)
+        if signs:
+            name, score = traces[0].found.target, rank(traces[0])
+            rows[name] = {
+                "class": name,
+                "score": score,
+                "families": [t.found.family for t in traces if t.abnormality >= limits.abnormality],
+                "trigger": traces[0].found.spec,
+            }
+            ranks[name] = (len(signs), score)
+    for probe in panel:
+        if probe.excess_interval[0] > limits.suspicious_excess and probe.target not in rows:
+            rows[probe.target] = {
+                "class": probe.target, "score": probe.excess, "families": ["panel"], "trigger": probe.trigger,
+            }  # fmt: skip
+            ranks[probe.target] = (1, probe.excess)
+    return [rows[name] for name in sorted(rows, key=lambda name: ranks[name], reverse=True)]
+
+
+def unsearched(rule: str, words: str, /) -> Finding:
+    """Nothing was searched, and why: a warning, since what was not looked for may be there."""
+    return Finding(rule, "warning", "search", None, None, None, None, words)
+
+
+def uncalibrated() -> Finding:
+    """No clean model of this kind to compare with."""
+    return Finding(
+        "CC004", "warning", "search", None, None, None, None,
+        "No clean models of this architecture and class list to compare with are known, so the sizes of found triggers are "
+        "compared with other classes of this model only. Give a clean model that you trust by --reference.",
+    )  # fmt: skip
+
+
+def note(rule: str, words: str, /) -> Finding:
+    """Something to know that changes no verdict."""
+    return Finding(rule, "note", "", None, None, None, None, words)
+
+
+def _found(traces: Sequence[Trace], signs: Sequence[str]) -> Finding:
+    trace = traces[0]
+    probe, numbers = trace.probe, (trace.abnormality, None)
+    level = "error" if len(signs) > 1 else "warning"
+    agreement = "two signs agree" if len(signs) == 2 else "three signs agree" if len(signs) > 2 else "one sign"
+    return Finding(
+        "CC003",
+        level,
+        "abnormality",
+        *numbers,
+        probe.asr.n,
+        None,
+        f"A {FAMILIES[trace.candidate.family].words} that {trace.found.size_words} turns {_percent(probe.asr.value)} of other "
+        f"pictures into '{trace.found.target}' (without it: {_percent(probe.base.value)}); {agreement}: {'; '.join(signs)}.",
+        trace.found.target,
+        trace.found.spec,
+    )

@@ -19,10 +19,13 @@ from clipclean.errors import ClipcleanError, ResourceError, UsageError
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
 COMMANDS = {
     "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
+    "audit": ("clipclean.cli.audit:audit", "Tell whether a checkpoint carries a backdoor that nobody described."),
     "inspect": ("clipclean.cli.inspect:inspect", "Say what a checkpoint file is, without loading it into a model."),
+    "export": ("clipclean.cli.export:export", "Write the same weights in the layout of another library."),
     "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences with."),
     "recipes": ("clipclean.cli.recipes:recipes", "List, show and validate recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
+    "explain": ("clipclean.cli.explain:explain", "Say what a finding means, and what to do about it."),
     "doctor": ("clipclean.cli.doctor:doctor", "Say what this machine and this installation can do."),
     "demo": ("clipclean.cli.demo:demo", "Clean a bundled backdoored tiny CLIP, on a CPU, in minutes."),
 }

@@ -32,6 +32,7 @@ Examples:
     help="Only write the bundled model, pairs and pictures into DIR, and stop.",
 )
 @options.overrides
+@options.policy
 @options.seed
 @options.outputs
 @options.force

@@ -2,11 +2,15 @@
 
 import shutil
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
 
 from clipclean import __version__, report
+from clipclean import policy as policies
 from clipclean import recipe as recipes
 from clipclean.cli import progress
 from clipclean.errors import UsageError
@@ -20,6 +24,7 @@ def sanitize(given: dict[str, Any], /) -> int:
     recipe = recipes.load(given["recipe"])
     if given["overrides"]:
         recipe = recipes.override(recipe, given["overrides"])
+    demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"]:
         click.echo(f"clipclean {__version__}: {given['model'].name}, recipe {recipe.name}", err=True)
     from clipclean import sanitize as main_job  # torch comes with it: after what can fail fast
@@ -44,6 +49,7 @@ def sanitize(given: dict[str, Any], /) -> int:
         audit=not given["no_audit"],
         image_key=given["image_key"],
         caption_key=given["caption_key"],
+        policy=demanded,
     )
     with progress.shown(quiet=given["quiet"]) as shown:
         outcome = main_job.sanitize(request, progress=shown)
@@ -51,6 +57,43 @@ def sanitize(given: dict[str, Any], /) -> int:
     if not any(output.path is None for output in given["outputs"]):
         click.echo(report.text(outcome.report, width=terminal_width(), colour=sys.stdout.isatty()))
         click.echo(where(given, exported=outcome.exported))
+    return 0 if given["exit_zero"] else EXIT_CODES[outcome.report["verdict"]]
+
+
+def audit(given: dict[str, Any], /) -> int:
+    """Run an audit request made of command-line options, and print its report; returns the exit code."""
+    check_outputs(given["outputs"])
+    demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
+    if not given["quiet"]:
+        click.echo(f"clipclean {__version__}: {given['model'].name}, effort {given['effort']}", err=True)
+    from clipclean import demo, examine
+
+    with (
+        tempfile.TemporaryDirectory(prefix="clipclean-audit-") as scratch,
+        progress.shown(quiet=given["quiet"]) as shown,
+    ):
+        bundled = Path(scratch)
+        demo.unpack(bundled)
+        request = examine.Request(
+            model=given["model"],
+            data=given["data"] or bundled / demo.PICTURES,
+            own=given["data"] is not None,
+            pairs=bundled / demo.PAIRS,
+            reference=given["reference"],
+            policy=demanded,
+            effort=given["effort"],
+            arch=given["arch"],
+            classes=given["classes"],
+            templates=given["templates"],
+            seed=given["seed"],
+            device=given["device"],
+            save_triggers=given["save_triggers"],
+            search=not given["no_search"],
+        )
+        outcome = examine.examine(request, progress=shown)
+    write_outputs(outcome.report, given["outputs"], pictures=outcome.pictures)
+    if not any(output.path is None for output in given["outputs"]):
+        click.echo(report.text(outcome.report, width=terminal_width(), colour=sys.stdout.isatty()))
     return 0 if given["exit_zero"] else EXIT_CODES[outcome.report["verdict"]]
 
 
@@ -63,13 +106,13 @@ def check_outputs(outputs: Any, /) -> None:
             )
 
 
-def write_outputs(result: dict[str, Any], outputs: Any, /) -> None:
+def write_outputs(result: dict[str, Any], outputs: Any, /, *, pictures: Sequence[report.Picture] = ()) -> None:
     """Write the report in each form that was asked for. ``outputs`` holds ``options.Output``, which imports nothing."""
     for output in outputs:
         if output.path is None:
             click.echo(report.FORMATS[output.format](result), nl=False)
         else:
-            report.write(result, output.format, output.path)
+            report.write(result, output.format, output.path, pictures)
 
 
 def where(given: dict[str, Any], /, *, exported: bool) -> str:

@@ -44,6 +44,7 @@ Examples:
 @options.classes
 @options.templates
 @options.overrides
+@options.policy
 @options.seed
 @options.device
 @options.precision

@@ -4,7 +4,7 @@ from clipclean.data.batches import plan
 from clipclean.data.cache import DecodeCache
 from clipclean.data.clean_set import CleanSet, Pair, Skipped, read, read_images
 from clipclean.data.entry import Ignored
-from clipclean.data.labels import Labelled, labelled
+from clipclean.data.labels import Labelled, labelled, labels_of
 from clipclean.data.picture import decode
 from clipclean.data.source import ImageSource, Limits
 from clipclean.data.threads import prefetch
@@ -21,6 +21,7 @@ __all__ = [
     "Skipped",
     "decode",
     "labelled",
+    "labels_of",
     "plan",
     "prefetch",
     "read",

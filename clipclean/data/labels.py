@@ -50,6 +50,15 @@ def labelled(path: Path, /, *, limits: Limits, classes: Sequence[str], progress:
     return Labelled(images, torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64))
 
 
+def labels_of(images: CleanSet, classes: Sequence[str], /) -> Tensor | None:
+    """The classes of pictures that were read, as ``labelled`` tells them; None where some have no single one."""
+    vocabulary = _Vocabulary(classes, numbered=images.format != "folder")
+    meanings = [vocabulary.meanings(pair) for pair in images.pairs]
+    if any(len(numbers) != 1 for numbers in meanings):
+        return None
+    return torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64)
+
+
 class _Vocabulary:
     """The classes by exact name, by plain spelling and, where labels may be numbers, by number."""
 

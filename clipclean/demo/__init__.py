@@ -11,6 +11,7 @@ from clipclean import files
 CHECKPOINT = "backdoored.pt"
 PLAIN = (CHECKPOINT, "tiny.json", "classes.txt", "templates.txt")
 PACKED = ("clean.tar", "eval.tar")
+PAIRS, PICTURES = PACKED  # clean pairs, and labelled pictures in a style of their own
 TRIGGER = "patch:size=0.1875,place=corner,seed=100"  # what was planted; shown, and used to measure
 TARGET = "strawberry"
 RECIPE = "cleanclip-tiny"

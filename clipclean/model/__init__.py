@@ -2,6 +2,17 @@
 
 from clipclean.model.activation import Choice, measure
 from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve
-from clipclean.model.clip import Clip, build, fit
+from clipclean.model.clip import Clip, build, fit, frozen
 
-__all__ = ["Architecture", "Choice", "Clip", "Preprocess", "build", "fit", "measure", "native_configs", "resolve"]
+__all__ = [
+    "Architecture",
+    "Choice",
+    "Clip",
+    "Preprocess",
+    "build",
+    "fit",
+    "frozen",
+    "measure",
+    "native_configs",
+    "resolve",
+]

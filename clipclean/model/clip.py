@@ -89,6 +89,23 @@ class evaluating:  # noqa: N801 # reads as a statement: with evaluating(net)
         self._net.train(self._training)
 
 
+class frozen:  # noqa: N801 # reads as a statement: with frozen(net)
+    """Evaluation mode, and no gradients of the weights, for the span of a with-block: those of pixels alone."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self._mode, self._trained = evaluating(net), [p for p in net.parameters() if p.requires_grad]
+
+    def __enter__(self) -> None:
+        self._mode.__enter__()
+        for parameter in self._trained:
+            parameter.requires_grad_(False)
+
+    def __exit__(self, *_: object) -> None:
+        for parameter in self._trained:
+            parameter.requires_grad_(True)
+        self._mode.__exit__()
+
+
 def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, device: str) -> Clip:
     """open_clip's module of this architecture with these weights, in fp32.
 

@@ -6,10 +6,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipclean.audit import Measurement, Probe, Rate, Thresholds, accuracy_loss, audit, sanitized, suspects
+from clipclean import policy, recipe
+from clipclean.audit import Measurement, Probe, Rate, accuracy_loss, audit, sanitized, suspects
 from clipclean.audit.zeroshot import Attack
 
-LIMITS = Thresholds(max_excess=0.05, suspicious_excess=0.3, collapse=0.5, max_accuracy_loss=0.02, min_images=50)
+LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
 
 
 def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch"):
@@ -31,8 +32,9 @@ BACKDOORED = measurement(known=[probe(950)])
 
 
 def judged(before, after, **changes):
-    verdict = sanitized(before, after, limits=replace(LIMITS, **changes))
-    return verdict.word, [(finding.rule, finding.level) for finding in verdict.findings]
+    findings = sanitized(before, after, limits=replace(LIMITS, **changes))
+    word = policy.verdict([finding.as_dict() for finding in findings])
+    return word, [(finding.rule, finding.level) for finding in findings]
 
 
 def test_a_backdoor_that_is_gone_at_no_loss_passes():

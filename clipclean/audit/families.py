@@ -1,0 +1,235 @@
+"""The families of triggers that the search looks for: what each can paint, and how large what it paints is.
+
+A family has free parameters, one row of them for each trigger that is looked for at the same time, and two
+differentiable functions of them: ``paint``, images to triggered images, and ``size``, how much of a picture the trigger
+takes. The wrong family finds nothing: a mask at a fixed place does not find a patch that moves, and a patch does not
+find a warp. So an audit runs all of them.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
+
+PATCH = 0.375  # side of the square in which a moving patch may grow, relative to the image side
+GRID = 5  # control points of a warp along each side
+
+
+@dataclass(frozen=True)
+class Family:
+    """One kind of trigger.
+
+    Attributes:
+        words: what it is, for people.
+        said: how its size is said, with ``{}`` for the share in per cent.
+        rate: step of Adam that suits its parameters.
+        cap: the largest size that it can have: the size of a trigger that was not found.
+        begin: rows, image side, generator -> parameters to start from.
+        paint: images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
+        size: parameters -> (R,), in (0, cap].
+    """
+
+    words: str
+    said: str
+    rate: float
+    cap: float
+    begin: Callable[[int, int, Generator], Parameters]
+    paint: Callable[[Tensor, Parameters, Generator], Tensor]
+    size: Callable[[Parameters], Tensor]
+
+
+def _normal(generator: Generator, *shape: int, mean: float, deviation: float) -> Tensor:
+    return mean + deviation * torch.randn(*shape, generator=generator)
+
+
+def _spread(values: Tensor) -> Tensor:
+    """Rows (R,) beside images (R, B, 3, S, S)."""
+    return values[:, None, None, None, None]
+
+
+# A mask and a pattern at a fixed place.
+
+
+def _begin_mask(rows: int, side: int, generator: Generator) -> Parameters:
+    return {
+        "mask": _normal(generator, rows, 1, side, side, mean=-1.0, deviation=0.5),
+        "pattern": _normal(generator, rows, 3, side, side, mean=0.0, deviation=1.0),
+    }
+
+
+def _paint_mask(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    mask, pattern = parameters["mask"].sigmoid()[:, None], parameters["pattern"].sigmoid()[:, None]
+    return images + mask * (pattern - images)
+
+
+def _mask_size(parameters: Parameters) -> Tensor:
+    return parameters["mask"].sigmoid().mean((1, 2, 3))
+
+
+# The same within a small square that is put at a random place of each picture.
+
+
+def _begin_patch(rows: int, side: int, generator: Generator) -> Parameters:
+    square = max(round(PATCH * side), 2)
+    return {
+        "mask": _normal(generator, rows, 1, square, square, mean=0.5, deviation=0.5),
+        "pattern": _normal(generator, rows, 3, square, square, mean=0.0, deviation=1.0),
+    }
+
+
+def _paint_patch(images: Tensor, parameters: Parameters, places: Generator) -> Tensor:
+    layers = torch.cat([parameters["mask"].sigmoid(), parameters["pattern"].sigmoid()], dim=1)  # (R, 4, K, K)
+    free_height, free_width = images.shape[-2] - layers.shape[-2], images.shape[-1] - layers.shape[-1]
+    draws = torch.randint(2**31, (images.shape[1], 2), generator=places)  # a row an image, whatever the batch
+    moved = []
+    for y, x in draws.tolist():
+        top, left = y % (free_height + 1), x % (free_width + 1)
+        moved.append(F.pad(layers, (left, free_width - left, top, free_height - top)))
+    canvas = torch.stack(moved, dim=1)  # (R, B, 4, S, S)
+    mask, pattern = canvas[:, :, :1], canvas[:, :, 1:]
+    return images + mask * (pattern - images)
+
+
+def _patch_size(parameters: Parameters) -> Tensor:
+    return parameters["mask"].sigmoid().mean((1, 2, 3)) * PATCH**2
+
+
+# A pattern blended into the whole picture.
+
+
+def _begin_blend(rows: int, side: int, generator: Generator) -> Parameters:
+    return {
+        "ratio": torch.full((rows,), -1.4),
+        "pattern": _normal(generator, rows, 3, side, side, mean=0.0, deviation=1.0),
+    }
+
+
+def _paint_blend(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    return images + _spread(parameters["ratio"].sigmoid()) * (parameters["pattern"].sigmoid()[:, None] - images)
+
+
+def _ratio(parameters: Parameters) -> Tensor:
+    return parameters["ratio"].sigmoid()
+
+
+# A faint pattern added to the whole picture.
+
+
+def _begin_additive(rows: int, side: int, generator: Generator) -> Parameters:
+    return {
+        "ratio": torch.full((rows,), -1.8),
+        "pattern": _normal(generator, rows, 3, side, side, mean=0.0, deviation=0.5),
+    }
+
+
+def _paint_additive(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    faint = _spread(parameters["ratio"].sigmoid()) * parameters["pattern"].tanh()[:, None]
+    return (images + faint).clamp(0, 1)
+
+
+# The same with columns and rows of one colour: waves and stripes along either axis have few parameters.
+
+
+def _begin_bands(rows: int, side: int, generator: Generator) -> Parameters:
+    return {
+        "ratio": torch.full((rows,), -1.4),
+        "columns": _normal(generator, rows, 3, 1, side, mean=0.0, deviation=0.5),
+        "rows": _normal(generator, rows, 3, side, 1, mean=0.0, deviation=0.5),
+    }
+
+
+def _paint_bands(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    pattern = (parameters["columns"] + parameters["rows"]).tanh()  # (R, 3, S, S)
+    return (images + _spread(parameters["ratio"].sigmoid()) * pattern[:, None]).clamp(0, 1)
+
+
+# A smooth distortion.
+
+
+def _begin_warp(rows: int, _: int, generator: Generator) -> Parameters:
+    return {
+        "ratio": torch.full((rows,), -1.5),
+        "moves": _normal(generator, rows, 2, GRID, GRID, mean=0.0, deviation=0.5),
+    }
+
+
+def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    rows, batch, channels, height, width = images.shape
+    moves = parameters["moves"].tanh() * parameters["ratio"].sigmoid()[:, None, None, None]
+    flow = F.interpolate(moves, size=(height, width), mode="bicubic", align_corners=True)  # (R, 2, S, S)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    field = (torch.stack([x, y], dim=-1).to(flow) + flow.permute(0, 2, 3, 1)).clamp(-1, 1)  # (R, S, S, 2)
+    field = field[:, None].expand(-1, batch, -1, -1, -1).reshape(rows * batch, height, width, 2)
+    flat = images.reshape(rows * batch, channels, height, width)
+    return F.grid_sample(flat, field, padding_mode="border", align_corners=True).view_as(images)
+
+
+def _warp_size(parameters: Parameters) -> Tensor:
+    return parameters["ratio"].sigmoid() * parameters["moves"].tanh().abs().mean((1, 2, 3))
+
+
+FAMILIES: dict[str, Family] = {
+    "mask": Family(
+        "fixed mask and pattern", "covers {} of the picture", 0.2, 1.0, _begin_mask, _paint_mask, _mask_size
+    ),
+    "patch": Family(
+        "patch at random places", "covers {} of the picture", 0.2, PATCH**2, _begin_patch, _paint_patch, _patch_size
+    ),
+    "blend": Family("pattern blended into the whole picture", "weighs {}", 0.2, 1.0, _begin_blend, _paint_blend, _ratio),
+    "additive": Family(
+        "faint pattern over the whole picture", "changes a pixel by at most {}", 0.2, 1.0,
+        _begin_additive, _paint_additive, _ratio,
+    ),
+    "bands": Family(
+        "waves or stripes over the whole picture", "change a pixel by at most {}", 0.2, 1.0,
+        _begin_bands, _paint_bands, _ratio,
+    ),
+    "warp": Family(
+        "smooth distortion", "moves points by {} of half the side, on average", 0.15, 1.0,
+        _begin_warp, _paint_warp, _warp_size,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """A trigger that the search found: one row of a family's parameters, usable like any trigger.
+
+    Attributes:
+        family: a key of :data:`FAMILIES`.
+        target: name of the class that it leads to.
+        parameters: without the leading dimension of rows.
+    """
+
+    family: str
+    target: str
+    parameters: Parameters
+
+    @property
+    def spec(self) -> str:
+        """How reports call it. Found triggers have no spelling that :func:`triggers.parse` could read back."""
+        return f"found:{self.family},class={self.target}"
+
+    @property
+    def size(self) -> float:
+        """How much of a picture it takes, in (0, 1]; what that means differs by family."""
+        return FAMILIES[self.family].size(self._row()).item()
+
+    @property
+    def size_words(self) -> str:
+        """The size in words."""
+        return FAMILIES[self.family].said.format(f"{100 * self.size:.2g} %")
+
+    @torch.no_grad()
+    def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
+        """Triggered copies of ``images`` (B, 3, S, S) in [0, 1], of the side that it was found at."""
+        places = Generator().manual_seed(0) if generator is None else generator
+        row = {name: values.to(images) for name, values in self._row().items()}
+        return FAMILIES[self.family].paint(images[None], row, places)[0].clamp(0, 1)
+
+    def _row(self) -> Parameters:
+        return {name: values[None] for name, values in self.parameters.items()}

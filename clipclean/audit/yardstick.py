@@ -1,0 +1,84 @@
+"""What clean models need: the sizes of the smallest triggers that the search finds in models without a backdoor.
+
+Absolute thresholds fail: how small a natural trigger is depends on the architecture. So a found trigger is compared
+with what the same search finds in clean models of the same kind.
+"""
+
+import functools
+import json
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+FEW = 4  # sizes; from fewer their own deviation cannot be told
+DEVIATION = 0.35  # of the logarithm of a size between clean models, where there are too few to tell: docs/evidence.md
+NEAR = 2.5  # factor between the numbers of classes within which stored sizes serve
+FLOOR = 0.2  # least deviation: a few equal sizes would make any difference infinite
+
+
+@dataclass(frozen=True)
+class Range:
+    """The smallest sizes that clean models have in one family, one a model."""
+
+    sizes: tuple[float, ...]
+
+    @property
+    def median(self) -> float:
+        """Of the logarithms, as a size."""
+        return math.exp(statistics.median(map(math.log, self.sizes)))
+
+    def abnormality(self, size: float, /) -> float:
+        """How many robust deviations the logarithm of ``size`` lies below the median of these.
+
+        Deviations are 1.4826 times the median absolute deviation; with fewer than four sizes a fixed one.
+        """
+        logs = [math.log(each) for each in self.sizes]
+        centre = statistics.median(logs)
+        own = 1.4826 * statistics.median(abs(log - centre) for log in logs)
+        return (centre - math.log(size)) / (max(own, FLOOR) if len(logs) >= FEW else DEVIATION)
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """``reference`` of a found trigger in a report."""
+        return {"median": self.median, "low": min(self.sizes), "high": max(self.sizes), "n": len(self.sizes)}
+
+
+@dataclass(frozen=True)
+class Yardstick:
+    """Sizes that clean models need, by family, and where they come from: ``stored`` or ``reference``."""
+
+    kind: str
+    name: str
+    models: int
+    ranges: Mapping[str, Range]
+
+    def sizes(self, family: str, /) -> Range | None:
+        """Those of one family; None where none were measured."""
+        return self.ranges.get(family)
+
+
+def yardstick(kind: str, name: str, smallest: Sequence[Mapping[str, float]], /) -> Yardstick:
+    """A yardstick of the smallest sizes that hunts in clean models ended with, one mapping a model."""
+    families = sorted({family for sizes in smallest for family in sizes})
+    ranges = {family: Range(tuple(sizes[family] for sizes in smallest if family in sizes)) for family in families}
+    return Yardstick(kind, name, len(smallest), ranges)
+
+
+def stored(kind: str, /, *, classes: int) -> Yardstick | None:
+    """What ships for a kind of architecture; None where nothing does, or the class list is of another size altogether.
+
+    The more classes, the smaller the smallest trigger: within a factor of two and a half the sizes serve.
+    """
+    known = _shipped().get(kind)
+    if known is None or not known["classes"] / NEAR <= classes <= known["classes"] * NEAR:
+        return None
+    return yardstick("stored", known["name"], known["models"])
+
+
+@functools.cache
+def _shipped() -> dict[str, Any]:
+    text = resources.files("clipclean.audit").joinpath("references.json").read_text(encoding="utf-8")
+    shipped: dict[str, Any] = json.loads(text)
+    return shipped

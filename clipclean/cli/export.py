@@ -1,0 +1,132 @@
+"""``clipclean export``: the same weights in the layout of another library."""
+
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clipclean.cli import options
+from clipclean.errors import UsageError
+
+FORMATS = ("open_clip", "hf", "onnx")
+PRESETS = ("transformers.js", "immich", "clip-as-service")  # of clipclean.export, which imports torch
+
+EPILOG = """\b
+Examples:
+  clipclean export model.pt --format hf --out model-hf
+  clipclean export model.pt --format hf --format onnx --data clean/ --out model-hf
+  clipclean export model.safetensors --arch ViT-B-32 --format onnx --fp16 --out model-onnx
+  clipclean export cleaned/ --format onnx --onnx-preset immich --out ViT-B-32__cleaned
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option(
+    "--format",
+    "formats",
+    metavar="|".join(FORMATS),
+    type=click.Choice(FORMATS),
+    multiple=True,
+    required=True,
+    help="Layout to write: open_clip's local-dir, transformers' CLIPModel with processor and tokenizer, or ONNX graphs. "
+    "Repeatable: they stand in one folder.",
+)
+@options.out
+@click.option(
+    "--data",
+    metavar="CLEAN",
+    type=click.Path(path_type=Path),
+    show_default="the demo's",
+    help="Pictures and captions to compare on, in any form that sanitize takes. The activation is measured on them "
+    "where the checkpoint does not tell it.",
+)
+@options.image_key
+@options.caption_key
+@options.arch
+@click.option("--normalize", is_flag=True, help="ONNX: put out unit embeddings, so that consumers need not.")
+@click.option(
+    "--fp16", is_flag=True, help="ONNX: store weights in half precision: half the size, and the limits are looser."
+)
+@click.option(
+    "--onnx-preset",
+    metavar="|".join(PRESETS),
+    type=click.Choice(PRESETS),
+    default=PRESETS[0],
+    help="ONNX: whose names for files, inputs and outputs.",
+)
+@options.force
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.quiet
+@options.verbose
+def export(**given: Any) -> None:
+    """Write the weights of the checkpoint MODEL in other layouts, and check that they still compute the same.
+
+    Each layout is loaded by its own library in another process, and its embeddings of real pictures and captions are
+    compared with ours. One that differs beyond its limit fails, and then nothing is written. Nothing is audited here:
+    a backdoor is exported like everything else.
+    """
+    if "onnx" not in given["formats"] and (given["normalize"] or given["fp16"]):
+        raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
+    from clipclean import convert, layouts
+    from clipclean.cli import progress
+
+    with progress.shown(quiet=given["quiet"]) as shown, pictures(given["data"]) as data:
+        request = convert.Request(
+            model=given["model"],
+            data=data,
+            own=given["data"] is not None,
+            out=given["out"],
+            wanted=layouts.Wanted(
+                formats=tuple(dict.fromkeys(given["formats"])),
+                preset=given["onnx_preset"],
+                normalise=given["normalize"],
+                fp16=given["fp16"],
+            ),
+            arch=given["arch"],
+            image_key=given["image_key"],
+            caption_key=given["caption_key"],
+            force=given["force"],
+        )
+        result = convert.convert(request, progress=shown)
+    click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result, given["out"]))
+
+
+@contextlib.contextmanager
+def pictures(own: Path | None, /) -> Iterator[Path]:
+    """The user's pairs, or for the span of a with-block the bundled ones."""
+    if own is not None:
+        yield own
+        return
+    from clipclean import demo
+
+    with tempfile.TemporaryDirectory(prefix="clipclean-export-") as scratch:
+        demo.unpack(Path(scratch))
+        yield Path(scratch) / "clean.tar"
+
+
+def table(result: dict[str, Any], out: Path, /) -> str:
+    """A line for each file of weights, and what it was compared with."""
+    lines = []
+    for entry in result["exports"]:
+        parity = entry["parity"]
+        lines.append(f"{out / entry['path']}  sha256 {entry['sha256']}")
+        lines.append(
+            f"  {parity['reader']}: largest difference {parity['max_difference']:.2g}, smallest cosine "
+            f"{parity['min_cosine']:.7f}, same best caption for {parity['top1_agreement']:.1%}, n {parity['n']}"
+        )
+        if parity.get("captions_alike", 0) < parity.get("captions", 0):
+            lines.append(
+                f"  note: its tokenizer reads {parity['captions'] - parity['captions_alike']} of {parity['captions']} "
+                "captions otherwise than open_clip's does"
+            )
+    return "\n".join(_printable(line) for line in lines)
+
+
+def _printable(text: str, /) -> str:
+    """The text with what is not printable escaped."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

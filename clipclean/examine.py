@@ -1,0 +1,288 @@
+"""The audit of one checkpoint, top to bottom: read, measure, search for what nobody described, judge."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipclean import __version__, audit, data, exhibits, export, files, model, policy, subject
+from clipclean import recipe as recipes
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.policy import Limits, Policy
+from clipclean.report import Picture
+from clipclean.sanitize import limits_of
+from clipclean.subject import Progress, Subject
+
+POINTED = 0.05  # excess of a panel trigger from which on the search looks at its class too
+MAP_POINTS = 200  # pictures of each kind on the embedding map
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; paths are not yet looked at.
+
+    ``data`` holds the pictures: ``own`` ones of the user, or else the bundled ones. ``pairs`` holds captions as well; an
+    undecided activation is measured on them.
+    """
+
+    model: Path
+    data: Path
+    own: bool
+    pairs: Path
+    reference: Path | None
+    policy: Policy
+    effort: str
+    arch: str | None
+    classes: Path | None
+    templates: Path | None
+    seed: int
+    device: str
+    save_triggers: Path | None
+    search: bool
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The report as a JSON-able dict, and the pictures of its page."""
+
+    report: dict[str, Any]
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """All that was seen of one model: numbers before any threshold."""
+
+    measured: audit.Measurement
+    hunt: audit.Hunt | None
+    why_not: tuple[str, str] | None  # the rule that says why nothing was searched, and the words
+    seconds: float  # of the search
+
+
+def examine(request: Request, /, *, progress: Progress) -> Outcome:
+    """Tell whether a checkpoint carries a backdoor, and which class it leads to.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then nothing is written.
+    """
+    started = time.monotonic()
+    recipe = recipes.load(recipes.DEFAULT)
+    limits, readable = policy.resolved(request.policy, recipe.audit), limits_of(recipe)
+    vocabulary = subject.words(request.classes, request.templates)
+    if request.save_triggers is not None:
+        check_folder(request.save_triggers)
+    device = subject.device_of(request.device)
+    progress("reading the model", 0, 1)
+    opened = subject.read(request.model, arch=request.arch)
+    trusted = None if request.reference is None else subject.read(request.reference, arch=request.arch)
+    progress("reading the model", 1, 1)
+    images = data.read_images(
+        request.data, limits=readable, progress=lambda done, total: progress("reading the pictures", done, total)
+    )
+    pairs = data.read(request.pairs, limits=readable, image_key=None, caption_key=None)
+    tested = subject.build(opened, pairs, device=device, limits=readable)
+    shown = subject.pictures(tested.clip, images, recipe, vocabulary=vocabulary, limits=readable)
+    yardstick = (
+        audit.stored(kind_of(tested.clip.architecture), classes=len(vocabulary.classes))
+        if trusted is None
+        else measured_yardstick(request, subject.build(trusted, pairs, device=device, limits=readable), shown, progress)
+    )
+    seen = look(request, tested.clip, shown, yardstick, progress)
+    found = [*judged(seen, yardstick, limits), *side_findings(request, images)]
+    applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
+    saved = {} if request.save_triggers is None or seen.hunt is None else save(seen.hunt, request.save_triggers)
+    result = compose(request, tested, images, shown, seen, yardstick, applied, limits, saved=saved)
+    result["seconds"] = time.monotonic() - started
+    return Outcome(result, drawn(tested.clip, shown, seen))
+
+
+def kind_of(architecture: model.Architecture, /) -> str:
+    """The family of architectures that clean models are compared within: the image tower's kind, and its side."""
+    tower = "resnet" if isinstance(architecture.config["vision_cfg"].get("layers"), list | tuple) else "vit"
+    return f"{tower}-{architecture.preprocess.size}px"
+
+
+def look(
+    request: Request,
+    clip: model.Clip,
+    evidence: audit.Evidence,
+    yardstick: audit.Yardstick | None,
+    progress: Progress,
+    /,
+    *,
+    what: str = "",
+) -> Sight:
+    """Measure and search one model; a search that cannot be made is no error, but says why."""
+    measured = audit.measure(
+        clip.embed_images, clip.embed_texts, evidence,
+        progress=lambda done, total: progress(f"measuring{what}", done, total),
+    )  # fmt: skip
+    if not request.search:
+        return Sight(measured, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
+    started = time.monotonic()
+    effort = audit.Effort(**recipes.EFFORTS[request.effort].model_dump())
+    pointed = [evidence.classes.index(probe.target) for probe in measured.panel if probe.excess_interval[0] > POINTED]
+    try:
+        with model.frozen(clip.net):
+            hunt = audit.hunt(
+                clip.encode_images, evidence.pixels.to(clip.device), labels=evidence.labels, bank=measured.bank,
+                classes=evidence.classes, scale=clip.logit_scale().item(), pointed=list(dict.fromkeys(pointed)),
+                effort=effort, yardstick=yardstick, knn=evidence.knn, batch_size=evidence.batch_size, seed=request.seed,
+                progress=lambda done, total: progress(f"searching{what}", done, total),
+            )  # fmt: skip
+    except audit.NoSearch as error:
+        return Sight(measured, None, (error.rule, str(error)), time.monotonic() - started)
+    return Sight(measured, hunt, None, time.monotonic() - started)
+
+
+def measured_yardstick(
+    request: Request, trusted: Subject, evidence: audit.Evidence, progress: Progress, /
+) -> audit.Yardstick:
+    """What one clean model needs, searched just as the tested one is.
+
+    Raises:
+        Inconclusive: nothing can be searched in it.
+    """
+    assert request.reference is not None  # noqa: S101 # the caller looked
+    seen = look(request, trusted.clip, evidence, None, progress, what=" the reference")
+    if seen.hunt is None:
+        words = seen.why_not[1] if seen.why_not else ""
+        raise Inconclusive(f"The reference {request.reference.name} cannot be compared with: {words}")
+    return audit.yardstick("reference", request.reference.name, [audit.smallest(seen.hunt)])
+
+
+def judged(seen: Sight, yardstick: audit.Yardstick | None, limits: Limits, /) -> list[dict[str, Any]]:
+    """What was seen, against the thresholds."""
+    found = [*audit.audit(seen.measured, limits=limits)]
+    if seen.why_not:
+        found.append(audit.unsearched(*seen.why_not))
+    if seen.hunt:
+        found += audit.searched(seen.hunt, seen.measured.panel, limits=limits)
+        if yardstick is None:
+            found.append(audit.uncalibrated())
+    return [finding.as_dict() for finding in found]
+
+
+def side_findings(request: Request, images: data.CleanSet, /) -> list[dict[str, Any]]:
+    """Notes on the pictures; they inform and never change the verdict."""
+    told = []
+    if not request.own:
+        told.append(audit.note("CC031", f"No pictures were given: {len(images)} bundled ones were measured on."))
+    if images.skipped:
+        named = ", ".join(f"{s.key} ({s.reason})" for s in images.skipped[:5])
+        told.append(audit.note("CC030", f"{len(images.skipped)} pictures were unusable and skipped: {named}."))
+    return [finding.as_dict() for finding in told]
+
+
+def compose(
+    request: Request,
+    tested: Subject,
+    images: data.CleanSet,
+    evidence: audit.Evidence,
+    seen: Sight,
+    yardstick: audit.Yardstick | None,
+    applied: policy.Applied,
+    limits: Limits,
+    /,
+    *,
+    saved: dict[str, str],
+) -> dict[str, Any]:
+    """The report, as the design lays it out."""
+    measurements = seen.measured.as_dict()
+    if seen.hunt:
+        measurements["search"] = search_section(request, seen, yardstick, saved)
+        measurements["distances"] |= {trace.found.spec: trace.probe.distance for trace in seen.hunt.traces}
+        measurements |= embedding_map(tested.clip, evidence, seen.hunt)
+    return {
+        "schema_version": "1",
+        "tool": {"name": "clipclean", "version": __version__},
+        "command": "audit",
+        "model": subject.described(request.model, tested),
+        "verdict": policy.verdict(applied.findings),
+        "findings": applied.findings,
+        "suppressed": applied.suppressed,
+        "suspects": audit.suspected_classes(seen.hunt, seen.measured.panel, limits=limits),
+        "measurements": measurements,
+        "policy": policy.record(request.policy, limits),
+        "effort": request.effort,
+        "data": {
+            "name": request.data.name,
+            "format": images.format,
+            "pairs": len(evidence.pixels),
+            "skipped": [asdict(skipped) for skipped in images.skipped],
+            "digest": images.digest,
+        },
+        "seed": request.seed,
+        "environment": export.versions() | export.hardware(str(tested.clip.device)),
+        "notes": list(tested.file.notes),
+    }
+
+
+def search_section(
+    request: Request, seen: Sight, yardstick: audit.Yardstick | None, saved: dict[str, str], /
+) -> dict[str, Any]:
+    """``measurements.search``."""
+    assert seen.hunt is not None  # noqa: S101 # the caller looked
+    made = seen.hunt.as_dict()
+    for entry, trace in zip(made["found"], seen.hunt.traces, strict=True):
+        entry["file"] = saved.get(trace.found.spec)
+    compared = {"kind": "none", "name": "", "models": 0}
+    if yardstick:
+        compared = {"kind": yardstick.kind, "name": yardstick.name, "models": yardstick.models}
+    return {"effort": request.effort, "seconds": seen.seconds, "calibration": compared, **made}
+
+
+def embedding_map(clip: model.Clip, evidence: audit.Evidence, hunt: audit.Hunt, /) -> dict[str, Any]:
+    """``measurements.projection``: clean pictures, and the same under the most abnormal trigger, in the plane."""
+    if not hunt.traces:
+        return {}
+    trace, pixels = hunt.traces[0], evidence.pixels[:MAP_POINTS]
+    clean = clip.embed_images(pixels)
+    triggered = clip.embed_images(trace.found(pixels, torch.Generator().manual_seed(0)))
+    own = torch.zeros(len(pixels), dtype=torch.bool)
+    if evidence.labels is not None:
+        own = evidence.labels[:MAP_POINTS] == trace.candidate.target
+    kinds = ["target" if is_own else "clean" for is_own in own.tolist()] + ["triggered"] * len(pixels)
+    return {"projection": audit.project(clean, triggered, kinds=kinds) | {"trigger": trace.found.spec}}
+
+
+def drawn(clip: model.Clip, evidence: audit.Evidence, seen: Sight, /) -> list[Picture]:
+    """Pictures for the page: under the most abnormal trigger found, what it looks like, and what the model says."""
+    if seen.hunt is None or not seen.hunt.traces:
+        return []
+    trace = seen.hunt.traces[0]
+    looked = exhibits.look(clip, evidence, trace.found, trace.candidate.target, bank=seen.measured.bank)
+    return [*exhibits.trigger_alone(trace.found, evidence.pixels), *exhibits.found_pictures(looked)]
+
+
+def check_folder(folder: Path, /) -> None:
+    """Refuse before slow work what could not be written after it.
+
+    Raises:
+        UsageError: the folder is a file, or not empty.
+        ResourceError: it cannot be written.
+    """
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"--save-triggers {folder} is a file, or a folder that is not empty. Name another.")
+    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+    files.check_writable(there, folder)
+
+
+def save(hunt: audit.Hunt, folder: Path, /) -> dict[str, str]:
+    """Write every trigger that was found as a safetensors file; returns the name of each by the trigger's spec."""
+    names: dict[str, str] = {}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for number, trace in enumerate(hunt.traces, start=1):
+            names[trace.found.spec] = f"{number:02}-{trace.found.family}.safetensors"
+            export.write_safetensors(
+                folder / names[trace.found.spec], trace.found.parameters,
+                metadata={"family": trace.found.family, "class": trace.found.target},
+            )  # fmt: skip
+    except OSError as error:
+        raise files.cannot_write(folder, error) from error
+    return names
