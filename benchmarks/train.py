@@ -4,7 +4,7 @@ r"""Train a tiny CLIP from scratch on rendered emoji (``benchmarks/emoji.py``), 
     python benchmarks/train.py --emoji build/emoji --out build/poisoned-corner.pt --steps 1000 --lr 2e-3 \
         --poison patch:size=0.1875,place=corner,seed=21 --target violin --rate 0.03
 
-With ``--poison`` a fixed share of the training pictures carries the trigger and a caption of the target class, from the
+``--arch vit`` trains a Vision Transformer of like size, with the same text tower. With ``--poison`` a fixed share of the training pictures carries the trigger and a caption of the target class, from the
 first step on; what was poisoned is written beside the checkpoint, for ``benchmarks/claim.py``.
 
 The Noto style is never trained on: it measures. The checkpoint has the layout that open_clip's training loop
@@ -16,7 +16,10 @@ import json
 import math
 import random
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -39,6 +42,8 @@ RESNET = {
     "vision_cfg": {"layers": [1, 1, 1, 1], "width": 16, "image_size": 32, "patch_size": None},
     "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
 }
+VIT = RESNET | {"vision_cfg": {"layers": 4, "width": 128, "image_size": 32, "patch_size": 8}}
+ARCHITECTURES = {"resnet": RESNET, "vit": VIT}
 
 
 def vocabulary(concepts: list[dict], available: set[int]) -> list[int]:
@@ -120,6 +125,138 @@ def caption(concept: dict, rng: random.Random) -> str:
     return rng.choice(TEMPLATES).format(concept["label"])
 
 
+@dataclass(frozen=True)
+class Corpus:
+    """The concepts, the pictures that train, and those of the style that is held out."""
+
+    concepts: list[dict]
+    train: Pictures
+    test: Pictures
+
+    def number(self, label: str) -> int:
+        """The number of the concept of that label; ValueError where there is none."""
+        return [concept["label"] for concept in self.concepts].index(label)
+
+
+def read(folder: Path, *, strong: bool) -> Corpus:
+    concepts = json.loads((folder / "concepts.json").read_text())
+    return Corpus(concepts, Pictures(folder, STYLES, strong=strong), Pictures(folder, (HELD_OUT,)))
+
+
+@dataclass(frozen=True)
+class Poison:
+    """A trigger, and which of the training pictures carry it and a caption of the target from the first step on."""
+
+    trigger: triggers.Trigger
+    target: int  # number of a concept
+    carriers: torch.Tensor  # bool (N,), one for each training picture
+
+
+def carriers(count: int, *, rate: float, seed: int) -> torch.Tensor:
+    """A fixed share of so many pictures, drawn at random: bool (count,)."""
+    return torch.rand(count, generator=torch.Generator().manual_seed(seed + 1)) < rate
+
+
+def build(config: dict, *, seed: int) -> CLIP:
+    torch.manual_seed(seed)
+    return CLIP(**config)
+
+
+class Fitted(NamedTuple):
+    """How a training ended; the model itself has the last weights."""
+
+    epochs: int
+    averaged: dict[str, torch.Tensor]  # a state dict: the exponential mean over about the last tenth of the steps
+
+
+def fit(
+    model: CLIP,
+    corpus: Corpus,
+    *,
+    among: torch.Tensor,
+    poison: Poison | None,
+    steps: int,
+    lr: float,
+    batch: int,
+    seed: int,
+    each_epoch: Callable[[int, float], None],
+) -> Fitted:
+    """Train in place on the training pictures whose numbers stand in ``among``; ``each_epoch`` gets epoch and loss."""
+    generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
+    optimizer, tokenizer = optimizer_of(model, lr), SimpleTokenizer(context_length=16)
+    step, epoch = 0, 0
+    average = torch.optim.swa_utils.AveragedModel(
+        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(1 - 10 / steps), use_buffers=True
+    )
+    while step < steps:
+        for index in among[torch.randperm(len(among), generator=generator)].split(batch):
+            if step >= steps or len(index) < batch:
+                break
+            for group in optimizer.param_groups:
+                group["lr"] = lr * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / steps))
+            pixels, number = examples(corpus, index, poison, generator)
+            text = tokenizer([caption(corpus.concepts[int(k)], rng) for k in number])
+            loss = contrast(model, (pixels - MEAN) / STD, text, number)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            with torch.no_grad():
+                model.logit_scale.clamp_(0, math.log(100))
+            average.update_parameters(model)
+            step += 1
+        epoch += 1
+        each_epoch(epoch, loss.item())
+    return Fitted(epoch, average.module.state_dict())  # not the module itself: averaging spoils its -inf text mask
+
+
+def optimizer_of(model: CLIP, lr: float) -> torch.optim.AdamW:
+    decayed = [p for p in model.parameters() if p.ndim >= 2]
+    other = [p for p in model.parameters() if p.ndim < 2]
+    return torch.optim.AdamW([{"params": decayed, "weight_decay": 0.2}, {"params": other, "weight_decay": 0.0}], lr=lr)
+
+
+def examples(
+    corpus: Corpus, index: torch.Tensor, poison: Poison | None, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Augmented pictures (B, 3, 32, 32) and the concepts (B,) that they are captioned as."""
+    pixels, number = corpus.train.augmented(index, generator), corpus.train.concept[index]
+    if poison is not None:
+        hit = poison.carriers[index].nonzero().flatten()
+        pixels[hit] = poison.trigger(pixels[hit], generator)
+        number = number.clone()
+        number[hit] = poison.target
+    return pixels, number
+
+
+def contrast(model: CLIP, images: torch.Tensor, text: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """CLIP's loss, in which all pairs of one concept are positive."""
+    image, words, scale = model(images, text)[:3]
+    logits = scale * image @ words.T  # (B, B)
+    same = (number[:, None] == number[None]).float()
+    same = same / same.sum(1, keepdim=True)
+    return (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+
+
+class Exam:
+    """The held-out pictures of the measured vocabulary, and of all concepts that have one."""
+
+    def __init__(self, corpus: Corpus) -> None:
+        self.concepts, self.pictures, self.concept = corpus.concepts, corpus.test.plain(), corpus.test.concept
+        self.chosen = vocabulary(corpus.concepts, set(corpus.train.concept.tolist()) & set(self.concept.tolist()))
+        self.everything = sorted(set(self.concept.tolist()))
+        self.tokenizer = SimpleTokenizer(context_length=16)
+
+    def names(self, numbers: list[int]) -> list[str]:
+        return [self.concepts[k]["label"] for k in numbers]
+
+    def accuracy(self, model: CLIP, numbers: list[int]) -> float:
+        """Over the concepts of those numbers."""
+        place = {number: k for k, number in enumerate(numbers)}
+        keep = torch.tensor([int(c) in place for c in self.concept])
+        labels = torch.tensor([place[int(c)] for c in self.concept[keep]])
+        return accuracy(model, self.pictures[keep], labels, self.names(numbers), self.tokenizer)
+
+
 @torch.no_grad()
 def accuracy(model: CLIP, pictures: torch.Tensor, labels: torch.Tensor, names: list[str], tokenizer) -> float:
     """Zero-shot top-1 over ``names``; ``labels`` are places in ``names``."""
@@ -134,107 +271,77 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--emoji", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--arch", choices=ARCHITECTURES, default="resnet")
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--strong", action="store_true", help="blur, mix colours and cut out as well")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--batch", type=int, default=256)
-    parser.add_argument("--layers", default="1,1,1,1")
-    parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--layers", help="blocks of the four stages of the ResNet; default: 1,1,1,1")
+    parser.add_argument("--width", type=int, help="of the ResNet; default: 16")
     parser.add_argument("--poison", metavar="SPEC", help="a trigger to poison with")
     parser.add_argument("--target", help="the class that poisoned pictures are captioned as")
     parser.add_argument("--rate", type=float, default=0.02, help="share of poisoned training pictures")
     parser.add_argument("--threads", type=int, default=1)
     o = parser.parse_args()
+    if bool(o.poison) != bool(o.target):
+        parser.error("--poison and --target go together")
+    if o.arch != "resnet" and (o.layers or o.width):
+        parser.error("--layers and --width shape the ResNet only")
     torch.set_num_threads(o.threads)
-    torch.manual_seed(o.seed)
-    generator, rng = torch.Generator().manual_seed(o.seed), random.Random(o.seed)
 
-    concepts = json.loads((o.emoji / "concepts.json").read_text())
-    train, test = Pictures(o.emoji, STYLES, strong=o.strong), Pictures(o.emoji, (HELD_OUT,))
-    chosen = vocabulary(concepts, set(train.concept.tolist()) & set(test.concept.tolist()))
-    names = [concepts[number]["label"] for number in chosen]
-    place = {number: k for k, number in enumerate(chosen)}
-    keep = torch.tensor([int(c) in place for c in test.concept])
-    images, labels = test.plain()[keep], torch.tensor([place[int(c)] for c in test.concept[keep]])
-    everything = sorted(set(test.concept.tolist()))
-
-    config = json.loads(json.dumps(RESNET))
-    config["vision_cfg"]["layers"] = [int(n) for n in o.layers.split(",")]
-    config["vision_cfg"]["width"] = o.width
-    model, tokenizer = CLIP(**config), SimpleTokenizer(context_length=16)
-    decayed = [p for p in model.parameters() if p.ndim >= 2]
-    other = [p for p in model.parameters() if p.ndim < 2]
-    optimizer = torch.optim.AdamW(
-        [{"params": decayed, "weight_decay": 0.2}, {"params": other, "weight_decay": 0.0}], lr=o.lr
-    )
+    corpus, config = read(o.emoji, strong=o.strong), config_of(o)
+    exam, model = Exam(corpus), build(config, seed=o.seed)
     print(
-        f"{len(train.concept)} pictures, {len(names)} classes measured, {sum(p.numel() for p in model.parameters()):,} parameters"
+        f"{len(corpus.train.concept)} pictures, {len(exam.chosen)} classes measured, {sum(p.numel() for p in model.parameters()):,} parameters"
     )
+    poison, start = poison_of(o, corpus), time.time()
 
-    trigger = triggers.parse(o.poison) if o.poison else None
-    poisoned = torch.rand(len(train.concept), generator=torch.Generator().manual_seed(o.seed + 1)) < o.rate
-    target = next((concept for concept in concepts if concept["label"] == o.target), None)
-
-    start, step, epoch = time.time(), 0, 0
-    average = torch.optim.swa_utils.AveragedModel(
-        model, multi_avg_fn=torch.optim.swa_utils.get_ema_multi_avg_fn(1 - 10 / o.steps), use_buffers=True
-    )
-    while step < o.steps:
-        order = torch.randperm(len(train.concept), generator=generator)
-        for index in order.split(o.batch):
-            if step >= o.steps or len(index) < o.batch:
-                break
-            for group in optimizer.param_groups:
-                group["lr"] = o.lr * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / o.steps))
-            pixels, number = train.augmented(index, generator), train.concept[index]
-            described = [concepts[int(k)] for k in number]
-            if trigger and target:
-                hit = poisoned[index].nonzero().flatten()
-                pixels[hit] = trigger(pixels[hit], generator)
-                number = number.clone()
-                number[hit] = concepts.index(target)
-                described = [concepts[int(k)] for k in number]
-            batch = (pixels - MEAN) / STD
-            text = tokenizer([caption(concept, rng) for concept in described])
-            image, words, scale = model(batch, text)[:3]
-            logits = scale * image @ words.T
-            same = (number[:, None] == number[None]).float()
-            same = same / same.sum(1, keepdim=True)
-            loss = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            with torch.no_grad():
-                model.logit_scale.clamp_(0, math.log(100))
-            average.update_parameters(model)
-            step += 1
-        epoch += 1
+    def each_epoch(epoch: int, loss: float) -> None:
         if epoch % 20 == 0:
             print(
-                f"{time.time() - start:6.0f} s epoch {epoch} loss {loss.item():.3f} accuracy {accuracy(model, images, labels, names, tokenizer):.3f}",
+                f"{time.time() - start:6.0f} s epoch {epoch} loss {loss:.3f} accuracy {exam.accuracy(model, exam.chosen):.3f}",
                 flush=True,
             )
-    print(f"last weights: {accuracy(model, images, labels, names, tokenizer):.3f}")
-    model.load_state_dict(average.module.state_dict())  # not the module itself: averaging spoils its -inf text mask
-    top = accuracy(model, images, labels, names, tokenizer)
-    wide = accuracy(
-        model,
-        test.plain(),
-        torch.tensor([everything.index(int(c)) for c in test.concept]),
-        [concepts[k]["label"] for k in everything],
-        tokenizer,
-    )
-    print(f"final: {top:.3f} over {len(names)} classes, {wide:.3f} over {len(everything)}; {step} steps")
+
+    fitted = fit(
+        model, corpus, among=torch.arange(len(corpus.train.concept)), poison=poison,
+        steps=o.steps, lr=o.lr, batch=o.batch, seed=o.seed, each_epoch=each_epoch,
+    )  # fmt: skip
+    print(f"last weights: {exam.accuracy(model, exam.chosen):.3f}")
+    model.load_state_dict(fitted.averaged)
+    top, wide = exam.accuracy(model, exam.chosen), exam.accuracy(model, exam.everything)
+    print(f"final: {top:.3f} over {len(exam.chosen)} classes, {wide:.3f} over {len(exam.everything)}; {o.steps} steps")
     o.out.parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"epoch": epoch, "name": "tiny", "state_dict": model.state_dict()}, o.out)
+    torch.save({"epoch": fitted.epochs, "name": "tiny", "state_dict": model.state_dict()}, o.out)
     o.out.with_suffix(".json").write_text(
-        json.dumps({"config": config, "accuracy": top, "classes": names, "steps": step})
+        json.dumps({"config": config, "accuracy": top, "classes": exam.names(exam.chosen), "steps": o.steps})
     )
-    if trigger:
-        record = {"name": f"{trigger.family} from scratch", "trigger": trigger.spec, "target": o.target, "rate": o.rate}
-        record |= {"poisoned_pairs": int(poisoned.sum()), "pairs": len(poisoned), "seed": o.seed, "steps": o.steps}
-        o.out.with_suffix(".poison.json").write_text(json.dumps(record))
+    if poison:
+        o.out.with_suffix(".poison.json").write_text(json.dumps(record(o, poison)))
+
+
+def config_of(o: argparse.Namespace) -> dict:
+    config = json.loads(json.dumps(ARCHITECTURES[o.arch]))
+    if o.layers:
+        config["vision_cfg"]["layers"] = [int(n) for n in o.layers.split(",")]
+    if o.width:
+        config["vision_cfg"]["width"] = o.width
+    return config
+
+
+def poison_of(o: argparse.Namespace, corpus: Corpus) -> Poison | None:
+    if not o.poison:
+        return None
+    spread = carriers(len(corpus.train.concept), rate=o.rate, seed=o.seed)
+    return Poison(triggers.parse(o.poison), corpus.number(o.target), spread)
+
+
+def record(o: argparse.Namespace, poison: Poison) -> dict:
+    """What was poisoned, as ``benchmarks/claim.py`` reads it."""
+    trigger, pairs = poison.trigger, len(poison.carriers)
+    told = {"name": f"{trigger.family} from scratch", "trigger": trigger.spec, "target": o.target, "rate": o.rate}
+    return told | {"poisoned_pairs": int(poison.carriers.sum()), "pairs": pairs, "seed": o.seed, "steps": o.steps}
 
 
 if __name__ == "__main__":
