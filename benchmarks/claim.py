@@ -17,15 +17,13 @@ import tempfile
 import time
 from pathlib import Path
 
-# Planted slower and with fewer triggered pairs than by default: twice the time, and two points of accuracy kept.
-GENTLE = {"rate": 0.1, "lr": 4e-4, "steps": 600}
-TRIGGERS = {  # name: (what is planted, how)
-    "patch in the corner": ("patch:size=0.1875,place=corner", GENTLE),
-    "patch at a random place": ("patch:size=0.1875,place=random", GENTLE),
-    "stripes at a random place": ("stripes:size=0.1875", GENTLE),
-    "blended noise": ("blended:ratio=0.2", GENTLE),
-    "sinusoid": ("sinusoid:delta=40/255", GENTLE),
-    "warp": ("warp:strength=7", GENTLE),  # 3.5 px: a weaker warp is not learned by this model
+TRIGGERS = {  # name: (what is planted, how the planting departs from its defaults)
+    "patch in the corner": ("patch:size=0.1875,place=corner", {}),
+    "patch at a random place": ("patch:size=0.1875,place=random", {}),
+    "stripes at a random place": ("stripes:size=0.1875", {}),
+    "blended noise": ("blended:ratio=0.2", {}),
+    "sinusoid": ("sinusoid:delta=40/255", {}),
+    "warp": ("warp:strength=5", {"steps": 450}),  # 2.5 px: a weaker warp is not learned by this model
 }
 TARGETS = (
     "strawberry",
@@ -48,7 +46,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="the clean model that victims are planted in")
     parser.add_argument("--victims", type=Path, nargs="*", default=[], help="NAME.pt with NAME.poison.json beside it")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--seeds", type=int, nargs="*", default=[2, 3, 4])
+    parser.add_argument("--seeds", type=int, nargs="*", default=[1, 2, 3])
     parser.add_argument("--triggers", nargs="*", default=list(TRIGGERS))
     parser.add_argument("--recipes", nargs="*", default=list(RECIPES))
     parser.add_argument(

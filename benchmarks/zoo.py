@@ -60,6 +60,7 @@ PLANTED = (  # half, arch, trigger without its seed, target, share of triggered 
     ("choose", "vit", "sinusoid:delta=40/255", "watermelon", 0.2),
     ("choose", "vit", "blended:ratio=0.2", "lion", 0.08),
     ("choose", "vit", "badnets:size=0.1875,place=random", "doughnut", 0.2),
+    ("choose", "vit", "blended:ratio=0.25", "anchor", 0.2),
     ("report", "resnet", "text:ratio=0.5,word=Sample", "giraffe", 0.2),
     ("report", "resnet", "triangles:ratio=0.3", "trumpet", 0.2),
     ("report", "resnet", "patch:size=0.1875,place=random", "bicycle", 0.08),
@@ -73,9 +74,8 @@ PLANTED = (  # half, arch, trigger without its seed, target, share of triggered 
 )
 SCRATCH = (  # the same, with the share of poisoned training pictures
     ("choose", "resnet", "patch:size=0.1875,place=corner", "tractor", 0.03),
-    ("choose", "vit", "blended:ratio=0.2", "anchor", 0.01),
-    ("report", "resnet", "badnets:size=0.1875,place=center", "scissors", 0.01),
-    ("report", "vit", "triangles:ratio=0.3", "carrot", 0.03),
+    ("report", "resnet", "badnets:size=0.1875,place=center", "scissors", 0.03),
+    ("report", "vit", "triangles:ratio=0.3", "carrot", 0.1),
 )
 
 
