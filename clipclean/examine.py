@@ -9,13 +9,13 @@ from typing import Any
 
 import torch
 
-from clipclean import __version__, audit, data, exhibits, export, files, model, policy, subject
+from clipclean import __version__, audit, checkpoint, data, exhibits, export, model, policy, subject, trigger_files
 from clipclean import recipe as recipes
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.policy import Limits, Policy
 from clipclean.report import Picture
 from clipclean.sanitize import limits_of
-from clipclean.subject import Progress, Subject
+from clipclean.subject import Opened, Progress, Subject
 
 POINTED = 0.05  # excess of a panel trigger from which on the search looks at its class too
 MAP_POINTS = 200  # pictures of each kind on the embedding map
@@ -43,6 +43,7 @@ class Request:
     device: str
     save_triggers: Path | None
     search: bool
+    weights: str | None = None  # which of several sets in the file
 
 
 @dataclass(frozen=True)
@@ -74,11 +75,11 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     limits, readable = policy.resolved(request.policy, recipe.audit), limits_of(recipe)
     vocabulary = subject.words(request.classes, request.templates)
     if request.save_triggers is not None:
-        check_folder(request.save_triggers)
+        trigger_files.check_folder(request.save_triggers)
     device = subject.device_of(request.device)
     progress("reading the model", 0, 1)
-    opened = subject.read(request.model, arch=request.arch)
-    trusted = None if request.reference is None else subject.read(request.reference, arch=request.arch)
+    opened = subject.read(request.model, arch=request.arch, weights=request.weights)
+    trusted = None if request.reference is None else read_reference(request, opened)
     progress("reading the model", 1, 1)
     images = data.read_images(
         request.data, limits=readable, progress=lambda done, total: progress("reading the pictures", done, total)
@@ -92,9 +93,9 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
         else measured_yardstick(request, subject.build(trusted, pairs, device=device, limits=readable), shown, progress)
     )
     seen = look(request, tested.clip, shown, yardstick, progress)
-    found = [*judged(seen, yardstick, limits), *side_findings(request, images)]
+    found = [*judged(seen, yardstick, limits, pictures=len(shown.pixels)), *side_findings(request, images)]
     applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
-    saved = {} if request.save_triggers is None or seen.hunt is None else save(seen.hunt, request.save_triggers)
+    saved = trigger_files.save(seen.hunt.traces, request.save_triggers) if seen.hunt and request.save_triggers else {}
     result = compose(request, tested, images, shown, seen, yardstick, applied, limits, saved=saved)
     result["seconds"] = time.monotonic() - started
     return Outcome(result, drawn(tested.clip, shown, seen))
@@ -104,6 +105,29 @@ def kind_of(architecture: model.Architecture, /) -> str:
     """The family of architectures that clean models are compared within: the image tower's kind, and its side."""
     tower = "resnet" if isinstance(architecture.config["vision_cfg"].get("layers"), list | tuple) else "vit"
     return f"{tower}-{architecture.preprocess.size}px"
+
+
+def read_reference(request: Request, tested: Opened, /) -> Opened:
+    """The model to compare with, which must be of the tested one's kind and another than it.
+
+    Raises:
+        UsageError: it is of another kind, or has the same weights.
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+    """
+    assert request.reference is not None  # noqa: S101 # the caller looked
+    trusted = subject.read(request.reference, arch=request.arch)
+    kinds = kind_of(trusted.architecture), kind_of(tested.architecture)
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"The reference {request.reference.name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
+            "cannot be compared. Name a clean model of the same architecture."
+        )
+    if checkpoint.digest(trusted.file.tensors) == checkpoint.digest(tested.file.tensors):
+        raise UsageError(
+            f"The reference {request.reference.name} has the same weights as the tested model, so nothing in it could look "
+            "abnormal. Name another model, one that you trust."
+        )
+    return trusted
 
 
 def look(
@@ -155,11 +179,14 @@ def measured_yardstick(
     return audit.yardstick("reference", request.reference.name, [audit.smallest(seen.hunt)])
 
 
-def judged(seen: Sight, yardstick: audit.Yardstick | None, limits: Limits, /) -> list[dict[str, Any]]:
-    """What was seen, against the thresholds."""
+def judged(seen: Sight, yardstick: audit.Yardstick | None, limits: Limits, /, *, pictures: int) -> list[dict[str, Any]]:
+    """What was seen on so many pictures, against the thresholds."""
     found = [*audit.audit(seen.measured, limits=limits)]
     if seen.why_not:
         found.append(audit.unsearched(*seen.why_not))
+    if seen.hunt and pictures < limits.min_images:
+        words = f"{pictures} pictures are too few to judge what was found: at least {limits.min_images} are needed."
+        found.append(audit.unsearched("CC020", f"{words} Give more by --data."))
     if seen.hunt:
         found += audit.searched(seen.hunt, seen.measured.panel, limits=limits)
         if yardstick is None:
@@ -257,32 +284,3 @@ def drawn(clip: model.Clip, evidence: audit.Evidence, seen: Sight, /) -> list[Pi
     trace = seen.hunt.traces[0]
     looked = exhibits.look(clip, evidence, trace.found, trace.candidate.target, bank=seen.measured.bank)
     return [*exhibits.trigger_alone(trace.found, evidence.pixels), *exhibits.found_pictures(looked)]
-
-
-def check_folder(folder: Path, /) -> None:
-    """Refuse before slow work what could not be written after it.
-
-    Raises:
-        UsageError: the folder is a file, or not empty.
-        ResourceError: it cannot be written.
-    """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UsageError(f"--save-triggers {folder} is a file, or a folder that is not empty. Name another.")
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    files.check_writable(there, folder)
-
-
-def save(hunt: audit.Hunt, folder: Path, /) -> dict[str, str]:
-    """Write every trigger that was found as a safetensors file; returns the name of each by the trigger's spec."""
-    names: dict[str, str] = {}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for number, trace in enumerate(hunt.traces, start=1):
-            names[trace.found.spec] = f"{number:02}-{trace.found.family}.safetensors"
-            export.write_safetensors(
-                folder / names[trace.found.spec], trace.found.parameters,
-                metadata={"family": trace.found.family, "class": trace.found.target},
-            )  # fmt: skip
-    except OSError as error:
-        raise files.cannot_write(folder, error) from error
-    return names

@@ -10,7 +10,7 @@ from clipclean.errors import UsageError
 UNDECIDED = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
 
 
-def inspect(path: Path, /, *, arch: str | None) -> dict[str, Any]:
+def inspect(path: Path, /, *, arch: str | None, weights: str | None = None) -> dict[str, Any]:
     """Format, architecture, numbers and digests of a checkpoint, as a JSON-able dict.
 
     ``architecture.name`` and ``activation.name`` are None where the file alone does not tell; ``how`` says what to do.
@@ -20,7 +20,7 @@ def inspect(path: Path, /, *, arch: str | None) -> dict[str, Any]:
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
         UsageError: ``arch`` is no known name and no readable config.
     """
-    file = checkpoint.read(path)
+    file = checkpoint.read(path, weights=weights)
     summary = checkpoint.summarise(file.tensors)
     return {
         "name": path.name,
@@ -31,7 +31,7 @@ def inspect(path: Path, /, *, arch: str | None) -> dict[str, Any]:
         "size": file.size,
         "sha256": file.sha256,
         "tensor_sha256": checkpoint.digest(file.tensors),
-        "config": None if file.config is None else "open_clip_config.json",
+        "config": file.config_name,
         "notes": list(file.notes),
     }
 

@@ -35,6 +35,7 @@ class Request:
     force: bool
     image_key: str | None = None  # columns of the data; None looks for the known ones
     caption_key: str | None = None
+    weights: str | None = None  # which of several sets in the file
 
 
 def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
@@ -49,9 +50,9 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
     recipe = recipes.load(recipes.DEFAULT)
     limits = limits_of(recipe)
     vocabulary = subject.words(request.classes, request.templates)
-    ((trigger, target),) = subject.suspicions([request.trigger], request.target, vocabulary)
+    trigger, target = triggers.parse(request.trigger), subject.class_number(request.target, vocabulary.classes)
     device = subject.device_of(request.device)
-    opened = subject.read(request.model, arch=request.arch)
+    opened = subject.read(request.model, arch=request.arch, weights=request.weights)
     clean = read_pairs(request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key)
     labelled = (
         None
@@ -69,7 +70,6 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
         vocabulary=vocabulary, named=((trigger, target),), panel=False, limits=limits,
     )  # fmt: skip
     before = measure(tested.clip, measured_on)
-    assert target is not None  # noqa: S101 # a target name was given
     finetune_in(
         tested.clip, pairs, recipe, request.planting, trigger=trigger,
         captions=[form.replace("{}", vocabulary.classes[target]) for form in vocabulary.templates],

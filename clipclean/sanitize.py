@@ -76,6 +76,7 @@ class Request:
     audit: bool
     image_key: str | None = None  # columns of the data; None looks for the known ones
     caption_key: str | None = None
+    weights: str | None = None  # which of several sets in the file
     policy: Policy = DEFAULT
 
 
@@ -100,7 +101,8 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     thresholds = policy.resolved(request.policy, recipe.audit)
     device = subject.device_of(request.device)
     progress("reading the model", 0, 1)
-    opened = subject.read(request.model, arch=request.arch)
+    opened = subject.read(request.model, arch=request.arch, weights=request.weights)
+    subject.check_sides(named, opened.architecture)
     progress("reading the model", 1, 1)
     clean = read_pairs(
         request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key

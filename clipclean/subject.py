@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipclean import audit, checkpoint, data, model, triggers
+from clipclean import audit, checkpoint, data, model, trigger_files, triggers
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.recipe import Recipe
 
@@ -55,14 +55,14 @@ class Opened:
     architecture: model.Architecture
 
 
-def read(path: Path, /, *, arch: str | None) -> Opened:
-    """Read a checkpoint and tell its architecture; nothing is built yet.
+def read(path: Path, /, *, arch: str | None, weights: str | None = None) -> Opened:
+    """Read a checkpoint and tell its architecture; nothing is built yet. ``weights`` chooses among several sets in it.
 
     Raises:
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
         UsageError: the architecture cannot be told.
     """
-    file = checkpoint.read(path)
+    file = checkpoint.read(path, weights=weights)
     return Opened(file, architecture(file, arch=arch))
 
 
@@ -154,11 +154,14 @@ def words(classes: Path | None, templates: Path | None, /) -> Words:
 
 def suspicions(
     specs: Sequence[str], target: str | None, vocabulary: Words, /
-) -> tuple[tuple[triggers.Trigger, int | None], ...]:
-    """The triggers that the user named, with the place of the target class.
+) -> tuple[tuple[audit.Trigger, int | None], ...]:
+    """The triggers that the user named, by specs or by files of found ones, with the place of the target class.
+
+    A file brings its own class, unless a target is given.
 
     Raises:
-        UsageError: a trigger or the target class is unknown, or a target is given without a trigger.
+        UsageError: a trigger or a class is unknown, a target is given without a trigger, or two files are of one name.
+        RefusedInput: a file holds no trigger that an audit saved.
     """
     if target is not None and not specs:
         raise UsageError(
@@ -166,7 +169,35 @@ def suspicions(
             "suspect, or leave the target out: the panel is tried with every class as the target."
         )
     place = None if target is None else class_number(target, vocabulary.classes)
-    return tuple((triggers.parse(spec), place) for spec in specs)
+    named = [_suspicion(spec, place, vocabulary) for spec in specs]
+    found = [trigger.spec for trigger, _ in named if isinstance(trigger, audit.Found)]
+    if twice := [spec for spec in dict.fromkeys(found) if found.count(spec) > 1]:
+        raise UsageError(
+            f"Several --trigger files are called {', '.join(twice)}: a report could not tell them apart. Give one of each."
+        )
+    return tuple(named)
+
+
+def _suspicion(spec: str, place: int | None, vocabulary: Words) -> tuple[audit.Trigger, int | None]:
+    if not spec.endswith(trigger_files.SUFFIX):
+        return triggers.parse(spec), place
+    found = trigger_files.load(Path(spec))
+    if place is not None:
+        return found, place
+    try:
+        return found, class_number(found.target, vocabulary.classes)
+    except UsageError as error:
+        raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
+
+
+def check_sides(named: Sequence[tuple[audit.Trigger, int | None]], architecture: model.Architecture, /) -> None:
+    """Refuse triggers that were found on pictures of another size than the model takes; raises UsageError."""
+    side = architecture.preprocess.size
+    if wrong := [f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, audit.Found) and t.side != side]:
+        raise UsageError(
+            f"The model takes pictures of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
+            "Audit this model with --save-triggers, and give what that finds."
+        )
 
 
 def class_number(name: str, classes: Sequence[str], /) -> int:
@@ -190,7 +221,7 @@ def evidence(
     labelled: tuple[Sequence[data.Pair], Tensor] | None,
     held_out: Sequence[data.Pair],
     vocabulary: Words,
-    named: tuple[tuple[triggers.Trigger, int | None], ...],
+    named: tuple[tuple[audit.Trigger, int | None], ...],
     panel: bool,
     limits: data.Limits,
 ) -> audit.Evidence:

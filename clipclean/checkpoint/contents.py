@@ -5,22 +5,31 @@ import mmap
 import stat
 import sys
 from collections.abc import Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 from clipclean.errors import RefusedInput, ResourceError
 
-BLOCK = 8 * 2**20  # bytes a read: hashed while still in the cache
+BLOCK = 8 * 2**20  # bytes a read, and a step of the hashing
 LARGEST = 64 * 2**30  # bytes; the largest public CLIP training checkpoints have about 30 GB
 HEAD = 512  # bytes that tell the format; a tar names itself at 257
 
 
 @dataclass(frozen=True)
 class Contents:
-    """A whole file in memory that belongs to this process: nobody can change it between check and use."""
+    """A whole file in memory that belongs to this process: nobody can change it between check and use.
+
+    It is hashed on a thread of its own, which lags behind the reading and goes on while the file is parsed.
+    """
 
     buffer: mmap.mmap
-    sha256: str
+    hashing: Future[str]
+
+    @property
+    def sha256(self) -> str:
+        """Hex SHA-256 of the file, once it is known."""
+        return self.hashing.result()
 
     @property
     def size(self) -> int:
@@ -46,6 +55,7 @@ class Contents:
         """Give the whole pages between two offsets back to the system; they then read as zero."""
         first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
         length = stop // mmap.PAGESIZE * mmap.PAGESIZE - first
+        self.hashing.result()  # it would hash zeros
         if sys.platform == "linux" and length > 0:
             self.buffer.madvise(mmap.MADV_DONTNEED, first, length)
 
@@ -82,6 +92,7 @@ def load(path: Path, /) -> Contents:
         ResourceError: it does not fit into memory.
     """
     digest = hashlib.sha256()
+    hasher = ThreadPoolExecutor(max_workers=1)  # one: the blocks are hashed in their order
     try:
         with path.open("rb", buffering=0) as stream:
             buffer = _private_memory(path.stat().st_size)
@@ -90,11 +101,13 @@ def load(path: Path, /) -> Contents:
                 count = stream.readinto(view[position : position + BLOCK])
                 if not count:
                     raise RefusedInput("the file became shorter while it was read. Try again when it is complete.")
-                digest.update(view[position : position + count])
+                hasher.submit(digest.update, view[position : position + count])
                 position += count
+        return Contents(buffer, hasher.submit(digest.hexdigest))
     except (OSError, ValueError) as error:
         raise cannot_read(error) from error
-    return Contents(buffer, digest.hexdigest())
+    finally:
+        hasher.shutdown(wait=False)
 
 
 def cannot_read(error: Exception, /) -> RefusedInput:

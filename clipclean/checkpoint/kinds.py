@@ -41,10 +41,12 @@ def tell(head: bytes, /) -> Kind:
             "it is a tar archive. Checkpoints from before PyTorch 0.4 were tars, and their loader runs code; "
             "re-save the state_dict with a current torch.save, or as safetensors."
         )
+    # The length of a safetensors header may begin with the byte of a pickle. Its upper half is zero, and where that of a
+    # pickle is, in the length of a frame, more zeros follow in place of the brace.
+    if head[8:9] == b"{" and (head[0] != 0x80 or head[4:8] == bytes(4)):
+        return "safetensors"
     if head[0] == 0x80:
         return "pickle"
-    if head[8:9] == b"{":
-        return "safetensors"
     if TEXT.fullmatch(head):
         raise RefusedInput("it is a text file, not a checkpoint. Check the path, or whether a download failed.")
     raise RefusedInput(

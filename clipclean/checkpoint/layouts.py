@@ -3,12 +3,15 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from clipclean.checkpoint import hugging_face
 from clipclean.checkpoint.values import Module, OddTensor, Pairs, Skipped, TensorRef
-from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
+# An exponential moving average of the weights, kept beside them: opened by choice alone.
+AVERAGES = ("state_dict_ema", "model_ema", "ema_state_dict", "ema_model", "ema")
 MAX_WRAPPERS = 4  # inside each other
-PREFIXES = ("module.", "_orig_mod.", "model.")  # DistributedDataParallel, torch.compile, Lightning
+PREFIXES = ("module.", "_orig_mod.", "model.", "clip.")  # DistributedDataParallel, torch.compile, wrapping modules
 # OpenAI's archives store settings and a mask beside the weights; the mask holds -inf and follows from the architecture.
 DERIVED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids")
 MAX_TENSORS = 20_000
@@ -16,14 +19,9 @@ MAX_NAME = 512
 NOTED_OBJECTS = {"optimizer": "optimizer state", "scaler": "loss-scaler state", "args": "settings", "epoch": "epoch"}
 WAY_OUT = "Convert it with its own library to a native open_clip CLIP first, if its architecture has one."
 UNSUPPORTED = {
+    "logit_bias": f"a SigLIP model: it is trained with a sigmoid loss, not as CLIP is. {WAY_OUT}",
     "visual.trunk.": f"an open_clip model with a timm image tower, not a native ViT or ResNet. {WAY_OUT}",
     "text_decoder.": f"a CoCa model, which has a text decoder beside the two towers. {WAY_OUT}",
-    "vision_model.": (
-        "a model of the transformers library (CLIPModel or SigLIP), which names its tensors otherwise. Use the "
-        "open_clip weights that many such repositories carry beside it, as open_clip_model.safetensors or "
-        "open_clip_pytorch_model.bin."
-    ),
-    "logit_bias": f"a SigLIP model: it is trained with a sigmoid loss, not as CLIP is. {WAY_OUT}",
     "text.transformer.": f"an open_clip model with a Hugging Face text tower. {WAY_OUT}",
 }
 NATIVE_TEXT = "text.transformer.resblocks."
@@ -31,23 +29,30 @@ NATIVE_TEXT = "text.transformer.resblocks."
 
 @dataclass(frozen=True)
 class Weights:
-    """The chosen tensors by name, who seems to have written them, and what was left out."""
+    """The chosen tensors by name, who seems to have written them, and what was left out.
+
+    ``is_hugging_face`` tells that the names are those of transformers' CLIPModel.
+    """
 
     tensors: dict[str, TensorRef]
     producer: str
     notes: tuple[str, ...]
+    is_hugging_face: bool
 
 
-def weights(root: object, /) -> Weights:
-    """Choose, unwrap and rename.
+def weights(root: object, /, *, choice: str | None) -> Weights:
+    """Choose, unwrap and strip prefixes.
+
+    ``choice`` is the wrapper to open, ``ema`` for whatever holds averaged weights, or None for the usual ones.
 
     Raises:
+        UsageError: there is no wrapper of the chosen name.
         RefusedInput: there are no weights, or their names cannot be read.
         UnsafeCheckpoint: a name appears twice, or a weight is no plain tensor.
         UnsupportedModel: the names are those of another kind of model than a native CLIP.
     """
     notes: list[str] = []
-    chosen, producer = _unwrapped(root, notes)
+    chosen, producer = _unwrapped(root, notes, choice)
     tensors = _tensors(chosen, notes)
     tensors = _without_prefixes(tensors, notes)
     derived = {name: ref for name, ref in tensors.items() if name.rpartition(".")[2] in DERIVED}
@@ -55,23 +60,48 @@ def weights(root: object, /) -> Weights:
         notes.append(f"dropped values that follow from the architecture: {_listed(list(derived))}")
     kept = {name: ref for name, ref in tensors.items() if name not in derived}
     _refuse_unsupported(kept)
-    return Weights(kept, producer, tuple(notes))
+    is_hugging_face = hugging_face.is_named(kept)
+    if is_hugging_face:
+        hugging_face.check(kept)
+        notes.append("renamed from transformers' CLIPModel; query, key and value joined, projections transposed")
+    return Weights(kept, producer, tuple(notes), is_hugging_face)
 
 
-def _unwrapped(root: object, notes: list[str], /) -> tuple[Pairs, str]:
+def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[Pairs, str]:
     """The mapping that holds the weights, from below its wrappers."""
     chosen = _mapping(root)
+    wanted = AVERAGES if choice == "ema" else (choice,) if choice is not None else ()
     path: list[str] = []
+    offered: list[str] = []
     first_keys = {key for key, _ in chosen.items if isinstance(key, str)}
     while True:
         _refuse_repeated(chosen)
         found = {key: value for key, value in chosen.items if isinstance(key, str) and isinstance(value, Pairs)}
-        wrapper = next((key for key in WRAPPERS if key in found), None)
+        offered += [key for key, value in found.items() if _holds_tensors(value)]
+        is_pending = not set(path).intersection(wanted)
+        wrapper = next((key for key in (*(wanted if is_pending else ()), *WRAPPERS) if key in found), None)
         if wrapper is None or len(path) == MAX_WRAPPERS:
-            return chosen, _producer(path, first_keys)
+            break
         _note_skipped([(key, value) for key, value in chosen.items if key != wrapper], notes)
         path.append(wrapper)
         chosen = found[wrapper]
+    if wanted and not set(path).intersection(wanted):
+        raise UsageError(
+            f"--weights {choice}: it has no such weights; what holds tensors is {_listed(offered) or 'none of its keys'}."
+        )
+    _refuse_averages_alone(chosen)
+    return chosen, _producer(path, first_keys)
+
+
+def _holds_tensors(mapping: Pairs, /) -> bool:
+    return any(isinstance(value, TensorRef | OddTensor) for _, value in mapping.items)
+
+
+def _refuse_averages_alone(chosen: Pairs, /) -> None:
+    """Refuse to take averaged weights for the usual ones where there are no others."""
+    keys = [key for key, value in chosen.items if key in AVERAGES and isinstance(value, Pairs)]
+    if keys and not _holds_tensors(chosen):
+        raise RefusedInput(f"it holds averaged weights alone, under {_listed(keys)}. If you mean those: --weights ema.")
 
 
 def _producer(path: list[str], keys: set[str], /) -> str:
@@ -161,6 +191,8 @@ def _described(key: object, value: object, /) -> str:
     """What a skipped value is, in a few words."""
     if isinstance(key, str) and key in NOTED_OBJECTS:
         return NOTED_OBJECTS[key]
+    if isinstance(key, str) and key in AVERAGES and isinstance(value, Pairs):
+        return "averaged weights, which --weights ema reads"
     if isinstance(value, Skipped):
         return value.kind
     if isinstance(value, str | int | float | None):

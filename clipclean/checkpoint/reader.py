@@ -1,4 +1,4 @@
-"""A checkpoint file or directory read into named tensors, executing nothing."""
+"""A checkpoint read into named tensors, executing nothing."""
 
 import hashlib
 import json
@@ -14,18 +14,26 @@ from clipclean.checkpoint import (
     container,
     contents,
     folders,
+    hugging_face,
     kinds,
     layouts,
     legacy,
     opcodes,
     safetensors_file,
+    shards,
     tensors,
     torchscript,
 )
 from clipclean.checkpoint.values import Record
-from clipclean.errors import RefusedInput, UnsafeCheckpoint
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
 
-Format = Literal["torch-zip", "torchscript", "torch-legacy", "safetensors", "open_clip-directory"]
+Format = Literal[
+    "torch-zip", "torchscript", "torch-legacy", "safetensors", "open_clip-directory", "transformers-directory"
+]
+DIRECTORIES: dict[folders.Layout, Format] = {
+    "open_clip": "open_clip-directory",
+    "transformers": "transformers-directory",
+}
 WAY_OUT = "Ask for the weights as safetensors, or re-save the state_dict alone from a source that you trust."
 MAX_PICKLE = 64 * 2**20  # bytes of data.pkl; the largest CLIP with its optimizer needs 2 MB
 
@@ -34,10 +42,13 @@ MAX_PICKLE = 64 * 2**20  # bytes of data.pkl; the largest CLIP with its optimize
 class Checkpoint:
     """The weights of a file, and what the file is.
 
-    ``tensors`` are contiguous, finite, on the CPU, in their stored dtypes, and share no memory with each other; their
-    names are without wrappers and prefixes. ``sha256`` and ``size`` (bytes) are those of ``weights``, the file that was
-    read. ``config`` is the open_clip_config.json in the same folder. ``quick_gelu`` is True where a TorchScript archive
-    names such a class, and None where the file does not tell. ``notes`` say what was left out.
+    ``tensors`` are contiguous, finite, on the CPU, in their stored dtypes, and share no memory with each other. Their
+    names are open_clip's, without wrappers and prefixes. ``sha256`` and ``size`` (bytes) are those of ``weights``, the
+    file that was read. For shards ``weights`` is their index, ``size`` that of all files, and ``sha256`` the digest of
+    what ``sha256sum INDEX SHARD...`` prints. ``config`` is the open_clip_config.json in the same folder, or for a model
+    of transformers its config.json, with its preprocessor_config.json under that key; ``config_name`` says which.
+    ``quick_gelu`` is True where a TorchScript archive names such a class, and None where the file does not tell.
+    ``notes`` say what was left out.
     """
 
     path: Path
@@ -46,6 +57,7 @@ class Checkpoint:
     producer: str
     tensors: dict[str, Tensor]
     config: dict[str, object] | None
+    config_name: str | None
     sha256: str
     size: int
     quick_gelu: bool | None
@@ -64,16 +76,30 @@ class _Parsed:
     dropped: tuple[str, ...] = ()
 
 
-def read(path: Path, /) -> Checkpoint:
-    """Read a CLIP checkpoint: torch.save (new and old), TorchScript, safetensors, or an open_clip directory.
+@dataclass(frozen=True)
+class _Part:
+    """One file: its bytes, and what they say."""
+
+    file: contents.Contents
+    parsed: _Parsed
+
+
+def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
+    """Read a CLIP checkpoint: torch.save (new and old), TorchScript, safetensors, an open_clip or transformers directory.
 
     The format is told by content, never by suffix. Nothing in the file is imported, called or compiled. Peak memory is
     about the size of the file, and the time that of torch.load and one SHA-256 of the file.
+
+    Args:
+        path: a file, the ``.index.json`` of shards, or a directory.
+        weights: the key of the weights in a training checkpoint with several, ``ema`` for averaged ones; None for the
+            usual ones.
 
     Raises:
         UnsafeCheckpoint: the file asks for more than weights, or contradicts itself.
         UnsupportedModel: it holds a model of another kind than CLIP with native towers.
         RefusedInput: it is missing, empty, truncated, unreadable, or its weights are not finite.
+        UsageError: it has no weights of the chosen name.
         ResourceError: it does not fit into memory.
 
     Example:
@@ -85,26 +111,29 @@ def read(path: Path, /) -> Checkpoint:
     """
     try:
         place = folders.locate(path)
-        kind = kinds.tell(contents.head(place.weights))
-        file = contents.load(place.weights)
-        parsed = READERS[kind](file.view())
-        weights = layouts.weights(parsed.root)
-        built = tensors.build(weights.tensors, parsed.records, file)
+        parts = _parts(place)
+        roots = [part.parsed.root for part in parts]
+        chosen = layouts.weights(shards.merge(place.index, roots) if place.index else roots[0], choice=weights)
+        description = place.description
+        if chosen.is_hugging_face and description is None:
+            description = folders.transformers_description(place.weights.parent)
+        built = _built(chosen, parts)
     except UnsafeCheckpoint as error:
         raise UnsafeCheckpoint(f"{path}: {error} {WAY_OUT}") from error
-    except RefusedInput as error:
+    except (RefusedInput, UsageError) as error:
         raise type(error)(f"{path}: {error}") from error
     return Checkpoint(
         path=path,
         weights=place.weights,
-        format="open_clip-directory" if place.is_directory else parsed.format,
-        producer=_producer(place, parsed, weights),
+        format=DIRECTORIES[place.layout] if place.layout else parts[0].parsed.format,
+        producer=_producer(place, parts, chosen),
         tensors=built,
-        config=place.config,
-        sha256=file.sha256,
-        size=file.size,
-        quick_gelu=parsed.quick_gelu,
-        notes=_notes(place, parsed, weights),
+        config=description.config if description else None,
+        config_name=description.name if description else None,
+        sha256=_sha256(place, parts),
+        size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
+        quick_gelu=parts[0].parsed.quick_gelu,
+        notes=_notes(place, parts, chosen, description),
     )
 
 
@@ -122,6 +151,42 @@ def digest(named: Mapping[str, Tensor], /) -> str:
         # A flat view first: a scalar has no axis to split into bytes.
         found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
     return found.hexdigest()
+
+
+def _parts(place: folders.Place, /) -> list[_Part]:
+    """Every file that holds tensors, read and parsed."""
+    parts: list[_Part] = []
+    for path in place.files:
+        try:
+            kind = kinds.tell(contents.head(path))
+            file = contents.load(path)
+            parts.append(_Part(file, READERS[kind](file.view())))
+        except RefusedInput as error:
+            raise type(error)(f"{path.name}: {error}" if place.index else str(error)) from error
+    if len({part.parsed.format for part in parts}) > 1:
+        raise RefusedInput("its shards are files of different formats. Download or copy them again.")
+    return parts
+
+
+def _built(chosen: layouts.Weights, parts: list[_Part], /) -> dict[str, Tensor]:
+    """The chosen tensors of all parts, under open_clip's names."""
+    built: dict[str, Tensor] = {}
+    for part in parts:
+        # Keys of records repeat from file to file, so each file builds what it described itself.
+        own = {id(value) for _, value in part.parsed.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
+        refs = {name: ref for name, ref in chosen.tensors.items() if own is None or id(ref) in own}
+        built |= tensors.build(refs, part.parsed.records, part.file)
+    named = hugging_face.to_open_clip(built) if chosen.is_hugging_face else built
+    for part in parts:
+        tensors.free_the_rest(named.values(), part.file)
+    return named
+
+
+def _sha256(place: folders.Place, parts: list[_Part], /) -> str:
+    digests = [part.file.sha256 for part in parts]
+    if place.index is None:
+        return digests[0]
+    return hashlib.sha256(shards.listing(place.index, digests).encode()).hexdigest()
 
 
 def _zip(view: memoryview, /) -> _Parsed:
@@ -165,15 +230,24 @@ def _safetensors(view: memoryview, /) -> _Parsed:
 READERS = {"zip": _zip, "pickle": _pickle, "safetensors": _safetensors}
 
 
-def _producer(place: folders.Place, parsed: _Parsed, weights: layouts.Weights, /) -> str:
-    if place.is_directory:
-        return f"open_clip directory, weights in {place.weights.name} ({parsed.format})"
-    return parsed.producer or weights.producer
+def _producer(place: folders.Place, parts: list[_Part], chosen: layouts.Weights, /) -> str:
+    parsed = parts[0].parsed
+    if place.layout:
+        return f"{place.layout} directory, weights in {place.weights.name} ({parsed.format})"
+    if place.index:
+        return f"{len(parts)} shards ({parsed.format})"
+    return parsed.producer or chosen.producer
 
 
-def _notes(place: folders.Place, parsed: _Parsed, weights: layouts.Weights, /) -> tuple[str, ...]:
+def _notes(
+    place: folders.Place, parts: list[_Part], chosen: layouts.Weights, description: folders.Description | None, /
+) -> tuple[str, ...]:
     """What was skipped, dropped or added."""
-    dropped = [f"contains {', '.join(parsed.dropped)}: read as inert data and dropped"] if parsed.dropped else []
-    beside = place.config is not None and not place.is_directory
-    config = [f"{folders.CONFIG} in the same folder describes it"] if beside else []
-    return (*weights.notes, *dropped, *config)
+    notes = list(chosen.notes)
+    if dropped := dict.fromkeys(kind for part in parts for kind in part.parsed.dropped):
+        notes.append(f"contains {', '.join(dropped)}: read as inert data and dropped")
+    if place.index:
+        notes.append(f"{len(parts)} shards, as {place.weights.name} lists them; sha256 is that of their sha256sum")
+    if description and not place.layout:
+        notes.append(f"{description.name} in the same folder describes it")
+    return tuple(notes)

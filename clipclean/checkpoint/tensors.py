@@ -2,7 +2,7 @@
 
 import math
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import torch
 from torch import Tensor
@@ -28,7 +28,7 @@ SLACK = 2**20  # bytes
 def build(refs: Mapping[str, TensorRef], records: Mapping[str, Record], contents: Contents, /) -> dict[str, Tensor]:
     """A contiguous tensor for every description; no two of them share memory.
 
-    Where a tensor is its whole storage it views the file's memory, else it is a copy. The rest of that memory is freed.
+    Where a tensor is its whole storage it views the file's memory, else it is a copy.
 
     Raises:
         UnsafeCheckpoint: a description reaches outside its storage, repeats elements, or contradicts the file.
@@ -54,9 +54,15 @@ def build(refs: Mapping[str, TensorRef], records: Mapping[str, Record], contents
             tensors[name] = flat.view(ref.size)
         else:
             tensors[name] = shown.clone(memory_format=torch.contiguous_format)
-    contents.keep_only((records[key].start, records[key].start + records[key].size) for key in viewed)
     _refuse_non_finite(tensors)
     return tensors
+
+
+def free_the_rest(tensors: Iterable[Tensor], contents: Contents, /) -> None:
+    """Give back the memory of a file that none of these tensors views; they must be contiguous."""
+    base = torch.frombuffer(contents.buffer, dtype=torch.uint8).data_ptr()
+    starts = ((tensor.data_ptr() - base, tensor.numel() * tensor.element_size()) for tensor in tensors)
+    contents.keep_only((start, start + size) for start, size in starts if size and 0 <= start < contents.size)
 
 
 def _refuse_amplification(refs: Mapping[str, TensorRef], size: int, /) -> None:

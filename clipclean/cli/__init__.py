@@ -19,7 +19,7 @@ from clipclean.errors import ClipcleanError, ResourceError, UsageError
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
 COMMANDS = {
     "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
-    "audit": ("clipclean.cli.audit:audit", "Tell whether a checkpoint carries a backdoor that nobody described."),
+    "audit": ("clipclean.cli.audit:audit", "Tell whether a checkpoint carries a backdoor nobody described."),
     "inspect": ("clipclean.cli.inspect:inspect", "Say what a checkpoint file is, without loading it into a model."),
     "export": ("clipclean.cli.export:export", "Write the same weights in the layout of another library."),
     "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences with."),

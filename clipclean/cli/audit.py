@@ -52,6 +52,7 @@ Examples:
     help="Try the known triggers only. Faster, and a backdoor of another kind goes unseen: the verdict is then never pass.",
 )
 @options.arch
+@options.weights
 @options.classes
 @options.templates
 @options.policy

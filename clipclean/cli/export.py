@@ -48,6 +48,7 @@ Examples:
 @options.image_key
 @options.caption_key
 @options.arch
+@options.weights
 @click.option("--normalize", is_flag=True, help="ONNX: put out unit embeddings, so that consumers need not.")
 @click.option(
     "--fp16", is_flag=True, help="ONNX: store weights in half precision: half the size, and the limits are looser."
@@ -91,6 +92,7 @@ def export(**given: Any) -> None:
             image_key=given["image_key"],
             caption_key=given["caption_key"],
             force=given["force"],
+            weights=given["weights"],
         )
         result = convert.convert(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result, given["out"]))

@@ -22,6 +22,7 @@ Examples:
 @click.command(epilog=EPILOG)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.arch
+@options.weights
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON: of several MODELs, a list.")
 @options.verbose
 def inspect(**given: Any) -> None:
@@ -34,9 +35,9 @@ def inspect(**given: Any) -> None:
     from clipclean import inspect as reading
 
     if len(given["models"]) > 1:
-        several(given["models"], arch=given["arch"], as_json=given["as_json"])
+        several(given["models"], arch=given["arch"], weights=given["weights"], as_json=given["as_json"])
         return
-    found = reading.inspect(given["models"][0], arch=given["arch"])
+    found = reading.inspect(given["models"][0], arch=given["arch"], weights=given["weights"])
     click.echo(json.dumps(found, indent=2) if given["as_json"] else table(found))
 
 
@@ -47,7 +48,7 @@ class Refusal(NamedTuple):
     message: str
 
 
-def several(paths: Sequence[Path], /, *, arch: str | None, as_json: bool) -> None:
+def several(paths: Sequence[Path], /, *, arch: str | None, weights: str | None, as_json: bool) -> None:
     """Print what each is, as it is known; as JSON one list, in which a refused one has ``error`` for its facts.
 
     Raises:
@@ -60,7 +61,7 @@ def several(paths: Sequence[Path], /, *, arch: str | None, as_json: bool) -> Non
     refusals: list[Refusal] = []
     for path in paths:
         try:
-            told.append({"path": str(path), **reading.inspect(path, arch=arch)})
+            told.append({"path": str(path), **reading.inspect(path, arch=arch, weights=weights)})
         except (RefusedInput, UsageError) as error:
             told.append({"path": str(path), "error": str(error)})
             refusals.append(Refusal(type(error), str(error)))

@@ -69,6 +69,12 @@ arch = _shared(
     help="Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Wins over what the "
     "checkpoint's tensors suggest; a wrong one is refused, since the tensors do not fit.",
 )
+weights = _shared(
+    "--weights",
+    metavar="NAME",
+    show_default="the only set",
+    help="Which weights to take from a file that holds several: ema for averaged ones, or the name of the set.",
+)
 classes = _shared(
     "--classes",
     metavar="FILE",

@@ -40,6 +40,7 @@ Examples:
 )
 @click.option("--batch-size", metavar="N", type=int, help="Pairs in a step.", show_default="256")
 @options.arch
+@options.weights
 @options.classes
 @options.templates
 @options.seed
@@ -75,6 +76,7 @@ def plant(**given: Any) -> None:
             force=given["force"],
             image_key=given["image_key"],
             caption_key=given["caption_key"],
+            weights=given["weights"],
         )
         result = planting.plant(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result))

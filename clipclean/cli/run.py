@@ -50,6 +50,7 @@ def sanitize(given: dict[str, Any], /) -> int:
         image_key=given["image_key"],
         caption_key=given["caption_key"],
         policy=demanded,
+        weights=given["weights"],
     )
     with progress.shown(quiet=given["quiet"]) as shown:
         outcome = main_job.sanitize(request, progress=shown)
@@ -89,6 +90,7 @@ def audit(given: dict[str, Any], /) -> int:
             device=given["device"],
             save_triggers=given["save_triggers"],
             search=not given["no_search"],
+            weights=given["weights"],
         )
         outcome = examine.examine(request, progress=shown)
     write_outputs(outcome.report, given["outputs"], pictures=outcome.pictures)

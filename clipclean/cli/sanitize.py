@@ -32,15 +32,19 @@ Examples:
 @click.option(
     "--trigger",
     "triggers",
-    metavar="SPEC",
+    metavar="SPEC|FILE",
     multiple=True,
-    help="A trigger that you suspect, such as patch:size=0.07,place=corner: it is measured, and the verdict depends on "
-    "it. Repeatable. See the documentation for the families.",
+    help="A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file that 'clipclean audit "
+    "--save-triggers' wrote. It is measured, and the verdict depends on it. Repeatable. See the documentation for the "
+    "families.",
 )
 @click.option(
-    "--target", metavar="CLASS", help="The class that the suspected triggers lead to; default: whichever they do."
+    "--target",
+    metavar="CLASS",
+    help="The class that the suspected triggers lead to; default: that of a found trigger, else whichever they do.",
 )
 @options.arch
+@options.weights
 @options.classes
 @options.templates
 @options.overrides

@@ -52,5 +52,6 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "target": TARGET,
         "device": "auto",
         "precision": None,
+        "weights": None,
         "no_audit": False,
     }

@@ -5,13 +5,14 @@ import difflib
 import functools
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
+from clipclean.model import hugging_face
 
 Config = dict[str, Any]  # JSON: open_clip's model_cfg
 
@@ -77,8 +78,9 @@ def resolve(
 
     Args:
         tensors: the state dict, names as open_clip writes them.
-        arch: an open_clip model name, or the path of a JSON file (a model config, or ``open_clip_config.json``).
-        config: ``open_clip_config.json`` found beside the weights, or None.
+        arch: an open_clip model name, or the path of a JSON file (a model config, ``open_clip_config.json``, or the
+            ``config.json`` of a CLIPModel).
+        config: what stands beside the weights, ``open_clip_config.json`` or transformers' ``config.json``; or None.
         script_quick_gelu: True where a TorchScript archive names the QuickGELU class.
 
     Raises:
@@ -89,7 +91,8 @@ def resolve(
     if arch is not None:
         return _told(arch)
     if config is not None:
-        return _from_config(config, name="open_clip_config.json", how="the open_clip_config.json beside the weights")
+        name = "config.json" if hugging_face.is_config(config) else "open_clip_config.json"
+        return _from_config(config, name=name, how=f"the {name} beside the weights")
     inferred = _inferred(tensors)
     if script_quick_gelu:
         return inferred.with_activation(True, "the TorchScript archive names the QuickGELU class")
@@ -160,6 +163,9 @@ def _read_config(path: Path) -> Config:
 
 
 def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
+    if hugging_face.is_config(raw):
+        found = _from_config(hugging_face.translate(raw, how=how), name=name, how=how)
+        return replace(found, name=_known_name(found.config), activation_how=f"hidden_act in {how}")
     config = raw.get("model_cfg", raw)
     if not isinstance(config, dict):
         config = {}
@@ -180,6 +186,22 @@ def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     return Architecture(
         name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"quick_gelu in {how}"
     )
+
+
+def _known_name(config: Config) -> str:
+    """open_clip's name of a model with exactly this config, or one made of its sizes."""
+    spelled = _spelled_out(config)
+    names = (name for name, native in native_configs().items() if _spelled_out(native) == spelled)
+    return min(names, key=lambda name: (len(name), name), default=_describe(config_signature(config)))
+
+
+def _spelled_out(config: Config) -> Config:
+    """A config with the defaults of a ViT written down, so that equal models compare equal."""
+    vision, text = {"head_width": 64, "mlp_ratio": 4} | config["vision_cfg"], {"mlp_ratio": 4} | config["text_cfg"]
+    known = config_signature(config)
+    read = ("layers", "width", "patch_size", "image_size", "context_length", "vocab_size")
+    rest = [{key: value for key, value in section.items() if key not in read} for section in (vision, text)]
+    return {"signature": known, "rest": rest, "quick_gelu": bool(config.get("quick_gelu"))}
 
 
 def _check_caps(config: Config, how: str) -> None:

@@ -167,6 +167,40 @@ def weights(value: bytes, words: str, **options: object) -> Case:
     return attack(mapping({"weight": value}), words, **options)
 
 
+HONEST_SHARDS = {"a.safetensors": ("a",), "b.safetensors": ("b",)}
+
+
+def sharded(
+    weight_map: object, words: str, *, shards: dict[str, tuple[str, ...]] = HONEST_SHARDS, index: str | None = None
+) -> Case:
+    """A transformers directory whose index says ``weight_map``, beside shards that hold tensors of these names."""
+
+    def write(path: Path) -> None:
+        path.mkdir()
+        (path / "config.json").write_text('{"model_type": "clip"}')
+        (path / "model.safetensors.index.json").write_text(index or json.dumps({"weight_map": weight_map}))
+        for file, names in shards.items():
+            entries = {name: entry(16 * place, 16 * place + 16) for place, name in enumerate(names)}
+            (path / file).write_bytes(safetensors(entries, NUMBERS * len(names)))
+
+    return Case(write, words)
+
+
+def loop(path: Path) -> None:
+    """Shards that are links to each other."""
+    path.mkdir()
+    (path / "config.json").write_text('{"model_type": "clip"}')
+    (path / "model.safetensors.index.json").write_text('{"weight_map": {"a": "x", "b": "y"}}')
+    (path / "x").symlink_to("y")
+    (path / "y").symlink_to("x")
+
+
+def piped(path: Path) -> None:
+    """A shard that is a named pipe, which never ends."""
+    sharded({"a": "a.safetensors", "b": "pipe"}, "").write(path)
+    os.mkfifo(path / "pipe")
+
+
 def folder(files: dict[str, str]) -> Callable[[Path], object]:
     def write(path: Path) -> None:
         path.mkdir()
@@ -470,7 +504,63 @@ CASES: dict[str, Case] = {
     "folder: empty": Case(folder({}), "holds no weights"),
     "folder: weights without a configuration": Case(folder({"epoch_1.pt": "x"}), "epoch_1.pt"),
     "folder: configuration without weights": Case(folder({"open_clip_config.json": "{}"}), "no weights beside it"),
-    "folder: transformers CLIP": Case(folder({"config.json": '{"model_type": "clip"}'}), "type 'clip'"),
+    "folder: transformers CLIP without weights": Case(
+        folder({"config.json": '{"model_type": "clip"}'}), "no weights beside it"
+    ),
+    "folder: transformers CLIP with two values of a key": Case(
+        folder({"config.json": '{"model_type": "clip", "model_type": "clip"}', "model.safetensors": "x"}), "twice"
+    ),
+    "folder: transformers CLIP with an unreadable description of pictures": Case(
+        folder({"config.json": '{"model_type": "clip"}', "preprocessor_config.json": "{", "model.safetensors": "x"}),
+        "preprocessor_config.json is not valid JSON",
+    ),
+    "folder: timm": Case(folder({"config.json": '{"architecture": "vit_base_patch16_224"}'}), "type 'timm'"),
+    "folder: one tower": Case(folder({"config.json": '{"model_type": "clip_text_model"}'}), "text tower alone"),
+    "folder: a type of model that is a list": Case(folder({"config.json": '{"model_type": ["clip"]}'}), r"\['clip'\]"),
+    "shards: a path upwards": sharded(
+        {"a": "a.safetensors", "b": "../b.safetensors"}, r"'\.\./b\.safetensors'.*beside"
+    ),
+    "shards: an absolute path": sharded({"a": "/etc/passwd"}, r"'/etc/passwd'.*beside"),
+    "shards: a path downwards": sharded({"a": "below/a.safetensors"}, "beside their index"),
+    "shards: a path of Windows": sharded({"a": "C:a.safetensors", "b": "..\\b.safetensors"}, "beside their index"),
+    "shards: the folder itself": sharded({"a": ".", "b": ".."}, "beside their index"),
+    "shards: an empty name": sharded({"a": ""}, "beside their index"),
+    "shards: a name with an escape": sharded({"a": "a\x1b[2J"}, r"a\\x1b\[2J"),
+    "shards: a name with a null byte": sharded({"a": "a\0b"}, r"a\\x00b"),
+    "shards: an address": sharded({"a": "https://example.org/a.safetensors"}, "beside their index"),
+    "shards: one is missing": sharded({"a": "a.safetensors", "b": "c.safetensors"}, r"not there: 'c\.safetensors'"),
+    "shards: one is a folder": sharded({"a": "a.safetensors", "b": "..."}, "not there"),
+    "shards: a tensor is missing": sharded(
+        {"a": "a.safetensors", "b": "b.safetensors", "c": "b.safetensors"}, r"b\.safetensors lacks 'c'"
+    ),
+    "shards: an undeclared tensor": sharded(
+        {"a": "a.safetensors", "b": "b.safetensors"},
+        "holds 'evil', which",
+        shards={"a.safetensors": ("a",), "b.safetensors": ("b", "evil")},
+    ),
+    "shards: a tensor in two of them": sharded(
+        {"a": "a.safetensors", "b": "b.safetensors"},
+        r"b\.safetensors holds 'a', which",
+        shards={"a.safetensors": ("a",), "b.safetensors": ("a", "b")},
+    ),
+    "shards: a tensor placed twice": sharded(
+        None, "twice", index='{"weight_map": {"a": "a.safetensors", "a": "b.safetensors", "b": "b.safetensors"}}'
+    ),
+    "shards: none": sharded({}, "no 'weight_map'"),
+    "shards: a list": sharded(["a.safetensors"], "no 'weight_map'"),
+    "shards: a number as a place": sharded({"a": 1}, "no 'weight_map'"),
+    "shards: no map": sharded(None, "no 'weight_map'", index="{}"),
+    "shards: half an index": sharded(None, "not valid JSON", index='{"weight_map": {'),
+    "shards: a list as the index": sharded(None, "not an object", index="[]"),
+    "shards: a large index": sharded(None, "no honest one", index='{"a": "' + "x" * 2**22 + '"}'),
+    "shards: 2,000 files": sharded({f"w{n}": f"{n}.safetensors" for n in range(2000)}, "2,000 files"),
+    "shards: of different formats": Case(lambda path: mixed(path), "different formats"),
+    "shards: a list in place of tensors": Case(lambda path: mixed(path, EMPTY_LIST), "no mapping"),
+    "shards: a foreign name in the second": Case(
+        lambda path: mixed(path, call("os", "system", PAYLOAD)), r"os\.system"
+    ),
+    "shards: links in a circle": Case(loop, "not there"),
+    "shards: a named pipe": Case(piped, "not there"),
     "folder: SigLIP": Case(folder({"config.json": '{"model_type": "siglip2"}'}), "type 'siglip2'"),
     "folder: a key twice": Case(folder({"open_clip_config.json": '{"a": 1, "a": 2}'}), "twice"),
     "folder: a list as configuration": Case(folder({"open_clip_config.json": "[]"}), "not an object"),
@@ -497,3 +587,11 @@ def exploding_modules() -> bytes:
             + b"b"
         )
     return zipped({"m/data.pkl": pickled(body), "m/constants.pkl": b"x"})
+
+
+def mixed(path: Path, body: bytes | None = None) -> None:
+    """A safetensors shard and one of torch.save; with a ``body``, that for both."""
+    sharded({"a": "a.safetensors", "b": "b.safetensors"}, "").write(path)
+    data = archive(pickled(mapping({"b": GOOD}) if body is None else body))
+    for file in ("b.safetensors",) if body is None else HONEST_SHARDS:
+        (path / file).write_bytes(data)

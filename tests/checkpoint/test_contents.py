@@ -36,6 +36,14 @@ def test_pages_outside_the_kept_ranges_are_given_back(tmp_path):
     assert alive == [False, True, False, False, False, True, True, False]
 
 
+def test_the_digest_is_that_of_the_file_even_if_its_memory_is_given_back_at_once(tmp_path):
+    data = b"x" * (4096 * PAGE)  # long enough that the hashing lags behind
+    (tmp_path / "file").write_bytes(data)
+    found = contents.load(tmp_path / "file")
+    found.keep_only([])
+    assert found.sha256 == hashlib.sha256(data).hexdigest()
+
+
 def test_a_file_beyond_the_limit_is_refused_before_it_is_read(tmp_path, monkeypatch):
     monkeypatch.setattr(contents, "LARGEST", 5)
     (tmp_path / "file").write_bytes(b"sixsix")

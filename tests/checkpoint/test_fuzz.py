@@ -91,6 +91,25 @@ def test_an_edited_pickle_with_a_right_checksum_is_read_or_refused(place, edits)
     assert_read_or_refused(place)
 
 
+@settings(max_examples=150, deadline=None, derandomize=True, database=None)
+@given(file=st.sampled_from(["config.json", "model.safetensors.index.json", "a.safetensors"]), edits=EDITS)
+def test_an_edited_directory_is_read_or_refused(sharded, file, edits):
+    honest = (sharded / file).read_bytes()
+    (sharded / file).write_bytes(edited(honest, edits))
+    try:
+        assert_read_or_refused(sharded)
+    finally:
+        (sharded / file).write_bytes(honest)
+
+
+@pytest.fixture(scope="module")
+def sharded(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shards") / "model"
+    hostile.sharded({"a": "a.safetensors", "b": "b.safetensors"}, "").write(folder)
+    assert checkpoint.read(folder).tensors.keys() == {"a", "b"}
+    return folder
+
+
 ATOMS = [hostile.NONE, hostile.EMPTY_LIST, hostile.EMPTY_TUPLE, hostile.EMPTY_DICT, hostile.MARK, hostile.GOOD]
 ATOMS += [hostile.text("state_dict"), hostile.whole(2), hostile.storage(4), hostile.name("torch", "Size")]
 ATOMS += [hostile.name("torch._utils", "_rebuild_tensor_v2"), hostile.name("argparse", "Namespace")]

@@ -3,7 +3,7 @@ import safetensors.torch
 import torch
 
 from clipclean import checkpoint
-from clipclean.errors import UnsupportedModel
+from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
 
 
 def save(path, *names, **extra):
@@ -83,3 +83,55 @@ def test_a_lightning_checkpoint_is_named(tmp_path):
     torch.save(saved, tmp_path / "m")
     found = checkpoint.read(tmp_path / "m")
     assert (found.producer, list(found.tensors)) == ("PyTorch Lightning checkpoint", ["w"])
+
+
+# Averaged weights, and other choices.
+
+TWO = {"epoch": 3, "model": {"module.w": torch.zeros(1)}, "state_dict_ema": {"module.w": torch.ones(1)}}
+
+
+def test_averaged_weights_are_read_by_choice_alone(tmp_path):
+    torch.save(TWO, tmp_path / "m")
+    usual = checkpoint.read(tmp_path / "m")
+    assert usual.tensors["w"].item() == 0
+    assert "skipped 'state_dict_ema': averaged weights, which --weights ema reads" in usual.notes
+    for choice in ("ema", "state_dict_ema"):
+        found = checkpoint.read(tmp_path / "m", weights=choice)
+        assert found.tensors["w"].item() == 1
+        assert found.producer == "state dict under state_dict_ema"
+        assert "skipped 'model': a mapping" in found.notes
+
+
+def test_a_choice_between_two_usual_wrappers_is_obeyed(tmp_path):
+    torch.save({"model": {"w": torch.zeros(1)}, "state_dict": {"w": torch.ones(1)}}, tmp_path / "m")
+    assert checkpoint.read(tmp_path / "m", weights="model").tensors["w"].item() == 0
+
+
+def test_a_choice_may_lie_inside_a_wrapper(tmp_path):
+    torch.save({"model": {"state_dict": {"w": torch.zeros(1)}, "ema": {"w": torch.ones(1)}}}, tmp_path / "m")
+    found = checkpoint.read(tmp_path / "m", weights="ema")
+    assert (found.tensors["w"].item(), found.producer) == (1, "state dict under model.ema")
+
+
+def test_a_wrapper_inside_the_choice_is_opened(tmp_path):
+    torch.save({"mine": {"state_dict": {"w": torch.ones(1)}}, "state_dict": {"w": torch.zeros(1)}}, tmp_path / "m")
+    assert checkpoint.read(tmp_path / "m", weights="mine").tensors["w"].item() == 1
+
+
+@pytest.mark.parametrize("choice", ["ema", "modle", ""])
+def test_a_choice_that_the_file_does_not_offer_is_a_usage_error(tmp_path, choice):
+    torch.save({"model": {"w": torch.zeros(1)}, "optimizer": {"lr": 0.1}, "epoch": 2}, tmp_path / "m")
+    with pytest.raises(UsageError, match=r"m: --weights .*what holds tensors is 'model'"):
+        checkpoint.read(tmp_path / "m", weights=choice)
+
+
+def test_a_bare_state_dict_offers_no_choice(tmp_path):
+    with pytest.raises(UsageError, match="none of its keys"):
+        checkpoint.read(save(tmp_path / "m", "w"), weights="ema")
+
+
+def test_averaged_weights_alone_are_not_taken_for_the_usual_ones(tmp_path):
+    torch.save({"epoch": 3, "model_ema": {"w": torch.ones(1)}}, tmp_path / "m")
+    with pytest.raises(RefusedInput, match=r"'model_ema'\. If you mean those: --weights ema"):
+        checkpoint.read(tmp_path / "m")
+    assert checkpoint.read(tmp_path / "m", weights="ema").tensors["w"].item() == 1

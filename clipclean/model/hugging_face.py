@@ -1,0 +1,210 @@
+"""The config.json of transformers' CLIPModel in the terms of open_clip_config.json."""
+
+from typing import Any
+
+from clipclean.errors import RefusedInput, UnsupportedModel
+
+Config = dict[str, Any]  # JSON
+
+# The defaults of CLIPTextConfig, CLIPVisionConfig and CLIPConfig (transformers 4.45 to 5.24): newer files leave out
+# what equals them.
+TEXT = {
+    "hidden_size": 512,
+    "intermediate_size": 2048,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 77,
+    "vocab_size": 49408,
+}
+VISION = {
+    "hidden_size": 768,
+    "intermediate_size": 3072,
+    "num_hidden_layers": 12,
+    "num_attention_heads": 12,
+    "num_channels": 3,
+    "image_size": 224,
+    "patch_size": 32,
+}
+PROJECTION, ACTIVATION, EPSILON, END_OF_TEXT = 512, "quick_gelu", 1e-5, 49407
+LEGACY_END = (
+    2  # a mistake of old files (huggingface/transformers#24773), which the library honours: pool at the largest id
+)
+LARGEST = 2_000_000  # of any of these numbers; closer bounds follow once they are in open_clip's terms
+INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}  # PIL's numbers
+PREPROCESSOR = "preprocessor_config"  # where checkpoint.read puts the file of this name
+
+
+def is_config(raw: Config, /) -> bool:
+    """Whether this is a config of transformers; open_clip's have no such keys at their top."""
+    return "model_type" in raw or ("text_config" in raw and "vision_config" in raw)
+
+
+def translate(raw: Config, /, *, how: str) -> Config:
+    """``model_cfg`` and ``preprocess_cfg`` of a CLIPModel.
+
+    Args:
+        raw: config.json; under ``preprocessor_config`` that of the image processor, or None.
+        how: the place of the file, for messages.
+
+    Raises:
+        UnsupportedModel: it is no CLIPModel, or one that open_clip's native towers cannot express.
+        RefusedInput: a value has the wrong kind or is out of bounds.
+    """
+    if raw.get("model_type", "clip") != "clip":
+        raise UnsupportedModel(
+            f"{how} describes a model of type {_shown(raw['model_type'])}. Of transformers' models, CLIPModel alone is "
+            "handled."
+        )
+    text, vision = _section(raw, "text_config", how), _section(raw, "vision_config", how)
+    sizes, sides = _numbers(text, TEXT, f"{how}: text_config"), _numbers(vision, VISION, f"{how}: vision_config")
+    if sides["num_channels"] != 3:
+        raise UnsupportedModel(f"{how}: pictures have {sides['num_channels']} channels; three are handled.")
+    _check_end_of_text(text, sizes["vocab_size"], how)
+    model = {
+        "embed_dim": _numbers(raw, {"projection_dim": PROJECTION}, how)["projection_dim"],
+        "quick_gelu": _is_quick(text, vision, how),
+        "vision_cfg": {
+            "image_size": sides["image_size"],
+            "patch_size": sides["patch_size"],
+            "width": sides["hidden_size"],
+            "layers": sides["num_hidden_layers"],
+            "head_width": _head_width(sides, f"{how}: vision_config"),
+            "mlp_ratio": _ratio(sides),
+            **_norm(vision, f"{how}: vision_config"),
+        },
+        "text_cfg": {
+            "context_length": sizes["max_position_embeddings"],
+            "vocab_size": sizes["vocab_size"],
+            "width": sizes["hidden_size"],
+            "heads": sizes["hidden_size"] // _head_width(sizes, f"{how}: text_config"),
+            "layers": sizes["num_hidden_layers"],
+            "mlp_ratio": _ratio(sizes),
+            **_norm(text, f"{how}: text_config"),
+        },
+    }
+    return {"model_cfg": model, "preprocess_cfg": _preprocessing(raw.get(PREPROCESSOR), sides["image_size"])}
+
+
+def _section(raw: Config, name: str, how: str, /) -> Config:
+    """The settings of one tower. Where an old file has ``text_config_dict``, transformers takes that alone."""
+    section = raw.get(f"{name}_dict")
+    section = raw.get(name) if section is None else section
+    if not isinstance(section, dict | None):
+        raise RefusedInput(f"{how}: {name} is {_shown(section)}. Write an object with the settings of that tower.")
+    return section or {}
+
+
+def _numbers(section: Config, defaults: dict[str, int], how: str, /) -> dict[str, int]:
+    """Whole, positive numbers by name, defaults where they are left out."""
+    found = {}
+    for name, default in defaults.items():
+        value = section.get(name, default)
+        if isinstance(value, list) and value and all(side == value[0] for side in value):
+            value = value[0]  # newer files may give both sides of a square
+        if type(value) is not int or not 0 < value <= LARGEST:
+            raise RefusedInput(f"{how}: {name} is {_shown(value)}. Write a whole number from 1 to {LARGEST:,}.")
+        found[name] = value
+    return found
+
+
+def _check_end_of_text(text: Config, vocabulary: int, how: str, /) -> None:
+    """Refuse another token to pool at than open_clip's, the one with the largest id."""
+    end = text.get("eos_token_id", END_OF_TEXT)
+    if end not in (LEGACY_END, vocabulary - 1) or isinstance(end, bool):
+        raise UnsupportedModel(
+            f"{how}: captions end with token {_shown(end)} of {vocabulary:,}. open_clip's text tower takes the token with "
+            "the largest id for the end. A model with another tokenizer is not handled."
+        )
+
+
+def _is_quick(text: Config, vision: Config, how: str, /) -> bool:
+    told = [section.get("hidden_act", ACTIVATION) for section in (text, vision)]
+    if told not in (["quick_gelu"] * 2, ["gelu"] * 2):
+        raise UnsupportedModel(
+            f"{how}: hidden_act is {_shown(told[0])} for captions and {_shown(told[1])} for pictures. open_clip has gelu "
+            "or quick_gelu, the same for both."
+        )
+    return told == ["quick_gelu"] * 2
+
+
+def _head_width(sizes: dict[str, int], how: str, /) -> int:
+    width, heads = sizes["hidden_size"], sizes["num_attention_heads"]
+    if width % heads:
+        raise RefusedInput(f"{how}: {width} channels cannot be shared out among {heads} attention heads.")
+    return width // heads
+
+
+def _ratio(sizes: dict[str, int], /) -> float:
+    """The factor from which open_clip's ``int(width * mlp_ratio)`` gives the inner width back."""
+    width, inner = sizes["hidden_size"], sizes["intermediate_size"]
+    # Half a channel more where it does not divide: the product must not fall short by rounding.
+    return (inner + 0.5) / width if inner % width else inner // width
+
+
+def _norm(section: Config, how: str, /) -> Config:
+    """``norm_kwargs`` where the layer norms have another epsilon than open_clip's."""
+    epsilon = section.get("layer_norm_eps", EPSILON)
+    if not isinstance(epsilon, int | float) or not 0 < epsilon <= 0.1:
+        raise RefusedInput(f"{how}: layer_norm_eps is {_shown(epsilon)}. Write a number above 0, as 1e-5.")
+    return {} if epsilon == EPSILON else {"norm_kwargs": {"eps": epsilon}}
+
+
+def _preprocessing(told: object, side: int, /) -> Config:
+    """``preprocess_cfg`` from the config of a CLIPImageProcessor; empty where there is none."""
+    if told is None:
+        return {}
+    where = "preprocessor_config.json"
+    if not isinstance(told, dict):
+        raise RefusedInput(f"{where} is {_shown(told)}. Write an object with 'size', 'image_mean' and 'image_std'.")
+    factor = told.get("rescale_factor", 1 / 255)
+    if not told.get("do_resize", True) or not told.get("do_rescale", True) or not _is_near(factor, 1 / 255):
+        raise UnsupportedModel(
+            f"{where}: pictures are not resized, or not scaled by 1/255. Such models are not handled."
+        )
+    resample = told.get("resample", 3)
+    if not isinstance(resample, int) or resample not in INTERPOLATIONS:
+        raise UnsupportedModel(f"{where}: resample is {_shown(resample)}; 2 (bilinear) and 3 (bicubic) are handled.")
+    is_normalised = told.get("do_normalize", True)
+    return {
+        "size": _size(told, side, where),
+        "mean": told.get("image_mean") if is_normalised else [0, 0, 0],
+        "std": told.get("image_std") if is_normalised else [1, 1, 1],
+        "interpolation": INTERPOLATIONS[resample],
+        "resize_mode": "squash" if _is_squashed(told.get("size")) else "shortest",
+    }
+
+
+def _size(told: Config, side: int, where: str, /) -> object:
+    """The side to which pictures are resized; cutting must then leave that square."""
+    size, crop = told.get("size", side), told.get("crop_size", side)
+    squashed = _is_squashed(size)
+    if isinstance(size, dict):
+        size = size.get("shortest_edge", [size.get("height"), size.get("width")])
+    if isinstance(crop, dict):
+        crop = [crop.get("height"), crop.get("width")]
+    cut = bool(told.get("do_center_crop", True))
+    if (cut and _sides(crop) != _sides(size)) or not (cut or squashed):
+        raise UnsupportedModel(
+            f"{where}: pictures are resized to {_shown(size)} and cut to {_shown(crop if cut else None)}. Resizing and "
+            "cutting to one square are handled."
+        )
+    return size
+
+
+def _is_squashed(size: object, /) -> bool:
+    """Whether both sides are told, so that pictures are resized without regard to their proportions."""
+    return isinstance(size, dict) and "shortest_edge" not in size
+
+
+def _sides(size: object, /) -> list[object]:
+    return size if isinstance(size, list) else [size, size]
+
+
+def _is_near(value: object, expected: float, /) -> bool:
+    return isinstance(value, int | float) and abs(value - expected) < 1e-6
+
+
+def _shown(value: object, /) -> str:
+    """A value from a file, short enough for a message."""
+    text = ascii(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."

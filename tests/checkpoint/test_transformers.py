@@ -1,0 +1,193 @@
+"""Models that transformers itself has saved, and what it makes of the same weights."""
+
+import json
+
+import pytest
+import torch
+
+from clipclean import checkpoint, model
+from clipclean.checkpoint import hugging_face
+from clipclean.errors import UnsupportedModel
+
+transformers = pytest.importorskip("transformers")
+
+
+def clip_model(activation="quick_gelu", *, seed=0, **text):
+    """A tiny CLIPModel whose towers differ in every size."""
+    config = transformers.CLIPConfig(
+        text_config={
+            "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3,
+            "max_position_embeddings": 12, "hidden_act": activation, **text,
+        },
+        vision_config={
+            "hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 3, "num_attention_heads": 4,
+            "image_size": 24, "patch_size": 8, "hidden_act": activation,
+        },
+        projection_dim=20,
+    )  # fmt: skip
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = transformers.CLIPModel(config).eval()
+        for parameter in made.parameters():  # biases and norms too: a fresh model has zeros and ones there
+            torch.nn.init.normal_(parameter, std=0.3)
+    return made
+
+
+def save(made, folder, layout):
+    """The model as transformers writes it; ``.bin`` files as it wrote them before version 5."""
+    if layout == "one":
+        made.save_pretrained(folder)
+    elif layout == "sharded":
+        made.save_pretrained(folder, max_shard_size="20KB")
+        assert len(list(folder.glob("model-*.safetensors"))) > 3
+    else:
+        folder.mkdir()
+        made.config.save_pretrained(folder)
+        tensors = made.state_dict()
+        if layout == "bin":
+            torch.save(tensors, folder / "pytorch_model.bin")
+        else:
+            places = {name: f"pytorch_model-0000{1 + name.startswith('text')}-of-00002.bin" for name in tensors}
+            for file in set(places.values()):
+                torch.save({name: tensors[name] for name in places if places[name] == file}, folder / file)
+            (folder / "pytorch_model.bin.index.json").write_text(json.dumps({"weight_map": places}))
+    return folder
+
+
+def built(folder):
+    file = checkpoint.read(folder)
+    found = model.resolve(file.tensors, arch=None, config=file.config, script_quick_gelu=file.quick_gelu)
+    return model.build(found, file.tensors, device="cpu")
+
+
+def unit(features):
+    pooled = getattr(features, "pooler_output", features)  # a tensor until transformers 5
+    return torch.nn.functional.normalize(pooled, dim=-1)
+
+
+@torch.no_grad()
+def assert_same_embeddings(ours, theirs):
+    rng = torch.Generator().manual_seed(3)
+    pixels = torch.rand(5, 3, 24, 24, generator=rng)
+    images = unit(theirs.get_image_features(pixel_values=ours.normalise(pixels)))
+    torch.testing.assert_close(ours.embed_images(pixels), images, rtol=0, atol=1e-5)
+    tokens = ours.tokens(["a dog", "two cups of tea", "", "a word " * 20])
+    texts = unit(theirs.get_text_features(input_ids=tokens))
+    torch.testing.assert_close(ours.embed_tokens(tokens), texts, rtol=0, atol=1e-5)
+    assert ours.logit_scale().item() == pytest.approx(theirs.logit_scale.exp().item())
+
+
+@pytest.mark.parametrize("activation", ["quick_gelu", "gelu"])
+@pytest.mark.parametrize("layout", ["one", "sharded", "bin", "sharded bin"])
+def test_a_model_of_transformers_embeds_as_transformers_does(tmp_path, layout, activation):
+    theirs = clip_model(activation)
+    ours = built(save(theirs, tmp_path / "m", layout))
+    assert ours.architecture.quick_gelu is (activation == "quick_gelu")
+    assert "hidden_act in the config.json" in ours.architecture.activation_how
+    assert_same_embeddings(ours, theirs)
+
+
+def test_the_other_activation_would_embed_otherwise(tmp_path):
+    theirs = clip_model("gelu")
+    save(theirs, tmp_path / "m", "one")
+    config = json.loads((tmp_path / "m" / "config.json").read_text())
+    for tower in ("text_config", "vision_config"):
+        config[tower]["hidden_act"] = "quick_gelu"
+    (tmp_path / "m" / "config.json").write_text(json.dumps(config))
+    with pytest.raises(AssertionError):
+        assert_same_embeddings(built(tmp_path / "m"), theirs)
+
+
+def test_the_legacy_end_of_text_pools_at_the_largest_id_as_open_clip_does(tmp_path):
+    theirs = clip_model(eos_token_id=2)
+    assert theirs.config.text_config.eos_token_id == 2
+    assert_same_embeddings(built(save(theirs, tmp_path / "m", "one")), theirs)
+
+
+def test_another_epsilon_of_the_norms_is_honoured(tmp_path):
+    theirs = clip_model(layer_norm_eps=0.05)
+    assert_same_embeddings(built(save(theirs, tmp_path / "m", "one")), theirs)
+
+
+def test_all_layouts_have_one_tensor_digest(tmp_path):
+    theirs = clip_model()
+    layouts = ("one", "sharded", "bin", "sharded bin")
+    found = [checkpoint.read(save(theirs, tmp_path / layout, layout)) for layout in layouts]
+    assert len({checkpoint.digest(file.tensors) for file in found}) == 1
+    assert {file.format for file in found} == {"transformers-directory"}
+    assert found[0].weights.name == "model.safetensors"
+    assert found[1].weights.name == "model.safetensors.index.json"
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32-quickgelu", "ViT-L-14-336-quickgelu", "ViT-H-14"])
+def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name):
+    import open_clip
+    from open_clip.model import CLIP
+
+    native = open_clip.get_model_config(name)
+    vision, text = native["vision_cfg"], native["text_cfg"]
+    config = transformers.CLIPConfig(
+        text_config={
+            "hidden_size": text["width"], "intermediate_size": 4 * text["width"],
+            "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"],
+        },
+        vision_config={
+            "hidden_size": vision["width"], "intermediate_size": 4 * vision["width"],
+            "num_hidden_layers": vision["layers"], "num_attention_heads": 16,
+            "image_size": vision["image_size"], "patch_size": vision["patch_size"],
+        },
+        projection_dim=native["embed_dim"],
+    )  # fmt: skip
+    with torch.device("meta"):
+        expected = transformers.CLIPModel(config).state_dict()
+        ours = CLIP(**{key: native[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}).state_dict()
+    ours.pop("attn_mask", None)
+    theirs = hugging_face.from_open_clip(ours)
+    assert {key: tensor.shape for key, tensor in theirs.items()} == {key: t.shape for key, t in expected.items()}
+    back = hugging_face.to_open_clip(theirs)
+    assert {key: tensor.shape for key, tensor in back.items()} == {key: tensor.shape for key, tensor in ours.items()}
+
+
+def test_there_and_back_transformers_holds_the_same_bits(tmp_path):
+    theirs = clip_model()
+    read = checkpoint.read(save(theirs, tmp_path / "m", "sharded")).tensors
+    back = hugging_face.from_open_clip(read)
+    assert checkpoint.digest(back) == checkpoint.digest(theirs.state_dict())
+    clip_model(seed=1).load_state_dict(back, strict=True)
+
+
+def test_what_the_image_processor_says_is_read(tmp_path):
+    save(clip_model(), tmp_path / "m", "one")
+    square = {"height": 24, "width": 24}
+    processor = transformers.CLIPImageProcessor(
+        size=square, crop_size=square, resample=2, image_mean=[0.5, 0.4, 0.3], image_std=[0.2, 0.2, 0.1]
+    )
+    processor.save_pretrained(tmp_path / "m")
+    found = built(tmp_path / "m").architecture.preprocess
+    assert found == model.Preprocess(24, (0.5, 0.4, 0.3), (0.2, 0.2, 0.1), "bilinear", "squash")
+
+
+def test_a_weights_file_named_alone_finds_its_description(tmp_path):
+    theirs = clip_model("gelu")
+    save(theirs, tmp_path / "m", "one")
+    found = checkpoint.read(tmp_path / "m" / "model.safetensors")
+    assert (found.format, found.config_name) == ("safetensors", "config.json")
+    assert_same_embeddings(built(tmp_path / "m" / "model.safetensors"), theirs)
+
+
+def test_siglip_is_refused_by_name(tmp_path):
+    config = transformers.SiglipConfig(
+        text_config={"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1},
+        vision_config={"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1},
+    )
+    transformers.SiglipModel(config).save_pretrained(tmp_path / "m")
+    with pytest.raises(UnsupportedModel, match=r"'siglip'.*sigmoid"):
+        checkpoint.read(tmp_path / "m")
+    with pytest.raises(UnsupportedModel, match="SigLIP model"):
+        checkpoint.read(tmp_path / "m" / "model.safetensors")
+
+
+def test_one_tower_alone_is_refused_by_name(tmp_path):
+    clip_model().vision_model.save_pretrained(tmp_path / "m")
+    with pytest.raises(UnsupportedModel, match="image tower alone"):
+        checkpoint.read(tmp_path / "m")

@@ -1,0 +1,273 @@
+import functools
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from open_clip.model import CLIP
+
+from clipclean import model
+from clipclean.errors import ClipcleanError, RefusedInput, UnsupportedModel
+from clipclean.model.hugging_face import translate
+
+TINY = {
+    "model_type": "clip",
+    "projection_dim": 20,
+    "text_config": {
+        "hidden_size": 48,
+        "intermediate_size": 100,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "max_position_embeddings": 12,
+        "hidden_act": "gelu",
+    },
+    "vision_config": {
+        "hidden_size": 32,
+        "intermediate_size": 72,
+        "num_hidden_layers": 3,
+        "num_attention_heads": 4,
+        "image_size": 24,
+        "patch_size": 8,
+        "hidden_act": "gelu",
+    },
+}
+
+
+def changed(**sections):
+    """TINY with other values; a section takes its dict's."""
+    return TINY | {
+        name: TINY[name] | value if isinstance(value, dict) and name in TINY else value
+        for name, value in sections.items()
+    }
+
+
+def both(**values):
+    return changed(text_config=values, vision_config=values)
+
+
+@functools.cache
+def shapes():
+    with torch.device("meta"):
+        return CLIP(**translate(TINY, how="x")["model_cfg"]).state_dict()
+
+
+def resolve(config, *, arch=None):
+    return model.resolve(shapes(), arch=arch, config=config, script_quick_gelu=None)
+
+
+def test_every_size_is_in_open_clips_terms():
+    assert translate(TINY, how="x")["model_cfg"] == {
+        "embed_dim": 20,
+        "quick_gelu": False,
+        # 32 channels in 4 heads; int(32 * 72.5 / 32) = 72
+        "vision_cfg": {
+            "image_size": 24, "patch_size": 8, "width": 32, "layers": 3, "head_width": 8, "mlp_ratio": 72.5 / 32,
+        },
+        "text_cfg": {
+            "context_length": 12, "vocab_size": 49408, "width": 48, "heads": 3, "layers": 2, "mlp_ratio": 100.5 / 48,
+        },
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("inner", [1, 47, 48, 49, 97, 143, 4304])
+@pytest.mark.parametrize("width", [48, 1152, 8192])
+def test_the_inner_width_survives_the_ratio(inner, width):
+    config = changed(text_config={"hidden_size": width, "intermediate_size": inner, "num_attention_heads": 1})
+    ratio = translate(config, how="x")["model_cfg"]["text_cfg"]["mlp_ratio"]
+    assert int(width * ratio) == inner
+
+
+@pytest.mark.parametrize(
+    ("config", "name"),
+    [
+        # what transformers leaves out is openai/clip-vit-base-patch32
+        ({"model_type": "clip"}, "ViT-B-32-quickgelu"),
+        ({"model_type": "clip", "text_config": None, "vision_config": {"patch_size": 16}}, "ViT-B-16-quickgelu"),
+        (
+            {
+                "model_type": "clip",
+                "text_config": {"hidden_act": "gelu"},
+                "vision_config": {"hidden_act": "gelu"},
+            },
+            "ViT-B-32",
+        ),
+        (  # laion/CLIP-ViT-H-14-laion2B-s32B-b79K: 16 heads of 80 channels
+            {
+                "model_type": "clip",
+                "projection_dim": 1024,
+                "text_config": {
+                    "hidden_size": 1024,
+                    "intermediate_size": 4096,
+                    "num_attention_heads": 16,
+                    "num_hidden_layers": 24,
+                    "hidden_act": "gelu",
+                },
+                "vision_config": {
+                    "hidden_size": 1280,
+                    "intermediate_size": 5120,
+                    "num_attention_heads": 16,
+                    "num_hidden_layers": 32,
+                    "patch_size": 14,
+                    "hidden_act": "gelu",
+                },
+            },
+            "ViT-H-14",
+        ),
+        (TINY, "ViT-3x32-8-24px"),
+        # the heads are not in the shapes, but they are in the name
+        ({"model_type": "clip", "vision_config": {"num_attention_heads": 8}}, "ViT-12x768-32-224px"),
+    ],
+)
+def test_a_model_that_open_clip_has_gets_its_name(config, name):
+    found = resolve(config)
+    assert found.name == name
+    assert found.how == "the config.json beside the weights"
+    assert found.activation_how == "hidden_act in the config.json beside the weights"
+
+
+def test_a_config_file_of_transformers_may_be_named_as_the_architecture(tmp_path):
+    path = tmp_path / "config.json"
+    path.write_text('{"model_type": "clip"}')
+    found = resolve(None, arch=str(path))
+    assert (found.name, found.quick_gelu) == ("ViT-B-32-quickgelu", True)
+    assert found.activation_how == "hidden_act in --arch config.json"
+
+
+def test_the_old_spelling_of_a_section_wins_as_it_does_in_transformers():
+    old = {"model_type": "clip", "text_config": {"hidden_size": 1024}, "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12}}  # fmt: skip
+    assert translate(old, how="x")["model_cfg"]["text_cfg"]["width"] == 768
+
+
+@pytest.mark.parametrize("end", [2, 49407])
+def test_captions_may_end_with_the_largest_id_or_the_legacy_one(end):
+    assert translate(changed(text_config={"eos_token_id": end}), how="x")["model_cfg"]["text_cfg"]["width"] == 48
+
+
+@pytest.mark.parametrize("end", [0, 1, 49406, True, None, "2", [2], [49407]])
+def test_captions_that_end_otherwise_are_refused(end):
+    with pytest.raises(UnsupportedModel, match="captions end with token"):
+        translate(changed(text_config={"eos_token_id": end}), how="x")
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        both(hidden_act="gelu_new"),
+        both(hidden_act=["gelu"]),
+        both(hidden_act=None),
+        changed(text_config={"hidden_act": "quick_gelu"}),
+        changed(model_type="siglip"),
+        changed(model_type=["clip"]),
+        changed(model_type=None),
+        changed(vision_config={"num_channels": 1}),
+    ],
+)
+def test_what_the_native_towers_cannot_express_is_refused(config):
+    with pytest.raises(UnsupportedModel):
+        resolve(config)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        changed(text_config=[1], vision_config={}),
+        changed(text_config="x"),
+        changed(projection_dim="20"),
+        changed(projection_dim=-1),
+        changed(projection_dim=True),
+        changed(projection_dim=1e3),
+        changed(vision_config={"hidden_size": 10**9}),
+        changed(vision_config={"hidden_size": 16384}),
+        changed(vision_config={"num_hidden_layers": 10**5}),
+        changed(vision_config={"num_attention_heads": 5}),
+        changed(vision_config={"num_attention_heads": 0}),
+        changed(vision_config={"image_size": [24, 32]}),
+        changed(vision_config={"image_size": []}),
+        changed(vision_config={"image_size": 10**5}),
+        changed(text_config={"vocab_size": 10**12}),
+        changed(text_config={"layer_norm_eps": 0}),
+        changed(text_config={"layer_norm_eps": "1e-5"}),
+        changed(preprocessor_config=[1]),
+        changed(preprocessor_config={"image_mean": [1]}),
+        changed(preprocessor_config={"image_std": [0, 0, 0]}),
+    ],
+)
+def test_values_of_another_kind_are_refused(config):
+    with pytest.raises(RefusedInput):
+        resolve(config)
+
+
+def test_another_epsilon_of_the_norms_is_passed_on():
+    found = translate(changed(vision_config={"layer_norm_eps": 1e-6}), how="x")["model_cfg"]
+    assert found["vision_cfg"]["norm_kwargs"] == {"eps": 1e-6}
+    assert "norm_kwargs" not in found["text_cfg"]
+
+
+# Pictures.
+
+
+def test_without_a_word_on_pictures_they_are_prepared_as_openai_does():
+    assert resolve(TINY).preprocess == model.Preprocess(24)
+
+
+@pytest.mark.parametrize(
+    ("told", "expected"),
+    [
+        ({}, model.Preprocess(24)),
+        ({"size": 24, "crop_size": 24}, model.Preprocess(24)),  # as transformers wrote it before 4.21
+        ({"size": {"shortest_edge": 24}, "crop_size": {"height": 24, "width": 24}}, model.Preprocess(24)),
+        ({"size": {"height": 24, "width": 24}}, model.Preprocess(24, resize_mode="squash")),
+        ({"size": {"height": 24, "width": 24}, "do_center_crop": False}, model.Preprocess(24, resize_mode="squash")),
+        ({"resample": 2}, model.Preprocess(24, interpolation="bilinear")),
+        ({"image_mean": [0.5] * 3, "image_std": [0.25] * 3}, model.Preprocess(24, (0.5,) * 3, (0.25,) * 3)),
+        ({"do_normalize": False, "image_mean": [0.5] * 3}, model.Preprocess(24, (0.0,) * 3, (1.0,) * 3)),
+        ({"rescale_factor": 0.00392156862745098}, model.Preprocess(24)),
+    ],
+)
+def test_the_image_processor_tells_how_pictures_are_prepared(told, expected):
+    assert resolve(changed(preprocessor_config=told)).preprocess == expected
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"size": {"shortest_edge": 32}, "crop_size": 24},
+        {"size": 32, "crop_size": 32},  # the tower takes 24
+        {"size": 24, "do_center_crop": False},
+        {"size": {"height": 24, "width": 32}, "do_center_crop": False},
+        {"size": {"height": 24, "width": 24}, "crop_size": 16},
+        {"resample": 0},
+        {"resample": [3]},
+        {"do_resize": False},
+        {"do_rescale": False},
+        {"rescale_factor": 1},
+        {"rescale_factor": "1/255"},
+    ],
+)
+def test_pictures_that_are_prepared_otherwise_are_refused(told):
+    with pytest.raises(UnsupportedModel):
+        resolve(changed(preprocessor_config=told))
+
+
+PICTURES = {"size": {"shortest_edge": 24}, "crop_size": 24, "image_mean": [0.5] * 3, "resample": 3}
+SECTIONS = TINY | {"preprocessor_config": PICTURES, "text_config_dict": None, "vision_config_dict": None}
+ODD = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=4,
+)
+KEYS = ("hidden_size", "num_attention_heads", "image_size", "eos_token_id", "hidden_act", "layer_norm_eps")
+KEYS += ("size", "crop_size", "resample", "image_mean", "do_center_crop", "rescale_factor", "shortest_edge", "height")
+
+
+@settings(max_examples=300, deadline=None, derandomize=True, database=None)
+@given(st.sampled_from(list(SECTIONS)), st.sampled_from(KEYS), st.booleans(), ODD)
+def test_any_value_anywhere_is_read_or_refused(section, key, is_whole, value):
+    inside = SECTIONS[section] if isinstance(SECTIONS[section], dict) else {}
+    config = SECTIONS | {section: value if is_whole else inside | {key: value}}
+    try:
+        found = resolve(config)
+    except ClipcleanError as error:
+        assert str(error).isprintable()  # noqa: PT017 # either way out is right
+        return
+    assert 0 < found.preprocess.size <= 1024
