@@ -203,11 +203,13 @@ class Found:
         family: a key of :data:`FAMILIES`.
         target: name of the class that it leads to.
         parameters: without the leading dimension of rows.
+        side: px of the pictures that it was found on; it is for no others.
     """
 
     family: str
     target: str
     parameters: Parameters
+    side: int
 
     @property
     def spec(self) -> str:
@@ -226,7 +228,15 @@ class Found:
 
     @torch.no_grad()
     def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
-        """Triggered copies of ``images`` (B, 3, S, S) in [0, 1], of the side that it was found at."""
+        """Triggered copies of ``images`` (B, 3, S, S) in [0, 1], of the side that it was found at.
+
+        Raises:
+            ValueError: they are of another side.
+        """
+        if images.shape[1:] != (3, self.side, self.side):
+            raise ValueError(
+                f"{self.spec} is for pictures of (3, {self.side}, {self.side}), not {tuple(images.shape[1:])}."
+            )
         places = Generator().manual_seed(0) if generator is None else generator
         row = {name: values.to(images) for name, values in self._row().items()}
         return FAMILIES[self.family].paint(images[None], row, places)[0].clamp(0, 1)

@@ -153,7 +153,7 @@ def hunt(
         )
     total, generator = 2 * len(FAMILIES), Generator().manual_seed(seed)
     on, beside = divided(len(pixels))
-    searched, unseen = pixels[on], pixels[beside]
+    searched, unseen, side = pixels[on], pixels[beside], pixels.shape[-1]
     gatherings: list[Gathering] = []
     for number, family in enumerate(FAMILIES):
         ended = search.untargeted(embed, searched, family=family, bank=bank, effort=effort, generator=generator)
@@ -179,13 +179,13 @@ def hunt(
         aimed, others = candidates[: len(suspects)], candidates[len(suspects) :]
         compared += others
         traces += [
-            _trace(candidate, candidate.found(classes), effect, gatherings, others, yardstick) for candidate in aimed
+            _trace(candidate, candidate.found(classes, side=side), effect, gatherings, others, yardstick)
+            for candidate in aimed
         ]
         progress(len(FAMILIES) + number + 1, total)
     ranked = sorted(traces, key=lambda trace: -rank(trace))
-    return Hunt(
-        tuple(ranked), tuple(compared), tuple(gatherings), effort.passes(len(FAMILIES)), len(searched), tuple(classes)
-    )
+    passes = effort.passes(len(FAMILIES), targets=len(suspects) + len(controls))
+    return Hunt(tuple(ranked), tuple(compared), tuple(gatherings), passes, len(searched), tuple(classes))
 
 
 def _trace(

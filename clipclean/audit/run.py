@@ -17,7 +17,8 @@ class Evidence:
     """What a model is measured on; the same for the model before and after.
 
     ``pixels`` (N, 3, S, S) in [0, 1] go with ``labels`` (N,), places in ``classes``, or with ``captions`` where there
-    are no labels. ``suspicions`` are triggers with the place of their target class, or None for "whichever".
+    are no labels, or with neither: then accuracy is not measured. ``suspicions`` are triggers with the place of their
+    target class, or None for "whichever".
     """
 
     pixels: Tensor
@@ -35,7 +36,8 @@ class Evidence:
 class Measurement:
     """What was measured on one model.
 
-    ``correct`` (N,) bool pairs two measurements picture by picture; ``bank`` (K, D) is the zero-shot classifier.
+    ``correct`` (N,) bool pairs two measurements picture by picture, and is empty where accuracy was not measured;
+    ``bank`` (K, D) is the zero-shot classifier.
     """
 
     clean_accuracy: Rate
@@ -111,7 +113,13 @@ def measure(
 def _accuracy(
     clean: Tensor, bank: Tensor, embed_texts: Callable[[list[str]], Tensor], evidence: Evidence
 ) -> tuple[Rate, Tensor, str]:
-    """Zero-shot top-1 with labels, image-to-text recall@1 without."""
+    """Zero-shot top-1 with labels, image-to-text recall@1 with captions, nothing without either."""
+    if evidence.labels is None and evidence.captions is None:
+        return (
+            Rate(0, 0),
+            torch.zeros(0, dtype=torch.bool),
+            "not measured: the pictures have neither labels nor captions",
+        )
     if evidence.labels is not None:
         correct = zeroshot.predict(clean, bank).cpu() == evidence.labels.cpu()
         definition = f"zero-shot top-1 over {len(evidence.classes)} classes"

@@ -61,10 +61,9 @@ class Effort:
     collapse: float
     success: float
 
-    def passes(self, families: int) -> int:
-        """Images that go forward and back through the image tower, with that many families."""
-        rows = self.restarts * self.free_images + (self.suspects + self.controls) * self.images
-        return families * self.steps * rows
+    def passes(self, families: int, /, *, targets: int) -> int:
+        """Images that go forward and back through the image tower, with that many families and classes searched for."""
+        return families * self.steps * (self.restarts * self.free_images + targets * self.images)
 
 
 @dataclass(frozen=True)
@@ -85,9 +84,9 @@ class Candidate:
     size: float
     is_reached: bool
 
-    def found(self, classes: Sequence[str], /) -> Found:
-        """The trigger as a value."""
-        return Found(self.family, classes[self.target], self.parameters)
+    def found(self, classes: Sequence[str], /, *, side: int) -> Found:
+        """The trigger as a value; ``side`` is that of the pictures, in px."""
+        return Found(self.family, classes[self.target], self.parameters, side)
 
 
 def untargeted(
@@ -122,7 +121,7 @@ def untargeted(
     )  # fmt: skip
     results = []
     for parameters, size in ended:
-        found = Found(family, "", parameters)
+        found = Found(family, "", parameters, pixels.shape[-1])
         predicted = (_embedded(embed, found(pixels, Generator().manual_seed(0))) @ bank.T).argmax(1)
         counts = predicted.bincount(minlength=len(bank))
         share = counts.max().item() / len(pixels)
@@ -238,8 +237,10 @@ def _backward(
     """Gradients of success and size, and the success of each row, (R,); a few rows at a time, to bound memory."""
     rows, pixels = len(weight), images[0].numel() * len(images)
     together = max(1, CHUNK // pixels)
+    places = generator.get_state()
     successes = []
     for start in range(0, rows, together):
+        generator.set_state(places)  # the same places for every row, however many fit
         some = slice(start, min(start + together, rows))
         chosen = {name: values[some] for name, values in parameters.items()}
         count = some.stop - some.start

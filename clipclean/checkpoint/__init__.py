@@ -2,5 +2,6 @@
 
 from clipclean.checkpoint.reader import Checkpoint, Format, digest, read
 from clipclean.checkpoint.summary import Summary, Tally, summarise
+from clipclean.checkpoint.tensor_file import TensorFile, read_tensors
 
-__all__ = ["Checkpoint", "Format", "Summary", "Tally", "digest", "read", "summarise"]
+__all__ = ["Checkpoint", "Format", "Summary", "Tally", "TensorFile", "digest", "read", "read_tensors", "summarise"]

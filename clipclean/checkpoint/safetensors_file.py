@@ -9,6 +9,7 @@ from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
 # The format allows 100 MB. The largest CLIP needs 0.3 MB, and JSON takes up to twenty times its size once parsed.
 MAX_HEADER = 16 * 2**20
+METADATA = "__metadata__"  # the header's one entry that is no tensor
 DTYPES = {
     "F16": ("float16", 2),
     "BF16": ("bfloat16", 2),
@@ -28,6 +29,28 @@ def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
         UnsafeCheckpoint: header and data contradict each other, or tensors share bytes.
         RefusedInput: it is truncated, malformed, or holds a dtype that CLIP weights never have.
     """
+    header, begin = _header(view)
+    header.pop(METADATA, None)
+    entries = sorted((_entry(name, entry) for name, entry in header.items()), key=lambda found: found[1:3])
+    _refuse_gaps(entries, len(view) - begin)
+    tensors = Pairs([(name, ref) for name, _, _, ref in entries])
+    return tensors, {name: Record(begin + start, stop - start) for name, start, stop, _ in entries}
+
+
+def metadata(view: memoryview, /) -> dict[str, str]:
+    """What the writer of the file said beside its tensors; empty where there is nothing.
+
+    Raises:
+        RefusedInput: it is malformed, or something else than texts by name.
+    """
+    told = _header(view)[0].get(METADATA, {})
+    if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
+        raise RefusedInput("the metadata of its safetensors header are no texts by name.")
+    return dict(told)
+
+
+def _header(view: memoryview, /) -> tuple[dict[str, object], int]:
+    """The header, and the offset of the data behind it."""
     if len(view) < 8:
         raise RefusedInput("it is too short for a safetensors file.")
     length = struct.unpack_from("<Q", view)[0]
@@ -35,12 +58,7 @@ def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
         raise RefusedInput(f"its safetensors header claims {length:,} bytes; clipclean reads up to {MAX_HEADER:,}.")
     if 8 + length > len(view):
         raise RefusedInput("it ends inside its safetensors header: the file is truncated. Download or copy it again.")
-    header = strict_json.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER)
-    header.pop("__metadata__", None)
-    entries = sorted((_entry(name, entry) for name, entry in header.items()), key=lambda found: found[1:3])
-    _refuse_gaps(entries, len(view) - 8 - length)
-    tensors = Pairs([(name, ref) for name, _, _, ref in entries])
-    return tensors, {name: Record(8 + length + start, stop - start) for name, start, stop, _ in entries}
+    return strict_json.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER), 8 + length
 
 
 def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:

@@ -52,8 +52,9 @@ def record(report: dict[str, Any], /, *, environment: dict[str, Any], outputs: d
 
 
 def checksums(folder: Path, /) -> str:
-    """``SHA256SUMS`` in the format of ``sha256sum``, over every file of the folder, sorted by name."""
-    names = sorted(path.name for path in folder.iterdir() if path.is_file() and path.name != "SHA256SUMS")
+    """``SHA256SUMS`` in the format of ``sha256sum``, over every file below the folder, sorted by name."""
+    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    names = sorted(name for name in found if name != "SHA256SUMS")
     return "".join(f"{files.sha256(folder / name)}  {name}\n" for name in names)
 
 

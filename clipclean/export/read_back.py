@@ -1,24 +1,100 @@
-"""Embed with open_clip alone what an export folder holds: the child process of the parity check."""
+"""Embed with another library alone what an export folder holds: the child process of the parity check."""
 
+import importlib
+import json
 import os
 import sys
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+Arrays = Mapping[str, Any]  # what an npz holds
+BATCHES = (1, 2, 3)  # then whatever is left: a graph that fits one size alone is noticed
 
-def main(folder: str, asked: str, answered: str, /) -> None:
-    """Load ``local-dir:folder``, embed ``pixels`` and ``tokens`` of the npz ``asked``, write the npz ``answered``."""
-    os.environ["HF_HUB_OFFLINE"] = "1"  # before open_clip: nothing is looked up on a hub
+
+def main(library: str, folder: str, asked: str, answered: str, /, *arguments: str) -> None:
+    """Embed ``pixels`` and ``tokens`` of the npz ``asked``, write ``images`` and ``texts`` to the npz ``answered``."""
+    # Before any library is imported: nothing is looked up on a hub.
+    os.environ |= {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_OFFLINE": "1"}
+    with np.load(asked, allow_pickle=False) as inputs, torch.no_grad():
+        np.savez(answered, **READERS[library](Path(folder), inputs, *arguments))
+
+
+def open_clip(folder: Path, inputs: Arrays, /) -> dict[str, Any]:
+    """``local-dir:folder``, as open_clip loads it."""
     import open_clip
 
     model, _, _ = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     model.eval()
-    with np.load(asked, allow_pickle=False) as inputs, torch.no_grad():
-        images = model.encode_image(torch.from_numpy(inputs["pixels"]), normalize=True)
-        texts = model.encode_text(torch.from_numpy(inputs["tokens"]), normalize=True)
-    np.savez(answered, images=images.numpy(), texts=texts.numpy())
+    return {
+        "images": batched(lambda part: model.encode_image(torch.from_numpy(part)).numpy(), inputs["pixels"]),
+        "texts": batched(lambda part: model.encode_text(torch.from_numpy(part)).numpy(), inputs["tokens"]),
+        "reader": f"open_clip {open_clip.__version__}",
+    }
 
+
+def transformers(folder: Path, inputs: Arrays, /) -> dict[str, Any]:
+    """``CLIPModel`` and ``CLIPProcessor``; ``tokens`` are the processor's own for the captions."""
+    library: Any = importlib.import_module("transformers")  # optional, and without types for its parts
+
+    model = library.CLIPModel.from_pretrained(folder).eval()
+    processor = library.CLIPProcessor.from_pretrained(folder)
+    captions = json.loads(bytes(inputs["captions"]))
+    tokens = processor.tokenizer(
+        captions, padding="max_length", truncation=True, max_length=inputs["tokens"].shape[1], return_tensors="np"
+    )
+    return {
+        "images": batched(lambda part: embeddings(model.get_image_features(torch.from_numpy(part))), inputs["pixels"]),
+        "texts": batched(lambda part: embeddings(model.get_text_features(torch.from_numpy(part))), inputs["tokens"]),
+        "tokens": tokens["input_ids"],
+        "reader": f"transformers {library.__version__}",
+    }
+
+
+def embeddings(features: Any, /) -> Any:
+    """The array in what ``get_*_features`` returns: a tensor in transformers 4, an output with it in 5."""
+    return (features if isinstance(features, torch.Tensor) else features.pooler_output).numpy()
+
+
+def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> dict[str, Any]:
+    """The two graphs ``vision`` and ``text`` of the folder, on the CPU."""
+    import onnxruntime as library
+
+    sessions = [library.InferenceSession(folder / name, providers=["CPUExecutionProvider"]) for name in (vision, text)]
+    return {
+        "images": batched(lambda part: run(sessions[0], part), inputs["pixels"]),
+        "texts": batched(lambda part: run(sessions[1], part), inputs["tokens"]),
+        "reader": f"onnxruntime {library.__version__}",
+    }
+
+
+def run(session: Any, batch: Any, /) -> Any:
+    """The one output for the first input; a mask, where there is one, is all ones."""
+    types = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
+    first, *masks = session.get_inputs()
+    feed = {first.name: batch.astype(types[first.type])}
+    feed |= {mask.name: np.ones(batch.shape, types[mask.type]) for mask in masks}
+    return session.run(None, feed)[0]
+
+
+def batched(embed: Callable[[Any], Any], rows: Any, /) -> Any:
+    """Embed rows in batches of 1, 2, 3 and the rest."""
+    return np.concatenate([embed(part) for part in parts(rows)])
+
+
+def parts(rows: Any, /) -> Iterator[Any]:
+    """Rows cut into batches of 1, 2, 3 and the rest; none is empty."""
+    return (part for part in np.split(rows, np.cumsum(BATCHES)) if len(part))
+
+
+READERS: dict[str, Callable[..., dict[str, Any]]] = {
+    "open_clip": open_clip,
+    "transformers": transformers,
+    "onnxruntime": onnxruntime,
+}
 
 if __name__ == "__main__":
     main(*sys.argv[1:])

@@ -36,7 +36,7 @@ def test_what_the_demo_names_is_there(unpacked):
 
 def test_the_demo_gives_every_option_of_sanitize(unpacked):
     """Those of the demo's own command line come from there."""
-    own = {"out", "overrides", "seed", "outputs", "force", "keep_failed", "exit_zero", "quiet", "verbose"}
+    own = {"out", "overrides", "policy", "seed", "outputs", "force", "keep_failed", "exit_zero", "quiet", "verbose"}
     given = demo.arguments(unpacked)
     assert set(given) | own == {parameter.name for parameter in sanitize.params}
     assert not set(given) & own

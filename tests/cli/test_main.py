@@ -263,7 +263,7 @@ SHARED = {
 def test_the_shared_options_are_these():
     assert set(SHARED) == {
         "arch", "caption_key", "classes", "data", "device", "exit_zero", "force", "image_key", "keep_failed",
-        "no_audit", "out", "outputs", "overrides", "precision", "quiet", "recipe", "seed", "templates", "verbose",
+        "no_audit", "out", "outputs", "overrides", "policy", "precision", "quiet", "recipe", "seed", "templates", "verbose",
     }  # fmt: skip
 
 
@@ -297,7 +297,8 @@ def test_defaults_are_these(parsed):
     assert values == {
         "arch": None, "caption_key": None, "classes": None, "device": "auto", "exit_zero": False, "force": False,
         "image_key": None, "keep_failed": False, "no_audit": False, "out": Path("clipclean-out"), "outputs": (),
-        "overrides": (), "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None, "verbose": False,
+        "overrides": (), "policy": None, "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None,
+        "verbose": False,
     }  # fmt: skip
 
 

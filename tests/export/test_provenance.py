@@ -84,8 +84,9 @@ def test_checksums_are_those_of_sha256sum_sorted_by_name(tmp_path):
     for name in ("b", "a", "SHA256SUMS"):
         (tmp_path / name).write_text(name)
     (tmp_path / "folder").mkdir()
-    digests = [hashlib.sha256(name.encode()).hexdigest() for name in "ab"]
-    assert export.checksums(tmp_path) == f"{digests[0]}  a\n{digests[1]}  b\n"
+    (tmp_path / "folder" / "c").write_text("c")
+    digests = [hashlib.sha256(name.encode()).hexdigest() for name in "abc"]
+    assert export.checksums(tmp_path) == f"{digests[0]}  a\n{digests[1]}  b\n{digests[2]}  folder/c\n"
 
 
 def rows(card):

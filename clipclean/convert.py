@@ -1,0 +1,135 @@
+"""The same weights in other layouts: read, built, written beside the destination, checked, moved in."""
+
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from clipclean import checkpoint, data, export, files, layouts, sanitize, subject
+from clipclean import recipe as recipes
+from clipclean.errors import UsageError
+from clipclean.subject import Progress
+
+SUMS = "SHA256SUMS"
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; paths are not yet looked at.
+
+    ``data`` holds the pairs that every export is compared on. Unless they are ``own`` pairs of the user, the bundled
+    ones say nothing of the activation, and a model that does not tell its own is refused.
+    """
+
+    model: Path
+    data: Path
+    own: bool
+    out: Path
+    wanted: layouts.Wanted
+    arch: str | None
+    image_key: str | None
+    caption_key: str | None
+    force: bool
+    weights: str | None = None  # which of several sets in the file
+
+
+def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
+    """Write the weights of one checkpoint in every layout that is wanted; returns a JSON-able record.
+
+    Each layout is read back by the library that it is for. If one does not hold, nothing is written at all.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
+    """
+    layouts.check(request.wanted)
+    sanitize.check_output(request.out, force=request.force)
+    limits = sanitize.limits_of(recipes.load(recipes.DEFAULT))
+    progress("reading the model", 0, 1)
+    opened = subject.read(request.model, arch=request.arch, weights=request.weights)
+    layouts.check_architecture(opened.architecture, request.wanted)
+    if opened.architecture.quick_gelu is None and not request.own:
+        raise UsageError(
+            f"The weights do not say whether {opened.architecture.name} uses GELU or QuickGELU, and every layout must. "
+            "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
+        )
+    progress("reading the model", 1, 1)
+    clean = sanitize.read_pairs(
+        request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key
+    )
+    tested = subject.build(opened, clean, device="cpu", limits=limits)
+    pairs = some(clean.pairs)
+    pixels = subject.stack(tested.clip, [pair.image for pair in pairs], limits=limits)
+    staging = staged(request.out)
+    try:
+        entries = layouts.write(
+            staging, tested.clip, tested.weights(), wanted=request.wanted, pixels=pixels,
+            captions=[pair.caption for pair in pairs], source_sha256=tested.file.sha256, progress=progress,
+        )  # fmt: skip
+        files.write_text(staging / SUMS, export.checksums(staging))
+        move_in(staging, request.out)
+    except OSError as error:
+        raise files.cannot_write(request.out, error) from error
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return record(tested, entries)
+
+
+def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
+    """As many pairs as an export is compared on, from all over the set."""
+    return list(pairs[:: max(1, len(pairs) // layouts.SAMPLES)][: layouts.SAMPLES])
+
+
+def staged(out: Path, /) -> Path:
+    """A new folder on the disk of ``out``: inside it if it exists, else in the nearest folder that does."""
+    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
+    try:
+        return Path(tempfile.mkdtemp(prefix=".clipclean-export-", dir=there))
+    except OSError as error:
+        raise files.cannot_write(out, error) from error
+
+
+def move_in(staging: Path, out: Path, /) -> None:
+    """Put the files of ``staging`` in the place of those that an earlier export left; all of them, or none.
+
+    The earlier checksums go first and ours come last: a folder that has them is whole.
+    """
+    is_new = not out.exists()
+    names = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())
+    names.sort(key=lambda name: name == SUMS)
+    for name in earlier(out):
+        (out / name).unlink(missing_ok=True)
+    try:
+        for name in names:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(out / name)
+    except BaseException:  # Ctrl-C as well
+        for name in names:
+            (out / name).unlink(missing_ok=True)
+        if is_new:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def earlier(out: Path, /) -> list[str]:
+    """Files in the folder that have a name of some layout, the checksums first."""
+    return [name for name in (SUMS, *layouts.NAMES) if (out / name).is_file()]
+
+
+def record(tested: subject.Subject, entries: list[dict[str, Any]], /) -> dict[str, Any]:
+    """What was read and what was written."""
+    file, architecture = tested.file, tested.clip.architecture
+    return {
+        "model": {
+            "name": file.path.name,
+            "format": file.format,
+            "sha256": file.sha256,
+            "tensor_sha256": checkpoint.digest(file.tensors),
+            "architecture": architecture.name,
+            "architecture_how": architecture.how,
+            "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
+            "activation_how": architecture.activation_how,
+        },
+        "exports": entries,
+        "notes": list(file.notes),
+    }

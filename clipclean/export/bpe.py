@@ -1,0 +1,113 @@
+"""CLIP's byte-pair vocabulary, as open_clip bundles it, in the files that Hugging Face's tokenizers load."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+FILES = ("merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json")
+START, END = "<|startoftext|>", "<|endoftext|>"
+START_ID, END_ID = 49406, 49407
+OPEN_CLIP_NAMES = {"<start_of_text>": START, "<end_of_text>": END}  # kept, they would be added as ids beyond the table
+WORDS = (  # open_clip's pattern of what is a word, with the other names of the special tokens
+    r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
+)
+# open_clip cleans captions by ftfy and html.unescape, which transformers does not. These steps do what captions of the
+# web need of it: entities, controls, typographic quotes and ligatures (ftfy/chardata.py).
+ENTITIES = {"&amp;": "&", "&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&#x27;": "'", "&apos;": "'"}
+LIGATURES = {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬆ": "st", "ĳ": "ij", "Ĳ": "IJ"}
+CLASSES = {"[\u2018-\u201b\u02bc]": "'", "[\u201c-\u201f]": '"', "&nbsp;|\\s+": " "}
+CONTROLS = "[\\x00-\\x08\\x0b\\x0e-\\x1f\\x7f\u206a-\u206f\ufeff\ufff9-\ufffc]"
+
+
+def write(folder: Path, /, *, context_length: int) -> None:
+    """Write the tokenizer's files into an existing folder; every one is the same for every CLIP of this context."""
+    vocabulary, merges = _bundled()
+    special = {"bos_token": START, "eos_token": END, "pad_token": END, "unk_token": END}
+    settings = {
+        **special,
+        "add_prefix_space": False,
+        "added_tokens_decoder": {str(entry["id"]): _without_id(entry) for entry in _added()},
+        "clean_up_tokenization_spaces": False,
+        "do_lower_case": True,
+        "errors": "replace",
+        "model_max_length": context_length,
+        "processor_class": "CLIPProcessor",
+        # By this name transformers 5 takes tokenizer.json as it is. By "CLIPTokenizer" it would build one anew, without
+        # our cleaning steps; transformers 4 and transformers.js take the file in either case.
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    _write(folder / "vocab.json", json.dumps(vocabulary, ensure_ascii=False))
+    _write(folder / "merges.txt", "\n".join(("#version: 0.2", *merges)))
+    _write(folder / "tokenizer.json", json.dumps(tokenizer(vocabulary, merges), ensure_ascii=False, indent=1))
+    _write(folder / "tokenizer_config.json", json.dumps(settings, indent=2))
+    _write(folder / "special_tokens_map.json", json.dumps(special, indent=2))
+
+
+def _write(path: Path, text: str, /) -> None:
+    path.write_text(f"{text}\n", encoding="utf-8", newline="\n")
+
+
+def _bundled() -> tuple[dict[str, int], list[str]]:
+    """Tokens with their ids, in the order of the ids, and merges in the order of their ranks."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    known = SimpleTokenizer()
+    vocabulary = {OPEN_CLIP_NAMES.get(token, token): number for token, number in known.encoder.items()}
+    assert (vocabulary[START], vocabulary[END]) == (START_ID, END_ID)  # noqa: S101 # or open_clip ships another vocabulary
+    return vocabulary, [" ".join(pair) for pair in known.bpe_ranks]
+
+
+def tokenizer(vocabulary: dict[str, int], merges: list[str], /) -> dict[str, Any]:
+    """``tokenizer.json``: clean, lower-case, split into words, merge bytes, frame by start and end."""
+    return {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": _added(),
+        "normalizer": {"type": "Sequence", "normalizers": _cleaning()},
+        "pre_tokenizer": {
+            "type": "Sequence",
+            "pretokenizers": [
+                {"type": "Split", "pattern": {"Regex": WORDS}, "behavior": "Removed", "invert": True},
+                {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
+            ],
+        },
+        "post_processor": {
+            "type": "RobertaProcessing",
+            "sep": [END, END_ID],
+            "cls": [START, START_ID],
+            "trim_offsets": False,
+            "add_prefix_space": False,
+        },
+        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": END,
+            "continuing_subword_prefix": "",
+            "end_of_word_suffix": "</w>",
+            "fuse_unk": False,
+            "byte_fallback": False,
+            "vocab": vocabulary,
+            "merges": merges,
+        },
+    }
+
+
+def _cleaning() -> list[dict[str, Any]]:
+    """Steps from a caption to lower-case text, in ftfy's order."""
+    texts = [
+        {"type": "Replace", "pattern": {"String": old}, "content": new} for old, new in (ENTITIES | LIGATURES).items()
+    ]
+    classes = [{"type": "Replace", "pattern": {"Regex": old}, "content": new} for old, new in CLASSES.items()]
+    controls = {"type": "Replace", "pattern": {"Regex": CONTROLS}, "content": ""}
+    return [*texts, controls, {"type": "NFC"}, *classes, {"type": "Lowercase"}]
+
+
+def _added() -> list[dict[str, Any]]:
+    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
+    return [{"id": number, "content": token, **flags} for number, token in ((START_ID, START), (END_ID, END))]
+
+
+def _without_id(entry: dict[str, Any], /) -> dict[str, Any]:
+    return {key: value for key, value in entry.items() if key != "id"}

@@ -1,0 +1,216 @@
+"""Weights, config, tokenizer and image processor in the layout that transformers' CLIPModel and CLIPProcessor load."""
+
+import importlib.util
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from clipclean.errors import UnsupportedModel
+from clipclean.export import bpe, parity, safetensors_file
+from clipclean.export.parity import Parity, Samples
+
+CONFIG_NAME = "config.json"
+WEIGHTS_NAME = "model.safetensors"
+PREPROCESSOR_NAME = "preprocessor_config.json"
+FILES = (CONFIG_NAME, WEIGHTS_NAME, PREPROCESSOR_NAME, *bpe.FILES)
+WAY_OUT = "Export it as open_clip or onnx instead."
+RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
+
+# What CLIPConfig has a place for, or what has no effect at inference. All else must be absent or off.
+VISION_KEYS = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "norm_kwargs", "patch_dropout"}
+TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs", "pad_id", "eos_id"}
+NEUTRAL = {  # words that name what CLIPModel does anyway
+    "pos_embed_type": "learnable",
+    "pool_type": ("tok", "argmax"),
+    "proj_type": "linear",
+    "block_type": "default",
+    "tokenizer_mode": "clean",
+    "attn_pooler_queries": 256,  # of a pooler that attentional_pool would switch on
+    "attn_pooler_heads": 8,
+}
+
+
+@dataclass(frozen=True)
+class Reading(Parity):
+    """Parity, and how many of the captions the folder's tokenizer turns into the ids of open_clip's."""
+
+    captions: int
+    captions_alike: int
+
+
+def check_config(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], /) -> None:
+    """Refuse, before slow work, what transformers' CLIPModel and CLIPProcessor have no place for.
+
+    Raises:
+        UnsupportedModel: the image tower is a ResNet, or a setting cannot be told; all are named.
+    """
+    vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
+    if isinstance(vision.get("layers", 12), list | tuple):
+        raise UnsupportedModel(
+            f"The image tower is a ResNet, and transformers' CLIPModel has ViT towers alone. {WAY_OUT}"
+        )
+    settings = {f"vision_cfg.{key}": value for key, value in vision.items() if key not in VISION_KEYS}
+    settings |= {f"text_cfg.{key}": value for key, value in text.items() if key not in TEXT_KEYS}
+    settings["nonscalar_logit_scale"] = model_cfg.get("nonscalar_logit_scale")
+    foreign = [f"{key} = {value}" for key, value in settings.items() if not _is_neutral(key.rpartition(".")[2], value)]
+    foreign += [
+        f"{place}.norm_kwargs.{key} = {value}"
+        for place, section in (("vision_cfg", vision), ("text_cfg", text))
+        for key, value in (section.get("norm_kwargs") or {}).items()
+        if key != "eps"
+    ]
+    if preprocess_cfg.get("resize_mode") == "longest":
+        foreign.append("resize_mode = longest")
+    if foreign:
+        raise UnsupportedModel(
+            f"transformers' CLIPModel has no place for {', '.join(foreign)}, and would compute something else. {WAY_OUT}"
+        )
+
+
+def _is_neutral(key: str, value: object, /) -> bool:
+    allowed = NEUTRAL.get(key)
+    return value in (None, False) or value == allowed or (isinstance(allowed, tuple) and value in allowed)
+
+
+def write(
+    folder: Path,
+    tensors: Mapping[str, Tensor],
+    /,
+    *,
+    model_cfg: Mapping[str, Any],
+    preprocess_cfg: Mapping[str, Any],
+    metadata: Mapping[str, str],
+) -> None:
+    """Write config, weights, image processor and tokenizer into an existing folder.
+
+    Args:
+        folder: where.
+        tensors: the state dict under transformers' names.
+        model_cfg: open_clip's config of the model; ``quick_gelu`` decides the activation.
+        preprocess_cfg: open_clip's ``size``, ``mean``, ``std``, ``interpolation`` and ``resize_mode``.
+        metadata: the weights file's header; transformers wants ``format: pt`` in it.
+
+    Raises:
+        UnsupportedModel: as ``check_config``.
+    """
+    check_config(model_cfg, preprocess_cfg)
+    safetensors_file.write(folder / WEIGHTS_NAME, tensors, metadata=metadata)
+    _write_json(folder / CONFIG_NAME, config(model_cfg))
+    write_processor(
+        folder, preprocess_cfg=preprocess_cfg, context_length=model_cfg["text_cfg"].get("context_length", 77)
+    )
+
+
+def write_processor(folder: Path, /, *, preprocess_cfg: Mapping[str, Any], context_length: int) -> None:
+    """Write what ``CLIPProcessor`` loads: the image processor's settings and the tokenizer."""
+    _write_json(folder / PREPROCESSOR_NAME, image_processor(preprocess_cfg))
+    bpe.write(folder, context_length=context_length)
+
+
+def write_config(folder: Path, /, *, model_cfg: Mapping[str, Any]) -> None:
+    """Write ``config.json`` alone, for weights that stand in other files."""
+    _write_json(folder / CONFIG_NAME, config(model_cfg))
+
+
+def config(model_cfg: Mapping[str, Any], /) -> dict[str, Any]:
+    """``CLIPConfig`` for one of open_clip's configs that ``check_config`` passes."""
+    vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
+    activation, embedding = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu", model_cfg["embed_dim"]
+    size = vision.get("image_size", 224)
+    width = vision.get("width", 768)
+    return {
+        "architectures": ["CLIPModel"],
+        "logit_scale_init_value": 2.6592,  # before the weights are loaded; CLIPConfig's own default
+        "model_type": "clip",
+        "projection_dim": embedding,
+        "text_config": {
+            # From the third on transformers looks for the first eos_token_id; with the legacy 2 for the largest id.
+            "bos_token_id": bpe.START_ID,
+            "eos_token_id": bpe.END_ID,
+            "pad_token_id": bpe.END_ID,
+            "max_position_embeddings": text.get("context_length", 77),
+            "vocab_size": text.get("vocab_size", 49408),
+            "num_attention_heads": text.get("heads", 8),
+            **_tower("clip_text_model", text, text.get("width", 512), text.get("layers", 12)),
+            "hidden_act": activation,
+            "projection_dim": embedding,
+        },
+        "vision_config": {
+            "image_size": size[0] if isinstance(size, list | tuple) else size,
+            "patch_size": vision.get("patch_size", 16),
+            "num_channels": 3,
+            "num_attention_heads": width // vision.get("head_width", 64),
+            **_tower("clip_vision_model", vision, width, vision.get("layers", 12)),
+            "hidden_act": activation,
+            "projection_dim": embedding,
+        },
+    }
+
+
+def _tower(kind: str, section: Mapping[str, Any], width: int, layers: int, /) -> dict[str, Any]:
+    """What both towers have."""
+    return {
+        "model_type": kind,
+        "attention_dropout": 0.0,
+        "hidden_size": width,
+        "intermediate_size": int(width * section.get("mlp_ratio", 4.0)),
+        "layer_norm_eps": (section.get("norm_kwargs") or {}).get("eps", 1e-5),
+        "num_hidden_layers": layers,
+    }
+
+
+def image_processor(preprocess_cfg: Mapping[str, Any], /) -> dict[str, Any]:
+    """``CLIPImageProcessor`` for open_clip's preprocessing."""
+    side = preprocess_cfg["size"]
+    square = {"height": side, "width": side}
+    is_squashed = preprocess_cfg.get("resize_mode") == "squash"
+    return {
+        "crop_size": square,
+        "do_center_crop": not is_squashed,
+        "do_convert_rgb": True,
+        "do_normalize": True,
+        "do_rescale": True,
+        "do_resize": True,
+        "image_mean": list(preprocess_cfg["mean"]),
+        "image_processor_type": "CLIPImageProcessor",
+        "image_std": list(preprocess_cfg["std"]),
+        "processor_class": "CLIPProcessor",
+        "resample": RESAMPLING[preprocess_cfg.get("interpolation", "bicubic")],
+        "rescale_factor": 1 / 255,
+        "size": square if is_squashed else {"shortest_edge": side},
+    }
+
+
+def _write_json(path: Path, value: object, /) -> None:
+    path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def can_check() -> bool:
+    """Whether transformers is installed, which reads the folder back."""
+    return importlib.util.find_spec("transformers") is not None
+
+
+def check(folder: Path, samples: Samples, /) -> Reading:
+    """Load the folder with transformers in a child process, and compare its unit embeddings with ours.
+
+    The embeddings are of our own token ids; those that the folder's tokenizer gives for the captions are counted.
+
+    Raises:
+        ExportMismatch: transformers cannot load the folder, or its embeddings differ.
+    """
+    answer = parity.ask("transformers", folder, samples)
+    found = parity.compare(samples, answer)
+    parity.hold(found, parity.FP32)
+    alike = sum(_said(a) == _said(b) for a, b in zip(samples.tokens.numpy(), answer["tokens"], strict=True))
+    return Reading(**vars(found), captions=len(samples.tokens), captions_alike=alike)
+
+
+def _said(ids: "np.ndarray[Any, Any]", /) -> list[int]:
+    """Token ids up to the first end-of-text; what pads the row behind it differs, and has no effect."""
+    found: list[int] = ids.tolist()
+    return found[: found.index(bpe.END_ID) + 1]

@@ -1,0 +1,320 @@
+"""Two ONNX graphs, one for pictures and one for captions, with the names that their consumers look for."""
+
+import contextlib
+import importlib.util
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from clipclean.errors import UnsupportedModel, UsageError
+from clipclean.export import parity
+from clipclean.export.parity import ExportMismatch, Parity, Samples
+
+OPSET = 18  # the exporter's own; LayerNormalization needs 17
+PACKAGES = ("onnx", "onnxscript", "onnxruntime")
+MAX_INLINE = 1_900_000_000  # bytes: protobuf ends at 2 GB, and weights beyond it go into a file of their own
+DATA = "_data"  # the file of weights beside a graph, by transformers.js's name
+INPUT, OUTPUT = "clip.input", "clip.output"  # while the graph is made: names that the exporter gives to nothing
+FP16_MAX = 65504.0
+FP16_FROM = 1024  # values: what is smaller (biases, norms) saves nothing and costs precision
+UNIT = 1e-4  # how far the length of a unit embedding may be from 1; fp16 rounds no outputs
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where a consumer looks for the graphs, and what it calls their inputs and outputs.
+
+    ``has_mask``: the text graph takes an attention mask, which changes nothing, since attention is causal.
+    ``is_normalised``: it takes the outputs for unit embeddings.
+    """
+
+    vision: str
+    text: str
+    pixels: str
+    tokens: str
+    images: str
+    texts: str
+    integers: str
+    has_mask: bool
+    is_normalised: bool
+
+
+PRESETS = {
+    # github.com/huggingface/transformers.js: models.js and the files of Xenova/clip-vit-base-patch32
+    "transformers.js": Preset(
+        vision="onnx/vision_model.onnx", text="onnx/text_model.onnx", pixels="pixel_values", tokens="input_ids",
+        images="image_embeds", texts="text_embeds", integers="int64", has_mask=False, is_normalised=False,
+    ),
+    # github.com/immich-app/immich: machine-learning/immich_ml/models/clip
+    "immich": Preset(
+        vision="visual/model.onnx", text="textual/model.onnx", pixels="image", tokens="text",
+        images="embedding", texts="embedding", integers="int32", has_mask=False, is_normalised=True,
+    ),
+    # github.com/jina-ai/clip-as-service: server/clip_server/model/clip_onnx.py, executors/helper.py
+    "clip-as-service": Preset(
+        vision="visual.onnx", text="textual.onnx", pixels="pixel_values", tokens="input_ids",
+        images="image_embeds", texts="text_embeds", integers="int32", has_mask=True, is_normalised=False,
+    ),
+}  # fmt: skip
+
+
+def check_packages() -> None:
+    """Raise UsageError, before slow work, where the optional packages are missing; it names them and the way out."""
+    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"The ONNX export needs {', '.join(missing)}, which this installation lacks. "
+            "Install the extra: pip install 'clip-sanitizer[onnx]'."
+        )
+
+
+def names(preset: Preset, /, *, fp16: bool) -> tuple[str, str]:
+    """The paths of the two graphs in the folder; ``_fp16`` is transformers.js's own mark."""
+    if not fp16 or not preset.vision.startswith("onnx/"):
+        return preset.vision, preset.text
+    return preset.vision.replace(".onnx", "_fp16.onnx"), preset.text.replace(".onnx", "_fp16.onnx")
+
+
+def _all_files() -> tuple[str, ...]:
+    graphs = dict.fromkeys(
+        name for preset in PRESETS.values() for fp16 in (False, True) for name in names(preset, fp16=fp16)
+    )
+    return tuple(name + suffix for name in graphs for suffix in ("", DATA))
+
+
+FILES = _all_files()  # of all presets
+
+
+def write(
+    folder: Path,
+    net: nn.Module,
+    /,
+    *,
+    preset: Preset,
+    image_size: int,
+    context_length: int,
+    normalise: bool,
+    fp16: bool,
+    metadata: Mapping[str, str],
+    max_inline: int = MAX_INLINE,
+) -> None:
+    """Write both graphs of open_clip's ``net``, which is on the CPU, into an existing folder.
+
+    The batch is dynamic, and so is the length of a caption where the model pools at the end-of-text token. ``normalise``
+    puts unit embeddings out; so does a preset whose consumer expects them. ``fp16`` stores weights in half precision
+    and computes in single: kernels that compute in half precision are missing, or crash, on CPUs. What the exporter
+    notes about our files' paths is left out, and equal weights give equal files.
+
+    Raises:
+        UnsupportedModel: a weight is too large for half precision.
+        ExportMismatch: the exporter fails.
+    """
+    is_unit = normalise or preset.is_normalised
+    pixels = torch.zeros(2, 3, image_size, image_size)  # two: a batch of one would be taken for a constant
+    tokens = torch.zeros(2, context_length, dtype=getattr(torch, preset.integers))
+    batch, length = torch.export.Dim("batch"), torch.export.Dim("sequence", min=2, max=context_length)
+    is_short = _pools_at_the_end(net) and context_length > 2
+    towers = (
+        (Images(net, is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
+        (Texts(net, is_unit), tokens, (preset.tokens, preset.texts), {0: batch} | ({1: length} if is_short else {})),
+    )
+    for name, (tower, example, ends, dynamic) in zip(names(preset, fp16=fp16), towers, strict=True):
+        graph = _exported(tower, example, dynamic)
+        _rename(graph.graph, {INPUT: ends[0], OUTPUT: ends[1]})
+        _tidy(graph, Path(name).stem, {**metadata, "normalised": str(is_unit).lower()})
+        if preset.has_mask and example is tokens:
+            _add_mask(graph)
+        if fp16:
+            _halve_weights(graph)
+        _save(folder / name, graph, max_inline)
+
+
+class Images(nn.Module):
+    """The image tower: pixels (B, 3, S, S), normalised as the model wants them, to embeddings (B, D)."""
+
+    def __init__(self, net: Any, normalise: bool) -> None:
+        super().__init__()
+        self.net, self.normalise = net, normalise
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embeddings (B, D)."""
+        features: Tensor = self.net.encode_image(pixels)
+        return F.normalize(features, dim=-1) if self.normalise else features
+
+
+class Texts(nn.Module):
+    """The text tower: token ids (B, L), L up to the context, to embeddings (B, D)."""
+
+    def __init__(self, net: Any, normalise: bool) -> None:
+        super().__init__()
+        self.net, self.normalise = net, normalise
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Embeddings (B, D)."""
+        features = self._short(tokens) if _pools_at_the_end(self.net) else self.net.encode_text(tokens)
+        return F.normalize(features, dim=-1) if self.normalise else features
+
+    def _short(self, tokens: Tensor, /) -> Tensor:
+        """As open_clip's ``encode_text``, for captions that are not padded to the whole context.
+
+        Exact: attention is causal, and the pooled token is the first with the largest id, which is end-of-text.
+        """
+        net, length = self.net, tokens.shape[1]
+        x = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
+        x = net.ln_final(net.transformer(x, attn_mask=net.attn_mask[:length, :length]))
+        x = x[torch.arange(x.shape[0]), tokens.argmax(dim=-1)]  # (B, W)
+        if isinstance(net.text_projection, nn.Linear):
+            x = net.text_projection(x)
+        elif net.text_projection is not None:
+            x = x @ net.text_projection
+        embeddings: Tensor = x  # (B, D)
+        return embeddings
+
+
+def _pools_at_the_end(net: Any, /) -> bool:
+    """Whether what stands behind the end-of-text token has no effect on a caption's embedding."""
+    return net.text_pool_type == "argmax" and net.attn_mask is not None
+
+
+# Any below: onnx builds its protobuf classes when it is imported.
+def _exported(tower: nn.Module, example: Tensor, dynamic: dict[int, Any], /) -> Any:
+    """The tower's graph as an onnx.ModelProto, from INPUT to OUTPUT."""
+    was_training = tower.net.training  # type: ignore[union-attr] # of Images or Texts
+    tower.eval()
+    try:
+        with _quiet(), torch.no_grad():
+            program = torch.onnx.export(
+                tower, (example,), dynamo=True, dynamic_shapes=(dynamic,), opset_version=OPSET,
+                input_names=[INPUT], output_names=[OUTPUT], verbose=False,
+            )  # fmt: skip
+            assert program is not None  # noqa: S101 # dynamo gives one
+            return program.model_proto
+    except (RuntimeError, ValueError, TypeError) as error:  # torch.onnx.OnnxExporterError is a RuntimeError
+        first = str(error).strip().partition("\n")[0]
+        raise ExportMismatch(
+            f"torch {torch.__version__} cannot export {type(tower).__name__.lower()} to ONNX: {first}. "
+            "Nothing was exported. Try other versions of torch and onnxscript."
+        ) from error
+    finally:
+        tower.net.train(was_training)  # type: ignore[union-attr]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep what torch and onnxscript say to their own developers from the user."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _rename(graph: Any, names: Mapping[str, str], /) -> None:
+    """Give the graph's ends their names; an inner value that has one already ("embedding", say) makes way."""
+    renamed = {**{new: f"{new}.inner" for new in names.values()}, **names}
+    for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        value.name = renamed.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+
+
+def _tidy(graph: Any, name: str, metadata: Mapping[str, str], /) -> None:
+    """Name the graph, put our metadata on it, and take off stack traces with the paths of this machine."""
+    graph.graph.name = name
+    for owner in (graph, *_owners(graph.graph), *(node for function in graph.functions for node in function.node)):
+        del owner.metadata_props[:]
+        owner.doc_string = ""
+    for key, value in sorted(metadata.items()):
+        entry = graph.metadata_props.add()
+        entry.key, entry.value = key, value
+
+
+def _owners(graph: Any, /) -> Iterator[Any]:
+    """Whatever of a graph can carry notes, in subgraphs as well."""
+    yield graph
+    yield from (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            yield from (owner for inner in (attribute.g, *attribute.graphs) if inner.node for owner in _owners(inner))
+
+
+def _add_mask(graph: Any, /) -> None:
+    """Declare an attention mask with the type and shape of the token ids."""
+    tokens = graph.graph.input[0]
+    graph.graph.input.add().CopyFrom(tokens)
+    graph.graph.input[1].name = "attention_mask"
+
+
+def _halve_weights(graph: Any, /) -> None:
+    """Store large fp32 weights in fp16, each with a cast to fp32 behind it, which runtimes fold when they load."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts = []
+    for weight in graph.graph.initializer:
+        if weight.data_type != TensorProto.FLOAT or np.prod(weight.dims) < FP16_FROM:
+            continue
+        values = numpy_helper.to_array(weight)
+        if np.isinf(values).any():  # the causal mask, which is no weight
+            continue
+        if np.abs(values).max() > FP16_MAX:
+            raise UnsupportedModel(
+                f"The weight {weight.name!a} holds {np.abs(values).max():g}, and fp16 ends at {FP16_MAX:g}. "
+                "Export without --fp16."
+            )
+        name, stored = weight.name, f"{weight.name}.fp16"
+        weight.CopyFrom(numpy_helper.from_array(values.astype(np.float16), stored))
+        casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}.cast", to=TensorProto.FLOAT))
+    nodes = [*casts, *graph.graph.node]
+    del graph.graph.node[:]
+    graph.graph.node.extend(nodes)
+
+
+def _save(path: Path, graph: Any, max_inline: int, /) -> None:
+    """Write one file, or two where protobuf could not hold the weights."""
+    import onnx
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size = sum(len(weight.raw_data) for weight in graph.graph.initializer)
+    if size <= max_inline:
+        path.write_bytes(graph.SerializeToString(deterministic=True))
+    else:
+        onnx.save_model(
+            graph, path, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}{DATA}"
+        )
+
+
+def check(folder: Path, samples: Samples, /, *, preset: Preset, normalise: bool, fp16: bool) -> Parity:
+    """Run the graphs with onnxruntime in a child process, and compare unit embeddings with ours.
+
+    Raises:
+        ExportMismatch: onnxruntime cannot load or run them, or their embeddings differ, or do not have unit length
+            where they should.
+    """
+    answer = parity.ask("onnxruntime", folder, samples, *names(preset, fp16=fp16))
+    found = parity.compare(samples, answer)
+    parity.hold(found, parity.FP16 if fp16 else parity.FP32)
+    if normalise or preset.is_normalised:
+        _hold_unit((answer["images"], answer["texts"]))
+    return found
+
+
+def _hold_unit(embeddings: Sequence[Any], /) -> None:
+    furthest = max(float(np.abs(np.linalg.norm(rows, axis=1) - 1).max()) for rows in embeddings)
+    if not furthest <= UNIT:
+        raise ExportMismatch(
+            f"The embeddings should have length 1, and one is off by {furthest:.2g}. Nothing was exported."
+        )

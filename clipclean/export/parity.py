@@ -1,0 +1,157 @@
+"""How far the embeddings of written files are from ours, as the library that they are written for computes them."""
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from clipclean.errors import ClipcleanError
+
+TIMEOUT = 600  # seconds
+Rows = np.ndarray[Any, np.dtype[np.float32]]
+
+
+class ExportMismatch(ClipcleanError):
+    """What another library reads back is not what was written; exit 5."""
+
+    exit_code = 5
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a layout must keep: ``max_difference`` of any coordinate of unit embeddings, cosine, and top-1 agreement."""
+
+    max_difference: float
+    min_cosine: float
+    min_agreement: float
+
+
+FP32 = Limits(1e-5, 0.99999, 1.0)
+# Rounding weights to 11 bits moves an embedding by about 1e-3 of its length, and may swap two captions that nearly tie.
+FP16 = Limits(1e-2, 0.9999, 0.95)
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Inputs, and our unit embeddings of them.
+
+    ``pixels`` are normalised (N, 3, S, S), ``tokens`` ids (M, context) of ``captions``, ``images`` (N, D) and ``texts``
+    (M, D). All on the CPU: a GPU's convolutions round to fewer digits.
+    """
+
+    pixels: Tensor
+    tokens: Tensor
+    images: Tensor
+    texts: Tensor
+    captions: Sequence[str]
+
+
+@dataclass(frozen=True)
+class Parity:
+    """How far another library's unit embeddings of ``n`` pictures and captions are from ours.
+
+    ``top1_agreement`` is the share of pictures for which both find the same caption most alike. ``reader`` is the
+    library, with its version.
+    """
+
+    max_difference: float
+    min_cosine: float
+    top1_agreement: float
+    n: int
+    reader: str
+
+
+def ask(library: str, folder: Path, samples: Samples, /, *arguments: str) -> dict[str, Any]:
+    """Embed the samples with a library in a child process, which may crash without taking us along.
+
+    Args:
+        library: a key of ``read_back.READERS``.
+        folder: what was written.
+        samples: what to embed, in batches of 1, 2, 3 and the rest.
+        arguments: more for the reader.
+
+    Returns:
+        The arrays ``images`` (N, D) and ``texts`` (M, D) as they came, and the str ``reader``; perhaps ``tokens``.
+
+    Raises:
+        ExportMismatch: the library cannot load the folder.
+    """
+    with tempfile.TemporaryDirectory(prefix="clipclean-") as scratch:
+        asked, answered = Path(scratch) / "asked.npz", Path(scratch) / "answered.npz"
+        captions = np.frombuffer(json.dumps(list(samples.captions)).encode(), dtype=np.uint8)
+        np.savez(asked, pixels=samples.pixels.cpu().numpy(), tokens=samples.tokens.cpu().numpy(), captions=captions)
+        command = [sys.executable, "-m", "clipclean.export.read_back", library, str(folder), str(asked), str(answered)]
+        try:
+            run = subprocess.run(  # noqa: S603 # own module, no shell
+                [*command, *arguments], capture_output=True, text=True, timeout=TIMEOUT, check=False
+            )
+        except subprocess.TimeoutExpired as error:
+            raise ExportMismatch(
+                f"{library} took more than {TIMEOUT} s to read back what was written to {folder}. Nothing was exported. "
+                "Give the same command again when the machine is less busy."
+            ) from error
+        if run.returncode != 0:
+            raise ExportMismatch(
+                f"{library} cannot load what was written to {folder}: {_last_words(run)}. Nothing was exported."
+            )
+        with np.load(answered, allow_pickle=False) as theirs:
+            return {**theirs, "reader": str(theirs["reader"])}
+
+
+def _last_words(run: "subprocess.CompletedProcess[str]", /) -> str:
+    if run.returncode < 0:
+        return f"it was ended by signal {-run.returncode}"
+    return (run.stderr.strip().splitlines() or ["no message"])[-1]
+
+
+def compare(samples: Samples, answer: Mapping[str, Any], /) -> Parity:
+    """Our embeddings beside those of another library; theirs need not have unit length."""
+    ours = _unit(samples.images.cpu().numpy()), _unit(samples.texts.cpu().numpy())
+    theirs = _unit(answer["images"]), _unit(answer["texts"])
+    difference, cosine = distance(np.concatenate(ours), np.concatenate(theirs))
+    return Parity(difference, cosine, agreement(ours, theirs), len(ours[0]) + len(ours[1]), answer["reader"])
+
+
+def _unit(rows: Rows, /) -> Rows:
+    """Rows (N, D) at unit length."""
+    scaled: Rows = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return scaled
+
+
+def distance(ours: Rows, theirs: Rows, /) -> tuple[float, float]:
+    """Largest absolute difference and smallest cosine of rows (N, D)."""
+    cosine = (ours * theirs).sum(1) / (np.linalg.norm(ours, axis=1) * np.linalg.norm(theirs, axis=1))
+    return float(np.abs(ours - theirs).max()), float(cosine.min())
+
+
+TIE = 1e-4  # of cosines: two captions this close are equally good, as equal captions are
+
+
+def agreement(ours: tuple[Rows, Rows], theirs: tuple[Rows, Rows], /) -> float:
+    """Share of pictures whose best caption in their embeddings is the best, or ties with it, in ours."""
+    similarity = ours[0] @ ours[1].T  # (N, D) @ (D, M)
+    chosen = (theirs[0] @ theirs[1].T).argmax(1)
+    return float((similarity[np.arange(len(chosen)), chosen] >= similarity.max(1) - TIE).mean())
+
+
+def hold(parity: Parity, limits: Limits, /) -> None:
+    """Raise ExportMismatch unless the parity is within the limits."""
+    # Asked so that nan, which compares as false, is refused as well.
+    if not (
+        parity.max_difference <= limits.max_difference
+        and parity.min_cosine >= limits.min_cosine
+        and parity.top1_agreement >= limits.min_agreement
+    ):
+        raise ExportMismatch(
+            f"The embeddings of {parity.reader} differ from ours by up to {parity.max_difference:.2g} (limit "
+            f"{limits.max_difference:g}), minimum cosine {parity.min_cosine:.6f} (limit {limits.min_cosine:g}), same best "
+            f"caption for {parity.top1_agreement:.1%} of the pictures (limit {limits.min_agreement:.0%}). "
+            "Nothing was exported."
+        )

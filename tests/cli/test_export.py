@@ -1,0 +1,85 @@
+import json
+
+import pytest
+import tiny
+
+from clipclean import cli, export, layouts
+from clipclean.cli import export as command
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job", count=12)
+
+
+def told(capsys, job, *arguments):
+    """Exit code, stdout, stderr."""
+    given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--data", job.data, "--quiet", *arguments]
+    code = cli.main([str(argument) for argument in given])
+    return code, *capsys.readouterr()
+
+
+def test_the_choices_are_those_of_the_writers():
+    """The command names them without importing torch."""
+    assert command.FORMATS == layouts.FORMATS
+    assert tuple(export.PRESETS) == command.PRESETS
+
+
+def test_the_result_is_a_line_for_each_file_with_what_it_was_compared_with(job, capsys, unread):
+    code, out, err = told(capsys, job, "--format", "open_clip")
+    assert (code, err) == (0, "")
+    assert out.splitlines()[0].startswith(f"{job.out / 'open_clip_model.safetensors'}  sha256 ")
+    assert "nobody: largest difference 0, smallest cosine 1.0000000, same best caption for 100.0%, n 24" in out
+
+
+def test_json_is_the_record(job, capsys, unread):
+    code, out, _ = told(capsys, job, "--format", "open_clip", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert found["exports"][0]["format"] == "open_clip"
+    assert found["model"]["name"] == "model.pt"
+
+
+@pytest.mark.parametrize("flag", ["--fp16", "--normalize"])
+def test_what_is_of_onnx_alone_is_refused_without_it(job, capsys, flag):
+    code, _, err = told(capsys, job, "--format", "hf", flag)
+    assert code == 2
+    assert "Add --format onnx" in err
+
+
+def test_a_format_must_be_named(job, capsys):
+    assert told(capsys, job)[0] == 2
+    assert told(capsys, job, "--format", "tensorrt")[0] == 2
+
+
+def test_a_tokenizer_that_reads_captions_otherwise_is_said(tmp_path):
+    parity = {
+        "reader": "transformers 5", "max_difference": 0.0, "min_cosine": 1.0, "top1_agreement": 1.0, "n": 10,
+        "captions": 5, "captions_alike": 5,
+    }  # fmt: skip
+    entry = {"path": "model.safetensors", "sha256": "ab" * 32, "parity": parity}
+    assert "note:" not in command.table({"exports": [entry]}, tmp_path)
+    parity["captions_alike"] = 3
+    assert "reads 2 of 5 captions otherwise" in command.table({"exports": [entry]}, tmp_path)
+
+
+def test_control_characters_in_a_path_do_not_reach_the_terminal(tmp_path):
+    parity = {"reader": "x", "max_difference": 0.0, "min_cosine": 1.0, "top1_agreement": 1.0, "n": 1}
+    entry = {"path": "model.safetensors", "sha256": "ab" * 32, "parity": parity}
+    assert "\x1b" not in command.table({"exports": [entry]}, tmp_path / "a\x1b[2J")
+
+
+@pytest.mark.slow
+def test_the_bundled_pictures_serve_where_none_are_given_and_every_library_reads_its_layout(tmp_path, capsys):
+    pytest.importorskip("transformers")
+    job = tiny.job(tmp_path / "job", config=tiny.TINY_VIT, count=2)
+    formats = [word for name in layouts.FORMATS for word in ("--format", name)]
+    given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--json", *formats]
+    assert cli.main([str(argument) for argument in given]) == 0
+    out, err = capsys.readouterr()
+    entries = json.loads(out)["exports"]
+    readers = [entry["parity"]["reader"].split()[0] for entry in entries]
+    assert readers == ["open_clip", "transformers", "onnxruntime", "onnxruntime"]
+    assert all(entry["parity"]["n"] == 126 and entry["parity"]["max_difference"] < 1e-5 for entry in entries)
+    assert all(line.startswith(("reading ", "exporting ")) for line in err.splitlines())
+    assert not [path for path in job.folder.iterdir() if path.name.startswith(".clipclean")]

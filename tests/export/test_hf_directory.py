@@ -1,0 +1,152 @@
+import json
+from dataclasses import asdict
+
+import pytest
+import tiny
+import torch
+from safetensors.torch import load_file
+
+from clipclean import export, model
+from clipclean.checkpoint import hugging_face
+from clipclean.errors import UnsupportedModel
+from clipclean.export import hf_directory
+
+PREPROCESS = {
+    "size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "interpolation": "bilinear", "resize_mode": "shortest",
+}  # fmt: skip
+FILES = {
+    "config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json",
+    "special_tokens_map.json", "vocab.json", "merges.txt",
+}  # fmt: skip
+
+
+def build(config, *, quick_gelu):
+    weights = tiny.state_dict(config)
+    found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(quick_gelu, "test")
+    return model.build(found, weights, device="cpu")
+
+
+def write(clip, folder):
+    export.write_hf(
+        folder, hugging_face.from_open_clip(clip.net.state_dict()), model_cfg=clip.architecture.config,
+        preprocess_cfg=asdict(clip.architecture.preprocess), metadata={"format": "pt"},
+    )  # fmt: skip
+
+
+def samples(clip):
+    pixels = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    captions = ["a red square", "two dogs", "", "a dog’s “ball”", "naïve café"]
+    tokens = clip.tokens(captions)
+    return export.Samples(
+        clip.normalise(pixels), tokens, clip.embed_images(pixels), clip.embed_tokens(tokens), captions
+    )
+
+
+def test_the_config_says_in_transformers_words_what_open_clips_says():
+    config = {
+        "embed_dim": 24, "quick_gelu": True,
+        "vision_cfg": {"image_size": 48, "layers": 3, "width": 160, "patch_size": 16, "head_width": 80, "mlp_ratio": 2.5},
+        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 2,
+                     "norm_kwargs": {"eps": 1e-6}},
+    }  # fmt: skip
+    found = hf_directory.config(config)
+    assert found["projection_dim"] == 24
+    vision, text = found["vision_config"], found["text_config"]
+    assert (vision["num_attention_heads"], vision["intermediate_size"], vision["layer_norm_eps"]) == (2, 400, 1e-5)
+    assert (vision["image_size"], vision["patch_size"], vision["num_hidden_layers"]) == (48, 16, 3)
+    assert (text["num_attention_heads"], text["intermediate_size"], text["layer_norm_eps"]) == (3, 384, 1e-6)
+    assert (text["max_position_embeddings"], text["hidden_size"]) == (12, 96)
+    assert (text["bos_token_id"], text["eos_token_id"], text["pad_token_id"]) == (49406, 49407, 49407)
+    assert vision["hidden_act"] == text["hidden_act"] == "quick_gelu"
+    assert hf_directory.config(config | {"quick_gelu": False})["text_config"]["hidden_act"] == "gelu"
+
+
+def test_every_number_that_open_clip_leaves_to_its_default_is_written_out():
+    found = hf_directory.config({"embed_dim": 512, "vision_cfg": {}, "text_cfg": {}})
+    assert found["vision_config"]["hidden_size"] == 768
+    assert found["vision_config"]["num_attention_heads"] == 12
+    assert found["vision_config"]["patch_size"] == 16
+    assert found["text_config"]["max_position_embeddings"] == 77
+
+
+@pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14-quickgelu", "ViT-H-14", "ViT-bigG-14"])
+def test_plain_vits_of_open_clip_are_expressed(name):
+    export.check_hf_config(model.native_configs()[name], PREPROCESS)
+
+
+def test_resnets_are_refused_with_the_way_out():
+    with pytest.raises(UnsupportedModel, match=r"image tower is a ResNet.*open_clip or onnx"):
+        export.check_hf_config(tiny.TINY_RESNET, PREPROCESS)
+
+
+@pytest.mark.parametrize(
+    ("place", "key", "value"),
+    [
+        ("vision_cfg", "pool_type", "avg"),
+        ("vision_cfg", "no_ln_pre", True),
+        ("vision_cfg", "ls_init_value", 0.1),
+        ("text_cfg", "pool_type", "last"),
+        ("text_cfg", "no_causal_mask", True),
+        ("text_cfg", "proj_bias", True),
+        ("text_cfg", "tokenizer_kwargs", {"clean": "canonicalize"}),
+        ("text_cfg", "norm_kwargs", {"elementwise_affine": False}),
+    ],
+)
+def test_what_a_clip_model_would_compute_otherwise_is_refused_by_name(place, key, value):
+    config = tiny.TINY_VIT | {place: tiny.TINY_VIT[place] | {key: value}}
+    with pytest.raises(UnsupportedModel, match=f"no place for {place}.{key}"):
+        export.check_hf_config(config, PREPROCESS)
+
+
+def test_a_picture_that_is_padded_is_refused_and_a_squashed_one_is_not_cropped():
+    with pytest.raises(UnsupportedModel, match="resize_mode = longest"):
+        export.check_hf_config(tiny.TINY_VIT, PREPROCESS | {"resize_mode": "longest"})
+    squashed = hf_directory.image_processor(PREPROCESS | {"resize_mode": "squash"})
+    assert (squashed["size"], squashed["do_center_crop"]) == ({"height": 32, "width": 32}, False)
+    shortest = hf_directory.image_processor(PREPROCESS)
+    assert (shortest["size"], shortest["do_center_crop"], shortest["resample"]) == ({"shortest_edge": 32}, True, 2)
+    assert shortest["image_mean"] == [0.5, 0.4, 0.3]
+
+
+def test_the_folder_holds_every_file_and_weights_that_the_safetensors_library_reads(tmp_path):
+    clip = build(tiny.TINY_VIT, quick_gelu=True)
+    write(clip, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == FILES == set(export.HF_FILES)
+    back = hugging_face.to_open_clip(load_file(tmp_path / "model.safetensors"))
+    assert all(torch.equal(back[name], tensor) for name, tensor in clip.net.state_dict().items())
+    assert json.loads((tmp_path / "config.json").read_text())["vision_config"]["hidden_act"] == "quick_gelu"
+
+
+def test_equal_weights_give_equal_files(tmp_path):
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        write(build(tiny.SMALL_VIT, quick_gelu=False), tmp_path / name)
+    for file in FILES:
+        assert (tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes(), file
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("quick_gelu", [True, False])
+def test_transformers_loads_the_folder_and_computes_the_same(tmp_path, quick_gelu):
+    pytest.importorskip("transformers")
+    clip = build(tiny.TINY_VIT, quick_gelu=quick_gelu)
+    write(clip, tmp_path)
+    found = export.check_hf(tmp_path, samples(clip))
+    assert found.max_difference < 1e-6
+    assert (found.top1_agreement, found.n) == (1.0, 10)
+    assert (found.captions_alike, found.captions) == (5, 5)
+    assert found.reader.startswith("transformers ")
+
+
+@pytest.mark.slow
+def test_another_activation_in_the_config_is_noticed(tmp_path):
+    pytest.importorskip("transformers")
+    clip = build(tiny.TINY_VIT, quick_gelu=True)
+    state = clip.net.state_dict()
+    state["visual.transformer.resblocks.0.mlp.c_fc.bias"].sub_(2)  # where the two differ most
+    state["visual.transformer.resblocks.0.mlp.c_proj.weight"].mul_(10)
+    write(clip, tmp_path)
+    config = tmp_path / "config.json"
+    config.write_text(config.read_text().replace('"quick_gelu"', '"gelu"'))
+    with pytest.raises(export.ExportMismatch, match=r"transformers .* differ from ours"):
+        export.check_hf(tmp_path, samples(clip))

@@ -1,0 +1,226 @@
+import importlib.util
+import logging
+import warnings
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tiny
+import torch
+
+from clipclean import export, model
+from clipclean.errors import UnsupportedModel, UsageError
+from clipclean.export import onnx_files
+
+JS = export.PRESETS["transformers.js"]
+METADATA = {"clip.context_length": "8", "clip.architecture": "tiny"}
+
+
+def build(config):
+    weights = tiny.state_dict(config)
+    found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(True, "test")
+    return model.build(found, weights, device="cpu")
+
+
+def write(folder, clip, **changed):
+    settings = {
+        "preset": JS, "image_size": clip.architecture.preprocess.size, "context_length": 8, "normalise": False,
+        "fp16": False, "metadata": METADATA,
+    }  # fmt: skip
+    export.write_onnx(folder, clip.net, **settings | changed)
+
+
+@pytest.fixture(scope="module")
+def vit():
+    return build(tiny.TINY_VIT)
+
+
+@pytest.fixture(scope="module")
+def folder(vit, tmp_path_factory):
+    """The graphs of a tiny ViT; made once, since the exporter takes seconds."""
+    place = tmp_path_factory.mktemp("onnx")
+    write(place, vit)
+    return place
+
+
+def session(path):
+    return onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+
+
+def ends(path):
+    """Names, types and shapes of a graph's inputs and outputs."""
+    opened = session(path)
+    return [(end.name, end.type, end.shape) for end in (*opened.get_inputs(), *opened.get_outputs())]
+
+
+def samples(clip):
+    side = clip.architecture.preprocess.size
+    pixels = torch.rand(7, 3, side, side, generator=torch.Generator().manual_seed(0))
+    captions = [f"a {name}" for name in tiny.CLASSES[:5]]
+    tokens = clip.tokens(captions)
+    return export.Samples(
+        clip.normalise(pixels), tokens, clip.embed_images(pixels), clip.embed_tokens(tokens), captions
+    )
+
+
+@pytest.mark.slow
+def test_the_graphs_have_the_names_and_the_dynamic_axes_that_transformers_js_wants(folder):
+    assert ends(folder / "onnx/vision_model.onnx") == [
+        ("pixel_values", "tensor(float)", ["batch", 3, 32, 32]), ("image_embeds", "tensor(float)", ["batch", 16]),
+    ]  # fmt: skip
+    assert ends(folder / "onnx/text_model.onnx") == [
+        ("input_ids", "tensor(int64)", ["batch", "sequence"]), ("text_embeds", "tensor(float)", ["batch", 16]),
+    ]  # fmt: skip
+    assert {path.name for path in folder.rglob("*") if path.is_file()} == {"vision_model.onnx", "text_model.onnx"}
+
+
+@pytest.mark.slow
+def test_onnx_itself_finds_the_graphs_valid(folder):
+    for name in export.onnx_names(JS, fp16=False):
+        graph = onnx.load(folder / name)
+        onnx.checker.check_model(graph, full_check=True)
+        assert {entry.domain: entry.version for entry in graph.opset_import}[""] >= 17
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("batch", [1, 2, 5, 7])
+def test_the_runtime_computes_features_of_the_same_length_for_any_batch(folder, vit, batch):
+    asked = samples(vit)
+    with torch.no_grad():
+        ours = vit.net.encode_image(asked.pixels[:batch])
+    (theirs,) = session(folder / "onnx/vision_model.onnx").run(None, {"pixel_values": asked.pixels[:batch].numpy()})
+    assert np.abs(theirs - ours.numpy()).max() < 1e-5
+
+
+@pytest.mark.slow
+def test_a_caption_need_not_be_padded_and_either_padding_gives_the_same(folder, vit):
+    """transformers pads by end-of-text to the longest of a batch, open_clip by zero to the context."""
+    opened = session(folder / "onnx/text_model.onnx")
+    tokens = vit.tokens(["red", "blue"]).numpy()
+    end = int(tokens[0].argmax()) + 1
+    padded_otherwise = np.where(np.arange(8) < end, tokens, 49407)
+    found = [opened.run(None, {"input_ids": ids})[0] for ids in (tokens, tokens[:, :end], padded_otherwise)]
+    assert np.abs(found[0] - found[1]).max() < 1e-6
+    assert np.abs(found[0] - found[2]).max() < 1e-6
+
+
+@pytest.mark.slow
+def test_the_metadata_is_ours_alone_and_no_path_of_this_machine_is_left(folder):
+    graph = onnx.load(folder / "onnx/vision_model.onnx")
+    assert {entry.key: entry.value for entry in graph.metadata_props} == METADATA | {"normalised": "false"}
+    raw = (folder / "onnx/vision_model.onnx").read_bytes()
+    assert b"site-packages" not in raw
+    assert b".py" not in raw
+
+
+@pytest.mark.slow
+def test_the_check_passes_in_a_process_of_its_own_and_notices_moved_weights(folder, vit):
+    asked = samples(vit)
+    found = export.check_onnx(folder, asked, preset=JS, normalise=False, fp16=False)
+    assert found.max_difference < 2e-6
+    assert (found.n, found.top1_agreement) == (12, 1.0)
+    assert found.reader == f"onnxruntime {onnxruntime.__version__}"
+    moved = export.Samples(asked.pixels, asked.tokens, asked.images.roll(1, 0), asked.texts, asked.captions)
+    with pytest.raises(export.ExportMismatch, match=r"onnxruntime .* differ from ours"):
+        export.check_onnx(folder, moved, preset=JS, normalise=False, fp16=False)
+
+
+@pytest.mark.slow
+def test_embeddings_that_were_promised_unit_length_and_have_another_are_noticed(folder, vit):
+    with pytest.raises(export.ExportMismatch, match="should have length 1"):
+        export.check_onnx(folder, samples(vit), preset=JS, normalise=True, fp16=False)
+
+
+@pytest.mark.slow
+def test_equal_weights_give_equal_files_nothing_is_said_and_the_mode_stays(vit, folder, tmp_path, capfd):
+    vit.net.train()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        write(tmp_path, vit)
+    for name in export.onnx_names(JS, fp16=False):
+        assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
+    assert vit.net.training
+    vit.net.eval()
+    assert capfd.readouterr() == ("", "")
+    assert not heard
+    assert logging.root.manager.disable == logging.NOTSET
+
+
+@pytest.mark.slow
+def test_a_resnet_with_halved_weights_under_immichs_names_has_unit_embeddings_within_the_looser_limits(tmp_path):
+    clip, immich = build(tiny.TINY_RESNET), export.PRESETS["immich"]
+    write(tmp_path, clip, preset=immich, fp16=True)
+    assert ends(tmp_path / "visual/model.onnx")[0] == ("image", "tensor(float)", ["batch", 3, 32, 32])
+    assert [end[0] for end in ends(tmp_path / "textual/model.onnx")] == ["text", "embedding"]
+    assert ends(tmp_path / "textual/model.onnx")[0][1] == "tensor(int32)"
+    found = export.check_onnx(tmp_path, samples(clip), preset=immich, normalise=False, fp16=True)
+    assert 0 < found.max_difference < 1e-2
+    halves = {weight.data_type for weight in onnx.load(tmp_path / "textual/model.onnx").graph.initializer}
+    assert onnx.TensorProto.FLOAT16 in halves
+    full = 4 * clip.net.token_embedding.weight.numel()
+    assert (tmp_path / "textual/model.onnx").stat().st_size < 0.6 * full
+
+
+@pytest.mark.slow
+def test_weights_beyond_one_file_stand_in_a_second_and_a_mask_changes_nothing(vit, tmp_path):
+    preset = export.PRESETS["clip-as-service"]
+    write(tmp_path, vit, preset=preset, max_inline=1000)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "visual.onnx", "visual.onnx_data", "textual.onnx", "textual.onnx_data",
+    }  # fmt: skip
+    assert (tmp_path / "visual.onnx").stat().st_size < (tmp_path / "visual.onnx_data").stat().st_size
+    assert [end[0] for end in ends(tmp_path / "textual.onnx")] == ["input_ids", "attention_mask", "text_embeds"]
+    assert export.check_onnx(tmp_path, samples(vit), preset=preset, normalise=False, fp16=False).max_difference < 2e-6
+
+
+def test_a_weight_that_half_precision_cannot_hold_is_refused():
+    weight = onnx.numpy_helper.from_array(np.full((40, 40), 1e5, np.float32), "w")
+    small = onnx.numpy_helper.from_array(np.full(4, 1e5, np.float32), "bias")
+    for weights, is_refused in (([small], False), ([small, weight], True)):
+        graph = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], initializer=weights))
+        if is_refused:
+            with pytest.raises(UnsupportedModel, match=r"'w' holds 100000, .*without --fp16"):
+                onnx_files._halve_weights(graph)
+        else:
+            onnx_files._halve_weights(graph)
+            assert graph.graph.initializer[0].data_type == onnx.TensorProto.FLOAT
+
+
+def test_a_causal_mask_is_no_weight_and_stays_as_it_is():
+    mask = np.triu(np.full((77, 77), -np.inf, np.float32), 1)
+    named = [
+        onnx.numpy_helper.from_array(values, name) for name, values in (("mask", mask), ("w", np.eye(77, dtype="f")))
+    ]
+    graph = onnx.helper.make_model(onnx.helper.make_graph([], "g", [], [], initializer=named))
+    onnx_files._halve_weights(graph)
+    kinds = {weight.name: weight.data_type for weight in graph.graph.initializer}
+    assert kinds == {"mask": onnx.TensorProto.FLOAT, "w.fp16": onnx.TensorProto.FLOAT16}
+
+
+def test_an_inner_value_makes_way_for_the_name_of_an_end():
+    nodes = [
+        onnx.helper.make_node("Neg", ["clip.input"], ["embedding"]),
+        onnx.helper.make_node("Neg", ["embedding"], ["clip.output"]),
+    ]
+    ends = [onnx.helper.make_tensor_value_info(name, 1, [1]) for name in ("clip.input", "clip.output")]
+    graph = onnx.helper.make_graph(nodes, "g", ends[:1], ends[1:])
+    onnx_files._rename(graph, {"clip.input": "text", "clip.output": "embedding"})
+    assert (graph.input[0].name, graph.output[0].name) == ("text", "embedding")
+    assert [(*node.input, *node.output) for node in graph.node] == [
+        ("text", "embedding.inner"), ("embedding.inner", "embedding"),
+    ]  # fmt: skip
+
+
+def test_missing_packages_are_named_with_the_extra(monkeypatch):
+    export.check_onnx_packages()
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else found(name))
+    with pytest.raises(UsageError, match=r"needs onnxscript, which .*clip-sanitizer\[onnx\]"):
+        export.check_onnx_packages()
+
+
+def test_halved_graphs_have_transformers_js_own_mark():
+    assert export.onnx_names(JS, fp16=True) == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
+    assert export.onnx_names(export.PRESETS["immich"], fp16=True) == ("visual/model.onnx", "textual/model.onnx")
+    assert set(export.onnx_names(JS, fp16=True)) <= set(export.ONNX_FILES)

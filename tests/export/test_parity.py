@@ -1,0 +1,102 @@
+import subprocess
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from clipclean import export
+from clipclean.export import parity
+
+EXACT = export.Parity(0.0, 1.0, top1_agreement=1.0, n=4, reader="other 1.0")
+
+
+def samples(images, texts):
+    """Samples of which only the embeddings matter."""
+    return export.Samples(
+        torch.zeros(len(images), 3, 2, 2), torch.zeros(len(texts), 4, dtype=torch.long), torch.tensor(images),
+        torch.tensor(texts), captions=["x"] * len(texts),
+    )  # fmt: skip
+
+
+def test_the_comparison_is_the_largest_difference_and_the_smallest_cosine():
+    asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
+    # differs by 0.6 and 0.2; cosine 0.8
+    theirs = {"images": np.array([[1.0, 0.0]]), "texts": np.array([[0.6, 0.8]]), "reader": "other 1.0"}
+    found = export.compare(asked, theirs)
+    assert (found.max_difference, found.min_cosine) == (pytest.approx(0.6), pytest.approx(0.8))
+    assert (found.n, found.reader) == (2, "other 1.0")
+
+
+def test_embeddings_of_any_length_are_compared_at_unit_length():
+    asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
+    theirs = {"images": np.array([[7.0, 0.0]]), "texts": np.array([[0.0, 0.5]]), "reader": "other 1.0"}
+    assert export.compare(asked, theirs).max_difference == 0.0
+
+
+def test_the_agreement_is_the_share_of_pictures_with_the_same_best_caption():
+    texts = np.eye(3, dtype=np.float32)
+    ours = np.array([[0.8, 0.6, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]])
+    theirs = ours.copy()
+    theirs[0] = [0.6, 0.8, 0.0]  # now nearer to the second caption: 3 of 4 agree
+    assert parity.agreement((ours, texts), (theirs, texts)) == 0.75
+    assert parity.agreement((ours, texts), (ours, texts)) == 1.0
+
+
+def test_a_caption_that_stands_twice_is_the_same_best_caption():
+    texts = np.array([[1.0, 0.0], [1.0, 0.0]])
+    nudged = np.array([[1.0, 0.0], [1.0 + 1e-6, 0.0]])
+    image = np.array([[1.0, 0.0]])
+    assert parity.agreement((image, texts), (image, nudged)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"max_difference": 2e-5}, "differ from ours by up to 2e-05"),
+        ({"min_cosine": 0.9999}, "minimum cosine 0.999900"),
+        ({"top1_agreement": 0.75}, "75.0% of the pictures"),
+        ({"max_difference": float("nan")}, "nan"),
+    ],
+)
+def test_each_limit_refuses_by_itself(changed, words):
+    export.hold(EXACT, export.FP32)
+    with pytest.raises(export.ExportMismatch, match=words) as told:
+        export.hold(replace(EXACT, **changed), export.FP32)
+    assert "other 1.0" in str(told.value)
+    assert told.value.exit_code == 5
+
+
+def child(monkeypatch, end):
+    """Let the child process end like this."""
+    monkeypatch.setattr(subprocess, "run", lambda command, **_: end(command))
+
+
+def test_a_library_that_crashes_is_a_failed_check(monkeypatch, tmp_path):
+    child(monkeypatch, lambda command: subprocess.CompletedProcess(command, -11, "", ""))
+    with pytest.raises(export.ExportMismatch, match=r"onnxruntime cannot load .*: it was ended by signal 11\. Nothing"):
+        parity.ask("onnxruntime", tmp_path, samples([[1.0]], [[1.0]]))
+
+
+def test_a_library_that_hangs_is_a_failed_check(monkeypatch, tmp_path):
+    def late(command):
+        raise subprocess.TimeoutExpired(command, parity.TIMEOUT)
+
+    child(monkeypatch, late)
+    with pytest.raises(export.ExportMismatch, match="took more than 600 s"):
+        parity.ask("open_clip", tmp_path, samples([[1.0]], [[1.0]]))
+
+
+def test_the_child_gets_no_shell_and_the_names_as_they_are(monkeypatch, tmp_path):
+    seen = []
+
+    def note(command):
+        seen.append(command)
+        np.savez(command[6], images=np.ones((1, 1)), texts=np.ones((1, 1)), reader="other 1.0")
+        return subprocess.CompletedProcess(command, 0, "", "")
+
+    child(monkeypatch, note)
+    answer = parity.ask("onnxruntime", tmp_path / "a b; c", samples([[1.0]], [[1.0]]), "vision", "text")
+    assert answer["reader"] == "other 1.0"
+    assert seen[0][2:5] == ["clipclean.export.read_back", "onnxruntime", str(tmp_path / "a b; c")]
+    assert seen[0][-2:] == ["vision", "text"]
