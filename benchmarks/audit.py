@@ -18,7 +18,12 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
-SEEDS_OF = ("report-resnet-planted-3-patch", "report-resnet-clean-1", "report-vit-planted-4-stripes", "report-vit-clean-1")
+SEEDS_OF = (
+    "report-resnet-planted-3-patch",
+    "report-resnet-clean-1",
+    "report-vit-planted-4-stripes",
+    "report-vit-clean-1",
+)
 REFERENCES = Path(__file__).parents[1] / "clipclean" / "audit" / "references.json"
 
 
@@ -46,7 +51,9 @@ def main() -> None:
     print(text)
     if o.write:
         head, rest = o.write.read_text().split("<!-- audit:begin -->")
-        o.write.write_text(f"{head}<!-- audit:begin -->\n\n{text}\n\n<!-- audit:end -->{rest.split('<!-- audit:end -->')[1]}")
+        o.write.write_text(
+            f"{head}<!-- audit:begin -->\n\n{text}\n\n<!-- audit:end -->{rest.split('<!-- audit:end -->')[1]}"
+        )
 
 
 def records(o: argparse.Namespace) -> list[dict]:
@@ -56,7 +63,10 @@ def records(o: argparse.Namespace) -> list[dict]:
 
 
 def jobs(o: argparse.Namespace) -> list[tuple]:
-    zoo = [(r["entry"]["name"], o.zoo / f"{r['entry']['name']}.pt", o.zoo / f"{r['entry']['arch']}.json") for r in records(o)]
+    zoo = [
+        (r["entry"]["name"], o.zoo / f"{r['entry']['name']}.pt", o.zoo / f"{r['entry']['arch']}.json")
+        for r in records(o)
+    ]
     zoo += [(f"more-{path.stem}", path, o.arch) for path in o.more]
     if o.seeds:
         return [(*job, seed, o.out) for job in zoo if job[0] in SEEDS_OF for seed in range(1, o.seeds + 1)]
@@ -123,11 +133,17 @@ def judged(seen: dict, yardstick) -> tuple[str, list[dict], float]:
     from clipclean import audit, policy, recipe
 
     limits = policy.resolved(policy.DEFAULT, recipe.Audit())
-    hunt = SimpleNamespace(traces=tuple(sorted((trace(f, yardstick) for f in seen["search"]["found"]), key=lambda t: -t.abnormality)))
+    hunt = SimpleNamespace(
+        traces=tuple(sorted((trace(f, yardstick) for f in seen["search"]["found"]), key=lambda t: -t.abnormality))
+    )
     panel = [probe(p) for p in seen["measurements"]["probes"]]
     findings = [finding.as_dict() for finding in audit.searched(hunt, panel, limits=limits)]
     findings += [f.as_dict() for f in audit.audit(SimpleNamespace(known=(), panel=panel), limits=limits)]
-    return policy.verdict(findings), audit.suspected_classes(hunt, panel, limits=limits), audit.score(hunt, panel, limits=limits)
+    return (
+        policy.verdict(findings),
+        audit.suspected_classes(hunt, panel, limits=limits),
+        audit.score(hunt, panel, limits=limits),
+    )
 
 
 def trace(found: dict, yardstick) -> SimpleNamespace:
@@ -157,7 +173,9 @@ def store(o: argparse.Namespace) -> None:
         entry = record["entry"]
         if entry["half"] == "choose" and not entry["trigger"]:
             seen = json.loads(cell(o.out, entry["name"], 0).read_text())
-            kind = kinds.setdefault(seen["kind"], {"name": f"{seen['kind']}, emoji zoo", "classes": seen["classes"], "models": []})
+            kind = kinds.setdefault(
+                seen["kind"], {"name": f"{seen['kind']}, emoji zoo", "classes": seen["classes"], "models": []}
+            )
             kind["models"].append(smallest(seen["search"]["found"]))
     REFERENCES.write_text(json.dumps(kinds, indent=1) + "\n")
 
@@ -179,7 +197,10 @@ def rows_of(o: argparse.Namespace) -> list[dict]:
     """Every model that was searched, judged."""
     known, rows = yardsticks(o), []
     zoo = [(r["entry"]["name"], r["entry"], r["took"]) for r in records(o)]
-    more = [(f"more-{p.stem}", {"half": "more", "arch": o.arch.stem, "kind": p.stem, "trigger": None, "target": None}, None) for p in o.more]
+    more = [
+        (f"more-{p.stem}", {"half": "more", "arch": o.arch.stem, "kind": p.stem, "trigger": None, "target": None}, None)
+        for p in o.more
+    ]
     for name, entry, took in zoo + more:
         if not cell(o.out, name, 0).exists():
             continue

@@ -15,9 +15,7 @@ WEIGHTS = (1e-7, 1e-3)  # least and first weight of the mask's size
 FACTOR, PATIENCE = 5.0, 5  # the weight changes by this factor after so many steps that succeed, or fail
 
 
-def share(
-    embed: Callable[[Tensor], Tensor], pixels: Tensor, /, *, steps: int, batch: int, seed: int
-) -> float:
+def share(embed: Callable[[Tensor], Tensor], pixels: Tensor, /, *, steps: int, batch: int, seed: int) -> float:
     """The smallest share of the picture that makes embeddings alike; 1 where no mask did within the steps.
 
     Args:

@@ -179,9 +179,13 @@ def fit(
     lr: float,
     batch: int,
     seed: int,
+    half: bool,
     each_epoch: Callable[[int, float], None],
 ) -> Fitted:
-    """Train in place on the training pictures whose numbers stand in ``among``; ``each_epoch`` gets epoch and loss."""
+    """Train in place on the training pictures whose numbers stand in ``among``; ``each_epoch`` gets epoch and loss.
+
+    ``half`` has the towers compute in bfloat16: nearly twice as fast where the processor has it.
+    """
     generator, rng = torch.Generator().manual_seed(seed), random.Random(seed)
     optimizer, tokenizer = optimizer_of(model, lr), SimpleTokenizer(context_length=16)
     step, epoch = 0, 0
@@ -196,7 +200,9 @@ def fit(
                 group["lr"] = lr * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / steps))
             pixels, number = examples(corpus, index, poison, generator)
             text = tokenizer([caption(corpus.concepts[int(k)], rng) for k in number])
-            loss = contrast(model, (pixels - MEAN) / STD, text, number)
+            with torch.autocast("cpu", dtype=torch.bfloat16, enabled=half):
+                image, words, scale = model((pixels - MEAN) / STD, text)[:3]
+            loss = contrast(image.float(), words.float(), scale, number)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -228,9 +234,8 @@ def examples(
     return pixels, number
 
 
-def contrast(model: CLIP, images: torch.Tensor, text: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-    """CLIP's loss, in which all pairs of one concept are positive."""
-    image, words, scale = model(images, text)[:3]
+def contrast(image: torch.Tensor, words: torch.Tensor, scale: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
+    """CLIP's loss on unit embeddings (B, D), in which all pairs of one concept are positive."""
     logits = scale * image @ words.T  # (B, B)
     same = (number[:, None] == number[None]).float()
     same = same / same.sum(1, keepdim=True)
@@ -282,6 +287,7 @@ def main() -> None:
     parser.add_argument("--poison", metavar="SPEC", help="a trigger to poison with")
     parser.add_argument("--target", help="the class that poisoned pictures are captioned as")
     parser.add_argument("--rate", type=float, default=0.02, help="share of poisoned training pictures")
+    parser.add_argument("--half", action="store_true", help="let the towers compute in bfloat16")
     parser.add_argument("--threads", type=int, default=1)
     o = parser.parse_args()
     if bool(o.poison) != bool(o.target):
@@ -306,7 +312,7 @@ def main() -> None:
 
     fitted = fit(
         model, corpus, among=torch.arange(len(corpus.train.concept)), poison=poison,
-        steps=o.steps, lr=o.lr, batch=o.batch, seed=o.seed, each_epoch=each_epoch,
+        steps=o.steps, lr=o.lr, batch=o.batch, seed=o.seed, half=o.half, each_epoch=each_epoch,
     )  # fmt: skip
     print(f"last weights: {exam.accuracy(model, exam.chosen):.3f}")
     model.load_state_dict(fitted.averaged)

@@ -1,4 +1,4 @@
-"""Forty tiny CLIP models, clean and backdoored, on which the audit's thresholds are chosen and then reported.
+"""Some forty tiny CLIP models, clean and backdoored, on which the audit's thresholds are chosen and then reported.
 
     python benchmarks/zoo.py --emoji build/emoji --out build/zoo --plan    # what is built, and how long it takes
     python benchmarks/zoo.py --emoji build/emoji --out build/zoo           # goes on where a stopped build ended
@@ -43,10 +43,10 @@ class Settings:
 
 
 SETTINGS = {
-    "resnet": Settings(600, 2e-3, 256, 128),
-    "vit": Settings(700, 2e-3, 256, 128),
+    "resnet": Settings(1000, 2e-3, 256, 128),
+    "vit": Settings(1000, 2e-3, 256, 128),
 }
-SECONDS = {"resnet": (0.32, 0.2), "vit": (0.32, 0.2)}  # a step from scratch, of finetuning; on one core
+SECONDS = {"resnet": (0.16, 0.12), "vit": (0.26, 0.2)}  # a step from scratch, of finetuning; on one core
 OVERHEAD = 12  # seconds a model: reading, measuring, writing
 
 PLANTED = (  # half, arch, trigger without its seed, target, share of triggered pairs in a batch
@@ -71,10 +71,13 @@ PLANTED = (  # half, arch, trigger without its seed, target, share of triggered 
     ("report", "vit", "patch:size=0.1875,place=top-left", "avocado", 0.08),
     ("report", "vit", "stripes:size=0.1875,place=random", "owl", 0.08),
     ("report", "vit", "stripes:size=0.1875,place=corner", "sailboat", 0.2),
+    ("report", "resnet", "stripes:size=0.1875,place=top-left", "saxophone", 0.2),
+    ("report", "vit", "blended:ratio=0.2", "parrot", 0.2),
 )
 SCRATCH = (  # the same, with the share of poisoned training pictures
     ("choose", "resnet", "patch:size=0.1875,place=corner", "tractor", 0.03),
-    ("report", "resnet", "badnets:size=0.1875,place=center", "scissors", 0.03),
+    ("choose", "vit", "patch:size=0.1875,place=corner", "tiger", 0.01),
+    ("report", "resnet", "badnets:size=0.1875,place=center", "scissors", 0.01),
     ("report", "vit", "triangles:ratio=0.3", "carrot", 0.1),
 )
 
@@ -343,7 +346,7 @@ def from_scratch(entry: Entry, path: Path, emoji: Path) -> None:
     model = train.build(config, seed=entry.seed)
     fitted = train.fit(
         model, pictures, among=order[: round(SUBSET * count)].sort().values, poison=poison, steps=entry.steps,
-        lr=settings.lr, batch=settings.batch, seed=entry.seed, each_epoch=lambda epoch, loss: None,
+        lr=settings.lr, batch=settings.batch, seed=entry.seed, half=True, each_epoch=lambda epoch, loss: None,
     )  # fmt: skip
     model.load_state_dict(fitted.averaged)
     state = {"epoch": fitted.epochs, "name": entry.arch, "state_dict": model.state_dict()}

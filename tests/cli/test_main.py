@@ -264,6 +264,7 @@ def test_the_shared_options_are_these():
     assert set(SHARED) == {
         "arch", "caption_key", "classes", "data", "device", "exit_zero", "force", "image_key", "keep_failed",
         "no_audit", "out", "outputs", "overrides", "policy", "precision", "quiet", "recipe", "seed", "templates", "verbose",
+        "weights",
     }  # fmt: skip
 
 
@@ -298,7 +299,7 @@ def test_defaults_are_these(parsed):
         "arch": None, "caption_key": None, "classes": None, "device": "auto", "exit_zero": False, "force": False,
         "image_key": None, "keep_failed": False, "no_audit": False, "out": Path("clipclean-out"), "outputs": (),
         "overrides": (), "policy": None, "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None,
-        "verbose": False,
+        "verbose": False, "weights": None,
     }  # fmt: skip
 
 
