@@ -11,7 +11,7 @@ from clipclean import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.subject import Progress
 
-SUMS = "SHA256SUMS"
+OUTPUTS = (*layouts.NAMES, *export.RECORDS)  # what an export may leave
 
 
 @dataclass(frozen=True)
@@ -66,8 +66,8 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
             staging, tested.clip, tested.weights(), wanted=request.wanted, pixels=pixels,
             captions=[pair.caption for pair in pairs], source_sha256=tested.file.sha256, progress=progress,
         )  # fmt: skip
-        files.write_text(staging / SUMS, export.checksums(staging))
-        move_in(staging, request.out)
+        files.write_text(staging / export.SUMS, export.checksums(staging))
+        files.move_in(staging, request.out, replacing=OUTPUTS, last=export.SUMS)
     except OSError as error:
         raise files.cannot_write(request.out, error) from error
     finally:
@@ -87,33 +87,6 @@ def staged(out: Path, /) -> Path:
         return Path(tempfile.mkdtemp(prefix=".clipclean-export-", dir=there))
     except OSError as error:
         raise files.cannot_write(out, error) from error
-
-
-def move_in(staging: Path, out: Path, /) -> None:
-    """Put the files of ``staging`` in the place of those that an earlier export left; all of them, or none.
-
-    The earlier checksums go first and ours come last: a folder that has them is whole.
-    """
-    is_new = not out.exists()
-    names = sorted(path.relative_to(staging).as_posix() for path in staging.rglob("*") if path.is_file())
-    names.sort(key=lambda name: name == SUMS)
-    for name in earlier(out):
-        (out / name).unlink(missing_ok=True)
-    try:
-        for name in names:
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (staging / name).replace(out / name)
-    except BaseException:  # Ctrl-C as well
-        for name in names:
-            (out / name).unlink(missing_ok=True)
-        if is_new:
-            shutil.rmtree(out, ignore_errors=True)
-        raise
-
-
-def earlier(out: Path, /) -> list[str]:
-    """Files in the folder that have a name of some layout, the checksums first."""
-    return [name for name in (SUMS, *layouts.NAMES) if (out / name).is_file()]
 
 
 def record(tested: subject.Subject, entries: list[dict[str, Any]], /) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 """Whole files or none: atomic writes and digests of paths."""
 
+import contextlib
 import errno
 import hashlib
 import os
 import secrets
+import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clipclean.errors import ResourceError
@@ -40,6 +42,45 @@ def write_whole(path: Path, write: Callable[[Path], None], /) -> None:
 def write_text(path: Path, text: str, /) -> None:
     """Write UTF-8 text, whole or not at all."""
     write_whole(path, lambda partial: _discard(partial.write_text(text, encoding="utf-8")))
+
+
+def below(folder: Path, /) -> list[str]:
+    """The names of all files below a folder, relative to it and sorted."""
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def move_in(staging: Path, out: Path, /, *, replacing: Sequence[str], last: str) -> None:
+    """Move every file below ``staging`` into ``out``; all of them, or none.
+
+    Args:
+        staging: a folder on the same disk as ``out``.
+        out: where to; it is made if need be.
+        replacing: what an earlier run may have left in ``out``, which goes first: its files never stand beside ours.
+        last: the file that goes before all others and comes after them: a folder that has it is whole.
+    """
+    is_new = not out.exists()
+    for name in sorted(replacing, key=lambda name: name != last):
+        remove(out, name)
+    names = sorted(below(staging), key=lambda name: name == last)
+    try:
+        for name in names:
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (staging / name).replace(out / name)
+    except BaseException:  # Ctrl-C as well
+        for name in names:
+            remove(out, name)
+        if is_new:
+            shutil.rmtree(out, ignore_errors=True)
+        raise
+
+
+def remove(folder: Path, name: str, /) -> None:
+    """Remove a file below a folder, if it is there, with the folders between them that are empty then."""
+    path = folder / name
+    path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        for parent in path.relative_to(folder).parents[:-1]:
+            (folder / parent).rmdir()
 
 
 def check_writable(folder: Path, path: Path, /) -> None:

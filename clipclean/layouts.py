@@ -39,6 +39,9 @@ class Wanted:
     fp16: bool
 
 
+OPEN_CLIP = Wanted(("open_clip",), "transformers.js", normalise=False, fp16=False)
+
+
 def check(wanted: Wanted, /) -> None:
     """Refuse before slow work what could not be written after it.
 

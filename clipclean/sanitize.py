@@ -19,13 +19,13 @@ from clipclean import (
     __version__,
     audit,
     augment,
-    checkpoint,
     data,
     exhibits,
     export,
     feed,
     files,
     finetune,
+    layouts,
     model,
     policy,
     report,
@@ -42,15 +42,7 @@ from clipclean.subject import Progress, Subject
 THREADS = 2  # that prepare batches while the model computes
 LOGGED_STEPS = 200  # points of the loss curve in the report
 SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
-OUTPUTS = (  # in the order in which they appear
-    export.CONFIG_NAME,
-    export.WEIGHTS_NAME,
-    "report.json",
-    "report.html",
-    "provenance.json",
-    "README.md",
-    "SHA256SUMS",
-)
+OUTPUTS = (*layouts.NAMES, "report.json", "report.html", *export.RECORDS)  # what a run may leave
 
 
 @dataclass(frozen=True)
@@ -78,6 +70,7 @@ class Request:
     caption_key: str | None = None
     weights: str | None = None  # which of several sets in the file
     policy: Policy = DEFAULT
+    wanted: layouts.Wanted = layouts.OPEN_CLIP
 
 
 @dataclass(frozen=True)
@@ -95,6 +88,7 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
     check_output(request.out, force=request.force)
+    layouts.check(request.wanted)
     recipe, limits = request.recipe, limits_of(request.recipe)
     vocabulary = subject.words(request.classes, request.templates)
     named = subject.suspicions(request.triggers, request.target, vocabulary)
@@ -103,6 +97,7 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     progress("reading the model", 0, 1)
     opened = subject.read(request.model, arch=request.arch, weights=request.weights)
     subject.check_sides(named, opened.architecture)
+    layouts.check_architecture(opened.architecture, request.wanted)
     progress("reading the model", 1, 1)
     clean = read_pairs(
         request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key
@@ -143,10 +138,11 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
         )  # fmt: skip
         result = compose(request, tested, clean, before, after, judged, training_record, thresholds, device=device)
         exported = result["verdict"] != "fail" or request.keep_failed
-        progress("exporting", 0, 1)
         shown = exhibits.pictures(shown_before, _exhibits(tested.clip, measured_on, suspicions, after))
-        publish(request.out, state.folder, tested, result, measured_on, weights=exported, pictures=shown)
-        progress("exporting", 1, 1)
+        publish(
+            request.out, state.folder, tested, result, measured_on, wanted=request.wanted if exported else None,
+            pictures=shown, progress=progress,
+        )  # fmt: skip
         if exported:
             state.discard()
     return Outcome(result, exported)
@@ -482,13 +478,14 @@ def publish(
     measured_on: audit.Evidence,
     /,
     *,
-    weights: bool,
+    wanted: layouts.Wanted | None,
     pictures: Sequence[report.Picture],
+    progress: Progress,
 ) -> None:
     """Write everything into a scratch folder in ``folder`` first, check it, then move it into ``out``.
 
-    What an earlier run left in ``out`` goes first, so that the weights of one run never stand beside the report of
-    another; the checksums come last.
+    Without layouts that are ``wanted`` the reports are all that is written. What an earlier run left in ``out`` goes
+    first, so that the weights of one run never stand beside the report of another; the checksums come last.
 
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
@@ -498,66 +495,24 @@ def publish(
     except OSError as error:
         raise files.cannot_write(out, error) from error
     try:
-        if weights:
-            result["exports"] = [write_weights(staging, tested, measured_on)]
-        outputs = {path.name: files.sha256(path) for path in sorted(staging.iterdir())}
+        if wanted:
+            # Labelled pictures have no captions of their own: the names of the classes are embedded instead.
+            result["exports"] = layouts.write(
+                staging, tested.clip, tested.weights(), wanted=wanted, pixels=measured_on.pixels,
+                captions=measured_on.captions or measured_on.classes, source_sha256=tested.file.sha256,
+                progress=progress,
+            )  # fmt: skip
+        outputs = export.digests(staging)
         report.write(result, "json", staging / "report.json")
         report.write(result, "html", staging / "report.html", pictures=pictures)
-        if weights:
+        if wanted:
             files.write_text(
                 staging / "provenance.json", export.record(result, environment=result["environment"], outputs=outputs)
             )
             files.write_text(staging / "README.md", export.model_card(result))
-            files.write_text(staging / "SHA256SUMS", export.checksums(staging))
-        move_in(staging, out)
+            files.write_text(staging / export.SUMS, export.checksums(staging))
+        files.move_in(staging, out, replacing=OUTPUTS, last=export.SUMS)
     except OSError as error:
         raise files.cannot_write(out, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-
-
-def move_in(staging: Path, out: Path, /) -> None:
-    """Put the outputs of ``staging`` in the place of those that an earlier run left; all of them, or none."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in reversed(OUTPUTS):
-        (out / name).unlink(missing_ok=True)
-    try:
-        for name in OUTPUTS:
-            if (staging / name).exists():
-                (staging / name).replace(out / name)
-    except BaseException:  # Ctrl-C as well
-        for name in OUTPUTS:
-            (out / name).unlink(missing_ok=True)
-        raise
-
-
-def write_weights(folder: Path, tested: Subject, measured_on: audit.Evidence, /) -> dict[str, Any]:
-    """The open_clip layout, read back by open_clip itself; returns the report's entry for it."""
-    clip, weights = tested.clip, tested.weights()
-    preprocess = clip.architecture.preprocess
-    export.write_open_clip(
-        folder,
-        weights,
-        model_cfg=clip.architecture.config,
-        preprocess_cfg=asdict(preprocess),
-        metadata={"format": "pt"},
-    )
-    # Compared on the CPU, where open_clip reads back: a GPU's convolutions round to fewer digits.
-    checked = clip if clip.device.type == "cpu" else model.build(clip.architecture, weights, device="cpu")
-    pixels = measured_on.pixels[:63]
-    tokens = clip.tokens(list(measured_on.captions or measured_on.classes)[:63])
-    parity = export.check_open_clip(
-        folder,
-        pixels=checked.normalise(pixels),
-        tokens=tokens,
-        images=checked.embed_images(pixels),
-        texts=checked.embed_tokens(tokens),
-    )
-    weights_file = folder / export.WEIGHTS_NAME
-    return {
-        "format": "open_clip",
-        "path": weights_file.name,
-        "sha256": files.sha256(weights_file),
-        "tensor_sha256": checkpoint.digest(weights),
-        "parity": asdict(parity),
-    }

@@ -16,7 +16,7 @@ import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import audit, checkpoint, cli, export, files, finetune, policy, report, runs, sanitize, subject
+from clipclean import audit, checkpoint, cli, export, files, finetune, layouts, policy, report, runs, sanitize, subject
 from clipclean.export import open_clip_directory
 from clipclean.model import Preprocess
 
@@ -150,6 +150,47 @@ def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(finished, jo
     for file in (WEIGHTS, "provenance.json"):
         assert (first / file).read_bytes() == (job.folder / "equal" / file).read_bytes()
         assert (first / file).read_bytes() != (job.folder / "other" / file).read_bytes()
+
+
+def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypatch, capsys):
+    monkeypatch.setattr(export, "can_check_hf", lambda: False)  # read back here, not in a process with transformers
+    assert cli.main(job.sanitize("--format", "open_clip", "--format", "hf")) == 4
+    ours, theirs = result(job.out)["exports"]
+    assert [(entry["format"], entry["path"]) for entry in (ours, theirs)] == [
+        ("open_clip", WEIGHTS),
+        ("hf", "model.safetensors"),
+    ]
+    assert ours["tensor_sha256"] == theirs["tensor_sha256"]
+    assert checkpoint.digest(checkpoint.read(job.out / "model.safetensors").tensors) == ours["tensor_sha256"]
+    assert set(export.HF_FILES) | PROMISED == names(job.out)
+    recorded = json.loads((job.out / "provenance.json").read_text())["outputs"]
+    assert set(recorded) == set(export.HF_FILES) | {"open_clip_config.json", WEIGHTS}
+    assert f'transformers.CLIPModel.from_pretrained("{job.out}")' in capsys.readouterr().out
+    # a later run in one layout leaves nothing of the other
+    assert cli.main(job.sanitize("--force")) == 4
+    assert names(job.out) == PROMISED
+
+
+def test_a_layout_that_has_no_place_for_the_model_is_refused_before_training(tmp_path, capsys):
+    resnet = tiny.job(tmp_path / "job", config=tiny.TINY_RESNET, count=2)
+    assert cli.main(resnet.sanitize("--format", "hf")) == 3
+    assert "ResNet" in capsys.readouterr().err
+    assert cli.main(resnet.sanitize("--fp16")) == 2
+    assert "Add --format onnx" in capsys.readouterr().err
+    assert not resnet.out.exists()
+
+
+@pytest.mark.slow
+def test_every_library_reads_the_sanitized_weights_in_its_own_layout(job):
+    pytest.importorskip("transformers")
+    formats = [word for name in layouts.FORMATS for word in ("--format", name)]
+    assert cli.main(job.sanitize(*formats, "--normalize")) == 4
+    entries = result(job.out)["exports"]
+    assert [entry["parity"]["reader"].split()[0] for entry in entries] == [
+        "open_clip", "transformers", "onnxruntime", "onnxruntime",
+    ]  # fmt: skip
+    assert all(entry["parity"]["max_difference"] <= 1e-5 for entry in entries)
+    assert {entry["sha256"] for entry in entries} == {files.sha256(job.out / entry["path"]) for entry in entries}
 
 
 def test_a_planted_backdoor_that_two_steps_leave_in_place_fails(tmp_path, unread):
@@ -349,26 +390,6 @@ def test_runs_that_differ_in_what_decides_the_weights_have_different_fingerprint
 def test_a_run_may_be_judged_anew_by_other_thresholds_without_training_again():
     load, override = sanitize.recipes.load, sanitize.recipes.override
     assert decides(recipe=override(load("mmcl-tiny"), ["audit.max_accuracy_loss=0.05"])) == decides()
-
-
-def test_outputs_are_moved_in_all_together_or_not_at_all(tmp_path, monkeypatch):
-    staging, out = tmp_path / "staging", tmp_path / "out"
-    for folder in (staging, out):
-        folder.mkdir()
-        (folder / "report.json").write_text(folder.name)
-        (folder / "report.html").write_text(folder.name)
-    real = Path.replace
-
-    def replace(path, target):
-        if path.name == "report.html":
-            raise OSError(errno.ENOSPC, "full")
-        return real(path, target)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "replace", replace)
-        with pytest.raises(OSError, match="full"):
-            sanitize.move_in(staging, out)
-    assert not list(out.iterdir())
 
 
 def test_a_second_run_on_one_output_is_refused_while_the_first_goes_on(job, unread, capsys):

@@ -10,10 +10,6 @@ from typing import Any
 import click
 
 from clipclean.cli import options
-from clipclean.errors import UsageError
-
-FORMATS = ("open_clip", "hf", "onnx")
-PRESETS = ("transformers.js", "immich", "clip-as-service")  # of clipclean.export, which imports torch
 
 EPILOG = """\b
 Examples:
@@ -29,8 +25,8 @@ Examples:
 @click.option(
     "--format",
     "formats",
-    metavar="|".join(FORMATS),
-    type=click.Choice(FORMATS),
+    metavar="|".join(options.LAYOUTS),
+    type=click.Choice(options.LAYOUTS),
     multiple=True,
     required=True,
     help="Layout to write: open_clip's local-dir, transformers' CLIPModel with processor and tokenizer, or ONNX graphs. "
@@ -49,17 +45,9 @@ Examples:
 @options.caption_key
 @options.arch
 @options.weights
-@click.option("--normalize", is_flag=True, help="ONNX: put out unit embeddings, so that consumers need not.")
-@click.option(
-    "--fp16", is_flag=True, help="ONNX: store weights in half precision: half the size, and the limits are looser."
-)
-@click.option(
-    "--onnx-preset",
-    metavar="|".join(PRESETS),
-    type=click.Choice(PRESETS),
-    default=PRESETS[0],
-    help="ONNX: whose names for files, inputs and outputs.",
-)
+@options.normalize
+@options.fp16
+@options.onnx_preset
 @options.force
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @options.quiet
@@ -71,10 +59,8 @@ def export(**given: Any) -> None:
     compared with ours. One that differs beyond its limit fails, and then nothing is written. Nothing is audited here:
     a backdoor is exported like everything else.
     """
-    if "onnx" not in given["formats"] and (given["normalize"] or given["fp16"]):
-        raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
-    from clipclean import convert, layouts
-    from clipclean.cli import progress
+    from clipclean import convert
+    from clipclean.cli import progress, run
 
     with progress.shown(quiet=given["quiet"]) as shown, pictures(given["data"]) as data:
         request = convert.Request(
@@ -82,12 +68,7 @@ def export(**given: Any) -> None:
             data=data,
             own=given["data"] is not None,
             out=given["out"],
-            wanted=layouts.Wanted(
-                formats=tuple(dict.fromkeys(given["formats"])),
-                preset=given["onnx_preset"],
-                normalise=given["normalize"],
-                fp16=given["fp16"],
-            ),
+            wanted=run.wanted(given),
             arch=given["arch"],
             image_key=given["image_key"],
             caption_key=given["caption_key"],

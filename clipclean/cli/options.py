@@ -11,6 +11,8 @@ from clipclean import recipe as recipes
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
 PRECISIONS = ("auto", "fp32", "bf16")
+LAYOUTS = ("open_clip", "hf", "onnx")
+ONNX_PRESETS = ("transformers.js", "immich", "clip-as-service")  # of clipclean.export, which imports torch
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # any function that becomes a command
 
@@ -199,4 +201,15 @@ out = _shared(
     type=click.Path(path_type=Path),
     default=Path("clipclean-out"),
     help="Folder for weights and report. One with files in it is refused unless --force is given.",
+)
+normalize = _shared("--normalize", is_flag=True, help="ONNX: put out unit embeddings, so that consumers need not.")
+fp16 = _shared(
+    "--fp16", is_flag=True, help="ONNX: store weights in half precision: half the size, and the limits are looser."
+)
+onnx_preset = _shared(
+    "--onnx-preset",
+    metavar="|".join(ONNX_PRESETS),
+    type=click.Choice(ONNX_PRESETS),
+    default=ONNX_PRESETS[0],
+    help="ONNX: whose names for files, inputs and outputs.",
 )

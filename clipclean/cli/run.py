@@ -5,7 +5,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,7 +15,15 @@ from clipclean import recipe as recipes
 from clipclean.cli import progress
 from clipclean.errors import UsageError
 
+if TYPE_CHECKING:
+    from clipclean import layouts
+
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
+LOADERS = {
+    "open_clip": 'open_clip.create_model_and_transforms("local-dir:{}")',
+    "hf": 'transformers.CLIPModel.from_pretrained("{}")',
+    "onnx": "ONNX Runtime, the graphs in {}",
+}
 
 
 def sanitize(given: dict[str, Any], /) -> int:
@@ -51,6 +59,7 @@ def sanitize(given: dict[str, Any], /) -> int:
         caption_key=given["caption_key"],
         policy=demanded,
         weights=given["weights"],
+        wanted=wanted(given),
     )
     with progress.shown(quiet=given["quiet"]) as shown:
         outcome = main_job.sanitize(request, progress=shown)
@@ -99,6 +108,16 @@ def audit(given: dict[str, Any], /) -> int:
     return 0 if given["exit_zero"] else EXIT_CODES[outcome.report["verdict"]]
 
 
+def wanted(given: dict[str, Any], /) -> "layouts.Wanted":
+    """The layouts that were asked for; raises UsageError for a setting of a layout that was not."""
+    from clipclean import layouts
+
+    formats = tuple(dict.fromkeys(given["formats"]))
+    if "onnx" not in formats and (given["normalize"] or given["fp16"]):
+        raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
+    return layouts.Wanted(formats, given["onnx_preset"], normalise=given["normalize"], fp16=given["fp16"])
+
+
 def check_outputs(outputs: Any, /) -> None:
     """Refuse before slow work what could not be written after it; raises UsageError."""
     for output in outputs:
@@ -124,7 +143,8 @@ def where(given: dict[str, Any], /, *, exported: bool) -> str:
             f"Report: {given['out'] / 'report.html'}. No weights were written, since their audit failed. "
             "The same command with --keep-failed --force writes them without training again."
         )
-    return f'Report: {given["out"] / "report.html"}\nLoad:   open_clip.create_model_and_transforms("local-dir:{given["out"]}")'
+    loaders = [LOADERS[form].format(given["out"]) for form in wanted(given).formats]
+    return "\n".join([f"Report: {given['out'] / 'report.html'}", *(f"Load:   {line}" for line in loaders)])
 
 
 def terminal_width() -> int:

@@ -23,6 +23,16 @@ Examples:
 @options.recipe
 @options.out
 @click.option(
+    "--format",
+    "formats",
+    metavar="|".join(options.LAYOUTS),
+    type=click.Choice(options.LAYOUTS),
+    multiple=True,
+    default=("open_clip",),
+    help="Layout to write the weights in: open_clip's local-dir, transformers' CLIPModel with processor and tokenizer, or "
+    "ONNX graphs. Repeatable: they stand in one folder.",
+)
+@click.option(
     "--eval-data",
     metavar="LABELLED",
     type=click.Path(path_type=Path),
@@ -56,6 +66,9 @@ Examples:
 @options.force
 @options.keep_failed
 @options.no_audit
+@options.normalize
+@options.fp16
+@options.onnx_preset
 @options.exit_zero
 @options.quiet
 @options.verbose

@@ -54,4 +54,8 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "precision": None,
         "weights": None,
         "no_audit": False,
+        "formats": ("open_clip",),
+        "onnx_preset": "transformers.js",
+        "normalize": False,
+        "fp16": False,
     }

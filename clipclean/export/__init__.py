@@ -20,7 +20,7 @@ from clipclean.export.open_clip_directory import CONFIG_NAME, WEIGHTS_NAME
 from clipclean.export.open_clip_directory import check as check_open_clip
 from clipclean.export.open_clip_directory import write as write_open_clip
 from clipclean.export.parity import FP32, ExportMismatch, Parity, Samples, compare, hold
-from clipclean.export.provenance import checksums, hardware, model_card, record, versions
+from clipclean.export.provenance import RECORDS, SUMS, checksums, digests, hardware, model_card, record, versions
 from clipclean.export.safetensors_file import write as write_safetensors
 
 __all__ = [
@@ -29,6 +29,8 @@ __all__ = [
     "HF_FILES",
     "ONNX_FILES",
     "PRESETS",
+    "RECORDS",
+    "SUMS",
     "TOKENIZER_FILES",
     "WEIGHTS_NAME",
     "ExportMismatch",
@@ -44,6 +46,7 @@ __all__ = [
     "check_open_clip",
     "checksums",
     "compare",
+    "digests",
     "hardware",
     "hold",
     "model_card",

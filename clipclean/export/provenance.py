@@ -9,6 +9,8 @@ from typing import Any
 
 from clipclean import files
 
+SUMS = "SHA256SUMS"
+RECORDS = ("README.md", "provenance.json", SUMS)  # what stands beside weights, of any layout
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "nltk", "pydantic")
 
 
@@ -51,11 +53,14 @@ def record(report: dict[str, Any], /, *, environment: dict[str, Any], outputs: d
     return json.dumps(value, indent=2, sort_keys=True) + "\n"
 
 
+def digests(folder: Path, /) -> dict[str, str]:
+    """The SHA-256 of every file below the folder but ``SHA256SUMS``, by its name relative to it."""
+    return {name: files.sha256(folder / name) for name in files.below(folder) if name != SUMS}
+
+
 def checksums(folder: Path, /) -> str:
     """``SHA256SUMS`` in the format of ``sha256sum``, over every file below the folder, sorted by name."""
-    found = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    names = sorted(name for name in found if name != "SHA256SUMS")
-    return "".join(f"{files.sha256(folder / name)}  {name}\n" for name in names)
+    return "".join(f"{digest}  {name}\n" for name, digest in digests(folder).items())
 
 
 def model_card(report: dict[str, Any], /) -> str:

@@ -5,6 +5,7 @@ import tiny
 
 from clipclean import cli, export, layouts
 from clipclean.cli import export as command
+from clipclean.cli import options
 
 
 @pytest.fixture
@@ -21,8 +22,8 @@ def told(capsys, job, *arguments):
 
 def test_the_choices_are_those_of_the_writers():
     """The command names them without importing torch."""
-    assert command.FORMATS == layouts.FORMATS
-    assert tuple(export.PRESETS) == command.PRESETS
+    assert options.LAYOUTS == layouts.FORMATS
+    assert tuple(export.PRESETS) == options.ONNX_PRESETS
 
 
 def test_the_result_is_a_line_for_each_file_with_what_it_was_compared_with(job, capsys, unread):
