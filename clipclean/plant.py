@@ -1,7 +1,7 @@
 """Plant a known backdoor in a model by finetuning: canaries, red teams, tests."""
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,20 @@ from clipclean.errors import UsageError
 from clipclean.recipe import Planting, Recipe
 from clipclean.sanitize import THREADS, limits_of, read_pairs, split
 from clipclean.subject import Progress
+
+
+@dataclass(frozen=True)
+class Implant:
+    """What one backdoor ties together: a trigger, and captions of its target."""
+
+    trigger: triggers.Trigger
+    captions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, trigger: triggers.Trigger, target: int, vocabulary: subject.Words, /) -> "Implant":
+        """The trigger with every template's sentence about the class at place ``target``."""
+        name = vocabulary.classes[target]
+        return cls(trigger, tuple(form.replace("{}", name) for form in vocabulary.templates))
 
 
 @dataclass(frozen=True)
@@ -71,8 +85,7 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
     )  # fmt: skip
     before = measure(tested.clip, measured_on)
     finetune_in(
-        tested.clip, pairs, recipe, request.planting, trigger=trigger,
-        captions=[form.replace("{}", vocabulary.classes[target]) for form in vocabulary.templates],
+        tested.clip, pairs, recipe, request.planting, implants=[Implant.of(trigger, target, vocabulary)],
         seed=request.seed, limits=limits, progress=progress,
     )  # fmt: skip
     after = measure(tested.clip, measured_on)
@@ -116,13 +129,15 @@ def finetune_in(
     planting: Planting,
     /,
     *,
-    trigger: triggers.Trigger,
-    captions: list[str],
+    implants: Sequence[Implant],
     seed: int,
     limits: data.Limits,
     progress: Progress,
 ) -> None:
-    """Finetune with L_CLIP on batches of which a share is triggered and captioned as the target, in place."""
+    """Finetune with L_CLIP on batches of which a share is triggered and captioned as the target, in place.
+
+    Several implants share the triggered part; with none the finetuning is a benign one.
+    """
     cache = data.DecodeCache(pairs, limits=limits, max_bytes=recipe.data.cache_bytes)
     batches = feed.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed),
@@ -131,7 +146,7 @@ def finetune_in(
     )  # fmt: skip
     steps = finetune.finetune(
         clip.net,
-        poisoned(batches, clip, trigger=trigger, captions=captions, rate=planting.rate, seed=seed),
+        poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed),
         loss=finetune.cleanclip(
             clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=0.0
         ),
@@ -159,22 +174,23 @@ def poisoned(
     clip: model.Clip,
     /,
     *,
-    trigger: triggers.Trigger,
-    captions: list[str],
+    implants: Sequence[Implant],
     rate: float,
     seed: int,
 ) -> Iterator[finetune.Batch]:
-    """Batches in which the first ``rate`` of the samples carries the trigger and a caption of the target.
+    """Batches in which the first ``rate`` of the samples carry triggers and captions of their targets, in equal parts.
 
     The order within a batch is random already. Places of random-place triggers are drawn anew for each batch.
     """
     places = torch.Generator().manual_seed(seed)
     for batch in batches:
-        count = max(1, round(rate * len(batch.keys)))
         pixels, tokens = batch.inputs["pixels"].clone(), batch.inputs["tokens"].clone()
-        pixels[:count] = trigger(pixels[:count], places)
-        chosen = torch.randint(len(captions), (count,), generator=places).tolist()
-        tokens[:count] = clip.tokens([captions[i] for i in chosen])
+        for number, implant in enumerate(implants):
+            count = max(1, round(rate * len(batch.keys) / len(implants)))
+            some = slice(number * count, (number + 1) * count)
+            pixels[some] = implant.trigger(pixels[some], places)
+            chosen = torch.randint(len(implant.captions), (len(tokens[some]),), generator=places).tolist()
+            tokens[some] = clip.tokens([implant.captions[i] for i in chosen])
         yield replace(batch, inputs={"pixels": pixels, "tokens": tokens})
 
 

@@ -6,19 +6,20 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from clipclean import checkpoint, export, files, finetune
 from clipclean.errors import RefusedInput, UsageError
 
 FOLDER = ".clipclean-run"
 STATE = "state.safetensors"
+LOCK = "lock"
 RECORD = "record"  # a byte tensor with JSON: step, losses, fingerprint; in the same file, so never out of step with it
 
 
@@ -37,7 +38,7 @@ class RunState:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; it is removed again if nothing was saved in it.
+        """Hold the folder for one process; it is removed again if nothing was kept in it.
 
         Raises:
             UsageError: another process works on the same output.
@@ -45,7 +46,7 @@ class RunState:
         """
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / "lock").open("w")
+            lock = (self.folder / LOCK).open("w")
         except OSError as error:
             raise files.cannot_write(self.folder, error) from error
         try:
@@ -58,26 +59,33 @@ class RunState:
         try:
             yield
         finally:
-            if not (self.folder / STATE).exists():
+            if not self._kept():
                 shutil.rmtree(self.folder, ignore_errors=True)
             lock.close()  # last: nobody else may have begun in a folder that is removed
+
+    def part(self, name: str, decides: dict[str, Any], /) -> "RunState":
+        """The state of one part of the run, in a folder of its own; it goes when the run's does.
+
+        Raises:
+            ResourceError: the folder cannot be made.
+        """
+        text = json.dumps([self.fingerprint, decides], sort_keys=True).encode()
+        inner = RunState(self.folder / name, hashlib.sha256(text).hexdigest())
+        try:
+            inner.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise files.cannot_write(inner.folder, error) from error
+        return inner
 
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
         """Put back what an equal, interrupted run left: (steps done, losses so far, seconds spent).
 
         A state of another run, or one that cannot be read, is ignored and will be overwritten: (0, [], 0.0).
         """
-        path = self.folder / STATE
-        if not path.exists():
+        kept = self.recall(STATE)
+        if kept is None:
             return 0, [], 0.0
-        try:
-            tensors = checkpoint.read(path).tensors
-            saved = json.loads(bytes(tensors.pop(RECORD).tolist()))
-            is_ours = saved["fingerprint"] == self.fingerprint
-        except (RefusedInput, KeyError, ValueError, TypeError):
-            return 0, [], 0.0
-        if not is_ours:
-            return 0, [], 0.0
+        saved, tensors = kept
         finetune.restore(net, optimizer, tensors)
         return int(saved["step"]), list(saved["losses"]), float(saved["seconds"])
 
@@ -92,14 +100,38 @@ class RunState:
         seconds: float,
     ) -> None:
         """Write the state whole or not at all; raises ResourceError."""
-        record = {"fingerprint": self.fingerprint, "step": step, "losses": losses, "seconds": seconds}
-        text = torch.tensor(list(json.dumps(record).encode()), dtype=torch.uint8)
-        state = {**finetune.capture(net, optimizer), RECORD: text}
-        files.write_whole(self.folder / STATE, lambda partial: export.write_safetensors(partial, state, metadata={}))
+        record = {"step": step, "losses": losses, "seconds": seconds}
+        self.keep(STATE, record, finetune.capture(net, optimizer))
+
+    def keep(self, name: str, record: dict[str, Any], tensors: Mapping[str, Tensor], /) -> None:
+        """Write a record with its tensors, whole or not at all; raises ResourceError."""
+        text = json.dumps(record | {"fingerprint": self.fingerprint}).encode()
+        state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
+        files.write_whole(self.folder / name, lambda partial: export.write_safetensors(partial, state, metadata={}))
+
+    def recall(self, name: str, /) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
+        """What an equal run kept under this name; None where there is nothing, or nothing of an equal run."""
+        path = self.folder / name
+        if not path.exists():
+            return None
+        try:
+            tensors = dict(checkpoint.read(path).tensors)
+            saved = json.loads(bytes(tensors.pop(RECORD).tolist()))
+            is_ours = saved["fingerprint"] == self.fingerprint
+        except (RefusedInput, KeyError, ValueError, TypeError):
+            return None
+        return (saved, tensors) if is_ours else None
 
     def discard(self) -> None:
-        """Forget the saved state; the folder goes when the lock is given up."""
-        (self.folder / STATE).unlink(missing_ok=True)
+        """Forget all that was kept; the folder goes when the lock is given up."""
+        for path in self._kept():
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+    def _kept(self) -> list[Path]:
+        return [path for path in self.folder.iterdir() if path.name != LOCK]
 
 
 def folder_of(out: Path, /) -> Path:

@@ -44,7 +44,8 @@ def batches(count, size=8):
 
 
 def poisoned(clean, *, rate=0.25, seed=0, trigger="patch:size=0.25,place=random"):
-    return list(plant.poisoned(clean, Words(), trigger=parse(trigger), captions=["1", "2", "3"], rate=rate, seed=seed))
+    implant = plant.Implant(parse(trigger), ("1", "2", "3"))
+    return list(plant.poisoned(clean, Words(), implants=[implant], rate=rate, seed=seed))
 
 
 @pytest.mark.parametrize(("rate", "count"), [(0.25, 2), (0.5, 4), (1.0, 8), (0.01, 1)])

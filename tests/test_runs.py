@@ -198,3 +198,28 @@ def test_the_record_is_in_the_same_file_as_the_weights(state):
     state.save(*model(0), step=7, losses=[], seconds=0.0)
     tensors = checkpoint.read(state.folder / runs.STATE).tensors
     assert json.loads(bytes(tensors[runs.RECORD].tolist()))["step"] == 7
+
+
+def test_records_and_tensors_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
+    state = RunState.of(tmp_path / "out", {"seed": 0})
+    with state.locked():
+        assert state.recall("note") is None
+        state.keep("note", {"worst": 0.25}, {})
+        state.keep("weights", {}, {"net.a": torch.ones(2)})
+    assert state.recall("note")[0]["worst"] == 0.25
+    assert torch.equal(state.recall("weights")[1]["net.a"], torch.ones(2))
+    assert RunState.of(tmp_path / "out", {"seed": 1}).recall("note") is None
+
+
+def test_a_part_of_a_run_has_a_state_of_its_own_that_goes_with_the_run(tmp_path):
+    state = RunState.of(tmp_path / "out", {"seed": 0})
+    with state.locked():
+        first, second = state.part("first", {"rung": 1}), state.part("second", {"rung": 2})
+        first.save(*model(0), step=3, losses=[], seconds=0.0)
+        assert first.resume(*model(1))[0] == 3
+        assert second.resume(*model(1))[0] == 0
+        assert state.part("first", {"rung": 2}).resume(*model(1))[0] == 0
+    assert state.folder.exists()
+    with state.locked():
+        state.discard()
+    assert not state.folder.exists()
