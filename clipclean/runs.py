@@ -82,12 +82,12 @@ class RunState:
 
         A state of another run, or one that cannot be read, is ignored and will be overwritten: (0, [], 0.0).
         """
-        kept = self.recall(STATE)
-        if kept is None:
+        saved = self.read()
+        if saved is None:
             return 0, [], 0.0
-        saved, tensors = kept
+        tensors, record = saved
         finetune.restore(net, optimizer, tensors)
-        return int(saved["step"]), list(saved["losses"]), float(saved["seconds"])
+        return int(record["step"]), list(record["losses"]), float(record["seconds"])
 
     def save(
         self,
@@ -100,27 +100,26 @@ class RunState:
         seconds: float,
     ) -> None:
         """Write the state whole or not at all; raises ResourceError."""
-        record = {"step": step, "losses": losses, "seconds": seconds}
-        self.keep(STATE, record, finetune.capture(net, optimizer))
+        self.write(finetune.capture(net, optimizer), {"step": step, "losses": losses, "seconds": seconds})
 
-    def keep(self, name: str, record: dict[str, Any], tensors: Mapping[str, Tensor], /) -> None:
-        """Write a record with its tensors, whole or not at all; raises ResourceError."""
-        text = json.dumps(record | {"fingerprint": self.fingerprint}).encode()
-        state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
-        files.write_whole(self.folder / name, lambda partial: export.write_safetensors(partial, state, metadata={}))
-
-    def recall(self, name: str, /) -> tuple[dict[str, Any], dict[str, Tensor]] | None:
-        """What an equal run kept under this name; None where there is nothing, or nothing of an equal run."""
+    def read(self, name: str = STATE, /) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The tensors and the record that an equal run left under this name; None where there is nothing of that kind."""
         path = self.folder / name
         if not path.exists():
             return None
         try:
             tensors = dict(checkpoint.read(path).tensors)
-            saved = json.loads(bytes(tensors.pop(RECORD).tolist()))
-            is_ours = saved["fingerprint"] == self.fingerprint
-        except (RefusedInput, KeyError, ValueError, TypeError):
+            record: dict[str, Any] = json.loads(bytes(tensors.pop(RECORD).tolist()))
+            is_ours = record.pop("fingerprint") == self.fingerprint
+        except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
             return None
-        return (saved, tensors) if is_ours else None
+        return (tensors, record) if is_ours else None
+
+    def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], /, *, name: str = STATE) -> None:
+        """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
+        text = json.dumps({"fingerprint": self.fingerprint, **record}).encode()
+        state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
+        files.write_whole(self.folder / name, lambda partial: export.write_safetensors(partial, state, metadata={}))
 
     def discard(self) -> None:
         """Forget all that was kept; the folder goes when the lock is given up."""

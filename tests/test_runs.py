@@ -203,12 +203,12 @@ def test_the_record_is_in_the_same_file_as_the_weights(state):
 def test_records_and_tensors_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
     state = RunState.of(tmp_path / "out", {"seed": 0})
     with state.locked():
-        assert state.recall("note") is None
-        state.keep("note", {"worst": 0.25}, {})
-        state.keep("weights", {}, {"net.a": torch.ones(2)})
-    assert state.recall("note")[0]["worst"] == 0.25
-    assert torch.equal(state.recall("weights")[1]["net.a"], torch.ones(2))
-    assert RunState.of(tmp_path / "out", {"seed": 1}).recall("note") is None
+        assert state.read("note") is None
+        state.write({}, {"worst": 0.25}, name="note")
+        state.write({"net.a": torch.ones(2)}, {}, name="weights")
+    assert state.read("note") == ({}, {"worst": 0.25})
+    assert torch.equal(state.read("weights")[0]["net.a"], torch.ones(2))
+    assert RunState.of(tmp_path / "out", {"seed": 1}).read("note") is None
 
 
 def test_a_part_of_a_run_has_a_state_of_its_own_that_goes_with_the_run(tmp_path):
