@@ -224,10 +224,10 @@ def interval(positives: list[float], negatives: list[float], rounds: int = 2000)
     """95 % bootstrap interval of the AUROC, over models."""
     import random
 
-    rng, found = random.Random(0), []
-    for _ in range(rounds):
-        found.append(auroc(rng.choices(positives, k=len(positives)), rng.choices(negatives, k=len(negatives))))
-    found.sort()
+    rng = random.Random(0)
+    found = sorted(
+        auroc(rng.choices(positives, k=len(positives)), rng.choices(negatives, k=len(negatives))) for _ in range(rounds)
+    )
     return found[int(0.025 * rounds)], found[int(0.975 * rounds)]
 
 
