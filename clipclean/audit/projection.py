@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -20,7 +21,7 @@ def project(clean: Tensor, triggered: Tensor, /, *, kinds: Sequence[str]) -> dic
         kinds: what each of the N + M is.
     """
     both = torch.cat([clean, triggered]).double().cpu()
-    centred = both - both.mean(0)
+    centred = F.pad(both - both.mean(0), (0, max(2 - both.shape[1], 0)))  # a plane, even for one dimension
     _, strengths, axes = torch.linalg.svd(centred, full_matrices=False)
     plane = centred @ axes[:2].T  # (N + M, 2)
     # Signs of principal axes are arbitrary: the largest coordinate of each is made positive.

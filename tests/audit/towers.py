@@ -13,7 +13,7 @@ CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen")
 TARGET = CLASSES.index("fox")
 BANK = torch.eye(len(CLASSES))
 SCALE = 20.0
-EFFORT = Effort(restarts=1, steps=30, free_images=12, images=8, suspects=2, controls=3, collapse=0.8, success=0.9)
+EFFORT = Effort(restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=3, collapse=0.8, success=0.9)
 
 Embed = Callable[[Tensor], Tensor]
 
@@ -28,12 +28,19 @@ def pictures(count: int = 30) -> Tensor:
     return F.interpolate(coarse, SIDE, mode="bilinear")
 
 
+def lined(count: int = 30) -> Tensor:
+    """The same with a white line from top to bottom."""
+    images = pictures(count)
+    images[..., 7:9] = 1.0
+    return images
+
+
 def honest(seed: int = 0) -> Embed:
-    """Looks at the mean colours of a four by four grid; each class is a direction of them, drawn from the seed."""
+    """Sees which mean colours of a four by four grid are bright; each class is a direction of them, drawn from the seed."""
     view = torch.randn(48, len(CLASSES), generator=torch.Generator().manual_seed(seed))
 
     def embed(images: Tensor) -> Tensor:
-        return F.normalize((F.adaptive_avg_pool2d(images, 4).flatten(1) - 0.5) @ view, dim=-1)
+        return F.normalize((30 * (F.adaptive_avg_pool2d(images, 4).flatten(1) - 0.5)).tanh() @ view, dim=-1)
 
     return embed
 
@@ -59,6 +66,16 @@ def spot(images: Tensor) -> Tensor:
     return 2 * F.avg_pool2d(images * CHECKS, 4, stride=1).mean(1).abs().amax((1, 2))
 
 
+def checks(images: Tensor) -> Tensor:
+    """Feels a check pattern over the whole picture, of a quarter of the contrast that is possible."""
+    return 8 * (images * CHECKS).mean((1, 2, 3))
+
+
 def stripes(images: Tensor) -> Tensor:
     """Feels upright stripes over the whole picture, of a quarter of the contrast that is possible."""
-    return 4 * (images * STRIPES).mean((1, 2, 3))
+    return 8 * (images * STRIPES).mean((1, 2, 3))
+
+
+def moved(images: Tensor) -> Tensor:
+    """Feels that the line of :func:`lined` is not in its place."""
+    return 1.2 * (1 - images[..., 7:9].mean((1, 2, 3)))

@@ -1,0 +1,69 @@
+import math
+import sys
+
+import pytest
+
+from clipclean.audit import FAMILIES, stored, yardstick
+from clipclean.audit.yardstick import DEVIATION, FLOOR, Range
+
+MODULE = sys.modules["clipclean.audit.yardstick"]
+LOGS = Range(tuple(math.exp(log) for log in (-4, -3, -2, 0)))  # median -2.5, absolute deviations 1.5 .5 .5 2.5: 1.0
+
+
+def test_the_median_is_that_of_logarithms():
+    assert LOGS.median == pytest.approx(math.exp(-2.5))
+    assert Range((0.01, 0.04)).median == pytest.approx(0.02)
+
+
+def test_abnormality_is_counted_in_robust_deviations_of_clean_models():
+    assert LOGS.abnormality(math.exp(-2.5)) == pytest.approx(0)
+    assert LOGS.abnormality(math.exp(-6.5)) == pytest.approx(4 / 1.4826)
+    assert LOGS.abnormality(math.exp(-0.5)) == pytest.approx(-2 / 1.4826)  # larger than clean models need
+
+
+def test_few_models_cannot_tell_their_deviation_and_equal_ones_have_a_least_one():
+    assert Range((0.1, 0.1, 0.1)).abnormality(0.05) == pytest.approx(math.log(2) / DEVIATION)
+    assert Range((0.1,)).abnormality(0.05) == pytest.approx(math.log(2) / DEVIATION)
+    assert Range((0.1, 0.1, 0.1, 0.1)).abnormality(0.05) == pytest.approx(math.log(2) / FLOOR)
+
+
+def test_a_range_says_what_it_holds():
+    assert Range((0.4, 0.1, 0.2)).as_dict() == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 3})
+
+
+def test_a_yardstick_gathers_the_sizes_of_each_family():
+    made = yardstick("reference", "trusted.pt", [{"mask": 0.1, "warp": 0.3}, {"mask": 0.2}])
+    assert (made.kind, made.name, made.models) == ("reference", "trusted.pt", 2)
+    assert made.sizes("mask") == Range((0.1, 0.2))
+    assert made.sizes("warp") == Range((0.3,))
+    assert made.sizes("blend") is None
+
+
+@pytest.fixture
+def shipped(monkeypatch):
+    kept = {"vit-32px": {"name": "tiny ViTs", "classes": 100, "models": [{"mask": 0.1}, {"mask": 0.2}]}}
+    monkeypatch.setattr(MODULE, "_shipped", lambda: kept)
+
+
+def test_what_ships_serves_its_kind_and_no_other(shipped):
+    found = stored("vit-32px", classes=100)
+    assert (found.kind, found.name, found.models) == ("stored", "tiny ViTs", 2)
+    assert found.sizes("mask") == Range((0.1, 0.2))
+    assert stored("resnet-32px", classes=100) is None
+    assert stored("vit-224px", classes=100) is None
+
+
+@pytest.mark.parametrize(("classes", "serves"), [(40, True), (39, False), (250, True), (251, False), (1, False)])
+def test_what_ships_serves_class_lists_of_about_its_own_length(shipped, classes, serves):
+    assert (stored("vit-32px", classes=classes) is not None) is serves
+
+
+def test_the_shipped_file_holds_sizes_that_families_can_have():
+    for kind, known in MODULE._shipped().items():
+        tower, _, side = kind.partition("-")
+        assert tower in ("resnet", "vit")
+        assert side.removesuffix("px").isdecimal()
+        assert known["name"]
+        assert known["classes"] > 1
+        for sizes in known["models"]:
+            assert all(0 < size <= FAMILIES[family].cap for family, size in sizes.items())
