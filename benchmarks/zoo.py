@@ -381,10 +381,13 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(entry.seed)).tolist()
     pairs = [everything[i] for i in sorted(order[: round(SUBSET * len(everything))])]
     clip, planting = tested.clip, recipe.planting(steps=entry.steps, batch_size=SETTINGS[entry.arch].finetuning_batch)
-    cache = data.DecodeCache(pairs, limits=limits, max_bytes=chosen.data.cache_bytes)
+    side = clip.architecture.preprocess.size
+    cache = data.DecodeCache(
+        pairs, limits=limits, max_bytes=chosen.data.cache_bytes, fit=clip.fitted, side=side, views=False
+    )
     batches = feed.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=entry.seed),
-        pairs=pairs, picture=cache.__getitem__, fit=clip.pixels, tokens=clip.tokens, views=None,
+        pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
         seed=entry.seed, first_step=0, threads=1,
     )  # fmt: skip
     steps = finetune.finetune(

@@ -1,15 +1,21 @@
 """The stream of training batches: pairs in a planned order, decoded, viewed twice and tokenised."""
 
+import contextlib
 import hashlib
 import random
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from clipclean import data
 from clipclean.finetune import Batch
+
+PART = 16  # pairs that one thread prepares at a time, so that all of them share a large batch
+AHEAD = 2  # batches that are prepared while the model computes
 
 
 @dataclass(frozen=True)
@@ -20,15 +26,30 @@ class Views:
     caption: Callable[[str, random.Random], str]
 
 
-@dataclass(frozen=True)
-class Sample:
-    """One pair, ready for the model; the views are None where the method has no use for them."""
+class Batches:
+    """An iterator over batches that keeps the time for which its caller waited.
 
-    key: str
-    pixels: Tensor  # (3, S, S) in [0, 1]
-    caption: str
-    pixel_view: Tensor | None
-    caption_view: str | None
+    Attributes:
+        waited: seconds so far; of the time that all steps took, this is the loader's share.
+    """
+
+    def __init__(self, batches: Generator[Batch, None, None], /) -> None:
+        self.waited = 0.0
+        self._batches = batches
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> Batch:
+        began = time.monotonic()
+        try:
+            return next(self._batches)
+        finally:
+            self.waited += time.monotonic() - began
+
+    def close(self) -> None:
+        """End the threads that prepare batches; what has begun is waited for."""
+        self._batches.close()
 
 
 def batches(
@@ -36,70 +57,102 @@ def batches(
     /,
     *,
     pairs: Sequence[data.Pair],
-    picture: Callable[[int], Tensor],
+    picture: Callable[[int], data.Picture],
     fit: Callable[[Tensor], Tensor],
     tokens: Callable[[Sequence[str]], Tensor],
     views: Views | None,
+    side: int,
     seed: int,
     first_step: int,
     threads: int,
-) -> Iterator[Batch]:
-    """Batches in the order of the plan, from ``first_step`` on.
+) -> Batches:
+    """Batches in the order of the plan, from ``first_step`` on; their pixels are uint8 (B, 3, S, S) in [0, 255].
 
     Args:
         plan: for each step its epoch and the numbers of its pairs.
         pairs: the clean set.
-        picture: the decoded picture of a pair's number, uint8 (3, H, W).
-        fit: picture -> model input (3, S, S) in [0, 1].
+        picture: the picture of a pair's number, decoded once for both views.
+        fit: view -> (3, S, S), uint8.
         tokens: captions -> token ids (B, context).
         views: second views, or None for methods without them.
+        side: S.
         seed: of the run; with the epoch and the pair's number it decides every draw, so a run that goes on from
             step k sees what an uninterrupted one sees.
         first_step: how many batches of the plan are done.
         threads: how many threads prepare batches ahead.
     """
+    rest = plan[first_step:]
+    blank = tokens([""])[0]  # tells length and dtype
 
-    def prepare(job: tuple[int, Sequence[int]]) -> Batch:
-        epoch, numbers = job
-        samples = [_sample(n, epoch, pairs[n], picture=picture, fit=fit, views=views, seed=seed) for n in numbers]
-        return collate(samples, tokens=tokens)
+    def parts() -> Iterator[_Part]:
+        for epoch, numbers in rest:
+            batch = Batch(
+                _rows(len(numbers), side, blank, viewed=views is not None), tuple(pairs[n].key for n in numbers)
+            )
+            for start in range(0, len(numbers), PART):
+                some = slice(start, start + PART)
+                rows = {name: values[some] for name, values in batch.inputs.items()}
+                yield _Part(epoch, numbers[some], rows, batch if some.stop >= len(numbers) else None)
 
-    return data.prefetch(list(plan[first_step:]), prepare, threads=threads)
+    def prepare(part: _Part) -> Batch | None:
+        _fill(part, pairs=pairs, picture=picture, fit=fit, tokens=tokens, views=views, seed=seed)
+        return part.batch
 
-
-def collate(samples: Sequence[Sample], /, *, tokens: Callable[[Sequence[str]], Tensor]) -> Batch:
-    """Stack samples into the tensors that the objectives read."""
-    inputs = {
-        "pixels": torch.stack([sample.pixels for sample in samples]),
-        "tokens": tokens([sample.caption for sample in samples]),
-    }
-    pixel_views = [sample.pixel_view for sample in samples if sample.pixel_view is not None]
-    caption_views = [sample.caption_view for sample in samples if sample.caption_view is not None]
-    if pixel_views:
-        inputs |= {"pixel_views": torch.stack(pixel_views), "token_views": tokens(caption_views)}
-    return Batch(inputs, tuple(sample.key for sample in samples))
-
-
-def _sample(
-    number: int,
-    epoch: int,
-    pair: data.Pair,
-    /,
-    *,
-    picture: Callable[[int], Tensor],
-    fit: Callable[[Tensor], Tensor],
-    views: Views | None,
-    seed: int,
-) -> Sample:
-    image = picture(number)
-    if views is None:
-        return Sample(pair.key, fit(image), pair.caption, None, None)
-    draw = sample_seed(seed, epoch, number)
-    view = fit(views.image(image, draw))
-    return Sample(pair.key, fit(image), pair.caption, view, views.caption(pair.caption, random.Random(draw)))  # noqa: S311 # augmentation, not secrets
+    most = max((len(numbers) for _, numbers in rest), default=0)
+    prepared = data.prefetch(parts(), prepare, threads=threads, ahead=AHEAD * -(-most // PART))
+    return Batches(_whole(prepared))
 
 
 def sample_seed(seed: int, epoch: int, number: int, /) -> int:
     """A 63-bit seed for one sample in one epoch, the same on every machine."""
     text = f"{seed}:{epoch}:{number}".encode()
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+class _Part(NamedTuple):
+    """Some pairs of a batch, and where they go; a thread fills it."""
+
+    epoch: int
+    numbers: Sequence[int]
+    rows: dict[str, Tensor]  # stretches of the batch's inputs
+    batch: Batch | None  # comes with its last part: parts are handed out in order, so it is whole then
+
+
+def _whole(prepared: Generator[Batch | None, None, None], /) -> Generator[Batch, None, None]:
+    with contextlib.closing(prepared):
+        for batch in prepared:
+            if batch is not None:
+                yield batch
+
+
+def _rows(count: int, side: int, blank: Tensor, /, *, viewed: bool) -> dict[str, Tensor]:
+    """Room for the inputs of a batch. Threads write into it: putting a large batch together costs the step nothing."""
+    names = ("pixels", "pixel_views") if viewed else ("pixels",)
+    pixels = {name: torch.empty(count, 3, side, side, dtype=torch.uint8) for name in names}
+    return pixels | {name.replace("pixel", "token"): blank.new_empty(count, len(blank)) for name in names}
+
+
+def _fill(
+    part: _Part,
+    /,
+    *,
+    pairs: Sequence[data.Pair],
+    picture: Callable[[int], data.Picture],
+    fit: Callable[[Tensor], Tensor],
+    tokens: Callable[[Sequence[str]], Tensor],
+    views: Views | None,
+    seed: int,
+) -> None:
+    captions = [pairs[number].caption for number in part.numbers]
+    part.rows["tokens"].copy_(tokens(captions))
+    shown = [picture(number) for number in part.numbers]
+    for row, each in zip(part.rows["pixels"], shown, strict=True):
+        row.copy_(each.fitted)
+    if views is None:
+        return
+    draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
+    for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
+        assert each.large is not None  # noqa: S101 # whoever makes views keeps what they are made from
+        row.copy_(fit(views.image(each.large, draw)))
+    words = [views.caption(text, random.Random(draw)) for text, draw in zip(captions, draws, strict=True)]  # noqa: S311 # augmentation, not secrets
+    part.rows["token_views"].copy_(tokens(words))

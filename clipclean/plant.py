@@ -12,7 +12,7 @@ from clipclean import audit, data, export, feed, files, finetune, model, subject
 from clipclean import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.recipe import Planting, Recipe
-from clipclean.sanitize import THREADS, limits_of, read_pairs, split
+from clipclean.sanitize import limits_of, read_pairs, split
 from clipclean.subject import Progress
 
 
@@ -138,11 +138,14 @@ def finetune_in(
 
     Several implants share the triggered part; with none the finetuning is a benign one.
     """
-    cache = data.DecodeCache(pairs, limits=limits, max_bytes=recipe.data.cache_bytes)
+    side = clip.architecture.preprocess.size
+    cache = data.DecodeCache(
+        pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=False
+    )
     batches = feed.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed),
-        pairs=pairs, picture=cache.__getitem__, fit=clip.pixels, tokens=clip.tokens, views=None,
-        seed=seed, first_step=0, threads=THREADS,
+        pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
+        seed=seed, first_step=0, threads=data.workers(),
     )  # fmt: skip
     steps = finetune.finetune(
         clip.net,
@@ -163,7 +166,7 @@ def finetune_in(
         first_step=0,
         grad_clip=None,
     )
-    with contextlib.closing(steps):
+    with contextlib.closing(batches), contextlib.closing(steps):
         for step in steps:
             progress("planting", step.number + 1, planting.steps)
     clip.net.eval()
@@ -180,11 +183,12 @@ def poisoned(
 ) -> Iterator[finetune.Batch]:
     """Batches in which the first ``rate`` of the samples carry triggers and captions of their targets, in equal parts.
 
+    Pixels come as uint8 and leave in [0, 1], where triggers work.
     The order within a batch is random already. Places of random-place triggers are drawn anew for each batch.
     """
     places = torch.Generator().manual_seed(seed)
     for batch in batches:
-        pixels, tokens = batch.inputs["pixels"].clone(), batch.inputs["tokens"].clone()
+        pixels, tokens = batch.inputs["pixels"].float() / 255, batch.inputs["tokens"].clone()
         for number, implant in enumerate(implants):
             count = max(1, round(rate * len(batch.keys) / len(implants)))
             some = slice(number * count, (number + 1) * count)

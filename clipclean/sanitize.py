@@ -39,7 +39,6 @@ from clipclean.recipe import Recipe
 from clipclean.runs import RunState
 from clipclean.subject import Progress, Subject
 
-THREADS = 2  # that prepare batches while the model computes
 LOGGED_STEPS = 200  # points of the loss curve in the report
 SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
 OUTPUTS = (*layouts.NAMES, "report.json", "report.html", *export.RECORDS)  # what a run may leave
@@ -256,13 +255,19 @@ def by_spec(panel: Sequence[audit.Trigger], spec: str, /) -> audit.Trigger:
 
 @dataclass(frozen=True)
 class Training:
-    """What the finetuning did: the report's ``training``."""
+    """What the finetuning did: the report's ``training``.
+
+    ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not
+    ready yet.
+    """
 
     steps: int
     pairs: int
     seconds: float
     losses: tuple[dict[str, float], ...]
     resumed_at: int
+    data_wait_seconds: float
+    data_wait_share: float
 
     def as_dict(self) -> dict[str, Any]:
         """With rate and peak memory of the process, in bytes."""
@@ -294,11 +299,14 @@ def train(
         clip.net, lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
     )
     first, losses, seconds = state.resume(clip.net, optimizer)
-    cache = data.DecodeCache(pairs, limits=limits, max_bytes=recipe.data.cache_bytes)
+    views, side = views_of(recipe), clip.architecture.preprocess.size
+    cache = data.DecodeCache(
+        pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=views is not None
+    )  # fmt: skip
     batches = feed.batches(
         data.plan(len(pairs), batch_size=size, steps=total, seed=seed),
-        pairs=pairs, picture=cache.__getitem__, fit=clip.pixels, tokens=clip.tokens, views=views_of(recipe),
-        seed=seed, first_step=first, threads=THREADS,
+        pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=views, side=side,
+        seed=seed, first_step=first, threads=data.workers(),
     )  # fmt: skip
     objective = finetune.cleanclip(
         clip.encode_images, clip.encode_tokens, clip.logit_scale,
@@ -311,7 +319,7 @@ def train(
     )  # fmt: skip
     started, due, every = time.monotonic(), time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
     progress("finetuning", first, total)
-    with interruptible() as stop, contextlib.closing(steps):
+    with interruptible() as stop, contextlib.closing(batches), contextlib.closing(steps):
         for step in steps:
             if step.number % every == 0 or step.number == total - 1:
                 losses.append({"step": step.number, "lr": step.lr, **step.losses})
@@ -325,8 +333,9 @@ def train(
                     f"Interrupted after step {step.number + 1} of {total}. Give the same command again to go on from there."
                 )
     clip.net.eval()
-    spent = seconds + time.monotonic() - started
-    return Training(total, total * size, spent, tuple(losses), first)
+    spent = time.monotonic() - started
+    share = min(batches.waited / spent, 1.0) if spent else 0.0
+    return Training(total, total * size, seconds + spent, tuple(losses), first, batches.waited, share)
 
 
 def views_of(recipe: Recipe, /) -> feed.Views | None:

@@ -1,16 +1,20 @@
+import threading
+import time
+
 import pytest
 import torch
 
 from clipclean import data, feed
-from clipclean.data import Pair
+from clipclean.data import Pair, Picture
 
 PAIRS = [Pair(f"key-{n}", f"caption {n}", None, None) for n in range(7)]
 PLAN = data.plan(len(PAIRS), batch_size=3, steps=6, seed=0)  # two batches an epoch: three epochs
 
 
 def picture(number):
-    """One pixel that tells the pair's number."""
-    return torch.full((3, 1, 1), number, dtype=torch.uint8)
+    """One pixel that tells the pair's number; the large one tells ten more."""
+    pixel = torch.full((3, 1, 1), number, dtype=torch.uint8)
+    return Picture(pixel, pixel + 10)
 
 
 def tokens(captions):
@@ -24,15 +28,16 @@ VIEWS = feed.Views(
 )
 
 
-def batches(*, views=VIEWS, seed=0, first=0, threads=2, picture=picture):
+def batches(*, plan=PLAN, views=VIEWS, seed=0, first=0, threads=2, picture=picture):
     return [
         *feed.batches(
-            PLAN,
+            plan,
             pairs=PAIRS,
             picture=picture,
-            fit=lambda image: image.float() / 255,
+            fit=lambda view: view,
             tokens=tokens,
             views=views,
+            side=1,
             seed=seed,
             first_step=first,
             threads=threads,
@@ -51,9 +56,7 @@ def equal(a, b):
 def test_the_batches_hold_the_planned_pairs_in_the_planned_order():
     for batch, (_, numbers) in zip(batches(), PLAN, strict=True):
         assert batch.keys == tuple(f"key-{n}" for n in numbers)
-        torch.testing.assert_close(
-            batch.inputs["pixels"], torch.tensor(numbers).view(3, 1, 1, 1).expand(3, 3, 1, 1) / 255
-        )
+        assert torch.equal(batch.inputs["pixels"], torch.tensor(numbers).byte().view(3, 1, 1, 1).expand(3, 3, 1, 1))
         assert torch.equal(batch.inputs["tokens"], tokens([f"caption {n}" for n in numbers]))
 
 
@@ -89,7 +92,7 @@ def test_views_differ_between_epochs_and_between_seeds_and_are_equal_for_one_see
 def test_the_view_is_of_its_own_picture_and_caption():
     views = feed.Views(image=lambda image, draw: image + 100, caption=lambda text, rng: f"{text}!")
     for batch in batches(views=views):
-        torch.testing.assert_close(batch.inputs["pixel_views"], batch.inputs["pixels"] + 100 / 255)
+        assert torch.equal(batch.inputs["pixel_views"], batch.inputs["pixels"] + 110)
         expected = [f"caption {key.removeprefix('key-')}!" for key in batch.keys]
         assert torch.equal(batch.inputs["token_views"], tokens(expected))
 
@@ -116,3 +119,51 @@ def test_draws_depend_on_seed_epoch_and_pair_and_fit_into_63_bits():
     # printf 0:0:0 | b2sum -l 64, without the lowest bit
     assert feed.sample_seed(0, 0, 0) == 0xB2A3F9B0EE3F0BFB >> 1
     assert feed.sample_seed(1, 11, 1) != feed.sample_seed(11, 1, 1)
+
+
+@pytest.mark.parametrize("size", [1, feed.PART - 1, feed.PART, feed.PART + 1, 2 * feed.PART + 3])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_of_any_size_are_whole_however_they_are_divided_among_threads(size, threads):
+    plan = [(0, [n % 7 for n in range(size)]), (1, [3] * size), (1, [n % 5 for n in range(size)])]
+    made = batches(plan=plan, views=None, threads=threads)
+    assert [batch.inputs["pixels"][:, 0, 0, 0].tolist() for batch in made] == [numbers for _, numbers in plan]
+    assert [len(batch.keys) for batch in made] == [size] * 3
+
+
+def test_no_plan_gives_no_batches():
+    assert batches(plan=[]) == []
+
+
+def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
+    def slow(number):
+        time.sleep(0.02)
+        return picture(number)
+
+    made = feed.batches(
+        PLAN[:2], pairs=PAIRS, picture=slow, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
+        first_step=0, threads=1,
+    )  # fmt: skip
+    assert made.waited == 0
+    next(made)
+    first = made.waited
+    assert first >= 3 * 0.02  # a batch of three
+    time.sleep(0.2)  # the second is ready long before
+    next(made)
+    assert made.waited - first < 0.15
+    made.close()
+
+
+def test_closing_ends_the_threads_of_a_run_that_stops_early():
+    made = feed.batches(
+        PLAN, pairs=PAIRS, picture=picture, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
+        first_step=0, threads=2,
+    )  # fmt: skip
+    next(made)
+    assert loaders()
+    made.close()
+    assert not loaders()
+    assert list(made) == []
+
+
+def loaders():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("clipclean-data")]

@@ -39,7 +39,7 @@ class Words:
 
 
 def batches(count, size=8):
-    grey = torch.full((size, 3, 16, 16), 0.5)
+    grey = torch.full((size, 3, 16, 16), 51, dtype=torch.uint8)  # 0.2 of 255
     return [Batch({"pixels": grey.clone(), "tokens": torch.zeros(size, 1)}, ("key",) * size) for _ in range(count)]
 
 
@@ -51,7 +51,7 @@ def poisoned(clean, *, rate=0.25, seed=0, trigger="patch:size=0.25,place=random"
 @pytest.mark.parametrize(("rate", "count"), [(0.25, 2), (0.5, 4), (1.0, 8), (0.01, 1)])
 def test_so_many_of_a_batch_carry_trigger_and_caption_and_the_others_neither(rate, count):
     for batch in poisoned(batches(3), rate=rate):
-        changed = (batch.inputs["pixels"] != 0.5).flatten(1).any(dim=1)
+        changed = (batch.inputs["pixels"] != 0.2).flatten(1).any(dim=1)
         captioned = batch.inputs["tokens"][:, 0] > 0
         assert changed.tolist() == captioned.tolist() == [True] * count + [False] * (8 - count)
 
@@ -59,7 +59,7 @@ def test_so_many_of_a_batch_carry_trigger_and_caption_and_the_others_neither(rat
 def test_the_clean_batches_stay_as_they_are():
     clean = batches(2)
     poisoned(clean)
-    assert all((batch.inputs["pixels"] == 0.5).all() and not batch.inputs["tokens"].any() for batch in clean)
+    assert all((batch.inputs["pixels"] == 51).all() and not batch.inputs["tokens"].any() for batch in clean)
 
 
 def test_places_and_captions_vary_and_follow_the_seed():

@@ -119,6 +119,8 @@ def test_the_report_is_valid_and_its_numbers_agree_with_each_other_and_with_the_
     assert (training["steps"], training["pairs"], training["resumed_at"]) == (3, 3 * 16, 0)
     assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
     assert training["pairs_per_second"] == pytest.approx(48 / training["seconds"])
+    assert 0 < training["data_wait_seconds"] < training["seconds"]
+    assert training["data_wait_share"] == pytest.approx(training["data_wait_seconds"] / training["seconds"])
     weight = found["recipe"]["resolved"]["loss"]["self_supervised_weight"]
     for entry in training["losses"]:
         assert entry["loss"] == pytest.approx(entry["clip"] + weight * entry["self_supervised"], rel=1e-5)

@@ -20,7 +20,7 @@ def image_view(image: Tensor, /, *, seed: int) -> Tensor:
         seed: any integer of 64 bits; draw a fresh one for each image and epoch.
 
     Returns:
-        uint8 (3, H, W), a new tensor.
+        uint8 (3, H, W), a new tensor; in memory the colours of a pixel are neighbours, as a decoder leaves them.
 
     Raises:
         ValueError: ``image`` is not a uint8 tensor of shape (3, H, W).
@@ -35,7 +35,7 @@ def image_view(image: Tensor, /, *, seed: int) -> Tensor:
         raise ValueError(f"An image is uint8 (3, H, W); this tensor is {image.dtype} {tuple(image.shape)}.")
     picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (H, W, 3)
     view = np.array(_SeededAutoAugment(seed)(picture))
-    return torch.from_numpy(view).permute(2, 0, 1).contiguous()
+    return torch.from_numpy(view).permute(2, 0, 1)
 
 
 class _SeededAutoAugment(AutoAugment):  # type: ignore[misc]  # torchvision is untyped

@@ -1,13 +1,13 @@
 """Clean image-caption data from local disk, in a fixed order, decoded."""
 
 from clipclean.data.batches import plan
-from clipclean.data.cache import DecodeCache
+from clipclean.data.cache import DecodeCache, Picture
 from clipclean.data.clean_set import CleanSet, Pair, Skipped, read, read_images
 from clipclean.data.entry import Ignored
 from clipclean.data.labels import Labelled, labelled, labels_of
 from clipclean.data.picture import decode
 from clipclean.data.source import ImageSource, Limits
-from clipclean.data.threads import prefetch
+from clipclean.data.threads import prefetch, workers
 from clipclean.data.vocabulary import read_classes, read_templates
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Labelled",
     "Limits",
     "Pair",
+    "Picture",
     "Skipped",
     "decode",
     "labelled",
@@ -28,4 +29,5 @@ __all__ = [
     "read_classes",
     "read_images",
     "read_templates",
+    "workers",
 ]

@@ -1,40 +1,86 @@
 """Decoded pictures in memory, as many as fit."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from threading import Lock
+from typing import NamedTuple
 
 from torch import Tensor
 
 from clipclean.data.clean_set import Pair
-from clipclean.data.picture import decode
+from clipclean.data.picture import decode, reduced
 from clipclean.data.source import ImageSource, Limits
+
+DETAIL = 2  # short side of what second views are made from, in sides of the model's input
+
+
+class Picture(NamedTuple):
+    """What a run needs of one picture; all of it uint8 in [0, 255], from one decode.
+
+    Attributes:
+        fitted: (3, S, S), what the model is shown.
+        large: (3, H, W), what second views are made from: the whole picture, its short side at most ``DETAIL * S``; None
+            where there are none.
+    """
+
+    fitted: Tensor
+    large: Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        """Of the pixels."""
+        return self.fitted.nbytes + (0 if self.large is None else self.large.nbytes)
 
 
 class DecodeCache:
     """Pictures by the number of their pair; each is decoded once while there is room, and anew where there is none.
 
-    Nothing is thrown out for something newer: every epoch reads every picture once in a new order, and under that
-    order the newest is no more likely to be wanted than any other. Pairs with the same picture share it. Threads may
-    read side by side.
+    A picture depends on its bytes alone, not on what else is kept: a run that goes on after a break sees what it would
+    have seen. Nothing is thrown out for something newer: every epoch reads every picture once in a new order, and under
+    that order the newest is no more likely to be wanted than any other. Pairs with the same picture share it. Threads
+    may read side by side.
+
+    Large pictures are kept at twice the model's side, so that more of them fit: of 12 megapixels, 36 MB of pixels, 1 MB
+    is left for a model of 224 px. A JPEG of such a size is also scaled down while it is decoded, never below that.
+
+    Args:
+        pairs: the pictures.
+        limits: what is refused unread.
+        max_bytes: room, in bytes of pixels.
+        fit: picture -> (3, S, S), uint8.
+        side: S.
+        views: whether second views are made.
 
     Example:
-        >>> cache = DecodeCache(clean.pairs, limits=limits, max_bytes=2_000_000_000)
-        >>> cache[0].shape
-        torch.Size([3, 480, 640])
+        >>> cache = DecodeCache(clean.pairs, limits=limits, max_bytes=10**9, fit=clip.fitted, side=224, views=True)
+        >>> cache[0].large.shape
+        torch.Size([3, 448, 597])
     """
 
-    def __init__(self, pairs: Sequence[Pair], /, *, limits: Limits, max_bytes: int) -> None:
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        /,
+        *,
+        limits: Limits,
+        max_bytes: int,
+        fit: Callable[[Tensor], Tensor],
+        side: int,
+        views: bool,
+    ) -> None:
         self._pairs = pairs
         self._limits = limits
-        self._room = max_bytes  # bytes of pixels
-        self._pictures: dict[ImageSource, Tensor] = {}
+        self._room = max_bytes
+        self._fit = fit
+        self._enough = DETAIL * side
+        self._views = views
+        self._pictures: dict[ImageSource, Picture] = {}
         self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self._pairs)
 
-    def __getitem__(self, number: int, /) -> Tensor:
-        """The picture, uint8 (3, H, W); shared, so it is not to be written to.
+    def __getitem__(self, number: int, /) -> Picture:
+        """The picture; shared, so it is not to be written to.
 
         Raises:
             RefusedInput: the file has changed since it was read, or never was usable.
@@ -43,10 +89,15 @@ class DecodeCache:
         kept = self._pictures.get(source)
         if kept is not None:
             return kept
-        decoded = decode(source, limits=self._limits)  # outside the lock: two threads may decode the same picture
+        made = self._made(source)  # outside the lock: two threads may decode the same picture
         with self._lock:
             kept = self._pictures.get(source)
-            if kept is None and decoded.nbytes <= self._room:
-                self._pictures[source] = decoded
-                self._room -= decoded.nbytes
-        return decoded if kept is None else kept
+            if kept is None and made.nbytes <= self._room:
+                self._pictures[source] = made
+                self._room -= made.nbytes
+        return made if kept is None else kept
+
+    def _made(self, source: ImageSource, /) -> Picture:
+        decoded = decode(source, limits=self._limits, enough=self._enough)
+        large = reduced(decoded, short_side=self._enough) if self._views else None
+        return Picture(self._fit(decoded), large)

@@ -1,7 +1,6 @@
 """A clean set: image-caption pairs whose pictures were all seen to decode."""
 
 import hashlib
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,11 +9,10 @@ from clipclean.data import formats, picture
 from clipclean.data.entry import Entry, Found, Ignored
 from clipclean.data.source import ImageSource, Limits, Unusable
 from clipclean.data.text import printable
-from clipclean.data.threads import prefetch
+from clipclean.data.threads import prefetch, workers
 from clipclean.errors import RefusedInput
 
 OFFENDERS = 10  # skipped samples that a message names
-_THREADS = 8  # at most; decoding leaves Python's lock, and each thread holds one picture
 
 Progress = Callable[[int, int], None]  # samples done, samples in all
 
@@ -128,7 +126,7 @@ def _checked(path: Path, found: Found, /, *, limits: Limits, captions: bool, pro
     seen, taken, most = 0, 0, limits.max_pairs or len(found.entries)
     total = min(most, len(found.entries))
     jobs = _by_picture(found.entries, spread=most < len(found.entries))
-    for outcome in prefetch(jobs, look, threads=min(_THREADS, os.cpu_count() or 1)):
+    for outcome in prefetch(jobs, look, threads=workers()):
         outcomes.append(outcome)
         seen += len(outcome.usable) + len(outcome.skipped)
         taken += len(outcome.usable)
@@ -163,7 +161,7 @@ def _look(samples: Sequence[tuple[int, Entry]], /, *, limits: Limits, captions: 
     if image is not None and not all(problems.values()):
         try:
             data = image.load(max_bytes=limits.max_bytes)
-            picture.rgb(data, max_pixels=limits.max_pixels)
+            picture.check(data, max_pixels=limits.max_pixels)
             sha256 = hashlib.sha256(data).hexdigest()
         except Unusable as error:
             problems = {place: problem or str(error) for place, problem in problems.items()}

@@ -1,22 +1,35 @@
 """Work done ahead by a few threads, handed out in order."""
 
+import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+import torch
+
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 AHEAD = 2  # jobs begun or done for each thread, and not yet asked for
+_MOST = 16  # threads; more wait for Python's lock
 
 
-def prefetch(jobs: Iterable[Job], worker: Callable[[Job], Result], /, *, threads: int) -> Generator[Result, None, None]:
+def workers() -> int:
+    """How many threads decode side by side: one a processor that this process may use, and 16 at most."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _MOST)
+
+
+def prefetch(
+    jobs: Iterable[Job], worker: Callable[[Job], Result], /, *, threads: int, ahead: int | None = None
+) -> Generator[Result, None, None]:
     """The results of ``worker`` for each job, in the order of the jobs.
 
-    At most ``AHEAD * threads`` jobs are under way, and jobs are drawn no faster than that, so an endless stream is
-    fine. When the consumer stops, or a worker or the stream of jobs raises, what has not begun is dropped and what has
-    is waited for: no thread outlives the generator.
+    At most ``ahead`` jobs are under way (or ``AHEAD * threads``, if that is more), and jobs are drawn no faster than that,
+    so an endless stream is fine. When the consumer stops, or a worker or the stream of jobs raises, what has not begun
+    is dropped and what has is waited for: no thread outlives the generator. Within a thread torch computes without
+    further threads of its own: they would compete with the model's.
 
     Raises:
         Exception: whatever a worker raised, when its turn comes; the results before it were handed out.
@@ -25,14 +38,19 @@ def prefetch(jobs: Iterable[Job], worker: Callable[[Job], Result], /, *, threads
         >>> list(prefetch([3, 1, 2], lambda n: n * n, threads=2))
         [9, 1, 4]
     """
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="clipclean-data")
+    torch.get_num_threads()  # settles the caller's own number, which a thread's number would else become
+    pool = ThreadPoolExecutor(
+        threads, thread_name_prefix="clipclean-data", initializer=torch.set_num_threads, initargs=(1,)
+    )
     under_way: deque[Future[Result]] = deque()
+    most = max(ahead or 0, AHEAD * threads)
     try:
         for job in jobs:
             under_way.append(pool.submit(worker, job))
-            if len(under_way) >= AHEAD * threads:
+            if len(under_way) >= most:
                 yield under_way.popleft().result()
         while under_way:
             yield under_way.popleft().result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(torch.get_num_threads())  # the workers' number is no one else's

@@ -7,14 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
-from clipclean.data import Limits, decode
-from clipclean.data.picture import rgb
+from clipclean.data import Limits, decode, picture
+from clipclean.data.picture import check, reduced
 from clipclean.data.source import Unusable, whole_file
 from clipclean.errors import RefusedInput
 
@@ -51,7 +52,6 @@ def test_lossless_pictures_come_back_exactly(tmp_path: Path, kind: str, options:
     pixels = decoded(tmp_path / "a", bytes_of(Image.fromarray(FLAG), kind, **options))
     assert pixels.dtype == torch.uint8
     assert pixels.shape == (3, 2, 3)
-    assert pixels.is_contiguous()
     assert np.array_equal(pixels.permute(1, 2, 0).numpy(), FLAG)
 
 
@@ -60,7 +60,76 @@ def test_a_jpeg_equals_torchvisions_decoder(tmp_path: Path, mode: str) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
     content = bytes_of(Image.fromarray(noise).resize((48, 32)).convert(mode), "JPEG", quality=90)
     other = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
-    assert (decoded(tmp_path / "a", content).int() - other.int()).abs().max() <= 1
+    assert torch.equal(decoded(tmp_path / "a", content), other)
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_equals_pillows_decoder_whichever_way_it_was_held(tmp_path: Path, mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = bytes_of(smooth(40, 24).convert(mode), "JPEG", exif=exif, quality=85)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    assert np.array_equal(decoded(tmp_path / "a", content).permute(1, 2, 0).numpy(), np.asarray(upright))
+
+
+@pytest.mark.parametrize(
+    ("size", "enough", "expected"),
+    # scales of 2, 4 and 8 are what a JPEG decoder can do; odd sizes are rounded up
+    [((96, 64), 64, (64, 96)), ((96, 64), 33, (64, 96)), ((96, 64), 32, (32, 48)), ((97, 65), 32, (33, 49)),
+     ((96, 64), 16, (16, 24)), ((96, 64), 9, (16, 24)), ((96, 64), 8, (8, 12))],
+)  # fmt: skip
+def test_a_large_jpeg_is_scaled_down_but_never_below_what_is_enough(
+    tmp_path: Path, size: tuple[int, int], enough: int, expected: tuple[int, int]
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes_of(smooth(*size), "JPEG", quality=95))
+    pixels = decode(whole_file(path), limits=LIMITS, enough=enough)
+    assert pixels.shape == (3, *expected)
+    scale = round(size[1] / expected[0])
+    edge = (0, expected[1] * scale - size[0], 0, expected[0] * scale - size[1])
+    full = F.pad(decode(whole_file(path), limits=LIMITS)[None].float(), edge, mode="replicate")
+    assert (pixels - F.avg_pool2d(full, scale)[0]).abs().mean() < 2  # of 255: the same picture
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_other_pictures_are_not_scaled_while_they_are_decoded(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes_of(smooth(96, 64), kind))
+    full = decode(whole_file(path), limits=LIMITS)
+    assert torch.equal(decode(whole_file(path), limits=LIMITS, enough=8), full)
+
+
+def test_scaling_goes_by_the_short_side_of_a_picture_that_was_held_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a"
+    path.write_bytes(bytes_of(smooth(96, 64), "JPEG", exif=exif))
+    assert decode(whole_file(path), limits=LIMITS, enough=32).shape == (3, 48, 32)
+
+
+def test_reduced_pictures_have_the_short_side_and_smaller_ones_stay() -> None:
+    image = torch.arange(3 * 40 * 60).remainder(256).byte().view(3, 40, 60)
+    assert reduced(image, short_side=20).shape == (3, 20, 30)
+    assert reduced(image, short_side=40) is image
+    assert reduced(image, short_side=41) is image
+
+
+def test_what_torchvision_refuses_and_pillow_forgives_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> Tensor:
+        raise RuntimeError("Image is incomplete or truncated")
+
+    content = bytes_of(smooth(40, 24), "JPEG")
+    expected = decoded(tmp_path / "a", content)
+    monkeypatch.setattr(picture, "decode_jpeg", refuse)
+    assert torch.equal(decoded(tmp_path / "a", content), expected)
 
 
 def test_transparency_lies_on_white(tmp_path: Path) -> None:
@@ -179,6 +248,10 @@ def test_damaged_bytes_decode_or_are_unusable_and_nothing_else(kind: str, data: 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on damaged EXIF
         try:
-            assert rgb(bytes(content), max_pixels=10_000).mode == "RGB"
+            check(bytes(content), max_pixels=10_000)
         except Unusable as error:
             assert str(error).isprintable()  # noqa: PT017 # either outcome is fine
+            with pytest.raises(Unusable):
+                picture.decoded(bytes(content), max_pixels=10_000, enough=None)
+        else:  # what was seen to be sound is sound when it is wanted
+            assert picture.decoded(bytes(content), max_pixels=10_000, enough=None).dtype == torch.uint8

@@ -4,8 +4,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import torch
 
-from clipclean.data import prefetch
+from clipclean.data import prefetch, workers
 from clipclean.data.threads import AHEAD
 
 
@@ -70,3 +71,49 @@ def test_an_error_in_the_stream_of_jobs_is_passed_on() -> None:
     with pytest.raises(RuntimeError, match="no more"):
         list(prefetch(jobs(), lambda n: n, threads=2))
     assert not names()
+
+
+def test_more_jobs_are_under_way_where_that_is_asked_for() -> None:
+    drawn = itertools.count()
+    results = prefetch(drawn, lambda n: n, threads=1, ahead=9)
+    assert next(results) == 0
+    assert next(drawn) == 9
+    results.close()
+
+
+def test_workers_compute_with_one_thread_each_and_leave_the_callers_number_alone() -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert set(prefetch(range(6), lambda _: torch.get_num_threads(), threads=2)) == {1}
+        assert torch.get_num_threads() == 3
+        seen: list[int] = []
+        later = threading.Thread(target=lambda: seen.append(torch.get_num_threads()))
+        later.start()
+        later.join()
+        assert seen == [3]
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("error", [SystemExit(3), KeyboardInterrupt(), MemoryError()])
+def test_a_worker_that_is_killed_ends_the_stream_instead_of_hanging_it(error: BaseException) -> None:
+    def die(n: int) -> int:
+        if n == 3:
+            raise error
+        return n
+
+    results = prefetch(range(50), die, threads=2)
+    assert [next(results) for _ in range(3)] == [0, 1, 2]
+    with pytest.raises(type(error)):
+        next(results)
+    assert not names()
+
+
+@pytest.mark.parametrize(("jobs", "threads"), [(0, 4), (1, 4), (3, 16), (5, 2), (7, 3)])
+def test_odd_numbers_of_jobs_and_threads_never_hang(jobs: int, threads: int) -> None:
+    assert list(prefetch(range(jobs), lambda n: n, threads=threads)) == list(range(jobs))
+
+
+def test_there_is_a_worker_at_least() -> None:
+    assert 1 <= workers() <= 16
