@@ -167,3 +167,16 @@ def test_closing_ends_the_threads_of_a_run_that_stops_early():
 
 def loaders():
     return [thread for thread in threading.enumerate() if thread.name.startswith("clipclean-data")]
+
+
+def test_each_caption_is_tokenised_once_and_those_of_a_batch_come_in_its_order():
+    asked = []
+
+    def note(captions):
+        asked.extend(captions)
+        return tokens(captions)
+
+    known = feed.Tokens(["a", "b", "c"], note, length=24)
+    assert torch.equal(known[(2, 0)], tokens(["c", "a"]).int())
+    assert torch.equal(known[(0, 1, 2, 0)], tokens(["a", "b", "c", "a"]).int())
+    assert asked == ["c", "a", "b"]
