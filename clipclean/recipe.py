@@ -101,7 +101,7 @@ class Effort(Section):
     """How hard an audit searches for triggers that nobody described; see ``clipclean.audit.Effort``."""
 
     restarts: int = field(..., "Searches without a target, a family.", ge=1)
-    steps: int = field(50, "Steps of each search.", "steps", ge=1)
+    steps: int = field(100, "Steps of each search.", "steps", ge=1)
     free_images: int = field(24, "Pictures a step without a target.", "images", ge=2)
     images: int = field(16, "Pictures a step and class.", "images", ge=1)
     suspects: int = field(..., "Classes searched for because something points at them.", ge=1)
@@ -112,9 +112,9 @@ class Effort(Section):
 
 # Steps, pictures and levels are the same in all, so that one yardstick serves; what differs is how many are looked for.
 EFFORTS = {
-    "quick": Effort(restarts=1, suspects=2, controls=4),
-    "standard": Effort(restarts=3, suspects=4, controls=6),
-    "thorough": Effort(restarts=6, suspects=10, controls=12),
+    "quick": Effort(restarts=1, suspects=2, controls=2),
+    "standard": Effort(restarts=2, suspects=4, controls=3),
+    "thorough": Effort(restarts=6, suspects=10, controls=6),
 }
 
 

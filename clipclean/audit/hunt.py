@@ -155,9 +155,11 @@ def hunt(
     on, beside = divided(len(pixels))
     searched, unseen, side = pixels[on], pixels[beside], pixels.shape[-1]
     gatherings: list[Gathering] = []
+    free: list[Candidate] = []
     for number, family in enumerate(FAMILIES):
         ended = search.untargeted(embed, searched, family=family, bank=bank, effort=effort, generator=generator)
         gatherings += [Gathering(family, c.target, share, c.size, c.is_reached) for c, share in ended]
+        free += [candidate for candidate, _ in ended]
         progress(number + 1, total)
     suspects = suspected(gatherings, pointed, most=effort.suspects)
     controls = drawn(len(classes), suspects, count=effort.controls, generator=generator)
@@ -171,10 +173,13 @@ def hunt(
 
     traces: list[Trace] = []
     compared: list[Candidate] = []
+    rows = 0
     for number, family in enumerate(FAMILIES):
+        starts = begun(free, family=family, targets=suspects)
+        rows += len(suspects) + len(controls) + len(starts)
         candidates = search.targeted(
-            embed, searched, family=family, bank=bank, scale=scale, targets=[*suspects, *controls], effort=effort,
-            generator=generator,
+            embed, searched, family=family, bank=bank, scale=scale, targets=[*suspects, *controls], starts=starts,
+            effort=effort, generator=generator,
         )  # fmt: skip
         aimed, others = candidates[: len(suspects)], candidates[len(suspects) :]
         compared += others
@@ -184,7 +189,7 @@ def hunt(
         ]
         progress(len(FAMILIES) + number + 1, total)
     ranked = sorted(traces, key=lambda trace: -rank(trace))
-    passes = effort.passes(len(FAMILIES), targets=len(suspects) + len(controls))
+    passes = effort.passes(len(FAMILIES), rows=rows)
     return Hunt(tuple(ranked), tuple(compared), tuple(gatherings), passes, len(searched), tuple(classes))
 
 
@@ -242,6 +247,16 @@ def suspected(gatherings: Sequence[Gathering], pointed: Sequence[int], /, *, mos
         best[gathering.target] = max(best.get(gathering.target, 0.0), gathering.share)
     ranked = sorted(best, key=lambda target: -best[target])
     return list(dict.fromkeys([*pointed[: most // 2], *ranked]))[:most]
+
+
+def begun(free: Sequence[Candidate], /, *, family: str, targets: Sequence[int]) -> list[Candidate]:
+    """The smallest trigger of a family that a search without a target ended with, for each class where one did."""
+    reached = [c for c in free if c.family == family and c.is_reached]
+    best = {
+        target: min((c for c in reached if c.target == target), key=lambda c: c.size, default=None)
+        for target in targets
+    }
+    return [candidate for candidate in best.values() if candidate is not None]
 
 
 def drawn(classes: int, suspects: Sequence[int], /, *, count: int, generator: Generator) -> list[int]:

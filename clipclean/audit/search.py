@@ -46,7 +46,8 @@ class Effort:
         steps: of each search.
         free_images: pictures a step and restart without a target.
         images: pictures a step and class towards a target.
-        suspects: classes that are searched for because something points at them.
+        suspects: classes that are searched for because something points at them; where a search without a target led
+            to one, what it ended with is shrunk further beside a fresh start.
         controls: classes drawn at random that are searched for to compare with.
         collapse: share of the spread that a search without a target must take away.
         success: share of pictures that a search towards a class must turn.
@@ -61,9 +62,9 @@ class Effort:
     collapse: float
     success: float
 
-    def passes(self, families: int, /, *, targets: int) -> int:
-        """Images that go forward and back through the image tower, with that many families and classes searched for."""
-        return families * self.steps * (self.restarts * self.free_images + targets * self.images)
+    def passes(self, families: int, /, *, rows: int) -> int:
+        """Images that go forward and back through the image tower, with that many families and searches towards a class."""
+        return self.steps * (families * self.restarts * self.free_images + rows * self.images)
 
 
 @dataclass(frozen=True)
@@ -115,9 +116,9 @@ def untargeted(
         loss = -torch.log((1 - spread).clamp(min=1e-6))
         return loss, (1 - spread / clean).detach()
 
+    begin = FAMILIES[family].begin(effort.restarts, pixels.shape[-1], generator)
     ended = _smallest(
-        embed, pixels, FAMILIES[family], rows=effort.restarts, attack=attack, level=effort.collapse,
-        batch=effort.free_images, steps=effort.steps, generator=generator,
+        embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=effort.collapse, batch=effort.free_images, steps=effort.steps, generator=generator,
     )  # fmt: skip
     results = []
     for parameters, size in ended:
@@ -137,17 +138,24 @@ def targeted(
     bank: Tensor,
     scale: float,
     targets: Sequence[int],
+    starts: Sequence[Candidate],
     effort: Effort,
     generator: Generator,
 ) -> list[Candidate]:
     """The smallest trigger of a family for each class of ``targets``; all are searched for in the same passes.
 
-    ``scale`` is the model's logit scale (not its logarithm); the rest is as in :func:`untargeted`.
+    ``scale`` is the model's logit scale (not its logarithm). ``starts`` are candidates of the family that are shrunk
+    further, each for its own class, beside the fresh start that every class gets. The rest is as in :func:`untargeted`.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
     """
-    wanted = torch.tensor(list(targets), device=bank.device)
+    goals = [*targets, *(start.target for start in starts)]
+    wanted = torch.tensor(goals, device=bank.device)
+    fresh = FAMILIES[family].begin(len(targets), pixels.shape[-1], generator)
+    begin = {
+        name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
+    }
 
     def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
         logits = scale * embeddings @ bank.T  # (R, B, K)
@@ -156,12 +164,13 @@ def targeted(
         return loss, (logits.argmax(-1) == goal).float().mean(1)
 
     ended = _smallest(
-        embed, pixels, FAMILIES[family], rows=len(targets), attack=attack, level=effort.success,
+        embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=effort.success,
         batch=effort.images, steps=effort.steps, generator=generator,
     )  # fmt: skip
-    return [
-        _candidate(family, target, parameters, size) for target, (parameters, size) in zip(targets, ended, strict=True)
+    made = [
+        _candidate(family, target, parameters, size) for target, (parameters, size) in zip(goals, ended, strict=True)
     ]
+    return [min((c for c in made if c.target == target), key=lambda c: c.size) for target in targets]
 
 
 def outlyingness(size: float, others: Sequence[float], /, *, floor: float) -> float:
@@ -184,7 +193,7 @@ def _smallest(
     family: Family,
     /,
     *,
-    rows: int,
+    begin: Parameters,
     attack: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
     level: float,
     batch: int,
@@ -195,10 +204,8 @@ def _smallest(
 
     The weight of size against success rises while an attack works and falls while it does not.
     """
-    parameters = {
-        name: values.to(pixels.device).requires_grad_()
-        for name, values in family.begin(rows, pixels.shape[-1], generator).items()
-    }
+    parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
+    rows = len(next(iter(begin.values())))
     optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
     least, first, greatest = (math.log(weight) for weight in WEIGHTS)
     weight = torch.full((rows,), first, device=pixels.device)
