@@ -1,4 +1,5 @@
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -22,7 +23,7 @@ OTHERS = [towers.CLASSES.index(name) for name in ("bee", "cow")]
 
 def towards(embed, family, pixels, *, targets=(towers.TARGET, *OTHERS), seed=0, effort=towers.EFFORT):
     return search.targeted(
-        embed, pixels, family=family, bank=towers.BANK, scale=towers.SCALE, targets=targets, effort=effort,
+        embed, pixels, family=family, bank=towers.BANK, scale=towers.SCALE, targets=targets, starts=(), effort=effort,
         generator=Generator().manual_seed(seed),
     )  # fmt: skip
 
@@ -177,5 +178,20 @@ def test_equal_sizes_make_no_difference_infinite_and_none_make_it_unknown():
 
 def test_passes_count_the_pictures_of_every_step():
     effort = Effort(restarts=2, steps=10, free_images=5, images=3, suspects=1, controls=1, collapse=0.8, success=0.9)
-    # 6 families, 10 steps, of 2 x 5 pictures without a target and 4 x 3 towards one
-    assert effort.passes(6, targets=4) == 6 * 10 * (2 * 5 + 4 * 3)
+    # 10 steps: in each of 6 families 2 x 5 pictures without a target, and in all 24 searches towards a class of 3
+    assert effort.passes(6, rows=24) == 10 * (6 * 2 * 5 + 24 * 3)
+
+
+def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
+    felt, pictures = SHORTCUTS["mask"]
+    planted, pixels = towers.backdoored(felt), pictures()
+    short = replace(towers.EFFORT, steps=20)
+    (alone,) = towards(planted, "mask", pixels, targets=(towers.TARGET,), effort=short)
+    (far,) = towards(planted, "mask", pixels, targets=(towers.TARGET,))  # three times the steps
+    (warm,) = search.targeted(
+        planted, pixels, family="mask", bank=towers.BANK, scale=towers.SCALE, targets=(towers.TARGET,), starts=(far,),
+        effort=short, generator=Generator().manual_seed(0),
+    )  # fmt: skip
+    assert far.size < alone.size
+    assert warm.size <= alone.size
+    assert warm.target == towers.TARGET
