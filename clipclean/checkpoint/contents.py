@@ -4,9 +4,10 @@ import hashlib
 import mmap
 import stat
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from io import RawIOBase
 from pathlib import Path
 
 from clipclean.errors import RefusedInput, ResourceError
@@ -20,7 +21,7 @@ HEAD = 512  # bytes that tell the format; a tar names itself at 257
 class Contents:
     """A whole file in memory that belongs to this process: nobody can change it between check and use.
 
-    It is hashed on a thread of its own, which lags behind the reading and goes on while the file is parsed.
+    A large file is hashed on a thread of its own, which lags behind the reading and goes on while it is parsed.
     """
 
     buffer: mmap.mmap
@@ -91,23 +92,40 @@ def load(path: Path, /) -> Contents:
         RefusedInput: the file cannot be read, or shrinks meanwhile.
         ResourceError: it does not fit into memory.
     """
-    digest = hashlib.sha256()
-    hasher = ThreadPoolExecutor(max_workers=1)  # one: the blocks are hashed in their order
     try:
         with path.open("rb", buffering=0) as stream:
             buffer = _private_memory(path.stat().st_size)
-            view, position = memoryview(buffer), 0
-            while position < len(buffer):
-                count = stream.readinto(view[position : position + BLOCK])
-                if not count:
-                    raise RefusedInput("the file became shorter while it was read. Try again when it is complete.")
-                hasher.submit(digest.update, view[position : position + count])
-                position += count
-        return Contents(buffer, hasher.submit(digest.hexdigest))
+            if len(buffer) <= BLOCK:  # a thread would cost more than it saves
+                digest = hashlib.sha256()
+                _fill(buffer, stream, digest.update)
+                hashing: Future[str] = Future()
+                hashing.set_result(digest.hexdigest())
+                return Contents(buffer, hashing)
+            return Contents(buffer, _hashed_behind(buffer, stream))
     except (OSError, ValueError) as error:
         raise cannot_read(error) from error
+
+
+def _hashed_behind(buffer: mmap.mmap, stream: RawIOBase, /) -> Future[str]:
+    """Fill the buffer, with the hashing on a thread of its own."""
+    digest = hashlib.sha256()
+    hasher = ThreadPoolExecutor(max_workers=1)  # one: the blocks are hashed in their order
+    try:
+        _fill(buffer, stream, lambda block: hasher.submit(digest.update, block))
+        return hasher.submit(digest.hexdigest)
     finally:
         hasher.shutdown(wait=False)
+
+
+def _fill(buffer: mmap.mmap, stream: RawIOBase, see: Callable[[memoryview], object], /) -> None:
+    """Read a whole file, block by block; each block is seen once it is there."""
+    view, position = memoryview(buffer), 0
+    while position < len(buffer):
+        count = stream.readinto(view[position : position + BLOCK])
+        if not count:
+            raise RefusedInput("the file became shorter while it was read. Try again when it is complete.")
+        see(view[position : position + count])
+        position += count
 
 
 def cannot_read(error: Exception, /) -> RefusedInput:

@@ -1,6 +1,7 @@
 """WebDataset shards: tar files whose members of one name make one sample."""
 
 import itertools
+import os
 import re
 import tarfile
 from collections.abc import Iterator, Sequence
@@ -123,6 +124,7 @@ def _members(shard: Path, found: Found, /) -> Iterator[tuple[str, str, ImageSour
                 fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
             ) as archive:
                 for member in archive:
+                    _check_extent(archive, stream)
                     archive.members = []  # type: ignore[attr-defined] # unlisted; else every header of the shard stays in memory
                     if named := _named(member, found):
                         yield *named, _content(archive, member, named[1], shard)
@@ -135,6 +137,12 @@ def _members(shard: Path, found: Found, /) -> Iterator[tuple[str, str, ImageSour
             f"The shard {printable(shard)} is truncated or no sound tar file: {reason(error)}. Copy it again from its "
             "source."
         ) from error
+
+
+def _check_extent(archive: tarfile.TarFile, stream: BinaryIO, /) -> None:
+    """Refuse a member that goes on behind the end of the file: tarfile would look for its end, 8 exabytes if so claimed."""
+    if archive.offset > os.fstat(stream.fileno()).st_size:
+        raise tarfile.ReadError("unexpected end of data")
 
 
 def _named(member: tarfile.TarInfo, found: Found, /) -> tuple[str, str] | None:

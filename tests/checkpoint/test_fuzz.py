@@ -6,7 +6,7 @@ import warnings
 import pytest
 import safetensors.torch
 import torch
-from checkpoint import hostile
+from hostile import checkpoints as hostile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -2,7 +2,7 @@ import pickle  # noqa: TID251 # builds the pickles that are read here
 from collections import OrderedDict
 
 import pytest
-from checkpoint import hostile
+from hostile import checkpoints as hostile
 
 from clipclean.checkpoint import opcodes
 from clipclean.checkpoint.values import Pairs, Skipped

@@ -1,7 +1,7 @@
 import tracemalloc
 
 import pytest
-from checkpoint import hostile
+from hostile import checkpoints as hostile
 
 from clipclean import checkpoint
 from clipclean.errors import RefusedInput, UnsafeCheckpoint

@@ -1,0 +1,85 @@
+"""Small honest files of every kind: what edits and bombs are made from."""
+
+import functools
+import io
+import warnings
+
+import numpy as np
+import safetensors.torch
+import torch
+from hostile import checkpoints
+from hostile.tars import tar
+from PIL import Image
+
+WEIGHTS = {"module.a": torch.arange(6.0).reshape(2, 3).T, "module.b": torch.ones(2).half()}
+
+
+def torch_bytes(**options):
+    stream = io.BytesIO()
+    torch.save({"epoch": 1, "state_dict": WEIGHTS}, stream, **options)
+    return stream.getvalue()
+
+
+def script_bytes():
+    stream = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch.jit is deprecated
+        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), stream)
+    return stream.getvalue()
+
+
+def safetensors_bytes():
+    return safetensors.torch.save({"a": torch.ones(2, 3), "b": torch.ones(2).bfloat16()}, metadata={"format": "pt"})
+
+
+def picture(seed=0, kind="PNG", size=(4, 3)):
+    """An encoded random picture of (width, height)."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(pixels).save(stream, kind)
+    return stream.getvalue()
+
+
+def sample(key="a", seed=0):
+    """The members of one sample of a shard."""
+    return {
+        f"{key}.png": picture(seed),
+        f"{key}.txt": b"a red square",
+        f"{key}.json": b'{"caption": "a red square", "label": 3}',
+        f"{key}.cls": b"3",
+    }
+
+
+def shard_bytes():
+    return tar(sample("a", 0) | sample("b", 1))
+
+
+def pickle_bodies():
+    """Pickles that weights are in, without their archive."""
+    body = checkpoints.mapping({"a": checkpoints.GOOD, "b": checkpoints.tensor((2, 2), (1, 2))})
+    module = checkpoints.name("__torch__", "M") + checkpoints.EMPTY_TUPLE + b"\x81" + body + b"b"
+    return [
+        checkpoints.pickled(checkpoints.mapping({"epoch": checkpoints.whole(3), "state_dict": body})),
+        checkpoints.pickled(body),
+        checkpoints.pickled(module),
+    ]
+
+
+@functools.cache
+def honest(reader):
+    """Honest files of one kind; several, so that a piece of one can get into another."""
+    made = {
+        "zip": lambda: [torch_bytes(), checkpoints.honest()],
+        "torchscript": lambda: [script_bytes()],
+        "pickle": pickle_bodies,
+        "legacy": lambda: [
+            torch_bytes(_use_new_zipfile_serialization=False),
+            checkpoints.legacy(checkpoints.mapping({"weight": checkpoints.GOOD})),
+        ],
+        "safetensors": lambda: [
+            safetensors_bytes(),
+            checkpoints.safetensors({"w": checkpoints.entry()}),
+        ],
+        "tar": lambda: [shard_bytes()],
+    }
+    return made[reader]()
