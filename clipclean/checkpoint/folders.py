@@ -4,7 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clipclean.checkpoint import shards, strict_json
+from clipclean import strict_json
+from clipclean.checkpoint import shards
 from clipclean.checkpoint.contents import cannot_read
 from clipclean.errors import RefusedInput, UnsupportedModel
 

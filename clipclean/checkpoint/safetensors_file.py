@@ -3,7 +3,7 @@
 import math
 import struct
 
-from clipclean.checkpoint import strict_json
+from clipclean import strict_json
 from clipclean.checkpoint.values import Pairs, Record, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 

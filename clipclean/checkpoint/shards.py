@@ -4,7 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipclean.checkpoint import contents, strict_json
+from clipclean import strict_json
+from clipclean.checkpoint import contents
 from clipclean.checkpoint.values import OddTensor, Pairs, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 

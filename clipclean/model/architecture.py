@@ -3,7 +3,6 @@
 import copy
 import difflib
 import functools
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from clipclean import strict_json
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
 from clipclean.model import hugging_face
 
@@ -145,21 +145,21 @@ def _is_file(path: Path) -> bool:
 
 
 def _read_config(path: Path) -> Config:
-    """A JSON object from a small file; raises UsageError."""
+    """A JSON object from a small, regular file; raises UsageError."""
     try:
-        raw = path.read_bytes()[: MAX_CONFIG_BYTES + 1]
-        if len(raw) > MAX_CONFIG_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_CONFIG_BYTES:,} bytes: that is no architecture config.")
-        value = json.loads(raw)
+        # Before opening: a named pipe would wait for a writer for ever.
+        if not path.exists() or path.is_file():
+            with path.open("rb") as stream:
+                return strict_json.loads(stream.read(MAX_CONFIG_BYTES + 1), "it", limit=MAX_CONFIG_BYTES)
     except OSError as error:
         raise UsageError(
             f"--arch {path}: cannot read it ({error.strerror}). Give an open_clip model name or a JSON file."
         ) from error
-    except (ValueError, RecursionError) as error:
-        raise UsageError(f"--arch {path}: not valid JSON ({error}).") from error
-    if not isinstance(value, dict):
-        raise UsageError(f"--arch {path}: expected a JSON object with 'embed_dim', 'vision_cfg' and 'text_cfg'.")
-    return value
+    except RefusedInput as error:
+        raise UsageError(
+            f"--arch {path}: {error} Give a JSON object with 'embed_dim', 'vision_cfg' and 'text_cfg'."
+        ) from error
+    raise UsageError(f"--arch {path}: it is a folder, a pipe or a device. Give an open_clip model name or a JSON file.")
 
 
 def _from_config(raw: Config, *, name: str, how: str) -> Architecture:

@@ -1,0 +1,111 @@
+"""Recipes, policies, configurations and lists that attack whoever reads them.
+
+``CASES`` maps a name to what writes the file, and to words that the refusal must contain; the word before the colon says
+which reader it is for. What a user wrote himself is refused with exit code 2, and the rest with 3.
+"""
+
+import json
+import os
+import struct
+from collections.abc import Callable
+from pathlib import Path
+
+import tiny
+
+from clipclean import data, model, policy, recipe, trigger_files
+from clipclean.errors import ClipcleanError
+from hostile.checkpoints import NUMBERS, Case, entry, raw, safetensors
+
+READERS: dict[str, Callable[[Path], object]] = {
+    "recipe": recipe.load,
+    "policy": policy.load,
+    "arch": lambda path: model.resolve({}, arch=str(path), config=None, script_quick_gelu=None),
+    "trigger": trigger_files.load,
+    "classes": data.read_classes,
+    "templates": data.read_templates,
+}
+SUFFIXES = {"recipe": ".yaml", "policy": ".yaml", "arch": ".json", "trigger": trigger_files.SUFFIX}
+
+
+def place(folder: Path, name: str) -> Path:
+    """Where a case is written: some readers go by the suffix."""
+    return folder / f"settings{SUFFIXES.get(name.partition(':')[0], '.txt')}"
+
+
+def heard(name: str, path: Path) -> str:
+    """The refusal, with its exit code; raises where the file is accepted."""
+    try:
+        READERS[name.partition(":")[0]](path)
+    except ClipcleanError as error:
+        return f"exit {error.exit_code}: {error}"
+    raise AssertionError(f"{name} is accepted")
+
+
+def laughs(levels: int = 9) -> bytes:
+    """306 bytes that are 9**9 values once their aliases are followed."""
+    lines = ["a0: &a0 [x,x,x,x,x,x,x,x,x]"]
+    lines += [f"a{n}: &a{n} [{','.join([f'*a{n - 1}'] * 9)}]" for n in range(1, levels)]
+    return "\n".join(lines).encode()
+
+
+def changed(section: str, **values: object) -> bytes:
+    """A model config that is honest but for these values."""
+    return json.dumps(tiny.TINY_VIT | {section: tiny.TINY_VIT[section] | values}).encode()
+
+
+YAML = {
+    "a billion laughs": (laughs(), "anchors and aliases"),
+    "an alias to itself": (b"a: &a [*a]\n", "anchors and aliases"),
+    "a tag that calls": (b"a: !!python/object/apply:os.system ['touch pwned']\n", "tags"),
+    "a tag that imports": (b"a: !!python/name:os.system\n", "tags"),
+    "a merge of keys": (b"a: &a {b: 1}\nc: {<<: *a}\n", "anchors and aliases"),
+    "nested 10,000 deep": (b"[" * 10_000 + b"]" * 10_000, "levels deep"),
+    "nested 10,000 deep by dashes": (b"- " * 10_000 + b"x", "levels deep"),
+    "a key twice": (b"name: a\nname: b\n", "given twice"),
+    "two documents": (b"a: 1\n---\nb: 2\n", "single document"),
+    "2 MB": (b"a: " + b"x" * 2_000_000, "more than 1,000,000 bytes"),
+    "not UTF-8": (b"\xff\xfe\x00a", "not UTF-8"),
+    "control characters": (b"a: \x1b[2J\n", "control character"),
+    "a key that drives a terminal": (b'"\\e[2J": 1\n', r"x1b\[2J"),
+    "a mapping as a key": (b"{a: 1}: 2\n", "a key must be a word"),
+    "a number of 1,000 digits": (b"version: " + b"9" * 1000, "version: Infinity should be 1"),
+}
+JSON = {
+    "a key twice": (b'{"embed_dim": 1, "embed_dim": 2}', "twice"),
+    "nested 100,000 deep": (b'{"a":' * 100_000, "exit 2.*(nested too deeply|not valid JSON)"),
+    "a number of 5,000 digits": (b'{"embed_dim": ' + b"9" * 5000 + b"}", "exit 2.*not valid JSON"),
+    "NaN": (json.dumps(tiny.TINY_VIT | {"embed_dim": float("nan")}).encode(), "exit 2.*NaN"),
+    "2 MB": (b'{"a": "' + b"x" * 2_000_000 + b'"}', "exit 2.*no honest one"),
+    "a million layers": (changed("vision_cfg", layers=10**6), "exit 3.*layers"),
+    "a negative width": (changed("text_cfg", width=-64), "exit 3.*width"),
+    "a picture of 10**9 pixels a side": (changed("vision_cfg", image_size=10**9), "exit 3.*image_size"),
+    "10**12 words": (changed("text_cfg", vocab_size=10**12), "exit 3.*vocab_size"),
+    "a timm tower": (changed("vision_cfg", timm_model_name="evil"), "exit 3.*native towers"),
+    "a tower of the hub": (changed("text_cfg", hf_model_name="evil/model"), "exit 3.*native towers"),
+    "code of the hub": (b'{"model_type": "clip", "auto_map": {"AutoModel": "x"}, "text_config": 1}', "exit 3"),
+}
+
+
+def trigger(header: dict[str, object], numbers: bytes = NUMBERS) -> Callable[[], bytes]:
+    return lambda: safetensors(header, numbers)
+
+
+CASES: dict[str, Case] = {
+    **{f"{kind}: {name}": raw(lambda content=content: content, f"exit 2(.|\n)*({words})")
+       for kind in ("recipe", "policy") for name, (content, words) in YAML.items()},
+    **{f"arch: {name}": raw(lambda content=content: content, words) for name, (content, words) in JSON.items()},
+    "recipe: a folder": Case(Path.mkdir, "exit 2"),
+    "recipe: a named pipe": Case(os.mkfifo, "exit 2.*folder or a device"),
+    "policy: a named pipe": Case(os.mkfifo, "exit 2"),
+    "arch: a named pipe": Case(os.mkfifo, "exit 2.*a pipe"),
+    "trigger: no trigger": raw(trigger({"w": entry()}), "exit 3"),
+    "trigger: a header of 2**60 bytes": raw(lambda: struct.pack("<Q", 2**60) + b"{}", "exit 3"),
+    "trigger: a pickle": raw(lambda: b"\x80\x02cos\nsystem\nX\x01\x00\x00\x00x\x85R.", "exit 3"),
+    "trigger: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
+    "classes: not UTF-8": raw(lambda: b"\xff\xfe\x00", "exit 3.*not UTF-8"),
+    "classes: 100 MB": raw(lambda: b"x\n" * 50_000_000, "exit 3.*more than 10,000,000 bytes"),
+    "classes: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
+    "classes: a name twice once its control characters are gone": raw(lambda: b"dog\x1b\ndog\n", "exit 2.*more than once"),
+    "templates: a format that looks inside": raw(lambda: b"a {.__class__.__mro__}.\n", "exit 2.*a template is a line with one"),
+    "templates: a format of 10**9 columns": raw(lambda: b"a {:1000000000}.\n", "exit 2.*a template is a line with one"),
+}
