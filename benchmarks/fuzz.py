@@ -42,7 +42,9 @@ from clipclean.errors import RefusedInput
 
 LARGEST = 1 << 16  # bytes of an input: where it is refused matters, not how long it is
 LIMITS = data.Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=1.0, max_pairs=None)
-BORDERS = sorted({value + by for bits in (0, 7, 8, 15, 16, 31, 32, 63, 64) for value in (2**bits,) for by in (-1, 0, 1)})
+BORDERS = sorted(
+    {value + by for bits in (0, 7, 8, 15, 16, 31, 32, 63, 64) for value in (2**bits,) for by in (-1, 0, 1)}
+)
 SILENT, STARTING = 60.0, 60.0  # seconds without an answer after which a child is killed, and what its start may add
 ROW = "| {} | {:,} | {:,} | {:,} | {:,} | {:.2f} | {:.0f} |"
 
@@ -393,7 +395,14 @@ JSON = [b'"dtype"', b'"shape"', b'"data_offsets"', b'"F32"', b'"BF16"', b'"I64"'
 JSON += [b",", b":", b"0", b"16", b"-1", b"1e9", b"null", b"true", b'"', b"\\u0000", b"__metadata__", b'"a"', b'"b"']
 TARRED = [b"ustar\x0000", b"ustar  \0", b"0", b"1", b"2", b"3", b"5", b"6", b"7", b"g", b"x", b"L", b"K", b"S"]
 TARRED += [b"../", b"/", b".jpg", b".txt", b".json", b".cls", b".pkl", b"0000644\0", b"00000000000", b"77777777777"]
-TARRED += [b"\x80" + bytes(11), b"\xff" * 12, b"30 size=9223372036854775807\n", b"13 size=-512\n", b"\x1b[2J", bytes(512)]
+TARRED += [
+    b"\x80" + bytes(11),
+    b"\xff" * 12,
+    b"30 size=9223372036854775807\n",
+    b"13 size=-512\n",
+    b"\x1b[2J",
+    bytes(512),
+]
 WORDS = {
     "zip": ZIPPED + PICKLED,
     "torchscript": ZIPPED + PICKLED,
@@ -430,7 +439,9 @@ def hostile(reader: str) -> list[bytes]:
 def table(told: dict) -> str:
     """The result for the page."""
     rows = [
-        ROW.format(name, row["inputs"], row["read"], row["refused"], len(row["failures"]), row["slowest"], row["memory"])
+        ROW.format(
+            name, row["inputs"], row["read"], row["refused"], len(row["failures"]), row["slowest"], row["memory"]
+        )
         for name, row in told["readers"].items()
     ]
     head = [
@@ -448,7 +459,9 @@ def table(told: dict) -> str:
 def put(page: Path, block: str, text: str) -> None:
     """Replace what stands between the markers of a block."""
     head, rest = page.read_text().split(f"<!-- {block}:begin -->")
-    page.write_text(f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{rest.split(f'<!-- {block}:end -->')[1]}")
+    page.write_text(
+        f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{rest.split(f'<!-- {block}:end -->')[1]}"
+    )
 
 
 if __name__ == "__main__":

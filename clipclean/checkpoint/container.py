@@ -6,6 +6,7 @@ belong to two entries. Scanners and loaders that forgive differently see differe
 
 import itertools
 import re
+import stat
 import struct
 import zlib
 from dataclasses import dataclass
@@ -164,7 +165,8 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
             raise UnsafeCheckpoint("the zip archive lists fewer entries than it states.")
         fields = CENTRAL.unpack_from(view, at)
         flags, method, crc, stored, size = fields[3], fields[4], fields[7], fields[8], fields[9]
-        name_length, extra_length, comment_length, disk, header = *fields[10:14], fields[16]
+        name_length, extra_length, comment_length, disk = fields[10:14]
+        attributes, header = fields[15:17]
         name_at = at + CENTRAL.size
         at = name_at + name_length + extra_length + comment_length
         if at > directory.stop:
@@ -174,6 +176,8 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
         size, stored, header = _widened(extra, [size, stored, header], name)
         if flags & ENCRYPTED_FLAGS:
             raise UnsafeCheckpoint(f"{name!a} is encrypted; a checkpoint of weights never is.")
+        if stat.S_IFMT(attributes >> 16) not in (0, stat.S_IFREG):
+            raise UnsafeCheckpoint(f"{name!a} is marked as a symbolic link or a device, which torch.save never writes.")
         if disk or method not in (STORED, DEFLATED) or (method == STORED and stored != size):
             raise UnsafeCheckpoint(f"{name!a} is stored in a way that torch.save never uses (method {method}).")
         entries.append(Entry(name, flags, method, crc, stored, size, header))

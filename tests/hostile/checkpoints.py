@@ -407,6 +407,11 @@ CASES: dict[str, Case] = {
         lambda: patched(patched(honest(), LOCAL, 8, b"\x0e"), CENTRAL, 10, b"\x0e"), "method 14"
     ),
     "zip: entries overlap": raw(overlapping, "overlap"),
+    "zip: a checkpoint inside a zip": raw(lambda: zipped({"m/model.pt": honest()}), "no PyTorch checkpoint"),
+    "zip: a zip inside a zip, sixteen times": raw(lambda: nested(16), "no PyTorch checkpoint"),
+    "zip: a pickle that is a symbolic link": raw(lambda: linked("m/data.pkl"), "symbolic link"),
+    "zip: numbers that are a symbolic link": raw(lambda: linked("m/data/0"), "symbolic link"),
+    "zip: a member that is a device": raw(lambda: linked("m/data/0", mode=0o020666), "symbolic link or a device"),
     "zip: an entry that is nowhere": raw(
         lambda: patched(honest(), CENTRAL, 42, b"\x03\x00\x00\x00"), "no entry begins"
     ),
@@ -438,6 +443,17 @@ CASES: dict[str, Case] = {
     "torchscript: a foreign name": raw(
         lambda: zipped({"m/data.pkl": pickled(call("os", "system", PAYLOAD)), "m/code/__torch__.py": b"x"}),
         r"os\.system",
+    ),
+    "torchscript: code in __setstate__": raw(lambda: with_setstate(), "sets the state"),
+    "torchscript: code in __setstate__ that the pickle names": raw(
+        lambda: zipped(
+            {
+                "m/data.pkl": pickled(call("torch.jit._pickle", "build_from_source", PAYLOAD)),
+                "m/constants.pkl": b"x",
+                "m/code/__torch__.py": SETSTATE,
+            }
+        ),
+        r"torch\.jit\._pickle\.build_from_source",
     ),
     "torchscript: shared modules that explode": raw(lambda: exploding_modules(), "larger or deeper"),
     "torchscript: a module in itself": raw(
@@ -568,6 +584,42 @@ CASES: dict[str, Case] = {
         folder({"open_clip_config.json": '{"a": "' + "x" * 2**20 + '"}'}), "no honest one"
     ),
 }
+
+
+def nested(levels: int) -> bytes:
+    """Each archive holds the next one."""
+    inner = honest()
+    for _ in range(levels):
+        inner = zipped({"m/next.zip": inner})
+    return inner
+
+
+def linked(path: str, mode: int = 0o120777) -> bytes:
+    """An honest archive in which one member has the mode of another kind of file."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as target:
+        for name_, content in {"m/data.pkl": pickled(mapping({"weight": GOOD})), "m/data/0": NUMBERS}.items():
+            member = zipfile.ZipInfo(name_)
+            member.external_attr = (mode if name_ == path else 0) << 16
+            target.writestr(member, content)
+    return stream.getvalue()
+
+
+# What torch.jit.load would compile and run: torch.save writes a file.
+SETSTATE = b"""class M(Module):
+  __parameters__ = []
+  __buffers__ = []
+  def __setstate__(self: __torch__.M, state: Tuple[Tensor, bool]) -> NoneType:
+    _0 = torch.save((state)[0], "pwned")
+    return None
+"""
+
+
+def with_setstate() -> bytes:
+    """A module whose state is no mapping, because its own code would take it apart."""
+    state = GOOD + b"\x88\x86"  # (tensor, True)
+    data = pickled(name("__torch__", "M") + EMPTY_TUPLE + b"\x81" + state + b"b")
+    return zipped({"m/data.pkl": data, "m/data/0": NUMBERS, "m/constants.pkl": b"x", "m/code/__torch__.py": SETSTATE})
 
 
 def broken_deflate() -> bytes:

@@ -54,7 +54,13 @@ def png(width: int, height: int, *extra: bytes, rows: bytes | None = None) -> by
 
 def webp(width: int, height: int) -> bytes:
     """The header of a WebP canvas, with nothing on it."""
-    body = b"VP8X" + struct.pack("<I", 10) + bytes(4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little")
+    body = (
+        b"VP8X"
+        + struct.pack("<I", 10)
+        + bytes(4)
+        + (width - 1).to_bytes(3, "little")
+        + (height - 1).to_bytes(3, "little")
+    )
     return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
 
 
@@ -147,9 +153,11 @@ SHARDS = {
         "1 members that are links, devices",
     ),
     "a sparse member": (
-        lambda: pax(b"22 GNU.sparse.map=0,0\n21 GNU.sparse.size=9\n")
-        + tarfile.TarInfo("h.png").tobuf(tarfile.USTAR_FORMAT)
-        + tar(sample("a")),
+        lambda: (
+            pax(b"22 GNU.sparse.map=0,0\n21 GNU.sparse.size=9\n")
+            + tarfile.TarInfo("h.png").tobuf(tarfile.USTAR_FORMAT)
+            + tar(sample("a"))
+        ),
         "1 members that are links, devices or sparse",
     ),
     "a member that claims 8 exabytes": (lambda: claimed("b.png", 2**63 - 1) + tar(sample("a")), "exit 3"),
@@ -272,7 +280,10 @@ def nothing(path: Path) -> None:
 
 
 CASES: dict[str, Case] = {
-    **{f"picture: {name}": raw(lambda content=content: with_picture(content), words) for name, (content, words) in PICTURES.items()},
+    **{
+        f"picture: {name}": raw(lambda content=content: with_picture(content), words)
+        for name, (content, words) in PICTURES.items()
+    },
     **{f"tar: {name}": raw(content, words) for name, (content, words) in SHARDS.items()},
     **{f"csv: {name}": Case(table("captions.csv", content), words) for name, (content, words) in TABLES.items()},
     **{f"jsonl: {name}": Case(table("captions.jsonl", content), words) for name, (content, words) in RECORDS.items()},

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import tiny
+from hostile.checkpoints import NUMBERS, Case, entry, raw, safetensors
 
 from clipclean import data, model, policy, recipe, trigger_files
 from clipclean.errors import ClipcleanError
-from hostile.checkpoints import NUMBERS, Case, entry, raw, safetensors
 
 READERS: dict[str, Callable[[Path], object]] = {
     "recipe": recipe.load,
@@ -91,8 +91,11 @@ def trigger(header: dict[str, object], numbers: bytes = NUMBERS) -> Callable[[],
 
 
 CASES: dict[str, Case] = {
-    **{f"{kind}: {name}": raw(lambda content=content: content, f"exit 2(.|\n)*({words})")
-       for kind in ("recipe", "policy") for name, (content, words) in YAML.items()},
+    **{
+        f"{kind}: {name}": raw(lambda content=content: content, f"exit 2(.|\n)*({words})")
+        for kind in ("recipe", "policy")
+        for name, (content, words) in YAML.items()
+    },
     **{f"arch: {name}": raw(lambda content=content: content, words) for name, (content, words) in JSON.items()},
     "recipe: a folder": Case(Path.mkdir, "exit 2"),
     "recipe: a named pipe": Case(os.mkfifo, "exit 2.*folder or a device"),
@@ -105,7 +108,11 @@ CASES: dict[str, Case] = {
     "classes: not UTF-8": raw(lambda: b"\xff\xfe\x00", "exit 3.*not UTF-8"),
     "classes: 100 MB": raw(lambda: b"x\n" * 50_000_000, "exit 3.*more than 10,000,000 bytes"),
     "classes: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
-    "classes: a name twice once its control characters are gone": raw(lambda: b"dog\x1b\ndog\n", "exit 2.*more than once"),
-    "templates: a format that looks inside": raw(lambda: b"a {.__class__.__mro__}.\n", "exit 2.*a template is a line with one"),
+    "classes: a name twice once its control characters are gone": raw(
+        lambda: b"dog\x1b\ndog\n", "exit 2.*more than once"
+    ),
+    "templates: a format that looks inside": raw(
+        lambda: b"a {.__class__.__mro__}.\n", "exit 2.*a template is a line with one"
+    ),
     "templates: a format of 10**9 columns": raw(lambda: b"a {:1000000000}.\n", "exit 2.*a template is a line with one"),
 }

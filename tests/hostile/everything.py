@@ -1,0 +1,85 @@
+"""Every hostile file there is, of all kinds: to write, and to ask clipclean about.
+
+    python -m hostile.everything FOLDER
+
+writes each into the folder, reads it in this one process, and prints a line of JSON about each: what was said, the exit
+code, the seconds of the processor, the memory of the process at its peak, and files that appeared.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+from hostile import checkpoints, data_sets, settings
+
+from clipclean import checkpoint, cli
+from clipclean.errors import ClipcleanError
+
+GROUPS = {"checkpoint": checkpoints.CASES, "data": data_sets.CASES, "settings": settings.CASES}
+
+
+class Hostile(NamedTuple):
+    """One hostile file: its group, its name within it, and where it was written."""
+
+    group: str
+    name: str
+    path: Path
+
+
+def written(folder: Path) -> list[Hostile]:
+    """Write all of them, each into a folder of its own below this one."""
+    made = []
+    for group, cases in GROUPS.items():
+        for number, (name, case) in enumerate(cases.items()):
+            below = folder / f"{group}-{number:03}"
+            below.mkdir(parents=True)
+            path = (
+                settings.place(below, name)
+                if group == "settings"
+                else below / ("set" if group == "data" else "model.pt")
+            )
+            case.write(path)
+            made.append(Hostile(group, name, path))
+    return made
+
+
+def words(hostile: Hostile) -> str:
+    """What the answer must contain."""
+    return GROUPS[hostile.group][hostile.name].words
+
+
+def heard(hostile: Hostile) -> str:
+    """clipclean's answer: ``exit N: why``, or what was left out of a set."""
+    if hostile.group == "data":
+        return data_sets.heard(hostile.path)
+    if hostile.group == "settings":
+        return settings.heard(hostile.name, hostile.path)
+    try:
+        checkpoint.read(hostile.path)
+    except ClipcleanError as error:
+        return f"exit {error.exit_code}: {error}"
+    raise AssertionError(f"{hostile.name} is accepted")
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    made = written(folder)
+    before = set(folder.rglob("*"))
+    cli.main(["inspect", str(folder / "none")])  # what is loaded late is loaded now
+    for hostile in made:
+        Path("/proc/self/clear_refs").write_text("5")  # forget the peak so far
+        start = time.process_time()
+        answer = heard(hostile)
+        seconds = time.process_time() - start
+        code = cli.main(["inspect", str(hostile.path)]) if hostile.group == "checkpoint" else None
+        status = Path("/proc/self/status").read_text().splitlines()
+        peak = next(1024 * int(line.split()[1]) for line in status if line.startswith("VmHWM"))
+        appeared = sorted(str(path) for path in {*folder.rglob("*")} - before)
+        said = {"name": f"{hostile.group}: {hostile.name}", "answer": answer[:300], "code": code, "seconds": seconds}
+        print(json.dumps(said | {"peak": peak, "appeared": appeared}))  # noqa: T201 # its output
+
+
+if __name__ == "__main__":
+    main()
