@@ -97,9 +97,21 @@ def trigger_alone(found: audit.Found, pixels: Tensor, /) -> list[report.Picture]
 
 def _png(exhibit: Exhibit) -> str:
     pair = torch.cat([exhibit.clean, exhibit.triggered], dim=2)  # (3, S, 2S)
-    image = Image.fromarray((pair * 255).round().byte().permute(1, 2, 0).cpu().numpy())
-    filtered = Image.Resampling.NEAREST if image.height < SIDE else Image.Resampling.LANCZOS
-    image = image.resize((2 * SIDE, SIDE), filtered)
+    return _encoded((pair * 255).round().byte(), (2 * SIDE, SIDE))
+
+
+def thumbnail(image: Tensor, /) -> str:
+    """A decoded picture, uint8 (3, H, W), as a base64-encoded PNG with a longer side of ``SIDE`` px."""
+    height, width = image.shape[1:]
+    scale = SIDE / max(height, width)
+    return _encoded(image, (max(1, round(width * scale)), max(1, round(height * scale))))
+
+
+def _encoded(pixels: Tensor, size: tuple[int, int]) -> str:
+    """uint8 (3, H, W) as a PNG of this size, in base64."""
+    image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
+    filtered = Image.Resampling.NEAREST if image.height < size[1] else Image.Resampling.LANCZOS
+    image = image.resize(size, filtered)
     encoded = io.BytesIO()
     image.save(encoded, "PNG", optimize=True)
     return base64.b64encode(encoded.getvalue()).decode()

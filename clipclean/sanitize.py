@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -30,6 +30,7 @@ from clipclean import (
     policy,
     report,
     runs,
+    sift,
     subject,
 )
 from clipclean import recipe as recipes
@@ -70,6 +71,7 @@ class Request:
     weights: str | None = None  # which of several sets in the file
     policy: Policy = DEFAULT
     wanted: layouts.Wanted = layouts.OPEN_CLIP
+    screen: sift.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,10 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     training, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
     recipes.check(recipe, pairs=len(training))
     tested = subject.build(opened, clean, device=device, limits=limits)
+    clean, screened = screened_pairs(request, tested.clip, clean, [trigger for trigger, _ in named], limits, progress)
+    if screened and screened["dropped"]:
+        training, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
+        recipes.check(recipe, pairs=len(training))
 
     state = RunState.of(request.out, fingerprint(request, tested, clean))
     with state.locked():
@@ -130,12 +136,13 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
             progress=progress,
         )
         after = _measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
-        found_after = [*audit.sanitized(before, after, limits=thresholds), *side_findings(request, clean)]
+        found_after = [*audit.sanitized(before, after, limits=thresholds), *side_findings(request, clean, screened)]
         judged = policy.apply(
             request.policy, [finding.as_dict() for finding in found_after], today=datetime.now(UTC).date(),
             model_sha256=tested.file.sha256,
         )  # fmt: skip
         result = compose(request, tested, clean, before, after, judged, training_record, thresholds, device=device)
+        result["data"]["screened"] = screened
         exported = result["verdict"] != "fail" or request.keep_failed
         shown = exhibits.pictures(shown_before, _exhibits(tested.clip, measured_on, suspicions, after))
         publish(
@@ -187,6 +194,30 @@ def read_pairs(
             f"{path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
         )
     return clean
+
+
+def screened_pairs(
+    request: Request,
+    clip: model.Clip,
+    clean: data.CleanSet,
+    triggers: Sequence[audit.Trigger],
+    limits: data.Limits,
+    progress: Progress,
+    /,
+) -> tuple[data.CleanSet, dict[str, Any] | None]:
+    """The clean set without what screening drops, and the report's ``data.screened``; None where it was not screened.
+
+    Where nothing is to be dropped, a set that is too small to screen is taken as it is.
+    """
+    if request.screen == "off" or (request.screen is None and len(clean.pairs) < sift.LEAST):
+        return clean, None
+    found = sift.sift(
+        clip, clean.pairs, limits=limits, triggers=triggers,
+        progress=lambda done, total: progress("screening the pairs", done, total),
+    )  # fmt: skip
+    dropped = found.dropped(request.screen)
+    keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
+    return sift.kept(clean, dropped), sift.record(found, request.screen) | {"dropped_keys": keys}
 
 
 def _labelled(
@@ -455,7 +486,7 @@ def section(measured: audit.Measurement, limits: Limits, /) -> dict[str, Any]:
     }
 
 
-def side_findings(request: Request, clean: data.CleanSet, /) -> list[audit.Finding]:
+def side_findings(request: Request, clean: data.CleanSet, screened: dict[str, Any] | None, /) -> list[audit.Finding]:
     """Notes on data and recipe; they inform and never change the verdict."""
     notes: list[tuple[str, float | None, str]] = []
     if clean.skipped:
@@ -467,6 +498,8 @@ def side_findings(request: Request, clean: data.CleanSet, /) -> list[audit.Findi
                 f"{len(clean.skipped)} of {len(clean.skipped) + len(clean.pairs)} samples were unusable and skipped: {named}.",
             )
         )
+    if screened and (screened["suspicious"] or screened["dropped"]):
+        notes.append(("CC032", screened["suspicious_share"], sift.told(screened)))
     if not recipes.is_validated(request.recipe, overridden=request.overridden):
         notes.append(
             (

@@ -2,7 +2,6 @@
 
 import csv
 import io
-import os
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -11,7 +10,19 @@ from typing import Any
 
 from torch import Tensor
 
-from clipclean import __version__, data, exhibits, export, files, report, screening, sift, subject
+from clipclean import (
+    __version__,
+    audit,
+    data,
+    exhibits,
+    export,
+    files,
+    screening,
+    sift,
+    subject,
+    trigger_files,
+    triggers,
+)
 from clipclean import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.report import Picture
@@ -58,7 +69,7 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
     check_kept(request)
     limits = limits_of(recipes.load(recipes.DEFAULT))
     device = subject.device_of(request.device)
-    named = subject.found_triggers(request.triggers)
+    named = [named_trigger(spec) for spec in request.triggers]
     opened = subject.read(request.model, arch=request.arch, weights=request.weights)
     subject.check_sides([(trigger, None) for trigger in named], opened.architecture)
     clean = read_pairs(request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key)
@@ -71,7 +82,8 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
     )  # fmt: skip
     dropped = found.dropped(request.drop)
     listed = found.order()[: max(request.top, int(dropped.sum()))]
-    result = {
+    ranked = list(rows(clean.pairs, found, dropped, listed))
+    result: dict[str, Any] = {
         "schema_version": "1",
         "tool": {"name": "clipclean", "version": __version__},
         "command": "screen",
@@ -86,14 +98,24 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
         "triggers": [trigger.spec for trigger in named],
         "screened": sift.record(found, request.drop),
         "signals": [signal_row(name) for name in found.signals],
-        "pairs": list(rows(clean.pairs, found, dropped, listed)),
+        "pairs": ranked,
         "kept": None,
         "environment": export.versions() | export.hardware(str(tested.clip.device)),
         "notes": list(tested.file.notes),
     }
     if request.save_kept:
         result["kept"] = save(request.save_kept, sift.kept(clean, dropped), limits)
-    return Outcome(result, pictures(clean.pairs, result["pairs"], listed, limits))
+    return Outcome(result, pictures(clean.pairs, ranked, listed, limits))
+
+
+def named_trigger(spec: str, /) -> audit.Trigger:
+    """A trigger by its spec, or by a file of a found one.
+
+    Raises:
+        UsageError: the spec is none.
+        RefusedInput: the file holds no trigger that an audit saved.
+    """
+    return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.SUFFIX) else triggers.parse(spec)
 
 
 def signal_row(name: str, /) -> dict[str, Any]:
@@ -196,7 +218,7 @@ def is_listable(name: str, /) -> bool:
 
 def listed_path(pair: data.Pair, table: Path, /) -> str:
     """A picture's path for a table: relative to it where it lies below the table's folder, else absolute."""
-    path, folder = Path(os.path.abspath(pair.image.path)), Path(os.path.abspath(table)).parent
+    path, folder = pair.image.path.absolute(), table.absolute().parent
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
@@ -239,10 +261,3 @@ def write_shard(path: Path, pairs: Sequence[data.Pair], limits: data.Limits, /) 
                 member = tarfile.TarInfo(f"{number:08}.{kind}")
                 member.size = len(content)
                 shard.addfile(member, io.BytesIO(content))
-
-
-def outputs(outcome: Outcome, /, *, form: str, width: int) -> str:
-    """The result in one of its forms: text, json or html."""
-    if form == "html":
-        return report.screening_page(outcome.report, outcome.pictures)
-    return report.json(outcome.report) if form == "json" else report.screening_text(outcome.report, width=width)

@@ -243,4 +243,4 @@ def unlikeness(some: Tensor, others: Tensor, /) -> Tensor:
 
 def _by_rows(compute: Callable[[Tensor], Tensor], count: int, device: torch.device) -> Tensor:
     """``compute`` of the places 0 to ``count`` - 1, some at a time: the full matrix never exists."""
-    return torch.cat([compute(rows) for rows in torch.arange(count, device=device).split(ROWS)])
+    return torch.cat([compute(rows) for rows in torch.split(torch.arange(count, device=device), ROWS)])

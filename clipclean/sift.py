@@ -11,6 +11,7 @@ from torch import Generator, Tensor
 from clipclean import audit, data, model, screening
 from clipclean.errors import Inconclusive
 
+LEAST = screening.NEIGHBOURS + 1  # pairs; fewer do not tell what is usual among them
 BATCH = 128  # pairs embedded at a time
 THREADS = 2  # that decode while the model computes
 GATHERED = 512  # pictures on which found triggers are tried
@@ -33,7 +34,9 @@ class Signal:
 
 # Weights were chosen on the half ``choose`` of the zoo of benchmarks/zoo.py; docs/experiments.md has what was tried.
 SIGNALS = {
-    "repetition": Signal(1.0, "Repeated caption", "others have nearly the same caption, on pictures that look otherwise"),
+    "repetition": Signal(
+        1.0, "Repeated caption", "others have nearly the same caption, on pictures that look otherwise"
+    ),
     "gathering": Signal(
         1.0, "Gathering", "the pictures nearest to it in the model's eyes have a like caption, and look otherwise"
     ),
@@ -98,9 +101,9 @@ def sift(
         Inconclusive: too few pairs, or embeddings that are not finite.
         RefusedInput: a picture changed since it was read.
     """
-    if len(pairs) <= screening.NEIGHBOURS:
+    if len(pairs) < LEAST:
         raise Inconclusive(
-            f"{len(pairs)} pairs are too few to tell what is usual among them: at least {screening.NEIGHBOURS + 1} are needed."
+            f"{len(pairs)} pairs are too few to tell what is usual among them: at least {LEAST} are needed. Give more."
         )
     return scored(embedded(clip, pairs, limits=limits, triggers=triggers, progress=progress))
 
@@ -164,9 +167,7 @@ def scored(seen: Embedded, /) -> Sifted:
     against = screening.references(len(seen.images), most=screening.REFERENCES, generator=rng).to(seen.images.device)
     signals = {
         "repetition": screening.repetition(seen.captions, seen.looks, alike=screening.ALIKE, against=against),
-        "gathering": screening.gathering(
-            seen.images, seen.captions, seen.looks, near=screening.NEAR, against=against
-        ),
+        "gathering": screening.gathering(seen.images, seen.captions, seen.looks, near=screening.NEAR, against=against),
         "instability": screening.instability(seen.images, seen.views),
         "disagreement": screening.disagreement(seen.images, seen.captions),
         "density": screening.density_ratio(near),
@@ -194,8 +195,16 @@ def record(found: Sifted, drop: Drop, /) -> dict[str, Any]:  # Any: JSON
     }
 
 
+def told(screened: dict[str, Any], /) -> str:
+    """A :func:`record` in a sentence."""
+    what = "none was dropped" if not screened["dropped"] else f"{screened['dropped']:,} were dropped"
+    return (
+        f"{screened['suspicious']:,} of {screened['pairs']:,} pairs of the clean set look suspicious, and {what} "
+        f"(--screen {'report' if screened['drop'] == 'none' else screened['drop']})."
+    )
+
+
 def kept(clean: data.CleanSet, dropped: Tensor, /) -> data.CleanSet:
     """The set without the pairs that are dropped; its digest stays that of the set as it was read."""
     left = tuple(pair for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if not is_dropped)
     return replace(clean, pairs=left)
-

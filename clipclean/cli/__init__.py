@@ -20,6 +20,7 @@ from clipclean.errors import ClipcleanError, ResourceError, UsageError
 COMMANDS = {
     "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
     "audit": ("clipclean.cli.audit:audit", "Tell whether a checkpoint carries a backdoor nobody described."),
+    "screen": ("clipclean.cli.screen:screen", "Find suspicious pairs in a supposedly clean set."),
     "inspect": ("clipclean.cli.inspect:inspect", "Say what a checkpoint file is, without loading it into a model."),
     "export": ("clipclean.cli.export:export", "Write the same weights in the layout of another library."),
     "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences with."),

@@ -1,7 +1,7 @@
 """The options that commands share, one decorator each."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -24,14 +24,33 @@ class Output(NamedTuple):
     path: Path | None
 
 
-def _output(text: str) -> Output:
+def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
     """``json=report.json``, or ``json=-`` for stdout."""
     form, _, path = text.partition("=")
-    if form not in FORMATS:
-        raise click.BadParameter(f"{form!r} is no format. Choose from {', '.join(FORMATS)}, as in json=report.json.")
+    if form not in formats:
+        raise click.BadParameter(f"{form!r} is no format. Choose from {', '.join(formats)}, as in json=report.json.")
     if not path:
         raise click.BadParameter(f"{text!r} names no file. Write {form}=PATH, or {form}=- for stdout.")
     return Output(form, None if path == "-" else Path(path))
+
+
+def drop(text: str) -> float | str:
+    """``auto``, or a share such as ``2%``."""
+    if text == "auto":
+        return text
+    share = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,6})?) ?%", text)
+    if share is None or not float(share[1]):
+        raise click.BadParameter(
+            f"{text!r} is neither auto nor a share. Write auto, or a share below 100 % such as 2%."
+        )
+    return float(share[1]) / 100
+
+
+def _screen(text: str) -> float | str | None:
+    """As ``drop``; ``report`` becomes None, and ``off`` stays."""
+    if text in ("off", "report"):
+        return None if text == "report" else text
+    return drop(text)
 
 
 def _device(text: str) -> str:
@@ -41,7 +60,7 @@ def _device(text: str) -> str:
     return text
 
 
-def _distinct(_context: click.Context, _option: click.Parameter, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
+def distinct(_context: click.Context, _option: click.Parameter, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
     """Refuse two outputs to one place: the second would replace the first."""
     paths = [output.path for output in outputs]
     for path in paths:
@@ -116,9 +135,9 @@ outputs = _shared(
     "--output",
     "outputs",
     metavar="FORMAT=PATH",
-    type=_output,
+    type=output,
     multiple=True,
-    callback=_distinct,
+    callback=distinct,
     help=f"Also write the report as {', '.join(FORMATS)}; PATH - means stdout. Repeatable. The exit code stays.",
 )
 quiet = _shared(
@@ -176,6 +195,14 @@ data = _shared(
     type=click.Path(path_type=Path),
     required=True,
     help="Clean image-caption pairs: a folder, CSV, JSONL or WebDataset. A few poisoned pairs in it undo the cleaning.",
+)
+screen = _shared(
+    "--screen",
+    metavar="report|N%|auto|off",
+    type=_screen,
+    default="report",
+    help="Score the pairs before training and leave the most suspicious ones out: N per cent of them, or those that stand "
+    "out (auto, at most 5 per cent). report only counts these.",
 )
 image_key = _shared(
     "--image-key",

@@ -60,6 +60,7 @@ def sanitize(given: dict[str, Any], /) -> int:
         policy=demanded,
         weights=given["weights"],
         wanted=wanted(given),
+        screen=given["screen"],
     )
     with progress.shown(quiet=given["quiet"]) as shown:
         outcome = main_job.sanitize(request, progress=shown)

@@ -20,6 +20,7 @@ Examples:
 @options.data
 @options.image_key
 @options.caption_key
+@options.screen
 @options.recipe
 @options.out
 @click.option(

@@ -119,6 +119,11 @@ def _pixels(image: ImageFile.ImageFile, /, *, scale: int) -> Image.Image:
         raise Unusable(f"broken {image.format} ({printable(str(error))})") from error
 
 
+def extension(data: bytes, /) -> str:
+    """``jpg``, ``png`` or ``webp``, by the first of the encoded bytes, which are those of one of them."""
+    return "jpg" if data.startswith(b"\xff\xd8\xff") else "png" if data.startswith(b"\x89PNG") else "webp"
+
+
 def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
     # The plugins are called by name: Image.open would try whatever else is registered, and warns of large pictures.
     try:

@@ -186,7 +186,12 @@ def _entry(row: _Row, columns: Columns, table: Path, /) -> Entry:
         return Entry(key, None, caption, label, str(error))
 
 
+def is_address(name: str, /) -> bool:
+    """Whether a table takes this name of a picture for an address on the network, which it refuses."""
+    return URL.match(name) is not None
+
+
 def _located(listed: str, table: Path, /) -> ImageSource:
-    if URL.match(listed):
+    if is_address(listed):
         raise Unusable("an address; clipclean reads local files only")
     return whole_file(table.parent / listed)

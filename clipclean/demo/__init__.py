@@ -54,6 +54,7 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "precision": None,
         "weights": None,
         "no_audit": False,
+        "screen": None,
         "formats": ("open_clip",),
         "onnx_preset": "transformers.js",
         "normalize": False,

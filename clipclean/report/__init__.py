@@ -10,6 +10,7 @@ from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
 from clipclean.report.schema_file import schema, validate
+from clipclean.report.screening import screening_page, screening_text
 from clipclean.report.terminal_text import plain_text, text
 
 FORMATS: dict[str, Callable[[Report], str]] = {
@@ -44,6 +45,8 @@ __all__ = [
     "read",
     "sarif",
     "schema",
+    "screening_page",
+    "screening_text",
     "text",
     "validate",
     "write",

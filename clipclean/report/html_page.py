@@ -66,9 +66,9 @@ def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
         ValueError: a picture is no base64-encoded PNG, or of an unknown group.
     """
     report = inert(report)
-    style = _resource("report.css")
+    style = stylesheet()
     return (
-        _templates()
+        templates()
         .get_template("report.html.j2")
         .render(
             report=report,
@@ -80,7 +80,7 @@ def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
             tiles=_tiles(report),
             **_words(report),
             **_numbers(report),
-            galleries=_galleries([_checked(picture) for picture in pictures]),
+            galleries=_galleries([checked(picture) for picture in pictures]),
             groups=provenance.facts(report),
             resolved=provenance.resolved(report),
             skipped=provenance.skipped(report, most=SKIPPED),
@@ -94,8 +94,14 @@ def policy(style: str, /) -> str:
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
+def stylesheet() -> str:
+    """The style sheet of every page."""
+    return _resource("report.css")
+
+
 @functools.cache
-def _templates() -> jinja2.Environment:
+def templates() -> jinja2.Environment:
+    """The templates of every page, with the functions that they call."""
     environment = jinja2.Environment(
         autoescape=True,
         loader=jinja2.FunctionLoader(_resource),
@@ -247,7 +253,8 @@ def _galleries(pictures: Sequence[Picture]) -> list[tuple[str, str, list[Picture
     return [entry for entry in grouped if entry[2]]
 
 
-def _checked(picture: Picture) -> Picture:
+def checked(picture: Picture, /) -> Picture:
+    """The picture, its words made harmless; raises ValueError where it is no base64-encoded PNG, or of an unknown group."""
     if not re.fullmatch(r"iVBORw0KGgo[A-Za-z0-9+/]+={0,2}", picture["png_base64"]):
         raise ValueError(f"The picture {picture['title']!r} is no base64-encoded PNG.")
     if picture.get("group", "") not in GALLERIES:

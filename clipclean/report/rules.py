@@ -117,6 +117,15 @@ RULES = {
         "How the model acts on the kind of pictures that you use it for.",
         "Give pictures of your own by --data; a few hundred varied ones are enough.",
     ),
+    "CC032": Rule(
+        "Suspicious pairs in the clean set",
+        "data",
+        "note",
+        "Screening found pairs that stand out from the clean set by several signs, such as one caption on many unlike pictures.",
+        "That they are poisoned: some pairs of every set stand out. Nor that the others are clean.",
+        "Look at them with clipclean screen, and leave out those that do not belong there, by --screen auto, or by "
+        "clipclean screen with --save-kept.",
+    ),
     "CC040": Rule(
         "Recipe outside its evidence",
         "recipe",

@@ -1,0 +1,87 @@
+"""The result of a screening for people: as text for a terminal, and as a page with pictures."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any
+
+from markupsafe import Markup
+from rich.cells import cell_len, set_cell_size
+
+from clipclean.report import figures, html_page
+from clipclean.report.html_page import Picture
+from clipclean.report.inert import inert
+
+SHOWN = 20  # rows of the table in a terminal
+KEY = 24  # columns of a key
+LIMITS = (
+    "That these pairs are poisoned, or that the others are not. It is an order, not a verdict: pairs stand out in every set.",
+    "Poison whose captions are all different, on pictures that the model does not gather: several signals see none of it.",
+)
+
+
+def screening_text(result: dict[str, Any], /, *, width: int) -> str:
+    """What ``clipclean screen`` prints: a table of the most suspicious pairs, and what was left out.
+
+    Args:
+        result: as ``clipclean screen`` makes it; nothing in it can drive the terminal.
+        width: columns, at least 60.
+    """
+    result, width = inert(result), max(width, 60)
+    titles = {signal["name"]: signal["title"] for signal in result["signals"]}
+    caption = max(12, (width - KEY - 14) // 2)
+    lines = [f"{'':5} {_cell('pair', KEY)} {_cell('caption', caption)} why"]
+    for row in result["pairs"][:SHOWN]:
+        why = ", ".join(titles[name].lower() for name in row["reasons"]) or "several weak signs"
+        mark = "−" if row["dropped"] else "!" if row["suspicious"] else " "
+        lines.append(f"{row['rank']:4}{mark} {_cell(row['key'], KEY)} {_cell(row['caption'], caption)} {why}")
+    words = [
+        f"{told(result)} ! stands out, − left out.",
+        f"Not shown by this: {LIMITS[0]}",
+        *([kept(result)] if result["kept"] else ()),
+    ]
+    return "\n".join([*lines, *("\n" + textwrap.fill(text, width, break_on_hyphens=False) for text in words)])
+
+
+def screening_page(result: dict[str, Any], pictures: Sequence[Picture], /) -> str:
+    """One HTML page that needs nothing else: the first pairs with their pictures, and what points at them.
+
+    Everything that comes from the data is escaped; the page runs no script and loads nothing.
+
+    Raises:
+        ValueError: a picture is no base64-encoded PNG.
+    """
+    result, style = inert(result), html_page.stylesheet()
+    return (
+        html_page.templates()
+        .get_template("screening.html.j2")
+        .render(
+            result=result,
+            style=Markup(style),  # noqa: S704 - our own file
+            policy=html_page.policy(style),
+            headline=told(result),
+            kept=kept(result) if result["kept"] else "",
+            limits=LIMITS,
+            titles={signal["name"]: signal["title"] for signal in result["signals"]},
+            pictures=[html_page.checked(picture) for picture in pictures],
+        )
+    )
+
+
+def told(result: dict[str, Any], /) -> str:
+    """How many pairs stand out, and how many were left out, in a sentence or two."""
+    found = result["screened"]
+    share = figures.percent(found["suspicious_share"])
+    words = f"{figures.count(found['suspicious'])} of {figures.count(found['pairs'])} pairs stand out ({share})."
+    return words + (f" {figures.count(found['dropped'])} are left out, by {found['drop']}." if found["dropped"] else "")
+
+
+def kept(result: dict[str, Any], /) -> str:
+    """Where the pairs that are kept were written."""
+    return f"{figures.count(result['kept']['pairs'])} pairs are kept: {result['kept']['name']}."
+
+
+def _cell(words: str, width: int) -> str:
+    """Words in so many columns, cut with an ellipsis."""
+    return (
+        words + " " * (width - cell_len(words)) if cell_len(words) <= width else set_cell_size(words, width - 1) + "…"
+    )
