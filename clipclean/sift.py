@@ -13,7 +13,6 @@ from clipclean.errors import Inconclusive
 
 LEAST = screening.NEIGHBOURS + 1  # pairs; fewer do not tell what is usual among them
 BATCH = 128  # pairs embedded at a time
-THREADS = 2  # that decode while the model computes
 GATHERED = 512  # pictures on which found triggers are tried
 DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
 MOST = 0.05  # the largest share that ``auto`` drops
@@ -137,7 +136,7 @@ def embedded(
     under: list[list[Tensor]] = [[] for _ in triggers]
     places, done = Generator().manual_seed(0), 0
     progress(0, len(pairs))
-    for batch, pixels in zip(batches, data.prefetch(batches, prepare, threads=THREADS), strict=True):
+    for batch, pixels in zip(batches, data.prefetch(batches, prepare, threads=data.workers()), strict=True):
         images.append(clip.embed_images(pixels))
         views.append(torch.stack([clip.embed_images(view) for view in screening.views(pixels)]))
         captions.append(clip.embed_texts([pair.caption for pair in batch]))
