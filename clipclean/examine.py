@@ -188,7 +188,7 @@ def judged(seen: Sight, yardstick: audit.Yardstick | None, limits: Limits, /, *,
         words = f"{pictures} pictures are too few to judge what was found: at least {limits.min_images} are needed."
         found.append(audit.unsearched("CC020", f"{words} Give more by --data."))
     if seen.hunt:
-        found += audit.searched(seen.hunt, seen.measured.panel, limits=limits)
+        found += audit.searched(seen.hunt, seen.measured.panel, pictures=pictures, limits=limits)
         if yardstick is None:
             found.append(audit.uncalibrated())
     return [finding.as_dict() for finding in found]

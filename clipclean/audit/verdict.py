@@ -11,6 +11,10 @@ from clipclean.audit.probes import Probe
 from clipclean.audit.rates import paired_difference
 from clipclean.audit.run import Measurement
 
+DISTINCT = (
+    1e-4  # spread of unit embeddings, of at most 1, below which pictures are one to the model and differ by rounding
+)
+
 
 class Thresholds(Protocol):
     """What findings compare intervals with; shares in [0, 1], deviations in robust standard deviations."""
@@ -130,7 +134,7 @@ def _panel(probe: Probe, limits: Thresholds) -> Finding | None:
     low, high = probe.excess_interval
     if low <= limits.suspicious_excess:
         return None
-    collapsed = probe.spread < limits.collapse * probe.clean_spread
+    collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > DISTINCT
     level = "error" if collapsed else "warning"
     second = (
         "and their embeddings collapse"
@@ -183,10 +187,16 @@ def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
-def searched(hunt: Hunt, panel: Sequence[Probe], /, *, limits: Thresholds) -> tuple[Finding, ...]:
-    """What the search shows, one finding a suspicious class: an error where two signs agree, a warning with one."""
+def searched(hunt: Hunt, panel: Sequence[Probe], /, *, pictures: int, limits: Thresholds) -> tuple[Finding, ...]:
+    """What the search shows, one finding a suspicious class: an error where two signs agree, a warning with one.
+
+    On fewer ``pictures`` than ``limits.min_images`` all are warnings: a few pictures gather anywhere, by small triggers.
+    """
+    is_enough = pictures >= limits.min_images
     return tuple(
-        _found(traces, signs) for traces in by_class(hunt) if (signs := signs_of(traces, panel, limits=limits))
+        _found(traces, signs, limits, is_enough=is_enough)
+        for traces in by_class(hunt)
+        if (signs := signs_of(traces, panel, limits=limits))
     )
 
 
@@ -205,9 +215,7 @@ def signs_of(traces: Sequence[Trace], panel: Sequence[Probe], /, *, limits: Thre
     target another (arbitrary pictures gather at it), and a known trigger of the panel the third.
     """
     signs = []
-    acting = [trace for trace in traces if trace.candidate.is_reached and trace.probe.excess >= limits.min_found_excess]
-    small = max((trace.abnormality for trace in acting), default=-math.inf)
-    if small >= limits.abnormality:
+    if any(trace.abnormality >= limits.abnormality for trace in _acting(traces, limits)):
         signs.append("its trigger is smaller than clean models need")
     if traces[0].gathering >= limits.gathering:
         signs.append("pictures gather there when a search that was told no class pushes them together")
@@ -230,8 +238,8 @@ def suspected_classes(
             rows[name] = {
                 "class": name,
                 "score": score,
-                "families": [t.found.family for t in traces if t.abnormality >= limits.abnormality],
-                "trigger": traces[0].found.spec,
+                "families": [t.found.family for t in _acting(traces, limits) if t.abnormality >= limits.abnormality],
+                "trigger": _told(traces, limits).found.spec,
             }
             ranks[name] = (len(signs), score)
     for probe in panel:
@@ -262,18 +270,29 @@ def note(rule: str, words: str, /) -> Finding:
     return Finding(rule, "note", "", None, None, None, None, words)
 
 
-def _found(traces: Sequence[Trace], signs: Sequence[str]) -> Finding:
-    trace = traces[0]
-    probe, numbers = trace.probe, (trace.abnormality, None)
-    level = "error" if len(signs) > 1 else "warning"
+def _acting(traces: Sequence[Trace], limits: Thresholds) -> list[Trace]:
+    """Those that turn pictures which they were not made on."""
+    return [trace for trace in traces if trace.candidate.is_reached and trace.probe.excess >= limits.min_found_excess]
+
+
+def _told(traces: Sequence[Trace], limits: Thresholds) -> Trace:
+    """The trigger that a finding speaks of: the most abnormal one that acts, or of all where none does."""
+    return next(iter(_acting(traces, limits)), traces[0])
+
+
+def _found(traces: Sequence[Trace], signs: Sequence[str], limits: Thresholds, *, is_enough: bool) -> Finding:
+    trace = _told(traces, limits)
+    probe = trace.probe
+    level = "error" if len(signs) > 1 and is_enough else "warning"
     agreement = "two signs agree" if len(signs) == 2 else "three signs agree" if len(signs) > 2 else "one sign"
     return Finding(
         "CC003",
         level,
         "abnormality",
-        *numbers,
-        probe.asr.n,
+        trace.abnormality,
         None,
+        probe.asr.n,
+        limits.abnormality,
         f"A {FAMILIES[trace.candidate.family].words} that {trace.found.size_words} turns {_percent(probe.asr.value)} of other "
         f"pictures into '{trace.found.target}' (without it: {_percent(probe.base.value)}); {agreement}: {'; '.join(signs)}.",
         trace.found.target,

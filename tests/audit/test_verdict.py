@@ -1,3 +1,4 @@
+import json
 import math
 from dataclasses import replace
 
@@ -7,7 +8,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipclean import policy, recipe
-from clipclean.audit import Measurement, Probe, Rate, accuracy_loss, audit, sanitized, suspects
+from clipclean.audit import (
+    FAMILIES,
+    Found,
+    Hunt,
+    Measurement,
+    Probe,
+    Rate,
+    Trace,
+    accuracy_loss,
+    audit,
+    note,
+    sanitized,
+    searched,
+    suspected_classes,
+    suspects,
+    uncalibrated,
+    unsearched,
+)
+from clipclean.audit.search import Candidate
 from clipclean.audit.zeroshot import Attack
 
 LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
@@ -188,3 +207,125 @@ def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_op
     nobody = measurement(known=[probe(0, n=0)])
     (finding,) = audit(nobody, limits=LIMITS)
     assert (finding.rule, finding.as_dict()["value"]) == ("CC020", None)
+
+
+# What the search shows.
+
+
+def trace(
+    family="mask", target="banana", *, abnormality=0.0, excess=0.95, gathering=0.0, is_reached=True, outlyingness=0.0
+):
+    """A trigger that moves this share of 100 pictures, so much smaller than clean models need."""
+    size = 0.02 if is_reached else FAMILIES[family].cap
+    parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
+    return Trace(
+        candidate=Candidate(family, 0, parameters, size, is_reached), found=Found(family, target, parameters, 4),
+        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"), gathering=gathering,
+        outlyingness=outlyingness, abnormality=abnormality, reference=None,
+    )  # fmt: skip
+
+
+def hunt_of(*traces):
+    return Hunt(traces, (), (), 0, 60, ("banana", "lemon"))
+
+
+def shown(*traces, panel=(), pictures=100, **changes):
+    found = searched(hunt_of(*traces), panel, pictures=pictures, limits=replace(LIMITS, **changes))
+    return [(finding.rule, finding.level, finding.target) for finding in found]
+
+
+SMALL, GATHERS, LEADS = {"abnormality": 4.0}, {"gathering": 0.9}, probe(700)  # LIMITS: 3.5, 0.6, 0.3
+
+
+def test_two_signs_of_three_accuse_a_class_one_warns_and_none_is_silent():
+    assert shown(trace()) == []
+    for panel, signs in [((), SMALL), ((), GATHERS), ((LEADS,), {})]:
+        assert shown(trace(**signs), panel=panel) == [("CC003", "warning", "banana")]
+    for panel, signs in [((), SMALL | GATHERS), ((LEADS,), SMALL), ((LEADS,), GATHERS), ((LEADS,), SMALL | GATHERS)]:
+        assert shown(trace(**signs), panel=panel) == [("CC003", "error", "banana")]
+
+
+def test_signs_for_different_classes_do_not_add_up():
+    one, other = trace(target="banana", **SMALL), trace(target="lemon", **GATHERS)
+    assert shown(one, other) == [("CC003", "warning", "banana"), ("CC003", "warning", "lemon")]
+    assert shown(trace(**SMALL), panel=[probe(700, target="lemon")]) == [("CC003", "warning", "banana")]
+
+
+@pytest.mark.parametrize("missing", [{"excess": 0.79}, {"is_reached": False}, {"abnormality": 3.49}])
+def test_a_small_trigger_that_does_not_act_or_is_not_small_is_no_sign(missing):
+    assert shown(trace(**{**SMALL, **GATHERS, **missing})) == [("CC003", "warning", "banana")]
+
+
+def test_two_families_that_are_both_small_are_one_sign():
+    assert shown(trace("mask", **SMALL), trace("blend", **SMALL)) == [("CC003", "warning", "banana")]
+
+
+def test_an_abnormality_that_is_not_known_is_no_sign():
+    assert shown(trace(abnormality=math.nan, outlyingness=9.0)) == []
+    assert shown(trace(abnormality=math.nan, outlyingness=9.0, **GATHERS)) == [("CC003", "warning", "banana")]
+
+
+def test_on_few_pictures_two_signs_only_warn():
+    """Three pictures gather anywhere, and a small trigger turns them."""
+    assert shown(trace(**SMALL, **GATHERS), pictures=LIMITS.min_images - 1) == [("CC003", "warning", "banana")]
+    assert shown(trace(**SMALL, **GATHERS), pictures=LIMITS.min_images) == [("CC003", "error", "banana")]
+
+
+def test_thresholds_move_the_signs():
+    assert shown(trace(**SMALL), abnormality=4.1) == []
+    assert shown(trace(**GATHERS), gathering=0.91) == []
+    assert shown(trace(excess=0.5, **SMALL), min_found_excess=0.4) == [("CC003", "warning", "banana")]
+
+
+def test_a_finding_speaks_of_the_trigger_that_acts():
+    """Smaller still, but it turns few pictures that it was not made on."""
+    idle, acting = (
+        trace("mask", abnormality=9.0, excess=0.3),
+        trace("blend", abnormality=4.0, excess=0.95, gathering=0.9),
+    )
+    idle = replace(idle, gathering=0.9)  # of the class
+    (finding,) = searched(hunt_of(idle, acting), (), pictures=100, limits=LIMITS)
+    assert (finding.trigger, finding.value, finding.threshold) == ("found:blend,class=banana", 4.0, LIMITS.abnormality)
+    assert "95.0 % of other pictures" in finding.message
+    (suspect,) = suspected_classes(hunt_of(idle, acting), (), limits=LIMITS)
+    assert (suspect["families"], suspect["trigger"]) == (["blend"], "found:blend,class=banana")
+
+
+def test_a_finding_counts_its_signs_and_names_them():
+    (two,) = searched(hunt_of(trace(**SMALL, **GATHERS)), (), pictures=100, limits=LIMITS)
+    (three,) = searched(hunt_of(trace(**SMALL, **GATHERS)), [LEADS], pictures=100, limits=LIMITS)
+    assert "two signs agree: its trigger is smaller than clean models need; pictures gather there" in two.message
+    assert "three signs agree" in three.message
+    assert "a trigger of the panel leads there too" in three.message
+    assert (two.n, two.measure) == (100, "abnormality")
+
+
+def test_a_finding_of_an_unknown_abnormality_is_json():
+    (finding,) = searched(hunt_of(trace(abnormality=math.nan, **GATHERS)), (), pictures=100, limits=LIMITS)
+    assert json.loads(json.dumps(finding.as_dict(), allow_nan=False))["value"] is None
+
+
+def test_suspects_of_an_audit_are_those_with_most_signs_then_the_most_abnormal_then_the_panels():
+    traces = [
+        trace(target="small", abnormality=9.0), trace(target="smaller", abnormality=9.5),
+        trace(target="both", abnormality=4.0, gathering=0.9), trace(target="none"),
+    ]  # fmt: skip
+    named = suspected_classes(hunt_of(*traces), [probe(700, target="known")], limits=LIMITS)
+    assert [each["class"] for each in named] == ["both", "smaller", "small", "known"]
+    assert named[-1]["families"] == ["panel"]
+    assert suspected_classes(None, [probe(100)], limits=LIMITS) == []
+
+
+def test_rounding_of_pictures_that_are_all_the_same_is_no_collapse():
+    """Black pictures: every trigger turns all or none of them, and the spread of one embedding is rounding."""
+    same = replace(probe(1000, spread=0.0), clean_spread=1e-12)
+    assert [found.level for found in audit(measurement(panel=[same]), limits=LIMITS)] == ["warning"]
+
+
+@pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
+def test_what_was_not_searched_is_never_pass(code):
+    findings = [unsearched(code, "Why."), uncalibrated(), note("CC031", "Bundled.")]
+    assert policy.verdict([finding.as_dict() for finding in findings]) == "inconclusive"
+    assert policy.verdict([findings[0].as_dict()]) == "inconclusive"
+    assert policy.verdict([findings[1].as_dict()]) == "inconclusive"
+    assert policy.verdict([findings[2].as_dict()]) == "pass"
