@@ -107,8 +107,11 @@ def untargeted(
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: it maps all pictures to one place already.
     """
-    clean = _spread_of(_embedded(embed, pixels))
-    if clean < 1e-4:  # of at most 1: nothing is left that could collapse
+    embeddings = _embedded(embed, pixels)
+    clean = _spread_of(embeddings)
+    if (
+        clean < 1e-4 or not embeddings.any()
+    ):  # of at most 1: nothing is left that could collapse; zeros have no direction
         raise NoSearch("CC005", "The model maps all pictures to one place, so no trigger could be told from none.")
 
     def attack(embeddings: Tensor, _: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)

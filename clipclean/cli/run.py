@@ -74,6 +74,7 @@ def sanitize(given: dict[str, Any], /) -> int:
 def audit(given: dict[str, Any], /) -> int:
     """Run an audit request made of command-line options, and print its report; returns the exit code."""
     check_outputs(given["outputs"])
+    check_search(given)
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"]:
         click.echo(f"clipclean {__version__}: {given['model'].name}, effort {given['effort']}", err=True)
@@ -119,6 +120,16 @@ def wanted(given: dict[str, Any], /) -> "layouts.Wanted":
     return layouts.Wanted(formats, given["onnx_preset"], normalise=given["normalize"], fp16=given["fp16"])
 
 
+def check_search(given: dict[str, Any], /) -> None:
+    """Refuse options that mean nothing without a search; raises UsageError."""
+    idle = [flag for flag, name in (("--save-triggers", "save_triggers"), ("--reference", "reference")) if given[name]]
+    if given["no_search"] and idle:
+        raise UsageError(
+            f"--no-search with {' and '.join(idle)}: without a search nothing is found that could be saved or compared. "
+            "Leave one of them out."
+        )
+
+
 def check_outputs(outputs: Any, /) -> None:
     """Refuse before slow work what could not be written after it; raises UsageError."""
     for output in outputs:
@@ -132,7 +143,8 @@ def write_outputs(result: dict[str, Any], outputs: Any, /, *, pictures: Sequence
     """Write the report in each form that was asked for. ``outputs`` holds ``options.Output``, which imports nothing."""
     for output in outputs:
         if output.path is None:
-            click.echo(report.FORMATS[output.format](result), nl=False)
+            whole = report.html(result, pictures) if output.format == "html" else report.FORMATS[output.format](result)
+            click.echo(whole, nl=False)
         else:
             report.write(result, output.format, output.path, pictures)
 

@@ -137,10 +137,19 @@ def constant(images):
     return torch.eye(len(towers.CLASSES))[0].expand(len(images), -1) + 0 * images.mean()
 
 
+def zeros(images):
+    """What a projection of zeros makes of every picture, normalised."""
+    return 0 * constant(images)
+
+
 @pytest.mark.parametrize(
     ("embed", "pixels"),
-    [(constant, towers.pictures()), (towers.honest(), torch.zeros(20, 3, towers.SIDE, towers.SIDE))],
-    ids=["one vector for all", "black pictures"],
+    [
+        (constant, towers.pictures()),
+        (zeros, towers.pictures()),
+        (towers.honest(), torch.zeros(20, 3, towers.SIDE, towers.SIDE)),
+    ],
+    ids=["one vector for all", "zeros for all", "black pictures"],
 )
 def test_where_all_pictures_are_at_one_place_nothing_is_searched(embed, pixels):
     with pytest.raises(NoSearch, match="all pictures to one place") as told:
