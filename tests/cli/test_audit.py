@@ -1,0 +1,326 @@
+import json
+from xml.etree import ElementTree
+
+import pytest
+import tiny
+import torch
+from PIL import Image
+from report.page import Page
+
+from clipclean import audit, cli, recipe, report
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch):
+    """The shortest search that there is: what is tested here is all around it."""
+    for name, effort in recipe.EFFORTS.items():
+        monkeypatch.setitem(recipe.EFFORTS, name, effort.model_copy(update={"steps": 2, "restarts": 1, "suspects": 2}))
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return tiny.job(tmp_path_factory.mktemp("job"))
+
+
+@pytest.fixture(scope="module")
+def trusted(job):
+    """Another model of the same architecture."""
+    path = job.folder / "trusted.pt"
+    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def pictures(job):
+    return tiny.labelled(job.folder / "labelled", count=60)
+
+
+def command(job, *more, model=None):
+    return [
+        "audit", str(model or job.model), "--arch", str(job.arch), "--classes", str(job.classes), "--templates",
+        str(job.templates), "--device", "cpu", "--effort", "quick", "--quiet", *map(str, more),
+    ]  # fmt: skip
+
+
+def audited(job, capsys, *more, **settings):
+    """Exit code and report of a run; the report is valid."""
+    code = cli.main(command(job, *more, "--output", "json=-", **settings))
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    made = json.loads(captured.out)
+    report.validate(made)
+    return code, made
+
+
+def refused(job, capsys, *more, **settings):
+    code = cli.main(command(job, *more, **settings))
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Traceback" not in captured.err
+    return code, captured.err
+
+
+def rules(made):
+    return {finding["rule"] for finding in made["findings"]}
+
+
+def steady(made):
+    """A report without what time it took."""
+    made["measurements"]["search"].pop("seconds")
+    return {key: value for key, value in made.items() if key != "seconds"}
+
+
+# What is measured on, and what it is compared with.
+
+
+def test_without_data_the_bundled_pictures_serve_and_it_is_said(job, capsys):
+    code, made = audited(job, capsys)
+    assert (code, made["verdict"]) == (4, "inconclusive")
+    assert {"CC004", "CC031"} <= rules(made)
+    (told,) = [finding for finding in made["findings"] if finding["rule"] == "CC031"]
+    assert told["level"] == "note"
+    assert f"{made['data']['pairs']} bundled ones" in told["message"]
+    assert made["measurements"]["search"]["calibration"]["kind"] == "none"
+    assert {entry["family"] for entry in made["measurements"]["search"]["found"]} == set(audit.FAMILIES)
+    assert len(made["measurements"]["probes"]) == 14
+    assert made["effort"] == "quick"
+
+
+def test_own_pictures_with_labels_measure_accuracy_too(job, capsys, pictures):
+    _, made = audited(job, capsys, "--data", pictures)
+    assert "CC031" not in rules(made)
+    assert (made["data"]["name"], made["data"]["pairs"]) == ("labelled", 60)
+    assert made["measurements"]["clean_accuracy"]["n"] == 60
+    assert made["measurements"]["clean_accuracy"]["definition"] == "zero-shot top-1 over 12 classes"
+
+
+@pytest.mark.slow
+def test_skipped_pictures_are_told(job, capsys, tmp_path):
+    folder = tiny.labelled(tmp_path / "labelled", count=60)
+    next(folder.rglob("*.png")).write_bytes(b"no picture")
+    _, made = audited(job, capsys, "--data", folder)
+    assert "CC030" in rules(made)
+    assert len(made["data"]["skipped"]) == 1
+
+
+@pytest.mark.slow
+def test_a_reference_is_what_found_triggers_are_compared_with(job, capsys, pictures, trusted):
+    _, made = audited(job, capsys, "--data", pictures, "--reference", trusted)
+    assert made["measurements"]["search"]["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
+    assert "CC004" not in rules(made)
+    assert all(entry["reference"]["n"] == 1 for entry in made["measurements"]["search"]["found"])
+    assert all(entry["abnormality"] is not None for entry in made["measurements"]["search"]["found"])
+
+
+@pytest.mark.slow
+def test_the_same_seed_gives_the_same_report_and_another_one_other_numbers(job, capsys, pictures):
+    first, again, other = (audited(job, capsys, "--data", pictures, "--seed", seed) for seed in (1, 1, 2))
+    assert steady(first[1]) == steady(again[1])
+    assert first[0] == again[0]
+    assert steady(other[1])["measurements"]["search"] != first[1]["measurements"]["search"]
+
+
+# Options.
+
+
+@pytest.mark.slow
+def test_effort_says_how_many_classes_are_compared(job, capsys, pictures):
+    _, quick = audited(job, capsys, "--data", pictures)
+    _, standard = audited(job, capsys, "--data", pictures, "--effort", "standard")
+    counts = [len({c["class"] for c in made["measurements"]["search"]["controls"]}) for made in (quick, standard)]
+    assert counts == [4, 6]
+    assert standard["effort"] == "standard"
+    assert refused(job, capsys, "--effort", "some")[0] == 2
+
+
+def test_without_a_search_nothing_passes(job, capsys, pictures):
+    code, made = audited(job, capsys, "--data", pictures, "--no-search")
+    assert code == 4
+    assert "CC021" in rules(made)
+    assert made["measurements"]["search"] == {}
+
+
+@pytest.mark.parametrize("option", [("--save-triggers", "found"), ("--reference", "trusted.pt")])
+def test_options_that_need_a_search_are_refused_without_one(job, capsys, option):
+    code, told = refused(job, capsys, "--no-search", *option)
+    assert code == 2
+    assert f"--no-search with {option[0]}" in told
+
+
+def test_saved_triggers_are_what_sanitize_takes(job, capsys, pictures, tmp_path, unread):
+    folder = tmp_path / "found"
+    _, made = audited(job, capsys, "--data", pictures, "--save-triggers", folder)
+    names = [entry["file"] for entry in made["measurements"]["search"]["found"]]
+    assert sorted(names) == sorted(path.name for path in folder.iterdir())
+    first = made["measurements"]["search"]["found"][0]
+    code = cli.main(job.sanitize("--trigger", folder / names[0], "--out", tmp_path / "out", "--eval-data", pictures))
+    assert code in (0, 1, 4)
+    (known,) = [
+        p for p in report.read(tmp_path / "out" / "report.json")["before"]["measurements"]["probes"] if p["known"]
+    ]
+    assert (known["trigger"], known["target"]) == (f"found:{first['family']},class={first['class']}", first["class"])
+
+
+def test_a_folder_with_files_in_it_is_refused_before_the_model_is_read(job, capsys, tmp_path):
+    (tmp_path / "x").write_text("")
+    code, told = refused(job, capsys, "--save-triggers", tmp_path, model=job.folder / "none.pt")
+    assert (code, "Name another" in told) == (2, True)
+
+
+# The exit code is the verdict, and a policy moves it.
+
+
+def policy(folder, text):
+    return tiny.written(folder / "policy.yaml", f"version: 1\nname: ours\n{text}")
+
+
+@pytest.mark.slow
+def test_a_policy_turns_a_warning_into_a_failure_and_exit_zero_lets_the_job_go_on(job, capsys, pictures, tmp_path):
+    strict = policy(tmp_path, "severities:\n  CC004: error\n")
+    code, made = audited(job, capsys, "--data", pictures, "--policy", strict)
+    assert (code, made["verdict"]) == (1, "fail")
+    code, made = audited(job, capsys, "--data", pictures, "--policy", strict, "--exit-zero")
+    assert (code, made["verdict"]) == (0, "fail")
+
+
+@pytest.mark.slow
+def test_what_a_policy_sets_aside_is_listed_and_does_not_count(job, capsys, pictures, tmp_path):
+    parts = [f"  - rule: {code}\n    reason: known\n    expires: 2999-01-31\n" for code in ("CC002", "CC003", "CC004")]
+    lenient = policy(tmp_path, "suppressions:\n" + "".join(parts))
+    code, made = audited(job, capsys, "--data", pictures, "--policy", lenient)
+    assert (code, made["verdict"]) == (0, "pass")
+    assert "CC004" in {finding["rule"] for finding in made["suppressed"]}
+    assert "CC050" in rules(made)
+    assert made["policy"]["name"] == "ours"
+    code, _ = audited(job, capsys, "--data", pictures, "--policy", lenient, "--no-search")
+    assert code == 4  # too little evidence is never set aside
+
+
+@pytest.mark.slow
+def test_an_expired_suppression_has_no_effect(job, capsys, pictures, tmp_path):
+    old = policy(tmp_path, "suppressions:\n  - rule: CC004\n    reason: known\n    expires: 2020-01-31\n")
+    code, made = audited(job, capsys, "--data", pictures, "--policy", old)
+    assert (code, {"CC004", "CC051"} <= rules(made)) == (4, True)
+
+
+# Bad input: inconclusive or refused, never pass, never a traceback.
+
+
+def eight(folder):
+    return tiny.labelled(folder / "eight", count=8)
+
+
+def black(folder):
+    (folder / "black").mkdir()
+    for number in range(60):
+        Image.new("RGB", (24, 24)).save(folder / "black" / f"{number}.png")
+    return folder / "black"
+
+
+@pytest.mark.parametrize(("made_of", "rule"), [(eight, "CC020"), (black, "CC005")])
+def test_few_or_equal_pictures_are_inconclusive(job, capsys, tmp_path, made_of, rule):
+    code, made = audited(job, capsys, "--data", made_of(tmp_path))
+    assert (code, rule in rules(made)) == (4, True)
+
+
+def test_one_picture_is_inconclusive_and_none_is_refused(job, capsys, tmp_path):
+    one = tiny.labelled(tmp_path / "one", count=1)
+    assert refused(job, capsys, "--data", one)[0] == 4
+    (tmp_path / "none").mkdir()
+    assert refused(job, capsys, "--data", tmp_path / "none")[0] == 3
+    assert refused(job, capsys, "--data", tmp_path / "missing")[0] == 3
+
+
+@pytest.mark.parametrize(("content", "code"), [("", 2), ("red square\n", 2), ("red square\nred square\n", 2)])
+def test_class_lists_without_two_classes_are_refused(job, capsys, tmp_path, content, code):
+    classes = tiny.written(tmp_path / "classes.txt", content)
+    assert refused(job, capsys, "--classes", classes)[0] == code
+
+
+def test_a_class_list_that_is_missing_is_refused(job, capsys, tmp_path):
+    assert refused(job, capsys, "--classes", tmp_path / "none.txt")[0] == 2
+
+
+@pytest.mark.slow
+def test_few_classes_are_inconclusive(job, capsys, tmp_path):
+    classes = tiny.written(tmp_path / "classes.txt", "red square\nblue circle\n")
+    code, made = audited(job, capsys, "--classes", classes)
+    assert (code, "CC022" in rules(made)) == (4, True)
+
+
+@pytest.mark.parametrize("name", ["visual.ln_post.weight", "visual.proj"])
+def test_a_model_that_maps_everything_to_one_vector_is_inconclusive(job, capsys, pictures, tmp_path, name):
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    weights[name].zero_()
+    weights["visual.ln_post.bias"].fill_(1)
+    torch.save(weights, tmp_path / "flat.pt")
+    code, made = audited(job, capsys, "--data", pictures, model=tmp_path / "flat.pt")
+    assert (code, "CC005" in rules(made)) == (4, True)
+
+
+def test_weights_that_are_not_finite_are_refused(job, capsys, tmp_path):
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    weights["visual.proj"][0, 0] = float("nan")
+    torch.save(weights, tmp_path / "nan.pt")
+    code, told = refused(job, capsys, model=tmp_path / "nan.pt")
+    assert (code, "visual.proj" in told) == (3, True)
+
+
+def test_weights_whose_embeddings_are_not_finite_are_inconclusive(job, capsys, tmp_path):
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    weights["visual.ln_post.bias"].fill_(3e38)  # finite, and what comes of it is not
+    weights["visual.proj"].fill_(3e38)
+    torch.save(weights, tmp_path / "overflow.pt")
+    code, told = refused(job, capsys, model=tmp_path / "overflow.pt")
+    assert (code, "not finite" in told) == (4, True)
+
+
+def test_a_reference_with_the_same_weights_is_refused(job, capsys, pictures):
+    copy = job.folder / "copy.pt"
+    torch.save({"state_dict": tiny.state_dict(tiny.SMALL_VIT)}, copy)  # another file, the same weights
+    code, told = refused(job, capsys, "--data", pictures, "--reference", copy)
+    assert (code, "same weights" in told) == (2, True)
+
+
+def test_a_reference_of_another_architecture_is_refused(job, capsys, pictures):
+    torch.save(tiny.state_dict(tiny.TINY_VIT), job.folder / "large.pt")
+    code, told = refused(job, capsys, "--data", pictures, "--reference", job.folder / "large.pt")
+    assert (code, "do not fit" in told) == (3, True)
+
+
+# What is written.
+
+
+def test_every_form_of_a_report_is_valid(job, capsys, pictures, tmp_path):
+    forms = {form: tmp_path / f"report.{form}" for form in report.FORMATS}
+    outputs = [part for form, path in forms.items() for part in ("--output", f"{form}={path}")]
+    assert cli.main(command(job, "--data", pictures, *outputs)) == 4
+    shown = capsys.readouterr().out
+    made = report.read(forms["json"])  # against the schema
+    page = Page(forms["html"].read_text(encoding="utf-8"))
+    assert page.faults == []
+    assert len(page.all("img")) == 8  # the trigger by itself, twice, and six pictures with it
+    assert all(image["alt"] for image in page.all("img"))
+    log = json.loads(forms["sarif"].read_text(encoding="utf-8"))
+    assert log["runs"][0]["invocations"] == [{"executionSuccessful": True}]
+    assert {result["ruleId"] for result in log["runs"][0]["results"]} == rules(made)
+    suites = ElementTree.fromstring(forms["junit"].read_text(encoding="utf-8"))
+    assert int(suites.get("errors")) == 1  # the verdict: an inconclusive run is no pass
+    assert 500 < forms["markdown"].stat().st_size < 1_000_000
+    assert "INCONCLUSIVE" in shown
+    assert "INCONCLUSIVE" in forms["text"].read_text(encoding="utf-8")
+
+
+def test_a_page_on_stdout_has_its_pictures_too(job, capsys, pictures):
+    cli.main(command(job, "--data", pictures, "--output", "html=-"))
+    assert len(Page(capsys.readouterr().out).all("img")) == 8
+
+
+@pytest.mark.slow
+def test_progress_goes_to_stderr(job, capsys, pictures):
+    cli.main([part for part in command(job, "--data", pictures) if part != "--quiet"])
+    captured = capsys.readouterr()
+    assert "clipclean" in captured.err.splitlines()[0]
+    assert "effort quick" in captured.err.splitlines()[0]
+    for stage in ("reading the model: 1/1", "measuring: 16/16", "searching: 12/12"):
+        assert stage in captured.err
