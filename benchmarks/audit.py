@@ -116,7 +116,7 @@ def look(path: Path, arch: Path, seed: int, out: Path) -> dict:
         began = time.process_time()
         share = decree.share(tested.clip.encode_images, evidence.pixels[:256], steps=200, batch=32, seed=seed)
     return {
-        "kind": examine.kind_of(tested.clip.architecture),
+        "kind": subject.kind_of(tested.clip.architecture),
         "classes": len(words.classes),
         "seconds": seconds,
         "search": seen.hunt.as_dict(),

@@ -128,13 +128,29 @@ def shipped_recipes() -> str:
 
 
 def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
-    train, loss = loaded.train, loaded.loss
+    train = loaded.train
+    length = f"{number(train.epochs)} epochs"
+    if loaded.method == "unlearn":
+        length = f"at most {loaded.unlearn.max_rounds} rounds of {loaded.unlearn.steps} steps"
     values = (
-        f"λ1 = {number(loss.clip_weight)}, λ2 = {number(loss.self_supervised_weight)}; {number(train.epochs)} epochs in "
-        f"batches of {train.batch_size}; peak rate {number(train.lr)} after {train.warmup_steps} steps"
+        f"{WEIGHTS[loaded.method](loaded.loss)}; {length} in batches of {train.batch_size}; peak rate {number(train.lr)} "
+        f"after {train.warmup_steps} steps"
     )
     evidence = "measured" if recipe.is_validated(loaded, overridden=False) else "none yet"
     return code(loaded.name), prose(loaded.description), values, evidence
+
+
+def _contrastive(loss: recipe.Loss) -> str:
+    return f"λ1 = {number(loss.clip_weight)}, λ2 = {number(loss.self_supervised_weight)}"
+
+
+WEIGHTS: dict[str, Callable[[recipe.Loss], str]] = {  # the words for what a method weighs
+    "cleanclip": _contrastive,
+    "mmcl": _contrastive,
+    "par": lambda loss: f"pushed by {number(loss.push_weight)} up to {number(loss.push_limit)}",
+    "supervised": lambda loss: "cross-entropy over the zero-shot classifier",
+    "unlearn": lambda loss: f"preserved by {number(loss.preserve_weight)}, restored by {number(loss.restore_weight)}",
+}
 
 
 def recipe_keys() -> str:

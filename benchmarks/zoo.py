@@ -131,7 +131,18 @@ def plan() -> list[Entry]:
 
 def half_plan(half: str, seeds: Iterator[int]) -> list[Entry]:
     return [entry for arch in ARCHS for entry in arch_plan(half, arch, seeds)] + [
-        Entry(f"{half}-{arch}-clean-{k + 2}", half, arch, "clean", next(seeds), None, None, None, None, SETTINGS[arch].steps)
+        Entry(
+            f"{half}-{arch}-clean-{k + 2}",
+            half,
+            arch,
+            "clean",
+            next(seeds),
+            None,
+            None,
+            None,
+            None,
+            SETTINGS[arch].steps,
+        )
         for arch in ARCHS
         for k in range(EXTRA[half])
     ]

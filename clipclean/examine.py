@@ -88,7 +88,7 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     tested = subject.build(opened, pairs, device=device, limits=readable)
     shown = subject.pictures(tested.clip, images, recipe, vocabulary=vocabulary, limits=readable)
     yardstick = (
-        audit.stored(kind_of(tested.clip.architecture), classes=len(vocabulary.classes))
+        audit.stored(subject.kind_of(tested.clip.architecture), classes=len(vocabulary.classes))
         if trusted is None
         else measured_yardstick(request, subject.build(trusted, pairs, device=device, limits=readable), shown, progress)
     )
@@ -101,12 +101,6 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     return Outcome(result, drawn(tested.clip, shown, seen))
 
 
-def kind_of(architecture: model.Architecture, /) -> str:
-    """The family of architectures that clean models are compared within: the image tower's kind, and its side."""
-    tower = "resnet" if isinstance(architecture.config["vision_cfg"].get("layers"), list | tuple) else "vit"
-    return f"{tower}-{architecture.preprocess.size}px"
-
-
 def read_reference(request: Request, tested: Opened, /) -> Opened:
     """The model to compare with, which must be of the tested one's kind and another than it.
 
@@ -116,7 +110,7 @@ def read_reference(request: Request, tested: Opened, /) -> Opened:
     """
     assert request.reference is not None  # noqa: S101 # the caller looked
     trusted = subject.read(request.reference, arch=request.arch)
-    kinds = kind_of(trusted.architecture), kind_of(tested.architecture)
+    kinds = subject.kind_of(trusted.architecture), subject.kind_of(tested.architecture)
     if kinds[0] != kinds[1]:
         raise UsageError(
             f"The reference {request.reference.name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "

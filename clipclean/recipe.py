@@ -42,22 +42,41 @@ class Train(Section):
 
 
 class Loss(Section):
-    """The weights of the two loss terms."""
+    """The weights of the loss terms; a method uses its own and `preserve_weight`."""
 
     clip_weight: float = field(1.0, "Lambda 1, of the image-caption loss.", "weight", gt=0, le=100)
     self_supervised_weight: float = field(
         1.0, "Lambda 2, of the loss that ties each image and caption to its own second view.", "weight", ge=0, le=100
     )
+    preserve_weight: float = field(
+        0.0, "Of the squared distance of clean images' embeddings to the original's; against forgetting.", "weight",
+        ge=0, le=1000,
+    )  # fmt: skip
+    restore_weight: float = field(
+        0.5, "unlearn: of the squared distance of triggered images' embeddings to the original's clean ones.", "weight",
+        gt=0, le=1000,
+    )  # fmt: skip
+    push_weight: float = field(
+        0.5, "par: of the squared distances of image and text embeddings to the original's, which it drives up.", "weight",
+        gt=0, le=100,
+    )  # fmt: skip
+    push_limit: float = field(2.15, "par: a mean squared distance beyond this is driven no further.", gt=0, le=4)
 
 
 class Augment(Section):
-    """How the second views are made."""
+    """How the second views are made, and how par perturbs pictures."""
 
     image: Literal["autoaugment"] = field("autoaugment", "Second view of an image: AutoAugment, ImageNet policy.")
     caption: Literal["eda"] = field(
         "eda", "Second view of a caption: one of synonyms, insertion, swap, deletion of words."
     )
     caption_rate: float = field(0.1, "Words of a caption that its second view changes.", "share", ge=0, le=1)
+    noise: float = field(0.2, "par: standard deviation of the noise on pictures in [0, 1].", ge=0, le=1)
+    noise_share: float = field(0.5, "par: pictures that get noise.", "share", ge=0, le=1)
+    erased_side: float = field(
+        0.1, "par: largest side of the square that is erased, relative to the picture's; the least is 0.7 of it.", "share",
+        ge=0, le=0.5,
+    )  # fmt: skip
 
 
 class Data(Section):
@@ -95,6 +114,33 @@ class Audit(Section):
         0.5, "Second sign: triggered embeddings spread less than this share of the clean ones.", "share", gt=0, le=1
     )
     min_images: int = field(50, "Fewer probe images than this decide nothing.", "images", ge=2)
+
+
+class Unlearn(Section):
+    """How unlearn goes to and fro between searching and forgetting; other methods ignore it."""
+
+    max_rounds: int = field(
+        8, "Searches that are followed by steps; the search that finds no more ends the run.", "rounds", ge=1, le=100
+    )
+    steps: int = field(80, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
+    effort: Literal["quick", "standard", "thorough"] = field(
+        "standard", "How hard the first search looks for suspects."
+    )
+    outlyingness: float = field(
+        2.5, "A class is suspected, and searched for again, whose trigger is this much smaller than clean ones.", "robust z",
+        gt=0, le=100,
+    )  # fmt: skip
+    images: int = field(400, "Most pictures that are searched on and judged by.", "images", ge=8, le=10_000)
+    shift: float = field(
+        0.06,
+        "Farthest that a found trigger is moved while it is unlearned, relative to the side.",
+        "share",
+        ge=0,
+        le=0.5,
+    )
+    strength: Annotated[tuple[float, float], Strict(False)] = field(
+        (0.7, 2.0), "Range of factors on what a found trigger changes, while it is unlearned."
+    )
 
 
 class Effort(Section):
@@ -189,14 +235,18 @@ class Recipe(Section):
     revision: int = field(..., "Counts up whenever a value of a published recipe changes.", ge=1)
     description: Text = field(..., "One line for lists: what the recipe is for.")
     scale: Literal["any", "tiny"] = field("any", "Model size it is meant for; tiny is a few million parameters.")
-    method: Literal["cleanclip", "mmcl"] = field(
-        ..., "cleanclip: both loss terms; mmcl: the image-caption loss alone, a control that leaves backdoors in."
+    method: Literal["cleanclip", "mmcl", "par", "supervised", "unlearn"] = field(
+        ...,
+        "cleanclip: both loss terms; mmcl: the image-caption loss alone, a control that leaves backdoors in; par: the "
+        "image-caption loss while all embeddings are pushed away from the original's; supervised: the image tower on "
+        "labelled images; unlearn: triggers are searched for and brought back to the original's clean embeddings.",
     )
     train: Train = field(Train(), "How long and how fast the weights move.")
     loss: Loss = field(Loss(), "The weights of the loss terms.")
     augment: Augment = field(Augment(), "How second views are made.")
     data: Data = field(Data(), "Which pairs are taken.")
     audit: Audit = field(Audit(), "What is measured before and after.")
+    unlearn: Unlearn = field(Unlearn(), "How searching and forgetting alternate.")
     evidence: Annotated[tuple[Evidence, ...], Strict(False)] | None = field(
         None, "Measurements of these very values; written by a benchmark, not by hand."
     )
@@ -302,12 +352,14 @@ def check(recipe: Recipe, /, *, pairs: int) -> None:
 def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     """Optimizer steps of a run on that many pairs; an incomplete last batch of an epoch is dropped.
 
-    Zero if the pairs do not fill one batch.
+    Zero if the pairs do not fill one batch. For unlearn these are the most that there can be.
 
     Examples:
         >>> total_steps(load("cleanclip"), pairs=1000)  # 10 epochs of 15 batches of 64
         150
     """
+    if recipe.method == "unlearn":
+        return recipe.unlearn.max_rounds * recipe.unlearn.steps
     steps = round(recipe.train.epochs * (pairs // recipe.train.batch_size))
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
@@ -369,11 +421,20 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
         problems["loss", "self_supervised_weight"] = (
             "0 leaves backdoors in; cleanclip needs more, or take 'method: mmcl'"
         )
-    if recipe.method == "mmcl" and weight != 0:
+    if recipe.method != "cleanclip" and weight != 0:
         problems["loss", "self_supervised_weight"] = (
-            f"{weight:g} is not used by mmcl; write 0, or take 'method: cleanclip'"
+            f"{weight:g} is not used by {recipe.method}; write 0, or take 'method: cleanclip'"
         )
-    if train.max_steps is not None and train.warmup_steps >= train.max_steps:
+    if recipe.method == "unlearn" and recipe.loss.preserve_weight == 0:
+        problems["loss", "preserve_weight"] = "0 lets unlearn forget everything; it needs more, 2 for example"
+    if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
+        problems["unlearn", "strength"] = "the first factor is the smaller one"
+    if recipe.method == "unlearn":
+        if train.warmup_steps >= recipe.unlearn.steps:
+            problems["train", "warmup_steps"] = (
+                f"{train.warmup_steps} is not shorter than a round of {recipe.unlearn.steps} steps"
+            )
+    elif train.max_steps is not None and train.warmup_steps >= train.max_steps:
         problems["train", "warmup_steps"] = (
             f"{train.warmup_steps} is not shorter than the run of {train.max_steps} steps"
         )
@@ -392,7 +453,7 @@ def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
         problems["train", "batch_size"] = (
             f"{train.batch_size} is more than the {pairs} pairs; set it to at most {pairs}"
         )
-    elif train.warmup_steps >= steps:
+    elif recipe.method != "unlearn" and train.warmup_steps >= steps:
         problems["train", "warmup_steps"] = (
             f"{train.warmup_steps} is not shorter than the run of {steps} steps ({pairs} pairs, batches of "
             f"{train.batch_size}, {train.epochs:g} epochs); warm up for less, or train for longer"
@@ -423,10 +484,11 @@ _ALIASES = {
     "scheduler": "schedule",
     "ssl_weight": "self_supervised_weight",
     "steps": "max_steps",
+    "tau": "push_limit",
     "warmup": "warmup_steps",
     "wd": "weight_decay",
 }
-_SETTABLE = ("train", "loss", "augment", "data", "audit")
+_SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn")
 _FORM = Form(
     noun="recipe",
     named="a YAML file, or a shipped recipe",

@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
 from clipclean import (
     __version__,
     audit,
-    augment,
+    checkpoint,
     data,
     exhibits,
     export,
@@ -26,12 +26,15 @@ from clipclean import (
     files,
     finetune,
     layouts,
+    methods,
     model,
     policy,
     report,
+    rounds,
     runs,
     sift,
     subject,
+    unlearn,
 )
 from clipclean import recipe as recipes
 from clipclean.errors import Inconclusive, Interrupted, UsageError
@@ -74,6 +77,17 @@ class Request:
     screen: sift.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
 
 
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """Pictures, perhaps with captions, and the places (N,) of their classes where they have labels."""
+
+    pairs: Sequence[data.Pair]
+    labels: torch.Tensor | None
+
+
 @dataclass(frozen=True)
 class Outcome:
     """The report as a JSON-able dict, and whether weights were written."""
@@ -100,43 +114,48 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     subject.check_sides(named, opened.architecture)
     layouts.check_architecture(opened.architecture, request.wanted)
     progress("reading the model", 1, 1)
-    clean = read_pairs(
-        request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key
-    )  # fmt: skip
+    clean = read_data(request, limits, progress)
     labelled = _labelled(request, vocabulary, limits)
-    training, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
-    recipes.check(recipe, pairs=len(training))
+    material, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
+    recipes.check(recipe, pairs=len(material.pairs))
     tested = subject.build(opened, clean, device=device, limits=limits)
     clean, screened = screened_pairs(request, tested.clip, clean, [trigger for trigger, _ in named], limits, progress)
     if screened and screened["dropped"]:
-        training, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
-        recipes.check(recipe, pairs=len(training))
+        material, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
+        recipes.check(recipe, pairs=len(material.pairs))
 
-    state = RunState.of(request.out, fingerprint(request, tested, clean))
+    decides = fingerprint(request, tested, clean) | aims(recipe, vocabulary, named)
+    state = RunState.of(request.out, decides)
     with state.locked():
-        measured_on = subject.evidence(
-            tested.clip, recipe, labelled=labelled, held_out=held_out, vocabulary=vocabulary, named=named,
-            panel=request.audit, limits=limits,
+        measured_on = evidence_of(
+            tested.clip, recipe, labelled or kept_out, vocabulary=vocabulary, named=named, panel=request.audit,
+            limits=limits,
         )  # fmt: skip
         before = _measure(tested.clip, measured_on, "measuring before", progress)
-        found = tuple(
+        found: tuple[tuple[audit.Trigger, int | None], ...] = tuple(
             (by_spec(measured_on.panel, p.trigger), vocabulary.classes.index(p.target))
             for p in audit.suspects(before, limits=thresholds)
         )
         suspicions = tuple(dict.fromkeys((*named, *found)))  # one that was named may be found as well
+        known, hunted = acting(before, suspicions, measured_on, thresholds), None
+        if recipe.method == "unlearn":
+            hunted = unlearn.hunt(
+                tested.clip, material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=known,
+                saved=state, seed=request.seed, limits=limits, progress=progress,
+            )  # fmt: skip
+            before = with_found(tested.clip, before, measured_on, hunted.strongest())
+            suspicions = (*suspicions, *hunted.strongest())
         shown_before = _exhibits(tested.clip, measured_on, suspicions, before)
         training_record = train(
-            tested.clip,
-            training,
-            recipe,
-            state=state,
-            seed=request.seed,
-            precision=request.precision,
-            limits=limits,
-            progress=progress,
-        )
+            tested.clip, material, recipe, bank=before.bank, known=known, hunted=hunted, state=state, seed=request.seed,
+            precision=request.precision, limits=limits, progress=progress,
+        )  # fmt: skip
         after = _measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
-        found_after = [*audit.sanitized(before, after, limits=thresholds), *side_findings(request, clean, screened)]
+        found_after = [
+            *audit.sanitized(before, after, limits=thresholds, searched=hunted is not None),
+            *(remaining(training_record) if hunted else ()),
+            *side_findings(request, clean, screened),
+        ]
         judged = policy.apply(
             request.policy, [finding.as_dict() for finding in found_after], today=datetime.now(UTC).date(),
             model_sha256=tested.file.sha256,
@@ -211,6 +230,12 @@ def screened_pairs(
     """
     if request.screen == "off" or (request.screen is None and len(clean.pairs) < sift.LEAST):
         return clean, None
+    if not all(pair.caption for pair in clean.pairs):
+        if request.screen is not None:
+            raise UsageError(
+                f"{clean.path} has pictures without captions, and screening compares the two. Leave --screen out."
+            )
+        return clean, None
     found = sift.sift(
         clip, clean.pairs, limits=limits, triggers=triggers,
         progress=lambda done, total: progress("screening the pairs", done, total),
@@ -220,16 +245,51 @@ def screened_pairs(
     return sift.kept(clean, dropped), sift.record(found, request.screen) | {"dropped_keys": keys}
 
 
-def _labelled(
-    request: Request, vocabulary: subject.Words, limits: data.Limits
-) -> tuple[Sequence[data.Pair], torch.Tensor] | None:
+def read_data(request: Request, limits: data.Limits, progress: Progress, /) -> data.CleanSet:
+    """The clean set of a run: pairs, or pictures alone where the method needs no captions.
+
+    Raises:
+        RefusedInput, UsageError or Inconclusive: it is unusable.
+    """
+    if request.recipe.method in methods.CAPTIONED:
+        return read_pairs(
+            request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key
+        )  # fmt: skip
+    return data.read_images(
+        request.data, limits=limits, progress=lambda done, total: progress("reading the data", done, total)
+    )
+
+
+def _labelled(request: Request, vocabulary: subject.Words, limits: data.Limits) -> Pictures | None:
     if request.eval_data is None:
         return None
     found = data.labelled(request.eval_data, limits=limits, classes=vocabulary.classes)
-    return found.pairs, found.labels
+    return Pictures(found.pairs, found.labels)
 
 
-def split(pairs: Sequence[data.Pair], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[data.Pair], list[data.Pair]]:
+def divided(
+    clean: data.CleanSet, recipe: Recipe, vocabulary: subject.Words, /, *, hold_out: bool
+) -> tuple[Pictures, Pictures]:
+    """What is trained on, and what is kept out to measure on; with labels where all pictures have one.
+
+    Raises:
+        UsageError: the method needs labels, and there are none.
+    """
+    labels = None if recipe.method in methods.CAPTIONED else data.labels_of(clean, vocabulary.classes)
+    if labels is None and recipe.method in methods.LABELLED:
+        raise UsageError(
+            f"The recipe {recipe.name} trains on labels, and not every picture of {clean.path} has one among the "
+            f"{len(vocabulary.classes):,} classes. Put the pictures into folders named like the classes, give a table with a "
+            "column label, or name the right classes by --classes FILE."
+        )
+    parts = split(range(len(clean.pairs)), recipe, hold_out=hold_out)
+    training, kept = (
+        Pictures([clean.pairs[i] for i in places], None if labels is None else labels[places]) for places in parts
+    )
+    return training, kept
+
+
+def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[Item], list[Item]]:
     """Pairs to train on and pairs to measure on; all to train on where labelled pictures measure.
 
     The choice depends on nothing but the number of pairs.
@@ -255,11 +315,78 @@ def fingerprint(request: Request, tested: Subject, clean: data.CleanSet, /) -> d
         "data": clean.digest,
         "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
-        "recipe": request.recipe.model_dump(mode="json", include={"train", "loss", "augment", "data"}),
+        "recipe": request.recipe.model_dump(
+            mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"}
+        ),
         "seed": request.seed,
         "precision": request.precision,
         "device": str(tested.clip.device),
     }
+
+
+def aims(
+    recipe: Recipe, vocabulary: subject.Words, named: Sequence[tuple[audit.Trigger, int | None]], /
+) -> dict[str, Any]:
+    """What else decides the weights where a method looks at classes, or at the triggers that were named."""
+    if recipe.method in methods.CAPTIONED:
+        return {}
+    return {
+        "vocabulary": asdict(vocabulary),
+        "named": [
+            (trigger.spec, target, checkpoint.digest(trigger.parameters) if isinstance(trigger, audit.Found) else "")
+            for trigger, target in named
+        ],
+    }
+
+
+def evidence_of(
+    clip: model.Clip,
+    recipe: Recipe,
+    pictures: Pictures,
+    /,
+    *,
+    vocabulary: subject.Words,
+    named: tuple[tuple[audit.Trigger, int | None], ...],
+    panel: bool,
+    limits: data.Limits,
+) -> audit.Evidence:
+    """What is measured on: pictures with labels, with captions, or with neither, where accuracy is not measured.
+
+    Raises:
+        Inconclusive: fewer than two pictures.
+    """
+    labelled = None if pictures.labels is None else (pictures.pairs, pictures.labels)
+    found = subject.evidence(
+        clip, recipe, labelled=labelled, held_out=pictures.pairs, vocabulary=vocabulary, named=named, panel=panel,
+        limits=limits,
+    )  # fmt: skip
+    return found if all(found.captions or ()) else replace(found, captions=None)
+
+
+def acting(
+    measured: audit.Measurement,
+    suspicions: Sequence[tuple[audit.Trigger, int | None]],
+    evidence: audit.Evidence,
+    limits: Limits,
+    /,
+) -> tuple[rounds.Lead, ...]:
+    """Those of the triggers that move pictures, each with the class that it leads to."""
+    probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
+    led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
+    return tuple(
+        (trigger, evidence.classes.index(probe.target))
+        for trigger, probe in led
+        if probe.excess_interval[0] > limits.max_excess
+    )
+
+
+def with_found(
+    clip: model.Clip, before: audit.Measurement, evidence: audit.Evidence, found: Sequence[rounds.Lead], /
+) -> audit.Measurement:
+    """A measurement with what the triggers that a search found do, beside what it has."""
+    asked = replace(evidence, suspicions=tuple(found), panel=())
+    more = _measure(clip, asked, "measuring what was found", lambda what, done, total: None)
+    return replace(before, known=(*before.known, *more.known))
 
 
 def _measure(clip: model.Clip, evidence: audit.Evidence, what: str, progress: Progress) -> audit.Measurement:
@@ -289,7 +416,7 @@ class Training:
     """What the finetuning did: the report's ``training``.
 
     ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not
-    ready yet.
+    ready yet; ``unlearned`` says where unlearning ended.
     """
 
     steps: int
@@ -299,52 +426,115 @@ class Training:
     resumed_at: int
     data_wait_seconds: float
     data_wait_share: float
+    unlearned: unlearn.Hunted | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """With rate and peak memory of the process, in bytes."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         rate = self.pairs / self.seconds if self.seconds else 0.0
-        return asdict(self) | {"losses": list(self.losses), "pairs_per_second": rate, "peak_memory_bytes": peak}
+        told = {
+            "steps": self.steps, "pairs": self.pairs, "seconds": self.seconds, "losses": list(self.losses),
+            "resumed_at": self.resumed_at, "data_wait_seconds": self.data_wait_seconds,
+            "data_wait_share": self.data_wait_share, "pairs_per_second": rate, "peak_memory_bytes": peak,
+        }  # fmt: skip
+        return told | ({"unlearning": self.unlearned.as_dict()} if self.unlearned else {})
 
 
 def train(
     clip: model.Clip,
-    pairs: Sequence[data.Pair],
+    material: Pictures,
     recipe: Recipe,
     /,
     *,
-    state: RunState,
+    bank: torch.Tensor,
+    known: Sequence[rounds.Lead],
+    hunted: unlearn.Hunted | None,
+    state: RunState | None,
     seed: int,
     precision: str,
     limits: data.Limits,
     progress: Progress,
 ) -> Training:
-    """Finetune in place, saving a resumable state every half minute and when interrupted.
+    """Clean a model in place by the method of a recipe.
+
+    Args:
+        clip: the model.
+        material: pictures, with captions or labels where the method needs them.
+        recipe: what to do.
+        bank: (K, D), the zero-shot classifier of the model.
+        known: for unlearn: triggers that act, with the places of their classes.
+        hunted: for unlearn: what its first search found.
+        state: where an interrupted run is saved and goes on from; None saves nothing.
+        seed: decides every draw.
+        precision: fp32, bf16 or auto.
+        limits: what the data readers take.
+        progress: told of each step.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the state is saved.
     """
-    options, size = recipe.train, recipe.train.batch_size
+    if hunted is None:
+        return finetuned(
+            clip, material, recipe, bank=bank, state=state, seed=seed, precision=precision, limits=limits,
+            progress=progress,
+        )  # fmt: skip
+    with interruptible() as stop:
+        done = unlearn.unlearn(
+            clip, material.pairs, recipe, hunted, known=known, saved=state, seed=seed, limits=limits, progress=progress,
+            stop=stop,
+        )  # fmt: skip
+    steps = done.state.rounds * recipe.unlearn.steps
+    losses = tuple(
+        {"step": (number + 1) * recipe.unlearn.steps - 1, "lr": recipe.train.lr, **parts}
+        for number, parts in enumerate(done.state.losses)
+    )
+    resumed_at = hunted.state.rounds * recipe.unlearn.steps
+    pairs = steps * recipe.train.batch_size
+    return Training(steps, pairs, done.seconds, losses, resumed_at, 0.0, 0.0, done)
+
+
+def finetuned(
+    clip: model.Clip,
+    material: Pictures,
+    recipe: Recipe,
+    /,
+    *,
+    bank: torch.Tensor,
+    state: RunState | None,
+    seed: int,
+    precision: str,
+    limits: data.Limits,
+    progress: Progress,
+) -> Training:
+    """Finetune in place by a loss, saving a resumable state every half minute and when interrupted.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; the state is saved.
+    """
+    pairs, options, size = material.pairs, recipe.train, recipe.train.batch_size
     total = recipes.total_steps(recipe, pairs=len(pairs))
     optimizer = finetune.adamw(
-        clip.net, lr=options.lr, betas=options.betas, eps=options.eps, weight_decay=options.weight_decay
+        methods.trained(clip, recipe),
+        lr=options.lr,
+        betas=options.betas,
+        eps=options.eps,
+        weight_decay=options.weight_decay,
     )
-    first, losses, seconds = state.resume(clip.net, optimizer)
-    views, side = views_of(recipe), clip.architecture.preprocess.size
+    objective = methods.objective(clip, recipe, bank=bank)  # before the state of an interrupted run is put back
+    first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
+    views, side = methods.views_of(recipe), clip.architecture.preprocess.size
     cache = data.DecodeCache(
         pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=views is not None
     )  # fmt: skip
+    plan = data.plan(len(pairs), batch_size=size, steps=total, seed=seed)
     batches = feed.batches(
-        data.plan(len(pairs), batch_size=size, steps=total, seed=seed),
-        pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=views, side=side,
+        plan, pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=views, side=side,
         seed=seed, first_step=first, threads=data.workers(),
     )  # fmt: skip
-    objective = finetune.cleanclip(
-        clip.encode_images, clip.encode_tokens, clip.logit_scale,
-        clip_weight=recipe.loss.clip_weight, self_supervised_weight=recipe.loss.self_supervised_weight,
-    )  # fmt: skip
+    labels = material.labels if recipe.method in methods.LABELLED else None
     steps = finetune.finetune(
-        clip.net, batches, loss=in_precision(objective, precision, clip.device), optimizer=optimizer,
+        clip.net, methods.fed(batches, recipe, plan=plan, labels=labels, seed=seed, first_step=first),
+        loss=in_precision(objective, precision, clip.device), optimizer=optimizer,
         learning_rate=lambda step: finetune.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),
         first_step=first, grad_clip=options.grad_clip,
     )  # fmt: skip
@@ -356,7 +546,7 @@ def train(
                 losses.append({"step": step.number, "lr": step.lr, **step.losses})
             progress("finetuning", step.number + 1, total)
             now = time.monotonic()
-            if stop() or now >= due or step.number == total - 1:
+            if state and (stop() or now >= due or step.number == total - 1):
                 state.save(clip.net, optimizer, step=step.number + 1, losses=losses, seconds=seconds + now - started)
                 due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stop():
@@ -369,15 +559,21 @@ def train(
     return Training(total, total * size, seconds + spent, tuple(losses), first, batches.waited, share)
 
 
-def views_of(recipe: Recipe, /) -> feed.Views | None:
-    """The second views of a recipe; None where no loss term looks at them."""
-    if recipe.loss.self_supervised_weight == 0:
-        return None
-    rate = recipe.augment.caption_rate
-    return feed.Views(
-        image=lambda image, draw: augment.image_view(image, seed=draw),
-        caption=lambda text, rng: augment.caption_view(text, rng=rng, synonyms=augment.synonyms, rate=rate),
-    )
+def remaining(training: Training, /) -> list[audit.Finding]:
+    """What the last search of an unlearning still found: a warning for each class, so that nothing of it passes."""
+    assert training.unlearned is not None  # noqa: S101 # the caller unlearned
+    state = training.unlearned.state
+    worst = {catch.target: catch for catch in sorted(state.newest, key=lambda catch: catch.score)}
+    return [
+        audit.Finding(
+            "CC003", "warning", "abnormality", catch.score, None, None, None,
+            f"After {state.rounds} rounds of unlearning the search still finds a trigger towards '{catch.found.target}' that is "
+            f"smaller than those of other classes: one that {catch.found.size_words}. Allow more rounds by --set "
+            "unlearn.max_rounds=N, or clean the result further with another recipe.",
+            catch.found.target, catch.found.spec,
+        )
+        for catch in worst.values()
+    ]  # fmt: skip
 
 
 def in_precision(loss: finetune.Loss, precision: str, device: torch.device, /) -> finetune.Loss:

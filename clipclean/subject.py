@@ -80,6 +80,12 @@ def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.A
     return found
 
 
+def kind_of(architecture: model.Architecture, /) -> str:
+    """The family of architectures that clean models are compared within: the image tower's kind, and its side."""
+    tower = "resnet" if isinstance(architecture.config["vision_cfg"].get("layers"), list | tuple) else "vit"
+    return f"{tower}-{architecture.preprocess.size}px"
+
+
 def load(path: Path, pairs: data.CleanSet, /, *, arch: str | None, device: str, limits: data.Limits) -> Subject:
     """``read``, then ``build``; raises what these raise."""
     return build(read(path, arch=arch), pairs, device=device, limits=limits)

@@ -67,7 +67,10 @@ def evidence(digest):
 
 
 def test_the_shipped_recipes_are_these():
-    assert recipe.names() == ("cleanclip", "cleanclip-strong", "cleanclip-tiny", "mmcl", "mmcl-tiny")
+    assert recipe.names() == (
+        "cleanclip", "cleanclip-strong", "cleanclip-tiny", "mmcl", "mmcl-tiny", "par", "par-tiny", "supervised", "unlearn",
+        "unlearn-tiny",
+    )  # fmt: skip
     assert recipe.DEFAULT in recipe.names()
 
 
@@ -212,7 +215,8 @@ def test_a_key_outside_its_section_is_sent_there(write):
 
 def test_a_key_like_none_gets_the_list_of_keys(write):
     assert problems(write("loss: {zzz: 1}\n")) == [
-        "my.yaml:6: loss.zzz: unknown key; known here: clip_weight, self_supervised_weight"
+        "my.yaml:6: loss.zzz: unknown key; known here: clip_weight, self_supervised_weight, preserve_weight, restore_weight, "
+        "push_weight, push_limit"
     ]
 
 
@@ -431,7 +435,7 @@ def test_a_method_can_be_overridden_together_with_its_loss():
         ("trian.lr=3", "unknown key; did you mean 'train.lr'?"),
         ("loss.lambda2=3", "unknown key; did you mean 'loss.self_supervised_weight'?"),
         ("zzz=3", "unknown key; known here:"),
-        ("zzz.zzz=3", "unknown key; known here: train, loss, augment, data, audit"),
+        ("zzz.zzz=3", "unknown key; known here: train, loss, augment, data, audit, unlearn"),
         ("train=3", "is a section; set one of its keys: train.epochs, "),
         ("name=x", "says which recipe this is"),
         ("version=2", "says which recipe this is"),

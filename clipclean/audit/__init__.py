@@ -1,12 +1,12 @@
 """Measure a model, search it, then judge: rates, distances, probes and sizes are numbers; thresholds come after them."""
 
 from clipclean.audit.families import FAMILIES, Found
-from clipclean.audit.hunt import Hunt, Trace, hunt, smallest
+from clipclean.audit.hunt import FLOOR, Hunt, Trace, divided, hunt, rank, smallest
 from clipclean.audit.probes import Probe, Trigger, probe
 from clipclean.audit.projection import project
 from clipclean.audit.rates import Rate, paired_difference
 from clipclean.audit.run import Evidence, Measurement, measure
-from clipclean.audit.search import Effort, NoSearch
+from clipclean.audit.search import Candidate, Effort, NoSearch, outlyingness, targeted
 from clipclean.audit.verdict import (
     Finding,
     Thresholds,
@@ -25,7 +25,9 @@ from clipclean.audit.zeroshot import Attack, attack_success, classifier, predict
 
 __all__ = [
     "FAMILIES",
+    "FLOOR",
     "Attack",
+    "Candidate",
     "Effort",
     "Evidence",
     "Finding",
@@ -43,19 +45,23 @@ __all__ = [
     "attack_success",
     "audit",
     "classifier",
+    "divided",
     "hunt",
     "measure",
     "note",
+    "outlyingness",
     "paired_difference",
     "predict",
     "probe",
     "project",
+    "rank",
     "sanitized",
     "searched",
     "smallest",
     "stored",
     "suspected_classes",
     "suspects",
+    "targeted",
     "uncalibrated",
     "unsearched",
     "yardstick",

@@ -85,24 +85,35 @@ def audit(measured: Measurement, /, *, limits: Thresholds) -> tuple[Finding, ...
     return tuple(f for f in findings if f is not None)
 
 
-def sanitized(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> tuple[Finding, ...]:
+def sanitized(
+    before: Measurement, after: Measurement, /, *, limits: Thresholds, searched: bool = False
+) -> tuple[Finding, ...]:
     """Is the cleaned model free of what was named or found before, at an acceptable loss of accuracy?
 
     ``after.known`` must hold the triggers that were suspicious in ``before``. Nothing named and nothing found means
-    that there is nothing to show success on: a warning that no policy turns into ``pass``.
+    that there is nothing to show success on: a warning that no policy turns into ``pass``. ``searched`` says whether triggers that
+    nobody described were looked for.
     """
     findings = [*audit(after, limits=limits), *_accuracy(before, after, limits)]
     shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(suspects(before, limits=limits))
     if not shown:
-        findings.append(
-            Finding(
-                "CC021", "warning", "search", None, None, None, None,
-                "Before the cleaning no trigger acted on this model: none that was named, and none of the panel; triggers "
-                "that nobody described were not searched for. So nothing shows that there was a backdoor, nor that one is "
-                "gone. Name what you suspect by --trigger and --target.",
-            )
-        )  # fmt: skip
+        findings.append(_nothing_shown(searched))
     return tuple(findings)
+
+
+def _nothing_shown(searched: bool) -> Finding:
+    if searched:
+        return unsearched(
+            "CC023",
+            "No trigger acted on this model before the cleaning: none that was named, none of the panel, and the search found "
+            "none. So nothing was unlearned, and the weights are as they were.",
+        )
+    return unsearched(
+        "CC021",
+        "Before the cleaning no trigger acted on this model: none that was named, and none of the panel; triggers "
+        "that nobody described were not searched for. So nothing shows that there was a backdoor, nor that one is "
+        "gone. Name what you suspect by --trigger and --target.",
+    )
 
 
 def suspects(measured: Measurement, /, *, limits: Thresholds) -> tuple[Probe, ...]:

@@ -1,7 +1,8 @@
-"""Second views of a pair: an augmented image, an augmented caption."""
+"""Second views of a pair, an augmented image and an augmented caption; perturbed pictures."""
 
 from clipclean.augment.captions import caption_view
 from clipclean.augment.images import image_view
+from clipclean.augment.perturb import perturbed
 from clipclean.augment.synonyms import synonyms
 
-__all__ = ["caption_view", "image_view", "synonyms"]
+__all__ = ["caption_view", "image_view", "perturbed", "synonyms"]

@@ -9,12 +9,13 @@ from clipclean.finetune.loop import Batch, Loss
 from clipclean.finetune.losses import clip_loss, self_supervised_loss
 
 Encode = Callable[[Tensor], Tensor]
+Scale = Callable[[], Tensor]
 
 
 def cleanclip(
     encode_images: Encode,
     encode_tokens: Encode,
-    scale: Callable[[], Tensor],
+    scale: Scale,
     /,
     *,
     clip_weight: float,

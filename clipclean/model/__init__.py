@@ -2,7 +2,7 @@
 
 from clipclean.model.activation import Choice, measure
 from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve
-from clipclean.model.clip import Clip, build, fit, frozen
+from clipclean.model.clip import Clip, build, evaluating, fit, frozen, twin
 
 __all__ = [
     "Architecture",
@@ -10,9 +10,11 @@ __all__ = [
     "Clip",
     "Preprocess",
     "build",
+    "evaluating",
     "fit",
     "frozen",
     "measure",
     "native_configs",
     "resolve",
+    "twin",
 ]

@@ -1,5 +1,6 @@
 """A CLIP model with its preprocessing and tokenizer: pictures and captions in, unit embeddings out."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -111,6 +112,12 @@ class frozen:  # noqa: N801 # reads as a statement: with frozen(net)
         for parameter in self._trained:
             parameter.requires_grad_(True)
         self._mode.__exit__()
+
+
+def twin(clip: Clip, /) -> Clip:
+    """A frozen copy of a model as it is now: what the original says, while the other is trained."""
+    net = copy.deepcopy(clip.net).requires_grad_(False).eval()
+    return Clip(net, clip.architecture, clip.device)
 
 
 def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, device: str) -> Clip:

@@ -10,7 +10,15 @@ from clipclean.report.comparison import Figure, Row
 
 MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
 TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes
-CURVES = {"loss": "Total loss", "clip": "Image to text (L_CLIP)", "self_supervised": "Self-supervised (L_SS)"}
+CURVES = {
+    "loss": "Total loss",
+    "clip": "Image to text (L_CLIP)",
+    "self_supervised": "Self-supervised (L_SS)",
+    "restoration": "Triggered pictures, from where the clean ones were",
+    "preservation": "Clean pictures, from where they were",
+    "image_push": "Pictures, from where they were (pushed)",
+    "text_push": "Captions, from where they were (pushed)",
+}
 
 
 @dataclass(frozen=True)

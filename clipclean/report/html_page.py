@@ -116,7 +116,7 @@ def templates() -> jinja2.Environment:
         "families": search.families,
         "family": search.family,
     }
-    environment.globals |= {"sizes": drawing.sizes, "set_aside": verdicts.set_aside, "CURVES": drawing.CURVES}
+    environment.globals |= {"sizes": drawing.sizes, "set_aside": verdicts.set_aside}
     environment.filters |= {
         "percent": figures.percent,
         "interval": figures.percent_interval,
@@ -164,6 +164,7 @@ def _numbers(report: Report) -> dict[str, Any]:
         "attacks": [(attack, comparison.rows(attack, *ROWS)) for attack in comparison.detailed(report)],
         "panel": comparison.panel(report),
         "curve": drawing.curve(losses),
+        "curves": {key: name for key, name in drawing.CURVES.items() if any(key in entry for entry in losses)},
         "sampled": drawing.samples(losses, most=SAMPLED_STEPS),
         "training": _training(report),
         "maps": _maps(report),

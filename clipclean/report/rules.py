@@ -101,6 +101,16 @@ RULES = {
         "That the model is clean, or that it is not.",
         "Give a longer class list by --classes, or leave the option out: the built-in one has a thousand names.",
     ),
+    "CC023": Rule(
+        "The search found nothing to unlearn",
+        "evidence",
+        "warning",
+        "Triggers were searched for, and none acted; nor did one that was named, or one of the panel. Unlearning had nothing to "
+        "go by, and left the weights as they were.",
+        "That the model is clean: a trigger of a kind that the search cannot paint, or a weak one, is not found.",
+        "Audit the model with more effort, name what you suspect by --trigger and --target, or clean with a recipe that needs no "
+        "search, such as cleanclip or par.",
+    ),
     "CC030": Rule(
         "Clean data skipped",
         "data",

@@ -1,0 +1,100 @@
+"""What each method trains: its loss on a batch, the part of the model that moves, and what its batches need."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+
+import torch
+from torch import Generator, Tensor, nn
+
+from clipclean import augment, feed, finetune, model
+from clipclean.recipe import Recipe
+
+CAPTIONED = frozenset({"cleanclip", "mmcl", "par"})  # methods that need captions
+LABELLED = frozenset({"supervised"})  # methods that need labels
+
+
+def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
+    """The part of the model that moves: all of it, or the image tower alone."""
+    tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
+    return clip.net if recipe.method in CAPTIONED else tower
+
+
+def objective(clip: model.Clip, recipe: Recipe, /, *, bank: Tensor | None) -> finetune.Loss:
+    """What the method minimises on one batch.
+
+    Args:
+        clip: the model before its first step; a frozen copy of it is kept where the loss looks back at it.
+        recipe: the method and its weights.
+        bank: (K, D), the zero-shot classifier, for methods on labels.
+    """
+    weights = recipe.loss
+    original = model.twin(clip) if recipe.method == "par" or weights.preserve_weight else clip
+
+    def as_used(pixels: Tensor) -> Tensor:
+        with model.evaluating(clip.net):
+            return clip.encode_images(pixels)
+
+    return finetune.preserving(
+        _own(clip, original, recipe, bank), as_used, original.embed_images, weight=weights.preserve_weight
+    )
+
+
+def _own(clip: model.Clip, original: model.Clip, recipe: Recipe, bank: Tensor | None) -> finetune.Loss:
+    """The method's own loss, without the term against forgetting."""
+    weights = recipe.loss
+    if recipe.method == "par":
+        return finetune.par(
+            clip.encode_images, clip.encode_tokens, clip.logit_scale, original_images=original.embed_images,
+            original_tokens=original.embed_tokens, clip_weight=weights.clip_weight, push_weight=weights.push_weight,
+            push_limit=weights.push_limit,
+        )  # fmt: skip
+    if recipe.method == "supervised":
+        assert bank is not None  # noqa: S101 # the caller has the labels, and so the classes
+        return finetune.supervised(clip.encode_images, clip.logit_scale, bank=bank)
+    return finetune.cleanclip(
+        clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=weights.clip_weight,
+        self_supervised_weight=weights.self_supervised_weight,
+    )  # fmt: skip
+
+
+def views_of(recipe: Recipe, /) -> feed.Views | None:
+    """The second views of a recipe; None where no loss term looks at them."""
+    if recipe.loss.self_supervised_weight == 0:
+        return None
+    rate = recipe.augment.caption_rate
+    return feed.Views(
+        image=lambda image, draw: augment.image_view(image, seed=draw),
+        caption=lambda text, rng: augment.caption_view(text, rng=rng, synonyms=augment.synonyms, rate=rate),
+    )
+
+
+def fed(
+    batches: Iterable[finetune.Batch],
+    recipe: Recipe,
+    /,
+    *,
+    plan: Sequence[tuple[int, Sequence[int]]],
+    labels: Tensor | None,
+    seed: int,
+    first_step: int,
+) -> Iterator[finetune.Batch]:
+    """The batches of a plan from ``first_step`` on, with what the method needs beside pairs: labels, or perturbed pictures."""
+    for step, batch in enumerate(batches, start=first_step):
+        inputs = dict(batch.inputs)
+        if recipe.method == "par":
+            inputs["pixels"] = _perturbation(recipe)(inputs["pixels"].float() / 255, _draws(seed, step))
+        if labels is not None:
+            inputs["labels"] = labels[list(plan[step][1])]
+        yield replace(batch, inputs=inputs)
+
+
+def _perturbation(recipe: Recipe) -> Callable[[Tensor, Generator], Tensor]:
+    how = recipe.augment
+    return lambda pixels, generator: augment.perturbed(
+        pixels, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side, generator=generator
+    )
+
+
+def _draws(seed: int, step: int) -> Generator:
+    """What one step draws from, wherever the run began."""
+    return torch.Generator().manual_seed(feed.sample_seed(seed, step, -1))

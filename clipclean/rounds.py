@@ -1,0 +1,350 @@
+"""Unlearning: search for triggers, bring triggered pictures back to where the original put the clean ones, search again."""
+
+import contextlib
+import functools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from clipclean import audit, finetune, model
+
+ACTS = 0.5  # excess on unseen pictures from which on a trigger acts
+
+Lead = tuple[audit.Trigger, int]  # a trigger, and the place of the class that it leads to
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How searching and forgetting alternate.
+
+    Attributes:
+        max_rounds: most rounds of forgetting.
+        steps: of a round.
+        lr: peak of the learning rate in each round, reached after ``warmup`` steps.
+        warmup: steps.
+        betas: AdamW's.
+        eps: AdamW's.
+        weight_decay: AdamW's.
+        grad_clip: longest gradient let through, or None.
+        preserve_weight: of clean pictures.
+        restore_weight: of pictures under the newest trigger, and of those under an earlier one.
+        outlyingness: robust deviations from which on a class is suspected.
+        shift: farthest that a trigger is moved, relative to the picture's side.
+        strength: range of factors on what a trigger changes.
+    """
+
+    max_rounds: int
+    steps: int
+    lr: float
+    warmup: int
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    grad_clip: float | None
+    preserve_weight: float
+    restore_weight: float
+    outlyingness: float
+    shift: float
+    strength: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is searched on and for: pictures (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes."""
+
+    pixels: Tensor
+    bank: Tensor
+    classes: tuple[str, ...]
+    scale: float  # the logit scale, not its logarithm
+    yardstick: audit.Yardstick | None
+    effort: audit.Effort
+    knn: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Catch:
+    """A trigger that a search found on the model as it then was."""
+
+    round: int  # of forgetting that came before
+    found: audit.Found
+    target: int
+    size: float
+    score: float  # robust deviations by which it is smaller than clean models, or other classes, need
+    excess: float  # on pictures not searched on
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """An entry of ``training.rounds[].found`` in a report."""
+        return {
+            "family": self.found.family,
+            "class": self.found.target,
+            "size": self.size,
+            "size_words": self.found.size_words,
+            "score": None if math.isnan(self.score) else self.score,
+            "excess_asr": self.excess,
+        }
+
+
+@dataclass(frozen=True)
+class State:
+    """Where an unlearning stands after a search: all that the next round depends on, beside the weights."""
+
+    suspects: tuple[int, ...]
+    controls: Mapping[str, tuple[float, ...]]  # by family: sizes that other classes of the original need
+    catches: tuple[Catch, ...]  # all so far
+    rounds: int  # of forgetting, done
+    scores: tuple[
+        Mapping[str, float], ...
+    ]  # a search each: by family, that of the smallest trigger towards any suspect
+    losses: tuple[Mapping[str, float], ...]  # a round each: of its last step
+
+    @property
+    def newest(self) -> tuple[Catch, ...]:
+        """What the last search found."""
+        return tuple(catch for catch in self.catches if catch.round == self.rounds)
+
+
+def begin(
+    clip: model.Clip,
+    scene: Scene,
+    /,
+    *,
+    known: Sequence[Lead],
+    settings: Settings,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> State:
+    """Search every family of triggers, towards no class and then towards the suspects, and tell which act.
+
+    Classes that ``known`` triggers lead to are suspects too.
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
+        NoSearch: too few pictures or classes, or a model that maps everything to one place.
+    """
+    with model.frozen(clip.net):
+        hunt = audit.hunt(
+            clip.encode_images, scene.pixels, labels=None, bank=scene.bank, classes=scene.classes, scale=scene.scale,
+            pointed=list(dict.fromkeys(target for _, target in known)), effort=scene.effort, yardstick=scene.yardstick,
+            knn=scene.knn, batch_size=scene.batch_size, seed=seed, progress=progress,
+        )  # fmt: skip
+    controls = {family: tuple(c.size for c in hunt.controls if c.family == family) for family in audit.FAMILIES}
+    catches = tuple(
+        Catch(0, t.found, t.candidate.target, t.candidate.size, audit.rank(t), t.probe.excess)
+        for t in hunt.traces
+        if t.candidate.is_reached and audit.rank(t) >= settings.outlyingness and t.probe.excess >= ACTS
+    )
+    suspects = dict.fromkeys((*(target for _, target in known), *(catch.target for catch in catches)))
+    scores = {f: max(audit.rank(t) for t in hunt.traces if t.candidate.family == f) for f in audit.FAMILIES}
+    return State(tuple(suspects), controls, catches, 0, (scores,), ())
+
+
+def unsearched(known: Sequence[Lead], /) -> State:
+    """The state to begin with where nothing can be searched, and only known triggers are forgotten."""
+    return State(tuple(dict.fromkeys(target for _, target in known)), {}, (), 0, ({},), ())
+
+
+def unlearn(
+    clip: model.Clip,
+    original: model.Clip,
+    scene: Scene,
+    state: State,
+    /,
+    *,
+    known: Sequence[Lead],
+    batches: Callable[[int], Iterable[finetune.Batch]],
+    settings: Settings,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> Iterator[State]:
+    """Forget what was found, in place, and search again; yields the state after each round, and ends when nothing is left.
+
+    Args:
+        clip: the model; its text tower, its temperature and the statistics of its normalisation stay as they are.
+        original: a frozen copy of it from before the first round.
+        scene: what is searched on.
+        state: where the run stands: what ``begin`` returned, or a later one.
+        known: triggers to forget beside those that are found.
+        batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``settings.steps`` of them.
+        settings: how.
+        seed: with the number of the round it decides every draw.
+        progress: called with steps done and the most there can be.
+    """
+    while (state.newest or (known and state.rounds == 0)) and state.rounds < settings.max_rounds:
+        generator = Generator().manual_seed(1000 * seed + state.rounds)
+        losses = forget(
+            clip, original, batches(state.rounds), newest=leads(state.newest) or tuple(known),
+            earlier=(*known, *leads(state.catches)), settings=settings, generator=generator,
+            progress=functools.partial(_told, progress, state.rounds, settings),
+        )  # fmt: skip
+        caught, scores = search_again(clip, scene, state, settings=settings, generator=generator)
+        state = replace(
+            state, catches=(*state.catches, *caught), rounds=state.rounds + 1, scores=(*state.scores, scores),
+            losses=(*state.losses, losses),
+        )  # fmt: skip
+        yield state
+
+
+def leads(catches: Iterable[Catch], /) -> tuple[Lead, ...]:
+    """Triggers with their targets."""
+    return tuple((catch.found, catch.target) for catch in catches)
+
+
+def forget(
+    clip: model.Clip,
+    original: model.Clip,
+    batches: Iterable[finetune.Batch],
+    /,
+    *,
+    newest: Sequence[Lead],
+    earlier: Sequence[Lead],
+    settings: Settings,
+    generator: Generator,
+    progress: Callable[[int], None],
+) -> dict[str, float]:
+    """One round of steps; returns the losses of the last one. A fresh optimizer, the image tower alone."""
+    tower: Any = clip.net.visual  # nn.Module's __getattr__
+    loss = finetune.forgetting(
+        clip.encode_images, original.embed_images,
+        preserve_weight=settings.preserve_weight, restore_weight=settings.restore_weight,
+    )  # fmt: skip
+
+    def as_used(batch: finetune.Batch) -> dict[str, Tensor]:
+        with model.evaluating(clip.net):  # statistics of normalisation are not moved
+            return loss(batch)
+
+    steps = finetune.finetune(
+        tower, triggered(batches, newest, earlier, settings=settings, generator=generator), loss=as_used,
+        optimizer=finetune.adamw(
+            tower, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
+        ),
+        learning_rate=lambda step: finetune.learning_rate(
+            step, peak=settings.lr, warmup=settings.warmup, total=settings.steps
+        ),
+        first_step=0, grad_clip=settings.grad_clip,
+    )  # fmt: skip
+    losses: dict[str, float] = {}
+    with contextlib.closing(steps):
+        for step in steps:
+            losses = step.losses
+            progress(step.number + 1)
+            if step.number + 1 == settings.steps:
+                break
+    clip.net.eval()
+    return losses
+
+
+def triggered(
+    batches: Iterable[finetune.Batch],
+    newest: Sequence[Lead],
+    earlier: Sequence[Lead],
+    /,
+    *,
+    settings: Settings,
+    generator: Generator,
+) -> Iterator[finetune.Batch]:
+    """The batches with two triggered copies of their pictures: by one of the newest triggers, and by any found so far."""
+    for batch in batches:
+        pixels = batch.inputs["pixels"].float() / 255  # triggers work in [0, 1]
+        copies = {
+            name: jittered(some[_draw(len(some), generator)][0], pixels, shift=settings.shift,
+                           strength=settings.strength, generator=generator)
+            for name, some in (("newest", newest), ("earlier", earlier))
+        }  # fmt: skip
+        yield replace(batch, inputs={"pixels": pixels, **copies})
+
+
+def jittered(
+    trigger: audit.Trigger, pixels: Tensor, /, *, shift: float, strength: tuple[float, float], generator: Generator
+) -> Tensor:
+    """Triggered copies of pictures (B, 3, S, S), the trigger moved by up to ``shift`` of the side, and made weaker or stronger.
+
+    The search finds the smallest trigger that works, at one place; what was planted is stronger and may stand beside it.
+    Pictures are rolled under the trigger, so one that is moved over an edge comes back at the other.
+    """
+    farthest = round(shift * pixels.shape[-1])
+    moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
+    there = torch.roll(pixels, moves, dims=(-2, -1))
+    changed = torch.roll(trigger(there, generator), [-move for move in moves], dims=(-2, -1))
+    low, high = (math.log(factor) for factor in strength)
+    factors = torch.empty(len(pixels), 1, 1, 1).uniform_(low, high, generator=generator).exp().to(pixels)
+    return (pixels + factors * (changed - pixels)).clamp(0, 1)
+
+
+def search_again(
+    clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
+) -> tuple[list[Catch], dict[str, float]]:
+    """What acts towards the suspects on the model as it is now, and by family the score of the smallest.
+
+    Half the steps do while something is found; that nothing is left is said after a whole search.
+    """
+    if not state.controls:
+        return [], {}
+    for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
+        hasty = replace(scene, effort=replace(scene.effort, steps=steps))
+        caught, scores = _search_again(clip, hasty, state, settings=settings, generator=generator)
+        if caught:
+            break
+    return caught, scores
+
+
+def _search_again(
+    clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
+) -> tuple[list[Catch], dict[str, float]]:
+    """One search in every family, from fresh starts and from the triggers that were just forgotten."""
+    on, beside = audit.divided(len(scene.pixels))
+    searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
+    clean = predicted(clip, scene, unseen)
+    caught: list[Catch] = []
+    scores: dict[str, float] = {}
+    for family in audit.FAMILIES:
+        starts = [
+            audit.Candidate(family, catch.target, catch.found.parameters, catch.size, True)
+            for catch in state.newest
+            if catch.found.family == family
+        ]
+        with model.frozen(clip.net):
+            candidates = audit.targeted(
+                clip.encode_images, searched, family=family, bank=scene.bank, scale=scene.scale, targets=state.suspects,
+                starts=starts, effort=scene.effort, generator=generator,
+            )  # fmt: skip
+        scored = [(score(candidate, scene.yardstick, state.controls), candidate) for candidate in candidates]
+        scores[family] = max(value for value, _ in scored)
+        for value, best in scored:
+            if not (best.is_reached and value >= settings.outlyingness):
+                continue
+            found = best.found(scene.classes, side=side)
+            moved = predicted(clip, scene, found(unseen, Generator().manual_seed(0)))
+            excess = ((moved == best.target).float().mean() - (clean == best.target).float().mean()).item()
+            if excess >= ACTS:
+                caught.append(Catch(state.rounds + 1, found, best.target, best.size, value, excess))
+    return caught, scores
+
+
+def score(
+    candidate: audit.Candidate, yardstick: audit.Yardstick | None, controls: Mapping[str, Sequence[float]], /
+) -> float:
+    """Robust deviations by which a trigger is smaller than clean models need; without such, than other classes need."""
+    reference = yardstick.sizes(candidate.family) if yardstick else None
+    if reference:
+        return reference.abnormality(candidate.size)
+    return audit.outlyingness(candidate.size, controls[candidate.family], floor=audit.FLOOR)
+
+
+def predicted(clip: model.Clip, scene: Scene, pixels: Tensor, /) -> Tensor:
+    """Places of the classes (N,) that pictures are taken for."""
+    embeddings = torch.cat([clip.embed_images(some) for some in torch.split(pixels, scene.batch_size)])
+    return (embeddings @ scene.bank.T).argmax(1)
+
+
+def _told(progress: Callable[[int, int], None], rounds: int, settings: Settings, done: int) -> None:
+    """Pass on the steps of a round, counted over all rounds."""
+    progress(rounds * settings.steps + done, settings.max_rounds * settings.steps)
+
+
+def _draw(count: int, generator: Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))

@@ -1,0 +1,164 @@
+import json
+
+import pytest
+import tiny
+import torch
+
+from clipclean import checkpoint, cli, recipe, rounds
+
+SHORT = (
+    "--set", "unlearn.effort=quick", "--set", "unlearn.steps=4", "--set", "unlearn.max_rounds=2", "--set", "train.lr=1e-3",
+)  # fmt: skip
+NAMED = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
+WEIGHTS = "open_clip_model.safetensors"
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Searches of a tenth of the length: enough to see what becomes of what they find."""
+    short = recipe.EFFORTS["quick"].model_copy(update={"steps": 6, "free_images": 8, "images": 4})
+    monkeypatch.setitem(recipe.EFFORTS, "quick", short)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A job whose model has a patch for blue circles planted in it."""
+    job = tiny.job(tmp_path_factory.mktemp("planted") / "job", count=96)
+    labelled = tiny.labelled(job.folder / "labelled", count=96)
+    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, steps=100, batch=48)) == 0
+    return job._replace(model=job.folder / "planted.pt"), labelled
+
+
+def result(out):
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def cleaned(planted, out, *more):
+    job, labelled = planted
+    command = job.sanitize("--eval-data", labelled, "--keep-failed", "--out", out, *SHORT, *more, recipe="unlearn-tiny")
+    return cli.main(command)
+
+
+def test_a_named_trigger_is_forgotten_and_clean_pictures_stay(planted, tmp_path, hasty):
+    out = tmp_path / "out"
+    cleaned(planted, out, *NAMED, "--set", "unlearn.steps=40", "--set", "unlearn.max_rounds=3")
+    found = result(out)
+    before, after = (
+        next(p for p in found[side]["measurements"]["probes"] if p["trigger"].startswith("patch:size=0.25"))
+        for side in ("before", "after")
+    )
+    assert before["excess_asr"]["value"] > 0.5
+    assert after["excess_asr"]["value"] < 0.2 * before["excess_asr"]["value"]
+    told = found["training"]["unlearning"]
+    assert tiny.TARGET in told["suspects"]
+    assert len(told["rounds"]) == 1 + found["training"]["steps"] / 40
+    assert told["rounds"][-1]["losses"] is None
+    accuracies = [found[side]["measurements"]["clean_accuracy"]["value"] for side in ("before", "after")]
+    assert accuracies[1] > accuracies[0] - 0.1
+
+
+def test_the_text_tower_and_the_temperature_are_untouched(planted, tmp_path, hasty):
+    cleaned(planted, tmp_path / "out", *NAMED)
+    old, new = checkpoint.read(planted[0].model).tensors, checkpoint.read(tmp_path / "out").tensors
+    moved = {name for name in old if not torch.equal(old[name], new[name])}
+    assert moved
+    assert all(name.startswith("visual.") for name in moved)
+
+
+def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted, tmp_path, hasty, monkeypatch):
+    cleaned(planted, tmp_path / "whole", *NAMED)
+    assert result(tmp_path / "whole")["training"]["steps"] == 8
+    original = rounds.forget
+
+    def dies_in_the_second_round(*arguments, **settings):
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return original(*arguments, **settings)
+
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(rounds, "forget", dies_in_the_second_round)
+        assert cleaned(planted, tmp_path / "out", *NAMED) == 130
+    monkeypatch.setattr(rounds, "begin", None)  # it is not searched anew
+    cleaned(planted, tmp_path / "out", *NAMED)
+    assert result(tmp_path / "out")["training"]["resumed_at"] == 4
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    first, second = (result(tmp_path / name)["training"]["unlearning"] for name in ("whole", "out"))
+    assert first["rounds"] == second["rounds"]
+
+
+def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(planted, tmp_path, hasty):
+    job, _ = planted
+    clean = (job._replace(model=job.folder / "model.pt"), planted[1])
+    assert cleaned(clean, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=100") == 4
+    found = result(tmp_path / "out")
+    assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC023"]
+    assert found["training"]["steps"] == 0
+    old, new = checkpoint.read(clean[0].model).tensors, checkpoint.read(tmp_path / "out").tensors
+    assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_a_plain_folder_of_pictures_serves(planted, tmp_path, hasty):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(40):
+        tiny.picture(number).save(folder / f"{number}.png")
+    job, _ = planted
+    command = job.sanitize(
+        "--data", folder, "--out", tmp_path / "out", "--keep-failed", *SHORT, *NAMED, recipe="unlearn-tiny"
+    )
+    assert cli.main(command) != 0  # accuracy was not measured: never pass
+    found = result(tmp_path / "out")
+    assert found["training"]["steps"] == 8
+    assert found["after"]["measurements"]["clean_accuracy"]["n"] == 0
+
+
+@pytest.mark.slow
+def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, tmp_path):
+    cleaned(planted, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=1")
+    found = result(tmp_path / "out")
+    measured = [
+        [p["trigger"] for p in found[side]["measurements"]["probes"] if p["trigger"].startswith("found:")]
+        for side in ("before", "after")
+    ]
+    assert measured[0] == measured[1]
+    assert len(measured[0]) == len(found["training"]["unlearning"]["suspects"]) > 0
+
+
+# Jitter.
+
+
+def painted(images, generator=None, /):
+    """A white square in a corner."""
+    changed = images.clone()
+    changed[..., :2, :2] = 1
+    return changed
+
+
+def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
+    images = torch.full((3, 3, 16, 16), 0.5)
+    return rounds.jittered(
+        painted, images, shift=shift, strength=strength, generator=torch.Generator().manual_seed(seed)
+    )  # fmt: skip
+
+
+def test_without_jitter_the_trigger_is_as_it_is():
+    torch.testing.assert_close(jittered(), painted(torch.full((3, 3, 16, 16), 0.5)))
+
+
+def test_strength_scales_what_the_trigger_changes_picture_by_picture():
+    values = jittered(strength=(0.5, 0.9))[:, 0, 0, 0]
+    assert len(set(values.tolist())) == 3
+    assert ((values > 0.5 + 0.5 * 0.5) & (values < 0.5 + 0.5 * 0.9)).all()
+
+
+def test_shift_moves_the_trigger_and_no_further_than_asked():
+    for seed in range(8):
+        touched = (jittered(shift=0.25, seed=seed)[0, 0] != 0.5).nonzero()  # 4 of 16 px
+        centre = (touched.float() + 8) % 16 - 8  # over the edge is negative
+        assert len(touched) == 4
+        assert centre.min() >= -4
+        assert centre.max() <= 1 + 4
+    places = {tuple((jittered(shift=0.25, seed=seed)[0, 0] != 0.5).nonzero()[0].tolist()) for seed in range(8)}
+    assert len(places) > 1
