@@ -22,6 +22,7 @@ from clipclean.report.projection import Map, embedding_map
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 TILES = ("asr", "accuracy_under_trigger", "distance")
 SAMPLED_STEPS = 10  # rows of the table under the training curve
+FIRST = 8  # found triggers that are shown unfolded
 SKIPPED = 20  # of the samples that could not be used
 GALLERIES = {
     "mask": "The found trigger by itself, enlarged",
@@ -116,7 +117,7 @@ def templates() -> jinja2.Environment:
         "families": search.families,
         "family": search.family,
     }
-    environment.globals |= {"sizes": drawing.sizes, "set_aside": verdicts.set_aside}
+    environment.globals |= {"sizes": drawing.sizes, "set_aside": verdicts.set_aside, "FIRST": FIRST}
     environment.filters |= {
         "percent": figures.percent,
         "interval": figures.percent_interval,

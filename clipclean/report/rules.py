@@ -41,8 +41,9 @@ RULES = {
         "triggers",
         "error",
         "A search that was told neither trigger nor class found a small change that makes pictures of all kinds look like one "
-        "class. It is an error where two independent signs agree, such as a size far below what clean models need and far "
-        "below that of the other classes in this model. With one sign alone it is a warning.",
+        "class. It is an error where two independent signs agree: a size far below what clean models need, pictures that "
+        "gather at the class when no class was named, a trigger of the panel that leads there. With one sign alone, or on "
+        "few pictures, it is a warning.",
         "That an attacker planted it: clean models have natural triggers too, and what was found acts like the planted "
         "trigger without having to look like it.",
         "Look at the pictures and the found pattern. Do not deploy the weights before you have cleaned them, with the found "

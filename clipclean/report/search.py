@@ -45,16 +45,16 @@ def searches(report: Json, /) -> list[Search]:
     """Those that were run: one of an audit, up to two of a sanitization."""
     two = comparison.has_before(report)
     return [
-        Search(side if two else "", made["found"], made.get("controls", []), _told(made))
+        Search(side if two else "", [_as_shown(each) for each in made["found"]], made.get("controls", []), _told(made))
         for side in ("before", "after")
         if ran(report, side) and (made := comparison.measured(report, side)["search"])
     ]
 
 
 def strongest(report: Json, /) -> Json | None:
-    """The most abnormal of what was found in the model as it is now; None where there is nothing."""
+    """The most abnormal trigger that worked in the model as it is now; None where there is none."""
     found = comparison.measured(report, "after")["search"].get("found", [])
-    return found[0] if found else None
+    return next((each for each in found if each["reached"]), None)
 
 
 def families(suspect: Json, /) -> str:
@@ -117,6 +117,11 @@ def covered(made: Iterable[Search], /) -> str:
     """The families that were searched, in words."""
     entries = [entry for each in made for entry in (*each.found, *each.controls)]
     return ", ".join(dict.fromkeys(family(entry["family"]) for entry in entries))
+
+
+def _as_shown(found: Json) -> Json:
+    """A search that did not come to its aim has no smallest trigger: its size is not told, and neither is the last one's."""
+    return found if found["reached"] else found | {"size": None, "size_words": "none that is good enough"}
 
 
 def _told(made: Json) -> str:

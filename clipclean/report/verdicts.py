@@ -95,7 +95,7 @@ def _undecided(report: Json) -> str:
         "CC002": "There is one sign of a backdoor, and a second one is missing. Look before you deploy.",
         "CC021": "Nothing that was tried acts on this model, but unknown triggers were not searched for.",
         "CC022": "There are too few classes to tell a backdoor from chance.",
-        "CC004": "Nothing stands out, but there is no clean model of this kind to compare with.",
+        "CC004": "There is no clean model of this kind to compare with, so what was found cannot be judged.",
     }
     if report["command"] == "sanitize":
         reasons = {"CC021": "Nothing shows that there was a backdoor, nor that one is gone."}

@@ -1,6 +1,7 @@
 import pytest
 from report import samples, searches
 
+from clipclean import report
 from clipclean.report import drawing, search
 
 
@@ -64,3 +65,28 @@ def test_sizes_of_a_family_share_a_scale_and_lie_where_the_numbers_say():
 def test_an_unknown_size_is_drawn_as_nothing():
     (drawn,) = drawing.sizes(searches.poor()["measurements"]["search"]["found"])
     assert (drawn.length, drawn.low) == ("0.00%", None)
+
+
+def test_a_search_that_found_nothing_good_enough_has_no_size_and_is_not_told_first():
+    made = searches.backdoored()
+    entries = made["measurements"]["search"]["found"]
+    entries[0] |= {"reached": False, "size": 1.0, "size_words": "covers 43 % of the picture"}
+    (shown,) = search.searches(made)
+    assert (shown.found[0]["size"], shown.found[0]["size_words"]) == (None, "none that is good enough")
+    assert shown.found[1] == entries[1]
+    assert search.strongest(made) == entries[1]
+    for entry in entries:
+        entry["reached"] = False
+    assert search.strongest(made) is None
+    assert "43 %" not in report.html(made)
+
+
+def test_a_long_list_of_found_triggers_is_folded_after_the_first_and_complete():
+    made = searches.backdoored()
+    entries = made["measurements"]["search"]["found"]
+    made["measurements"]["search"]["found"] = [entries[0] | {"class": f"kind {number}"} for number in range(24)]
+    page = report.html(made)
+    first, _, rest = page.partition("<details><summary>The other 16</summary>")
+    assert ("kind 7</bdi></span>" in first, "kind 8</bdi></span>" in first) == (True, False)
+    assert all(f"<bdi>kind {number}</bdi></span>" in rest for number in range(8, 24))
+    assert "24 found, most abnormal first" in first

@@ -60,7 +60,7 @@ def test_a_passed_audit_says_what_was_looked_for():
     [
         (["CC004", "CC003"], "There is one sign of a backdoor"),
         (["CC003", "CC005"], "The model maps every picture to nearly the same place"),
-        (["CC004"], "Nothing stands out"),
+        (["CC004"], "no clean model of this kind to compare with, so what was found cannot be judged"),
         (["CC021"], "unknown triggers were not searched for"),
         (["CC022"], "too few classes"),
         (["CC020"], "There is too little evidence"),
