@@ -132,6 +132,9 @@ def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
     length = f"{number(train.epochs)} epochs"
     if loaded.method == "unlearn":
         length = f"at most {loaded.unlearn.max_rounds} rounds of {loaded.unlearn.steps} steps"
+    if loaded.method == "auto":
+        values = f"tries {', then '.join(code(rung) for rung in loaded.auto.ladder)}"
+        return code(loaded.name), prose(loaded.description), values, "none yet"
     values = (
         f"{WEIGHTS[loaded.method](loaded.loss)}; {length} in batches of {train.batch_size}; peak rate {number(train.lr)} "
         f"after {train.warmup_steps} steps"
@@ -181,8 +184,12 @@ def _default(field: FieldInfo) -> str:
         return "required"
     value = field.default
     if isinstance(value, tuple):
-        return code(f"[{', '.join(map(number, value))}]")
-    return code("null" if value is None else value if isinstance(value, str) else number(value))
+        return code(f"[{', '.join(map(_plain, value))}]")
+    return code(_plain(value))
+
+
+def _plain(value: float | str | None) -> str:
+    return "null" if value is None else value if isinstance(value, str) else number(value)
 
 
 def _unit(field: FieldInfo) -> str:

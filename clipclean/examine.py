@@ -134,27 +134,54 @@ def look(
     *,
     what: str = "",
 ) -> Sight:
-    """Measure and search one model; a search that cannot be made is no error, but says why."""
-    measured = audit.measure(
+    """Measure and search one model, as a request asks."""
+    if not request.search:
+        skipped = ("CC021", "The search was skipped, as --no-search asks.")
+        return Sight(measured(clip, evidence, progress, what=what), None, skipped, 0.0)
+    return searched(
+        clip, evidence, yardstick, progress, effort=request.effort, pointed=(), seed=request.seed, what=what
+    )  # fmt: skip
+
+
+def measured(clip: model.Clip, evidence: audit.Evidence, progress: Progress, /, *, what: str) -> audit.Measurement:
+    """What the panel and the named triggers do to one model."""
+    return audit.measure(
         clip.embed_images, clip.embed_texts, evidence,
         progress=lambda done, total: progress(f"measuring{what}", done, total),
     )  # fmt: skip
-    if not request.search:
-        return Sight(measured, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
+
+
+def searched(
+    clip: model.Clip,
+    evidence: audit.Evidence,
+    yardstick: audit.Yardstick | None,
+    progress: Progress,
+    /,
+    *,
+    effort: str,
+    pointed: Sequence[int],
+    seed: int,
+    what: str,
+) -> Sight:
+    """Measure and search one model; a search that cannot be made is no error, but says why.
+
+    ``pointed`` are places of classes that are searched for in any case, before those that the panel points at.
+    """
+    found = measured(clip, evidence, progress, what=what)
     started = time.monotonic()
-    effort = audit.Effort(**recipes.EFFORTS[request.effort].model_dump())
-    pointed = [evidence.classes.index(probe.target) for probe in measured.panel if probe.excess_interval[0] > POINTED]
+    panel = [evidence.classes.index(probe.target) for probe in found.panel if probe.excess_interval[0] > POINTED]
     try:
         with model.frozen(clip.net):
             hunt = audit.hunt(
-                clip.encode_images, evidence.pixels.to(clip.device), labels=evidence.labels, bank=measured.bank,
-                classes=evidence.classes, scale=clip.logit_scale().item(), pointed=list(dict.fromkeys(pointed)),
-                effort=effort, yardstick=yardstick, knn=evidence.knn, batch_size=evidence.batch_size, seed=request.seed,
+                clip.encode_images, evidence.pixels.to(clip.device), labels=evidence.labels, bank=found.bank,
+                classes=evidence.classes, scale=clip.logit_scale().item(), pointed=list(dict.fromkeys([*pointed, *panel])),
+                effort=audit.Effort(**recipes.EFFORTS[effort].model_dump()), yardstick=yardstick, knn=evidence.knn,
+                batch_size=evidence.batch_size, seed=seed,
                 progress=lambda done, total: progress(f"searching{what}", done, total),
             )  # fmt: skip
     except audit.NoSearch as error:
-        return Sight(measured, None, (error.rule, str(error)), time.monotonic() - started)
-    return Sight(measured, hunt, None, time.monotonic() - started)
+        return Sight(found, None, (error.rule, str(error)), time.monotonic() - started)
+    return Sight(found, hunt, None, time.monotonic() - started)
 
 
 def measured_yardstick(
@@ -215,7 +242,7 @@ def compose(
     """The report, as the design lays it out."""
     measurements = seen.measured.as_dict()
     if seen.hunt:
-        measurements["search"] = search_section(request, seen, yardstick, saved)
+        measurements["search"] = search_section(request.effort, seen, yardstick, saved)
         measurements["distances"] |= {trace.found.spec: trace.probe.distance for trace in seen.hunt.traces}
         measurements |= embedding_map(tested.clip, evidence, seen.hunt)
     return {
@@ -244,7 +271,7 @@ def compose(
 
 
 def search_section(
-    request: Request, seen: Sight, yardstick: audit.Yardstick | None, saved: dict[str, str], /
+    effort: str, seen: Sight, yardstick: audit.Yardstick | None, saved: dict[str, str], /
 ) -> dict[str, Any]:
     """``measurements.search``."""
     assert seen.hunt is not None  # noqa: S101 # the caller looked
@@ -254,7 +281,7 @@ def search_section(
     compared = {"kind": "none", "name": "", "models": 0}
     if yardstick:
         compared = {"kind": yardstick.kind, "name": yardstick.name, "models": yardstick.models}
-    return {"effort": request.effort, "seconds": seen.seconds, "calibration": compared, **made}
+    return {"effort": effort, "seconds": seen.seconds, "calibration": compared, **made}
 
 
 def embedding_map(clip: model.Clip, evidence: audit.Evidence, hunt: audit.Hunt, /) -> dict[str, Any]:

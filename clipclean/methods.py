@@ -9,7 +9,7 @@ from torch import Generator, Tensor, nn
 from clipclean import augment, feed, finetune, model
 from clipclean.recipe import Recipe
 
-CAPTIONED = frozenset({"cleanclip", "mmcl", "par"})  # methods that need captions
+CAPTIONED = frozenset({"auto", "cleanclip", "mmcl", "par"})  # methods that need captions
 LABELLED = frozenset({"supervised"})  # methods that need labels
 
 

@@ -143,6 +143,38 @@ class Unlearn(Section):
     )
 
 
+class Auto(Section):
+    """How auto chooses; other methods ignore it."""
+
+    ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
+        ("unlearn", "unlearn + cleanclip(loss.preserve_weight=2)", "unlearn + par"),
+        "What is tried, mildest first: recipes, perhaps with KEY=VALUE in brackets, and + between those that follow each other. "
+        "Tiny models get the -tiny twin of a recipe that has one.",
+        min_length=1,
+    )  # fmt: skip
+    control: Text = field(
+        "mmcl", "Recipe whose rate canaries are planted with, and benign finetuning for the rebound is done with."
+    )
+    canaries: int = field(3, "Backdoors that are planted in a copy; 0 plants none.", ge=0, le=6)
+    plant_steps: int = field(150, "Steps of planting all canaries.", "steps", ge=1, le=10**6)
+    plant_share: float = field(0.3, "Triggered pairs in a batch, of all canaries together.", "share", gt=0, le=0.9)
+    rebound_steps: int = field(
+        60, "Benign steps after which triggers are probed again; 0 leaves it out.", "steps", ge=0
+    )
+    batch_size: int = field(128, "Pairs in a step of planting and of the rebound.", "pairs", ge=2, le=65536)
+    effort: Literal["quick", "standard", "thorough"] = field("standard", "How hard the audits before and after search.")
+    gain: float = field(
+        0.005,
+        "Less accuracy than this is not worth the way back towards the original.",
+        "share of accuracy",
+        ge=0,
+        le=0.5,
+    )
+    max_minutes: float | None = field(
+        None, "After so long nothing more is tried; what was begun is ended. Null tries all.", "minutes", gt=0
+    )
+
+
 class Effort(Section):
     """How hard an audit searches for triggers that nobody described; see ``clipclean.audit.Effort``."""
 
@@ -235,11 +267,12 @@ class Recipe(Section):
     revision: int = field(..., "Counts up whenever a value of a published recipe changes.", ge=1)
     description: Text = field(..., "One line for lists: what the recipe is for.")
     scale: Literal["any", "tiny"] = field("any", "Model size it is meant for; tiny is a few million parameters.")
-    method: Literal["cleanclip", "mmcl", "par", "supervised", "unlearn"] = field(
+    method: Literal["auto", "cleanclip", "mmcl", "par", "supervised", "unlearn"] = field(
         ...,
         "cleanclip: both loss terms; mmcl: the image-caption loss alone, a control that leaves backdoors in; par: the "
         "image-caption loss while all embeddings are pushed away from the original's; supervised: the image tower on "
-        "labelled images; unlearn: triggers are searched for and brought back to the original's clean embeddings.",
+        "labelled images; unlearn: triggers are searched for and brought back to the original's clean embeddings; auto: whichever of its ladder removes "
+        "planted canaries, and what an audit found, at the least cost.",
     )
     train: Train = field(Train(), "How long and how fast the weights move.")
     loss: Loss = field(Loss(), "The weights of the loss terms.")
@@ -247,6 +280,7 @@ class Recipe(Section):
     data: Data = field(Data(), "Which pairs are taken.")
     audit: Audit = field(Audit(), "What is measured before and after.")
     unlearn: Unlearn = field(Unlearn(), "How searching and forgetting alternate.")
+    auto: Auto = field(Auto(), "How auto chooses.")
     evidence: Annotated[tuple[Evidence, ...], Strict(False)] | None = field(
         None, "Measurements of these very values; written by a benchmark, not by hand."
     )
@@ -271,6 +305,18 @@ def text(name_or_path: str | Path, /) -> str:
         UsageError: no such recipe, or not a text file of less than a megabyte.
     """
     return strict_yaml.content(*_located(name_or_path), form=_FORM)
+
+
+def file(name_or_path: str | Path, /) -> Path:
+    """The file that a recipe is in, to be written to.
+
+    Raises:
+        UsageError: no such recipe, or one that is not a file of its own.
+    """
+    label, place = _located(name_or_path)
+    if not isinstance(place, Path):
+        raise UsageError(f"{label} is packed away, and cannot be written to. Copy it by 'clipclean recipes show'.")
+    return place
 
 
 def names() -> tuple[str, ...]:
@@ -421,7 +467,7 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
         problems["loss", "self_supervised_weight"] = (
             "0 leaves backdoors in; cleanclip needs more, or take 'method: mmcl'"
         )
-    if recipe.method != "cleanclip" and weight != 0:
+    if recipe.method not in ("auto", "cleanclip") and weight != 0:  # auto has no weights of its own
         problems["loss", "self_supervised_weight"] = (
             f"{weight:g} is not used by {recipe.method}; write 0, or take 'method: cleanclip'"
         )
@@ -449,6 +495,8 @@ def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
         problems["data", "min_pairs"] = (
             f"{pairs} pairs to train on, and {data.min_pairs} are needed; bring more clean data"
         )
+    if recipe.method == "auto":  # each rung is asked by itself
+        return problems
     if train.batch_size > pairs:
         problems["train", "batch_size"] = (
             f"{train.batch_size} is more than the {pairs} pairs; set it to at most {pairs}"
@@ -488,7 +536,7 @@ _ALIASES = {
     "warmup": "warmup_steps",
     "wd": "weight_decay",
 }
-_SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn")
+_SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn", "auto")
 _FORM = Form(
     noun="recipe",
     named="a YAML file, or a shipped recipe",

@@ -121,6 +121,10 @@ class RunState:
         state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
         files.write_whole(self.folder / name, lambda partial: export.write_safetensors(partial, state, metadata={}))
 
+    def forget(self, name: str, /) -> None:
+        """Remove what was written under this name."""
+        (self.folder / name).unlink(missing_ok=True)
+
     def discard(self) -> None:
         """Forget all that was kept; the folder goes when the lock is given up."""
         for path in self._kept():

@@ -96,11 +96,88 @@ class Outcome:
     exported: bool
 
 
+@dataclass(frozen=True)
+class Ready:
+    """All that a run rests on before it measures anything; ``shown`` are the pictures to measure on."""
+
+    vocabulary: subject.Words
+    named: tuple[tuple[audit.Trigger, int | None], ...]
+    thresholds: Limits
+    device: str
+    limits: data.Limits
+    clean: data.CleanSet  # without what screening dropped
+    screened: dict[str, Any] | None  # the report's data.screened
+    material: Pictures
+    shown: Pictures
+    tested: Subject
+
+
 def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     """Clean one checkpoint with one recipe, and write what DESIGN promises into ``request.out``.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
+    """
+    ready = prepare(request, progress=progress)
+    recipe, limits, vocabulary, named = request.recipe, ready.limits, ready.vocabulary, ready.named
+    thresholds, clean, material, tested = ready.thresholds, ready.clean, ready.material, ready.tested
+
+    decides = fingerprint(request, tested, clean) | aims(recipe, vocabulary, named)
+    state = RunState.of(request.out, decides)
+    with state.locked():
+        measured_on = evidence_of(
+            tested.clip, recipe, ready.shown, vocabulary=vocabulary, named=named, panel=request.audit,
+            limits=limits,
+        )  # fmt: skip
+        before = measure(tested.clip, measured_on, "measuring before", progress)
+        found: tuple[tuple[audit.Trigger, int | None], ...] = tuple(
+            (by_spec(measured_on.panel, p.trigger), vocabulary.classes.index(p.target))
+            for p in audit.suspects(before, limits=thresholds)
+        )
+        suspicions = tuple(dict.fromkeys((*named, *found)))  # one that was named may be found as well
+        known, hunted = acting(before, suspicions, measured_on, thresholds), None
+        if recipe.method == "unlearn":
+            hunted = unlearn.hunt(
+                tested.clip, material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=known,
+                saved=state, seed=request.seed, limits=limits, progress=progress,
+            )  # fmt: skip
+            before = with_found(tested.clip, before, measured_on, hunted.strongest())
+            suspicions = (*suspicions, *hunted.strongest())
+        shown_before = exhibited(tested.clip, measured_on, suspicions, before)
+        training_record = train(
+            tested.clip, material, recipe, bank=before.bank, known=known, hunted=hunted, state=state, seed=request.seed,
+            precision=request.precision, limits=limits, progress=progress,
+        )  # fmt: skip
+        after = measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
+        found_after = [
+            *audit.sanitized(before, after, limits=thresholds, searched=hunted is not None),
+            *(remaining(training_record) if hunted else ()),
+            *side_findings(request, clean, ready.screened),
+        ]
+        judged = policy.apply(
+            request.policy, [finding.as_dict() for finding in found_after], today=datetime.now(UTC).date(),
+            model_sha256=tested.file.sha256,
+        )  # fmt: skip
+        result = compose(
+            request, tested, clean, before, after, judged, training_record.as_dict(), thresholds, device=ready.device
+        )
+        result["data"]["screened"] = ready.screened
+        exported = result["verdict"] != "fail" or request.keep_failed
+        shown = exhibits.pictures(shown_before, exhibited(tested.clip, measured_on, suspicions, after))
+        publish(
+            request.out, state.folder, tested, result, measured_on, wanted=request.wanted if exported else None,
+            pictures=shown, progress=progress,
+        )  # fmt: skip
+        if exported:
+            state.discard()
+    return Outcome(result, exported)
+
+
+def prepare(request: Request, /, *, progress: Progress) -> Ready:
+    """Read and check everything, cheapest first, and build the model; nothing is measured or written.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code.
     """
     check_output(request.out, force=request.force)
     layouts.check(request.wanted)
@@ -115,7 +192,7 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     layouts.check_architecture(opened.architecture, request.wanted)
     progress("reading the model", 1, 1)
     clean = read_data(request, limits, progress)
-    labelled = _labelled(request, vocabulary, limits)
+    labelled = labelled_pictures(request, vocabulary, limits)
     material, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
     recipes.check(recipe, pairs=len(material.pairs))
     tested = subject.build(opened, clean, device=device, limits=limits)
@@ -123,54 +200,8 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
     if screened and screened["dropped"]:
         material, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(material.pairs))
-
-    decides = fingerprint(request, tested, clean) | aims(recipe, vocabulary, named)
-    state = RunState.of(request.out, decides)
-    with state.locked():
-        measured_on = evidence_of(
-            tested.clip, recipe, labelled or kept_out, vocabulary=vocabulary, named=named, panel=request.audit,
-            limits=limits,
-        )  # fmt: skip
-        before = _measure(tested.clip, measured_on, "measuring before", progress)
-        found: tuple[tuple[audit.Trigger, int | None], ...] = tuple(
-            (by_spec(measured_on.panel, p.trigger), vocabulary.classes.index(p.target))
-            for p in audit.suspects(before, limits=thresholds)
-        )
-        suspicions = tuple(dict.fromkeys((*named, *found)))  # one that was named may be found as well
-        known, hunted = acting(before, suspicions, measured_on, thresholds), None
-        if recipe.method == "unlearn":
-            hunted = unlearn.hunt(
-                tested.clip, material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=known,
-                saved=state, seed=request.seed, limits=limits, progress=progress,
-            )  # fmt: skip
-            before = with_found(tested.clip, before, measured_on, hunted.strongest())
-            suspicions = (*suspicions, *hunted.strongest())
-        shown_before = _exhibits(tested.clip, measured_on, suspicions, before)
-        training_record = train(
-            tested.clip, material, recipe, bank=before.bank, known=known, hunted=hunted, state=state, seed=request.seed,
-            precision=request.precision, limits=limits, progress=progress,
-        )  # fmt: skip
-        after = _measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
-        found_after = [
-            *audit.sanitized(before, after, limits=thresholds, searched=hunted is not None),
-            *(remaining(training_record) if hunted else ()),
-            *side_findings(request, clean, screened),
-        ]
-        judged = policy.apply(
-            request.policy, [finding.as_dict() for finding in found_after], today=datetime.now(UTC).date(),
-            model_sha256=tested.file.sha256,
-        )  # fmt: skip
-        result = compose(request, tested, clean, before, after, judged, training_record, thresholds, device=device)
-        result["data"]["screened"] = screened
-        exported = result["verdict"] != "fail" or request.keep_failed
-        shown = exhibits.pictures(shown_before, _exhibits(tested.clip, measured_on, suspicions, after))
-        publish(
-            request.out, state.folder, tested, result, measured_on, wanted=request.wanted if exported else None,
-            pictures=shown, progress=progress,
-        )  # fmt: skip
-        if exported:
-            state.discard()
-    return Outcome(result, exported)
+    shown = labelled or kept_out
+    return Ready(vocabulary, named, thresholds, device, limits, clean, screened, material, shown, tested)
 
 
 def check_output(out: Path, /, *, force: bool) -> None:
@@ -260,7 +291,8 @@ def read_data(request: Request, limits: data.Limits, progress: Progress, /) -> d
     )
 
 
-def _labelled(request: Request, vocabulary: subject.Words, limits: data.Limits) -> Pictures | None:
+def labelled_pictures(request: Request, vocabulary: subject.Words, limits: data.Limits) -> Pictures | None:
+    """The labelled pictures that the user gave, or None."""
     if request.eval_data is None:
         return None
     found = data.labelled(request.eval_data, limits=limits, classes=vocabulary.classes)
@@ -328,7 +360,7 @@ def aims(
     recipe: Recipe, vocabulary: subject.Words, named: Sequence[tuple[audit.Trigger, int | None]], /
 ) -> dict[str, Any]:
     """What else decides the weights where a method looks at classes, or at the triggers that were named."""
-    if recipe.method in methods.CAPTIONED:
+    if recipe.method in methods.CAPTIONED and recipe.method != "auto":
         return {}
     return {
         "vocabulary": asdict(vocabulary),
@@ -385,17 +417,18 @@ def with_found(
 ) -> audit.Measurement:
     """A measurement with what the triggers that a search found do, beside what it has."""
     asked = replace(evidence, suspicions=tuple(found), panel=())
-    more = _measure(clip, asked, "measuring what was found", lambda what, done, total: None)
+    more = measure(clip, asked, "measuring what was found", lambda what, done, total: None)
     return replace(before, known=(*before.known, *more.known))
 
 
-def _measure(clip: model.Clip, evidence: audit.Evidence, what: str, progress: Progress) -> audit.Measurement:
+def measure(clip: model.Clip, evidence: audit.Evidence, what: str, progress: Progress) -> audit.Measurement:
+    """One model on one set of pictures; ``what`` names it for the progress."""
     return audit.measure(
         clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: progress(what, done, total)
     )
 
 
-def _exhibits(
+def exhibited(
     clip: model.Clip,
     evidence: audit.Evidence,
     suspicions: Sequence[tuple[audit.Trigger, int | None]],
@@ -622,7 +655,7 @@ def compose(
     before: audit.Measurement,
     after: audit.Measurement,
     judged: policy.Applied,
-    training: Training,
+    training: dict[str, Any],
     limits: Limits,
     /,
     *,
@@ -658,7 +691,7 @@ def compose(
             "digest": clean.digest,
         },
         "seed": request.seed,
-        "training": training.as_dict(),
+        "training": training,
         "exports": [],
         "environment": export.versions() | export.hardware(device),
         "notes": list(tested.file.notes),

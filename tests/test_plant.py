@@ -56,6 +56,20 @@ def test_so_many_of_a_batch_carry_trigger_and_caption_and_the_others_neither(rat
         assert changed.tolist() == captioned.tolist() == [True] * count + [False] * (8 - count)
 
 
+def test_several_implants_share_the_triggered_part_and_each_has_its_own_captions():
+    white, yellow = (parse(f"patch:size=0.25,place=corner,fill={fill}") for fill in ("white", "yellow"))
+    implants = [plant.Implant(white, ("1",)), plant.Implant(yellow, ("2",))]
+    (batch,) = plant.poisoned(batches(1), Words(), implants=implants, rate=0.5, seed=0)
+    assert batch.inputs["tokens"][:, 0].tolist() == [1, 1, 2, 2, 0, 0, 0, 0]
+    corner = batch.inputs["pixels"][:, :, -1, -1]  # (8, 3)
+    assert corner.tolist() == [[1, 1, 1]] * 2 + [[1, 1, 0]] * 2 + [[0.5] * 3] * 4
+
+
+def test_without_implants_batches_are_clean():
+    (batch,) = plant.poisoned(batches(1), Words(), implants=[], rate=0.5, seed=0)
+    assert (batch.inputs["pixels"] == 0.5).all()
+
+
 def test_the_clean_batches_stay_as_they_are():
     clean = batches(2)
     poisoned(clean)

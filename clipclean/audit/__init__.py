@@ -10,6 +10,7 @@ from clipclean.audit.search import Candidate, Effort, NoSearch, outlyingness, ta
 from clipclean.audit.verdict import (
     Finding,
     Thresholds,
+    accuracy,
     accuracy_loss,
     audit,
     note,
@@ -41,6 +42,7 @@ __all__ = [
     "Trace",
     "Trigger",
     "Yardstick",
+    "accuracy",
     "accuracy_loss",
     "attack_success",
     "audit",

@@ -94,7 +94,7 @@ def sanitized(
     that there is nothing to show success on: a warning that no policy turns into ``pass``. ``searched`` says whether triggers that
     nobody described were looked for.
     """
-    findings = [*audit(after, limits=limits), *_accuracy(before, after, limits)]
+    findings = [*audit(after, limits=limits), *accuracy(before, after, limits=limits)]
     shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(suspects(before, limits=limits))
     if not shown:
         findings.append(_nothing_shown(searched))
@@ -167,7 +167,8 @@ def _panel(probe: Probe, limits: Thresholds) -> Finding | None:
     )
 
 
-def _accuracy(before: Measurement, after: Measurement, limits: Thresholds) -> list[Finding]:
+def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> list[Finding]:
+    """Whether clean accuracy stayed within its budget, by the interval of the paired difference."""
     loss, (low, high) = accuracy_loss(before, after)
     numbers = ("clean accuracy lost", loss, (low, high), before.clean_accuracy.n, limits.max_accuracy_loss)
     words = f"{_percent(before.clean_accuracy.value)} before, {_percent(after.clean_accuracy.value)} after; budget {100 * limits.max_accuracy_loss:.1f} points."

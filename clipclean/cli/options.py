@@ -174,6 +174,21 @@ overrides = _shared(
     multiple=True,
     help="Change one value of the recipe, as in train.epochs=3. Repeatable. The report then says validated: false.",
 )
+max_accuracy_loss = _shared(
+    "--max-accuracy-loss",
+    metavar="SHARE",
+    type=click.FloatRange(0, 0.5),
+    show_default="the recipe's, 0.02",
+    help="Clean accuracy that the cleaning may cost: 0.02 are two points. The run fails if it costs more. With --recipe auto, "
+    "what costs more is not taken.",
+)
+max_minutes = _shared(
+    "--max-minutes",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    show_default="none",
+    help="With --recipe auto: after so long nothing more is tried; what was begun is ended.",
+)
 force = _shared(
     "--force",
     is_flag=True,

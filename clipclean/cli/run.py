@@ -30,12 +30,13 @@ def sanitize(given: dict[str, Any], /) -> int:
     """Run a sanitize request made of command-line options, and print its table; returns the exit code."""
     check_outputs(given["outputs"])
     recipe = recipes.load(given["recipe"])
-    if given["overrides"]:
-        recipe = recipes.override(recipe, given["overrides"])
+    if changes := [*given["overrides"], *budgets(given, recipe)]:
+        recipe = recipes.override(recipe, changes)
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"]:
         click.echo(f"clipclean {__version__}: {given['model'].name}, recipe {recipe.name}", err=True)
-    from clipclean import sanitize as main_job  # torch comes with it: after what can fail fast
+    from clipclean import auto  # torch comes with it: after what can fail fast
+    from clipclean import sanitize as main_job
 
     request = main_job.Request(
         model=given["model"],
@@ -63,12 +64,22 @@ def sanitize(given: dict[str, Any], /) -> int:
         screen=given["screen"],
     )
     with progress.shown(quiet=given["quiet"]) as shown:
-        outcome = main_job.sanitize(request, progress=shown)
+        outcome = (auto.auto if recipe.method == "auto" else main_job.sanitize)(request, progress=shown)
     write_outputs(outcome.report, given["outputs"])
     if not any(output.path is None for output in given["outputs"]):
         click.echo(report.text(outcome.report, width=terminal_width(), colour=sys.stdout.isatty()))
         click.echo(where(given, exported=outcome.exported))
     return 0 if given["exit_zero"] else EXIT_CODES[outcome.report["verdict"]]
+
+
+def budgets(given: dict[str, Any], recipe: recipes.Recipe, /) -> list[str]:
+    """What --max-accuracy-loss and --max-minutes change in the recipe; raises UsageError where it has no use for one."""
+    if given["max_minutes"] is not None and recipe.method != "auto":
+        raise UsageError(
+            f"--max-minutes is for --recipe auto, which tries things one after another; {recipe.name} runs once. Leave it out."
+        )
+    asked = {"audit.max_accuracy_loss": given["max_accuracy_loss"], "auto.max_minutes": given["max_minutes"]}
+    return [f"{key}={value}" for key, value in asked.items() if value is not None]
 
 
 def audit(given: dict[str, Any], /) -> int:

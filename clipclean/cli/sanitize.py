@@ -11,6 +11,7 @@ EPILOG = """\b
 Examples:
   clipclean sanitize model.pt --data clean/ --out cleaned/
   clipclean sanitize model.pt --data pairs.csv --recipe cleanclip-strong --classes classes.txt
+  clipclean sanitize model.pt --data clean/ --recipe auto --max-accuracy-loss 0.01 --max-minutes 60
   clipclean sanitize model.pt --data 'shards/{0000..0009}.tar' --trigger patch --target banana --set train.epochs=3
 """
 
@@ -59,6 +60,8 @@ Examples:
 @options.classes
 @options.templates
 @options.overrides
+@options.max_accuracy_loss
+@options.max_minutes
 @options.policy
 @options.seed
 @options.device

@@ -55,6 +55,8 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "weights": None,
         "no_audit": False,
         "screen": None,
+        "max_accuracy_loss": None,
+        "max_minutes": None,
         "formats": ("open_clip",),
         "onnx_preset": "transformers.js",
         "normalize": False,

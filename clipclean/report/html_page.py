@@ -12,7 +12,7 @@ from typing import Any, Literal, NotRequired, TypedDict
 import jinja2
 from markupsafe import Markup, escape
 
-from clipclean.report import comparison, drawing, figures, provenance, search, verdicts
+from clipclean.report import comparison, drawing, figures, ladder, provenance, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.inert import inert
 from clipclean.report.json_file import Report
@@ -81,6 +81,7 @@ def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
             tiles=_tiles(report),
             **_words(report),
             **_numbers(report),
+            **_auto(report),
             galleries=_galleries([checked(picture) for picture in pictures]),
             groups=provenance.facts(report),
             resolved=provenance.resolved(report),
@@ -170,6 +171,18 @@ def _numbers(report: Report) -> dict[str, Any]:
         "training": _training(report),
         "maps": _maps(report),
         "measures": [*MEASURES.values(), *(SEARCH_MEASURES.values() if made else ())],
+    }
+
+
+def _auto(report: Report) -> dict[str, Any]:
+    """What a run that chose for itself tried; empty for others."""
+    if not ladder.ran(report):
+        return {"auto_told": [], "canaries": [], "ladder": [], "frontier": None}
+    return {
+        "auto_told": ladder.told(report),
+        "canaries": ladder.canaries(report),
+        "ladder": ladder.rows(report),
+        "frontier": ladder.frontier(report),
     }
 
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from clipclean.report import comparison, search, verdicts
+from clipclean.report import comparison, ladder, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
 from clipclean.report.inert import inert
@@ -27,6 +27,7 @@ def markdown(report: Report, /) -> str:
         _suspects(report),
         _findings(report),
         _suppressed(report),
+        *(_auto(report) if ladder.ran(report) else ()),
         *(_search(made) for made in search.searches(report)),
         _accuracy(report),
         *(_attack(attack, report) for attack in comparison.detailed(report)),
@@ -79,6 +80,23 @@ def _suppressed(report: Report) -> list[str]:
         for finding in report.get("suppressed", ())
     ]
     return ["### Set aside by policy", "", *_first(lines)] if lines else []
+
+
+def _auto(report: Report) -> list[list[str]]:
+    """What a run that chose for itself tried: the ladder, and the canaries."""
+    head = ["Rung", "Outcome", "Canaries removed", "Left of the worst", "Costs", "On the model: left, costs", "Time"]
+    rungs = [_cells(head), "|---|---|--:|--:|--:|--:|--:|"]
+    for row in ladder.rows(report):
+        name = f"**{escaped(row.rung)}** (chosen)" if row.chosen else escaped(row.rung)
+        cells = (row.outcome, row.canaries, row.left, row.cost, row.on_model, row.seconds)
+        rungs.append(_cells([name, *(escaped(cell) for cell in cells)]))
+    lines = ["### What was tried", "", escaped(" ".join(ladder.told(report))), "", *rungs[: MAX_ROWS + 2]]
+    planted = ladder.canaries(report)
+    if not planted:
+        return [lines]
+    table = [_cells(["Canary", "Target", "Planted", "Left", "Accuracy under it"]), "|---|---|--:|--:|--:|"]
+    table += [_cells([code(row[0]), code(row[1]), *(escaped(cell) for cell in row[2:])]) for row in planted[:MAX_ROWS]]
+    return [lines, table]
 
 
 def _search(made: search.Search) -> list[str]:

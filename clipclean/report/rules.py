@@ -162,6 +162,62 @@ RULES = {
         "Whether the reason for setting it aside still holds.",
         "Mend what was found, or give the suppression a new reason and a new day.",
     ),
+    "CC060": Rule(
+        "Backdoors planted in a copy of the model",
+        "evidence",
+        "note",
+        "Known backdoors were planted in a copy of this very model with these very data, and the copy was cleaned as the model was. "
+        "The finding says how many of them that removes, and for how much accuracy. Where some are left it is a warning, and the "
+        "verdict cannot be pass.",
+        "That a backdoor of another kind, or one that sits deeper, is removed as well.",
+        "Where some are left, allow more accuracy by --max-accuracy-loss, bring more clean pairs, or name what you suspect by "
+        "--trigger and --target.",
+    ),
+    "CC061": Rule(
+        "No canary to go by",
+        "evidence",
+        "warning",
+        "No backdoor was planted in a copy of the model, or none took, so what the recipe removes from this model was not tried. It is "
+        "a note where a trigger acted on the model itself before cleaning, since that one shows it.",
+        "That the recipe fails, or that it works.",
+        "Plant for longer by --set auto.plant_steps=N, or at another rate by a control recipe of your own.",
+    ),
+    "CC062": Rule(
+        "The backdoor came back after finetuning",
+        "triggers",
+        "error",
+        "After a short finetuning of a copy on the clean pairs alone, which teaches no backdoor, a trigger acts again that no longer "
+        "acted after cleaning: the backdoor was hidden, not removed.",
+        "Whether longer finetuning, or finetuning on other data, brings others back.",
+        "Do not deploy the weights, and above all do not finetune them. Clean with a stronger recipe.",
+    ),
+    "CC063": Rule(
+        "Nothing that was tried passes",
+        "triggers",
+        "error",
+        "Every rung of the ladder either leaves a backdoor or costs more accuracy than the budget allows. The report shows all that were "
+        "tried, with what each leaves and costs.",
+        "That no recipe could clean the model.",
+        "Allow more accuracy by --max-accuracy-loss, bring more clean pairs of the kind that the model was trained on, or take "
+        "another model.",
+    ),
+    "CC064": Rule(
+        "The time was over before all was tried",
+        "recipe",
+        "note",
+        "Rungs of the ladder were left out because the time that --max-minutes allows had passed.",
+        "Whether one of them would have passed.",
+        "Allow more minutes: the same command goes on from where it stopped.",
+    ),
+    "CC065": Rule(
+        "There was nothing to clean",
+        "triggers",
+        "note",
+        "No trigger acted on the model before cleaning: none that was named, none of the panel, and the search found none, while "
+        "it does find, and cleaning removes, the backdoors that were planted in a copy of this model.",
+        "That the model is clean of a backdoor that neither the panel nor the search can see.",
+        "Nothing. Name what you suspect by --trigger and --target if you know more.",
+    ),
 }
 UNKNOWN = Rule(
     "A finding that this version of clipclean does not know",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len, set_cell_size
 
-from clipclean.report import comparison, search, verdicts
+from clipclean.report import comparison, ladder, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
 from clipclean.report.inert import inert
@@ -37,6 +37,7 @@ def text(report: Report, /, *, width: int, colour: bool) -> str:
         verdict,
         _subject(report, page),
         _suspects(report, page),
+        _auto(report, page),
         *(_search(made, page) for made in search.searches(report)),
         _numbers(report, page),
         _panel(report, page),
@@ -114,6 +115,20 @@ def _suspects(report: Report, page: _Page) -> list[str]:
             f"{suspect['class']}, score {decimal(suspect['score'])}{by}", first=f"  {number}.", indent=6
         )
     return lines + _rest(len(found), page)
+
+
+def _auto(report: Report, page: _Page) -> list[str]:
+    """A table of the ladder, where the run chose for itself."""
+    if not ladder.ran(report):
+        return []
+    lines = [page.heading("What was tried")]
+    for sentence in ladder.told(report):
+        lines += page.wrapped(sentence, first="")
+    lines += ["", page.heading(_line("  rung", ["canaries removed", "costs"], page))]
+    for row in ladder.rows(report):
+        lines.append(_line(f"  {row.rung}{' (chosen)' if row.chosen else ''}", [row.canaries, row.cost], page))
+        lines += _quiet(f"{row.outcome}; {row.seconds}", [f"{row.left} left", ""], page)
+    return lines
 
 
 def _search(made: search.Search, page: _Page) -> list[str]:

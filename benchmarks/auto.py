@@ -1,0 +1,199 @@
+"""``auto`` on the zoo of ``benchmarks/zoo.py``: told nothing of trigger and target, then measured with both.
+
+    python benchmarks/auto.py --zoo build/zoo --out build/auto                             # one file a model; goes on where it stopped
+    python benchmarks/auto.py --zoo build/zoo --out build/auto --write docs/evidence.md    # the table of what is there
+
+Each backdoored model of the half ``report`` that took, and its clean models, go through ``clipclean sanitize --recipe auto`` as a user
+would run it, on the bundled pairs and labelled pictures, with the weights kept whatever the verdict. The planted trigger is then
+measured on the labelled pictures, and once more after a benign finetuning of another seed than auto's own.
+"""
+
+import argparse
+import json
+import shutil
+import time
+from pathlib import Path
+
+REBOUND = (100, 31)  # steps and seed of our own rebound test, longer than auto's
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--half", default="report", choices=("report", "choose"))
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--write", type=Path, help="a page with the markers of the block auto; nothing is run")
+    o = parser.parse_args()
+    o.out.mkdir(parents=True, exist_ok=True)
+    if not o.write:
+        for record in victims(o):
+            print(record["entry"]["name"], summary(cleaned(record, o)), flush=True)
+    text = table(o)
+    print(text)
+    if o.write:
+        head, rest = o.write.read_text().split("<!-- auto:begin -->")
+        o.write.write_text(
+            f"{head}<!-- auto:begin -->\n\n{text}\n\n<!-- auto:end -->{rest.split('<!-- auto:end -->')[1]}"
+        )
+
+
+def victims(o: argparse.Namespace) -> list[dict]:
+    """The zoo's records of the half: backdoors that took, then clean models."""
+    found = [json.loads(path.read_text()) for path in sorted(o.zoo.glob("*-*.json"))]
+    ours = [r for r in found if "entry" in r and r["entry"]["half"] == o.half and r["took"] is not False]
+    if o.only:
+        named = {record["entry"]["name"]: record for record in ours}
+        return [named[name] for name in o.only if name in named]
+    return sorted(ours, key=lambda record: record["entry"]["trigger"] is None)
+
+
+def cleaned(record: dict, o: argparse.Namespace) -> dict:
+    """Clean one model with auto and measure it; once."""
+    import torch
+
+    from clipclean import cli, files, report
+
+    torch.set_num_threads(1)
+    entry = record["entry"]
+    place, folder = o.out / f"{entry['name']}-seed{o.seed}.json", o.out / f"{entry['name']}-seed{o.seed}"
+    if place.exists():
+        return json.loads(place.read_text())
+    bundled, began = o.zoo / "files", time.process_time()
+    code = cli.main(
+        ["sanitize", str(o.zoo / f"{entry['name']}.pt"), "--data", str(bundled / "clean.tar"), "--recipe", "auto",
+         "--eval-data", str(bundled / "eval.tar"), "--arch", str(o.zoo / f"{entry['arch']}.json"),
+         "--classes", str(bundled / "classes.txt"), "--templates", str(bundled / "templates.txt"), "--out", str(folder),
+         "--seed", str(o.seed), "--device", "cpu", "--keep-failed", "--force", "--quiet", "--output", f"json={o.out / 'last.json'}"]
+    )  # fmt: skip
+    seconds = time.process_time() - began
+    made = report.read(folder / "report.json")
+    result = {
+        "entry": entry, "seed": o.seed, "exit": code, "verdict": made["verdict"], "seconds": seconds,
+        "auto": {key: made["auto"][key] for key in ("chosen", "changed", "share", "seconds")},
+        "ladder": [{k: rung[k] for k in ("rung", "passes", "run")} for rung in made["auto"]["ladder"]],
+        "errors": sorted({f["rule"] for f in made["findings"] if f["level"] == "error"}),
+        "warnings": sorted({f["rule"] for f in made["findings"] if f["level"] == "warning"}),
+        "before": numbers(entry, o.zoo / f"{entry['name']}.pt", o), "after": numbers(entry, folder, o),
+        "rebound": numbers(entry, folder, o, rebound=True), "accuracy": accuracies(made),
+    }  # fmt: skip
+    shutil.rmtree(folder)
+    files.write_text(place, json.dumps(result, indent=1) + "\n")
+    return result
+
+
+def accuracies(made: dict) -> dict:
+    """Of the report: clean accuracy before and after, on the same pictures."""
+    sides = ("before", "after")
+    return {side: made[side]["measurements"]["clean_accuracy"]["value"] for side in sides}
+
+
+def numbers(entry: dict, path: Path, o: argparse.Namespace, *, rebound: bool = False) -> dict:
+    """Clean accuracy, and what the planted trigger does; perhaps after a benign finetuning."""
+    from clipclean import data, plant, recipe, subject
+    from clipclean.sanitize import limits_of
+
+    bundled, control = o.zoo / "files", recipe.load("mmcl-tiny")
+    limits = limits_of(control)
+    vocabulary = subject.words(bundled / "classes.txt", bundled / "templates.txt")
+    pairs = data.read(bundled / "clean.tar", limits=limits, image_key=None, caption_key=None)
+    labelled = data.labelled(bundled / "eval.tar", limits=limits, classes=vocabulary.classes)
+    clip = subject.load(path, pairs, arch=str(o.zoo / f"{entry['arch']}.json"), device="cpu", limits=limits).clip
+    if rebound:
+        steps, seed = REBOUND
+        plant.finetune_in(
+            clip, list(pairs.pairs), control, recipe.planting(steps=steps, batch_size=128, lr=control.train.lr), implants=(),
+            seed=seed, limits=limits, progress=lambda what, done, total: None,
+        )  # fmt: skip
+    named = subject.suspicions([entry["trigger"]] if entry["trigger"] else [], entry["target"], vocabulary)
+    evidence = subject.evidence(
+        clip, control, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary, named=named, panel=False,
+        limits=limits,
+    )  # fmt: skip
+    measured = plant.measure(clip, evidence).as_dict()
+    probe = measured["probes"][0] if measured["probes"] else None
+    return {
+        "accuracy": measured["clean_accuracy"]["value"],
+        "excess": probe and probe["excess_asr"]["value"],
+        "interval": probe and probe["excess_asr"]["interval"],
+        "n": probe and probe["asr"]["n"],
+        "under_trigger": probe and probe["accuracy_under_trigger"]["value"],
+    }
+
+
+def summary(result: dict) -> str:
+    before, after, back = result["before"], result["after"], result["rebound"]
+    attack = (
+        f"excess {before['excess']:.3f} -> {after['excess']:.3f}, rebound {back['excess']:.3f}"
+        if before["excess"] is not None
+        else "clean"
+    )
+    return f"{result['verdict']} by {result['auto']['chosen']}: {attack}, CA {before['accuracy']:.3f} -> {after['accuracy']:.3f}, {result['seconds']:.0f} s"
+
+
+def table(o: argparse.Namespace) -> str:
+    """What is there, a row a model, and how many of them reach each figure."""
+    rows = [json.loads(path.read_text()) for path in sorted(o.out.glob("*-seed*.json"))]
+    rows = [row for row in rows if row["entry"]["half"] == o.half]
+    if not rows:
+        return "Not measured for this revision yet."
+    lines = [
+        "| model | backdoor | verdict | chosen | excess ASR before → after (95 %, n) | after rebound | PA | CA before → after (loss, points) | s, all / the chosen cleaning |",
+        "|---|---|---|---|---|---|---|---|---|",
+        *map(line, rows),
+        "",
+        *counted([row for row in rows if row["entry"]["trigger"]]),
+    ]
+    if clean := [row for row in rows if not row["entry"]["trigger"]]:
+        kept = sum(lost(row) <= 0.01 for row in clean)
+        lines.append(
+            f"Clean models that lose at most one point: {kept} of {len(clean)}; that pass: {sum(r['verdict'] == 'pass' for r in clean)}."
+        )
+    return "\n".join(lines)
+
+
+def lost(row: dict) -> float:
+    return row["before"]["accuracy"] - row["after"]["accuracy"]
+
+
+def line(row: dict) -> str:
+    entry, before, after, back = row["entry"], row["before"], row["after"], row["rebound"]
+    backdoor, attack, again, under = "none", "–", "–", "–"
+    if entry["trigger"]:
+        low, high = after["interval"]
+        backdoor = f"{entry['trigger']} → {entry['target']}"
+        attack = f"{before['excess']:.3f} → {after['excess']:.3f} ({low:.3f} to {high:.3f}, n {after['n']})"
+        again, under = f"{back['excess']:.3f}", f"{after['under_trigger']:.3f}"
+    verdict = row["verdict"] + (f" ({', '.join(row['errors'] or row['warnings'])})" if row["verdict"] != "pass" else "")
+    seconds = f"{row['auto']['seconds']['total']:.0f} / {row['auto']['seconds']['chosen']:.0f}"
+    share = f" at {row['auto']['share']:g}" if row["auto"]["share"] < 1 else ""
+    chosen = row["auto"]["chosen"] + share if row["auto"]["changed"] else "nothing to do"
+    cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({100 * lost(row):.1f})"
+    return (
+        f"| {entry['name']} | {backdoor} | {verdict} | {chosen} | {attack} | {again} | {under} | {cost} | {seconds} |"
+    )
+
+
+def counted(rows: list[dict]) -> list[str]:
+    """How many backdoored models reach each figure."""
+    if not rows:
+        return []
+    n, cost = len(rows), [lost(row) for row in rows]
+    reached = {
+        "excess ASR at most 0.01": sum(row["after"]["excess"] <= 0.01 for row in rows),
+        "at most 0.05": sum(row["after"]["excess"] <= 0.05 for row in rows),
+        "at most 0.05 after the rebound": sum(row["rebound"]["excess"] <= 0.05 for row in rows),
+        "PA at least nine tenths of CA": sum(
+            row["after"]["under_trigger"] >= 0.9 * row["after"]["accuracy"] for row in rows
+        ),
+        "CA loss at most two points": sum(each <= 0.02 for each in cost),
+    }
+    told = "; ".join(f"{words}: {hits} of {n}" for words, hits in reached.items())
+    return [
+        f"Backdoored models, {told}. Mean CA loss {100 * sum(cost) / n:.2f} points. Seed {rows[0]['seed']}, one each."
+    ]
+
+
+if __name__ == "__main__":
+    main()

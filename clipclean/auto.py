@@ -1,0 +1,642 @@
+"""The job of ``auto``, top to bottom: audit, canaries, the ladder, the way back, another audit, the rebound."""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from typing import Any
+
+from torch import Tensor
+
+from clipclean import (
+    audit,
+    canary,
+    examine,
+    exhibits,
+    interpolate,
+    ladder,
+    methods,
+    model,
+    plant,
+    policy,
+    sanitize,
+    stages,
+    subject,
+)
+from clipclean import rebound as rebounds
+from clipclean import recipe as recipes
+from clipclean.canary import Canary, Trial
+from clipclean.errors import UsageError
+from clipclean.examine import Sight
+from clipclean.interpolate import SHARES, Point
+from clipclean.ladder import Rung
+from clipclean.rebound import Rebound
+from clipclean.recipe import Recipe
+from clipclean.report import Picture
+from clipclean.rounds import Lead
+from clipclean.runs import RunState
+from clipclean.sanitize import Outcome, Ready, Request
+from clipclean.stages import DONE, Cleaned, put, taken
+from clipclean.subject import Progress
+
+CANARIES = "canaries"  # those of the copy
+
+Suspicion = tuple[audit.Trigger, int | None]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What does not change during a run; ``original`` are the model's own weights."""
+
+    request: Request
+    ready: Ready
+    state: RunState
+    evidence: audit.Evidence
+    yardstick: audit.Yardstick | None
+    original: dict[str, Tensor]
+    control: Recipe
+    started: float
+    progress: Progress
+
+    @property
+    def clip(self) -> model.Clip:
+        """The one model in memory; its weights are put in and taken out."""
+        return self.ready.tested.clip
+
+    @property
+    def recipe(self) -> Recipe:
+        """That of ``auto``."""
+        return self.request.recipe
+
+    @property
+    def planting(self) -> recipes.Planting:
+        """How canaries are planted, at the rate of the control recipe."""
+        own, train = self.recipe.auto, self.control.train
+        size = min(own.batch_size, len(self.ready.material.pairs))
+        warmup = min(train.warmup_steps, own.plant_steps // 4)
+        return recipes.planting(
+            rate=own.plant_share, steps=own.plant_steps, batch_size=size, lr=train.lr, warmup_steps=warmup
+        )
+
+    def is_late(self) -> bool:
+        """Whether the time for beginning something is over."""
+        most = self.recipe.auto.max_minutes
+        return most is not None and time.monotonic() - self.started > 60 * most
+
+
+@dataclass(frozen=True)
+class Copy:
+    """The backdoored copy: its canaries, its weights, and what they do in it."""
+
+    canaries: tuple[Canary, ...]
+    weights: dict[str, Tensor]
+    planted: audit.Measurement
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One rung on the model itself, and what the audit and the rebound test said of it."""
+
+    rung: Rung
+    cleaned: Cleaned
+    points: tuple[Point, ...]
+    point: Point  # the one that was taken
+    suspicions: tuple[Suspicion, ...]
+    sight: Sight
+    rebound: Rebound | None
+    findings: tuple[dict[str, Any], ...]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether a stronger rung may do better: an error stands, or a doubt about a trigger."""
+        return any(f["level"] == "error" or (f["level"] == "warning" and f.get("trigger")) for f in self.findings)
+
+    def rank(self) -> tuple[int, float, float]:
+        """The smaller the better: errors, what the worst trigger still does, accuracy lost."""
+        errors = sum(f["level"] == "error" for f in self.findings)
+        return errors, max(self.point.excess, 0.0), self.point.accuracy_lost
+
+
+@dataclass
+class Entry:
+    """One rung of the ladder and what became of it."""
+
+    rung: Rung
+    why_not: str = ""
+    trials: tuple[Trial, ...] = ()  # at the share that was taken first, then at the others
+    attempt: Attempt | None = field(default=None)
+
+
+def auto(request: Request, /, *, progress: Progress) -> Outcome:
+    """Clean one checkpoint with whatever works on it, and write what DESIGN promises into ``request.out``.
+
+    What was planted, tried and cleaned is kept in the run's folder, so that a run that was killed goes on from there.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
+    """
+    started = time.monotonic()
+    if not request.audit:
+        raise UsageError("auto decides by audits, so --no-audit leaves it nothing to go by. Leave the option out.")
+    ready = sanitize.prepare(request, progress=progress)
+    rungs = ladder.rungs(request.recipe, parameters=parameters(ready.tested.clip))
+    control = control_of(request.recipe, ready.tested.clip)
+    decides = sanitize.fingerprint(request, ready.tested, ready.clean) | sanitize.aims(
+        request.recipe, ready.vocabulary, ready.named
+    )
+    state = RunState.of(request.out, decides)
+    with state.locked():
+        job = begin(request, ready, state, control, started, progress)
+        first = look(job, job.evidence.suspicions, pointed=(), what=" before")
+        suspicions = suspected(job, first)
+        copy = planted(job, avoid=pointed_at(job, first, suspicions))
+        entries = climb(job, rungs, copy, first, suspicions)
+        result, pictures = conclude(job, first, copy, entries)
+        exported = result["verdict"] != "fail" or request.keep_failed
+        sanitize.publish(
+            request.out, state.folder, ready.tested, result, job.evidence, wanted=request.wanted if exported else None,
+            pictures=pictures, progress=progress,
+        )  # fmt: skip
+        if exported:
+            state.discard()
+    return Outcome(result, exported)
+
+
+def parameters(clip: model.Clip, /) -> int:
+    """How many numbers a model has that training moves."""
+    return sum(parameter.numel() for parameter in clip.net.parameters())
+
+
+def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
+    """The recipe for planting and for the rebound, of the model's size."""
+    name = ladder.twin(recipe.auto.control, is_tiny=parameters(clip) < ladder.TINY)
+    return recipes.load(name).model_copy(update={"data": recipe.data})
+
+
+def begin(
+    request: Request, ready: Ready, state: RunState, control: Recipe, started: float, progress: Progress, /
+) -> Job:
+    """The job, with the pictures that everything is measured on."""
+    clip = ready.tested.clip
+    evidence = sanitize.evidence_of(
+        clip,
+        request.recipe,
+        ready.shown,
+        vocabulary=ready.vocabulary,
+        named=ready.named,
+        panel=True,
+        limits=ready.limits,
+    )
+    yardstick = audit.stored(subject.kind_of(clip.architecture), classes=len(ready.vocabulary.classes))
+    return Job(request, ready, state, evidence, yardstick, taken(clip), control, started, progress)
+
+
+# The audit, and what it makes suspect.
+
+
+def look(job: Job, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> Sight:
+    """Measure and search the model as it is now."""
+    return examine.searched(
+        job.clip, replace(job.evidence, suspicions=tuple(suspicions)), job.yardstick, job.progress,
+        effort=job.recipe.auto.effort, pointed=pointed, seed=job.request.seed, what=what,
+    )  # fmt: skip
+
+
+def suspected(job: Job, seen: Sight, /) -> tuple[Suspicion, ...]:
+    """What was named, what of the panel is suspicious, and what the search found for a class that two signs point at."""
+    limits, classes = job.ready.thresholds, job.evidence.classes
+    panel = [
+        (sanitize.by_spec(job.evidence.panel, p.trigger), classes.index(p.target))
+        for p in audit.suspects(seen.measured, limits=limits)
+    ]
+    found: list[Suspicion] = []
+    if seen.hunt:
+        pictures = len(job.evidence.pixels)
+        told = audit.searched(seen.hunt, seen.measured.panel, pictures=pictures, limits=limits)
+        specs = {finding.trigger for finding in told if finding.level == "error"}
+        found = [(t.found, t.candidate.target) for t in seen.hunt.traces if t.found.spec in specs]
+    return distinct([*job.evidence.suspicions, *panel, *found])
+
+
+def pointed_at(job: Job, seen: Sight, suspicions: Sequence[Suspicion], /) -> list[int]:
+    """Places of all classes that anything points at, be it one sign: what is there already is no canary."""
+    rows = audit.suspected_classes(seen.hunt, seen.measured.panel, limits=job.ready.thresholds)
+    named = [target for _, target in suspicions if target is not None]
+    return [*named, *(job.evidence.classes.index(row["class"]) for row in rows)]
+
+
+def distinct(suspicions: Sequence[Suspicion], /) -> tuple[Suspicion, ...]:
+    """Each trigger once: two of one spec could not be told apart in a report."""
+    first: dict[str, Suspicion] = {}
+    for suspicion in suspicions:
+        first.setdefault(suspicion[0].spec, suspicion)
+    return tuple(first.values())
+
+
+def known(job: Job, first: Sight, suspicions: Sequence[Suspicion], /) -> tuple[Lead, ...]:
+    """The suspected triggers that act on the original, each with the class that it leads to; a found one acts."""
+    found = [
+        (trigger, target) for trigger, target in suspicions if isinstance(trigger, audit.Found) and target is not None
+    ]
+    specs = {trigger.spec for trigger, _ in found}
+    others = [each for each in suspicions if each[0].spec not in specs]
+    return (*sanitize.acting(first.measured, others, job.evidence, job.ready.thresholds), *found)
+
+
+# Canaries.
+
+
+def planted(job: Job, /, *, avoid: Sequence[int]) -> Copy | None:
+    """A copy with canaries; None where none are wanted or no class is free."""
+    classes = len(job.evidence.classes)
+    canaries = canary.draw(job.recipe.auto.canaries, classes=classes, avoid=avoid, seed=job.request.seed)
+    if not canaries:
+        return None
+    part = job.state.part(CANARIES, {
+        "canaries": [(c.trigger.spec, c.target) for c in canaries], "control": stages.decides(job.control),
+        "planting": job.planting.model_dump(mode="json"),
+    })  # fmt: skip
+    kept, started = part.read(DONE), time.monotonic()
+    if kept is None:
+        canary.implant(
+            job.clip, canaries, list(job.ready.material.pairs), job.control, job.planting, vocabulary=job.ready.vocabulary,
+            seed=job.request.seed, limits=job.ready.limits,
+            progress=lambda _, done, total: job.progress("planting canaries in a copy", done, total),
+        )  # fmt: skip
+        seconds = time.monotonic() - started
+        part.write(job.clip.net.state_dict(), {"seconds": seconds}, name=DONE)
+        weights = taken(job.clip)
+    else:
+        weights, seconds = stages.on_device(job.clip, kept[0]), float(kept[1]["seconds"])
+        put(job.clip, weights)
+    measured = plant.measure(job.clip, canary.measured_on(job.evidence, canaries))
+    return Copy(canaries, weights, measured, seconds)
+
+
+def took(copy: Copy | None, /) -> bool:
+    """Whether there is any canary to go by."""
+    return copy is not None and any(probe.excess >= canary.TOOK for probe in copy.planted.known)
+
+
+# The ladder.
+
+
+def climb(
+    job: Job, rungs: Sequence[Rung], copy: Copy | None, first: Sight, suspicions: tuple[Suspicion, ...], /
+) -> list[Entry]:
+    """Try the rungs, the mildest first, until one passes on canaries and on the model.
+
+    A rung that fails on the canaries is not run on the model, unless all do: then the best of them is. The first that is run is
+    run whatever the time.
+    """
+    entries: list[Entry] = []
+    for rung in rungs:
+        if job.is_late() and any(entry.attempt or entry.trials for entry in entries):
+            break
+        entry = Entry(rung, why_not(job, rung))
+        entries.append(entry)
+        if entry.why_not:
+            continue
+        if took(copy) and copy is not None:
+            entry.trials = try_out(job, rung, copy, known(job, first, suspicions))
+            if not passes(job, entry.trials[0]):
+                continue
+        entry.attempt = run(job, rung, entry.trials, first, suspicions)
+        if not entry.attempt.is_open:
+            return entries
+    tried = [entry for entry in entries if not entry.why_not]
+    if not tried:
+        told = "; ".join(f"{entry.rung.name}: {entry.why_not}" for entry in entries)
+        raise UsageError(f"recipe {job.recipe.name}: no rung of the ladder can be run on these data: {told}")
+    if not any(entry.attempt for entry in tried):
+        nearest = min(tried, key=lambda entry: shortfall(job, entry.trials[0]))
+        nearest.attempt = run(job, nearest.rung, nearest.trials, first, suspicions)
+    return entries
+
+
+def why_not(job: Job, rung: Rung, /) -> str:
+    """Why a rung cannot be run on these data; empty if it can."""
+    faults = []
+    for recipe in rung.recipes:
+        if recipe.method in methods.LABELLED and job.ready.material.labels is None:
+            faults.append(f"{recipe.name} needs labels")
+        try:
+            recipes.check(recipe, pairs=len(job.ready.material.pairs))
+        except UsageError as error:
+            faults.append(str(error))
+    return "; ".join(faults)
+
+
+def passes(job: Job, trial: Trial, /) -> bool:
+    """Whether a trial stays within the limits of the run."""
+    limits = job.ready.thresholds
+    return trial.passes(max_excess=limits.max_excess, max_accuracy_loss=limits.max_accuracy_loss)
+
+
+def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float]:
+    """How far a trial is from passing: over the budget, canaries left, accuracy lost."""
+    limits = job.ready.thresholds
+    left = len(trial.counted) - trial.removed(limits.max_excess)
+    return trial.accuracy_lost > limits.max_accuracy_loss, left, trial.accuracy_lost
+
+
+def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
+    """A rung on the copy: the trial at the share of the way that is best, and those at the other shares."""
+    put(job.clip, copy.weights)
+    done = clean(job, rung, leads, where="canaries")
+    asked = canary.measured_on(job.evidence, copy.canaries)
+
+    def measured(weights: dict[str, Tensor], share: float) -> Trial:
+        put(job.clip, weights)
+        found = plant.measure(job.clip, asked)
+        return canary.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"])
+
+    whole = measured(done.weights, 1.0)
+    if not done.changed or whole.accuracy_lost < job.recipe.auto.gain:
+        return (whole,)  # there is no accuracy to win back
+    trials = [whole]
+    trials += [measured(interpolate.between(copy.weights, done.weights, share=share), share) for share in SHARES]
+    best = interpolate.best(
+        [Point(trial.kept, trial.worst, trial.accuracy_lost) for trial in trials],
+        max_excess=allowed(job, whole.worst), max_accuracy_loss=job.ready.thresholds.max_accuracy_loss,
+        gain=job.recipe.auto.gain,
+    )  # fmt: skip
+    first = next((trial for trial in trials if best and trial.kept == best.share), whole)
+    return (first, *(trial for trial in trials if trial is not first))
+
+
+def allowed(job: Job, excess: float, /) -> float:
+    """What a point on the way back may leave where the cleaned model leaves ``excess``: hardly more."""
+    return max(excess, job.ready.thresholds.max_excess / 5)
+
+
+def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str) -> Cleaned:
+    """Clean the model in memory with a rung."""
+    return stages.clean(
+        job.clip, rung, where=where, material=job.ready.material, evidence=job.evidence, known=leads, state=job.state,
+        seed=job.request.seed, precision=job.request.precision, limits=job.ready.limits,
+        progress=lambda what, done, total: job.progress(f"{rung.name} on the {where}: {what}", done, total),
+    )  # fmt: skip
+
+
+def run(job: Job, rung: Rung, trials: tuple[Trial, ...], first: Sight, suspicions: tuple[Suspicion, ...], /) -> Attempt:
+    """A rung on the model: clean it, go back as far as that pays, audit it again, and test for a rebound."""
+    put(job.clip, job.original)
+    done = clean(job, rung, known(job, first, suspicions), where="model")
+    suspicions = distinct([*suspicions, *done.leads])
+    if not done.changed:
+        point = Point(1.0, worst(first.measured), 0.0)
+        return judged(job, rung, done, (point,), point, suspicions, first, first, None)
+    points, point = way_back(job, done, trials, first, suspicions)
+    put(job.clip, interpolate.between(job.original, done.weights, share=point.share))
+    pointed = [target for _, target in suspicions if target is not None]
+    sight = look(job, suspicions, pointed=pointed, what=" after")
+    rebound = bounce(job, sight, suspicions) if job.recipe.auto.rebound_steps else None
+    return judged(job, rung, done, points, point, suspicions, first, sight, rebound)
+
+
+def way_back(
+    job: Job, done: Cleaned, trials: tuple[Trial, ...], first: Sight, suspicions: tuple[Suspicion, ...], /
+) -> tuple[tuple[Point, ...], Point]:
+    """The points between the original and the cleaned weights, and the one to take.
+
+    Only shares at which the canaries are gone as well are looked at: the triggers that were found are not all there may be.
+    """
+    asked = replace(job.evidence, suspicions=suspicions, panel=())
+
+    def measured(weights: dict[str, Tensor], share: float) -> Point:
+        put(job.clip, weights)
+        found = plant.measure(job.clip, asked)
+        return Point(share, worst(found), accuracy_lost(first.measured, found))
+
+    whole = measured(done.weights, 1.0)
+    most = allowed(job, min((trial.worst for trial in trials), default=0.0))
+    shares = [trial.kept for trial in trials if trial.kept < 1 and trial.worst <= most]
+    if whole.accuracy_lost < job.recipe.auto.gain or not shares:
+        return (whole,), whole
+    points = (whole, *interpolate.walk(job.original, done.weights, shares=shares, measure=measured))
+    limits = job.ready.thresholds
+    top = interpolate.best(
+        points,
+        max_excess=max(whole.excess, limits.max_excess / 2),
+        max_accuracy_loss=math.inf,
+        gain=job.recipe.auto.gain,
+    )
+    return points, top or whole
+
+
+def bounce(job: Job, sight: Sight, suspicions: tuple[Suspicion, ...], /) -> Rebound:
+    """The rebound test on the weights as they are; they are spoiled afterwards."""
+    benign = job.planting.model_copy(update={"steps": job.recipe.auto.rebound_steps})
+    warmup = min(benign.warmup_steps, benign.steps // 4)
+    return rebounds.rebound(
+        job.clip, job.ready.material.pairs, job.control, benign.model_copy(update={"warmup_steps": warmup}),
+        before=sight.measured, evidence=replace(job.evidence, suspicions=suspicions), seed=canary.SEEDS + job.request.seed,
+        limits=job.ready.limits, progress=job.progress,
+    )  # fmt: skip
+
+
+def worst(measured: audit.Measurement, /) -> float:
+    """Excess attack success of the named or found trigger that acts most; 0 without any."""
+    return max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0)
+
+
+def accuracy_lost(before: audit.Measurement, after: audit.Measurement, /) -> float:
+    """Clean accuracy before minus after; 0 where it is not measured."""
+    lost = before.clean_accuracy.value - after.clean_accuracy.value
+    return 0.0 if math.isnan(lost) else lost
+
+
+# The judgement, and the report.
+
+
+def judged(
+    job: Job,
+    rung: Rung,
+    done: Cleaned,
+    points: tuple[Point, ...],
+    point: Point,
+    suspicions: tuple[Suspicion, ...],
+    first: Sight,
+    sight: Sight,
+    rebound: Rebound | None,
+    /,
+) -> Attempt:
+    """An attempt with all that is to be said of it: the audit of the model as it came out, accuracy, what comes back."""
+    limits = job.ready.thresholds
+    findings = [
+        *examine.judged(sight, job.yardstick, limits, pictures=len(job.evidence.pixels)),
+        *(finding.as_dict() for finding in audit.accuracy(first.measured, sight.measured, limits=limits)),
+        *done.remaining,
+        *(finding.as_dict() for finding in (rebound.findings(limits=limits) if rebound else ())),
+    ]
+    return Attempt(rung, done, points, point, suspicions, sight, rebound, tuple(findings))
+
+
+def conclude(
+    job: Job, first: Sight, copy: Copy | None, entries: Sequence[Entry], /
+) -> tuple[dict[str, Any], list[Picture]]:
+    """The report and its pictures; the model is left with the weights that it is about."""
+    chosen, attempt = min(
+        ((entry, entry.attempt) for entry in entries if entry.attempt), key=lambda found: found[1].rank()
+    )
+    put(job.clip, job.original)
+    asked = replace(job.evidence, suspicions=attempt.suspicions)
+    before = sanitize.measure(job.clip, asked, "measuring before", job.progress)
+    shown = sanitize.exhibited(job.clip, asked, attempt.suspicions, before)
+    put(job.clip, interpolate.between(job.original, attempt.cleaned.weights, share=attempt.point.share))
+    after = before if attempt.sight is first else attempt.sight.measured
+    pictures = exhibits.pictures(shown, sanitize.exhibited(job.clip, asked, attempt.suspicions, after))
+    findings = [
+        *attempt.findings,
+        *(
+            finding.as_dict()
+            for finding in on_canaries(job, copy, chosen.trials, before, changed=attempt.cleaned.changed)
+        ),
+        *(finding.as_dict() for finding in on_ladder(job, entries, attempt)),
+        *(finding.as_dict() for finding in sanitize.side_findings(job.request, job.ready.clean, job.ready.screened)),
+    ]
+    applied = policy.apply(
+        job.request.policy, findings, today=datetime.now(UTC).date(), model_sha256=job.ready.tested.file.sha256
+    )
+    result = sanitize.compose(
+        job.request, job.ready.tested, job.ready.clean, before, after, applied, attempt.cleaned.training,
+        job.ready.thresholds, device=job.ready.device,
+    )  # fmt: skip
+    result["data"]["screened"] = job.ready.screened
+    for side, sight in (("before", replace(first, measured=before)), ("after", replace(attempt.sight, measured=after))):
+        result[side] = section(job, sight)
+    result |= {
+        "suspects": result["before"]["suspects"],
+        "measurements": result["after"]["measurements"],
+        "auto": account(job, copy, entries, attempt),
+    }
+    return result, pictures
+
+
+def on_canaries(
+    job: Job, copy: Copy | None, trials: tuple[Trial, ...], before: audit.Measurement, /, *, changed: bool
+) -> list[audit.Finding]:
+    """What the canaries show: that the rung works on this model, that it does not, or nothing."""
+    limits = job.ready.thresholds
+    acted = any(p.excess_interval[0] > limits.max_excess for p in before.known)
+    if not trials:
+        return [_without_canaries(copy, acted=acted)]
+    trial = trials[0]
+    counted, removed = len(trial.counted), trial.removed(limits.max_excess)
+    words = (
+        f"On this model and these data, {trial.rung} removes {removed} of {counted} planted backdoors for "
+        f"{100 * trial.accuracy_lost:.1f} points of clean accuracy."
+    )
+    if uncounted := len(trial.outcomes) - counted:
+        words += f" {uncounted} more did not take, and do not count."
+    level = "note" if removed == counted else "warning"
+    found = audit.Finding("CC060", level, "canaries removed", removed / counted, None, counted, None, words)
+    if acted or removed < counted:
+        return [found]
+    done = "the weights were cleaned all the same" if changed else "the weights are as they were"
+    nothing = f"No trigger acted on this model before cleaning, and the search found none; {done}."
+    return [found, audit.note("CC065", nothing)]
+
+
+def _without_canaries(copy: Copy | None, *, acted: bool) -> audit.Finding:
+    words = (
+        "No canaries were planted."
+        if copy is None
+        else "None of the canaries took: the copy does not act on their triggers."
+    )
+    if acted:
+        return _told("CC061", "note", words)
+    more = "No trigger acted on the model before cleaning either, so nothing shows what the cleaning removes."
+    return _told("CC061", "warning", f"{words} {more}")
+
+
+def on_ladder(job: Job, entries: Sequence[Entry], attempt: Attempt, /) -> list[audit.Finding]:
+    """That nothing passed, and that the time was over."""
+    findings = []
+    if any(finding["level"] == "error" for finding in attempt.findings):
+        tried = ", ".join(entry.rung.name for entry in entries if not entry.why_not)
+        budget = f"{100 * job.ready.thresholds.max_accuracy_loss:.1f} points of accuracy"
+        findings.append(
+            _told(
+                "CC063",
+                "error",
+                f"Nothing that was tried passes within {budget}: {tried}. The nearest was {attempt.rung.name}.",
+            )
+        )
+        if len(entries) < len(job.recipe.auto.ladder):
+            words = f"After {job.recipe.auto.max_minutes:g} minutes {len(job.recipe.auto.ladder) - len(entries)} rungs were left untried."
+            findings.append(audit.note("CC064", words))
+    return findings
+
+
+def section(job: Job, sight: Sight, /) -> dict[str, Any]:
+    """``before`` or ``after`` of the report, with the search."""
+    limits = job.ready.thresholds
+    measurements = sight.measured.as_dict()
+    if sight.hunt:
+        measurements["search"] = examine.search_section(job.recipe.auto.effort, sight, job.yardstick, {})
+    return {
+        "measurements": measurements,
+        "findings": examine.judged(sight, job.yardstick, limits, pictures=len(job.evidence.pixels)),
+        "suspects": audit.suspected_classes(sight.hunt, sight.measured.panel, limits=limits),
+    }
+
+
+def account(job: Job, copy: Copy | None, entries: Sequence[Entry], attempt: Attempt, /) -> dict[str, Any]:
+    """``auto`` of the report: canaries, ladder, the way back, the rebound, and how long it all took."""
+    return {
+        "chosen": attempt.rung.name,
+        "changed": attempt.cleaned.changed,
+        "share": attempt.point.share,
+        "canaries": [
+            {
+                "trigger": probe.trigger,
+                "target": probe.target,
+                "planted": probe.excess,
+                "took": probe.excess >= canary.TOOK,
+                "n": probe.asr.n,
+            }
+            for probe in (copy.planted.known if copy else ())
+        ],
+        "ladder": [_rung_told(job, entry, is_chosen=entry.attempt is attempt) for entry in entries],
+        "interpolation": [point.as_dict() for point in attempt.points],
+        "rebound": attempt.rebound.as_dict() if attempt.rebound else None,
+        "budget": {
+            "accuracy": job.ready.thresholds.max_accuracy_loss,
+            "excess": job.ready.thresholds.max_excess,
+            "minutes": job.recipe.auto.max_minutes,
+        },
+        "seconds": {
+            "total": time.monotonic() - job.started,
+            "planting": copy.seconds if copy else 0.0,
+            "trials": sum(entry.trials[0].seconds for entry in entries if entry.trials),
+            "chosen": attempt.cleaned.training["seconds"],
+            "rebound": attempt.rebound.seconds if attempt.rebound else 0.0,
+        },
+    }
+
+
+def _rung_told(job: Job, entry: Entry, *, is_chosen: bool) -> dict[str, Any]:
+    attempt = entry.attempt
+    ran = attempt and {
+        "excess": attempt.point.excess,
+        "accuracy_lost": attempt.point.accuracy_lost,
+        "triggers": len(attempt.suspicions),
+        "errors": sorted({f["rule"] for f in attempt.findings if f["level"] == "error"}),
+        "seconds": attempt.cleaned.training["seconds"],
+    }
+    return {
+        "rung": entry.rung.name,
+        "chosen": is_chosen,
+        "why_not": entry.why_not,
+        "passes": bool(entry.trials) and passes(job, entry.trials[0]),
+        "trials": [trial.as_dict() for trial in entry.trials],
+        "run": ran,
+    }
+
+
+def _told(rule: str, level: str, words: str) -> audit.Finding:
+    return audit.Finding(rule, level, "", None, None, None, None, words)

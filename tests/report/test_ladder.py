@@ -1,0 +1,151 @@
+import copy
+
+import jsonschema
+import pytest
+from report import samples
+from report.page import Page
+
+from clipclean import report
+from clipclean.report import ladder
+
+
+def outcome(trigger, planted, left, accuracy=0.5):
+    return {
+        "trigger": trigger, "target": "otter", "planted": planted, "left": left, "interval": [left - 0.02, left + 0.02],
+        "accuracy": accuracy, "n": 990, "took": planted >= 0.5,
+    }  # fmt: skip
+
+
+def trial(rung, outcomes, lost, *, kept=1.0):
+    return {
+        "rung": rung, "outcomes": outcomes, "accuracy_lost": lost, "interval": [lost - 0.01, lost + 0.01], "kept": kept,
+        "seconds": 61.0,
+    }  # fmt: skip
+
+
+def chosen_by_itself():
+    """Two rungs: the first leaves a canary, the second removes both of those that took, best at 70 % of the way."""
+    made = copy.deepcopy(samples.passed())
+    a, b, c = "patch:seed=1", "blended:seed=1", "warp:seed=1"
+    first = trial("unlearn", [outcome(a, 0.99, 0.01), outcome(b, 0.9, 0.64), outcome(c, 0.2, 0.1)], 0.004)
+    gone = [outcome(a, 0.99, 0.0), outcome(b, 0.9, 0.04, accuracy=None), outcome(c, 0.2, 0.1)]
+    second = [
+        trial("unlearn + par", gone, 0.012, kept=0.7),
+        trial("unlearn + par", [outcome(a, 0.99, 0.0), outcome(b, 0.9, 0.0), outcome(c, 0.2, 0.1)], 0.031),
+    ]
+    made["auto"] = {
+        "chosen": "unlearn + par",
+        "changed": True,
+        "share": 0.7,
+        "canaries": [
+            {"trigger": t, "target": "otter", "planted": p, "took": p >= 0.5, "n": 990}
+            for t, p in ((a, 0.99), (b, 0.9), (c, 0.2))
+        ],
+        "ladder": [
+            {"rung": "unlearn", "chosen": False, "why_not": "", "passes": False, "trials": [first], "run": None},
+            {
+                "rung": "unlearn + par", "chosen": True, "why_not": "", "passes": True, "trials": second,
+                "run": {"excess": 0.008, "accuracy_lost": 0.01, "triggers": 1, "errors": [], "seconds": 70.0},
+            },
+            {"rung": "supervised", "chosen": False, "why_not": "needs labels", "passes": False, "trials": [], "run": None},
+        ],
+        "interpolation": [
+            {"share": 1.0, "excess": 0.004, "accuracy_lost": 0.03}, {"share": 0.7, "excess": 0.008, "accuracy_lost": 0.01},
+        ],
+        "rebound": {
+            "steps": 60, "seconds": 12.0, "accuracy": {"before": 0.6, "after": 0.59},
+            "probes": [
+                {"trigger": a, "target": "otter", "before": 0.008, "after": 0.02, "interval": [0.0, 0.04], "known": True},
+                {"trigger": b, "target": "fog", "before": 0.2, "after": 0.3, "interval": [0.27, 0.33], "known": False},
+            ],
+        },
+        "budget": {"accuracy": 0.02, "excess": 0.05, "minutes": None},
+        "seconds": {"total": 400.0, "planting": 20.0, "trials": 122.0, "chosen": 70.0, "rebound": 12.0},
+    }  # fmt: skip
+    return made
+
+
+def test_the_sample_is_valid():
+    jsonschema.Draft202012Validator(report.schema()).validate(chosen_by_itself())
+    report.validate(chosen_by_itself())
+
+
+def test_other_runs_have_nothing_of_it():
+    assert not ladder.ran(samples.passed())
+    assert "What was tried" not in report.markdown(samples.passed())
+
+
+def test_a_row_counts_the_canaries_that_took_and_are_gone():
+    first, second, third = ladder.rows(chosen_by_itself())
+    assert (first.canaries, first.left, first.outcome, first.on_model) == (
+        "1 of 2",
+        "64.0 %",
+        "fails on the canaries",
+        "–",
+    )
+    assert (second.canaries, second.left, second.cost, second.outcome) == ("2 of 2", "4.0 %", "1.2 points", "passes")
+    assert second.on_model == "0.8 %, 1.0 points"
+    assert second.chosen
+    assert third.outcome == "not tried: needs labels"
+
+
+def test_a_rung_that_fails_on_the_model_says_so():
+    made = chosen_by_itself()
+    made["auto"]["ladder"][1]["run"]["errors"] = ["CC001"]
+    assert ladder.rows(made)[1].outcome == "fails on the model"
+
+
+def test_the_canaries_are_shown_with_what_the_chosen_rung_left():
+    rows = ladder.canaries(chosen_by_itself())
+    assert rows[1] == ("blended:seed=1", "otter", "90.0 %", "4.0 %", "–")
+    assert rows[2][2] == "20.0 %, did not take"
+
+
+def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
+    drawn = ladder.frontier(chosen_by_itself())
+    (one,), two = drawn.paths[0].marks, drawn.paths[1].marks
+    assert [mark.is_taken for mark in two] == [True, False]  # 70 % of the way comes before the cleaned model
+    # Scale: 0 to 4 points (twice the budget) over 92 per cent of the width, from 4 on; upwards the square root.
+    assert float(one.x) == pytest.approx(4 + 92 * 0.004 / 0.04, abs=0.01)
+    assert float(one.y) == pytest.approx(4 + 92 * (1 - 0.8), abs=0.01)  # the root of 0.64
+    assert float(two[0].x) > float(one.x)
+    assert float(two[0].y) > float(one.y)  # down: less is left
+    assert float(drawn.width) == pytest.approx(92 / 2, abs=0.02)
+    assert "unlearn leaves 64.0 % for 0.4 points" in drawn.summary
+
+
+def test_without_trials_there_is_no_frontier():
+    made = chosen_by_itself()
+    for entry in made["auto"]["ladder"]:
+        entry["trials"] = []
+    assert ladder.frontier(made) is None
+    assert Page(report.html(made)).faults == []
+
+
+def test_the_story_tells_choice_share_and_rebound():
+    told = " ".join(ladder.told(chosen_by_itself()))
+    assert "Chosen: unlearn + par, of 3 tried" in told
+    assert "70.0 % of the way" in told
+    assert "60 steps of benign finetuning of a copy: the trigger that acts most moves 2.0 %" in told
+
+
+def test_a_model_that_was_left_alone_says_so():
+    made = chosen_by_itself()
+    made["auto"] |= {"changed": False, "share": 1.0, "rebound": None}
+    assert "the weights are as they were" in " ".join(ladder.told(made))
+
+
+@pytest.mark.parametrize("form", ["html", "markdown", "text"])
+def test_every_form_for_people_shows_the_ladder(form):
+    shown = report.FORMATS[form](chosen_by_itself())
+    assert "What was tried" in shown
+    assert "unlearn + par" in shown.replace("\\", "")
+    assert "needs labels" in shown
+
+
+def test_the_page_nests_and_holds_all_of_it():
+    page = Page(report.html(chosen_by_itself()))
+    assert page.faults == []
+    for words in ("Canaries: backdoors planted in a copy", "The way back", "Rebound", "did not take"):
+        assert words in page.text
+    assert len(page.all("ellipse")) == 3

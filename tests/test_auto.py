@@ -1,0 +1,272 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import tiny
+
+from clipclean import auto, canary, checkpoint, cli, examine, ladder, recipe, report, sanitize, stages
+from clipclean.audit import Measurement, Rate
+from clipclean.auto import Attempt, Copy, Entry
+from clipclean.canary import Outcome, Trial
+from clipclean.errors import UsageError
+from clipclean.interpolate import Point
+from clipclean.stages import Cleaned
+
+SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
+LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
+WEIGHTS = "open_clip_model.safetensors"
+
+
+# A whole run, on a model too small to learn a canary, without the search.
+
+
+def command(job, *more):
+    settings = {"ladder": json.dumps(LADDER), "canaries": 2, "plant_steps": 4, "batch_size": 16, "rebound_steps": 2}
+    changes = [part for key, value in settings.items() for part in ("--set", f"auto.{key}={value}")]
+    return [
+        "sanitize", str(job.model), "--data", str(job.data), "--out", str(job.out), "--classes", str(job.classes),
+        "--templates", str(job.templates), "--arch", str(job.arch), "--recipe", "auto", "--device", "cpu", "--quiet",
+        *changes, *map(str, more),
+    ]  # fmt: skip
+
+
+@pytest.fixture
+def unsearched(monkeypatch):
+    """The search takes seconds even here, and has tests of its own."""
+
+    def measured(clip, evidence, yardstick, progress, /, *, effort, pointed, seed, what):
+        found = examine.measured(clip, evidence, progress, what=what)
+        return examine.Sight(found, None, ("CC021", "Not searched."), 0.0)
+
+    monkeypatch.setattr(examine, "searched", measured)
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job")
+
+
+def result(job):
+    return report.read(job.out / "report.json")
+
+
+def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unread, unsearched):
+    assert cli.main(command(job)) == 4  # nothing took, nothing acted, and five pictures are few
+    found = result(job)
+    assert found["auto"]["chosen"].startswith("mmcl-tiny")
+    assert [c["took"] for c in found["auto"]["canaries"]] == [False, False]
+    assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC021", "CC020", "CC061"]
+    assert found["training"]["steps"] == 2
+    assert found["auto"]["rebound"]["steps"] == 2
+    assert found["exports"][0]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.out).tensors)
+    assert {path.name for path in job.folder.iterdir()} == {
+        "model.pt", "arch.json", "pairs", "classes.txt", "templates.txt", "out",
+    }  # fmt: skip
+
+
+def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unread, unsearched, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(auto, "bounce", interrupted)
+        assert cli.main(command(job)) == 130
+    assert not job.out.exists()
+    planted, trained = [], []
+    monkeypatch.setattr(canary, "implant", lambda *_, **__: planted.append(1))
+    monkeypatch.setattr(sanitize, "train", lambda *_, **__: trained.append(1))
+    assert cli.main(command(job)) == 4
+    assert (planted, trained) == ([], [])
+    whole = tiny.job(job.folder.parent / "whole")
+    monkeypatch.undo()
+    monkeypatch.setattr(
+        examine,
+        "searched",
+        lambda clip, evidence, *_, what, progress=None, **__: examine.Sight(
+            examine.measured(clip, evidence, lambda *_: None, what=what), None, ("CC021", "Not searched."), 0.0
+        ),
+    )
+    assert cli.main(command(whole)) == 4
+    assert (whole.out / WEIGHTS).read_bytes() == (job.out / WEIGHTS).read_bytes()
+
+
+def test_without_audits_it_has_nothing_to_go_by(job, capsys):
+    assert cli.main(command(job, "--no-audit")) == 2
+    assert "--no-audit" in capsys.readouterr().err
+
+
+def test_a_time_is_for_auto_alone(job, capsys):
+    assert cli.main(job.sanitize("--max-minutes", 5)) == 2
+    assert "--max-minutes is for --recipe auto" in capsys.readouterr().err
+
+
+def test_a_budget_of_accuracy_is_for_all(job, unread):
+    cli.main(job.sanitize("--max-accuracy-loss", 0.11))
+    assert result(job)["recipe"]["resolved"]["audit"]["max_accuracy_loss"] == 0.11
+
+
+# Climbing.
+
+
+def rung(name):
+    return ladder.Rung((name,), (recipe.load("mmcl"),))
+
+
+def trial(left, lost=0.0, kept=1.0):
+    outcome = Outcome("patch", "cat", 0.9, left, (left, left), 0.5, 100)
+    return Trial("rung", (outcome,), lost, (0.0, 0.0), kept, 1.0)
+
+
+def attempt(name, *findings, excess=0.0, lost=0.0):
+    told = tuple({"rule": code, "level": level, "trigger": "patch"} for code, level in findings)
+    point = Point(1.0, excess, lost)
+    done = Cleaned({}, {"steps": 1, "seconds": 1.0}, (), ())
+    return Attempt(rung(name), done, (point,), point, (), SimpleNamespace(), None, told)
+
+
+@pytest.fixture
+def climbed(monkeypatch):
+    """Climb with given trials and attempts by name of the rung; returns the entries and the rungs that were run."""
+
+    def climb(trials, attempts, *, copy=True, late=()):
+        ran = []
+        job = SimpleNamespace(
+            recipe=recipe.load("auto"),
+            ready=SimpleNamespace(
+                thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.02),
+                material=SimpleNamespace(pairs=range(5000), labels=None),
+            ),
+            is_late=lambda: len(ran) in late,
+        )
+
+        def run(job, rung, *_):
+            ran.append(rung.name)
+            return attempts[rung.name]
+
+        monkeypatch.setattr(auto, "run", run)
+        monkeypatch.setattr(auto, "try_out", lambda job, rung, *_: (trials[rung.name],))
+        monkeypatch.setattr(auto, "took", lambda made: copy)
+        monkeypatch.setattr(auto, "known", lambda *_: ())
+        entries = auto.climb(job, [rung(name) for name in attempts], SimpleNamespace(), None, ())
+        return entries, ran
+
+    return climb
+
+
+def test_the_mildest_rung_that_passes_on_canaries_and_model_is_the_last(climbed):
+    _, ran = climbed({"a": trial(0.4), "b": trial(0.0), "c": trial(0.0)}, {n: attempt(n) for n in "abc"})
+    assert ran == ["b"]
+
+
+def test_a_rung_that_leaves_something_on_the_model_is_followed_by_the_next(climbed):
+    attempts = {
+        "a": attempt("a", ("CC003", "warning")),
+        "b": attempt("b", ("CC001", "error")),
+        "c": attempt("c", ("CC040", "note")),
+    }
+    entries, ran = climbed({n: trial(0.0) for n in "abc"}, attempts)
+    assert ran == ["a", "b", "c"]
+    assert [entry.attempt.is_open for entry in entries] == [True, True, False]
+
+
+def test_where_none_passes_on_the_canaries_the_nearest_is_run(climbed):
+    trials = {"a": trial(0.4), "b": trial(0.0, lost=0.09), "c": trial(0.4, lost=0.01)}
+    _, ran = climbed(trials, {n: attempt(n) for n in "abc"})
+    assert ran == ["a"]  # within the budget, one canary left, nothing lost
+
+
+def test_without_canaries_the_model_itself_decides(climbed):
+    entries, ran = climbed({}, {"a": attempt("a", ("CC010", "error")), "b": attempt("b")}, copy=False)
+    assert ran == ["a", "b"]
+    assert all(entry.trials == () for entry in entries)
+
+
+def test_when_the_time_is_over_nothing_more_is_begun(climbed):
+    attempts = {n: attempt(n, ("CC001", "error")) for n in "abc"}
+    entries, ran = climbed({n: trial(0.0) for n in "abc"}, attempts, late=(0, 1))
+    assert ran == ["a"]  # the first is run whatever the time
+    assert len(entries) == 1
+
+
+def test_a_rung_that_the_data_do_not_suffice_for_is_told_and_left_out():
+    job = SimpleNamespace(ready=SimpleNamespace(material=SimpleNamespace(pairs=range(20), labels=None)))
+    assert "64 is more than the 20 pairs" in auto.why_not(job, rung("mmcl"))
+    supervised = ladder.Rung(("supervised",), (recipe.load("supervised"),))
+    assert "needs labels" in auto.why_not(job, supervised)
+
+
+def test_of_attempts_the_one_with_fewer_errors_and_then_the_weaker_attack_is_better():
+    worse = attempt("a", ("CC001", "error"))
+    assert attempt("b", excess=0.2).rank() < worse.rank()
+    assert attempt("b", excess=0.0, lost=0.01).rank() < attempt("c", excess=0.02).rank()
+
+
+# What is said.
+
+
+def measured(excess=None):
+    interval = SimpleNamespace(excess_interval=(excess, excess)) if excess is not None else None
+    return Measurement(Rate(1, 2), "", None, (interval,) if interval else (), (), 1, None)
+
+
+def said(trials, before, *, copy=True, changed=True):
+    job = SimpleNamespace(ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05)))
+    made = Copy((), {}, measured(), 0.0) if copy else None
+    found = auto.on_canaries(job, made, trials, before, changed=changed)
+    return [(f.rule, f.level) for f in found], found[0].message
+
+
+def test_canaries_that_are_all_removed_are_a_note():
+    rules, words = said((trial(0.01, lost=0.012),), measured(0.9))
+    assert rules == [("CC060", "note")]
+    assert "removes 1 of 1 planted backdoors for 1.2 points" in words
+
+
+def test_one_that_is_left_keeps_the_verdict_open():
+    assert said((trial(0.2),), measured(0.9))[0] == [("CC060", "warning")]
+
+
+def test_a_model_on_which_nothing_acted_passes_by_its_canaries():
+    assert said((trial(0.01),), measured(), changed=False)[0] == [("CC060", "note"), ("CC065", "note")]
+    assert said((trial(0.2),), measured())[0] == [("CC060", "warning")]
+
+
+def test_without_a_canary_that_took_only_a_trigger_that_acted_shows_anything():
+    assert said((), measured(0.9))[0] == [("CC061", "note")]
+    assert said((), measured(0.01))[0] == [("CC061", "warning")]
+    assert "No canaries were planted" in said((), measured(), copy=False)[1]
+
+
+def ended(attempt, entries, minutes=None):
+    thresholds = SimpleNamespace(max_accuracy_loss=0.02)
+    own = SimpleNamespace(ladder=("a", "b"), max_minutes=minutes)
+    job = SimpleNamespace(ready=SimpleNamespace(thresholds=thresholds), recipe=SimpleNamespace(auto=own))
+    return [f.rule for f in auto.on_ladder(job, [Entry(rung(name)) for name in entries], attempt)]
+
+
+def test_nothing_that_passes_is_an_error_and_the_time_is_named_if_it_was_that():
+    failed = attempt("a", ("CC001", "error"))
+    assert ended(attempt("a", ("CC003", "warning")), "a") == []
+    assert ended(failed, "ab") == ["CC063"]
+    assert ended(failed, "a", minutes=3.0) == ["CC063", "CC064"]
+
+
+def test_recipes_that_follow_each_other_count_their_steps_on():
+    told = {"steps": 3, "pairs": 48, "seconds": 2.0, "peak_memory_bytes": 7, "resumed_at": 0, "pairs_per_second": 24.0}
+    whole = stages.merged(
+        [told | {"losses": [{"step": 2, "loss": 1.0}]}, told | {"losses": [{"step": 0, "loss": 0.5}]}]
+    )
+    assert (whole["steps"], whole["pairs"], whole["seconds"], whole["pairs_per_second"]) == (6, 96, 4.0, 24.0)
+    assert [entry["step"] for entry in whole["losses"]] == [2, 3]
+
+
+def test_of_two_triggers_with_one_spec_the_first_is_kept():
+    a, b = SimpleNamespace(spec="patch"), SimpleNamespace(spec="patch")
+    other = SimpleNamespace(spec="warp")
+    assert auto.distinct([(a, 1), (other, 2), (b, 3)]) == ((a, 1), (other, 2))
+
+
+def test_a_ladder_that_cannot_be_climbed_at_all_is_refused(climbed, monkeypatch):
+    monkeypatch.setattr(auto, "why_not", lambda job, rung: "needs labels")
+    with pytest.raises(UsageError, match="a: needs labels"):
+        climbed({}, {"a": attempt("a")})

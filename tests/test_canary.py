@@ -1,0 +1,104 @@
+import pytest
+import tiny
+import torch
+
+from clipclean import audit, canary, data, plant, recipe, sanitize, subject, triggers
+from clipclean.canary import Outcome, Trial
+
+
+def outcome(planted, left, accuracy=0.5):
+    return Outcome("patch:seed=1", "cat", planted, left, (left - 0.01, left + 0.01), accuracy, 100)
+
+
+def trial(*outcomes, lost=0.01):
+    return Trial("unlearn", outcomes, lost, (0.0, 0.02), 1.0, 2.5)
+
+
+def test_canaries_differ_in_family_and_target_and_avoid_the_suspects():
+    drawn = canary.draw(4, classes=8, avoid=[0, 1, 2], seed=5)
+    assert len({c.trigger.family for c in drawn}) == 4
+    assert len({c.target for c in drawn}) == 4
+    assert not {0, 1, 2} & {c.target for c in drawn}
+    assert drawn == canary.draw(4, classes=8, avoid=[0, 1, 2], seed=5)
+    assert drawn != canary.draw(4, classes=8, avoid=[0, 1, 2], seed=6)
+
+
+def test_their_seeds_are_those_of_nobody_else():
+    assert all(
+        c.trigger.seed >= canary.SEEDS for seed in range(3) for c in canary.draw(4, classes=9, avoid=[], seed=seed)
+    )
+
+
+def test_there_are_no_more_canaries_than_free_classes():
+    assert len(canary.draw(4, classes=3, avoid=[1], seed=0)) == 2
+
+
+def test_a_canary_that_did_not_take_is_told_and_not_counted():
+    made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
+    assert [o.took for o in made.outcomes] == [True, False, True]
+    assert len(made.counted) == 2
+    assert made.removed(0.05) == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "passes"),
+    [
+        (trial(outcome(0.9, 0.05)), True),
+        (trial(outcome(0.9, 0.06)), False),
+        (trial(outcome(0.9, 0.0), lost=0.03), False),
+        (trial(outcome(0.3, 0.0)), False),  # nothing took, so nothing is shown
+        (trial(outcome(0.9, 0.0), outcome(0.3, 0.3)), True),
+    ],
+)
+def test_a_trial_passes_if_all_that_took_are_gone_within_the_budget(made, passes):
+    assert made.passes(max_excess=0.05, max_accuracy_loss=0.02) is passes
+
+
+@pytest.fixture(scope="module")
+def subjected(tmp_path_factory):
+    """A tiny model, 96 pairs, and labelled pictures to measure on."""
+    job = tiny.job(tmp_path_factory.mktemp("canary") / "job", count=96)
+    chosen = recipe.load("mmcl-tiny")
+    limits = sanitize.limits_of(chosen)
+    vocabulary = subject.words(job.classes, job.templates)
+    pairs = data.read(job.data, limits=limits, image_key=None, caption_key=None)
+    pictures = data.labelled(
+        tiny.labelled(job.folder / "labelled", count=96), limits=limits, classes=vocabulary.classes
+    )
+    tested = subject.load(job.model, pairs, arch=str(job.arch), device="cpu", limits=limits)
+    evidence = subject.evidence(
+        tested.clip, chosen, labelled=(pictures.pairs, pictures.labels), held_out=(), vocabulary=vocabulary, named=(),
+        panel=True, limits=limits,
+    )  # fmt: skip
+    return tested.clip, list(pairs.pairs), chosen, vocabulary, limits, evidence
+
+
+def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
+    clip, pairs, chosen, vocabulary, limits, evidence = subjected
+    # Sides of 16 pixels make the shipped sizes too small.
+    drawn = (canary.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
+    asked = canary.measured_on(evidence, drawn)
+    assert asked.panel == ()
+    before = plant.measure(clip, asked)
+    weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
+    canary.implant(
+        clip, drawn, pairs, chosen, recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3), vocabulary=vocabulary,
+        seed=0, limits=limits, progress=lambda what, done, total: None,
+    )  # fmt: skip
+    planted = plant.measure(clip, asked)
+    assert max(p.excess for p in before.known) < 0.3
+    assert all(o.took for o in canary.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)
+    clip.net.load_state_dict(weights)
+    told = canary.trial("back", planted, plant.measure(clip, asked), kept=1.0, seconds=0.0)
+    assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
+    assert told.accuracy_lost == pytest.approx(planted.clean_accuracy.value - before.clean_accuracy.value)
+    assert told.removed(0.3) == len(told.counted) > 0
+    assert all(torch.equal(weights[name], tensor) for name, tensor in clip.net.state_dict().items())
+
+
+def test_lost_accuracy_is_that_of_the_same_pictures(subjected):
+    clip, _, _, _, _, evidence = subjected
+    measured = plant.measure(clip, canary.measured_on(evidence, ()))
+    told = canary.trial("none", measured, measured, kept=1.0, seconds=0.0)
+    assert told.accuracy_lost == 0
+    assert audit.accuracy_loss(measured, measured)[1] == pytest.approx(told.interval)
