@@ -1,0 +1,150 @@
+"""What an audit takes beside the bare passes through the model that it consists of.
+
+    python benchmarks/audit_cost.py --write docs/speed.md
+
+An audit (the panel, and the search) runs once with its calls of the towers noted down: kind and shape of each batch. Those
+calls are then repeated alone, on tensors that lie ready: forward where no gradient was asked for, forward and backward to
+the pixels where one was, captions through the text tower. Whatever the audit takes beyond that, such as painting triggers,
+losses, statistics and tokenising, is its overhead. Audit and bare passes take turns; the ratio is that of the medians.
+
+Seconds are those of the processor on one thread of torch: other work on the machine changes them less than the elapsed
+ones. The tiny model is the bundled one with bundled pictures; ViT-B/32 has random weights and random pictures, and few of
+all: what it takes a picture does not depend on how many there are. Expected: 1.3 at most.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clipclean import audit, data, demo, model, recipe, subject, triggers
+from clipclean.sanitize import limits_of
+
+TINY = audit.Effort(restarts=1, steps=8, free_images=24, images=16, suspects=2, controls=4, collapse=0.85, success=0.9)
+FEW = replace(TINY, steps=1, free_images=4, images=4, suspects=1, controls=2)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turn")
+    parser.add_argument("--models", nargs="+", choices=("tiny", "ViT-B-32"), default=("tiny", "ViT-B-32"))
+    parser.add_argument("--write", type=Path, help="page whose part audit-cost is replaced")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    rows = [row(name, options.rounds) for name in options.models]
+    head = "| model | forward | forward and backward | captions | audit, s | bare passes, s | ratio |"
+    text = "\n".join([head, "|---|--:|--:|--:|--:|--:|--:|", *rows])
+    print(text)
+    if options.write:
+        before, rest = options.write.read_text().split("<!-- audit-cost:begin -->")
+        after = rest.split("<!-- audit-cost:end -->")[1]
+        options.write.write_text(f"{before}<!-- audit-cost:begin -->\n\n{text}\n\n<!-- audit-cost:end -->{after}")
+
+
+@dataclass
+class Calls:
+    """The batches that went through the towers of a model, in order, noted while they pass."""
+
+    clip: model.Clip
+    made: list[tuple[str, Tensor]] = field(default_factory=list)
+
+    def embed_images(self, pixels: Tensor) -> Tensor:
+        self.made.append(("forward", pixels.detach()))
+        return self.clip.embed_images(pixels)
+
+    def embed_texts(self, captions: list[str]) -> Tensor:
+        tokens = self.clip.tokens(captions)
+        self.made.append(("captions", tokens))
+        return self.clip.embed_tokens(tokens)
+
+    def encode_images(self, pixels: Tensor) -> Tensor:
+        self.made.append(("backward" if pixels.requires_grad else "forward", pixels.detach()))
+        return self.clip.encode_images(pixels)
+
+    def count(self, kind: str) -> int:
+        return sum(len(batch) for of, batch in self.made if of == kind)
+
+    def repeat(self) -> None:
+        """The same calls of the towers, and nothing else."""
+        net = self.clip.net
+        with model.frozen(net):
+            for kind, batch in self.made:
+                if kind == "backward":
+                    net.encode_image(batch.requires_grad_()).sum().backward()
+                    batch.requires_grad_(False).grad = None
+                    continue
+                with torch.no_grad():
+                    _ = self.clip.encode_tokens(batch) if kind == "captions" else net.encode_image(batch)
+
+
+def row(name: str, rounds: int) -> str:
+    """A line of the table; the first run, which notes the calls, warms up and is not counted."""
+    clip, evidence, effort = tiny() if name == "tiny" else random_vit()
+    calls = Calls(clip)
+    run(clip, evidence, effort, through=calls)
+    taken: dict[str, list[float]] = {"audit": [], "bare": []}
+    for _ in range(rounds):
+        taken["audit"].append(timed(lambda: run(clip, evidence, effort, through=clip)))
+        taken["bare"].append(timed(calls.repeat))
+        print(name, {what: round(of[-1], 2) for what, of in taken.items()}, flush=True)
+    audited, bare = statistics.median(taken["audit"]), statistics.median(taken["bare"])
+    counts = " | ".join(f"{calls.count(kind):,}" for kind in ("forward", "backward", "captions"))
+    return f"| {name} | {counts} | {audited:.2f} | {bare:.2f} | {audited / bare:.2f} |"
+
+
+def timed(work: Callable[[], object]) -> float:
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def run(clip: model.Clip, evidence: audit.Evidence, effort: audit.Effort, *, through: model.Clip | Calls) -> None:
+    """What ``clipclean.examine.look`` does."""
+    measured = audit.measure(through.embed_images, through.embed_texts, evidence, progress=lambda done, total: None)
+    with model.frozen(clip.net):
+        audit.hunt(
+            through.encode_images, evidence.pixels, labels=evidence.labels, bank=measured.bank,
+            classes=evidence.classes, scale=clip.logit_scale().item(), pointed=[], effort=effort, yardstick=None,
+            knn=evidence.knn, batch_size=evidence.batch_size, seed=0, progress=lambda done, total: None,
+        )  # fmt: skip
+
+
+def tiny() -> tuple[model.Clip, audit.Evidence, audit.Effort]:
+    """The bundled model, and 160 of the bundled pictures."""
+    chosen = recipe.override(recipe.load("cleanclip"), ["audit.images=160"])
+    limits = limits_of(chosen)
+    with tempfile.TemporaryDirectory() as folder:
+        files = Path(folder)
+        demo.unpack(files)
+        vocabulary = subject.words(files / "classes.txt", files / "templates.txt")
+        images = data.read_images(files / demo.PICTURES, limits=limits)
+        clip = subject.load(
+            files / demo.CHECKPOINT, images, arch=str(files / "tiny.json"), device="cpu", limits=limits
+        ).clip
+        shown = subject.pictures(clip, images, chosen, vocabulary=vocabulary, limits=limits)
+    return clip, shown, TINY
+
+
+def random_vit() -> tuple[model.Clip, audit.Evidence, audit.Effort]:
+    """ViT-B/32 with random weights, 8 random pictures and 20 classes."""
+    import open_clip
+
+    architecture = model.resolve({}, arch="ViT-B-32", config=None, script_quick_gelu=None)
+    weights = open_clip.create_model("ViT-B-32").state_dict()
+    clip = model.build(architecture.with_activation(False, "benchmark"), weights, device="cpu")
+    evidence = audit.Evidence(
+        pixels=torch.rand(8, 3, 224, 224, generator=torch.Generator().manual_seed(0)),
+        labels=None, captions=None, classes=tuple(open_clip.IMAGENET_CLASSNAMES[:20]), templates=("a photo of a {}.",),
+        suspicions=(), panel=triggers.panel(0), knn=1, batch_size=subject.EMBED_BATCH,
+    )  # fmt: skip
+    return clip, evidence, FEW
+
+
+if __name__ == "__main__":
+    main()
