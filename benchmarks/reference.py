@@ -27,6 +27,7 @@ from clipclean.report.rules import RULES
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {  # page: the parts that stand in it
     "README.md": ("exit-codes",),
+    "docs/audit.md": ("efforts",),
     "docs/cli.md": ("exit-codes", "commands"),
     "docs/measures.md": ("findings",),
     "docs/recipes.md": ("shipped-recipes", "recipe-keys"),
@@ -234,6 +235,15 @@ def panel() -> str:
     return "\n".join(f"- `{spec}`" for spec in triggers.PANEL)
 
 
+def efforts() -> str:
+    heads = ("effort", "restarts a family", "steps", "suspects", "comparison classes", "pictures forward and back")
+    rows = [
+        (name, *map(str, (e.restarts, e.steps, e.suspects, e.controls)), "{:,} to {:,}".format(*e.passes()))
+        for name, e in recipe.EFFORTS.items()
+    ]
+    return table(heads, rows)
+
+
 def table(heads: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     lines = [heads, tuple("---" for _ in heads), *rows]
     return "\n".join(f"| {' | '.join(cell.replace('|', '&#124;') for cell in line)} |" for line in lines)
@@ -275,6 +285,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "recipe-keys": recipe_keys,
     "families": families,
     "panel": panel,
+    "efforts": efforts,
 }
 
 if __name__ == "__main__":

@@ -187,6 +187,17 @@ class Effort(Section):
     collapse: float = field(0.85, "Share of the spread that a search without a target must take away.", "share")
     success: float = field(0.9, "Share of pictures that a search towards a class must turn.", "share")
 
+    def passes(self) -> tuple[int, int]:
+        """Least and most pictures that the search sends forward and back through the image tower.
+
+        Each search without a target that ends at a suspect is gone on with: from none of them to all.
+        """
+        a_step = self.restarts * self.free_images + (self.suspects + self.controls) * self.images
+        least = SEARCHED_FAMILIES * self.steps * a_step
+        return least, least + SEARCHED_FAMILIES * self.steps * self.restarts * self.images
+
+
+SEARCHED_FAMILIES = 6  # as many as clipclean.audit.FAMILIES, which would bring torch with it
 
 # Steps, pictures and levels are the same in all, so that one yardstick serves; what differs is how many are looked for.
 EFFORTS = {

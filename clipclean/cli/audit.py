@@ -38,7 +38,9 @@ Examples:
     metavar="|".join(EFFORTS),
     type=click.Choice(list(EFFORTS)),
     default="standard",
-    help="How hard to search. Each step up takes about three times as long, and misses less.",
+    help="How hard to search; the more, the less is missed. Pictures that go forward and back through the image tower: "
+    + ", ".join(f"{name} {most:,}" for name, (_, most) in ((name, effort.passes()) for name, effort in EFFORTS.items()))
+    + " at most.",
 )
 @click.option(
     "--save-triggers",

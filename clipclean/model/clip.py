@@ -91,10 +91,12 @@ class evaluating:  # noqa: N801 # reads as a statement: with evaluating(net)
         self._net, self._training = net, net.training
 
     def __enter__(self) -> None:
-        self._net.eval()
+        if self._training:  # walking through a small model's modules takes as long as a few of its pictures
+            self._net.eval()
 
     def __exit__(self, *_: object) -> None:
-        self._net.train(self._training)
+        if self._training:
+            self._net.train()
 
 
 class frozen:  # noqa: N801 # reads as a statement: with frozen(net)

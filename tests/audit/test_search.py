@@ -9,6 +9,7 @@ from torch import Generator
 from clipclean.audit import FAMILIES, search
 from clipclean.audit.search import Effort, NoSearch
 from clipclean.errors import Inconclusive
+from clipclean.recipe import EFFORTS, SEARCHED_FAMILIES
 
 SHORTCUTS = {  # each family with a shortcut that suits it, and pictures to find it on
     "mask": (towers.corner, towers.pictures),
@@ -204,3 +205,14 @@ def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
     assert far.size < alone.size
     assert warm.size <= alone.size
     assert warm.target == towers.TARGET
+
+
+@pytest.mark.parametrize("name", EFFORTS)
+def test_the_costs_that_an_effort_states_are_those_that_a_search_counts(name):
+    said, counted = EFFORTS[name].passes(), Effort(**EFFORTS[name].model_dump())
+    assert len(FAMILIES) == SEARCHED_FAMILIES
+    towards_each = counted.suspects + counted.controls
+    assert said == (
+        counted.passes(len(FAMILIES), rows=len(FAMILIES) * towards_each),
+        counted.passes(len(FAMILIES), rows=len(FAMILIES) * (towards_each + counted.restarts)),
+    )
