@@ -17,6 +17,7 @@ FILLED = {  # parts whose tables are measured, page by page
     "README.md": ["demo"],
     "docs/evidence.md": ["demo", "claim", "scratch", "frontier", "auto", "audit", "audit-seeds", "screening"],
     "docs/experiments.md": ["experiments"],
+    "docs/speed.md": ["loader", "audit-cost"],
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.

@@ -1,11 +1,15 @@
+import io
+import tarfile
 import threading
 import time
 
 import pytest
 import torch
+from PIL import Image
 
 from clipclean import data, feed
 from clipclean.data import Pair, Picture
+from clipclean.errors import RefusedInput
 
 PAIRS = [Pair(f"key-{n}", f"caption {n}", None, None) for n in range(7)]
 PLAN = data.plan(len(PAIRS), batch_size=3, steps=6, seed=0)  # two batches an epoch: three epochs
@@ -180,3 +184,59 @@ def test_each_caption_is_tokenised_once_and_those_of_a_batch_come_in_its_order()
     assert torch.equal(known[(2, 0)], tokens(["c", "a"]).int())
     assert torch.equal(known[(0, 1, 2, 0)], tokens(["a", "b", "c", "a"]).int())
     assert asked == ["c", "a", "b"]
+
+
+LIMITS = data.Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
+
+
+def shard(path, numbers):
+    """A tar of one-coloured pictures, each with its number for a caption."""
+    with tarfile.open(path, "w") as archive:
+        for number in numbers:
+            picture = io.BytesIO()
+            Image.new("RGB", (4, 4), (number, number, number)).save(picture, "PNG")
+            for kind, content in (("png", picture.getvalue()), ("txt", str(number).encode())):
+                member = tarfile.TarInfo(f"{number:03}.{kind}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
+def read_from_disk(folder, *, size, epochs, threads=3):
+    """The pairs of a folder of shards, and batches of them without anything kept."""
+    pairs = data.read(folder, limits=LIMITS, image_key=None, caption_key=None).pairs
+    cache = data.DecodeCache(pairs, limits=LIMITS, max_bytes=0, fit=lambda image: image, side=4, views=False)
+    made = feed.batches(
+        data.plan(len(pairs), batch_size=size, steps=epochs * (len(pairs) // size), seed=0),
+        pairs=pairs, picture=cache.__getitem__, fit=lambda image: image, tokens=tokens, views=None, side=4, seed=0,
+        first_step=0, threads=threads,
+    )  # fmt: skip
+    return pairs, made
+
+
+@pytest.mark.parametrize("counts", [(5,), (1, 7, 2), (3, 1, 1, 4, 6)])
+def test_uneven_shards_in_odd_numbers_are_seen_whole_in_every_epoch(tmp_path, counts):
+    numbers = iter(range(100))
+    for place, count in enumerate(counts):
+        shard(tmp_path / f"{place}.tar", [next(numbers) for _ in range(count)])
+    pairs, made = read_from_disk(tmp_path, size=1, epochs=3)
+    shown = [int(batch.inputs["pixels"][0, 0, 0, 0]) for batch in made]
+    assert len(pairs) == sum(counts)
+    for epoch in range(3):
+        assert sorted(shown[epoch * len(pairs) :][: len(pairs)]) == list(range(sum(counts)))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten", "removed"])
+def test_a_shard_that_breaks_during_an_epoch_ends_the_stream_with_its_name_and_leaves_no_thread(tmp_path, damage):
+    shard(tmp_path / "a.tar", range(40))
+    _, made = read_from_disk(tmp_path, size=4, epochs=10)
+    next(made)
+    path = tmp_path / "a.tar"
+    content = path.read_bytes()
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(content[:600] if damage == "truncated" else b"\0" * len(content))
+    with pytest.raises(RefusedInput, match=r"a\.tar.* cannot be used as a picture"):
+        list(made)
+    assert not loaders()
+    assert list(made) == []
