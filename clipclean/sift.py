@@ -39,7 +39,7 @@ SIGNALS = {
     "gathering": Signal(
         1.0, "Gathering", "the pictures nearest to it in the model's eyes have a like caption, and look otherwise"
     ),
-    "instability": Signal(0.5, "Instability", "mirrored or blurred it becomes another thing to the model"),
+    "instability": Signal(1.0, "Instability", "mirrored or blurred it becomes another thing to the model"),
     "disagreement": Signal(0.25, "Disagreement", "the caption does not fit the picture, in the model's eyes"),
     "density": Signal(0.25, "Density ratio", "it is sparser around it than around its neighbours"),
     "isolation": Signal(0.25, "Isolation", "it is far from other pictures"),
