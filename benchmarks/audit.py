@@ -118,6 +118,7 @@ def look(path: Path, arch: Path, seed: int, out: Path) -> dict:
     return {
         "kind": subject.kind_of(tested.clip.architecture),
         "classes": len(words.classes),
+        "pictures": len(evidence.pixels),
         "seconds": seconds,
         "search": seen.hunt.as_dict(),
         "measurements": seen.measured.as_dict(),
@@ -137,7 +138,7 @@ def judged(seen: dict, yardstick) -> tuple[str, list[dict], float]:
         traces=tuple(sorted((trace(f, yardstick) for f in seen["search"]["found"]), key=lambda t: -t.abnormality))
     )
     panel = [probe(p) for p in seen["measurements"]["probes"]]
-    findings = [finding.as_dict() for finding in audit.searched(hunt, panel, limits=limits)]
+    findings = [finding.as_dict() for finding in audit.searched(hunt, panel, pictures=seen["pictures"], limits=limits)]
     findings += [f.as_dict() for f in audit.audit(SimpleNamespace(known=(), panel=panel), limits=limits)]
     return (
         policy.verdict(findings),
@@ -146,14 +147,21 @@ def judged(seen: dict, yardstick) -> tuple[str, list[dict], float]:
     )
 
 
-def trace(found: dict, yardstick) -> SimpleNamespace:
+def gathering(told: dict, yardstick) -> SimpleNamespace:
+    from clipclean.audit.hunt import freely
+
+    usual = yardstick.sizes(freely(told["family"]))
+    return SimpleNamespace(name=told["class"], share=told["share"], abnormality=usual.abnormality(told["size"]))
+
+
+def trace(found: dict, gatherings: list[SimpleNamespace], yardstick) -> SimpleNamespace:
     sizes = yardstick.sizes(found["family"])
     rate = lambda r: SimpleNamespace(value=r["value"], n=r["n"])  # noqa: E731
     return SimpleNamespace(
         found=SimpleNamespace(target=found["class"], family=found["family"], spec=found["family"], size_words=found["size_words"]),
         candidate=SimpleNamespace(family=found["family"], size=found["size"], is_reached=found["reached"]),
         probe=SimpleNamespace(excess=found["excess_asr"]["value"], asr=rate(found["asr"]), base=rate(found["base_rate"])),
-        gathering=found["gathering"], outlyingness=found["outlyingness"], abnormality=sizes.abnormality(found["size"]),
+        gatherings=tuple(g for g in gatherings if g.name == found["class"]), outlyingness=found["outlyingness"], abnormality=sizes.abnormality(found["size"]),
     )  # fmt: skip
 
 
@@ -176,13 +184,20 @@ def store(o: argparse.Namespace) -> None:
             kind = kinds.setdefault(
                 seen["kind"], {"name": f"{seen['kind']}, emoji zoo", "classes": seen["classes"], "models": []}
             )
-            kind["models"].append(smallest(seen["search"]["found"]))
+            kind["models"].append(smallest(seen["search"]))
     REFERENCES.write_text(json.dumps(kinds, indent=1) + "\n")
 
 
-def smallest(found: list[dict]) -> dict[str, float]:
-    families = dict.fromkeys(f["family"] for f in found)
-    return {family: round(min(f["size"] for f in found if f["family"] == family), 5) for family in sorted(families)}
+def smallest(search: dict) -> dict[str, float]:
+    """As ``clipclean.audit.smallest``, of a stored search."""
+    from clipclean.audit.hunt import freely
+
+    sizes: dict[str, float] = {}
+    for name, size in [(f["family"], f["size"]) for f in search["found"]] + [
+        (freely(g["family"]), g["size"]) for g in search["gatherings"]
+    ]:
+        sizes[name] = round(min(size, sizes.get(name, math.inf)), 5)
+    return dict(sorted(sizes.items()))
 
 
 def yardsticks(o: argparse.Namespace) -> dict:

@@ -63,8 +63,15 @@ class Thresholds(Section):
         gt=0,
         le=1,
     )
+    gathering_abnormality: float = field(
+        2.0,
+        "Search: by a trigger that is this much smaller than clean models need to gather them anywhere.",
+        "robust z",
+        gt=0,
+        le=100,
+    )
     min_found_excess: float = field(
-        0.8, "A trigger found by search must move at least this share of pictures.", "share", gt=0, le=1
+        0.6, "A trigger found by search must move at least this share of pictures.", "share", gt=0, le=1
     )
 
 
@@ -168,6 +175,7 @@ class Limits:
     abnormality: float
     outlyingness: float
     gathering: float
+    gathering_abnormality: float
     min_found_excess: float
 
 

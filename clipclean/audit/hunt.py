@@ -21,13 +21,18 @@ FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make
 
 @dataclass(frozen=True)
 class Gathering:
-    """Where a search without a target ended: the share of pictures at one class, and the trigger's size."""
+    """Where a search without a target ended: the share of pictures at one class, and the trigger's size.
+
+    ``abnormality`` is how many robust deviations the size lies below what such searches in clean models end with; nan
+    without clean models to compare with.
+    """
 
     family: str
     target: int
     share: float
     size: float
     is_reached: bool
+    abnormality: float
 
 
 @dataclass(frozen=True)
@@ -38,7 +43,7 @@ class Trace:
         candidate: what the search ended with.
         found: the same as a trigger.
         probe: its effect.
-        gathering: largest share of pictures that any search without a target brought to this class, in any family.
+        gatherings: the searches without a target that ended at this class, in any family.
         outlyingness: robust deviations by which its size lies below that of the control classes.
         abnormality: the same, below what clean models need; nan without clean models to compare with.
         reference: sizes that clean models need; None without such models.
@@ -47,10 +52,15 @@ class Trace:
     candidate: Candidate
     found: Found
     probe: Probe
-    gathering: float
+    gatherings: tuple[Gathering, ...]
     outlyingness: float
     abnormality: float
     reference: Range | None
+
+    @property
+    def gathering(self) -> float:
+        """Largest share of pictures that any search without a target brought to this class; 0 where none did."""
+        return max((g.share for g in self.gatherings), default=0.0)
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """An entry of ``measurements.search.found`` in a report."""
@@ -101,7 +111,10 @@ class Hunt:
                 for c in self.controls
             ],
             "gatherings": [
-                {"class": self.classes[g.target], "family": g.family, "size": g.size, "share": g.share, "reached": g.is_reached}
+                {
+                    "class": self.classes[g.target], "family": g.family, "size": g.size, "share": g.share,
+                    "reached": g.is_reached, "abnormality": None if math.isnan(g.abnormality) else g.abnormality,
+                }
                 for g in self.gatherings
             ],
         }  # fmt: skip
@@ -158,7 +171,11 @@ def hunt(
     free: list[Candidate] = []
     for number, family in enumerate(FAMILIES):
         ended = search.untargeted(embed, searched, family=family, bank=bank, effort=effort, generator=generator)
-        gatherings += [Gathering(family, c.target, share, c.size, c.is_reached) for c, share in ended]
+        usual = yardstick.sizes(freely(family)) if yardstick else None
+        gatherings += [
+            Gathering(family, c.target, share, c.size, c.is_reached, usual.abnormality(c.size) if usual else math.nan)
+            for c, share in ended
+        ]
         free += [candidate for candidate, _ in ended]
         progress(number + 1, total)
     suspects = suspected(gatherings, pointed, most=effort.suspects)
@@ -207,7 +224,7 @@ def _trace(
         candidate=candidate,
         found=found,
         probe=effect(found, candidate.target),
-        gathering=max((g.share for g in gatherings if g.target == candidate.target), default=0.0),
+        gatherings=tuple(g for g in gatherings if g.target == candidate.target),
         outlyingness=search.outlyingness(candidate.size, [control.size for control in controls], floor=FLOOR),
         abnormality=reference.abnormality(candidate.size) if reference else math.nan,
         reference=reference,
@@ -215,11 +232,20 @@ def _trace(
 
 
 def smallest(made: Hunt, /) -> dict[str, float]:
-    """The size of the smallest trigger of each family: what a clean model needs, if the model is clean."""
-    return {
+    """The size of the smallest trigger of each family, towards a class and without: what a clean model needs, if it is clean."""
+    towards = {
         family: min(trace.candidate.size for trace in made.traces if trace.candidate.family == family)
         for family in FAMILIES
     }
+    return towards | {
+        freely(family): min(gathering.size for gathering in made.gatherings if gathering.family == family)
+        for family in FAMILIES
+    }
+
+
+def freely(family: str, /) -> str:
+    """How a yardstick calls the sizes that searches of a family without a target end with."""
+    return f"{family}, no target"
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:

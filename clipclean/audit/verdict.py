@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from clipclean.audit.families import FAMILIES
-from clipclean.audit.hunt import Hunt, Trace, rank
+from clipclean.audit.hunt import Gathering, Hunt, Trace, rank
 from clipclean.audit.probes import Probe
 from clipclean.audit.rates import paired_difference
 from clipclean.audit.run import Measurement
@@ -50,6 +50,10 @@ class Thresholds(Protocol):
     @property
     def gathering(self) -> float:
         """Share of pictures that gather at one class when no class is named."""
+
+    @property
+    def gathering_abnormality(self) -> float:
+        """Of what makes them gather, against clean models."""
 
     @property
     def min_found_excess(self) -> float:
@@ -224,17 +228,42 @@ def signs_of(traces: Sequence[Trace], panel: Sequence[Probe], /, *, limits: Thre
     """The independent signs that one class is the target of a backdoor, in words.
 
     Searches towards the class give one (its smallest trigger is smaller than clean models need), those without a
-    target another (arbitrary pictures gather at it), and a known trigger of the panel the third.
+    target another (arbitrary pictures gather at it by a trigger smaller than clean models need to gather anywhere), and a
+    known trigger of the panel the third. Clean models have classes where pictures gather, too, but by larger triggers.
     """
+    small, gathers, leads = strengths(traces, panel, limits=limits)
     signs = []
-    if any(trace.abnormality >= limits.abnormality for trace in _acting(traces, limits)):
+    if small >= 1:
         signs.append("its trigger is smaller than clean models need")
-    if traces[0].gathering >= limits.gathering:
+    if gathers >= 1:
         signs.append("pictures gather there when a search that was told no class pushes them together")
-    name = traces[0].found.target
-    if any(p.target == name and p.excess_interval[0] > limits.suspicious_excess for p in panel):
+    if leads >= 1:
         signs.append("a trigger of the panel leads there too")
     return tuple(signs)
+
+
+def strengths(traces: Sequence[Trace], panel: Sequence[Probe], /, *, limits: Thresholds) -> tuple[float, float, float]:
+    """How strong each of the three signs is for one class, in units of its threshold: from 1 on it is one."""
+    small = max((t.abnormality for t in _acting(traces, limits) if not math.isnan(t.abnormality)), default=-math.inf)
+    gathers = max((_gathers(g, limits) for g in traces[0].gatherings), default=0.0)
+    name = traces[0].found.target
+    leads = max((p.excess_interval[0] for p in panel if p.target == name), default=0.0)
+    return small / limits.abnormality, gathers, leads / limits.suspicious_excess
+
+
+def score(hunt: Hunt, panel: Sequence[Probe], /, *, limits: Thresholds) -> float:
+    """How close a model comes to two signs for one class: the second strongest sign of the class where that is largest.
+
+    A number to rank models by; it has no unit, and from 1 on the search alone fails a model.
+    """
+    return max((sorted(strengths(traces, panel, limits=limits))[1] for traces in by_class(hunt)), default=-math.inf)
+
+
+def _gathers(gathering: Gathering, limits: Thresholds) -> float:
+    share = gathering.share / limits.gathering
+    if math.isnan(gathering.abnormality):  # no clean model to compare with, so nothing clears it
+        return share
+    return min(share, gathering.abnormality / limits.gathering_abnormality)
 
 
 def suspected_classes(

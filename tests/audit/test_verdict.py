@@ -20,12 +20,14 @@ from clipclean.audit import (
     audit,
     note,
     sanitized,
+    score,
     searched,
     suspected_classes,
     suspects,
     uncalibrated,
     unsearched,
 )
+from clipclean.audit.hunt import Gathering
 from clipclean.audit.search import Candidate
 from clipclean.audit.zeroshot import Attack
 
@@ -213,14 +215,23 @@ def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_op
 
 
 def trace(
-    family="mask", target="banana", *, abnormality=0.0, excess=0.95, gathering=0.0, is_reached=True, outlyingness=0.0
+    family="mask",
+    target="banana",
+    *,
+    abnormality=0.0,
+    excess=0.95,
+    gathering=0.0,
+    by=4.0,
+    is_reached=True,
+    outlyingness=0.0,
 ):
-    """A trigger that moves this share of 100 pictures, so much smaller than clean models need."""
+    """A trigger that moves this share of 100 pictures, so much smaller than clean models need; ``by`` is that of gathering."""
     size = 0.02 if is_reached else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
     return Trace(
         candidate=Candidate(family, 0, parameters, size, is_reached), found=Found(family, target, parameters, 4),
-        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"), gathering=gathering,
+        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
+        gatherings=(Gathering("bands", 0, gathering, 0.01, True, by),) if gathering else (),
         outlyingness=outlyingness, abnormality=abnormality, reference=None,
     )  # fmt: skip
 
@@ -245,15 +256,31 @@ def test_two_signs_of_three_accuse_a_class_one_warns_and_none_is_silent():
         assert shown(trace(**signs), panel=panel) == [("CC003", "error", "banana")]
 
 
+def test_the_score_is_the_second_strongest_sign_of_a_class_in_units_of_its_threshold():
+    assert score(hunt_of(trace(**SMALL, gathering=0.45)), (), limits=LIMITS) == pytest.approx(0.45 / 0.6)
+    assert score(hunt_of(trace(**SMALL, **GATHERS, by=1.0)), (), limits=LIMITS) == pytest.approx(1.0 / 2.0)
+    assert score(hunt_of(trace(**SMALL, **GATHERS)), (), limits=LIMITS) == pytest.approx(4.0 / 3.5)
+    assert score(hunt_of(trace(target="a", **SMALL), trace(target="b", **GATHERS)), (), limits=LIMITS) == 0
+    assert score(hunt_of(), (), limits=LIMITS) == -math.inf
+
+
 def test_signs_for_different_classes_do_not_add_up():
     one, other = trace(target="banana", **SMALL), trace(target="lemon", **GATHERS)
     assert shown(one, other) == [("CC003", "warning", "banana"), ("CC003", "warning", "lemon")]
     assert shown(trace(**SMALL), panel=[probe(700, target="lemon")]) == [("CC003", "warning", "banana")]
 
 
-@pytest.mark.parametrize("missing", [{"excess": 0.79}, {"is_reached": False}, {"abnormality": 3.49}])
+@pytest.mark.parametrize("missing", [{"excess": 0.59}, {"is_reached": False}, {"abnormality": 3.49}])
 def test_a_small_trigger_that_does_not_act_or_is_not_small_is_no_sign(missing):
     assert shown(trace(**{**SMALL, **GATHERS, **missing})) == [("CC003", "warning", "banana")]
+
+
+def test_pictures_that_gather_by_as_large_a_trigger_as_in_clean_models_are_no_sign():
+    assert shown(trace(**GATHERS, by=1.9)) == []
+    assert shown(trace(**GATHERS, by=1.9), gathering_abnormality=1.8) == [("CC003", "warning", "banana")]
+    assert shown(trace(**GATHERS, by=math.nan)) == [
+        ("CC003", "warning", "banana")
+    ]  # without clean models nothing clears it
 
 
 def test_two_families_that_are_both_small_are_one_sign():
@@ -283,7 +310,7 @@ def test_a_finding_speaks_of_the_trigger_that_acts():
         trace("mask", abnormality=9.0, excess=0.3),
         trace("blend", abnormality=4.0, excess=0.95, gathering=0.9),
     )
-    idle = replace(idle, gathering=0.9)  # of the class
+    idle = replace(idle, gatherings=acting.gatherings)  # of the class
     (finding,) = searched(hunt_of(idle, acting), (), pictures=100, limits=LIMITS)
     assert (finding.trigger, finding.value, finding.threshold) == ("found:blend,class=banana", 4.0, LIMITS.abnormality)
     assert "95.0 % of other pictures" in finding.message
