@@ -49,13 +49,6 @@ class Thresholds(Section):
         gt=0,
         le=100,
     )
-    outlyingness: float = field(
-        3.0,
-        "Search: a class is this much easier to reach than the other classes of the model.",
-        "robust z",
-        gt=0,
-        le=100,
-    )
     gathering: float = field(
         0.6,
         "Search: this share of pictures gathers at one class when no class was named.",
@@ -173,7 +166,6 @@ class Limits:
     max_accuracy_loss: float
     min_images: int
     abnormality: float
-    outlyingness: float
     gathering: float
     gathering_abnormality: float
     min_found_excess: float

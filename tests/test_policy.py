@@ -111,7 +111,7 @@ def test_the_text_is_as_it_was_written(write):
         ("thresholds: {max_accuracy_loss: 2}\n", 3, "0.02 is two percentage points); did you mean 0.02?"),
         ("thresholds: {min_images: 0.5}\n", 3, "0.5 should be a valid integer (a count of images)"),
         ("thresholds: {abnormality: 0}\n", 3, "0 should be greater than 0 (a distance from the median in robust"),
-        ("thresholds: {outlyingness: .inf}\n", 3, "should be a finite number"),
+        ("thresholds: {abnormality: .inf}\n", 3, "should be a finite number"),
         ("thresholds: {abnormality: null}\n", 3, "null should be a valid number"),
         ("thresholds:\n", 3, "thresholds: found null, expected the keys max_excess, "),
         ("thresholds: {collapse: 0.5}\nthresholds: {}\n", 4, "thresholds: given twice; first in line 3"),
@@ -281,7 +281,7 @@ def test_the_refused_policy_is_refused_as_the_page_says(tmp_path, monkeypatch):
 def test_without_a_policy_the_recipes_thresholds_hold_and_the_searchs_are_these():
     assert policy.resolved(policy.DEFAULT, recipe.Audit()) == policy.Limits(
         max_excess=0.05, suspicious_excess=0.3, collapse=0.5, max_accuracy_loss=0.02, min_images=50,
-        abnormality=3.5, outlyingness=3.0, gathering=0.6, gathering_abnormality=2.0, min_found_excess=0.6,
+        abnormality=3.5, gathering=0.6, gathering_abnormality=2.0, min_found_excess=0.6,
     )  # fmt: skip
 
 
@@ -442,8 +442,8 @@ def test_the_digest_is_the_sha256_of_what_the_policy_sets_as_sorted_compact_json
     )
     text = (
         '{"name":"mine","severities":{"CC001":"off"},"suppressions":[{"expires":"2026-03-01","match":{"class":"\\u00e9"},'
-        '"reason":"Known.","rule":"CC002"}],"thresholds":{"abnormality":3.5,"gathering":0.6,"gathering_abnormality":2.0,"min_found_excess":0.6,'
-        '"outlyingness":3.0},"version":1}'
+        '"reason":"Known.","rule":"CC002"}],"thresholds":{"abnormality":3.5,"gathering":0.6,"gathering_abnormality":2.0,"min_found_excess":0.6},'
+        '"version":1}'
     )
     assert policy.digest(loaded) == hashlib.sha256(text.encode()).hexdigest()
 

@@ -44,10 +44,6 @@ class Thresholds(Protocol):
         """Of a found trigger against clean models."""
 
     @property
-    def outlyingness(self) -> float:
-        """Of a found trigger against the other classes of the model."""
-
-    @property
     def gathering(self) -> float:
         """Share of pictures that gather at one class when no class is named."""
 
