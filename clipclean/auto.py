@@ -27,7 +27,7 @@ from clipclean import (
 from clipclean import rebound as rebounds
 from clipclean import recipe as recipes
 from clipclean.canary import Canary, Trial
-from clipclean.errors import UsageError
+from clipclean.errors import Inconclusive, UsageError
 from clipclean.examine import Sight
 from clipclean.interpolate import SHARES, Point
 from clipclean.ladder import Rung
@@ -275,9 +275,9 @@ def planted(job: Job, /, *, avoid: Sequence[int]) -> Copy | None:
     return Copy(canaries, weights, measured, seconds)
 
 
-def took(copy: Copy | None, /) -> bool:
+def took(copy: Copy, /) -> bool:
     """Whether there is any canary to go by."""
-    return copy is not None and any(probe.excess >= canary.TOOK for probe in copy.planted.known)
+    return any(probe.excess >= canary.TOOK for probe in copy.planted.known)
 
 
 # The ladder.
@@ -290,6 +290,9 @@ def climb(
 
     A rung that fails on the canaries is not run on the model, unless all do: then the best of them is. The first that is run is
     run whatever the time.
+
+    Raises:
+        Inconclusive: no rung can be run at all.
     """
     entries: list[Entry] = []
     for rung in rungs:
@@ -299,17 +302,23 @@ def climb(
         entries.append(entry)
         if entry.why_not:
             continue
-        if took(copy) and copy is not None:
-            entry.trials = try_out(job, rung, copy, known(job, first, suspicions))
-            if not passes(job, entry.trials[0]):
-                continue
-        entry.attempt = run(job, rung, entry.trials, first, suspicions)
+        try:
+            if copy is not None and took(copy):
+                entry.trials = try_out(job, rung, copy, known(job, first, suspicions))
+                if not passes(job, entry.trials[0]):
+                    continue
+            entry.attempt = run(job, rung, entry.trials, first, suspicions)
+        except Inconclusive as error:  # nothing can be searched, for one
+            entry.why_not, entry.trials = str(error), ()
+            continue
         if not entry.attempt.is_open:
             return entries
     tried = [entry for entry in entries if not entry.why_not]
     if not tried:
         told = "; ".join(f"{entry.rung.name}: {entry.why_not}" for entry in entries)
-        raise UsageError(f"recipe {job.recipe.name}: no rung of the ladder can be run on these data: {told}")
+        raise Inconclusive(
+            f"Nothing of the ladder of {job.recipe.name} can be run on this model and these data: {told}"
+        )
     if not any(entry.attempt for entry in tried):
         nearest = min(tried, key=lambda entry: shortfall(job, entry.trials[0]))
         nearest.attempt = run(job, nearest.rung, nearest.trials, first, suspicions)

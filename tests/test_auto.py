@@ -8,7 +8,7 @@ from clipclean import auto, canary, checkpoint, cli, examine, ladder, recipe, re
 from clipclean.audit import Measurement, Rate
 from clipclean.auto import Attempt, Copy, Entry
 from clipclean.canary import Outcome, Trial
-from clipclean.errors import UsageError
+from clipclean.errors import Inconclusive
 from clipclean.interpolate import Point
 from clipclean.stages import Cleaned
 
@@ -128,7 +128,7 @@ def attempt(name, *findings, excess=0.0, lost=0.0):
 def climbed(monkeypatch):
     """Climb with given trials and attempts by name of the rung; returns the entries and the rungs that were run."""
 
-    def climb(trials, attempts, *, copy=True, late=()):
+    def climb(trials, attempts, *, copy=True, late=(), try_out=None):
         ran = []
         job = SimpleNamespace(
             recipe=recipe.load("auto"),
@@ -144,7 +144,7 @@ def climbed(monkeypatch):
             return attempts[rung.name]
 
         monkeypatch.setattr(auto, "run", run)
-        monkeypatch.setattr(auto, "try_out", lambda job, rung, *_: (trials[rung.name],))
+        monkeypatch.setattr(auto, "try_out", try_out or (lambda job, rung, *_: (trials[rung.name],)))
         monkeypatch.setattr(auto, "took", lambda made: copy)
         monkeypatch.setattr(auto, "known", lambda *_: ())
         entries = auto.climb(job, [rung(name) for name in attempts], SimpleNamespace(), None, ())
@@ -268,5 +268,36 @@ def test_of_two_triggers_with_one_spec_the_first_is_kept():
 
 def test_a_ladder_that_cannot_be_climbed_at_all_is_refused(climbed, monkeypatch):
     monkeypatch.setattr(auto, "why_not", lambda job, rung: "needs labels")
-    with pytest.raises(UsageError, match="a: needs labels"):
+    with pytest.raises(Inconclusive, match="a: needs labels"):
         climbed({}, {"a": attempt("a")})
+
+
+def test_a_rung_on_which_nothing_can_be_searched_is_followed_by_the_next(climbed):
+    attempts = {"a": attempt("a"), "b": attempt("b")}
+
+    def tried(job, rung, *_):
+        if rung.name == "a":
+            raise Inconclusive("too few classes")
+        return (trial(0.0),)
+
+    entries, ran = climbed({}, attempts, try_out=tried)
+    assert ran == ["b"]
+    assert entries[0].why_not == "too few classes"
+
+
+@pytest.mark.slow
+def test_search_unlearning_and_rebound_run_through_on_a_planted_model(tmp_path, unread):
+    job = tiny.job(tmp_path / "job", count=96)
+    labelled = tiny.labelled(tmp_path / "labelled", count=96)
+    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100, batch=48)) == 0
+    rung = "unlearn(unlearn.effort=quick, unlearn.max_rounds=1, unlearn.steps=10, train.batch_size=16)"
+    victim = job._replace(model=job.folder / "planted.pt")
+    more = ("--eval-data", labelled, "--set", f"auto.ladder={json.dumps([rung])}", "--set", "auto.effort=quick")
+    assert cli.main(command(victim, *more, "--keep-failed")) in (0, 1, 4)
+    found = result(victim)
+    assert [entry["rung"] for entry in found["auto"]["ladder"]] == [rung.replace("unlearn(", "unlearn-tiny(", 1)]
+    assert found["training"]["unlearning"]["rounds"]
+    assert "found" in found["before"]["measurements"]["search"]
+    assert "found" in found["after"]["measurements"]["search"]
+    assert (found["auto"]["rebound"] is not None) == found["auto"]["changed"] == (found["training"]["steps"] > 0)
+    assert checkpoint.digest(checkpoint.read(victim.out).tensors) == found["exports"][0]["tensor_sha256"]
