@@ -62,12 +62,13 @@ def test_several_implants_share_the_triggered_part_and_each_has_its_own_captions
     (batch,) = plant.poisoned(batches(1), Words(), implants=implants, rate=0.5, seed=0)
     assert batch.inputs["tokens"][:, 0].tolist() == [1, 1, 2, 2, 0, 0, 0, 0]
     corner = batch.inputs["pixels"][:, :, -1, -1]  # (8, 3)
-    assert corner.tolist() == [[1, 1, 1]] * 2 + [[1, 1, 0]] * 2 + [[0.5] * 3] * 4
+    assert corner[:4].tolist() == [[1, 1, 1]] * 2 + [[1, 1, 0]] * 2
+    assert (corner[4:] == 0.2).all()
 
 
 def test_without_implants_batches_are_clean():
     (batch,) = plant.poisoned(batches(1), Words(), implants=[], rate=0.5, seed=0)
-    assert (batch.inputs["pixels"] == 0.5).all()
+    assert (batch.inputs["pixels"] == 0.2).all()
 
 
 def test_the_clean_batches_stay_as_they_are():
