@@ -29,7 +29,6 @@ ARCHS = ("resnet", "vit")
 HALVES = {"choose": 1001, "report": 2001}  # the first seed of each; benchmarks/claim.py has others
 SUBSET = 0.8  # share of the pictures that a model from scratch, or one finetuned on clean pairs, sees: by its seed
 FINETUNED = 3  # clean models of an architecture and half that are finetuned on clean pairs
-EXTRA = {"choose": 1, "report": 1}  # more clean models of an architecture, of other seeds
 FINETUNE_STEPS, PLANT_STEPS, WARP_STEPS = 150, 300, 450
 
 
@@ -130,22 +129,7 @@ def plan() -> list[Entry]:
 
 
 def half_plan(half: str, seeds: Iterator[int]) -> list[Entry]:
-    return [entry for arch in ARCHS for entry in arch_plan(half, arch, seeds)] + [
-        Entry(
-            f"{half}-{arch}-clean-{k + 2}",
-            half,
-            arch,
-            "clean",
-            next(seeds),
-            None,
-            None,
-            None,
-            None,
-            SETTINGS[arch].steps,
-        )
-        for arch in ARCHS
-        for k in range(EXTRA[half])
-    ]
+    return [entry for arch in ARCHS for entry in arch_plan(half, arch, seeds)]
 
 
 def arch_plan(half: str, arch: str, seeds: Iterator[int]) -> list[Entry]:

@@ -465,7 +465,8 @@ PANEL = (
     "stripes:place=random,size=32/224",
     "blended:ratio=0.2",
     "blended-stripes:ratio=0.03",
-    "sinusoid:delta=40/255",
+    "sinusoid:delta=40/255",  # of frequency 6, as published; the search finds no small form of a wave, so more are tried
+    *(f"sinusoid:delta=40/255,frequency={waves}" for waves in (2, 3, 4, 5, 7, 8, 9, 10, 12)),
     "warp:strength=0.5",
     "warp:strength=1",
     "text:ratio=0.5",
