@@ -45,7 +45,8 @@ LIMITS = data.Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=1.0
 BORDERS = sorted(
     {value + by for bits in (0, 7, 8, 15, 16, 31, 32, 63, 64) for value in (2**bits,) for by in (-1, 0, 1)}
 )
-SILENT, STARTING = 60.0, 60.0  # seconds without an answer after which a child is killed, and what its start may add
+PARTS = 3  # children that share the inputs of one reader
+SILENT, STARTING = 120.0, 120.0  # seconds without an answer after which a child is killed, and what its start may add
 ROW = "| {} | {:,} | {:,} | {:,} | {:,} | {:.2f} | {:.0f} |"
 
 
@@ -59,7 +60,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--seconds", type=float, default=5.0, help="processor time of one input")
     parser.add_argument("--memory", type=int, default=256, help="MiB by which a child may grow")
-    parser.add_argument("--workers", type=int, default=1, help="readers that are tried at the same time")
+    parser.add_argument("--workers", type=int, default=1, help="children at the same time")
     parser.add_argument("--only", metavar="READER:NUMBER", help="repeat one input, without a child")
     parser.add_argument("--out", type=Path, default=Path("build/fuzz.json"))
     parser.add_argument("--write", type=Path, help="a page with the markers of the block fuzz")
@@ -71,9 +72,11 @@ def main() -> int:
         print(tried(reader, edited(reader, o.seed, int(number)), Path(tempfile.mkdtemp())))
         return 0
     start = time.perf_counter()
-    count = -(-o.inputs // len(READERS))
+    part = -(-o.inputs // (len(READERS) * PARTS))
+    parts = [(reader, part * place, part * (place + 1)) for reader in READERS for place in range(PARTS)]
     with ThreadPoolExecutor(o.workers) as pool:
-        found = dict(zip(READERS, pool.map(lambda reader: run(reader, count, o), READERS), strict=True))
+        rows = list(pool.map(lambda each: run(*each, o), parts))
+    found = {reader: joined([row for row in rows if row["reader"] == reader]) for reader in READERS}
     told = {
         "inputs": sum(row["inputs"] for row in found.values()),
         "seconds": round(time.perf_counter() - start),
@@ -96,17 +99,17 @@ def main() -> int:
 # The parent.
 
 
-def run(reader: str, count: int, o: argparse.Namespace) -> dict:
-    """All inputs of one reader, in children one after another; a child that dies is a failure of the input it had."""
-    context = multiprocessing.get_context("spawn")
+def run(reader: str, begin: int, stop: int, o: argparse.Namespace) -> dict:
+    """Some inputs of one reader, in children one after another; a child that dies is a failure of the input it had."""
+    context = multiprocessing.get_context("fork")  # what is imported is shared
     progress = context.Array("d", 2, lock=False)  # the number of the input, and when it was begun
     numbers: Counter[str] = Counter()
     failures: list[str] = []
-    slowest, memory, processor, begin = 0.0, 0.0, 0.0, 0
-    while begin < count:
+    slowest, memory, processor, count = 0.0, 0.0, 0.0, stop - begin
+    while begin < stop:
         here, there = context.Pipe(duplex=False)
         progress[:] = (begin, time.time() + STARTING)
-        child = context.Process(target=work, args=(reader, begin, count, o, progress, there))
+        child = context.Process(target=work, args=(reader, begin, stop, o, progress, there))
         child.start()
         there.close()
         report = awaited(here, child, progress)
@@ -118,12 +121,13 @@ def run(reader: str, count: int, o: argparse.Namespace) -> dict:
             continue
         numbers.update(report["numbers"])
         failures += report["failures"]
-        slowest, memory, begin = max(slowest, report["slowest"]), max(memory, report["memory"]), count
+        slowest, memory, begin = max(slowest, report["slowest"]), max(memory, report["memory"]), stop
         processor += report["processor"]
     for failure in failures:
         print(failure, flush=True)
     print(f"{reader}: {count:,} inputs, {dict(numbers)}, slowest {slowest:.2f} s, grew by {memory:.0f} MiB", flush=True)
     return {
+        "reader": reader,
         "inputs": count,
         "read": numbers["read"],
         "refused": numbers["refused"],
@@ -132,6 +136,13 @@ def run(reader: str, count: int, o: argparse.Namespace) -> dict:
         "memory": memory,
         "processor": processor,
     }
+
+
+def joined(rows: Sequence[dict]) -> dict:
+    """The parts of one reader together."""
+    sums = {key: sum(row[key] for row in rows) for key in ("inputs", "read", "refused", "processor")}
+    most = {key: max(row[key] for row in rows) for key in ("slowest", "memory")}
+    return {**sums, **most, "failures": [failure for row in rows for failure in row["failures"]]}
 
 
 def awaited(here: Connection, child: BaseProcess, progress: Sequence[float]) -> dict | None:

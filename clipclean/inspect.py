@@ -2,10 +2,10 @@
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from clipclean import checkpoint, model, subject
-from clipclean.errors import UsageError
+from clipclean import checkpoint, model
+from clipclean.errors import UnsupportedModel, UsageError
 
 UNDECIDED = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
 
@@ -22,34 +22,53 @@ def inspect(path: Path, /, *, arch: str | None, weights: str | None = None) -> d
     """
     file = checkpoint.read(path, weights=weights)
     summary = checkpoint.summarise(file.tensors)
+    told = _architecture(file, arch)
     return {
         "name": path.name,
         "format": file.format,
         "producer": file.producer,
-        **_architecture(file, arch),
+        **told.facts,
         "tensors": asdict(summary.total) | {"dtypes": {name: asdict(tally) for name, tally in summary.dtypes.items()}},
         "size": file.size,
         "sha256": file.sha256,
         "tensor_sha256": checkpoint.digest(file.tensors),
         "config": file.config_name,
-        "notes": list(file.notes),
+        "notes": [*file.notes, *told.notes],
     }
 
 
-def _architecture(file: checkpoint.Checkpoint, arch: str | None, /) -> dict[str, Any]:
+class Told(NamedTuple):
+    """What the tensors belong to, and what is to be said of it."""
+
+    facts: dict[str, Any]
+    notes: tuple[str, ...]
+
+
+def _architecture(file: checkpoint.Checkpoint, arch: str | None, /) -> Told:
     """What the tensors belong to. Shapes that fit several architectures are no reason to say nothing of the file."""
     try:
-        found = subject.architecture(file, arch=arch)
+        found = model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
     except UsageError as error:
         if arch is not None or file.config is not None:
             raise
         undecided = {"name": None, "how": str(error)}
-        return {"architecture": undecided, "activation": {"name": None, "how": UNDECIDED}, "preprocess": None}
-    return {
+        return Told({"architecture": undecided, "activation": {"name": None, "how": UNDECIDED}, "preprocess": None}, ())
+    model.check(found, file.tensors)
+    facts = {
         "architecture": {"name": found.name, "how": found.how},
         "activation": _activation(found),
         "preprocess": asdict(found.preprocess),
     }
+    return Told(facts, _limits(found))
+
+
+def _limits(found: model.Architecture, /) -> tuple[str, ...]:
+    """Why no other command takes the model, where none does."""
+    try:
+        model.refuse_tokenizer(found)
+    except UnsupportedModel as error:
+        return (str(error),)
+    return ()
 
 
 def _activation(found: model.Architecture, /) -> dict[str, str | None]:

@@ -74,9 +74,8 @@ def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.A
         UsageError: the architecture cannot be told.
     """
     found = model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
-    either = found if found.quick_gelu is not None else found.with_activation(False, "any: shapes are the same")
-    with torch.device("meta"):  # shapes alone: no memory, no time
-        model.build(either, {name: tensor.to("meta") for name, tensor in file.tensors.items()}, device="meta")
+    model.refuse_tokenizer(found)
+    model.check(found, file.tensors)
     return found
 
 

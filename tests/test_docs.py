@@ -18,6 +18,7 @@ FILLED = {  # parts whose tables are measured, page by page
     "docs/evidence.md": ["demo", "claim", "scratch", "frontier", "auto", "audit", "audit-seeds", "screening"],
     "docs/experiments.md": ["experiments"],
     "docs/speed.md": ["loader", "audit-cost"],
+    "docs/scanners.md": ["scanners", "fuzz", "reading", "openai", "scanned-files"],
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.

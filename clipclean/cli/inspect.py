@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from clipclean.cli import options
-from clipclean.errors import ClipcleanError, RefusedInput, UsageError
+from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 
 EPILOG = """\b
 Examples:
@@ -29,7 +29,8 @@ def inspect(**given: Any) -> None:
     """Say what the checkpoint MODEL is: format, architecture, numbers, digests.
 
     Nothing in it is executed, and no model is built from it. A file that asks for more than weights, is damaged or is
-    no CLIP is refused with the reason, and the exit code is 3. Of several MODELs each is looked at, and one that is
+    no CLIP is refused with the reason, and the exit code is 3; as JSON it has `error` and `kind`: unsafe, unsupported or
+    unreadable. Of several MODELs each is looked at, and one that is
     refused decides the exit code.
     """
     from clipclean import inspect as reading
@@ -37,8 +38,19 @@ def inspect(**given: Any) -> None:
     if len(given["models"]) > 1:
         several(given["models"], arch=given["arch"], weights=given["weights"], as_json=given["as_json"])
         return
-    found = reading.inspect(given["models"][0], arch=given["arch"], weights=given["weights"])
+    try:
+        found = reading.inspect(given["models"][0], arch=given["arch"], weights=given["weights"])
+    except RefusedInput as error:
+        if given["as_json"]:
+            click.echo(json.dumps({"name": given["models"][0].name, **refused(error)}, indent=2))
+        raise
     click.echo(json.dumps(found, indent=2) if given["as_json"] else table(found))
+
+
+def refused(error: ClipcleanError, /) -> dict[str, str]:
+    """Why there are no facts, and of which kind the reason is."""
+    kinds = {UnsafeCheckpoint: "unsafe", UnsupportedModel: "unsupported", UsageError: "usage"}
+    return {"error": str(error), "kind": kinds.get(type(error), "unreadable")}
 
 
 class Refusal(NamedTuple):
@@ -49,7 +61,7 @@ class Refusal(NamedTuple):
 
 
 def several(paths: Sequence[Path], /, *, arch: str | None, weights: str | None, as_json: bool) -> None:
-    """Print what each is, as it is known; as JSON one list, in which a refused one has ``error`` for its facts.
+    """Print what each is, as it is known; as JSON one list, in which a refused one has ``error`` and ``kind`` for its facts.
 
     Raises:
         RefusedInput: at least one is refused; the message has every refusal.
@@ -63,7 +75,7 @@ def several(paths: Sequence[Path], /, *, arch: str | None, weights: str | None, 
         try:
             told.append({"path": str(path), **reading.inspect(path, arch=arch, weights=weights)})
         except (RefusedInput, UsageError) as error:
-            told.append({"path": str(path), "error": str(error)})
+            told.append({"path": str(path), **refused(error)})
             refusals.append(Refusal(type(error), str(error)))
         else:
             if not as_json:

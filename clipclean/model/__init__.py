@@ -2,7 +2,7 @@
 
 from clipclean.model.activation import Choice, measure
 from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve
-from clipclean.model.clip import Clip, build, evaluating, fit, frozen, twin
+from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, refuse_tokenizer, twin
 
 __all__ = [
     "Architecture",
@@ -10,11 +10,13 @@ __all__ = [
     "Clip",
     "Preprocess",
     "build",
+    "check",
     "evaluating",
     "fit",
     "frozen",
     "measure",
     "native_configs",
+    "refuse_tokenizer",
     "resolve",
     "twin",
 ]

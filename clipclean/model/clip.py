@@ -1,18 +1,20 @@
 """A CLIP model with its preprocessing and tokenizer: pictures and captions in, unit embeddings out."""
 
+import contextlib
 import copy
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as pictures
 
-from clipclean.errors import UnsupportedModel
+from clipclean.errors import RefusedInput, UnsupportedModel
+from clipclean.model import shapes
 from clipclean.model.architecture import Architecture, Preprocess
 
+LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
 
 
@@ -135,25 +137,74 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, devic
             f"The weights do not say whether {architecture.name} uses GELU or QuickGELU. "
             f"Say it: --arch {architecture.name} or --arch {architecture.name}-quickgelu, or a config file with quick_gelu."
         )
-    vocabulary = architecture.config["text_cfg"].get("vocab_size", STANDARD_VOCABULARY)
-    if vocabulary != STANDARD_VOCABULARY:
+    refuse_tokenizer(architecture)
+    check(architecture, tensors)
+    with _told_in_words(architecture):
+        net = CLIP(**_arguments(architecture))
+    net.load_state_dict({name: tensor.to(_stored_dtype(tensor)) for name, tensor in tensors.items()}, strict=True)
+    return Clip(net.to(device).eval(), architecture, torch.device(device))
+
+
+def refuse_tokenizer(architecture: Architecture, /) -> None:
+    """Raise UnsupportedModel where captions need another tokenizer than CLIP's own, which no weights carry."""
+    text = architecture.config["text_cfg"]
+    vocabulary, named = text.get("vocab_size", STANDARD_VOCABULARY), text.get("hf_tokenizer_name")
+    if vocabulary != STANDARD_VOCABULARY or named:
+        which = f"It is {str(named)[:80]!a}. " if named else ""
         raise UnsupportedModel(
-            f"The text tower knows {vocabulary} tokens; CLIP's own tokenizer has {STANDARD_VOCABULARY}. "
-            f"A model with another tokenizer is not handled."
+            f"The text tower of {architecture.name} knows {vocabulary:,} tokens of a tokenizer of its own; CLIP's has "
+            f"{STANDARD_VOCABULARY:,}. {which}Such a model can be inspected, and not audited or cleaned: use one with CLIP's "
+            "own tokenizer."
         )
-    arguments = {key: value for key, value in architecture.config.items() if key in CLIP_ARGUMENTS}
+
+
+def check(architecture: Architecture, tensors: Mapping[str, Tensor], /) -> None:
+    """Raise UnsupportedModel unless names and shapes are exactly those of the architecture; all offenders are named.
+
+    A ``logit_scale`` that no training reaches is refused too, with RefusedInput.
+
+    The activation may be open: shapes do not depend on it. Nothing is built where the config has known settings alone.
+    """
+    with _told_in_words(architecture):
+        expected = shapes.of(architecture.config) or _built_shapes(architecture)
+        check_fit(tensors, expected, architecture.name)
+    _check_scale(tensors["logit_scale"])
+
+
+def _check_scale(scale: Tensor, /) -> None:
+    """Refuse a factor on cosines that training never reaches: it would hide every difference, or overflow."""
+    if scale.device.type == "meta":  # a shape without a number
+        return
+    told = scale.reshape(-1)[0].item()
+    if not 0 <= told <= LARGEST_SCALE:
+        raise RefusedInput(
+            f"logit_scale is {told:g}, so cosines are multiplied by e to the power of that; training keeps it from 0 to "
+            f"{math.log(100):.2f}, and up to {LARGEST_SCALE:.2f} is read. The file is damaged, or is no CLIP."
+        )
+
+
+def _built_shapes(architecture: Architecture, /) -> dict[str, tuple[int, ...]]:
+    """Those of open_clip's own module, built without memory for its numbers."""
+    from open_clip.model import CLIP
+
+    with torch.device("meta"):
+        return {name: tuple(tensor.shape) for name, tensor in CLIP(**_arguments(architecture)).state_dict().items()}
+
+
+@contextlib.contextmanager
+def _told_in_words(architecture: Architecture, /) -> Iterator[None]:
+    """What a config of another kind makes open_clip raise, as UnsupportedModel."""
     try:
-        with torch.device("meta"):
-            shapes = CLIP(**arguments).state_dict()
-        check_fit(tensors, {name: tuple(tensor.shape) for name, tensor in shapes.items()}, architecture.name)
-        net = CLIP(**arguments)
+        yield
     except (TypeError, AssertionError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
         raise UnsupportedModel(
             f"open_clip cannot build {architecture.name}: {str(error) or type(error).__name__}. "
             "Name the right architecture by --arch."
         ) from error
-    net.load_state_dict({name: tensor.to(_stored_dtype(tensor)) for name, tensor in tensors.items()}, strict=True)
-    return Clip(net.to(device).eval(), architecture, torch.device(device))
+
+
+def _arguments(architecture: Architecture, /) -> dict[str, Any]:
+    return {key: value for key, value in architecture.config.items() if key in CLIP_ARGUMENTS}
 
 
 CLIP_ARGUMENTS = ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "nonscalar_logit_scale")
@@ -202,6 +253,10 @@ def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
 
 
 def _resized(image: Tensor, size: list[int], preprocess: Preprocess, /) -> Tensor:
+    # Late: torchvision takes a second to import, and ``clipclean inspect`` needs none of it.
+    from torchvision.transforms.v2 import InterpolationMode
+    from torchvision.transforms.v2 import functional as pictures
+
     mode = InterpolationMode(preprocess.interpolation)
     resized: Tensor = pictures.resize(image, size, interpolation=mode, antialias=True)
     return resized
@@ -209,6 +264,8 @@ def _resized(image: Tensor, size: list[int], preprocess: Preprocess, /) -> Tenso
 
 def _cropped(image: Tensor, size: int, /) -> Tensor:
     """The centre; smaller pictures are padded with black."""
+    from torchvision.transforms.v2 import functional as pictures
+
     cropped: Tensor = pictures.center_crop(image, [size, size])
     return cropped
 

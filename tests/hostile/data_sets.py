@@ -76,16 +76,16 @@ PICTURES = {
     "a PNG that claims 2**31 - 1 pixels a side": (lambda: png(2**31 - 1, 2**31 - 1, rows=b""), "pixels"),
     "a PNG with a text that inflates to 100 MB": (
         lambda: png(8, 8, chunk(b"zTXt", b"k\0\0" + zlib.compress(bytes(100_000_000), 9))),
-        "Decompressed data too large|kept|broken",
+        "skipped b: .*Decompressed data too large",
     ),
     "a PNG with a colour profile that inflates to 100 MB": (
         lambda: png(8, 8, chunk(b"iCCP", b"k\0\0" + zlib.compress(bytes(100_000_000), 9))),
-        "Decompressed data too large|kept|broken",
+        "skipped b: .*Decompressed data too large",
     ),
-    "a PNG whose pixels inflate to more than its size": (lambda: png(8, 8, rows=bytes(50_000_000)), "kept|broken"),
+    "a PNG with 50 MB behind its last pixel, never inflated": (lambda: png(8, 8, rows=bytes(50_000_000)), "kept b"),
     "a PNG cut in the middle": (lambda: picture(0, "PNG", (64, 64))[:900], "broken PNG"),
     "a PNG of 1 x 60,000 pixels": (lambda: png(1, 60_000), "more than 50 times"),
-    "a PNG without pixels": (lambda: png(0, 0), "broken|nothing to see"),
+    "a PNG without pixels": (lambda: png(0, 0), "skipped b: broken header"),
     "a WebP canvas of 16,383 x 16,383": (lambda: webp(16_383, 16_383), "16,383 x 16,383 pixels"),
     "a WebP canvas of 2**24 x 2**24": (lambda: webp(2**24, 2**24), "pixels"),
     "a JPEG that claims 65,500 x 65,500": (lambda: jpeg(65_500, 65_500), "65,500 x 65,500 pixels"),
@@ -125,7 +125,10 @@ def captioned(words: bytes) -> bytes:
 SHARDS = {
     "a pickle among the members": (lambda: with_members(b__pkl=payload()), r"1 \.pkl files, which are never read"),
     "a torch file among the members": (lambda: with_members(b__pth=payload()), r"1 \.pth files, which are never read"),
-    "a pickle named like the class": (lambda: with_members(b__cls=payload(), b__png=picture(1)), "not UTF-8|caption"),
+    "a pickle named like the class": (
+        lambda: with_members(b__cls=payload(), b__png=picture(1)),
+        "skipped b: .*not UTF-8",
+    ),
     "a Python file among the members": (lambda: with_members(b__py=SCRIPT), r"1 \.py files, which are never read"),
     "names that lead upwards": (
         lambda: tar({"../x.png": picture(), "../x.txt": b"x"} | sample("a")),
@@ -174,7 +177,7 @@ SHARDS = {
     "gzip": (lambda: gzip.compress(tar(sample("a"))), "exit 3.*compressed"),
     "a sample twice": (
         lambda: tar(sample("a")).rstrip(b"\0") + bytes(512 - 1) + tar({"z.txt": b"x", "z.TXT": b"y"}),
-        "exit 3|two members",
+        "skipped z: two members",
     ),
     "a caption of 2 MB": (lambda: captioned(b"x" * 2_000_000), r"skipped b: its \.txt has more than 1,000,000 bytes"),
     "a caption of 900 kB": (lambda: captioned(b"x" * 900_000), r"kept b: x{10000}$"),
@@ -194,7 +197,7 @@ SHARDS = {
     ),
     "JSON nested 100,000 deep": (
         lambda: tar(sample("a") | {"b.png": picture(1), "b.json": deep(100_000)}),
-        r"skipped b: its \.json is not JSON|skipped b: no caption",
+        r"skipped b: its \.json is not JSON",
     ),
     "JSON with a number of 100,000 digits": (
         lambda: tar(sample("a") | {"b.png": picture(1), "b.json": b'{"caption":' + b"9" * 100_000 + b"}"}),
@@ -232,7 +235,7 @@ TABLES = {
     "a pipe": (CSV + b"pipe:touch pwned,x\n", "skipped pipe:touch pwned: an address"),
     "a device": (CSV + b"/dev/zero,x\n", "skipped /dev/zero: not a regular file"),
     "a folder": (CSV + b"/etc,x\n", "skipped /etc: not a regular file"),
-    "a null byte in a path": (CSV + b"a\0b.png,x\n", "skipped a.x00b.png|exit 3"),
+    "a null byte in a path": (CSV + b"a\0b.png,x\n", r"skipped a\\x00b\.png: embedded null byte"),
     "a file that is no picture": (CSV + b"/etc/passwd,x\n", "skipped /etc/passwd: no JPEG, PNG or WebP"),
     "a field of 200,000 characters": (CSV + b"a.png," + b"x" * 200_000 + b"\n", "exit 3.*field larger"),
     "a line of 2 MB": (CSV + b"a.png," + b"x" * 2_000_000 + b"\n", "exit 3.*longer than 1,000,000"),
@@ -242,7 +245,7 @@ TABLES = {
     "not UTF-8": (CSV + b"a.png,\xff\n", "exit 3.*not UTF-8"),
 }
 RECORDS = {
-    "nested 100,000 deep": (JSONL + deep(100_000) + b"\n", "skipped line 2: not JSON|no text under"),
+    "nested 100,000 deep": (JSONL + deep(100_000) + b"\n", "skipped line 2: not JSON"),
     "a list in place of the table": (b"[" + JSONL.strip() + b"]", "exit 3.*JSON array"),
     "a number as the picture": (JSONL + b'{"file_name": 1, "text": "x"}\n', "skipped line 2: no text under file_name"),
     "half a record": (JSONL + b'{"file_name": "a.p\n', "skipped line 2: not JSON"),

@@ -35,14 +35,19 @@ def written(folder: Path) -> list[Hostile]:
         for number, (name, case) in enumerate(cases.items()):
             below = folder / f"{group}-{number:03}"
             below.mkdir(parents=True)
-            path = (
-                settings.place(below, name)
-                if group == "settings"
-                else below / ("set" if group == "data" else "model.pt")
-            )
+            path = place(below, group, name)
             case.write(path)
             made.append(Hostile(group, name, path))
     return made
+
+
+def place(folder: Path, group: str, name: str) -> Path:
+    """Where a case is written, under a name that programs which go by suffixes expect."""
+    if group == "settings":
+        return settings.place(folder, name)
+    suffixes = {"safetensors": ".safetensors", "tar": ".tar", "picture": ".tar", "shards": "", "folder": ""}
+    default = ".pt" if group == "checkpoint" else ""
+    return folder / f"{'model' if group == 'checkpoint' else 'set'}{suffixes.get(name.partition(':')[0], default)}"
 
 
 def words(hostile: Hostile) -> str:

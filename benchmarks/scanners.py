@@ -1,0 +1,225 @@
+"""What modelscan, picklescan and modelaudit say of the hostile files that clipclean's tests build.
+
+    python -m venv build/scanners
+    build/scanners/bin/python -m pip install modelscan==0.8.8 picklescan==1.0.5 modelaudit==0.2.54
+    python benchmarks/scanners.py --bin build/scanners/bin --write docs/scanners.md
+
+Each scanner looks at every file, honest ones of every kind among them, in a process of its own with an hour and 16 GB and
+no hint what to look for. Files that would keep a scanner waiting for ever (named pipes, links to
+devices) are not given to it. ``flags`` is any issue of any severity but "info"; ``nothing`` also counts what it skipped,
+since nothing is said of such a file either. Scanners look for code, and most of these files hold none: they attack by
+size, or by showing two readers two different files. A scanner that flags none of those does not fail at what it is for.
+"""
+
+import argparse
+import json
+import os
+import re
+import resource
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
+
+from hostile import checkpoints, everything, seeds
+
+SECONDS, MEMORY = 3600, 16 * 2**30
+HONEST = {
+    "a checkpoint of torch.save": (seeds.torch_bytes, "pt"),
+    "one from before PyTorch 1.6": (lambda: seeds.honest("legacy")[0], "pt"),
+    "a TorchScript archive": (seeds.script_bytes, "pt"),
+    "a safetensors file": (seeds.safetensors_bytes, "safetensors"),
+    "a WebDataset shard": (seeds.shard_bytes, "tar"),
+    "a checkpoint by hand": (checkpoints.honest, "pt"),
+}
+KINDS = {
+    "checkpoint: pickle": "pickles",
+    "checkpoint: tensor": "descriptions of tensors",
+    "checkpoint: zip": "zip archives",
+    "checkpoint: torchscript": "TorchScript",
+    "checkpoint: legacy": "pickles from before 1.6",
+    "checkpoint: safetensors": "safetensors",
+    "checkpoint: shards": "shards and their index",
+    "checkpoint: f": "other files and folders",
+    "data: tar": "tar shards",
+    "data: picture": "pictures in a shard",
+    "data: ": "tables and folders of pictures",
+    "settings: ": "YAML, JSON and lists",
+}
+HEAD = ["kind", "files", "clipclean refuses or leaves out"]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bin", type=Path, required=True, help="where the scanners' commands are")
+    parser.add_argument("--out", type=Path, default=Path("build/scanned"), help="folder for the files and the answers")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the blocks scanners and scanned-files")
+    o = parser.parse_args()
+    folder = o.out.resolve() / "files"
+    shutil.rmtree(folder, ignore_errors=True)
+    honest = honest_files(folder)
+    hostile = everything.written(folder)
+    ours = {each.path: everything.heard(each) for each in hostile}
+    names = {each.path: f"{each.group}: {each.name}" for each in hostile}
+    withheld = [each.path for each in hostile if waits(each.path)]
+    for path in withheld:
+        shutil.rmtree(path.parent)
+    given = [*honest, *(path for path in names if path not in withheld)]
+    versions = {name: version(o.bin, name) for name in SCANNERS}
+    flagged = {
+        name: scan(o.bin.resolve(), given, folder.parent) if versions[name] else None for name, scan in SCANNERS.items()
+    }
+    by_kind, by_file = summary(names, withheld, honest, flagged, versions), listing(names, ours, flagged)
+    print(by_kind)
+    if o.write:
+        put(o.write, "scanners", by_kind)
+        put(o.write, "scanned-files", by_file)
+    return 0
+
+
+def honest_files(folder: Path) -> dict[Path, str]:
+    """Files without harm, for what a scanner flags for nothing."""
+    made = {}
+    for number, (name, (content, suffix)) in enumerate(HONEST.items()):
+        path = folder / f"honest-{number}" / f"model.{suffix}"
+        path.parent.mkdir(parents=True)
+        path.write_bytes(content())
+        made[path] = name
+    return made
+
+
+def waits(path: Path) -> bool:
+    """Whether opening what lies there could take for ever, or there is nothing to open."""
+    inside = list(path.rglob("*")) if path.is_dir() else [path]
+    return not path.exists() or any(not (part.is_file() or part.is_dir()) or part.is_symlink() for part in inside)
+
+
+def version(place: Path, name: str) -> str | None:
+    """The installed version, or None where it is not installed."""
+    asked = [str(place / "python"), "-c", f"import importlib.metadata as m; print(m.version({name!r}))"]
+    done = subprocess.run(asked, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or None
+
+
+# The scanners: each says "flags", "nothing" or "fails" of every path.
+
+
+def modelscan(place: Path, paths: list[Path], out: Path) -> dict[Path, str]:
+    """One run a file: a damaged archive ends the run over a folder."""
+    words = {0: "nothing", 1: "flags", 3: "nothing"}  # 3: nothing that it knows
+    return {path: words.get(run([place / "modelscan", "-p", path], out).returncode, "fails") for path in paths}
+
+
+def picklescan(place: Path, paths: list[Path], out: Path) -> dict[Path, str]:
+    """One run a file, since its exit code tells what failed."""
+    words = {0: "nothing", 1: "flags"}
+    return {path: words.get(run([place / "picklescan", "-p", path], out).returncode, "fails") for path in paths}
+
+
+def modelaudit(place: Path, paths: list[Path], out: Path) -> dict[Path, str]:
+    """One run over the folder: its start takes longest."""
+    answer = out / "modelaudit.json"
+    run([place / "modelaudit", "scan", "-f", "json", "-o", answer, out / "files"], out)
+    issues = json.loads(answer.read_text())["issues"]
+    said = {str(issue["location"]) for issue in issues if issue["severity"] in ("critical", "warning")}
+    return {path: "flags" if is_said(path, said) else "nothing" for path in paths}
+
+
+def is_said(path: Path, said: set[str]) -> bool:
+    """Whether one of these locations is this file, or a part of it."""
+    return any(place == str(path) or place.startswith((f"{path}:", f"{path}/")) for place in said)
+
+
+SCANNERS: dict[str, Callable[[Path, list[Path], Path], dict[Path, str]]] = {
+    "modelscan": modelscan,
+    "picklescan": picklescan,
+    "modelaudit": modelaudit,
+}
+
+
+def run(command: Iterable[object], out: Path) -> subprocess.CompletedProcess[str]:
+    """A scanner at work, within the limits; modelaudit would report its use to its makers."""
+    return subprocess.run(
+        list(map(str, command)),
+        cwd=out, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS,
+        env={**os.environ, "PROMPTFOO_DISABLE_TELEMETRY": "1", "PYTHONPATH": ""},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
+    )  # fmt: skip
+
+
+# The tables.
+
+
+def summary(
+    names: dict[Path, str],
+    withheld: list[Path],
+    honest: dict[Path, str],
+    flagged: dict[str, dict[Path, str] | None],
+    versions: dict[str, str | None],
+) -> str:
+    """One line a kind: how many files each program flags."""
+    heads = [f"{name} {versions[name]} flags" if versions[name] else f"{name}: not installed" for name in flagged]
+    rows = [HEAD + heads, ["---"] + ["--:"] * (2 + len(flagged))]
+    given = {path: name for path, name in names.items() if path not in withheld}
+    left = dict(given)
+    groups = {}
+    for prefix, kind in KINDS.items():
+        groups[kind] = [path for path, name in left.items() if name.startswith(prefix)]
+        left = {path: name for path, name in left.items() if path not in groups[kind]}
+    assert not left
+    for kind, paths in [*groups.items(), ("**all hostile files**", list(given))]:
+        rows.append([kind, len(paths), len(paths), *(count(paths, found) for found in flagged.values())])
+    rows.append(["honest files", len(honest), 0, *(count(list(honest), found) for found in flagged.values())])
+    wrong = [
+        f"{name} flags {', '.join(what for path, what in honest.items() if found[path] == 'flags')}"
+        for name, found in flagged.items()
+        if found and count(list(honest), found)
+    ]
+    lines = [f"| {' | '.join(map(str, row))} |" for row in rows]
+    failed = [
+        f"{name} {versions[name]} fails on {sum(said == 'fails' for said in found.values())}"
+        for name, found in flagged.items()
+        if found and "fails" in found.values()
+    ]
+    ending = f"{len(withheld)} more files, named pipes and links, were not given to the scanners."
+    return "\n".join(
+        [
+            *lines,
+            "",
+            " ".join([ending, *(f"{each}." for each in failed), *(f"Of the honest files {each}." for each in wrong)]),
+        ]
+    )
+
+
+def count(paths: list[Path], found: dict[Path, str] | None) -> int | str:
+    return "–" if found is None else sum(found[path] == "flags" for path in paths)
+
+
+def listing(names: dict[Path, str], ours: dict[Path, str], flagged: dict[str, dict[Path, str] | None]) -> str:
+    """One line a file."""
+    lines = ["| file | clipclean | " + " | ".join(flagged) + " |", "| --- | --- |" + " --- |" * len(flagged)]
+    for path, name in names.items():
+        answers = ["–" if found is None else found.get(path, "not given") for found in flagged.values()]
+        lines.append(f"| {name} | {short(ours[path], path)} | {' | '.join(answers)} |")
+    return "\n".join(lines)
+
+
+def short(answer: str, path: Path) -> str:
+    """The first words of an answer, safe in a table."""
+    line = answer.splitlines()[0].replace(f"{path}: ", "").replace(f"{path.parent}/", "")
+    cut = line if len(line) <= 120 else f"{line[:117]}…"
+    return re.sub(r"([|<>*_`\\\[\]#&])", r"\\\1", cut)
+
+
+def put(page: Path, block: str, text: str) -> None:
+    """Replace what stands between the markers of a block."""
+    begin, end = f"<!-- {block}:begin -->", f"<!-- {block}:end -->"
+    head, rest = page.read_text().split(begin)
+    page.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
