@@ -1,6 +1,6 @@
 """Time and memory of reading a ViT-B/32 of 600 MB, beside what the usual loaders take for the same file.
 
-    python benchmarks/reading.py --out build/reading
+    python benchmarks/reading.py --out build/reading --write docs/scanners.md
 
 Each measurement is a process of its own on one thread of torch, forked once everything is imported, with the file in the
 system's cache; the rows of a file take turns. ``loader`` is ``torch.load(weights_only=True, mmap=False)``, or
@@ -37,24 +37,38 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("build/reading"), help="folder for the files")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="runs of each row")
+    parser.add_argument("--files", nargs="+", help="some of the files only, by the words of the table")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the block reading")
     options = parser.parse_args()
     torch.set_num_threads(1)
     native_configs()
     files = written(options.out)
-    print("| file | work | seconds | of the processor | times the loader's | peak memory, times the file |")
-    print("| --- | --- | --: | --: | --: | --: |")
+    lines = [
+        "| file | work | seconds | of the processor | times the loader's | peak memory, times the file |",
+        "| --- | --- | --: | --: | --: | --: |",
+    ]
     for label, path in files.items():
-        print_rows(label, path, options.rounds)
+        if label in (options.files or files):
+            lines += rows(label, path, options.rounds)
+            print(*lines[-len(WORK) :], sep="\n", flush=True)
+    if options.write:
+        told = "\n".join(
+            [*lines, "", f"Medians of {options.rounds} runs; in brackets the ratio of the processor's seconds."]
+        )
+        head, rest = options.write.read_text().split("<!-- reading:begin -->")
+        tail = rest.split("<!-- reading:end -->")[1]
+        options.write.write_text(f"{head}<!-- reading:begin -->\n\n{told}\n\n<!-- reading:end -->{tail}")
     return 0
 
 
-def print_rows(label: str, path: Path, rounds: int) -> None:
+def rows(label: str, path: Path, rounds: int) -> list[str]:
     """Four lines of the table, medians."""
     size = sum(file.stat().st_size for file in weights(path))
     runs: dict[str, list[tuple[float, float, int]]] = {work: [] for work in WORK}
     for _ in range(rounds):
         for work in WORK:
             runs[work].append(child(work, path))
+    lines = []
     medians = {work: [statistics.median(column) for column in zip(*of, strict=True)] for work, of in runs.items()}
     for place, work in enumerate(WORK):
         seconds, processor, peak = medians[work]
@@ -68,7 +82,8 @@ def print_rows(label: str, path: Path, rounds: int) -> None:
             ratios,
             f"{peak / size:.2f}",
         )
-        print(f"| {' | '.join(cells)} |", flush=True)
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
 
 
 def child(work: str, path: Path) -> tuple[float, float, int]:
