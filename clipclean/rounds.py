@@ -12,7 +12,8 @@ from torch import Generator, Tensor
 
 from clipclean import audit, finetune, model
 
-ACTS = 0.5  # excess on unseen pictures from which on a trigger acts
+ACTS = 0.5  # excess on unseen pictures from which on a found trigger acts
+LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many pictures
 
 Lead = tuple[audit.Trigger, int]  # a trigger, and the place of the class that it leads to
 
@@ -168,17 +169,20 @@ def unlearn(
         original: a frozen copy of it from before the first round.
         scene: what is searched on.
         state: where the run stands: what ``begin`` returned, or a later one.
-        known: triggers to forget beside those that are found.
+        known: triggers to forget beside those that are found, for as long as they act.
         batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``settings.steps`` of them.
         settings: how.
         seed: with the number of the round it decides every draw.
         progress: called with steps done and the most there can be.
     """
-    while (state.newest or (known and state.rounds == 0)) and state.rounds < settings.max_rounds:
+    while state.rounds < settings.max_rounds:
+        newest = (*leads(state.newest), *still_acting(clip, scene, known))
+        if not newest:
+            return
         generator = Generator().manual_seed(1000 * seed + state.rounds)
         losses = forget(
-            clip, original, batches(state.rounds), newest=leads(state.newest) or tuple(known),
-            earlier=(*known, *leads(state.catches)), settings=settings, generator=generator,
+            clip, original, batches(state.rounds), newest=newest, earlier=(*known, *leads(state.catches)),
+            settings=settings, generator=generator,
             progress=functools.partial(_told, progress, state.rounds, settings),
         )  # fmt: skip
         caught, scores = search_again(clip, scene, state, settings=settings, generator=generator)
@@ -298,7 +302,6 @@ def _search_again(
     """One search in every family, from fresh starts and from the triggers that were just forgotten."""
     on, beside = audit.divided(len(scene.pixels))
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
-    clean = predicted(clip, scene, unseen)
     caught: list[Catch] = []
     scores: dict[str, float] = {}
     for family in audit.FAMILIES:
@@ -318,8 +321,7 @@ def _search_again(
             if not (best.is_reached and value >= settings.outlyingness):
                 continue
             found = best.found(scene.classes, side=side)
-            moved = predicted(clip, scene, found(unseen, Generator().manual_seed(0)))
-            excess = ((moved == best.target).float().mean() - (clean == best.target).float().mean()).item()
+            excess = share(clip, scene, unseen, found, best.target) - share(clip, scene, unseen, None, best.target)
             if excess >= ACTS:
                 caught.append(Catch(state.rounds + 1, found, best.target, best.size, value, excess))
     return caught, scores
@@ -335,10 +337,24 @@ def score(
     return audit.outlyingness(candidate.size, controls[candidate.family], floor=audit.FLOOR)
 
 
-def predicted(clip: model.Clip, scene: Scene, pixels: Tensor, /) -> Tensor:
-    """Places of the classes (N,) that pictures are taken for."""
-    embeddings = torch.cat([clip.embed_images(some) for some in torch.split(pixels, scene.batch_size)])
-    return (embeddings @ scene.bank.T).argmax(1)
+def still_acting(clip: model.Clip, scene: Scene, known: Sequence[Lead], /) -> tuple[Lead, ...]:
+    """Those of the known triggers that still bring pictures to their class."""
+    without = {target: share(clip, scene, scene.pixels, None, target) for _, target in known}
+    return tuple(
+        (trigger, target)
+        for trigger, target in known
+        if share(clip, scene, scene.pixels, trigger, target) - without[target] > LEFT
+    )
+
+
+def share(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: audit.Trigger | None, target: int, /) -> float:
+    """Share of pictures, under a trigger or under none, that are taken for a class."""
+    places = Generator().manual_seed(0)
+    hits = 0
+    for some in torch.split(pixels, scene.batch_size):
+        shown = some if trigger is None else trigger(some, places)
+        hits += int(((clip.embed_images(shown) @ scene.bank.T).argmax(1) == target).sum())
+    return hits / len(pixels)
 
 
 def _told(progress: Callable[[int, int], None], rounds: int, settings: Settings, done: int) -> None:

@@ -15,7 +15,17 @@ ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}
 FILLED = {  # parts whose tables are measured, page by page
     "README.md": ["demo"],
-    "docs/evidence.md": ["demo", "claim", "scratch", "frontier", "auto", "audit", "audit-seeds", "screening"],
+    "docs/evidence.md": [
+        "demo",
+        "claim",
+        "scratch",
+        "frontier",
+        "auto",
+        "audit",
+        "audit-seeds",
+        "screening",
+        "cleaning",
+    ],
     "docs/experiments.md": ["experiments"],
     "docs/speed.md": ["loader", "audit-cost"],
     "docs/scanners.md": ["scanners", "fuzz", "reading", "openai", "scanned-files"],

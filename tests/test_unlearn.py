@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, recipe, rounds
+from clipclean import audit, checkpoint, cli, recipe, rounds, sanitize, unlearn
 
 SHORT = (
     "--set", "unlearn.effort=quick", "--set", "unlearn.steps=4", "--set", "unlearn.max_rounds=2", "--set", "train.lr=1e-3",
@@ -124,6 +124,46 @@ def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, t
     ]
     assert measured[0] == measured[1]
     assert len(measured[0]) == len(found["training"]["unlearning"]["suspects"]) > 0
+
+
+# What still acts.
+
+
+class Corner:
+    """A tower that embeds pictures whose corner is white as the second class, and all others as the first."""
+
+    def embed_images(self, pixels):
+        return torch.eye(2)[(pixels[:, 0, 0, 0] > 0.9).long()]
+
+
+def scene(pixels):
+    return rounds.Scene(pixels, torch.eye(2), ("a", "b"), 1.0, None, None, 0, batch_size=3)  # more than one batch
+
+
+def test_the_share_counts_pictures_under_the_trigger_or_under_none():
+    pixels = torch.full((8, 3, 16, 16), 0.5)
+    pixels[:2] = 1.0
+    assert rounds.share(Corner(), scene(pixels), pixels, None, 1) == 2 / 8
+    assert rounds.share(Corner(), scene(pixels), pixels, painted, 1) == 1
+
+
+def test_a_known_trigger_acts_while_it_brings_pictures_to_its_class_beyond_those_that_are_there():
+    grey, white = torch.full((8, 3, 16, 16), 0.5), torch.ones(8, 3, 16, 16)
+    known = [(painted, 1), (painted, 0)]
+    assert rounds.still_acting(Corner(), scene(grey), known) == ((painted, 1),)
+    assert rounds.still_acting(Corner(), scene(white), known) == ()
+
+
+def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_stays_an_error():
+    def found(rule, trigger):
+        return audit.Finding(rule, "error", "excess ASR", 0.2, (0.1, 0.3), 100, 0.05, "told", "a", trigger)
+
+    family = audit.Found("warp", "a", {}, 16)
+    caught = rounds.Catch(0, family, 0, 0.1, 5.0, 0.9)
+    hunted = unlearn.Hunted(None, rounds.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
+    findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
+    assert [f.level for f in sanitize.softened(findings, hunted)] == ["warning", "error", "error"]
+    assert sanitize.softened(findings, None) == findings
 
 
 # Jitter.

@@ -169,6 +169,7 @@ def _numbers(report: Report) -> dict[str, Any]:
         "curves": {key: name for key, name in drawing.CURVES.items() if any(key in entry for entry in losses)},
         "sampled": drawing.samples(losses, most=SAMPLED_STEPS),
         "training": _training(report),
+        "rounds": _rounds(report),
         "maps": _maps(report),
         "measures": [*MEASURES.values(), *(SEARCH_MEASURES.values() if made else ())],
     }
@@ -246,6 +247,13 @@ def _training(report: Report) -> list[tuple[str, str]]:
     if training.get("resumed_at"):
         facts.append(("Went on", f"from step {figures.count(training['resumed_at'])}, after an interruption"))
     return facts
+
+
+def _rounds(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
+    """What each search of an unlearning found, with the words for when it was made."""
+    made = report.get("training", {}).get("unlearning", {}).get("rounds", [])
+    words = ("before", "after 1 round", *(f"after {number} rounds" for number in range(2, len(made))))
+    return [(when, entry["found"]) for when, entry in zip(words, made, strict=False)]
 
 
 def _maps(report: Report) -> list[tuple[str, str, Map]]:

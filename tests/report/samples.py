@@ -212,3 +212,25 @@ def audited():
     shared = ("schema_version", "tool", "model", "environment", "seed")
     report = {key: value for key, value in copy.deepcopy(failed()).items() if key in shared}
     return report | {"command": "audit", "verdict": "fail"} | first
+
+
+def unlearned():
+    """A run of rounds: two searches found something, the third did not."""
+    made = passed()
+    caught = {
+        "family": "mask",
+        "class": "banana",
+        "size": 0.016,
+        "size_words": "covers 1.6 % of the picture",
+        "score": 12.2,
+    }
+    made["training"]["unlearning"] = {
+        "suspects": ["banana"],
+        "seconds": 92.4,
+        "rounds": [
+            {"found": [caught | {"excess_asr": 0.931}], "scores": {"mask": 12.2}, "losses": {"loss": 0.44}},
+            {"found": [caught | {"excess_asr": 0.874}], "scores": {"mask": 8.9}, "losses": {"loss": 0.37}},
+            {"found": [], "scores": {"mask": 1.3}, "losses": None},
+        ],
+    }
+    return made

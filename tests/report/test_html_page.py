@@ -11,7 +11,7 @@ from clipclean import report
 from clipclean.report import drawing
 from clipclean.report.html_page import policy
 
-REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
+REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited, samples.unlearned]
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(30)).decode()
 PICTURE = {"title": "Embeddings", "caption": "Before and after", "alt": "Two clouds of points", "png_base64": PNG}
@@ -289,3 +289,12 @@ def test_what_the_policy_set_aside_is_shown_with_its_reason():
 def test_a_picture_that_is_no_png_is_refused(data):
     with pytest.raises(ValueError, match="no base64-encoded PNG"):
         report.html(samples.passed(), [PICTURE | {"png_base64": data}])
+
+
+def test_the_rounds_of_an_unlearning_are_told_with_what_each_search_found():
+    page = re.sub(r"<[^>]+>", " ", report.html(samples.unlearned()))
+    page = " ".join(page.split())
+    assert "before banana mask, covers 1.6 % of the picture 93.1 %" in page
+    assert "after 1 round banana mask, covers 1.6 % of the picture 87.4 %" in page
+    assert "after 2 rounds nothing" in page
+    assert "What each search found" not in report.html(samples.passed())
