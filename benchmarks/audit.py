@@ -7,7 +7,8 @@
 Each model is searched as ``clipclean audit --effort standard`` does on the bundled pictures; what was measured stands
 in OUT/NAME.json, so that a stopped run goes on, and is judged when the table is made. ``--store`` writes what the clean
 models of the half ``choose`` need into the package. Beside it stands DECREE's statistic, on the same models.
-``--seeds`` searches some models anew with ten seeds.
+``--seeds 10`` searches some models anew with ten seeds. ``--more build/claim/*-2*.pt --arch tiny.json`` judges models besides
+that are not of the zoo: the victims of ``benchmarks/claim.py``, and what cleaning made of them.
 """
 
 import argparse
@@ -24,6 +25,7 @@ SEEDS_OF = (
     "report-vit-planted-4-stripes",
     "report-vit-clean-1",
 )
+TOOK = 0.7  # attack success rate from which on a model counts as a victim, as in benchmarks/zoo.py
 REFERENCES = Path(__file__).parents[1] / "clipclean" / "audit" / "references.json"
 
 
@@ -31,7 +33,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--more", type=Path, nargs="*", default=[], help="clean models to be judged besides, of --arch")
+    parser.add_argument("--more", type=Path, nargs="*", default=[], help="models to be judged besides, of --arch")
     parser.add_argument("--arch", type=Path, help="config of --more")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seeds", type=int, default=0, help="search some models with so many seeds instead")
@@ -44,16 +46,12 @@ def main() -> None:
             print(name, flush=True)
     if o.store:
         store(o)
-    if o.seeds:
-        print(seeds_table(o))
-        return
-    text = table(o)
+    block, text = ("audit-seeds", seeds_table(o)) if o.seeds else ("audit", table(o))
     print(text)
     if o.write:
-        head, rest = o.write.read_text().split("<!-- audit:begin -->")
-        o.write.write_text(
-            f"{head}<!-- audit:begin -->\n\n{text}\n\n<!-- audit:end -->{rest.split('<!-- audit:end -->')[1]}"
-        )
+        head, rest = o.write.read_text().split(f"<!-- {block}:begin -->")
+        tail = rest.split(f"<!-- {block}:end -->")[1]
+        o.write.write_text(f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{tail}")
 
 
 def records(o: argparse.Namespace) -> list[dict]:
@@ -208,15 +206,22 @@ def yardsticks(o: argparse.Namespace) -> dict:
     return {kind: audit.stored(kind, classes=known["classes"]) for kind, known in kinds.items()}
 
 
+def others(o: argparse.Namespace) -> list[tuple[str, dict, bool | None]]:
+    """The models besides: a record with a trigger beside a model says that it is a victim."""
+    found = []
+    for path in o.more:
+        told = json.loads(path.with_suffix(".json").read_text()) if path.with_suffix(".json").exists() else {}
+        entry = {"half": "more", "trigger": told.get("trigger"), "target": told.get("target")}
+        asr = told["after"]["probes"][0]["asr"]["value"] if entry["trigger"] else None
+        found.append((f"more-{path.stem}", entry, None if asr is None else asr >= TOOK))
+    return found
+
+
 def rows_of(o: argparse.Namespace) -> list[dict]:
     """Every model that was searched, judged."""
     known, rows = yardsticks(o), []
     zoo = [(r["entry"]["name"], r["entry"], r["took"]) for r in records(o)]
-    more = [
-        (f"more-{p.stem}", {"half": "more", "arch": o.arch.stem, "kind": p.stem, "trigger": None, "target": None}, None)
-        for p in o.more
-    ]
-    for name, entry, took in zoo + more:
+    for name, entry, took in zoo + others(o):
         if not cell(o.out, name, 0).exists():
             continue
         seen = json.loads(cell(o.out, name, 0).read_text())
@@ -283,7 +288,7 @@ def table(o: argparse.Namespace) -> str:
     lines = [
         "| half | method | AUROC (95 %) | backdoored: fail | inconclusive | pass | clean: fail | inconclusive | target named first |",
         "|---|---|---|---|---|---|---|---|---|",
-        *(line for half in ("choose", "report") for line in summary(rows, half)),
+        *(line for half in dict.fromkeys(r["entry"]["half"] for r in rows) for line in summary(rows, half)),
         "",
         "Intervals of rates are Wilson's, of the AUROC a bootstrap over models. The rows of DECREE count models below its",
         "threshold of 0.1 as failed.",

@@ -248,11 +248,17 @@ def strengths(traces: Sequence[Trace], panel: Sequence[Probe], /, *, limits: Thr
 
 
 def score(hunt: Hunt, panel: Sequence[Probe], /, *, limits: Thresholds) -> float:
-    """How close a model comes to two signs for one class: the second strongest sign of the class where that is largest.
+    """How close a model comes to two signs for one class, or for one trigger of the panel, whichever comes closer.
 
-    A number to rank models by; it has no unit, and from 1 on the search alone fails a model.
+    Of a class it is the second strongest sign, of a trigger the weaker of concentration and collapse, each in units of its
+    threshold. A number to rank models by; from 1 on a model fails.
     """
-    return max((sorted(strengths(traces, panel, limits=limits))[1] for traces in by_class(hunt)), default=-math.inf)
+    classes = [sorted(strengths(traces, panel, limits=limits))[1] for traces in by_class(hunt)]
+    known = [
+        min(p.excess_interval[0] / limits.suspicious_excess, limits.collapse * p.clean_spread / max(p.spread, 1e-6))
+        for p in panel
+    ]
+    return max([*classes, *known], default=-math.inf)
 
 
 def _gathers(gathering: Gathering, limits: Thresholds) -> float:
