@@ -140,6 +140,7 @@ def auto(request: Request, /, *, progress: Progress) -> Outcome:
     started = time.monotonic()
     if not request.audit:
         raise UsageError("auto decides by audits, so --no-audit leaves it nothing to go by. Leave the option out.")
+    ladder.rungs(request.recipe, parameters=0)  # a misspelt one is told before slow work
     ready = sanitize.prepare(request, progress=progress)
     rungs = ladder.rungs(request.recipe, parameters=parameters(ready.tested.clip))
     control = control_of(request.recipe, ready.tested.clip)

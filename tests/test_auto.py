@@ -90,6 +90,12 @@ def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unre
     assert (whole.out / WEIGHTS).read_bytes() == (job.out / WEIGHTS).read_bytes()
 
 
+def test_a_misspelt_rung_is_refused_before_anything_is_read(job, capsys):
+    job.model.unlink()
+    assert cli.main(command(job, "--set", "auto.ladder=[unlern]")) == 2
+    assert "Did you mean 'unlearn'" in capsys.readouterr().err
+
+
 def test_without_audits_it_has_nothing_to_go_by(job, capsys):
     assert cli.main(command(job, "--no-audit")) == 2
     assert "--no-audit" in capsys.readouterr().err

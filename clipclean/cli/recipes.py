@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from clipclean import recipe
-from clipclean.cli import options, progress
+from clipclean.cli import options
 from clipclean.errors import UsageError
 
 
@@ -114,6 +114,7 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
     places = {name: _place(name, each, given) for name, each in loaded.items()}
     from clipclean import bench as benches  # torch comes with it: after what can fail fast
     from clipclean import demo
+    from clipclean.cli import progress
 
     with (
         tempfile.TemporaryDirectory(prefix="clipclean-bench-") as scratch,
