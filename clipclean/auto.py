@@ -427,12 +427,8 @@ def way_back(
     if whole.accuracy_lost < job.recipe.auto.gain or not shares:
         return (whole,), whole
     points = (whole, *interpolate.walk(job.original, done.weights, shares=shares, measure=measured))
-    limits = job.ready.thresholds
     top = interpolate.best(
-        points,
-        max_excess=max(whole.excess, limits.max_excess / 2),
-        max_accuracy_loss=math.inf,
-        gain=job.recipe.auto.gain,
+        points, max_excess=allowed(job, whole.excess), max_accuracy_loss=math.inf, gain=job.recipe.auto.gain
     )
     return points, top or whole
 

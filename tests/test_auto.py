@@ -1,8 +1,10 @@
 import json
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
 import tiny
+import torch
 
 from clipclean import auto, canary, checkpoint, cli, examine, ladder, recipe, report, sanitize, stages
 from clipclean.audit import Measurement, Rate
@@ -205,6 +207,52 @@ def test_of_attempts_the_one_with_fewer_errors_and_then_the_weaker_attack_is_bet
     worse = attempt("a", ("CC001", "error"))
     assert attempt("b", excess=0.2).rank() < worse.rank()
     assert attempt("b", excess=0.0, lost=0.01).rank() < attempt("c", excess=0.02).rank()
+
+
+# The way back.
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What measuring needs to know here: nothing."""
+
+    suspicions: tuple = ()
+    panel: tuple = ()
+
+
+def went_back(monkeypatch, trials, *, excess):
+    """Accuracy falls from 0.6 to 0.5 on the way from weight 0 to weight 1; ``excess`` is that of a share."""
+    here = {}
+
+    def measured(clip, asked):
+        share = here["weight"]
+        probe = SimpleNamespace(excess=excess(share))
+        return SimpleNamespace(known=(probe,), clean_accuracy=SimpleNamespace(value=0.6 - 0.1 * share))
+
+    monkeypatch.setattr(auto, "put", lambda clip, weights: here.update(weight=float(weights["w"])))
+    monkeypatch.setattr(auto.plant, "measure", measured)
+    job = SimpleNamespace(
+        clip=None, evidence=Asked(), original={"w": torch.tensor(0.0)}, recipe=recipe.load("auto"),
+        ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.2)),
+    )  # fmt: skip
+    first = SimpleNamespace(measured=SimpleNamespace(clean_accuracy=SimpleNamespace(value=0.6)))
+    done = Cleaned({"w": torch.tensor(1.0)}, {"steps": 1}, (), ())
+    points, point = auto.way_back(job, done, trials, first, ())
+    return [p.share for p in points], point.share
+
+
+def test_the_way_back_goes_to_the_point_with_most_accuracy_where_nothing_is_left(monkeypatch):
+    trials = (trial(0.0), trial(0.01, kept=0.7), trial(0.01, kept=0.4))
+    assert went_back(monkeypatch, trials, excess=lambda share: 0.0 if share > 0.5 else 0.3) == ([1.0, 0.7, 0.4], 0.7)
+
+
+def test_a_share_at_which_a_canary_acts_is_not_looked_at(monkeypatch):
+    trials = (trial(0.0), trial(0.02, kept=0.7), trial(0.4, kept=0.4))
+    assert went_back(monkeypatch, trials, excess=lambda share: 0.0) == ([1.0], 1.0)
+
+
+def test_without_canaries_there_is_no_way_back(monkeypatch):
+    assert went_back(monkeypatch, (), excess=lambda share: 0.0) == ([1.0], 1.0)
 
 
 # What is said.

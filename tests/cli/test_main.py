@@ -262,9 +262,9 @@ SHARED = {
 
 def test_the_shared_options_are_these():
     assert set(SHARED) == {
-        "arch", "caption_key", "classes", "data", "device", "exit_zero", "force", "image_key", "keep_failed",
-        "no_audit", "out", "outputs", "overrides", "policy", "precision", "quiet", "recipe", "seed", "templates", "verbose",
-        "weights",
+        "arch", "caption_key", "classes", "data", "device", "exit_zero", "force", "fp16", "image_key", "keep_failed",
+        "max_accuracy_loss", "max_minutes", "no_audit", "normalize", "onnx_preset", "out", "outputs", "overrides", "policy",
+        "precision", "quiet", "recipe", "screen", "seed", "templates", "verbose", "weights",
     }  # fmt: skip
 
 
