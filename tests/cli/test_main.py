@@ -299,7 +299,8 @@ def test_defaults_are_these(parsed):
         "arch": None, "caption_key": None, "classes": None, "device": "auto", "exit_zero": False, "force": False,
         "image_key": None, "keep_failed": False, "no_audit": False, "out": Path("clipclean-out"), "outputs": (),
         "overrides": (), "policy": None, "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None,
-        "verbose": False, "weights": None,
+        "verbose": False, "weights": None, "fp16": False, "normalize": False, "onnx_preset": "transformers.js", "screen": None,
+        "max_accuracy_loss": None, "max_minutes": None,
     }  # fmt: skip
 
 
