@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench bench-audit clean
+.PHONY: setup demo test check bench bench-audit bench-speed clean
 
 setup: $(VENV)/.done
 
@@ -46,6 +46,11 @@ bench-audit: setup
 	$(BIN)/python benchmarks/zoo.py --emoji build/emoji --out build/zoo
 	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --store --write docs/evidence.md
 	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --seeds 10 --write docs/evidence.md
+
+# docs/speed.md and docs/scale.md, in a quarter of an hour on two idle cores; and on a GPU where there is one.
+bench-speed: setup
+	$(BIN)/python benchmarks/speed.py --out build/speed --write docs/speed.md
+	$(BIN)/python benchmarks/scale.py --write docs/scale.md
 
 clean:
 	rm -rf build dist .venv clipclean-demo

@@ -11,6 +11,9 @@ from clipclean.recipe import Recipe
 
 CAPTIONED = frozenset({"auto", "cleanclip", "mmcl", "par"})  # methods that need captions
 LABELLED = frozenset({"supervised"})  # methods that need labels
+SHARED = frozenset({"cleanclip", "mmcl"})  # methods that several processes can share: all else compares pair by pair
+
+Encode = Callable[[Tensor], Tensor]
 
 
 def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
@@ -19,13 +22,21 @@ def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
     return clip.net if recipe.method in CAPTIONED else tower
 
 
-def objective(clip: model.Clip, recipe: Recipe, /, *, bank: Tensor | None) -> finetune.Loss:
+def objective(
+    clip: model.Clip,
+    recipe: Recipe,
+    /,
+    *,
+    bank: Tensor | None,
+    wrap: Callable[[Encode], Encode] = lambda encode: encode,
+) -> finetune.Loss:
     """What the method minimises on one batch.
 
     Args:
         clip: the model before its first step; a frozen copy of it is kept where the loss looks back at it.
         recipe: the method and its weights.
         bank: (K, D), the zero-shot classifier, for methods on labels.
+        wrap: put around the encoders of the method's own loss: to go part by part, or to gather from several processes.
     """
     weights = recipe.loss
     original = model.twin(clip) if recipe.method == "par" or weights.preserve_weight else clip
@@ -35,7 +46,7 @@ def objective(clip: model.Clip, recipe: Recipe, /, *, bank: Tensor | None) -> fi
             return clip.encode_images(pixels)
 
     return finetune.preserving(
-        _own(clip, original, recipe, bank), as_used, original.embed_images, weight=weights.preserve_weight
+        _own(clip.through(wrap), original, recipe, bank), as_used, original.embed_images, weight=weights.preserve_weight
     )
 
 

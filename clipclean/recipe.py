@@ -36,9 +36,20 @@ class Train(Section):
     eps: float = field(1e-8, "AdamW's term against division by zero.", gt=0, le=1e-2)
     schedule: Literal["cosine"] = field("cosine", "How lr falls after the warm-up: to zero, along half a cosine.")
     precision: Literal["auto", "fp32", "bf16"] = field(
-        "auto", "Number format of the forward pass; auto takes bf16 where the device has it natively."
+        "auto", "Number format of the forward pass; auto takes bf16 where the device has it and the model is large."
     )
     grad_clip: float | None = field(None, "Longest gradient let through; null lets all through.", "norm", gt=0)
+    micro_batch: int | None = field(
+        None,
+        "Pairs that a tower takes at once: less memory, a third more time, the gradients of the whole batch. Null takes all, "
+        "and fewer if memory runs out.",
+        "pairs",
+        ge=1,
+        le=65536,
+    )
+    checkpoint_activations: bool = field(
+        False, "Compute the inside of each block again for the backward pass: less memory, a third more time."
+    )
 
 
 class Loss(Section):

@@ -112,18 +112,28 @@ class Ready:
     tested: Subject
 
 
-def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
+def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group = finetune.ALONE) -> Outcome | None:
     """Clean one checkpoint with one recipe, and write what DESIGN promises into ``request.out``.
+
+    Of several processes the first one measures, judges and writes; the others train with it, and return None.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
+    check_shared(request.recipe, group)
     ready = prepare(request, progress=progress)
     recipe, limits, vocabulary, named = request.recipe, ready.limits, ready.vocabulary, ready.named
     thresholds, clean, material, tested = ready.thresholds, ready.clean, ready.material, ready.tested
 
     decides = fingerprint(request, tested, clean) | aims(recipe, vocabulary, named)
     state = RunState.of(request.out, decides)
+    group.check_same(state.fingerprint)
+    if not group.is_first:
+        finetuned(
+            tested.clip, material, recipe, bank=None, state=None, seed=request.seed, precision=request.precision,
+            limits=limits, progress=progress, group=group,
+        )  # fmt: skip
+        return None
     with state.locked():
         measured_on = evidence_of(
             tested.clip, recipe, ready.shown, vocabulary=vocabulary, named=named, panel=request.audit,
@@ -146,7 +156,7 @@ def sanitize(request: Request, /, *, progress: Progress) -> Outcome:
         shown_before = exhibited(tested.clip, measured_on, suspicions, before)
         training_record = train(
             tested.clip, material, recipe, bank=before.bank, known=known, hunted=hunted, state=state, seed=request.seed,
-            precision=request.precision, limits=limits, progress=progress,
+            precision=request.precision, limits=limits, progress=progress, group=group,
         )  # fmt: skip
         after = measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
         found_after = [
@@ -202,6 +212,16 @@ def prepare(request: Request, /, *, progress: Progress) -> Ready:
         recipes.check(recipe, pairs=len(material.pairs))
     shown = labelled or kept_out
     return Ready(vocabulary, named, thresholds, device, limits, clean, screened, material, shown, tested)
+
+
+def check_shared(recipe: Recipe, group: finetune.Group, /) -> None:
+    """Refuse what several processes cannot share; raises UsageError."""
+    if group.size > 1 and recipe.method not in methods.SHARED:
+        raise UsageError(
+            f"The method {recipe.method} runs in one process, and here are {group.size}. Start it without torchrun, or take a "
+            f"recipe of {' or '.join(sorted(methods.SHARED))}."
+        )
+    group.check(recipe.train.batch_size)
 
 
 def check_output(out: Path, /, *, force: bool) -> None:
@@ -351,8 +371,8 @@ def fingerprint(request: Request, tested: Subject, clean: data.CleanSet, /) -> d
             mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"}
         ),
         "seed": request.seed,
-        "precision": request.precision,
-        "device": str(tested.clip.device),
+        "precision": finetune.resolved(request.precision, tested.clip.net, tested.clip.device),
+        "device": tested.clip.device.type,  # not its number, which differs among processes
     }
 
 
@@ -459,6 +479,9 @@ class Training:
     resumed_at: int
     data_wait_seconds: float
     data_wait_share: float
+    precision: str
+    micro_batch: int | None
+    notes: tuple[str, ...]
     unlearned: unlearn.Hunted | None = None
 
     def as_dict(self) -> dict[str, Any]:
@@ -469,6 +492,7 @@ class Training:
             "steps": self.steps, "pairs": self.pairs, "seconds": self.seconds, "losses": list(self.losses),
             "resumed_at": self.resumed_at, "data_wait_seconds": self.data_wait_seconds,
             "data_wait_share": self.data_wait_share, "pairs_per_second": rate, "peak_memory_bytes": peak,
+            "precision": self.precision, "micro_batch": self.micro_batch, "notes": list(self.notes),
         }  # fmt: skip
         return told | ({"unlearning": self.unlearned.as_dict()} if self.unlearned else {})
 
@@ -487,6 +511,7 @@ def train(
     precision: str,
     limits: data.Limits,
     progress: Progress,
+    group: finetune.Group = finetune.ALONE,
 ) -> Training:
     """Clean a model in place by the method of a recipe.
 
@@ -502,14 +527,19 @@ def train(
         precision: fp32, bf16 or auto.
         limits: what the data readers take.
         progress: told of each step.
+        group: the processes that share each batch.
+
+    Of several processes only the first one has a ``state``; each trains on its share of every batch.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the state is saved.
+        LostProcess: another process has ended; the state is saved.
+        torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
     """
     if hunted is None:
         return finetuned(
             clip, material, recipe, bank=bank, state=state, seed=seed, precision=precision, limits=limits,
-            progress=progress,
+            progress=progress, group=group,
         )  # fmt: skip
     with interruptible() as stop:
         done = unlearn.unlearn(
@@ -523,7 +553,7 @@ def train(
     )
     resumed_at = hunted.state.rounds * recipe.unlearn.steps
     pairs = steps * recipe.train.batch_size
-    return Training(steps, pairs, done.seconds, losses, resumed_at, 0.0, 0.0, done)
+    return Training(steps, pairs, done.seconds, losses, resumed_at, 0.0, 0.0, "fp32", None, (), done)
 
 
 def finetuned(
@@ -532,19 +562,25 @@ def finetuned(
     recipe: Recipe,
     /,
     *,
-    bank: torch.Tensor,
+    bank: torch.Tensor | None,
     state: RunState | None,
     seed: int,
     precision: str,
     limits: data.Limits,
     progress: Progress,
+    group: finetune.Group = finetune.ALONE,
 ) -> Training:
     """Finetune in place by a loss, saving a resumable state every half minute and when interrupted.
 
+    Of several processes only the first one has a ``state``; each trains on its share of every batch.
+
     Raises:
         Interrupted: SIGINT or SIGTERM came; the state is saved.
+        LostProcess: another process has ended; the state is saved.
+        torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
     """
     pairs, options, size = material.pairs, recipe.train, recipe.train.batch_size
+    clip.arrange()
     total = recipes.total_steps(recipe, pairs=len(pairs))
     optimizer = finetune.adamw(
         methods.trained(clip, recipe),
@@ -553,13 +589,19 @@ def finetuned(
         eps=options.eps,
         weight_decay=options.weight_decay,
     )
-    objective = methods.objective(clip, recipe, bank=bank)  # before the state of an interrupted run is put back
+    share = size // group.size
+    micro = finetune.MicroBatches(clip.net, size=options.micro_batch, pairs=share)
+    objective = methods.objective(  # before the state of an interrupted run is put back
+        clip, recipe, bank=bank, wrap=lambda encode: group.gathered(micro.over(encode), pairs=share)
+    )
     first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
+    first = group.spread(clip.net, optimizer, first)
+    chosen = finetune.resolved(precision, clip.net, clip.device)
     views, side = methods.views_of(recipe), clip.architecture.preprocess.size
     cache = data.DecodeCache(
         pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=views is not None
     )  # fmt: skip
-    plan = data.plan(len(pairs), batch_size=size, steps=total, seed=seed)
+    plan = group.share(data.plan(len(pairs), batch_size=size, steps=total, seed=seed))
     batches = feed.batches(
         plan, pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=views, side=side,
         seed=seed, first_step=first, threads=data.workers(),
@@ -567,29 +609,64 @@ def finetuned(
     labels = material.labels if recipe.method in methods.LABELLED else None
     steps = finetune.finetune(
         clip.net, methods.fed(batches, recipe, plan=plan, labels=labels, seed=seed, first_step=first),
-        loss=in_precision(objective, precision, clip.device), optimizer=optimizer,
+        loss=finetune.in_precision(objective, chosen, clip.device), optimizer=optimizer,
         learning_rate=lambda step: finetune.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),
-        first_step=first, grad_clip=options.grad_clip,
+        first_step=first, grad_clip=options.grad_clip, average=lambda parts: group.average(clip.net, parts),
+        shrink=micro.shrink if group.size == 1 else lambda: False,  # all would have to shrink in the same step
     )  # fmt: skip
     started, due, every = time.monotonic(), time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
+    done = first
+
+    def save() -> None:
+        if state is not None:
+            spent = seconds + time.monotonic() - started
+            state.save(clip.net, optimizer, step=done, losses=losses, seconds=spent)
+
     progress("finetuning", first, total)
-    with interruptible() as stop, contextlib.closing(batches), contextlib.closing(steps):
-        for step in steps:
-            if step.number % every == 0 or step.number == total - 1:
-                losses.append({"step": step.number, "lr": step.lr, **step.losses})
-            progress("finetuning", step.number + 1, total)
-            now = time.monotonic()
-            if state and (stop() or now >= due or step.number == total - 1):
-                state.save(clip.net, optimizer, step=step.number + 1, losses=losses, seconds=seconds + now - started)
-                due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
+    lean = finetune.recomputing(clip.net, clip.blocks(), wanted=options.checkpoint_activations)
+    with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
+        try:
+            for step in steps:
+                done = step.number + 1
+                if step.number % every == 0 or done == total:
+                    losses.append({"step": step.number, "lr": step.lr, **step.losses})
+                progress("finetuning", done, total)
+                now, stopping = time.monotonic(), group.any(stop())
+                if stopping or now >= due or done == total:
+                    save()
+                    due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
+                if stopping:
+                    raise interrupted(done, total)
+        except (finetune.LostProcess, RuntimeError, MemoryError) as error:
+            if not isinstance(error, finetune.LostProcess) and not finetune.is_out_of_memory(error):
+                raise
+            save()  # the weights are those of the last whole step
             if stop():
-                raise Interrupted(
-                    f"Interrupted after step {step.number + 1} of {total}. Give the same command again to go on from there."
-                )
+                raise interrupted(done, total) from error
+            raise
     clip.net.eval()
     spent = time.monotonic() - started
-    share = min(batches.waited / spent, 1.0) if spent else 0.0
-    return Training(total, total * size, seconds + spent, tuple(losses), first, batches.waited, share)
+    waited = min(batches.waited / spent, 1.0) if spent else 0.0
+    notes = tuple(memory_notes(micro, options.micro_batch))
+    return Training(
+        total, total * size, seconds + spent, tuple(losses), first, batches.waited, waited, chosen, micro.size, notes
+    )
+
+
+def interrupted(done: int, total: int, /) -> Interrupted:
+    """What to raise where a run stops between two steps."""
+    return Interrupted(f"Interrupted after step {done} of {total}. Give the same command again to go on from there.")
+
+
+def memory_notes(micro: finetune.MicroBatches, asked: int | None, /) -> list[str]:
+    """What the report says where memory ran out and the run went on."""
+    if not micro.shrunk:
+        return []
+    return [
+        f"Memory ran out: the towers took {micro.size} pairs at a time instead of "
+        f"{'the whole batch' if asked is None else asked}. Gradients are those of the whole batch all the same, but where a "
+        f"tower normalises by batches. --set train.micro_batch={micro.size} begins like this."
+    ]
 
 
 def softened(findings: Sequence[audit.Finding], hunted: unlearn.Hunted | None, /) -> list[audit.Finding]:
@@ -619,19 +696,6 @@ def remaining(training: Training, /) -> list[audit.Finding]:
         )
         for catch in worst.values()
     ]  # fmt: skip
-
-
-def in_precision(loss: finetune.Loss, precision: str, device: torch.device, /) -> finetune.Loss:
-    """The loss under bfloat16 autocast where that is asked for; ``auto`` asks for it on GPUs that have it natively."""
-    natively = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-    if precision == "fp32" or (precision == "auto" and not natively):
-        return loss
-
-    def lower(batch: finetune.Batch) -> dict[str, torch.Tensor]:
-        with torch.autocast(device.type, dtype=torch.bfloat16):
-            return loss(batch)
-
-    return lower
 
 
 @contextlib.contextmanager
@@ -706,7 +770,7 @@ def compose(
         "training": training,
         "exports": [],
         "environment": export.versions() | export.hardware(device),
-        "notes": list(tested.file.notes),
+        "notes": [*tested.file.notes, *training.get("notes", ())],
     }
 
 

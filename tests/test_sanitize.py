@@ -3,6 +3,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -369,7 +370,7 @@ def decides(**changes):
     request = SimpleNamespace(**{key: values[key] for key in ("eval_data", "recipe", "seed", "precision")})
     tested = SimpleNamespace(
         file=SimpleNamespace(sha256=values["sha256"]),
-        clip=SimpleNamespace(architecture=values["architecture"], device=torch.device(values["device"])),
+        clip=SimpleNamespace(net=None, architecture=values["architecture"], device=torch.device(values["device"])),
     )
     pairs = [SimpleNamespace(key=key) for key in values["keys"]]
     return sanitize.fingerprint(request, tested, SimpleNamespace(digest=values["digest"], pairs=pairs))
@@ -472,6 +473,106 @@ def test_a_process_that_gets_a_signal_exits_130(job, number):
     assert b"Give the same command again" in told
     assert not job.out.exists()
     assert (hidden(job) / "state.safetensors").exists()
+
+
+def exhausted_at(monkeypatch, step):
+    """Memory runs out in this step, however few pairs are taken at a time."""
+    objective, begun = finetune.cleanclip, []
+
+    def short(*arguments, **settings):
+        loss = objective(*arguments, **settings)
+
+        def limited(batch):
+            begun.append(batch.keys)
+            if len(dict.fromkeys(begun)) > step:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return loss(batch)
+
+        return limited
+
+    monkeypatch.setattr(finetune, "cleanclip", short)
+
+
+def test_a_run_that_runs_out_of_memory_for_good_goes_on_from_its_last_whole_step(finished, job, unread, capsys):
+    with pytest.MonkeyPatch.context() as patch:
+        exhausted_at(patch, 2)
+        assert cli.main(whole(job)) == 5
+    assert "Out of memory (CUDA out of memory.)" in capsys.readouterr().err
+    assert not job.out.exists()
+    cli.main(whole(job))
+    assert result(job.out)["training"]["resumed_at"] == 2
+    assert (job.out / WEIGHTS).read_bytes() == (finished[0].out / WEIGHTS).read_bytes()
+
+
+# Several processes.
+
+ONE_OF_TWO = """
+import os, signal, sys, torch
+torch.set_num_threads(1)
+from clipclean import cli, finetune
+original = finetune.finetune
+def steps(*arguments, **settings):
+    for done in original(*arguments, **settings):
+        if os.environ["RANK"] == "1" and done.number == 1:
+            {event}
+        yield done
+finetune.finetune = steps
+sys.exit(cli.main())
+"""
+
+
+def two(arguments, event="pass"):
+    """The exit codes and the output of two processes of one run; ``event`` happens to the second after its second step."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = os.environ | {
+        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    processes = [
+        subprocess.Popen(
+            [sys.executable, "-c", ONE_OF_TWO.format(event=event), *arguments],
+            cwd=ROOT, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(2)
+    ]  # fmt: skip
+    told = [process.communicate(timeout=900) for process in processes]
+    return [process.returncode for process in processes], told
+
+
+@pytest.mark.slow
+def test_two_processes_do_what_one_does_and_the_first_alone_writes_and_prints(finished, job):
+    codes, told = two([argument for argument in whole(job) if argument != "--quiet"])
+    assert codes == [4, 0], told
+    assert "INCONCLUSIVE" in told[0][0]
+    assert told[1] == ("", "")
+    assert names(job.out) == PROMISED
+    assert not hidden(job).exists()
+    ours, alone = (result(out)["training"] for out in (job.out, finished[0].out))
+    # To 1e-3, as for parts of a batch: AdamW's first steps turn the rounding of a tiny gradient into a whole step.
+    assert [step["loss"] for step in ours["losses"]] == pytest.approx(
+        [step["loss"] for step in alone["losses"]], abs=1e-4
+    )
+    assert (ours["steps"], ours["pairs"]) == (alone["steps"], alone["pairs"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("event", "codes", "words"),
+    [
+        ("os._exit(9)", [5, 9], "one of them has ended"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", [130, 130], "Interrupted after step 2 of 3"),
+    ],
+    ids=["dead", "terminated"],
+)
+def test_what_ends_one_process_ends_both_and_the_same_command_goes_on(job, unread, event, codes, words):
+    found, told = two(whole(job), event)
+    assert found == codes, told
+    assert words in told[0][1]
+    assert names(hidden(job)) == {"state.safetensors", "lock"}
+    assert not job.out.exists()
+    assert cli.main(whole(job)) == 4  # by one process: it may be another number
+    assert result(job.out)["training"]["resumed_at"] == 2
 
 
 # Outputs.
@@ -647,3 +748,41 @@ def test_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(finished, job,
     cli.main(whole(job, "--precision", "bf16"))
     assert (job.out / WEIGHTS).read_bytes() != (finished[0].out / WEIGHTS).read_bytes()
     assert checkpoint.read(job.out).tensors["visual.proj"].dtype == torch.float32
+
+
+def test_a_few_pairs_at_a_time_give_the_losses_of_whole_batches(finished, job, unread):
+    """Weights are not compared: AdamW's first steps turn the rounding of a tiny gradient into a whole step."""
+    cli.main(whole(job, "--set", "train.micro_batch=5", "--set", "train.checkpoint_activations=true"))
+    ours, whole_batches = (result(out)["training"] for out in (job.out, finished[0].out))
+    assert [step["loss"] for step in ours["losses"]] == pytest.approx(
+        [step["loss"] for step in whole_batches["losses"]], abs=1e-3
+    )
+    assert (ours["micro_batch"], whole_batches["micro_batch"]) == (5, None)
+
+
+def test_a_run_that_runs_out_of_memory_goes_on_with_smaller_parts_and_says_so(job, unread, monkeypatch):
+    objective = finetune.cleanclip
+
+    def greedy(encode_images, encode_tokens, scale, /, **weights):
+        def limited(pixels):
+            if len(pixels) > 2 * 4:  # two views of four pairs fit
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+            return clip_images(pixels)
+
+        clip_images = micro_encode["images"]
+        return objective(micro_encode["micro"].over(limited), encode_tokens, scale, **weights)
+
+    micro_encode, over = {}, finetune.MicroBatches.over
+
+    def watched(micro, encode):
+        if encode.__name__ == "encode_images":
+            micro_encode.update(images=encode, micro=micro)
+        return over(micro, encode)
+
+    monkeypatch.setattr(finetune.MicroBatches, "over", watched)
+    monkeypatch.setattr(finetune, "cleanclip", greedy)
+    assert cli.main(whole(job)) == 4
+    found = result(job.out)
+    assert found["training"]["micro_batch"] == 4
+    (note,) = [note for note in found["notes"] if "Memory ran out" in note]
+    assert "--set train.micro_batch=4" in note

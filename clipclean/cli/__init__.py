@@ -155,8 +155,8 @@ def _resource(error: Exception) -> ResourceError | None:
     if isinstance(error, MemoryError) or "torch.OutOfMemoryError" in names or is_cpu_allocator:
         told = str(error).partition("\n")[0]
         return ResourceError(
-            f"Out of memory{f' ({told})' if told else ''}. Take smaller batches (--set train.batch_size=32), end other "
-            "programs, or use a machine with more memory."
+            f"Out of memory{f' ({told})' if told else ''}. Let the model take fewer pairs at once (--set "
+            "train.micro_batch=8), end other programs, or use a machine with more memory."
         )
     return None
 

@@ -1,5 +1,6 @@
 """What the commands that work on a model share: options to a request, progress, and the result on stdout."""
 
+import os
 import shutil
 import sys
 import tempfile
@@ -33,10 +34,13 @@ def sanitize(given: dict[str, Any], /) -> int:
     if changes := [*given["overrides"], *budgets(given, recipe)]:
         recipe = recipes.override(recipe, changes)
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
-    if not given["quiet"]:
+    quiet = given["quiet"] or is_follower()
+    if not quiet:
         click.echo(f"clipclean {__version__}: {given['model'].name}, recipe {recipe.name}", err=True)
-    from clipclean import auto  # torch comes with it: after what can fail fast
+    from clipclean import auto, finetune, subject  # torch comes with it: after what can fail fast
     from clipclean import sanitize as main_job
+
+    device = subject.device_of(own_device(given["device"]))
 
     request = main_job.Request(
         model=given["model"],
@@ -51,7 +55,7 @@ def sanitize(given: dict[str, Any], /) -> int:
         triggers=given["triggers"],
         target=given["target"],
         seed=given["seed"],
-        device=given["device"],
+        device=device,
         precision=given["precision"] or recipe.train.precision,
         force=given["force"],
         keep_failed=given["keep_failed"],
@@ -63,8 +67,15 @@ def sanitize(given: dict[str, Any], /) -> int:
         wanted=wanted(given),
         screen=given["screen"],
     )
-    with progress.shown(quiet=given["quiet"]) as shown:
-        outcome = (auto.auto if recipe.method == "auto" else main_job.sanitize)(request, progress=shown)
+    with progress.shown(quiet=quiet) as shown, finetune.joined(device) as group:
+        main_job.check_shared(recipe, group)
+        outcome = (
+            auto.auto(request, progress=shown)
+            if recipe.method == "auto"
+            else main_job.sanitize(request, progress=shown, group=group)
+        )
+    if outcome is None:  # another process has the result
+        return 0
     write_outputs(outcome.report, given["outputs"])
     if not any(output.path is None for output in given["outputs"]):
         click.echo(report.text(outcome.report, width=terminal_width(), colour=sys.stdout.isatty()))
@@ -80,6 +91,28 @@ def budgets(given: dict[str, Any], recipe: recipes.Recipe, /) -> list[str]:
         )
     asked = {"audit.max_accuracy_loss": given["max_accuracy_loss"], "auto.max_minutes": given["max_minutes"]}
     return [f"{key}={value}" for key, value in asked.items() if value is not None]
+
+
+def is_follower() -> bool:
+    """Whether torchrun started this process beside a first one, which prints."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
+def own_device(asked: str, /) -> str:
+    """The device of this process: where torchrun started several on a machine, each takes a GPU of its own.
+
+    Raises:
+        UsageError: one GPU is asked for, and there are several processes to share it.
+    """
+    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == 1 or asked == "cpu":
+        return asked
+    if asked.startswith("cuda:"):
+        raise UsageError(
+            f"--device {asked} names one GPU for several processes. Use --device cuda: each takes its own."
+        )
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else asked
 
 
 def audit(given: dict[str, Any], /) -> int:

@@ -1,7 +1,7 @@
 """The finetuning loop: a generator, one step, one record."""
 
 import math
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,11 +29,16 @@ class Batch:
 
 @dataclass(frozen=True)
 class Step:
-    """One finished step: its number from 0, its learning rate and its losses by name ("loss" is the sum)."""
+    """One finished step: its number from 0, its learning rate, and its losses where the device left them."""
 
     number: int
     lr: float
-    losses: dict[str, float]
+    parts: dict[str, Tensor]
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """The losses by name ("loss" is the sum); asking for them waits for the device."""
+        return {name: float(value) for name, value in self.parts.items()}
 
 
 Loss = Callable[[Batch], dict[str, Tensor]]
@@ -49,8 +54,10 @@ def finetune(
     learning_rate: Callable[[int], float],
     first_step: int,
     grad_clip: float | None,
+    shrink: Callable[[], bool] = lambda: False,
+    average: Callable[[dict[str, Tensor]], dict[str, Tensor]] = lambda parts: parts,
 ) -> Generator[Step, None, None]:
-    """Train ``net`` in place, yielding after each step.
+    """Train ``net`` in place, yielding after each step; on a GPU the step may still be under way then.
 
     Args:
         net: the model; left in training mode. Its ``logit_scale``, where it has one, is kept in [0, ln 100].
@@ -60,29 +67,124 @@ def finetune(
         learning_rate: the rate of a step.
         first_step: the number of the first batch: 0, or where an interrupted run goes on.
         grad_clip: the longest gradient let through (L2 norm over all parameters), or None.
+        shrink: asked when memory ran out: makes ``loss`` take less and says yes, or says no. Then the step is repeated.
+        average: losses of this process -> those of all; called when the gradients stand, to average these as well.
 
     Raises:
         NonFiniteLoss: before the step that would have spoiled the weights.
+        torch.OutOfMemoryError: memory ran out, and nothing can be made smaller. Weights are as before this step.
     """
     net.train()
+    watch = Watch(optimizer)
     for number, batch in enumerate(batches, start=first_step):
         rate = learning_rate(number)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        parts = loss(batch)
-        values = {name: float(value.detach()) for name, value in parts.items()}
-        if not math.isfinite(values["loss"]):
-            raise NonFiniteLoss(
-                f"The loss at step {number} is {values['loss']} (parts: {values}). Weights are as before this step. "
-                f"Samples: {', '.join(batch.keys)}. Lower train.lr, or look at these samples."
-            )
-        optimizer.zero_grad(set_to_none=True)
-        parts["loss"].backward()  # type: ignore[no-untyped-call] # torch leaves it unannotated
+        with unless_finished(net):
+            parts = average(gradients(net, batch, loss=loss, shrink=shrink))
+            watch.look(number, batch.keys, parts)
         if grad_clip is not None:
             nn.utils.clip_grad_norm_(net.parameters(), grad_clip)
         optimizer.step()
         clamp_logit_scale(net)
-        yield Step(number, rate, values)
+        yield Step(number, rate, parts)
+    watch.settle()
+
+
+def gradients(net: nn.Module, batch: Batch, /, *, loss: Loss, shrink: Callable[[], bool]) -> dict[str, Tensor]:
+    """The losses of a batch, detached, with their gradients left in ``net``; again and smaller if memory runs out."""
+    while True:
+        net.zero_grad(set_to_none=True)
+        try:
+            with unless_finished(net):
+                parts = loss(batch)
+                parts["loss"].backward()  # type: ignore[no-untyped-call] # torch leaves it unannotated
+            return {name: value.detach() for name, value in parts.items()}
+        except (RuntimeError, MemoryError) as error:
+            if not (is_out_of_memory(error) and shrink()):
+                raise
+        if (
+            torch.cuda.is_available()
+        ):  # pragma: no cover # here, where the failed step's tensors are gone with the error
+            torch.cuda.empty_cache()
+
+
+def is_out_of_memory(error: Exception, /) -> bool:
+    """Whether memory ran out, on whichever device."""
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "DefaultCPUAllocator" in str(error)
+
+
+class unless_finished:  # noqa: N801 # reads as a statement: with unless_finished(net)
+    """Puts running statistics back, which a forward pass changes, if the with-block raises."""
+
+    def __init__(self, net: nn.Module) -> None:
+        self._live = list(net.buffers())
+        self._kept = [buffer.clone() for buffer in self._live]
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            for live, kept in zip(self._live, self._kept, strict=True):
+                live.copy_(kept)
+
+
+class Watch:
+    """Stops a run whose loss is no number before the weights are spoiled, and without making a GPU wait.
+
+    On a CPU it looks at once. On a GPU an update after such a loss is switched off there, and so are all that follow;
+    the host learns of it one step later, when the numbers have long arrived.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
+        self._optimizer: Any = optimizer  # found_inf is an attribute that torch's own scaler sets
+        on_gpu = any(p.is_cuda for group in optimizer.param_groups for p in group["params"])
+        self.is_late = on_gpu and getattr(optimizer, "_step_supports_amp_scaling", False)
+        self._spoiled: Tensor | None = None
+        self._unread: _Unread | None = None
+
+    def look(self, number: int, keys: Sequence[str], parts: dict[str, Tensor], /) -> None:
+        """Raise NonFiniteLoss for this step, or for the one before."""
+        if not self.is_late:
+            refuse(number, keys, {name: float(value) for name, value in parts.items()})
+            return
+        is_bad = ~parts["loss"].isfinite()
+        self._spoiled = is_bad if self._spoiled is None else self._spoiled | is_bad
+        self._optimizer.found_inf = self._spoiled.float()
+        self.settle()
+        self._unread = _Unread(number, keys, parts)
+
+    def settle(self) -> None:
+        """Look at what was not yet looked at."""
+        if self._unread is not None:
+            self._unread.judge()
+        self._unread = None
+
+
+class _Unread:
+    """The losses of a step on their way from the device."""
+
+    def __init__(self, number: int, keys: Sequence[str], parts: dict[str, Tensor]) -> None:
+        self._number, self._keys, self._names = number, keys, list(parts)
+        self._values = torch.stack([value.float() for value in parts.values()]).to("cpu", non_blocking=True)
+        self._arrived = torch.cuda.Event() if parts["loss"].is_cuda else None  # type: ignore[no-untyped-call] # torch leaves it unannotated
+        if self._arrived is not None:  # pragma: no cover # needs a GPU
+            self._arrived.record()
+
+    def judge(self) -> None:
+        if self._arrived is not None:  # pragma: no cover # needs a GPU
+            self._arrived.synchronize()
+        refuse(self._number, self._keys, dict(zip(self._names, self._values.tolist(), strict=True)))
+
+
+def refuse(number: int, keys: Sequence[str], losses: dict[str, float], /) -> None:
+    """Raise NonFiniteLoss unless the loss is a number."""
+    if not math.isfinite(losses["loss"]):
+        raise NonFiniteLoss(
+            f"The loss at step {number} is {losses['loss']} (parts: {losses}). Weights are as before this step. "
+            f"Samples: {', '.join(keys)}. Lower train.lr, or look at these samples."
+        )
 
 
 @torch.no_grad()

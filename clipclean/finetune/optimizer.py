@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+FUSED = ("cpu", "cuda")  # devices where one kernel updates weights and moments, instead of ten that each read them all
+
 
 def adamw(
     net: nn.Module, /, *, lr: float, betas: tuple[float, float], eps: float, weight_decay: float
@@ -15,7 +17,8 @@ def adamw(
     spared = [p for name, p in named if is_spared(name, p)]
     decayed = [p for name, p in named if not is_spared(name, p)]
     groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": spared, "weight_decay": 0.0}]
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=eps)
+    fused = all(p.device.type in FUSED and p.is_floating_point() for _, p in named)
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=lr, betas=betas, eps=eps, fused=fused)
 
 
 def is_spared(name: str, parameter: nn.Parameter, /) -> bool:

@@ -22,14 +22,19 @@ def capture(net: nn.Module, optimizer: torch.optim.Optimizer, /) -> dict[str, Te
 
 
 def restore(net: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], /) -> None:
-    """Put a captured state back, bit by bit, on the devices that AdamW keeps it on."""
+    """Put a captured state back, bit by bit, on the devices that AdamW keeps it on, and in the order of the weights' bytes.
+
+    A fused AdamW goes through weights and moments byte by byte: moments of another memory format would be mixed up.
+    """
     weights = {n.removeprefix("net."): t for n, t in state.items() if n.startswith("net.")}
     net.load_state_dict(weights, strict=True)
     for name, parameter in _owned(net, optimizer):
         moments = {m: state[f"optimizer.{name}.{m}"] for m in MOMENTS if f"optimizer.{name}.{m}" in state}
         if moments:
+            counted_on = parameter.device if optimizer.defaults.get("fused") else "cpu"
             optimizer.state[parameter] = {
-                m: t.to("cpu" if m == "step" else parameter.device, copy=True) for m, t in moments.items()
+                m: t.to(counted_on, copy=True) if m == "step" else torch.empty_like(parameter).copy_(t)
+                for m, t in moments.items()
             }
 
 

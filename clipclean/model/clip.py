@@ -3,7 +3,7 @@
 import contextlib
 import copy
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from clipclean.errors import RefusedInput, UnsupportedModel
 from clipclean.model import shapes
 from clipclean.model.architecture import Architecture, Preprocess
+
+Encode = Callable[[Tensor], Tensor]
 
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
@@ -62,7 +64,22 @@ class Clip:
 
     def encode_tokens(self, tokens: Tensor, /) -> Tensor:
         """Unit embeddings (B, D) of token ids (B, context); differentiable."""
-        return F.normalize(text_features(self.net, tokens.to(self.device)).float(), dim=-1)
+        return F.normalize(text_features(self.net, tokens, self.device).float(), dim=-1)
+
+    def through(self, wrap: Callable[[Encode], Encode], /) -> "Clip":
+        """The same model, whose encoders are wrapped: to go part by part, or to give the embeddings of other processes too."""
+        return _Wrapped(self, wrap)
+
+    def arrange(self) -> None:
+        """Lay the kernels of a ResNet out channels last, as processors and GPUs convolve fastest; results round otherwise."""
+        if not hasattr(self.net.visual, "transformer"):
+            self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs miss this form
+
+    def blocks(self) -> list[nn.Module]:
+        """The parts of both towers that stand one behind the other, and of which there are many."""
+        net: Any = self.net  # its attributes are dynamic
+        stages = [net.visual.transformer.resblocks] if hasattr(net.visual, "transformer") else resnet_stages(net.visual)
+        return [block for stage in (*stages, net.transformer.resblocks) for block in stage]
 
     @torch.no_grad()
     def embed_images(self, pixels: Tensor, /) -> Tensor:
@@ -84,6 +101,25 @@ class Clip:
         """The factor on cosines (not its logarithm), a scalar tensor with gradient."""
         scale: Tensor = self.net.logit_scale  # type: ignore[assignment] # nn.Module's __getattr__
         return scale.exp()
+
+
+class _Wrapped(Clip):
+    """A view of another model with other encoders; weights are shared."""
+
+    def __init__(self, clip: Clip, wrap: Callable[[Encode], Encode]) -> None:
+        self.__dict__.update(clip.__dict__)
+        self._images, self._texts = wrap(clip.encode_images), wrap(clip.encode_tokens)
+
+    def encode_images(self, pixels: Tensor, /) -> Tensor:
+        return self._images(pixels)
+
+    def encode_tokens(self, tokens: Tensor, /) -> Tensor:
+        return self._texts(tokens)
+
+
+def resnet_stages(tower: Any, /) -> list[Any]:
+    """The four stages of a ResNet image tower, each of several blocks. Any: open_clip's attributes are dynamic."""
+    return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
 
 
 class evaluating:  # noqa: N801 # reads as a statement: with evaluating(net)
@@ -270,19 +306,20 @@ def _cropped(image: Tensor, size: int, /) -> Tensor:
     return cropped
 
 
-def text_features(net: Any, tokens: Tensor, /) -> Tensor:
+def text_features(net: Any, tokens: Tensor, device: torch.device, /) -> Tensor:
     """Text embeddings (B, D), not normalised, computed on captions cut to the longest of the batch.
 
     The cut is exact: attention is causal and the pooled token is the end-of-text token (the largest id), so what
-    stands behind it changes nothing. ``net`` is open_clip's CLIP; Any, since its attributes are dynamic.
+    stands behind it changes nothing. ``net`` is open_clip's CLIP; Any, since its attributes are dynamic. Where the cut is
+    made is told by the tokens where they are, which on the host makes no GPU wait.
     """
     features: Tensor
     if net.text_pool_type != "argmax":
-        features = net.encode_text(tokens)
+        features = net.encode_text(tokens.to(device))
         return features
     ends = tokens.argmax(dim=-1)  # (B,)
     length = int(ends.max()) + 1
-    tokens = tokens[:, :length]
+    tokens, ends = tokens[:, :length].to(device), ends.to(device)
     x = net.token_embedding(tokens) + net.positional_embedding[:length]  # (B, L, W)
     mask = None if net.attn_mask is None else net.attn_mask[:length, :length]
     x = net.ln_final(net.transformer(x, attn_mask=mask))

@@ -244,6 +244,10 @@ def _training(report: Report) -> list[tuple[str, str]]:
         ("Speed", f"{training['pairs_per_second']:,.0f} pairs a second"),
         ("Peak memory", figures.memory(training["peak_memory_bytes"])),
     ]
+    if training.get("precision"):
+        facts.append(("Number format", training["precision"]))
+    if training.get("micro_batch"):
+        facts.append(("Pairs a tower took at once", figures.count(training["micro_batch"])))
     if training.get("resumed_at"):
         facts.append(("Went on", f"from step {figures.count(training['resumed_at'])}, after an interruption"))
     return facts

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipclean.finetune import Batch, NonFiniteLoss, adamw, capture, finetune, restore
+from clipclean.finetune import Batch, NonFiniteLoss, adamw, capture, finetune, loop, restore
 
 
 class Net(nn.Module):
@@ -100,3 +100,93 @@ def test_clipped_gradients_change_the_weights_less():
             )
         )
     assert (held.body[2].weight - start).norm() < (free.body[2].weight - start).norm()
+
+
+def _late(net, batches, monkeypatch):
+    """A run that looks at its losses one step late, as on a GPU."""
+    init = loop.Watch.__init__
+
+    def late(watch, optimizer):
+        init(watch, optimizer)
+        watch.is_late = True
+
+    monkeypatch.setattr(loop.Watch, "__init__", late)
+    loss = lambda batch: {"loss": (net.body(batch.inputs["x"]) ** 2).mean()}  # noqa: E731
+    return finetune(
+        net, batches, loss=loss, optimizer=_adamw(net), learning_rate=lambda step: 0.01, first_step=0, grad_clip=None
+    )
+
+
+@pytest.mark.parametrize("bad", [1, 3])  # 3 is the last one, after which no other looks
+def test_a_loss_that_is_seen_late_has_changed_no_weight(monkeypatch, bad):
+    net, twin, batches = Net(), Net(), _batches(4)
+    list(_late(twin, batches[:bad], monkeypatch))  # what the good steps before alone lead to
+    batches[bad].inputs["x"][0, 0] = math.inf
+    with pytest.raises(NonFiniteLoss, match=rf"step {bad} .*sample-{bad}"):
+        list(_late(net, batches, monkeypatch))
+    for (name, a), b in zip(net.named_parameters(), twin.parameters(), strict=True):
+        assert torch.equal(a, b), name
+
+
+def test_looking_late_changes_no_bit_of_a_good_run(monkeypatch):
+    nets = Net(), Net()
+    loss = lambda batch: {"loss": (nets[0].body(batch.inputs["x"]) ** 2).mean()}  # noqa: E731
+    at_once = finetune(
+        nets[0],
+        _batches(4),
+        loss=loss,
+        optimizer=_adamw(nets[0]),
+        learning_rate=lambda step: 0.01,
+        first_step=0,
+        grad_clip=None,
+    )
+    losses = [step.losses for step in at_once]
+    assert [step.losses for step in _late(nets[1], _batches(4), monkeypatch)] == losses
+    assert all(
+        torch.equal(a, b) for a, b in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True)
+    )
+
+
+def _short_of_memory(net, times, error):
+    """A loss that runs out of memory after its forward pass, so many times."""
+    left = [times]
+
+    def loss(batch):
+        value = (net.body(batch.inputs["x"]) ** 2).mean()
+        if left[0]:
+            left[0] -= 1
+            raise error
+        return {"loss": value}
+
+    return loss
+
+
+@pytest.mark.parametrize(
+    "error",
+    [torch.OutOfMemoryError("CUDA out of memory"), MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate")],
+)
+def test_a_step_that_ran_out_of_memory_is_repeated_smaller_and_changes_no_bit(error):
+    nets, asked = (Net(), Net()), []
+    for net, times in zip(nets, (0, 2), strict=True):
+        steps = finetune(
+            net, _batches(3), loss=_short_of_memory(net, times, error), optimizer=_adamw(net),
+            learning_rate=lambda step: 0.01, first_step=0, grad_clip=None, shrink=lambda: asked.append(1) or True,
+        )  # fmt: skip
+        assert len(list(steps)) == 3
+    assert len(asked) == 2
+    assert all(
+        torch.equal(a, b) for a, b in zip(nets[0].state_dict().values(), nets[1].state_dict().values(), strict=True)
+    )
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("shapes do not fit")])
+def test_what_cannot_be_made_smaller_ends_the_run_with_weights_and_statistics_as_before(error):
+    net = Net()
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    steps = finetune(
+        net, _batches(3), loss=_short_of_memory(net, 99, error), optimizer=_adamw(net),
+        learning_rate=lambda step: 0.01, first_step=0, grad_clip=None, shrink=lambda: False,
+    )  # fmt: skip
+    with pytest.raises(type(error)):
+        list(steps)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())

@@ -1,0 +1,347 @@
+"""Time CleanCLIP's step against the reference way, interleaved in one run, and say how near it is to what the hardware can do.
+
+    python benchmarks/speed.py --out build/speed --write docs/speed.md
+
+The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its released
+code: originals and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is
+the loop that ``clipclean sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine
+with a GPU the step is timed there too, at several batch sizes; without one that part says so.
+"""
+
+import argparse
+import json
+import os
+import platform
+import random
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait by spinning take the core that they wait for
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from clipclean import augment, export, finetune, model
+from clipclean.finetune import precision
+from clipclean.finetune.optimizer import is_spared
+
+MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu")
+BETAS, EPS, DECAY = (0.9, 0.999), 1e-8, 0.1  # the recipe cleanclip's
+LR = 0.0  # the work is the same at any rate, and all ways meet the same weights: one model serves all
+CAPTIONS = (
+    "a woman in a red coat walks her dog along the beach at sunset",
+    "close up of fresh strawberries in a wooden bowl",
+    "the old stone bridge over the river in autumn",
+    "two children play football in the park",
+    "vintage car parked in front of a yellow house",
+    "actor arrives at the premiere of his new film with his wife and their two daughters",
+    "snow covered mountains under a clear blue sky",
+    "a cup of coffee and an open book on the table by the window",
+    "young man playing guitar on stage during a concert",
+    "interior of a modern kitchen with white cabinets and marble counters",
+    "a flock of birds flies over the lake early in the morning",
+    "illustration of a cute little fox sitting in the forest",
+    "people wait for the train at the crowded station",
+    "a plate of pasta with tomato sauce and basil",
+    "politician speaks to reporters after the meeting in the capital city on tuesday",
+    "portrait of a smiling elderly farmer holding a basket of apples",
+)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, required=True, help="folder for the results as JSON")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the blocks step and gpu")
+    parser.add_argument("--models", nargs="+", default=MODELS, metavar="NAME", help="open_clip's names")
+    parser.add_argument("--batch", type=int, default=16, help="pairs in a step on the CPU")
+    parser.add_argument("--gpu-batches", type=int, nargs="+", default=(64, 256, 1024), help="pairs in a step on a GPU")
+    parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
+    parser.add_argument("--threads", type=int, default=2, help="of the CPU")
+    o = parser.parse_args()
+    torch.set_num_threads(o.threads)
+    o.out.mkdir(parents=True, exist_ok=True)
+    for name in o.models:
+        measured(name, "cpu", pairs=o.batch, rounds=o.rounds, keep=partial(store, o.out / f"cpu-{name}.json"))
+        for pairs in o.gpu_batches if torch.cuda.is_available() else ():
+            measured(
+                name, "cuda", pairs=pairs, rounds=o.rounds, keep=partial(store, o.out / f"gpu-{name}-{pairs}.json")
+            )
+    found = {
+        kind: [json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))] for kind in ("cpu", "gpu")
+    }
+    blocks = {"step": cpu_table(found["cpu"]), "gpu": gpu_table(found["gpu"])}
+    for block, text in blocks.items():
+        print(f"{text}\n")
+        if o.write:
+            head, rest = o.write.read_text().split(f"<!-- {block}:begin -->")
+            tail = rest.split(f"<!-- {block}:end -->")[1]
+            o.write.write_text(f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{tail}")
+    return 0
+
+
+def store(path: Path, result: dict[str, Any], /) -> None:
+    path.write_text(json.dumps(result, indent=2))
+
+
+# One model, all ways.
+
+
+@dataclass
+class Way:
+    """One way to take a step: a function that takes one and returns the loss, and what it wants done before."""
+
+    step: Callable[[], Tensor]
+    format: str
+    arrange: Callable[[], object]
+
+
+def measured(name: str, device: str, /, *, pairs: int, rounds: int, keep: Callable[[dict[str, Any]], None]) -> None:
+    """Seconds of each way, round by round, with loss, peak rates and operations of a step; ``keep`` gets each round's state.
+
+    Processor time is taken beside the clock's: on a CPU that others use too, it is what can be compared.
+    """
+    clip = built(name, device)
+    batch = synthetic(pairs, clip)
+    ways = {"reference": reference(clip, batch), "ours fp32": ours(clip, batch, "fp32")}
+    if natively(device):
+        ways["ours bf16"] = ours(clip, batch, "bf16")
+    work = operations(name, batch)
+    wall: dict[str, list[float]] = {way: [] for way in ways}
+    busy: dict[str, list[float]] = {way: [] for way in ways}
+    losses: dict[str, list[float]] = {way: [] for way in ways}
+    peaks: dict[str, list[float]] = {"fp32": [], "bf16": []}
+    loads = []
+    for counted in range(-1, rounds):
+        for dtype in ("fp32", "bf16") if natively(device) else ("fp32",):
+            peaks[dtype].append(peak(device, getattr(torch, {"fp32": "float32", "bf16": "bfloat16"}[dtype])))
+        for label, way in ways.items():
+            way.arrange()
+            settled(device)
+            began, began_busy = time.perf_counter(), time.process_time()
+            loss = way.step()
+            settled(device)
+            seconds, busy_seconds = time.perf_counter() - began, time.process_time() - began_busy
+            losses[label].append(float(loss))
+            print(
+                f"{name} {device} x{pairs} round {counted}: {label:10} {seconds:7.2f} s, {busy_seconds:7.2f} s busy, loss {losses[label][-1]:.5f}",
+                file=sys.stderr,
+            )
+            if counted >= 0:
+                wall[label].append(seconds)
+                busy[label].append(busy_seconds)
+        loads.append(os.getloadavg()[0])
+        keep({
+            "model": name, "device": export.hardware(device), "pairs": pairs, "threads": torch.get_num_threads(),
+            "torch": torch.__version__, "wall": wall, "busy": busy, "losses": losses, "operations": work,
+            "peaks": {key: max(rates) for key, rates in peaks.items() if rates}, "load": loads, "tokens": longest(batch),
+            "formats": {label: way.format for label, way in ways.items()},
+        })  # fmt: skip
+
+
+def natively(device: str) -> bool:
+    return precision.computes_bf16(torch.device(device))
+
+
+def settled(device: str) -> None:
+    if device == "cuda":
+        torch.cuda.synchronize()
+
+
+def built(name: str, device: str, /) -> model.Clip:
+    """open_clip's architecture with random weights, the same ones each time."""
+    from open_clip.factory import get_model_config
+    from open_clip.model import CLIP
+
+    torch.manual_seed(0)
+    weights = CLIP(**get_model_config(name)).state_dict()
+    return model.build(model.resolve(weights, arch=name, config=None, script_quick_gelu=None), weights, device=device)
+
+
+def synthetic(pairs: int, clip: model.Clip, /) -> finetune.Batch:
+    """Noise for pictures, since no time depends on them, and captions of ordinary length with their second views."""
+    draw, rng = torch.Generator().manual_seed(0), random.Random(0)
+    side = clip.architecture.preprocess.size
+    pixels, views = (torch.randint(0, 256, (pairs, 3, side, side), generator=draw, dtype=torch.uint8) for _ in range(2))
+    captions = [CAPTIONS[n % len(CAPTIONS)] for n in range(pairs)]
+    second = [augment.caption_view(text, rng=rng, synonyms=augment.synonyms, rate=0.1) for text in captions]
+    inputs = {
+        "pixels": pixels,
+        "pixel_views": views,
+        "tokens": clip.tokens(captions),
+        "token_views": clip.tokens(second),
+    }
+    return finetune.Batch(inputs, tuple(captions))
+
+
+def longest(batch: finetune.Batch, /) -> int:
+    return max(int(batch.inputs[name].argmax(dim=1).max()) + 1 for name in ("tokens", "token_views"))
+
+
+def reference(clip: model.Clip, batch: finetune.Batch, /) -> Way:
+    """The step as the released code takes it."""
+    net: Any = clip.net.train()
+    device = clip.device
+    spared = [p for key, p in net.named_parameters() if is_spared(key, p)]
+    decayed = [p for key, p in net.named_parameters() if not is_spared(key, p)]
+    groups = [{"params": decayed, "weight_decay": DECAY}, {"params": spared, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=LR, betas=BETAS, eps=EPS)
+    labels = torch.arange(len(batch.keys), device=device)
+
+    def step() -> Tensor:
+        optimizer.zero_grad()
+        pixels = torch.cat([batch.inputs["pixels"], batch.inputs["pixel_views"]]).to(device).float() / 255
+        tokens = torch.cat([batch.inputs["tokens"], batch.inputs["token_views"]]).to(device)
+        images, image_views = F.normalize(net.encode_image(clip.normalise(pixels)), dim=-1).chunk(2)
+        texts, text_views = F.normalize(net.encode_text(tokens), dim=-1).chunk(2)
+        scale = net.logit_scale.exp()
+        across = scale * images @ texts.T
+        crossmodal = (F.cross_entropy(across, labels) + F.cross_entropy(across.T, labels)) / 2
+        within = F.cross_entropy(scale * images @ image_views.T, labels) + F.cross_entropy(
+            scale * texts @ text_views.T, labels
+        )
+        loss = crossmodal + within / 2
+        loss.backward()
+        optimizer.step()
+        net.logit_scale.data.clamp_(0, 4.6052)
+        return loss.detach()
+
+    return Way(step, "fp32", lambda: net.to(memory_format=torch.contiguous_format))
+
+
+def ours(clip: model.Clip, batch: finetune.Batch, chosen: str, /) -> Way:
+    """The step of ``clipclean sanitize``."""
+    steps = finetune.finetune(
+        clip.net, forever(batch), loss=finetune.in_precision(objective(clip), chosen, clip.device),
+        optimizer=finetune.adamw(clip.net, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY),
+        learning_rate=lambda step: LR, first_step=0, grad_clip=None,
+    )  # fmt: skip
+    return Way(lambda: next(steps).parts["loss"], chosen, clip.arrange)
+
+
+def objective(clip: model.Clip, /) -> finetune.Loss:
+    return finetune.cleanclip(
+        clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
+    )
+
+
+def forever(batch: finetune.Batch, /) -> Iterator[finetune.Batch]:
+    while True:
+        yield batch
+
+
+def operations(name: str, batch: finetune.Batch, /) -> int:
+    """Floating-point operations of our step's products and convolutions, forward and backward; two for each product.
+
+    Counted on shapes alone. The loss, 2 · B² · D for each product of embeddings, is left out: it is nothing beside this.
+    """
+    clip = built(name, "cpu")
+    there = model.Clip(clip.net.to("meta").train(), clip.architecture, torch.device("meta"))
+    with FlopCounterMode(display=False) as counter:
+        images = there.encode_images(torch.cat([batch.inputs["pixels"], batch.inputs["pixel_views"]]))
+        texts = there.encode_tokens(torch.cat([batch.inputs["tokens"], batch.inputs["token_views"]]))
+        (images.sum() + texts.sum()).backward()
+    return int(counter.get_total_flops())
+
+
+def peak(device: str, dtype: torch.dtype, /) -> float:
+    """Operations a second of a large square product of this type, the best of several; on a CPU a second of processor time."""
+    side = 2048 if device == "cpu" else 8192
+    clock = time.process_time if device == "cpu" else time.perf_counter
+    a, b = (torch.randn(side, side, device=device).to(dtype) for _ in range(2))
+    best = 0.0
+    for _ in range(4):
+        settled(device)
+        began = clock()
+        a @ b
+        settled(device)
+        best = max(best, 2 * side**3 / (clock() - began))
+    return best
+
+
+# What is told.
+
+
+def cpu_table(found: list[dict[str, Any]], /) -> str:
+    """One row a model and way: seconds, ratios, share of the peak, loss."""
+    rows = [
+        "| model | way | s a step (range) | faster than the reference | processor s a step (range) | faster by these | share of peak | first loss |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for result in found:
+        base = median(result["wall"]["reference"]), median(result["busy"]["reference"])
+        for way, seconds in result["wall"].items():
+            rate = result["operations"] / median(result["busy"][way])
+            share = "" if way == "reference" else f"{rate / result['peaks'][result['formats'][way]]:.0%}"
+            rows.append(
+                f"| {result['model'].removesuffix('-quickgelu')} | {way} | {told(seconds)} | {base[0] / median(seconds):.2f} × | "
+                f"{told(result['busy'][way])} | {base[1] / median(result['busy'][way]):.2f} × | {share} | "
+                f"{result['losses'][way][0]:.5f} |"
+            )
+    if not found:
+        return "Not measured."
+    one = found[0]
+    peaks = ", ".join(
+        f"{max(result['peaks'][key] for result in found) / 1e9:,.0f} GFLOP/s in {key}" for key in one["peaks"]
+    )
+    loads = [load for result in found for load in result["load"]]
+    rows += [
+        "",
+        f"{processor()}, {one['threads']} threads, batch {one['pairs']}, {len(one['wall']['reference'])} rounds after one "
+        f"uncounted, medians; captions end at token {one['tokens']}. torch {one['torch']}. Measured peak of one "
+        f"thread on a 2048 × 2048 product: {peaks}. The machine was shared: its load was {min(loads):.0f} to {max(loads):.0f} on {os.cpu_count()} processors, so "
+        "seconds are long, and processor time is what counts.",
+    ]
+    return "\n".join(rows)
+
+
+def gpu_table(found: list[dict[str, Any]], /) -> str:
+    """One row a model and batch: pairs a second, utilisation, ratio."""
+    if not found:
+        return "No GPU was at hand when this page was written: nothing is measured here."
+    rows = [
+        "| model | batch | pairs a second | model FLOP utilisation | faster than the reference |",
+        "|---|---|---|---|---|",
+    ]
+    for result in sorted(found, key=lambda each: (each["model"], each["pairs"])):
+        way = "ours bf16" if "ours bf16" in result["wall"] else "ours fp32"
+        seconds = median(result["wall"][way])
+        used = result["operations"] / seconds / result["peaks"][result["formats"][way]]
+        rows.append(
+            f"| {result['model'].removesuffix('-quickgelu')} | {result['pairs']} | {result['pairs'] / seconds:,.0f} | {used:.0%} | "
+            f"{median(result['wall']['reference']) / seconds:.1f} × |"
+        )
+    return "\n".join(
+        [
+            *rows,
+            "",
+            f"{found[0]['device']}, torch {found[0]['torch']}; medians of {len(found[0]['wall']['reference'])}.",
+        ]
+    )
+
+
+def told(values: list[float], /) -> str:
+    """Median and range."""
+    return f"{median(values):.1f} ({min(values):.1f}–{max(values):.1f})"
+
+
+def processor() -> str:
+    """The processor's name and what it does in bf16."""
+    capable = torch.cpu.get_capabilities()
+    flags = [flag for flag in ("avx512_bf16", "amx_bf16") if capable.get(flag)]
+    return f"{capable.get('cpu_name', platform.machine())} ({', '.join(flags) or 'no bf16'})"
+
+
+def median(values: list[float], /) -> float:
+    return statistics.median(values)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

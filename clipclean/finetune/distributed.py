@@ -1,0 +1,215 @@
+"""Several processes that train as one: shares of each batch, the embeddings of all, one gradient."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from clipclean.errors import ResourceError, UsageError
+
+Encode = Callable[[Tensor], Tensor]
+
+PATIENCE = timedelta(hours=6)  # the first process measures for long while the others wait; a dead one is seen at once
+BUCKET = 2**23  # numbers averaged at a time: 32 MB, beyond which a link is not used better
+
+
+class LostProcess(ResourceError):
+    """Another process of the run cannot be reached any more; exit 5."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """The processes of a run, and which of them this is.
+
+    Attributes:
+        rank: 0 for the one that writes and prints.
+        size: how many there are.
+    """
+
+    rank: int
+    size: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process is the one that writes and prints."""
+        return self.rank == 0
+
+    def check(self, batch_size: int, /) -> None:
+        """Refuse batches that cannot be shared out evenly; raises UsageError."""
+        if batch_size % self.size:
+            near = max(self.size, batch_size // self.size * self.size)
+            raise UsageError(
+                f"train.batch_size is {batch_size}, which {self.size} processes cannot share evenly. "
+                f"Take a multiple of {self.size}: --set train.batch_size={near}."
+            )
+
+    def share(self, plan: Sequence[tuple[int, Sequence[int]]], /) -> list[tuple[int, Sequence[int]]]:
+        """This process's part of each batch of a plan; the parts of all, in their order, are the plan."""
+        return [(epoch, numbers[self._part(len(numbers))]) for epoch, numbers in plan]
+
+    def _part(self, count: int) -> slice:
+        each = count // self.size
+        return slice(self.rank * each, (self.rank + 1) * each)
+
+    def gathered(self, encode: Encode, /, *, pairs: int) -> Encode:
+        """``encode`` of this process's views, with those of the others, in the order of the whole batch.
+
+        Args:
+            encode: inputs (V * b, ...), V views of b pairs -> embeddings (V * b, D).
+            pairs: b, the pairs of this process in a batch.
+        """
+        if self.size == 1:
+            return encode
+
+        def encoded(inputs: Tensor) -> Tensor:
+            embeddings = encode(inputs)
+            own = embeddings.view(-1, pairs, embeddings.shape[-1])  # (V, b, D)
+            gathered: Tensor = _Gather.apply(own, self)  # type: ignore[no-untyped-call] # torch leaves it unannotated
+            return gathered.flatten(0, 1)  # (V * B, D)
+
+        return encoded
+
+    def average(self, net: nn.Module, parts: dict[str, Tensor], /) -> dict[str, Tensor]:
+        """Average gradients and running statistics over the processes, in place, and return averaged losses."""
+        if self.size == 1:
+            return parts
+        gradients = [p.grad for p in net.parameters() if p.grad is not None]
+        statistics = [b for b in net.buffers() if b.is_floating_point()]
+        losses = torch.stack([value.float() for value in parts.values()])
+        for bucket in _buckets([*gradients, *statistics, losses]):
+            self._average(bucket)
+        return dict(zip(parts, losses.unbind(), strict=True))
+
+    def _average(self, tensors: Sequence[Tensor]) -> None:
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        with _reaching(self):
+            dist.all_reduce(flat)
+        flat /= self.size
+        for tensor, part in zip(tensors, torch.split(flat, [t.numel() for t in tensors]), strict=True):
+            tensor.copy_(part.view(tensor.shape))
+
+    def any(self, flag: bool, /) -> bool:
+        """Whether the flag is up in one of the processes; all get the same answer."""
+        if self.size == 1:
+            return flag
+        told = torch.tensor([flag], dtype=torch.uint8)
+        with _reaching(self):
+            dist.all_reduce(told, op=dist.ReduceOp.MAX)
+        return bool(told)
+
+    def check_same(self, digest: str, /) -> None:
+        """Raise UsageError unless all processes bring the same hexadecimal digest."""
+        if self.size == 1:
+            return
+        own = torch.tensor(list(bytes.fromhex(digest)), dtype=torch.uint8)
+        all_of_them = [torch.empty_like(own) for _ in range(self.size)]
+        with _reaching(self):
+            dist.all_gather(all_of_them, own)
+        if others := [str(rank) for rank, found in enumerate(all_of_them) if not torch.equal(found, all_of_them[0])]:
+            raise UsageError(
+                f"Process {', '.join(others)} of {self.size} does not train on what process 0 trains on: model, data, recipe "
+                "or versions differ. Give all of them the same command and the same files."
+            )
+
+    def spread(self, net: nn.Module, optimizer: torch.optim.Optimizer, step: int, /) -> int:
+        """Give every process the weights, the moments and the number of done steps of the first one."""
+        if self.size == 1:
+            return step
+        told = torch.tensor([step])
+        with _reaching(self), torch.no_grad():
+            dist.broadcast(told, src=0)
+            tensors = [*net.parameters(), *net.buffers()]
+            if int(told):
+                tensors += _moments(optimizer)
+            for tensor in tensors:
+                whole = tensor.detach().contiguous()
+                dist.broadcast(whole, src=0)
+                tensor.copy_(whole)
+        return int(told)
+
+
+ALONE = Group(0, 1)
+
+
+@contextlib.contextmanager
+def joined(device: str, /) -> Iterator[Group]:
+    """The processes that torchrun started for this run, or this one alone; ``device`` is where this one computes.
+
+    Raises:
+        LostProcess: the others do not come.
+    """
+    size = int(os.environ.get("WORLD_SIZE", "1"))
+    if size == 1:
+        yield ALONE
+        return
+    group = Group(int(os.environ["RANK"]), size)
+    if device != "cpu":
+        torch.cuda.set_device(device)
+    with _reaching(group):
+        dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
+    try:
+        yield group
+    finally:
+        dist.destroy_process_group()
+
+
+class _Gather(torch.autograd.Function):
+    """Views (V, b, D) of this process -> of all (V, B, D); gradients come back for its own.
+
+    Every process computes the same loss of all embeddings, and gradients are then averaged: the factor makes that
+    average the sum of what the processes contribute, which is the gradient of one process with the whole batch.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor, group: Group) -> Tensor:  # torch's own signature
+        ctx.group, ctx.pairs = group, own.shape[1]
+        parts = [torch.empty_like(own, memory_format=torch.contiguous_format) for _ in range(group.size)]
+        with _reaching(group):
+            dist.all_gather(parts, own.contiguous())
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
+        first = ctx.group.rank * ctx.pairs
+        return ctx.group.size * gradients[0][:, first : first + ctx.pairs], None
+
+
+@contextlib.contextmanager
+def _reaching(group: Group) -> Iterator[None]:
+    """Turn what torch raises for a closed connection, a timeout or a failure of NCCL into LostProcess."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise LostProcess(
+            f"Process {group.rank} of {group.size} cannot reach the others: one of them has ended, or the network has "
+            f"({str(error).splitlines()[0][:200]}). Look at what the others say, then give the same command again."
+        ) from error
+
+
+def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
+    """The tensors in their order, a few together, all of one type."""
+    bucket: list[Tensor] = []
+    for tensor in tensors:
+        if bucket and (sum(t.numel() for t in bucket) + tensor.numel() > BUCKET or tensor.dtype != bucket[0].dtype):
+            yield bucket
+            bucket = []
+        bucket.append(tensor)
+    yield bucket
+
+
+def _moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    """AdamW's state of each parameter in the order of the groups; zeros where there is none yet."""
+    found: list[Tensor] = []
+    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
+        state = optimizer.state[parameter]
+        if not state:
+            zero = torch.zeros((), device=parameter.device if optimizer.defaults.get("fused") else "cpu")
+            state |= {"step": zero, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+        found += [state["step"], state["exp_avg"], state["exp_avg_sq"]]
+    return found

@@ -1,0 +1,97 @@
+"""Towers in less memory: a few pairs at a time, and blocks that forget what they computed."""
+
+import contextlib
+import functools
+from collections.abc import Callable, Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+Encode = Callable[[Tensor], Tensor]
+
+
+class MicroBatches:
+    """How many pairs go through a tower at once; less when memory runs out.
+
+    The loss sees the embeddings of the whole batch all the same: a tower runs once without keeping anything, and once
+    more, part by part, when the gradient with respect to its embeddings is known. So gradients are those of the whole
+    batch, at the price of a second forward pass. Source: Gao et al. 2021, arXiv 2101.06983 (GradCache).
+
+    Batch normalisation is the exception: in training it normalises by what it sees at once, which is then a part.
+
+    Attributes:
+        size: pairs at a time; None takes all.
+        shrunk: how often memory ran out.
+    """
+
+    def __init__(self, net: nn.Module, /, *, size: int | None, pairs: int) -> None:
+        self._net, self._pairs = net, pairs
+        self.size, self.shrunk = size, 0
+
+    def over(self, encode: Encode, /) -> Encode:
+        """``encode`` for whole batches, a few pairs at a time: the first views of all pairs, then the second ones."""
+
+        def encoded(inputs: Tensor) -> Tensor:
+            if self.size is None or self.size >= self._pairs:
+                return encode(inputs)
+            views = inputs.view(-1, self._pairs, *inputs.shape[1:])  # (V, B, ...)
+            parts = [self._part(encode, part) for part in torch.split(views, self.size, dim=1)]
+            return torch.cat(parts, dim=1).flatten(0, 1)  # (V * B, D)
+
+        return encoded
+
+    def _part(self, encode: Encode, views: Tensor, /) -> Tensor:
+        """Embeddings (V, b, D) of views (V, b, ...); what leads to them is computed again when it is asked for."""
+        embeddings = recomputed(encode, self._net)(views.flatten(0, 1))
+        return embeddings.view(*views.shape[:2], -1)
+
+    def shrink(self) -> bool:
+        """Take half as many pairs at a time; False where one is too many."""
+        size = min(self.size or self._pairs, self._pairs)
+        self.size, self.shrunk = max(1, size // 2), self.shrunk + (size > 1)
+        return size > 1
+
+
+@contextlib.contextmanager
+def recomputing(net: nn.Module, blocks: Iterable[nn.Module], /, *, wanted: bool) -> Iterator[None]:
+    """Let blocks keep their inputs alone, and compute the rest again when gradients are taken, within a with-block.
+
+    Numbers stay as they are, bit by bit; a step takes a third longer. ``net`` is the model that the blocks belong to.
+    """
+    chosen = list(blocks) if wanted else []
+    for block in chosen:
+        block.forward = recomputed(block.forward, net)
+    try:
+        yield
+    finally:
+        for block in chosen:
+            del block.forward
+
+
+def recomputed(compute: Callable[..., Tensor], net: nn.Module, /) -> Callable[..., Tensor]:
+    """``compute``, keeping nothing but its arguments for the backward pass."""
+    return functools.partial(
+        checkpoint,
+        compute,
+        use_reentrant=False,
+        preserve_rng_state=False,  # nothing here draws
+        context_fn=lambda: (contextlib.nullcontext(), steady(net)),
+    )
+
+
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
+
+
+@contextlib.contextmanager
+def steady(net: nn.Module, /) -> Iterator[None]:
+    """Leave running statistics alone: the first forward pass has counted this batch already."""
+    norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
+    kept = [(norm, name, getattr(norm, name)) for norm in norms for name in STATISTICS]
+    for norm, name, values in kept:
+        setattr(norm, name, values.clone())
+    try:
+        yield
+    finally:
+        for norm, name, values in kept:
+            setattr(norm, name, values)
