@@ -2,11 +2,11 @@
 
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from clipclean import checkpoint, data, export, files, layouts, sanitize, subject
+from clipclean import __version__, data, export, files, layouts, sanitize, subject
 from clipclean import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.subject import Progress
@@ -66,13 +66,14 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
             staging, tested.clip, tested.weights(), wanted=request.wanted, pixels=pixels,
             captions=[pair.caption for pair in pairs], source_sha256=tested.file.sha256, progress=progress,
         )  # fmt: skip
-        files.write_text(staging / export.SUMS, export.checksums(staging))
+        result = record(request, tested, clean, entries)
+        export.write_records(staging, result, outputs=export.digests(staging), has_bom=request.wanted.bom)
         files.move_in(staging, request.out, replacing=OUTPUTS, last=export.SUMS)
     except OSError as error:
         raise files.cannot_write(request.out, error) from error
     finally:
         shutil.rmtree(staging, ignore_errors=True)
-    return record(tested, entries)
+    return result
 
 
 def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
@@ -89,20 +90,22 @@ def staged(out: Path, /) -> Path:
         raise files.cannot_write(out, error) from error
 
 
-def record(tested: subject.Subject, entries: list[dict[str, Any]], /) -> dict[str, Any]:
-    """What was read and what was written."""
-    file, architecture = tested.file, tested.clip.architecture
+def record(
+    request: Request, tested: subject.Subject, clean: data.CleanSet, entries: list[dict[str, Any]], /
+) -> dict[str, Any]:
+    """What was read, what it was compared on, and what was written, in the words of a report."""
     return {
-        "model": {
-            "name": file.path.name,
-            "format": file.format,
-            "sha256": file.sha256,
-            "tensor_sha256": checkpoint.digest(file.tensors),
-            "architecture": architecture.name,
-            "architecture_how": architecture.how,
-            "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
-            "activation_how": architecture.activation_how,
+        "tool": {"name": "clipclean", "version": __version__},
+        "command": "export",
+        "model": subject.described(request.model, tested),
+        "data": {
+            "name": request.data.name,
+            "format": clean.format,
+            "pairs": len(clean.pairs),
+            "skipped": [asdict(skipped) for skipped in clean.skipped],
+            "digest": clean.digest,
         },
         "exports": entries,
-        "notes": list(file.notes),
+        "environment": export.versions() | export.hardware("cpu"),
+        "notes": list(tested.file.notes),
     }

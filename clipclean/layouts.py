@@ -1,6 +1,7 @@
 """The layouts that weights leave in: each written, read back by the library that it is for, and described."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -31,12 +32,16 @@ NAMES = (  # of every file that a layout may have
 
 @dataclass(frozen=True)
 class Wanted:
-    """Which layouts; and for ONNX whose names, whether embeddings have unit length, whether weights are halved."""
+    """Which layouts; for ONNX whose names, whether embeddings have unit length, whether weights are halved.
+
+    ``bom`` asks for a bill of materials beside them.
+    """
 
     formats: tuple[str, ...]
     preset: str
     normalise: bool
     fp16: bool
+    bom: bool = False
 
 
 OPEN_CLIP = Wanted(("open_clip",), "transformers.js", normalise=False, fp16=False)
@@ -134,11 +139,9 @@ class Job:
 def samples(clip: model.Clip, pixels: Tensor, captions: Sequence[str], /) -> export.Samples:
     """The first pictures and captions, with the unit embeddings of a model on the CPU."""
     pixels, captions = pixels[:SAMPLES], list(captions[:SAMPLES])
-    tokens = clip.tokens(captions)
-    return export.Samples(
-        pixels=clip.normalise(pixels), tokens=tokens, images=clip.embed_images(pixels), texts=clip.embed_tokens(tokens),
-        captions=captions,
-    )  # fmt: skip
+    tokens, started = clip.tokens(captions), time.monotonic()
+    images, texts = clip.embed_images(pixels), clip.embed_tokens(tokens)
+    return export.Samples(clip.normalise(pixels), tokens, images, texts, captions, time.monotonic() - started)
 
 
 def _open_clip(job: Job, /) -> list[dict[str, Any]]:

@@ -853,11 +853,7 @@ def publish(
         report.write(result, "json", staging / "report.json")
         report.write(result, "html", staging / "report.html", pictures=pictures)
         if wanted:
-            files.write_text(
-                staging / "provenance.json", export.record(result, environment=result["environment"], outputs=outputs)
-            )
-            files.write_text(staging / "README.md", export.model_card(result))
-            files.write_text(staging / export.SUMS, export.checksums(staging))
+            export.write_records(staging, result, outputs=outputs, has_bom=wanted.bom)
         files.move_in(staging, out, replacing=OUTPUTS, last=export.SUMS)
     except OSError as error:
         raise files.cannot_write(out, error) from error

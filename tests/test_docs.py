@@ -32,7 +32,7 @@ FILLED = {  # parts whose tables are measured, page by page
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.
-PLAIN = {"source", "eval", "sha256sum"}
+PLAIN = {"source", "eval", "sha256sum", "openssl", "model_signing"}
 # On the package index that name belongs to another program.
 UNRELATED = re.compile(r"\b(pip3?|pipx|uv|uvx)\b[^\n`|]*[\s'\"]clipclean\b(?!/)")
 

@@ -17,14 +17,29 @@ import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import audit, checkpoint, cli, export, files, finetune, layouts, policy, report, runs, sanitize, subject
-from clipclean.export import open_clip_directory
+from clipclean import (
+    audit,
+    checkpoint,
+    cli,
+    export,
+    files,
+    finetune,
+    layouts,
+    policy,
+    report,
+    runs,
+    sanitize,
+    subject,
+    verify,
+)
+from clipclean.export import checksums, open_clip_directory
 from clipclean.model import Preprocess
 
 ROOT = Path(__file__).parent.parent
 WEIGHTS = "open_clip_model.safetensors"
 PROMISED = {
-    "open_clip_config.json", WEIGHTS, "report.json", "report.html", "provenance.json", "SHA256SUMS", "README.md",
+    "open_clip_config.json", WEIGHTS, "report.json", "report.html", "provenance.json", "provenance.intoto.json", "SHA256SUMS",
+    "README.md",
 }  # fmt: skip
 
 
@@ -144,6 +159,22 @@ def test_the_provenance_names_what_went_in_and_what_came_out(finished):
     assert record["outputs"] == {
         name: files.sha256(job.out / name) for name in ("open_clip_config.json", WEIGHTS)
     }  # fmt: skip
+
+
+def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(finished, tmp_path):
+    folder = shutil.copytree(finished[0].out, tmp_path / "folder")
+    found = verify.verify(folder, public_key=None)
+    assert (found.exit_code, found.checked["report"]) == (0, "verdict inconclusive")
+    text = (folder / "report.json").read_text().replace('"verdict": "inconclusive"', '"verdict": "pass"')
+    (folder / "report.json").write_text(text)
+    (folder / "SHA256SUMS").write_text(checksums.text(folder))
+    (finding,) = verify.verify(folder, public_key=None).findings
+    assert (finding.file, finding.check, finding.kind) == ("report.json", "report", "mismatch")
+    assert "verdict is 'pass' and should be 'inconclusive'" in finding.message
+    (folder / "report.json").unlink()
+    (folder / "SHA256SUMS").write_text(checksums.text(folder))
+    (finding,) = verify.verify(folder, public_key=None).findings
+    assert finding.message == "is missing, and the weights come from sanitize"
 
 
 def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(finished, job, unread):

@@ -23,6 +23,7 @@ COMMANDS = {
     "screen": ("clipclean.cli.screen:screen", "Find suspicious pairs in a supposedly clean set."),
     "inspect": ("clipclean.cli.inspect:inspect", "Say what a checkpoint file is, without loading it into a model."),
     "export": ("clipclean.cli.export:export", "Write the same weights in the layout of another library."),
+    "verify": ("clipclean.cli.verify:verify", "Check that a folder of weights is whole, by its records."),
     "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences with."),
     "recipes": ("clipclean.cli.recipes:recipes", "List, show and validate recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options
+from clipclean.cli import options, run
 
 EPILOG = """\b
 Examples:
@@ -48,6 +48,7 @@ Examples:
 @options.normalize
 @options.fp16
 @options.onnx_preset
+@options.bom
 @options.force
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @options.quiet
@@ -60,7 +61,7 @@ def export(**given: Any) -> None:
     a backdoor is exported like everything else.
     """
     from clipclean import convert
-    from clipclean.cli import progress, run
+    from clipclean.cli import progress
 
     with progress.shown(quiet=given["quiet"]) as shown, pictures(given["data"]) as data:
         request = convert.Request(
@@ -107,9 +108,4 @@ def table(result: dict[str, Any], out: Path, /) -> str:
                 f"  note: its tokenizer reads {parity['captions'] - parity['captions_alike']} of {parity['captions']} "
                 "captions otherwise than open_clip's does"
             )
-    return "\n".join(_printable(line) for line in lines)
-
-
-def _printable(text: str, /) -> str:
-    """The text with what is not printable escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+    return "\n".join(run.printable(line) for line in lines)

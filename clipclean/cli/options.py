@@ -255,3 +255,8 @@ onnx_preset = _shared(
     default=ONNX_PRESETS[0],
     help="ONNX: whose names for files, inputs and outputs.",
 )
+bom = _shared(
+    "--bom",
+    is_flag=True,
+    help="Also write bom.cdx.json, a CycloneDX bill of materials of the model, for those who collect them.",
+)

@@ -161,7 +161,9 @@ def wanted(given: dict[str, Any], /) -> "layouts.Wanted":
     formats = tuple(dict.fromkeys(given["formats"]))
     if "onnx" not in formats and (given["normalize"] or given["fp16"]):
         raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
-    return layouts.Wanted(formats, given["onnx_preset"], normalise=given["normalize"], fp16=given["fp16"])
+    return layouts.Wanted(
+        formats, given["onnx_preset"], normalise=given["normalize"], fp16=given["fp16"], bom=given["bom"]
+    )
 
 
 def check_search(given: dict[str, Any], /) -> None:
@@ -202,6 +204,11 @@ def where(given: dict[str, Any], /, *, exported: bool) -> str:
         )
     loaders = [LOADERS[form].format(given["out"]) for form in wanted(given).formats]
     return "\n".join([f"Report: {given['out'] / 'report.html'}", *(f"Load:   {line}" for line in loaders)])
+
+
+def printable(text: str, /) -> str:
+    """The text with what is not printable escaped: names from a hostile file must not drive the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def terminal_width() -> int:

@@ -73,6 +73,7 @@ Examples:
 @options.normalize
 @options.fp16
 @options.onnx_preset
+@options.bom
 @options.exit_zero
 @options.quiet
 @options.verbose

@@ -61,4 +61,5 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "onnx_preset": "transformers.js",
         "normalize": False,
         "fp16": False,
+        "bom": False,
     }

@@ -1,7 +1,11 @@
 """Weights out: layouts that other libraries load, read back before they count, with their provenance."""
 
+from clipclean.export.bom import NAME as BOM_NAME
 from clipclean.export.bpe import FILES as TOKENIZER_FILES
 from clipclean.export.bpe import write as write_tokenizer
+from clipclean.export.checksums import NAME as SUMS
+from clipclean.export.checksums import digests
+from clipclean.export.checksums import parse as parse_checksums
 from clipclean.export.hf_directory import FILES as HF_FILES
 from clipclean.export.hf_directory import Reading
 from clipclean.export.hf_directory import can_check as can_check_hf
@@ -16,26 +20,39 @@ from clipclean.export.onnx_files import check as check_onnx
 from clipclean.export.onnx_files import check_packages as check_onnx_packages
 from clipclean.export.onnx_files import names as onnx_names
 from clipclean.export.onnx_files import write as write_onnx
+from clipclean.export.onnx_metadata import read as onnx_metadata
 from clipclean.export.open_clip_directory import CONFIG_NAME, WEIGHTS_NAME
 from clipclean.export.open_clip_directory import check as check_open_clip
 from clipclean.export.open_clip_directory import write as write_open_clip
 from clipclean.export.parity import FP32, ExportMismatch, Parity, Samples, compare, hold
-from clipclean.export.provenance import RECORDS, SUMS, checksums, digests, hardware, model_card, record, versions
+from clipclean.export.provenance import NAME as PROVENANCE_NAME
+from clipclean.export.provenance import Provenance, hardware, versions
+from clipclean.export.provenance import parse as parse_provenance
+from clipclean.export.records import FILES as RECORDS
+from clipclean.export.records import write as write_records
 from clipclean.export.safetensors_file import write as write_safetensors
+from clipclean.export.statement import NAME as STATEMENT_NAME
+from clipclean.export.statement import PREDICATE, STATEMENT
 
 __all__ = [
+    "BOM_NAME",
     "CONFIG_NAME",
     "FP32",
     "HF_FILES",
     "ONNX_FILES",
+    "PREDICATE",
     "PRESETS",
+    "PROVENANCE_NAME",
     "RECORDS",
+    "STATEMENT",
+    "STATEMENT_NAME",
     "SUMS",
     "TOKENIZER_FILES",
     "WEIGHTS_NAME",
     "ExportMismatch",
     "Parity",
     "Preset",
+    "Provenance",
     "Reading",
     "Samples",
     "can_check_hf",
@@ -44,20 +61,21 @@ __all__ = [
     "check_onnx",
     "check_onnx_packages",
     "check_open_clip",
-    "checksums",
     "compare",
     "digests",
     "hardware",
     "hold",
-    "model_card",
+    "onnx_metadata",
     "onnx_names",
-    "record",
+    "parse_checksums",
+    "parse_provenance",
     "versions",
     "write_hf",
     "write_hf_config",
     "write_hf_processor",
     "write_onnx",
     "write_open_clip",
+    "write_records",
     "write_safetensors",
     "write_tokenizer",
 ]

@@ -1,17 +1,110 @@
-"""Where exported weights come from: a provenance record, checksums and a model card."""
+"""``provenance.json``: what went in, what was done, what came out, and what was measured of it, all by digest."""
 
 import json
+import math
 import platform
 import sys
+from collections.abc import Mapping
 from importlib import metadata
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from clipclean import files
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-SUMS = "SHA256SUMS"
-RECORDS = ("README.md", "provenance.json", SUMS)  # what stands beside weights, of any layout
+from clipclean.errors import RefusedInput
+
+NAME = "provenance.json"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "nltk", "pydantic")
+
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Json = dict[str, Any]  # Any: JSON whose shape report.schema.json holds
+Rate = dict[str, Any] | None  # a value, its interval and its n
+
+
+class Part(BaseModel):
+    """Frozen values; nothing is coerced, nothing unknown is let through."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Tool(Part):
+    """What wrote the record."""
+
+    name: Literal["clipclean"]
+    version: str
+
+
+class Told(Part):
+    """A part of the report, which may tell more than every run does."""
+
+    model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
+
+
+class Input(Told):
+    """The checkpoint that was read: digests of its file and of its tensors, and how the rest was told."""
+
+    name: str
+    sha256: Sha256
+    format: str
+    tensor_sha256: Sha256
+    architecture: str
+    architecture_how: str
+    activation: Literal["gelu", "quick_gelu"]
+    activation_how: str
+
+
+class Data(Told):
+    """The pairs that were used; ``digest`` is over the pictures' digests and the captions, sorted."""
+
+    name: str
+    format: str
+    pairs: int
+    skipped: list[Json]
+    digest: Sha256
+
+
+class Audit(Part):
+    """One measurement of the model, in short: the whole stands in report.json."""
+
+    clean_accuracy: Rate
+    findings: list[Json]
+    suspects: list[Json]
+
+
+class Audits(Part):
+    """Before the weights were changed and after; ``judged`` are the findings that the verdict is made of."""
+
+    before: Audit
+    after: Audit
+    judged: list[Json]
+    suppressed: list[Json]
+
+
+class Export(Part):
+    """One file of weights; ``parity`` is how far it computes from what was measured."""
+
+    format: Literal["open_clip", "hf", "onnx"]
+    path: str
+    sha256: Sha256
+    tensor_sha256: Sha256
+    parity: Json
+
+
+class Provenance(Part):
+    """The record. What only ``sanitize`` does is null in one of ``export``."""
+
+    schema_version: Literal["1"]
+    tool: Tool
+    command: Literal["sanitize", "export"]
+    input: Input
+    data: Data
+    recipe: Json | None
+    policy: Json | None
+    seed: int | None
+    verdict: Literal["pass", "fail", "inconclusive"] | None
+    audits: Audits | None
+    environment: dict[str, Any]
+    exports: list[Export]
+    outputs: dict[str, Sha256]
 
 
 def versions() -> dict[str, str]:
@@ -30,90 +123,63 @@ def hardware(device: str, /) -> dict[str, Any]:
     }
 
 
-def record(report: dict[str, Any], /, *, environment: dict[str, Any], outputs: dict[str, str]) -> str:
-    """``provenance.json``: what went in (by digest), what was done, what came out (by digest), and what was measured.
+def record(report: Mapping[str, Any], /, *, outputs: Mapping[str, str]) -> dict[str, Any]:
+    """The record of a run, from its report, or from what ``export`` tells in the report's words.
 
-    It holds no time, and ``outputs`` no digest of a report, which does: two equal runs give equal records.
+    It holds no time, and ``outputs`` (digests by name) no report, which does: two equal runs give equal records.
     """
-    audits = {
-        when: report[when]["measurements"].get("clean_accuracy") for when in ("before", "after") if when in report
-    }
     value = {
         "schema_version": "1",
         "tool": report["tool"],
+        "command": report["command"],
         "input": report["model"],
         "data": report["data"],
-        "recipe": report["recipe"],
-        "seed": report["seed"],
-        "environment": environment,
-        "verdict": report["verdict"],
-        "clean_accuracy": audits,
-        "outputs": outputs,
+        "recipe": report.get("recipe"),
+        "policy": report.get("policy"),
+        "seed": report.get("seed"),
+        "verdict": report.get("verdict"),
+        "audits": _audits(report) if "before" in report else None,
+        "environment": report["environment"],
+        "exports": report["exports"],
+        "outputs": dict(outputs),
     }
-    return json.dumps(value, indent=2, sort_keys=True) + "\n"
+    return parse(_plain(value)).model_dump()
 
 
-def digests(folder: Path, /) -> dict[str, str]:
-    """The SHA-256 of every file below the folder but ``SHA256SUMS``, by its name relative to it."""
-    return {name: files.sha256(folder / name) for name in files.below(folder) if name != SUMS}
+def _plain(value: Any, /) -> Any:
+    """As JSON has it: lists, and null for what is no number."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
 
 
-def checksums(folder: Path, /) -> str:
-    """``SHA256SUMS`` in the format of ``sha256sum``, over every file below the folder, sorted by name."""
-    return "".join(f"{digest}  {name}\n" for name, digest in digests(folder).items())
+def _audits(report: Mapping[str, Any], /) -> dict[str, Any]:
+    sides = {
+        side: {
+            "clean_accuracy": report[side]["measurements"].get("clean_accuracy"),
+            "findings": report[side]["findings"],
+            "suspects": report[side]["suspects"],
+        }
+        for side in ("before", "after")
+    }
+    return sides | {"judged": report["findings"], "suppressed": report["suppressed"]}
 
 
-def model_card(report: dict[str, Any], /) -> str:
-    """``README.md`` for the folder: front matter, what was done to the weights, what was measured, how to load them."""
-    before, after = report["before"]["measurements"], report["after"]["measurements"]
-    recipe, model = report["recipe"], report["model"]
-    verdict = report["verdict"]
-    lines = [
-        "---",
-        "library_name: open_clip",
-        "pipeline_tag: zero-shot-image-classification",
-        "tags: [clip, clipclean]",
-        "base_model_relation: finetune",
-        "---",
-        "",
-        f"# {model['architecture']}, finetuned by clipclean",
-        "",
-        f"Verdict: **{verdict}**. Input: `{_plain(model['name'])}` (sha256 `{model['sha256']}`), recipe `{recipe['name']}`,"
-        f" {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`).",
-        "",
-        "| measure | before | after | n |",
-        "|---|---|---|---|",
-        _row("clean accuracy", before.get("clean_accuracy"), after.get("clean_accuracy")),
-    ]
-    was = {(probe["trigger"], probe["target"]): probe["asr"] for probe in before["probes"]}
-    for probe in (probe for probe in after["probes"] if probe["known"]):  # the panel has a table in report.html
-        key = probe["trigger"], probe["target"]
-        lines.append(_row(f"attack success rate, {key[0]} to {key[1]}", was.get(key), probe["asr"]))
-    lines += [
-        "",
-        "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.json`.",
-        "What was not probed for is not cleared: see the findings.",
-        "",
-        "```python",
-        "import open_clip",
-        'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")',
-        'tokenizer = open_clip.get_tokenizer("local-dir:THIS_FOLDER")',
-        "```",
-        "",
-    ]
-    return "\n".join(lines)
+def text(record: Mapping[str, Any], /) -> str:
+    """The record as JSON with sorted keys."""
+    return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
-def _plain(name: str) -> str:
-    """A file name that cannot end a code span or a line."""
-    return "".join(char if char.isalnum() or char in " ._+-" else "_" for char in name)
+def parse(value: object, /) -> Provenance:
+    """The record in a JSON value that may be anything.
 
-
-def _row(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
-    def cell(rate: dict[str, Any] | None) -> str:
-        if not rate or rate["value"] is None:
-            return "–"
-        return f"{rate['value']:.3f} [{rate['interval'][0]:.3f}, {rate['interval'][1]:.3f}]"
-
-    safe = name.replace("|", "\\|")
-    return f"| {safe} | {cell(before)} | {cell(after)} | {(before or after or {}).get('n', '–')} |"
+    Raises:
+        RefusedInput: it is none of schema version 1; the first problems are named.
+    """
+    try:
+        return Provenance.model_validate(value)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, each['loc']))[:80]!a}: {each['msg']}" for each in error.errors()[:5]]
+        raise RefusedInput(f"it is no provenance record of schema version 1: {'; '.join(problems)}.") from error

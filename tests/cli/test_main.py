@@ -262,7 +262,7 @@ SHARED = {
 
 def test_the_shared_options_are_these():
     assert set(SHARED) == {
-        "arch", "caption_key", "classes", "data", "device", "exit_zero", "force", "fp16", "image_key", "keep_failed",
+        "arch", "bom", "caption_key", "classes", "data", "device", "exit_zero", "force", "fp16", "image_key", "keep_failed",
         "max_accuracy_loss", "max_minutes", "no_audit", "normalize", "onnx_preset", "out", "outputs", "overrides", "policy",
         "precision", "quiet", "recipe", "screen", "seed", "templates", "verbose", "weights",
     }  # fmt: skip
@@ -300,7 +300,7 @@ def test_defaults_are_these(parsed):
         "image_key": None, "keep_failed": False, "no_audit": False, "out": Path("clipclean-out"), "outputs": (),
         "overrides": (), "policy": None, "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None,
         "verbose": False, "weights": None, "fp16": False, "normalize": False, "onnx_preset": "transformers.js", "screen": None,
-        "max_accuracy_loss": None, "max_minutes": None,
+        "max_accuracy_loss": None, "max_minutes": None, "bom": False,
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def in_process(monkeypatch):
 
     def run(command, **_):
         try:
-            read_back.main(*command[3:])
+            read_back.main(*command[4:])
         except Exception as error:
             return subprocess.CompletedProcess(command, 1, "", f"Traceback\n{type(error).__name__}: {error}\n")
         return subprocess.CompletedProcess(command, 0, "", "")

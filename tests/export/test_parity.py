@@ -83,8 +83,11 @@ def test_a_library_that_hangs_is_a_failed_check(monkeypatch, tmp_path):
         raise subprocess.TimeoutExpired(command, parity.TIMEOUT)
 
     child(monkeypatch, late)
+    asked = samples([[1.0]], [[1.0]])
     with pytest.raises(export.ExportMismatch, match="took more than 600 s"):
-        parity.ask("open_clip", tmp_path, samples([[1.0]], [[1.0]]))
+        parity.ask("open_clip", tmp_path, asked)
+    with pytest.raises(export.ExportMismatch, match="took more than 2600 s"):  # 600 + 20 x 100
+        parity.ask("open_clip", tmp_path, replace(asked, seconds=100.0))
 
 
 def test_the_child_gets_no_shell_and_the_names_as_they_are(monkeypatch, tmp_path):
@@ -92,11 +95,23 @@ def test_the_child_gets_no_shell_and_the_names_as_they_are(monkeypatch, tmp_path
 
     def note(command):
         seen.append(command)
-        np.savez(command[6], images=np.ones((1, 1)), texts=np.ones((1, 1)), reader="other 1.0")
+        np.savez(command[7], images=np.ones((1, 1)), texts=np.ones((1, 1)), reader="other 1.0")
         return subprocess.CompletedProcess(command, 0, "", "")
 
     child(monkeypatch, note)
     answer = parity.ask("onnxruntime", tmp_path / "a b; c", samples([[1.0]], [[1.0]]), "vision", "text")
     assert answer["reader"] == "other 1.0"
-    assert seen[0][2:5] == ["clipclean.export.read_back", "onnxruntime", str(tmp_path / "a b; c")]
+    assert seen[0][1:3] == ["-P", "-m"]
+    assert seen[0][3:6] == ["clipclean.export.read_back", "onnxruntime", str(tmp_path / "a b; c")]
     assert seen[0][-2:] == ["vision", "text"]
+
+
+@pytest.mark.slow
+def test_nothing_is_imported_from_the_folder_that_the_user_works_in(tmp_path, monkeypatch):
+    """``python -m`` would: a model's folder with a numpy.py in it would run."""
+    for name in ("numpy", "torch", "open_clip", "clipclean"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(export.ExportMismatch, match="open_clip cannot load"):
+        parity.ask("open_clip", tmp_path, samples([[1.0]], [[1.0]]))
+    assert not (tmp_path / "ran").exists()

@@ -1,5 +1,5 @@
-import hashlib
 import json
+import math
 import platform
 
 import open_clip
@@ -7,49 +7,10 @@ import pytest
 import torch
 
 from clipclean import export
+from clipclean.errors import RefusedInput
+from clipclean.export import provenance
 
-
-def rate(value, n=100):
-    return {"value": value, "interval": [0.1, 0.9] if value is not None else [0.0, 1.0], "n": n}
-
-
-def probe(trigger, target, asr, *, known):
-    return {"trigger": trigger, "target": target, "asr": rate(asr), "known": known}
-
-
-def audited(accuracy, probes):
-    return {"measurements": {"clean_accuracy": rate(accuracy), "probes": probes}}
-
-
-@pytest.fixture
-def report():
-    """The named trigger stands first before and after; the panel's order has changed, as it does."""
-    named = "patch:seed=1", "banana"
-    return {
-        "tool": {"name": "clipclean", "version": "1"},
-        "model": {"name": "m.pt", "architecture": "ViT-B-32", "sha256": "ab" * 32},
-        "recipe": {"name": "cleanclip"},
-        "data": {"pairs": 48, "digest": "cd" * 32},
-        "seed": 3,
-        "verdict": "pass",
-        "training": {"seconds": 12.0},
-        "before": audited(
-            0.75,
-            [
-                probe(*named, 0.95, known=True),
-                probe("stripes:seed=0", "zebra", 0.5, known=False),
-                probe("warp:seed=0", "fog", 0.25, known=False),
-            ],
-        ),
-        "after": audited(
-            0.625,
-            [
-                probe(*named, 0.05, known=True),
-                probe("warp:seed=0", "fog", 0.125, known=True),
-                probe("stripes:seed=0", "lion", 0.375, known=False),
-            ],
-        ),
-    }
+OUTPUTS = {"open_clip_model.safetensors": "ef" * 32}
 
 
 def test_versions_and_hardware_are_those_of_this_process():
@@ -62,63 +23,65 @@ def test_versions_and_hardware_are_those_of_this_process():
     assert platform.node() not in json.dumps(machine).split('"')
 
 
-def test_the_record_holds_what_went_in_and_out_and_no_time(report):
-    outputs = {"open_clip_model.safetensors": "ef" * 32}
-    text = export.record(report, environment={"python": "3"}, outputs=outputs)
-    record = json.loads(text)
+def test_the_record_holds_what_went_in_and_out_what_was_measured_and_no_time(report):
+    record = provenance.record(report, outputs=OUTPUTS)
     assert record["input"] == report["model"]
-    assert record["outputs"] == outputs
-    assert record["clean_accuracy"] == {"before": rate(0.75), "after": rate(0.625)}
-    assert (record["seed"], record["verdict"]) == (3, "pass")
-    assert "seconds" not in text
+    assert record["recipe"]["resolved"] == {"train": {"lr": 1e-5}}
+    assert (record["outputs"], record["exports"]) == (OUTPUTS, report["exports"])
+    assert record["audits"]["before"]["clean_accuracy"]["value"] == 0.75
+    assert record["audits"]["after"]["clean_accuracy"]["value"] == 0.625
+    assert record["audits"]["judged"] == report["findings"]
+    assert (record["command"], record["seed"], record["verdict"]) == ("sanitize", 3, "pass")
+    assert "seconds" not in provenance.text(record)
+
+
+def test_an_export_has_the_same_record_without_what_it_does_not_do(told):
+    record = provenance.record(told("hf", "onnx"), outputs=OUTPUTS)
+    assert [record[key] for key in ("recipe", "policy", "seed", "verdict", "audits")] == [None] * 5
+    assert [entry["format"] for entry in record["exports"]] == ["hf", "onnx"]
 
 
 def test_equal_runs_give_equal_records(report):
     slower = report | {"training": {"seconds": 99.0}}
-    settings = {"environment": {"a": 1, "b": 2}, "outputs": {"x": "1", "y": "2"}}
-    turned = {name: dict(reversed(values.items())) for name, values in settings.items()}
-    assert export.record(report, **settings) == export.record(dict(reversed(slower.items())), **turned)
+    outputs = {"x": "1" * 64, "y": "2" * 64}
+    first = provenance.text(provenance.record(report, outputs=outputs))
+    turned = provenance.record(dict(reversed(slower.items())), outputs=dict(reversed(outputs.items())))
+    assert provenance.text(turned) == first
 
 
-def test_checksums_are_those_of_sha256sum_sorted_by_name(tmp_path):
-    for name in ("b", "a", "SHA256SUMS"):
-        (tmp_path / name).write_text(name)
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder" / "c").write_text("c")
-    digests = [hashlib.sha256(name.encode()).hexdigest() for name in "abc"]
-    assert export.checksums(tmp_path) == f"{digests[0]}  a\n{digests[1]}  b\n{digests[2]}  folder/c\n"
+def test_a_measure_that_is_no_number_is_null(report):
+    report["findings"][0]["value"] = math.nan
+    record = provenance.record(report, outputs=OUTPUTS)
+    assert record["audits"]["judged"][0]["value"] is None
+    assert json.loads(provenance.text(record)) == record
 
 
-def rows(card):
-    """The cells of the card's table, by its first cell."""
-    lines = [line.strip("| ").split(" | ") for line in card.splitlines() if line.startswith("| ")]
-    return {cells[0]: cells[1:] for cells in lines}
+def test_what_only_some_runs_tell_of_their_input_and_data_is_kept(report):
+    report["data"]["screened"] = {"dropped": 3}
+    assert provenance.record(report, outputs=OUTPUTS)["data"]["screened"] == {"dropped": 3}
 
 
-def test_the_card_compares_each_trigger_with_itself(report):
-    found = rows(export.model_card(report))
-    assert found["clean accuracy"][:2] == ["0.750 [0.100, 0.900]", "0.625 [0.100, 0.900]"]
-    assert found["attack success rate, patch:seed=1 to banana"][:2] == ["0.950 [0.100, 0.900]", "0.050 [0.100, 0.900]"]
-    # found by the panel before, measured as a known one after: not the row that stood in the same place before
-    assert found["attack success rate, warp:seed=0 to fog"][:2] == ["0.250 [0.100, 0.900]", "0.125 [0.100, 0.900]"]
-    assert not [name for name in found if "stripes" in name]
+def test_a_record_reads_back_as_it_was(report):
+    record = provenance.record(report, outputs=OUTPUTS)
+    assert export.parse_provenance(json.loads(provenance.text(record))).model_dump() == record
 
 
-def test_a_rate_that_is_unknown_is_a_dash(report):
-    report["after"]["measurements"]["probes"][0]["asr"] = rate(None, n=0)
-    report["before"]["measurements"]["probes"] = []
-    assert rows(export.model_card(report))["attack success rate, patch:seed=1 to banana"] == ["–", "–", "0"]
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"schema_version": "2"}, "schema_version"),
+        ({"outputs": {"a": "short"}}, "outputs.a"),
+        ({"more": 1}, "more"),
+        ({"input": None}, "input"),
+        ({"seed": "3"}, "seed"),
+        ({"exports": [{"path": "x"}]}, "exports.0"),
+    ],
+)
+def test_what_is_no_record_is_refused_with_the_place(report, change, words):
+    with pytest.raises(RefusedInput, match=words):
+        export.parse_provenance(provenance.record(report, outputs=OUTPUTS) | change)
 
 
-def test_the_card_says_how_to_load_the_folder_and_what_was_done(report):
-    card = export.model_card(report)
-    assert card.startswith("---\nlibrary_name: open_clip\n")
-    assert 'open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")' in card
-    assert "Verdict: **pass**" in card
-    assert "recipe `cleanclip`" in card
-    assert f"`{'ab' * 32}`" in card
-
-
-def test_a_bar_in_a_name_does_not_break_the_table(report):
-    report["after"]["measurements"]["probes"][0]["target"] = "a|b"
-    assert r"to a\|b | – | 0.050" in export.model_card(report)
+def test_a_json_value_of_another_kind_is_refused():
+    with pytest.raises(RefusedInput):
+        export.parse_provenance(["x"])

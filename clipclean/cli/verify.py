@@ -1,0 +1,57 @@
+"""``clipclean verify``: whether a folder that sanitize or export wrote is whole."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clipclean.cli import options, run
+
+if TYPE_CHECKING:
+    from clipclean.verify import Result
+
+EPILOG = """\b
+Examples:
+  clipclean verify cleaned/
+  clipclean verify cleaned/ --public-key signer.pub
+  clipclean verify model-hf --json
+"""
+
+
+@click.command(epilog=EPILOG)
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option(
+    "--public-key",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    help="Check the signature model.sig with this key, in PEM. A folder without one then fails.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.quiet
+@options.verbose
+def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, verbose: bool) -> int:
+    """Check the folder DIR that sanitize or export wrote: checksums, provenance, statement, weights, signature.
+
+    Weights are read as data, and the digest of their tensors is computed anew. Each contradiction is told with its file.
+    Exit code 0: whole; 1: something differs from what is said of it; 3: something cannot be read.
+    """
+    from clipclean import verify as verification
+
+    result = verification.verify(folder, public_key=public_key)
+    if as_json:
+        click.echo(json.dumps({"exit_code": result.exit_code, **asdict(result)}, indent=2))
+    elif not quiet or result.findings:
+        click.echo(table(folder, result))
+    return result.exit_code
+
+
+def table(folder: Path, result: "Result", /) -> str:
+    """A line for each check that was made, for each finding, and for what was left unchecked."""
+    found = {finding.check for finding in result.findings}
+    lines = [f"ok: {check}: {what}" for check, what in result.checked.items() if check not in found]
+    lines += [f"{each.kind}: {each.check}: {each.file}: {each.message}" for each in result.findings]
+    lines += [f"note: {note}" for note in result.notes]
+    verdict = f"{len(result.findings)} finding(s): do not use it" if result.findings else "whole"
+    return "\n".join(run.printable(line) for line in [*lines, f"{folder}: {verdict}"])

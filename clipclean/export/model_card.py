@@ -1,0 +1,107 @@
+"""``README.md`` of a folder of weights: front matter for model hubs, then what they are, what was measured, how to load."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+NAME = "README.md"
+LIBRARIES = {"open_clip": "open_clip", "hf": "transformers", "onnx": "onnx"}
+LOADING = {
+    "open_clip": (
+        "```python",
+        "import open_clip",
+        'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")',
+        'tokenizer = open_clip.get_tokenizer("local-dir:THIS_FOLDER")',
+        "```",
+    ),
+    "hf": (
+        "```python",
+        "from transformers import CLIPModel, CLIPProcessor",
+        'model = CLIPModel.from_pretrained("THIS_FOLDER")',
+        'processor = CLIPProcessor.from_pretrained("THIS_FOLDER")',
+        "```",
+    ),
+    "onnx": ("What the ONNX graphs expect and give is in their `metadata_props`.",),
+}
+AUDITED = (
+    "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.json`.",
+    "What was not probed for is not cleared: see the findings.",
+)
+NOT_AUDITED = (
+    "The weights were rewritten and compared, not audited or changed: a backdoor would have been exported like everything",
+    "else. Where they come from is in `provenance.json`.",
+)
+
+
+def model_card(report: Mapping[str, Any], /) -> str:
+    """The card of a run of ``sanitize``, or of ``export``, whose report has no verdict."""
+    formats = list(dict.fromkeys(entry["format"] for entry in report["exports"]))
+    body = _sanitized(report) if "verdict" in report else _converted(report)
+    loading = [line for form in formats for line in (*LOADING[form], "")]
+    return "\n".join([*_front_matter(formats, is_finetuned="verdict" in report), "", *body, "", *loading])
+
+
+def _front_matter(formats: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
+    """YAML as Hugging Face's hub reads it. The licence and the base model's name there are for the owner to add."""
+    relation = ["base_model_relation: finetune"] if is_finetuned else []
+    return [
+        "---",
+        f"library_name: {LIBRARIES[formats[0]]}",
+        "pipeline_tag: zero-shot-image-classification",
+        f"tags: [{', '.join(dict.fromkeys(['clip', 'clipclean', *(LIBRARIES[form] for form in formats)]))}]",
+        *relation,
+        "---",
+    ]
+
+
+def _sanitized(report: Mapping[str, Any], /) -> list[str]:
+    before, after = report["before"]["measurements"], report["after"]["measurements"]
+    recipe, model = report["recipe"], report["model"]
+    lines = [
+        f"# {_plain(model['architecture'])}, finetuned by clipclean",
+        "",
+        f"Verdict: **{report['verdict']}**. Input: `{_plain(model['name'])}` (sha256 `{model['sha256']}`), recipe "
+        f"`{recipe['name']}`, {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`).",
+        "",
+        "| measure | before | after | n |",
+        "|---|---|---|---|",
+        _row("clean accuracy", before.get("clean_accuracy"), after.get("clean_accuracy")),
+    ]
+    was = {(probe["trigger"], probe["target"]): probe["asr"] for probe in before["probes"]}
+    for probe in (probe for probe in after["probes"] if probe["known"]):  # the panel has a table in report.html
+        key = probe["trigger"], probe["target"]
+        lines.append(_row(f"attack success rate, {key[0]} to {key[1]}", was.get(key), probe["asr"]))
+    return [*lines, "", *AUDITED]
+
+
+def _converted(report: Mapping[str, Any], /) -> list[str]:
+    model = report["model"]
+    lines = [
+        f"# {_plain(model['architecture'])}, exported by clipclean",
+        "",
+        f"Input: `{_plain(model['name'])}` (sha256 `{model['sha256']}`).",
+        "",
+        "| file | read back by | largest difference | smallest cosine | same best caption | n |",
+        "|---|---|---|---|---|---|",
+    ]
+    for entry in report["exports"]:
+        parity = entry["parity"]
+        lines.append(
+            f"| `{entry['path']}` | {_plain(parity['reader'])} | {parity['max_difference']:.2g} | "
+            f"{parity['min_cosine']:.7f} | {parity['top1_agreement']:.1%} | {parity['n']} |"
+        )
+    return [*lines, "", *NOT_AUDITED]
+
+
+def _plain(name: str) -> str:
+    """A name that cannot end a code span, a heading or a line."""
+    return "".join(char if char.isalnum() or char in " ._,+-" else "_" for char in name)
+
+
+def _row(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
+    def cell(rate: dict[str, Any] | None) -> str:
+        if not rate or rate["value"] is None:
+            return "–"
+        return f"{rate['value']:.3f} [{rate['interval'][0]:.3f}, {rate['interval'][1]:.3f}]"
+
+    safe = name.replace("|", "\\|")
+    return f"| {safe} | {cell(before)} | {cell(after)} | {(before or after or {}).get('n', '–')} |"

@@ -1,0 +1,28 @@
+"""What stands beside weights, written in the order in which one speaks of the other."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from clipclean import files
+from clipclean.export import bom, checksums, model_card, provenance, statement
+
+FILES = (model_card.NAME, provenance.NAME, statement.NAME, bom.NAME, checksums.NAME)
+
+
+def write(folder: Path, report: Mapping[str, Any], /, *, outputs: Mapping[str, str], has_bom: bool) -> None:
+    """Write the provenance, its in-toto statement, the model card, perhaps a bill of materials, and the checksums of all.
+
+    Args:
+        folder: where the weights and whatever else belongs to the run stand already.
+        report: of the run; what ``export`` tells has the same words, and no verdict.
+        outputs: digests by name of the files that the provenance speaks of: all but reports.
+        has_bom: whether to write ``bom.cdx.json``.
+    """
+    record = provenance.record(report, outputs=outputs)
+    files.write_text(folder / provenance.NAME, provenance.text(record))
+    files.write_text(folder / statement.NAME, statement.text(record, sha256=files.sha256(folder / provenance.NAME)))
+    files.write_text(folder / model_card.NAME, model_card.model_card(report))
+    if has_bom:
+        files.write_text(folder / bom.NAME, bom.text(record))
+    files.write_text(folder / checksums.NAME, checksums.text(folder))

@@ -1,0 +1,73 @@
+"""``provenance.intoto.json``: the provenance as an in-toto statement, which signing tools and policy engines read.
+
+Source: in-toto Attestation Framework, Statement v1; SLSA v1.0, Build Provenance. It is not signed: a statement becomes an
+attestation when somebody signs it.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from clipclean.export import provenance
+
+NAME = "provenance.intoto.json"
+STATEMENT = "https://in-toto.io/Statement/v1"
+PREDICATE = "https://slsa.dev/provenance/v1"
+BUILD_TYPE = "urn:x-clipclean:{command}:1"
+DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of pictures and their captions
+
+
+def statement(record: Mapping[str, Any], /, *, sha256: str) -> dict[str, Any]:
+    """The statement about every file in the record's ``outputs``.
+
+    Args:
+        record: the provenance record.
+        sha256: of the file that holds the record.
+    """
+    return {
+        "_type": STATEMENT,
+        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(record["outputs"].items())],
+        "predicateType": PREDICATE,
+        "predicate": {
+            "buildDefinition": {
+                "buildType": BUILD_TYPE.format(command=record["command"]),
+                "externalParameters": _parameters(record),
+                "internalParameters": {"environment": record["environment"]},
+                "resolvedDependencies": [*_inputs(record), *_packages(record)],
+            },
+            "runDetails": {
+                "builder": {
+                    "id": f"pkg:pypi/clip-sanitizer@{record['tool']['version']}",
+                    "version": {"clipclean": record["tool"]["version"]},
+                },
+                "byproducts": [{"name": provenance.NAME, "digest": {"sha256": sha256}}],
+            },
+        },
+    }
+
+
+def text(record: Mapping[str, Any], /, *, sha256: str) -> str:
+    """The statement as JSON."""
+    return json.dumps(statement(record, sha256=sha256), indent=2, allow_nan=False) + "\n"
+
+
+def _parameters(record: Mapping[str, Any], /) -> dict[str, Any]:
+    """What the user chose."""
+    chosen = {"command": record["command"], "model": record["input"]["name"], "data": record["data"]["name"]}
+    formats = list(dict.fromkeys(entry["format"] for entry in record["exports"]))
+    optional = {key: record[key] for key in ("recipe", "policy", "seed") if record[key] is not None}
+    return {**chosen, "formats": formats, **optional}
+
+
+def _inputs(record: Mapping[str, Any], /) -> list[dict[str, Any]]:
+    model, data = record["input"], record["data"]
+    return [
+        {"name": "model", "digest": {"sha256": model["sha256"]}, "annotations": {"file": model["name"]}},
+        {"name": "data", "digest": {DATA_DIGEST: data["digest"]}, "annotations": {"file": data["name"]}},
+    ]
+
+
+def _packages(record: Mapping[str, Any], /) -> list[dict[str, str]]:
+    """What could change the result, as package URLs; their names are spelt as those demand."""
+    installed = {name: version for name, version in record["environment"].items() if name in provenance.PACKAGES}
+    return [{"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"} for name, version in sorted(installed.items())]
