@@ -149,3 +149,4 @@ def test_the_page_nests_and_holds_all_of_it():
     for words in ("Canaries: backdoors planted in a copy", "The way back", "Rebound", "did not take"):
         assert words in page.text
     assert len(page.all("ellipse")) == 3
+    assert "2.0 points" in page.text  # the budget, below the frontier
