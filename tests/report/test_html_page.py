@@ -235,7 +235,7 @@ def test_a_size_is_drawn_beside_the_range_of_clean_models():
     page = Page(report.html(searches.backdoored()))
     drawn = [attributes for attributes in page.all("svg") if attributes.get("class") == "bars size"]
     assert drawn[0]["aria-label"] == "Size 2.1 %; clean models need 9.0 to 14.0 %, on a scale to 20 %"
-    assert drawn[3]["aria-label"] == "Size 42.0 %, on a scale to 50 %"
+    assert drawn[3]["aria-label"] == "Size –, on a scale to 1 %"  # that search ended without success: it found nothing
     ranges = [rect for rect in page.all("rect") if rect["class"] == "range"]
     # 9 and 14 % of 20 %
     assert [(rect["x"], rect["width"]) for rect in ranges] == [("45.00%", "25.00%")] * 3
