@@ -237,12 +237,15 @@ def distinct(suspicions: Sequence[Suspicion], /) -> tuple[Suspicion, ...]:
 
 
 def known(job: Job, first: Sight, suspicions: Sequence[Suspicion], /) -> tuple[Lead, ...]:
-    """The suspected triggers that act on the original, each with the class that it leads to; a found one acts."""
-    found = [
-        (trigger, target) for trigger, target in suspicions if isinstance(trigger, audit.Found) and target is not None
-    ]
-    specs = {trigger.spec for trigger, _ in found}
-    others = [each for each in suspicions if each[0].spec not in specs]
+    """The suspected triggers that act on the original, each with the class that it leads to; what its own search found acts."""
+    named = {trigger.spec for trigger, _ in job.evidence.suspicions}
+    found: list[Lead] = []
+    others: list[Suspicion] = []
+    for trigger, target in suspicions:
+        if isinstance(trigger, audit.Found) and trigger.spec not in named and target is not None:
+            found.append((trigger, target))
+        else:
+            others.append((trigger, target))
     return (*sanitize.acting(first.measured, others, job.evidence, job.ready.thresholds), *found)
 
 
@@ -495,11 +498,14 @@ def conclude(
     put(job.clip, interpolate.between(job.original, attempt.cleaned.weights, share=attempt.point.share))
     after = before if attempt.sight is first else attempt.sight.measured
     pictures = exhibits.pictures(shown, sanitize.exhibited(job.clip, asked, attempt.suspicions, after))
+    doubted = any(finding["rule"] in ("CC002", "CC003") for finding in attempt.findings)
     findings = [
         *attempt.findings,
         *(
             finding.as_dict()
-            for finding in on_canaries(job, copy, chosen.trials, before, changed=attempt.cleaned.changed)
+            for finding in on_canaries(
+                job, copy, chosen.trials, before, changed=attempt.cleaned.changed, doubted=doubted
+            )
         ),
         *(finding.as_dict() for finding in on_ladder(job, entries, attempt)),
         *(finding.as_dict() for finding in sanitize.side_findings(job.request, job.ready.clean, job.ready.screened)),
@@ -523,11 +529,21 @@ def conclude(
 
 
 def on_canaries(
-    job: Job, copy: Copy | None, trials: tuple[Trial, ...], before: audit.Measurement, /, *, changed: bool
+    job: Job,
+    copy: Copy | None,
+    trials: tuple[Trial, ...],
+    before: audit.Measurement,
+    /,
+    *,
+    changed: bool,
+    doubted: bool,
 ) -> list[audit.Finding]:
-    """What the canaries show: that the rung works on this model, that it does not, or nothing."""
+    """What the canaries show: that the rung works on this model, that it does not, or nothing.
+
+    ``doubted`` says that something was found which is in the findings already.
+    """
     limits = job.ready.thresholds
-    acted = any(p.excess_interval[0] > limits.max_excess for p in before.known)
+    acted = doubted or any(p.excess_interval[0] > limits.max_excess for p in before.known)
     if not trials:
         return [_without_canaries(copy, acted=acted)]
     trial = trials[0]

@@ -6,7 +6,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import auto, canary, checkpoint, cli, examine, ladder, recipe, report, sanitize, stages
+from clipclean import audit, auto, canary, checkpoint, cli, examine, ladder, recipe, report, sanitize, stages
 from clipclean.audit import Measurement, Rate
 from clipclean.auto import Attempt, Copy, Entry
 from clipclean.canary import Outcome, Trial
@@ -263,10 +263,10 @@ def measured(excess=None):
     return Measurement(Rate(1, 2), "", None, (interval,) if interval else (), (), 1, None)
 
 
-def said(trials, before, *, copy=True, changed=True):
+def said(trials, before, *, copy=True, changed=True, doubted=False):
     job = SimpleNamespace(ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05)))
     made = Copy((), {}, measured(), 0.0) if copy else None
-    found = auto.on_canaries(job, made, trials, before, changed=changed)
+    found = auto.on_canaries(job, made, trials, before, changed=changed, doubted=doubted)
     return [(f.rule, f.level) for f in found], found[0].message
 
 
@@ -283,6 +283,19 @@ def test_one_that_is_left_keeps_the_verdict_open():
 def test_a_model_on_which_nothing_acted_passes_by_its_canaries():
     assert said((trial(0.01),), measured(), changed=False)[0] == [("CC060", "note"), ("CC065", "note")]
     assert said((trial(0.2),), measured())[0] == [("CC060", "warning")]
+
+
+def test_where_the_search_found_something_it_is_not_said_to_have_found_nothing():
+    assert said((trial(0.01),), measured(), doubted=True)[0] == [("CC060", "note")]
+
+
+def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does(monkeypatch):
+    named, found = (audit.Found("mask", name, {}, 32) for name in ("cat", "dog"))
+    asked = []
+    monkeypatch.setattr(sanitize, "acting", lambda measured, suspicions, *_: (asked.extend(suspicions), ())[1])
+    job = SimpleNamespace(evidence=Asked(suspicions=((named, 1),)), ready=SimpleNamespace(thresholds=None))
+    leads = auto.known(job, SimpleNamespace(measured=None), ((named, 1), (found, 2)))
+    assert (asked, leads) == ([(named, 1)], ((found, 2),))
 
 
 def test_without_a_canary_that_took_only_a_trigger_that_acted_shows_anything():
