@@ -132,9 +132,9 @@ def judged(seen: dict, yardstick) -> tuple[str, list[dict], float]:
     from clipclean import audit, policy, recipe
 
     limits = policy.resolved(policy.DEFAULT, recipe.Audit())
-    hunt = SimpleNamespace(
-        traces=tuple(sorted((trace(f, yardstick) for f in seen["search"]["found"]), key=lambda t: -t.abnormality))
-    )
+    gatherings = [gathering(told, yardstick) for told in seen["search"]["gatherings"]]
+    traces = [trace(found, gatherings, yardstick) for found in seen["search"]["found"]]
+    hunt = SimpleNamespace(traces=tuple(sorted(traces, key=lambda t: -t.abnormality)))
     panel = [probe(p) for p in seen["measurements"]["probes"]]
     findings = [finding.as_dict() for finding in audit.searched(hunt, panel, pictures=seen["pictures"], limits=limits)]
     findings += [f.as_dict() for f in audit.audit(SimpleNamespace(known=(), panel=panel), limits=limits)]
