@@ -31,14 +31,17 @@ class Range:
         return math.exp(statistics.median(map(math.log, self.sizes)))
 
     def abnormality(self, size: float, /) -> float:
-        """How many robust deviations the logarithm of ``size`` lies below the median of these.
+        """How many deviations the logarithm of ``size`` lies below the median of these.
 
-        Deviations are 1.4826 times the median absolute deviation; with fewer than four sizes a fixed one.
+        A deviation is the larger of 1.4826 times the median absolute deviation and the standard deviation, of which neither
+        alone is safe with so few models, and at least a floor; with fewer than four sizes it is a fixed one.
         """
         logs = [math.log(each) for each in self.sizes]
         centre = statistics.median(logs)
-        own = 1.4826 * statistics.median(abs(log - centre) for log in logs)
-        return (centre - math.log(size)) / (max(own, FLOOR) if len(logs) >= FEW else DEVIATION)
+        if len(logs) < FEW:
+            return (centre - math.log(size)) / DEVIATION
+        robust = 1.4826 * statistics.median(abs(log - centre) for log in logs)
+        return (centre - math.log(size)) / max(robust, statistics.stdev(logs), FLOOR)
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """``reference`` of a found trigger in a report."""

@@ -7,7 +7,9 @@ from clipclean.audit import FAMILIES, stored, yardstick
 from clipclean.audit.yardstick import DEVIATION, FLOOR, Range
 
 MODULE = sys.modules["clipclean.audit.yardstick"]
-LOGS = Range(tuple(math.exp(log) for log in (-4, -3, -2, 0)))  # median -2.5, absolute deviations 1.5 .5 .5 2.5: 1.0
+# median -2.5, absolute deviations 1.5 .5 .5 2.5, so 1.4826 x 1.0; mean -2.25, so a variance of 8.75 / 3, which is larger
+LOGS = Range(tuple(math.exp(log) for log in (-4, -3, -2, 0)))
+SPREAD = math.sqrt(8.75 / 3)
 
 
 def test_the_median_is_that_of_logarithms():
@@ -15,10 +17,16 @@ def test_the_median_is_that_of_logarithms():
     assert Range((0.01, 0.04)).median == pytest.approx(0.02)
 
 
-def test_abnormality_is_counted_in_robust_deviations_of_clean_models():
+def test_abnormality_is_counted_in_deviations_of_clean_models():
     assert LOGS.abnormality(math.exp(-2.5)) == pytest.approx(0)
-    assert LOGS.abnormality(math.exp(-6.5)) == pytest.approx(4 / 1.4826)
-    assert LOGS.abnormality(math.exp(-0.5)) == pytest.approx(-2 / 1.4826)  # larger than clean models need
+    assert LOGS.abnormality(math.exp(-6.5)) == pytest.approx(4 / SPREAD)
+    assert LOGS.abnormality(math.exp(-0.5)) == pytest.approx(-2 / SPREAD)  # larger than clean models need
+
+
+def test_the_robust_deviation_counts_where_it_is_the_larger():
+    # logarithms -3, -3, -1, -1, -1: median -1, absolute deviations 2 2 0 0 0: 0; of -3 -3 -1 -1: median -2, all 1
+    even = Range(tuple(math.exp(log) for log in (-3, -3, -1, -1)))
+    assert even.abnormality(math.exp(-5)) == pytest.approx(3 / 1.4826)  # the standard deviation is 1.1547
 
 
 def test_few_models_cannot_tell_their_deviation_and_equal_ones_have_a_least_one():
