@@ -136,3 +136,17 @@ def test_halving_ends_at_one_pair():
     micro = memory.MicroBatches(nn.Identity(), size=None, pairs=6)
     assert [(micro.shrink(), micro.size) for _ in range(3)] == [(True, 3), (True, 1), (False, 1)]
     assert micro.shrunk == 2
+
+
+def test_bf16_keeps_the_loss_and_the_direction_of_the_gradient():
+    clip = clip_of(tiny.TINY_VIT)
+    loss, expected = gradients(clip, None)
+    clip.net.zero_grad()
+    whole = memory.MicroBatches(clip.net, size=None, pairs=6)
+    lower = finetune.in_precision(loss_of(clip, whole), "bf16", clip.device)(batch(clip))["loss"]
+    lower.backward()
+    found = torch.cat([p.grad.flatten() for p in clip.net.parameters()])
+    cosine = torch.cosine_similarity(found, torch.cat([g.flatten() for g in expected.values()]), dim=0)
+    assert lower.item() != loss.item()  # it was another format
+    assert lower.item() == pytest.approx(loss.item(), rel=0.01)
+    assert cosine > 0.99
