@@ -174,6 +174,14 @@ def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) 
     words = f"{_percent(before.clean_accuracy.value)} before, {_percent(after.clean_accuracy.value)} after; budget {100 * limits.max_accuracy_loss:.1f} points."
     if low > limits.max_accuracy_loss:
         return [Finding("CC010", "error", *numbers, f"Clean accuracy fell by more than the budget: {words}")]
+    if before.clean_accuracy.n == 0:
+        return [
+            unsearched(
+                "CC020",
+                "Clean accuracy was not measured: the pictures have neither labels nor captions. Give labelled ones by "
+                "--eval-data.",
+            )
+        ]
     if before.clean_accuracy.n < limits.min_images:
         return [Finding("CC020", "warning", *numbers, f"Too few pictures to judge clean accuracy: {words}")]
     if loss > limits.max_accuracy_loss:
