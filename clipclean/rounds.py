@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -222,7 +223,8 @@ def forget(
             return loss(batch)
 
     steps = finetune.finetune(
-        tower, triggered(batches, newest, earlier, settings=settings, generator=generator), loss=as_used,
+        tower, triggered(itertools.islice(batches, settings.steps), newest, earlier, settings=settings, generator=generator),
+        loss=as_used,
         optimizer=finetune.adamw(
             tower, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
         ),
@@ -236,8 +238,6 @@ def forget(
         for step in steps:
             losses = step.losses
             progress(step.number + 1)
-            if step.number + 1 == settings.steps:
-                break
     clip.net.eval()
     return losses
 
