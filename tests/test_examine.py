@@ -9,7 +9,7 @@ import tiny
 import torch
 from audit import towers
 
-from clipclean import audit, examine, model, policy, recipe, triggers
+from clipclean import audit, examine, model, policy, recipe, subject, triggers
 from clipclean.errors import Inconclusive, UsageError
 
 HUNT = sys.modules["clipclean.audit.hunt"]
@@ -148,11 +148,11 @@ def test_the_map_has_a_point_for_each_picture_with_and_without_the_trigger(bad):
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, yardstick):
     spec = bad.hunt.traces[0].found.spec
-    made = examine.search_section(request(), bad, yardstick, {spec: "01-patch.safetensors"})
+    made = examine.search_section("quick", bad, yardstick, {spec: "01-patch.safetensors"})
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
     assert [entry["file"] for entry in made["found"]] == ["01-patch.safetensors", *[None] * (len(made["found"]) - 1)]
-    assert examine.search_section(request(), bad, None, {})["calibration"]["kind"] == "none"
+    assert examine.search_section("quick", bad, None, {})["calibration"]["kind"] == "none"
 
 
 # The kind of a model, and the model that it is compared with.
@@ -166,7 +166,7 @@ def test_models_are_compared_within_their_tower_and_side(tmp_path, config, kind)
     job = tiny.job(tmp_path, config=config, count=2)
     found = examine.subject.read(job.model, arch=str(job.arch))
     assert isinstance(found.architecture, model.Architecture)
-    assert examine.kind_of(found.architecture) == kind
+    assert subject.kind_of(found.architecture) == kind
 
 
 def test_a_reference_of_another_kind_or_with_the_same_weights_is_refused(tmp_path):

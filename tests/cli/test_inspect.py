@@ -232,7 +232,7 @@ def test_the_json_of_several_says_of_the_refused_one_why(tmp_path, capsys):
     assert code == 3
     assert refused["path"] == str(tmp_path / "empty.pt")
     assert err == f"clipclean: error: {refused['error']}\n"
-    assert set(refused) == {"path", "error"}
+    assert set(refused) == {"path", "error", "kind"}
     assert accepted["sha256"] == files.sha256(fine)
 
 

@@ -252,7 +252,7 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(job, unread, capsys):
     assert "INCONCLUSIVE" in captured.out
     assert f'open_clip.create_model_and_transforms("local-dir:{job.out}")' in captured.out
     assert captured.err.startswith("clipclean ")
-    for stage in ("reading the model: 1/1", "reading the data: 48/48", "finetuning: 3/3", "exporting: 1/1"):
+    for stage in ("reading the model: 1/1", "reading the data: 48/48", "finetuning: 3/3", "exporting open_clip: 1/1"):
         assert stage in captured.err
     assert cli.main(job.sanitize("--force")) == 4
     assert capsys.readouterr().err == ""  # --quiet
