@@ -66,6 +66,7 @@ def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unrea
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unread, unsearched, monkeypatch):
     def interrupted(*_, **__):
         raise KeyboardInterrupt

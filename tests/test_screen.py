@@ -112,6 +112,7 @@ def test_kept_keys_are_a_line_each(job, tmp_path):
     assert set(keys) <= {pair.key for pair in read(job.data).pairs}
 
 
+@pytest.mark.slow
 def test_sanitize_takes_the_kept_table(job, finished, tmp_path):
     arguments = job.sanitize(
         "--out", tmp_path / "out", "--no-audit", "--exit-zero", "--screen", "off", recipe="mmcl-tiny"
@@ -203,6 +204,7 @@ def test_sanitize_reports_and_drops_nothing_unless_asked(job, tmp_path):
     assert (made["data"]["screened"]["dropped"], made["data"]["screened"]["dropped_keys"]) == (0, [])
 
 
+@pytest.mark.slow
 def test_sanitize_leaves_out_what_it_is_asked_to_and_says_so(job, tmp_path):
     out = tmp_path / "out"
     assert cli.main(job.sanitize("--out", out, "--no-audit", "--exit-zero", "--screen", "25%", "--keep-failed")) == 0

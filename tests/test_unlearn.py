@@ -57,6 +57,7 @@ def test_a_named_trigger_is_forgotten_and_clean_pictures_stay(planted, tmp_path,
     assert accuracies[1] > accuracies[0] - 0.1
 
 
+@pytest.mark.slow
 def test_the_text_tower_and_the_temperature_are_untouched(planted, tmp_path, hasty):
     cleaned(planted, tmp_path / "out", *NAMED)
     old, new = checkpoint.read(planted[0].model).tensors, checkpoint.read(tmp_path / "out").tensors
@@ -65,6 +66,7 @@ def test_the_text_tower_and_the_temperature_are_untouched(planted, tmp_path, has
     assert all(name.startswith("visual.") for name in moved)
 
 
+@pytest.mark.slow
 def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted, tmp_path, hasty, monkeypatch):
     cleaned(planted, tmp_path / "whole", *NAMED)
     assert result(tmp_path / "whole")["training"]["steps"] == 8
