@@ -114,7 +114,10 @@ def test_a_plain_folder_of_pictures_serves(planted, tmp_path, hasty):
     found = result(tmp_path / "out")
     assert found["training"]["steps"] == 8
     assert found["after"]["measurements"]["clean_accuracy"]["n"] == 0
-    assert "neither labels nor captions" in next(f for f in found["findings"] if f["rule"] == "CC020")["message"]
+    few = [
+        f["message"] for f in found["findings"] if f["rule"] == "CC020"
+    ]  # one of them on the few pictures of the trigger
+    assert any("neither labels nor captions" in message for message in few)
 
 
 @pytest.mark.slow

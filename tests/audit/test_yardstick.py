@@ -4,6 +4,7 @@ import sys
 import pytest
 
 from clipclean.audit import FAMILIES, stored, yardstick
+from clipclean.audit.hunt import freely
 from clipclean.audit.yardstick import DEVIATION, FLOOR, Range
 
 MODULE = sys.modules["clipclean.audit.yardstick"]
@@ -74,4 +75,6 @@ def test_the_shipped_file_holds_sizes_that_families_can_have():
         assert known["name"]
         assert known["classes"] > 1
         for sizes in known["models"]:
-            assert all(0 < size <= FAMILIES[family].cap for family, size in sizes.items())
+            assert set(sizes) == {*FAMILIES, *map(freely, FAMILIES)}
+            for family in FAMILIES:
+                assert all(0 < sizes[name] <= FAMILIES[family].cap for name in (family, freely(family)))
