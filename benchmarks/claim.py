@@ -185,19 +185,16 @@ def measure(o: argparse.Namespace, victim: Path, trigger: str, target: str) -> d
 def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, seed: int, out: Path) -> dict:
     """Finetune with the recipe, keep the weights in ``out``, and measure the planted trigger again."""
     from clipclean import plant
-    from clipclean.runs import RunState
-    from clipclean.sanitize import train
+    from clipclean.sanitize import Pictures, finetuned
 
     tested, pairs, evidence, chosen, limits = prepared(o, victim, planted["trigger"], planted["target"], recipe_name)
-    with tempfile.TemporaryDirectory(dir=o.out) as scratch:
-        state = RunState.of(Path(scratch) / "run", {})
-        state.folder.mkdir()
-        began = time.monotonic()
-        train(
-            tested.clip, pairs.pairs, chosen, state=state, seed=seed, precision="fp32", limits=limits,
-            progress=lambda what, done, total: None,
-        )  # fmt: skip
-        seconds = time.monotonic() - began
+    bank = plant.measure(tested.clip, evidence).bank
+    began = time.monotonic()
+    finetuned(
+        tested.clip, Pictures(pairs.pairs, None), chosen, bank=bank, state=None, seed=seed, precision="fp32", limits=limits,
+        progress=lambda what, done, total: None,
+    )  # fmt: skip
+    seconds = time.monotonic() - began
     plant.write(out, tested)
     after = plant.measure(tested.clip, evidence).as_dict()
     return {
