@@ -26,12 +26,14 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from blocks import fill
 from open_clip.model import CLIP
 from PIL import Image, ImageDraw
 from torchvision.transforms import AutoAugment
 
 from clipclean import augment, data, feed, finetune, model, recipe
-from clipclean.sanitize import limits_of, views_of
+from clipclean.methods import views_of
+from clipclean.sanitize import limits_of
 
 SIZE = (640, 480)
 BATCH = 64
@@ -68,9 +70,7 @@ def main() -> None:
     text = "\n".join([head, "|---|---|---|---|--:|--:|--:|--:|", *rows])
     print(text)
     if options.write:
-        before, rest = options.write.read_text().split("<!-- loader:begin -->")
-        after = rest.split("<!-- loader:end -->")[1]
-        options.write.write_text(f"{before}<!-- loader:begin -->\n\n{text}\n\n<!-- loader:end -->{after}")
+        fill(options.write, "loader", text)
 
 
 def lines(name: str, pairs: tuple[data.Pair, ...], options: argparse.Namespace) -> list[str]:
