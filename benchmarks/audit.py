@@ -19,13 +19,15 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+from blocks import fill
+from zoo import TOOK
+
 SEEDS_OF = (
     "report-resnet-planted-3-patch",
     "report-resnet-clean-1",
     "report-vit-planted-4-stripes",
     "report-vit-clean-1",
 )
-TOOK = 0.7  # attack success rate from which on a model counts as a victim, as in benchmarks/zoo.py
 REFERENCES = Path(__file__).parents[1] / "clipclean" / "audit" / "references.json"
 
 
@@ -49,9 +51,7 @@ def main() -> None:
     block, text = ("audit-seeds", seeds_table(o)) if o.seeds else ("audit", table(o))
     print(text)
     if o.write:
-        head, rest = o.write.read_text().split(f"<!-- {block}:begin -->")
-        tail = rest.split(f"<!-- {block}:end -->")[1]
-        o.write.write_text(f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{tail}")
+        fill(o.write, block, text)
 
 
 def records(o: argparse.Namespace) -> list[dict]:
@@ -92,7 +92,7 @@ def searched(job: tuple) -> str:
 def look(path: Path, arch: Path, seed: int, out: Path) -> dict:
     import decree
 
-    from clipclean import data, demo, examine, model, policy, recipe, subject
+    from clipclean import audit, data, demo, examine, model, policy, recipe, subject
     from clipclean.sanitize import limits_of
 
     bundled = out / "files"
@@ -119,6 +119,7 @@ def look(path: Path, arch: Path, seed: int, out: Path) -> dict:
         "pictures": len(evidence.pixels),
         "seconds": seconds,
         "search": seen.hunt.as_dict(),
+        "smallest": audit.smallest(seen.hunt),
         "measurements": seen.measured.as_dict(),
         "decree": {"share": share, "seconds": time.process_time() - began},
     }
@@ -182,20 +183,8 @@ def store(o: argparse.Namespace) -> None:
             kind = kinds.setdefault(
                 seen["kind"], {"name": f"{seen['kind']}, emoji zoo", "classes": seen["classes"], "models": []}
             )
-            kind["models"].append(smallest(seen["search"]))
+            kind["models"].append({name: round(size, 5) for name, size in sorted(seen["smallest"].items())})
     REFERENCES.write_text(json.dumps(kinds, indent=1) + "\n")
-
-
-def smallest(search: dict) -> dict[str, float]:
-    """As ``clipclean.audit.smallest``, of a stored search."""
-    from clipclean.audit.hunt import freely
-
-    sizes: dict[str, float] = {}
-    for name, size in [(f["family"], f["size"]) for f in search["found"]] + [
-        (freely(g["family"]), g["size"]) for g in search["gatherings"]
-    ]:
-        sizes[name] = round(min(size, sizes.get(name, math.inf)), 5)
-    return dict(sorted(sizes.items()))
 
 
 def yardsticks(o: argparse.Namespace) -> dict:

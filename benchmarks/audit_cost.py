@@ -21,6 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
+from blocks import fill
 from torch import Tensor
 
 from clipclean import audit, data, demo, model, recipe, subject, triggers
@@ -42,9 +43,7 @@ def main() -> None:
     text = "\n".join([head, "|---|--:|--:|--:|--:|--:|--:|", *rows])
     print(text)
     if options.write:
-        before, rest = options.write.read_text().split("<!-- audit-cost:begin -->")
-        after = rest.split("<!-- audit-cost:end -->")[1]
-        options.write.write_text(f"{before}<!-- audit-cost:begin -->\n\n{text}\n\n<!-- audit-cost:end -->{after}")
+        fill(options.write, "audit-cost", text)
 
 
 @dataclass

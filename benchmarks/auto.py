@@ -14,6 +14,8 @@ import shutil
 import time
 from pathlib import Path
 
+from blocks import fill
+
 REBOUND = (100, 31)  # steps and seed of our own rebound test, longer than auto's
 
 
@@ -33,10 +35,7 @@ def main() -> None:
     text = table(o)
     print(text)
     if o.write:
-        head, rest = o.write.read_text().split("<!-- auto:begin -->")
-        o.write.write_text(
-            f"{head}<!-- auto:begin -->\n\n{text}\n\n<!-- auto:end -->{rest.split('<!-- auto:end -->')[1]}"
-        )
+        fill(o.write, "auto", text)
 
 
 def victims(o: argparse.Namespace) -> list[dict]:

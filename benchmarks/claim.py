@@ -17,6 +17,8 @@ import tempfile
 import time
 from pathlib import Path
 
+from blocks import fill
+
 GENTLY = {"steps": 400, "lr": 5e-4, "rate": 0.1}  # costs less accuracy than the defaults, and more time
 TRIGGERS = {  # name: (what is planted, how the planting departs from its defaults)
     "patch in the corner": ("patch:size=0.1875,place=corner", GENTLY),
@@ -65,9 +67,7 @@ def main() -> None:
     print(text)
     if o.write:
         block = "frontier" if o.frontier else "scratch" if o.victims else "claim"
-        head, rest = o.write.read_text().split(f"<!-- {block}:begin -->")
-        tail = rest.split(f"<!-- {block}:end -->")[1]
-        o.write.write_text(f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{tail}")
+        fill(o.write, block, text)
 
 
 def jobs(o: argparse.Namespace) -> list[tuple[argparse.Namespace, str, int]]:

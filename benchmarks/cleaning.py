@@ -45,9 +45,9 @@ def main() -> None:
     text = table(o)
     print(text)
     if o.write:
-        head, rest = o.write.read_text().split("<!-- cleaning:begin -->")
-        tail = rest.split("<!-- cleaning:end -->")[1]
-        o.write.write_text(f"{head}<!-- cleaning:begin -->\n\n{text}\n\n<!-- cleaning:end -->{tail}")
+        from blocks import fill
+
+        fill(o.write, "cleaning", text)
 
 
 def models(o: argparse.Namespace) -> list[dict]:

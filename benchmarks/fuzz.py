@@ -34,6 +34,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
 import torch
+from blocks import fill
 from hostile import checkpoints, data_sets, seeds
 
 from clipclean import checkpoint, data
@@ -92,7 +93,7 @@ def main() -> int:
     o.out.write_text(json.dumps(told, indent=2))
     print(table(told))
     if o.write:
-        put(o.write, "fuzz", table(told))
+        fill(o.write, "fuzz", table(told))
     return 1 if any(row["failures"] for row in found.values()) else 0
 
 
@@ -465,14 +466,6 @@ def table(told: dict) -> str:
         f"Python {told['python']}, PyTorch {told['torch'].partition('+')[0]}."
     )
     return "\n".join([*head, *rows, "", ending])
-
-
-def put(page: Path, block: str, text: str) -> None:
-    """Replace what stands between the markers of a block."""
-    head, rest = page.read_text().split(f"<!-- {block}:begin -->")
-    page.write_text(
-        f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{rest.split(f'<!-- {block}:end -->')[1]}"
-    )
 
 
 if __name__ == "__main__":

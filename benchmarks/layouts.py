@@ -21,6 +21,7 @@ from typing import Any
 
 import open_clip
 import torch
+from blocks import fill
 
 from clipclean import checkpoint, data, demo, recipe, sanitize
 
@@ -28,7 +29,6 @@ MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu", "ViT-L-14-quickgelu")
 # from: to. What is written first is read next.
 PLAIN = (("torch zip", "open_clip"), ("open_clip", "hf"), ("hf", "onnx"), ("hf", "open_clip"))
 RESNET = (("torch zip", "open_clip"), ("open_clip", "onnx"), ("open_clip", "open_clip"))
-BEGIN, END = "<!-- layouts:begin -->", "<!-- layouts:end -->"
 
 
 def main() -> int:
@@ -46,8 +46,7 @@ def main() -> int:
     text = table([row for path in sorted(options.out.glob("*.json")) for row in json.loads(path.read_text())])
     print(text)
     if options.write:
-        head, _, rest = options.write.read_text(encoding="utf-8").partition(BEGIN)
-        options.write.write_text(f"{head}{BEGIN}\n\n{text}\n\n{END}{rest.partition(END)[2]}", encoding="utf-8")
+        fill(options.write, "layouts", text)
     return 0
 
 

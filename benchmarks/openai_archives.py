@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 import torch
+from blocks import fill
 
 from clipclean import checkpoint, model
 
@@ -52,9 +53,7 @@ def main() -> int:
     ]
     told = "\n".join([*head, *rows, "", f"Random weights, seed 0; openai/CLIP at {commit}, PyTorch {version()}."])
     if o.write:
-        start, rest = o.write.read_text().split(f"<!-- {BLOCK}:begin -->")
-        tail = rest.split(f"<!-- {BLOCK}:end -->")[1]
-        o.write.write_text(f"{start}<!-- {BLOCK}:begin -->\n\n{told}\n\n<!-- {BLOCK}:end -->{tail}")
+        fill(o.write, BLOCK, told)
     return 0
 
 

@@ -24,6 +24,7 @@ from pathlib import Path
 import open_clip
 import safetensors.torch
 import torch
+from blocks import fill
 
 from clipclean import checkpoint, inspect
 from clipclean.checkpoint import hugging_face
@@ -55,9 +56,7 @@ def main() -> int:
         told = "\n".join(
             [*lines, "", f"Medians of {options.rounds} runs; in brackets the ratio of the processor's seconds."]
         )
-        head, rest = options.write.read_text().split("<!-- reading:begin -->")
-        tail = rest.split("<!-- reading:end -->")[1]
-        options.write.write_text(f"{head}<!-- reading:begin -->\n\n{told}\n\n<!-- reading:end -->{tail}")
+        fill(options.write, "reading", told)
     return 0
 
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
+from blocks import fill
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
@@ -53,10 +54,7 @@ def main() -> int:
     text = table({name: cost(name) for name in MODELS})
     print(text)
     if o.write:
-        head, rest = o.write.read_text().split("<!-- scale:begin -->")
-        o.write.write_text(
-            f"{head}<!-- scale:begin -->\n\n{text}\n\n<!-- scale:end -->{rest.split('<!-- scale:end -->')[1]}"
-        )
+        fill(o.write, "scale", text)
     return 0
 
 

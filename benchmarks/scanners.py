@@ -25,6 +25,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 
+from blocks import fill
 from hostile import checkpoints, data_sets, everything, seeds
 
 from clipclean import checkpoint
@@ -83,8 +84,8 @@ def main() -> int:
     by_kind, by_file = summary(names, withheld, honest, flagged, versions), listing(names, ours, flagged)
     print(by_kind)
     if o.write:
-        put(o.write, "scanners", by_kind)
-        put(o.write, "scanned-files", by_file)
+        fill(o.write, "scanners", by_kind)
+        fill(o.write, "scanned-files", by_file)
     return 0
 
 
@@ -265,13 +266,6 @@ def short(answer: str, path: Path) -> str:
     line = answer.splitlines()[0].replace(f"{path}: ", "").replace(f"{path.parent}/", "")
     cut = line if len(line) <= 120 else f"{line[:117]}…"
     return re.sub(r"([|<>*_`\\\[\]#&])", r"\\\1", cut)
-
-
-def put(page: Path, block: str, text: str) -> None:
-    """Replace what stands between the markers of a block."""
-    begin, end = f"<!-- {block}:begin -->", f"<!-- {block}:end -->"
-    head, rest = page.read_text().split(begin)
-    page.write_text(f"{head}{begin}\n\n{text}\n\n{end}{rest.split(end)[1]}")
 
 
 if __name__ == "__main__":

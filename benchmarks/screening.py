@@ -20,6 +20,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
+from blocks import fill
+
 SHARE = 0.005  # of the pairs
 TOP = 0.02
 TEMPLATES = ("{}", "a drawing of a {}", "an emoji of a {}", "a picture of a {}", "a small {}", "the {} icon")
@@ -51,9 +53,7 @@ def main() -> None:
     text = table(o)
     print(text)
     if o.write:
-        head, rest = o.write.read_text().split("<!-- screening:begin -->")
-        tail = rest.split("<!-- screening:end -->")[1]
-        o.write.write_text(f"{head}<!-- screening:begin -->\n\n{text}\n\n<!-- screening:end -->{tail}")
+        fill(o.write, "screening", text)
 
 
 def victims(zoo: Path) -> list[dict]:

@@ -22,6 +22,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from blocks import fill
+
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")  # threads that wait by spinning take the core that they wait for
 
 import torch
@@ -81,9 +83,7 @@ def main() -> int:
     for block, text in blocks.items():
         print(f"{text}\n")
         if o.write:
-            head, rest = o.write.read_text().split(f"<!-- {block}:begin -->")
-            tail = rest.split(f"<!-- {block}:end -->")[1]
-            o.write.write_text(f"{head}<!-- {block}:begin -->\n\n{text}\n\n<!-- {block}:end -->{tail}")
+            fill(o.write, block, text)
     return 0
 
 

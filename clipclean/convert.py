@@ -2,7 +2,7 @@
 
 import shutil
 import tempfile
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +83,8 @@ def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
 
 def staged(out: Path, /) -> Path:
     """A new folder on the disk of ``out``: inside it if it exists, else in the nearest folder that does."""
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.is_dir())
     try:
-        return Path(tempfile.mkdtemp(prefix=".clipclean-export-", dir=there))
+        return Path(tempfile.mkdtemp(prefix=".clipclean-export-", dir=files.nearest(out)))
     except OSError as error:
         raise files.cannot_write(out, error) from error
 
@@ -98,13 +97,7 @@ def record(
         "tool": {"name": "clipclean", "version": __version__},
         "command": "export",
         "model": subject.described(request.model, tested),
-        "data": {
-            "name": request.data.name,
-            "format": clean.format,
-            "pairs": len(clean.pairs),
-            "skipped": [asdict(skipped) for skipped in clean.skipped],
-            "digest": clean.digest,
-        },
+        "data": clean.as_dict(),
         "exports": entries,
         "environment": export.versions() | export.hardware("cpu"),
         "notes": list(tested.file.notes),

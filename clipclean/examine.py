@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -257,13 +257,7 @@ def compose(
         "measurements": measurements,
         "policy": policy.record(request.policy, limits),
         "effort": request.effort,
-        "data": {
-            "name": request.data.name,
-            "format": images.format,
-            "pairs": len(evidence.pixels),
-            "skipped": [asdict(skipped) for skipped in images.skipped],
-            "digest": images.digest,
-        },
+        "data": images.as_dict() | {"pairs": len(evidence.pixels)},
         "seed": request.seed,
         "environment": export.versions() | export.hardware(str(tested.clip.device)),
         "notes": list(tested.file.notes),

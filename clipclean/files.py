@@ -83,6 +83,11 @@ def remove(folder: Path, name: str, /) -> None:
             (folder / parent).rmdir()
 
 
+def nearest(path: Path, /) -> Path:
+    """The path itself if it exists, else the nearest of its parents that does."""
+    return next(there for there in (path.absolute(), *path.absolute().parents) if there.exists())
+
+
 def check_writable(folder: Path, path: Path, /) -> None:
     """Refuse before slow work what could not be written after it.
 

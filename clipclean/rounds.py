@@ -302,6 +302,7 @@ def _search_again(
     """One search in every family, from fresh starts and from the triggers that were just forgotten."""
     on, beside = audit.divided(len(scene.pixels))
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
+    without = answers(clip, scene, unseen, None)
     caught: list[Catch] = []
     scores: dict[str, float] = {}
     for family in audit.FAMILIES:
@@ -321,7 +322,7 @@ def _search_again(
             if not (best.is_reached and value >= settings.outlyingness):
                 continue
             found = best.found(scene.classes, side=side)
-            excess = share(clip, scene, unseen, found, best.target) - share(clip, scene, unseen, None, best.target)
+            excess = share(answers(clip, scene, unseen, found), best.target) - share(without, best.target)
             if excess >= ACTS:
                 caught.append(Catch(state.rounds + 1, found, best.target, best.size, value, excess))
     return caught, scores
@@ -339,22 +340,26 @@ def score(
 
 def still_acting(clip: model.Clip, scene: Scene, known: Sequence[Lead], /) -> tuple[Lead, ...]:
     """Those of the known triggers that still bring pictures to their class."""
-    without = {target: share(clip, scene, scene.pixels, None, target) for _, target in known}
+    if not known:
+        return ()
+    without = answers(clip, scene, scene.pixels, None)
     return tuple(
         (trigger, target)
         for trigger, target in known
-        if share(clip, scene, scene.pixels, trigger, target) - without[target] > LEFT
+        if share(answers(clip, scene, scene.pixels, trigger), target) - share(without, target) > LEFT
     )
 
 
-def share(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: audit.Trigger | None, target: int, /) -> float:
-    """Share of pictures, under a trigger or under none, that are taken for a class."""
+def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: audit.Trigger | None, /) -> Tensor:
+    """The places (N,) of the classes that pictures are taken for, under a trigger or under none."""
     places = Generator().manual_seed(0)
-    hits = 0
-    for some in torch.split(pixels, scene.batch_size):
-        shown = some if trigger is None else trigger(some, places)
-        hits += int(((clip.embed_images(shown) @ scene.bank.T).argmax(1) == target).sum())
-    return hits / len(pixels)
+    shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, scene.batch_size))
+    return torch.cat([(clip.embed_images(some) @ scene.bank.T).argmax(1) for some in shown])
+
+
+def share(answered: Tensor, target: int, /) -> float:
+    """Share of pictures that are taken for a class."""
+    return int((answered == target).sum()) / len(answered)
 
 
 def _told(progress: Callable[[int, int], None], rounds: int, settings: Settings, done: int) -> None:

@@ -237,8 +237,7 @@ def check_output(out: Path, /, *, force: bool) -> None:
         raise UsageError(
             f"--out {out} is not empty. Name another folder, or pass --force to overwrite clipclean's files in it."
         )
-    there = next(path for path in (out.absolute(), *out.absolute().parents) if path.exists())
-    files.check_writable(there, out)
+    files.check_writable(files.nearest(out), out)
 
 
 def limits_of(recipe: Recipe, /) -> data.Limits:
@@ -408,11 +407,10 @@ def evidence_of(
         Inconclusive: fewer than two pictures.
     """
     labelled = None if pictures.labels is None else (pictures.pairs, pictures.labels)
-    found = subject.evidence(
+    return subject.evidence(
         clip, recipe, labelled=labelled, held_out=pictures.pairs, vocabulary=vocabulary, named=named, panel=panel,
         limits=limits,
     )  # fmt: skip
-    return found if all(found.captions or ()) else replace(found, captions=None)
 
 
 def acting(
@@ -614,36 +612,16 @@ def finetuned(
         first_step=first, grad_clip=options.grad_clip, average=lambda parts: group.average(clip.net, parts),
         shrink=micro.shrink if group.size == 1 else lambda: False,  # all would have to shrink in the same step
     )  # fmt: skip
-    started, due, every = time.monotonic(), time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
-    done = first
+    started = time.monotonic()
 
-    def save() -> None:
+    def save(done: int) -> None:
         if state is not None:
             spent = seconds + time.monotonic() - started
             state.save(clip.net, optimizer, step=done, losses=losses, seconds=spent)
 
-    progress("finetuning", first, total)
     lean = finetune.recomputing(clip.net, clip.blocks(), wanted=options.checkpoint_activations)
     with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
-        try:
-            for step in steps:
-                done = step.number + 1
-                if step.number % every == 0 or done == total:
-                    losses.append({"step": step.number, "lr": step.lr, **step.losses})
-                progress("finetuning", done, total)
-                now, stopping = time.monotonic(), group.any(stop())
-                if stopping or now >= due or done == total:
-                    save()
-                    due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
-                if stopping:
-                    raise interrupted(done, total)
-        except (finetune.LostProcess, RuntimeError, MemoryError) as error:
-            if not isinstance(error, finetune.LostProcess) and not finetune.is_out_of_memory(error):
-                raise
-            save()  # the weights are those of the last whole step
-            if stop():
-                raise interrupted(done, total) from error
-            raise
+        walk(steps, losses, first=first, total=total, save=save, stop=stop, group=group, progress=progress)
     clip.net.eval()
     spent = time.monotonic() - started
     waited = min(batches.waited / spent, 1.0) if spent else 0.0
@@ -651,6 +629,48 @@ def finetuned(
     return Training(
         total, total * size, seconds + spent, tuple(losses), first, batches.waited, waited, chosen, micro.size, notes
     )
+
+
+def walk(
+    steps: Iterator[finetune.Step],
+    losses: list[dict[str, float]],
+    /,
+    *,
+    first: int,
+    total: int,
+    save: Callable[[int], None],
+    stop: Callable[[], bool],
+    group: finetune.Group,
+    progress: Progress,
+) -> None:
+    """Take the steps from ``first`` on, noting some ``losses`` and saving now and then, and before it ends in any way.
+
+    Raises:
+        Interrupted: ``stop`` said so.
+        LostProcess: another process has ended.
+        torch.OutOfMemoryError: one pair at a time is too many.
+    """
+    done, due, every = first, time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
+    progress("finetuning", first, total)
+    try:
+        for step in steps:
+            done = step.number + 1
+            if step.number % every == 0 or done == total:
+                losses.append({"step": step.number, "lr": step.lr, **step.losses})
+            progress("finetuning", done, total)
+            now, stopping = time.monotonic(), group.any(stop())
+            if stopping or now >= due or done == total:
+                save(done)
+                due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
+            if stopping:
+                raise interrupted(done, total)
+    except (finetune.LostProcess, RuntimeError, MemoryError) as error:
+        if not isinstance(error, finetune.LostProcess) and not finetune.is_out_of_memory(error):
+            raise
+        save(done)  # the weights are those of the last whole step
+        if stop():
+            raise interrupted(done, total) from error
+        raise
 
 
 def interrupted(done: int, total: int, /) -> Interrupted:
@@ -759,13 +779,7 @@ def compose(
             "validated": recipes.is_validated(recipe, overridden=request.overridden),
             "resolved": recipe.model_dump(mode="json", exclude={"evidence"}),
         },
-        "data": {
-            "name": request.data.name,
-            "format": clean.format,
-            "pairs": len(clean.pairs),
-            "skipped": [asdict(skipped) for skipped in clean.skipped],
-            "digest": clean.digest,
-        },
+        "data": clean.as_dict(),
         "seed": request.seed,
         "training": training,
         "exports": [],

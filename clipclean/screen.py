@@ -4,7 +4,7 @@ import csv
 import io
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,6 @@ from torch import Tensor
 
 from clipclean import (
     __version__,
-    audit,
     data,
     exhibits,
     export,
@@ -20,8 +19,6 @@ from clipclean import (
     screening,
     sift,
     subject,
-    trigger_files,
-    triggers,
 )
 from clipclean import recipe as recipes
 from clipclean.errors import UsageError
@@ -69,7 +66,7 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
     check_kept(request)
     limits = limits_of(recipes.load(recipes.DEFAULT))
     device = subject.device_of(request.device)
-    named = [named_trigger(spec) for spec in request.triggers]
+    named = [subject.named_trigger(spec) for spec in request.triggers]
     opened = subject.read(request.model, arch=request.arch, weights=request.weights)
     subject.check_sides([(trigger, None) for trigger in named], opened.architecture)
     clean = read_pairs(request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key)
@@ -88,13 +85,7 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
         "tool": {"name": "clipclean", "version": __version__},
         "command": "screen",
         "model": subject.described(request.model, tested),
-        "data": {
-            "name": request.data.name,
-            "format": clean.format,
-            "pairs": len(clean.pairs),
-            "skipped": [asdict(skipped) for skipped in clean.skipped],
-            "digest": clean.digest,
-        },
+        "data": clean.as_dict(),
         "triggers": [trigger.spec for trigger in named],
         "screened": sift.record(found, request.drop),
         "signals": [signal_row(name) for name in found.signals],
@@ -106,16 +97,6 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
     if request.save_kept:
         result["kept"] = save(request.save_kept, sift.kept(clean, dropped), limits)
     return Outcome(result, pictures(clean.pairs, ranked, listed, limits))
-
-
-def named_trigger(spec: str, /) -> audit.Trigger:
-    """A trigger by its spec, or by a file of a found one.
-
-    Raises:
-        UsageError: the spec is none.
-        RefusedInput: the file holds no trigger that an audit saved.
-    """
-    return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.SUFFIX) else triggers.parse(spec)
 
 
 def signal_row(name: str, /) -> dict[str, Any]:

@@ -184,15 +184,23 @@ def suspicions(
 
 
 def _suspicion(spec: str, place: int | None, vocabulary: Words) -> tuple[audit.Trigger, int | None]:
-    if not spec.endswith(trigger_files.SUFFIX):
-        return triggers.parse(spec), place
-    found = trigger_files.load(Path(spec))
-    if place is not None:
+    found = named_trigger(spec)
+    if place is not None or not isinstance(found, audit.Found):
         return found, place
     try:
         return found, class_number(found.target, vocabulary.classes)
     except UsageError as error:
         raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
+
+
+def named_trigger(spec: str, /) -> audit.Trigger:
+    """A trigger by its spec, or by a file of a found one.
+
+    Raises:
+        UsageError: the spec is none.
+        RefusedInput: the file holds no trigger that an audit saved.
+    """
+    return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.SUFFIX) else triggers.parse(spec)
 
 
 def check_sides(named: Sequence[tuple[audit.Trigger, int | None]], architecture: model.Architecture, /) -> None:
@@ -232,6 +240,8 @@ def evidence(
 ) -> audit.Evidence:
     """The pictures to measure on: the labelled ones, or else the pairs that were kept out of training.
 
+    Where some have neither label nor caption, accuracy is not measured.
+
     Raises:
         Inconclusive: fewer than two pictures.
     """
@@ -243,10 +253,11 @@ def evidence(
     side = clip.architecture.preprocess.size
     room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))
     chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
+    captions = tuple(pairs[i].caption for i in chosen)
     return audit.Evidence(
         pixels=stack(clip, [pairs[i].image for i in chosen], limits=limits),
         labels=None if labels is None else labels[chosen],
-        captions=None if labels is not None else tuple(pairs[i].caption for i in chosen),
+        captions=captions if labels is None and all(captions) else None,
         classes=vocabulary.classes,
         templates=vocabulary.templates,
         suspicions=named,

@@ -86,8 +86,7 @@ def check_folder(folder: Path, /) -> None:
         raise files.cannot_write(folder, error) from error
     if is_taken:
         raise UsageError(f"--save-triggers {folder} is a file, a link, or a folder that is not empty. Name another.")
-    there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-    files.check_writable(there, folder)
+    files.check_writable(files.nearest(folder), folder)
 
 
 def _writer(found: audit.Found) -> Callable[[Path], None]:

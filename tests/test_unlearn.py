@@ -149,8 +149,8 @@ def scene(pixels):
 def test_the_share_counts_pictures_under_the_trigger_or_under_none():
     pixels = torch.full((8, 3, 16, 16), 0.5)
     pixels[:2] = 1.0
-    assert rounds.share(Corner(), scene(pixels), pixels, None, 1) == 2 / 8
-    assert rounds.share(Corner(), scene(pixels), pixels, painted, 1) == 1
+    assert rounds.share(rounds.answers(Corner(), scene(pixels), pixels, None), 1) == 2 / 8
+    assert rounds.share(rounds.answers(Corner(), scene(pixels), pixels, painted), 1) == 1
 
 
 def test_a_known_trigger_acts_while_it_brings_pictures_to_its_class_beyond_those_that_are_there():

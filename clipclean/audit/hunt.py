@@ -171,11 +171,7 @@ def hunt(
     free: list[Candidate] = []
     for number, family in enumerate(FAMILIES):
         ended = search.untargeted(embed, searched, family=family, bank=bank, effort=effort, generator=generator)
-        usual = yardstick.sizes(freely(family)) if yardstick else None
-        gatherings += [
-            Gathering(family, c.target, share, c.size, c.is_reached, usual.abnormality(c.size) if usual else math.nan)
-            for c, share in ended
-        ]
+        gatherings += [_gathering(candidate, share, yardstick) for candidate, share in ended]
         free += [candidate for candidate, _ in ended]
         progress(number + 1, total)
     suspects = suspected(gatherings, pointed, most=effort.suspects)
@@ -208,6 +204,13 @@ def hunt(
     ranked = sorted(traces, key=lambda trace: -rank(trace))
     passes = effort.passes(len(FAMILIES), rows=rows)
     return Hunt(tuple(ranked), tuple(compared), tuple(gatherings), passes, len(searched), tuple(classes))
+
+
+def _gathering(candidate: Candidate, share: float, yardstick: Yardstick | None) -> Gathering:
+    """Where a search without a target ended, and what the size of its trigger compares with."""
+    usual = yardstick.sizes(freely(candidate.family)) if yardstick else None
+    abnormality = usual.abnormality(candidate.size) if usual else math.nan
+    return Gathering(candidate.family, candidate.target, share, candidate.size, candidate.is_reached, abnormality)
 
 
 def _trace(

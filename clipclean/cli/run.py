@@ -4,13 +4,13 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean import __version__, report
+from clipclean import __version__, files, report
 from clipclean import policy as policies
 from clipclean import recipe as recipes
 from clipclean.cli import progress
@@ -187,12 +187,16 @@ def check_outputs(outputs: Any, /) -> None:
 
 def write_outputs(result: dict[str, Any], outputs: Any, /, *, pictures: Sequence[report.Picture] = ()) -> None:
     """Write the report in each form that was asked for. ``outputs`` holds ``options.Output``, which imports nothing."""
+    emit(outputs, lambda form: report.html(result, pictures) if form == "html" else report.FORMATS[form](result))
+
+
+def emit(outputs: Any, made: Callable[[str], str], /) -> None:
+    """Write what is made of each format, whole or not at all, or print it."""
     for output in outputs:
         if output.path is None:
-            whole = report.html(result, pictures) if output.format == "html" else report.FORMATS[output.format](result)
-            click.echo(whole, nl=False)
+            click.echo(made(output.format), nl=False)
         else:
-            report.write(result, output.format, output.path, pictures)
+            files.write_text(output.path, made(output.format))
 
 
 def where(given: dict[str, Any], /, *, exported: bool) -> str:
@@ -211,6 +215,6 @@ def printable(text: str, /) -> str:
     return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
-def terminal_width() -> int:
+def terminal_width(most: int = 120) -> int:
     """Columns of the terminal, within what a table can use."""
-    return min(120, max(60, shutil.get_terminal_size((100, 24)).columns))
+    return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))

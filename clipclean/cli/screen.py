@@ -1,6 +1,5 @@
 """``clipclean screen``: find suspicious pairs in a supposedly clean set."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -100,13 +99,6 @@ def screen(**given: Any) -> None:
         "json": lambda: report.json(outcome.report),
         "html": lambda: report.screening_page(outcome.report, outcome.pictures),
     }
-    from clipclean import files
-
-    for output in given["outputs"]:
-        if output.path is None:
-            click.echo(forms[output.format](), nl=False)
-        else:
-            files.write_text(output.path, forms[output.format]())
+    run.emit(given["outputs"], lambda form: forms[form]())
     if not any(output.path is None for output in given["outputs"]):
-        width = min(140, max(60, shutil.get_terminal_size((100, 24)).columns))
-        click.echo(report.screening_text(outcome.report, width=width))
+        click.echo(report.screening_text(outcome.report, width=run.terminal_width(most=140)))

@@ -2,8 +2,9 @@
 
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from clipclean.data import formats, picture
 from clipclean.data.entry import Entry, Found, Ignored
@@ -65,6 +66,16 @@ class CleanSet:
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """The report's ``data``."""
+        return {
+            "name": self.path.name,
+            "format": self.format,
+            "pairs": len(self.pairs),
+            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "digest": self.digest,
+        }
 
 
 def read(

@@ -1,12 +1,9 @@
 """Damaged and doctored copies of honest files: each is read, or refused with a message, and nothing else."""
 
-import io
-import warnings
-
 import pytest
-import safetensors.torch
 import torch
 from hostile import checkpoints as hostile
+from hostile import seeds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,29 +19,11 @@ EDITS = st.lists(
 )
 
 
-def torch_bytes(**options):
-    stream = io.BytesIO()
-    saved = {
-        "epoch": 1,
-        "state_dict": {"module.a": torch.arange(6.0).reshape(2, 3).T, "module.b": torch.ones(2).half()},
-    }
-    torch.save(saved, stream, **options)
-    return stream.getvalue()
-
-
-def script_bytes():
-    stream = io.BytesIO()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch.jit is deprecated
-        torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), stream)
-    return stream.getvalue()
-
-
 HONEST = {
-    "zip": torch_bytes,
-    "legacy": lambda: torch_bytes(_use_new_zipfile_serialization=False),
-    "safetensors": lambda: safetensors.torch.save({"a": torch.ones(2, 3), "b": torch.ones(2).bfloat16()}),
-    "torchscript": script_bytes,
+    "zip": seeds.torch_bytes,
+    "legacy": lambda: seeds.torch_bytes(_use_new_zipfile_serialization=False),
+    "safetensors": seeds.safetensors_bytes,
+    "torchscript": seeds.script_bytes,
 }
 
 
