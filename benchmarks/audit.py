@@ -147,7 +147,7 @@ def judged(seen: dict, yardstick) -> tuple[str, list[dict], float]:
 
 
 def gathering(told: dict, yardstick) -> SimpleNamespace:
-    from clipclean.audit.hunt import freely
+    from clipclean.audit.yardstick import freely
 
     usual = yardstick.sizes(freely(told["family"]))
     return SimpleNamespace(name=told["class"], share=told["share"], abnormality=usual.abnormality(told["size"]))

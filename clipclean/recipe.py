@@ -133,7 +133,7 @@ class Unlearn(Section):
     max_rounds: int = field(
         8, "Searches that are followed by steps; the search that finds no more ends the run.", "rounds", ge=1, le=100
     )
-    steps: int = field(80, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
+    steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Literal["quick", "standard", "thorough"] = field(
         "standard", "How hard the first search looks for suspects."
     )
@@ -141,7 +141,18 @@ class Unlearn(Section):
         2.5, "A class is suspected, and searched for again, whose trigger is this much smaller than clean ones.", "robust z",
         gt=0, le=100,
     )  # fmt: skip
+    enough: float = field(
+        1.0,
+        "The search goes on until no suspect's trigger is this much smaller than clean ones.",
+        "robust z",
+        gt=0,
+        le=100,
+    )
     images: int = field(400, "Most pictures that are searched on and judged by.", "images", ge=8, le=10_000)
+    least_part: float = field(
+        0.6, "Shortest side of the part that every other picture is cut to and enlarged; 1 leaves all as they are.",
+        "share", gt=0, le=1,
+    )  # fmt: skip
     shift: float = field(
         0.06,
         "Farthest that a found trigger is moved while it is unlearned, relative to the side.",
@@ -190,9 +201,9 @@ class Effort(Section):
     """How hard an audit searches for triggers that nobody described; see ``clipclean.audit.Effort``."""
 
     restarts: int = field(..., "Searches without a target, a family.", ge=1)
-    steps: int = field(100, "Steps of each search.", "steps", ge=1)
-    free_images: int = field(24, "Pictures a step without a target.", "images", ge=2)
-    images: int = field(16, "Pictures a step and class.", "images", ge=1)
+    steps: int = field(80, "Steps of each search.", "steps", ge=1)
+    free_images: int = field(16, "Pictures a step without a target.", "images", ge=2)
+    images: int = field(12, "Pictures a step and class.", "images", ge=1)
     suspects: int = field(..., "Classes searched for because something points at them.", ge=1)
     controls: int = field(..., "Random classes searched for to compare with.", ge=2)
     collapse: float = field(0.85, "Share of the spread that a search without a target must take away.", "share")
@@ -213,7 +224,7 @@ SEARCHED_FAMILIES = 6  # as many as clipclean.audit.FAMILIES, which would bring 
 # Steps, pictures and levels are the same in all, so that one yardstick serves; what differs is how many are looked for.
 EFFORTS = {
     "quick": Effort(restarts=1, suspects=2, controls=2),
-    "standard": Effort(restarts=2, suspects=4, controls=3),
+    "standard": Effort(restarts=2, suspects=4, controls=2),
     "thorough": Effort(restarts=6, suspects=10, controls=6),
 }
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from clipclean import audit, finetune, model
+from clipclean import audit, augment, finetune, model
 
 ACTS = 0.5  # excess on unseen pictures from which on a found trigger acts
 LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many pictures
@@ -35,6 +35,8 @@ class Settings:
         preserve_weight: of clean pictures.
         restore_weight: of pictures under the newest trigger, and of those under an earlier one.
         outlyingness: robust deviations from which on a class is suspected.
+        enough: robust deviations from which on a trigger of a suspect is forgotten in the rounds after the first.
+        least_part: shortest side of the part of a picture that every other picture is cut to.
         shift: farthest that a trigger is moved, relative to the picture's side.
         strength: range of factors on what a trigger changes.
     """
@@ -50,6 +52,8 @@ class Settings:
     preserve_weight: float
     restore_weight: float
     outlyingness: float
+    enough: float
+    least_part: float
     shift: float
     strength: tuple[float, float]
 
@@ -98,11 +102,12 @@ class State:
     suspects: tuple[int, ...]
     controls: Mapping[str, tuple[float, ...]]  # by family: sizes that other classes of the original need
     catches: tuple[Catch, ...]  # all so far
-    rounds: int  # of forgetting, done
+    rounds: int  # of forgetting and searching again, done
     scores: tuple[
         Mapping[str, float], ...
     ]  # a search each: by family, that of the smallest trigger towards any suspect
-    losses: tuple[Mapping[str, float], ...]  # a round each: of its last step
+    losses: tuple[Mapping[str, float], ...]  # a round each, the settling one too: of its last step
+    is_settled: bool = False  # whether the settling round is done, which ends the run
 
     @property
     def newest(self) -> tuple[Catch, ...]:
@@ -163,7 +168,10 @@ def unlearn(
     seed: int,
     progress: Callable[[int, int], None],
 ) -> Iterator[State]:
-    """Forget what was found, in place, and search again; yields the state after each round, and ends when nothing is left.
+    """Forget what was found, in place, and search again, until nothing is left; then forget all of it once more.
+
+    Yields the state after each round. The last one, which settles, is not searched after: what was forgotten in the first rounds
+    is rehearsed there as often as what came last.
 
     Args:
         clip: the model; its text tower, its temperature and the statistics of its normalisation stay as they are.
@@ -171,26 +179,28 @@ def unlearn(
         scene: what is searched on.
         state: where the run stands: what ``begin`` returned, or a later one.
         known: triggers to forget beside those that are found, for as long as they act.
-        batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``settings.steps`` of them.
+        batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``settings.steps`` of them; the settling
+            round has the number after the last.
         settings: how.
         seed: with the number of the round it decides every draw.
         progress: called with steps done and the most there can be.
     """
-    while state.rounds < settings.max_rounds:
+    while state.rounds < settings.max_rounds and not state.is_settled:
+        number, everything = len(state.losses), (*known, *leads(state.catches))
         newest = (*leads(state.newest), *still_acting(clip, scene, known))
-        if not newest:
+        settles = not newest
+        if settles and not state.losses:
             return
-        generator = Generator().manual_seed(1000 * seed + state.rounds)
+        generator = Generator().manual_seed(1000 * seed + number)
         losses = forget(
-            clip, original, batches(state.rounds), newest=newest, earlier=(*known, *leads(state.catches)),
-            settings=settings, generator=generator,
-            progress=functools.partial(_told, progress, state.rounds, settings),
+            clip, original, batches(number), newest=newest or everything, earlier=everything, settings=settings,
+            generator=generator, progress=functools.partial(_told, progress, number, settings),
         )  # fmt: skip
-        caught, scores = search_again(clip, scene, state, settings=settings, generator=generator)
-        state = replace(
-            state, catches=(*state.catches, *caught), rounds=state.rounds + 1, scores=(*state.scores, scores),
-            losses=(*state.losses, losses),
-        )  # fmt: skip
+        state = replace(state, losses=(*state.losses, losses), is_settled=settles)
+        if not settles:
+            caught, scores = search_again(clip, scene, state, settings=settings, generator=generator)
+            catches = (*state.catches, *caught)
+            state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
         yield state
 
 
@@ -251,9 +261,10 @@ def triggered(
     settings: Settings,
     generator: Generator,
 ) -> Iterator[finetune.Batch]:
-    """The batches with two triggered copies of their pictures: by one of the newest triggers, and by any found so far."""
+    """The batches, every other picture cut to a part of it, with two triggered copies of their pictures: by one of the newest triggers, and by any found so far."""
     for batch in batches:
-        pixels = batch.inputs["pixels"].float() / 255  # triggers work in [0, 1]
+        whole = batch.inputs["pixels"].float() / 255  # triggers work in [0, 1]
+        pixels = augment.enlarged(whole, least=settings.least_part, generator=generator)
         copies = {
             name: jittered(some[_draw(len(some), generator)][0], pixels, shift=settings.shift,
                            strength=settings.strength, generator=generator)
@@ -319,7 +330,7 @@ def _search_again(
         scored = [(score(candidate, scene.yardstick, state.controls), candidate) for candidate in candidates]
         scores[family] = max(value for value, _ in scored)
         for value, best in scored:
-            if not (best.is_reached and value >= settings.outlyingness):
+            if not (best.is_reached and value >= settings.enough):
                 continue
             found = best.found(scene.classes, side=side)
             excess = share(answers(clip, scene, unseen, found), best.target) - share(without, best.target)
@@ -363,8 +374,8 @@ def share(answered: Tensor, target: int, /) -> float:
 
 
 def _told(progress: Callable[[int, int], None], rounds: int, settings: Settings, done: int) -> None:
-    """Pass on the steps of a round, counted over all rounds."""
-    progress(rounds * settings.steps + done, settings.max_rounds * settings.steps)
+    """Pass on the steps of a round, counted over all rounds, of which one more than the most settles."""
+    progress(rounds * settings.steps + done, (settings.max_rounds + 1) * settings.steps)
 
 
 def _draw(count: int, generator: Generator) -> int:

@@ -37,7 +37,7 @@ from clipclean import (
     unlearn,
 )
 from clipclean import recipe as recipes
-from clipclean.errors import Inconclusive, Interrupted, UsageError
+from clipclean.errors import Inconclusive, Interrupted, RefusedInput, UsageError
 from clipclean.policy import DEFAULT, Limits, Policy
 from clipclean.recipe import Recipe
 from clipclean.runs import RunState
@@ -161,7 +161,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
         after = measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
         found_after = [
             *softened(audit.sanitized(before, after, limits=thresholds, searched=hunted is not None), hunted),
-            *(remaining(training_record) if hunted else ()),
+            *(remaining(training_record, least=recipe.unlearn.outlyingness) if hunted else ()),
             *side_findings(request, clean, ready.screened),
         ]
         judged = policy.apply(
@@ -544,12 +544,12 @@ def train(
             clip, material.pairs, recipe, hunted, known=known, saved=state, seed=seed, limits=limits, progress=progress,
             stop=stop,
         )  # fmt: skip
-    steps = done.state.rounds * recipe.unlearn.steps
+    steps = len(done.state.losses) * recipe.unlearn.steps
     losses = tuple(
         {"step": (number + 1) * recipe.unlearn.steps - 1, "lr": recipe.train.lr, **parts}
         for number, parts in enumerate(done.state.losses)
     )
-    resumed_at = hunted.state.rounds * recipe.unlearn.steps
+    resumed_at = len(hunted.state.losses) * recipe.unlearn.steps
     pairs = steps * recipe.train.batch_size
     return Training(steps, pairs, done.seconds, losses, resumed_at, 0.0, 0.0, "fp32", None, (), done)
 
@@ -648,6 +648,7 @@ def walk(
     Raises:
         Interrupted: ``stop`` said so.
         LostProcess: another process has ended.
+        RefusedInput: a file of the data broke since it was first read.
         torch.OutOfMemoryError: one pair at a time is too many.
     """
     done, due, every = first, time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
@@ -664,8 +665,8 @@ def walk(
                 due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stopping:
                 raise interrupted(done, total)
-    except (finetune.LostProcess, RuntimeError, MemoryError) as error:
-        if not isinstance(error, finetune.LostProcess) and not finetune.is_out_of_memory(error):
+    except (finetune.LostProcess, RefusedInput, RuntimeError, MemoryError) as error:
+        if not isinstance(error, finetune.LostProcess | RefusedInput) and not finetune.is_out_of_memory(error):
             raise
         save(done)  # the weights are those of the last whole step
         if stop():
@@ -701,11 +702,15 @@ def softened(findings: Sequence[audit.Finding], hunted: unlearn.Hunted | None, /
     ]
 
 
-def remaining(training: Training, /) -> list[audit.Finding]:
-    """What the last search of an unlearning still found: a warning for each class, so that nothing of it passes."""
+def remaining(training: Training, /, *, least: float) -> list[audit.Finding]:
+    """What the last search of an unlearning still found: a warning for each class, so that nothing of it passes.
+
+    ``least`` robust deviations smaller than clean models need make a suspect; less is no more than rounds go on for.
+    """
     assert training.unlearned is not None  # noqa: S101 # the caller unlearned
     state = training.unlearned.state
-    worst = {catch.target: catch for catch in sorted(state.newest, key=lambda catch: catch.score)}
+    left = (catch for catch in state.newest if catch.score >= least)
+    worst = {catch.target: catch for catch in sorted(left, key=lambda catch: catch.score)}
     return [
         audit.Finding(
             "CC003", "warning", "abnormality", catch.score, None, None, None,

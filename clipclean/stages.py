@@ -88,7 +88,8 @@ def clean(
                 clip, material, recipe, bank=bank, known=known, hunted=hunted, state=part, seed=seed, precision=precision,
                 limits=limits, progress=progress,
             )  # fmt: skip
-            left = [finding.as_dict() for finding in sanitize.remaining(training)] if hunted else []
+            least = recipe.unlearn.outlyingness
+            left = [found.as_dict() for found in sanitize.remaining(training, least=least)] if hunted else []
             record: dict[str, Any] = {"training": training.as_dict(), "remaining": left}
             part.write(clip.net.state_dict(), record, name=DONE)
             if not hunted:

@@ -38,7 +38,7 @@ class Hunted:
                 {
                     "found": [catch.as_dict() for catch in state.catches if catch.round == number],
                     "scores": dict(scores),
-                    "losses": dict(state.losses[number]) if number < state.rounds else None,
+                    "losses": dict(state.losses[number]) if number < len(state.losses) else None,
                 }
                 for number, scores in enumerate(state.scores)
             ],
@@ -134,7 +134,7 @@ def unlearn(
     cache = data.DecodeCache(
         pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=False
     )
-    plan = data.plan(len(pairs), batch_size=size, steps=settings.max_rounds * settings.steps, seed=seed)
+    plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * settings.steps, seed=seed)
 
     def batches(number: int) -> Iterator[finetune.Batch]:
         first = number * settings.steps
@@ -168,7 +168,7 @@ def settings_of(recipe: Recipe, /) -> Settings:
         max_rounds=own.max_rounds, steps=own.steps, lr=train.lr, warmup=train.warmup_steps, betas=train.betas,
         eps=train.eps, weight_decay=train.weight_decay, grad_clip=train.grad_clip,
         preserve_weight=loss.preserve_weight, restore_weight=loss.restore_weight, outlyingness=own.outlyingness,
-        shift=own.shift, strength=own.strength,
+        enough=own.enough, least_part=own.least_part, shift=own.shift, strength=own.strength,
     )  # fmt: skip
 
 
@@ -202,7 +202,7 @@ def _restored(saved: RunState | None, scene: rounds.Scene) -> tuple[State, dict[
         catches.append(Catch(**entry | {"found": Found(family, scene.classes[entry["target"]], parameters, side)}))
     state = State(
         tuple(told["suspects"]), {family: tuple(sizes) for family, sizes in told["controls"].items()}, tuple(catches),
-        told["rounds"], tuple(told["scores"]), tuple(told["losses"]),
+        told["rounds"], tuple(told["scores"]), tuple(told["losses"]), told["is_settled"],
     )  # fmt: skip
     weights = {name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")}
     return state, weights, float(record["seconds"])

@@ -32,6 +32,7 @@ from clipclean import (
     subject,
     verify,
 )
+from clipclean.errors import RefusedInput
 from clipclean.export import checksums, open_clip_directory
 from clipclean.model import Preprocess
 
@@ -513,6 +514,29 @@ def test_a_process_that_gets_a_signal_exits_130(job, number):
     assert b"Give the same command again" in told
     assert not job.out.exists()
     assert (hidden(job) / "state.safetensors").exists()
+
+
+def test_data_that_break_during_the_run_end_it_and_once_they_are_whole_it_goes_on(finished, job, unread, capsys):
+    original = finetune.finetune
+
+    def breaks(net, batches, /, **settings):
+        def broken():
+            for number, batch in enumerate(batches):
+                if number == 2:
+                    raise RefusedInput("pairs.tar is cut off after 512 bytes.")
+                yield batch
+
+        return original(net, broken(), **settings)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(finetune, "finetune", breaks)
+        assert cli.main(whole(job)) == 3
+    assert "cut off after 512 bytes" in capsys.readouterr().err
+    assert names(hidden(job)) == {"state.safetensors", "lock"}
+    assert not job.out.exists()
+    cli.main(whole(job))
+    assert result(job.out)["training"]["resumed_at"] == 2
+    assert (job.out / WEIGHTS).read_bytes() == (finished[0].out / WEIGHTS).read_bytes()
 
 
 def exhausted_at(monkeypatch, step):

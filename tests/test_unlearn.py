@@ -1,4 +1,6 @@
+import dataclasses
 import json
+from types import SimpleNamespace
 
 import pytest
 import tiny
@@ -160,6 +162,15 @@ def test_a_known_trigger_acts_while_it_brings_pictures_to_its_class_beyond_those
     assert rounds.still_acting(Corner(), scene(white), known) == ()
 
 
+def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect():
+    family = audit.Found("warp", "a", {"ratio": torch.tensor(0.0), "moves": torch.zeros(2, 5, 5)}, 16)
+    left = [rounds.Catch(1, family, target, 0.1, score, 0.9) for target, score in ((0, 2.4), (1, 2.6), (1, 3.0))]
+    training = SimpleNamespace(
+        unlearned=SimpleNamespace(state=rounds.State((0, 1), {}, tuple(left), 1, ({}, {}), ({},)))
+    )
+    assert [(f.rule, f.level, f.value) for f in sanitize.remaining(training, least=2.5)] == [("CC003", "warning", 3.0)]
+
+
 def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_stays_an_error():
     def found(rule, trigger):
         return audit.Finding(rule, "error", "excess ASR", 0.2, (0.1, 0.3), 100, 0.05, "told", "a", trigger)
@@ -170,6 +181,62 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
     findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
     assert [f.level for f in sanitize.softened(findings, hunted)] == ["warning", "error", "error"]
     assert sanitize.softened(findings, None) == findings
+
+
+# Rounds.
+
+SETTINGS = rounds.Settings(
+    max_rounds=4, steps=2, lr=1e-3, warmup=0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, grad_clip=None,
+    preserve_weight=1.0, restore_weight=1.0, outlyingness=2.5, enough=1.0, least_part=1.0, shift=0.0, strength=(1.0, 1.0),
+)  # fmt: skip
+
+
+def caught(number):
+    return rounds.Catch(number, audit.Found("warp", "b", {}, 16), 1, 0.1, 5.0, 0.9)
+
+
+FIRST = (caught(0),)
+
+
+def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
+    """The states of a run whose searches find that many triggers, and what each round was told to forget."""
+    forgotten = []
+
+    def forget(clip, original, batches, /, *, newest, earlier, settings, generator, progress):
+        forgotten.append((batches, len(newest), len(earlier)))
+        return {"loss": 0.0}
+
+    def search_again(clip, scene, state, /, *, settings, generator):
+        return [caught(state.rounds + 1)] * finds[state.rounds], {}
+
+    monkeypatch.setattr(rounds, "forget", forget)
+    monkeypatch.setattr(rounds, "search_again", search_again)
+    begun = rounds.State((1,), {"warp": (0.5,)}, first, 0, ({},), ())
+    settings = dataclasses.replace(SETTINGS, max_rounds=max_rounds)
+    states = rounds.unlearn(
+        Corner(), None, scene(torch.full((8, 3, 16, 16), 0.5)), begun, known=known, batches=lambda number: number,
+        settings=settings, seed=0, progress=lambda done, total: None,
+    )  # fmt: skip
+    return list(states), forgotten
+
+
+def test_when_the_search_finds_no_more_all_that_was_found_is_forgotten_once_more(monkeypatch):
+    states, forgotten = run_of(monkeypatch, [2, 0])
+    assert forgotten == [(0, 1, 1), (1, 2, 3), (2, 3, 3)]
+    assert [state.is_settled for state in states] == [False, False, True]
+    assert [(state.rounds, len(state.losses)) for state in states] == [(1, 1), (2, 2), (2, 3)]
+
+
+def test_after_the_last_round_that_is_allowed_nothing_is_rehearsed(monkeypatch):
+    states, forgotten = run_of(monkeypatch, [1, 1], max_rounds=2)
+    assert forgotten == [(0, 1, 1), (1, 1, 2)]
+    assert not states[-1].is_settled
+    assert len(states[-1].newest) == 1
+
+
+def test_where_nothing_was_found_and_nothing_known_acts_nothing_is_done(monkeypatch):
+    assert run_of(monkeypatch, [], first=()) == ([], [])
+    assert run_of(monkeypatch, [], first=(), known=[(painted, 0)]) == ([], [])
 
 
 # Jitter.

@@ -12,7 +12,7 @@ from clipclean.audit import search
 from clipclean.audit.families import FAMILIES, Found
 from clipclean.audit.probes import Probe, embeddings, probe
 from clipclean.audit.search import Candidate, Effort, Embed, NoSearch
-from clipclean.audit.yardstick import Range, Yardstick
+from clipclean.audit.yardstick import Range, Yardstick, freely
 
 MOST_IMAGES = 256  # pictures that are searched on
 SEARCHED = 0.6  # share of the pictures that is searched on; the others judge
@@ -244,11 +244,6 @@ def smallest(made: Hunt, /) -> dict[str, float]:
         freely(family): min(gathering.size for gathering in made.gatherings if gathering.family == family)
         for family in FAMILIES
     }
-
-
-def freely(family: str, /) -> str:
-    """How a yardstick calls the sizes that searches of a family without a target end with."""
-    return f"{family}, no target"
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:

@@ -13,17 +13,26 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from clipclean.audit.families import FAMILIES
+
 FEW = 4  # sizes; from fewer their own deviation cannot be told
 DEVIATION = 0.35  # of the logarithm of a size between clean models, where there are too few to tell: docs/evidence.md
 NEAR = 2.5  # factor between the numbers of classes within which stored sizes serve
 FLOOR = 0.2  # least deviation: a few equal sizes would make any difference infinite
+UNBOUNDED = 0.5  # least deviation where half of the clean models or more came to no trigger: their sizes are bounds
+FREELY = ", no target"
 
 
 @dataclass(frozen=True)
 class Range:
-    """The smallest sizes that clean models have in one family, one a model."""
+    """The smallest sizes that clean models have in one family, one a model.
+
+    A size at ``cap`` says that the search found none: what that model needs is at least as large, and how much larger is
+    not known.
+    """
 
     sizes: tuple[float, ...]
+    cap: float = math.inf
 
     @property
     def median(self) -> float:
@@ -34,14 +43,16 @@ class Range:
         """How many deviations the logarithm of ``size`` lies below the median of these.
 
         A deviation is the larger of 1.4826 times the median absolute deviation and the standard deviation, of which neither
-        alone is safe with so few models, and at least a floor; with fewer than four sizes it is a fixed one.
+        alone is safe with so few models, and at least a floor, a higher one where half of the sizes or more are bounds; with
+        fewer than four sizes it is a fixed one.
         """
         logs = [math.log(each) for each in self.sizes]
         centre = statistics.median(logs)
         if len(logs) < FEW:
             return (centre - math.log(size)) / DEVIATION
         robust = 1.4826 * statistics.median(abs(log - centre) for log in logs)
-        return (centre - math.log(size)) / max(robust, statistics.stdev(logs), FLOOR)
+        floor = UNBOUNDED if 2 * sum(each >= self.cap for each in self.sizes) >= len(logs) else FLOOR
+        return (centre - math.log(size)) / max(robust, statistics.stdev(logs), floor)
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """``reference`` of a found trigger in a report."""
@@ -65,8 +76,24 @@ class Yardstick:
 def yardstick(kind: str, name: str, smallest: Sequence[Mapping[str, float]], /) -> Yardstick:
     """A yardstick of the smallest sizes that hunts in clean models ended with, one mapping a model."""
     families = sorted({family for sizes in smallest for family in sizes})
-    ranges = {family: Range(tuple(sizes[family] for sizes in smallest if family in sizes)) for family in families}
+    ranges = {
+        family: Range(tuple(sizes[family] for sizes in smallest if family in sizes), cap_of(family))
+        for family in families
+    }
     return Yardstick(kind, name, len(smallest), ranges)
+
+
+def freely(family: str, /) -> str:
+    """How a yardstick calls the sizes that searches of a family without a target end with."""
+    return f"{family}{FREELY}"
+
+
+def cap_of(name: str, /) -> float:
+    """The largest size that a family's triggers can have, by the family's name or by that of :func:`freely`.
+
+    It is stored to five places, so it is rounded down to as many.
+    """
+    return math.floor(1e5 * FAMILIES[name.removesuffix(FREELY)].cap) / 1e5
 
 
 def stored(kind: str, /, *, classes: int) -> Yardstick | None:

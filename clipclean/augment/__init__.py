@@ -1,8 +1,9 @@
-"""Second views of a pair, an augmented image and an augmented caption; perturbed pictures."""
+"""Second views of a pair, an augmented image and an augmented caption; parts of pictures; perturbed pictures."""
 
 from clipclean.augment.captions import caption_view
+from clipclean.augment.enlarge import enlarged
 from clipclean.augment.images import image_view
 from clipclean.augment.perturb import perturbed
 from clipclean.augment.synonyms import synonyms
 
-__all__ = ["caption_view", "image_view", "perturbed", "synonyms"]
+__all__ = ["caption_view", "enlarged", "image_view", "perturbed", "synonyms"]

@@ -123,18 +123,21 @@ def resnet_stages(tower: Any, /) -> list[Any]:
 
 
 class evaluating:  # noqa: N801 # reads as a statement: with evaluating(net)
-    """Evaluation mode for the span of a with-block, then the mode from before."""
+    """Evaluation mode for the span of a with-block, then each module's mode from before.
+
+    A tower may be training while the network around it is not; so every module is looked at.
+    """
 
     def __init__(self, net: nn.Module) -> None:
-        self._net, self._training = net, net.training
+        self._trained = [module for module in net.modules() if module.training]
 
     def __enter__(self) -> None:
-        if self._training:  # walking through a small model's modules takes as long as a few of its pictures
-            self._net.eval()
+        for module in self._trained:
+            module.training = False
 
     def __exit__(self, *_: object) -> None:
-        if self._training:
-            self._net.train()
+        for module in self._trained:
+            module.training = True
 
 
 class frozen:  # noqa: N801 # reads as a statement: with frozen(net)

@@ -9,7 +9,8 @@ from torch import Generator
 
 from clipclean import policy, recipe
 from clipclean.audit import FAMILIES, NoSearch, hunt, searched, smallest, suspected_classes, yardstick
-from clipclean.audit.hunt import MOST_IMAGES, Gathering, divided, drawn, freely, rank, suspected
+from clipclean.audit.hunt import MOST_IMAGES, Gathering, divided, drawn, rank, suspected
+from clipclean.audit.yardstick import freely
 
 MODULE = sys.modules["clipclean.audit.hunt"]
 LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())

@@ -4,8 +4,7 @@ import sys
 import pytest
 
 from clipclean.audit import FAMILIES, stored, yardstick
-from clipclean.audit.hunt import freely
-from clipclean.audit.yardstick import DEVIATION, FLOOR, Range
+from clipclean.audit.yardstick import DEVIATION, FLOOR, UNBOUNDED, Range, cap_of, freely
 
 MODULE = sys.modules["clipclean.audit.yardstick"]
 # median -2.5, absolute deviations 1.5 .5 .5 2.5, so 1.4826 x 1.0; mean -2.25, so a variance of 8.75 / 3, which is larger
@@ -36,6 +35,21 @@ def test_few_models_cannot_tell_their_deviation_and_equal_ones_have_a_least_one(
     assert Range((0.1, 0.1, 0.1, 0.1)).abnormality(0.05) == pytest.approx(math.log(2) / FLOOR)
 
 
+def test_where_half_of_the_models_came_to_no_trigger_their_sizes_are_bounds_and_decide_less():
+    assert Range((1.0, 1.0, 1.0, 1.0), 1.0).abnormality(0.5) == pytest.approx(math.log(2) / UNBOUNDED)
+    assert Range((1.0, 1.0, 0.99, 0.98), 1.0).abnormality(0.5) == pytest.approx(
+        (math.log(1 * 0.99) / 2 - math.log(0.5)) / UNBOUNDED
+    )
+    assert Range((1.0, 0.99, 0.98, 0.97), 1.0).abnormality(0.5) == pytest.approx(
+        (math.log(0.99 * 0.98) / 2 - math.log(0.5)) / FLOOR
+    )
+
+
+def test_the_cap_of_a_family_is_that_of_both_its_searches_as_it_is_stored():
+    assert cap_of("patch") == cap_of(freely("patch")) == 0.14062  # 0.375 squared is 0.140625
+    assert cap_of("warp") == 1.0
+
+
 def test_a_range_says_what_it_holds():
     assert Range((0.4, 0.1, 0.2)).as_dict() == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 3})
 
@@ -43,8 +57,8 @@ def test_a_range_says_what_it_holds():
 def test_a_yardstick_gathers_the_sizes_of_each_family():
     made = yardstick("reference", "trusted.pt", [{"mask": 0.1, "warp": 0.3}, {"mask": 0.2}])
     assert (made.kind, made.name, made.models) == ("reference", "trusted.pt", 2)
-    assert made.sizes("mask") == Range((0.1, 0.2))
-    assert made.sizes("warp") == Range((0.3,))
+    assert made.sizes("mask") == Range((0.1, 0.2), 1.0)
+    assert made.sizes("warp") == Range((0.3,), 1.0)
     assert made.sizes("blend") is None
 
 
@@ -57,7 +71,7 @@ def shipped(monkeypatch):
 def test_what_ships_serves_its_kind_and_no_other(shipped):
     found = stored("vit-32px", classes=100)
     assert (found.kind, found.name, found.models) == ("stored", "tiny ViTs", 2)
-    assert found.sizes("mask") == Range((0.1, 0.2))
+    assert found.sizes("mask") == Range((0.1, 0.2), 1.0)
     assert stored("resnet-32px", classes=100) is None
     assert stored("vit-224px", classes=100) is None
 

@@ -92,3 +92,16 @@ def test_pictures_are_fitted_as_open_clips_transform_does(mode, shape):
     ours = model.fit(torch.from_numpy(picture).permute(2, 0, 1), Preprocess(32, (0, 0, 0), (1, 1, 1), "bicubic", mode))
     assert ours.shape == theirs.shape
     assert (ours.float() / 255 - theirs).abs().max() <= 2 / 255
+
+
+def test_statistics_of_normalisation_stay_while_the_image_tower_alone_is_training():
+    clip, _ = built(TINY_RESNET)
+    clip.net.eval()
+    clip.net.visual.train()
+    kept = {name: buffer.clone() for name, buffer in clip.net.named_buffers()}
+    with model.evaluating(clip.net):
+        clip.encode_images(torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(1)))
+    assert all(torch.equal(kept[name], buffer) for name, buffer in clip.net.named_buffers())
+    assert clip.net.visual.training
+    assert not clip.net.training
+    assert not clip.net.transformer.training

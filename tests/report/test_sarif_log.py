@@ -1,7 +1,9 @@
 import json
 
 import pytest
+from pydantic import ValidationError
 from report import samples, searches
+from sarif_pydantic import Sarif
 
 from clipclean import report
 from clipclean.report.rules import RULES
@@ -21,6 +23,31 @@ def run_of(made):
 def test_the_tool_succeeded_whatever_the_verdict(made):
     """GitHub refuses a file whose executionSuccessful is false."""
     assert run_of(made())["invocations"] == [{"executionSuccessful": True}]
+
+
+EVERY = (
+    samples.passed, samples.failed, samples.undecided, samples.audited, searches.backdoored, searches.calm, searches.doubtful,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("made", EVERY)
+def test_another_implementation_of_the_standard_reads_it_and_finds_what_we_wrote(made):
+    log = json.loads(report.sarif(made()))
+    (read,) = Sarif.model_validate(log).runs
+    (run,) = log["runs"]
+    assert read.tool.driver.name == "clipclean"
+    assert [rule.id for rule in read.tool.driver.rules] == list(RULES)
+    assert [(each.rule_id, each.level.value, each.message.text) for each in read.results] == [
+        (each["ruleId"], each["level"], each["message"]["text"]) for each in run["results"]
+    ]
+
+
+@pytest.mark.parametrize("broken", [{"level": "fatal"}, {"message": "words alone"}, {"locations": {}}])
+def test_the_other_implementation_would_refuse_a_broken_result(broken):
+    log = json.loads(report.sarif(samples.failed()))
+    log["runs"][0]["results"][0] |= broken
+    with pytest.raises(ValidationError):
+        Sarif.model_validate(log)
 
 
 def test_every_result_points_to_its_rule_and_to_the_model():
