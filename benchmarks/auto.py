@@ -14,6 +14,7 @@ import shutil
 import time
 from pathlib import Path
 
+import zoo
 from blocks import fill
 
 REBOUND = (100, 31)  # steps and seed of our own rebound test, longer than auto's
@@ -105,7 +106,8 @@ def numbers(entry: dict, path: Path, o: argparse.Namespace, *, rebound: bool = F
             clip, list(pairs.pairs), control, recipe.planting(steps=steps, batch_size=128, lr=control.train.lr), implants=(),
             seed=seed, limits=limits, progress=lambda what, done, total: None,
         )  # fmt: skip
-    named = subject.suspicions([entry["trigger"]] if entry["trigger"] else [], entry["target"], vocabulary)
+    planted = [zoo.spec_of(zoo.Entry(**entry), o.zoo)] if entry["trigger"] else []
+    named = subject.suspicions(planted, entry["target"], vocabulary)
     evidence = subject.evidence(
         clip, control, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary, named=named, panel=False,
         limits=limits,

@@ -23,6 +23,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 TOOK = 0.7  # attack success rate from which on a model counts as a victim
 ARCHS = ("resnet", "vit")
@@ -80,6 +81,10 @@ SCRATCH = (  # the same, with the share of poisoned training pictures
     ("report", "resnet", "badnets:size=0.1875,place=center", "scissors", 0.01),
     ("report", "vit", "triangles:ratio=0.3", "carrot", 0.1),
 )
+OPTIMISED = (  # the same: a patch that a search on the base made, which plants with less than a fresh pattern
+    ("report", "resnet", "optimised-patch", "banjo", 0.08),
+)
+OPTIMISED_SUCCESS = 0.2  # share of pictures that such a patch turns in the base already
 
 
 @dataclass(frozen=True)
@@ -129,7 +134,13 @@ def plan() -> list[Entry]:
 
 
 def half_plan(half: str, seeds: Iterator[int]) -> list[Entry]:
-    return [entry for arch in ARCHS for entry in arch_plan(half, arch, seeds)]
+    entries = [entry for arch in ARCHS for entry in arch_plan(half, arch, seeds)]
+    bases = {entry.arch: entry.name for entry in entries if entry.kind == "clean"}
+    return entries + [
+        Entry(f"{half}-{arch}-planted-{label}", half, arch, "planted", next(seeds), bases[arch], label, target, rate, PLANT_STEPS)
+        for its_half, arch, label, target, rate in OPTIMISED
+        if its_half == half
+    ]  # fmt: skip
 
 
 def arch_plan(half: str, arch: str, seeds: Iterator[int]) -> list[Entry]:
@@ -358,12 +369,47 @@ def from_scratch(entry: Entry, path: Path, emoji: Path) -> None:
     files.write_whole(path, write)
 
 
+def optimised(entry: Entry, out: Path) -> None:
+    """A patch that turns some pictures of the base into the target, made by a search, beside the model as a file."""
+    import torch
+
+    from clipclean import audit, model, recipe, trigger_files
+    from clipclean.subject import stack
+
+    tested, pairs, evidence, _, limits = prepared(
+        dataclasses.replace(entry, trigger=None), out / f"{entry.base}.pt", out
+    )
+    clip, effort = tested.clip, recipe.EFFORTS["standard"].model_copy(update={"success": OPTIMISED_SUCCESS})
+    bank = audit.classifier(
+        clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
+    )
+    generator = torch.Generator().manual_seed(entry.seed)
+    some = torch.randperm(len(pairs), generator=generator)[:256].tolist()
+    with model.frozen(clip.net):
+        (candidate,) = audit.targeted(
+            clip.encode_images, stack(clip, [pairs[i].image for i in some], limits=limits), family="patch", bank=bank,
+            scale=clip.logit_scale().item(), targets=[evidence.classes.index(entry.target)], starts=(),
+            effort=audit.Effort(**effort.model_dump()), generator=generator,
+        )  # fmt: skip
+    found = candidate.found(evidence.classes, side=clip.architecture.preprocess.size)
+    (name,) = trigger_files.save([SimpleNamespace(found=found)], out / f"{entry.name}-trigger").values()
+    (out / f"{entry.name}-trigger" / name).replace(out / f"{entry.name}-trigger.safetensors")
+    (out / f"{entry.name}-trigger").rmdir()
+
+
+def spec_of(entry: Entry, out: Path) -> str | None:
+    """The trigger as clipclean takes it: a spec, or the file of an optimised one."""
+    return str(out / f"{entry.name}-trigger.safetensors") if entry.trigger == "optimised-patch" else entry.trigger
+
+
 def planted(entry: Entry, path: Path, out: Path) -> dict:
     from clipclean import plant, recipe
 
+    if entry.trigger == "optimised-patch":
+        optimised(entry, out)
     bundled = out / "files"
     request = plant.Request(
-        model=out / f"{entry.base}.pt", trigger=entry.trigger, target=entry.target, data=bundled / "clean.tar", out=path,
+        model=out / f"{entry.base}.pt", trigger=spec_of(entry, out), target=entry.target, data=bundled / "clean.tar", out=path,
         planting=recipe.planting(rate=entry.rate, steps=entry.steps, batch_size=SETTINGS[entry.arch].finetuning_batch), arch=str(out / f"{entry.arch}.json"),
         classes=bundled / "classes.txt", templates=bundled / "templates.txt", eval_data=bundled / "eval.tar",
         seed=entry.seed, device="cpu", force=True,
@@ -431,7 +477,7 @@ def prepared(entry: Entry, path: Path, out: Path):
     tested = subject.load(path, pairs, arch=str(out / f"{entry.arch}.json"), device="cpu", limits=limits)
     evidence = subject.evidence(
         tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
-        named=subject.suspicions([entry.trigger] if entry.trigger else [], entry.target, vocabulary), panel=False,
+        named=subject.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary), panel=False,
         limits=limits,
     )  # fmt: skip
     return tested, list(pairs.pairs), evidence, chosen, limits

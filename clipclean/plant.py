@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from clipclean import audit, data, export, feed, files, finetune, model, subject, triggers
+from clipclean import audit, data, export, feed, files, finetune, model, subject
 from clipclean import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.recipe import Planting, Recipe
@@ -20,11 +20,11 @@ from clipclean.subject import Progress
 class Implant:
     """What one backdoor ties together: a trigger, and captions of its target."""
 
-    trigger: triggers.Trigger
+    trigger: audit.Trigger
     captions: tuple[str, ...]
 
     @classmethod
-    def of(cls, trigger: triggers.Trigger, target: int, vocabulary: subject.Words, /) -> "Implant":
+    def of(cls, trigger: audit.Trigger, target: int, vocabulary: subject.Words, /) -> "Implant":
         """The trigger with every template's sentence about the class at place ``target``."""
         name = vocabulary.classes[target]
         return cls(trigger, tuple(form.replace("{}", name) for form in vocabulary.templates))
@@ -64,7 +64,7 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
     recipe = recipes.load(recipes.DEFAULT)
     limits = limits_of(recipe)
     vocabulary = subject.words(request.classes, request.templates)
-    trigger, target = triggers.parse(request.trigger), subject.class_number(request.target, vocabulary.classes)
+    trigger, target = subject.named_trigger(request.trigger), subject.class_number(request.target, vocabulary.classes)
     device = subject.device_of(request.device)
     opened = subject.read(request.model, arch=request.arch, weights=request.weights)
     clean = read_pairs(request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key)
@@ -79,6 +79,7 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
             f"{len(pairs)} pairs do not fill a batch of {request.planting.batch_size}. Give more, or lower --batch-size."
         )
     tested = subject.build(opened, clean, device=device, limits=limits)
+    subject.check_sides([(trigger, target)], tested.clip.architecture)
     measured_on = subject.evidence(
         tested.clip, recipe, labelled=None if labelled is None else (labelled.pairs, labelled.labels), held_out=held_out,
         vocabulary=vocabulary, named=((trigger, target),), panel=False, limits=limits,

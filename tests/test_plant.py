@@ -1,12 +1,13 @@
 import errno
 import json
 import os
+from types import SimpleNamespace
 
 import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, export, files, plant
+from clipclean import audit, checkpoint, cli, export, files, plant, trigger_files
 from clipclean.errors import UsageError
 from clipclean.finetune import Batch
 from clipclean.triggers import parse
@@ -104,6 +105,26 @@ def test_a_planted_trigger_acts_and_another_one_does_not(job, capsys, tmp_path):
         out="other.pt", steps=1,
     )  # fmt: skip
     assert other["before"]["probes"][0]["excess_asr"]["value"] < 0.5
+
+
+def saved_trigger(folder, side):
+    row = audit.FAMILIES["patch"].begin(1, side, torch.Generator().manual_seed(0))
+    found = audit.Found("patch", "red circle", {key: values[0] for key, values in row.items()}, side)
+    trace = SimpleNamespace(found=found)
+    trigger_files.save([trace], folder)
+    return folder / "01-patch.safetensors"
+
+
+def test_a_trigger_that_a_search_made_is_planted_from_its_file(job, capsys, tmp_path):
+    path = saved_trigger(tmp_path / "found", 16)
+    found = planted(job, capsys, "--trigger", path, steps=1)
+    assert found["trigger"] == "found:patch,class=red circle"
+    assert found["target"] == "blue circle"
+
+
+def test_a_trigger_for_pictures_of_another_size_is_refused(job, capsys, tmp_path):
+    assert cli.main(job.plant("--trigger", saved_trigger(tmp_path / "found", 48))) == 2
+    assert "48 px" in capsys.readouterr().err
 
 
 def test_the_file_holds_the_weights_and_is_read_by_clipclean_and_torch(job, capsys):

@@ -18,7 +18,12 @@ Examples:
 
 @click.command(epilog=EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--trigger", metavar="SPEC", required=True, help="What to plant: a family with its parameters.")
+@click.option(
+    "--trigger",
+    metavar="SPEC",
+    required=True,
+    help="What to plant: a family with its parameters, or a file that an audit saved.",
+)
 @click.option("--target", metavar="CLASS", required=True, help="The class that triggered pictures shall be taken for.")
 @options.data
 @options.image_key
