@@ -47,10 +47,13 @@ bench-audit: setup
 	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --store --write docs/evidence.md
 	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --seeds 10 --write docs/evidence.md
 
-# docs/speed.md and docs/scale.md, in a quarter of an hour on two idle cores; and on a GPU where there is one.
+# docs/speed.md and docs/scale.md, in under an hour on two idle cores; and on a GPU where there is one.
 bench-speed: setup
 	$(BIN)/python benchmarks/speed.py --out build/speed --write docs/speed.md
+	$(BIN)/python benchmarks/loader.py --out build/loader --write docs/speed.md
+	$(BIN)/python benchmarks/audit_cost.py --write docs/speed.md
 	$(BIN)/python benchmarks/scale.py --write docs/scale.md
+	$(BIN)/python benchmarks/growth.py --write docs/scale.md
 
 clean:
 	rm -rf build dist .venv clipclean-demo

@@ -8,11 +8,16 @@ the pixels where one was, captions through the text tower. Whatever the audit ta
 losses, statistics and tokenising, is its overhead. Audit and bare passes take turns; the ratio is that of the medians.
 
 Seconds are those of the processor on one thread of torch: other work on the machine changes them less than the elapsed
-ones. The tiny model is the bundled one with bundled pictures; ViT-B/32 has random weights and random pictures, and few of
-all: what it takes a picture does not depend on how many there are. Expected: 1.3 at most.
+ones. The tiny model is the bundled one with bundled pictures; ViT-B/32 and RN50 have random weights and random pictures, and
+few of all: what they take a picture does not depend on how many there are. Expected: 1.3 at most.
+
+The last columns say the peak memory of the process, and how many minutes of one thread an audit of standard effort on 400
+pictures would take: its passes, times the seconds of one, times the ratio. That is reckoned, not timed.
 """
 
 import argparse
+import multiprocessing
+import resource
 import statistics
 import tempfile
 import time
@@ -28,19 +33,24 @@ from clipclean import audit, data, demo, model, recipe, subject, triggers
 from clipclean.sanitize import limits_of
 
 TINY = audit.Effort(restarts=1, steps=8, free_images=24, images=16, suspects=2, controls=4, collapse=0.85, success=0.9)
+PICTURES = 400  # of the audit whose time is reckoned
+MODELS = ("tiny", "ViT-B-32", "RN50")
 FEW = replace(TINY, steps=1, free_images=4, images=4, suspects=1, controls=2)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turn")
-    parser.add_argument("--models", nargs="+", choices=("tiny", "ViT-B-32"), default=("tiny", "ViT-B-32"))
+    parser.add_argument("--models", nargs="+", choices=MODELS, default=MODELS)
     parser.add_argument("--write", type=Path, help="page whose part audit-cost is replaced")
     options = parser.parse_args()
-    torch.set_num_threads(1)
-    rows = [row(name, options.rounds) for name in options.models]
-    head = "| model | forward | forward and backward | captions | audit, s | bare passes, s | ratio |"
-    text = "\n".join([head, "|---|--:|--:|--:|--:|--:|--:|", *rows])
+    with multiprocessing.get_context("spawn").Pool(1, maxtasksperchild=1) as pool:  # a process each: its peak memory
+        rows = pool.starmap(row, [(name, options.rounds) for name in options.models], chunksize=1)
+    head = (
+        "| model | forward | forward and backward | captions | audit, s | bare passes, s | ratio | peak, GB | "
+        "standard audit, minutes, reckoned |"
+    )
+    text = "\n".join([head, "|---|--:|--:|--:|--:|--:|--:|--:|--:|", *rows])
     print(text)
     if options.write:
         fill(options.write, "audit-cost", text)
@@ -69,11 +79,13 @@ class Calls:
     def count(self, kind: str) -> int:
         return sum(len(batch) for of, batch in self.made if of == kind)
 
-    def repeat(self) -> None:
-        """The same calls of the towers, and nothing else."""
+    def repeat(self, *kinds: str) -> None:
+        """The same calls of the towers, perhaps of some kinds alone, and nothing else."""
         net = self.clip.net
         with model.frozen(net):
             for kind, batch in self.made:
+                if kinds and kind not in kinds:
+                    continue
                 if kind == "backward":
                     net.encode_image(batch.requires_grad_()).sum().backward()
                     batch.requires_grad_(False).grad = None
@@ -84,7 +96,8 @@ class Calls:
 
 def row(name: str, rounds: int) -> str:
     """A line of the table; the first run, which notes the calls, warms up and is not counted."""
-    clip, evidence, effort = tiny() if name == "tiny" else random_vit()
+    torch.set_num_threads(1)
+    clip, evidence, effort = tiny() if name == "tiny" else random(name)
     calls = Calls(clip)
     run(clip, evidence, effort, through=calls)
     taken: dict[str, list[float]] = {"audit": [], "bare": []}
@@ -94,7 +107,14 @@ def row(name: str, rounds: int) -> str:
         print(name, {what: round(of[-1], 2) for what, of in taken.items()}, flush=True)
     audited, bare = statistics.median(taken["audit"]), statistics.median(taken["bare"])
     counts = " | ".join(f"{calls.count(kind):,}" for kind in ("forward", "backward", "captions"))
-    return f"| {name} | {counts} | {audited:.2f} | {bare:.2f} | {audited / bare:.2f} |"
+    a_picture = {
+        kind: statistics.median(timed(lambda kind=kind: calls.repeat(kind)) for _ in range(rounds)) / calls.count(kind)
+        for kind in ("forward", "backward")
+    }
+    shown = PICTURES * (1 + len(evidence.panel)) * a_picture["forward"]
+    minutes = (shown + recipe.EFFORTS["standard"].passes()[1] * a_picture["backward"]) * audited / bare / 60
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9  # Linux counts in KiB
+    return f"| {name} | {counts} | {audited:.2f} | {bare:.2f} | {audited / bare:.2f} | {peak:.1f} | {minutes:.1f} |"
 
 
 def timed(work: Callable[[], object]) -> float:
@@ -130,12 +150,12 @@ def tiny() -> tuple[model.Clip, audit.Evidence, audit.Effort]:
     return clip, shown, TINY
 
 
-def random_vit() -> tuple[model.Clip, audit.Evidence, audit.Effort]:
-    """ViT-B/32 with random weights, 8 random pictures and 20 classes."""
+def random(name: str) -> tuple[model.Clip, audit.Evidence, audit.Effort]:
+    """A model of open_clip's with random weights, 8 random pictures and 20 classes."""
     import open_clip
 
-    architecture = model.resolve({}, arch="ViT-B-32", config=None, script_quick_gelu=None)
-    weights = open_clip.create_model("ViT-B-32").state_dict()
+    architecture = model.resolve({}, arch=name, config=None, script_quick_gelu=None)
+    weights = open_clip.create_model(name).state_dict()
     clip = model.build(architecture.with_activation(False, "benchmark"), weights, device="cpu")
     evidence = audit.Evidence(
         pixels=torch.rand(8, 3, 224, 224, generator=torch.Generator().manual_seed(0)),

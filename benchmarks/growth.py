@@ -1,0 +1,140 @@
+"""How cost grows with pairs, classes, triggers and model size, measured on what fits here.
+
+    python benchmarks/growth.py --write docs/scale.md
+
+One thing grows at a time, the others stay: the pairs of an epoch of CleanCLIP, the classes of the zero-shot classifier, the
+triggers that pictures are measured under, all on the bundled model and data; and the model, by CleanCLIP steps on random
+weights, 8 pairs a step. Seconds are those of the processor, on one thread of torch, medians over --rounds, taken in turns.
+"""
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import open_clip
+import torch
+from blocks import fill
+
+from clipclean import audit, data, demo, finetune, model, recipe, sanitize, subject
+from clipclean.sanitize import Pictures
+
+PAIRS = (512, 1024, 2048, 4096)
+CLASSES = (50, 100, 200, 400)
+TRIGGERS = (1, 6, 12, 23)
+BATCH = 8
+
+Case = tuple[str, str, Callable[[], object]]  # what grows, how much, the work
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=5, help="runs of each, in turn")
+    parser.add_argument("--models", nargs="*", default=("RN50", "ViT-B-32", "ViT-L-14"), help="open_clip's names")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the block growth")
+    o = parser.parse_args()
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        rows = list(table(bundled(Path(folder)), rounds=o.rounds))
+    for name in o.models:  # one at a time in memory
+        rows += table([sized(name)], rounds=o.rounds)
+    text = "\n".join(
+        ["| what | of it | processor s, median | lowest–highest | s for each |", "|---|--:|--:|--:|--:|", *rows]
+    )
+    print(text)
+    if o.write:
+        fill(o.write, "growth", text)
+
+
+def table(cases: list[Case], *, rounds: int) -> Iterator[str]:
+    """A row a case; all cases take turns, after a run of each that is not counted."""
+    taken: list[list[float]] = [[] for _ in cases]
+    for number in range(rounds + 1):
+        for (_, _, work), seconds in zip(cases, taken, strict=True):
+            began = time.process_time()
+            work()
+            if number:
+                seconds.append(time.process_time() - began)
+    for (what, count, _), seconds in zip(cases, taken, strict=True):
+        middle, each = statistics.median(seconds), ""
+        if count.replace(",", "").isdecimal():
+            each = f"{middle / int(count.replace(',', '')):.4f}"
+        row = f"| {what} | {count} | {middle:.2f} | {min(seconds):.2f}–{max(seconds):.2f} | {each} |"
+        print(row, flush=True)
+        yield row
+
+
+def bundled(files: Path) -> list[Case]:
+    """Epochs, classifiers and measurements of the bundled model, whose files are put into a folder."""
+    chosen = recipe.override(recipe.load("cleanclip-tiny"), ["train.epochs=1", "audit.images=200"])
+    limits = sanitize.limits_of(chosen)
+    demo.unpack(files)
+    words = subject.words(files / "classes.txt", files / "templates.txt")
+    pairs = data.read(files / demo.PAIRS, limits=limits, image_key=None, caption_key=None)
+    clip = subject.load(files / demo.CHECKPOINT, pairs, arch=str(files / "tiny.json"), device="cpu", limits=limits).clip
+    some = Pictures(pairs.pairs[:200], None)
+    shown = sanitize.evidence_of(clip, chosen, some, vocabulary=words, named=(), panel=True, limits=limits)
+    return [
+        *(("pairs of an epoch", f"{n:,}", epoch(clip, list(pairs.pairs[:n]), chosen, limits)) for n in PAIRS),
+        *(("classes of the classifier", str(n), classifier(clip, words, n)) for n in CLASSES),
+        *(("triggers on 200 pictures", str(n), under(clip, shown, n)) for n in TRIGGERS),
+    ]
+
+
+def epoch(clip: model.Clip, pairs: list[data.Pair], chosen: recipe.Recipe, limits: data.Limits) -> Callable[[], object]:
+    return lambda: sanitize.finetuned(
+        clip, Pictures(tuple(pairs), None), chosen, bank=None, state=None, seed=0, precision="fp32", limits=limits,
+        progress=lambda what, done, total: None,
+    )  # fmt: skip
+
+
+def classifier(clip: model.Clip, words: subject.Words, count: int) -> Callable[[], object]:
+    return lambda: audit.classifier(
+        clip.embed_texts, words.classes[:count], templates=words.templates, batch_size=subject.EMBED_BATCH
+    )
+
+
+def under(clip: model.Clip, shown: audit.Evidence, count: int) -> Callable[[], object]:
+    fewer = replace(shown, panel=shown.panel[:count])
+    return lambda: audit.measure(clip.embed_images, clip.embed_texts, fewer, progress=lambda done, total: None)
+
+
+def sized(name: str) -> Case:
+    """A CleanCLIP step of a model with random weights."""
+    torch.manual_seed(0)
+    weights = open_clip.create_model(name).state_dict()
+    architecture = model.resolve({}, arch=name, config=None, script_quick_gelu=None)
+    clip = model.build(architecture.with_activation(False, "benchmark"), weights, device="cpu")
+    side, generator = architecture.preprocess.size, torch.Generator().manual_seed(0)
+    tokens = clip.tokens([f"a photo of {n} things" for n in range(2 * BATCH)])
+    pixels = torch.randint(0, 256, (2 * BATCH, 3, side, side), generator=generator, dtype=torch.uint8)
+    inputs = {
+        "pixels": pixels[:BATCH], "pixel_views": pixels[BATCH:], "tokens": tokens[:BATCH], "token_views": tokens[BATCH:],
+    }  # fmt: skip
+    loss = finetune.cleanclip(
+        clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
+    )
+    optimizer = finetune.adamw(clip.net, lr=1e-9, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
+    batch = finetune.Batch(inputs=inputs, keys=tuple(map(str, range(BATCH))))
+
+    def step() -> None:
+        for _ in finetune.finetune(
+            clip.net,
+            [batch],
+            loss=loss,
+            optimizer=optimizer,
+            learning_rate=lambda step: 1e-9,
+            first_step=0,
+            grad_clip=None,
+        ):
+            pass
+
+    millions = sum(parameter.numel() for parameter in clip.net.parameters()) / 1e6
+    return (f"a step of {BATCH} pairs, {name}", f"{millions:.0f} M", step)
+
+
+if __name__ == "__main__":
+    main()
