@@ -356,7 +356,10 @@ def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float]:
 
 
 def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
-    """A rung on the copy: the trial at the share of the way that is best, and those at the other shares."""
+    """A rung on the copy: the trial at the share of the way that is best, and those at the other shares.
+
+    If the best one passes, the copy is finetuned on clean pairs for a while: a canary that returns was not removed.
+    """
     put(job.clip, copy.weights)
     done = clean(job, rung, leads, where="canaries")
     asked = canary.measured_on(job.evidence, copy.canaries)
@@ -366,9 +369,16 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
         found = plant.measure(job.clip, asked)
         return canary.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"])
 
+    def tested(trial: Trial) -> Trial:
+        if not (passes(job, trial) and done.changed and job.recipe.auto.rebound_steps):
+            return trial
+        put(job.clip, interpolate.between(copy.weights, done.weights, share=trial.kept))
+        later = bounce(job, copy.planted, replace(job.evidence, suspicions=asked.suspicions, panel=()))
+        return canary.bounced(trial, later.after)
+
     whole = measured(done.weights, 1.0)
     if not done.changed or whole.accuracy_lost < job.recipe.auto.gain:
-        return (whole,)  # there is no accuracy to win back
+        return (tested(whole),)  # there is no accuracy to win back
     trials = [whole]
     trials += [measured(interpolate.between(copy.weights, done.weights, share=share), share) for share in SHARES]
     best = interpolate.best(
@@ -377,7 +387,7 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
         gain=job.recipe.auto.gain,
     )  # fmt: skip
     first = next((trial for trial in trials if best and trial.kept == best.share), whole)
-    return (first, *(trial for trial in trials if trial is not first))
+    return (tested(first), *(trial for trial in trials if trial is not first))
 
 
 def allowed(job: Job, excess: float, /) -> float:
@@ -406,7 +416,8 @@ def run(job: Job, rung: Rung, trials: tuple[Trial, ...], first: Sight, suspicion
     put(job.clip, interpolate.between(job.original, done.weights, share=point.share))
     pointed = [target for _, target in suspicions if target is not None]
     sight = look(job, suspicions, pointed=pointed, what=" after")
-    rebound = bounce(job, sight, suspicions) if job.recipe.auto.rebound_steps else None
+    again = replace(job.evidence, suspicions=suspicions)
+    rebound = bounce(job, sight.measured, again) if job.recipe.auto.rebound_steps else None
     return judged(job, rung, done, points, point, suspicions, first, sight, rebound)
 
 
@@ -436,13 +447,13 @@ def way_back(
     return points, top or whole
 
 
-def bounce(job: Job, sight: Sight, suspicions: tuple[Suspicion, ...], /) -> Rebound:
-    """The rebound test on the weights as they are; they are spoiled afterwards."""
+def bounce(job: Job, before: audit.Measurement, evidence: audit.Evidence, /) -> Rebound:
+    """The rebound test on the weights as they are, of which ``before`` says what they do; they are spoiled afterwards."""
     benign = job.planting.model_copy(update={"steps": job.recipe.auto.rebound_steps})
     warmup = min(benign.warmup_steps, benign.steps // 4)
     return rebounds.rebound(
         job.clip, job.ready.material.pairs, job.control, benign.model_copy(update={"warmup_steps": warmup}),
-        before=sight.measured, evidence=replace(job.evidence, suspicions=suspicions), seed=canary.SEEDS + job.request.seed,
+        before=before, evidence=evidence, seed=canary.SEEDS + job.request.seed,
         limits=job.ready.limits, progress=job.progress,
     )  # fmt: skip
 

@@ -42,6 +42,8 @@ class Outcome:
         interval: of ``left``, 95 %.
         accuracy: under the trigger, after cleaning; None without labels.
         n: pictures of other classes that were measured.
+        returned: excess attack success once the cleaned copy was finetuned on clean pairs for a while; None where that
+            was not tried.
     """
 
     trigger: str
@@ -51,6 +53,12 @@ class Outcome:
     interval: tuple[float, float]
     accuracy: float | None
     n: int
+    returned: float | None = None
+
+    @property
+    def acts(self) -> float:
+        """Excess attack success after cleaning, or after the finetuning that followed, whichever is larger."""
+        return self.left if self.returned is None else max(self.left, self.returned)
 
     @property
     def took(self) -> bool:
@@ -89,8 +97,8 @@ class Trial:
         return max((outcome.left for outcome in self.counted), default=0.0)
 
     def removed(self, limit: float, /) -> int:
-        """How many of the counted ones act on no more pictures than ``limit``, beyond chance."""
-        return sum(outcome.left <= limit for outcome in self.counted)
+        """How many of the counted ones act on no more pictures than ``limit``, beyond chance, and do not return."""
+        return sum(outcome.acts <= limit for outcome in self.counted)
 
     def passes(self, *, max_excess: float, max_accuracy_loss: float) -> bool:
         """Whether all that took are removed within the budget; never where none took."""
@@ -161,3 +169,9 @@ def trial(
     )
     lost, interval = audit.accuracy_loss(planted, cleaned)
     return Trial(rung, outcomes, lost, interval, kept, seconds)
+
+
+def bounced(trial: Trial, later: audit.Measurement, /) -> Trial:
+    """The trial with what the canaries do after a benign finetuning of the cleaned copy, measured like the trial itself."""
+    outcomes = zip(trial.outcomes, later.known, strict=True)
+    return replace(trial, outcomes=tuple(replace(outcome, returned=probe.excess) for outcome, probe in outcomes))

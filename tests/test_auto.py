@@ -256,6 +256,44 @@ def test_without_canaries_there_is_no_way_back(monkeypatch):
     assert went_back(monkeypatch, (), excess=lambda share: 0.0) == ([1.0], 1.0)
 
 
+# Trials on the copy.
+
+
+def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
+    """A rung on a copy whose one canary ``left`` acts by so much, and ``returned`` after a benign finetuning."""
+    bounces = []
+
+    def bounce(job, before, evidence):
+        bounces.append(evidence.panel)
+        return SimpleNamespace(after=SimpleNamespace(known=(SimpleNamespace(excess=returned),)))
+
+    monkeypatch.setattr(auto, "put", lambda clip, weights: None)
+    done = Cleaned({"w": torch.tensor(1.0)}, {"steps": int(changed), "seconds": 1.0}, (), ())
+    monkeypatch.setattr(auto, "clean", lambda *_, **__: done)
+    monkeypatch.setattr(auto.canary, "measured_on", lambda evidence, canaries: evidence)
+    monkeypatch.setattr(auto.plant, "measure", lambda clip, asked: None)
+    monkeypatch.setattr(auto.canary, "trial", lambda *_, **__: trial(left))
+    monkeypatch.setattr(auto, "bounce", bounce)
+    job = SimpleNamespace(
+        clip=None, evidence=Asked(panel=("a trigger",)), recipe=recipe.override(recipe.load("auto"), [f"auto.rebound_steps={steps}"]),
+        ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.2)),
+    )  # fmt: skip
+    copy = Copy((), {"w": torch.tensor(0.0)}, None, 1.0)
+    (made,) = auto.try_out(job, rung("a"), copy, ())
+    return auto.passes(job, made), made.outcomes[0].returned, bounces
+
+
+def test_a_canary_that_returns_after_a_benign_finetuning_was_not_removed(monkeypatch):
+    assert tried_out(monkeypatch, left=0.0, returned=0.2) == (False, 0.2, [()])
+    assert tried_out(monkeypatch, left=0.0, returned=0.04) == (True, 0.04, [()])
+
+
+def test_a_trial_that_fails_already_or_changed_nothing_is_not_finetuned(monkeypatch):
+    assert tried_out(monkeypatch, left=0.3, returned=0.0) == (False, None, [])
+    assert tried_out(monkeypatch, left=0.0, returned=0.3, changed=False) == (True, None, [])
+    assert tried_out(monkeypatch, left=0.0, returned=0.3, steps=0) == (True, None, [])
+
+
 # What is said.
 
 

@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 import tiny
 import torch
@@ -52,6 +54,16 @@ def test_a_canary_that_did_not_take_is_told_and_not_counted():
 )
 def test_a_trial_passes_if_all_that_took_are_gone_within_the_budget(made, passes):
     assert made.passes(max_excess=0.05, max_accuracy_loss=0.02) is passes
+
+
+def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
+    before = trial(outcome(0.9, 0.02), outcome(0.9, 0.04))
+    later = SimpleNamespace(known=(SimpleNamespace(excess=0.3), SimpleNamespace(excess=0.01)))
+    made = canary.bounced(before, later)
+    assert [(o.left, o.returned, o.acts) for o in made.outcomes] == [(0.02, 0.3, 0.3), (0.04, 0.01, 0.04)]
+    assert (before.removed(0.05), made.removed(0.05)) == (2, 1)
+    assert not made.passes(max_excess=0.05, max_accuracy_loss=0.02)
+    assert made.as_dict()["outcomes"][0]["returned"] == 0.3
 
 
 @pytest.fixture(scope="module")

@@ -105,11 +105,16 @@ def canaries(report: Json, /) -> list[tuple[str, ...]]:
             planted["trigger"],
             planted["target"],
             percent(planted["planted"]) + ("" if planted["took"] else ", did not take"),
-            percent(left[planted["trigger"]]["left"]) if planted["trigger"] in left else NOTHING,
+            _left(left[planted["trigger"]]) if planted["trigger"] in left else NOTHING,
             percent(left[planted["trigger"]]["accuracy"]) if planted["trigger"] in left else NOTHING,
         )
         for planted in auto["canaries"]
     ]
+
+
+def _left(outcome: Json) -> str:
+    returned = outcome.get("returned")
+    return percent(outcome["left"]) + ("" if returned is None else f", {percent(returned)} after benign finetuning")
 
 
 def rows(report: Json, /) -> list[Row]:
@@ -170,7 +175,14 @@ def _row(entry: Json, budget: Json) -> Row:
 
 def _removed(trial: Json, limit: float) -> str:
     counted = [outcome for outcome in trial["outcomes"] if outcome["took"]]
-    return f"{sum(outcome['left'] <= limit for outcome in counted)} of {len(counted)}"
+    return f"{sum(_acts(outcome) <= limit for outcome in counted)} of {len(counted)}"
+
+
+def _acts(outcome: Json) -> float:
+    """Excess attack success after the cleaning, or after the benign finetuning that followed, whichever is larger."""
+    returned: float | None = outcome.get("returned")
+    left: float = outcome["left"]
+    return left if returned is None else max(left, returned)
 
 
 def _worst(trial: Json) -> float:

@@ -114,6 +114,18 @@ def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
     assert "unlearn leaves 64.0 % for 0.4 points" in drawn.summary
 
 
+def test_a_canary_that_returned_is_told_and_does_not_count_as_removed():
+    made = chosen_by_itself()
+    chosen = next(entry for entry in made["auto"]["ladder"] if entry["chosen"])
+    for outcome_, returned in zip(chosen["trials"][0]["outcomes"], (0.3, 0.01, None), strict=True):
+        outcome_["returned"] = returned
+    jsonschema.validate(made, report.schema())
+    assert [row[3] for row in ladder.canaries(made)] == [
+        "0.0 %, 30.0 % after benign finetuning", "4.0 %, 1.0 % after benign finetuning", "10.0 %",
+    ]  # fmt: skip
+    assert [row.canaries for row in ladder.rows(made) if row.chosen] == ["1 of 2"]
+
+
 def test_without_trials_there_is_no_frontier():
     made = chosen_by_itself()
     for entry in made["auto"]["ladder"]:
