@@ -3,13 +3,16 @@
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning                                 # victims that report
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --half choose --recipes unlearn-tiny
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --table --write docs/evidence.md
+    python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --pairs 50 200 1000 --only NAME... --write docs/evidence.md
 
 Each victim goes through ``clipclean sanitize``, told neither trigger nor target, on the bundled clean pairs; what was planted is
 measured before and after, on the bundled pictures that no training saw. Clean models go through as well: they shall stay as they
-are. Every cell is one JSON file in OUT, so that a stopped run goes on.
+are. Every cell is one JSON file in OUT, so that a stopped run goes on. With ``--pairs`` so many clean pairs are taken, for the
+block cleaning-pairs.
 """
 
 import argparse
+import itertools
 import json
 import statistics
 import tempfile
@@ -30,24 +33,56 @@ def main() -> None:
     parser.add_argument(
         "--set", dest="overrides", nargs="*", default=[], help="recipe overrides; the cells are named by them"
     )
+    parser.add_argument("--pairs", type=int, nargs="*", default=[], help="once with each number of clean pairs")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block cleaning")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
-    if not o.table:
-        for recipe in o.recipes:
-            for entry in models(o):
-                cell = cell_of(o, entry, recipe)
-                if not cell.exists():
-                    cell.write_text(json.dumps(cleaned(o, entry, recipe), indent=2))
-                print(line(json.loads(cell.read_text())), flush=True)
-    text = table(o)
+    block, text = ("cleaning-pairs", of_pairs(o)) if o.pairs else ("cleaning", table(o, cells(o)))
     print(text)
     if o.write:
         from blocks import fill
 
-        fill(o.write, "cleaning", text)
+        fill(o.write, block, text)
+
+
+def cells(o: argparse.Namespace) -> list[dict]:
+    """What was measured, and first what is not there yet."""
+    found = []
+    for recipe in o.recipes:
+        for entry in models(o):
+            cell = cell_of(o, entry, recipe)
+            if not (cell.exists() or o.table):
+                cell.write_text(json.dumps(cleaned(o, entry, recipe), indent=2))
+                print(line(json.loads(cell.read_text())), flush=True)
+            if cell.exists():
+                found.append(json.loads(cell.read_text()))
+    return found
+
+
+def of_pairs(o: argparse.Namespace) -> str:
+    """A row a recipe and number of pairs: means over the models."""
+    lines = [
+        "| recipe | clean pairs | n victims | excess ASR before → after, mean [least, most] | CA before → after | PA after |",
+        "|---|--:|--:|---|---|---|",
+    ]
+    given = list(o.overrides)
+    for count in o.pairs:
+        o.overrides = [*given, f"data.max_pairs={count}"]
+        for recipe, of in itertools.groupby(cells(o), key=lambda cell: cell["recipe"]):
+            own = list(of)
+            left = [cell["after"]["excess"] for cell in own]
+            mean = {
+                (side, key): statistics.mean(cell[side][key] for cell in own)
+                for side in ("before", "after")
+                for key in ("excess", "ca", "pa")
+            }
+            lines.append(
+                f"| `{recipe}` | {count:,} | {len(own)} | {mean['before', 'excess']:.3f} → {mean['after', 'excess']:.3f} "
+                f"[{min(left):.3f}, {max(left):.3f}] | {mean['before', 'ca']:.3f} → {mean['after', 'ca']:.3f} | {mean['after', 'pa']:.3f} |"
+            )
+    return "\n".join(lines)
 
 
 def models(o: argparse.Namespace) -> list[dict]:
@@ -114,14 +149,10 @@ def line(cell: dict) -> str:
     return f"{cell['entry']['name']:36} {cell['recipe']:15} {numbers}  {cell['processor_seconds']:.0f} s"
 
 
-def table(o: argparse.Namespace) -> str:
+def table(o: argparse.Namespace, cells: list[dict]) -> str:
     """A row a model and recipe, and below it the means of each recipe over the victims."""
-    cells = [
-        json.loads(cell_of(o, entry, recipe).read_text())
-        for entry in models(o)
-        for recipe in o.recipes
-        if cell_of(o, entry, recipe).exists()
-    ]
+    order = [entry["name"] for entry in models(o)]
+    cells = sorted(cells, key=lambda cell: (order.index(cell["entry"]["name"]), o.recipes.index(cell["recipe"])))
     heads = (
         "| model | planted | recipe | excess ASR before → after | CA before → after | PA before → after | distance before → after | "
         "processor s |\n|---|---|---|---|---|---|---|---|"

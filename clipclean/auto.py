@@ -337,7 +337,7 @@ def why_not(job: Job, rung: Rung, /) -> str:
             faults.append(f"{recipe.name} needs labels")
         try:
             recipes.check(recipe, pairs=len(job.ready.material.pairs))
-        except UsageError as error:
+        except (Inconclusive, UsageError) as error:
             faults.append(str(error))
     return "; ".join(faults)
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, ValidationError
 
 from clipclean import strict_yaml
-from clipclean.errors import UsageError
+from clipclean.errors import Inconclusive, UsageError
 from clipclean.strict_yaml import Document, Form, Key, Section, Text, field
 
 DEFAULT = "cleanclip"  # the recipe of a run that names none
@@ -417,8 +417,14 @@ def check(recipe: Recipe, /, *, pairs: int) -> None:
     ``pairs`` counts what is trained on: after ``data.max_pairs``, skipped pairs and the held-out share are taken off.
 
     Raises:
-        UsageError: the data are too few, the warm-up fills the run, or values contradict each other; one line each.
+        Inconclusive: fewer pairs than ``data.min_pairs``, from which a cleaning was never seen to work.
+        UsageError: the warm-up fills the run, a batch is larger than the set, or values contradict each other; one line each.
     """
+    if pairs < recipe.data.min_pairs:
+        raise Inconclusive(
+            f"{pairs} pairs to train on, and recipe {recipe.name} needs {recipe.data.min_pairs} (data.min_pairs): from fewer no "
+            "cleaning was seen to work, so nothing was begun. Bring more clean data."
+        )
     problems = _contradictions(recipe) | _shortages(recipe, pairs)
     if problems:
         raise UsageError(
@@ -438,7 +444,7 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
         150
     """
     if recipe.method == "unlearn":
-        return recipe.unlearn.max_rounds * recipe.unlearn.steps
+        return (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps  # one more than the most settles
     steps = round(recipe.train.epochs * (pairs // recipe.train.batch_size))
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
@@ -522,12 +528,8 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
 
 def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
     """What so many pairs do not suffice for, by key."""
-    train, data, steps = recipe.train, recipe.data, total_steps(recipe, pairs=pairs)
+    train, steps = recipe.train, total_steps(recipe, pairs=pairs)
     problems: dict[Key, str] = {}
-    if pairs < data.min_pairs:
-        problems["data", "min_pairs"] = (
-            f"{pairs} pairs to train on, and {data.min_pairs} are needed; bring more clean data"
-        )
     if recipe.method == "auto":  # each rung is asked by itself
         return problems
     if train.batch_size > pairs:

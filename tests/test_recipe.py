@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from clipclean import recipe
-from clipclean.errors import UsageError
+from clipclean.errors import Inconclusive, UsageError
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 HEAD = "version: 1\nname: mine\nrevision: 1\ndescription: Mine.\nmethod: cleanclip\n"  # five lines
@@ -491,13 +491,20 @@ def test_a_run_on_enough_pairs_passes():
     recipe.check(few, pairs=1000)
 
 
-def test_a_run_on_few_pairs_is_refused_with_every_reason():
-    small = recipe.override(recipe.load("cleanclip"), ["train.warmup_steps=150", "data.min_pairs=1000"])
+def test_a_run_on_fewer_pairs_than_were_ever_enough_is_inconclusive_before_it_starts():
+    few = recipe.override(recipe.load("cleanclip"), ["data.min_pairs=1000"])
+    with pytest.raises(
+        Inconclusive, match=r"999 pairs to train on, and recipe cleanclip needs 1000 \(data\.min_pairs\)"
+    ):
+        recipe.check(few, pairs=999)
+
+
+def test_a_run_whose_warm_up_fills_it_is_refused():
+    small = recipe.override(recipe.load("cleanclip"), ["train.warmup_steps=150"])
     with pytest.raises(UsageError) as caught:
         recipe.check(small, pairs=999)
     # 10 epochs of 15 batches are 150 steps
     assert str(caught.value).split("\n") == [
-        "recipe cleanclip: data.min_pairs: 999 pairs to train on, and 1000 are needed; bring more clean data",
         "recipe cleanclip: train.warmup_steps: 150 is not shorter than the run of 150 steps (999 pairs, batches of 64, "
         "10 epochs); warm up for less, or train for longer",
     ]
