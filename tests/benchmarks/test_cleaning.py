@@ -35,7 +35,7 @@ def folders(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     return argparse.Namespace(
-        zoo=zoo, out=out, half="report", recipes=["unlearn-tiny", "par-tiny"], only=None, overrides=[], seed=0
+        zoo=zoo, out=out, half="report", recipes=["unlearn-tiny", "par-tiny"], only=None, overrides=[], seed=0, table=True
     )  # fmt: skip
 
 
@@ -59,7 +59,7 @@ def test_the_table_is_made_of_the_cells_that_are_there(cleaning, folders):
     for each, left, ca in ((PATCH, 0.02, 0.49), (CLEAN, None, 0.505)):
         path = cleaning.cell_of(folders, each, "unlearn-tiny")
         path.write_text(json.dumps(cell(each, excess=left, ca=ca)))
-    told = cleaning.table(folders)
+    told = cleaning.table(folders, cleaning.cells(folders))
     assert "| vit-planted-1-patch | patch:size=0.25 → owl | `unlearn-tiny` | 0.900 → 0.020 | 0.500 → 0.490 |" in told
     assert "| vit-clean-1 | nothing | `unlearn-tiny` | – | 0.500 → 0.505 | – | – | 90 |" in told
     # 100 * (0.5 - 0.49) and 100 * (0.5 - 0.505)
@@ -75,3 +75,16 @@ def test_overrides_and_seeds_have_cells_of_their_own(cleaning, folders):
     assert cleaning.cell_of(folders, PATCH, "par-tiny") != plain
     folders.overrides, folders.seed = [], 1
     assert cleaning.cell_of(folders, PATCH, "par-tiny") != plain
+
+
+def test_the_means_stand_by_the_number_of_pairs(cleaning, folders):
+    folders.pairs, folders.only = [200, 1000], [PATCH["name"]]
+    for count, left in ((200, 0.3), (1000, 0.1)):
+        folders.overrides = [f"data.max_pairs={count}"]
+        path = cleaning.cell_of(folders, PATCH, "unlearn-tiny")
+        path.write_text(json.dumps(cell(PATCH, excess=left, ca=0.49)))
+    folders.overrides = []
+    assert cleaning.of_pairs(folders).split("\n")[2:] == [
+        "| `unlearn-tiny` | 200 | 1 | 0.900 → 0.300 [0.300, 0.300] | 0.500 → 0.490 | 0.400 |",
+        "| `unlearn-tiny` | 1,000 | 1 | 0.900 → 0.100 [0.100, 0.100] | 0.500 → 0.490 | 0.400 |",
+    ]
