@@ -377,7 +377,7 @@ def optimised(entry: Entry, out: Path) -> None:
     from clipclean.subject import stack
 
     tested, pairs, evidence, _, limits = prepared(
-        dataclasses.replace(entry, trigger=None), out / f"{entry.base}.pt", out
+        dataclasses.replace(entry, trigger=None, target=None), out / f"{entry.base}.pt", out
     )
     clip, effort = tested.clip, recipe.EFFORTS["standard"].model_copy(update={"success": OPTIMISED_SUCCESS})
     bank = audit.classifier(
