@@ -58,10 +58,13 @@ def test_the_halves_share_no(entries, value):
     assert not choose & report
 
 
+def spelled(entries):
+    """The triggers that have a spelling: an optimised one is made by a search on its base."""
+    return [triggers.parse(e.trigger) for e in backdoored(entries) if e.trigger != "optimised-patch"]
+
+
 def test_no_trigger_paints_the_same_in_both_halves(entries):
-    painted = [
-        [triggers.parse(entry.trigger)(pictures()) for entry in backdoored(of(entries, half))] for half in HALVES
-    ]
+    painted = [[trigger(pictures()) for trigger in spelled(of(entries, half))] for half in HALVES]
     assert not any(torch.equal(a, b) for a in painted[0] for b in painted[1])
 
 
@@ -79,7 +82,7 @@ def test_a_half_has_six_families_and_eight_targets_at_least(entries, half):
 def test_the_half_that_reports_has_families_and_places_that_the_other_has_not(entries):
     kinds = []
     for half in HALVES:
-        parsed = [triggers.parse(entry.trigger) for entry in backdoored(of(entries, half))]
+        parsed = spelled(of(entries, half))
         places = {(trigger.family, dict(trigger.parameters).get("place")) for trigger in parsed}
         kinds.append(({trigger.family for trigger in parsed}, places))
     (families, places), (other_families, other_places) = kinds
