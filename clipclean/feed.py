@@ -86,6 +86,7 @@ def batches(
     seed: int,
     first_step: int,
     threads: int,
+    device: torch.device = data.CPU,
 ) -> Batches:
     """Batches in the order of the plan, from ``first_step`` on; their pixels are uint8 (B, 3, S, S) in [0, 255].
 
@@ -101,6 +102,7 @@ def batches(
             step k sees what an uninterrupted one sees.
         first_step: how many batches of the plan are done.
         threads: how many threads prepare batches ahead.
+        device: where second views are made, and where the pixels of batches that have them lie.
     """
     rest = plan[first_step:]
     blank = tokens([""])[0]  # tells length and dtype
@@ -109,7 +111,7 @@ def batches(
     def parts() -> Iterator[_Part]:
         for epoch, numbers in rest:
             batch = Batch(
-                _rows(len(numbers), side, blank, viewed=views is not None), tuple(pairs[n].key for n in numbers)
+                _rows(len(numbers), side, blank, device=device if views else None), tuple(pairs[n].key for n in numbers)
             )
             for start in range(0, len(numbers), PART):
                 some = slice(start, start + PART)
@@ -147,10 +149,13 @@ def _whole(prepared: Generator[Batch | None, None, None], /) -> Generator[Batch,
                 yield batch
 
 
-def _rows(count: int, side: int, blank: Tensor, /, *, viewed: bool) -> dict[str, Tensor]:
-    """Room for the inputs of a batch. Threads write into it: putting a large batch together costs the step nothing."""
-    names = ("pixels", "pixel_views") if viewed else ("pixels",)
-    pixels = {name: torch.empty(count, 3, side, side, dtype=torch.uint8) for name in names}
+def _rows(count: int, side: int, blank: Tensor, /, *, device: torch.device | None) -> dict[str, Tensor]:
+    """Room for the inputs of a batch, with second views on a device, or without any on the host.
+
+    Threads write into it: putting a large batch together costs the step nothing.
+    """
+    names = ("pixels", "pixel_views") if device else ("pixels",)
+    pixels = {name: torch.empty(count, 3, side, side, dtype=torch.uint8, device=device) for name in names}
     return pixels | {name.replace("pixel", "token"): blank.new_empty(count, len(blank)) for name in names}
 
 
@@ -175,7 +180,7 @@ def _fill(
     draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
     for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
         assert each.large is not None  # noqa: S101 # whoever makes views keeps what they are made from
-        row.copy_(fit(views.image(each.large, draw)))
+        row.copy_(fit(views.image(each.large.to(row.device), draw)))
     words = [
         views.caption(pairs[number].caption, random.Random(draw))  # noqa: S311 # augmentation, not secrets
         for number, draw in zip(part.numbers, draws, strict=True)

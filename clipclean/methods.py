@@ -73,8 +73,9 @@ def views_of(recipe: Recipe, /) -> feed.Views | None:
     if recipe.loss.self_supervised_weight == 0:
         return None
     rate = recipe.augment.caption_rate
+    viewed = augment.device_view if recipe.data.prepare == "device" else augment.image_view
     return feed.Views(
-        image=lambda image, draw: augment.image_view(image, seed=draw),
+        image=lambda image, draw: viewed(image, seed=draw),
         caption=lambda text, rng: augment.caption_view(text, rng=rng, synonyms=augment.synonyms, rate=rate),
     )
 

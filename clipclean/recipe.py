@@ -104,6 +104,11 @@ class Data(Section):
     cache_bytes: int = field(
         4_000_000_000, "Room for decoded images; what does not fit is decoded anew.", "bytes", ge=0
     )
+    prepare: Literal["host", "device"] = field(
+        "host",
+        "Where JPEGs are decoded and second views are made: by the processor, or on the model's device, by nvJPEG where that is a "
+        "GPU. What is faster on yours is to be tried.",
+    )
 
 
 class Audit(Section):

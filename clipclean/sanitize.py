@@ -596,13 +596,14 @@ def finetuned(
     first = group.spread(clip.net, optimizer, first)
     chosen = finetune.resolved(precision, clip.net, clip.device)
     views, side = methods.views_of(recipe), clip.architecture.preprocess.size
+    device = clip.device if recipe.data.prepare == "device" else data.CPU
     cache = data.DecodeCache(
-        pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=views is not None
+        pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=views is not None, on=device
     )  # fmt: skip
     plan = group.share(data.plan(len(pairs), batch_size=size, steps=total, seed=seed))
     batches = feed.batches(
         plan, pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=views, side=side,
-        seed=seed, first_step=first, threads=data.workers(),
+        seed=seed, first_step=first, threads=data.workers(), device=device,
     )  # fmt: skip
     labels = material.labels if recipe.method in methods.LABELLED else None
     steps = finetune.finetune(

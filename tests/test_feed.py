@@ -75,6 +75,21 @@ def test_the_number_of_threads_changes_nothing():
     assert all(equal(a, b) for a, b in zip(batches(threads=1), batches(threads=4), strict=True))
 
 
+def test_with_second_views_pixels_lie_on_the_device_and_without_them_on_the_host():
+    def lie(views):
+        made = feed.batches(
+            PLAN, pairs=PAIRS, picture=picture, fit=lambda view: view, tokens=tokens, views=views, side=1, seed=0, first_step=0,
+            threads=1, device=torch.device("meta"),
+        )  # fmt: skip
+        first = next(made)
+        made.close()
+        return {name: rows.device.type for name, rows in first.inputs.items()}
+
+    viewed = feed.Views(image=lambda image, draw: image, caption=VIEWS.caption)
+    assert lie(viewed) == {"pixels": "meta", "pixel_views": "meta", "tokens": "cpu", "token_views": "cpu"}
+    assert lie(None) == {"pixels": "cpu", "tokens": "cpu"}
+
+
 def seen(number, *, seed=0):
     """The views of one pair, epoch by epoch."""
     rows = [

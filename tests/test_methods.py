@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, feed, finetune, methods, recipe
+from clipclean import augment, checkpoint, cli, feed, finetune, methods, recipe
 
 TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight"
 WEIGHTS = "open_clip_model.safetensors"
@@ -83,3 +83,11 @@ def test_a_run_that_goes_on_sees_the_perturbations_that_a_whole_one_sees():
 def test_only_a_method_with_a_second_loss_gets_second_views():
     viewed = {name for name in recipe.names() if isinstance(methods.views_of(recipe.load(name)), feed.Views)}
     assert viewed == {"cleanclip", "cleanclip-strong", "cleanclip-tiny"} | {n for n in viewed if "auto" in n}
+
+
+def test_second_views_are_made_where_the_recipe_says():
+    picture = torch.randint(0, 256, (3, 24, 37), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for prepare, made in (("host", augment.image_view), ("device", augment.device_view)):
+        chosen = recipe.override(recipe.load("cleanclip"), [f"data.prepare={prepare}"])
+        views = methods.views_of(chosen)
+        assert all(torch.equal(views.image(picture, seed), made(picture, seed=seed)) for seed in range(30))

@@ -2,8 +2,8 @@
 
 from clipclean.augment.captions import caption_view
 from clipclean.augment.enlarge import enlarged
-from clipclean.augment.images import image_view
+from clipclean.augment.images import device_view, image_view
 from clipclean.augment.perturb import perturbed
 from clipclean.augment.synonyms import synonyms
 
-__all__ = ["caption_view", "enlarged", "image_view", "perturbed", "synonyms"]
+__all__ = ["caption_view", "device_view", "enlarged", "image_view", "perturbed", "synonyms"]

@@ -5,13 +5,14 @@ from clipclean.data.cache import DecodeCache, Picture
 from clipclean.data.clean_set import CleanSet, Pair, Skipped, read, read_images
 from clipclean.data.entry import Ignored
 from clipclean.data.labels import Labelled, labelled, labels_of
-from clipclean.data.picture import decode, extension
+from clipclean.data.picture import CPU, decode, extension
 from clipclean.data.source import ImageSource, Limits
 from clipclean.data.table import is_address
 from clipclean.data.threads import prefetch, workers
 from clipclean.data.vocabulary import read_classes, read_templates
 
 __all__ = [
+    "CPU",
     "CleanSet",
     "DecodeCache",
     "Ignored",

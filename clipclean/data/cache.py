@@ -4,10 +4,10 @@ from collections.abc import Callable, Sequence
 from threading import Lock
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, device
 
 from clipclean.data.clean_set import Pair
-from clipclean.data.picture import decode, reduced
+from clipclean.data.picture import CPU, decode, reduced
 from clipclean.data.source import ImageSource, Limits
 
 DETAIL = 2  # short side of what second views are made from, in sides of the model's input
@@ -49,6 +49,7 @@ class DecodeCache:
         fit: picture -> (3, S, S), uint8.
         side: S.
         views: whether second views are made.
+        on: where pictures are decoded and fitted; they are kept in the host's memory whichever it is.
 
     Example:
         >>> cache = DecodeCache(clean.pairs, limits=limits, max_bytes=10**9, fit=clip.fitted, side=224, views=True)
@@ -66,6 +67,7 @@ class DecodeCache:
         fit: Callable[[Tensor], Tensor],
         side: int,
         views: bool,
+        on: device = CPU,
     ) -> None:
         self._pairs = pairs
         self._limits = limits
@@ -73,6 +75,7 @@ class DecodeCache:
         self._fit = fit
         self._enough = DETAIL * side
         self._views = views
+        self._on = on
         self._pictures: dict[ImageSource, Picture] = {}
         self._lock = Lock()
 
@@ -98,6 +101,6 @@ class DecodeCache:
         return made if kept is None else kept
 
     def _made(self, source: ImageSource, /) -> Picture:
-        decoded = decode(source, limits=self._limits, enough=self._enough)
-        large = reduced(decoded, short_side=self._enough) if self._views else None
-        return Picture(self._fit(decoded), large)
+        decoded = decode(source, limits=self._limits, enough=self._enough, device=self._on)
+        large = reduced(decoded, short_side=self._enough).cpu() if self._views else None
+        return Picture(self._fit(decoded).cpu(), large)

@@ -78,6 +78,15 @@ def test_a_jpeg_equals_pillows_decoder_whichever_way_it_was_held(tmp_path: Path,
     assert np.array_equal(decoded(tmp_path / "a", content).permute(1, 2, 0).numpy(), np.asarray(upright))
 
 
+@pytest.mark.gpu
+def test_a_jpeg_that_a_gpu_decodes_is_that_of_the_processor_but_for_rounding(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes_of(smooth(96, 64), "JPEG", quality=95))
+    found = decode(whole_file(path), limits=LIMITS, device=torch.device("cuda"))
+    assert found.is_cuda
+    assert (found.cpu().int() - decode(whole_file(path), limits=LIMITS).int()).abs().float().mean() < 2
+
+
 @pytest.mark.parametrize(
     ("size", "enough", "expected"),
     # scales of 2, 4 and 8 are what a JPEG decoder can do; odd sizes are rounded up
@@ -123,7 +132,7 @@ def test_reduced_pictures_have_the_short_side_and_smaller_ones_stay() -> None:
 def test_what_torchvision_refuses_and_pillow_forgives_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(*_: object) -> Tensor:
+    def refuse(*_: object, **__: object) -> Tensor:
         raise RuntimeError("Image is incomplete or truncated")
 
     content = bytes_of(smooth(40, 24), "JPEG")
