@@ -236,9 +236,17 @@ def panel() -> str:
 
 
 def efforts() -> str:
-    heads = ("effort", "restarts a family", "steps", "suspects", "comparison classes", "pictures forward and back")
+    heads = (
+        "effort",
+        "restarts a family",
+        "steps",
+        "suspects",
+        "comparison classes",
+        "steps of the sweep",
+        "pictures forward and back",
+    )
     rows = [
-        (name, *map(str, (e.restarts, e.steps, e.suspects, e.controls)), "{:,} to {:,}".format(*e.passes()))
+        (name, *map(str, (e.restarts, e.steps, e.suspects, e.controls, e.sweep)), "{:,} to {:,}".format(*e.passes()))
         for name, e in recipe.EFFORTS.items()
     ]
     return table(heads, rows)

@@ -213,11 +213,13 @@ class Effort(Section):
     controls: int = field(..., "Random classes searched for to compare with.", ge=2)
     collapse: float = field(0.85, "Share of the spread that a search without a target must take away.", "share")
     success: float = field(0.9, "Share of pictures that a search towards a class must turn.", "share")
+    sweep: int = field(0, "Steps of a brief search towards every class; 0 leaves it out.", "steps", ge=0)
 
     def passes(self) -> tuple[int, int]:
         """Least and most pictures that the search sends forward and back through the image tower.
 
-        Each search without a target that ends at a suspect is gone on with: from none of them to all.
+        Each search without a target that ends at a suspect is gone on with: from none of them to all. What ``sweep`` takes, two
+        pictures a step and class, comes on top.
         """
         a_step = self.restarts * self.free_images + (self.suspects + self.controls) * self.images
         least = SEARCHED_FAMILIES * self.steps * a_step
@@ -230,7 +232,7 @@ SEARCHED_FAMILIES = 6  # as many as clipclean.audit.FAMILIES, which would bring 
 EFFORTS = {
     "quick": Effort(restarts=1, suspects=2, controls=2),
     "standard": Effort(restarts=2, suspects=4, controls=2),
-    "thorough": Effort(restarts=6, suspects=10, controls=6),
+    "thorough": Effort(restarts=6, suspects=10, controls=6, sweep=30),
 }
 
 

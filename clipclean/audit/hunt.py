@@ -16,6 +16,7 @@ from clipclean.audit.yardstick import Range, Yardstick, freely
 
 MOST_IMAGES = 256  # pictures that are searched on
 SEARCHED = 0.6  # share of the pictures that is searched on; the others judge
+SWEPT_FAMILY = "mask"  # of the brief search towards every class
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
 
 
@@ -174,6 +175,11 @@ def hunt(
         gatherings += [_gathering(candidate, share, yardstick) for candidate, share in ended]
         free += [candidate for candidate, _ in ended]
         progress(number + 1, total)
+    if effort.sweep:
+        leaders = search.swept(
+            embed, searched, family=SWEPT_FAMILY, bank=bank, scale=scale, steps=effort.sweep, generator=generator
+        )
+        pointed = list(dict.fromkeys([*pointed, *leaders]))
     suspects = suspected(gatherings, pointed, most=effort.suspects)
     controls = drawn(len(classes), suspects, count=effort.controls, generator=generator)
     clean = embeddings(embed, unseen, batch_size=batch_size)
@@ -202,7 +208,7 @@ def hunt(
         ]
         progress(len(FAMILIES) + number + 1, total)
     ranked = sorted(traces, key=lambda trace: -rank(trace))
-    passes = effort.passes(len(FAMILIES), rows=rows)
+    passes = effort.passes(len(FAMILIES), rows=rows, classes=len(classes))
     return Hunt(tuple(ranked), tuple(compared), tuple(gatherings), passes, len(searched), tuple(classes))
 
 

@@ -24,6 +24,7 @@ FALL, RISE = -0.2, 0.15  # steps of the logarithm of the weight on size, while a
 WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
 MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
+SWEPT = 2  # pictures a step and class of a brief search
 CHUNK = 2**20  # pixels of one backward pass: what a row takes, and no more, lies in memory at once
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
@@ -51,6 +52,7 @@ class Effort:
         controls: classes drawn at random that are searched for to compare with.
         collapse: share of the spread that a search without a target must take away.
         success: share of pictures that a search towards a class must turn.
+        sweep: steps of a brief search towards every class, whose leaders are suspects too; 0 leaves it out.
     """
 
     restarts: int
@@ -61,10 +63,12 @@ class Effort:
     controls: int
     collapse: float
     success: float
+    sweep: int = 0
 
-    def passes(self, families: int, /, *, rows: int) -> int:
-        """Images that go forward and back through the image tower, with that many families and searches towards a class."""
-        return self.steps * (families * self.restarts * self.free_images + rows * self.images)
+    def passes(self, families: int, /, *, rows: int, classes: int) -> int:
+        """Images that go forward and back through the image tower, with that many families, searches towards a class, and classes."""
+        brief = self.sweep * SWEPT * classes
+        return brief + self.steps * (families * self.restarts * self.free_images + rows * self.images)
 
 
 @dataclass(frozen=True)
@@ -174,6 +178,38 @@ def targeted(
         _candidate(family, target, parameters, size) for target, (parameters, size) in zip(goals, ended, strict=True)
     ]
     return [min((c for c in made if c.target == target), key=lambda c: c.size) for target in targets]
+
+
+def swept(
+    embed: Embed, pixels: Tensor, *, family: str, bank: Tensor, scale: float, steps: int, generator: Generator
+) -> list[int]:
+    """All classes, those first for which a brief search comes nearest to a small trigger that works.
+
+    A search without a target may end at a class that is easy to gather at, and miss a backdoor's; this asks every class, with a
+    few pictures and steps, and tells only which to look at more closely. The rest is as in :func:`targeted`.
+    """
+    kind = FAMILIES[family]
+    begin = kind.begin(len(bank), pixels.shape[-1], generator)
+    parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
+    optimizer = torch.optim.Adam(parameters.values(), lr=kind.rate, betas=(0.5, 0.9))
+    weight = torch.full((len(bank),), WEIGHTS[1], device=pixels.device)
+    running = torch.zeros(len(bank), device=pixels.device)
+
+    def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
+        logits = scale * embeddings @ bank.T  # (R, B, K)
+        goal = torch.arange(len(bank), device=bank.device)[rows, None].expand(logits.shape[:2])
+        loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
+        return loss, loss.detach()
+
+    for _ in range(steps):
+        images = pixels[torch.randint(len(pixels), (SWEPT,), generator=generator).to(pixels.device)]
+        size = kind.size(parameters).detach()
+        losses = _backward(embed, images, kind, parameters, attack=attack, weight=weight, generator=generator)
+        running = MEMORY * running + (1 - MEMORY) * (losses + weight * size.log())
+        optimizer.step()
+        optimizer.zero_grad()
+    order: list[int] = running.argsort().tolist()
+    return order
 
 
 def outlyingness(size: float, others: Sequence[float], /, *, floor: float) -> float:

@@ -1,6 +1,7 @@
 import json
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -19,12 +20,20 @@ PICTURES = 60
 
 
 def hunted(
-    embed, *, pixels=None, yard=None, seed=0, pointed=(), classes=towers.CLASSES, progress=lambda *_: None, **more
+    embed,
+    *,
+    pixels=None,
+    yard=None,
+    seed=0,
+    pointed=(),
+    classes=towers.CLASSES,
+    progress=lambda *_: None,
+    effort=towers.EFFORT,
 ):
     return hunt(
         embed, towers.pictures(PICTURES) if pixels is None else pixels, labels=None, bank=towers.BANK, classes=classes,
-        scale=towers.SCALE, pointed=pointed, effort=towers.EFFORT, yardstick=yard, knn=3, batch_size=16, seed=seed,
-        progress=progress, **more,
+        scale=towers.SCALE, pointed=pointed, effort=effort, yardstick=yard, knn=3, batch_size=16, seed=seed,
+        progress=progress,
     )  # fmt: skip
 
 
@@ -180,3 +189,10 @@ def test_labels_say_which_pictures_are_of_other_classes():
     fox = next(trace for trace in made.traces if trace.found.target == "fox")
     assert fox.probe.asr.n == sum(place < 20 for place in beside)
     assert not math.isnan(fox.probe.excess)
+
+
+def test_a_sweep_brings_the_planted_class_among_the_suspects_and_is_counted(monkeypatch):
+    blind = towers.backdoored(towers.spot)
+    monkeypatch.setattr(MODULE, "suspected", lambda gatherings, pointed, most: list(pointed)[:1])
+    swept = hunted(blind, effort=replace(towers.EFFORT, sweep=40))
+    assert {trace.found.target for trace in swept.traces} == {"fox"}

@@ -189,7 +189,23 @@ def test_equal_sizes_make_no_difference_infinite_and_none_make_it_unknown():
 def test_passes_count_the_pictures_of_every_step():
     effort = Effort(restarts=2, steps=10, free_images=5, images=3, suspects=1, controls=1, collapse=0.8, success=0.9)
     # 10 steps: in each of 6 families 2 x 5 pictures without a target, and in all 24 searches towards a class of 3
-    assert effort.passes(6, rows=24) == 10 * (6 * 2 * 5 + 24 * 3)
+    assert effort.passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3)
+    # and a sweep of 4 steps, 2 pictures a class
+    assert replace(effort, sweep=4).passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3) + 4 * 2 * 50
+
+
+@pytest.mark.parametrize("felt", [towers.corner, towers.spot])
+def test_a_brief_search_towards_every_class_has_the_planted_one_among_its_leaders(felt):
+    def order(embed):
+        return search.swept(
+            embed, towers.pictures(), family="mask", bank=towers.BANK, scale=towers.SCALE, steps=40,
+            generator=Generator().manual_seed(0),
+        )  # fmt: skip
+
+    planted = order(towers.backdoored(felt))
+    assert towers.TARGET in planted[:2]
+    assert sorted(planted) == list(range(len(towers.CLASSES)))
+    assert towers.TARGET not in order(towers.honest())[:2]
 
 
 def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
@@ -213,6 +229,6 @@ def test_the_costs_that_an_effort_states_are_those_that_a_search_counts(name):
     assert len(FAMILIES) == SEARCHED_FAMILIES
     towards_each = counted.suspects + counted.controls
     assert said == (
-        counted.passes(len(FAMILIES), rows=len(FAMILIES) * towards_each),
-        counted.passes(len(FAMILIES), rows=len(FAMILIES) * (towards_each + counted.restarts)),
+        counted.passes(len(FAMILIES), rows=len(FAMILIES) * towards_each, classes=0),
+        counted.passes(len(FAMILIES), rows=len(FAMILIES) * (towards_each + counted.restarts), classes=0),
     )
