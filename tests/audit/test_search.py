@@ -194,16 +194,15 @@ def test_passes_count_the_pictures_of_every_step():
     assert replace(effort, sweep=4).passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3) + 4 * 2 * 50
 
 
-@pytest.mark.parametrize("felt", [towers.corner, towers.spot])
-def test_a_brief_search_towards_every_class_has_the_planted_one_among_its_leaders(felt):
+def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
     def order(embed):
         return search.swept(
             embed, towers.pictures(), family="mask", bank=towers.BANK, scale=towers.SCALE, steps=40,
             generator=Generator().manual_seed(0),
         )  # fmt: skip
 
-    planted = order(towers.backdoored(felt))
-    assert towers.TARGET in planted[:2]
+    planted = order(towers.backdoored(towers.spot))
+    assert planted[0] == towers.TARGET
     assert sorted(planted) == list(range(len(towers.CLASSES)))
     assert towers.TARGET not in order(towers.honest())[:2]
 
