@@ -358,7 +358,7 @@ def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float]:
 def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
     """A rung on the copy: the trial at the share of the way that is best, and those at the other shares.
 
-    If the best one passes, the copy is finetuned on clean pairs for a while: a canary that returns was not removed.
+    Where it passes, the copy is finetuned on clean pairs for a while: a canary that returns was not removed.
     """
     put(job.clip, copy.weights)
     done = clean(job, rung, leads, where="canaries")
@@ -376,18 +376,21 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
         later = bounce(job, copy.planted, replace(job.evidence, suspicions=asked.suspicions, panel=()))
         return canary.bounced(trial, later.after)
 
-    whole = measured(done.weights, 1.0)
-    if not done.changed or whole.accuracy_lost < job.recipe.auto.gain:
-        return (tested(whole),)  # there is no accuracy to win back
+    whole = tested(measured(done.weights, 1.0))
+    if not done.changed:
+        return (whole,)
     trials = [whole]
-    trials += [measured(interpolate.between(copy.weights, done.weights, share=share), share) for share in SHARES]
+    trials += [
+        tested(measured(interpolate.between(copy.weights, done.weights, share=share), share)) for share in SHARES
+    ]
+    able = [trial for trial in trials if passes(job, trial)] or trials
     best = interpolate.best(
-        [Point(trial.kept, trial.worst, trial.accuracy_lost) for trial in trials],
+        [Point(trial.kept, trial.worst, trial.accuracy_lost) for trial in able],
         max_excess=allowed(job, whole.worst), max_accuracy_loss=job.ready.thresholds.max_accuracy_loss,
         gain=job.recipe.auto.gain,
     )  # fmt: skip
-    first = next((trial for trial in trials if best and trial.kept == best.share), whole)
-    return (tested(first), *(trial for trial in trials if trial is not first))
+    first = next((trial for trial in able if best and trial.kept == best.share), able[0])
+    return (first, *(trial for trial in trials if trial is not first))
 
 
 def allowed(job: Job, excess: float, /) -> float:
@@ -437,7 +440,7 @@ def way_back(
 
     whole = measured(done.weights, 1.0)
     most = allowed(job, min((trial.worst for trial in trials), default=0.0))
-    shares = [trial.kept for trial in trials if trial.kept < 1 and trial.worst <= most]
+    shares = [t.kept for t in trials if t.kept < 1 and t.worst <= most and passes(job, t)]
     if whole.accuracy_lost < job.recipe.auto.gain or not shares:
         return (whole,), whole
     points = (whole, *interpolate.walk(job.original, done.weights, shares=shares, measure=measured))

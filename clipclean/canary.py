@@ -44,6 +44,7 @@ class Outcome:
         n: pictures of other classes that were measured.
         returned: excess attack success once the cleaned copy was finetuned on clean pairs for a while; None where that
             was not tried.
+        returned_interval: of ``returned``, 95 %.
     """
 
     trigger: str
@@ -54,11 +55,12 @@ class Outcome:
     accuracy: float | None
     n: int
     returned: float | None = None
+    returned_interval: tuple[float, float] | None = None
 
-    @property
-    def acts(self) -> float:
-        """Excess attack success after cleaning, or after the finetuning that followed, whichever is larger."""
-        return self.left if self.returned is None else max(self.left, self.returned)
+    def removed(self, limit: float, /) -> bool:
+        """Whether it acts on no more than ``limit``, and does not return beyond that by its whole interval."""
+        returns = self.returned_interval is not None and self.returned_interval[0] > limit
+        return self.left <= limit and not returns
 
     @property
     def took(self) -> bool:
@@ -98,7 +100,7 @@ class Trial:
 
     def removed(self, limit: float, /) -> int:
         """How many of the counted ones act on no more pictures than ``limit``, beyond chance, and do not return."""
-        return sum(outcome.acts <= limit for outcome in self.counted)
+        return sum(outcome.removed(limit) for outcome in self.counted)
 
     def passes(self, *, max_excess: float, max_accuracy_loss: float) -> bool:
         """Whether all that took are removed within the budget; never where none took."""
@@ -108,7 +110,13 @@ class Trial:
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """For a report."""
         told = asdict(self) | {"interval": list(self.interval)}
-        told["outcomes"] = [asdict(o) | {"interval": list(o.interval), "took": o.took} for o in self.outcomes]
+        told["outcomes"] = [
+            asdict(o) | {
+                "interval": list(o.interval), "took": o.took,
+                "returned_interval": o.returned_interval and list(o.returned_interval),
+            }
+            for o in self.outcomes
+        ]  # fmt: skip
         return told
 
 
@@ -174,4 +182,10 @@ def trial(
 def bounced(trial: Trial, later: audit.Measurement, /) -> Trial:
     """The trial with what the canaries do after a benign finetuning of the cleaned copy, measured like the trial itself."""
     outcomes = zip(trial.outcomes, later.known, strict=True)
-    return replace(trial, outcomes=tuple(replace(outcome, returned=probe.excess) for outcome, probe in outcomes))
+    return replace(
+        trial,
+        outcomes=tuple(
+            replace(outcome, returned=probe.excess, returned_interval=probe.excess_interval)
+            for outcome, probe in outcomes
+        ),
+    )

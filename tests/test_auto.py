@@ -11,7 +11,7 @@ from clipclean.audit import Measurement, Rate
 from clipclean.auto import Attempt, Copy, Entry
 from clipclean.canary import Outcome, Trial
 from clipclean.errors import Inconclusive
-from clipclean.interpolate import Point
+from clipclean.interpolate import SHARES, Point
 from clipclean.stages import Cleaned
 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
@@ -265,7 +265,9 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
 
     def bounce(job, before, evidence):
         bounces.append(evidence.panel)
-        return SimpleNamespace(after=SimpleNamespace(known=(SimpleNamespace(excess=returned),)))
+        return SimpleNamespace(
+            after=SimpleNamespace(known=(SimpleNamespace(excess=returned, excess_interval=(returned,) * 2),))
+        )
 
     monkeypatch.setattr(auto, "put", lambda clip, weights: None)
     done = Cleaned({"w": torch.tensor(1.0)}, {"steps": int(changed), "seconds": 1.0}, (), ())
@@ -279,13 +281,14 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
         ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.2)),
     )  # fmt: skip
     copy = Copy((), {"w": torch.tensor(0.0)}, None, 1.0)
-    (made,) = auto.try_out(job, rung("a"), copy, ())
+    made = auto.try_out(job, rung("a"), copy, ())[0]
     return auto.passes(job, made), made.outcomes[0].returned, bounces
 
 
 def test_a_canary_that_returns_after_a_benign_finetuning_was_not_removed(monkeypatch):
-    assert tried_out(monkeypatch, left=0.0, returned=0.2) == (False, 0.2, [()])
-    assert tried_out(monkeypatch, left=0.0, returned=0.04) == (True, 0.04, [()])
+    every = [()] * (1 + len(SHARES))  # the cleaned copy, and each point on the way back to it
+    assert tried_out(monkeypatch, left=0.0, returned=0.2) == (False, 0.2, every)
+    assert tried_out(monkeypatch, left=0.0, returned=0.04) == (True, 0.04, every)
 
 
 def test_a_trial_that_fails_already_or_changed_nothing_is_not_finetuned(monkeypatch):

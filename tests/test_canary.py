@@ -58,12 +58,18 @@ def test_a_trial_passes_if_all_that_took_are_gone_within_the_budget(made, passes
 
 def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
     before = trial(outcome(0.9, 0.02), outcome(0.9, 0.04))
-    later = SimpleNamespace(known=(SimpleNamespace(excess=0.3), SimpleNamespace(excess=0.01)))
-    made = canary.bounced(before, later)
-    assert [(o.left, o.returned, o.acts) for o in made.outcomes] == [(0.02, 0.3, 0.3), (0.04, 0.01, 0.04)]
+    probes = (
+        SimpleNamespace(excess=0.3, excess_interval=(0.2, 0.4)),
+        SimpleNamespace(excess=0.06, excess_interval=(0.04, 0.08)),
+    )
+    made = canary.bounced(before, SimpleNamespace(known=probes))
+    assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
+    assert [o.removed(0.05) for o in made.outcomes] == [False, True]  # 0.04 to 0.08 may be chance
     assert (before.removed(0.05), made.removed(0.05)) == (2, 1)
     assert not made.passes(max_excess=0.05, max_accuracy_loss=0.02)
-    assert made.as_dict()["outcomes"][0]["returned"] == 0.3
+    told = made.as_dict()["outcomes"][0]
+    assert (told["returned"], told["returned_interval"]) == (0.3, [0.2, 0.4])
+    assert before.as_dict()["outcomes"][0]["returned_interval"] is None
 
 
 @pytest.fixture(scope="module")

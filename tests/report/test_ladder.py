@@ -119,6 +119,7 @@ def test_a_canary_that_returned_is_told_and_does_not_count_as_removed():
     chosen = next(entry for entry in made["auto"]["ladder"] if entry["chosen"])
     for outcome_, returned in zip(chosen["trials"][0]["outcomes"], (0.3, 0.01, None), strict=True):
         outcome_["returned"] = returned
+        outcome_["returned_interval"] = None if returned is None else [returned - 0.02, returned + 0.02]
     jsonschema.validate(made, report.schema())
     assert [row[3] for row in ladder.canaries(made)] == [
         "0.0 %, 30.0 % after benign finetuning", "4.0 %, 1.0 % after benign finetuning", "10.0 %",
