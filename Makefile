@@ -39,7 +39,7 @@ bench: setup
 	$(BIN)/python benchmarks/claim.py --model build/clean.pt --out build/claim --seeds 1 --frontier sinusoid \
 	  --write docs/evidence.md
 
-# The zoo of tiny models (about 45 minutes on two idle cores) and the audit's figures on it (about 25); what is there is kept.
+# The zoo of tiny models (about 45 minutes on two idle cores) and the audit's figures on it (about 15, and as much for other seeds); what is there is kept.
 bench-audit: setup
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	test -f build/emoji/noto.npz || $(BIN)/python benchmarks/emoji.py --out build/emoji

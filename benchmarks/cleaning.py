@@ -71,7 +71,7 @@ def of_pairs(o: argparse.Namespace) -> str:
     for count in o.pairs:
         o.overrides = [*given, f"data.max_pairs={count}"]
         for recipe, of in itertools.groupby(cells(o), key=lambda cell: cell["recipe"]):
-            own = list(of)
+            own = [cell for cell in of if cell["entry"]["trigger"]]
             left = [cell["after"]["excess"] for cell in own]
             mean = {
                 (side, key): statistics.mean(cell[side][key] for cell in own)

@@ -57,9 +57,10 @@ def main() -> None:
 
 
 def victims(zoo: Path) -> list[dict]:
-    """Records of the models whose backdoor took, those that choose first."""
+    """Records of the models whose backdoor took, those that choose first; without optimised triggers, which have no spelling."""
     found = [json.loads(path.read_text()) for path in sorted(zoo.glob("*-*.json"))]
-    return [record for record in found if record.get("took") and (zoo / f"{record['entry']['name']}.pt").exists()]
+    found = [record for record in found if record.get("took") and record["entry"]["trigger"] != "optimised-patch"]
+    return [record for record in found if (zoo / f"{record['entry']['name']}.pt").exists()]
 
 
 def write_json(path: Path, value: dict) -> None:

@@ -373,8 +373,7 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
         if not (passes(job, trial) and done.changed and job.recipe.auto.rebound_steps):
             return trial
         put(job.clip, interpolate.between(copy.weights, done.weights, share=trial.kept))
-        later = bounce(job, copy.planted, replace(job.evidence, suspicions=asked.suspicions, panel=()))
-        return canary.bounced(trial, later.after)
+        return canary.bounced(trial, bounce(job, copy.planted, asked).after)
 
     whole = tested(measured(done.weights, 1.0))
     if not done.changed:
@@ -429,7 +428,8 @@ def way_back(
 ) -> tuple[tuple[Point, ...], Point]:
     """The points between the original and the cleaned weights, and the one to take.
 
-    Only shares at which the canaries are gone as well are looked at: the triggers that were found are not all there may be.
+    Only shares at which the trial passed are looked at: the triggers that were found are not all there may be. Where it passed at
+    none, or there was none, the cleaned weights are taken as they are.
     """
     asked = replace(job.evidence, suspicions=suspicions, panel=())
 
@@ -439,19 +439,22 @@ def way_back(
         return Point(share, worst(found), accuracy_lost(first.measured, found))
 
     whole = measured(done.weights, 1.0)
-    most = allowed(job, min((trial.worst for trial in trials), default=0.0))
-    shares = [t.kept for t in trials if t.kept < 1 and t.worst <= most and passes(job, t)]
-    if whole.accuracy_lost < job.recipe.auto.gain or not shares:
+    able = [trial for trial in trials if passes(job, trial)]
+    most = allowed(job, min((trial.worst for trial in able), default=0.0))
+    shares = [trial.kept for trial in able if trial.kept < 1 and trial.worst <= most]
+    is_whole_able = not able or any(trial.kept == 1 for trial in able)
+    if not shares or (is_whole_able and whole.accuracy_lost < job.recipe.auto.gain):
         return (whole,), whole
     points = (whole, *interpolate.walk(job.original, done.weights, shares=shares, measure=measured))
     top = interpolate.best(
-        points, max_excess=allowed(job, whole.excess), max_accuracy_loss=math.inf, gain=job.recipe.auto.gain
-    )
+        points if is_whole_able else points[1:], max_excess=allowed(job, whole.excess), max_accuracy_loss=math.inf,
+        gain=job.recipe.auto.gain,
+    )  # fmt: skip
     return points, top or whole
 
 
 def bounce(job: Job, before: audit.Measurement, evidence: audit.Evidence, /) -> Rebound:
-    """The rebound test on the weights as they are, of which ``before`` says what they do; they are spoiled afterwards."""
+    """The rebound test on the weights as they are, which are spoiled afterwards; ``before`` is what to compare with."""
     benign = job.planting.model_copy(update={"steps": job.recipe.auto.rebound_steps})
     warmup = min(benign.warmup_steps, benign.steps // 4)
     return rebounds.rebound(

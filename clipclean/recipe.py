@@ -106,8 +106,8 @@ class Data(Section):
     )
     prepare: Literal["host", "device"] = field(
         "host",
-        "Where JPEGs are decoded and second views are made: by the processor, or on the model's device, by nvJPEG where that is a "
-        "GPU. What is faster on yours is to be tried.",
+        "Where a finetuning decodes JPEGs and makes second views: by the processor, or on the model's device, by nvJPEG where that is "
+        "a GPU. What is faster on yours is to be tried.",
     )
 
 
@@ -136,7 +136,7 @@ class Unlearn(Section):
     """How unlearn goes to and fro between searching and forgetting; other methods ignore it."""
 
     max_rounds: int = field(
-        8, "Searches that are followed by steps; the search that finds no more ends the run.", "rounds", ge=1, le=100
+        8, "Searches that are followed by steps; once one finds no more, a last round settles.", "rounds", ge=1, le=100
     )
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Literal["quick", "standard", "thorough"] = field(
@@ -228,7 +228,8 @@ class Effort(Section):
 
 SEARCHED_FAMILIES = 6  # as many as clipclean.audit.FAMILIES, which would bring torch with it
 
-# Steps, pictures and levels are the same in all, so that one yardstick serves; what differs is how many are looked for.
+# Steps, pictures and levels are the same in all, so that one yardstick serves; what differs is how many are looked for. A sweep
+# looks where triggers are smallest, so that clean models seem somewhat more abnormal by a yardstick that was made without one.
 EFFORTS = {
     "quick": Effort(restarts=1, suspects=2, controls=2),
     "standard": Effort(restarts=2, suspects=4, controls=2),
@@ -424,13 +425,13 @@ def check(recipe: Recipe, /, *, pairs: int) -> None:
     ``pairs`` counts what is trained on: after ``data.max_pairs``, skipped pairs and the held-out share are taken off.
 
     Raises:
-        Inconclusive: fewer pairs than ``data.min_pairs``, from which a cleaning was never seen to work.
+        Inconclusive: fewer pairs than ``data.min_pairs``.
         UsageError: the warm-up fills the run, a batch is larger than the set, or values contradict each other; one line each.
     """
     if pairs < recipe.data.min_pairs:
         raise Inconclusive(
-            f"{pairs} pairs to train on, and recipe {recipe.name} needs {recipe.data.min_pairs} (data.min_pairs): from fewer no "
-            "cleaning was seen to work, so nothing was begun. Bring more clean data."
+            f"{pairs} pairs to train on, and recipe {recipe.name} asks for {recipe.data.min_pairs} (data.min_pairs), so nothing was "
+            "begun: too few show nothing. Bring more clean data."
         )
     problems = _contradictions(recipe) | _shortages(recipe, pairs)
     if problems:
@@ -519,6 +520,10 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
         )
     if recipe.method == "unlearn" and recipe.loss.preserve_weight == 0:
         problems["loss", "preserve_weight"] = "0 lets unlearn forget everything; it needs more, 2 for example"
+    if recipe.unlearn.enough > recipe.unlearn.outlyingness:
+        problems["unlearn", "enough"] = (
+            f"{recipe.unlearn.enough:g} is more than unlearn.outlyingness, {recipe.unlearn.outlyingness:g}: suspects would be left"
+        )
     if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
         problems["unlearn", "strength"] = "the first factor is the smaller one"
     if recipe.method == "unlearn":

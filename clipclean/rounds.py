@@ -97,7 +97,7 @@ class Catch:
 
 @dataclass(frozen=True)
 class State:
-    """Where an unlearning stands after a search: all that the next round depends on, beside the weights."""
+    """Where an unlearning stands after a round: all that the next one depends on, beside the weights."""
 
     suspects: tuple[int, ...]
     controls: Mapping[str, tuple[float, ...]]  # by family: sizes that other classes of the original need
@@ -185,11 +185,11 @@ def unlearn(
         seed: with the number of the round it decides every draw.
         progress: called with steps done and the most there can be.
     """
-    while state.rounds < settings.max_rounds and not state.is_settled:
+    while not state.is_settled:
         number, everything = len(state.losses), (*known, *leads(state.catches))
         newest = (*leads(state.newest), *still_acting(clip, scene, known))
         settles = not newest
-        if settles and not state.losses:
+        if not state.losses if settles else state.rounds >= settings.max_rounds:
             return
         generator = Generator().manual_seed(1000 * seed + number)
         losses = forget(

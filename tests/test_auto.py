@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import SimpleNamespace
 
 import pytest
@@ -252,6 +252,24 @@ def test_a_share_at_which_a_canary_acts_is_not_looked_at(monkeypatch):
     assert went_back(monkeypatch, trials, excess=lambda share: 0.0) == ([1.0], 1.0)
 
 
+def returning(made):
+    """The same trial, but its canary returns after a benign finetuning."""
+    (told,) = made.outcomes
+    return replace(made, outcomes=(replace(told, returned=0.3, returned_interval=(0.2, 0.4)),))
+
+
+def test_a_share_at_which_a_canary_returns_is_not_looked_at(monkeypatch):
+    trials = (trial(0.0), returning(trial(0.0, kept=0.7)), trial(0.0, kept=0.55))
+    assert went_back(monkeypatch, trials, excess=lambda share: 0.0) == ([1.0, 0.55], 0.55)
+
+
+def test_where_only_a_share_passed_the_cleaned_weights_are_not_taken(monkeypatch):
+    over = (trial(0.015, kept=0.85), trial(0.0, lost=0.3))
+    assert went_back(monkeypatch, over, excess=lambda share: 0.0) == ([1.0, 0.85], 0.85)
+    again = (trial(0.0, kept=0.7), returning(trial(0.0)))
+    assert went_back(monkeypatch, again, excess=lambda share: 0.0) == ([1.0, 0.7], 0.7)
+
+
 def test_without_canaries_there_is_no_way_back(monkeypatch):
     assert went_back(monkeypatch, (), excess=lambda share: 0.0) == ([1.0], 1.0)
 
@@ -264,7 +282,7 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
     bounces = []
 
     def bounce(job, before, evidence):
-        bounces.append(evidence.panel)
+        bounces.append(evidence)
         return SimpleNamespace(
             after=SimpleNamespace(known=(SimpleNamespace(excess=returned, excess_interval=(returned,) * 2),))
         )
@@ -282,19 +300,19 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
     )  # fmt: skip
     copy = Copy((), {"w": torch.tensor(0.0)}, None, 1.0)
     made = auto.try_out(job, rung("a"), copy, ())[0]
-    return auto.passes(job, made), made.outcomes[0].returned, bounces
+    return auto.passes(job, made), made.outcomes[0].returned, len(bounces)
 
 
 def test_a_canary_that_returns_after_a_benign_finetuning_was_not_removed(monkeypatch):
-    every = [()] * (1 + len(SHARES))  # the cleaned copy, and each point on the way back to it
+    every = 1 + len(SHARES)  # the cleaned copy, and each point on the way back to it
     assert tried_out(monkeypatch, left=0.0, returned=0.2) == (False, 0.2, every)
     assert tried_out(monkeypatch, left=0.0, returned=0.04) == (True, 0.04, every)
 
 
 def test_a_trial_that_fails_already_or_changed_nothing_is_not_finetuned(monkeypatch):
-    assert tried_out(monkeypatch, left=0.3, returned=0.0) == (False, None, [])
-    assert tried_out(monkeypatch, left=0.0, returned=0.3, changed=False) == (True, None, [])
-    assert tried_out(monkeypatch, left=0.0, returned=0.3, steps=0) == (True, None, [])
+    assert tried_out(monkeypatch, left=0.3, returned=0.0) == (False, None, 0)
+    assert tried_out(monkeypatch, left=0.0, returned=0.3, changed=False) == (True, None, 0)
+    assert tried_out(monkeypatch, left=0.0, returned=0.3, steps=0) == (True, None, 0)
 
 
 # What is said.

@@ -486,6 +486,16 @@ def test_steps_are_whole_batches_times_epochs(changes, pairs, steps):
     assert recipe.total_steps(recipe.override(recipe.load("cleanclip"), changes), pairs=pairs) == steps
 
 
+def test_unlearning_takes_a_round_more_than_it_may_search_after():
+    chosen = recipe.override(recipe.load("unlearn-tiny"), ["unlearn.max_rounds=3", "unlearn.steps=10"])
+    assert recipe.total_steps(chosen, pairs=500) == 40
+
+
+def test_unlearning_does_not_leave_what_made_a_suspect():
+    with pytest.raises(UsageError, match=r"unlearn\.enough=3: 3 is more than unlearn\.outlyingness, 2\.5"):
+        recipe.override(recipe.load("unlearn-tiny"), ["unlearn.enough=3", "unlearn.outlyingness=2.5"])
+
+
 def test_a_run_on_enough_pairs_passes():
     few = recipe.override(recipe.load("cleanclip"), ["data.min_pairs=1000"])
     recipe.check(few, pairs=1000)
@@ -494,7 +504,7 @@ def test_a_run_on_enough_pairs_passes():
 def test_a_run_on_fewer_pairs_than_were_ever_enough_is_inconclusive_before_it_starts():
     few = recipe.override(recipe.load("cleanclip"), ["data.min_pairs=1000"])
     with pytest.raises(
-        Inconclusive, match=r"999 pairs to train on, and recipe cleanclip needs 1000 \(data\.min_pairs\)"
+        Inconclusive, match=r"999 pairs to train on, and recipe cleanclip asks for 1000 \(data\.min_pairs\)"
     ):
         recipe.check(few, pairs=999)
 

@@ -227,7 +227,13 @@ def test_when_the_search_finds_no_more_all_that_was_found_is_forgotten_once_more
     assert [(state.rounds, len(state.losses)) for state in states] == [(1, 1), (2, 2), (2, 3)]
 
 
-def test_after_the_last_round_that_is_allowed_nothing_is_rehearsed(monkeypatch):
+def test_where_the_search_after_the_last_round_that_is_allowed_finds_no_more_the_run_settles_too(monkeypatch):
+    states, forgotten = run_of(monkeypatch, [1, 0], max_rounds=2)
+    assert [number for number, _, _ in forgotten] == [0, 1, 2]
+    assert (states[-1].is_settled, states[-1].rounds) == (True, 2)
+
+
+def test_where_it_still_finds_something_nothing_is_rehearsed(monkeypatch):
     states, forgotten = run_of(monkeypatch, [1, 1], max_rounds=2)
     assert forgotten == [(0, 1, 1), (1, 1, 2)]
     assert not states[-1].is_settled

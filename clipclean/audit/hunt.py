@@ -177,8 +177,9 @@ def hunt(
         progress(number + 1, total)
     if effort.sweep:
         leaders = search.swept(
-            embed, searched, family=SWEPT_FAMILY, bank=bank, scale=scale, steps=effort.sweep, generator=generator
-        )
+            embed, searched, family=SWEPT_FAMILY, bank=bank, scale=scale, steps=effort.sweep, generator=generator,
+            progress=progress,
+        )  # fmt: skip
         pointed = list(dict.fromkeys([*pointed, *leaders]))
     suspects = suspected(gatherings, pointed, most=effort.suspects)
     controls = drawn(len(classes), suspects, count=effort.controls, generator=generator)

@@ -25,6 +25,7 @@ WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm 
 MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SWEPT = 2  # pictures a step and class of a brief search
+BLOCK = 64  # classes of a brief search that lie in memory at once
 CHUNK = 2**20  # pixels of one backward pass: what a row takes, and no more, lies in memory at once
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
@@ -181,35 +182,69 @@ def targeted(
 
 
 def swept(
-    embed: Embed, pixels: Tensor, *, family: str, bank: Tensor, scale: float, steps: int, generator: Generator
+    embed: Embed,
+    pixels: Tensor,
+    *,
+    family: str,
+    bank: Tensor,
+    scale: float,
+    steps: int,
+    generator: Generator,
+    progress: Callable[[int, int], None],
 ) -> list[int]:
     """All classes, those first for which a brief search comes nearest to a small trigger that works.
 
     A search without a target may end at a class that is easy to gather at, and miss a backdoor's; this asks every class, with a
     few pictures and steps, and tells only which to look at more closely. The rest is as in :func:`targeted`.
     """
-    kind = FAMILIES[family]
-    begin = kind.begin(len(bank), pixels.shape[-1], generator)
+    places = generator.get_state()
+    scores = []
+    for block in torch.split(torch.arange(len(bank), device=bank.device), BLOCK):
+        generator.set_state(places)  # the same pictures for all classes
+        scores.append(
+            _brief(
+                embed, pixels, block, family=FAMILIES[family], bank=bank, scale=scale, steps=steps, generator=generator
+            )
+        )
+        progress(int(block[-1]) + 1, len(bank))
+    order: list[int] = torch.cat(scores).argsort().tolist()
+    return order
+
+
+def _brief(
+    embed: Embed,
+    pixels: Tensor,
+    goals: Tensor,
+    /,
+    *,
+    family: Family,
+    bank: Tensor,
+    scale: float,
+    steps: int,
+    generator: Generator,
+) -> Tensor:
+    """How near a brief search comes to a small trigger for each class of ``goals`` (R,): the smaller, the nearer."""
+    begin = family.begin(len(goals), pixels.shape[-1], generator)
     parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
-    optimizer = torch.optim.Adam(parameters.values(), lr=kind.rate, betas=(0.5, 0.9))
-    weight = torch.full((len(bank),), WEIGHTS[1], device=pixels.device)
-    running = torch.zeros(len(bank), device=pixels.device)
+    optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
+    weight = torch.full((len(goals),), WEIGHTS[1], device=pixels.device)
+    running = torch.zeros(len(goals), device=pixels.device)
 
     def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
         logits = scale * embeddings @ bank.T  # (R, B, K)
-        goal = torch.arange(len(bank), device=bank.device)[rows, None].expand(logits.shape[:2])
+        goal = goals[rows, None].expand(logits.shape[:2])
         loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
         return loss, loss.detach()
 
     for _ in range(steps):
         images = pixels[torch.randint(len(pixels), (SWEPT,), generator=generator).to(pixels.device)]
-        size = kind.size(parameters).detach()
-        losses = _backward(embed, images, kind, parameters, attack=attack, weight=weight, generator=generator)
+        with torch.no_grad():
+            size = family.size(parameters)
+        losses = _backward(embed, images, family, parameters, attack=attack, weight=weight, generator=generator)
         running = MEMORY * running + (1 - MEMORY) * (losses + weight * size.log())
         optimizer.step()
         optimizer.zero_grad()
-    order: list[int] = running.argsort().tolist()
-    return order
+    return running
 
 
 def outlyingness(size: float, others: Sequence[float], /, *, floor: float) -> float:

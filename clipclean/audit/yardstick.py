@@ -48,10 +48,10 @@ class Range:
         """
         logs = [math.log(each) for each in self.sizes]
         centre = statistics.median(logs)
-        if len(logs) < FEW:
-            return (centre - math.log(size)) / DEVIATION
-        robust = 1.4826 * statistics.median(abs(log - centre) for log in logs)
         floor = UNBOUNDED if 2 * sum(each >= self.cap for each in self.sizes) >= len(logs) else FLOOR
+        if len(logs) < FEW:
+            return (centre - math.log(size)) / max(DEVIATION, floor)
+        robust = 1.4826 * statistics.median(abs(log - centre) for log in logs)
         return (centre - math.log(size)) / max(robust, statistics.stdev(logs), floor)
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON

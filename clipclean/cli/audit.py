@@ -40,7 +40,7 @@ Examples:
     default="standard",
     help="How hard to search; the more, the less is missed. Pictures that go forward and back through the image tower: "
     + ", ".join(f"{name} {most:,}" for name, (_, most) in ((name, effort.passes()) for name, effort in EFFORTS.items()))
-    + " at most.",
+    + " at most, and thorough 60 more for each class.",
 )
 @click.option(
     "--save-triggers",

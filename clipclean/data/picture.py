@@ -110,6 +110,8 @@ def decoded(data: bytes, /, *, max_pixels: int, enough: int | None, device: torc
             encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             pixels: Tensor = decode_jpeg(encoded, ImageReadMode.RGB, device=device)
             return _turned(pixels, _orientation(image))
+        except torch.OutOfMemoryError:
+            raise  # of a GPU: which decoder is taken must not depend on what else lies there
         except RuntimeError:  # some damage that Pillow forgives, or no nvJPEG
             pass
     return torch.from_numpy(np.array(_pixels(image, scale=scale))).permute(2, 0, 1).to(device)  # (H, W, 3) -> (3, H, W)

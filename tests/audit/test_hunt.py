@@ -191,7 +191,7 @@ def test_labels_say_which_pictures_are_of_other_classes():
     assert not math.isnan(fox.probe.excess)
 
 
-def test_a_sweep_brings_the_planted_class_among_the_suspects_and_is_counted(monkeypatch):
+def test_a_sweep_brings_the_planted_class_among_the_suspects(monkeypatch):
     blind = towers.backdoored(towers.spot)
     monkeypatch.setattr(MODULE, "suspected", lambda gatherings, pointed, most: list(pointed)[:1])
     swept = hunted(blind, effort=replace(towers.EFFORT, sweep=40))

@@ -40,6 +40,7 @@ def test_where_half_of_the_models_came_to_no_trigger_their_sizes_are_bounds_and_
     assert Range((1.0, 1.0, 0.99, 0.98), 1.0).abnormality(0.5) == pytest.approx(
         (math.log(1 * 0.99) / 2 - math.log(0.5)) / UNBOUNDED
     )
+    assert Range((1.0,), 1.0).abnormality(0.5) == pytest.approx(math.log(2) / UNBOUNDED)
     assert Range((1.0, 0.99, 0.98, 0.97), 1.0).abnormality(0.5) == pytest.approx(
         (math.log(0.99 * 0.98) / 2 - math.log(0.5)) / FLOOR
     )
