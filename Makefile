@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench bench-audit bench-speed clean
+.PHONY: setup demo test check bench bench-audit bench-cleaning bench-speed clean
 
 setup: $(VENV)/.done
 
@@ -46,6 +46,14 @@ bench-audit: setup
 	$(BIN)/python benchmarks/zoo.py --emoji build/emoji --out build/zoo
 	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --store --write docs/evidence.md
 	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --seeds 10 --write docs/evidence.md
+
+# What cleaning does to the zoo's victims, method by method and by auto: some six hours on two idle cores; what is there is kept.
+bench-cleaning: bench-audit
+	$(BIN)/python benchmarks/auto.py --zoo build/zoo --out build/auto
+	$(BIN)/python benchmarks/auto.py --zoo build/zoo --out build/auto --write docs/evidence.md
+	$(BIN)/python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --write docs/evidence.md
+	$(BIN)/python benchmarks/frontier.py --cleaning build/cleaning --auto build/auto --out docs/frontier.svg
+	$(BIN)/python benchmarks/screening.py --zoo build/zoo --out build/screening --write docs/evidence.md
 
 # docs/speed.md and docs/scale.md, in under an hour on two idle cores; and on a GPU where there is one.
 bench-speed: setup

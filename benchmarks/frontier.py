@@ -1,0 +1,149 @@
+"""Draw what each method leaves of an attack against what it costs: a panel a victim, of what other benchmarks measured.
+
+    python benchmarks/frontier.py --cleaning build/cleaning --auto build/auto --out docs/frontier.svg
+
+Points are read from the cells of ``benchmarks/cleaning.py`` and the results of ``benchmarks/auto.py``. To the left is less accuracy
+lost, further down less of the attack left: whatever lies below and left of a point is better in both.
+"""
+
+import argparse
+import html
+import json
+import math
+from pathlib import Path
+from typing import NamedTuple
+
+METHODS = {  # in the order of the legend: shape of the mark, its colour in light and in dark
+    "auto": ("star", "#b3261e", "#ff8a80"),
+    "unlearn-tiny": ("circle", "#1b5e9b", "#82b6ea"),
+    "par-tiny": ("square", "#2e7d32", "#8bcf8f"),
+    "cleanclip-tiny": ("diamond", "#8e5a00", "#e0b050"),
+    "mmcl-tiny": ("cross", "#666666", "#b5b5b5"),
+}
+WIDE, HIGH, COLUMNS = 230, 190, 4  # a panel, px
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 34, 34  # of a panel, around its plot
+LEGEND = 34
+EXCESSES = (0.0, 0.01, 0.05, 0.25, 0.5, 1.0)
+
+
+class Point(NamedTuple):
+    victim: str
+    method: str
+    lost: float  # clean accuracy, in points
+    excess: float
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--cleaning", type=Path, required=True)
+    parser.add_argument("--auto", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    o = parser.parse_args()
+    found = points(o.cleaning, o.auto)
+    o.out.write_text(drawing(found), encoding="utf-8")
+    print(f"{len(found)} points of {len({point.victim for point in found})} victims")
+
+
+def points(cleaning: Path, auto: Path) -> list[Point]:
+    """What was measured on victims; recipes as they ship, seed 0."""
+    found = []
+    for path in sorted(cleaning.glob("*.json")):
+        cell = json.loads(path.read_text())
+        if cell["entry"]["trigger"] and not cell["overrides"] and cell["recipe"] in METHODS:
+            lost = 100 * (cell["before"]["ca"] - cell["after"]["ca"])
+            found.append(Point(cell["entry"]["name"], cell["recipe"], lost, cell["after"]["excess"]))
+    for path in sorted(auto.glob("*-seed0.json")):
+        row = json.loads(path.read_text())
+        if row["entry"]["trigger"]:
+            lost = 100 * (row["before"]["accuracy"] - row["after"]["accuracy"])
+            found.append(Point(row["entry"]["name"], "auto", lost, row["after"]["excess"]))
+    several = {p.victim for p in found if p.method != "auto"}
+    return [point for point in found if point.victim in several]  # with one method there is nothing to compare
+
+
+def drawing(found: list[Point]) -> str:
+    victims = sorted({point.victim for point in found})
+    low = math.floor(min((p.lost for p in found), default=0)) - 1
+    high = math.ceil(max((p.lost for p in found), default=0)) + 1
+    rows = -(-len(victims) // COLUMNS)
+    width, height = COLUMNS * WIDE, LEGEND + rows * HIGH
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" font-family="sans-serif" font-size="11">',
+        "<title>Excess attack success left by each method against clean accuracy lost, a panel a victim</title>",
+        f"<style>{style()}</style>",
+        *legend(),
+    ]
+    for number, victim in enumerate(victims):
+        left, top = (number % COLUMNS) * WIDE, LEGEND + (number // COLUMNS) * HIGH
+        own = [point for point in found if point.victim == victim]
+        parts += [f'<g transform="translate({left} {top})">', *panel(victim, own, low, high), "</g>"]
+    return "\n".join([*parts, "</svg>"]) + "\n"
+
+
+def style() -> str:
+    light = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (_, colour, _) in METHODS.items())
+    dark = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (_, _, colour) in METHODS.items())
+    return (
+        f"text{{fill:#222}}.grid{{stroke:#ddd}}.zero{{stroke:#999}}{light}"
+        f"@media(prefers-color-scheme:dark){{text{{fill:#ddd}}.grid{{stroke:#444}}.zero{{stroke:#888}}{dark}}}"
+    )
+
+
+def legend() -> list[str]:
+    parts, x = [], 14
+    for name, (shape, *_) in METHODS.items():
+        parts += [mark(shape, name, x, 16), f'<text x="{x + 10}" y="20">{name}</text>']
+        x += 26 + 7 * len(name)
+    return parts
+
+
+def panel(victim: str, own: list[Point], low: int, high: int) -> list[str]:
+    """One victim; excess on a scale of square roots, since small ones need room."""
+
+    def across(lost: float) -> float:
+        return LEFT + (WIDE - LEFT - RIGHT) * (lost - low) / (high - low)
+
+    def down(excess: float) -> float:
+        return TOP + (HIGH - TOP - BOTTOM) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))
+
+    name = html.escape(victim.removeprefix("report-").replace("-planted", ""))
+    parts = [f'<text x="{LEFT}" y="{TOP - 12}" font-weight="bold">{name}</text>']
+    for excess in EXCESSES:
+        y = down(excess)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDE - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        if excess != EXCESSES[1]:  # too close to zero for words
+            parts.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{excess:g}</text>')
+    for lost in range(low, high + 1):
+        if lost % 5 == 0:
+            x = across(lost)
+            parts.append(
+                f'<line class="{"grid" if lost else "zero"}" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HIGH - BOTTOM}"/>'
+                f'<text x="{x:.1f}" y="{HIGH - BOTTOM + 13}" text-anchor="middle">{lost}</text>'
+            )
+    parts.append(
+        f'<text x="{(LEFT + WIDE - RIGHT) / 2:.0f}" y="{HIGH - 6}" text-anchor="middle">clean accuracy lost, points</text>'
+    )
+    for point in sorted(own, key=lambda point: list(METHODS).index(point.method), reverse=True):
+        words = f"{point.method}: excess {point.excess:.3f}, {point.lost:.1f} points lost"
+        parts.append(mark(METHODS[point.method][0], point.method, across(point.lost), down(point.excess), words))
+    return parts
+
+
+def mark(shape: str, method: str, x: float, y: float, words: str = "") -> str:
+    star = " ".join(
+        f"{x + (6.5 if n % 2 == 0 else 2.8) * math.sin(math.pi * n / 5):.1f},{y - (6.5 if n % 2 == 0 else 2.8) * math.cos(math.pi * n / 5):.1f}"
+        for n in range(10)
+    )
+    drawn = {
+        "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"',
+        "square": f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2"',
+        "diamond": f'<polygon points="{x:.1f},{y - 5:.1f} {x + 5:.1f},{y:.1f} {x:.1f},{y + 5:.1f} {x - 5:.1f},{y:.1f}"',
+        "cross": f'<path d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8" stroke-width="2"',
+        "star": f'<polygon points="{star}"',
+    }[shape]
+    tag = drawn[1:].split()[0]
+    return f'{drawn} class="{method}">' + (f"<title>{html.escape(words)}</title>" if words else "") + f"</{tag}>"
+
+
+if __name__ == "__main__":
+    main()
