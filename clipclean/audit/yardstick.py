@@ -19,7 +19,7 @@ FEW = 4  # sizes; from fewer their own deviation cannot be told
 DEVIATION = 0.35  # of the logarithm of a size between clean models, where there are too few to tell: docs/evidence.md
 NEAR = 2.5  # factor between the numbers of classes within which stored sizes serve
 FLOOR = 0.2  # least deviation: a few equal sizes would make any difference infinite
-UNBOUNDED = 0.5  # least deviation where half of the clean models or more came to no trigger: their sizes are bounds
+UNBOUNDED = 0.5  # the same where sizes are bounds, in a family that nothing is stored of
 FREELY = ", no target"
 
 
@@ -28,11 +28,13 @@ class Range:
     """The smallest sizes that clean models have in one family, one a model.
 
     A size at ``cap`` says that the search found none: what that model needs is at least as large, and how much larger is
-    not known.
+    not known. ``spread`` is the least deviation where half of the sizes or more are such bounds: how much sizes of the family
+    vary between clean models of other kinds.
     """
 
     sizes: tuple[float, ...]
     cap: float = math.inf
+    spread: float = UNBOUNDED
 
     @property
     def median(self) -> float:
@@ -43,16 +45,15 @@ class Range:
         """How many deviations the logarithm of ``size`` lies below the median of these.
 
         A deviation is the larger of 1.4826 times the median absolute deviation and the standard deviation, of which neither
-        alone is safe with so few models, and at least a floor, a higher one where half of the sizes or more are bounds; with
-        fewer than four sizes it is a fixed one.
+        alone is safe with so few models, and at least a floor, or ``spread`` where half of the sizes or more are bounds; with
+        fewer than four sizes it is at least a fixed one.
         """
         logs = [math.log(each) for each in self.sizes]
         centre = statistics.median(logs)
-        floor = UNBOUNDED if 2 * sum(each >= self.cap for each in self.sizes) >= len(logs) else FLOOR
+        floor = self.spread if 2 * sum(each >= self.cap for each in self.sizes) >= len(logs) else FLOOR
         if len(logs) < FEW:
             return (centre - math.log(size)) / max(DEVIATION, floor)
-        robust = 1.4826 * statistics.median(abs(log - centre) for log in logs)
-        return (centre - math.log(size)) / max(robust, statistics.stdev(logs), floor)
+        return (centre - math.log(size)) / max(_deviation(logs), floor)
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """``reference`` of a found trigger in a report."""
@@ -77,7 +78,7 @@ def yardstick(kind: str, name: str, smallest: Sequence[Mapping[str, float]], /) 
     """A yardstick of the smallest sizes that hunts in clean models ended with, one mapping a model."""
     families = sorted({family for sizes in smallest for family in sizes})
     ranges = {
-        family: Range(tuple(sizes[family] for sizes in smallest if family in sizes), cap_of(family))
+        family: Range(tuple(sizes[family] for sizes in smallest if family in sizes), cap_of(family), _spread(family))
         for family in families
     }
     return Yardstick(kind, name, len(smallest), ranges)
@@ -94,6 +95,19 @@ def cap_of(name: str, /) -> float:
     It is stored to five places, so it is rounded down to as many.
     """
     return math.floor(1e5 * FAMILIES[name.removesuffix(FREELY)].cap) / 1e5
+
+
+def _spread(name: str) -> float:
+    """The largest deviation of a family's sizes, or of those without a target, among the kinds of model that ship."""
+    sizes = [[model[name] for model in known["models"] if name in model] for known in _shipped().values()]
+    found = [_deviation([math.log(size) for size in of]) for of in sizes if len(of) >= FEW]
+    return max([FLOOR, *found]) if found else UNBOUNDED
+
+
+def _deviation(logs: Sequence[float]) -> float:
+    """The larger of 1.4826 times the median absolute deviation and the standard deviation."""
+    centre = statistics.median(logs)
+    return max(1.4826 * statistics.median(abs(log - centre) for log in logs), statistics.stdev(logs))
 
 
 def stored(kind: str, /, *, classes: int) -> Yardstick | None:

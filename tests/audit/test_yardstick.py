@@ -46,6 +46,20 @@ def test_where_half_of_the_models_came_to_no_trigger_their_sizes_are_bounds_and_
     )
 
 
+def test_how_far_bounds_decide_is_told_by_the_family_in_other_kinds_of_models(monkeypatch):
+    """Logarithms 0, 0, -1, -1 have a standard deviation of 0.577, and a median absolute one of 0.5, times 1.4826 more."""
+    wide = [
+        {"warp": math.exp(log), "patch": size}
+        for log, size in zip((0, 0, -1, -1), (0.14, 0.139, 0.14, 0.139), strict=True)
+    ]
+    kept = {"resnet-32px": {"name": "a", "classes": 100, "models": wide}}
+    monkeypatch.setattr(MODULE, "_shipped", lambda: kept)
+    made = yardstick("reference", "b", [{"warp": 1.0, "patch": 0.14062, "mask": 1.0}] * 4)
+    assert made.sizes("warp").abnormality(math.exp(-1)) == pytest.approx(1 / (0.5 * 1.4826))
+    assert made.sizes("patch").abnormality(0.14062 / math.e) == pytest.approx(1 / FLOOR)  # there they hardly vary
+    assert made.sizes("mask").abnormality(math.exp(-1)) == pytest.approx(1 / UNBOUNDED)  # nothing is stored of it
+
+
 def test_the_cap_of_a_family_is_that_of_both_its_searches_as_it_is_stored():
     assert cap_of("patch") == cap_of(freely("patch")) == 0.14062  # 0.375 squared is 0.140625
     assert cap_of("warp") == 1.0
@@ -58,8 +72,8 @@ def test_a_range_says_what_it_holds():
 def test_a_yardstick_gathers_the_sizes_of_each_family():
     made = yardstick("reference", "trusted.pt", [{"mask": 0.1, "warp": 0.3}, {"mask": 0.2}])
     assert (made.kind, made.name, made.models) == ("reference", "trusted.pt", 2)
-    assert made.sizes("mask") == Range((0.1, 0.2), 1.0)
-    assert made.sizes("warp") == Range((0.3,), 1.0)
+    assert made.sizes("mask").sizes == (0.1, 0.2)
+    assert (made.sizes("warp").sizes, made.sizes("warp").cap) == ((0.3,), 1.0)
     assert made.sizes("blend") is None
 
 
@@ -72,7 +86,7 @@ def shipped(monkeypatch):
 def test_what_ships_serves_its_kind_and_no_other(shipped):
     found = stored("vit-32px", classes=100)
     assert (found.kind, found.name, found.models) == ("stored", "tiny ViTs", 2)
-    assert found.sizes("mask") == Range((0.1, 0.2), 1.0)
+    assert found.sizes("mask").sizes == (0.1, 0.2)
     assert stored("resnet-32px", classes=100) is None
     assert stored("vit-224px", classes=100) is None
 
