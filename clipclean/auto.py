@@ -348,11 +348,11 @@ def passes(job: Job, trial: Trial, /) -> bool:
     return trial.passes(max_excess=limits.max_excess, max_accuracy_loss=limits.max_accuracy_loss)
 
 
-def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float]:
-    """How far a trial is from passing: over the budget, canaries left, accuracy lost."""
+def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float, float]:
+    """How far a trial is from passing: over the budget, canaries left, what the worst of them does, accuracy lost."""
     limits = job.ready.thresholds
     left = len(trial.counted) - trial.removed(limits.max_excess)
-    return trial.accuracy_lost > limits.max_accuracy_loss, left, trial.accuracy_lost
+    return trial.accuracy_lost > limits.max_accuracy_loss, left, trial.worst, trial.accuracy_lost
 
 
 def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
