@@ -420,7 +420,39 @@ def run(job: Job, rung: Rung, trials: tuple[Trial, ...], first: Sight, suspicion
     sight = look(job, suspicions, pointed=pointed, what=" after")
     again = replace(job.evidence, suspicions=suspicions)
     rebound = bounce(job, sight.measured, again) if job.recipe.auto.rebound_steps else None
-    return judged(job, rung, done, points, point, suspicions, first, sight, rebound)
+    later = look(job, suspicions, pointed=pointed, what=" after the rebound") if rebound and pointed else None
+    attempt = judged(job, rung, done, points, point, suspicions, first, sight, rebound)
+    more = found_again(job, sight, later, pointed) if later else []
+    return replace(attempt, findings=(*attempt.findings, *(finding.as_dict() for finding in more)))
+
+
+def found_again(job: Job, sight: Sight, later: Sight, pointed: Sequence[int], /) -> list[audit.Finding]:
+    """A warning for each suspected class that the search points at after the rebound's finetuning, and did not before.
+
+    A trigger that was found and unlearned stays away; what was planted is not quite what was found, and may come back.
+    """
+
+    def told(seen: Sight) -> dict[str | None, audit.Finding]:
+        if seen.hunt is None:
+            return {}
+        panel, pictures = seen.measured.panel, len(job.evidence.pixels)
+        found = audit.searched(seen.hunt, panel, pictures=pictures, limits=job.ready.thresholds)
+        return {finding.target: finding for finding in found}
+
+    if job.yardstick is None:  # nothing to compare with: every model has classes that pictures gather at
+        return []
+    names, before = {job.evidence.classes[target] for target in pointed}, told(sight)
+    steps = job.recipe.auto.rebound_steps
+    return [
+        replace(
+            found,
+            rule="CC062",
+            level="warning",
+            message=f"After {steps} steps of finetuning on the clean pairs: {found.message}",
+        )
+        for name, found in told(later).items()
+        if name in names and name not in before
+    ]
 
 
 def way_back(

@@ -315,6 +315,49 @@ def test_a_trial_that_fails_already_or_changed_nothing_is_not_finetuned(monkeypa
     assert tried_out(monkeypatch, left=0.0, returned=0.3, steps=0) == (True, None, 0)
 
 
+# What the search finds again.
+
+
+def found_again(monkeypatch, *, before, later, yardstick=True):
+    """Findings for the class at place 1, with the classes that searches before and after the benign finetuning point at."""
+
+    def searched(hunt, panel, *, pictures, limits):
+        return tuple(
+            audit.Finding(
+                "CC003",
+                "error",
+                "abnormality",
+                4.0,
+                None,
+                100,
+                3.5,
+                f"A patch leads to '{name}'.",
+                name,
+                f"found:{name}",
+            )
+            for name in hunt
+        )
+
+    def sight(names):
+        return SimpleNamespace(hunt=names, measured=SimpleNamespace(panel=()))
+
+    monkeypatch.setattr(auto.audit, "searched", searched)
+    job = SimpleNamespace(
+        evidence=SimpleNamespace(pixels=range(100), classes=("ant", "bee")), ready=SimpleNamespace(thresholds=None),
+        yardstick=yardstick or None, recipe=recipe.load("auto"),
+    )  # fmt: skip
+    found = auto.found_again(job, sight(before), sight(later), [1])
+    return [(f.rule, f.level, f.target, f.message.partition(": ")[2]) for f in found]
+
+
+def test_a_suspected_class_that_the_search_points_at_again_is_a_warning(monkeypatch):
+    again = ("CC062", "warning", "bee", "A patch leads to 'bee'.")
+    assert found_again(monkeypatch, before=(), later=("bee", "ant")) == [again]
+    assert found_again(monkeypatch, before=("bee",), later=("bee",)) == []  # it is told already
+    assert found_again(monkeypatch, before=(), later=()) == []
+    assert found_again(monkeypatch, before=(), later=("bee",), yardstick=False) == []
+
+
 # What is said.
 
 
