@@ -290,43 +290,52 @@ def took(copy: Copy, /) -> bool:
 def climb(
     job: Job, rungs: Sequence[Rung], copy: Copy | None, first: Sight, suspicions: tuple[Suspicion, ...], /
 ) -> list[Entry]:
-    """Try the rungs, the mildest first, until one passes on canaries and on the model.
+    """Try the rungs on the canaries, and run those that pass on the model, the surest first, until one leaves nothing open.
 
-    A rung that fails on the canaries is not run on the model, unless all do: then the best of them is. The first that is run is
-    run whatever the time.
+    Where none passes on the canaries, the nearest is run. What is run first is run whatever the time.
 
     Raises:
         Inconclusive: no rung can be run at all.
     """
-    entries: list[Entry] = []
-    for rung in rungs:
-        if job.is_late() and any(entry.attempt or entry.trials for entry in entries):
-            break
-        entry = Entry(rung, why_not(job, rung))
-        entries.append(entry)
-        if entry.why_not:
-            continue
+    entries = tried(job, rungs, copy, known(job, first, suspicions))
+    while waiting := [entry for entry in entries if not (entry.why_not or entry.attempt)]:
+        able = [entry for entry in waiting if not entry.trials or passes(job, entry.trials[0])]
+        ran = [entry for entry in entries if entry.attempt]
+        if ran and (job.is_late() or not able or not ran[-1].attempt.is_open):  # type: ignore[union-attr] # those that ran
+            return entries
+        entry = min(able, key=leftover) if able else min(waiting, key=lambda entry: shortfall(job, entry.trials[0]))
         try:
-            if copy is not None and took(copy):
-                entry.trials = try_out(job, rung, copy, known(job, first, suspicions))
-                if not passes(job, entry.trials[0]):
-                    continue
-            entry.attempt = run(job, rung, entry.trials, first, suspicions)
+            entry.attempt = run(job, entry.rung, entry.trials, first, suspicions)
         except Inconclusive as error:  # nothing can be searched, for one
             entry.why_not, entry.trials = str(error), ()
-            continue
-        if not entry.attempt.is_open:
-            return entries
-    tried = [entry for entry in entries if not entry.why_not]
-    if not tried:
+    if not any(entry.attempt for entry in entries):
         told = "; ".join(f"{entry.rung.name}: {entry.why_not}" for entry in entries)
         raise Inconclusive(
             f"Nothing of the ladder of {job.recipe.name} can be run on this model and these data: {told}"
         )
-    if not any(entry.attempt for entry in tried):
-        nearest = min(tried, key=lambda entry: shortfall(job, entry.trials[0]))
-        nearest.attempt = run(job, nearest.rung, nearest.trials, first, suspicions)
     return entries
+
+
+def tried(job: Job, rungs: Sequence[Rung], copy: Copy | None, leads: Sequence[Lead], /) -> list[Entry]:
+    """The rungs with their trials on the copy, in the order of the ladder, until the time is over; the first is tried in any case."""
+    entries: list[Entry] = []
+    for rung in rungs:
+        if job.is_late() and any(entry.trials for entry in entries):
+            break
+        entry = Entry(rung, why_not(job, rung))
+        entries.append(entry)
+        if copy is None or not took(copy) or entry.why_not:
+            continue
+        try:
+            entry.trials = try_out(job, rung, copy, leads)
+        except Inconclusive as error:
+            entry.why_not = str(error)
+    return entries
+
+
+def leftover(entry: Entry, /) -> int:
+    """What a rung leaves of the canary that acts most, now or after the benign finetuning, in points; equal ones go by the ladder."""
+    return round(100 * entry.trials[0].most) if entry.trials else 0
 
 
 def why_not(job: Job, rung: Rung, /) -> str:

@@ -98,6 +98,11 @@ class Trial:
         """Excess attack success of the counted canary that acts most after cleaning; 0 without any."""
         return max((outcome.left for outcome in self.counted), default=0.0)
 
+    @property
+    def most(self) -> float:
+        """The same, after cleaning or after the finetuning that followed, whichever is larger."""
+        return max((max(o.left, o.returned or 0.0) for o in self.counted), default=0.0)
+
     def removed(self, limit: float, /) -> int:
         """How many of the counted ones act on no more pictures than ``limit``, beyond chance, and do not return."""
         return sum(outcome.removed(limit) for outcome in self.counted)

@@ -167,6 +167,16 @@ def test_the_mildest_rung_that_passes_on_canaries_and_model_is_the_last(climbed)
     assert ran == ["b"]
 
 
+def test_the_rung_that_leaves_least_of_the_canaries_is_run_before_milder_ones(climbed):
+    trials = {"a": trial(0.04), "b": trial(0.0), "c": trial(0.02)}
+    assert climbed(trials, {n: attempt(n) for n in "abc"})[1] == ["b"]
+    left_open = {"a": attempt("a"), "b": attempt("b", ("CC001", "error")), "c": attempt("c", ("CC001", "error"))}
+    assert climbed(trials, left_open)[1] == ["b", "c", "a"]
+    returns = {"a": trial(0.0), "b": returning(trial(0.0), share=0.04)}
+    assert climbed(returns, {n: attempt(n) for n in "ab"})[1] == ["a"]
+    assert climbed({"a": returns["b"], "b": trial(0.02)}, {n: attempt(n) for n in "ab"})[1] == ["b"]
+
+
 def test_a_rung_that_leaves_something_on_the_model_is_followed_by_the_next(climbed):
     attempts = {
         "a": attempt("a", ("CC003", "warning")),
@@ -252,10 +262,10 @@ def test_a_share_at_which_a_canary_acts_is_not_looked_at(monkeypatch):
     assert went_back(monkeypatch, trials, excess=lambda share: 0.0) == ([1.0], 1.0)
 
 
-def returning(made):
-    """The same trial, but its canary returns after a benign finetuning."""
+def returning(made, *, share=0.3):
+    """The same trial, but its canary acts on so many pictures after a benign finetuning."""
     (told,) = made.outcomes
-    return replace(made, outcomes=(replace(told, returned=0.3, returned_interval=(0.2, 0.4)),))
+    return replace(made, outcomes=(replace(told, returned=share, returned_interval=(share - 0.1, share + 0.1)),))
 
 
 def test_a_share_at_which_a_canary_returns_is_not_looked_at(monkeypatch):
