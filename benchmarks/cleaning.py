@@ -116,7 +116,7 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
             model=o.zoo / f"{victim.name}.pt", data=files / "clean.tar", out=out, recipe=chosen, overridden=bool(o.overrides),
             arch=str(o.zoo / f"{victim.arch}.json"), classes=files / "classes.txt", templates=files / "templates.txt",
             eval_data=files / "eval.tar", triggers=(), target=None, seed=o.seed, device="cpu", precision="fp32", force=True,
-            keep_failed=True,
+            keep_failed=True, audit=True,
         )  # fmt: skip
         began, worked = time.monotonic(), time.process_time()
         outcome = sanitize.sanitize(request, progress=lambda what, done, total: None)
