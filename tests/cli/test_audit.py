@@ -7,6 +7,7 @@ import torch
 from PIL import Image
 from report.page import Page
 
+import clipclean.cli.audit  # noqa: F401 # its help tells EFFORTS as they are when it is first imported
 from clipclean import audit, cli, recipe, report, triggers
 
 
