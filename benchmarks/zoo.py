@@ -81,8 +81,9 @@ SCRATCH = (  # the same, with the share of poisoned training pictures
     ("report", "resnet", "badnets:size=0.1875,place=center", "scissors", 0.01),
     ("report", "vit", "triangles:ratio=0.3", "carrot", 0.1),
 )
+OPTIMISED_PATCH = "optimised-patch"  # in the place of a spec
 OPTIMISED = (  # the same: a patch that a search on the base made, which plants with less than a fresh pattern
-    ("report", "resnet", "optimised-patch", "banjo", 0.08),
+    ("report", "resnet", OPTIMISED_PATCH, "banjo", 0.08),
 )
 OPTIMISED_SUCCESS = 0.2  # share of pictures that such a patch turns in the base already
 
@@ -392,20 +393,19 @@ def optimised(entry: Entry, out: Path) -> None:
             effort=audit.Effort(**effort.model_dump()), generator=generator,
         )  # fmt: skip
     found = candidate.found(evidence.classes, side=clip.architecture.preprocess.size)
-    (name,) = trigger_files.save([SimpleNamespace(found=found)], out / f"{entry.name}-trigger").values()
-    (out / f"{entry.name}-trigger" / name).replace(out / f"{entry.name}-trigger.safetensors")
-    (out / f"{entry.name}-trigger").rmdir()
+    trigger_files.save([SimpleNamespace(found=found)], Path(spec_of(entry, out)).parent)
 
 
 def spec_of(entry: Entry, out: Path) -> str | None:
     """The trigger as clipclean takes it: a spec, or the file of an optimised one."""
-    return str(out / f"{entry.name}-trigger.safetensors") if entry.trigger == "optimised-patch" else entry.trigger
+    saved = out / f"{entry.name}-trigger" / "01-patch.safetensors"  # as an audit calls the first that it saves
+    return str(saved) if entry.trigger == OPTIMISED_PATCH else entry.trigger
 
 
 def planted(entry: Entry, path: Path, out: Path) -> dict:
     from clipclean import plant, recipe
 
-    if entry.trigger == "optimised-patch":
+    if entry.trigger == OPTIMISED_PATCH:
         optimised(entry, out)
     bundled = out / "files"
     request = plant.Request(

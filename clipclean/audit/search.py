@@ -166,10 +166,7 @@ def targeted(
     }
 
     def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        logits = scale * embeddings @ bank.T  # (R, B, K)
-        goal = wanted[rows, None].expand(logits.shape[:2])
-        loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
-        return loss, (logits.argmax(-1) == goal).float().mean(1)
+        return _missed(embeddings, wanted[rows], bank=bank, scale=scale)
 
     ended = _smallest(
         embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=effort.success,
@@ -231,9 +228,7 @@ def _brief(
     running = torch.zeros(len(goals), device=pixels.device)
 
     def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        logits = scale * embeddings @ bank.T  # (R, B, K)
-        goal = goals[rows, None].expand(logits.shape[:2])
-        loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
+        loss, _ = _missed(embeddings, goals[rows], bank=bank, scale=scale)
         return loss, loss.detach()
 
     for _ in range(steps):
@@ -245,6 +240,14 @@ def _brief(
         optimizer.step()
         optimizer.zero_grad()
     return running
+
+
+def _missed(embeddings: Tensor, goals: Tensor, /, *, bank: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Of embeddings (R, B, D) and the class of each row (R,): mean cross-entropy (R,), and the share (R,) that is taken for it."""
+    logits = scale * embeddings @ bank.T  # (R, B, K)
+    goal = goals[:, None].expand(logits.shape[:2])
+    loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
+    return loss, (logits.argmax(-1) == goal).float().mean(1)
 
 
 def outlyingness(size: float, others: Sequence[float], /, *, floor: float) -> float:
