@@ -25,6 +25,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import speed
 import torch
 from blocks import fill
 from torch import Tensor
@@ -97,7 +98,7 @@ class Calls:
 def row(name: str, rounds: int) -> str:
     """A line of the table; the first run, which notes the calls, warms up and is not counted."""
     torch.set_num_threads(1)
-    clip, evidence, effort = tiny() if name == "tiny" else random(name)
+    clip, evidence, effort = tiny() if name == "tiny" else random_weights(name)
     calls = Calls(clip)
     run(clip, evidence, effort, through=calls)
     taken: dict[str, list[float]] = {"audit": [], "bare": []}
@@ -150,13 +151,11 @@ def tiny() -> tuple[model.Clip, audit.Evidence, audit.Effort]:
     return clip, shown, TINY
 
 
-def random(name: str) -> tuple[model.Clip, audit.Evidence, audit.Effort]:
+def random_weights(name: str) -> tuple[model.Clip, audit.Evidence, audit.Effort]:
     """A model of open_clip's with random weights, 8 random pictures and 20 classes."""
     import open_clip
 
-    architecture = model.resolve({}, arch=name, config=None, script_quick_gelu=None)
-    weights = open_clip.create_model(name).state_dict()
-    clip = model.build(architecture.with_activation(False, "benchmark"), weights, device="cpu")
+    clip = speed.built(name, "cpu")
     evidence = audit.Evidence(
         pixels=torch.rand(8, 3, 224, 224, generator=torch.Generator().manual_seed(0)),
         labels=None, captions=None, classes=tuple(open_clip.IMAGENET_CLASSNAMES[:20]), templates=("a photo of a {}.",),

@@ -15,11 +15,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import open_clip
+import speed
 import torch
 from blocks import fill
 
-from clipclean import audit, data, demo, finetune, model, recipe, sanitize, subject
+from clipclean import audit, data, demo, model, recipe, sanitize, subject
 from clipclean.sanitize import Pictures
 
 PAIRS = (512, 1024, 2048, 4096)
@@ -103,37 +103,12 @@ def under(clip: model.Clip, shown: audit.Evidence, count: int) -> Callable[[], o
 
 
 def sized(name: str) -> Case:
-    """A CleanCLIP step of a model with random weights."""
-    torch.manual_seed(0)
-    weights = open_clip.create_model(name).state_dict()
-    architecture = model.resolve({}, arch=name, config=None, script_quick_gelu=None)
-    clip = model.build(architecture.with_activation(False, "benchmark"), weights, device="cpu")
-    side, generator = architecture.preprocess.size, torch.Generator().manual_seed(0)
-    tokens = clip.tokens([f"a photo of {n} things" for n in range(2 * BATCH)])
-    pixels = torch.randint(0, 256, (2 * BATCH, 3, side, side), generator=generator, dtype=torch.uint8)
-    inputs = {
-        "pixels": pixels[:BATCH], "pixel_views": pixels[BATCH:], "tokens": tokens[:BATCH], "token_views": tokens[BATCH:],
-    }  # fmt: skip
-    loss = finetune.cleanclip(
-        clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
-    )
-    optimizer = finetune.adamw(clip.net, lr=1e-9, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0)
-    batch = finetune.Batch(inputs=inputs, keys=tuple(map(str, range(BATCH))))
-
-    def step() -> None:
-        for _ in finetune.finetune(
-            clip.net,
-            [batch],
-            loss=loss,
-            optimizer=optimizer,
-            learning_rate=lambda step: 1e-9,
-            first_step=0,
-            grad_clip=None,
-        ):
-            pass
-
+    """A CleanCLIP step of a model with random weights, as ``benchmarks/speed.py`` takes it in fp32."""
+    clip = speed.built(name, "cpu")
+    way = speed.ours(clip, speed.synthetic(BATCH, clip), "fp32")
+    way.arrange()
     millions = sum(parameter.numel() for parameter in clip.net.parameters()) / 1e6
-    return (f"a step of {BATCH} pairs, {name}", f"{millions:.0f} M", step)
+    return (f"a step of {BATCH} pairs, {name}", f"{millions:.0f} M", way.step)
 
 
 if __name__ == "__main__":
