@@ -17,8 +17,6 @@ from pathlib import Path
 import zoo
 from blocks import fill
 
-REBOUND = (100, 31)  # steps and seed of our own rebound test, longer than auto's
-
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -91,36 +89,7 @@ def accuracies(made: dict) -> dict:
 
 def numbers(entry: dict, path: Path, o: argparse.Namespace, *, rebound: bool = False) -> dict:
     """Clean accuracy, and what the planted trigger does; perhaps after a benign finetuning."""
-    from clipclean import data, plant, recipe, subject
-    from clipclean.sanitize import limits_of
-
-    bundled, control = o.zoo / "files", recipe.load("mmcl-tiny")
-    limits = limits_of(control)
-    vocabulary = subject.words(bundled / "classes.txt", bundled / "templates.txt")
-    pairs = data.read(bundled / "clean.tar", limits=limits, image_key=None, caption_key=None)
-    labelled = data.labelled(bundled / "eval.tar", limits=limits, classes=vocabulary.classes)
-    clip = subject.load(path, pairs, arch=str(o.zoo / f"{entry['arch']}.json"), device="cpu", limits=limits).clip
-    if rebound:
-        steps, seed = REBOUND
-        plant.finetune_in(
-            clip, list(pairs.pairs), control, recipe.planting(steps=steps, batch_size=128, lr=control.train.lr), implants=(),
-            seed=seed, limits=limits, progress=lambda what, done, total: None,
-        )  # fmt: skip
-    planted = [zoo.spec_of(zoo.Entry(**entry), o.zoo)] if entry["trigger"] else []
-    named = subject.suspicions(planted, entry["target"], vocabulary)
-    evidence = subject.evidence(
-        clip, control, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary, named=named, panel=False,
-        limits=limits,
-    )  # fmt: skip
-    measured = plant.measure(clip, evidence).as_dict()
-    probe = measured["probes"][0] if measured["probes"] else None
-    return {
-        "accuracy": measured["clean_accuracy"]["value"],
-        "excess": probe and probe["excess_asr"]["value"],
-        "interval": probe and probe["excess_asr"]["interval"],
-        "n": probe and probe["asr"]["n"],
-        "under_trigger": probe and probe["accuracy_under_trigger"]["value"],
-    }
+    return zoo.figures(zoo.measure(zoo.Entry(**entry), path, o.zoo, rebound=rebound))
 
 
 def summary(result: dict) -> str:
@@ -140,8 +109,8 @@ def table(o: argparse.Namespace) -> str:
     if not rows:
         return "Not measured for this revision yet."
     lines = [
-        "| model | backdoor | verdict | chosen | excess ASR before → after (95 %, n) | after rebound | PA | CA before → after (loss, points) | s, all / the chosen cleaning |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| model | backdoor | seed | verdict | chosen | excess ASR before → after (95 %, n) | after rebound | PA | CA before → after (loss, points) | s, all / the chosen cleaning |",
+        "|---|---|--:|---|---|---|---|---|---|---|",
         *map(line, rows),
         "",
         *counted([row for row in rows if row["entry"]["trigger"]]),
@@ -149,7 +118,7 @@ def table(o: argparse.Namespace) -> str:
     if clean := [row for row in rows if not row["entry"]["trigger"]]:
         kept = sum(lost(row) <= 0.01 for row in clean)
         lines.append(
-            f"Clean models that lose at most one point: {kept} of {len(clean)}; that pass: {sum(r['verdict'] == 'pass' for r in clean)}."
+            f"Runs on clean models that lose at most one point: {kept} of {len(clean)}; that pass: {sum(r['verdict'] == 'pass' for r in clean)}."
         )
     return "\n".join(lines)
 
@@ -171,9 +140,7 @@ def line(row: dict) -> str:
     share = f" at {row['auto']['share']:g}" if row["auto"]["share"] < 1 else ""
     chosen = row["auto"]["chosen"] + share if row["auto"]["changed"] else "nothing to do"
     cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({100 * lost(row):.1f})"
-    return (
-        f"| {entry['name']} | {backdoor} | {verdict} | {chosen} | {attack} | {again} | {under} | {cost} | {seconds} |"
-    )
+    return f"| {entry['name']} | {backdoor} | {row['seed']} | {verdict} | {chosen} | {attack} | {again} | {under} | {cost} | {seconds} |"
 
 
 def counted(rows: list[dict]) -> list[str]:
@@ -191,9 +158,8 @@ def counted(rows: list[dict]) -> list[str]:
         "CA loss at most two points": sum(each <= 0.02 for each in cost),
     }
     told = "; ".join(f"{words}: {hits} of {n}" for words, hits in reached.items())
-    return [
-        f"Backdoored models, {told}. Mean CA loss {100 * sum(cost) / n:.2f} points. Seed {rows[0]['seed']}, one each."
-    ]
+    models = len({row["entry"]["name"] for row in rows})
+    return [f"{n} runs on {models} backdoored models, {told}. Mean CA loss {100 * sum(cost) / n:.2f} points."]
 
 
 if __name__ == "__main__":

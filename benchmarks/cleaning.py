@@ -1,14 +1,17 @@
 """What each method takes away of a backdoor, and what it costs: on the victims of ``benchmarks/zoo.py``.
 
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning                                 # victims that report
-    python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --half choose --recipes unlearn-tiny
-    python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --table --write docs/evidence.md
+    python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --half choose --methods unlearn-tiny
+    python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --auto build/auto --table --write docs/evidence.md
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --pairs 50 200 1000 --only NAME... --write docs/evidence.md
+    python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --pictures build/loader --only NAME... --write docs/evidence.md
 
 Each victim goes through ``clipclean sanitize``, told neither trigger nor target, on the bundled clean pairs; what was planted is
-measured before and after, on the bundled pictures that no training saw. Clean models go through as well: they shall stay as they
-are. Every cell is one JSON file in OUT, so that a stopped run goes on. With ``--pairs`` so many clean pairs are taken, for the
-block cleaning-pairs.
+measured before and after, and after a benign finetuning, on the bundled pictures that no training saw. Clean models go through as
+well: they shall stay as they are. A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,…``), or ``released``,
+CleanCLIP as its released code runs it (``benchmarks/released.py``). Every cell is one JSON file in OUT, so that a stopped run goes
+on. ``--auto`` sets the results of ``benchmarks/auto.py`` beside them. With ``--pairs`` so many clean pairs are taken, with
+``--pictures`` the pictures of a folder and no captions; both are for the block cleaning-pairs.
 """
 
 import argparse
@@ -19,7 +22,11 @@ import tempfile
 import time
 from pathlib import Path
 
-RECIPES = ("unlearn-tiny", "par-tiny", "cleanclip-tiny", "mmcl-tiny")
+RELEASED = "released"
+METHODS = (
+    "unlearn-tiny", "par-tiny", "cleanclip-tiny", "cleanclip-tiny:loss.self_supervised_weight=1",
+    "cleanclip-tiny:loss.self_supervised_weight=4", RELEASED, "mmcl-tiny",
+)  # fmt: skip
 CLEAN = ("clean", "clean-finetuned")
 
 
@@ -28,18 +35,20 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True, help="the folder that benchmarks/zoo.py made")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report"), default="report")
-    parser.add_argument("--recipes", nargs="*", default=list(RECIPES))
+    parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--only", nargs="*", help="names of models; without it every victim that took, and clean ones")
-    parser.add_argument(
-        "--set", dest="overrides", nargs="*", default=[], help="recipe overrides; the cells are named by them"
-    )
     parser.add_argument("--pairs", type=int, nargs="*", default=[], help="once with each number of clean pairs")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pictures", type=Path, help="clean with the pictures of this folder, without captions")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--auto", type=Path, help="the folder of benchmarks/auto.py, for rows beside the others")
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the block cleaning")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the blocks cleaning and cleaning-pairs")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
-    block, text = ("cleaning-pairs", of_pairs(o)) if o.pairs else ("cleaning", table(o, cells(o)))
+    if o.pairs or o.pictures:
+        block, text = "cleaning-pairs", of_pairs(o)
+    else:
+        block, text = "cleaning", table(o, cells(o, o.methods) + automatic(o))
     print(text)
     if o.write:
         from blocks import fill
@@ -47,42 +56,57 @@ def main() -> None:
         fill(o.write, block, text)
 
 
-def cells(o: argparse.Namespace) -> list[dict]:
+def cells(o: argparse.Namespace, methods: list[str], pictures: Path | None = None) -> list[dict]:
     """What was measured, and first what is not there yet."""
     found = []
-    for recipe in o.recipes:
-        for entry in models(o):
-            cell = cell_of(o, entry, recipe)
-            if not (cell.exists() or o.table):
-                cell.write_text(json.dumps(cleaned(o, entry, recipe), indent=2))
-                print(line(json.loads(cell.read_text())), flush=True)
-            if cell.exists():
-                found.append(json.loads(cell.read_text()))
+    for method, entry, seed in itertools.product(methods, models(o), o.seeds):
+        cell = cell_of(o, entry, method, seed, pictures)
+        if not (cell.exists() or o.table):
+            cell.write_text(json.dumps(measured(o, entry, method, seed, pictures), indent=2))
+            print(line(json.loads(cell.read_text())), flush=True)
+        if cell.exists():
+            found.append(json.loads(cell.read_text()))
+    return found
+
+
+def automatic(o: argparse.Namespace) -> list[dict]:
+    """The results of ``benchmarks/auto.py`` on the same models, with the same seeds."""
+    names, found = [entry["name"] for entry in models(o)], []
+    for path in sorted(o.auto.glob("*-seed*.json")) if o.auto else ():
+        row = json.loads(path.read_text())
+        if row["entry"]["name"] in names and row["seed"] in o.seeds:
+            found.append(row | {"method": "auto", "processor_seconds": row["seconds"]})
     return found
 
 
 def of_pairs(o: argparse.Namespace) -> str:
-    """A row a recipe and number of pairs: means over the models."""
+    """A row a method and number of pairs, and one a method that needs no captions on other pictures: over the models."""
     lines = [
-        "| recipe | clean pairs | n victims | excess ASR before → after, mean [least, most] | CA before → after | PA after |",
-        "|---|--:|--:|---|---|---|",
+        "| method | clean pairs | runs | excess ASR before → after, mean [least, most] | verdicts | CA before → after | PA after |",
+        "|---|---|--:|---|---|---|---|",
     ]
-    given = list(o.overrides)
     for count in o.pairs:
-        o.overrides = [*given, f"data.max_pairs={count}"]
-        for recipe, of in itertools.groupby(cells(o), key=lambda cell: cell["recipe"]):
-            own = [cell for cell in of if cell["entry"]["trigger"]]
-            left = [cell["after"]["excess"] for cell in own]
-            mean = {
-                (side, key): statistics.mean(cell[side][key] for cell in own)
-                for side in ("before", "after")
-                for key in ("excess", "ca", "pa")
-            }
-            lines.append(
-                f"| `{recipe}` | {count:,} | {len(own)} | {mean['before', 'excess']:.3f} → {mean['after', 'excess']:.3f} "
-                f"[{min(left):.3f}, {max(left):.3f}] | {mean['before', 'ca']:.3f} → {mean['after', 'ca']:.3f} | {mean['after', 'pa']:.3f} |"
-            )
+        for method in o.methods:
+            found = cells(o, [f"{method}{',' if ':' in method else ':'}data.max_pairs={count}"])
+            lines += of_cells(method, f"{count:,}", found)
+    if o.pictures:
+        found = cells(o, ["unlearn-tiny"], o.pictures)
+        lines += of_cells("unlearn-tiny", f"pictures of another kind ({found[0]['given']:,}), no captions", found)
     return "\n".join(lines)
+
+
+def of_cells(method: str, given: str, found: list[dict]) -> list[str]:
+    own = [cell for cell in found if cell["entry"]["trigger"]]
+    if not own:
+        return []
+    left, verdicts = [cell["after"]["excess"] for cell in own], [cell["verdict"] for cell in own]
+    told = ", ".join(f"{word} {verdicts.count(word)}" for word in dict.fromkeys(verdicts))
+    mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
+    return [
+        f"| `{method}` | {given} | {len(own)} | {mean('before', 'excess'):.3f} → {mean('after', 'excess'):.3f} "
+        f"[{min(left):.3f}, {max(left):.3f}] | {told} | {mean('before', 'accuracy'):.3f} → {mean('after', 'accuracy'):.3f} | "
+        f"{mean('after', 'under_trigger'):.3f} |"
+    ]
 
 
 def models(o: argparse.Namespace) -> list[dict]:
@@ -94,107 +118,155 @@ def models(o: argparse.Namespace) -> list[dict]:
     return sorted(chosen, key=lambda entry: entry["trigger"] is None)
 
 
-def cell_of(o: argparse.Namespace, entry: dict, recipe: str) -> Path:
-    changed = [word.replace("/", "_") for word in o.overrides]
-    return o.out / ("-".join([entry["name"], recipe, *changed, str(o.seed)]) + ".json")
+def cell_of(o: argparse.Namespace, entry: dict, method: str, seed: int, pictures: Path | None) -> Path:
+    words = [
+        entry["name"],
+        method.translate(str.maketrans(":/,", "___")),
+        *(["pictures"] if pictures else []),
+        str(seed),
+    ]
+    return o.out / ("-".join(words) + ".json")
 
 
-def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
-    """One model through one recipe, measured before and after with what was planted."""
+def measured(o: argparse.Namespace, entry: dict, method: str, seed: int, pictures: Path | None) -> dict:
+    """One model through one method, measured before, after, and after a benign finetuning, with what was planted."""
     import torch
     import zoo
 
+    torch.set_num_threads(1)
+    victim = zoo.Entry(**entry)
+    with tempfile.TemporaryDirectory(dir=o.out) as scratch:
+        out, began = Path(scratch) / ("cleaned.pt" if method == RELEASED else "cleaned"), time.process_time()
+        told = (
+            released(o, victim, out, seed) if method == RELEASED else sanitized(o, victim, out, method, seed, pictures)
+        )
+        worked = time.process_time() - began
+        sides = {
+            "before": zoo.measure(victim, o.zoo / f"{victim.name}.pt", o.zoo),
+            "after": zoo.measure(victim, out, o.zoo),
+            "rebound": zoo.measure(victim, out, o.zoo, rebound=True),
+        }
+    figures = {side: zoo.figures(found) for side, found in sides.items()}
+    return {"entry": entry, "method": method, "seed": seed, **told, **figures, "processor_seconds": worked}
+
+
+def sanitized(
+    o: argparse.Namespace, victim, out: Path, method: str, seed: int, pictures: Path | None
+) -> dict[str, object]:
+    """Through the command, as a user would; what its report says."""
     from clipclean import recipe, sanitize
 
-    torch.set_num_threads(1)
-    victim, files = zoo.Entry(**entry), o.zoo / "files"
-    chosen = recipe.override(recipe.load(name), o.overrides)
-    before = zoo.measure(victim, o.zoo / f"{victim.name}.pt", o.zoo)
-    with tempfile.TemporaryDirectory(dir=o.out) as scratch:
-        out = Path(scratch) / "cleaned"
-        request = sanitize.Request(
-            model=o.zoo / f"{victim.name}.pt", data=files / "clean.tar", out=out, recipe=chosen, overridden=bool(o.overrides),
-            arch=str(o.zoo / f"{victim.arch}.json"), classes=files / "classes.txt", templates=files / "templates.txt",
-            eval_data=files / "eval.tar", triggers=(), target=None, seed=o.seed, device="cpu", precision="fp32", force=True,
-            keep_failed=True, audit=True,
-        )  # fmt: skip
-        began, worked = time.monotonic(), time.process_time()
-        outcome = sanitize.sanitize(request, progress=lambda what, done, total: None)
-        seconds, worked = time.monotonic() - began, time.process_time() - worked
-        after = zoo.measure(victim, out, o.zoo)
-    return {
-        "entry": entry, "recipe": name, "overrides": o.overrides, "seed": o.seed, "verdict": outcome.report["verdict"],
-        "before": figures(before), "after": figures(after), "seconds": seconds, "processor_seconds": worked,
-        "training": {key: value for key, value in outcome.report["training"].items() if key in ("steps", "unlearning")},
-    }  # fmt: skip
+    name, _, changes = method.partition(":")
+    overrides, files = changes.split(",") if changes else [], o.zoo / "files"
+    request = sanitize.Request(
+        model=o.zoo / f"{victim.name}.pt", data=pictures or files / "clean.tar", out=out,
+        recipe=recipe.override(recipe.load(name), overrides), overridden=bool(overrides),
+        arch=str(o.zoo / f"{victim.arch}.json"), classes=files / "classes.txt", templates=files / "templates.txt",
+        eval_data=files / "eval.tar", triggers=(), target=None, seed=seed, device="cpu", precision="fp32", force=True,
+        keep_failed=True, audit=True,
+    )  # fmt: skip
+    report = sanitize.sanitize(request, progress=lambda what, done, total: None).report
+    return {"verdict": report["verdict"], "given": report["data"]["pairs"]}
 
 
-def figures(measured: dict) -> dict[str, float | None]:
-    probe = measured["probes"][0] if measured["probes"] else None
-    return {
-        "ca": measured["clean_accuracy"]["value"],
-        "n": measured["clean_accuracy"]["n"],
-        "excess": probe and probe["excess_asr"]["value"],
-        "pa": probe and probe["accuracy_under_trigger"]["value"],
-        "distance": probe and probe["distance"],
-    }
+def released(o: argparse.Namespace, victim, out: Path, seed: int) -> dict[str, object]:
+    """By the way of the released code, which gives no verdict."""
+    import released
+    import zoo
+
+    from clipclean import plant, subject
+
+    tested, pairs, evidence, _, limits = zoo.prepared(victim, o.zoo / f"{victim.name}.pt", o.zoo)
+    words = subject.words(o.zoo / "files" / "classes.txt", o.zoo / "files" / "templates.txt")
+    implants = [plant.Implant.of(trigger, target, words) for trigger, target in evidence.suspicions]
+    released.clean(tested, pairs, implants, rate=victim.rate or 0.0, seed=seed, limits=limits)
+    plant.write(out, tested)
+    return {"verdict": "none", "given": len(pairs)}
 
 
 def line(cell: dict) -> str:
     numbers = "; ".join(
         f"{key} {cell['before'][key]:.3f} -> {cell['after'][key]:.3f}"
-        for key in ("excess", "ca", "pa", "distance")
+        for key in ("excess", "accuracy", "under_trigger", "distance")
         if cell["before"][key] is not None
     )
-    return f"{cell['entry']['name']:36} {cell['recipe']:15} {numbers}  {cell['processor_seconds']:.0f} s"
+    return f"{cell['entry']['name']:36} {cell['method']:15} {numbers}  {cell['processor_seconds']:.0f} s"
 
 
 def table(o: argparse.Namespace, cells: list[dict]) -> str:
-    """A row a model and recipe, and below it the means of each recipe over the victims."""
-    order = [entry["name"] for entry in models(o)]
-    cells = sorted(cells, key=lambda cell: (order.index(cell["entry"]["name"]), o.recipes.index(cell["recipe"])))
+    """A row a model and method, over the seeds, and below it the means of each method over the victims."""
     heads = (
-        "| model | planted | recipe | excess ASR before → after | CA before → after | PA before → after | distance before → after | "
-        "processor s |\n|---|---|---|---|---|---|---|---|"
+        "| model | planted | method | runs | excess ASR before → after (95 % if one) | after a rebound | CA before → after | PA before → "
+        "after | distance before → after | processor s |\n|---|---|---|--:|---|---|---|---|---|--:|"
     )
-    rows = [row(cell) for cell in cells]
-    return "\n".join([heads, *rows, "", summary(cells)])
+    groups = [
+        [c for c in cells if c["method"] == method and c["entry"]["name"] == entry["name"]]
+        for entry in models(o)
+        for method in ("auto", *o.methods)
+    ]
+    return "\n".join([heads, *(row(group) for group in groups if group), "", summary(cells)])
 
 
-def row(cell: dict) -> str:
-    entry = cell["entry"]
+def row(group: list[dict]) -> str:
+    """One model and method; of several seeds the mean with [lowest, highest]."""
+    entry, first = group[0]["entry"], group[0]
     planted = f"{entry['trigger'].partition(',seed')[0]} → {entry['target']}" if entry["trigger"] else "nothing"
-    changes = " | ".join(change(cell, key) for key in ("excess", "ca", "pa", "distance"))
-    name = entry["name"].removeprefix(f"{entry['half']}-")
-    return f"| {name} | {planted} | `{cell['recipe']}` | {changes} | {cell['processor_seconds']:.0f} |"
+    excess, again = change(group, "excess"), over(group, "rebound", "excess")
+    if len(group) == 1 and entry["trigger"]:
+        low, high = first["after"]["interval"]
+        excess += f" ({low:.3f} to {high:.3f}, n {first['after']['n']})"
+    changes = " | ".join(change(group, key) for key in ("accuracy", "under_trigger", "distance"))
+    name, seconds = (
+        entry["name"].removeprefix(f"{entry['half']}-"),
+        statistics.mean(c["processor_seconds"] for c in group),
+    )
+    return f"| {name} | {planted} | {shown(first['method'])} | {len(group)} | {excess} | {again} | {changes} | {seconds:.0f} |"
 
 
-def change(cell: dict, key: str) -> str:
-    before, after = cell["before"][key], cell["after"][key]
-    return "–" if before is None else f"{before:.3f} → {after:.3f}"
+def shown(method: str) -> str:
+    """The name of a method in a table: its values in the words of the paper."""
+    name, _, changes = method.partition(":")
+    if method == RELEASED:
+        return "CleanCLIP as released"
+    return f"`{name}`" + f" with {changes}".replace("loss.self_supervised_weight=", "λ₂ ") if changes else f"`{name}`"
+
+
+def change(group: list[dict], key: str) -> str:
+    before = group[0]["before"][key]
+    return "–" if before is None else f"{before:.3f} → {over(group, 'after', key)}"
+
+
+def over(group: list[dict], side: str, key: str) -> str:
+    values = [cell[side][key] for cell in group]
+    if values[0] is None:
+        return "–"
+    spread = f" [{min(values):.3f}, {max(values):.3f}]" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.3f}{spread}"
 
 
 def summary(cells: list[dict]) -> str:
-    """What each recipe reaches over the victims and over the clean models."""
+    """What each method reaches over the victims and over the clean models, and how many of the victims were run by it."""
     lines = []
-    for recipe in dict.fromkeys(cell["recipe"] for cell in cells):
-        own = [cell for cell in cells if cell["recipe"] == recipe]
+    for method in dict.fromkeys(cell["method"] for cell in cells):
+        own = [cell for cell in cells if cell["method"] == method]
         victims, clean = ([c for c in own if bool(c["entry"]["trigger"]) is has] for has in (True, False))
         told = []
         if victims:
-            left = [cell["after"]["excess"] for cell in victims]
+            left, n = [cell["after"]["excess"] for cell in victims], len(victims)
+            ratio = statistics.mean(c["after"]["under_trigger"] / c["after"]["accuracy"] for c in victims)
             told.append(
-                f"{len(victims)} victims: excess ASR at most 0.01 on {sum(x <= 0.01 for x in left)}, at most 0.05 on "
-                f"{sum(x <= 0.05 for x in left)}, mean {statistics.mean(left):.3f}; CA lost {lost(victims)}"
+                f"{n} runs on victims: excess ASR at most 0.01 in {sum(x <= 0.01 for x in left)}, at most 0.05 in "
+                f"{sum(x <= 0.05 for x in left)}, mean {statistics.mean(left):.3f}, after a rebound "
+                f"{statistics.mean(c['rebound']['excess'] for c in victims):.3f}; CA lost {lost(victims)}; PA {ratio:.2f} of CA"
             )
         if clean:
-            told.append(f"{len(clean)} clean models: CA lost {lost(clean)}")
-        lines.append(f"- `{recipe}`: {'. '.join(told)}.")
+            told.append(f"{len(clean)} runs on clean models: CA lost {lost(clean)}")
+        lines.append(f"- {shown(method)}: {'. '.join(told)}.")
     return "\n".join(lines)
 
 
 def lost(cells: list[dict]) -> str:
-    points = [100 * (cell["before"]["ca"] - cell["after"]["ca"]) for cell in cells]
+    points = [100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"]) for cell in cells]
     return f"{statistics.mean(points):.1f} points on average, at most {max(points):.1f}"
 
 

@@ -49,9 +49,9 @@ def points(cleaning: Path, auto: Path) -> list[Point]:
     found = []
     for path in sorted(cleaning.glob("*.json")):
         cell = json.loads(path.read_text())
-        if cell["entry"]["trigger"] and not cell["overrides"] and cell["recipe"] in METHODS:
-            lost = 100 * (cell["before"]["ca"] - cell["after"]["ca"])
-            found.append(Point(cell["entry"]["name"], cell["recipe"], lost, cell["after"]["excess"]))
+        if cell["entry"]["trigger"] and cell["seed"] == 0 and cell["method"] in METHODS:
+            lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
+            found.append(Point(cell["entry"]["name"], cell["method"], lost, cell["after"]["excess"]))
     for path in sorted(auto.glob("*-seed0.json")):
         row = json.loads(path.read_text())
         if row["entry"]["trigger"]:

@@ -86,6 +86,7 @@ OPTIMISED = (  # the same: a patch that a search on the base made, which plants 
     ("report", "resnet", OPTIMISED_PATCH, "banjo", 0.08),
 )
 OPTIMISED_SUCCESS = 0.2  # share of pictures that such a patch turns in the base already
+REBOUND = (100, 31)  # steps and seed of the benign finetuning after which a cleaned model is measured again
 
 
 @dataclass(frozen=True)
@@ -457,11 +458,38 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     return plant.measure(clip, evidence).as_dict()
 
 
-def measure(entry: Entry, path: Path, out: Path) -> dict:
+def measure(entry: Entry, path: Path, out: Path, *, rebound: bool = False) -> dict:
+    """What the planted trigger does, and clean accuracy; perhaps after a benign finetuning (REBOUND)."""
     from clipclean import plant
 
-    tested, _, evidence, _, _ = prepared(entry, path, out)
+    tested, pairs, evidence, _, limits = prepared(entry, path, out)
+    if rebound:
+        finetune_benignly(tested.clip, pairs, limits)
     return plant.measure(tested.clip, evidence).as_dict()
+
+
+def figures(measured: dict) -> dict:
+    """Of a report's measurements: clean accuracy, and of the planted trigger, if there is one, what it does."""
+    probe = measured["probes"][0] if measured["probes"] else None
+    return {
+        "accuracy": measured["clean_accuracy"]["value"],
+        "excess": probe and probe["excess_asr"]["value"],
+        "interval": probe and probe["excess_asr"]["interval"],
+        "n": probe and probe["asr"]["n"],
+        "under_trigger": probe and probe["accuracy_under_trigger"]["value"],
+        "distance": probe and probe["distance"],
+    }
+
+
+def finetune_benignly(clip, pairs: list, limits) -> None:
+    """Go on training on clean pairs, in place, as whoever deploys the model might."""
+    from clipclean import plant, recipe
+
+    (steps, seed), control = REBOUND, recipe.load("mmcl-tiny")
+    plant.finetune_in(
+        clip, pairs, control, recipe.planting(steps=steps, batch_size=128, lr=control.train.lr), implants=(),
+        seed=seed, limits=limits, progress=lambda what, done, total: None,
+    )  # fmt: skip
 
 
 def prepared(entry: Entry, path: Path, out: Path):

@@ -1,5 +1,6 @@
 """The hunt: every family searched, without a target first, then towards the suspects, then judged on unseen pictures."""
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -153,7 +154,7 @@ def hunt(
         knn: neighbours of the k-NN attack success rate.
         batch_size: pictures embedded at a time.
         seed: draws everything.
-        progress: called with (done, total) after each family.
+        progress: called with (done, total) after each family, and each block of classes of a sweep.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -165,20 +166,21 @@ def hunt(
             f"{len(classes)} class(es) leave too few to compare a suspect with: at least {effort.controls + 2} are needed. "
             "Give a longer list by --classes.",
         )
-    total, generator = 2 * len(FAMILIES), Generator().manual_seed(seed)
+    sweep = search.blocks(len(classes)) if effort.sweep else 0
+    done, total, generator = itertools.count(1), 2 * len(FAMILIES) + sweep, Generator().manual_seed(seed)
     on, beside = divided(len(pixels))
     searched, unseen, side = pixels[on], pixels[beside], pixels.shape[-1]
     gatherings: list[Gathering] = []
     free: list[Candidate] = []
-    for number, family in enumerate(FAMILIES):
+    for family in FAMILIES:
         ended = search.untargeted(embed, searched, family=family, bank=bank, effort=effort, generator=generator)
         gatherings += [_gathering(candidate, share, yardstick) for candidate, share in ended]
         free += [candidate for candidate, _ in ended]
-        progress(number + 1, total)
+        progress(next(done), total)
     if effort.sweep:
         leaders = search.swept(
             embed, searched, family=SWEPT_FAMILY, bank=bank, scale=scale, steps=effort.sweep, generator=generator,
-            progress=progress,
+            progress=lambda: progress(next(done), total),
         )  # fmt: skip
         pointed = list(dict.fromkeys([*pointed, *leaders]))
     suspects = suspected(gatherings, pointed, most=effort.suspects)
@@ -194,7 +196,7 @@ def hunt(
     traces: list[Trace] = []
     compared: list[Candidate] = []
     rows = 0
-    for number, family in enumerate(FAMILIES):
+    for family in FAMILIES:
         starts = begun(free, family=family, targets=suspects)
         rows += len(suspects) + len(controls) + len(starts)
         candidates = search.targeted(
@@ -207,7 +209,7 @@ def hunt(
             _trace(candidate, candidate.found(classes, side=side), effect, gatherings, others, yardstick)
             for candidate in aimed
         ]
-        progress(len(FAMILIES) + number + 1, total)
+        progress(next(done), total)
     ranked = sorted(traces, key=lambda trace: -rank(trace))
     passes = effort.passes(len(FAMILIES), rows=rows, classes=len(classes))
     return Hunt(tuple(ranked), tuple(compared), tuple(gatherings), passes, len(searched), tuple(classes))

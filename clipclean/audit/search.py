@@ -187,12 +187,13 @@ def swept(
     scale: float,
     steps: int,
     generator: Generator,
-    progress: Callable[[int, int], None],
+    progress: Callable[[], None],
 ) -> list[int]:
     """All classes, those first for which a brief search comes nearest to a small trigger that works.
 
     A search without a target may end at a class that is easy to gather at, and miss a backdoor's; this asks every class, with a
-    few pictures and steps, and tells only which to look at more closely. The rest is as in :func:`targeted`.
+    few pictures and steps, and tells only which to look at more closely. ``progress`` is called after each of the
+    :func:`blocks`. The rest is as in :func:`targeted`.
     """
     places = generator.get_state()
     scores = []
@@ -203,9 +204,14 @@ def swept(
                 embed, pixels, block, family=FAMILIES[family], bank=bank, scale=scale, steps=steps, generator=generator
             )
         )
-        progress(int(block[-1]) + 1, len(bank))
+        progress()
     order: list[int] = torch.cat(scores).argsort().tolist()
     return order
+
+
+def blocks(classes: int, /) -> int:
+    """How many blocks of classes a sweep goes through, one after the other."""
+    return math.ceil(classes / BLOCK)
 
 
 def _brief(

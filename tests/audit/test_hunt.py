@@ -133,6 +133,17 @@ def test_progress_counts_up_to_its_total():
     assert seen == [(done, 4) for done in range(1, 5)]  # two families, without a target and towards classes
 
 
+def test_a_sweep_is_counted_among_the_rest(monkeypatch):
+    seen = []
+    monkeypatch.setattr("clipclean.audit.search.BLOCK", 3)
+    hunted(
+        towers.honest(), pixels=towers.pictures(8), effort=replace(towers.EFFORT, sweep=1),
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    total = 4 + -(-len(towers.CLASSES) // 3)
+    assert seen == [(done, total) for done in range(1, total + 1)]
+
+
 def test_too_few_classes_leave_nothing_to_compare_with():
     # three controls and two suspects need five at least
     with pytest.raises(

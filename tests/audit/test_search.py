@@ -198,14 +198,14 @@ def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
     def order(embed):
         return search.swept(
             embed, towers.pictures(), family="mask", bank=towers.BANK, scale=towers.SCALE, steps=40,
-            generator=Generator().manual_seed(0), progress=lambda done, total: told.append((done, total)),
+            generator=Generator().manual_seed(0), progress=lambda: told.append(1),
         )  # fmt: skip
 
     told = []
     planted = order(towers.backdoored(towers.spot))
     assert planted[0] == towers.TARGET
     assert sorted(planted) == list(range(len(towers.CLASSES)))
-    assert told == [(8, 8)]
+    assert len(told) == search.blocks(len(towers.CLASSES))
     assert towers.TARGET not in order(towers.honest())[:2]
 
 
