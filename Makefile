@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench bench-audit bench-cleaning bench-speed clean
+.PHONY: setup demo test check bench bench-audit bench-cleaning bench-speed tables clean
 
 setup: $(VENV)/.done
 
@@ -50,10 +50,17 @@ bench-audit: setup
 # What cleaning does to the zoo's victims, method by method and by auto: some six hours on two idle cores; what is there is kept.
 bench-cleaning: bench-audit
 	$(BIN)/python benchmarks/auto.py --zoo build/zoo --out build/auto
-	$(BIN)/python benchmarks/auto.py --zoo build/zoo --out build/auto --write docs/evidence.md
-	$(BIN)/python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --write docs/evidence.md
-	$(BIN)/python benchmarks/frontier.py --cleaning build/cleaning --auto build/auto --out docs/frontier.svg
+	$(BIN)/python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning
+	cp build/auto/*.json benchmarks/results/auto/
+	cp build/cleaning/*.json benchmarks/results/cleaning/
+	$(MAKE) tables
 	$(BIN)/python benchmarks/screening.py --zoo build/zoo --out build/screening --write docs/evidence.md
+
+# The tables and the drawing of what was measured, from the numbers in benchmarks/results.
+tables: setup
+	$(BIN)/python benchmarks/auto.py --out benchmarks/results/auto --write docs/evidence.md
+	$(BIN)/python benchmarks/cleaning.py --out benchmarks/results/cleaning --auto benchmarks/results/auto --table --write docs/evidence.md
+	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/cleaning --auto benchmarks/results/auto --out docs/frontier.svg
 
 # docs/speed.md and docs/scale.md, in under an hour on two idle cores; and on a GPU where there is one.
 bench-speed: setup

@@ -5,7 +5,9 @@
 
 Each backdoored model of the half ``report`` that took, and its clean models, go through ``clipclean sanitize --recipe auto`` as a user
 would run it, on the bundled pairs and labelled pictures, with the weights kept whatever the verdict. The planted trigger is then
-measured on the labelled pictures, and once more after a benign finetuning of another seed than auto's own.
+measured on the labelled pictures, and once more after a benign finetuning of another seed than auto's own. Beside the accuracy
+under the trigger stands that of the model that the victim was made from, which never saw the trigger: a trigger hides or
+blurs a part of each picture, so that no cleaning can be expected to get beyond it.
 """
 
 import argparse
@@ -20,13 +22,15 @@ from blocks import fill
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/zoo.py made; --write needs none")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", default="report", choices=("report", "choose"))
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--write", type=Path, help="a page with the markers of the block auto; nothing is run")
     o = parser.parse_args()
+    if not (o.zoo or o.write):
+        parser.error("--zoo is needed to measure; --write prints what is there")
     o.out.mkdir(parents=True, exist_ok=True)
     if not o.write:
         for record in victims(o):
@@ -58,12 +62,13 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
     place, folder = o.out / f"{entry['name']}-seed{o.seed}.json", o.out / f"{entry['name']}-seed{o.seed}"
     if place.exists():
         return json.loads(place.read_text())
+    innocent = entry["base"] or f"{entry['half']}-{entry['arch']}-clean-1"
     bundled, began = o.zoo / "files", time.process_time()
     code = cli.main(
         ["sanitize", str(o.zoo / f"{entry['name']}.pt"), "--data", str(bundled / "clean.tar"), "--recipe", "auto",
          "--eval-data", str(bundled / "eval.tar"), "--arch", str(o.zoo / f"{entry['arch']}.json"),
          "--classes", str(bundled / "classes.txt"), "--templates", str(bundled / "templates.txt"), "--out", str(folder),
-         "--seed", str(o.seed), "--device", "cpu", "--keep-failed", "--force", "--quiet", "--output", f"json={o.out / 'last.json'}"]
+         "--seed", str(o.seed), "--device", "cpu", "--keep-failed", "--force", "--quiet"]
     )  # fmt: skip
     seconds = time.process_time() - began
     made = report.read(folder / "report.json")
@@ -74,17 +79,11 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
         "errors": sorted({f["rule"] for f in made["findings"] if f["level"] == "error"}),
         "warnings": sorted({f["rule"] for f in made["findings"] if f["level"] == "warning"}),
         "before": numbers(entry, o.zoo / f"{entry['name']}.pt", o), "after": numbers(entry, folder, o),
-        "rebound": numbers(entry, folder, o, rebound=True), "accuracy": accuracies(made),
+        "rebound": numbers(entry, folder, o, rebound=True), "unpoisoned": numbers(entry, o.zoo / f"{innocent}.pt", o),
     }  # fmt: skip
     shutil.rmtree(folder)
     files.write_text(place, json.dumps(result, indent=1) + "\n")
     return result
-
-
-def accuracies(made: dict) -> dict:
-    """Of the report: clean accuracy before and after, on the same pictures."""
-    sides = ("before", "after")
-    return {side: made[side]["measurements"]["clean_accuracy"]["value"] for side in sides}
 
 
 def numbers(entry: dict, path: Path, o: argparse.Namespace, *, rebound: bool = False) -> dict:
@@ -109,22 +108,27 @@ def table(o: argparse.Namespace) -> str:
     if not rows:
         return "Not measured for this revision yet."
     lines = [
-        "| model | backdoor | seed | verdict | chosen | excess ASR before → after (95 %, n) | after rebound | PA | CA before → after (loss, points) | s, all / the chosen cleaning |",
+        "| model | backdoor | seed | verdict | chosen | excess ASR before → after (95 %, n) | after rebound | PA, and its share of CA (unpoisoned model's) | CA before → after (loss, points) | s, all / the chosen cleaning |",
         "|---|---|--:|---|---|---|---|---|---|---|",
         *map(line, rows),
         "",
         *counted([row for row in rows if row["entry"]["trigger"]]),
     ]
     if clean := [row for row in rows if not row["entry"]["trigger"]]:
-        kept = sum(lost(row) <= 0.01 for row in clean)
+        few = sum(lost(row) <= 0.01 for row in clean)
         lines.append(
-            f"Runs on clean models that lose at most one point: {kept} of {len(clean)}; that pass: {sum(r['verdict'] == 'pass' for r in clean)}."
+            f"Runs on clean models that lose at most one point: {few} of {len(clean)}; that pass: {sum(r['verdict'] == 'pass' for r in clean)}."
         )
     return "\n".join(lines)
 
 
 def lost(row: dict) -> float:
     return row["before"]["accuracy"] - row["after"]["accuracy"]
+
+
+def kept(figures: dict) -> float:
+    """Accuracy under the trigger as a share of clean accuracy."""
+    return figures["under_trigger"] / figures["accuracy"]
 
 
 def line(row: dict) -> str:
@@ -134,7 +138,10 @@ def line(row: dict) -> str:
         low, high = after["interval"]
         backdoor = f"{entry['trigger']} → {entry['target']}"
         attack = f"{before['excess']:.3f} → {after['excess']:.3f} ({low:.3f} to {high:.3f}, n {after['n']})"
-        again, under = f"{back['excess']:.3f}", f"{after['under_trigger']:.3f}"
+        again, under = (
+            f"{back['excess']:.3f}",
+            f"{after['under_trigger']:.3f}, {kept(after):.2f} ({kept(row['unpoisoned']):.2f})",
+        )
     verdict = row["verdict"] + (f" ({', '.join(row['errors'] or row['warnings'])})" if row["verdict"] != "pass" else "")
     seconds = f"{row['auto']['seconds']['total']:.0f} / {row['auto']['seconds']['chosen']:.0f}"
     share = f" at {row['auto']['share']:g}" if row["auto"]["share"] < 1 else ""
@@ -152,8 +159,9 @@ def counted(rows: list[dict]) -> list[str]:
         "excess ASR at most 0.01": sum(row["after"]["excess"] <= 0.01 for row in rows),
         "at most 0.05": sum(row["after"]["excess"] <= 0.05 for row in rows),
         "at most 0.05 after the rebound": sum(row["rebound"]["excess"] <= 0.05 for row in rows),
-        "PA at least nine tenths of CA": sum(
-            row["after"]["under_trigger"] >= 0.9 * row["after"]["accuracy"] for row in rows
+        "PA at least nine tenths of CA": sum(kept(row["after"]) >= 0.9 for row in rows),
+        "of that share in the unpoisoned model": sum(
+            kept(row["after"]) >= 0.9 * kept(row["unpoisoned"]) for row in rows
         ),
         "CA loss at most two points": sum(each <= 0.02 for each in cost),
     }

@@ -32,7 +32,7 @@ CLEAN = ("clean", "clean-finetuned")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--zoo", type=Path, required=True, help="the folder that benchmarks/zoo.py made")
+    parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/zoo.py made; --table needs none")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report"), default="report")
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
@@ -44,6 +44,8 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
     parser.add_argument("--write", type=Path, help="a page with the markers of the blocks cleaning and cleaning-pairs")
     o = parser.parse_args()
+    if not (o.zoo or o.table):
+        parser.error("--zoo is needed to measure; --table prints what is there")
     o.out.mkdir(parents=True, exist_ok=True)
     if o.pairs or o.pictures:
         block, text = "cleaning-pairs", of_pairs(o)
@@ -57,26 +59,27 @@ def main() -> None:
 
 
 def cells(o: argparse.Namespace, methods: list[str], pictures: Path | None = None) -> list[dict]:
-    """What was measured, and first what is not there yet."""
-    found = []
-    for method, entry, seed in itertools.product(methods, models(o), o.seeds):
+    """What was measured with these methods; first what is not there yet is measured, unless --table says not to."""
+    for method, entry, seed in itertools.product(methods, models(o), o.seeds) if not o.table else ():
         cell = cell_of(o, entry, method, seed, pictures)
-        if not (cell.exists() or o.table):
-            cell.write_text(json.dumps(measured(o, entry, method, seed, pictures), indent=2))
+        if not cell.exists():
+            cell.write_text(json.dumps(measured(o, entry, method, seed, pictures), indent=1) + "\n")
             print(line(json.loads(cell.read_text())), flush=True)
-        if cell.exists():
-            found.append(json.loads(cell.read_text()))
-    return found
+    kind = pictures and pictures.name
+    return [c for c in stored(o.out, o) if c["method"] in methods and c["pictures"] == kind]
 
 
 def automatic(o: argparse.Namespace) -> list[dict]:
-    """The results of ``benchmarks/auto.py`` on the same models, with the same seeds."""
-    names, found = [entry["name"] for entry in models(o)], []
-    for path in sorted(o.auto.glob("*-seed*.json")) if o.auto else ():
-        row = json.loads(path.read_text())
-        if row["entry"]["name"] in names and row["seed"] in o.seeds:
-            found.append(row | {"method": "auto", "processor_seconds": row["seconds"]})
-    return found
+    """The results of ``benchmarks/auto.py`` with the same seeds."""
+    found = stored(o.auto, o) if o.auto else []
+    return [row | {"method": "auto", "processor_seconds": row["auto"]["seconds"]["total"]} for row in found]
+
+
+def stored(folder: Path, o: argparse.Namespace) -> list[dict]:
+    """The results in a folder that are of the half, the models and the seeds asked for."""
+    found = [json.loads(path.read_text()) for path in sorted(folder.glob("*.json"))]
+    found = [r for r in found if r["entry"]["half"] == o.half and r["seed"] in o.seeds]
+    return [r for r in found if o.only is None or r["entry"]["name"] in o.only]
 
 
 def of_pairs(o: argparse.Namespace) -> str:
@@ -99,12 +102,11 @@ def of_cells(method: str, given: str, found: list[dict]) -> list[str]:
     own = [cell for cell in found if cell["entry"]["trigger"]]
     if not own:
         return []
-    left, verdicts = [cell["after"]["excess"] for cell in own], [cell["verdict"] for cell in own]
-    told = ", ".join(f"{word} {verdicts.count(word)}" for word in dict.fromkeys(verdicts))
+    left = [cell["after"]["excess"] for cell in own]
     mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
     return [
         f"| `{method}` | {given} | {len(own)} | {mean('before', 'excess'):.3f} → {mean('after', 'excess'):.3f} "
-        f"[{min(left):.3f}, {max(left):.3f}] | {told} | {mean('before', 'accuracy'):.3f} → {mean('after', 'accuracy'):.3f} | "
+        f"[{min(left):.3f}, {max(left):.3f}] | {verdicts(own)} | {mean('before', 'accuracy'):.3f} → {mean('after', 'accuracy'):.3f} | "
         f"{mean('after', 'under_trigger'):.3f} |"
     ]
 
@@ -147,7 +149,8 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int, picture
             "rebound": zoo.measure(victim, out, o.zoo, rebound=True),
         }
     figures = {side: zoo.figures(found) for side, found in sides.items()}
-    return {"entry": entry, "method": method, "seed": seed, **told, **figures, "processor_seconds": worked}
+    given = {"method": method, "pictures": pictures and pictures.name}
+    return {"entry": entry, "seed": seed, **given, **told, **figures, "processor_seconds": worked}
 
 
 def sanitized(
@@ -197,11 +200,12 @@ def table(o: argparse.Namespace, cells: list[dict]) -> str:
     """A row a model and method, over the seeds, and below it the means of each method over the victims."""
     heads = (
         "| model | planted | method | runs | excess ASR before → after (95 % if one) | after a rebound | CA before → after | PA before → "
-        "after | distance before → after | processor s |\n|---|---|---|--:|---|---|---|---|---|--:|"
+        "after | distance before → after | verdict | processor s |\n|---|---|---|--:|---|---|---|---|---|---|--:|"
     )
+    backdoored = {cell["entry"]["name"]: cell["entry"]["trigger"] is not None for cell in cells}
     groups = [
-        [c for c in cells if c["method"] == method and c["entry"]["name"] == entry["name"]]
-        for entry in models(o)
+        [c for c in cells if c["method"] == method and c["entry"]["name"] == name]
+        for name in sorted(backdoored, key=lambda name: (not backdoored[name], name))
         for method in ("auto", *o.methods)
     ]
     return "\n".join([heads, *(row(group) for group in groups if group), "", summary(cells)])
@@ -220,7 +224,14 @@ def row(group: list[dict]) -> str:
         entry["name"].removeprefix(f"{entry['half']}-"),
         statistics.mean(c["processor_seconds"] for c in group),
     )
-    return f"| {name} | {planted} | {shown(first['method'])} | {len(group)} | {excess} | {again} | {changes} | {seconds:.0f} |"
+    return f"| {name} | {planted} | {shown(first['method'])} | {len(group)} | {excess} | {again} | {changes} | {verdicts(group)} | {seconds:.0f} |"
+
+
+def verdicts(cells: list[dict]) -> str:
+    """The words of the reports, which hold an audit of what came out; with numbers where they differ."""
+    words = [cell["verdict"] for cell in cells]
+    counts = {word: words.count(word) for word in dict.fromkeys(words)}
+    return ", ".join(counts) if len(counts) == 1 else ", ".join(f"{word} {n}" for word, n in counts.items())
 
 
 def shown(method: str) -> str:
@@ -232,8 +243,8 @@ def shown(method: str) -> str:
 
 
 def change(group: list[dict], key: str) -> str:
-    before = group[0]["before"][key]
-    return "–" if before is None else f"{before:.3f} → {over(group, 'after', key)}"
+    before, after = group[0]["before"][key], over(group, "after", key)
+    return after if before is None else f"{before:.3f} → {after}"
 
 
 def over(group: list[dict], side: str, key: str) -> str:
@@ -257,10 +268,10 @@ def summary(cells: list[dict]) -> str:
             told.append(
                 f"{n} runs on victims: excess ASR at most 0.01 in {sum(x <= 0.01 for x in left)}, at most 0.05 in "
                 f"{sum(x <= 0.05 for x in left)}, mean {statistics.mean(left):.3f}, after a rebound "
-                f"{statistics.mean(c['rebound']['excess'] for c in victims):.3f}; CA lost {lost(victims)}; PA {ratio:.2f} of CA"
+                f"{statistics.mean(c['rebound']['excess'] for c in victims):.3f}; CA lost {lost(victims)}; PA {ratio:.2f} of CA; verdict {verdicts(victims)}"
             )
         if clean:
-            told.append(f"{len(clean)} runs on clean models: CA lost {lost(clean)}")
+            told.append(f"{len(clean)} runs on clean models: CA lost {lost(clean)}; verdict {verdicts(clean)}")
         lines.append(f"- {shown(method)}: {'. '.join(told)}.")
     return "\n".join(lines)
 
