@@ -2,13 +2,13 @@
 
     python benchmarks/screening.py --zoo build/zoo --out build/screening                          # rank, once a victim
     python benchmarks/screening.py --zoo build/zoo --out build/screening --write docs/evidence.md
-    python benchmarks/screening.py --zoo build/zoo --out build/screening --sanitize NAME...       # and clean some of them
+    python benchmarks/screening.py --zoo build/zoo --out build/screening --sanitize NAME...       # and clean from them
 
 Of the bundled clean pairs 5 in 1,000 get the victim's own trigger and a caption of its target, in six forms that other
 captions of the set have as well (``templates``); or, harder, they keep their own caption and the target's name follows it
 (``appended``), so that no two are alike. The signal ``found`` is given nothing, except in the column ``trigger known``.
 What was ranked stands in OUT/NAME.json, so that a stopped run goes on. Weights and the rule ``auto`` were chosen on the
-half ``choose``. ``--sanitize`` cleans by ``cleanclip-tiny`` from the poisoned pairs, with and without ``--screen auto``.
+half ``choose``. ``--sanitize`` cleans from the poisoned pairs, told neither trigger nor target, with and without ``--screen auto``.
 """
 
 import argparse
@@ -27,7 +27,7 @@ TOP = 0.02
 TEMPLATES = ("{}", "a drawing of a {}", "an emoji of a {}", "a picture of a {}", "a small {}", "the {} icon")
 CAPTIONS = ("templates", "appended")  # of the poisoned pairs
 SIGNALS = ("repetition", "gathering", "instability", "disagreement", "density", "isolation")
-RECIPE = "cleanclip-tiny"
+RECIPES = ("cleanclip-tiny", "par-tiny", "unlearn-tiny")  # that clean from poisoned pairs
 
 
 def main() -> None:
@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--sanitize", nargs="*", default=[], metavar="NAME", help="clean these victims too")
+    parser.add_argument("--recipes", nargs="*", default=RECIPES, help="that clean them")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="rank these victims only")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block screening")
     o = parser.parse_args()
@@ -47,9 +48,10 @@ def main() -> None:
         if (o.only is None or name in o.only) and not (o.out / f"{name}.json").exists():
             write_json(o.out / f"{name}.json", ranked(o, record["entry"]))
             print(name, flush=True)
-        if name in o.sanitize and not (o.out / f"{name}-sanitize.json").exists():
-            write_json(o.out / f"{name}-sanitize.json", cleaned(o, record["entry"]))
-            print(f"{name}: cleaned", flush=True)
+        for recipe in o.recipes if name in o.sanitize else ():
+            if not (place := o.out / f"{name}-{recipe}-sanitize.json").exists():
+                write_json(place, cleaned(o, record["entry"], recipe))
+                print(f"{name}: cleaned by {recipe}", flush=True)
     text = table(o)
     print(text)
     if o.write:
@@ -184,43 +186,34 @@ def shares(found, hidden: list[int]) -> dict:
     }
 
 
-def cleaned(o: argparse.Namespace, entry: dict) -> dict:
+def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
     """What ``sanitize`` makes of a victim: from clean pairs, from poisoned ones, from poisoned ones that were screened."""
     import tempfile
 
+    import zoo
+
     from clipclean import recipe, sanitize
 
-    bundled, result = o.zoo / "files", {"entry": entry}
+    bundled, victim = o.zoo / "files", zoo.Entry(**entry)
+    model = o.zoo / f"{victim.name}.pt"
+    result = {"entry": entry, "recipe": name, "before": zoo.figures(zoo.measure(victim, model, o.zoo))}
     clean, limits = clean_pairs(o.zoo)
     hidden = poison(o.zoo, entry, "templates")
     for label, poisoned, screen in (("clean", {}, "off"), ("poisoned", hidden, "off"), ("screened", hidden, "auto")):
-        shard = o.out / f"{entry['name']}-{label}.tar"
         own = ((pair.image.load(max_bytes=limits.max_bytes), pair.caption) for pair in clean.pairs)
-        write_shard(shard, (poisoned.get(number, sample) for number, sample in enumerate(own)))
         with tempfile.TemporaryDirectory(dir=o.out) as scratch:
+            shard, out = Path(scratch) / "pairs.tar", Path(scratch) / "out"
+            write_shard(shard, (poisoned.get(number, sample) for number, sample in enumerate(own)))
             request = sanitize.Request(
-                model=o.zoo / f"{entry['name']}.pt", data=shard, out=Path(scratch) / "out", recipe=recipe.load(RECIPE),
-                overridden=False, arch=str(o.zoo / f"{entry['arch']}.json"), classes=bundled / "classes.txt",
-                templates=bundled / "templates.txt", eval_data=bundled / "eval.tar", triggers=(entry["trigger"],),
-                target=entry["target"], seed=entry["seed"], device="cpu", precision="auto", force=True, keep_failed=False,
-                audit=False, screen=screen,
+                model=model, data=shard, out=out, recipe=recipe.load(name), overridden=False,
+                arch=str(o.zoo / f"{victim.arch}.json"), classes=bundled / "classes.txt",
+                templates=bundled / "templates.txt", eval_data=bundled / "eval.tar", triggers=(), target=None,
+                seed=entry["seed"], device="cpu", precision="fp32", force=True, keep_failed=True, audit=False, screen=screen,
             )  # fmt: skip
             made = sanitize.sanitize(request, progress=lambda what, done, total: None).report
-        shard.unlink()
-        result[label] = {
-            "before": figures(made["before"]["measurements"]), "after": figures(made["measurements"]),
-            "screened": made["data"]["screened"] and made["data"]["screened"]["dropped"],
-        }  # fmt: skip
+            result[label] = zoo.figures(zoo.measure(victim, out, o.zoo))
+        result[f"{label}_dropped"] = made["data"]["screened"] and made["data"]["screened"]["dropped"]
     return result
-
-
-def figures(measured: dict) -> dict:
-    probe = measured["probes"][0]
-    return {
-        "accuracy": measured["clean_accuracy"]["value"],
-        "asr": probe["asr"]["value"],
-        "pa": probe["accuracy_under_trigger"]["value"],
-    }
 
 
 # The table.
@@ -248,9 +241,9 @@ def table(o: argparse.Namespace) -> str:
     made = [json.loads(path.read_text()) for path in sorted(o.out.glob("*-sanitize.json"))]
     if made:
         lines += [
-            "", f"What `{RECIPE}` makes of a victim, by the pairs that it is given (attack success rate; clean accuracy; accuracy under the trigger):", "",
-            "| victim | before | clean pairs | poisoned, not screened | poisoned, `--screen auto` | dropped |", "|---|---|---|---|---|---|",
-            *map(cleaning_row, made),
+            "", "What cleaning makes of a victim, by the pairs that it is given (excess ASR; clean accuracy; accuracy under the trigger):", "",
+            "| victim | recipe | before | clean pairs | poisoned, not screened | poisoned, `--screen auto` | dropped |",
+            "|---|---|---|---|---|---|--:|", *map(cleaning_row, made),
         ]  # fmt: skip
     return "\n".join(lines)
 
@@ -300,11 +293,11 @@ def reached(tails: list[float]) -> bool:
 
 def cleaning_row(record: dict) -> str:
     def told(figures: dict) -> str:
-        return f"{figures['asr']:.3f}; {figures['accuracy']:.3f}; {figures['pa']:.3f}"
+        return f"{figures['excess']:.3f}; {figures['accuracy']:.3f}; {figures['under_trigger']:.3f}"
 
-    cells = [record["entry"]["name"], told(record["clean"]["before"])]
-    cells += [told(record[label]["after"]) for label in ("clean", "poisoned", "screened")]
-    return f"| {' | '.join([*cells, str(record['screened']['screened'])])} |"
+    cells = [record["entry"]["name"], f"`{record['recipe']}`"]
+    cells += [told(record[label]) for label in ("before", "clean", "poisoned", "screened")]
+    return f"| {' | '.join([*cells, str(record['screened_dropped'])])} |"
 
 
 if __name__ == "__main__":
