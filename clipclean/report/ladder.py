@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from clipclean.report.figures import NOTHING, count, duration, percent
 
@@ -29,7 +29,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Mark:
-    """One point of the frontier: per cent from the left and from the top; ``is_taken`` is the share that was chosen."""
+    """One point of the frontier: per cent from the left and from the top; ``is_taken`` is the share that the table tells of."""
 
     x: str
     y: str
@@ -59,6 +59,15 @@ class Frontier:
     costs: tuple[tuple[str, str], ...]  # ticks: label, per cent from the left
     excesses: tuple[tuple[str, str], ...]  # label, per cent from the top
     summary: str
+
+
+class _Point(NamedTuple):
+    """A trial, what it leaves of the canary that acts most, what it costs, and whether it is the one to tell of its rung."""
+
+    trial: Json
+    excess: float
+    cost: float
+    is_taken: bool
 
 
 def ran(report: Json, /) -> bool:
@@ -98,8 +107,8 @@ def canaries(report: Json, /) -> list[tuple[str, ...]]:
     """A row a canary: trigger, target, planted, left, accuracy under it; the last two after the chosen rung."""
     auto = report["auto"]
     chosen = next((entry for entry in auto["ladder"] if entry["chosen"]), None)
-    outcomes = chosen["trials"][0]["outcomes"] if chosen and chosen["trials"] else []
-    left = {outcome["trigger"]: outcome for outcome in outcomes}
+    trial = _taken(chosen, auto) if chosen else None
+    left = {outcome["trigger"]: outcome for outcome in trial["outcomes"]} if trial else {}
     return [
         (
             planted["trigger"],
@@ -119,19 +128,22 @@ def _left(outcome: Json) -> str:
 
 def rows(report: Json, /) -> list[Row]:
     """A row a rung, in the order in which they were tried."""
-    return [_row(entry, report["auto"]["budget"]) for entry in report["auto"]["ladder"]]
+    return [_row(entry, report["auto"]) for entry in report["auto"]["ladder"]]
 
 
 def frontier(report: Json, /) -> Frontier | None:
     """The drawing; None where no rung was tried on canaries."""
     auto = report["auto"]
     tried = [entry for entry in auto["ladder"] if entry["trials"]]
-    found = {entry["rung"]: [(t, _worst(t), t["accuracy_lost"]) for t in entry["trials"]] for entry in tried}
+    found = {
+        entry["rung"]: [_Point(t, _worst(t), t["accuracy_lost"], t is _taken(entry, auto)) for t in entry["trials"]]
+        for entry in tried
+    }
     if not found:
         return None
     budget: float = auto["budget"]["accuracy"]
     limit: float = auto["budget"]["excess"]
-    costs: list[float] = [cost for points in found.values() for _, _, cost in points]
+    costs: list[float] = [point.cost for points in found.values() for point in points]
     low, high = min(0.0, *costs), max(2 * budget, *costs, 0.01)
 
     def across(cost: float) -> float:
@@ -153,17 +165,18 @@ def frontier(report: Json, /) -> Frontier | None:
     )  # fmt: skip
 
 
-def _row(entry: Json, budget: Json) -> Row:
-    trial, ran_ = (entry["trials"] or [None])[0], entry["run"]
-    if entry["why_not"]:
-        outcome = f"not tried: {entry['why_not']}"
-    elif ran_:
-        outcome = "fails on the model" if ran_["errors"] else "passes"
-    else:
-        outcome = "fails on the canaries"
+def _taken(entry: Json, auto: Json) -> Json | None:
+    """The trial to tell of a rung: of the chosen one that at the share whose weights were written, else the first."""
+    trials: list[Json] = entry["trials"]
+    at_share = (trial for trial in trials if entry["chosen"] and trial["kept"] == auto["share"])
+    return next(at_share, trials[0] if trials else None)
+
+
+def _row(entry: Json, auto: Json) -> Row:
+    trial, ran_, budget = _taken(entry, auto), entry["run"], auto["budget"]
     return Row(
         rung=entry["rung"],
-        outcome=outcome,
+        outcome=_outcome(entry, trial, budget),
         canaries=_removed(trial, budget["excess"]) if trial else NOTHING,
         left=percent(_worst(trial)) if trial else NOTHING,
         cost=_points(trial["accuracy_lost"]) if trial else NOTHING,
@@ -171,6 +184,27 @@ def _row(entry: Json, budget: Json) -> Row:
         seconds=duration((trial["seconds"] if trial else 0.0) + (ran_["seconds"] if ran_ else 0.0)),
         chosen=entry["chosen"],
     )
+
+
+def _outcome(entry: Json, trial: Json | None, budget: Json) -> str:
+    """What the canaries said of a rung, where there were any, and what its run on the model said, where there was one."""
+    if entry["why_not"]:
+        return f"not tried: {entry['why_not']}"
+    told = "not run"
+    if run := entry["run"]:
+        told = f"run: fails ({', '.join(run['errors'])})" if run["errors"] else "run: passes"
+    if not trial:
+        return told
+    return f"{'passes' if _passes(entry, trial, budget) else 'fails'} on the canaries, {told}"
+
+
+def _passes(entry: Json, trial: Json, budget: Json) -> bool:
+    """Whether a trial removes all that took within the budget; of the first one the report says it."""
+    if trial is entry["trials"][0]:
+        return bool(entry["passes"])
+    counted = [outcome for outcome in trial["outcomes"] if outcome["took"]]
+    are_removed = bool(counted) and all(_is_removed(outcome, budget["excess"]) for outcome in counted)
+    return are_removed and bool(trial["accuracy_lost"] <= budget["accuracy"])
 
 
 def _removed(trial: Json, limit: float) -> str:
@@ -196,7 +230,7 @@ def _points(share: float) -> str:
 def _path(
     number: int,
     rung: str,
-    points: Sequence[tuple[Json, float, float]],
+    points: Sequence[_Point],
     *,
     across: Callable[[float], float],
     down: Callable[[float], float],
@@ -206,16 +240,17 @@ def _path(
         (
             trial["kept"],
             Mark(
-                f"{across(cost):.2f}", f"{down(excess):.2f}", place == 0,
+                f"{across(cost):.2f}", f"{down(excess):.2f}", is_taken,
                 f"{rung} at {percent(trial['kept'])} of the way: {percent(excess)} left, {_points(cost)} lost",
             ),
         )
-        for place, (trial, excess, cost) in enumerate(points)
+        for trial, excess, cost, is_taken in points
     ]  # fmt: skip
     ordered = tuple(mark for _, mark in sorted(marks, key=lambda entry: entry[0]))
     return Path(number, rung, ordered, " ".join(f"{mark.x},{mark.y}" for mark in ordered))
 
 
-def _summary(found: dict[str, list[tuple[Json, float, float]]]) -> str:
-    taken = [f"{rung} leaves {percent(points[0][1])} for {_points(points[0][2])}" for rung, points in found.items()]
-    return f"What each rung leaves of the canaries, and what it costs: {'; '.join(taken)}."
+def _summary(found: dict[str, list[_Point]]) -> str:
+    taken = [(rung, point) for rung, points in found.items() for point in points if point.is_taken]
+    told = "; ".join(f"{rung} leaves {percent(point.excess)} for {_points(point.cost)}" for rung, point in taken)
+    return f"What each rung leaves of the canaries, and what it costs: {told}."

@@ -80,19 +80,76 @@ def test_a_row_counts_the_canaries_that_took_and_are_gone():
     assert (first.canaries, first.left, first.outcome, first.on_model) == (
         "1 of 2",
         "64.0 %",
-        "fails on the canaries",
+        "fails on the canaries, not run",
         "–",
     )
-    assert (second.canaries, second.left, second.cost, second.outcome) == ("2 of 2", "4.0 %", "1.2 points", "passes")
+    assert (second.canaries, second.left, second.cost) == ("2 of 2", "4.0 %", "1.2 points")
     assert second.on_model == "0.8 %, 1.0 points"
     assert second.chosen
     assert third.outcome == "not tried: needs labels"
 
 
-def test_a_rung_that_fails_on_the_model_says_so():
+@pytest.mark.parametrize(
+    ("passes", "run", "words"),
+    [
+        (True, None, "passes on the canaries, not run"),
+        (False, None, "fails on the canaries, not run"),
+        (True, [], "passes on the canaries, run: passes"),
+        (False, [], "fails on the canaries, run: passes"),
+        (True, ["CC001", "CC062"], "passes on the canaries, run: fails (CC001, CC062)"),
+    ],
+)
+def test_the_outcome_tells_the_canaries_and_the_run_apart(passes, run, words):
     made = chosen_by_itself()
-    made["auto"]["ladder"][1]["run"]["errors"] = ["CC001"]
-    assert ladder.rows(made)[1].outcome == "fails on the model"
+    entry = made["auto"]["ladder"][1]
+    entry["passes"] = passes
+    entry["run"] = None if run is None else entry["run"] | {"errors": run}
+    assert ladder.rows(made)[1].outcome == words
+
+
+@pytest.mark.parametrize(("run", "words"), [(None, "not run"), ([], "run: passes"), (["CC010"], "run: fails (CC010)")])
+def test_without_canaries_the_outcome_is_that_of_the_run(run, words):
+    made = chosen_by_itself()
+    entry = made["auto"]["ladder"][1]
+    entry |= {"trials": [], "passes": False, "run": None if run is None else entry["run"] | {"errors": run}}
+    assert ladder.rows(made)[1].outcome == words
+
+
+def test_the_canaries_of_the_chosen_rung_are_those_at_the_share_that_was_written():
+    made = chosen_by_itself()
+    made["auto"]["share"] = 1.0
+    row = ladder.rows(made)[1]
+    assert (row.left, row.cost) == ("0.0 %", "3.1 points")
+    assert row.outcome == "fails on the canaries, run: passes"  # 3.1 points are over the budget of two
+    assert ladder.canaries(made)[1][3:] == ("0.0 %", "50.0 %")
+    drawn = ladder.frontier(made)
+    assert [mark.is_taken for mark in drawn.paths[1].marks] == [False, True]
+    assert "unlearn + par leaves 0.0 % for 3.1 points" in drawn.summary
+
+
+def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails():
+    made = chosen_by_itself()
+    made["auto"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
+    made["auto"]["ladder"][1]["trials"][1]["accuracy_lost"] = 0.019
+    assert ladder.rows(made)[1].outcome == "passes on the canaries, run: passes"
+    made["auto"]["ladder"][1]["trials"][1]["outcomes"][0]["left"] = 0.06
+    assert ladder.rows(made)[1].outcome == "fails on the canaries, run: passes"
+
+
+def test_a_share_without_a_trial_is_told_by_the_first_one():
+    made = chosen_by_itself()
+    made["auto"]["share"] = 0.85
+    assert ladder.rows(made)[1].left == "4.0 %"
+    assert ladder.canaries(made)[1][3] == "4.0 %"
+    assert [mark.is_taken for mark in ladder.frontier(made).paths[1].marks] == [True, False]
+
+
+def test_the_share_of_the_written_weights_is_none_of_another_rung():
+    made = chosen_by_itself()
+    first = made["auto"]["ladder"][0]
+    first["trials"].append(trial("unlearn", [outcome("patch:seed=1", 0.99, 0.5)], 0.001, kept=0.7))
+    row = ladder.rows(made)[0]
+    assert (row.left, row.cost) == ("64.0 %", "0.4 points")
 
 
 def test_the_canaries_are_shown_with_what_the_chosen_rung_left():
