@@ -103,13 +103,14 @@ def _not_run(code: str, report: Report) -> str:
     """Why a rule could not have found anything; empty where it could."""
     is_searched, is_audit = search.ran(report), report["command"] == "audit"
     unsearched = "" if is_searched else "not run: unknown triggers were not searched for"
+    apart = "not run: only an audit's search tells what it was compared with"
     reasons = {
         "CC001": ""
         if comparison.named(report)
         else "not run: no trigger was named, and none was found before cleaning",
         "CC002": "" if comparison.panel(report) else "not run: the panel of known triggers was left out",
         "CC003": unsearched,
-        "CC004": unsearched,
+        "CC004": unsearched or ("" if search.made(report, "after") else apart),
         "CC005": "" if is_audit or is_searched else "not run: a part of the audit",
         "CC010": "" if comparison.has_before(report) else "not run: an audit has no accuracy to compare with",
         "CC021": unsearched,

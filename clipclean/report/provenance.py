@@ -95,8 +95,7 @@ def _searches(report: Report) -> list[Group]:
     sides = ("before", "after") if comparison.has_before(report) else ("after",)
     groups = []
     for side in sides:
-        if search.ran(report, side):
-            made = comparison.measured(report, side)["search"]
+        if made := search.made(report, side):
             entries = [
                 Fact("Effort", search.effort(made), False),
                 Fact("Compared with", search.calibration(made), False),

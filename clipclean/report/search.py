@@ -1,6 +1,5 @@
 """What the search for unknown triggers found, in the words and the order of every form."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,18 +35,26 @@ class Search:
     told: str  # how it was done, in sentences
 
 
-def ran(report: Json, side: str = "after", /) -> bool:
-    """Whether unknown triggers were searched for, in the model as it was before or is after cleaning."""
-    return "found" in comparison.measured(report, side).get("search", {})
+def ran(report: Json, /) -> bool:
+    """Whether unknown triggers were searched for: in the model as it is now, or for an unlearning."""
+    return made(report, "after") is not None or bool(_unlearned(report))
+
+
+def made(report: Json, side: str, /) -> Json | None:
+    """The search of an audit, in the model as it was before or is after cleaning; None where none was made."""
+    found: Json = comparison.measured(report, side).get("search", {})
+    return found if "found" in found else None
 
 
 def searches(report: Json, /) -> list[Search]:
     """Those that were run: one of an audit, up to two of a sanitization."""
     two = comparison.has_before(report)
     return [
-        Search(side if two else "", [_as_shown(each) for each in made["found"]], made.get("controls", []), _told(made))
+        Search(
+            side if two else "", [_as_shown(each) for each in found["found"]], found.get("controls", []), _told(found)
+        )
         for side in ("before", "after")
-        if ran(report, side) and (made := comparison.measured(report, side)["search"])
+        if (found := made(report, side))
     ]
 
 
@@ -113,10 +120,16 @@ def outcome(found: Json, /) -> str:
     )
 
 
-def covered(made: Iterable[Search], /) -> str:
+def covered(report: Json, /) -> str:
     """The families that were searched, in words."""
-    entries = [entry for each in made for entry in (*each.found, *each.controls)]
-    return ", ".join(dict.fromkeys(family(entry["family"]) for entry in entries))
+    names = [entry["family"] for each in searches(report) for entry in (*each.found, *each.controls)]
+    return ", ".join(dict.fromkeys(family(name) for name in (*names, *_unlearned(report))))
+
+
+def _unlearned(report: Json) -> list[str]:
+    """The families that the searches of an unlearning scored; none where it only forgot what was named."""
+    rounds = report.get("training", {}).get("unlearning", {}).get("rounds", [])
+    return [name for each in rounds for name in each["scores"]]
 
 
 def _as_shown(found: Json) -> Json:

@@ -116,7 +116,7 @@ def _undecided(report: Json) -> str:
 def _searched(report: Json) -> str:
     if not search.ran(report):
         return " Unknown ones were not searched for."
-    families = search.covered(search.searches(report))
+    families = search.covered(report)
     return f" Unknown ones were searched for as {families}, and as nothing else." if families else ""
 
 

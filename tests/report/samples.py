@@ -234,3 +234,11 @@ def unlearned():
         ],
     }
     return made
+
+
+def forgotten():
+    """An unlearning of a named trigger alone: nothing could be searched."""
+    made = unlearned()
+    unlearning = made["training"]["unlearning"]
+    unlearning["rounds"] = [{"found": [], "scores": {}, "losses": {"loss": 0.44}} for _ in unlearning["rounds"]]
+    return made

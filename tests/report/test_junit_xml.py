@@ -6,7 +6,7 @@ from report import samples, searches
 from clipclean import report
 
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
-REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned]
+REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, samples.unlearned]
 
 
 def parsed(made):
@@ -75,6 +75,15 @@ def test_a_search_that_was_not_run_is_no_pass_of_its_checks():
         assert not any(name.startswith(code) for name in searched)
     assert any(name.startswith("CC005") for name in cases(samples.passed(), "skipped"))
     assert any(name.startswith("CC050") for name in cases(samples.passed(), "skipped"))
+
+
+def test_the_search_of_an_unlearning_is_one_and_was_not_compared_with_clean_models():
+    searched, unsearched = cases(samples.unlearned(), "skipped"), cases(samples.forgotten(), "skipped")
+    for code in ("CC003", "CC005", "CC021", "CC022"):
+        assert not any(name.startswith(code) for name in searched)
+        assert any(name.startswith(code) for name in unsearched)
+    assert any(name.startswith("CC004") for name in searched)
+    assert any(name.startswith("CC004") for name in unsearched)
 
 
 def test_a_finding_of_the_search_fails_and_one_sign_is_skipped():

@@ -15,6 +15,23 @@ def test_an_empty_search_is_none_and_one_that_found_nothing_is_one():
     assert search.searches(samples.audited()) == []
 
 
+def test_an_unlearning_is_a_search_where_it_scored_anything():
+    assert search.ran(samples.unlearned())
+    assert not search.ran(samples.forgotten())
+    assert search.searches(samples.unlearned()) == []
+    assert [search.made(samples.unlearned(), side) for side in ("before", "after")] == [None, None]
+
+
+def test_the_families_are_those_of_every_search():
+    both = searches.cleaned() | {"training": samples.unlearned()["training"]}
+    both["training"]["unlearning"]["rounds"][2]["scores"]["bands"] = None
+    assert search.covered(samples.unlearned()) == "fixed mask and pattern"
+    assert search.covered(both) == (
+        "fixed mask and pattern, patch at random places, smooth distortion, waves or stripes over the whole picture"
+    )
+    assert search.covered(samples.forgotten()) == ""
+
+
 def test_a_sanitization_has_a_search_a_side():
     assert [made.when for made in search.searches(searches.cleaned())] == ["before", "after"]
     assert [made.when for made in search.searches(searches.calm())] == [""]

@@ -95,6 +95,11 @@ def test_the_limits_name_the_families_that_were_searched():
     )
 
 
+def test_the_limits_name_what_an_unlearning_searched():
+    assert "Unknown ones were searched for as fixed mask and pattern, and" in verdicts.limits(samples.unlearned())[0]
+    assert "Unknown ones were not searched for" in verdicts.limits(samples.forgotten())[0]
+
+
 def test_what_is_set_aside_says_why_and_until_when():
     (finding,) = searches.backdoored()["suppressed"]
     assert verdicts.set_aside(finding) == "Set aside by policy until 2031-01-31, because a known broken file"
