@@ -312,8 +312,8 @@ class Recipe(Section):
         ...,
         "cleanclip: both loss terms; mmcl: the image-caption loss alone, a control that leaves backdoors in; par: the "
         "image-caption loss while all embeddings are pushed away from the original's; supervised: the image tower on "
-        "labelled images; unlearn: triggers are searched for and brought back to the original's clean embeddings; auto: whichever of its ladder removes "
-        "planted canaries, and what an audit found, at the least cost.",
+        "labelled images; unlearn: triggers are searched for and brought back to the original's clean embeddings; auto: of the rungs of its "
+        "ladder that remove planted canaries within the accuracy budget, the one that leaves least of them.",
     )
     train: Train = field(Train(), "How long and how fast the weights move.")
     loss: Loss = field(Loss(), "The weights of the loss terms.")

@@ -209,7 +209,8 @@ data = _shared(
     metavar="CLEAN",
     type=click.Path(path_type=Path),
     required=True,
-    help="Clean image-caption pairs: a folder, CSV, JSONL or WebDataset. A few poisoned pairs in it undo the cleaning.",
+    help="Clean image-caption pairs, for unlearning pictures alone, for supervised finetuning labelled ones: a folder, CSV, "
+    "JSONL or WebDataset. A few poisoned ones undo the cleaning.",
 )
 screen = _shared(
     "--screen",
