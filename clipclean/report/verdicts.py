@@ -10,6 +10,33 @@ Json = dict[str, Any]  # Any: JSON
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}
+_COLLAPSED = "The model maps every picture to nearly the same place, so nothing can be told from it."
+_ONE_SIGN = "There is one sign of a backdoor, and a second one is missing. Look before you deploy."
+_FEW_CLASSES = "There are too few classes to tell a backdoor from chance."
+_UNCALIBRATED = "There is no clean model of this kind to compare with, so what was found cannot be judged."
+_REASONS = {  # for an inconclusive verdict, by command and rule: those that matter most first
+    "audit": {
+        "CC005": _COLLAPSED,
+        "CC003": _ONE_SIGN,
+        "CC002": _ONE_SIGN,
+        "CC021": "Nothing that was tried acts on this model, but unknown triggers were not searched for.",
+        "CC022": _FEW_CLASSES,
+        "CC004": _UNCALIBRATED,
+    },
+    "sanitize": {
+        "CC062": "One sign of a backdoor came back after a little finetuning: it may be hidden, not removed. Look before you deploy.",
+        "CC001": "After cleaning, a trigger still acts on the model: one sign of a backdoor. Look before you deploy.",
+        "CC003": "After cleaning, the search still finds one sign of a backdoor. Look before you deploy.",
+        "CC002": "After cleaning, a known trigger still gives one sign of a backdoor. Look before you deploy.",
+        "CC005": _COLLAPSED,
+        "CC060": "Of the backdoors that were planted in a copy of this model, the cleaning leaves some.",
+        "CC061": "Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
+        "CC023": "The search found nothing to unlearn, so nothing shows that there was a backdoor, nor that one is gone.",
+        "CC021": "Nothing shows that there was a backdoor, nor that one is gone.",
+        "CC022": _FEW_CLASSES,
+        "CC004": _UNCALIBRATED,
+    },
+}
 
 
 def headline(report: Json, /) -> str:
@@ -93,22 +120,8 @@ def _failed(report: Json) -> str:
 def _undecided(report: Json) -> str:
     """The reason that matters most, of those that stood in the way."""
     codes = {finding["rule"] for finding in report["findings"] if finding["level"] != "note"}
-    reasons = {
-        "CC005": "The model maps every picture to nearly the same place, so nothing can be told from it.",
-        "CC003": "There is one sign of a backdoor, and a second one is missing. Look before you deploy.",
-        "CC002": "There is one sign of a backdoor, and a second one is missing. Look before you deploy.",
-        "CC021": "Nothing that was tried acts on this model, but unknown triggers were not searched for.",
-        "CC022": "There are too few classes to tell a backdoor from chance.",
-        "CC004": "There is no clean model of this kind to compare with, so what was found cannot be judged.",
-    }
-    if report["command"] == "sanitize":
-        reasons = {
-            "CC060": "Of the backdoors that were planted in a copy of this model, the cleaning leaves some.",
-            "CC061": "Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
-            "CC021": "Nothing shows that there was a backdoor, nor that one is gone.",
-        }
     return next(
-        (words for code, words in reasons.items() if code in codes),
+        (words for code, words in _REASONS[report["command"]].items() if code in codes),
         "There is too little evidence to say pass or fail.",
     )
 

@@ -72,6 +72,37 @@ def test_an_undecided_audit_gives_the_reason_that_matters_most(codes, words):
     assert words in verdicts.headline(made)
 
 
+SANITIZED = {
+    "CC062": "One sign of a backdoor came back after a little finetuning",
+    "CC001": "After cleaning, a trigger still acts on the model",
+    "CC003": "After cleaning, the search still finds one sign of a backdoor",
+    "CC002": "After cleaning, a known trigger still gives one sign of a backdoor",
+    "CC005": "The model maps every picture to nearly the same place",
+    "CC060": "the cleaning leaves some",
+    "CC061": "nor what the cleaning removes from this model",
+    "CC023": "The search found nothing to unlearn",
+    "CC021": "Nothing shows that there was a backdoor, nor that one is gone",
+    "CC022": "too few classes",
+    "CC004": "no clean model of this kind to compare with",
+    "CC020": "There is too little evidence",
+}
+
+
+def undecided_by(codes):
+    return samples.undecided() | {"findings": [samples.finding(code, "warning", "") for code in codes]}
+
+
+@pytest.mark.parametrize("code", SANITIZED)
+def test_an_undecided_sanitization_gives_its_reason(code):
+    assert SANITIZED[code] in verdicts.headline(undecided_by([code]))
+
+
+@pytest.mark.parametrize("place", range(len(SANITIZED)))
+def test_of_several_reasons_signs_of_a_backdoor_come_first(place):
+    codes = list(SANITIZED)[place:]
+    assert SANITIZED[codes[0]] in verdicts.headline(undecided_by(reversed(codes)))
+
+
 def test_a_note_is_no_reason_to_be_undecided():
     made = searches.doubtful()
     made["findings"] = [samples.finding("CC004", "note", ""), samples.finding("CC020", "warning", "")]
