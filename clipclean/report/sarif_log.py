@@ -15,7 +15,8 @@ from clipclean.report.rules import RULES, rule
 Json = dict[str, Any]  # Any: JSON
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-# rule: (precision, severity on GitHub's scale of 0 to 10). The other rules are not about security.
+# rule: (precision, severity on GitHub's scale of 0 to 10). The other rules are not about security: a severity is shown in place
+# of the level, and CC060 mostly says that cleaning works.
 SECURITY = {
     "CC001": ("high", "8.1"),
     "CC002": ("medium", "7.1"),
@@ -25,6 +26,10 @@ SECURITY = {
     "CC020": ("high", "4.0"),
     "CC021": ("high", "4.0"),
     "CC022": ("high", "4.0"),
+    "CC023": ("high", "4.0"),
+    "CC061": ("high", "4.0"),
+    "CC062": ("medium", "8.1"),
+    "CC063": ("medium", "7.1"),
 }
 
 

@@ -80,6 +80,24 @@ def test_every_rule_has_an_id_a_level_and_help_and_security_rules_a_severity():
         assert ("security" in rule["properties"]["tags"]) == ("security-severity" in rule["properties"])
 
 
+# About the data, the recipe, the policy or the accuracy; or, as CC060 and CC065 mostly, good news.
+QUALITY = {"CC010", "CC030", "CC031", "CC032", "CC040", "CC050", "CC051", "CC060", "CC064", "CC065"}
+
+
+def test_what_a_rule_says_of_a_backdoor_is_about_security():
+    rules = run_of(samples.passed())["tool"]["driver"]["rules"]
+    tagged = {rule["id"] for rule in rules if "security" in rule["properties"]["tags"]}
+    assert tagged == set(RULES) - QUALITY
+    assert {"CC062", "CC063"} <= tagged
+
+
+def test_a_backdoor_that_came_back_is_as_severe_as_one_that_is_there():
+    rules = run_of(samples.passed())["tool"]["driver"]["rules"]
+    severity = {rule["id"]: rule["properties"].get("security-severity") for rule in rules}
+    assert severity["CC062"] == severity["CC001"]
+    assert severity["CC023"] == severity["CC061"] == severity["CC021"]
+
+
 def test_what_the_policy_set_aside_is_an_accepted_note():
     results = run_of(searches.backdoored())["results"]
     assert [(result["ruleId"], result["level"], "suppressions" in result) for result in results] == [
