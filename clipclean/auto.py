@@ -29,6 +29,7 @@ from clipclean import recipe as recipes
 from clipclean.canary import Canary, Trial
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.examine import Sight
+from clipclean.finetune import NonFiniteLoss
 from clipclean.interpolate import SHARES, Point
 from clipclean.ladder import Rung
 from clipclean.rebound import Rebound
@@ -92,6 +93,7 @@ class Copy:
     canaries: tuple[Canary, ...]
     weights: dict[str, Tensor]
     planted: audit.Measurement
+    origin: dict[str, Any]  # JSON: what decided the weights
     seconds: float
 
 
@@ -113,10 +115,10 @@ class Attempt:
         """Whether a stronger rung may do better: an error stands, or a doubt about a trigger."""
         return any(f["level"] == "error" or (f["level"] == "warning" and f.get("trigger")) for f in self.findings)
 
-    def rank(self) -> tuple[int, float, float]:
-        """The smaller the better: errors, what the worst trigger still does, accuracy lost."""
+    def rank(self) -> tuple[int, bool, float, float]:
+        """The smaller the better: errors, whether a doubt stays, what the worst trigger still does, accuracy lost."""
         errors = sum(f["level"] == "error" for f in self.findings)
-        return errors, max(self.point.excess, 0.0), self.point.accuracy_lost
+        return errors, self.is_open, max(self.point.excess, 0.0), self.point.accuracy_lost
 
 
 @dataclass
@@ -258,17 +260,21 @@ def planted(job: Job, /, *, avoid: Sequence[int]) -> Copy | None:
     canaries = canary.draw(job.recipe.auto.canaries, classes=classes, avoid=avoid, seed=job.request.seed)
     if not canaries:
         return None
-    part = job.state.part(CANARIES, {
+    origin = {
         "canaries": [(c.trigger.spec, c.target) for c in canaries], "control": stages.decides(job.control),
         "planting": job.planting.model_dump(mode="json"),
-    })  # fmt: skip
+    }  # fmt: skip
+    part = job.state.part(CANARIES, origin)
     kept, started = part.read(DONE), time.monotonic()
     if kept is None:
-        canary.implant(
-            job.clip, canaries, list(job.ready.material.pairs), job.control, job.planting, vocabulary=job.ready.vocabulary,
-            seed=job.request.seed, limits=job.ready.limits,
-            progress=lambda _, done, total: job.progress("planting canaries in a copy", done, total),
-        )  # fmt: skip
+        try:
+            canary.implant(
+                job.clip, canaries, list(job.ready.material.pairs), job.control, job.planting, vocabulary=job.ready.vocabulary,
+                seed=job.request.seed, limits=job.ready.limits,
+                progress=lambda _, done, total: job.progress("planting canaries in a copy", done, total),
+            )  # fmt: skip
+        except NonFiniteLoss:  # nothing to try rungs on, and the model itself is none the worse
+            return None
         seconds = time.monotonic() - started
         part.write(job.clip.net.state_dict(), {"seconds": seconds}, name=DONE)
         weights = taken(job.clip)
@@ -276,7 +282,7 @@ def planted(job: Job, /, *, avoid: Sequence[int]) -> Copy | None:
         weights, seconds = stages.on_device(job.clip, kept[0]), float(kept[1]["seconds"])
         put(job.clip, weights)
     measured = plant.measure(job.clip, canary.measured_on(job.evidence, canaries))
-    return Copy(canaries, weights, measured, seconds)
+    return Copy(canaries, weights, measured, origin, seconds)
 
 
 def took(copy: Copy, /) -> bool:
@@ -306,7 +312,7 @@ def climb(
         entry = min(able, key=leftover) if able else min(waiting, key=lambda entry: shortfall(job, entry.trials[0]))
         try:
             entry.attempt = run(job, entry.rung, entry.trials, first, suspicions)
-        except Inconclusive as error:  # nothing can be searched, for one
+        except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
             entry.why_not, entry.trials = str(error), ()
     if not any(entry.attempt for entry in entries):
         told = "; ".join(f"{entry.rung.name}: {entry.why_not}" for entry in entries)
@@ -328,7 +334,7 @@ def tried(job: Job, rungs: Sequence[Rung], copy: Copy | None, leads: Sequence[Le
             continue
         try:
             entry.trials = try_out(job, rung, copy, leads)
-        except Inconclusive as error:
+        except (Inconclusive, NonFiniteLoss) as error:
             entry.why_not = str(error)
     return entries
 
@@ -370,7 +376,7 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
     Where it passes, the copy is finetuned on clean pairs for a while: a canary that returns was not removed.
     """
     put(job.clip, copy.weights)
-    done = clean(job, rung, leads, where="canaries")
+    done = clean(job, rung, leads, where="canaries", origin=copy.origin)
     asked = canary.measured_on(job.evidence, copy.canaries)
 
     def measured(weights: dict[str, Tensor], share: float) -> Trial:
@@ -406,10 +412,10 @@ def allowed(job: Job, excess: float, /) -> float:
     return max(excess, job.ready.thresholds.max_excess / 5)
 
 
-def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str) -> Cleaned:
+def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str, origin: dict[str, Any]) -> Cleaned:
     """Clean the model in memory with a rung."""
     return stages.clean(
-        job.clip, rung, where=where, material=job.ready.material, evidence=job.evidence, known=leads, state=job.state,
+        job.clip, rung, where=where, origin=origin, material=job.ready.material, evidence=job.evidence, known=leads, state=job.state,
         seed=job.request.seed, precision=job.request.precision, limits=job.ready.limits,
         progress=lambda what, done, total: job.progress(f"{rung.name} on the {where}: {what}", done, total),
     )  # fmt: skip
@@ -418,11 +424,13 @@ def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str) -> Clea
 def run(job: Job, rung: Rung, trials: tuple[Trial, ...], first: Sight, suspicions: tuple[Suspicion, ...], /) -> Attempt:
     """A rung on the model: clean it, go back as far as that pays, audit it again, and test for a rebound."""
     put(job.clip, job.original)
-    done = clean(job, rung, known(job, first, suspicions), where="model")
-    suspicions = distinct([*suspicions, *done.leads])
+    done = clean(job, rung, known(job, first, suspicions), where="model", origin={})
+    there = {trigger.spec for trigger, _ in suspicions}
+    own = [(trigger, target) for trigger, target in done.leads if trigger.spec not in there]
+    suspicions = distinct([*suspicions, *own])
     if not done.changed:
         point = Point(1.0, worst(first.measured), 0.0)
-        return judged(job, rung, done, (point,), point, suspicions, first, first, None)
+        return judged(job, rung, done, (point,), point, suspicions, own, first, first, None)
     points, point = way_back(job, done, trials, first, suspicions)
     put(job.clip, interpolate.between(job.original, done.weights, share=point.share))
     pointed = [target for _, target in suspicions if target is not None]
@@ -430,7 +438,7 @@ def run(job: Job, rung: Rung, trials: tuple[Trial, ...], first: Sight, suspicion
     again = replace(job.evidence, suspicions=suspicions)
     rebound = bounce(job, sight.measured, again) if job.recipe.auto.rebound_steps else None
     later = look(job, suspicions, pointed=pointed, what=" after the rebound") if rebound and pointed else None
-    attempt = judged(job, rung, done, points, point, suspicions, first, sight, rebound)
+    attempt = judged(job, rung, done, points, point, suspicions, own, first, sight, rebound)
     more = found_again(job, sight, later, pointed) if later else []
     return replace(attempt, findings=(*attempt.findings, *(finding.as_dict() for finding in more)))
 
@@ -487,11 +495,12 @@ def way_back(
     if not shares or (is_whole_able and whole.accuracy_lost < job.recipe.auto.gain):
         return (whole,), whole
     points = (whole, *interpolate.walk(job.original, done.weights, shares=shares, measure=measured))
+    able_points = points if is_whole_able else points[1:]
     top = interpolate.best(
-        points if is_whole_able else points[1:], max_excess=allowed(job, whole.excess), max_accuracy_loss=math.inf,
+        able_points, max_excess=allowed(job, whole.excess), max_accuracy_loss=math.inf,
         gain=job.recipe.auto.gain,
     )  # fmt: skip
-    return points, top or whole
+    return points, top or min(able_points, key=lambda point: point.excess)
 
 
 def bounce(job: Job, before: audit.Measurement, evidence: audit.Evidence, /) -> Rebound:
@@ -526,19 +535,23 @@ def judged(
     points: tuple[Point, ...],
     point: Point,
     suspicions: tuple[Suspicion, ...],
+    own: Sequence[Lead],
     first: Sight,
     sight: Sight,
     rebound: Rebound | None,
     /,
 ) -> Attempt:
-    """An attempt with all that is to be said of it: the audit of the model as it came out, accuracy, what comes back."""
+    """An attempt with all that is to be said of it: the audit of the model as it came out, accuracy, what comes back.
+
+    ``own`` are triggers that only the unlearning's search named.
+    """
     limits = job.ready.thresholds
-    findings = [
-        *examine.judged(sight, job.yardstick, limits, pictures=len(job.evidence.pixels)),
-        *(finding.as_dict() for finding in audit.accuracy(first.measured, sight.measured, limits=limits)),
-        *done.remaining,
-        *(finding.as_dict() for finding in (rebound.findings(limits=limits) if rebound else ())),
+    told = [
+        *examine.findings(sight, job.yardstick, limits, pictures=len(job.evidence.pixels)),
+        *audit.accuracy(first.measured, sight.measured, limits=limits),
+        *(rebound.findings(limits=limits) if rebound else ()),
     ]
+    findings = [*(finding.as_dict() for finding in sanitize.softened(told, own)), *done.remaining]
     return Attempt(rung, done, points, point, suspicions, sight, rebound, tuple(findings))
 
 
@@ -557,20 +570,21 @@ def conclude(
     after = before if attempt.sight is first else attempt.sight.measured
     pictures = exhibits.pictures(shown, sanitize.exhibited(job.clip, asked, attempt.suspicions, after))
     doubted = any(finding["rule"] in ("CC002", "CC003") for finding in attempt.findings)
+    trial = next((trial for trial in chosen.trials if trial.kept == attempt.point.share), None) or next(
+        iter(chosen.trials), None
+    )
     findings = [
         *attempt.findings,
         *(
             finding.as_dict()
-            for finding in on_canaries(
-                job, copy, chosen.trials, before, changed=attempt.cleaned.changed, doubted=doubted
-            )
+            for finding in on_canaries(job, copy, trial, before, changed=attempt.cleaned.changed, doubted=doubted)
         ),
-        *(finding.as_dict() for finding in on_ladder(job, entries, attempt)),
         *(finding.as_dict() for finding in sanitize.side_findings(job.request, job.ready.clean, job.ready.screened)),
+        *(finding.as_dict() for finding in out_of_time(job, entries)),
     ]
-    applied = policy.apply(
-        job.request.policy, findings, today=datetime.now(UTC).date(), model_sha256=job.ready.tested.file.sha256
-    )
+    applied = accepted(job, findings)
+    if policy.verdict(applied.findings) == "fail":
+        applied = accepted(job, [*findings, nothing_passed(job, entries, attempt).as_dict()])
     result = sanitize.compose(
         job.request, job.ready.tested, job.ready.clean, before, after, applied, attempt.cleaned.training,
         job.ready.thresholds, device=job.ready.device,
@@ -589,7 +603,7 @@ def conclude(
 def on_canaries(
     job: Job,
     copy: Copy | None,
-    trials: tuple[Trial, ...],
+    trial: Trial | None,
     before: audit.Measurement,
     /,
     *,
@@ -602,9 +616,8 @@ def on_canaries(
     """
     limits = job.ready.thresholds
     acted = doubted or any(p.excess_interval[0] > limits.max_excess for p in before.known)
-    if not trials:
+    if not trial:
         return [_without_canaries(copy, acted=acted)]
-    trial = trials[0]
     counted, removed = len(trial.counted), trial.removed(limits.max_excess)
     words = (
         f"On this model and these data, {trial.rung} removes {removed} of {counted} planted backdoors for "
@@ -633,23 +646,34 @@ def _without_canaries(copy: Copy | None, *, acted: bool) -> audit.Finding:
     return _told("CC061", "warning", f"{words} {more}")
 
 
-def on_ladder(job: Job, entries: Sequence[Entry], attempt: Attempt, /) -> list[audit.Finding]:
-    """That nothing passed, and that the time was over."""
-    findings = []
-    if any(finding["level"] == "error" for finding in attempt.findings):
-        tried = ", ".join(entry.rung.name for entry in entries if not entry.why_not)
-        budget = f"{100 * job.ready.thresholds.max_accuracy_loss:.1f} points of accuracy"
-        findings.append(
-            _told(
-                "CC063",
-                "error",
-                f"Nothing that was tried passes within {budget}: {tried}. The nearest was {attempt.rung.name}.",
-            )
-        )
-        if len(entries) < len(job.recipe.auto.ladder):
-            words = f"After {job.recipe.auto.max_minutes:g} minutes {len(job.recipe.auto.ladder) - len(entries)} rungs were left untried."
-            findings.append(audit.note("CC064", words))
-    return findings
+def accepted(job: Job, findings: Sequence[dict[str, Any]], /) -> policy.Applied:
+    """The findings as the policy of the run takes them."""
+    return policy.apply(
+        job.request.policy, findings, today=datetime.now(UTC).date(), model_sha256=job.ready.tested.file.sha256
+    )
+
+
+def nothing_passed(job: Job, entries: Sequence[Entry], attempt: Attempt, /) -> audit.Finding:
+    """That an error stands after all that was tried."""
+    tried = ", ".join(entry.rung.name for entry in entries if not entry.why_not)
+    budget = f"{100 * job.ready.thresholds.max_accuracy_loss:.1f} points of accuracy"
+    return _told(
+        "CC063",
+        "error",
+        f"Nothing that was tried passes within {budget}: {tried}. The nearest was {attempt.rung.name}.",
+    )
+
+
+def out_of_time(job: Job, entries: Sequence[Entry], /) -> list[audit.Finding]:
+    """That the time was over before every rung was tried that might have done better."""
+    untried = len(job.recipe.auto.ladder) - len(entries)
+    ran = [entry.attempt for entry in entries if entry.attempt]
+    waiting = [e for e in entries if e.trials and not (e.why_not or e.attempt) and passes(job, e.trials[0])]
+    unrun = len(waiting) if ran[-1].is_open else 0
+    if not (job.is_late() and untried + unrun):
+        return []
+    words = f"After {job.recipe.auto.max_minutes:g} minutes {untried} rungs were not tried, and {unrun} that passed on the canaries not run."
+    return [audit.note("CC064", words)]
 
 
 def section(job: Job, sight: Sight, /) -> dict[str, Any]:

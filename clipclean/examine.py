@@ -201,6 +201,13 @@ def measured_yardstick(
 
 
 def judged(seen: Sight, yardstick: audit.Yardstick | None, limits: Limits, /, *, pictures: int) -> list[dict[str, Any]]:
+    """The findings as entries of a report."""
+    return [finding.as_dict() for finding in findings(seen, yardstick, limits, pictures=pictures)]
+
+
+def findings(
+    seen: Sight, yardstick: audit.Yardstick | None, limits: Limits, /, *, pictures: int
+) -> list[audit.Finding]:
     """What was seen on so many pictures, against the thresholds."""
     found = [*audit.audit(seen.measured, limits=limits)]
     if seen.why_not:
@@ -212,7 +219,7 @@ def judged(seen: Sight, yardstick: audit.Yardstick | None, limits: Limits, /, *,
         found += audit.searched(seen.hunt, seen.measured.panel, pictures=pictures, limits=limits)
         if yardstick is None:
             found.append(audit.uncalibrated())
-    return [finding.as_dict() for finding in found]
+    return found
 
 
 def side_findings(request: Request, images: data.CleanSet, /) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ from clipclean.strict_yaml import Form, Key, Section, Text, field
 Finding = dict[str, Any]  # an entry of a report's ``findings``: any JSON
 
 EVIDENCE = frozenset(
-    {"CC005", "CC020", "CC021", "CC022", "CC023"}
+    {"CC004", "CC005", "CC020", "CC021", "CC022", "CC023", "CC060", "CC061"}
 )  # too little evidence is never pass, whatever a policy says
 _ACCOUNT = frozenset({"CC050", "CC051"})  # what a policy did is always said
 _DECISIVE = ("triggers", "evidence")  # stages of rules whose warning leaves the question open

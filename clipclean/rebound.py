@@ -53,8 +53,8 @@ class Rebound:
         known = [(old, new, True) for old, new in zip(self.before.known, self.after.known, strict=True)]
         return known + [(old, panel[old.trigger], False) for old in self.before.panel]
 
-    def returned(self, *, limits: Limits) -> list[audit.Probe]:
-        """What acts again: beyond the limit by its whole interval, where it did not by its value before.
+    def returned(self, *, limits: Limits) -> list[tuple[audit.Probe, float]]:
+        """What acts again, with its limit: beyond it by its whole interval, where it did not by its value before.
 
         The limit is that of named triggers, and for triggers of the panel, which act on clean models too, that of suspicion.
         """
@@ -62,19 +62,19 @@ class Rebound:
         for old, new, is_known in self.pairs():
             limit = limits.max_excess if is_known else limits.suspicious_excess
             if new.excess_interval[0] > limit >= old.excess:
-                acting.append(new)
+                acting.append((new, limit))
         return acting
 
     def findings(self, *, limits: Limits) -> list[audit.Finding]:
         """An error for each trigger that came back."""
         return [
             audit.Finding(
-                "CC062", "error", "excess ASR", probe.excess, probe.excess_interval, probe.asr.n, limits.max_excess,
+                "CC062", "error", "excess ASR", probe.excess, probe.excess_interval, probe.asr.n, limit,
                 f"After {self.steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of "
                 f"other pictures into '{probe.target}' again: the backdoor was hidden, not removed.",
                 probe.target, probe.trigger,
             )
-            for probe in self.returned(limits=limits)
+            for probe, limit in self.returned(limits=limits)
         ]  # fmt: skip
 
 

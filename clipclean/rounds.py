@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from clipclean import audit, augment, finetune, model
 
 ACTS = 0.5  # excess on unseen pictures from which on a found trigger acts
+SEEDS = 2**63  # that a generator takes
 LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many pictures
 
 Lead = tuple[audit.Trigger, int]  # a trigger, and the place of the class that it leads to
@@ -191,7 +192,7 @@ def unlearn(
         settles = not newest
         if not state.losses if settles else state.rounds >= settings.max_rounds:
             return
-        generator = Generator().manual_seed(1000 * seed + number)
+        generator = Generator().manual_seed((1000 * seed + number) % SEEDS)
         losses = forget(
             clip, original, batches(number), newest=newest or everything, earlier=everything, settings=settings,
             generator=generator, progress=functools.partial(_told, progress, number, settings),
@@ -202,6 +203,11 @@ def unlearn(
             catches = (*state.catches, *caught)
             state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
         yield state
+
+
+def told(known: Sequence[Lead], /) -> list[list[str | int]]:
+    """Known triggers as JSON holds them: what they are called, and the places of their classes."""
+    return [[trigger.spec, target] for trigger, target in known]
 
 
 def leads(catches: Iterable[Catch], /) -> tuple[Lead, ...]:

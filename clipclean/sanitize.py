@@ -44,6 +44,11 @@ from clipclean.runs import RunState
 from clipclean.subject import Progress, Subject
 
 LOGGED_STEPS = 200  # points of the loss curve in the report
+WHOLE_AND_FP32 = (
+    "Unlearning computes whole batches in fp32: train.precision, train.micro_batch and train.checkpoint_activations change "
+    "nothing in it. A smaller train.batch_size takes less memory."
+)
+ONE_SIGN = ("CC001", "CC062")  # rules that a trigger which only a search named cannot fail by
 SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
 OUTPUTS = (*layouts.NAMES, "report.json", "report.html", *export.RECORDS)  # what a run may leave
 
@@ -146,13 +151,15 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
         )
         suspicions = tuple(dict.fromkeys((*named, *found)))  # one that was named may be found as well
         known, hunted = acting(before, suspicions, measured_on, thresholds), None
+        own: tuple[rounds.Lead, ...] = ()
         if recipe.method == "unlearn":
             hunted = unlearn.hunt(
                 tested.clip, material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=known,
                 saved=state, seed=request.seed, limits=limits, progress=progress,
             )  # fmt: skip
-            before = with_found(tested.clip, before, measured_on, hunted.strongest())
-            suspicions = (*suspicions, *hunted.strongest())
+            own = new_leads(hunted, suspicions)
+            before = with_found(tested.clip, before, measured_on, own)
+            suspicions = (*suspicions, *own)
         shown_before = exhibited(tested.clip, measured_on, suspicions, before)
         training_record = train(
             tested.clip, material, recipe, bank=before.bank, known=known, hunted=hunted, state=state, seed=request.seed,
@@ -160,7 +167,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
         )  # fmt: skip
         after = measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
         found_after = [
-            *softened(audit.sanitized(before, after, limits=thresholds, searched=hunted is not None), hunted),
+            *softened(audit.sanitized(before, after, limits=thresholds, searched=hunted is not None), own),
             *(remaining(training_record, least=recipe.unlearn.outlyingness) if hunted else ()),
             *side_findings(request, clean, ready.screened),
         ]
@@ -326,7 +333,10 @@ def divided(
     Raises:
         UsageError: the method needs labels, and there are none.
     """
-    labels = None if recipe.method in methods.CAPTIONED else data.labels_of(clean, vocabulary.classes)
+    is_unlabelled = (
+        recipe.method in methods.CAPTIONED and recipe.method != "auto"
+    )  # whose ladder may have labels' methods
+    labels = None if is_unlabelled else data.labels_of(clean, vocabulary.classes)
     if labels is None and recipe.method in methods.LABELLED:
         raise UsageError(
             f"The recipe {recipe.name} trains on labels, and not every picture of {clean.path} has one among the "
@@ -551,7 +561,12 @@ def train(
     )
     resumed_at = len(hunted.state.losses) * recipe.unlearn.steps
     pairs = steps * recipe.train.batch_size
-    return Training(steps, pairs, done.seconds, losses, resumed_at, 0.0, 0.0, "fp32", None, (), done)
+    notes = (
+        (WHOLE_AND_FP32,)
+        if precision == "bf16" or recipe.train.micro_batch or recipe.train.checkpoint_activations
+        else ()
+    )
+    return Training(steps, pairs, done.seconds, losses, resumed_at, 0.0, 0.0, "fp32", None, notes, done)
 
 
 def finetuned(
@@ -691,14 +706,22 @@ def memory_notes(micro: finetune.MicroBatches, asked: int | None, /) -> list[str
     ]
 
 
-def softened(findings: Sequence[audit.Finding], hunted: unlearn.Hunted | None, /) -> list[audit.Finding]:
+def new_leads(
+    hunted: unlearn.Hunted, suspicions: Sequence[tuple[audit.Trigger, int | None]], /
+) -> tuple[rounds.Lead, ...]:
+    """What a search found, but for triggers that go by the same name as one that is measured already."""
+    there = {trigger.spec for trigger, _ in suspicions}
+    return tuple((trigger, target) for trigger, target in hunted.strongest() if trigger.spec not in there)
+
+
+def softened(findings: Sequence[audit.Finding], own: Sequence[rounds.Lead], /) -> list[audit.Finding]:
     """The findings, with a warning in the place of an error about a trigger that only the run's own search named.
 
     Clean models have natural triggers, and the search takes some for suspects: one sign, where a failure needs two.
     """
-    own = {trigger.spec for trigger, _ in hunted.strongest()} if hunted else set()
+    specs = {trigger.spec for trigger, _ in own}
     return [
-        replace(found, level="warning") if found.rule == "CC001" and found.trigger in own else found
+        replace(found, level="warning") if found.rule in ONE_SIGN and found.trigger in specs else found
         for found in findings
     ]
 

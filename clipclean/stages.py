@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clipclean import audit, data, model, runs, sanitize, unlearn
+from clipclean import audit, data, model, rounds, runs, sanitize, unlearn
 from clipclean.ladder import Rung
 from clipclean.recipe import Recipe
 from clipclean.rounds import Lead
@@ -39,6 +39,7 @@ def clean(
     /,
     *,
     where: str,
+    origin: dict[str, Any],
     material: Pictures,
     evidence: audit.Evidence,
     known: Sequence[Lead],
@@ -54,6 +55,7 @@ def clean(
         clip: the model.
         rung: what to do.
         where: names the model among those of the run; results of one are not taken for those of another.
+        origin: JSON, what else decides the weights that are begun with; with other ones nothing is gone on from.
         material: pictures to train on.
         evidence: whose classes a search looks at.
         known: triggers that act, with the places of their classes, for an unlearning.
@@ -71,9 +73,12 @@ def clean(
     remaining: list[dict[str, Any]] = []
     for beginning in rung.beginnings:
         recipe = beginning.recipes[-1]
-        part = state.part(
-            f"{where}-{_slug(beginning.name)}", {"recipes": [decides(each) for each in beginning.recipes]}
-        )
+        begun = {
+            "recipes": [decides(each) for each in beginning.recipes],
+            "origin": origin,
+            "known": rounds.told(known),
+        }
+        part = state.part(f"{where}-{_slug(beginning.name)}", begun)
         bank = _bank(clip, evidence)
         hunted = None
         if recipe.method == "unlearn":

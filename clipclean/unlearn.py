@@ -85,7 +85,7 @@ def hunt(
         knn=0,
         batch_size=subject.EMBED_BATCH,
     )
-    kept = _restored(saved, scene)
+    kept = _restored(saved, scene, known)
     if kept:
         return Hunted(scene, kept[0], kept[2])
     started = time.monotonic()
@@ -101,7 +101,7 @@ def hunt(
             ) from error
         state = rounds.unsearched(known)
     hunted = Hunted(scene, state, time.monotonic() - started)
-    _save(saved, {}, hunted.state, hunted.seconds)
+    _save(saved, {}, hunted.state, known, hunted.seconds)
     return hunted
 
 
@@ -126,7 +126,7 @@ def unlearn(
     """
     settings, size = settings_of(recipe), recipe.train.batch_size
     original = model.twin(clip)
-    kept = _restored(saved, hunted.scene)
+    kept = _restored(saved, hunted.scene, known)
     if kept and kept[1]:
         clip.net.load_state_dict(kept[1], strict=True)
     before, started = hunted.seconds, time.monotonic()
@@ -156,7 +156,7 @@ def unlearn(
         clip, original, hunted.scene, state, known=known, batches=batches, settings=settings, seed=seed, progress=told
     ):
         state = reached
-        _save(saved, clip.net.state_dict(), state, before + time.monotonic() - started)
+        _save(saved, clip.net.state_dict(), state, known, before + time.monotonic() - started)
     clip.net.eval()
     return Hunted(hunted.scene, state, before + time.monotonic() - started)
 
@@ -175,7 +175,9 @@ def settings_of(recipe: Recipe, /) -> Settings:
 # The saved state: weights, the parameters of found triggers, and a record in JSON.
 
 
-def _save(saved: RunState | None, weights: dict[str, Tensor], state: State, seconds: float) -> None:
+def _save(
+    saved: RunState | None, weights: dict[str, Tensor], state: State, known: Sequence[Lead], seconds: float
+) -> None:
     if saved is None:
         return
     tensors = {f"net.{name}": tensor.detach() for name, tensor in weights.items()}
@@ -183,13 +185,16 @@ def _save(saved: RunState | None, weights: dict[str, Tensor], state: State, seco
         tensors |= {f"catch.{number}.{name}": values for name, values in catch.found.parameters.items()}
     told = dataclasses.asdict(dataclasses.replace(state, catches=()))
     caught = [{name: getattr(c, name) for name in CATCH} | {"family": c.found.family} for c in state.catches]
-    saved.write(tensors, {"unlearn": told | {"catches": caught}, "seconds": seconds})
+    record = {"unlearn": told | {"catches": caught}, "known": rounds.told(known), "seconds": seconds}
+    saved.write(tensors, record)
 
 
-def _restored(saved: RunState | None, scene: rounds.Scene) -> tuple[State, dict[str, Tensor], float] | None:
-    """The state, the weights (none before the first round) and the seconds that an equal run left."""
+def _restored(
+    saved: RunState | None, scene: rounds.Scene, known: Sequence[Lead]
+) -> tuple[State, dict[str, Tensor], float] | None:
+    """The state, the weights (none before the first round) and the seconds that a run left which knew the same triggers."""
     kept = saved.read() if saved else None
-    if kept is None or "unlearn" not in kept[1]:
+    if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != rounds.told(known):
         return None
     tensors, record = kept
     told: dict[str, Any] = record["unlearn"]

@@ -6,12 +6,14 @@ import pytest
 import tiny
 import torch
 
-from clipclean import audit, auto, canary, checkpoint, cli, examine, ladder, recipe, report, sanitize, stages
+from clipclean import audit, auto, canary, checkpoint, cli, examine, ladder, policy, recipe, report, sanitize, stages
 from clipclean.audit import Measurement, Rate
 from clipclean.auto import Attempt, Copy, Entry
 from clipclean.canary import Outcome, Trial
 from clipclean.errors import Inconclusive
+from clipclean.finetune import NonFiniteLoss
 from clipclean.interpolate import SHARES, Point
+from clipclean.runs import RunState
 from clipclean.stages import Cleaned
 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
@@ -218,6 +220,7 @@ def test_of_attempts_the_one_with_fewer_errors_and_then_the_weaker_attack_is_bet
     worse = attempt("a", ("CC001", "error"))
     assert attempt("b", excess=0.2).rank() < worse.rank()
     assert attempt("b", excess=0.0, lost=0.01).rank() < attempt("c", excess=0.02).rank()
+    assert attempt("c", excess=0.02).rank() < attempt("a", ("CC003", "warning"), excess=0.0).rank()  # a doubt stays
 
 
 # The way back.
@@ -308,7 +311,7 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
         clip=None, evidence=Asked(panel=("a trigger",)), recipe=recipe.override(recipe.load("auto"), [f"auto.rebound_steps={steps}"]),
         ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.2)),
     )  # fmt: skip
-    copy = Copy((), {"w": torch.tensor(0.0)}, None, 1.0)
+    copy = Copy((), {"w": torch.tensor(0.0)}, None, {}, 1.0)
     made = auto.try_out(job, rung("a"), copy, ())[0]
     return auto.passes(job, made), made.outcomes[0].returned, len(bounces)
 
@@ -376,30 +379,30 @@ def measured(excess=None):
     return Measurement(Rate(1, 2), "", None, (interval,) if interval else (), (), 1, None)
 
 
-def said(trials, before, *, copy=True, changed=True, doubted=False):
+def said(made, before, *, copy=True, changed=True, doubted=False):
     job = SimpleNamespace(ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05)))
-    made = Copy((), {}, measured(), 0.0) if copy else None
-    found = auto.on_canaries(job, made, trials, before, changed=changed, doubted=doubted)
+    planted = Copy((), {}, measured(), {}, 0.0) if copy else None
+    found = auto.on_canaries(job, planted, made, before, changed=changed, doubted=doubted)
     return [(f.rule, f.level) for f in found], found[0].message
 
 
 def test_canaries_that_are_all_removed_are_a_note():
-    rules, words = said((trial(0.01, lost=0.012),), measured(0.9))
+    rules, words = said(trial(0.01, lost=0.012), measured(0.9))
     assert rules == [("CC060", "note")]
     assert "removes 1 of 1 planted backdoors for 1.2 points" in words
 
 
 def test_one_that_is_left_keeps_the_verdict_open():
-    assert said((trial(0.2),), measured(0.9))[0] == [("CC060", "warning")]
+    assert said(trial(0.2), measured(0.9))[0] == [("CC060", "warning")]
 
 
 def test_a_model_on_which_nothing_acted_passes_by_its_canaries():
-    assert said((trial(0.01),), measured(), changed=False)[0] == [("CC060", "note"), ("CC065", "note")]
-    assert said((trial(0.2),), measured())[0] == [("CC060", "warning")]
+    assert said(trial(0.01), measured(), changed=False)[0] == [("CC060", "note"), ("CC065", "note")]
+    assert said(trial(0.2), measured())[0] == [("CC060", "warning")]
 
 
 def test_where_the_search_found_something_it_is_not_said_to_have_found_nothing():
-    assert said((trial(0.01),), measured(), doubted=True)[0] == [("CC060", "note")]
+    assert said(trial(0.01), measured(), doubted=True)[0] == [("CC060", "note")]
 
 
 def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does(monkeypatch):
@@ -412,23 +415,118 @@ def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does(monk
 
 
 def test_without_a_canary_that_took_only_a_trigger_that_acted_shows_anything():
-    assert said((), measured(0.9))[0] == [("CC061", "note")]
-    assert said((), measured(0.01))[0] == [("CC061", "warning")]
-    assert "No canaries were planted" in said((), measured(), copy=False)[1]
+    assert said(None, measured(0.9))[0] == [("CC061", "note")]
+    assert said(None, measured(0.01))[0] == [("CC061", "warning")]
+    assert "No canaries were planted" in said(None, measured(), copy=False)[1]
 
 
-def ended(attempt, entries, minutes=None):
-    thresholds = SimpleNamespace(max_accuracy_loss=0.02)
-    own = SimpleNamespace(ladder=("a", "b"), max_minutes=minutes)
-    job = SimpleNamespace(ready=SimpleNamespace(thresholds=thresholds), recipe=SimpleNamespace(auto=own))
-    return [f.rule for f in auto.on_ladder(job, [Entry(rung(name)) for name in entries], attempt)]
+def hurried(names, attempts, *, late=True, passing="abc"):
+    """What is said of rungs ``names`` of a ladder a, b, c that were tried, those in ``attempts`` run."""
+    own = SimpleNamespace(ladder=("a", "b", "c"), max_minutes=3.0)
+    limits = SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.02)
+    job = SimpleNamespace(
+        ready=SimpleNamespace(thresholds=limits), recipe=SimpleNamespace(auto=own), is_late=lambda: late
+    )
+    entries = [Entry(rung(name), "", (trial(0.0 if name in passing else 0.5),), attempts.get(name)) for name in names]
+    return [f.message for f in auto.out_of_time(job, entries)]
 
 
-def test_nothing_that_passes_is_an_error_and_the_time_is_named_if_it_was_that():
-    failed = attempt("a", ("CC001", "error"))
-    assert ended(attempt("a", ("CC003", "warning")), "a") == []
-    assert ended(failed, "ab") == ["CC063"]
-    assert ended(failed, "a", minutes=3.0) == ["CC063", "CC064"]
+def test_what_the_time_did_not_suffice_for_is_told_whatever_the_verdict():
+    done, doubtful = attempt("a"), attempt("a", ("CC003", "warning"))
+    (words,) = hurried("a", {"a": done})
+    assert "2 rungs were not tried, and 0 that passed on the canaries not run" in words
+    (words,) = hurried("abc", {"a": doubtful})
+    assert "0 rungs were not tried, and 2 that passed on the canaries not run" in words
+    assert hurried("abc", {"a": doubtful}, passing="a") == []
+    assert hurried("abc", {"a": done}) == []  # nothing was left to do
+    assert hurried("a", {"a": done}, late=False) == []
+
+
+def test_nothing_that_passes_is_an_error_of_its_own():
+    job = SimpleNamespace(ready=SimpleNamespace(thresholds=SimpleNamespace(max_accuracy_loss=0.02)))
+    found = auto.nothing_passed(job, [Entry(rung("a")), Entry(rung("b"), "needs labels")], attempt("a"))
+    assert (found.rule, found.level) == ("CC063", "error")
+    assert found.message == "Nothing that was tried passes within 2.0 points of accuracy: a. The nearest was a."
+
+
+def test_a_failure_that_the_policy_accepts_leaves_nothing_of_the_ladder_to_tell(monkeypatch):
+    accepting = policy.Policy(version=1, name="ours", severities=policy.Severities(CC002="off"))
+    job = SimpleNamespace(
+        request=SimpleNamespace(policy=accepting),
+        ready=SimpleNamespace(tested=SimpleNamespace(file=SimpleNamespace(sha256="0" * 64))),
+    )
+    failing = audit.Finding("CC002", "error", "excess ASR", 0.5, None, None, None, "told", "cat", "patch").as_dict()
+    assert policy.verdict(auto.accepted(job, [failing]).findings) != "fail"
+
+
+def test_what_only_the_unlearnings_search_named_cannot_fail_a_model():
+    named, own = (audit.Found("mask", name, {}, 32) for name in ("cat", "dog"))
+    told = [
+        audit.Finding(rule, "error", "excess ASR", 0.2, (0.1, 0.3), 100, 0.05, "told", trigger.target, trigger.spec)
+        for trigger in (named, own)
+        for rule in ("CC001", "CC062", "CC010")
+    ]
+    softened = sanitize.softened(told, [(own, 1)])
+    assert [f.level for f in softened] == ["error"] * 3 + ["warning", "warning", "error"]
+
+
+def test_a_rung_that_diverges_is_told_and_the_next_one_run(climbed):
+    def try_out(job, tried, *_):
+        if tried.name == "a":
+            raise NonFiniteLoss("The loss is nan at step 3.")
+        return (trial(0.0),)
+
+    entries, ran = climbed({}, {"a": attempt("a"), "b": attempt("b")}, try_out=try_out)
+    assert ran == ["b"]
+    assert "The loss is nan" in entries[0].why_not
+
+
+def test_planting_that_diverges_leaves_no_canaries(monkeypatch):
+    def diverging(*_, **__):
+        raise NonFiniteLoss("The loss is nan at step 3.")
+
+    monkeypatch.setattr(canary, "implant", diverging)
+    job = SimpleNamespace(
+        clip=None, evidence=SimpleNamespace(classes=("ant", "bee", "cat")), recipe=recipe.load("auto"),
+        request=SimpleNamespace(seed=0), control=recipe.load("mmcl"), planting=recipe.planting(), progress=None,
+        state=SimpleNamespace(part=lambda name, decides: SimpleNamespace(read=lambda name: None)),
+        ready=SimpleNamespace(material=SimpleNamespace(pairs=()), vocabulary=None, limits=None),
+    )  # fmt: skip
+    assert auto.planted(job, avoid=()) is None
+
+
+def test_the_way_back_never_ends_at_weights_that_did_not_pass_on_the_canaries(monkeypatch):
+    over = (trial(0.0, kept=0.85), trial(0.0, lost=0.3))
+    assert went_back(monkeypatch, over, excess=lambda share: 0.3 if share < 1 else 0.0)[1] == 0.85
+
+
+def kept_of(tmp_path, monkeypatch, *, origin, known=()):
+    """Whether a cleaning of one rung was taken from the state in ``tmp_path``; it is kept there afterwards."""
+    trained = []
+    told = {"steps": 1, "pairs": 2, "seconds": 1.0, "losses": [], "peak_memory_bytes": 1}
+
+    def train(*_, **__):
+        trained.append(1)
+        return SimpleNamespace(as_dict=lambda: told)
+
+    monkeypatch.setattr(sanitize, "train", train)
+    monkeypatch.setattr(stages, "_bank", lambda clip, evidence: None)
+    state = RunState(tmp_path, "0" * 64)
+    net = torch.nn.Linear(2, 2)
+    stages.clean(
+        SimpleNamespace(net=net, device=torch.device("cpu")), rung("a"), where="canaries", origin=origin, material=None,
+        evidence=None, known=known, state=state, seed=0, precision="fp32", limits=None, progress=lambda *_: None,
+    )  # fmt: skip
+    return not trained
+
+
+def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_again(tmp_path, monkeypatch):
+    patch = (SimpleNamespace(spec="patch"), 1)
+    assert not kept_of(tmp_path, monkeypatch, origin={"canaries": 2})
+    assert kept_of(tmp_path, monkeypatch, origin={"canaries": 2})
+    assert not kept_of(tmp_path, monkeypatch, origin={"canaries": 6})
+    assert not kept_of(tmp_path, monkeypatch, origin={"canaries": 6}, known=[patch])
+    assert kept_of(tmp_path, monkeypatch, origin={"canaries": 6}, known=[patch])
 
 
 def test_recipes_that_follow_each_other_count_their_steps_on():

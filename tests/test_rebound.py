@@ -42,7 +42,8 @@ def test_a_named_trigger_that_acts_again_is_an_error(before, after, comes_back):
 def test_a_trigger_of_the_panel_must_become_suspicious_first():
     old, new = measured(panel=[probe(0.1)]), measured(panel=[probe(0.25)])
     assert rules(old, new) == []
-    assert rules(old, measured(panel=[probe(0.5)])) == ["CC062"]
+    (back,) = Rebound(old, measured(panel=[probe(0.5)]), 60, 1.5).findings(limits=LIMITS)
+    assert (back.rule, back.threshold) == ("CC062", 0.3)
 
 
 def test_triggers_of_the_panel_pair_up_whatever_their_order():

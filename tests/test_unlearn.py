@@ -7,6 +7,7 @@ import tiny
 import torch
 
 from clipclean import audit, checkpoint, cli, recipe, rounds, sanitize, unlearn
+from clipclean.runs import RunState
 
 SHORT = (
     "--set", "unlearn.effort=quick", "--set", "unlearn.steps=4", "--set", "unlearn.max_rounds=2", "--set", "train.lr=1e-3",
@@ -178,9 +179,13 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
     family = audit.Found("warp", "a", {}, 16)
     caught = rounds.Catch(0, family, 0, 0.1, 5.0, 0.9)
     hunted = unlearn.Hunted(None, rounds.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
+    own = sanitize.new_leads(hunted, [(SimpleNamespace(spec="patch"), 0)])
     findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
-    assert [f.level for f in sanitize.softened(findings, hunted)] == ["warning", "error", "error"]
-    assert sanitize.softened(findings, None) == findings
+    assert [f.level for f in sanitize.softened(findings, own)] == ["warning", "error", "error"]
+    assert sanitize.softened(findings, ()) == findings
+    assert (
+        sanitize.new_leads(hunted, [(family, 0)]) == ()
+    )  # a file of the same name that the user gave is measured as such
 
 
 # Rounds.
@@ -243,6 +248,27 @@ def test_where_it_still_finds_something_nothing_is_rehearsed(monkeypatch):
 def test_where_nothing_was_found_and_nothing_known_acts_nothing_is_done(monkeypatch):
     assert run_of(monkeypatch, [], first=()) == ([], [])
     assert run_of(monkeypatch, [], first=(), known=[(painted, 0)]) == ([], [])
+
+
+def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
+    saved, state = RunState(tmp_path, "0" * 64), rounds.State((1,), {"warp": (0.5,)}, (), 0, ({},), ())
+    shown = scene(torch.full((8, 3, 16, 16), 0.5))
+    patch, stripes = ((SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
+    unlearn._save(saved, {}, state, [patch], 3.0)
+    assert unlearn._restored(saved, shown, [patch])[0] == state
+    assert unlearn._restored(saved, shown, [patch, stripes]) is None
+    assert unlearn._restored(saved, shown, []) is None
+
+
+def test_a_seed_as_large_as_a_seed_may_be_draws_like_any_other(monkeypatch):
+    monkeypatch.setattr(rounds, "forget", lambda *_, **__: {})
+    monkeypatch.setattr(rounds, "search_again", lambda *_, **__: ([], {}))
+    begun = rounds.State((1,), {"warp": (0.5,)}, FIRST, 0, ({},), ())
+    states = rounds.unlearn(
+        Corner(), None, scene(torch.full((8, 3, 16, 16), 0.5)), begun, known=(), batches=lambda number: number,
+        settings=SETTINGS, seed=2**63 - 1, progress=lambda done, total: None,
+    )  # fmt: skip
+    assert [state.is_settled for state in states] == [False, True]
 
 
 # Jitter.
