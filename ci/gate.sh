@@ -11,7 +11,7 @@
 #   GATE_OUTPUT     folder for the reports (default: clipclean-report)
 #
 # Options without a GATE_ variable are set by clipclean's own, such as CLIPCLEAN_DEVICE. An error of the tool fails the
-# job whatever GATE_FAIL_ON says. Written for bash 3.2, which is what macOS has.
+# job whatever GATE_FAIL_ON says, and so does a verdict without a report. Written for bash 3.2, which is what macOS has.
 set -euo pipefail
 
 main() {
@@ -86,7 +86,8 @@ unheard() {
   return "$status"
 }
 
-# The exit code of clipclean to a verdict and the result of the job. What is not foreseen here is an error.
+# The exit code of clipclean to a verdict and the result of the job. What is not foreseen here is an error. So is a verdict
+# without a report: neither an exit code nor the log, which holds names from the file, shows that the model was looked at.
 judge() {
   result=$code
   case $code in
@@ -102,6 +103,7 @@ judge() {
   esac
   if [[ $verdict != error && ! -s $folder/report.json ]]; then
     verdict=error meaning="clipclean wrote no report, so its exit code $code is not believed" result=70
+    if ((code == 4)); then meaning="clipclean could not look and wrote no report, so there is no verdict"; fi
   fi
   case $fail_on:$verdict in
     never:fail | never:inconclusive | fail:inconclusive) result=0 ;;

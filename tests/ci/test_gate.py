@@ -145,6 +145,15 @@ def test_a_verdict_without_a_report_is_not_believed(job, code):
     assert job.told() == {"verdict": "error", "exit-code": str(code)}
 
 
+@pytest.mark.parametrize("fail_on", ["inconclusive", "fail", "never"])
+def test_an_inconclusive_end_without_a_report_could_not_look_and_fails(job, fail_on):
+    run = job.run(code=4, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on, STUB_SILENT="1")
+    assert run.result == 70
+    told = "clipclean could not look and wrote no report, so there is no verdict"
+    assert f"gate: error (exit code 4): {told}. The job fails." in run.log
+    assert job.summary.read_text() == f"## clipclean: error\n\nExit code 4: {told}. The log of this step says more.\n"
+
+
 def test_a_clipclean_that_is_not_there_fails_the_job(job):
     (job.stubs / "clipclean").unlink()
     run = job.run(github=True, GATE_MODEL="m.pt", GATE_FAIL_ON="never")

@@ -58,6 +58,15 @@ def test_the_page_has_every_variable_with_its_default():
     assert {name: default for name, default in rows.items() if default} == defaults
 
 
+@pytest.mark.parametrize(("silent", "result"), [("", 4), ("1", 70)])
+def test_the_page_lets_an_inconclusive_pass_only_with_a_report(job, silent, result):
+    assert run(job, 4, GATE_MODEL="m.pt", STUB_SILENT=silent).result == result
+    documents = [document["audit"] for document in pages.documents("ci-gitlab.md")]
+    (allowed,) = [each["allow_failure"]["exit_codes"] for each in documents if "allow_failure" in each]
+    assert (result in allowed) == (not silent)
+    assert "ends with 70 in place of 0, 1 or 4" in " ".join(pages.text("ci-gitlab.md").split())
+
+
 def test_the_jobs_of_the_page_use_what_there_is():
     documents = pages.documents("ci-gitlab.md")
     assert documents[0]["include"][0]["file"] == "/ci/gitlab.yml"
