@@ -493,13 +493,14 @@ class Training:
     unlearned: unlearn.Hunted | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """With rate and peak memory of the process, in bytes."""
+        """With rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         rate = self.pairs / self.seconds if self.seconds else 0.0
         told = {
             "steps": self.steps, "pairs": self.pairs, "seconds": self.seconds, "losses": list(self.losses),
             "resumed_at": self.resumed_at, "data_wait_seconds": self.data_wait_seconds,
             "data_wait_share": self.data_wait_share, "pairs_per_second": rate, "peak_memory_bytes": peak,
+            "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
             "precision": self.precision, "micro_batch": self.micro_batch, "notes": list(self.notes),
         }  # fmt: skip
         return told | ({"unlearning": self.unlearned.as_dict()} if self.unlearned else {})

@@ -503,7 +503,14 @@ def test_the_way_back_never_ends_at_weights_that_did_not_pass_on_the_canaries(mo
 def kept_of(tmp_path, monkeypatch, *, origin, known=()):
     """Whether a cleaning of one rung was taken from the state in ``tmp_path``; it is kept there afterwards."""
     trained = []
-    told = {"steps": 1, "pairs": 2, "seconds": 1.0, "losses": [], "peak_memory_bytes": 1}
+    told = {
+        "steps": 1,
+        "pairs": 2,
+        "seconds": 1.0,
+        "losses": [],
+        "peak_memory_bytes": 1,
+        "peak_device_memory_bytes": None,
+    }
 
     def train(*_, **__):
         trained.append(1)
@@ -530,7 +537,10 @@ def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_agai
 
 
 def test_recipes_that_follow_each_other_count_their_steps_on():
-    told = {"steps": 3, "pairs": 48, "seconds": 2.0, "peak_memory_bytes": 7, "resumed_at": 0, "pairs_per_second": 24.0}
+    told = {
+        "steps": 3, "pairs": 48, "seconds": 2.0, "peak_memory_bytes": 7, "peak_device_memory_bytes": None, "resumed_at": 0,
+        "pairs_per_second": 24.0,
+    }  # fmt: skip
     whole = stages.merged(
         [told | {"losses": [{"step": 2, "loss": 1.0}]}, told | {"losses": [{"step": 0, "loss": 0.5}]}]
     )

@@ -244,6 +244,8 @@ def _training(report: Report) -> list[tuple[str, str]]:
         ("Speed", f"{training['pairs_per_second']:,.0f} pairs a second"),
         ("Peak memory", figures.memory(training["peak_memory_bytes"])),
     ]
+    if training.get("peak_device_memory_bytes"):
+        facts.append(("Peak memory of the GPU", figures.memory(training["peak_device_memory_bytes"])))
     if training.get("precision"):
         facts.append(("Number format", training["precision"]))
     if training.get("micro_batch"):

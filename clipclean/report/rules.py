@@ -206,8 +206,8 @@ RULES = {
         "recipe",
         "note",
         "Rungs of the ladder were left out because the time that --max-minutes allows had passed.",
-        "Whether one of them would have passed.",
-        "Allow more minutes: the same command goes on from where it stopped.",
+        "Whether one of them would have done better.",
+        "Allow more minutes. After a run that wrote no weights the same command goes on from what it kept.",
     ),
     "CC065": Rule(
         "There was nothing to clean",
