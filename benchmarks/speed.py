@@ -5,8 +5,11 @@
 The reference way is written after the paper (Bansal et al. 2023, arXiv 2303.03323) and the description of its released
 code: originals and views through each tower together, fp32, captions padded to 77 tokens, torch's default AdamW. Ours is
 the loop that ``clipclean sanitize`` runs. Both take the same batch and begin with the same random weights. On a machine
-with a GPU the step is timed there too, at several batch sizes; without one that part says so. ``--compile`` sets our step with
-``torch.compile`` on both towers beside them, where captions of one length, as here, are what suits it best.
+with a GPU the step is timed there too, at several batch sizes; without one that part says so.
+
+    python benchmarks/speed.py --out build/speed --compile --write docs/speed.md    # torch.compile, and nothing else
+
+sets our step beside the same with both towers compiled. Captions of one length, as here, are what suits that best.
 """
 
 import argparse
@@ -68,9 +71,7 @@ def main() -> int:
     parser.add_argument("--gpu-batches", type=int, nargs="+", default=(64, 256, 1024), help="pairs in a step on a GPU")
     parser.add_argument("--rounds", type=int, default=5, help="timed steps of each way, after one that is not counted")
     parser.add_argument("--threads", type=int, default=2, help="of the CPU")
-    parser.add_argument(
-        "--compile", action="store_true", help="our step under torch.compile, too; needs a C++ compiler"
-    )
+    parser.add_argument("--compile", action="store_true", help="torch.compile instead; needs a C++ compiler")
     o = parser.parse_args()
     torch.set_num_threads(o.threads)
     o.out.mkdir(parents=True, exist_ok=True)
@@ -81,9 +82,9 @@ def main() -> int:
             pairs=o.batch,
             rounds=o.rounds,
             compile=o.compile,
-            keep=partial(store, o.out / f"cpu-{name}.json"),
+            keep=partial(store, o.out / f"{'compiled' if o.compile else 'cpu'}-{name}.json"),
         )
-        for pairs in o.gpu_batches if torch.cuda.is_available() else ():
+        for pairs in o.gpu_batches if torch.cuda.is_available() and not o.compile else ():
             measured(
                 name,
                 "cuda",
@@ -93,9 +94,13 @@ def main() -> int:
                 keep=partial(store, o.out / f"gpu-{name}-{pairs}.json"),
             )
     found = {
-        kind: [json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))] for kind in ("cpu", "gpu")
+        kind: [json.loads(path.read_text()) for path in sorted(o.out.glob(f"{kind}-*.json"))]
+        for kind in ("cpu", "gpu", "compiled")
     }
-    blocks = {"step": cpu_table(found["cpu"]), "gpu": gpu_table(found["gpu"])}
+    if o.compile:
+        blocks = {"compiled": compiled_table(found["compiled"])}
+    else:
+        blocks = {"step": cpu_table(found["cpu"]), "gpu": gpu_table(found["gpu"])}
     for block, text in blocks.items():
         print(f"{text}\n")
         if o.write:
@@ -128,12 +133,13 @@ def measured(
     """
     clip = built(name, device)
     batch = synthetic(pairs, clip)
-    ways = {"reference": reference(clip, batch), "ours fp32": ours(clip, batch, "fp32")}
-    if natively(device):
-        ways["ours bf16"] = ours(clip, batch, "bf16")
     if compile:
-        way = "bf16" if natively(device) else "fp32"
-        ways[f"ours {way}, compiled"] = compiled(clip, ours(clip, batch, way))
+        plain = ours(clip, batch, "bf16" if natively(device) else "fp32")
+        ways = {"as it is": plain, "compiled": compiled(clip, plain)}
+    else:
+        ways = {"reference": reference(clip, batch), "ours fp32": ours(clip, batch, "fp32")}
+        if natively(device):
+            ways["ours bf16"] = ours(clip, batch, "bf16")
     work = operations(name, batch)
     wall: dict[str, list[float]] = {way: [] for way in ways}
     busy: dict[str, list[float]] = {way: [] for way in ways}
@@ -344,12 +350,22 @@ def cpu_table(found: list[dict[str, Any]], /) -> str:
         f"thread on a 2048 × 2048 product: {peaks}. The machine was shared: its load was {min(loads):.0f} to {max(loads):.0f} on {os.cpu_count()} processors, so "
         "seconds are long, and processor time is what counts.",
     ]
-    rows += [
-        f"{result['model'].removesuffix('-quickgelu')}, {way}: the first step, which compiles, took {seconds:.0f} s."
-        for result in found
-        for way, seconds in result.get("first", {}).items()
-        if way.endswith("compiled")
+    return "\n".join(rows)
+
+
+def compiled_table(found: list[dict[str, Any]], /) -> str:
+    """One row a model: the step as it is, the same compiled, and how long compiling took."""
+    rows = [
+        "| model | processor s a step (range) | compiled | faster by | first step, which compiles, s | loss of both |",
+        "|---|---|---|---|--:|---|",
     ]
+    for result in found:
+        plain, other = result["busy"]["as it is"], result["busy"]["compiled"]
+        losses = " and ".join(f"{result['losses'][way][0]:.5f}" for way in ("as it is", "compiled"))
+        rows.append(
+            f"| {result['model'].removesuffix('-quickgelu')}, {result['formats']['compiled']} | {told(plain)} | {told(other)} | "
+            f"{median(plain) / median(other):.2f} × | {result['first']['compiled']:.0f} | {losses} |"
+        )
     return "\n".join(rows)
 
 
