@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--arch", type=Path, help="config of --more")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seeds", type=int, default=0, help="search some models with so many seeds instead")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="search these models only")
     parser.add_argument("--store", action="store_true", help="write the references of clean models into the package")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block audit")
     o = parser.parse_args()
@@ -66,6 +67,7 @@ def jobs(o: argparse.Namespace) -> list[tuple]:
         for r in records(o)
     ]
     zoo += [(f"more-{path.stem}", path, o.arch) for path in o.more]
+    zoo = [job for job in zoo if o.only is None or job[0] in o.only]
     if o.seeds:
         return [(*job, seed, o.out) for job in zoo if job[0] in SEEDS_OF for seed in range(1, o.seeds + 1)]
     return [(*job, 0, o.out) for job in zoo]
