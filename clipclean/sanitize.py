@@ -500,7 +500,7 @@ class Training:
             "steps": self.steps, "pairs": self.pairs, "seconds": self.seconds, "losses": list(self.losses),
             "resumed_at": self.resumed_at, "data_wait_seconds": self.data_wait_seconds,
             "data_wait_share": self.data_wait_share, "pairs_per_second": rate, "peak_memory_bytes": peak,
-            "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else None,
+            "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
             "precision": self.precision, "micro_batch": self.micro_batch, "notes": list(self.notes),
         }  # fmt: skip
         return told | ({"unlearning": self.unlearned.as_dict()} if self.unlearned else {})
