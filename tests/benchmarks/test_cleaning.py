@@ -35,18 +35,35 @@ def folders(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     return argparse.Namespace(
-        zoo=zoo, out=out, half="report", recipes=["unlearn-tiny", "par-tiny"], only=None, overrides=[], seed=0, table=True
+        zoo=zoo, out=out, half="report", methods=["unlearn-tiny", "par-tiny"], only=None, seeds=[0], table=True, auto=None,
+        pairs=[], pictures=None,
     )  # fmt: skip
 
 
-def cell(each, *, excess, ca):
-    before = {"ca": 0.5, "n": 400, "excess": 0.9, "pa": 0.1, "distance": 1.5}
-    after = {"ca": ca, "n": 400, "excess": excess, "pa": 0.4, "distance": 0.2}
-    if each["trigger"] is None:
-        before, after = ({**figures, "excess": None, "pa": None, "distance": None} for figures in (before, after))
+def figures(each, *, excess, accuracy, under=0.4):
+    told = {
+        "accuracy": accuracy,
+        "excess": excess,
+        "interval": [0.0, 0.1],
+        "n": 399,
+        "under_trigger": under,
+        "distance": 0.2,
+    }
+    return told if each["trigger"] else told | dict.fromkeys(("excess", "interval", "n", "under_trigger", "distance"))
+
+
+def cell(each, method, *, excess, accuracy, seed=0, pictures=None):
+    """A cell of the results, its excess a point larger after the rebound."""
     return {
-        "entry": each, "recipe": "unlearn-tiny", "before": before, "after": after, "processor_seconds": 90.0, "seconds": 200.0,
+        "entry": each, "seed": seed, "method": method, "pictures": pictures and pictures.name, "verdict": "pass", "given": 4299,
+        "before": figures(each, excess=0.9, accuracy=0.5, under=0.1), "after": figures(each, excess=excess, accuracy=accuracy),
+        "rebound": figures(each, excess=excess and excess + 0.01, accuracy=accuracy), "processor_seconds": 90.0,
     }  # fmt: skip
+
+
+def put(cleaning, folders, each, method, *, seed=0, pictures=None, **figures):
+    path = cleaning.cell_of(folders, each, method, seed, pictures)
+    path.write_text(json.dumps(cell(each, method, seed=seed, pictures=pictures, **figures)))
 
 
 def test_victims_that_took_come_before_clean_models_of_the_same_half(cleaning, folders):
@@ -56,35 +73,75 @@ def test_victims_that_took_come_before_clean_models_of_the_same_half(cleaning, f
 
 
 def test_the_table_is_made_of_the_cells_that_are_there(cleaning, folders):
-    for each, left, ca in ((PATCH, 0.02, 0.49), (CLEAN, None, 0.505)):
-        path = cleaning.cell_of(folders, each, "unlearn-tiny")
-        path.write_text(json.dumps(cell(each, excess=left, ca=ca)))
-    told = cleaning.table(folders, cleaning.cells(folders))
-    assert "| vit-planted-1-patch | patch:size=0.25 → owl | `unlearn-tiny` | 0.900 → 0.020 | 0.500 → 0.490 |" in told
-    assert "| vit-clean-1 | nothing | `unlearn-tiny` | – | 0.500 → 0.505 | – | – | 90 |" in told
-    # 100 * (0.5 - 0.49) and 100 * (0.5 - 0.505)
+    put(cleaning, folders, PATCH, "unlearn-tiny", excess=0.02, accuracy=0.49)
+    put(cleaning, folders, CLEAN, "unlearn-tiny", excess=None, accuracy=0.505)
+    put(cleaning, folders, PATCH, "unlearn-tiny:data.max_pairs=100", excess=0.5, accuracy=0.3)  # of another table
+    told = cleaning.table(folders, cleaning.cells(folders, folders.methods))
+    assert (
+        "| vit-planted-1-patch | patch:size=0.25 → owl | `unlearn-tiny` | 1 | 0.900 → 0.020 (0.000 to 0.100, n 399) | 0.030 | "
+        "0.500 → 0.490 | 0.100 → 0.400 | 0.200 → 0.200 | pass | 90 |"
+    ) in told
+    assert "| vit-clean-1 | nothing | `unlearn-tiny` | 1 | – | – | 0.500 → 0.505 | – | – | pass | 90 |" in told
+    # 100 * (0.5 - 0.49) and 100 * (0.5 - 0.505); 0.4 / 0.49
     assert told.endswith(
-        "- `unlearn-tiny`: 1 victims: excess ASR at most 0.01 on 0, at most 0.05 on 1, mean 0.020; CA lost 1.0 points on "
-        "average, at most 1.0. 1 clean models: CA lost -0.5 points on average, at most -0.5."
+        "- `unlearn-tiny`: 1 runs on victims: excess ASR at most 0.01 in 0, at most 0.05 in 1, mean 0.020, after a rebound 0.030; "
+        "CA lost 1.0 points on average, at most 1.0; PA 0.82 of CA; verdict pass. 1 runs on clean models: CA lost -0.5 points on "
+        "average, at most -0.5; verdict pass."
     )
 
 
-def test_overrides_and_seeds_have_cells_of_their_own(cleaning, folders):
-    plain = cleaning.cell_of(folders, PATCH, "par-tiny")
-    folders.overrides = ["train.lr=1e-3"]
-    assert cleaning.cell_of(folders, PATCH, "par-tiny") != plain
-    folders.overrides, folders.seed = [], 1
-    assert cleaning.cell_of(folders, PATCH, "par-tiny") != plain
+def test_several_seeds_are_one_row_with_their_range(cleaning, folders):
+    folders.seeds = [0, 1]
+    for seed, left in ((0, 0.02), (1, 0.04)):
+        put(cleaning, folders, PATCH, "par-tiny", excess=left, accuracy=0.49, seed=seed)
+    told = cleaning.table(folders, cleaning.cells(folders, folders.methods))
+    assert "| `par-tiny` | 2 | 0.900 → 0.030 [0.020, 0.040] | 0.040 [0.030, 0.050] |" in told
 
 
-def test_the_means_stand_by_the_number_of_pairs(cleaning, folders):
-    folders.pairs, folders.only = [200, 1000], [PATCH["name"]]
+def test_methods_seeds_and_other_pictures_have_cells_of_their_own(cleaning, folders, tmp_path):
+    cells = {
+        cleaning.cell_of(folders, PATCH, method, seed, pictures)
+        for method in ("par-tiny", "par-tiny:train.lr=1e-3", "released")
+        for seed in (0, 1)
+        for pictures in (None, tmp_path)
+    }
+    assert len(cells) == 12
+
+
+@pytest.mark.parametrize(
+    ("method", "words"),
+    [
+        ("released", "CleanCLIP as released"),
+        ("par-tiny", "`par-tiny`"),
+        ("cleanclip-tiny:loss.self_supervised_weight=4", "`cleanclip-tiny` with λ₂ 4"),
+    ],
+)
+def test_a_method_is_shown_in_the_words_of_the_paper(cleaning, method, words):
+    assert cleaning.shown(method) == words
+
+
+def test_the_means_stand_by_the_number_of_pairs(cleaning, folders, tmp_path):
+    folders.pairs, folders.only, folders.methods = [200, 1000], [PATCH["name"]], ["unlearn-tiny"]
     for count, left in ((200, 0.3), (1000, 0.1)):
-        folders.overrides = [f"data.max_pairs={count}"]
-        path = cleaning.cell_of(folders, PATCH, "unlearn-tiny")
-        path.write_text(json.dumps(cell(PATCH, excess=left, ca=0.49)))
-    folders.overrides = []
+        put(cleaning, folders, PATCH, f"unlearn-tiny:data.max_pairs={count}", excess=left, accuracy=0.49)
+    folders.pictures = tmp_path / "others"
+    put(cleaning, folders, PATCH, "unlearn-tiny", excess=0.2, accuracy=0.48, pictures=folders.pictures)
     assert cleaning.of_pairs(folders).split("\n")[2:] == [
-        "| `unlearn-tiny` | 200 | 1 | 0.900 → 0.300 [0.300, 0.300] | 0.500 → 0.490 | 0.400 |",
-        "| `unlearn-tiny` | 1,000 | 1 | 0.900 → 0.100 [0.100, 0.100] | 0.500 → 0.490 | 0.400 |",
+        "| `unlearn-tiny` | 200 | 1 | 0.900 → 0.300 [0.300, 0.300] | pass | 0.500 → 0.490 | 0.400 |",
+        "| `unlearn-tiny` | 1,000 | 1 | 0.900 → 0.100 [0.100, 0.100] | pass | 0.500 → 0.490 | 0.400 |",
+        "| `unlearn-tiny` | pictures of another kind (4,299), no captions | 1 | 0.900 → 0.200 [0.200, 0.200] | pass | "
+        "0.500 → 0.480 | 0.400 |",
     ]
+
+
+def test_the_released_schedule_begins_after_its_warm_up_and_rises_in_its_last_epoch():
+    spec = importlib.util.spec_from_file_location("released", ROOT / "benchmarks" / "released.py")
+    released = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(released)
+    rates = [released.learning_rate(step, an_epoch=100) for step in range(1000)]
+    assert rates[0] > 0.95 * released.RATE  # no warm-up
+    assert rates[899] < 1e-3 * released.RATE  # the count of steps is over
+    assert rates[-1] > rates[899]  # and goes on past the end of the cosine
+    words = released.second_captions(["A Dog, 3 cats", "A Dog, 3 cats"], seed=0)
+    assert set(words) == {"A Dog, 3 cats"}
+    assert words["A Dog, 3 cats"] == words["A Dog, 3 cats"].lower()
