@@ -11,6 +11,7 @@ from clipclean.data.picture import CPU, decode, reduced
 from clipclean.data.source import ImageSource, Limits
 
 DETAIL = 2  # short side of what second views are made from, in sides of the model's input
+SPARE = 1.25  # times that: below it making a picture smaller takes longer than it is worth
 
 
 class Picture(NamedTuple):
@@ -18,8 +19,8 @@ class Picture(NamedTuple):
 
     Attributes:
         fitted: (3, S, S), what the model is shown.
-        large: (3, H, W), what second views are made from: the whole picture, its short side at most ``DETAIL * S``; None
-            where there are none.
+        large: (3, H, W), what second views are made from: the whole picture, its short side at most ``SPARE * DETAIL *
+            S``; None where there are none.
     """
 
     fitted: Tensor
@@ -40,7 +41,8 @@ class DecodeCache:
     may read side by side.
 
     Large pictures are kept at twice the model's side, so that more of them fit: of 12 megapixels, 36 MB of pixels, 1 MB
-    is left for a model of 224 px. A JPEG of such a size is also scaled down while it is decoded, never below that.
+    is left for a model of 224 px. A JPEG of such a size is also scaled down while it is decoded, never below that. What is
+    at most a quarter larger than that is kept as it is.
 
     Args:
         pairs: the pictures.
@@ -54,7 +56,7 @@ class DecodeCache:
     Example:
         >>> cache = DecodeCache(clean.pairs, limits=limits, max_bytes=10**9, fit=clip.fitted, side=224, views=True)
         >>> cache[0].large.shape
-        torch.Size([3, 448, 597])
+        torch.Size([3, 480, 640])
     """
 
     def __init__(
@@ -102,5 +104,9 @@ class DecodeCache:
 
     def _made(self, source: ImageSource, /) -> Picture:
         decoded = decode(source, limits=self._limits, enough=self._enough, device=self._on)
-        large = reduced(decoded, short_side=self._enough).cpu() if self._views else None
-        return Picture(self._fit(decoded).cpu(), large)
+        return Picture(self._fit(decoded).cpu(), self._detailed(decoded).cpu() if self._views else None)
+
+    def _detailed(self, decoded: Tensor) -> Tensor:
+        """What second views are made from."""
+        is_near = min(decoded.shape[-2:]) <= SPARE * self._enough
+        return decoded if is_near else reduced(decoded, short_side=self._enough)

@@ -93,6 +93,17 @@ def test_threads_share_one_copy_of_each_picture(cached: Callable[..., DecodeCach
     assert all(cache[n] is cache[n + 4] for n in range(4))  # equal sources, whatever the pair
 
 
+@pytest.mark.parametrize(("side", "kept"), [(8, 8), (10, 10), (11, 8)])
+def test_a_picture_that_is_little_larger_than_that_is_kept_as_it_is(
+    tmp_path: Path, limits: Limits, side: int, kept: int
+) -> None:
+    Image.new("RGB", (side, side), "red").save(tmp_path / "a", "PNG")
+    pairs = [Pair("a", "", None, whole_file(tmp_path / "a"))]
+    made = DecodeCache(pairs, limits=limits, max_bytes=0, fit=fit, side=SIDE, views=True)[0]
+    assert made.large is not None
+    assert made.large.shape == (3, kept, kept)
+
+
 @pytest.mark.parametrize(
     ("kind", "scaled"),
     # 96 x 64 for a model of 4 px: 8 px are enough. A JPEG is decoded at an eighth, 12 x 8; a PNG whole, then reduced.
