@@ -105,7 +105,7 @@ def of_cells(method: str, given: str, found: list[dict]) -> list[str]:
     left = [cell["after"]["excess"] for cell in own]
     mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
     return [
-        f"| `{method}` | {given} | {len(own)} | {mean('before', 'excess'):.3f} → {mean('after', 'excess'):.3f} "
+        f"| {shown(method)} | {given} | {len(own)} | {mean('before', 'excess'):.3f} → {mean('after', 'excess'):.3f} "
         f"[{min(left):.3f}, {max(left):.3f}] | {verdicts(own)} | {mean('before', 'accuracy'):.3f} → {mean('after', 'accuracy'):.3f} | "
         f"{mean('after', 'under_trigger'):.3f} |"
     ]
