@@ -54,7 +54,8 @@ bench-cleaning: bench-audit
 	cp build/auto/*.json benchmarks/results/auto/
 	cp build/cleaning/*.json benchmarks/results/cleaning/
 	$(MAKE) tables
-	$(BIN)/python benchmarks/screening.py --zoo build/zoo --out build/screening --write docs/evidence.md
+	$(BIN)/python benchmarks/screening.py --zoo build/zoo --out build/screening \
+	  --sanitize report-resnet-planted-3-patch --recipes cleanclip-tiny unlearn-tiny --write docs/evidence.md
 
 # The tables and the drawing of what was measured, from the numbers in benchmarks/results.
 tables: setup
