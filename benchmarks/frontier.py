@@ -18,6 +18,7 @@ METHODS = {  # in the order of the legend: shape of the mark, its colour in ligh
     "unlearn-tiny": ("circle", "#1b5e9b", "#82b6ea"),
     "par-tiny": ("square", "#2e7d32", "#8bcf8f"),
     "cleanclip-tiny": ("diamond", "#8e5a00", "#e0b050"),
+    "released": ("triangle", "#6a3d9a", "#c4a5e8"),  # CleanCLIP as its released code runs it
     "mmcl-tiny": ("cross", "#666666", "#b5b5b5"),
 }
 WIDE, HIGH, COLUMNS = 230, 190, 4  # a panel, px
@@ -49,7 +50,7 @@ def points(cleaning: Path, auto: Path) -> list[Point]:
     found = []
     for path in sorted(cleaning.glob("*.json")):
         cell = json.loads(path.read_text())
-        if cell["entry"]["trigger"] and cell["seed"] == 0 and cell["method"] in METHODS:
+        if cell["entry"]["trigger"] and cell["seed"] == 0 and cell["method"] in METHODS and not cell["pictures"]:
             lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
             found.append(Point(cell["entry"]["name"], cell["method"], lost, cell["after"]["excess"]))
     for path in sorted(auto.glob("*-seed0.json")):
@@ -138,6 +139,7 @@ def mark(shape: str, method: str, x: float, y: float, words: str = "") -> str:
         "circle": f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4"',
         "square": f'<rect x="{x - 3.6:.1f}" y="{y - 3.6:.1f}" width="7.2" height="7.2"',
         "diamond": f'<polygon points="{x:.1f},{y - 5:.1f} {x + 5:.1f},{y:.1f} {x:.1f},{y + 5:.1f} {x - 5:.1f},{y:.1f}"',
+        "triangle": f'<polygon points="{x:.1f},{y - 5:.1f} {x + 5:.1f},{y + 4:.1f} {x - 5:.1f},{y + 4:.1f}"',
         "cross": f'<path d="M{x - 4:.1f} {y - 4:.1f}l8 8m0-8l-8 8" stroke-width="2"',
         "star": f'<polygon points="{star}"',
     }[shape]
