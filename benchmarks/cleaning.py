@@ -50,7 +50,8 @@ def main() -> None:
     if o.pairs or o.pictures:
         block, text = "cleaning-pairs", of_pairs(o)
     else:
-        block, text = "cleaning", table(o, cells(o, o.methods) + automatic(o))
+        found = cells(o, o.methods)
+        block, text = "cleaning", table(o, found + automatic(o, {cell["entry"]["name"] for cell in found}))
     print(text)
     if o.write:
         from blocks import fill
@@ -69,9 +70,9 @@ def cells(o: argparse.Namespace, methods: list[str], pictures: Path | None = Non
     return [c for c in stored(o.out, o) if c["method"] in methods and c["pictures"] == kind]
 
 
-def automatic(o: argparse.Namespace) -> list[dict]:
-    """The results of ``benchmarks/auto.py`` with the same seeds."""
-    found = stored(o.auto, o) if o.auto else []
+def automatic(o: argparse.Namespace, names: set[str]) -> list[dict]:
+    """The results of ``benchmarks/auto.py`` on these models with the same seeds."""
+    found = [row for row in (stored(o.auto, o) if o.auto else []) if row["entry"]["name"] in names]
     return [row | {"method": "auto", "processor_seconds": row["auto"]["seconds"]["total"]} for row in found]
 
 
