@@ -140,7 +140,7 @@ def merged(tellings: Sequence[dict[str, Any]], /) -> dict[str, Any]:
         "steps": steps, "pairs": pairs, "seconds": seconds, "losses": losses,
         "pairs_per_second": pairs / seconds if seconds else 0.0,
         "peak_memory_bytes": max(told["peak_memory_bytes"] for told in tellings),
-        "peak_device_memory_bytes": max((told["peak_device_memory_bytes"] or 0 for told in tellings)) or None,
+        "peak_device_memory_bytes": max(told["peak_device_memory_bytes"] or 0 for told in tellings) or None,
     }  # fmt: skip
     unlearned = [told["unlearning"] for told in tellings if "unlearning" in told]
     return whole | ({"unlearning": unlearned[0]} if unlearned else {})
