@@ -130,6 +130,10 @@ class Entry:
     trials: tuple[Trial, ...] = ()  # at the share that was taken first, then at the others
     attempt: Attempt | None = field(default=None)
 
+    def at(self, share: float, /) -> Trial | None:
+        """The trial at a share of the way, else the first; None without any."""
+        return next((trial for trial in self.trials if trial.kept == share), self.trials[0] if self.trials else None)
+
 
 def auto(request: Request, /, *, progress: Progress) -> Outcome:
     """Clean one checkpoint with whatever works on it, and write what DESIGN promises into ``request.out``.
@@ -425,8 +429,7 @@ def run(job: Job, rung: Rung, trials: tuple[Trial, ...], first: Sight, suspicion
     """A rung on the model: clean it, go back as far as that pays, audit it again, and test for a rebound."""
     put(job.clip, job.original)
     done = clean(job, rung, known(job, first, suspicions), where="model", origin={})
-    there = {trigger.spec for trigger, _ in suspicions}
-    own = [(trigger, target) for trigger, target in done.leads if trigger.spec not in there]
+    own = sanitize.new_leads(done.leads, suspicions)
     suspicions = distinct([*suspicions, *own])
     if not done.changed:
         point = Point(1.0, worst(first.measured), 0.0)
@@ -570,14 +573,13 @@ def conclude(
     after = before if attempt.sight is first else attempt.sight.measured
     pictures = exhibits.pictures(shown, sanitize.exhibited(job.clip, asked, attempt.suspicions, after))
     doubted = any(finding["rule"] in ("CC002", "CC003") for finding in attempt.findings)
-    trial = next((trial for trial in chosen.trials if trial.kept == attempt.point.share), None) or next(
-        iter(chosen.trials), None
-    )
     findings = [
         *attempt.findings,
         *(
             finding.as_dict()
-            for finding in on_canaries(job, copy, trial, before, changed=attempt.cleaned.changed, doubted=doubted)
+            for finding in on_canaries(
+                job, copy, chosen.at(attempt.point.share), before, changed=attempt.cleaned.changed, doubted=doubted
+            )
         ),
         *(finding.as_dict() for finding in sanitize.side_findings(job.request, job.ready.clean, job.ready.screened)),
         *(finding.as_dict() for finding in out_of_time(job, entries)),

@@ -10,6 +10,7 @@ from clipclean import augment, feed, finetune, model
 from clipclean.recipe import Recipe
 
 CAPTIONED = frozenset({"auto", "cleanclip", "mmcl", "par"})  # methods that need captions
+CLASSLESS = CAPTIONED - {"auto"}  # those of them that look at no classes; a ladder of auto may hold others
 LABELLED = frozenset({"supervised"})  # methods that need labels
 SHARED = frozenset({"cleanclip", "mmcl"})  # methods that several processes can share: all else compares pair by pair
 

@@ -157,7 +157,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
                 tested.clip, material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=known,
                 saved=state, seed=request.seed, limits=limits, progress=progress,
             )  # fmt: skip
-            own = new_leads(hunted, suspicions)
+            own = new_leads(hunted.strongest(), suspicions)
             before = with_found(tested.clip, before, measured_on, own)
             suspicions = (*suspicions, *own)
         shown_before = exhibited(tested.clip, measured_on, suspicions, before)
@@ -333,10 +333,7 @@ def divided(
     Raises:
         UsageError: the method needs labels, and there are none.
     """
-    is_unlabelled = (
-        recipe.method in methods.CAPTIONED and recipe.method != "auto"
-    )  # whose ladder may have labels' methods
-    labels = None if is_unlabelled else data.labels_of(clean, vocabulary.classes)
+    labels = None if recipe.method in methods.CLASSLESS else data.labels_of(clean, vocabulary.classes)
     if labels is None and recipe.method in methods.LABELLED:
         raise UsageError(
             f"The recipe {recipe.name} trains on labels, and not every picture of {clean.path} has one among the "
@@ -389,7 +386,7 @@ def aims(
     recipe: Recipe, vocabulary: subject.Words, named: Sequence[tuple[audit.Trigger, int | None]], /
 ) -> dict[str, Any]:
     """What else decides the weights where a method looks at classes, or at the triggers that were named."""
-    if recipe.method in methods.CAPTIONED and recipe.method != "auto":
+    if recipe.method in methods.CLASSLESS:
         return {}
     return {
         "vocabulary": asdict(vocabulary),
@@ -708,11 +705,11 @@ def memory_notes(micro: finetune.MicroBatches, asked: int | None, /) -> list[str
 
 
 def new_leads(
-    hunted: unlearn.Hunted, suspicions: Sequence[tuple[audit.Trigger, int | None]], /
+    found: Sequence[rounds.Lead], suspicions: Sequence[tuple[audit.Trigger, int | None]], /
 ) -> tuple[rounds.Lead, ...]:
     """What a search found, but for triggers that go by the same name as one that is measured already."""
     there = {trigger.spec for trigger, _ in suspicions}
-    return tuple((trigger, target) for trigger, target in hunted.strongest() if trigger.spec not in there)
+    return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
 
 
 def softened(findings: Sequence[audit.Finding], own: Sequence[rounds.Lead], /) -> list[audit.Finding]:

@@ -179,12 +179,12 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
     family = audit.Found("warp", "a", {}, 16)
     caught = rounds.Catch(0, family, 0, 0.1, 5.0, 0.9)
     hunted = unlearn.Hunted(None, rounds.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
-    own = sanitize.new_leads(hunted, [(SimpleNamespace(spec="patch"), 0)])
+    own = sanitize.new_leads(hunted.strongest(), [(SimpleNamespace(spec="patch"), 0)])
     findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
     assert [f.level for f in sanitize.softened(findings, own)] == ["warning", "error", "error"]
     assert sanitize.softened(findings, ()) == findings
     assert (
-        sanitize.new_leads(hunted, [(family, 0)]) == ()
+        sanitize.new_leads(hunted.strongest(), [(family, 0)]) == ()
     )  # a file of the same name that the user gave is measured as such
 
 
