@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
@@ -307,30 +307,40 @@ def climb(
     Raises:
         Inconclusive: no rung can be run at all.
     """
-    entries = tried(job, rungs, copy, known(job, first, suspicions))
+    leads = known(job, first, suspicions)
+    entries = tried(job, rungs, (), copy, leads)
     while waiting := [entry for entry in entries if not (entry.why_not or entry.attempt)]:
         able = [entry for entry in waiting if not entry.trials or passes(job, entry.trials[0])]
         ran = [entry for entry in entries if entry.attempt]
         if ran and (job.is_late() or not able or not ran[-1].attempt.is_open):  # type: ignore[union-attr] # those that ran
-            return entries
+            break
         entry = min(able, key=leftover) if able else min(waiting, key=lambda entry: shortfall(job, entry.trials[0]))
         try:
-            entry.attempt = run(job, entry.rung, entry.trials, first, suspicions)
+            entry.attempt = run(job, entry, copy, leads, first, suspicions)
         except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
             entry.why_not, entry.trials = str(error), ()
+        if entry.attempt is None or entry.attempt.is_open:
+            entries = tried(job, rungs, entries, copy, leads)
     if not any(entry.attempt for entry in entries):
         told = "; ".join(f"{entry.rung.name}: {entry.why_not}" for entry in entries)
         raise Inconclusive(
             f"Nothing of the ladder of {job.recipe.name} can be run on this model and these data: {told}"
         )
-    return entries
+    return [*entries, *needless(job, rungs[len(entries) :], entries)]
 
 
-def tried(job: Job, rungs: Sequence[Rung], copy: Copy | None, leads: Sequence[Lead], /) -> list[Entry]:
-    """The rungs with their trials on the copy, in the order of the ladder, until the time is over; the first is tried in any case."""
-    entries: list[Entry] = []
-    for rung in rungs:
+def tried(
+    job: Job, rungs: Sequence[Rung], before: Sequence[Entry], copy: Copy | None, leads: Sequence[Lead], /
+) -> list[Entry]:
+    """The rungs with their trials on the copy, in the order of the ladder, ``before`` being those that were tried already.
+
+    It ends at one than which no other can be better by more than chance, and where the time is over; the first is tried in any case.
+    """
+    entries = list(before)
+    for rung in rungs[len(before) :]:
         if job.is_late() and any(entry.trials for entry in entries):
+            break
+        if any(is_enough(job, entry) for entry in entries if not entry.attempt):
             break
         entry = Entry(rung, why_not(job, rung))
         entries.append(entry)
@@ -341,6 +351,24 @@ def tried(job: Job, rungs: Sequence[Rung], copy: Copy | None, leads: Sequence[Le
         except (Inconclusive, NonFiniteLoss) as error:
             entry.why_not = str(error)
     return entries
+
+
+def is_enough(job: Job, entry: Entry, /) -> bool:
+    """Whether a rung leaves hardly anything of any canary, now and after the benign finetuning, and takes no accuracy."""
+    if not (entry.trials and passes(job, entry.trials[0])):
+        return False
+    return entry.trials[0].most <= allowed(job, 0.0) and entry.trials[0].accuracy_lost < job.recipe.auto.gain
+
+
+def needless(job: Job, untried: Sequence[Rung], entries: Sequence[Entry], /) -> list[Entry]:
+    """What was not tried because another rung was enough, and left nothing open on the model."""
+    chosen = next((e for e in entries if e.attempt and not e.attempt.is_open and is_enough(job, e)), None)
+    if chosen is None:
+        return []
+    return [
+        Entry(rung, f"not tried, since {chosen.rung.name} leaves nothing of the canaries, at no cost")
+        for rung in untried
+    ]
 
 
 def leftover(entry: Entry, /) -> int:
@@ -377,38 +405,50 @@ def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float, float]:
 def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
     """A rung on the copy: the trial at the share of the way that is best, and those at the other shares.
 
-    Where it passes, the copy is finetuned on clean pairs for a while: a canary that returns was not removed.
+    The best one passes also after the copy was finetuned on clean pairs for a while: a canary that returns was not removed.
     """
-    put(job.clip, copy.weights)
-    done = clean(job, rung, leads, where="canaries", origin=copy.origin)
+    done = cleaned_copy(job, rung, copy, leads)
     asked = canary.measured_on(job.evidence, copy.canaries)
-
-    def measured(weights: dict[str, Tensor], share: float) -> Trial:
-        put(job.clip, weights)
+    trials = []
+    for share in (1.0, *SHARES) if done.changed else (1.0,):
+        put(job.clip, interpolate.between(copy.weights, done.weights, share=share))
         found = plant.measure(job.clip, asked)
-        return canary.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"])
+        trials.append(canary.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"]))
+    while True:
+        first = best_trial(job, trials)
+        others = [trial for trial in trials if trial is not first]
+        if not (done.changed and is_untested(job, first)):
+            return first, *others
+        trials = sorted([tested(job, first, copy, done), *others], key=lambda trial: -trial.kept)
 
-    def tested(trial: Trial) -> Trial:
-        if not (passes(job, trial) and done.changed and job.recipe.auto.rebound_steps):
-            return trial
-        put(job.clip, interpolate.between(copy.weights, done.weights, share=trial.kept))
-        return canary.bounced(trial, bounce(job, copy.planted, asked).after)
 
-    whole = tested(measured(done.weights, 1.0))
-    if not done.changed:
-        return (whole,)
-    trials = [whole]
-    trials += [
-        tested(measured(interpolate.between(copy.weights, done.weights, share=share), share)) for share in SHARES
-    ]
-    able = [trial for trial in trials if passes(job, trial)] or trials
+def best_trial(job: Job, trials: Sequence[Trial], /) -> Trial:
+    """Of the trials of a rung, the cleaned copy itself first, the one with most accuracy of those that pass, or of all."""
+    able = [trial for trial in trials if passes(job, trial)] or list(trials)
     best = interpolate.best(
         [Point(trial.kept, trial.worst, trial.accuracy_lost) for trial in able],
-        max_excess=allowed(job, whole.worst), max_accuracy_loss=job.ready.thresholds.max_accuracy_loss,
+        max_excess=allowed(job, trials[0].worst), max_accuracy_loss=job.ready.thresholds.max_accuracy_loss,
         gain=job.recipe.auto.gain,
     )  # fmt: skip
-    first = next((trial for trial in able if best and trial.kept == best.share), able[0])
-    return (first, *(trial for trial in trials if trial is not first))
+    return next((trial for trial in able if best and trial.kept == best.share), able[0])
+
+
+def cleaned_copy(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> Cleaned:
+    """The copy as a rung cleans it; a second time it is read from the run's folder."""
+    put(job.clip, copy.weights)
+    return clean(job, rung, leads, where="canaries", origin=copy.origin)
+
+
+def is_untested(job: Job, trial: Trial, /) -> bool:
+    """Whether a trial passes as long as nobody finetunes the copy further, which was not tried."""
+    is_tested = any(outcome.returned is not None for outcome in trial.outcomes)
+    return bool(job.recipe.auto.rebound_steps) and passes(job, trial) and not is_tested
+
+
+def tested(job: Job, trial: Trial, copy: Copy, done: Cleaned, /) -> Trial:
+    """The trial with what the canaries do after a benign finetuning of the cleaned copy."""
+    put(job.clip, interpolate.between(copy.weights, done.weights, share=trial.kept))
+    return canary.bounced(trial, bounce(job, copy.planted, canary.measured_on(job.evidence, copy.canaries)).after)
 
 
 def allowed(job: Job, excess: float, /) -> float:
@@ -425,16 +465,19 @@ def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str, origin:
     )  # fmt: skip
 
 
-def run(job: Job, rung: Rung, trials: tuple[Trial, ...], first: Sight, suspicions: tuple[Suspicion, ...], /) -> Attempt:
+def run(
+    job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], first: Sight, suspicions: tuple[Suspicion, ...], /
+) -> Attempt:
     """A rung on the model: clean it, go back as far as that pays, audit it again, and test for a rebound."""
+    rung = entry.rung
     put(job.clip, job.original)
-    done = clean(job, rung, known(job, first, suspicions), where="model", origin={})
+    done = clean(job, rung, leads, where="model", origin={})
     own = sanitize.new_leads(done.leads, suspicions)
     suspicions = distinct([*suspicions, *own])
     if not done.changed:
         point = Point(1.0, worst(first.measured), 0.0)
         return judged(job, rung, done, (point,), point, suspicions, own, first, first, None)
-    points, point = way_back(job, done, trials, first, suspicions)
+    points, point = way_back(job, done, entry, lambda: retested(job, entry, copy, leads), first, suspicions)
     put(job.clip, interpolate.between(job.original, done.weights, share=point.share))
     pointed = [target for _, target in suspicions if target is not None]
     sight = look(job, suspicions, pointed=pointed, what=" after")
@@ -476,12 +519,19 @@ def found_again(job: Job, sight: Sight, later: Sight, pointed: Sequence[int], /)
 
 
 def way_back(
-    job: Job, done: Cleaned, trials: tuple[Trial, ...], first: Sight, suspicions: tuple[Suspicion, ...], /
+    job: Job,
+    done: Cleaned,
+    entry: Entry,
+    retest: Callable[[], tuple[Trial, ...]],
+    first: Sight,
+    suspicions: tuple[Suspicion, ...],
+    /,
 ) -> tuple[tuple[Point, ...], Point]:
     """The points between the original and the cleaned weights, and the one to take.
 
     Only shares at which the trial passed are looked at: the triggers that were found are not all there may be. Where it passed at
-    none, or there was none, the cleaned weights are taken as they are.
+    none, or there was none, the cleaned weights are taken as they are. ``retest`` gives the trials with what was not asked of
+    them before: whether canaries return at the shares that were not the best.
     """
     asked = replace(job.evidence, suspicions=suspicions, panel=())
 
@@ -490,20 +540,35 @@ def way_back(
         found = plant.measure(job.clip, asked)
         return Point(share, worst(found), accuracy_lost(first.measured, found))
 
-    whole = measured(done.weights, 1.0)
-    able = [trial for trial in trials if passes(job, trial)]
+    whole, gain = measured(done.weights, 1.0), job.recipe.auto.gain
+    if not any(passes(job, trial) for trial in entry.trials) or (whole.accuracy_lost < gain and is_sure(job, entry)):
+        return (whole,), whole
+    entry.trials = retest()
+    able = [trial for trial in entry.trials if passes(job, trial)]
     most = allowed(job, min((trial.worst for trial in able), default=0.0))
     shares = [trial.kept for trial in able if trial.kept < 1 and trial.worst <= most]
     is_whole_able = not able or any(trial.kept == 1 for trial in able)
-    if not shares or (is_whole_able and whole.accuracy_lost < job.recipe.auto.gain):
+    if not shares or (is_whole_able and whole.accuracy_lost < gain):
         return (whole,), whole
     points = (whole, *interpolate.walk(job.original, done.weights, shares=shares, measure=measured))
     able_points = points if is_whole_able else points[1:]
     top = interpolate.best(
-        able_points, max_excess=allowed(job, whole.excess), max_accuracy_loss=math.inf,
-        gain=job.recipe.auto.gain,
+        able_points, max_excess=allowed(job, whole.excess), max_accuracy_loss=math.inf, gain=gain,
     )  # fmt: skip
     return points, top or min(able_points, key=lambda point: point.excess)
+
+
+def is_sure(job: Job, entry: Entry, /) -> bool:
+    """Whether the trial of the whole way passes, and nothing is open about it."""
+    return any(trial.kept == 1 and passes(job, trial) and not is_untested(job, trial) for trial in entry.trials)
+
+
+def retested(job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
+    """The trials of a rung, each that passes with what returns after it."""
+    if copy is None or not any(is_untested(job, trial) for trial in entry.trials):
+        return entry.trials
+    done = cleaned_copy(job, entry.rung, copy, leads)
+    return tuple(tested(job, trial, copy, done) if is_untested(job, trial) else trial for trial in entry.trials)
 
 
 def bounce(job: Job, before: audit.Measurement, evidence: audit.Evidence, /) -> Rebound:

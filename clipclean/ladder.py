@@ -1,4 +1,4 @@
-"""The ladder of ``auto``: its rungs from the mildest on, each a recipe, or several one after another."""
+"""The ladder of ``auto``: its rungs in the order of trying, each a recipe, or several one after another."""
 
 import re
 from dataclasses import dataclass

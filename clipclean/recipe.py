@@ -174,8 +174,8 @@ class Auto(Section):
     """How auto chooses; other methods ignore it."""
 
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
-        ("unlearn", "unlearn + cleanclip(loss.preserve_weight=2)", "unlearn + par"),
-        "What is tried, mildest first: recipes, perhaps with KEY=VALUE in brackets, and + between those that follow each other. "
+        ("unlearn", "unlearn + par", "unlearn + cleanclip(loss.preserve_weight=2)"),
+        "What is tried, in this order: recipes, perhaps with KEY=VALUE in brackets, and + between those that follow each other. "
         "Tiny models get the -tiny twin of a recipe that has one.",
         min_length=1,
     )  # fmt: skip

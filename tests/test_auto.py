@@ -150,9 +150,9 @@ def climbed(monkeypatch):
             is_late=lambda: len(ran) in late,
         )
 
-        def run(job, rung, *_):
-            ran.append(rung.name)
-            return attempts[rung.name]
+        def run(job, entry, *_):
+            ran.append(entry.rung.name)
+            return attempts[entry.rung.name]
 
         monkeypatch.setattr(auto, "run", run)
         monkeypatch.setattr(auto, "try_out", try_out or (lambda job, rung, *_: (trials[rung.name],)))
@@ -177,6 +177,23 @@ def test_the_rung_that_leaves_least_of_the_canaries_is_run_before_milder_ones(cl
     returns = {"a": trial(0.0), "b": returning(trial(0.0), share=0.04)}
     assert climbed(returns, {n: attempt(n) for n in "ab"})[1] == ["a"]
     assert climbed({"a": returns["b"], "b": trial(0.02)}, {n: attempt(n) for n in "ab"})[1] == ["b"]
+
+
+def test_rungs_behind_one_that_is_enough_are_not_tried(climbed):
+    enough, passing = returning(trial(0.004), share=0.009), returning(trial(0.0), share=0.03)
+    entries, ran = climbed({"a": passing, "b": enough, "c": None}, {n: attempt(n) for n in "abc"})
+    assert ran == ["b"]
+    assert [entry.rung.name for entry in entries] == ["a", "b", "c"]
+    assert "since b leaves nothing" in entries[2].why_not
+    costly = replace(enough, accuracy_lost=0.006)
+    assert climbed({"a": costly, "b": passing}, {n: attempt(n) for n in "ab"})[0][1].trials == (passing,)
+
+
+def test_rungs_behind_one_that_was_enough_are_tried_where_it_leaves_something_on_the_model(climbed):
+    attempts = {"a": attempt("a", ("CC003", "warning")), "b": attempt("b"), "c": attempt("c")}
+    entries, ran = climbed({n: returning(trial(0.0), share=0.0) for n in "abc"}, attempts)
+    assert ran == ["a", "b"]
+    assert "since b leaves nothing" in entries[2].why_not
 
 
 def test_a_rung_that_leaves_something_on_the_model_is_followed_by_the_next(climbed):
@@ -234,14 +251,14 @@ class Asked:
     panel: tuple = ()
 
 
-def went_back(monkeypatch, trials, *, excess):
-    """Accuracy falls from 0.6 to 0.5 on the way from weight 0 to weight 1; ``excess`` is that of a share."""
+def went_back(monkeypatch, trials, *, excess, retested=None, lost=0.1):
+    """Accuracy falls by ``lost`` on the way from weight 0 to weight 1; ``excess`` is that of a share."""
     here = {}
 
     def measured(clip, asked):
         share = here["weight"]
         probe = SimpleNamespace(excess=excess(share))
-        return SimpleNamespace(known=(probe,), clean_accuracy=SimpleNamespace(value=0.6 - 0.1 * share))
+        return SimpleNamespace(known=(probe,), clean_accuracy=SimpleNamespace(value=0.6 - lost * share))
 
     monkeypatch.setattr(auto, "put", lambda clip, weights: here.update(weight=float(weights["w"])))
     monkeypatch.setattr(auto.plant, "measure", measured)
@@ -251,7 +268,8 @@ def went_back(monkeypatch, trials, *, excess):
     )  # fmt: skip
     first = SimpleNamespace(measured=SimpleNamespace(clean_accuracy=SimpleNamespace(value=0.6)))
     done = Cleaned({"w": torch.tensor(1.0)}, {"steps": 1}, (), ())
-    points, point = auto.way_back(job, done, trials, first, ())
+    entry = auto.Entry(rung("a"), trials=trials)
+    points, point = auto.way_back(job, done, entry, lambda: trials if retested is None else retested(), first, ())
     return [p.share for p in points], point.share
 
 
@@ -274,6 +292,26 @@ def returning(made, *, share=0.3):
 def test_a_share_at_which_a_canary_returns_is_not_looked_at(monkeypatch):
     trials = (trial(0.0), returning(trial(0.0, kept=0.7)), trial(0.0, kept=0.55))
     assert went_back(monkeypatch, trials, excess=lambda share: 0.0) == ([1.0, 0.55], 0.55)
+
+
+def test_whether_canaries_return_at_a_share_is_asked_where_a_share_may_pay(monkeypatch):
+    trials = (returning(trial(0.0), share=0.0), trial(0.0, kept=0.7), trial(0.0, kept=0.55))
+    asked = []
+
+    def retested():
+        asked.append(True)
+        return (trials[0], returning(trials[1]), returning(trials[2], share=0.0))
+
+    assert went_back(monkeypatch, trials, excess=lambda share: 0.0, retested=retested, lost=0.0) == ([1.0], 1.0)
+    assert not asked
+    assert went_back(monkeypatch, trials, excess=lambda share: 0.0, retested=retested) == ([1.0, 0.55], 0.55)
+    assert asked
+
+
+def test_where_the_whole_way_was_not_tested_it_is_asked_too(monkeypatch):
+    trials = (returning(trial(0.0, lost=-0.1, kept=0.85), share=0.0), trial(0.0))
+    retested = lambda: (trials[0], returning(trials[1]))  # noqa: E731
+    assert went_back(monkeypatch, trials, excess=lambda share: 0.0, retested=retested, lost=0.0) == ([1.0, 0.85], 0.85)
 
 
 def test_where_only_a_share_passed_the_cleaned_weights_are_not_taken(monkeypatch):
@@ -305,7 +343,7 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
     monkeypatch.setattr(auto, "clean", lambda *_, **__: done)
     monkeypatch.setattr(auto.canary, "measured_on", lambda evidence, canaries: evidence)
     monkeypatch.setattr(auto.plant, "measure", lambda clip, asked: None)
-    monkeypatch.setattr(auto.canary, "trial", lambda *_, **__: trial(left))
+    monkeypatch.setattr(auto.canary, "trial", lambda *_, kept, **__: trial(left, kept=kept))
     monkeypatch.setattr(auto, "bounce", bounce)
     job = SimpleNamespace(
         clip=None, evidence=Asked(panel=("a trigger",)), recipe=recipe.override(recipe.load("auto"), [f"auto.rebound_steps={steps}"]),
@@ -319,7 +357,7 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
 def test_a_canary_that_returns_after_a_benign_finetuning_was_not_removed(monkeypatch):
     every = 1 + len(SHARES)  # the cleaned copy, and each point on the way back to it
     assert tried_out(monkeypatch, left=0.0, returned=0.2) == (False, 0.2, every)
-    assert tried_out(monkeypatch, left=0.0, returned=0.04) == (True, 0.04, every)
+    assert tried_out(monkeypatch, left=0.0, returned=0.04) == (True, 0.04, 1)
 
 
 def test_a_trial_that_fails_already_or_changed_nothing_is_not_finetuned(monkeypatch):
