@@ -494,8 +494,6 @@ def finetune_benignly(clip, pairs: list, limits) -> None:
 
 def prepared(entry: Entry, path: Path, out: Path):
     """The model, the clean pairs, what it is measured on, and the recipe that planting takes too."""
-    import torch
-
     from clipclean import data, recipe, subject
     from clipclean.sanitize import limits_of
 
@@ -505,7 +503,6 @@ def prepared(entry: Entry, path: Path, out: Path):
     pairs = data.read(bundled / "clean.tar", limits=limits, image_key=None, caption_key=None)
     labelled = data.labelled(bundled / "eval.tar", limits=limits, classes=vocabulary.classes)
     tested = subject.load(path, pairs, arch=str(out / f"{entry.arch}.json"), device="cpu", limits=limits)
-    tested.clip.net.to(memory_format=torch.contiguous_format)  # a zoo that was built before stays the same to the digit
     evidence = subject.evidence(
         tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
         named=subject.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary), panel=False,
