@@ -164,7 +164,7 @@ def run(recipe: Recipe, request: Request, ready: Bench, attack: Canary, seed: in
             limits=ready.limits, progress=told,
         )  # fmt: skip
     sanitize.train(
-        clip, ready.material, recipe, bank=before.bank, known=(), hunted=hunted, state=None, seed=seed,
+        clip, ready.material, recipe, bank=before.bank, known=(), hunted=hunted, rehearsed=(), state=None, seed=seed,
         precision=recipe.train.precision, limits=ready.limits, progress=told,
     )  # fmt: skip
     return Run(before, plant.measure(clip, evidence))

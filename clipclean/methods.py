@@ -6,13 +6,16 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor, nn
 
-from clipclean import augment, feed, finetune, model
+from clipclean import augment, feed, finetune, model, rounds
 from clipclean.recipe import Recipe
+from clipclean.rounds import Lead
 
 CAPTIONED = frozenset({"auto", "cleanclip", "mmcl", "par"})  # methods that need captions
 CLASSLESS = CAPTIONED - {"auto"}  # those of them that look at no classes; a ladder of auto may hold others
 LABELLED = frozenset({"supervised"})  # methods that need labels
 SHARED = frozenset({"cleanclip", "mmcl"})  # methods that several processes can share: all else compares pair by pair
+
+PERTURBED, REHEARSED = -1, -2  # in the place of a pair's number: what a step draws for
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -88,14 +91,27 @@ def fed(
     *,
     plan: Sequence[tuple[int, Sequence[int]]],
     labels: Tensor | None,
+    rehearsed: Sequence[Lead],
     seed: int,
     first_step: int,
 ) -> Iterator[finetune.Batch]:
-    """The batches of a plan from ``first_step`` on, with what the method needs beside pairs: labels, or perturbed pictures."""
+    """The batches of a plan from ``first_step`` on, with what the method needs beside pairs: labels, or perturbed pictures.
+
+    Some pictures are shown under one of the ``rehearsed`` triggers, with the caption or label that is theirs.
+    """
+    how = recipe.unlearn
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
+        if rehearsed and recipe.augment.triggered_share:
+            inputs["pixels"] = rounds.some_triggered(
+                inputs["pixels"].float() / 255, rehearsed, share=recipe.augment.triggered_share, shift=how.shift,
+                strength=how.strength, generator=_draws(seed, step, REHEARSED),
+            )  # fmt: skip
         if recipe.method == "par":
-            inputs["pixels"] = _perturbation(recipe)(inputs["pixels"].float() / 255, _draws(seed, step))
+            pixels = inputs["pixels"]
+            inputs["pixels"] = _perturbation(recipe)(
+                pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels, _draws(seed, step, PERTURBED)
+            )
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)
@@ -108,6 +124,6 @@ def _perturbation(recipe: Recipe) -> Callable[[Tensor, Generator], Tensor]:
     )
 
 
-def _draws(seed: int, step: int) -> Generator:
+def _draws(seed: int, step: int, what: int) -> Generator:
     """What one step draws from, wherever the run began."""
-    return torch.Generator().manual_seed(feed.sample_seed(seed, step, -1))
+    return torch.Generator().manual_seed(feed.sample_seed(seed, step, what))

@@ -75,7 +75,7 @@ class Loss(Section):
 
 
 class Augment(Section):
-    """How the second views are made, and how par perturbs pictures."""
+    """How the second views are made, how par perturbs pictures, and which of them are shown under found triggers."""
 
     image: Literal["autoaugment"] = field("autoaugment", "Second view of an image: AutoAugment, ImageNet policy.")
     caption: Literal["eda"] = field(
@@ -87,6 +87,10 @@ class Augment(Section):
     erased_side: float = field(
         0.1, "par: largest side of the square that is erased, relative to the picture's; the least is 0.7 of it.", "share",
         ge=0, le=0.5,
+    )  # fmt: skip
+    triggered_share: float = field(
+        0.4, "auto: pictures that get a found or named trigger in a finetuning that follows an unlearning in its rung.", "share",
+        ge=0, le=1,
     )  # fmt: skip
 
 

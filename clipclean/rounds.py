@@ -296,6 +296,25 @@ def jittered(
     return (pixels + factors * (changed - pixels)).clamp(0, 1)
 
 
+def some_triggered(
+    pixels: Tensor,
+    leads: Sequence[Lead],
+    /,
+    *,
+    share: float,
+    shift: float,
+    strength: tuple[float, float],
+    generator: Generator,
+) -> Tensor:
+    """Copies of pictures (B, 3, S, S) in [0, 1], a share of them under one of the triggers, :func:`jittered`."""
+    picked = torch.rand(len(pixels), generator=generator) < share
+    trigger, _ = leads[_draw(len(leads), generator)]
+    shown = pixels.clone()
+    if picked.any():
+        shown[picked] = jittered(trigger, pixels[picked], shift=shift, strength=strength, generator=generator)
+    return shown
+
+
 def search_again(
     clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
 ) -> tuple[list[Catch], dict[str, float]]:

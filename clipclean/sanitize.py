@@ -135,7 +135,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
     group.check_same(state.fingerprint)
     if not group.is_first:
         finetuned(
-            tested.clip, material, recipe, bank=None, state=None, seed=request.seed, precision=request.precision,
+            tested.clip, material, recipe, bank=None, rehearsed=(), state=None, seed=request.seed, precision=request.precision,
             limits=limits, progress=progress, group=group,
         )  # fmt: skip
         return None
@@ -162,8 +162,8 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
             suspicions = (*suspicions, *own)
         shown_before = exhibited(tested.clip, measured_on, suspicions, before)
         training_record = train(
-            tested.clip, material, recipe, bank=before.bank, known=known, hunted=hunted, state=state, seed=request.seed,
-            precision=request.precision, limits=limits, progress=progress, group=group,
+            tested.clip, material, recipe, bank=before.bank, known=known, hunted=hunted, rehearsed=(), state=state,
+            seed=request.seed, precision=request.precision, limits=limits, progress=progress, group=group,
         )  # fmt: skip
         after = measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
         found_after = [
@@ -512,6 +512,7 @@ def train(
     bank: torch.Tensor,
     known: Sequence[rounds.Lead],
     hunted: unlearn.Hunted | None,
+    rehearsed: Sequence[rounds.Lead],
     state: RunState | None,
     seed: int,
     precision: str,
@@ -528,6 +529,7 @@ def train(
         bank: (K, D), the zero-shot classifier of the model.
         known: for unlearn: triggers that act, with the places of their classes.
         hunted: for unlearn: what its first search found.
+        rehearsed: for the other methods: triggers that some pictures are shown under.
         state: where an interrupted run is saved and goes on from; None saves nothing.
         seed: decides every draw.
         precision: fp32, bf16 or auto.
@@ -544,8 +546,8 @@ def train(
     """
     if hunted is None:
         return finetuned(
-            clip, material, recipe, bank=bank, state=state, seed=seed, precision=precision, limits=limits,
-            progress=progress, group=group,
+            clip, material, recipe, bank=bank, rehearsed=rehearsed, state=state, seed=seed, precision=precision,
+            limits=limits, progress=progress, group=group,
         )  # fmt: skip
     with interruptible() as stop:
         done = unlearn.unlearn(
@@ -574,6 +576,7 @@ def finetuned(
     /,
     *,
     bank: torch.Tensor | None,
+    rehearsed: Sequence[rounds.Lead],
     state: RunState | None,
     seed: int,
     precision: str,
@@ -620,7 +623,7 @@ def finetuned(
     )  # fmt: skip
     labels = material.labels if recipe.method in methods.LABELLED else None
     steps = finetune.finetune(
-        clip.net, methods.fed(batches, recipe, plan=plan, labels=labels, seed=seed, first_step=first),
+        clip.net, methods.fed(batches, recipe, plan=plan, labels=labels, rehearsed=rehearsed, seed=seed, first_step=first),
         loss=finetune.in_precision(objective, chosen, clip.device), optimizer=optimizer,
         learning_rate=lambda step: finetune.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),
         first_step=first, grad_clip=options.grad_clip, average=lambda parts: group.average(clip.net, parts),

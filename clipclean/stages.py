@@ -51,6 +51,8 @@ def clean(
 ) -> Cleaned:
     """Clean a model in place, recipe by recipe; two rungs that begin alike share their beginning.
 
+    What follows an unlearning shows some pictures under the triggers that were unlearned, so that it does not bring them back.
+
     Args:
         clip: the model.
         rung: what to do.
@@ -70,6 +72,7 @@ def clean(
     """
     tellings: list[dict[str, Any]] = []
     leads: list[Lead] = []
+    rehearsed: tuple[Lead, ...] = ()
     remaining: list[dict[str, Any]] = []
     for beginning in rung.beginnings:
         recipe = beginning.recipes[-1]
@@ -90,18 +93,22 @@ def clean(
         kept = part.read(DONE)
         if kept is None:
             training = sanitize.train(
-                clip, material, recipe, bank=bank, known=known, hunted=hunted, state=part, seed=seed, precision=precision,
-                limits=limits, progress=progress,
+                clip, material, recipe, bank=bank, known=known, hunted=hunted, rehearsed=rehearsed, state=part, seed=seed,
+                precision=precision, limits=limits, progress=progress,
             )  # fmt: skip
             least = recipe.unlearn.outlyingness
             left = [found.as_dict() for found in sanitize.remaining(training, least=least)] if hunted else []
             record: dict[str, Any] = {"training": training.as_dict(), "remaining": left}
             part.write(clip.net.state_dict(), record, name=DONE)
-            if not hunted:
+            if hunted:
+                hunted = training.unlearned
+            else:
                 part.forget(runs.STATE)  # three times the weights, and of no more use
         else:
             put(clip, on_device(clip, kept[0]))
             record = kept[1]
+        if hunted:
+            rehearsed = (*known, *rounds.leads(hunted.state.catches))
         tellings.append(record["training"])
         remaining = record["remaining"]
     return Cleaned(taken(clip), merged(tellings), tuple(leads), tuple(remaining))

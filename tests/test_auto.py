@@ -574,6 +574,51 @@ def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_agai
     assert kept_of(tmp_path, monkeypatch, origin={"canaries": 6}, known=[patch])
 
 
+def test_what_follows_an_unlearning_rehearses_all_that_it_found(tmp_path, monkeypatch):
+    told = {
+        "steps": 1,
+        "pairs": 2,
+        "seconds": 1.0,
+        "losses": [],
+        "peak_memory_bytes": 1,
+        "peak_device_memory_bytes": None,
+    }
+    named, found, later = (SimpleNamespace(spec=spec) for spec in ("named", "found", "later"))
+    begun = SimpleNamespace(state=SimpleNamespace(catches=["found"]), strongest=lambda: ())
+    ended = SimpleNamespace(state=SimpleNamespace(catches=["found", "later"]), strongest=lambda: ())
+    rehearsed, trained = [], []
+
+    def train(*_, hunted, **given):
+        trained.append(1)
+        rehearsed.append(given["rehearsed"])
+        return SimpleNamespace(as_dict=lambda: told, unlearned=ended if hunted else None)
+
+    monkeypatch.setattr(sanitize, "train", train)
+    monkeypatch.setattr(sanitize, "remaining", lambda *_, **__: [])
+    monkeypatch.setattr(stages, "_bank", lambda clip, evidence: None)
+    monkeypatch.setattr(
+        stages.rounds, "leads", lambda catches: tuple(({"found": found, "later": later}[c], 2) for c in catches)
+    )
+    chain = ladder.Rung(("unlearn", "par"), (recipe.load("unlearn"), recipe.load("par")))
+    state = RunState(tmp_path, "0" * 64)
+    clip = SimpleNamespace(net=torch.nn.Linear(2, 2), device=torch.device("cpu"))
+
+    def clean():
+        return stages.clean(
+            clip, chain, where="model", origin={}, material=SimpleNamespace(pairs=()), evidence=SimpleNamespace(classes=()),
+            known=[(named, 1)], state=state, seed=0, precision="fp32", limits=None, progress=lambda *_: None,
+        )  # fmt: skip
+
+    monkeypatch.setattr(stages.unlearn, "hunt", lambda *_, **__: begun)
+    clean()
+    assert rehearsed == [(), ((named, 1), (found, 2), (later, 2))]
+    monkeypatch.setattr(stages.unlearn, "hunt", lambda *_, **__: ended)  # as it is restored once the unlearning is done
+    next(path for path in tmp_path.rglob("*done*") if "par" in str(path)).unlink()
+    clean()
+    assert len(trained) == 3
+    assert rehearsed[2] == rehearsed[1]
+
+
 def test_recipes_that_follow_each_other_count_their_steps_on():
     told = {
         "steps": 3, "pairs": 48, "seconds": 2.0, "peak_memory_bytes": 7, "peak_device_memory_bytes": None, "resumed_at": 0,
