@@ -128,6 +128,7 @@ class Entry:
     rung: Rung
     why_not: str = ""
     trials: tuple[Trial, ...] = ()  # at the share that was taken first, then at the others
+    seconds: float = 0.0  # that the trials took in this process; rungs that begin alike share the beginning
     attempt: Attempt | None = field(default=None)
 
     def at(self, share: float, /) -> Trial | None:
@@ -346,10 +347,12 @@ def tried(
         entries.append(entry)
         if copy is None or not took(copy) or entry.why_not:
             continue
+        started = time.monotonic()
         try:
             entry.trials = try_out(job, rung, copy, leads)
         except (Inconclusive, NonFiniteLoss) as error:
             entry.why_not = str(error)
+        entry.seconds = time.monotonic() - started
     return entries
 
 
@@ -365,10 +368,7 @@ def needless(job: Job, untried: Sequence[Rung], entries: Sequence[Entry], /) -> 
     chosen = next((e for e in entries if e.attempt and not e.attempt.is_open and is_enough(job, e)), None)
     if chosen is None:
         return []
-    return [
-        Entry(rung, f"not tried, since {chosen.rung.name} leaves nothing of the canaries, at no cost")
-        for rung in untried
-    ]
+    return [Entry(rung, f"{chosen.rung.name} leaves nothing of the canaries, at no cost") for rung in untried]
 
 
 def leftover(entry: Entry, /) -> int:
@@ -783,7 +783,7 @@ def account(job: Job, copy: Copy | None, entries: Sequence[Entry], attempt: Atte
         "seconds": {
             "total": time.monotonic() - job.started,
             "planting": copy.seconds if copy else 0.0,
-            "trials": sum(entry.trials[0].seconds for entry in entries if entry.trials),
+            "trials": sum(entry.seconds for entry in entries),
             "chosen": attempt.cleaned.training["seconds"],
             "rebound": attempt.rebound.seconds if attempt.rebound else 0.0,
         },
