@@ -128,8 +128,8 @@ class Entry:
     rung: Rung
     why_not: str = ""
     trials: tuple[Trial, ...] = ()  # at the share that was taken first, then at the others
-    seconds: float = 0.0  # that the trials took in this process; rungs that begin alike share the beginning
     attempt: Attempt | None = field(default=None)
+    seconds: float = 0.0  # that the trials took in this process; rungs that begin alike share the beginning
 
     def at(self, share: float, /) -> Trial | None:
         """The trial at a share of the way, else the first; None without any."""
