@@ -78,9 +78,9 @@ def ran(report: Json, /) -> bool:
 def told(report: Json, /) -> list[str]:
     """What was chosen and what that rests on, in sentences."""
     auto = report["auto"]
-    seconds = auto["seconds"]
+    seconds, tried = auto["seconds"], sum(not entry["why_not"] for entry in auto["ladder"])
     lines = [
-        f"Chosen: {auto['chosen']}, of {count(len(auto['ladder']))} tried. It all took {duration(seconds['total'])}; the cleaning "
+        f"Chosen: {auto['chosen']}, of {count(tried)} tried. It all took {duration(seconds['total'])}; the cleaning "
         f"itself {duration(seconds['chosen'])}."
     ]
     if not auto["changed"]:
@@ -181,7 +181,7 @@ def _row(entry: Json, auto: Json) -> Row:
         left=percent(_worst(trial)) if trial else NOTHING,
         cost=_points(trial["accuracy_lost"]) if trial else NOTHING,
         on_model=f"{percent(ran_['excess'])}, {_points(ran_['accuracy_lost'])}" if ran_ else NOTHING,
-        seconds=duration((trial["seconds"] if trial else 0.0) + (ran_["seconds"] if ran_ else 0.0)),
+        seconds=NOTHING if entry["why_not"] else duration((trial["seconds"] if trial else 0.0) + (ran_["seconds"] if ran_ else 0.0)),
         chosen=entry["chosen"],
     )
 

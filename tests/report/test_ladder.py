@@ -86,7 +86,7 @@ def test_a_row_counts_the_canaries_that_took_and_are_gone():
     assert (second.canaries, second.left, second.cost) == ("2 of 2", "4.0 %", "1.2 points")
     assert second.on_model == "0.8 %, 1.0 points"
     assert second.chosen
-    assert third.outcome == "not tried: needs labels"
+    assert (third.outcome, third.seconds) == ("not tried: needs labels", "–")
 
 
 @pytest.mark.parametrize(
@@ -194,7 +194,7 @@ def test_without_trials_there_is_no_frontier():
 
 def test_the_story_tells_choice_share_and_rebound():
     told = " ".join(ladder.told(chosen_by_itself()))
-    assert "Chosen: unlearn + par, of 3 tried" in told
+    assert "Chosen: unlearn + par, of 2 tried" in told
     assert "70.0 % of the way" in told
     assert "60 steps of benign finetuning of a copy: the trigger that acts most moves 2.0 %" in told
 
