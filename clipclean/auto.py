@@ -312,8 +312,8 @@ def climb(
     entries = tried(job, rungs, (), copy, leads)
     while waiting := [entry for entry in entries if not (entry.why_not or entry.attempt)]:
         able = [entry for entry in waiting if not entry.trials or passes(job, entry.trials[0])]
-        ran = [entry for entry in entries if entry.attempt]
-        if ran and (job.is_late() or not able or not ran[-1].attempt.is_open):  # type: ignore[union-attr] # those that ran
+        ran = [entry.attempt for entry in entries if entry.attempt]
+        if ran and (job.is_late() or not able or not all(attempt.is_open for attempt in ran)):
             break
         entry = min(able, key=leftover) if able else min(waiting, key=lambda entry: shortfall(job, entry.trials[0]))
         try:
@@ -736,7 +736,7 @@ def out_of_time(job: Job, entries: Sequence[Entry], /) -> list[audit.Finding]:
     untried = len(job.recipe.auto.ladder) - len(entries)
     ran = [entry.attempt for entry in entries if entry.attempt]
     waiting = [e for e in entries if e.trials and not (e.why_not or e.attempt) and passes(job, e.trials[0])]
-    unrun = len(waiting) if ran[-1].is_open else 0
+    unrun = len(waiting) if all(attempt.is_open for attempt in ran) else 0
     if not (job.is_late() and untried + unrun):
         return []
     words = f"After {job.recipe.auto.max_minutes:g} minutes {untried} rungs were not tried, and {unrun} that passed on the canaries not run."

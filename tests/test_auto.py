@@ -179,6 +179,12 @@ def test_the_rung_that_leaves_least_of_the_canaries_is_run_before_milder_ones(cl
     assert climbed({"a": returns["b"], "b": trial(0.02)}, {n: attempt(n) for n in "ab"})[1] == ["b"]
 
 
+def test_no_rung_is_run_after_one_that_leaves_nothing_open(climbed):
+    trials = {"a": trial(0.02), "b": trial(0.0), "c": trial(0.04)}
+    attempts = {"a": attempt("a"), "b": attempt("b", ("CC003", "warning")), "c": attempt("c")}
+    assert climbed(trials | {"b": returning(trials["b"], share=0.0)}, attempts)[1] == ["b", "a"]
+
+
 def test_rungs_behind_one_that_is_enough_are_not_tried(climbed):
     enough, passing = returning(trial(0.004), share=0.009), returning(trial(0.0), share=0.03)
     entries, ran = climbed({"a": passing, "b": enough, "c": None}, {n: attempt(n) for n in "abc"})

@@ -181,7 +181,9 @@ def _row(entry: Json, auto: Json) -> Row:
         left=percent(_worst(trial)) if trial else NOTHING,
         cost=_points(trial["accuracy_lost"]) if trial else NOTHING,
         on_model=f"{percent(ran_['excess'])}, {_points(ran_['accuracy_lost'])}" if ran_ else NOTHING,
-        seconds=NOTHING if entry["why_not"] else duration((trial["seconds"] if trial else 0.0) + (ran_["seconds"] if ran_ else 0.0)),
+        seconds=NOTHING
+        if entry["why_not"]
+        else duration((trial["seconds"] if trial else 0.0) + (ran_["seconds"] if ran_ else 0.0)),
         chosen=entry["chosen"],
     )
 
