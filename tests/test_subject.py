@@ -55,6 +55,18 @@ def test_weights_come_back_as_they_were_stored(job):
     assert all(torch.equal(tested.weights()[name], stored[name]) for name in stored)
 
 
+def test_a_resnet_is_laid_out_channels_last_from_the_start_and_says_what_it_says_in_rows(tmp_path):
+    job = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET)
+    clip = load(job, arch=str(job.arch)).clip
+    kernels = [p for p in clip.net.visual.parameters() if p.ndim == 4 and p.shape[2] > 1]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    pixels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    shown = clip.embed_images(pixels)
+    clip.net.to(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(shown, clip.embed_images(pixels), atol=1e-5, rtol=0)
+
+
 def test_a_wrong_architecture_is_refused_before_anything_is_built(job):
     with pytest.raises(UnsupportedModel, match=r"do not fit ViT-B-32.*by --arch"):
         subject.read(job.model, arch="ViT-B-32")
