@@ -364,11 +364,13 @@ def is_enough(job: Job, entry: Entry, /) -> bool:
 
 
 def needless(job: Job, untried: Sequence[Rung], entries: Sequence[Entry], /) -> list[Entry]:
-    """What was not tried because another rung was enough, and left nothing open on the model."""
-    chosen = next((e for e in entries if e.attempt and not e.attempt.is_open and is_enough(job, e)), None)
-    if chosen is None:
+    """What was not tried because a rung was enough, and the one that was run left nothing open on the model."""
+    closed = [entry for entry in entries if not (entry.attempt and entry.attempt.is_open)]
+    enough = next((entry for entry in closed if is_enough(job, entry)), None)
+    if enough is None or all(entry.attempt.is_open for entry in entries if entry.attempt):
         return []
-    return [Entry(rung, f"{chosen.rung.name} leaves nothing of the canaries, at no cost") for rung in untried]
+    why = f"{enough.rung.name} leaves hardly anything of the canaries, at hardly any cost"
+    return [Entry(rung, why) for rung in untried]
 
 
 def leftover(entry: Entry, /) -> int:
@@ -475,6 +477,7 @@ def run(
     own = sanitize.new_leads(done.leads, suspicions)
     suspicions = distinct([*suspicions, *own])
     if not done.changed:
+        entry.trials = retested(job, entry, copy, leads)
         point = Point(1.0, worst(first.measured), 0.0)
         return judged(job, rung, done, (point,), point, suspicions, own, first, first, None)
     points, point = way_back(job, done, entry, lambda: retested(job, entry, copy, leads), first, suspicions)
@@ -567,8 +570,10 @@ def retested(job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], /
     """The trials of a rung, each that passes with what returns after it."""
     if copy is None or not any(is_untested(job, trial) for trial in entry.trials):
         return entry.trials
-    done = cleaned_copy(job, entry.rung, copy, leads)
-    return tuple(tested(job, trial, copy, done) if is_untested(job, trial) else trial for trial in entry.trials)
+    started, done = time.monotonic(), cleaned_copy(job, entry.rung, copy, leads)
+    trials = tuple(tested(job, trial, copy, done) if is_untested(job, trial) else trial for trial in entry.trials)
+    entry.seconds += time.monotonic() - started
+    return trials
 
 
 def bounce(job: Job, before: audit.Measurement, evidence: audit.Evidence, /) -> Rebound:

@@ -107,6 +107,8 @@ def fed(
                 inputs["pixels"].float() / 255, rehearsed, share=recipe.augment.triggered_share, shift=how.shift,
                 strength=how.strength, generator=_draws(seed, step, REHEARSED),
             )  # fmt: skip
+            if "pixel_views" in inputs:  # the tower takes both at once: one range for both
+                inputs["pixel_views"] = inputs["pixel_views"].float() / 255
         if recipe.method == "par":
             pixels = inputs["pixels"]
             inputs["pixels"] = _perturbation(recipe)(

@@ -190,16 +190,23 @@ def test_rungs_behind_one_that_is_enough_are_not_tried(climbed):
     entries, ran = climbed({"a": passing, "b": enough, "c": None}, {n: attempt(n) for n in "abc"})
     assert ran == ["b"]
     assert [entry.rung.name for entry in entries] == ["a", "b", "c"]
-    assert "b leaves nothing" in entries[2].why_not
+    assert "b leaves hardly anything" in entries[2].why_not
     costly = replace(enough, accuracy_lost=0.006)
     assert climbed({"a": costly, "b": passing}, {n: attempt(n) for n in "ab"})[0][1].trials == (passing,)
+
+
+def test_rungs_are_told_as_needless_also_where_a_costlier_one_was_run(climbed):
+    costly, enough = returning(trial(0.004, lost=0.008), share=0.0), returning(trial(0.0), share=0.004)
+    entries, ran = climbed({"a": costly, "b": enough, "c": None}, {n: attempt(n) for n in "abc"})
+    assert ran == ["a"]
+    assert "b leaves hardly anything" in entries[2].why_not
 
 
 def test_rungs_behind_one_that_was_enough_are_tried_where_it_leaves_something_on_the_model(climbed):
     attempts = {"a": attempt("a", ("CC003", "warning")), "b": attempt("b"), "c": attempt("c")}
     entries, ran = climbed({n: returning(trial(0.0), share=0.0) for n in "abc"}, attempts)
     assert ran == ["a", "b"]
-    assert "b leaves nothing" in entries[2].why_not
+    assert "b leaves hardly anything" in entries[2].why_not
 
 
 def test_a_rung_that_leaves_something_on_the_model_is_followed_by_the_next(climbed):

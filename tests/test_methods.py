@@ -99,6 +99,15 @@ def test_a_share_of_the_pictures_is_shown_under_what_was_unlearned_before(name):
     assert torch.equal(last.inputs["pixels"], whole[1].inputs["pixels"])
 
 
+def test_second_views_have_the_range_of_the_pictures_that_they_stand_beside():
+    pixels = torch.full((8, 3, 8, 8), 51, dtype=torch.uint8)
+    batch = finetune.Batch({"pixels": pixels, "pixel_views": pixels.clone()}, ("a",) * 8)
+    chosen = recipe.load("cleanclip-tiny")
+    (fed,) = methods.fed([batch], chosen, plan=[], labels=None, rehearsed=[(white, 1)], seed=0, first_step=0)
+    torch.testing.assert_close(fed.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
+    assert fed.inputs["pixels"].max() <= 1
+
+
 def test_without_a_trigger_or_a_share_pictures_stay_as_they_are():
     pixels = torch.full((8, 3, 8, 8), 51, dtype=torch.uint8)
     off = recipe.override(recipe.load("mmcl-tiny"), ["augment.triggered_share=0"])
