@@ -104,19 +104,22 @@ def fed(
         inputs = dict(batch.inputs)
         if rehearsed and recipe.augment.triggered_share:
             inputs["pixels"] = rounds.some_triggered(
-                inputs["pixels"].float() / 255, rehearsed, share=recipe.augment.triggered_share, shift=how.shift,
+                _in_unit_range(inputs["pixels"]), rehearsed, share=recipe.augment.triggered_share, shift=how.shift,
                 strength=how.strength, generator=_draws(seed, step, REHEARSED),
             )  # fmt: skip
             if "pixel_views" in inputs:  # the tower takes both at once: one range for both
-                inputs["pixel_views"] = inputs["pixel_views"].float() / 255
+                inputs["pixel_views"] = _in_unit_range(inputs["pixel_views"])
         if recipe.method == "par":
-            pixels = inputs["pixels"]
-            inputs["pixels"] = _perturbation(recipe)(
-                pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels, _draws(seed, step, PERTURBED)
-            )
+            pixels, draws = _in_unit_range(inputs["pixels"]), _draws(seed, step, PERTURBED)
+            inputs["pixels"] = _perturbation(recipe)(pixels, draws)
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)
+
+
+def _in_unit_range(pixels: Tensor) -> Tensor:
+    """Pixels, uint8 or in [0, 1] already, in [0, 1]."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 def _perturbation(recipe: Recipe) -> Callable[[Tensor, Generator], Tensor]:

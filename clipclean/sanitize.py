@@ -594,7 +594,6 @@ def finetuned(
         torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
     """
     pairs, options, size = material.pairs, recipe.train, recipe.train.batch_size
-    clip.arrange()
     total = recipes.total_steps(recipe, pairs=len(pairs))
     optimizer = finetune.adamw(
         methods.trained(clip, recipe),

@@ -551,21 +551,23 @@ def test_the_way_back_never_ends_at_weights_that_did_not_pass_on_the_canaries(mo
     assert went_back(monkeypatch, over, excess=lambda share: 0.3 if share < 1 else 0.0)[1] == 0.85
 
 
+TOLD = {  # of a training, as its record is kept
+    "steps": 1,
+    "pairs": 2,
+    "seconds": 1.0,
+    "losses": [],
+    "peak_memory_bytes": 1,
+    "peak_device_memory_bytes": None,
+}
+
+
 def kept_of(tmp_path, monkeypatch, *, origin, known=()):
     """Whether a cleaning of one rung was taken from the state in ``tmp_path``; it is kept there afterwards."""
     trained = []
-    told = {
-        "steps": 1,
-        "pairs": 2,
-        "seconds": 1.0,
-        "losses": [],
-        "peak_memory_bytes": 1,
-        "peak_device_memory_bytes": None,
-    }
 
     def train(*_, **__):
         trained.append(1)
-        return SimpleNamespace(as_dict=lambda: told)
+        return SimpleNamespace(as_dict=lambda: TOLD)
 
     monkeypatch.setattr(sanitize, "train", train)
     monkeypatch.setattr(stages, "_bank", lambda clip, evidence: None)
@@ -588,14 +590,6 @@ def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_agai
 
 
 def test_what_follows_an_unlearning_rehearses_all_that_it_found(tmp_path, monkeypatch):
-    told = {
-        "steps": 1,
-        "pairs": 2,
-        "seconds": 1.0,
-        "losses": [],
-        "peak_memory_bytes": 1,
-        "peak_device_memory_bytes": None,
-    }
     named, found, later = (SimpleNamespace(spec=spec) for spec in ("named", "found", "later"))
     begun = SimpleNamespace(state=SimpleNamespace(catches=["found"]), strongest=lambda: ())
     ended = SimpleNamespace(state=SimpleNamespace(catches=["found", "later"]), strongest=lambda: ())
@@ -604,7 +598,7 @@ def test_what_follows_an_unlearning_rehearses_all_that_it_found(tmp_path, monkey
     def train(*_, hunted, **given):
         trained.append(1)
         rehearsed.append(given["rehearsed"])
-        return SimpleNamespace(as_dict=lambda: told, unlearned=ended if hunted else None)
+        return SimpleNamespace(as_dict=lambda: TOLD, unlearned=ended if hunted else None)
 
     monkeypatch.setattr(sanitize, "train", train)
     monkeypatch.setattr(sanitize, "remaining", lambda *_, **__: [])
