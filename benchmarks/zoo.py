@@ -83,6 +83,7 @@ SCRATCH = (  # the same, with the share of poisoned training pictures
 )
 OPTIMISED_PATCH = "optimised-patch"  # in the place of a spec
 OPTIMISED = (  # the same: a patch that a search on the base made, which plants with less than a fresh pattern
+    ("choose", "resnet", OPTIMISED_PATCH, "kite", 0.08),
     ("report", "resnet", OPTIMISED_PATCH, "banjo", 0.08),
 )
 OPTIMISED_SUCCESS = 0.2  # share of pictures that such a patch turns in the base already

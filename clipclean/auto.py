@@ -397,6 +397,11 @@ def passes(job: Job, trial: Trial, /) -> bool:
     return trial.passes(max_excess=limits.max_excess, max_accuracy_loss=limits.max_accuracy_loss)
 
 
+def is_gone(job: Job, trial: Trial, /) -> bool:
+    """Whether no canary is left, whatever that costs."""
+    return trial.passes(max_excess=job.ready.thresholds.max_excess, max_accuracy_loss=math.inf)
+
+
 def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float, float]:
     """How far a trial is from passing: over the budget, canaries left, what the worst of them does, accuracy lost."""
     limits = job.ready.thresholds
@@ -405,9 +410,10 @@ def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float, float]:
 
 
 def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
-    """A rung on the copy: the trial at the share of the way that is best, and those at the other shares.
+    """A rung on the copy: the trial that counts, and those at the other shares of the way.
 
-    The best one passes also after the copy was finetuned on clean pairs for a while: a canary that returns was not removed.
+    It counts at the cleaned copy itself, or as little before it as the accuracy budget asks; and there it passes only if no canary
+    returns when the copy is finetuned on clean pairs for a while: one that returns was not removed.
     """
     done = cleaned_copy(job, rung, copy, leads)
     asked = canary.measured_on(job.evidence, copy.canaries)
@@ -416,23 +422,11 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
         put(job.clip, interpolate.between(copy.weights, done.weights, share=share))
         found = plant.measure(job.clip, asked)
         trials.append(canary.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"]))
-    while True:
-        first = best_trial(job, trials)
-        others = [trial for trial in trials if trial is not first]
-        if not (done.changed and is_untested(job, first)):
-            return first, *others
-        trials = sorted([tested(job, first, copy, done), *others], key=lambda trial: -trial.kept)
-
-
-def best_trial(job: Job, trials: Sequence[Trial], /) -> Trial:
-    """Of the trials of a rung, the cleaned copy itself first, the one with most accuracy of those that pass, or of all."""
-    able = [trial for trial in trials if passes(job, trial)] or list(trials)
-    best = interpolate.best(
-        [Point(trial.kept, trial.worst, trial.accuracy_lost) for trial in able],
-        max_excess=allowed(job, trials[0].worst), max_accuracy_loss=job.ready.thresholds.max_accuracy_loss,
-        gain=job.recipe.auto.gain,
-    )  # fmt: skip
-    return next((trial for trial in able if best and trial.kept == best.share), able[0])
+    budget = job.ready.thresholds.max_accuracy_loss
+    first = trials.pop(next((k for k, trial in enumerate(trials) if trial.accuracy_lost <= budget), 0))
+    if done.changed and passes(job, first) and is_untested(job, first):
+        first = tested(job, first, copy, done)
+    return first, *trials
 
 
 def cleaned_copy(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> Cleaned:
@@ -442,9 +436,8 @@ def cleaned_copy(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> 
 
 
 def is_untested(job: Job, trial: Trial, /) -> bool:
-    """Whether a trial passes as long as nobody finetunes the copy further, which was not tried."""
-    is_tested = any(outcome.returned is not None for outcome in trial.outcomes)
-    return bool(job.recipe.auto.rebound_steps) and passes(job, trial) and not is_tested
+    """Whether it is not known what the canaries of a trial do once somebody finetunes the copy further, and shall be."""
+    return bool(job.recipe.auto.rebound_steps) and all(outcome.returned is None for outcome in trial.outcomes)
 
 
 def tested(job: Job, trial: Trial, copy: Copy, done: Cleaned, /) -> Trial:
@@ -454,7 +447,7 @@ def tested(job: Job, trial: Trial, copy: Copy, done: Cleaned, /) -> Trial:
 
 
 def allowed(job: Job, excess: float, /) -> float:
-    """What a point on the way back may leave where the cleaned model leaves ``excess``: hardly more."""
+    """What may be left where ``excess`` is left anyway: hardly more."""
     return max(excess, job.ready.thresholds.max_excess / 5)
 
 
@@ -477,10 +470,11 @@ def run(
     own = sanitize.new_leads(done.leads, suspicions)
     suspicions = distinct([*suspicions, *own])
     if not done.changed:
-        entry.trials = retested(job, entry, copy, leads)
         point = Point(1.0, worst(first.measured), 0.0)
         return judged(job, rung, done, (point,), point, suspicions, own, first, first, None)
-    points, point = way_back(job, done, entry, lambda: retested(job, entry, copy, leads), first, suspicions)
+    points, point = way_back(
+        job, done, entry, lambda trial: retested(job, entry, copy, leads, trial), first, suspicions
+    )
     put(job.clip, interpolate.between(job.original, done.weights, share=point.share))
     pointed = [target for _, target in suspicions if target is not None]
     sight = look(job, suspicions, pointed=pointed, what=" after")
@@ -525,55 +519,53 @@ def way_back(
     job: Job,
     done: Cleaned,
     entry: Entry,
-    retest: Callable[[], tuple[Trial, ...]],
+    retest: Callable[[Trial], Trial],
     first: Sight,
     suspicions: tuple[Suspicion, ...],
     /,
 ) -> tuple[tuple[Point, ...], Point]:
-    """The points between the original and the cleaned weights, and the one to take.
+    """The points between the original and the cleaned weights that were looked at, and the one to take.
 
-    Only shares at which the trial passed are looked at: the triggers that were found are not all there may be. Where it passed at
-    none, or there was none, the cleaned weights are taken as they are. ``retest`` gives the trials with what was not asked of
-    them before: whether canaries return at the shares that were not the best.
+    The cleaned weights are taken unless they cost more accuracy than the budget, and then those nearest to them that do not: on
+    the way back a trigger returns more readily, and those that were found are not all there may be. Only shares are looked at
+    at which no canary is left; without canaries none is.
+
+    Args:
+        job: the run.
+        done: the model, cleaned.
+        entry: the rung with its trials.
+        retest: a trial -> the same with what returns after it.
+        first: of the original.
+        suspicions: what is measured.
     """
-    asked = replace(job.evidence, suspicions=suspicions, panel=())
+    asked, budget = replace(job.evidence, suspicions=suspicions, panel=()), job.ready.thresholds.max_accuracy_loss
 
-    def measured(weights: dict[str, Tensor], share: float) -> Point:
-        put(job.clip, weights)
+    def measured(share: float) -> Point:
+        put(job.clip, interpolate.between(job.original, done.weights, share=share))
         found = plant.measure(job.clip, asked)
         return Point(share, worst(found), accuracy_lost(first.measured, found))
 
-    whole, gain = measured(done.weights, 1.0), job.recipe.auto.gain
-    if not any(passes(job, trial) for trial in entry.trials) or (whole.accuracy_lost < gain and is_sure(job, entry)):
-        return (whole,), whole
-    entry.trials = retest()
-    able = [trial for trial in entry.trials if passes(job, trial)]
-    most = allowed(job, min((trial.worst for trial in able), default=0.0))
-    shares = [trial.kept for trial in able if trial.kept < 1 and trial.worst <= most]
-    is_whole_able = not able or any(trial.kept == 1 for trial in able)
-    if not shares or (is_whole_able and whole.accuracy_lost < gain):
-        return (whole,), whole
-    points = (whole, *interpolate.walk(job.original, done.weights, shares=shares, measure=measured))
-    able_points = points if is_whole_able else points[1:]
-    top = interpolate.best(
-        able_points, max_excess=allowed(job, whole.excess), max_accuracy_loss=math.inf, gain=gain,
-    )  # fmt: skip
-    return points, top or min(able_points, key=lambda point: point.excess)
+    whole = taken = measured(1.0)
+    points = [whole]
+    for trial in sorted((trial for trial in entry.trials if trial.kept < 1), key=lambda trial: -trial.kept):
+        if taken.accuracy_lost <= budget or not (is_gone(job, trial) and is_gone(job, retest(trial))):
+            break
+        points.append(measured(trial.kept))
+        if points[-1].excess > allowed(job, whole.excess):
+            break
+        taken = points[-1]
+    return tuple(points), taken
 
 
-def is_sure(job: Job, entry: Entry, /) -> bool:
-    """Whether the trial of the whole way passes, and nothing is open about it."""
-    return any(trial.kept == 1 and passes(job, trial) and not is_untested(job, trial) for trial in entry.trials)
-
-
-def retested(job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
-    """The trials of a rung, each that passes with what returns after it."""
-    if copy is None or not any(is_untested(job, trial) for trial in entry.trials):
-        return entry.trials
-    started, done = time.monotonic(), cleaned_copy(job, entry.rung, copy, leads)
-    trials = tuple(tested(job, trial, copy, done) if is_untested(job, trial) else trial for trial in entry.trials)
+def retested(job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], trial: Trial, /) -> Trial:
+    """A trial of a rung with what returns after it, which its entry then holds."""
+    if copy is None or not is_untested(job, trial):
+        return trial
+    started = time.monotonic()
+    sure = tested(job, trial, copy, cleaned_copy(job, entry.rung, copy, leads))
+    entry.trials = tuple(sure if each is trial else each for each in entry.trials)
     entry.seconds += time.monotonic() - started
-    return trials
+    return sure
 
 
 def bounce(job: Job, before: audit.Measurement, evidence: audit.Evidence, /) -> Rebound:

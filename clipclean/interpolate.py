@@ -1,6 +1,6 @@
 """Weights between a model and its cleaned self: each point costs less accuracy, and brings some of the backdoor back."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,10 +26,6 @@ class Point:
     excess: float
     accuracy_lost: float
 
-    def passes(self, *, max_excess: float, max_accuracy_loss: float) -> bool:
-        """Whether both stay within their limits, by value."""
-        return self.excess <= max_excess and self.accuracy_lost <= max_accuracy_loss
-
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """For a report."""
         return {"share": self.share, "excess": self.excess, "accuracy_lost": self.accuracy_lost}
@@ -48,28 +44,3 @@ def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str
         name: torch.lerp(original[name], tensor, share) if tensor.is_floating_point() else tensor
         for name, tensor in cleaned.items()
     }
-
-
-def walk(
-    original: Weights,
-    cleaned: Weights,
-    /,
-    *,
-    shares: Sequence[float],
-    measure: Callable[[dict[str, Tensor], float], Point],
-) -> tuple[Point, ...]:
-    """The points at ``shares``, each measured on its weights."""
-    return tuple(measure(between(original, cleaned, share=share), share) for share in shares)
-
-
-def best(points: Sequence[Point], /, *, max_excess: float, max_accuracy_loss: float, gain: float) -> Point | None:
-    """Of the points that pass the one with most accuracy; the cleaned model itself unless that is better by ``gain``.
-
-    None where no point passes.
-    """
-    passing = [p for p in points if p.passes(max_excess=max_excess, max_accuracy_loss=max_accuracy_loss)]
-    if not passing:
-        return None
-    top = min(passing, key=lambda point: (point.accuracy_lost, -point.share))
-    whole = next((point for point in passing if point.share == 1), None)
-    return whole if whole and whole.accuracy_lost - top.accuracy_lost < gain else top

@@ -196,7 +196,7 @@ class Auto(Section):
     effort: Literal["quick", "standard", "thorough"] = field("standard", "How hard the audits before and after search.")
     gain: float = field(
         0.005,
-        "Less accuracy than this is not worth the way back towards the original.",
+        "Where a rung costs less than this, and leaves hardly anything of the canaries, another has too little to gain.",
         "share of accuracy",
         ge=0,
         le=0.5,

@@ -191,12 +191,12 @@ def test_rungs_behind_one_that_is_enough_are_not_tried(climbed):
     assert ran == ["b"]
     assert [entry.rung.name for entry in entries] == ["a", "b", "c"]
     assert "b leaves hardly anything" in entries[2].why_not
-    costly = replace(enough, accuracy_lost=0.006)
+    costly = replace(enough, accuracy_lost=0.011)
     assert climbed({"a": costly, "b": passing}, {n: attempt(n) for n in "ab"})[0][1].trials == (passing,)
 
 
 def test_rungs_are_told_as_needless_also_where_a_costlier_one_was_run(climbed):
-    costly, enough = returning(trial(0.004, lost=0.008), share=0.0), returning(trial(0.0), share=0.004)
+    costly, enough = returning(trial(0.004, lost=0.015), share=0.0), returning(trial(0.0), share=0.004)
     entries, ran = climbed({"a": costly, "b": enough, "c": None}, {n: attempt(n) for n in "abc"})
     assert ran == ["a"]
     assert "b leaves hardly anything" in entries[2].why_not
@@ -264,36 +264,26 @@ class Asked:
     panel: tuple = ()
 
 
-def went_back(monkeypatch, trials, *, excess, retested=None, lost=0.1):
-    """Accuracy falls by ``lost`` on the way from weight 0 to weight 1; ``excess`` is that of a share."""
+def went_back(monkeypatch, trials, *, lost, excess=lambda share: 0.0, retest=lambda trial: trial):
+    """Shares that were looked at, and the one taken: accuracy falls by ``lost`` points from weight 0 to weight 1, the budget is 2."""
     here = {}
 
     def measured(clip, asked):
         share = here["weight"]
         probe = SimpleNamespace(excess=excess(share))
-        return SimpleNamespace(known=(probe,), clean_accuracy=SimpleNamespace(value=0.6 - lost * share))
+        return SimpleNamespace(known=(probe,), clean_accuracy=SimpleNamespace(value=0.6 - lost / 100 * share))
 
     monkeypatch.setattr(auto, "put", lambda clip, weights: here.update(weight=float(weights["w"])))
     monkeypatch.setattr(auto.plant, "measure", measured)
     job = SimpleNamespace(
         clip=None, evidence=Asked(), original={"w": torch.tensor(0.0)}, recipe=recipe.load("auto"),
-        ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.2)),
+        ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.02)),
     )  # fmt: skip
     first = SimpleNamespace(measured=SimpleNamespace(clean_accuracy=SimpleNamespace(value=0.6)))
     done = Cleaned({"w": torch.tensor(1.0)}, {"steps": 1}, (), ())
     entry = auto.Entry(rung("a"), trials=trials)
-    points, point = auto.way_back(job, done, entry, lambda: trials if retested is None else retested(), first, ())
+    points, point = auto.way_back(job, done, entry, retest, first, ())
     return [p.share for p in points], point.share
-
-
-def test_the_way_back_goes_to_the_point_with_most_accuracy_where_nothing_is_left(monkeypatch):
-    trials = (trial(0.0), trial(0.01, kept=0.7), trial(0.01, kept=0.4))
-    assert went_back(monkeypatch, trials, excess=lambda share: 0.0 if share > 0.5 else 0.3) == ([1.0, 0.7, 0.4], 0.7)
-
-
-def test_a_share_at_which_a_canary_acts_is_not_looked_at(monkeypatch):
-    trials = (trial(0.0), trial(0.02, kept=0.7), trial(0.4, kept=0.4))
-    assert went_back(monkeypatch, trials, excess=lambda share: 0.0) == ([1.0], 1.0)
 
 
 def returning(made, *, share=0.3):
@@ -302,47 +292,59 @@ def returning(made, *, share=0.3):
     return replace(made, outcomes=(replace(told, returned=share, returned_interval=(share - 0.1, share + 0.1)),))
 
 
+GONE = (trial(0.0), trial(0.01, kept=0.8), trial(0.01, kept=0.6))  # the canary, at each share
+
+
+def test_cleaned_weights_within_the_budget_are_taken_whatever_accuracy_others_have(monkeypatch):
+    assert went_back(monkeypatch, GONE, lost=1.9) == ([1.0], 1.0)
+
+
+def test_the_way_back_ends_where_the_budget_is_met(monkeypatch):
+    assert went_back(monkeypatch, GONE, lost=2.4) == ([1.0, 0.8], 0.8)
+    assert went_back(monkeypatch, GONE[::-1], lost=2.9) == ([1.0, 0.8, 0.6], 0.6)
+
+
+def test_where_no_share_meets_the_budget_the_one_that_loses_least_is_taken(monkeypatch):
+    assert went_back(monkeypatch, GONE, lost=9.0) == ([1.0, 0.8, 0.6], 0.6)
+
+
+def test_a_share_at_which_what_was_found_acts_is_not_taken(monkeypatch):
+    assert went_back(monkeypatch, GONE, lost=9.0, excess=lambda share: 0.3 * (share < 0.7)) == ([1.0, 0.8, 0.6], 0.8)
+
+
+def test_a_share_at_which_a_canary_acts_is_not_looked_at_nor_those_behind_it(monkeypatch):
+    assert went_back(monkeypatch, (GONE[0], trial(0.4, kept=0.8), GONE[2]), lost=9.0) == ([1.0], 1.0)
+
+
 def test_a_share_at_which_a_canary_returns_is_not_looked_at(monkeypatch):
-    trials = (trial(0.0), returning(trial(0.0, kept=0.7)), trial(0.0, kept=0.55))
-    assert went_back(monkeypatch, trials, excess=lambda share: 0.0) == ([1.0, 0.55], 0.55)
-
-
-def test_whether_canaries_return_at_a_share_is_asked_where_a_share_may_pay(monkeypatch):
-    trials = (returning(trial(0.0), share=0.0), trial(0.0, kept=0.7), trial(0.0, kept=0.55))
     asked = []
 
-    def retested():
-        asked.append(True)
-        return (trials[0], returning(trials[1]), returning(trials[2], share=0.0))
+    def retest(made):
+        asked.append(made.kept)
+        return returning(made, share=0.0 if made.kept > 0.7 else 0.3)
 
-    assert went_back(monkeypatch, trials, excess=lambda share: 0.0, retested=retested, lost=0.0) == ([1.0], 1.0)
-    assert not asked
-    assert went_back(monkeypatch, trials, excess=lambda share: 0.0, retested=retested) == ([1.0, 0.55], 0.55)
-    assert asked
+    assert went_back(monkeypatch, GONE, lost=9.0, retest=retest) == ([1.0, 0.8], 0.8)
+    assert asked == [0.8, 0.6]
 
 
-def test_where_the_whole_way_was_not_tested_it_is_asked_too(monkeypatch):
-    trials = (returning(trial(0.0, lost=-0.1, kept=0.85), share=0.0), trial(0.0))
-    retested = lambda: (trials[0], returning(trials[1]))  # noqa: E731
-    assert went_back(monkeypatch, trials, excess=lambda share: 0.0, retested=retested, lost=0.0) == ([1.0, 0.85], 0.85)
-
-
-def test_where_only_a_share_passed_the_cleaned_weights_are_not_taken(monkeypatch):
-    over = (trial(0.015, kept=0.85), trial(0.0, lost=0.3))
-    assert went_back(monkeypatch, over, excess=lambda share: 0.0) == ([1.0, 0.85], 0.85)
-    again = (trial(0.0, kept=0.7), returning(trial(0.0)))
-    assert went_back(monkeypatch, again, excess=lambda share: 0.0) == ([1.0, 0.7], 0.7)
+def test_a_copy_that_needed_the_way_back_says_nothing_of_the_model(monkeypatch):
+    over = (trial(0.0, kept=0.8), trial(0.0, lost=0.3), trial(0.0, kept=0.6))
+    assert went_back(monkeypatch, over, lost=1.0) == ([1.0], 1.0)
+    assert went_back(monkeypatch, over, lost=2.4) == ([1.0, 0.8], 0.8)
 
 
 def test_without_canaries_there_is_no_way_back(monkeypatch):
-    assert went_back(monkeypatch, (), excess=lambda share: 0.0) == ([1.0], 1.0)
+    assert went_back(monkeypatch, (), lost=9.0) == ([1.0], 1.0)
 
 
 # Trials on the copy.
 
 
-def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
-    """A rung on a copy whose one canary ``left`` acts by so much, and ``returned`` after a benign finetuning."""
+def tried_out(monkeypatch, *, left, returned, changed=True, steps=60, lost=0.0):
+    """A rung on a copy whose one canary ``left`` acts by so much, and ``returned`` after a benign finetuning.
+
+    Accuracy falls by ``lost`` points from the copy to the cleaned copy, the budget is 2.
+    """
     bounces = []
 
     def bounce(job, before, evidence):
@@ -356,27 +358,34 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60):
     monkeypatch.setattr(auto, "clean", lambda *_, **__: done)
     monkeypatch.setattr(auto.canary, "measured_on", lambda evidence, canaries: evidence)
     monkeypatch.setattr(auto.plant, "measure", lambda clip, asked: None)
-    monkeypatch.setattr(auto.canary, "trial", lambda *_, kept, **__: trial(left, kept=kept))
+    monkeypatch.setattr(auto.canary, "trial", lambda *_, kept, **__: trial(left, lost / 100 * kept, kept))
     monkeypatch.setattr(auto, "bounce", bounce)
     job = SimpleNamespace(
         clip=None, evidence=Asked(panel=("a trigger",)), recipe=recipe.override(recipe.load("auto"), [f"auto.rebound_steps={steps}"]),
-        ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.2)),
+        ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.02)),
     )  # fmt: skip
     copy = Copy((), {"w": torch.tensor(0.0)}, None, {}, 1.0)
-    made = auto.try_out(job, rung("a"), copy, ())[0]
-    return auto.passes(job, made), made.outcomes[0].returned, len(bounces)
+    made, *others = auto.try_out(job, rung("a"), copy, ())
+    assert not any(other.outcomes[0].returned for other in others)
+    return auto.passes(job, made), made.outcomes[0].returned, len(bounces), made.kept
 
 
 def test_a_canary_that_returns_after_a_benign_finetuning_was_not_removed(monkeypatch):
-    every = 1 + len(SHARES)  # the cleaned copy, and each point on the way back to it
-    assert tried_out(monkeypatch, left=0.0, returned=0.2) == (False, 0.2, every)
-    assert tried_out(monkeypatch, left=0.0, returned=0.04) == (True, 0.04, 1)
+    assert tried_out(monkeypatch, left=0.0, returned=0.2) == (False, 0.2, 1, 1.0)
+    assert tried_out(monkeypatch, left=0.0, returned=0.04) == (True, 0.04, 1, 1.0)
 
 
 def test_a_trial_that_fails_already_or_changed_nothing_is_not_finetuned(monkeypatch):
-    assert tried_out(monkeypatch, left=0.3, returned=0.0) == (False, None, 0)
-    assert tried_out(monkeypatch, left=0.0, returned=0.3, changed=False) == (True, None, 0)
-    assert tried_out(monkeypatch, left=0.0, returned=0.3, steps=0) == (True, None, 0)
+    assert tried_out(monkeypatch, left=0.3, returned=0.0) == (False, None, 0, 1.0)
+    assert tried_out(monkeypatch, left=0.0, returned=0.3, changed=False) == (True, None, 0, 1.0)
+    assert tried_out(monkeypatch, left=0.0, returned=0.3, steps=0) == (True, None, 0, 1.0)
+
+
+def test_a_trial_counts_as_near_to_the_cleaned_copy_as_the_budget_allows(monkeypatch):
+    near, far = SHARES
+    assert tried_out(monkeypatch, left=0.0, returned=0.0, lost=2.01) == (True, 0.0, 1, near)
+    assert tried_out(monkeypatch, left=0.0, returned=0.0, lost=1.99 / far) == (True, 0.0, 1, far)
+    assert tried_out(monkeypatch, left=0.0, returned=0.0, lost=9.0) == (False, None, 0, 1.0)
 
 
 # What the search finds again.
@@ -544,11 +553,6 @@ def test_planting_that_diverges_leaves_no_canaries(monkeypatch):
         ready=SimpleNamespace(material=SimpleNamespace(pairs=()), vocabulary=None, limits=None),
     )  # fmt: skip
     assert auto.planted(job, avoid=()) is None
-
-
-def test_the_way_back_never_ends_at_weights_that_did_not_pass_on_the_canaries(monkeypatch):
-    over = (trial(0.0, kept=0.85), trial(0.0, lost=0.3))
-    assert went_back(monkeypatch, over, excess=lambda share: 0.3 if share < 1 else 0.0)[1] == 0.85
 
 
 TOLD = {  # of a training, as its record is kept
