@@ -360,7 +360,8 @@ def is_enough(job: Job, entry: Entry, /) -> bool:
     """Whether a rung leaves hardly anything of any canary, now and after the benign finetuning, and takes no accuracy."""
     if not (entry.trials and passes(job, entry.trials[0])):
         return False
-    return entry.trials[0].most <= allowed(job, 0.0) and entry.trials[0].accuracy_lost < job.recipe.auto.gain
+    first = entry.trials[0]
+    return first.kept == 1 and first.most <= allowed(job, 0.0) and first.accuracy_lost < job.recipe.auto.gain
 
 
 def needless(job: Job, untried: Sequence[Rung], entries: Sequence[Entry], /) -> list[Entry]:
@@ -397,6 +398,11 @@ def passes(job: Job, trial: Trial, /) -> bool:
     return trial.passes(max_excess=limits.max_excess, max_accuracy_loss=limits.max_accuracy_loss)
 
 
+def is_affordable(job: Job, accuracy_lost: float, /) -> bool:
+    """Whether a loss of accuracy is within the budget, by value."""
+    return accuracy_lost <= job.ready.thresholds.max_accuracy_loss
+
+
 def is_gone(job: Job, trial: Trial, /) -> bool:
     """Whether no canary is left, whatever that costs."""
     return trial.passes(max_excess=job.ready.thresholds.max_excess, max_accuracy_loss=math.inf)
@@ -422,8 +428,7 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
         put(job.clip, interpolate.between(copy.weights, done.weights, share=share))
         found = plant.measure(job.clip, asked)
         trials.append(canary.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"]))
-    budget = job.ready.thresholds.max_accuracy_loss
-    first = trials.pop(next((k for k, trial in enumerate(trials) if trial.accuracy_lost <= budget), 0))
+    first = trials.pop(next((k for k, trial in enumerate(trials) if is_affordable(job, trial.accuracy_lost)), 0))
     if done.changed and passes(job, first) and is_untested(job, first):
         first = tested(job, first, copy, done)
     return first, *trials
@@ -463,7 +468,7 @@ def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str, origin:
 def run(
     job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], first: Sight, suspicions: tuple[Suspicion, ...], /
 ) -> Attempt:
-    """A rung on the model: clean it, go back as far as that pays, audit it again, and test for a rebound."""
+    """A rung on the model: clean it, go back as far as the budget asks, audit it again, and test for a rebound."""
     rung = entry.rung
     put(job.clip, job.original)
     done = clean(job, rung, leads, where="model", origin={})
@@ -475,6 +480,8 @@ def run(
     points, point = way_back(
         job, done, entry, lambda trial: retested(job, entry, copy, leads, trial), first, suspicions
     )
+    if (trial := entry.at(point.share)) and is_gone(job, trial):  # the copy may have gone farther back than the model
+        retested(job, entry, copy, leads, trial)
     put(job.clip, interpolate.between(job.original, done.weights, share=point.share))
     pointed = [target for _, target in suspicions if target is not None]
     sight = look(job, suspicions, pointed=pointed, what=" after")
@@ -526,35 +533,38 @@ def way_back(
 ) -> tuple[tuple[Point, ...], Point]:
     """The points between the original and the cleaned weights that were looked at, and the one to take.
 
-    The cleaned weights are taken unless they cost more accuracy than the budget, and then those nearest to them that do not: on
-    the way back a trigger returns more readily, and those that were found are not all there may be. Only shares are looked at
-    at which no canary is left; without canaries none is.
+    The cleaned weights are taken unless they cost more accuracy than the budget, and then the nearest to them that do not: on
+    the way back a trigger returns more readily, and those that were found are not all there may be. Where no share is within the
+    budget, going back wins nothing, and the cleaned weights are taken. Only shares are looked at at which no canary is left.
 
     Args:
         job: the run.
         done: the model, cleaned.
-        entry: the rung with its trials.
+        entry: the rung with its trials; without any there is no way back.
         retest: a trial -> the same with what returns after it.
         first: of the original.
         suspicions: what is measured.
     """
-    asked, budget = replace(job.evidence, suspicions=suspicions, panel=()), job.ready.thresholds.max_accuracy_loss
+    asked = replace(job.evidence, suspicions=suspicions, panel=())
 
     def measured(share: float) -> Point:
         put(job.clip, interpolate.between(job.original, done.weights, share=share))
         found = plant.measure(job.clip, asked)
         return Point(share, worst(found), accuracy_lost(first.measured, found))
 
-    whole = taken = measured(1.0)
+    whole = measured(1.0)
     points = [whole]
-    for trial in sorted((trial for trial in entry.trials if trial.kept < 1), key=lambda trial: -trial.kept):
-        if taken.accuracy_lost <= budget or not (is_gone(job, trial) and is_gone(job, retest(trial))):
+    for trial in sorted(entry.trials, key=lambda trial: -trial.kept):
+        if is_affordable(job, whole.accuracy_lost) or not is_gone(job, trial):
             break
+        if trial.kept == 1:  # what is left there returns more readily from farther back
+            continue
         points.append(measured(trial.kept))
         if points[-1].excess > allowed(job, whole.excess):
             break
-        taken = points[-1]
-    return tuple(points), taken
+        if is_affordable(job, points[-1].accuracy_lost):
+            return tuple(points), points[-1] if is_gone(job, retest(trial)) else whole
+    return tuple(points), whole
 
 
 def retested(job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], trial: Trial, /) -> Trial:
@@ -587,7 +597,7 @@ def worst(measured: audit.Measurement, /) -> float:
 def accuracy_lost(before: audit.Measurement, after: audit.Measurement, /) -> float:
     """Clean accuracy before minus after; 0 where it is not measured."""
     lost = before.clean_accuracy.value - after.clean_accuracy.value
-    return 0.0 if math.isnan(lost) else lost
+    return 0.0 if math.isnan(lost) else round(lost, 9)  # as audit.accuracy_loss has it
 
 
 # The judgement, and the report.

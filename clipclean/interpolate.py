@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SHARES = (0.85, 0.7)  # of the way from the original to the cleaned model; 1 is the cleaned one itself
+SHARES = (0.925, 0.85)  # of the way from the original to the cleaned model; 1 is the cleaned one itself
 
 Weights = Mapping[str, Tensor]
 

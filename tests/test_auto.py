@@ -193,6 +193,8 @@ def test_rungs_behind_one_that_is_enough_are_not_tried(climbed):
     assert "b leaves hardly anything" in entries[2].why_not
     costly = replace(enough, accuracy_lost=0.011)
     assert climbed({"a": costly, "b": passing}, {n: attempt(n) for n in "ab"})[0][1].trials == (passing,)
+    farther = replace(enough, kept=0.85)  # the cleaned copy itself was over the budget
+    assert climbed({"a": farther, "b": passing}, {n: attempt(n) for n in "ab"})[0][1].trials == (passing,)
 
 
 def test_rungs_are_told_as_needless_also_where_a_costlier_one_was_run(climbed):
@@ -297,6 +299,7 @@ GONE = (trial(0.0), trial(0.01, kept=0.8), trial(0.01, kept=0.6))  # the canary,
 
 def test_cleaned_weights_within_the_budget_are_taken_whatever_accuracy_others_have(monkeypatch):
     assert went_back(monkeypatch, GONE, lost=1.9) == ([1.0], 1.0)
+    assert went_back(monkeypatch, GONE, lost=2.0) == ([1.0], 1.0)  # though 0.6 - 0.58 is more than 0.02
 
 
 def test_the_way_back_ends_where_the_budget_is_met(monkeypatch):
@@ -304,27 +307,32 @@ def test_the_way_back_ends_where_the_budget_is_met(monkeypatch):
     assert went_back(monkeypatch, GONE[::-1], lost=2.9) == ([1.0, 0.8, 0.6], 0.6)
 
 
-def test_where_no_share_meets_the_budget_the_one_that_loses_least_is_taken(monkeypatch):
-    assert went_back(monkeypatch, GONE, lost=9.0) == ([1.0, 0.8, 0.6], 0.6)
+def test_where_no_share_meets_the_budget_the_cleaned_weights_are_taken(monkeypatch):
+    assert went_back(monkeypatch, GONE, lost=9.0) == ([1.0, 0.8, 0.6], 1.0)
 
 
 def test_a_share_at_which_what_was_found_acts_is_not_taken(monkeypatch):
-    assert went_back(monkeypatch, GONE, lost=9.0, excess=lambda share: 0.3 * (share < 0.7)) == ([1.0, 0.8, 0.6], 0.8)
+    acting = lambda share: 0.3 * (share < 0.9)  # noqa: E731
+    assert went_back(monkeypatch, GONE, lost=2.4, excess=acting) == ([1.0, 0.8], 1.0)
 
 
 def test_a_share_at_which_a_canary_acts_is_not_looked_at_nor_those_behind_it(monkeypatch):
-    assert went_back(monkeypatch, (GONE[0], trial(0.4, kept=0.8), GONE[2]), lost=9.0) == ([1.0], 1.0)
+    assert went_back(monkeypatch, (GONE[0], trial(0.4, kept=0.8), GONE[2]), lost=2.9) == ([1.0], 1.0)
 
 
-def test_a_share_at_which_a_canary_returns_is_not_looked_at(monkeypatch):
+def test_where_the_cleaned_copy_has_a_canary_no_share_is_looked_at(monkeypatch):
+    assert went_back(monkeypatch, (returning(GONE[0]), *GONE[1:]), lost=2.4) == ([1.0], 1.0)
+
+
+def test_a_share_at_which_a_canary_returns_is_not_taken(monkeypatch):
     asked = []
 
     def retest(made):
         asked.append(made.kept)
-        return returning(made, share=0.0 if made.kept > 0.7 else 0.3)
+        return returning(made)
 
-    assert went_back(monkeypatch, GONE, lost=9.0, retest=retest) == ([1.0, 0.8], 0.8)
-    assert asked == [0.8, 0.6]
+    assert went_back(monkeypatch, GONE, lost=2.9, retest=retest) == ([1.0, 0.8, 0.6], 1.0)
+    assert asked == [0.6]  # the one that meets the budget
 
 
 def test_a_copy_that_needed_the_way_back_says_nothing_of_the_model(monkeypatch):
@@ -334,7 +342,18 @@ def test_a_copy_that_needed_the_way_back_says_nothing_of_the_model(monkeypatch):
 
 
 def test_without_canaries_there_is_no_way_back(monkeypatch):
-    assert went_back(monkeypatch, (), lost=9.0) == ([1.0], 1.0)
+    assert went_back(monkeypatch, (), lost=2.4) == ([1.0], 1.0)
+
+
+def test_a_trial_is_finetuned_once_and_its_entry_then_tells_of_it(monkeypatch):
+    monkeypatch.setattr(auto, "cleaned_copy", lambda *_: None)
+    monkeypatch.setattr(auto, "tested", lambda job, made, copy, done: returning(made))
+    job, entry = SimpleNamespace(recipe=recipe.load("auto")), auto.Entry(rung("a"), trials=GONE)
+    sure = auto.retested(job, entry, "a copy", (), GONE[1])
+    assert entry.trials == (GONE[0], returning(GONE[1]), GONE[2])
+    assert entry.seconds > 0
+    assert auto.retested(job, entry, "a copy", (), sure) is sure
+    assert auto.retested(job, entry, None, (), GONE[0]) is GONE[0]
 
 
 # Trials on the copy.
@@ -366,7 +385,7 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60, lost=0.0):
     )  # fmt: skip
     copy = Copy((), {"w": torch.tensor(0.0)}, None, {}, 1.0)
     made, *others = auto.try_out(job, rung("a"), copy, ())
-    assert not any(other.outcomes[0].returned for other in others)
+    assert all(other.outcomes[0].returned is None for other in others)
     return auto.passes(job, made), made.outcomes[0].returned, len(bounces), made.kept
 
 

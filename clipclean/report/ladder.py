@@ -87,8 +87,8 @@ def told(report: Json, /) -> list[str]:
         lines.append("It found nothing to do, so the weights are as they were.")
     if auto["share"] < 1:
         lines.append(
-            f"The weights lie at {percent(auto['share'])} of the way from the original to the cleaned ones: there accuracy is "
-            "higher, and what was found, and the canaries, are still gone."
+            f"The cleaned weights cost more accuracy than the budget, so that these lie at {percent(auto['share'])} of the way to "
+            "them from the original. From there a backdoor returns more readily."
         )
     if auto["rebound"]:
         worst = max(
