@@ -75,7 +75,7 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
     result = {
         "entry": entry, "seed": o.seed, "exit": code, "verdict": made["verdict"], "seconds": seconds,
         "auto": {key: made["auto"][key] for key in ("chosen", "changed", "share", "seconds")},
-        "ladder": [{k: rung[k] for k in ("rung", "passes", "run")} for rung in made["auto"]["ladder"]],
+        "ladder": [told(rung) for rung in made["auto"]["ladder"]],
         "errors": sorted({f["rule"] for f in made["findings"] if f["level"] == "error"}),
         "warnings": sorted({f["rule"] for f in made["findings"] if f["level"] == "warning"}),
         "before": numbers(entry, o.zoo / f"{entry['name']}.pt", o), "after": numbers(entry, folder, o),
@@ -84,6 +84,20 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
     shutil.rmtree(folder)
     files.write_text(place, json.dumps(result, indent=1) + "\n")
     return result
+
+
+def told(rung: dict) -> dict:
+    """A rung of the report's ladder: of each trial what the canaries do, now and after the benign finetuning."""
+    trials = [
+        {
+            "share": trial["kept"],
+            "accuracy_lost": trial["accuracy_lost"],
+            "left": [o["left"] for o in trial["outcomes"] if o["took"]],
+            "returned": [o["returned"] for o in trial["outcomes"] if o["took"]],
+        }
+        for trial in rung["trials"]
+    ]
+    return {k: rung[k] for k in ("rung", "passes", "run")} | {"trials": trials}
 
 
 def numbers(entry: dict, path: Path, o: argparse.Namespace, *, rebound: bool = False) -> dict:
