@@ -137,7 +137,7 @@ def table(o: argparse.Namespace) -> str:
 
 
 def lost(row: dict) -> float:
-    return row["before"]["accuracy"] - row["after"]["accuracy"]
+    return round(row["before"]["accuracy"] - row["after"]["accuracy"], 9)
 
 
 def kept(figures: dict) -> float:
@@ -171,6 +171,9 @@ def counted(rows: list[dict]) -> list[str]:
     n, cost = len(rows), [lost(row) for row in rows]
     reached = {
         "excess ASR at most 0.01": sum(row["after"]["excess"] <= 0.01 for row in rows),
+        "or no more than in the unpoisoned model": sum(
+            row["after"]["excess"] <= max(0.01, row["unpoisoned"]["excess"]) for row in rows
+        ),
         "at most 0.05": sum(row["after"]["excess"] <= 0.05 for row in rows),
         "at most 0.05 after the rebound": sum(row["rebound"]["excess"] <= 0.05 for row in rows),
         "PA at least nine tenths of CA": sum(kept(row["after"]) >= 0.9 for row in rows),
