@@ -1,5 +1,6 @@
 """The job of ``auto``, top to bottom: audit, canaries, the ladder, the way back, another audit, the rebound."""
 
+import functools
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -418,8 +419,8 @@ def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float, float]:
 def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
     """A rung on the copy: the trial that counts, and those at the other shares of the way.
 
-    It counts at the cleaned copy itself, or as little before it as the accuracy budget asks; and there it passes only if no canary
-    returns when the copy is finetuned on clean pairs for a while: one that returns was not removed.
+    It counts at the cleaned copy itself, or, if that has no canary left, as little before it as the accuracy budget asks; and
+    there it passes only if no canary returns when the copy is finetuned on clean pairs for a while: one that returns was not removed.
     """
     done = cleaned_copy(job, rung, copy, leads)
     asked = canary.measured_on(job.evidence, copy.canaries)
@@ -428,7 +429,8 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
         put(job.clip, interpolate.between(copy.weights, done.weights, share=share))
         found = plant.measure(job.clip, asked)
         trials.append(canary.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"]))
-    first = trials.pop(next((k for k, trial in enumerate(trials) if is_affordable(job, trial.accuracy_lost)), 0))
+    affordable = [k for k, trial in enumerate(trials) if is_affordable(job, trial.accuracy_lost)]
+    first = trials.pop(affordable[0] if affordable and is_gone(job, trials[0]) else 0)
     if done.changed and passes(job, first) and is_untested(job, first):
         first = tested(job, first, copy, done)
     return first, *trials
@@ -474,14 +476,13 @@ def run(
     done = clean(job, rung, leads, where="model", origin={})
     own = sanitize.new_leads(done.leads, suspicions)
     suspicions = distinct([*suspicions, *own])
-    if not done.changed:
-        point = Point(1.0, worst(first.measured), 0.0)
-        return judged(job, rung, done, (point,), point, suspicions, own, first, first, None)
-    points, point = way_back(
-        job, done, entry, lambda trial: retested(job, entry, copy, leads, trial), first, suspicions
-    )
+    sure = functools.partial(retested, job, entry, copy, leads)
+    unchanged = Point(1.0, worst(first.measured), 0.0)
+    points, point = way_back(job, done, entry, sure, first, suspicions) if done.changed else ((unchanged,), unchanged)
     if (trial := entry.at(point.share)) and is_gone(job, trial):  # the copy may have gone farther back than the model
-        retested(job, entry, copy, leads, trial)
+        sure(trial)
+    if not done.changed:
+        return judged(job, rung, done, points, point, suspicions, own, first, first, None)
     put(job.clip, interpolate.between(job.original, done.weights, share=point.share))
     pointed = [target for _, target in suspicions if target is not None]
     sight = look(job, suspicions, pointed=pointed, what=" after")
@@ -591,7 +592,7 @@ def bounce(job: Job, before: audit.Measurement, evidence: audit.Evidence, /) -> 
 
 def worst(measured: audit.Measurement, /) -> float:
     """Excess attack success of the named or found trigger that acts most; 0 without any."""
-    return max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0)
+    return round(max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0), 9)
 
 
 def accuracy_lost(before: audit.Measurement, after: audit.Measurement, /) -> float:

@@ -405,6 +405,26 @@ def test_a_trial_counts_as_near_to_the_cleaned_copy_as_the_budget_allows(monkeyp
     assert tried_out(monkeypatch, left=0.0, returned=0.0, lost=2.01) == (True, 0.0, 1, near)
     assert tried_out(monkeypatch, left=0.0, returned=0.0, lost=1.99 / far) == (True, 0.0, 1, far)
     assert tried_out(monkeypatch, left=0.0, returned=0.0, lost=9.0) == (False, None, 0, 1.0)
+    assert tried_out(monkeypatch, left=0.06, returned=0.0, lost=2.01) == (False, None, 0, 1.0)  # it acts
+
+
+@pytest.mark.parametrize("steps", [0, 1])
+def test_what_returns_is_known_of_the_share_that_is_written(monkeypatch, steps):
+    over = (trial(0.0, kept=0.8), trial(0.0, lost=0.03))  # the copy was over the budget at the whole way
+    whole, asked = Point(1.0, 0.0, 0.0), []
+    monkeypatch.setattr(auto, "clean", lambda *_, **__: Cleaned({}, {"steps": steps}, (), ()))
+    monkeypatch.setattr(auto, "way_back", lambda *_: ((whole,), whole))
+    monkeypatch.setattr(auto, "retested", lambda job, entry, copy, leads, trial: asked.append(trial.kept))
+    for name, value in (("put", None), ("look", SimpleNamespace(measured=None, hunt=None)), ("judged", attempt("a"))):
+        monkeypatch.setattr(auto, name, lambda *_, value=value, **__: value)
+    monkeypatch.setattr(auto.interpolate, "between", lambda *_, **__: {})
+    job = SimpleNamespace(
+        clip=None, original={}, evidence=Asked(), recipe=recipe.override(recipe.load("auto"), ["auto.rebound_steps=0"]),
+        ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.02)),
+    )  # fmt: skip
+    first = SimpleNamespace(measured=SimpleNamespace(known=()))
+    auto.run(job, auto.Entry(rung("a"), trials=over), "a copy", (), first, ())
+    assert asked == [1.0]
 
 
 # What the search finds again.
