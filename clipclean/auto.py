@@ -413,7 +413,7 @@ def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float, float]:
     """How far a trial is from passing: over the budget, canaries left, what the worst of them does, accuracy lost."""
     limits = job.ready.thresholds
     left = len(trial.counted) - trial.removed(limits.max_excess)
-    return trial.accuracy_lost > limits.max_accuracy_loss, left, trial.worst, trial.accuracy_lost
+    return not is_affordable(job, trial.accuracy_lost), left, trial.worst, trial.accuracy_lost
 
 
 def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
@@ -443,8 +443,9 @@ def cleaned_copy(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> 
 
 
 def is_untested(job: Job, trial: Trial, /) -> bool:
-    """Whether it is not known what the canaries of a trial do once somebody finetunes the copy further, and shall be."""
-    return bool(job.recipe.auto.rebound_steps) and all(outcome.returned is None for outcome in trial.outcomes)
+    """Whether no canary is left as long as nobody finetunes the copy further, which was not tried."""
+    is_tested = any(outcome.returned is not None for outcome in trial.outcomes)
+    return bool(job.recipe.auto.rebound_steps) and is_gone(job, trial) and not is_tested
 
 
 def tested(job: Job, trial: Trial, copy: Copy, done: Cleaned, /) -> Trial:
@@ -476,11 +477,14 @@ def run(
     done = clean(job, rung, leads, where="model", origin={})
     own = sanitize.new_leads(done.leads, suspicions)
     suspicions = distinct([*suspicions, *own])
-    sure = functools.partial(retested, job, entry, copy, leads)
-    unchanged = Point(1.0, worst(first.measured), 0.0)
-    points, point = way_back(job, done, entry, sure, first, suspicions) if done.changed else ((unchanged,), unchanged)
-    if (trial := entry.at(point.share)) and is_gone(job, trial):  # the copy may have gone farther back than the model
-        sure(trial)
+    retest = functools.partial(retested, job, entry, copy, leads)
+    if done.changed:
+        points, point = way_back(job, done, entry, retest, first, suspicions)
+    else:
+        point = Point(1.0, worst(first.measured), 0.0)
+        points = (point,)
+    if trial := entry.at(point.share):  # the copy may have gone farther back than the model
+        retest(trial)
     if not done.changed:
         return judged(job, rung, done, points, point, suspicions, own, first, first, None)
     put(job.clip, interpolate.between(job.original, done.weights, share=point.share))
@@ -554,9 +558,11 @@ def way_back(
         return Point(share, worst(found), accuracy_lost(first.measured, found))
 
     whole = measured(1.0)
+    if is_affordable(job, whole.accuracy_lost):
+        return (whole,), whole
     points = [whole]
     for trial in sorted(entry.trials, key=lambda trial: -trial.kept):
-        if is_affordable(job, whole.accuracy_lost) or not is_gone(job, trial):
+        if not is_gone(job, trial):
             break
         if trial.kept == 1:  # what is left there returns more readily from farther back
             continue
@@ -569,7 +575,7 @@ def way_back(
 
 
 def retested(job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], trial: Trial, /) -> Trial:
-    """A trial of a rung with what returns after it, which its entry then holds."""
+    """A trial of a rung, with what returns after it if no canary is left without; its entry then holds it."""
     if copy is None or not is_untested(job, trial):
         return trial
     started = time.monotonic()
@@ -597,8 +603,8 @@ def worst(measured: audit.Measurement, /) -> float:
 
 def accuracy_lost(before: audit.Measurement, after: audit.Measurement, /) -> float:
     """Clean accuracy before minus after; 0 where it is not measured."""
-    lost = before.clean_accuracy.value - after.clean_accuracy.value
-    return 0.0 if math.isnan(lost) else round(lost, 9)  # as audit.accuracy_loss has it
+    lost = audit.accuracy_lost(before, after)
+    return 0.0 if math.isnan(lost) else lost
 
 
 # The judgement, and the report.

@@ -348,7 +348,9 @@ def test_without_canaries_there_is_no_way_back(monkeypatch):
 def test_a_trial_is_finetuned_once_and_its_entry_then_tells_of_it(monkeypatch):
     monkeypatch.setattr(auto, "cleaned_copy", lambda *_: None)
     monkeypatch.setattr(auto, "tested", lambda job, made, copy, done: returning(made))
-    job, entry = SimpleNamespace(recipe=recipe.load("auto")), auto.Entry(rung("a"), trials=GONE)
+    limits = SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.02)
+    job = SimpleNamespace(recipe=recipe.load("auto"), ready=SimpleNamespace(thresholds=limits))
+    entry = auto.Entry(rung("a"), trials=GONE)
     sure = auto.retested(job, entry, "a copy", (), GONE[1])
     assert entry.trials == (GONE[0], returning(GONE[1]), GONE[2])
     assert entry.seconds > 0

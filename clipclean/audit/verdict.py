@@ -200,8 +200,12 @@ def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tu
     """Accuracy before minus after on the same pictures, with the 95 % interval of the paired difference."""
     both = int((before.correct & after.correct).sum())
     low, high = paired_difference(before.clean_accuracy, after.clean_accuracy, both=both)
-    lost = before.clean_accuracy.value - after.clean_accuracy.value
-    return round(lost, 9), (low, high)  # 150 of 400 less 142 are 0.02, which their shares in binary are not
+    return accuracy_lost(before, after), (low, high)
+
+
+def accuracy_lost(before: Measurement, after: Measurement, /) -> float:
+    """Accuracy before minus after; nan where it is not measured. 150 of 400 less 142 are 0.02, which their shares in binary are not."""
+    return round(before.clean_accuracy.value - after.clean_accuracy.value, 9)
 
 
 def _percent(share: float) -> str:
