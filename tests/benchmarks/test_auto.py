@@ -1,22 +1,11 @@
 """What the table of ``auto`` counts."""
 
-import importlib.util
-import sys
-from pathlib import Path
-
 import pytest
-
-SCRIPTS = Path(__file__).parents[2] / "benchmarks"
 
 
 @pytest.fixture(scope="module")
-def auto():
-    sys.path.insert(0, str(SCRIPTS))
-    spec = importlib.util.spec_from_file_location("benchmark_of_auto", SCRIPTS / "auto.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    yield module
-    sys.path.remove(str(SCRIPTS))
+def auto(script):
+    return script("auto")
 
 
 def row(*, left, back=0.0, unpoisoned=0.0, accuracy=(0.385, 0.365), under=0.2):

@@ -1,19 +1,12 @@
 import argparse
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parent.parent.parent
-
 
 @pytest.fixture(scope="module")
-def cleaning():
-    spec = importlib.util.spec_from_file_location("cleaning", ROOT / "benchmarks" / "cleaning.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def cleaning(script):
+    return script("cleaning")
 
 
 def entry(name, *, trigger, kind):
@@ -134,10 +127,8 @@ def test_the_means_stand_by_the_number_of_pairs(cleaning, folders, tmp_path):
     ]
 
 
-def test_the_released_schedule_begins_after_its_warm_up_and_rises_in_its_last_epoch():
-    spec = importlib.util.spec_from_file_location("released", ROOT / "benchmarks" / "released.py")
-    released = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(released)
+def test_the_released_schedule_begins_after_its_warm_up_and_rises_in_its_last_epoch(script):
+    released = script("released")
     rates = [released.learning_rate(step, an_epoch=100) for step in range(1000)]
     assert rates[0] > 0.95 * released.RATE  # no warm-up
     assert rates[899] < 1e-3 * released.RATE  # the count of steps is over

@@ -1,23 +1,17 @@
-import importlib.util
 from collections import Counter
 from importlib import resources
-from pathlib import Path
 
 import pytest
 import torch
 
 from clipclean import triggers
 
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "zoo.py"
 HALVES, ARCHS = ("choose", "report"), ("resnet", "vit")
 
 
 @pytest.fixture(scope="module")
-def zoo():
-    spec = importlib.util.spec_from_file_location("zoo", SCRIPT)
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+def zoo(script):
+    return script("zoo")
 
 
 @pytest.fixture(scope="module")
