@@ -165,7 +165,7 @@ def auto(request: Request, /, *, progress: Progress) -> Outcome:
         result, pictures = conclude(job, first, copy, entries)
         exported = result["verdict"] != "fail" or request.keep_failed
         sanitize.publish(
-            request.out, state.folder, ready.tested, result, job.evidence, wanted=request.wanted if exported else None,
+            request.out, ready.tested, result, job.evidence, wanted=request.wanted if exported else None,
             pictures=pictures, progress=progress,
         )  # fmt: skip
         if exported:

@@ -1,7 +1,6 @@
 """The same weights in other layouts: read, built, written beside the destination, checked, moved in."""
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,7 +59,7 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
     tested = subject.build(opened, clean, device="cpu", limits=limits)
     pairs = some(clean.pairs)
     pixels = subject.stack(tested.clip, [pair.image for pair in pairs], limits=limits)
-    staging = staged(request.out)
+    staging = files.scratch(request.out)
     try:
         entries = layouts.write(
             staging, tested.clip, tested.weights(), wanted=request.wanted, pixels=pixels,
@@ -79,14 +78,6 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
 def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
     """As many pairs as an export is compared on, from all over the set."""
     return list(pairs[:: max(1, len(pairs) // layouts.SAMPLES)][: layouts.SAMPLES])
-
-
-def staged(out: Path, /) -> Path:
-    """A new folder on the disk of ``out``: inside it if it exists, else in the nearest folder that does."""
-    try:
-        return Path(tempfile.mkdtemp(prefix=".clipclean-export-", dir=files.nearest(out)))
-    except OSError as error:
-        raise files.cannot_write(out, error) from error
 
 
 def record(

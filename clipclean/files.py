@@ -12,6 +12,9 @@ from pathlib import Path
 
 from clipclean.errors import ResourceError
 
+SCRATCH = ".clipclean-scratch-"  # how the names of folders begin that files are written into first
+PARTIAL = ".partial"  # how the name of a file ends that is being written
+
 
 def sha256(path: Path, /) -> str:
     """Hex SHA-256 of a file's bytes, read in blocks."""
@@ -27,7 +30,7 @@ def write_whole(path: Path, write: Callable[[Path], None], /) -> None:
     Raises:
         ResourceError: the folder is not writable, or the disk is full.
     """
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL}")
     try:
         write(partial)
         with partial.open("rb+") as stream:
@@ -47,6 +50,23 @@ def write_text(path: Path, text: str, /) -> None:
 def below(folder: Path, /) -> list[str]:
     """The names of all files below a folder, relative to it and sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+
+
+def scratch(out: Path, /) -> Path:
+    """A new, empty, hidden folder on the disk of ``out``, of a name that nobody can foresee.
+
+    Beside ``out``, so that nothing stands in it before the run has ended. In it where it is a file system of its own,
+    as a container's volume is, or where nothing can be written beside it.
+
+    Raises:
+        ResourceError: it cannot be made.
+    """
+    place = out.resolve()
+    is_inside = place.is_dir() and (place.is_mount() or not os.access(place.parent, os.W_OK))
+    try:
+        return Path(tempfile.mkdtemp(prefix=SCRATCH, dir=place if is_inside else nearest(place.parent)))
+    except OSError as error:
+        raise cannot_write(out, error) from error
 
 
 def move_in(staging: Path, out: Path, /, *, replacing: Sequence[str], last: str) -> None:

@@ -1,25 +1,25 @@
-"""The saved state of a run that is under way, in a hidden folder beside its output or in it."""
+"""The saved state of a run that is under way, in a folder that only its user can write."""
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
-import shutil
+import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import filelock
 import torch
 from torch import Tensor, nn
 
 from clipclean import checkpoint, export, files, finetune
-from clipclean.errors import RefusedInput, UsageError
+from clipclean.errors import RefusedInput, ResourceError, UsageError
 
-FOLDER = ".clipclean-run"
-STATE = "state.safetensors"
-LOCK = "lock"
+PLACE = "CLIPCLEAN_STATE"  # names the folder instead of the user's own
+SUFFIX = ".safetensors"  # of every file that is kept, and so of every file that is ever deleted
+STATE = "state"
 RECORD = "record"  # a byte tensor with JSON: step, losses, fingerprint; in the same file, so never out of step with it
 
 
@@ -38,30 +38,30 @@ class RunState:
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the folder for one process; it is removed again if nothing was kept in it.
+        """Hold the output for one process; the folder is removed again if nothing was kept in it.
+
+        The lock lies beside the folder and stays: a lock that is removed can be held twice.
 
         Raises:
             UsageError: another process works on the same output.
-            ResourceError: the folder cannot be made.
+            ResourceError: the folder cannot be made, or others may write in it.
         """
+        private(self.folder.parent)
+        lock = filelock.FileLock(self.folder.with_suffix(".lock"), timeout=0, mode=0o600)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            lock = (self.folder / LOCK).open("w")
+            lock.acquire()
+        except filelock.Timeout as error:
+            raise UsageError(
+                "Another clipclean run is writing this output. Wait for it, or name another --out."
+            ) from error
         except OSError as error:
             raise files.cannot_write(self.folder, error) from error
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            lock.close()
-            raise UsageError(
-                f"Another clipclean run is writing this output ({self.folder}). Wait for it, or name another --out."
-            ) from error
-        try:
+            private(self.folder)  # whoever held the lock may have removed it
             yield
         finally:
-            if not self._kept():
-                shutil.rmtree(self.folder, ignore_errors=True)
-            lock.close()  # last: nobody else may have begun in a folder that is removed
+            _remove_empty(self.folder)
+            lock.release()
 
     def part(self, name: str, decides: dict[str, Any], /) -> "RunState":
         """The state of one part of the run, in a folder of its own; it goes when the run's does.
@@ -71,10 +71,7 @@ class RunState:
         """
         text = json.dumps([self.fingerprint, decides], sort_keys=True).encode()
         inner = RunState(self.folder / name, hashlib.sha256(text).hexdigest())
-        try:
-            inner.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise files.cannot_write(inner.folder, error) from error
+        private(inner.folder)
         return inner
 
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
@@ -104,7 +101,7 @@ class RunState:
 
     def read(self, name: str = STATE, /) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The tensors and the record that an equal run left under this name; None where there is nothing of that kind."""
-        path = self.folder / name
+        path = self.folder / f"{name}{SUFFIX}"
         if not path.exists():
             return None
         try:
@@ -119,31 +116,100 @@ class RunState:
         """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
         text = json.dumps({"fingerprint": self.fingerprint, **record}).encode()
         state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
-        files.write_whole(self.folder / name, lambda partial: export.write_safetensors(partial, state, metadata={}))
+        path = self.folder / f"{name}{SUFFIX}"
+        files.write_whole(path, lambda partial: export.write_safetensors(partial, state, metadata={}))
 
     def forget(self, name: str, /) -> None:
         """Remove what was written under this name."""
-        (self.folder / name).unlink(missing_ok=True)
+        (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Forget all that was kept; the folder goes when the lock is given up."""
-        for path in self._kept():
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-    def _kept(self) -> list[Path]:
-        return [path for path in self.folder.iterdir() if path.name != LOCK]
+        """Forget all that was kept: files of the kind that ``write`` leaves, and folders that are empty then."""
+        for folder in (*_inside(self.folder), self.folder):
+            for path in _inside(folder):
+                if path.suffix == SUFFIX or path.name.endswith(files.PARTIAL):
+                    path.unlink()
+        _remove_empty(self.folder)
 
 
 def folder_of(out: Path, /) -> Path:
-    """Where the state of the run that writes ``out`` lies: on the same file system, so that files can be moved over.
+    """Where the state of the run that writes ``out`` lies.
 
-    Beside ``out``, so that nothing stands in it before the run has ended. In it where it is a file system of its own,
-    as a container's volume is, or where nothing can be written beside it.
+    Never beside ``out`` or in it: what comes with a model, from git or a tar archive, must not be taken for a state
+    of our own, and links in it must not lead us anywhere.
     """
-    place = out.resolve()
-    if place.is_dir() and (place.is_mount() or not os.access(place.parent, os.W_OK)):
-        return place / FOLDER
-    return place.parent / f".{place.name}{FOLDER}"
+    return home() / "runs" / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:32]
+
+
+def home() -> Path:
+    """The user's folder for states: CLIPCLEAN_STATE, else ``clipclean`` in XDG_STATE_HOME or in ~/.local/state.
+
+    Raises:
+        UsageError: CLIPCLEAN_STATE is a relative path, or there is no home.
+    """
+    if given := os.environ.get(PLACE):
+        if not Path(given).is_absolute():
+            raise UsageError(f"{PLACE}={given} is a relative path. Give an absolute one.")
+        return Path(given)
+    states = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if states.is_absolute():
+        return states / "clipclean"
+    try:
+        return Path.home() / ".local" / "state" / "clipclean"
+    except RuntimeError as error:
+        raise UsageError(f"There is no home folder to keep the state of a run in. Name a folder by {PLACE}.") from error
+
+
+def private(folder: Path, /) -> None:
+    """Make a folder below ``home()`` that only its user can enter, and check that it, and those above it, are so.
+
+    Checked on the open descriptor without following a link: whoever could write there could make us delete or take
+    over files of their choosing.
+
+    Raises:
+        ResourceError: it cannot be made, is a link, or belongs to somebody else.
+    """
+    top = home()
+    try:
+        top.parent.mkdir(parents=True, exist_ok=True)
+        for each in (top, *(parent for parent in reversed(folder.parents) if top in parent.parents), folder):
+            with contextlib.suppress(FileExistsError):
+                each.mkdir(mode=0o700)
+            _check_private(each)
+    except OSError as error:
+        raise ResourceError(
+            f"Cannot keep the state of the run in {folder}: {os.strerror(error.errno or 0)}. Name a folder of your own by {PLACE}."
+        ) from error
+
+
+def _check_private(folder: Path) -> None:
+    """Raise ResourceError unless the folder itself, not what a link in its place leads to, is the user's alone."""
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(opened)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise ResourceError(
+                f"{folder} belongs to another user, or others may write in it. A run keeps its state only where nobody else "
+                f"can change it: mend its permissions (chmod 700), or name another folder by {PLACE}."
+            )
+        if found.st_mode & 0o055:
+            os.fchmod(opened, 0o700)
+    finally:
+        os.close(opened)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders in a folder, and itself, if nothing is in them."""
+    for path in (*_inside(folder), folder):
+        with contextlib.suppress(OSError):  # not a folder, or not empty
+            path.rmdir()
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none, or a file or a link in its place."""
+    try:
+        return list(folder.iterdir()) if stat.S_ISDIR(folder.lstat().st_mode) else []
+    except FileNotFoundError:
+        return []

@@ -5,7 +5,6 @@ import resource
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -31,7 +30,6 @@ from clipclean import (
     policy,
     report,
     rounds,
-    runs,
     sift,
     subject,
     unlearn,
@@ -182,7 +180,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
         exported = result["verdict"] != "fail" or request.keep_failed
         shown = exhibits.pictures(shown_before, exhibited(tested.clip, measured_on, suspicions, after))
         publish(
-            request.out, state.folder, tested, result, measured_on, wanted=request.wanted if exported else None,
+            request.out, tested, result, measured_on, wanted=request.wanted if exported else None,
             pictures=shown, progress=progress,
         )  # fmt: skip
         if exported:
@@ -240,7 +238,7 @@ def check_output(out: Path, /, *, force: bool) -> None:
     """
     if out.is_symlink() or (out.exists() and not out.is_dir()):
         raise UsageError(f"--out {out} is a file or a link. Name a folder.")
-    if out.is_dir() and not force and any(path.name != runs.FOLDER for path in out.iterdir()):
+    if out.is_dir() and not force and any(out.iterdir()):
         raise UsageError(
             f"--out {out} is not empty. Name another folder, or pass --force to overwrite clipclean's files in it."
         )
@@ -862,7 +860,6 @@ def side_findings(request: Request, clean: data.CleanSet, screened: dict[str, An
 
 def publish(
     out: Path,
-    folder: Path,
     tested: Subject,
     result: dict[str, Any],
     measured_on: audit.Evidence,
@@ -872,7 +869,7 @@ def publish(
     pictures: Sequence[report.Picture],
     progress: Progress,
 ) -> None:
-    """Write everything into a scratch folder in ``folder`` first, check it, then move it into ``out``.
+    """Write everything into a scratch folder first, check it, then move it into ``out``.
 
     Without layouts that are ``wanted`` the reports are all that is written. What an earlier run left in ``out`` goes
     first, so that the weights of one run never stand beside the report of another; the checksums come last.
@@ -880,10 +877,7 @@ def publish(
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
-    try:
-        staging = Path(tempfile.mkdtemp(prefix="staging-", dir=folder))
-    except OSError as error:
-        raise files.cannot_write(out, error) from error
+    staging = files.scratch(out)
     try:
         if wanted:
             # Labelled pictures have no captions of their own: the names of the classes are embedded instead.

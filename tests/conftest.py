@@ -12,6 +12,14 @@ def _one_thread():
     torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_state(tmp_path_factory):
+    """Runs keep their state in a folder of the tests', never in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("CLIPCLEAN_STATE", str(tmp_path_factory.mktemp("state")))
+        yield
+
+
 @pytest.fixture
 def unread(monkeypatch):
     """Skip the check that starts a process and lets open_clip read the export: three seconds a run."""

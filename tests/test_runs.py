@@ -1,6 +1,5 @@
 import errno
 import json
-import os
 from pathlib import Path
 
 import pytest
@@ -33,7 +32,7 @@ def equal(a, b):
 @pytest.fixture
 def state(tmp_path):
     found = RunState.of(tmp_path / "out", {"seed": 0})
-    found.folder.mkdir()
+    found.folder.mkdir(parents=True)
     return found
 
 
@@ -65,7 +64,7 @@ def test_a_later_state_replaces_the_earlier_one(state):
     found = model(1)
     assert state.resume(*found)[0] == 2
     assert equal(found, model(2))
-    assert [path.name for path in state.folder.iterdir()] == [runs.STATE]
+    assert [path.name for path in state.folder.iterdir()] == [f"{runs.STATE}{runs.SUFFIX}"]
 
 
 def record(value):
@@ -73,7 +72,7 @@ def record(value):
 
 
 def damaged(state, damage):
-    path = state.folder / runs.STATE
+    path = state.folder / f"{runs.STATE}{runs.SUFFIX}"
     if isinstance(damage, dict):
         export.write_safetensors(path, damage, metadata={})
     else:
@@ -126,7 +125,7 @@ def test_a_full_disk_leaves_the_state_before(state, monkeypatch):
     monkeypatch.setattr(export, "write_safetensors", full)
     with pytest.raises(ResourceError, match="No space left"):
         state.save(*model(2), step=2, losses=[], seconds=0.0)
-    assert [path.name for path in state.folder.iterdir()] == [runs.STATE]
+    assert [path.name for path in state.folder.iterdir()] == [f"{runs.STATE}{runs.SUFFIX}"]
     assert state.resume(*model(1))[0] == 1
 
 
@@ -173,30 +172,86 @@ def test_a_forgotten_state_takes_the_folder_with_it(tmp_path):
     assert not state.folder.exists()
 
 
-def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
+def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    with pytest.raises(ResourceError, match="Cannot write"), RunState.of(tmp_path / "file" / "out", {}).locked():
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "file" / "state"))
+    with (
+        pytest.raises(ResourceError, match="Name a folder of your own by CLIPCLEAN_STATE"),
+        RunState.of(tmp_path / "out", {}).locked(),
+    ):
         pass
 
 
-def test_the_state_lies_beside_the_output_or_in_it_where_it_must(tmp_path, monkeypatch):
-    out = tmp_path / "out"
-    beside, inside = tmp_path / ".out.clipclean-run", out / ".clipclean-run"
-    assert runs.folder_of(out) == beside
-    out.mkdir()
-    assert runs.folder_of(out) == beside
-    with monkeypatch.context() as patch:
-        patch.setattr(Path, "is_mount", lambda path: path == out)  # a container's volume: nothing moves across
-        assert runs.folder_of(out) == inside
-    monkeypatch.setattr(os, "access", lambda path, mode: path != tmp_path)
-    assert runs.folder_of(out) == inside
+def test_the_state_lies_where_the_user_says_else_in_the_folder_for_states_of_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "mine"))
+    assert runs.home() == tmp_path / "mine"
+    assert runs.folder_of(tmp_path / "out").is_relative_to(tmp_path / "mine")
+    monkeypatch.delenv("CLIPCLEAN_STATE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    assert runs.home() == tmp_path / "xdg" / "clipclean"
+    monkeypatch.setenv("XDG_STATE_HOME", "relative/is/ignored")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert runs.home() == tmp_path / "home" / ".local" / "state" / "clipclean"
+
+
+def test_a_relative_place_for_states_could_be_one_that_came_with_a_model(monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_STATE", "state")
+    with pytest.raises(UsageError, match="Give an absolute one"):
+        runs.home()
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A state whose folder for all states is this test's own."""
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "states"))
+    return RunState.of(tmp_path / "out", {})
+
+
+def test_nobody_but_the_user_can_enter_the_folders_of_a_state(own):
+    with own.locked():
+        own.part("inner", {})
+        for folder in (runs.home(), own.folder.parent, own.folder, own.folder / "inner"):
+            assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_link_in_the_place_of_a_folder_of_the_state_is_refused_and_its_target_untouched(own, tmp_path, depth):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.safetensors").write_text("years")
+    place = (runs.home(), own.folder.parent, own.folder)[depth]
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    place.symlink_to(precious)
+    with pytest.raises(ResourceError), own.locked():
+        pass
+    assert [path.name for path in precious.iterdir()] == ["thesis.safetensors"]
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_a_folder_that_others_may_write_in_is_refused(own, mode):
+    own.folder.mkdir(parents=True)
+    own.folder.chmod(mode)
+    with pytest.raises(ResourceError, match="others may write in it"), own.locked():
+        pass
+
+
+def test_only_what_a_run_writes_is_ever_deleted(own, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "weights.safetensors").touch()
+    with own.locked():
+        own.write({}, {}, name="note")
+        (own.folder / "letter.txt").write_text("mine")
+        (own.folder / "link").symlink_to(tmp_path / "elsewhere")
+        own.discard()
+    assert sorted(path.name for path in own.folder.iterdir()) == ["letter.txt", "link"]
+    assert (tmp_path / "elsewhere" / "weights.safetensors").exists()
 
 
 def test_the_record_is_in_the_same_file_as_the_weights(state):
     from clipclean import checkpoint
 
     state.save(*model(0), step=7, losses=[], seconds=0.0)
-    tensors = checkpoint.read(state.folder / runs.STATE).tensors
+    tensors = checkpoint.read(state.folder / f"{runs.STATE}{runs.SUFFIX}").tensors
     assert json.loads(bytes(tensors[runs.RECORD].tolist()))["step"] == 7
 
 

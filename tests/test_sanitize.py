@@ -367,7 +367,7 @@ def interrupted_at(monkeypatch, step, number):
 
 
 def hidden(job):
-    return job.folder / ".out.clipclean-run"
+    return runs.folder_of(job.out)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -379,7 +379,7 @@ def test_an_interrupted_run_leaves_only_its_state_and_goes_on_to_the_same_bytes(
     assert "after step 2 of 3. Give the same command again" in capsys.readouterr().err
     assert signal.getsignal(number) is before
     assert not job.out.exists()
-    assert names(hidden(job)) == {"state.safetensors", "lock"}
+    assert names(hidden(job)) == {"state.safetensors"}
     cli.main(whole(job))
     assert result(job.out)["training"]["resumed_at"] == 2
     assert [entry["step"] for entry in result(job.out)["training"]["losses"]] == [0, 1, 2]
@@ -532,7 +532,7 @@ def test_data_that_break_during_the_run_end_it_and_once_they_are_whole_it_goes_o
         patch.setattr(finetune, "finetune", breaks)
         assert cli.main(whole(job)) == 3
     assert "cut off after 512 bytes" in capsys.readouterr().err
-    assert names(hidden(job)) == {"state.safetensors", "lock"}
+    assert names(hidden(job)) == {"state.safetensors"}
     assert not job.out.exists()
     cli.main(whole(job))
     assert result(job.out)["training"]["resumed_at"] == 2
@@ -633,7 +633,7 @@ def test_what_ends_one_process_ends_both_and_the_same_command_goes_on(job, unrea
     found, told = two(whole(job), event)
     assert found == codes, told
     assert words in told[0][1]
-    assert names(hidden(job)) == {"state.safetensors", "lock"}
+    assert names(hidden(job)) == {"state.safetensors"}
     assert not job.out.exists()
     assert cli.main(whole(job)) == 4  # by one process: it may be another number
     assert result(job.out)["training"]["resumed_at"] == 2
@@ -692,11 +692,11 @@ def test_refused_input_leaves_no_folder_behind(job):
     assert not (job.folder / "a").exists()
 
 
-def test_a_mounted_output_holds_its_state_itself_and_nothing_else_afterwards(job, unread, monkeypatch):
+def test_a_mounted_output_holds_the_result_and_nothing_else_afterwards(job, unread, monkeypatch):
     job.out.mkdir()
     monkeypatch.setattr(Path, "is_mount", lambda path: path == job.out)
     left_unfinished(job)
-    assert names(job.out) == {".clipclean-run"}
+    assert names(job.out) == set()
     assert cli.main(job.sanitize()) == 4
     assert result(job.out)["training"]["resumed_at"] == 2
     assert names(job.out) == PROMISED
@@ -735,8 +735,8 @@ def test_a_disk_that_is_full_at_the_end_loses_no_training_and_leaves_no_half_fil
         full_for(patch, what)
         assert cli.main(job.sanitize()) == 5
     assert "No space left while writing" in capsys.readouterr().err
-    assert names(job.folder) == before | {".out.clipclean-run"}
-    assert names(hidden(job)) == {"state.safetensors", "lock"}
+    assert names(job.folder) == before
+    assert names(hidden(job)) == {"state.safetensors"}
     assert cli.main(job.sanitize()) == 4
     assert result(job.out)["training"]["resumed_at"] == 3
     assert names(job.folder) == before | {"out"}
