@@ -30,6 +30,7 @@ from clipclean import recipe as recipes
 from clipclean.canary import Canary, Trial
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.examine import Sight
+from clipclean.export import placing
 from clipclean.finetune import NonFiniteLoss
 from clipclean.interpolate import SHARES, Point
 from clipclean.ladder import Rung
@@ -149,6 +150,7 @@ def auto(request: Request, /, *, progress: Progress) -> Outcome:
     if not request.audit:
         raise UsageError("auto decides by audits, so --no-audit leaves it nothing to go by. Leave the option out.")
     ladder.rungs(request.recipe, parameters=0)  # a misspelt one is told before slow work
+    standing = sanitize.placed(request)
     ready = sanitize.prepare(request, progress=progress)
     rungs = ladder.rungs(request.recipe, parameters=parameters(ready.tested.clip))
     control = control_of(request.recipe, ready.tested.clip)
@@ -156,6 +158,9 @@ def auto(request: Request, /, *, progress: Progress) -> Outcome:
         request.recipe, ready.vocabulary, ready.named
     )
     state = RunState.of(request.out, decides)
+    standing.check(request.out, key := sanitize.told(request, state), force=request.force)
+    if standing.run == key:
+        return sanitize.taken_up(request.out)
     with state.locked():
         job = begin(request, ready, state, control, started, progress)
         first = look(job, job.evidence.suspicions, pointed=(), what=" before")
@@ -166,10 +171,11 @@ def auto(request: Request, /, *, progress: Progress) -> Outcome:
         exported = result["verdict"] != "fail" or request.keep_failed
         sanitize.publish(
             request.out, ready.tested, result, job.evidence, wanted=request.wanted if exported else None,
-            pictures=pictures, progress=progress,
+            pictures=pictures, progress=progress, earlier=standing.earlier, run=key,
         )  # fmt: skip
         if exported:
             state.discard()
+        placing.said(request.out)
     return Outcome(result, exported)
 
 

@@ -1,16 +1,17 @@
 """The same weights in other layouts: read, built, written beside the destination, checked, moved in."""
 
-import shutil
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipclean import __version__, data, export, files, layouts, sanitize, subject
+from clipclean import __version__, data, export, layouts, own_state, sanitize, subject
 from clipclean import recipe as recipes
 from clipclean.errors import UsageError
+from clipclean.export import placing
 from clipclean.subject import Progress
 
-OUTPUTS = (*layouts.NAMES, *export.RECORDS)  # what an export may leave
+OUTPUTS = sanitize.OUTPUTS  # weights of an export never stay beside the report of a run
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
         ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
     """
     layouts.check(request.wanted)
-    sanitize.check_output(request.out, force=request.force)
+    standing = placing.look(request.out, force=request.force, known=OUTPUTS)
     limits = sanitize.limits_of(recipes.load(recipes.DEFAULT))
     progress("reading the model", 0, 1)
     opened = subject.read(request.model, arch=request.arch, weights=request.weights)
@@ -59,19 +60,17 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
     tested = subject.build(opened, clean, device="cpu", limits=limits)
     pairs = some(clean.pairs)
     pixels = subject.stack(tested.clip, [pair.image for pair in pairs], limits=limits)
-    staging = files.scratch(request.out)
-    try:
+    run = hashlib.sha256(repr((tested.file.sha256, replace(request, force=False))).encode()).hexdigest()
+    standing.check(request.out, run, force=request.force)
+    with own_state.locked(own_state.place_of(request.out)), placing.written(request.out) as new:
         entries = layouts.write(
-            staging, tested.clip, tested.weights(), wanted=request.wanted, pixels=pixels,
+            new, tested.clip, tested.weights(), wanted=request.wanted, pixels=pixels,
             captions=[pair.caption for pair in pairs], source_sha256=tested.file.sha256, progress=progress,
         )  # fmt: skip
         result = record(request, tested, clean, entries)
-        export.write_records(staging, result, outputs=export.digests(staging), has_bom=request.wanted.bom)
-        files.move_in(staging, request.out, replacing=OUTPUTS, last=export.SUMS)
-    except OSError as error:
-        raise files.cannot_write(request.out, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        export.write_records(new, result, outputs=export.digests(new), has_bom=request.wanted.bom)
+        placing.place(new, request.out, earlier=standing.earlier, run=run)
+    placing.said(request.out)
     return result
 
 

@@ -3,22 +3,53 @@
 import contextlib
 import errno
 import hashlib
+import io
 import os
 import secrets
-import shutil
+import stat
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from clipclean.errors import ResourceError
 
-SCRATCH = ".clipclean-scratch-"  # how the names of folders begin that files are written into first
 PARTIAL = ".partial"  # how the name of a file ends that is being written
 
 
+class NoRegularFile(OSError):
+    """A folder, pipe or device where a file is needed."""
+
+
+def opened(path: Path, /) -> io.BufferedReader:
+    """Open a regular file for reading: the one way in which any file is opened that clipclean has not just written.
+
+    A pipe would be waited for, a device has no end: both are refused, and never waited for. What is checked is what was
+    opened, whatever stands at the path a moment later.
+
+    Raises:
+        OSError: missing or unreadable; NoRegularFile for a folder, pipe or device.
+        ValueError: the path has a null byte.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+    flags |= getattr(os, "O_NOCTTY", 0)
+    if path.is_dir():  # Windows opens no folder, and says "permission denied"
+        raise NoRegularFile(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NoRegularFile(errno.EINVAL, "Not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read(path: Path, /, *, limit: int) -> bytes:
+    """The first ``limit`` bytes of a regular file; raises what ``opened`` raises."""
+    with opened(path) as stream:
+        return stream.read(limit)
+
+
 def sha256(path: Path, /) -> str:
-    """Hex SHA-256 of a file's bytes, read in blocks."""
-    with path.open("rb") as stream:
+    """Hex SHA-256 of a regular file's bytes, read in blocks."""
+    with opened(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -50,48 +81,6 @@ def write_text(path: Path, text: str, /) -> None:
 def below(folder: Path, /) -> list[str]:
     """The names of all files below a folder, relative to it and sorted."""
     return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-
-
-def scratch(out: Path, /) -> Path:
-    """A new, empty, hidden folder on the disk of ``out``, of a name that nobody can foresee.
-
-    Beside ``out``, so that nothing stands in it before the run has ended. In it where it is a file system of its own,
-    as a container's volume is, or where nothing can be written beside it.
-
-    Raises:
-        ResourceError: it cannot be made.
-    """
-    place = out.resolve()
-    is_inside = place.is_dir() and (place.is_mount() or not os.access(place.parent, os.W_OK))
-    try:
-        return Path(tempfile.mkdtemp(prefix=SCRATCH, dir=place if is_inside else nearest(place.parent)))
-    except OSError as error:
-        raise cannot_write(out, error) from error
-
-
-def move_in(staging: Path, out: Path, /, *, replacing: Sequence[str], last: str) -> None:
-    """Move every file below ``staging`` into ``out``; all of them, or none.
-
-    Args:
-        staging: a folder on the same disk as ``out``.
-        out: where to; it is made if need be.
-        replacing: what an earlier run may have left in ``out``, which goes first: its files never stand beside ours.
-        last: the file that goes before all others and comes after them: a folder that has it is whole.
-    """
-    is_new = not out.exists()
-    for name in sorted(replacing, key=lambda name: name != last):
-        remove(out, name)
-    names = sorted(below(staging), key=lambda name: name == last)
-    try:
-        for name in names:
-            (out / name).parent.mkdir(parents=True, exist_ok=True)
-            (staging / name).replace(out / name)
-    except BaseException:  # Ctrl-C as well
-        for name in names:
-            remove(out, name)
-        if is_new:
-            shutil.rmtree(out, ignore_errors=True)
-        raise
 
 
 def remove(folder: Path, name: str, /) -> None:

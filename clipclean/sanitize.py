@@ -1,12 +1,12 @@
 """The main job, top to bottom: read, measure, finetune, measure again, judge, export."""
 
 import contextlib
+import hashlib
 import resource
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,7 +22,6 @@ from clipclean import (
     exhibits,
     export,
     feed,
-    files,
     finetune,
     layouts,
     methods,
@@ -36,6 +35,7 @@ from clipclean import (
 )
 from clipclean import recipe as recipes
 from clipclean.errors import Inconclusive, Interrupted, RefusedInput, UsageError
+from clipclean.export import placing
 from clipclean.policy import DEFAULT, Limits, Policy
 from clipclean.recipe import Recipe
 from clipclean.runs import RunState
@@ -124,6 +124,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
     check_shared(request.recipe, group)
+    standing = placed(request) if group.is_first else placing.Standing()
     ready = prepare(request, progress=progress)
     recipe, limits, vocabulary, named = request.recipe, ready.limits, ready.vocabulary, ready.named
     thresholds, clean, material, tested = ready.thresholds, ready.clean, ready.material, ready.tested
@@ -137,6 +138,9 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
             limits=limits, progress=progress, group=group,
         )  # fmt: skip
         return None
+    standing.check(request.out, key := told(request, state), force=request.force)
+    if standing.run == key:
+        return taken_up(request.out)
     with state.locked():
         measured_on = evidence_of(
             tested.clip, recipe, ready.shown, vocabulary=vocabulary, named=named, panel=request.audit,
@@ -181,10 +185,11 @@ def sanitize(request: Request, /, *, progress: Progress, group: finetune.Group =
         shown = exhibits.pictures(shown_before, exhibited(tested.clip, measured_on, suspicions, after))
         publish(
             request.out, tested, result, measured_on, wanted=request.wanted if exported else None,
-            pictures=shown, progress=progress,
+            pictures=shown, progress=progress, earlier=standing.earlier, run=key,
         )  # fmt: skip
         if exported:
             state.discard()
+        placing.said(request.out)
     return Outcome(result, exported)
 
 
@@ -194,7 +199,6 @@ def prepare(request: Request, /, *, progress: Progress) -> Ready:
     Raises:
         ClipcleanError: of the kind that tells the exit code.
     """
-    check_output(request.out, force=request.force)
     layouts.check(request.wanted)
     recipe, limits = request.recipe, limits_of(request.recipe)
     vocabulary = subject.words(request.classes, request.templates)
@@ -227,22 +231,6 @@ def check_shared(recipe: Recipe, group: finetune.Group, /) -> None:
             f"recipe of {' or '.join(sorted(methods.SHARED))}."
         )
     group.check(recipe.train.batch_size)
-
-
-def check_output(out: Path, /, *, force: bool) -> None:
-    """Refuse before slow work what could not be written after it.
-
-    Raises:
-        UsageError: ``out`` is a file, or a folder with content and no ``--force``.
-        ResourceError: ``out`` or its parent cannot be written.
-    """
-    if out.is_symlink() or (out.exists() and not out.is_dir()):
-        raise UsageError(f"--out {out} is a file or a link. Name a folder.")
-    if out.is_dir() and not force and any(out.iterdir()):
-        raise UsageError(
-            f"--out {out} is not empty. Name another folder, or pass --force to overwrite clipclean's files in it."
-        )
-    files.check_writable(files.nearest(out), out)
 
 
 def limits_of(recipe: Recipe, /) -> data.Limits:
@@ -858,6 +846,23 @@ def side_findings(request: Request, clean: data.CleanSet, screened: dict[str, An
     return [audit.Finding(rule, "note", "", value, None, None, None, message) for rule, value, message in notes]
 
 
+def placed(request: Request, /) -> placing.Standing:
+    """What stands in the output folder; raises what ``placing.look`` raises."""
+    return placing.look(request.out, force=request.force, known=OUTPUTS)
+
+
+def told(request: Request, state: RunState, /) -> str:
+    """A run by all that was asked for: an equal one has the same result to show."""
+    return hashlib.sha256(repr((state.fingerprint, replace(request, force=False))).encode()).hexdigest()
+
+
+def taken_up(out: Path, /) -> Outcome:
+    """The outcome of an equal run that was killed once its files had come."""
+    result = report.read(out / "report.json")
+    placing.said(out)
+    return Outcome(result, bool(result["exports"]))
+
+
 def publish(
     out: Path,
     tested: Subject,
@@ -868,31 +873,30 @@ def publish(
     wanted: layouts.Wanted | None,
     pictures: Sequence[report.Picture],
     progress: Progress,
+    earlier: Mapping[str, str],
+    run: str,
 ) -> None:
-    """Write everything into a scratch folder first, check it, then move it into ``out``.
+    """Write everything into a scratch folder first, check it, then put it in the place of an earlier result in ``out``.
 
-    Without layouts that are ``wanted`` the reports are all that is written. What an earlier run left in ``out`` goes
-    first, so that the weights of one run never stand beside the report of another; the checksums come last.
+    Without layouts that are ``wanted`` the reports are all that is written, with their checksums. The weights of one run never stand
+    beside the report of another.
 
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
-    staging = files.scratch(out)
-    try:
+    with placing.written(out) as new:
         if wanted:
             # Labelled pictures have no captions of their own: the names of the classes are embedded instead.
             result["exports"] = layouts.write(
-                staging, tested.clip, tested.weights(), wanted=wanted, pixels=measured_on.pixels,
+                new, tested.clip, tested.weights(), wanted=wanted, pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes, source_sha256=tested.file.sha256,
                 progress=progress,
             )  # fmt: skip
-        outputs = export.digests(staging)
-        report.write(result, "json", staging / "report.json")
-        report.write(result, "html", staging / "report.html", pictures=pictures)
+        outputs = export.digests(new)
+        report.write(result, "json", new / "report.json")
+        report.write(result, "html", new / "report.html", pictures=pictures)
         if wanted:
-            export.write_records(staging, result, outputs=outputs, has_bom=wanted.bom)
-        files.move_in(staging, out, replacing=OUTPUTS, last=export.SUMS)
-    except OSError as error:
-        raise files.cannot_write(out, error) from error
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
+            export.write_records(new, result, outputs=outputs, has_bom=wanted.bom)
+        else:
+            export.write_checksums(new)
+        placing.place(new, out, earlier=earlier, run=run)

@@ -85,7 +85,7 @@ def test_nothing_is_left_when_the_disk_is_full(job, unread, monkeypatch):
     moved = Path.replace
 
     def full(self, target):
-        if Path(target).name == "open_clip_model.safetensors":
+        if Path(target) == job.out or Path(target).name == "open_clip_model.safetensors":
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         return moved(self, target)
 
@@ -96,14 +96,21 @@ def test_nothing_is_left_when_the_disk_is_full(job, unread, monkeypatch):
     assert set(job.folder.iterdir()) == before
 
 
-def test_a_folder_with_files_is_refused_and_force_replaces_what_layouts_left(job, unread):
-    job.out.mkdir()
+def test_a_folder_with_files_is_refused_and_force_replaces_what_an_export_left(job, unread):
+    run(job)
     (job.out / "mine.txt").write_text("mine")
-    (job.out / "model.safetensors").write_text("of another run")
     with pytest.raises(UsageError, match="--force"):
         run(job)
     run(job, force=True)
     assert names(job.out) == WRITTEN | {"mine.txt"}
+
+
+def test_weights_of_the_users_own_are_not_replaced_whatever_is_asked_for(job, unread):
+    job.out.mkdir()
+    (job.out / "model.safetensors").write_text("years of work")
+    with pytest.raises(UsageError, match=r"holds model\.safetensors: no SHA256SUMS"):
+        run(job, force=True)
+    assert names(job.out) == {"model.safetensors"}
 
 
 def test_an_activation_that_nothing_tells_is_not_measured_on_the_bundled_pictures(job, unread):

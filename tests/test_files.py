@@ -1,5 +1,6 @@
 import errno
 import os
+import socket
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,28 @@ def test_the_digest_is_that_of_the_standard(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert files.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "null", "socket"])
+def test_what_is_no_regular_file_is_never_opened_and_never_waited_for(tmp_path, kind):
+    place = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "null":
+        place = Path("/dev/null")
+    else:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(place))
+    for use in (files.sha256, lambda path: files.read(path, limit=1)):
+        with pytest.raises(OSError, match=r"(?i)regular|directory|device"):
+            use(place)
+
+
+def test_of_a_file_no_more_is_read_than_asked_for(tmp_path):
+    (tmp_path / "a").write_bytes(b"abcdef")
+    assert files.read(tmp_path / "a", limit=4) == b"abcd"
 
 
 def test_text_is_written_as_utf_8_and_replaces_what_was_there(tmp_path):
@@ -72,62 +95,3 @@ def test_a_folder_in_which_nothing_can_be_written_is_told_by_the_path_that_was_a
     with pytest.raises(ResourceError, match="Cannot write out"):
         files.check_writable(tmp_path / "none", Path("out"))
     assert not list(tmp_path.iterdir())
-
-
-@pytest.fixture
-def staging(tmp_path):
-    """Two files, one of them in a folder."""
-    place = tmp_path / "staging"
-    (place / "deep").mkdir(parents=True)
-    for name in ("deep/weights", "sums"):
-        (place / name).write_text("new")
-    return place
-
-
-def move_in(staging, out):
-    files.move_in(staging, out, replacing=("deep/weights", "gone/old", "sums"), last="sums")
-
-
-def test_files_are_moved_in_and_what_an_earlier_run_left_is_gone_with_its_empty_folders(tmp_path, staging):
-    out = tmp_path / "out"
-    (out / "gone").mkdir(parents=True)
-    for name in ("gone/old", "sums", "mine"):
-        (out / name).write_text("old")
-    move_in(staging, out)
-    assert files.below(out) == ["deep/weights", "mine", "sums"]
-    assert [(out / name).read_text() for name in files.below(out)] == ["new", "old", "new"]
-    assert not (out / "gone").exists()
-    assert not files.below(staging)
-
-
-@pytest.mark.parametrize("is_new", [True, False])
-@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
-def test_files_are_moved_in_all_together_or_not_at_all(tmp_path, staging, monkeypatch, is_new, error):
-    out = tmp_path / "out"
-    if not is_new:
-        out.mkdir()
-        (out / "mine").write_text("mine")
-    real = Path.replace
-
-    def replace(path, target):
-        if path.name == "sums":
-            raise error
-        return real(path, target)
-
-    monkeypatch.setattr(Path, "replace", replace)
-    with pytest.raises(type(error)):
-        move_in(staging, out)
-    assert (list(out.rglob("*")) if out.exists() else None) == (None if is_new else [out / "mine"])
-
-
-def test_the_checksums_go_first_and_come_last(tmp_path, staging, monkeypatch):
-    out = tmp_path / "out"
-    (out / "deep").mkdir(parents=True)
-    for name in ("deep/weights", "sums"):
-        (out / name).write_text("old")
-    seen = []
-    unlink, real = Path.unlink, Path.replace
-    monkeypatch.setattr(Path, "unlink", lambda path, **more: (seen.append(f"-{path.name}"), unlink(path, **more))[1])
-    monkeypatch.setattr(Path, "replace", lambda path, to: (seen.append(f"+{path.name}"), real(path, to))[1])
-    move_in(staging, out)
-    assert seen == ["-sums", "-weights", "-old", "+weights", "+sums"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipclean import export, runs
+from clipclean import export, own_state, runs
 from clipclean.errors import ResourceError, UsageError
 from clipclean.runs import RunState
 
@@ -184,20 +184,20 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path, monkeypatch)
 
 def test_the_state_lies_where_the_user_says_else_in_the_folder_for_states_of_the_home(tmp_path, monkeypatch):
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "mine"))
-    assert runs.home() == tmp_path / "mine"
-    assert runs.folder_of(tmp_path / "out").is_relative_to(tmp_path / "mine")
+    assert own_state.home() == tmp_path / "mine"
+    assert own_state.place_of(tmp_path / "out").is_relative_to(tmp_path / "mine")
     monkeypatch.delenv("CLIPCLEAN_STATE")
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
-    assert runs.home() == tmp_path / "xdg" / "clipclean"
+    assert own_state.home() == tmp_path / "xdg" / "clipclean"
     monkeypatch.setenv("XDG_STATE_HOME", "relative/is/ignored")
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    assert runs.home() == tmp_path / "home" / ".local" / "state" / "clipclean"
+    assert own_state.home() == tmp_path / "home" / ".local" / "state" / "clipclean"
 
 
 def test_a_relative_place_for_states_could_be_one_that_came_with_a_model(monkeypatch):
     monkeypatch.setenv("CLIPCLEAN_STATE", "state")
     with pytest.raises(UsageError, match="Give an absolute one"):
-        runs.home()
+        own_state.home()
 
 
 @pytest.fixture
@@ -210,7 +210,7 @@ def own(tmp_path, monkeypatch):
 def test_nobody_but_the_user_can_enter_the_folders_of_a_state(own):
     with own.locked():
         own.part("inner", {})
-        for folder in (runs.home(), own.folder.parent, own.folder, own.folder / "inner"):
+        for folder in (own_state.home(), own.folder.parent, own.folder, own.folder / "inner"):
             assert folder.stat().st_mode & 0o777 == 0o700
 
 
@@ -219,7 +219,7 @@ def test_a_link_in_the_place_of_a_folder_of_the_state_is_refused_and_its_target_
     precious = tmp_path / "precious"
     precious.mkdir()
     (precious / "thesis.safetensors").write_text("years")
-    place = (runs.home(), own.folder.parent, own.folder)[depth]
+    place = (own_state.home(), own.folder.parent, own.folder)[depth]
     place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     place.symlink_to(precious)
     with pytest.raises(ResourceError), own.locked():

@@ -25,6 +25,7 @@ from clipclean import (
     files,
     finetune,
     layouts,
+    own_state,
     policy,
     report,
     runs,
@@ -243,7 +244,7 @@ def test_a_planted_backdoor_that_two_steps_leave_in_place_fails(tmp_path, unread
     assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, steps=100, batch=48)) == 0
     named = ("--eval-data", labelled, "--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
     assert cli.main(job._replace(model=job.folder / "planted.pt").sanitize(*named, steps=2)) == 1
-    assert names(job.out) == {"report.json", "report.html"}
+    assert names(job.out) == {"report.json", "report.html", "SHA256SUMS"}
     (error,) = [finding for finding in result(job.out)["findings"] if finding["level"] == "error"]
     assert error["rule"] == "CC001"
     assert error["value"] > 0.5
@@ -367,7 +368,7 @@ def interrupted_at(monkeypatch, step, number):
 
 
 def hidden(job):
-    return runs.folder_of(job.out)
+    return own_state.place_of(job.out)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -651,13 +652,12 @@ def test_a_folder_with_content_is_refused_and_left_alone(job, capsys):
 
 
 def test_force_replaces_clipcleans_files_alone(job, unread):
-    job.out.mkdir()
+    assert cli.main(job.sanitize()) == 4
     tiny.written(job.out / "notes.txt", "mine")
-    tiny.written(job.out / "report.json", "old")
-    assert cli.main(job.sanitize("--force")) == 4
+    assert cli.main(job.sanitize("--force", "--seed", 1)) == 4
     assert names(job.out) == PROMISED | {"notes.txt"}
     assert (job.out / "notes.txt").read_text() == "mine"
-    assert result(job.out)["verdict"] == "inconclusive"
+    assert result(job.out)["seed"] == 1
 
 
 def test_an_empty_folder_is_taken_and_a_missing_one_is_made_with_its_parents(job, unread):
@@ -746,7 +746,7 @@ def test_a_failed_audit_writes_reports_and_no_weights_until_they_are_asked_for(j
     judged(monkeypatch, "fail")
     assert cli.main(job.sanitize()) == 1
     assert "--keep-failed --force writes them without training again" in capsys.readouterr().out
-    assert names(job.out) == {"report.json", "report.html"}
+    assert names(job.out) == {"report.json", "report.html", "SHA256SUMS"}
     assert result(job.out)["exports"] == []
     assert cli.main(job.sanitize("--keep-failed", "--force")) == 1
     assert names(job.out) == PROMISED
@@ -758,7 +758,7 @@ def test_weights_of_an_earlier_run_do_not_stay_beside_a_failed_report(job, unrea
     assert cli.main(job.sanitize()) == 4
     judged(monkeypatch, "fail")
     assert cli.main(job.sanitize("--force", "--seed", 1)) == 1
-    assert names(job.out) == {"report.json", "report.html"}
+    assert names(job.out) == {"report.json", "report.html", "SHA256SUMS"}
 
 
 def test_an_export_that_open_clip_reads_otherwise_is_not_published(job, monkeypatch):

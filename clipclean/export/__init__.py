@@ -30,6 +30,7 @@ from clipclean.export.provenance import Provenance, hardware, versions
 from clipclean.export.provenance import parse as parse_provenance
 from clipclean.export.records import FILES as RECORDS
 from clipclean.export.records import write as write_records
+from clipclean.export.records import write_checksums
 from clipclean.export.safetensors_file import write as write_safetensors
 from clipclean.export.statement import NAME as STATEMENT_NAME
 from clipclean.export.statement import PREDICATE, STATEMENT
@@ -70,6 +71,7 @@ __all__ = [
     "parse_checksums",
     "parse_provenance",
     "versions",
+    "write_checksums",
     "write_hf",
     "write_hf_config",
     "write_hf_processor",

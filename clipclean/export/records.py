@@ -25,4 +25,9 @@ def write(folder: Path, report: Mapping[str, Any], /, *, outputs: Mapping[str, s
     files.write_text(folder / model_card.NAME, model_card.model_card(report))
     if has_bom:
         files.write_text(folder / bom.NAME, bom.text(record))
+    write_checksums(folder)
+
+
+def write_checksums(folder: Path, /) -> None:
+    """Write the checksums of all that stands in a folder: they also say what a later run may replace."""
     files.write_text(folder / checksums.NAME, checksums.text(folder))

@@ -1,0 +1,252 @@
+"""A finished folder put in the place of an earlier one: whole or not at all, also where the process is killed.
+
+What is being moved where is noted in the user's own folder before the first file moves. Whoever works on the same output next
+ends what a killed process began.
+"""
+
+import contextlib
+import os
+import secrets
+import shutil
+import stat
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from clipclean import files, own_state
+from clipclean.errors import RefusedInput, UsageError
+from clipclean.export import checksums
+
+SCRATCH = ".clipclean-scratch-"  # how the names of folders begin that files are written into first
+NEW, OLD = "new", "old"  # in them: what is written, and what it took the place of
+SHOWN = 5  # names in a message
+
+
+@dataclass(frozen=True)
+class Standing:
+    """What stands in an output folder.
+
+    Attributes:
+        earlier: digests by name of the files that an earlier run left, by its own record and as they are.
+        run: the run that was killed after all its files had come, and before it could say so.
+    """
+
+    earlier: Mapping[str, str] = field(default_factory=dict)
+    run: str | None = None
+
+    def check(self, out: Path, run: str, /, *, force: bool) -> None:
+        """Raise UsageError where the finished result of another run would be replaced unasked."""
+        if self.run not in (None, run) and not force:
+            raise _not_empty(out)
+
+
+def look(out: Path, /, *, force: bool, known: Collection[str]) -> Standing:
+    """Refuse before slow work what could not be written after it, once what a killed process began is ended.
+
+    Args:
+        out: where to.
+        force: whether files of an earlier run may be replaced: those that its checksums list, and that are as listed.
+        known: names of all files that a run may write.
+
+    Raises:
+        UsageError: ``out`` is a file or a link; it has content and may not be overwritten; or it has files under our
+            names that are not ours.
+        ResourceError: ``out`` or its parent cannot be written.
+    """
+    try:
+        if out.is_symlink() or (out.exists() and not out.is_dir()):
+            raise UsageError(f"--out {out} is a file or a link. Name a folder.")
+        run = _ended(out)
+        files.check_writable(files.nearest(out), out)
+        if not out.exists() or not any(out.iterdir()):
+            return Standing()
+        if run is None and not force:
+            raise _not_empty(out)
+        return Standing(_earlier(out, known), run)
+    except OSError as error:
+        raise files.cannot_write(out, error) from error
+
+
+@contextlib.contextmanager
+def written(out: Path, /) -> Iterator[Path]:
+    """A new, empty, hidden folder on the disk of ``out`` to write into, of a name that nobody can foresee.
+
+    Beside ``out``, so that nothing stands in it before the run has ended. In it where it is a file system of its own,
+    as a container's volume is, or where nothing can be written beside it.
+
+    Raises:
+        ResourceError: it cannot be made, or the disk is full.
+    """
+    place = out.resolve()
+    is_inside = place.is_dir() and (place.is_mount() or not os.access(place.parent, os.W_OK))
+    scratch = (place if is_inside else files.nearest(place.parent)) / f"{SCRATCH}{secrets.token_hex(8)}"
+    own_state.note(out, {"scratch": str(scratch)})
+    try:
+        scratch.mkdir(mode=0o700)
+        for name in (NEW, OLD):
+            (scratch / name).mkdir()
+        yield scratch / NEW
+    except OSError as error:
+        raise files.cannot_write(out, error) from error
+    finally:
+        if not _is_moving(own_state.noted(out)):
+            _remove(scratch)
+            own_state.note(out, None)
+
+
+def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> None:
+    """Move what was ``written`` into ``out``; then what an earlier run left, and this one has not, goes.
+
+    A file takes the place of the earlier one in one step, the checksums last of all. If one cannot be moved, those before it are moved
+    back. Afterwards ``said`` is due.
+    """
+    moves = {
+        "scratch": str(new.parent),
+        "new": checksums.digests(new) | _sums_of(new),
+        "old": dict(earlier),
+        "run": run,
+    }
+    for name in moves["new"]:
+        _sync(new / name)
+    own_state.note(out, moves)
+    try:
+        _forward(new.parent, out, moves)
+    except BaseException:  # Ctrl-C as well
+        _back(new.parent, out, moves)
+        own_state.note(out, None)
+        raise
+    _remove(new.parent)
+
+
+def said(out: Path, /) -> None:
+    """The result has been told: the next run finds an ordinary folder."""
+    own_state.note(out, None)
+
+
+def _not_empty(out: Path) -> UsageError:
+    return UsageError(
+        f"--out {out} is not empty. Name another folder, or pass --force to overwrite clipclean's files in it."
+    )
+
+
+def _earlier(out: Path, known: Collection[str]) -> dict[str, str]:
+    """The files that an earlier run left, by its checksums.
+
+    Raises:
+        UsageError: others stand under our names.
+    """
+    there = [name for name in sorted(known) if os.path.lexists(out / name)]
+    try:
+        listed = checksums.parse(files.read(out / checksums.NAME, limit=checksums.MAX_BYTES + 1)) | _sums_of(out)
+    except (RefusedInput, OSError):
+        listed = {}
+    ours = {name: listed[name] for name in there if name in listed and _digest(out, name) == listed[name]}
+    if foreign := [name for name in there if name not in ours]:
+        more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
+        raise UsageError(
+            f"--out {out} holds {', '.join(foreign[:SHOWN])}{more}: no {checksums.NAME} of an earlier run lists them as they "
+            "are, and nothing else is ever overwritten. Move them away, or name another folder."
+        )
+    return ours
+
+
+def _sums_of(folder: Path) -> dict[str, str]:
+    """The digest of the checksums themselves."""
+    digest = _digest(folder, checksums.NAME)
+    return {checksums.NAME: digest} if digest else {}
+
+
+def _digest(folder: Path, name: str) -> str | None:
+    """The digest of a regular file that no link leads to; None for all else."""
+    path = folder / name
+    try:
+        if any((folder / parent).is_symlink() for parent in Path(name).parents[:-1]):
+            return None
+        return files.sha256(path) if stat.S_ISREG(path.lstat().st_mode) else None
+    except OSError:
+        return None
+
+
+def _is_moving(told: Mapping[str, Any] | None) -> bool:
+    return told is not None and "new" in told
+
+
+def _ended(out: Path) -> str | None:
+    """End what a killed process began; the run whose files have all come, if that is so."""
+    if own_state.noted(out) is None:
+        return None
+    with own_state.locked(own_state.place_of(out)):
+        told = own_state.noted(out)
+        if told is None:
+            return None
+        scratch = Path(told["scratch"])
+        if not _is_moving(told):
+            _remove(scratch)
+            own_state.note(out, None)
+            return None
+        if scratch.is_dir():
+            _forward(scratch, out, told)
+            _remove(scratch)
+        if all(_digest(out, name) == digest for name, digest in told["new"].items()):
+            return str(told["run"])
+        own_state.note(out, None)  # somebody has changed or removed the result since
+        return None
+
+
+def _forward(scratch: Path, out: Path, told: Mapping[str, Any]) -> None:
+    """Move in what has not come yet, then move out what is left of the earlier run."""
+    if not out.exists():
+        out.parent.mkdir(parents=True, exist_ok=True)
+    if not out.exists() or not any(out.iterdir()):
+        with contextlib.suppress(OSError):  # a mount, or a system that does not replace empty folders
+            (scratch / NEW).replace(out)
+    for name in sorted(told["new"], key=lambda name: name == checksums.NAME):
+        if (scratch / NEW / name).exists():
+            _keep(scratch, out, name, told["old"])
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / NEW / name).replace(out / name)
+    for name in told["old"].keys() - told["new"].keys():
+        if _digest(out, name) == told["old"][name]:
+            _keep(scratch, out, name, told["old"])
+            files.remove(out, name)
+
+
+def _keep(scratch: Path, out: Path, name: str, old: Mapping[str, str]) -> None:
+    """A second name for an earlier file, under which it outlives its first."""
+    if name not in old or (scratch / OLD / name).exists():
+        return
+    (scratch / OLD / name).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        (scratch / OLD / name).hardlink_to(out / name)
+    except OSError:  # a file system without hard links
+        shutil.copy2(out / name, scratch / OLD / f"{name}{files.PARTIAL}")
+        (scratch / OLD / f"{name}{files.PARTIAL}").replace(scratch / OLD / name)
+
+
+def _back(scratch: Path, out: Path, told: Mapping[str, Any]) -> None:
+    """Undo ``_forward``."""
+    if not (scratch / NEW).exists():  # the folder was moved as a whole
+        out.replace(scratch / NEW)
+    for name in told["new"]:
+        if not (scratch / NEW / name).exists() and name not in told["old"]:
+            files.remove(out, name)
+    for name in told["old"]:
+        if (scratch / OLD / name).exists():
+            (out / name).parent.mkdir(parents=True, exist_ok=True)
+            (scratch / OLD / name).replace(out / name)
+    _remove(scratch)
+    with contextlib.suppress(OSError):  # not ours, or not empty
+        if not told["old"]:
+            out.rmdir()
+
+
+def _remove(scratch: Path) -> None:
+    """Remove a scratch folder of ours; a link in its place is left alone."""
+    if scratch.name.startswith(SCRATCH) and not scratch.is_symlink():
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _sync(path: Path) -> None:
+    with path.open("rb+") as stream:
+        os.fsync(stream.fileno())

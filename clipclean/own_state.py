@@ -1,0 +1,131 @@
+"""The user's own folder for what outlives a process: states of runs, locks, and notes of what is being moved where."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from clipclean import files
+from clipclean.errors import ResourceError, UsageError
+
+PLACE = "CLIPCLEAN_STATE"  # names the folder instead of the user's own
+
+
+def home() -> Path:
+    """The folder: CLIPCLEAN_STATE, else ``clipclean`` in XDG_STATE_HOME or in ~/.local/state.
+
+    Raises:
+        UsageError: CLIPCLEAN_STATE is a relative path, or there is no home.
+    """
+    if given := os.environ.get(PLACE):
+        if not Path(given).is_absolute():
+            raise UsageError(f"{PLACE}={given} is a relative path. Give an absolute one.")
+        return Path(given)
+    states = Path(os.environ.get("XDG_STATE_HOME", ""))
+    if states.is_absolute():
+        return states / "clipclean"
+    try:
+        return Path.home() / ".local" / "state" / "clipclean"
+    except RuntimeError as error:
+        raise UsageError(f"There is no home folder to keep the state of a run in. Name a folder by {PLACE}.") from error
+
+
+def place_of(out: Path, /) -> Path:
+    """The folder for the state of whatever writes ``out``, in any spelling of it.
+
+    Never beside ``out`` or in it: what comes with a model, from git or a tar archive, must not be taken for a state
+    of our own, and links in it must not lead us anywhere.
+    """
+    return home() / "runs" / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:32]
+
+
+def private(folder: Path, /) -> None:
+    """Make a folder below ``home()`` that only its user can enter, and check that it, and those above it, are so.
+
+    Checked on the open descriptor without following a link: whoever could write there could make us delete or take
+    over files of their choosing.
+
+    Raises:
+        ResourceError: it cannot be made, is a link, or belongs to somebody else.
+    """
+    top = home()
+    try:
+        top.parent.mkdir(parents=True, exist_ok=True)
+        for each in (top, *(parent for parent in reversed(folder.parents) if top in parent.parents), folder):
+            with contextlib.suppress(FileExistsError):
+                each.mkdir(mode=0o700)
+            _check_private(each)
+    except OSError as error:
+        raise ResourceError(
+            f"Cannot keep the state of the run in {folder}: {os.strerror(error.errno or 0)}. Name a folder of your own by {PLACE}."
+        ) from error
+
+
+@contextlib.contextmanager
+def locked(place: Path, /) -> Iterator[None]:
+    """Hold an output, by the place of its state, for one process.
+
+    The lock lies beside the folder of the state and stays: a lock that is removed can be held twice.
+
+    Raises:
+        UsageError: another process works on the same output.
+        ResourceError: the lock cannot be made, or others may write where it lies.
+    """
+    private(place.parent)
+    lock = filelock.FileLock(place.with_suffix(".lock"), timeout=0, mode=0o600)
+    try:
+        lock.acquire()
+    except filelock.Timeout as error:
+        raise UsageError("Another clipclean run is writing this output. Wait for it, or name another --out.") from error
+    except OSError as error:
+        raise files.cannot_write(place, error) from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def note(out: Path, told: dict[str, Any] | None, /) -> None:  # Any: JSON
+    """Keep one note on an output, whole or not at all, in the place of an earlier one; None removes it."""
+    place = place_of(out)
+    private(place.parent)
+    if told is None:
+        place.with_suffix(".json").unlink(missing_ok=True)
+    else:
+        files.write_text(place.with_suffix(".json"), json.dumps(told))
+
+
+def noted(out: Path, /) -> dict[str, Any] | None:
+    """The note on an output, if there is one that can be read."""
+    place = place_of(out).with_suffix(".json")
+    if not place.is_file():
+        return None
+    private(place.parent)
+    try:
+        told = json.loads(place.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return told if isinstance(told, dict) else None
+
+
+def _check_private(folder: Path) -> None:
+    """Raise ResourceError unless the folder itself, not what a link in its place leads to, is the user's alone."""
+    if os.name != "posix":
+        return
+    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    try:
+        found = os.fstat(opened)
+        if found.st_uid != os.geteuid() or found.st_mode & 0o022:
+            raise ResourceError(
+                f"{folder} belongs to another user, or others may write in it. A run keeps its state only where nobody else "
+                f"can change it: mend its permissions (chmod 700), or name another folder by {PLACE}."
+            )
+        if found.st_mode & 0o055:
+            os.fchmod(opened, 0o700)
+    finally:
+        os.close(opened)

@@ -1,0 +1,240 @@
+import itertools
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from clipclean import own_state
+from clipclean.errors import ResourceError, UsageError
+from clipclean.export import checksums, placing
+
+KNOWN = ("deep/weights", "gone/old", "report", checksums.NAME)
+
+
+@pytest.fixture(autouse=True)
+def _state(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
+
+
+def everything_in(folder):
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in folder.rglob("*") if path.is_file()}
+
+
+def write(folder, contents):
+    for name, text in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    (folder / checksums.NAME).write_text(checksums.text(folder))
+
+
+def look(out, *, force=False):
+    return placing.look(out, force=force, known=KNOWN)
+
+
+def put(out, contents, *, force=False, run="run"):
+    standing = look(out, force=force)
+    standing.check(out, run, force=force)
+    with placing.written(out) as new:
+        write(new, contents)
+        placing.place(new, out, earlier=standing.earlier, run=run)
+    placing.said(out)
+
+
+FIRST = {"deep/weights": "one", "gone/old": "one", "report": "one"}
+SECOND = {"deep/weights": "two", "report": "two"}
+
+
+def test_a_folder_is_filled_and_nothing_is_left_beside_it(tmp_path):
+    out = tmp_path / "parents" / "out"
+    put(out, FIRST)
+    assert everything_in(out).keys() == {*FIRST, checksums.NAME}
+    assert [path.name for path in out.parent.iterdir()] == ["out"]
+    assert out.stat().st_mode & 0o777 == 0o777 & ~current_umask()
+    assert own_state.noted(out) is None
+
+
+def current_umask():
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def test_force_replaces_what_an_earlier_run_left_and_no_more(tmp_path):
+    out = tmp_path / "out"
+    put(out, FIRST)
+    (out / "mine.txt").write_text("mine")
+    put(out, SECOND, force=True)
+    assert everything_in(out).keys() == {*SECOND, checksums.NAME, "mine.txt"}
+    assert everything_in(out) | SECOND == everything_in(out)
+    assert not (out / "gone").exists()
+
+
+def test_without_force_a_folder_with_content_is_refused(tmp_path):
+    put(tmp_path / "out", FIRST)
+    with pytest.raises(UsageError, match="is not empty"):
+        look(tmp_path / "out")
+
+
+def foreign(out, change):
+    if change == "no record":
+        (out / checksums.NAME).unlink()
+    elif change == "changed since":
+        (out / "report").write_text("notes of mine")
+    elif change == "a link":
+        (out / "report").rename(out / "elsewhere")
+        (out / "report").symlink_to("elsewhere")
+    elif change == "through a link":
+        (out / "deep").rename(out / "elsewhere")
+        (out / "deep").symlink_to("elsewhere")
+    elif change == "not listed":
+        (out / checksums.NAME).write_text("0" * 64 + "  other\n")
+    elif change == "a pipe":
+        (out / "report").unlink()
+        os.mkfifo(out / "report")
+    elif change == "a broken record":
+        (out / checksums.NAME).write_text("\x1b[31m")
+    elif change == "a record that waits":
+        (out / checksums.NAME).unlink()
+        os.mkfifo(out / checksums.NAME)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "no record", "changed since", "a link", "through a link", "not listed", "a pipe", "a broken record",
+        "a record that waits",
+    ],
+)  # fmt: skip
+def test_what_is_not_provably_ours_is_refused_by_name_whatever_is_asked_for(tmp_path, change):
+    out = tmp_path / "out"
+    put(out, FIRST)
+    foreign(out, change)
+    with pytest.raises(UsageError, match="nothing else is ever overwritten") as caught:
+        look(out, force=True)
+    named = {"no record": "deep/weights, gone/old, report", "through a link": "deep/weights"}
+    assert named.get(change, "report" if "record" not in change else checksums.NAME) in str(caught.value)
+
+
+@pytest.mark.parametrize("earlier", [{}, FIRST])
+@pytest.mark.parametrize("moves", range(5))
+def test_where_a_file_cannot_be_moved_all_is_as_it_was(tmp_path, monkeypatch, earlier, moves):
+    out = tmp_path / "out"
+    if earlier:
+        put(out, earlier)
+        (out / "mine.txt").write_text("mine")
+    before = everything_in(out) if earlier else None
+    real, done = Path.replace, []
+
+    def replace(path, target):
+        if placing.SCRATCH in str(path) and "state" not in str(path):
+            done.append(path)
+            if len(done) > moves:
+                monkeypatch.undo()
+                monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
+                raise OSError(28, "full")
+        return real(path, target)
+
+    monkeypatch.setattr(Path, "replace", replace)
+    try:
+        put(out, SECOND, force=True)
+    except ResourceError:
+        assert (everything_in(out) if out.exists() else None) == before
+    else:
+        assert len(done) <= moves or not earlier  # no so many moves; or the folder was moved file by file
+    assert {path.name for path in tmp_path.iterdir()} <= {"out", "state"}
+
+
+def killed(out, at):
+    """Whether a process was killed before the given change to the file system."""
+    child = os.fork()
+    if child == 0:
+        steps = itertools.count(1)
+
+        def counted(real):
+            def called(*given, **more):
+                if next(steps) == at:
+                    os.kill(os.getpid(), signal.SIGKILL)
+                return real(*given, **more)
+
+            return called
+
+        for kind in ("replace", "mkdir", "unlink", "hardlink_to", "rmdir"):
+            setattr(Path, kind, counted(getattr(Path, kind)))
+        try:
+            put(out, SECOND, force=True, run="the killed run")
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    _, status = os.waitpid(child, 0)
+    assert status in (0, signal.SIGKILL)
+    return status == signal.SIGKILL
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_the_next(tmp_path, earlier):
+    at, ended = 0, {"again": 0, "there": 0}
+    while True:
+        at += 1
+        base = tmp_path / str(at)
+        base.mkdir()
+        out = base / "out"
+        if earlier:
+            put(out, FIRST)
+            (out / "mine.txt").write_text("mine")
+        if not killed(out, at):
+            break
+        standing = look(out, force=True)
+        if standing.run == "the killed run":
+            ended["there"] += 1
+            placing.said(out)
+        else:
+            ended["again"] += 1
+            assert standing.run is None
+            if out.exists() and (out / "report").exists():  # the earlier result is whole
+                assert (
+                    checksums.parse(Path(out / checksums.NAME).read_bytes()).items() <= checksums.digests(out).items()
+                )
+            put(out, SECOND, force=True)
+        assert {name: text for name, text in everything_in(out).items() if name in SECOND} == SECOND
+        assert "gone/old" not in everything_in(out)
+        assert (out / "mine.txt").exists() == earlier
+        assert {path.name for path in base.iterdir()} == {"out"}
+    assert ended["there"] > 1
+    assert ended["again"] > 1
+
+
+def test_the_result_of_a_killed_run_is_not_replaced_unasked_by_another(tmp_path):
+    out = tmp_path / "out"
+    standing = look(out)
+    with placing.written(out) as new:
+        write(new, FIRST)
+        placing.place(new, out, earlier=standing.earlier, run="first")
+    standing = look(out)  # was killed before it could say so
+    assert standing.run == "first"
+    standing.check(out, "first", force=False)
+    standing.check(out, "second", force=True)
+    with pytest.raises(UsageError, match="is not empty"):
+        standing.check(out, "second", force=False)
+
+
+def test_what_another_process_is_moving_is_left_to_it(tmp_path):
+    out = tmp_path / "out"
+    with own_state.locked(own_state.place_of(out)), placing.written(out) as new:
+        write(new, FIRST)
+        with pytest.raises(UsageError, match="Another clipclean run"):
+            look(out)
+        placing.place(new, out, earlier={}, run="first")
+    assert everything_in(out).keys() == {*FIRST, checksums.NAME}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may go everywhere")
+def test_an_output_in_a_folder_that_cannot_be_entered_is_a_resource_error(tmp_path):
+    (tmp_path / "closed").mkdir(mode=0)
+    with pytest.raises(ResourceError):
+        look(tmp_path / "closed" / "out")
+
+
+def test_a_name_that_is_too_long_is_a_resource_error(tmp_path):
+    with pytest.raises(ResourceError, match=r"(?i)too long"):
+        look(tmp_path / ("x" * 300))
