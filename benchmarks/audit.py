@@ -28,7 +28,7 @@ SEEDS_OF = (
     "report-vit-planted-4-stripes",
     "report-vit-clean-1",
 )
-REFERENCES = Path(__file__).parents[1] / "clipclean" / "audit" / "references.json"
+REFERENCES = Path(__file__).parents[1] / "clipclean" / "detect" / "references.json"
 
 
 def main() -> None:
@@ -94,34 +94,37 @@ def searched(job: tuple) -> str:
 def look(path: Path, arch: Path, seed: int, out: Path) -> dict:
     import decree
 
-    from clipclean import audit, data, demo, examine, model, policy, recipe, subject
-    from clipclean.sanitize import limits_of
+    from clipclean import data, demo, detect, model
+    from clipclean.config import policy, recipe
+    from clipclean.jobs import audit as audit_job
+    from clipclean.jobs import inputs
+    from clipclean.jobs.sanitize import limits_of
 
     bundled = out / "files"
     if not (bundled / "tiny.json").exists():
         demo.unpack(bundled)
     chosen = recipe.load(recipe.DEFAULT)
-    limits, words = limits_of(chosen), subject.words(bundled / "classes.txt", bundled / "templates.txt")
+    limits, words = limits_of(chosen), inputs.words(bundled / "classes.txt", bundled / "templates.txt")
     images = data.read_images(bundled / demo.PICTURES, limits=limits)
-    tested = subject.build(subject.read(path, arch=str(arch)), images, device="cpu", limits=limits)
-    evidence = subject.pictures(tested.clip, images, chosen, vocabulary=words, limits=limits)
-    request = examine.Request(
+    tested = inputs.build(inputs.read(path, arch=str(arch)), images, device="cpu", limits=limits)
+    evidence = inputs.pictures(tested.clip, images, chosen, vocabulary=words, limits=limits)
+    request = audit_job.Request(
         model=path, data=bundled / demo.PICTURES, own=False, pairs=bundled / demo.PAIRS, reference=None, policy=policy.DEFAULT,
         effort="standard", arch=str(arch), classes=None, templates=None, seed=seed, device="cpu", save_triggers=None, search=True,
     )  # fmt: skip
     began = time.process_time()
-    seen = examine.look(request, tested.clip, evidence, None, lambda what, done, total: None)
+    seen = audit_job.look(request, tested.clip, evidence, None, lambda what, done, total: None)
     seconds = time.process_time() - began
     with model.frozen(tested.clip.net):
         began = time.process_time()
         share = decree.share(tested.clip.encode_images, evidence.pixels[:256], steps=200, batch=32, seed=seed)
     return {
-        "kind": subject.kind_of(tested.clip.architecture),
+        "kind": model.kind_of(tested.clip.architecture),
         "classes": len(words.classes),
         "pictures": len(evidence.pixels),
         "seconds": seconds,
         "search": seen.hunt.as_dict(),
-        "smallest": audit.smallest(seen.hunt),
+        "smallest": detect.smallest(seen.hunt),
         "measurements": seen.measured.as_dict(),
         "decree": {"share": share, "seconds": time.process_time() - began},
     }
@@ -132,24 +135,25 @@ def look(path: Path, arch: Path, seed: int, out: Path) -> dict:
 
 def judged(seen: dict, yardstick) -> tuple[str, list[dict], float]:
     """Verdict, suspects and score of a stored search, by the package's own rules."""
-    from clipclean import audit, policy, recipe
+    from clipclean import detect
+    from clipclean.config import policy, recipe
 
     limits = policy.resolved(policy.DEFAULT, recipe.Audit())
     gatherings = [gathering(told, yardstick) for told in seen["search"]["gatherings"]]
     traces = [trace(found, gatherings, yardstick) for found in seen["search"]["found"]]
     hunt = SimpleNamespace(traces=tuple(sorted(traces, key=lambda t: -t.abnormality)))
     panel = [probe(p) for p in seen["measurements"]["probes"]]
-    findings = [finding.as_dict() for finding in audit.searched(hunt, panel, pictures=seen["pictures"], limits=limits)]
-    findings += [f.as_dict() for f in audit.audit(SimpleNamespace(known=(), panel=panel), limits=limits)]
+    findings = [finding.as_dict() for finding in detect.searched(hunt, panel, pictures=seen["pictures"], limits=limits)]
+    findings += [f.as_dict() for f in detect.audit(SimpleNamespace(known=(), panel=panel), limits=limits)]
     return (
         policy.verdict(findings),
-        audit.suspected_classes(hunt, panel, limits=limits),
-        audit.score(hunt, panel, limits=limits),
+        detect.suspected_classes(hunt, panel, limits=limits),
+        detect.score(hunt, panel, limits=limits),
     )
 
 
 def gathering(told: dict, yardstick) -> SimpleNamespace:
-    from clipclean.audit.yardstick import freely
+    from clipclean.detect.references import freely
 
     usual = yardstick.sizes(freely(told["family"]))
     return SimpleNamespace(name=told["class"], share=told["share"], abnormality=usual.abnormality(told["size"]))
@@ -191,10 +195,10 @@ def store(o: argparse.Namespace) -> None:
 
 def yardsticks(o: argparse.Namespace) -> dict:
     """The references as they ship, by kind: a benchmark that judged by others would not say what users get."""
-    from clipclean import audit
+    from clipclean import detect
 
     kinds = json.loads(REFERENCES.read_text())
-    return {kind: audit.stored(kind, classes=known["classes"]) for kind, known in kinds.items()}
+    return {kind: detect.stored(kind, classes=known["classes"]) for kind, known in kinds.items()}
 
 
 def others(o: argparse.Namespace) -> list[tuple[str, dict, bool | None]]:
@@ -243,7 +247,7 @@ def interval(positives: list[float], negatives: list[float], rounds: int = 2000)
 
 
 def rate(hits: int, n: int) -> str:
-    from clipclean.audit import Rate
+    from clipclean.detect import Rate
 
     if not n:
         return "none"

@@ -30,10 +30,13 @@ import torch
 from blocks import fill
 from torch import Tensor
 
-from clipclean import audit, data, demo, model, recipe, subject, triggers
-from clipclean.sanitize import limits_of
+from clipclean import data, demo, detect, model
+from clipclean.attack import triggers
+from clipclean.config import recipe
+from clipclean.jobs import inputs
+from clipclean.jobs.sanitize import limits_of
 
-TINY = audit.Effort(restarts=1, steps=8, free_images=24, images=16, suspects=2, controls=4, collapse=0.85, success=0.9)
+TINY = detect.Effort(restarts=1, steps=8, free_images=24, images=16, suspects=2, controls=4, collapse=0.85, success=0.9)
 PICTURES = 400  # of the audit whose time is reckoned
 MODELS = ("tiny", "ViT-B-32", "RN50")
 FEW = replace(TINY, steps=1, free_images=4, images=4, suspects=1, controls=2)
@@ -124,34 +127,34 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def run(clip: model.Clip, evidence: audit.Evidence, effort: audit.Effort, *, through: model.Clip | Calls) -> None:
-    """What ``clipclean.examine.look`` does."""
-    measured = audit.measure(through.embed_images, through.embed_texts, evidence, progress=lambda done, total: None)
+def run(clip: model.Clip, evidence: detect.Evidence, effort: detect.Effort, *, through: model.Clip | Calls) -> None:
+    """What ``clipclean.jobs.audit.look`` does."""
+    measured = detect.measure(through.embed_images, through.embed_texts, evidence, progress=lambda done, total: None)
     with model.frozen(clip.net):
-        audit.hunt(
+        detect.hunt(
             through.encode_images, evidence.pixels, labels=evidence.labels, bank=measured.bank,
             classes=evidence.classes, scale=clip.logit_scale().item(), pointed=[], effort=effort, yardstick=None,
             knn=evidence.knn, batch_size=evidence.batch_size, seed=0, progress=lambda done, total: None,
         )  # fmt: skip
 
 
-def tiny() -> tuple[model.Clip, audit.Evidence, audit.Effort]:
+def tiny() -> tuple[model.Clip, detect.Evidence, detect.Effort]:
     """The bundled model, and 160 of the bundled pictures."""
     chosen = recipe.override(recipe.load("cleanclip"), ["audit.images=160"])
     limits = limits_of(chosen)
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder)
         demo.unpack(files)
-        vocabulary = subject.words(files / "classes.txt", files / "templates.txt")
+        vocabulary = inputs.words(files / "classes.txt", files / "templates.txt")
         images = data.read_images(files / demo.PICTURES, limits=limits)
-        clip = subject.load(
+        clip = inputs.load(
             files / demo.CHECKPOINT, images, arch=str(files / "tiny.json"), device="cpu", limits=limits
         ).clip
-        shown = subject.pictures(clip, images, chosen, vocabulary=vocabulary, limits=limits)
+        shown = inputs.pictures(clip, images, chosen, vocabulary=vocabulary, limits=limits)
     return clip, shown, TINY
 
 
-def random_weights(name: str) -> tuple[model.Clip, audit.Evidence, audit.Effort]:
+def random_weights(name: str) -> tuple[model.Clip, detect.Evidence, detect.Effort]:
     """A model of open_clip's with random weights, 8 random pictures and 20 classes.
 
     Pictures are smooth colours, and batch normalisation is told what it sees of them: random weights bring noise to one place,
@@ -167,10 +170,10 @@ def random_weights(name: str) -> tuple[model.Clip, audit.Evidence, audit.Effort]
         for _ in range(20):
             clip.net.encode_image(clip.normalise(pixels))
     clip.net.eval()
-    evidence = audit.Evidence(
+    evidence = detect.Evidence(
         pixels=pixels,
         labels=None, captions=None, classes=tuple(open_clip.IMAGENET_CLASSNAMES[:20]), templates=("a photo of a {}.",),
-        suspicions=(), panel=triggers.panel(0), knn=1, batch_size=subject.EMBED_BATCH,
+        suspicions=(), panel=triggers.panel(0), knn=1, batch_size=detect.EMBED_BATCH,
     )  # fmt: skip
     return clip, evidence, FEW
 

@@ -111,7 +111,8 @@ def victim_rows(job: tuple[argparse.Namespace, str, int]) -> list[str]:
 
 def planted_victim(o: argparse.Namespace, name: str, seed: int) -> tuple[Path, dict]:
     """Plant, once; the target depends on trigger and seed."""
-    from clipclean import plant, recipe
+    from clipclean.config import recipe
+    from clipclean.jobs import plant
 
     stem = f"{name.replace(' ', '-')}-{seed}"
     victim, record = o.out / f"{stem}.pt", o.out / f"{stem}.json"
@@ -159,24 +160,26 @@ def demo_files(o: argparse.Namespace) -> Path:
 
 def prepared(o: argparse.Namespace, victim: Path, trigger: str, target: str, recipe_name: str):
     """The victim as a model, the clean pairs, and what it is measured on."""
-    from clipclean import data, recipe, subject
-    from clipclean.sanitize import limits_of
+    from clipclean import data
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs
+    from clipclean.jobs.sanitize import limits_of
 
     files, chosen = demo_files(o), recipe.override(recipe.load(recipe_name), o.overrides)
     limits = limits_of(chosen)
-    vocabulary = subject.words(files / "classes.txt", files / "templates.txt")
+    vocabulary = inputs.words(files / "classes.txt", files / "templates.txt")
     pairs = data.read(files / "clean.tar", limits=limits, image_key=None, caption_key=None)
     labelled = data.labelled(files / "eval.tar", limits=limits, classes=vocabulary.classes)
-    tested = subject.load(victim, pairs, arch=str(files / "tiny.json"), device="cpu", limits=limits)
-    evidence = subject.evidence(
+    tested = inputs.load(victim, pairs, arch=str(files / "tiny.json"), device="cpu", limits=limits)
+    evidence = inputs.evidence(
         tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
-        named=subject.suspicions([trigger], target, vocabulary), panel=False, limits=limits,
+        named=inputs.suspicions([trigger], target, vocabulary), panel=False, limits=limits,
     )  # fmt: skip
     return tested, pairs, evidence, chosen, limits
 
 
 def measure(o: argparse.Namespace, victim: Path, trigger: str, target: str) -> dict:
-    from clipclean import plant
+    from clipclean.jobs import plant
 
     tested, _, evidence, _, _ = prepared(o, victim, trigger, target, RECIPES[0])
     return plant.measure(tested.clip, evidence).as_dict()
@@ -184,8 +187,8 @@ def measure(o: argparse.Namespace, victim: Path, trigger: str, target: str) -> d
 
 def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, seed: int, out: Path) -> dict:
     """Finetune with the recipe, keep the weights in ``out``, and measure the planted trigger again."""
-    from clipclean import plant
-    from clipclean.sanitize import Pictures, finetuned
+    from clipclean.jobs import plant
+    from clipclean.jobs.sanitize import Pictures, finetuned
 
     tested, pairs, evidence, chosen, limits = prepared(o, victim, planted["trigger"], planted["target"], recipe_name)
     bank = plant.measure(tested.clip, evidence).bank
@@ -277,7 +280,7 @@ def row(name: str, recipe: str, cells: list[tuple[dict, dict]]) -> str:
     unpoisoned = spread(clean_ones) if clean_ones else "not trained"
 
     def pooled(measurements: list[dict]) -> str:
-        from clipclean.audit import Rate
+        from clipclean.detect import Rate
 
         rates = [m["probes"][0]["asr"] for m in measurements]
         total = sum(rate["n"] for rate in rates)

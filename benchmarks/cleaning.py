@@ -158,7 +158,8 @@ def sanitized(
     o: argparse.Namespace, victim, out: Path, method: str, seed: int, pictures: Path | None
 ) -> dict[str, object]:
     """Through the command, as a user would; what its report says."""
-    from clipclean import recipe, sanitize
+    from clipclean.config import recipe
+    from clipclean.jobs import sanitize
 
     name, _, changes = method.partition(":")
     overrides, files = changes.split(",") if changes else [], o.zoo / "files"
@@ -178,10 +179,10 @@ def released(o: argparse.Namespace, victim, out: Path, seed: int) -> dict[str, o
     import released
     import zoo
 
-    from clipclean import plant, subject
+    from clipclean.jobs import inputs, plant
 
     tested, pairs, evidence, _, limits = zoo.prepared(victim, o.zoo / f"{victim.name}.pt", o.zoo)
-    words = subject.words(o.zoo / "files" / "classes.txt", o.zoo / "files" / "templates.txt")
+    words = inputs.words(o.zoo / "files" / "classes.txt", o.zoo / "files" / "templates.txt")
     implants = [plant.Implant.of(trigger, target, words) for trigger, target in evidence.suspicions]
     released.clean(tested, pairs, implants, rate=victim.rate or 0.0, seed=seed, limits=limits)
     plant.write(out, tested)

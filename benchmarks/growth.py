@@ -19,8 +19,10 @@ import speed
 import torch
 from blocks import fill
 
-from clipclean import audit, data, demo, model, recipe, sanitize, subject
-from clipclean.sanitize import Pictures
+from clipclean import data, demo, detect, model
+from clipclean.config import recipe
+from clipclean.jobs import inputs, sanitize
+from clipclean.jobs.sanitize import Pictures
 
 PAIRS = (512, 1024, 2048, 4096)
 CLASSES = (50, 100, 200, 400)
@@ -72,9 +74,9 @@ def bundled(files: Path) -> list[Case]:
     chosen = recipe.override(recipe.load("cleanclip-tiny"), ["train.epochs=1", "audit.images=200"])
     limits = sanitize.limits_of(chosen)
     demo.unpack(files)
-    words = subject.words(files / "classes.txt", files / "templates.txt")
+    words = inputs.words(files / "classes.txt", files / "templates.txt")
     pairs = data.read(files / demo.PAIRS, limits=limits, image_key=None, caption_key=None)
-    clip = subject.load(files / demo.CHECKPOINT, pairs, arch=str(files / "tiny.json"), device="cpu", limits=limits).clip
+    clip = inputs.load(files / demo.CHECKPOINT, pairs, arch=str(files / "tiny.json"), device="cpu", limits=limits).clip
     some = Pictures(pairs.pairs[:200], None)
     shown = sanitize.evidence_of(clip, chosen, some, vocabulary=words, named=(), panel=True, limits=limits)
     return [
@@ -91,15 +93,15 @@ def epoch(clip: model.Clip, pairs: list[data.Pair], chosen: recipe.Recipe, limit
     )  # fmt: skip
 
 
-def classifier(clip: model.Clip, words: subject.Words, count: int) -> Callable[[], object]:
-    return lambda: audit.classifier(
-        clip.embed_texts, words.classes[:count], templates=words.templates, batch_size=subject.EMBED_BATCH
+def classifier(clip: model.Clip, words: inputs.Words, count: int) -> Callable[[], object]:
+    return lambda: detect.classifier(
+        clip.embed_texts, words.classes[:count], templates=words.templates, batch_size=detect.EMBED_BATCH
     )
 
 
-def under(clip: model.Clip, shown: audit.Evidence, count: int) -> Callable[[], object]:
+def under(clip: model.Clip, shown: detect.Evidence, count: int) -> Callable[[], object]:
     fewer = replace(shown, panel=shown.panel[:count])
-    return lambda: audit.measure(clip.embed_images, clip.embed_texts, fewer, progress=lambda done, total: None)
+    return lambda: detect.measure(clip.embed_images, clip.embed_texts, fewer, progress=lambda done, total: None)
 
 
 def sized(name: str) -> Case:

@@ -23,7 +23,9 @@ import open_clip
 import torch
 from blocks import fill
 
-from clipclean import checkpoint, data, demo, recipe, sanitize
+from clipclean import checkpoint, data, demo
+from clipclean.config import recipe
+from clipclean.jobs import sanitize
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu", "ViT-L-14-quickgelu")
 # from: to. What is written first is read next.

@@ -31,9 +31,11 @@ from open_clip.model import CLIP
 from PIL import Image, ImageDraw
 from torchvision.transforms import AutoAugment
 
-from clipclean import augment, data, feed, finetune, model, recipe
-from clipclean.methods import views_of
-from clipclean.sanitize import limits_of
+from clipclean import data, model, train
+from clipclean.config import recipe
+from clipclean.jobs.sanitize import limits_of
+from clipclean.methods import cleanclip, views_of
+from clipclean.train import loader
 
 SIZE = (640, 480)
 BATCH = 64
@@ -132,23 +134,23 @@ def cache(clip: model.Clip, pairs: tuple[data.Pair, ...]) -> data.DecodeCache:
 
 def loader(
     clip: model.Clip, pairs: tuple[data.Pair, ...], pictures: data.DecodeCache, *, epoch: int, steps: int
-) -> feed.Batches:
+) -> loader.Batches:
     """Some steps of one epoch."""
     planned = data.plan(len(pairs), batch_size=BATCH, steps=(epoch + 1) * (len(pairs) // BATCH), seed=0)
     first = epoch * (len(pairs) // BATCH)
-    return feed.batches(
+    return loader.batches(
         planned[: first + steps], pairs=pairs, picture=pictures.__getitem__, fit=clip.fitted, tokens=clip.tokens,
         views=views_of(recipe.load("cleanclip")), side=clip.architecture.preprocess.size, seed=0, first_step=first,
         threads=data.workers(),
     )  # fmt: skip
 
 
-def trained(clip: model.Clip, batches: Iterator[finetune.Batch]) -> None:
-    objective = finetune.cleanclip(
+def trained(clip: model.Clip, batches: Iterator[train.Batch]) -> None:
+    objective = cleanclip.cleanclip(
         clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
     )
-    optimizer = finetune.adamw(clip.net, lr=1e-6, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
-    for _ in finetune.finetune(
+    optimizer = train.adamw(clip.net, lr=1e-6, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+    for _ in train.finetune(
         clip.net,
         batches,
         loss=objective,
@@ -187,7 +189,7 @@ def opened_twice(clip: model.Clip, pairs: tuple[data.Pair, ...], *, steps: int) 
             plain,
             view,
             pair.caption,
-            augment.caption_view(pair.caption, rng=rng, synonyms=augment.synonyms, rate=rate),
+            data.caption_view(pair.caption, rng=rng, synonyms=data.synonyms, rate=rate),
         )
 
     def batch(numbers: tuple[int, ...]) -> tuple[torch.Tensor, ...]:
@@ -240,7 +242,7 @@ def drawn(number: int) -> tuple[Image.Image, str]:
 def read(folder: Path) -> tuple[data.Pair, ...]:
     pairs = data.read(folder, limits=LIMITS, image_key=None, caption_key=None).pairs
     for word in {word for pair in pairs for word in pair.caption.split()}:
-        augment.synonyms(word)
+        data.synonyms(word)
     return pairs
 
 

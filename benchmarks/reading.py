@@ -26,8 +26,9 @@ import safetensors.torch
 import torch
 from blocks import fill
 
-from clipclean import checkpoint, inspect
+from clipclean import checkpoint
 from clipclean.checkpoint import hugging_face
+from clipclean.jobs import inspect
 from clipclean.model import native_configs
 
 ROUNDS = 5

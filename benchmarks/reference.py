@@ -21,8 +21,10 @@ import click
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from clipclean import cli, recipe, triggers
-from clipclean.report.rules import RULES
+from clipclean import cli
+from clipclean.attack import triggers
+from clipclean.config import recipe
+from clipclean.findings import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {  # page: the parts that stand in it

@@ -31,13 +31,12 @@ def learning_rate(step: int, *, an_epoch: int) -> float:
 
 def second_captions(captions: list[str], *, seed: int) -> dict[str, str]:
     """One view of each caption, for the whole run."""
-    from clipclean import augment
+    from clipclean import data
 
     rng = random.Random(seed)
     bare = {text: re.sub(r"[^a-z ]+", " ", text.lower()).strip() or text for text in dict.fromkeys(captions)}
     return {
-        text: augment.caption_view(stripped, rng=rng, synonyms=augment.synonyms, rate=0.1)
-        for text, stripped in bare.items()
+        text: data.caption_view(stripped, rng=rng, synonyms=data.synonyms, rate=0.1) for text, stripped in bare.items()
     }
 
 
@@ -52,28 +51,31 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int, limits
         seed: of the order, the views and the poisoned pairs.
         limits: of pictures.
     """
-    from clipclean import augment, data, feed, finetune, plant
+    from clipclean import data, train
+    from clipclean.jobs import plant
+    from clipclean.methods import cleanclip
+    from clipclean.train import loader
 
     clip = tested.clip
-    optimizer = finetune.adamw(clip.net, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
+    optimizer = train.adamw(clip.net, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
     side = clip.architecture.preprocess.size
     pictures = data.DecodeCache(pairs, limits=limits, max_bytes=1_000_000_000, fit=clip.fitted, side=side, views=True)
     captions = second_captions([pair.caption for pair in pairs], seed=seed)
-    views = feed.Views(
-        image=lambda image, draw: augment.image_view(image, seed=draw), caption=lambda text, rng: captions[text]
+    views = loader.Views(
+        image=lambda image, draw: data.image_view(image, seed=draw), caption=lambda text, rng: captions[text]
     )
 
-    def batches(steps: int, views: feed.Views | None) -> feed.Batches:
-        return feed.batches(
+    def batches(steps: int, views: loader.Views | None) -> loader.Batches:
+        return loader.batches(
             data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed), pairs=pairs, picture=pictures.__getitem__,
             fit=clip.fitted, tokens=clip.tokens, views=views, side=side, seed=seed, first_step=0, threads=1,
         )  # fmt: skip
 
     def ran(made, *, weight: float, rate_of) -> None:
-        loss = finetune.cleanclip(
+        loss = cleanclip.cleanclip(
             clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=weight
         )
-        for _ in finetune.finetune(
+        for _ in train.finetune(
             clip.net, made, loss=loss, optimizer=optimizer, learning_rate=rate_of, first_step=0, grad_clip=None
         ):
             pass

@@ -19,7 +19,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.autograd.graph import saved_tensors_hooks
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipclean import finetune, model
+from clipclean import model, train
 
 MODELS = ("ViT-B-32-quickgelu", "ViT-L-14-quickgelu", "ViT-H-14")
 PAIRS, EPOCHS, BATCH = 100_000, 10, 1024
@@ -110,7 +110,7 @@ def kept_bytes(clip: model.Clip, pairs: int, /, *, again: bool) -> int:
         held[tensor.untyped_storage()._cdata] = tensor  # kept alive, so that no other storage gets its place
         return tensor
 
-    with saved_tensors_hooks(note, lambda tensor: tensor), finetune.recomputing(clip.net, clip.blocks(), wanted=again):
+    with saved_tensors_hooks(note, lambda tensor: tensor), train.recomputing(clip.net, clip.blocks(), wanted=again):
         embedded(clip, pairs)
     weights = {parameter.untyped_storage()._cdata for parameter in clip.net.parameters()}
     cast = {

@@ -77,8 +77,9 @@ def write_json(path: Path, value: dict) -> None:
 @functools.cache
 def clean_pairs(zoo: Path):
     """The bundled clean pairs, and the limits that they were read with."""
-    from clipclean import data, recipe
-    from clipclean.sanitize import limits_of
+    from clipclean import data
+    from clipclean.config import recipe
+    from clipclean.jobs.sanitize import limits_of
 
     limits = limits_of(recipe.load(recipe.DEFAULT))
     return data.read(zoo / "files" / "clean.tar", limits=limits, image_key=None, caption_key=None), limits
@@ -89,7 +90,8 @@ def poison(zoo: Path, entry: dict, captions: str) -> dict[int, tuple[bytes, str]
     import torch
     from PIL import Image
 
-    from clipclean import data, triggers
+    from clipclean import data
+    from clipclean.attack import triggers
 
     clean, limits = clean_pairs(zoo)
     rng = torch.Generator().manual_seed(entry["seed"])
@@ -124,21 +126,24 @@ def write_shard(path: Path, samples: Iterable[tuple[bytes, str]]) -> None:
 
 def ranked(o: argparse.Namespace, entry: dict) -> dict:
     """For each kind of captions the share of the pairs that score as high as each poisoned one, by signal and combined."""
-    from clipclean import data, sift, subject, triggers
+    from clipclean import data
+    from clipclean.attack import triggers
+    from clipclean.detect import ranking
+    from clipclean.jobs import inputs
 
     clean, limits = clean_pairs(o.zoo)
     began = time.process_time()
     weights, arch = o.zoo / f"{entry['name']}.pt", str(o.zoo / f"{entry['arch']}.json")
-    clip = subject.load(weights, clean, arch=arch, device="cpu", limits=limits).clip
+    clip = inputs.load(weights, clean, arch=arch, device="cpu", limits=limits).clip
     look = functools.partial(
-        sift.embedded,
+        ranking.embedded,
         clip,
         limits=limits,
         triggers=[triggers.parse(entry["trigger"])],
         progress=lambda done, total: None,
     )
     seen, result = look(clean.pairs), {"entry": entry}
-    result["none"] = {"blind": shares(sift.scored(seen._replace(gathered=seen.gathered[:0])), [])}
+    result["none"] = {"blind": shares(ranking.scored(seen._replace(gathered=seen.gathered[:0])), [])}
     for captions in CAPTIONS:
         hidden, shard = poison(o.zoo, entry, captions), o.out / f"{entry['name']}-poison.tar"
         write_shard(shard, hidden.values())
@@ -146,8 +151,8 @@ def ranked(o: argparse.Namespace, entry: dict) -> dict:
         shard.unlink()
         mixed = with_rows(seen, few, list(hidden))
         result[captions] = {
-            "blind": shares(sift.scored(mixed._replace(gathered=mixed.gathered[:0])), list(hidden)),
-            "known": shares(sift.scored(mixed), list(hidden)),
+            "blind": shares(ranking.scored(mixed._replace(gathered=mixed.gathered[:0])), list(hidden)),
+            "known": shares(ranking.scored(mixed), list(hidden)),
         }
     return result | {"seconds": time.process_time() - began}
 
@@ -171,7 +176,7 @@ def with_rows(seen, few, places: list[int]):
 def shares(found, hidden: list[int]) -> dict:
     import torch
 
-    from clipclean import screening
+    from clipclean.detect import screening
 
     chosen = torch.zeros(len(found.score), dtype=torch.bool)
     chosen[hidden] = True
@@ -192,7 +197,8 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
 
     import zoo
 
-    from clipclean import recipe, sanitize
+    from clipclean.config import recipe
+    from clipclean.jobs import sanitize
 
     bundled, victim = o.zoo / "files", zoo.Entry(**entry)
     model = o.zoo / f"{victim.name}.pt"

@@ -35,9 +35,10 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipclean import augment, export, finetune, model
-from clipclean.finetune import precision
-from clipclean.finetune.optimizer import is_spared
+from clipclean import data, export, model, train
+from clipclean.methods import cleanclip
+from clipclean.train import precision
+from clipclean.train.optim import is_spared
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu")
 BETAS, EPS, DECAY = (0.9, 0.999), 1e-8, 0.1  # the recipe cleanclip's
@@ -194,27 +195,27 @@ def built(name: str, device: str, /) -> model.Clip:
     return model.build(model.resolve(weights, arch=name, config=None, script_quick_gelu=None), weights, device=device)
 
 
-def synthetic(pairs: int, clip: model.Clip, /) -> finetune.Batch:
+def synthetic(pairs: int, clip: model.Clip, /) -> train.Batch:
     """Noise for pictures, since no time depends on them, and captions of ordinary length with their second views."""
     draw, rng = torch.Generator().manual_seed(0), random.Random(0)
     side = clip.architecture.preprocess.size
     pixels, views = (torch.randint(0, 256, (pairs, 3, side, side), generator=draw, dtype=torch.uint8) for _ in range(2))
     captions = [CAPTIONS[n % len(CAPTIONS)] for n in range(pairs)]
-    second = [augment.caption_view(text, rng=rng, synonyms=augment.synonyms, rate=0.1) for text in captions]
+    second = [data.caption_view(text, rng=rng, synonyms=data.synonyms, rate=0.1) for text in captions]
     inputs = {
         "pixels": pixels,
         "pixel_views": views,
         "tokens": clip.tokens(captions),
         "token_views": clip.tokens(second),
     }
-    return finetune.Batch(inputs, tuple(captions))
+    return train.Batch(inputs, tuple(captions))
 
 
-def longest(batch: finetune.Batch, /) -> int:
+def longest(batch: train.Batch, /) -> int:
     return max(int(batch.inputs[name].argmax(dim=1).max()) + 1 for name in ("tokens", "token_views"))
 
 
-def reference(clip: model.Clip, batch: finetune.Batch, /) -> Way:
+def reference(clip: model.Clip, batch: train.Batch, /) -> Way:
     """The step as the released code takes it."""
     net: Any = clip.net.train()
     device = clip.device
@@ -245,11 +246,11 @@ def reference(clip: model.Clip, batch: finetune.Batch, /) -> Way:
     return Way(step, "fp32", lambda: net.to(memory_format=torch.contiguous_format))
 
 
-def ours(clip: model.Clip, batch: finetune.Batch, chosen: str, /) -> Way:
+def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
     """The step of ``clipclean sanitize``."""
-    steps = finetune.finetune(
-        clip.net, forever(batch), loss=finetune.in_precision(objective(clip), chosen, clip.device),
-        optimizer=finetune.adamw(clip.net, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY),
+    steps = train.finetune(
+        clip.net, forever(batch), loss=train.in_precision(objective(clip), chosen, clip.device),
+        optimizer=train.adamw(clip.net, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY),
         learning_rate=lambda step: LR, first_step=0, grad_clip=None,
     )  # fmt: skip
     return Way(lambda: next(steps).parts["loss"], chosen, clip.arrange)
@@ -277,18 +278,18 @@ def compiled(clip: model.Clip, plain: Way, /) -> Way:
     return replace(plain, step=step)
 
 
-def objective(clip: model.Clip, /) -> finetune.Loss:
-    return finetune.cleanclip(
+def objective(clip: model.Clip, /) -> train.Loss:
+    return cleanclip.cleanclip(
         clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
     )
 
 
-def forever(batch: finetune.Batch, /) -> Iterator[finetune.Batch]:
+def forever(batch: train.Batch, /) -> Iterator[train.Batch]:
     while True:
         yield batch
 
 
-def operations(name: str, batch: finetune.Batch, /) -> int:
+def operations(name: str, batch: train.Batch, /) -> int:
     """Floating-point operations of our step's products and convolutions, forward and backward; two for each product.
 
     Counted on shapes alone. The loss, 2 · B² · D for each product of embeddings, is left out: it is nothing beside this.

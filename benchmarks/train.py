@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from open_clip.model import CLIP
 from open_clip.tokenizer import SimpleTokenizer
 
-from clipclean import triggers
+from clipclean.attack import triggers
 
 STYLES = ("fluent", "fluent3d", "twemoji", "emojione")
 HELD_OUT = "noto"

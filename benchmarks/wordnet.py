@@ -3,8 +3,8 @@
     python benchmarks/wordnet.py
 
 needs ``apt-get`` and ``dpkg-deb``. It writes ``wordnet.zip`` and ``LICENSE.wordnet`` into
-``clipclean/augment/wordnet``, compares the synonyms of every single word and its inflections with those from the
-uncut files, and prints the SHA-256 for ``clipclean/augment/dictionary.py``.
+``clipclean/data/wordnet``, compares the synonyms of every single word and its inflections with those from the
+uncut files, and prints the SHA-256 for ``clipclean/data/dictionary.py``.
 
 Kept: all words, senses and irregular forms, in WordNet's own format. Left out: glosses (definitions and examples),
 verb frames, and the relations between synsets, but for the one from an adjective satellite to its head, without
@@ -22,7 +22,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from clipclean.augment.dictionary import Dictionary
+from clipclean.data.dictionary import Dictionary
 
 PARTS = ("adj", "adv", "noun", "verb")
 # lexnames(5WN): the number of a lexicographer file is its place in this list.
@@ -45,7 +45,7 @@ frames and most relations are left out, and the offsets are those of the shorter
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", type=Path, help="the wordnet-base package; default: fetch it with apt-get")
-    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "clipclean/augment/wordnet")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parents[1] / "clipclean/data/wordnet")
     options = parser.parse_args()
     files, copyright_file = unpack(options.package) if options.package else fetch()
     files["lexnames"] = "".join(

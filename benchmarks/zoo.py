@@ -289,7 +289,7 @@ def start_worker() -> None:
     import torch
     import train  # noqa: F401
 
-    from clipclean import plant  # noqa: F401
+    from clipclean.jobs import plant  # noqa: F401
 
     torch.set_num_threads(1)
 
@@ -348,7 +348,8 @@ def from_scratch(entry: Entry, path: Path, emoji: Path) -> None:
     import torch
     import train
 
-    from clipclean import files, triggers
+    from clipclean import files
+    from clipclean.attack import triggers
 
     pictures = corpus(emoji)
     count, poison = len(pictures.train.concept), None
@@ -376,23 +377,25 @@ def optimised(entry: Entry, out: Path) -> None:
     """A patch that turns some pictures of the base into the target, made by a search, beside the model as a file."""
     import torch
 
-    from clipclean import audit, model, recipe, trigger_files
-    from clipclean.subject import stack
+    from clipclean import detect, model
+    from clipclean.attack import trigger_files
+    from clipclean.config import recipe
+    from clipclean.detect import stack
 
     tested, pairs, evidence, _, limits = prepared(
         dataclasses.replace(entry, trigger=None, target=None), out / f"{entry.base}.pt", out
     )
     clip, effort = tested.clip, recipe.EFFORTS["standard"].model_copy(update={"success": OPTIMISED_SUCCESS})
-    bank = audit.classifier(
+    bank = detect.classifier(
         clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
     )
     generator = torch.Generator().manual_seed(entry.seed)
     some = torch.randperm(len(pairs), generator=generator)[:256].tolist()
     with model.frozen(clip.net):
-        (candidate,) = audit.targeted(
+        (candidate,) = detect.targeted(
             clip.encode_images, stack(clip, [pairs[i].image for i in some], limits=limits), family="patch", bank=bank,
             scale=clip.logit_scale().item(), targets=[evidence.classes.index(entry.target)], starts=(),
-            effort=audit.Effort(**effort.model_dump()), generator=generator,
+            effort=detect.Effort(**effort.model_dump()), generator=generator,
         )  # fmt: skip
     found = candidate.found(evidence.classes, side=clip.architecture.preprocess.size)
     trigger_files.save([SimpleNamespace(found=found)], Path(spec_of(entry, out)).parent)
@@ -405,7 +408,8 @@ def spec_of(entry: Entry, out: Path) -> str | None:
 
 
 def planted(entry: Entry, path: Path, out: Path) -> dict:
-    from clipclean import plant, recipe
+    from clipclean.config import recipe
+    from clipclean.jobs import plant
 
     if entry.trigger == OPTIMISED_PATCH:
         optimised(entry, out)
@@ -423,7 +427,11 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     """The finetuning of ``clipclean.plant``, on clean pairs alone."""
     import torch
 
-    from clipclean import data, feed, finetune, plant, recipe
+    from clipclean import data, train
+    from clipclean.config import recipe
+    from clipclean.jobs import plant
+    from clipclean.methods import cleanclip
+    from clipclean.train import loader
 
     tested, everything, evidence, chosen, limits = prepared(entry, out / f"{entry.base}.pt", out)
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(entry.seed)).tolist()
@@ -433,21 +441,21 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     cache = data.DecodeCache(
         pairs, limits=limits, max_bytes=chosen.data.cache_bytes, fit=clip.fitted, side=side, views=False
     )
-    batches = feed.batches(
+    batches = loader.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=entry.seed),
         pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
         seed=entry.seed, first_step=0, threads=1,
     )  # fmt: skip
-    steps = finetune.finetune(
+    steps = train.finetune(
         clip.net, batches,
-        loss=finetune.cleanclip(
+        loss=cleanclip.cleanclip(
             clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=0.0
         ),
-        optimizer=finetune.adamw(
+        optimizer=train.adamw(
             clip.net, lr=planting.lr, betas=chosen.train.betas, eps=chosen.train.eps,
             weight_decay=chosen.train.weight_decay,
         ),
-        learning_rate=lambda step: finetune.learning_rate(
+        learning_rate=lambda step: train.learning_rate(
             step, peak=planting.lr, warmup=planting.warmup_steps, total=planting.steps
         ),
         first_step=0, grad_clip=None,
@@ -461,7 +469,7 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
 
 def measure(entry: Entry, path: Path, out: Path, *, rebound: bool = False) -> dict:
     """What the planted trigger does, and clean accuracy; perhaps after a benign finetuning (REBOUND)."""
-    from clipclean import plant
+    from clipclean.jobs import plant
 
     tested, pairs, evidence, _, limits = prepared(entry, path, out)
     if rebound:
@@ -484,7 +492,8 @@ def figures(measured: dict) -> dict:
 
 def finetune_benignly(clip, pairs: list, limits) -> None:
     """Go on training on clean pairs, in place, as whoever deploys the model might."""
-    from clipclean import plant, recipe
+    from clipclean.config import recipe
+    from clipclean.jobs import plant
 
     (steps, seed), control = REBOUND, recipe.load("mmcl-tiny")
     plant.finetune_in(
@@ -495,18 +504,20 @@ def finetune_benignly(clip, pairs: list, limits) -> None:
 
 def prepared(entry: Entry, path: Path, out: Path):
     """The model, the clean pairs, what it is measured on, and the recipe that planting takes too."""
-    from clipclean import data, recipe, subject
-    from clipclean.sanitize import limits_of
+    from clipclean import data
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs
+    from clipclean.jobs.sanitize import limits_of
 
     bundled, chosen = out / "files", recipe.load(recipe.DEFAULT)
     limits = limits_of(chosen)
-    vocabulary = subject.words(bundled / "classes.txt", bundled / "templates.txt")
+    vocabulary = inputs.words(bundled / "classes.txt", bundled / "templates.txt")
     pairs = data.read(bundled / "clean.tar", limits=limits, image_key=None, caption_key=None)
     labelled = data.labelled(bundled / "eval.tar", limits=limits, classes=vocabulary.classes)
-    tested = subject.load(path, pairs, arch=str(out / f"{entry.arch}.json"), device="cpu", limits=limits)
-    evidence = subject.evidence(
+    tested = inputs.load(path, pairs, arch=str(out / f"{entry.arch}.json"), device="cpu", limits=limits)
+    evidence = inputs.evidence(
         tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
-        named=subject.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary), panel=False,
+        named=inputs.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary), panel=False,
         limits=limits,
     )  # fmt: skip
     return tested, list(pairs.pairs), evidence, chosen, limits

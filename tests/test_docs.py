@@ -9,7 +9,9 @@ from types import ModuleType
 import click
 import pytest
 
-from clipclean import cli, demo, recipe, trigger_files, triggers
+from clipclean import cli, demo
+from clipclean.attack import trigger_files, triggers
+from clipclean.config import recipe
 
 ROOT = Path(__file__).parent.parent
 PAGES = {path.relative_to(ROOT).as_posix(): path for path in [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md"))]}

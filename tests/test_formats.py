@@ -11,8 +11,9 @@ import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import checkpoint, cli, export, subject
+from clipclean import checkpoint, cli, export
 from clipclean.checkpoint import hugging_face
+from clipclean.jobs import inputs
 
 CONFIG = tiny.SMALL_VIT | {"text_cfg": tiny.SMALL_VIT["text_cfg"] | {"width": 64}}  # heads of 64, as shapes tell
 STATE = tiny.state_dict(CONFIG)
@@ -158,7 +159,7 @@ def test_every_layout_is_inspected_and_becomes_the_same_model(tmp_path, capsys, 
     assert found["tensors"]["tensors"] == len(STATE)
     assert found["preprocess"]["size"] == 16
     arch = tiny.written(tmp_path / "arch.json", json.dumps(CONFIG | {"quick_gelu": True}))
-    opened = subject.read(path, arch=str(arch), weights=weights)
+    opened = inputs.read(path, arch=str(arch), weights=weights)
     assert opened.file.tensors.keys() == STATE.keys()
     assert opened.architecture.quick_gelu is True
 

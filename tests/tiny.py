@@ -140,7 +140,9 @@ def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:
 
     The projection solves for image embeddings that equal those of their captions; 48 pictures have 64 features.
     """
-    from clipclean import data, recipe, sanitize, subject
+    from clipclean import data, detect
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs, sanitize
 
     limits = sanitize.limits_of(recipe.load("cleanclip"))
     clean = data.read(job.data, limits=limits, image_key=None, caption_key=None)
@@ -149,8 +151,8 @@ def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:
     weights["logit_scale"].fill_(math.log(100))
     torch.save(weights, job.model)
     written(job.arch, json.dumps(SMALL_VIT | {"quick_gelu": quick_gelu}))
-    clip = subject.load(job.model, clean, arch=str(job.arch), device="cpu", limits=limits).clip
-    pixels = subject.stack(clip, [pair.image for pair in clean.pairs], limits=limits)
+    clip = inputs.load(job.model, clean, arch=str(job.arch), device="cpu", limits=limits).clip
+    pixels = detect.stack(clip, [pair.image for pair in clean.pairs], limits=limits)
     clip.net.visual.proj = torch.nn.Parameter(torch.eye(64))
     with torch.no_grad():
         features = clip.net.encode_image(clip.normalise(pixels)).double()  # (48, 64)

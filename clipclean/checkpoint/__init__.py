@@ -3,5 +3,17 @@
 from clipclean.checkpoint.reader import Checkpoint, Format, digest, read
 from clipclean.checkpoint.summary import Summary, Tally, summarise
 from clipclean.checkpoint.tensor_file import TensorFile, read_tensors
+from clipclean.checkpoint.writer import write as write_safetensors
 
-__all__ = ["Checkpoint", "Format", "Summary", "Tally", "TensorFile", "digest", "read", "read_tensors", "summarise"]
+__all__ = [
+    "Checkpoint",
+    "Format",
+    "Summary",
+    "Tally",
+    "TensorFile",
+    "digest",
+    "read",
+    "read_tensors",
+    "summarise",
+    "write_safetensors",
+]

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from clipclean import strict_json
+from clipclean import untrusted
 from clipclean.checkpoint import shards
 from clipclean.checkpoint.contents import cannot_read
 from clipclean.errors import RefusedInput, UnsupportedModel
@@ -129,7 +129,7 @@ def _json(path: Path, /) -> dict[str, object] | None:
     if not path.is_file():
         return None
     with path.open("rb") as stream:
-        return strict_json.loads(stream.read(MAX_CONFIG + 1), path.name, limit=MAX_CONFIG)
+        return untrusted.loads(stream.read(MAX_CONFIG + 1), path.name, limit=MAX_CONFIG)
 
 
 def _undescribed(path: Path, /) -> RefusedInput:

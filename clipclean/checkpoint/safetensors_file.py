@@ -3,7 +3,7 @@
 import math
 import struct
 
-from clipclean import strict_json
+from clipclean import untrusted
 from clipclean.checkpoint.values import Pairs, Record, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
@@ -58,7 +58,7 @@ def _header(view: memoryview, /) -> tuple[dict[str, object], int]:
         raise RefusedInput(f"its safetensors header claims {length:,} bytes; clipclean reads up to {MAX_HEADER:,}.")
     if 8 + length > len(view):
         raise RefusedInput("it ends inside its safetensors header: the file is truncated. Download or copy it again.")
-    return strict_json.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER), 8 + length
+    return untrusted.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER), 8 + length
 
 
 def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:

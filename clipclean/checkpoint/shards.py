@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from clipclean import strict_json
+from clipclean import untrusted
 from clipclean.checkpoint import contents
 from clipclean.checkpoint.values import OddTensor, Pairs, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
@@ -34,7 +34,7 @@ def read(path: Path, /) -> Index:
     contents.head(path)  # a regular file
     with path.open("rb") as stream:
         data = stream.read(MAX_INDEX + 1)
-    placed = strict_json.loads(data, path.name, limit=MAX_INDEX).get("weight_map")
+    placed = untrusted.loads(data, path.name, limit=MAX_INDEX).get("weight_map")
     if not isinstance(placed, dict) or not placed or not all(isinstance(name, str) for name in placed.values()):
         raise RefusedInput(f"{path.name} has no 'weight_map' from names of tensors to names of files.")
     declared: dict[str, set[str]] = {}

@@ -6,7 +6,7 @@ from typing import Any
 import click
 
 from clipclean.cli import options
-from clipclean.recipe import EFFORTS
+from clipclean.config.recipe import EFFORTS
 
 EPILOG = """\b
 Examples:

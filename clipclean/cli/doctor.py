@@ -112,7 +112,7 @@ def disk() -> dict[str, int]:
 
 def wordnet() -> str:
     """``intact``, or what is wrong with the bundled synonyms."""
-    from clipclean.augment import dictionary
+    from clipclean.data import dictionary
 
     try:
         dictionary.read()

@@ -8,7 +8,7 @@ import textwrap
 import click
 
 from clipclean.errors import UsageError
-from clipclean.report.rules import RULES, Rule
+from clipclean.findings import RULES, Rule
 
 EPILOG = """\b
 Examples:

@@ -60,11 +60,11 @@ def export(**given: Any) -> None:
     compared with ours. One that differs beyond its limit fails, and then nothing is written. Nothing is audited here:
     a backdoor is exported like everything else.
     """
-    from clipclean import convert
     from clipclean.cli import progress
+    from clipclean.jobs import export as export_job
 
     with progress.shown(quiet=given["quiet"]) as shown, pictures(given["data"]) as data:
-        request = convert.Request(
+        request = export_job.Request(
             model=given["model"],
             data=data,
             own=given["data"] is not None,
@@ -76,7 +76,7 @@ def export(**given: Any) -> None:
             force=given["force"],
             weights=given["weights"],
         )
-        result = convert.convert(request, progress=shown)
+        result = export_job.convert(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result, given["out"]))
 
 

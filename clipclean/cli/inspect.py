@@ -33,7 +33,7 @@ def inspect(**given: Any) -> None:
     unreadable. Of several MODELs each is looked at, and one that is
     refused decides the exit code.
     """
-    from clipclean import inspect as reading
+    from clipclean.jobs import inspect as reading
 
     if len(given["models"]) > 1:
         several(given["models"], arch=given["arch"], weights=given["weights"], as_json=given["as_json"])
@@ -67,7 +67,7 @@ def several(paths: Sequence[Path], /, *, arch: str | None, weights: str | None, 
         RefusedInput: at least one is refused; the message has every refusal.
         UsageError: none is refused, but ``arch`` or a config fits no model.
     """
-    from clipclean import inspect as reading
+    from clipclean.jobs import inspect as reading
 
     told: list[dict[str, Any]] = []
     refusals: list[Refusal] = []

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import click
 
-from clipclean import recipe as recipes
+from clipclean.config import recipe as recipes
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
 PRECISIONS = ("auto", "fp32", "bf16")

@@ -59,9 +59,9 @@ def plant(**given: Any) -> None:
 
     For testing defences on models of your own. What is written is backdoored: label it so, and never deploy it.
     """
-    from clipclean import plant as planting
-    from clipclean import recipe as recipes
     from clipclean.cli import progress
+    from clipclean.config import recipe as recipes
+    from clipclean.jobs import plant as planting
 
     chosen = {key: given[key] for key in ("rate", "steps", "lr", "batch_size") if given[key] is not None}
     with progress.shown(quiet=given["quiet"]) as shown:

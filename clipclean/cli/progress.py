@@ -5,7 +5,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from clipclean.subject import Progress
+from clipclean.progress import Progress
 
 LINE_SECONDS = 10.0  # between two lines of one stage where stderr is no terminal
 

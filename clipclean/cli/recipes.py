@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from clipclean import recipe
 from clipclean.cli import options
+from clipclean.config import recipe
 from clipclean.errors import UsageError
 
 
@@ -112,8 +112,8 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
     """
     loaded = {name: recipe.load(name) for name in names}
     places = {name: _place(name, each, given) for name, each in loaded.items()}
-    from clipclean import bench as benches  # torch comes with it: after what can fail fast
     from clipclean import demo
+    from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
     from clipclean.cli import progress
 
     with (

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipclean import __version__, files, report
-from clipclean import policy as policies
-from clipclean import recipe as recipes
 from clipclean.cli import progress
+from clipclean.config import policy as policies
+from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipclean import layouts
+    from clipclean.export import formats
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 LOADERS = {
@@ -37,10 +37,12 @@ def sanitize(given: dict[str, Any], /) -> int:
     quiet = given["quiet"] or is_follower()
     if not quiet:
         click.echo(f"clipclean {__version__}: {given['model'].name}, recipe {recipe.name}", err=True)
-    from clipclean import auto, finetune, subject  # torch comes with it: after what can fail fast
-    from clipclean import sanitize as main_job
+    from clipclean import train
+    from clipclean.auto import job as auto
+    from clipclean.jobs import inputs  # torch comes with it: after what can fail fast
+    from clipclean.jobs import sanitize as main_job
 
-    device = subject.device_of(own_device(given["device"]))
+    device = inputs.device_of(own_device(given["device"]))
 
     request = main_job.Request(
         model=given["model"],
@@ -67,7 +69,7 @@ def sanitize(given: dict[str, Any], /) -> int:
         wanted=wanted(given),
         screen=given["screen"],
     )
-    with progress.shown(quiet=quiet) as shown, finetune.joined(device) as group:
+    with progress.shown(quiet=quiet) as shown, train.joined(device) as group:
         main_job.check_shared(recipe, group)
         outcome = (
             auto.auto(request, progress=shown)
@@ -122,7 +124,8 @@ def audit(given: dict[str, Any], /) -> int:
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"]:
         click.echo(f"clipclean {__version__}: {given['model'].name}, effort {given['effort']}", err=True)
-    from clipclean import demo, examine
+    from clipclean import demo
+    from clipclean.jobs import audit as audit_job
 
     with (
         tempfile.TemporaryDirectory(prefix="clipclean-audit-") as scratch,
@@ -130,7 +133,7 @@ def audit(given: dict[str, Any], /) -> int:
     ):
         bundled = Path(scratch)
         demo.unpack(bundled)
-        request = examine.Request(
+        request = audit_job.Request(
             model=given["model"],
             data=given["data"] or bundled / demo.PICTURES,
             own=given["data"] is not None,
@@ -147,22 +150,22 @@ def audit(given: dict[str, Any], /) -> int:
             search=not given["no_search"],
             weights=given["weights"],
         )
-        outcome = examine.examine(request, progress=shown)
+        outcome = audit_job.examine(request, progress=shown)
     write_outputs(outcome.report, given["outputs"], pictures=outcome.pictures)
     if not any(output.path is None for output in given["outputs"]):
         click.echo(report.text(outcome.report, width=terminal_width(), colour=sys.stdout.isatty()))
     return 0 if given["exit_zero"] else EXIT_CODES[outcome.report["verdict"]]
 
 
-def wanted(given: dict[str, Any], /) -> "layouts.Wanted":
+def wanted(given: dict[str, Any], /) -> "formats.Wanted":
     """The layouts that were asked for; raises UsageError for a setting of a layout that was not."""
-    from clipclean import layouts
+    from clipclean.export import formats
 
-    formats = tuple(dict.fromkeys(given["formats"]))
-    if "onnx" not in formats and (given["normalize"] or given["fp16"]):
+    names = tuple(dict.fromkeys(given["formats"]))
+    if "onnx" not in names and (given["normalize"] or given["fp16"]):
         raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
-    return layouts.Wanted(
-        formats, given["onnx_preset"], normalise=given["normalize"], fp16=given["fp16"], bom=given["bom"]
+    return formats.Wanted(
+        names, given["onnx_preset"], normalise=given["normalize"], fp16=given["fp16"], bom=given["bom"]
     )
 
 

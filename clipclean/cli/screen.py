@@ -74,8 +74,8 @@ def screen(**given: Any) -> None:
     list to look at, and no verdict: the exit code is 0 whatever is found.
     """
     from clipclean import report
-    from clipclean import screen as screening
     from clipclean.cli import progress, run
+    from clipclean.jobs import screen as screening
 
     run.check_outputs(given["outputs"])
     with progress.shown(quiet=given["quiet"]) as shown:

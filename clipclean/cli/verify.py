@@ -10,7 +10,7 @@ import click
 from clipclean.cli import options, run
 
 if TYPE_CHECKING:
-    from clipclean.verify import Result
+    from clipclean.jobs.verify import Result
 
 EPILOG = """\b
 Examples:
@@ -37,7 +37,7 @@ def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, ve
     Weights are read as data, and the digest of their tensors is computed anew. Each contradiction is told with its file.
     Exit code 0: whole; 1: something differs from what is said of it; 3: something cannot be read.
     """
-    from clipclean import verify as verification
+    from clipclean.jobs import verify as verification
 
     result = verification.verify(folder, public_key=public_key)
     if as_json:

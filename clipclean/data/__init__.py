@@ -1,14 +1,16 @@
 """Clean image-caption data from local disk, in a fixed order, decoded."""
 
-from clipclean.data.batches import plan
-from clipclean.data.cache import DecodeCache, Picture
-from clipclean.data.clean_set import CleanSet, Pair, Skipped, read, read_images
-from clipclean.data.entry import Ignored
+from clipclean.data.captions import caption_view
+from clipclean.data.dataset import CleanSet, Pair, Skipped, read, read_images
+from clipclean.data.image import CPU, decode, extension
 from clipclean.data.labels import Labelled, labelled, labels_of
-from clipclean.data.picture import CPU, decode, extension
+from clipclean.data.loading import DecodeCache, Picture, plan
+from clipclean.data.sample import Ignored
 from clipclean.data.source import ImageSource, Limits
+from clipclean.data.synonyms import synonyms
 from clipclean.data.table import is_address
 from clipclean.data.threads import prefetch, workers
+from clipclean.data.views import device_view, enlarged, image_view, perturbed
 from clipclean.data.vocabulary import read_classes, read_templates
 
 __all__ = [
@@ -22,16 +24,22 @@ __all__ = [
     "Pair",
     "Picture",
     "Skipped",
+    "caption_view",
     "decode",
+    "device_view",
+    "enlarged",
     "extension",
+    "image_view",
     "is_address",
     "labelled",
     "labels_of",
+    "perturbed",
     "plan",
     "prefetch",
     "read",
     "read_classes",
     "read_images",
     "read_templates",
+    "synonyms",
     "workers",
 ]

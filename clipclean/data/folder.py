@@ -5,7 +5,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from clipclean.data.entry import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
+from clipclean.data.sample import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
 from clipclean.data.source import ImageSource, Unusable, open_regular, reason
 from clipclean.data.text import TEXT_BYTES, printable
 from clipclean.errors import RefusedInput

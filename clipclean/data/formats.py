@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from clipclean.data import folder, shards, table
-from clipclean.data.entry import Found
+from clipclean.data.sample import Found
 from clipclean.data.source import Unusable, open_regular
 from clipclean.data.text import printable
 from clipclean.errors import RefusedInput, UsageError

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipclean.data.clean_set import CleanSet, Pair, Progress, read_images
+from clipclean.data.dataset import CleanSet, Pair, Progress, read_images
 from clipclean.data.source import Limits
 from clipclean.data.text import printable
 from clipclean.errors import UsageError

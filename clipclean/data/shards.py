@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
-from clipclean.data.entry import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
+from clipclean.data.sample import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
 from clipclean.data.source import ImageSource, Unusable, open_regular, reason
 from clipclean.data.text import TEXT_BYTES, printable
 from clipclean.errors import RefusedInput

@@ -31,7 +31,6 @@ from clipclean.export.provenance import parse as parse_provenance
 from clipclean.export.records import FILES as RECORDS
 from clipclean.export.records import write as write_records
 from clipclean.export.records import write_checksums
-from clipclean.export.safetensors_file import write as write_safetensors
 from clipclean.export.statement import NAME as STATEMENT_NAME
 from clipclean.export.statement import PREDICATE, STATEMENT
 
@@ -78,6 +77,5 @@ __all__ = [
     "write_onnx",
     "write_open_clip",
     "write_records",
-    "write_safetensors",
     "write_tokenizer",
 ]

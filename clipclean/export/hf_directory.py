@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from clipclean.checkpoint import writer as safetensors_file
 from clipclean.errors import UnsupportedModel
-from clipclean.export import bpe, parity, safetensors_file
+from clipclean.export import bpe, parity
 from clipclean.export.parity import Parity, Samples
 
 CONFIG_NAME = "config.json"

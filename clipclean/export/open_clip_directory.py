@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor
 
-from clipclean.export import parity, safetensors_file
+from clipclean.checkpoint import writer as safetensors_file
+from clipclean.export import parity
 from clipclean.export.parity import Parity, Samples
 
 CONFIG_NAME = "open_clip_config.json"

@@ -1,7 +1,7 @@
 """From named tensors to a CLIP that embeds pictures and captions."""
 
 from clipclean.model.activation import Choice, measure
-from clipclean.model.architecture import Architecture, Preprocess, native_configs, resolve
+from clipclean.model.architecture import Architecture, Preprocess, kind_of, native_configs, resolve
 from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, refuse_tokenizer, twin
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "evaluating",
     "fit",
     "frozen",
+    "kind_of",
     "measure",
     "native_configs",
     "refuse_tokenizer",

@@ -12,7 +12,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clipclean import strict_json
+from clipclean import untrusted
 from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
 from clipclean.model import hugging_face
 
@@ -158,7 +158,7 @@ def _read_config(path: Path) -> Config:
         # Before opening: a named pipe would wait for a writer for ever.
         if not path.exists() or path.is_file():
             with path.open("rb") as stream:
-                return strict_json.loads(stream.read(MAX_CONFIG_BYTES + 1), "it", limit=MAX_CONFIG_BYTES)
+                return untrusted.loads(stream.read(MAX_CONFIG_BYTES + 1), "it", limit=MAX_CONFIG_BYTES)
     except OSError as error:
         raise UsageError(
             f"--arch {path}: cannot read it ({error.strerror}). Give an open_clip model name or a JSON file."
@@ -428,3 +428,9 @@ def _describe(found: Signature) -> str:
 
 def _tuple(layers: int | tuple[int, ...]) -> tuple[int, ...]:
     return layers if isinstance(layers, tuple) else (layers,)
+
+
+def kind_of(architecture: Architecture, /) -> str:
+    """The family of architectures that clean models are compared within: the image tower's kind, and its side."""
+    tower = "resnet" if isinstance(architecture.config["vision_cfg"].get("layers"), list | tuple) else "vit"
+    return f"{tower}-{architecture.preprocess.size}px"

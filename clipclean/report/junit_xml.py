@@ -2,11 +2,11 @@
 
 from xml.etree import ElementTree  # only written, never parsed
 
+from clipclean.findings import RULES, UNKNOWN
 from clipclean.report import comparison, search, verdicts
 from clipclean.report.figures import percent
 from clipclean.report.inert import inert
 from clipclean.report.json_file import Report
-from clipclean.report.rules import RULES, UNKNOWN
 
 STAGES = ("triggers", "accuracy", "evidence", "data", "recipe", "policy")
 

@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
+from clipclean.findings import RULES, rule
 from clipclean.report import verdicts
 from clipclean.report.inert import inert
 from clipclean.report.json_file import Report
-from clipclean.report.rules import RULES, rule
 
 Json = dict[str, Any]  # Any: JSON
 

@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from clipclean.findings import Rule, rule
 from clipclean.report import comparison, search
 from clipclean.report.figures import count, percent
-from clipclean.report.rules import Rule, rule
 
 Json = dict[str, Any]  # Any: JSON
 

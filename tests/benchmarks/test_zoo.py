@@ -4,7 +4,7 @@ from importlib import resources
 import pytest
 import torch
 
-from clipclean import triggers
+from clipclean.attack import triggers
 
 HALVES, ARCHS = ("choose", "report"), ("resnet", "vit")
 

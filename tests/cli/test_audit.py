@@ -8,7 +8,9 @@ from PIL import Image
 from report.page import Page
 
 import clipclean.cli.audit  # noqa: F401 # its help tells EFFORTS as they are when it is first imported
-from clipclean import audit, cli, recipe, report, triggers
+from clipclean import cli, detect, report
+from clipclean.attack import triggers
+from clipclean.config import recipe
 
 
 @pytest.fixture(autouse=True)
@@ -82,7 +84,7 @@ def test_without_data_the_bundled_pictures_serve_and_it_is_said(job, capsys):
     assert told["level"] == "note"
     assert f"{made['data']['pairs']} bundled ones" in told["message"]
     assert made["measurements"]["search"]["calibration"]["kind"] == "none"
-    assert {entry["family"] for entry in made["measurements"]["search"]["found"]} == set(audit.FAMILIES)
+    assert {entry["family"] for entry in made["measurements"]["search"]["found"]} == set(detect.FAMILIES)
     assert len(made["measurements"]["probes"]) == len(triggers.panel(0))
     assert made["effort"] == "quick"
 

@@ -5,8 +5,10 @@ import tarfile
 
 import pytest
 
-from clipclean import checkpoint, cli, data, demo, recipe, report, triggers
+from clipclean import checkpoint, cli, data, demo, report
+from clipclean.attack import triggers
 from clipclean.cli.sanitize import sanitize
+from clipclean.config import recipe
 from clipclean.errors import ResourceError
 
 FILES = {"backdoored.pt", "tiny.json", "classes.txt", "templates.txt", "clean.tar", "eval.tar"}

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from clipclean import cli, demo
-from clipclean.augment import dictionary
 from clipclean.cli import doctor
+from clipclean.data import dictionary
 from clipclean.errors import RefusedInput
 
 

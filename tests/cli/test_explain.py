@@ -6,7 +6,7 @@ import pytest
 from markdown.extensions.toc import slugify
 
 from clipclean.cli import explain, main
-from clipclean.report.rules import RULES
+from clipclean.findings import RULES
 
 EXPLAIN = "from clipclean.cli import main; raise SystemExit(main(['explain', 'CC001']))"
 SLOW = "{'torch', 'torchvision', 'open_clip', 'numpy', 'matplotlib', 'nltk', 'PIL'}"

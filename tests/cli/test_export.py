@@ -3,9 +3,10 @@ import json
 import pytest
 import tiny
 
-from clipclean import cli, export, layouts
+from clipclean import cli, export
 from clipclean.cli import export as command
 from clipclean.cli import options
+from clipclean.export import formats
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def told(capsys, job, *arguments):
 
 def test_the_choices_are_those_of_the_writers():
     """The command names them without importing torch."""
-    assert options.LAYOUTS == layouts.FORMATS
+    assert options.LAYOUTS == formats.FORMATS
     assert tuple(export.PRESETS) == options.ONNX_PRESETS
 
 
@@ -74,8 +75,8 @@ def test_control_characters_in_a_path_do_not_reach_the_terminal(tmp_path):
 def test_the_bundled_pictures_serve_where_none_are_given_and_every_library_reads_its_layout(tmp_path, capsys):
     pytest.importorskip("transformers")
     job = tiny.job(tmp_path / "job", config=tiny.TINY_VIT, count=2)
-    formats = [word for name in layouts.FORMATS for word in ("--format", name)]
-    given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--json", *formats]
+    options = [word for name in formats.FORMATS for word in ("--format", name)]
+    given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--json", *options]
     assert cli.main([str(argument) for argument in given]) == 0
     out, err = capsys.readouterr()
     entries = json.loads(out)["exports"]

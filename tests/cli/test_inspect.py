@@ -62,7 +62,7 @@ def test_what_the_user_says_decides(job, capsys):
 
 def test_the_same_weights_have_one_tensor_digest_in_every_container(job, capsys):
     weights = tiny.state_dict(tiny.SMALL_VIT)
-    export.write_safetensors(job.folder / "a.safetensors", weights, metadata={})
+    checkpoint.write_safetensors(job.folder / "a.safetensors", weights, metadata={})
     torch.save(
         {"epoch": 1, "name": "x", "state_dict": {f"module.{k}": t for k, t in weights.items()}}, job.folder / "b.pt"
     )

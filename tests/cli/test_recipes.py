@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from clipclean import recipe
 from clipclean.cli import main
+from clipclean.config import recipe
 
 FOLDER = Path(__file__).parent.parent.parent / "recipes"
 VALID = "version: 1\nname: mine\nrevision: 2\ndescription: Mine.\nmethod: cleanclip\n"

@@ -1,7 +1,7 @@
 import pytest
 
+from clipclean.config.yaml_file import read
 from clipclean.export import model_card
-from clipclean.strict_yaml import read
 
 
 def rows(card):

@@ -13,7 +13,9 @@ from pathlib import Path
 import tiny
 from hostile.checkpoints import NUMBERS, Case, entry, raw, safetensors
 
-from clipclean import data, model, policy, recipe, trigger_files
+from clipclean import data, model
+from clipclean.attack import trigger_files
+from clipclean.config import policy, recipe
 from clipclean.errors import ClipcleanError
 
 READERS: dict[str, Callable[[Path], object]] = {

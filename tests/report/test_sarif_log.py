@@ -6,7 +6,7 @@ from report import samples, searches
 from sarif_pydantic import Sarif
 
 from clipclean import report
-from clipclean.report.rules import RULES
+from clipclean.findings import RULES
 from clipclean.report.sarif_log import relative_uri
 
 

@@ -1,8 +1,8 @@
 import pytest
 from report import samples, searches
 
+from clipclean.findings import RULES
 from clipclean.report import verdicts
-from clipclean.report.rules import RULES
 
 
 def test_each_verdict_has_its_headline():

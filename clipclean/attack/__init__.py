@@ -1,0 +1,1 @@
+"""Known triggers, and batches that bear them."""

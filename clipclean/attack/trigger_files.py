@@ -1,0 +1,113 @@
+"""Triggers that an audit found, as files: ``audit --save-triggers`` writes them, ``sanitize --trigger`` takes them."""
+
+import unicodedata
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+
+from clipclean import checkpoint, detect, files
+from clipclean.errors import RefusedInput, UsageError
+
+SUFFIX = ".safetensors"
+WORDS = ("class", "family", "side")  # the metadata of a file
+LARGEST_SIDE = 1024  # px, as for architectures
+MOST_BYTES = 32 * 2**20  # a mask and a pattern of the largest side have 16 MiB
+LONGEST_NAME = 1000  # characters of a class
+WAY_OUT = "Give a file that 'clipclean audit --save-triggers' wrote, or a trigger spec."
+
+
+def save(traces: Sequence[detect.Trace], folder: Path, /) -> dict[str, str]:
+    """Write every trigger that was found into ``folder``, all or none; returns the name of each file by the trigger's spec.
+
+    Raises:
+        ResourceError: the disk is full, or the folder not writable.
+    """
+    names: dict[str, str] = {}
+    is_new = not folder.exists()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise files.cannot_write(folder, error) from error
+    try:
+        for number, trace in enumerate(traces, start=1):
+            name = names[trace.found.spec] = f"{number:02}-{trace.found.family}{SUFFIX}"
+            files.write_whole(folder / name, _writer(trace.found))
+    except BaseException:  # Ctrl-C as well
+        for name in names.values():
+            (folder / name).unlink(missing_ok=True)
+        if is_new:
+            folder.rmdir()
+        raise
+    return names
+
+
+def load(path: Path, /) -> detect.Found:
+    """Read a trigger that an audit saved; nothing in the file is executed.
+
+    Raises:
+        RefusedInput: it is missing, too large, damaged, or something else than a trigger that an audit saved.
+    """
+    try:
+        file = checkpoint.read_tensors(path, most=MOST_BYTES)
+    except RefusedInput as error:
+        raise type(error)(f"{error} {WAY_OUT}") from error
+    if file.metadata.keys() != set(WORDS):
+        told = ", ".join(key[:20] for key in list(file.metadata)[:5]) or "nothing"
+        raise _refused(path, f"no trigger of an audit: its metadata tell {told!a}, and not just {', '.join(WORDS)}")
+    family, target, side = file.metadata["family"], file.metadata["class"], _side(path, file.metadata["side"])
+    if family not in detect.FAMILIES:
+        known = ", ".join(detect.FAMILIES)
+        raise _refused(path, f"a trigger of the family {family[:40]!a}, and this version knows {known}")
+    if not target.strip() or len(target) > LONGEST_NAME or {"Cc", "Cs"} & set(map(unicodedata.category, target)):
+        raise _refused(path, f"a trigger for {target[:40]!a}, which is no name of a class")
+    wanted = {
+        name: (torch.float32, tuple(values.shape[1:]))
+        for name, values in detect.FAMILIES[family].begin(1, side, torch.Generator()).items()
+    }
+    given = {name: (values.dtype, tuple(values.shape)) for name, values in file.tensors.items()}
+    if given != wanted:
+        raise _refused(
+            path, f"no {family} trigger of {side} px: it holds {_shapes(given)}, where {_shapes(wanted)} belong"
+        )
+    return detect.Found(family, target, file.tensors, side)
+
+
+def check_folder(folder: Path, /) -> None:
+    """Refuse before slow work what could not be written after it.
+
+    Raises:
+        UsageError: the folder is a file, or not empty.
+        ResourceError: it cannot be written.
+    """
+    try:
+        is_taken = folder.is_symlink() or (folder.exists() and (not folder.is_dir() or any(folder.iterdir())))
+    except OSError as error:
+        raise files.cannot_write(folder, error) from error
+    if is_taken:
+        raise UsageError(f"--save-triggers {folder} is a file, a link, or a folder that is not empty. Name another.")
+    files.check_writable(files.nearest(folder), folder)
+
+
+def _writer(found: detect.Found) -> Callable[[Path], None]:
+    words = {"class": found.target, "family": found.family, "side": str(found.side)}
+    return lambda partial: checkpoint.write_safetensors(partial, found.parameters, metadata=words)
+
+
+def _side(path: Path, text: str) -> int:
+    """The picture side that a file states, in px."""
+    if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 2 <= int(text) <= LARGEST_SIDE):
+        raise _refused(path, f"a trigger for pictures of {text[:20]!a} px, where 2 to {LARGEST_SIDE} are possible")
+    return int(text)
+
+
+def _shapes(tensors: dict[str, tuple[torch.dtype, tuple[int, ...]]]) -> str:
+    shown = [
+        f"{name[:40]!a} {str(dtype).removeprefix('torch.')} {list(shape)}"
+        for name, (dtype, shape) in sorted(tensors.items())[:6]
+    ]
+    return ", ".join(shown) + (", …" if len(tensors) > 6 else "")
+
+
+def _refused(path: Path, what: str) -> RefusedInput:
+    return RefusedInput(f"{path} is {what}. {WAY_OUT}")

@@ -1,0 +1,1 @@
+"""Choosing a recipe: test backdoors, candidates, and the one that removes most."""

@@ -1,0 +1,217 @@
+"""The evidence of a recipe: backdoors are planted in copies of a model, and the recipe is run on each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from torch import Tensor
+
+from clipclean import __version__, data, detect, export, files, model
+from clipclean.auto import canaries
+from clipclean.auto.canaries import Canary
+from clipclean.config import recipe as recipes
+from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.jobs import inputs, plant, sanitize
+from clipclean.jobs.sanitize import Pictures
+from clipclean.methods import unlearn
+from clipclean.progress import Progress
+
+BESIDE = 500_000  # added to the seed of a canary: what auto plants is not what a recipe is measured on
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; paths are not yet looked at."""
+
+    model: Path
+    data: Path
+    eval_data: Path
+    arch: str | None
+    classes: Path | None
+    templates: Path | None
+    attacks: int
+    seeds: tuple[int, ...]
+    planting: recipes.Planting
+    device: str
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share."""
+
+    clip: model.Clip
+    original: dict[str, Tensor]
+    material: Pictures
+    pictures: Pictures
+    vocabulary: inputs.Words
+    limits: data.Limits
+    names: str  # of the data, for the block
+
+
+@dataclass(frozen=True)
+class Run:
+    """One victim before and after a recipe."""
+
+    before: detect.Measurement
+    after: detect.Measurement
+
+
+def bench(recipe: Recipe, request: Request, /, *, progress: Progress) -> tuple[Evidence, ...]:
+    """The evidence blocks of a recipe, one an attack: each planted and cleaned once a seed, and pooled.
+
+    The same request gives the same blocks on the same machine.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code.
+        Inconclusive: an attack did not take with any seed.
+    """
+    if recipe.method == "auto":
+        raise UsageError(
+            f"{recipe.name} chooses among other recipes. Measure those; benchmarks/auto.py measures the choice."
+        )
+    ready = prepare(recipe, request, progress)
+    return tuple(block(recipe, request, ready, number, progress) for number in range(request.attacks))
+
+
+def prepare(recipe: Recipe, request: Request, progress: Progress, /) -> Bench:
+    """Read everything, and build the model."""
+    limits = sanitize.limits_of(recipe)
+    vocabulary = inputs.words(request.classes, request.templates)
+    clean = sanitize.read_pairs(request.data, limits, progress, image_key=None, caption_key=None)
+    labelled = data.labelled(request.eval_data, limits=limits, classes=vocabulary.classes)
+    labels = data.labels_of(clean, vocabulary.classes)
+    recipes.check(recipe, pairs=len(clean.pairs))
+    device = inputs.device_of(request.device)
+    clip = inputs.load(request.model, clean, arch=request.arch, device=device, limits=limits).clip
+    original = {name: tensor.detach().clone() for name, tensor in clip.net.state_dict().items()}
+    names = f"{request.data.name}, measured on {request.eval_data.name}; model {request.model.name}"
+    return Bench(
+        clip,
+        original,
+        Pictures(clean.pairs, labels),
+        Pictures(labelled.pairs, labelled.labels),
+        vocabulary,
+        limits,
+        names,
+    )
+
+
+def block(recipe: Recipe, request: Request, ready: Bench, number: int, progress: Progress, /) -> Evidence:
+    """The evidence of one attack, pooled over the seeds with which it took."""
+    runs: dict[int, Run] = {}
+    attack = None
+    for seed in request.seeds:
+        attack = attack_of(ready, number, seed)
+        made = run(recipe, request, ready, attack, seed, progress)
+        if made.before.known[0].excess >= canaries.TOOK:
+            runs[seed] = made
+    family = canaries.FAMILIES[number]
+    if not runs or attack is None:
+        raise Inconclusive(
+            f"{family} did not take with any of the seeds {', '.join(map(str, request.seeds))}: there was no backdoor to remove. Plant "
+            "for longer by --steps, or at another --lr."
+        )
+    return Evidence(
+        recipe_sha256=recipes.digest(recipe),
+        attack=f"{family} planted in {request.planting.steps} steps, target drawn by the seed",
+        architecture=ready.clip.architecture.name,
+        data=ready.names,
+        pairs=len(ready.material.pairs),
+        seeds=tuple(runs),
+        before=pooled([made.before for made in runs.values()]),
+        after=pooled([made.after for made in runs.values()]),
+        versions=Versions(
+            clipclean=__version__, torch=torch.__version__, open_clip=export.versions()["open_clip_torch"]
+        ),
+    )
+
+
+def attack_of(ready: Bench, number: int, seed: int, /) -> Canary:
+    """The canary of one family and seed."""
+    drawn = canaries.draw(number + 1, classes=len(ready.vocabulary.classes), avoid=(), seed=BESIDE + seed)
+    if len(drawn) <= number:
+        raise UsageError(
+            f"{number + 1} attacks need as many classes and families; there are {len(drawn)}. Ask for fewer."
+        )
+    return drawn[number]
+
+
+def run(recipe: Recipe, request: Request, ready: Bench, attack: Canary, seed: int, progress: Progress, /) -> Run:
+    """Plant one backdoor, measure, clean with the recipe, measure."""
+    clip, vocabulary = ready.clip, ready.vocabulary
+    clip.net.load_state_dict(ready.original)
+    evidence = canaries.measured_on(
+        sanitize.evidence_of(
+            clip, recipe, ready.pictures, vocabulary=vocabulary, named=(), panel=False, limits=ready.limits
+        ),
+        [attack],
+    )
+    what = f"{recipe.name}, {attack.trigger.family}, seed {seed}: "
+
+    def told(stage: str, done: int, total: int) -> None:
+        progress(f"{what}{stage}", done, total)
+
+    canaries.implant(
+        clip, [attack], list(ready.material.pairs), recipe, request.planting, vocabulary=vocabulary, seed=seed,
+        limits=ready.limits, progress=told,
+    )  # fmt: skip
+    before = plant.measure(clip, evidence)
+    hunted = None
+    if recipe.method == "unlearn":
+        hunted = unlearn.hunt(
+            clip, ready.material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=(), saved=None, seed=seed,
+            limits=ready.limits, progress=told,
+        )  # fmt: skip
+    sanitize.train_by(
+        clip, ready.material, recipe, bank=before.bank, known=(), hunted=hunted, rehearsed=(), state=None, seed=seed,
+        precision=recipe.train.precision, limits=ready.limits, progress=told,
+    )  # fmt: skip
+    return Run(before, plant.measure(clip, evidence))
+
+
+def pooled(measured: Sequence[detect.Measurement], /) -> Measured:
+    """Hits and cases of several measurements added up; each has one known trigger and labelled pictures."""
+    probes = [each.known[0] for each in measured]
+    return Measured(
+        clean_accuracy=_added([each.clean_accuracy for each in measured]),
+        attack_success=_added([probe.asr for probe in probes]),
+        base_rate=_added([probe.base for probe in probes]),
+        accuracy_under_trigger=_added(
+            [probe.accuracy_under_trigger for probe in probes if probe.accuracy_under_trigger]
+        ),
+    )
+
+
+def _added(rates: Sequence[detect.Rate]) -> recipes.Rate:
+    whole = detect.Rate(sum(rate.hits for rate in rates), sum(rate.n for rate in rates))
+    return recipes.Rate(value=whole.value, interval=whole.interval, n=whole.n)
+
+
+def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:
+    """The YAML of a recipe with these evidence blocks at its end instead of those that it has; comments stay."""
+    lines = text.rstrip("\n").split("\n")
+    begins = next((number for number, line in enumerate(lines) if line.startswith("evidence:")), len(lines))
+    told: list[dict[str, Any]] = [each.model_dump(mode="json") for each in evidence]
+    blocks = yaml.safe_dump({"evidence": told}, sort_keys=False, allow_unicode=True, width=100)
+    return "\n".join(lines[:begins]).rstrip("\n") + f"\n\n{blocks}"
+
+
+def write(path: Path, text: str, /) -> Recipe:
+    """Write the YAML of a recipe whole, after it was seen to be valid; returns the recipe.
+
+    Raises:
+        UsageError: the text is no valid recipe; then the file is as it was.
+        ResourceError: it cannot be written.
+    """
+    read: list[Recipe] = []
+
+    def checked(partial: Path) -> None:
+        partial.write_text(text, encoding="utf-8")
+        read.append(recipes.load(partial))
+
+    files.write_whole(path, checked)
+    return read[0]

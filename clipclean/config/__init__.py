@@ -1,0 +1,1 @@
+"""What a run is: recipes and policies, read from YAML."""

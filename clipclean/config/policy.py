@@ -1,0 +1,372 @@
+"""A policy says what a team demands of a model: thresholds, severities, and findings that it accepts for a while."""
+
+import difflib
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from datetime import date
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple
+
+from pydantic import AfterValidator, BeforeValidator, Strict, WithJsonSchema, create_model
+from pydantic_core import PydanticCustomError
+
+from clipclean.config import recipe, yaml_file
+from clipclean.config.yaml_file import Form, Key, Section, Text, field
+from clipclean.errors import UsageError
+from clipclean.findings import RULES, Rule, rule
+
+Finding = dict[str, Any]  # an entry of a report's ``findings``: any JSON
+
+EVIDENCE = frozenset(
+    {"CC004", "CC005", "CC020", "CC021", "CC022", "CC023", "CC060", "CC061"}
+)  # too little evidence is never pass, whatever a policy says
+_ACCOUNT = frozenset({"CC050", "CC051"})  # what a policy did is always said
+_DECISIVE = ("triggers", "evidence")  # stages of rules whose warning leaves the question open
+
+
+class Thresholds(Section):
+    """Where a measurement becomes a finding; null leaves the recipe's value."""
+
+    max_excess: float | None = field(
+        None, "A named or found trigger that moves more pictures than this, beyond chance, fails.", "share", gt=0, le=1
+    )
+    suspicious_excess: float | None = field(
+        None, "First sign: a trigger of the panel moves more pictures than this to one class.", "share", gt=0, le=1
+    )
+    collapse: float | None = field(
+        None, "Second sign: triggered embeddings spread less than this share of the clean ones.", "share", gt=0, le=1
+    )
+    max_accuracy_loss: float | None = field(
+        None, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
+    )
+    min_images: int | None = field(None, "Fewer probe images than this decide nothing.", "images", ge=2)
+    abnormality: float = field(
+        3.5,
+        "Search, first sign: a found trigger is this much smaller than clean models need.",
+        "robust z",
+        gt=0,
+        le=100,
+    )
+    gathering: float = field(
+        0.6,
+        "Search: this share of pictures gathers at one class when no class was named.",
+        "share",
+        gt=0,
+        le=1,
+    )
+    gathering_abnormality: float = field(
+        2.0,
+        "Search: by a trigger that is this much smaller than clean models need to gather them anywhere.",
+        "robust z",
+        gt=0,
+        le=100,
+    )
+    min_found_excess: float = field(
+        0.6, "A trigger found by search must move at least this share of pictures.", "share", gt=0, le=1
+    )
+
+
+def _severity(code: str, known: Rule) -> Any:  # Any, as pydantic's: an annotation and its FieldInfo
+    """The field of one rule: which levels it may be given."""
+    if code in EVIDENCE:
+        return Literal["error", "warning"] | None, field(None, f"{known.title}.", "severity of evidence")
+    if code in _ACCOUNT:
+        return Literal["error", "warning", "note"] | None, field(None, f"{known.title}.", "severity of an account")
+    return Literal["error", "warning", "note", "off"] | None, field(None, f"{known.title}.")
+
+
+_LEVELS = create_model("_LEVELS", __base__=Section, **{code: _severity(code, known) for code, known in RULES.items()})
+
+
+class Severities(_LEVELS):  # type: ignore[valid-type, misc]  # its keys are the rules that there are
+    """The level of every finding of a rule; null leaves each as it was judged."""
+
+
+def _suppressible(code: str) -> str:
+    """A rule that findings can be set aside of."""
+    if code in EVIDENCE:
+        raise PydanticCustomError("rule", "cannot be suppressed: too little evidence is never pass")
+    if code in _ACCOUNT:
+        raise PydanticCustomError("rule", "cannot be suppressed: what is suppressed is always said")
+    if code not in RULES:
+        close = difflib.get_close_matches(code.upper(), RULES, n=1)
+        hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(RULES)}"
+        raise PydanticCustomError("rule", "is no rule; {hint}", {"hint": hint})
+    return code
+
+
+def _day(found: object) -> object:
+    """A date as YAML holds it, which is a word; nothing else becomes one."""
+    if isinstance(found, date):
+        return found
+    try:
+        if isinstance(found, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", found):
+            return date.fromisoformat(found)
+    except ValueError:
+        pass  # the 30th of February: told like every other word
+    raise PydanticCustomError("date", "should be a day, as in 2030-01-31")
+
+
+def _said(words: str) -> str:
+    if not words.strip():
+        raise PydanticCustomError("blank", "says nothing; write why the finding is accepted")
+    return words
+
+
+class Match(Section):
+    """Which findings of the rule are meant: those that have all of these."""
+
+    class_: Text | None = field(None, "The class that the finding is about.", alias="class")
+    trigger: Text | None = field(None, "The trigger that the finding is about, as the report spells it.")
+    model_sha256: str | None = field(None, "The checkpoint's SHA-256, as the report has it.", pattern="^[0-9a-f]{64}$")
+
+
+class Suppression(Section):
+    """One finding that somebody accepts, why, and until when."""
+
+    rule: Annotated[
+        str,
+        AfterValidator(_suppressible),
+        WithJsonSchema({"type": "string", "enum": sorted({*RULES} - EVIDENCE - _ACCOUNT)}),
+    ] = field(..., "Code of the rule, such as CC002.")
+    reason: Annotated[Text, AfterValidator(_said)] = field(..., "Why it is accepted; the report repeats it.")
+    expires: Annotated[date, BeforeValidator(_day)] = field(..., "The last day that it holds.", "date")
+    match: Match = field(Match(), "Which findings of the rule are meant; without it, all.")
+
+
+class Policy(Section):
+    """What a team demands of a model.
+
+    Examples:
+        >>> DEFAULT.thresholds.abnormality
+        3.5
+    """
+
+    version: Literal[1] = field(..., "Version of the policy format.", "version")
+    name: str = field(
+        ..., "What the policy is called: small letters, digits, dashes.", pattern="^[a-z0-9][a-z0-9-]{0,63}$"
+    )
+    thresholds: Thresholds = field(Thresholds(), "Where a measurement becomes a finding.")
+    severities: Severities = field(Severities(), "The level of a rule's findings.")
+    suppressions: Annotated[tuple[Suppression, ...], Strict(False)] = field((), "Findings accepted for a while.")
+
+
+DEFAULT = Policy(version=1, name="default")  # of a run that names none: it changes nothing
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The thresholds that hold in a run; ``Thresholds`` says what each means."""
+
+    max_excess: float
+    suspicious_excess: float
+    collapse: float
+    max_accuracy_loss: float
+    min_images: int
+    abnormality: float
+    gathering: float
+    gathering_abnormality: float
+    min_found_excess: float
+
+
+class Applied(NamedTuple):
+    """Findings after a policy: those that count, and those that were set aside."""
+
+    findings: list[Finding]
+    suppressed: list[Finding]  # each with ``reason`` and ``expires``, an ISO date or None
+
+
+def load(path: str | Path, /) -> Policy:
+    """The policy in that YAML file.
+
+    Raises:
+        UsageError: no such file, or an invalid one; one line per problem, each with its file, line and key.
+    """
+    return yaml_file.parsed(yaml_file.printable(str(path)), text(path), form=_FORM)
+
+
+def text(path: str | Path, /) -> str:
+    """The YAML of a policy as it was written, with its comments.
+
+    Raises:
+        UsageError: no such file, or not a text file of at most a megabyte.
+    """
+    label = yaml_file.printable(str(path))
+    try:
+        is_there = Path(path).exists()
+    except OSError as error:
+        raise UsageError(f"Cannot read the policy {label}: {error.strerror}.") from error
+    if not is_there:
+        raise UsageError(f"There is no policy file {label}. Name a YAML file.")
+    return yaml_file.content(label, Path(path), form=_FORM)
+
+
+def digest(policy: Policy, /) -> str:
+    """Hex SHA-256 of every value that the policy sets, as JSON with sorted keys.
+
+    Null is left out: it sets nothing, and a later version may know more rules.
+    """
+    return yaml_file.digest(policy.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def record(policy: Policy, limits: Limits, /) -> dict[str, Any]:  # any JSON
+    """``policy`` of a report: what it is called, its digest, and what held."""
+    levels = policy.severities.model_dump(exclude_none=True)
+    return {
+        "name": policy.name,
+        "sha256": digest(policy),
+        "resolved": {"thresholds": asdict(limits), "severities": levels},
+    }
+
+
+def schema() -> dict[str, Any]:  # any JSON
+    """The JSON Schema of a policy file, for editors and other programs."""
+    return yaml_file.schema(Policy)
+
+
+def resolved(policy: Policy, audit: recipe.Audit, /) -> Limits:
+    """The thresholds that hold: the policy's where it has some, the recipe's elsewhere.
+
+    The policy wins over what ``--set`` changed in the recipe too: who runs the job does not move the gate.
+
+    Examples:
+        >>> resolved(DEFAULT, recipe.Audit()).max_excess
+        0.05
+
+    Raises:
+        UsageError: a threshold of the policy contradicts one of the recipe.
+    """
+    own = policy.thresholds.model_dump(exclude_none=True)
+    held = {each.name: own[each.name] if each.name in own else getattr(audit, each.name) for each in fields(Limits)}
+    is_ours = "max_excess" in own or "suspicious_excess" in own
+    if is_ours and (fault := _disorder(held["max_excess"], held["suspicious_excess"])):
+        raise UsageError(f"policy {policy.name}, with the recipe's audit section: thresholds.max_excess: {fault}")
+    return Limits(**held)
+
+
+def apply(policy: Policy, findings: Sequence[Finding], /, *, today: date, model_sha256: str) -> Applied:
+    """Findings with the policy's levels, without what it sets aside, and with an account of both.
+
+    ``findings`` are entries of the report; a suppression looks at their ``class`` (or else ``target``) and ``trigger``.
+    The order is kept; CC051 for each expired suppression and CC050 for what was set aside come last. A finding whose
+    rule is ``off`` is set aside like a suppressed one, so that nothing goes without a trace.
+    """
+    levels = policy.severities.model_dump(exclude_none=True)
+    live = [each for each in policy.suppressions if each.expires >= today]
+    counted: list[Finding] = []
+    suppressed: list[Finding] = []
+    for finding in findings:
+        code = finding["rule"]
+        accepted = next((each for each in live if _is_meant(each, finding, model_sha256)), None)
+        if accepted:
+            suppressed.append(finding | {"reason": accepted.reason, "expires": accepted.expires.isoformat()})
+        elif levels.get(code) == "off":
+            suppressed.append(finding | {"reason": f"policy {policy.name} turns {code} off", "expires": None})
+        else:
+            counted.append(finding)
+    told = [_expired(each) for each in policy.suppressions if each.expires < today]
+    told += [_account(policy, suppressed)] if suppressed else []
+    return Applied([each | {"level": levels.get(each["rule"], each["level"])} for each in counted + told], suppressed)
+
+
+def verdict(findings: Sequence[Mapping[str, Any]], /) -> Literal["pass", "fail", "inconclusive"]:
+    """The one rule from findings to a verdict; they need ``rule`` and ``level``.
+
+    Any error fails. Otherwise a warning about triggers or about the evidence leaves the question open. Notes, and
+    warnings about data, recipe, policy or accuracy, change nothing. A code that this version does not know counts as
+    evidence.
+    """
+    if any(finding["level"] == "error" for finding in findings):
+        return "fail"
+    is_open = any(f["level"] == "warning" and rule(f["rule"]).stage in _DECISIVE for f in findings)
+    return "inconclusive" if is_open else "pass"
+
+
+def _is_meant(suppression: Suppression, finding: Finding, model_sha256: str) -> bool:
+    """Whether a finding has all that the suppression names; one that does not say is not meant."""
+    match = suppression.match
+    wanted = (
+        (suppression.rule, finding["rule"]),
+        (match.class_, finding.get("class", finding.get("target"))),
+        (match.trigger, finding.get("trigger")),
+        (match.model_sha256, model_sha256),
+    )
+    return all(named is None or named == found for named, found in wanted)
+
+
+def _expired(suppression: Suppression) -> Finding:
+    what = {
+        "class": suppression.match.class_,
+        "trigger": suppression.match.trigger,
+        "model": suppression.match.model_sha256,
+    }
+    named = "".join(f", {key} '{value}'" for key, value in what.items() if value is not None)
+    return _told(
+        "CC051",
+        "expired suppression",
+        f"The suppression of {suppression.rule}{named} expired on {suppression.expires.isoformat()} and has no effect. "
+        f"Its reason was: {suppression.reason}",
+    )
+
+
+def _account(policy: Policy, suppressed: Sequence[Finding]) -> Finding:
+    numbers = Counter(finding["rule"] for finding in suppressed)
+    listed = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
+    return _told(
+        "CC050",
+        "suppressed findings",
+        f"Policy {policy.name} sets {len(suppressed)} {'finding' if len(suppressed) == 1 else 'findings'} aside: {listed}. "
+        "They do not count for the verdict, and are listed with their reasons.",
+    )
+
+
+def _told(code: str, measure: str, message: str) -> Finding:
+    """A finding without a number, at its rule's usual level."""
+    nothing = dict.fromkeys(("value", "interval", "n", "threshold"))
+    return {"rule": code, "level": RULES[code].level, "measure": measure, **nothing, "message": message}
+
+
+def _contradictions(policy: Policy) -> dict[Key, str]:
+    own = policy.thresholds
+    fault = own.max_excess and own.suspicious_excess and _disorder(own.max_excess, own.suspicious_excess)
+    return {("thresholds", "max_excess"): fault} if fault else {}
+
+
+def _disorder(max_excess: float, suspicious_excess: float) -> str:
+    """What is wrong with the two limits of one attack; empty if nothing is."""
+    if max_excess <= suspicious_excess:
+        return ""
+    return (
+        f"{max_excess:g} is more than suspicious_excess, {suspicious_excess:g}: a trigger would raise suspicion before "
+        "cleaning and pass unchanged after it; set it to at most that"
+    )
+
+
+_FORM = Form(
+    noun="policy",
+    named="a YAML file",
+    model=Policy,
+    sections=("thresholds", "severities", "suppressions"),
+    aliases={
+        "code": "rule",
+        "due": "expires",
+        "expiry": "expires",
+        "expiration": "expires",
+        "id": "rule",
+        "ignore": "suppressions",
+        "justification": "reason",
+        "levels": "severities",
+        "limits": "thresholds",
+        "max_asr": "max_excess",
+        "min_n": "min_images",
+        "model": "model_sha256",
+        "sha256": "model_sha256",
+        "suppress": "suppressions",
+        "target": "class",
+        "until": "expires",
+        "why": "reason",
+    },
+    check=_contradictions,
+)

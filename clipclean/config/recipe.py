@@ -1,0 +1,608 @@
+"""A recipe says what one sanitizing run does; every default of the program lives here."""
+
+import difflib
+from collections.abc import Sequence
+from importlib import resources
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, Strict, ValidationError
+
+from clipclean.config import yaml_file
+from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
+from clipclean.errors import Inconclusive, UsageError
+
+DEFAULT = "cleanclip"  # the recipe of a run that names none
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
+
+class Train(Section):
+    """How long and how fast the weights move; AdamW, always with fresh state."""
+
+    epochs: float = field(10.0, "How often each pair is seen; part of an epoch counts.", "epochs", gt=0, le=1000)
+    max_steps: int | None = field(None, "End after so many steps if the epochs last longer.", "steps", ge=1, le=10**8)
+    batch_size: int = field(64, "Pairs in a step; each is the others' negative.", "pairs", ge=2, le=65536)
+    lr: float = field(1e-5, "Peak learning rate, reached at the end of the warm-up.", "per step", gt=0, le=0.01)
+    warmup_steps: int = field(50, "Steps of linear rise from zero to lr.", "steps", ge=0, le=10**6)
+    weight_decay: float = field(
+        0.1, "AdamW's decay of weights; norms, biases and the logit scale have none.", ge=0, le=1
+    )
+    betas: Annotated[tuple[Beta, Beta], Strict(False)] = field(
+        (0.9, 0.999), "AdamW's decay rates of gradient and squared gradient."
+    )
+    eps: float = field(1e-8, "AdamW's term against division by zero.", gt=0, le=1e-2)
+    schedule: Literal["cosine"] = field("cosine", "How lr falls after the warm-up: to zero, along half a cosine.")
+    precision: Literal["auto", "fp32", "bf16"] = field(
+        "auto", "Number format of the forward pass; auto takes bf16 where the device has it and the model is large."
+    )
+    grad_clip: float | None = field(None, "Longest gradient let through; null lets all through.", "norm", gt=0)
+    micro_batch: int | None = field(
+        None,
+        "Pairs that a tower takes at once: less memory, a third more time, the gradients of the whole batch. Null takes all, "
+        "and fewer if memory runs out.",
+        "pairs",
+        ge=1,
+        le=65536,
+    )
+    checkpoint_activations: bool = field(
+        False, "Compute the inside of each block again for the backward pass: less memory, a third more time."
+    )
+
+
+class Loss(Section):
+    """The weights of the loss terms; a method uses its own and `preserve_weight`."""
+
+    clip_weight: float = field(1.0, "Lambda 1, of the image-caption loss.", "weight", gt=0, le=100)
+    self_supervised_weight: float = field(
+        1.0, "Lambda 2, of the loss that ties each image and caption to its own second view.", "weight", ge=0, le=100
+    )
+    preserve_weight: float = field(
+        0.0, "Of the squared distance of clean images' embeddings to the original's; against forgetting.", "weight",
+        ge=0, le=1000,
+    )  # fmt: skip
+    restore_weight: float = field(
+        0.5, "unlearn: of the squared distance of triggered images' embeddings to the original's clean ones.", "weight",
+        gt=0, le=1000,
+    )  # fmt: skip
+    push_weight: float = field(
+        0.5, "par: of the squared distances of image and text embeddings to the original's, which it drives up.", "weight",
+        gt=0, le=100,
+    )  # fmt: skip
+    push_limit: float = field(2.15, "par: a mean squared distance beyond this is driven no further.", gt=0, le=4)
+
+
+class Augment(Section):
+    """How the second views are made, how par perturbs pictures, and which of them are shown under found triggers."""
+
+    image: Literal["autoaugment"] = field("autoaugment", "Second view of an image: AutoAugment, ImageNet policy.")
+    caption: Literal["eda"] = field(
+        "eda", "Second view of a caption: one of synonyms, insertion, swap, deletion of words."
+    )
+    caption_rate: float = field(0.1, "Words of a caption that its second view changes.", "share", ge=0, le=1)
+    noise: float = field(0.2, "par: standard deviation of the noise on pictures in [0, 1].", ge=0, le=1)
+    noise_share: float = field(0.5, "par: pictures that get noise.", "share", ge=0, le=1)
+    erased_side: float = field(
+        0.1, "par: largest side of the square that is erased, relative to the picture's; the least is 0.7 of it.", "share",
+        ge=0, le=0.5,
+    )  # fmt: skip
+    triggered_share: float = field(
+        0.4, "auto: pictures that get a found or named trigger in a finetuning that follows an unlearning in its rung.", "share",
+        ge=0, le=1,
+    )  # fmt: skip
+
+
+class Data(Section):
+    """Which pairs are taken, and what is refused."""
+
+    min_pairs: int = field(16, "Fewer pairs to train on are refused.", "pairs", ge=2)
+    max_pairs: int | None = field(None, "Take no more than so many pairs; null takes all.", "pairs", ge=2)
+    max_pixels: int = field(25_000_000, "Larger images are skipped before they are decoded.", "pixels", ge=1)
+    max_bytes: int = field(50_000_000, "Larger image files are skipped unread.", "bytes", ge=1)
+    max_skipped_share: float = field(0.1, "More unusable pairs than this end the run.", "share", ge=0, le=0.5)
+    held_out_share: float = field(
+        0.1, "Pairs kept out of training, to measure recall when no labelled images are given.", "share", ge=0, le=0.5
+    )
+    cache_bytes: int = field(
+        4_000_000_000, "Room for decoded images; what does not fit is decoded anew.", "bytes", ge=0
+    )
+    prepare: Literal["host", "device"] = field(
+        "host",
+        "Where a finetuning decodes JPEGs and makes second views: by the processor, or on the model's device, by nvJPEG where that is "
+        "a GPU. What is faster on yours is to be tried.",
+    )
+
+
+class Audit(Section):
+    """What is measured before and after, and where a measurement becomes a verdict."""
+
+    panel_seed: int = field(0, "Seed of the known triggers that are tried; it fixes their patterns.", ge=0, lt=2**63)
+    images: int = field(1000, "Most probe images taken; intervals narrow with their square root.", "images", ge=1)
+    knn: int = field(10, "Neighbours that vote when images are compared with images.", "images", ge=1, le=1000)
+    max_accuracy_loss: float = field(
+        0.02, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
+    )
+    max_excess: float = field(
+        0.05, "A named or found trigger that moves more pictures than this, beyond chance, fails.", "share", gt=0, le=1
+    )
+    suspicious_excess: float = field(
+        0.3, "First sign: a trigger of the panel moves more pictures than this to one class.", "share", gt=0, le=1
+    )
+    collapse: float = field(
+        0.5, "Second sign: triggered embeddings spread less than this share of the clean ones.", "share", gt=0, le=1
+    )
+    min_images: int = field(50, "Fewer probe images than this decide nothing.", "images", ge=2)
+
+
+class Unlearn(Section):
+    """How unlearn goes to and fro between searching and forgetting; other methods ignore it."""
+
+    max_rounds: int = field(
+        8, "Searches that are followed by steps; once one finds no more, a last round settles.", "rounds", ge=1, le=100
+    )
+    steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
+    effort: Literal["quick", "standard", "thorough"] = field(
+        "standard", "How hard the first search looks for suspects."
+    )
+    outlyingness: float = field(
+        2.5, "A class is suspected, and searched for again, whose trigger is this much smaller than clean ones.", "robust z",
+        gt=0, le=100,
+    )  # fmt: skip
+    enough: float = field(
+        1.0,
+        "The search goes on until no suspect's trigger is this much smaller than clean ones.",
+        "robust z",
+        gt=0,
+        le=100,
+    )
+    images: int = field(400, "Most pictures that are searched on and judged by.", "images", ge=8, le=10_000)
+    least_part: float = field(
+        0.6, "Shortest side of the part that every other picture is cut to and enlarged; 1 leaves all as they are.",
+        "share", gt=0, le=1,
+    )  # fmt: skip
+    shift: float = field(
+        0.06,
+        "Farthest that a found trigger is moved while it is unlearned, relative to the side.",
+        "share",
+        ge=0,
+        le=0.5,
+    )
+    strength: Annotated[tuple[float, float], Strict(False)] = field(
+        (0.7, 2.0), "Range of factors on what a found trigger changes, while it is unlearned."
+    )
+
+
+class Auto(Section):
+    """How auto chooses; other methods ignore it."""
+
+    ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
+        ("unlearn", "unlearn + par", "unlearn + cleanclip(loss.preserve_weight=2)"),
+        "What is tried, in this order: recipes, perhaps with KEY=VALUE in brackets, and + between those that follow each other. "
+        "Tiny models get the -tiny twin of a recipe that has one.",
+        min_length=1,
+    )  # fmt: skip
+    control: Text = field(
+        "mmcl", "Recipe whose rate canaries are planted with, and benign finetuning for the rebound is done with."
+    )
+    canaries: int = field(3, "Backdoors that are planted in a copy; 0 plants none.", ge=0, le=6)
+    plant_steps: int = field(150, "Steps of planting all canaries.", "steps", ge=1, le=10**6)
+    plant_share: float = field(0.3, "Triggered pairs in a batch, of all canaries together.", "share", gt=0, le=0.9)
+    rebound_steps: int = field(
+        60, "Benign steps after which triggers are probed again; 0 leaves it out.", "steps", ge=0
+    )
+    batch_size: int = field(128, "Pairs in a step of planting and of the rebound.", "pairs", ge=2, le=65536)
+    effort: Literal["quick", "standard", "thorough"] = field("standard", "How hard the audits before and after search.")
+    gain: float = field(
+        0.005,
+        "Where a rung costs less than this, and leaves hardly anything of the canaries, another has too little to gain.",
+        "share of accuracy",
+        ge=0,
+        le=0.5,
+    )
+    max_minutes: float | None = field(
+        None, "After so long nothing more is tried; what was begun is ended. Null tries all.", "minutes", gt=0
+    )
+
+
+class Effort(Section):
+    """How hard an audit searches for triggers that nobody described; see ``clipclean.audit.Effort``."""
+
+    restarts: int = field(..., "Searches without a target, a family.", ge=1)
+    steps: int = field(80, "Steps of each search.", "steps", ge=1)
+    free_images: int = field(16, "Pictures a step without a target.", "images", ge=2)
+    images: int = field(12, "Pictures a step and class.", "images", ge=1)
+    suspects: int = field(..., "Classes searched for because something points at them.", ge=1)
+    controls: int = field(..., "Random classes searched for to compare with.", ge=2)
+    collapse: float = field(0.85, "Share of the spread that a search without a target must take away.", "share")
+    success: float = field(0.9, "Share of pictures that a search towards a class must turn.", "share")
+    sweep: int = field(0, "Steps of a brief search towards every class; 0 leaves it out.", "steps", ge=0)
+
+    def passes(self) -> tuple[int, int]:
+        """Least and most pictures that the search sends forward and back through the image tower.
+
+        Each search without a target that ends at a suspect is gone on with: from none of them to all. What ``sweep`` takes, two
+        pictures a step and class, comes on top.
+        """
+        a_step = self.restarts * self.free_images + (self.suspects + self.controls) * self.images
+        least = SEARCHED_FAMILIES * self.steps * a_step
+        return least, least + SEARCHED_FAMILIES * self.steps * self.restarts * self.images
+
+
+SEARCHED_FAMILIES = 6  # as many as clipclean.audit.FAMILIES, which would bring torch with it
+
+# Steps, pictures and levels are the same in all, so that one yardstick serves; what differs is how many are looked for. A sweep
+# looks where triggers are smallest, so that clean models seem somewhat more abnormal by a yardstick that was made without one.
+EFFORTS = {
+    "quick": Effort(restarts=1, suspects=2, controls=2),
+    "standard": Effort(restarts=2, suspects=4, controls=2),
+    "thorough": Effort(restarts=6, suspects=10, controls=6, sweep=30),
+}
+
+
+class Planting(Section):
+    """How a known backdoor is planted by finetuning, for canaries and tests.
+
+    The defaults suit models of a few million parameters; larger ones need a rate of 1e-5 and more steps.
+    """
+
+    rate: float = field(0.2, "Share of triggered pairs in a batch.", "share", gt=0, le=1)
+    steps: int = field(300, "Steps of finetuning.", "steps", ge=1, le=10**6)
+    batch_size: int = field(256, "Pairs in a step.", "pairs", ge=2, le=65536)
+    lr: float = field(8e-4, "Peak learning rate.", "per step", gt=0, le=0.01)
+    warmup_steps: int = field(20, "Steps of linear rise from zero to lr.", "steps", ge=0, le=10**6)
+
+
+class Rate(Section):
+    """A share of n cases, and its 95 % Wilson interval."""
+
+    value: Share = field(..., "The share itself.", "share")
+    interval: Annotated[tuple[Share, Share], Strict(False)] = field(..., "Its lower and upper end.", "share")
+    n: int = field(..., "Cases counted.", ge=1)
+
+
+class Measured(Section):
+    """What one model scored, pooled over the seeds."""
+
+    clean_accuracy: Rate = field(..., "Clean images classified as their own class.")
+    attack_success: Rate = field(..., "Triggered images of other classes classified as the target.")
+    base_rate: Rate = field(..., "The same images classified as the target without the trigger.")
+    accuracy_under_trigger: Rate = field(..., "Triggered images classified as their own class.")
+
+
+class Versions(Section):
+    """The software that an evidence block was measured with."""
+
+    clipclean: Text = field(..., "Version of clipclean.")
+    torch: Text = field(..., "Version of PyTorch.")
+    open_clip: Text = field(..., "Version of open_clip.")
+
+
+class Evidence(Section):
+    """One measurement of these very values: an attack, a model, data; before and after.
+
+    It is a claim of whoever wrote the file: the digest shows that it belongs to these values, not that it is honest.
+    """
+
+    recipe_sha256: str = field(..., "Digest of the recipe that was measured.", pattern="^[0-9a-f]{64}$")
+    attack: Text = field(..., "The planted trigger and its target.")
+    architecture: Text = field(..., "The model, as open_clip calls it.")
+    data: Text = field(..., "The clean pairs and the images measured on.")
+    pairs: int = field(..., "Clean pairs trained on.", "pairs", ge=2)
+    seeds: Annotated[tuple[int, ...], Strict(False)] = field(..., "One run each.", min_length=1)
+    before: Measured = field(..., "The backdoored model.")
+    after: Measured = field(..., "The same after the run.")
+    versions: Versions = field(..., "The software that measured.")
+
+
+class Recipe(Section):
+    """What one run does.
+
+    Examples:
+        >>> recipe = load("cleanclip")
+        >>> recipe.train.batch_size, recipe.loss.self_supervised_weight
+        (64, 1.0)
+    """
+
+    version: Literal[1] = field(..., "Version of the recipe format.", "version")
+    name: str = field(
+        ..., "What the recipe is called: small letters, digits, dashes.", pattern="^[a-z0-9][a-z0-9-]{0,63}$"
+    )
+    revision: int = field(..., "Counts up whenever a value of a published recipe changes.", ge=1)
+    description: Text = field(..., "One line for lists: what the recipe is for.")
+    scale: Literal["any", "tiny"] = field("any", "Model size it is meant for; tiny is a few million parameters.")
+    method: Literal["auto", "cleanclip", "mmcl", "par", "supervised", "unlearn"] = field(
+        ...,
+        "cleanclip: both loss terms; mmcl: the image-caption loss alone, a control that leaves backdoors in; par: the "
+        "image-caption loss while all embeddings are pushed away from the original's; supervised: the image tower on "
+        "labelled images; unlearn: triggers are searched for and brought back to the original's clean embeddings; auto: of the rungs of its "
+        "ladder that remove planted canaries within the accuracy budget, the one that leaves least of them.",
+    )
+    train: Train = field(Train(), "How long and how fast the weights move.")
+    loss: Loss = field(Loss(), "The weights of the loss terms.")
+    augment: Augment = field(Augment(), "How second views are made.")
+    data: Data = field(Data(), "Which pairs are taken.")
+    audit: Audit = field(Audit(), "What is measured before and after.")
+    unlearn: Unlearn = field(Unlearn(), "How searching and forgetting alternate.")
+    auto: Auto = field(Auto(), "How auto chooses.")
+    evidence: Annotated[tuple[Evidence, ...], Strict(False)] | None = field(
+        None, "Measurements of these very values; written by a benchmark, not by hand."
+    )
+
+
+def load(name_or_path: str | Path, /) -> Recipe:
+    """The recipe of that name, or in that YAML file.
+
+    A name that ships with clipclean wins over a file so called in the current folder; ``./NAME`` reaches the file.
+
+    Raises:
+        UsageError: no such recipe, or an invalid one; one line per problem, each with its file, line and key.
+    """
+    label, source = _located(name_or_path)
+    return yaml_file.parsed(label, yaml_file.content(label, source, form=_FORM), form=_FORM)
+
+
+def text(name_or_path: str | Path, /) -> str:
+    """The YAML of a recipe as it was written, with its comments.
+
+    Raises:
+        UsageError: no such recipe, or not a text file of less than a megabyte.
+    """
+    return yaml_file.content(*_located(name_or_path), form=_FORM)
+
+
+def file(name_or_path: str | Path, /) -> Path:
+    """The file that a recipe is in, to be written to.
+
+    Raises:
+        UsageError: no such recipe, or one that is not a file of its own.
+    """
+    label, place = _located(name_or_path)
+    if not isinstance(place, Path):
+        raise UsageError(f"{label} is packed away, and cannot be written to. Copy it by 'clipclean recipes show'.")
+    return place
+
+
+def names() -> tuple[str, ...]:
+    """The recipes that ship with clipclean, in alphabetical order."""
+    return tuple(
+        sorted(entry.name.removesuffix(".yaml") for entry in _shipped().iterdir() if entry.name.endswith(".yaml"))
+    )
+
+
+def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
+    """A copy in which each ``section.key=value`` holds; values are written as in a recipe file.
+
+    Of two assignments to one key the later holds.
+
+    Examples:
+        >>> override(load("cleanclip"), ["train.epochs=3", "train.max_steps=null"]).train.epochs
+        3.0
+
+    Raises:
+        UsageError: an assignment is malformed, unknown or makes no valid recipe; one line per problem.
+    """
+    values = recipe.model_dump()
+    said: dict[str, str] = {}
+    problems: list[str] = []
+    for assignment in assignments:
+        key, equals, value = (part.strip() for part in assignment.partition("="))
+        document = yaml_file.read(value, noun=_FORM.noun)
+        if not equals:
+            problems.append(f"--set {yaml_file.printable(assignment)}: needs KEY=VALUE, as in train.epochs=3")
+        elif fault := _not_settable(key):
+            problems.append(f"--set {yaml_file.printable(assignment)}: {fault}")
+        elif document.problems:
+            problems.append(f"--set {yaml_file.printable(assignment)}: {document.problems[0].text}")
+        else:
+            section, _, leaf = key.rpartition(".")
+            (values[section] if section else values)[leaf] = document.values
+            said[key] = assignment
+    changed, wrong = yaml_file.judged(Document(values, {}, []), form=_FORM)
+    for problem in wrong:
+        told = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
+        problems.append(
+            f"--set {yaml_file.printable(told)}: {problem.text}" if told else f"--set: {yaml_file.told(problem)}"
+        )
+    if changed is None or problems:
+        raise UsageError("\n".join(problems))
+    return changed
+
+
+def planting(**chosen: float) -> Planting:
+    """How to plant, with some values chosen by the user.
+
+    Raises:
+        UsageError: a value is out of range; one line each.
+    """
+    try:
+        return Planting.model_validate(chosen)
+    except ValidationError as error:
+        told = (f"--{str(fault['loc'][0]).replace('_', '-')}: {fault['msg']}" for fault in error.errors())
+        raise UsageError("\n".join(told)) from error
+
+
+def check(recipe: Recipe, /, *, pairs: int) -> None:
+    """Refuse a run that could not do what the recipe says on that many pairs.
+
+    ``pairs`` counts what is trained on: after ``data.max_pairs``, skipped pairs and the held-out share are taken off.
+
+    Raises:
+        Inconclusive: fewer pairs than ``data.min_pairs``.
+        UsageError: the warm-up fills the run, a batch is larger than the set, or values contradict each other; one line each.
+    """
+    if pairs < recipe.data.min_pairs:
+        raise Inconclusive(
+            f"{pairs} pairs to train on, and recipe {recipe.name} asks for {recipe.data.min_pairs} (data.min_pairs), so nothing was "
+            "begun: too few show nothing. Bring more clean data."
+        )
+    problems = _contradictions(recipe) | _shortages(recipe, pairs)
+    if problems:
+        raise UsageError(
+            "\n".join(f"recipe {recipe.name}: {yaml_file.schema_key(key)}: {fault}" for key, fault in problems.items())
+        )
+
+
+def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
+    """Optimizer steps of a run on that many pairs; an incomplete last batch of an epoch is dropped.
+
+    Zero if the pairs do not fill one batch. For unlearn these are the most that there can be.
+
+    Examples:
+        >>> total_steps(load("cleanclip"), pairs=1000)  # 10 epochs of 15 batches of 64
+        150
+    """
+    if recipe.method == "unlearn":
+        return (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps  # one more than the most settles
+    steps = round(recipe.train.epochs * (pairs // recipe.train.batch_size))
+    return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
+
+
+def digest(recipe: Recipe, /) -> str:
+    """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys.
+
+    Description and evidence are left out: neither changes a run, and evidence holds the digest.
+    """
+    return yaml_file.digest(recipe.model_dump(mode="json", exclude={"description", "evidence"}))
+
+
+def is_validated(recipe: Recipe, /, *, overridden: bool) -> bool:
+    """Whether the recipe carries evidence that was measured on exactly these values and nothing was overridden."""
+    return not overridden and any(block.recipe_sha256 == digest(recipe) for block in recipe.evidence or ())
+
+
+def schema() -> dict[str, Any]:  # any JSON
+    """The JSON Schema of a recipe file, for editors and other programs."""
+    return yaml_file.schema(Recipe)
+
+
+# Where recipes are.
+
+
+def _shipped() -> Traversable:
+    """The folder of shipped recipes: in the package once installed, beside it in a source checkout."""
+    packaged = resources.files("clipclean") / "recipes"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "recipes"
+
+
+def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
+    """How to call a recipe in messages, and where it is."""
+    given = str(name_or_path)
+    if given in names():
+        return f"{given}.yaml", _shipped() / f"{given}.yaml"
+    try:
+        is_there = Path(given).exists()
+    except OSError as error:
+        raise UsageError(f"Cannot read the recipe {yaml_file.printable(given)}: {error.strerror}.") from error
+    if is_there:
+        return yaml_file.printable(given), Path(given)
+    close = difflib.get_close_matches(Path(given).name.removesuffix(".yaml").lower(), names(), n=1)
+    hint = f"Did you mean '{close[0]}'? " if close else ""
+    raise UsageError(
+        f"There is no recipe and no file called {yaml_file.printable(given)}. {hint}Recipes that ship with clipclean: "
+        f"{', '.join(names())}."
+    )
+
+
+# Judging values.
+
+
+def _contradictions(recipe: Recipe) -> dict[Key, str]:
+    """What no data could mend, by key."""
+    train, weight = recipe.train, recipe.loss.self_supervised_weight
+    problems: dict[Key, str] = {}
+    if recipe.method == "cleanclip" and weight == 0:
+        problems["loss", "self_supervised_weight"] = (
+            "0 leaves backdoors in; cleanclip needs more, or take 'method: mmcl'"
+        )
+    if recipe.method not in ("auto", "cleanclip") and weight != 0:  # auto has no weights of its own
+        problems["loss", "self_supervised_weight"] = (
+            f"{weight:g} is not used by {recipe.method}; write 0, or take 'method: cleanclip'"
+        )
+    if recipe.method == "unlearn" and recipe.loss.preserve_weight == 0:
+        problems["loss", "preserve_weight"] = "0 lets unlearn forget everything; it needs more, 2 for example"
+    if recipe.unlearn.enough > recipe.unlearn.outlyingness:
+        problems["unlearn", "enough"] = (
+            f"{recipe.unlearn.enough:g} is more than unlearn.outlyingness, {recipe.unlearn.outlyingness:g}: suspects would be left"
+        )
+    if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
+        problems["unlearn", "strength"] = "the first factor is the smaller one"
+    if recipe.method == "unlearn":
+        if train.warmup_steps >= recipe.unlearn.steps:
+            problems["train", "warmup_steps"] = (
+                f"{train.warmup_steps} is not shorter than a round of {recipe.unlearn.steps} steps"
+            )
+    elif train.max_steps is not None and train.warmup_steps >= train.max_steps:
+        problems["train", "warmup_steps"] = (
+            f"{train.warmup_steps} is not shorter than the run of {train.max_steps} steps"
+        )
+    return problems
+
+
+def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
+    """What so many pairs do not suffice for, by key."""
+    train, steps = recipe.train, total_steps(recipe, pairs=pairs)
+    problems: dict[Key, str] = {}
+    if recipe.method == "auto":  # each rung is asked by itself
+        return problems
+    if train.batch_size > pairs:
+        problems["train", "batch_size"] = (
+            f"{train.batch_size} is more than the {pairs} pairs; set it to at most {pairs}"
+        )
+    elif recipe.method != "unlearn" and train.warmup_steps >= steps:
+        problems["train", "warmup_steps"] = (
+            f"{train.warmup_steps} is not shorter than the run of {steps} steps ({pairs} pairs, batches of "
+            f"{train.batch_size}, {train.epochs:g} epochs); warm up for less, or train for longer"
+        )
+    return problems
+
+
+# Known keys.
+
+_ALIASES = {
+    "adam_epsilon": "eps",
+    "alpha": "caption_rate",
+    "amp": "precision",
+    "batch": "batch_size",
+    "batchsize": "batch_size",
+    "clip_grad_norm": "grad_clip",
+    "dtype": "precision",
+    "epsilon": "eps",
+    "inmodal_weight": "self_supervised_weight",
+    "k": "knn",
+    "lambda1": "clip_weight",
+    "lambda2": "self_supervised_weight",
+    "learning_rate": "lr",
+    "lr_schedule": "schedule",
+    "max_grad_norm": "grad_clip",
+    "num_epochs": "epochs",
+    "num_warmup_steps": "warmup_steps",
+    "scheduler": "schedule",
+    "ssl_weight": "self_supervised_weight",
+    "steps": "max_steps",
+    "tau": "push_limit",
+    "warmup": "warmup_steps",
+    "wd": "weight_decay",
+}
+_SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn", "auto")
+_FORM = Form(
+    noun="recipe",
+    named="a YAML file, or a shipped recipe",
+    model=Recipe,
+    sections=_SETTABLE,
+    aliases=_ALIASES,
+    check=_contradictions,
+    unsuggested=("evidence.",),
+)
+
+
+def _not_settable(key: str) -> str:
+    """Why ``--set`` refuses a key; empty if it does not."""
+    if key not in yaml_file.fields(Recipe):
+        return f"unknown key; {yaml_file.hint(key, form=_FORM)}"
+    if key in _SETTABLE:
+        return f"is a section; set one of its keys: {', '.join(f'{key}.{name}' for name in yaml_file.siblings(Recipe, key))}"
+    if key.partition(".")[0] not in (*_SETTABLE, "method"):
+        return "says which recipe this is; copy the recipe to a file of your own to change it"
+    return ""

@@ -1,0 +1,218 @@
+"""A clean set: image-caption pairs whose pictures were all seen to decode."""
+
+import hashlib
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from clipclean.data import formats
+from clipclean.data import image as images
+from clipclean.data.sample import Entry, Found, Ignored
+from clipclean.data.source import ImageSource, Limits, Unusable
+from clipclean.data.text import printable
+from clipclean.data.threads import prefetch, workers
+from clipclean.errors import RefusedInput
+
+OFFENDERS = 10  # skipped samples that a message names
+
+Progress = Callable[[int, int], None]  # samples done, samples in all
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One picture with its caption.
+
+    Attributes:
+        key: where in the set it is; printable.
+        caption: one line without control characters, at most 10 kB; empty only where captions were not asked for.
+        label: class name or number as text, where the set has one.
+        image: where the encoded picture lies.
+    """
+
+    key: str
+    caption: str
+    label: str | None
+    image: ImageSource
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A sample that cannot be used, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class CleanSet:
+    """What was read from a path.
+
+    Attributes:
+        pairs: in the order of the set.
+        skipped: samples that cannot be used.
+        digest: hex SHA-256 over the sorted lines "<SHA-256 of the encoded image> <caption>"; the same whatever the
+            order, the names and the container.
+        format: "folder", "csv", "tsv", "jsonl" or "webdataset".
+        path: as it was given.
+        ignored: files that belong to no sample or are never read.
+    """
+
+    pairs: tuple[Pair, ...]
+    skipped: tuple[Skipped, ...]
+    digest: str
+    format: str
+    path: Path
+    ignored: tuple[Ignored, ...]
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """The report's ``data``."""
+        return {
+            "name": self.path.name,
+            "format": self.format,
+            "pairs": len(self.pairs),
+            "skipped": [asdict(skipped) for skipped in self.skipped],
+            "digest": self.digest,
+        }
+
+
+def read(
+    path: Path,
+    /,
+    *,
+    limits: Limits,
+    image_key: str | None,
+    caption_key: str | None,
+    progress: Progress | None = None,
+) -> CleanSet:
+    """Read image-caption pairs from local disk and decode every picture once.
+
+    A path is one of: a folder of pictures with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
+    ``metadata.{jsonl,csv}``; a CSV or TSV file with the columns filepath and title, or image and caption; JSON lines
+    with file_name and text; a WebDataset ``.tar``, a folder of them, or ``shard-{000..003}.tar``.
+
+    Args:
+        path: where the set is.
+        limits: pictures beyond them are skipped. Where the set is larger than ``max_pairs``, the pairs taken are spread
+            over it, chosen by a hash of their keys.
+        image_key: column, or extension in a shard, of the pictures; None looks for a known one.
+        caption_key: column, or JSON key, of the captions; None looks for a known one.
+        progress: called with samples done and samples in all.
+
+    Raises:
+        RefusedInput: missing, remote, damaged or of no known format; nothing usable; too much skipped.
+        UsageError: the columns are missing or ambiguous.
+
+    Example:
+        >>> clean = read(Path("clean"), limits=limits, image_key=None, caption_key=None)
+        >>> clean.pairs[0].caption
+        'a red square'
+    """
+    found = formats.find(path, image_key=image_key, caption_key=caption_key, captions=True)
+    return _checked(path, found, limits=limits, captions=True, progress=progress)
+
+
+def read_images(path: Path, /, *, limits: Limits, progress: Progress | None = None) -> CleanSet:
+    """Like ``read``, for pictures that need no captions; a caption that is there is kept."""
+    found = formats.find(path, image_key=None, caption_key=None, captions=False)
+    return _checked(path, found, limits=limits, captions=False, progress=progress)
+
+
+@dataclass(frozen=True)
+class _Outcome:
+    """What became of the samples of one picture."""
+
+    usable: tuple[int, ...]  # their places in the set
+    skipped: tuple[tuple[int, Skipped], ...]
+    sha256: str  # of the encoded picture; empty where nothing is usable
+
+
+def _checked(path: Path, found: Found, /, *, limits: Limits, captions: bool, progress: Progress | None) -> CleanSet:
+    def look(places: Sequence[int]) -> _Outcome:
+        return _look([(place, found.entries[place]) for place in places], limits=limits, captions=captions)
+
+    outcomes: list[_Outcome] = []
+    seen, taken, most = 0, 0, limits.max_pairs or len(found.entries)
+    total = min(most, len(found.entries))
+    jobs = _by_picture(found.entries, spread=most < len(found.entries))
+    for outcome in prefetch(jobs, look, threads=workers()):
+        outcomes.append(outcome)
+        seen += len(outcome.usable) + len(outcome.skipped)
+        taken += len(outcome.usable)
+        if progress is not None:
+            progress(min(seen, total), total)
+        if taken >= most:
+            break
+    images = dict(sorted((place, outcome.sha256) for outcome in outcomes for place in outcome.usable)[:most])
+    pairs = tuple(_pair(found.entries[place]) for place in images)
+    problems = dict(skip for outcome in outcomes for skip in outcome.skipped)
+    skipped = tuple(problems[place] for place in sorted(problems))
+    _refuse_if_poor(path, found, len(pairs), skipped, limits=limits)
+    digest = _digest(zip(images.values(), (pair.caption for pair in pairs), strict=True))
+    return CleanSet(pairs, skipped, digest, found.format, path, found.ignored())
+
+
+def _by_picture(entries: Sequence[Entry], /, *, spread: bool) -> list[list[int]]:
+    """Places of the samples, those of one picture together, in the order of the set or of a hash of the keys."""
+    together: dict[ImageSource | int, list[int]] = {}
+    for place, entry in enumerate(entries):
+        together.setdefault(place if entry.image is None else entry.image, []).append(place)
+    groups = list(together.values())
+    if spread:
+        groups.sort(key=lambda places: hashlib.sha256(entries[places[0]].key.encode()).digest())
+    return groups
+
+
+def _look(samples: Sequence[tuple[int, Entry]], /, *, limits: Limits, captions: bool) -> _Outcome:
+    problems = {place: entry.problem or _missing(entry, captions=captions) for place, entry in samples}
+    sha256 = ""
+    image = samples[0][1].image
+    if image is not None and not all(problems.values()):
+        try:
+            data = image.load(max_bytes=limits.max_bytes)
+            images.check(data, max_pixels=limits.max_pixels)
+            sha256 = hashlib.sha256(data).hexdigest()
+        except Unusable as error:
+            problems = {place: problem or str(error) for place, problem in problems.items()}
+    usable = tuple(place for place, problem in problems.items() if not problem)
+    skipped = tuple((place, Skipped(entry.key, problems[place])) for place, entry in samples if problems[place])
+    return _Outcome(usable, skipped, sha256)
+
+
+def _missing(entry: Entry, /, *, captions: bool) -> str:
+    if entry.image is None:
+        return "no picture"
+    return "no caption, or an empty one" if captions and not entry.caption else ""
+
+
+def _pair(entry: Entry, /) -> Pair:
+    assert entry.image is not None  # noqa: S101 # an entry without a picture is never usable
+    return Pair(entry.key, entry.caption, entry.label, entry.image)
+
+
+def _refuse_if_poor(path: Path, found: Found, usable: int, skipped: Sequence[Skipped], /, *, limits: Limits) -> None:
+    total = usable + len(skipped)
+    if usable and len(skipped) <= limits.max_skipped_share * total:
+        return
+    ignored = "".join(f"\n  ignored: {kind}" for kind in found.ignored())
+    if not total:
+        raise RefusedInput(
+            f"{printable(path)} ({found.format}) holds no samples. Give pictures (JPEG, PNG, WebP) with captions."
+            f"{ignored}"
+        )
+    named = "".join(f"\n  {why.key}: {why.reason}" for why in skipped[:OFFENDERS])
+    more = f"\n  … and {len(skipped) - OFFENDERS:,} more" if len(skipped) > OFFENDERS else ""
+    raise RefusedInput(
+        f"{len(skipped):,} of {total:,} samples of {printable(path)} ({found.format}) cannot be used, and a share of "
+        f"{limits.max_skipped_share:g} is allowed (max_skipped_share). Mend or remove them:{named}{more}{ignored}"
+    )
+
+
+def _digest(pairs: Iterable[tuple[str, str]], /) -> str:
+    total = hashlib.sha256()
+    for image, caption in sorted(pairs):
+        total.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
+    return total.hexdigest()

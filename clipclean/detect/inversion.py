@@ -1,0 +1,368 @@
+"""The search for a trigger that nobody described, first without a target, then towards the suspects.
+
+Without a target: move the embeddings of arbitrary pictures together, and see which class they gather at. Towards a
+class: find the smallest trigger that turns arbitrary pictures into it. A backdoor is a shortcut, so the trigger found for its
+target is much smaller than those found for other classes, and than those that clean models need; natural triggers exist
+in clean models too, but are larger.
+
+Sources: the collapse of embeddings as the aim is that of DECREE (Feng et al. 2023, arXiv 2303.15180); the smallest
+trigger for each class, and outlyingness by the median absolute deviation, of Neural Cleanse (Wang et al. 2019).
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from clipclean.detect.families import FAMILIES, Family, Found, Parameters
+from clipclean.errors import Inconclusive
+
+FALL, RISE = -0.2, 0.15  # steps of the logarithm of the weight on size, while an attack fails, and while it works
+WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
+MEMORY = 0.6  # of the running success
+SLACK = 0.05  # by which the running success may lag behind the one that counts
+SWEPT = 2  # pictures a step and class of a brief search
+BLOCK = 64  # classes of a brief search that lie in memory at once
+CHUNK = 2**20  # pixels of one backward pass: what a row takes, and no more, lies in memory at once
+
+Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
+
+
+class NoSearch(Exception):  # an error is named for what happened
+    """Nothing can be searched; ``rule`` is the code of the finding that says so."""
+
+    def __init__(self, rule: str, words: str) -> None:
+        super().__init__(words)
+        self.rule = rule
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard to search.
+
+    Attributes:
+        restarts: searches without a target, a family.
+        steps: of each search.
+        free_images: pictures a step and restart without a target.
+        images: pictures a step and class towards a target.
+        suspects: classes that are searched for because something points at them; where a search without a target led
+            to one, what it ended with is shrunk further beside a fresh start.
+        controls: classes drawn at random that are searched for to compare with.
+        collapse: share of the spread that a search without a target must take away.
+        success: share of pictures that a search towards a class must turn.
+        sweep: steps of a brief search towards every class, whose leaders are suspects too; 0 leaves it out.
+    """
+
+    restarts: int
+    steps: int
+    free_images: int
+    images: int
+    suspects: int
+    controls: int
+    collapse: float
+    success: float
+    sweep: int = 0
+
+    def passes(self, families: int, /, *, rows: int, classes: int) -> int:
+        """Images that go forward and back through the image tower, with that many families, searches towards a class, and classes."""
+        brief = self.sweep * SWEPT * classes
+        return brief + self.steps * (families * self.restarts * self.free_images + rows * self.images)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """What one search ended with.
+
+    Attributes:
+        family: a key of :data:`FAMILIES`.
+        target: place of a class: the one searched for, or the one that most pictures ended at.
+        parameters: of the smallest trigger that worked; of the last one where none did.
+        size: its size; the family's cap where none worked.
+        is_reached: whether one worked.
+    """
+
+    family: str
+    target: int
+    parameters: Parameters
+    size: float
+    is_reached: bool
+
+    def found(self, classes: Sequence[str], /, *, side: int) -> Found:
+        """The trigger as a value; ``side`` is that of the pictures, in px."""
+        return Found(self.family, classes[self.target], self.parameters, side)
+
+
+def untargeted(
+    embed: Embed, pixels: Tensor, *, family: str, bank: Tensor, effort: Effort, generator: Generator
+) -> list[tuple[Candidate, float]]:
+    """Searches without a target, each with the share of pictures that ended at its class.
+
+    Args:
+        embed: the image tower.
+        pixels: (N, 3, S, S) in [0, 1], pictures to search with.
+        family: what to look for.
+        bank: (K, D), the zero-shot classifier.
+        effort: how hard.
+        generator: draws starts, pictures and places; on the CPU.
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
+        NoSearch: it maps all pictures to one place already.
+    """
+    embeddings = _embedded(embed, pixels)
+    clean = _spread_of(embeddings)
+    if (
+        clean < 1e-4 or not embeddings.any()
+    ):  # of at most 1: nothing is left that could collapse; zeros have no direction
+        raise NoSearch("CC005", "The model maps all pictures to one place, so no trigger could be told from none.")
+
+    def attack(embeddings: Tensor, _: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
+        spread = (1 - embeddings.mean(1).square().sum(-1)).clamp(min=1e-6)  # (R,)
+        loss = -torch.log((1 - spread).clamp(min=1e-6))
+        return loss, (1 - spread / clean).detach()
+
+    begin = FAMILIES[family].begin(effort.restarts, pixels.shape[-1], generator)
+    ended = _smallest(
+        embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=effort.collapse, batch=effort.free_images, steps=effort.steps, generator=generator,
+    )  # fmt: skip
+    results = []
+    for parameters, size in ended:
+        found = Found(family, "", parameters, pixels.shape[-1])
+        predicted = (_embedded(embed, found(pixels, Generator().manual_seed(0))) @ bank.T).argmax(1)
+        counts = predicted.bincount(minlength=len(bank))
+        share = counts.max().item() / len(pixels)
+        results.append((_candidate(family, int(counts.argmax()), parameters, size), share))
+    return results
+
+
+def targeted(
+    embed: Embed,
+    pixels: Tensor,
+    *,
+    family: str,
+    bank: Tensor,
+    scale: float,
+    targets: Sequence[int],
+    starts: Sequence[Candidate],
+    effort: Effort,
+    generator: Generator,
+) -> list[Candidate]:
+    """The smallest trigger of a family for each class of ``targets``; all are searched for in the same passes.
+
+    ``scale`` is the model's logit scale (not its logarithm). ``starts`` are candidates of the family that are shrunk
+    further, each for its own class, beside the fresh start that every class gets. The rest is as in :func:`untargeted`.
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
+    """
+    goals = [*targets, *(start.target for start in starts)]
+    wanted = torch.tensor(goals, device=bank.device)
+    fresh = FAMILIES[family].begin(len(targets), pixels.shape[-1], generator)
+    begin = {
+        name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
+    }
+
+    def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
+        return _missed(embeddings, wanted[rows], bank=bank, scale=scale)
+
+    ended = _smallest(
+        embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=effort.success,
+        batch=effort.images, steps=effort.steps, generator=generator,
+    )  # fmt: skip
+    made = [
+        _candidate(family, target, parameters, size) for target, (parameters, size) in zip(goals, ended, strict=True)
+    ]
+    return [min((c for c in made if c.target == target), key=lambda c: c.size) for target in targets]
+
+
+def swept(
+    embed: Embed,
+    pixels: Tensor,
+    *,
+    family: str,
+    bank: Tensor,
+    scale: float,
+    steps: int,
+    generator: Generator,
+    progress: Callable[[], None],
+) -> list[int]:
+    """All classes, those first for which a brief search comes nearest to a small trigger that works.
+
+    A search without a target may end at a class that is easy to gather at, and miss a backdoor's; this asks every class, with a
+    few pictures and steps, and tells only which to look at more closely. ``progress`` is called after each of the
+    :func:`blocks`. The rest is as in :func:`targeted`.
+    """
+    places = generator.get_state()
+    scores = []
+    for block in torch.split(torch.arange(len(bank), device=bank.device), BLOCK):
+        generator.set_state(places)  # the same pictures for all classes
+        scores.append(
+            _brief(
+                embed, pixels, block, family=FAMILIES[family], bank=bank, scale=scale, steps=steps, generator=generator
+            )
+        )
+        progress()
+    order: list[int] = torch.cat(scores).argsort().tolist()
+    return order
+
+
+def blocks(classes: int, /) -> int:
+    """How many blocks of classes a sweep goes through, one after the other."""
+    return math.ceil(classes / BLOCK)
+
+
+def _brief(
+    embed: Embed,
+    pixels: Tensor,
+    goals: Tensor,
+    /,
+    *,
+    family: Family,
+    bank: Tensor,
+    scale: float,
+    steps: int,
+    generator: Generator,
+) -> Tensor:
+    """How near a brief search comes to a small trigger for each class of ``goals`` (R,): the smaller, the nearer."""
+    begin = family.begin(len(goals), pixels.shape[-1], generator)
+    parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
+    optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
+    weight = torch.full((len(goals),), WEIGHTS[1], device=pixels.device)
+    running = torch.zeros(len(goals), device=pixels.device)
+
+    def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
+        loss, _ = _missed(embeddings, goals[rows], bank=bank, scale=scale)
+        return loss, loss.detach()
+
+    for _ in range(steps):
+        images = pixels[torch.randint(len(pixels), (SWEPT,), generator=generator).to(pixels.device)]
+        with torch.no_grad():
+            size = family.size(parameters)
+        losses = _backward(embed, images, family, parameters, attack=attack, weight=weight, generator=generator)
+        running = MEMORY * running + (1 - MEMORY) * (losses + weight * size.log())
+        optimizer.step()
+        optimizer.zero_grad()
+    return running
+
+
+def _missed(embeddings: Tensor, goals: Tensor, /, *, bank: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Of embeddings (R, B, D) and the class of each row (R,): mean cross-entropy (R,), and the share (R,) that is taken for it."""
+    logits = scale * embeddings @ bank.T  # (R, B, K)
+    goal = goals[:, None].expand(logits.shape[:2])
+    loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
+    return loss, (logits.argmax(-1) == goal).float().mean(1)
+
+
+def outlyingness(size: float, others: Sequence[float], /, *, floor: float) -> float:
+    """How many robust deviations the logarithm of ``size`` lies below the median of the logarithms of ``others``.
+
+    Deviations are 1.4826 times the median absolute deviation, and at least ``floor``, since a few equal sizes
+    would make any difference infinite. Positive means smaller than the others; nan without others.
+    """
+    if not others:
+        return math.nan
+    logs = torch.tensor(others, dtype=torch.float64).log()
+    centre = logs.quantile(0.5)
+    deviation = max(1.4826 * (logs - centre).abs().quantile(0.5).item(), floor)
+    return (centre.item() - math.log(size)) / deviation
+
+
+def _smallest(
+    embed: Embed,
+    pixels: Tensor,
+    family: Family,
+    /,
+    *,
+    begin: Parameters,
+    attack: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
+    level: float,
+    batch: int,
+    steps: int,
+    generator: Generator,
+) -> list[tuple[Parameters, float]]:
+    """For each row the smallest parameters whose attack reached ``level``, with their size; else the last, and inf.
+
+    The weight of size against success rises while an attack works and falls while it does not.
+    """
+    parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
+    rows = len(next(iter(begin.values())))
+    optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
+    least, first, greatest = (math.log(weight) for weight in WEIGHTS)
+    weight = torch.full((rows,), first, device=pixels.device)
+    best = torch.full((rows,), math.inf, device=pixels.device)
+    kept = {name: values.detach().clone() for name, values in parameters.items()}
+    running = torch.zeros(rows, device=pixels.device)
+    for step in range(steps):
+        images = pixels[torch.randint(len(pixels), (batch,), generator=generator).to(pixels.device)]
+        size = family.size(parameters)
+        success = _backward(embed, images, family, parameters, attack=attack, weight=weight.exp(), generator=generator)
+        running = success if step == 0 else MEMORY * running + (1 - MEMORY) * success
+        improves = (success >= level) & (running >= level - SLACK) & (size.detach() < best)
+        best = torch.where(improves, size.detach(), best)
+        for name, values in parameters.items():
+            kept[name][improves] = values.detach()[improves]
+        optimizer.step()
+        optimizer.zero_grad()
+        weight = (weight + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
+    failed = ~best.isfinite()
+    for name, values in parameters.items():
+        kept[name][failed] = values.detach()[failed]
+    return [({name: kept[name][row] for name in kept}, best[row].item()) for row in range(rows)]
+
+
+def _backward(
+    embed: Embed,
+    images: Tensor,
+    family: Family,
+    parameters: Parameters,
+    /,
+    *,
+    attack: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
+    weight: Tensor,
+    generator: Generator,
+) -> Tensor:
+    """Gradients of success and size, and the success of each row, (R,); a few rows at a time, to bound memory."""
+    rows, pixels = len(weight), images[0].numel() * len(images)
+    together = max(1, CHUNK // pixels)
+    places = generator.get_state()
+    successes = []
+    for start in range(0, rows, together):
+        generator.set_state(places)  # the same places for every row, however many fit
+        some = slice(start, min(start + together, rows))
+        chosen = {name: values[some] for name, values in parameters.items()}
+        count = some.stop - some.start
+        painted = family.paint(images[None].expand(count, *images.shape), chosen, generator)
+        embeddings = embed(painted.flatten(0, 1)).view(count, len(images), -1)
+        loss, success = attack(embeddings, some)
+        total = loss + weight[some] * family.size(chosen).log()
+        total.sum().backward()  # type: ignore[no-untyped-call] # torch's own annotation
+        successes.append(success)
+    return torch.cat(successes)
+
+
+def _candidate(family: str, target: int, parameters: Parameters, size: float) -> Candidate:
+    is_reached = math.isfinite(size)
+    cpu = {name: values.cpu() for name, values in parameters.items()}
+    return Candidate(family, target, cpu, size if is_reached else FAMILIES[family].cap, is_reached)
+
+
+@torch.no_grad()
+def _embedded(embed: Embed, images: Tensor) -> Tensor:
+    """Embeddings (N, D) in batches.
+
+    Raises:
+        Inconclusive: they are not finite.
+    """
+    side = images.shape[-1]
+    batch = max(1, CHUNK // (3 * side * side))
+    embeddings = torch.cat([embed(some) for some in torch.split(images, batch)])
+    if not embeddings.isfinite().all():
+        raise Inconclusive("The model gives embeddings that are not finite (NaN or infinity): nothing can be searched.")
+    return embeddings
+
+
+def _spread_of(embeddings: Tensor) -> float:
+    return (1 - embeddings.mean(0).square().sum()).item()

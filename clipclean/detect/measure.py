@@ -1,0 +1,140 @@
+"""Measure one model: clean accuracy, the triggers that were named, and the panel, on one set of pictures."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipclean import data, model
+from clipclean.detect import zeroshot
+from clipclean.detect.metrics import Rate
+from clipclean.detect.probes import Probe, Trigger, embeddings, probe
+
+EMBED_BATCH = 128  # images or texts that a tower takes at a time
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What a model is measured on; the same for the model before and after.
+
+    ``pixels`` (N, 3, S, S) in [0, 1] go with ``labels`` (N,), places in ``classes``, or with ``captions`` where there
+    are no labels, or with neither: then accuracy is not measured. ``suspicions`` are triggers with the place of their
+    target class, or None for "whichever".
+    """
+
+    pixels: Tensor
+    labels: Tensor | None
+    captions: tuple[str, ...] | None
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+    suspicions: tuple[tuple[Trigger, int | None], ...]
+    panel: tuple[Trigger, ...]
+    knn: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What was measured on one model.
+
+    ``correct`` (N,) bool pairs two measurements picture by picture, and is empty where accuracy was not measured;
+    ``bank`` (K, D) is the zero-shot classifier.
+    """
+
+    clean_accuracy: Rate
+    definition: str
+    correct: Tensor
+    known: tuple[Probe, ...]
+    panel: tuple[Probe, ...]
+    knn: int
+    bank: Tensor
+
+    def as_dict(self) -> dict[str, Any]:
+        """``measurements`` of the report."""
+        probes = [p.as_dict() | {"known": True} for p in self.known] + [
+            p.as_dict() | {"known": False} for p in self.panel
+        ]
+        return {
+            "clean_accuracy": self.clean_accuracy.as_dict() | {"definition": self.definition},
+            "probes": probes,
+            "knn": self.knn,
+            "search": {},
+            "distances": {p["trigger"]: p["distance"] for p in probes},
+        }
+
+
+def measure(
+    embed_images: Callable[[Tensor], Tensor],
+    embed_texts: Callable[[list[str]], Tensor],
+    evidence: Evidence,
+    /,
+    *,
+    progress: Callable[[int, int], None],
+) -> Measurement:
+    """One clean embedding pass and one text bank, shared by every probe.
+
+    Args:
+        embed_images: pixels (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
+        embed_texts: captions -> unit embeddings (B, D).
+        evidence: pictures, vocabulary and triggers.
+        progress: called with (done, total) after each part.
+    """
+    total = 2 + len(evidence.suspicions) + len(evidence.panel)
+    bank = zeroshot.classifier(
+        embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
+    )
+    progress(1, total)
+    clean = embeddings(embed_images, evidence.pixels, batch_size=evidence.batch_size)
+    progress(2, total)
+    accuracy, correct, definition = _accuracy(clean, bank, embed_texts, evidence)
+
+    def run(trigger: Trigger, target: int | None, done: int) -> Probe:
+        result = probe(
+            embed_images,
+            evidence.pixels,
+            clean=clean,
+            bank=bank,
+            classes=evidence.classes,
+            trigger=trigger,
+            target=target,
+            labels=evidence.labels,
+            knn=evidence.knn,
+            batch_size=evidence.batch_size,
+        )
+        progress(done, total)
+        return result
+
+    known = tuple(run(t, target, 3 + i) for i, (t, target) in enumerate(evidence.suspicions))
+    panel = tuple(run(t, None, 3 + len(known) + i) for i, t in enumerate(evidence.panel))
+    return Measurement(
+        accuracy, definition, correct, known, tuple(sorted(panel, key=lambda p: -p.excess)), evidence.knn, bank
+    )
+
+
+def _accuracy(
+    clean: Tensor, bank: Tensor, embed_texts: Callable[[list[str]], Tensor], evidence: Evidence
+) -> tuple[Rate, Tensor, str]:
+    """Zero-shot top-1 with labels, image-to-text recall@1 with captions, nothing without either."""
+    if evidence.labels is None and evidence.captions is None:
+        return (
+            Rate(0, 0),
+            torch.zeros(0, dtype=torch.bool),
+            "not measured: the pictures have neither labels nor captions",
+        )
+    if evidence.labels is not None:
+        correct = zeroshot.predict(clean, bank).cpu() == evidence.labels.cpu()
+        definition = f"zero-shot top-1 over {len(evidence.classes)} classes"
+    else:
+        captions, size = evidence.captions or (), evidence.batch_size
+        texts = torch.cat([embed_texts(list(captions[i : i + size])) for i in range(0, len(captions), size)])
+        nearest = zeroshot.predict(clean, texts).tolist()
+        correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
+        definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
+    return Rate(int(correct.sum()), len(correct)), correct, definition
+
+
+def stack(clip: model.Clip, sources: Sequence[data.ImageSource], /, *, limits: data.Limits) -> Tensor:
+    """Decode and fit pictures: (N, 3, S, S) in [0, 1]."""
+    return torch.stack([clip.pixels(data.decode(source, limits=limits)) for source in sources])

@@ -1,0 +1,210 @@
+"""The pairs of a clean set in the order of suspicion, as one model sees them: nothing is judged, nothing left out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Generator, Tensor
+
+from clipclean import data, detect, model
+from clipclean.detect import screening
+from clipclean.errors import Inconclusive
+
+LEAST = screening.NEIGHBOURS + 1  # pairs; fewer do not tell what is usual among them
+BATCH = 128  # pairs embedded at a time
+GATHERED = 512  # pictures on which found triggers are tried
+DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
+MOST = 0.05  # the largest share that ``auto`` drops
+NOTEWORTHY = 0.02  # a signal is a reason for the pairs among which so few score as high
+
+Drop = float | Literal["auto"] | None  # a share, the rule, or nothing
+Progress = Callable[[int, int], None]  # pairs done, pairs in all
+
+
+@dataclass(frozen=True)
+class Signal:
+    """One signal: its weight in the sum, what it is called, and what is said of a pair that it points at."""
+
+    weight: float
+    title: str
+    said: str
+
+
+# Weights were chosen on the half ``choose`` of the zoo of benchmarks/zoo.py; docs/experiments.md has what was tried.
+SIGNALS = {
+    "repetition": Signal(
+        1.0, "Repeated caption", "others have nearly the same caption, on pictures that look otherwise"
+    ),
+    "gathering": Signal(
+        1.0, "Gathering", "the pictures nearest to it in the model's eyes have a like caption, and look otherwise"
+    ),
+    "instability": Signal(1.0, "Instability", "mirrored or blurred it becomes another thing to the model"),
+    "disagreement": Signal(0.25, "Disagreement", "the caption does not fit the picture, in the model's eyes"),
+    "density": Signal(0.25, "Density ratio", "it is sparser around it than around its neighbours"),
+    "isolation": Signal(0.25, "Isolation", "it is far from other pictures"),
+    "found": Signal(1.0, "Found trigger", "it lies where a trigger that was given gathers pictures"),
+}
+
+
+@dataclass(frozen=True)
+class Sifted:
+    """Every pair, scored.
+
+    Attributes:
+        signals: by name, (N,) each.
+        score: (N,), see :func:`screening.surprise`.
+        suspicious: (N,) bool, what the rule ``auto`` points at.
+    """
+
+    signals: dict[str, Tensor]
+    score: Tensor
+    suspicious: Tensor
+
+    def dropped(self, drop: Drop, /) -> Tensor:
+        """The pairs that a choice leaves out, (N,) bool."""
+        if drop == "auto":
+            return self.suspicious
+        return screening.first(self.score, 0 if drop is None else round(drop * len(self.score)))
+
+    def order(self) -> list[int]:
+        """Places from the most suspicious to the least."""
+        found: list[int] = screening.order(self.score).tolist()
+        return found
+
+    def reasons(self, place: int, /) -> list[str]:
+        """The signals that point at a pair, strongest first."""
+        shares = {name: screening.tail(values)[place].item() for name, values in self.signals.items()}
+        return [name for name in sorted(shares, key=shares.__getitem__) if shares[name] <= NOTEWORTHY]
+
+
+def sift(
+    clip: model.Clip,
+    pairs: Sequence[data.Pair],
+    /,
+    *,
+    limits: data.Limits,
+    triggers: Sequence[detect.Trigger] = (),
+    progress: Progress,
+) -> Sifted:
+    """Score every pair. The model is used as it is, backdoored or not; 600 bytes and two embeddings a pair stay in memory.
+
+    Args:
+        clip: whose embeddings are looked at.
+        pairs: at least 17.
+        limits: for decoding.
+        triggers: those that an audit found, or that are suspected; with them the signal ``found`` is computed.
+        progress: told how many pairs are embedded.
+
+    Raises:
+        Inconclusive: too few pairs, or embeddings that are not finite.
+        RefusedInput: a picture changed since it was read.
+    """
+    if len(pairs) < LEAST:
+        raise Inconclusive(
+            f"{len(pairs)} pairs are too few to tell what is usual among them: at least {LEAST} are needed. Give more."
+        )
+    return scored(embedded(clip, pairs, limits=limits, triggers=triggers, progress=progress))
+
+
+class Embedded(NamedTuple):
+    """What the signals are computed of: unit embeddings, and thumbnails."""
+
+    images: Tensor  # (N, D)
+    views: Tensor  # (2, N, D)
+    captions: Tensor  # (N, D)
+    looks: Tensor  # (N, L)
+    gathered: Tensor  # (T, D): where each trigger gathers pictures
+
+
+def embedded(
+    clip: model.Clip,
+    pairs: Sequence[data.Pair],
+    /,
+    *,
+    limits: data.Limits,
+    triggers: Sequence[detect.Trigger],
+    progress: Progress,
+) -> Embedded:
+    """Embed every pair in batches: each picture three times, its caption once."""
+    batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
+
+    def prepare(batch: Sequence[data.Pair]) -> Tensor:
+        return torch.stack([clip.pixels(data.decode(pair.image, limits=limits)) for pair in batch])
+
+    images, views, captions, looks = [], [], [], []
+    under: list[list[Tensor]] = [[] for _ in triggers]
+    places, done = Generator().manual_seed(0), 0
+    progress(0, len(pairs))
+    for batch, pixels in zip(batches, data.prefetch(batches, prepare, threads=data.workers()), strict=True):
+        images.append(clip.embed_images(pixels))
+        views.append(torch.stack([clip.embed_images(view) for view in screening.views(pixels)]))
+        captions.append(clip.embed_texts([pair.caption for pair in batch]))
+        looks.append(screening.thumbnails(pixels))
+        if done < GATHERED:
+            for trigger, found in zip(triggers, under, strict=True):
+                found.append(clip.embed_images(trigger(pixels, places)))
+        done += len(batch)
+        progress(done, len(pairs))
+    gathered = [F.normalize(torch.cat(found).mean(0), dim=0) for found in under]
+    everything = Embedded(
+        torch.cat(images),
+        torch.cat(views, dim=1),
+        torch.cat(captions),
+        torch.cat(looks).to(clip.device),
+        torch.stack(gathered) if gathered else images[0].new_empty(0, images[0].shape[1]),
+    )
+    if not all(part.isfinite().all() for part in everything):
+        raise Inconclusive("The model gives embeddings that are not finite, so that nothing can be compared by them.")
+    return everything
+
+
+def scored(seen: Embedded, /) -> Sifted:
+    """The signals of what was embedded, their sum, and what ``auto`` points at."""
+    rng = Generator().manual_seed(0)
+    near = screening.neighbourhood(seen.images, k=screening.NEIGHBOURS, group=screening.GROUP, generator=rng)
+    against = screening.references(len(seen.images), most=screening.REFERENCES, generator=rng).to(seen.images.device)
+    signals = {
+        "repetition": screening.repetition(seen.captions, seen.looks, alike=screening.ALIKE, against=against),
+        "gathering": screening.gathering(seen.images, seen.captions, seen.looks, near=screening.NEAR, against=against),
+        "instability": screening.instability(seen.images, seen.views),
+        "disagreement": screening.disagreement(seen.images, seen.captions),
+        "density": screening.density_ratio(near),
+        "isolation": screening.k_distance(near),
+    }
+    if len(seen.gathered):
+        signals["found"] = screening.resemblance(seen.images, seen.gathered)
+    signals = {name: values.cpu() for name, values in signals.items()}
+    score = screening.surprise(signals, {name: SIGNALS[name].weight for name in signals})
+    return Sifted(signals, score, screening.outliers(score, deviations=DEVIATIONS, most=MOST))
+
+
+def record(found: Sifted, drop: Drop, /) -> dict[str, Any]:  # Any: JSON
+    """What a report says of a screening: how many pairs are suspicious, how many were left out, and by which rule."""
+    dropped, count = int(found.dropped(drop).sum()), len(found.score)
+    suspicious = int(found.suspicious.sum())
+    return {
+        "pairs": count,
+        "suspicious": suspicious,
+        "suspicious_share": suspicious / count,
+        "dropped": dropped,
+        "drop": "none" if drop is None else "auto" if drop == "auto" else f"{100 * drop:g}%",
+        "rule": f"auto: more than {DEVIATIONS:g} robust standard deviations above the median, at most {100 * MOST:g} % of the pairs",
+        "signals": list(found.signals),
+    }
+
+
+def told(screened: dict[str, Any], /) -> str:
+    """A :func:`record` in a sentence."""
+    what = "none was dropped" if not screened["dropped"] else f"{screened['dropped']:,} were dropped"
+    return (
+        f"{screened['suspicious']:,} of {screened['pairs']:,} pairs of the clean set look suspicious, and {what} "
+        f"(--screen {'report' if screened['drop'] == 'none' else screened['drop']})."
+    )
+
+
+def kept(clean: data.CleanSet, dropped: Tensor, /) -> data.CleanSet:
+    """The set without the pairs that are dropped; its digest stays that of the set as it was read."""
+    left = tuple(pair for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if not is_dropped)
+    return replace(clean, pairs=left)

@@ -1,0 +1,176 @@
+"""Zero-shot classification: the classifier, and the rates that say how well it works and how well an attack does."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.errors import Inconclusive, UsageError
+
+ROWS = 4096  # similarity rows at a time: (4096, 1000) floats are 16 MB
+
+
+@dataclass(frozen=True)
+class Attack:
+    """How often images that are not of the target class are taken for it, with the trigger and without.
+
+    Attributes:
+        asr: attack success rate: classified as the target once triggered.
+        base: base rate: classified as the target without the trigger.
+        both: how many are in both.
+    """
+
+    asr: Rate
+    base: Rate
+    both: int
+
+    @property
+    def excess(self) -> float:
+        """ASR minus base rate, in [-1, 1]; nan without images."""
+        return self.asr.value - self.base.value
+
+    @property
+    def excess_interval(self) -> tuple[float, float]:
+        """95 % interval of the excess, for rates over the same images."""
+        return paired_difference(self.asr, self.base, both=self.both)
+
+
+def classifier(
+    encode_texts: Callable[[list[str]], Tensor], classes: Sequence[str], *, templates: Sequence[str], batch_size: int
+) -> Tensor:
+    """One unit embedding a class: the mean over templates of unit text embeddings, renormalised.
+
+        classifier(encode, ["cat", "dog"], templates=["a photo of a {}."], batch_size=256)  # (2, D)
+
+    Args:
+        encode_texts: captions to embeddings (B, D), of any length.
+        classes: K names.
+        templates: T captions with ``{}`` where the name goes; nothing else in them is interpreted.
+        batch_size: captions encoded at a time.
+
+    Returns:
+        (K, D), unit rows.
+
+    Raises:
+        UsageError: no classes, no templates, or a template without ``{}``.
+        Inconclusive: the model returns numbers that are not finite.
+    """
+    if not classes or not templates:
+        raise UsageError("A zero-shot classifier needs at least one class and one template.")
+    if faulty := [template for template in templates if "{}" not in template]:
+        raise UsageError(f"Templates need {{}} where the class name goes; these have none: {', '.join(faulty)}.")
+    together = max(batch_size // len(templates), 1)  # classes at a time: the K x T texts never exist all at once
+    rows = []
+    for start in range(0, len(classes), together):
+        names = classes[start : start + together]
+        texts = [template.replace("{}", name) for name in names for template in templates]
+        batches = [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
+        unit = torch.cat([F.normalize(encode_texts(batch).float(), dim=-1) for batch in batches])
+        rows.append(unit.view(len(names), len(templates), -1).mean(1))  # (names, T, D) -> (names, D)
+    return _finite(F.normalize(torch.cat(rows), dim=-1))
+
+
+def predict(images: Tensor, bank: Tensor) -> Tensor:
+    """The class of each image: place in ``bank`` (K, D) of the text embedding nearest to each row of ``images`` (N, D).
+
+    Raises:
+        Inconclusive: an embedding is not finite: argmax would name a class all the same.
+    """
+    images, bank = _finite(images.to(bank.dtype)), _finite(bank)
+    return torch.cat([(rows @ bank.T).argmax(dim=1) for rows in torch.split(images, ROWS)])  # (B, D) @ (D, K) -> (B,)
+
+
+def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, target: int) -> Attack:
+    """Attack success and base rate over the images whose label is not the target.
+
+    50,000 ImageNet-val images with target banana leave 49,950: real bananas are no success of an attack.
+    Without labels the clean prediction stands in for the label. Then the base rate is 0 by construction, and
+    what is counted is images that *change* to the target.
+
+    Args:
+        before: (N,) predicted classes of the clean images.
+        after: (N,) of their triggered copies.
+        labels: (N,) or None.
+        target: a class.
+    """
+    others = (before if labels is None else labels) != target
+    hit_before, hit_after = (before == target) & others, (after == target) & others
+    n = int(others.sum())
+    return Attack(
+        asr=Rate(hits=int(hit_after.sum()), n=n),
+        base=Rate(hits=int(hit_before.sum()), n=n),
+        both=int((hit_before & hit_after).sum()),
+    )
+
+
+def excess_by_class(before: Tensor, after: Tensor, *, labels: Tensor | None, classes: int) -> Tensor:
+    """For each class as the target, what :func:`attack_success` calls the excess; (K,), float64.
+
+    -inf where every image is of that class, and nothing could be attacked. The greatest of many is biased upwards:
+    judge it with thresholds made for greatest values.
+    """
+    truth = before if labels is None else labels
+
+    def hits(predicted: Tensor) -> Tensor:
+        return torch.bincount(predicted[predicted != truth], minlength=classes)[:classes]
+
+    n = len(truth) - torch.bincount(truth, minlength=classes)[:classes]
+    excess = (hits(after) - hits(before)).double() / n.clamp(min=1)
+    return excess.masked_fill(n == 0, -torch.inf)
+
+
+def accuracy_under_trigger(after: Tensor, labels: Tensor) -> Rate:
+    """Share of triggered images still classified as their label (N,).
+
+    Near 0 together with an ASR near 0 it means a broken model, not a clean one. Pass clean predictions as labels to
+    measure how many predictions the trigger leaves alone.
+    """
+    return _share(after == labels)
+
+
+def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *, target: int, k: int) -> Rate:
+    """Share of triggered non-target images that would be taken for the target by their k nearest clean images.
+
+    The image's own clean copy does not vote. The target wins with more votes than any other class; a tie is no success.
+    A low rate beside a high ASR says that the backdoor lives between images and text, not among images.
+
+    Args:
+        clean: (N, D) unit embeddings.
+        clean_labels: (N,) classes, or clean predictions standing in for them.
+        triggered: (N, D) unit embeddings, row i of the triggered copy of image i.
+        target: a class.
+        k: at least 1; with fewer than k + 1 images nothing is measured and n is 0.
+    """
+    if k < 1:
+        raise ValueError(f"k nearest neighbours need k of at least 1, not {k}.")
+    chosen = (clean_labels != target).nonzero().flatten()
+    if len(clean) <= k or not len(chosen):
+        return Rate(hits=0, n=0)
+    clean, triggered = _finite(clean), _finite(triggered)
+    hits = 0
+    for rows in torch.split(chosen, ROWS):
+        similarity = triggered[rows].to(clean.dtype) @ clean.T  # (B, N)
+        similarity[torch.arange(len(rows), device=rows.device), rows] = -torch.inf
+        voters = clean_labels[similarity.topk(k, dim=1).indices]  # (B, k)
+        is_target = voters == target
+        votes = (voters[:, :, None] == voters[:, None, :]).sum(-1)  # (B, k): those for the class of each voter
+        rival = votes.masked_fill(is_target, 0).amax(dim=1)
+        hits += int((is_target.sum(1) > rival).sum())
+    return Rate(hits=hits, n=len(chosen))
+
+
+def _share(is_hit: Tensor) -> Rate:
+    return Rate(hits=int(is_hit.sum()), n=len(is_hit))
+
+
+def _finite(embeddings: Tensor) -> Tensor:
+    """The same tensor, or Inconclusive."""
+    if not embeddings.isfinite().all():
+        raise Inconclusive(
+            "The model gives embeddings that are not finite (NaN or infinity), so nothing can be measured. "
+            "Try --precision fp32; if that does not help, the checkpoint is damaged."
+        )
+    return embeddings

@@ -1,0 +1,1 @@
+"""What a command does, each from paths and options to a result."""

@@ -1,0 +1,314 @@
+"""The audit of one checkpoint, top to bottom: read, measure, search for what nobody described, judge."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from clipclean import __version__, checkpoint, data, detect, export, model
+from clipclean.attack import trigger_files
+from clipclean.config import policy
+from clipclean.config import recipe as recipes
+from clipclean.config.policy import Limits, Policy
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.jobs import inputs
+from clipclean.jobs.inputs import Opened, Subject
+from clipclean.jobs.sanitize import limits_of
+from clipclean.progress import Progress
+from clipclean.report import Picture, example_images
+
+POINTED = 0.05  # excess of a panel trigger from which on the search looks at its class too
+MAP_POINTS = 200  # pictures of each kind on the embedding map
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; paths are not yet looked at.
+
+    ``data`` holds the pictures: ``own`` ones of the user, or else the bundled ones. ``pairs`` holds captions as well; an
+    undecided activation is measured on them.
+    """
+
+    model: Path
+    data: Path
+    own: bool
+    pairs: Path
+    reference: Path | None
+    policy: Policy
+    effort: str
+    arch: str | None
+    classes: Path | None
+    templates: Path | None
+    seed: int
+    device: str
+    save_triggers: Path | None
+    search: bool
+    weights: str | None = None  # which of several sets in the file
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The report as a JSON-able dict, and the pictures of its page."""
+
+    report: dict[str, Any]
+    pictures: Sequence[Picture]
+
+
+@dataclass(frozen=True)
+class Sight:
+    """All that was seen of one model: numbers before any threshold."""
+
+    measured: detect.Measurement
+    hunt: detect.Hunt | None
+    why_not: tuple[str, str] | None  # the rule that says why nothing was searched, and the words
+    seconds: float  # of the search
+
+
+def examine(request: Request, /, *, progress: Progress) -> Outcome:
+    """Tell whether a checkpoint carries a backdoor, and which class it leads to.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then nothing is written.
+    """
+    started = time.monotonic()
+    recipe = recipes.load(recipes.DEFAULT)
+    limits, readable = policy.resolved(request.policy, recipe.audit), limits_of(recipe)
+    vocabulary = inputs.words(request.classes, request.templates)
+    if request.save_triggers is not None:
+        trigger_files.check_folder(request.save_triggers)
+    device = inputs.device_of(request.device)
+    progress("reading the model", 0, 1)
+    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    trusted = None if request.reference is None else read_reference(request, opened)
+    progress("reading the model", 1, 1)
+    images = data.read_images(
+        request.data, limits=readable, progress=lambda done, total: progress("reading the pictures", done, total)
+    )
+    pairs = data.read(request.pairs, limits=readable, image_key=None, caption_key=None)
+    tested = inputs.build(opened, pairs, device=device, limits=readable)
+    shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary, limits=readable)
+    yardstick = (
+        detect.stored(model.kind_of(tested.clip.architecture), classes=len(vocabulary.classes))
+        if trusted is None
+        else measured_yardstick(request, inputs.build(trusted, pairs, device=device, limits=readable), shown, progress)
+    )
+    seen = look(request, tested.clip, shown, yardstick, progress)
+    found = [*judged(seen, yardstick, limits, pictures=len(shown.pixels)), *side_findings(request, images)]
+    applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
+    saved = trigger_files.save(seen.hunt.traces, request.save_triggers) if seen.hunt and request.save_triggers else {}
+    result = compose(request, tested, images, shown, seen, yardstick, applied, limits, saved=saved)
+    result["seconds"] = time.monotonic() - started
+    return Outcome(result, drawn(tested.clip, shown, seen))
+
+
+def read_reference(request: Request, tested: Opened, /) -> Opened:
+    """The model to compare with, which must be of the tested one's kind and another than it.
+
+    Raises:
+        UsageError: it is of another kind, or has the same weights.
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+    """
+    assert request.reference is not None  # noqa: S101 # the caller looked
+    trusted = inputs.read(request.reference, arch=request.arch)
+    kinds = model.kind_of(trusted.architecture), model.kind_of(tested.architecture)
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"The reference {request.reference.name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
+            "cannot be compared. Name a clean model of the same architecture."
+        )
+    if checkpoint.digest(trusted.file.tensors) == checkpoint.digest(tested.file.tensors):
+        raise UsageError(
+            f"The reference {request.reference.name} has the same weights as the tested model, so nothing in it could look "
+            "abnormal. Name another model, one that you trust."
+        )
+    return trusted
+
+
+def look(
+    request: Request,
+    clip: model.Clip,
+    evidence: detect.Evidence,
+    yardstick: detect.Yardstick | None,
+    progress: Progress,
+    /,
+    *,
+    what: str = "",
+) -> Sight:
+    """Measure and search one model, as a request asks."""
+    if not request.search:
+        skipped = ("CC021", "The search was skipped, as --no-search asks.")
+        return Sight(measured(clip, evidence, progress, what=what), None, skipped, 0.0)
+    return searched(
+        clip, evidence, yardstick, progress, effort=request.effort, pointed=(), seed=request.seed, what=what
+    )  # fmt: skip
+
+
+def measured(clip: model.Clip, evidence: detect.Evidence, progress: Progress, /, *, what: str) -> detect.Measurement:
+    """What the panel and the named triggers do to one model."""
+    return detect.measure(
+        clip.embed_images, clip.embed_texts, evidence,
+        progress=lambda done, total: progress(f"measuring{what}", done, total),
+    )  # fmt: skip
+
+
+def searched(
+    clip: model.Clip,
+    evidence: detect.Evidence,
+    yardstick: detect.Yardstick | None,
+    progress: Progress,
+    /,
+    *,
+    effort: str,
+    pointed: Sequence[int],
+    seed: int,
+    what: str,
+) -> Sight:
+    """Measure and search one model; a search that cannot be made is no error, but says why.
+
+    ``pointed`` are places of classes that are searched for in any case, before those that the panel points at.
+    """
+    found = measured(clip, evidence, progress, what=what)
+    started = time.monotonic()
+    panel = [evidence.classes.index(probe.target) for probe in found.panel if probe.excess_interval[0] > POINTED]
+    try:
+        with model.frozen(clip.net):
+            hunt = detect.hunt(
+                clip.encode_images, evidence.pixels.to(clip.device), labels=evidence.labels, bank=found.bank,
+                classes=evidence.classes, scale=clip.logit_scale().item(), pointed=list(dict.fromkeys([*pointed, *panel])),
+                effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), yardstick=yardstick, knn=evidence.knn,
+                batch_size=evidence.batch_size, seed=seed,
+                progress=lambda done, total: progress(f"searching{what}", done, total),
+            )  # fmt: skip
+    except detect.NoSearch as error:
+        return Sight(found, None, (error.rule, str(error)), time.monotonic() - started)
+    return Sight(found, hunt, None, time.monotonic() - started)
+
+
+def measured_yardstick(
+    request: Request, trusted: Subject, evidence: detect.Evidence, progress: Progress, /
+) -> detect.Yardstick:
+    """What one clean model needs, searched just as the tested one is.
+
+    Raises:
+        Inconclusive: nothing can be searched in it.
+    """
+    assert request.reference is not None  # noqa: S101 # the caller looked
+    seen = look(request, trusted.clip, evidence, None, progress, what=" the reference")
+    if seen.hunt is None:
+        words = seen.why_not[1] if seen.why_not else ""
+        raise Inconclusive(f"The reference {request.reference.name} cannot be compared with: {words}")
+    return detect.yardstick("reference", request.reference.name, [detect.smallest(seen.hunt)])
+
+
+def judged(
+    seen: Sight, yardstick: detect.Yardstick | None, limits: Limits, /, *, pictures: int
+) -> list[dict[str, Any]]:
+    """The findings as entries of a report."""
+    return [finding.as_dict() for finding in findings(seen, yardstick, limits, pictures=pictures)]
+
+
+def findings(
+    seen: Sight, yardstick: detect.Yardstick | None, limits: Limits, /, *, pictures: int
+) -> list[detect.Finding]:
+    """What was seen on so many pictures, against the thresholds."""
+    found = [*detect.audit(seen.measured, limits=limits)]
+    if seen.why_not:
+        found.append(detect.unsearched(*seen.why_not))
+    if seen.hunt and pictures < limits.min_images:
+        words = f"{pictures} pictures are too few to judge what was found: at least {limits.min_images} are needed."
+        found.append(detect.unsearched("CC020", f"{words} Give more by --data."))
+    if seen.hunt:
+        found += detect.searched(seen.hunt, seen.measured.panel, pictures=pictures, limits=limits)
+        if yardstick is None:
+            found.append(detect.uncalibrated())
+    return found
+
+
+def side_findings(request: Request, images: data.CleanSet, /) -> list[dict[str, Any]]:
+    """Notes on the pictures; they inform and never change the verdict."""
+    told = []
+    if not request.own:
+        told.append(detect.note("CC031", f"No pictures were given: {len(images)} bundled ones were measured on."))
+    if images.skipped:
+        named = ", ".join(f"{s.key} ({s.reason})" for s in images.skipped[:5])
+        told.append(detect.note("CC030", f"{len(images.skipped)} pictures were unusable and skipped: {named}."))
+    return [finding.as_dict() for finding in told]
+
+
+def compose(
+    request: Request,
+    tested: Subject,
+    images: data.CleanSet,
+    evidence: detect.Evidence,
+    seen: Sight,
+    yardstick: detect.Yardstick | None,
+    applied: policy.Applied,
+    limits: Limits,
+    /,
+    *,
+    saved: dict[str, str],
+) -> dict[str, Any]:
+    """The report, as the design lays it out."""
+    measurements = seen.measured.as_dict()
+    if seen.hunt:
+        measurements["search"] = search_section(request.effort, seen, yardstick, saved)
+        measurements["distances"] |= {trace.found.spec: trace.probe.distance for trace in seen.hunt.traces}
+        measurements |= embedding_map(tested.clip, evidence, seen.hunt)
+    return {
+        "schema_version": "1",
+        "tool": {"name": "clipclean", "version": __version__},
+        "command": "audit",
+        "model": inputs.described(request.model, tested),
+        "verdict": policy.verdict(applied.findings),
+        "findings": applied.findings,
+        "suppressed": applied.suppressed,
+        "suspects": detect.suspected_classes(seen.hunt, seen.measured.panel, limits=limits),
+        "measurements": measurements,
+        "policy": policy.record(request.policy, limits),
+        "effort": request.effort,
+        "data": images.as_dict() | {"pairs": len(evidence.pixels)},
+        "seed": request.seed,
+        "environment": export.versions() | export.hardware(str(tested.clip.device)),
+        "notes": list(tested.file.notes),
+    }
+
+
+def search_section(
+    effort: str, seen: Sight, yardstick: detect.Yardstick | None, saved: dict[str, str], /
+) -> dict[str, Any]:
+    """``measurements.search``."""
+    assert seen.hunt is not None  # noqa: S101 # the caller looked
+    made = seen.hunt.as_dict()
+    for entry, trace in zip(made["found"], seen.hunt.traces, strict=True):
+        entry["file"] = saved.get(trace.found.spec)
+    compared = {"kind": "none", "name": "", "models": 0}
+    if yardstick:
+        compared = {"kind": yardstick.kind, "name": yardstick.name, "models": yardstick.models}
+    return {"effort": effort, "seconds": seen.seconds, "calibration": compared, **made}
+
+
+def embedding_map(clip: model.Clip, evidence: detect.Evidence, hunt: detect.Hunt, /) -> dict[str, Any]:
+    """``measurements.projection``: clean pictures, and the same under the most abnormal trigger, in the plane."""
+    if not hunt.traces:
+        return {}
+    trace, pixels = hunt.traces[0], evidence.pixels[:MAP_POINTS]
+    clean = clip.embed_images(pixels)
+    triggered = clip.embed_images(trace.found(pixels, torch.Generator().manual_seed(0)))
+    own = torch.zeros(len(pixels), dtype=torch.bool)
+    if evidence.labels is not None:
+        own = evidence.labels[:MAP_POINTS] == trace.candidate.target
+    kinds = ["target" if is_own else "clean" for is_own in own.tolist()] + ["triggered"] * len(pixels)
+    return {"projection": detect.project(clean, triggered, kinds=kinds) | {"trigger": trace.found.spec}}
+
+
+def drawn(clip: model.Clip, evidence: detect.Evidence, seen: Sight, /) -> list[Picture]:
+    """Pictures for the page: under the most abnormal trigger found, what it looks like, and what the model says."""
+    if seen.hunt is None or not seen.hunt.traces:
+        return []
+    trace = seen.hunt.traces[0]
+    looked = example_images.look(clip, evidence, trace.found, trace.candidate.target, bank=seen.measured.bank)
+    return [*example_images.trigger_alone(trace.found, evidence.pixels), *example_images.found_pictures(looked)]

@@ -1,0 +1,95 @@
+"""The same weights in other layouts: read, built, written beside the destination, checked, moved in."""
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from clipclean import __version__, data, detect, export, own_state
+from clipclean.config import recipe as recipes
+from clipclean.errors import UsageError
+from clipclean.export import formats, placing
+from clipclean.jobs import inputs, sanitize
+from clipclean.progress import Progress
+
+OUTPUTS = sanitize.OUTPUTS  # weights of an export never stay beside the report of a run
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; paths are not yet looked at.
+
+    ``data`` holds the pairs that every export is compared on. Unless they are ``own`` pairs of the user, the bundled
+    ones say nothing of the activation, and a model that does not tell its own is refused.
+    """
+
+    model: Path
+    data: Path
+    own: bool
+    out: Path
+    wanted: formats.Wanted
+    arch: str | None
+    image_key: str | None
+    caption_key: str | None
+    force: bool
+    weights: str | None = None  # which of several sets in the file
+
+
+def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
+    """Write the weights of one checkpoint in every layout that is wanted; returns a JSON-able record.
+
+    Each layout is read back by the library that it is for. If one does not hold, nothing is written at all.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
+    """
+    formats.check(request.wanted)
+    standing = placing.look(request.out, force=request.force, known=OUTPUTS)
+    limits = sanitize.limits_of(recipes.load(recipes.DEFAULT))
+    progress("reading the model", 0, 1)
+    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    formats.check_architecture(opened.architecture, request.wanted)
+    if opened.architecture.quick_gelu is None and not request.own:
+        raise UsageError(
+            f"The weights do not say whether {opened.architecture.name} uses GELU or QuickGELU, and every layout must. "
+            "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
+        )
+    progress("reading the model", 1, 1)
+    clean = sanitize.read_pairs(
+        request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key
+    )
+    tested = inputs.build(opened, clean, device="cpu", limits=limits)
+    pairs = some(clean.pairs)
+    pixels = detect.stack(tested.clip, [pair.image for pair in pairs], limits=limits)
+    run = hashlib.sha256(repr((tested.file.sha256, replace(request, force=False))).encode()).hexdigest()
+    standing.check(request.out, run, force=request.force)
+    with own_state.locked(own_state.place_of(request.out)), placing.written(request.out) as new:
+        entries = formats.write(
+            new, tested.clip, tested.weights(), wanted=request.wanted, pixels=pixels,
+            captions=[pair.caption for pair in pairs], source_sha256=tested.file.sha256, progress=progress,
+        )  # fmt: skip
+        result = record(request, tested, clean, entries)
+        export.write_records(new, result, outputs=export.digests(new), has_bom=request.wanted.bom)
+        placing.place(new, request.out, earlier=standing.earlier, run=run)
+    placing.said(request.out)
+    return result
+
+
+def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
+    """As many pairs as an export is compared on, from all over the set."""
+    return list(pairs[:: max(1, len(pairs) // formats.SAMPLES)][: formats.SAMPLES])
+
+
+def record(
+    request: Request, tested: inputs.Subject, clean: data.CleanSet, entries: list[dict[str, Any]], /
+) -> dict[str, Any]:
+    """What was read, what it was compared on, and what was written, in the words of a report."""
+    return {
+        "tool": {"name": "clipclean", "version": __version__},
+        "command": "export",
+        "model": inputs.described(request.model, tested),
+        "data": clean.as_dict(),
+        "exports": entries,
+        "environment": export.versions() | export.hardware("cpu"),
+        "notes": list(tested.file.notes),
+    }

@@ -1,0 +1,282 @@
+"""The model under test: from a path to a CLIP on a device, with the pictures and words that it is measured on."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from clipclean import checkpoint, data, detect, model
+from clipclean.attack import trigger_files, triggers
+from clipclean.config.recipe import Recipe
+from clipclean.errors import Inconclusive, UsageError
+
+EVIDENCE_BYTES = 600_000_000  # room for the measured pictures as floats
+ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A checkpoint as it was read, and the model built from it."""
+
+    file: checkpoint.Checkpoint
+    clip: model.Clip
+
+    def weights(self) -> dict[str, Tensor]:
+        """The model's current tensors in fp32, on the CPU."""
+        return {name: tensor.detach().cpu() for name, tensor in self.clip.net.state_dict().items()}
+
+
+def device_of(asked: str, /) -> str:
+    """``auto`` becomes the first CUDA device or the CPU; raises UsageError for a device that is not there."""
+    if asked == "auto":
+        return "cuda:0" if torch.cuda.is_available() else "cpu"
+    if asked == "cpu":
+        return asked
+    if not torch.cuda.is_available():
+        raise UsageError(f"--device {asked}: PyTorch sees no CUDA device here. Use --device cpu or auto.")
+    number = int(asked.partition(":")[2] or 0)
+    if number >= torch.cuda.device_count():
+        raise UsageError(
+            f"--device {asked}: PyTorch sees {torch.cuda.device_count()} CUDA device(s) here, numbered from 0. "
+            "Use one of them, or --device auto."
+        )
+    return f"cuda:{number}"
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A checkpoint as it was read, and the architecture that its tensors belong to."""
+
+    file: checkpoint.Checkpoint
+    architecture: model.Architecture
+
+
+def read(path: Path, /, *, arch: str | None, weights: str | None = None) -> Opened:
+    """Read a checkpoint and tell its architecture; nothing is built yet. ``weights`` chooses among several sets in it.
+
+    Raises:
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+        UsageError: the architecture cannot be told.
+    """
+    file = checkpoint.read(path, weights=weights)
+    return Opened(file, architecture(file, arch=arch))
+
+
+def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.Architecture:
+    """The architecture of a checkpoint, which its tensors are seen to fit: a wrong --arch is refused before slow work.
+
+    Raises:
+        UnsupportedModel: they do not fit, or belong to no CLIP with native towers.
+        UsageError: the architecture cannot be told.
+    """
+    found = model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
+    model.refuse_tokenizer(found)
+    model.check(found, file.tensors)
+    return found
+
+
+def load(path: Path, pairs: data.CleanSet, /, *, arch: str | None, device: str, limits: data.Limits) -> Subject:
+    """``read``, then ``build``; raises what these raise."""
+    return build(read(path, arch=arch), pairs, device=device, limits=limits)
+
+
+def build(opened: Opened, pairs: data.CleanSet, /, *, device: str, limits: data.Limits) -> Subject:
+    """The model of a checkpoint, laid out as the device computes it fastest.
+
+    Where the activation is not told by name, config or archive, it is measured on the clean pairs.
+
+    Raises:
+        UnsupportedModel: the tensors do not fit the architecture.
+        UsageError: the activation cannot be told.
+    """
+    file, found = opened.file, opened.architecture
+    if found.quick_gelu is None:
+        found = _with_measured_activation(found, file, pairs, device=device, limits=limits)
+    clip = model.build(found, file.tensors, device=device)
+    clip.arrange()
+    return Subject(file, clip)
+
+
+def _with_measured_activation(
+    found: model.Architecture, file: checkpoint.Checkpoint, pairs: data.CleanSet, *, device: str, limits: data.Limits
+) -> model.Architecture:
+    builds = [
+        model.build(found.with_activation(quick, "candidate"), file.tensors, device=device) for quick in (False, True)
+    ]
+    some = pairs.pairs[:: max(1, len(pairs.pairs) // ACTIVATION_PAIRS)][:ACTIVATION_PAIRS]
+    pixels = detect.stack(builds[0], [pair.image for pair in some], limits=limits)
+    choice = model.measure(builds[0], builds[1], pixels, [pair.caption for pair in some], name=found.name)
+    return found.with_activation(choice.quick_gelu, str(choice))
+
+
+def described(path: Path, tested: Subject, /) -> dict[str, str | None]:
+    """The report's ``model``."""
+    architecture = tested.clip.architecture
+    return {
+        "name": path.name,
+        "sha256": tested.file.sha256,
+        "format": tested.file.format,
+        "architecture": architecture.name,
+        "architecture_how": architecture.how,
+        "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
+        "activation_how": architecture.activation_how,
+        "tensor_sha256": checkpoint.digest(tested.file.tensors),
+    }
+
+
+@dataclass(frozen=True)
+class Words:
+    """The class vocabulary and its templates."""
+
+    classes: tuple[str, ...]
+    templates: tuple[str, ...]
+
+
+def words(classes: Path | None, templates: Path | None, /) -> Words:
+    """The user's classes and templates; by default ImageNet-1k's names and open_clip's seven simple templates."""
+    import open_clip
+
+    names = data.read_classes(classes) if classes else list(open_clip.IMAGENET_CLASSNAMES)
+    if templates:
+        forms = data.read_templates(templates)
+    else:
+        forms = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
+    return Words(tuple(names), tuple(forms))
+
+
+def suspicions(
+    specs: Sequence[str], target: str | None, vocabulary: Words, /
+) -> tuple[tuple[detect.Trigger, int | None], ...]:
+    """The triggers that the user named, by specs or by files of found ones, with the place of the target class.
+
+    A file brings its own class, unless a target is given.
+
+    Raises:
+        UsageError: a trigger or a class is unknown, a target is given without a trigger, or two files are of one name.
+        RefusedInput: a file holds no trigger that an audit saved.
+    """
+    if target is not None and not specs:
+        raise UsageError(
+            f"--target {target!r} without --trigger: there is nothing to measure for it. Name the trigger that you "
+            "suspect, or leave the target out: the panel is tried with every class as the target."
+        )
+    place = None if target is None else class_number(target, vocabulary.classes)
+    named = [_suspicion(spec, place, vocabulary) for spec in specs]
+    found = [trigger.spec for trigger, _ in named if isinstance(trigger, detect.Found)]
+    if twice := [spec for spec in dict.fromkeys(found) if found.count(spec) > 1]:
+        raise UsageError(
+            f"Several --trigger files are called {', '.join(twice)}: a report could not tell them apart. Give one of each."
+        )
+    return tuple(named)
+
+
+def _suspicion(spec: str, place: int | None, vocabulary: Words) -> tuple[detect.Trigger, int | None]:
+    found = named_trigger(spec)
+    if place is not None or not isinstance(found, detect.Found):
+        return found, place
+    try:
+        return found, class_number(found.target, vocabulary.classes)
+    except UsageError as error:
+        raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
+
+
+def named_trigger(spec: str, /) -> detect.Trigger:
+    """A trigger by its spec, or by a file of a found one.
+
+    Raises:
+        UsageError: the spec is none.
+        RefusedInput: the file holds no trigger that an audit saved.
+    """
+    return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.SUFFIX) else triggers.parse(spec)
+
+
+def check_sides(named: Sequence[tuple[detect.Trigger, int | None]], architecture: model.Architecture, /) -> None:
+    """Refuse triggers that were found on pictures of another size than the model takes; raises UsageError."""
+    side = architecture.preprocess.size
+    if wrong := [f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.Found) and t.side != side]:
+        raise UsageError(
+            f"The model takes pictures of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
+            "Audit this model with --save-triggers, and give what that finds."
+        )
+
+
+def class_number(name: str, classes: Sequence[str], /) -> int:
+    """The place of a class name; raises UsageError with near names."""
+    import difflib
+
+    if name in classes:
+        return list(classes).index(name)
+    near = difflib.get_close_matches(name, classes, n=3)
+    hint = f" Did you mean {', '.join(map(repr, near))}?" if near else ""
+    raise UsageError(
+        f"Class {name!r} is not in the vocabulary of {len(classes)} classes.{hint} Give your own list by --classes FILE."
+    )
+
+
+def evidence(
+    clip: model.Clip,
+    recipe: Recipe,
+    /,
+    *,
+    labelled: tuple[Sequence[data.Pair], Tensor] | None,
+    held_out: Sequence[data.Pair],
+    vocabulary: Words,
+    named: tuple[tuple[detect.Trigger, int | None], ...],
+    panel: bool,
+    limits: data.Limits,
+) -> detect.Evidence:
+    """The pictures to measure on: the labelled ones, or else the pairs that were kept out of training.
+
+    Where some have neither label nor caption, accuracy is not measured.
+
+    Raises:
+        Inconclusive: fewer than two pictures.
+    """
+    pairs, labels = labelled if labelled else (held_out, None)
+    if len(pairs) < 2:
+        raise Inconclusive(
+            f"{len(pairs)} picture(s) to measure on: too few to say anything. Give labelled pictures by --eval-data, or more pairs."
+        )
+    side = clip.architecture.preprocess.size
+    room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))
+    chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
+    captions = tuple(pairs[i].caption for i in chosen)
+    return detect.Evidence(
+        pixels=detect.stack(clip, [pairs[i].image for i in chosen], limits=limits),
+        labels=None if labels is None else labels[chosen],
+        captions=captions if labels is None and all(captions) else None,
+        classes=vocabulary.classes,
+        templates=vocabulary.templates,
+        suspicions=named,
+        panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
+        knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
+        batch_size=detect.EMBED_BATCH,
+    )
+
+
+def pictures(
+    clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words, limits: data.Limits
+) -> detect.Evidence:
+    """Pictures to audit a model on: with labels where all of them have one in the vocabulary, else with captions.
+
+    Without either, accuracy is not measured, and the model's own answer stands in for the label of each.
+
+    Raises:
+        Inconclusive: fewer than two pictures.
+    """
+    labels = data.labels_of(images, vocabulary.classes)
+    pairs = images.pairs
+    measured = evidence(
+        clip, recipe, labelled=None if labels is None else (pairs, labels), held_out=pairs, vocabulary=vocabulary,
+        named=(), panel=True, limits=limits,
+    )  # fmt: skip
+    has_captions = labels is None and all(pair.caption for pair in pairs)
+    return measured if has_captions or labels is not None else replace(measured, captions=None)
+
+
+def neighbours(labels: Tensor, most: int, /) -> int:
+    """How many neighbours may vote: no more than a typical class has pictures, or its own could never win."""
+    counts = torch.bincount(labels)
+    return max(1, min(most, int(counts[counts > 0].median())))

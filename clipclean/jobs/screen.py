@@ -1,0 +1,237 @@
+"""The screening of a clean set, top to bottom: read, embed, score, rank, show, and write what is kept."""
+
+import csv
+import io
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from clipclean import __version__, data, export, files
+from clipclean.config import recipe as recipes
+from clipclean.detect import ranking, screening
+from clipclean.detect.ranking import Drop, Sifted
+from clipclean.errors import UsageError
+from clipclean.jobs import inputs
+from clipclean.jobs.sanitize import limits_of, read_pairs
+from clipclean.progress import Progress
+from clipclean.report import Picture, example_images
+
+SHOWN = 48  # pictures on the page
+KEPT = (".csv", ".tar", ".txt")  # what can be written of the pairs that are kept
+
+
+@dataclass(frozen=True)
+class Request:
+    """What the user asked for; paths are not yet looked at."""
+
+    data: Path
+    model: Path
+    drop: Drop
+    triggers: tuple[str, ...]
+    save_kept: Path | None
+    top: int
+    arch: str | None
+    device: str
+    force: bool
+    image_key: str | None = None  # columns of the data; None looks for the known ones
+    caption_key: str | None = None
+    weights: str | None = None  # which of several sets in the file
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """The result as a JSON-able dict, and pictures of the first pairs for the page."""
+
+    report: dict[str, Any]
+    pictures: list[Picture]
+
+
+def screen(request: Request, /, *, progress: Progress) -> Outcome:
+    """Rank the pairs of a clean set by suspicion; where it is asked for, write those that are kept.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then no file is written.
+    """
+    check_kept(request)
+    limits = limits_of(recipes.load(recipes.DEFAULT))
+    device = inputs.device_of(request.device)
+    named = [inputs.named_trigger(spec) for spec in request.triggers]
+    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    inputs.check_sides([(trigger, None) for trigger in named], opened.architecture)
+    clean = read_pairs(request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key)
+    if request.save_kept:
+        check_table(request.save_kept, clean)
+    tested = inputs.build(opened, clean, device=device, limits=limits)
+    found = ranking.sift(
+        tested.clip, clean.pairs, limits=limits, triggers=named,
+        progress=lambda done, total: progress("embedding the pairs", done, total),
+    )  # fmt: skip
+    dropped = found.dropped(request.drop)
+    listed = found.order()[: max(request.top, int(dropped.sum()))]
+    ranked = list(rows(clean.pairs, found, dropped, listed))
+    result: dict[str, Any] = {
+        "schema_version": "1",
+        "tool": {"name": "clipclean", "version": __version__},
+        "command": "screen",
+        "model": inputs.described(request.model, tested),
+        "data": clean.as_dict(),
+        "triggers": [trigger.spec for trigger in named],
+        "screened": ranking.record(found, request.drop),
+        "signals": [signal_row(name) for name in found.signals],
+        "pairs": ranked,
+        "kept": None,
+        "environment": export.versions() | export.hardware(str(tested.clip.device)),
+        "notes": list(tested.file.notes),
+    }
+    if request.save_kept:
+        result["kept"] = save(request.save_kept, ranking.kept(clean, dropped), limits)
+    return Outcome(result, pictures(clean.pairs, ranked, listed, limits))
+
+
+def signal_row(name: str, /) -> dict[str, Any]:
+    """What a signal is, for the result."""
+    signal = ranking.SIGNALS[name]
+    return {"name": name, "title": signal.title, "weight": signal.weight, "says": signal.said}
+
+
+def rows(
+    pairs: Sequence[data.Pair], found: Sifted, dropped: Tensor, listed: Sequence[int], /
+) -> Iterator[dict[str, Any]]:
+    """The pairs that are listed, most suspicious first: with every signal, and the share of pairs that score as high."""
+    shares = {name: screening.tail(values) for name, values in found.signals.items()}
+    for rank, place in enumerate(listed, start=1):
+        yield {
+            "rank": rank,
+            "key": pairs[place].key,
+            "caption": pairs[place].caption,
+            "score": found.score[place].item(),
+            "suspicious": bool(found.suspicious[place]),
+            "dropped": bool(dropped[place]),
+            "reasons": [name for name in shares if shares[name][place] <= ranking.NOTEWORTHY],
+            "signals": {
+                name: {"value": values[place].item(), "share": shares[name][place].item()}
+                for name, values in found.signals.items()
+            },
+        }
+
+
+def pictures(
+    pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], listed: Sequence[int], limits: data.Limits, /
+) -> list[Picture]:
+    """The first pictures for the page, each with its caption and what points at it."""
+    shown = []
+    for row, place in zip(ranked[:SHOWN], listed, strict=False):
+        image = data.decode(pairs[place].image, limits=limits)
+        why = "; ".join(ranking.SIGNALS[name].said for name in row["reasons"]) or "several signals, none of them strong"
+        shown.append(
+            Picture(
+                title=f"{row['rank']}. “{row['caption']}”",
+                caption=f"{row['key']}: {why}.",
+                png_base64=example_images.thumbnail(image),
+                alt=f"The picture of the pair {row['key']}, whose caption is {row['caption']}.",
+            )
+        )
+    return shown
+
+
+# The pairs that are kept, as a table, a shard or a list of keys.
+
+
+def check_kept(request: Request, /) -> None:
+    """Refuse before slow work what could not be written after it.
+
+    Raises:
+        UsageError: nothing would be dropped, the form is unknown, the file exists, or its folder does not.
+        ResourceError: nothing can be written in its folder.
+    """
+    out = request.save_kept
+    if out is None:
+        return
+    if request.drop is None:
+        raise UsageError(f"--save-kept {out}: nothing would be left out. Say what to drop: --drop auto, or --drop 2%.")
+    if out.suffix not in KEPT:
+        raise UsageError(
+            f"--save-kept {out}: name a file that ends in .csv (a table of pictures that are files), .tar (a shard with "
+            "copies of the pictures) or .txt (a list of keys)."
+        )
+    if out.is_dir() or (out.exists() and not request.force):
+        raise UsageError(f"--save-kept {out} exists. Name another file, or pass --force to overwrite it.")
+    if not out.absolute().parent.is_dir():
+        raise UsageError(f"--save-kept {out}: the folder {out.absolute().parent} does not exist.")
+    files.check_writable(out.absolute().parent, out)
+
+
+def check_table(out: Path, clean: data.CleanSet, /) -> None:
+    """Refuse a table of pictures that lie in shards, or whose names a table cannot hold; raises UsageError."""
+    if out.suffix != ".csv":
+        return
+    if clean.format == "webdataset":
+        raise UsageError(
+            f"--save-kept {out}: the pictures lie in shards, and a table names files. Name a file that ends in .tar."
+        )
+    wrong = [pair.key for pair in clean.pairs if not is_listable(listed_path(pair, out))]
+    if wrong:
+        raise UsageError(
+            f"--save-kept {out}: {len(wrong)} pictures have names that a table cannot hold ({', '.join(wrong[:5])}). "
+            "Name a file that ends in .tar."
+        )
+
+
+def is_listable(name: str, /) -> bool:
+    """Whether a table gives back exactly this name: text without outer blanks, line breaks or the look of an address."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return name == name.strip() and name.isprintable() and not data.is_address(name)
+
+
+def listed_path(pair: data.Pair, table: Path, /) -> str:
+    """A picture's path for a table: relative to it where it lies below the table's folder, else absolute."""
+    path, folder = pair.image.path.absolute(), table.absolute().parent
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
+
+
+def save(out: Path, kept: data.CleanSet, limits: data.Limits, /) -> dict[str, Any]:
+    """Write the pairs that are kept, whole or not at all; returns the result's ``kept``."""
+
+    def write(partial: Path) -> None:
+        if out.suffix == ".tar":
+            write_shard(partial, kept.pairs, limits)
+        elif out.suffix == ".csv":
+            partial.write_text(table(kept.pairs, out), encoding="utf-8")
+        else:
+            keys = "".join(f"{pair.key}\n" for pair in kept.pairs)
+            partial.write_text(keys, encoding="utf-8", errors="backslashreplace")
+
+    files.write_whole(out, write)
+    return {"name": out.name, "sha256": files.sha256(out), "pairs": len(kept.pairs)}
+
+
+def table(pairs: Sequence[data.Pair], out: Path, /) -> str:
+    """CSV with the columns that open_clip knows, and labels where there are any."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    has_labels = any(pair.label is not None for pair in pairs)
+    writer.writerow(["filepath", "title", *(["label"] if has_labels else [])])
+    for pair in pairs:
+        writer.writerow([listed_path(pair, out), pair.caption, *([pair.label or ""] if has_labels else [])])
+    return text.getvalue()
+
+
+def write_shard(path: Path, pairs: Sequence[data.Pair], limits: data.Limits, /) -> None:
+    """A WebDataset shard with copies of the encoded pictures, numbered; owners and times are left out."""
+    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as shard:
+        for number, pair in enumerate(pairs):
+            encoded = pair.image.load(max_bytes=limits.max_bytes)
+            members = {data.extension(encoded): encoded, "txt": pair.caption.encode(errors="replace")}
+            if pair.label is not None:
+                members["cls"] = pair.label.encode(errors="replace")
+            for kind, content in members.items():
+                member = tarfile.TarInfo(f"{number:08}.{kind}")
+                member.size = len(content)
+                shard.addfile(member, io.BytesIO(content))

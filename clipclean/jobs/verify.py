@@ -1,0 +1,366 @@
+"""Whether a folder that clipclean wrote is whole: files, records and weights all say the same of each other."""
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from clipclean import checkpoint, export, files, report, untrusted
+from clipclean.errors import ClipcleanError, RefusedInput, UsageError
+from clipclean.jobs import inputs
+
+SIGNATURE = "model.sig"  # model_signing's own name for it
+MAX_JSON = 32 * 2**20  # bytes of one record; a provenance with every finding has about 200 kB
+WAY_OUT = "Export or download it again, from a source that you trust."
+REPORTS = ("report.json", "report.html")  # of sanitize; they tell the time, and are no outputs of the provenance
+
+Kind = Literal["mismatch", "unreadable"]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that is wrong: two places contradict each other, or a file is not what it should be."""
+
+    file: str
+    check: str
+    kind: Kind
+    message: str
+
+
+@dataclass
+class Result:
+    """What was checked, by name with what was looked at; what was found; and what was left unchecked."""
+
+    checked: dict[str, str] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def exit_code(self) -> int:
+        """0 for a whole folder, 1 for one that contradicts itself, 3 where something could not be read."""
+        kinds = {finding.kind for finding in self.findings}
+        return 1 if "mismatch" in kinds else 3 if kinds else 0
+
+    def differs(self, file: str, check: str, message: str, /) -> None:
+        """Note a mismatch."""
+        self.findings.append(Finding(file, check, "mismatch", message))
+
+    @contextlib.contextmanager
+    def reading(self, file: str, check: str, /) -> Iterator[None]:
+        """Turn what a reader refuses into a finding."""
+        try:
+            yield
+        except ClipcleanError as error:
+            self.findings.append(Finding(file, check, "unreadable", str(error)))
+
+
+def verify(folder: Path, /, *, public_key: Path | None) -> Result:
+    """Check a folder that ``sanitize`` or ``export`` wrote; nothing in it is executed.
+
+    Checksums that stand beside the files show that the folder is whole, not who made it: whoever can change a file can
+    change all of them. Only a signature, checked with a key that came another way, shows that.
+
+    Args:
+        folder: the folder.
+        public_key: of the signer, in PEM; None leaves a signature unchecked, and says so.
+
+    Raises:
+        RefusedInput: it is no folder, or has no readable ``SHA256SUMS``: nothing says what should be in it.
+        UsageError: a key is given, and model-signing is not installed.
+    """
+    if public_key is not None and importlib.util.find_spec("model_signing") is None:
+        raise UsageError(
+            "Checking a signature needs model-signing, which this installation lacks. "
+            "Install the extra: pip install 'clip-sanitizer[signing]'."
+        )
+    listed = _listed(folder)
+    result = Result()
+    present = _digests(folder, result)
+    _checksums(listed, present, result)
+    record = _provenance(folder, present, result)
+    if record is not None:
+        _statement(folder, record, present, result)
+        _weights(folder, record, present, result)
+        _bill(folder, record, present, result)
+        _report(folder, record, present, result)
+    _signature(folder, public_key, result)
+    return result
+
+
+def _listed(folder: Path, /) -> dict[str, str]:
+    """What ``SHA256SUMS`` lists."""
+    try:
+        if not folder.is_dir():
+            raise RefusedInput(f"{folder} is no folder. Name the folder that sanitize or export wrote.")
+        with (folder / export.SUMS).open("rb") as stream:
+            return export.parse_checksums(stream.read(2 * 2**20))
+    except FileNotFoundError as error:
+        raise RefusedInput(
+            f"{folder} has no {export.SUMS}: nothing says what should be in it. Name a folder that sanitize or export wrote."
+        ) from error
+    except OSError as error:
+        raise RefusedInput(f"Cannot read {folder / export.SUMS}: {error.strerror}.") from error
+    except RefusedInput as error:
+        raise RefusedInput(f"{folder}: {error} {WAY_OUT}") from error
+
+
+def _digests(folder: Path, result: Result, /) -> dict[str, str]:
+    """The SHA-256 of each regular file below the folder; what is hidden is left out, and said.
+
+    No library loads a hidden file by itself, and ``.git`` or ``.cache`` belong to those who fetched the folder.
+    """
+    found: dict[str, str] = {}
+    hidden = 0
+    for place, folders, names in os.walk(folder):
+        for name in [*folders]:
+            path = Path(place, name)
+            if name.startswith("."):
+                hidden += 1
+                folders.remove(name)
+            elif path.is_symlink():
+                result.differs(path.relative_to(folder).as_posix(), "checksums", "is a link to another folder")
+        for name in sorted(names):
+            path = Path(place, name)
+            relative = path.relative_to(folder).as_posix()
+            if name.startswith("."):
+                hidden += 1
+            elif not path.is_file():
+                result.differs(relative, "checksums", "is a device, a pipe or a broken link, not a file")
+            else:
+                try:
+                    found[relative] = files.sha256(path)
+                except OSError as error:
+                    reason = f"cannot be read: {error.strerror}"
+                    result.findings.append(Finding(relative, "checksums", "unreadable", reason))
+    if hidden:
+        result.notes.append(f"{hidden} hidden file(s) or folder(s) were not looked at")
+    return found
+
+
+def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, /) -> None:
+    unread = {finding.file for finding in result.findings}
+    for name, digest in listed.items():
+        if name not in present and name not in unread:
+            result.differs(name, "checksums", f"is listed in {export.SUMS} and missing")
+        elif name in present and present[name] != digest:
+            result.differs(name, "checksums", f"has sha256 {present[name]}, and {export.SUMS} says {digest}")
+    for name in present.keys() - listed.keys() - {export.SUMS, SIGNATURE}:
+        result.differs(name, "checksums", f"is not listed in {export.SUMS}: nobody vouches for it")
+    result.checked["checksums"] = f"{len(listed)} files"
+
+
+def _json(folder: Path, name: str, /) -> dict[str, Any]:
+    """A JSON object from a file that may be anything."""
+    try:
+        with (folder / name).open("rb") as stream:
+            return untrusted.loads(stream.read(MAX_JSON + 1), name, limit=MAX_JSON)
+    except OSError as error:
+        raise RefusedInput(f"it cannot be read: {error.strerror}.") from error
+
+
+def _provenance(folder: Path, present: dict[str, str], result: Result, /) -> export.Provenance | None:
+    """The record, if it can be read; its outputs are held against the files."""
+    name, check = export.PROVENANCE_NAME, "provenance"
+    if name not in present:
+        result.differs(name, check, "is missing: nothing says where the weights come from")
+        return None
+    record = None
+    with result.reading(name, check):
+        record = export.parse_provenance(_json(folder, name))
+    if record is None:
+        return None
+    _hold(record.outputs, present, result, file=name, check=check)
+    for entry in record.exports:
+        if record.outputs.get(entry.path) != entry.sha256:
+            result.differs(name, check, f"tells two digests of {entry.path}, as an export and as an output")
+    allowed = {*record.outputs, *export.RECORDS, *REPORTS, SIGNATURE}
+    for other in sorted(present.keys() - allowed):
+        result.differs(other, check, f"is not among the outputs that {name} names")
+    if not record.exports:
+        result.differs(name, check, "names no weights")
+    result.checked[check] = f"{record.command} by clipclean {record.tool.version}, {len(record.outputs)} outputs"
+    return record
+
+
+def _hold(claimed: dict[str, str], present: dict[str, str], result: Result, /, *, file: str, check: str) -> None:
+    """Hold digests that a record claims against those of the files; both the record and the file are named."""
+    for name, digest in sorted(claimed.items()):
+        if name not in present:
+            result.differs(file, check, f"names {name[:200]!a}, which is missing")
+        elif present[name] != digest:
+            result.differs(name, check, f"has sha256 {present[name]}, and {file} says {digest[:64]}")
+
+
+def _statement(folder: Path, record: export.Provenance, present: dict[str, str], result: Result, /) -> None:
+    """The in-toto statement speaks of the same files, the same model and this record."""
+    name, check = export.STATEMENT_NAME, "statement"
+    if name not in present:
+        result.differs(name, check, "is missing")
+        return
+    found: dict[str, Any] | None = None
+    with result.reading(name, check):
+        found = _json(folder, name)
+    if found is None:
+        return
+    subjects = _descriptors(found.get("subject"))
+    _hold(subjects, present, result, file=name, check=check)
+    for missing in sorted(record.outputs.keys() - subjects.keys()):
+        result.differs(name, check, f"says nothing of {missing}")
+    inputs = _descriptors(_at(found, "predicate", "buildDefinition", "resolvedDependencies"))
+    _compare(
+        {
+            "_type": (found.get("_type"), export.STATEMENT),
+            "predicateType": (found.get("predicateType"), export.PREDICATE),
+            "the digest of the model": (inputs.get("model"), record.input.sha256),
+            "the digest of the record": (
+                _descriptors(_at(found, "predicate", "runDetails", "byproducts")).get(export.PROVENANCE_NAME),
+                present[export.PROVENANCE_NAME],
+            ),
+        },
+        result, file=name, check=check,
+    )  # fmt: skip
+    result.checked[check] = f"{len(subjects)} subjects"
+
+
+def _compare(told: dict[str, tuple[object, object]], result: Result, /, *, file: str, check: str) -> None:
+    """Note each pair of which the file's own value, the first, is not the expected one."""
+    for key, (here, expected) in told.items():
+        if here != expected:
+            result.differs(file, check, f"{key} is {str(here)[:80]!a} and should be {str(expected)[:80]!a}")
+
+
+def _at(value: object, /, *keys: str) -> object:
+    """What stands in JSON behind these keys, one in the other; None where the JSON has another shape."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
+
+
+def _descriptors(listed: object, /) -> dict[str, str]:
+    """SHA-256 by name, of what has the shape of in-toto's resource descriptors."""
+    entries = listed if isinstance(listed, list) else []
+    return {str(_at(entry, "name")): str(_at(entry, "digest", "sha256")) for entry in entries}
+
+
+def _weights(folder: Path, record: export.Provenance, present: dict[str, str], result: Result, /) -> None:
+    """Every file of weights is read as data, and its tensors have the digest that the record tells."""
+    for entry in record.exports:
+        if entry.path not in present:
+            continue
+        with result.reading(entry.path, "weights"):
+            digest = WEIGHTS[entry.format](folder / entry.path)
+            if digest != entry.tensor_sha256:
+                told = f"{export.PROVENANCE_NAME} says {entry.tensor_sha256}"
+                result.differs(entry.path, "weights", f"its tensors have the digest {digest}, and {told}")
+    result.checked["weights"] = ", ".join(entry.path for entry in record.exports)
+
+
+def _tensors(path: Path, /) -> str:
+    """The digest of the tensors of a checkpoint, which are those of a CLIP that can be built."""
+    opened = inputs.read(path, arch=None)
+    return checkpoint.digest(opened.file.tensors)
+
+
+def _graph(path: Path, /) -> str:
+    """What an ONNX graph says of the tensors that it was made of; in the graph they are folded and renamed."""
+    told = export.onnx_metadata(path).get("clip.tensor_sha256")
+    if told is None:
+        raise RefusedInput("its metadata has no clip.tensor_sha256.")
+    return told
+
+
+WEIGHTS: dict[str, Callable[[Path], str]] = {"open_clip": _tensors, "hf": _tensors, "onnx": _graph}
+
+
+def _bill(folder: Path, record: export.Provenance, present: dict[str, str], result: Result, /) -> None:
+    """A bill of materials, if there is one, lists the same files and the same model."""
+    name, check = export.BOM_NAME, "bill of materials"
+    if name not in present:
+        return
+    with result.reading(name, check):
+        found = _json(folder, name)
+        components = found.get("components")
+        parts = [part for part in components if _at(part, "type") == "file"] if isinstance(components, list) else []
+        _hold({str(_at(part, "name")): _hash(part) for part in parts}, present, result, file=name, check=check)
+        ancestors = _at(found, "metadata", "component", "pedigree", "ancestors")
+        source = _hash(ancestors[0]) if isinstance(ancestors, list) and ancestors else None
+        _compare(
+            {
+                "bomFormat": (found.get("bomFormat"), "CycloneDX"),
+                "the number of files": (len(parts), len(record.outputs)),
+                "the digest of the model": (source, record.input.sha256),
+            },
+            result, file=name, check=check,
+        )  # fmt: skip
+        result.checked[check] = f"CycloneDX {str(found.get('specVersion'))[:8]}, {len(parts)} files"
+
+
+def _hash(component: object, /) -> str:
+    """The first hash of a CycloneDX component."""
+    hashes = _at(component, "hashes")
+    return str(_at(hashes[0], "content")) if isinstance(hashes, list) and hashes else ""
+
+
+def _report(folder: Path, record: export.Provenance, present: dict[str, str], result: Result, /) -> None:
+    """The report of a sanitizing run tells of the same model, verdict and exports."""
+    name, check = REPORTS[0], "report"
+    if name not in present:
+        if record.command == "sanitize":
+            result.differs(name, check, "is missing, and the weights come from sanitize")
+        return
+    with result.reading(name, check):
+        found = report.read(folder / name)
+        _compare(
+            {
+                "model.sha256": (found["model"]["sha256"], record.input.sha256),
+                "verdict": (found["verdict"], record.verdict),
+                "exports": (
+                    [(entry["path"], entry["sha256"]) for entry in found.get("exports", ())],
+                    [(entry.path, entry.sha256) for entry in record.exports],
+                ),
+            },
+            result, file=name, check=check,
+        )  # fmt: skip
+        result.checked[check] = f"verdict {found['verdict']}"
+
+
+def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None:
+    """A signature by model-signing, which covers every file of the folder, if somebody gives the key for it."""
+    path = folder / SIGNATURE
+    if public_key is None:
+        there = (
+            f"{SIGNATURE} was not checked: give the signer's key by --public-key" if path.is_file() else "not signed"
+        )
+        result.notes.append(f"{there}; checksums show that a folder is whole, not who made it")
+        return
+    if not path.is_file():
+        result.differs(SIGNATURE, "signature", "is missing, and a key was given to check it with")
+        return
+    if problem := _signature_problem(folder, path, public_key):
+        result.differs(SIGNATURE, "signature", problem)
+    else:
+        result.checked["signature"] = f"by the key in {public_key.name}"
+
+
+def _signature_problem(folder: Path, path: Path, public_key: Path, /) -> str | None:
+    """Why the signature does not hold, in the library's words; None where it does.
+
+    Raises:
+        UsageError: the key is no public key.
+    """
+    library: Any = importlib.import_module("model_signing.verifying")  # optional, and without types for its parts
+    try:
+        verifier = library.Config().use_elliptic_key_verifier(public_key=public_key)
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--public-key {public_key} is no public key that model-signing takes: {error}.") from error
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints warnings there
+            verifier.verify(folder, path)
+    except Exception as error:  # the library's own are of many kinds, and any of them means: not verified
+        return f"does not hold: {str(error)[:500] or type(error).__name__}"
+    return None

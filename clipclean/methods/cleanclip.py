@@ -1,0 +1,43 @@
+"""What a finetuning method minimises on one batch, as a function of the model's two encoders."""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from clipclean.train.loop import Batch, Loss
+from clipclean.train.losses import clip_loss, self_supervised_loss
+
+Encode = Callable[[Tensor], Tensor]
+Scale = Callable[[], Tensor]
+
+
+def cleanclip(
+    encode_images: Encode,
+    encode_tokens: Encode,
+    scale: Scale,
+    /,
+    *,
+    clip_weight: float,
+    self_supervised_weight: float,
+) -> Loss:
+    """``clip_weight * L_CLIP + self_supervised_weight * L_SS`` on batches of pairs and their second views.
+
+    The batch has ``pixels``, ``tokens`` and, unless the second weight is zero, ``pixel_views`` and ``token_views``.
+    Originals and views go through each tower together, so that batch normalisation sees both, as in the reference.
+    With a zero second weight this is L_CLIP alone, the paper's control ("MMCL").
+    """
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        factor = scale()
+        if self_supervised_weight == 0:
+            across = clip_loss(encode_images(batch.inputs["pixels"]), encode_tokens(batch.inputs["tokens"]), factor)
+            return {"loss": clip_weight * across, "clip": across}
+        images, image_views = encode_images(torch.cat([batch.inputs["pixels"], batch.inputs["pixel_views"]])).chunk(2)
+        texts, text_views = encode_tokens(torch.cat([batch.inputs["tokens"], batch.inputs["token_views"]])).chunk(2)
+        across = clip_loss(images, texts, factor)
+        within = self_supervised_loss(images, image_views, texts, text_views, factor)
+        total = clip_weight * across + self_supervised_weight * within
+        return {"loss": total, "clip": across, "self_supervised": within}
+
+    return loss

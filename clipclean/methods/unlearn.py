@@ -1,0 +1,215 @@
+"""The unlearning of one model: pictures to search on and to learn from, rounds, and a state that a killed run goes on from."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipclean import data, detect, model, train
+from clipclean.config.recipe import EFFORTS, Recipe
+from clipclean.detect import FAMILIES, Found
+from clipclean.errors import Inconclusive, Interrupted
+from clipclean.methods import unlearning
+from clipclean.methods.unlearning import Catch, Lead, Settings, State
+from clipclean.progress import Progress
+from clipclean.train import loader
+from clipclean.train.resume import RunState
+
+CATCH = ("round", "target", "size", "score", "excess")  # what JSON holds of a catch, beside the family
+
+
+@dataclass(frozen=True)
+class Hunted:
+    """What was searched on, what the search found, and how long it took."""
+
+    scene: unlearning.Scene
+    state: State
+    seconds: float
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """``training.unlearning`` of a report: the suspects, and what each search found."""
+        state = self.state
+        return {
+            "suspects": [self.scene.classes[target] for target in state.suspects],
+            "seconds": self.seconds,
+            "rounds": [
+                {
+                    "found": [catch.as_dict() for catch in state.catches if catch.round == number],
+                    "scores": dict(scores),
+                    "losses": dict(state.losses[number]) if number < len(state.losses) else None,
+                }
+                for number, scores in enumerate(state.scores)
+            ],
+        }
+
+    def strongest(self) -> tuple[Lead, ...]:
+        """Of each suspected class the most abnormal trigger that the first search found, as something to measure."""
+        best: dict[int, Catch] = {}
+        for catch in sorted(self.state.catches, key=lambda catch: -catch.score):
+            if catch.round == 0:
+                best.setdefault(catch.target, catch)
+        return unlearning.leads(best.values())
+
+
+def hunt(
+    clip: model.Clip,
+    pairs: Sequence[data.Pair],
+    recipe: Recipe,
+    /,
+    *,
+    bank: Tensor,
+    classes: tuple[str, ...],
+    known: Sequence[Lead],
+    saved: RunState | None,
+    seed: int,
+    limits: data.Limits,
+    progress: Progress,
+) -> Hunted:
+    """Search the model for triggers, on pictures that are also learned from; an equal run that was killed is gone on from.
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
+            Or nothing can be searched, and no known trigger acts.
+    """
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+    chosen = sorted(order[: recipe.unlearn.images])
+    scene = unlearning.Scene(
+        pixels=detect.stack(clip, [pairs[i].image for i in chosen], limits=limits).to(clip.device),
+        bank=bank,
+        classes=classes,
+        scale=clip.logit_scale().item(),
+        yardstick=detect.stored(model.kind_of(clip.architecture), classes=len(classes)),
+        effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump()),
+        knn=0,
+        batch_size=detect.EMBED_BATCH,
+    )
+    kept = _restored(saved, scene, known)
+    if kept:
+        return Hunted(scene, kept[0], kept[2])
+    started = time.monotonic()
+    try:
+        state = unlearning.begin(
+            clip, scene, known=known, settings=settings_of(recipe), seed=seed,
+            progress=lambda done, total: progress("searching for triggers", done, total),
+        )  # fmt: skip
+    except detect.NoSearch as error:
+        if not known:
+            raise Inconclusive(
+                f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
+            ) from error
+        state = unlearning.unsearched(known)
+    hunted = Hunted(scene, state, time.monotonic() - started)
+    _save(saved, {}, hunted.state, known, hunted.seconds)
+    return hunted
+
+
+def unlearn(
+    clip: model.Clip,
+    pairs: Sequence[data.Pair],
+    recipe: Recipe,
+    hunted: Hunted,
+    /,
+    *,
+    known: Sequence[Lead],
+    saved: RunState | None,
+    seed: int,
+    limits: data.Limits,
+    progress: Progress,
+    stop: Callable[[], bool],
+) -> Hunted:
+    """Forget in place what ``hunt`` found and what is known, round by round; returns where that ended.
+
+    Raises:
+        Interrupted: ``stop`` said so; the state of the last whole round is saved.
+    """
+    settings, size = settings_of(recipe), recipe.train.batch_size
+    original = model.twin(clip)
+    kept = _restored(saved, hunted.scene, known)
+    if kept and kept[1]:
+        clip.net.load_state_dict(kept[1], strict=True)
+    before, started = hunted.seconds, time.monotonic()
+    side = clip.architecture.preprocess.size
+    cache = data.DecodeCache(
+        pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=False
+    )
+    plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * settings.steps, seed=seed)
+
+    def batches(number: int) -> Iterator[train.Batch]:
+        first = number * settings.steps
+        return loader.batches(
+            plan[first : first + settings.steps], pairs=pairs, picture=cache.__getitem__, fit=clip.fitted,
+            tokens=clip.tokens, views=None, side=side, seed=seed, first_step=0, threads=data.workers(),
+        )  # fmt: skip
+
+    def told(done: int, total: int) -> None:
+        progress("unlearning", done, total)
+        if stop():
+            raise Interrupted(
+                f"Interrupted after step {done} of at most {total}. Give the same command again to go on from the round that "
+                "it was in."
+            )
+
+    state = hunted.state
+    for reached in unlearning.unlearn(
+        clip, original, hunted.scene, state, known=known, batches=batches, settings=settings, seed=seed, progress=told
+    ):
+        state = reached
+        _save(saved, clip.net.state_dict(), state, known, before + time.monotonic() - started)
+    clip.net.eval()
+    return Hunted(hunted.scene, state, before + time.monotonic() - started)
+
+
+def settings_of(recipe: Recipe, /) -> Settings:
+    """The settings of the rounds, out of a recipe."""
+    train, loss, own = recipe.train, recipe.loss, recipe.unlearn
+    return Settings(
+        max_rounds=own.max_rounds, steps=own.steps, lr=train.lr, warmup=train.warmup_steps, betas=train.betas,
+        eps=train.eps, weight_decay=train.weight_decay, grad_clip=train.grad_clip,
+        preserve_weight=loss.preserve_weight, restore_weight=loss.restore_weight, outlyingness=own.outlyingness,
+        enough=own.enough, least_part=own.least_part, shift=own.shift, strength=own.strength,
+    )  # fmt: skip
+
+
+# The saved state: weights, the parameters of found triggers, and a record in JSON.
+
+
+def _save(
+    saved: RunState | None, weights: dict[str, Tensor], state: State, known: Sequence[Lead], seconds: float
+) -> None:
+    if saved is None:
+        return
+    tensors = {f"net.{name}": tensor.detach() for name, tensor in weights.items()}
+    for number, catch in enumerate(state.catches):
+        tensors |= {f"catch.{number}.{name}": values for name, values in catch.found.parameters.items()}
+    told = dataclasses.asdict(dataclasses.replace(state, catches=()))
+    caught = [{name: getattr(c, name) for name in CATCH} | {"family": c.found.family} for c in state.catches]
+    record = {"unlearn": told | {"catches": caught}, "known": unlearning.told(known), "seconds": seconds}
+    saved.write(tensors, record)
+
+
+def _restored(
+    saved: RunState | None, scene: unlearning.Scene, known: Sequence[Lead]
+) -> tuple[State, dict[str, Tensor], float] | None:
+    """The state, the weights (none before the first round) and the seconds that a run left which knew the same triggers."""
+    kept = saved.read() if saved else None
+    if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != unlearning.told(known):
+        return None
+    tensors, record = kept
+    told: dict[str, Any] = record["unlearn"]
+    side = scene.pixels.shape[-1]
+    catches = []
+    for number, entry in enumerate(told["catches"]):
+        family = entry.pop("family")
+        names = FAMILIES[family].begin(1, side, torch.Generator())
+        parameters = {name: tensors[f"catch.{number}.{name}"] for name in names}
+        catches.append(Catch(**entry | {"found": Found(family, scene.classes[entry["target"]], parameters, side)}))
+    state = State(
+        tuple(told["suspects"]), {family: tuple(sizes) for family, sizes in told["controls"].items()}, tuple(catches),
+        told["rounds"], tuple(told["scores"]), tuple(told["losses"]), told["is_settled"],
+    )  # fmt: skip
+    weights = {name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")}
+    return state, weights, float(record["seconds"])

@@ -1,0 +1,408 @@
+"""Unlearning: search for triggers, bring triggered pictures back to where the original put the clean ones, search again."""
+
+import contextlib
+import functools
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Generator, Tensor
+
+from clipclean import data, detect, model, train
+from clipclean.methods.forget import forgetting
+
+ACTS = 0.5  # excess on unseen pictures from which on a found trigger acts
+SEEDS = 2**63  # that a generator takes
+LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many pictures
+
+Lead = tuple[detect.Trigger, int]  # a trigger, and the place of the class that it leads to
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How searching and forgetting alternate.
+
+    Attributes:
+        max_rounds: most rounds of forgetting.
+        steps: of a round.
+        lr: peak of the learning rate in each round, reached after ``warmup`` steps.
+        warmup: steps.
+        betas: AdamW's.
+        eps: AdamW's.
+        weight_decay: AdamW's.
+        grad_clip: longest gradient let through, or None.
+        preserve_weight: of clean pictures.
+        restore_weight: of pictures under the newest trigger, and of those under an earlier one.
+        outlyingness: robust deviations from which on a class is suspected.
+        enough: robust deviations from which on a trigger of a suspect is forgotten in the rounds after the first.
+        least_part: shortest side of the part of a picture that every other picture is cut to.
+        shift: farthest that a trigger is moved, relative to the picture's side.
+        strength: range of factors on what a trigger changes.
+    """
+
+    max_rounds: int
+    steps: int
+    lr: float
+    warmup: int
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+    grad_clip: float | None
+    preserve_weight: float
+    restore_weight: float
+    outlyingness: float
+    enough: float
+    least_part: float
+    shift: float
+    strength: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What is searched on and for: pictures (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes."""
+
+    pixels: Tensor
+    bank: Tensor
+    classes: tuple[str, ...]
+    scale: float  # the logit scale, not its logarithm
+    yardstick: detect.Yardstick | None
+    effort: detect.Effort
+    knn: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
+class Catch:
+    """A trigger that a search found on the model as it then was."""
+
+    round: int  # of forgetting that came before
+    found: detect.Found
+    target: int
+    size: float
+    score: float  # robust deviations by which it is smaller than clean models, or other classes, need
+    excess: float  # on pictures not searched on
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """An entry of ``training.rounds[].found`` in a report."""
+        return {
+            "family": self.found.family,
+            "class": self.found.target,
+            "size": self.size,
+            "size_words": self.found.size_words,
+            "score": None if math.isnan(self.score) else self.score,
+            "excess_asr": self.excess,
+        }
+
+
+@dataclass(frozen=True)
+class State:
+    """Where an unlearning stands after a round: all that the next one depends on, beside the weights."""
+
+    suspects: tuple[int, ...]
+    controls: Mapping[str, tuple[float, ...]]  # by family: sizes that other classes of the original need
+    catches: tuple[Catch, ...]  # all so far
+    rounds: int  # of forgetting and searching again, done
+    scores: tuple[
+        Mapping[str, float], ...
+    ]  # a search each: by family, that of the smallest trigger towards any suspect
+    losses: tuple[Mapping[str, float], ...]  # a round each, the settling one too: of its last step
+    is_settled: bool = False  # whether the settling round is done, which ends the run
+
+    @property
+    def newest(self) -> tuple[Catch, ...]:
+        """What the last search found."""
+        return tuple(catch for catch in self.catches if catch.round == self.rounds)
+
+
+def begin(
+    clip: model.Clip,
+    scene: Scene,
+    /,
+    *,
+    known: Sequence[Lead],
+    settings: Settings,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> State:
+    """Search every family of triggers, towards no class and then towards the suspects, and tell which act.
+
+    Classes that ``known`` triggers lead to are suspects too.
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
+        NoSearch: too few pictures or classes, or a model that maps everything to one place.
+    """
+    with model.frozen(clip.net):
+        hunt = detect.hunt(
+            clip.encode_images, scene.pixels, labels=None, bank=scene.bank, classes=scene.classes, scale=scene.scale,
+            pointed=list(dict.fromkeys(target for _, target in known)), effort=scene.effort, yardstick=scene.yardstick,
+            knn=scene.knn, batch_size=scene.batch_size, seed=seed, progress=progress,
+        )  # fmt: skip
+    controls = {family: tuple(c.size for c in hunt.controls if c.family == family) for family in detect.FAMILIES}
+    catches = tuple(
+        Catch(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
+        for t in hunt.traces
+        if t.candidate.is_reached and detect.rank(t) >= settings.outlyingness and t.probe.excess >= ACTS
+    )
+    suspects = dict.fromkeys((*(target for _, target in known), *(catch.target for catch in catches)))
+    scores = {f: max(detect.rank(t) for t in hunt.traces if t.candidate.family == f) for f in detect.FAMILIES}
+    return State(tuple(suspects), controls, catches, 0, (scores,), ())
+
+
+def unsearched(known: Sequence[Lead], /) -> State:
+    """The state to begin with where nothing can be searched, and only known triggers are forgotten."""
+    return State(tuple(dict.fromkeys(target for _, target in known)), {}, (), 0, ({},), ())
+
+
+def unlearn(
+    clip: model.Clip,
+    original: model.Clip,
+    scene: Scene,
+    state: State,
+    /,
+    *,
+    known: Sequence[Lead],
+    batches: Callable[[int], Iterable[train.Batch]],
+    settings: Settings,
+    seed: int,
+    progress: Callable[[int, int], None],
+) -> Iterator[State]:
+    """Forget what was found, in place, and search again, until nothing is left; then forget all of it once more.
+
+    Yields the state after each round. The last one, which settles, is not searched after: what was forgotten in the first rounds
+    is rehearsed there as often as what came last.
+
+    Args:
+        clip: the model; its text tower, its temperature and the statistics of its normalisation stay as they are.
+        original: a frozen copy of it from before the first round.
+        scene: what is searched on.
+        state: where the run stands: what ``begin`` returned, or a later one.
+        known: triggers to forget beside those that are found, for as long as they act.
+        batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``settings.steps`` of them; the settling
+            round has the number after the last.
+        settings: how.
+        seed: with the number of the round it decides every draw.
+        progress: called with steps done and the most there can be.
+    """
+    while not state.is_settled:
+        number, everything = len(state.losses), (*known, *leads(state.catches))
+        newest = (*leads(state.newest), *still_acting(clip, scene, known))
+        settles = not newest
+        if not state.losses if settles else state.rounds >= settings.max_rounds:
+            return
+        generator = Generator().manual_seed((1000 * seed + number) % SEEDS)
+        losses = forget(
+            clip, original, batches(number), newest=newest or everything, earlier=everything, settings=settings,
+            generator=generator, progress=functools.partial(_told, progress, number, settings),
+        )  # fmt: skip
+        state = replace(state, losses=(*state.losses, losses), is_settled=settles)
+        if not settles:
+            caught, scores = search_again(clip, scene, state, settings=settings, generator=generator)
+            catches = (*state.catches, *caught)
+            state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
+        yield state
+
+
+def told(known: Sequence[Lead], /) -> list[list[str | int]]:
+    """Known triggers as JSON holds them: what they are called, and the places of their classes."""
+    return [[trigger.spec, target] for trigger, target in known]
+
+
+def leads(catches: Iterable[Catch], /) -> tuple[Lead, ...]:
+    """Triggers with their targets."""
+    return tuple((catch.found, catch.target) for catch in catches)
+
+
+def forget(
+    clip: model.Clip,
+    original: model.Clip,
+    batches: Iterable[train.Batch],
+    /,
+    *,
+    newest: Sequence[Lead],
+    earlier: Sequence[Lead],
+    settings: Settings,
+    generator: Generator,
+    progress: Callable[[int], None],
+) -> dict[str, float]:
+    """One round of steps; returns the losses of the last one. A fresh optimizer, the image tower alone."""
+    tower: Any = clip.net.visual  # nn.Module's __getattr__
+    loss = forgetting(
+        clip.encode_images, original.embed_images,
+        preserve_weight=settings.preserve_weight, restore_weight=settings.restore_weight,
+    )  # fmt: skip
+
+    def as_used(batch: train.Batch) -> dict[str, Tensor]:
+        with model.evaluating(clip.net):  # statistics of normalisation are not moved
+            return loss(batch)
+
+    steps = train.finetune(
+        tower, triggered(itertools.islice(batches, settings.steps), newest, earlier, settings=settings, generator=generator),
+        loss=as_used,
+        optimizer=train.adamw(
+            tower, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
+        ),
+        learning_rate=lambda step: train.learning_rate(
+            step, peak=settings.lr, warmup=settings.warmup, total=settings.steps
+        ),
+        first_step=0, grad_clip=settings.grad_clip,
+    )  # fmt: skip
+    losses: dict[str, float] = {}
+    with contextlib.closing(steps):
+        for step in steps:
+            losses = step.losses
+            progress(step.number + 1)
+    clip.net.eval()
+    return losses
+
+
+def triggered(
+    batches: Iterable[train.Batch],
+    newest: Sequence[Lead],
+    earlier: Sequence[Lead],
+    /,
+    *,
+    settings: Settings,
+    generator: Generator,
+) -> Iterator[train.Batch]:
+    """The batches, every other picture cut to a part of it, with two triggered copies of their pictures: by one of the newest triggers, and by any found so far."""
+    for batch in batches:
+        whole = batch.inputs["pixels"].float() / 255  # triggers work in [0, 1]
+        pixels = data.enlarged(whole, least=settings.least_part, generator=generator)
+        copies = {
+            name: jittered(some[_draw(len(some), generator)][0], pixels, shift=settings.shift,
+                           strength=settings.strength, generator=generator)
+            for name, some in (("newest", newest), ("earlier", earlier))
+        }  # fmt: skip
+        yield replace(batch, inputs={"pixels": pixels, **copies})
+
+
+def jittered(
+    trigger: detect.Trigger, pixels: Tensor, /, *, shift: float, strength: tuple[float, float], generator: Generator
+) -> Tensor:
+    """Triggered copies of pictures (B, 3, S, S), the trigger moved by up to ``shift`` of the side, and made weaker or stronger.
+
+    The search finds the smallest trigger that works, at one place; what was planted is stronger and may stand beside it.
+    Pictures are rolled under the trigger, so one that is moved over an edge comes back at the other.
+    """
+    farthest = round(shift * pixels.shape[-1])
+    moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
+    there = torch.roll(pixels, moves, dims=(-2, -1))
+    changed = torch.roll(trigger(there, generator), [-move for move in moves], dims=(-2, -1))
+    low, high = (math.log(factor) for factor in strength)
+    factors = torch.empty(len(pixels), 1, 1, 1).uniform_(low, high, generator=generator).exp().to(pixels)
+    return (pixels + factors * (changed - pixels)).clamp(0, 1)
+
+
+def some_triggered(
+    pixels: Tensor,
+    leads: Sequence[Lead],
+    /,
+    *,
+    share: float,
+    shift: float,
+    strength: tuple[float, float],
+    generator: Generator,
+) -> Tensor:
+    """Copies of pictures (B, 3, S, S) in [0, 1], a share of them under one of the triggers, :func:`jittered`."""
+    picked = torch.rand(len(pixels), generator=generator) < share
+    trigger, _ = leads[_draw(len(leads), generator)]
+    shown = pixels.clone()
+    if picked.any():
+        shown[picked] = jittered(trigger, pixels[picked], shift=shift, strength=strength, generator=generator)
+    return shown
+
+
+def search_again(
+    clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
+) -> tuple[list[Catch], dict[str, float]]:
+    """What acts towards the suspects on the model as it is now, and by family the score of the smallest.
+
+    Half the steps do while something is found; that nothing is left is said after a whole search.
+    """
+    if not state.controls:
+        return [], {}
+    for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
+        hasty = replace(scene, effort=replace(scene.effort, steps=steps))
+        caught, scores = _search_again(clip, hasty, state, settings=settings, generator=generator)
+        if caught:
+            break
+    return caught, scores
+
+
+def _search_again(
+    clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
+) -> tuple[list[Catch], dict[str, float]]:
+    """One search in every family, from fresh starts and from the triggers that were just forgotten."""
+    on, beside = detect.divided(len(scene.pixels))
+    searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
+    without = answers(clip, scene, unseen, None)
+    caught: list[Catch] = []
+    scores: dict[str, float] = {}
+    for family in detect.FAMILIES:
+        starts = [
+            detect.Candidate(family, catch.target, catch.found.parameters, catch.size, True)
+            for catch in state.newest
+            if catch.found.family == family
+        ]
+        with model.frozen(clip.net):
+            candidates = detect.targeted(
+                clip.encode_images, searched, family=family, bank=scene.bank, scale=scene.scale, targets=state.suspects,
+                starts=starts, effort=scene.effort, generator=generator,
+            )  # fmt: skip
+        scored = [(score(candidate, scene.yardstick, state.controls), candidate) for candidate in candidates]
+        scores[family] = max(value for value, _ in scored)
+        for value, best in scored:
+            if not (best.is_reached and value >= settings.enough):
+                continue
+            found = best.found(scene.classes, side=side)
+            excess = share(answers(clip, scene, unseen, found), best.target) - share(without, best.target)
+            if excess >= ACTS:
+                caught.append(Catch(state.rounds + 1, found, best.target, best.size, value, excess))
+    return caught, scores
+
+
+def score(
+    candidate: detect.Candidate, yardstick: detect.Yardstick | None, controls: Mapping[str, Sequence[float]], /
+) -> float:
+    """Robust deviations by which a trigger is smaller than clean models need; without such, than other classes need."""
+    reference = yardstick.sizes(candidate.family) if yardstick else None
+    if reference:
+        return reference.abnormality(candidate.size)
+    return detect.outlyingness(candidate.size, controls[candidate.family], floor=detect.FLOOR)
+
+
+def still_acting(clip: model.Clip, scene: Scene, known: Sequence[Lead], /) -> tuple[Lead, ...]:
+    """Those of the known triggers that still bring pictures to their class."""
+    if not known:
+        return ()
+    without = answers(clip, scene, scene.pixels, None)
+    return tuple(
+        (trigger, target)
+        for trigger, target in known
+        if share(answers(clip, scene, scene.pixels, trigger), target) - share(without, target) > LEFT
+    )
+
+
+def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.Trigger | None, /) -> Tensor:
+    """The places (N,) of the classes that pictures are taken for, under a trigger or under none."""
+    places = Generator().manual_seed(0)
+    shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, scene.batch_size))
+    return torch.cat([(clip.embed_images(some) @ scene.bank.T).argmax(1) for some in shown])
+
+
+def share(answered: Tensor, target: int, /) -> float:
+    """Share of pictures that are taken for a class."""
+    return int((answered == target).sum()) / len(answered)
+
+
+def _told(progress: Callable[[int, int], None], rounds: int, settings: Settings, done: int) -> None:
+    """Pass on the steps of a round, counted over all rounds, of which one more than the most settles."""
+    progress(rounds * settings.steps + done, (settings.max_rounds + 1) * settings.steps)
+
+
+def _draw(count: int, generator: Generator) -> int:
+    return int(torch.randint(count, (), generator=generator))

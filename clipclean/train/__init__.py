@@ -1,0 +1,33 @@
+"""Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
+
+from clipclean.train.distributed import ALONE, Group, LostProcess, joined
+from clipclean.train.loop import Batch, Loss, NonFiniteLoss, Step, finetune, is_out_of_memory
+from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
+from clipclean.train.memory import MicroBatches, recomputing
+from clipclean.train.optim import adamw, learning_rate
+from clipclean.train.precision import in_precision, resolved
+from clipclean.train.state import capture, restore
+
+__all__ = [
+    "ALONE",
+    "Batch",
+    "Group",
+    "Loss",
+    "LostProcess",
+    "MicroBatches",
+    "NonFiniteLoss",
+    "Step",
+    "adamw",
+    "capture",
+    "clip_loss",
+    "finetune",
+    "in_precision",
+    "is_out_of_memory",
+    "joined",
+    "learning_rate",
+    "recomputing",
+    "resolved",
+    "restore",
+    "self_supervised_loss",
+    "squared_distance",
+]

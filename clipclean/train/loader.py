@@ -1,0 +1,188 @@
+"""The stream of training batches: pairs in a planned order, decoded, viewed twice and tokenised."""
+
+import contextlib
+import hashlib
+import random
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clipclean import data
+from clipclean.train import Batch
+
+PART = 16  # pairs that one thread prepares at a time, so that all of them share a large batch
+AHEAD = 2  # batches that are prepared while the model computes
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a sample gets its second view; both draw from the number that they are given, and from nothing else."""
+
+    image: Callable[[Tensor, int], Tensor]  # uint8 (3, H, W), seed -> uint8 (3, H', W')
+    caption: Callable[[str, random.Random], str]
+
+
+class Batches:
+    """An iterator over batches that keeps the time for which its caller waited.
+
+    Attributes:
+        waited: seconds so far; of the time that all steps took, this is the loader's share.
+    """
+
+    def __init__(self, batches: Generator[Batch, None, None], /) -> None:
+        self.waited = 0.0
+        self._batches = batches
+
+    def __iter__(self) -> "Batches":
+        return self
+
+    def __next__(self) -> Batch:
+        began = time.monotonic()
+        try:
+            return next(self._batches)
+        finally:
+            self.waited += time.monotonic() - began
+
+    def close(self) -> None:
+        """End the threads that prepare batches; what has begun is waited for."""
+        self._batches.close()
+
+
+class Tokens:
+    """Token ids of captions that are read in every epoch: each is tokenised once, when it is first asked for.
+
+    That takes a tenth of a millisecond, and four bytes a token keep what it gives.
+    """
+
+    def __init__(self, captions: Sequence[str], tokens: Callable[[Sequence[str]], Tensor], /, *, length: int) -> None:
+        self._captions = captions
+        self._tokens = tokens
+        self._known = torch.empty(len(captions), length, dtype=torch.int32)
+        self._is_known = torch.zeros(len(captions), dtype=torch.bool)
+
+    def __getitem__(self, numbers: Sequence[int], /) -> Tensor:
+        """Those of some captions, int32 (B, context); two threads that meet write the same."""
+        new = [number for number in numbers if not self._is_known[number]]
+        if new:
+            self._known[new] = self._tokens([self._captions[number] for number in new]).int()
+            self._is_known[new] = True
+        return self._known[list(numbers)]
+
+
+def batches(
+    plan: Sequence[tuple[int, Sequence[int]]],
+    /,
+    *,
+    pairs: Sequence[data.Pair],
+    picture: Callable[[int], data.Picture],
+    fit: Callable[[Tensor], Tensor],
+    tokens: Callable[[Sequence[str]], Tensor],
+    views: Views | None,
+    side: int,
+    seed: int,
+    first_step: int,
+    threads: int,
+    device: torch.device = data.CPU,
+) -> Batches:
+    """Batches in the order of the plan, from ``first_step`` on; their pixels are uint8 (B, 3, S, S) in [0, 255].
+
+    Args:
+        plan: for each step its epoch and the numbers of its pairs.
+        pairs: the clean set.
+        picture: the picture of a pair's number, decoded once for both views.
+        fit: view -> (3, S, S), uint8.
+        tokens: captions -> token ids (B, context).
+        views: second views, or None for methods without them.
+        side: S.
+        seed: of the run; with the epoch and the pair's number it decides every draw, so a run that goes on from
+            step k sees what an uninterrupted one sees.
+        first_step: how many batches of the plan are done.
+        threads: how many threads prepare batches ahead.
+        device: where second views are made, and where the pixels of batches that have them lie.
+    """
+    rest = plan[first_step:]
+    blank = tokens([""])[0]  # tells length and dtype
+    own = Tokens([pair.caption for pair in pairs], tokens, length=len(blank))
+
+    def parts() -> Iterator[_Part]:
+        for epoch, numbers in rest:
+            batch = Batch(
+                _rows(len(numbers), side, blank, device=device if views else None), tuple(pairs[n].key for n in numbers)
+            )
+            for start in range(0, len(numbers), PART):
+                some = slice(start, start + PART)
+                rows = {name: values[some] for name, values in batch.inputs.items()}
+                yield _Part(epoch, numbers[some], rows, batch if some.stop >= len(numbers) else None)
+
+    def prepare(part: _Part) -> Batch | None:
+        _fill(part, pairs=pairs, own=own, picture=picture, fit=fit, tokens=tokens, views=views, seed=seed)
+        return part.batch
+
+    most = max((len(numbers) for _, numbers in rest), default=0)
+    prepared = data.prefetch(parts(), prepare, threads=threads, ahead=AHEAD * -(-most // PART))
+    return Batches(_whole(prepared))
+
+
+def sample_seed(seed: int, epoch: int, number: int, /) -> int:
+    """A 63-bit seed for one sample in one epoch, the same on every machine."""
+    text = f"{seed}:{epoch}:{number}".encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest(), "big") >> 1
+
+
+class _Part(NamedTuple):
+    """Some pairs of a batch, and where they go; a thread fills it."""
+
+    epoch: int
+    numbers: Sequence[int]
+    rows: dict[str, Tensor]  # stretches of the batch's inputs
+    batch: Batch | None  # comes with its last part: parts are handed out in order, so it is whole then
+
+
+def _whole(prepared: Generator[Batch | None, None, None], /) -> Generator[Batch, None, None]:
+    with contextlib.closing(prepared):
+        for batch in prepared:
+            if batch is not None:
+                yield batch
+
+
+def _rows(count: int, side: int, blank: Tensor, /, *, device: torch.device | None) -> dict[str, Tensor]:
+    """Room for the inputs of a batch, with second views on a device, or without any on the host.
+
+    Threads write into it: putting a large batch together costs the step nothing.
+    """
+    names = ("pixels", "pixel_views") if device else ("pixels",)
+    pixels = {name: torch.empty(count, 3, side, side, dtype=torch.uint8, device=device) for name in names}
+    return pixels | {name.replace("pixel", "token"): blank.new_empty(count, len(blank)) for name in names}
+
+
+def _fill(
+    part: _Part,
+    /,
+    *,
+    pairs: Sequence[data.Pair],
+    own: Tokens,
+    picture: Callable[[int], data.Picture],
+    fit: Callable[[Tensor], Tensor],
+    tokens: Callable[[Sequence[str]], Tensor],
+    views: Views | None,
+    seed: int,
+) -> None:
+    part.rows["tokens"].copy_(own[part.numbers])
+    shown = [picture(number) for number in part.numbers]
+    for row, each in zip(part.rows["pixels"], shown, strict=True):
+        row.copy_(each.fitted)
+    if views is None:
+        return
+    draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
+    for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
+        assert each.large is not None  # noqa: S101 # whoever makes views keeps what they are made from
+        row.copy_(fit(views.image(each.large.to(row.device), draw)))
+    words = [
+        views.caption(pairs[number].caption, random.Random(draw))  # noqa: S311 # augmentation, not secrets
+        for number, draw in zip(part.numbers, draws, strict=True)
+    ]
+    part.rows["token_views"].copy_(tokens(words))

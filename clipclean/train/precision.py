@@ -1,0 +1,40 @@
+"""The number format of the forward pass: what was asked for, and what the device and the model gain by."""
+
+import torch
+from torch import nn
+
+from clipclean.train.loop import Batch, Loss
+
+# Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/speed.md).
+LEAST_PARAMETERS = 20_000_000
+
+
+def resolved(asked: str, net: nn.Module, device: torch.device, /) -> str:
+    """``fp32`` or ``bf16``: what was asked for, or for ``auto`` bf16 where the device has it and the model gains by it.
+
+    There is no third choice: every GPU with TF32 has bf16 too, which is twice as fast.
+    """
+    if asked != "auto":
+        return asked
+    size = sum(parameter.numel() for parameter in net.parameters())
+    return "bf16" if size >= LEAST_PARAMETERS and computes_bf16(device) else "fp32"
+
+
+def computes_bf16(device: torch.device, /) -> bool:
+    """Whether the device multiplies bfloat16 natively; emulation is slower than fp32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # since torch 2.11
+    return device.type == "cpu" and any(bool(cpu.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+
+
+def in_precision(loss: Loss, precision: str, device: torch.device, /) -> Loss:
+    """The loss with its forward pass in ``fp32`` or, by autocast, in ``bf16``; weights and logits stay in fp32."""
+    if precision == "fp32":
+        return loss
+
+    def lower(batch: Batch) -> dict[str, torch.Tensor]:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return loss(batch)
+
+    return lower

@@ -1,0 +1,132 @@
+"""The saved state of a run that is under way, in a folder that only its user can write."""
+
+import contextlib
+import hashlib
+import json
+import stat
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from clipclean import checkpoint, files, own_state, train
+from clipclean.errors import RefusedInput
+
+SUFFIX = ".safetensors"  # of every file that is kept, and so of every file that is ever deleted
+STATE = "state"
+RECORD = "record"  # a byte tensor with JSON: step, losses, fingerprint; in the same file, so never out of step with it
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where the state lies, and the fingerprint that says which runs may go on from it."""
+
+    folder: Path
+    fingerprint: str
+
+    @classmethod
+    def of(cls, out: Path, decides: dict[str, Any], /) -> "RunState":
+        """The state of the run that writes ``out`` and is decided by the given values."""
+        text = json.dumps(decides, sort_keys=True).encode()
+        return cls(own_state.place_of(out), hashlib.sha256(text).hexdigest())
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the output for one process; the folder is removed again if nothing was kept in it.
+
+        Raises:
+            UsageError: another process works on the same output.
+            ResourceError: the folder cannot be made, or others may write in it.
+        """
+        with own_state.locked(self.folder):
+            own_state.private(self.folder)
+            try:
+                yield
+            finally:
+                _remove_empty(self.folder)
+
+    def part(self, name: str, decides: dict[str, Any], /) -> "RunState":
+        """The state of one part of the run, in a folder of its own; it goes when the run's does.
+
+        Raises:
+            ResourceError: the folder cannot be made.
+        """
+        text = json.dumps([self.fingerprint, decides], sort_keys=True).encode()
+        inner = RunState(self.folder / name, hashlib.sha256(text).hexdigest())
+        own_state.private(inner.folder)
+        return inner
+
+    def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
+        """Put back what an equal, interrupted run left: (steps done, losses so far, seconds spent).
+
+        A state of another run, or one that cannot be read, is ignored and will be overwritten: (0, [], 0.0).
+        """
+        saved = self.read()
+        if saved is None:
+            return 0, [], 0.0
+        tensors, record = saved
+        train.restore(net, optimizer, tensors)
+        return int(record["step"]), list(record["losses"]), float(record["seconds"])
+
+    def save(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        /,
+        *,
+        step: int,
+        losses: list[dict[str, float]],
+        seconds: float,
+    ) -> None:
+        """Write the state whole or not at all; raises ResourceError."""
+        self.write(train.capture(net, optimizer), {"step": step, "losses": losses, "seconds": seconds})
+
+    def read(self, name: str = STATE, /) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """The tensors and the record that an equal run left under this name; None where there is nothing of that kind."""
+        path = self.folder / f"{name}{SUFFIX}"
+        if not path.exists():
+            return None
+        try:
+            tensors = dict(checkpoint.read(path).tensors)
+            record: dict[str, Any] = json.loads(bytes(tensors.pop(RECORD).tolist()))
+            is_ours = record.pop("fingerprint") == self.fingerprint
+        except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
+            return None
+        return (tensors, record) if is_ours else None
+
+    def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], /, *, name: str = STATE) -> None:
+        """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
+        text = json.dumps({"fingerprint": self.fingerprint, **record}).encode()
+        state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
+        path = self.folder / f"{name}{SUFFIX}"
+        files.write_whole(path, lambda partial: checkpoint.write_safetensors(partial, state, metadata={}))
+
+    def forget(self, name: str, /) -> None:
+        """Remove what was written under this name."""
+        (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
+
+    def discard(self) -> None:
+        """Forget all that was kept: files of the kind that ``write`` leaves, and folders that are empty then."""
+        for folder in (*_inside(self.folder), self.folder):
+            for path in _inside(folder):
+                if path.suffix == SUFFIX or path.name.endswith(files.PARTIAL):
+                    path.unlink()
+        _remove_empty(self.folder)
+
+
+def _remove_empty(folder: Path) -> None:
+    """Remove the folders in a folder, and itself, if nothing is in them."""
+    for path in (*_inside(folder), folder):
+        with contextlib.suppress(OSError):  # not a folder, or not empty
+            path.rmdir()
+
+
+def _inside(folder: Path) -> list[Path]:
+    """What is in a folder; nothing where there is none, or a file or a link in its place."""
+    try:
+        return list(folder.iterdir()) if stat.S_ISDIR(folder.lstat().st_mode) else []
+    except FileNotFoundError:
+        return []

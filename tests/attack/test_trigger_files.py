@@ -1,0 +1,172 @@
+import os
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Generator
+
+from clipclean import checkpoint, detect, files
+from clipclean.attack import trigger_files
+from clipclean.detect.inversion import Candidate
+from clipclean.errors import RefusedInput, ResourceError, UsageError
+from clipclean.jobs import inputs
+
+SIDE = 16
+FAMILIES = pytest.mark.parametrize("family", detect.FAMILIES)
+
+
+def trigger(family="mask", target="banana", *, seed=0):
+    row = detect.FAMILIES[family].begin(1, SIDE, Generator().manual_seed(seed))
+    return detect.Found(family, target, {key: values[0] for key, values in row.items()}, SIDE)
+
+
+def trace(family="mask", target="banana"):
+    """What ``save`` looks at of a trace."""
+    found = trigger(family, target)
+    candidate = Candidate(family, 0, found.parameters, found.size, True)
+    return detect.Trace(candidate, found, None, 0.0, 0.0, 0.0, None)
+
+
+def spoiled(folder, **changes):
+    """A file that an audit would have written, but for its tensors or metadata."""
+    found = trigger()
+    metadata = {"class": found.target, "family": found.family, "side": str(found.side)}
+    path = folder / "spoiled.safetensors"
+    tensors = changes.pop("tensors", found.parameters)
+    save_file({key: values.contiguous() for key, values in tensors.items()}, path, {**metadata, **changes})
+    return path
+
+
+@FAMILIES
+def test_what_was_saved_is_read_back_and_paints_the_same(tmp_path, family):
+    saved = trigger_files.save([trace(family, "Überraschung")], tmp_path / "found")
+    (name,) = saved.values()
+    assert saved == {f"found:{family},class=Überraschung": f"01-{family}.safetensors"}
+    loaded, made = trigger_files.load(tmp_path / "found" / name), trigger(family, "Überraschung")
+    assert (loaded.family, loaded.target, loaded.side, loaded.spec) == (family, made.target, SIDE, made.spec)
+    images = torch.rand(3, 3, SIDE, SIDE, generator=Generator().manual_seed(1))
+    assert torch.equal(loaded(images), made(images))
+    assert set(load_file(tmp_path / "found" / name)) == set(made.parameters)  # another reader reads it too
+
+
+def test_files_are_numbered_in_the_order_of_the_traces(tmp_path):
+    saved = trigger_files.save([trace("warp"), trace("mask"), trace("mask", "lemon")], tmp_path)
+    assert list(saved.values()) == ["01-warp.safetensors", "02-mask.safetensors", "03-mask.safetensors"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(saved.values())
+
+
+def test_a_saved_trigger_is_what_sanitize_takes(tmp_path):
+    trigger_files.save([trace(target="banana")], tmp_path)
+    words = inputs.Words(("lemon", "banana"), ("a {}.",))
+    ((found, place),) = inputs.suspicions([str(tmp_path / "01-mask.safetensors")], None, words)
+    assert (found.spec, place) == ("found:mask,class=banana", 1)
+
+
+@pytest.mark.parametrize("error", [ResourceError("The disk is full."), KeyboardInterrupt()])
+@pytest.mark.parametrize("is_new", [True, False])
+def test_all_are_written_or_none(tmp_path, monkeypatch, error, is_new):
+    write, written = files.write_whole, []
+
+    def failing(path, writer):
+        if written:
+            raise error
+        written.append(path)
+        write(path, writer)
+
+    monkeypatch.setattr(files, "write_whole", failing)
+    folder = tmp_path / "found"
+    if not is_new:
+        folder.mkdir()
+    with pytest.raises(type(error)):
+        trigger_files.save([trace("mask"), trace("warp")], folder)
+    assert len(written) == 1
+    assert folder.exists() is not is_new
+    assert list(tmp_path.rglob("*.*")) == []
+
+
+def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ResourceError):
+        trigger_files.save([trace()], tmp_path / "file" / "found")
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"family": "swirl"}, "family 'swirl', and this version knows mask, patch"),
+        ({"class": "  "}, "no name of a class"),
+        ({"class": "a\x1b[31m"}, "no name of a class"),
+        ({"class": "x" * 1001}, "no name of a class"),
+        ({"side": "0"}, "'0' px"),
+        ({"side": "-16"}, "'-16' px"),
+        ({"side": "99999"}, "'99999' px"),
+        ({"side": "١٦"}, "px, where 2 to 1024 are possible"),
+        ({"side": "24"}, "no mask trigger of 24 px"),
+        ({"family": "warp"}, "no warp trigger of 16 px: it holds 'mask' float32"),
+        ({"more": "words"}, "no trigger of an audit"),
+        ({"tensors": {"weight": torch.zeros(2)}}, "'weight' float32 [2]"),
+        ({"tensors": {key: values.half() for key, values in trigger().parameters.items()}}, "float16"),
+        ({"tensors": trigger().parameters | {"mask": torch.full((1, SIDE, SIDE), float("nan"))}}, "NaN"),
+    ],
+    ids=lambda value: ",".join(value) if isinstance(value, dict) else "",
+)
+def test_a_file_that_is_no_trigger_is_refused_with_the_reason_and_the_way_out(tmp_path, changes, words):
+    with pytest.raises(RefusedInput) as told:
+        trigger_files.load(spoiled(tmp_path, **changes))
+    assert words in str(told.value)
+    assert "clipclean audit --save-triggers" in str(told.value)
+    assert "\x1b" not in str(told.value)
+
+
+def test_a_model_is_no_trigger(tmp_path):
+    save_file({"visual.proj": torch.zeros(2, 2)}, tmp_path / "model.safetensors")
+    with pytest.raises(RefusedInput, match="no trigger of an audit"):
+        trigger_files.load(tmp_path / "model.safetensors")
+
+
+def test_a_missing_a_truncated_and_a_huge_file_are_refused(tmp_path, monkeypatch):
+    with pytest.raises(RefusedInput, match="--save-triggers"):
+        trigger_files.load(tmp_path / "none.safetensors")
+    path = spoiled(tmp_path)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.raises(RefusedInput):
+        trigger_files.load(path)
+    monkeypatch.setattr(trigger_files, "MOST_BYTES", 100)
+    with pytest.raises(RefusedInput, match="at most 100 are read"):
+        trigger_files.load(spoiled(tmp_path))
+
+
+def test_a_pickle_is_refused_unopened(tmp_path):
+    torch.save({"mask": torch.zeros(1, SIDE, SIDE)}, tmp_path / "x.safetensors")
+    with pytest.raises(RefusedInput):
+        trigger_files.load(tmp_path / "x.safetensors")
+
+
+def test_the_largest_trigger_that_there_can_be_is_within_the_limit(tmp_path):
+    side = trigger_files.LARGEST_SIDE
+    for family in detect.FAMILIES.values():
+        shapes = family.begin(1, side, Generator())
+        assert sum(values.numel() * values.element_size() for values in shapes.values()) < trigger_files.MOST_BYTES
+    assert checkpoint.read_tensors(spoiled(tmp_path), most=trigger_files.MOST_BYTES).tensors
+
+
+def test_a_folder_is_looked_at_before_the_slow_work(tmp_path):
+    trigger_files.check_folder(tmp_path / "new" / "deeper")
+    trigger_files.check_folder(tmp_path)  # empty
+    assert list(tmp_path.iterdir()) == []
+    taken, file, link = tmp_path / "taken", tmp_path / "file", tmp_path / "link"
+    taken.mkdir()
+    (taken / "x").write_text("")
+    file.write_text("")
+    link.symlink_to(tmp_path / "elsewhere")
+    for path in (taken, file, link):
+        with pytest.raises(UsageError, match="Name another"):
+            trigger_files.check_folder(path)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_place_that_cannot_be_written_is_told_first(tmp_path):
+    tmp_path.chmod(0o500)
+    with pytest.raises(ResourceError):
+        trigger_files.check_folder(tmp_path / "found")
+    tmp_path.chmod(0o700)

@@ -1,0 +1,303 @@
+"""Each family by its pixels; specs by round trip and by what they refuse."""
+
+import math
+
+import pytest
+import torch
+
+from clipclean.attack import triggers
+from clipclean.errors import UsageError
+
+FAMILIES = sorted(triggers.FAMILIES)
+PATCHES = ["patch", "badnets", "stripes"]
+PANEL = triggers.panel(0)
+
+
+@pytest.fixture
+def images() -> torch.Tensor:
+    return torch.rand(5, 3, 32, 40, generator=torch.Generator().manual_seed(99))  # not that of a trigger
+
+
+def changed(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
+    """Which pixels differ: (B, H, W)."""
+    return (before != after).any(dim=1)
+
+
+@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+def test_output_is_clipped_and_keeps_shape_and_dtype(trigger, images):
+    for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
+        output = trigger(images.to(dtype))
+        assert output.shape == images.shape
+        assert output.dtype == dtype
+        assert output.min() >= 0
+        assert output.max() <= 1
+        assert changed(images.to(dtype), output).flatten(1).any(dim=1).all()
+
+
+@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+def test_a_trigger_is_deterministic_and_leaves_its_input_alone(trigger, images):
+    copy = images.clone()
+    torch.manual_seed(1)
+    first = trigger(images)
+    torch.manual_seed(2)
+    assert torch.equal(first, trigger(images))
+    assert torch.equal(images, copy)
+
+
+@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+def test_image_i_is_the_same_whatever_follows_it(trigger, images):
+    torch.testing.assert_close(trigger(images)[:2], trigger(images[:2]))
+
+
+@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+def test_no_images_give_no_images(trigger):
+    assert trigger(torch.zeros(0, 3, 32, 32)).shape == (0, 3, 32, 32)
+
+
+@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+def test_very_small_images_are_no_error(trigger):
+    assert trigger(torch.full((1, 3, 3, 2), 0.5)).shape == (1, 3, 3, 2)
+
+
+@pytest.mark.parametrize("spec", [f"{family}:place={place}" for family in PATCHES for place in ("corner", "random")])
+def test_a_patch_twice_is_a_patch_once(spec, images):
+    trigger = triggers.parse(spec)
+    once = trigger(images)
+    assert torch.equal(trigger(once), once)
+
+
+@pytest.mark.parametrize("spec", ["patch", "stripes", "blended", "blended-stripes", "warp"])
+def test_seeds_differ(spec, images):
+    one, other = triggers.parse(f"{spec}:seed=1"), triggers.parse(f"{spec}:seed=2")
+    assert one != other
+    assert not torch.equal(one(images), other(images))
+
+
+@pytest.mark.parametrize("spec", ["patch:fill=white", "badnets", "stripes"])
+@pytest.mark.parametrize(("height", "width", "side"), [(32, 32, 4), (64, 80, 5), (224, 224, 16), (300, 224, 16)])
+def test_a_patch_is_a_square_that_grows_with_the_shorter_side_and_is_at_least_four_pixels(spec, height, width, side):
+    grey = torch.full((2, 3, height, width), 0.5)
+    for touched in changed(grey, triggers.parse(spec)(grey)):
+        assert touched.sum() == side * side
+        assert touched.any(dim=0).sum() == touched.any(dim=1).sum() == side
+
+
+def test_places_are_where_they_say():
+    grey = torch.full((1, 3, 32, 32), 0.5)
+    corners = {"corner": (28, 28), "top-left": (0, 0), "top-right": (0, 28), "bottom-left": (28, 0), "center": (14, 14)}
+    for place, (top, left) in corners.items():
+        output = triggers.parse(f"patch:fill=white,place={place}")(grey)
+        assert changed(grey, output)[0].nonzero()[0].tolist() == [top, left]
+
+
+def test_random_places_differ_by_image_and_reach_every_edge():
+    grey = torch.full((400, 3, 8, 8), 0.5)
+    touched = changed(grey, triggers.parse("patch:fill=white")(grey))
+    assert len({tuple(one.nonzero()[0].tolist()) for one in touched}) == 25  # 8 - 4 + 1 places along each side
+    assert touched.any(dim=0).all()
+
+
+def test_a_generator_decides_the_places_and_batches_do_not(images):
+    trigger = triggers.parse("stripes")
+    many = images.repeat(9, 1, 1, 1)  # 45: batches on either side of 16, where torch changes how it draws floats
+    whole = trigger(many, torch.Generator().manual_seed(5))
+    generator = torch.Generator().manual_seed(5)
+    assert torch.equal(torch.cat([trigger(batch, generator) for batch in many.split(7)]), whole)
+    assert not torch.equal(trigger(many, torch.Generator().manual_seed(6)), whole)
+
+
+def test_badnets_is_white_at_even_rows_and_columns():
+    output = triggers.parse("badnets:place=top-left")(torch.full((1, 3, 32, 32), 0.5))
+    assert output[0, 1, :4, :4].tolist() == [[1, 0, 1, 0], [0, 0, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_stripes_are_vertical_and_saturated():
+    output = triggers.parse("stripes:place=top-left,size=16/32")(torch.full((1, 3, 32, 32), 0.5))[0, :, :16, :16]
+    assert torch.equal(output, output[:, :1].expand_as(output))
+    assert set(output.unique().tolist()) == {0.0, 1.0}
+
+
+def test_stripes_have_the_width_asked_for():
+    output = triggers.parse("blended-stripes:ratio=1,width=4/32")(torch.full((1, 3, 32, 32), 0.5))[0]
+    assert torch.equal(output, output[:, :, ::4].repeat_interleave(4, dim=2))
+
+
+def test_blended_stays_within_its_ratio():
+    # 0.8 x 0.5 + 0.2 x U(0, 1) lies in [0.4, 0.6], with mean 0.5
+    output = triggers.parse("blended:ratio=0.2")(torch.full((1, 3, 64, 64), 0.5))
+    assert 0.4 <= output.min() < 0.41
+    assert 0.59 < output.max() <= 0.6
+    assert abs(output.mean() - 0.5) < 0.01
+
+
+def test_blended_stripes_lower_or_raise():
+    # 0.97 x 0.5 -/+ 0.03
+    output = triggers.parse("blended-stripes:ratio=0.03")(torch.full((1, 3, 32, 32), 0.5))
+    torch.testing.assert_close(output.unique(), torch.tensor([0.455, 0.515]))
+
+
+def test_a_sinusoid_is_the_formula():
+    output = triggers.parse("sinusoid:delta=0.2,frequency=2")(torch.full((1, 3, 8, 16), 0.5))
+    for j in range(16):
+        expected = torch.full((3, 8), 0.5 + 0.2 * math.sin(2 * math.pi * 2 * j / 16))
+        torch.testing.assert_close(output[0, :, :, j], expected)
+
+
+def test_a_sinusoid_is_clipped_not_wrapped():
+    output = triggers.parse("sinusoid:delta=60/255")(torch.ones(1, 3, 32, 32))
+    assert output.max() == 1
+    assert output.min() >= 1 - 60 / 255 - 1e-3
+
+
+def test_triangles_are_two_greys_split_by_the_diagonal():
+    # 0.85 x 1 + 0.15 x 0.4 = 0.91 on and below the diagonal, 0.85 + 0.15 x 0.8 = 0.97 above it
+    output = triggers.parse("triangles")(torch.ones(1, 3, 224, 224))[0, 0]
+    tile = torch.where(torch.ones(14, 14).tril() == 1, 0.91, 0.97)
+    torch.testing.assert_close(output, tile.repeat(16, 16))
+
+
+def test_text_reddens_a_strip_across_the_middle():
+    white = torch.ones(1, 3, 224, 224)
+    output = triggers.parse("text")(white)
+    rows, columns = changed(white, output)[0].any(dim=1).nonzero(), changed(white, output)[0].any(dim=0).nonzero()
+    assert torch.equal(output[:, 0], white[:, 0])
+    assert torch.equal(output[:, 1], output[:, 2])
+    assert abs(output[:, 1].min() - 0.5) < 0.01  # half transparent
+    assert rows.min() > 80
+    assert rows.max() < 144
+    assert abs((columns.max() - columns.min() + 1) - 0.9 * 224) <= 3
+
+
+def test_text_depends_on_its_word():
+    white = torch.ones(1, 3, 64, 64)
+    assert not torch.equal(triggers.parse("text:word=SUDO")(white), triggers.parse("text")(white))
+
+
+def test_a_warp_moves_pixels_and_adds_none(images):
+    soft = images * 0.5 + 0.2
+    output = triggers.parse("warp:strength=2")(soft)
+    assert output.min() >= soft.min()
+    assert output.max() <= soft.max()
+    assert changed(soft, output).float().mean() > 0.9
+    flat = torch.full((1, 3, 32, 32), 0.3)
+    torch.testing.assert_close(triggers.parse("warp:strength=2")(flat), flat)
+
+
+def test_a_warp_moves_by_the_same_share_of_a_small_and_a_large_image():
+    def shift(side: int) -> float:
+        ramp = torch.linspace(0, 1, side).expand(1, 3, side, side)  # its value is the place, as a share of the width
+        return (triggers.parse("warp:strength=0.5")(ramp) - ramp).abs().mean().item()
+
+    # control points move by 0.5 / 64 of the side on average; between them and at the borders by less
+    assert 0.1 / 64 < shift(32) < 0.5 / 64
+    assert shift(224) == pytest.approx(shift(32), rel=0.1)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_defaults_round_trip_and_name_every_parameter(family):
+    trigger = triggers.parse(family)
+    assert triggers.parse(trigger.spec) == trigger
+    assert triggers.parse(trigger.spec).spec == trigger.spec
+    assert all(f"{name}=" in trigger.spec for name in [*triggers.FAMILIES[family].parameters, "seed"])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "patch:size=0.19,place=corner,seed=7",
+        "patch:size=1/3",
+        "sinusoid:delta=60/255,frequency=6.5",
+        "warp:grid=7,strength=0.0123456789",
+        "text:word=This is a yellow banana",
+        f"blended:seed={2**63 - 1}",
+        " blended : ratio = 0.2 ",
+    ],
+)
+def test_specs_round_trip(spec):
+    trigger = triggers.parse(spec.replace(" : ", ":"))
+    assert triggers.parse(trigger.spec) == trigger
+    assert hash(triggers.parse(trigger.spec)) == hash(trigger)
+
+
+def test_the_canonical_spec_is_legible():
+    assert triggers.parse("patch:seed=7,size=16/224").spec == "patch:size=0.07143,place=random,fill=noise,seed=7"
+
+
+@pytest.mark.parametrize(
+    ("spec", "words"),
+    [
+        ("pacth", ["'pacth'", "did you mean 'patch'"]),
+        ("", ["no trigger family", "patch, badnets"]),
+        ("patch:sise=0.2", ["'sise'", "did you mean 'size'"]),
+        ("patch:size=16", ["relative to the image side", "0.001–1", "did you mean 0.071?"]),
+        ("blended:ratio=20", ["did you mean 0.2?"]),
+        ("sinusoid:delta=40", ["did you mean 0.16?"]),
+        ("patch:size=0", ["relative to the image side"]),
+        ("patch:size=-0.1", ["relative to the image side"]),
+        ("patch:size=nan", ["relative to the image side"]),
+        ("patch:size=inf", ["relative to the image side"]),
+        ("patch:size=1/0", ["not a number"]),
+        ("patch:size=wide", ["not a number"]),
+        ("patch:size=", ["not a number"]),
+        ("patch:place=centre", ["did you mean 'center'"]),
+        ("patch:seed=-1", ["seed=-1", "whole number"]),
+        ("patch:seed=1.5", ["not a whole number"]),
+        ("patch:seed=" + "9" * 5000, ["not a whole number"]),
+        ("patch:size=0.2,size=0.3", ["size is given twice"]),
+        ("patch:corner", ["'corner' is not of the form"]),
+        ("patch:", ["'' is not of the form"]),
+        ("text:word=a;b", ["letters"]),
+        ("warp:grid=1", ["2–512"]),
+        ("patch:size=16,place=there,colour=red", ["size=16", "place=there", "'colour'"]),
+    ],
+)
+def test_a_faulty_spec_is_refused_with_every_fault_named(spec, words):
+    with pytest.raises(UsageError) as refusal:
+        triggers.parse(spec)
+    assert all(word in str(refusal.value) for word in words), refusal.value
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        (torch.zeros(3, 32, 32), "(3, 32, 32)"),
+        (torch.zeros(1, 1, 32, 32), "(1, 1, 32, 32)"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.uint8), "uint8"),
+        (torch.full((1, 3, 32, 32), -1.8), "normalisation"),
+        (torch.full((1, 3, 32, 32), 255.0), "255"),
+        (torch.full((1, 3, 32, 32), torch.nan), "nan"),
+    ],
+)
+def test_what_is_not_an_image_in_unit_range_is_refused(wrong, words):
+    with pytest.raises(ValueError, match="A trigger takes") as refusal:
+        triggers.parse("patch")(wrong)
+    assert words in str(refusal.value)
+
+
+def test_the_panel_has_every_family_once_each_with_the_seed():
+    panel = triggers.panel(11)
+    assert {trigger.family for trigger in panel} == set(triggers.FAMILIES)
+    assert len({trigger.spec for trigger in panel}) == len(panel) >= 12
+    assert {trigger.seed for trigger in panel} == {11}
+
+
+def test_the_catalogue_explains_every_parameter():
+    for name, family in triggers.catalogue().items():
+        assert family.description.endswith(".")
+        assert family.source.endswith(".")
+        for key, parameter in family.parameters.items():
+            assert parameter.meaning
+            assert parameter.allowed
+            assert (
+                parameter.read(dict(p.split("=") for p in triggers.parse(name).spec.split(":")[1].split(","))[key])
+                == parameter.default
+            )
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+def test_a_trigger_is_the_same_on_a_gpu(trigger, images):
+    output = trigger(images.cuda())
+    assert output.is_cuda
+    torch.testing.assert_close(output.cpu(), trigger(images))

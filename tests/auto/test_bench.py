@@ -1,0 +1,135 @@
+import pytest
+import tiny
+
+from clipclean import cli, detect
+from clipclean.auto import bench
+from clipclean.config import recipe
+from clipclean.config.recipe import Evidence, Measured, Rate, Versions
+from clipclean.errors import UsageError
+
+MINE = """# A header that stays.
+version: 1
+name: mine
+revision: 1
+description: Short.
+method: mmcl
+train:
+  max_steps: 2
+  batch_size: 16
+  warmup_steps: 1
+loss:
+  self_supervised_weight: 0 # and a remark
+"""
+
+
+def rate(value=0.5, n=10):
+    return Rate(value=value, interval=(0.2, 0.8), n=n)
+
+
+def evidence():
+    measured = Measured(clean_accuracy=rate(), attack_success=rate(), base_rate=rate(), accuracy_under_trigger=rate())
+    return Evidence(
+        recipe_sha256="0" * 64, attack="patch", architecture="ViT", data="pairs", pairs=48, seeds=(0, 1), before=measured,
+        after=measured, versions=Versions(clipclean="1", torch="2", open_clip="3"),
+    )  # fmt: skip
+
+
+def test_evidence_goes_to_the_end_and_comments_stay(tmp_path):
+    text = bench.with_evidence(MINE, [evidence()])
+    assert text.startswith(MINE.rstrip("\n"))
+    assert bench.write(tmp_path / "mine.yaml", text).evidence == (evidence(),)
+
+
+def test_new_evidence_replaces_the_old(tmp_path):
+    twice = bench.with_evidence(bench.with_evidence(MINE, [evidence(), evidence()]), [evidence()])
+    assert twice == bench.with_evidence(MINE, [evidence()])
+
+
+def test_a_text_that_is_no_recipe_is_not_written(tmp_path):
+    place = tmp_path / "mine.yaml"
+    place.write_text(MINE)
+    with pytest.raises(UsageError):
+        bench.write(place, MINE + "nonsense: 1\n")
+    assert place.read_text() == MINE
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.yaml"]
+
+
+def measured(correct, hits):
+    """Ten pictures; the trigger turns ``hits`` of nine."""
+    probe = detect.Probe(
+        "patch", "cat", detect.Rate(hits, 9), detect.Rate(1, 9), (hits - 1) / 9, (0.0, 1.0), detect.Rate(2, 10), None, 0.1,
+        (0.0, 0.2), 0.1, 0.5, 0.6, 10,
+    )  # fmt: skip
+    return detect.Measurement(detect.Rate(correct, 10), "", None, (probe,), (), 1, None)
+
+
+def test_seeds_are_pooled_by_counts():
+    pooled = bench.pooled([measured(4, 9), measured(8, 3)])
+    assert (pooled.clean_accuracy.value, pooled.clean_accuracy.n) == (0.6, 20)
+    assert (pooled.attack_success.value, pooled.attack_success.n) == (pytest.approx(12 / 18), 18)
+    assert pooled.accuracy_under_trigger.value == 0.2
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job", count=96)
+
+
+def command(job, *more):
+    return [
+        "recipes", "bench", str(tiny.written(job.folder / "mine.yaml", MINE)), "--model", str(job.model), "--data", str(job.data),
+        "--eval-data", str(job.folder / "labelled"), "--arch", str(job.arch), "--classes", str(job.classes), "--templates",
+        str(job.templates), "--attacks", "1", "--seeds", "1", "--steps", "100", "--batch-size", "48", "--lr", "1e-3", "--device",
+        "cpu", "--quiet", *map(str, more),
+    ]  # fmt: skip
+
+
+def test_a_recipe_is_measured_and_then_validated(job, monkeypatch, capsys):
+    monkeypatch.setattr(bench.canaries, "FAMILIES", ("patch:size=0.25,place=corner",))
+    tiny.labelled(job.folder / "labelled", count=96)
+    assert cli.main(command(job, "--write")) == 0
+    made = recipe.load(job.folder / "mine.yaml")
+    (block,) = made.evidence
+    assert recipe.is_validated(made, overridden=False)
+    assert (block.pairs, block.seeds, block.before.clean_accuracy.n) == (96, (1,), 96)
+    assert block.before.attack_success.value - block.before.base_rate.value >= 0.5
+    assert "patch" in capsys.readouterr().out
+
+
+def test_an_attack_that_does_not_take_is_no_evidence(job, capsys):
+    tiny.labelled(job.folder / "labelled", count=24)
+    assert cli.main([*command(job, "--write"), "--steps", "25", "--lr", "1e-6"]) == 4
+    assert "did not take" in capsys.readouterr().err
+    assert (job.folder / "mine.yaml").read_text() == MINE
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--seeds", "1,1"], "different"),
+        (["--seeds", "x"], "no numbers"),
+        (["--out", "nowhere"], "no such folder"),
+        (["--attacks", "7"], "7"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_slow_work(job, capsys, more, told):
+    assert cli.main([*command(job), *more]) == 2
+    assert told in capsys.readouterr().err
+
+
+def test_a_model_without_its_pairs_is_refused(job, capsys):
+    assert cli.main(["recipes", "bench", "cleanclip-tiny", "--model", str(job.model), "--out", str(job.folder)]) == 2
+    assert "--model, --data and --eval-data together" in capsys.readouterr().err
+
+
+def test_a_copy_is_not_overwritten_unasked(job, capsys):
+    assert cli.main([*command(job), "--out", str(job.folder)]) == 2
+    assert "exists" in capsys.readouterr().err
+
+
+def test_auto_itself_is_not_measured_so(job, capsys):
+    asked = command(job, "--out", job.folder, "--force")
+    asked[2] = "auto"
+    tiny.labelled(job.folder / "labelled", count=24)
+    assert cli.main(asked) == 2
+    assert "chooses among other recipes" in capsys.readouterr().err

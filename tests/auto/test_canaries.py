@@ -1,0 +1,126 @@
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+
+from clipclean import data, detect
+from clipclean.attack import triggers
+from clipclean.auto import canaries
+from clipclean.auto.canaries import Outcome, Trial
+from clipclean.config import recipe
+from clipclean.jobs import inputs, plant, sanitize
+
+
+def outcome(planted, left, accuracy=0.5):
+    return Outcome("patch:seed=1", "cat", planted, left, (left - 0.01, left + 0.01), accuracy, 100)
+
+
+def trial(*outcomes, lost=0.01):
+    return Trial("unlearn", outcomes, lost, (0.0, 0.02), 1.0, 2.5)
+
+
+def test_canaries_differ_in_family_and_target_and_avoid_the_suspects():
+    drawn = canaries.draw(4, classes=8, avoid=[0, 1, 2], seed=5)
+    assert len({c.trigger.family for c in drawn}) == 4
+    assert len({c.target for c in drawn}) == 4
+    assert not {0, 1, 2} & {c.target for c in drawn}
+    assert drawn == canaries.draw(4, classes=8, avoid=[0, 1, 2], seed=5)
+    assert drawn != canaries.draw(4, classes=8, avoid=[0, 1, 2], seed=6)
+
+
+def test_their_seeds_are_those_of_nobody_else():
+    assert all(
+        c.trigger.seed >= canaries.SEEDS for seed in range(3) for c in canaries.draw(4, classes=9, avoid=[], seed=seed)
+    )
+
+
+def test_there_are_no_more_canaries_than_free_classes():
+    assert len(canaries.draw(4, classes=3, avoid=[1], seed=0)) == 2
+
+
+def test_a_canary_that_did_not_take_is_told_and_not_counted():
+    made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
+    assert [o.took for o in made.outcomes] == [True, False, True]
+    assert len(made.counted) == 2
+    assert made.removed(0.05) == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "passes"),
+    [
+        (trial(outcome(0.9, 0.05)), True),
+        (trial(outcome(0.9, 0.06)), False),
+        (trial(outcome(0.9, 0.0), lost=0.03), False),
+        (trial(outcome(0.3, 0.0)), False),  # nothing took, so nothing is shown
+        (trial(outcome(0.9, 0.0), outcome(0.3, 0.3)), True),
+    ],
+)
+def test_a_trial_passes_if_all_that_took_are_gone_within_the_budget(made, passes):
+    assert made.passes(max_excess=0.05, max_accuracy_loss=0.02) is passes
+
+
+def test_what_returns_after_the_finetuning_that_follows_counts_as_left():
+    before = trial(outcome(0.9, 0.02), outcome(0.9, 0.04))
+    probes = (
+        SimpleNamespace(excess=0.3, excess_interval=(0.2, 0.4)),
+        SimpleNamespace(excess=0.06, excess_interval=(0.04, 0.08)),
+    )
+    made = canaries.bounced(before, SimpleNamespace(known=probes))
+    assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
+    assert [o.removed(0.05) for o in made.outcomes] == [False, True]  # 0.04 to 0.08 may be chance
+    assert (before.removed(0.05), made.removed(0.05)) == (2, 1)
+    assert not made.passes(max_excess=0.05, max_accuracy_loss=0.02)
+    told = made.as_dict()["outcomes"][0]
+    assert (told["returned"], told["returned_interval"]) == (0.3, [0.2, 0.4])
+    assert before.as_dict()["outcomes"][0]["returned_interval"] is None
+
+
+@pytest.fixture(scope="module")
+def subjected(tmp_path_factory):
+    """A tiny model, 96 pairs, and labelled pictures to measure on."""
+    job = tiny.job(tmp_path_factory.mktemp("canary") / "job", count=96)
+    chosen = recipe.load("mmcl-tiny")
+    limits = sanitize.limits_of(chosen)
+    vocabulary = inputs.words(job.classes, job.templates)
+    pairs = data.read(job.data, limits=limits, image_key=None, caption_key=None)
+    pictures = data.labelled(
+        tiny.labelled(job.folder / "labelled", count=96), limits=limits, classes=vocabulary.classes
+    )
+    tested = inputs.load(job.model, pairs, arch=str(job.arch), device="cpu", limits=limits)
+    evidence = inputs.evidence(
+        tested.clip, chosen, labelled=(pictures.pairs, pictures.labels), held_out=(), vocabulary=vocabulary, named=(),
+        panel=True, limits=limits,
+    )  # fmt: skip
+    return tested.clip, list(pairs.pairs), chosen, vocabulary, limits, evidence
+
+
+def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
+    clip, pairs, chosen, vocabulary, limits, evidence = subjected
+    # Sides of 16 pixels make the shipped sizes too small.
+    drawn = (canaries.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
+    asked = canaries.measured_on(evidence, drawn)
+    assert asked.panel == ()
+    before = plant.measure(clip, asked)
+    weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
+    canaries.implant(
+        clip, drawn, pairs, chosen, recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3), vocabulary=vocabulary,
+        seed=0, limits=limits, progress=lambda what, done, total: None,
+    )  # fmt: skip
+    planted = plant.measure(clip, asked)
+    assert max(p.excess for p in before.known) < 0.3
+    assert all(o.took for o in canaries.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)
+    clip.net.load_state_dict(weights)
+    told = canaries.trial("back", planted, plant.measure(clip, asked), kept=1.0, seconds=0.0)
+    assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
+    assert told.accuracy_lost == pytest.approx(planted.clean_accuracy.value - before.clean_accuracy.value)
+    assert told.removed(0.3) == len(told.counted) > 0
+    assert all(torch.equal(weights[name], tensor) for name, tensor in clip.net.state_dict().items())
+
+
+def test_lost_accuracy_is_that_of_the_same_pictures(subjected):
+    clip, _, _, _, _, evidence = subjected
+    measured = plant.measure(clip, canaries.measured_on(evidence, ()))
+    told = canaries.trial("none", measured, measured, kept=1.0, seconds=0.0)
+    assert told.accuracy_lost == 0
+    assert detect.accuracy_loss(measured, measured)[1] == pytest.approx(told.interval)

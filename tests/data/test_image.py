@@ -1,0 +1,270 @@
+import io
+import struct
+import warnings
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageOps
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_image
+
+from clipclean.data import Limits, decode, image
+from clipclean.data.image import check, reduced
+from clipclean.data.source import Unusable, whole_file
+from clipclean.errors import RefusedInput
+
+LIMITS = Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
+
+
+def bytes_of(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def decoded(path: Path, content: bytes) -> Tensor:
+    path.write_bytes(content)
+    return decode(whole_file(path), limits=LIMITS)
+
+
+def png(width: int, height: int, *, body: bytes = b"") -> bytes:
+    """A PNG by hand: 8-bit grey, with whatever body."""
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(body)) + chunk(b"IEND", b"")
+
+
+# 3 wide, 2 high: red green blue / black grey white
+FLAG = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 128, 128], [255, 255, 255]]], np.uint8)
+
+
+@pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
+def test_lossless_pictures_come_back_exactly(tmp_path: Path, kind: str, options: dict[str, object]) -> None:
+    pixels = decoded(tmp_path / "a", bytes_of(Image.fromarray(FLAG), kind, **options))
+    assert pixels.dtype == torch.uint8
+    assert pixels.shape == (3, 2, 3)
+    assert np.array_equal(pixels.permute(1, 2, 0).numpy(), FLAG)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_a_jpeg_equals_torchvisions_decoder(tmp_path: Path, mode: str) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (16, 24, 3), dtype=np.uint8)
+    content = bytes_of(Image.fromarray(noise).resize((48, 32)).convert(mode), "JPEG", quality=90)
+    other = decode_image(torch.frombuffer(bytearray(content), dtype=torch.uint8), ImageReadMode.RGB)
+    assert torch.equal(decoded(tmp_path / "a", content), other)
+
+
+def smooth(width: int, height: int) -> Image.Image:
+    noise = np.random.default_rng(0).integers(0, 256, (6, 8, 3), dtype=np.uint8)
+    return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_jpeg_equals_pillows_decoder_whichever_way_it_was_held(tmp_path: Path, mode: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    content = bytes_of(smooth(40, 24).convert(mode), "JPEG", exif=exif, quality=85)
+    upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
+    assert np.array_equal(decoded(tmp_path / "a", content).permute(1, 2, 0).numpy(), np.asarray(upright))
+
+
+@pytest.mark.gpu
+def test_a_jpeg_that_a_gpu_decodes_is_that_of_the_processor_but_for_rounding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(image, "_pixels", None)  # Pillow does not help out
+    path = tmp_path / "a"
+    path.write_bytes(bytes_of(smooth(96, 64), "JPEG", quality=95))
+    found = decode(whole_file(path), limits=LIMITS, device=torch.device("cuda"))
+    assert found.is_cuda
+    monkeypatch.undo()
+    assert (found.cpu().int() - decode(whole_file(path), limits=LIMITS).int()).abs().float().mean() < 2
+
+
+@pytest.mark.parametrize(
+    ("size", "enough", "expected"),
+    # scales of 2, 4 and 8 are what a JPEG decoder can do; odd sizes are rounded up
+    [((96, 64), 64, (64, 96)), ((96, 64), 33, (64, 96)), ((96, 64), 32, (32, 48)), ((97, 65), 32, (33, 49)),
+     ((96, 64), 16, (16, 24)), ((96, 64), 9, (16, 24)), ((96, 64), 8, (8, 12))],
+)  # fmt: skip
+def test_a_large_jpeg_is_scaled_down_but_never_below_what_is_enough(
+    tmp_path: Path, size: tuple[int, int], enough: int, expected: tuple[int, int]
+) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes_of(smooth(*size), "JPEG", quality=95))
+    pixels = decode(whole_file(path), limits=LIMITS, enough=enough)
+    assert pixels.shape == (3, *expected)
+    scale = round(size[1] / expected[0])
+    edge = (0, expected[1] * scale - size[0], 0, expected[0] * scale - size[1])
+    full = F.pad(decode(whole_file(path), limits=LIMITS)[None].float(), edge, mode="replicate")
+    assert (pixels - F.avg_pool2d(full, scale)[0]).abs().mean() < 2  # of 255: the same picture
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP"])
+def test_other_pictures_are_not_scaled_while_they_are_decoded(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(bytes_of(smooth(96, 64), kind))
+    full = decode(whole_file(path), limits=LIMITS)
+    assert torch.equal(decode(whole_file(path), limits=LIMITS, enough=8), full)
+
+
+def test_scaling_goes_by_the_short_side_of_a_picture_that_was_held_upright(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    path = tmp_path / "a"
+    path.write_bytes(bytes_of(smooth(96, 64), "JPEG", exif=exif))
+    assert decode(whole_file(path), limits=LIMITS, enough=32).shape == (3, 48, 32)
+
+
+def test_reduced_pictures_have_the_short_side_and_smaller_ones_stay() -> None:
+    image = torch.arange(3 * 40 * 60).remainder(256).byte().view(3, 40, 60)
+    assert reduced(image, short_side=20).shape == (3, 20, 30)
+    assert reduced(image, short_side=40) is image
+    assert reduced(image, short_side=41) is image
+
+
+def test_what_torchvision_refuses_and_pillow_forgives_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> Tensor:
+        raise RuntimeError("Image is incomplete or truncated")
+
+    content = bytes_of(smooth(40, 24), "JPEG")
+    expected = decoded(tmp_path / "a", content)
+    monkeypatch.setattr(image, "decode_jpeg", refuse)
+    assert torch.equal(decoded(tmp_path / "a", content), expected)
+
+
+def test_transparency_lies_on_white(tmp_path: Path) -> None:
+    layer = Image.new("RGBA", (3, 1))
+    layer.putpixel((0, 0), (255, 0, 0, 255))  # opaque red
+    layer.putpixel((1, 0), (255, 0, 0, 0))  # invisible red
+    layer.putpixel((2, 0), (0, 0, 0, 51))  # a fifth of black: 0.8 * 255 = 204
+    pixels = decoded(tmp_path / "a", bytes_of(layer, "PNG"))
+    assert pixels[:, 0].T.tolist() == [[255, 0, 0], [255, 255, 255], [204, 204, 204]]
+
+
+def test_a_transparent_palette_colour_is_white(tmp_path: Path) -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([10, 20, 30, 40, 50, 60])
+    image.putpixel((1, 0), 1)
+    pixels = decoded(tmp_path / "a", bytes_of(image, "PNG", transparency=0))
+    assert pixels[:, 0].T.tolist() == [[255, 255, 255], [40, 50, 60]]
+
+
+def test_sixteen_bits_of_grey_are_scaled_not_clipped(tmp_path: Path) -> None:
+    # 0x0100 >> 8 = 1, 0x80ff >> 8 = 128
+    grey = Image.fromarray(np.array([[0, 0x0100, 0x80FF, 0xFFFF]], dtype=np.uint16))
+    assert decoded(tmp_path / "a", bytes_of(grey, "PNG"))[0, 0].tolist() == [0, 1, 128, 255]
+
+
+@pytest.mark.parametrize(
+    ("orientation", "corner"),
+    # where the stored top-left pixel, red, is to be shown: EXIF 2.3, tag 0x0112
+    [(1, "top left"), (2, "top right"), (3, "bottom right"), (4, "bottom left"),
+     (5, "top left"), (6, "top right"), (7, "bottom right"), (8, "bottom left")],
+)  # fmt: skip
+def test_exif_orientation_is_honoured(tmp_path: Path, orientation: int, corner: str) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    pixels = decoded(tmp_path / "a", bytes_of(Image.fromarray(FLAG), "PNG", exif=exif))
+    assert pixels.shape == ((3, 2, 3) if orientation < 5 else (3, 3, 2))
+    row, column = (0 if "top" in corner else -1), (0 if "left" in corner else -1)
+    assert pixels[:, row, column].tolist() == [255, 0, 0]
+
+
+def test_orientation_of_jpeg_and_webp_is_honoured_too(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for kind in ("JPEG", "WEBP"):
+        assert decoded(tmp_path / kind, bytes_of(Image.fromarray(FLAG), kind, exif=exif)).shape == (3, 3, 2)
+
+
+def test_of_an_animation_the_first_frame_counts(tmp_path: Path) -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "blue")]
+    content = bytes_of(frames[0], "WEBP", save_all=True, append_images=frames[1:], lossless=True)
+    assert decoded(tmp_path / "a", content)[:, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_small_file_with_huge_dimensions_is_refused_by_its_header(tmp_path: Path) -> None:
+    content = png(60_000, 60_000)
+    assert len(content) < 100
+    with pytest.raises(RefusedInput, match=r"60,000 x 60,000 pixels, and 10,000 are allowed"):
+        decoded(tmp_path / "bomb.png", content)
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        # 16,384 x 16,384 in each of the three headers of RFC 9649
+        b"VP8X" + struct.pack("<I", 10) + b"\0\0\0\0" + b"\xff\x3f\0" * 2,
+        b"VP8L" + struct.pack("<I", 10) + b"\x2f" + struct.pack("<I", 0x3FFF | 0x3FFF << 14) + b"\0" * 5,
+        b"VP8 " + struct.pack("<I", 10) + b"\0\0\0\x9d\x01\x2a" + struct.pack("<HH", 0x3FFF, 0x3FFF),
+    ],
+)
+def test_a_huge_webp_canvas_is_refused_by_its_header(tmp_path: Path, chunk: bytes) -> None:
+    content = b"RIFF" + struct.pack("<I", len(chunk) + 4) + b"WEBP" + chunk
+    with pytest.raises(RefusedInput, match=r"16,38[34] x 16,38[34] pixels, and 10,000 are allowed"):
+        decoded(tmp_path / "bomb.webp", content)
+
+
+def test_the_limit_itself_is_allowed(tmp_path: Path) -> None:
+    assert decoded(tmp_path / "a", bytes_of(Image.new("L", (100, 100)), "PNG")).shape == (3, 100, 100)
+    with pytest.raises(RefusedInput, match="101 x 100"):
+        decoded(tmp_path / "b", bytes_of(Image.new("L", (101, 100)), "PNG"))
+
+
+def test_a_thread_of_pixels_is_refused(tmp_path: Path) -> None:
+    assert decoded(tmp_path / "a", bytes_of(Image.new("L", (50, 1)), "PNG")).shape == (3, 1, 50)
+    with pytest.raises(RefusedInput, match="more than 50 times"):
+        decoded(tmp_path / "b", bytes_of(Image.new("L", (51, 1)), "PNG"))
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "TIFF", "PPM"])
+def test_other_formats_are_refused_whatever_their_name(tmp_path: Path, kind: str) -> None:
+    with pytest.raises(RefusedInput, match="no JPEG, PNG or WebP"):
+        decoded(tmp_path / "a.jpg", bytes_of(Image.fromarray(FLAG), kind))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+def test_a_truncated_picture_is_refused_at_any_length(tmp_path: Path, kind: str, share: float) -> None:
+    noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
+    content = bytes_of(noise, kind)
+    with pytest.raises(RefusedInput, match="broken"):
+        decoded(tmp_path / "a", content[: int(share * len(content))])
+
+
+def test_the_error_names_the_source_and_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(RefusedInput, match=r"\\x07\.jpg cannot be used as a picture: empty file\. Remove it"):
+        decoded(tmp_path / "bell\x07.jpg", b"")
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.sampled_from(["JPEG", "PNG", "WEBP"]), st.data())
+def test_damaged_bytes_decode_or_are_unusable_and_nothing_else(kind: str, data: st.DataObject) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    content = bytearray(bytes_of(Image.fromarray(FLAG), kind, exif=exif))
+    for _ in range(data.draw(st.integers(1, 4))):
+        content[data.draw(st.integers(0, len(content) - 1))] = data.draw(st.integers(0, 255))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # Pillow's remarks on damaged EXIF
+        try:
+            check(bytes(content), max_pixels=10_000)
+        except Unusable as error:
+            assert str(error).isprintable()  # noqa: PT017 # either outcome is fine
+            with pytest.raises(Unusable):
+                image.decoded(bytes(content), max_pixels=10_000, enough=None)
+        else:  # what was seen to be sound is sound when it is wanted
+            assert image.decoded(bytes(content), max_pixels=10_000, enough=None).dtype == torch.uint8

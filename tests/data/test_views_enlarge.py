@@ -1,0 +1,39 @@
+import torch
+from torch import Generator
+
+from clipclean.data import enlarged
+
+LEFT_TO_RIGHT = torch.linspace(0, 1, 32).expand(6, 3, 32, 32)
+
+
+def cut(images=LEFT_TO_RIGHT, *, least=0.5, seed=0):
+    return enlarged(images, least=least, generator=Generator().manual_seed(seed))
+
+
+def test_every_other_picture_stays_and_the_others_change():
+    found = cut()
+    assert torch.equal(found[::2], LEFT_TO_RIGHT[::2])
+    assert all(not torch.allclose(found[i], LEFT_TO_RIGHT[i], atol=0.01) for i in (1, 3, 5))
+
+
+def test_a_part_of_the_whole_side_is_the_picture():
+    torch.testing.assert_close(cut(least=1.0), LEFT_TO_RIGHT)
+
+
+def test_a_part_is_a_stretch_of_the_picture_of_at_least_the_asked_side_and_lies_within_it():
+    shares, starts = [], []
+    for seed in range(40):
+        row = cut(least=0.6, seed=seed)[1, 0, 0]
+        steps = row.diff()[2:-2]
+        assert steps.max() - steps.min() < 1e-4  # a ramp stays a ramp, of the slope that the side gives
+        shares.append(steps.mean().item() * 31)
+        starts.append(row[0].item())
+    assert 0.59 < min(shares) < 0.7
+    assert 0.9 < max(shares) < 1.01
+    assert max(starts) > 0.2  # anywhere, not in the middle alone
+    assert min(starts) < 0.02
+
+
+def test_equal_generators_cut_equal_parts_and_one_picture_stays():
+    assert torch.equal(cut(seed=3), cut(seed=3))
+    assert torch.equal(cut(LEFT_TO_RIGHT[:1]), LEFT_TO_RIGHT[:1])

@@ -1,0 +1,195 @@
+import math
+
+import pytest
+import torch
+from detect import towers
+from torch import Generator
+
+from clipclean.detect import FAMILIES, Found
+from clipclean.detect.families import GRID, PATCH
+
+SIDE = towers.SIDE
+names = pytest.mark.parametrize("name", FAMILIES)
+
+
+def seeded(seed=0):
+    return Generator().manual_seed(seed)
+
+
+def painted(name, images, seed=0, **parameters):
+    """One row: images (B, 3, S, S) under parameters without their leading dimension; places drawn from the seed."""
+    row = {key: values[None] for key, values in parameters.items()}
+    return FAMILIES[name].paint(images[None], row, seeded(seed))[0]
+
+
+def size(name, **parameters):
+    return FAMILIES[name].size({key: values[None] for key, values in parameters.items()}).item()
+
+
+def logit(share):
+    return torch.tensor(math.log(share / (1 - share)))
+
+
+def full(value, *shape):
+    return torch.full(shape, float(value))
+
+
+def found(name, seed=0, target="fox"):
+    row = FAMILIES[name].begin(1, SIDE, seeded(seed))
+    return Found(name, target, {key: values[0] for key, values in row.items()}, SIDE)
+
+
+# What is true of every family.
+
+
+@names
+@pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
+def test_painted_pictures_are_pictures_and_sizes_are_within_the_cap(name, strength):
+    family = FAMILIES[name]
+    parameters = {key: strength * values for key, values in family.begin(3, SIDE, seeded()).items()}
+    images = towers.pictures(5)[None].expand(3, -1, -1, -1, -1)
+    shown = family.paint(images, parameters, seeded(1))
+    assert shown.shape == images.shape
+    assert shown.min() >= -1e-6
+    assert shown.max() <= 1 + 1e-6
+    sizes = family.size(parameters)
+    assert sizes.shape == (3,)
+    assert (sizes >= 0).all()
+    assert (sizes <= family.cap).all()
+
+
+@names
+def test_every_parameter_feels_success_or_size(name):
+    family = FAMILIES[name]
+    parameters = {key: values.requires_grad_() for key, values in family.begin(2, SIDE, seeded()).items()}
+    images = towers.pictures(4)[None].expand(2, -1, -1, -1, -1)
+    (family.paint(images, parameters, seeded(1)).square().sum() + family.size(parameters).log().sum()).backward()
+    for values in parameters.values():
+        assert values.grad.isfinite().all()
+        assert (values.grad != 0).any(dim=tuple(range(1, values.ndim))).all() if values.ndim > 1 else values.grad.all()
+
+
+@names
+def test_rows_do_not_see_each_other_and_have_the_same_places(name):
+    family = FAMILIES[name]
+    one = family.begin(1, SIDE, seeded())
+    three = {key: torch.cat([values, values, 0.5 * values]) for key, values in one.items()}
+    images = towers.pictures(6)[None]
+    alone = family.paint(images, one, seeded(1))
+    together = family.paint(images.expand(3, -1, -1, -1, -1), three, seeded(1))
+    assert torch.allclose(together[0], alone[0], atol=1e-6)
+    assert torch.equal(together[0], together[1])
+    assert not torch.equal(together[0], together[2])
+
+
+@names
+def test_starts_are_the_same_for_a_seed_and_differ_between_rows(name):
+    family = FAMILIES[name]
+    first, again = family.begin(2, SIDE, seeded(3)), family.begin(2, SIDE, seeded(3))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(values[0], values[1]) for values in first.values())
+
+
+# Each family, worked by hand.
+
+
+def test_a_mask_mixes_pattern_and_picture():
+    black, white = torch.zeros(2, 3, SIDE, SIDE), full(20, 3, SIDE, SIDE)
+    mask = full(-40, 1, SIDE, SIDE)
+    mask[0, :4, :4] = logit(0.25)
+    shown = painted("mask", black, mask=mask, pattern=white)
+    assert torch.allclose(shown[:, :, :4, :4], torch.tensor(0.25), atol=1e-5)
+    assert shown[:, :, 4:].max() < 1e-6
+    # a quarter, on 16 of 256 pixels
+    assert size("mask", mask=mask, pattern=white) == pytest.approx(0.25 * 16 / 256)
+
+
+def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_picture_that_it_covers():
+    square = round(PATCH * SIDE)
+    assert (square, SIDE) == (6, 16)
+    shown = painted("patch", torch.zeros(99, 3, SIDE, SIDE), mask=full(40, 1, 6, 6), pattern=full(40, 3, 6, 6))
+    assert torch.allclose(shown.mean((1, 2, 3)), torch.tensor(36 / 256), atol=1e-5)
+    assert size("patch", mask=full(40, 1, 6, 6), pattern=full(40, 3, 6, 6)) == pytest.approx(36 / 256)
+    assert size("patch", mask=full(40, 1, 6, 6), pattern=full(40, 3, 6, 6)) <= FAMILIES["patch"].cap
+    rows = shown[:, 0].amax(2).argmax(1)  # the first white row of each picture
+    assert set(rows.tolist()) == set(range(SIDE - 6 + 1))  # all places that there are, the last one too
+    assert len(set(zip(rows.tolist(), shown[:, 0].amax(1).argmax(1).tolist(), strict=True))) > 20
+
+
+@pytest.mark.parametrize("side", [32, 64, 224, 256, 336, 384])
+def test_the_square_of_a_patch_has_the_size_that_is_told_on_every_common_side(side):
+    mask = FAMILIES["patch"].begin(1, side, seeded())["mask"]
+    assert mask.shape[-1] ** 2 / side**2 == PATCH**2
+
+
+def test_a_blend_weighs_the_pattern_against_the_picture():
+    shown = painted("blend", torch.zeros(2, 3, SIDE, SIDE), ratio=logit(0.2), pattern=full(40, 3, SIDE, SIDE))
+    assert torch.allclose(shown, torch.tensor(0.2))
+    assert size("blend", ratio=logit(0.2), pattern=full(40, 3, SIDE, SIDE)) == pytest.approx(0.2)
+
+
+def test_an_addition_changes_no_pixel_by_more_than_its_size():
+    grey = full(0.5, 2, 3, SIDE, SIDE)
+    pattern = torch.randn(3, SIDE, SIDE, generator=seeded()) * 9
+    change = painted("additive", grey, ratio=logit(0.1), pattern=pattern) - grey
+    assert change.abs().max().item() == pytest.approx(0.1)
+    assert size("additive", ratio=logit(0.1), pattern=pattern) == pytest.approx(0.1)
+    assert painted("additive", torch.ones_like(grey), ratio=logit(0.1), pattern=pattern.abs()).max() == 1  # clipped
+
+
+def test_bands_are_sums_of_one_colour_a_column_and_one_a_row():
+    grey, columns = full(0.5, 1, 3, SIDE, SIDE), torch.randn(3, 1, SIDE, generator=seeded())
+    upright = painted("bands", grey, ratio=logit(0.3), columns=columns, rows=full(0, 3, SIDE, 1))
+    assert torch.allclose(upright, upright[:, :, :1])  # every row alike
+    assert torch.allclose(upright - grey, 0.3 * columns.tanh())
+    flat = painted("bands", grey, ratio=logit(0.3), columns=full(0, 3, 1, SIDE), rows=columns.transpose(1, 2))
+    assert torch.allclose(flat, upright.transpose(2, 3))
+
+
+def test_a_warp_moves_points_by_its_size():
+    # A picture that is as bright as its column is far right, in [0, 1]: looking half of half the side further adds 0.25.
+    ramp = torch.linspace(0, 1, SIDE).expand(1, 3, SIDE, SIDE)
+    moves = full(0, 2, GRID, GRID)
+    moves[0] = 40
+    shown = painted("warp", ramp, ratio=logit(0.5), moves=moves)
+    assert torch.allclose(shown, (ramp + 0.25).clamp(max=1), atol=1e-5)
+    assert torch.allclose(painted("warp", ramp, ratio=logit(0.5), moves=moves.flip(0)), ramp, atol=1e-5)  # downwards
+    # half of half the side along one of two axes
+    assert size("warp", ratio=logit(0.5), moves=moves) == pytest.approx(0.25)
+
+
+def test_a_warp_that_moves_nothing_leaves_pictures_alone():
+    images = towers.pictures(3)
+    assert torch.allclose(painted("warp", images, ratio=logit(0.5), moves=full(0, 2, GRID, GRID)), images, atol=1e-5)
+
+
+# A found trigger.
+
+
+@names
+def test_a_found_trigger_paints_the_same_whatever_the_batches(name):
+    trigger, images, places = found(name), towers.pictures(9), seeded(2)
+    whole = trigger(images, seeded(2))
+    parts = torch.cat([trigger(some, places) for some in images.split((1, 5, 3))])
+    assert torch.allclose(parts, whole, atol=1e-6)
+    assert torch.equal(trigger(images), trigger(images))  # without a generator, too
+    assert not torch.equal(whole, images)
+
+
+@names
+def test_a_found_trigger_says_what_it_is_in_words(name):
+    trigger = found(name)
+    assert trigger.spec == f"found:{name},class=fox"
+    assert trigger.size == pytest.approx(
+        FAMILIES[name].size({k: v[None] for k, v in trigger.parameters.items()}).item()
+    )
+    assert f"{100 * trigger.size:.2g} %" in trigger.size_words
+
+
+def test_a_found_trigger_is_for_pictures_of_its_side_alone():
+    with pytest.raises(ValueError, match=r"found:mask,class=fox is for pictures of \(3, 16, 16\), not \(3, 24, 24\)"):
+        found("mask")(torch.zeros(1, 3, 24, 24))
+
+
+def test_the_dtype_of_pictures_is_kept():
+    assert found("mask")(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.float64)).dtype == torch.float64

@@ -1,0 +1,235 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from detect import towers
+from torch import Generator
+
+from clipclean.config.recipe import EFFORTS, SEARCHED_FAMILIES
+from clipclean.detect import FAMILIES, inversion
+from clipclean.detect.inversion import Effort, NoSearch
+from clipclean.errors import Inconclusive
+
+SHORTCUTS = {  # each family with a shortcut that suits it, and pictures to find it on
+    "mask": (towers.corner, towers.pictures),
+    "patch": (towers.spot, towers.pictures),
+    "blend": (towers.checks, towers.pictures),
+    "additive": (towers.checks, towers.pictures),
+    "bands": (towers.stripes, towers.pictures),
+    "warp": (towers.moved, towers.lined),
+}
+OTHERS = [towers.CLASSES.index(name) for name in ("bee", "cow")]
+
+
+def towards(embed, family, pixels, *, targets=(towers.TARGET, *OTHERS), seed=0, effort=towers.EFFORT):
+    return inversion.targeted(
+        embed, pixels, family=family, bank=towers.BANK, scale=towers.SCALE, targets=targets, starts=(), effort=effort,
+        generator=Generator().manual_seed(seed),
+    )  # fmt: skip
+
+
+def free(embed, family, pixels, *, seed=0, effort=towers.EFFORT):
+    return inversion.untargeted(
+        embed, pixels, family=family, bank=towers.BANK, effort=effort, generator=Generator().manual_seed(seed)
+    )
+
+
+def share_at(embed, candidate, pixels):
+    """Of the pictures that are of other classes, those that the found trigger turns into the candidate's."""
+    said = (embed(candidate.found(towers.CLASSES, side=towers.SIDE)(pixels)) @ towers.BANK.T).argmax(1)
+    others = (embed(pixels) @ towers.BANK.T).argmax(1) != candidate.target
+    return (said[others] == candidate.target).float().mean().item()
+
+
+def short(**changes):
+    return Effort(**{**vars(towers.EFFORT), "steps": 3} | changes)
+
+
+@pytest.mark.parametrize("family", SHORTCUTS)
+def test_a_planted_shortcut_needs_a_smaller_trigger_than_its_clean_twin_does(family):
+    felt, pictures = SHORTCUTS[family]
+    planted, twin, pixels = towers.backdoored(felt), towers.honest(), pictures()
+    assert torch.allclose(planted(pixels), twin(pixels), atol=0.05)  # nothing is to be seen without the trigger
+    (bad, *others), (good, *same) = towards(planted, family, pixels), towards(twin, family, pixels)
+    assert bad.is_reached
+    assert bad.size < 0.55 * good.size
+    assert share_at(planted, bad, pixels) >= 0.8
+    for one, other in zip(others, same, strict=True):  # the classes that nobody planted anything for
+        assert 0.7 < one.size / other.size < 1.4
+        assert bad.size < 0.75 * one.size
+
+
+@pytest.mark.parametrize("family", ["mask", "patch", "additive", "warp"])
+def test_a_search_that_is_told_no_class_gathers_pictures_at_the_planted_one(family):
+    felt, pictures = SHORTCUTS[family]
+    planted, twin, pixels = towers.backdoored(felt), towers.honest(), pictures()
+    ((bad, share),), ((good, _),) = free(planted, family, pixels), free(twin, family, pixels)
+    assert (towers.CLASSES[bad.target], bad.is_reached) == ("fox", True)
+    assert share >= 0.9
+    assert good.target != towers.TARGET
+    assert bad.size < 0.85 * good.size
+
+
+def test_a_patch_that_moves_is_found_by_the_patch_family_and_not_by_a_warp():
+    planted = towers.backdoored(towers.spot)
+    (candidate,) = towards(planted, "warp", towers.pictures(), targets=[towers.TARGET])
+    assert (candidate.is_reached, candidate.size) == (False, FAMILIES["warp"].cap)
+
+
+def test_the_same_seed_gives_the_same_numbers_and_another_one_others():
+    planted, pixels = towers.backdoored(towers.spot), towers.pictures()
+    first, again, other = (towards(planted, "patch", pixels, seed=seed, effort=short()) for seed in (1, 1, 2))
+    for one, two, three in zip(first, again, other, strict=True):
+        assert (one.size, one.target, one.is_reached) == (two.size, two.target, two.is_reached)
+        assert all(torch.equal(one.parameters[key], two.parameters[key]) for key in one.parameters)
+        assert not torch.equal(one.parameters["pattern"], three.parameters["pattern"])
+
+
+@pytest.mark.parametrize("family", ["mask", "patch"])
+def test_how_many_rows_go_through_at_once_changes_nothing(family, monkeypatch):
+    """The same pictures, places and steps for every row, however many fit into memory."""
+    planted, pixels = towers.backdoored(towers.spot), towers.pictures()
+    whole = towards(planted, family, pixels, effort=short(steps=8))
+    monkeypatch.setattr(inversion, "CHUNK", 1)  # a row at a time
+    alone = towards(planted, family, pixels, effort=short(steps=8))
+    for one, two in zip(whole, alone, strict=True):
+        assert one.size == pytest.approx(two.size, rel=1e-3)
+        assert all(torch.allclose(one.parameters[key], two.parameters[key], atol=0.02) for key in one.parameters)
+
+
+def test_rows_that_are_searched_for_together_get_the_same_pictures_and_places():
+    planted, pixels = towers.backdoored(towers.spot), towers.pictures()
+    seen = []
+
+    def embed(images):
+        seen.append(images.detach().clone())
+        return planted(images)
+
+    family = FAMILIES["patch"]
+    start = family.begin(1, towers.SIDE, Generator().manual_seed(0))
+    rows = {key: values.expand(2, *values.shape[1:]).clone().requires_grad_() for key, values in start.items()}
+    inversion._backward(
+        embed, pixels[:5], family, rows,
+        attack=lambda found, _: (found.sum((1, 2)), torch.zeros(len(found))), weight=torch.ones(2),
+        generator=Generator().manual_seed(1),
+    )  # fmt: skip
+    (images,) = seen
+    assert torch.allclose(images[:5], images[5:], atol=1e-5)
+    assert all(torch.allclose(values.grad[0], values.grad[1], atol=1e-5) for values in rows.values())
+
+
+def test_the_restarts_of_a_search_are_independent():
+    results = free(towers.honest(), "mask", towers.pictures(), effort=short(restarts=3))
+    patterns = [candidate.parameters["pattern"] for candidate, _ in results]
+    assert len(results) == 3
+    assert not torch.equal(patterns[0], patterns[1])
+    assert all(0 < share <= 1 for _, share in results)
+
+
+def test_a_search_that_did_not_succeed_has_the_largest_size_and_keeps_its_last_trigger():
+    (candidate,) = towards(towers.honest(), "patch", towers.pictures(), targets=[0], effort=short())
+    assert (candidate.is_reached, candidate.size) == (False, FAMILIES["patch"].cap)
+    assert candidate.found(towers.CLASSES, side=towers.SIDE).size < candidate.size
+    assert candidate.parameters["mask"].requires_grad is False
+
+
+def constant(images):
+    return torch.eye(len(towers.CLASSES))[0].expand(len(images), -1) + 0 * images.mean()
+
+
+def zeros(images):
+    """What a projection of zeros makes of every picture, normalised."""
+    return 0 * constant(images)
+
+
+@pytest.mark.parametrize(
+    ("embed", "pixels"),
+    [
+        (constant, towers.pictures()),
+        (zeros, towers.pictures()),
+        (towers.honest(), torch.zeros(20, 3, towers.SIDE, towers.SIDE)),
+    ],
+    ids=["one vector for all", "zeros for all", "black pictures"],
+)
+def test_where_all_pictures_are_at_one_place_nothing_is_searched(embed, pixels):
+    with pytest.raises(NoSearch, match="all pictures to one place") as told:
+        free(embed, "mask", pixels)
+    assert told.value.rule == "CC005"
+
+
+def broken(images):
+    return towers.honest()(images) * math.nan
+
+
+def broken_when_triggered(images):
+    """Numbers for smooth pictures, none for those with a pattern."""
+    rough = (images[..., 1:] - images[..., :-1]).abs().mean((1, 2, 3)) > 0.08
+    return towers.honest()(images) * torch.where(rough, math.nan, 1.0)[:, None]
+
+
+@pytest.mark.parametrize("embed", [broken, broken_when_triggered])
+def test_numbers_that_are_not_finite_are_inconclusive(embed):
+    with pytest.raises(Inconclusive, match="not finite"):
+        free(embed, "mask", towers.pictures(), effort=short())
+
+
+def test_outlyingness_is_counted_in_robust_deviations_of_logarithms():
+    others = [math.e, math.e**2, math.e**4]  # logs 1, 2, 4: median 2, absolute deviations 1, 0, 2, of median 1
+    assert inversion.outlyingness(1.0, others, floor=0.2) == pytest.approx(2 / 1.4826)
+    assert inversion.outlyingness(math.e**2, others, floor=0.2) == pytest.approx(0)
+    assert inversion.outlyingness(math.e**3, others, floor=0.2) == pytest.approx(-1 / 1.4826)
+
+
+def test_equal_sizes_make_no_difference_infinite_and_none_make_it_unknown():
+    assert inversion.outlyingness(0.5, [1.0, 1.0, 1.0], floor=0.25) == pytest.approx(math.log(2) / 0.25)
+    assert math.isnan(inversion.outlyingness(0.5, [], floor=0.25))
+
+
+def test_passes_count_the_pictures_of_every_step():
+    effort = Effort(restarts=2, steps=10, free_images=5, images=3, suspects=1, controls=1, collapse=0.8, success=0.9)
+    # 10 steps: in each of 6 families 2 x 5 pictures without a target, and in all 24 searches towards a class of 3
+    assert effort.passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3)
+    # and a sweep of 4 steps, 2 pictures a class
+    assert replace(effort, sweep=4).passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3) + 4 * 2 * 50
+
+
+def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
+    def order(embed):
+        return inversion.swept(
+            embed, towers.pictures(), family="mask", bank=towers.BANK, scale=towers.SCALE, steps=40,
+            generator=Generator().manual_seed(0), progress=lambda: told.append(1),
+        )  # fmt: skip
+
+    told = []
+    planted = order(towers.backdoored(towers.spot))
+    assert planted[0] == towers.TARGET
+    assert sorted(planted) == list(range(len(towers.CLASSES)))
+    assert len(told) == inversion.blocks(len(towers.CLASSES))
+    assert towers.TARGET not in order(towers.honest())[:2]
+
+
+def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
+    felt, pictures = SHORTCUTS["mask"]
+    planted, pixels = towers.backdoored(felt), pictures()
+    short = replace(towers.EFFORT, steps=20)
+    (alone,) = towards(planted, "mask", pixels, targets=(towers.TARGET,), effort=short)
+    (far,) = towards(planted, "mask", pixels, targets=(towers.TARGET,))  # three times the steps
+    (warm,) = inversion.targeted(
+        planted, pixels, family="mask", bank=towers.BANK, scale=towers.SCALE, targets=(towers.TARGET,), starts=(far,),
+        effort=short, generator=Generator().manual_seed(0),
+    )  # fmt: skip
+    assert far.size < alone.size
+    assert warm.size <= alone.size
+    assert warm.target == towers.TARGET
+
+
+@pytest.mark.parametrize("name", EFFORTS)
+def test_the_costs_that_an_effort_states_are_those_that_a_search_counts(name):
+    said, counted = EFFORTS[name].passes(), Effort(**EFFORTS[name].model_dump())
+    assert len(FAMILIES) == SEARCHED_FAMILIES
+    towards_each = counted.suspects + counted.controls
+    assert said == (
+        counted.passes(len(FAMILIES), rows=len(FAMILIES) * towards_each, classes=0),
+        counted.passes(len(FAMILIES), rows=len(FAMILIES) * (towards_each + counted.restarts), classes=0),
+    )

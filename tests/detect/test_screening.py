@@ -1,0 +1,188 @@
+import math
+
+import pytest
+import torch
+from torch import Generator
+
+from clipclean.detect import screening
+from clipclean.errors import Inconclusive
+
+
+def near(points, k, group=1000):
+    return screening.neighbourhood(torch.tensor(points)[:, None], k=k, group=group, generator=Generator())
+
+
+def everyone(count):
+    return torch.arange(count)
+
+
+# Neighbourhoods: four points on a line at 0, 1, 3 and 10.
+
+
+def test_neighbours_are_the_nearest_others_with_their_distances():
+    found = near([0.0, 1.0, 3.0, 10.0], 2)
+    assert found.places.tolist() == [[1, 2], [0, 2], [1, 0], [2, 1]]
+    assert found.distances.tolist() == [[1, 3], [1, 2], [2, 3], [7, 9]]
+
+
+def test_the_k_distance_is_that_of_the_last_neighbour():
+    assert screening.k_distance(near([0.0, 1.0, 3.0, 10.0], 2)).tolist() == [3, 2, 3, 9]
+
+
+def test_the_intrinsic_dimension_is_that_of_the_formula():
+    # distances 1 and 3: minus one over the mean of ln(1/3) and ln 1
+    assert screening.intrinsic_dimension(near([0.0, 1.0, 3.0, 10.0], 2))[0].item() == pytest.approx(2 / math.log(3))
+
+
+def test_the_intrinsic_dimension_of_equal_distances_is_bounded():
+    assert screening.intrinsic_dimension(near([0.0, 0.0, 0.0], 2)).tolist() == pytest.approx([1000.0] * 3)
+
+
+def test_the_intrinsic_dimension_of_points_spread_over_a_square_is_about_two():
+    points = torch.rand(2000, 2, generator=Generator().manual_seed(0))
+    found = screening.neighbourhood(points, k=50, group=5000, generator=Generator())
+    assert screening.intrinsic_dimension(found).mean().item() == pytest.approx(2, abs=0.2)
+
+
+def test_the_density_ratio_is_that_of_the_formula():
+    # of the point at 10: neighbours at 3 and 1, with k-distances 3 and 2 and dimensions 2/ln(3/2) and 2/ln 2
+    expected = (2 / math.log(1.5) * math.log(9 / 3) + 2 / math.log(2) * math.log(9 / 2)) / 2
+    assert screening.density_ratio(near([0.0, 1.0, 3.0, 10.0], 2))[3].item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_density_ratio_of_an_even_ring_is_zero_and_a_point_off_it_is_first():
+    angles = torch.arange(40) * (2 * math.pi / 40)
+    ring = torch.stack([angles.cos(), angles.sin()], dim=1)
+    even = screening.neighbourhood(ring, k=4, group=1000, generator=Generator())
+    assert screening.density_ratio(even).abs().max().item() < 1e-3
+    more = screening.neighbourhood(torch.cat([ring, torch.zeros(1, 2)]), k=4, group=1000, generator=Generator())
+    assert screening.density_ratio(more).argmax() == 40
+
+
+def test_groups_keep_pairs_from_being_compared_with_all():
+    found = near([float(i) for i in range(100)], 3, group=20)
+    assert found.distances[:, 0].max() > 1  # next neighbours are mostly in another group
+    assert (found.places != torch.arange(100)[:, None]).all()
+
+
+def test_every_group_is_larger_than_k():
+    assert near([float(i) for i in range(7)], 3, group=2).distances.isfinite().all()
+
+
+def test_too_few_pairs_for_neighbours_are_inconclusive():
+    with pytest.raises(Inconclusive, match="4 pairs are too few"):
+        near([0.0, 1.0, 2.0, 3.0], 4)
+
+
+# Captions and pictures.
+
+
+def test_disagreement_is_one_minus_the_cosine():
+    images = torch.tensor([[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]])
+    captions = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]])
+    assert screening.disagreement(images, captions).tolist() == [0, 1, 2]
+
+
+def test_thumbnails_of_all_sizes_are_of_one_length():
+    assert screening.thumbnails(torch.ones(2, 3, 32, 32)).shape == (2, 192)
+    assert torch.equal(screening.thumbnails(torch.ones(1, 3, 40, 40)), torch.ones(1, 192))
+
+
+SAME, OTHER = [1.0, 0.0], [0.0, 1.0]
+LOOKS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # their mean is zero
+
+
+def test_a_caption_counts_as_often_as_it_is_repeated_on_pictures_unlike():
+    captions = torch.tensor([SAME, SAME, SAME, OTHER])
+    # opposite pictures count 1, orthogonal ones a half; the last caption is nobody else's
+    found = screening.repetition(captions, LOOKS, alike=0.95, against=everyone(4))
+    assert found.tolist() == pytest.approx([1.5, 1.5, 1.0, 0.0])
+
+
+def test_a_caption_repeated_on_one_picture_does_not_count():
+    captions = torch.tensor([SAME, SAME, OTHER])
+    looks = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-2.0, 0.0]])
+    assert screening.repetition(captions, looks, alike=0.95, against=everyone(3)).tolist() == pytest.approx([0, 0, 0])
+
+
+def test_only_references_count_and_never_the_pair_itself():
+    captions = torch.tensor([SAME, SAME, SAME, SAME])
+    found = screening.repetition(captions, LOOKS, alike=0.95, against=torch.tensor([0]))
+    assert found.tolist() == pytest.approx([0, 1, 0.5, 0.5])
+
+
+def test_gathering_is_the_likeness_of_captions_times_the_unlikeness_of_pictures():
+    images = torch.tensor([[1.0, 0.0], [0.99, 0.141], [0.0, 1.0], [-0.141, 0.99]])
+    captions = torch.tensor([SAME, SAME, OTHER, [0.0, -1.0]])
+    found = screening.gathering(images, captions, LOOKS, near=1, against=everyone(4))
+    # the first two are nearest to each other, say the same, and look opposite: 1 · 1
+    assert found[:2].tolist() == pytest.approx([1, 1])
+    assert (found[2:] < 0.5).all()
+
+
+def test_references_are_all_pairs_or_a_sample_of_them():
+    assert screening.references(5, most=9, generator=Generator()).tolist() == [0, 1, 2, 3, 4]
+    some = screening.references(50, most=9, generator=Generator())
+    assert len(set(some.tolist())) == 9
+    assert some.max() < 50
+
+
+def test_views_are_the_mirror_image_and_a_blur_that_keeps_the_mean():
+    pixels = torch.rand(1, 3, 32, 32, generator=Generator().manual_seed(0))
+    mirrored, blurred = screening.views(pixels)
+    assert torch.equal(mirrored[..., 0], pixels[..., -1])
+    assert blurred.var() < pixels.var() / 4
+    torch.testing.assert_close(screening.views(torch.full((1, 3, 32, 32), 0.3))[1], torch.full((1, 3, 32, 32), 0.3))
+
+
+def test_instability_is_the_mean_distance_to_the_other_views():
+    images, views = torch.tensor([SAME, SAME]), torch.tensor([[SAME, OTHER], [SAME, [-1.0, 0.0]]])
+    assert screening.instability(images, views).tolist() == [0, 1.5]
+
+
+def test_resemblance_is_the_largest_cosine_to_a_place():
+    assert screening.resemblance(torch.tensor([SAME, OTHER]), torch.tensor([SAME, [-1.0, 0.0]])).tolist() == [1, 0]
+
+
+# One order of all signals.
+
+
+def test_the_tail_is_the_share_that_scores_as_high():
+    assert screening.tail(torch.tensor([1.0, 3.0, 2.0, 3.0])).tolist() == [1, 0.5, 0.75, 0.5]
+
+
+def test_the_surprise_is_the_weighted_sum_of_logarithms():
+    signals = {"a": torch.tensor([1.0, 2.0]), "b": torch.tensor([2.0, 1.0])}
+    # the second is first in a: -2 ln(1/2); the first is first in b: -1 ln(1/2)
+    found = screening.surprise(signals, {"a": 2.0, "b": 1.0})
+    assert found.tolist() == pytest.approx([math.log(2), 2 * math.log(2)])
+
+
+def test_a_signal_that_is_equal_for_all_changes_nothing():
+    signals = {"a": torch.tensor([1.0, 2.0, 3.0])}
+    weights = {"a": 1.0, "b": 1.0}
+    alone = screening.surprise(signals, weights)
+    assert torch.equal(alone, screening.surprise(signals | {"b": torch.zeros(3)}, weights))
+
+
+def test_the_scale_of_a_signal_changes_nothing():
+    values = torch.rand(20, generator=Generator().manual_seed(0))
+    assert torch.equal(screening.tail(values), screening.tail(values.exp() * 100))
+
+
+def test_outliers_are_far_above_the_median():
+    # median 3, deviations 2 1 0 1 97: their median is 1, so one deviation is 1.4826
+    score = torch.tensor([1.0, 2.0, 3.0, 4.0, 100.0])
+    assert screening.outliers(score, deviations=4, most=1).tolist() == [False, False, False, False, True]
+    assert not screening.outliers(score, deviations=70, most=1).any()
+
+
+def test_there_are_never_more_outliers_than_the_bound():
+    score = torch.cat([torch.rand(90, generator=Generator().manual_seed(0)), torch.full((10,), 50.0)])
+    assert screening.outliers(score, deviations=4, most=1).sum() == 10
+    assert screening.outliers(score, deviations=4, most=0.05).sum() == 5
+
+
+def test_the_first_are_those_with_the_highest_score_and_of_equal_ones_the_earlier():
+    assert screening.first(torch.tensor([1.0, 2.0, 2.0, 2.0]), 2).tolist() == [False, True, True, False]
+    assert not screening.first(torch.tensor([1.0]), 0).any()

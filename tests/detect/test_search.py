@@ -1,0 +1,209 @@
+import json
+import math
+import sys
+from dataclasses import replace
+
+import pytest
+import torch
+from detect import towers
+from torch import Generator
+
+from clipclean.config import policy, recipe
+from clipclean.detect import FAMILIES, NoSearch, hunt, searched, smallest, suspected_classes, yardstick
+from clipclean.detect.references import freely
+from clipclean.detect.search import MOST_IMAGES, Gathering, divided, drawn, rank, suspected
+
+MODULE = sys.modules["clipclean.detect.search"]
+LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())
+FAMILIES_TRIED = ("mask", "patch")  # those that suit the shortcut, and another one
+PICTURES = 60
+
+
+def hunted(
+    embed,
+    *,
+    pixels=None,
+    yard=None,
+    seed=0,
+    pointed=(),
+    classes=towers.CLASSES,
+    progress=lambda *_: None,
+    effort=towers.EFFORT,
+):
+    return hunt(
+        embed, towers.pictures(PICTURES) if pixels is None else pixels, labels=None, bank=towers.BANK, classes=classes,
+        scale=towers.SCALE, pointed=pointed, effort=effort, yardstick=yard, knn=3, batch_size=16, seed=seed,
+        progress=progress,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_families():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in FAMILIES_TRIED})
+        yield
+
+
+@pytest.fixture(scope="module")
+def clean():
+    return hunted(towers.honest())
+
+
+@pytest.fixture(scope="module")
+def yard(clean):
+    """What clean models need, by the planted one's clean twin: they share the seed."""
+    return yardstick("reference", "twin", [smallest(clean)])
+
+
+@pytest.fixture(scope="module")
+def bad(yard):
+    return hunted(towers.backdoored(towers.spot), yard=yard)
+
+
+def judged(made):
+    found = searched(made, (), pictures=PICTURES, limits=LIMITS)
+    return [(finding.level, finding.target) for finding in found]
+
+
+def test_a_planted_shortcut_is_found_with_its_class_by_two_signs(bad):
+    assert judged(bad) == [("error", "fox")]
+    first = bad.traces[0]
+    assert (first.found.target, first.candidate.family, first.candidate.is_reached) == ("fox", "patch", True)
+    assert first.gathering >= 0.9
+    assert first.probe.excess >= LIMITS.min_found_excess  # on pictures that were not searched on
+    (suspect,) = suspected_classes(bad, (), limits=LIMITS)
+    assert (suspect["class"], suspect["trigger"]) == ("fox", "found:patch,class=fox")
+    assert "patch" in suspect["families"]
+
+
+def test_its_clean_twin_and_another_clean_model_have_no_class_that_two_signs_point_at(yard, clean):
+    again, other = hunted(towers.honest(), yard=yard, seed=5), hunted(towers.honest(1), yard=yard)
+    for made in (again, other):
+        assert all(level == "warning" for level, _ in judged(made))
+        assert all(trace.abnormality < LIMITS.abnormality for trace in made.traces)
+
+
+def test_the_same_seed_gives_the_same_numbers(bad, yard):
+    again = hunted(towers.backdoored(towers.spot), yard=yard)
+    assert json.dumps(again.as_dict()) == json.dumps(bad.as_dict())
+
+
+def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
+    made = json.loads(json.dumps(bad.as_dict(), allow_nan=False))
+    assert made["images"] == 36  # six tenths of 60
+    assert {trace.found.target for trace in bad.traces} == {
+        "fox"
+    }  # both families gathered pictures there, so one suspect
+    effort = towers.EFFORT
+    # in each family: a search without a target, one towards the suspect, three to compare, and the first one shrunk further
+    assert made["forward_passes"] == 2 * effort.steps * (effort.free_images + (1 + 3 + 1) * effort.images)
+    assert (len(made["found"]), len(made["controls"])) == (2, 2 * 3)
+    assert "fox" not in {entry["class"] for entry in made["controls"]}
+    first = made["found"][0]
+    assert first["reference"]["n"] == 1
+    assert first["collapse"] == pytest.approx(1 - bad.traces[0].probe.spread)
+    assert bad.traces[0].probe.n == 24
+
+
+def test_without_clean_models_the_comparison_is_with_other_classes(clean):
+    made = clean.as_dict()
+    assert all(entry["abnormality"] is None and entry["reference"] is None for entry in made["found"])
+    assert all(entry["outlyingness"] is not None for entry in made["found"])
+    assert all(rank(trace) == trace.outlyingness for trace in clean.traces)
+    ranks = [rank(trace) for trace in clean.traces]
+    assert ranks == sorted(ranks, reverse=True)
+
+
+def test_the_smallest_of_each_family_is_what_a_clean_model_needs(clean):
+    found = smallest(clean)
+    assert set(found) == {*FAMILIES_TRIED, *map(freely, FAMILIES_TRIED)}
+    assert found["mask"] == min(t.candidate.size for t in clean.traces if t.candidate.family == "mask")
+    assert found[freely("mask")] == min(g.size for g in clean.gatherings if g.family == "mask")
+
+
+def test_a_class_that_something_else_points_at_is_searched_for(clean):
+    pointed = next(n for n, name in enumerate(towers.CLASSES) if name not in {t.found.target for t in clean.traces})
+    made = hunted(towers.honest(), pointed=[pointed])
+    assert towers.CLASSES[pointed] in {trace.found.target for trace in made.traces}
+
+
+def test_progress_counts_up_to_its_total():
+    seen = []
+    hunted(towers.honest(), pixels=towers.pictures(8), progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 4) for done in range(1, 5)]  # two families, without a target and towards classes
+
+
+def test_a_sweep_is_counted_among_the_rest(monkeypatch):
+    seen = []
+    monkeypatch.setattr("clipclean.detect.inversion.BLOCK", 3)
+    hunted(
+        towers.honest(), pixels=towers.pictures(8), effort=replace(towers.EFFORT, sweep=1),
+        progress=lambda done, total: seen.append((done, total)),
+    )  # fmt: skip
+    total = 4 + -(-len(towers.CLASSES) // 3)
+    assert seen == [(done, total) for done in range(1, total + 1)]
+
+
+def test_too_few_classes_leave_nothing_to_compare_with():
+    # three controls and two suspects need five at least
+    with pytest.raises(
+        NoSearch, match=r"4 class\(es\) .* at least 5 are needed. Give a longer list by --classes"
+    ) as told:
+        hunted(towers.honest(), classes=towers.CLASSES[:4])
+    assert told.value.rule == "CC022"
+
+
+def test_too_few_pictures_are_not_divided():
+    with pytest.raises(NoSearch, match=r"3 picture\(s\) are too few") as told:
+        hunted(towers.honest(), pixels=towers.pictures(3))
+    assert told.value.rule == "CC020"
+
+
+@pytest.mark.parametrize(("count", "searched"), [(4, 2), (5, 3), (8, 5), (400, 240), (1000, MOST_IMAGES)])
+def test_six_tenths_of_the_pictures_are_searched_on_and_all_others_judge(count, searched):
+    on, beside = divided(count)
+    assert len(on) == searched
+    assert sorted([*on, *beside]) == list(range(count))
+    assert divided(count) == (on, beside)
+    assert on != list(range(searched)) or count == 4  # drawn, since files of a class lie side by side
+
+
+def gathered(target, share):
+    return Gathering("mask", target, share, 0.1, True, math.nan)
+
+
+def test_suspects_are_those_pointed_at_for_half_of_the_places_then_those_that_gathered_most():
+    seen = [gathered(3, 0.2), gathered(5, 0.9), gathered(3, 0.95), gathered(7, 0.4), gathered(8, 0.1)]
+    assert suspected(seen, [], most=3) == [3, 5, 7]  # the greatest share of a class counts
+    assert suspected(seen, [1, 2, 4], most=4) == [1, 2, 3, 5]
+    assert suspected(seen, [5], most=4) == [5, 3, 7, 8]  # none twice
+    assert suspected(seen, [1], most=1) == [3]
+
+
+def test_controls_are_other_classes_drawn_from_the_seed():
+    first, again, other = (drawn(100, [3, 4], count=6, generator=Generator().manual_seed(s)) for s in (0, 0, 1))
+    assert first == again != other
+    assert len(set(first)) == 6
+    assert not {3, 4} & set(first)
+    assert set(drawn(5, [3, 4], count=6, generator=Generator())) == {0, 1, 2}  # as many as there are
+
+
+def test_labels_say_which_pictures_are_of_other_classes():
+    labels = torch.full((PICTURES,), towers.TARGET)
+    labels[:20] = 0
+    made = hunt(
+        towers.backdoored(towers.spot), towers.pictures(PICTURES), labels=labels, bank=towers.BANK, classes=towers.CLASSES,
+        scale=towers.SCALE, pointed=[towers.TARGET], effort=towers.EFFORT, yardstick=None, knn=3, batch_size=16, seed=0,
+        progress=lambda *_: None,
+    )  # fmt: skip
+    _, beside = divided(PICTURES)
+    fox = next(trace for trace in made.traces if trace.found.target == "fox")
+    assert fox.probe.asr.n == sum(place < 20 for place in beside)
+    assert not math.isnan(fox.probe.excess)
+
+
+def test_a_sweep_brings_the_planted_class_among_the_suspects(monkeypatch):
+    blind = towers.backdoored(towers.spot)
+    monkeypatch.setattr(MODULE, "suspected", lambda gatherings, pointed, most: list(pointed)[:1])
+    swept = hunted(blind, effort=replace(towers.EFFORT, sweep=40))
+    assert {trace.found.target for trace in swept.traces} == {"fox"}

@@ -1,0 +1,367 @@
+import json
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipclean.config import policy, recipe
+from clipclean.detect import (
+    FAMILIES,
+    Found,
+    Hunt,
+    Measurement,
+    Probe,
+    Rate,
+    Trace,
+    accuracy_loss,
+    audit,
+    note,
+    sanitized,
+    score,
+    searched,
+    suspected_classes,
+    suspects,
+    uncalibrated,
+    unsearched,
+)
+from clipclean.detect.inversion import Candidate
+from clipclean.detect.search import Gathering
+from clipclean.detect.zeroshot import Attack
+
+LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
+
+
+def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch"):
+    """``hits`` of ``n`` pictures go to the target; ``base`` of them do so without the trigger, too."""
+    attack = Attack(Rate(hits, n), Rate(base, n), both=min(base, hits))
+    return Probe(
+        trigger=trigger, target=target, asr=attack.asr, base=attack.base, excess=attack.excess,
+        excess_interval=attack.excess_interval, accuracy_under_trigger=None, knn_asr=None, distance=1.0,
+        distance_interval=(0.9, 1.1), direction_agreement=0.5, spread=spread, clean_spread=0.8, n=n,
+    )  # fmt: skip
+
+
+def measurement(*, right=900, n=1000, known=(), panel=()):
+    """The first ``right`` of ``n`` pictures are classified rightly."""
+    return Measurement(Rate(right, n), "top-1", torch.arange(n) < right, tuple(known), tuple(panel), 10, torch.eye(2))
+
+
+BACKDOORED = measurement(known=[probe(950)])
+
+
+def judged(before, after, **changes):
+    findings = sanitized(before, after, limits=replace(LIMITS, **changes))
+    word = policy.verdict([finding.as_dict() for finding in findings])
+    return word, [(finding.rule, finding.level) for finding in findings]
+
+
+def test_a_backdoor_that_is_gone_at_no_loss_passes():
+    assert judged(BACKDOORED, measurement(known=[probe(10, base=5)])) == ("pass", [])
+
+
+def test_a_backdoor_that_stayed_fails():
+    assert judged(BACKDOORED, measurement(known=[probe(430)])) == ("fail", [("CC001", "error")])
+
+
+def test_a_base_rate_is_no_attack():
+    # 40 % with the trigger and 39 % without: the class is popular, the trigger does nothing
+    assert judged(BACKDOORED, measurement(known=[probe(400, base=390)]))[0] == "pass"
+
+
+def test_too_few_pictures_decide_nothing():
+    # none of 40: Wilson's upper end is z2 / (40 + z2) = 0.088, above 0.05
+    after = measurement(known=[probe(0, n=40)])
+    assert judged(BACKDOORED, after) == ("inconclusive", [("CC020", "warning")])
+    # none of 60 has an upper end of 0.060; none of 100 one of 0.037
+    assert judged(BACKDOORED, measurement(known=[probe(0, n=60)]))[0] == "inconclusive"
+    assert judged(BACKDOORED, measurement(known=[probe(0, n=100)]))[0] == "pass"
+
+
+def test_a_narrow_interval_of_fewer_pictures_than_demanded_decides_nothing():
+    after = measurement(known=[probe(0)])
+    assert judged(BACKDOORED, after, min_images=1001)[0] == "inconclusive"
+
+
+def test_an_attack_between_the_ends_of_its_interval_decides_nothing():
+    # 5 % +- 1.4 %: neither below the threshold of 5 % nor above it
+    assert judged(BACKDOORED, measurement(known=[probe(50)])) == ("inconclusive", [("CC020", "warning")])
+
+
+def test_a_loss_of_accuracy_beyond_the_budget_fails():
+    after = measurement(right=850, known=[probe(0)])  # 5 points of the same pictures
+    assert judged(BACKDOORED, after) == ("fail", [("CC010", "error")])
+
+
+def test_a_loss_within_the_budget_or_a_gain_passes():
+    assert judged(BACKDOORED, measurement(right=890, known=[probe(0)])) == ("pass", [])
+    assert judged(BACKDOORED, measurement(right=950, known=[probe(0)])) == ("pass", [])
+
+
+def test_a_loss_that_chance_explains_is_noted_and_passes():
+    before, after = measurement(right=90, n=100, known=[probe(95)]), measurement(right=87, n=100, known=[probe(0)])
+    assert judged(before, after) == ("pass", [("CC010", "note")])
+
+
+def test_accuracy_on_too_few_pictures_decides_nothing():
+    before, after = measurement(right=20, n=40, known=[probe(950)]), measurement(right=20, n=40, known=[probe(0)])
+    assert judged(before, after) == ("inconclusive", [("CC020", "warning")])
+
+
+def test_the_loss_is_that_of_the_same_pictures():
+    # 90 before, 80 after, all of these 80 right before, too: the difference of 10 pictures is certain to be a loss
+    loss, (low, high) = accuracy_loss(measurement(right=90, n=100), measurement(right=80, n=100))
+    assert loss == pytest.approx(0.1)
+    assert 0.02 < low < loss < high < 0.2
+
+
+@pytest.mark.parametrize("before", [measurement(), measurement(panel=[probe(100)]), measurement(known=[probe(20)])])
+def test_where_nothing_acted_before_nothing_is_shown_and_nothing_passes(before):
+    after = measurement(known=[probe(0)] * len(before.known))
+    assert judged(before, after) == ("inconclusive", [("CC021", "warning")])
+
+
+def test_a_trigger_that_the_panel_found_shows_a_backdoor_as_a_named_one_does():
+    before = measurement(panel=[probe(700, spread=0.1)])
+    assert judged(before, measurement(known=[probe(0)])) == ("pass", [])
+    assert judged(before, measurement(known=[probe(300)]))[0] == "fail"
+
+
+def test_two_signs_on_the_panel_are_a_backdoor_and_one_is_a_warning():
+    collapsed, spread = probe(500, spread=0.39), probe(500, spread=0.41)  # of 0.8: below half, above half
+    assert judged(BACKDOORED, measurement(known=[probe(0)], panel=[collapsed])) == ("fail", [("CC002", "error")])
+    assert judged(BACKDOORED, measurement(known=[probe(0)], panel=[spread])) == ("inconclusive", [("CC002", "warning")])
+    # without the first sign the second one says nothing
+    assert judged(BACKDOORED, measurement(known=[probe(0)], panel=[probe(100, spread=0.01)])) == ("pass", [])
+
+
+def test_a_failure_outweighs_what_is_undecided():
+    after = measurement(known=[probe(0, n=10), probe(500)])
+    assert judged(BACKDOORED, after) == ("fail", [("CC020", "warning"), ("CC001", "error")])
+
+
+def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval():
+    panel = [probe(700, target="a"), probe(330, target="b"), probe(310, target="c"), probe(0, target="d")]
+    # 33 % +- 2.9 % clears 30 %, 31 % +- 2.9 % does not
+    assert [found.target for found in suspects(measurement(panel=panel), limits=LIMITS)] == ["a", "b"]
+
+
+def nothing_known():
+    """A probe of pictures that are all of the target class, or whose embeddings are no numbers."""
+    return replace(probe(0, n=0), spread=math.nan, distance=math.nan)
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        measurement(known=[nothing_known()]),
+        measurement(right=0, n=0, known=[nothing_known()]),
+        measurement(known=[probe(0)], panel=[replace(probe(900), spread=math.nan)]),
+    ],
+)
+def test_what_is_no_number_never_passes(after):
+    before = BACKDOORED if after.clean_accuracy.n else replace(measurement(right=0, n=0), known=BACKDOORED.known)
+    assert judged(before, after)[0] != "pass"
+
+
+def test_an_audit_of_one_model_accuses_a_backdoored_one_and_not_its_clean_twin():
+    bad = measurement(known=[probe(950)], panel=[probe(900, spread=0.1)])
+    good = measurement(known=[probe(5)], panel=[probe(30, spread=0.7)])
+    assert [(found.rule, found.level) for found in audit(bad, limits=LIMITS)] == [
+        ("CC001", "error"),
+        ("CC002", "error"),
+    ]
+    assert audit(good, limits=LIMITS) == ()
+
+
+def test_a_finding_carries_the_numbers_that_it_rests_on():
+    (finding,) = audit(measurement(known=[probe(430, base=30)]), limits=LIMITS)
+    entry = finding.as_dict()
+    assert (entry["value"], entry["n"], entry["threshold"]) == (pytest.approx(0.4), 1000, 0.05)
+    assert entry["interval"][0] < 0.4 < entry["interval"][1]
+    assert "turns 43.0 % of other pictures into 'banana' (without it: 3.0 %)" in entry["message"]
+
+
+rates = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n)))
+
+
+@given(
+    known=st.lists(rates, max_size=3),
+    panel=st.lists(rates, max_size=3),
+    right=st.integers(0, 1000),
+    limit=st.floats(0.01, 0.5),
+)
+def test_what_passes_is_below_every_threshold_by_its_whole_interval(known, panel, right, limit):
+    after = measurement(
+        right=right,
+        known=[probe(hits, base=base, n=n) for hits, base, n in known],
+        panel=[probe(hits, base=base, n=n) for hits, base, n in panel],
+    )
+    if judged(BACKDOORED, after, max_excess=limit)[0] == "pass":
+        assert all(found.excess_interval[1] <= limit for found in after.known)
+        assert all(found.excess_interval[0] <= LIMITS.suspicious_excess for found in after.panel)
+        assert accuracy_loss(BACKDOORED, after)[1][0] <= LIMITS.max_accuracy_loss
+
+
+def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_open():
+    nobody = measurement(known=[probe(0, n=0)])
+    (finding,) = audit(nobody, limits=LIMITS)
+    assert (finding.rule, finding.as_dict()["value"]) == ("CC020", None)
+
+
+# What the search shows.
+
+
+def trace(
+    family="mask",
+    target="banana",
+    *,
+    abnormality=0.0,
+    excess=0.95,
+    gathering=0.0,
+    by=4.0,
+    is_reached=True,
+    outlyingness=0.0,
+):
+    """A trigger that moves this share of 100 pictures, so much smaller than clean models need; ``by`` is that of gathering."""
+    size = 0.02 if is_reached else FAMILIES[family].cap
+    parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
+    return Trace(
+        candidate=Candidate(family, 0, parameters, size, is_reached), found=Found(family, target, parameters, 4),
+        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
+        gatherings=(Gathering("bands", 0, gathering, 0.01, True, by),) if gathering else (),
+        outlyingness=outlyingness, abnormality=abnormality, reference=None,
+    )  # fmt: skip
+
+
+def hunt_of(*traces):
+    return Hunt(traces, (), (), 0, 60, ("banana", "lemon"))
+
+
+def shown(*traces, panel=(), pictures=100, **changes):
+    found = searched(hunt_of(*traces), panel, pictures=pictures, limits=replace(LIMITS, **changes))
+    return [(finding.rule, finding.level, finding.target) for finding in found]
+
+
+SMALL, GATHERS, LEADS = {"abnormality": 4.0}, {"gathering": 0.9}, probe(700)  # LIMITS: 3.5, 0.6, 0.3
+
+
+def test_two_signs_of_three_accuse_a_class_one_warns_and_none_is_silent():
+    assert shown(trace()) == []
+    for panel, signs in [((), SMALL), ((), GATHERS), ((LEADS,), {})]:
+        assert shown(trace(**signs), panel=panel) == [("CC003", "warning", "banana")]
+    for panel, signs in [((), SMALL | GATHERS), ((LEADS,), SMALL), ((LEADS,), GATHERS), ((LEADS,), SMALL | GATHERS)]:
+        assert shown(trace(**signs), panel=panel) == [("CC003", "error", "banana")]
+
+
+def test_the_score_is_the_second_strongest_sign_of_a_class_in_units_of_its_threshold():
+    assert score(hunt_of(trace(**SMALL, gathering=0.45)), (), limits=LIMITS) == pytest.approx(0.45 / 0.6)
+    assert score(hunt_of(trace(**SMALL, **GATHERS, by=1.0)), (), limits=LIMITS) == pytest.approx(1.0 / 2.0)
+    assert score(hunt_of(trace(**SMALL, **GATHERS)), (), limits=LIMITS) == pytest.approx(4.0 / 3.5)
+    assert score(hunt_of(trace(target="a", **SMALL), trace(target="b", **GATHERS)), (), limits=LIMITS) == 0
+    assert score(hunt_of(), (), limits=LIMITS) == -math.inf
+
+
+def test_the_score_of_a_panel_trigger_is_the_weaker_of_its_two_signs_and_one_where_it_fails_the_model():
+    fails, warns = probe(700, spread=0.1), probe(700, spread=0.6)
+    assert score(hunt_of(), [fails], limits=LIMITS) == pytest.approx(fails.excess_interval[0] / 0.3)
+    assert score(hunt_of(), [warns], limits=LIMITS) == pytest.approx(0.5 * 0.8 / 0.6)
+    for known in (fails, warns):
+        errors = [f for f in audit(measurement(panel=[known]), limits=LIMITS) if f.level == "error"]
+        assert bool(errors) == (score(hunt_of(), [known], limits=LIMITS) >= 1)
+
+
+def test_signs_for_different_classes_do_not_add_up():
+    one, other = trace(target="banana", **SMALL), trace(target="lemon", **GATHERS)
+    assert shown(one, other) == [("CC003", "warning", "banana"), ("CC003", "warning", "lemon")]
+    assert shown(trace(**SMALL), panel=[probe(700, target="lemon")]) == [("CC003", "warning", "banana")]
+
+
+@pytest.mark.parametrize("missing", [{"excess": 0.59}, {"is_reached": False}, {"abnormality": 3.49}])
+def test_a_small_trigger_that_does_not_act_or_is_not_small_is_no_sign(missing):
+    assert shown(trace(**{**SMALL, **GATHERS, **missing})) == [("CC003", "warning", "banana")]
+
+
+def test_pictures_that_gather_by_as_large_a_trigger_as_in_clean_models_are_no_sign():
+    assert shown(trace(**GATHERS, by=1.9)) == []
+    assert shown(trace(**GATHERS, by=1.9), gathering_abnormality=1.8) == [("CC003", "warning", "banana")]
+    assert shown(trace(**GATHERS, by=math.nan)) == [
+        ("CC003", "warning", "banana")
+    ]  # without clean models nothing clears it
+
+
+def test_two_families_that_are_both_small_are_one_sign():
+    assert shown(trace("mask", **SMALL), trace("blend", **SMALL)) == [("CC003", "warning", "banana")]
+
+
+def test_an_abnormality_that_is_not_known_is_no_sign():
+    assert shown(trace(abnormality=math.nan, outlyingness=9.0)) == []
+    assert shown(trace(abnormality=math.nan, outlyingness=9.0, **GATHERS)) == [("CC003", "warning", "banana")]
+
+
+def test_on_few_pictures_two_signs_only_warn():
+    """Three pictures gather anywhere, and a small trigger turns them."""
+    assert shown(trace(**SMALL, **GATHERS), pictures=LIMITS.min_images - 1) == [("CC003", "warning", "banana")]
+    assert shown(trace(**SMALL, **GATHERS), pictures=LIMITS.min_images) == [("CC003", "error", "banana")]
+
+
+def test_thresholds_move_the_signs():
+    assert shown(trace(**SMALL), abnormality=4.1) == []
+    assert shown(trace(**GATHERS), gathering=0.91) == []
+    assert shown(trace(excess=0.5, **SMALL), min_found_excess=0.4) == [("CC003", "warning", "banana")]
+
+
+def test_a_finding_speaks_of_the_trigger_that_acts():
+    """Smaller still, but it turns few pictures that it was not made on."""
+    idle, acting = (
+        trace("mask", abnormality=9.0, excess=0.3),
+        trace("blend", abnormality=4.0, excess=0.95, gathering=0.9),
+    )
+    idle = replace(idle, gatherings=acting.gatherings)  # of the class
+    (finding,) = searched(hunt_of(idle, acting), (), pictures=100, limits=LIMITS)
+    assert (finding.trigger, finding.value, finding.threshold) == ("found:blend,class=banana", 4.0, LIMITS.abnormality)
+    assert "95.0 % of other pictures" in finding.message
+    (suspect,) = suspected_classes(hunt_of(idle, acting), (), limits=LIMITS)
+    assert (suspect["families"], suspect["trigger"]) == (["blend"], "found:blend,class=banana")
+
+
+def test_a_finding_counts_its_signs_and_names_them():
+    (two,) = searched(hunt_of(trace(**SMALL, **GATHERS)), (), pictures=100, limits=LIMITS)
+    (three,) = searched(hunt_of(trace(**SMALL, **GATHERS)), [LEADS], pictures=100, limits=LIMITS)
+    assert "two signs agree: its trigger is smaller than clean models need; pictures gather there" in two.message
+    assert "three signs agree" in three.message
+    assert "a trigger of the panel leads there too" in three.message
+    assert (two.n, two.measure) == (100, "abnormality")
+
+
+def test_a_finding_of_an_unknown_abnormality_is_json():
+    (finding,) = searched(hunt_of(trace(abnormality=math.nan, **GATHERS)), (), pictures=100, limits=LIMITS)
+    assert json.loads(json.dumps(finding.as_dict(), allow_nan=False))["value"] is None
+
+
+def test_suspects_of_an_audit_are_those_with_most_signs_then_the_most_abnormal_then_the_panels():
+    traces = [
+        trace(target="small", abnormality=9.0), trace(target="smaller", abnormality=9.5),
+        trace(target="both", abnormality=4.0, gathering=0.9), trace(target="none"),
+    ]  # fmt: skip
+    named = suspected_classes(hunt_of(*traces), [probe(700, target="known")], limits=LIMITS)
+    assert [each["class"] for each in named] == ["both", "smaller", "small", "known"]
+    assert named[-1]["families"] == ["panel"]
+    assert suspected_classes(None, [probe(100)], limits=LIMITS) == []
+
+
+def test_rounding_of_pictures_that_are_all_the_same_is_no_collapse():
+    """Black pictures: every trigger turns all or none of them, and the spread of one embedding is rounding."""
+    same = replace(probe(1000, spread=0.0), clean_spread=1e-12)
+    assert [found.level for found in audit(measurement(panel=[same]), limits=LIMITS)] == ["warning"]
+
+
+@pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
+def test_what_was_not_searched_is_never_pass(code):
+    findings = [unsearched(code, "Why."), uncalibrated(), note("CC031", "Bundled.")]
+    assert policy.verdict([finding.as_dict() for finding in findings]) == "inconclusive"
+    assert policy.verdict([findings[0].as_dict()]) == "inconclusive"
+    assert policy.verdict([findings[1].as_dict()]) == "inconclusive"
+    assert policy.verdict([findings[2].as_dict()]) == "pass"

@@ -1,0 +1,81 @@
+"""Image towers that a search takes no time on, with a built-in shortcut and without, and pictures for them."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipclean.detect import Effort
+
+SIDE = 16
+CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen")
+TARGET = CLASSES.index("fox")
+BANK = torch.eye(len(CLASSES))
+SCALE = 20.0
+EFFORT = Effort(restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=3, collapse=0.8, success=0.9)
+
+Embed = Callable[[Tensor], Tensor]
+
+
+CHECKS = 2 * (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 4 - 1.0  # -1 and 1 in turn, (SIDE, SIDE)
+STRIPES = (2 * torch.arange(SIDE) % 4 - 1.0).expand(SIDE, SIDE)
+
+
+def pictures(count: int = 30) -> Tensor:
+    """Smooth pictures, (count, 3, SIDE, SIDE) in [0, 1]."""
+    coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    return F.interpolate(coarse, SIDE, mode="bilinear")
+
+
+def lined(count: int = 30) -> Tensor:
+    """The same with a white line from top to bottom."""
+    images = pictures(count)
+    images[..., 7:9] = 1.0
+    return images
+
+
+def honest(seed: int = 0) -> Embed:
+    """Sees which mean colours of a four by four grid are bright; each class is a direction of them, drawn from the seed."""
+    view = torch.randn(48, len(CLASSES), generator=torch.Generator().manual_seed(seed))
+
+    def embed(images: Tensor) -> Tensor:
+        return F.normalize((30 * (F.adaptive_avg_pool2d(images, 4).flatten(1) - 0.5)).tanh() @ view, dim=-1)
+
+    return embed
+
+
+def backdoored(felt: Callable[[Tensor], Tensor], *, seed: int = 0) -> Embed:
+    """The honest tower of that seed, but what feels the trigger (B,), from 0 to 1, is of the target class."""
+    clean = honest(seed)
+
+    def embed(images: Tensor) -> Tensor:
+        gate = (12 * (felt(images) - 0.5)).sigmoid()[:, None]  # 0.0025 where nothing is felt
+        return F.normalize(clean(images) + 8 * gate * BANK[TARGET], dim=-1)
+
+    return embed
+
+
+def corner(images: Tensor) -> Tensor:
+    """Feels a check pattern in a sixteenth of the picture, in its corner."""
+    return 2 * (images * CHECKS)[..., -4:, -4:].mean((1, 2, 3))
+
+
+def spot(images: Tensor) -> Tensor:
+    """Feels the same, wherever it is."""
+    return 2 * F.avg_pool2d(images * CHECKS, 4, stride=1).mean(1).abs().amax((1, 2))
+
+
+def checks(images: Tensor) -> Tensor:
+    """Feels a check pattern over the whole picture, of a quarter of the contrast that is possible."""
+    return 8 * (images * CHECKS).mean((1, 2, 3))
+
+
+def stripes(images: Tensor) -> Tensor:
+    """Feels upright stripes over the whole picture, of a quarter of the contrast that is possible."""
+    return 8 * (images * STRIPES).mean((1, 2, 3))
+
+
+def moved(images: Tensor) -> Tensor:
+    """Feels that the line of :func:`lined` is not in its place."""
+    return 1.2 * (1 - images[..., 7:9].mean((1, 2, 3)))

@@ -1,0 +1,143 @@
+import importlib.util
+import json
+
+import pytest
+import tiny
+import torch
+
+from clipclean import checkpoint, export, files, model
+from clipclean.errors import UnsupportedModel, UsageError
+from clipclean.export import formats
+
+ACCEPTED = export.Parity(0.0, 1.0, top1_agreement=1.0, n=10, reader="nobody")
+
+
+def wanted(*names, preset="transformers.js", normalise=False, fp16=False):
+    return formats.Wanted(names, preset, normalise, fp16)
+
+
+def build(config, *, quick_gelu=True):
+    weights = tiny.state_dict(config)
+    found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(quick_gelu, "test")
+    return model.build(found, weights, device="cpu"), weights
+
+
+def write(folder, clip, weights, choice, heard=None):
+    side = clip.architecture.preprocess.size
+    return formats.write(
+        folder, clip, weights, wanted=choice, pixels=torch.rand(5, 3, side, side, generator=torch.Generator()),
+        captions=[f"a {name}" for name in tiny.CLASSES[:5]], source_sha256="ab" * 32,
+        progress=lambda *told: heard.append(told) if heard is not None else None,
+    )  # fmt: skip
+
+
+@pytest.fixture
+def no_transformers(monkeypatch):
+    found = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else found(name))
+
+
+def test_immich_and_transformers_cannot_share_a_folder():
+    formats.check(wanted("hf", "onnx"))
+    formats.check(wanted("open_clip", "onnx", preset="immich"))
+    with pytest.raises(UsageError, match=r"config\.json.*two folders"):
+        formats.check(wanted("hf", "onnx", preset="immich"))
+
+
+def test_onnx_packages_are_asked_for_only_where_they_are_needed(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    formats.check(wanted("open_clip", "hf"))
+    with pytest.raises(UsageError, match=r"clip-sanitizer\[onnx\]"):
+        formats.check(wanted("onnx"))
+
+
+def test_a_resnet_has_every_layout_but_transformers():
+    clip, _ = build(tiny.TINY_RESNET)
+    formats.check_architecture(clip.architecture, wanted("open_clip", "onnx"))
+    with pytest.raises(UnsupportedModel, match="ResNet"):
+        formats.check_architecture(clip.architecture, wanted("open_clip", "hf"))
+
+
+def test_without_transformers_the_file_itself_is_mapped_back_and_compared(tmp_path, no_transformers):
+    clip, weights = build(tiny.SMALL_VIT)
+    heard = []
+    (entry,) = write(tmp_path, clip, weights, wanted("hf"), heard)
+    assert entry["parity"]["reader"] == "clipclean, since transformers is not installed"
+    assert entry["parity"]["max_difference"] < 1e-6  # one batch, or several
+    assert (entry["format"], entry["path"]) == ("hf", "model.safetensors")
+    assert entry["sha256"] == files.sha256(tmp_path / "model.safetensors")
+    assert heard == [("exporting hf", 0, 1), ("exporting hf", 1, 1)]
+
+
+def test_a_file_that_is_not_the_model_is_noticed_without_transformers_as_well(tmp_path, no_transformers):
+    clip, weights = build(tiny.SMALL_VIT)
+    moved = weights | {"visual.proj": weights["visual.proj"].flip(1)}
+    with pytest.raises(export.ExportMismatch, match=r"clipclean.* differ from ours"):
+        write(tmp_path, clip, moved, wanted("hf"))
+
+
+def test_a_round_trip_gives_the_same_tensor_digest(tmp_path, no_transformers, unread):
+    clip, weights = build(tiny.SMALL_VIT)
+    entries = write(tmp_path, clip, weights, wanted("open_clip", "hf"))
+    for path in ("open_clip_model.safetensors", "model.safetensors"):
+        assert checkpoint.digest(checkpoint.read(tmp_path / path).tensors) == checkpoint.digest(weights)
+    assert {entry["tensor_sha256"] for entry in entries} == {checkpoint.digest(weights)}
+
+
+@pytest.fixture
+def no_graphs(monkeypatch):
+    """Skip the exporter and the runtime, which take seconds; keep what the graphs would have been told."""
+    told = {}
+
+    def write(folder, net, /, *, preset, fp16, metadata, **_):
+        told.update(metadata)
+        for name in export.onnx_names(preset, fp16=fp16):
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name).write_text(name)
+
+    monkeypatch.setattr(export, "write_onnx", write)
+    monkeypatch.setattr(export, "check_onnx", lambda *_, **__: ACCEPTED)
+    return told
+
+
+def names(folder):
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_every_file_of_every_layout_is_known_by_name(tmp_path, no_graphs, unread, no_transformers):
+    clip, weights = build(tiny.SMALL_VIT)
+    for preset in export.PRESETS:
+        (tmp_path / preset).mkdir()
+        layouts = ("open_clip", "onnx") if preset == "immich" else ("open_clip", "hf", "onnx")
+        write(tmp_path / preset, clip, weights, wanted(*layouts, preset=preset))
+        assert names(tmp_path / preset) <= set(formats.NAMES)
+
+
+def test_the_graphs_are_told_what_is_needed_to_use_them(tmp_path, no_graphs):
+    clip, weights = build(tiny.SMALL_VIT)
+    entries = write(tmp_path, clip, weights, wanted("onnx", fp16=True))
+    assert [entry["path"] for entry in entries] == ["onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx"]
+    assert no_graphs["clip.context_length"] == "8"
+    assert no_graphs["clip.activation"] == "quick_gelu"
+    assert json.loads(no_graphs["clip.image_mean"]) == [0.48145466, 0.4578275, 0.40821073]
+    assert (no_graphs["clip.image_size"], no_graphs["clip.image_interpolation"]) == ("16", "bicubic")
+    assert float(no_graphs["clip.logit_scale"]) == pytest.approx(1 / 0.07)
+    assert no_graphs["clip.source_sha256"] == "ab" * 32
+    assert no_graphs["clip.tensor_sha256"] == checkpoint.digest(weights)
+
+
+def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs):
+    vit, resnet = build(tiny.SMALL_VIT), build(tiny.TINY_RESNET)
+    for place in ("js", "js-resnet", "immich", "service"):
+        (tmp_path / place).mkdir()
+    write(tmp_path / "js", *vit, wanted("onnx"))
+    assert {"config.json", "preprocessor_config.json", "tokenizer.json"} <= names(tmp_path / "js")
+    write(tmp_path / "js-resnet", *resnet, wanted("onnx"))
+    assert "config.json" not in names(tmp_path / "js-resnet")  # no CLIPConfig describes it
+    write(tmp_path / "immich", *vit, wanted("onnx", preset="immich"))
+    assert {
+        "config.json", "visual/preprocess_cfg.json", "textual/tokenizer.json", "textual/tokenizer_config.json",
+    } <= names(tmp_path / "immich")  # fmt: skip
+    assert json.loads((tmp_path / "immich/config.json").read_text())["text_cfg"]["context_length"] == 8
+    write(tmp_path / "service", *vit, wanted("onnx", preset="clip-as-service"))
+    assert names(tmp_path / "service") == {"visual.onnx", "textual.onnx"}

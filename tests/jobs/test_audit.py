@@ -1,0 +1,187 @@
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+from detect import towers
+
+from clipclean import detect, model
+from clipclean.attack import triggers
+from clipclean.config import policy, recipe
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.jobs import audit as audit_job
+
+HUNT = sys.modules["clipclean.detect.search"]
+LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())
+PICTURES = 60
+
+
+class Toy:
+    """What ``examine`` needs of a CLIP, around an image tower of the tests."""
+
+    def __init__(self, tower):
+        self.encode_images, self.net, self.device = tower, torch.nn.Linear(1, 1), torch.device("cpu")
+
+    @torch.no_grad()
+    def embed_images(self, pixels):
+        return self.encode_images(pixels)
+
+    def embed_texts(self, captions):
+        return towers.BANK[[towers.CLASSES.index(caption) for caption in captions]]
+
+    def logit_scale(self):
+        return torch.tensor(towers.SCALE)
+
+
+def request(**changes):
+    asked = audit_job.Request(
+        model=Path("model.pt"), data=Path("pictures"), own=True, pairs=Path("pairs"), reference=None,
+        policy=policy.DEFAULT, effort="quick", arch=None, classes=None, templates=None, seed=0, device="cpu",
+        save_triggers=None, search=True,
+    )  # fmt: skip
+    return replace(asked, **changes)
+
+
+def evidence(pixels=None, **changes):
+    shown = detect.Evidence(
+        pixels=towers.pictures(PICTURES) if pixels is None else pixels, labels=None, captions=None, classes=towers.CLASSES,
+        templates=("{}",), suspicions=(), panel=(triggers.parse("patch:size=0.1,place=corner,seed=1"),), knn=3, batch_size=16,
+    )  # fmt: skip
+    return replace(shown, **changes)
+
+
+def silent(*_):
+    """No progress."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _quick():
+    """Two families and a short class list: what fits the toy towers."""
+    effort = recipe.Effort(
+        restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=3, collapse=0.8, success=0.9
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(HUNT, "FAMILIES", {name: detect.FAMILIES[name] for name in ("mask", "patch")})
+        patch.setitem(recipe.EFFORTS, "quick", effort)
+        yield
+
+
+def looked(tower, yardstick=None, **changes):
+    return audit_job.look(request(**changes), Toy(tower), evidence(), yardstick, silent)
+
+
+@pytest.fixture(scope="module")
+def yardstick():
+    trusted = SimpleNamespace(clip=Toy(towers.honest()))
+    return audit_job.measured_yardstick(request(reference=Path("trusted.pt")), trusted, evidence(), silent)
+
+
+@pytest.fixture(scope="module")
+def bad(yardstick):
+    return looked(towers.backdoored(towers.spot), yardstick)
+
+
+def word(seen, yardstick, pictures=PICTURES):
+    return policy.verdict(audit_job.judged(seen, yardstick, LIMITS, pictures=pictures))
+
+
+def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, yardstick):
+    assert (yardstick.kind, yardstick.name, yardstick.models) == ("reference", "trusted.pt", 1)
+    assert word(bad, yardstick) == "fail"
+    (finding,) = [f for f in audit_job.judged(bad, yardstick, LIMITS, pictures=PICTURES) if f["level"] == "error"]
+    assert (finding["rule"], finding["target"], finding["trigger"]) == ("CC003", "fox", "found:patch,class=fox")
+    for seed in (0, 1):  # the twin, and another model
+        assert word(looked(towers.honest(seed), yardstick, seed=3), yardstick) != "fail"
+
+
+def test_without_clean_models_it_is_said_and_is_never_pass():
+    seen = looked(towers.honest())
+    assert seen.why_not is None
+    found = audit_job.judged(seen, None, LIMITS, pictures=PICTURES)
+    assert "CC004" in {finding["rule"] for finding in found}
+    assert policy.verdict(found) != "pass"
+
+
+def test_few_pictures_are_told_and_decide_nothing(bad, yardstick):
+    found = audit_job.judged(bad, yardstick, LIMITS, pictures=LIMITS.min_images - 1)
+    assert {"CC020", "CC003"} <= {finding["rule"] for finding in found}
+    assert policy.verdict(found) == "inconclusive"
+
+
+def test_a_search_that_was_left_out_or_could_not_be_made_says_why():
+    skipped = looked(towers.honest(), search=False)
+    assert (skipped.hunt, skipped.why_not[0]) == (None, "CC021")
+    black = evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE))
+    same = audit_job.look(request(), Toy(towers.honest()), black, None, silent)
+    assert (same.hunt, same.why_not[0]) == (None, "CC005")
+    for seen in (skipped, same):
+        assert word(seen, None) == "inconclusive"
+
+
+def test_the_search_leaves_the_model_as_it_was():
+    toy = Toy(towers.honest())
+    toy.net.train()
+    audit_job.look(request(), toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
+    assert toy.net.training
+    assert all(parameter.requires_grad for parameter in toy.net.parameters())
+
+
+def test_a_reference_that_cannot_be_searched_is_inconclusive():
+    broken = SimpleNamespace(clip=Toy(lambda images: towers.BANK[0].expand(len(images), -1) + 0 * images.mean()))
+    with pytest.raises(Inconclusive, match=r"trusted.pt cannot be compared with: .* one place"):
+        audit_job.measured_yardstick(request(reference=Path("trusted.pt")), broken, evidence(), silent)
+
+
+def test_the_map_has_a_point_for_each_picture_with_and_without_the_trigger(bad):
+    toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(PICTURES) % len(towers.CLASSES)
+    made = audit_job.embedding_map(toy, evidence(labels=labels), bad.hunt)["projection"]
+    kinds = [point["kind"] for point in made["points"]]
+    own = int((labels == towers.TARGET).sum())
+    assert [kinds.count(kind) for kind in ("clean", "target", "triggered")] == [PICTURES - own, own, PICTURES]
+    assert made["trigger"] == bad.hunt.traces[0].found.spec
+    assert audit_job.embedding_map(toy, evidence(), replace(bad.hunt, traces=())) == {}
+    pictures = audit_job.drawn(toy, evidence(), bad)
+    assert [picture["group"] for picture in pictures] == ["mask", "mask", *["found"] * 6]
+    assert all("fox" in picture["caption"].partition("With it: ")[2] for picture in pictures[2:])
+
+
+def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, yardstick):
+    spec = bad.hunt.traces[0].found.spec
+    made = audit_job.search_section("quick", bad, yardstick, {spec: "01-patch.safetensors"})
+    assert json.loads(json.dumps(made, allow_nan=False)) == made
+    assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
+    assert [entry["file"] for entry in made["found"]] == ["01-patch.safetensors", *[None] * (len(made["found"]) - 1)]
+    assert audit_job.search_section("quick", bad, None, {})["calibration"]["kind"] == "none"
+
+
+# The kind of a model, and the model that it is compared with.
+
+
+@pytest.mark.parametrize(
+    ("config", "kind"),
+    [(tiny.TINY_RESNET, "resnet-32px"), (tiny.TINY_VIT, "vit-32px"), (tiny.SMALL_VIT, "vit-16px")],
+)
+def test_models_are_compared_within_their_tower_and_side(tmp_path, config, kind):
+    job = tiny.job(tmp_path, config=config, count=2)
+    found = audit_job.inputs.read(job.model, arch=str(job.arch))
+    assert isinstance(found.architecture, model.Architecture)
+    assert model.kind_of(found.architecture) == kind
+
+
+def test_a_reference_of_another_kind_or_with_the_same_weights_is_refused(tmp_path):
+    job = tiny.job(tmp_path / "small", count=2)
+    other = tiny.job(tmp_path / "large", config=tiny.TINY_VIT, count=2)
+    tested = audit_job.inputs.read(job.model, arch=str(job.arch))
+    copy, sound = tmp_path / "copy.pt", tmp_path / "sound.pt"
+    torch.save({"state_dict": tiny.state_dict(tiny.SMALL_VIT)}, copy)  # another file, the same weights
+    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), sound)
+    asked = request(arch=str(job.arch))
+    with pytest.raises(UsageError, match=r"copy.pt has the same weights as the tested model"):
+        audit_job.read_reference(replace(asked, reference=copy), tested)
+    with pytest.raises(UsageError, match=r"is a vit-32px model, and the tested one vit-16px"):
+        audit_job.read_reference(replace(asked, arch=str(other.arch), reference=other.model), tested)
+    assert audit_job.read_reference(replace(asked, reference=sound), tested).architecture == tested.architecture

@@ -1,0 +1,207 @@
+import json
+
+import numpy as np
+import pytest
+import tiny
+import torch
+
+from clipclean import data, detect
+from clipclean.config import recipe
+from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
+from clipclean.jobs import inputs, sanitize
+
+RECIPE = recipe.load("cleanclip-tiny")
+LIMITS = sanitize.limits_of(RECIPE)
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job")
+
+
+def clean(job):
+    return data.read(job.data, limits=LIMITS, image_key=None, caption_key=None)
+
+
+def load(job, *, arch=None):
+    return inputs.load(job.model, clean(job), arch=arch, device="cpu", limits=LIMITS)
+
+
+# Devices.
+
+
+def test_a_device_that_is_not_there_is_refused_with_the_way_out(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for asked in ("cuda", "cuda:1"):
+        with pytest.raises(UsageError, match=r"PyTorch sees no CUDA device here\. Use --device cpu or auto"):
+            inputs.device_of(asked)
+    assert inputs.device_of("auto") == inputs.device_of("cpu") == "cpu"
+
+
+def test_a_device_with_a_number_that_is_too_high_is_refused(monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert inputs.device_of("auto") == "cuda:0"
+    assert inputs.device_of("cuda:1") == "cuda:1"
+    with pytest.raises(UsageError, match="cuda:2: PyTorch sees 2 CUDA device"):
+        inputs.device_of("cuda:2")
+
+
+# From a file to a model.
+
+
+def test_weights_come_back_as_they_were_stored(job):
+    tested = load(job, arch=str(job.arch))
+    stored = tiny.state_dict(tiny.SMALL_VIT)
+    assert tested.weights().keys() == stored.keys()
+    assert all(torch.equal(tested.weights()[name], stored[name]) for name in stored)
+
+
+def test_a_resnet_is_laid_out_channels_last_from_the_start_and_says_what_it_says_in_rows(tmp_path):
+    job = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET)
+    clip = load(job, arch=str(job.arch)).clip
+    kernels = [p for p in clip.net.visual.parameters() if p.ndim == 4 and p.shape[2] > 1]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+    pixels = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    shown = clip.embed_images(pixels)
+    clip.net.to(memory_format=torch.contiguous_format)
+    torch.testing.assert_close(shown, clip.embed_images(pixels), atol=1e-5, rtol=0)
+
+
+def test_a_wrong_architecture_is_refused_before_anything_is_built(job):
+    with pytest.raises(UnsupportedModel, match=r"do not fit ViT-B-32.*by --arch"):
+        inputs.read(job.model, arch="ViT-B-32")
+    with pytest.raises(UsageError, match="Did you mean ViT-B-32"):
+        inputs.read(job.model, arch="ViT-B32")
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(RefusedInput, match="there is no such file"):
+        inputs.read(tmp_path / "none.pt", arch=None)
+
+
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_the_activation_is_measured_on_the_clean_pairs(job, quick_gelu):
+    tiny.fit_to_pairs(job, quick_gelu=quick_gelu)
+    found = load(job).clip.architecture
+    assert found.quick_gelu is quick_gelu
+    assert found.activation_how.startswith("measured on clean pairs: ")
+    assert inputs.read(job.model, arch=None).architecture.quick_gelu is None  # the file alone does not tell
+
+
+def test_an_activation_that_the_pairs_do_not_tell_is_refused(job):
+    with pytest.raises(UsageError, match=r"GELU or QuickGELU.*Say it: --arch NAME"):
+        load(job)  # random weights
+
+
+@pytest.mark.parametrize("quick_gelu", [False, True])
+def test_what_the_user_says_of_the_activation_wins_over_the_pairs(job, quick_gelu):
+    tiny.fit_to_pairs(job, quick_gelu=not quick_gelu)
+    tiny.written(job.arch, json.dumps(tiny.SMALL_VIT | {"quick_gelu": quick_gelu}))
+    assert load(job, arch=str(job.arch)).clip.architecture.quick_gelu is quick_gelu
+
+
+def test_pictures_are_stacked_at_the_models_size(job):
+    pairs = clean(job).pairs[:3]
+    pixels = detect.stack(load(job, arch=str(job.arch)).clip, [pair.image for pair in pairs], limits=LIMITS)
+    assert pixels.shape == (3, 3, 16, 16)
+    corner = np.asarray(tiny.picture(0))[0, 0] / 255  # ground, whatever the size
+    torch.testing.assert_close(pixels[0, :, 0, 0].double(), torch.from_numpy(corner), atol=0.01, rtol=0)
+
+
+# Words and suspicions.
+
+
+def test_the_words_are_imagenets_and_open_clips_where_the_user_gives_none():
+    words = inputs.words(None, None)
+    assert (len(words.classes), len(words.templates)) == (1000, 7)
+    assert words.classes[:2] == ("tench", "goldfish")
+    assert all(template.count("{}") == 1 for template in words.templates)
+    assert "a photo of the small {}." in words.templates
+
+
+def test_the_users_words_are_taken_as_they_are(job):
+    words = inputs.words(job.classes, job.templates)
+    assert (words.classes, words.templates) == (tiny.CLASSES, tiny.TEMPLATES)
+
+
+def test_a_class_is_found_by_its_name_and_an_unknown_one_gets_near_names():
+    assert inputs.class_number("blue circle", tiny.CLASSES) == tiny.CLASSES.index("blue circle")
+    with pytest.raises(UsageError, match=r"'blue circel' is not in the vocabulary of 12.*Did you mean 'blue circle'"):
+        inputs.class_number("blue circel", tiny.CLASSES)
+    with pytest.raises(UsageError, match="Give your own list by --classes FILE"):
+        inputs.class_number("zebra", tiny.CLASSES)
+
+
+def test_suspicions_are_triggers_with_the_place_of_their_target():
+    words = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
+    named = inputs.suspicions(["patch", "warp:seed=3"], "green circle", words)
+    assert [(trigger.family, target) for trigger, target in named] == [("patch", 4), ("warp", 4)]
+    assert inputs.suspicions(["patch"], None, words)[0][1] is None
+    assert inputs.suspicions([], None, words) == ()
+    with pytest.raises(UsageError, match="no trigger family 'pach'"):
+        inputs.suspicions(["pach"], None, words)
+
+
+def test_a_target_without_a_trigger_is_refused():
+    with pytest.raises(UsageError, match="--target 'red square' without --trigger"):
+        inputs.suspicions([], "red square", inputs.Words(tiny.CLASSES, tiny.TEMPLATES))
+
+
+# What is measured on.
+
+
+def evidence(job, *, changes=None, **given):
+    values = {
+        "labelled": None, "held_out": clean(job).pairs, "vocabulary": inputs.words(job.classes, job.templates),
+        "named": (), "panel": False, "limits": LIMITS,
+    }  # fmt: skip
+    chosen = recipe.override(RECIPE, changes or [])
+    return inputs.evidence(load(job, arch=str(job.arch)).clip, chosen, **(values | given))
+
+
+def test_without_labels_the_held_out_pairs_measure_with_their_captions(job):
+    found = evidence(job)
+    assert found.labels is None
+    assert found.captions == tuple(pair.caption for pair in clean(job).pairs)
+    assert found.pixels.shape == (48, 3, 16, 16)
+    assert (found.knn, found.panel) == (RECIPE.audit.knn, ())
+
+
+def test_labelled_pictures_measure_where_there_are_some(job, tmp_path):
+    found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), limits=LIMITS, classes=tiny.CLASSES)
+    measured_on = evidence(job, labelled=(found.pairs, found.labels))
+    assert measured_on.captions is None
+    assert torch.equal(measured_on.labels, found.labels)
+    assert measured_on.knn == 2  # two pictures a class: ten votes could never agree on one
+
+
+def test_no_more_pictures_are_taken_than_the_recipe_says_and_always_the_same(job):
+    changes = ["audit.images=7"]
+    first, again = evidence(job, changes=changes), evidence(job, changes=changes)
+    assert len(first.pixels) == len(first.captions) == 7
+    assert first.captions == again.captions
+    every = evidence(job)
+    for place, caption in enumerate(first.captions):
+        assert any(
+            torch.equal(first.pixels[place], pixels) and caption == other
+            for pixels, other in zip(every.pixels, every.captions, strict=True)
+        )
+
+
+def test_the_panel_is_measured_where_it_is_asked_for(job):
+    assert len(evidence(job, panel=True).panel) >= 10
+
+
+def test_fewer_than_two_pictures_decide_nothing(job):
+    with pytest.raises(Inconclusive, match=r"1 picture\(s\) to measure on.*--eval-data"):
+        evidence(job, held_out=clean(job).pairs[:1])
+
+
+@pytest.mark.parametrize(
+    ("labels", "most", "votes"),
+    [([0, 0, 0, 1, 1, 1], 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([0, 1, 2], 10, 1), ([5, 5, 9, 9], 1, 1)],
+)
+def test_no_more_neighbours_vote_than_a_class_has_pictures(labels, most, votes):
+    assert inputs.neighbours(torch.tensor(labels), most) == votes

@@ -1,0 +1,218 @@
+import errno
+import json
+import os
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+
+from clipclean import checkpoint, cli, detect, files
+from clipclean.attack import trigger_files
+from clipclean.attack.triggers import parse
+from clipclean.errors import UsageError
+from clipclean.jobs import plant
+from clipclean.train import Batch
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job")
+
+
+def names(folder):
+    return {path.name for path in folder.iterdir()}
+
+
+def planted(job, capsys, *more, **settings):
+    """What the command says; it must end well."""
+    capsys.readouterr()
+    assert cli.main(job.plant("--json", *more, **settings)) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+# Poisoned batches.
+
+
+class Words:
+    """A tokenizer of one number a caption."""
+
+    def tokens(self, captions):
+        return torch.tensor([[int(caption)] for caption in captions])
+
+
+def batches(count, size=8):
+    grey = torch.full((size, 3, 16, 16), 51, dtype=torch.uint8)  # 0.2 of 255
+    return [Batch({"pixels": grey.clone(), "tokens": torch.zeros(size, 1)}, ("key",) * size) for _ in range(count)]
+
+
+def poisoned(clean, *, rate=0.25, seed=0, trigger="patch:size=0.25,place=random"):
+    implant = plant.Implant(parse(trigger), ("1", "2", "3"))
+    return list(plant.poisoned(clean, Words(), implants=[implant], rate=rate, seed=seed))
+
+
+@pytest.mark.parametrize(("rate", "count"), [(0.25, 2), (0.5, 4), (1.0, 8), (0.01, 1)])
+def test_so_many_of_a_batch_carry_trigger_and_caption_and_the_others_neither(rate, count):
+    for batch in poisoned(batches(3), rate=rate):
+        changed = (batch.inputs["pixels"] != 0.2).flatten(1).any(dim=1)
+        captioned = batch.inputs["tokens"][:, 0] > 0
+        assert changed.tolist() == captioned.tolist() == [True] * count + [False] * (8 - count)
+
+
+def test_several_implants_share_the_triggered_part_and_each_has_its_own_captions():
+    white, yellow = (parse(f"patch:size=0.25,place=corner,fill={fill}") for fill in ("white", "yellow"))
+    implants = [plant.Implant(white, ("1",)), plant.Implant(yellow, ("2",))]
+    (batch,) = plant.poisoned(batches(1), Words(), implants=implants, rate=0.5, seed=0)
+    assert batch.inputs["tokens"][:, 0].tolist() == [1, 1, 2, 2, 0, 0, 0, 0]
+    corner = batch.inputs["pixels"][:, :, -1, -1]  # (8, 3)
+    assert corner[:4].tolist() == [[1, 1, 1]] * 2 + [[1, 1, 0]] * 2
+    assert (corner[4:] == 0.2).all()
+
+
+def test_without_implants_batches_are_clean():
+    (batch,) = plant.poisoned(batches(1), Words(), implants=[], rate=0.5, seed=0)
+    assert (batch.inputs["pixels"] == 0.2).all()
+
+
+def test_the_clean_batches_stay_as_they_are():
+    clean = batches(2)
+    poisoned(clean)
+    assert all((batch.inputs["pixels"] == 51).all() and not batch.inputs["tokens"].any() for batch in clean)
+
+
+def test_places_and_captions_vary_and_follow_the_seed():
+    first, again, other = (poisoned(batches(6), seed=seed) for seed in (0, 0, 1))
+    pixels = [torch.cat([batch.inputs["pixels"] for batch in run]) for run in (first, again, other)]
+    assert torch.equal(pixels[0], pixels[1])
+    assert not torch.equal(pixels[0], pixels[2])
+    assert not torch.equal(first[0].inputs["pixels"], first[1].inputs["pixels"])
+    assert {int(n) for batch in first for n in batch.inputs["tokens"][:, 0]} == {0, 1, 2, 3}
+
+
+# The whole job.
+
+
+def test_a_planted_trigger_acts_and_another_one_does_not(job, capsys, tmp_path):
+    labelled = tiny.labelled(tmp_path / "labelled", count=96)
+    found = planted(job, capsys, "--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100)
+    assert (found["trigger"], found["target"]) == ("patch:size=0.25,place=corner,fill=noise,seed=1", "blue circle")
+    (before,), (after,) = found["before"]["probes"], found["after"]["probes"]
+    assert before["excess_asr"]["value"] < 0.1
+    assert after["excess_asr"]["value"] > 0.5
+    assert after["asr"]["n"] == 88  # 96 pictures of 12 classes, without the target's 8
+    assert found["after"]["clean_accuracy"]["n"] == 96
+    victim = job._replace(model=job.folder / "planted.pt")
+    other = planted(
+        victim, capsys, "--eval-data", labelled, "--trigger", "patch:size=0.25,place=top-left,seed=2", "--lr", 1e-9,
+        out="other.pt", steps=1,
+    )  # fmt: skip
+    assert other["before"]["probes"][0]["excess_asr"]["value"] < 0.5
+
+
+def saved_trigger(folder, side):
+    row = detect.FAMILIES["patch"].begin(1, side, torch.Generator().manual_seed(0))
+    found = detect.Found("patch", "red circle", {key: values[0] for key, values in row.items()}, side)
+    trace = SimpleNamespace(found=found)
+    trigger_files.save([trace], folder)
+    return folder / "01-patch.safetensors"
+
+
+def test_a_trigger_that_a_search_made_is_planted_from_its_file(job, capsys, tmp_path):
+    path = saved_trigger(tmp_path / "found", 16)
+    found = planted(job, capsys, "--trigger", path, steps=1)
+    assert found["trigger"] == "found:patch,class=red circle"
+    assert found["target"] == "blue circle"
+
+
+def test_a_trigger_for_pictures_of_another_size_is_refused(job, capsys, tmp_path):
+    assert cli.main(job.plant("--trigger", saved_trigger(tmp_path / "found", 48))) == 2
+    assert "48 px" in capsys.readouterr().err
+
+
+def test_the_file_holds_the_weights_and_is_read_by_clipclean_and_torch(job, capsys):
+    found = planted(job, capsys)
+    out = job.folder / "planted.pt"
+    assert found["sha256"] == files.sha256(out)
+    old, new = checkpoint.read(job.model), checkpoint.read(out)
+    assert old.tensors.keys() == new.tensors.keys()
+    assert any(not torch.equal(old.tensors[name], new.tensors[name]) for name in old.tensors)
+    loaded = torch.load(out, weights_only=True)  # noqa: TID251 # what others do with it
+    assert set(loaded) == {"epoch", "name", "state_dict"}
+    assert all(torch.equal(loaded["state_dict"][name], tensor) for name, tensor in new.tensors.items())
+
+
+def test_equal_seeds_give_equal_weights_in_either_format(job, capsys):
+    for out, seed in (("a.pt", 0), ("b.safetensors", 0), ("c.pt", 1)):
+        planted(job, capsys, "--seed", seed, out=out)
+    digests = {
+        name: checkpoint.digest(checkpoint.read(job.folder / name).tensors)
+        for name in ("a.pt", "b.safetensors", "c.pt")
+    }
+    assert digests["a.pt"] == digests["b.safetensors"] != digests["c.pt"]
+    assert checkpoint.read(job.folder / "b.safetensors").format == "safetensors"
+
+
+# What is refused.
+
+
+@pytest.mark.parametrize(
+    ("out", "told"),
+    [
+        ("model.pt", "exists"),
+        ("pairs", "exists"),
+        ("a.bin", r"ends in \.pt or \.safetensors"),
+        ("none/a.pt", "does not exist"),
+    ],
+)
+def test_an_output_that_is_there_or_cannot_be_is_refused(job, out, told):
+    with pytest.raises(UsageError, match=told):
+        plant.check_file(job.folder / out, force=False)
+
+
+def test_a_folder_that_cannot_be_written_is_refused_before_slow_work(job, monkeypatch, capsys):
+    def refuse(**_):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    monkeypatch.setattr(files.tempfile, "TemporaryFile", refuse)
+    monkeypatch.setattr(plant.inputs, "read", None)
+    assert cli.main(job.plant()) == 5
+    assert "Permission denied" in capsys.readouterr().err
+
+
+def test_force_overwrites_a_file_and_never_a_folder(job, capsys):
+    plant.check_file(job.model, force=True)
+    (job.folder / "folder.pt").mkdir()
+    with pytest.raises(UsageError, match="exists"):
+        plant.check_file(job.folder / "folder.pt", force=True)
+    before = job.model.read_bytes()
+    planted(job, capsys, "--force", out="model.pt")
+    assert job.model.read_bytes() != before
+
+
+def full(path, *_, **__):
+    path.write_bytes(b"half")
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.mark.parametrize("out", ["planted.pt", "planted.safetensors"])
+def test_a_full_disk_leaves_no_file(job, monkeypatch, capsys, out):
+    monkeypatch.setitem(plant.WRITERS, ".pt", full)
+    monkeypatch.setattr(checkpoint, "write_safetensors", full)
+    before = names(job.folder)
+    assert cli.main(job.plant(out=out)) == 5
+    assert "No space left while writing" in capsys.readouterr().err
+    assert names(job.folder) == before
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
+def test_torchs_writer_tells_a_full_disk_by_an_os_error(job, tmp_path):
+    from clipclean import data
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs, sanitize
+
+    limits = sanitize.limits_of(recipe.load("cleanclip"))
+    clean = data.read(job.data, limits=limits, image_key=None, caption_key=None)
+    tested = inputs.load(job.model, clean, arch=str(job.arch), device="cpu", limits=limits)
+    (tmp_path / "full.pt").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space left"):
+        plant.WRITERS[".pt"](tmp_path / "full.pt", tested)

@@ -1,0 +1,225 @@
+import csv
+import html
+import json
+import re
+import tarfile
+from importlib import resources
+
+import jsonschema
+import pytest
+import tiny
+
+from clipclean import cli, data, files, report
+from clipclean.config import recipe
+from clipclean.jobs import sanitize
+
+LIMITS = sanitize.limits_of(recipe.load("cleanclip"))
+
+
+def read(path):
+    return data.read(path, limits=LIMITS, image_key=None, caption_key=None)
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    job = tiny.job(tmp_path_factory.mktemp("job"))
+    (job.data / "005.txt").write_text("a <script>alert(1)</script>\x1b[2J circle", encoding="utf-8")
+    return job
+
+
+def command(job, *more, source=None):
+    return ["screen", str(source or job.data), "--model", str(job.model), "--arch", str(job.arch), "--device", "cpu",
+            "--quiet", *map(str, more)]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def finished(job):
+    out = job.folder / "finished"
+    out.mkdir()
+    code = cli.main(
+        command(
+            job, "--drop", "10%", "--save-kept", out / "kept.csv", "--trigger", tiny.TRIGGER, "--top", 12,
+            "--output", f"json={out / 'screening.json'}", "--output", f"html={out / 'screening.html'}",
+            "--output", f"text={out / 'screening.txt'}",
+        )
+    )  # fmt: skip
+    assert code == 0
+    return out, json.loads((out / "screening.json").read_text())
+
+
+def test_the_result_is_as_its_schema_says(finished):
+    schema = json.loads(resources.files("clipclean.report").joinpath("screening.schema.json").read_text())
+    jsonschema.Draft202012Validator.check_schema(schema)
+    jsonschema.validate(finished[1], schema)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(finished[1] | {"command": "audit"}, schema)
+
+
+def test_the_first_pairs_are_listed_in_their_order_with_every_signal(finished):
+    found = finished[1]
+    assert [row["rank"] for row in found["pairs"]] == list(range(1, 13))
+    assert [row["score"] for row in found["pairs"]] == sorted((r["score"] for r in found["pairs"]), reverse=True)
+    names = [signal["name"] for signal in found["signals"]]
+    assert names[-1] == "found"
+    assert all(list(row["signals"]) == names for row in found["pairs"])
+    assert found["triggers"][0].startswith("patch:size=0.25,place=corner")
+
+
+def test_what_is_dropped_is_the_head_of_the_list_and_counted(finished):
+    found = finished[1]
+    assert [row["dropped"] for row in found["pairs"]] == [True] * 5 + [False] * 7  # 10 % of 48 pairs
+    assert (found["screened"]["dropped"], found["screened"]["drop"]) == (5, "10%")
+
+
+def test_all_that_is_dropped_is_listed_however_short_the_list(job, capsys):
+    assert cli.main(command(job, "--drop", "50%", "--top", 1, "--output", "json=-")) == 0
+    assert len(json.loads(capsys.readouterr().out)["pairs"]) == 24
+
+
+def test_the_kept_table_is_a_clean_set_of_the_other_pairs(job, finished):
+    out, found = finished
+    dropped = {row["key"] for row in found["pairs"] if row["dropped"]}
+    kept = read(out / "kept.csv")
+    everything = {(pair.image.path.resolve(), pair.caption) for pair in read(job.data).pairs if pair.key not in dropped}
+    assert {(pair.image.path.resolve(), pair.caption) for pair in kept.pairs} == everything
+    assert found["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
+
+
+def test_a_table_beside_its_pictures_names_them_relative_to_itself(job, tmp_path):
+    tiny.pairs(tmp_path / "pairs", count=24)
+    assert (
+        cli.main(command(job, "--drop", "auto", "--save-kept", tmp_path / "kept.csv", source=tmp_path / "pairs")) == 0
+    )
+    with (tmp_path / "kept.csv").open() as stream:
+        assert all(row["filepath"].startswith("pairs/") for row in csv.DictReader(stream))
+
+
+def test_a_kept_shard_holds_copies_that_any_form_of_data_can_give(job, tmp_path):
+    shard, again = tmp_path / "kept.tar", tmp_path / "again.tar"
+    assert cli.main(command(job, "--drop", "25%", "--save-kept", shard)) == 0
+    first = read(shard)
+    assert len(first) == 36
+    assert cli.main(command(job, "--drop", "25%", "--save-kept", again, source=shard)) == 0
+    second = read(again)
+    assert len(second) == 27
+    assert {pair.caption for pair in second.pairs} <= {pair.caption for pair in first.pairs}
+    with tarfile.open(shard) as opened:
+        assert {member.mtime for member in opened} == {0}
+
+
+def test_kept_keys_are_a_line_each(job, tmp_path):
+    assert cli.main(command(job, "--drop", "10%", "--save-kept", tmp_path / "kept.txt")) == 0
+    keys = (tmp_path / "kept.txt").read_text().splitlines()
+    assert len(keys) == 43
+    assert set(keys) <= {pair.key for pair in read(job.data).pairs}
+
+
+@pytest.mark.slow
+def test_sanitize_takes_the_kept_table(job, finished, tmp_path):
+    arguments = job.sanitize(
+        "--out", tmp_path / "out", "--no-audit", "--exit-zero", "--screen", "off", recipe="mmcl-tiny"
+    )
+    arguments[arguments.index("--data") + 1] = str(finished[0] / "kept.csv")
+    assert cli.main(arguments) == 0
+    made = report.read(tmp_path / "out" / "report.json")
+    assert made["data"]["pairs"] == 43
+    assert made["data"]["screened"] is None
+
+
+def test_the_page_needs_nothing_else_and_shows_hostile_captions_as_text(finished):
+    page = (finished[0] / "screening.html").read_text()
+    assert not re.search(r"(src|href)=\"(?!data:image/png|#)", page)
+    assert "<script" not in page
+    assert "default-src 'none'" in html.unescape(page)
+    assert page.count("<figure>") == 12
+    assert "prefers-color-scheme: dark" in page
+
+
+def test_nothing_from_a_caption_drives_the_terminal(job, capsys):
+    assert cli.main(command(job, "--top", 48)) == 0
+    told = capsys.readouterr().out
+    assert "\x1b" not in told
+    assert "pairs stand out" in told
+    assert "48 pairs" in told
+
+
+# Bad input: one message, and nothing is written.
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (["--drop", "0%"], 2, "neither auto nor a share"),
+        (["--drop", "100%"], 2, "neither auto nor a share"),
+        (["--drop", "2"], 2, "neither auto nor a share"),
+        (["--save-kept", "kept.csv"], 2, "nothing would be left out"),
+        (["--drop", "auto", "--save-kept", "kept.zip"], 2, "ends in .csv"),
+        (["--drop", "auto", "--save-kept", "nowhere/kept.csv"], 2, "does not exist"),
+        (["--drop", "auto", "--save-kept", "there.csv"], 2, "pass --force"),
+        (["--output", "sarif=x.sarif"], 2, "is no format"),
+        (["--trigger", "nonsense"], 2, "no trigger family"),
+        (["--trigger", "missing.safetensors"], 3, "missing.safetensors"),
+        (["--model", "missing.pt"], 3, "no such file"),
+    ],
+)
+def test_bad_options_are_refused(job, tmp_path, monkeypatch, capsys, more, code, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "there.csv").write_text("mine")
+    assert cli.main(command(job, *more)) == code
+    captured = capsys.readouterr()
+    assert words in captured.err
+    assert captured.out == ""
+    assert [path.name for path in tmp_path.iterdir()] == ["there.csv"]
+    assert (tmp_path / "there.csv").read_text() == "mine"
+
+
+def test_a_table_of_pictures_in_shards_is_refused(job, tmp_path, capsys):
+    assert cli.main(command(job, "--drop", "auto", "--save-kept", tmp_path / "kept.tar")) == 0
+    more = ["--drop", "auto", "--save-kept", tmp_path / "kept.csv"]
+    assert cli.main(command(job, *more, source=tmp_path / "kept.tar")) == 2
+    assert "Name a file that ends in .tar" in capsys.readouterr().err
+    assert not (tmp_path / "kept.csv").exists()
+
+
+@pytest.mark.parametrize("name", [" blank.png", "http:", "two\nlines.png", "\udcff.png"])
+def test_names_that_a_table_cannot_give_back_are_seen(name):
+    from clipclean.jobs import screen
+
+    listed = f"{name}/x.png" if name == "http:" else name
+    assert not screen.is_listable(listed)
+    assert screen.is_listable("C:/a picture.png")
+
+
+def test_too_few_pairs_are_inconclusive(job, tmp_path, capsys):
+    few = tiny.pairs(tmp_path / "few", count=16)
+    assert cli.main(command(job, source=few)) == 4
+    assert "16 pairs are too few" in capsys.readouterr().err
+
+
+# Inside sanitize.
+
+
+def test_sanitize_reports_and_drops_nothing_unless_asked(job, tmp_path):
+    assert cli.main(job.sanitize("--out", tmp_path / "out", "--no-audit", "--exit-zero")) == 0
+    made = report.read(tmp_path / "out" / "report.json")
+    assert made["data"]["pairs"] == 48
+    assert (made["data"]["screened"]["dropped"], made["data"]["screened"]["dropped_keys"]) == (0, [])
+
+
+@pytest.mark.slow
+def test_sanitize_leaves_out_what_it_is_asked_to_and_says_so(job, tmp_path):
+    out = tmp_path / "out"
+    assert cli.main(job.sanitize("--out", out, "--no-audit", "--exit-zero", "--screen", "25%", "--keep-failed")) == 0
+    made, provenance = report.read(out / "report.json"), json.loads((out / "provenance.json").read_text())
+    assert made["data"]["pairs"] == 36
+    assert made["data"]["screened"]["dropped"] == len(made["data"]["screened"]["dropped_keys"]) == 12
+    assert provenance["data"]["screened"] == made["data"]["screened"]
+    (note,) = [finding for finding in made["findings"] if finding["rule"] == "CC032"]
+    assert note["level"] == "note"
+    assert "12 were dropped (--screen 25%)" in note["message"]
+
+
+def test_a_set_that_is_too_small_once_screened_is_inconclusive(job, tmp_path, capsys):
+    assert cli.main(job.sanitize("--out", tmp_path / "out", "--screen", "80%")) == 4
+    assert "pairs" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,332 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import onnx
+import pytest
+import tiny
+import torch
+
+from clipclean import export
+from clipclean.errors import RefusedInput, UsageError
+from clipclean.export import checksums, formats
+from clipclean.jobs import export as export_job
+from clipclean.jobs import verify
+
+WEIGHTS, HF, GRAPH = "open_clip_model.safetensors", "model.safetensors", "onnx/vision_model.onnx"
+SUMS, RECORD, STATEMENT, BOM = "SHA256SUMS", "provenance.json", "provenance.intoto.json", "bom.cdx.json"
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """A folder in every layout, with a bill of materials; the graphs are small ones with the metadata of real ones."""
+    job = tiny.job(tmp_path_factory.mktemp("job"), count=4)
+    end = onnx.helper.make_tensor_value_info("x", 1, [1])
+
+    def graphs(folder, net, /, *, preset, fp16, metadata, **_):
+        (folder / "onnx").mkdir()
+        for name in export.onnx_names(preset, fp16=fp16):
+            model = onnx.helper.make_model(onnx.helper.make_graph([], name, [end], [end]))
+            onnx.helper.set_model_props(model, metadata)
+            (folder / name).write_bytes(model.SerializeToString())
+
+    def accepted(*_, **__):
+        return export.Parity(0.0, 1.0, top1_agreement=1.0, n=8, reader="nobody")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(export, "write_onnx", graphs)
+        for check in ("check_onnx", "check_open_clip"):
+            patch.setattr(export, check, accepted)
+        patch.setattr(export, "can_check_hf", lambda: False)
+        wanted = formats.Wanted(formats.FORMATS, "transformers.js", normalise=False, fp16=False, bom=True)
+        request = export_job.Request(
+            model=job.model, data=job.data, own=True, out=job.out, wanted=wanted, arch=str(job.arch), image_key=None,
+            caption_key=None, force=False,
+        )  # fmt: skip
+        export_job.convert(request, progress=lambda *_: None)
+    return job.out
+
+
+@pytest.fixture
+def folder(exported, tmp_path):
+    return shutil.copytree(exported, tmp_path / "folder")
+
+
+def check(folder, **more):
+    return verify.verify(folder, **{"public_key": None} | more)
+
+
+def told(result):
+    """Findings as file: check: message."""
+    return [f"{each.file}: {each.check}: {each.message}" for each in result.findings]
+
+
+def resum(folder):
+    """Checksums that fit what the folder holds now, as somebody who changes files can write them."""
+    (folder / SUMS).write_text(checksums.text(folder))
+
+
+def edit(path, *keys, value):
+    """Change one place of a JSON file."""
+    found = inner = json.loads(path.read_text())
+    for key in keys[:-1]:
+        inner = inner[key]
+    inner[keys[-1]] = value
+    path.write_text(json.dumps(found))
+
+
+def spoil(path, place=-1):
+    data = bytearray(path.read_bytes())
+    data[place] ^= 1
+    path.write_bytes(data)
+
+
+def test_a_whole_folder_passes_every_check(folder):
+    result = check(folder)
+    assert (result.exit_code, result.findings) == (0, [])
+    assert list(result.checked) == ["checksums", "provenance", "statement", "weights", "bill of materials"]
+    assert result.checked["weights"] == f"{WEIGHTS}, {HF}, {GRAPH}, onnx/text_model.onnx"
+    assert result.notes == ["not signed; checksums show that a folder is whole, not who made it"]
+
+
+def test_a_bill_of_materials_is_no_must(folder):
+    (folder / BOM).unlink()
+    resum(folder)
+    assert check(folder).exit_code == 0
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, HF, GRAPH, "config.json", "tokenizer.json", "README.md", RECORD, BOM])
+def test_one_changed_byte_of_any_file_is_found(folder, name):
+    spoil(folder / name, place=-2)
+    result = check(folder)
+    assert result.exit_code == 1
+    assert f"{name}: checksums: has sha256 " in "\n".join(told(result))
+
+
+def test_a_missing_file_is_found(folder):
+    (folder / WEIGHTS).unlink()
+    assert f"{WEIGHTS}: checksums: is listed in SHA256SUMS and missing" in told(check(folder))
+    assert f"{RECORD}: provenance: names '{WEIGHTS}', which is missing" in told(check(folder))
+
+
+@pytest.mark.parametrize("name", ["pytorch_model.bin", "modeling.py", "onnx/other.onnx"])
+def test_a_file_that_nobody_vouches_for_is_found(folder, name):
+    (folder / name).write_bytes(b"x")
+    assert f"{name}: checksums: is not listed in SHA256SUMS: nobody vouches for it" in told(check(folder))
+    resum(folder)
+    assert told(check(folder)) == [f"{name}: provenance: is not among the outputs that provenance.json names"]
+
+
+def test_changed_weights_are_found_though_the_checksums_fit(folder):
+    spoil(folder / WEIGHTS)
+    resum(folder)
+    result = check(folder)
+    assert result.exit_code == 1
+    assert {each.check for each in result.findings} == {"provenance", "statement", "weights", "bill of materials"}
+    assert {each.file for each in result.findings} == {WEIGHTS}
+
+
+def lie(folder, name):
+    """Let every record tell the digest that a changed file has now."""
+    old = json.loads((folder / RECORD).read_text())["outputs"][name]
+    new = export.digests(folder)[name]
+    for record in (RECORD, BOM, STATEMENT):
+        (folder / record).write_text((folder / record).read_text().replace(old, new))
+    edit(
+        folder / STATEMENT, "predicate", "runDetails", "byproducts", 0, "digest", "sha256",
+        value=export.digests(folder)[RECORD],
+    )  # fmt: skip
+    resum(folder)
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, HF])
+def test_other_tensors_are_found_though_every_file_digest_fits(folder, name):
+    spoil(folder / name)
+    lie(folder, name)
+    (finding,) = told(check(folder))
+    assert finding.startswith(f"{name}: weights: its tensors have the digest ")
+
+
+def test_a_graph_made_of_other_tensors_is_found(folder):
+    data = (folder / GRAPH).read_bytes()
+    digest = export.onnx_metadata(folder / GRAPH)["clip.tensor_sha256"].encode()
+    (folder / GRAPH).write_bytes(data.replace(digest, b"0" * 64))
+    lie(folder, GRAPH)
+    (finding,) = told(check(folder))
+    assert finding.startswith(f"{GRAPH}: weights: its tensors have the digest {'0' * 64}")
+
+
+@pytest.mark.parametrize("name", [WEIGHTS, GRAPH])
+def test_weights_that_cannot_be_read_are_told_apart(folder, name):
+    (folder / name).write_bytes(b"no weights at all")
+    lie(folder, name)
+    result = check(folder)
+    assert result.exit_code == 3
+    assert [(each.file, each.check, each.kind) for each in result.findings] == [(name, "weights", "unreadable")]
+
+
+def test_weights_that_would_execute_something_are_refused_as_ever(folder, tmp_path):
+    class Command:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path / 'ran'}",)
+
+    torch.save({"state_dict": Command()}, folder / WEIGHTS)
+    lie(folder, WEIGHTS)
+    assert check(folder).exit_code == 3
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"), [(RECORD, "nothing says where the weights come from"), (STATEMENT, "is missing")]
+)
+def test_a_missing_record_is_found(folder, name, words):
+    (folder / name).unlink()
+    resum(folder)
+    assert words in "\n".join(told(check(folder)))
+    assert check(folder).exit_code == 1
+
+
+@pytest.mark.parametrize("name", [RECORD, STATEMENT, BOM])
+@pytest.mark.parametrize("text", ["{", "[]", '{"a": 1, "a": 2}', "\x00"])
+def test_a_record_that_is_no_json_is_unreadable(folder, name, text):
+    (folder / name).write_text(text)
+    resum(folder)
+    result = check(folder)
+    assert (name, "unreadable") in {(each.file, each.kind) for each in result.findings}
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "value", "words"),
+    [
+        (RECORD, ["schema_version"], "2", "no provenance record of schema version 1"),
+        (RECORD, ["outputs", "../x"], "0" * 64, "names '../x', which is missing"),
+        (RECORD, ["outputs", WEIGHTS], "0" * 64, f"{WEIGHTS}: provenance: has sha256 "),
+        (RECORD, ["exports", 0, "sha256"], "0" * 64, f"tells two digests of {WEIGHTS}"),
+        (RECORD, ["exports", 0, "tensor_sha256"], "0" * 64, f"{WEIGHTS}: weights: its tensors have the digest "),
+        (RECORD, ["exports"], [], "names no weights"),
+        (RECORD, ["input", "sha256"], "0" * 64, f"{STATEMENT}: statement: the digest of the model"),
+        (STATEMENT, ["_type"], "x", "_type is 'x' and should be"),
+        (STATEMENT, ["predicateType"], "x", "predicateType is 'x' and should be"),
+        (STATEMENT, ["subject", 0, "digest", "sha256"], "0" * 64, f"and {STATEMENT} says {'0' * 64}"),
+        (STATEMENT, ["subject"], [], f"says nothing of {WEIGHTS}"),
+        (STATEMENT, ["subject"], {"a": 1}, f"says nothing of {WEIGHTS}"),
+        (STATEMENT, ["subject", 0], "x", "names 'None', which is missing"),
+        (STATEMENT, ["predicate"], None, "the digest of the model is 'None'"),
+        (STATEMENT, ["predicate", "buildDefinition", "resolvedDependencies", 0, "digest", "sha256"], "0" * 64,
+         "the digest of the model is '0000"),
+        (STATEMENT, ["predicate", "runDetails", "byproducts", 0, "digest", "sha256"], "0" * 64,
+         "the digest of the record is '0000"),
+        (BOM, ["bomFormat"], "SPDX", "bomFormat is 'SPDX' and should be 'CycloneDX'"),
+        (BOM, ["components"], None, "the number of files is '0'"),
+        (BOM, ["components", 0, "hashes", 0, "content"], "0" * 64, f"and {BOM} says {'0' * 64}"),
+        (BOM, ["metadata", "component", "pedigree", "ancestors", 0, "hashes", 0, "content"], "0" * 64,
+         "the digest of the model is '0000"),
+    ],
+)  # fmt: skip
+def test_a_record_that_was_changed_is_found_though_the_checksums_fit(folder, name, keys, value, words):
+    edit(folder / name, *keys, value=value)
+    resum(folder)
+    result = check(folder)
+    assert result.exit_code in (1, 3)
+    assert words in "\n".join(told(result))
+
+
+@pytest.mark.parametrize("text", ["", "no list\n", f"{'0' * 64}  ../../etc/passwd\n"])
+def test_a_list_that_is_none_is_refused(folder, text):
+    (folder / SUMS).write_text(text)
+    with pytest.raises(RefusedInput, match="SHA256SUMS"):
+        check(folder)
+
+
+def test_what_has_no_list_is_refused(folder, tmp_path):
+    (folder / SUMS).unlink()
+    for place in (folder, folder / WEIGHTS, tmp_path / "nowhere"):
+        with pytest.raises(RefusedInput, match=r"no SHA256SUMS|is no folder"):
+            check(place)
+
+
+def test_links_and_pipes_are_found_and_not_followed_or_opened(folder, tmp_path):
+    (tmp_path / "other").mkdir()
+    (folder / "linked").symlink_to(tmp_path / "other")
+    (folder / "broken").symlink_to(tmp_path / "gone")
+    os.mkfifo(folder / "pipe")
+    assert {(each.file, each.kind) for each in check(folder).findings} == {
+        ("linked", "mismatch"), ("broken", "mismatch"), ("pipe", "mismatch"),
+    }  # fmt: skip
+
+
+def test_hidden_files_are_left_out_and_said(folder):
+    (folder / ".git").mkdir()
+    (folder / ".git" / "config").write_text("x")
+    (folder / ".gitattributes").write_text("x")
+    result = check(folder)
+    assert result.exit_code == 0
+    assert result.notes[0] == "2 hidden file(s) or folder(s) were not looked at"
+
+
+# Signatures: by model-signing, an extra of the package.
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory):
+    """Two pairs of keys on the curve P-256, as PEM: private and public, ours and another's."""
+    pytest.importorskip("model_signing")
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    place, raw = tmp_path_factory.mktemp("keys"), serialization.PublicFormat.SubjectPublicKeyInfo
+    for name in ("ours", "other"):
+        key = ec.generate_private_key(ec.SECP256R1())
+        secret = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        (place / name).write_bytes(key.private_bytes(serialization.Encoding.PEM, *secret))
+        (place / f"{name}.pub").write_bytes(key.public_key().public_bytes(serialization.Encoding.PEM, raw))
+    return place
+
+
+def sign(folder, key):
+    """The documented command, without a network."""
+    command = ["sign", "key", str(folder), "--signature", str(folder / "model.sig"), "--private_key", str(key)]
+    done = subprocess.run([sys.executable, "-m", "model_signing", *command], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_signature_holds_with_its_key_alone_and_for_its_files_alone(folder, keys):
+    sign(folder, keys / "ours")
+    assert check(folder).exit_code == 0
+    assert check(folder).notes == [
+        "model.sig was not checked: give the signer's key by --public-key; checksums show that a folder is whole, not who made it"
+    ]
+    result = check(folder, public_key=keys / "ours.pub")
+    assert (result.exit_code, result.checked["signature"]) == (0, "by the key in ours.pub")
+    assert result.notes == []
+    (finding,) = told(check(folder, public_key=keys / "other.pub"))
+    assert finding.startswith("model.sig: signature: does not hold: ")
+    # every record is made to fit, and the signature still tells
+    spoil(folder / "README.md", place=-2)
+    resum(folder)
+    assert check(folder).exit_code == 0
+    (finding,) = told(check(folder, public_key=keys / "ours.pub"))
+    assert "README.md" in finding
+
+
+def test_a_missing_or_broken_signature_is_found_where_a_key_is_given(folder, keys):
+    (finding,) = told(check(folder, public_key=keys / "ours.pub"))
+    assert finding == "model.sig: signature: is missing, and a key was given to check it with"
+    (folder / "model.sig").write_text("{}")
+    (finding,) = told(check(folder, public_key=keys / "ours.pub"))
+    assert "does not hold" in finding
+
+
+def test_what_is_no_key_is_refused(folder, keys):
+    (folder / "model.sig").write_text("{}")
+    for name in ("config.json", "missing.pub"):
+        with pytest.raises(UsageError, match="is no public key"):
+            check(folder, public_key=folder / name)
+
+
+def test_without_the_extra_a_key_is_refused_and_not_ignored(folder, monkeypatch):
+    monkeypatch.setattr(verify.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UsageError, match=r"clip-sanitizer\[signing\]"):
+        check(folder, public_key=folder / "config.json")

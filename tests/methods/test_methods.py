@@ -1,0 +1,133 @@
+import json
+
+import pytest
+import tiny
+import torch
+
+from clipclean import checkpoint, cli, data, methods, train
+from clipclean.config import recipe
+from clipclean.train import loader
+
+TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight"
+WEIGHTS = "open_clip_model.safetensors"
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job")
+
+
+def result(out):
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def moved(job, out):
+    """Which of a weight of the text tower and one of the image tower the run changed."""
+    old, new = checkpoint.read(job.model).tensors, checkpoint.read(out).tensors
+    return tuple(not torch.equal(old[name], new[name]) for name in (TEXT, IMAGE))
+
+
+def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job):
+    assert cli.main(job.sanitize("--no-audit", recipe="par-tiny")) == 4
+    assert moved(job, job.out) == (True, True)
+    first, *_, last = result(job.out)["training"]["losses"]
+    assert first["image_push"] == pytest.approx(0, abs=1e-6)  # before the first step all is where it was
+    assert last["image_push"] > 1e-6
+    loss = recipe.load("par-tiny").loss
+    pushed = loss.push_weight * (last["image_push"] + last["text_push"])
+    assert last["loss"] == pytest.approx(loss.clip_weight * last["clip"] - pushed, rel=1e-4)
+
+
+def test_supervised_moves_the_image_tower_alone_and_needs_no_captions(job, tmp_path):
+    labelled = tiny.labelled(tmp_path / "labelled", count=48)
+    assert cli.main(job.sanitize("--no-audit", "--data", labelled, recipe="supervised")) == 4
+    assert moved(job, job.out) == (False, True)
+    assert set(result(job.out)["training"]["losses"][0]) == {"step", "lr", "loss"}
+    assert "zero-shot top-1" in result(job.out)["after"]["measurements"]["clean_accuracy"]["definition"]
+
+
+def test_supervised_without_labels_is_refused_before_anything_is_trained(job, tmp_path, capsys):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(40):
+        tiny.picture(number).save(folder / f"{number}.png")
+    assert cli.main(job.sanitize("--no-audit", "--data", folder, recipe="supervised")) == 2
+    assert "trains on labels, and not every picture" in capsys.readouterr().err
+    assert not job.out.exists()
+
+
+def test_preservation_joins_another_method_and_its_weight_counts(job):
+    chosen = ("--set", "loss.preserve_weight=5", "--set", "train.lr=1e-3")
+    cli.main(job.sanitize("--no-audit", *chosen, recipe="mmcl-tiny"))
+    first, *_, last = result(job.out)["training"]["losses"]
+    assert first["preservation"] == pytest.approx(0, abs=1e-6)
+    assert last["loss"] == pytest.approx(last["clip"] + 5 * last["preservation"], rel=1e-5)
+
+
+def test_labels_follow_the_plan_and_the_step_that_a_run_goes_on_from():
+    plan = [(0, (2, 0)), (0, (1, 3)), (1, (3, 2))]
+    batches = [train.Batch({"pixels": torch.zeros(2, 3, 4, 4, dtype=torch.uint8)}, ("a", "b"))] * 2
+    labels = torch.tensor([10, 11, 12, 13])
+    fed = methods.fed(batches, recipe.load("supervised"), plan=plan, labels=labels, rehearsed=(), seed=0, first_step=1)
+    assert [batch.inputs["labels"].tolist() for batch in fed] == [[11, 13], [13, 12]]
+
+
+def test_a_run_that_goes_on_sees_the_perturbations_that_a_whole_one_sees():
+    batches = [train.Batch({"pixels": torch.full((2, 3, 16, 16), 128, dtype=torch.uint8)}, ("a", "b"))] * 3
+    chosen = recipe.load("par-tiny")
+    whole = list(methods.fed(batches, chosen, plan=[], labels=None, rehearsed=(), seed=4, first_step=0))
+    (last,) = methods.fed(batches[2:], chosen, plan=[], labels=None, rehearsed=(), seed=4, first_step=2)
+    assert torch.equal(whole[2].inputs["pixels"], last.inputs["pixels"])
+    assert not torch.equal(whole[1].inputs["pixels"], last.inputs["pixels"])
+    assert 0 <= last.inputs["pixels"].min() <= last.inputs["pixels"].max() <= 1
+
+
+def white(pixels, places):
+    return torch.ones_like(pixels)
+
+
+@pytest.mark.parametrize("name", ["mmcl-tiny", "par-tiny", "supervised"])
+def test_a_share_of_the_pictures_is_shown_under_what_was_unlearned_before(name):
+    batch = train.Batch({"pixels": torch.full((400, 3, 8, 8), 51, dtype=torch.uint8)}, ("a",) * 400)
+    quiet = ["augment.noise=0", "augment.erased_side=0", "unlearn.strength=[1, 1]", "augment.triggered_share=0.25"]
+    chosen = recipe.override(recipe.load(name), quiet)
+    whole = list(methods.fed([batch] * 2, chosen, plan=[], labels=None, rehearsed=[(white, 1)], seed=0, first_step=0))
+    for fed in whole:
+        shown = fed.inputs["pixels"].flatten(1).mean(1)
+        assert ((shown - 0.2).abs().lt(1e-6) | (shown - 1).abs().lt(1e-6)).all()
+        assert 0.18 < (shown > 0.5).float().mean() < 0.32
+    assert not torch.equal(whole[0].inputs["pixels"], whole[1].inputs["pixels"])
+    (last,) = methods.fed([batch], chosen, plan=[], labels=None, rehearsed=[(white, 1)], seed=0, first_step=1)
+    assert torch.equal(last.inputs["pixels"], whole[1].inputs["pixels"])
+
+
+def test_second_views_have_the_range_of_the_pictures_that_they_stand_beside():
+    pixels = torch.full((8, 3, 8, 8), 51, dtype=torch.uint8)
+    batch = train.Batch({"pixels": pixels, "pixel_views": pixels.clone()}, ("a",) * 8)
+    chosen = recipe.load("cleanclip-tiny")
+    (fed,) = methods.fed([batch], chosen, plan=[], labels=None, rehearsed=[(white, 1)], seed=0, first_step=0)
+    torch.testing.assert_close(fed.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
+    assert fed.inputs["pixels"].max() <= 1
+
+
+def test_without_a_trigger_or_a_share_pictures_stay_as_they_are():
+    pixels = torch.full((8, 3, 8, 8), 51, dtype=torch.uint8)
+    off = recipe.override(recipe.load("mmcl-tiny"), ["augment.triggered_share=0"])
+    for chosen, rehearsed in ((recipe.load("mmcl-tiny"), ()), (off, [(white, 1)])):
+        (fed,) = methods.fed(
+            [train.Batch({"pixels": pixels}, ())], chosen, plan=[], labels=None, rehearsed=rehearsed, seed=0, first_step=0
+        )  # fmt: skip
+        assert fed.inputs["pixels"] is pixels
+
+
+def test_only_a_method_with_a_second_loss_gets_second_views():
+    viewed = {name for name in recipe.names() if isinstance(methods.views_of(recipe.load(name)), loader.Views)}
+    assert viewed == {"cleanclip", "cleanclip-strong", "cleanclip-tiny"} | {n for n in viewed if "auto" in n}
+
+
+def test_second_views_are_made_where_the_recipe_says():
+    picture = torch.randint(0, 256, (3, 24, 37), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    for prepare, made in (("host", data.image_view), ("device", data.device_view)):
+        chosen = recipe.override(recipe.load("cleanclip"), [f"data.prepare={prepare}"])
+        views = methods.views_of(chosen)
+        assert all(torch.equal(views.image(picture, seed), made(picture, seed=seed)) for seed in range(30))

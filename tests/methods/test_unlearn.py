@@ -1,0 +1,312 @@
+import dataclasses
+import json
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import torch
+
+from clipclean import checkpoint, cli, detect
+from clipclean.config import recipe
+from clipclean.jobs import sanitize
+from clipclean.methods import unlearn, unlearning
+from clipclean.train.resume import RunState
+
+SHORT = (
+    "--set", "unlearn.effort=quick", "--set", "unlearn.steps=4", "--set", "unlearn.max_rounds=2", "--set", "train.lr=1e-3",
+)  # fmt: skip
+NAMED = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
+WEIGHTS = "open_clip_model.safetensors"
+
+
+@pytest.fixture
+def hasty(monkeypatch):
+    """Searches of a tenth of the length: enough to see what becomes of what they find."""
+    short = recipe.EFFORTS["quick"].model_copy(update={"steps": 6, "free_images": 8, "images": 4})
+    monkeypatch.setitem(recipe.EFFORTS, "quick", short)
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A job whose model has a patch for blue circles planted in it."""
+    job = tiny.job(tmp_path_factory.mktemp("planted") / "job", count=96)
+    labelled = tiny.labelled(job.folder / "labelled", count=96)
+    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, steps=100, batch=48)) == 0
+    return job._replace(model=job.folder / "planted.pt"), labelled
+
+
+def result(out):
+    return json.loads((out / "report.json").read_text(encoding="utf-8"))
+
+
+def cleaned(planted, out, *more):
+    job, labelled = planted
+    command = job.sanitize("--eval-data", labelled, "--keep-failed", "--out", out, *SHORT, *more, recipe="unlearn-tiny")
+    return cli.main(command)
+
+
+def test_a_named_trigger_is_forgotten_and_clean_pictures_stay(planted, tmp_path, hasty):
+    out = tmp_path / "out"
+    cleaned(planted, out, *NAMED, "--set", "unlearn.steps=40", "--set", "unlearn.max_rounds=3")
+    found = result(out)
+    before, after = (
+        next(p for p in found[side]["measurements"]["probes"] if p["trigger"].startswith("patch:size=0.25"))
+        for side in ("before", "after")
+    )
+    assert before["excess_asr"]["value"] > 0.5
+    assert after["excess_asr"]["value"] < 0.2 * before["excess_asr"]["value"]
+    told = found["training"]["unlearning"]
+    assert tiny.TARGET in told["suspects"]
+    assert len(told["rounds"]) == 1 + found["training"]["steps"] / 40
+    assert told["rounds"][-1]["losses"] is None
+    accuracies = [found[side]["measurements"]["clean_accuracy"]["value"] for side in ("before", "after")]
+    assert accuracies[1] > accuracies[0] - 0.1
+
+
+@pytest.mark.slow
+def test_the_text_tower_and_the_temperature_are_untouched(planted, tmp_path, hasty):
+    cleaned(planted, tmp_path / "out", *NAMED)
+    old, new = checkpoint.read(planted[0].model).tensors, checkpoint.read(tmp_path / "out").tensors
+    moved = {name for name in old if not torch.equal(old[name], new[name])}
+    assert moved
+    assert all(name.startswith("visual.") for name in moved)
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted, tmp_path, hasty, monkeypatch):
+    cleaned(planted, tmp_path / "whole", *NAMED)
+    assert result(tmp_path / "whole")["training"]["steps"] == 8
+    original = unlearning.forget
+
+    def dies_in_the_second_round(*arguments, **settings):
+        if len(seen) == 1:
+            raise KeyboardInterrupt
+        seen.append(1)
+        return original(*arguments, **settings)
+
+    seen = []
+    with monkeypatch.context() as patch:
+        patch.setattr(unlearning, "forget", dies_in_the_second_round)
+        assert cleaned(planted, tmp_path / "out", *NAMED) == 130
+    monkeypatch.setattr(unlearning, "begin", None)  # it is not searched anew
+    cleaned(planted, tmp_path / "out", *NAMED)
+    assert result(tmp_path / "out")["training"]["resumed_at"] == 4
+    assert (tmp_path / "out" / WEIGHTS).read_bytes() == (tmp_path / "whole" / WEIGHTS).read_bytes()
+    first, second = (result(tmp_path / name)["training"]["unlearning"] for name in ("whole", "out"))
+    assert first["rounds"] == second["rounds"]
+
+
+def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(planted, tmp_path, hasty):
+    job, _ = planted
+    clean = (job._replace(model=job.folder / "model.pt"), planted[1])
+    assert cleaned(clean, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=100") == 4
+    found = result(tmp_path / "out")
+    assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC023"]
+    assert found["training"]["steps"] == 0
+    old, new = checkpoint.read(clean[0].model).tensors, checkpoint.read(tmp_path / "out").tensors
+    assert all(torch.equal(old[name], new[name]) for name in old)
+
+
+def test_a_plain_folder_of_pictures_serves(planted, tmp_path, hasty):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number in range(40):
+        tiny.picture(number).save(folder / f"{number}.png")
+    job, _ = planted
+    command = job.sanitize(
+        "--data", folder, "--out", tmp_path / "out", "--keep-failed", *SHORT, *NAMED, recipe="unlearn-tiny"
+    )
+    assert cli.main(command) != 0  # accuracy was not measured: never pass
+    found = result(tmp_path / "out")
+    assert found["training"]["steps"] == 8
+    assert found["after"]["measurements"]["clean_accuracy"]["n"] == 0
+    few = [
+        f["message"] for f in found["findings"] if f["rule"] == "CC020"
+    ]  # one of them on the few pictures of the trigger
+    assert any("neither labels nor captions" in message for message in few)
+
+
+@pytest.mark.slow
+def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, tmp_path):
+    cleaned(planted, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=1")
+    found = result(tmp_path / "out")
+    measured = [
+        [p["trigger"] for p in found[side]["measurements"]["probes"] if p["trigger"].startswith("found:")]
+        for side in ("before", "after")
+    ]
+    assert measured[0] == measured[1]
+    assert len(measured[0]) == len(found["training"]["unlearning"]["suspects"]) > 0
+
+
+# What still acts.
+
+
+class Corner:
+    """A tower that embeds pictures whose corner is white as the second class, and all others as the first."""
+
+    def embed_images(self, pixels):
+        return torch.eye(2)[(pixels[:, 0, 0, 0] > 0.9).long()]
+
+
+def scene(pixels):
+    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), 1.0, None, None, 0, batch_size=3)  # more than one batch
+
+
+def test_the_share_counts_pictures_under_the_trigger_or_under_none():
+    pixels = torch.full((8, 3, 16, 16), 0.5)
+    pixels[:2] = 1.0
+    assert unlearning.share(unlearning.answers(Corner(), scene(pixels), pixels, None), 1) == 2 / 8
+    assert unlearning.share(unlearning.answers(Corner(), scene(pixels), pixels, painted), 1) == 1
+
+
+def test_a_known_trigger_acts_while_it_brings_pictures_to_its_class_beyond_those_that_are_there():
+    grey, white = torch.full((8, 3, 16, 16), 0.5), torch.ones(8, 3, 16, 16)
+    known = [(painted, 1), (painted, 0)]
+    assert unlearning.still_acting(Corner(), scene(grey), known) == ((painted, 1),)
+    assert unlearning.still_acting(Corner(), scene(white), known) == ()
+
+
+def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect():
+    family = detect.Found("warp", "a", {"ratio": torch.tensor(0.0), "moves": torch.zeros(2, 5, 5)}, 16)
+    left = [unlearning.Catch(1, family, target, 0.1, score, 0.9) for target, score in ((0, 2.4), (1, 2.6), (1, 3.0))]
+    training = SimpleNamespace(
+        unlearned=SimpleNamespace(state=unlearning.State((0, 1), {}, tuple(left), 1, ({}, {}), ({},)))
+    )
+    assert [(f.rule, f.level, f.value) for f in sanitize.remaining(training, least=2.5)] == [("CC003", "warning", 3.0)]
+
+
+def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_stays_an_error():
+    def found(rule, trigger):
+        return detect.Finding(rule, "error", "excess ASR", 0.2, (0.1, 0.3), 100, 0.05, "told", "a", trigger)
+
+    family = detect.Found("warp", "a", {}, 16)
+    caught = unlearning.Catch(0, family, 0, 0.1, 5.0, 0.9)
+    hunted = unlearn.Hunted(None, unlearning.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
+    own = sanitize.new_leads(hunted.strongest(), [(SimpleNamespace(spec="patch"), 0)])
+    findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
+    assert [f.level for f in sanitize.softened(findings, own)] == ["warning", "error", "error"]
+    assert sanitize.softened(findings, ()) == findings
+    assert (
+        sanitize.new_leads(hunted.strongest(), [(family, 0)]) == ()
+    )  # a file of the same name that the user gave is measured as such
+
+
+# Rounds.
+
+SETTINGS = unlearning.Settings(
+    max_rounds=4, steps=2, lr=1e-3, warmup=0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, grad_clip=None,
+    preserve_weight=1.0, restore_weight=1.0, outlyingness=2.5, enough=1.0, least_part=1.0, shift=0.0, strength=(1.0, 1.0),
+)  # fmt: skip
+
+
+def caught(number):
+    return unlearning.Catch(number, detect.Found("warp", "b", {}, 16), 1, 0.1, 5.0, 0.9)
+
+
+FIRST = (caught(0),)
+
+
+def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
+    """The states of a run whose searches find that many triggers, and what each round was told to forget."""
+    forgotten = []
+
+    def forget(clip, original, batches, /, *, newest, earlier, settings, generator, progress):
+        forgotten.append((batches, len(newest), len(earlier)))
+        return {"loss": 0.0}
+
+    def search_again(clip, scene, state, /, *, settings, generator):
+        return [caught(state.rounds + 1)] * finds[state.rounds], {}
+
+    monkeypatch.setattr(unlearning, "forget", forget)
+    monkeypatch.setattr(unlearning, "search_again", search_again)
+    begun = unlearning.State((1,), {"warp": (0.5,)}, first, 0, ({},), ())
+    settings = dataclasses.replace(SETTINGS, max_rounds=max_rounds)
+    states = unlearning.unlearn(
+        Corner(), None, scene(torch.full((8, 3, 16, 16), 0.5)), begun, known=known, batches=lambda number: number,
+        settings=settings, seed=0, progress=lambda done, total: None,
+    )  # fmt: skip
+    return list(states), forgotten
+
+
+def test_when_the_search_finds_no_more_all_that_was_found_is_forgotten_once_more(monkeypatch):
+    states, forgotten = run_of(monkeypatch, [2, 0])
+    assert forgotten == [(0, 1, 1), (1, 2, 3), (2, 3, 3)]
+    assert [state.is_settled for state in states] == [False, False, True]
+    assert [(state.rounds, len(state.losses)) for state in states] == [(1, 1), (2, 2), (2, 3)]
+
+
+def test_where_the_search_after_the_last_round_that_is_allowed_finds_no_more_the_run_settles_too(monkeypatch):
+    states, forgotten = run_of(monkeypatch, [1, 0], max_rounds=2)
+    assert [number for number, _, _ in forgotten] == [0, 1, 2]
+    assert (states[-1].is_settled, states[-1].rounds) == (True, 2)
+
+
+def test_where_it_still_finds_something_nothing_is_rehearsed(monkeypatch):
+    states, forgotten = run_of(monkeypatch, [1, 1], max_rounds=2)
+    assert forgotten == [(0, 1, 1), (1, 1, 2)]
+    assert not states[-1].is_settled
+    assert len(states[-1].newest) == 1
+
+
+def test_where_nothing_was_found_and_nothing_known_acts_nothing_is_done(monkeypatch):
+    assert run_of(monkeypatch, [], first=()) == ([], [])
+    assert run_of(monkeypatch, [], first=(), known=[(painted, 0)]) == ([], [])
+
+
+def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
+    saved, state = RunState(tmp_path, "0" * 64), unlearning.State((1,), {"warp": (0.5,)}, (), 0, ({},), ())
+    shown = scene(torch.full((8, 3, 16, 16), 0.5))
+    patch, stripes = ((SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
+    unlearn._save(saved, {}, state, [patch], 3.0)
+    assert unlearn._restored(saved, shown, [patch])[0] == state
+    assert unlearn._restored(saved, shown, [patch, stripes]) is None
+    assert unlearn._restored(saved, shown, []) is None
+
+
+def test_a_seed_as_large_as_a_seed_may_be_draws_like_any_other(monkeypatch):
+    monkeypatch.setattr(unlearning, "forget", lambda *_, **__: {})
+    monkeypatch.setattr(unlearning, "search_again", lambda *_, **__: ([], {}))
+    begun = unlearning.State((1,), {"warp": (0.5,)}, FIRST, 0, ({},), ())
+    states = unlearning.unlearn(
+        Corner(), None, scene(torch.full((8, 3, 16, 16), 0.5)), begun, known=(), batches=lambda number: number,
+        settings=SETTINGS, seed=2**63 - 1, progress=lambda done, total: None,
+    )  # fmt: skip
+    assert [state.is_settled for state in states] == [False, True]
+
+
+# Jitter.
+
+
+def painted(images, generator=None, /):
+    """A white square in a corner."""
+    changed = images.clone()
+    changed[..., :2, :2] = 1
+    return changed
+
+
+def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
+    images = torch.full((3, 3, 16, 16), 0.5)
+    return unlearning.jittered(
+        painted, images, shift=shift, strength=strength, generator=torch.Generator().manual_seed(seed)
+    )  # fmt: skip
+
+
+def test_without_jitter_the_trigger_is_as_it_is():
+    torch.testing.assert_close(jittered(), painted(torch.full((3, 3, 16, 16), 0.5)))
+
+
+def test_strength_scales_what_the_trigger_changes_picture_by_picture():
+    values = jittered(strength=(0.5, 0.9))[:, 0, 0, 0]
+    assert len(set(values.tolist())) == 3
+    assert ((values > 0.5 + 0.5 * 0.5) & (values < 0.5 + 0.5 * 0.9)).all()
+
+
+def test_shift_moves_the_trigger_and_no_further_than_asked():
+    for seed in range(8):
+        touched = (jittered(shift=0.25, seed=seed)[0, 0] != 0.5).nonzero()  # 4 of 16 px
+        centre = (touched.float() + 8) % 16 - 8  # over the edge is negative
+        assert len(touched) == 4
+        assert centre.min() >= -4
+        assert centre.max() <= 1 + 4
+    places = {tuple((jittered(shift=0.25, seed=seed)[0, 0] != 0.5).nonzero()[0].tolist()) for seed in range(8)}
+    assert len(places) > 1

@@ -1,0 +1,177 @@
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import torch
+
+from clipclean import checkpoint, data
+from clipclean.errors import UsageError
+from clipclean.train.distributed import ALONE, Group
+
+ROOT = Path(__file__).parents[2]
+
+# One process of a run, or the only one: five steps of eight pairs on a tiny model; the first one writes the weights.
+PROCESS = """
+import os, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, "tests")
+import tiny
+from clipclean import checkpoint, model, train
+from clipclean.methods import cleanclip
+from clipclean.train import distributed
+
+out, stops, config = Path(sys.argv[1]), int(sys.argv[2]), getattr(tiny, sys.argv[3])
+weights = tiny.state_dict(config)
+found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(False, "test")
+clip = model.build(found, weights, device="cpu")
+draw, side = torch.Generator().manual_seed(1), clip.architecture.preprocess.size
+pictures, views = (torch.rand(24, 3, side, side, generator=draw) for _ in range(2))
+captions = [f"the {word} number {n}" for n in range(12) for word in ("cat", "old dog")]
+tokens = clip.tokens(captions)
+plan = [(0, tuple(torch.randperm(24, generator=draw)[:8].tolist())) for _ in range(5)]
+
+with distributed.joined("cpu") as group:
+    shared = group.share(plan)
+    micro = train.MicroBatches(clip.net, size=3, pairs=8 // group.size)
+    def through(encode):
+        return group.gathered(micro.over(encode), pairs=8 // group.size)
+    def batches():
+        for number, (_, numbers) in enumerate(shared):
+            if number == stops and group.rank == 1:
+                os._exit(9)  # as if it were killed
+            rows = list(numbers)
+            yield train.Batch(
+                {"pixels": pictures[rows], "pixel_views": views[rows], "tokens": tokens[rows], "token_views": tokens[[row ^ 1 for row in rows]]},
+                tuple(captions[row] for row in rows),
+            )
+    # The gradient of a key's bias is nothing but rounding; a small eps would turn its sign into a whole step.
+    optimizer = train.adamw(clip.net, lr=1e-3, betas=(0.9, 0.999), eps=1e-3, weight_decay=0.1)
+    if group.rank == 1:
+        with torch.no_grad():
+            clip.net.logit_scale.add_(1)  # what the first one has must win
+    assert group.spread(clip.net, optimizer, 0) == 0
+    steps = train.finetune(
+        clip.net, batches(), first_step=0, grad_clip=1.0, optimizer=optimizer, learning_rate=lambda step: 1e-3,
+        average=lambda parts: group.average(clip.net, parts),
+        loss=cleanclip.cleanclip(
+            through(clip.encode_images), through(clip.encode_tokens), clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
+        ),
+    )
+    losses, done = [], 0
+    try:
+        for step in steps:
+            losses.append(step.losses["loss"])
+            done = step.number + 1
+    except distributed.LostProcess as error:
+        print(error, file=sys.stderr)
+        raise SystemExit(error.exit_code)
+    finally:
+        state = train.capture(clip.net, optimizer) | {"losses": torch.tensor(losses)}
+        checkpoint.write_safetensors(out / f"{group.rank}.safetensors", state, metadata={})
+    assert group.any(group.rank == 1) and not group.any(False) or group.size == 1
+"""
+
+
+def started(out, *, size, stops=99, config="TINY_VIT"):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(size),
+        "OMP_NUM_THREADS": "1",
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", PROCESS, str(out), str(stops), config],
+            cwd=ROOT, env=shared | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        )
+        for rank in range(size)
+    ]  # fmt: skip
+
+
+def ended(processes):
+    told = [process.communicate(timeout=240)[1] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
+
+
+def state(out, rank):
+    return checkpoint.read(out / f"{rank}.safetensors").tensors
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    out = tmp_path_factory.mktemp("alone")
+    ((code, told),) = ended(started(out, size=1))
+    assert code == 0, told
+    return state(out, 0)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_the_whole_batch(alone, tmp_path):
+    for code, told in ended(started(tmp_path, size=2)):
+        assert code == 0, told
+    first, second = state(tmp_path, 0), state(tmp_path, 1)
+    assert all(torch.equal(values, second[name]) for name, values in first.items())
+    assert len(first["losses"]) == 5
+    torch.testing.assert_close(first["losses"], alone["losses"], atol=1e-5, rtol=0)
+    start = tiny.state_dict(tiny.TINY_VIT)
+    for name, values in alone.items():
+        if name.startswith("net."):
+            torch.testing.assert_close(first[name], values, atol=1e-5, rtol=0, msg=name)
+    moved = max(float((alone[f"net.{name}"] - values).abs().max()) for name, values in start.items())
+    assert moved > 1e-3  # five steps at 1e-3: the equality above is not that of weights that stood still
+
+
+@pytest.mark.slow
+def test_running_statistics_are_those_of_both(tmp_path):
+    for code, told in ended(started(tmp_path, size=2, config="TINY_RESNET")):
+        assert code == 0, told
+    first, second = state(tmp_path, 0), state(tmp_path, 1)
+    assert all(torch.equal(values, second[name]) for name, values in first.items())
+
+
+@pytest.mark.slow
+def test_a_dead_process_ends_the_other_which_keeps_the_last_whole_step(alone, tmp_path):
+    (code, told), (killed, _) = ended(started(tmp_path, size=2, stops=3))
+    assert killed == 9
+    assert code == 5
+    assert "Process 0 of 2 cannot reach the others" in told
+    assert "give the same command again" in told
+    left = state(tmp_path, 0)
+    assert len(left["losses"]) == 3
+    assert left["optimizer.logit_scale.step"] == 3
+    torch.testing.assert_close(left["losses"], alone["losses"][:3], atol=1e-5, rtol=0)
+
+
+# What one process can tell.
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+def test_every_pair_of_a_step_is_read_by_one_process(size):
+    plan = data.plan(50, batch_size=8, steps=9, seed=0)
+    shares = [Group(rank, size).share(plan) for rank in range(size)]
+    for step, (epoch, numbers) in enumerate(plan):
+        assert [share[step][0] for share in shares] == [epoch] * size
+        assert [number for share in shares for number in share[step][1]] == list(numbers)
+
+
+def test_a_batch_that_cannot_be_shared_evenly_is_refused_with_one_that_can():
+    with pytest.raises(UsageError, match=r"64, which 3 processes cannot share evenly.*train\.batch_size=63"):
+        Group(0, 3).check(64)
+    Group(0, 4).check(64)
+
+
+def test_alone_nothing_is_gathered_averaged_or_agreed():
+    encode = lambda x: x  # noqa: E731
+    assert ALONE.gathered(encode, pairs=4) is encode
+    parts = {"loss": torch.tensor(1.0)}
+    assert ALONE.average(torch.nn.Identity(), parts) is parts
+    assert (ALONE.any(True), ALONE.any(False), ALONE.is_first) == (True, False, True)

@@ -1,0 +1,258 @@
+import io
+import tarfile
+import threading
+import time
+
+import pytest
+import torch
+from PIL import Image
+
+from clipclean import data
+from clipclean.data import Pair, Picture
+from clipclean.errors import RefusedInput
+from clipclean.train import loader
+
+PAIRS = [Pair(f"key-{n}", f"caption {n}", None, None) for n in range(7)]
+PLAN = data.plan(len(PAIRS), batch_size=3, steps=6, seed=0)  # two batches an epoch: three epochs
+
+
+def picture(number):
+    """One pixel that tells the pair's number; the large one tells ten more."""
+    pixel = torch.full((3, 1, 1), number, dtype=torch.uint8)
+    return Picture(pixel, pixel + 10)
+
+
+def tokens(captions):
+    """The characters of each caption."""
+    return torch.tensor([[ord(char) for char in caption.ljust(24)] for caption in captions])
+
+
+VIEWS = loader.Views(
+    image=lambda image, draw: image + torch.randint(1, 200, (1,), generator=torch.Generator().manual_seed(draw)).byte(),
+    caption=lambda text, rng: f"{text} {rng.randrange(10**6)}",
+)
+
+
+def batches(*, plan=PLAN, views=VIEWS, seed=0, first=0, threads=2, picture=picture):
+    return [
+        *loader.batches(
+            plan,
+            pairs=PAIRS,
+            picture=picture,
+            fit=lambda view: view,
+            tokens=tokens,
+            views=views,
+            side=1,
+            seed=seed,
+            first_step=first,
+            threads=threads,
+        )
+    ]
+
+
+def equal(a, b):
+    return (
+        a.keys == b.keys
+        and a.inputs.keys() == b.inputs.keys()
+        and all(torch.equal(a.inputs[name], b.inputs[name]) for name in a.inputs)
+    )
+
+
+def test_the_batches_hold_the_planned_pairs_in_the_planned_order():
+    for batch, (_, numbers) in zip(batches(), PLAN, strict=True):
+        assert batch.keys == tuple(f"key-{n}" for n in numbers)
+        assert torch.equal(batch.inputs["pixels"], torch.tensor(numbers).byte().view(3, 1, 1, 1).expand(3, 3, 1, 1))
+        assert torch.equal(batch.inputs["tokens"], tokens([f"caption {n}" for n in numbers]))
+
+
+@pytest.mark.parametrize("first", range(7))
+def test_a_run_that_goes_on_sees_what_an_uninterrupted_one_sees(first):
+    rest = batches(first=first)
+    assert len(rest) == 6 - first
+    assert all(equal(a, b) for a, b in zip(batches()[first:], rest, strict=True))
+
+
+def test_the_number_of_threads_changes_nothing():
+    assert all(equal(a, b) for a, b in zip(batches(threads=1), batches(threads=4), strict=True))
+
+
+def test_with_second_views_pixels_lie_on_the_device_and_without_them_on_the_host():
+    def lie(views):
+        made = loader.batches(
+            PLAN, pairs=PAIRS, picture=picture, fit=lambda view: view, tokens=tokens, views=views, side=1, seed=0, first_step=0,
+            threads=1, device=torch.device("meta"),
+        )  # fmt: skip
+        first = next(made)
+        made.close()
+        return {name: rows.device.type for name, rows in first.inputs.items()}
+
+    viewed = loader.Views(image=lambda image, draw: image, caption=VIEWS.caption)
+    assert lie(viewed) == {"pixels": "meta", "pixel_views": "meta", "tokens": "cpu", "token_views": "cpu"}
+    assert lie(None) == {"pixels": "cpu", "tokens": "cpu"}
+
+
+def seen(number, *, seed=0):
+    """The views of one pair, epoch by epoch."""
+    rows = [
+        (batch.inputs["pixel_views"][place], batch.inputs["token_views"][place])
+        for batch in batches(seed=seed)
+        for place, key in enumerate(batch.keys)
+        if key == f"key-{number}"
+    ]
+    return [tuple(torch.cat([image.flatten(), caption.float()]).tolist()) for image, caption in rows]
+
+
+def test_views_differ_between_epochs_and_between_seeds_and_are_equal_for_one_seed():
+    for number in range(7):
+        assert len(set(seen(number))) == len(seen(number))
+        assert seen(number) == seen(number)
+        assert not set(seen(number)) & set(seen(number, seed=1))
+
+
+def test_the_view_is_of_its_own_picture_and_caption():
+    views = loader.Views(image=lambda image, draw: image + 100, caption=lambda text, rng: f"{text}!")
+    for batch in batches(views=views):
+        assert torch.equal(batch.inputs["pixel_views"], batch.inputs["pixels"] + 110)
+        expected = [f"caption {key.removeprefix('key-')}!" for key in batch.keys]
+        assert torch.equal(batch.inputs["token_views"], tokens(expected))
+
+
+def test_nothing_is_viewed_twice_where_nobody_looks_at_it():
+    for batch in batches(views=None):
+        assert batch.inputs.keys() == {"pixels", "tokens"}
+
+
+def test_a_picture_that_broke_meanwhile_is_not_passed_over():
+    def broken(number):
+        if number == 5:
+            raise OSError("gone")
+        return picture(number)
+
+    with pytest.raises(OSError, match="gone"):
+        batches(picture=broken)
+
+
+def test_draws_depend_on_seed_epoch_and_pair_and_fit_into_63_bits():
+    drawn = [loader.sample_seed(s, e, n) for s in range(3) for e in range(3) for n in range(50)]
+    assert len(set(drawn)) == len(drawn)
+    assert all(0 <= draw < 2**63 for draw in drawn)
+    # printf 0:0:0 | b2sum -l 64, without the lowest bit
+    assert loader.sample_seed(0, 0, 0) == 0xB2A3F9B0EE3F0BFB >> 1
+    assert loader.sample_seed(1, 11, 1) != loader.sample_seed(11, 1, 1)
+
+
+@pytest.mark.parametrize("size", [1, loader.PART - 1, loader.PART, loader.PART + 1, 2 * loader.PART + 3])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_of_any_size_are_whole_however_they_are_divided_among_threads(size, threads):
+    plan = [(0, [n % 7 for n in range(size)]), (1, [3] * size), (1, [n % 5 for n in range(size)])]
+    made = batches(plan=plan, views=None, threads=threads)
+    assert [batch.inputs["pixels"][:, 0, 0, 0].tolist() for batch in made] == [numbers for _, numbers in plan]
+    assert [len(batch.keys) for batch in made] == [size] * 3
+
+
+def test_no_plan_gives_no_batches():
+    assert batches(plan=[]) == []
+
+
+def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
+    def slow(number):
+        time.sleep(0.02)
+        return picture(number)
+
+    made = loader.batches(
+        PLAN[:2], pairs=PAIRS, picture=slow, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
+        first_step=0, threads=1,
+    )  # fmt: skip
+    assert made.waited == 0
+    next(made)
+    first = made.waited
+    assert first >= 3 * 0.02  # a batch of three
+    time.sleep(0.2)  # the second is ready long before
+    next(made)
+    assert made.waited - first < 0.15
+    made.close()
+
+
+def test_closing_ends_the_threads_of_a_run_that_stops_early():
+    made = loader.batches(
+        PLAN, pairs=PAIRS, picture=picture, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
+        first_step=0, threads=2,
+    )  # fmt: skip
+    next(made)
+    assert loaders()
+    made.close()
+    assert not loaders()
+    assert list(made) == []
+
+
+def loaders():
+    return [thread for thread in threading.enumerate() if thread.name.startswith("clipclean-data")]
+
+
+def test_each_caption_is_tokenised_once_and_those_of_a_batch_come_in_its_order():
+    asked = []
+
+    def note(captions):
+        asked.extend(captions)
+        return tokens(captions)
+
+    known = loader.Tokens(["a", "b", "c"], note, length=24)
+    assert torch.equal(known[(2, 0)], tokens(["c", "a"]).int())
+    assert torch.equal(known[(0, 1, 2, 0)], tokens(["a", "b", "c", "a"]).int())
+    assert asked == ["c", "a", "b"]
+
+
+LIMITS = data.Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
+
+
+def shard(path, numbers):
+    """A tar of one-coloured pictures, each with its number for a caption."""
+    with tarfile.open(path, "w") as archive:
+        for number in numbers:
+            picture = io.BytesIO()
+            Image.new("RGB", (4, 4), (number, number, number)).save(picture, "PNG")
+            for kind, content in (("png", picture.getvalue()), ("txt", str(number).encode())):
+                member = tarfile.TarInfo(f"{number:03}.{kind}")
+                member.size = len(content)
+                archive.addfile(member, io.BytesIO(content))
+
+
+def read_from_disk(folder, *, size, epochs, threads=3):
+    """The pairs of a folder of shards, and batches of them without anything kept."""
+    pairs = data.read(folder, limits=LIMITS, image_key=None, caption_key=None).pairs
+    cache = data.DecodeCache(pairs, limits=LIMITS, max_bytes=0, fit=lambda image: image, side=4, views=False)
+    made = loader.batches(
+        data.plan(len(pairs), batch_size=size, steps=epochs * (len(pairs) // size), seed=0),
+        pairs=pairs, picture=cache.__getitem__, fit=lambda image: image, tokens=tokens, views=None, side=4, seed=0,
+        first_step=0, threads=threads,
+    )  # fmt: skip
+    return pairs, made
+
+
+@pytest.mark.parametrize("counts", [(5,), (1, 7, 2), (3, 1, 1, 4, 6)])
+def test_uneven_shards_in_odd_numbers_are_seen_whole_in_every_epoch(tmp_path, counts):
+    numbers = iter(range(100))
+    for place, count in enumerate(counts):
+        shard(tmp_path / f"{place}.tar", [next(numbers) for _ in range(count)])
+    pairs, made = read_from_disk(tmp_path, size=1, epochs=3)
+    shown = [int(batch.inputs["pixels"][0, 0, 0, 0]) for batch in made]
+    assert len(pairs) == sum(counts)
+    for epoch in range(3):
+        assert sorted(shown[epoch * len(pairs) :][: len(pairs)]) == list(range(sum(counts)))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "overwritten", "removed"])
+def test_a_shard_that_breaks_during_an_epoch_ends_the_stream_with_its_name_and_leaves_no_thread(tmp_path, damage):
+    shard(tmp_path / "a.tar", range(40))
+    _, made = read_from_disk(tmp_path, size=4, epochs=10)
+    next(made)
+    path = tmp_path / "a.tar"
+    content = path.read_bytes()
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(content[:600] if damage == "truncated" else b"\0" * len(content))
+    with pytest.raises(RefusedInput, match=r"a\.tar.* cannot be used as a picture"):
+        list(made)
+    assert not loaders()
+    assert list(made) == []

@@ -1,0 +1,153 @@
+import copy
+
+import pytest
+import tiny
+import torch
+from open_clip.model import CLIP
+from torch import nn
+
+from clipclean import model, train
+from clipclean.methods import cleanclip
+from clipclean.train import memory
+
+
+def clip_of(config):
+    torch.manual_seed(0)
+    weights = CLIP(**config).state_dict()
+    found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(False, "test")
+    return model.build(found, weights, device="cpu")
+
+
+def batch(clip, *, pairs=6):
+    draw = torch.Generator().manual_seed(1)
+    side = clip.architecture.preprocess.size
+    pixels, views = (torch.rand(pairs, 3, side, side, generator=draw) for _ in range(2))
+    words = ["cat", "two dogs", "a red car", "one", "the old house by", "sea"][:pairs]
+    tokens = clip.tokens(words)
+    inputs = {"pixels": pixels, "pixel_views": views, "tokens": tokens, "token_views": tokens.flip(0)}
+    return train.Batch(inputs, tuple(words))
+
+
+def loss_of(clip, micro):
+    return cleanclip.cleanclip(
+        micro.over(clip.encode_images), micro.over(clip.encode_tokens), clip.logit_scale,
+        clip_weight=1.0, self_supervised_weight=1.0,
+    )  # fmt: skip
+
+
+def gradients(clip, size, *, pairs=6):
+    clip.net.train().zero_grad()
+    parts = loss_of(clip, memory.MicroBatches(clip.net, size=size, pairs=pairs))(batch(clip, pairs=pairs))
+    parts["loss"].backward()
+    return parts["loss"].detach(), {name: p.grad.clone() for name, p in clip.net.named_parameters()}
+
+
+@pytest.mark.parametrize("size", [1, 4, 5])  # 4 and 5 leave an incomplete last part
+def test_a_few_pairs_at_a_time_give_the_gradients_of_the_whole_batch(size):
+    clip = clip_of(tiny.TINY_VIT)
+    loss, expected = gradients(clip, None)
+    found_loss, found = gradients(clip, size)
+    torch.testing.assert_close(found_loss, loss, atol=1e-6, rtol=0)
+    for name, gradient in expected.items():
+        torch.testing.assert_close(found[name], gradient, atol=1e-5, rtol=1e-5, msg=name)
+
+
+def test_the_negatives_are_those_of_the_whole_batch():
+    """Two halves with a loss each would have three negatives in place of six, and a loss near ln 3."""
+    clip = clip_of(tiny.TINY_VIT)
+    whole, halves = gradients(clip, None)[0], gradients(clip, 3)[0]
+    torch.testing.assert_close(halves, whole)
+    clip.net.zero_grad()
+    half = {name: values[:3] for name, values in batch(clip).inputs.items()}
+    alone = loss_of(clip, memory.MicroBatches(clip.net, size=None, pairs=3))(train.Batch(half, ("a", "b", "c")))
+    assert alone["loss"] < whole - 0.5
+
+
+def statistics(net):
+    return {name: b.clone() for name, b in net.named_buffers() if "running" in name or "tracked" in name}
+
+
+def test_running_statistics_count_each_sample_once():
+    """Only the forward passes over the two parts count: one batch each, not two."""
+    clip = clip_of(tiny.TINY_RESNET)
+    twin = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
+    gradients(clip, 3)
+    twin.net.train()
+    pixels = torch.stack([batch(clip).inputs[name] for name in ("pixels", "pixel_views")])  # (2, 6, ...)
+    for part in torch.split(pixels, 3, dim=1):
+        twin.encode_images(part.flatten(0, 1))
+    found, expected = statistics(clip.net), statistics(twin.net)
+    assert found["visual.bn1.num_batches_tracked"] == 2
+    for name, values in expected.items():
+        torch.testing.assert_close(found[name], values, msg=name)
+
+
+@pytest.mark.parametrize("config", [tiny.TINY_VIT, tiny.TINY_RESNET], ids=["ViT", "ResNet"])
+def test_blocks_that_compute_again_change_no_bit(config):
+    clip = clip_of(config)
+    twin = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
+    loss, expected = gradients(clip, None)
+    with memory.recomputing(twin.net, twin.blocks(), wanted=True):
+        found_loss, found = gradients(twin, None)
+    assert torch.equal(loss, found_loss)
+    assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
+    assert all(
+        torch.equal(a, b) for a, b in zip(statistics(clip.net).values(), statistics(twin.net).values(), strict=True)
+    )
+
+
+def kept(clip, *, size, again, pairs=6):
+    """Bytes that the backward pass needs, counted when they are put away."""
+    held = {}
+
+    def note(tensor):
+        held[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    clip.net.train().zero_grad()
+    weights = {p.untyped_storage().data_ptr() for p in clip.net.parameters()}
+    micro = memory.MicroBatches(clip.net, size=size, pairs=pairs)
+    with (
+        torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
+        memory.recomputing(clip.net, clip.blocks(), wanted=again),
+    ):
+        loss_of(clip, micro)(batch(clip, pairs=pairs))
+    return sum(size for place, size in held.items() if place not in weights)
+
+
+def test_both_ways_keep_less_for_the_backward_pass():
+    clip = clip_of(tiny.TINY_VIT)
+    all_of_it = kept(clip, size=None, again=False)
+    assert kept(clip, size=None, again=True) < 0.6 * all_of_it
+    assert kept(clip, size=2, again=False) < 0.2 * all_of_it
+
+
+def test_every_block_of_both_towers_computes_again_and_only_for_the_span():
+    clip = clip_of(tiny.TINY_RESNET)
+    blocks = clip.blocks()
+    assert len(blocks) == 4 + 1
+    with memory.recomputing(clip.net, blocks, wanted=True):
+        assert all("forward" in vars(block) for block in blocks)
+    assert not any("forward" in vars(block) for block in blocks)
+    with memory.recomputing(clip.net, blocks, wanted=False):
+        assert not any("forward" in vars(block) for block in blocks)
+
+
+def test_halving_ends_at_one_pair():
+    micro = memory.MicroBatches(nn.Identity(), size=None, pairs=6)
+    assert [(micro.shrink(), micro.size) for _ in range(3)] == [(True, 3), (True, 1), (False, 1)]
+    assert micro.shrunk == 2
+
+
+def test_bf16_keeps_the_loss_and_the_direction_of_the_gradient():
+    clip = clip_of(tiny.TINY_VIT)
+    loss, expected = gradients(clip, None)
+    clip.net.zero_grad()
+    whole = memory.MicroBatches(clip.net, size=None, pairs=6)
+    lower = train.in_precision(loss_of(clip, whole), "bf16", clip.device)(batch(clip))["loss"]
+    lower.backward()
+    found = torch.cat([p.grad.flatten() for p in clip.net.parameters()])
+    cosine = torch.cosine_similarity(found, torch.cat([g.flatten() for g in expected.values()]), dim=0)
+    assert lower.item() != loss.item()  # it was another format
+    assert lower.item() == pytest.approx(loss.item(), rel=0.01)
+    assert cosine > 0.99

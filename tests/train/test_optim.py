@@ -1,0 +1,78 @@
+import torch
+from torch import nn
+
+from clipclean.train import adamw, capture, restore
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.linear = nn.Linear(3, 3)
+        self.ln_final = nn.LayerNorm(3)
+        self.logit_scale = nn.Parameter(torch.tensor(1.0))
+        self.positional_embedding = nn.Parameter(torch.zeros(2, 3))
+        self.frozen = nn.Parameter(torch.zeros(3, 3), requires_grad=False)
+
+
+def _groups() -> dict[float, set[str]]:
+    net = Net()
+    optimizer = adamw(net, lr=0.1, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.2)
+    names = {id(p): name for name, p in net.named_parameters()}
+    return {g["weight_decay"]: {names[id(p)] for p in g["params"]} for g in optimizer.param_groups}
+
+
+def test_matrices_decay_and_gains_biases_and_the_logit_scale_do_not():
+    assert _groups() == {
+        0.2: {"linear.weight", "positional_embedding"},
+        0.0: {"linear.bias", "ln_final.weight", "ln_final.bias", "logit_scale"},
+    }
+
+
+def test_frozen_parameters_are_left_out():
+    assert "frozen" not in set().union(*_groups().values())
+
+
+def _stepped(net, optimizer, steps, *, seed=0):
+    draw = torch.Generator().manual_seed(seed)
+    for _ in range(steps):
+        optimizer.zero_grad()
+        net(torch.randn(2, 3, 6, 6, generator=draw)).square().sum().backward()
+        optimizer.step()
+
+
+def _convolution(memory_format=torch.contiguous_format):
+    torch.manual_seed(0)
+    return nn.Conv2d(3, 4, 3).to(memory_format=memory_format)
+
+
+def _adamw(net):
+    return adamw(net, lr=0.01, betas=(0.9, 0.99), eps=1e-8, weight_decay=0.2)
+
+
+def test_one_kernel_updates_as_many_small_ones_do():
+    ours, theirs = _convolution(), _convolution()
+    plain = torch.optim.AdamW(
+        [{"params": [theirs.weight], "weight_decay": 0.2}, {"params": [theirs.bias], "weight_decay": 0.0}],
+        lr=0.01, betas=(0.9, 0.99), eps=1e-8, fused=False,
+    )  # fmt: skip
+    _stepped(ours, _adamw(ours), 5)
+    _stepped(theirs, plain, 5)
+    torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(ours.bias, theirs.bias, atol=1e-6, rtol=1e-6)
+
+
+def test_weights_whose_channels_come_last_are_updated_alike_and_resume_bit_by_bit():
+    """Fused kernels go through memory in its own order: weights, gradients and moments have to agree on one."""
+    first, last = _convolution(), _convolution(torch.channels_last)
+    optimizers = _adamw(first), _adamw(last)
+    for net, optimizer in zip((first, last), optimizers, strict=True):
+        _stepped(net, optimizer, 3)
+    torch.testing.assert_close(first.weight, last.weight, atol=1e-5, rtol=1e-5)
+    saved = {name: tensor.clone() for name, tensor in capture(last, optimizers[1]).items()}
+    again = _convolution(torch.channels_last)
+    optimizer = _adamw(again)
+    restore(again, optimizer, {name: tensor.contiguous() for name, tensor in saved.items()})  # as a file holds them
+    for net, each in ((last, optimizers[1]), (again, optimizer)):
+        _stepped(net, each, 2, seed=1)
+    assert torch.equal(last.weight, again.weight)
+    assert torch.equal(last.bias, again.bias)

@@ -1,0 +1,281 @@
+import errno
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from clipclean import checkpoint, own_state
+from clipclean.errors import ResourceError, UsageError
+from clipclean.train import resume
+from clipclean.train.resume import RunState
+
+
+def model(seed):
+    torch.manual_seed(seed)
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3))
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    net(torch.randn(4, 3)).sum().backward()
+    optimizer.step()
+    return net, optimizer
+
+
+def everything(net, optimizer):
+    moments = [t for values in optimizer.state_dict()["state"].values() for _, t in sorted(values.items())]
+    return [*net.state_dict().values(), *moments]
+
+
+def equal(a, b):
+    return all(torch.equal(x, y) for x, y in zip(everything(*a), everything(*b), strict=True))
+
+
+@pytest.fixture
+def state(tmp_path):
+    found = RunState.of(tmp_path / "out", {"seed": 0})
+    found.folder.mkdir(parents=True)
+    return found
+
+
+def test_what_was_saved_comes_back_bit_by_bit(state):
+    first, second = model(0), model(1)
+    assert not equal(first, second)
+    state.save(*first, step=7, losses=[{"step": 0, "loss": 1.5}], seconds=2.5)
+    assert state.resume(*second) == (7, [{"step": 0, "loss": 1.5}], 2.5)
+    assert equal(first, second)
+
+
+@pytest.mark.filterwarnings("ignore:for .* copying from a non-meta parameter")
+def test_moments_come_back_to_the_device_of_their_parameter_and_the_step_to_the_cpu(state):
+    state.save(*model(0), step=1, losses=[], seconds=0.0)
+    net = nn.Sequential(nn.Linear(3, 3), nn.BatchNorm1d(3)).to("meta")
+    optimizer = torch.optim.AdamW(net.parameters(), lr=0.1)
+    state.resume(net, optimizer)
+    moments = optimizer.state[net[0].weight]
+    assert {name: moment.device.type for name, moment in moments.items()} == {
+        "exp_avg": "meta",
+        "exp_avg_sq": "meta",
+        "step": "cpu",
+    }
+
+
+def test_a_later_state_replaces_the_earlier_one(state):
+    state.save(*model(0), step=1, losses=[], seconds=0.0)
+    state.save(*model(2), step=2, losses=[], seconds=0.0)
+    found = model(1)
+    assert state.resume(*found)[0] == 2
+    assert equal(found, model(2))
+    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE}{resume.SUFFIX}"]
+
+
+def record(value):
+    return {resume.RECORD: torch.tensor(list(value.encode()), dtype=torch.uint8), "net.0.weight": torch.zeros(3, 3)}
+
+
+def damaged(state, damage):
+    path = state.folder / f"{resume.STATE}{resume.SUFFIX}"
+    if isinstance(damage, dict):
+        checkpoint.write_safetensors(path, damage, metadata={})
+    else:
+        path.write_bytes(damage(path.read_bytes()))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: b"",
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-1],
+        lambda data: b"\xff" * 8 + data[8:],
+        lambda data: b"no state at all",
+        {"net.0.weight": torch.zeros(3, 3)},
+        record("not JSON"),
+        record("[1, 2]"),
+        record('"text"'),
+        record("{}"),
+        record('{"fingerprint": "another"}'),
+    ],
+)
+def test_a_state_that_cannot_be_read_is_ignored_and_touches_nothing(state, damage):
+    state.save(*model(0), step=7, losses=[], seconds=0.0)
+    damaged(state, damage)
+    found = model(1)
+    assert state.resume(*found) == (0, [], 0.0)
+    assert equal(found, model(1))
+
+
+def test_without_a_state_a_run_begins_at_its_beginning(state):
+    assert state.resume(*model(0)) == (0, [], 0.0)
+
+
+def test_a_state_belongs_to_one_set_of_decisions_in_any_order(tmp_path):
+    out = tmp_path / "out"
+    first = RunState.of(out, {"seed": 0, "data": "a"})
+    assert first == RunState.of(out, {"data": "a", "seed": 0})
+    assert first.fingerprint != RunState.of(out, {"seed": 1, "data": "a"}).fingerprint
+    assert first.folder == RunState.of(out, {"seed": 1}).folder
+
+
+def test_a_full_disk_leaves_the_state_before(state, monkeypatch):
+    state.save(*model(0), step=1, losses=[], seconds=0.0)
+
+    def full(path, *_, **__):
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr(checkpoint, "write_safetensors", full)
+    with pytest.raises(ResourceError, match="No space left"):
+        state.save(*model(2), step=2, losses=[], seconds=0.0)
+    assert [path.name for path in state.folder.iterdir()] == [f"{resume.STATE}{resume.SUFFIX}"]
+    assert state.resume(*model(1))[0] == 1
+
+
+def test_one_process_holds_the_lock_and_gives_it_back(tmp_path):
+    state = RunState.of(tmp_path / "out", {})
+    with state.locked():
+        with pytest.raises(UsageError, match="Another clipclean run is writing this output"), state.locked():
+            pass
+        assert state.folder.is_dir()  # who is refused removes nothing
+    with state.locked():
+        pass
+
+
+def test_another_spelling_of_the_output_is_the_same_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spellings = ["out", "./out", f"../{tmp_path.name}/out", tmp_path / "out"]
+    assert len({RunState.of(Path(each), {}) for each in spellings}) == 1
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("x"), KeyboardInterrupt()])
+def test_the_folder_stays_only_if_a_state_was_saved(tmp_path, error):
+    def use(*, save):
+        state = RunState.of(tmp_path / "out", {})
+        try:
+            with state.locked():
+                if save:
+                    state.save(*model(0), step=1, losses=[], seconds=0.0)
+                if error:
+                    raise error
+        except (RuntimeError, KeyboardInterrupt):
+            pass
+        return state.folder.exists()
+
+    assert not use(save=False)
+    assert use(save=True)
+
+
+def test_a_forgotten_state_takes_the_folder_with_it(tmp_path):
+    state = RunState.of(tmp_path / "out", {})
+    with state.locked():
+        state.save(*model(0), step=1, losses=[], seconds=0.0)
+        state.discard()
+        state.discard()
+    assert not state.folder.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "file" / "state"))
+    with (
+        pytest.raises(ResourceError, match="Name a folder of your own by CLIPCLEAN_STATE"),
+        RunState.of(tmp_path / "out", {}).locked(),
+    ):
+        pass
+
+
+def test_the_state_lies_where_the_user_says_else_in_the_folder_for_states_of_the_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "mine"))
+    assert own_state.home() == tmp_path / "mine"
+    assert own_state.place_of(tmp_path / "out").is_relative_to(tmp_path / "mine")
+    monkeypatch.delenv("CLIPCLEAN_STATE")
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "xdg"))
+    assert own_state.home() == tmp_path / "xdg" / "clipclean"
+    monkeypatch.setenv("XDG_STATE_HOME", "relative/is/ignored")
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert own_state.home() == tmp_path / "home" / ".local" / "state" / "clipclean"
+
+
+def test_a_relative_place_for_states_could_be_one_that_came_with_a_model(monkeypatch):
+    monkeypatch.setenv("CLIPCLEAN_STATE", "state")
+    with pytest.raises(UsageError, match="Give an absolute one"):
+        own_state.home()
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A state whose folder for all states is this test's own."""
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "states"))
+    return RunState.of(tmp_path / "out", {})
+
+
+def test_nobody_but_the_user_can_enter_the_folders_of_a_state(own):
+    with own.locked():
+        own.part("inner", {})
+        for folder in (own_state.home(), own.folder.parent, own.folder, own.folder / "inner"):
+            assert folder.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_link_in_the_place_of_a_folder_of_the_state_is_refused_and_its_target_untouched(own, tmp_path, depth):
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.safetensors").write_text("years")
+    place = (own_state.home(), own.folder.parent, own.folder)[depth]
+    place.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    place.symlink_to(precious)
+    with pytest.raises(ResourceError), own.locked():
+        pass
+    assert [path.name for path in precious.iterdir()] == ["thesis.safetensors"]
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_a_folder_that_others_may_write_in_is_refused(own, mode):
+    own.folder.mkdir(parents=True)
+    own.folder.chmod(mode)
+    with pytest.raises(ResourceError, match="others may write in it"), own.locked():
+        pass
+
+
+def test_only_what_a_run_writes_is_ever_deleted(own, tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "weights.safetensors").touch()
+    with own.locked():
+        own.write({}, {}, name="note")
+        (own.folder / "letter.txt").write_text("mine")
+        (own.folder / "link").symlink_to(tmp_path / "elsewhere")
+        own.discard()
+    assert sorted(path.name for path in own.folder.iterdir()) == ["letter.txt", "link"]
+    assert (tmp_path / "elsewhere" / "weights.safetensors").exists()
+
+
+def test_the_record_is_in_the_same_file_as_the_weights(state):
+    from clipclean import checkpoint
+
+    state.save(*model(0), step=7, losses=[], seconds=0.0)
+    tensors = checkpoint.read(state.folder / f"{resume.STATE}{resume.SUFFIX}").tensors
+    assert json.loads(bytes(tensors[resume.RECORD].tolist()))["step"] == 7
+
+
+def test_records_and_tensors_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
+    state = RunState.of(tmp_path / "out", {"seed": 0})
+    with state.locked():
+        assert state.read("note") is None
+        state.write({}, {"worst": 0.25}, name="note")
+        state.write({"net.a": torch.ones(2)}, {}, name="weights")
+    assert state.read("note") == ({}, {"worst": 0.25})
+    assert torch.equal(state.read("weights")[0]["net.a"], torch.ones(2))
+    assert RunState.of(tmp_path / "out", {"seed": 1}).read("note") is None
+
+
+def test_a_part_of_a_run_has_a_state_of_its_own_that_goes_with_the_run(tmp_path):
+    state = RunState.of(tmp_path / "out", {"seed": 0})
+    with state.locked():
+        first, second = state.part("first", {"rung": 1}), state.part("second", {"rung": 2})
+        first.save(*model(0), step=3, losses=[], seconds=0.0)
+        assert first.resume(*model(1))[0] == 3
+        assert second.resume(*model(1))[0] == 0
+        assert state.part("first", {"rung": 2}).resume(*model(1))[0] == 0
+    assert state.folder.exists()
+    with state.locked():
+        state.discard()
+    assert not state.folder.exists()
