@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options, run
+from clipclean.cli import options, roles, run
 
 EPILOG = """\b
 Examples:
@@ -60,6 +60,7 @@ def export(**given: Any) -> None:
     compared with ours. One that differs beyond its limit fails, and then nothing is written. Nothing is audited here:
     a backdoor is exported like everything else.
     """
+    roles.check(given, out="folder")
     from clipclean.cli import progress
     from clipclean.jobs import export as export_job
 

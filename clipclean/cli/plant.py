@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options
+from clipclean.cli import options, roles
 
 EPILOG = """\b
 Examples:
@@ -59,6 +59,7 @@ def plant(**given: Any) -> None:
 
     For testing defences on models of your own. What is written is backdoored: label it so, and never deploy it.
     """
+    roles.check(given, out="file")
     from clipclean.cli import progress
     from clipclean.config import recipe as recipes
     from clipclean.jobs import plant as planting

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options
+from clipclean.cli import options, roles
 from clipclean.config import recipe
 from clipclean.errors import UsageError
 
@@ -112,6 +112,8 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
     """
     loaded = {name: recipe.load(name) for name in names}
     places = {name: _place(name, each, given) for name, each in loaded.items()}
+    for place in () if given["write"] else places.values():
+        roles.check({**given, "recipe": names, "out": place}, out="file")
     from clipclean import demo
     from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
     from clipclean.cli import progress

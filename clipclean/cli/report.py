@@ -4,8 +4,7 @@ from pathlib import Path
 
 import click
 
-from clipclean.cli import options
-from clipclean.errors import UsageError
+from clipclean.cli import options, roles
 
 EPILOG = """\b
 Examples:
@@ -44,10 +43,11 @@ def convert(file: Path, form: str, out: Path | None) -> None:
     """
     from clipclean import report as reports
 
+    if out is not None:
+        roles.check({"file": file, "out": out}, out="file")
+        roles.check_report(roles.Role(f"--out {out}", out))
     loaded = reports.read(file)
     if out is None:
         click.echo(reports.FORMATS[form](loaded), nl=False)
-    elif out.exists() and out.samefile(file):
-        raise UsageError(f"--out {out} is the report itself. Name another file, so that the report stays.")
     else:
         reports.write(loaded, form, out)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipclean import __version__, files, report
-from clipclean.cli import progress
+from clipclean.cli import progress, roles
 from clipclean.config import policy as policies
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
@@ -29,7 +29,7 @@ LOADERS = {
 
 def sanitize(given: dict[str, Any], /) -> int:
     """Run a sanitize request made of command-line options, and print its table; returns the exit code."""
-    check_outputs(given["outputs"])
+    roles.check(given, out="folder")
     recipe = recipes.load(given["recipe"])
     if changes := [*given["overrides"], *budgets(given, recipe)]:
         recipe = recipes.override(recipe, changes)
@@ -119,7 +119,7 @@ def own_device(asked: str, /) -> str:
 
 def audit(given: dict[str, Any], /) -> int:
     """Run an audit request made of command-line options, and print its report; returns the exit code."""
-    check_outputs(given["outputs"])
+    roles.check(given)
     check_search(given)
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"]:
@@ -177,15 +177,6 @@ def check_search(given: dict[str, Any], /) -> None:
             f"--no-search with {' and '.join(idle)}: without a search nothing is found that could be saved or compared. "
             "Leave one of them out."
         )
-
-
-def check_outputs(outputs: Any, /) -> None:
-    """Refuse before slow work what could not be written after it; raises UsageError."""
-    for output in outputs:
-        if output.path is not None and (output.path.is_dir() or not output.path.absolute().parent.is_dir()):
-            raise UsageError(
-                f"--output {output.format}={output.path}: name a file in a folder that exists. Make the folder first."
-            )
 
 
 def write_outputs(result: dict[str, Any], outputs: Any, /, *, pictures: Sequence[report.Picture] = ()) -> None:

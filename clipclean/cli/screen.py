@@ -74,10 +74,10 @@ def screen(**given: Any) -> None:
     list to look at, and no verdict: the exit code is 0 whatever is found.
     """
     from clipclean import report
-    from clipclean.cli import progress, run
+    from clipclean.cli import progress, roles, run
     from clipclean.jobs import screen as screening
 
-    run.check_outputs(given["outputs"])
+    roles.check(given)
     with progress.shown(quiet=given["quiet"]) as shown:
         request = screening.Request(
             data=given["data"],

@@ -1,12 +1,14 @@
 """The bundled job: a backdoored tiny CLIP, clean pairs, labelled pictures in a style that it never saw."""
 
+import functools
 import lzma
-import shutil
+import os
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from clipclean import files
+from clipclean.errors import UsageError
 
 CHECKPOINT = "backdoored.pt"
 PLAIN = (CHECKPOINT, "tiny.json", "classes.txt", "templates.txt")
@@ -18,22 +20,35 @@ RECIPE = "cleanclip-tiny"
 
 
 def unpack(folder: Path, /) -> None:
-    """Write the bundled files into a folder, as a user would have them; existing equal names are overwritten.
+    """Write the bundled files into a folder, as a user would have them; equal ones stay.
 
     Raises:
+        UsageError: other files have these names.
         ResourceError: the folder cannot be written.
     """
     bundled = resources.files("clipclean.demo")
+    contents = {name: (bundled / name).read_bytes() for name in PLAIN}
+    contents |= {name: lzma.decompress((bundled / f"{name}.xz").read_bytes()) for name in PACKED}
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in PLAIN:
-            with resources.as_file(bundled / name) as path:
-                shutil.copyfile(path, folder / name)
-        for name in PACKED:
-            with (bundled / f"{name}.xz").open("rb") as stream, lzma.open(stream) as opened:
-                (folder / name).write_bytes(opened.read())
+        there = {name for name in contents if os.path.lexists(folder / name)}
+        if others := [name for name in sorted(there) if not _is_equal(folder / name, contents[name])]:
+            raise UsageError(
+                f"{folder} has files of its own under the names {', '.join(others)}. Name another folder, or move them away."
+            )
+        for name in contents.keys() - there:
+            files.write_whole(folder / name, functools.partial(_write, content=contents[name]))
     except OSError as error:
         raise files.cannot_write(folder, error) from error
+
+
+def _write(path: Path, /, *, content: bytes) -> None:
+    path.write_bytes(content)
+
+
+def _is_equal(path: Path, content: bytes, /) -> bool:
+    """Whether a file, and no link to one, has this content."""
+    return not path.is_symlink() and path.is_file() and files.read(path, limit=len(content) + 1) == content
 
 
 def arguments(folder: Path, /) -> dict[str, Any]:

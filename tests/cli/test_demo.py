@@ -1,7 +1,7 @@
 import errno
 import os
-import shutil
 import tarfile
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +9,7 @@ from clipclean import checkpoint, cli, data, demo, report
 from clipclean.attack import triggers
 from clipclean.cli.sanitize import sanitize
 from clipclean.config import recipe
-from clipclean.errors import ResourceError
+from clipclean.errors import ResourceError, UsageError
 
 FILES = {"backdoored.pt", "tiny.json", "classes.txt", "templates.txt", "clean.tar", "eval.tar"}
 
@@ -53,9 +53,21 @@ def test_a_folder_that_cannot_be_written_is_a_resource_error(tmp_path, monkeypat
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(shutil, "copyfile", full)
+    monkeypatch.setattr(Path, "write_bytes", full)
     with pytest.raises(ResourceError, match="No space left"):
         demo.unpack(tmp_path / "folder")
+
+
+def test_files_of_the_users_own_are_not_overwritten_and_links_not_followed(tmp_path):
+    demo.unpack(tmp_path / "demo")
+    demo.unpack(tmp_path / "demo")  # equal ones stay
+    (tmp_path / "demo" / "classes.txt").write_text("my own classes")
+    (tmp_path / "demo" / "tiny.json").unlink()
+    (tmp_path / "demo" / "tiny.json").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(UsageError, match=r"under the names classes\.txt, tiny\.json"):
+        demo.unpack(tmp_path / "demo")
+    assert (tmp_path / "demo" / "classes.txt").read_text() == "my own classes"
+    assert not (tmp_path / "elsewhere").exists()
 
 
 def test_unpacking_alone_runs_nothing(tmp_path, capsys, monkeypatch):

@@ -39,7 +39,7 @@ def test_out_writes_the_file_and_prints_nothing(saved, tmp_path, capsys):
 def test_the_report_itself_is_not_overwritten(saved, capsys):
     content = saved.read_bytes()
     assert main(["report", "convert", str(saved), "--to", "html", "--out", str(saved)]) == 2
-    assert "is the report itself" in capsys.readouterr().err
+    assert "would write over the report" in capsys.readouterr().err
     assert saved.read_bytes() == content
 
 

@@ -184,9 +184,16 @@ def test_force_overwrites_a_file_and_never_a_folder(job, capsys):
     (job.folder / "folder.pt").mkdir()
     with pytest.raises(UsageError, match="exists"):
         plant.check_file(job.folder / "folder.pt", force=True)
+    (job.folder / "planted.pt").write_bytes(b"an earlier one")
+    planted(job, capsys, "--force", out="planted.pt")
+    assert (job.folder / "planted.pt").read_bytes() != b"an earlier one"
+
+
+def test_the_model_itself_is_never_overwritten(job, capsys):
     before = job.model.read_bytes()
-    planted(job, capsys, "--force", out="model.pt")
-    assert job.model.read_bytes() != before
+    assert cli.main(job.plant("--force", out="model.pt")) == 2
+    assert "would write over the model" in capsys.readouterr().err
+    assert job.model.read_bytes() == before
 
 
 def full(path, *_, **__):

@@ -1,0 +1,137 @@
+"""Which paths of a command line are read and which are written: none may be both, by whatever spelling or link."""
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from clipclean import files
+from clipclean.errors import UsageError
+
+# Parameters by how messages call them. Those of a text that may also be a name count where a file is called so.
+READ = {
+    "model": "the model", "models": "the model", "data": "--data", "eval_data": "--eval-data", "reference": "--reference",
+    "policy": "--policy", "classes": "--classes", "templates": "--templates", "recipe": "--recipe", "arch": "--arch",
+    "triggers": "--trigger", "file": "the report", "public_key": "--public-key",
+}  # fmt: skip
+FOLDERS = {"save_triggers": "--save-triggers"}
+FILES = {"save_kept": "--save-kept"}
+RANGE = re.compile(r"\\\{\d{1,9}\\\.\\\.\d{1,9}\\\}")  # of shards, once escaped
+HEAD = 4096  # bytes; a report has no zero byte in them
+
+
+class Role(NamedTuple):
+    """A path, and what it is for."""
+
+    name: str
+    path: Path
+
+
+def check(given: Mapping[str, Any], /, *, out: str | None = None) -> None:
+    """Refuse before anything is read what would write over what is read, or one output over another.
+
+    Args:
+        given: the parameters of a command, by name.
+        out: whether its ``out`` is a "folder" or a "file".
+
+    Raises:
+        UsageError: two paths of a command are one file, or a folder that is written overlaps with something that is read.
+        ResourceError: an output cannot be written.
+    """
+    folders = list(_of(given, FOLDERS | ({"out": "--out"} if out == "folder" else {})))
+    written = list(_of(given, FILES | ({"out": "--out"} if out == "file" else {})))
+    reports = [Role(f"--output {o.format}={o.path}", o.path) for o in given.get("outputs", ()) if o.path is not None]
+    for report in reports:
+        check_report(report)
+    inputs = list(_of(given, READ))
+    for role in (*written, *reports):
+        for read in inputs:
+            if _same(role.path, read.path) or _holds(read.path, role.path) or _is_shard(role.path, read.path):
+                raise UsageError(f"{role.name} would write over {read.name} ({read.path}), or into it. {NAME_ANOTHER}")
+    for role in folders:
+        for read in inputs:
+            if (
+                _same(role.path, _place(read.path))
+                or _holds(read.path, role.path)
+                or _holds(role.path, _place(read.path))
+            ):
+                raise UsageError(
+                    f"{role.name} {role.path} is {read.name} ({read.path}), lies in it, or has it inside. {NAME_ANOTHER}"
+                )
+    outputs = [*folders, *written, *reports]
+    for number, one in enumerate(outputs):
+        for other in outputs[:number]:
+            if _same(one.path, other.path) or _holds(one.path, other.path) or _holds(other.path, one.path):
+                raise UsageError(f"{other.name} and {one.name} are one place, or one lies in the other. {NAME_ANOTHER}")
+
+
+NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
+
+
+def check_report(role: Role, /) -> None:
+    """Refuse to write a report over what cannot be an earlier one: links, pipes, devices, files that are no text.
+
+    Raises:
+        UsageError: that is so, or there is no such folder.
+        ResourceError: nothing can be written there.
+    """
+    path, name = role.path, role.name
+    try:
+        if path.is_dir() or not path.absolute().parent.is_dir():
+            raise UsageError(f"{name}: name a file in a folder that exists. Make the folder first.")
+        if os.path.lexists(path):
+            if path.is_symlink() or not path.is_file():
+                raise UsageError(
+                    f"{name} is a link, a pipe or a device, and would be replaced by a file. Name a file; - means stdout."
+                )
+            if b"\0" in files.read(path, limit=HEAD):
+                raise UsageError(f"{name} is there and no text: it is no earlier report. Name another file.")
+    except OSError as error:
+        raise files.cannot_write(path, error) from error
+    files.check_writable(path.absolute().parent, path)
+
+
+def _of(given: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Role]:
+    for key, name in names.items():
+        value = given.get(key)
+        for each in value if isinstance(value, tuple | list) else (value,):
+            if isinstance(each, Path) or (isinstance(each, str) and _is_there(Path(each))):
+                yield Role(name, Path(each))
+
+
+def _is_there(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):
+        return False
+
+
+def _place(path: Path) -> Path:
+    """The path as the system finds it; of a range of shards, whose braces are no file, the folder."""
+    return (path.parent if _is_range(path) else path).resolve()
+
+
+def _is_range(path: Path) -> bool:
+    return RANGE.search(re.escape(path.name)) is not None and not _is_there(path)
+
+
+def _same(one: Path, other: Path) -> bool:
+    """Whether two paths are one, by spelling, by a link, or as two names of one file."""
+    if one.resolve() == other.resolve():
+        return True
+    return _is_there(one) and _is_there(other) and one.samefile(other)
+
+
+def _holds(folder: Path, path: Path) -> bool:
+    """Whether a path lies in a folder that is there, or is to be there."""
+    return (
+        not folder.is_file() and path.resolve() != folder.resolve() and path.resolve().is_relative_to(folder.resolve())
+    )
+
+
+def _is_shard(path: Path, pattern: Path) -> bool:
+    """Whether a path is one of the shards that a range stands for."""
+    if not _is_range(pattern) or path.resolve().parent != pattern.parent.resolve():
+        return False
+    return re.fullmatch(RANGE.sub(r"\\d+", re.escape(pattern.name)), path.name) is not None

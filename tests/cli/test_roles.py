@@ -1,0 +1,153 @@
+import itertools
+import os
+
+import pytest
+
+from clipclean.cli import main, roles
+from clipclean.cli.options import Output
+from clipclean.errors import ResourceError, UsageError
+
+INPUTS = tuple(key for key in roles.READ if key not in ("models", "triggers"))
+WRITTEN = ("out file", "save_kept", "outputs")
+FOLDERS = ("out folder", "save_triggers")
+SPELLINGS = ("as it is", "relative", "a link", "a second name", "through a linked folder")
+
+
+def given(role, path):
+    """The parameters of a command that has this path in this role, and the kind of its ``out``."""
+    if role.startswith("out "):
+        return {"out": path}, role.removeprefix("out ")
+    return {role: (Output("json", path),) if role == "outputs" else path}, None
+
+
+def check(read, source, role, path):
+    more, out = given(role, path)
+    roles.check({read: source, **more}, out=out)
+
+
+def spelt(path, spelling, tmp_path, monkeypatch):
+    if spelling == "relative":
+        monkeypatch.chdir(path.parent)
+        return path.relative_to(path.parent) if path.parent != path else path
+    if spelling == "a link":
+        (tmp_path / "link").symlink_to(path)
+        return tmp_path / "link"
+    if spelling == "a second name":
+        (tmp_path / "second").hardlink_to(path)
+        return tmp_path / "second"
+    if spelling == "through a linked folder":
+        (tmp_path / "linked").symlink_to(path.parent)
+        return tmp_path / "linked" / path.name
+    return path
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_no_file_is_both_read_and_written(tmp_path, monkeypatch, spelling):
+    source = tmp_path / "inputs" / "file"
+    source.parent.mkdir()
+    source.write_text("precious")
+    path = spelt(source, spelling, tmp_path, monkeypatch)
+    for read, role in itertools.product(INPUTS, WRITTEN):
+        with pytest.raises(UsageError, match=r"write over|is a link"):
+            check(read, source, role, path)
+    assert source.read_text() == "precious"
+
+
+@pytest.mark.parametrize("spelling", ["as it is", "relative", "through a linked folder"])
+def test_no_file_is_written_into_a_folder_that_is_read(tmp_path, monkeypatch, spelling):
+    source = tmp_path / "inputs" / "folder"
+    source.mkdir(parents=True)
+    path = spelt(source, spelling, tmp_path, monkeypatch) / "new.json"
+    for read, role in itertools.product(INPUTS, WRITTEN):
+        with pytest.raises(UsageError, match="or into it"):
+            check(read, source, role, path)
+
+
+@pytest.mark.parametrize("place", ["itself", "inside", "around", "above"])
+@pytest.mark.parametrize("kind", ["file", "folder"])
+def test_no_folder_is_written_that_is_read_or_lies_in_or_around_what_is(tmp_path, kind, place):
+    source = tmp_path / "work" / "inputs" / "source"
+    source.parent.mkdir(parents=True)
+    source.write_text("x") if kind == "file" else source.mkdir()
+    if (kind, place) == ("file", "inside"):
+        return  # nothing lies in a file
+    places = {"itself": source, "inside": source / "out", "around": source.parent, "above": source.parent.parent}
+    for read, role in itertools.product(INPUTS, FOLDERS):
+        with pytest.raises(UsageError, match="lies in it, or has it inside"):
+            check(read, source, role, places[place])
+
+
+@pytest.mark.parametrize(("one", "other"), itertools.product(FOLDERS, ("outputs", "save_kept")))
+def test_no_output_lies_in_another(tmp_path, one, other):
+    (tmp_path / "out").mkdir()
+    first, out = given(one, tmp_path / "out")
+    with pytest.raises(UsageError, match="are one place, or one lies in the other"):
+        roles.check(first | given(other, tmp_path / "out" / "report.json")[0], out=out)
+
+
+def test_two_reports_in_one_place_are_refused_in_any_spelling(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    outputs = (Output("json", tmp_path / "a"), Output("html", tmp_path / ".." / tmp_path.name / "a"))
+    with pytest.raises(UsageError, match="are one place"):
+        roles.check({"outputs": outputs})
+
+
+@pytest.mark.parametrize("name", ["a-003.tar", "a-7.tar"])
+def test_no_shard_of_a_range_is_written_over(tmp_path, name):
+    with pytest.raises(UsageError, match="write over --data"):
+        check("data", tmp_path / "a-{000..009}.tar", "save_kept", tmp_path / name)
+    check("data", tmp_path / "a-{000..009}.tar", "save_kept", tmp_path / "kept.tar")
+    with pytest.raises(UsageError, match="has it inside"):
+        check("data", tmp_path / "shards" / "a-{000..009}.tar", "out folder", tmp_path / "shards")
+
+
+def test_places_apart_are_taken_and_a_name_of_a_recipe_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "model.pt").touch()
+    for role in (*WRITTEN, *FOLDERS):
+        check("model", tmp_path / "model.pt", role, tmp_path / "results")
+        check("recipe", "auto", role, tmp_path / "auto")
+
+
+@pytest.mark.parametrize("kind", ["pipe", "device", "link", "dangling link", "binary", "folder"])
+def test_a_report_replaces_nothing_but_a_text(tmp_path, kind):
+    place = tmp_path / "place"
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "device":
+        place.symlink_to("/dev/null")
+    elif kind == "link":
+        (tmp_path / "target").write_text("x")
+        place.symlink_to(tmp_path / "target")
+    elif kind == "dangling link":
+        place.symlink_to(tmp_path / "target")
+    elif kind == "binary":
+        place.write_bytes(b"PK\3\4\0\0")
+    else:
+        place.mkdir()
+    before = place.lstat()
+    with pytest.raises(UsageError):
+        roles.check({"outputs": (Output("json", place),)})
+    assert (place.lstat().st_mode, place.lstat().st_ino) == (before.st_mode, before.st_ino)
+
+
+def test_a_device_is_never_replaced():
+    with pytest.raises(UsageError, match="- means stdout"):
+        roles.check({"outputs": (Output("json", roles.Path("/dev/null")),)})
+
+
+def test_an_earlier_report_is_replaced(tmp_path):
+    (tmp_path / "report.json").write_text("{}")
+    roles.check({"outputs": (Output("json", tmp_path / "report.json"),)})
+
+
+def test_where_no_report_can_be_written_is_told_before_any_work():
+    with pytest.raises(ResourceError):
+        roles.check({"outputs": (Output("json", roles.Path("/proc/report.json")),)})
+
+
+def test_the_command_line_refuses_a_web_page_in_the_place_of_the_model(tmp_path, capsys):
+    (tmp_path / "model.pt").write_text("weights")
+    assert main(["audit", str(tmp_path / "model.pt"), "--output", f"html={tmp_path / 'model.pt'}"]) == 2
+    assert "write over the model" in " ".join(capsys.readouterr().err.split())
+    assert (tmp_path / "model.pt").read_text() == "weights"
