@@ -1,0 +1,213 @@
+"""How the source is laid out, in figures: a report to read beside the tree, never a gate.
+
+    python benchmarks/house.py [--package clipclean] [--json]
+
+Each figure is counted from the syntax trees alone; nothing of the package is imported. ``make check`` prints the table.
+"""
+
+import argparse
+import ast
+import json
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+SCIENCE = ("detect", "auto", "methods", "train")  # rooms whose comments must say why
+Function = ast.FunctionDef | ast.AsyncFunctionDef
+
+
+class Module(NamedTuple):
+    """One source file: its dotted name, its text and its tree."""
+
+    name: str
+    path: Path
+    text: str
+    tree: ast.Module
+
+
+def read(package: Path, /) -> list[Module]:
+    """Every module of a package."""
+    found = []
+    for path in sorted(package.rglob("*.py")):
+        dotted = ".".join((package.name, *path.relative_to(package).with_suffix("").parts)).removesuffix(".__init__")
+        text = path.read_text(encoding="utf-8")
+        found.append(Module(dotted, path, text, ast.parse(text)))
+    return found
+
+
+def imports(module: Module, names: set[str], /) -> set[str]:
+    """The modules of the package that a module imports while it is loaded or later; itself and its parents left out."""
+    found = set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & names
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names} & names
+            found |= inner or ({node.module} & names)
+    return found - {module.name}
+
+
+def cycles(graph: dict[str, set[str]], /) -> list[list[str]]:
+    """Groups of modules that import each other while they are loaded (strongly connected components of more than one)."""
+    order: list[str] = []
+    seen: set[str] = set()
+
+    def visit(name: str, edges: dict[str, set[str]], into: list[str]) -> None:
+        stack = [(name, iter(sorted(edges[name])))]
+        seen.add(name)
+        while stack:
+            here, rest = stack[-1]
+            following = next((n for n in rest if n not in seen), None)
+            if following is None:
+                into.append(here)
+                stack.pop()
+            else:
+                seen.add(following)
+                stack.append((following, iter(sorted(edges[following]))))
+
+    for name in graph:
+        if name not in seen:
+            visit(name, graph, order)
+    backwards: dict[str, set[str]] = {name: set() for name in graph}
+    for name, targets in graph.items():
+        for target in targets:
+            backwards[target].add(name)
+    seen, groups = set(), []
+    for name in reversed(order):
+        if name not in seen:
+            group: list[str] = []
+            visit(name, backwards, group)
+            groups.append(sorted(group))
+    return [group for group in groups if len(group) > 1]
+
+
+def loaded(module: Module, names: set[str], /) -> set[str]:
+    """The imports at the top of a module: those that a cycle could be made of."""
+    top = ast.Module([n for n in module.tree.body if isinstance(n, ast.Import | ast.ImportFrom)], [])
+    return imports(module._replace(tree=top), names)
+
+
+def functions(module: Module, /) -> Iterator[Function]:
+    """Every function and method, nested ones too."""
+    return (node for node in ast.walk(module.tree) if isinstance(node, Function))
+
+
+def lines_of(function: Function, /) -> int:
+    """Lines of a function from ``def`` to its end without its docstring and blank lines."""
+    doc = function.body[0] if ast.get_docstring(function, clean=False) is not None else None
+    inside = doc.end_lineno - doc.lineno + 1 if doc is not None and doc.end_lineno else 0
+    assert function.end_lineno is not None
+    return function.end_lineno - function.lineno + 1 - inside
+
+
+def parameters(function: Function, /) -> list[ast.arg]:
+    """The parameters of a function without ``self`` and ``cls``."""
+    given = function.args
+    every = [*given.posonlyargs, *given.args, *given.kwonlyargs]
+    return [one for one in every if one.arg not in {"self", "cls"}]
+
+
+def has_any(function: Function, /) -> bool:
+    """Whether a signature says ``Any`` anywhere."""
+    notes = [one.annotation for one in parameters(function)] + [function.returns]
+    return any(isinstance(n, ast.Name) and n.id == "Any" for note in notes if note for n in ast.walk(note))
+
+
+def comments(modules: list[Module], /) -> tuple[int, int]:
+    """Lines that hold or end in a comment, and lines of code (neither blank, nor comment alone, nor docstring)."""
+    said = code = 0
+    for module in modules:
+        docs = set()
+        for node in ast.walk(module.tree):
+            if (
+                isinstance(node, ast.Module | ast.ClassDef | Function)
+                and ast.get_docstring(node, clean=False) is not None
+            ):
+                docs |= set(range(node.body[0].lineno, (node.body[0].end_lineno or 0) + 1))
+        for number, line in enumerate(module.text.splitlines(), 1):
+            if not line.strip() or number in docs:
+                continue
+            alone = line.lstrip().startswith("#")
+            code += not alone
+            said += alone or bool(re.search(r"\s# (?!fmt:|noqa|type:)", line))
+    return said, code
+
+
+def is_public(name: str, module: str, /) -> bool:
+    """Whether a name can be used from elsewhere."""
+    return not name.startswith("_") and not any(part.startswith("_") for part in module.split("."))
+
+
+def undocumented(modules: list[Module], /) -> list[str]:
+    """Public functions, methods and classes at the top of modules and classes that have no docstring."""
+    bare = []
+    for module in modules:
+        for node in module.tree.body:
+            inner = node.body if isinstance(node, ast.ClassDef) and is_public(node.name, module.name) else []
+            for one in (node, *inner):
+                named = isinstance(one, Function | ast.ClassDef) and is_public(one.name, module.name)
+                if named and ast.get_docstring(one) is None:  # type: ignore[arg-type] # named says so
+                    bare.append(f"{module.name}.{one.name}")  # type: ignore[attr-defined]
+    return bare
+
+
+def measure(package: Path, /) -> dict[str, object]:
+    """Every figure, with the worst offenders by name."""
+    modules = read(package)
+    names = {module.name for module in modules}
+    fan = {module.name: imports(module, names) for module in modules}
+    every = [(module, function) for module in modules for function in functions(module)]
+    longest = max(every, key=lambda pair: lines_of(pair[1]))
+    classes: dict[str, list[str]] = defaultdict(list)
+    for module in modules:
+        for node in module.tree.body:
+            if isinstance(node, ast.ClassDef):
+                classes[node.name].append(module.name)
+    said = {room: comments([m for m in modules if m.name.split(".")[1:2] == [room]]) for room in SCIENCE}
+    widest = max(fan, key=lambda name: len(fan[name]))
+    many = [f"{m.name}.{f.name}" for m, f in every if len(parameters(f)) > 8]
+    total, code = comments(modules)
+    return {
+        "modules in the hall": len([p for p in package.glob("*.py") if not p.name.startswith("__")]),
+        "modules": len([m for m in modules if m.path.name != "__init__.py" or m.text.count("\n") > 3]),
+        "source lines": sum(m.text.count("\n") for m in modules),
+        "largest fan-out": f"{len(fan[widest])} ({widest})",
+        "functions with more than 8 parameters": len(many),
+        "signatures with Any": f"{sum(has_any(f) for _, f in every) / len(every):.1%}",
+        "fmt: skip, tests and benchmarks too": sum(
+            path.read_text(encoding="utf-8").count("# fmt: " + "skip")
+            for folder in (package, package.parent / "tests", package.parent / "benchmarks")
+            for path in folder.rglob("*.py")
+        ),
+        "longest function": f"{lines_of(longest[1])} lines ({longest[0].name}.{longest[1].name})",
+        "functions of more than 50 lines": sum(lines_of(f) > 50 for _, f in every),
+        "class names used twice": ", ".join(sorted(n for n, at in classes.items() if len(at) > 1)) or "none",
+        "comment lines a code line": f"{total / code:.2f}",
+        **{f"comment lines a code line in {room}/": f"{a / b:.2f}" for room, (a, b) in said.items() if b},
+        "import cycles": len(cycles({m.name: loaded(m, names) for m in modules})),
+        "public names without a docstring": len(undocumented(modules)),
+        "median lines of a function": sorted(lines_of(f) for _, f in every)[len(every) // 2],
+        "modules by room": dict(
+            sorted(Counter(m.name.split(".")[1] for m in modules if m.name.count(".") > 1).items())
+        ),
+    }
+
+
+def main() -> None:
+    """Print the figures."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--package", type=Path, default=Path(__file__).parents[1] / "clipclean")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    figures = measure(options.package)
+    if options.json:
+        print(json.dumps(figures, indent=2))
+        return
+    for name, value in figures.items():
+        print(f"{name:42} {value}")
+
+
+if __name__ == "__main__":
+    main()
