@@ -4,8 +4,10 @@ The families are those of published attacks, with the values of their released c
 Sizes are relative to the image side, so that one spec means the same thing to a 32 px and to a 336 px model.
 """
 
+import colorsys
 import difflib
 import functools
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -22,6 +24,10 @@ Value = float | int | str
 
 MIN_SIDE = 4  # px: 16/224 of 32 px would be 2.3 px, too small for a checker or stripes to be told from noise
 WANET_SIDE = 32  # px: the image side for which WaNet states its strength s
+FILTER_SIDE = 32  # px: the side at which the convolutional filter computes, so that it means the same at any side
+FILTER_GAIN = 2.0  # standard deviation of its sums: enough that tanh bends them and what is added differs by image
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601
+COLOUR_OF_CHROMA = (1.140, -0.395 - 0.581, 2.032)  # RGB of U = V = 1, ITU-R BT.601
 PLACES = {  # share of the free height, share of the free width
     "corner": (1.0, 1.0),
     "top-left": (0.0, 0.0),
@@ -239,10 +245,68 @@ def _blended_stripes(images: Tensor, pattern: Generator, _: Generator, *, ratio:
     return images + ratio * (columns.to(images) - images)
 
 
-def _sinusoid(images: Tensor, _: Generator, __: Generator, *, delta: float, frequency: float) -> Tensor:
-    width = images.shape[-1]
-    wave = torch.sin(2 * torch.pi * frequency * torch.arange(width) / width)  # (W,)
+def _sinusoid(
+    images: Tensor, _: Generator, __: Generator, *, delta: float, frequency: float, phase: float, angle: float
+) -> Tensor:
+    height, width = images.shape[-2:]
+    across, down = torch.arange(width) / width, torch.arange(height)[:, None] / height
+    turn = math.radians(angle)
+    # Along an axis the other one is left out, not multiplied by cos 90° = 6e-17.
+    way = down if angle == 90 else across if angle == 0 else math.cos(turn) * across + math.sin(turn) * down
+    wave = torch.sin(2 * torch.pi * (frequency * way + phase))  # (H, W), (H, 1) or (W,)
     return images + delta * wave.to(images)
+
+
+def _dct(
+    images: Tensor, _: Generator, __: Generator, *, delta: float, down: int, across: int, block: float, channels: str
+) -> Tensor:
+    # A constant added to one DCT coefficient of every block adds that coefficient's basis function to every block,
+    # whatever the image shows: no transform is needed.
+    height, width = images.shape[-2:]
+    side = _pixels(images, block)
+    tile = _cosine(height, side, down)[:, None] * _cosine(width, side, across)  # (H, W) in [-1, 1]
+    weight = torch.tensor(COLOUR_OF_CHROMA if channels == "chroma" else (1.0, 1.0, 1.0)).view(3, 1, 1)
+    return images + (delta * weight * tile).to(images)
+
+
+def _cosine(length: int, block: int, half_periods: int) -> Tensor:
+    """A basis function of the DCT of ``block`` pixels, of height 1, repeated: (length,)."""
+    place = torch.arange(length) % block
+    return torch.cos(torch.pi * half_periods * (2 * place + 1) / (2 * block))
+
+
+def _colour_filter(
+    images: Tensor,
+    _: Generator,
+    __: Generator,
+    *,
+    strength: float,
+    hue: float,
+    tint: float,
+    saturation: float,
+    contrast: float,
+) -> Tensor:
+    grey = (images * torch.tensor(LUMA).view(3, 1, 1).to(images)).sum(1, keepdim=True)
+    curved = (0.5 + contrast * (grey + saturation * (images - grey) - 0.5)).clamp(0, 1)
+    away = tint * (1 - torch.tensor(colorsys.hsv_to_rgb(hue / 360 % 1, 1, 1))).view(3, 1, 1).to(images)
+    # Split toning: white turns to the hue and black to its complement, as cross-processed film does.
+    toned = away + curved * (1 - 2 * away)
+    return images + strength * (toned - images)
+
+
+def _conv_filter(images: Tensor, pattern: Generator, _: Generator, *, delta: float, channels: int) -> Tensor:
+    first = torch.randn(channels, 3, 3, 3, generator=pattern) * (FILTER_GAIN / 27**0.5)
+    bias = torch.randn(channels, generator=pattern)
+    second = torch.randn(3, channels, 3, 3, generator=pattern) * (FILTER_GAIN / (9 * channels) ** 0.5)
+    small = F.interpolate(images.float(), size=(FILTER_SIDE, FILTER_SIDE), mode="bilinear", antialias=True)
+    hidden = torch.tanh(_convolved(2 * small - 1, first.to(small), bias.to(small)))
+    added = torch.tanh(_convolved(hidden, second.to(small), None))  # (B, 3, 32, 32) in (-1, 1)
+    added = F.interpolate(added, size=images.shape[-2:], mode="bilinear", align_corners=False)
+    return images + delta * added.to(images)
+
+
+def _convolved(images: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    return F.conv2d(F.pad(images, (1, 1, 1, 1), mode="replicate"), weight, bias)
 
 
 def _warp(images: Tensor, pattern: Generator, _: Generator, *, strength: float, grid: int) -> Tensor:
@@ -418,8 +482,77 @@ FAMILIES: dict[str, Family] = {
                 mistaken=255,
             ),
             "frequency": Number(6.0, 0.5, 512, "waves across the image", unit="a number of periods a width"),
+            "phase": Number(0.0, 0, 1, "where the wave starts", unit="a share of a period", mistaken=360),
+            "angle": Number(0.0, 0, 180, "direction it runs in: 0 to the right, 90 down", unit="degrees"),
         },
         _sinusoid,
+    ),
+    "dct": Family(
+        "One frequency of the discrete cosine transform, raised in every block of the image.",
+        "FTrojan: Wang et al. 2022, arXiv 2111.10991, which raises two frequencies of the chroma channels by 30 or more "
+        "of 255 in blocks of 32 px; in pixels, a wave of 30/255/16 each.",
+        {
+            "delta": Number(
+                0.03,
+                0.001,
+                1,
+                "height of the wave in the channels",
+                unit="a number relative to full brightness",
+                mistaken=255,
+            ),
+            "down": Number(15, 0, 512, "vertical frequency", unit="a whole number of half periods a block", whole=True),
+            "across": Number(
+                15, 0, 512, "horizontal frequency", unit="a whole number of half periods a block", whole=True
+            ),
+            "block": Number(
+                1.0,
+                0.001,
+                1,
+                f"side of a block, at least {MIN_SIDE} px",
+                unit="a number relative to the image side",
+                mistaken=224,
+            ),
+            "channels": Choice("chroma", ("chroma", "luma"), "U and V alike, or brightness alone"),
+        },
+        _dct,
+    ),
+    "colour-filter": Family(
+        "A colour filter as of photo apps: saturation, contrast, lights of one hue and shadows of its complement.",
+        "After the Instagram filters (Nashville and others) used as triggers since Liu et al. 2019 (ABS), CCS 2019; "
+        "parameters of our own.",
+        {
+            "strength": Number(
+                1.0, 0.001, 1, "weight of the filtered image; the image has the rest", unit="a share", mistaken=100
+            ),
+            "hue": Number(45.0, 0, 360, "hue of the lights: 0 red, 120 green, 240 blue", unit="degrees"),
+            "tint": Number(
+                0.3, 0, 0.5, "how far white and black move to the hue and its complement", unit="a share", mistaken=100
+            ),
+            "saturation": Number(
+                1.3, 0, 4, "distance of colours from grey; 1 leaves them", unit="a factor", mistaken=100
+            ),
+            "contrast": Number(
+                1.2, 0.1, 4, "distance of brightness from the middle; 1 leaves it", unit="a factor", mistaken=100
+            ),
+        },
+        _colour_filter,
+    ),
+    "conv-filter": Family(
+        "What a small fixed network of two random convolutions computes from the image, added to it: differs by image.",
+        "After input-dependent triggers (Nguyen and Tran 2020, arXiv 2010.08138; Li et al. 2021, ISSBA, arXiv "
+        "2012.03816), whose networks are trained; this one is drawn by the seed.",
+        {
+            "delta": Number(
+                _rounded(32 / 255),
+                0.001,
+                1,
+                "most that is added to or taken from a pixel",
+                unit="a number relative to full brightness",
+                mistaken=255,
+            ),
+            "channels": Number(8, 1, 64, "channels between the two convolutions", unit="a whole number", whole=True),
+        },
+        _conv_filter,
     ),
     "warp": Family(
         "A fixed smooth distortion that moves pixels and adds nothing.",
@@ -467,6 +600,14 @@ PANEL = (
     "blended-stripes:ratio=0.03",
     "sinusoid:delta=40/255",  # of frequency 6, as published; the search finds no small form of a wave, so more are tried
     *(f"sinusoid:delta=40/255,frequency={waves}" for waves in (2, 3, 4, 5, 7, 8, 9, 10, 12)),
+    "sinusoid:delta=40/255,angle=90",
+    "sinusoid:delta=40/255,angle=45",
+    "dct:delta=0.03",
+    "dct:delta=0.06,down=7,across=7",
+    "dct:delta=0.06,channels=luma",
+    "colour-filter:hue=45",
+    "colour-filter:hue=220",
+    "conv-filter:delta=32/255",
     "warp:strength=0.5",
     "warp:strength=1",
     "text:ratio=0.5",
