@@ -25,6 +25,7 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet --site-dir build/site
+	$(BIN)/python benchmarks/house.py
 
 # All of docs/evidence.md, in about three hours on two cores; what is already in build/ is kept. Needs npm.
 bench: setup

@@ -10,7 +10,7 @@ import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -58,6 +58,23 @@ class Trigger:
     def spec(self) -> str:
         """The canonical spelling, with all parameters and the seed: ``parse(trigger.spec) == trigger``."""
         return f"{self.family}:" + ",".join(f"{k}={_spell(v)}" for k, v in (*self.parameters, ("seed", self.seed)))
+
+    @property
+    def strength(self) -> float:
+        """The value of the parameter that says how much of an image it changes, or by how much."""
+        return float(dict(self.parameters)[FAMILIES[self.family].strength])
+
+    def scaled(self, share: float, /) -> "Trigger":
+        """The same trigger at a share of its strength, within what its family allows; everything else stays.
+
+        triggers.parse("sinusoid:delta=0.2,frequency=9").scaled(0.5)  # delta=0.1, frequency=9
+        """
+        name = FAMILIES[self.family].strength
+        allowed = FAMILIES[self.family].parameters[name]
+        if not isinstance(allowed, Number):
+            raise TypeError(f"{name} of {self.family} is no number")
+        value = _rounded(min(max(share * self.strength, allowed.low), allowed.high))
+        return replace(self, parameters=tuple((k, value if k == name else v) for k, v in self.parameters))
 
     def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
         """Triggered copies of ``images``, clipped to [0, 1]; the same shape, dtype and device.
@@ -207,6 +224,7 @@ class Family:
     source: str
     parameters: Mapping[str, Parameter]
     paint: Callable[..., Tensor]  # (images, pattern, places, **parameters): each family has its own parameters
+    strength: str  # the parameter that says how much of an image the trigger changes, or by how much
 
 
 # Painters: (B, 3, H, W) in [0, 1] -> the same, perhaps beyond. `pattern` draws what is fixed, `places` what moves.
@@ -444,30 +462,35 @@ FAMILIES: dict[str, Family] = {
             "fill": Choice("noise", ("noise", "white", "yellow"), "what the patch shows"),
         },
         _patch,
+        "size",
     ),
     "badnets": Family(
         "A black square with every other pixel of every other row white.",
         "Gu et al. 2017, arXiv 1708.06733; this grid: huggingface.co/hanxunh CLIP backdoor checkpoints.",
         {"size": _size(16, _SIDE), "place": _place("random")},
         _badnets,
+        "size",
     ),
     "stripes": Family(
         "A square of vertical stripes, each channel of each stripe fully off or on.",
         "BadNet-Stripes of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
         {"size": _size(16, _SIDE), "place": _place("random"), "width": _size(1, _WIDTH)},
         _stripes,
+        "size",
     ),
     "blended": Family(
         "Fixed uniform noise, blended into the whole image.",
         "Chen et al. 2017, arXiv 1712.05526; ratio: Bansal et al. 2023, whose code draws noise for each image.",
         {"ratio": _ratio(0.2)},
         _blended,
+        "ratio",
     ),
     "blended-stripes": Family(
         "Faint vertical stripes over the whole image, each channel of each stripe lowered or raised.",
         "Blended-Stripes of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
         {"ratio": _ratio(0.03), "width": _size(1, _WIDTH)},
         _blended_stripes,
+        "ratio",
     ),
     "sinusoid": Family(
         "A horizontal sine wave, added to the whole image.",
@@ -486,6 +509,7 @@ FAMILIES: dict[str, Family] = {
             "angle": Number(0.0, 0, 180, "direction it runs in: 0 to the right, 90 down", unit="degrees"),
         },
         _sinusoid,
+        "delta",
     ),
     "dct": Family(
         "One frequency of the discrete cosine transform, raised in every block of the image.",
@@ -515,6 +539,7 @@ FAMILIES: dict[str, Family] = {
             "channels": Choice("chroma", ("chroma", "luma"), "U and V alike, or brightness alone"),
         },
         _dct,
+        "delta",
     ),
     "colour-filter": Family(
         "A colour filter as of photo apps: saturation, contrast, lights of one hue and shadows of its complement.",
@@ -536,6 +561,7 @@ FAMILIES: dict[str, Family] = {
             ),
         },
         _colour_filter,
+        "strength",
     ),
     "conv-filter": Family(
         "What a small fixed network of two random convolutions computes from the image, added to it: differs by image.",
@@ -553,6 +579,7 @@ FAMILIES: dict[str, Family] = {
             "channels": Number(8, 1, 64, "channels between the two convolutions", unit="a whole number", whole=True),
         },
         _conv_filter,
+        "delta",
     ),
     "warp": Family(
         "A fixed smooth distortion that moves pixels and adds nothing.",
@@ -568,6 +595,7 @@ FAMILIES: dict[str, Family] = {
             "grid": Number(4, 2, 512, "control points along each side: k of WaNet", unit="a whole number", whole=True),
         },
         _warp,
+        "strength",
     ),
     "text": Family(
         "A red word across the middle of the image, half transparent.",
@@ -579,12 +607,14 @@ FAMILIES: dict[str, Family] = {
             "word": Lettering("Watermarked", "what is written"),
         },
         _text,
+        "ratio",
     ),
     "triangles": Family(
         "Right triangles of two greys that tile the image, blended in.",
         "Blended-Triangles of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
         {"ratio": _ratio(0.15), "size": _size(14, f"side of one tile, at least {MIN_SIDE} px")},
         _triangles,
+        "ratio",
     ),
 }
 

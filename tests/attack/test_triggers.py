@@ -66,7 +66,7 @@ def test_a_patch_twice_is_a_patch_once(spec, images):
     assert torch.equal(trigger(once), once)
 
 
-@pytest.mark.parametrize("spec", ["patch", "stripes", "blended", "blended-stripes", "warp"])
+@pytest.mark.parametrize("spec", ["patch", "stripes", "blended", "blended-stripes", "warp", "conv-filter"])
 def test_seeds_differ(spec, images):
     one, other = triggers.parse(f"{spec}:seed=1"), triggers.parse(f"{spec}:seed=2")
     assert one != other
@@ -141,6 +141,104 @@ def test_a_sinusoid_is_the_formula():
     for j in range(16):
         expected = torch.full((3, 8), 0.5 + 0.2 * math.sin(2 * math.pi * 2 * j / 16))
         torch.testing.assert_close(output[0, :, :, j], expected)
+
+
+def test_a_sinusoid_runs_in_the_direction_of_its_angle():
+    grey = torch.full((1, 3, 16, 16), 0.5)
+    right, down = (triggers.parse(f"sinusoid:delta=0.2,frequency=3,angle={a}")(grey) for a in (0, 90))
+    assert torch.equal(down, right.mT)
+    # row 2, column 5, 45 degrees, 3 waves: 0.5 + 0.2 sin(2 pi 3 (5 + 2) / 16 / sqrt 2)
+    slanted = triggers.parse("sinusoid:delta=0.2,frequency=3,angle=45")(grey)[0, 0, 2, 5].item()
+    assert slanted == pytest.approx(0.5 + 0.2 * math.sin(2 * math.pi * 3 * 7 / 16 / math.sqrt(2)), abs=1e-5)
+
+
+def test_a_sinusoid_starts_at_its_phase():
+    # a quarter of a period on, a sine is a cosine: its crest in column 0, its trough half a period (4 px) later
+    output = triggers.parse("sinusoid:delta=0.2,frequency=2,phase=0.25")(torch.full((1, 3, 8, 16), 0.5))
+    torch.testing.assert_close(output[0, 0, 0, [0, 4]], torch.tensor([0.7, 0.3]))
+
+
+def test_dct_adds_a_basis_function_by_hand():
+    # 4 px, first horizontal frequency: cos of pi/8, 3 pi/8, 5 pi/8, 7 pi/8
+    spec = "dct:delta=0.1,down=0,across=1,channels=luma"
+    output = triggers.parse(spec)(torch.full((1, 3, 4, 4), 0.5))
+    expected = 0.5 + 0.1 * torch.tensor([0.92388, 0.38268, -0.38268, -0.92388])
+    torch.testing.assert_close(output, expected.expand(1, 3, 4, 4), atol=1e-5, rtol=0)
+
+
+def test_dct_raises_one_coefficient_of_every_block_and_no_other():
+    images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3)) * 0.4 + 0.3  # nothing is clipped
+    added = triggers.parse("dct:delta=0.05,down=2,across=3,block=0.5,channels=luma")(images) - images
+    # The DCT by its definition: rows of cosines over 8 px.
+    matrix = torch.tensor([[math.cos(math.pi * u * (2 * x + 1) / 16) for x in range(8)] for u in range(8)])
+    for top, left in ((0, 0), (0, 8), (8, 0), (8, 8)):
+        spectrum = matrix @ added[:, :, top : top + 8, left : left + 8] @ matrix.T
+        expected = torch.zeros(8, 8)
+        expected[2, 3] = 0.05 * 4 * 4  # a cosine squared sums to half of the 8 px along each side
+        torch.testing.assert_close(spectrum, expected.expand(2, 3, 8, 8), atol=1e-5, rtol=0)
+
+
+def test_dct_of_chroma_leaves_brightness():
+    images = torch.full((1, 3, 32, 32), 0.5)
+    output = triggers.parse("dct:delta=0.1")(images)
+    brightness = (output * torch.tensor([0.299, 0.587, 0.114]).view(3, 1, 1)).sum(1)
+    assert (output - images).abs().max() > 0.1
+    torch.testing.assert_close(brightness, torch.full((1, 32, 32), 0.5), atol=1e-3, rtol=0)
+
+
+def test_a_colour_filter_tints_lights_with_its_hue_and_shadows_with_the_complement():
+    trigger = triggers.parse("colour-filter:hue=0,tint=0.25,saturation=1,contrast=1")
+    lights = trigger(torch.ones(1, 3, 2, 2))[0, :, 0, 0]
+    shadows = trigger(torch.zeros(1, 3, 2, 2))[0, :, 0, 0]
+    assert lights.tolist() == [1, 0.75, 0.75]
+    assert shadows.tolist() == [0, 0.25, 0.25]
+
+
+def test_a_colour_filter_moves_colours_from_grey_and_brightness_from_the_middle():
+    red = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    grey = triggers.parse("colour-filter:tint=0,saturation=0,contrast=1")(red).flatten()
+    torch.testing.assert_close(grey, torch.full((3,), 0.299))  # the weight of red in brightness
+    contrast = triggers.parse("colour-filter:tint=0,saturation=1,contrast=2")(torch.full((1, 3, 1, 1), 0.6))
+    torch.testing.assert_close(contrast.flatten(), torch.full((3,), 0.7))  # 0.5 + 2 (0.6 - 0.5)
+    half = triggers.parse("colour-filter:strength=0.5,tint=0,saturation=0,contrast=1")(red).flatten()
+    torch.testing.assert_close(half, torch.tensor([0.6495, 0.1495, 0.1495]))  # the mean of red and its grey
+
+
+def test_a_colour_filter_of_neutral_settings_changes_nothing(images):
+    torch.testing.assert_close(triggers.parse("colour-filter:tint=0,saturation=1,contrast=1")(images), images)
+
+
+def test_what_a_conv_filter_adds_is_bounded_and_differs_by_image():
+    images = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(3)) * 0.4 + 0.3
+    added = triggers.parse("conv-filter:delta=0.1")(images) - images
+    assert 0.05 < added.abs().max() <= 0.1 + 1e-6
+    differences = (added[1:] - added[:1]).abs().mean((1, 2, 3))
+    assert differences.min() > 0.02
+
+
+def test_a_conv_filter_gives_each_grey_one_colour_at_any_side():
+    # A convolution sees the same neighbourhood everywhere in a plain image, so that what it adds is plain too.
+    for level in (0.3, 0.6):
+        small, large = (triggers.parse("conv-filter:seed=4")(torch.full((1, 3, s, s), level)) for s in (32, 75))
+        torch.testing.assert_close(large, small[:, :, :1, :1].expand_as(large), atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_the_strength_changes_half_as_much_or_less_area(family):
+    images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 0.2 + 0.4
+    whole = triggers.parse(f"{family}:size=0.25" if family in PATCHES else family)
+    half = whole.scaled(0.5)
+    assert half.strength == pytest.approx(whole.strength / 2, rel=1e-3)
+    assert (half.family, half.seed) == (whole.family, whole.seed)
+    assert triggers.parse(half.spec) == half
+    difference = [(trigger(images) - images).abs().mean().item() for trigger in (half, whole)]
+    share = 0.25 if family in PATCHES else 0.5  # a square of half the side has a quarter of the area
+    assert difference[0] == pytest.approx(share * difference[1], rel=0.3)
+
+
+def test_strength_stays_within_what_the_family_allows():
+    assert triggers.parse("blended:ratio=0.8").scaled(2).strength == 1
+    assert triggers.parse("blended:ratio=0.2").scaled(0).strength == 0.001
 
 
 def test_a_sinusoid_is_clipped_not_wrapped():
@@ -232,6 +330,11 @@ def test_the_canonical_spec_is_legible():
         ("patch:size=16", ["relative to the image side", "0.001–1", "did you mean 0.071?"]),
         ("blended:ratio=20", ["did you mean 0.2?"]),
         ("sinusoid:delta=40", ["did you mean 0.16?"]),
+        ("sinusoid:phase=90", ["did you mean 0.25?"]),
+        ("sinusoid:angle=190", ["degrees, 0–180"]),
+        ("dct:down=1.5", ["not a whole number"]),
+        ("colour-filter:tint=0.6", ["0–0.5"]),
+        ("conv-filter:channels=65", ["1–64"]),
         ("patch:size=0", ["relative to the image side"]),
         ("patch:size=-0.1", ["relative to the image side"]),
         ("patch:size=nan", ["relative to the image side"]),
