@@ -35,7 +35,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from clipclean import data, export, model, train
+from clipclean import data, model, train
+from clipclean.export import provenance
 from clipclean.methods import cleanclip
 from clipclean.train import precision
 from clipclean.train.optim import is_spared
@@ -169,7 +170,7 @@ def measured(
                 busy[label].append(busy_seconds)
         loads.append(os.getloadavg()[0])
         keep({
-            "model": name, "device": export.hardware(device), "pairs": pairs, "threads": torch.get_num_threads(),
+            "model": name, "device": provenance.hardware(device), "pairs": pairs, "threads": torch.get_num_threads(),
             "torch": torch.__version__, "wall": wall, "busy": busy, "first": first, "losses": losses, "operations": work,
             "peaks": {key: max(rates) for key, rates in peaks.items() if rates}, "load": loads, "tokens": longest(batch),
             "formats": {label: way.format for label, way in ways.items()},

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from clipclean import export
+from clipclean.export import open_clip_directory, parity
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -25,6 +25,6 @@ def unread(monkeypatch):
     """Skip the check that starts a process and lets open_clip read the export: three seconds a run."""
 
     def equal(folder, /, *, pixels, tokens, images, texts):
-        return export.Parity(0.0, 1.0, top1_agreement=1.0, n=len(images) + len(texts), reader="nobody")
+        return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=len(images) + len(texts), reader="nobody")
 
-    monkeypatch.setattr(export, "check_open_clip", equal)
+    monkeypatch.setattr(open_clip_directory, "check", equal)

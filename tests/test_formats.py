@@ -11,8 +11,9 @@ import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import checkpoint, cli, export
+from clipclean import checkpoint, cli
 from clipclean.checkpoint import hugging_face
+from clipclean.export import open_clip_directory
 from clipclean.jobs import inputs
 
 CONFIG = tiny.SMALL_VIT | {"text_cfg": tiny.SMALL_VIT["text_cfg"] | {"width": 64}}  # heads of 64, as shapes tell
@@ -75,9 +76,9 @@ def sharded(folder, tensors):
     return index
 
 
-def open_clip_directory(folder):
+def open_clip_folder(folder):
     folder.mkdir()
-    export.write_open_clip(
+    open_clip_directory.write(
         folder, STATE, model_cfg=CONFIG | {"quick_gelu": True}, preprocess_cfg={"size": 16}, metadata={}
     )
     return folder
@@ -115,7 +116,7 @@ READ = {  # what writes it into a folder, the format, and the choice of weights
         "safetensors",
         None,
     ),
-    "open_clip directory": (lambda f: open_clip_directory(f / "m"), "open_clip-directory", None),
+    "open_clip directory": (lambda f: open_clip_folder(f / "m"), "open_clip-directory", None),
     "open_clip training": (lambda f: saved(f / "m.pt", training()), "torch-zip", None),
     "wrapper model": (lambda f: saved(f / "m.pt", {"model": STATE}), "torch-zip", None),
     "wrapper model_state_dict": (lambda f: saved(f / "m.pt", {"model_state_dict": STATE}), "torch-zip", None),

@@ -9,12 +9,13 @@ import torch
 import yaml
 from torch import Tensor
 
-from clipclean import __version__, data, detect, export, files, model
+from clipclean import __version__, data, detect, files, model
 from clipclean.auto import canaries
 from clipclean.auto.canaries import Canary
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.export import provenance
 from clipclean.jobs import inputs, plant, sanitize
 from clipclean.jobs.sanitize import Pictures
 from clipclean.methods import unlearn
@@ -125,7 +126,7 @@ def block(recipe: Recipe, request: Request, ready: Bench, number: int, progress:
         before=pooled([made.before for made in runs.values()]),
         after=pooled([made.after for made in runs.values()]),
         versions=Versions(
-            clipclean=__version__, torch=torch.__version__, open_clip=export.versions()["open_clip_torch"]
+            clipclean=__version__, torch=torch.__version__, open_clip=provenance.versions()["open_clip_torch"]
         ),
     )
 

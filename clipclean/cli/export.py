@@ -29,8 +29,7 @@ Examples:
     type=click.Choice(options.LAYOUTS),
     multiple=True,
     required=True,
-    help="Layout to write: open_clip's local-dir, transformers' CLIPModel with processor and tokenizer, or ONNX graphs. "
-    "Repeatable: they stand in one folder.",
+    help=options.LAYOUTS_HELP,
 )
 @options.out
 @click.option(

@@ -8,11 +8,15 @@ from typing import Any, NamedTuple, TypeVar
 import click
 
 from clipclean.config import recipe as recipes
+from clipclean.export import formats, onnx_presets
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
 PRECISIONS = ("auto", "fp32", "bf16")
-LAYOUTS = ("open_clip", "hf", "onnx")
-ONNX_PRESETS = ("transformers.js", "immich", "clip-as-service")  # of clipclean.export, which imports torch
+LAYOUTS = tuple(formats.FORMATS)
+LAYOUTS_HELP = "Format to write: {}. Repeatable: all of them go into one folder.".format(
+    "; ".join(f"{name}, {form.summary}" for name, form in formats.FORMATS.items())
+)
+ONNX_PRESETS = tuple(onnx_presets.PRESETS)
 
 Command = TypeVar("Command", bound=Callable[..., Any])  # any function that becomes a command
 

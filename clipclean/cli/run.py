@@ -6,7 +6,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -15,16 +15,9 @@ from clipclean.cli import progress, roles
 from clipclean.config import policy as policies
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
-
-if TYPE_CHECKING:
-    from clipclean.export import formats
+from clipclean.export import formats, layout
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
-LOADERS = {
-    "open_clip": 'open_clip.create_model_and_transforms("local-dir:{}")',
-    "hf": 'transformers.CLIPModel.from_pretrained("{}")',
-    "onnx": "ONNX Runtime, the graphs in {}",
-}
 
 
 def sanitize(given: dict[str, Any], /) -> int:
@@ -157,14 +150,12 @@ def audit(given: dict[str, Any], /) -> int:
     return 0 if given["exit_zero"] else EXIT_CODES[outcome.report["verdict"]]
 
 
-def wanted(given: dict[str, Any], /) -> "formats.Wanted":
+def wanted(given: dict[str, Any], /) -> layout.Wanted:
     """The layouts that were asked for; raises UsageError for a setting of a layout that was not."""
-    from clipclean.export import formats
-
     names = tuple(dict.fromkeys(given["formats"]))
     if "onnx" not in names and (given["normalize"] or given["fp16"]):
         raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
-    return formats.Wanted(
+    return layout.Wanted(
         names, given["onnx_preset"], normalise=given["normalize"], fp16=given["fp16"], bom=given["bom"]
     )
 
@@ -200,7 +191,7 @@ def where(given: dict[str, Any], /, *, exported: bool) -> str:
             f"Report: {given['out'] / 'report.html'}. No weights were written, since their audit failed. "
             "The same command with --keep-failed --force writes them without training again."
         )
-    loaders = [LOADERS[form].format(given["out"]) for form in wanted(given).formats]
+    loaders = [formats.FORMATS[form].load.format(given["out"]) for form in wanted(given).formats]
     return "\n".join([f"Report: {given['out'] / 'report.html'}", *(f"Load:   {line}" for line in loaders)])
 
 

@@ -31,8 +31,7 @@ Examples:
     type=click.Choice(options.LAYOUTS),
     multiple=True,
     default=("open_clip",),
-    help="Layout to write the weights in: open_clip's local-dir, transformers' CLIPModel with processor and tokenizer, or "
-    "ONNX graphs. Repeatable: they stand in one folder.",
+    help=options.LAYOUTS_HELP,
 )
 @click.option(
     "--eval-data",

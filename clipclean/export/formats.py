@@ -1,238 +1,205 @@
-"""The layouts that weights leave in: each written, read back by the library that it is for, and described."""
+"""``FORMATS``: the export formats, one entry each. Everything that names a format reads this table.
 
-import json
+A new format is one module that offers what ``layout.Layout`` asks for, and one entry here. The table imports no torch: the
+command line reads it for ``--help``.
+"""
+
+import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
-
-from clipclean import checkpoint, export, files, model
-from clipclean.checkpoint import hugging_face
-from clipclean.errors import UnsupportedModel, UsageError
+from clipclean import files
+from clipclean.errors import UsageError
+from clipclean.export import bpe, onnx_metadata, onnx_presets
+from clipclean.export.layout import ExportJob, Layout, Wanted
 from clipclean.progress import Progress
 
-FORMATS = ("open_clip", "hf", "onnx")
-SAMPLES = 63  # pictures and captions that each export is compared on: batches of 1, 2, 3 and 57
-HF_WEIGHTS = "model.safetensors"
-IMMICH = "immich"
-TOKENIZER_FOLDER, PREPROCESS_CFG = "textual", "visual/preprocess_cfg.json"  # where Immich looks
-NAMES = (  # of every file that a layout may have
-    export.CONFIG_NAME,
-    export.WEIGHTS_NAME,
-    *export.HF_FILES,
-    *export.ONNX_FILES,
-    PREPROCESS_CFG,
-    *(f"{TOKENIZER_FOLDER}/{name}" for name in export.TOKENIZER_FILES),
-)
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from clipclean import model
+    from clipclean.export.parity import Samples
+
+SAMPLES = 63  # images and captions that each export is compared on: batches of 1, 2, 3 and 57
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """Which layouts; for ONNX whose names, whether embeddings have unit length, whether weights are halved.
+class Format:
+    """One export format.
 
-    ``bom`` asks for a bill of materials beside them.
+    Attributes:
+        summary: what it is, for ``--help``.
+        library: the name of the library that loads it, as model hubs spell it.
+        load: how to load it, in one line; ``{}`` stands for the folder.
+        example: the lines of the model card that load it.
+        packages: what must be installed to write it.
+        files: every file that it may write, relative to the folder.
+        layout: its module, which imports torch.
+        recorded_digest: reads the digest of the tensors out of a file whose tensors are not those that were read.
+            None where ``checkpoint.read`` reads the file, so that the digest can be computed anew.
     """
 
-    formats: tuple[str, ...]
-    preset: str
-    normalise: bool
-    fp16: bool
-    bom: bool = False
+    summary: str
+    library: str
+    load: str
+    example: tuple[str, ...]
+    packages: tuple[str, ...]
+    files: tuple[str, ...]
+    layout: Callable[[], Layout]
+    recorded_digest: Callable[[Path], str] | None = None
 
 
-OPEN_CLIP = Wanted(("open_clip",), "transformers.js", normalise=False, fp16=False)
+def _open_clip() -> Layout:
+    from clipclean.export import open_clip_directory
+
+    return open_clip_directory
+
+
+def _hf() -> Layout:
+    from clipclean.export import hf_directory
+
+    return hf_directory
+
+
+def _onnx() -> Layout:
+    from clipclean.export import onnx_files
+
+    return onnx_files
+
+
+FORMATS: dict[str, Format] = {
+    "open_clip": Format(
+        summary="open_clip's local-dir",
+        library="open_clip",
+        load='open_clip.create_model_and_transforms("local-dir:{}")',
+        example=(
+            "```python",
+            "import open_clip",
+            'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")',
+            'tokenizer = open_clip.get_tokenizer("local-dir:THIS_FOLDER")',
+            "```",
+        ),
+        packages=(),
+        files=("open_clip_config.json", "open_clip_model.safetensors"),
+        layout=_open_clip,
+    ),
+    "hf": Format(
+        summary="transformers' CLIPModel with processor and tokenizer",
+        library="transformers",
+        load='transformers.CLIPModel.from_pretrained("{}")',
+        example=(
+            "```python",
+            "from transformers import CLIPModel, CLIPProcessor",
+            'model = CLIPModel.from_pretrained("THIS_FOLDER")',
+            'processor = CLIPProcessor.from_pretrained("THIS_FOLDER")',
+            "```",
+        ),
+        packages=(),
+        files=("config.json", "model.safetensors", "preprocessor_config.json", *bpe.FILES),
+        layout=_hf,
+    ),
+    "onnx": Format(
+        summary="ONNX graphs",
+        library="onnx",
+        load="ONNX Runtime, the graphs in {}",
+        example=("What the ONNX graphs expect and give is in their `metadata_props`.",),
+        packages=("onnx", "onnxscript", "onnxruntime"),
+        files=onnx_presets.FILES,
+        layout=_onnx,
+        recorded_digest=onnx_metadata.tensor_digest,
+    ),
+}
+NAMES = tuple(dict.fromkeys(name for form in FORMATS.values() for name in form.files))  # of every file of any format
+OPEN_CLIP = Wanted(("open_clip",), onnx_presets.DEFAULT, normalise=False, fp16=False)
 
 
 def check(wanted: Wanted, /) -> None:
     """Refuse before slow work what could not be written after it.
 
     Raises:
-        UsageError: a package is missing, or two layouts need the same file.
+        UsageError: a package is missing, or two formats need the same file.
     """
-    if "onnx" in wanted.formats:
-        export.check_onnx_packages()
-    if {"hf", "onnx"} <= set(wanted.formats) and wanted.preset == IMMICH:
+    for name in wanted.formats:
+        missing = [package for package in FORMATS[name].packages if importlib.util.find_spec(package) is None]
+        if missing:
+            raise UsageError(
+                f"--format {name} needs {', '.join(missing)}, which this installation lacks. They come with clipclean: "
+                f"install it anew, or pip install {' '.join(missing)}."
+            )
+    if {"hf", "onnx"} <= set(wanted.formats) and wanted.preset == onnx_presets.IMMICH:
         raise UsageError(
             "Immich and transformers both look for config.json, and for another one. Export them into two folders."
         )
 
 
-def check_architecture(architecture: model.Architecture, wanted: Wanted, /) -> None:
-    """Raise UnsupportedModel where a layout has no place for the model."""
-    if "hf" in wanted.formats:
-        export.check_hf_config(architecture.config, asdict(architecture.preprocess))
+def check_architecture(architecture: "model.Architecture", wanted: Wanted, /) -> None:
+    """Raise UnsupportedModel where a format has no place for the model."""
+    for name in wanted.formats:
+        FORMATS[name].layout().check_architecture(architecture)
 
 
 def write(
     folder: Path,
-    clip: model.Clip,
-    weights: dict[str, Tensor],
+    clip: "model.Clip",
+    weights: "dict[str, Tensor]",
     /,
     *,
     wanted: Wanted,
-    pixels: Tensor,
+    pixels: "Tensor",
     captions: Sequence[str],
     source_sha256: str,
     progress: Progress,
 ) -> list[dict[str, Any]]:
-    """Write every layout into an existing folder, and compare each with ``clip`` on real pictures and captions.
+    """Write every format into an existing folder, and compare each with ``clip`` on real images and captions.
 
     Args:
-        folder: empty, or at least without the files of these layouts.
+        folder: empty, or at least without the files of these formats.
         clip: the model, on any device; the comparison is made on the CPU.
         weights: its state dict in fp32, on the CPU.
         wanted: what ``check`` and ``check_architecture`` have passed.
         pixels: (N, 3, S, S) in [0, 1]; the first 63 count.
         captions: the first 63 count.
         source_sha256: of the file that the weights come from.
-        progress: told once a layout.
+        progress: called at the start and at the end of each format.
 
     Returns:
         The report's ``exports``: for each file of weights its format, path, digests and parity.
 
     Raises:
         ExportMismatch: what a library reads back is not what was written.
-        UnsupportedModel: a layout has no place for the model.
+        UnsupportedModel: a format has no place for the model.
     """
+    from clipclean import checkpoint, model
+
     # A GPU's convolutions round to fewer digits.
     ours = clip if clip.device.type == "cpu" else model.build(clip.architecture, weights, device="cpu")
-    job = Job(folder, ours, weights, wanted, samples(ours, pixels, captions), source_sha256)
+    digest = checkpoint.digest(weights)
+    job = ExportJob(folder, ours, weights, wanted, samples(ours, pixels, captions), source_sha256, digest)
     entries: list[dict[str, Any]] = []
     for name in wanted.formats:
         progress(f"exporting {name}", 0, 1)
-        entries += WRITERS[name](job)
+        for path, parity in FORMATS[name].layout().export(job):
+            entries.append(
+                {
+                    "format": name,
+                    "path": path,
+                    "sha256": files.sha256(folder / path),
+                    "tensor_sha256": digest,
+                    "parity": asdict(parity),
+                }
+            )
         progress(f"exporting {name}", 1, 1)
     return entries
 
 
-@dataclass(frozen=True)
-class Job:
-    """What all writers take."""
+def samples(clip: "model.Clip", pixels: "Tensor", captions: Sequence[str], /) -> "Samples":
+    """The first images and captions, with the unit embeddings of a model on the CPU."""
+    from clipclean.export.parity import Samples
 
-    folder: Path
-    clip: model.Clip
-    weights: dict[str, Tensor]
-    wanted: Wanted
-    samples: export.Samples
-    source_sha256: str
-
-    @property
-    def preprocess(self) -> dict[str, Any]:
-        """open_clip's ``preprocess_cfg``."""
-        return asdict(self.clip.architecture.preprocess)
-
-    def entry(self, form: str, path: str, parity: export.Parity, /) -> dict[str, Any]:
-        """One entry of the report's ``exports``."""
-        return {
-            "format": form,
-            "path": path,
-            "sha256": files.sha256(self.folder / path),
-            "tensor_sha256": checkpoint.digest(self.weights),
-            "parity": asdict(parity),
-        }
-
-
-def samples(clip: model.Clip, pixels: Tensor, captions: Sequence[str], /) -> export.Samples:
-    """The first pictures and captions, with the unit embeddings of a model on the CPU."""
     pixels, captions = pixels[:SAMPLES], list(captions[:SAMPLES])
     tokens, started = clip.tokens(captions), time.monotonic()
     images, texts = clip.embed_images(pixels), clip.embed_tokens(tokens)
-    return export.Samples(clip.normalise(pixels), tokens, images, texts, captions, time.monotonic() - started)
-
-
-def _open_clip(job: Job, /) -> list[dict[str, Any]]:
-    export.write_open_clip(
-        job.folder, job.weights, model_cfg=job.clip.architecture.config, preprocess_cfg=job.preprocess,
-        metadata={"format": "pt"},
-    )  # fmt: skip
-    asked = job.samples
-    parity = export.check_open_clip(
-        job.folder, pixels=asked.pixels, tokens=asked.tokens, images=asked.images, texts=asked.texts
-    )
-    return [job.entry("open_clip", export.WEIGHTS_NAME, parity)]
-
-
-def _hf(job: Job, /) -> list[dict[str, Any]]:
-    export.write_hf(
-        job.folder, hugging_face.from_open_clip(job.weights), model_cfg=job.clip.architecture.config,
-        preprocess_cfg=job.preprocess, metadata={"format": "pt"},
-    )  # fmt: skip
-    parity = export.check_hf(job.folder, job.samples) if export.can_check_hf() else _mapped_back(job)
-    return [job.entry("hf", HF_WEIGHTS, parity)]
-
-
-def _mapped_back(job: Job, /) -> export.Parity:
-    """Parity where transformers is not installed: of the file's tensors under open_clip's names again."""
-    read = checkpoint.read(job.folder / HF_WEIGHTS).tensors
-    clip, asked = model.build(job.clip.architecture, read, device="cpu"), job.samples
-    with torch.no_grad():
-        images = clip.net.encode_image(asked.pixels)  # type: ignore[operator] # nn.Module's __getattr__
-    features = {"images": images.numpy(), "texts": clip.embed_tokens(asked.tokens).numpy()}
-    parity = export.compare(asked, features | {"reader": "clipclean, since transformers is not installed"})
-    export.hold(parity, export.FP32)
-    return parity
-
-
-def _onnx(job: Job, /) -> list[dict[str, Any]]:
-    wanted, architecture = job.wanted, job.clip.architecture
-    preset = export.PRESETS[wanted.preset]
-    context = architecture.config["text_cfg"].get("context_length", 77)
-    export.write_onnx(
-        job.folder, job.clip.net, preset=preset, image_size=architecture.preprocess.size, context_length=context,
-        normalise=wanted.normalise, fp16=wanted.fp16, metadata=facts(job),
-    )  # fmt: skip
-    if wanted.preset in BESIDE:
-        BESIDE[wanted.preset](job, context)
-    parity = export.check_onnx(job.folder, job.samples, preset=preset, normalise=wanted.normalise, fp16=wanted.fp16)
-    return [job.entry("onnx", name, parity) for name in export.onnx_names(preset, fp16=wanted.fp16)]
-
-
-def facts(job: Job, /) -> dict[str, str]:
-    """What an ONNX graph's ``metadata_props`` say of the model, since the graph alone cannot be used right."""
-    architecture, preprocess = job.clip.architecture, job.preprocess
-    text = architecture.config["text_cfg"]
-    known = {
-        "architecture": architecture.name.encode("ascii", "backslashreplace").decode(),
-        "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
-        "embed_dim": architecture.config["embed_dim"],
-        "context_length": text.get("context_length", 77),
-        "vocab_size": text.get("vocab_size", 49408),
-        "logit_scale": float(job.clip.logit_scale().detach()),
-        "weights": "fp16" if job.wanted.fp16 else "fp32",
-        "source_sha256": job.source_sha256,
-        "tensor_sha256": checkpoint.digest(job.weights),
-        **{f"image_{key}": value for key, value in preprocess.items()},
-    }
-    return {f"clip.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}
-
-
-def _beside_transformers_js(job: Job, context: int, /) -> None:
-    """What its processor and tokenizer read, and config.json where a CLIPConfig can describe the model."""
-    architecture, preprocess = job.clip.architecture, job.preprocess
-    if preprocess["resize_mode"] != "longest":
-        export.write_hf_processor(job.folder, preprocess_cfg=preprocess, context_length=context)
-    try:
-        export.check_hf_config(architecture.config, preprocess)
-    except UnsupportedModel:
-        return
-    export.write_hf_config(job.folder, model_cfg=architecture.config)
-
-
-def _beside_immich(job: Job, context: int, /) -> None:
-    """open_clip's configs under Immich's names, and the tokenizer with the text graph."""
-    configs = {"config.json": job.clip.architecture.config, PREPROCESS_CFG: job.preprocess}
-    for name, value in configs.items():
-        (job.folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
-    export.write_tokenizer(job.folder / TOKENIZER_FOLDER, context_length=context)
-
-
-# What a consumer reads beside the graphs; clip-as-service brings its own.
-BESIDE: dict[str, Callable[[Job, int], None]] = {
-    "transformers.js": _beside_transformers_js,
-    IMMICH: _beside_immich,
-}
-WRITERS = {"open_clip": _open_clip, "hf": _hf, "onnx": _onnx}
+    return Samples(clip.normalise(pixels), tokens, images, texts, captions, time.monotonic() - started)

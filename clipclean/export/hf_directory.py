@@ -3,22 +3,25 @@
 import importlib.util
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
+from clipclean import checkpoint, model
+from clipclean.checkpoint import hugging_face
 from clipclean.checkpoint import writer as safetensors_file
 from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, parity
+from clipclean.export.layout import ExportJob
 from clipclean.export.parity import Parity, Samples
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
 PREPROCESSOR_NAME = "preprocessor_config.json"
-FILES = (CONFIG_NAME, WEIGHTS_NAME, PREPROCESSOR_NAME, *bpe.FILES)
 WAY_OUT = "Export it as open_clip or onnx instead."
 RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
@@ -42,6 +45,35 @@ class Reading(Parity):
 
     captions: int
     captions_alike: int
+
+
+def check_architecture(architecture: model.Architecture, /) -> None:
+    """Raise UnsupportedModel, as ``check_config``."""
+    check_config(architecture.config, asdict(architecture.preprocess))
+
+
+def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
+    """Write the folder and compare it; raises what ``write`` and ``check`` raise."""
+    write(
+        job.folder,
+        hugging_face.from_open_clip(job.weights),
+        model_cfg=job.model_cfg,
+        preprocess_cfg=job.preprocess_cfg,
+        metadata={"format": "pt"},
+    )
+    return [(WEIGHTS_NAME, check(job.folder, job.samples) if can_check() else _mapped_back(job))]
+
+
+def _mapped_back(job: ExportJob, /) -> Parity:
+    """Parity where transformers is not installed: of the file's tensors under open_clip's names again."""
+    read = checkpoint.read(job.folder / WEIGHTS_NAME).tensors
+    clip, samples = model.build(job.clip.architecture, read, device="cpu"), job.samples
+    with torch.no_grad():
+        images = clip.net.encode_image(samples.pixels)  # type: ignore[operator] # nn.Module's __getattr__
+    features = {"images": images.numpy(), "texts": clip.embed_tokens(samples.tokens).numpy()}
+    found = parity.compare(samples, features | {"reader": "clipclean, since transformers is not installed"})
+    parity.hold(found, parity.FP32)
+    return found
 
 
 def check_config(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], /) -> None:

@@ -3,25 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from clipclean.export import formats
+
 NAME = "README.md"
-LIBRARIES = {"open_clip": "open_clip", "hf": "transformers", "onnx": "onnx"}
-LOADING = {
-    "open_clip": (
-        "```python",
-        "import open_clip",
-        'model, _, preprocess = open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")',
-        'tokenizer = open_clip.get_tokenizer("local-dir:THIS_FOLDER")',
-        "```",
-    ),
-    "hf": (
-        "```python",
-        "from transformers import CLIPModel, CLIPProcessor",
-        'model = CLIPModel.from_pretrained("THIS_FOLDER")',
-        'processor = CLIPProcessor.from_pretrained("THIS_FOLDER")',
-        "```",
-    ),
-    "onnx": ("What the ONNX graphs expect and give is in their `metadata_props`.",),
-}
 AUDITED = (
     "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.json`.",
     "What was not probed for is not cleared: see the findings.",
@@ -34,20 +18,20 @@ NOT_AUDITED = (
 
 def model_card(report: Mapping[str, Any], /) -> str:
     """The card of a run of ``sanitize``, or of ``export``, whose report has no verdict."""
-    formats = list(dict.fromkeys(entry["format"] for entry in report["exports"]))
+    names = list(dict.fromkeys(entry["format"] for entry in report["exports"]))
     body = _sanitized(report) if "verdict" in report else _converted(report)
-    loading = [line for form in formats for line in (*LOADING[form], "")]
-    return "\n".join([*_front_matter(formats, is_finetuned="verdict" in report), "", *body, "", *loading])
+    loading = [line for form in names for line in (*formats.FORMATS[form].example, "")]
+    return "\n".join([*_front_matter(names, is_finetuned="verdict" in report), "", *body, "", *loading])
 
 
-def _front_matter(formats: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
+def _front_matter(names: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
     """YAML as Hugging Face's hub reads it. The licence and the base model's name there are for the owner to add."""
     relation = ["base_model_relation: finetune"] if is_finetuned else []
     return [
         "---",
-        f"library_name: {LIBRARIES[formats[0]]}",
+        f"library_name: {formats.FORMATS[names[0]].library}",
         "pipeline_tag: zero-shot-image-classification",
-        f"tags: [{', '.join(dict.fromkeys(['clip', 'clipclean', *(LIBRARIES[form] for form in formats)]))}]",
+        f"tags: [{', '.join(dict.fromkeys(['clip', 'clipclean', *(formats.FORMATS[form].library for form in names)]))}]",
         *relation,
         "---",
     ]

@@ -1,12 +1,11 @@
 """Two ONNX graphs, one for pictures and one for captions, with the names that their consumers look for."""
 
 import contextlib
-import importlib.util
 import io
+import json
 import logging
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,83 +14,85 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipclean.errors import UnsupportedModel, UsageError
-from clipclean.export import parity
+from clipclean import model
+from clipclean.errors import UnsupportedModel
+from clipclean.export import bpe, hf_directory, onnx_presets, parity
+from clipclean.export.layout import ExportJob
 from clipclean.export.parity import ExportMismatch, Parity, Samples
 
 OPSET = 18  # the exporter's own; LayerNormalization needs 17
-PACKAGES = ("onnx", "onnxscript", "onnxruntime")
 MAX_INLINE = 1_900_000_000  # bytes: protobuf ends at 2 GB, and weights beyond it go into a file of their own
-DATA = "_data"  # the file of weights beside a graph, by transformers.js's name
 INPUT, OUTPUT = "clip.input", "clip.output"  # while the graph is made: names that the exporter gives to nothing
 FP16_MAX = 65504.0
 FP16_FROM = 1024  # values: what is smaller (biases, norms) saves nothing and costs precision
 UNIT = 1e-4  # how far the length of a unit embedding may be from 1; fp16 rounds no outputs
 
 
-@dataclass(frozen=True)
-class Preset:
-    """Where a consumer looks for the graphs, and what it calls their inputs and outputs.
-
-    ``has_mask``: the text graph takes an attention mask, which changes nothing, since attention is causal.
-    ``is_normalised``: it takes the outputs for unit embeddings.
-    """
-
-    vision: str
-    text: str
-    pixels: str
-    tokens: str
-    images: str
-    texts: str
-    integers: str
-    has_mask: bool
-    is_normalised: bool
+def check_architecture(architecture: model.Architecture, /) -> None:
+    """Every model that clipclean reads has graphs."""
 
 
-PRESETS = {
-    # github.com/huggingface/transformers.js: models.js and the files of Xenova/clip-vit-base-patch32
-    "transformers.js": Preset(
-        vision="onnx/vision_model.onnx", text="onnx/text_model.onnx", pixels="pixel_values", tokens="input_ids",
-        images="image_embeds", texts="text_embeds", integers="int64", has_mask=False, is_normalised=False,
-    ),
-    # github.com/immich-app/immich: machine-learning/immich_ml/models/clip
-    "immich": Preset(
-        vision="visual/model.onnx", text="textual/model.onnx", pixels="image", tokens="text",
-        images="embedding", texts="embedding", integers="int32", has_mask=False, is_normalised=True,
-    ),
-    # github.com/jina-ai/clip-as-service: server/clip_server/model/clip_onnx.py, executors/helper.py
-    "clip-as-service": Preset(
-        vision="visual.onnx", text="textual.onnx", pixels="pixel_values", tokens="input_ids",
-        images="image_embeds", texts="text_embeds", integers="int32", has_mask=True, is_normalised=False,
-    ),
-}  # fmt: skip
-
-
-def check_packages() -> None:
-    """Raise UsageError, before slow work, where the optional packages are missing; it names them and the way out."""
-    missing = [name for name in PACKAGES if importlib.util.find_spec(name) is None]
-    if missing:
-        raise UsageError(
-            f"The ONNX export needs {', '.join(missing)}, which this installation lacks. "
-            "Install the extra: pip install 'clip-sanitizer[onnx]'."
-        )
-
-
-def names(preset: Preset, /, *, fp16: bool) -> tuple[str, str]:
-    """The paths of the two graphs in the folder; ``_fp16`` is transformers.js's own mark."""
-    if not fp16 or not preset.vision.startswith("onnx/"):
-        return preset.vision, preset.text
-    return preset.vision.replace(".onnx", "_fp16.onnx"), preset.text.replace(".onnx", "_fp16.onnx")
-
-
-def _all_files() -> tuple[str, ...]:
-    graphs = dict.fromkeys(
-        name for preset in PRESETS.values() for fp16 in (False, True) for name in names(preset, fp16=fp16)
+def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
+    """Write the graphs and what their consumer reads beside them, and compare; raises what ``write`` and ``check`` raise."""
+    wanted, preset = job.wanted, onnx_presets.PRESETS[job.wanted.preset]
+    write(
+        job.folder,
+        job.clip.net,
+        preset=preset,
+        image_size=job.clip.architecture.preprocess.size,
+        context_length=job.context_length,
+        normalise=wanted.normalise,
+        fp16=wanted.fp16,
+        metadata=facts(job),
     )
-    return tuple(name + suffix for name in graphs for suffix in ("", DATA))
+    if wanted.preset in BESIDE:
+        BESIDE[wanted.preset](job)
+    found = check(job.folder, job.samples, preset=preset, normalise=wanted.normalise, fp16=wanted.fp16)
+    return [(name, found) for name in onnx_presets.names(preset, fp16=wanted.fp16)]
 
 
-FILES = _all_files()  # of all presets
+def facts(job: ExportJob, /) -> dict[str, str]:
+    """What an ONNX graph's ``metadata_props`` say of the model, since the graph alone cannot be used right."""
+    architecture = job.clip.architecture
+    known = {
+        "architecture": architecture.name.encode("ascii", "backslashreplace").decode(),
+        "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
+        "embed_dim": job.model_cfg["embed_dim"],
+        "context_length": job.context_length,
+        "vocab_size": job.model_cfg["text_cfg"].get("vocab_size", 49408),
+        "logit_scale": float(job.clip.logit_scale().detach()),
+        "weights": "fp16" if job.wanted.fp16 else "fp32",
+        "source_sha256": job.source_sha256,
+        "tensor_sha256": job.tensor_sha256,
+        **{f"image_{key}": value for key, value in job.preprocess_cfg.items()},
+    }
+    return {f"clip.{key}": value if isinstance(value, str) else json.dumps(value) for key, value in known.items()}
+
+
+def _beside_transformers_js(job: ExportJob, /) -> None:
+    """What its processor and tokenizer read, and config.json where a CLIPConfig can describe the model."""
+    if job.preprocess_cfg["resize_mode"] != "longest":
+        hf_directory.write_processor(job.folder, preprocess_cfg=job.preprocess_cfg, context_length=job.context_length)
+    try:
+        hf_directory.check_config(job.model_cfg, job.preprocess_cfg)
+    except UnsupportedModel:
+        return
+    hf_directory.write_config(job.folder, model_cfg=job.model_cfg)
+
+
+def _beside_immich(job: ExportJob, /) -> None:
+    """open_clip's configs under Immich's names, and the tokenizer with the text graph."""
+    configs = {"config.json": job.model_cfg, onnx_presets.PREPROCESS_CFG: job.preprocess_cfg}
+    for name, value in configs.items():
+        (job.folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+    bpe.write(job.folder / onnx_presets.TOKENIZER_FOLDER, context_length=job.context_length)
+
+
+# What a consumer reads beside the graphs; clip-as-service brings its own.
+BESIDE: dict[str, Callable[[ExportJob], None]] = {
+    onnx_presets.DEFAULT: _beside_transformers_js,
+    onnx_presets.IMMICH: _beside_immich,
+}
 
 
 def write(
@@ -99,7 +100,7 @@ def write(
     net: nn.Module,
     /,
     *,
-    preset: Preset,
+    preset: onnx_presets.Preset,
     image_size: int,
     context_length: int,
     normalise: bool,
@@ -127,7 +128,7 @@ def write(
         (Images(net, is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
         (Texts(net, is_unit), tokens, (preset.tokens, preset.texts), {0: batch} | ({1: length} if is_short else {})),
     )
-    for name, (tower, example, ends, dynamic) in zip(names(preset, fp16=fp16), towers, strict=True):
+    for name, (tower, example, ends, dynamic) in zip(onnx_presets.names(preset, fp16=fp16), towers, strict=True):
         graph = _exported(tower, example, dynamic)
         _rename(graph.graph, {INPUT: ends[0], OUTPUT: ends[1]})
         _tidy(graph, Path(name).stem, {**metadata, "normalised": str(is_unit).lower()})
@@ -293,18 +294,22 @@ def _save(path: Path, graph: Any, max_inline: int, /) -> None:
         path.write_bytes(graph.SerializeToString(deterministic=True))
     else:
         onnx.save_model(
-            graph, path, save_as_external_data=True, all_tensors_to_one_file=True, location=f"{path.name}{DATA}"
+            graph,
+            path,
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=f"{path.name}{onnx_presets.DATA}",
         )
 
 
-def check(folder: Path, samples: Samples, /, *, preset: Preset, normalise: bool, fp16: bool) -> Parity:
+def check(folder: Path, samples: Samples, /, *, preset: onnx_presets.Preset, normalise: bool, fp16: bool) -> Parity:
     """Run the graphs with onnxruntime in a child process, and compare unit embeddings with ours.
 
     Raises:
         ExportMismatch: onnxruntime cannot load or run them, or their embeddings differ, or do not have unit length
             where they should.
     """
-    answer = parity.ask("onnxruntime", folder, samples, *names(preset, fp16=fp16))
+    answer = parity.ask("onnxruntime", folder, samples, *onnx_presets.names(preset, fp16=fp16))
     found = parity.compare(samples, answer)
     parity.hold(found, parity.FP16 if fp16 else parity.FP32)
     if normalise or preset.is_normalised:

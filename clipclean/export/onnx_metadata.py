@@ -7,6 +7,7 @@ from pathlib import Path
 from clipclean.errors import RefusedInput
 
 GRAPH, METADATA = 7, 14  # of onnx.ModelProto
+TENSOR_DIGEST = "clip.tensor_sha256"
 KEY, VALUE = 1, 2  # of onnx.StringStringEntryProto
 VARINT, FIXED64, BYTES, FIXED32 = 0, 1, 2, 5  # protobuf's wire types; groups, 3 and 4, are no longer used
 MAX_ENTRY = 2**16  # bytes; a model's architecture and hashes need a hundredth
@@ -30,6 +31,18 @@ def read(path: Path, /) -> dict[str, str]:
         raise RefusedInput(f"it is no ONNX model: {error}.") from error
     except OSError as error:
         raise RefusedInput(f"it cannot be read: {error.strerror}.") from error
+
+
+def tensor_digest(path: Path, /) -> str:
+    """The digest of the tensors that a graph of ours was made of; in the graph they are folded and renamed.
+
+    Raises:
+        RefusedInput: it is no ONNX model, or does not say.
+    """
+    told = read(path).get(TENSOR_DIGEST)
+    if told is None:
+        raise RefusedInput(f"its metadata has no {TENSOR_DIGEST}.")
+    return told
 
 
 def _metadata(view: memoryview, /) -> dict[str, str]:

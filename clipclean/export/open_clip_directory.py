@@ -7,12 +7,33 @@ from typing import Any
 
 from torch import Tensor
 
+from clipclean import model
 from clipclean.checkpoint import writer as safetensors_file
 from clipclean.export import parity
+from clipclean.export.layout import ExportJob
 from clipclean.export.parity import Parity, Samples
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
+
+
+def check_architecture(architecture: model.Architecture, /) -> None:
+    """Every model that clipclean reads is one of open_clip's."""
+
+
+def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
+    """Write the folder and compare it; raises what ``check`` raises."""
+    write(
+        job.folder,
+        job.weights,
+        model_cfg=job.model_cfg,
+        preprocess_cfg=job.preprocess_cfg,
+        metadata={"format": "pt"},
+    )
+    seen = job.samples
+    return [
+        (WEIGHTS_NAME, check(job.folder, pixels=seen.pixels, tokens=seen.tokens, images=seen.images, texts=seen.texts))
+    ]
 
 
 def write(

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from importlib import metadata
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from clipclean.errors import RefusedInput
+from clipclean.export import formats
 
 NAME = "provenance.json"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "nltk", "pydantic")
@@ -18,6 +19,13 @@ PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "nltk"
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Json = dict[str, Any]  # Any: JSON whose shape report.schema.json holds
 Rate = dict[str, Any] | None  # a value, its interval and its n
+
+
+def _known_format(name: str, /) -> str:
+    """The name of an export format; raises ValueError for any other."""
+    if name not in formats.FORMATS:
+        raise ValueError(f"should be one of {', '.join(formats.FORMATS)}")
+    return name
 
 
 class Part(BaseModel):
@@ -82,7 +90,7 @@ class Audits(Part):
 class Export(Part):
     """One file of weights; ``parity`` is how far it computes from what was measured."""
 
-    format: Literal["open_clip", "hf", "onnx"]
+    format: Annotated[str, AfterValidator(_known_format)]
     path: str
     sha256: Sha256
     tensor_sha256: Sha256

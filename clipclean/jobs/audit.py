@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 
-from clipclean import __version__, checkpoint, data, detect, export, model
+from clipclean import __version__, checkpoint, data, detect, model
 from clipclean.attack import trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.policy import Limits, Policy
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.export import provenance
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Opened, Subject
 from clipclean.jobs.sanitize import limits_of
@@ -272,7 +273,7 @@ def compose(
         "effort": request.effort,
         "data": images.as_dict() | {"pairs": len(evidence.pixels)},
         "seed": request.seed,
-        "environment": export.versions() | export.hardware(str(tested.clip.device)),
+        "environment": provenance.versions() | provenance.hardware(str(tested.clip.device)),
         "notes": list(tested.file.notes),
     }
 

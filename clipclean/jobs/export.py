@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipclean import __version__, data, detect, export, own_state
+from clipclean import __version__, data, detect, own_state
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
-from clipclean.export import formats, placing
+from clipclean.export import checksums, formats, layout, placing, provenance, records
 from clipclean.jobs import inputs, sanitize
 from clipclean.progress import Progress
 
@@ -27,7 +27,7 @@ class Request:
     data: Path
     own: bool
     out: Path
-    wanted: formats.Wanted
+    wanted: layout.Wanted
     arch: str | None
     image_key: str | None
     caption_key: str | None
@@ -69,7 +69,7 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
             captions=[pair.caption for pair in pairs], source_sha256=tested.file.sha256, progress=progress,
         )  # fmt: skip
         result = record(request, tested, clean, entries)
-        export.write_records(new, result, outputs=export.digests(new), has_bom=request.wanted.bom)
+        records.write(new, result, outputs=checksums.digests(new), has_bom=request.wanted.bom)
         placing.place(new, request.out, earlier=standing.earlier, run=run)
     placing.said(request.out)
     return result
@@ -90,6 +90,6 @@ def record(
         "model": inputs.described(request.model, tested),
         "data": clean.as_dict(),
         "exports": entries,
-        "environment": export.versions() | export.hardware("cpu"),
+        "environment": provenance.versions() | provenance.hardware("cpu"),
         "notes": list(tested.file.notes),
     }

@@ -14,14 +14,14 @@ from typing import Any, Literal, TypeVar
 
 import torch
 
-from clipclean import __version__, checkpoint, data, detect, export, methods, model, report, train
+from clipclean import __version__, checkpoint, data, detect, methods, model, report, train
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.policy import DEFAULT, Limits, Policy
 from clipclean.config.recipe import Recipe
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, Interrupted, RefusedInput, UsageError
-from clipclean.export import formats, placing
+from clipclean.export import checksums, formats, layout, placing, provenance, records
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Subject
 from clipclean.methods import unlearn, unlearning
@@ -37,7 +37,7 @@ WHOLE_AND_FP32 = (
 )
 ONE_SIGN = ("CC001", "CC062")  # rules that a trigger which only a search named cannot fail by
 SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
-OUTPUTS = (*formats.NAMES, "report.json", "report.html", *export.RECORDS)  # what a run may leave
+OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # what a run may leave
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Request:
     caption_key: str | None = None
     weights: str | None = None  # which of several sets in the file
     policy: Policy = DEFAULT
-    wanted: formats.Wanted = formats.OPEN_CLIP
+    wanted: layout.Wanted = formats.OPEN_CLIP
     screen: ranking.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
 
 
@@ -787,7 +787,7 @@ def compose(
         "seed": request.seed,
         "training": training,
         "exports": [],
-        "environment": export.versions() | export.hardware(device),
+        "environment": provenance.versions() | provenance.hardware(device),
         "notes": [*tested.file.notes, *training.get("notes", ())],
     }
 
@@ -859,7 +859,7 @@ def publish(
     measured_on: detect.Evidence,
     /,
     *,
-    wanted: formats.Wanted | None,
+    wanted: layout.Wanted | None,
     pictures: Sequence[report.Picture],
     progress: Progress,
     earlier: Mapping[str, str],
@@ -881,11 +881,11 @@ def publish(
                 captions=measured_on.captions or measured_on.classes, source_sha256=tested.file.sha256,
                 progress=progress,
             )  # fmt: skip
-        outputs = export.digests(new)
+        outputs = checksums.digests(new)
         report.write(result, "json", new / "report.json")
         report.write(result, "html", new / "report.html", pictures=pictures)
         if wanted:
-            export.write_records(new, result, outputs=outputs, has_bom=wanted.bom)
+            records.write(new, result, outputs=outputs, has_bom=wanted.bom)
         else:
-            export.write_checksums(new)
+            records.write_checksums(new)
         placing.place(new, out, earlier=earlier, run=run)

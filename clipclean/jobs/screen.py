@@ -10,11 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from clipclean import __version__, data, export, files
+from clipclean import __version__, data, files
 from clipclean.config import recipe as recipes
 from clipclean.detect import ranking, screening
 from clipclean.detect.ranking import Drop, Sifted
 from clipclean.errors import UsageError
+from clipclean.export import provenance
 from clipclean.jobs import inputs
 from clipclean.jobs.sanitize import limits_of, read_pairs
 from clipclean.progress import Progress
@@ -84,7 +85,7 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
         "signals": [signal_row(name) for name in found.signals],
         "pairs": ranked,
         "kept": None,
-        "environment": export.versions() | export.hardware(str(tested.clip.device)),
+        "environment": provenance.versions() | provenance.hardware(str(tested.clip.device)),
         "notes": list(tested.file.notes),
     }
     if request.save_kept:

@@ -5,13 +5,14 @@ import importlib
 import importlib.util
 import io
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from clipclean import checkpoint, export, files, report, untrusted
+from clipclean import checkpoint, files, report, untrusted
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
+from clipclean.export import bom, checksums, formats, provenance, records, statement
 from clipclean.jobs import inputs
 
 SIGNATURE = "model.sig"  # model_signing's own name for it
@@ -97,14 +98,14 @@ def _listed(folder: Path, /) -> dict[str, str]:
     try:
         if not folder.is_dir():
             raise RefusedInput(f"{folder} is no folder. Name the folder that sanitize or export wrote.")
-        with (folder / export.SUMS).open("rb") as stream:
-            return export.parse_checksums(stream.read(2 * 2**20))
+        with (folder / checksums.NAME).open("rb") as stream:
+            return checksums.parse(stream.read(2 * 2**20))
     except FileNotFoundError as error:
         raise RefusedInput(
-            f"{folder} has no {export.SUMS}: nothing says what should be in it. Name a folder that sanitize or export wrote."
+            f"{folder} has no {checksums.NAME}: nothing says what should be in it. Name a folder that sanitize or export wrote."
         ) from error
     except OSError as error:
-        raise RefusedInput(f"Cannot read {folder / export.SUMS}: {error.strerror}.") from error
+        raise RefusedInput(f"Cannot read {folder / checksums.NAME}: {error.strerror}.") from error
     except RefusedInput as error:
         raise RefusedInput(f"{folder}: {error} {WAY_OUT}") from error
 
@@ -146,11 +147,11 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
     unread = {finding.file for finding in result.findings}
     for name, digest in listed.items():
         if name not in present and name not in unread:
-            result.differs(name, "checksums", f"is listed in {export.SUMS} and missing")
+            result.differs(name, "checksums", f"is listed in {checksums.NAME} and missing")
         elif name in present and present[name] != digest:
-            result.differs(name, "checksums", f"has sha256 {present[name]}, and {export.SUMS} says {digest}")
-    for name in present.keys() - listed.keys() - {export.SUMS, SIGNATURE}:
-        result.differs(name, "checksums", f"is not listed in {export.SUMS}: nobody vouches for it")
+            result.differs(name, "checksums", f"has sha256 {present[name]}, and {checksums.NAME} says {digest}")
+    for name in present.keys() - listed.keys() - {checksums.NAME, SIGNATURE}:
+        result.differs(name, "checksums", f"is not listed in {checksums.NAME}: nobody vouches for it")
     result.checked["checksums"] = f"{len(listed)} files"
 
 
@@ -163,22 +164,22 @@ def _json(folder: Path, name: str, /) -> dict[str, Any]:
         raise RefusedInput(f"it cannot be read: {error.strerror}.") from error
 
 
-def _provenance(folder: Path, present: dict[str, str], result: Result, /) -> export.Provenance | None:
+def _provenance(folder: Path, present: dict[str, str], result: Result, /) -> provenance.Provenance | None:
     """The record, if it can be read; its outputs are held against the files."""
-    name, check = export.PROVENANCE_NAME, "provenance"
+    name, check = provenance.NAME, "provenance"
     if name not in present:
         result.differs(name, check, "is missing: nothing says where the weights come from")
         return None
     record = None
     with result.reading(name, check):
-        record = export.parse_provenance(_json(folder, name))
+        record = provenance.parse(_json(folder, name))
     if record is None:
         return None
     _hold(record.outputs, present, result, file=name, check=check)
     for entry in record.exports:
         if record.outputs.get(entry.path) != entry.sha256:
             result.differs(name, check, f"tells two digests of {entry.path}, as an export and as an output")
-    allowed = {*record.outputs, *export.RECORDS, *REPORTS, SIGNATURE}
+    allowed = {*record.outputs, *records.FILES, *REPORTS, SIGNATURE}
     for other in sorted(present.keys() - allowed):
         result.differs(other, check, f"is not among the outputs that {name} names")
     if not record.exports:
@@ -196,9 +197,9 @@ def _hold(claimed: dict[str, str], present: dict[str, str], result: Result, /, *
             result.differs(name, check, f"has sha256 {present[name]}, and {file} says {digest[:64]}")
 
 
-def _statement(folder: Path, record: export.Provenance, present: dict[str, str], result: Result, /) -> None:
+def _statement(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
     """The in-toto statement speaks of the same files, the same model and this record."""
-    name, check = export.STATEMENT_NAME, "statement"
+    name, check = statement.NAME, "statement"
     if name not in present:
         result.differs(name, check, "is missing")
         return
@@ -214,12 +215,12 @@ def _statement(folder: Path, record: export.Provenance, present: dict[str, str],
     inputs = _descriptors(_at(found, "predicate", "buildDefinition", "resolvedDependencies"))
     _compare(
         {
-            "_type": (found.get("_type"), export.STATEMENT),
-            "predicateType": (found.get("predicateType"), export.PREDICATE),
+            "_type": (found.get("_type"), statement.STATEMENT),
+            "predicateType": (found.get("predicateType"), statement.PREDICATE),
             "the digest of the model": (inputs.get("model"), record.input.sha256),
             "the digest of the record": (
-                _descriptors(_at(found, "predicate", "runDetails", "byproducts")).get(export.PROVENANCE_NAME),
-                present[export.PROVENANCE_NAME],
+                _descriptors(_at(found, "predicate", "runDetails", "byproducts")).get(provenance.NAME),
+                present[provenance.NAME],
             ),
         },
         result, file=name, check=check,
@@ -247,15 +248,16 @@ def _descriptors(listed: object, /) -> dict[str, str]:
     return {str(_at(entry, "name")): str(_at(entry, "digest", "sha256")) for entry in entries}
 
 
-def _weights(folder: Path, record: export.Provenance, present: dict[str, str], result: Result, /) -> None:
+def _weights(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
     """Every file of weights is read as data, and its tensors have the digest that the record tells."""
     for entry in record.exports:
         if entry.path not in present:
             continue
         with result.reading(entry.path, "weights"):
-            digest = WEIGHTS[entry.format](folder / entry.path)
+            read = formats.FORMATS[entry.format].recorded_digest or _tensors
+            digest = read(folder / entry.path)
             if digest != entry.tensor_sha256:
-                told = f"{export.PROVENANCE_NAME} says {entry.tensor_sha256}"
+                told = f"{provenance.NAME} says {entry.tensor_sha256}"
                 result.differs(entry.path, "weights", f"its tensors have the digest {digest}, and {told}")
     result.checked["weights"] = ", ".join(entry.path for entry in record.exports)
 
@@ -266,20 +268,9 @@ def _tensors(path: Path, /) -> str:
     return checkpoint.digest(opened.file.tensors)
 
 
-def _graph(path: Path, /) -> str:
-    """What an ONNX graph says of the tensors that it was made of; in the graph they are folded and renamed."""
-    told = export.onnx_metadata(path).get("clip.tensor_sha256")
-    if told is None:
-        raise RefusedInput("its metadata has no clip.tensor_sha256.")
-    return told
-
-
-WEIGHTS: dict[str, Callable[[Path], str]] = {"open_clip": _tensors, "hf": _tensors, "onnx": _graph}
-
-
-def _bill(folder: Path, record: export.Provenance, present: dict[str, str], result: Result, /) -> None:
+def _bill(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
     """A bill of materials, if there is one, lists the same files and the same model."""
-    name, check = export.BOM_NAME, "bill of materials"
+    name, check = bom.NAME, "bill of materials"
     if name not in present:
         return
     with result.reading(name, check):
@@ -306,7 +297,7 @@ def _hash(component: object, /) -> str:
     return str(_at(hashes[0], "content")) if isinstance(hashes, list) and hashes else ""
 
 
-def _report(folder: Path, record: export.Provenance, present: dict[str, str], result: Result, /) -> None:
+def _report(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
     """The report of a sanitizing run tells of the same model, verdict and exports."""
     name, check = REPORTS[0], "report"
     if name not in present:

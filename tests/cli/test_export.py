@@ -3,9 +3,8 @@ import json
 import pytest
 import tiny
 
-from clipclean import cli, export
+from clipclean import cli
 from clipclean.cli import export as command
-from clipclean.cli import options
 from clipclean.export import formats
 
 
@@ -19,12 +18,6 @@ def told(capsys, job, *arguments):
     given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--data", job.data, "--quiet", *arguments]
     code = cli.main([str(argument) for argument in given])
     return code, *capsys.readouterr()
-
-
-def test_the_choices_are_those_of_the_writers():
-    """The command names them without importing torch."""
-    assert options.LAYOUTS == formats.FORMATS
-    assert tuple(export.PRESETS) == options.ONNX_PRESETS
 
 
 def test_the_result_is_a_line_for_each_file_with_what_it_was_compared_with(job, capsys, unread):

@@ -6,7 +6,8 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, export, files, model
+from clipclean import checkpoint, cli, files, model
+from clipclean.export import open_clip_directory
 
 
 @pytest.fixture
@@ -76,7 +77,7 @@ def test_the_same_weights_have_one_tensor_digest_in_every_container(job, capsys)
 def test_a_config_beside_the_weights_is_found_and_decides(job, capsys):
     folder = job.folder / "open_clip"
     folder.mkdir()
-    export.write_open_clip(
+    open_clip_directory.write(
         folder, tiny.state_dict(tiny.SMALL_VIT), model_cfg=tiny.SMALL_VIT | {"quick_gelu": True},
         preprocess_cfg={"size": 16, "resize_mode": "squash"}, metadata={},
     )  # fmt: skip

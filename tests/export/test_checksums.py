@@ -2,7 +2,6 @@ import hashlib
 
 import pytest
 
-from clipclean import export
 from clipclean.errors import RefusedInput
 from clipclean.export import checksums
 
@@ -17,7 +16,7 @@ def test_checksums_are_those_of_sha256sum_sorted_by_name(tmp_path):
     digests = [hashlib.sha256(name.encode()).hexdigest() for name in "abc"]
     listed = checksums.text(tmp_path)
     assert listed == f"{digests[0]}  a\n{digests[1]}  b\n{digests[2]}  folder/c\n"
-    assert export.parse_checksums(listed.encode()) == dict(zip(("a", "b", "folder/c"), digests, strict=True))
+    assert checksums.parse(listed.encode()) == dict(zip(("a", "b", "folder/c"), digests, strict=True))
 
 
 @pytest.mark.parametrize(
@@ -37,4 +36,4 @@ def test_checksums_are_those_of_sha256sum_sorted_by_name(tmp_path):
 )
 def test_what_is_no_list_is_refused(listed, words):
     with pytest.raises(RefusedInput, match=words):
-        export.parse_checksums(listed)
+        checksums.parse(listed)

@@ -1,19 +1,21 @@
 import importlib.util
 import json
+import subprocess
+import sys
 
 import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, export, files, model
+from clipclean import checkpoint, files, model
 from clipclean.errors import UnsupportedModel, UsageError
-from clipclean.export import formats
+from clipclean.export import formats, layout, onnx_files, onnx_presets, parity
 
-ACCEPTED = export.Parity(0.0, 1.0, top1_agreement=1.0, n=10, reader="nobody")
+ACCEPTED = parity.Parity(0.0, 1.0, top1_agreement=1.0, n=10, reader="nobody")
 
 
 def wanted(*names, preset="transformers.js", normalise=False, fp16=False):
-    return formats.Wanted(names, preset, normalise, fp16)
+    return layout.Wanted(names, preset, normalise, fp16)
 
 
 def build(config, *, quick_gelu=True):
@@ -37,6 +39,13 @@ def no_transformers(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "transformers" else found(name))
 
 
+def test_the_table_of_formats_imports_no_torch():
+    """``--help`` reads it."""
+    seen = "import sys; from clipclean.export import formats; print('torch' in sys.modules or 'numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", seen], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_immich_and_transformers_cannot_share_a_folder():
     formats.check(wanted("hf", "onnx"))
     formats.check(wanted("open_clip", "onnx", preset="immich"))
@@ -47,7 +56,7 @@ def test_immich_and_transformers_cannot_share_a_folder():
 def test_onnx_packages_are_asked_for_only_where_they_are_needed(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     formats.check(wanted("open_clip", "hf"))
-    with pytest.raises(UsageError, match=r"clip-sanitizer\[onnx\]"):
+    with pytest.raises(UsageError, match="--format onnx needs onnx, onnxscript, onnxruntime"):
         formats.check(wanted("onnx"))
 
 
@@ -72,7 +81,7 @@ def test_without_transformers_the_file_itself_is_mapped_back_and_compared(tmp_pa
 def test_a_file_that_is_not_the_model_is_noticed_without_transformers_as_well(tmp_path, no_transformers):
     clip, weights = build(tiny.SMALL_VIT)
     moved = weights | {"visual.proj": weights["visual.proj"].flip(1)}
-    with pytest.raises(export.ExportMismatch, match=r"clipclean.* differ from ours"):
+    with pytest.raises(parity.ExportMismatch, match=r"clipclean.* differ from ours"):
         write(tmp_path, clip, moved, wanted("hf"))
 
 
@@ -91,12 +100,12 @@ def no_graphs(monkeypatch):
 
     def write(folder, net, /, *, preset, fp16, metadata, **_):
         told.update(metadata)
-        for name in export.onnx_names(preset, fp16=fp16):
+        for name in onnx_presets.names(preset, fp16=fp16):
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / name).write_text(name)
 
-    monkeypatch.setattr(export, "write_onnx", write)
-    monkeypatch.setattr(export, "check_onnx", lambda *_, **__: ACCEPTED)
+    monkeypatch.setattr(onnx_files, "write", write)
+    monkeypatch.setattr(onnx_files, "check", lambda *_, **__: ACCEPTED)
     return told
 
 
@@ -106,7 +115,7 @@ def names(folder):
 
 def test_every_file_of_every_layout_is_known_by_name(tmp_path, no_graphs, unread, no_transformers):
     clip, weights = build(tiny.SMALL_VIT)
-    for preset in export.PRESETS:
+    for preset in onnx_presets.PRESETS:
         (tmp_path / preset).mkdir()
         layouts = ("open_clip", "onnx") if preset == "immich" else ("open_clip", "hf", "onnx")
         write(tmp_path / preset, clip, weights, wanted(*layouts, preset=preset))

@@ -6,10 +6,10 @@ import tiny
 import torch
 from safetensors.torch import load_file
 
-from clipclean import export, model
+from clipclean import model
 from clipclean.checkpoint import hugging_face
 from clipclean.errors import UnsupportedModel
-from clipclean.export import hf_directory
+from clipclean.export import formats, hf_directory, parity
 
 PREPROCESS = {
     "size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "interpolation": "bilinear", "resize_mode": "shortest",
@@ -27,7 +27,7 @@ def build(config, *, quick_gelu):
 
 
 def write(clip, folder):
-    export.write_hf(
+    hf_directory.write(
         folder, hugging_face.from_open_clip(clip.net.state_dict()), model_cfg=clip.architecture.config,
         preprocess_cfg=asdict(clip.architecture.preprocess), metadata={"format": "pt"},
     )  # fmt: skip
@@ -37,7 +37,7 @@ def samples(clip):
     pixels = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     captions = ["a red square", "two dogs", "", "a dog’s “ball”", "naïve café"]
     tokens = clip.tokens(captions)
-    return export.Samples(
+    return parity.Samples(
         clip.normalise(pixels), tokens, clip.embed_images(pixels), clip.embed_tokens(tokens), captions
     )
 
@@ -71,12 +71,12 @@ def test_every_number_that_open_clip_leaves_to_its_default_is_written_out():
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-L-14-quickgelu", "ViT-H-14", "ViT-bigG-14"])
 def test_plain_vits_of_open_clip_are_expressed(name):
-    export.check_hf_config(model.native_configs()[name], PREPROCESS)
+    hf_directory.check_config(model.native_configs()[name], PREPROCESS)
 
 
 def test_resnets_are_refused_with_the_way_out():
     with pytest.raises(UnsupportedModel, match=r"image tower is a ResNet.*open_clip or onnx"):
-        export.check_hf_config(tiny.TINY_RESNET, PREPROCESS)
+        hf_directory.check_config(tiny.TINY_RESNET, PREPROCESS)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_resnets_are_refused_with_the_way_out():
 def test_what_a_clip_model_would_compute_otherwise_is_refused_by_name(place, key, value):
     config = tiny.TINY_VIT | {place: tiny.TINY_VIT[place] | {key: value}}
     with pytest.raises(UnsupportedModel, match=f"no place for {place}.{key}"):
-        export.check_hf_config(config, PREPROCESS)
+        hf_directory.check_config(config, PREPROCESS)
 
 
 def test_a_picture_that_is_padded_is_refused_and_a_squashed_one_is_not_cropped():
     with pytest.raises(UnsupportedModel, match="resize_mode = longest"):
-        export.check_hf_config(tiny.TINY_VIT, PREPROCESS | {"resize_mode": "longest"})
+        hf_directory.check_config(tiny.TINY_VIT, PREPROCESS | {"resize_mode": "longest"})
     squashed = hf_directory.image_processor(PREPROCESS | {"resize_mode": "squash"})
     assert (squashed["size"], squashed["do_center_crop"]) == ({"height": 32, "width": 32}, False)
     shortest = hf_directory.image_processor(PREPROCESS)
@@ -111,7 +111,7 @@ def test_a_picture_that_is_padded_is_refused_and_a_squashed_one_is_not_cropped()
 def test_the_folder_holds_every_file_and_weights_that_the_safetensors_library_reads(tmp_path):
     clip = build(tiny.TINY_VIT, quick_gelu=True)
     write(clip, tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == FILES == set(export.HF_FILES)
+    assert {path.name for path in tmp_path.iterdir()} == FILES == set(formats.FORMATS["hf"].files)
     back = hugging_face.to_open_clip(load_file(tmp_path / "model.safetensors"))
     assert all(torch.equal(back[name], tensor) for name, tensor in clip.net.state_dict().items())
     assert json.loads((tmp_path / "config.json").read_text())["vision_config"]["hidden_act"] == "quick_gelu"
@@ -131,7 +131,7 @@ def test_transformers_loads_the_folder_and_computes_the_same(tmp_path, quick_gel
     pytest.importorskip("transformers")
     clip = build(tiny.TINY_VIT, quick_gelu=quick_gelu)
     write(clip, tmp_path)
-    found = export.check_hf(tmp_path, samples(clip))
+    found = hf_directory.check(tmp_path, samples(clip))
     assert found.max_difference < 1e-6
     assert (found.top1_agreement, found.n) == (1.0, 10)
     assert (found.captions_alike, found.captions) == (5, 5)
@@ -148,5 +148,5 @@ def test_another_activation_in_the_config_is_noticed(tmp_path):
     write(clip, tmp_path)
     config = tmp_path / "config.json"
     config.write_text(config.read_text().replace('"quick_gelu"', '"gelu"'))
-    with pytest.raises(export.ExportMismatch, match=r"transformers .* differ from ours"):
-        export.check_hf(tmp_path, samples(clip))
+    with pytest.raises(parity.ExportMismatch, match=r"transformers .* differ from ours"):
+        hf_directory.check(tmp_path, samples(clip))

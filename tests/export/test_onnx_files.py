@@ -1,4 +1,3 @@
-import importlib.util
 import logging
 import warnings
 
@@ -9,11 +8,11 @@ import pytest
 import tiny
 import torch
 
-from clipclean import export, model
-from clipclean.errors import UnsupportedModel, UsageError
-from clipclean.export import onnx_files
+from clipclean import model
+from clipclean.errors import UnsupportedModel
+from clipclean.export import onnx_files, onnx_presets, parity
 
-JS = export.PRESETS["transformers.js"]
+JS = onnx_presets.PRESETS["transformers.js"]
 METADATA = {"clip.context_length": "8", "clip.architecture": "tiny"}
 
 
@@ -28,7 +27,7 @@ def write(folder, clip, **changed):
         "preset": JS, "image_size": clip.architecture.preprocess.size, "context_length": 8, "normalise": False,
         "fp16": False, "metadata": METADATA,
     }  # fmt: skip
-    export.write_onnx(folder, clip.net, **settings | changed)
+    onnx_files.write(folder, clip.net, **settings | changed)
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +58,7 @@ def samples(clip):
     pixels = torch.rand(7, 3, side, side, generator=torch.Generator().manual_seed(0))
     captions = [f"a {name}" for name in tiny.CLASSES[:5]]
     tokens = clip.tokens(captions)
-    return export.Samples(
+    return parity.Samples(
         clip.normalise(pixels), tokens, clip.embed_images(pixels), clip.embed_tokens(tokens), captions
     )
 
@@ -77,7 +76,7 @@ def test_the_graphs_have_the_names_and_the_dynamic_axes_that_transformers_js_wan
 
 @pytest.mark.slow
 def test_onnx_itself_finds_the_graphs_valid(folder):
-    for name in export.onnx_names(JS, fp16=False):
+    for name in onnx_presets.names(JS, fp16=False):
         graph = onnx.load(folder / name)
         onnx.checker.check_model(graph, full_check=True)
         assert {entry.domain: entry.version for entry in graph.opset_import}[""] >= 17
@@ -117,19 +116,19 @@ def test_the_metadata_is_ours_alone_and_no_path_of_this_machine_is_left(folder):
 @pytest.mark.slow
 def test_the_check_passes_in_a_process_of_its_own_and_notices_moved_weights(folder, vit):
     asked = samples(vit)
-    found = export.check_onnx(folder, asked, preset=JS, normalise=False, fp16=False)
+    found = onnx_files.check(folder, asked, preset=JS, normalise=False, fp16=False)
     assert found.max_difference < 2e-6
     assert (found.n, found.top1_agreement) == (12, 1.0)
     assert found.reader == f"onnxruntime {onnxruntime.__version__}"
-    moved = export.Samples(asked.pixels, asked.tokens, asked.images.roll(1, 0), asked.texts, asked.captions)
-    with pytest.raises(export.ExportMismatch, match=r"onnxruntime .* differ from ours"):
-        export.check_onnx(folder, moved, preset=JS, normalise=False, fp16=False)
+    moved = parity.Samples(asked.pixels, asked.tokens, asked.images.roll(1, 0), asked.texts, asked.captions)
+    with pytest.raises(parity.ExportMismatch, match=r"onnxruntime .* differ from ours"):
+        onnx_files.check(folder, moved, preset=JS, normalise=False, fp16=False)
 
 
 @pytest.mark.slow
 def test_embeddings_that_were_promised_unit_length_and_have_another_are_noticed(folder, vit):
-    with pytest.raises(export.ExportMismatch, match="should have length 1"):
-        export.check_onnx(folder, samples(vit), preset=JS, normalise=True, fp16=False)
+    with pytest.raises(parity.ExportMismatch, match="should have length 1"):
+        onnx_files.check(folder, samples(vit), preset=JS, normalise=True, fp16=False)
 
 
 @pytest.mark.slow
@@ -138,7 +137,7 @@ def test_equal_weights_give_equal_files_nothing_is_said_and_the_mode_stays(vit, 
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         write(tmp_path, vit)
-    for name in export.onnx_names(JS, fp16=False):
+    for name in onnx_presets.names(JS, fp16=False):
         assert (tmp_path / name).read_bytes() == (folder / name).read_bytes()
     assert vit.net.training
     vit.net.eval()
@@ -149,12 +148,12 @@ def test_equal_weights_give_equal_files_nothing_is_said_and_the_mode_stays(vit, 
 
 @pytest.mark.slow
 def test_a_resnet_with_halved_weights_under_immichs_names_has_unit_embeddings_within_the_looser_limits(tmp_path):
-    clip, immich = build(tiny.TINY_RESNET), export.PRESETS["immich"]
+    clip, immich = build(tiny.TINY_RESNET), onnx_presets.PRESETS["immich"]
     write(tmp_path, clip, preset=immich, fp16=True)
     assert ends(tmp_path / "visual/model.onnx")[0] == ("image", "tensor(float)", ["batch", 3, 32, 32])
     assert [end[0] for end in ends(tmp_path / "textual/model.onnx")] == ["text", "embedding"]
     assert ends(tmp_path / "textual/model.onnx")[0][1] == "tensor(int32)"
-    found = export.check_onnx(tmp_path, samples(clip), preset=immich, normalise=False, fp16=True)
+    found = onnx_files.check(tmp_path, samples(clip), preset=immich, normalise=False, fp16=True)
     assert 0 < found.max_difference < 1e-2
     halves = {weight.data_type for weight in onnx.load(tmp_path / "textual/model.onnx").graph.initializer}
     assert onnx.TensorProto.FLOAT16 in halves
@@ -164,14 +163,14 @@ def test_a_resnet_with_halved_weights_under_immichs_names_has_unit_embeddings_wi
 
 @pytest.mark.slow
 def test_weights_beyond_one_file_stand_in_a_second_and_a_mask_changes_nothing(vit, tmp_path):
-    preset = export.PRESETS["clip-as-service"]
+    preset = onnx_presets.PRESETS["clip-as-service"]
     write(tmp_path, vit, preset=preset, max_inline=1000)
     assert {path.name for path in tmp_path.iterdir()} == {
         "visual.onnx", "visual.onnx_data", "textual.onnx", "textual.onnx_data",
     }  # fmt: skip
     assert (tmp_path / "visual.onnx").stat().st_size < (tmp_path / "visual.onnx_data").stat().st_size
     assert [end[0] for end in ends(tmp_path / "textual.onnx")] == ["input_ids", "attention_mask", "text_embeds"]
-    assert export.check_onnx(tmp_path, samples(vit), preset=preset, normalise=False, fp16=False).max_difference < 2e-6
+    assert onnx_files.check(tmp_path, samples(vit), preset=preset, normalise=False, fp16=False).max_difference < 2e-6
 
 
 def test_a_weight_that_half_precision_cannot_hold_is_refused():
@@ -212,15 +211,7 @@ def test_an_inner_value_makes_way_for_the_name_of_an_end():
     ]  # fmt: skip
 
 
-def test_missing_packages_are_named_with_the_extra(monkeypatch):
-    export.check_onnx_packages()
-    found = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "onnxscript" else found(name))
-    with pytest.raises(UsageError, match=r"needs onnxscript, which .*clip-sanitizer\[onnx\]"):
-        export.check_onnx_packages()
-
-
 def test_halved_graphs_have_transformers_js_own_mark():
-    assert export.onnx_names(JS, fp16=True) == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
-    assert export.onnx_names(export.PRESETS["immich"], fp16=True) == ("visual/model.onnx", "textual/model.onnx")
-    assert set(export.onnx_names(JS, fp16=True)) <= set(export.ONNX_FILES)
+    assert onnx_presets.names(JS, fp16=True) == ("onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx")
+    assert onnx_presets.names(onnx_presets.PRESETS["immich"], fp16=True) == ("visual/model.onnx", "textual/model.onnx")
+    assert set(onnx_presets.names(JS, fp16=True)) <= set(onnx_presets.FILES)

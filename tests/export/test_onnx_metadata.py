@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from clipclean import export
 from clipclean.errors import RefusedInput
+from clipclean.export import onnx_metadata
 
 END = onnx.helper.make_tensor_value_info("x", 1, [1])
 
@@ -22,8 +22,8 @@ def saved(path, **metadata):
 
 def test_the_entries_are_those_that_onnx_wrote(tmp_path):
     metadata = {"clip.tensor_sha256": "ab" * 32, "long": "x" * 300, "ü": "ß", "empty": ""}
-    assert export.onnx_metadata(saved(tmp_path / "m.onnx", **metadata)) == metadata
-    assert export.onnx_metadata(saved(tmp_path / "m.onnx")) == {}
+    assert onnx_metadata.read(saved(tmp_path / "m.onnx", **metadata)) == metadata
+    assert onnx_metadata.read(saved(tmp_path / "m.onnx")) == {}
 
 
 @pytest.mark.parametrize(
@@ -44,12 +44,12 @@ def test_what_is_no_model_is_refused(tmp_path, data, words):
     path = tmp_path / "m.onnx"
     path.write_bytes(data)
     with pytest.raises(RefusedInput, match=words):
-        export.onnx_metadata(path)
+        onnx_metadata.read(path)
 
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(RefusedInput, match="cannot be read"):
-        export.onnx_metadata(tmp_path / "m.onnx")
+        onnx_metadata.read(tmp_path / "m.onnx")
 
 
 @settings(deadline=None)
@@ -60,4 +60,4 @@ def test_a_changed_byte_is_read_or_refused_and_nothing_else(tmp_path_factory, cu
     data[cut % len(data)] = byte
     path.write_bytes(data)
     with contextlib.suppress(RefusedInput):
-        assert isinstance(export.onnx_metadata(path), dict)
+        assert isinstance(onnx_metadata.read(path), dict)

@@ -6,8 +6,8 @@ import pytest
 import tiny
 import torch
 
-from clipclean import export, model
-from clipclean.export import read_back
+from clipclean import model
+from clipclean.export import open_clip_directory, parity, read_back
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def in_process(monkeypatch):
 
 
 def write(clip, folder, *, preprocess=None):
-    export.write_open_clip(
+    open_clip_directory.write(
         folder,
         clip.net.state_dict(),
         model_cfg=clip.architecture.config,
@@ -59,7 +59,7 @@ def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, 
         "size": 16, "mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711],
         "interpolation": "bicubic", "resize_mode": "shortest",
     }  # fmt: skip
-    parity = export.check_open_clip(tmp_path, **asked(clip))
+    parity = open_clip_directory.check(tmp_path, **asked(clip))
     assert parity.n == 5 + 3
     assert parity.max_difference < 1e-6
     assert parity.min_cosine > 0.999999
@@ -82,29 +82,29 @@ def test_another_activation_in_the_config_is_noticed(clip, tmp_path, in_process)
     write(clip, tmp_path)
     config = tmp_path / "open_clip_config.json"
     config.write_text(config.read_text().replace('"quick_gelu": true', '"quick_gelu": false'))
-    with pytest.raises(export.ExportMismatch, match=r"differ from ours by up to .*Nothing was exported"):
-        export.check_open_clip(tmp_path, **asked(clip))
+    with pytest.raises(parity.ExportMismatch, match=r"differ from ours by up to .*Nothing was exported"):
+        open_clip_directory.check(tmp_path, **asked(clip))
 
 
 def test_weights_that_moved_after_they_were_written_are_noticed(clip, tmp_path, in_process):
     write(clip, tmp_path)
     with torch.no_grad():
         clip.net.visual.proj.add_(0.01 * torch.randn(clip.net.visual.proj.shape))
-    with pytest.raises(export.ExportMismatch, match="differ from ours"):
-        export.check_open_clip(tmp_path, **asked(clip))
+    with pytest.raises(parity.ExportMismatch, match="differ from ours"):
+        open_clip_directory.check(tmp_path, **asked(clip))
 
 
 def test_embeddings_that_are_no_numbers_are_noticed(clip, tmp_path, in_process):
     write(clip, tmp_path)
     inputs = asked(clip)
     inputs["images"] = inputs["images"] * float("nan")
-    with pytest.raises(export.ExportMismatch):
-        export.check_open_clip(tmp_path, **inputs)
+    with pytest.raises(parity.ExportMismatch):
+        open_clip_directory.check(tmp_path, **inputs)
 
 
 def test_what_open_clip_cannot_load_is_told_with_its_last_words(clip, tmp_path, in_process):
     write(clip, tmp_path)
     (tmp_path / "open_clip_model.safetensors").write_bytes(b"short")
-    with pytest.raises(export.ExportMismatch, match=r"open_clip cannot load what was written to .*Error: ") as told:
-        export.check_open_clip(tmp_path, **asked(clip))
+    with pytest.raises(parity.ExportMismatch, match=r"open_clip cannot load what was written to .*Error: ") as told:
+        open_clip_directory.check(tmp_path, **asked(clip))
     assert told.value.exit_code == 5

@@ -5,15 +5,14 @@ import numpy as np
 import pytest
 import torch
 
-from clipclean import export
 from clipclean.export import parity
 
-EXACT = export.Parity(0.0, 1.0, top1_agreement=1.0, n=4, reader="other 1.0")
+EXACT = parity.Parity(0.0, 1.0, top1_agreement=1.0, n=4, reader="other 1.0")
 
 
 def samples(images, texts):
     """Samples of which only the embeddings matter."""
-    return export.Samples(
+    return parity.Samples(
         torch.zeros(len(images), 3, 2, 2), torch.zeros(len(texts), 4, dtype=torch.long), torch.tensor(images),
         torch.tensor(texts), captions=["x"] * len(texts),
     )  # fmt: skip
@@ -23,7 +22,7 @@ def test_the_comparison_is_the_largest_difference_and_the_smallest_cosine():
     asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
     # differs by 0.6 and 0.2; cosine 0.8
     theirs = {"images": np.array([[1.0, 0.0]]), "texts": np.array([[0.6, 0.8]]), "reader": "other 1.0"}
-    found = export.compare(asked, theirs)
+    found = parity.compare(asked, theirs)
     assert (found.max_difference, found.min_cosine) == (pytest.approx(0.6), pytest.approx(0.8))
     assert (found.n, found.reader) == (2, "other 1.0")
 
@@ -31,7 +30,7 @@ def test_the_comparison_is_the_largest_difference_and_the_smallest_cosine():
 def test_embeddings_of_any_length_are_compared_at_unit_length():
     asked = samples([[1.0, 0.0]], [[0.0, 1.0]])
     theirs = {"images": np.array([[7.0, 0.0]]), "texts": np.array([[0.0, 0.5]]), "reader": "other 1.0"}
-    assert export.compare(asked, theirs).max_difference == 0.0
+    assert parity.compare(asked, theirs).max_difference == 0.0
 
 
 def test_the_agreement_is_the_share_of_pictures_with_the_same_best_caption():
@@ -60,9 +59,9 @@ def test_a_caption_that_stands_twice_is_the_same_best_caption():
     ],
 )
 def test_each_limit_refuses_by_itself(changed, words):
-    export.hold(EXACT, export.FP32)
-    with pytest.raises(export.ExportMismatch, match=words) as told:
-        export.hold(replace(EXACT, **changed), export.FP32)
+    parity.hold(EXACT, parity.FP32)
+    with pytest.raises(parity.ExportMismatch, match=words) as told:
+        parity.hold(replace(EXACT, **changed), parity.FP32)
     assert "other 1.0" in str(told.value)
     assert told.value.exit_code == 5
 
@@ -74,7 +73,7 @@ def child(monkeypatch, end):
 
 def test_a_library_that_crashes_is_a_failed_check(monkeypatch, tmp_path):
     child(monkeypatch, lambda command: subprocess.CompletedProcess(command, -11, "", ""))
-    with pytest.raises(export.ExportMismatch, match=r"onnxruntime cannot load .*: it was ended by signal 11\. Nothing"):
+    with pytest.raises(parity.ExportMismatch, match=r"onnxruntime cannot load .*: it was ended by signal 11\. Nothing"):
         parity.ask("onnxruntime", tmp_path, samples([[1.0]], [[1.0]]))
 
 
@@ -84,9 +83,9 @@ def test_a_library_that_hangs_is_a_failed_check(monkeypatch, tmp_path):
 
     child(monkeypatch, late)
     asked = samples([[1.0]], [[1.0]])
-    with pytest.raises(export.ExportMismatch, match="took more than 600 s"):
+    with pytest.raises(parity.ExportMismatch, match="took more than 600 s"):
         parity.ask("open_clip", tmp_path, asked)
-    with pytest.raises(export.ExportMismatch, match="took more than 2600 s"):  # 600 + 20 x 100
+    with pytest.raises(parity.ExportMismatch, match="took more than 2600 s"):  # 600 + 20 x 100
         parity.ask("open_clip", tmp_path, replace(asked, seconds=100.0))
 
 
@@ -112,6 +111,6 @@ def test_nothing_is_imported_from_the_folder_that_the_user_works_in(tmp_path, mo
     for name in ("numpy", "torch", "open_clip", "clipclean"):
         (tmp_path / f"{name}.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(export.ExportMismatch, match="open_clip cannot load"):
+    with pytest.raises(parity.ExportMismatch, match="open_clip cannot load"):
         parity.ask("open_clip", tmp_path, samples([[1.0]], [[1.0]]))
     assert not (tmp_path / "ran").exists()

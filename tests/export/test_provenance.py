@@ -6,7 +6,6 @@ import open_clip
 import pytest
 import torch
 
-from clipclean import export
 from clipclean.errors import RefusedInput
 from clipclean.export import provenance
 
@@ -14,10 +13,10 @@ OUTPUTS = {"open_clip_model.safetensors": "ef" * 32}
 
 
 def test_versions_and_hardware_are_those_of_this_process():
-    found = export.versions()
+    found = provenance.versions()
     assert found["python"] == platform.python_version()
     assert (found["torch"], found["open_clip_torch"]) == (torch.__version__, open_clip.__version__)
-    machine = export.hardware("cpu")
+    machine = provenance.hardware("cpu")
     assert machine["device"] == "cpu"
     assert machine["threads"] == torch.get_num_threads()
     assert platform.node() not in json.dumps(machine).split('"')
@@ -63,7 +62,7 @@ def test_what_only_some_runs_tell_of_their_input_and_data_is_kept(report):
 
 def test_a_record_reads_back_as_it_was(report):
     record = provenance.record(report, outputs=OUTPUTS)
-    assert export.parse_provenance(json.loads(provenance.text(record))).model_dump() == record
+    assert provenance.parse(json.loads(provenance.text(record))).model_dump() == record
 
 
 @pytest.mark.parametrize(
@@ -79,9 +78,9 @@ def test_a_record_reads_back_as_it_was(report):
 )
 def test_what_is_no_record_is_refused_with_the_place(report, change, words):
     with pytest.raises(RefusedInput, match=words):
-        export.parse_provenance(provenance.record(report, outputs=OUTPUTS) | change)
+        provenance.parse(provenance.record(report, outputs=OUTPUTS) | change)
 
 
 def test_a_json_value_of_another_kind_is_refused():
     with pytest.raises(RefusedInput):
-        export.parse_provenance(["x"])
+        provenance.parse(["x"])

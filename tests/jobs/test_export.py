@@ -8,10 +8,10 @@ import tiny
 import torch
 from safetensors.torch import save_file
 
-from clipclean import checkpoint, export, files
+from clipclean import checkpoint, files
 from clipclean.checkpoint.hugging_face import from_open_clip
 from clipclean.errors import RefusedInput, ResourceError, UsageError
-from clipclean.export import formats
+from clipclean.export import hf_directory, layout, open_clip_directory, parity
 from clipclean.jobs import export as export_job
 from clipclean.jobs import verify
 
@@ -24,7 +24,7 @@ def job(tmp_path):
 def request(job, **changed):
     settings = {
         "model": job.model, "data": job.data, "own": True, "out": job.out, "arch": str(job.arch), "image_key": None,
-        "caption_key": None, "force": False, "wanted": formats.Wanted(("open_clip",), "transformers.js", False, False),
+        "caption_key": None, "force": False, "wanted": layout.Wanted(("open_clip",), "transformers.js", False, False),
     }  # fmt: skip
     return export_job.Request(**settings | changed)
 
@@ -59,7 +59,7 @@ def test_the_record_says_what_was_read_and_what_was_written(job, unread):
 
 
 def test_a_bill_of_materials_is_written_where_it_is_asked_for_and_goes_with_the_next_export(job, unread):
-    wanted = formats.Wanted(("open_clip",), "transformers.js", normalise=False, fp16=False, bom=True)
+    wanted = layout.Wanted(("open_clip",), "transformers.js", normalise=False, fp16=False, bom=True)
     run(job, wanted=wanted)
     assert names(job.out) == WRITTEN | {"bom.cdx.json"}
     run(job, force=True)
@@ -75,11 +75,11 @@ def test_equal_input_gives_equal_files(job, unread):
 
 def test_nothing_is_left_when_a_check_fails(job, monkeypatch):
     def differs(*_, **__):
-        raise export.ExportMismatch("differs")
+        raise parity.ExportMismatch("differs")
 
-    monkeypatch.setattr(export, "check_open_clip", differs)
+    monkeypatch.setattr(open_clip_directory, "check", differs)
     before = set(job.folder.iterdir())
-    with pytest.raises(export.ExportMismatch):
+    with pytest.raises(parity.ExportMismatch):
         run(job, out=job.folder / "deep" / "out")
     assert set(job.folder.iterdir()) == before
 
@@ -133,7 +133,7 @@ def test_it_is_measured_on_the_users_own_pairs(job, unread):
 def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_read(job, tmp_path):
     resnet = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET, count=2)
     with pytest.raises(RefusedInput, match="ResNet"):
-        run(resnet, data=tmp_path / "missing", wanted=formats.Wanted(("hf",), "transformers.js", False, False))
+        run(resnet, data=tmp_path / "missing", wanted=layout.Wanted(("hf",), "transformers.js", False, False))
 
 
 def test_the_pairs_come_from_all_over_the_set():
@@ -181,7 +181,7 @@ def first_export(form):
 
 
 def only(form):
-    return formats.Wanted((form,), "transformers.js", normalise=False, fp16=False)
+    return layout.Wanted((form,), "transformers.js", normalise=False, fp16=False)
 
 
 @pytest.mark.parametrize(("way", "back"), [("open_clip", "hf"), ("hf", "open_clip")])
@@ -194,7 +194,7 @@ def only(form):
     ids=lambda source: source.__name__,
 )  # fmt: skip
 def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, source, way, back):
-    monkeypatch.setattr(export, "can_check_hf", lambda: False)
+    monkeypatch.setattr(hf_directory, "can_check", lambda: False)
     digest = checkpoint.digest(tiny.state_dict(tiny.SMALL_VIT))
     told = run(job, model=source(job), out=job.folder / "there", wanted=only(way))
     assert (told["model"]["tensor_sha256"], told["exports"][0]["tensor_sha256"]) == (digest, digest)

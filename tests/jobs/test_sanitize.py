@@ -17,10 +17,10 @@ import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import checkpoint, cli, detect, export, files, own_state, report, train
+from clipclean import checkpoint, cli, detect, files, own_state, report, train
 from clipclean.config import policy
 from clipclean.errors import RefusedInput
-from clipclean.export import checksums, formats, open_clip_directory
+from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
 from clipclean.jobs import inputs, sanitize, verify
 from clipclean.methods import cleanclip
 from clipclean.model import Preprocess
@@ -187,7 +187,7 @@ def provenance(out):
 
 
 def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypatch, capsys):
-    monkeypatch.setattr(export, "can_check_hf", lambda: False)  # read back here, not in a process with transformers
+    monkeypatch.setattr(hf_directory, "can_check", lambda: False)  # read back here, not in a process with transformers
     assert cli.main(job.sanitize("--format", "open_clip", "--format", "hf")) == 4
     ours, theirs = result(job.out)["exports"]
     assert [(entry["format"], entry["path"]) for entry in (ours, theirs)] == [
@@ -196,9 +196,9 @@ def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypat
     ]
     assert ours["tensor_sha256"] == theirs["tensor_sha256"]
     assert checkpoint.digest(checkpoint.read(job.out / "model.safetensors").tensors) == ours["tensor_sha256"]
-    assert set(export.HF_FILES) | PROMISED == names(job.out)
+    assert set(formats.FORMATS["hf"].files) | PROMISED == names(job.out)
     recorded = json.loads((job.out / "provenance.json").read_text())["outputs"]
-    assert set(recorded) == set(export.HF_FILES) | {"open_clip_config.json", WEIGHTS}
+    assert set(recorded) == set(formats.FORMATS["hf"].files) | {"open_clip_config.json", WEIGHTS}
     assert f'transformers.CLIPModel.from_pretrained("{job.out}")' in capsys.readouterr().out
     # a later run in one layout leaves nothing of the other
     assert cli.main(job.sanitize("--force")) == 4
@@ -753,9 +753,9 @@ def test_weights_of_an_earlier_run_do_not_stay_beside_a_failed_report(job, unrea
 
 def test_an_export_that_open_clip_reads_otherwise_is_not_published(job, monkeypatch):
     def differs(*_, **__):
-        raise export.ExportMismatch("told")
+        raise parity.ExportMismatch("told")
 
-    monkeypatch.setattr(export, "check_open_clip", differs)
+    monkeypatch.setattr(open_clip_directory, "check", differs)
     assert cli.main(job.sanitize()) == 5
     assert not job.out.exists()
 

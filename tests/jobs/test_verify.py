@@ -9,9 +9,18 @@ import pytest
 import tiny
 import torch
 
-from clipclean import export
 from clipclean.errors import RefusedInput, UsageError
-from clipclean.export import checksums, formats
+from clipclean.export import (
+    checksums,
+    formats,
+    hf_directory,
+    layout,
+    onnx_files,
+    onnx_metadata,
+    onnx_presets,
+    open_clip_directory,
+    parity,
+)
 from clipclean.jobs import export as export_job
 from clipclean.jobs import verify
 
@@ -27,20 +36,20 @@ def exported(tmp_path_factory):
 
     def graphs(folder, net, /, *, preset, fp16, metadata, **_):
         (folder / "onnx").mkdir()
-        for name in export.onnx_names(preset, fp16=fp16):
+        for name in onnx_presets.names(preset, fp16=fp16):
             model = onnx.helper.make_model(onnx.helper.make_graph([], name, [end], [end]))
             onnx.helper.set_model_props(model, metadata)
             (folder / name).write_bytes(model.SerializeToString())
 
     def accepted(*_, **__):
-        return export.Parity(0.0, 1.0, top1_agreement=1.0, n=8, reader="nobody")
+        return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=8, reader="nobody")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(export, "write_onnx", graphs)
-        for check in ("check_onnx", "check_open_clip"):
-            patch.setattr(export, check, accepted)
-        patch.setattr(export, "can_check_hf", lambda: False)
-        wanted = formats.Wanted(formats.FORMATS, "transformers.js", normalise=False, fp16=False, bom=True)
+        patch.setattr(onnx_files, "write", graphs)
+        for module in (onnx_files, open_clip_directory):
+            patch.setattr(module, "check", accepted)
+        patch.setattr(hf_directory, "can_check", lambda: False)
+        wanted = layout.Wanted(tuple(formats.FORMATS), "transformers.js", normalise=False, fp16=False, bom=True)
         request = export_job.Request(
             model=job.model, data=job.data, own=True, out=job.out, wanted=wanted, arch=str(job.arch), image_key=None,
             caption_key=None, force=False,
@@ -131,12 +140,12 @@ def test_changed_weights_are_found_though_the_checksums_fit(folder):
 def lie(folder, name):
     """Let every record tell the digest that a changed file has now."""
     old = json.loads((folder / RECORD).read_text())["outputs"][name]
-    new = export.digests(folder)[name]
+    new = checksums.digests(folder)[name]
     for record in (RECORD, BOM, STATEMENT):
         (folder / record).write_text((folder / record).read_text().replace(old, new))
     edit(
         folder / STATEMENT, "predicate", "runDetails", "byproducts", 0, "digest", "sha256",
-        value=export.digests(folder)[RECORD],
+        value=checksums.digests(folder)[RECORD],
     )  # fmt: skip
     resum(folder)
 
@@ -151,7 +160,7 @@ def test_other_tensors_are_found_though_every_file_digest_fits(folder, name):
 
 def test_a_graph_made_of_other_tensors_is_found(folder):
     data = (folder / GRAPH).read_bytes()
-    digest = export.onnx_metadata(folder / GRAPH)["clip.tensor_sha256"].encode()
+    digest = onnx_metadata.read(folder / GRAPH)["clip.tensor_sha256"].encode()
     (folder / GRAPH).write_bytes(data.replace(digest, b"0" * 64))
     lie(folder, GRAPH)
     (finding,) = told(check(folder))

@@ -1,0 +1,70 @@
+"""Where each consumer of ONNX files looks for them, and by which names; no torch is imported."""
+
+from dataclasses import dataclass
+
+from clipclean.export import bpe
+
+IMMICH = "immich"
+DEFAULT = "transformers.js"
+DATA = "_data"  # the file of weights beside a graph, by transformers.js's name
+TOKENIZER_FOLDER, PREPROCESS_CFG = "textual", "visual/preprocess_cfg.json"  # where Immich looks
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Where a consumer looks for the graphs, and what it calls their inputs and outputs.
+
+    ``has_mask``: the text graph takes an attention mask, which changes nothing, since attention is causal.
+    ``is_normalised``: it takes the outputs for unit embeddings.
+    """
+
+    vision: str
+    text: str
+    pixels: str
+    tokens: str
+    images: str
+    texts: str
+    integers: str
+    has_mask: bool
+    is_normalised: bool
+
+
+PRESETS: dict[str, Preset] = {
+    # github.com/huggingface/transformers.js: models.js and the files of Xenova/clip-vit-base-patch32
+    "transformers.js": Preset(
+        vision="onnx/vision_model.onnx", text="onnx/text_model.onnx", pixels="pixel_values", tokens="input_ids",
+        images="image_embeds", texts="text_embeds", integers="int64", has_mask=False, is_normalised=False,
+    ),
+    # github.com/immich-app/immich: machine-learning/immich_ml/models/clip
+    "immich": Preset(
+        vision="visual/model.onnx", text="textual/model.onnx", pixels="image", tokens="text",
+        images="embedding", texts="embedding", integers="int32", has_mask=False, is_normalised=True,
+    ),
+    # github.com/jina-ai/clip-as-service: server/clip_server/model/clip_onnx.py, executors/helper.py
+    "clip-as-service": Preset(
+        vision="visual.onnx", text="textual.onnx", pixels="pixel_values", tokens="input_ids",
+        images="image_embeds", texts="text_embeds", integers="int32", has_mask=True, is_normalised=False,
+    ),
+}  # fmt: skip
+
+
+def names(preset: Preset, /, *, fp16: bool) -> tuple[str, str]:
+    """The paths of the two graphs in the folder; ``_fp16`` is transformers.js's own mark."""
+    if not fp16 or not preset.vision.startswith("onnx/"):
+        return preset.vision, preset.text
+    return preset.vision.replace(".onnx", "_fp16.onnx"), preset.text.replace(".onnx", "_fp16.onnx")
+
+
+def _all_files() -> tuple[str, ...]:
+    beside = (
+        *("config.json", "preprocessor_config.json", *bpe.FILES),
+        PREPROCESS_CFG,
+        *(f"{TOKENIZER_FOLDER}/{name}" for name in bpe.FILES),
+    )
+    graphs = dict.fromkeys(
+        name for preset in PRESETS.values() for fp16 in (False, True) for name in names(preset, fp16=fp16)
+    )
+    return (*(name + suffix for name in graphs for suffix in ("", DATA)), *beside)
+
+
+FILES = _all_files()  # of all presets
