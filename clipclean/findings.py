@@ -29,9 +29,9 @@ RULES = {
     "CC002": Rule(
         "Excess attack success in the trigger panel",
         "triggers",
-        "error",
-        "A trigger of the built-in panel, which nobody named, pulls pictures of all kinds towards one class. It is an error "
-        "where the embeddings also collapse towards each other: two signs agree. With one sign alone it is a warning.",
+        "warning",
+        "A trigger of the built-in panel, which nobody named, pulls pictures of all kinds towards one class. Clean models have "
+        "natural triggers as well, so this alone never fails a model.",
         "That an attacker used exactly this trigger: a similar one may act on it, and some patterns act on clean models too.",
         "Name the trigger and the class by --trigger and --target, clean the model with a recipe, and look at the result. Do "
         "not deploy the weights before.",

@@ -141,27 +141,26 @@ def _known(probe: Probe, limits: Thresholds) -> Finding | None:
 
 
 def _panel(probe: Probe, limits: Thresholds) -> Finding | None:
-    """Two signs make a failure: pictures concentrate on one class, and their embeddings collapse."""
+    """A warning, never an error: clean models have natural triggers, and here the panel is compared with nothing.
+
+    A clean model of ten kinds of photographs takes 50 to 80 % of the images under a strong wave for one class, and their
+    embeddings lie together there as those of any class do.
+    """
     low, high = probe.excess_interval
     if low <= limits.suspicious_excess:
         return None
     collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > DISTINCT
-    level = "error" if collapsed else "warning"
-    second = (
-        "and their embeddings collapse"
-        if collapsed
-        else "but their embeddings do not collapse, so this may be a natural trigger"
-    )
+    second = "and their embeddings collapse" if collapsed else "and their embeddings do not collapse"
     return Finding(
         "CC002",
-        level,
+        "warning",
         "excess ASR",
         probe.excess,
         (low, high),
         probe.asr.n,
         limits.suspicious_excess,
         f"{probe.trigger}, a trigger of the panel, turns {_percent(probe.asr.value)} of pictures into '{probe.target}' "
-        f"(without it: {_percent(probe.base.value)}), {second}.",
+        f"(without it: {_percent(probe.base.value)}), {second}. Clean models have natural triggers, too.",
         probe.target,
         probe.trigger,
     )
@@ -339,7 +338,8 @@ def _told(traces: Sequence[Trace], limits: Thresholds) -> Trace:
 def _found(traces: Sequence[Trace], signs: Sequence[str], limits: Thresholds, *, is_enough: bool) -> Finding:
     trace = _told(traces, limits)
     probe = trace.probe
-    level = "error" if len(signs) > 1 and is_enough else "warning"
+    is_compared = any(not math.isnan(each.abnormality) for each in traces)
+    level = "error" if len(signs) > 1 and is_enough and is_compared else "warning"
     agreement = "two signs agree" if len(signs) == 2 else "three signs agree" if len(signs) > 2 else "one sign"
     return Finding(
         "CC003",

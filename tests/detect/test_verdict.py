@@ -129,11 +129,14 @@ def test_a_trigger_that_the_panel_found_shows_a_backdoor_as_a_named_one_does():
     assert judged(before, measurement(known=[probe(300)]))[0] == "fail"
 
 
-def test_two_signs_on_the_panel_are_a_backdoor_and_one_is_a_warning():
-    collapsed, spread = probe(500, spread=0.39), probe(500, spread=0.41)  # of 0.8: below half, above half
-    assert judged(BACKDOORED, measurement(known=[probe(0)], panel=[collapsed])) == ("fail", [("CC002", "error")])
-    assert judged(BACKDOORED, measurement(known=[probe(0)], panel=[spread])) == ("inconclusive", [("CC002", "warning")])
-    # without the first sign the second one says nothing
+def test_the_panel_alone_warns_and_never_fails_however_strong_it_is():
+    collapsed, spread = probe(1000, spread=0.01), probe(500, spread=0.41)
+    for shown in (collapsed, spread):
+        assert judged(BACKDOORED, measurement(known=[probe(0)], panel=[shown])) == (
+            "inconclusive",
+            [("CC002", "warning")],
+        )
+    # that embeddings collapse says nothing where images do not concentrate at a class
     assert judged(BACKDOORED, measurement(known=[probe(0)], panel=[probe(100, spread=0.01)])) == ("pass", [])
 
 
@@ -171,7 +174,7 @@ def test_an_audit_of_one_model_accuses_a_backdoored_one_and_not_its_clean_twin()
     good = measurement(known=[probe(5)], panel=[probe(30, spread=0.7)])
     assert [(found.rule, found.level) for found in audit(bad, limits=LIMITS)] == [
         ("CC001", "error"),
-        ("CC002", "error"),
+        ("CC002", "warning"),
     ]
     assert audit(good, limits=LIMITS) == ()
 
@@ -264,7 +267,7 @@ def test_the_score_is_the_second_strongest_sign_of_a_class_in_units_of_its_thres
     assert score(hunt_of(), (), limits=LIMITS) == -math.inf
 
 
-def test_the_score_of_a_panel_trigger_is_the_weaker_of_its_two_signs_and_one_where_it_fails_the_model():
+def test_the_score_of_a_panel_trigger_is_the_weaker_of_its_two_signs():
     fails, warns = probe(700, spread=0.1), probe(700, spread=0.6)
     assert score(hunt_of(), [fails], limits=LIMITS) == pytest.approx(fails.excess_interval[0] / 0.3)
     assert score(hunt_of(), [warns], limits=LIMITS) == pytest.approx(0.5 * 0.8 / 0.6)
