@@ -3,53 +3,21 @@
 import contextlib
 import errno
 import hashlib
-import io
 import os
 import secrets
-import stat
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from clipclean import untrusted
 from clipclean.errors import ResourceError
 
 PARTIAL = ".partial"  # how the name of a file ends that is being written
 
 
-class NoRegularFile(OSError):
-    """A folder, pipe or device where a file is needed."""
-
-
-def opened(path: Path, /) -> io.BufferedReader:
-    """Open a regular file for reading: the one way in which any file is opened that clipclean has not just written.
-
-    A pipe would be waited for, a device has no end: both are refused, and never waited for. What is checked is what was
-    opened, whatever stands at the path a moment later.
-
-    Raises:
-        OSError: missing or unreadable; NoRegularFile for a folder, pipe or device.
-        ValueError: the path has a null byte.
-    """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
-    flags |= getattr(os, "O_NOCTTY", 0)
-    if path.is_dir():  # Windows opens no folder, and says "permission denied"
-        raise NoRegularFile(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
-    handle = os.open(path, flags)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise NoRegularFile(errno.EINVAL, "Not a regular file", str(path))
-    return os.fdopen(handle, "rb")
-
-
-def read(path: Path, /, *, limit: int) -> bytes:
-    """The first ``limit`` bytes of a regular file; raises what ``opened`` raises."""
-    with opened(path) as stream:
-        return stream.read(limit)
-
-
 def sha256(path: Path, /) -> str:
     """Hex SHA-256 of a regular file's bytes, read in blocks."""
-    with opened(path) as stream:
+    with untrusted.opened(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 

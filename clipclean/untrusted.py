@@ -1,29 +1,131 @@
-"""JSON objects from untrusted bytes."""
+"""Files, text and JSON from outside: regular files alone, sizes bounded before reading, keys unique, names printable."""
 
+import errno
+import io
 import json
+import os
+import stat
+from pathlib import Path
 
 from clipclean.errors import RefusedInput
 
 
-def loads(data: bytes, what: str, /, *, limit: int) -> dict[str, object]:
-    """The object that ``data`` spells, at most ``limit`` bytes of it.
+class NoRegularFile(OSError):
+    """A folder, pipe or device where a file is needed, or a file whose size the system does not tell."""
 
-    Stricter than ``json.loads``: a repeated key is refused (readers differ in which value wins), and so are NaN and
-    Infinity. ``what`` names the document in messages.
+
+class TooLarge(OSError):
+    """A file of more bytes than its kind ever has."""
+
+
+def opened(path: Path, /) -> io.BufferedReader:
+    """Open a regular file for reading: the one way in which any file is opened that clipclean has not just written.
+
+    A pipe would be waited for, a device has no end: both are refused, and never waited for. What is checked is what was
+    opened, whatever stands at the path a moment later. Links are followed: whoever reads a folder that may come from
+    somebody else asks ``leads_out`` first.
 
     Raises:
-        RefusedInput: it is too large, not UTF-8, not JSON, nested too deeply, repeats a key or is not an object.
+        OSError: missing or unreadable; NoRegularFile for a folder, pipe or device.
+        ValueError: the path has a null byte.
+    """
+    if path.is_dir():  # Windows opens no folder, and says "permission denied"
+        raise NoRegularFile(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
+    flags = os.O_RDONLY
+    for name in ("O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
+        flags |= getattr(os, name, 0)
+    handle = os.open(path, flags)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise NoRegularFile(errno.EINVAL, "Not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read(path: Path, /, *, limit: int) -> bytes:
+    """A whole regular file of at most ``limit`` bytes.
+
+    Raises:
+        OSError: as ``opened``; TooLarge before anything is read; NoRegularFile where it has other bytes than its size
+            says, as the files of /proc have.
+        ValueError: the path has a null byte.
+    """
+    with opened(path) as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise TooLarge(errno.EFBIG, f"It has more than {limit:,} bytes", str(path))
+        data = stream.read(size + 1)  # one more shows a file that is longer than it says
+    if data is None or len(data) != size:
+        raise NoRegularFile(errno.EINVAL, "It does not have the size that the system tells", str(path))
+    return data
+
+
+def head(path: Path, size: int, /) -> bytes:
+    """The first bytes of a regular file; raises what ``opened`` raises."""
+    with opened(path) as stream:
+        return stream.read(size) or b""
+
+
+def leads_out(path: Path, folder: Path, /) -> bool:
+    """Whether a path below a folder leads out of it by a link: what is there was never part of the folder.
+
+    A link that leads nowhere, or round in circles, leads out as well.
+    """
+    try:
+        return not path.resolve(strict=True).is_relative_to(folder.resolve(strict=True))
+    except (OSError, RuntimeError):  # RuntimeError: a loop of links, until Python 3.13
+        return True
+
+
+def printable(name: object, /) -> str:
+    r"""A text that is safe on a terminal and in a log, on one line: what is not printable appears as its escape.
+
+    Example:
+        >>> printable("a\x1b[2J.jpg")
+        'a\\x1b[2J.jpg'
+    """
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+
+
+def message(text: str, /) -> str:
+    """A text of several lines, each of them printable; none can be taken for a command of a CI system.
+
+    GitHub and GitLab act on lines that begin with ``::`` or ``##[``, wherever they come from.
+    """
+    lines = (printable(line) for line in text.split("\n"))
+    return "\n".join(f" {line}" if line.lstrip().startswith(("::", "##[")) else line for line in lines)
+
+
+def loads(data: bytes, what: str, /, *, limit: int) -> dict[str, object]:
+    """The object that ``data`` spells, at most ``limit`` bytes of it; ``what`` names the document in messages.
+
+    Raises:
+        RefusedInput: it is too large, no ``value``, or not an object.
     """
     if len(data) > limit:
         raise RefusedInput(f"{what} has {len(data):,} bytes; no honest one needs more than {limit:,}.")
     try:
-        parsed = json.loads(data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant)
+        parsed = value(data)
     except RecursionError as error:
         raise RefusedInput(f"{what} is nested too deeply to be a description of a model.") from error
-    except ValueError as error:  # covers JSONDecodeError, UnicodeDecodeError and numbers with thousands of digits
+    except ValueError as error:
         raise RefusedInput(f"{what} is not valid JSON: {error}.") from error
     if not isinstance(parsed, dict):
         raise RefusedInput(f"{what} is JSON, but not an object with named fields.")
+    return parsed
+
+
+def value(text: bytes | str, /) -> object:
+    """The JSON value that a text spells.
+
+    Stricter than ``json.loads``: a repeated key is refused (readers differ in which value wins), and so are NaN and
+    Infinity.
+
+    Raises:
+        ValueError: not UTF-8, not JSON, a number with thousands of digits, or a repeated key.
+        RecursionError: nested too deeply.
+    """
+    told = text.decode("utf-8") if isinstance(text, bytes) else text
+    parsed: object = json.loads(told, object_pairs_hook=_unique, parse_constant=_no_constant)
     return parsed
 
 

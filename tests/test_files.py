@@ -1,6 +1,5 @@
 import errno
 import os
-import socket
 from pathlib import Path
 
 import pytest
@@ -17,28 +16,6 @@ def test_the_digest_is_that_of_the_standard(tmp_path):
     (tmp_path / "a").write_bytes(b"abc")
     # FIPS 180-2, appendix B.1
     assert files.sha256(tmp_path / "a") == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad"
-
-
-@pytest.mark.parametrize("kind", ["pipe", "folder", "null", "socket"])
-def test_what_is_no_regular_file_is_never_opened_and_never_waited_for(tmp_path, kind):
-    place = tmp_path / kind
-    if kind == "pipe":
-        os.mkfifo(place)
-    elif kind == "folder":
-        place.mkdir()
-    elif kind == "null":
-        place = Path("/dev/null")
-    else:
-        with socket.socket(socket.AF_UNIX) as listening:
-            listening.bind(str(place))
-    for use in (files.sha256, lambda path: files.read(path, limit=1)):
-        with pytest.raises(OSError, match=r"(?i)regular|directory|device"):
-            use(place)
-
-
-def test_of_a_file_no_more_is_read_than_asked_for(tmp_path):
-    (tmp_path / "a").write_bytes(b"abcdef")
-    assert files.read(tmp_path / "a", limit=4) == b"abcd"
 
 
 def test_text_is_written_as_utf_8_and_replaces_what_was_there(tmp_path):

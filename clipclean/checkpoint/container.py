@@ -95,6 +95,14 @@ def small_member(view: memoryview, entry: Entry, /, *, limit: int) -> bytes:
     return data
 
 
+def check_end(end: bytes | memoryview, /) -> None:
+    """Raise RefusedInput unless these last bytes of a file are the end of a zip archive."""
+    if len(end) < END.size or end[:4] != b"PK\x05\x06":
+        raise RefusedInput(
+            "the zip archive has no end: the file is truncated, or something was appended. Download or copy it again."
+        )
+
+
 def stated_crc(entry: Entry, /) -> int | None:
     """The CRC-32 that the archive states; torch.serialization.set_crc32_options(False) writes zeros instead."""
     return entry.crc or None
@@ -120,10 +128,7 @@ def _inflate(data: bytes, entry: Entry, /) -> bytes:
 def _directory(view: memoryview, /) -> tuple[range, int]:
     """Where the central directory lies, and how many entries it lists."""
     at = len(view) - END.size
-    if at < 0 or _magic(view, at) != b"PK\x05\x06":
-        raise RefusedInput(
-            "the zip archive has no end: the file is truncated, or something was appended. Download or copy it again."
-        )
+    check_end(view[max(at, 0) :])
     _, disk, first_disk, here, count, size, offset, comment = END.unpack_from(view, at)
     end = at
     if at >= LOCATOR.size and _magic(view, at - LOCATOR.size) == b"PK\x06\x07":

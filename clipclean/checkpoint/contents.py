@@ -1,19 +1,24 @@
 """The bytes of a file, in private memory."""
 
+import contextlib
 import hashlib
 import mmap
-import stat
+import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from io import RawIOBase
+from io import BufferedReader
 from pathlib import Path
+from typing import NamedTuple
 
+from clipclean import untrusted
 from clipclean.errors import RefusedInput, ResourceError
 
 BLOCK = 8 * 2**20  # bytes a read, and a step of the hashing
 LARGEST = 64 * 2**30  # bytes; the largest public CLIP training checkpoints have about 30 GB
+SPARSE = 256 * 2**20  # bytes from which on holes are looked for
+MOSTLY_HOLES = 20  # a file system that compresses has a few times fewer bytes on disk than the file, never this few
 HEAD = 512  # bytes that tell the format; a tar names itself at 257
 
 
@@ -61,30 +66,52 @@ class Contents:
             self.buffer.madvise(mmap.MADV_DONTNEED, first, length)
 
 
-def head(path: Path, /) -> bytes:
-    """The first bytes of a regular file, to tell its format before the rest is read.
+class Opened(NamedTuple):
+    """A regular file that is open, its first bytes, and its size."""
+
+    stream: BufferedReader
+    head: bytes
+    size: int
+
+    def at(self, start: int, length: int, /) -> bytes:
+        """Some of its bytes."""
+        self.stream.seek(start)
+        return self.stream.read(length)
+
+
+@contextlib.contextmanager
+def opened(path: Path, /) -> Iterator[Opened]:
+    """Open a file, to tell its format before the rest is read: one and the same file, whatever stands at the path later.
 
     Raises:
-        RefusedInput: the file is missing, unreadable, empty, larger than any CLIP or not a regular file.
+        RefusedInput: the file is missing, unreadable, empty, mostly holes, larger than any CLIP or not a regular file.
     """
     try:
-        status = path.stat()
-        # Before opening: a named pipe would wait for a writer for ever.
-        if not stat.S_ISREG(status.st_mode):
-            raise RefusedInput("it is not a regular file. Name a checkpoint file or an open_clip directory.")
-        with path.open("rb") as stream:
-            start = stream.read(HEAD)
+        stream = untrusted.opened(path)
+    except untrusted.NoRegularFile as error:
+        raise RefusedInput("it is not a regular file. Name a checkpoint file or an open_clip directory.") from error
     except (OSError, ValueError) as error:
         raise cannot_read(error) from error
-    if not start:
-        raise RefusedInput("the file is empty. Download or copy it again.")
-    if status.st_size > LARGEST:
-        raise RefusedInput(f"the file has {status.st_size:,} bytes, more than any CLIP checkpoint ({LARGEST:,}).")
-    return start
+    with stream:
+        try:
+            status, start = os.fstat(stream.fileno()), stream.read(HEAD)
+        except OSError as error:
+            raise cannot_read(error) from error
+        if not start:
+            raise RefusedInput("the file is empty. Download or copy it again.")
+        if status.st_size > LARGEST:
+            raise RefusedInput(f"the file has {status.st_size:,} bytes, more than any CLIP checkpoint ({LARGEST:,}).")
+        on_disk = 512 * getattr(status, "st_blocks", status.st_size)
+        if status.st_size > SPARSE and on_disk * MOSTLY_HOLES < status.st_size:
+            raise RefusedInput(
+                f"the file has {status.st_size:,} bytes, and {on_disk:,} of them are on disk: it is nearly all holes, as a "
+                "download that was not finished is. Download or copy it again."
+            )
+        yield Opened(stream, start, status.st_size)
 
 
-def load(path: Path, /) -> Contents:
-    """Read and hash a file once.
+def load(file: Opened, /) -> Contents:
+    """Read and hash an open file once.
 
     Not a map of the file: its owner could change the bytes after they were checked, or truncate it and crash us.
 
@@ -93,20 +120,21 @@ def load(path: Path, /) -> Contents:
         ResourceError: it does not fit into memory.
     """
     try:
-        with path.open("rb", buffering=0) as stream:
-            buffer = _private_memory(path.stat().st_size)
-            if len(buffer) <= BLOCK:  # a thread would cost more than it saves
-                digest = hashlib.sha256()
-                _fill(buffer, stream, digest.update)
-                hashing: Future[str] = Future()
-                hashing.set_result(digest.hexdigest())
-                return Contents(buffer, hashing)
-            return Contents(buffer, _hashed_behind(buffer, stream))
+        file.stream.seek(0)
+        stream = file.stream
+        buffer = _private_memory(file.size)
+        if len(buffer) <= BLOCK:  # a thread would cost more than it saves
+            digest = hashlib.sha256()
+            _fill(buffer, stream, digest.update)
+            hashing: Future[str] = Future()
+            hashing.set_result(digest.hexdigest())
+            return Contents(buffer, hashing)
+        return Contents(buffer, _hashed_behind(buffer, stream))
     except (OSError, ValueError) as error:
         raise cannot_read(error) from error
 
 
-def _hashed_behind(buffer: mmap.mmap, stream: RawIOBase, /) -> Future[str]:
+def _hashed_behind(buffer: mmap.mmap, stream: BufferedReader, /) -> Future[str]:
     """Fill the buffer, with the hashing on a thread of its own."""
     digest = hashlib.sha256()
     hasher = ThreadPoolExecutor(max_workers=1)  # one: the blocks are hashed in their order
@@ -117,7 +145,7 @@ def _hashed_behind(buffer: mmap.mmap, stream: RawIOBase, /) -> Future[str]:
         hasher.shutdown(wait=False)
 
 
-def _fill(buffer: mmap.mmap, stream: RawIOBase, see: Callable[[memoryview], object], /) -> None:
+def _fill(buffer: mmap.mmap, stream: BufferedReader, see: Callable[[memoryview], object], /) -> None:
     """Read a whole file, block by block; each block is seen once it is there."""
     view, position = memoryview(buffer), 0
     while position < len(buffer):

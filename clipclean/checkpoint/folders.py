@@ -128,8 +128,7 @@ def _json(path: Path, /) -> dict[str, object] | None:
     """The object in a small JSON file, if the file exists."""
     if not path.is_file():
         return None
-    with path.open("rb") as stream:
-        return untrusted.loads(stream.read(MAX_CONFIG + 1), path.name, limit=MAX_CONFIG)
+    return untrusted.loads(untrusted.read(path, limit=MAX_CONFIG), path.name, limit=MAX_CONFIG)
 
 
 def _undescribed(path: Path, /) -> RefusedInput:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -158,8 +158,11 @@ def _parts(place: folders.Place, /) -> list[_Part]:
     parts: list[_Part] = []
     for path in place.files:
         try:
-            kind = kinds.tell(contents.head(path))
-            file = contents.load(path)
+            with contents.opened(path) as opened:
+                kind = kinds.tell(opened.head)
+                if opened.size > contents.BLOCK:  # less is sooner read than judged
+                    EXTENTS.get(kind, _any_extent)(opened)
+                file = contents.load(opened)
             parts.append(_Part(file, READERS[kind](file.view())))
         except RefusedInput as error:
             raise type(error)(f"{path.name}: {error}" if place.index else str(error)) from error
@@ -227,6 +230,17 @@ def _safetensors(view: memoryview, /) -> _Parsed:
     return _Parsed(root, records, "safetensors", producer="safetensors file")
 
 
+def _any_extent(_: contents.Opened, /) -> None:
+    """A pickle does not say in one place how long its file is."""
+
+
+# What is seen to be of another length than it says is not read.
+EXTENTS: dict[kinds.Kind, Callable[[contents.Opened], None]] = {
+    "safetensors": lambda file: safetensors_file.check_extent(
+        file.at(0, safetensors_file.header_end(file.head)), file.size
+    ),
+    "zip": lambda file: container.check_end(file.at(file.size - container.END.size, container.END.size)),
+}
 READERS = {"zip": _zip, "pickle": _pickle, "safetensors": _safetensors}
 
 

@@ -37,6 +37,22 @@ def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
     return tensors, {name: Record(begin + start, stop - start) for name, start, stop, _ in entries}
 
 
+def header_end(start: bytes, /) -> int:
+    """The offset behind the header that the first bytes of a file claim, as far as one may reach."""
+    return 8 + min(int.from_bytes(start[:8], "little"), MAX_HEADER)
+
+
+def check_extent(start: bytes, size: int, /) -> None:
+    """Refuse a file of ``size`` bytes whose header, all of it among its first bytes, describes another size.
+
+    Raises:
+        UnsafeCheckpoint, RefusedInput: that is so, or the header is malformed.
+    """
+    header, begin = _header(memoryview(start))
+    header.pop(METADATA, None)
+    _refuse_size(max((_entry(name, entry)[2] for name, entry in header.items()), default=0), size - begin)
+
+
 def metadata(view: memoryview, /) -> dict[str, str]:
     """What the writer of the file said beside its tensors; empty where there is nothing.
 
@@ -93,8 +109,12 @@ def _refuse_gaps(entries: list[tuple[str, int, int, TensorRef]], size: int, /) -
             wrong = "shares bytes with another tensor" if start < at else "leaves unused bytes before it"
             raise UnsafeCheckpoint(f"{name[:80]!a} {wrong} in its safetensors file.")
         at = stop
-    if at != size:
+    _refuse_size(at, size)
+
+
+def _refuse_size(described: int, size: int, /) -> None:
+    if described != size:
         raise UnsafeCheckpoint(
-            f"its safetensors header describes {at:,} bytes of data, the file holds {size:,}: it is truncated, or "
+            f"its safetensors header describes {described:,} bytes of data, the file holds {size:,}: it is truncated, or "
             "something was appended. Download or copy it again."
         )

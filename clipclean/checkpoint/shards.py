@@ -31,9 +31,7 @@ def read(path: Path, /) -> Index:
         UnsafeCheckpoint: it points outside its own folder.
         RefusedInput: it is malformed, or shards are missing or too large together.
     """
-    contents.head(path)  # a regular file
-    with path.open("rb") as stream:
-        data = stream.read(MAX_INDEX + 1)
+    data = untrusted.read(path, limit=MAX_INDEX)
     placed = untrusted.loads(data, path.name, limit=MAX_INDEX).get("weight_map")
     if not isinstance(placed, dict) or not placed or not all(isinstance(name, str) for name in placed.values()):
         raise RefusedInput(f"{path.name} has no 'weight_map' from names of tensors to names of files.")

@@ -26,10 +26,10 @@ def read_tensors(path: Path, /, *, most: int) -> TensorFile:
         RefusedInput: it is missing, too large, truncated or no safetensors file, or its values are not finite.
     """
     try:
-        contents.head(path)
-        if (size := path.stat().st_size) > most:
-            raise RefusedInput(f"it has {size:,} bytes, where at most {most:,} are read.")
-        file = contents.load(path)
+        with contents.opened(path) as opened:
+            if opened.size > most:
+                raise RefusedInput(f"it has {opened.size:,} bytes, where at most {most:,} are read.")
+            file = contents.load(opened)
         pairs, records = safetensors_file.read(file.view())
         refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
         return TensorFile(tensors.build(refs, records, file), safetensors_file.metadata(file.view()))

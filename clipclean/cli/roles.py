@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from clipclean import files
+from clipclean import files, untrusted
 from clipclean.errors import UsageError
 
 # Parameters by how messages call them. Those of a text that may also be a name count where a file is called so.
@@ -85,7 +85,7 @@ def check_report(role: Role, /) -> None:
                 raise UsageError(
                     f"{name} is a link, a pipe or a device, and would be replaced by a file. Name a file; - means stdout."
                 )
-            if b"\0" in files.read(path, limit=HEAD):
+            if b"\0" in untrusted.head(path, HEAD):
                 raise UsageError(f"{name} is there and no text: it is no earlier report. Name another file.")
     except OSError as error:
         raise files.cannot_write(path, error) from error

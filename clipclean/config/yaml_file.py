@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from importlib.resources.abc import Traversable
+from pathlib import Path
 from typing import Annotated, Any, Generic, NamedTuple, TypeVar, get_args
 
 import yaml
@@ -16,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails
 
+from clipclean import untrusted
 from clipclean.errors import UsageError
 
 # What a unit means, for a message to somebody who used another one.
@@ -101,18 +103,17 @@ def content(label: str, source: Traversable, /, *, form: Form[Values]) -> str:
         UsageError: not a text file of at most a megabyte.
     """
     try:
-        if not source.is_file():
-            raise UsageError(f"{label} is a folder or a device, not a {form.noun} file. Name {form.named}.")
-        with source.open("rb") as stream:
-            raw = stream.read(_LIMIT + 1)
+        raw = untrusted.read(source, limit=_LIMIT) if isinstance(source, Path) else source.read_bytes()
+    except untrusted.NoRegularFile as error:
+        raise UsageError(f"{label} is a folder or a device, not a {form.noun} file. Name {form.named}.") from error
+    except untrusted.TooLarge as error:
+        raise UsageError(
+            f"{label} has more than {_LIMIT:,} bytes, and no {form.noun} is that long. Name the right file."
+        ) from error
     except OSError as error:
         raise UsageError(
             f"Cannot read the {form.noun} {label}: {error.strerror}. Mend its permissions or its path."
         ) from error
-    if len(raw) > _LIMIT:
-        raise UsageError(
-            f"{label} has more than {_LIMIT:,} bytes, and no {form.noun} is that long. Name the right file."
-        )
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as error:

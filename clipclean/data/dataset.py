@@ -10,9 +10,9 @@ from clipclean.data import formats
 from clipclean.data import image as images
 from clipclean.data.sample import Entry, Found, Ignored
 from clipclean.data.source import ImageSource, Limits, Unusable
-from clipclean.data.text import printable
 from clipclean.data.threads import prefetch, workers
 from clipclean.errors import RefusedInput
+from clipclean.untrusted import printable
 
 OFFENDERS = 10  # skipped samples that a message names
 

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 
 from clipclean.data.sample import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
 from clipclean.data.source import ImageSource, Unusable, open_regular, reason
-from clipclean.data.text import TEXT_BYTES, printable
+from clipclean.data.text import TEXT_BYTES
 from clipclean.errors import RefusedInput
+from clipclean.untrusted import printable
 
 
 def read_folder(root: Path, /, *, caption_key: str | None) -> Found:

@@ -1,12 +1,14 @@
 """Which reader a path is for, told by what it is."""
 
+import os
 from pathlib import Path
 
+from clipclean import untrusted
 from clipclean.data import folder, shards, table
 from clipclean.data.sample import Found
-from clipclean.data.source import Unusable, open_regular
-from clipclean.data.text import printable
+from clipclean.data.source import reason
 from clipclean.errors import RefusedInput, UsageError
+from clipclean.untrusted import printable
 
 TABLES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
 _USTAR = slice(257, 262)  # where a tar header says "ustar"
@@ -52,12 +54,20 @@ def find(path: Path, /, *, image_key: str | None, caption_key: str | None, capti
 
 
 def _in_folder(path: Path, /, *, image_key: str | None, caption_key: str | None, captions: bool) -> Found:
-    tables = [name for name in TABLES if (path / name).exists()]
+    tables = [name for name in TABLES if os.path.lexists(path / name)]
     if len(tables) > 1:
         raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one that is meant.")
+    archives = sorted(path.glob("*.tar"))
+    if outside := [
+        name for name in (*tables, *(each.name for each in archives)) if untrusted.leads_out(path / name, path)
+    ]:
+        named = ", ".join(map(printable, outside[:5])) + (", …" if len(outside) > 5 else "")
+        raise RefusedInput(
+            f"{printable(path)} holds links that lead out of it: {named}. Nothing is read through them; name what is meant."
+        )
     if tables:
         return table.read_table(path / tables[0], image_key=image_key, caption_key=caption_key, captions=captions)
-    if archives := sorted(path.glob("*.tar")):
+    if archives:
         return shards.read_shards(archives, image_key=image_key, caption_key=caption_key)
     if image_key is not None:
         raise UsageError(
@@ -80,9 +90,8 @@ def _in_shards(path: Path, /, *, image_key: str | None, caption_key: str | None)
 
 def _start(path: Path, /) -> bytes:
     try:
-        with open_regular(path) as stream:
-            return stream.read(512)
-    except (OSError, Unusable) as error:
+        return untrusted.head(path, 512)
+    except (OSError, ValueError) as error:
         raise RefusedInput(
-            f"{printable(path)} cannot be read: {error}. Give a folder of pictures, a table, or tar shards."
+            f"{printable(path)} cannot be read: {reason(error)}. Give a folder of pictures, a table, or tar shards."
         ) from error

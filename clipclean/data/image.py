@@ -13,12 +13,13 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as pictures
 
 from clipclean.data.source import ImageSource, Limits, Unusable
-from clipclean.data.text import printable
 from clipclean.errors import RefusedInput
+from clipclean.untrusted import printable
 
 # Long side over short side. A model scales the short side to its input size, so 1 x 60,000 pixels would become
 # 224 x 13 million.
 MAX_ASPECT = 50
+MAX_SCANS = 100  # libjpeg writes 10 for a progressive picture, mozjpeg up to 64
 
 _JPEG_SCALES = 8  # the most that a JPEG decoder leaves out: it can also do 2 and 4
 _ORIENTATION = 0x0112  # EXIF tag
@@ -137,6 +138,7 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
     # The plugins are called by name: Image.open would try whatever else is registered, and warns of large pictures.
     try:
         if data.startswith(b"\xff\xd8\xff"):
+            _check_scans(data)
             image: ImageFile.ImageFile = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
             _check_size(image.size, max_pixels=max_pixels)
         elif data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -151,6 +153,17 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
     except _DAMAGE as error:
         raise Unusable(f"broken header ({printable(str(error))})") from error
     return image
+
+
+def _check_scans(data: bytes) -> None:
+    """Refuse a JPEG of many scans: each costs a pass over the whole picture, however few bytes it has.
+
+    Within a scan 0xFF is always followed by a zero or a restart mark, so starts of scans are counted by their two bytes; those of a
+    thumbnail count as well.
+    """
+    scans = data.count(b"\xff\xda")
+    if scans > MAX_SCANS:
+        raise Unusable(f"{scans:,} scans, and {MAX_SCANS} are allowed")
 
 
 def _check_size(size: tuple[int, int], /, *, max_pixels: int) -> None:

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from clipclean.data.dataset import CleanSet, Pair, Progress, read_images
 from clipclean.data.source import Limits
-from clipclean.data.text import printable
 from clipclean.errors import UsageError
+from clipclean.untrusted import printable
 
 OFFENDERS = 10  # unknown labels that a message names
 

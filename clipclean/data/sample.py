@@ -7,6 +7,7 @@ from typing import Any
 
 from clipclean.data import text
 from clipclean.data.source import ImageSource
+from clipclean.untrusted import printable
 
 IMAGES = ("jpg", "png", "jpeg", "webp")  # by precedence, as in open_clip's "jpg;png;jpeg;webp"
 SIDECARS = ("txt", "json", "cls")
@@ -48,7 +49,7 @@ class Found:
     def ignore(self, reason: str, name: str, /) -> None:
         """Count a file that is not read."""
         count, names = self._ignored.get(reason, (0, ()))
-        self._ignored[reason] = (count + 1, (*names, text.printable(name)) if count < EXAMPLES else names)
+        self._ignored[reason] = (count + 1, (*names, printable(name)) if count < EXAMPLES else names)
 
     def ignored(self) -> tuple[Ignored, ...]:
         """What was ignored, by reason."""
@@ -58,7 +59,7 @@ class Found:
 def ignored_kind(name: str, /) -> str:
     """The reason for ignoring a file whose name ends like this."""
     suffix = PurePosixPath(name).suffix.lower()
-    return f"{text.printable(suffix)} files, which are never read" if suffix else "files without an extension"
+    return f"{printable(suffix)} files, which are never read" if suffix else "files without an extension"
 
 
 def with_sidecars(
@@ -82,11 +83,11 @@ def with_sidecars(
         words = _words(sidecars, values, caption_key=caption_key)
         named = text.utf8(sidecars["cls"]) if "cls" in sidecars else as_label(values.get("label"))
     except UnicodeDecodeError:
-        return Entry(text.printable(key), image, "", label, problem or "a text beside the picture is not UTF-8")
+        return Entry(printable(key), image, "", label, problem or "a text beside the picture is not UTF-8")
     except ValueError as error:
-        return Entry(text.printable(key), image, "", label, problem or f"its .json is {text.printable(str(error))}")
+        return Entry(printable(key), image, "", label, problem or f"its .json is {printable(str(error))}")
     return Entry(
-        text.printable(key), image, text.caption(words), text.caption(named) if named is not None else label, problem
+        printable(key), image, text.caption(words), text.caption(named) if named is not None else label, problem
     )
 
 

@@ -11,8 +11,9 @@ from typing import BinaryIO
 
 from clipclean.data.sample import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
 from clipclean.data.source import ImageSource, Unusable, open_regular, reason
-from clipclean.data.text import TEXT_BYTES, printable
+from clipclean.data.text import TEXT_BYTES
 from clipclean.errors import RefusedInput
+from clipclean.untrusted import printable
 
 BLOCK = 512  # bytes of a tar header, and of the mark that ends an archive
 _HEADER_BYTES = 16_384  # one extended header: a path takes 4 kB at most; larger ones are slow to parse on purpose

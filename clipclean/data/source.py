@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from clipclean.data.text import printable
+from clipclean import untrusted
 from clipclean.errors import RefusedInput
+from clipclean.untrusted import printable
 
 
 class Unusable(RefusedInput):
@@ -83,19 +84,16 @@ def open_regular(path: Path, /) -> BinaryIO:
     Raises:
         Unusable: missing, unreadable, or no regular file.
     """
-    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
     try:
-        handle = os.open(path, flags)
+        return untrusted.opened(path)
     except (OSError, ValueError) as error:
         raise Unusable(reason(error)) from error
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
-        os.close(handle)
-        raise Unusable("not a regular file")
-    return os.fdopen(handle, "rb")
 
 
 def reason(error: Exception, /) -> str:
     """Why the system could not read, in its own words and without the path."""
+    if isinstance(error, untrusted.NoRegularFile | untrusted.TooLarge):
+        return str(error.strerror).lower()
     if isinstance(error, OSError) and error.errno:
         return os.strerror(error.errno).lower()
     return printable(str(error)) or type(error).__name__

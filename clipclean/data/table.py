@@ -11,11 +11,14 @@ from clipclean.data import text
 from clipclean.data.sample import Entry, Found, as_label
 from clipclean.data.source import ImageSource, Unusable, open_regular, reason, whole_file
 from clipclean.errors import RefusedInput, UsageError
+from clipclean.untrusted import printable
 
 KNOWN = {"open_clip": ("filepath", "title"), "CleanCLIP": ("image", "caption"), "Hugging Face": ("file_name", "text")}
 LABEL = "label"
 URL = re.compile(r"(pipe:|[A-Za-z][A-Za-z0-9+.-]+:/)")  # two letters at least: C:/ is a drive
 _SEPARATORS = "\t,;"  # open_clip's default first
+_COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]{0,39}")  # as people call columns
+_SHOWN = 30  # columns that a message names
 _FIELD = 131_072  # characters of one CSV field
 
 
@@ -55,13 +58,13 @@ def read_table(path: Path, /, *, image_key: str | None, caption_key: str | None,
                 return _records(first, lines, path, image_key=image_key, caption_key=caption_key, captions=captions)
             if first.lstrip().startswith("["):
                 raise RefusedInput(
-                    f"{text.printable(path)} is a JSON array. Write one object in each line (JSON lines) and try again."
+                    f"{printable(path)} is a JSON array. Write one object in each line (JSON lines) and try again."
                 )
             return _csv(first, lines, path, image_key=image_key, caption_key=caption_key, captions=captions)
     except Unusable as error:
-        raise RefusedInput(f"{text.printable(path)} cannot be read: {error}.") from error
+        raise RefusedInput(f"{printable(path)} cannot be read: {error}.") from error
     except OSError as error:
-        raise RefusedInput(f"{text.printable(path)} cannot be read: {reason(error)}.") from error
+        raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}.") from error
 
 
 def columns_of(
@@ -83,10 +86,13 @@ def columns_of(
     if len(images) == 1 and (len(words) == 1 or (not captions and caption_key is None)):
         return Columns(images.pop(), words.pop() if len(words) == 1 else None)
     wanted = "pictures and captions" if captions else "pictures"
-    found = ", ".join(repr(text.printable(name)) for name in names) or "none"
+    # A file that is no table may hold anything, and its first line is not ours to print.
+    is_table = all(_COLUMN.fullmatch(name) for name in names) and len(names) != 1
+    shown = ", ".join(map(repr, names[:_SHOWN])) if is_table else f"{len(names)} that are not called like columns"
+    found = shown or "none"
     known = ", ".join(f"{image} and {caption} ({who})" for who, (image, caption) in KNOWN.items())
     raise UsageError(
-        f"{text.printable(table)} does not tell which columns hold {wanted}. Columns found: {found}."
+        f"{printable(table)} does not tell which columns hold {wanted}. Columns found: {found}."
         f" Known are {known}. "
         "Rename the columns, or name yours with --image-key NAME and --caption-key NAME."
     )
@@ -99,13 +105,13 @@ def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
             number += 1
             if len(line) > text.TEXT_BYTES:
                 raise RefusedInput(
-                    f"{text.printable(path)}, line {number}: longer than {text.TEXT_BYTES:,} characters. A table has "
+                    f"{printable(path)}, line {number}: longer than {text.TEXT_BYTES:,} characters. A table has "
                     "one sample a line."
                 )
             yield line
     except UnicodeDecodeError as error:
         raise RefusedInput(
-            f"{text.printable(path)} is not UTF-8 text (after line {number}: {error.reason}). Save it as UTF-8. "
+            f"{printable(path)} is not UTF-8 text (after line {number}: {error.reason}). Save it as UTF-8. "
             "clipclean reads folders of pictures, CSV, TSV, JSON lines and WebDataset tar shards."
         ) from error
 
@@ -115,7 +121,7 @@ def _records(
 ) -> Found:
     head = _record(1, first)
     if head.problem:
-        raise RefusedInput(f"{text.printable(path)}, line 1: {head.problem}. JSON lines hold one object in each line.")
+        raise RefusedInput(f"{printable(path)}, line 1: {head.problem}. JSON lines hold one object in each line.")
     columns = columns_of(
         [*head.values], image_key=image_key, caption_key=caption_key, captions=captions, table=str(path)
     )
@@ -130,7 +136,7 @@ def _record(number: int, line: str, /) -> _Row:
     try:
         return _Row(number, text.record(line))
     except ValueError as error:
-        return _Row(number, {}, text.printable(str(error)))
+        return _Row(number, {}, printable(str(error)))
 
 
 def _csv(
@@ -149,8 +155,7 @@ def _csv(
         found.entries = [_entry(_row(reader.line_num + 1, row, names), columns, path) for row in reader if row]
     except csv.Error as error:
         raise RefusedInput(
-            f"{text.printable(path)}, line {reader.line_num + 1}: {error}. Look for a quotation mark that is never "
-            "closed."
+            f"{printable(path)}, line {reader.line_num + 1}: {error}. Look for a quotation mark that is never closed."
         ) from error
     finally:
         csv.field_size_limit(before)
@@ -176,10 +181,10 @@ def _entry(row: _Row, columns: Columns, table: Path, /) -> Entry:
     if row.problem:
         return Entry(place, None, "", None, row.problem)
     if not isinstance(listed, str) or not listed.strip():
-        return Entry(place, None, "", None, f"no text under {text.printable(columns.image)}")
+        return Entry(place, None, "", None, f"no text under {printable(columns.image)}")
     caption = text.caption(words) if isinstance(words, str) else ""
     label = as_label(row.values.get(LABEL))
-    key = text.printable(listed.strip())
+    key = printable(listed.strip())
     try:
         return Entry(key, _located(listed.strip(), table), caption, label)
     except Unusable as error:

@@ -1,9 +1,9 @@
 """Captions, names and records as plain, bounded, printable text."""
 
-import json
 import re
-from pathlib import Path
 from typing import Any
+
+from clipclean import untrusted
 
 CAPTION_BYTES = 10_000  # UTF-8; a tokenizer reads the first few hundred
 TEXT_BYTES = 1_000_000  # one sidecar file, one line of a table
@@ -23,16 +23,6 @@ def caption(text: str, /) -> str:
     return line.encode()[:CAPTION_BYTES].decode(errors="ignore").rstrip()
 
 
-def printable(name: str | Path, /) -> str:
-    r"""A name that is safe on a terminal: what is not printable appears as its escape.
-
-    Example:
-        >>> printable("a\x1b[2J.jpg")
-        'a\\x1b[2J.jpg'
-    """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
-
-
 def utf8(data: bytes, /) -> str:
     """Text of UTF-8 bytes, with or without a byte-order mark; raises UnicodeDecodeError."""
     return data.decode("utf-8-sig")
@@ -50,7 +40,7 @@ def record(text: str, /) -> dict[str, Any]:
     if len(text) > TEXT_BYTES:
         raise ValueError(f"a JSON record of more than {TEXT_BYTES:,} characters")
     try:
-        found = json.loads(text)
+        found = untrusted.value(text)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"not JSON ({error})") from error
     if not isinstance(found, dict):

@@ -3,25 +3,35 @@
 from collections import Counter
 from pathlib import Path
 
-from clipclean.data.source import Unusable, open_regular, reason
-from clipclean.data.text import caption, printable, utf8
+from clipclean import untrusted
+from clipclean.data.source import reason
+from clipclean.data.text import caption, utf8
 from clipclean.errors import RefusedInput, UsageError
+from clipclean.untrusted import printable
 
 _FILE_BYTES = 10_000_000
+_MOST_CLASSES = 50_000  # ImageNet-21k has 21,843; each is embedded once a template
+_MOST_TEMPLATES = 1_000  # OpenAI's ImageNet set has 80
+_SHOWN = 10  # lines or names that a message quotes
 
 
 def read_classes(path: Path, /) -> list[str]:
     """Class names, one a line; blank lines and lines that start with # are comments.
 
     Raises:
-        UsageError: fewer than two names, or a name twice.
+        UsageError: fewer than two names, more than 50,000, or a name twice.
         RefusedInput: the file is missing, unreadable, longer than 10 MB or not UTF-8.
     """
     names = _lines(path)
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UsageError(
-            f"{printable(path)} names {', '.join(map(repr, twice))} more than once: the classes could not be told "
+            f"{printable(path)} names {', '.join(map(repr, twice[:_SHOWN]))} more than once: the classes could not be told "
             "apart. Leave each name in once."
+        )
+    if len(names) > _MOST_CLASSES:
+        raise UsageError(
+            f"{printable(path)} names {len(names):,} classes; {_MOST_CLASSES:,} are the most that a model is measured over. "
+            "Leave out those that nobody would attack."
         )
     if len(names) < 2:
         raise UsageError(
@@ -46,23 +56,22 @@ def read_templates(path: Path, /) -> list[str]:
     templates = [line.replace("{c}", "{}") for line in _lines(path)]
     faulty = [line for line in templates if line.count("{}") != 1 or {"{", "}"} & set(line.replace("{}", ""))]
     if faulty or not templates:
-        shown = "".join(f"\n  {line}" for line in faulty) or " It holds none."
+        shown = "".join(f"\n  {line[:80]}" for line in faulty[:_SHOWN]) or " It holds none."
+        shown += f"\n  … and {len(faulty) - _SHOWN:,} more" if len(faulty) > _SHOWN else ""
         raise UsageError(
             f"{printable(path)}: a template is a line with one {{}} where the class name goes, such as "
             f"'a photo of a {{}}.'{shown}"
         )
+    if len(templates) > _MOST_TEMPLATES:
+        raise UsageError(f"{printable(path)} holds {len(templates):,} templates; {_MOST_TEMPLATES:,} are the most.")
     return templates
 
 
 def _lines(path: Path, /) -> list[str]:
     try:
-        with open_regular(path) as stream:
-            data = stream.read(_FILE_BYTES + 1)
-        if len(data) > _FILE_BYTES:
-            raise Unusable(f"more than {_FILE_BYTES:,} bytes")
-        lines = [caption(line) for line in utf8(data).splitlines()]
+        lines = [caption(line) for line in utf8(untrusted.read(path, limit=_FILE_BYTES)).splitlines()]
     except UnicodeDecodeError as error:
         raise RefusedInput(f"{printable(path)} is not UTF-8 text. Save it as UTF-8.") from error
-    except (OSError, Unusable) as error:
+    except (OSError, ValueError) as error:
         raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}. Give a text file.") from error
     return [line for line in lines if line and not line.startswith("#")]

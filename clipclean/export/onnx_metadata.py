@@ -4,6 +4,7 @@ import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
+from clipclean import untrusted
 from clipclean.errors import RefusedInput
 
 GRAPH, METADATA = 7, 14  # of onnx.ModelProto
@@ -22,7 +23,7 @@ def read(path: Path, /) -> dict[str, str]:
     """
     try:
         with (
-            path.open("rb") as stream,
+            untrusted.opened(path) as stream,
             mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
             memoryview(mapped) as view,
         ):

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from clipclean import files, own_state
+from clipclean import files, own_state, untrusted
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.export import checksums
 
@@ -138,7 +138,7 @@ def _earlier(out: Path, known: Collection[str]) -> dict[str, str]:
     """
     there = [name for name in sorted(known) if os.path.lexists(out / name)]
     try:
-        listed = checksums.parse(files.read(out / checksums.NAME, limit=checksums.MAX_BYTES + 1)) | _sums_of(out)
+        listed = checksums.parse(untrusted.read(out / checksums.NAME, limit=checksums.MAX_BYTES)) | _sums_of(out)
     except (RefusedInput, OSError):
         listed = {}
     ours = {name: listed[name] for name in there if name in listed and _digest(out, name) == listed[name]}

@@ -98,8 +98,7 @@ def _listed(folder: Path, /) -> dict[str, str]:
     try:
         if not folder.is_dir():
             raise RefusedInput(f"{folder} is no folder. Name the folder that sanitize or export wrote.")
-        with (folder / checksums.NAME).open("rb") as stream:
-            return checksums.parse(stream.read(2 * 2**20))
+        return checksums.parse(untrusted.read(folder / checksums.NAME, limit=checksums.MAX_BYTES))
     except FileNotFoundError as error:
         raise RefusedInput(
             f"{folder} has no {checksums.NAME}: nothing says what should be in it. Name a folder that sanitize or export wrote."
@@ -158,8 +157,7 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
 def _json(folder: Path, name: str, /) -> dict[str, Any]:
     """A JSON object from a file that may be anything."""
     try:
-        with (folder / name).open("rb") as stream:
-            return untrusted.loads(stream.read(MAX_JSON + 1), name, limit=MAX_JSON)
+        return untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
     except OSError as error:
         raise RefusedInput(f"it cannot be read: {error.strerror}.") from error
 

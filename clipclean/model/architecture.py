@@ -155,10 +155,11 @@ def _is_file(path: Path) -> bool:
 def _read_config(path: Path) -> Config:
     """A JSON object from a small, regular file; raises UsageError."""
     try:
-        # Before opening: a named pipe would wait for a writer for ever.
-        if not path.exists() or path.is_file():
-            with path.open("rb") as stream:
-                return untrusted.loads(stream.read(MAX_CONFIG_BYTES + 1), "it", limit=MAX_CONFIG_BYTES)
+        return untrusted.loads(untrusted.read(path, limit=MAX_CONFIG_BYTES), "it", limit=MAX_CONFIG_BYTES)
+    except untrusted.NoRegularFile as error:
+        raise UsageError(
+            f"--arch {path}: it is a folder, a pipe or a device. Give an open_clip model name or a JSON file."
+        ) from error
     except OSError as error:
         raise UsageError(
             f"--arch {path}: cannot read it ({error.strerror}). Give an open_clip model name or a JSON file."
@@ -167,7 +168,6 @@ def _read_config(path: Path) -> Config:
         raise UsageError(
             f"--arch {path}: {error} Give a JSON object with 'embed_dim', 'vision_cfg' and 'text_cfg'."
         ) from error
-    raise UsageError(f"--arch {path}: it is a folder, a pipe or a device. Give an open_clip model name or a JSON file.")
 
 
 def _from_config(raw: Config, *, name: str, how: str) -> Architecture:

@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+from clipclean import untrusted
 from clipclean.errors import RefusedInput
 from clipclean.report.schema_file import validate
 
@@ -28,14 +29,16 @@ def read(path: Path, /) -> Report:
         UsageError: it is JSON, and no report.
     """
     try:
-        with path.open("rb") as stream:
-            data = stream.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise RefusedInput(f"Cannot read {path}: {error.strerror}. Name a report.json that clipclean wrote.") from error
-    if len(data) > MAX_BYTES:
-        raise RefusedInput(f"{path} has more than {MAX_BYTES // 2**20} MiB; no report has. Name a report.json.")
+        data = untrusted.read(path, limit=MAX_BYTES)
+    except untrusted.TooLarge as error:
+        raise RefusedInput(
+            f"{path} has more than {MAX_BYTES // 2**20} MiB; no report has. Name a report.json."
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise RefusedInput(f"Cannot read {path}: {reason}. Name a report.json that clipclean wrote.") from error
     try:
-        report = jsonlib.loads(data, parse_constant=_refuse_constant)
+        report: Any = untrusted.value(data)
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} is no JSON: {error}. Name a report.json that clipclean wrote.") from error
     if _is_deeper(report, MAX_DEPTH):
@@ -53,10 +56,6 @@ def _with_nulls(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_with_nulls(inner) for inner in value]
     return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not a JSON number")
 
 
 def _is_deeper(value: Any, limit: int) -> bool:

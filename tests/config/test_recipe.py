@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
+from clipclean import untrusted
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive, UsageError
 
@@ -349,7 +350,7 @@ def test_an_unreadable_file_is_told_with_the_systems_reason(write, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     path = write("")
-    monkeypatch.setattr(Path, "open", refuse)
+    monkeypatch.setattr(untrusted, "opened", refuse)
     assert "Permission denied" in refusal(path)
 
 

@@ -1,0 +1,109 @@
+import os
+import socket
+from pathlib import Path
+
+import pytest
+
+from clipclean import files, untrusted
+from clipclean.errors import RefusedInput
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "null", "socket"])
+def test_what_is_no_regular_file_is_never_opened_and_never_waited_for(tmp_path, kind):
+    place = tmp_path / kind
+    if kind == "pipe":
+        os.mkfifo(place)
+    elif kind == "folder":
+        place.mkdir()
+    elif kind == "null":
+        place = Path("/dev/null")
+    else:
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(place))
+    for use in (files.sha256, untrusted.opened, lambda path: untrusted.read(path, limit=1)):
+        with pytest.raises(OSError, match=r"(?i)regular|directory|device"):
+            use(place)
+
+
+def test_a_file_is_read_whole_or_refused_before_it_is_read(tmp_path):
+    (tmp_path / "a").write_bytes(b"abcdef")
+    assert untrusted.read(tmp_path / "a", limit=6) == b"abcdef"
+    assert untrusted.head(tmp_path / "a", 4) == b"abcd"
+    with pytest.raises(untrusted.TooLarge, match="more than 5 bytes"):
+        untrusted.read(tmp_path / "a", limit=5)
+    with (tmp_path / "holes").open("wb") as stream:
+        stream.truncate(2**40)
+    with pytest.raises(untrusted.TooLarge):
+        untrusted.read(tmp_path / "holes", limit=2**20)
+
+
+@pytest.mark.skipif(not Path("/proc/version").exists(), reason="needs /proc")
+def test_a_file_that_does_not_tell_its_size_is_refused():
+    with pytest.raises(untrusted.NoRegularFile, match="size that the system tells"):
+        untrusted.read(Path("/proc/version"), limit=2**20)
+
+
+def test_a_link_within_a_folder_stays_and_one_that_leaves_it_leads_out(tmp_path):
+    folder = tmp_path / "folder"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "file").touch()
+    (tmp_path / "outside").touch()
+    links = {
+        "inside": "file", "deep/up": "../file", "outside": "../outside", "nowhere": "none", "itself": "itself", "root": "/",
+    }  # fmt: skip
+    for name, target in links.items():
+        (folder / name).symlink_to(target)
+    assert [name for name in links if untrusted.leads_out(folder / name, folder)] == [
+        "outside",
+        "nowhere",
+        "itself",
+        "root",
+    ]
+    assert not untrusted.leads_out(folder / "file", folder)
+
+
+@pytest.mark.parametrize(
+    ("raw", "safe"),
+    [
+        ("\x1b]0;pwned\x07.pt", r"\x1b]0;pwned\x07.pt"),
+        ("a\nb", r"a\nb"),
+        ("invoice\u202egnp.pt", r"invoice\u202egnp.pt"),
+        ("half\udc80", r"half\udc80"),
+        ("Bäume 木.pt", "Bäume 木.pt"),
+    ],
+)
+def test_what_is_not_printable_appears_as_its_escape(raw, safe):
+    assert untrusted.printable(raw) == safe
+
+
+def test_no_line_of_a_message_is_a_command_of_a_ci_system():
+    told = untrusted.message("error:\n::error title=x::pwned\n  ##[set-output]x\r::warning::y\nfine")
+    lines = told.split("\n")
+    assert lines == ["error:", " ::error title=x::pwned", "   ##[set-output]x\\r::warning::y", "fine"]
+    assert not any(line.startswith(("::", "##[")) for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ('{"a": 1, "a": 2}', "appears twice"),
+        ('{"a": {"b": 1, "b": 1}}', "appears twice"),
+        ("[NaN]", "not a JSON number"),
+        ("[-Infinity]", "not a JSON number"),
+        (b"\xff", "utf-8"),
+        ("[" + "1" * 5000 + "]", "(?i)digits"),
+    ],
+)
+def test_json_that_readers_take_differently_is_refused(text, why):
+    with pytest.raises(ValueError, match=why):
+        untrusted.value(text)
+
+
+def test_an_object_is_bounded_in_size_and_depth():
+    assert untrusted.loads(b'{"a": [1]}', "it", limit=10) == {"a": [1]}
+    with pytest.raises(RefusedInput, match="no honest one needs more than 9"):
+        untrusted.loads(b'{"a": [1]}', "it", limit=9)
+    with pytest.raises(RefusedInput, match="nested too deeply"):
+        untrusted.loads(b'{"a":' + b"[" * 100_000, "it", limit=10**6)
+    with pytest.raises(RefusedInput, match="not an object"):
+        untrusted.loads(b"[]", "it", limit=10)
