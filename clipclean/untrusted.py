@@ -52,7 +52,7 @@ def read(path: Path, /, *, limit: int) -> bytes:
     with opened(path) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size > limit:
-            raise TooLarge(errno.EFBIG, f"It has more than {limit:,} bytes", str(path))
+            raise TooLarge(errno.EFBIG, f"It has more than {limit:,} bytes, and no honest one needs so many", str(path))
         data = stream.read(size + 1)  # one more shows a file that is longer than it says
     if data is None or len(data) != size:
         raise NoRegularFile(errno.EINVAL, "It does not have the size that the system tells", str(path))
