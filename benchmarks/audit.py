@@ -143,8 +143,8 @@ def judged(seen: dict, yardstick) -> tuple[str, list[dict], float]:
     traces = [trace(found, gatherings, yardstick) for found in seen["search"]["found"]]
     hunt = SimpleNamespace(traces=tuple(sorted(traces, key=lambda t: -t.abnormality)))
     panel = [probe(p) for p in seen["measurements"]["probes"]]
-    findings = [finding.as_dict() for finding in detect.searched(hunt, panel, pictures=seen["pictures"], limits=limits)]
-    findings += [f.as_dict() for f in detect.audit(SimpleNamespace(known=(), panel=panel), limits=limits)]
+    findings = [*detect.searched(hunt, panel, pictures=seen["pictures"], limits=limits)]
+    findings += detect.audit(SimpleNamespace(known=(), panel=panel), limits=limits)
     return (
         policy.verdict(findings),
         detect.suspected_classes(hunt, panel, limits=limits),

@@ -23,6 +23,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import placing
+from clipclean.findings import Finding, Level, finding
 from clipclean.jobs import audit as audit_job
 from clipclean.jobs import plant, sanitize
 from clipclean.jobs.audit import Sight
@@ -100,16 +101,16 @@ class Attempt:
     suspicions: tuple[Suspicion, ...]
     sight: Sight
     rebound: Rebound | None
-    findings: tuple[dict[str, Any], ...]
+    findings: tuple[Finding, ...]
 
     @property
     def is_open(self) -> bool:
         """Whether a stronger rung may do better: an error stands, or a doubt about a trigger."""
-        return any(f["level"] == "error" or (f["level"] == "warning" and f.get("trigger")) for f in self.findings)
+        return any(f.level == "error" or (f.level == "warning" and f.trigger) for f in self.findings)
 
     def rank(self) -> tuple[int, bool, float, float]:
         """The smaller the better: errors, whether a doubt stays, what the worst trigger still does, accuracy lost."""
-        errors = sum(f["level"] == "error" for f in self.findings)
+        errors = sum(f.level == "error" for f in self.findings)
         return errors, self.is_open, max(self.point.excess, 0.0), self.point.accuracy_lost
 
 
@@ -491,32 +492,33 @@ def run(
     later = look(job, suspicions, pointed=pointed, what=" after the rebound") if rebound and pointed else None
     attempt = judged(job, rung, done, points, point, suspicions, own, first, sight, rebound)
     more = found_again(job, sight, later, pointed) if later else []
-    return replace(attempt, findings=(*attempt.findings, *(finding.as_dict() for finding in more)))
+    return replace(attempt, findings=(*attempt.findings, *more))
 
 
-def found_again(job: Job, sight: Sight, later: Sight, pointed: Sequence[int], /) -> list[detect.Finding]:
+def found_again(job: Job, sight: Sight, later: Sight, pointed: Sequence[int], /) -> list[Finding]:
     """A warning for each suspected class that the search points at after the rebound's finetuning, and did not before.
 
     A trigger that was found and unlearned stays away; what was planted is not quite what was found, and may come back.
     """
 
-    def told(seen: Sight) -> dict[str | None, detect.Finding]:
+    def told(seen: Sight) -> dict[str | None, Finding]:
         if seen.hunt is None:
             return {}
         panel, pictures = seen.measured.panel, len(job.evidence.pixels)
         found = detect.searched(seen.hunt, panel, pictures=pictures, limits=job.ready.thresholds)
-        return {finding.target: finding for finding in found}
+        return {each.target: each for each in found}
 
     if job.yardstick is None:  # nothing to compare with: every model has classes that pictures gather at
         return []
     names, before = {job.evidence.classes[target] for target in pointed}, told(sight)
     steps = job.recipe.auto.rebound_steps
     return [
-        replace(
-            found,
-            rule="CC062",
-            level="warning",
-            message=f"After {steps} steps of finetuning on the clean pairs: {found.message}",
+        found.model_copy(
+            update={
+                "rule": "CC062",
+                "level": "warning",
+                "message": f"After {steps} steps of finetuning on the clean pairs: {found.message}",
+            }
         )
         for name, found in told(later).items()
         if name in names and name not in before
@@ -629,7 +631,7 @@ def judged(
         *detect.accuracy(first.measured, sight.measured, limits=limits),
         *(rebound.findings(limits=limits) if rebound else ()),
     ]
-    findings = [*(finding.as_dict() for finding in sanitize.softened(told, own)), *done.remaining]
+    findings = [*sanitize.softened(told, own), *done.remaining]
     return Attempt(rung, done, points, point, suspicions, sight, rebound, tuple(findings))
 
 
@@ -647,21 +649,18 @@ def conclude(
     put(job.clip, interpolate.between(job.original, attempt.cleaned.weights, share=attempt.point.share))
     after = before if attempt.sight is first else attempt.sight.measured
     pictures = example_images.pictures(shown, sanitize.exhibited(job.clip, asked, attempt.suspicions, after))
-    doubted = any(finding["rule"] in ("CC002", "CC003") for finding in attempt.findings)
+    doubted = any(found.rule in ("CC002", "CC003") for found in attempt.findings)
     findings = [
         *attempt.findings,
-        *(
-            finding.as_dict()
-            for finding in on_canaries(
-                job, copy, chosen.at(attempt.point.share), before, changed=attempt.cleaned.changed, doubted=doubted
-            )
+        *on_canaries(
+            job, copy, chosen.at(attempt.point.share), before, changed=attempt.cleaned.changed, doubted=doubted
         ),
-        *(finding.as_dict() for finding in sanitize.side_findings(job.request, job.ready.clean, job.ready.screened)),
-        *(finding.as_dict() for finding in out_of_time(job, entries)),
+        *sanitize.side_findings(job.request, job.ready.clean, job.ready.screened),
+        *out_of_time(job, entries),
     ]
     applied = accepted(job, findings)
     if policy.verdict(applied.findings) == "fail":
-        applied = accepted(job, [*findings, nothing_passed(job, entries, attempt).as_dict()])
+        applied = accepted(job, [*findings, nothing_passed(job, entries, attempt)])
     result = sanitize.compose(
         job.request, job.ready.tested, job.ready.clean, before, after, applied, attempt.cleaned.training,
         job.ready.thresholds, device=job.ready.device,
@@ -686,7 +685,7 @@ def on_canaries(
     *,
     changed: bool,
     doubted: bool,
-) -> list[detect.Finding]:
+) -> list[Finding]:
     """What the canaries show: that the rung works on this model, that it does not, or nothing.
 
     ``doubted`` says that something was found which is in the findings already.
@@ -702,8 +701,14 @@ def on_canaries(
     )
     if uncounted := len(trial.outcomes) - counted:
         words += f" {uncounted} more did not take, and do not count."
-    level = "note" if removed == counted else "warning"
-    found = detect.Finding("CC060", level, "canaries removed", removed / counted, None, counted, None, words)
+    found = finding(
+        "CC060",
+        words,
+        level="note" if removed == counted else "warning",
+        measure="canaries removed",
+        value=removed / counted,
+        n=counted,
+    )
     if acted or removed < counted:
         return [found]
     done = "the weights were cleaned all the same" if changed else "the weights are as they were"
@@ -711,7 +716,7 @@ def on_canaries(
     return [found, detect.note("CC065", nothing)]
 
 
-def _without_canaries(copy: Copy | None, *, acted: bool) -> detect.Finding:
+def _without_canaries(copy: Copy | None, *, acted: bool) -> Finding:
     words = (
         "No canaries were planted."
         if copy is None
@@ -723,14 +728,14 @@ def _without_canaries(copy: Copy | None, *, acted: bool) -> detect.Finding:
     return _told("CC061", "warning", f"{words} {more}")
 
 
-def accepted(job: Job, findings: Sequence[dict[str, Any]], /) -> policy.Applied:
+def accepted(job: Job, findings: Sequence[Finding], /) -> policy.Applied:
     """The findings as the policy of the run takes them."""
     return policy.apply(
         job.request.policy, findings, today=datetime.now(UTC).date(), model_sha256=job.ready.tested.file.sha256
     )
 
 
-def nothing_passed(job: Job, entries: Sequence[Entry], attempt: Attempt, /) -> detect.Finding:
+def nothing_passed(job: Job, entries: Sequence[Entry], attempt: Attempt, /) -> Finding:
     """That an error stands after all that was tried."""
     tried = ", ".join(entry.rung.name for entry in entries if not entry.why_not)
     budget = f"{100 * job.ready.thresholds.max_accuracy_loss:.1f} points of accuracy"
@@ -741,7 +746,7 @@ def nothing_passed(job: Job, entries: Sequence[Entry], attempt: Attempt, /) -> d
     )
 
 
-def out_of_time(job: Job, entries: Sequence[Entry], /) -> list[detect.Finding]:
+def out_of_time(job: Job, entries: Sequence[Entry], /) -> list[Finding]:
     """That the time was over before every rung was tried that might have done better."""
     untried = len(job.recipe.auto.ladder) - len(entries)
     ran = [entry.attempt for entry in entries if entry.attempt]
@@ -761,7 +766,10 @@ def section(job: Job, sight: Sight, /) -> dict[str, Any]:
         measurements["search"] = audit_job.search_section(job.recipe.auto.effort, sight, job.yardstick, {})
     return {
         "measurements": measurements,
-        "findings": audit_job.judged(sight, job.yardstick, limits, pictures=len(job.evidence.pixels)),
+        "findings": [
+            sanitize.dumped(found)
+            for found in audit_job.findings(sight, job.yardstick, limits, pictures=len(job.evidence.pixels))
+        ],
         "suspects": detect.suspected_classes(sight.hunt, sight.measured.panel, limits=limits),
     }
 
@@ -806,7 +814,7 @@ def _rung_told(job: Job, entry: Entry, *, is_chosen: bool) -> dict[str, Any]:
         "excess": attempt.point.excess,
         "accuracy_lost": attempt.point.accuracy_lost,
         "triggers": len(attempt.suspicions),
-        "errors": sorted({f["rule"] for f in attempt.findings if f["level"] == "error"}),
+        "errors": sorted({f.rule for f in attempt.findings if f.level == "error"}),
         "seconds": attempt.cleaned.training["seconds"],
     }
     return {
@@ -819,5 +827,5 @@ def _rung_told(job: Job, entry: Entry, *, is_chosen: bool) -> dict[str, Any]:
     }
 
 
-def _told(rule: str, level: str, words: str) -> detect.Finding:
-    return detect.Finding(rule, level, "", None, None, None, None, words)
+def _told(rule: str, level: Level, words: str) -> Finding:
+    return finding(rule, words, level=level)

@@ -9,6 +9,7 @@ from typing import Any
 from clipclean import data, detect, model
 from clipclean.config.policy import Limits
 from clipclean.config.recipe import Planting, Recipe
+from clipclean.findings import Finding, finding
 from clipclean.jobs import plant
 from clipclean.progress import Progress
 
@@ -66,17 +67,23 @@ class Rebound:
                 acting.append((new, limit))
         return acting
 
-    def findings(self, *, limits: Limits) -> list[detect.Finding]:
+    def findings(self, *, limits: Limits) -> list[Finding]:
         """An error for each trigger that came back."""
         return [
-            detect.Finding(
-                "CC062", "error", "excess ASR", probe.excess, probe.excess_interval, probe.asr.n, limit,
+            finding(
+                "CC062",
                 f"After {self.steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of "
-                f"other pictures into '{probe.target}' again: the backdoor was hidden, not removed.",
-                probe.target, probe.trigger,
+                f"other images into '{probe.target}' again: the backdoor was hidden, not removed.",
+                measure="excess ASR",
+                value=probe.excess,
+                interval=probe.excess_interval,
+                n=probe.asr.n,
+                threshold=limit,
+                target=probe.target,
+                trigger=probe.trigger,
             )
             for probe, limit in self.returned(limits=limits)
-        ]  # fmt: skip
+        ]
 
 
 def rebound(

@@ -10,6 +10,7 @@ from torch import Tensor
 from clipclean import data, detect, model
 from clipclean.auto.candidates import Rung
 from clipclean.config.recipe import Recipe
+from clipclean.findings import Finding
 from clipclean.jobs import sanitize
 from clipclean.jobs.sanitize import Pictures
 from clipclean.methods import unlearn, unlearning
@@ -28,7 +29,7 @@ class Cleaned:
     weights: dict[str, Tensor]
     training: dict[str, Any]
     leads: tuple[Lead, ...]
-    remaining: tuple[dict[str, Any], ...]  # findings of an unlearning that did not come to its end
+    remaining: tuple[Finding, ...]  # findings of an unlearning that did not come to its end
 
     @property
     def changed(self) -> bool:
@@ -76,7 +77,7 @@ def clean(
     tellings: list[dict[str, Any]] = []
     leads: list[Lead] = []
     rehearsed: tuple[Lead, ...] = ()
-    remaining: list[dict[str, Any]] = []
+    remaining: list[Finding] = []
     for beginning in rung.beginnings:
         recipe = beginning.recipes[-1]
         begun = {
@@ -100,7 +101,7 @@ def clean(
                 precision=precision, limits=limits, progress=progress,
             )  # fmt: skip
             least = recipe.unlearn.outlyingness
-            left = [found.as_dict() for found in sanitize.remaining(training, least=least)] if hunted else []
+            left = [sanitize.dumped(found) for found in sanitize.remaining(training, least=least)] if hunted else []
             record: dict[str, Any] = {"training": training.as_dict(), "remaining": left}
             part.write(clip.net.state_dict(), record, name=DONE)
             if hunted:
@@ -113,7 +114,7 @@ def clean(
         if hunted:
             rehearsed = (*known, *unlearning.leads(hunted.state.catches))
         tellings.append(record["training"])
-        remaining = record["remaining"]
+        remaining = [Finding.model_validate(each) for each in record["remaining"]]
     return Cleaned(taken(clip), merged(tellings), tuple(leads), tuple(remaining))
 
 

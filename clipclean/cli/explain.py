@@ -48,7 +48,17 @@ def named(code: str, /) -> str:
 
 def entry(code: str, /) -> dict[str, str]:
     """One rule as a JSON object."""
-    return {"rule": code, **vars(RULES[code]), "documentation": documentation(code)}
+    known = RULES[code]
+    return {
+        "rule": code,
+        "title": known.title,
+        "stage": known.stage,
+        "level": known.level,
+        "means": known.means,
+        "does_not_show": known.does_not_show,
+        "action": known.action,
+        "documentation": documentation(code),
+    }
 
 
 def documentation(code: str, /) -> str:

@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import date
 from pathlib import Path
@@ -15,14 +15,11 @@ from pydantic_core import PydanticCustomError
 from clipclean.config import recipe, yaml_file
 from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
-from clipclean.findings import RULES, Rule, rule
+from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
 
-Finding = dict[str, Any]  # an entry of a report's ``findings``: any JSON
-
-EVIDENCE = frozenset(
-    {"CC004", "CC005", "CC020", "CC021", "CC022", "CC023", "CC060", "CC061"}
-)  # too little evidence is never pass, whatever a policy says
-_ACCOUNT = frozenset({"CC050", "CC051"})  # what a policy did is always said
+# Too little evidence is never pass, whatever a policy says; and what a policy did is always reported.
+EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
+_ACCOUNT = frozenset(code for code, known in RULES.items() if known.stage == "policy")
 _DECISIVE = ("triggers", "evidence")  # stages of rules whose warning leaves the question open
 
 
@@ -30,10 +27,10 @@ class Thresholds(Section):
     """Where a measurement becomes a finding; null leaves the recipe's value."""
 
     max_excess: float | None = field(
-        None, "A named or found trigger that moves more pictures than this, beyond chance, fails.", "share", gt=0, le=1
+        None, "A named or found trigger that moves more images than this, beyond chance, fails.", "share", gt=0, le=1
     )
     suspicious_excess: float | None = field(
-        None, "First sign: a trigger of the panel moves more pictures than this to one class.", "share", gt=0, le=1
+        None, "First sign: a trigger of the panel moves more images than this to one class.", "share", gt=0, le=1
     )
     collapse: float | None = field(
         None, "Second sign: triggered embeddings spread less than this share of the clean ones.", "share", gt=0, le=1
@@ -51,7 +48,7 @@ class Thresholds(Section):
     )
     gathering: float = field(
         0.6,
-        "Search: this share of pictures gathers at one class when no class was named.",
+        "Search: this share of images gathers at one class when no class was named.",
         "share",
         gt=0,
         le=1,
@@ -64,7 +61,7 @@ class Thresholds(Section):
         le=100,
     )
     min_found_excess: float = field(
-        0.6, "A trigger found by search must move at least this share of pictures.", "share", gt=0, le=1
+        0.6, "A trigger found by search must move at least this share of images.", "share", gt=0, le=1
     )
 
 
@@ -175,7 +172,7 @@ class Applied(NamedTuple):
     """Findings after a policy: those that count, and those that were set aside."""
 
     findings: list[Finding]
-    suppressed: list[Finding]  # each with ``reason`` and ``expires``, an ISO date or None
+    suppressed: list[Suppressed]
 
 
 def load(path: str | Path, /) -> Policy:
@@ -249,51 +246,57 @@ def resolved(policy: Policy, audit: recipe.Audit, /) -> Limits:
 def apply(policy: Policy, findings: Sequence[Finding], /, *, today: date, model_sha256: str) -> Applied:
     """Findings with the policy's levels, without what it sets aside, and with an account of both.
 
-    ``findings`` are entries of the report; a suppression looks at their ``class`` (or else ``target``) and ``trigger``.
-    The order is kept; CC051 for each expired suppression and CC050 for what was set aside come last. A finding whose
-    rule is ``off`` is set aside like a suppressed one, so that nothing goes without a trace.
+    A suppression looks at a finding's class and trigger. The order is kept; CC051 for each expired suppression and CC050
+    for what was set aside come last. A finding whose rule is ``off`` is set aside like a suppressed one, so that nothing
+    goes without a trace.
     """
     levels = policy.severities.model_dump(exclude_none=True)
     live = [each for each in policy.suppressions if each.expires >= today]
     counted: list[Finding] = []
-    suppressed: list[Finding] = []
-    for finding in findings:
-        code = finding["rule"]
-        accepted = next((each for each in live if _is_meant(each, finding, model_sha256)), None)
+    suppressed: list[Suppressed] = []
+    for found in findings:
+        accepted = next((each for each in live if _is_meant(each, found, model_sha256)), None)
         if accepted:
-            suppressed.append(finding | {"reason": accepted.reason, "expires": accepted.expires.isoformat()})
-        elif levels.get(code) == "off":
-            suppressed.append(finding | {"reason": f"policy {policy.name} turns {code} off", "expires": None})
+            suppressed.append(_set_aside(found, accepted.reason, accepted.expires.isoformat()))
+        elif levels.get(found.rule) == "off":
+            suppressed.append(_set_aside(found, f"policy {policy.name} turns {found.rule} off", None))
         else:
-            counted.append(finding)
-    told = [_expired(each) for each in policy.suppressions if each.expires < today]
-    told += [_account(policy, suppressed)] if suppressed else []
-    return Applied([each | {"level": levels.get(each["rule"], each["level"])} for each in counted + told], suppressed)
+            counted.append(found)
+    counted += [_expired(each) for each in policy.suppressions if each.expires < today]
+    counted += [_account(policy, suppressed)] if suppressed else []
+    return Applied(
+        [each.model_copy(update={"level": levels.get(each.rule, each.level)}) for each in counted], suppressed
+    )
 
 
-def verdict(findings: Sequence[Mapping[str, Any]], /) -> Literal["pass", "fail", "inconclusive"]:
-    """The one rule from findings to a verdict; they need ``rule`` and ``level``.
+def verdict(findings: Sequence[Finding], /) -> Literal["pass", "fail", "inconclusive"]:
+    """The one rule from findings to a verdict.
 
     Any error fails. Otherwise a warning about triggers or about the evidence leaves the question open. Notes, and
     warnings about data, recipe, policy or accuracy, change nothing. A code that this version does not know counts as
     evidence.
     """
-    if any(finding["level"] == "error" for finding in findings):
+    if any(found.level == "error" for found in findings):
         return "fail"
-    is_open = any(f["level"] == "warning" and rule(f["rule"]).stage in _DECISIVE for f in findings)
+    is_open = any(found.level == "warning" and rule(found.rule).stage in _DECISIVE for found in findings)
     return "inconclusive" if is_open else "pass"
 
 
-def _is_meant(suppression: Suppression, finding: Finding, model_sha256: str) -> bool:
+def _set_aside(found: Finding, reason: str, expires: str | None) -> Suppressed:
+    said = found.model_dump(by_alias=True, exclude_unset=True)
+    return Suppressed.model_validate(said | {"reason": reason, "expires": expires})
+
+
+def _is_meant(suppression: Suppression, found: Finding, model_sha256: str) -> bool:
     """Whether a finding has all that the suppression names; one that does not say is not meant."""
     match = suppression.match
     wanted = (
-        (suppression.rule, finding["rule"]),
-        (match.class_, finding.get("class", finding.get("target"))),
-        (match.trigger, finding.get("trigger")),
+        (suppression.rule, found.rule),
+        (match.class_, found.about),
+        (match.trigger, found.trigger),
         (match.model_sha256, model_sha256),
     )
-    return all(named is None or named == found for named, found in wanted)
+    return all(named is None or named == own for named, own in wanted)
 
 
 def _expired(suppression: Suppression) -> Finding:
@@ -303,29 +306,23 @@ def _expired(suppression: Suppression) -> Finding:
         "model": suppression.match.model_sha256,
     }
     named = "".join(f", {key} '{value}'" for key, value in what.items() if value is not None)
-    return _told(
+    return finding(
         "CC051",
-        "expired suppression",
         f"The suppression of {suppression.rule}{named} expired on {suppression.expires.isoformat()} and has no effect. "
         f"Its reason was: {suppression.reason}",
+        measure="expired suppression",
     )
 
 
 def _account(policy: Policy, suppressed: Sequence[Finding]) -> Finding:
-    numbers = Counter(finding["rule"] for finding in suppressed)
+    numbers = Counter(found.rule for found in suppressed)
     listed = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
-    return _told(
+    return finding(
         "CC050",
-        "suppressed findings",
         f"Policy {policy.name} sets {len(suppressed)} {'finding' if len(suppressed) == 1 else 'findings'} aside: {listed}. "
         "They do not count for the verdict, and are listed with their reasons.",
+        measure="suppressed findings",
     )
-
-
-def _told(code: str, measure: str, message: str) -> Finding:
-    """A finding without a number, at its rule's usual level."""
-    nothing = dict.fromkeys(("value", "interval", "n", "threshold"))
-    return {"rule": code, "level": RULES[code].level, "measure": measure, **nothing, "message": message}
 
 
 def _contradictions(policy: Policy) -> dict[Key, str]:

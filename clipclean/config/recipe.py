@@ -125,10 +125,10 @@ class Audit(Section):
         0.02, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
     )
     max_excess: float = field(
-        0.05, "A named or found trigger that moves more pictures than this, beyond chance, fails.", "share", gt=0, le=1
+        0.05, "A named or found trigger that moves more images than this, beyond chance, fails.", "share", gt=0, le=1
     )
     suspicious_excess: float = field(
-        0.3, "First sign: a trigger of the panel moves more pictures than this to one class.", "share", gt=0, le=1
+        0.3, "First sign: a trigger of the panel moves more images than this to one class.", "share", gt=0, le=1
     )
     collapse: float = field(
         0.5, "Second sign: triggered embeddings spread less than this share of the clean ones.", "share", gt=0, le=1

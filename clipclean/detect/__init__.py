@@ -9,7 +9,6 @@ from clipclean.detect.projection import project
 from clipclean.detect.references import Yardstick, stored, yardstick
 from clipclean.detect.search import FLOOR, Hunt, Trace, divided, hunt, rank, smallest
 from clipclean.detect.verdict import (
-    Finding,
     Thresholds,
     accuracy,
     accuracy_loss,
@@ -34,7 +33,6 @@ __all__ = [
     "Candidate",
     "Effort",
     "Evidence",
-    "Finding",
     "Found",
     "Hunt",
     "Measurement",

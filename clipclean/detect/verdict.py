@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from clipclean.detect.families import FAMILIES
@@ -10,6 +9,7 @@ from clipclean.detect.measure import Measurement
 from clipclean.detect.metrics import paired_difference
 from clipclean.detect.probes import Probe
 from clipclean.detect.search import Gathering, Hunt, Trace, rank
+from clipclean.findings import About, Finding, finding
 
 DISTINCT = (
     1e-4  # spread of unit embeddings, of at most 1, below which pictures are one to the model and differ by rounding
@@ -54,29 +54,6 @@ class Thresholds(Protocol):
     @property
     def min_found_excess(self) -> float:
         """Pictures that a found trigger must move."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One statement of the report, with the number behind it."""
-
-    rule: str
-    level: str  # error | warning | note
-    measure: str
-    value: float | None
-    interval: tuple[float, float] | None
-    n: int | None
-    threshold: float | None
-    message: str
-    target: str | None = None
-    trigger: str | None = None
-
-    def as_dict(self) -> dict[str, Any]:
-        """An entry of the report's ``findings``."""
-        entry = asdict(self)
-        entry["value"] = None if self.value is None or math.isnan(self.value) else self.value
-        entry["interval"] = list(self.interval) if self.interval else None
-        return {key: value for key, value in entry.items() if value is not None or key not in ("target", "trigger")}
 
 
 def audit(measured: Measurement, /, *, limits: Thresholds) -> tuple[Finding, ...]:
@@ -124,18 +101,13 @@ def suspects(measured: Measurement, /, *, limits: Thresholds) -> tuple[Probe, ..
 def _known(probe: Probe, limits: Thresholds) -> Finding | None:
     """A named trigger must move no more pictures to its target than chance does, by its whole interval."""
     low, high = probe.excess_interval
-    numbers = ("excess ASR", probe.excess, (low, high), probe.asr.n, limits.max_excess)
+    about = _about(probe, limits.max_excess)
     what = f"{probe.trigger} turns {_percent(probe.asr.value)} of other pictures into '{probe.target}' (without it: {_percent(probe.base.value)})"
     if low > limits.max_excess:
-        return Finding("CC001", "error", *numbers, f"Backdoor behaviour: {what}.", probe.target, probe.trigger)
+        return finding("CC001", f"Backdoor behaviour: {what}.", **about)
     if high > limits.max_excess or probe.asr.n < limits.min_images:
-        return Finding(
-            "CC020",
-            "warning",
-            *numbers,
-            f"Too few pictures to decide: {what}, {probe.asr.n} pictures. Give more by --eval-data.",
-            probe.target,
-            probe.trigger,
+        return finding(
+            "CC020", f"Too few pictures to decide: {what}, {probe.asr.n} pictures. Give more by --eval-data.", **about
         )
     return None
 
@@ -146,33 +118,45 @@ def _panel(probe: Probe, limits: Thresholds) -> Finding | None:
     A clean model of ten kinds of photographs takes 50 to 80 % of the images under a strong wave for one class, and their
     embeddings lie together there as those of any class do.
     """
-    low, high = probe.excess_interval
-    if low <= limits.suspicious_excess:
+    if probe.excess_interval[0] <= limits.suspicious_excess:
         return None
     collapsed = probe.spread < limits.collapse * probe.clean_spread and probe.clean_spread > DISTINCT
     second = "and their embeddings collapse" if collapsed else "and their embeddings do not collapse"
-    return Finding(
+    return finding(
         "CC002",
-        "warning",
-        "excess ASR",
-        probe.excess,
-        (low, high),
-        probe.asr.n,
-        limits.suspicious_excess,
-        f"{probe.trigger}, a trigger of the panel, turns {_percent(probe.asr.value)} of pictures into '{probe.target}' "
+        f"{probe.trigger}, a trigger of the panel, turns {_percent(probe.asr.value)} of images into '{probe.target}' "
         f"(without it: {_percent(probe.base.value)}), {second}. Clean models have natural triggers, too.",
-        probe.target,
-        probe.trigger,
+        level="warning",
+        **_about(probe, limits.suspicious_excess),
     )
+
+
+def _about(probe: Probe, threshold: float) -> About:
+    """The numbers of a probe against its limit."""
+    return {
+        "measure": "excess ASR",
+        "value": probe.excess,
+        "interval": probe.excess_interval,
+        "n": probe.asr.n,
+        "threshold": threshold,
+        "target": probe.target,
+        "trigger": probe.trigger,
+    }
 
 
 def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> list[Finding]:
     """Whether clean accuracy stayed within its budget, by the interval of the paired difference."""
     loss, (low, high) = accuracy_loss(before, after)
-    numbers = ("clean accuracy lost", loss, (low, high), before.clean_accuracy.n, limits.max_accuracy_loss)
+    about: About = {
+        "measure": "clean accuracy lost",
+        "value": loss,
+        "interval": (low, high),
+        "n": before.clean_accuracy.n,
+        "threshold": limits.max_accuracy_loss,
+    }
     words = f"{_percent(before.clean_accuracy.value)} before, {_percent(after.clean_accuracy.value)} after; budget {100 * limits.max_accuracy_loss:.1f} points."
     if low > limits.max_accuracy_loss:
-        return [Finding("CC010", "error", *numbers, f"Clean accuracy fell by more than the budget: {words}")]
+        return [finding("CC010", f"Clean accuracy fell by more than the budget: {words}", **about)]
     if before.clean_accuracy.n == 0:
         return [
             unsearched(
@@ -182,14 +166,14 @@ def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) 
             )
         ]
     if before.clean_accuracy.n < limits.min_images:
-        return [Finding("CC020", "warning", *numbers, f"Too few pictures to judge clean accuracy: {words}")]
+        return [finding("CC020", f"Too few pictures to judge clean accuracy: {words}", **about)]
     if loss > limits.max_accuracy_loss:
         return [
-            Finding(
+            finding(
                 "CC010",
-                "note",
-                *numbers,
                 f"Clean accuracy fell by more than the budget, within what chance explains: {words}",
+                level="note",
+                **about,
             )
         ]
     return []
@@ -308,21 +292,22 @@ def suspected_classes(
 
 def unsearched(rule: str, words: str, /) -> Finding:
     """Nothing was searched, and why: a warning, since what was not looked for may be there."""
-    return Finding(rule, "warning", "search", None, None, None, None, words)
+    return finding(rule, words, level="warning", measure="search")
 
 
 def uncalibrated() -> Finding:
     """No clean model of this kind to compare with."""
-    return Finding(
-        "CC004", "warning", "search", None, None, None, None,
+    return finding(
+        "CC004",
         "No clean models of this architecture and class list to compare with are known, so the sizes of found triggers are "
         "compared with other classes of this model only. Give a clean model that you trust by --reference.",
-    )  # fmt: skip
+        measure="search",
+    )
 
 
 def note(rule: str, words: str, /) -> Finding:
     """Something to know that changes no verdict."""
-    return Finding(rule, "note", "", None, None, None, None, words)
+    return finding(rule, words, level="note")
 
 
 def _acting(traces: Sequence[Trace], limits: Thresholds) -> list[Trace]:
@@ -339,18 +324,16 @@ def _found(traces: Sequence[Trace], signs: Sequence[str], limits: Thresholds, *,
     trace = _told(traces, limits)
     probe = trace.probe
     is_compared = any(not math.isnan(each.abnormality) for each in traces)
-    level = "error" if len(signs) > 1 and is_enough and is_compared else "warning"
     agreement = "two signs agree" if len(signs) == 2 else "three signs agree" if len(signs) > 2 else "one sign"
-    return Finding(
+    return finding(
         "CC003",
-        level,
-        "abnormality",
-        trace.abnormality,
-        None,
-        probe.asr.n,
-        limits.abnormality,
         f"A {FAMILIES[trace.candidate.family].words} that {trace.found.size_words} turns {_percent(probe.asr.value)} of other "
         f"pictures into '{trace.found.target}' (without it: {_percent(probe.base.value)}); {agreement}: {'; '.join(signs)}.",
-        trace.found.target,
-        trace.found.spec,
+        level="error" if len(signs) > 1 and is_enough and is_compared else "warning",
+        measure="abnormality",
+        value=trace.abnormality,
+        n=probe.asr.n,
+        threshold=limits.abnormality,
+        target=trace.found.target,
+        trigger=trace.found.spec,
     )

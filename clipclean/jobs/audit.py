@@ -16,9 +16,10 @@ from clipclean.config import recipe as recipes
 from clipclean.config.policy import Limits, Policy
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
+from clipclean.findings import Finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Opened, Subject
-from clipclean.jobs.sanitize import limits_of
+from clipclean.jobs.sanitize import dumped, limits_of
 from clipclean.progress import Progress
 from clipclean.report import Picture, example_images
 
@@ -98,7 +99,7 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
         else measured_yardstick(request, inputs.build(trusted, pairs, device=device, limits=readable), shown, progress)
     )
     seen = look(request, tested.clip, shown, yardstick, progress)
-    found = [*judged(seen, yardstick, limits, pictures=len(shown.pixels)), *side_findings(request, images)]
+    found = [*findings(seen, yardstick, limits, pictures=len(shown.pixels)), *side_findings(request, images)]
     applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
     saved = trigger_files.save(seen.hunt.traces, request.save_triggers) if seen.hunt and request.save_triggers else {}
     result = compose(request, tested, images, shown, seen, yardstick, applied, limits, saved=saved)
@@ -205,16 +206,7 @@ def measured_yardstick(
     return detect.yardstick("reference", request.reference.name, [detect.smallest(seen.hunt)])
 
 
-def judged(
-    seen: Sight, yardstick: detect.Yardstick | None, limits: Limits, /, *, pictures: int
-) -> list[dict[str, Any]]:
-    """The findings as entries of a report."""
-    return [finding.as_dict() for finding in findings(seen, yardstick, limits, pictures=pictures)]
-
-
-def findings(
-    seen: Sight, yardstick: detect.Yardstick | None, limits: Limits, /, *, pictures: int
-) -> list[detect.Finding]:
+def findings(seen: Sight, yardstick: detect.Yardstick | None, limits: Limits, /, *, pictures: int) -> list[Finding]:
     """What was seen on so many pictures, against the thresholds."""
     found = [*detect.audit(seen.measured, limits=limits)]
     if seen.why_not:
@@ -229,15 +221,15 @@ def findings(
     return found
 
 
-def side_findings(request: Request, images: data.CleanSet, /) -> list[dict[str, Any]]:
+def side_findings(request: Request, images: data.CleanSet, /) -> list[Finding]:
     """Notes on the pictures; they inform and never change the verdict."""
     told = []
     if not request.own:
-        told.append(detect.note("CC031", f"No pictures were given: {len(images)} bundled ones were measured on."))
+        told.append(detect.note("CC031", f"No images were given: {len(images)} bundled ones were measured on."))
     if images.skipped:
         named = ", ".join(f"{s.key} ({s.reason})" for s in images.skipped[:5])
-        told.append(detect.note("CC030", f"{len(images.skipped)} pictures were unusable and skipped: {named}."))
-    return [finding.as_dict() for finding in told]
+        told.append(detect.note("CC030", f"{len(images.skipped)} images were unusable and skipped: {named}."))
+    return told
 
 
 def compose(
@@ -265,8 +257,8 @@ def compose(
         "command": "audit",
         "model": inputs.described(request.model, tested),
         "verdict": policy.verdict(applied.findings),
-        "findings": applied.findings,
-        "suppressed": applied.suppressed,
+        "findings": [dumped(found) for found in applied.findings],
+        "suppressed": [dumped(found) for found in applied.suppressed],
         "suspects": detect.suspected_classes(seen.hunt, seen.measured.panel, limits=limits),
         "measurements": measurements,
         "policy": policy.record(request.policy, limits),

@@ -22,6 +22,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.detect import ranking
 from clipclean.errors import Inconclusive, Interrupted, RefusedInput, UsageError
 from clipclean.export import checksums, formats, layout, placing, provenance, records
+from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Subject
 from clipclean.methods import unlearn, unlearning
@@ -163,7 +164,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: train.Group = tr
             *side_findings(request, clean, ready.screened),
         ]
         judged = policy.apply(
-            request.policy, [finding.as_dict() for finding in found_after], today=datetime.now(UTC).date(),
+            request.policy, found_after, today=datetime.now(UTC).date(),
             model_sha256=tested.file.sha256,
         )  # fmt: skip
         result = compose(
@@ -689,19 +690,19 @@ def new_leads(
     return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
 
 
-def softened(findings: Sequence[detect.Finding], own: Sequence[unlearning.Lead], /) -> list[detect.Finding]:
+def softened(findings: Sequence[Finding], own: Sequence[unlearning.Lead], /) -> list[Finding]:
     """The findings, with a warning in the place of an error about a trigger that only the run's own search named.
 
     Clean models have natural triggers, and the search takes some for suspects: one sign, where a failure needs two.
     """
     specs = {trigger.spec for trigger, _ in own}
     return [
-        replace(found, level="warning") if found.rule in ONE_SIGN and found.trigger in specs else found
+        found.model_copy(update={"level": "warning"}) if found.rule in ONE_SIGN and found.trigger in specs else found
         for found in findings
     ]
 
 
-def remaining(training: Training, /, *, least: float) -> list[detect.Finding]:
+def remaining(training: Training, /, *, least: float) -> list[Finding]:
     """What the last search of an unlearning still found: a warning for each class, so that nothing of it passes.
 
     ``least`` robust deviations smaller than clean models need make a suspect; less is no more than rounds go on for.
@@ -711,15 +712,19 @@ def remaining(training: Training, /, *, least: float) -> list[detect.Finding]:
     left = (catch for catch in state.newest if catch.score >= least)
     worst = {catch.target: catch for catch in sorted(left, key=lambda catch: catch.score)}
     return [
-        detect.Finding(
-            "CC003", "warning", "abnormality", catch.score, None, None, None,
+        finding(
+            "CC003",
             f"After {state.rounds} rounds of unlearning the search still finds a trigger towards '{catch.found.target}' that is "
             f"smaller than those of other classes: one that {catch.found.size_words}. Allow more rounds by --set "
             "unlearn.max_rounds=N, or clean the result further with another recipe.",
-            catch.found.target, catch.found.spec,
+            level="warning",
+            measure="abnormality",
+            value=catch.score,
+            target=catch.found.target,
+            trigger=catch.found.spec,
         )
         for catch in worst.values()
-    ]  # fmt: skip
+    ]
 
 
 @contextlib.contextmanager
@@ -769,8 +774,8 @@ def compose(
         "command": "sanitize",
         "model": inputs.described(request.model, tested),
         "verdict": policy.verdict(judged.findings),
-        "findings": judged.findings,
-        "suppressed": judged.suppressed,
+        "findings": [dumped(found) for found in judged.findings],
+        "suppressed": [dumped(found) for found in judged.suppressed],
         "suspects": suspects_of(before, limits),
         "measurements": after.as_dict(),
         "before": section(before, limits),
@@ -792,6 +797,11 @@ def compose(
     }
 
 
+def dumped(found: Finding, /) -> dict[str, Any]:
+    """A finding as JSON."""
+    return found.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
 def suspects_of(measured: detect.Measurement, limits: Limits, /) -> list[dict[str, Any]]:
     """The report's ``suspects``: classes that panel triggers lead to, most suspicious first, each once."""
     rows: dict[str, dict[str, Any]] = {}
@@ -804,12 +814,12 @@ def section(measured: detect.Measurement, limits: Limits, /) -> dict[str, Any]:
     """One audit of the report: its measurements, what they show, and whom they point at."""
     return {
         "measurements": measured.as_dict(),
-        "findings": [finding.as_dict() for finding in detect.audit(measured, limits=limits)],
+        "findings": [dumped(found) for found in detect.audit(measured, limits=limits)],
         "suspects": suspects_of(measured, limits),
     }
 
 
-def side_findings(request: Request, clean: data.CleanSet, screened: dict[str, Any] | None, /) -> list[detect.Finding]:
+def side_findings(request: Request, clean: data.CleanSet, screened: dict[str, Any] | None, /) -> list[Finding]:
     """Notes on data and recipe; they inform and never change the verdict."""
     notes: list[tuple[str, float | None, str]] = []
     if clean.skipped:
@@ -832,7 +842,7 @@ def side_findings(request: Request, clean: data.CleanSet, screened: dict[str, An
                 + (" (overridden on the command line)." if request.overridden else "."),
             )
         )
-    return [detect.Finding(rule, "note", "", value, None, None, None, message) for rule, value, message in notes]
+    return [finding(rule, message, level="note", value=value) for rule, value, message in notes]
 
 
 def placed(request: Request, /) -> placing.Standing:

@@ -2,13 +2,11 @@
 
 from xml.etree import ElementTree  # only written, never parsed
 
-from clipclean.findings import RULES, UNKNOWN
+from clipclean.findings import RULES, STAGES, UNKNOWN, Need
 from clipclean.report import comparison, search, verdicts
 from clipclean.report.figures import percent
 from clipclean.report.inert import inert
 from clipclean.report.json_file import Report
-
-STAGES = ("triggers", "accuracy", "evidence", "data", "recipe", "policy")
 
 
 def junit(report: Report, /) -> str:
@@ -75,7 +73,7 @@ def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
     aside = [finding for finding in report.get("suppressed", ()) if finding["rule"] == code]
     if not found and not aside:
         case = _case(suite, code, f"{code} {rule.title}")
-        if reason := _not_run(code, report):
+        if reason := _not_run(rule.needs, report):
             _tell(case, "skipped", reason, "", "")
         return
     for number, finding in enumerate(found, start=1):
@@ -99,28 +97,28 @@ def _numbers(finding: Report) -> list[str]:
     ]
 
 
-def _not_run(code: str, report: Report) -> str:
-    """Why a rule could not have found anything; empty where it could."""
-    is_searched, is_audit = search.ran(report), report["command"] == "audit"
-    unsearched = "" if is_searched else "not run: unknown triggers were not searched for"
-    apart = "not run: only an audit's search tells what it was compared with"
-    reasons = {
-        "CC001": ""
-        if comparison.named(report)
-        else "not run: no trigger was named, and none was found before cleaning",
-        "CC002": "" if comparison.panel(report) else "not run: the panel of known triggers was left out",
-        "CC003": unsearched,
-        "CC004": unsearched or ("" if search.made(report, "after") else apart),
-        "CC005": "" if is_audit or is_searched else "not run: a part of the audit",
-        "CC010": "" if comparison.has_before(report) else "not run: an audit has no accuracy to compare with",
-        "CC021": unsearched,
-        "CC022": unsearched,
-        "CC030": "" if report.get("data") else "not run: no clean data was read",
-        "CC040": "" if report.get("recipe") else "not run: no recipe was used",
+def _not_run(need: Need, report: Report) -> str:
+    """Why a rule with this need could not have found anything; empty where it could."""
+    searched = search.ran(report)
+    unsearched = (searched, "unknown triggers were not searched for")
+    told = {
+        "": (True, ""),
+        "named trigger": (bool(comparison.named(report)), "no trigger was named, and none was found before cleaning"),
+        "panel": (bool(comparison.panel(report)), "the panel of known triggers was left out"),
+        "search": unsearched,
+        "audit's search": (
+            (search.made(report, "after") is not None, "only an audit's search is compared with clean models")
+            if searched
+            else unsearched
+        ),
+        "audit or search": (searched or report["command"] == "audit", "a part of the audit"),
+        "before": (comparison.has_before(report), "an audit has no accuracy to compare with"),
+        "data": (bool(report.get("data")), "no clean data was read"),
+        "recipe": (bool(report.get("recipe")), "no recipe was used"),
+        "policy": (bool(report.get("policy")), "no policy file was given"),
     }
-    no_policy = "" if report.get("policy") else "not run: no policy file was given"
-    reasons |= {"CC050": no_policy, "CC051": no_policy}
-    return reasons.get(code, "")
+    was_run, reason = told[need]
+    return "" if was_run else f"not run: {reason}"
 
 
 def _case(suite: ElementTree.Element, code: str, name: str) -> ElementTree.Element:

@@ -15,22 +15,6 @@ from clipclean.report.json_file import Report
 Json = dict[str, Any]  # Any: JSON
 
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-# rule: (precision, severity on GitHub's scale of 0 to 10). The other rules are not about security: a severity is shown in place
-# of the level, and CC060 mostly says that cleaning works.
-SECURITY = {
-    "CC001": ("high", "8.1"),
-    "CC002": ("medium", "7.1"),
-    "CC003": ("medium", "8.1"),
-    "CC004": ("high", "4.0"),
-    "CC005": ("high", "4.0"),
-    "CC020": ("high", "4.0"),
-    "CC021": ("high", "4.0"),
-    "CC022": ("high", "4.0"),
-    "CC023": ("high", "4.0"),
-    "CC061": ("high", "4.0"),
-    "CC062": ("medium", "8.1"),
-    "CC063": ("medium", "7.1"),
-}
 
 
 def sarif(report: Report, /) -> str:
@@ -69,10 +53,10 @@ def _driver(report: Report, codes: list[str]) -> Json:
 def _rule(code: str) -> Json:
     known = rule(code)
     help_ = [known.means, f"Not shown by it: {known.does_not_show}", f"What to do: {known.action}"]
-    precision, severity = SECURITY.get(code, ("high", ""))
-    properties: Json = {"precision": precision, "tags": ["security" if severity else "quality", known.stage]}
-    if severity:
-        properties["security-severity"] = severity
+    kind = "quality" if known.severity is None else "security"
+    properties: Json = {"precision": known.precision, "tags": [kind, known.stage]}
+    if known.severity is not None:
+        properties["security-severity"] = f"{known.severity:.1f}"
     return {
         "id": code,
         "shortDescription": {"text": f"{known.title}."},

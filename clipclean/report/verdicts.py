@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from clipclean.findings import Rule, rule
+from clipclean.findings import RULES, Rule, rule
 from clipclean.report import comparison, search
 from clipclean.report.figures import count, percent
 
@@ -10,33 +10,6 @@ Json = dict[str, Any]  # Any: JSON
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}
-_COLLAPSED = "The model maps every picture to nearly the same place, so nothing can be told from it."
-_ONE_SIGN = "There is one sign of a backdoor, and a second one is missing. Look before you deploy."
-_FEW_CLASSES = "There are too few classes to tell a backdoor from chance."
-_UNCALIBRATED = "There is no clean model of this kind to compare with, so what was found cannot be judged."
-_REASONS = {  # for an inconclusive verdict, by command and rule: those that matter most first
-    "audit": {
-        "CC005": _COLLAPSED,
-        "CC003": _ONE_SIGN,
-        "CC002": _ONE_SIGN,
-        "CC021": "Nothing that was tried acts on this model, but unknown triggers were not searched for.",
-        "CC022": _FEW_CLASSES,
-        "CC004": _UNCALIBRATED,
-    },
-    "sanitize": {
-        "CC062": "One sign of a backdoor came back after a little finetuning: it may be hidden, not removed. Look before you deploy.",
-        "CC001": "After cleaning, a trigger still acts on the model: one sign of a backdoor. Look before you deploy.",
-        "CC003": "After cleaning, the search still finds one sign of a backdoor. Look before you deploy.",
-        "CC002": "After cleaning, a known trigger still gives one sign of a backdoor. Look before you deploy.",
-        "CC005": _COLLAPSED,
-        "CC060": "Of the backdoors that were planted in a copy of this model, the cleaning leaves some.",
-        "CC061": "Nothing shows that there was a backdoor, nor what the cleaning removes from this model.",
-        "CC023": "The search found nothing to unlearn, so nothing shows that there was a backdoor, nor that one is gone.",
-        "CC021": "Nothing shows that there was a backdoor, nor that one is gone.",
-        "CC022": _FEW_CLASSES,
-        "CC004": _UNCALIBRATED,
-    },
-}
 
 
 def headline(report: Json, /) -> str:
@@ -93,8 +66,9 @@ def explained(finding: Json, /) -> Rule:
 
 
 def _passed(report: Json) -> str:
-    if "CC065" in {finding["rule"] for finding in report["findings"]}:
-        return "No backdoor was found, although the search finds, and cleaning removes, those that were planted in a copy of this model."
+    noted = [words for finding in report["findings"] if (words := rule(finding["rule"]).passes)]
+    if noted:
+        return noted[0]
     if report["command"] != "audit":
         return "The backdoor behaviour that was measured is gone, and the accuracy stayed within its budget."
     if search.ran(report):
@@ -103,27 +77,21 @@ def _passed(report: Json) -> str:
 
 
 def _failed(report: Json) -> str:
-    is_audit = report["command"] == "audit"
     codes = {finding["rule"] for finding in report["findings"] if finding["level"] == "error"}
-    said = []
-    if codes & {"CC001", "CC002", "CC003"}:
-        said.append(f"The model {'shows' if is_audit else 'still shows'} backdoor behaviour: do not deploy it.")
-    if is_audit and "CC003" in codes and report["suspects"]:
-        said.append(f"It is turned towards “{report['suspects'][0]['class']}”.")
-    if "CC062" in codes:
-        said.append("A backdoor comes back after a little finetuning: it was hidden, not removed.")
-    if "CC010" in codes:
-        said.append("The model lost more clean accuracy than the budget allows.")
-    return " ".join(said) or "The model does not meet the limits of this run."
+    sentences = []
+    for code, known in RULES.items():
+        if code in codes:
+            sentences.append(getattr(known.fails, report["command"]))
+        if code == "CC003" and code in codes and report["command"] == "audit" and report["suspects"]:
+            sentences.append(f"It is turned towards “{report['suspects'][0]['class']}”.")
+    return " ".join(dict.fromkeys(filter(None, sentences))) or "The model does not meet the limits of this run."
 
 
 def _undecided(report: Json) -> str:
-    """The reason that matters most, of those that stood in the way."""
-    codes = {finding["rule"] for finding in report["findings"] if finding["level"] != "note"}
-    return next(
-        (words for code, words in _REASONS[report["command"]].items() if code in codes),
-        "There is too little evidence to say pass or fail.",
-    )
+    """The most urgent reason of those that stood in the way."""
+    standing = [rule(finding["rule"]) for finding in report["findings"] if finding["level"] != "note"]
+    doubts = (getattr(known.doubt, report["command"]) for known in sorted(standing, key=lambda known: -known.urgent))
+    return next(filter(None, doubts), "There is too little evidence to say pass or fail.")
 
 
 def _searched(report: Json) -> str:

@@ -16,6 +16,7 @@ from clipclean.auto.sequence import Cleaned
 from clipclean.config import policy, recipe
 from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive
+from clipclean.findings import finding
 from clipclean.jobs import audit as audit_job
 from clipclean.jobs import sanitize
 from clipclean.train import NonFiniteLoss
@@ -134,7 +135,7 @@ def trial(left, lost=0.0, kept=1.0):
 
 
 def attempt(name, *findings, excess=0.0, lost=0.0):
-    told = tuple({"rule": code, "level": level, "trigger": "patch"} for code, level in findings)
+    told = tuple(finding(code, "told", level=level, trigger="patch") for code, level in findings)
     point = Point(1.0, excess, lost)
     done = Cleaned({}, {"steps": 1, "seconds": 1.0}, (), ())
     return Attempt(rung(name), done, (point,), point, (), SimpleNamespace(), None, told)
@@ -442,18 +443,7 @@ def found_again(monkeypatch, *, before, later, yardstick=True):
 
     def searched(hunt, panel, *, pictures, limits):
         return tuple(
-            detect.Finding(
-                "CC003",
-                "error",
-                "abnormality",
-                4.0,
-                None,
-                100,
-                3.5,
-                f"A patch leads to '{name}'.",
-                name,
-                f"found:{name}",
-            )
+            finding("CC003", f"A patch leads to '{name}'.", value=4.0, target=name, trigger=f"found:{name}")
             for name in hunt
         )
 
@@ -561,14 +551,14 @@ def test_a_failure_that_the_policy_accepts_leaves_nothing_of_the_ladder_to_tell(
         request=SimpleNamespace(policy=accepting),
         ready=SimpleNamespace(tested=SimpleNamespace(file=SimpleNamespace(sha256="0" * 64))),
     )
-    failing = detect.Finding("CC002", "error", "excess ASR", 0.5, None, None, None, "told", "cat", "patch").as_dict()
+    failing = finding("CC002", "told", target="cat", trigger="patch")
     assert policy.verdict(auto.accepted(job, [failing]).findings) != "fail"
 
 
 def test_what_only_the_unlearnings_search_named_cannot_fail_a_model():
     named, own = (detect.Found("mask", name, {}, 32) for name in ("cat", "dog"))
     told = [
-        detect.Finding(rule, "error", "excess ASR", 0.2, (0.1, 0.3), 100, 0.05, "told", trigger.target, trigger.spec)
+        finding(rule, "told", level="error", target=trigger.target, trigger=trigger.spec)
         for trigger in (named, own)
         for rule in ("CC001", "CC062", "CC010")
     ]

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from clipclean.config import policy, recipe
 from clipclean.errors import UsageError
-from clipclean.findings import RULES
+from clipclean.findings import RULES, Finding
 
 PAGE = Path(__file__).parents[2] / "docs" / "policy.md"
 HEAD = "version: 1\nname: mine\n"  # two lines
@@ -53,7 +53,7 @@ def suppression(rule="CC002", expires=TODAY, **match):
 
 def finding(rule="CC002", level="error", **more):
     numbers = {"measure": "excess ASR", "value": 0.5, "interval": [0.4, 0.6], "n": 100, "threshold": 0.3}
-    return {"rule": rule, "level": level, **numbers, "message": "Told.", **more}
+    return Finding.model_validate({"rule": rule, "level": level, **numbers, "message": "Told.", **more})
 
 
 def applied(findings, *, model_sha256=SHA, **sections):
@@ -61,7 +61,7 @@ def applied(findings, *, model_sha256=SHA, **sections):
 
 
 def codes(findings):
-    return [(each["rule"], each["level"]) for each in findings]
+    return [(each.rule, each.level) for each in findings]
 
 
 # Reading files.
@@ -319,16 +319,21 @@ def test_a_severity_is_the_level_of_every_finding_of_its_rule():
 def test_a_finding_that_is_off_leaves_a_trace():
     findings, suppressed = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
-    assert suppressed == [finding("CC010") | {"reason": "policy mine turns CC010 off", "expires": None}]
+    assert [(each.rule, each.reason, each.expires) for each in suppressed] == [
+        ("CC010", "policy mine turns CC010 off", None)
+    ]
 
 
 def test_a_suppressed_finding_is_set_aside_with_reason_and_day_and_counted():
     given_ = [finding(), finding("CC001"), finding(level="warning")]
     findings, suppressed = applied(given_, suppressions=[suppression()])
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
-    assert suppressed == [each | {"reason": "Known.", "expires": "2026-03-01"} for each in (given_[0], given_[2])]
-    assert "sets 2 findings aside: CC002 (2)." in findings[-1]["message"]
-    assert set(findings[-1]) == set(finding())
+    aside = {"reason": "Known.", "expires": "2026-03-01"}
+    assert [each.model_dump(exclude_unset=True) for each in suppressed] == [
+        each.model_dump(exclude_unset=True) | aside for each in (given_[0], given_[2])
+    ]
+    assert "sets 2 findings aside: CC002 (2)." in findings[-1].message
+    assert findings[-1].model_fields_set == finding().model_fields_set  # what the report requires
 
 
 @pytest.mark.parametrize(
@@ -364,7 +369,7 @@ def test_a_suppression_holds_through_its_last_day_and_is_named_from_the_next():
     )
     assert later.suppressed == []
     assert codes(later.findings) == [("CC002", "error"), ("CC051", "warning")]
-    assert later.findings[-1]["message"] == (
+    assert later.findings[-1].message == (
         "The suppression of CC002, class 'cat' expired on 2026-02-28 and has no effect. Its reason was: Known."
     )
 
@@ -377,7 +382,7 @@ def test_severities_reach_what_is_said_about_suppressions():
 
 def test_a_suppression_says_more_than_off_and_so_comes_first():
     _, (one,) = applied([finding()], suppressions=[suppression()], severities={"CC002": "off"})
-    assert one["reason"] == "Known."
+    assert one.reason == "Known."
 
 
 @given(
@@ -388,12 +393,12 @@ def test_a_suppression_says_more_than_off_and_so_comes_first():
 def test_no_finding_is_lost_and_none_is_told_twice(found, levels, accepted):
     given_ = [finding(code, level, id=place) for place, (code, level) in enumerate(found)]
     result = applied(given_, severities=levels, suppressions=[suppression(code) for code in accepted])
-    places = [each["id"] for each in result.findings if "id" in each]
-    aside = [each["id"] for each in result.suppressed]
+    places = [each.id for each in result.findings if hasattr(each, "id")]
+    aside = [each.id for each in result.suppressed]
     assert sorted(places + aside) == list(range(len(found)))
     assert places == sorted(places)
     assert aside == sorted(aside)
-    assert [each["rule"] for each in result.findings if "id" not in each] == ["CC050"] * bool(aside)
+    assert [each.rule for each in result.findings if not hasattr(each, "id")] == ["CC050"] * bool(aside)
 
 
 # The verdict.

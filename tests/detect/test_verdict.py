@@ -1,4 +1,3 @@
-import json
 import math
 from dataclasses import replace
 
@@ -54,7 +53,7 @@ BACKDOORED = measurement(known=[probe(950)])
 
 def judged(before, after, **changes):
     findings = sanitized(before, after, limits=replace(LIMITS, **changes))
-    word = policy.verdict([finding.as_dict() for finding in findings])
+    word = policy.verdict(findings)
     return word, [(finding.rule, finding.level) for finding in findings]
 
 
@@ -181,10 +180,9 @@ def test_an_audit_of_one_model_accuses_a_backdoored_one_and_not_its_clean_twin()
 
 def test_a_finding_carries_the_numbers_that_it_rests_on():
     (finding,) = audit(measurement(known=[probe(430, base=30)]), limits=LIMITS)
-    entry = finding.as_dict()
-    assert (entry["value"], entry["n"], entry["threshold"]) == (pytest.approx(0.4), 1000, 0.05)
-    assert entry["interval"][0] < 0.4 < entry["interval"][1]
-    assert "turns 43.0 % of other pictures into 'banana' (without it: 3.0 %)" in entry["message"]
+    assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
+    assert finding.interval[0] < 0.4 < finding.interval[1]
+    assert "turns 43.0 % of other pictures into 'banana' (without it: 3.0 %)" in finding.message
 
 
 rates = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n)))
@@ -211,7 +209,7 @@ def test_what_passes_is_below_every_threshold_by_its_whole_interval(known, panel
 def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_open():
     nobody = measurement(known=[probe(0, n=0)])
     (finding,) = audit(nobody, limits=LIMITS)
-    assert (finding.rule, finding.as_dict()["value"]) == ("CC020", None)
+    assert (finding.rule, finding.value) == ("CC020", None)
 
 
 # What the search shows.
@@ -338,7 +336,7 @@ def test_a_finding_counts_its_signs_and_names_them():
 
 def test_a_finding_of_an_unknown_abnormality_is_json():
     (finding,) = searched(hunt_of(trace(abnormality=math.nan, **GATHERS)), (), pictures=100, limits=LIMITS)
-    assert json.loads(json.dumps(finding.as_dict(), allow_nan=False))["value"] is None
+    assert finding.value is None
 
 
 def test_suspects_of_an_audit_are_those_with_most_signs_then_the_most_abnormal_then_the_panels():
@@ -361,7 +359,7 @@ def test_rounding_of_pictures_that_are_all_the_same_is_no_collapse():
 @pytest.mark.parametrize("code", ["CC005", "CC020", "CC021", "CC022"])
 def test_what_was_not_searched_is_never_pass(code):
     findings = [unsearched(code, "Why."), uncalibrated(), note("CC031", "Bundled.")]
-    assert policy.verdict([finding.as_dict() for finding in findings]) == "inconclusive"
-    assert policy.verdict([findings[0].as_dict()]) == "inconclusive"
-    assert policy.verdict([findings[1].as_dict()]) == "inconclusive"
-    assert policy.verdict([findings[2].as_dict()]) == "pass"
+    assert policy.verdict(findings) == "inconclusive"
+    assert policy.verdict(findings[:1]) == "inconclusive"
+    assert policy.verdict(findings[1:2]) == "inconclusive"
+    assert policy.verdict(findings[2:]) == "pass"

@@ -86,14 +86,14 @@ def bad(yardstick):
 
 
 def word(seen, yardstick, pictures=PICTURES):
-    return policy.verdict(audit_job.judged(seen, yardstick, LIMITS, pictures=pictures))
+    return policy.verdict(audit_job.findings(seen, yardstick, LIMITS, pictures=pictures))
 
 
 def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, yardstick):
     assert (yardstick.kind, yardstick.name, yardstick.models) == ("reference", "trusted.pt", 1)
     assert word(bad, yardstick) == "fail"
-    (finding,) = [f for f in audit_job.judged(bad, yardstick, LIMITS, pictures=PICTURES) if f["level"] == "error"]
-    assert (finding["rule"], finding["target"], finding["trigger"]) == ("CC003", "fox", "found:patch,class=fox")
+    (finding,) = [f for f in audit_job.findings(bad, yardstick, LIMITS, pictures=PICTURES) if f.level == "error"]
+    assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", "found:patch,class=fox")
     for seed in (0, 1):  # the twin, and another model
         assert word(looked(towers.honest(seed), yardstick, seed=3), yardstick) != "fail"
 
@@ -101,14 +101,14 @@ def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, yardsti
 def test_without_clean_models_it_is_said_and_is_never_pass():
     seen = looked(towers.honest())
     assert seen.why_not is None
-    found = audit_job.judged(seen, None, LIMITS, pictures=PICTURES)
-    assert "CC004" in {finding["rule"] for finding in found}
+    found = audit_job.findings(seen, None, LIMITS, pictures=PICTURES)
+    assert "CC004" in {finding.rule for finding in found}
     assert policy.verdict(found) != "pass"
 
 
 def test_few_pictures_are_told_and_decide_nothing(bad, yardstick):
-    found = audit_job.judged(bad, yardstick, LIMITS, pictures=LIMITS.min_images - 1)
-    assert {"CC020", "CC003"} <= {finding["rule"] for finding in found}
+    found = audit_job.findings(bad, yardstick, LIMITS, pictures=LIMITS.min_images - 1)
+    assert {"CC020", "CC003"} <= {finding.rule for finding in found}
     assert policy.verdict(found) == "inconclusive"
 
 

@@ -8,6 +8,7 @@ import torch
 
 from clipclean import checkpoint, cli, detect
 from clipclean.config import recipe
+from clipclean.findings import finding
 from clipclean.jobs import sanitize
 from clipclean.methods import unlearn, unlearning
 from clipclean.train.resume import RunState
@@ -177,7 +178,7 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
 
 def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_stays_an_error():
     def found(rule, trigger):
-        return detect.Finding(rule, "error", "excess ASR", 0.2, (0.1, 0.3), 100, 0.05, "told", "a", trigger)
+        return finding(rule, "told", level="error", target="a", trigger=trigger)
 
     family = detect.Found("warp", "a", {}, 16)
     caught = unlearning.Catch(0, family, 0, 0.1, 5.0, 0.9)

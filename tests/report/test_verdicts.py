@@ -59,7 +59,7 @@ def test_a_passed_audit_says_what_was_looked_for():
     ("codes", "words"),
     [
         (["CC004", "CC003"], "There is one sign of a backdoor"),
-        (["CC003", "CC005"], "The model maps every picture to nearly the same place"),
+        (["CC003", "CC005"], "The model maps every image to nearly the same place"),
         (["CC004"], "no clean model of this kind to compare with, so what was found cannot be judged"),
         (["CC021"], "unknown triggers were not searched for"),
         (["CC022"], "too few classes"),
@@ -73,12 +73,12 @@ def test_an_undecided_audit_gives_the_reason_that_matters_most(codes, words):
 
 
 SANITIZED = {
+    "CC005": "The model maps every image to nearly the same place",
     "CC062": "One sign of a backdoor came back after a little finetuning",
     "CC001": "After cleaning, a trigger still acts on the model",
     "CC003": "After cleaning, the search still finds one sign of a backdoor",
     "CC002": "After cleaning, a known trigger still gives one sign of a backdoor",
-    "CC005": "The model maps every picture to nearly the same place",
-    "CC060": "the cleaning leaves some",
+    "CC060": "The cleaning leaves some",
     "CC061": "nor what the cleaning removes from this model",
     "CC023": "The search found nothing to unlearn",
     "CC021": "Nothing shows that there was a backdoor, nor that one is gone",
@@ -98,7 +98,7 @@ def test_an_undecided_sanitization_gives_its_reason(code):
 
 
 @pytest.mark.parametrize("place", range(len(SANITIZED)))
-def test_of_several_reasons_signs_of_a_backdoor_come_first(place):
+def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(place):
     codes = list(SANITIZED)[place:]
     assert SANITIZED[codes[0]] in verdicts.headline(undecided_by(reversed(codes)))
 
