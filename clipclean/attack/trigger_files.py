@@ -1,16 +1,18 @@
 """Triggers that an audit found, as files: ``audit --save-triggers`` writes them, ``sanitize --trigger`` takes them."""
 
+import json
 import unicodedata
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
-from clipclean import checkpoint, detect, files
+from clipclean import checkpoint, detect, files, untrusted
 from clipclean.errors import RefusedInput, UsageError
 
 SUFFIX = ".safetensors"
-WORDS = ("class", "family", "side")  # the metadata of a file
+KEY = "clipclean.trigger"  # the one entry of a file's metadata: JSON with the words below
+WORDS = ("class", "family", "side")
 LARGEST_SIDE = 1024  # px, as for architectures
 MOST_BYTES = 32 * 2**20  # a mask and a pattern of the largest side have 16 MiB
 LONGEST_NAME = 1000  # characters of a class
@@ -52,10 +54,8 @@ def load(path: Path, /) -> detect.Found:
         file = checkpoint.read_tensors(path, most=MOST_BYTES)
     except RefusedInput as error:
         raise type(error)(f"{error} {WAY_OUT}") from error
-    if file.metadata.keys() != set(WORDS):
-        told = ", ".join(key[:20] for key in list(file.metadata)[:5]) or "nothing"
-        raise _refused(path, f"no trigger of an audit: its metadata tell {told!a}, and not just {', '.join(WORDS)}")
-    family, target, side = file.metadata["family"], file.metadata["class"], _side(path, file.metadata["side"])
+    words = _words(path, file.metadata)
+    family, target, side = words["family"], words["class"], _side(path, words["side"])
     if family not in detect.FAMILIES:
         known = ", ".join(detect.FAMILIES)
         raise _refused(path, f"a trigger of the family {family[:40]!a}, and this version knows {known}")
@@ -91,7 +91,18 @@ def check_folder(folder: Path, /) -> None:
 
 def _writer(found: detect.Found) -> Callable[[Path], None]:
     words = {"class": found.target, "family": found.family, "side": str(found.side)}
-    return lambda partial: checkpoint.write_safetensors(partial, found.parameters, metadata=words)
+    return lambda partial: checkpoint.write_safetensors(partial, found.parameters, metadata={KEY: json.dumps(words)})
+
+
+def _words(path: Path, metadata: dict[str, str], /) -> dict[str, str]:
+    """Class, family and side of a file; one that an earlier version saved has each as an entry of its own."""
+    words: dict[str, object] = dict(metadata)
+    if metadata.keys() == {KEY}:
+        words = untrusted.loads(metadata[KEY].encode(), f"{path}: its metadata", limit=8 * LONGEST_NAME)
+    if words.keys() != set(WORDS) or not all(isinstance(word, str) for word in words.values()):
+        told = ", ".join(key[:20] for key in list(words)[:5]) or "nothing"
+        raise _refused(path, f"no trigger of an audit: its metadata tell {told!a}, and not just {', '.join(WORDS)}")
+    return {key: str(word) for key, word in words.items()}
 
 
 def _side(path: Path, text: str) -> int:

@@ -1,9 +1,9 @@
 """Checkpoints: the bytes of a CLIP checkpoint become named tensors, and nothing in them is executed."""
 
 from clipclean.checkpoint.reader import Checkpoint, Format, digest, read
+from clipclean.checkpoint.safetensors_file import write as write_safetensors
 from clipclean.checkpoint.summary import Summary, Tally, summarise
 from clipclean.checkpoint.tensor_file import TensorFile, read_tensors
-from clipclean.checkpoint.writer import write as write_safetensors
 
 __all__ = [
     "Checkpoint",

@@ -1,7 +1,21 @@
-"""The safetensors container, checked more strictly than its own library does."""
+"""The safetensors container: written by its own library, and read by a stricter reader than that.
 
+The library's reader takes a second entry for a key that it has seen, and fields that the format does not know, so that two
+readers may see different tensors in one file. What comes from outside must mean one thing, so it is read here.
+"""
+
+import errno
 import math
+import re
+import stat
 import struct
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import Tensor
 
 from clipclean import untrusted
 from clipclean.checkpoint.values import Pairs, Record, Storage, TensorRef
@@ -63,6 +77,36 @@ def metadata(view: memoryview, /) -> dict[str, str]:
     if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
         raise RefusedInput("the metadata of its safetensors header are no texts by name.")
     return dict(told)
+
+
+def write(path: Path, tensors: Mapping[str, Tensor], /, *, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file; equal input gives equal bytes.
+
+    Args:
+        path: of the file, which is overwritten.
+        tensors: by name; the library sorts them by the size of their elements, then by name.
+        metadata: at most one text. The library writes several in random order: put one JSON value instead.
+
+    Raises:
+        OSError: the disk is full, or the path cannot be written.
+    """
+    if len(metadata) > 1:
+        raise ValueError(f"metadata in random order: {', '.join(metadata)}")
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)  # the library makes a file that only its owner may read, and renames it
+    try:
+        save_file({name: _own(tensor) for name, tensor in tensors.items()}, path, dict(metadata) or None)
+    except SafetensorError as error:  # of another kind than OSError, with the system's number in its text alone
+        number = re.search(r"os error (\d+)", str(error))
+        raise OSError(int(number[1]) if number else errno.EIO, str(error), str(path)) from error
+    path.chmod(mode)
+
+
+def _own(tensor: Tensor, /) -> Tensor:
+    """The values on the CPU, row-major, in memory of their own: the library refuses names that share memory."""
+    flat = tensor.detach().cpu().contiguous()
+    whole = flat.untyped_storage().nbytes() == flat.numel() * flat.element_size()
+    return flat if whole else flat.clone(memory_format=torch.contiguous_format)
 
 
 def _header(view: memoryview, /) -> tuple[dict[str, object], int]:

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from clipclean import checkpoint, model
 from clipclean.checkpoint import hugging_face
-from clipclean.checkpoint import writer as safetensors_file
 from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, parity
 from clipclean.export.layout import ExportJob
@@ -132,7 +131,7 @@ def write(
         UnsupportedModel: as ``check_config``.
     """
     check_config(model_cfg, preprocess_cfg)
-    safetensors_file.write(folder / WEIGHTS_NAME, tensors, metadata=metadata)
+    checkpoint.write_safetensors(folder / WEIGHTS_NAME, tensors, metadata=metadata)
     _write_json(folder / CONFIG_NAME, config(model_cfg))
     write_processor(
         folder, preprocess_cfg=preprocess_cfg, context_length=model_cfg["text_cfg"].get("context_length", 77)

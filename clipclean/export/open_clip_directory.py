@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clipclean import model
-from clipclean.checkpoint import writer as safetensors_file
+from clipclean import checkpoint, model
 from clipclean.export import parity
 from clipclean.export.layout import ExportJob
 from clipclean.export.parity import Parity, Samples
@@ -46,7 +45,7 @@ def write(
     metadata: Mapping[str, str],
 ) -> None:
     """Write ``open_clip_config.json`` and ``open_clip_model.safetensors`` into an existing folder."""
-    safetensors_file.write(folder / WEIGHTS_NAME, tensors, metadata=metadata)
+    checkpoint.write_safetensors(folder / WEIGHTS_NAME, tensors, metadata=metadata)
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 

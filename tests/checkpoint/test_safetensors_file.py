@@ -1,0 +1,92 @@
+import errno
+import hashlib
+import subprocess
+import sys
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
+
+from clipclean.checkpoint import write_safetensors
+
+
+def _tensors() -> dict[str, torch.Tensor]:
+    draw = torch.Generator().manual_seed(0)
+    return {
+        "b": torch.randn(3, 4, generator=draw),
+        "a": torch.arange(5, dtype=torch.uint8),
+        "scalar": torch.tensor(1.5),
+        "half": torch.randn(2, 3, generator=draw).half(),
+        "brain": torch.randn(4, generator=draw).bfloat16(),
+        "count": torch.tensor(7),
+        "strided": torch.randn(4, 4, generator=draw).T,
+        "flags": torch.tensor([True, False]),
+        "empty": torch.zeros(0, 3),
+    }
+
+
+def test_the_safetensors_library_reads_back_every_tensor_and_the_metadata(tmp_path):
+    write_safetensors(tmp_path / "x.safetensors", _tensors(), metadata={"note": "ü"})
+    loaded = load_file(tmp_path / "x.safetensors")
+    assert set(loaded) == set(_tensors())
+    for name, tensor in _tensors().items():
+        assert loaded[name].dtype == tensor.dtype
+        assert torch.equal(loaded[name], tensor), name
+    with safe_open(tmp_path / "x.safetensors", "pt") as opened:
+        assert opened.metadata() == {"note": "ü"}
+
+
+def test_equal_input_in_another_order_gives_equal_bytes(tmp_path):
+    tensors = _tensors()
+    write_safetensors(tmp_path / "a", tensors, metadata={"p": "1"})
+    write_safetensors(tmp_path / "b", dict(reversed(tensors.items())), metadata={"p": "1"})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_another_process_writes_the_same_bytes(tmp_path):
+    """The library's hash maps are seeded anew in each process."""
+    code = (
+        "import sys, torch; from pathlib import Path; from clipclean.checkpoint import write_safetensors as write;"
+        "write(Path(sys.argv[1]), {n: torch.arange(3.0) for n in 'qwertz'}, metadata={'format': 'pt'})"
+    )
+    digests = set()
+    for name in "abc":
+        subprocess.run([sys.executable, "-c", code, str(tmp_path / name)], check=True)
+        digests.add(hashlib.sha256((tmp_path / name).read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
+def test_several_texts_which_would_come_in_random_order_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="random order: a, b"):
+        write_safetensors(tmp_path / "x", {}, metadata={"a": "1", "b": "2"})
+
+
+def test_views_of_one_storage_are_written_each_with_its_own_values(tmp_path):
+    whole = torch.arange(6.0)
+    write_safetensors(tmp_path / "x", {"first": whole[:3], "last": whole[3:]}, metadata={})
+    loaded = load_file(tmp_path / "x")
+    assert (loaded["first"].tolist(), loaded["last"].tolist()) == ([0.0, 1.0, 2.0], [3.0, 4.0, 5.0])
+
+
+def test_what_the_system_refuses_is_an_os_error_with_its_number(tmp_path):
+    """Here a limit on the size of files, as a full disk would be."""
+    code = (
+        "import resource, sys, torch; from pathlib import Path; from clipclean.checkpoint import write_safetensors\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))\n"
+        "try: write_safetensors(Path(sys.argv[1]), {'a': torch.zeros(10_000)}, metadata={})\n"
+        "except OSError as error: print(error.errno)"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(tmp_path / "x")], capture_output=True, text=True, check=True)
+    assert int(done.stdout) == errno.EFBIG
+
+
+def test_a_folder_that_is_not_there_is_an_os_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_safetensors(tmp_path / "missing" / "x", {"a": torch.zeros(1)}, metadata={})
+
+
+def test_the_file_may_be_read_by_whoever_may_read_other_new_files(tmp_path):
+    write_safetensors(tmp_path / "x", {"a": torch.zeros(1)}, metadata={})
+    (tmp_path / "y").write_text("")
+    assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
