@@ -25,6 +25,7 @@ COMMANDS = {
     "export": ("clipclean.cli.export:export", "Write the same weights in the layout of another library."),
     "verify": ("clipclean.cli.verify:verify", "Check that a folder of weights is whole, by its records."),
     "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences with."),
+    "triggers": ("clipclean.cli.triggers:triggers", "List the families of triggers, with their parameters."),
     "recipes": ("clipclean.cli.recipes:recipes", "List, show and validate recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
     "explain": ("clipclean.cli.explain:explain", "Say what a finding means, and what to do about it."),

@@ -1,57 +1,68 @@
 """``clipclean audit``: tell whether a checkpoint carries a backdoor."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import click
 
-from clipclean.cli import options
+from clipclean import __version__
+from clipclean.cli import options, printing, progress, roles
+from clipclean.cli.command import command, filled, option
+from clipclean.config import policy as policies
 from clipclean.config.recipe import EFFORTS
+from clipclean.errors import UsageError
 
 EPILOG = """\b
 Examples:
   clipclean audit model.pt --classes classes.txt
-  clipclean audit model.safetensors --data pictures/ --reference trusted.pt --output html=report.html
-  clipclean audit model.pt --data pictures/ --effort thorough --save-triggers found/ --policy policy.yaml
+  clipclean audit model.safetensors -d images/ --reference trusted.pt --output report.html
+  clipclean audit model.pt -d images/ --effort thorough --save-triggers found/ --policy policy.yaml
 """
 
 
-@click.command(epilog=EPILOG)
+@command(epilog=EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
+@option(
     "--data",
+    "-d",
+    group="Data",
     metavar="IMAGES",
     type=click.Path(path_type=Path),
-    show_default="bundled pictures",
-    help="Pictures to measure and search on: a folder, CSV, JSONL or WebDataset. Labels (a folder a class) and captions are "
-    "used where there are any. A few hundred varied ones are enough; they need not be clean of anything but labels.",
+    show_default="bundled images",
+    help="Images to measure and search on: a folder, CSV, JSONL or WebDataset. Labels (one folder per class) and captions are "
+    "used if present. A few hundred varied images are enough. They may contain poisoned images; only the labels must be right.",
 )
-@click.option(
+@option(
     "--reference",
+    group="Model",
     metavar="MODEL",
     type=click.Path(path_type=Path),
-    help="A clean model of the same architecture that you trust. It is searched likewise, and what it needs is the yardstick; "
-    "without it, the one that ships for the architecture is, if there is one.",
+    help="A clean model of the same architecture that you trust. It is searched in the same way, and the trigger sizes found in "
+    "it are the reference; without it, stored statistics of the architecture are used if there are any.",
 )
-@click.option(
+@option(
     "--effort",
+    group="Search",
     metavar="|".join(EFFORTS),
     type=click.Choice(list(EFFORTS)),
     default="standard",
-    help="How hard to search; the more, the less is missed. Pictures that go forward and back through the image tower: "
+    help="How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
     + ", ".join(f"{name} {most:,}" for name, (_, most) in ((name, effort.passes()) for name, effort in EFFORTS.items()))
-    + " at most, and thorough 60 more for each class.",
+    + " at most; thorough adds 60 for each class.",
 )
-@click.option(
+@option(
     "--save-triggers",
+    group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path),
     help="Write the triggers that the search finds there; 'clipclean sanitize --trigger FILE' takes them.",
 )
-@click.option(
+@option(
     "--no-search",
+    group="Search",
     is_flag=True,
-    help="Try the known triggers only. Faster, and a backdoor of another kind goes unseen: the verdict is then never pass.",
+    help="Try the known triggers only. Faster, but a backdoor of another kind goes unseen: the verdict is then never pass.",
 )
 @options.arch
 @options.weights
@@ -60,16 +71,48 @@ Examples:
 @options.policy
 @options.seed
 @options.device
+@options.workers
 @options.outputs
+@options.as_json
 @options.exit_zero
 @options.quiet
 @options.verbose
 def audit(**given: Any) -> int:
     """Tell whether MODEL carries a backdoor that nobody described, and which class it leads to.
 
-    MODEL is read without executing anything in it. Known triggers are tried, unknown ones are searched for, and what is
-    found is compared with what clean models need. The exit code is the verdict.
+    MODEL is read without executing anything in it. Known triggers are tried, unknown ones are searched for, and the results
+    are compared with those of clean models. The exit code is the verdict.
     """
-    from clipclean.cli import run
+    roles.check(given)
+    check_search(given)
+    outputs = printing.outputs_of(given)
+    demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
+    if not given["quiet"]:
+        click.echo(f"clipclean {__version__}: {given['model'].name}, effort {given['effort']}", err=True)
+    from clipclean import data, demo
+    from clipclean.jobs import audit as job
 
-    return run.audit(given)
+    data.use_workers(given["workers"])
+    with (
+        tempfile.TemporaryDirectory(prefix="clipclean-audit-") as scratch,
+        progress.shown(quiet=given["quiet"]) as shown,
+    ):
+        bundled = Path(scratch)
+        demo.unpack(bundled)
+        request = filled(
+            job.Request, given, data=given["data"] or bundled / demo.PICTURES, own=given["data"] is not None,
+            pairs=bundled / demo.PAIRS, policy=demanded, search=not given["no_search"],
+        )  # fmt: skip
+        outcome = job.examine(request, progress=shown)
+    printing.show_report(outcome.report, outputs, images=outcome.pictures)
+    return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report["verdict"]]
+
+
+def check_search(given: dict[str, Any], /) -> None:
+    """Refuse options that mean nothing without a search; raises UsageError."""
+    idle = [flag for flag, name in (("--save-triggers", "save_triggers"), ("--reference", "reference")) if given[name]]
+    if given["no_search"] and idle:
+        raise UsageError(
+            f"--no-search with {' and '.join(idle)}: without a search nothing is found that could be saved or compared. "
+            "Leave one of them out."
+        )

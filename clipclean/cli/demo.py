@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options
+from clipclean.cli import options, sanitize
+from clipclean.cli.command import command, option
 
 EPILOG = """\b
 Examples:
@@ -16,25 +17,29 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
-@click.option(
+@command(epilog=EPILOG)
+@option(
     "--out",
+    "-o",
+    group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path),
     default=Path("clipclean-demo"),
     show_default=True,
     help="Folder for weights and report. One with files in it is refused unless --force is given.",
 )
-@click.option(
+@option(
     "--unpack",
+    group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Only write the bundled model, pairs and pictures into DIR, and stop.",
+    help="Only write the bundled model, pairs and images into DIR, and stop.",
 )
 @options.overrides
 @options.policy
 @options.seed
 @options.outputs
+@options.as_json
 @options.force
 @options.keep_failed
 @options.exit_zero
@@ -43,10 +48,9 @@ Examples:
 def demo(**given: Any) -> int:
     """Clean a bundled tiny CLIP that carries a backdoor, on a CPU, within three minutes.
 
-    The model was trained on emoji pictures. A small patch in the corner of any picture makes it say the name of one class.
+    The model was trained on emoji images. A small patch in the corner of any image makes it name one class.
     """
     from clipclean import demo as bundled
-    from clipclean.cli import run
 
     folder = given.pop("unpack")
     if folder is not None:
@@ -55,4 +59,13 @@ def demo(**given: Any) -> int:
         return 0
     with tempfile.TemporaryDirectory(prefix="clipclean-demo-") as scratch:
         bundled.unpack(Path(scratch))
-        return run.sanitize(bundled.arguments(Path(scratch)) | given)
+        return sanitize.run(neutral() | bundled.arguments(Path(scratch)) | given)
+
+
+def neutral() -> dict[str, Any]:
+    """What the options of sanitize are where nothing is said, whatever the environment says."""
+    return {
+        str(each.name): False if each.is_flag else () if each.multiple else None
+        for each in sanitize.sanitize.params
+        if isinstance(each, click.Option)
+    }

@@ -12,17 +12,33 @@ from typing import Any
 import click
 
 from clipclean import __version__
+from clipclean.cli import options
+from clipclean.cli.command import command
 from clipclean.errors import ClipcleanError
 
 EPILOG = "\b\nExamples:\n  clipclean doctor\n  clipclean doctor --json > machine.json"
 
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "nltk", "numpy", "pillow")
+OPTIONAL = {  # parts that some installations lack: distribution, and what it is for
+    "onnx": "--format onnx",
+    "onnxscript": "--format onnx",
+    "onnxruntime": "--format onnx, compared with the original",
+    "transformers": "--format hf, read back by its own library",
+    "safetensors": "writing weights",
+    "scikit-learn": "the map of embeddings",
+    "webdataset": "--data in tar shards",
+    "pyarrow": "--data in Parquet and Arrow",
+    "huggingface_hub": "models and data by hub names",
+    "model-signing": "signatures, by the extra signing",
+    "tensorboard": "--log-dir for TensorBoard, by the extra tensorboard",
+    "wandb": "--log-dir for Weights & Biases, by the extra wandb",
+}
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # of /proc/cpuinfo; the last two compute bf16 natively
 GIB = 2**30
 
 
-@click.command(epilog=EPILOG)
-@click.option("--json", "as_json", is_flag=True, help="Print the facts as JSON.")
+@command(epilog=EPILOG)
+@options.as_json
 def doctor(as_json: bool) -> None:
     """Say what this machine and this installation can do: versions, devices, memory, disk, bundled files.
 
@@ -32,7 +48,9 @@ def doctor(as_json: bool) -> None:
         "clipclean": __version__,
         "platform": f"{platform.system()} {platform.machine()}",
         "versions": versions(),
+        "optional": {name: _version(name) for name in OPTIONAL},
         "cpu": cpu(),
+        "torch_build": torch_build(),
         "gpus": gpus(),
         "memory": memory(),
         "disk": disk(),
@@ -143,10 +161,11 @@ def table(facts: dict[str, Any], /) -> str:
     rows = [
         ("clipclean", f"{facts['clipclean']} on {facts['platform']}"),
         *((name, version or "not installed") for name, version in facts["versions"].items()),
+        *((name, f"{version or 'not installed'} ({OPTIONAL[name]})") for name, version in facts["optional"].items()),
         ("cores", f"{processor['usable_cores']} of {processor['cores']}; torch uses {processor['threads']} threads"),
         ("processor", " ".join([processor["capability"], *processor["flags"]])),
         ("bf16 on CPU", "in hardware" if {"avx512_bf16", "amx_bf16"} & {*processor["flags"]} else "emulated: slow"),
-        *(("GPU", gpu_line(gpu)) for gpu in facts["gpus"] or [None]),
+        *(("GPU", gpu_line(gpu, build=facts["torch_build"])) for gpu in facts["gpus"] or [None]),
         ("memory", ", ".join(f"{gib(size)} {name}" for name, size in facts["memory"].items() if size is not None)),
         ("disk", f"{gib(facts['disk']['here'])} free here, {gib(facts['disk']['temporary'])} for temporary files"),
         ("WordNet", bundled["wordnet"]),
@@ -155,10 +174,20 @@ def table(facts: dict[str, Any], /) -> str:
     return "\n".join(f"{name:17}{text}" for name, text in rows)
 
 
-def gpu_line(gpu: dict[str, Any] | None, /) -> str:
+def torch_build() -> str:
+    """What this PyTorch was built to compute on: ``cpu``, or a version of CUDA or ROCm."""
+    import torch
+
+    hip = getattr(torch.version, "hip", None)
+    return f"CUDA {torch.version.cuda}" if torch.version.cuda else f"ROCm {hip}" if hip else "cpu"
+
+
+def gpu_line(gpu: dict[str, Any] | None, /, *, build: str) -> str:
     """One CUDA device in words."""
     if gpu is None:
-        return "none that PyTorch sees"
+        return (
+            "none: this PyTorch is built for processors only" if build == "cpu" else f"none that PyTorch ({build}) sees"
+        )
     return f"{gpu['name']}, {gib(gpu['memory'])}, {'with' if gpu['bf16'] else 'without'} bf16"
 
 

@@ -7,6 +7,8 @@ import textwrap
 
 import click
 
+from clipclean.cli import complete, options
+from clipclean.cli.command import command
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Rule
 
@@ -20,9 +22,9 @@ Examples:
 _WIDTH = 100  # columns
 
 
-@click.command(epilog=EPILOG)
-@click.argument("code", metavar="[RULE]", required=False)
-@click.option("--json", "as_json", is_flag=True, help="Print the answer as JSON.")
+@command(epilog=EPILOG)
+@click.argument("code", metavar="[RULE]", required=False, shell_complete=complete.rules)
+@options.as_json
 def explain(code: str | None, as_json: bool) -> None:
     """Say what the finding RULE means, what it does not show, and what to do; without RULE, list them all."""
     if code is None:

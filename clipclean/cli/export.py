@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options, roles, run
+from clipclean.cli import layouts, options, printing, progress, roles
+from clipclean.cli.command import command, filled, option
 
 EPILOG = """\b
 Examples:
@@ -20,25 +21,29 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@command(epilog=EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
+@option(
     "--format",
+    "-f",
     "formats",
-    metavar="|".join(options.LAYOUTS),
-    type=click.Choice(options.LAYOUTS),
+    group="Output",
+    metavar="|".join((*options.LAYOUTS, *options.ALIASES)),
+    type=options.Layout(),
     multiple=True,
     required=True,
     help=options.LAYOUTS_HELP,
 )
 @options.out
-@click.option(
+@option(
     "--data",
+    "-d",
+    group="Data",
     metavar="CLEAN",
     type=click.Path(path_type=Path),
     show_default="the demo's",
-    help="Pictures and captions to compare on, in any form that sanitize takes. The activation is measured on them "
-    "where the checkpoint does not tell it.",
+    help="Images and captions to compare on, in any format that sanitize takes. The activation is measured on them "
+    "where the checkpoint does not state it.",
 )
 @options.image_key
 @options.caption_key
@@ -49,32 +54,22 @@ Examples:
 @options.onnx_preset
 @options.bom
 @options.force
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json
 @options.quiet
 @options.verbose
 def export(**given: Any) -> None:
     """Write the weights of the checkpoint MODEL in other layouts, and check that they still compute the same.
 
-    Each layout is loaded by its own library in another process, and its embeddings of real pictures and captions are
-    compared with ours. One that differs beyond its limit fails, and then nothing is written. Nothing is audited here:
+    Each layout is loaded by its own library in another process, and its embeddings of real images and captions are
+    compared with ours. If one differs beyond its limit, the command fails and writes nothing. Nothing is audited here:
     a backdoor is exported like everything else.
     """
     roles.check(given, out="folder")
-    from clipclean.cli import progress
     from clipclean.jobs import export as export_job
 
     with progress.shown(quiet=given["quiet"]) as shown, pictures(given["data"]) as data:
-        request = export_job.Request(
-            model=given["model"],
-            data=data,
-            own=given["data"] is not None,
-            out=given["out"],
-            wanted=run.wanted(given),
-            arch=given["arch"],
-            image_key=given["image_key"],
-            caption_key=given["caption_key"],
-            force=given["force"],
-            weights=given["weights"],
+        request = filled(
+            export_job.Request, given, data=data, own=given["data"] is not None, wanted=layouts.wanted(given)
         )
         result = export_job.convert(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result, given["out"]))
@@ -108,4 +103,4 @@ def table(result: dict[str, Any], out: Path, /) -> str:
                 f"  note: its tokenizer reads {parity['captions'] - parity['captions_alike']} of {parity['captions']} "
                 "captions otherwise than open_clip's does"
             )
-    return "\n".join(run.printable(line) for line in lines)
+    return "\n".join(printing.printable(line) for line in lines)

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 import click
 
 from clipclean.cli import options
+from clipclean.cli.command import command
+from clipclean.cli.printing import printable
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 
 EPILOG = """\b
@@ -19,19 +21,18 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@command(epilog=EPILOG)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @options.arch
 @options.weights
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON: of several MODELs, a list.")
+@options.as_json
 @options.verbose
 def inspect(**given: Any) -> None:
     """Say what the checkpoint MODEL is: format, architecture, numbers, digests.
 
     Nothing in it is executed, and no model is built from it. A file that asks for more than weights, is damaged or is
     no CLIP is refused with the reason, and the exit code is 3; as JSON it has `error` and `kind`: unsafe, unsupported or
-    unreadable. Of several MODELs each is looked at, and one that is
-    refused decides the exit code.
+    unreadable. With several MODELs each is read, JSON is a list, and one that is refused decides the exit code.
     """
     from clipclean.jobs import inspect as reading
 
@@ -96,7 +97,7 @@ def table(found: dict[str, Any], /) -> str:
         ("format", f"{found['format']}: {found['producer']}"),
         ("architecture", decided(architecture)),
         ("activation", decided(found["activation"])),
-        ("pictures", f"{size['size']} px, {size['resize_mode']}, {size['interpolation']}" if size else "undecided"),
+        ("images", f"{size['size']} px, {size['resize_mode']}, {size['interpolation']}" if size else "undecided"),
         ("tensors", f"{tensors['tensors']:,} ({dtypes}), {tensors['elements']:,} numbers, {tensors['bytes']:,} bytes"),
         ("size", f"{found['size']:,} bytes"),
         ("sha256", found["sha256"]),
@@ -110,8 +111,3 @@ def table(found: dict[str, Any], /) -> str:
 def decided(fact: dict[str, str | None], /) -> str:
     """What was decided and how, or what to do about it."""
     return f"{fact['name']}: {fact['how']}" if fact["name"] else str(fact["how"])
-
-
-def printable(text: str, /) -> str:
-    """The text with what is not printable escaped."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)

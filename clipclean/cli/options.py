@@ -1,41 +1,69 @@
 """The options that commands share, one decorator each."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import click
 
+from clipclean.cli import complete
+from clipclean.cli.command import shared
 from clipclean.config import recipe as recipes
-from clipclean.export import formats, onnx_presets
+from clipclean.export import formats as export_formats
+from clipclean.export import onnx_presets
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
+SUFFIXES = {
+    ".txt": "text", ".json": "json", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif", ".xml": "junit",
+    ".md": "markdown",
+}  # fmt: skip
 PRECISIONS = ("auto", "fp32", "bf16")
-LAYOUTS = tuple(formats.FORMATS)
-LAYOUTS_HELP = "Format to write: {}. Repeatable: all of them go into one folder.".format(
-    "; ".join(f"{name}, {form.summary}" for name, form in formats.FORMATS.items())
+ALIASES = {"safetensors": "open_clip", "transformers": "hf"}  # other names for a layout
+LAYOUTS = tuple(export_formats.FORMATS)
+LAYOUTS_HELP = "Format of the weights: {}. Also called: {}. Repeatable: all of them go into one folder.".format(
+    "; ".join(f"{name}, {form.summary}" for name, form in export_formats.FORMATS.items()),
+    ", ".join(f"{name} for {own}" for name, own in ALIASES.items()),
 )
 ONNX_PRESETS = tuple(onnx_presets.PRESETS)
 
-Command = TypeVar("Command", bound=Callable[..., Any])  # any function that becomes a command
-
 
 class Output(NamedTuple):
-    """One ``--output FORMAT=PATH``; the path is None for stdout."""
+    """One ``--output``; the path is None for stdout."""
 
     format: str
     path: Path | None
 
 
 def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
-    """``json=report.json``, or ``json=-`` for stdout."""
-    form, _, path = text.partition("=")
+    """``json=report.json``, ``json=-`` for stdout, or a path whose suffix names the format."""
+    form, equals, path = text.partition("=")
+    if not equals and (by_suffix := format_of(text)) in formats:
+        return Output(by_suffix, Path(text))
     if form not in formats:
-        raise click.BadParameter(f"{form!r} is no format. Choose from {', '.join(formats)}, as in json=report.json.")
+        raise click.BadParameter(
+            f"{form!r} is no format. Choose from {', '.join(formats)}, as in json=report.json, or name a file such as report.html."
+        )
     if not path:
         raise click.BadParameter(f"{text!r} names no file. Write {form}=PATH, or {form}=- for stdout.")
     return Output(form, None if path == "-" else Path(path))
+
+
+def format_of(path: str) -> str:
+    """The format that a file's suffix stands for, the longest suffix first; empty where it stands for none."""
+    fitting = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)]
+    return SUFFIXES[max(fitting, key=len)] if fitting else ""
+
+
+class Layout(click.Choice[str]):
+    """A layout of weights, under its own name or another's."""
+
+    def __init__(self) -> None:
+        super().__init__(LAYOUTS)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # Any: click's
+        """The layout's own name."""
+        return super().convert(ALIASES.get(value, value), param, ctx)
 
 
 def drop(text: str) -> float | str:
@@ -82,186 +110,295 @@ def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -
     return is_given
 
 
-def _shared(flag: str, *more: str, **settings: Any) -> Callable[[Command], Command]:
-    """A click option that the variable ``CLIPCLEAN_`` and its name sets too; ``Any``, as click's own settings are."""
-    variable = f"CLIPCLEAN_{flag.removeprefix('--').upper().replace('-', '_')}"
-    return click.option(flag, *more, envvar=variable, show_envvar=True, **settings)
+# Model
 
-
-arch = _shared(
+arch = shared(
     "--arch",
+    group="Model",
     metavar="NAME|FILE",
+    shell_complete=complete.architectures,
     help="Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Wins over what the "
     "checkpoint's tensors suggest; a wrong one is refused, since the tensors do not fit.",
 )
-weights = _shared(
+weights = shared(
     "--weights",
+    group="Model",
     metavar="NAME",
     show_default="the only set",
     help="Which weights to take from a file that holds several: ema for averaged ones, or the name of the set.",
 )
-classes = _shared(
-    "--classes",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    show_default="ImageNet-1k",
-    help="Class names, one a line. Accuracy is measured over them, and only attacks on one of them can be seen.",
-)
-templates = _shared(
-    "--templates",
-    metavar="FILE",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    show_default="open_clip's seven",
-    help="Sentences with {} for the class name, one a line; their mean is the class's embedding.",
-)
-device = _shared(
-    "--device",
-    metavar="auto|cpu|cuda[:N]",
-    type=_device,
-    default="auto",
-    help="Where to compute; auto takes the first GPU if there is one. Asking for a GPU that is not there ends the run.",
-)
-precision = _shared(
-    "--precision",
-    metavar="|".join(PRECISIONS),
-    type=click.Choice(PRECISIONS),
-    show_default="the recipe's",
-    help="Number format of the forward pass. bf16 is faster and needs less memory; fp32 repeats most exactly.",
-)
-seed = _shared(
-    "--seed",
-    metavar="N",
-    type=click.IntRange(0, 2**63 - 1),
-    default=0,
-    help="Fixes every random choice: the same seed, data and machine give the same weights.",
-)
-outputs = _shared(
-    "--output",
-    "outputs",
-    metavar="FORMAT=PATH",
-    type=output,
-    multiple=True,
-    callback=distinct,
-    help=f"Also write the report as {', '.join(FORMATS)}; PATH - means stdout. Repeatable. The exit code stays.",
-)
-quiet = _shared(
-    "--quiet",
-    "-q",
-    is_flag=True,
-    callback=_loudness,
-    help="No progress on stderr; errors and results still appear.",
-)
-verbose = _shared(
-    "--verbose",
-    "-v",
-    is_flag=True,
-    callback=_loudness,
-    help="More detail on stderr, and a traceback when something fails.",
-)
-exit_zero = _shared(
-    "--exit-zero",
-    is_flag=True,
-    help="Exit 0 whatever the verdict, so that a job goes on; errors still exit with their own codes.",
-)
-policy = _shared(
-    "--policy",
-    metavar="FILE",
-    type=click.Path(path_type=Path),
-    show_default="none",
-    help="What the verdict demands: thresholds, severities, suppressions. Its thresholds win over the recipe's, and over "
-    "--set.",
-)
-overrides = _shared(
-    "--set",
-    "overrides",
-    metavar="KEY=VALUE",
-    multiple=True,
-    help="Change one value of the recipe, as in train.epochs=3. Repeatable. The report then says validated: false.",
-)
-max_accuracy_loss = _shared(
-    "--max-accuracy-loss",
-    metavar="SHARE",
-    type=click.FloatRange(0, 0.5),
-    show_default="the recipe's, 0.02",
-    help="Clean accuracy that the cleaning may cost: 0.02 are two points. The run fails if it costs more. With --recipe auto, "
-    "what costs more is not taken.",
-)
-max_minutes = _shared(
-    "--max-minutes",
-    metavar="N",
-    type=click.FloatRange(min=0, min_open=True),
-    show_default="none",
-    help="With --recipe auto: after so long nothing more is tried; what was begun is ended.",
-)
-force = _shared(
-    "--force",
-    is_flag=True,
-    help="Overwrite clipclean's files where the output goes; what they held is lost.",
-)
-keep_failed = _shared(
-    "--keep-failed",
-    is_flag=True,
-    help="Write the weights even if their audit failed. They may still hold the backdoor: do not deploy them.",
-)
-no_audit = _shared(
-    "--no-audit",
-    is_flag=True,
-    help="Skip the panel of known triggers. Faster, and a backdoor that nobody named goes unseen.",
-)
-data = _shared(
+
+# Data
+
+data = shared(
     "--data",
+    "-d",
+    group="Data",
     metavar="CLEAN",
     type=click.Path(path_type=Path),
     required=True,
-    help="Clean image-caption pairs, for unlearning pictures alone, for supervised finetuning labelled ones: a folder, CSV, "
-    "JSONL or WebDataset. A few poisoned ones undo the cleaning.",
+    help="Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images: a folder, CSV, "
+    "JSONL or WebDataset. A few poisoned pairs undo the cleaning.",
 )
-screen = _shared(
+eval_data = shared(
+    "--eval-data",
+    group="Data",
+    metavar="LABELLED",
+    type=click.Path(path_type=Path),
+    help="Labelled images to measure on: one folder per class, or any of the --data formats with class names as labels or "
+    "captions. Without it some pairs are kept out of training, and image-text recall is reported instead of accuracy.",
+)
+image_key = shared(
+    "--image-key",
+    group="Data",
+    metavar="NAME",
+    show_default="the known ones",
+    help="Column of the images in a table, or their extension in a shard, where clipclean does not know it.",
+)
+caption_key = shared(
+    "--caption-key",
+    group="Data",
+    metavar="NAME",
+    show_default="the known ones",
+    help="Column or JSON key of the captions, where clipclean does not know it.",
+)
+classes = shared(
+    "--classes",
+    group="Data",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    show_default="ImageNet-1k",
+    help="Class names, one per line. Accuracy is measured over them, and only attacks on one of them can be seen.",
+)
+templates = shared(
+    "--templates",
+    group="Data",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    show_default="open_clip's seven",
+    help="Sentences with {} for the class name, one per line; their mean is the class's embedding.",
+)
+workers = shared(
+    "--workers",
+    group="Data",
+    metavar="N",
+    type=click.IntRange(1, 256),
+    show_default="one per processor, 16 at most",
+    help="Threads that decode images and prepare batches.",
+)
+
+# Cleaning
+
+recipe = shared(
+    "--recipe",
+    "-r",
+    group="Cleaning",
+    metavar="NAME|FILE",
+    default=recipes.DEFAULT,
+    shell_complete=complete.recipes,
+    help="What to do, and with which values; see 'clipclean recipes list'.",
+)
+overrides = shared(
+    "--set",
+    "overrides",
+    group="Cleaning",
+    metavar="KEY=VALUE",
+    multiple=True,
+    shell_complete=complete.settings,
+    help="Change one value of the recipe, as in train.epochs=3. Repeatable. The report then says validated: false.",
+)
+epochs = shared(
+    "--epochs", group="Cleaning", metavar="N", type=float, show_default="the recipe's", help="Short for --set train.epochs=N."
+)  # fmt: skip
+lr = shared(
+    "--lr", group="Cleaning", metavar="RATE", type=float, show_default="the recipe's", help="Short for --set train.lr=RATE."
+)  # fmt: skip
+batch_size = shared(
+    "--batch-size", group="Cleaning", metavar="N", type=int, show_default="the recipe's",
+    help="Short for --set train.batch_size=N.",
+)  # fmt: skip
+screen = shared(
     "--screen",
+    group="Cleaning",
     metavar="report|N%|auto|off",
     type=_screen,
     default="report",
     help="Score the pairs before training and leave the most suspicious ones out: N per cent of them, or those that stand "
     "out (auto, at most 5 per cent). report only counts these.",
 )
-image_key = _shared(
-    "--image-key",
-    metavar="NAME",
-    show_default="the known ones",
-    help="Column of the pictures in a table, or their extension in a shard, where clipclean does not know it.",
+precision = shared(
+    "--precision",
+    group="Cleaning",
+    metavar="|".join(PRECISIONS),
+    type=click.Choice(PRECISIONS),
+    show_default="the recipe's",
+    help="Number format of the forward pass. bf16 is faster and needs less memory; fp32 repeats most exactly.",
 )
-caption_key = _shared(
-    "--caption-key",
-    metavar="NAME",
-    show_default="the known ones",
-    help="Column or JSON key of the captions, where clipclean does not know it.",
+
+# Search
+
+triggers = shared(
+    "--trigger",
+    "triggers",
+    group="Search",
+    metavar="SPEC|FILE",
+    multiple=True,
+    shell_complete=complete.triggers,
+    help="A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file that 'clipclean audit "
+    "--save-triggers' wrote. Repeatable. 'clipclean triggers list' shows the families.",
 )
-recipe = _shared(
-    "--recipe",
-    metavar="NAME|FILE",
-    default=recipes.DEFAULT,
-    help="What to do, and with which values; see 'clipclean recipes list'.",
+target = shared(
+    "--target",
+    group="Search",
+    metavar="CLASS",
+    show_default="that of a found trigger, else whichever they lead to",
+    help="The class that the suspected triggers lead to.",
 )
-out = _shared(
+no_audit = shared(
+    "--no-audit",
+    group="Search",
+    is_flag=True,
+    help="Skip the panel of known triggers. Faster, but a backdoor that nobody named goes unseen.",
+)
+
+# Verdict
+
+policy = shared(
+    "--policy",
+    group="Verdict",
+    metavar="FILE",
+    type=click.Path(path_type=Path),
+    show_default="none",
+    help="What the verdict demands: thresholds, severities, suppressions. Its thresholds win over the recipe's, and over "
+    "--set.",
+)
+max_accuracy_loss = shared(
+    "--max-accuracy-loss",
+    group="Verdict",
+    metavar="SHARE",
+    type=click.FloatRange(0, 0.5),
+    show_default="the recipe's, 0.02",
+    help="Clean accuracy that the cleaning may cost: 0.02 are two points. The run fails if it costs more. With --recipe auto, "
+    "recipes that cost more are not taken.",
+)
+exit_zero = shared(
+    "--exit-zero",
+    group="Verdict",
+    is_flag=True,
+    help="Exit 0 whatever the verdict, so that a job goes on; errors still exit with their own codes.",
+)
+keep_failed = shared(
+    "--keep-failed",
+    group="Verdict",
+    is_flag=True,
+    help="Write the weights even if their audit failed. They may still hold the backdoor: do not deploy them.",
+)
+
+# Output
+
+out = shared(
     "--out",
+    "-o",
+    group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path),
     default=Path("clipclean-out"),
     help="Folder for weights and report. One with files in it is refused unless --force is given.",
 )
-normalize = _shared("--normalize", is_flag=True, help="ONNX: put out unit embeddings, so that consumers need not.")
-fp16 = _shared(
-    "--fp16", is_flag=True, help="ONNX: store weights in half precision: half the size, and the limits are looser."
+formats = shared(
+    "--format",
+    "-f",
+    "formats",
+    group="Output",
+    metavar="|".join((*LAYOUTS, *ALIASES)),
+    type=Layout(),
+    multiple=True,
+    default=("open_clip",),
+    help=LAYOUTS_HELP,
 )
-onnx_preset = _shared(
+outputs = shared(
+    "--output",
+    "outputs",
+    group="Output",
+    metavar="[FORMAT=]PATH",
+    type=output,
+    multiple=True,
+    callback=distinct,
+    help=f"Also write the report: as {', '.join(FORMATS)}, or by the suffix of PATH. PATH - means stdout. Repeatable. Does "
+    "not affect the exit code.",
+)
+as_json = shared(
+    "--json", "as_json", group="Output", is_flag=True, help="Print the result as JSON, the same as --output json=- where that exists."
+)  # fmt: skip
+force = shared(
+    "--force",
+    group="Output",
+    is_flag=True,
+    help="Overwrite clipclean's files where the output goes; their contents are lost.",
+)
+normalize = shared(
+    "--normalize", group="Output", is_flag=True, help="ONNX: put out unit embeddings, so that consumers need not."
+)
+fp16 = shared(
+    "--fp16",
+    group="Output",
+    is_flag=True,
+    help="ONNX: store weights in half precision: half the size, with wider limits for the comparison.",
+)
+onnx_preset = shared(
     "--onnx-preset",
+    group="Output",
     metavar="|".join(ONNX_PRESETS),
     type=click.Choice(ONNX_PRESETS),
     default=ONNX_PRESETS[0],
     help="ONNX: whose names for files, inputs and outputs.",
 )
-bom = _shared(
+bom = shared(
     "--bom",
+    group="Output",
     is_flag=True,
     help="Also write bom.cdx.json, a CycloneDX bill of materials of the model, for those who collect them.",
+)
+
+# Running
+
+device = shared(
+    "--device",
+    group="Running",
+    metavar="auto|cpu|cuda[:N]",
+    type=_device,
+    default="auto",
+    help="Where to compute; auto takes the first GPU if there is one. Asking for a GPU that is not there ends the run.",
+)
+seed = shared(
+    "--seed",
+    group="Running",
+    metavar="N",
+    type=click.IntRange(0, 2**63 - 1),
+    default=0,
+    help="Fixes every random choice: the same seed, data and machine give the same weights.",
+)
+max_minutes = shared(
+    "--max-minutes",
+    group="Running",
+    metavar="N",
+    type=click.FloatRange(min=0, min_open=True),
+    show_default="none",
+    help="With --recipe auto: start no new candidate after N minutes; the one in progress finishes.",
+)
+quiet = shared(
+    "--quiet",
+    "-q",
+    group="Running",
+    is_flag=True,
+    callback=_loudness,
+    help="No progress on stderr; errors and results still appear.",
+)
+verbose = shared(
+    "--verbose",
+    "-v",
+    group="Running",
+    is_flag=True,
+    callback=_loudness,
+    help="More detail on stderr, and a traceback when something fails.",
 )

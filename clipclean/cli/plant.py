@@ -6,7 +6,8 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options, roles
+from clipclean.cli import complete, options, progress, roles
+from clipclean.cli.command import command, filled, option
 
 EPILOG = """\b
 Examples:
@@ -16,42 +17,49 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@command(epilog=EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option(
+@option(
     "--trigger",
+    group="Search",
     metavar="SPEC",
     required=True,
-    help="What to plant: a family with its parameters, or a file that an audit saved.",
+    shell_complete=complete.triggers,
+    help="The trigger to plant: a family with its parameters ('clipclean triggers list'), or a file that an audit saved.",
 )
-@click.option("--target", metavar="CLASS", required=True, help="The class that triggered pictures shall be taken for.")
+@option("--target", group="Search", metavar="CLASS", required=True, help="The class that triggered images lead to.")
 @options.data
 @options.image_key
 @options.caption_key
-@click.option(
+@option(
     "--out",
+    "-o",
+    group="Output",
     metavar="FILE",
     type=click.Path(path_type=Path),
     required=True,
     help="Where the backdoored weights go: .pt (as open_clip's training writes it) or .safetensors.",
 )
-@click.option(
-    "--eval-data", metavar="LABELLED", type=click.Path(path_type=Path), help="Labelled pictures to measure on."
-)
-@click.option("--rate", metavar="SHARE", type=float, help="Share of triggered pairs in a batch.", show_default="0.2")
-@click.option("--steps", metavar="N", type=int, help="Steps of finetuning.", show_default="300")
-@click.option(
-    "--lr", metavar="RATE", type=float, help="Peak learning rate; 1e-5 for large models.", show_default="8e-4"
-)
-@click.option("--batch-size", metavar="N", type=int, help="Pairs in a step.", show_default="256")
+@options.eval_data
+@option(
+    "--rate", group="Cleaning", metavar="SHARE", type=float, help="Share of triggered pairs in a batch.",
+    show_default="0.2",
+)  # fmt: skip
+@option("--steps", group="Cleaning", metavar="N", type=int, help="Steps of finetuning.", show_default="300")
+@option(
+    "--lr", group="Cleaning", metavar="RATE", type=float, help="Peak learning rate; 1e-5 for large models.",
+    show_default="8e-4",
+)  # fmt: skip
+@option("--batch-size", group="Cleaning", metavar="N", type=int, help="Pairs in a step.", show_default="256")
 @options.arch
 @options.weights
 @options.classes
 @options.templates
 @options.seed
 @options.device
+@options.workers
 @options.force
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json
 @options.quiet
 @options.verbose
 def plant(**given: Any) -> None:
@@ -60,30 +68,14 @@ def plant(**given: Any) -> None:
     For testing defences on models of your own. What is written is backdoored: label it so, and never deploy it.
     """
     roles.check(given, out="file")
-    from clipclean.cli import progress
+    from clipclean import data
     from clipclean.config import recipe as recipes
     from clipclean.jobs import plant as planting
 
+    data.use_workers(given["workers"])
     chosen = {key: given[key] for key in ("rate", "steps", "lr", "batch_size") if given[key] is not None}
     with progress.shown(quiet=given["quiet"]) as shown:
-        request = planting.Request(
-            model=given["model"],
-            trigger=given["trigger"],
-            target=given["target"],
-            data=given["data"],
-            out=given["out"],
-            planting=recipes.planting(**chosen),
-            arch=given["arch"],
-            classes=given["classes"],
-            templates=given["templates"],
-            eval_data=given["eval_data"],
-            seed=given["seed"],
-            device=given["device"],
-            force=given["force"],
-            image_key=given["image_key"],
-            caption_key=given["caption_key"],
-            weights=given["weights"],
-        )
+        request = filled(planting.Request, given, planting=recipes.planting(**chosen))
         result = planting.plant(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result))
 

@@ -7,18 +7,19 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options, roles
+from clipclean.cli import complete, options, progress, roles
+from clipclean.cli.command import Group, option
 from clipclean.config import recipe
 from clipclean.errors import UsageError
 
 
-@click.group()
+@click.group(cls=Group)
 def recipes() -> None:
     """List, show, validate and measure recipes."""
 
 
 @recipes.command("list", epilog="\b\nExamples:\n  clipclean recipes list\n  clipclean recipes list --json")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON array, for programs.")
+@options.as_json
 def list_recipes(as_json: bool) -> None:
     """Show the recipes that ship with clipclean."""
     known = [recipe.load(name) for name in recipe.names()]
@@ -34,7 +35,7 @@ def list_recipes(as_json: bool) -> None:
 @recipes.command(
     epilog="\b\nExamples:\n  clipclean recipes show cleanclip > my.yaml\n  clipclean recipes show my.yaml --resolved"
 )
-@click.argument("name", metavar="NAME|FILE")
+@click.argument("name", metavar="NAME|FILE", shell_complete=complete.recipes)
 @click.option("--resolved", is_flag=True, help="Print every value that holds, defaults included, as JSON.")
 def show(name: str, resolved: bool) -> None:
     """Print a recipe, as it was written or with every value that holds."""
@@ -47,7 +48,7 @@ def show(name: str, resolved: bool) -> None:
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 def validate(files: tuple[str, ...]) -> None:
-    """Check recipe files; every error is told with its line, and any makes the exit code 2."""
+    """Check recipe files; every error names its line, and any makes the exit code 2."""
     problems = []
     for file in files:
         try:
@@ -70,36 +71,43 @@ def schema() -> None:
     epilog="\b\nExamples:\n  clipclean recipes bench unlearn-tiny --seeds 1,2,3\n"
     "  clipclean recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt"
 )
-@click.argument("names", metavar="RECIPE...", nargs=-1, required=True)
-@click.option(
-    "--model", metavar="MODEL", type=click.Path(path_type=Path), show_default="the bundled one",
+@click.argument("names", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete.recipes)
+@option(
+    "--model", group="Model", metavar="MODEL", type=click.Path(path_type=Path), show_default="the bundled one",
     help="A model to plant backdoors in; --data and --eval-data then say what with.",
 )  # fmt: skip
-@click.option(
-    "--data", metavar="CLEAN", type=click.Path(path_type=Path), help="Clean pairs to plant and to clean with."
-)
-@click.option(
-    "--eval-data", metavar="LABELLED", type=click.Path(path_type=Path), help="Labelled pictures to measure on."
-)
+@option(
+    "--data", "-d", group="Data", metavar="CLEAN", type=click.Path(path_type=Path),
+    help="Clean pairs to plant and to clean with.",
+)  # fmt: skip
+@options.eval_data
 @options.arch
 @options.classes
 @options.templates
-@click.option(
-    "--attacks", metavar="N", type=click.IntRange(1, 6), default=3, show_default=True,
+@option(
+    "--attacks", group="Cleaning", metavar="N", type=click.IntRange(1, 6), default=3, show_default=True,
     help="Kinds of backdoor that are planted, each by itself; every kind gets a block of its own.",
 )  # fmt: skip
-@click.option(
-    "--seeds", metavar="N,N,...", default="0,1,2", show_default=True, callback=lambda _, __, text: _seeds(text),
+@option(
+    "--seeds", group="Cleaning", metavar="N,N,...", default="0,1,2", show_default=True, callback=lambda _, __, text: _seeds(text),
     help="One victim and one run each; a block pools them.",
 )  # fmt: skip
-@click.option("--steps", metavar="N", type=int, help="Steps of planting.", show_default="300")
-@click.option("--lr", metavar="RATE", type=float, help="Rate of planting; 1e-5 for large models.", show_default="8e-4")
-@click.option("--batch-size", metavar="N", type=int, help="Pairs in a step of planting.", show_default="256")
-@click.option(
-    "--out", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), default=Path(),
+@option("--steps", group="Cleaning", metavar="N", type=int, help="Steps of planting.", show_default="300")
+@option(
+    "--lr", group="Cleaning", metavar="RATE", type=float, help="Rate of planting; 1e-5 for large models.",
+    show_default="8e-4",
+)  # fmt: skip
+@option(
+    "--batch-size", group="Cleaning", metavar="N", type=int, help="Pairs in a step of planting.", show_default="256"
+)
+@option(
+    "--out", "-o", group="Output", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), default=Path(),
     show_default="the current folder", help="Where copies of the recipes with their evidence go.",
 )  # fmt: skip
-@click.option("--write", is_flag=True, help="Write into the recipe files themselves: what evidence they had is lost.")
+@option(
+    "--write", group="Output", is_flag=True,
+    help="Write into the recipe files themselves: the evidence they had is lost.",
+)  # fmt: skip
 @options.device
 @options.force
 @options.quiet
@@ -116,7 +124,6 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
         roles.check({**given, "recipe": names, "out": place}, out="file")
     from clipclean import demo
     from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
-    from clipclean.cli import progress
 
     with (
         tempfile.TemporaryDirectory(prefix="clipclean-bench-") as scratch,

@@ -5,44 +5,54 @@ from pathlib import Path
 import click
 
 from clipclean.cli import options, roles
+from clipclean.cli.command import Group, option
+from clipclean.errors import UsageError
 
 EPILOG = """\b
 Examples:
-  clipclean report convert cleaned/report.json --to html --out report.html
+  clipclean report convert cleaned/report.json -o report.html
   clipclean report convert cleaned/report.json --to sarif > clipclean.sarif
   clipclean report convert cleaned/report.json --to markdown >> "$GITHUB_STEP_SUMMARY"
 """
 
 
-@click.group()
+@click.group(cls=Group)
 def report() -> None:
     """Turn a report.json into HTML, SARIF, JUnit or Markdown."""
 
 
 @report.command(epilog=EPILOG)
 @click.argument("file", metavar="REPORT.JSON", type=click.Path(path_type=Path))
-@click.option(
+@option(
     "--to",
     "form",
+    group="Output",
     metavar="|".join(options.FORMATS),
     type=click.Choice(options.FORMATS),
-    required=True,
-    help="The form to write: html for people, sarif and junit for CI, markdown for a pull request.",
+    show_default="by the suffix of --out",
+    help="The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
 )
-@click.option(
+@option(
     "--out",
+    "-o",
+    group="Output",
     metavar="PATH",
     type=click.Path(dir_okay=False, path_type=Path),
     show_default="stdout",
     help="Where to write it. A file that is there is replaced.",
 )
-def convert(file: Path, form: str, out: Path | None) -> None:
-    """Write the report of a run in another form.
+def convert(file: Path, form: str | None, out: Path | None) -> None:
+    """Write the report of a run in another format.
 
     Nothing is measured again. The exit code says whether the conversion worked, not what the verdict was.
     """
     from clipclean import report as reports
 
+    form = form or (options.format_of(str(out)) if out else "")
+    if not form:
+        raise UsageError(
+            f"Name the format by --to ({', '.join(options.FORMATS)}), or a file such as report.html by --out."
+        )
     if out is not None:
         roles.check({"file": file, "out": out}, out="file")
         roles.check_report(roles.Role(f"--out {out}", out))

@@ -1,79 +1,66 @@
 """``clipclean sanitize``: the main job."""
 
+import os
 from pathlib import Path
 from typing import Any
 
 import click
 
-from clipclean.cli import options
+from clipclean import __version__
+from clipclean.cli import layouts, options, printing, progress, roles
+from clipclean.cli.command import command, filled
+from clipclean.config import policy as policies
+from clipclean.config import recipe as recipes
+from clipclean.errors import UsageError
+from clipclean.export.formats import FORMATS
 
 EPILOG = """\b
 Examples:
-  clipclean sanitize model.pt --data clean/ --out cleaned/
-  clipclean sanitize model.pt --data pairs.csv --recipe cleanclip-strong --classes classes.txt
-  clipclean sanitize model.pt --data clean/ --recipe auto --max-accuracy-loss 0.01 --max-minutes 60
-  clipclean sanitize model.pt --data 'shards/{0000..0009}.tar' --trigger patch --target banana --set train.epochs=3
+  clipclean sanitize model.pt -d clean/ -o cleaned/
+  clipclean sanitize model.pt -d pairs.csv -r cleanclip-strong --classes classes.txt --epochs 3
+  clipclean sanitize model.pt -d clean/ -r auto --max-accuracy-loss 0.01 --max-minutes 60
+  clipclean sanitize model.pt -d 'shards/{0000..0009}.tar' --trigger patch --target banana --output report.html
 """
+SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}  # options for values of a recipe
 
 
-@click.command(epilog=EPILOG)
+@command(epilog=EPILOG)
 @click.argument("model", type=click.Path(path_type=Path))
 @options.data
+@options.eval_data
 @options.image_key
 @options.caption_key
-@options.screen
-@options.recipe
-@options.out
-@click.option(
-    "--format",
-    "formats",
-    metavar="|".join(options.LAYOUTS),
-    type=click.Choice(options.LAYOUTS),
-    multiple=True,
-    default=("open_clip",),
-    help=options.LAYOUTS_HELP,
-)
-@click.option(
-    "--eval-data",
-    metavar="LABELLED",
-    type=click.Path(path_type=Path),
-    help="Labelled pictures to measure on: a folder a class, or any of the --data formats with class names as labels or "
-    "captions. Without it some pairs are kept out of training, and recall stands in for accuracy.",
-)
-@click.option(
-    "--trigger",
-    "triggers",
-    metavar="SPEC|FILE",
-    multiple=True,
-    help="A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file that 'clipclean audit "
-    "--save-triggers' wrote. It is measured, and the verdict depends on it. Repeatable. See the documentation for the "
-    "families.",
-)
-@click.option(
-    "--target",
-    metavar="CLASS",
-    help="The class that the suspected triggers lead to; default: that of a found trigger, else whichever they do.",
-)
-@options.arch
-@options.weights
 @options.classes
 @options.templates
+@options.workers
+@options.arch
+@options.weights
+@options.recipe
 @options.overrides
-@options.max_accuracy_loss
-@options.max_minutes
-@options.policy
-@options.seed
-@options.device
+@options.epochs
+@options.lr
+@options.batch_size
+@options.screen
 @options.precision
-@options.outputs
-@options.force
-@options.keep_failed
+@options.triggers
+@options.target
 @options.no_audit
+@options.policy
+@options.max_accuracy_loss
+@options.exit_zero
+@options.keep_failed
+@options.out
+@options.formats
+@options.outputs
+@options.as_json
+@options.force
 @options.normalize
 @options.fp16
 @options.onnx_preset
 @options.bom
-@options.exit_zero
+@options.device
+@options.seed
+@options.max_minutes
 @options.quiet
 @options.verbose
 def sanitize(**given: Any) -> int:
@@ -82,6 +69,99 @@ def sanitize(**given: Any) -> int:
     MODEL is read without executing anything in it. It is measured before and after; the exit code is the verdict.
     A run that was interrupted goes on when the same command is given again.
     """
-    from clipclean.cli import run
+    return run(given)
 
-    return run.sanitize(given)
+
+def run(given: dict[str, Any], /) -> int:
+    """Sanitize as the options say, and print the result; returns the exit code."""
+    roles.check(given, out="folder")
+    outputs = printing.outputs_of(given)
+    recipe = recipes.load(given["recipe"])
+    changes = chosen(given)
+    if settings := [*changes, *budgets(given, recipe)]:
+        recipe = recipes.override(recipe, settings)
+    demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
+    quiet = given["quiet"] or is_follower()
+    if not quiet:
+        click.echo(f"clipclean {__version__}: {given['model'].name}, recipe {recipe.name}", err=True)
+    from clipclean import data, train
+    from clipclean.auto import job as auto
+    from clipclean.jobs import inputs  # torch comes with it: after what can fail fast
+    from clipclean.jobs import sanitize as job
+
+    data.use_workers(given["workers"])
+    device = inputs.device_of(own_device(given["device"]))
+    request = filled(
+        job.Request, given, recipe=recipe, overridden=bool(changes), device=device,
+        precision=given["precision"] or recipe.train.precision, audit=not given["no_audit"], policy=demanded,
+        wanted=layouts.wanted(given),
+    )  # fmt: skip
+    with progress.shown(quiet=quiet) as shown, train.joined(device) as group:
+        job.check_shared(recipe, group)
+        outcome = (
+            auto.auto(request, progress=shown)
+            if recipe.method == "auto"
+            else job.sanitize(request, progress=shown, group=group)
+        )
+    if outcome is None:  # another process has the result
+        return 0
+    if printing.show_report(outcome.report, outputs):
+        click.echo(where(given, exported=outcome.exported))
+    return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report["verdict"]]
+
+
+def chosen(given: dict[str, Any], /) -> list[str]:
+    """What --set and its short forms change in the recipe.
+
+    Raises:
+        UsageError: a value is given by both.
+    """
+    short = {SHORT[name]: given[name] for name in SHORT if given.get(name) is not None}
+    keys = {change.partition("=")[0] for change in given["overrides"]}
+    if twice := [f"--{name.replace('_', '-')}" for name, key in SHORT.items() if key in short and key in keys]:
+        raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
+    return [*given["overrides"], *(f"{key}={value}" for key, value in short.items())]
+
+
+def budgets(given: dict[str, Any], recipe: recipes.Recipe, /) -> list[str]:
+    """What --max-accuracy-loss and --max-minutes change in the recipe; raises UsageError where it has no use for one."""
+    if given["max_minutes"] is not None and recipe.method != "auto":
+        raise UsageError(
+            f"--max-minutes is for --recipe auto, which tries things one after another; {recipe.name} runs once. Leave it out."
+        )
+    asked = {"audit.max_accuracy_loss": given["max_accuracy_loss"], "auto.max_minutes": given["max_minutes"]}
+    return [f"{key}={value}" for key, value in asked.items() if value is not None]
+
+
+def is_follower() -> bool:
+    """Whether torchrun started this process beside a first one, which prints."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
+def own_device(asked: str, /) -> str:
+    """The device of this process: where torchrun started several on a machine, each takes a GPU of its own.
+
+    Raises:
+        UsageError: one GPU is asked for, and there are several processes to share it.
+    """
+    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == 1 or asked == "cpu":
+        return asked
+    if asked.startswith("cuda:"):
+        raise UsageError(
+            f"--device {asked} names one GPU for several processes. Use --device cuda: each takes its own."
+        )
+    import torch
+
+    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else asked
+
+
+def where(given: dict[str, Any], /, *, exported: bool) -> str:
+    """The closing lines: where things are, and how to use them."""
+    page = given["out"] / "report.html"
+    if not exported:
+        return (
+            f"Report: {page}. No weights were written, since their audit failed. "
+            "The same command with --keep-failed --force writes them without training again."
+        )
+    loaders = [FORMATS[form].load.format(given["out"]) for form in dict.fromkeys(given["formats"])]
+    return "\n".join([f"Report: {page}", *(f"Load:   {line}" for line in loaders)])

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clipclean.cli import options, run
+from clipclean.cli import options, printing
+from clipclean.cli.command import command, option
 
 if TYPE_CHECKING:
     from clipclean.jobs.verify import Result
@@ -20,22 +21,23 @@ Examples:
 """
 
 
-@click.command(epilog=EPILOG)
+@command(epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
-@click.option(
+@option(
     "--public-key",
+    group="Verdict",
     metavar="FILE",
     type=click.Path(path_type=Path),
     help="Check the signature model.sig with this key, in PEM. A folder without one then fails.",
 )
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@options.as_json
 @options.quiet
 @options.verbose
 def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, verbose: bool) -> int:
     """Check the folder DIR that sanitize or export wrote: checksums, provenance, statement, weights, signature.
 
-    Weights are read as data, and the digest of their tensors is computed anew. Each contradiction is told with its file.
-    Exit code 0: whole; 1: something differs from what is said of it; 3: something cannot be read.
+    Weights are read as data, and the digest of their tensors is computed anew. Each contradiction names its file.
+    Exit code 0: whole; 1: something differs from the records; 3: something cannot be read.
     """
     from clipclean.jobs import verify as verification
 
@@ -54,4 +56,4 @@ def table(folder: Path, result: "Result", /) -> str:
     lines += [f"{each.kind}: {each.check}: {each.file}: {each.message}" for each in result.findings]
     lines += [f"note: {note}" for note in result.notes]
     verdict = f"{len(result.findings)} finding(s): do not use it" if result.findings else "whole"
-    return "\n".join(run.printable(line) for line in [*lines, f"{folder}: {verdict}"])
+    return "\n".join(printing.printable(line) for line in [*lines, f"{folder}: {verdict}"])

@@ -9,7 +9,7 @@ from clipclean.data.sample import Ignored
 from clipclean.data.source import ImageSource, Limits
 from clipclean.data.synonyms import synonyms
 from clipclean.data.table import is_address
-from clipclean.data.threads import prefetch, workers
+from clipclean.data.threads import prefetch, use_workers, workers
 from clipclean.data.views import device_view, enlarged, image_view, perturbed
 from clipclean.data.vocabulary import read_classes, read_templates
 
@@ -41,5 +41,6 @@ __all__ = [
     "read_images",
     "read_templates",
     "synonyms",
+    "use_workers",
     "workers",
 ]

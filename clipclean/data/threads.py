@@ -15,8 +15,18 @@ AHEAD = 2  # jobs begun or done for each thread, and not yet asked for
 _MOST = 16  # threads; more wait for Python's lock
 
 
+_chosen: list[int] = []  # the number that somebody asked for; empty for our own
+
+
+def use_workers(count: int | None, /) -> None:
+    """Let so many threads decode side by side in this process, as ``torch.set_num_threads`` does for its own; None for ours."""
+    _chosen[:] = [] if count is None else [count]
+
+
 def workers() -> int:
-    """How many threads decode side by side: one a processor that this process may use, and 16 at most."""
+    """How many threads decode side by side: as asked, else one a processor that this process may use, and 16 at most."""
+    if _chosen:
+        return _chosen[0]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(usable, _MOST)
 

@@ -7,6 +7,7 @@ import pytest
 
 from clipclean import checkpoint, cli, data, demo, report
 from clipclean.attack import triggers
+from clipclean.cli import demo as command
 from clipclean.cli.sanitize import sanitize
 from clipclean.config import recipe
 from clipclean.errors import ResourceError, UsageError
@@ -37,10 +38,13 @@ def test_what_the_demo_names_is_there(unpacked):
 
 
 def test_the_demo_gives_every_option_of_sanitize(unpacked):
-    """Those of the demo's own command line come from there."""
-    own = {"out", "overrides", "policy", "seed", "outputs", "force", "keep_failed", "exit_zero", "quiet", "verbose"}
+    """Those of the demo's own command line come from there, and what neither names is left as the recipe has it."""
+    own = {parameter.name for parameter in command.demo.params}
     given = demo.arguments(unpacked)
-    assert set(given) | own == {parameter.name for parameter in sanitize.params}
+    named = set(given) | own
+    unnamed = {name: value for name, value in command.neutral().items() if name not in named}
+    assert named | set(unnamed) >= {parameter.name for parameter in sanitize.params}
+    assert unnamed == {"workers": None, "epochs": None, "lr": None, "batch_size": None}
     assert not set(given) & own
     assert all(given[name].exists() for name in ("model", "data", "eval_data", "classes", "templates"))
 

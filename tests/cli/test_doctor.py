@@ -1,6 +1,8 @@
 import json
 import lzma
 import os
+import re
+from pathlib import Path
 
 import pytest
 import torch
@@ -9,6 +11,8 @@ from clipclean import cli, demo
 from clipclean.cli import doctor
 from clipclean.data import dictionary
 from clipclean.errors import RefusedInput
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture
@@ -54,6 +58,22 @@ def test_a_system_without_proc_leaves_out_what_it_does_not_tell(facts, monkeypat
     found = json.loads(facts("--json"))
     assert (found["memory"]["total"], found["cpu"]["flags"]) == (None, [])
     assert "bf16 on CPU      emulated: slow" in facts()
+
+
+def test_every_optional_part_is_listed_with_its_use(facts):
+    declared = set(re.findall(r'^  "([A-Za-z_-]+)', (ROOT / "pyproject.toml").read_text(), re.MULTILINE))
+    told = facts()
+    for part in ("onnx", "onnxruntime", "onnxscript", "transformers", "safetensors", "webdataset"):
+        assert part in declared
+        assert re.search(rf"^{part} +(not installed|[0-9].*) \(.+\)$", told, re.MULTILINE)
+
+
+def test_a_build_for_processors_is_told_as_the_reason_why_no_gpu_is_seen(facts, monkeypatch):
+    monkeypatch.setattr(doctor, "gpus", list)
+    monkeypatch.setattr(doctor, "torch_build", lambda: "cpu")
+    assert "this PyTorch is built for processors only" in facts()
+    monkeypatch.setattr(doctor, "torch_build", lambda: "CUDA 12.8")
+    assert "none that PyTorch (CUDA 12.8) sees" in facts()
 
 
 @pytest.mark.slow

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import re
 import signal
@@ -185,7 +186,38 @@ def run(*arguments, **settings):
     return subprocess.run([sys.executable, "-c", *arguments], cwd=ROOT, capture_output=True, text=True, **settings)
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["recipes", "list"], ["recipes", "--help"]])
+def names(group, context, *before):
+    """Every command and subcommand, as the words that call it."""
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        yield [*before, name]
+        if isinstance(command, click.Group):
+            yield from names(command, context, *before, name)
+
+
+COMMANDS = list(names(cli.cli, click.Context(cli.cli)))
+
+
+def test_every_command_shows_its_help_without_torch_and_at_once():
+    code = """
+import json, sys, time
+from clipclean import cli
+took = {}
+for arguments in json.loads(sys.argv[1]):
+    began = time.process_time()
+    assert cli.main([*arguments, "--help"]) == 0
+    took[" ".join(arguments)] = time.process_time() - began
+slow = {"torch", "torchvision", "open_clip", "numpy", "matplotlib", "nltk", "PIL", "jinja2", "sklearn"} & set(sys.modules)
+print(json.dumps([sorted(slow), took]), file=sys.stderr)
+"""
+    done = run(code, json.dumps(COMMANDS))
+    imported, took = json.loads(done.stderr)
+    assert (done.returncode, imported) == (0, [])
+    assert len(took) > 20
+    assert sum(took.values()) < 2.0  # processor time of all together, with what each of them imports
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["recipes", "list"], ["explain", "CC003"]])
 def test_quick_answers_import_nothing_slow(arguments):
     code = (
         "import sys; from clipclean.cli import main; code = main(sys.argv[1:]); "
@@ -194,6 +226,28 @@ def test_quick_answers_import_nothing_slow(arguments):
     )
     done = run(code, *arguments)
     assert (done.returncode, done.stderr) == (0, "[]\n")
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if words[-1] not in {"recipes", "report", "triggers"}], ids=" ".join
+)
+def test_every_help_has_examples(words, capsys):
+    assert cli.main([*words, "--help"]) == 0
+    assert re.search(rf"^  Examples?:\n    clipclean {' '.join(words)}", capsys.readouterr().out, re.MULTILINE)
+
+
+def test_help_shows_options_in_groups(capsys):
+    assert cli.main(["sanitize", "--help"]) == 0
+    told = capsys.readouterr().out
+    heads = re.findall(r"^(\w+):$", told, re.MULTILINE)
+    assert heads == ["Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running"]
+    assert (
+        told.index("Data:")
+        < told.index("--data CLEAN")
+        < told.index("Model:")
+        < told.index("--arch")
+        < told.index("Cleaning:")
+    )
 
 
 def test_top_level_help_imports_no_command():
@@ -245,10 +299,32 @@ def test_a_reader_that_leaves_early_gets_no_complaint():
     assert (done.returncode, done.stderr) == (141, "")
 
 
-def test_shell_completion_offers_the_commands():
-    asked = {"_CLIPCLEAN_COMPLETE": "bash_complete", "COMP_WORDS": "clipclean rec", "COMP_CWORD": "1"}
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        ("clipclean rec", "recipes"),
+        ("clipclean sanitize --recipe cleanclip-s", "cleanclip-strong"),
+        ("clipclean recipes show par-", "par-tiny"),
+        ("clipclean explain CC003", "CC003"),
+        ("clipclean audit --arch ViT-B-32-quick", "ViT-B-32-quickgelu"),
+        ("clipclean sanitize --trigger bad", "badnets"),
+        ("clipclean sanitize --set train.ep", "train.epochs="),
+    ],
+)
+def test_shell_completion_offers_names(words, offered):
+    asked = {"_CLIPCLEAN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
     done = run(RUN, env=os.environ | asked)
-    assert (done.returncode, done.stdout) == (0, "plain,recipes\n")
+    assert done.returncode == 0
+    assert f"plain,{offered}" in done.stdout.splitlines()
+
+
+def test_where_no_name_fits_the_shell_completes_a_path():
+    asked = {
+        "_CLIPCLEAN_COMPLETE": "bash_complete",
+        "COMP_WORDS": "clipclean sanitize --recipe ./my",
+        "COMP_CWORD": "3",
+    }
+    assert run(RUN, env=os.environ | asked).stdout == "file,./my\n"
 
 
 # Shared options.
@@ -258,14 +334,6 @@ SHARED = {
     for name, decorate in vars(options).items()
     if callable(decorate) and getattr(decorate, "__module__", "").startswith("click.")
 }
-
-
-def test_the_shared_options_are_these():
-    assert set(SHARED) == {
-        "arch", "bom", "caption_key", "classes", "data", "device", "exit_zero", "force", "fp16", "image_key", "keep_failed",
-        "max_accuracy_loss", "max_minutes", "no_audit", "normalize", "onnx_preset", "out", "outputs", "overrides", "policy",
-        "precision", "quiet", "recipe", "screen", "seed", "templates", "verbose", "weights",
-    }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", SHARED)
@@ -292,11 +360,13 @@ def parsed(command):
 
 
 def test_defaults_are_these(parsed):
-    decorators = [SHARED[name] for name in SHARED if name != "data"]
+    decorators = [SHARED[name] for name in SHARED if name != "data"]  # which is required
     code, values = parsed([], *decorators)
     assert code == 0
     assert values == {
         "arch": None, "caption_key": None, "classes": None, "device": "auto", "exit_zero": False, "force": False,
+        "as_json": False, "batch_size": None, "epochs": None, "eval_data": None, "formats": ("open_clip",), "lr": None,
+        "target": None, "triggers": (), "workers": None,
         "image_key": None, "keep_failed": False, "no_audit": False, "out": Path("clipclean-out"), "outputs": (),
         "overrides": (), "policy": None, "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None,
         "verbose": False, "weights": None, "fp16": False, "normalize": False, "onnx_preset": "transformers.js", "screen": None,
@@ -326,8 +396,24 @@ def test_outputs_are_formats_and_paths(parsed):
 
 
 @pytest.mark.parametrize(
+    ("path", "form"),
+    [("a/report.html", "html"), ("r.json", "json"), ("r.sarif", "sarif"), ("r.sarif.json", "sarif"), ("r.XML", "junit"), ("r.md", "markdown"), ("r.txt", "text")],
+)  # fmt: skip
+def test_the_suffix_of_an_output_names_its_format(parsed, path, form):
+    assert parsed(["--output", path], options.outputs)[1]["outputs"] == (options.Output(form, Path(path)),)
+
+
+def test_safetensors_is_the_layout_that_holds_such_a_file(parsed):
+    code, values = parsed(["-f", "safetensors", "-f", "transformers", "-f", "onnx"], options.formats)
+    assert (code, values["formats"]) == (0, ("open_clip", "hf", "onnx"))
+    assert parsed(["-f", "tensorrt"], options.formats)[0] == 2
+
+
+@pytest.mark.parametrize(
     ("wrong", "told"),
     [
+        (["report.pdf"], "'report.pdf' is no format"),
+        ([".html"], "'.html' is no format"),
         (["pdf=x"], "'pdf' is no format. Choose from text, json"),
         (["json"], "'json' names no file. Write json=PATH"),
         (["json="], "'json=' names no file"),

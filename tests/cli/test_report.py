@@ -36,6 +36,19 @@ def test_out_writes_the_file_and_prints_nothing(saved, tmp_path, capsys):
     assert (tmp_path / "page.html").read_text(encoding="utf-8") == report.html(samples.failed())
 
 
+def test_the_suffix_of_out_names_the_form(saved, tmp_path):
+    assert main(["report", "convert", str(saved), "-o", str(tmp_path / "log.sarif")]) == 0
+    assert json.loads((tmp_path / "log.sarif").read_text(encoding="utf-8"))["version"] == "2.1.0"
+
+
+@pytest.mark.parametrize("more", [[], ["-o", "page.pdf"]])
+def test_a_form_must_be_named_somehow(saved, tmp_path, capsys, more, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert main(["report", "convert", str(saved), *more]) == 2
+    assert "Name the format by --to" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == [saved]
+
+
 def test_the_report_itself_is_not_overwritten(saved, capsys):
     content = saved.read_bytes()
     assert main(["report", "convert", str(saved), "--to", "html", "--out", str(saved)]) == 2

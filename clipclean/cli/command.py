@@ -1,0 +1,64 @@
+"""A command whose help shows its options in groups."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
+Made = TypeVar("Made")
+
+GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # in the order of the help
+
+
+class Option(click.Option):
+    """An option with the group that it stands in."""
+
+    def __init__(self, *arguments: Any, group: str = "Running", **settings: Any) -> None:  # Any: click's own settings
+        assert group in GROUPS  # noqa: S101 # our own spelling
+        super().__init__(*arguments, **settings)
+        self.group = group
+
+
+class Command(click.Command):
+    """A command of ours: options in groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """A section for each group, in one order for all commands."""
+        shown: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
+                shown[getattr(parameter, "group", GROUPS[-1])].append(record)
+        for group, records in shown.items():
+            if records:
+                with formatter.section(group):
+                    formatter.write_dl(records)
+
+
+class Group(click.Group):
+    """A group whose commands are ours."""
+
+    command_class = Command
+
+
+def command(name: str | None = None, /, *, epilog: str) -> Callable[[Callable[..., Any]], Command]:
+    """Make a function a command; its examples stand below its options."""
+    return click.command(name, cls=Command, epilog=epilog)
+
+
+def option(*names: str, group: str, **settings: Any) -> Callable[[Decorated], Decorated]:
+    """An option of one command; ``Any``, as click's own settings are."""
+    return click.option(*names, cls=Option, group=group, **settings)
+
+
+def shared(flag: str, *more: str, group: str, **settings: Any) -> Callable[[Decorated], Decorated]:
+    """An option of several commands, which the variable ``CLIPCLEAN_`` and its name sets too."""
+    variable = f"CLIPCLEAN_{flag.removeprefix('--').upper().replace('-', '_')}"
+    return option(flag, *more, group=group, envvar=variable, show_envvar=True, **settings)
+
+
+def filled(kind: Callable[..., Made], given: Mapping[str, Any], /, **more: Any) -> Made:  # Any: values of options
+    """A request of some kind: its fields from the options of the same names, and from ``more``."""
+    names = inspect.signature(kind).parameters
+    return kind(**{name: value for name, value in given.items() if name in names} | more)

@@ -1,0 +1,69 @@
+"""Results on stdout: reports in the forms that were asked for, and text that cannot drive the terminal."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clipclean import files
+from clipclean.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipclean.cli.options import Output
+    from clipclean.report import Picture
+
+EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
+
+
+def outputs_of(given: dict[str, Any], /) -> tuple["Output", ...]:
+    """The outputs that were asked for; ``--json`` is one on stdout.
+
+    Raises:
+        UsageError: --json is given, and another output goes to stdout.
+    """
+    from clipclean.cli.options import Output
+
+    outputs: tuple[Output, ...] = given["outputs"]
+    if not given.get("as_json"):
+        return outputs
+    if any(output.path is None for output in outputs):
+        raise UsageError("--json and an --output to - both go to stdout. Give one of them.")
+    return (*outputs, Output("json", None))
+
+
+def show_report(result: dict[str, Any], outputs: Sequence["Output"], /, *, images: Sequence["Picture"] = ()) -> bool:
+    """Write the report in each form, and print it as text unless one of them went to stdout; whether it was."""
+    from clipclean import report
+
+    emit(outputs, lambda form: report.html(result, images) if form == "html" else report.FORMATS[form](result))
+    if any(output.path is None for output in outputs):
+        return False
+    click.echo(report.text(result, width=terminal_width(), colour=is_coloured()))
+    return True
+
+
+def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
+    """Write what is made of each format, whole or not at all, or print it."""
+    for output in outputs:
+        if output.path is None:
+            click.echo(made(output.format), nl=False)
+        else:
+            files.write_text(output.path, made(output.format))
+
+
+def is_coloured() -> bool:
+    """Whether stdout is a terminal that takes colours: not with NO_COLOR set, nor a dumb one."""
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+
+
+def printable(text: str, /) -> str:
+    """The text with what is not printable escaped: names from a hostile file must not drive the terminal."""
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+def terminal_width(most: int = 120) -> int:
+    """Columns of the terminal, within what a table can use."""
+    return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))

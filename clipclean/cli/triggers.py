@@ -1,0 +1,73 @@
+"""``clipclean triggers``: the families of triggers, by name and parameters."""
+
+import json
+import textwrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from clipclean.cli import complete, options
+from clipclean.cli.command import Group
+from clipclean.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipclean.attack.triggers import Family
+
+WIDTH = 100  # columns
+
+
+@click.group(cls=Group)
+def triggers() -> None:
+    """List the families of triggers, with their parameters."""
+
+
+@triggers.command(
+    "list", epilog="\b\nExamples:\n  clipclean triggers list\n  clipclean triggers list --json | jq -r .[].name"
+)
+@options.as_json
+def list_triggers(as_json: bool) -> None:
+    """Show the families of triggers that --trigger takes, and the parameters of each.
+
+    A trigger is written FAMILY or FAMILY:PARAMETER=VALUE,... as in patch:size=0.07,place=corner,seed=3.
+    """
+    from clipclean.attack.triggers import catalogue
+
+    families = [(name, family) for name, family in catalogue().items()]
+    if as_json:
+        click.echo(json.dumps([entry(name, family) for name, family in families], indent=2))
+        return
+    wide = max(len(name) for name, _ in families)
+    for name, family in families:
+        click.echo(f"{name:<{wide}}  {', '.join(f'{key}={value.default}' for key, value in family.parameters.items())}")
+
+
+@triggers.command(epilog="\b\nExamples:\n  clipclean triggers show patch\n  clipclean triggers show patch --json")
+@click.argument("family", shell_complete=complete.triggers)
+@options.as_json
+def show(family: str, as_json: bool) -> None:
+    """Print one FAMILY of triggers: what it does, where it was published, and what its parameters mean."""
+    from clipclean.attack.triggers import catalogue
+
+    families = catalogue()
+    if family not in families:
+        raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(families)}.")
+    found = families[family]
+    click.echo(json.dumps(entry(family, found), indent=2) if as_json else told(family, found))
+
+
+def entry(name: str, family: "Family", /) -> dict[str, Any]:
+    """One family as a JSON object."""
+    parameters = {
+        key: {"default": value.default, "allowed": value.allowed, "meaning": value.meaning}
+        for key, value in family.parameters.items()
+    }
+    return {"name": name, "description": family.description, "source": family.source, "parameters": parameters}
+
+
+def told(name: str, family: "Family", /) -> str:
+    """One family in paragraphs."""
+    lines = [f"{name}: {textwrap.fill(family.description, WIDTH)}", "", f"Source: {family.source}", "", "Parameters:"]
+    for key, value in family.parameters.items():
+        words = f"{value.meaning} Default {value.default}; allowed: {value.allowed}."
+        lines.append(textwrap.fill(words, WIDTH, initial_indent=f"  {key:<10} ", subsequent_indent=" " * 13))
+    return "\n".join(lines)
