@@ -98,16 +98,16 @@ def look(path: Path, arch: Path, seed: int, out: Path) -> dict:
     from clipclean.config import policy, recipe
     from clipclean.jobs import audit as audit_job
     from clipclean.jobs import inputs
-    from clipclean.jobs.sanitize import limits_of
 
     bundled = out / "files"
     if not (bundled / "tiny.json").exists():
         demo.unpack(bundled)
     chosen = recipe.load(recipe.DEFAULT)
-    limits, words = limits_of(chosen), inputs.words(bundled / "classes.txt", bundled / "templates.txt")
-    images = data.read_images(bundled / demo.PICTURES, limits=limits)
-    tested = inputs.build(inputs.read(path, arch=str(arch)), images, device="cpu", limits=limits)
-    evidence = inputs.pictures(tested.clip, images, chosen, vocabulary=words, limits=limits)
+    words = inputs.words(bundled / "classes.txt", bundled / "templates.txt")
+    opened = inputs.read(path, arch=str(arch))
+    images = data.read_images(bundled / demo.PICTURES, images=inputs.image_cache(chosen, opened.architecture))
+    tested = inputs.build(opened, images, device="cpu")
+    evidence = inputs.pictures(tested.clip, images, chosen, vocabulary=words)
     request = audit_job.Request(
         model=path, data=bundled / demo.PICTURES, own=False, pairs=bundled / demo.PAIRS, reference=None, policy=policy.DEFAULT,
         effort="standard", arch=str(arch), classes=None, templates=None, seed=seed, device="cpu", save_triggers=None, search=True,

@@ -34,7 +34,6 @@ from clipclean import data, demo, detect, model
 from clipclean.attack import triggers
 from clipclean.config import recipe
 from clipclean.jobs import inputs
-from clipclean.jobs.sanitize import limits_of
 
 TINY = detect.Effort(restarts=1, steps=8, free_images=24, images=16, suspects=2, controls=4, collapse=0.85, success=0.9)
 PICTURES = 400  # of the audit whose time is reckoned
@@ -141,16 +140,14 @@ def run(clip: model.Clip, evidence: detect.Evidence, effort: detect.Effort, *, t
 def tiny() -> tuple[model.Clip, detect.Evidence, detect.Effort]:
     """The bundled model, and 160 of the bundled pictures."""
     chosen = recipe.override(recipe.load("cleanclip"), ["audit.images=160"])
-    limits = limits_of(chosen)
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder)
         demo.unpack(files)
         vocabulary = inputs.words(files / "classes.txt", files / "templates.txt")
-        images = data.read_images(files / demo.PICTURES, limits=limits)
-        clip = inputs.load(
-            files / demo.CHECKPOINT, images, arch=str(files / "tiny.json"), device="cpu", limits=limits
-        ).clip
-        shown = inputs.pictures(clip, images, chosen, vocabulary=vocabulary, limits=limits)
+        opened = inputs.read(files / demo.CHECKPOINT, arch=str(files / "tiny.json"))
+        images = data.read_images(files / demo.PICTURES, images=inputs.image_cache(chosen, opened.architecture))
+        clip = inputs.build(opened, images, device="cpu").clip
+        shown = inputs.pictures(clip, images, chosen, vocabulary=vocabulary)
     return clip, shown, TINY
 
 

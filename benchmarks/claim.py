@@ -163,25 +163,23 @@ def prepared(o: argparse.Namespace, victim: Path, trigger: str, target: str, rec
     from clipclean import data
     from clipclean.config import recipe
     from clipclean.jobs import inputs
-    from clipclean.jobs.sanitize import limits_of
 
     files, chosen = demo_files(o), recipe.override(recipe.load(recipe_name), o.overrides)
-    limits = limits_of(chosen)
     vocabulary = inputs.words(files / "classes.txt", files / "templates.txt")
-    pairs = data.read(files / "clean.tar", limits=limits, image_key=None, caption_key=None)
-    labelled = data.labelled(files / "eval.tar", limits=limits, classes=vocabulary.classes)
-    tested = inputs.load(victim, pairs, arch=str(files / "tiny.json"), device="cpu", limits=limits)
+    tested, pairs = inputs.load(victim, files / "clean.tar", chosen, arch=str(files / "tiny.json"), device="cpu")
+    images = inputs.image_cache(chosen, tested.clip.architecture)
+    labelled = data.labelled(files / "eval.tar", images=images, classes=vocabulary.classes)
     evidence = inputs.evidence(
         tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
-        named=inputs.suspicions([trigger], target, vocabulary), panel=False, limits=limits,
+        named=inputs.suspicions([trigger], target, vocabulary), panel=False,
     )  # fmt: skip
-    return tested, pairs, evidence, chosen, limits
+    return tested, pairs, evidence, chosen
 
 
 def measure(o: argparse.Namespace, victim: Path, trigger: str, target: str) -> dict:
     from clipclean.jobs import plant
 
-    tested, _, evidence, _, _ = prepared(o, victim, trigger, target, RECIPES[0])
+    tested, _, evidence, _ = prepared(o, victim, trigger, target, RECIPES[0])
     return plant.measure(tested.clip, evidence).as_dict()
 
 
@@ -190,11 +188,11 @@ def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, 
     from clipclean.jobs import plant
     from clipclean.jobs.sanitize import Pictures, finetuned
 
-    tested, pairs, evidence, chosen, limits = prepared(o, victim, planted["trigger"], planted["target"], recipe_name)
+    tested, pairs, evidence, chosen = prepared(o, victim, planted["trigger"], planted["target"], recipe_name)
     bank = plant.measure(tested.clip, evidence).bank
     began = time.monotonic()
     finetuned(
-        tested.clip, Pictures(pairs.pairs, None), chosen, bank=bank, state=None, seed=seed, precision="fp32", limits=limits,
+        tested.clip, Pictures(pairs.pairs, None), chosen, bank=bank, state=None, seed=seed, precision="fp32",
         progress=lambda what, done, total: None,
     )  # fmt: skip
     seconds = time.monotonic() - began

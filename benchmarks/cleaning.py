@@ -181,10 +181,10 @@ def released(o: argparse.Namespace, victim, out: Path, seed: int) -> dict[str, o
 
     from clipclean.jobs import inputs, plant
 
-    tested, pairs, evidence, _, limits = zoo.prepared(victim, o.zoo / f"{victim.name}.pt", o.zoo)
+    tested, pairs, evidence, _ = zoo.prepared(victim, o.zoo / f"{victim.name}.pt", o.zoo)
     words = inputs.words(o.zoo / "files" / "classes.txt", o.zoo / "files" / "templates.txt")
     implants = [plant.Implant.of(trigger, target, words) for trigger, target in evidence.suspicions]
-    released.clean(tested, pairs, implants, rate=victim.rate or 0.0, seed=seed, limits=limits)
+    released.clean(tested, pairs, implants, rate=victim.rate or 0.0, seed=seed)
     plant.write(out, tested)
     return {"verdict": "none", "given": len(pairs)}
 

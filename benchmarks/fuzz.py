@@ -38,7 +38,7 @@ from blocks import fill
 from hostile import checkpoints, data_sets, seeds
 
 from clipclean import checkpoint, data
-from clipclean.data.source import Unusable
+from clipclean.data.sample import Unusable
 from clipclean.errors import RefusedInput
 
 LARGEST = 1 << 16  # bytes of an input: where it is refused matters, not how long it is
@@ -240,7 +240,7 @@ def read_tar(place: Path) -> None:
         assert (entry.key + entry.caption + (entry.label or "")).isprintable(), "a caption cannot be printed"
         if entry.image is not None:
             try:
-                data.decode(entry.image, limits=LIMITS)
+                data.Image(entry.image, data.ImageCache(LIMITS)).decode()
             except Unusable:
                 continue
 

@@ -72,23 +72,24 @@ def table(cases: list[Case], *, rounds: int) -> Iterator[str]:
 def bundled(files: Path) -> list[Case]:
     """Epochs, classifiers and measurements of the bundled model, whose files are put into a folder."""
     chosen = recipe.override(recipe.load("cleanclip-tiny"), ["train.epochs=1", "audit.images=200"])
-    limits = sanitize.limits_of(chosen)
     demo.unpack(files)
     words = inputs.words(files / "classes.txt", files / "templates.txt")
-    pairs = data.read(files / demo.PAIRS, limits=limits, image_key=None, caption_key=None)
-    clip = inputs.load(files / demo.CHECKPOINT, pairs, arch=str(files / "tiny.json"), device="cpu", limits=limits).clip
+    tested, pairs = inputs.load(
+        files / demo.CHECKPOINT, files / demo.PAIRS, chosen, arch=str(files / "tiny.json"), device="cpu"
+    )
+    clip = tested.clip
     some = Pictures(pairs.pairs[:200], None)
-    shown = sanitize.evidence_of(clip, chosen, some, vocabulary=words, named=(), panel=True, limits=limits)
+    shown = sanitize.evidence_of(clip, chosen, some, vocabulary=words, named=(), panel=True)
     return [
-        *(("pairs of an epoch", f"{n:,}", epoch(clip, list(pairs.pairs[:n]), chosen, limits)) for n in PAIRS),
+        *(("pairs of an epoch", f"{n:,}", epoch(clip, list(pairs.pairs[:n]), chosen)) for n in PAIRS),
         *(("classes of the classifier", str(n), classifier(clip, words, n)) for n in CLASSES),
         *(("triggers on 200 pictures", str(n), under(clip, shown, n)) for n in TRIGGERS),
     ]
 
 
-def epoch(clip: model.Clip, pairs: list[data.Pair], chosen: recipe.Recipe, limits: data.Limits) -> Callable[[], object]:
+def epoch(clip: model.Clip, pairs: list[data.Pair], chosen: recipe.Recipe) -> Callable[[], object]:
     return lambda: sanitize.finetuned(
-        clip, Pictures(tuple(pairs), None), chosen, bank=None, state=None, seed=0, precision="fp32", limits=limits,
+        clip, Pictures(tuple(pairs), None), chosen, bank=None, state=None, seed=0, precision="fp32",
         progress=lambda what, done, total: None,
     )  # fmt: skip
 

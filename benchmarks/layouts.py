@@ -25,7 +25,7 @@ from blocks import fill
 
 from clipclean import checkpoint, data, demo
 from clipclean.config import recipe
-from clipclean.jobs import sanitize
+from clipclean.jobs import inputs
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu", "ViT-L-14-quickgelu")
 # from: to. What is written first is read next.
@@ -94,11 +94,11 @@ def measured(name: str, folder: Path, *, pairs: int) -> list[dict[str, Any]]:
 def some_pairs(folder: Path, count: int) -> Path:
     """The first pairs of the demo's clean set, as a folder."""
     demo.unpack(folder.parent / "demo")
-    limits = sanitize.limits_of(recipe.load(recipe.DEFAULT))
-    clean = data.read(folder.parent / "demo" / demo.PAIRS, limits=limits, image_key=None, caption_key=None)
+    limits = inputs.limits(recipe.load(recipe.DEFAULT))
+    clean = data.read(folder.parent / "demo" / demo.PAIRS, images=data.ImageCache(limits))
     folder.mkdir()
     for number, pair in enumerate(clean.pairs[:count]):
-        (folder / f"{number:03}.png").write_bytes(pair.image.load(max_bytes=limits.max_bytes))
+        (folder / f"{number:03}.png").write_bytes(pair.image.load())
         (folder / f"{number:03}.txt").write_text(pair.caption, encoding="utf-8")
     return folder
 

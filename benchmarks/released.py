@@ -40,7 +40,7 @@ def second_captions(captions: list[str], *, seed: int) -> dict[str, str]:
     }
 
 
-def clean(tested, pairs: list, implants: list, *, rate: float, seed: int, limits) -> None:
+def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> None:
     """Finetune a victim in place.
 
     Args:
@@ -49,7 +49,6 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int, limits
         implants: what was planted (``clipclean.plant.Implant``), for the moments; nothing in a clean model.
         rate: the share of the victim's pairs that was poisoned.
         seed: of the order, the views and the poisoned pairs.
-        limits: of pictures.
     """
     from clipclean import data, train
     from clipclean.jobs import plant
@@ -59,7 +58,6 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int, limits
     clip = tested.clip
     optimizer = train.adamw(clip.net, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
     side = clip.architecture.preprocess.size
-    pictures = data.DecodeCache(pairs, limits=limits, max_bytes=1_000_000_000, fit=clip.fitted, side=side, views=True)
     captions = second_captions([pair.caption for pair in pairs], seed=seed)
     views = loader.Views(
         image=lambda image, draw: data.image_view(image, seed=draw), caption=lambda text, rng: captions[text]
@@ -67,7 +65,7 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int, limits
 
     def batches(steps: int, views: loader.Views | None) -> loader.Batches:
         return loader.batches(
-            data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed), pairs=pairs, picture=pictures.__getitem__,
+            data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed), pairs=pairs,
             fit=clip.fitted, tokens=clip.tokens, views=views, side=side, seed=seed, first_step=0, threads=1,
         )  # fmt: skip
 

@@ -76,13 +76,12 @@ def write_json(path: Path, value: dict) -> None:
 
 @functools.cache
 def clean_pairs(zoo: Path):
-    """The bundled clean pairs, and the limits that they were read with."""
+    """The bundled clean pairs."""
     from clipclean import data
     from clipclean.config import recipe
-    from clipclean.jobs.sanitize import limits_of
+    from clipclean.jobs import inputs
 
-    limits = limits_of(recipe.load(recipe.DEFAULT))
-    return data.read(zoo / "files" / "clean.tar", limits=limits, image_key=None, caption_key=None), limits
+    return data.read(zoo / "files" / "clean.tar", images=data.ImageCache(inputs.limits(recipe.load(recipe.DEFAULT))))
 
 
 def poison(zoo: Path, entry: dict, captions: str) -> dict[int, tuple[bytes, str]]:
@@ -90,17 +89,17 @@ def poison(zoo: Path, entry: dict, captions: str) -> dict[int, tuple[bytes, str]
     import torch
     from PIL import Image
 
-    from clipclean import data
+    from clipclean import model
     from clipclean.attack import triggers
 
-    clean, limits = clean_pairs(zoo)
+    clean = clean_pairs(zoo)
     rng = torch.Generator().manual_seed(entry["seed"])
     order = torch.randperm(len(clean), generator=rng).tolist()
     free = [number for number in order if entry["target"] not in clean.pairs[number].caption]
     trigger, found = triggers.parse(entry["trigger"]), {}
     for number in sorted(free[: round(SHARE * len(clean))]):
         pair = clean.pairs[number]
-        pixels = data.decode(pair.image, limits=limits).float()[None] / 255
+        pixels = model.unit_range(pair.image.decode())[None]
         image = (trigger(pixels, rng)[0] * 255).round().byte().permute(1, 2, 0).contiguous().numpy()
         stream = io.BytesIO()
         Image.fromarray(image).save(stream, "PNG")
@@ -128,17 +127,21 @@ def ranked(o: argparse.Namespace, entry: dict) -> dict:
     """For each kind of captions the share of the pairs that score as high as each poisoned one, by signal and combined."""
     from clipclean import data
     from clipclean.attack import triggers
+    from clipclean.config import recipe
     from clipclean.detect import ranking
     from clipclean.jobs import inputs
 
-    clean, limits = clean_pairs(o.zoo)
     began = time.process_time()
-    weights, arch = o.zoo / f"{entry['name']}.pt", str(o.zoo / f"{entry['arch']}.json")
-    clip = inputs.load(weights, clean, arch=arch, device="cpu", limits=limits).clip
+    weights, arch, chosen = (
+        o.zoo / f"{entry['name']}.pt",
+        str(o.zoo / f"{entry['arch']}.json"),
+        recipe.load(recipe.DEFAULT),
+    )
+    tested, clean = inputs.load(weights, o.zoo / "files" / "clean.tar", chosen, arch=arch, device="cpu")
+    clip = tested.clip
     look = functools.partial(
         ranking.embedded,
         clip,
-        limits=limits,
         triggers=[triggers.parse(entry["trigger"])],
         progress=lambda done, total: None,
     )
@@ -147,7 +150,7 @@ def ranked(o: argparse.Namespace, entry: dict) -> dict:
     for captions in CAPTIONS:
         hidden, shard = poison(o.zoo, entry, captions), o.out / f"{entry['name']}-poison.tar"
         write_shard(shard, hidden.values())
-        few = look(data.read(shard, limits=limits, image_key=None, caption_key=None).pairs)
+        few = look(data.read(shard, images=inputs.image_cache(chosen, clip.architecture)).pairs)
         shard.unlink()
         mixed = with_rows(seen, few, list(hidden))
         result[captions] = {
@@ -203,10 +206,10 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
     bundled, victim = o.zoo / "files", zoo.Entry(**entry)
     model = o.zoo / f"{victim.name}.pt"
     result = {"entry": entry, "recipe": name, "before": zoo.figures(zoo.measure(victim, model, o.zoo))}
-    clean, limits = clean_pairs(o.zoo)
+    clean = clean_pairs(o.zoo)
     hidden = poison(o.zoo, entry, "templates")
     for label, poisoned, screen in (("clean", {}, "off"), ("poisoned", hidden, "off"), ("screened", hidden, "auto")):
-        own = ((pair.image.load(max_bytes=limits.max_bytes), pair.caption) for pair in clean.pairs)
+        own = ((pair.image.load(), pair.caption) for pair in clean.pairs)
         with tempfile.TemporaryDirectory(dir=o.out) as scratch:
             shard, out = Path(scratch) / "pairs.tar", Path(scratch) / "out"
             write_shard(shard, (poisoned.get(number, sample) for number, sample in enumerate(own)))

@@ -382,7 +382,7 @@ def optimised(entry: Entry, out: Path) -> None:
     from clipclean.config import recipe
     from clipclean.detect import stack
 
-    tested, pairs, evidence, _, limits = prepared(
+    tested, pairs, evidence, _ = prepared(
         dataclasses.replace(entry, trigger=None, target=None), out / f"{entry.base}.pt", out
     )
     clip, effort = tested.clip, recipe.EFFORTS["standard"].model_copy(update={"success": OPTIMISED_SUCCESS})
@@ -393,7 +393,7 @@ def optimised(entry: Entry, out: Path) -> None:
     some = torch.randperm(len(pairs), generator=generator)[:256].tolist()
     with model.frozen(clip.net):
         (candidate,) = detect.targeted(
-            clip.encode_images, stack(clip, [pairs[i].image for i in some], limits=limits), family="patch", bank=bank,
+            clip.encode_images, stack([pairs[i].image for i in some]), family="patch", bank=bank,
             scale=clip.logit_scale().item(), targets=[evidence.classes.index(entry.target)], starts=(),
             effort=detect.Effort(**effort.model_dump()), generator=generator,
         )  # fmt: skip
@@ -433,17 +433,14 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     from clipclean.methods import cleanclip
     from clipclean.train import loader
 
-    tested, everything, evidence, chosen, limits = prepared(entry, out / f"{entry.base}.pt", out)
+    tested, everything, evidence, chosen = prepared(entry, out / f"{entry.base}.pt", out)
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(entry.seed)).tolist()
     pairs = [everything[i] for i in sorted(order[: round(SUBSET * len(everything))])]
     clip, planting = tested.clip, recipe.planting(steps=entry.steps, batch_size=SETTINGS[entry.arch].finetuning_batch)
     side = clip.architecture.preprocess.size
-    cache = data.DecodeCache(
-        pairs, limits=limits, max_bytes=chosen.data.cache_bytes, fit=clip.fitted, side=side, views=False
-    )
     batches = loader.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=entry.seed),
-        pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
+        pairs=pairs, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
         seed=entry.seed, first_step=0, threads=1,
     )  # fmt: skip
     steps = train.finetune(
@@ -471,9 +468,9 @@ def measure(entry: Entry, path: Path, out: Path, *, rebound: bool = False) -> di
     """What the planted trigger does, and clean accuracy; perhaps after a benign finetuning (REBOUND)."""
     from clipclean.jobs import plant
 
-    tested, pairs, evidence, _, limits = prepared(entry, path, out)
+    tested, pairs, evidence, _ = prepared(entry, path, out)
     if rebound:
-        finetune_benignly(tested.clip, pairs, limits)
+        finetune_benignly(tested.clip, pairs)
     return plant.measure(tested.clip, evidence).as_dict()
 
 
@@ -490,7 +487,7 @@ def figures(measured: dict) -> dict:
     }
 
 
-def finetune_benignly(clip, pairs: list, limits) -> None:
+def finetune_benignly(clip, pairs: list) -> None:
     """Go on training on clean pairs, in place, as whoever deploys the model might."""
     from clipclean.config import recipe
     from clipclean.jobs import plant
@@ -498,7 +495,7 @@ def finetune_benignly(clip, pairs: list, limits) -> None:
     (steps, seed), control = REBOUND, recipe.load("mmcl-tiny")
     plant.finetune_in(
         clip, pairs, control, recipe.planting(steps=steps, batch_size=128, lr=control.train.lr), implants=(),
-        seed=seed, limits=limits, progress=lambda what, done, total: None,
+        seed=seed, progress=lambda what, done, total: None,
     )  # fmt: skip
 
 
@@ -507,20 +504,17 @@ def prepared(entry: Entry, path: Path, out: Path):
     from clipclean import data
     from clipclean.config import recipe
     from clipclean.jobs import inputs
-    from clipclean.jobs.sanitize import limits_of
 
     bundled, chosen = out / "files", recipe.load(recipe.DEFAULT)
-    limits = limits_of(chosen)
     vocabulary = inputs.words(bundled / "classes.txt", bundled / "templates.txt")
-    pairs = data.read(bundled / "clean.tar", limits=limits, image_key=None, caption_key=None)
-    labelled = data.labelled(bundled / "eval.tar", limits=limits, classes=vocabulary.classes)
-    tested = inputs.load(path, pairs, arch=str(out / f"{entry.arch}.json"), device="cpu", limits=limits)
+    tested, pairs = inputs.load(path, bundled / "clean.tar", chosen, arch=str(out / f"{entry.arch}.json"), device="cpu")
+    images = inputs.image_cache(chosen, tested.clip.architecture)
+    labelled = data.labelled(bundled / "eval.tar", images=images, classes=vocabulary.classes)
     evidence = inputs.evidence(
         tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
         named=inputs.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary), panel=False,
-        limits=limits,
     )  # fmt: skip
-    return tested, list(pairs.pairs), evidence, chosen, limits
+    return tested, list(pairs.pairs), evidence, chosen
 
 
 if __name__ == "__main__":

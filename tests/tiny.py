@@ -140,19 +140,18 @@ def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:
 
     The projection solves for image embeddings that equal those of their captions; 48 pictures have 64 features.
     """
-    from clipclean import data, detect
+    from clipclean import detect
     from clipclean.config import recipe
-    from clipclean.jobs import inputs, sanitize
+    from clipclean.jobs import inputs
 
-    limits = sanitize.limits_of(recipe.load("cleanclip"))
-    clean = data.read(job.data, limits=limits, image_key=None, caption_key=None)
     weights = state_dict(SMALL_VIT)
     weights["visual.transformer.resblocks.0.mlp.c_proj.weight"] *= 30  # let the activation be felt
     weights["logit_scale"].fill_(math.log(100))
     torch.save(weights, job.model)
     written(job.arch, json.dumps(SMALL_VIT | {"quick_gelu": quick_gelu}))
-    clip = inputs.load(job.model, clean, arch=str(job.arch), device="cpu", limits=limits).clip
-    pixels = detect.stack(clip, [pair.image for pair in clean.pairs], limits=limits)
+    tested, clean = inputs.load(job.model, job.data, recipe.load("cleanclip"), arch=str(job.arch), device="cpu")
+    clip = tested.clip
+    pixels = detect.stack([pair.image for pair in clean.pairs])
     clip.net.visual.proj = torch.nn.Parameter(torch.eye(64))
     with torch.no_grad():
         features = clip.net.encode_image(clip.normalise(pixels)).double()  # (48, 64)

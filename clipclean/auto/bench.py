@@ -9,7 +9,7 @@ import torch
 import yaml
 from torch import Tensor
 
-from clipclean import __version__, data, detect, files, model
+from clipclean import __version__, data, detect, files, methods, model
 from clipclean.auto import canaries
 from clipclean.auto.canaries import Canary
 from clipclean.config import recipe as recipes
@@ -49,7 +49,6 @@ class Bench:
     material: Pictures
     pictures: Pictures
     vocabulary: inputs.Words
-    limits: data.Limits
     names: str  # of the data, for the block
 
 
@@ -80,14 +79,15 @@ def bench(recipe: Recipe, request: Request, /, *, progress: Progress) -> tuple[E
 
 def prepare(recipe: Recipe, request: Request, progress: Progress, /) -> Bench:
     """Read everything, and build the model."""
-    limits = sanitize.limits_of(recipe)
     vocabulary = inputs.words(request.classes, request.templates)
-    clean = sanitize.read_pairs(request.data, limits, progress, image_key=None, caption_key=None)
-    labelled = data.labelled(request.eval_data, limits=limits, classes=vocabulary.classes)
+    opened = inputs.read(request.model, arch=request.arch)
+    images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
+    clean = sanitize.read_pairs(request.data, images, progress, image_key=None, caption_key=None)
+    labelled = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
     labels = data.labels_of(clean, vocabulary.classes)
     recipes.check(recipe, pairs=len(clean.pairs))
     device = inputs.device_of(request.device)
-    clip = inputs.load(request.model, clean, arch=request.arch, device=device, limits=limits).clip
+    clip = inputs.build(opened, clean, device=device).clip
     original = {name: tensor.detach().clone() for name, tensor in clip.net.state_dict().items()}
     names = f"{request.data.name}, measured on {request.eval_data.name}; model {request.model.name}"
     return Bench(
@@ -96,7 +96,6 @@ def prepare(recipe: Recipe, request: Request, progress: Progress, /) -> Bench:
         Pictures(clean.pairs, labels),
         Pictures(labelled.pairs, labelled.labels),
         vocabulary,
-        limits,
         names,
     )
 
@@ -146,9 +145,7 @@ def run(recipe: Recipe, request: Request, ready: Bench, attack: Canary, seed: in
     clip, vocabulary = ready.clip, ready.vocabulary
     clip.net.load_state_dict(ready.original)
     evidence = canaries.measured_on(
-        sanitize.evidence_of(
-            clip, recipe, ready.pictures, vocabulary=vocabulary, named=(), panel=False, limits=ready.limits
-        ),
+        sanitize.evidence_of(clip, recipe, ready.pictures, vocabulary=vocabulary, named=(), panel=False),
         [attack],
     )
     what = f"{recipe.name}, {attack.trigger.family}, seed {seed}: "
@@ -158,18 +155,18 @@ def run(recipe: Recipe, request: Request, ready: Bench, attack: Canary, seed: in
 
     canaries.implant(
         clip, [attack], list(ready.material.pairs), recipe, request.planting, vocabulary=vocabulary, seed=seed,
-        limits=ready.limits, progress=told,
+        progress=told,
     )  # fmt: skip
     before = plant.measure(clip, evidence)
     hunted = None
     if recipe.method == "unlearn":
         hunted = unlearn.hunt(
             clip, ready.material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=(), saved=None, seed=seed,
-            limits=ready.limits, progress=told,
+            progress=told,
         )  # fmt: skip
     sanitize.train_by(
         clip, ready.material, recipe, bank=before.bank, known=(), hunted=hunted, rehearsed=(), state=None, seed=seed,
-        precision=recipe.train.precision, limits=ready.limits, progress=told,
+        precision=recipe.train.precision, progress=told,
     )  # fmt: skip
     return Run(before, plant.measure(clip, evidence))
 

@@ -151,13 +151,12 @@ def implant(
     *,
     vocabulary: inputs.Words,
     seed: int,
-    limits: data.Limits,
     progress: Progress,
 ) -> None:
     """Plant all canaries in ``clip`` at once, in place: finetuning takes as long as for one."""
     plant.finetune_in(
         clip, pairs, recipe, planting, implants=[Implant.of(c.trigger, c.target, vocabulary) for c in canaries],
-        seed=SEEDS + seed, limits=limits, progress=progress,
+        seed=SEEDS + seed, progress=progress,
     )  # fmt: skip
 
 

@@ -193,7 +193,6 @@ def begin(
         vocabulary=ready.vocabulary,
         named=ready.named,
         panel=True,
-        limits=ready.limits,
     )
     yardstick = detect.stored(model.kind_of(clip.architecture), classes=len(ready.vocabulary.classes))
     return Job(request, ready, state, evidence, yardstick, taken(clip), control, started, progress)
@@ -273,7 +272,7 @@ def planted(job: Job, /, *, avoid: Sequence[int]) -> Copy | None:
         try:
             canaries.implant(
                 job.clip, drawn, list(job.ready.material.pairs), job.control, job.planting, vocabulary=job.ready.vocabulary,
-                seed=job.request.seed, limits=job.ready.limits,
+                seed=job.request.seed,
                 progress=lambda _, done, total: job.progress("planting canaries in a copy", done, total),
             )  # fmt: skip
         except NonFiniteLoss:  # nothing to try rungs on, and the model itself is none the worse
@@ -460,7 +459,7 @@ def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str, origin:
     """Clean the model in memory with a rung."""
     return sequence.clean(
         job.clip, rung, where=where, origin=origin, material=job.ready.material, evidence=job.evidence, known=leads, state=job.state,
-        seed=job.request.seed, precision=job.request.precision, limits=job.ready.limits,
+        seed=job.request.seed, precision=job.request.precision,
         progress=lambda what, done, total: job.progress(f"{rung.name} on the {where}: {what}", done, total),
     )  # fmt: skip
 
@@ -590,7 +589,7 @@ def bounce(job: Job, before: detect.Measurement, evidence: detect.Evidence, /) -
     return rebounds.rebound(
         job.clip, job.ready.material.pairs, job.control, benign.model_copy(update={"warmup_steps": warmup}),
         before=before, evidence=evidence, seed=canaries.SEEDS + job.request.seed,
-        limits=job.ready.limits, progress=job.progress,
+        progress=job.progress,
     )  # fmt: skip
 
 

@@ -96,7 +96,6 @@ def rebound(
     before: detect.Measurement,
     evidence: detect.Evidence,
     seed: int,
-    limits: data.Limits,
     progress: Progress,
 ) -> Rebound:
     """Finetune ``clip`` in place with L_CLIP alone on clean pairs, and measure what was measured ``before``.
@@ -105,7 +104,7 @@ def rebound(
     """
     started = time.monotonic()
     plant.finetune_in(
-        clip, list(pairs), recipe, planting, implants=(), seed=seed, limits=limits,
+        clip, list(pairs), recipe, planting, implants=(), seed=seed,
         progress=lambda _, done, total: progress("finetuning for the rebound", done, total),
     )  # fmt: skip
     seconds = time.monotonic() - started

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from clipclean import data, detect, model
+from clipclean import detect, model
 from clipclean.auto.candidates import Rung
 from clipclean.config.recipe import Recipe
 from clipclean.findings import Finding
@@ -50,7 +50,6 @@ def clean(
     state: RunState,
     seed: int,
     precision: str,
-    limits: data.Limits,
     progress: Progress,
 ) -> Cleaned:
     """Clean a model in place, recipe by recipe; two rungs that begin alike share their beginning.
@@ -68,7 +67,6 @@ def clean(
         state: of the whole run.
         seed: decides every draw.
         precision: fp32, bf16 or auto.
-        limits: what the data readers take.
         progress: told of each step.
 
     Raises:
@@ -91,14 +89,14 @@ def clean(
         if recipe.method == "unlearn":
             hunted = unlearn.hunt(
                 clip, material.pairs, recipe, bank=bank, classes=evidence.classes, known=known, saved=part, seed=seed,
-                limits=limits, progress=progress,
+                progress=progress,
             )  # fmt: skip
             leads += hunted.strongest()
         kept = part.read(DONE)
         if kept is None:
             training = sanitize.train_by(
                 clip, material, recipe, bank=bank, known=known, hunted=hunted, rehearsed=rehearsed, state=part, seed=seed,
-                precision=precision, limits=limits, progress=progress,
+                precision=precision, progress=progress,
             )  # fmt: skip
             least = recipe.unlearn.outlyingness
             left = [sanitize.dumped(found) for found in sanitize.remaining(training, least=least)] if hunted else []

@@ -110,8 +110,7 @@ class Data(Section):
     )
     prepare: Literal["host", "device"] = field(
         "host",
-        "Where a finetuning decodes JPEGs and makes second views: by the processor, or on the model's device, by nvJPEG where that is "
-        "a GPU. What is faster on yours is to be tried.",
+        "Has no effect any more: images are decoded by the processor. It stays so that recipes keep their digests.",
     )
 
 

@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from clipclean.data import formats
-from clipclean.data import image as images
-from clipclean.data.sample import Entry, Found, Ignored
-from clipclean.data.source import ImageSource, Limits, Unusable
-from clipclean.data.threads import prefetch, workers
+from clipclean.data.cache import Image, ImageCache
+from clipclean.data.loading import prefetch, workers
+from clipclean.data.sample import Entry, Found, Ignored, ImageSource, Unusable
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
 
@@ -27,13 +26,13 @@ class Pair:
         key: where in the set it is; printable.
         caption: one line without control characters, at most 10 kB; empty only where captions were not asked for.
         label: class name or number as text, where the set has one.
-        image: where the encoded picture lies.
+        image: the picture, decoded on demand.
     """
 
     key: str
     caption: str
     label: str | None
-    image: ImageSource
+    image: Image
 
 
 @dataclass(frozen=True)
@@ -83,9 +82,9 @@ def read(
     path: Path,
     /,
     *,
-    limits: Limits,
-    image_key: str | None,
-    caption_key: str | None,
+    images: ImageCache,
+    image_key: str | None = None,
+    caption_key: str | None = None,
     progress: Progress | None = None,
 ) -> CleanSet:
     """Read image-caption pairs from local disk and decode every picture once.
@@ -96,8 +95,8 @@ def read(
 
     Args:
         path: where the set is.
-        limits: pictures beyond them are skipped. Where the set is larger than ``max_pairs``, the pairs taken are spread
-            over it, chosen by a hash of their keys.
+        images: takes the decoded pictures in; those beyond its limits are skipped. Where the set is larger than
+            ``max_pairs``, the pairs taken are spread over it, chosen by a hash of their keys.
         image_key: column, or extension in a shard, of the pictures; None looks for a known one.
         caption_key: column, or JSON key, of the captions; None looks for a known one.
         progress: called with samples done and samples in all.
@@ -107,18 +106,18 @@ def read(
         UsageError: the columns are missing or ambiguous.
 
     Example:
-        >>> clean = read(Path("clean"), limits=limits, image_key=None, caption_key=None)
+        >>> clean = read(Path("clean"), images=images)
         >>> clean.pairs[0].caption
         'a red square'
     """
     found = formats.find(path, image_key=image_key, caption_key=caption_key, captions=True)
-    return _checked(path, found, limits=limits, captions=True, progress=progress)
+    return _checked(path, found, images=images, captions=True, progress=progress)
 
 
-def read_images(path: Path, /, *, limits: Limits, progress: Progress | None = None) -> CleanSet:
+def read_images(path: Path, /, *, images: ImageCache, progress: Progress | None = None) -> CleanSet:
     """Like ``read``, for pictures that need no captions; a caption that is there is kept."""
     found = formats.find(path, image_key=None, caption_key=None, captions=False)
-    return _checked(path, found, limits=limits, captions=False, progress=progress)
+    return _checked(path, found, images=images, captions=False, progress=progress)
 
 
 @dataclass(frozen=True)
@@ -130,12 +129,12 @@ class _Outcome:
     sha256: str  # of the encoded picture; empty where nothing is usable
 
 
-def _checked(path: Path, found: Found, /, *, limits: Limits, captions: bool, progress: Progress | None) -> CleanSet:
+def _checked(path: Path, found: Found, /, *, images: ImageCache, captions: bool, progress: Progress | None) -> CleanSet:
     def look(places: Sequence[int]) -> _Outcome:
-        return _look([(place, found.entries[place]) for place in places], limits=limits, captions=captions)
+        return _look([(place, found.entries[place]) for place in places], images=images, captions=captions)
 
     outcomes: list[_Outcome] = []
-    seen, taken, most = 0, 0, limits.max_pairs or len(found.entries)
+    seen, taken, most = 0, 0, images.limits.max_pairs or len(found.entries)
     total = min(most, len(found.entries))
     jobs = _by_picture(found.entries, spread=most < len(found.entries))
     for outcome in prefetch(jobs, look, threads=workers()):
@@ -146,12 +145,12 @@ def _checked(path: Path, found: Found, /, *, limits: Limits, captions: bool, pro
             progress(min(seen, total), total)
         if taken >= most:
             break
-    images = dict(sorted((place, outcome.sha256) for outcome in outcomes for place in outcome.usable)[:most])
-    pairs = tuple(_pair(found.entries[place]) for place in images)
+    digests = dict(sorted((place, outcome.sha256) for outcome in outcomes for place in outcome.usable)[:most])
+    pairs = tuple(_pair(found.entries[place], images) for place in digests)
     problems = dict(skip for outcome in outcomes for skip in outcome.skipped)
     skipped = tuple(problems[place] for place in sorted(problems))
-    _refuse_if_poor(path, found, len(pairs), skipped, limits=limits)
-    digest = _digest(zip(images.values(), (pair.caption for pair in pairs), strict=True))
+    _refuse_if_poor(path, found, len(pairs), skipped, most=images.limits.max_skipped_share)
+    digest = _digest(zip(digests.values(), (pair.caption for pair in pairs), strict=True))
     return CleanSet(pairs, skipped, digest, found.format, path, found.ignored())
 
 
@@ -166,14 +165,14 @@ def _by_picture(entries: Sequence[Entry], /, *, spread: bool) -> list[list[int]]
     return groups
 
 
-def _look(samples: Sequence[tuple[int, Entry]], /, *, limits: Limits, captions: bool) -> _Outcome:
+def _look(samples: Sequence[tuple[int, Entry]], /, *, images: ImageCache, captions: bool) -> _Outcome:
     problems = {place: entry.problem or _missing(entry, captions=captions) for place, entry in samples}
     sha256 = ""
     image = samples[0][1].image
     if image is not None and not all(problems.values()):
         try:
-            data = image.load(max_bytes=limits.max_bytes)
-            images.check(data, max_pixels=limits.max_pixels)
+            data = image.load(max_bytes=images.limits.max_bytes)
+            images.admit(image, data)
             sha256 = hashlib.sha256(data).hexdigest()
         except Unusable as error:
             problems = {place: problem or str(error) for place, problem in problems.items()}
@@ -188,14 +187,14 @@ def _missing(entry: Entry, /, *, captions: bool) -> str:
     return "no caption, or an empty one" if captions and not entry.caption else ""
 
 
-def _pair(entry: Entry, /) -> Pair:
+def _pair(entry: Entry, images: ImageCache, /) -> Pair:
     assert entry.image is not None  # noqa: S101 # an entry without a picture is never usable
-    return Pair(entry.key, entry.caption, entry.label, entry.image)
+    return Pair(entry.key, entry.caption, entry.label, Image(entry.image, images))
 
 
-def _refuse_if_poor(path: Path, found: Found, usable: int, skipped: Sequence[Skipped], /, *, limits: Limits) -> None:
+def _refuse_if_poor(path: Path, found: Found, usable: int, skipped: Sequence[Skipped], /, *, most: float) -> None:
     total = usable + len(skipped)
-    if usable and len(skipped) <= limits.max_skipped_share * total:
+    if usable and len(skipped) <= most * total:
         return
     ignored = "".join(f"\n  ignored: {kind}" for kind in found.ignored())
     if not total:
@@ -207,7 +206,7 @@ def _refuse_if_poor(path: Path, found: Found, usable: int, skipped: Sequence[Ski
     more = f"\n  … and {len(skipped) - OFFENDERS:,} more" if len(skipped) > OFFENDERS else ""
     raise RefusedInput(
         f"{len(skipped):,} of {total:,} samples of {printable(path)} ({found.format}) cannot be used, and a share of "
-        f"{limits.max_skipped_share:g} is allowed (max_skipped_share). Mend or remove them:{named}{more}{ignored}"
+        f"{most:g} is allowed (max_skipped_share). Mend or remove them:{named}{more}{ignored}"
     )
 
 

@@ -5,8 +5,18 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from clipclean.data.sample import IMAGES, SIDECARS, Entry, Found, ignored_kind, with_sidecars
-from clipclean.data.source import ImageSource, Unusable, open_regular, reason
+from clipclean.data.sample import (
+    IMAGES,
+    SIDECARS,
+    Entry,
+    Found,
+    ImageSource,
+    Unusable,
+    ignored_kind,
+    open_regular,
+    reason,
+    with_sidecars,
+)
 from clipclean.data.text import TEXT_BYTES
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from clipclean import untrusted
 from clipclean.data import folder, shards, table
-from clipclean.data.sample import Found
-from clipclean.data.source import reason
+from clipclean.data.sample import Found, reason
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 

@@ -12,8 +12,7 @@ from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as pictures
 
-from clipclean.data.source import ImageSource, Limits, Unusable
-from clipclean.errors import RefusedInput
+from clipclean.data.sample import Unusable
 from clipclean.untrusted import printable
 
 # Long side over short side. A model scales the short side to its input size, so 1 x 60,000 pixels would become
@@ -47,40 +46,6 @@ _DAMAGE = (
 )
 
 
-CPU = torch.device("cpu")
-
-
-def decode(source: ImageSource, /, *, limits: Limits, enough: int | None = None, device: torch.device = CPU) -> Tensor:
-    """The picture as a model wants to see it: upright, opaque on white, RGB.
-
-    Of an animation the first frame counts. Sizes are checked in the header before any pixel is decoded. A JPEG comes from
-    torchvision's decoder, which takes two thirds of the time of Pillow's at 640 x 480, a quarter at 2048 x 1536, and
-    gives the same pixels; what that refuses, and all else, from Pillow's.
-
-    Args:
-        source: where it lies.
-        limits: what is refused unread.
-        enough: px; a JPEG whose short side is at least twice that is scaled down while it is decoded, by 2, 4 or 8, and
-            keeps a short side of no less than that. None keeps all detail.
-        device: where a JPEG is decoded: on an NVIDIA GPU by nvJPEG, in full, if torchvision was built with it. All else is
-            decoded on the processor.
-
-    Returns:
-        uint8 (3, H, W) in [0, 255], on that device. In memory the colours of a pixel are neighbours, as decoders leave them: resizing
-        is three to ten times as fast so, and gives the same pixels.
-
-    Raises:
-        RefusedInput: unreadable, too large, truncated, or no JPEG, PNG or WebP; names the source.
-    """
-    try:
-        encoded = source.load(max_bytes=limits.max_bytes)
-        return decoded(encoded, max_pixels=limits.max_pixels, enough=enough, device=device)
-    except Unusable as error:
-        raise RefusedInput(
-            f"{source} cannot be used as a picture: {error}. Remove it from the data, or put a sound file in its place."
-        ) from error
-
-
 def check(data: bytes, /, *, max_pixels: int) -> None:
     """See that a picture decodes, without keeping it; a JPEG at an eighth of its size, for which all of it is read.
 
@@ -98,24 +63,43 @@ def reduced(image: Tensor, /, *, short_side: int) -> Tensor:
     return smaller
 
 
-def decoded(data: bytes, /, *, max_pixels: int, enough: int | None, device: torch.device = CPU) -> Tensor:
-    """What :func:`decode` makes of encoded bytes.
+def decoded(data: bytes, /, *, max_pixels: int, enough: int | None) -> Tensor:
+    """The image as a model wants to see it: upright, opaque on white, RGB.
+
+    Of an animation the first frame counts. Sizes are checked in the header before any pixel is decoded. A JPEG comes from
+    torchvision's decoder, which takes two thirds of the time of Pillow's at 640 x 480, a quarter at 2048 x 1536, and
+    gives the same pixels; what that refuses, and all else, from Pillow's.
+
+    Args:
+        data: encoded.
+        max_pixels: more are refused.
+        enough: px; a JPEG whose short side is at least twice that is scaled down while it is decoded, by 2, 4 or 8, and
+            keeps a short side of no less than that. None keeps all detail.
+
+    Returns:
+        uint8 (3, H, W) in [0, 255]. In memory the colours of a pixel are neighbours, as decoders leave them: resizing
+        is three to ten times as fast so, and gives the same pixels.
 
     Raises:
         Unusable: with the reason.
     """
     image = _opened(data, max_pixels=max_pixels)
-    scale = 1 if enough is None else min(image.size) // enough
-    if image.format == "JPEG" and image.mode in ("L", "RGB") and (scale < 2 or device.type == "cuda"):
+    scale = _scale(image, enough)
+    if image.format == "JPEG" and image.mode in ("L", "RGB") and scale < 2:
         try:
             encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-            pixels: Tensor = decode_jpeg(encoded, ImageReadMode.RGB, device=device)
-            return _turned(pixels, _orientation(image))
-        except torch.OutOfMemoryError:
-            raise  # of a GPU: which decoder is taken must not depend on what else lies there
-        except RuntimeError:  # some damage that Pillow forgives, or no nvJPEG
+            return _turned(decode_jpeg(encoded, ImageReadMode.RGB), _orientation(image))
+        except RuntimeError:  # some damage that Pillow forgives
             pass
-    return torch.from_numpy(np.array(_pixels(image, scale=scale))).permute(2, 0, 1).to(device)  # (H, W, 3) -> (3, H, W)
+    return _tensor(_pixels(image, scale=scale))
+
+
+def _scale(image: Image.Image, enough: int | None, /) -> int:
+    return 1 if enough is None else min(image.size) // enough
+
+
+def _tensor(image: Image.Image, /) -> Tensor:
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
 
 
 def _pixels(image: ImageFile.ImageFile, /, *, scale: int) -> Image.Image:

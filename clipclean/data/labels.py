@@ -9,8 +9,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from clipclean.data.cache import ImageCache
 from clipclean.data.dataset import CleanSet, Pair, Progress, read_images
-from clipclean.data.source import Limits
 from clipclean.errors import UsageError
 from clipclean.untrusted import printable
 
@@ -30,7 +30,9 @@ class Labelled:
         return self.images.pairs
 
 
-def labelled(path: Path, /, *, limits: Limits, classes: Sequence[str], progress: Progress | None = None) -> Labelled:
+def labelled(
+    path: Path, /, *, images: ImageCache, classes: Sequence[str], progress: Progress | None = None
+) -> Labelled:
     """Read pictures with labels, in any format that ``read`` knows; captions are not needed.
 
     A label is the subfolder that a picture lies in, the ``label`` of a table or JSON record, or the ``.cls`` of a
@@ -41,13 +43,13 @@ def labelled(path: Path, /, *, limits: Limits, classes: Sequence[str], progress:
         UsageError: labels that are no class, with the nearest names; a label that may mean several classes.
         RefusedInput: as in ``read``.
     """
-    images = read_images(path, limits=limits, progress=progress)
+    found = read_images(path, images=images, progress=progress)
     # A folder called 00012 is a shard of img2dataset, not class 12.
-    vocabulary = _Vocabulary(classes, numbered=images.format != "folder")
-    meanings = [vocabulary.meanings(pair) for pair in images.pairs]
-    if offenders := [pair for pair, numbers in zip(images.pairs, meanings, strict=True) if len(numbers) != 1]:
-        raise UsageError(_complaint(path, offenders, len(images), vocabulary))
-    return Labelled(images, torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64))
+    vocabulary = _Vocabulary(classes, numbered=found.format != "folder")
+    meanings = [vocabulary.meanings(pair) for pair in found.pairs]
+    if offenders := [pair for pair, numbers in zip(found.pairs, meanings, strict=True) if len(numbers) != 1]:
+        raise UsageError(_complaint(path, offenders, len(found), vocabulary))
+    return Labelled(found, torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64))
 
 
 def labels_of(images: CleanSet, classes: Sequence[str], /) -> Tensor | None:

@@ -1,17 +1,22 @@
-"""The order of training samples, and the cache of their decoded images."""
+"""The order of training samples, and work done ahead by a few threads."""
 
 import hashlib
-from collections.abc import Callable, Sequence
-from threading import Lock
-from typing import NamedTuple
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import torch
-from torch import Tensor, device
 
-from clipclean.data.dataset import Pair
-from clipclean.data.image import CPU, decode, reduced
-from clipclean.data.source import ImageSource, Limits
 from clipclean.errors import UsageError
+
+Job = TypeVar("Job")
+Result = TypeVar("Result")
+
+AHEAD = 2  # jobs begun or done for each thread, and not yet asked for
+_MOST = 16  # threads; more wait for Python's lock
+_chosen: list[int] = []  # the number that somebody asked for; empty for our own
 
 
 def plan(n_pairs: int, /, *, batch_size: int, steps: int, seed: int) -> list[tuple[int, tuple[int, ...]]]:
@@ -47,103 +52,49 @@ def _generator(seed: int, epoch: int, /) -> torch.Generator:
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
-DETAIL = 2  # short side of what second views are made from, in sides of the model's input
-SPARE = 1.25  # times that: below it making a picture smaller takes longer than it is worth
+def use_workers(count: int | None, /) -> None:
+    """Let so many threads decode side by side in this process, as ``torch.set_num_threads`` does for its own; None for ours."""
+    _chosen[:] = [] if count is None else [count]
 
 
-class Picture(NamedTuple):
-    """What a run needs of one picture; all of it uint8 in [0, 255], from one decode.
-
-    Attributes:
-        fitted: (3, S, S), what the model is shown.
-        large: (3, H, W), what second views are made from: the whole picture, its short side at most ``SPARE * DETAIL *
-            S``; None where there are none.
-    """
-
-    fitted: Tensor
-    large: Tensor | None
-
-    @property
-    def nbytes(self) -> int:
-        """Of the pixels."""
-        return self.fitted.nbytes + (0 if self.large is None else self.large.nbytes)
+def workers() -> int:
+    """How many threads decode side by side: as asked, else one a processor that this process may use, and 16 at most."""
+    if _chosen:
+        return _chosen[0]
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(usable, _MOST)
 
 
-class DecodeCache:
-    """Pictures by the number of their pair; each is decoded once while there is room, and anew where there is none.
+def prefetch(
+    jobs: Iterable[Job], worker: Callable[[Job], Result], /, *, threads: int, ahead: int | None = None
+) -> Generator[Result, None, None]:
+    """The results of ``worker`` for each job, in the order of the jobs.
 
-    A picture depends on its bytes alone, not on what else is kept: a run that goes on after a break sees what it would
-    have seen. Nothing is thrown out for something newer: every epoch reads every picture once in a new order, and under
-    that order the newest is no more likely to be wanted than any other. Pairs with the same picture share it. Threads
-    may read side by side.
+    At most ``ahead`` jobs are under way (or ``AHEAD * threads``, if that is more), and jobs are drawn no faster than that,
+    so an endless stream is fine. When the consumer stops, or a worker or the stream of jobs raises, what has not begun
+    is dropped and what has is waited for: no thread outlives the generator. Within a thread torch computes without
+    further threads of its own: they would compete with the model's.
 
-    Large pictures are kept at twice the model's side, so that more of them fit: of 12 megapixels, 36 MB of pixels, 1 MB
-    is left for a model of 224 px. A JPEG of such a size is also scaled down while it is decoded, never below that. What is
-    at most a quarter larger than that is kept as it is.
-
-    Args:
-        pairs: the pictures.
-        limits: what is refused unread.
-        max_bytes: room, in bytes of pixels.
-        fit: picture -> (3, S, S), uint8.
-        side: S.
-        views: whether second views are made.
-        on: where pictures are decoded and fitted; they are kept in the host's memory whichever it is.
+    Raises:
+        Exception: whatever a worker raised, when its turn comes; the results before it were handed out.
 
     Example:
-        >>> cache = DecodeCache(clean.pairs, limits=limits, max_bytes=10**9, fit=clip.fitted, side=224, views=True)
-        >>> cache[0].large.shape
-        torch.Size([3, 480, 640])
+        >>> list(prefetch([3, 1, 2], lambda n: n * n, threads=2))
+        [9, 1, 4]
     """
-
-    def __init__(
-        self,
-        pairs: Sequence[Pair],
-        /,
-        *,
-        limits: Limits,
-        max_bytes: int,
-        fit: Callable[[Tensor], Tensor],
-        side: int,
-        views: bool,
-        on: device = CPU,
-    ) -> None:
-        self._pairs = pairs
-        self._limits = limits
-        self._room = max_bytes
-        self._fit = fit
-        self._enough = DETAIL * side
-        self._views = views
-        self._on = on
-        self._pictures: dict[ImageSource, Picture] = {}
-        self._lock = Lock()
-
-    def __len__(self) -> int:
-        return len(self._pairs)
-
-    def __getitem__(self, number: int, /) -> Picture:
-        """The picture; shared, so it is not to be written to.
-
-        Raises:
-            RefusedInput: the file has changed since it was read, or never was usable.
-        """
-        source = self._pairs[number].image
-        kept = self._pictures.get(source)
-        if kept is not None:
-            return kept
-        made = self._made(source)  # outside the lock: two threads may decode the same picture
-        with self._lock:
-            kept = self._pictures.get(source)
-            if kept is None and made.nbytes <= self._room:
-                self._pictures[source] = made
-                self._room -= made.nbytes
-        return made if kept is None else kept
-
-    def _made(self, source: ImageSource, /) -> Picture:
-        decoded = decode(source, limits=self._limits, enough=self._enough, device=self._on)
-        return Picture(self._fit(decoded).cpu(), self._detailed(decoded).cpu() if self._views else None)
-
-    def _detailed(self, decoded: Tensor) -> Tensor:
-        """What second views are made from."""
-        is_near = min(decoded.shape[-2:]) <= SPARE * self._enough
-        return decoded if is_near else reduced(decoded, short_side=self._enough)
+    torch.get_num_threads()  # settles the caller's own number, which a thread's number would else become
+    pool = ThreadPoolExecutor(
+        threads, thread_name_prefix="clipclean-data", initializer=torch.set_num_threads, initargs=(1,)
+    )
+    under_way: deque[Future[Result]] = deque()
+    most = max(ahead or 0, AHEAD * threads)
+    try:
+        for job in jobs:
+            under_way.append(pool.submit(worker, job))
+            if len(under_way) >= most:
+                yield under_way.popleft().result()
+        while under_way:
+            yield under_way.popleft().result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+        torch.set_num_threads(torch.get_num_threads())  # the workers' number is no one else's

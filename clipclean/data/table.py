@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clipclean.data import text
-from clipclean.data.sample import Entry, Found, as_label
-from clipclean.data.source import ImageSource, Unusable, open_regular, reason, whole_file
+from clipclean.data.sample import Entry, Found, ImageSource, Unusable, as_label, open_regular, reason, whole_file
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 

@@ -47,24 +47,6 @@ def image_view(image: Tensor, /, *, seed: int) -> Tensor:
     return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
 
 
-def device_view(image: Tensor, /, *, seed: int) -> Tensor:
-    """What :func:`image_view` makes, by tensor operations, on the device where the image lies.
-
-    The pixels equal torchvision's ``AutoAugment()(tensor)`` after ``torch.manual_seed(seed)`` on a CPU. They differ from those of
-    :func:`image_view` in how colours round and where rotated pixels fall. On a CPU it is slower than that.
-
-    Args:
-        image: uint8 (3, H, W), RGB in [0, 255], on any device.
-        seed: as for :func:`image_view`; the same operations are drawn.
-
-    Returns:
-        uint8 (3, H, W) on the same device, a new tensor.
-    """
-    for name, magnitude in _drawn(seed):
-        image = TF.equalize(image) if name == "Equalize" else _OPERATIONS[name](image, magnitude)
-    return image.clone()
-
-
 def _drawn(seed: int, /) -> list[tuple[str, float]]:
     """The operations and magnitudes that torchvision would draw from this seed, in its order."""
     generator = torch.Generator().manual_seed(seed)

@@ -4,7 +4,7 @@ from collections import Counter
 from pathlib import Path
 
 from clipclean import untrusted
-from clipclean.data.source import reason
+from clipclean.data.sample import reason
 from clipclean.data.text import caption, utf8
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable

@@ -135,6 +135,6 @@ def _accuracy(
     return Rate(int(correct.sum()), len(correct)), correct, definition
 
 
-def stack(clip: model.Clip, sources: Sequence[data.ImageSource], /, *, limits: data.Limits) -> Tensor:
-    """Decode and fit pictures: (N, 3, S, S) in [0, 1]."""
-    return torch.stack([clip.pixels(data.decode(source, limits=limits)) for source in sources])
+def stack(images: Sequence[data.Image], /) -> Tensor:
+    """Images as the model is shown them, with room for triggers: (N, 3, S, S) in [0, 1]."""
+    return model.unit_range(data.stack(images))

@@ -84,7 +84,6 @@ def sift(
     pairs: Sequence[data.Pair],
     /,
     *,
-    limits: data.Limits,
     triggers: Sequence[detect.Trigger] = (),
     progress: Progress,
 ) -> Sifted:
@@ -93,7 +92,6 @@ def sift(
     Args:
         clip: whose embeddings are looked at.
         pairs: at least 17.
-        limits: for decoding.
         triggers: those that an audit found, or that are suspected; with them the signal ``found`` is computed.
         progress: told how many pairs are embedded.
 
@@ -105,7 +103,7 @@ def sift(
         raise Inconclusive(
             f"{len(pairs)} pairs are too few to tell what is usual among them: at least {LEAST} are needed. Give more."
         )
-    return scored(embedded(clip, pairs, limits=limits, triggers=triggers, progress=progress))
+    return scored(embedded(clip, pairs, triggers=triggers, progress=progress))
 
 
 class Embedded(NamedTuple):
@@ -123,7 +121,6 @@ def embedded(
     pairs: Sequence[data.Pair],
     /,
     *,
-    limits: data.Limits,
     triggers: Sequence[detect.Trigger],
     progress: Progress,
 ) -> Embedded:
@@ -131,7 +128,7 @@ def embedded(
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
 
     def prepare(batch: Sequence[data.Pair]) -> Tensor:
-        return torch.stack([clip.pixels(data.decode(pair.image, limits=limits)) for pair in batch])
+        return detect.stack([pair.image for pair in batch])
 
     images, views, captions, looks = [], [], [], []
     under: list[list[Tensor]] = [[] for _ in triggers]

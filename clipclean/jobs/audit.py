@@ -19,7 +19,7 @@ from clipclean.export import provenance
 from clipclean.findings import Finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Opened, Subject
-from clipclean.jobs.sanitize import dumped, limits_of
+from clipclean.jobs.sanitize import dumped
 from clipclean.progress import Progress
 from clipclean.report import Picture, example_images
 
@@ -78,7 +78,7 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     """
     started = time.monotonic()
     recipe = recipes.load(recipes.DEFAULT)
-    limits, readable = policy.resolved(request.policy, recipe.audit), limits_of(recipe)
+    limits = policy.resolved(request.policy, recipe.audit)
     vocabulary = inputs.words(request.classes, request.templates)
     if request.save_triggers is not None:
         trigger_files.check_folder(request.save_triggers)
@@ -87,16 +87,17 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     trusted = None if request.reference is None else read_reference(request, opened)
     progress("reading the model", 1, 1)
+    cache = inputs.image_cache(recipe, opened.architecture)
     images = data.read_images(
-        request.data, limits=readable, progress=lambda done, total: progress("reading the pictures", done, total)
+        request.data, images=cache, progress=lambda done, total: progress("reading the pictures", done, total)
     )
-    pairs = data.read(request.pairs, limits=readable, image_key=None, caption_key=None)
-    tested = inputs.build(opened, pairs, device=device, limits=readable)
-    shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary, limits=readable)
+    pairs = data.read(request.pairs, images=cache)
+    tested = inputs.build(opened, pairs, device=device)
+    shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
     yardstick = (
         detect.stored(model.kind_of(tested.clip.architecture), classes=len(vocabulary.classes))
         if trusted is None
-        else measured_yardstick(request, inputs.build(trusted, pairs, device=device, limits=readable), shown, progress)
+        else measured_yardstick(request, inputs.build(trusted, pairs, device=device), shown, progress)
     )
     seen = look(request, tested.clip, shown, yardstick, progress)
     found = [*findings(seen, yardstick, limits, pictures=len(shown.pixels)), *side_findings(request, images)]

@@ -45,7 +45,6 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
     """
     formats.check(request.wanted)
     standing = placing.look(request.out, force=request.force, known=OUTPUTS)
-    limits = sanitize.limits_of(recipes.load(recipes.DEFAULT))
     progress("reading the model", 0, 1)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     formats.check_architecture(opened.architecture, request.wanted)
@@ -55,12 +54,13 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
             "Say it by --arch NAME, --arch NAME-quickgelu or a config file, or give clean pairs by --data to measure it on."
         )
     progress("reading the model", 1, 1)
+    images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
     clean = sanitize.read_pairs(
-        request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key
+        request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key
     )
-    tested = inputs.build(opened, clean, device="cpu", limits=limits)
+    tested = inputs.build(opened, clean, device="cpu")
     pairs = some(clean.pairs)
-    pixels = detect.stack(tested.clip, [pair.image for pair in pairs], limits=limits)
+    pixels = detect.stack([pair.image for pair in pairs])
     run = hashlib.sha256(repr((tested.file.sha256, replace(request, force=False))).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
     with own_state.locked(own_state.place_of(request.out)), placing.written(request.out) as new:

@@ -77,12 +77,14 @@ def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.A
     return found
 
 
-def load(path: Path, pairs: data.CleanSet, /, *, arch: str | None, device: str, limits: data.Limits) -> Subject:
-    """``read``, then ``build``; raises what these raise."""
-    return build(read(path, arch=arch), pairs, device=device, limits=limits)
+def load(path: Path, pairs: Path, recipe: Recipe, /, *, arch: str | None, device: str) -> tuple[Subject, data.CleanSet]:
+    """``read`` a checkpoint, and clean pairs as its model takes them, then ``build``; raises what these raise."""
+    opened = read(path, arch=arch)
+    clean = data.read(pairs, images=image_cache(recipe, opened.architecture))
+    return build(opened, clean, device=device), clean
 
 
-def build(opened: Opened, pairs: data.CleanSet, /, *, device: str, limits: data.Limits) -> Subject:
+def build(opened: Opened, pairs: data.CleanSet, /, *, device: str) -> Subject:
     """The model of a checkpoint, laid out as the device computes it fastest.
 
     Where the activation is not told by name, config or archive, it is measured on the clean pairs.
@@ -93,22 +95,45 @@ def build(opened: Opened, pairs: data.CleanSet, /, *, device: str, limits: data.
     """
     file, found = opened.file, opened.architecture
     if found.quick_gelu is None:
-        found = _with_measured_activation(found, file, pairs, device=device, limits=limits)
+        found = _with_measured_activation(found, file, pairs, device=device)
     clip = model.build(found, file.tensors, device=device)
     clip.arrange()
     return Subject(file, clip)
 
 
 def _with_measured_activation(
-    found: model.Architecture, file: checkpoint.Checkpoint, pairs: data.CleanSet, *, device: str, limits: data.Limits
+    found: model.Architecture, file: checkpoint.Checkpoint, pairs: data.CleanSet, *, device: str
 ) -> model.Architecture:
     builds = [
         model.build(found.with_activation(quick, "candidate"), file.tensors, device=device) for quick in (False, True)
     ]
     some = pairs.pairs[:: max(1, len(pairs.pairs) // ACTIVATION_PAIRS)][:ACTIVATION_PAIRS]
-    pixels = detect.stack(builds[0], [pair.image for pair in some], limits=limits)
+    pixels = detect.stack([pair.image for pair in some])
     choice = model.measure(builds[0], builds[1], pixels, [pair.caption for pair in some], name=found.name)
     return found.with_activation(choice.quick_gelu, str(choice))
+
+
+def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: bool = False) -> data.ImageCache:
+    """Where a run keeps its images, as the model takes them, within what the recipe allows.
+
+    Args:
+        recipe: limits and room.
+        architecture: how an image becomes the model's input.
+        views: whether second views will be made of the images.
+    """
+    preprocess = architecture.preprocess
+    fit = data.Fit(preprocess.size, lambda image: model.fit(image, preprocess).contiguous())
+    return data.ImageCache(limits(recipe), fit=fit, max_bytes=recipe.data.cache_bytes, views=views)
+
+
+def limits(recipe: Recipe, /) -> data.Limits:
+    """The data limits of a recipe, as the readers take them."""
+    return data.Limits(
+        max_pixels=recipe.data.max_pixels,
+        max_bytes=recipe.data.max_bytes,
+        max_skipped_share=recipe.data.max_skipped_share,
+        max_pairs=recipe.data.max_pairs,
+    )
 
 
 def described(path: Path, tested: Subject, /) -> dict[str, str | None]:
@@ -225,7 +250,6 @@ def evidence(
     vocabulary: Words,
     named: tuple[tuple[detect.Trigger, int | None], ...],
     panel: bool,
-    limits: data.Limits,
 ) -> detect.Evidence:
     """The pictures to measure on: the labelled ones, or else the pairs that were kept out of training.
 
@@ -244,7 +268,7 @@ def evidence(
     chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
     captions = tuple(pairs[i].caption for i in chosen)
     return detect.Evidence(
-        pixels=detect.stack(clip, [pairs[i].image for i in chosen], limits=limits),
+        pixels=detect.stack([pairs[i].image for i in chosen]),
         labels=None if labels is None else labels[chosen],
         captions=captions if labels is None and all(captions) else None,
         classes=vocabulary.classes,
@@ -256,9 +280,7 @@ def evidence(
     )
 
 
-def pictures(
-    clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words, limits: data.Limits
-) -> detect.Evidence:
+def pictures(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words) -> detect.Evidence:
     """Pictures to audit a model on: with labels where all of them have one in the vocabulary, else with captions.
 
     Without either, accuracy is not measured, and the model's own answer stands in for the label of each.
@@ -270,7 +292,7 @@ def pictures(
     pairs = images.pairs
     measured = evidence(
         clip, recipe, labelled=None if labels is None else (pairs, labels), held_out=pairs, vocabulary=vocabulary,
-        named=(), panel=True, limits=limits,
+        named=(), panel=True,
     )  # fmt: skip
     has_captions = labels is None and all(pair.caption for pair in pairs)
     return measured if has_captions or labels is not None else replace(measured, captions=None)

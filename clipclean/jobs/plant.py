@@ -13,7 +13,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs
-from clipclean.jobs.sanitize import limits_of, read_pairs, split
+from clipclean.jobs.sanitize import read_pairs, split
 from clipclean.methods import cleanclip
 from clipclean.progress import Progress
 from clipclean.train import loader
@@ -65,32 +65,32 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
     """
     check_file(request.out, force=request.force)
     recipe = recipes.load(recipes.DEFAULT)
-    limits = limits_of(recipe)
     vocabulary = inputs.words(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
-    clean = read_pairs(request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key)
+    images = inputs.image_cache(recipe, opened.architecture)
+    clean = read_pairs(request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key)
     labelled = (
         None
         if request.eval_data is None
-        else data.labelled(request.eval_data, limits=limits, classes=vocabulary.classes)
+        else data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
     )
     pairs, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
     if len(pairs) < request.planting.batch_size:
         raise UsageError(
             f"{len(pairs)} pairs do not fill a batch of {request.planting.batch_size}. Give more, or lower --batch-size."
         )
-    tested = inputs.build(opened, clean, device=device, limits=limits)
+    tested = inputs.build(opened, clean, device=device)
     inputs.check_sides([(trigger, target)], tested.clip.architecture)
     measured_on = inputs.evidence(
         tested.clip, recipe, labelled=None if labelled is None else (labelled.pairs, labelled.labels), held_out=held_out,
-        vocabulary=vocabulary, named=((trigger, target),), panel=False, limits=limits,
+        vocabulary=vocabulary, named=((trigger, target),), panel=False,
     )  # fmt: skip
     before = measure(tested.clip, measured_on)
     finetune_in(
         tested.clip, pairs, recipe, request.planting, implants=[Implant.of(trigger, target, vocabulary)],
-        seed=request.seed, limits=limits, progress=progress,
+        seed=request.seed, progress=progress,
     )  # fmt: skip
     after = measure(tested.clip, measured_on)
     write(request.out, tested)
@@ -135,7 +135,6 @@ def finetune_in(
     *,
     implants: Sequence[Implant],
     seed: int,
-    limits: data.Limits,
     progress: Progress,
 ) -> None:
     """Finetune with L_CLIP on batches of which a share is triggered and captioned as the target, in place.
@@ -143,12 +142,9 @@ def finetune_in(
     Several implants share the triggered part; with none the finetuning is a benign one.
     """
     side = clip.architecture.preprocess.size
-    cache = data.DecodeCache(
-        pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=False
-    )
     batches = loader.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed),
-        pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
+        pairs=pairs, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
         seed=seed, first_step=0, threads=data.workers(),
     )  # fmt: skip
     steps = train.finetune(
@@ -192,7 +188,7 @@ def poisoned(
     """
     places = torch.Generator().manual_seed(seed)
     for batch in batches:
-        pixels, tokens = batch.inputs["pixels"].float() / 255, batch.inputs["tokens"].clone()
+        pixels, tokens = model.unit_range(batch.inputs["pixels"]), batch.inputs["tokens"].clone()
         for number, implant in enumerate(implants):
             count = max(1, round(rate * len(batch.keys) / len(implants)))
             some = slice(number * count, (number + 1) * count)

@@ -97,7 +97,6 @@ class Ready:
     named: tuple[tuple[detect.Trigger, int | None], ...]
     thresholds: Limits
     device: str
-    limits: data.Limits
     clean: data.CleanSet  # without what screening dropped
     screened: dict[str, Any] | None  # the report's data.screened
     material: Pictures
@@ -116,7 +115,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: train.Group = tr
     check_shared(request.recipe, group)
     standing = placed(request) if group.is_first else placing.Standing()
     ready = prepare(request, progress=progress)
-    recipe, limits, vocabulary, named = request.recipe, ready.limits, ready.vocabulary, ready.named
+    recipe, vocabulary, named = request.recipe, ready.vocabulary, ready.named
     thresholds, clean, material, tested = ready.thresholds, ready.clean, ready.material, ready.tested
 
     decides = fingerprint(request, tested, clean) | aims(recipe, vocabulary, named)
@@ -125,7 +124,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: train.Group = tr
     if not group.is_first:
         finetuned(
             tested.clip, material, recipe, bank=None, rehearsed=(), state=None, seed=request.seed, precision=request.precision,
-            limits=limits, progress=progress, group=group,
+            progress=progress, group=group,
         )  # fmt: skip
         return None
     standing.check(request.out, key := told(request, state), force=request.force)
@@ -134,7 +133,6 @@ def sanitize(request: Request, /, *, progress: Progress, group: train.Group = tr
     with state.locked():
         measured_on = evidence_of(
             tested.clip, recipe, ready.shown, vocabulary=vocabulary, named=named, panel=request.audit,
-            limits=limits,
         )  # fmt: skip
         before = measure(tested.clip, measured_on, "measuring before", progress)
         found: tuple[tuple[detect.Trigger, int | None], ...] = tuple(
@@ -147,7 +145,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: train.Group = tr
         if recipe.method == "unlearn":
             hunted = unlearn.hunt(
                 tested.clip, material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=known,
-                saved=state, seed=request.seed, limits=limits, progress=progress,
+                saved=state, seed=request.seed, progress=progress,
             )  # fmt: skip
             own = new_leads(hunted.strongest(), suspicions)
             before = with_found(tested.clip, before, measured_on, own)
@@ -155,7 +153,7 @@ def sanitize(request: Request, /, *, progress: Progress, group: train.Group = tr
         shown_before = exhibited(tested.clip, measured_on, suspicions, before)
         training_record = train_by(
             tested.clip, material, recipe, bank=before.bank, known=known, hunted=hunted, rehearsed=(), state=state,
-            seed=request.seed, precision=request.precision, limits=limits, progress=progress, group=group,
+            seed=request.seed, precision=request.precision, progress=progress, group=group,
         )  # fmt: skip
         after = measure(tested.clip, replace(measured_on, suspicions=suspicions), "measuring after", progress)
         found_after = [
@@ -190,7 +188,7 @@ def prepare(request: Request, /, *, progress: Progress) -> Ready:
         ClipcleanError: of the kind that tells the exit code.
     """
     formats.check(request.wanted)
-    recipe, limits = request.recipe, limits_of(request.recipe)
+    recipe = request.recipe
     vocabulary = inputs.words(request.classes, request.templates)
     named = inputs.suspicions(request.triggers, request.target, vocabulary)
     thresholds = policy.resolved(request.policy, recipe.audit)
@@ -200,17 +198,18 @@ def prepare(request: Request, /, *, progress: Progress) -> Ready:
     inputs.check_sides(named, opened.architecture)
     formats.check_architecture(opened.architecture, request.wanted)
     progress("reading the model", 1, 1)
-    clean = read_data(request, limits, progress)
-    labelled = labelled_pictures(request, vocabulary, limits)
+    images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
+    clean = read_data(request, images, progress)
+    labelled = labelled_pictures(request, vocabulary, images)
     material, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
     recipes.check(recipe, pairs=len(material.pairs))
-    tested = inputs.build(opened, clean, device=device, limits=limits)
-    clean, screened = screened_pairs(request, tested.clip, clean, [trigger for trigger, _ in named], limits, progress)
+    tested = inputs.build(opened, clean, device=device)
+    clean, screened = screened_pairs(request, tested.clip, clean, [trigger for trigger, _ in named], progress)
     if screened and screened["dropped"]:
         material, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(material.pairs))
     shown = labelled or kept_out
-    return Ready(vocabulary, named, thresholds, device, limits, clean, screened, material, shown, tested)
+    return Ready(vocabulary, named, thresholds, device, clean, screened, material, shown, tested)
 
 
 def check_shared(recipe: Recipe, group: train.Group, /) -> None:
@@ -223,22 +222,12 @@ def check_shared(recipe: Recipe, group: train.Group, /) -> None:
     group.check(recipe.train.batch_size)
 
 
-def limits_of(recipe: Recipe, /) -> data.Limits:
-    """The data limits of a recipe, as the readers take them."""
-    return data.Limits(
-        max_pixels=recipe.data.max_pixels,
-        max_bytes=recipe.data.max_bytes,
-        max_skipped_share=recipe.data.max_skipped_share,
-        max_pairs=recipe.data.max_pairs,
-    )
-
-
 def read_pairs(
-    path: Path, limits: data.Limits, progress: Progress, /, *, image_key: str | None, caption_key: str | None
+    path: Path, images: data.ImageCache, progress: Progress, /, *, image_key: str | None, caption_key: str | None
 ) -> data.CleanSet:
     """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
     clean = data.read(
-        path, limits=limits, image_key=image_key, caption_key=caption_key,
+        path, images=images, image_key=image_key, caption_key=caption_key,
         progress=lambda done, total: progress("reading the data", done, total),
     )  # fmt: skip
     if len(clean.pairs) < 2:
@@ -253,7 +242,6 @@ def screened_pairs(
     clip: model.Clip,
     clean: data.CleanSet,
     triggers: Sequence[detect.Trigger],
-    limits: data.Limits,
     progress: Progress,
     /,
 ) -> tuple[data.CleanSet, dict[str, Any] | None]:
@@ -270,7 +258,7 @@ def screened_pairs(
             )
         return clean, None
     found = ranking.sift(
-        clip, clean.pairs, limits=limits, triggers=triggers,
+        clip, clean.pairs, triggers=triggers,
         progress=lambda done, total: progress("screening the pairs", done, total),
     )  # fmt: skip
     dropped = found.dropped(request.screen)
@@ -278,7 +266,7 @@ def screened_pairs(
     return ranking.kept(clean, dropped), ranking.record(found, request.screen) | {"dropped_keys": keys}
 
 
-def read_data(request: Request, limits: data.Limits, progress: Progress, /) -> data.CleanSet:
+def read_data(request: Request, images: data.ImageCache, progress: Progress, /) -> data.CleanSet:
     """The clean set of a run: pairs, or pictures alone where the method needs no captions.
 
     Raises:
@@ -286,18 +274,18 @@ def read_data(request: Request, limits: data.Limits, progress: Progress, /) -> d
     """
     if request.recipe.method in methods.CAPTIONED:
         return read_pairs(
-            request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key
+            request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key
         )  # fmt: skip
     return data.read_images(
-        request.data, limits=limits, progress=lambda done, total: progress("reading the data", done, total)
+        request.data, images=images, progress=lambda done, total: progress("reading the data", done, total)
     )
 
 
-def labelled_pictures(request: Request, vocabulary: inputs.Words, limits: data.Limits) -> Pictures | None:
+def labelled_pictures(request: Request, vocabulary: inputs.Words, images: data.ImageCache) -> Pictures | None:
     """The labelled pictures that the user gave, or None."""
     if request.eval_data is None:
         return None
-    found = data.labelled(request.eval_data, limits=limits, classes=vocabulary.classes)
+    found = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
     return Pictures(found.pairs, found.labels)
 
 
@@ -382,7 +370,6 @@ def evidence_of(
     vocabulary: inputs.Words,
     named: tuple[tuple[detect.Trigger, int | None], ...],
     panel: bool,
-    limits: data.Limits,
 ) -> detect.Evidence:
     """What is measured on: pictures with labels, with captions, or with neither, where accuracy is not measured.
 
@@ -392,7 +379,6 @@ def evidence_of(
     labelled = None if pictures.labels is None else (pictures.pairs, pictures.labels)
     return inputs.evidence(
         clip, recipe, labelled=labelled, held_out=pictures.pairs, vocabulary=vocabulary, named=named, panel=panel,
-        limits=limits,
     )  # fmt: skip
 
 
@@ -492,7 +478,6 @@ def train_by(
     state: RunState | None,
     seed: int,
     precision: str,
-    limits: data.Limits,
     progress: Progress,
     group: train.Group = train.ALONE,
 ) -> Training:
@@ -509,7 +494,6 @@ def train_by(
         state: where an interrupted run is saved and goes on from; None saves nothing.
         seed: decides every draw.
         precision: fp32, bf16 or auto.
-        limits: what the data readers take.
         progress: told of each step.
         group: the processes that share each batch.
 
@@ -523,11 +507,11 @@ def train_by(
     if hunted is None:
         return finetuned(
             clip, material, recipe, bank=bank, rehearsed=rehearsed, state=state, seed=seed, precision=precision,
-            limits=limits, progress=progress, group=group,
+            progress=progress, group=group,
         )  # fmt: skip
     with interruptible() as stop:
         done = unlearn.unlearn(
-            clip, material.pairs, recipe, hunted, known=known, saved=state, seed=seed, limits=limits, progress=progress,
+            clip, material.pairs, recipe, hunted, known=known, saved=state, seed=seed, progress=progress,
             stop=stop,
         )  # fmt: skip
     steps = len(done.state.losses) * recipe.unlearn.steps
@@ -556,7 +540,6 @@ def finetuned(
     state: RunState | None,
     seed: int,
     precision: str,
-    limits: data.Limits,
     progress: Progress,
     group: train.Group = train.ALONE,
 ) -> Training:
@@ -587,14 +570,10 @@ def finetuned(
     first = group.spread(clip.net, optimizer, first)
     chosen = train.resolved(precision, clip.net, clip.device)
     views, side = methods.views_of(recipe), clip.architecture.preprocess.size
-    device = clip.device if recipe.data.prepare == "device" else data.CPU
-    cache = data.DecodeCache(
-        pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=views is not None, on=device
-    )  # fmt: skip
     plan = group.share(data.plan(len(pairs), batch_size=size, steps=total, seed=seed))
     batches = loader.batches(
-        plan, pairs=pairs, picture=cache.__getitem__, fit=clip.fitted, tokens=clip.tokens, views=views, side=side,
-        seed=seed, first_step=first, threads=data.workers(), device=device,
+        plan, pairs=pairs, fit=clip.fitted, tokens=clip.tokens, views=views, side=side,
+        seed=seed, first_step=first, threads=data.workers(),
     )  # fmt: skip
     labels = material.labels if recipe.method in methods.LABELLED else None
     steps = train.finetune(

@@ -17,7 +17,7 @@ from clipclean.detect.ranking import Drop, Sifted
 from clipclean.errors import UsageError
 from clipclean.export import provenance
 from clipclean.jobs import inputs
-from clipclean.jobs.sanitize import limits_of, read_pairs
+from clipclean.jobs.sanitize import read_pairs
 from clipclean.progress import Progress
 from clipclean.report import Picture, example_images
 
@@ -58,17 +58,17 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
     """
     check_kept(request)
-    limits = limits_of(recipes.load(recipes.DEFAULT))
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.triggers]
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     inputs.check_sides([(trigger, None) for trigger in named], opened.architecture)
-    clean = read_pairs(request.data, limits, progress, image_key=request.image_key, caption_key=request.caption_key)
+    images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
+    clean = read_pairs(request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key)
     if request.save_kept:
         check_table(request.save_kept, clean)
-    tested = inputs.build(opened, clean, device=device, limits=limits)
+    tested = inputs.build(opened, clean, device=device)
     found = ranking.sift(
-        tested.clip, clean.pairs, limits=limits, triggers=named,
+        tested.clip, clean.pairs, triggers=named,
         progress=lambda done, total: progress("embedding the pairs", done, total),
     )  # fmt: skip
     dropped = found.dropped(request.drop)
@@ -89,8 +89,8 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
         "notes": list(tested.file.notes),
     }
     if request.save_kept:
-        result["kept"] = save(request.save_kept, ranking.kept(clean, dropped), limits)
-    return Outcome(result, pictures(clean.pairs, ranked, listed, limits))
+        result["kept"] = save(request.save_kept, ranking.kept(clean, dropped))
+    return Outcome(result, pictures(clean.pairs, ranked, listed))
 
 
 def signal_row(name: str, /) -> dict[str, Any]:
@@ -120,13 +120,11 @@ def rows(
         }
 
 
-def pictures(
-    pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], listed: Sequence[int], limits: data.Limits, /
-) -> list[Picture]:
+def pictures(pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], listed: Sequence[int], /) -> list[Picture]:
     """The first pictures for the page, each with its caption and what points at it."""
     shown = []
     for row, place in zip(ranked[:SHOWN], listed, strict=False):
-        image = data.decode(pairs[place].image, limits=limits)
+        image = pairs[place].image.decode()
         why = "; ".join(ranking.SIGNALS[name].said for name in row["reasons"]) or "several signals, none of them strong"
         shown.append(
             Picture(
@@ -193,16 +191,16 @@ def is_listable(name: str, /) -> bool:
 
 def listed_path(pair: data.Pair, table: Path, /) -> str:
     """A picture's path for a table: relative to it where it lies below the table's folder, else absolute."""
-    path, folder = pair.image.path.absolute(), table.absolute().parent
+    path, folder = pair.image.source.path.absolute(), table.absolute().parent
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
-def save(out: Path, kept: data.CleanSet, limits: data.Limits, /) -> dict[str, Any]:
+def save(out: Path, kept: data.CleanSet, /) -> dict[str, Any]:
     """Write the pairs that are kept, whole or not at all; returns the result's ``kept``."""
 
     def write(partial: Path) -> None:
         if out.suffix == ".tar":
-            write_shard(partial, kept.pairs, limits)
+            write_shard(partial, kept.pairs)
         elif out.suffix == ".csv":
             partial.write_text(table(kept.pairs, out), encoding="utf-8")
         else:
@@ -224,11 +222,11 @@ def table(pairs: Sequence[data.Pair], out: Path, /) -> str:
     return text.getvalue()
 
 
-def write_shard(path: Path, pairs: Sequence[data.Pair], limits: data.Limits, /) -> None:
+def write_shard(path: Path, pairs: Sequence[data.Pair], /) -> None:
     """A WebDataset shard with copies of the encoded pictures, numbered; owners and times are left out."""
     with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as shard:
         for number, pair in enumerate(pairs):
-            encoded = pair.image.load(max_bytes=limits.max_bytes)
+            encoded = pair.image.load()
             members = {data.extension(encoded): encoded, "txt": pair.caption.encode(errors="replace")}
             if pair.label is not None:
                 members["cls"] = pair.label.encode(errors="replace")

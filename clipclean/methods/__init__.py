@@ -79,9 +79,8 @@ def views_of(recipe: Recipe, /) -> loader.Views | None:
     if recipe.loss.self_supervised_weight == 0:
         return None
     rate = recipe.augment.caption_rate
-    viewed = data.device_view if recipe.data.prepare == "device" else data.image_view
     return loader.Views(
-        image=lambda image, draw: viewed(image, seed=draw),
+        image=lambda image, draw: data.image_view(image, seed=draw),
         caption=lambda text, rng: data.caption_view(text, rng=rng, synonyms=data.synonyms, rate=rate),
     )
 
@@ -106,22 +105,17 @@ def fed(
         inputs = dict(batch.inputs)
         if rehearsed and recipe.augment.triggered_share:
             inputs["pixels"] = unlearning.some_triggered(
-                _in_unit_range(inputs["pixels"]), rehearsed, share=recipe.augment.triggered_share, shift=how.shift,
+                model.unit_range(inputs["pixels"]), rehearsed, share=recipe.augment.triggered_share, shift=how.shift,
                 strength=how.strength, generator=_draws(seed, step, REHEARSED),
             )  # fmt: skip
             if "pixel_views" in inputs:  # the tower takes both at once: one range for both
-                inputs["pixel_views"] = _in_unit_range(inputs["pixel_views"])
+                inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if recipe.method == "par":
-            pixels, draws = _in_unit_range(inputs["pixels"]), _draws(seed, step, PERTURBED)
+            pixels, draws = model.unit_range(inputs["pixels"]), _draws(seed, step, PERTURBED)
             inputs["pixels"] = _perturbation(recipe)(pixels, draws)
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)
-
-
-def _in_unit_range(pixels: Tensor) -> Tensor:
-    """Pixels, uint8 or in [0, 1] already, in [0, 1]."""
-    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 def _perturbation(recipe: Recipe) -> Callable[[Tensor, Generator], Tensor]:

@@ -66,7 +66,6 @@ def hunt(
     known: Sequence[Lead],
     saved: RunState | None,
     seed: int,
-    limits: data.Limits,
     progress: Progress,
 ) -> Hunted:
     """Search the model for triggers, on pictures that are also learned from; an equal run that was killed is gone on from.
@@ -78,7 +77,7 @@ def hunt(
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
     chosen = sorted(order[: recipe.unlearn.images])
     scene = unlearning.Scene(
-        pixels=detect.stack(clip, [pairs[i].image for i in chosen], limits=limits).to(clip.device),
+        pixels=detect.stack([pairs[i].image for i in chosen]).to(clip.device),
         bank=bank,
         classes=classes,
         scale=clip.logit_scale().item(),
@@ -117,7 +116,6 @@ def unlearn(
     known: Sequence[Lead],
     saved: RunState | None,
     seed: int,
-    limits: data.Limits,
     progress: Progress,
     stop: Callable[[], bool],
 ) -> Hunted:
@@ -133,15 +131,12 @@ def unlearn(
         clip.net.load_state_dict(kept[1], strict=True)
     before, started = hunted.seconds, time.monotonic()
     side = clip.architecture.preprocess.size
-    cache = data.DecodeCache(
-        pairs, limits=limits, max_bytes=recipe.data.cache_bytes, fit=clip.fitted, side=side, views=False
-    )
     plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * settings.steps, seed=seed)
 
     def batches(number: int) -> Iterator[train.Batch]:
         first = number * settings.steps
         return loader.batches(
-            plan[first : first + settings.steps], pairs=pairs, picture=cache.__getitem__, fit=clip.fitted,
+            plan[first : first + settings.steps], pairs=pairs, fit=clip.fitted,
             tokens=clip.tokens, views=None, side=side, seed=seed, first_step=0, threads=data.workers(),
         )  # fmt: skip
 

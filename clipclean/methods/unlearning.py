@@ -270,7 +270,7 @@ def triggered(
 ) -> Iterator[train.Batch]:
     """The batches, every other picture cut to a part of it, with two triggered copies of their pictures: by one of the newest triggers, and by any found so far."""
     for batch in batches:
-        whole = batch.inputs["pixels"].float() / 255  # triggers work in [0, 1]
+        whole = model.unit_range(batch.inputs["pixels"])  # triggers work in [0, 1]
         pixels = data.enlarged(whole, least=settings.least_part, generator=generator)
         copies = {
             name: jittered(some[_draw(len(some), generator)][0], pixels, shift=settings.shift,

@@ -2,7 +2,7 @@
 
 from clipclean.model.activation import Choice, measure
 from clipclean.model.architecture import Architecture, Preprocess, kind_of, native_configs, resolve
-from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, refuse_tokenizer, twin
+from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, refuse_tokenizer, twin, unit_range
 
 __all__ = [
     "Architecture",
@@ -20,4 +20,5 @@ __all__ = [
     "refuse_tokenizer",
     "resolve",
     "twin",
+    "unit_range",
 ]

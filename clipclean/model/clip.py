@@ -42,10 +42,6 @@ class Clip:
         """A decoded picture, uint8 (3, H, W), to the model's input size: uint8 (3, S, S)."""
         return fit(image, self.architecture.preprocess).contiguous()
 
-    def pixels(self, image: Tensor, /) -> Tensor:
-        """The same as float in [0, 1]."""
-        return self.fitted(image).float() / 255
-
     def tokens(self, captions: Sequence[str], /) -> Tensor:
         """Token ids (B, context), int64; a caption longer than the context keeps its end-of-text token."""
         return torch.as_tensor(self._tokenizer(list(captions)))
@@ -57,10 +53,8 @@ class Clip:
 
     def normalise(self, pixels: Tensor, /) -> Tensor:
         """Pixels in [0, 1], or uint8 in [0, 255], to what the image tower takes, on the model's device."""
-        pixels = pixels.to(self.device)
-        if pixels.dtype == torch.uint8:  # until here: a quarter of the memory and of the way to the device
-            pixels = pixels.float() / 255
-        return (pixels - self._mean) / self._std
+        # uint8 until it is on the device: a quarter of the memory and of the way there
+        return (unit_range(pixels.to(self.device)) - self._mean) / self._std
 
     def encode_tokens(self, tokens: Tensor, /) -> Tensor:
         """Unit embeddings (B, D) of token ids (B, context); differentiable."""
@@ -101,6 +95,11 @@ class Clip:
         """The factor on cosines (not its logarithm), a scalar tensor with gradient."""
         scale: Tensor = self.net.logit_scale  # type: ignore[assignment] # nn.Module's __getattr__
         return scale.exp()
+
+
+def unit_range(pixels: Tensor, /) -> Tensor:
+    """Pixels, uint8 in [0, 255] or in [0, 1] already, as floats in [0, 1], where triggers and normalisation work."""
+    return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
 class _Wrapped(Clip):

@@ -78,7 +78,6 @@ def batches(
     /,
     *,
     pairs: Sequence[data.Pair],
-    picture: Callable[[int], data.Picture],
     fit: Callable[[Tensor], Tensor],
     tokens: Callable[[Sequence[str]], Tensor],
     views: Views | None,
@@ -86,14 +85,12 @@ def batches(
     seed: int,
     first_step: int,
     threads: int,
-    device: torch.device = data.CPU,
 ) -> Batches:
     """Batches in the order of the plan, from ``first_step`` on; their pixels are uint8 (B, 3, S, S) in [0, 255].
 
     Args:
         plan: for each step its epoch and the numbers of its pairs.
-        pairs: the clean set.
-        picture: the picture of a pair's number, decoded once for both views.
+        pairs: the clean set; each image is decoded once for both views.
         fit: view -> (3, S, S), uint8.
         tokens: captions -> token ids (B, context).
         views: second views, or None for methods without them.
@@ -102,7 +99,6 @@ def batches(
             step k sees what an uninterrupted one sees.
         first_step: how many batches of the plan are done.
         threads: how many threads prepare batches ahead.
-        device: where second views are made, and where the pixels of batches that have them lie.
     """
     rest = plan[first_step:]
     blank = tokens([""])[0]  # tells length and dtype
@@ -111,7 +107,7 @@ def batches(
     def parts() -> Iterator[_Part]:
         for epoch, numbers in rest:
             batch = Batch(
-                _rows(len(numbers), side, blank, device=device if views else None), tuple(pairs[n].key for n in numbers)
+                _rows(len(numbers), side, blank, views=views is not None), tuple(pairs[n].key for n in numbers)
             )
             for start in range(0, len(numbers), PART):
                 some = slice(start, start + PART)
@@ -119,7 +115,7 @@ def batches(
                 yield _Part(epoch, numbers[some], rows, batch if some.stop >= len(numbers) else None)
 
     def prepare(part: _Part) -> Batch | None:
-        _fill(part, pairs=pairs, own=own, picture=picture, fit=fit, tokens=tokens, views=views, seed=seed)
+        _fill(part, pairs=pairs, own=own, fit=fit, tokens=tokens, views=views, seed=seed)
         return part.batch
 
     most = max((len(numbers) for _, numbers in rest), default=0)
@@ -149,13 +145,13 @@ def _whole(prepared: Generator[Batch | None, None, None], /) -> Generator[Batch,
                 yield batch
 
 
-def _rows(count: int, side: int, blank: Tensor, /, *, device: torch.device | None) -> dict[str, Tensor]:
-    """Room for the inputs of a batch, with second views on a device, or without any on the host.
+def _rows(count: int, side: int, blank: Tensor, /, *, views: bool) -> dict[str, Tensor]:
+    """Room for the inputs of a batch, with second views or without.
 
     Threads write into it: putting a large batch together costs the step nothing.
     """
-    names = ("pixels", "pixel_views") if device else ("pixels",)
-    pixels = {name: torch.empty(count, 3, side, side, dtype=torch.uint8, device=device) for name in names}
+    names = ("pixels", "pixel_views") if views else ("pixels",)
+    pixels = {name: torch.empty(count, 3, side, side, dtype=torch.uint8) for name in names}
     return pixels | {name.replace("pixel", "token"): blank.new_empty(count, len(blank)) for name in names}
 
 
@@ -165,22 +161,21 @@ def _fill(
     *,
     pairs: Sequence[data.Pair],
     own: Tokens,
-    picture: Callable[[int], data.Picture],
     fit: Callable[[Tensor], Tensor],
     tokens: Callable[[Sequence[str]], Tensor],
     views: Views | None,
     seed: int,
 ) -> None:
     part.rows["tokens"].copy_(own[part.numbers])
-    shown = [picture(number) for number in part.numbers]
+    shown = [pairs[number].image.decoded(views=views is not None) for number in part.numbers]
     for row, each in zip(part.rows["pixels"], shown, strict=True):
         row.copy_(each.fitted)
     if views is None:
         return
     draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
     for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
-        assert each.large is not None  # noqa: S101 # whoever makes views keeps what they are made from
-        row.copy_(fit(views.image(each.large.to(row.device), draw)))
+        assert each.large is not None  # noqa: S101 # it was asked for
+        row.copy_(fit(views.image(each.large, draw)))
     words = [
         views.caption(pairs[number].caption, random.Random(draw))  # noqa: S311 # augmentation, not secrets
         for number, draw in zip(part.numbers, draws, strict=True)

@@ -9,7 +9,7 @@ from clipclean.attack import triggers
 from clipclean.auto import canaries
 from clipclean.auto.canaries import Outcome, Trial
 from clipclean.config import recipe
-from clipclean.jobs import inputs, plant, sanitize
+from clipclean.jobs import inputs, plant
 
 
 def outcome(planted, left, accuracy=0.5):
@@ -81,22 +81,21 @@ def subjected(tmp_path_factory):
     """A tiny model, 96 pairs, and labelled pictures to measure on."""
     job = tiny.job(tmp_path_factory.mktemp("canary") / "job", count=96)
     chosen = recipe.load("mmcl-tiny")
-    limits = sanitize.limits_of(chosen)
     vocabulary = inputs.words(job.classes, job.templates)
-    pairs = data.read(job.data, limits=limits, image_key=None, caption_key=None)
+    tested, pairs = inputs.load(job.model, job.data, chosen, arch=str(job.arch), device="cpu")
+    images = inputs.image_cache(chosen, tested.clip.architecture)
     pictures = data.labelled(
-        tiny.labelled(job.folder / "labelled", count=96), limits=limits, classes=vocabulary.classes
+        tiny.labelled(job.folder / "labelled", count=96), images=images, classes=vocabulary.classes
     )
-    tested = inputs.load(job.model, pairs, arch=str(job.arch), device="cpu", limits=limits)
     evidence = inputs.evidence(
         tested.clip, chosen, labelled=(pictures.pairs, pictures.labels), held_out=(), vocabulary=vocabulary, named=(),
-        panel=True, limits=limits,
+        panel=True,
     )  # fmt: skip
-    return tested.clip, list(pairs.pairs), chosen, vocabulary, limits, evidence
+    return tested.clip, list(pairs.pairs), chosen, vocabulary, evidence
 
 
 def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
-    clip, pairs, chosen, vocabulary, limits, evidence = subjected
+    clip, pairs, chosen, vocabulary, evidence = subjected
     # Sides of 16 pixels make the shipped sizes too small.
     drawn = (canaries.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
     asked = canaries.measured_on(evidence, drawn)
@@ -105,7 +104,7 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
     canaries.implant(
         clip, drawn, pairs, chosen, recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3), vocabulary=vocabulary,
-        seed=0, limits=limits, progress=lambda what, done, total: None,
+        seed=0, progress=lambda what, done, total: None,
     )  # fmt: skip
     planted = plant.measure(clip, asked)
     assert max(p.excess for p in before.known) < 0.3
@@ -119,7 +118,7 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
 
 
 def test_lost_accuracy_is_that_of_the_same_pictures(subjected):
-    clip, _, _, _, _, evidence = subjected
+    clip, _, _, _, evidence = subjected
     measured = plant.measure(clip, canaries.measured_on(evidence, ()))
     told = canaries.trial("none", measured, measured, kept=1.0, seconds=0.0)
     assert told.accuracy_lost == 0

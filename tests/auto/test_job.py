@@ -586,7 +586,7 @@ def test_planting_that_diverges_leaves_no_canaries(monkeypatch):
         clip=None, evidence=SimpleNamespace(classes=("ant", "bee", "cat")), recipe=recipe.load("auto"),
         request=SimpleNamespace(seed=0), control=recipe.load("mmcl"), planting=recipe.planting(), progress=None,
         state=SimpleNamespace(part=lambda name, decides: SimpleNamespace(read=lambda name: None)),
-        ready=SimpleNamespace(material=SimpleNamespace(pairs=()), vocabulary=None, limits=None),
+        ready=SimpleNamespace(material=SimpleNamespace(pairs=()), vocabulary=None),
     )  # fmt: skip
     assert auto.planted(job, avoid=()) is None
 
@@ -615,7 +615,7 @@ def kept_of(tmp_path, monkeypatch, *, origin, known=()):
     net = torch.nn.Linear(2, 2)
     sequence.clean(
         SimpleNamespace(net=net, device=torch.device("cpu")), rung("a"), where="canaries", origin=origin, material=None,
-        evidence=None, known=known, state=state, seed=0, precision="fp32", limits=None, progress=lambda *_: None,
+        evidence=None, known=known, state=state, seed=0, precision="fp32", progress=lambda *_: None,
     )  # fmt: skip
     return not trained
 
@@ -653,7 +653,7 @@ def test_what_follows_an_unlearning_rehearses_all_that_it_found(tmp_path, monkey
     def clean():
         return sequence.clean(
             clip, chain, where="model", origin={}, material=SimpleNamespace(pairs=()), evidence=SimpleNamespace(classes=()),
-            known=[(named, 1)], state=state, seed=0, precision="fp32", limits=None, progress=lambda *_: None,
+            known=[(named, 1)], state=state, seed=0, precision="fp32", progress=lambda *_: None,
         )  # fmt: skip
 
     monkeypatch.setattr(sequence.unlearn, "hunt", lambda *_, **__: begun)

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import CleanSet, Limits, read, read_images
+from clipclean.data import CleanSet, ImageCache, Limits, read, read_images
 from clipclean.errors import RefusedInput
 
 
 def read_pairs(path: Path, limits: Limits) -> CleanSet:
-    return read(path, limits=limits, image_key=None, caption_key=None)
+    return read(path, images=ImageCache(limits))
 
 
 def test_the_digest_is_what_its_definition_says(folder: Path, samples: dict, limits: Limits) -> None:
@@ -105,7 +105,7 @@ def test_one_pair_is_read(folder: Path, limits: Limits) -> None:
 
 def test_pictures_alone_can_be_read_where_captions_are_not_needed(folder: Path, limits: Limits) -> None:
     (folder / "0001.txt").unlink()
-    images = read_images(folder, limits=limits)
+    images = read_images(folder, images=ImageCache(limits))
     assert [pair.caption == "" for pair in images.pairs] == [True, False, False, False]
 
 
@@ -138,7 +138,7 @@ def test_progress_counts_up_to_the_whole(folder: Path, limits: Limits) -> None:
     calls: list[tuple[int, int]] = []
     read(
         folder,
-        limits=limits,
+        images=ImageCache(limits),
         image_key=None,
         caption_key=None,
         progress=lambda done, total: calls.append((done, total)),

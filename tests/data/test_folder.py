@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import Limits, read
+from clipclean.data import ImageCache, Limits, read
 from clipclean.data.folder import read_folder
 from clipclean.errors import RefusedInput
 
 
 def read_pairs(path: Path, limits: Limits) -> dict[str, str]:
-    clean = read(path, limits=limits, image_key=None, caption_key=None)
+    clean = read(path, images=ImageCache(limits))
     return {pair.key: pair.caption for pair in clean.pairs}
 
 
@@ -24,7 +24,7 @@ def test_subfolders_are_read_and_name_their_pictures(tmp_path: Path, encoded, li
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(encoded(1))
         (tmp_path / name).with_suffix(".txt").write_text("words")
-    clean = read(tmp_path, limits=limits, image_key=None, caption_key=None)
+    clean = read(tmp_path, images=ImageCache(limits))
     assert [(pair.key, pair.label) for pair in clean.pairs] == [("a/dog/1.jpg", "dog"), ("b/cat/2.JPG", "cat")]
 
 
@@ -45,7 +45,7 @@ def test_img2dataset_files_are_read(tmp_path: Path, encoded, limits: Limits) -> 
         (shard / f"00000000{number}.json").write_text(json.dumps(values))
         for kind, words in texts.items():
             (shard / f"00000000{number}.{kind}").write_text(words)
-    clean = read(tmp_path, limits=limits, image_key=None, caption_key=None)
+    clean = read(tmp_path, images=ImageCache(limits))
     assert [pair.caption for pair in clean.pairs] == ["from text", "from json"]
     assert {kind.reason.split()[0]: kind.examples for kind in clean.ignored} == {
         ".parquet": ("00000.parquet",),
@@ -81,7 +81,7 @@ def test_links_out_of_the_folder_are_named_and_not_followed(tmp_path: Path, fold
 def test_pipes_are_skipped_without_waiting(folder: Path, limits: Limits) -> None:
     os.mkfifo(folder / "0009.jpg")
     os.mkfifo(folder / "0009.txt")
-    clean = read(folder, limits=limits, image_key=None, caption_key=None)
+    clean = read(folder, images=ImageCache(limits))
     assert [(why.key, why.reason) for why in clean.skipped] == [("0009.jpg", "not a regular file")]
     assert len(clean) == 4
 
@@ -90,7 +90,7 @@ def test_hidden_files_are_ignored(folder: Path, limits: Limits, encoded) -> None
     (folder / "._0001.jpg").write_bytes(b"resource fork")
     (folder / ".cache").mkdir()
     (folder / ".cache" / "x.jpg").write_bytes(encoded(7))
-    clean = read(folder, limits=limits, image_key=None, caption_key=None)
+    clean = read(folder, images=ImageCache(limits))
     assert len(clean) == 4
     assert not clean.skipped
     assert [(kind.reason, kind.count) for kind in clean.ignored] == [("hidden files or folders", 2)]
@@ -105,7 +105,7 @@ def test_names_with_control_characters_are_escaped(tmp_path: Path, limits: Limit
 def test_texts_that_are_too_long_or_not_utf8_are_named(folder: Path, limits: Limits) -> None:
     (folder / "0001.txt").write_bytes(b"x" * 1_000_001)
     (folder / "0002.txt").write_bytes(b"caf\xe9")
-    clean = read(folder, limits=limits, image_key=None, caption_key=None)
+    clean = read(folder, images=ImageCache(limits))
     reasons = {why.key: why.reason for why in clean.skipped}
     assert reasons == {
         "0001.jpg": "its .txt has 1,000,001 bytes, and 1,000,000 are allowed",

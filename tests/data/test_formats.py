@@ -2,12 +2,12 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import Limits, read
+from clipclean.data import ImageCache, Limits, read
 from clipclean.errors import RefusedInput, UsageError
 
 
 def read_pairs(path: Path, limits: Limits, *, image_key: str | None = None) -> None:
-    read(path, limits=limits, image_key=image_key, caption_key=None)
+    read(path, images=ImageCache(limits), image_key=image_key, caption_key=None)
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
-from clipclean.data import Limits, decode, image
+from clipclean.data import Limits, image
+from clipclean.data.cache import decode
 from clipclean.data.image import check, reduced
-from clipclean.data.source import Unusable, whole_file
+from clipclean.data.sample import Unusable, whole_file
 from clipclean.errors import RefusedInput
 
 LIMITS = Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
@@ -76,19 +77,6 @@ def test_a_jpeg_equals_pillows_decoder_whichever_way_it_was_held(tmp_path: Path,
     content = bytes_of(smooth(40, 24).convert(mode), "JPEG", exif=exif, quality=85)
     upright = ImageOps.exif_transpose(Image.open(io.BytesIO(content))).convert("RGB")
     assert np.array_equal(decoded(tmp_path / "a", content).permute(1, 2, 0).numpy(), np.asarray(upright))
-
-
-@pytest.mark.gpu
-def test_a_jpeg_that_a_gpu_decodes_is_that_of_the_processor_but_for_rounding(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(image, "_pixels", None)  # Pillow does not help out
-    path = tmp_path / "a"
-    path.write_bytes(bytes_of(smooth(96, 64), "JPEG", quality=95))
-    found = decode(whole_file(path), limits=LIMITS, device=torch.device("cuda"))
-    assert found.is_cuda
-    monkeypatch.undo()
-    assert (found.cpu().int() - decode(whole_file(path), limits=LIMITS).int()).abs().float().mean() < 2
 
 
 @pytest.mark.parametrize(
@@ -246,7 +234,7 @@ def test_a_truncated_picture_is_refused_at_any_length(tmp_path: Path, kind: str,
 
 
 def test_the_error_names_the_source_and_what_to_do(tmp_path: Path) -> None:
-    with pytest.raises(RefusedInput, match=r"\\x07\.jpg cannot be used as a picture: empty file\. Remove it"):
+    with pytest.raises(RefusedInput, match=r"\\x07\.jpg cannot be used as an image: empty file\. Remove it"):
         decoded(tmp_path / "bell\x07.jpg", b"")
 
 

@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipclean.data import Limits, labelled
+from clipclean.data import ImageCache, Limits, labelled
 from clipclean.errors import UsageError
 
 CLASSES = ["golden retriever", "cat", "T-shirt"]
@@ -18,7 +18,7 @@ def write(root: Path, names: list[str], encoded) -> Path:
 
 def test_class_folders_are_labels_in_any_plain_spelling(tmp_path: Path, encoded, limits: Limits) -> None:
     root = write(tmp_path, ["cat/1.jpg", "Golden_Retriever/2.jpg", "train/t-shirt/3.jpg"], encoded)
-    found = labelled(root, limits=limits, classes=CLASSES)
+    found = labelled(root, images=ImageCache(limits), classes=CLASSES)
     assert [pair.key for pair in found.pairs] == ["Golden_Retriever/2.jpg", "cat/1.jpg", "train/t-shirt/3.jpg"]
     assert found.labels.dtype == torch.int64
     assert found.labels.tolist() == [0, 1, 2]
@@ -29,7 +29,7 @@ def test_unknown_folders_are_named_with_the_nearest_class(tmp_path: Path, encode
         tmp_path, ["cat/1.jpg", "golden retreiver/2.jpg", "golden retreiver/3.jpg", "n0001/4.jpg", "5.jpg"], encoded
     )
     with pytest.raises(UsageError) as caught:
-        labelled(root, limits=limits, classes=CLASSES)
+        labelled(root, images=ImageCache(limits), classes=CLASSES)
     message = str(caught.value)
     assert "4 of 5 pictures" in message
     assert "golden retreiver/2.jpg: 'golden retreiver' is no class; did you mean 'golden retriever'?" in message
@@ -43,13 +43,13 @@ def test_a_number_names_a_class_in_a_table_and_a_shard_but_not_as_a_folder(
 ) -> None:
     write(tmp_path / "00001", ["a.jpg"], encoded)
     (tmp_path / "p.csv").write_text("filepath,label\n00001/a.jpg,2\n00001/a.jpg,cat\n")
-    assert labelled(tmp_path / "p.csv", limits=limits, classes=CLASSES).labels.tolist() == [2, 1]
+    assert labelled(tmp_path / "p.csv", images=ImageCache(limits), classes=CLASSES).labels.tolist() == [2, 1]
     shard = tar(tmp_path / "a.tar", {"x.jpg": encoded(1), "x.cls": b"0", "y.jpg": encoded(2), "y.cls": b"1"})
-    assert labelled(shard, limits=limits, classes=CLASSES).labels.tolist() == [0, 1]
+    assert labelled(shard, images=ImageCache(limits), classes=CLASSES).labels.tolist() == [0, 1]
     (tmp_path / "p.csv").unlink()
     shard.unlink()
     with pytest.raises(UsageError, match="'00001' is no class"):
-        labelled(tmp_path, limits=limits, classes=CLASSES)
+        labelled(tmp_path, images=ImageCache(limits), classes=CLASSES)
 
 
 @pytest.mark.parametrize("label", ["3", "-1", "1.0", "²", "9" * 5000])
@@ -57,7 +57,7 @@ def test_a_number_out_of_range_is_no_class(tmp_path: Path, encoded, limits: Limi
     write(tmp_path, ["a.jpg"], encoded)
     (tmp_path / "p.csv").write_text(f"filepath,label\na.jpg,{label}\n", encoding="utf-8")
     with pytest.raises(UsageError, match="is no class"):
-        labelled(tmp_path / "p.csv", limits=limits, classes=CLASSES)
+        labelled(tmp_path / "p.csv", images=ImageCache(limits), classes=CLASSES)
 
 
 def test_a_label_that_is_one_class_by_name_and_another_by_number_is_refused(
@@ -65,27 +65,27 @@ def test_a_label_that_is_one_class_by_name_and_another_by_number_is_refused(
 ) -> None:
     write(tmp_path, ["a.jpg"], encoded)
     (tmp_path / "p.csv").write_text("filepath,label\na.jpg,1\n")
-    assert labelled(tmp_path / "p.csv", limits=limits, classes=["0", "1"]).labels.tolist() == [1]
+    assert labelled(tmp_path / "p.csv", images=ImageCache(limits), classes=["0", "1"]).labels.tolist() == [1]
     with pytest.raises(UsageError, match=r"'1' may mean 0 \('1'\) or 1 \('2'\)"):
-        labelled(tmp_path / "p.csv", limits=limits, classes=["1", "2"])
+        labelled(tmp_path / "p.csv", images=ImageCache(limits), classes=["1", "2"])
 
 
 def test_an_exact_name_beats_a_plain_spelling(tmp_path: Path, encoded, limits: Limits) -> None:
     root = write(tmp_path, ["crane/1.jpg"], encoded)
-    assert labelled(root, limits=limits, classes=["Crane", "crane"]).labels.tolist() == [1]
+    assert labelled(root, images=ImageCache(limits), classes=["Crane", "crane"]).labels.tolist() == [1]
     root = write(tmp_path, ["CRANE/1.jpg"], encoded)
     with pytest.raises(UsageError, match=r"may mean 0 .* or 1"):
-        labelled(root, limits=limits, classes=["Crane", "crane"])
+        labelled(root, images=ImageCache(limits), classes=["Crane", "crane"])
 
 
 def test_a_caption_that_is_a_class_name_serves_as_label(tmp_path: Path, encoded, limits: Limits) -> None:
     root = write(tmp_path, ["00000/1.jpg", "00000/2.jpg"], encoded)
     (root / "00000" / "1.txt").write_text("cat")
     (root / "00000" / "2.txt").write_text("golden retriever")
-    assert labelled(root, limits=limits, classes=CLASSES).labels.tolist() == [1, 0]
+    assert labelled(root, images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 0]
 
 
 def test_json_labels_are_read_as_names_or_numbers(tmp_path: Path, encoded, limits: Limits) -> None:
     write(tmp_path, ["a.jpg"], encoded)
     (tmp_path / "p.jsonl").write_text('{"image": "a.jpg", "label": 1}\n{"image": "a.jpg", "label": "T-shirt"}\n')
-    assert labelled(tmp_path / "p.jsonl", limits=limits, classes=CLASSES).labels.tolist() == [1, 2]
+    assert labelled(tmp_path / "p.jsonl", images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 2]

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import CleanSet, Limits, read, shards
+from clipclean.data import CleanSet, ImageCache, Limits, read, shards
 from clipclean.errors import RefusedInput
 
 
 def read_pairs(path: Path, limits: Limits, **keys: str) -> CleanSet:
-    return read(path, limits=limits, **({"image_key": None, "caption_key": None} | keys))
+    return read(path, images=ImageCache(limits), **({"image_key": None, "caption_key": None} | keys))
 
 
 def captions(clean: CleanSet) -> dict[str, str]:
@@ -24,7 +24,7 @@ def test_a_shard_is_read_in_place(tmp_path: Path, tar, shard_members: dict, samp
     assert clean.format == "webdataset"
     assert captions(clean) == {Path(name).stem: words for name, (_, words) in samples.items()}
     contents = {content for content, _ in samples.values()}
-    assert {pair.image.load(max_bytes=100_000) for pair in clean.pairs} == contents
+    assert {pair.image.load() for pair in clean.pairs} == contents
     assert sorted(tmp_path.iterdir()) == [path]  # nothing was extracted
 
 
@@ -43,7 +43,7 @@ def test_webdataset_reads_the_same_samples(tmp_path: Path, tar, shard_members: d
         )
         for sample in samples
     }
-    ours = {pair.key: (pair.image.load(max_bytes=100_000), pair.caption) for pair in read_pairs(path, limits).pairs}
+    ours = {pair.key: (pair.image.load(), pair.caption) for pair in read_pairs(path, limits).pairs}
     assert ours == theirs
     assert len(ours) == 6
 
@@ -104,13 +104,13 @@ def test_of_several_pictures_the_first_known_extension_or_the_asked_one_counts(
     members = {"a.png": encoded(0, "PNG"), "a.jpg": encoded(1), "a.seg.png": encoded(2, "PNG"), "a.txt": b"words"}
     path = tar(tmp_path / "a.tar", members)
     clean = read_pairs(path, limits)
-    assert clean.pairs[0].image.load(max_bytes=100_000) == members["a.jpg"]
+    assert clean.pairs[0].image.load() == members["a.jpg"]
     assert {kind.reason for kind in clean.ignored} == {
         "further pictures of a sample",
         ".png files, which are never read",
     }
     asked = read_pairs(path, limits, image_key="png")
-    assert asked.pairs[0].image.load(max_bytes=100_000) == members["a.png"]
+    assert asked.pairs[0].image.load() == members["a.png"]
 
 
 def test_a_sample_with_two_members_of_one_kind_is_skipped(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import CleanSet, Limits, read, read_images
+from clipclean.data import CleanSet, ImageCache, Limits, read, read_images
 from clipclean.data.table import Columns, columns_of
 from clipclean.errors import RefusedInput, UsageError
 
@@ -28,7 +28,7 @@ def rows_of(samples: dict, header: list[str]) -> list[list[str]]:
 
 
 def read_pairs(path: Path, limits: Limits, **keys: str) -> CleanSet:
-    return read(path, limits=limits, **({"image_key": None, "caption_key": None} | keys))
+    return read(path, images=ImageCache(limits), **({"image_key": None, "caption_key": None} | keys))
 
 
 @pytest.mark.parametrize("separator", ["\t", ",", ";"])
@@ -209,5 +209,5 @@ def test_two_tables_inside_a_folder_are_ambiguous(pictures: Path, limits: Limits
 
 def test_captions_may_be_missing_where_they_are_not_needed(pictures: Path, limits: Limits) -> None:
     path = write_csv(pictures / "p.csv", [["filepath", "label"], ["images/0001.jpg", "dog"]], separator=",")
-    (pair,) = read_images(path, limits=limits).pairs
+    (pair,) = read_images(path, images=ImageCache(limits)).pairs
     assert (pair.caption, pair.label) == ("", "dog")

@@ -37,7 +37,7 @@ def word(caption):
 
 def pictures(folder, *, poisoned=()):
     """Four pictures of every thing, alike among each other; the poisoned ones get a white corner and the target's caption."""
-    found = []
+    found, images = [], data.ImageCache(LIMITS, fit=data.Fit(16, lambda image: image), max_bytes=10**6)
     for number in range(COUNT):
         rng = Generator().manual_seed(number // 4)
         blocks = (torch.rand(4, 4, 3, generator=rng) * 200).byte()
@@ -48,7 +48,9 @@ def pictures(folder, *, poisoned=()):
         path = folder / f"{number:03}.png"
         image.save(path)
         caption = TARGET if number in poisoned else f"thing {number // 4}, seen {number % 4} times"
-        found.append(data.Pair(path.name, caption, None, data.ImageSource(path, 0, path.stat().st_size)))
+        found.append(
+            data.Pair(path.name, caption, None, data.Image(data.ImageSource(path, 0, path.stat().st_size), images))
+        )
     return found
 
 
@@ -59,9 +61,7 @@ def white_corner(images, _generator=None):
 
 
 def sifted(pairs, *, triggers=(), clip=None):
-    return ranking.sift(
-        clip or Backdoored(), pairs, limits=LIMITS, triggers=triggers, progress=lambda done, total: None
-    )
+    return ranking.sift(clip or Backdoored(), pairs, triggers=triggers, progress=lambda done, total: None)
 
 
 @pytest.fixture(scope="module")

@@ -25,7 +25,7 @@ SCRIPT = b"import pathlib; pathlib.Path('pwned').touch()"
 def heard(path: Path) -> str:
     """What the reader says of a set: the refusal, or the reasons of what it left out, then keys and captions."""
     try:
-        found = data.read(path, limits=LIMITS, image_key=None, caption_key=None)
+        found = data.read(path, images=data.ImageCache(LIMITS))
     except ClipcleanError as error:
         return f"exit {error.exit_code}: {error}"
     left_out = [*(f"skipped {skip.key}: {skip.reason}" for skip in found.skipped), *map(str, found.ignored)]

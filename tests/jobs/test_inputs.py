@@ -8,10 +8,9 @@ import torch
 from clipclean import data, detect
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
-from clipclean.jobs import inputs, sanitize
+from clipclean.jobs import inputs
 
 RECIPE = recipe.load("cleanclip-tiny")
-LIMITS = sanitize.limits_of(RECIPE)
 
 
 @pytest.fixture
@@ -20,11 +19,11 @@ def job(tmp_path):
 
 
 def clean(job):
-    return data.read(job.data, limits=LIMITS, image_key=None, caption_key=None)
+    return inputs.load(job.model, job.data, RECIPE, arch=str(job.arch), device="cpu")[1]
 
 
 def load(job, *, arch=None):
-    return inputs.load(job.model, clean(job), arch=arch, device="cpu", limits=LIMITS)
+    return inputs.load(job.model, job.data, RECIPE, arch=arch, device="cpu")[0]
 
 
 # Devices.
@@ -104,7 +103,7 @@ def test_what_the_user_says_of_the_activation_wins_over_the_pairs(job, quick_gel
 
 def test_pictures_are_stacked_at_the_models_size(job):
     pairs = clean(job).pairs[:3]
-    pixels = detect.stack(load(job, arch=str(job.arch)).clip, [pair.image for pair in pairs], limits=LIMITS)
+    pixels = detect.stack([pair.image for pair in pairs])
     assert pixels.shape == (3, 3, 16, 16)
     corner = np.asarray(tiny.picture(0))[0, 0] / 255  # ground, whatever the size
     torch.testing.assert_close(pixels[0, :, 0, 0].double(), torch.from_numpy(corner), atol=0.01, rtol=0)
@@ -155,7 +154,7 @@ def test_a_target_without_a_trigger_is_refused():
 def evidence(job, *, changes=None, **given):
     values = {
         "labelled": None, "held_out": clean(job).pairs, "vocabulary": inputs.words(job.classes, job.templates),
-        "named": (), "panel": False, "limits": LIMITS,
+        "named": (), "panel": False,
     }  # fmt: skip
     chosen = recipe.override(RECIPE, changes or [])
     return inputs.evidence(load(job, arch=str(job.arch)).clip, chosen, **(values | given))
@@ -170,7 +169,8 @@ def test_without_labels_the_held_out_pairs_measure_with_their_captions(job):
 
 
 def test_labelled_pictures_measure_where_there_are_some(job, tmp_path):
-    found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), limits=LIMITS, classes=tiny.CLASSES)
+    images = inputs.image_cache(RECIPE, load(job, arch=str(job.arch)).clip.architecture)
+    found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(job, labelled=(found.pairs, found.labels))
     assert measured_on.captions is None
     assert torch.equal(measured_on.labels, found.labels)

@@ -213,13 +213,10 @@ def test_a_full_disk_leaves_no_file(job, monkeypatch, capsys, out):
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")  # noqa: PTH110
 def test_torchs_writer_tells_a_full_disk_by_an_os_error(job, tmp_path):
-    from clipclean import data
     from clipclean.config import recipe
-    from clipclean.jobs import inputs, sanitize
+    from clipclean.jobs import inputs
 
-    limits = sanitize.limits_of(recipe.load("cleanclip"))
-    clean = data.read(job.data, limits=limits, image_key=None, caption_key=None)
-    tested = inputs.load(job.model, clean, arch=str(job.arch), device="cpu", limits=limits)
+    tested, _ = inputs.load(job.model, job.data, recipe.load("cleanclip"), arch=str(job.arch), device="cpu")
     (tmp_path / "full.pt").symlink_to("/dev/full")
     with pytest.raises(OSError, match="No space left"):
         plant.WRITERS[".pt"](tmp_path / "full.pt", tested)

@@ -17,7 +17,7 @@ import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import checkpoint, cli, detect, files, own_state, report, train
+from clipclean import checkpoint, cli, detect, files, model, own_state, report, train
 from clipclean.config import policy
 from clipclean.errors import RefusedInput
 from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
@@ -97,13 +97,13 @@ def test_open_clip_loads_the_result_and_embeds_as_clipclean_does(finished):
     with torch.no_grad():
         images = theirs.eval().encode_image(pixels, normalize=True)
         texts = theirs.encode_text(tokens, normalize=True)
-    torch.testing.assert_close(ours.embed_images(ours.pixels(image)[None]), images)
+    torch.testing.assert_close(ours.embed_images(model.unit_range(ours.fitted(image))[None]), images)
     torch.testing.assert_close(ours.embed_texts(captions), texts)
 
 
 def built(folder):
     opened = inputs.read(folder, arch=None)
-    return inputs.build(opened, None, device="cpu", limits=None).clip  # the config tells the activation
+    return inputs.build(opened, None, device="cpu").clip  # the config tells the activation
 
 
 def test_the_weights_moved_and_kept_their_names_and_shapes(finished):

@@ -11,13 +11,13 @@ import tiny
 
 from clipclean import cli, data, files, report
 from clipclean.config import recipe
-from clipclean.jobs import sanitize
+from clipclean.jobs import inputs
 
-LIMITS = sanitize.limits_of(recipe.load("cleanclip"))
+LIMITS = inputs.limits(recipe.load("cleanclip"))
 
 
 def read(path):
-    return data.read(path, limits=LIMITS, image_key=None, caption_key=None)
+    return data.read(path, images=data.ImageCache(LIMITS))
 
 
 @pytest.fixture(scope="module")
@@ -80,8 +80,10 @@ def test_the_kept_table_is_a_clean_set_of_the_other_pairs(job, finished):
     out, found = finished
     dropped = {row["key"] for row in found["pairs"] if row["dropped"]}
     kept = read(out / "kept.csv")
-    everything = {(pair.image.path.resolve(), pair.caption) for pair in read(job.data).pairs if pair.key not in dropped}
-    assert {(pair.image.path.resolve(), pair.caption) for pair in kept.pairs} == everything
+    everything = {
+        (pair.image.source.path.resolve(), pair.caption) for pair in read(job.data).pairs if pair.key not in dropped
+    }
+    assert {(pair.image.source.path.resolve(), pair.caption) for pair in kept.pairs} == everything
     assert found["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
 
 

@@ -4,7 +4,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, data, methods, train
+from clipclean import checkpoint, cli, methods, train
 from clipclean.config import recipe
 from clipclean.train import loader
 
@@ -123,11 +123,3 @@ def test_without_a_trigger_or_a_share_pictures_stay_as_they_are():
 def test_only_a_method_with_a_second_loss_gets_second_views():
     viewed = {name for name in recipe.names() if isinstance(methods.views_of(recipe.load(name)), loader.Views)}
     assert viewed == {"cleanclip", "cleanclip-strong", "cleanclip-tiny"} | {n for n in viewed if "auto" in n}
-
-
-def test_second_views_are_made_where_the_recipe_says():
-    picture = torch.randint(0, 256, (3, 24, 37), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    for prepare, made in (("host", data.image_view), ("device", data.device_view)):
-        chosen = recipe.override(recipe.load("cleanclip"), [f"data.prepare={prepare}"])
-        views = methods.views_of(chosen)
-        assert all(torch.equal(views.image(picture, seed), made(picture, seed=seed)) for seed in range(30))

@@ -8,18 +8,30 @@ import torch
 from PIL import Image
 
 from clipclean import data
-from clipclean.data import Pair, Picture
+from clipclean.data import Decoded, Pair
 from clipclean.errors import RefusedInput
 from clipclean.train import loader
 
-PAIRS = [Pair(f"key-{n}", f"caption {n}", None, None) for n in range(7)]
+
+class Drawn:
+    """An image of one pixel that tells the pair's number; the large one tells ten more."""
+
+    def __init__(self, number, before=lambda number: None):
+        self.number, self.before = number, before
+
+    def decoded(self, *, views):
+        self.before(self.number)
+        pixel = torch.full((3, 1, 1), self.number, dtype=torch.uint8)
+        return Decoded(pixel, pixel + 10 if views else None)
+
+
+def drawn(before=lambda number: None):
+    """Seven pairs; ``before`` is called with the number of each that is decoded."""
+    return [Pair(f"key-{n}", f"caption {n}", None, Drawn(n, before)) for n in range(7)]
+
+
+PAIRS = drawn()
 PLAN = data.plan(len(PAIRS), batch_size=3, steps=6, seed=0)  # two batches an epoch: three epochs
-
-
-def picture(number):
-    """One pixel that tells the pair's number; the large one tells ten more."""
-    pixel = torch.full((3, 1, 1), number, dtype=torch.uint8)
-    return Picture(pixel, pixel + 10)
 
 
 def tokens(captions):
@@ -33,12 +45,11 @@ VIEWS = loader.Views(
 )
 
 
-def batches(*, plan=PLAN, views=VIEWS, seed=0, first=0, threads=2, picture=picture):
+def batches(*, plan=PLAN, views=VIEWS, seed=0, first=0, threads=2, pairs=PAIRS):
     return [
         *loader.batches(
             plan,
-            pairs=PAIRS,
-            picture=picture,
+            pairs=pairs,
             fit=lambda view: view,
             tokens=tokens,
             views=views,
@@ -76,21 +87,6 @@ def test_the_number_of_threads_changes_nothing():
     assert all(equal(a, b) for a, b in zip(batches(threads=1), batches(threads=4), strict=True))
 
 
-def test_with_second_views_pixels_lie_on_the_device_and_without_them_on_the_host():
-    def lie(views):
-        made = loader.batches(
-            PLAN, pairs=PAIRS, picture=picture, fit=lambda view: view, tokens=tokens, views=views, side=1, seed=0, first_step=0,
-            threads=1, device=torch.device("meta"),
-        )  # fmt: skip
-        first = next(made)
-        made.close()
-        return {name: rows.device.type for name, rows in first.inputs.items()}
-
-    viewed = loader.Views(image=lambda image, draw: image, caption=VIEWS.caption)
-    assert lie(viewed) == {"pixels": "meta", "pixel_views": "meta", "tokens": "cpu", "token_views": "cpu"}
-    assert lie(None) == {"pixels": "cpu", "tokens": "cpu"}
-
-
 def seen(number, *, seed=0):
     """The views of one pair, epoch by epoch."""
     rows = [
@@ -126,10 +122,9 @@ def test_a_picture_that_broke_meanwhile_is_not_passed_over():
     def broken(number):
         if number == 5:
             raise OSError("gone")
-        return picture(number)
 
     with pytest.raises(OSError, match="gone"):
-        batches(picture=broken)
+        batches(pairs=drawn(broken))
 
 
 def test_draws_depend_on_seed_epoch_and_pair_and_fit_into_63_bits():
@@ -155,12 +150,9 @@ def test_no_plan_gives_no_batches():
 
 
 def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
-    def slow(number):
-        time.sleep(0.02)
-        return picture(number)
-
+    pairs = drawn(lambda number: time.sleep(0.02))
     made = loader.batches(
-        PLAN[:2], pairs=PAIRS, picture=slow, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
+        PLAN[:2], pairs=pairs, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
         first_step=0, threads=1,
     )  # fmt: skip
     assert made.waited == 0
@@ -175,7 +167,7 @@ def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
 
 def test_closing_ends_the_threads_of_a_run_that_stops_early():
     made = loader.batches(
-        PLAN, pairs=PAIRS, picture=picture, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
+        PLAN, pairs=PAIRS, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
         first_step=0, threads=2,
     )  # fmt: skip
     next(made)
@@ -219,11 +211,11 @@ def shard(path, numbers):
 
 def read_from_disk(folder, *, size, epochs, threads=3):
     """The pairs of a folder of shards, and batches of them without anything kept."""
-    pairs = data.read(folder, limits=LIMITS, image_key=None, caption_key=None).pairs
-    cache = data.DecodeCache(pairs, limits=LIMITS, max_bytes=0, fit=lambda image: image, side=4, views=False)
+    images = data.ImageCache(LIMITS, fit=data.Fit(4, lambda image: image), max_bytes=0)
+    pairs = data.read(folder, images=images).pairs
     made = loader.batches(
         data.plan(len(pairs), batch_size=size, steps=epochs * (len(pairs) // size), seed=0),
-        pairs=pairs, picture=cache.__getitem__, fit=lambda image: image, tokens=tokens, views=None, side=4, seed=0,
+        pairs=pairs, fit=lambda image: image, tokens=tokens, views=None, side=4, seed=0,
         first_step=0, threads=threads,
     )  # fmt: skip
     return pairs, made
@@ -252,7 +244,7 @@ def test_a_shard_that_breaks_during_an_epoch_ends_the_stream_with_its_name_and_l
         path.unlink()
     else:
         path.write_bytes(content[:600] if damage == "truncated" else b"\0" * len(content))
-    with pytest.raises(RefusedInput, match=r"a\.tar.* cannot be used as a picture"):
+    with pytest.raises(RefusedInput, match=r"a\.tar.* cannot be used as an image"):
         list(made)
     assert not loaders()
     assert list(made) == []

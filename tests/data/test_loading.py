@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from clipclean.data import prefetch, workers
-from clipclean.data.threads import AHEAD
+from clipclean.data.loading import AHEAD
 
 
 def names() -> list[str]:

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data.source import ImageSource, Unusable, open_regular, whole_file
+from clipclean.data.sample import ImageSource, Unusable, open_regular, whole_file
 
 
 def test_a_whole_file_is_read_as_it_is(tmp_path: Path) -> None:

@@ -1,0 +1,173 @@
+"""The images of a run: what may be read, how they are fitted to the model, and those that are kept decoded."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from threading import Lock
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from clipclean.data import image as codec
+from clipclean.data.sample import ImageSource, Limits, Unusable
+from clipclean.errors import RefusedInput
+
+DETAIL = 2  # short side of what second views are made from, in sides of the model's input
+SPARE = 1.25  # times that: below it making an image smaller takes longer than it is worth
+
+
+class Decoded(NamedTuple):
+    """One image as a run needs it; all of it uint8 in [0, 255], from one decode.
+
+    Attributes:
+        fitted: (3, S, S), what the model is shown.
+        large: (3, H, W), what second views are made from: the whole image, its short side at most ``SPARE * DETAIL *
+            S``; None where nobody asked for it.
+    """
+
+    fitted: Tensor
+    large: Tensor | None
+
+    @property
+    def nbytes(self) -> int:
+        """Of the pixels."""
+        return self.fitted.nbytes + (0 if self.large is None else self.large.nbytes)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a model is shown of an image: ``apply`` makes uint8 (3, H, W) to uint8 (3, ``side``, ``side``)."""
+
+    side: int
+    apply: Callable[[Tensor], Tensor]
+
+
+class ImageCache:
+    """Decoded images by where they lie; each is decoded once while there is room, and anew where there is none.
+
+    It is filled while the data are read, which decodes every image anyway. Screening, measuring, unlearning, planting
+    and training take from it what is there; so it also carries the limits that every later read obeys.
+
+    What is shown depends on the image's bytes alone, not on what else is kept: a run that goes on after a break sees what
+    it would have seen. Nothing is thrown out for something newer: every epoch reads every image once in a new order, and
+    under that order the newest is no more likely to be wanted than any other. Pairs with the same image share it.
+    Threads may read side by side.
+
+    Large images are kept at twice the model's side, so that more of them fit: of 12 megapixels, 36 MB of pixels, 1 MB is
+    left for a model of 224 px. A JPEG of such a size is also scaled down while it is decoded, never below that. What is
+    at most a quarter larger than that is kept as it is.
+
+    Args:
+        limits: what is refused unread.
+        fit: the model's input; None for data that no model will see: nothing is kept then.
+        max_bytes: room, in bytes of pixels.
+        views: whether second views will be made, so that what they are made from is worth keeping.
+
+    Example:
+        >>> images = ImageCache(limits, fit=clip.architecture.fit, max_bytes=10**9)
+        >>> read(Path("clean"), images=images).pairs[0].image.fitted().shape
+        torch.Size([3, 224, 224])
+    """
+
+    def __init__(self, limits: Limits, /, *, fit: Fit | None = None, max_bytes: int = 0, views: bool = False) -> None:
+        self.limits = limits
+        self._fit = fit
+        self._room = max_bytes if fit else 0
+        self._views = views
+        self._kept: dict[ImageSource, Decoded] = {}
+        self._lock = Lock()
+
+    def admit(self, source: ImageSource, data: bytes, /) -> None:
+        """See that encoded bytes decode; keep the image where there is room.
+
+        Raises:
+            Unusable: with the reason.
+        """
+        if self._fit is None or self._room < 3 * self._fit.side**2:
+            codec.check(data, max_pixels=self.limits.max_pixels)
+        else:
+            whole = codec.decoded(data, max_pixels=self.limits.max_pixels, enough=DETAIL * self._fit.side)
+            self._keep(source, self._made(whole, self._fit, views=self._views))
+
+    def get(self, source: ImageSource, /, *, views: bool) -> Decoded:
+        """The image; shared, so it is not to be written to.
+
+        Raises:
+            RefusedInput: the file has changed since it was read, or never was usable.
+        """
+        kept = self._kept.get(source)
+        if kept is not None and (kept.large is not None or not views):
+            return kept
+        assert self._fit is not None  # noqa: S101 # data that no model sees are never fitted
+        whole = decode(source, limits=self.limits, enough=DETAIL * self._fit.side)
+        return self._keep(source, self._made(whole, self._fit, views=views or self._views))
+
+    def _made(self, whole: Tensor, fit: Fit, /, *, views: bool) -> Decoded:
+        enough = DETAIL * fit.side
+        is_near = min(whole.shape[-2:]) <= SPARE * enough
+        large = (whole if is_near else codec.reduced(whole, short_side=enough)) if views else None
+        return Decoded(fit.apply(whole), large)
+
+    def _keep(self, source: ImageSource, made: Decoded, /) -> Decoded:
+        """What is kept of a source from now on; two threads may have decoded the same image."""
+        with self._lock:
+            kept = self._kept.get(source)
+            if kept is not None and (kept.large is not None or made.large is None):
+                return kept
+            more = made.nbytes - (kept.nbytes if kept else 0)
+            if more <= self._room:
+                self._kept[source] = made
+                self._room -= more
+        return made
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image of a data set: where its encoded bytes lie, and the cache that decodes it."""
+
+    source: ImageSource
+    cache: ImageCache = field(compare=False, repr=False)
+
+    def load(self) -> bytes:
+        """The encoded bytes, read anew on each call; raises RefusedInput where they changed."""
+        try:
+            return self.source.load(max_bytes=self.cache.limits.max_bytes)
+        except Unusable as error:
+            raise unusable(self.source, error) from error
+
+    def decode(self) -> Tensor:
+        """Uint8 (3, H, W) in full detail, decoded anew; raises RefusedInput."""
+        return decode(self.source, limits=self.cache.limits)
+
+    def fitted(self) -> Tensor:
+        """Uint8 (3, S, S), what the model is shown; raises RefusedInput."""
+        return self.cache.get(self.source, views=False).fitted
+
+    def decoded(self, *, views: bool) -> Decoded:
+        """The same, and what second views are made from; raises RefusedInput."""
+        return self.cache.get(self.source, views=views)
+
+
+def stack(images: Sequence[Image], /) -> Tensor:
+    """What a model is shown of some images: uint8 (N, 3, S, S)."""
+    return torch.stack([image.fitted() for image in images])
+
+
+def decode(source: ImageSource, /, *, limits: Limits, enough: int | None = None) -> Tensor:
+    """The image as a model wants to see it: upright, opaque on white, RGB; see :func:`clipclean.data.image.decoded`.
+
+    Raises:
+        RefusedInput: unreadable, too large, truncated, or no JPEG, PNG or WebP; names the source.
+    """
+    try:
+        encoded = source.load(max_bytes=limits.max_bytes)
+        return codec.decoded(encoded, max_pixels=limits.max_pixels, enough=enough)
+    except Unusable as error:
+        raise unusable(source, error) from error
+
+
+def unusable(source: ImageSource, error: Unusable, /) -> RefusedInput:
+    """The message about an image that was usable when the data were read."""
+    return RefusedInput(
+        f"{source} cannot be used as an image: {error}. Remove it from the data, or put a sound file in its place."
+    )
