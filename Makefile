@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench bench-audit bench-cleaning bench-speed tables clean
+.PHONY: setup demo test check bench bench-audit bench-photos bench-cleaning bench-speed tables clean
 
 setup: $(VENV)/.done
 
@@ -48,6 +48,15 @@ bench-audit: setup
 	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --store --write docs/evidence.md
 	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --seeds 10 --write docs/evidence.md
 
+# The zoo of photographs, in about an hour on one idle core; a stopped build goes on. Needs github.com/seshuad/IMagenet in IMAGES.
+IMAGES ?= build/IMagenet/tiny-imagenet-200
+bench-photos: setup
+	$(BIN)/python benchmarks/photos.py --images $(IMAGES) --out build/photos
+	$(BIN)/python benchmarks/photo_zoo.py --photos build/photos --images $(IMAGES) --out build/photo-zoo
+	mkdir -p benchmarks/results/photo-zoo
+	cp build/photo-zoo/*-*-*-*.json benchmarks/results/photo-zoo/
+	$(BIN)/python benchmarks/photo_zoo.py --out benchmarks/results/photo-zoo --write docs/evidence.md
+
 # What cleaning does to the zoo's victims, method by method and by auto: some six hours on two idle cores; what is there is kept.
 bench-cleaning: bench-audit
 	$(BIN)/python benchmarks/auto.py --zoo build/zoo --out build/auto
@@ -62,6 +71,7 @@ bench-cleaning: bench-audit
 tables: setup
 	$(BIN)/python benchmarks/auto.py --out benchmarks/results/auto --write docs/evidence.md
 	$(BIN)/python benchmarks/cleaning.py --out benchmarks/results/cleaning --auto benchmarks/results/auto --table --write docs/evidence.md
+	$(BIN)/python benchmarks/photo_zoo.py --out benchmarks/results/photo-zoo --write docs/evidence.md
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/cleaning --auto benchmarks/results/auto --out docs/frontier.svg
 
 # docs/speed.md and docs/scale.md, in under an hour on two idle cores; and on a GPU where there is one.

@@ -172,11 +172,18 @@ def arch_plan(half: str, arch: str, seeds: Iterator[int]) -> list[Entry]:
 
 def select(entries: list[Entry], *, half: str | None, only: list[str] | None) -> list[Entry]:
     """The entries of a half, or of some names with their bases; in the order of building."""
-    wanted = {entry.name for entry in entries} if only is None else set(only)
-    if unknown := wanted - {entry.name for entry in entries}:
+    return [entry for entry in named(entries, only) if half in (None, entry.half)]
+
+
+def named(entries: list, only: list[str] | None) -> list:
+    """The entries of some names with the models that they start from, or all; for other zoos as well."""
+    if only is None:
+        return entries
+    known = {entry.name: entry for entry in entries}
+    if unknown := set(only) - known.keys():
         sys.exit(f"not in the plan: {', '.join(sorted(unknown))}; --plan lists the names")
-    wanted |= {entry.base for entry in entries if entry.name in wanted and entry.base}
-    return [entry for entry in entries if entry.name in wanted and half in (None, entry.half)]
+    wanted = {*only, *(known[name].base for name in only)}
+    return [entry for entry in entries if entry.name in wanted]
 
 
 def line(entry: Entry) -> str:
@@ -270,12 +277,17 @@ def told(record: dict) -> str:
 
 def record_of(out: Path, entry: Entry) -> dict | None:
     """The record of a model that was built as the plan says, from the base that is there now; None without one."""
+    return kept(out, entry, identity(entry))
+
+
+def kept(out: Path, entry, wanted: dict) -> dict | None:  # of any zoo: an entry has a name and a base
+    """The record of a model that has what is wanted and was made from the base that is there now; None without one."""
     path, base = out / f"{entry.name}.json", out / f"{entry.base}.json"
     if not (path.exists() and path.with_suffix(".pt").exists()):
         return None
     record = json.loads(path.read_text())
     current = json.loads(base.read_text())["sha256"] if entry.base and base.exists() else None
-    wanted = identity(entry) | {"base_sha256": current}
+    wanted = wanted | {"base_sha256": current}
     return record if all(record.get(key) == value for key, value in wanted.items()) else None
 
 
