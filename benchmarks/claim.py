@@ -120,7 +120,7 @@ def planted_victim(o: argparse.Namespace, name: str, seed: int) -> tuple[Path, d
         target = TARGETS[(list(TRIGGERS).index(name) + 3 * seed) % len(TARGETS)]
         files = demo_files(o)
         spec, planting = TRIGGERS[name]
-        request = plant.Request(
+        request = plant.PlantRequest(
             model=o.model, trigger=f"{spec},seed={seed}", target=target, data=files / "clean.tar", out=victim,
             planting=recipe.planting(**planting), arch=str(files / "tiny.json"), classes=files / "classes.txt",
             templates=files / "templates.txt", eval_data=files / "eval.tar", seed=seed, device="cpu", force=True,
@@ -177,27 +177,27 @@ def prepared(o: argparse.Namespace, victim: Path, trigger: str, target: str, rec
 
 
 def measure(o: argparse.Namespace, victim: Path, trigger: str, target: str) -> dict:
-    from clipclean.jobs import plant
+    from clipclean.jobs import inputs
 
     tested, _, evidence, _ = prepared(o, victim, trigger, target, RECIPES[0])
-    return plant.measure(tested.clip, evidence).as_dict()
+    return inputs.measure(tested.clip, evidence).as_dict()
 
 
 def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, seed: int, out: Path) -> dict:
     """Finetune with the recipe, keep the weights in ``out``, and measure the planted trigger again."""
-    from clipclean.jobs import plant
-    from clipclean.jobs.sanitize import Pictures, finetuned
+    from clipclean.jobs import inputs, plant
+    from clipclean.methods import training
+    from clipclean.train.run import Run
+    from clipclean.train.samples import Samples
 
     tested, pairs, evidence, chosen = prepared(o, victim, planted["trigger"], planted["target"], recipe_name)
-    bank = plant.measure(tested.clip, evidence).bank
+    bank = inputs.measure(tested.clip, evidence).bank
     began = time.monotonic()
-    finetuned(
-        tested.clip, Pictures(pairs.pairs, None), chosen, bank=bank, state=None, seed=seed, precision="fp32",
-        progress=lambda what, done, total: None,
-    )  # fmt: skip
+    run = Run(seed, "fp32", progress=lambda what, done, total: None)
+    training.finetune(tested.clip, Samples(pairs.pairs, None), chosen, aims=training.Aims(bank=bank), run=run)
     seconds = time.monotonic() - began
     plant.write(out, tested)
-    after = plant.measure(tested.clip, evidence).as_dict()
+    after = inputs.measure(tested.clip, evidence).as_dict()
     return {
         "after": after,
         "recipe": recipe_name,

@@ -159,11 +159,11 @@ def sanitized(
 ) -> dict[str, object]:
     """Through the command, as a user would; what its report says."""
     from clipclean.config import recipe
-    from clipclean.jobs import sanitize
+    from clipclean.jobs import prepare, sanitize
 
     name, _, changes = method.partition(":")
     overrides, files = changes.split(",") if changes else [], o.zoo / "files"
-    request = sanitize.Request(
+    request = prepare.SanitizeRequest(
         model=o.zoo / f"{victim.name}.pt", data=pictures or files / "clean.tar", out=out,
         recipe=recipe.override(recipe.load(name), overrides), overridden=bool(overrides),
         arch=str(o.zoo / f"{victim.arch}.json"), classes=files / "classes.txt", templates=files / "templates.txt",
@@ -179,11 +179,12 @@ def released(o: argparse.Namespace, victim, out: Path, seed: int) -> dict[str, o
     import released
     import zoo
 
+    from clipclean.attack.poison import Implant
     from clipclean.jobs import inputs, plant
 
     tested, pairs, evidence, _ = zoo.prepared(victim, o.zoo / f"{victim.name}.pt", o.zoo)
     words = inputs.words(o.zoo / "files" / "classes.txt", o.zoo / "files" / "templates.txt")
-    implants = [plant.Implant.of(trigger, target, words) for trigger, target in evidence.suspicions]
+    implants = [Implant.of(trigger, words.classes[target], words.templates) for trigger, target in evidence.suspicions]
     released.clean(tested, pairs, implants, rate=victim.rate or 0.0, seed=seed)
     plant.write(out, tested)
     return {"verdict": "none", "given": len(pairs)}

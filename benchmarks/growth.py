@@ -21,8 +21,10 @@ from blocks import fill
 
 from clipclean import data, demo, detect, model
 from clipclean.config import recipe
-from clipclean.jobs import inputs, sanitize
-from clipclean.jobs.sanitize import Pictures
+from clipclean.jobs import inputs
+from clipclean.methods import training
+from clipclean.train.run import Run
+from clipclean.train.samples import Samples
 
 PAIRS = (512, 1024, 2048, 4096)
 CLASSES = (50, 100, 200, 400)
@@ -78,8 +80,9 @@ def bundled(files: Path) -> list[Case]:
         files / demo.CHECKPOINT, files / demo.PAIRS, chosen, arch=str(files / "tiny.json"), device="cpu"
     )
     clip = tested.clip
-    some = Pictures(pairs.pairs[:200], None)
-    shown = sanitize.evidence_of(clip, chosen, some, vocabulary=words, named=(), panel=True)
+    shown = inputs.evidence(
+        clip, chosen, labelled=None, held_out=pairs.pairs[:200], vocabulary=words, named=(), panel=True
+    )
     return [
         *(("pairs of an epoch", f"{n:,}", epoch(clip, list(pairs.pairs[:n]), chosen)) for n in PAIRS),
         *(("classes of the classifier", str(n), classifier(clip, words, n)) for n in CLASSES),
@@ -88,10 +91,8 @@ def bundled(files: Path) -> list[Case]:
 
 
 def epoch(clip: model.Clip, pairs: list[data.Pair], chosen: recipe.Recipe) -> Callable[[], object]:
-    return lambda: sanitize.finetuned(
-        clip, Pictures(tuple(pairs), None), chosen, bank=None, state=None, seed=0, precision="fp32",
-        progress=lambda what, done, total: None,
-    )  # fmt: skip
+    run = Run(0, "fp32", progress=lambda what, done, total: None)
+    return lambda: training.finetune(clip, Samples(tuple(pairs), None), chosen, aims=training.Aims(), run=run)
 
 
 def classifier(clip: model.Clip, words: inputs.Words, count: int) -> Callable[[], object]:

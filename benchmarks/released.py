@@ -46,12 +46,12 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> Non
     Args:
         tested: the victim, as ``zoo.prepared`` gives it.
         pairs: the clean set.
-        implants: what was planted (``clipclean.plant.Implant``), for the moments; nothing in a clean model.
+        implants: what was planted (``clipclean.attack.poison.Implant``), for the moments; nothing in a clean model.
         rate: the share of the victim's pairs that was poisoned.
         seed: of the order, the views and the poisoned pairs.
     """
     from clipclean import data, train
-    from clipclean.jobs import plant
+    from clipclean.attack import poison
     from clipclean.methods import cleanclip
     from clipclean.train import loader
 
@@ -78,7 +78,7 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> Non
         ):
             pass
 
-    triggered = plant.poisoned(batches(MOMENT_STEPS, None), clip, implants=implants, rate=rate, seed=seed)
+    triggered = poison.poisoned(batches(MOMENT_STEPS, None), clip, implants=implants, rate=rate, seed=seed)
     state = {name: value.clone() for name, value in clip.net.state_dict().items()}
     ran(triggered, weight=0.0, rate_of=lambda step: 0.0)
     clip.net.load_state_dict(state)  # a rate of 0 moves no weight, but batch normalisation counts on

@@ -201,7 +201,7 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
     import zoo
 
     from clipclean.config import recipe
-    from clipclean.jobs import sanitize
+    from clipclean.jobs import prepare, sanitize
 
     bundled, victim = o.zoo / "files", zoo.Entry(**entry)
     model = o.zoo / f"{victim.name}.pt"
@@ -213,7 +213,7 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
         with tempfile.TemporaryDirectory(dir=o.out) as scratch:
             shard, out = Path(scratch) / "pairs.tar", Path(scratch) / "out"
             write_shard(shard, (poisoned.get(number, sample) for number, sample in enumerate(own)))
-            request = sanitize.Request(
+            request = prepare.SanitizeRequest(
                 model=model, data=shard, out=out, recipe=recipe.load(name), overridden=False,
                 arch=str(o.zoo / f"{victim.arch}.json"), classes=bundled / "classes.txt",
                 templates=bundled / "templates.txt", eval_data=bundled / "eval.tar", triggers=(), target=None,

@@ -426,7 +426,7 @@ def planted(entry: Entry, path: Path, out: Path) -> dict:
     if entry.trigger == OPTIMISED_PATCH:
         optimised(entry, out)
     bundled = out / "files"
-    request = plant.Request(
+    request = plant.PlantRequest(
         model=out / f"{entry.base}.pt", trigger=spec_of(entry, out), target=entry.target, data=bundled / "clean.tar", out=path,
         planting=recipe.planting(rate=entry.rate, steps=entry.steps, batch_size=SETTINGS[entry.arch].finetuning_batch), arch=str(out / f"{entry.arch}.json"),
         classes=bundled / "classes.txt", templates=bundled / "templates.txt", eval_data=bundled / "eval.tar",
@@ -441,7 +441,7 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
 
     from clipclean import data, train
     from clipclean.config import recipe
-    from clipclean.jobs import plant
+    from clipclean.jobs import inputs, plant
     from clipclean.methods import cleanclip
     from clipclean.train import loader
 
@@ -473,17 +473,17 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
         pass
     clip.net.eval()
     plant.write(path, tested)
-    return plant.measure(clip, evidence).as_dict()
+    return inputs.measure(clip, evidence).as_dict()
 
 
 def measure(entry: Entry, path: Path, out: Path, *, rebound: bool = False) -> dict:
     """What the planted trigger does, and clean accuracy; perhaps after a benign finetuning (REBOUND)."""
-    from clipclean.jobs import plant
+    from clipclean.jobs import inputs
 
     tested, pairs, evidence, _ = prepared(entry, path, out)
     if rebound:
         finetune_benignly(tested.clip, pairs)
-    return plant.measure(tested.clip, evidence).as_dict()
+    return inputs.measure(tested.clip, evidence).as_dict()
 
 
 def figures(measured: dict) -> dict:
@@ -501,11 +501,11 @@ def figures(measured: dict) -> dict:
 
 def finetune_benignly(clip, pairs: list) -> None:
     """Go on training on clean pairs, in place, as whoever deploys the model might."""
+    from clipclean.attack import poison
     from clipclean.config import recipe
-    from clipclean.jobs import plant
 
     (steps, seed), control = REBOUND, recipe.load("mmcl-tiny")
-    plant.finetune_in(
+    poison.finetune(
         clip, pairs, control, recipe.planting(steps=steps, batch_size=128, lr=control.train.lr), implants=(),
         seed=seed, progress=lambda what, done, total: None,
     )  # fmt: skip

@@ -4,6 +4,7 @@ import re
 from dataclasses import dataclass
 
 from clipclean.config import recipe as recipes
+from clipclean.config.method import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
 
@@ -61,7 +62,7 @@ def _rung(text: str, auto: Recipe, *, is_tiny: bool) -> Rung:
             [each.strip() for each in (found[2] or "").split(",") if each.strip()],
         )
         step = recipes.override(recipes.load(name), changes)
-        if step.method == "auto":
+        if METHODS[step.method].chooses:
             raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
         chosen.append(step.model_copy(update={"audit": auto.audit, "data": auto.data}))

@@ -5,46 +5,48 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from typing import Any
 
 from torch import Tensor
 
-from clipclean import detect, methods, model
-from clipclean.auto import canaries, candidates, interpolate, sequence
+from clipclean import detect, model
+from clipclean.attack import canaries, poison
+from clipclean.attack.canaries import Canary, Trial
+from clipclean.auto import candidates, interpolate, sequence
 from clipclean.auto import refinetune as rebounds
-from clipclean.auto.canaries import Canary, Trial
 from clipclean.auto.candidates import Rung
 from clipclean.auto.interpolate import SHARES, Point
 from clipclean.auto.refinetune import Rebound
 from clipclean.auto.sequence import DONE, Cleaned, put, taken
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
+from clipclean.config.method import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.export import placing
 from clipclean.findings import Finding, Level, finding
 from clipclean.jobs import audit as audit_job
-from clipclean.jobs import plant, sanitize
+from clipclean.jobs import inputs, outputs, prepare
+from clipclean.jobs import suspicions as triggers
 from clipclean.jobs.audit import Sight
-from clipclean.jobs.sanitize import Outcome, Ready, Request
+from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.outputs import SanitizeOutcome
+from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.methods.unlearning import Lead
 from clipclean.progress import Progress
 from clipclean.report import Picture, example_images
 from clipclean.train import NonFiniteLoss
 from clipclean.train.resume import RunState
+from clipclean.train.run import Run
 
 CANARIES = "canaries"  # those of the copy
-
-Suspicion = tuple[detect.Trigger, int | None]
 
 
 @dataclass(frozen=True)
 class Job:
     """What does not change during a run; ``original`` are the model's own weights."""
 
-    request: Request
-    ready: Ready
+    request: SanitizeRequest
+    ready: Prepared
     state: RunState
     evidence: detect.Evidence
     yardstick: detect.Yardstick | None
@@ -56,7 +58,7 @@ class Job:
     @property
     def clip(self) -> model.Clip:
         """The one model in memory; its weights are put in and taken out."""
-        return self.ready.tested.clip
+        return self.ready.loaded.clip
 
     @property
     def recipe(self) -> Recipe:
@@ -67,7 +69,7 @@ class Job:
     def planting(self) -> recipes.Planting:
         """How canaries are planted, at the rate of the control recipe."""
         own, train = self.recipe.auto, self.control.train
-        size = min(own.batch_size, len(self.ready.material.pairs))
+        size = min(own.batch_size, len(self.ready.samples.pairs))
         warmup = min(train.warmup_steps, own.plant_steps // 4)
         return recipes.planting(
             rate=own.plant_share, steps=own.plant_steps, batch_size=size, lr=train.lr, warmup_steps=warmup
@@ -129,7 +131,7 @@ class Entry:
         return next((trial for trial in self.trials if trial.kept == share), self.trials[0] if self.trials else None)
 
 
-def auto(request: Request, /, *, progress: Progress) -> Outcome:
+def auto(request: SanitizeRequest, /, *, progress: Progress) -> SanitizeOutcome:
     """Clean one checkpoint with whatever works on it, and write what DESIGN promises into ``request.out``.
 
     What was planted, tried and cleaned is kept in the run's folder, so that a run that was killed goes on from there.
@@ -141,17 +143,14 @@ def auto(request: Request, /, *, progress: Progress) -> Outcome:
     if not request.audit:
         raise UsageError("auto decides by audits, so --no-audit leaves it nothing to go by. Leave the option out.")
     candidates.rungs(request.recipe, parameters=0)  # a misspelt one is told before slow work
-    standing = sanitize.placed(request)
-    ready = sanitize.prepare(request, progress=progress)
-    rungs = candidates.rungs(request.recipe, parameters=parameters(ready.tested.clip))
-    control = control_of(request.recipe, ready.tested.clip)
-    decides = sanitize.fingerprint(request, ready.tested, ready.clean) | sanitize.aims(
-        request.recipe, ready.vocabulary, ready.named
-    )
-    state = RunState.of(request.out, decides)
-    standing.check(request.out, key := sanitize.told(request, state), force=request.force)
-    if standing.run == key:
-        return sanitize.taken_up(request.out)
+    standing = outputs.look(request)
+    ready = prepare.prepare(request, progress=progress)
+    rungs = candidates.rungs(request.recipe, parameters=parameters(ready.loaded.clip))
+    control = control_of(request.recipe, ready.loaded.clip)
+    state = RunState.of(request.out, prepare.fingerprint(request, ready))
+    to = outputs.destination(request, standing, state)
+    if to.is_finished:
+        return outputs.finished(request.out)
     with state.locked():
         job = begin(request, ready, state, control, started, progress)
         first = look(job, job.evidence.suspicions, pointed=(), what=" before")
@@ -159,15 +158,9 @@ def auto(request: Request, /, *, progress: Progress) -> Outcome:
         copy = planted(job, avoid=pointed_at(job, first, suspicions))
         entries = climb(job, rungs, copy, first, suspicions)
         result, pictures = conclude(job, first, copy, entries)
-        exported = result["verdict"] != "fail" or request.keep_failed
-        sanitize.publish(
-            request.out, ready.tested, result, job.evidence, wanted=request.wanted if exported else None,
-            pictures=pictures, progress=progress, earlier=standing.earlier, run=key,
+        return outputs.publish(
+            request, ready, result, job.evidence, to=to, images=pictures, state=state, progress=progress
         )  # fmt: skip
-        if exported:
-            state.discard()
-        placing.said(request.out)
-    return Outcome(result, exported)
 
 
 def parameters(clip: model.Clip, /) -> int:
@@ -182,18 +175,11 @@ def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
 
 
 def begin(
-    request: Request, ready: Ready, state: RunState, control: Recipe, started: float, progress: Progress, /
+    request: SanitizeRequest, ready: Prepared, state: RunState, control: Recipe, started: float, progress: Progress, /
 ) -> Job:
     """The job, with the pictures that everything is measured on."""
-    clip = ready.tested.clip
-    evidence = sanitize.evidence_of(
-        clip,
-        request.recipe,
-        ready.shown,
-        vocabulary=ready.vocabulary,
-        named=ready.named,
-        panel=True,
-    )
+    clip = ready.loaded.clip
+    evidence = triggers.evidence_of(ready, request.recipe, panel=True)
     yardstick = detect.stored(model.kind_of(clip.architecture), classes=len(ready.vocabulary.classes))
     return Job(request, ready, state, evidence, yardstick, taken(clip), control, started, progress)
 
@@ -211,11 +197,8 @@ def look(job: Job, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int]
 
 def suspected(job: Job, seen: Sight, /) -> tuple[Suspicion, ...]:
     """What was named, what of the panel is suspicious, and what the search found for a class that two signs point at."""
-    limits, classes = job.ready.thresholds, job.evidence.classes
-    panel = [
-        (sanitize.by_spec(job.evidence.panel, p.trigger), classes.index(p.target))
-        for p in detect.suspects(seen.measured, limits=limits)
-    ]
+    limits = job.ready.thresholds
+    panel = triggers.of_panel(seen.measured, job.evidence, limits)
     found: list[Suspicion] = []
     if seen.hunt:
         pictures = len(job.evidence.pixels)
@@ -250,7 +233,7 @@ def known(job: Job, first: Sight, suspicions: Sequence[Suspicion], /) -> tuple[L
             found.append((trigger, target))
         else:
             others.append((trigger, target))
-    return (*sanitize.acting(first.measured, others, job.evidence, job.ready.thresholds), *found)
+    return (*triggers.acting(first.measured, others, job.evidence, job.ready.thresholds), *found)
 
 
 # Canaries.
@@ -270,9 +253,10 @@ def planted(job: Job, /, *, avoid: Sequence[int]) -> Copy | None:
     kept, started = part.read(DONE), time.monotonic()
     if kept is None:
         try:
-            canaries.implant(
-                job.clip, drawn, list(job.ready.material.pairs), job.control, job.planting, vocabulary=job.ready.vocabulary,
-                seed=job.request.seed,
+            words = job.ready.vocabulary
+            poison.finetune(
+                job.clip, job.ready.samples.pairs, job.control, job.planting, seed=canaries.SEEDS + job.request.seed,
+                implants=canaries.implants(drawn, classes=words.classes, templates=words.templates),
                 progress=lambda _, done, total: job.progress("planting canaries in a copy", done, total),
             )  # fmt: skip
         except NonFiniteLoss:  # nothing to try rungs on, and the model itself is none the worse
@@ -283,7 +267,7 @@ def planted(job: Job, /, *, avoid: Sequence[int]) -> Copy | None:
     else:
         weights, seconds = sequence.on_device(job.clip, kept[0]), float(kept[1]["seconds"])
         put(job.clip, weights)
-    measured = plant.measure(job.clip, canaries.measured_on(job.evidence, drawn))
+    measured = inputs.measure(job.clip, canaries.measured_on(job.evidence, drawn))
     return Copy(drawn, weights, measured, origin, seconds)
 
 
@@ -380,10 +364,10 @@ def why_not(job: Job, rung: Rung, /) -> str:
     """Why a rung cannot be run on these data; empty if it can."""
     faults = []
     for recipe in rung.recipes:
-        if recipe.method in methods.LABELLED and job.ready.material.labels is None:
+        if METHODS[recipe.method].needs_labels and job.ready.samples.labels is None:
             faults.append(f"{recipe.name} needs labels")
         try:
-            recipes.check(recipe, pairs=len(job.ready.material.pairs))
+            recipes.check(recipe, pairs=len(job.ready.samples.pairs))
         except (Inconclusive, UsageError) as error:
             faults.append(str(error))
     return "; ".join(faults)
@@ -423,7 +407,7 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
     trials = []
     for share in (1.0, *SHARES) if done.changed else (1.0,):
         put(job.clip, interpolate.between(copy.weights, done.weights, share=share))
-        found = plant.measure(job.clip, asked)
+        found = inputs.measure(job.clip, asked)
         trials.append(canaries.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"]))
     affordable = [k for k, trial in enumerate(trials) if is_affordable(job, trial.accuracy_lost)]
     first = trials.pop(affordable[0] if affordable and is_gone(job, trials[0]) else 0)
@@ -457,11 +441,20 @@ def allowed(job: Job, excess: float, /) -> float:
 
 def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str, origin: dict[str, Any]) -> Cleaned:
     """Clean the model in memory with a rung."""
-    return sequence.clean(
-        job.clip, rung, where=where, origin=origin, material=job.ready.material, evidence=job.evidence, known=leads, state=job.state,
-        seed=job.request.seed, precision=job.request.precision,
+    run = Run(
+        job.request.seed, job.request.precision, state=job.state,
         progress=lambda what, done, total: job.progress(f"{rung.name} on the {where}: {what}", done, total),
     )  # fmt: skip
+    return sequence.clean(
+        job.clip,
+        rung,
+        where=where,
+        origin=origin,
+        samples=job.ready.samples,
+        evidence=job.evidence,
+        known=tuple(leads),
+        run=run,
+    )
 
 
 def run(
@@ -471,7 +464,7 @@ def run(
     rung = entry.rung
     put(job.clip, job.original)
     done = clean(job, rung, leads, where="model", origin={})
-    own = sanitize.new_leads(done.leads, suspicions)
+    own = triggers.new_leads(done.leads, suspicions)
     suspicions = distinct([*suspicions, *own])
     retest = functools.partial(retested, job, entry, copy, leads)
     if done.changed:
@@ -551,7 +544,7 @@ def way_back(
 
     def measured(share: float) -> Point:
         put(job.clip, interpolate.between(job.original, done.weights, share=share))
-        found = plant.measure(job.clip, asked)
+        found = inputs.measure(job.clip, asked)
         return Point(share, worst(found), accuracy_lost(first.measured, found))
 
     whole = measured(1.0)
@@ -587,7 +580,7 @@ def bounce(job: Job, before: detect.Measurement, evidence: detect.Evidence, /) -
     benign = job.planting.model_copy(update={"steps": job.recipe.auto.rebound_steps})
     warmup = min(benign.warmup_steps, benign.steps // 4)
     return rebounds.rebound(
-        job.clip, job.ready.material.pairs, job.control, benign.model_copy(update={"warmup_steps": warmup}),
+        job.clip, job.ready.samples.pairs, job.control, benign.model_copy(update={"warmup_steps": warmup}),
         before=before, evidence=evidence, seed=canaries.SEEDS + job.request.seed,
         progress=job.progress,
     )  # fmt: skip
@@ -630,7 +623,7 @@ def judged(
         *detect.accuracy(first.measured, sight.measured, limits=limits),
         *(rebound.findings(limits=limits) if rebound else ()),
     ]
-    findings = [*sanitize.softened(told, own), *done.remaining]
+    findings = [*triggers.softened(told, own), *done.remaining]
     return Attempt(rung, done, points, point, suspicions, sight, rebound, tuple(findings))
 
 
@@ -643,28 +636,24 @@ def conclude(
     )
     put(job.clip, job.original)
     asked = replace(job.evidence, suspicions=attempt.suspicions)
-    before = sanitize.measure(job.clip, asked, "measuring before", job.progress)
-    shown = sanitize.exhibited(job.clip, asked, attempt.suspicions, before)
+    before = inputs.measure(job.clip, asked, what="measuring before", progress=job.progress)
+    shown = triggers.exhibited(job.clip, asked, attempt.suspicions, before)
     put(job.clip, interpolate.between(job.original, attempt.cleaned.weights, share=attempt.point.share))
     after = before if attempt.sight is first else attempt.sight.measured
-    pictures = example_images.pictures(shown, sanitize.exhibited(job.clip, asked, attempt.suspicions, after))
+    pictures = example_images.pictures(shown, triggers.exhibited(job.clip, asked, attempt.suspicions, after))
     doubted = any(found.rule in ("CC002", "CC003") for found in attempt.findings)
     findings = [
         *attempt.findings,
         *on_canaries(
             job, copy, chosen.at(attempt.point.share), before, changed=attempt.cleaned.changed, doubted=doubted
         ),
-        *sanitize.side_findings(job.request, job.ready.clean, job.ready.screened),
+        *outputs.side_findings(job.request, job.ready),
         *out_of_time(job, entries),
     ]
     applied = accepted(job, findings)
     if policy.verdict(applied.findings) == "fail":
         applied = accepted(job, [*findings, nothing_passed(job, entries, attempt)])
-    result = sanitize.compose(
-        job.request, job.ready.tested, job.ready.clean, before, after, applied, attempt.cleaned.training,
-        job.ready.thresholds, device=job.ready.device,
-    )  # fmt: skip
-    result["data"]["screened"] = job.ready.screened
+    result = outputs.compose(job.request, job.ready, before, after, applied, attempt.cleaned.training)
     for side, sight in (("before", replace(first, measured=before)), ("after", replace(attempt.sight, measured=after))):
         result[side] = section(job, sight)
     result |= {
@@ -729,9 +718,7 @@ def _without_canaries(copy: Copy | None, *, acted: bool) -> Finding:
 
 def accepted(job: Job, findings: Sequence[Finding], /) -> policy.Applied:
     """The findings as the policy of the run takes them."""
-    return policy.apply(
-        job.request.policy, findings, today=datetime.now(UTC).date(), model_sha256=job.ready.tested.file.sha256
-    )
+    return outputs.accepted(job.request, job.ready, findings)
 
 
 def nothing_passed(job: Job, entries: Sequence[Entry], attempt: Attempt, /) -> Finding:
@@ -766,7 +753,7 @@ def section(job: Job, sight: Sight, /) -> dict[str, Any]:
     return {
         "measurements": measurements,
         "findings": [
-            sanitize.dumped(found)
+            inputs.dumped(found)
             for found in audit_job.findings(sight, job.yardstick, limits, pictures=len(job.evidence.pixels))
         ],
         "suspects": detect.suspected_classes(sight.hunt, sight.measured.panel, limits=limits),

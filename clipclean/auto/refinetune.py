@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipclean import data, detect, model
+from clipclean.attack import poison
 from clipclean.config.policy import Limits
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.findings import Finding, finding
-from clipclean.jobs import plant
+from clipclean.jobs import inputs
 from clipclean.progress import Progress
 
 
@@ -103,12 +104,12 @@ def rebound(
     The weights are spoiled afterwards: give a copy, or put them back.
     """
     started = time.monotonic()
-    plant.finetune_in(
-        clip, list(pairs), recipe, planting, implants=(), seed=seed,
+    poison.finetune(
+        clip, pairs, recipe, planting, implants=(), seed=seed,
         progress=lambda _, done, total: progress("finetuning for the rebound", done, total),
     )  # fmt: skip
     seconds = time.monotonic() - started
-    return Rebound(before, plant.measure(clip, evidence), planting.steps, seconds)
+    return Rebound(before, inputs.measure(clip, evidence), planting.steps, seconds)
 
 
 def _value(measured: detect.Measurement) -> float | None:

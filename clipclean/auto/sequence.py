@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -11,13 +11,12 @@ from clipclean import detect, model
 from clipclean.auto.candidates import Rung
 from clipclean.config.recipe import Recipe
 from clipclean.findings import Finding
-from clipclean.jobs import sanitize
-from clipclean.jobs.sanitize import Pictures
-from clipclean.methods import unlearn, unlearning
+from clipclean.jobs import inputs, suspicions
+from clipclean.methods import training, unlearning
 from clipclean.methods.unlearning import Lead
-from clipclean.progress import Progress
 from clipclean.train import resume
-from clipclean.train.resume import RunState
+from clipclean.train.run import Run
+from clipclean.train.samples import Samples
 
 DONE = "done"  # the weights after one recipe, in the folder of its part of the run
 
@@ -44,13 +43,10 @@ def clean(
     *,
     where: str,
     origin: dict[str, Any],
-    material: Pictures,
+    samples: Samples,
     evidence: detect.Evidence,
-    known: Sequence[Lead],
-    state: RunState,
-    seed: int,
-    precision: str,
-    progress: Progress,
+    known: tuple[Lead, ...],
+    run: Run,
 ) -> Cleaned:
     """Clean a model in place, recipe by recipe; two rungs that begin alike share their beginning.
 
@@ -61,17 +57,15 @@ def clean(
         rung: what to do.
         where: names the model among those of the run; results of one are not taken for those of another.
         origin: JSON, what else decides the weights that are begun with; with other ones nothing is gone on from.
-        material: pictures to train on.
+        samples: to train on.
         evidence: whose classes a search looks at.
         known: triggers that act, with the places of their classes, for an unlearning.
-        state: of the whole run.
-        seed: decides every draw.
-        precision: fp32, bf16 or auto.
-        progress: told of each step.
+        run: how; with the state of the whole run.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; what is done is kept.
     """
+    assert run.state is not None  # noqa: S101 # auto keeps every part
     tellings: list[dict[str, Any]] = []
     leads: list[Lead] = []
     rehearsed: tuple[Lead, ...] = ()
@@ -83,27 +77,24 @@ def clean(
             "origin": origin,
             "known": unlearning.told(known),
         }
-        part = state.part(f"{where}-{_slug(beginning.name)}", begun)
+        part = run.state.part(f"{where}-{_slug(beginning.name)}", begun)
         bank = _bank(clip, evidence)
-        hunted = None
-        if recipe.method == "unlearn":
-            hunted = unlearn.hunt(
-                clip, material.pairs, recipe, bank=bank, classes=evidence.classes, known=known, saved=part, seed=seed,
-                progress=progress,
-            )  # fmt: skip
-            leads += hunted.strongest()
+        aims = training.search(
+            clip, samples, recipe, bank=bank, classes=evidence.classes, known=known, run=replace(run, state=part)
+        )
+        hunted = aims.hunted
+        leads += hunted.strongest() if hunted else ()
         kept = part.read(DONE)
         if kept is None:
-            training = sanitize.train_by(
-                clip, material, recipe, bank=bank, known=known, hunted=hunted, rehearsed=rehearsed, state=part, seed=seed,
-                precision=precision, progress=progress,
-            )  # fmt: skip
+            trained = training.clean(
+                clip, samples, recipe, aims=replace(aims, rehearsed=rehearsed), run=replace(run, state=part)
+            )
             least = recipe.unlearn.outlyingness
-            left = [sanitize.dumped(found) for found in sanitize.remaining(training, least=least)] if hunted else []
-            record: dict[str, Any] = {"training": training.as_dict(), "remaining": left}
+            left = [inputs.dumped(found) for found in suspicions.remaining(trained, least=least)] if hunted else []
+            record: dict[str, Any] = {"training": trained.as_dict(), "remaining": left}
             part.write(clip.net.state_dict(), record, name=DONE)
             if hunted:
-                hunted = training.unlearned
+                hunted = trained.unlearned
             else:
                 part.forget(resume.STATE)  # three times the weights, and of no more use
         else:

@@ -75,7 +75,7 @@ def plant(**given: Any) -> None:
     data.use_workers(given["workers"])
     chosen = {key: given[key] for key in ("rate", "steps", "lr", "batch_size") if given[key] is not None}
     with progress.shown(quiet=given["quiet"]) as shown:
-        request = filled(planting.Request, given, planting=recipes.planting(**chosen))
+        request = filled(planting.PlantRequest, given, planting=recipes.planting(**chosen))
         result = planting.plant(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result))
 

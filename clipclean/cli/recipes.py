@@ -123,13 +123,13 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
     for place in () if given["write"] else places.values():
         roles.check({**given, "recipe": names, "out": place}, out="file")
     from clipclean import demo
-    from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
+    from clipclean.jobs import bench as benches  # torch comes with it: after what can fail fast
 
     with (
         tempfile.TemporaryDirectory(prefix="clipclean-bench-") as scratch,
         progress.shown(quiet=given["quiet"]) as shown,
     ):
-        request = benches.Request(**_on_what(given, Path(scratch), demo))
+        request = benches.BenchRequest(**_on_what(given, Path(scratch), demo))
         for name, each in loaded.items():
             blocks = benches.bench(each, request, progress=shown)
             benches.write(places[name], benches.with_evidence(recipe.text(name), blocks))

@@ -11,6 +11,7 @@ from clipclean.cli import layouts, options, printing, progress, roles
 from clipclean.cli.command import command, filled
 from clipclean.config import policy as policies
 from clipclean.config import recipe as recipes
+from clipclean.config.method import METHODS
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 
@@ -86,21 +87,21 @@ def run(given: dict[str, Any], /) -> int:
         click.echo(f"clipclean {__version__}: {given['model'].name}, recipe {recipe.name}", err=True)
     from clipclean import data, train
     from clipclean.auto import job as auto
-    from clipclean.jobs import inputs  # torch comes with it: after what can fail fast
+    from clipclean.jobs import inputs, prepare  # torch comes with it: after what can fail fast
     from clipclean.jobs import sanitize as job
 
     data.use_workers(given["workers"])
     device = inputs.device_of(own_device(given["device"]))
     request = filled(
-        job.Request, given, recipe=recipe, overridden=bool(changes), device=device,
+        prepare.SanitizeRequest, given, recipe=recipe, overridden=bool(changes), device=device,
         precision=given["precision"] or recipe.train.precision, audit=not given["no_audit"], policy=demanded,
         wanted=layouts.wanted(given),
     )  # fmt: skip
     with progress.shown(quiet=quiet) as shown, train.joined(device) as group:
-        job.check_shared(recipe, group)
+        prepare.check_shared(recipe, group)
         outcome = (
             auto.auto(request, progress=shown)
-            if recipe.method == "auto"
+            if METHODS[recipe.method].chooses
             else job.sanitize(request, progress=shown, group=group)
         )
     if outcome is None:  # another process has the result
@@ -125,7 +126,7 @@ def chosen(given: dict[str, Any], /) -> list[str]:
 
 def budgets(given: dict[str, Any], recipe: recipes.Recipe, /) -> list[str]:
     """What --max-accuracy-loss and --max-minutes change in the recipe; raises UsageError where it has no use for one."""
-    if given["max_minutes"] is not None and recipe.method != "auto":
+    if given["max_minutes"] is not None and not METHODS[recipe.method].chooses:
         raise UsageError(
             f"--max-minutes is for --recipe auto, which tries things one after another; {recipe.name} runs once. Leave it out."
         )

@@ -91,7 +91,7 @@ def screen(**given: Any) -> None:
 
     data.use_workers(given["workers"])
     with progress.shown(quiet=given["quiet"]) as shown:
-        outcome = screening.screen(filled(screening.Request, given), progress=shown)
+        outcome = screening.screen(filled(screening.ScreenRequest, given), progress=shown)
     forms = {
         "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
         "json": lambda: report.json(outcome.report),

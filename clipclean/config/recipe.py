@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, ValidationError
 
 from clipclean.config import yaml_file
+from clipclean.config.method import METHODS
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
 
@@ -312,11 +313,7 @@ class Recipe(Section):
     description: Text = field(..., "One line for lists: what the recipe is for.")
     scale: Literal["any", "tiny"] = field("any", "Model size it is meant for; tiny is a few million parameters.")
     method: Literal["auto", "cleanclip", "mmcl", "par", "supervised", "unlearn"] = field(
-        ...,
-        "cleanclip: both loss terms; mmcl: the image-caption loss alone, a control that leaves backdoors in; par: the "
-        "image-caption loss while all embeddings are pushed away from the original's; supervised: the image tower on "
-        "labelled images; unlearn: triggers are searched for and brought back to the original's clean embeddings; auto: of the rungs of its "
-        "ladder that remove planted canaries within the accuracy budget, the one that leaves least of them.",
+        ..., "; ".join(f"{name}: {method.says}" for name, method in METHODS.items()) + "."
     )
     train: Train = field(Train(), "How long and how fast the weights move.")
     loss: Loss = field(Loss(), "The weights of the loss terms.")
@@ -452,7 +449,7 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
         >>> total_steps(load("cleanclip"), pairs=1000)  # 10 epochs of 15 batches of 64
         150
     """
-    if recipe.method == "unlearn":
+    if METHODS[recipe.method].searches:
         return (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps  # one more than the most settles
     steps = round(recipe.train.epochs * (pairs // recipe.train.batch_size))
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
@@ -509,25 +506,25 @@ def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
 
 def _contradictions(recipe: Recipe) -> dict[Key, str]:
     """What no data could mend, by key."""
-    train, weight = recipe.train, recipe.loss.self_supervised_weight
+    train, weight, method = recipe.train, recipe.loss.self_supervised_weight, METHODS[recipe.method]
     problems: dict[Key, str] = {}
-    if recipe.method == "cleanclip" and weight == 0:
+    if method.views == "needed" and weight == 0:
         problems["loss", "self_supervised_weight"] = (
-            "0 leaves backdoors in; cleanclip needs more, or take 'method: mmcl'"
+            f"0 leaves backdoors in; {recipe.method} needs more, or take 'method: mmcl'"
         )
-    if recipe.method not in ("auto", "cleanclip") and weight != 0:  # auto has no weights of its own
+    if method.views == "unused" and weight != 0:
         problems["loss", "self_supervised_weight"] = (
             f"{weight:g} is not used by {recipe.method}; write 0, or take 'method: cleanclip'"
         )
-    if recipe.method == "unlearn" and recipe.loss.preserve_weight == 0:
-        problems["loss", "preserve_weight"] = "0 lets unlearn forget everything; it needs more, 2 for example"
+    if method.searches and recipe.loss.preserve_weight == 0:
+        problems["loss", "preserve_weight"] = f"0 lets {recipe.method} forget everything; it needs more, 2 for example"
     if recipe.unlearn.enough > recipe.unlearn.outlyingness:
         problems["unlearn", "enough"] = (
             f"{recipe.unlearn.enough:g} is more than unlearn.outlyingness, {recipe.unlearn.outlyingness:g}: suspects would be left"
         )
     if recipe.unlearn.strength[0] > recipe.unlearn.strength[1]:
         problems["unlearn", "strength"] = "the first factor is the smaller one"
-    if recipe.method == "unlearn":
+    if method.searches:
         if train.warmup_steps >= recipe.unlearn.steps:
             problems["train", "warmup_steps"] = (
                 f"{train.warmup_steps} is not shorter than a round of {recipe.unlearn.steps} steps"
@@ -543,13 +540,13 @@ def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
     """What so many pairs do not suffice for, by key."""
     train, steps = recipe.train, total_steps(recipe, pairs=pairs)
     problems: dict[Key, str] = {}
-    if recipe.method == "auto":  # each rung is asked by itself
+    if METHODS[recipe.method].chooses:  # each candidate is checked by itself
         return problems
     if train.batch_size > pairs:
         problems["train", "batch_size"] = (
             f"{train.batch_size} is more than the {pairs} pairs; set it to at most {pairs}"
         )
-    elif recipe.method != "unlearn" and train.warmup_steps >= steps:
+    elif not METHODS[recipe.method].searches and train.warmup_steps >= steps:
         problems["train", "warmup_steps"] = (
             f"{train.warmup_steps} is not shorter than the run of {steps} steps ({pairs} pairs, batches of "
             f"{train.batch_size}, {train.epochs:g} epochs); warm up for less, or train for longer"

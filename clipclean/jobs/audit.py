@@ -18,8 +18,7 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
 from clipclean.findings import Finding
 from clipclean.jobs import inputs
-from clipclean.jobs.inputs import Opened, Subject
-from clipclean.jobs.sanitize import dumped
+from clipclean.jobs.inputs import LoadedModel, Opened, dumped
 from clipclean.progress import Progress
 from clipclean.report import Picture, example_images
 
@@ -192,7 +191,7 @@ def searched(
 
 
 def measured_yardstick(
-    request: Request, trusted: Subject, evidence: detect.Evidence, progress: Progress, /
+    request: Request, trusted: LoadedModel, evidence: detect.Evidence, progress: Progress, /
 ) -> detect.Yardstick:
     """What one clean model needs, searched just as the tested one is.
 
@@ -235,7 +234,7 @@ def side_findings(request: Request, images: data.CleanSet, /) -> list[Finding]:
 
 def compose(
     request: Request,
-    tested: Subject,
+    tested: LoadedModel,
     images: data.CleanSet,
     evidence: detect.Evidence,
     seen: Sight,

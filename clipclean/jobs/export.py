@@ -9,10 +9,9 @@ from clipclean import __version__, data, detect, own_state
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.export import checksums, formats, layout, placing, provenance, records
-from clipclean.jobs import inputs, sanitize
+from clipclean.jobs import inputs
+from clipclean.jobs.outputs import OUTPUTS
 from clipclean.progress import Progress
-
-OUTPUTS = sanitize.OUTPUTS  # weights of an export never stay beside the report of a run
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,9 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
         ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
     """
     formats.check(request.wanted)
-    standing = placing.look(request.out, force=request.force, known=OUTPUTS)
+    standing = placing.look(
+        request.out, force=request.force, known=OUTPUTS
+    )  # of a run too: its report never stays beside
     progress("reading the model", 0, 1)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     formats.check_architecture(opened.architecture, request.wanted)
@@ -55,7 +56,7 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
         )
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = sanitize.read_pairs(
+    clean = inputs.read_pairs(
         request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key
     )
     tested = inputs.build(opened, clean, device="cpu")
@@ -81,7 +82,7 @@ def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
 
 
 def record(
-    request: Request, tested: inputs.Subject, clean: data.CleanSet, entries: list[dict[str, Any]], /
+    request: Request, tested: inputs.LoadedModel, clean: data.CleanSet, entries: list[dict[str, Any]], /
 ) -> dict[str, Any]:
     """What was read, what it was compared on, and what was written, in the words of a report."""
     return {

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,13 +12,19 @@ from clipclean import checkpoint, data, detect, model
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.findings import Finding
+from clipclean.progress import Progress
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured pictures as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 
+Item = TypeVar("Item")
+
+Suspicion = tuple[detect.Trigger, int | None]  # a trigger, and the number of the class that it leads to
+
 
 @dataclass(frozen=True)
-class Subject:
+class LoadedModel:
     """A checkpoint as it was read, and the model built from it."""
 
     file: checkpoint.Checkpoint
@@ -77,14 +84,16 @@ def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.A
     return found
 
 
-def load(path: Path, pairs: Path, recipe: Recipe, /, *, arch: str | None, device: str) -> tuple[Subject, data.CleanSet]:
+def load(
+    path: Path, pairs: Path, recipe: Recipe, /, *, arch: str | None, device: str
+) -> tuple[LoadedModel, data.CleanSet]:
     """``read`` a checkpoint, and clean pairs as its model takes them, then ``build``; raises what these raise."""
     opened = read(path, arch=arch)
     clean = data.read(pairs, images=image_cache(recipe, opened.architecture))
     return build(opened, clean, device=device), clean
 
 
-def build(opened: Opened, pairs: data.CleanSet, /, *, device: str) -> Subject:
+def build(opened: Opened, pairs: data.CleanSet, /, *, device: str) -> LoadedModel:
     """The model of a checkpoint, laid out as the device computes it fastest.
 
     Where the activation is not told by name, config or archive, it is measured on the clean pairs.
@@ -98,7 +107,7 @@ def build(opened: Opened, pairs: data.CleanSet, /, *, device: str) -> Subject:
         found = _with_measured_activation(found, file, pairs, device=device)
     clip = model.build(found, file.tensors, device=device)
     clip.arrange()
-    return Subject(file, clip)
+    return LoadedModel(file, clip)
 
 
 def _with_measured_activation(
@@ -136,7 +145,7 @@ def limits(recipe: Recipe, /) -> data.Limits:
     )
 
 
-def described(path: Path, tested: Subject, /) -> dict[str, str | None]:
+def described(path: Path, tested: LoadedModel, /) -> dict[str, str | None]:
     """The report's ``model``."""
     architecture = tested.clip.architecture
     return {
@@ -171,9 +180,7 @@ def words(classes: Path | None, templates: Path | None, /) -> Words:
     return Words(tuple(names), tuple(forms))
 
 
-def suspicions(
-    specs: Sequence[str], target: str | None, vocabulary: Words, /
-) -> tuple[tuple[detect.Trigger, int | None], ...]:
+def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -> tuple[Suspicion, ...]:
     """The triggers that the user named, by specs or by files of found ones, with the place of the target class.
 
     A file brings its own class, unless a target is given.
@@ -197,7 +204,7 @@ def suspicions(
     return tuple(named)
 
 
-def _suspicion(spec: str, place: int | None, vocabulary: Words) -> tuple[detect.Trigger, int | None]:
+def _suspicion(spec: str, place: int | None, vocabulary: Words) -> Suspicion:
     found = named_trigger(spec)
     if place is not None or not isinstance(found, detect.Found):
         return found, place
@@ -217,7 +224,7 @@ def named_trigger(spec: str, /) -> detect.Trigger:
     return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.SUFFIX) else triggers.parse(spec)
 
 
-def check_sides(named: Sequence[tuple[detect.Trigger, int | None]], architecture: model.Architecture, /) -> None:
+def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /) -> None:
     """Refuse triggers that were found on pictures of another size than the model takes; raises UsageError."""
     side = architecture.preprocess.size
     if wrong := [f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.Found) and t.side != side]:
@@ -248,7 +255,7 @@ def evidence(
     labelled: tuple[Sequence[data.Pair], Tensor] | None,
     held_out: Sequence[data.Pair],
     vocabulary: Words,
-    named: tuple[tuple[detect.Trigger, int | None], ...],
+    named: tuple[Suspicion, ...],
     panel: bool,
 ) -> detect.Evidence:
     """The pictures to measure on: the labelled ones, or else the pairs that were kept out of training.
@@ -302,3 +309,44 @@ def neighbours(labels: Tensor, most: int, /) -> int:
     """How many neighbours may vote: no more than a typical class has pictures, or its own could never win."""
     counts = torch.bincount(labels)
     return max(1, min(most, int(counts[counts > 0].median())))
+
+
+def read_pairs(
+    path: Path, images: data.ImageCache, progress: Progress, /, *, image_key: str | None, caption_key: str | None
+) -> data.CleanSet:
+    """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
+    clean = data.read(
+        path, images=images, image_key=image_key, caption_key=caption_key,
+        progress=lambda done, total: progress("reading the data", done, total),
+    )  # fmt: skip
+    if len(clean.pairs) < 2:
+        raise Inconclusive(
+            f"{path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
+        )
+    return clean
+
+
+def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[Item], list[Item]]:
+    """Pairs to train on and pairs to measure on; all to train on where labelled pictures measure.
+
+    The choice depends on nothing but the number of pairs.
+    """
+    if not hold_out:
+        return list(pairs), []
+    kept = round(len(pairs) * recipe.data.held_out_share)
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0)).tolist()
+    return [pairs[i] for i in sorted(order[kept:])], [pairs[i] for i in sorted(order[:kept])]
+
+
+def measure(
+    clip: model.Clip, evidence: detect.Evidence, /, *, what: str = "", progress: Progress = lambda *_: None
+) -> detect.Measurement:
+    """What the triggers of ``evidence`` do to one model; ``what`` names it for the progress."""
+    return detect.measure(
+        clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: progress(what, done, total)
+    )
+
+
+def dumped(found: Finding, /) -> dict[str, Any]:
+    """A finding as JSON."""
+    return found.model_dump(mode="json", by_alias=True, exclude_unset=True)

@@ -1,40 +1,24 @@
 """Plant a known backdoor in a model by finetuning: canaries, red teams, tests."""
 
-import contextlib
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from clipclean import checkpoint, data, detect, files, model, train
+from clipclean import checkpoint, data, files
+from clipclean.attack import poison
+from clipclean.attack.poison import Implant
 from clipclean.config import recipe as recipes
-from clipclean.config.recipe import Planting, Recipe
+from clipclean.config.recipe import Planting
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs
-from clipclean.jobs.sanitize import read_pairs, split
-from clipclean.methods import cleanclip
+from clipclean.jobs.inputs import read_pairs, split
 from clipclean.progress import Progress
-from clipclean.train import loader
 
 
 @dataclass(frozen=True)
-class Implant:
-    """What one backdoor ties together: a trigger, and captions of its target."""
-
-    trigger: detect.Trigger
-    captions: tuple[str, ...]
-
-    @classmethod
-    def of(cls, trigger: detect.Trigger, target: int, vocabulary: inputs.Words, /) -> "Implant":
-        """The trigger with every template's sentence about the class at place ``target``."""
-        name = vocabulary.classes[target]
-        return cls(trigger, tuple(form.replace("{}", name) for form in vocabulary.templates))
-
-
-@dataclass(frozen=True)
-class Request:
+class PlantRequest:
     """What the user asked for; paths are not yet looked at."""
 
     model: Path
@@ -55,7 +39,7 @@ class Request:
     weights: str | None = None  # which of several sets in the file
 
 
-def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
+def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
     """Write a backdoored copy of a model; returns what was planted and what it achieved.
 
     The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report).
@@ -81,19 +65,25 @@ def plant(request: Request, /, *, progress: Progress) -> dict[str, Any]:
         raise UsageError(
             f"{len(pairs)} pairs do not fill a batch of {request.planting.batch_size}. Give more, or lower --batch-size."
         )
-    tested = inputs.build(opened, clean, device=device)
-    inputs.check_sides([(trigger, target)], tested.clip.architecture)
+    loaded = inputs.build(opened, clean, device=device)
+    inputs.check_sides([(trigger, target)], loaded.clip.architecture)
     measured_on = inputs.evidence(
-        tested.clip, recipe, labelled=None if labelled is None else (labelled.pairs, labelled.labels), held_out=held_out,
+        loaded.clip, recipe, labelled=None if labelled is None else (labelled.pairs, labelled.labels), held_out=held_out,
         vocabulary=vocabulary, named=((trigger, target),), panel=False,
     )  # fmt: skip
-    before = measure(tested.clip, measured_on)
-    finetune_in(
-        tested.clip, pairs, recipe, request.planting, implants=[Implant.of(trigger, target, vocabulary)],
-        seed=request.seed, progress=progress,
-    )  # fmt: skip
-    after = measure(tested.clip, measured_on)
-    write(request.out, tested)
+    before = inputs.measure(loaded.clip, measured_on)
+    implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
+    poison.finetune(
+        loaded.clip,
+        pairs,
+        recipe,
+        request.planting,
+        implants=[implant],
+        seed=request.seed,
+        progress=progress,
+    )
+    after = inputs.measure(loaded.clip, measured_on)
+    write(request.out, loaded)
     return {
         "trigger": trigger.spec,
         "target": vocabulary.classes[target],
@@ -121,97 +111,20 @@ def check_file(out: Path, /, *, force: bool) -> None:
     files.check_writable(out.absolute().parent, out)
 
 
-def measure(clip: model.Clip, evidence: detect.Evidence, /) -> detect.Measurement:
-    """Measure without progress: planting is short."""
-    return detect.measure(clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: None)
-
-
-def finetune_in(
-    clip: model.Clip,
-    pairs: list[data.Pair],
-    recipe: Recipe,
-    planting: Planting,
-    /,
-    *,
-    implants: Sequence[Implant],
-    seed: int,
-    progress: Progress,
-) -> None:
-    """Finetune with L_CLIP on batches of which a share is triggered and captioned as the target, in place.
-
-    Several implants share the triggered part; with none the finetuning is a benign one.
-    """
-    side = clip.architecture.preprocess.size
-    batches = loader.batches(
-        data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed),
-        pairs=pairs, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
-        seed=seed, first_step=0, threads=data.workers(),
-    )  # fmt: skip
-    steps = train.finetune(
-        clip.net,
-        poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed),
-        loss=cleanclip.cleanclip(
-            clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=0.0
-        ),
-        optimizer=train.adamw(
-            clip.net,
-            lr=planting.lr,
-            betas=recipe.train.betas,
-            eps=recipe.train.eps,
-            weight_decay=recipe.train.weight_decay,
-        ),
-        learning_rate=lambda step: train.learning_rate(
-            step, peak=planting.lr, warmup=planting.warmup_steps, total=planting.steps
-        ),
-        first_step=0,
-        grad_clip=None,
-    )
-    with contextlib.closing(batches), contextlib.closing(steps):
-        for step in steps:
-            progress("planting", step.number + 1, planting.steps)
-    clip.net.eval()
-
-
-def poisoned(
-    batches: Iterable[train.Batch],
-    clip: model.Clip,
-    /,
-    *,
-    implants: Sequence[Implant],
-    rate: float,
-    seed: int,
-) -> Iterator[train.Batch]:
-    """Batches in which the first ``rate`` of the samples carry triggers and captions of their targets, in equal parts.
-
-    Pixels come as uint8 and leave in [0, 1], where triggers work.
-    The order within a batch is random already. Places of random-place triggers are drawn anew for each batch.
-    """
-    places = torch.Generator().manual_seed(seed)
-    for batch in batches:
-        pixels, tokens = model.unit_range(batch.inputs["pixels"]), batch.inputs["tokens"].clone()
-        for number, implant in enumerate(implants):
-            count = max(1, round(rate * len(batch.keys) / len(implants)))
-            some = slice(number * count, (number + 1) * count)
-            pixels[some] = implant.trigger(pixels[some], places)
-            chosen = torch.randint(len(implant.captions), (len(tokens[some]),), generator=places).tolist()
-            tokens[some] = clip.tokens([implant.captions[i] for i in chosen])
-        yield replace(batch, inputs={"pixels": pixels, "tokens": tokens})
-
-
-def write(out: Path, tested: inputs.Subject, /) -> None:
+def write(out: Path, loaded: inputs.LoadedModel, /) -> None:
     """Write the weights whole, in the layout that the suffix names."""
-    files.write_whole(out, lambda partial: WRITERS[out.suffix](partial, tested))
+    files.write_whole(out, lambda partial: WRITERS[out.suffix](partial, loaded))
 
 
-def _write_training_checkpoint(path: Path, tested: inputs.Subject) -> None:
+def _write_training_checkpoint(path: Path, loaded: inputs.LoadedModel) -> None:
     """As open_clip's training loop writes it."""
-    state = {"epoch": 1, "name": tested.clip.architecture.name, "state_dict": tested.weights()}
+    state = {"epoch": 1, "name": loaded.clip.architecture.name, "state_dict": loaded.weights()}
     with path.open("wb") as stream:  # given a path, torch tells a full disk by a RuntimeError
         torch.save(state, stream)
 
 
-def _write_safetensors(path: Path, tested: inputs.Subject) -> None:
-    checkpoint.write_safetensors(path, tested.weights(), metadata={"format": "pt"})
+def _write_safetensors(path: Path, loaded: inputs.LoadedModel) -> None:
+    checkpoint.write_safetensors(path, loaded.weights(), metadata={"format": "pt"})
 
 
 WRITERS = {".pt": _write_training_checkpoint, ".safetensors": _write_safetensors}

@@ -17,7 +17,7 @@ from clipclean.detect.ranking import Drop, Sifted
 from clipclean.errors import UsageError
 from clipclean.export import provenance
 from clipclean.jobs import inputs
-from clipclean.jobs.sanitize import read_pairs
+from clipclean.jobs.inputs import read_pairs
 from clipclean.progress import Progress
 from clipclean.report import Picture, example_images
 
@@ -26,7 +26,7 @@ KEPT = (".csv", ".tar", ".txt")  # what can be written of the pairs that are kep
 
 
 @dataclass(frozen=True)
-class Request:
+class ScreenRequest:
     """What the user asked for; paths are not yet looked at."""
 
     data: Path
@@ -44,14 +44,14 @@ class Request:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class ScreenOutcome:
     """The result as a JSON-able dict, and pictures of the first pairs for the page."""
 
     report: dict[str, Any]
     pictures: list[Picture]
 
 
-def screen(request: Request, /, *, progress: Progress) -> Outcome:
+def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
     """Rank the pairs of a clean set by suspicion; where it is asked for, write those that are kept.
 
     Raises:
@@ -66,9 +66,9 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
     clean = read_pairs(request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key)
     if request.save_kept:
         check_table(request.save_kept, clean)
-    tested = inputs.build(opened, clean, device=device)
+    loaded = inputs.build(opened, clean, device=device)
     found = ranking.sift(
-        tested.clip, clean.pairs, triggers=named,
+        loaded.clip, clean.pairs, triggers=named,
         progress=lambda done, total: progress("embedding the pairs", done, total),
     )  # fmt: skip
     dropped = found.dropped(request.drop)
@@ -78,19 +78,19 @@ def screen(request: Request, /, *, progress: Progress) -> Outcome:
         "schema_version": "1",
         "tool": {"name": "clipclean", "version": __version__},
         "command": "screen",
-        "model": inputs.described(request.model, tested),
+        "model": inputs.described(request.model, loaded),
         "data": clean.as_dict(),
         "triggers": [trigger.spec for trigger in named],
         "screened": ranking.record(found, request.drop),
         "signals": [signal_row(name) for name in found.signals],
         "pairs": ranked,
         "kept": None,
-        "environment": provenance.versions() | provenance.hardware(str(tested.clip.device)),
-        "notes": list(tested.file.notes),
+        "environment": provenance.versions() | provenance.hardware(str(loaded.clip.device)),
+        "notes": list(loaded.file.notes),
     }
     if request.save_kept:
         result["kept"] = save(request.save_kept, ranking.kept(clean, dropped))
-    return Outcome(result, pictures(clean.pairs, ranked, listed))
+    return ScreenOutcome(result, pictures(clean.pairs, ranked, listed))
 
 
 def signal_row(name: str, /) -> dict[str, Any]:
@@ -140,7 +140,7 @@ def pictures(pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], liste
 # The pairs that are kept, as a table, a shard or a list of keys.
 
 
-def check_kept(request: Request, /) -> None:
+def check_kept(request: ScreenRequest, /) -> None:
     """Refuse before slow work what could not be written after it.
 
     Raises:

@@ -1,4 +1,7 @@
-"""What each method trains: its loss on a batch, the part of the model that moves, and what its batches need."""
+"""What each method minimises on one batch, the part of the model that moves, and what its batches hold.
+
+A new method is one file here with an ``objective``, its line in ``OBJECTIVES``, and its entry in ``config.method.METHODS``.
+"""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -7,25 +10,28 @@ import torch
 from torch import Generator, Tensor, nn
 
 from clipclean import data, model, train
+from clipclean.config.method import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.methods import cleanclip, par, preserve, supervised, unlearning
+from clipclean.methods.objective import Encode, Objective, Parts
 from clipclean.methods.unlearning import Lead
 from clipclean.train import loader
+from clipclean.train.samples import Samples
 
-CAPTIONED = frozenset({"auto", "cleanclip", "mmcl", "par"})  # methods that need captions
-CLASSLESS = CAPTIONED - {"auto"}  # those of them that look at no classes; a ladder of auto may hold others
-LABELLED = frozenset({"supervised"})  # methods that need labels
-SHARED = frozenset({"cleanclip", "mmcl"})  # methods that several processes can share: all else compares pair by pair
+OBJECTIVES: dict[str, Objective] = {  # of methods that finetune by a loss; unlearn has rounds, and auto runs others
+    "cleanclip": cleanclip.objective,
+    "mmcl": cleanclip.objective,
+    "par": par.objective,
+    "supervised": supervised.objective,
+}
 
 PERTURBED, REHEARSED = -1, -2  # in the place of a pair's number: what a step draws for
-
-Encode = Callable[[Tensor], Tensor]
 
 
 def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
     """The part of the model that moves: all of it, or the image tower alone."""
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
-    return clip.net if recipe.method in CAPTIONED else tower
+    return tower if METHODS[recipe.method].moves == "image tower" else clip.net
 
 
 def objective(
@@ -45,33 +51,15 @@ def objective(
         wrap: put around the encoders of the method's own loss: to go part by part, or to gather from several processes.
     """
     weights = recipe.loss
-    original = model.twin(clip) if recipe.method == "par" or weights.preserve_weight else clip
+    looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
+    original = model.twin(clip) if looks_back else clip
 
     def as_used(pixels: Tensor) -> Tensor:
         with model.evaluating(clip.net):
             return clip.encode_images(pixels)
 
-    return preserve.preserving(
-        _own(clip.through(wrap), original, recipe, bank), as_used, original.embed_images, weight=weights.preserve_weight
-    )
-
-
-def _own(clip: model.Clip, original: model.Clip, recipe: Recipe, bank: Tensor | None) -> train.Loss:
-    """The method's own loss, without the term against forgetting."""
-    weights = recipe.loss
-    if recipe.method == "par":
-        return par.par(
-            clip.encode_images, clip.encode_tokens, clip.logit_scale, original_images=original.embed_images,
-            original_tokens=original.embed_tokens, clip_weight=weights.clip_weight, push_weight=weights.push_weight,
-            push_limit=weights.push_limit,
-        )  # fmt: skip
-    if recipe.method == "supervised":
-        assert bank is not None  # noqa: S101 # the caller has the labels, and so the classes
-        return supervised.supervised(clip.encode_images, clip.logit_scale, bank=bank)
-    return cleanclip.cleanclip(
-        clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=weights.clip_weight,
-        self_supervised_weight=weights.self_supervised_weight,
-    )  # fmt: skip
+    own = OBJECTIVES[recipe.method](Parts(clip.through(wrap), original, weights, bank))
+    return preserve.preserving(own, as_used, original.embed_images, weight=weights.preserve_weight)
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:
@@ -87,20 +75,21 @@ def views_of(recipe: Recipe, /) -> loader.Views | None:
 
 def fed(
     batches: Iterable[train.Batch],
+    samples: Samples,
     recipe: Recipe,
     /,
     *,
     plan: Sequence[tuple[int, Sequence[int]]],
-    labels: Tensor | None,
     rehearsed: Sequence[Lead],
     seed: int,
     first_step: int,
 ) -> Iterator[train.Batch]:
-    """The batches of a plan from ``first_step`` on, with what the method needs beside pairs: labels, or perturbed pictures.
+    """The batches of a plan from ``first_step`` on, with what the method needs beside pairs: labels, or perturbed images.
 
-    Some pictures are shown under one of the ``rehearsed`` triggers, with the caption or label that is theirs.
+    Some images are shown under one of the ``rehearsed`` triggers, with the caption or label that is theirs.
     """
-    how = recipe.unlearn
+    how, method = recipe.unlearn, METHODS[recipe.method]
+    labels = samples.labels if method.needs_labels else None
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
         if rehearsed and recipe.augment.triggered_share:
@@ -110,17 +99,16 @@ def fed(
             )  # fmt: skip
             if "pixel_views" in inputs:  # the tower takes both at once: one range for both
                 inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
-        if recipe.method == "par":
-            pixels, draws = model.unit_range(inputs["pixels"]), _draws(seed, step, PERTURBED)
-            inputs["pixels"] = _perturbation(recipe)(pixels, draws)
+        if method.perturbs:
+            inputs["pixels"] = _perturbed(model.unit_range(inputs["pixels"]), recipe, _draws(seed, step, PERTURBED))
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)
 
 
-def _perturbation(recipe: Recipe) -> Callable[[Tensor, Generator], Tensor]:
+def _perturbed(pixels: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
     how = recipe.augment
-    return lambda pixels, generator: data.perturbed(
+    return data.perturbed(
         pixels, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side, generator=generator
     )
 

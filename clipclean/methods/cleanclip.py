@@ -1,15 +1,20 @@
 """What a finetuning method minimises on one batch, as a function of the model's two encoders."""
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor
 
+from clipclean.methods.objective import Encode, Parts, Scale
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import clip_loss, self_supervised_loss
 
-Encode = Callable[[Tensor], Tensor]
-Scale = Callable[[], Tensor]
+
+def objective(parts: Parts, /) -> Loss:
+    """The loss of ``cleanclip``, and of ``mmcl``, whose second weight is zero."""
+    clip, weights = parts.clip, parts.weights
+    return cleanclip(
+        clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=weights.clip_weight,
+        self_supervised_weight=weights.self_supervised_weight,
+    )  # fmt: skip
 
 
 def cleanclip(

@@ -3,9 +3,19 @@
 import torch
 from torch import Tensor
 
-from clipclean.methods.cleanclip import Encode, Scale
+from clipclean.methods.objective import Encode, Parts, Scale
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import clip_loss, squared_distance
+
+
+def objective(parts: Parts, /) -> Loss:
+    """The loss of ``par``."""
+    clip, original, weights = parts.clip, parts.original, parts.weights
+    return par(
+        clip.encode_images, clip.encode_tokens, clip.logit_scale, original_images=original.embed_images,
+        original_tokens=original.embed_tokens, clip_weight=weights.clip_weight, push_weight=weights.push_weight,
+        push_limit=weights.push_limit,
+    )  # fmt: skip
 
 
 def par(

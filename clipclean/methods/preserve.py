@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from clipclean.methods.cleanclip import Encode
+from clipclean.methods.objective import Encode
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import squared_distance
 

@@ -4,8 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipclean.methods.cleanclip import Encode, Scale
+from clipclean.methods.objective import Encode, Parts, Scale
 from clipclean.train.loop import Batch, Loss
+
+
+def objective(parts: Parts, /) -> Loss:
+    """The loss of ``supervised``."""
+    assert parts.bank is not None  # noqa: S101 # the caller has the labels, and so the classes
+    return supervised(parts.clip.encode_images, parts.clip.logit_scale, bank=parts.bank)
 
 
 def supervised(encode_images: Encode, scale: Scale, /, *, bank: Tensor) -> Loss:

@@ -15,9 +15,9 @@ from clipclean.detect import FAMILIES, Found
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.methods import unlearning
 from clipclean.methods.unlearning import Catch, Lead, Settings, State
-from clipclean.progress import Progress
 from clipclean.train import loader
 from clipclean.train.resume import RunState
+from clipclean.train.run import Run
 
 CATCH = ("round", "target", "size", "score", "excess")  # what JSON holds of a catch, beside the family
 
@@ -64,9 +64,7 @@ def hunt(
     bank: Tensor,
     classes: tuple[str, ...],
     known: Sequence[Lead],
-    saved: RunState | None,
-    seed: int,
-    progress: Progress,
+    run: Run,
 ) -> Hunted:
     """Search the model for triggers, on pictures that are also learned from; an equal run that was killed is gone on from.
 
@@ -74,7 +72,7 @@ def hunt(
         Inconclusive: the model gives numbers that are not finite.
             Or nothing can be searched, and no known trigger acts.
     """
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(run.seed)).tolist()
     chosen = sorted(order[: recipe.unlearn.images])
     scene = unlearning.Scene(
         pixels=detect.stack([pairs[i].image for i in chosen]).to(clip.device),
@@ -86,14 +84,14 @@ def hunt(
         knn=0,
         batch_size=detect.EMBED_BATCH,
     )
-    kept = _restored(saved, scene, known)
+    kept = _restored(run.state, scene, known)
     if kept:
         return Hunted(scene, kept[0], kept[2])
     started = time.monotonic()
     try:
         state = unlearning.begin(
-            clip, scene, known=known, settings=settings_of(recipe), seed=seed,
-            progress=lambda done, total: progress("searching for triggers", done, total),
+            clip, scene, known=known, settings=settings_of(recipe), seed=run.seed,
+            progress=lambda done, total: run.progress("searching for triggers", done, total),
         )  # fmt: skip
     except detect.NoSearch as error:
         if not known:
@@ -102,7 +100,7 @@ def hunt(
             ) from error
         state = unlearning.unsearched(known)
     hunted = Hunted(scene, state, time.monotonic() - started)
-    _save(saved, {}, hunted.state, known, hunted.seconds)
+    _save(run.state, {}, hunted.state, known, hunted.seconds)
     return hunted
 
 
@@ -114,9 +112,7 @@ def unlearn(
     /,
     *,
     known: Sequence[Lead],
-    saved: RunState | None,
-    seed: int,
-    progress: Progress,
+    run: Run,
     stop: Callable[[], bool],
 ) -> Hunted:
     """Forget in place what ``hunt`` found and what is known, round by round; returns where that ended.
@@ -126,22 +122,22 @@ def unlearn(
     """
     settings, size = settings_of(recipe), recipe.train.batch_size
     original = model.twin(clip)
-    kept = _restored(saved, hunted.scene, known)
+    kept = _restored(run.state, hunted.scene, known)
     if kept and kept[1]:
         clip.net.load_state_dict(kept[1], strict=True)
     before, started = hunted.seconds, time.monotonic()
     side = clip.architecture.preprocess.size
-    plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * settings.steps, seed=seed)
+    plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * settings.steps, seed=run.seed)
 
     def batches(number: int) -> Iterator[train.Batch]:
         first = number * settings.steps
         return loader.batches(
             plan[first : first + settings.steps], pairs=pairs, fit=clip.fitted,
-            tokens=clip.tokens, views=None, side=side, seed=seed, first_step=0, threads=data.workers(),
+            tokens=clip.tokens, views=None, side=side, seed=run.seed, first_step=0, threads=data.workers(),
         )  # fmt: skip
 
     def told(done: int, total: int) -> None:
-        progress("unlearning", done, total)
+        run.progress("unlearning", done, total)
         if stop():
             raise Interrupted(
                 f"Interrupted after step {done} of at most {total}. Give the same command again to go on from the round that "
@@ -150,10 +146,18 @@ def unlearn(
 
     state = hunted.state
     for reached in unlearning.unlearn(
-        clip, original, hunted.scene, state, known=known, batches=batches, settings=settings, seed=seed, progress=told
+        clip,
+        original,
+        hunted.scene,
+        state,
+        known=known,
+        batches=batches,
+        settings=settings,
+        seed=run.seed,
+        progress=told,
     ):
         state = reached
-        _save(saved, clip.net.state_dict(), state, known, before + time.monotonic() - started)
+        _save(run.state, clip.net.state_dict(), state, known, before + time.monotonic() - started)
     clip.net.eval()
     return Hunted(hunted.scene, state, before + time.monotonic() - started)
 

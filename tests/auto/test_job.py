@@ -7,9 +7,9 @@ import tiny
 import torch
 
 from clipclean import checkpoint, cli, detect, report
-from clipclean.auto import canaries, candidates, sequence
+from clipclean.attack.canaries import Outcome, Trial
+from clipclean.auto import candidates, sequence
 from clipclean.auto import job as auto
-from clipclean.auto.canaries import Outcome, Trial
 from clipclean.auto.interpolate import SHARES, Point
 from clipclean.auto.job import Attempt, Copy, Entry
 from clipclean.auto.sequence import Cleaned
@@ -18,9 +18,10 @@ from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive
 from clipclean.findings import finding
 from clipclean.jobs import audit as audit_job
-from clipclean.jobs import sanitize
+from clipclean.jobs import inputs, suspicions
 from clipclean.train import NonFiniteLoss
 from clipclean.train.resume import RunState
+from clipclean.train.run import Run
 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
 LADDER = [f"mmcl({SHORT}2)", f"mmcl({SHORT}2) + mmcl({SHORT}3)"]
@@ -84,8 +85,13 @@ def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unre
         assert cli.main(command(job)) == 130
     assert not job.out.exists()
     planted, trained = [], []
-    monkeypatch.setattr(canaries, "implant", lambda *_, **__: planted.append(1))
-    monkeypatch.setattr(sanitize, "train_by", lambda *_, **__: trained.append(1))
+    finetune = auto.poison.finetune
+    monkeypatch.setattr(
+        auto.poison,
+        "finetune",
+        lambda *a, implants, **k: planted.append(1) if implants else finetune(*a, implants=(), **k),
+    )
+    monkeypatch.setattr(sequence.training, "clean", lambda *_, **__: trained.append(1))
     assert cli.main(command(job)) == 4
     assert (planted, trained) == ([], [])
     whole = tiny.job(job.folder.parent / "whole")
@@ -151,7 +157,7 @@ def climbed(monkeypatch):
             recipe=recipe.load("auto"),
             ready=SimpleNamespace(
                 thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.02),
-                material=SimpleNamespace(pairs=range(5000), labels=None),
+                samples=SimpleNamespace(pairs=range(5000), labels=None),
             ),
             is_late=lambda: len(ran) in late,
         )
@@ -248,7 +254,7 @@ def test_when_the_time_is_over_nothing_more_is_begun(climbed):
 
 
 def test_a_rung_that_the_data_do_not_suffice_for_is_told_and_left_out():
-    job = SimpleNamespace(ready=SimpleNamespace(material=SimpleNamespace(pairs=range(20), labels=None)))
+    job = SimpleNamespace(ready=SimpleNamespace(samples=SimpleNamespace(pairs=range(20), labels=None)))
     assert "64 is more than the 20 pairs" in auto.why_not(job, rung("mmcl"))
     supervised = candidates.Rung(("supervised",), (recipe.load("supervised"),))
     assert "needs labels" in auto.why_not(job, supervised)
@@ -282,7 +288,7 @@ def went_back(monkeypatch, trials, *, lost, excess=lambda share: 0.0, retest=lam
         return SimpleNamespace(known=(probe,), clean_accuracy=SimpleNamespace(value=0.6 - lost / 100 * share))
 
     monkeypatch.setattr(auto, "put", lambda clip, weights: here.update(weight=float(weights["w"])))
-    monkeypatch.setattr(auto.plant, "measure", measured)
+    monkeypatch.setattr(auto.inputs, "measure", measured)
     job = SimpleNamespace(
         clip=None, evidence=Asked(), original={"w": torch.tensor(0.0)}, recipe=recipe.load("auto"),
         ready=SimpleNamespace(thresholds=SimpleNamespace(max_excess=0.05, max_accuracy_loss=0.02)),
@@ -384,7 +390,7 @@ def tried_out(monkeypatch, *, left, returned, changed=True, steps=60, lost=0.0):
     done = Cleaned({"w": torch.tensor(1.0)}, {"steps": int(changed), "seconds": 1.0}, (), ())
     monkeypatch.setattr(auto, "clean", lambda *_, **__: done)
     monkeypatch.setattr(auto.canaries, "measured_on", lambda evidence, canaries: evidence)
-    monkeypatch.setattr(auto.plant, "measure", lambda clip, asked: None)
+    monkeypatch.setattr(auto.inputs, "measure", lambda clip, asked: None)
     monkeypatch.setattr(auto.canaries, "trial", lambda *_, kept, **__: trial(left, lost / 100 * kept, kept))
     monkeypatch.setattr(auto, "bounce", bounce)
     job = SimpleNamespace(
@@ -504,7 +510,7 @@ def test_where_the_search_found_something_it_is_not_said_to_have_found_nothing()
 def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does(monkeypatch):
     named, found = (detect.Found("mask", name, {}, 32) for name in ("cat", "dog"))
     asked = []
-    monkeypatch.setattr(sanitize, "acting", lambda measured, suspicions, *_: (asked.extend(suspicions), ())[1])
+    monkeypatch.setattr(suspicions, "acting", lambda measured, suspicions, *_: (asked.extend(suspicions), ())[1])
     job = SimpleNamespace(evidence=Asked(suspicions=((named, 1),)), ready=SimpleNamespace(thresholds=None))
     leads = auto.known(job, SimpleNamespace(measured=None), ((named, 1), (found, 2)))
     assert (asked, leads) == ([(named, 1)], ((found, 2),))
@@ -549,7 +555,7 @@ def test_a_failure_that_the_policy_accepts_leaves_nothing_of_the_ladder_to_tell(
     accepting = policy.Policy(version=1, name="ours", severities=policy.Severities(CC002="off"))
     job = SimpleNamespace(
         request=SimpleNamespace(policy=accepting),
-        ready=SimpleNamespace(tested=SimpleNamespace(file=SimpleNamespace(sha256="0" * 64))),
+        ready=SimpleNamespace(loaded=SimpleNamespace(file=SimpleNamespace(sha256="0" * 64))),
     )
     failing = finding("CC002", "told", target="cat", trigger="patch")
     assert policy.verdict(auto.accepted(job, [failing]).findings) != "fail"
@@ -562,7 +568,7 @@ def test_what_only_the_unlearnings_search_named_cannot_fail_a_model():
         for trigger in (named, own)
         for rule in ("CC001", "CC062", "CC010")
     ]
-    softened = sanitize.softened(told, [(own, 1)])
+    softened = suspicions.softened(told, [(own, 1)])
     assert [f.level for f in softened] == ["error"] * 3 + ["warning", "warning", "error"]
 
 
@@ -581,12 +587,12 @@ def test_planting_that_diverges_leaves_no_canaries(monkeypatch):
     def diverging(*_, **__):
         raise NonFiniteLoss("The loss is nan at step 3.")
 
-    monkeypatch.setattr(canaries, "implant", diverging)
+    monkeypatch.setattr(auto.poison, "finetune", diverging)
     job = SimpleNamespace(
         clip=None, evidence=SimpleNamespace(classes=("ant", "bee", "cat")), recipe=recipe.load("auto"),
         request=SimpleNamespace(seed=0), control=recipe.load("mmcl"), planting=recipe.planting(), progress=None,
         state=SimpleNamespace(part=lambda name, decides: SimpleNamespace(read=lambda name: None)),
-        ready=SimpleNamespace(material=SimpleNamespace(pairs=()), vocabulary=None),
+        ready=SimpleNamespace(samples=SimpleNamespace(pairs=()), vocabulary=inputs.Words(("ant", "bee", "cat"), ()), limits=None),
     )  # fmt: skip
     assert auto.planted(job, avoid=()) is None
 
@@ -609,13 +615,13 @@ def kept_of(tmp_path, monkeypatch, *, origin, known=()):
         trained.append(1)
         return SimpleNamespace(as_dict=lambda: TOLD)
 
-    monkeypatch.setattr(sanitize, "train_by", train)
+    monkeypatch.setattr(sequence.training, "clean", train)
     monkeypatch.setattr(sequence, "_bank", lambda clip, evidence: None)
     state = RunState(tmp_path, "0" * 64)
     net = torch.nn.Linear(2, 2)
     sequence.clean(
-        SimpleNamespace(net=net, device=torch.device("cpu")), rung("a"), where="canaries", origin=origin, material=None,
-        evidence=None, known=known, state=state, seed=0, precision="fp32", progress=lambda *_: None,
+        SimpleNamespace(net=net, device=torch.device("cpu")), rung("a"), where="canaries", origin=origin, samples=SimpleNamespace(pairs=()),
+        evidence=SimpleNamespace(classes=()), known=known, run=Run(0, "fp32", lambda *_: None, state),
     )  # fmt: skip
     return not trained
 
@@ -635,13 +641,13 @@ def test_what_follows_an_unlearning_rehearses_all_that_it_found(tmp_path, monkey
     ended = SimpleNamespace(state=SimpleNamespace(catches=["found", "later"]), strongest=lambda: ())
     rehearsed, trained = [], []
 
-    def train(*_, hunted, **given):
+    def train(*_, aims, **__):
         trained.append(1)
-        rehearsed.append(given["rehearsed"])
-        return SimpleNamespace(as_dict=lambda: TOLD, unlearned=ended if hunted else None)
+        rehearsed.append(aims.rehearsed)
+        return SimpleNamespace(as_dict=lambda: TOLD, unlearned=ended if aims.hunted else None)
 
-    monkeypatch.setattr(sanitize, "train_by", train)
-    monkeypatch.setattr(sanitize, "remaining", lambda *_, **__: [])
+    monkeypatch.setattr(sequence.training, "clean", train)
+    monkeypatch.setattr(suspicions, "remaining", lambda *_, **__: [])
     monkeypatch.setattr(sequence, "_bank", lambda clip, evidence: None)
     monkeypatch.setattr(
         sequence.unlearning, "leads", lambda catches: tuple(({"found": found, "later": later}[c], 2) for c in catches)
@@ -652,15 +658,15 @@ def test_what_follows_an_unlearning_rehearses_all_that_it_found(tmp_path, monkey
 
     def clean():
         return sequence.clean(
-            clip, chain, where="model", origin={}, material=SimpleNamespace(pairs=()), evidence=SimpleNamespace(classes=()),
-            known=[(named, 1)], state=state, seed=0, precision="fp32", progress=lambda *_: None,
+            clip, chain, where="model", origin={}, samples=SimpleNamespace(pairs=()), evidence=SimpleNamespace(classes=()),
+            known=((named, 1),), run=Run(0, "fp32", lambda *_: None, state),
         )  # fmt: skip
 
-    monkeypatch.setattr(sequence.unlearn, "hunt", lambda *_, **__: begun)
+    monkeypatch.setattr(sequence.training.unlearn, "hunt", lambda *_, **__: begun)
     clean()
     assert rehearsed == [(), ((named, 1), (found, 2), (later, 2))]
     monkeypatch.setattr(
-        sequence.unlearn, "hunt", lambda *_, **__: ended
+        sequence.training.unlearn, "hunt", lambda *_, **__: ended
     )  # as it is restored once the unlearning is done
     next(path for path in tmp_path.rglob("*done*") if "par" in str(path)).unlink()
     clean()

@@ -19,9 +19,10 @@ from open_clip.model import CLIP
 
 from clipclean import checkpoint, cli, detect, files, model, own_state, report, train
 from clipclean.config import policy
+from clipclean.config import recipe as recipes
 from clipclean.errors import RefusedInput
 from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
-from clipclean.jobs import inputs, sanitize, verify
+from clipclean.jobs import inputs, prepare, verify
 from clipclean.methods import cleanclip
 from clipclean.model import Preprocess
 from clipclean.train import resume
@@ -392,7 +393,7 @@ def test_the_state_of_another_run_is_ignored(finished, job, unread):
 
 def decides(**changes):
     """The fingerprint of a run in which one thing differs."""
-    recipe = sanitize.recipes.load("mmcl-tiny")
+    recipe = recipes.load("mmcl-tiny")
     values = {
         "sha256": "a", "config": {}, "size": 16, "digest": "b", "keys": ("1", "2"), "eval_data": None, "recipe": recipe,
         "seed": 0, "precision": "fp32", "device": "cpu",
@@ -404,7 +405,8 @@ def decides(**changes):
         clip=SimpleNamespace(net=None, architecture=values["architecture"], device=torch.device(values["device"])),
     )
     pairs = [SimpleNamespace(key=key) for key in values["keys"]]
-    return sanitize.fingerprint(request, tested, SimpleNamespace(digest=values["digest"], pairs=pairs))
+    clean = SimpleNamespace(digest=values["digest"], pairs=pairs)
+    return prepare.fingerprint(request, SimpleNamespace(loaded=tested, clean=clean, vocabulary=None, named=()))
 
 
 @pytest.mark.parametrize(
@@ -412,7 +414,7 @@ def decides(**changes):
     [
         {"sha256": "c"}, {"config": {"quick_gelu": True}}, {"size": 32}, {"digest": "c"}, {"keys": ("2", "1")},
         {"eval_data": Path("x")}, {"seed": 1}, {"precision": "bf16"}, {"device": "cuda:0"},
-        {"recipe": sanitize.recipes.override(sanitize.recipes.load("mmcl-tiny"), ["train.lr=1e-4"])},
+        {"recipe": recipes.override(recipes.load("mmcl-tiny"), ["train.lr=1e-4"])},
     ],
     ids=lambda change: next(iter(change)),
 )  # fmt: skip
@@ -422,7 +424,7 @@ def test_runs_that_differ_in_what_decides_the_weights_have_different_fingerprint
 
 
 def test_a_run_may_be_judged_anew_by_other_thresholds_without_training_again():
-    load, override = sanitize.recipes.load, sanitize.recipes.override
+    load, override = recipes.load, recipes.override
     assert decides(recipe=override(load("mmcl-tiny"), ["audit.max_accuracy_loss=0.05"])) == decides()
 
 
@@ -448,8 +450,8 @@ SAVING_EACH_STEP = """
 import sys, torch
 torch.set_num_threads(1)
 from clipclean import cli
-from clipclean.jobs import sanitize
-sanitize.SAVE_SECONDS = 0.0
+from clipclean.train import run
+run.SAVE_SECONDS = 0.0
 sys.exit(cli.main())
 """
 
@@ -764,13 +766,13 @@ def test_an_export_that_open_clip_reads_otherwise_is_not_published(job, monkeypa
 
 
 def test_the_split_depends_on_the_number_of_pairs_alone():
-    recipe = sanitize.recipes.load("cleanclip")
-    training, held_out = sanitize.split(list(range(50)), recipe, hold_out=True)
+    recipe = recipes.load("cleanclip")
+    training, held_out = inputs.split(list(range(50)), recipe, hold_out=True)
     assert (len(training), len(held_out)) == (45, 5)
     assert sorted(training + held_out) == list(range(50))
-    again = sanitize.split([n + 100 for n in range(50)], recipe, hold_out=True)[1]
+    again = inputs.split([n + 100 for n in range(50)], recipe, hold_out=True)[1]
     assert again == [n + 100 for n in held_out]
-    assert sanitize.split(list(range(50)), recipe, hold_out=False) == (list(range(50)), [])
+    assert inputs.split(list(range(50)), recipe, hold_out=False) == (list(range(50)), [])
 
 
 def test_labelled_pictures_measure_and_all_pairs_train(job, unread, tmp_path):

@@ -7,9 +7,11 @@ import torch
 from clipclean import checkpoint, cli, methods, train
 from clipclean.config import recipe
 from clipclean.train import loader
+from clipclean.train.samples import Samples
 
 TEXT, IMAGE = "transformer.resblocks.0.mlp.c_fc.weight", "visual.transformer.resblocks.0.mlp.c_fc.weight"
 WEIGHTS = "open_clip_model.safetensors"
+UNLABELLED = Samples((), None)
 
 
 @pytest.fixture
@@ -67,16 +69,16 @@ def test_preservation_joins_another_method_and_its_weight_counts(job):
 def test_labels_follow_the_plan_and_the_step_that_a_run_goes_on_from():
     plan = [(0, (2, 0)), (0, (1, 3)), (1, (3, 2))]
     batches = [train.Batch({"pixels": torch.zeros(2, 3, 4, 4, dtype=torch.uint8)}, ("a", "b"))] * 2
-    labels = torch.tensor([10, 11, 12, 13])
-    fed = methods.fed(batches, recipe.load("supervised"), plan=plan, labels=labels, rehearsed=(), seed=0, first_step=1)
+    samples = Samples([], torch.tensor([10, 11, 12, 13]))
+    fed = methods.fed(batches, samples, recipe.load("supervised"), plan=plan, rehearsed=(), seed=0, first_step=1)
     assert [batch.inputs["labels"].tolist() for batch in fed] == [[11, 13], [13, 12]]
 
 
 def test_a_run_that_goes_on_sees_the_perturbations_that_a_whole_one_sees():
     batches = [train.Batch({"pixels": torch.full((2, 3, 16, 16), 128, dtype=torch.uint8)}, ("a", "b"))] * 3
     chosen = recipe.load("par-tiny")
-    whole = list(methods.fed(batches, chosen, plan=[], labels=None, rehearsed=(), seed=4, first_step=0))
-    (last,) = methods.fed(batches[2:], chosen, plan=[], labels=None, rehearsed=(), seed=4, first_step=2)
+    whole = list(methods.fed(batches, UNLABELLED, chosen, plan=[], rehearsed=(), seed=4, first_step=0))
+    (last,) = methods.fed(batches[2:], UNLABELLED, chosen, plan=[], rehearsed=(), seed=4, first_step=2)
     assert torch.equal(whole[2].inputs["pixels"], last.inputs["pixels"])
     assert not torch.equal(whole[1].inputs["pixels"], last.inputs["pixels"])
     assert 0 <= last.inputs["pixels"].min() <= last.inputs["pixels"].max() <= 1
@@ -91,13 +93,13 @@ def test_a_share_of_the_pictures_is_shown_under_what_was_unlearned_before(name):
     batch = train.Batch({"pixels": torch.full((400, 3, 8, 8), 51, dtype=torch.uint8)}, ("a",) * 400)
     quiet = ["augment.noise=0", "augment.erased_side=0", "unlearn.strength=[1, 1]", "augment.triggered_share=0.25"]
     chosen = recipe.override(recipe.load(name), quiet)
-    whole = list(methods.fed([batch] * 2, chosen, plan=[], labels=None, rehearsed=[(white, 1)], seed=0, first_step=0))
+    whole = list(methods.fed([batch] * 2, UNLABELLED, chosen, plan=[], rehearsed=[(white, 1)], seed=0, first_step=0))
     for fed in whole:
         shown = fed.inputs["pixels"].flatten(1).mean(1)
         assert ((shown - 0.2).abs().lt(1e-6) | (shown - 1).abs().lt(1e-6)).all()
         assert 0.18 < (shown > 0.5).float().mean() < 0.32
     assert not torch.equal(whole[0].inputs["pixels"], whole[1].inputs["pixels"])
-    (last,) = methods.fed([batch], chosen, plan=[], labels=None, rehearsed=[(white, 1)], seed=0, first_step=1)
+    (last,) = methods.fed([batch], UNLABELLED, chosen, plan=[], rehearsed=[(white, 1)], seed=0, first_step=1)
     assert torch.equal(last.inputs["pixels"], whole[1].inputs["pixels"])
 
 
@@ -105,7 +107,7 @@ def test_second_views_have_the_range_of_the_pictures_that_they_stand_beside():
     pixels = torch.full((8, 3, 8, 8), 51, dtype=torch.uint8)
     batch = train.Batch({"pixels": pixels, "pixel_views": pixels.clone()}, ("a",) * 8)
     chosen = recipe.load("cleanclip-tiny")
-    (fed,) = methods.fed([batch], chosen, plan=[], labels=None, rehearsed=[(white, 1)], seed=0, first_step=0)
+    (fed,) = methods.fed([batch], UNLABELLED, chosen, plan=[], rehearsed=[(white, 1)], seed=0, first_step=0)
     torch.testing.assert_close(fed.inputs["pixel_views"], torch.full((8, 3, 8, 8), 0.2))
     assert fed.inputs["pixels"].max() <= 1
 
@@ -115,7 +117,7 @@ def test_without_a_trigger_or_a_share_pictures_stay_as_they_are():
     off = recipe.override(recipe.load("mmcl-tiny"), ["augment.triggered_share=0"])
     for chosen, rehearsed in ((recipe.load("mmcl-tiny"), ()), (off, [(white, 1)])):
         (fed,) = methods.fed(
-            [train.Batch({"pixels": pixels}, ())], chosen, plan=[], labels=None, rehearsed=rehearsed, seed=0, first_step=0
+            [train.Batch({"pixels": pixels}, ())], UNLABELLED, chosen, plan=[], rehearsed=rehearsed, seed=0, first_step=0
         )  # fmt: skip
         assert fed.inputs["pixels"] is pixels
 

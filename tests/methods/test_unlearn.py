@@ -9,7 +9,7 @@ import torch
 from clipclean import checkpoint, cli, detect
 from clipclean.config import recipe
 from clipclean.findings import finding
-from clipclean.jobs import sanitize
+from clipclean.jobs import suspicions
 from clipclean.methods import unlearn, unlearning
 from clipclean.train.resume import RunState
 
@@ -173,7 +173,9 @@ def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect()
     training = SimpleNamespace(
         unlearned=SimpleNamespace(state=unlearning.State((0, 1), {}, tuple(left), 1, ({}, {}), ({},)))
     )
-    assert [(f.rule, f.level, f.value) for f in sanitize.remaining(training, least=2.5)] == [("CC003", "warning", 3.0)]
+    assert [(f.rule, f.level, f.value) for f in suspicions.remaining(training, least=2.5)] == [
+        ("CC003", "warning", 3.0)
+    ]
 
 
 def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_stays_an_error():
@@ -183,12 +185,12 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
     family = detect.Found("warp", "a", {}, 16)
     caught = unlearning.Catch(0, family, 0, 0.1, 5.0, 0.9)
     hunted = unlearn.Hunted(None, unlearning.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
-    own = sanitize.new_leads(hunted.strongest(), [(SimpleNamespace(spec="patch"), 0)])
+    own = suspicions.new_leads(hunted.strongest(), [(SimpleNamespace(spec="patch"), 0)])
     findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
-    assert [f.level for f in sanitize.softened(findings, own)] == ["warning", "error", "error"]
-    assert sanitize.softened(findings, ()) == findings
+    assert [f.level for f in suspicions.softened(findings, own)] == ["warning", "error", "error"]
+    assert suspicions.softened(findings, ()) == findings
     assert (
-        sanitize.new_leads(hunted.strongest(), [(family, 0)]) == ()
+        suspicions.new_leads(hunted.strongest(), [(family, 0)]) == ()
     )  # a file of the same name that the user gave is measured as such
 
 

@@ -5,12 +5,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
-from clipclean import data, detect, model
+from clipclean import detect
 from clipclean.attack import triggers
-from clipclean.config.recipe import Planting, Recipe
-from clipclean.jobs import inputs, plant
-from clipclean.jobs.plant import Implant
-from clipclean.progress import Progress
+from clipclean.attack.poison import Implant
 
 SEEDS = 7_000_000  # the first: no test, benchmark or panel plants with seeds from here on
 FAMILIES = (  # of every kind that the paper and its successors plant; sizes at which a small model learns them quickly
@@ -141,23 +138,9 @@ def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tup
     )
 
 
-def implant(
-    clip: model.Clip,
-    canaries: Sequence[Canary],
-    pairs: list[data.Pair],
-    recipe: Recipe,
-    planting: Planting,
-    /,
-    *,
-    vocabulary: inputs.Words,
-    seed: int,
-    progress: Progress,
-) -> None:
-    """Plant all canaries in ``clip`` at once, in place: finetuning takes as long as for one."""
-    plant.finetune_in(
-        clip, pairs, recipe, planting, implants=[Implant.of(c.trigger, c.target, vocabulary) for c in canaries],
-        seed=SEEDS + seed, progress=progress,
-    )  # fmt: skip
+def implants(canaries: Sequence[Canary], /, *, classes: Sequence[str], templates: Sequence[str]) -> list[Implant]:
+    """What to plant, all canaries at once: finetuning takes as long as for one."""
+    return [Implant.of(canary.trigger, classes[canary.target], templates) for canary in canaries]
 
 
 def measured_on(evidence: detect.Evidence, canaries: Sequence[Canary], /) -> detect.Evidence:

@@ -2,10 +2,10 @@ import pytest
 import tiny
 
 from clipclean import cli, detect
-from clipclean.auto import bench
 from clipclean.config import recipe
 from clipclean.config.recipe import Evidence, Measured, Rate, Versions
 from clipclean.errors import UsageError
+from clipclean.jobs import bench
 
 MINE = """# A header that stays.
 version: 1

@@ -5,11 +5,10 @@ import tiny
 import torch
 
 from clipclean import data, detect
-from clipclean.attack import triggers
-from clipclean.auto import canaries
-from clipclean.auto.canaries import Outcome, Trial
+from clipclean.attack import canaries, poison, triggers
+from clipclean.attack.canaries import Outcome, Trial
 from clipclean.config import recipe
-from clipclean.jobs import inputs, plant
+from clipclean.jobs import inputs
 
 
 def outcome(planted, left, accuracy=0.5):
@@ -100,17 +99,18 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     drawn = (canaries.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
     asked = canaries.measured_on(evidence, drawn)
     assert asked.panel == ()
-    before = plant.measure(clip, asked)
+    before = inputs.measure(clip, asked)
     weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
-    canaries.implant(
-        clip, drawn, pairs, chosen, recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3), vocabulary=vocabulary,
-        seed=0, progress=lambda what, done, total: None,
+    poison.finetune(
+        clip, pairs, chosen, recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3), seed=canaries.SEEDS,
+        implants=canaries.implants(drawn, classes=vocabulary.classes, templates=vocabulary.templates),
+        progress=lambda what, done, total: None,
     )  # fmt: skip
-    planted = plant.measure(clip, asked)
+    planted = inputs.measure(clip, asked)
     assert max(p.excess for p in before.known) < 0.3
     assert all(o.took for o in canaries.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)
     clip.net.load_state_dict(weights)
-    told = canaries.trial("back", planted, plant.measure(clip, asked), kept=1.0, seconds=0.0)
+    told = canaries.trial("back", planted, inputs.measure(clip, asked), kept=1.0, seconds=0.0)
     assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
     assert told.accuracy_lost == pytest.approx(planted.clean_accuracy.value - before.clean_accuracy.value)
     assert told.removed(0.3) == len(told.counted) > 0
@@ -119,7 +119,7 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
 
 def test_lost_accuracy_is_that_of_the_same_pictures(subjected):
     clip, _, _, _, evidence = subjected
-    measured = plant.measure(clip, canaries.measured_on(evidence, ()))
+    measured = inputs.measure(clip, canaries.measured_on(evidence, ()))
     told = canaries.trial("none", measured, measured, kept=1.0, seconds=0.0)
     assert told.accuracy_lost == 0
     assert detect.accuracy_loss(measured, measured)[1] == pytest.approx(told.interval)

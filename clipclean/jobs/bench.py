@@ -10,22 +10,24 @@ import yaml
 from torch import Tensor
 
 from clipclean import __version__, data, detect, files, methods, model
-from clipclean.auto import canaries
-from clipclean.auto.canaries import Canary
+from clipclean.attack import canaries, poison
+from clipclean.attack.canaries import Canary
 from clipclean.config import recipe as recipes
+from clipclean.config.method import METHODS
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
-from clipclean.jobs import inputs, plant, sanitize
-from clipclean.jobs.sanitize import Pictures
-from clipclean.methods import unlearn
+from clipclean.jobs import inputs
+from clipclean.methods import training
 from clipclean.progress import Progress
+from clipclean.train.run import Run
+from clipclean.train.samples import Samples
 
 BESIDE = 500_000  # added to the seed of a canary: what auto plants is not what a recipe is measured on
 
 
 @dataclass(frozen=True)
-class Request:
+class BenchRequest:
     """What the user asked for; paths are not yet looked at."""
 
     model: Path
@@ -46,21 +48,21 @@ class Bench:
 
     clip: model.Clip
     original: dict[str, Tensor]
-    material: Pictures
-    pictures: Pictures
+    samples: Samples  # to train on
+    shown: Samples  # to measure on
     vocabulary: inputs.Words
     names: str  # of the data, for the block
 
 
 @dataclass(frozen=True)
-class Run:
+class Cleaning:
     """One victim before and after a recipe."""
 
     before: detect.Measurement
     after: detect.Measurement
 
 
-def bench(recipe: Recipe, request: Request, /, *, progress: Progress) -> tuple[Evidence, ...]:
+def bench(recipe: Recipe, request: BenchRequest, /, *, progress: Progress) -> tuple[Evidence, ...]:
     """The evidence blocks of a recipe, one an attack: each planted and cleaned once a seed, and pooled.
 
     The same request gives the same blocks on the same machine.
@@ -69,7 +71,7 @@ def bench(recipe: Recipe, request: Request, /, *, progress: Progress) -> tuple[E
         ClipcleanError: of the kind that tells the exit code.
         Inconclusive: an attack did not take with any seed.
     """
-    if recipe.method == "auto":
+    if METHODS[recipe.method].chooses:
         raise UsageError(
             f"{recipe.name} chooses among other recipes. Measure those; benchmarks/auto.py measures the choice."
         )
@@ -77,12 +79,12 @@ def bench(recipe: Recipe, request: Request, /, *, progress: Progress) -> tuple[E
     return tuple(block(recipe, request, ready, number, progress) for number in range(request.attacks))
 
 
-def prepare(recipe: Recipe, request: Request, progress: Progress, /) -> Bench:
+def prepare(recipe: Recipe, request: BenchRequest, progress: Progress, /) -> Bench:
     """Read everything, and build the model."""
-    vocabulary = inputs.words(request.classes, request.templates)
     opened = inputs.read(request.model, arch=request.arch)
     images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
-    clean = sanitize.read_pairs(request.data, images, progress, image_key=None, caption_key=None)
+    vocabulary = inputs.words(request.classes, request.templates)
+    clean = inputs.read_pairs(request.data, images, progress, image_key=None, caption_key=None)
     labelled = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
     labels = data.labels_of(clean, vocabulary.classes)
     recipes.check(recipe, pairs=len(clean.pairs))
@@ -93,16 +95,16 @@ def prepare(recipe: Recipe, request: Request, progress: Progress, /) -> Bench:
     return Bench(
         clip,
         original,
-        Pictures(clean.pairs, labels),
-        Pictures(labelled.pairs, labelled.labels),
+        Samples(clean.pairs, labels),
+        Samples(labelled.pairs, labelled.labels),
         vocabulary,
         names,
     )
 
 
-def block(recipe: Recipe, request: Request, ready: Bench, number: int, progress: Progress, /) -> Evidence:
+def block(recipe: Recipe, request: BenchRequest, ready: Bench, number: int, progress: Progress, /) -> Evidence:
     """The evidence of one attack, pooled over the seeds with which it took."""
-    runs: dict[int, Run] = {}
+    runs: dict[int, Cleaning] = {}
     attack = None
     for seed in request.seeds:
         attack = attack_of(ready, number, seed)
@@ -120,7 +122,7 @@ def block(recipe: Recipe, request: Request, ready: Bench, number: int, progress:
         attack=f"{family} planted in {request.planting.steps} steps, target drawn by the seed",
         architecture=ready.clip.architecture.name,
         data=ready.names,
-        pairs=len(ready.material.pairs),
+        pairs=len(ready.samples.pairs),
         seeds=tuple(runs),
         before=pooled([made.before for made in runs.values()]),
         after=pooled([made.after for made in runs.values()]),
@@ -140,35 +142,29 @@ def attack_of(ready: Bench, number: int, seed: int, /) -> Canary:
     return drawn[number]
 
 
-def run(recipe: Recipe, request: Request, ready: Bench, attack: Canary, seed: int, progress: Progress, /) -> Run:
+def run(
+    recipe: Recipe, request: BenchRequest, ready: Bench, attack: Canary, seed: int, progress: Progress, /
+) -> Cleaning:
     """Plant one backdoor, measure, clean with the recipe, measure."""
-    clip, vocabulary = ready.clip, ready.vocabulary
+    clip, words, samples, shown = ready.clip, ready.vocabulary, ready.samples, ready.shown
     clip.net.load_state_dict(ready.original)
-    evidence = canaries.measured_on(
-        sanitize.evidence_of(clip, recipe, ready.pictures, vocabulary=vocabulary, named=(), panel=False),
-        [attack],
-    )
+    evidence = inputs.evidence(
+        clip, recipe, labelled=(shown.pairs, shown.labels) if shown.labels is not None else None, held_out=shown.pairs,
+        vocabulary=words, named=((attack.trigger, attack.target),), panel=False,
+    )  # fmt: skip
     what = f"{recipe.name}, {attack.trigger.family}, seed {seed}: "
 
-    def told(stage: str, done: int, total: int) -> None:
+    def report(stage: str, done: int, total: int) -> None:
         progress(f"{what}{stage}", done, total)
 
-    canaries.implant(
-        clip, [attack], list(ready.material.pairs), recipe, request.planting, vocabulary=vocabulary, seed=seed,
-        progress=told,
+    poison.finetune(
+        clip, samples.pairs, recipe, request.planting, seed=canaries.SEEDS + seed, progress=report,
+        implants=canaries.implants([attack], classes=words.classes, templates=words.templates),
     )  # fmt: skip
-    before = plant.measure(clip, evidence)
-    hunted = None
-    if recipe.method == "unlearn":
-        hunted = unlearn.hunt(
-            clip, ready.material.pairs, recipe, bank=before.bank, classes=vocabulary.classes, known=(), saved=None, seed=seed,
-            progress=told,
-        )  # fmt: skip
-    sanitize.train_by(
-        clip, ready.material, recipe, bank=before.bank, known=(), hunted=hunted, rehearsed=(), state=None, seed=seed,
-        precision=recipe.train.precision, progress=told,
-    )  # fmt: skip
-    return Run(before, plant.measure(clip, evidence))
+    before, cleaning = inputs.measure(clip, evidence), Run(seed, recipe.train.precision, report)
+    aims = training.search(clip, samples, recipe, bank=before.bank, classes=words.classes, known=(), run=cleaning)
+    training.clean(clip, samples, recipe, aims=aims, run=cleaning)
+    return Cleaning(before, inputs.measure(clip, evidence))
 
 
 def pooled(measured: Sequence[detect.Measurement], /) -> Measured:

@@ -1,0 +1,106 @@
+"""Planting known backdoors by finetuning on batches of which a part is triggered."""
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from clipclean import data, detect, model, train
+from clipclean.config.recipe import Planting, Recipe
+from clipclean.progress import Progress
+from clipclean.train import loader
+
+
+@dataclass(frozen=True)
+class Implant:
+    """What one backdoor ties together: a trigger, and captions of its target."""
+
+    trigger: detect.Trigger
+    captions: tuple[str, ...]
+
+    @classmethod
+    def of(cls, trigger: detect.Trigger, name: str, templates: Sequence[str], /) -> "Implant":
+        """The trigger with every template's sentence about the class of this name."""
+        return cls(trigger, tuple(form.replace("{}", name) for form in templates))
+
+
+def finetune(
+    clip: model.Clip,
+    pairs: Sequence[data.Pair],
+    recipe: Recipe,
+    planting: Planting,
+    /,
+    *,
+    implants: Sequence[Implant],
+    seed: int,
+    progress: Progress,
+) -> None:
+    """Finetune with L_CLIP on batches of which a share is triggered and captioned as the target, in place.
+
+    Several implants share the triggered part; with none the finetuning is a benign one.
+    """
+    side = clip.architecture.preprocess.size
+    batches = loader.batches(
+        data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed),
+        pairs=pairs, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
+        seed=seed, first_step=0, threads=data.workers(),
+    )  # fmt: skip
+    steps = train.finetune(
+        clip.net,
+        poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed),
+        loss=matching_loss(clip),
+        optimizer=train.adamw(
+            clip.net,
+            lr=planting.lr,
+            betas=recipe.train.betas,
+            eps=recipe.train.eps,
+            weight_decay=recipe.train.weight_decay,
+        ),
+        learning_rate=lambda step: train.learning_rate(
+            step, peak=planting.lr, warmup=planting.warmup_steps, total=planting.steps
+        ),
+        first_step=0,
+        grad_clip=None,
+    )
+    with contextlib.closing(batches), contextlib.closing(steps):
+        for step in steps:
+            progress("planting", step.number + 1, planting.steps)
+    clip.net.eval()
+
+
+def matching_loss(clip: model.Clip, /) -> train.Loss:
+    """L_CLIP alone, as others train."""
+
+    def loss(batch: train.Batch) -> dict[str, Tensor]:
+        images, texts = clip.encode_images(batch.inputs["pixels"]), clip.encode_tokens(batch.inputs["tokens"])
+        return {"loss": train.clip_loss(images, texts, clip.logit_scale())}
+
+    return loss
+
+
+def poisoned(
+    batches: Iterable[train.Batch],
+    clip: model.Clip,
+    /,
+    *,
+    implants: Sequence[Implant],
+    rate: float,
+    seed: int,
+) -> Iterator[train.Batch]:
+    """Batches in which the first ``rate`` of the samples carry triggers and captions of their targets, in equal parts.
+
+    Pixels come as uint8 and leave in [0, 1], where triggers work.
+    The order within a batch is random already. Places of random-place triggers are drawn anew for each batch.
+    """
+    places = torch.Generator().manual_seed(seed)
+    for batch in batches:
+        pixels, tokens = model.unit_range(batch.inputs["pixels"]), batch.inputs["tokens"].clone()
+        for number, implant in enumerate(implants):
+            count = max(1, round(rate * len(batch.keys) / len(implants)))
+            some = slice(number * count, (number + 1) * count)
+            pixels[some] = implant.trigger(pixels[some], places)
+            chosen = torch.randint(len(implant.captions), (len(tokens[some]),), generator=places).tolist()
+            tokens[some] = clip.tokens([implant.captions[i] for i in chosen])
+        yield replace(batch, inputs={"pixels": pixels, "tokens": tokens})

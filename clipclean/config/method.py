@@ -1,0 +1,62 @@
+"""What each method needs and does, as plain values: one entry a method, which every other place reads.
+
+The loss of a method that finetunes lies in ``clipclean/methods``; nothing here needs torch.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method.
+
+    Attributes:
+        says: what it does, for help and documentation.
+        needs_captions: whether it trains on image-caption pairs.
+        needs_labels: whether it trains on labels.
+        uses_classes: whether the class list decides what it does.
+        moves: the part of the model that moves.
+        views: the loss on second views: ``needed``, ``unused``, or ``own`` where each step of a sequence has its own.
+        is_shared: whether several processes can share a batch; not where a loss compares pair by pair.
+        keeps_original: whether its loss looks back at the model as it was.
+        perturbs: whether its images are perturbed.
+        searches: whether it searches for triggers, and then works in rounds instead of epochs.
+        chooses: whether it chooses among other recipes, and has no steps of its own.
+    """
+
+    says: str
+    needs_captions: bool = False
+    needs_labels: bool = False
+    uses_classes: bool = True
+    moves: Literal["model", "image tower"] = "model"
+    views: Literal["needed", "unused", "own"] = "unused"
+    is_shared: bool = False
+    keeps_original: bool = False
+    perturbs: bool = False
+    searches: bool = False
+    chooses: bool = False
+
+
+METHODS = {
+    "cleanclip": Method(
+        "both loss terms", needs_captions=True, uses_classes=False, views="needed", is_shared=True
+    ),
+    "mmcl": Method(
+        "the image-caption loss alone, a control that leaves backdoors in",
+        needs_captions=True, uses_classes=False, is_shared=True,
+    ),
+    "par": Method(
+        "the image-caption loss while all embeddings are pushed away from the original's",
+        needs_captions=True, uses_classes=False, keeps_original=True, perturbs=True,
+    ),
+    "supervised": Method("the image tower on labelled images", needs_labels=True, moves="image tower"),
+    "unlearn": Method(
+        "triggers are searched for and brought back to the original's clean embeddings",
+        moves="image tower", searches=True,
+    ),
+    "auto": Method(
+        "tries candidates on backdoors planted in a copy, and runs the one that removes most within the accuracy budget",
+        needs_captions=True, views="own", chooses=True,
+    ),
+}  # fmt: skip

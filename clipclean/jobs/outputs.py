@@ -1,0 +1,204 @@
+"""What a cleaning leaves: the report, the weights, and where they go."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from clipclean import __version__, detect, report
+from clipclean.config import policy
+from clipclean.config import recipe as recipes
+from clipclean.config.policy import Limits
+from clipclean.detect import ranking
+from clipclean.export import checksums, formats, placing, provenance, records
+from clipclean.findings import Finding, finding
+from clipclean.jobs import inputs
+from clipclean.jobs.prepare import Prepared, SanitizeRequest
+from clipclean.progress import Progress
+from clipclean.train.resume import RunState
+
+OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # what a run may leave
+
+
+@dataclass(frozen=True)
+class SanitizeOutcome:
+    """The report as a JSON-able dict, and whether weights were written."""
+
+    report: dict[str, Any]
+    exported: bool
+
+
+@dataclass(frozen=True)
+class Destination:
+    """Where a result goes.
+
+    Attributes:
+        out: the folder.
+        standing: what stands in it.
+        run: digest of all that was asked for: an equal run has the same result to show.
+    """
+
+    out: Path
+    standing: placing.Standing
+    run: str
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether an equal run was killed once all its files had come."""
+        return self.standing.run == self.run
+
+
+def look(request: SanitizeRequest, /) -> placing.Standing:
+    """What stands in the output folder; raises what ``placing.look`` raises."""
+    return placing.look(request.out, force=request.force, known=OUTPUTS)
+
+
+def destination(request: SanitizeRequest, standing: placing.Standing, state: RunState, /) -> Destination:
+    """Where the result of a request goes; raises UsageError where the result of another run would be replaced unasked."""
+    run = hashlib.sha256(repr((state.fingerprint, replace(request, force=False))).encode()).hexdigest()
+    standing.check(request.out, run, force=request.force)
+    return Destination(request.out, standing, run)
+
+
+def finished(out: Path, /) -> SanitizeOutcome:
+    """The outcome of an equal run that was killed once its files had come."""
+    result = report.read(out / "report.json")
+    placing.said(out)
+    return SanitizeOutcome(result, bool(result["exports"]))
+
+
+def publish(
+    request: SanitizeRequest,
+    ready: Prepared,
+    result: dict[str, Any],
+    measured_on: detect.Evidence,
+    /,
+    *,
+    to: Destination,
+    images: Sequence[report.Picture],
+    state: RunState,
+    progress: Progress,
+) -> SanitizeOutcome:
+    """Write everything into a scratch folder first, check it, then put it in the place of an earlier result.
+
+    After a failure the reports are all that is written, with their checksums, unless the user asks for the weights. The weights of
+    one run never stand beside the report of another.
+
+    Raises:
+        ResourceError: the disk is full or the folder not writable; then the new files are gone again.
+    """
+    exported = result["verdict"] != "fail" or request.keep_failed
+    loaded = ready.loaded
+    with placing.written(to.out) as new:
+        if exported:
+            # Labelled images have no captions of their own: the names of the classes are embedded instead.
+            result["exports"] = formats.write(
+                new, loaded.clip, loaded.weights(), wanted=request.wanted, pixels=measured_on.pixels,
+                captions=measured_on.captions or measured_on.classes, source_sha256=loaded.file.sha256,
+                progress=progress,
+            )  # fmt: skip
+        outputs = checksums.digests(new)
+        report.write(result, "json", new / "report.json")
+        report.write(result, "html", new / "report.html", pictures=images)
+        if exported:
+            records.write(new, result, outputs=outputs, has_bom=request.wanted.bom)
+        else:
+            records.write_checksums(new)
+        placing.place(new, to.out, earlier=to.standing.earlier, run=to.run)
+    if exported:
+        state.discard()
+    placing.said(to.out)
+    return SanitizeOutcome(result, exported)
+
+
+def accepted(request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], /) -> policy.Applied:
+    """The findings as the policy of the run takes them."""
+    return policy.apply(
+        request.policy, findings, today=datetime.now(UTC).date(), model_sha256=ready.loaded.file.sha256
+    )  # fmt: skip
+
+
+def compose(
+    request: SanitizeRequest,
+    ready: Prepared,
+    before: detect.Measurement,
+    after: detect.Measurement,
+    judged: policy.Applied,
+    training: dict[str, Any],
+    /,
+) -> dict[str, Any]:
+    """The report, as the design lays it out."""
+    recipe, limits = request.recipe, ready.thresholds
+    return {
+        "schema_version": "1",
+        "tool": {"name": "clipclean", "version": __version__},
+        "command": "sanitize",
+        "model": inputs.described(request.model, ready.loaded),
+        "verdict": policy.verdict(judged.findings),
+        "findings": [inputs.dumped(found) for found in judged.findings],
+        "suppressed": [inputs.dumped(found) for found in judged.suppressed],
+        "suspects": suspects_of(before, limits),
+        "measurements": after.as_dict(),
+        "before": section(before, limits),
+        "after": section(after, limits),
+        "policy": policy.record(request.policy, limits),
+        "recipe": {
+            "name": recipe.name,
+            "revision": recipe.revision,
+            "sha256": recipes.digest(recipe),
+            "validated": recipes.is_validated(recipe, overridden=request.overridden),
+            "resolved": recipe.model_dump(mode="json", exclude={"evidence"}),
+        },
+        "data": ready.clean.as_dict() | {"screened": ready.screened},
+        "seed": request.seed,
+        "training": training,
+        "exports": [],
+        "environment": provenance.versions() | provenance.hardware(ready.device),
+        "notes": [*ready.loaded.file.notes, *training.get("notes", ())],
+    }
+
+
+def suspects_of(measured: detect.Measurement, limits: Limits, /) -> list[dict[str, Any]]:
+    """The report's ``suspects``: classes that panel triggers lead to, most suspicious first, each once."""
+    rows: dict[str, dict[str, Any]] = {}
+    for found in detect.suspects(measured, limits=limits):
+        rows.setdefault(found.target, {"class": found.target, "score": found.excess, "trigger": found.trigger})
+    return list(rows.values())
+
+
+def section(measured: detect.Measurement, limits: Limits, /) -> dict[str, Any]:
+    """One audit of the report: its measurements, what they show, and whom they point at."""
+    return {
+        "measurements": measured.as_dict(),
+        "findings": [inputs.dumped(found) for found in detect.audit(measured, limits=limits)],
+        "suspects": suspects_of(measured, limits),
+    }
+
+
+def side_findings(request: SanitizeRequest, ready: Prepared, /) -> list[Finding]:
+    """Notes on data and recipe; they inform and never change the verdict."""
+    clean, screened = ready.clean, ready.screened
+    notes: list[tuple[str, float | None, str]] = []
+    if clean.skipped:
+        named = ", ".join(f"{s.key} ({s.reason})" for s in clean.skipped[:5])
+        notes.append(
+            (
+                "CC030",
+                float(len(clean.skipped)),
+                f"{len(clean.skipped)} of {len(clean.skipped) + len(clean.pairs)} samples were unusable and skipped: {named}.",
+            )
+        )
+    if screened and (screened["suspicious"] or screened["dropped"]):
+        notes.append(("CC032", screened["suspicious_share"], ranking.told(screened)))
+    if not recipes.is_validated(request.recipe, overridden=request.overridden):
+        notes.append(
+            (
+                "CC040",
+                None,
+                f"Recipe {request.recipe.name} carries no evidence for these values"
+                + (" (overridden on the command line)." if request.overridden else "."),
+            )
+        )
+    return [finding(rule, message, level="note", value=value) for rule, value, message in notes]

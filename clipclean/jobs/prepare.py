@@ -1,0 +1,220 @@
+"""All that a cleaning rests on before it measures anything: read, checked, built."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from clipclean import __version__, checkpoint, data, detect, methods, model, train
+from clipclean.config import policy
+from clipclean.config import recipe as recipes
+from clipclean.config.method import METHODS
+from clipclean.config.policy import DEFAULT, Limits, Policy
+from clipclean.config.recipe import Recipe
+from clipclean.detect import ranking
+from clipclean.errors import UsageError
+from clipclean.export import formats, layout
+from clipclean.jobs import inputs
+from clipclean.jobs.inputs import LoadedModel, Suspicion, read_pairs, split
+from clipclean.progress import Progress
+from clipclean.train.samples import Samples
+
+
+@dataclass(frozen=True)
+class SanitizeRequest:
+    """What the user asked for; paths are not yet looked at."""
+
+    model: Path
+    data: Path
+    out: Path
+    recipe: Recipe
+    overridden: bool
+    arch: str | None
+    classes: Path | None
+    templates: Path | None
+    eval_data: Path | None
+    triggers: tuple[str, ...]
+    target: str | None
+    seed: int
+    device: str
+    precision: str
+    force: bool
+    keep_failed: bool
+    audit: bool
+    image_key: str | None = None  # columns of the data; None looks for the known ones
+    caption_key: str | None = None
+    weights: str | None = None  # which of several sets in the file
+    policy: Policy = DEFAULT
+    wanted: layout.Wanted = formats.OPEN_CLIP
+    screen: ranking.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """All that a run rests on before it measures anything."""
+
+    vocabulary: inputs.Words
+    named: tuple[Suspicion, ...]
+    thresholds: Limits
+    device: str
+    clean: data.CleanSet  # without what screening dropped
+    screened: dict[str, Any] | None  # the report's data.screened
+    samples: Samples  # to train on
+    shown: Samples  # to measure on
+    loaded: LoadedModel
+
+
+def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
+    """Read and check everything, cheapest first, and build the model; nothing is measured or written.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code.
+    """
+    formats.check(request.wanted)
+    recipe = request.recipe
+    vocabulary = inputs.words(request.classes, request.templates)
+    named = inputs.suspicions(request.triggers, request.target, vocabulary)
+    thresholds = policy.resolved(request.policy, recipe.audit)
+    device = inputs.device_of(request.device)
+    progress("reading the model", 0, 1)
+    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    inputs.check_sides(named, opened.architecture)
+    formats.check_architecture(opened.architecture, request.wanted)
+    progress("reading the model", 1, 1)
+    images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
+    clean = read_data(request, images, progress)
+    labelled = labelled_samples(request, vocabulary, images)
+    samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
+    recipes.check(recipe, pairs=len(samples.pairs))
+    loaded = inputs.build(opened, clean, device=device)
+    clean, screened = screened_pairs(request, loaded.clip, clean, [trigger for trigger, _ in named], progress)
+    if screened and screened["dropped"]:
+        samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
+        recipes.check(recipe, pairs=len(samples.pairs))
+    shown = labelled or kept_out
+    return Prepared(vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded)
+
+
+def check_shared(recipe: Recipe, group: train.Group, /) -> None:
+    """Refuse what several processes cannot share; raises UsageError."""
+    if group.size > 1 and not METHODS[recipe.method].is_shared:
+        raise UsageError(
+            f"The method {recipe.method} runs in one process, and here are {group.size}. Start it without torchrun, or take a "
+            f"recipe of {' or '.join(sorted(name for name, method in METHODS.items() if method.is_shared))}."
+        )
+    group.check(recipe.train.batch_size)
+
+
+def read_data(request: SanitizeRequest, images: data.ImageCache, progress: Progress, /) -> data.CleanSet:
+    """The clean set of a run: pairs, or pictures alone where the method needs no captions.
+
+    Raises:
+        RefusedInput, UsageError or Inconclusive: it is unusable.
+    """
+    if METHODS[request.recipe.method].needs_captions:
+        return read_pairs(
+            request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key
+        )  # fmt: skip
+    return data.read_images(
+        request.data, images=images, progress=lambda done, total: progress("reading the data", done, total)
+    )
+
+
+def labelled_samples(request: SanitizeRequest, vocabulary: inputs.Words, images: data.ImageCache) -> Samples | None:
+    """The labelled pictures that the user gave, or None."""
+    if request.eval_data is None:
+        return None
+    found = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
+    return Samples(found.pairs, found.labels)
+
+
+def screened_pairs(
+    request: SanitizeRequest,
+    clip: model.Clip,
+    clean: data.CleanSet,
+    triggers: Sequence[detect.Trigger],
+    progress: Progress,
+    /,
+) -> tuple[data.CleanSet, dict[str, Any] | None]:
+    """The clean set without what screening drops, and the report's ``data.screened``; None where it was not screened.
+
+    Where nothing is to be dropped, a set that is too small to screen is taken as it is.
+    """
+    if request.screen == "off" or (request.screen is None and len(clean.pairs) < ranking.LEAST):
+        return clean, None
+    if not all(pair.caption for pair in clean.pairs):
+        if request.screen is not None:
+            raise UsageError(
+                f"{clean.path} has pictures without captions, and screening compares the two. Leave --screen out."
+            )
+        return clean, None
+    found = ranking.sift(
+        clip, clean.pairs, triggers=triggers,
+        progress=lambda done, total: progress("screening the pairs", done, total),
+    )  # fmt: skip
+    dropped = found.dropped(request.screen)
+    keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
+    return ranking.kept(clean, dropped), ranking.record(found, request.screen) | {"dropped_keys": keys}
+
+
+def divided(
+    clean: data.CleanSet, recipe: Recipe, vocabulary: inputs.Words, /, *, hold_out: bool
+) -> tuple[Samples, Samples]:
+    """What is trained on, and what is kept out to measure on; with labels where all pictures have one.
+
+    Raises:
+        UsageError: the method needs labels, and there are none.
+    """
+    method = METHODS[recipe.method]
+    labels = data.labels_of(clean, vocabulary.classes) if method.uses_classes else None
+    if labels is None and method.needs_labels:
+        raise UsageError(
+            f"The recipe {recipe.name} trains on labels, and not every picture of {clean.path} has one among the "
+            f"{len(vocabulary.classes):,} classes. Put the pictures into folders named like the classes, give a table with a "
+            "column label, or name the right classes by --classes FILE."
+        )
+    parts = split(range(len(clean.pairs)), recipe, hold_out=hold_out)
+    training, kept = (
+        Samples([clean.pairs[i] for i in places], None if labels is None else labels[places]) for places in parts
+    )
+    return training, kept
+
+
+def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, Any]:
+    """Everything that decides the weights of a run: equal fingerprints may continue each other.
+
+    Thresholds of the audit are not among it: a run may be judged anew without training again.
+    """
+    loaded, clean = ready.loaded, ready.clean
+    decides = {
+        "clipclean": __version__,
+        "torch": torch.__version__,
+        "model": loaded.file.sha256,
+        "architecture": loaded.clip.architecture.config,
+        "preprocess": asdict(loaded.clip.architecture.preprocess),
+        "data": clean.digest,
+        "order": [pair.key for pair in clean.pairs],
+        "held_out": request.eval_data is None,
+        "recipe": request.recipe.model_dump(
+            mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"}
+        ),
+        "seed": request.seed,
+        "precision": train.resolved(request.precision, loaded.clip.net, loaded.clip.device),
+        "device": loaded.clip.device.type,  # not its number, which differs among processes
+    }
+    return decides | aims(request.recipe, ready.vocabulary, ready.named)
+
+
+def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /) -> dict[str, Any]:
+    """What else decides the weights where a method looks at classes, or at the triggers that were named."""
+    if not METHODS[recipe.method].uses_classes:
+        return {}
+    return {
+        "vocabulary": asdict(vocabulary),
+        "named": [
+            (trigger.spec, target, checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.Found) else "")
+            for trigger, target in named
+        ],
+    }

@@ -1,0 +1,125 @@
+"""The triggers that a cleaning is about: named, suspected or found; which of them act, and what is said of them."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from clipclean import detect, model
+from clipclean.config.policy import Limits
+from clipclean.config.recipe import Recipe
+from clipclean.findings import Finding, finding
+from clipclean.jobs import inputs
+from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.prepare import Prepared
+from clipclean.methods.training import Training
+from clipclean.methods.unlearning import Lead
+from clipclean.report import example_images
+
+ONE_SIGN = ("CC001", "CC062")  # rules that a trigger which only a search named cannot fail by
+
+
+def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Evidence:
+    """What is measured on: images with labels, with captions, or with neither, where accuracy is not measured.
+
+    Raises:
+        Inconclusive: fewer than two images.
+    """
+    shown = ready.shown
+    return inputs.evidence(
+        ready.loaded.clip, recipe, labelled=None if shown.labels is None else (shown.pairs, shown.labels),
+        held_out=shown.pairs, vocabulary=ready.vocabulary, named=ready.named, panel=panel,
+    )  # fmt: skip
+
+
+def of_panel(
+    measured: detect.Measurement, evidence: detect.Evidence, limits: Limits, /
+) -> tuple[tuple[detect.Trigger, int], ...]:
+    """The triggers of the panel that are suspicious, each with the class that it leads to."""
+    return tuple(
+        (by_spec(evidence.panel, probe.trigger), evidence.classes.index(probe.target))
+        for probe in detect.suspects(measured, limits=limits)
+    )
+
+
+def acting(
+    measured: detect.Measurement,
+    suspicions: Sequence[Suspicion],
+    evidence: detect.Evidence,
+    limits: Limits,
+    /,
+) -> tuple[Lead, ...]:
+    """Those of the triggers that move pictures, each with the class that it leads to."""
+    probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
+    led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
+    return tuple(
+        (trigger, evidence.classes.index(probe.target))
+        for trigger, probe in led
+        if probe.excess_interval[0] > limits.max_excess
+    )
+
+
+def with_found(
+    clip: model.Clip, before: detect.Measurement, evidence: detect.Evidence, found: Sequence[Lead], /
+) -> detect.Measurement:
+    """A measurement with what the triggers that a search found do, beside what it has."""
+    asked = replace(evidence, suspicions=tuple(found), panel=())
+    more = inputs.measure(clip, asked)
+    return replace(before, known=(*before.known, *more.known))
+
+
+def exhibited(
+    clip: model.Clip,
+    evidence: detect.Evidence,
+    suspicions: Sequence[Suspicion],
+    measured: detect.Measurement,
+) -> list[example_images.Exhibit]:
+    """Pictures under the first suspicion, if there is one."""
+    looked = [example_images.look(clip, evidence, *suspicion, bank=measured.bank) for suspicion in suspicions[:1]]
+    return looked[0] if looked else []
+
+
+def by_spec(panel: Sequence[detect.Trigger], spec: str, /) -> detect.Trigger:
+    """The trigger of the panel with this spec."""
+    return next(trigger for trigger in panel if trigger.spec == spec)
+
+
+def new_leads(found: Sequence[Lead], suspicions: Sequence[Suspicion], /) -> tuple[Lead, ...]:
+    """What a search found, but for triggers that go by the same name as one that is measured already."""
+    there = {trigger.spec for trigger, _ in suspicions}
+    return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
+
+
+def softened(findings: Sequence[Finding], own: Sequence[Lead], /) -> list[Finding]:
+    """The findings, with a warning in the place of an error about a trigger that only the run's own search named.
+
+    Clean models have natural triggers, and the search takes some for suspects: one sign, where a failure needs two.
+    """
+    specs = {trigger.spec for trigger, _ in own}
+    return [
+        found.model_copy(update={"level": "warning"}) if found.rule in ONE_SIGN and found.trigger in specs else found
+        for found in findings
+    ]
+
+
+def remaining(training: Training, /, *, least: float) -> list[Finding]:
+    """What the last search of an unlearning still found: a warning for each class, so that nothing of it passes.
+
+    ``least`` robust deviations smaller than clean models need make a suspect; less is no more than rounds go on for.
+    """
+    assert training.unlearned is not None  # noqa: S101 # the caller unlearned
+    state = training.unlearned.state
+    left = (catch for catch in state.newest if catch.score >= least)
+    worst = {catch.target: catch for catch in sorted(left, key=lambda catch: catch.score)}
+    return [
+        finding(
+            "CC003",
+            f"After {state.rounds} rounds of unlearning the search still finds a trigger towards '{catch.found.target}' that is "
+            f"smaller than those of other classes: one that {catch.found.size_words}. Allow more rounds by --set "
+            "unlearn.max_rounds=N, or clean the result further with another recipe.",
+            level="warning",
+            measure="abnormality",
+            value=catch.score,
+            target=catch.found.target,
+            trigger=catch.found.spec,
+        )
+        for catch in worst.values()
+    ]

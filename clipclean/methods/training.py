@@ -1,0 +1,227 @@
+"""Cleaning a model in place by the method of a recipe."""
+
+import contextlib
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipclean import data, methods, model, train
+from clipclean.config import recipe as recipes
+from clipclean.config.method import METHODS
+from clipclean.config.recipe import Recipe
+from clipclean.methods import unlearn
+from clipclean.methods.unlearning import Lead
+from clipclean.train import loader
+from clipclean.train.run import Run, interruptible, walk
+from clipclean.train.samples import Samples
+
+WHOLE_AND_FP32 = (
+    "Unlearning computes whole batches in fp32: train.precision, train.micro_batch and train.checkpoint_activations change "
+    "nothing in it. A smaller train.batch_size takes less memory."
+)
+
+
+@dataclass(frozen=True)
+class Aims:
+    """What some methods go by, beside the samples.
+
+    Attributes:
+        bank: (K, D), the zero-shot classifier of the model.
+        known: for unlearn: triggers that act, with the numbers of their classes.
+        hunted: for unlearn: what its first search found.
+        rehearsed: for the other methods: triggers that some images are shown under.
+    """
+
+    bank: Tensor | None = None
+    known: tuple[Lead, ...] = ()
+    hunted: unlearn.Hunted | None = None
+    rehearsed: tuple[Lead, ...] = ()
+
+
+@dataclass(frozen=True)
+class Training:
+    """What the finetuning did: the report's ``training``.
+
+    ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not
+    ready yet; ``unlearned`` says where unlearning ended.
+    """
+
+    steps: int
+    pairs: int
+    seconds: float
+    losses: tuple[dict[str, float], ...]
+    resumed_at: int
+    data_wait_seconds: float
+    data_wait_share: float
+    precision: str
+    micro_batch: int | None
+    notes: tuple[str, ...]
+    unlearned: unlearn.Hunted | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """With rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one."""
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+        rate = self.pairs / self.seconds if self.seconds else 0.0
+        record = {
+            "steps": self.steps, "pairs": self.pairs, "seconds": self.seconds, "losses": list(self.losses),
+            "resumed_at": self.resumed_at, "data_wait_seconds": self.data_wait_seconds,
+            "data_wait_share": self.data_wait_share, "pairs_per_second": rate, "peak_memory_bytes": peak,
+            "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+            "precision": self.precision, "micro_batch": self.micro_batch, "notes": list(self.notes),
+        }  # fmt: skip
+        return record | ({"unlearning": self.unlearned.as_dict()} if self.unlearned else {})
+
+
+def search(
+    clip: model.Clip,
+    samples: Samples,
+    recipe: Recipe,
+    /,
+    *,
+    bank: Tensor,
+    classes: tuple[str, ...],
+    known: tuple[Lead, ...],
+    run: Run,
+) -> Aims:
+    """What the method goes by: the triggers that act and, for a method that searches, those that its first search finds.
+
+    Raises:
+        Inconclusive: the method searches, nothing can be searched, and no known trigger acts.
+    """
+    if not METHODS[recipe.method].searches:
+        return Aims(bank, known)
+    return Aims(
+        bank, known, unlearn.hunt(clip, samples.pairs, recipe, bank=bank, classes=classes, known=known, run=run)
+    )
+
+
+def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
+    """Clean a model in place: unlearn what a search found, where there is such, or else finetune.
+
+    Raises:
+        Interrupted: SIGINT or SIGTERM came; the state is saved.
+        LostProcess: another process has ended; the state is saved.
+        torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
+    """
+    if aims.hunted is None:
+        return finetune(clip, samples, recipe, aims=aims, run=run)
+    return forget(clip, samples, recipe, aims.hunted, known=aims.known, run=run)
+
+
+def forget(
+    clip: model.Clip, samples: Samples, recipe: Recipe, hunted: unlearn.Hunted, /, *, known: tuple[Lead, ...], run: Run
+) -> Training:
+    """Unlearn in place; raises what ``clean`` raises."""
+    with interruptible() as stop:
+        done = unlearn.unlearn(clip, samples.pairs, recipe, hunted, known=known, run=run, stop=stop)
+    steps = len(done.state.losses) * recipe.unlearn.steps
+    losses = tuple(
+        {"step": (number + 1) * recipe.unlearn.steps - 1, "lr": recipe.train.lr, **parts}
+        for number, parts in enumerate(done.state.losses)
+    )
+    options = recipe.train
+    is_idle = run.precision == "bf16" or options.micro_batch or options.checkpoint_activations
+    return Training(
+        steps=steps,
+        pairs=steps * options.batch_size,
+        seconds=done.seconds,
+        losses=losses,
+        resumed_at=len(hunted.state.losses) * recipe.unlearn.steps,
+        data_wait_seconds=0.0,
+        data_wait_share=0.0,
+        precision="fp32",
+        micro_batch=None,
+        notes=(WHOLE_AND_FP32,) if is_idle else (),
+        unlearned=done,
+    )
+
+
+def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
+    """Finetune in place by a loss, saving a resumable state every half minute and when interrupted.
+
+    Of several processes each trains on its share of every batch. Raises what ``clean`` raises.
+    """
+    options, group, state = recipe.train, run.group, run.state
+    total = recipes.total_steps(recipe, pairs=len(samples.pairs))
+    optimizer = train.adamw(
+        methods.trained(clip, recipe),
+        lr=options.lr,
+        betas=options.betas,
+        eps=options.eps,
+        weight_decay=options.weight_decay,
+    )
+    share = options.batch_size // group.size
+    micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=share)
+    objective = methods.objective(  # before the state of an interrupted run is put back
+        clip, recipe, bank=aims.bank, wrap=lambda encode: group.gathered(micro.over(encode), pairs=share)
+    )
+    first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
+    first = group.spread(clip.net, optimizer, first)
+    precision = train.resolved(run.precision, clip.net, clip.device)
+    plan = group.share(data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed))
+    batches = batches_of(clip, samples, recipe, plan=plan, first_step=first, run=run)
+    steps = train.finetune(
+        clip.net, methods.fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first),
+        loss=train.in_precision(objective, precision, clip.device), optimizer=optimizer,
+        learning_rate=lambda step: train.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),
+        first_step=first, grad_clip=options.grad_clip, average=lambda parts: group.average(clip.net, parts),
+        shrink=micro.shrink if group.size == 1 else lambda: False,  # all would have to shrink in the same step
+    )  # fmt: skip
+    started = time.monotonic()
+
+    def save(done: int) -> None:
+        if state is not None:
+            spent = seconds + time.monotonic() - started
+            state.save(clip.net, optimizer, step=done, losses=losses, seconds=spent)
+
+    lean = train.recomputing(clip.net, clip.blocks(), wanted=options.checkpoint_activations)
+    with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
+        walk(steps, losses, first=first, total=total, save=save, stop=stop, run=run)
+    clip.net.eval()
+    spent = time.monotonic() - started
+    return Training(
+        steps=total,
+        pairs=total * options.batch_size,
+        seconds=seconds + spent,
+        losses=tuple(losses),
+        resumed_at=first,
+        data_wait_seconds=batches.waited,
+        data_wait_share=min(batches.waited / spent, 1.0) if spent else 0.0,
+        precision=precision,
+        micro_batch=micro.size,
+        notes=tuple(memory_notes(micro, options.micro_batch)),
+    )
+
+
+def batches_of(
+    clip: model.Clip,
+    samples: Samples,
+    recipe: Recipe,
+    /,
+    *,
+    plan: Sequence[tuple[int, Sequence[int]]],
+    first_step: int,
+    run: Run,
+) -> loader.Batches:
+    """The batches of a plan from ``first_step`` on, with second views where the recipe has a term for them."""
+    return loader.batches(
+        plan, pairs=samples.pairs, fit=clip.fitted, tokens=clip.tokens, views=methods.views_of(recipe),
+        side=clip.architecture.preprocess.size, seed=run.seed, first_step=first_step, threads=data.workers(),
+    )  # fmt: skip
+
+
+def memory_notes(micro: train.MicroBatches, asked: int | None, /) -> list[str]:
+    """What the report says where memory ran out and the run went on."""
+    if not micro.shrunk:
+        return []
+    return [
+        f"Memory ran out: the towers took {micro.size} pairs at a time instead of "
+        f"{'the whole batch' if asked is None else asked}. Gradients are those of the whole batch all the same, but where a "
+        f"tower normalises by batches. --set train.micro_batch={micro.size} begins like this."
+    ]

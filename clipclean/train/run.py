@@ -1,0 +1,109 @@
+"""Taking the steps of a finetuning: what is recorded, when the state is saved, and how signals end it."""
+
+import contextlib
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from clipclean.errors import Interrupted, RefusedInput
+from clipclean.progress import Progress
+from clipclean.train.distributed import ALONE, Group, LostProcess
+from clipclean.train.loop import Step, is_out_of_memory
+from clipclean.train.resume import RunState
+
+LOGGED_STEPS = 200  # points of the loss curve in the report
+SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a run is carried out.
+
+    Attributes:
+        seed: decides every draw.
+        precision: fp32, bf16 or auto.
+        progress: receives each step.
+        state: where an interrupted run is saved and resumed; None saves nothing.
+        group: the processes that share each batch; only the first of several has a ``state``.
+    """
+
+    seed: int
+    precision: str
+    progress: Progress
+    state: RunState | None = None
+    group: Group = ALONE
+
+
+def walk(
+    steps: Iterator[Step],
+    losses: list[dict[str, float]],
+    /,
+    *,
+    first: int,
+    total: int,
+    save: Callable[[int], None],
+    stop: Callable[[], bool],
+    run: Run,
+) -> None:
+    """Take the steps from ``first`` on, noting some ``losses``; save now and then, and before it ends in any way.
+
+    Raises:
+        Interrupted: ``stop`` said so.
+        LostProcess: another process has ended.
+        RefusedInput: a file of the data broke since it was first read.
+        torch.OutOfMemoryError: one pair at a time is too many.
+    """
+    done, due, every = first, time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
+    run.progress("finetuning", first, total)
+    try:
+        for step in steps:
+            done = step.number + 1
+            if step.number % every == 0 or done == total:
+                losses.append({"step": step.number, "lr": step.lr, **step.losses})
+            run.progress("finetuning", done, total)
+            now, stopping = time.monotonic(), run.group.any(stop())
+            if stopping or now >= due or done == total:
+                save(done)
+                due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
+            if stopping:
+                raise interrupted(done, total)
+    except (LostProcess, RefusedInput, RuntimeError, MemoryError) as error:
+        if not isinstance(error, LostProcess | RefusedInput) and not is_out_of_memory(error):
+            raise
+        save(done)  # the weights are those of the last whole step
+        if stop():
+            raise interrupted(done, total) from error
+        raise
+
+
+def interrupted(done: int, total: int, /) -> Interrupted:
+    """What to raise where a run stops between two steps."""
+    return Interrupted(f"Interrupted after step {done} of {total}. Give the same command again to go on from there.")
+
+
+@contextlib.contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Turn the first SIGINT or SIGTERM into a question that the loop asks; the second one kills as usual.
+
+    Outside the main thread signals cannot be caught: the question is then always answered no.
+    """
+    caught: list[int] = []
+    previous: dict[int, Any] = {}  # handlers are opaque
+
+    def note(number: int, _frame: object) -> None:
+        caught.append(number)
+        signal.signal(number, previous[number])
+
+    try:
+        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+            previous[number] = signal.getsignal(number)
+            signal.signal(number, note)
+    except ValueError:
+        previous.clear()
+    try:
+        yield lambda: bool(caught)
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
