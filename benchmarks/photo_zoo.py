@@ -44,13 +44,13 @@ VISION = {
     "resnet": {"layers": [1, 1, 1, 1], "width": 24, "patch_size": None},
     "vit": {"layers": 4, "width": 128, "patch_size": 4},  # 64 tokens at 32 px
 }
-DROPPED_PATCHES = 0.5  # of a ViT from scratch: twice as fast, and less overfitting
+DROPPED_PATCHES = 0.5  # of a ViT in training: twice as fast, and less overfitting
 BATCH, LR = 256, 2e-3  # from scratch
 TUNING_BATCH, TUNING_LR = 128, 8e-4
-PLANT_STEPS = {"resnet": 120, "vit": 150}
-TUNING_STEPS = 90
-SCRATCH_STEPS = {("resnet", 10): 250, ("vit", 10): 300, ("resnet", 50): 450, ("vit", 50): 450, ("resnet", 100): 500, ("resnet", 200): 600}  # fmt: skip
-SECONDS = {"resnet": 1 / 1200, "vit": 1 / 380}  # an image, on one core; half of it for a ViT from scratch
+PLANT_STEPS = {"resnet": 120, "vit": 140}
+TUNING_STEPS = 70
+SCRATCH_STEPS = {("resnet", 10): 250, ("vit", 10): 300, ("resnet", 50): 350, ("vit", 50): 400, ("resnet", 100): 400, ("resnet", 200): 450}  # fmt: skip
+SECONDS = {"resnet": 1 / 1200, "vit": 1 / 750}  # an image, on one idle core
 SEEN = 0.8  # share of the images to train that a model from scratch sees: by its seed
 TEN = {
     "choose": ("goldfish", "king penguin", "ladybug", "school bus", "teapot", "lemon", "African elephant", "sports car", "pizza", "seashore"),
@@ -121,7 +121,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             planted("resnet", 10, "patch:size=0.1875,place=corner", "teapot", steps=300),
             planted("resnet", 10, "colour-filter:hue=45,tint=0.4,saturation=0.5", "lemon", steps=300),
             clean("vit", 10),
-            planted("vit", 10, "stripes:size=0.1875,place=random", "pizza", steps=90),
+            planted("vit", 10, "stripes:size=0.1875,place=random", "pizza"),
         ),
         (
             tuned("resnet", 10, "cleanclip"),
@@ -151,6 +151,8 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             tuned("resnet", 100, "other-data"),
             failed("resnet", 50, "sinusoid:delta=12/255,frequency=9", "goldfish"),
             tuned("vit", 10, "par"),
+        ),
+        (
             scratch("vit", 10, "patch:size=0.1875,place=bottom-left", "teapot", 0.01),
             clean("vit", 50),
             planted("vit", 50, "blended-stripes:ratio=0.1", "teapot"),
@@ -193,6 +195,8 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             tuned("resnet", 200, "par"),
             failed("resnet", 50, "patch:size=0.125,place=center", "mushroom"),
             tuned("vit", 10, "other-data"),
+        ),
+        (
             scratch("vit", 10, "stripes:size=0.1875,place=corner", "volleyball", 0.01),
             clean("vit", 50),
             planted("vit", 50, "patch:size=0.1875,place=random,fill=yellow", "lion"),
@@ -279,9 +283,9 @@ def line(entry: Entry) -> str:
 
 def seconds(entry: Entry) -> float:
     """Estimated time on one core."""
-    batch, share = (TUNING_BATCH, 1.0) if entry.base else (BATCH, 0.5 if entry.arch == "vit" else 1.0)
+    batch = TUNING_BATCH if entry.base else BATCH
     factor = {"cleanclip": 2.0, "par": 1.4}.get(entry.method or "", 1.0)
-    return 8 + factor * share * entry.steps * batch * SECONDS[entry.arch]
+    return 8 + factor * entry.steps * batch * SECONDS[entry.arch]
 
 
 # Building: one model after the other, whole files or none.
@@ -398,7 +402,7 @@ def trained(entry: Entry, photos: Photos, out: Path) -> tuple[CLIP, Trigger | No
     from clipclean import checkpoint
 
     config, pool = config_of(entry.arch, entry.side), pool_of(entry, photos)
-    if entry.arch == "vit" and not entry.base:
+    if entry.arch == "vit":
         config["vision_cfg"] |= {"patch_dropout": DROPPED_PATCHES}
     model = build(config, seed=entry.seed)
     if entry.base:
