@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from clipclean import files, untrusted
 from clipclean.errors import UsageError
+from clipclean.jobs import names
 
 # Parameters by how messages call them. Those of a text that may also be a name count where a file is called so.
 READ = {
@@ -92,11 +93,13 @@ def check_report(role: Role, /) -> None:
     files.check_writable(path.absolute().parent, path)
 
 
-def _of(given: Mapping[str, Any], names: Mapping[str, str]) -> Iterator[Role]:
-    for key, name in names.items():
+def _of(given: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[Role]:
+    for key, name in parameters.items():
         value = given.get(key)
         for each in value if isinstance(value, tuple | list) else (value,):
-            if isinstance(each, Path) or (isinstance(each, str) and _is_there(Path(each))):
+            if names.is_name(each):
+                yield from (Role(f"the cache of {name}", cache) for cache in names.caches())
+            elif isinstance(each, Path) or (isinstance(each, str) and _is_there(Path(each))):
                 yield Role(name, Path(each))
 
 

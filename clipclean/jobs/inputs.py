@@ -13,6 +13,7 @@ from clipclean.attack import trigger_files, triggers
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding
+from clipclean.jobs import names
 from clipclean.progress import Progress
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured pictures as floats
@@ -63,11 +64,17 @@ class Opened:
 def read(path: Path, /, *, arch: str | None, weights: str | None = None) -> Opened:
     """Read a checkpoint and tell its architecture; nothing is built yet. ``weights`` chooses among several sets in it.
 
+    ``path`` may also be a name that ``names.locate`` knows.
+
     Raises:
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
         UsageError: the architecture cannot be told.
     """
-    file = checkpoint.read(path, weights=weights)
+    located = names.locate(path)
+    file = checkpoint.read(located.path, weights=weights)
+    located.check(file)
+    if arch is None and located.architecture is not None:
+        return Opened(file, fitting(located.architecture, file))
     return Opened(file, architecture(file, arch=arch))
 
 
@@ -78,7 +85,11 @@ def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.A
         UnsupportedModel: they do not fit, or belong to no CLIP with native towers.
         UsageError: the architecture cannot be told.
     """
-    found = model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
+    return fitting(model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu), file)
+
+
+def fitting(found: model.Architecture, file: checkpoint.Checkpoint, /) -> model.Architecture:
+    """The architecture, once its tokenizer and the tensors of the file are seen to fit it; raises UnsupportedModel."""
     model.refuse_tokenizer(found)
     model.check(found, file.tensors)
     return found
@@ -147,9 +158,9 @@ def limits(recipe: Recipe, /) -> data.Limits:
 
 def described(path: Path, tested: LoadedModel, /) -> dict[str, str | None]:
     """The report's ``model``."""
-    architecture = tested.clip.architecture
+    architecture, source = tested.clip.architecture, names.locate(path)
     return {
-        "name": path.name,
+        "name": source.name,
         "sha256": tested.file.sha256,
         "format": tested.file.format,
         "architecture": architecture.name,
@@ -157,6 +168,7 @@ def described(path: Path, tested: LoadedModel, /) -> dict[str, str | None]:
         "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
         "activation_how": architecture.activation_how,
         "tensor_sha256": checkpoint.digest(tested.file.tensors),
+        **({"revision": source.revision} if source.revision else {}),
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 from clipclean import checkpoint, model
 from clipclean.errors import UnsupportedModel, UsageError
+from clipclean.jobs import names
 
 UNDECIDED = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
 
@@ -20,11 +21,14 @@ def inspect(path: Path, /, *, arch: str | None, weights: str | None = None) -> d
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
         UsageError: ``arch`` is no known name and no readable config.
     """
-    file = checkpoint.read(path, weights=weights)
+    source = names.locate(path)
+    file = checkpoint.read(source.path, weights=weights)
+    source.check(file)
     summary = checkpoint.summarise(file.tensors)
-    told = _architecture(file, arch)
+    told = _architecture(file, arch, source.architecture)
     return {
-        "name": path.name,
+        "name": source.name,
+        **({"revision": source.revision} if source.revision else {}),
         "format": file.format,
         "producer": file.producer,
         **told.facts,
@@ -44,10 +48,14 @@ class Told(NamedTuple):
     notes: tuple[str, ...]
 
 
-def _architecture(file: checkpoint.Checkpoint, arch: str | None, /) -> Told:
+def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Architecture | None, /) -> Told:
     """What the tensors belong to. Shapes that fit several architectures are no reason to say nothing of the file."""
     try:
-        found = model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
+        found = (
+            named
+            if named is not None and arch is None
+            else model.resolve(file.tensors, arch=arch, config=file.config, script_quick_gelu=file.quick_gelu)
+        )
     except UsageError as error:
         if arch is not None or file.config is not None:
             raise

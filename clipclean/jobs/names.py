@@ -1,0 +1,288 @@
+"""Models by the names that people use, found in the caches of the Hugging Face hub and of open_clip. Nothing is fetched.
+
+``hf-hub:org/model[@revision]`` (open_clip's spelling; ``hf://org/model`` means the same) and ``open_clip:ARCH/TAG``. A
+cache is a folder that other programs write to, so an entry counts only where it has the form that the hub's own library
+gives it: a snapshot with files, or with links to the blobs of the same model.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from clipclean import untrusted
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
+
+if TYPE_CHECKING:  # torch comes with them
+    from clipclean import checkpoint, model
+
+HUB, HUB_URL, OPEN_CLIP = "hf-hub:", "hf:/", "open_clip:"  # a path has one slash where a URL has two
+PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"  # of the name of a repository, by the hub's own rule
+REPOSITORY = re.compile(rf"{PART}(?:/{PART})?")
+REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
+COMMIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
+BARE = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")  # what may be the name of a repository without a prefix
+MAX_ENTRIES = 1000  # of a snapshot; a model has about twenty
+MAX_REF = 100  # bytes
+WAY_OUT = "Delete this entry of the cache, and fetch it again."
+
+
+@dataclass(frozen=True)
+class Located:
+    """Where a model is, and what its name says of it.
+
+    ``path`` is what ``checkpoint.read`` takes. ``digests`` are the SHA-256 of files by name, or how they begin, which
+    the cache or the name promises; ``architecture`` is the one that open_clip's name stands for.
+    """
+
+    path: Path
+    name: str
+    revision: str | None = None
+    architecture: "model.Architecture | None" = None
+    digests: Mapping[str, str] = field(default_factory=dict)
+
+    def check(self, file: "checkpoint.Checkpoint", /) -> None:
+        """Raise UnsafeCheckpoint where the file that was read is not the one that was published."""
+        promised = self.digests.get(file.weights.name, "")
+        if not file.sha256.startswith(promised):
+            raise UnsafeCheckpoint(
+                f"{file.weights} has sha256 {file.sha256}, and {self.name} was published with {promised}: the file in the "
+                f"cache is damaged, or was replaced. {WAY_OUT}"
+            )
+
+
+def is_name(model: Path | str, /) -> bool:
+    """Whether this is a name to look up in a cache; any other text is a path."""
+    return str(model).startswith((HUB, HUB_URL, OPEN_CLIP))
+
+
+def locate(model: Path | str, /) -> Located:
+    """Find a model by its name, or take a path as it is.
+
+    Raises:
+        UsageError: the name is none.
+        RefusedInput: it is not in the cache; the message has the command that fetches it.
+        UnsafeCheckpoint: the entry of the cache leads out of it.
+    """
+    text = str(model)
+    if text.startswith(OPEN_CLIP):
+        return _open_clip(text)
+    if is_name(text):
+        return _hub(*parse(text))
+    path = Path(model)
+    _refuse_bare_name(path)
+    return Located(path, path.name)
+
+
+def parse(name: str, /) -> tuple[str, str | None]:
+    """Repository and revision of ``hf-hub:org/model[@revision]``; raises UsageError."""
+    text = name.removeprefix(HUB) if name.startswith(HUB) else name.removeprefix(HUB_URL).lstrip("/")
+    repository, at, revision = text.partition("@")
+    is_odd = ".." in text or "--" in repository
+    if is_odd or not REPOSITORY.fullmatch(repository) or (at and not REVISION.fullmatch(revision)):
+        raise UsageError(
+            f"{name[:200]!a} is no name of a model on the Hugging Face hub. Write hf-hub:ORG/MODEL, or "
+            "hf-hub:ORG/MODEL@REVISION with a branch, a tag or a commit."
+        )
+    return repository, revision if at else None
+
+
+def caches() -> tuple[Path, Path]:
+    """The folders of the Hugging Face hub's cache and of open_clip's, there or not."""
+    return hub_cache(), Path("~/.cache/clip").expanduser()
+
+
+def hub_cache() -> Path:
+    """The cache of the Hugging Face hub, by the same variables as its own library."""
+    for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
+        if place := os.environ.get(variable):
+            return Path(place).expanduser()
+    home = os.environ.get("HF_HOME")
+    beside = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (Path(home) if home else Path(beside) / "huggingface").expanduser() / "hub"
+
+
+def _hub(repository: str, revision: str | None, /, *, file: str | None = None) -> Located:
+    """A model of the hub: its snapshot, or one file in it."""
+    name = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
+    fetch = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
+    cache = hub_cache()
+    missing = f"{name} is not in the cache {cache}, and clipclean fetches nothing unasked. Fetch it by: {fetch}"
+    folder = cache.resolve() / f"models--{repository.replace('/', '--')}"
+    if not folder.is_dir():
+        raise RefusedInput(f"{missing}, or give --download.")
+    _refuse_link(folder)
+    commit = _commit(folder, revision or "main")
+    snapshot = folder / "snapshots" / str(commit)
+    if commit is None or not snapshot.is_dir():
+        there = ", ".join(sorted(entry.name for entry in (folder / "refs").glob("*"))[:5]) or "none"
+        raise RefusedInput(f"{missing}. Branches and tags of it that are there: {there}.")
+    digests = _digests(folder, snapshot)
+    if file is not None:
+        if file not in digests:
+            raise RefusedInput(f"{missing} {file}")
+        return Located(snapshot / file, name, commit, digests=digests)
+    from clipclean.checkpoint import folders
+
+    if not digests.keys() & {*folders.WEIGHTS, *folders.HF_WEIGHTS}:
+        raise RefusedInput(f"{name} is in the cache {cache} without weights. Fetch them by: {fetch}")
+    return Located(snapshot, name, commit, digests=digests)
+
+
+def _commit(folder: Path, revision: str, /) -> str | None:
+    """The commit that a branch or a tag leads to in the cache, or that the revision is already."""
+    if COMMIT.fullmatch(revision):
+        return revision
+    ref = folder / "refs" / revision
+    try:
+        _refuse_link(ref)
+        commit = untrusted.read(ref, limit=MAX_REF).decode("ascii").strip()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise UnsafeCheckpoint(f"{ref} is no file with the number of a commit. {WAY_OUT}") from error
+    if not COMMIT.fullmatch(commit):
+        raise UnsafeCheckpoint(f"{ref} names {commit[:60]!a}, which is no commit. {WAY_OUT}")
+    return commit
+
+
+def _refuse_link(path: Path, /) -> None:
+    """Raise UnsafeCheckpoint where a path below the resolved cache is reached through a link."""
+    if path.resolve() != path:
+        raise UnsafeCheckpoint(f"{path} is reached through a link, which the hub's cache never has there. {WAY_OUT}")
+
+
+def _digests(folder: Path, snapshot: Path, /) -> dict[str, str]:
+    """The files of a snapshot, with the SHA-256 by which a blob is called; empty where the name says another thing.
+
+    Raises:
+        UnsafeCheckpoint: a link leads anywhere but to a blob of the same model, or there are too many entries.
+    """
+    _refuse_link(snapshot)
+    blobs, found = folder / "blobs", dict[str, str]()
+    with os.scandir(snapshot) as entries:
+        for number, entry in enumerate(entries):
+            if number == MAX_ENTRIES:
+                raise UnsafeCheckpoint(f"{snapshot} has more than {MAX_ENTRIES:,} entries. {WAY_OUT}")
+            path, target = Path(entry.path), Path(entry.path).resolve()
+            if entry.is_symlink() and (target.parent != blobs or target.is_dir()):
+                raise UnsafeCheckpoint(f"{path} leads to {target}, and not to a blob of the same model. {WAY_OUT}")
+            if target.is_file():  # a blob that is not there yet is left out
+                found[entry.name] = target.name if entry.is_symlink() and SHA256.fullmatch(target.name) else ""
+    return found
+
+
+def _open_clip(name: str, /) -> Located:
+    """A pretrained model of open_clip, in the hub's cache where open_clip looks first, or in its own."""
+    arch, slash, tag = name.removeprefix(OPEN_CLIP).rpartition("/")
+    settings = _settings(name, arch, tag) if slash else _unknown(name)
+    architecture = _architecture(arch, settings, name)
+    if hosted := settings.get("hf_hub"):
+        repository, _, file = str(hosted).rpartition("/")
+        located = _first_file(repository, file)
+        if located is not None:
+            return replace(located, name=name, architecture=architecture)
+    url = str(settings.get("url") or "")
+    path = caches()[1].resolve() / Path(url).name
+    if url and path.is_file():
+        _refuse_link(path)
+        return Located(path, name, architecture=architecture, digests={path.name: _promised(url)})
+    raise RefusedInput(
+        f"{name} is not in the cache {hub_cache()} and not in {caches()[1]}, and clipclean fetches nothing unasked. Fetch "
+        f"it by: python -c \"import open_clip; open_clip.create_model('{arch}', pretrained='{tag}')\""
+        + (", or give --download." if hosted else "")
+    )
+
+
+def hosted_at(name: str, /) -> str | None:
+    """The repository of the hub that holds a model of open_clip; None where there is none. Raises UsageError."""
+    arch, _, tag = name.removeprefix(OPEN_CLIP).rpartition("/")
+    return str(_settings(name, arch, tag).get("hf_hub") or "").rpartition("/")[0] or None
+
+
+def _first_file(repository: str, file: str, /) -> Located | None:
+    """The weights that open_clip would take from a repository, if they are in the cache; safetensors first."""
+    from clipclean.checkpoint import folders
+
+    wanted = (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.WEIGHTS
+    folder = hub_cache().resolve() / f"models--{repository.replace('/', '--')}"
+    commit = _commit(folder, "main") if folder.is_dir() else None
+    there = (
+        _digests(folder, folder / "snapshots" / commit) if commit and (folder / "snapshots" / commit).is_dir() else {}
+    )
+    chosen = next((each for each in wanted if each in there), None)
+    return None if chosen is None else _hub(repository, None, file=chosen)
+
+
+def _settings(name: str, arch: str, tag: str, /) -> dict[str, Any]:
+    """What open_clip knows of its pretrained model; raises UsageError."""
+    import open_clip
+
+    return open_clip.get_pretrained_cfg(arch, tag) or _unknown(name)
+
+
+def _unknown(name: str, /) -> dict[str, Any]:
+    import difflib
+
+    import open_clip
+
+    known = [f"{OPEN_CLIP}{arch}/{tag}" for arch, tag in open_clip.list_pretrained()]
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    hint = f" Did you mean {', '.join(near)}?" if near else ""
+    raise UsageError(
+        f"{name[:200]!a} is no pretrained model of open_clip. Write open_clip:ARCH/TAG; open_clip.list_pretrained() has "
+        f"them all.{hint}"
+    )
+
+
+def _architecture(arch: str, settings: Mapping[str, Any], name: str, /) -> "model.Architecture":
+    """The architecture, with the activation and the preprocessing of these weights."""
+    from clipclean import model
+
+    quick = f"{arch}-quickgelu"
+    named = quick if settings.get("quick_gelu") and quick in model.native_configs() else arch
+    if named not in model.native_configs():
+        raise UnsupportedModel(
+            f"{name}: {arch} has other towers than open_clip's native ones, which alone are handled."
+        )
+    found = model.resolve({}, arch=named, config=None, script_quick_gelu=None)
+    preprocess = replace(
+        found.preprocess,
+        mean=settings["mean"],
+        std=settings["std"],
+        interpolation=settings["interpolation"],
+        resize_mode=settings["resize_mode"],
+    )
+    return replace(found, preprocess=preprocess, how=name, activation_how=name)
+
+
+def _promised(url: str, /) -> str:
+    """How the SHA-256 of a file begins, by the address that open_clip has of it; its own rule."""
+    if "openaipublic" in url:
+        return url.split("/")[-2]
+    digest = Path(url).stem.rpartition("-")[2]
+    return digest if "mlfoundations" in url and re.fullmatch("[0-9a-f]{8,64}", digest) else ""
+
+
+def _refuse_bare_name(path: Path, /) -> None:
+    """Say how a name is written where one was given for a path; raises RefusedInput."""
+    text = str(path)
+    if re.match(r"[a-z][a-z0-9+.-]+:/", text):
+        raise RefusedInput(f"{text[:200]!a} is an address, and clipclean fetches nothing. Download the file first.")
+    if os.path.lexists(path) or os.path.lexists(path.parent if path.parent.name else path):
+        return
+    if BARE.fullmatch(text):
+        raise RefusedInput(
+            f"{text}: there is no such file. A model of the Hugging Face hub that is in your cache is written {HUB}{text}."
+        )
+    if path.suffix:
+        return
+    import open_clip
+
+    if tags := open_clip.list_pretrained_tags_by_model(text):
+        raise RefusedInput(
+            f"{text}: there is no such file. A pretrained model of open_clip that is in your cache is written "
+            f"{OPEN_CLIP}{text}/TAG, with a TAG of {', '.join(tags[:8])}."
+        )
