@@ -35,7 +35,11 @@ def cache(tmp_path, monkeypatch):
     folder = tmp_path / "written"
     folder.mkdir()
     open_clip_directory.write(
-        folder, tiny.state_dict(tiny.TINY_VIT), model_cfg=tiny.TINY_VIT, preprocess_cfg={"size": 32}, metadata={"format": "pt"}
+        folder,
+        tiny.state_dict(tiny.TINY_VIT),
+        model_cfg=tiny.TINY_VIT,
+        preprocess_cfg={"size": 32},
+        metadata={"format": "pt"},
     )
     repository = place / "models--org--tiny"
     for path in folder.iterdir():
@@ -45,7 +49,9 @@ def cache(tmp_path, monkeypatch):
     return repository
 
 
-@pytest.mark.parametrize("name", ["hf-hub:org/tiny", "hf://org/tiny", "hf-hub:org/tiny@main", f"hf-hub:org/tiny@{COMMIT}"])
+@pytest.mark.parametrize(
+    "name", ["hf-hub:org/tiny", "hf://org/tiny", "hf-hub:org/tiny@main", f"hf-hub:org/tiny@{COMMIT}"]
+)
 def test_a_model_in_the_cache_of_the_hub_is_found_with_its_revision(cache, name):
     found = names.locate(name)
     assert (found.path, found.revision) == (cache.resolve() / "snapshots" / COMMIT, COMMIT)
@@ -255,7 +261,12 @@ def test_nothing_is_written_into_a_cache_that_a_model_is_read_from(cache, capsys
 
 def test_the_preprocessing_is_that_of_the_pretrained_weights():
     """EVA and others aside, the native models differ in nothing but these four."""
-    settings = {"mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear", "resize_mode": "squash"}
+    settings = {
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.25, 0.25, 0.25),
+        "interpolation": "bilinear",
+        "resize_mode": "squash",
+    }
     found = names._architecture("ViT-B-32", settings, "open_clip:x/y")
     assert found.preprocess == model.Preprocess(224, *settings.values())
     assert not found.quick_gelu
