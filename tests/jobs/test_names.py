@@ -89,7 +89,7 @@ def test_a_missing_model_is_refused_with_the_command_that_fetches_it(cache):
 
 def test_a_model_of_which_only_the_configuration_was_fetched_has_no_weights(cache):
     (cache / "snapshots" / COMMIT / WEIGHTS).unlink()
-    with pytest.raises(RefusedInput, match="without weights. Fetch them by: hf download org/tiny"):
+    with pytest.raises(RefusedInput, match=r"without weights\. Fetch them by: hf download org/tiny"):
         names.locate("hf-hub:org/tiny")
 
 
@@ -217,7 +217,7 @@ def test_a_model_of_open_clip_that_is_not_there_is_refused_with_the_command(monk
 
 
 def test_a_misspelt_model_of_open_clip_is_refused_with_near_ones():
-    with pytest.raises(UsageError, match="Did you mean .*open_clip:ViT-B-32/openai"):
+    with pytest.raises(UsageError, match=r"Did you mean .*open_clip:ViT-B-32/openai"):
         names.locate("open_clip:ViT-B-32/openia")
     with pytest.raises(UsageError, match="Write open_clip:ARCH/TAG"):
         names.locate("open_clip:x")
