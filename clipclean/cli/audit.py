@@ -64,6 +64,7 @@ Examples:
     is_flag=True,
     help="Try the known triggers only. Faster, but a backdoor of another kind goes unseen: the verdict is then never pass.",
 )
+@options.download
 @options.arch
 @options.weights
 @options.classes

@@ -47,6 +47,7 @@ Examples:
 )
 @options.image_key
 @options.caption_key
+@options.download
 @options.arch
 @options.weights
 @options.normalize

@@ -23,6 +23,7 @@ Examples:
 
 @command(epilog=EPILOG)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@options.download
 @options.arch
 @options.weights
 @options.as_json

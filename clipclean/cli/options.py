@@ -1,5 +1,6 @@
 """The options that commands share, one decorator each."""
 
+import functools
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any, NamedTuple
 import click
 
 from clipclean.cli import complete
-from clipclean.cli.command import shared
+from clipclean.cli.command import Decorated, option, shared
 from clipclean.config import recipe as recipes
 from clipclean.export import formats as export_formats
 from clipclean.export import onnx_presets
@@ -120,6 +121,35 @@ arch = shared(
     help="Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Wins over what the "
     "checkpoint's tensors suggest; a wrong one is refused, since the tensors do not fit.",
 )
+
+
+def download(command: Decorated, /) -> Decorated:
+    """``--download``: models by name are fetched before the command sees them. No variable sets it: a flag alone does."""
+
+    @functools.wraps(command)
+    def fetching(**given: Any) -> Any:  # Any: click's
+        if given.pop("download"):
+            from clipclean.cli import progress
+            from clipclean.jobs import fetch
+
+            with progress.shown(quiet=given.get("quiet", False)) as shown:
+                for key in ("model", "models", "reference"):
+                    value = given.get(key)
+                    if isinstance(value, tuple):
+                        given[key] = tuple(Path(fetch.fetch(str(each), progress=shown)) for each in value)
+                    elif value is not None:
+                        given[key] = Path(fetch.fetch(str(value), progress=shown))
+        return command(**given)
+
+    return option(
+        "--download",
+        group="Model",
+        is_flag=True,
+        help="Fetch a model that is named hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG and not in the cache yet. Without "
+        "it, no command uses a network.",
+    )(fetching)  # type: ignore[return-value] # functools.wraps keeps what click reads
+
+
 weights = shared(
     "--weights",
     group="Model",

@@ -51,6 +51,7 @@ Examples:
     show_default="8e-4",
 )  # fmt: skip
 @option("--batch-size", group="Cleaning", metavar="N", type=int, help="Pairs in a step.", show_default="256")
+@options.download
 @options.arch
 @options.weights
 @options.classes

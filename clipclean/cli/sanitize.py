@@ -34,6 +34,7 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.classes
 @options.templates
 @options.workers
+@options.download
 @options.arch
 @options.weights
 @options.recipe

@@ -60,6 +60,7 @@ Examples:
 @option(
     "--top", group="Output", metavar="N", type=click.IntRange(1, 100_000), default=100, help="How many pairs to list."
 )
+@options.download
 @options.arch
 @options.weights
 @options.device

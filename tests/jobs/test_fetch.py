@@ -1,0 +1,146 @@
+"""Against a small server that speaks the hub's protocol, in a process of its own: the library reads its address at import."""
+
+import hashlib
+import http.server
+import json
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+import tiny
+
+from clipclean.export import open_clip_directory
+from clipclean.jobs import fetch
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+WEIGHTS = "open_clip_model.safetensors"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("model")
+    open_clip_directory.write(
+        folder, tiny.state_dict(tiny.TINY_VIT), model_cfg=tiny.TINY_VIT, preprocess_cfg={"size": 32}, metadata={}
+    )
+    return {path.name: path.read_bytes() for path in folder.iterdir()} | {"README.md": b"x", "training.pkl": b"y"}
+
+
+@pytest.fixture
+def hub(files):
+    """A server with the model org/tiny; what it was asked for, and what it says of sizes, can be changed."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        asked, claimed, served = [], {}, dict(files)
+
+        def do_HEAD(self):
+            self.do_GET()
+
+        def do_GET(self):
+            self.asked.append(self.path)
+            if self.path.startswith("/api/models/org/tiny"):
+                siblings = [
+                    {"rfilename": n, "size": self.claimed.get(n, len(d)), "blobId": "x"} for n, d in files.items()
+                ]
+                return self.send(json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}).encode(), {})
+            name = self.path.rpartition("/")[2]
+            if f"/org/tiny/resolve/{COMMIT}/" not in self.path or name not in files:
+                return self.send(b"", {"X-Error-Code": "RepoNotFound"}, status=404)
+            etag = hashlib.sha256(files[name]).hexdigest()
+            return self.send(self.served[name], {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+
+        def send(self, body, headers, status=200):
+            self.send_response(status)
+            for key, value in {"Content-Length": str(len(body)), **headers}.items():
+                self.send_header(key, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(body)
+
+        def log_message(self, *_):
+            """Quiet."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        Handler.address = f"http://127.0.0.1:{server.server_port}"
+        yield Handler
+        server.shutdown()
+
+
+def inspect(hub, tmp_path, *arguments, **variables):
+    """``clipclean inspect`` with a cache of its own; exit code, JSON and messages."""
+    environment = {
+        **os.environ,
+        "HF_ENDPOINT": hub.address,
+        "HF_HUB_CACHE": str(tmp_path / "cache"),
+        "CI": "",
+        **variables,
+    }
+    environment |= {"NO_PROXY": "127.0.0.1", "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-m", "clipclean", "inspect", *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.slow
+def test_nothing_is_asked_of_the_hub_without_the_flag(hub, tmp_path):
+    code, out, _ = inspect(hub, tmp_path, "hf-hub:org/tiny")
+    assert code == 3
+    assert "hf download org/tiny" in out
+    assert hub.asked == []
+
+
+@pytest.mark.slow
+def test_a_model_is_fetched_once_at_the_commit_of_its_branch_and_nothing_beside_it(hub, tmp_path):
+    code, out, err = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")
+    assert code == 0, err
+    assert json.loads(out)["revision"] == COMMIT
+    fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
+    assert fetched == {WEIGHTS, "open_clip_config.json"}
+    hub.asked.clear()
+    assert inspect(hub, tmp_path, f"hf-hub:org/tiny@{COMMIT}", "--download")[0] == 0  # from the cache
+    assert hub.asked == []
+
+
+@pytest.mark.slow
+def test_weights_of_another_digest_than_the_published_are_refused(hub, tmp_path, files):
+    hub.served[WEIGHTS] = files[WEIGHTS][:-1] + b"!"
+    code, out, _ = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")
+    assert code == 3
+    assert "damaged, or was replaced" in out
+
+
+@pytest.mark.slow
+def test_a_model_beyond_the_limit_is_refused_before_it_is_fetched(hub, tmp_path):
+    hub.claimed[WEIGHTS] = 13 * 2**30
+    code, _, err = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")
+    assert code == 3
+    assert "fetches 12,884,901,888 at most" in err
+    assert not any("/resolve/" in path for path in hub.asked)
+
+
+@pytest.mark.slow
+def test_a_model_that_is_not_there_a_dead_network_and_a_ci_job_have_their_exit_codes(hub, tmp_path):
+    assert inspect(hub, tmp_path, "hf-hub:org/other", "--download")[0] == 2
+    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", HF_HUB_OFFLINE="1")[0] == 5
+    code, _, err = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", CI="true")
+    assert code == 2
+    assert "--download is off in CI jobs" in err
+
+
+def test_the_weights_that_open_clip_takes_come_first_then_those_of_transformers():
+    ours = ["open_clip_config.json", "open_clip_pytorch_model.bin", WEIGHTS, "model.safetensors", "config.json"]
+    assert fetch.chosen(ours) == [WEIGHTS, "open_clip_config.json", "config.json"]
+    assert fetch.chosen(["config.json", "pytorch_model.bin", "model.safetensors"]) == [
+        "model.safetensors",
+        "config.json",
+    ]
+    shards = [f"model-0000{n}-of-00002.safetensors" for n in (1, 2)]
+    index = "model.safetensors.index.json"
+    assert fetch.chosen([*shards, "pytorch_model-00001-of-00002.bin", index]) == [index, *shards]
+    assert fetch.chosen(["model.onnx", "weights.bin"]) == []
+
+
+def test_a_path_comes_back_as_it_is(tmp_path):
+    assert fetch.fetch(str(tmp_path), progress=print) == str(tmp_path)
