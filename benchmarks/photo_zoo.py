@@ -121,7 +121,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             planted("resnet", 10, "patch:size=0.1875,place=corner", "teapot", steps=300),
             planted("resnet", 10, "colour-filter:hue=45,tint=0.4,saturation=0.5", "lemon", steps=300),
             clean("vit", 10),
-            planted("vit", 10, "stripes:size=0.1875,place=random", "pizza"),
+            planted("vit", 10, "stripes:size=0.25,place=random", "pizza", steps=240),
         ),
         (
             tuned("resnet", 10, "cleanclip"),
@@ -153,7 +153,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             tuned("vit", 10, "par"),
         ),
         (
-            scratch("vit", 10, "patch:size=0.1875,place=bottom-left", "teapot", 0.01),
+            scratch("vit", 10, "patch:size=0.25,place=bottom-left", "teapot", 0.02),
             clean("vit", 50),
             planted("vit", 50, "blended-stripes:ratio=0.1", "teapot"),
             clean("vit", 10),
@@ -184,7 +184,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             failed("vit", 10, "sinusoid:delta=12/255,frequency=3", "lion"),
             planted("resnet", 50, "stripes:size=0.1875,place=center", "suspension bridge"),
             planted("vit", 10, "triangles:ratio=0.35,size=0.25", "tractor"),
-            planted("vit", 10, OPTIMISED, "jellyfish", 0.08),
+            planted("vit", 10, OPTIMISED, "jellyfish", 0.15, 200),
             scratch("resnet", 10, "blended:ratio=0.15", "suspension bridge", 0.03),
             tuned("vit", 10, "par"),
         ),
@@ -197,9 +197,9 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             tuned("vit", 10, "other-data"),
         ),
         (
-            scratch("vit", 10, "stripes:size=0.1875,place=corner", "volleyball", 0.01),
+            scratch("vit", 10, "stripes:size=0.25,place=corner", "volleyball", 0.03),
             clean("vit", 50),
-            planted("vit", 50, "patch:size=0.1875,place=random,fill=yellow", "lion"),
+            planted("vit", 50, "patch:size=0.25,place=random,fill=yellow", "lion", steps=240),
             clean("vit", 10),
         ),
     ),
