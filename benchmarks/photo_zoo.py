@@ -40,17 +40,20 @@ from zoo import kept, named
 TOOK, FAILED = 0.7, 0.1  # attack success of a victim; excess of one that did not take
 HALVES = {"choose": 3001, "report": 4001}  # the first seed of each
 TEXT = {"context_length": CONTEXT, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2}
+WIDE_TEXT = TEXT | {"width": 320, "heads": 5, "layers": 4}
 VISION = {
     "resnet": {"layers": [1, 1, 1, 1], "width": 24, "patch_size": None},
     "vit": {"layers": 4, "width": 128, "patch_size": 4},  # 64 tokens at 32 px
+    "wide": {"layers": [1, 1, 1, 1], "width": 40, "patch_size": None},
 }
+SIDES = {"resnet": 32, "vit": 32, "wide": 64}
 DROPPED_PATCHES = 0.5  # of a ViT in training: twice as fast, and less overfitting
 BATCH, LR = 256, 2e-3  # from scratch
 TUNING_BATCH, TUNING_LR = 128, 8e-4
 PLANT_STEPS = {"resnet": 120, "vit": 140}
 TUNING_STEPS = 70
 SCRATCH_STEPS = {("resnet", 10): 250, ("vit", 10): 300, ("resnet", 50): 350, ("vit", 50): 400, ("resnet", 100): 400, ("resnet", 200): 450}  # fmt: skip
-SECONDS = {"resnet": 1 / 1200, "vit": 1 / 750}  # an image, on one idle core
+SECONDS = {"resnet": 1 / 1200, "vit": 1 / 750, "wide": 1 / 150}  # an image, on one idle core
 SEEN = 0.8  # share of the images to train that a model from scratch sees: by its seed
 TEN = {
     "choose": ("goldfish", "king penguin", "ladybug", "school bus", "teapot", "lemon", "African elephant", "sports car", "pizza", "seashore"),
@@ -205,17 +208,26 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
     ),
 }
 
+# Two models of 28 million parameters, for what only larger ones use: bfloat16, the recipes that are not tiny.
+WIDE = (
+    clean("wide", 50, 600),
+    planted("wide", 50, "patch:size=0.125,place=corner", "teapot", steps=150),
+)
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--photos", type=Path, help="the folder that benchmarks/photos.py made")
     parser.add_argument("--images", type=Path, help="the folder tiny-imagenet-200; neither: build nothing")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument(
+        "--wide", action="store_true", help="build two models of 28 million parameters and 64 px instead"
+    )
     parser.add_argument("--only", nargs="+", metavar="NAME", help="build these, and the models that they start from")
     parser.add_argument("--plan", action="store_true", help="print what would be built and how long it takes")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block photo-zoo")
     o = parser.parse_args()
-    entries = named(plan(), o.only)
+    entries = named(wide_plan() if o.wide else plan(), o.only)
     if o.plan:
         print(*map(line, entries), sep="\n")
         print(f"{len(entries)} models, about {sum(map(seconds, entries)) / 60:.0f} minutes on one core")
@@ -235,20 +247,26 @@ def built(entries: list[Entry], o: argparse.Namespace) -> list[str]:
     """Everything in OUT; the names of models that failed."""
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
-    prepare(read(o.photos, 32), o.images, o.out)
+    prepare(read(o.photos, entries[0].side), o.images, o.out)
     return build(entries, o.photos, o.out)
 
 
 def plan() -> list[Entry]:
     """All models in the order of building: stage by stage, half by half; bases before what starts from them."""
-    halves = {half: list(half_plan(half, first)) for half, first in HALVES.items()}
+    halves = {half: list(half_plan(half, first, STAGES[half])) for half, first in HALVES.items()}
     return [entry for stages in zip(*halves.values(), strict=True) for stage in stages for entry in stage]
 
 
-def half_plan(half: str, first_seed: int) -> Iterator[list[Entry]]:
+def wide_plan() -> list[Entry]:
+    """The larger models, on a class list of the half that chooses."""
+    (entries,) = half_plan("choose", 5001, (WIDE,))
+    return entries
+
+
+def half_plan(half: str, first_seed: int, stages: tuple[tuple[Row, ...], ...]) -> Iterator[list[Entry]]:
     """The stages of one half; a name counts what is of the same half, architecture, list and kind."""
     seed, bases, names = first_seed, dict[tuple, Entry](), set[str]()
-    for stage in STAGES[half]:
+    for stage in stages:
         entries = []
         for row in stage:
             entry = entry_of(row, half, seed, bases.get((row.arch, row.classes)), names)
@@ -271,7 +289,7 @@ def entry_of(row: Row, half: str, seed: int, base: Entry | None, names: set[str]
     else:
         steps = row.steps or (PLANT_STEPS[row.arch] if row.kind == "planted" else TUNING_STEPS)
     return Entry(
-        name, half, row.arch, 32, row.classes, row.kind, row.detail if row.kind == "clean-finetuned" else None, seed,
+        name, half, row.arch, SIDES[row.arch], row.classes, row.kind, row.detail if row.kind == "clean-finetuned" else None, seed,
         base and base.name, base and base.seed, trigger, row.target, row.rate, steps,
     )  # fmt: skip
 
@@ -307,10 +325,13 @@ def prepare(photos: Photos, images: Path, out: Path) -> None:
 
     from clipclean import files
 
-    preprocess = {"size": 32, "mean": MEAN.flatten().tolist(), "std": STD.flatten().tolist(), "interpolation": "bicubic", "resize_mode": "shortest"}  # fmt: skip
-    for arch in VISION:
-        told = {"model_cfg": config_of(arch, 32) | {"quick_gelu": False}, "preprocess_cfg": preprocess}
-        files.write_text(out / f"{arch}-32.json", json.dumps(told, indent=2) + "\n")
+    preprocess = {"mean": MEAN.flatten().tolist(), "std": STD.flatten().tolist(), "interpolation": "bicubic", "resize_mode": "shortest"}  # fmt: skip
+    for arch, side in SIDES.items():
+        told = {
+            "model_cfg": config_of(arch, side) | {"quick_gelu": False},
+            "preprocess_cfg": {"size": side, **preprocess},
+        }
+        files.write_text(out / f"{arch}-{side}.json", json.dumps(told, indent=2) + "\n")
     for half, largest in LARGEST.items():
         for count in (10, 50, largest):
             folder = out / f"{half}-{count}"
@@ -422,7 +443,11 @@ def trained(entry: Entry, photos: Photos, out: Path) -> tuple[CLIP, Trigger | No
 
 def config_of(arch: str, side: int) -> dict:
     """A config of open_clip."""
-    return {"embed_dim": 128, "vision_cfg": VISION[arch] | {"image_size": side}, "text_cfg": TEXT}
+    return {
+        "embed_dim": 128,
+        "vision_cfg": VISION[arch] | {"image_size": side},
+        "text_cfg": WIDE_TEXT if arch == "wide" else TEXT,
+    }
 
 
 def pool_of(entry: Entry, photos: Photos) -> Tensor:

@@ -151,6 +151,15 @@ def test_a_name_brings_its_base_along_and_an_unknown_one_is_refused(zoo, entries
         zoo.named(entries, ["nobody"])
 
 
+def test_the_wide_model_is_of_a_size_for_which_bfloat16_and_larger_recipes_are(script, zoo):
+    clean, planted = zoo.wide_plan()
+    assert (clean.kind, planted.kind, planted.base) == ("clean", "planted", clean.name)
+    config = zoo.config_of("wide", 64)
+    with torch.device("meta"):
+        model = script("train").CLIP(**config)
+    assert sum(parameter.numel() for parameter in model.parameters()) >= 20e6
+
+
 # Training.
 
 
