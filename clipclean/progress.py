@@ -1,5 +1,49 @@
-"""How work tells what it is doing: a function of the stage, what is done, and the total."""
+"""How work reports its progress: a function of the stage, what is done, and the total; and two things for whoever listens."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import NamedTuple, SupportsFloat
 
 Progress = Callable[[str, int, int], None]  # stage, done, total; a total of 0 is not known yet
+Values = Mapping[str, SupportsFloat]  # losses and rates by name; tensors stay where they are until somebody asks
+
+
+class Listener(NamedTuple):
+    """What hears of a run beside its progress."""
+
+    values: Callable[[int, Values], None] | None = None  # steps done, what was measured in the last
+    words: Callable[[str], None] | None = None  # a message for people
+
+
+# Beside the arguments, as logging is: a training loop deep in a job reports its loss without each caller handing it on.
+_listeners: ContextVar[tuple[Listener, ...]] = ContextVar("_listeners", default=())
+
+
+@contextmanager
+def heard(listener: Listener, /) -> Iterator[None]:
+    """Let somebody listen for the span of a with-block, in this thread."""
+    token = _listeners.set((*_listeners.get(), listener))
+    try:
+        yield
+    finally:
+        _listeners.reset(token)
+
+
+def record(done: int, values: Values, /) -> None:
+    """Report what was measured in a step of training, where somebody listens."""
+    for listener in _listeners.get():
+        if listener.values is not None:
+            listener.values(done, values)
+
+
+def say(words: str, /) -> None:
+    """Report a message, where somebody listens."""
+    for listener in _listeners.get():
+        if listener.words is not None:
+            listener.words(words)
+
+
+def is_heard() -> bool:
+    """Whether somebody listens to messages; what only they need is not computed for nobody."""
+    return any(listener.words is not None for listener in _listeners.get())

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import click
 
 from clipclean import __version__
+from clipclean.cli import threads
 from clipclean.errors import ClipcleanError, ResourceError, UsageError
 
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
@@ -103,6 +104,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     context: click.Context | None = None
     if arguments is None:  # the process is ours: what a scheduler ends is interrupted, and cleans up as after Ctrl-C
+        threads.be_a_good_neighbour()
         with contextlib.suppress(ValueError):  # outside the main thread
             signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from clipclean import __version__
 from clipclean.cli import options, printing, progress, roles
 from clipclean.cli.command import command, filled, option
 from clipclean.config import policy as policies
@@ -89,7 +88,7 @@ def audit(**given: Any) -> int:
     outputs = printing.outputs_of(given)
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"]:
-        click.echo(f"clipclean {__version__}: {given['model'].name}, effort {given['effort']}", err=True)
+        printing.first_line(given["model"], f"effort {given['effort']}")
     from clipclean import data, demo
     from clipclean.jobs import audit as job
 

@@ -4,11 +4,13 @@ import os
 import shutil
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean import files
+from clipclean import __version__, files
+from clipclean.cli import threads
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,6 +54,21 @@ def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
             click.echo(made(output.format), nl=False)
         else:
             files.write_text(output.path, made(output.format))
+
+
+def first_line(model: Path, /, what: str) -> None:
+    """Say at once what begins: importing torch takes seconds, and reading a large model more."""
+    words = f"{printable(model.name)}{_size(model)}, {what}; {threads.computing()} threads; loading PyTorch"
+    click.echo(f"clipclean {__version__}: {words}", err=True)
+
+
+def _size(path: Path) -> str:
+    """The size of a file in brackets; nothing for a folder, or for what is not there."""
+    try:
+        size = path.stat().st_size if path.is_file() else 0
+    except (OSError, ValueError):
+        return ""
+    return f" ({size / 1e6:,.1f} MB)" if size else ""
 
 
 def is_coloured() -> bool:

@@ -1,70 +1,176 @@
-"""Progress on stderr: a bar with rate and time left on a terminal, a line now and then elsewhere."""
+"""Progress on stderr: bars that always move on a terminal, lines that never stop for long elsewhere."""
 
+import contextlib
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from clipclean.progress import Progress
+import click
+
+from clipclean import progress
+from clipclean.cli.printing import printable
+from clipclean.progress import Listener, Progress, Values
 
 LINE_SECONDS = 10.0  # between two lines of one stage where stderr is no terminal
+EARLY_SECONDS = 2.0  # the same while a stage is young
+YOUNG_SECONDS = 10.0
+SHOWN = ("loss", "lr")  # of what a step measures, beside the bar
+VALUE_SECONDS = 0.5  # between two looks at a loss: on a GPU each look waits for the step
+BETWEEN = "working"  # what a stage without a name of its own is called
 
 
 @contextmanager
-def shown(*, quiet: bool) -> Iterator[Progress]:
-    """A progress function for the span of a with-block."""
-    if quiet:
-        yield lambda what, done, total: None
-    elif sys.stderr.isatty():
-        yield from _bars()
-    else:
-        yield _Lines()
+def shown(*, quiet: bool, listeners: Sequence[Listener] = ()) -> Iterator[Progress]:
+    """A progress function for the span of a with-block; messages and losses are shown too."""
+    with contextlib.ExitStack() as stack:
+        for listener in listeners:
+            stack.enter_context(progress.heard(listener))
+        if quiet:
+            yield lambda what, done, total: None
+            return
+        view = stack.enter_context(_bars()) if sys.stderr.isatty() else stack.enter_context(_lines())
+        stack.enter_context(progress.heard(Listener(view.values, view.words)))
+        yield view
 
 
-def _bars() -> Iterator[Progress]:
-    from rich import progress
-    from rich.console import Console
+class _Values:
+    """The newest loss and rate, looked at now and then."""
 
-    columns = (
-        progress.TextColumn("{task.description}"),
-        progress.BarColumn(),
-        progress.MofNCompleteColumn(),
-        progress.TextColumn("{task.fields[rate]}"),
-        progress.TimeElapsedColumn(),
-        progress.TimeRemainingColumn(),
-    )
-    with progress.Progress(*columns, console=Console(stderr=True)) as bars:
-        tasks: dict[str, progress.TaskID] = {}
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._due = 0.0
+        self.text = ""
 
-        def report(what: str, done: int, total: int) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=total, completed=done, rate="")
-            speed = bars.tasks[tasks[what]].speed
-            bars.update(tasks[what], completed=done, total=total, rate=f"{speed:.1f}/s" if speed else "")
+    def take(self, values: Values) -> None:
+        """Note what a step measured, if the last look is long enough ago."""
+        if self._clock() >= self._due:
+            self._due = self._clock() + VALUE_SECONDS
+            self.text = " ".join(f"{name} {float(values[name]):.3g}" for name in SHOWN if name in values)
 
-        yield report
+
+class _Bars:
+    """A bar for each stage, with a row that moves while nothing is counted."""
+
+    def __init__(self) -> None:
+        from rich import progress as bars
+        from rich.console import Console
+
+        columns = (
+            bars.SpinnerColumn(finished_text=" "),
+            bars.TextColumn("{task.description}", markup=False),
+            bars.BarColumn(),
+            bars.TextColumn("{task.fields[count]}", markup=False),
+            bars.TextColumn("{task.fields[rate]}", markup=False),
+            bars.TimeElapsedColumn(),
+            bars.TimeRemainingColumn(),
+        )
+        self.live = bars.Progress(*columns, console=Console(stderr=True))
+        self._tasks: dict[str, bars.TaskID] = {}
+        self._between = self.live.add_task(BETWEEN, total=None, count="", rate="")
+        self._newest = _Values()
+
+    def __call__(self, what: str, done: int, total: int) -> None:
+        if what not in self._tasks:
+            self._newest.text = ""
+            self._tasks[what] = self.live.add_task(printable(what), total=total or None, count="", rate="")
+        task = self._tasks[what]
+        is_done = bool(total) and done >= total
+        speed = self.live.tasks[self.live.task_ids.index(task)].speed
+        rate = " ".join(filter(None, (f"{speed:.1f}/s" if speed else "", self._newest.text)))
+        self.live.update(task, completed=done, total=total or None, count=f"{done}/{total}" if total else "", rate=rate)
+        if is_done:
+            self.live.reset(self._between, visible=True, total=None, count="", rate="")
+        else:
+            self.live.update(self._between, visible=False)
+
+    def values(self, _done: int, values: Values) -> None:
+        """Note the loss for the bar that is moving."""
+        self._newest.take(values)
+
+    def words(self, words: str) -> None:
+        """Print a message above the bars."""
+        self.live.console.print(printable(words), markup=False, highlight=False, soft_wrap=True)
+
+
+@contextmanager
+def _bars() -> Iterator[_Bars]:
+    view = _Bars()
+    with view.live:
+        yield view
+        view.live.update(view._between, visible=False)
 
 
 class _Lines:
-    """One line when a stage begins and ends, and one every few seconds between, with rate and time left."""
+    """A line when a stage begins and ends, and one every few seconds between, with rate, time left and loss."""
 
-    def __init__(self) -> None:
-        self._what = ""
-        self._began = self._said = 0.0
-        self._first = 0
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._lock = threading.Lock()  # a heartbeat writes from a thread of its own
+        self._what = BETWEEN
+        self._began = self._said = clock()
+        self._first = self._done = self._total = 0
+        self._newest = _Values(clock)
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if what != self._what:
-            self._what, self._began, self._first = what, now, done
-        elif done < total and now - self._said < LINE_SECONDS:
-            return
-        self._said = now
-        print(self._line(done, total, now - self._began), file=sys.stderr, flush=True)  # noqa: T201 # progress is this module's job
+        with self._lock:
+            if is_new := what != self._what:
+                self._what, self._began, self._first = what, self._clock(), done
+                self._newest.text = ""
+            self._done, self._total = done, total
+            if is_new or done >= total or self._is_due():
+                self._print()
 
-    def _line(self, done: int, total: int, seconds: float) -> str:
-        line = f"{self._what}: {done}/{total}"
+    def values(self, _done: int, values: Values) -> None:
+        """Note the loss for the next line."""
+        self._newest.take(values)
+
+    def words(self, words: str) -> None:
+        """Print a message."""
+        click.echo(printable(words), err=True)
+
+    def beat(self) -> None:
+        """Print a line if none was for long; called now and then by a thread."""
+        with self._lock:
+            if self._is_due():
+                if self._total and self._done >= self._total:  # ended, and the next one has not begun
+                    self._what, self._began, self._total = BETWEEN, self._clock(), 0
+                    self._done = self._first = 0
+                self._print()
+
+    def _is_due(self) -> bool:
+        now = self._clock()
+        is_young = now - self._began <= YOUNG_SECONDS
+        return now - self._said >= (EARLY_SECONDS if is_young else LINE_SECONDS)
+
+    def _print(self) -> None:
+        self._said = self._clock()
+        click.echo(printable(self._line(self._said - self._began)), err=True)
+
+    def _line(self, seconds: float) -> str:
+        done, total = self._done, self._total
+        line = f"{self._what}: {done}/{total}" if total else self._what
         if seconds > 0.5 and done > self._first:
             rate = (done - self._first) / seconds
             line += f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if done < total else f", {seconds:.0f} s"
-        return line
+        elif seconds > 0.5:
+            line += f", {seconds:.0f} s so far"
+        return f"{line}, {self._newest.text}" if self._newest.text else line
+
+
+@contextmanager
+def _lines() -> Iterator[_Lines]:
+    view, ended = _Lines(), threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(EARLY_SECONDS / 4):
+            view.beat()
+
+    thread = threading.Thread(target=beat, name="clipclean-progress", daemon=True)
+    thread.start()
+    try:
+        yield view
+    finally:
+        ended.set()
+        thread.join()

@@ -6,7 +6,6 @@ from typing import Any
 
 import click
 
-from clipclean import __version__
 from clipclean.cli import layouts, options, printing, progress, roles
 from clipclean.cli.command import command, filled
 from clipclean.config import policy as policies
@@ -85,7 +84,7 @@ def run(given: dict[str, Any], /) -> int:
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     quiet = given["quiet"] or is_follower()
     if not quiet:
-        click.echo(f"clipclean {__version__}: {given['model'].name}, recipe {recipe.name}", err=True)
+        printing.first_line(given["model"], f"recipe {recipe.name}")
     from clipclean import data, train
     from clipclean.auto import job as auto
     from clipclean.jobs import inputs, prepare  # torch comes with it: after what can fail fast

@@ -33,6 +33,7 @@ class Evidence:
     panel: tuple[Trigger, ...]
     knn: int
     batch_size: int
+    classifier: bool = True  # False: make the zero-shot classifier only where a measurement asks for it
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Measurement:
     """What was measured on one model.
 
     ``correct`` (N,) bool pairs two measurements picture by picture, and is empty where accuracy was not measured;
-    ``bank`` (K, D) is the zero-shot classifier.
+    ``bank`` (K, D) is the zero-shot classifier; empty where nothing asked for one.
     """
 
     clean_accuracy: Rate
@@ -81,13 +82,18 @@ def measure(
         evidence: pictures, vocabulary and triggers.
         progress: called with (done, total) after each part.
     """
-    total = 2 + len(evidence.suspicions) + len(evidence.panel)
-    bank = zeroshot.classifier(
-        embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
-    )
-    progress(1, total)
-    clean = embeddings(embed_images, evidence.pixels, batch_size=evidence.batch_size)
-    progress(2, total)
+    is_asked = evidence.classifier or evidence.labels is not None or evidence.suspicions or evidence.panel
+    size = evidence.batch_size
+    blocks = zeroshot.blocks(evidence.classes, evidence.templates, batch_size=size) if is_asked else 0
+    begun, total = blocks + 1, blocks + 1 + len(evidence.suspicions) + len(evidence.panel)
+    bank = torch.zeros(0, 0)
+    if is_asked:  # a thousand classes are seven thousand captions: minutes on a processor
+        bank = zeroshot.classifier(
+            embed_texts, evidence.classes, templates=evidence.templates, batch_size=size,
+            progress=lambda done, _: progress(done, total),
+        )  # fmt: skip
+    clean = embeddings(embed_images, evidence.pixels, batch_size=size)
+    progress(begun, total)
     accuracy, correct, definition = _accuracy(clean, bank, embed_texts, evidence)
 
     def run(trigger: Trigger, target: int | None, done: int) -> Probe:
@@ -106,8 +112,8 @@ def measure(
         progress(done, total)
         return result
 
-    known = tuple(run(t, target, 3 + i) for i, (t, target) in enumerate(evidence.suspicions))
-    panel = tuple(run(t, None, 3 + len(known) + i) for i, t in enumerate(evidence.panel))
+    known = tuple(run(t, target, begun + 1 + i) for i, (t, target) in enumerate(evidence.suspicions))
+    panel = tuple(run(t, None, begun + 1 + len(known) + i) for i, t in enumerate(evidence.panel))
     return Measurement(
         accuracy, definition, correct, known, tuple(sorted(panel, key=lambda p: -p.excess)), evidence.knn, bank
     )

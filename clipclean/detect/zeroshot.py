@@ -39,7 +39,12 @@ class Attack:
 
 
 def classifier(
-    encode_texts: Callable[[list[str]], Tensor], classes: Sequence[str], *, templates: Sequence[str], batch_size: int
+    encode_texts: Callable[[list[str]], Tensor],
+    classes: Sequence[str],
+    *,
+    templates: Sequence[str],
+    batch_size: int,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
     """One unit embedding a class: the mean over templates of unit text embeddings, renormalised.
 
@@ -50,6 +55,7 @@ def classifier(
         classes: K names.
         templates: T captions with ``{}`` where the name goes; nothing else in them is interpreted.
         batch_size: captions encoded at a time.
+        progress: called with (done, total) after each block of classes; ``blocks`` says how many there are.
 
     Returns:
         (K, D), unit rows.
@@ -63,14 +69,20 @@ def classifier(
     if faulty := [template for template in templates if "{}" not in template]:
         raise UsageError(f"Templates need {{}} where the class name goes; these have none: {', '.join(faulty)}.")
     together = max(batch_size // len(templates), 1)  # classes at a time: the K x T texts never exist all at once
-    rows = []
+    rows: list[Tensor] = []
     for start in range(0, len(classes), together):
         names = classes[start : start + together]
         texts = [template.replace("{}", name) for name in names for template in templates]
         batches = [texts[i : i + batch_size] for i in range(0, len(texts), batch_size)]
         unit = torch.cat([F.normalize(encode_texts(batch).float(), dim=-1) for batch in batches])
         rows.append(unit.view(len(names), len(templates), -1).mean(1))  # (names, T, D) -> (names, D)
+        progress(len(rows), blocks(classes, templates, batch_size=batch_size))
     return _finite(F.normalize(torch.cat(rows), dim=-1))
+
+
+def blocks(classes: Sequence[str], templates: Sequence[str], /, *, batch_size: int) -> int:
+    """How many blocks of classes the classifier is made in."""
+    return -(-len(classes) // max(batch_size // max(len(templates), 1), 1))
 
 
 def predict(images: Tensor, bank: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from clipclean.config.policy import Limits, Policy
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
 from clipclean.findings import Finding
-from clipclean.jobs import inputs
+from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Opened, dumped
 from clipclean.progress import Progress
 from clipclean.report import Picture, example_images
@@ -91,8 +91,14 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
         request.data, images=cache, progress=lambda done, total: progress("reading the pictures", done, total)
     )
     pairs = data.read(request.pairs, images=cache)
+    progress("building the model", 0, 1)
     tested = inputs.build(opened, pairs, device=device)
+    progress("building the model", 1, 1)
     shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
+    estimate.tell_audit(
+        tested.clip, effort=request.effort if request.search else None, images=len(shown.pixels),
+        captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel), models=1 + (trusted is not None),
+    )  # fmt: skip
     yardstick = (
         detect.stored(model.kind_of(tested.clip.architecture), classes=len(vocabulary.classes))
         if trusted is None

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import trigger_files, triggers
+from clipclean.config.method import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding
@@ -296,6 +297,7 @@ def evidence(
         panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
         knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
         batch_size=detect.EMBED_BATCH,
+        classifier=METHODS[recipe.method].uses_classes,
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 
 from clipclean import __version__, checkpoint, data, detect, methods, model, train
+from clipclean.attack import triggers
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.method import METHODS
@@ -16,7 +17,7 @@ from clipclean.config.recipe import Recipe
 from clipclean.detect import ranking
 from clipclean.errors import UsageError
 from clipclean.export import formats, layout
-from clipclean.jobs import inputs
+from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Suspicion, read_pairs, split
 from clipclean.progress import Progress
 from clipclean.train.samples import Samples
@@ -88,12 +89,20 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     labelled = labelled_samples(request, vocabulary, images)
     samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
     recipes.check(recipe, pairs=len(samples.pairs))
+    progress("building the model", 0, 1)
     loaded = inputs.build(opened, clean, device=device)
+    progress("building the model", 1, 1)
     clean, screened = screened_pairs(request, loaded.clip, clean, [trigger for trigger, _ in named], progress)
     if screened and screened["dropped"]:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(samples.pairs))
     shown = labelled or kept_out
+    estimate.tell_sanitize(
+        loaded.clip, recipe, precision=request.precision, pairs=len(samples.pairs),
+        images=min(len(shown.pairs), recipe.audit.images),
+        captions=len(vocabulary.classes) * len(vocabulary.templates) if request.audit or named or labelled else 0,
+        panel=len(named) + (len(triggers.panel(0)) if request.audit else 0),
+    )  # fmt: skip
     return Prepared(vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded)
 
 

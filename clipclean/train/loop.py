@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from clipclean import progress
 from clipclean.errors import ClipcleanError
 
 MAX_LOGIT_SCALE = math.log(100)  # Radford et al. 2021, section 2.5
@@ -87,6 +88,7 @@ def finetune(
             nn.utils.clip_grad_norm_(net.parameters(), grad_clip)
         optimizer.step()
         clamp_logit_scale(net)
+        progress.record(number + 1, {"lr": rate, **parts})
         yield Step(number, rate, parts)
     watch.settle()
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clipclean.errors import Interrupted, RefusedInput
-from clipclean.progress import Progress
+from clipclean.progress import Progress, say
 from clipclean.train.distributed import ALONE, Group, LostProcess
 from clipclean.train.loop import Step, is_out_of_memory
 from clipclean.train.resume import RunState
@@ -56,6 +56,8 @@ def walk(
         torch.OutOfMemoryError: one pair at a time is too many.
     """
     done, due, every = first, time.monotonic() + SAVE_SECONDS, max(1, total // LOGGED_STEPS)
+    if first:
+        say(f"Going on after step {first} of {total}, where this run was interrupted.")
     run.progress("finetuning", first, total)
     try:
         for step in steps:

@@ -148,3 +148,19 @@ def test_a_model_that_returns_no_numbers_is_inconclusive(broken):
         measured(evidence(), **{broken: nowhere[broken]})
     with pytest.raises(Inconclusive):
         measured(evidence(labels=None, captions=("red", "green", "blue", "grey")), **{broken: nowhere[broken]})
+
+
+@pytest.mark.parametrize(
+    "needed", [{}, {"classifier": True}, {"labels": None, "panel": (Paint("white", "grey"),), "classifier": False}]
+)
+def test_the_classifier_is_not_made_where_nothing_asks_for_it(needed):
+    asked = []
+
+    def texts(captions):
+        asked.extend(captions)
+        return embed_texts(captions)
+
+    captions = ("one red", "one green", "one blue", "more blue")
+    found = measured(evidence(**({"labels": None, "captions": captions, "classifier": False} | needed)), texts=texts)
+    assert ("a red." in asked) == bool(needed)
+    assert len(found.bank) == (4 if needed else 0)

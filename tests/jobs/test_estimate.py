@@ -1,0 +1,73 @@
+import pytest
+import tiny
+import torch
+
+from clipclean import model, progress
+from clipclean.config import recipe
+from clipclean.jobs import estimate
+from clipclean.jobs.estimate import Estimate, Pace
+from clipclean.progress import Listener
+
+SHORT = ["train.max_steps=10", "train.batch_size=16", "train.epochs=100", "train.warmup_steps=1"]
+PACE = Pace(image=0.1, search=0.3, text=0.01, kept=1000)
+
+
+@pytest.fixture(scope="module")
+def clip():
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    found = model.resolve(
+        weights, arch=None, config={"model_cfg": tiny.SMALL_VIT | {"quick_gelu": False}}, script_quick_gelu=None
+    )
+    return model.build(found, weights, device="cpu")
+
+
+def test_an_audit_is_counted_by_captions_images_and_passes(clip):
+    found = estimate.of_audit(clip, PACE, effort=None, images=100, captions=70, panel=9, models=1)
+    # 70 captions of 10 ms, 100 images under no trigger and nine
+    assert found.seconds == pytest.approx(0.7 + 100)
+    searched = estimate.of_audit(clip, PACE, effort="quick", images=100, captions=70, panel=9, models=2)
+    most = recipe.EFFORTS["quick"].passes()[1]
+    assert searched.seconds == pytest.approx(2 * (100.7 + 0.3 * most))
+
+
+def test_a_cleaning_is_counted_by_steps_and_views(clip):
+    plain = recipe.override(recipe.load("mmcl-tiny"), SHORT)
+    found = estimate.of_sanitize(clip, plain, PACE, pairs=64, images=10, captions=70, panel=0)
+    # twice 70 captions and 10 images; ten steps of 16 pairs, each 0.11 s forward and twice that back
+    assert found.seconds == pytest.approx(2 * (0.7 + 1.0) + 10 * 16 * 0.11 * 3)
+    twice = recipe.override(recipe.load("cleanclip-tiny"), SHORT)
+    assert estimate.of_sanitize(clip, twice, PACE, pairs=64, images=10, captions=70, panel=0).seconds > found.seconds
+
+
+def test_the_pace_is_positive_and_leaves_random_numbers_and_weights_alone(clip):
+    before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
+    found = estimate.pace(clip)
+    assert min(vars(found).values()) > 0
+    assert torch.equal(torch.get_rng_state(), before)
+    assert torch.equal(clip.net.state_dict()["visual.proj"], weights)
+    assert all(parameter.grad is None for parameter in clip.net.parameters())
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"), [(0.2, "1 s"), (89, "89 s"), (300, "5 min"), (3600, "60 min"), (12_000, "3 h 20 min")]
+)
+def test_a_time_is_told_in_words(seconds, words):
+    assert estimate.in_words(seconds) == words
+
+
+def test_what_would_be_faster_is_told_of_more_than_an_hour_only():
+    assert estimate.faster(Estimate(3000, 1), effort="standard", device="cpu") == []
+    told = estimate.faster(Estimate(4000, 1), effort="standard", device="cpu")
+    assert told[:2] == ["--effort quick", "a GPU (--device cuda)"]
+    assert "--effort quick" not in estimate.faster(Estimate(4000, 1), effort="quick", device="cuda")
+
+
+def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
+    heard = []
+    given = {"effort": "quick", "images": 10, "captions": 10, "panel": 2, "models": 1}
+    estimate.tell_audit(clip, **given)
+    with progress.heard(Listener(words=heard.append)):
+        estimate.tell_audit(clip, **given)
+    assert len(heard) == 1
+    assert "0.5 M parameters; cpu, " in heard[0]
+    assert "estimated: about " in heard[0]
