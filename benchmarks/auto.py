@@ -71,7 +71,7 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
          "--seed", str(o.seed), "--device", "cpu", "--keep-failed", "--force", "--quiet"]
     )  # fmt: skip
     seconds = time.process_time() - began
-    made = report.read(folder / "report.json")
+    made = report.read(folder / "report.json").as_json()
     result = {
         "entry": entry, "seed": o.seed, "exit": code, "verdict": made["verdict"], "seconds": seconds,
         "auto": {key: made["auto"][key] for key in ("chosen", "changed", "share", "seconds")},

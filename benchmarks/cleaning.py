@@ -171,7 +171,7 @@ def sanitized(
         keep_failed=True, audit=True,
     )  # fmt: skip
     report = sanitize.sanitize(request, progress=lambda what, done, total: None).report
-    return {"verdict": report["verdict"], "given": report["data"]["pairs"]}
+    return {"verdict": report.verdict, "given": report.data.pairs}
 
 
 def released(o: argparse.Namespace, victim, out: Path, seed: int) -> dict[str, object]:

@@ -219,7 +219,7 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
                 templates=bundled / "templates.txt", eval_data=bundled / "eval.tar", triggers=(), target=None,
                 seed=entry["seed"], device="cpu", precision="fp32", force=True, keep_failed=True, audit=False, screen=screen,
             )  # fmt: skip
-            made = sanitize.sanitize(request, progress=lambda what, done, total: None).report
+            made = sanitize.sanitize(request, progress=lambda what, done, total: None).report.as_json()
             result[label] = zoo.figures(zoo.measure(victim, out, o.zoo))
         result[f"{label}_dropped"] = made["data"]["screened"] and made["data"]["screened"]["dropped"]
     return result

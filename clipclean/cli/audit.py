@@ -105,7 +105,7 @@ def audit(**given: Any) -> int:
         )  # fmt: skip
         outcome = job.examine(request, progress=shown)
     printing.show_report(outcome.report, outputs, images=outcome.pictures)
-    return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report["verdict"]]
+    return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report.verdict]
 
 
 def check_search(given: dict[str, Any], /) -> None:

@@ -15,7 +15,7 @@ from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
     from clipclean.cli.options import Output
-    from clipclean.report import Picture
+    from clipclean.report import Picture, Report
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -36,7 +36,7 @@ def outputs_of(given: dict[str, Any], /) -> tuple["Output", ...]:
     return (*outputs, Output("json", None))
 
 
-def show_report(result: dict[str, Any], outputs: Sequence["Output"], /, *, images: Sequence["Picture"] = ()) -> bool:
+def show_report(result: "Report", outputs: Sequence["Output"], /, *, images: Sequence["Picture"] = ()) -> bool:
     """Write the report in each form, and print it as text unless one of them went to stdout; whether it was."""
     from clipclean import report
 

@@ -108,7 +108,7 @@ def run(given: dict[str, Any], /) -> int:
         return 0
     if printing.show_report(outcome.report, outputs):
         click.echo(where(given, exported=outcome.exported))
-    return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report["verdict"]]
+    return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report.verdict]
 
 
 def chosen(given: dict[str, Any], /) -> list[str]:

@@ -95,7 +95,7 @@ def screen(**given: Any) -> None:
         outcome = screening.screen(filled(screening.ScreenRequest, given), progress=shown)
     forms = {
         "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
-        "json": lambda: report.json(outcome.report),
+        "json": lambda: report.json_text(outcome.report),
         "html": lambda: report.screening_page(outcome.report, outcome.pictures),
     }
     printing.emit(outputs, lambda form: forms[form]())

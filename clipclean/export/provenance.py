@@ -17,7 +17,7 @@ NAME = "provenance.json"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "nltk", "pydantic")
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
-Json = dict[str, Any]  # Any: JSON whose shape report.schema.json holds
+Json = dict[str, Any]  # Any: JSON whose shape the schema of the report holds
 Rate = dict[str, Any] | None  # a value, its interval and its n
 
 

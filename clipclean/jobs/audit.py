@@ -20,7 +20,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Opened, dumped
 from clipclean.progress import Progress
-from clipclean.report import Picture, example_images
+from clipclean.report import Picture, Report, composed, example_images
 
 POINTED = 0.05  # excess of a panel trigger from which on the search looks at its class too
 MAP_POINTS = 200  # pictures of each kind on the embedding map
@@ -53,9 +53,9 @@ class Request:
 
 @dataclass(frozen=True)
 class Outcome:
-    """The report as a JSON-able dict, and the pictures of its page."""
+    """The report, and the images of its page."""
 
-    report: dict[str, Any]
+    report: Report
     pictures: Sequence[Picture]
 
 
@@ -110,7 +110,7 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     saved = trigger_files.save(seen.hunt.traces, request.save_triggers) if seen.hunt and request.save_triggers else {}
     result = compose(request, tested, images, shown, seen, yardstick, applied, limits, saved=saved)
     result["seconds"] = time.monotonic() - started
-    return Outcome(result, drawn(tested.clip, shown, seen))
+    return Outcome(composed(result), drawn(tested.clip, shown, seen))
 
 
 def read_reference(request: Request, tested: Opened, /) -> Opened:

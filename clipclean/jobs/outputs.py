@@ -24,9 +24,9 @@ OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # what
 
 @dataclass(frozen=True)
 class SanitizeOutcome:
-    """The report as a JSON-able dict, and whether weights were written."""
+    """The report, and whether weights were written."""
 
-    report: dict[str, Any]
+    report: report.Report
     exported: bool
 
 
@@ -66,7 +66,7 @@ def finished(out: Path, /) -> SanitizeOutcome:
     """The outcome of an equal run that was killed once its files had come."""
     result = report.read(out / "report.json")
     placing.said(out)
-    return SanitizeOutcome(result, bool(result["exports"]))
+    return SanitizeOutcome(result, bool(result.exports))
 
 
 def publish(
@@ -100,17 +100,18 @@ def publish(
                 progress=progress,
             )  # fmt: skip
         outputs = checksums.digests(new)
-        report.write(result, "json", new / "report.json")
-        report.write(result, "html", new / "report.html", pictures=images)
+        made = report.composed(result)
+        report.write(made, "json", new / "report.json")
+        report.write(made, "html", new / "report.html", pictures=images)
         if exported:
-            records.write(new, result, outputs=outputs, has_bom=request.wanted.bom)
+            records.write(new, made.as_json(), outputs=outputs, has_bom=request.wanted.bom)
         else:
             records.write_checksums(new)
         placing.place(new, to.out, earlier=to.standing.earlier, run=to.run)
     if exported:
         state.discard()
     placing.said(to.out)
-    return SanitizeOutcome(result, exported)
+    return SanitizeOutcome(made, exported)
 
 
 def accepted(request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], /) -> policy.Applied:

@@ -306,16 +306,16 @@ def _report(folder: Path, record: provenance.Provenance, present: dict[str, str]
         found = report.read(folder / name)
         _compare(
             {
-                "model.sha256": (found["model"]["sha256"], record.input.sha256),
-                "verdict": (found["verdict"], record.verdict),
+                "model.sha256": (found.model.sha256, record.input.sha256),
+                "verdict": (found.verdict, record.verdict),
                 "exports": (
-                    [(entry["path"], entry["sha256"]) for entry in found.get("exports", ())],
+                    [(entry.path, entry.sha256) for entry in found.exports or ()],
                     [(entry.path, entry.sha256) for entry in record.exports],
                 ),
             },
             result, file=name, check=check,
         )  # fmt: skip
-        result.checked[check] = f"verdict {found['verdict']}"
+        result.checked[check] = f"verdict {found.verdict}"
 
 
 def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None:

@@ -5,11 +5,11 @@ from pathlib import Path
 
 from clipclean.files import write_text
 from clipclean.report.html_page import Picture, html
-from clipclean.report.json_file import Report, json, read
+from clipclean.report.json_file import json, json_text, read
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
-from clipclean.report.schema_file import schema, validate
+from clipclean.report.schema import Report, composed, parse, schema
 from clipclean.report.screening import screening_page, screening_text
 from clipclean.report.terminal_text import plain_text, text
 
@@ -38,16 +38,18 @@ __all__ = [
     "FORMATS",
     "Picture",
     "Report",
+    "composed",
     "html",
     "json",
+    "json_text",
     "junit",
     "markdown",
+    "parse",
     "read",
     "sarif",
     "schema",
     "screening_page",
     "screening_text",
     "text",
-    "validate",
     "write",
 ]

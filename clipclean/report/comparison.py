@@ -1,11 +1,12 @@
 """A report's numbers side by side: before and after, or, for an audit, as measured."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 from clipclean.report.measures import MEASURES, Measure
+from clipclean.report.schema import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
-Json = dict[str, Any]  # Any: JSON
+Side = Literal["before", "after"]
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,8 @@ class Attack:
     """One trigger on the model before and after; each side is a probe of the report, or None."""
 
     trigger: str
-    before: Json | None
-    after: Json | None
+    before: ProbeRecord | None
+    after: ProbeRecord | None
 
     @property
     def family(self) -> str:
@@ -42,7 +43,7 @@ class Attack:
     @property
     def targets(self) -> tuple[str, ...]:
         """The classes that it leads to: one, or two where a panel trigger leads elsewhere after cleaning."""
-        return tuple(dict.fromkeys(probe["target"] for probe in (self.before, self.after) if probe))
+        return tuple(dict.fromkeys(probe.target for probe in (self.before, self.after) if probe))
 
     @property
     def target(self) -> str:
@@ -55,51 +56,56 @@ class Attack:
         return max(excess_of(self.before), excess_of(self.after))
 
 
-def has_before(report: Json, /) -> bool:
+def has_before(report: Report, /) -> bool:
     """Whether there are two sides to compare: a sanitization, not an audit."""
-    return "before" in report and "after" in report
+    return report.before is not None and report.after is not None
 
 
-def measured(report: Json, side: str, /) -> Json:
+def measured(report: Report, side: Side, /) -> MeasurementsRecord | None:
     """The measurements of ``before`` or ``after``; those of an audit are its ``after``, and it has no ``before``."""
-    if has_before(report):
-        found: Json = report[side]["measurements"]
-        return found
-    return report["measurements"] if side == "after" else {}
+    if report.before is not None and report.after is not None:
+        return report.before.measurements if side == "before" else report.after.measurements
+    return report.measurements if side == "after" else None
 
 
-def accuracy(report: Json, /) -> Row:
-    """Clean accuracy."""
-    before, after = (_figure(measured(report, side).get("clean_accuracy")) for side in ("before", "after"))
-    return Row(MEASURES["clean_accuracy"], before, after)
+def accuracy(report: Report, /) -> Row:
+    """Clean accuracy, or, where there are captions and no labels, how often an image finds its own caption."""
+    before, after = (measured(report, "before"), measured(report, "after"))
+    shown = report.measurements.clean_accuracy
+    is_recall = bool(shown and shown.definition and "recall@1" in shown.definition)
+    return Row(
+        MEASURES["recall" if is_recall else "clean_accuracy"],
+        _figure(before.clean_accuracy) if before else None,
+        _figure(after.clean_accuracy) if after else None,
+    )
 
 
-def named(report: Json, /) -> list[Attack]:
+def named(report: Report, /) -> list[Attack]:
     """Triggers that were named or found, in the report's order.
 
     A trigger that the panel found before cleaning is compared with its panel probe.
     """
     before, after = _probes(report, "before"), _probes(report, "after")
-    first: dict[tuple[str, str], Json] = {}
-    for probe in sorted(before, key=lambda probe: not probe["known"]):
-        first.setdefault((probe["trigger"], probe["target"]), probe)
-    last = {(probe["trigger"], probe["target"]): probe for probe in after if probe["known"]}
-    keys = dict.fromkeys([*last, *(key for key, probe in first.items() if probe["known"])])
+    first: dict[tuple[str, str], ProbeRecord] = {}
+    for probe in sorted(before, key=lambda probe: not probe.known):
+        first.setdefault((probe.trigger, probe.target), probe)
+    last = {(probe.trigger, probe.target): probe for probe in after if probe.known}
+    keys = dict.fromkeys([*last, *(key for key, probe in first.items() if probe.known)])
     return [Attack(key[0], first.get(key), last.get(key)) for key in keys]
 
 
-def panel(report: Json, /) -> list[Attack]:
+def panel(report: Report, /) -> list[Attack]:
     """The built-in triggers, each with the class that it leads to most, greatest excess first."""
     sides = [
-        {probe["trigger"]: probe for probe in _probes(report, side) if not probe["known"]}
-        for side in ("before", "after")
+        {probe.trigger: probe for probe in probes if not probe.known}
+        for probes in (_probes(report, "before"), _probes(report, "after"))
     ]
     triggers = dict.fromkeys([*sides[0], *sides[1]])
     attacks = [Attack(trigger, sides[0].get(trigger), sides[1].get(trigger)) for trigger in triggers]
     return sorted(attacks, key=lambda attack: -attack.excess)
 
 
-def detailed(report: Json, /) -> list[Attack]:
+def detailed(report: Report, /) -> list[Attack]:
     """The attacks to show in full: the named ones, or else the strongest of the panel."""
     return named(report) or panel(report)[:1]
 
@@ -110,24 +116,21 @@ def rows(attack: Attack, /, *keys: str) -> list[Row]:
     return [row for row in found if row.before or row.after]
 
 
-def excess_of(probe: Json | None, /) -> float:
+def excess_of(probe: ProbeRecord | None, /) -> float:
     """The excess attack success of a probe, -1 where unknown."""
-    value = probe["excess_asr"]["value"] if probe else None
-    return -1.0 if value is None else float(value)
+    value = probe.excess_asr.value if probe else None
+    return -1.0 if value is None else value
 
 
-def _probes(report: Json, side: str) -> list[Json]:
-    probes: list[Json] = measured(report, side).get("probes", [])
-    return probes
+def _probes(report: Report, side: Side) -> tuple[ProbeRecord, ...]:
+    found = measured(report, side)
+    return found.probes if found else ()
 
 
-def _entry(probe: Json | None, key: str) -> Figure | None:
-    value = probe.get(key) if probe else None
-    return _figure(value) if isinstance(value, dict) or value is None else Figure(value, None, None)
+def _entry(probe: ProbeRecord | None, key: str) -> Figure | None:
+    value = getattr(probe, key) if probe else None
+    return Figure(value, None, None) if isinstance(value, float) else _figure(value)
 
 
-def _figure(rate: Json | None) -> Figure | None:
-    if rate is None:
-        return None
-    low, high = rate["interval"]
-    return Figure(rate["value"], (low, high), rate.get("n"))
+def _figure(rate: RateRecord | DifferenceRecord | None) -> Figure | None:
+    return Figure(rate.value, rate.interval, rate.n) if rate else None

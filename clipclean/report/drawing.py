@@ -4,9 +4,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any
 
 from clipclean.report.comparison import Figure, Row
+from clipclean.report.schema import FoundRecord, LossRecord
 
 MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
 TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes
@@ -14,9 +14,9 @@ CURVES = {
     "loss": "Total loss",
     "clip": "Image to text (L_CLIP)",
     "self_supervised": "Self-supervised (L_SS)",
-    "restoration": "Triggered pictures, from where the clean ones were",
-    "preservation": "Clean pictures, from where they were",
-    "image_push": "Pictures, from where they were (pushed)",
+    "restoration": "Triggered images, from where the clean ones were",
+    "preservation": "Clean images, from where they were",
+    "image_push": "Images, from where they were (pushed)",
     "text_push": "Captions, from where they were (pushed)",
 }
 
@@ -79,46 +79,48 @@ def bars(row: Row, /) -> Bars:
     return Bars(shown, "100 %" if row.measure.is_share else f"{top:.0f}")
 
 
-def sizes(found: Sequence[dict[str, Any]], /) -> list[Size]:
+def sizes(found: Sequence[FoundRecord], /) -> list[Size]:
     """One drawing an entry; those of a family share a scale, so that they can be compared by eye."""
     tops: dict[str, float] = {}
     for entry in found:
-        reference = entry.get("reference") or {}
-        most = max(entry["size"] or 0.0, reference.get("high", 0.0))
-        tops[entry["family"]] = max(tops.get(entry["family"], 0.0), most)
+        most = max(entry.size or 0.0, entry.reference.high if entry.reference else 0.0)
+        tops[entry.family] = max(tops.get(entry.family, 0.0), most)
     scales = {family: next(top for top in TOPS if top >= most) for family, most in tops.items()}
-    return [_size(entry, scales[entry["family"]]) for entry in found]
+    return [_size(entry, scales[entry.family]) for entry in found]
 
 
-def curve(losses: Sequence[dict[str, Any]], /) -> Curve | None:
+def curve(losses: Sequence[LossRecord], /) -> Curve | None:
     """The losses by step; None where fewer than two were logged."""
-    kept = _thinned(sorted(losses, key=lambda entry: entry["step"]))
-    if len(kept) < 2 or kept[0]["step"] == kept[-1]["step"]:
+    kept = _thinned(sorted(losses, key=lambda entry: entry.step))
+    if len(kept) < 2 or kept[0].step == kept[-1].step:
         return None
-    first, last = kept[0]["step"], kept[-1]["step"]
-    keys = [key for key in CURVES if any(key in entry for entry in kept)]
-    values = [entry[key] for entry in kept for key in keys if key in entry]
+    first, last = kept[0].step, kept[-1].step
+    keys = [key for key in CURVES if any(loss_of(entry, key) is not None for entry in kept)]
+    values = [value for entry in kept for key in keys if (value := loss_of(entry, key)) is not None]
     levels = _levels(min(0.0, *values), max(values))
     bottom, top = levels[0], levels[-1]
 
-    def place(entry: dict[str, Any], key: str) -> str:
-        across = (entry["step"] - first) / (last - first)
-        down = (top - entry[key]) / (top - bottom)
+    def place(step: int, value: float) -> str:
+        across = (step - first) / (last - first)
+        down = (top - value) / (top - bottom)
         return f"{100 * across:.2f},{100 * down:.2f}"
 
-    lines = tuple(Line(key, CURVES[key], " ".join(place(entry, key) for entry in kept if key in entry)) for key in keys)
-    told = "; ".join(
-        f"{CURVES[key]} from {ends[0][key]:.3g} to {ends[-1][key]:.3g}"
-        for key in keys
-        if (ends := [entry for entry in kept if key in entry])
-    )
+    drawn = {key: [(entry.step, value) for entry in kept if (value := loss_of(entry, key)) is not None] for key in keys}
+    lines = tuple(Line(key, CURVES[key], " ".join(place(*point) for point in points)) for key, points in drawn.items())
+    told = "; ".join(f"{CURVES[key]} from {points[0][1]:.3g} to {points[-1][1]:.3g}" for key, points in drawn.items())
     ticks = tuple((f"{level:g}", f"{100 * (top - level) / (top - bottom):.2f}") for level in levels)
     return Curve(lines, ticks, first, last, f"{told}, over steps {first:,} to {last:,}.")
 
 
-def samples(losses: Sequence[dict[str, Any]], /, *, most: int) -> list[dict[str, Any]]:
+def loss_of(entry: LossRecord, key: str, /) -> float | None:
+    """One part of a step's loss; None where it was not logged."""
+    value: float | None = getattr(entry, key)
+    return value
+
+
+def samples(losses: Sequence[LossRecord], /, *, most: int) -> list[LossRecord]:
     """At most so many of the logged steps, evenly spread, first and last among them."""
-    return _spread(sorted(losses, key=lambda entry: entry["step"]), most)
+    return _spread(sorted(losses, key=lambda entry: entry.step), most)
 
 
 def _bar(side: str, figure: Figure, top: float) -> Bar:
@@ -126,25 +128,25 @@ def _bar(side: str, figure: Figure, top: float) -> Bar:
     return Bar(side, _length(figure.value or 0.0, top), *(None if x is None else _length(x, top) for x in (low, high)))
 
 
-def _size(entry: dict[str, Any], top: float) -> Size:
-    length = _length(entry["size"] or 0.0, top)
-    reference = entry.get("reference")
+def _size(entry: FoundRecord, top: float) -> Size:
+    length = _length(entry.size or 0.0, top)
+    reference = entry.reference
     if not reference:
         return Size(length, None, None, None, f"{100 * top:g} %")
-    low, high = sorted((reference["low"], reference["high"]))
+    low, high = sorted((reference.low, reference.high))
     width = _length(max(high - low, 0.01 * top), top)
-    return Size(length, _length(low, top), width, _length(reference["median"], top), f"{100 * top:g} %")
+    return Size(length, _length(low, top), width, _length(reference.median, top), f"{100 * top:g} %")
 
 
 def _length(value: float, top: float) -> str:
     return f"{100 * min(max(value / top, 0.0), 1.0):.2f}%"
 
 
-def _thinned(entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def _thinned(entries: Sequence[LossRecord]) -> list[LossRecord]:
     return _spread(entries, MAX_POINTS)
 
 
-def _spread(entries: Sequence[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+def _spread(entries: Sequence[LossRecord], most: int) -> list[LossRecord]:
     if len(entries) <= most:
         return list(entries)
     places = dict.fromkeys(round(place * (len(entries) - 1) / (most - 1)) for place in range(most))

@@ -13,11 +13,11 @@ import jinja2
 from markupsafe import Markup, escape
 
 from clipclean.report import comparison, drawing, figures, ladder, provenance, search, verdicts
-from clipclean.report.comparison import Figure, Row
-from clipclean.report.inert import inert
-from clipclean.report.json_file import Report
+from clipclean.report.comparison import Figure, Row, Side
+from clipclean.report.inert import harmless, inert
 from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES
 from clipclean.report.projection import Map, embedding_map
+from clipclean.report.schema import CaughtRecord, FoundRecord, Report
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 TILES = ("asr", "accuracy_under_trigger", "distance")
@@ -66,7 +66,7 @@ def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
     Raises:
         ValueError: a picture is no base64-encoded PNG, or of an unknown group.
     """
-    report = inert(report)
+    report = harmless(report)
     style = stylesheet()
     return (
         templates()
@@ -75,8 +75,8 @@ def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
             report=report,
             style=Markup(style),  # noqa: S704 - our own file, not the report's
             policy=policy(style),
-            word=verdicts.WORDS[report["verdict"]],
-            mark=MARKS[report["verdict"]],
+            word=verdicts.WORDS[report.verdict],
+            mark=MARKS[report.verdict],
             two=comparison.has_before(report),
             tiles=_tiles(report),
             **_words(report),
@@ -118,7 +118,12 @@ def templates() -> jinja2.Environment:
         "families": search.families,
         "family": search.family,
     }
-    environment.globals |= {"sizes": drawing.sizes, "set_aside": verdicts.set_aside, "FIRST": FIRST}
+    environment.globals |= {
+        "sizes": drawing.sizes,
+        "loss_of": drawing.loss_of,
+        "set_aside": verdicts.set_aside,
+        "FIRST": FIRST,
+    }
     environment.filters |= {
         "percent": figures.percent,
         "interval": figures.percent_interval,
@@ -146,9 +151,9 @@ def _words(report: Report) -> dict[str, Any]:
         "story": verdicts.story(report),
         "steps": verdicts.next_steps(report),
         "limits": verdicts.limits(report),
-        "findings": [(finding, verdicts.explained(finding)) for finding in verdicts.by_severity(report["findings"])],
-        "suppressed": [(finding, verdicts.explained(finding)) for finding in report.get("suppressed", ())],
-        "notes": report.get("notes", []),
+        "findings": [(finding, verdicts.explained(finding)) for finding in verdicts.by_severity(report.findings)],
+        "suppressed": [(finding, verdicts.explained(finding)) for finding in report.suppressed],
+        "notes": report.notes,
         "not_shown": search.NOT_SHOWN,
         "intervals": INTERVALS,
     }
@@ -156,7 +161,7 @@ def _words(report: Report) -> dict[str, Any]:
 
 def _numbers(report: Report) -> dict[str, Any]:
     """What the page shows in tables and drawings."""
-    losses = report.get("training", {}).get("losses", [])
+    losses = report.training.losses if report.training else ()
     made = search.searches(report)
     return {
         "searches": made,
@@ -166,7 +171,11 @@ def _numbers(report: Report) -> dict[str, Any]:
         "attacks": [(attack, comparison.rows(attack, *ROWS)) for attack in comparison.detailed(report)],
         "panel": comparison.panel(report),
         "curve": drawing.curve(losses),
-        "curves": {key: name for key, name in drawing.CURVES.items() if any(key in entry for entry in losses)},
+        "curves": {
+            key: name
+            for key, name in drawing.CURVES.items()
+            if any(drawing.loss_of(entry, key) is not None for entry in losses)
+        },
         "sampled": drawing.samples(losses, most=SAMPLED_STEPS),
         "training": _training(report),
         "rounds": _rounds(report),
@@ -177,7 +186,7 @@ def _numbers(report: Report) -> dict[str, Any]:
 
 def _auto(report: Report) -> dict[str, Any]:
     """What a run that chose for itself tried; empty for others."""
-    if not ladder.ran(report):
+    if report.auto is None:
         return {"auto_told": [], "canaries": [], "ladder": [], "frontier": None}
     return {
         "auto_told": ladder.told(report),
@@ -189,7 +198,7 @@ def _auto(report: Report) -> dict[str, Any]:
 
 def _tiles(report: Report) -> list[Tile]:
     """Clean accuracy and what the first trigger does; in an audit with a search, the one that was found."""
-    found = search.strongest(report) if report["command"] == "audit" else None
+    found = search.strongest(report) if report.is_audit else None
     first = [] if found else comparison.detailed(report)[:1]
     attack = [row for attack in first for row in comparison.rows(attack, *TILES)]
     rows = [_tile(row) for row in [*attack[:1], comparison.accuracy(report), *attack[1:]]]
@@ -201,12 +210,12 @@ def _tile(row: Row) -> Tile:
     return Tile(row.measure.label, before, _value(row, row.after), f"{row.measure.better} is better")
 
 
-def _found_tiles(found: dict[str, Any]) -> list[Tile]:
-    needed = f"clean models need {search.needed(found)}" if found.get("reference") else "larger is better"
-    without = f"{figures.percent(found['base_rate']['value'])} without the trigger"
+def _found_tiles(found: FoundRecord) -> list[Tile]:
+    needed = f"clean models need {search.needed(found)}" if found.reference else "larger is better"
+    without = f"{figures.percent(found.base_rate.value)} without the trigger"
     return [
-        Tile("Success of the found trigger", None, figures.percent(found["asr"]["value"]), without),
-        Tile("Its size", None, figures.percent(found["size"]), needed),
+        Tile("Success of the found trigger", None, figures.percent(found.asr.value), without),
+        Tile("Its size", None, figures.percent(found.size), needed),
     ]
 
 
@@ -234,42 +243,45 @@ def _in_words(row: Row) -> str:
 
 
 def _training(report: Report) -> list[tuple[str, str]]:
-    training = report.get("training")
+    training = report.training
     if not training:
         return []
     facts = [
-        ("Steps", figures.count(training["steps"])),
-        ("Pairs seen", figures.count(training["pairs"])),
-        ("Time", figures.duration(training["seconds"])),
-        ("Speed", f"{training['pairs_per_second']:,.0f} pairs a second"),
-        ("Peak memory", figures.memory(training["peak_memory_bytes"])),
+        ("Steps", figures.count(training.steps)),
+        ("Pairs seen", figures.count(training.pairs)),
+        ("Time", figures.duration(training.seconds)),
+        ("Speed", f"{training.pairs_per_second:,.0f} pairs a second"),
+        ("Peak memory", figures.memory(training.peak_memory_bytes)),
     ]
-    if training.get("peak_device_memory_bytes"):
-        facts.append(("Peak memory of the GPU", figures.memory(training["peak_device_memory_bytes"])))
-    if training.get("precision"):
-        facts.append(("Number format", training["precision"]))
-    if training.get("micro_batch"):
-        facts.append(("Pairs a tower took at once", figures.count(training["micro_batch"])))
-    if training.get("resumed_at"):
-        facts.append(("Went on", f"from step {figures.count(training['resumed_at'])}, after an interruption"))
+    if training.peak_device_memory_bytes:
+        facts.append(("Peak memory of the GPU", figures.memory(training.peak_device_memory_bytes)))
+    if training.precision:
+        facts.append(("Number format", training.precision))
+    if training.micro_batch:
+        facts.append(("Pairs a tower took at once", figures.count(training.micro_batch)))
+    if training.resumed_at:
+        facts.append(("Went on", f"from step {figures.count(training.resumed_at)}, after an interruption"))
     return facts
 
 
-def _rounds(report: Report) -> list[tuple[str, list[dict[str, Any]]]]:
+def _rounds(report: Report) -> list[tuple[str, tuple[CaughtRecord, ...]]]:
     """What each search of an unlearning found, with the words for when it was made."""
-    made = report.get("training", {}).get("unlearning", {}).get("rounds", [])
+    unlearning = report.training.unlearning if report.training else None
+    made = unlearning.rounds if unlearning else ()
     words = ("before", "after 1 round", *(f"after {number} rounds" for number in range(2, len(made))))
-    return [(when, entry["found"]) for when, entry in zip(words, made, strict=False)]
+    return [(when, entry.found) for when, entry in zip(words, made, strict=False)]
 
 
 def _maps(report: Report) -> list[tuple[str, str, Map]]:
     """The embedding maps: the side, the trigger in question, the drawing."""
     two = comparison.has_before(report)
-    maps = []
-    for side in ("before", "after"):
-        found = comparison.measured(report, side).get("projection")
+    maps: list[tuple[str, str, Map]] = []
+    sides: tuple[Side, ...] = ("before", "after")
+    for side in sides:
+        measured = comparison.measured(report, side)
+        found = measured.projection if measured else None
         if found and (drawn := embedding_map(found)):
-            maps.append((side if two else "", found["trigger"], drawn))
+            maps.append((side if two else "", found.trigger, drawn))
     return maps
 
 
@@ -294,6 +306,6 @@ def checked(picture: Picture, /) -> Picture:
 
 def _definition(report: Report) -> str:
     """How clean accuracy was measured in this run."""
-    rate = comparison.measured(report, "after").get("clean_accuracy") or {}
-    told: str = rate.get("definition", "Clean accuracy")
+    rate = report.measurements.clean_accuracy
+    told = (rate.definition if rate else None) or "Clean accuracy"
     return told[:1].upper() + told[1:]

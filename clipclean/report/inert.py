@@ -3,6 +3,8 @@
 import unicodedata
 from typing import Any
 
+from clipclean.report.schema import Report
+
 MAX_TEXT = 2000  # characters of one string that a reader is shown
 _JOINERS = "\u200c\u200d"  # needed by emoji and by several scripts
 
@@ -22,6 +24,11 @@ def inert(value: Any, /) -> Any:  # Any: JSON in, JSON of the same shape out
     if isinstance(value, list | tuple):
         return [inert(inner) for inner in value]
     return value
+
+
+def harmless(report: Report, /) -> Report:
+    """The same report, inert: the one that every form but JSON is made of."""
+    return Report.model_validate(inert(report.model_dump(by_alias=True, exclude_unset=True)))
 
 
 def printable(text: str, /) -> str:

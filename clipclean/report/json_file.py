@@ -1,24 +1,26 @@
 """``report.json``: a report as JSON text."""
 
 import json as jsonlib
-import math
 from pathlib import Path
 from typing import Any
 
 from clipclean import untrusted
 from clipclean.errors import RefusedInput
-from clipclean.report.schema_file import validate
+from clipclean.report.schema import Free, Report, parse, plain
 
 MAX_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB
 MAX_DEPTH = 32  # of lists and objects in each other; the schema needs eight
 
-Report = dict[str, Any]  # Any: JSON
-
 
 def json(report: Report, /) -> str:
-    """The report as JSON, keys in their order. What is no number (nan) becomes null, as JSON has none."""
-    text = jsonlib.dumps(_with_nulls(report), indent=2, ensure_ascii=False, allow_nan=False)
-    return text.encode(errors="backslashreplace").decode() + "\n"  # lone surrogates of undecodable file names
+    """The report as JSON. What is no number (nan) becomes null, as JSON has none."""
+    return json_text(report.as_json())
+
+
+def json_text(value: Free, /) -> str:
+    """Any JSON object as clipclean writes it."""
+    text = jsonlib.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
+    return text.encode(errors="backslashreplace").decode() + "\n"  # lone surrogates, in what a later version added
 
 
 def read(path: Path, /) -> Report:
@@ -43,19 +45,7 @@ def read(path: Path, /) -> Report:
         raise RefusedInput(f"{path} is no JSON: {error}. Name a report.json that clipclean wrote.") from error
     if _is_deeper(report, MAX_DEPTH):
         raise RefusedInput(f"{path} nests values more than {MAX_DEPTH} deep; no report does. Name a report.json.")
-    validate(report)
-    loaded: Report = report
-    return loaded
-
-
-def _with_nulls(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _with_nulls(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_nulls(inner) for inner in value]
-    return value
+    return parse(report)
 
 
 def _is_deeper(value: Any, limit: int) -> bool:

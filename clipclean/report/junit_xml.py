@@ -2,11 +2,11 @@
 
 from xml.etree import ElementTree  # only written, never parsed
 
-from clipclean.findings import RULES, STAGES, UNKNOWN, Need
+from clipclean.findings import RULES, STAGES, UNKNOWN, Finding, Need
 from clipclean.report import comparison, search, verdicts
 from clipclean.report.figures import percent
-from clipclean.report.inert import inert
-from clipclean.report.json_file import Report
+from clipclean.report.inert import harmless
+from clipclean.report.schema import Report
 
 
 def junit(report: Report, /) -> str:
@@ -16,12 +16,12 @@ def junit(report: Report, /) -> str:
     a note passes, with its words as output. What was not run is skipped, and so is what the policy set aside. One more case holds the verdict: it fails
     with the run, and an inconclusive run is an error there, so that no job takes it for a pass.
     """
-    report = inert(report)
+    report = harmless(report)
     root = ElementTree.Element("testsuites", name="clipclean")
     verdict = _suite(root, "verdict")
     _properties(verdict, report)
     _verdict(verdict, report)
-    codes = dict.fromkeys([*RULES, *(finding["rule"] for finding in report["findings"])])
+    codes = dict.fromkeys([*RULES, *(finding.rule for finding in report.findings)])
     for stage in STAGES:
         suite = _suite(root, stage)
         for code in codes:
@@ -39,21 +39,21 @@ def _suite(root: ElementTree.Element, stage: str) -> ElementTree.Element:
 
 def _properties(suite: ElementTree.Element, report: Report) -> None:
     """What was judged and with what; JUnit allows them at the head of a suite."""
-    model, recipe = report["model"], report.get("recipe")
+    model, recipe = report.model, report.recipe
     facts = {
-        "verdict": report["verdict"],
-        "command": report["command"],
-        "clipclean": report["tool"]["version"],
-        "model": model["name"],
-        "architecture": model["architecture"],
-        "sha256": model["sha256"],
-        "tensor_sha256": model["tensor_sha256"],
+        "verdict": report.verdict,
+        "command": report.command,
+        "clipclean": report.tool.version,
+        "model": model.name,
+        "architecture": model.architecture,
+        "sha256": model.sha256,
+        "tensor_sha256": model.tensor_sha256,
     }
     if recipe:
-        facts |= {"recipe": f"{recipe['name']}@{recipe['revision']}", "recipe_sha256": recipe["sha256"]}
-    if policy := report.get("policy"):
-        facts |= {"policy": policy["name"], "policy_sha256": policy["sha256"]}
-    facts |= {f"export_sha256:{export['path']}": export["sha256"] for export in report.get("exports", ())}
+        facts |= {"recipe": f"{recipe.name}@{recipe.revision}", "recipe_sha256": recipe.sha256}
+    if policy := report.policy:
+        facts |= {"policy": policy.name, "policy_sha256": policy.sha256}
+    facts |= {f"export_sha256:{export.path}": export.sha256 for export in (report.exports or ())}
     holder = ElementTree.SubElement(suite, "properties")
     for name, value in facts.items():
         ElementTree.SubElement(holder, "property", name=name, value=value)
@@ -62,15 +62,15 @@ def _properties(suite: ElementTree.Element, report: Report) -> None:
 def _verdict(suite: ElementTree.Element, report: Report) -> None:
     case = _case(suite, "verdict", "verdict")
     told = " ".join([verdicts.headline(report), *verdicts.story(report)])
-    kind = {"pass": "system-out", "fail": "failure", "inconclusive": "error"}[report["verdict"]]
-    _tell(case, kind, verdicts.headline(report), told, report["verdict"])
+    kind = {"pass": "system-out", "fail": "failure", "inconclusive": "error"}[report.verdict]
+    _tell(case, kind, verdicts.headline(report), told, report.verdict)
 
 
 def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
     """The cases of one rule: one a finding, or one that says that there is none."""
     rule = RULES.get(code, UNKNOWN)
-    found = [finding for finding in report["findings"] if finding["rule"] == code]
-    aside = [finding for finding in report.get("suppressed", ()) if finding["rule"] == code]
+    found = [finding for finding in report.findings if finding.rule == code]
+    aside = [finding for finding in report.suppressed if finding.rule == code]
     if not found and not aside:
         case = _case(suite, code, f"{code} {rule.title}")
         if reason := _not_run(rule.needs, report):
@@ -79,22 +79,20 @@ def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
     for number, finding in enumerate(found, start=1):
         name = f"{code} {rule.title}" + (f" ({number})" if len(found) > 1 else "")
         case = _case(suite, code, name)
-        kind = {"error": "failure", "warning": "skipped", "note": "system-out"}[finding["level"]]
-        body = "\n".join([finding["message"], *_numbers(finding), rule.means, f"To do: {rule.action}"])
-        _tell(case, kind, finding["message"], body, code)
+        kind = {"error": "failure", "warning": "skipped", "note": "system-out"}[finding.level]
+        body = "\n".join([finding.message, *_numbers(finding), rule.means, f"To do: {rule.action}"])
+        _tell(case, kind, finding.message, body, code)
     for number, finding in enumerate(aside, start=1):
         case = _case(suite, code, f"{code} {rule.title} (set aside by policy, {number})")
-        _tell(case, "skipped", f"{verdicts.set_aside(finding)}: {finding['message']}", "", "")
+        _tell(case, "skipped", f"{verdicts.set_aside(finding)}: {finding.message}", "", "")
 
 
-def _numbers(finding: Report) -> list[str]:
-    if finding["value"] is None or finding["interval"] is None or finding["n"] is None:
+def _numbers(finding: Finding) -> list[str]:
+    if finding.value is None or finding.interval is None or finding.n is None:
         return []
-    low, high = finding["interval"]
-    limit = "" if finding["threshold"] is None else f"; limit {percent(finding['threshold'])}"
-    return [
-        f"{finding['measure']}: {percent(finding['value'])} [{percent(low)}, {percent(high)}], n = {finding['n']}{limit}"
-    ]
+    low, high = finding.interval
+    limit = "" if finding.threshold is None else f"; limit {percent(finding.threshold)}"
+    return [f"{finding.measure}: {percent(finding.value)} [{percent(low)}, {percent(high)}], n = {finding.n}{limit}"]
 
 
 def _not_run(need: Need, report: Report) -> str:
@@ -111,11 +109,11 @@ def _not_run(need: Need, report: Report) -> str:
             if searched
             else unsearched
         ),
-        "audit or search": (searched or report["command"] == "audit", "a part of the audit"),
+        "audit or search": (searched or report.is_audit, "a part of the audit"),
         "before": (comparison.has_before(report), "an audit has no accuracy to compare with"),
-        "data": (bool(report.get("data")), "no clean data was read"),
-        "recipe": (bool(report.get("recipe")), "no recipe was used"),
-        "policy": (bool(report.get("policy")), "no policy file was given"),
+        "data": (bool(report.data), "no clean data was read"),
+        "recipe": (bool(report.recipe), "no recipe was used"),
+        "policy": (bool(report.policy), "no policy file was given"),
     }
     was_run, reason = told[need]
     return "" if was_run else f"not run: {reason}"

@@ -3,11 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clipclean.report.figures import NOTHING, count, duration, percent
-
-Json = dict[str, Any]  # Any: JSON
+from clipclean.report.schema import AutoRecord, BudgetRecord, CandidateRecord, OutcomeRecord, Report, TrialRecord
 
 MARKS = 6  # shapes and colours of rungs; a longer ladder uses them again
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges
@@ -64,85 +63,90 @@ class Frontier:
 class _Point(NamedTuple):
     """A trial, what it leaves of the canary that acts most, what it costs, and whether it is the one to tell of its rung."""
 
-    trial: Json
+    trial: TrialRecord
     excess: float
     cost: float
     is_taken: bool
 
 
-def ran(report: Json, /) -> bool:
+def ran(report: Report, /) -> bool:
     """Whether the report is of a run that chose for itself."""
-    return "auto" in report
+    return report.auto is not None
 
 
-def told(report: Json, /) -> list[str]:
+def of(report: Report, /) -> AutoRecord:
+    """What the run tried; raises ValueError where it did not choose for itself."""
+    if report.auto is None:
+        raise ValueError("The run did not choose among recipes.")
+    return report.auto
+
+
+def told(report: Report, /) -> list[str]:
     """What was chosen and what that rests on, in sentences."""
-    auto = report["auto"]
-    seconds, tried = auto["seconds"], sum(not entry["why_not"] for entry in auto["ladder"])
+    auto = of(report)
+    seconds, tried = auto.seconds, sum(not entry.why_not for entry in auto.ladder)
     lines = [
-        f"Chosen: {auto['chosen']}, of {count(tried)} tried. It all took {duration(seconds['total'])}; the cleaning "
-        f"itself {duration(seconds['chosen'])}."
+        f"Chosen: {auto.chosen}, of {count(tried)} tried. It all took {duration(seconds.total)}; the cleaning "
+        f"itself {duration(seconds.chosen)}."
     ]
-    if not auto["changed"]:
+    if not auto.changed:
         lines.append("It found nothing to do, so the weights are as they were.")
-    if auto["share"] < 1:
+    if auto.share < 1:
         lines.append(
-            f"The cleaned weights cost more accuracy than the budget, so that these lie at {percent(auto['share'])} of the way to "
+            f"The cleaned weights cost more accuracy than the budget, so that these lie at {percent(auto.share)} of the way to "
             "them from the original. From there a backdoor returns more readily."
         )
-    if auto["rebound"]:
-        worst = max(
-            (p["after"] for p in auto["rebound"]["probes"] if p["known"] and p["after"] is not None), default=None
-        )
+    if auto.rebound:
+        worst = max((p.after for p in auto.rebound.probes if p.known and p.after is not None), default=None)
         known = (
             f": the trigger that acts most moves {percent(worst)} of pictures beyond chance"
             if worst is not None
             else ""
         )
-        lines.append(f"After {count(auto['rebound']['steps'])} steps of benign finetuning of a copy{known}.")
+        lines.append(f"After {count(auto.rebound.steps)} steps of benign finetuning of a copy{known}.")
     return lines
 
 
-def canaries(report: Json, /) -> list[tuple[str, ...]]:
+def canaries(report: Report, /) -> list[tuple[str, ...]]:
     """A row a canary: trigger, target, planted, left, accuracy under it; the last two after the chosen rung."""
-    auto = report["auto"]
-    chosen = next((entry for entry in auto["ladder"] if entry["chosen"]), None)
+    auto = of(report)
+    chosen = next((entry for entry in auto.ladder if entry.chosen), None)
     trial = _taken(chosen, auto) if chosen else None
-    left = {outcome["trigger"]: outcome for outcome in trial["outcomes"]} if trial else {}
+    left = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
     return [
         (
-            planted["trigger"],
-            planted["target"],
-            percent(planted["planted"]) + ("" if planted["took"] else ", did not take"),
-            _left(left[planted["trigger"]]) if planted["trigger"] in left else NOTHING,
-            percent(left[planted["trigger"]]["accuracy"]) if planted["trigger"] in left else NOTHING,
+            planted.trigger,
+            planted.target,
+            percent(planted.planted) + ("" if planted.took else ", did not take"),
+            _left(left[planted.trigger]) if planted.trigger in left else NOTHING,
+            percent(left[planted.trigger].accuracy) if planted.trigger in left else NOTHING,
         )
-        for planted in auto["canaries"]
+        for planted in auto.canaries
     ]
 
 
-def _left(outcome: Json) -> str:
-    returned = outcome.get("returned")
-    return percent(outcome["left"]) + ("" if returned is None else f", {percent(returned)} after benign finetuning")
+def _left(outcome: OutcomeRecord) -> str:
+    returned = outcome.returned
+    return percent(outcome.left) + ("" if returned is None else f", {percent(returned)} after benign finetuning")
 
 
-def rows(report: Json, /) -> list[Row]:
+def rows(report: Report, /) -> list[Row]:
     """A row a rung, in the order in which they were tried."""
-    return [_row(entry, report["auto"]) for entry in report["auto"]["ladder"]]
+    return [_row(entry, of(report)) for entry in of(report).ladder]
 
 
-def frontier(report: Json, /) -> Frontier | None:
+def frontier(report: Report, /) -> Frontier | None:
     """The drawing; None where no rung was tried on canaries."""
-    auto = report["auto"]
-    tried = [entry for entry in auto["ladder"] if entry["trials"]]
+    auto = of(report)
+    tried = [entry for entry in auto.ladder if entry.trials]
     found = {
-        entry["rung"]: [_Point(t, _worst(t), t["accuracy_lost"], t is _taken(entry, auto)) for t in entry["trials"]]
+        entry.rung: [_Point(t, _worst(t), t.accuracy_lost, t is _taken(entry, auto)) for t in entry.trials]
         for entry in tried
     }
     if not found:
         return None
-    budget: float = auto["budget"]["accuracy"]
-    limit: float = auto["budget"]["excess"]
+    budget: float = auto.budget.accuracy
+    limit: float = auto.budget.excess
     costs: list[float] = [point.cost for points in found.values() for point in points]
     low, high = min(0.0, *costs), max(2 * budget, *costs, 0.01)
 
@@ -165,63 +169,63 @@ def frontier(report: Json, /) -> Frontier | None:
     )  # fmt: skip
 
 
-def _taken(entry: Json, auto: Json) -> Json | None:
+def _taken(entry: CandidateRecord, auto: AutoRecord) -> TrialRecord | None:
     """The trial to tell of a rung: of the chosen one that at the share whose weights were written, else the first."""
-    trials: list[Json] = entry["trials"]
-    at_share = (trial for trial in trials if entry["chosen"] and trial["kept"] == auto["share"])
+    trials = entry.trials
+    at_share = (trial for trial in trials if entry.chosen and trial.kept == auto.share)
     return next(at_share, trials[0] if trials else None)
 
 
-def _row(entry: Json, auto: Json) -> Row:
-    trial, ran_, budget = _taken(entry, auto), entry["run"], auto["budget"]
+def _row(entry: CandidateRecord, auto: AutoRecord) -> Row:
+    trial, ran_, budget = _taken(entry, auto), entry.run, auto.budget
     return Row(
-        rung=entry["rung"],
+        rung=entry.rung,
         outcome=_outcome(entry, trial, budget),
-        canaries=_removed(trial, budget["excess"]) if trial else NOTHING,
+        canaries=_removed(trial, budget.excess) if trial else NOTHING,
         left=percent(_worst(trial)) if trial else NOTHING,
-        cost=_points(trial["accuracy_lost"]) if trial else NOTHING,
-        on_model=f"{percent(ran_['excess'])}, {_points(ran_['accuracy_lost'])}" if ran_ else NOTHING,
+        cost=_points(trial.accuracy_lost) if trial else NOTHING,
+        on_model=f"{percent(ran_.excess)}, {_points(ran_.accuracy_lost)}" if ran_ else NOTHING,
         seconds=NOTHING
-        if entry["why_not"]
-        else duration((trial["seconds"] if trial else 0.0) + (ran_["seconds"] if ran_ else 0.0)),
-        chosen=entry["chosen"],
+        if entry.why_not
+        else duration((trial.seconds if trial else 0.0) + (ran_.seconds if ran_ else 0.0)),
+        chosen=entry.chosen,
     )
 
 
-def _outcome(entry: Json, trial: Json | None, budget: Json) -> str:
+def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRecord) -> str:
     """What the canaries said of a rung, where there were any, and what its run on the model said, where there was one."""
-    if entry["why_not"]:
-        return f"not tried: {entry['why_not']}"
+    if entry.why_not:
+        return f"not tried: {entry.why_not}"
     told = "not run"
-    if run := entry["run"]:
-        told = f"run: fails ({', '.join(run['errors'])})" if run["errors"] else "run: passes"
+    if run := entry.run:
+        told = f"run: fails ({', '.join(run.errors)})" if run.errors else "run: passes"
     if not trial:
         return told
     return f"{'passes' if _passes(entry, trial, budget) else 'fails'} on the canaries, {told}"
 
 
-def _passes(entry: Json, trial: Json, budget: Json) -> bool:
+def _passes(entry: CandidateRecord, trial: TrialRecord, budget: BudgetRecord) -> bool:
     """Whether a trial removes all that took within the budget; of the first one the report says it."""
-    if trial is entry["trials"][0]:
-        return bool(entry["passes"])
-    counted = [outcome for outcome in trial["outcomes"] if outcome["took"]]
-    are_removed = bool(counted) and all(_is_removed(outcome, budget["excess"]) for outcome in counted)
-    return are_removed and bool(trial["accuracy_lost"] <= budget["accuracy"])
+    if trial is entry.trials[0]:
+        return bool(entry.passes)
+    counted = [outcome for outcome in trial.outcomes if outcome.took]
+    are_removed = bool(counted) and all(_is_removed(outcome, budget.excess) for outcome in counted)
+    return are_removed and bool(trial.accuracy_lost <= budget.accuracy)
 
 
-def _removed(trial: Json, limit: float) -> str:
-    counted = [outcome for outcome in trial["outcomes"] if outcome["took"]]
+def _removed(trial: TrialRecord, limit: float) -> str:
+    counted = [outcome for outcome in trial.outcomes if outcome.took]
     return f"{sum(_is_removed(outcome, limit) for outcome in counted)} of {len(counted)}"
 
 
-def _is_removed(outcome: Json, limit: float) -> bool:
+def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:
     """Whether it acts no longer, and does not return beyond the limit by its whole interval."""
-    again: list[float] | None = outcome.get("returned_interval")
-    return bool(outcome["left"] <= limit and (again is None or again[0] <= limit))
+    again = outcome.returned_interval
+    return bool(outcome.left <= limit and (again is None or again[0] <= limit))
 
 
-def _worst(trial: Json) -> float:
-    left: list[float] = [outcome["left"] for outcome in trial["outcomes"] if outcome["took"]]
+def _worst(trial: TrialRecord) -> float:
+    left: list[float] = [outcome.left for outcome in trial.outcomes if outcome.took]
     return max(left, default=0.0)
 
 
@@ -240,10 +244,10 @@ def _path(
     """``across`` and ``down`` take a cost and an excess to per cent of the drawing."""
     marks = [
         (
-            trial["kept"],
+            trial.kept,
             Mark(
                 f"{across(cost):.2f}", f"{down(excess):.2f}", is_taken,
-                f"{rung} at {percent(trial['kept'])} of the way: {percent(excess)} left, {_points(cost)} lost",
+                f"{rung} at {percent(trial.kept)} of the way: {percent(excess)} left, {_points(cost)} lost",
             ),
         )
         for trial, excess, cost, is_taken in points

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from clipclean.report import comparison, ladder, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
-from clipclean.report.inert import inert
-from clipclean.report.json_file import Report
+from clipclean.report.inert import harmless
 from clipclean.report.measures import INTERVALS
+from clipclean.report.schema import Report
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
@@ -19,15 +19,15 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>#|~&$]")
 
 def markdown(report: Report, /) -> str:
     """Verdict, findings, tables, provenance. Names from the report cannot become markup, links or mentions."""
-    report = inert(report)
-    word = report["verdict"]
+    report = harmless(report)
+    word = report.verdict
     blocks = [
         [f"## {_MARKS[word]} clipclean: {verdicts.WORDS[word].lower()}"],
         [escaped(" ".join([verdicts.headline(report), *verdicts.story(report)]))],
         _suspects(report),
         _findings(report),
         _suppressed(report),
-        *(_auto(report) if ladder.ran(report) else ()),
+        *(_auto(report) if report.auto else ()),
         *(_search(made) for made in search.searches(report)),
         _accuracy(report),
         *(_attack(attack, report) for attack in comparison.detailed(report)),
@@ -52,11 +52,11 @@ def code(text: str, /) -> str:
 
 
 def _findings(report: Report) -> list[str]:
-    found = verdicts.by_severity(report["findings"])
+    found = verdicts.by_severity(report.findings)
     if not found:
         return []
     lines = [
-        f"- **{finding['level']} {finding['rule']}** {escaped(verdicts.explained(finding).title)}: {escaped(finding['message'])}"
+        f"- **{finding.level} {finding.rule}** {escaped(verdicts.explained(finding).title)}: {escaped(finding.message)}"
         for finding in found
     ]
     return ["### Findings", "", *_first(lines)]
@@ -64,20 +64,20 @@ def _findings(report: Report) -> list[str]:
 
 def _suspects(report: Report) -> list[str]:
     """The classes that the model seems to be turned towards, in an audit."""
-    if not report["suspects"] or comparison.has_before(report):
+    if not report.suspects or comparison.has_before(report):
         return []
     lines = []
-    for number, suspect in enumerate(report["suspects"], start=1):
+    for number, suspect in enumerate(report.suspects, start=1):
         by = f", by {escaped(families)}" if (families := search.families(suspect)) else ""
-        with_ = f", trigger {code(suspect['trigger'])}" if suspect.get("trigger") else ""
-        lines.append(f"{number}. **{escaped(suspect['class'])}**, score {decimal(suspect['score'])}{by}{with_}")
+        with_ = f", trigger {code(suspect.trigger)}" if suspect.trigger else ""
+        lines.append(f"{number}. **{escaped(suspect.class_)}**, score {decimal(suspect.score)}{by}{with_}")
     return ["### Suspects, most suspicious first", "", *_first(lines)]
 
 
 def _suppressed(report: Report) -> list[str]:
     lines = [
-        f"- {finding['rule']} {escaped(finding['message'])} {escaped(verdicts.set_aside(finding))}"
-        for finding in report.get("suppressed", ())
+        f"- {finding.rule} {escaped(finding.message)} {escaped(verdicts.set_aside(finding))}"
+        for finding in report.suppressed
     ]
     return ["### Set aside by policy", "", *_first(lines)] if lines else []
 
@@ -109,15 +109,15 @@ def _search(made: search.Search) -> list[str]:
         "|---|---|--:|--:|--:|---|",
     ]
     for found in made.found[:MAX_ROWS]:
-        success = f"{percent(found['asr']['value'])} ({percent_interval(found['asr']['interval'])})"
+        success = f"{percent(found.asr.value)} ({percent_interval(found.asr.interval)})"
         cells = (
-            f"{found['family_words']}, {found['size_words']}",
-            percent(found["size"]),
+            f"{found.family_words}, {found.size_words}",
+            percent(found.size),
             search.needed(found),
-            f"{success}; {percent(found['base_rate']['value'])}",
+            f"{success}; {percent(found.base_rate.value)}",
             "; ".join(search.signs(found)) or NOTHING,
         )
-        lines.append(_cells([code(found["class"]), *(escaped(cell) for cell in cells)]))
+        lines.append(_cells([code(found.class_), *(escaped(cell) for cell in cells)]))
     more = len(made.found) - MAX_ROWS
     rest = ["", f"And {count(more)} more, in report.json."] if more > 0 else []
     return [title, "", escaped(made.told), "", *lines, *rest]
@@ -156,32 +156,31 @@ def _panel(report: Report) -> list[str]:
     ]
     for attack in attacks[:MAX_ROWS]:
         probes = [attack.before, attack.after] if two else [attack.after]
-        shown = (f"{code(p['target'])} {percent(p['excess_asr']['value'])}" if p else NOTHING for p in probes)
+        shown = (f"{code(p.target)} {percent(p.excess_asr.value)}" if p else NOTHING for p in probes)
         lines.append(_cells([code(attack.trigger), *shown]))
     summary = f"<details><summary>The panel: {count(len(attacks))} built-in triggers, strongest first</summary>"
     return [summary, "", *lines, "", "</details>"]
 
 
 def _provenance(report: Report) -> list[str]:
-    model = report["model"]
+    model = report.model
     facts = [
-        ("Model", f"{code(model['name'])}, {escaped(model['architecture'])}, sha256 {code(model['sha256'])}"),
-        ("Weights alone", f"sha256 {code(model['tensor_sha256'])}"),
+        ("Model", f"{code(model.name)}, {escaped(model.architecture)}, sha256 {code(model.sha256)}"),
+        ("Weights alone", f"sha256 {code(model.tensor_sha256)}"),
     ]
-    if recipe := report.get("recipe"):
-        standing = "validated" if recipe["validated"] else "not validated"
-        named = f"{code(recipe['name'])} revision {recipe['revision']}, {standing}, sha256 {code(recipe['sha256'])}"
+    if recipe := report.recipe:
+        standing = "validated" if recipe.validated else "not validated"
+        named = f"{code(recipe.name)} revision {recipe.revision}, {standing}, sha256 {code(recipe.sha256)}"
         facts.append(("Recipe", named))
-    if policy := report.get("policy"):
-        facts.append(("Policy", f"{code(policy['name'])}, sha256 {code(policy['sha256'])}"))
-    if data := report.get("data"):
-        what, unit = ("Pictures", "pictures") if report["command"] == "audit" else ("Clean data", "pairs")
-        facts.append((what, f"{count(data['pairs'])} {unit}, digest {code(data['digest'])}"))
+    if policy := report.policy:
+        facts.append(("Policy", f"{code(policy.name)}, sha256 {code(policy.sha256)}"))
+    if data := report.data:
+        what, unit = ("Pictures", "pictures") if report.is_audit else ("Clean data", "pairs")
+        facts.append((what, f"{count(data.pairs)} {unit}, digest {code(data.digest)}"))
     facts += [
-        (f"Written ({escaped(e['format'])})", f"{code(e['path'])}, sha256 {code(e['sha256'])}")
-        for e in report.get("exports", ())
+        (f"Written ({escaped(e.format)})", f"{code(e.path)}, sha256 {code(e.sha256)}") for e in (report.exports or ())
     ]
-    facts.append(("Tool", f"{escaped(report['tool']['name'])} {escaped(report['tool']['version'])}"))
+    facts.append(("Tool", f"{escaped(report.tool.name)} {escaped(report.tool.version)}"))
     return ["### Provenance", "", "| What | Which |", "|---|---|", *(_cells(fact) for fact in facts)]
 
 

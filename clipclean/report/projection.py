@@ -3,11 +3,10 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from clipclean.report.figures import count, decimal, percent
+from clipclean.report.schema import PointRecord, ProjectionRecord
 
-Json = dict[str, Any]  # Any: JSON
 Point = tuple[float, float]
 
 MAX_POINTS = 600  # of all kinds together; more hide each other
@@ -38,24 +37,24 @@ class Map:
     summary: str
 
 
-def embedding_map(projection: Json | None, /) -> Map | None:
+def embedding_map(projection: ProjectionRecord | None, /) -> Map | None:
     """The map of a report's ``projection``, on one scale in both directions; None where it has no points."""
-    points = projection["points"] if projection else []
+    points = projection.points if projection else []
     if not projection or not points:
         return None
     place = _placing(points)
-    kinds = [kind for kind in NAMES if any(point["kind"] == kind for point in points)]
-    grouped = {kind: [(p["x"], p["y"]) for p in points if p["kind"] == kind] for kind in kinds}
+    kinds = [kind for kind in NAMES if any(point.kind == kind for point in points)]
+    grouped = {kind: [(p.x, p.y) for p in points if p.kind == kind] for kind in kinds}
     clouds = tuple(
         Cloud(kind, NAMES[kind], len(found), _path(kind, [place(p) for p in _thinned(found, len(points))]))
         for kind, found in grouped.items()
     )
-    return Map(clouds, METHODS[projection["method"]], _axes(projection), _summary(grouped))
+    return Map(clouds, METHODS[projection.method], _axes(projection), _summary(grouped))
 
 
-def _placing(points: Sequence[Json]) -> Callable[[Point], Point]:
+def _placing(points: Sequence[PointRecord]) -> Callable[[Point], Point]:
     """From the report's coordinates to those of the drawing, whose vertical axis points down."""
-    ends = [(min(p[axis] for p in points), max(p[axis] for p in points)) for axis in ("x", "y")]
+    ends = [(min(axis), max(axis)) for axis in zip(*((p.x, p.y) for p in points), strict=True)]
     rooms = (WIDTH - 2 * MARGIN, HEIGHT - 2 * MARGIN)
     scale = min(room / (high - low) if high > low else math.inf for room, (low, high) in zip(rooms, ends, strict=True))
     scale = scale if math.isfinite(scale) else 1.0
@@ -80,9 +79,9 @@ def _path(kind: str, points: Sequence[Point]) -> str:
     return "".join(f"M{x:.2f} {y:.2f}{shape}" for x, y in points)
 
 
-def _axes(projection: Json) -> str:
-    shares = projection.get("explained")
-    if projection["method"] == "tsne":
+def _axes(projection: ProjectionRecord) -> str:
+    shares = projection.explained
+    if projection.method == "tsne":
         return "Near points are alike to the model; how far apart far groups lie means little."
     if not shares:
         return "The directions in which the embeddings differ most."

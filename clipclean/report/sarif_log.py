@@ -7,10 +7,10 @@ from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from clipclean.findings import RULES, rule
+from clipclean.findings import RULES, Finding, Suppressed, rule
 from clipclean.report import verdicts
-from clipclean.report.inert import inert
-from clipclean.report.json_file import Report
+from clipclean.report.inert import harmless
+from clipclean.report.schema import Report
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -23,19 +23,19 @@ def sarif(report: Report, /) -> str:
     ``executionSuccessful`` is true whatever the verdict: false means that the tool broke, and GitHub then refuses the
     file (https://github.com/github/codeql-action/issues/1316).
     """
-    report = inert(report)
-    told = [*verdicts.by_severity(report["findings"]), *report.get("suppressed", ())]
-    codes = list(dict.fromkeys([*RULES, *(finding["rule"] for finding in told)]))
+    report = harmless(report)
+    told: list[Finding] = [*verdicts.by_severity(report.findings), *report.suppressed]
+    codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in told)]))
     run = {
         "tool": {"driver": _driver(report, codes)},
-        "automationDetails": {"id": f"clipclean/{report['command']}/"},
+        "automationDetails": {"id": f"clipclean/{report.command}/"},
         "invocations": [{"executionSuccessful": True}],
         "artifacts": _artifacts(report),
         "results": _results(report, told, codes),
         "properties": {
-            "verdict": report["verdict"],
+            "verdict": report.verdict,
             "verdictMessage": verdicts.headline(report),
-            "suspects": [suspect["class"] for suspect in report["suspects"]],
+            "suspects": [suspect.class_ for suspect in report.suspects],
         },
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
@@ -43,9 +43,9 @@ def sarif(report: Report, /) -> str:
 
 def _driver(report: Report, codes: list[str]) -> Json:
     return {
-        "name": report["tool"]["name"],
-        "version": report["tool"]["version"],
-        "semanticVersion": report["tool"]["version"],
+        "name": report.tool.name,
+        "version": report.tool.version,
+        "semanticVersion": report.tool.version,
         "rules": [_rule(code) for code in codes],
     }
 
@@ -69,16 +69,16 @@ def _rule(code: str) -> Json:
 
 def _artifacts(report: Report) -> list[Json]:
     """The model first, where results point to; then what was written."""
-    model = report["model"]
-    exports = report.get("exports", [])
+    model = report.model
+    exports = report.exports or ()
     return [
         {
-            "location": {"uri": relative_uri(model["name"])},
+            "location": {"uri": relative_uri(model.name)},
             "roles": ["analysisTarget"],
-            "hashes": {"sha-256": model["sha256"]},
-            "properties": {"format": model["format"], "architecture": model["architecture"]},
+            "hashes": {"sha-256": model.sha256},
+            "properties": {"format": model.format, "architecture": model.architecture},
         },
-        *({"location": {"uri": relative_uri(e["path"])}, "hashes": {"sha-256": e["sha256"]}} for e in exports),
+        *({"location": {"uri": relative_uri(e.path)}, "hashes": {"sha-256": e.sha256}} for e in exports),
     ]
 
 
@@ -88,21 +88,21 @@ def relative_uri(name: str, /) -> str:
     return quote(last if last not in ("", ".", "..") else "model", safe="")
 
 
-def _results(report: Report, told: list[Json], codes: list[str]) -> list[Json]:
-    uri = relative_uri(report["model"]["name"])
+def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json]:
+    uri = relative_uri(report.model.name)
     seen = Counter[str]()
     results = []
     for finding in told:
-        target = finding.get("target") or finding.get("class") or ""
-        parts = (finding.get("measure") or "", finding.get("trigger") or "", target)
-        about = "\n".join([finding["rule"], uri, *parts])
+        target = finding.target or finding.class_ or ""
+        parts = (finding.measure or "", finding.trigger or "", target)
+        about = "\n".join([finding.rule, uri, *parts])
         seen[about] += 1
         results.append(
             {
-                "ruleId": finding["rule"],
-                "ruleIndex": codes.index(finding["rule"]),
-                "level": finding["level"],
-                "message": {"text": finding["message"] or rule(finding["rule"]).title},
+                "ruleId": finding.rule,
+                "ruleIndex": codes.index(finding.rule),
+                "level": finding.level,
+                "message": {"text": finding.message or rule(finding.rule).title},
                 "locations": [
                     {
                         "physicalLocation": {
@@ -112,14 +112,16 @@ def _results(report: Report, told: list[Json], codes: list[str]) -> list[Json]:
                     }
                 ],
                 "partialFingerprints": {"clipclean/v1": _fingerprint(f"{about}\n{seen[about]}")},
-                "properties": {key: finding.get(key) for key in ("measure", "value", "interval", "n", "threshold")},
-                **(_suppression(finding) if "reason" in finding else {}),
+                "properties": {
+                    key: getattr(finding, key) for key in ("measure", "value", "interval", "n", "threshold")
+                },
+                **(_suppression(finding) if isinstance(finding, Suppressed) else {}),
             }
         )
     return results
 
 
-def _suppression(finding: Json) -> Json:
+def _suppression(finding: Suppressed) -> Json:
     """Marks a result as accepted; its level is lowered too, for viewers that do not look at suppressions."""
     justification = verdicts.set_aside(finding)
     return {

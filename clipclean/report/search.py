@@ -1,24 +1,23 @@
 """What the search for unknown triggers found, in the words and the order of every form."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from clipclean.report import comparison
+from clipclean.report.comparison import Side
 from clipclean.report.figures import NOTHING, count, duration, percent, percent_interval
-
-Json = dict[str, Any]  # Any: JSON
+from clipclean.report.schema import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 
 FAMILIES = {
     "mask": "fixed mask and pattern",
     "patch": "patch at random places",
-    "blend": "pattern blended into the whole picture",
-    "additive": "faint pattern over the whole picture",
-    "bands": "waves or stripes over the whole picture",
+    "blend": "pattern blended into the whole image",
+    "additive": "faint pattern over the whole image",
+    "bands": "waves or stripes over the whole image",
     "warp": "smooth distortion",
     "panel": "built-in trigger",
 }
 NOT_SHOWN = (
-    "Triggers outside the families that were searched, such as those that change with every picture or act on texts.",
+    "Triggers outside the families that were searched, such as those that change with every image or act on texts.",
     "That an attacker planted what was found: clean models have natural triggers, which is why sizes are compared.",
     "What the planted trigger looks like: what was found acts like it, and may look quite different.",
     "Backdoors that were built to be missed by a search like this one.",
@@ -30,43 +29,42 @@ class Search:
     """One search: ``when`` is "before", "after" or, in an audit, empty; ``found`` is most abnormal first."""
 
     when: str
-    found: list[Json]
-    controls: list[Json]
+    found: tuple[FoundRecord, ...]
+    controls: tuple[ControlRecord, ...]
     told: str  # how it was done, in sentences
 
 
-def ran(report: Json, /) -> bool:
+def ran(report: Report, /) -> bool:
     """Whether unknown triggers were searched for: in the model as it is now, or for an unlearning."""
     return made(report, "after") is not None or bool(_unlearned(report))
 
 
-def made(report: Json, side: str, /) -> Json | None:
+def made(report: Report, side: Side, /) -> SearchRecord | None:
     """The search of an audit, in the model as it was before or is after cleaning; None where none was made."""
-    found: Json = comparison.measured(report, side).get("search", {})
-    return found if "found" in found else None
+    measured = comparison.measured(report, side)
+    return measured.search if measured and measured.search.found is not None else None
 
 
-def searches(report: Json, /) -> list[Search]:
+def searches(report: Report, /) -> list[Search]:
     """Those that were run: one of an audit, up to two of a sanitization."""
     two = comparison.has_before(report)
+    sides: tuple[Side, ...] = ("before", "after")
     return [
-        Search(
-            side if two else "", [_as_shown(each) for each in found["found"]], found.get("controls", []), _told(found)
-        )
-        for side in ("before", "after")
+        Search(side if two else "", tuple(map(_as_shown, found.found or ())), found.controls, _told(found))
+        for side in sides
         if (found := made(report, side))
     ]
 
 
-def strongest(report: Json, /) -> Json | None:
+def strongest(report: Report, /) -> FoundRecord | None:
     """The most abnormal trigger that worked in the model as it is now; None where there is none."""
-    found = comparison.measured(report, "after")["search"].get("found", [])
-    return next((each for each in found if each["reached"]), None)
+    found = made(report, "after")
+    return next((each for each in (found.found if found else None) or () if each.reached), None)
 
 
-def families(suspect: Json, /) -> str:
+def families(suspect: SuspectRecord, /) -> str:
     """The families that point at a suspect, in words."""
-    return ", ".join(family(name) for name in suspect.get("families", ()))
+    return ", ".join(family(name) for name in suspect.families)
 
 
 def family(name: str, /) -> str:
@@ -74,69 +72,73 @@ def family(name: str, /) -> str:
     return FAMILIES.get(name, name)
 
 
-def needed(found: Json, /) -> str:
+def needed(found: FoundRecord, /) -> str:
     """The sizes that clean models need for the same, as ``9.0 to 14.0 %``."""
-    reference = found.get("reference")
-    return percent_interval((reference["low"], reference["high"])) if reference else NOTHING
+    reference = found.reference
+    return percent_interval((reference.low, reference.high)) if reference else NOTHING
 
 
-def signs(found: Json, /) -> list[str]:
+def signs(found: FoundRecord, /) -> list[str]:
     """How unusual a found trigger is, in words; empty where it could not be compared."""
     told = []
-    if not found["reached"]:
+    if not found.reached:
         told.append("did not come to the success that it aimed at")
-    for key, others in (("abnormality", "clean models need"), ("outlyingness", "the other classes need")):
-        if (value := found.get(key)) is not None:
+    for value, others in ((found.abnormality, "clean models need"), (found.outlyingness, "the other classes need")):
+        if value is not None:
             told.append(f"{abs(value):.1f} deviations {'smaller' if value >= 0 else 'larger'} than {others}")
     return told
 
 
-def calibration(made: Json, /) -> str:
+def calibration(known: CalibrationRecord, /) -> str:
     """What the sizes were compared with."""
-    known = made["calibration"]
-    models = f"{count(known['models'])} clean model{'' if known['models'] == 1 else 's'}"
+    models = f"{count(known.models)} clean model{'' if known.models == 1 else 's'}"
     return {
-        "stored": f"stored statistics of {models} ({known['name']})",
-        "reference": f"a search of {models} that was given ({known['name']})",
+        "stored": f"stored statistics of {models} ({known.name})",
+        "reference": f"a search of {models} that was given ({known.name})",
         "none": "the other classes of this model alone, as there was no clean model",
-    }[known["kind"]]
+    }[known.kind]
 
 
-def effort(made: Json, /) -> str:
+def effort(made: SearchRecord, /) -> str:
     """How hard it was searched: ``standard effort, 48.2 s, 18,432 forward passes over 64 pictures``."""
     return (
-        f"{made['effort']} effort, {duration(made['seconds'])}, {count(made['forward_passes'])} forward passes over "
-        f"{count(made['images'])} pictures"
+        f"{made.effort} effort, {duration(made.seconds)}, {count(made.forward_passes)} forward passes over "
+        f"{count(made.images)} images"
     )
 
 
-def outcome(found: Json, /) -> str:
+def outcome(found: FoundRecord, /) -> str:
     """What the model does with a found trigger, in one sentence."""
-    share, without = percent(found["asr"]["value"]), percent(found["base_rate"]["value"])
-    compared = f" Clean models need {needed(found)} for the same." if found.get("reference") else ""
+    share, without = percent(found.asr.value), percent(found.base_rate.value)
+    compared = f" Clean models need {needed(found)} for the same." if found.reference else ""
     return (
-        f"Told neither trigger nor class, a search found a change ({found['family_words']}, {found['size_words']}) with which "
-        f"the model takes {share} of the pictures of other things for “{found['class']}”; without it, {without}.{compared}"
+        f"Without knowing trigger or class, a search found a change ({found.family_words}, {found.size_words}) with which "
+        f"the model classifies {share} of the images of other things as “{found.class_}”; without it, {without}.{compared}"
     )
 
 
-def covered(report: Json, /) -> str:
+def covered(report: Report, /) -> str:
     """The families that were searched, in words."""
-    names = [entry["family"] for each in searches(report) for entry in (*each.found, *each.controls)]
+    made = searches(report)
+    names = [found.family for each in made for found in each.found]
+    names += [control.family for each in made for control in each.controls]
     return ", ".join(dict.fromkeys(family(name) for name in (*names, *_unlearned(report))))
 
 
-def _unlearned(report: Json) -> list[str]:
+def _unlearned(report: Report) -> list[str]:
     """The families that the searches of an unlearning scored; none where it only forgot what was named."""
-    rounds = report.get("training", {}).get("unlearning", {}).get("rounds", [])
-    return [name for each in rounds for name in each["scores"]]
+    unlearning = report.training.unlearning if report.training else None
+    return [name for each in (unlearning.rounds if unlearning else ()) for name in each.scores]
 
 
-def _as_shown(found: Json) -> Json:
+def _as_shown(found: FoundRecord) -> FoundRecord:
     """A search that did not come to its aim has no smallest trigger: its size is not told, and neither is the last one's."""
-    return found if found["reached"] else found | {"size": None, "size_words": "none that is good enough"}
+    if found.reached:
+        return found
+    return found.model_copy(update={"size": None, "size_words": "none that is good enough"})
 
 
-def _told(made: Json) -> str:
+def _told(made: SearchRecord) -> str:
     words = effort(made)
-    return f"{words[:1].upper()}{words[1:]}. Sizes are compared with {calibration(made)}."
+    compared = f" Sizes are compared with {calibration(made.calibration)}." if made.calibration else ""
+    return f"{words[:1].upper()}{words[1:]}.{compared}"

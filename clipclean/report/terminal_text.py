@@ -10,8 +10,8 @@ from rich.cells import cell_len, set_cell_size
 from clipclean.report import comparison, ladder, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
-from clipclean.report.inert import inert
-from clipclean.report.json_file import Report
+from clipclean.report.inert import harmless
+from clipclean.report.schema import Report
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 ROWS = ("asr", "base_rate", "accuracy_under_trigger", "knn_asr", "distance")
@@ -30,7 +30,7 @@ def text(report: Report, /, *, width: int, colour: bool) -> str:
         width: columns, at least 60.
         colour: whether to use ANSI colours; nothing is told by colour alone.
     """
-    report = inert(report)
+    report = harmless(report)
     page = _Page(max(width, 60), colour)
     verdict = page.wrapped(verdicts.headline(report), first=_verdict_word(report, page))
     blocks = [
@@ -83,37 +83,35 @@ class _Page:
 
 
 def _verdict_word(report: Report, page: _Page) -> str:
-    word = report["verdict"]
+    word = report.verdict
     return page.paint(f"{_MARKS[word]} {verdicts.WORDS[word].upper()}", word)
 
 
 def _subject(report: Report, page: _Page) -> list[str]:
     """What was looked at, and what was done to it."""
-    model = report["model"]
-    facts = [("model", f"{model['name']}, {model['architecture']}, sha256 {model['sha256'][:16]}…")]
-    if recipe := report.get("recipe"):
-        standing = "validated" if recipe["validated"] else "not validated"
-        facts.append(("recipe", f"{recipe['name']}, revision {recipe['revision']}, {standing}"))
-    if data := report.get("data"):
-        skipped = data["skipped"] if isinstance(data["skipped"], int) else len(data["skipped"])
-        what = "pictures" if report["command"] == "audit" else "clean pairs"
-        facts.append(("data", f"{count(data['pairs'])} {what}, {count(skipped)} skipped"))
-    if policy := report.get("policy"):
-        facts.append(("policy", f"{policy['name']}, sha256 {policy['sha256'][:16]}…"))
+    model = report.model
+    facts = [("model", f"{model.name}, {model.architecture}, sha256 {model.sha256[:16]}…")]
+    if recipe := report.recipe:
+        standing = "validated" if recipe.validated else "not validated"
+        facts.append(("recipe", f"{recipe.name}, revision {recipe.revision}, {standing}"))
+    if data := report.data:
+        skipped = data.skipped if isinstance(data.skipped, int) else len(data.skipped)
+        what = "pictures" if report.is_audit else "clean pairs"
+        facts.append(("data", f"{count(data.pairs)} {what}, {count(skipped)} skipped"))
+    if policy := report.policy:
+        facts.append(("policy", f"{policy.name}, sha256 {policy.sha256[:16]}…"))
     return [line for label, words in facts for line in page.wrapped(words, first=f"{label:<6}", indent=8)]
 
 
 def _suspects(report: Report, page: _Page) -> list[str]:
     """The classes that the audited model seems to be turned towards."""
-    found = report["suspects"]
+    found = report.suspects
     if not found or comparison.has_before(report):
         return []
     lines = [page.heading("Suspects, most suspicious first")]
     for number, suspect in enumerate(found[:SHOWN], start=1):
         by = f", by {families}" if (families := search.families(suspect)) else ""
-        lines += page.wrapped(
-            f"{suspect['class']}, score {decimal(suspect['score'])}{by}", first=f"  {number}.", indent=6
-        )
+        lines += page.wrapped(f"{suspect.class_}, score {decimal(suspect.score)}{by}", first=f"  {number}.", indent=6)
     return lines + _rest(len(found), page)
 
 
@@ -140,10 +138,10 @@ def _search(made: search.Search, page: _Page) -> list[str]:
     lines += ["", page.heading(_line("  leads to", ["size", "success"], page))]
     lines.append(page.paint(_line("", ["clean models need", "95 % interval"], page), "quiet"))
     for found in made.found[:SHOWN]:
-        sizes = [percent(found["size"]), percent(found["asr"]["value"])]
-        lines.append(_line(f"  {found['class']}", sizes, page))
-        words = "; ".join([f"{found['family_words']}, {found['size_words']}", *search.signs(found)])
-        lines += _quiet(words, [search.needed(found), percent_interval(found["asr"]["interval"])], page)
+        sizes = [percent(found.size), percent(found.asr.value)]
+        lines.append(_line(f"  {found.class_}", sizes, page))
+        words = "; ".join([f"{found.family_words}, {found.size_words}", *search.signs(found)])
+        lines += _quiet(words, [search.needed(found), percent_interval(found.asr.interval)], page)
     return lines + _rest(len(made.found), page)
 
 
@@ -226,9 +224,9 @@ def _panel_table(attacks: Sequence[comparison.Attack], page: _Page) -> list[str]
     lines = [page.heading(_line("Panel of known triggers", ["beyond chance"], page))]
     probes = [attack.after for attack in attacks if attack.after]
     for probe in probes[:SHOWN]:
-        excess = probe["excess_asr"]
-        lines.append(_line(f"  → {probe['target']}", [percent(excess["value"])], page))
-        lines += _quiet(probe["trigger"], [percent_interval(excess["interval"])], page)
+        excess = probe.excess_asr
+        lines.append(_line(f"  → {probe.target}", [percent(excess.value)], page))
+        lines += _quiet(probe.trigger, [percent_interval(excess.interval)], page)
     return lines + _rest(len(probes), page)
 
 
@@ -237,26 +235,23 @@ def _strongest(attacks: Sequence[comparison.Attack], side: str) -> str:
     best = max((probe for probe in probes if probe), key=comparison.excess_of, default=None)
     if best is None:
         return ""
-    return f"{best['trigger']} → {best['target']}, {percent(best['excess_asr']['value'])} beyond chance"
+    return f"{best.trigger} → {best.target}, {percent(best.excess_asr.value)} beyond chance"
 
 
 def _findings(report: Report, page: _Page) -> list[str]:
-    found = verdicts.by_severity(report["findings"])
+    found = verdicts.by_severity(report.findings)
     if not found:
         return []
     lines = [page.heading("Findings")]
     for finding in found:
-        first = page.paint(f"  {finding['rule']} {finding['level']}", finding["level"])
-        lines += page.wrapped(finding["message"], first=first, indent=4)
+        first = page.paint(f"  {finding.rule} {finding.level}", finding.level)
+        lines += page.wrapped(finding.message, first=first, indent=4)
     return lines
 
 
 def _suppressed(report: Report, page: _Page) -> list[str]:
     """What the policy set aside, with its reasons."""
-    entries = [
-        f"{finding['rule']} {finding['message']} {verdicts.set_aside(finding)}"
-        for finding in report.get("suppressed", ())
-    ]
+    entries = [f"{finding.rule} {finding.message} {verdicts.set_aside(finding)}" for finding in report.suppressed]
     return page.listed("Set aside by policy", entries)
 
 

@@ -58,7 +58,7 @@ def job(tmp_path):
 
 
 def result(job):
-    return report.read(job.out / "report.json")
+    return report.read(job.out / "report.json").as_json()
 
 
 def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unread, unsearched):

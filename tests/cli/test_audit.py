@@ -51,7 +51,7 @@ def audited(job, capsys, *more, **settings):
     captured = capsys.readouterr()
     assert captured.err == ""
     made = json.loads(captured.out)
-    report.validate(made)
+    report.parse(made)
     return code, made
 
 
@@ -159,7 +159,9 @@ def test_saved_triggers_are_what_sanitize_takes(job, capsys, pictures, tmp_path,
     code = cli.main(job.sanitize("--trigger", folder / names[0], "--out", tmp_path / "out", "--eval-data", pictures))
     assert code in (0, 1, 4)
     (known,) = [
-        p for p in report.read(tmp_path / "out" / "report.json")["before"]["measurements"]["probes"] if p["known"]
+        p
+        for p in report.read(tmp_path / "out" / "report.json").as_json()["before"]["measurements"]["probes"]
+        if p["known"]
     ]
     assert (known["trigger"], known["target"]) == (f"found:{first['family']},class={first['class']}", first["class"])
 
@@ -307,7 +309,7 @@ def test_every_form_of_a_report_is_valid(job, capsys, pictures, tmp_path):
     outputs = [part for form, path in forms.items() for part in ("--output", f"{form}={path}")]
     assert cli.main(command(job, "--data", pictures, *outputs)) == 4
     shown = capsys.readouterr().out
-    made = report.read(forms["json"])  # against the schema
+    made = report.read(forms["json"]).as_json()  # against the schema
     page = Page(forms["html"].read_text(encoding="utf-8"))
     assert page.faults == []
     assert len(page.all("img")) == 8  # the trigger by itself, twice, and six pictures with it

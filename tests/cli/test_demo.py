@@ -87,7 +87,7 @@ def test_the_demo_runs_to_its_end(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     short = ["--set", "train.max_steps=2", "--set", "train.warmup_steps=1", "--exit-zero", "--keep-failed", "--quiet"]
     assert cli.main(["demo", "--out", "out", *short]) == 0
-    found = report.read(tmp_path / "out" / "report.json")
+    found = report.read(tmp_path / "out" / "report.json").as_json()
     assert found["training"]["steps"] == 2
     assert (tmp_path / "out" / "open_clip_model.safetensors").exists()
     named = found["before"]["measurements"]["probes"][0]

@@ -136,7 +136,7 @@ def test_a_table_without_known_columns_names_the_flags_and_the_flags_work(job, c
     code, told = refused(job, capsys, "--data", pairs, "--image-key", "image_path", "--caption-key", "wrds")
     assert code == 2
     assert cli.main(job.sanitize("--data", pairs, "--image-key", "image_path", "--caption-key", "words")) == 4
-    assert report.read(job.out / "report.json")["data"]["format"] == "csv"
+    assert report.read(job.out / "report.json").as_json()["data"]["format"] == "csv"
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_an_undecided_activation_says_what_to_pass(job, capsys):
 def test_an_activation_measured_on_the_pairs_is_reported_and_exported(job, unread, quick_gelu):
     tiny.fit_to_pairs(job, quick_gelu=quick_gelu)
     cli.main(job.sanitize("--keep-failed", arch=False))  # a model that was made to fit these pairs soon forgets them
-    found = report.read(job.out / "report.json")["model"]
+    found = report.read(job.out / "report.json").as_json()["model"]
     assert found["activation"] == ("quick_gelu" if quick_gelu else "gelu")
     assert found["activation_how"].startswith("measured on clean pairs: ")
     config = json.loads((job.out / "open_clip_config.json").read_text())
@@ -262,13 +262,13 @@ def test_a_report_on_stdout_stands_alone_and_others_go_to_their_files(job, unrea
     places = {form: job.folder / f"x.{form}" for form in ("html", "sarif", "junit", "markdown", "text")}
     outputs = [part for form, path in places.items() for part in ("--output", f"{form}={path}")]
     assert cli.main(job.sanitize(*outputs, "--output", "json=-")) == 4
-    assert json.loads(capsys.readouterr().out) == report.read(job.out / "report.json")
+    assert json.loads(capsys.readouterr().out) == report.read(job.out / "report.json").as_json()
     assert all(path.stat().st_size > 100 for path in places.values())
 
 
 def test_an_override_is_reported_as_one(job, unread):
     cli.main(job.sanitize("--set", "train.lr=1e-4"))
-    found = report.read(job.out / "report.json")
+    found = report.read(job.out / "report.json").as_json()
     assert found["recipe"]["resolved"]["train"]["lr"] == 1e-4
     assert any(finding["rule"] == "CC040" and "overridden" in finding["message"] for finding in found["findings"])
 
@@ -276,7 +276,7 @@ def test_an_override_is_reported_as_one(job, unread):
 def test_skipped_pairs_are_reported(job, unread):
     (job.data / "007.png").write_bytes(b"no picture")
     cli.main(job.sanitize())
-    found = report.read(job.out / "report.json")
+    found = report.read(job.out / "report.json").as_json()
     assert [skipped["key"] for skipped in found["data"]["skipped"]] == ["007.png"]
     assert found["data"]["pairs"] == 47
     assert any(finding["rule"] == "CC030" for finding in found["findings"])

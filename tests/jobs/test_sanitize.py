@@ -116,7 +116,7 @@ def test_the_weights_moved_and_kept_their_names_and_shapes(finished):
 
 def test_the_report_is_valid_and_its_numbers_agree_with_each_other_and_with_the_files(finished):
     job, _ = finished
-    found = report.read(job.out / "report.json")
+    found = report.read(job.out / "report.json").as_json()
     assert found["model"]["sha256"] == files.sha256(job.model)
     assert found["model"]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.model).tensors)
     (exported,) = found["exports"]

@@ -123,7 +123,7 @@ def test_sanitize_takes_the_kept_table(job, finished, tmp_path):
     )
     arguments[arguments.index("--data") + 1] = str(finished[0] / "kept.csv")
     assert cli.main(arguments) == 0
-    made = report.read(tmp_path / "out" / "report.json")
+    made = report.read(tmp_path / "out" / "report.json").as_json()
     assert made["data"]["pairs"] == 43
     assert made["data"]["screened"] is None
 
@@ -203,7 +203,7 @@ def test_too_few_pairs_are_inconclusive(job, tmp_path, capsys):
 
 def test_sanitize_reports_and_drops_nothing_unless_asked(job, tmp_path):
     assert cli.main(job.sanitize("--out", tmp_path / "out", "--no-audit", "--exit-zero")) == 0
-    made = report.read(tmp_path / "out" / "report.json")
+    made = report.read(tmp_path / "out" / "report.json").as_json()
     assert made["data"]["pairs"] == 48
     assert (made["data"]["screened"]["dropped"], made["data"]["screened"]["dropped_keys"]) == (0, [])
 
@@ -212,7 +212,7 @@ def test_sanitize_reports_and_drops_nothing_unless_asked(job, tmp_path):
 def test_sanitize_leaves_out_what_it_is_asked_to_and_says_so(job, tmp_path):
     out = tmp_path / "out"
     assert cli.main(job.sanitize("--out", out, "--no-audit", "--exit-zero", "--screen", "25%", "--keep-failed")) == 0
-    made, provenance = report.read(out / "report.json"), json.loads((out / "provenance.json").read_text())
+    made, provenance = report.read(out / "report.json").as_json(), json.loads((out / "provenance.json").read_text())
     assert made["data"]["pairs"] == 36
     assert made["data"]["screened"]["dropped"] == len(made["data"]["screened"]["dropped_keys"]) == 12
     assert provenance["data"]["screened"] == made["data"]["screened"]

@@ -1,12 +1,15 @@
 from report import samples
+from report.parsed import Parsed
 
 from clipclean.report import comparison
+
+comparison = Parsed(comparison)
 
 
 def test_a_named_trigger_is_paired_with_itself_before():
     (attack,) = comparison.named(samples.passed())
     assert (attack.trigger, attack.target, attack.family) == (samples.SPEC, "banana", "patch")
-    assert (attack.before["asr"]["value"], attack.after["asr"]["value"]) == (981 / 990, 9 / 990)
+    assert (attack.before.asr.value, attack.after.asr.value) == (981 / 990, 9 / 990)
 
 
 def test_a_trigger_that_the_panel_found_is_paired_with_its_panel_probe():
@@ -14,8 +17,8 @@ def test_a_trigger_that_the_panel_found_is_paired_with_its_panel_probe():
     probes = made["before"]["measurements"]["probes"]
     probes[:] = [probe for probe in probes if not probe["known"]]
     (attack,) = comparison.named(made)
-    assert attack.before is probes[0]
-    assert attack.after["known"]
+    assert (attack.before.trigger, attack.before.known) == (probes[0]["trigger"], False)
+    assert attack.after.known
 
 
 def test_a_named_trigger_that_was_not_measured_again_is_still_shown():

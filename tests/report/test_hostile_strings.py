@@ -7,9 +7,12 @@ from xml.etree import ElementTree
 import pytest
 from report import samples, searches
 from report.page import Page
+from report.parsed import Parsed
 
 from clipclean import report
 from clipclean.report.inert import MAX_TEXT, inert, printable
+
+report = Parsed(report)
 
 ATTACKS = [
     "</td></tr></table><script>alert(1)</script>",
@@ -39,6 +42,11 @@ def poisoned(value, attack, key=""):
     return value
 
 
+def with_surrogates_escaped(value):
+    """No string of a report holds half a pair: an undecodable file name has its bytes as visible escapes."""
+    return json.loads(json.dumps(value).replace("\\udc80", "\\\\udc80"))
+
+
 def sanitized():
     return samples.failed() | {"exports": samples.passed()["exports"]}
 
@@ -51,7 +59,7 @@ def benign(request):
 @pytest.fixture(params=ATTACKS, ids=range(len(ATTACKS)))
 def hostile(request, benign):
     made = poisoned(benign, request.param)
-    report.validate(made)
+    report.parse(made)
     return made
 
 
@@ -98,7 +106,7 @@ def test_no_form_holds_a_control_character_or_half_a_pair(hostile, form):
 
 
 def test_json_keeps_every_text_as_it_was(hostile):
-    assert json.loads(report.json(hostile)) == hostile
+    assert json.loads(report.json(hostile)) == with_surrogates_escaped(hostile)
 
 
 def test_emoji_and_other_scripts_stay_readable():

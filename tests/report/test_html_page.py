@@ -6,10 +6,13 @@ import re
 import pytest
 from report import samples, searches
 from report.page import Page
+from report.parsed import Parsed
 
 from clipclean import report
 from clipclean.report import drawing
 from clipclean.report.html_page import policy
+
+report, drawing = Parsed(report), Parsed(drawing)
 
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited, samples.unlearned]
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
@@ -130,9 +133,9 @@ def test_a_pass_says_so_first_with_the_numbers_it_rests_on():
     text = Page(report.html(samples.passed())).text
     start = text[: text.index("What to do next")]
     assert "Pass The backdoor behaviour that was measured is gone" in start
-    assert "made the model take 99.1 % of the pictures of other things for “banana”" in start
+    assert "made the model classify 99.1 % of the images of other things as “banana”" in start
     assert "Afterwards it is 0.9 %; without any trigger, 0.6 %." in start
-    assert "Of 1,000 clean pictures, 62.1 % got the right answer before, and 61.2 % do now." in start
+    assert "Of 1,000 clean images, 62.1 % got the right answer before, and 61.2 % do now." in start
 
 
 def test_a_failure_shows_both_reasons_and_tells_not_to_deploy():

@@ -2,8 +2,11 @@ from xml.etree import ElementTree
 
 import pytest
 from report import samples, searches
+from report.parsed import Parsed
 
 from clipclean import report
+
+report = Parsed(report)
 
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, samples.unlearned]

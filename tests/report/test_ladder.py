@@ -4,9 +4,12 @@ import jsonschema
 import pytest
 from report import samples
 from report.page import Page
+from report.parsed import Parsed
 
 from clipclean import report
 from clipclean.report import ladder
+
+report, ladder = Parsed(report), Parsed(ladder)
 
 
 def outcome(trigger, planted, left, accuracy=0.5):
@@ -67,7 +70,7 @@ def chosen_by_itself():
 
 def test_the_sample_is_valid():
     jsonschema.Draft202012Validator(report.schema()).validate(chosen_by_itself())
-    report.validate(chosen_by_itself())
+    report.parse(chosen_by_itself())
 
 
 def test_other_runs_have_nothing_of_it():
@@ -177,7 +180,7 @@ def test_a_canary_that_returned_is_told_and_does_not_count_as_removed():
     for outcome_, returned in zip(chosen["trials"][0]["outcomes"], (0.3, 0.01, None), strict=True):
         outcome_["returned"] = returned
         outcome_["returned_interval"] = None if returned is None else [returned - 0.02, returned + 0.02]
-    jsonschema.validate(made, report.schema())
+    report.parse(made)
     assert [row[3] for row in ladder.canaries(made)] == [
         "0.0 %, 30.0 % after benign finetuning", "4.0 %, 1.0 % after benign finetuning", "10.0 %",
     ]  # fmt: skip

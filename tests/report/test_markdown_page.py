@@ -1,7 +1,10 @@
 from report import samples, searches
+from report.parsed import Parsed
 
 from clipclean import report
 from clipclean.report.markdown_page import MAX_BYTES, code, escaped
+
+report = Parsed(report)
 
 
 def test_the_verdict_is_the_first_line():

@@ -2,8 +2,11 @@ import re
 
 import pytest
 from report import searches
+from report.parsed import Parsed
 
 from clipclean.report import projection
+
+projection = Parsed(projection)
 
 
 def points(*places):

@@ -1,6 +1,9 @@
 from report import samples, searches
+from report.parsed import Parsed
 
 from clipclean.report import provenance
+
+provenance = Parsed(provenance)
 
 
 def named(report):
@@ -12,7 +15,7 @@ def test_an_audit_names_model_policy_pictures_and_search():
     assert list(found) == ["Model", "Policy", "Pictures measured on", "Search", "Machine and versions"]
     assert found["Policy"] == {"Name": "strict.yaml", "SHA-256": "9d" * 32}
     assert found["Pictures measured on"]["Skipped"] == "1"
-    assert found["Search"]["Effort"] == "standard effort, 48.2 s, 18,432 forward passes over 64 pictures"
+    assert found["Search"]["Effort"] == "standard effort, 48.2 s, 18,432 forward passes over 64 images"
     assert found["Machine and versions"]["Time"] == "1 min 4 s"
 
 
@@ -44,5 +47,5 @@ def test_skipped_samples_are_listed_up_to_a_number_or_only_counted():
     assert len(provenance.skipped(made, most=20)) == 20
     assert named(made)["Clean data"]["Skipped"] == "30"
     made["data"]["skipped"] = 7
-    assert provenance.skipped(made, most=20) == []
+    assert provenance.skipped(made, most=20) == ()
     assert named(made)["Clean data"]["Skipped"] == "7"

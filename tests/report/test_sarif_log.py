@@ -3,11 +3,14 @@ import json
 import pytest
 from pydantic import ValidationError
 from report import samples, searches
+from report.parsed import Parsed
 from sarif_pydantic import Sarif
 
 from clipclean import report
 from clipclean.findings import RULES
 from clipclean.report.sarif_log import relative_uri
+
+report = Parsed(report)
 
 
 def run_of(made):

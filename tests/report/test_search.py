@@ -1,8 +1,12 @@
 import pytest
 from report import samples, searches
+from report.parsed import Parsed, parsed
 
 from clipclean import report
 from clipclean.report import drawing, search
+from clipclean.report.schema import CalibrationRecord
+
+report, drawing, search = Parsed(report), Parsed(drawing), Parsed(search)
 
 
 def test_an_empty_search_is_none_and_one_that_found_nothing_is_one():
@@ -27,7 +31,7 @@ def test_the_families_are_those_of_every_search():
     both["training"]["unlearning"]["rounds"][2]["scores"]["bands"] = None
     assert search.covered(samples.unlearned()) == "fixed mask and pattern"
     assert search.covered(both) == (
-        "fixed mask and pattern, patch at random places, smooth distortion, waves or stripes over the whole picture"
+        "fixed mask and pattern, patch at random places, smooth distortion, waves or stripes over the whole image"
     )
     assert search.covered(samples.forgotten()) == ""
 
@@ -60,13 +64,14 @@ def test_the_signs_say_smaller_or_larger_and_nothing_where_nothing_was_compared(
     ],
 )
 def test_the_comparison_is_told_by_its_kind(kind, models, words):
-    made = {"calibration": {"kind": kind, "name": "ViT-tiny", "models": models}}
-    assert search.calibration(made) == words
+    assert search.calibration(CalibrationRecord(kind=kind, name="ViT-tiny", models=models)) == words
 
 
 def test_a_family_that_this_version_does_not_know_keeps_its_name():
-    assert search.families({"families": ["mask", "swirl"]}) == "fixed mask and pattern, swirl"
-    assert search.families({}) == ""
+    assert (
+        search.families({"class": "a", "score": 1.0, "families": ["mask", "swirl"]}) == "fixed mask and pattern, swirl"
+    )
+    assert search.families({"class": "a", "score": None}) == ""
 
 
 def test_sizes_of_a_family_share_a_scale_and_lie_where_the_numbers_say():
@@ -89,9 +94,8 @@ def test_a_search_that_found_nothing_good_enough_has_no_size_and_is_not_told_fir
     entries = made["measurements"]["search"]["found"]
     entries[0] |= {"reached": False, "size": 1.0, "size_words": "covers 43 % of the picture"}
     (shown,) = search.searches(made)
-    assert (shown.found[0]["size"], shown.found[0]["size_words"]) == (None, "none that is good enough")
-    assert shown.found[1] == entries[1]
-    assert search.strongest(made) == entries[1]
+    assert (shown.found[0].size, shown.found[0].size_words) == (None, "none that is good enough")
+    assert shown.found[1] == search.strongest(made) == parsed(entries[1])
     for entry in entries:
         entry["reached"] = False
     assert search.strongest(made) is None

@@ -2,9 +2,12 @@ import re
 
 import pytest
 from report import samples, searches
+from report.parsed import Parsed
 from rich.cells import cell_len
 
 from clipclean import report
+
+report = Parsed(report)
 
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
@@ -35,7 +38,7 @@ def test_a_rate_has_its_interval_and_its_meaning_under_it():
     under = lines[[line.strip().startswith("Attack success rate") for line in lines].index(True) + 1]
     assert "98.3 to 99.5 %" in under  # Wilson for 981 of 990: (0.98281, 0.99521)
     assert "lower is better" in under
-    assert under.strip().startswith("pictures of other things")
+    assert under.strip().startswith("images of other things")
 
 
 def test_an_audit_has_one_column():
@@ -114,7 +117,7 @@ def test_a_minimal_report_can_be_shown():
     made = samples.audited()
     empty = {"clean_accuracy": None, "probes": [], "search": {}, "distances": {}}
     made |= {"measurements": empty, "findings": [], "suspects": [], "verdict": "inconclusive"}
-    report.validate(made)
+    report.parse(made)
     for form in report.FORMATS:
         assert report.FORMATS[form](made)
     assert "none was tried" in report.text(made, width=80, colour=False)

@@ -1,8 +1,11 @@
 import pytest
 from report import samples, searches
+from report.parsed import Parsed
 
 from clipclean.findings import RULES
 from clipclean.report import verdicts
+
+verdicts = Parsed(verdicts)
 
 
 def test_each_verdict_has_its_headline():
@@ -112,7 +115,7 @@ def test_a_note_is_no_reason_to_be_undecided():
 def test_the_story_of_an_audit_begins_with_what_was_found():
     # 974 and 8 of 990
     first = verdicts.story(searches.backdoored())[0]
-    assert "the model takes 98.4 % of the pictures of other things for “banana”; without it, 0.8 %." in first
+    assert "the model classifies 98.4 % of the images of other things as “banana”; without it, 0.8 %." in first
     assert first.endswith("Clean models need 9.0 to 14.0 % for the same.")
     assert verdicts.story(searches.calm())[1].endswith("this one is not unusually small.")
     assert not any("unusually" in sentence for sentence in verdicts.story(searches.backdoored()))

@@ -1,0 +1,631 @@
+"""The report as frozen values: they are its types, its validation and its JSON Schema."""
+
+import functools
+import math
+from collections.abc import Iterator
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
+
+from clipclean.errors import UsageError
+from clipclean.findings import Count, Finding, Interval, Number, Part, Suppressed
+
+MAX_PROBLEMS = 20  # named at once
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+Command = Literal["audit", "sanitize"]
+Effort = Literal["quick", "standard", "thorough"]
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+Excess = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]  # a difference of two shares
+Shares = Annotated[tuple[Share, Share], Strict(False)]
+Positive = Annotated[float, Field(ge=0, le=2.0**63, allow_inf_nan=False)]
+Item = TypeVar("Item")
+Many = Annotated[tuple[Item, ...], Strict(False)]  # JSON has lists only
+Free = dict[str, Any]  # any JSON: values that no reader of a report computes with
+
+
+class ToolRecord(Part):
+    """What wrote the report."""
+
+    name: str
+    version: str
+
+
+class ModelRecord(Part):
+    """The checkpoint that was read."""
+
+    name: str = Field(description="File or folder name, without its place.")
+    sha256: Sha256
+    format: str
+    architecture: str
+    architecture_how: str | None = Field(None, description="How the architecture was recognised.")
+    activation: str | None = None
+    activation_how: str | None = None
+    tensor_sha256: Sha256 = Field(description="Of the tensors alone, whatever file holds them.")
+
+
+class RateRecord(Part):
+    """Hits out of n with the 95 % interval; the value is null where n is 0."""
+
+    value: Share | None
+    interval: Shares
+    n: Count
+    definition: str | None = None
+
+
+class DifferenceRecord(Part):
+    """One rate minus another over the same images, with its 95 % interval."""
+
+    value: Excess | None
+    interval: Interval
+    n: Count | None = None
+
+
+class SuspectRecord(Part):
+    """A class that images of other things seem to be turned into."""
+
+    class_: str = Field(alias="class")
+    score: Number | None
+    families: Many[str] = Field((), description="The kinds of trigger that lead to the class.")
+    trigger: str | None = Field(None, description="The spec of a trigger that leads there.")
+
+
+class ProbeRecord(Part):
+    """What one trigger does to the model."""
+
+    trigger: str
+    target: str
+    asr: RateRecord
+    base_rate: RateRecord
+    excess_asr: DifferenceRecord
+    accuracy_under_trigger: RateRecord | None
+    knn_asr: RateRecord | None = None
+    distance: Number | None = Field(description="Mean squared, 0 to 4; 2 - 2cos.")
+    spread: Number | None = None
+    clean_spread: Number | None = None
+    n: Count
+    known: bool = Field(description="Named by the user or found before; not one of the panel.")
+
+
+class RangeRecord(Part):
+    """The sizes that clean models need in one family."""
+
+    median: Share
+    low: Share
+    high: Share
+    n: Count
+
+
+class FoundRecord(Part):
+    """The smallest trigger that a search found for one class in one family."""
+
+    family: str = Field(description="mask, patch, blend, additive, warp, or a later one.")
+    family_words: str
+    class_: str = Field(alias="class")
+    size: Share | None = Field(description="Share of the image, or strength.")
+    size_words: str
+    reached: bool = Field(description="Whether the attack came to the success that it aimed at.")
+    asr: RateRecord
+    base_rate: RateRecord
+    excess_asr: DifferenceRecord
+    collapse: Share | None = Field(None, description="Squared norm of the mean unit embedding of triggered images.")
+    clean_collapse: Share | None = None
+    gathering: Share | None = Field(
+        None, description="Most images that a search without a target brought to the class."
+    )
+    distance: Number | None = Field(None, description="Mean squared, 0 to 4; 2 - 2cos.")
+    spread: Number | None = None
+    direction_agreement: Number | None = None
+    knn_asr: RateRecord | None = None
+    reference: RangeRecord | None = Field(None, description="The sizes that clean models need in this family.")
+    abnormality: Number | None = Field(
+        None, description="Robust standard deviations by which the size is smaller than that of clean models."
+    )
+    outlyingness: Number | None = Field(
+        None,
+        description="Robust standard deviations by which the size is smaller than that of the other classes searched in this "
+        "model.",
+    )
+    file: str | None = Field(None, description="Where the trigger was saved.")
+
+
+class ControlRecord(Part):
+    """A search for a class that nothing points at."""
+
+    class_: str = Field(alias="class")
+    family: str
+    size: Share | None
+
+
+class CalibrationRecord(Part):
+    """The clean models that sizes are compared with."""
+
+    kind: Literal["stored", "reference", "none"]
+    name: str
+    models: Count = Field(description="Clean models that were searched before.")
+
+
+class SearchRecord(Part):
+    """What the search for unknown triggers found; empty where none was run."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "if": {"required": ["found"], "properties": {"found": {"type": "array"}}},
+            "then": {"required": ["effort", "seconds", "forward_passes", "images", "calibration"]},
+        }
+    )
+
+    effort: Effort | None = None
+    seconds: Positive | None = None
+    forward_passes: Count | None = Field(None, description="Images that went through the image tower.")
+    images: Count | None = Field(None, description="Different images that were searched on.")
+    calibration: CalibrationRecord | None = None
+    found: Many[FoundRecord] | None = Field(None, description="Most abnormal first.")
+    controls: Many[ControlRecord] = ()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        needed = ("effort", "seconds", "forward_passes", "images", "calibration")
+        if self.found is not None and (missing := [key for key in needed if key not in self.model_fields_set]):
+            raise ValueError(f"{', '.join(missing)} missing")
+        return self
+
+
+class PointRecord(Part):
+    """One image, or one class text, on a map of embeddings."""
+
+    x: Number
+    y: Number
+    kind: Literal["clean", "triggered", "target", "text"]
+    label: str | None = Field(None, description="The class that a text names.")
+
+
+class ProjectionRecord(Part):
+    """Embeddings on a plane. Clean images come first, their triggered copies after them in the same order."""
+
+    method: Literal["pca", "tsne"]
+    trigger: str
+    explained: Shares | None = Field(None, description="Shares of the variance along the two axes.")
+    points: Many[PointRecord]
+
+
+class MeasurementsRecord(Part):
+    """What was measured of one model."""
+
+    clean_accuracy: RateRecord | None
+    probes: Many[ProbeRecord]
+    knn: Count | None = Field(None, description="Neighbours of the attack success by neighbours.")
+    search: SearchRecord
+    distances: Free
+    projection: ProjectionRecord | None = None
+    projections: Many[ProjectionRecord] = Field((), description="The same embeddings by several methods.")
+
+
+class AuditRecord(Part):
+    """One audit: measurements, what they show, and whom they point at."""
+
+    measurements: MeasurementsRecord
+    findings: Many[Finding]
+    suspects: Many[SuspectRecord]
+
+
+class RecipeRecord(Part):
+    """The recipe of a run."""
+
+    name: str
+    revision: Annotated[int, Field(ge=1)]
+    sha256: Sha256
+    validated: bool = Field(description="Carries evidence, and no value was changed for this run.")
+    resolved: Free | None = Field(None, description="Every value that held.")
+
+
+class SkippedRecord(Part):
+    """A sample that could not be used, and why."""
+
+    key: str
+    reason: str
+
+
+def _is_number(skipped: object) -> str:
+    return "list" if isinstance(skipped, list | tuple) else "number"
+
+
+class DataRecord(Part):
+    """The data of a run."""
+
+    name: str | None = None
+    path: str | None = None
+    format: str
+    pairs: Count
+    skipped: Annotated[
+        Annotated[Count, Tag("number")] | Annotated[Many[SkippedRecord], Tag("list")], Discriminator(_is_number)
+    ] = Field(description="How many samples were unusable, or which, and why.")
+    digest: Sha256
+    screened: Free | None = None
+
+
+class ExportRecord(Part):
+    """A file of weights that was written."""
+
+    format: str
+    path: str = Field(description="Relative to the folder of the report.")
+    sha256: Sha256
+    tensor_sha256: Sha256
+    parity: Free = Field(description="How far the written file's embeddings are from the measured ones.")
+
+
+class LossRecord(Part):
+    """The losses of one step."""
+
+    step: Count
+    loss: Number
+    lr: Positive
+    clip: Number | None = None
+    self_supervised: Number | None = None
+    preservation: Positive | None = Field(
+        None, description="Mean squared distance of clean images' embeddings to the original's."
+    )
+    restoration: Positive | None = Field(None, description="The same of triggered images to the clean ones.")
+    image_push: Positive | None = None
+    text_push: Positive | None = None
+
+
+class CaughtRecord(Part):
+    """A trigger that one search of an unlearning found."""
+
+    family: str
+    class_: str = Field(alias="class")
+    size: Share
+    size_words: str
+    score: Number | None = Field(
+        description="Robust deviations by which it is smaller than clean models, or other classes, need."
+    )
+    excess_asr: Excess
+
+
+class RoundRecord(Part):
+    """One search of an unlearning, and the last losses of the steps that followed it."""
+
+    found: Many[CaughtRecord]
+    scores: Free = Field(description="By family, that of the smallest trigger towards any suspect.")
+    losses: Free | None
+
+
+class UnlearningRecord(Part):
+    """What the searches of an unlearning found. Entry n of rounds is the search after n rounds of steps."""
+
+    suspects: Many[str]
+    seconds: Positive
+    rounds: Many[RoundRecord]
+
+
+class TrainingRecord(Part):
+    """What the finetuning did."""
+
+    steps: Count
+    pairs: Count = Field(description="Seen over all steps, each as often as it was seen.")
+    seconds: Positive
+    losses: Many[LossRecord]
+    resumed_at: Count = Field(0, description="The step that an interrupted run went on from, or 0.")
+    data_wait_seconds: Positive | None = None
+    data_wait_share: Share | None = None
+    pairs_per_second: Positive
+    peak_memory_bytes: Count = Field(description="Of the process, on the host.")
+    peak_device_memory_bytes: Count | None = Field(
+        None, description="What torch had allocated on the GPU at most; null without one."
+    )
+    precision: str | None = Field(None, description="Number format of the forward pass.")
+    micro_batch: Annotated[int, Field(ge=1)] | None = Field(
+        None, description="Pairs that a tower took at once; null for all."
+    )
+    notes: Many[str] = ()
+    unlearning: UnlearningRecord | None = None
+
+
+class PolicyRecord(Part):
+    """The policy of a run."""
+
+    name: str
+    sha256: Sha256
+    resolved: Free | None = Field(None, description="Every threshold, severity and suppression that held.")
+
+
+class CanaryRecord(Part):
+    """A backdoor that was planted in a copy of the model."""
+
+    trigger: str
+    target: str
+    planted: Excess = Field(description="Excess attack success before cleaning.")
+    took: bool = Field(description="One that did not take does not count.")
+    n: Count
+
+
+class OutcomeRecord(Part):
+    """What a candidate left of one planted backdoor."""
+
+    trigger: str
+    target: str
+    planted: Excess
+    left: Excess
+    interval: Interval
+    accuracy: Share | None
+    n: Count
+    took: bool
+    returned: Excess | None = Field(
+        None, description="Excess after a benign finetuning of the cleaned copy; null where that was not tried."
+    )
+    returned_interval: Interval | None = None
+
+
+class TrialRecord(Part):
+    """What a candidate did to the copy with planted backdoors, at one share of the way to the cleaned weights."""
+
+    rung: str
+    outcomes: Many[OutcomeRecord]
+    accuracy_lost: Excess
+    interval: Interval
+    kept: Share
+    seconds: Positive
+
+
+class RunRecord(Part):
+    """What a candidate did to the model itself."""
+
+    excess: Excess = Field(description="Of the named or found trigger that acts most; 0 without any.")
+    accuracy_lost: Excess
+    triggers: Count
+    errors: Many[str]
+    seconds: Positive
+
+
+class CandidateRecord(Part):
+    """One candidate, in the order of trying."""
+
+    rung: str
+    chosen: bool
+    why_not: str = Field(description="Why it was not tried; empty if it was.")
+    passes: bool = Field(description="On the planted backdoors, at the share of the first trial.")
+    trials: Many[TrialRecord] = Field(description="The share that was taken on the planted backdoors first.")
+    run: RunRecord | None = Field(description="What it did to the model itself; null where it was not run.")
+
+
+class WayRecord(Part):
+    """Weights between the original and the cleaned model."""
+
+    share: Share
+    excess: Excess
+    accuracy_lost: Excess
+
+
+class AccuraciesRecord(Part):
+    """Clean accuracy before and after a benign finetuning."""
+
+    before: Share | None
+    after: Share | None
+
+
+class ReturnRecord(Part):
+    """A trigger before and after a benign finetuning."""
+
+    trigger: str
+    target: str
+    before: Excess | None
+    after: Excess | None
+    interval: Interval
+    known: bool
+
+
+class ReboundRecord(Part):
+    """Triggers before and after a short benign finetuning of a copy."""
+
+    steps: Count
+    seconds: Positive
+    accuracy: AccuraciesRecord
+    probes: Many[ReturnRecord]
+
+
+class BudgetRecord(Part):
+    """What a run that chose for itself was allowed."""
+
+    accuracy: Share
+    excess: Share
+    minutes: Positive | None
+
+
+class SpentRecord(Part):
+    """Where the time of a run that chose for itself went."""
+
+    total: Positive = Field(description="In the process that ended the run, as trials and rebound are.")
+    planting: Positive
+    trials: Positive
+    chosen: Positive = Field(description="Of cleaning the model with the candidate that was taken.")
+    rebound: Positive
+
+
+class AutoRecord(Part):
+    """What a run tried that chose among recipes for itself."""
+
+    chosen: str = Field(description="The candidate that was taken.")
+    changed: bool = Field(description="Whether the weights are others than before.")
+    share: Share = Field(description="Of the way from the original to the cleaned weights.")
+    canaries: Many[CanaryRecord]
+    ladder: Many[CandidateRecord]
+    interpolation: Many[WayRecord]
+    rebound: ReboundRecord | None
+    budget: BudgetRecord
+    seconds: SpentRecord
+
+
+SANITIZED = ("before", "after", "recipe", "exports", "training")  # what a sanitization has beside what every report has
+
+
+class Report(Part):
+    """What an audit or a sanitization measured, judged and wrote. Fields may be added; those here keep their meaning."""
+
+    model_config = ConfigDict(
+        title="A clipclean report",
+        json_schema_extra={
+            "if": {"required": ["command"], "properties": {"command": {"const": "sanitize"}}},
+            "then": {"required": list(SANITIZED), "properties": {key: {"not": {"type": "null"}} for key in SANITIZED}},
+        },
+    )
+
+    schema_version: Literal["1"]
+    tool: ToolRecord
+    command: Command
+    model: ModelRecord
+    verdict: Verdict
+    findings: Many[Finding]
+    suppressed: Many[Suppressed] = Field((), description="Findings that the policy set aside; not among the others.")
+    suspects: Many[SuspectRecord]
+    measurements: MeasurementsRecord
+    before: AuditRecord | None = None
+    after: AuditRecord | None = None
+    policy: PolicyRecord | None = None
+    recipe: RecipeRecord | None = None
+    data: DataRecord | None = None
+    seed: int | None = None
+    effort: Effort | None = None
+    training: TrainingRecord | None = None
+    exports: Many[ExportRecord] | None = None
+    auto: AutoRecord | None = None
+    seconds: Positive | None = Field(None, description="Of the whole audit.")
+    environment: Free | None = None
+    notes: Many[str] = ()
+
+    @model_validator(mode="after")
+    def _is_whole(self) -> Self:
+        missing = [key for key in SANITIZED if getattr(self, key) is None]
+        if self.command == "sanitize" and missing:
+            raise ValueError(f"{', '.join(missing)} missing")
+        return self
+
+    @property
+    def is_audit(self) -> bool:
+        """Whether one model was looked at, and none cleaned."""
+        return self.command == "audit"
+
+    def as_json(self) -> dict[str, Any]:
+        """The report as a JSON object; a number that is none becomes null."""
+        found: dict[str, Any] = plain(self.model_dump(by_alias=True, exclude_unset=True))
+        return found
+
+
+@functools.cache
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of a report."""
+    return {"$schema": DIALECT, "$id": "urn:clipclean:report:1", **Report.model_json_schema()}
+
+
+def parse(value: object, /) -> Report:
+    """The report that a JSON value is.
+
+    Raises:
+        UsageError: it is none; the message lists what is wrong and where.
+    """
+    try:
+        return Report.model_validate(_decodable(value))
+    except ValidationError as error:
+        found = list(dict.fromkeys(_problems(error, value)))
+    listed = "\n".join(
+        f"  {problem}" for problem in [*found[:MAX_PROBLEMS], *(["…"] if len(found) > MAX_PROBLEMS else [])]
+    )
+    raise UsageError(
+        f"This is no clipclean report of schema version 1:\n{listed}\n"
+        "Take a report.json as clipclean wrote it, and the version of clipclean that its tool.version names."
+    )
+
+
+def composed(value: Free, /) -> Report:
+    """The report of a run, from what was measured: a number that could not be measured (nan) becomes null."""
+    return parse(plain(value))
+
+
+def _problems(error: ValidationError, value: object) -> Iterator[str]:
+    """Each place where a value departs from the schema, as ``place: what is wrong``; missing keys of one place together."""
+    missing: dict[str, list[str]] = {}
+    for problem in error.errors(include_url=False):
+        steps, found = _place(value, problem["loc"])
+        if problem["type"] == "missing" and isinstance(found, dict):
+            missing.setdefault(_path(steps), []).append(str(problem["loc"][-1]))
+    if isinstance(value, dict) and value.get("command") == "sanitize":
+        missing.setdefault("report", []).extend(key for key in SANITIZED if value.get(key) is None)
+    yield from (f"{place}: {', '.join(dict.fromkeys(keys))} missing" for place, keys in missing.items() if keys)
+    for problem in error.errors(include_url=False):
+        steps, found = _place(value, problem["loc"])
+        if not (problem["type"] == "missing" and isinstance(found, dict)) and not (
+            problem["type"] == "value_error" and not steps
+        ):
+            yield f"{_path(steps)}: {_fault(problem['type'], problem.get('ctx', {}), problem['msg'], found)}"
+
+
+def _place(value: Any, loc: tuple[int | str, ...]) -> tuple[list[int | str], Any]:
+    """The steps of an error's place that lead somewhere in the value, and what is there; names of variants are left out."""
+    steps: list[int | str] = []
+    for step in loc:
+        entries = dict(enumerate(value)) if isinstance(value, list | tuple) else value
+        if isinstance(entries, dict) and step in entries:
+            value = entries[step]
+            steps.append(step)
+    return steps, value
+
+
+def _path(steps: list[int | str]) -> str:
+    return "report" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
+
+
+_NAMES = {
+    "float": "a number",
+    "int": "an integer",
+    "bool": "true or false",
+    "string": "a string",
+    "tuple": "a list",
+    "dict": "an object",
+}
+_NAMES |= {"model": "an object", "finite_number": "a finite number"}
+
+
+def _fault(kind: str, context: dict[str, Any], words: str, found: object) -> str:
+    """What is wrong with a value, in the words of JSON."""
+    shown = _brief(found)
+    if kind == "literal_error":
+        return f"{shown} is not {context['expected']}"
+    if kind == "string_pattern_mismatch":
+        return f"{shown} does not match {context['pattern']}"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        return f"{shown} is not at {'least' if 'ge' in context else 'most'} {next(iter(context.values())):g}"
+    if isinstance(found, list | tuple) and kind in ("missing", "too_long"):
+        return f"{len(found)} entries instead of 2"
+    name = next((name for start, name in _NAMES.items() if kind.startswith(start)), None)
+    if name:
+        return f"{shown} is not {name}"
+    return words.removeprefix("Value error, ")
+
+
+def _brief(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _decodable(value: object) -> object:
+    r"""The same value with lone surrogates, which no string of a report can hold, as visible escapes like ``\udc80``."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_decodable(key): _decodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_decodable(inner) for inner in value]
+    return value
+
+
+def plain(value: Any, /) -> Any:
+    """A JSON value with null in the place of every number that is none, and lists in the place of tuples."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value

@@ -1,0 +1,39 @@
+"""Reports as JSON objects in tests: what takes a report, or a part of one, is given the parsed one."""
+
+from clipclean import report
+from clipclean.findings import Suppressed
+from clipclean.report.schema import FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
+
+PARTS = {  # a key that tells what an object is
+    "family_words": FoundRecord, "loss": LossRecord, "points": ProjectionRecord, "expires": Suppressed,
+    "score": SuspectRecord,
+}  # fmt: skip
+
+
+class Parsed:
+    """A module whose functions take JSON objects as well."""
+
+    def __init__(self, module):
+        self.module = module
+
+    def __getattr__(self, name):
+        found = getattr(self.module, name)
+        if name == "FORMATS":
+            return {form: taking_json(function) for form, function in found.items()}
+        if name in ("parse", "composed", "json_text") or not callable(found) or isinstance(found, type):
+            return found
+        return taking_json(found)
+
+
+def taking_json(function):
+    return lambda *given, **more: function(*(parsed(value) for value in given), **more)
+
+
+def parsed(value):
+    if isinstance(value, list):
+        return [parsed(inner) for inner in value]
+    if not isinstance(value, dict):
+        return value
+    if "schema_version" in value:
+        return report.parse(value)
+    return next((part.model_validate(value) for key, part in PARTS.items() if key in value), value)
