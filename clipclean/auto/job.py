@@ -150,7 +150,7 @@ def auto(request: SanitizeRequest, /, *, progress: Progress) -> SanitizeOutcome:
     state = RunState.of(request.out, prepare.fingerprint(request, ready))
     to = outputs.destination(request, standing, state)
     if to.is_finished:
-        return outputs.finished(request.out)
+        return outputs.finished(request.out, state)
     with state.locked():
         job = begin(request, ready, state, control, started, progress)
         first = look(job, job.evidence.suspicions, pointed=(), what=" before")

@@ -8,13 +8,12 @@ import os
 import platform
 import signal
 import sys
-import traceback
 from collections.abc import Sequence
 
 import click
 
 from clipclean import __version__
-from clipclean.cli import threads
+from clipclean.cli import streams, threads
 from clipclean.errors import ClipcleanError, ResourceError, UsageError
 
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
@@ -103,14 +102,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     This is the only place that catches ``Exception``: what is not foreseen is a bug, and says so.
     """
     context: click.Context | None = None
-    if arguments is None:  # the process is ours: what a scheduler ends is interrupted, and cleans up as after Ctrl-C
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    streams.know(given)
+    if arguments is None:  # the process is ours
         threads.be_a_good_neighbour()
-        with contextlib.suppress(ValueError):  # outside the main thread
-            signal.signal(signal.SIGTERM, signal.default_int_handler)
+        streams.secure()
+        _end_as_interrupted()
     try:
-        if "_CLIPCLEAN_COMPLETE" in os.environ:
+        if not given and os.environ.get("_CLIPCLEAN_COMPLETE"):  # a shell asks without arguments
             return _complete(os.environ["_CLIPCLEAN_COMPLETE"])
-        context = cli.make_context("clipclean", list(sys.argv[1:] if arguments is None else arguments))
+        context = cli.make_context("clipclean", given)
         with context:
             code = cli.invoke(context)
             sys.stdout.flush()
@@ -118,16 +119,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        error.show()
+        streams.say_click(error)
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
-        _tell("interrupted")
+        streams.say("clipclean: interrupted")
         return 130
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # or Python complains once more when it flushes at exit
+        streams.abandon_stdout()
         return _BROKEN_PIPE
     except Exception as error:
         return _failed(error, is_verbose=context is not None and context.meta.get("clipclean.verbose", False))
+
+
+def _end_as_interrupted() -> None:
+    """What a scheduler ends, or a terminal that goes away, is interrupted, and cleans up as after Ctrl-C."""
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # of nohup
+            with contextlib.suppress(ValueError):  # outside the main thread
+                signal.signal(number, signal.default_int_handler)
 
 
 def _failed(error: Exception, *, is_verbose: bool) -> int:
@@ -135,12 +145,14 @@ def _failed(error: Exception, *, is_verbose: bool) -> int:
     is_debugging = is_verbose or os.environ.get("CLIPCLEAN_DEBUG", "0") not in ("", "0")
     foreseen = error if isinstance(error, ClipcleanError) else _resource(error)
     if is_debugging:
-        traceback.print_exception(error)
+        streams.say_traceback(error)
     if foreseen:
-        _tell(f"error:{_body(str(foreseen))}")
+        streams.say(f"clipclean: error:{_body(str(foreseen))}")
+        if isinstance(error, OSError):
+            streams.abandon_stdout()  # it may be what is full
         return foreseen.exit_code
-    _tell(
-        f"error: this is a bug in clipclean: {type(error).__name__}: {error}\n"
+    streams.say(
+        f"clipclean: error: this is a bug in clipclean: {type(error).__name__}: {error}\n"
         f"Please report it with your command, what it should have done, and this line: clipclean {__version__}, "
         f"Python {platform.python_version()}, {platform.platform()}."
         + ("" if is_debugging else "\nRun it again with CLIPCLEAN_DEBUG=1 for the traceback, and add that too.")
@@ -149,10 +161,9 @@ def _failed(error: Exception, *, is_verbose: bool) -> int:
 
 
 def _resource(error: Exception) -> ResourceError | None:
-    """The user's message if memory or disk ran out; None for any other error."""
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        where = f" while writing {error.filename}" if error.filename else ""
-        return ResourceError(f"No space left{where}. Free some space and run the same command again.")
+    """The user's message if memory, disk, threads or permissions ran out; None for any other error."""
+    if isinstance(error, OSError):
+        return _refused_by_system(error)
     # torch is known by name only: importing it here would slow every failure down.
     names = {f"{kind.__module__.partition('.')[0]}.{kind.__name__}" for kind in type(error).__mro__}
     is_cpu_allocator = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
@@ -162,18 +173,32 @@ def _resource(error: Exception) -> ResourceError | None:
             f"Out of memory{f' ({told})' if told else ''}. Let the model take fewer pairs at once (--set "
             "train.micro_batch=8), end other programs, or use a machine with more memory."
         )
+    if isinstance(error, RuntimeError | ImportError) and any(words in str(error) for words in _LIMITS):
+        return ResourceError(
+            f"The system gives this process too little ({str(error)[:200]}). Raise its limits (ulimit -a), or end other programs."
+        )
     return None
+
+
+# What Python and the loader say where a limit of the process is reached.
+_LIMITS = ("can't start new thread", "failed to map segment", "annot allocate memory", "cannot apply additional memory")
+
+
+def _refused_by_system(error: OSError) -> ResourceError:
+    """What the system refused, and where."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        where = f" while writing {error.filename}" if error.filename else ""
+        return ResourceError(f"No space left{where}. Free some space and run the same command again.")
+    where = f" ({error.filename})" if error.filename else ""
+    return ResourceError(
+        f"The system refused what was needed: {error.strerror or error}{where}. Mend permissions, space or limits there, and run "
+        "the same command again; temporary files go where TMPDIR says."
+    )
 
 
 def _body(message: str) -> str:
     """A message behind its label; one that lists many problems starts on a line of its own."""
     return f"\n{message}" if "\n" in message else f" {message}"
-
-
-def _tell(message: str) -> None:
-    """Print to stderr, control characters escaped: names from a hostile file must not drive the terminal."""
-    safe = (char if char.isprintable() or char == "\n" else ascii(char)[1:-1] for char in message)
-    click.echo(f"clipclean: {''.join(safe)}", err=True)
 
 
 def _complete(instruction: str) -> int:

@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from clipclean.cli import layouts, options, printing, progress, roles
+from clipclean import untrusted
+from clipclean.cli import layouts, options, progress, roles
 from clipclean.cli.command import command, filled, option
 
 EPILOG = """\b
@@ -104,4 +105,4 @@ def table(result: dict[str, Any], out: Path, /) -> str:
                 f"  note: its tokenizer reads {parity['captions'] - parity['captions_alike']} of {parity['captions']} "
                 "captions otherwise than open_clip's does"
             )
-    return "\n".join(printing.printable(line) for line in lines)
+    return "\n".join(untrusted.printable(line) for line in lines)

@@ -9,8 +9,8 @@ import click
 
 from clipclean.cli import options
 from clipclean.cli.command import command
-from clipclean.cli.printing import printable
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
+from clipclean.untrusted import printable
 
 EPILOG = """\b
 Examples:

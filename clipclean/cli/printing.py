@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipclean import __version__, files
-from clipclean.cli import threads
+from clipclean.cli import streams, threads
 from clipclean.errors import UsageError
+from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
     from clipclean.cli.options import Output
@@ -59,7 +60,7 @@ def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
 def first_line(model: Path, /, what: str) -> None:
     """Say at once what begins: importing torch takes seconds, and reading a large model more."""
     words = f"{printable(model.name)}{_size(model)}, {what}; {threads.computing()} threads; loading PyTorch"
-    click.echo(f"clipclean {__version__}: {words}", err=True)
+    streams.say(f"clipclean {__version__}: {words}")
 
 
 def _size(path: Path) -> str:
@@ -74,11 +75,6 @@ def _size(path: Path) -> str:
 def is_coloured() -> bool:
     """Whether stdout is a terminal that takes colours: not with NO_COLOR set, nor a dumb one."""
     return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-
-
-def printable(text: str, /) -> str:
-    """The text with what is not printable escaped: names from a hostile file must not drive the terminal."""
-    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def terminal_width(most: int = 120) -> int:

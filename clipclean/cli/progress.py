@@ -10,8 +10,8 @@ from contextlib import contextmanager
 import click
 
 from clipclean import progress
-from clipclean.cli.printing import printable
 from clipclean.progress import Listener, Progress, Values
+from clipclean.untrusted import printable
 
 LINE_SECONDS = 10.0  # between two lines of one stage where stderr is no terminal
 EARLY_SECONDS = 2.0  # the same while a stage is young

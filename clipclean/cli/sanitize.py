@@ -2,17 +2,21 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.cli import layouts, options, printing, progress, roles
+from clipclean.cli import layouts, options, printing, progress, roles, streams
 from clipclean.cli.command import command, filled
 from clipclean.config import policy as policies
 from clipclean.config import recipe as recipes
 from clipclean.config.method import METHODS
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
+from clipclean.untrusted import printable
+
+if TYPE_CHECKING:
+    from clipclean.train import Launch
 
 EPILOG = """\b
 Examples:
@@ -82,16 +86,21 @@ def run(given: dict[str, Any], /) -> int:
     if settings := [*changes, *budgets(given, recipe)]:
         recipe = recipes.override(recipe, settings)
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
-    quiet = given["quiet"] or is_follower()
-    if not quiet:
+    if not given["quiet"] and not os.environ.get("RANK", "0").lstrip("0"):  # others than the first say nothing
         printing.first_line(given["model"], f"recipe {recipe.name}")
     from clipclean import data, train
     from clipclean.auto import job as auto
     from clipclean.jobs import inputs, prepare  # torch comes with it: after what can fail fast
     from clipclean.jobs import sanitize as job
 
+    launch = train.launch_of(os.environ)
+    quiet = given["quiet"] or (launch is not None and launch.rank > 0)
+    if ignored := train.leftovers(os.environ):
+        streams.say(
+            f"clipclean: note: {', '.join(ignored)} ignored: torchrun sets more, so it did not start this process."
+        )
     data.use_workers(given["workers"])
-    device = inputs.device_of(own_device(given["device"]))
+    device = inputs.device_of(own_device(given["device"], launch))
     request = filled(
         prepare.SanitizeRequest, given, recipe=recipe, overridden=bool(changes), device=device,
         precision=given["precision"] or recipe.train.precision, audit=not given["no_audit"], policy=demanded,
@@ -134,18 +143,13 @@ def budgets(given: dict[str, Any], recipe: recipes.Recipe, /) -> list[str]:
     return [f"{key}={value}" for key, value in asked.items() if value is not None]
 
 
-def is_follower() -> bool:
-    """Whether torchrun started this process beside a first one, which prints."""
-    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
-
-
-def own_device(asked: str, /) -> str:
+def own_device(asked: str, launch: "Launch | None", /) -> str:
     """The device of this process: where torchrun started several on a machine, each takes a GPU of its own.
 
     Raises:
         UsageError: one GPU is asked for, and there are several processes to share it.
     """
-    if int(os.environ.get("LOCAL_WORLD_SIZE", "1")) == 1 or asked == "cpu":
+    if launch is None or launch.local_size == 1 or asked == "cpu":
         return asked
     if asked.startswith("cuda:"):
         raise UsageError(
@@ -153,16 +157,16 @@ def own_device(asked: str, /) -> str:
         )
     import torch
 
-    return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else asked
+    return f"cuda:{launch.local_rank}" if torch.cuda.is_available() else asked
 
 
 def where(given: dict[str, Any], /, *, exported: bool) -> str:
     """The closing lines: where things are, and how to use them."""
-    page = given["out"] / "report.html"
+    page = printable(given["out"] / "report.html")
     if not exported:
         return (
             f"Report: {page}. No weights were written, since their audit failed. "
             "The same command with --keep-failed --force writes them without training again."
         )
-    loaders = [FORMATS[form].load.format(given["out"]) for form in dict.fromkeys(given["formats"])]
+    loaders = [FORMATS[form].load.format(printable(given["out"])) for form in dict.fromkeys(given["formats"])]
     return "\n".join([f"Report: {page}", *(f"Load:   {line}" for line in loaders)])

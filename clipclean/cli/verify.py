@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clipclean.cli import options, printing
+from clipclean import untrusted
+from clipclean.cli import options
 from clipclean.cli.command import command, option
 
 if TYPE_CHECKING:
@@ -56,4 +57,4 @@ def table(folder: Path, result: "Result", /) -> str:
     lines += [f"{each.kind}: {each.check}: {each.file}: {each.message}" for each in result.findings]
     lines += [f"note: {note}" for note in result.notes]
     verdict = f"{len(result.findings)} finding(s): do not use it" if result.findings else "whole"
-    return "\n".join(printing.printable(line) for line in [*lines, f"{folder}: {verdict}"])
+    return "\n".join(untrusted.printable(line) for line in [*lines, f"{folder}: {verdict}"])

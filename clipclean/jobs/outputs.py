@@ -62,11 +62,14 @@ def destination(request: SanitizeRequest, standing: placing.Standing, state: Run
     return Destination(request.out, standing, run)
 
 
-def finished(out: Path, /) -> SanitizeOutcome:
-    """The outcome of an equal run that was killed once its files had come."""
-    result = report.read(out / "report.json")
-    placing.said(out)
-    return SanitizeOutcome(result, bool(result.exports))
+def finished(out: Path, state: RunState, /) -> SanitizeOutcome:
+    """The outcome of an equal run that was killed once its files had come, and had yet to clear up."""
+    with state.locked():
+        result = report.read(out / "report.json")
+        if exported := bool(result.exports):
+            state.discard()
+        placing.said(out)
+    return SanitizeOutcome(result, exported)
 
 
 def publish(

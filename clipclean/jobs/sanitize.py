@@ -39,7 +39,7 @@ def sanitize(
         return None
     to = outputs.destination(request, standing, state)
     if to.is_finished:
-        return outputs.finished(request.out)
+        return outputs.finished(request.out, state)
     with state.locked():
         first = look(request, ready, run)
         clip, recipe, evidence = ready.loaded.clip, request.recipe, first.evidence

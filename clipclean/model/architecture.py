@@ -31,7 +31,16 @@ FOREIGN = {
     "visual.attn_pool.": "an attention-pooled image tower",
 }
 # Upper bounds before anything is built: no published CLIP comes near them.
-CAPS = {"width": 8192, "layers": 100, "vocab_size": 2_000_000, "context_length": 1024, "image_size": 1024}
+CAPS = {
+    "width": 8192, "layers": 100, "vocab_size": 2_000_000, "context_length": 1024, "image_size": 1024, "patch_size": 1024,
+    "heads": 512, "head_width": 8192, "embed_dim": 8192,
+}  # fmt: skip
+SEVERAL = {
+    "layers": 4,
+    "image_size": 2,
+    "patch_size": 2,
+}  # keys that may be lists, and how long: a ResNet's stages, height and width
+MOST_RATIO = 64.0  # of a block's inner width to its outer one; 4 is usual
 INTERPOLATIONS = ("bicubic", "bilinear")  # those of open_clip's inference transform
 RESIZE_MODES = ("shortest", "longest", "squash")
 
@@ -134,7 +143,8 @@ def _is_native(config: Config) -> bool:
 
 def _told(arch: str) -> Architecture:
     path = Path(arch)
-    if path.suffix == ".json" or _is_file(path):
+    # A known name is never a file: one of that name in the working folder may have come with the model.
+    if arch not in native_configs() and (path.suffix == ".json" or _is_file(path)):
         return _from_config(_read_config(path), name=path.stem, how=f"--arch {path.name}")
     if arch not in native_configs():
         near = difflib.get_close_matches(arch, native_configs(), n=3)
@@ -213,13 +223,24 @@ def _spelled_out(config: Config) -> Config:
 
 
 def _check_caps(config: Config, how: str) -> None:
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    for section in (vision, text):
+    """Raise RefusedInput unless every size is a whole number within its bounds; open_clip would compute with whatever stands there."""
+    for section in (config["vision_cfg"], config["text_cfg"], {"embed_dim": config["embed_dim"]}):
         for key, cap in CAPS.items():
             value = section.get(key)
-            numbers = value if isinstance(value, list | tuple) else [value]
-            if any(isinstance(n, int | float) and not 0 < n <= cap for n in numbers):
-                raise RefusedInput(f"{how}: {key} = {value} is outside 1 to {cap}. No CLIP model has that.")
+            numbers = value if isinstance(value, list | tuple) and key in SEVERAL else [value]
+            if key not in section or (value is None and key == "patch_size"):  # a ResNet has none
+                continue
+            if not all(type(n) is int and 0 < n <= cap for n in numbers):
+                raise RefusedInput(
+                    f"{how}: {key} = {_shown(value)} is no whole number from 1 to {cap}. No CLIP model has that."
+                )
+            if isinstance(value, list | tuple) and len(value) != SEVERAL[key]:
+                raise RefusedInput(f"{how}: {key} = {_shown(value)} has not {SEVERAL[key]} numbers.")
+        ratio = section.get("mlp_ratio", 4.0)
+        if type(ratio) not in (int, float) or not 0 < ratio <= MOST_RATIO:
+            raise RefusedInput(
+                f"{how}: mlp_ratio = {_shown(ratio)} is no number up to {MOST_RATIO:g}. No CLIP model has that."
+            )
 
 
 def _preprocess(config: Config, told: object = None, *, how: str = "the architecture") -> Preprocess:

@@ -1,6 +1,7 @@
 """Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
 
 from clipclean.train.distributed import ALONE, Group, LostProcess, joined
+from clipclean.train.launch import Launch, launch_of, leftovers
 from clipclean.train.loop import Batch, Loss, NonFiniteLoss, Step, finetune, is_out_of_memory
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing
@@ -12,6 +13,7 @@ __all__ = [
     "ALONE",
     "Batch",
     "Group",
+    "Launch",
     "Loss",
     "LostProcess",
     "MicroBatches",
@@ -24,7 +26,9 @@ __all__ = [
     "in_precision",
     "is_out_of_memory",
     "joined",
+    "launch_of",
     "learning_rate",
+    "leftovers",
     "recomputing",
     "resolved",
     "restore",

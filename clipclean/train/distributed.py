@@ -10,11 +10,14 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 
 from clipclean.errors import ResourceError, UsageError
+from clipclean.train.launch import launch_of
 
 Encode = Callable[[Tensor], Tensor]
 
+MEETING_TIME = timedelta(minutes=5)  # for all processes to come; torchrun starts them together
 PATIENCE = timedelta(hours=6)  # the first process measures for long while the others wait; a dead one is seen at once
 BUCKET = 2**23  # numbers averaged at a time: 32 MB, beyond which a link is not used better
 
@@ -144,15 +147,17 @@ def joined(device: str, /) -> Iterator[Group]:
     Raises:
         LostProcess: the others do not come.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1"))
-    if size == 1:
+    launch = launch_of(os.environ)
+    if launch is None or launch.size == 1:
         yield ALONE
         return
-    group = Group(int(os.environ["RANK"]), size)
+    group = Group(launch.rank, launch.size)
     if device != "cpu":
         torch.cuda.set_device(device)
     with _reaching(group):
-        dist.init_process_group("gloo" if device == "cpu" else "cpu:gloo,cuda:nccl", timeout=PATIENCE)
+        store, rank, size = next(rendezvous("env://", launch.rank, launch.size, timeout=MEETING_TIME))
+        backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield group
     finally:

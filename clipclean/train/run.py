@@ -14,6 +14,7 @@ from clipclean.train.loop import Step, is_out_of_memory
 from clipclean.train.resume import RunState
 
 LOGGED_STEPS = 200  # points of the loss curve in the report
+ENDING = ("SIGINT", "SIGTERM", "SIGHUP")  # signals that end a run after its step, with its state saved
 SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
 
 
@@ -99,7 +100,9 @@ def interruptible() -> Iterator[Callable[[], bool]]:
         signal.signal(number, previous[number])
 
     try:
-        for number in (int(signal.SIGINT), int(signal.SIGTERM)):
+        for number in (int(getattr(signal, name)) for name in ENDING if hasattr(signal, name)):
+            if signal.getsignal(number) == signal.SIG_IGN:  # of nohup
+                continue
             previous[number] = signal.getsignal(number)
             signal.signal(number, note)
     except ValueError:

@@ -6,6 +6,7 @@ open_clip reads the weights back is left out.
 """
 
 import contextlib
+import io
 import itertools
 import json
 import os
@@ -24,7 +25,7 @@ import torch
 
 from clipclean import cli, own_state
 from clipclean.export import open_clip_directory, parity
-from clipclean.jobs import sanitize
+from clipclean.train import run
 
 MEASURED = frozenset(  # of a report: what time and memory decide
     {
@@ -58,6 +59,10 @@ def loop(folder: Path, kills: int, /, *, seed: int) -> Tally:
     job = tiny.job(folder / "job")
     os.environ["CLIPCLEAN_STATE"] = str(folder / "state")
     whole = folder / "whole"
+    with contextlib.redirect_stdout(io.StringIO()):
+        cli.main(
+            job.sanitize("--out", folder / "first", steps=8)
+        )  # whatever is imported late is there for all that follow
     started = time.monotonic()
     assert _run(job, whole, lambda: None) == 4
     seconds, changes = time.monotonic() - started, _changes(job, folder / "counted")
@@ -73,7 +78,9 @@ def loop(folder: Path, kills: int, /, *, seed: int) -> Tally:
         tally.killed += code == -signal.SIGKILL
         tally.ended += code != -signal.SIGKILL
         if code == -signal.SIGKILL:
-            tally.problems += [f"run {number}: {problem}" for problem in _finished(job, place, whole, tally)]
+            tally.problems += (found := [f"run {number}: {problem}" for problem in _finished(job, place, whole, tally)])
+            for problem in found:
+                print(problem, flush=True)  # noqa: T201
             if tally.killed % 10 == 0:
                 print(f"{tally.killed} killed, {len(tally.problems)} problems", flush=True)  # noqa: T201
     return tally
@@ -119,7 +126,7 @@ def _run(job: tiny.Job, out: Path, begin: Callable[[], None], *, kill_after: flo
         with contextlib.suppress(BaseException), open(os.devnull, "w") as nowhere:  # noqa: PTH123
             os.dup2(nowhere.fileno(), 1)
             os.dup2(nowhere.fileno(), 2)
-            sanitize.SAVE_SECONDS = 0.0
+            run.SAVE_SECONDS = 0.0
             open_clip_directory.check = _unread  # a process of its own, three seconds a run
             begin()
             code = cli.main(job.sanitize("--out", out, steps=8))

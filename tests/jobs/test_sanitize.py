@@ -585,6 +585,7 @@ def two(arguments, event="pass"):
         port = free.getsockname()[1]
     shared = os.environ | {
         "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+        "TORCHELASTIC_RUN_ID": "test",
     }  # fmt: skip
     processes = [
         subprocess.Popen(

@@ -86,12 +86,14 @@ def started(out, *, size, stops=99, config="TINY_VIT"):
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
         "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "TORCHELASTIC_RUN_ID": "test",
         "OMP_NUM_THREADS": "1",
     }
     return [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, str(out), str(stops), config],
-            cwd=ROOT, env=shared | {"RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
         )
         for rank in range(size)
     ]  # fmt: skip

@@ -1,0 +1,120 @@
+"""Standard streams that neither drive a terminal nor change an exit code: what is said on them, and what becomes of broken ones."""
+
+import contextlib
+import io
+import os
+import sys
+import traceback
+from collections.abc import Sequence
+from contextvars import ContextVar
+from pathlib import Path
+from typing import Any, TextIO
+
+import click
+
+from clipclean import untrusted
+
+_ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("arguments", default=())  # of the command that runs
+
+
+class Forgiving(io.TextIOBase):
+    """A stream that goes on where its file is full, closed or gone: a message that nobody can read changes nothing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> Any:  # of whatever the stream has
+        return getattr(self._stream, name)
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override] # TextIOBase has an attribute
+        """That of the stream."""
+        return self._stream.encoding
+
+    @property
+    def errors(self) -> str | None:  # type: ignore[override] # the same
+        """How it writes what its encoding lacks."""
+        return self._stream.errors
+
+    def writable(self) -> bool:
+        """It is for writing alone."""
+        return True
+
+    def isatty(self) -> bool:
+        """Whether it is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor."""
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Write what can be written."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Pass on what can be passed on."""
+        with contextlib.suppress(OSError, ValueError):
+            self._stream.flush()
+
+
+def secure() -> None:
+    """Make the streams of this process such that no message can fail; for a process that is all ours.
+
+    Closed ones lead nowhere, so that no file of a run gets their number. What an encoding lacks is written as an escape.
+    """
+    for number, name in ((0, "stdin"), (1, "stdout"), (2, "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "r+" if number == 0 else "w", encoding="utf-8"))  # noqa: SIM115, PTH123 # for good
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    sys.stderr = Forgiving(sys.stderr)
+
+
+def abandon_stdout() -> None:
+    """Let nothing more be written to stdout, which is full or gone: Python would complain once more when it exits."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+
+
+def know(arguments: Sequence[str], /) -> None:
+    """Note the arguments of a command: names in them may stand in any message."""
+    _ARGUMENTS.set(tuple(arguments))
+
+
+def say(text: str, /) -> None:
+    """A line or more on stderr, safe on a terminal and in a CI log, whatever names are in it."""
+    with contextlib.suppress(OSError, ValueError):
+        click.echo(untrusted.message(with_printable_arguments(text)), err=True)
+
+
+def say_traceback(error: BaseException, /) -> None:
+    """The traceback of an error."""
+    say("".join(traceback.format_exception(error)).rstrip("\n"))
+
+
+def say_click(error: click.ClickException, /) -> None:
+    """What click says of a wrong command line."""
+    told = io.StringIO()
+    error.show(file=told)
+    say(told.getvalue().rstrip("\n"))
+
+
+def with_printable_arguments(text: str, /) -> str:
+    """A text with the escapes in the place of what is not printable in any argument: a name may break the line that it stands in."""
+    for argument in sorted(_hostile(_ARGUMENTS.get()), key=len, reverse=True):
+        text = text.replace(argument, untrusted.printable(argument))
+    return text
+
+
+def _hostile(arguments: Sequence[str]) -> set[str]:
+    """Arguments that are not printable, and the names in them."""
+    parts = {part for each in arguments for part in (each, each.partition("=")[2], Path(each).name, *Path(each).parts)}
+    return {part for part in parts if part and not part.isprintable()}

@@ -1,0 +1,140 @@
+"""A bad day has an exit code: broken streams, a foreign environment, limits of the system; one message, never a traceback."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+from clipclean import cli
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture(scope="module")
+def job(tmp_path_factory):
+    return tiny.job(tmp_path_factory.mktemp("days") / "job", count=16)
+
+
+def ran(arguments, redirected="", **environment):
+    """A process of its own, as a shell starts it."""
+    return subprocess.run(
+        ["bash", "-c", f'exec "$0" -m clipclean "$@" {redirected}', sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, errors="backslashreplace", check=False, timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
+    )  # fmt: skip
+
+
+NONE = ["inspect", "/etc/passwd"]  # no checkpoint: exit 3
+
+
+@pytest.mark.parametrize("redirected", ["2>/dev/full", "2>&-", "2>&- >&-", "2>/dev/full >/dev/full"])
+def test_a_broken_stderr_changes_no_exit_code(redirected):
+    assert ran(NONE, redirected).returncode == 3
+
+
+def test_a_closed_stdout_changes_no_exit_code_and_a_full_one_is_told(job):
+    facts = ["inspect", job.model, "--arch", job.arch]
+    assert ran(facts, ">&-").returncode == 0
+    full = ran(facts, ">/dev/full")
+    assert full.returncode == 5
+    assert full.stderr.startswith("clipclean: error: No space left")
+    assert len(full.stderr.splitlines()) == 1
+
+
+def test_what_an_encoding_lacks_is_written_as_its_escape(tmp_path, job):
+    name = tmp_path / "Bäume 木.pt"
+    name.symlink_to(job.model)
+    for encoding in ("latin-1", "cp1252"):
+        done = ran(["inspect", name, "--arch", job.arch], PYTHONIOENCODING=encoding)
+        assert done.returncode == 0, done.stderr
+        assert r"\u6728" in done.stdout
+
+
+@pytest.mark.parametrize(
+    "name", ["\x1b]0;pwned\x07.pt", "a\n::error title=x::pwned.pt", "a\u202egnp.pt", "a\r::warning::x.pt"]
+)
+def test_a_name_cannot_drive_the_terminal_or_a_ci_log(tmp_path, capsys, name):
+    place = tmp_path / "folder" / name
+    place.parent.mkdir()
+    place.write_text("no model")
+    for command in (
+        ["inspect", place],
+        ["audit", place],
+        ["sanitize", place, "--data", place],
+        ["sanitize", place, "--data", tmp_path / "none", "--out", tmp_path / "folder" / name / "out"],
+        ["screen", place, "--model", place],
+        ["verify", place],
+        ["report", "convert", place, "--to", "text"],
+        ["audit", place, "--classes", place, "--verbose"],
+        ["audit", place, "--effort", name],
+        ["audit", place, "--output", f"json={place}"],
+    ):
+        assert cli.main(list(map(str, command))) in (2, 3, 5)
+        captured = capsys.readouterr()
+        told = captured.out + captured.err
+        assert told
+        assert not {"\x1b", "\x07", "\u202e", "\r"} & set(told)
+        assert not any(line.startswith("::") for line in told.splitlines()), told
+        assert name not in told
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WORLD_SIZE": "2", "RANK": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"},
+        {"WORLD_SIZE": "2"},
+        {"WORLD_SIZE": "abc"},
+        {"LOCAL_WORLD_SIZE": "x"},
+    ],
+)
+def test_leftovers_of_a_cluster_are_told_and_ignored(job, tmp_path, environment):
+    missing = job.sanitize("--data", tmp_path / "none", "--out", tmp_path / "out")
+    done = ran([argument for argument in missing if argument != "--quiet"], **environment)
+    assert done.returncode == 3
+    assert "ignored: torchrun sets more" in done.stderr
+
+
+def test_an_empty_request_for_completion_is_none_and_a_command_is_run_all_the_same():
+    for instruction in ("", "bash_source", "bash_complete"):
+        assert ran(NONE, _CLIPCLEAN_COMPLETE=instruction).returncode == 3
+    assert "complete" in ran([], _CLIPCLEAN_COMPLETE="bash_source").stdout
+
+
+def test_a_system_that_gives_too_little_is_a_resource_error(job, tmp_path):
+    arguments = ["audit", job.model, "--arch", job.arch, "--quiet", "--effort", "quick"]
+    nowhere = ran(arguments, TMPDIR="/nonexistent", TEMP="/nonexistent", TMP="/nonexistent")
+    assert nowhere.returncode in (0, 1, 4)  # /tmp stands in
+    small = subprocess.run(
+        ["bash", "-c", 'ulimit -v 500000; exec "$0" -m clipclean "$@"', sys.executable, *map(str, arguments)],
+        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    assert small.returncode == 5, small.stderr
+    assert "Traceback" not in small.stderr
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_model_is_an_input_that_is_refused(job, tmp_path):
+    (tmp_path / "model.pt").write_bytes(b"")
+    (tmp_path / "model.pt").chmod(0)
+    assert ran(["inspect", tmp_path / "model.pt"]).returncode == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
+def test_a_terminal_that_goes_away_leaves_a_state_to_go_on_from(job, tmp_path, number):
+    arguments = job.sanitize("--out", tmp_path / "out", steps=2000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "clipclean", *[argument for argument in arguments if argument != "--quiet"]],
+        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+    for line in process.stderr:
+        if line.startswith("finetuning"):
+            process.send_signal(number)
+            break
+    told = process.communicate(timeout=120)[1]
+    assert process.returncode == 130
+    assert "Give the same command again" in told

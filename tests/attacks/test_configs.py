@@ -1,0 +1,88 @@
+"""Configurations from outside: every setting with every kind of wrong value ends in a refusal, never in a bug."""
+
+import copy
+import itertools
+import json
+import shutil
+
+import pytest
+import tiny
+
+from clipclean import cli, model
+from clipclean.errors import ClipcleanError
+from clipclean.model.architecture import native_configs
+
+TENSORS = tiny.state_dict(tiny.SMALL_VIT)
+HOSTILE = (
+    None, True, 0, -1, 2**63, 2**200, 0.5, 1.0, 1e-300, 1e300, "64", "x" * 10_000, [], [1, 2, 3, 4], [[]], ["a"], {"a": 1}, [0.1] * 4,
+)  # fmt: skip
+KEYS = {
+    "vision_cfg": (
+        "image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "no_ln_pre", "pool_type", "ls_init_value",
+        "norm_kwargs", "act_kwargs", "final_ln_after_pool", "patch_dropout", "attentional_pool", "timm_model_name", "unknown",
+    ),
+    "text_cfg": (
+        "context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs", "act_kwargs", "hf_tokenizer_name",
+        "tokenizer_kwargs", "pool_type", "eos_id", "no_causal_mask", "pad_id", "hf_model_name", "unknown",
+    ),
+    None: ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "nonscalar_logit_scale", "multimodal_cfg"),
+}  # fmt: skip
+
+
+def with_value(section, key, value):
+    config = copy.deepcopy(tiny.SMALL_VIT)
+    (config if section is None else config[section])[key] = value
+    return config
+
+
+def judged(config):
+    """What becomes of a config: taken, or refused in our own words."""
+    try:
+        found = model.resolve(TENSORS, arch=None, config=config, script_quick_gelu=None)
+        model.refuse_tokenizer(found)
+        model.check(found, TENSORS)
+        model.build(found.with_activation(False, "told"), TENSORS, device="cpu")
+    except ClipcleanError as error:
+        return f"exit {error.exit_code}"
+    return "taken"
+
+
+@pytest.mark.parametrize("section", KEYS)
+def test_a_wrong_value_of_any_setting_is_refused_or_does_no_harm(section):
+    ends = {judged(with_value(section, key, value)) for key, value in itertools.product(KEYS[section], HOSTILE)}
+    assert ends <= {"taken", "exit 2", "exit 3"}
+
+
+@pytest.mark.parametrize("key", ["size", "mean", "std", "interpolation", "resize_mode", "unknown"])
+def test_a_wrong_value_of_the_preprocessing_is_refused_or_does_no_harm(key):
+    ends = {judged({"model_cfg": tiny.SMALL_VIT, "preprocess_cfg": {key: value}}) for value in HOSTILE}
+    assert ends <= {"taken", "exit 2", "exit 3"}
+
+
+@pytest.mark.parametrize(
+    ("section", "key", "value"),
+    [
+        ("text_cfg", "vocab_size", [49408]), ("text_cfg", "vocab_size", "49408"), ("text_cfg", "heads", 1.0),
+        ("text_cfg", "heads", 0.5), ("vision_cfg", "head_width", 1e-300), ("vision_cfg", "head_width", 1e300),
+        ("vision_cfg", "head_width", -1),
+    ],
+)  # fmt: skip
+def test_the_command_line_refuses_it_as_an_input(tmp_path, capsys, section, key, value):
+    job = tiny.job(tmp_path / "job", count=2)
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(job.model, folder / "open_clip_pytorch_model.bin")
+    config = {"model_cfg": with_value(section, key, value), "preprocess_cfg": {}}
+    (folder / "open_clip_config.json").write_text(json.dumps(config))
+    assert cli.main(["audit", str(folder), "--quiet"]) == 3
+    assert f"{key} = " in capsys.readouterr().err
+
+
+def test_the_name_of_an_architecture_is_never_a_file_of_the_working_folder(tmp_path, monkeypatch, capsys):
+    config = next(name for name in native_configs() if name == "ViT-B-32")
+    (tmp_path / config).write_text(json.dumps(tiny.SMALL_VIT | {"quick_gelu": False}))
+    monkeypatch.chdir(tmp_path)
+    found = model.resolve(TENSORS, arch=config, config=None, script_quick_gelu=None)
+    assert found.config == native_configs()[config]
+    (tmp_path / "own").write_text(json.dumps(tiny.SMALL_VIT | {"quick_gelu": False}))
+    assert model.resolve(TENSORS, arch="own", config=None, script_quick_gelu=None).config["embed_dim"] == 8
