@@ -64,7 +64,7 @@ class Grown(errors.RefusedInput):
         (RuntimeError("[enforce fail] DefaultCPUAllocator: not enough memory: told"), 5),
         (OSError(errno.ENOSPC, "told"), 5),
         (OSError(errno.EDQUOT, "told"), 5),
-        (OSError(errno.EACCES, "told"), 70),
+        (OSError(errno.EACCES, "told"), 5),
         (RuntimeError("told"), 70),
         (EOFError("told"), 70),
         (RecursionError("told"), 70),
