@@ -1,3 +1,465 @@
-"""Audit and clean CLIP checkpoints that somebody else trained, without ever executing them."""
+"""Audit and clean CLIP checkpoints that somebody else trained, without ever executing them.
+
+    import clipclean
+
+    report = clipclean.audit("model.pt", classes="classes.txt")
+    report = clipclean.sanitize("model.pt", "clean/", out="cleaned/")
+
+Each function does what the command of its name does, with the same defaults, and raises a ``ClipcleanError`` with the same
+words where the command ends with an error. A model is a path, or an open_clip module in memory. Nothing here imports torch
+before one of them is called.
+"""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from clipclean.errors import (
+    ClipcleanError,
+    Inconclusive,
+    Interrupted,
+    RefusedInput,
+    ResourceError,
+    UnsafeCheckpoint,
+    UnsupportedModel,
+    UsageError,
+)
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from clipclean.config.policy import Policy
+    from clipclean.config.recipe import Recipe
+    from clipclean.jobs.verify import Result
+    from clipclean.report import Report
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "ClipcleanError",
+    "Inconclusive",
+    "Interrupted",
+    "RefusedInput",
+    "ResourceError",
+    "UnsafeCheckpoint",
+    "UnsupportedModel",
+    "UsageError",
+    "audit",
+    "export",
+    "inspect",
+    "sanitize",
+    "save",
+    "screen",
+    "verify",
+]
+
+Place = str | PathLike[str]
+Names = Place | Sequence[str]  # a file with one a line, or the names themselves
+Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
+Progress = Callable[[str, int, int], None]  # what is done, steps done, steps in all
+
+
+def audit(
+    model: "Model",
+    /,
+    *,
+    data: Place | None = None,
+    reference: "Model | None" = None,
+    effort: Literal["quick", "standard", "thorough"] = "standard",
+    search: bool = True,
+    save_triggers: Place | None = None,
+    classes: Names | None = None,
+    templates: Names | None = None,
+    arch: str | None = None,
+    weights: str | None = None,
+    policy: "Place | Policy | None" = None,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> "Report":
+    """Tell whether a model carries a backdoor that nobody described, and which class it leads to.
+
+    Args:
+        model: a checkpoint, or an open_clip module.
+        data: images to measure and search on, in any format that the command takes; None takes bundled ones.
+        reference: a clean model of the same architecture that you trust.
+        effort: how hard to search.
+        search: whether to search at all; without a search the verdict is never ``pass``.
+        save_triggers: a folder for the triggers that the search finds.
+        classes: class names; None takes ImageNet-1k's.
+        templates: sentences with ``{}`` for the class name; None takes open_clip's seven.
+        arch: an open_clip name, or a JSON file with a config.
+        weights: which of several sets in the file.
+        policy: what the verdict demands.
+        seed: fixes every random choice.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        progress: called with each stage, steps done and steps in all.
+
+    Raises:
+        ClipcleanError: of the kind that tells what went wrong; then nothing is written.
+    """
+    if not search and (reference is not None or save_triggers is not None):
+        raise UsageError(
+            "Without a search nothing is found that could be saved or compared. Leave reference and save_triggers out."
+        )
+    _check_roles(
+        model=model, data=data, reference=reference, save_triggers=save_triggers, policy=policy, classes=classes
+    )
+    chosen = _policy(policy)
+    from clipclean import demo
+    from clipclean.jobs import audit as job
+
+    with demo.unpacked() as bundled:
+        request = job.Request(
+            model=_model(model),
+            data=bundled / demo.PICTURES if data is None else Path(data),
+            own=data is not None,
+            pairs=bundled / demo.PAIRS,
+            reference=None if reference is None else _model(reference),
+            policy=chosen,
+            effort=effort,
+            arch=arch,
+            classes=_names(classes),
+            templates=_names(templates),
+            seed=seed,
+            device=device,
+            save_triggers=_path(save_triggers),
+            search=search,
+            weights=weights,
+        )
+        return job.examine(request, progress=progress or _quiet).report
+
+
+def sanitize(
+    model: "Model",
+    data: Place,
+    /,
+    *,
+    out: Place = "clipclean-out",
+    recipe: "Place | Recipe | None" = None,
+    overrides: Sequence[str] | Mapping[str, object] = (),
+    max_accuracy_loss: float | None = None,
+    max_minutes: float | None = None,
+    eval_data: Place | None = None,
+    image_key: str | None = None,
+    caption_key: str | None = None,
+    classes: Names | None = None,
+    templates: Names | None = None,
+    triggers: Sequence[str] = (),
+    target: str | None = None,
+    screen: float | Literal["auto", "off"] | None = None,
+    panel: bool = True,
+    arch: str | None = None,
+    weights: str | None = None,
+    policy: "Place | Policy | None" = None,
+    precision: Literal["auto", "fp32", "bf16"] | None = None,
+    formats: Sequence[str] = ("open_clip",),
+    normalize: bool = False,
+    fp16: bool = False,
+    onnx_preset: str = "transformers.js",
+    bom: bool = False,
+    force: bool = False,
+    keep_failed: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> "Report":
+    """Clean a model by finetuning on clean pairs, and write weights and report into a folder; returns the report.
+
+    A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
+    call is made again. One process trains; several need the command and torchrun.
+
+    Args:
+        model: a checkpoint, or an open_clip module.
+        data: clean image-caption pairs; images alone for unlearning, labelled images for supervised finetuning.
+        out: folder for weights and report.
+        recipe: a name, a file or a recipe; None takes the default one.
+        overrides: values of the recipe, as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
+        max_accuracy_loss: clean accuracy that the cleaning may cost.
+        max_minutes: for ``auto``: start no new candidate after so many minutes.
+        eval_data: labelled images to measure on; None keeps some pairs out of training.
+        image_key: column of the images, where it has another name than the known ones.
+        caption_key: column of the captions, likewise.
+        classes: class names; None takes ImageNet-1k's.
+        templates: sentences with ``{}`` for the class name; None takes open_clip's seven.
+        triggers: triggers that you suspect, as specs or files.
+        target: the class that they lead to.
+        screen: pairs to leave out: a share, ``auto`` for those that stand out, None to report only, ``off``.
+        panel: whether to try the known triggers.
+        arch: an open_clip name, or a JSON file with a config.
+        weights: which of several sets in the file.
+        policy: what the verdict demands.
+        precision: number format of the forward pass; None takes the recipe's.
+        formats: of the weights: ``open_clip``, ``hf``, ``onnx``.
+        normalize: ONNX: put out unit embeddings.
+        fp16: ONNX: store weights in half precision.
+        onnx_preset: ONNX: whose names for files, inputs and outputs.
+        bom: also write a bill of materials.
+        force: replace clipclean's own files in ``out``.
+        keep_failed: write the weights even if their audit failed.
+        seed: fixes every random choice.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        progress: called with each stage, steps done and steps in all.
+
+    Raises:
+        ClipcleanError: of the kind that tells what went wrong; then nothing new stands in ``out``.
+    """
+    _check_roles(
+        out=out, folder=True, model=model, data=data, eval_data=eval_data, recipe=recipe, policy=policy, classes=classes,
+        templates=templates, triggers=triggers,
+    )  # fmt: skip
+    from clipclean.config import recipe as recipes
+
+    changes = [f"{k}={v}" for k, v in overrides.items()] if isinstance(overrides, Mapping) else list(overrides)
+    chosen = recipes.chosen(recipe, changes, max_accuracy_loss=max_accuracy_loss, max_minutes=max_minutes)
+    demanded = _policy(policy)
+    from clipclean import auto
+    from clipclean.export.layout import wanted
+    from clipclean.jobs.prepare import SanitizeRequest
+
+    request = SanitizeRequest(
+        model=_model(model),
+        data=Path(data),
+        out=Path(out),
+        recipe=chosen,
+        overridden=bool(changes),
+        arch=arch,
+        classes=_names(classes),
+        templates=_names(templates),
+        eval_data=_path(eval_data),
+        triggers=tuple(triggers),
+        target=target,
+        seed=seed,
+        device=device,
+        precision=precision or chosen.train.precision,
+        force=force,
+        keep_failed=keep_failed,
+        audit=panel,
+        image_key=image_key,
+        caption_key=caption_key,
+        weights=weights,
+        policy=demanded,
+        wanted=wanted(formats, onnx_preset, normalize=normalize, fp16=fp16, bom=bom),
+        screen=screen,
+    )
+    outcome = auto.clean(request, progress=progress or _quiet)
+    assert outcome is not None  # noqa: S101 # one process has the result
+    return outcome.report
+
+
+def screen(
+    data: Place,
+    model: "Model",
+    /,
+    *,
+    drop: float | Literal["auto"] | None = None,
+    triggers: Sequence[str] = (),
+    save_kept: Place | None = None,
+    top: int = 100,
+    image_key: str | None = None,
+    caption_key: str | None = None,
+    arch: str | None = None,
+    weights: str | None = None,
+    force: bool = False,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Rank the pairs of a supposedly clean set by suspicion; returns the ranking, as the command prints it by ``--json``.
+
+    Args:
+        data: the pairs.
+        model: a checkpoint, or an open_clip module; the backdoored model itself sees most.
+        drop: pairs to leave out of ``save_kept``: a share, or ``auto`` for those that stand out.
+        triggers: triggers that pairs may carry, as specs or files.
+        save_kept: a .csv, .tar or .txt file for the pairs that are kept.
+        top: pairs to list.
+        image_key: column of the images, where it has another name than the known ones.
+        caption_key: column of the captions, likewise.
+        arch: an open_clip name, or a JSON file with a config.
+        weights: which of several sets in the file.
+        force: whether ``save_kept`` may be replaced.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        progress: called with each stage, steps done and steps in all.
+
+    Raises:
+        ClipcleanError: of the kind that tells what went wrong; then no file is written.
+    """
+    _check_roles(data=data, model=model, save_kept=save_kept, triggers=triggers)
+    from clipclean.jobs import screen as job
+
+    request = job.ScreenRequest(
+        data=Path(data),
+        model=_model(model),
+        drop=drop,
+        triggers=tuple(triggers),
+        save_kept=_path(save_kept),
+        top=top,
+        arch=arch,
+        device=device,
+        force=force,
+        image_key=image_key,
+        caption_key=caption_key,
+        weights=weights,
+    )
+    return job.screen(request, progress=progress or _quiet).report
+
+
+def export(
+    model: "Model",
+    /,
+    *,
+    formats: Sequence[str],
+    out: Place = "clipclean-out",
+    data: Place | None = None,
+    image_key: str | None = None,
+    caption_key: str | None = None,
+    arch: str | None = None,
+    weights: str | None = None,
+    normalize: bool = False,
+    fp16: bool = False,
+    onnx_preset: str = "transformers.js",
+    bom: bool = False,
+    force: bool = False,
+    progress: Progress | None = None,
+) -> dict[str, Any]:
+    """Write the weights of a model in other formats, and check that they still compute the same; returns what was written.
+
+    Nothing is audited: a backdoor is exported like everything else.
+
+    Args:
+        model: a checkpoint, or an open_clip module.
+        formats: ``open_clip``, ``hf``, ``onnx``.
+        out: folder for the files.
+        data: images and captions to compare on; None takes bundled ones.
+        image_key: column of the images, where it has another name than the known ones.
+        caption_key: column of the captions, likewise.
+        arch: an open_clip name, or a JSON file with a config.
+        weights: which of several sets in the file.
+        normalize: ONNX: put out unit embeddings.
+        fp16: ONNX: store weights in half precision.
+        onnx_preset: ONNX: whose names for files, inputs and outputs.
+        bom: also write a bill of materials.
+        force: replace clipclean's own files in ``out``.
+        progress: called with each stage, steps done and steps in all.
+
+    Raises:
+        ClipcleanError: of the kind that tells what went wrong; then ``out`` is as it was.
+    """
+    _check_roles(out=out, folder=True, model=model, data=data)
+    from clipclean import demo
+    from clipclean.export.layout import wanted
+    from clipclean.jobs import export as job
+
+    asked = wanted(formats, onnx_preset, normalize=normalize, fp16=fp16, bom=bom)
+    with demo.unpacked() as bundled:
+        request = job.Request(
+            model=_model(model),
+            data=bundled / demo.PAIRS if data is None else Path(data),
+            own=data is not None,
+            out=Path(out),
+            wanted=asked,
+            arch=arch,
+            image_key=image_key,
+            caption_key=caption_key,
+            force=force,
+            weights=weights,
+        )
+        return job.convert(request, progress=progress or _quiet)
+
+
+def inspect(model: "Model", /, *, arch: str | None = None, weights: str | None = None) -> dict[str, Any]:
+    """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
+
+    Args:
+        model: a checkpoint, or an open_clip module.
+        arch: an open_clip name, or a JSON file with a config.
+        weights: which of several sets in the file.
+
+    Raises:
+        RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
+    """
+    from clipclean.jobs import inspect as job
+
+    return job.inspect(_model(model), arch=arch, weights=weights)
+
+
+def verify(folder: Place, /, *, public_key: Place | None = None) -> "Result":
+    """Check a folder that ``sanitize`` or ``export`` wrote: checksums, provenance, statement, weights, signature.
+
+    Args:
+        folder: the folder.
+        public_key: of the signer, in PEM.
+
+    Raises:
+        RefusedInput: it is no folder, or nothing says what should be in it.
+    """
+    from clipclean.jobs import verify as job
+
+    return job.verify(Path(folder), public_key=_path(public_key))
+
+
+def save(report: "Report", path: Place, /) -> None:
+    """Write a report in the format that the suffix of a file names: .json, .html, .md, .sarif, .xml (JUnit) or .txt.
+
+    Raises:
+        UsageError: the suffix names no format.
+        ResourceError: the file cannot be written.
+    """
+    from clipclean import report as reports
+    from clipclean.cli import options
+
+    form = options.format_of(str(path))
+    if form not in reports.FORMATS:
+        raise UsageError(f"{path}: the suffix names no format. End it in {', '.join(options.SUFFIXES)}.")
+    reports.write(report, form, Path(path))
+
+
+def _model(model: "Model", /) -> "Path | nn.Module":
+    return Path(model) if isinstance(model, str | PathLike) else model
+
+
+def _check_roles(*, folder: bool = False, **places: object) -> None:
+    """Refuse to write over anything that is read; raises UsageError."""
+    from clipclean.cli import roles
+
+    given = {
+        name: Path(each) if isinstance(each, str | PathLike) and name != "recipe" else each  # a recipe may be a name
+        for name, each in places.items()
+    }
+    roles.check(given, out="folder" if folder else None)
+
+
+def _names(names: Names | None, /) -> Path | tuple[str, ...] | None:
+    if names is None or isinstance(names, str | PathLike):
+        return _path(names)
+    return tuple(names)
+
+
+def _path(place: Place | None, /) -> Path | None:
+    return None if place is None else Path(place)
+
+
+def _policy(policy: "Place | Policy | None", /) -> "Policy":
+    from clipclean.config import policy as policies
+
+    if policy is None:
+        return policies.DEFAULT
+    return policies.load(Path(policy)) if isinstance(policy, str | PathLike) else policy
+
+
+def _quiet(_stage: str, _done: int, _total: int, /) -> None:
+    """Show nothing."""
+
+
+class _Package(ModuleType):
+    """This package: ``export`` stays the function when the subpackage of the same name is imported, which would replace it."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

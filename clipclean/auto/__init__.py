@@ -1,1 +1,27 @@
 """Choosing a recipe: test backdoors, candidates, and the one that removes most."""
+
+from clipclean import train
+from clipclean.auto.job import auto
+from clipclean.config.method import METHODS
+from clipclean.jobs import prepare
+from clipclean.jobs.outputs import SanitizeOutcome
+from clipclean.jobs.prepare import SanitizeRequest
+from clipclean.jobs.sanitize import sanitize
+from clipclean.progress import Progress
+
+
+def clean(
+    request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
+) -> SanitizeOutcome | None:
+    """Clean one checkpoint as its recipe says: by the method that it names, or by the one that ``auto`` chooses.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.
+    """
+    prepare.check_shared(request.recipe, group)
+    if METHODS[request.recipe.method].chooses:
+        return auto(request, progress=progress)
+    return sanitize(request, progress=progress, group=group)
+
+
+__all__ = ["auto", "clean"]

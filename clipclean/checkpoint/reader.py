@@ -28,7 +28,7 @@ from clipclean.checkpoint.values import Record
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
 
 Format = Literal[
-    "torch-zip", "torchscript", "torch-legacy", "safetensors", "open_clip-directory", "transformers-directory"
+    "torch-zip", "torchscript", "torch-legacy", "safetensors", "open_clip-directory", "transformers-directory", "module"
 ]
 DIRECTORIES: dict[folders.Layout, Format] = {
     "open_clip": "open_clip-directory",

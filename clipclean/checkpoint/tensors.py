@@ -54,7 +54,7 @@ def build(refs: Mapping[str, TensorRef], records: Mapping[str, Record], contents
             tensors[name] = flat.view(ref.size)
         else:
             tensors[name] = shown.clone(memory_format=torch.contiguous_format)
-    _refuse_non_finite(tensors)
+    refuse_non_finite(tensors)
     return tensors
 
 
@@ -127,7 +127,7 @@ def _refuse_outside(name: str, ref: TensorRef, /) -> None:
         )
 
 
-def _refuse_non_finite(tensors: Mapping[str, Tensor], /) -> None:
+def refuse_non_finite(tensors: Mapping[str, Tensor], /) -> None:
     """Name every tensor that holds NaN or an infinity."""
     # aminmax carries NaN and infinities through one pass without a copy; isfinite().all() takes 50 times as long.
     wrong = [

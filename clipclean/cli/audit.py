@@ -1,6 +1,5 @@
 """``clipclean audit``: tell whether a checkpoint carries a backdoor."""
 
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +92,7 @@ def audit(**given: Any) -> int:
     from clipclean.jobs import audit as job
 
     data.use_workers(given["workers"])
-    with (
-        tempfile.TemporaryDirectory(prefix="clipclean-audit-") as scratch,
-        progress.shown(quiet=given["quiet"]) as shown,
-    ):
-        bundled = Path(scratch)
-        demo.unpack(bundled)
+    with demo.unpacked() as bundled, progress.shown(quiet=given["quiet"]) as shown:
         request = filled(
             job.Request, given, data=given["data"] or bundled / demo.PICTURES, own=given["data"] is not None,
             pairs=bundled / demo.PAIRS, policy=demanded, search=not given["no_search"],

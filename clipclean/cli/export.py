@@ -1,17 +1,15 @@
 """``clipclean export``: the same weights in the layout of another library."""
 
-import contextlib
 import json
-import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clipclean import untrusted
-from clipclean.cli import layouts, options, progress, roles
+from clipclean.cli import options, progress, roles
 from clipclean.cli.command import command, filled, option
+from clipclean.export.layout import wanted
 
 EPILOG = """\b
 Examples:
@@ -67,27 +65,25 @@ def export(**given: Any) -> None:
     a backdoor is exported like everything else.
     """
     roles.check(given, out="folder")
+    from clipclean import demo
     from clipclean.jobs import export as export_job
 
-    with progress.shown(quiet=given["quiet"]) as shown, pictures(given["data"]) as data:
+    with progress.shown(quiet=given["quiet"]) as shown, demo.unpacked() as bundled:
         request = filled(
-            export_job.Request, given, data=data, own=given["data"] is not None, wanted=layouts.wanted(given)
+            export_job.Request,
+            given,
+            data=given["data"] or bundled / demo.PAIRS,
+            own=given["data"] is not None,
+            wanted=wanted(
+                given["formats"],
+                given["onnx_preset"],
+                normalize=given["normalize"],
+                fp16=given["fp16"],
+                bom=given["bom"],
+            ),
         )
         result = export_job.convert(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result, given["out"]))
-
-
-@contextlib.contextmanager
-def pictures(own: Path | None, /) -> Iterator[Path]:
-    """The user's pairs, or for the span of a with-block the bundled ones."""
-    if own is not None:
-        yield own
-        return
-    from clipclean import demo
-
-    with tempfile.TemporaryDirectory(prefix="clipclean-export-") as scratch:
-        demo.unpack(Path(scratch))
-        yield Path(scratch) / "clean.tar"
 
 
 def table(result: dict[str, Any], out: Path, /) -> str:

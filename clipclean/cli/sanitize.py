@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.cli import layouts, options, printing, progress, roles, streams
+from clipclean.cli import options, printing, progress, roles, streams
 from clipclean.cli.command import command, filled
 from clipclean.config import policy as policies
 from clipclean.config import recipe as recipes
-from clipclean.config.method import METHODS
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
+from clipclean.export.layout import wanted
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
@@ -81,17 +81,15 @@ def run(given: dict[str, Any], /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
     roles.check(given, out="folder")
     outputs = printing.outputs_of(given)
-    recipe = recipes.load(given["recipe"])
     changes = chosen(given)
-    if settings := [*changes, *budgets(given, recipe)]:
-        recipe = recipes.override(recipe, settings)
+    recipe = recipes.chosen(
+        given["recipe"], changes, max_accuracy_loss=given["max_accuracy_loss"], max_minutes=given["max_minutes"]
+    )
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"] and not os.environ.get("RANK", "0").lstrip("0"):  # others than the first say nothing
         printing.first_line(given["model"], f"recipe {recipe.name}")
-    from clipclean import data, train
-    from clipclean.auto import job as auto
-    from clipclean.jobs import inputs, prepare  # torch comes with it: after what can fail fast
-    from clipclean.jobs import sanitize as job
+    from clipclean import auto, data, train  # torch comes with it: after what can fail fast
+    from clipclean.jobs import inputs, prepare
 
     launch = train.launch_of(os.environ)
     quiet = given["quiet"] or (launch is not None and launch.rank > 0)
@@ -104,15 +102,10 @@ def run(given: dict[str, Any], /) -> int:
     request = filled(
         prepare.SanitizeRequest, given, recipe=recipe, overridden=bool(changes), device=device,
         precision=given["precision"] or recipe.train.precision, audit=not given["no_audit"], policy=demanded,
-        wanted=layouts.wanted(given),
+        wanted=wanted(given["formats"], given["onnx_preset"], normalize=given["normalize"], fp16=given["fp16"], bom=given["bom"]),
     )  # fmt: skip
     with progress.shown(quiet=quiet) as shown, train.joined(device) as group:
-        prepare.check_shared(recipe, group)
-        outcome = (
-            auto.auto(request, progress=shown)
-            if METHODS[recipe.method].chooses
-            else job.sanitize(request, progress=shown, group=group)
-        )
+        outcome = auto.clean(request, progress=shown, group=group)
     if outcome is None:  # another process has the result
         return 0
     if printing.show_report(outcome.report, outputs):
@@ -131,16 +124,6 @@ def chosen(given: dict[str, Any], /) -> list[str]:
     if twice := [f"--{name.replace('_', '-')}" for name, key in SHORT.items() if key in short and key in keys]:
         raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
     return [*given["overrides"], *(f"{key}={value}" for key, value in short.items())]
-
-
-def budgets(given: dict[str, Any], recipe: recipes.Recipe, /) -> list[str]:
-    """What --max-accuracy-loss and --max-minutes change in the recipe; raises UsageError where it has no use for one."""
-    if given["max_minutes"] is not None and not METHODS[recipe.method].chooses:
-        raise UsageError(
-            f"--max-minutes is for --recipe auto, which tries things one after another; {recipe.name} runs once. Leave it out."
-        )
-    asked = {"audit.max_accuracy_loss": given["max_accuracy_loss"], "auto.max_minutes": given["max_minutes"]}
-    return [f"{key}={value}" for key, value in asked.items() if value is not None]
 
 
 def own_device(asked: str, launch: "Launch | None", /) -> str:

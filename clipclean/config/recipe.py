@@ -4,6 +4,7 @@ import difflib
 from collections.abc import Sequence
 from importlib import resources
 from importlib.resources.abc import Traversable
+from os import PathLike
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -404,6 +405,29 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
     if changed is None or problems:
         raise UsageError("\n".join(problems))
     return changed
+
+
+def chosen(
+    recipe: "str | PathLike[str] | Recipe | None",
+    changes: Sequence[str],
+    /,
+    *,
+    max_accuracy_loss: float | None,
+    max_minutes: float | None,
+) -> Recipe:
+    """The recipe of a run, with what the user changes in it and the budgets that the user sets.
+
+    Raises:
+        UsageError: there is no such recipe, a change makes no valid one, or it has no use for a budget of time.
+    """
+    own = recipe if isinstance(recipe, Recipe) else load(DEFAULT if recipe is None else str(recipe))
+    if max_minutes is not None and not METHODS[own.method].chooses:
+        raise UsageError(
+            f"--max-minutes is for --recipe auto, which tries several recipes; {own.name} runs once. Leave it out."
+        )
+    budgets = {"audit.max_accuracy_loss": max_accuracy_loss, "auto.max_minutes": max_minutes}
+    settings = [*changes, *(f"{key}={value}" for key, value in budgets.items() if value is not None)]
+    return override(own, settings) if settings else own
 
 
 def planting(**chosen: float) -> Planting:

@@ -1,8 +1,11 @@
 """The bundled job: a backdoored tiny CLIP, clean pairs, labelled pictures in a style that it never saw."""
 
+import contextlib
 import functools
 import lzma
 import os
+import tempfile
+from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -40,6 +43,14 @@ def unpack(folder: Path, /) -> None:
             files.write_whole(folder / name, functools.partial(_write, content=contents[name]))
     except OSError as error:
         raise files.cannot_write(folder, error) from error
+
+
+@contextlib.contextmanager
+def unpacked() -> Iterator[Path]:
+    """The bundled files in a folder of their own, for the span of a with-block."""
+    with tempfile.TemporaryDirectory(prefix="clipclean-") as scratch:
+        unpack(Path(scratch))
+        yield Path(scratch)
 
 
 def _write(path: Path, /, *, content: bytes) -> None:

@@ -1,8 +1,11 @@
 """What every export format is given, and what its module offers in return."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
+
+from clipclean.errors import UsageError
 
 if TYPE_CHECKING:  # torch comes with them, and ``--help`` needs none of it
     from torch import Tensor
@@ -23,6 +26,14 @@ class Wanted:
     normalise: bool
     fp16: bool
     bom: bool = False
+
+
+def wanted(formats: Sequence[str], preset: str, /, *, normalize: bool, fp16: bool, bom: bool) -> Wanted:
+    """The formats that were asked for; raises UsageError for a setting of a format that was not."""
+    names = tuple(dict.fromkeys(formats))
+    if "onnx" not in names and (normalize or fp16):
+        raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
+    return Wanted(names, preset, normalise=normalize, fp16=fp16, bom=bom)
 
 
 @dataclass(frozen=True)

@@ -34,16 +34,16 @@ class Request:
     undecided activation is measured on them.
     """
 
-    model: Path
+    model: inputs.Source
     data: Path
     own: bool
     pairs: Path
-    reference: Path | None
+    reference: inputs.Source | None
     policy: Policy
     effort: str
     arch: str | None
-    classes: Path | None
-    templates: Path | None
+    classes: Path | Sequence[str] | None
+    templates: Path | Sequence[str] | None
     seed: int
     device: str
     save_triggers: Path | None
@@ -125,12 +125,12 @@ def read_reference(request: Request, tested: Opened, /) -> Opened:
     kinds = model.kind_of(trusted.architecture), model.kind_of(tested.architecture)
     if kinds[0] != kinds[1]:
         raise UsageError(
-            f"The reference {request.reference.name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
+            f"The reference {inputs.located(request.reference).name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
             "cannot be compared. Name a clean model of the same architecture."
         )
     if checkpoint.digest(trusted.file.tensors) == checkpoint.digest(tested.file.tensors):
         raise UsageError(
-            f"The reference {request.reference.name} has the same weights as the tested model, so nothing in it could look "
+            f"The reference {inputs.located(request.reference).name} has the same weights as the tested model, so nothing in it could look "
             "abnormal. Name another model, one that you trust."
         )
     return trusted
@@ -208,8 +208,8 @@ def measured_yardstick(
     seen = look(request, trusted.clip, evidence, None, progress, what=" the reference")
     if seen.hunt is None:
         words = seen.why_not[1] if seen.why_not else ""
-        raise Inconclusive(f"The reference {request.reference.name} cannot be compared with: {words}")
-    return detect.yardstick("reference", request.reference.name, [detect.smallest(seen.hunt)])
+        raise Inconclusive(f"The reference {inputs.located(request.reference).name} cannot be compared with: {words}")
+    return detect.yardstick("reference", inputs.located(request.reference).name, [detect.smallest(seen.hunt)])
 
 
 def findings(seen: Sight, yardstick: detect.Yardstick | None, limits: Limits, /, *, pictures: int) -> list[Finding]:

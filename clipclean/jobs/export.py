@@ -22,7 +22,7 @@ class Request:
     ones say nothing of the activation, and a model that does not tell its own is refused.
     """
 
-    model: Path
+    model: inputs.Source
     data: Path
     own: bool
     out: Path

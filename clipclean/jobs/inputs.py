@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import trigger_files, triggers
@@ -22,6 +22,7 @@ ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 
 Item = TypeVar("Item")
 
+Source = Path | nn.Module  # a checkpoint, or an open_clip model in memory
 Suspicion = tuple[detect.Trigger, int | None]  # a trigger, and the number of the class that it leads to
 
 
@@ -62,21 +63,30 @@ class Opened:
     architecture: model.Architecture
 
 
-def read(path: Path, /, *, arch: str | None, weights: str | None = None) -> Opened:
-    """Read a checkpoint and tell its architecture; nothing is built yet. ``weights`` chooses among several sets in it.
+def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> Opened:
+    """Read a checkpoint and recognise its architecture; nothing is built yet. ``weights`` chooses among several sets in it.
 
-    ``path`` may also be a name that ``names.locate`` knows.
+    Of a module in memory the tensors are copied; it states its own activation and preprocessing.
+
+    A path may also be a name that ``names.locate`` knows.
 
     Raises:
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
-        UsageError: the architecture cannot be told.
+        UsageError: the architecture cannot be recognised.
     """
-    located = names.locate(path)
-    file = checkpoint.read(located.path, weights=weights)
-    located.check(file)
-    if arch is None and located.architecture is not None:
-        return Opened(file, fitting(located.architecture, file))
-    return Opened(file, architecture(file, arch=arch))
+    if isinstance(source, Path):
+        place = names.locate(source)
+        file = checkpoint.read(place.path, weights=weights)
+        place.check(file)
+        if arch is None and place.architecture is not None:
+            return Opened(file, fitting(place.architecture, file))
+        return Opened(file, architecture(file, arch=arch))
+    file = checkpoint.of_module(source)
+    found = architecture(file, arch=arch)
+    stated = {"model_cfg": found.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
+    preprocess = model.resolve(file.tensors, arch=None, config=stated, script_quick_gelu=None).preprocess
+    found = replace(found, preprocess=preprocess)
+    return Opened(file, found.with_activation(bool(file.quick_gelu), "the module's own activation"))
 
 
 def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.Architecture:
@@ -157,11 +167,16 @@ def limits(recipe: Recipe, /) -> data.Limits:
     )
 
 
-def described(path: Path, tested: LoadedModel, /) -> dict[str, str | None]:
+def located(source: Source, /) -> names.Located:
+    """Where a model is, and what a report calls it: by its file, its folder or its name, or by the class of a module."""
+    return names.locate(source) if isinstance(source, Path) else names.Located(Path(), type(source).__name__)
+
+
+def described(source: Source, tested: LoadedModel, /) -> dict[str, str | None]:
     """The report's ``model``."""
-    architecture, source = tested.clip.architecture, names.locate(path)
+    architecture, place = tested.clip.architecture, located(source)
     return {
-        "name": source.name,
+        "name": place.name,
         "sha256": tested.file.sha256,
         "format": tested.file.format,
         "architecture": architecture.name,
@@ -169,7 +184,7 @@ def described(path: Path, tested: LoadedModel, /) -> dict[str, str | None]:
         "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
         "activation_how": architecture.activation_how,
         "tensor_sha256": checkpoint.digest(tested.file.tensors),
-        **({"revision": source.revision} if source.revision else {}),
+        **({"revision": place.revision} if place.revision else {}),
     }
 
 
@@ -181,16 +196,17 @@ class Words:
     templates: tuple[str, ...]
 
 
-def words(classes: Path | None, templates: Path | None, /) -> Words:
-    """The user's classes and templates; by default ImageNet-1k's names and open_clip's seven simple templates."""
+def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] | None, /) -> Words:
+    """The user's classes and templates, in files or as they are; by default ImageNet-1k's names and open_clip's seven simple templates."""
     import open_clip
 
-    names = data.read_classes(classes) if classes else list(open_clip.IMAGENET_CLASSNAMES)
-    if templates:
-        forms = data.read_templates(templates)
-    else:
-        forms = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
-    return Words(tuple(names), tuple(forms))
+    if classes is None:
+        classes = list(open_clip.IMAGENET_CLASSNAMES)
+    if templates is None:
+        templates = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
+    known = data.read_classes(classes) if isinstance(classes, Path) else classes
+    forms = data.read_templates(templates) if isinstance(templates, Path) else templates
+    return Words(tuple(known), tuple(forms))
 
 
 def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -> tuple[Suspicion, ...]:

@@ -6,12 +6,12 @@ from typing import Any, NamedTuple
 
 from clipclean import checkpoint, model
 from clipclean.errors import UnsupportedModel, UsageError
-from clipclean.jobs import names
+from clipclean.jobs import inputs
 
 UNDECIDED = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
 
 
-def inspect(path: Path, /, *, arch: str | None, weights: str | None = None) -> dict[str, Any]:
+def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None = None) -> dict[str, Any]:
     """Format, architecture, numbers and digests of a checkpoint, as a JSON-able dict.
 
     ``architecture.name`` and ``activation.name`` are None where the file alone does not tell; ``how`` says what to do.
@@ -21,14 +21,17 @@ def inspect(path: Path, /, *, arch: str | None, weights: str | None = None) -> d
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
         UsageError: ``arch`` is no known name and no readable config.
     """
-    source = names.locate(path)
-    file = checkpoint.read(source.path, weights=weights)
-    source.check(file)
+    place = inputs.located(source)
+    if isinstance(source, Path):
+        file = checkpoint.read(place.path, weights=weights)
+        place.check(file)
+    else:
+        file = checkpoint.of_module(source)
     summary = checkpoint.summarise(file.tensors)
-    told = _architecture(file, arch, source.architecture)
+    told = _architecture(file, arch, place.architecture)
     return {
-        "name": source.name,
-        **({"revision": source.revision} if source.revision else {}),
+        "name": place.name,
+        **({"revision": place.revision} if place.revision else {}),
         "format": file.format,
         "producer": file.producer,
         **told.facts,

@@ -1,5 +1,6 @@
 """Plant a known backdoor in a model by finetuning: canaries, red teams, tests."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs
-from clipclean.jobs.inputs import read_pairs, split
+from clipclean.jobs.inputs import Source, read_pairs, split
 from clipclean.progress import Progress
 
 
@@ -21,15 +22,15 @@ from clipclean.progress import Progress
 class PlantRequest:
     """What the user asked for; paths are not yet looked at."""
 
-    model: Path
+    model: Source
     trigger: str
     target: str
     data: Path
     out: Path
     planting: Planting
     arch: str | None
-    classes: Path | None
-    templates: Path | None
+    classes: Path | Sequence[str] | None
+    templates: Path | Sequence[str] | None
     eval_data: Path | None
     seed: int
     device: str

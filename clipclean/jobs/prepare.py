@@ -18,7 +18,7 @@ from clipclean.detect import ranking
 from clipclean.errors import UsageError
 from clipclean.export import formats, layout
 from clipclean.jobs import estimate, inputs
-from clipclean.jobs.inputs import LoadedModel, Suspicion, read_pairs, split
+from clipclean.jobs.inputs import LoadedModel, Source, Suspicion, read_pairs, split
 from clipclean.progress import Progress
 from clipclean.train.samples import Samples
 
@@ -27,14 +27,14 @@ from clipclean.train.samples import Samples
 class SanitizeRequest:
     """What the user asked for; paths are not yet looked at."""
 
-    model: Path
+    model: Source
     data: Path
     out: Path
     recipe: Recipe
     overridden: bool
     arch: str | None
-    classes: Path | None
-    templates: Path | None
+    classes: Path | Sequence[str] | None
+    templates: Path | Sequence[str] | None
     eval_data: Path | None
     triggers: tuple[str, ...]
     target: str | None

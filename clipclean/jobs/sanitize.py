@@ -28,7 +28,6 @@ def sanitize(
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
-    prepare.check_shared(request.recipe, group)
     standing = outputs.look(request) if group.is_first else placing.Standing()
     ready = prepare.prepare(request, progress=progress)
     state = RunState.of(request.out, prepare.fingerprint(request, ready))

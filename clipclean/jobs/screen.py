@@ -17,7 +17,7 @@ from clipclean.detect.ranking import Drop, Sifted
 from clipclean.errors import UsageError
 from clipclean.export import provenance
 from clipclean.jobs import inputs
-from clipclean.jobs.inputs import read_pairs
+from clipclean.jobs.inputs import Source, read_pairs
 from clipclean.progress import Progress
 from clipclean.report import Picture, example_images
 
@@ -30,7 +30,7 @@ class ScreenRequest:
     """What the user asked for; paths are not yet looked at."""
 
     data: Path
-    model: Path
+    model: Source
     drop: Drop
     triggers: tuple[str, ...]
     save_kept: Path | None

@@ -1,0 +1,140 @@
+import inspect
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import open_clip
+import pytest
+import tiny
+import torch
+from open_clip.model import CLIP
+
+import clipclean
+from clipclean import checkpoint, cli
+from clipclean.errors import UsageError
+
+ROOT = Path(__file__).parents[1]
+SHORT = {
+    "train.max_steps": 2,
+    "train.batch_size": 16,
+    "train.warmup_steps": 1,
+    "train.epochs": 100,
+    "data.min_pairs": 16,
+}
+RENAMED = {"search": "no_search", "panel": "no_audit"}  # switches that a Python caller gives the other way round
+OF_THE_TERMINAL = {"outputs", "as_json", "exit_zero", "quiet", "verbose", "workers", "epochs", "lr", "batch_size"}
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job")
+
+
+def module(job):
+    net = CLIP(**tiny.SMALL_VIT)
+    net.load_state_dict(checkpoint.read(job.model).tensors)
+    return net
+
+
+def words(job):
+    return {"classes": tiny.CLASSES, "templates": tiny.TEMPLATES, "arch": str(job.arch), "device": "cpu"}
+
+
+def test_importing_it_brings_no_torch():
+    code = "import sys, clipclean; sys.exit('torch' in sys.modules or 'open_clip' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+@pytest.mark.parametrize("name", ["audit", "sanitize", "screen", "export", "inspect", "verify"])
+def test_every_function_has_the_options_and_defaults_of_its_command(name):
+    command = cli.cli.get_command(click.Context(cli.cli), name)
+    options = command.make_context(name, [], resilient_parsing=True).params  # what each is where nobody says anything
+    options = {("model" if key == "models" else key): value for key, value in options.items()}
+    function = inspect.signature(getattr(clipclean, name)).parameters.values()
+    ours = {p.name: None if p.default is p.empty else p.default for p in function if p.name != "progress"}
+    assert {RENAMED.get(key, key) for key in ours} == set(options) - OF_THE_TERMINAL
+    options |= {"recipe": None} if "recipe" in options else {}  # None stands for the default one
+    for key, default in ours.items():
+        stated = not options[RENAMED[key]] if key in RENAMED else options[key]
+        assert (default or None) == ((str(stated) if isinstance(stated, Path) else stated) or None), key
+
+
+def test_export_stays_a_function_whatever_is_imported():
+    import clipclean.export.formats
+
+    assert callable(clipclean.export)
+
+
+def test_a_module_is_inspected_like_its_file(job):
+    by_path = clipclean.inspect(job.model, arch=str(job.arch))
+    by_module = clipclean.inspect(module(job), arch=str(job.arch))
+    same = ("architecture", "tensors", "tensor_sha256", "preprocess")
+    assert [by_module[key] for key in same] == [by_path[key] for key in same]
+    assert (by_module["name"], by_module["format"]) == ("CLIP", "module")
+
+
+def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, unread):
+    net = module(job)
+    before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
+    by_path, by_module = job.folder / "path", job.folder / "module"
+    for model, out in ((job.model, by_path), (net, by_module)):
+        report = clipclean.sanitize(model, job.data, out=out, recipe="mmcl-tiny", overrides=SHORT, **words(job))
+        assert json.loads((out / "report.json").read_text())["verdict"] == report["verdict"]
+    weights = "open_clip_model.safetensors"
+    assert (by_path / weights).read_bytes() == (by_module / weights).read_bytes()
+    assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
+    assert clipclean.verify(by_module).findings == []
+
+
+def test_what_a_module_says_of_its_images_and_its_activation_is_taken(job):
+    net = CLIP(**tiny.SMALL_VIT, quick_gelu=True)
+    open_clip.model.set_model_preprocess_cfg(
+        net, {"size": 16, "mean": (0.5, 0.5, 0.5), "std": (0.25, 0.25, 0.25), "interpolation": "bilinear"}
+    )
+    from clipclean.jobs import inputs
+
+    found = inputs.read(net, arch=str(job.arch)).architecture
+    assert found.quick_gelu is True
+    assert (found.preprocess.mean, found.preprocess.interpolation) == ((0.5, 0.5, 0.5), "bilinear")
+
+
+def test_a_module_with_values_that_are_no_numbers_is_refused(job):
+    net = module(job)
+    net.text_projection.data[0, 0] = float("nan")
+    with pytest.raises(clipclean.RefusedInput, match="text_projection"):
+        clipclean.inspect(net)
+
+
+def test_an_audit_without_a_search_measures_and_stages_are_passed_on(job):
+    stages = []
+    report = clipclean.audit(
+        job.model, data=job.data, search=False, progress=lambda what, done, total: stages.append(what), **words(job)
+    )
+    assert report["verdict"] == "inconclusive"
+    assert {"reading the model", "measuring"} <= set(stages)
+
+
+def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
+    with pytest.raises(UsageError) as told:
+        clipclean.sanitize(job.model, job.data, out=job.model, **words(job))
+    assert cli.main(job.sanitize("--out", job.model)) == 2
+    assert str(told.value) in capsys.readouterr().err
+    with pytest.raises(UsageError, match="max-minutes is for"):
+        clipclean.sanitize(job.model, job.data, max_minutes=3)
+    with pytest.raises(UsageError, match="Did you mean 'cleanclip'"):
+        clipclean.sanitize(job.model, job.data, recipe="cleanclp")
+    with pytest.raises(clipclean.RefusedInput):
+        clipclean.audit(job.folder / "missing.pt", search=False)
+    with pytest.raises(UsageError, match="Without a search"):
+        clipclean.audit(job.model, search=False, reference=job.model)
+
+
+def test_a_report_is_saved_in_the_format_of_the_suffix(job):
+    report = clipclean.audit(job.model, data=job.data, search=False, **words(job))
+    for name, text in (("report.html", "<html"), ("report.json", '"verdict"'), ("report.md", "#")):
+        clipclean.save(report, job.folder / name)
+        assert text in (job.folder / name).read_text()
+    with pytest.raises(UsageError, match="names no format"):
+        clipclean.save(report, job.folder / "report.docx")
