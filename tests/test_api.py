@@ -24,7 +24,18 @@ SHORT = {
     "data.min_pairs": 16,
 }
 RENAMED = {"search": "no_search", "panel": "no_audit"}  # switches that a Python caller gives the other way round
-OF_THE_TERMINAL = {"outputs", "as_json", "exit_zero", "quiet", "verbose", "workers", "epochs", "lr", "batch_size"}
+OF_THE_TERMINAL = {
+    "download",
+    "outputs",
+    "as_json",
+    "exit_zero",
+    "quiet",
+    "verbose",
+    "workers",
+    "epochs",
+    "lr",
+    "batch_size",
+}
 
 
 @pytest.fixture
@@ -81,7 +92,7 @@ def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, unread):
     by_path, by_module = job.folder / "path", job.folder / "module"
     for model, out in ((job.model, by_path), (net, by_module)):
         report = clipclean.sanitize(model, job.data, out=out, recipe="mmcl-tiny", overrides=SHORT, **words(job))
-        assert json.loads((out / "report.json").read_text())["verdict"] == report["verdict"]
+        assert json.loads((out / "report.json").read_text())["verdict"] == report.verdict
     weights = "open_clip_model.safetensors"
     assert (by_path / weights).read_bytes() == (by_module / weights).read_bytes()
     assert all(torch.equal(before[name], tensor) for name, tensor in net.state_dict().items())
@@ -112,7 +123,7 @@ def test_an_audit_without_a_search_measures_and_stages_are_passed_on(job):
     report = clipclean.audit(
         job.model, data=job.data, search=False, progress=lambda what, done, total: stages.append(what), **words(job)
     )
-    assert report["verdict"] == "inconclusive"
+    assert report.verdict == "inconclusive"
     assert {"reading the model", "measuring"} <= set(stages)
 
 
