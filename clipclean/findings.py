@@ -1,6 +1,7 @@
 """The findings that clipclean knows: one entry a rule, and every word and number that other places need of it."""
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, TypedDict, Unpack
@@ -441,3 +442,10 @@ UNKNOWN = Rule(
 def rule(code: str, /) -> Rule:
     """The rule with this code, or a stand-in for a code of another version."""
     return RULES.get(code, UNKNOWN)
+
+
+def page(code: str, /) -> str:
+    """Where the documentation explains a rule: the page, and the heading's anchor as MkDocs makes it."""
+    words = re.sub(r"[^\w\s-]", "", f"{code}: {rule(code).title}".lower())
+    anchor = re.sub(r"[-\s]+", "-", words)
+    return f"docs/measures.md#{anchor}"

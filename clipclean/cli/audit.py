@@ -75,6 +75,7 @@ Examples:
 @options.as_json
 @options.exit_zero
 @options.quiet
+@options.label
 @options.verbose
 def audit(**given: Any) -> int:
     """Tell whether MODEL carries a backdoor that nobody described, and which class it leads to.

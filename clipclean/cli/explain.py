@@ -2,7 +2,6 @@
 
 import difflib
 import json
-import re
 import textwrap
 
 import click
@@ -10,7 +9,7 @@ import click
 from clipclean.cli import complete, options
 from clipclean.cli.command import command
 from clipclean.errors import UsageError
-from clipclean.findings import RULES, Rule
+from clipclean.findings import RULES, Rule, page
 
 EPILOG = """\b
 Examples:
@@ -59,15 +58,8 @@ def entry(code: str, /) -> dict[str, str]:
         "means": known.means,
         "does_not_show": known.does_not_show,
         "action": known.action,
-        "documentation": documentation(code),
+        "documentation": page(code),
     }
-
-
-def documentation(code: str, /) -> str:
-    """Where the documentation explains a rule: the page, and the heading's anchor as MkDocs makes it."""
-    words = re.sub(r"[^\w\s-]", "", f"{code}: {RULES[code].title}".lower())
-    anchor = re.sub(r"[-\s]+", "-", words)
-    return f"docs/measures.md#{anchor}"
 
 
 def told(code: str, rule: Rule, /) -> str:
@@ -76,7 +68,7 @@ def told(code: str, rule: Rule, /) -> str:
         ("What it means", rule.means),
         ("What it does not show", rule.does_not_show),
         ("What to do", rule.action),
-        ("Documentation", documentation(code)),
+        ("Documentation", page(code)),
     ]
     paragraphs = [f"{code}: {rule.title}\nUsual level: {rule.level}. Part of the run: {rule.stage}."]
     for title, words in parts:

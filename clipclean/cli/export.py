@@ -56,6 +56,7 @@ Examples:
 @options.force
 @options.as_json
 @options.quiet
+@options.label
 @options.verbose
 def export(**given: Any) -> None:
     """Write the weights of the checkpoint MODEL in other layouts, and check that they still compute the same.

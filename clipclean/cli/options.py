@@ -67,6 +67,29 @@ class Layout(click.Choice[str]):
         return super().convert(ALIASES.get(value, value), param, ctx)
 
 
+def labels(given: Sequence[str], /) -> dict[str, str]:
+    """Labels by key; bounded, since they stand in every form of the report."""
+    found: dict[str, str] = {}
+    for text in given:
+        key, equals, value = text.partition("=")
+        if (
+            not equals
+            or not re.fullmatch(r"[A-Za-z][A-Za-z0-9._/-]{0,62}", key)
+            or len(value) > 200
+            or not value.isprintable()
+        ):
+            raise click.BadParameter(
+                f"{text[:80]!r} is no label. Write KEY=VALUE: a key of letters, digits and ._/- that begins with a letter, and "
+                "a value of at most 200 printable characters."
+            )
+        if key in found:
+            raise click.BadParameter(f"the label {key} is given twice.")
+        found[key] = value
+    if len(found) > 32:
+        raise click.BadParameter("more than 32 labels.")
+    return found
+
+
 def drop(text: str) -> float | str:
     """``auto``, or a share such as ``2%``."""
     if text == "auto":
@@ -407,6 +430,15 @@ seed = shared(
     type=click.IntRange(0, 2**63 - 1),
     default=0,
     help="Fixes every random choice: the same seed, data and machine give the same weights.",
+)
+label = option(
+    "--label",
+    "labels",
+    group="Output",
+    metavar="KEY=VALUE",
+    multiple=True,
+    callback=lambda _context, _parameter, given: labels(given),
+    help="Put a label into the reports and records, such as commit=0a1b2c. Repeatable.",
 )
 max_minutes = shared(
     "--max-minutes",

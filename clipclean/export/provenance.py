@@ -112,6 +112,7 @@ class Provenance(Part):
     audits: Audits | None
     environment: dict[str, Any]
     exports: list[Export]
+    labels: dict[str, str] | None = None  # the user's own
     outputs: dict[str, Sha256]
 
 
@@ -140,7 +141,7 @@ def record(report: Mapping[str, Any], /, *, outputs: Mapping[str, str]) -> dict[
         "schema_version": "1",
         "tool": report["tool"],
         "command": report["command"],
-        "input": report["model"],
+        "input": {key: value for key, value in report["model"].items() if key != "path"},
         "data": report["data"],
         "recipe": report.get("recipe"),
         "policy": report.get("policy"),
@@ -149,6 +150,7 @@ def record(report: Mapping[str, Any], /, *, outputs: Mapping[str, str]) -> dict[
         "audits": _audits(report) if "before" in report else None,
         "environment": report["environment"],
         "exports": report["exports"],
+        "labels": report.get("labels"),
         "outputs": dict(outputs),
     }
     return parse(_plain(value)).model_dump()

@@ -55,7 +55,7 @@ def _parameters(record: Mapping[str, Any], /) -> dict[str, Any]:
     """What the user chose."""
     chosen = {"command": record["command"], "model": record["input"]["name"], "data": record["data"]["name"]}
     formats = list(dict.fromkeys(entry["format"] for entry in record["exports"]))
-    optional = {key: record[key] for key in ("recipe", "policy", "seed") if record[key] is not None}
+    optional = {key: record[key] for key in ("recipe", "policy", "seed", "labels") if record[key] is not None}
     return {**chosen, "formats": formats, **optional}
 
 

@@ -1,8 +1,8 @@
 """The audit of one checkpoint, top to bottom: read, measure, search for what nobody described, judge."""
 
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ class Request:
     save_triggers: Path | None
     search: bool
     weights: str | None = None  # which of several sets in the file
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -262,6 +263,7 @@ def compose(
         "tool": {"name": "clipclean", "version": __version__},
         "command": "audit",
         "model": inputs.described(request.model, tested),
+        **({"labels": dict(request.labels)} if request.labels else {}),
         "verdict": policy.verdict(applied.findings),
         "findings": [dumped(found) for found in applied.findings],
         "suppressed": [dumped(found) for found in applied.suppressed],

@@ -1,7 +1,8 @@
 """The same weights in other layouts: read, built, written beside the destination, checked, moved in."""
 
 import hashlib
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Request:
     caption_key: str | None
     force: bool
     weights: str | None = None  # which of several sets in the file
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
@@ -89,6 +91,7 @@ def record(
         "tool": {"name": "clipclean", "version": __version__},
         "command": "export",
         "model": inputs.described(request.model, tested),
+        **({"labels": dict(request.labels)} if request.labels else {}),
         "data": clean.as_dict(),
         "exports": entries,
         "environment": provenance.versions() | provenance.hardware("cpu"),

@@ -185,6 +185,7 @@ def described(source: Source, tested: LoadedModel, /) -> dict[str, str | None]:
         "activation_how": architecture.activation_how,
         "tensor_sha256": checkpoint.digest(tested.file.tensors),
         **({"revision": place.revision} if place.revision else {}),
+        **({"path": inside} if isinstance(source, Path) and (inside := names.in_repository(source)) else {}),
     }
 
 

@@ -76,6 +76,20 @@ def locate(model: Path | str, /) -> Located:
     return Located(path, path.name)
 
 
+def in_repository(model: Path, /) -> str | None:
+    """The path of a model relative to the root of the repository that a CI job works on, or to the current folder.
+
+    None for a name, and for a file outside: a report says nothing of the rest of the machine.
+    """
+    if is_name(model):
+        return None
+    root = os.environ.get("GITHUB_WORKSPACE") or os.environ.get("CI_PROJECT_DIR") or "."
+    try:
+        return model.resolve().relative_to(Path(root).resolve()).as_posix()
+    except (OSError, ValueError):
+        return None
+
+
 def parse(name: str, /) -> tuple[str, str | None]:
     """Repository and revision of ``hf-hub:org/model[@revision]``; raises UsageError."""
     text = name.removeprefix(HUB) if name.startswith(HUB) else name.removeprefix(HUB_URL).lstrip("/")

@@ -140,6 +140,7 @@ def compose(
         "tool": {"name": "clipclean", "version": __version__},
         "command": "sanitize",
         "model": inputs.described(request.model, ready.loaded),
+        **({"labels": dict(request.labels)} if request.labels else {}),
         "verdict": policy.verdict(judged.findings),
         "findings": [inputs.dumped(found) for found in judged.findings],
         "suppressed": [inputs.dumped(found) for found in judged.suppressed],

@@ -1,7 +1,7 @@
 """All that a cleaning rests on before it measures anything: read, checked, built."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -47,6 +47,7 @@ class SanitizeRequest:
     image_key: str | None = None  # columns of the data; None looks for the known ones
     caption_key: str | None = None
     weights: str | None = None  # which of several sets in the file
+    labels: Mapping[str, str] = field(default_factory=dict)
     policy: Policy = DEFAULT
     wanted: layout.Wanted = formats.OPEN_CLIP
     screen: ranking.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports

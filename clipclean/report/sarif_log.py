@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+import os
+import re
 from collections import Counter
 from pathlib import PurePosixPath
 from typing import Any
 from urllib.parse import quote
 
-from clipclean.findings import RULES, Finding, Suppressed, rule
+from clipclean.findings import RULES, Finding, Suppressed, page, rule
 from clipclean.report import verdicts
 from clipclean.report.inert import harmless
-from clipclean.report.schema import Report
+from clipclean.report.schema import ModelRecord, Report
 
 Json = dict[str, Any]  # Any: JSON
 
@@ -36,6 +38,7 @@ def sarif(report: Report, /) -> str:
             "verdict": report.verdict,
             "verdictMessage": verdicts.headline(report),
             "suspects": [suspect.class_ for suspect in report.suspects],
+            **({"labels": report.labels} if report.labels else {}),
         },
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
@@ -59,6 +62,7 @@ def _rule(code: str) -> Json:
         properties["security-severity"] = f"{known.severity:.1f}"
     return {
         "id": code,
+        **({"helpUri": f"{docs}{page(code).removeprefix('docs')}"} if (docs := _docs()) else {}),
         "shortDescription": {"text": f"{known.title}."},
         "fullDescription": {"text": known.means},
         "help": {"text": "\n".join(help_), "markdown": "\n\n".join(help_)},
@@ -67,13 +71,19 @@ def _rule(code: str) -> Json:
     }
 
 
+def _docs() -> str | None:
+    """Where the pages of the documentation are on the web, as the job that runs says; no release has an address of its own."""
+    place = os.environ.get("CLIPCLEAN_DOCS", "").rstrip("/")
+    return place if re.fullmatch(r"https://[\w.:@/~+-]{1,300}", place) else None
+
+
 def _artifacts(report: Report) -> list[Json]:
     """The model first, where results point to; then what was written."""
     model = report.model
     exports = report.exports or ()
     return [
         {
-            "location": {"uri": relative_uri(model.name)},
+            "location": {"uri": model_uri(model)},
             "roles": ["analysisTarget"],
             "hashes": {"sha-256": model.sha256},
             "properties": {"format": model.format, "architecture": model.architecture},
@@ -88,8 +98,16 @@ def relative_uri(name: str, /) -> str:
     return quote(last if last not in ("", ".", "..") else "model", safe="")
 
 
+def model_uri(model: ModelRecord, /) -> str:
+    """Where the model is in the repository, percent-encoded, where the report says so; else its name."""
+    parts = (model.path or "").split("/")
+    if not all(part not in ("", ".", "..") and "\\" not in part for part in parts):
+        return relative_uri(model.name)
+    return "/".join(quote(part, safe="") for part in parts)
+
+
 def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json]:
-    uri = relative_uri(report.model.name)
+    uri = model_uri(report.model)
     seen = Counter[str]()
     results = []
     for finding in told:

@@ -44,6 +44,12 @@ class ModelRecord(Part):
     activation: str | None = None
     activation_how: str | None = None
     tensor_sha256: Sha256 = Field(description="Of the tensors alone, whatever file holds them.")
+    revision: str | None = Field(
+        None, description="The commit, where the model was named as one of the Hugging Face hub."
+    )
+    path: str | None = Field(
+        None, description="In the repository or folder that the run worked in, where it lies there."
+    )
 
 
 class RateRecord(Part):
@@ -494,6 +500,7 @@ class Report(Part):
     seconds: Positive | None = Field(None, description="Of the whole audit.")
     environment: Free | None = None
     notes: Many[str] = ()
+    labels: dict[str, str] | None = Field(None, description="The user's own, by key.")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -5,8 +5,8 @@ import sys
 import pytest
 from markdown.extensions.toc import slugify
 
-from clipclean.cli import explain, main
-from clipclean.findings import RULES
+from clipclean.cli import main
+from clipclean.findings import RULES, page
 
 EXPLAIN = "from clipclean.cli import main; raise SystemExit(main(['explain', 'CC001']))"
 SLOW = "{'torch', 'torchvision', 'open_clip', 'numpy', 'matplotlib', 'nltk', 'PIL'}"
@@ -20,7 +20,7 @@ def test_a_rule_is_told_whole(code, capsys):
     assert captured.out.startswith(f"{code}: {rule.title}\nUsual level: {rule.level}. Part of the run: {rule.stage}.\n")
     for title, words in (("means", rule.means), ("does not show", rule.does_not_show), ("to do", rule.action)):
         assert f"{title} {words}" in told
-    assert explain.documentation(code) in told
+    assert page(code) in told
     assert max(map(len, captured.out.splitlines())) <= 100
     assert captured.err == ""
 
@@ -66,7 +66,7 @@ def test_a_rule_like_none_gets_the_way_to_the_list(capsys):
 @pytest.mark.parametrize("code", RULES)
 def test_the_documentation_is_the_heading_that_mkdocs_makes(code):
     # the page's headings are "CODE: title"
-    assert explain.documentation(code) == f"docs/measures.md#{slugify(f'{code}: {RULES[code].title}', '-')}"
+    assert page(code) == f"docs/measures.md#{slugify(f'{code}: {RULES[code].title}', '-')}"
 
 
 def test_the_answer_needs_nothing_slow():

@@ -44,3 +44,17 @@ def test_an_export_states_no_recipe_and_no_time_is_told(told):
     assert parameters == {"command": "export", "model": "m.pt", "data": "clean", "formats": ["hf"]}
     assert "metadata" not in found["predicate"]["runDetails"]
     assert statement.text(record, sha256="78" * 32) == statement.text(record, sha256="78" * 32)
+
+
+def test_labels_are_parameters_and_stand_in_the_record(told):
+    labelled = provenance.record(told("hf") | {"labels": {"commit": "0a1b"}}, outputs=OUTPUTS)
+    assert labelled["labels"] == {"commit": "0a1b"}
+    made = statement.statement(labelled, sha256="0" * 64)
+    assert made["predicate"]["buildDefinition"]["externalParameters"]["labels"] == {"commit": "0a1b"}
+
+
+def test_a_record_does_not_say_where_the_model_lay(told):
+    """Equal runs in two folders give equal records."""
+    report = told("hf")
+    moved = report | {"model": report["model"] | {"path": "somewhere/m.pt"}}
+    assert provenance.record(moved, outputs=OUTPUTS) == provenance.record(report, outputs=OUTPUTS)

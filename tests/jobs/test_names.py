@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 
 import open_clip
 import pytest
@@ -55,7 +56,7 @@ def cache(tmp_path, monkeypatch):
 def test_a_model_in_the_cache_of_the_hub_is_found_with_its_revision(cache, name):
     found = names.locate(name)
     assert (found.path, found.revision) == (cache.resolve() / "snapshots" / COMMIT, COMMIT)
-    opened = inputs.read(name, arch=None)
+    opened = inputs.read(Path(name), arch=None)
     assert opened.file.weights.name == WEIGHTS
     found.check(opened.file)
 
@@ -171,7 +172,7 @@ def test_weights_that_are_not_those_that_the_hub_served_are_refused(cache):
     other[-1] ^= 1
     blob.write_bytes(other)
     with pytest.raises(UnsafeCheckpoint, match=rf"was published with {blob.name}: .* damaged, or was replaced"):
-        inputs.read("hf-hub:org/tiny", arch=None)
+        inputs.read(Path("hf-hub:org/tiny"), arch=None)
 
 
 def own_cache(monkeypatch, tmp_path):
@@ -273,8 +274,20 @@ def test_the_preprocessing_is_that_of_the_pretrained_weights():
 
 
 def test_the_report_has_name_and_revision(cache):
-    opened = inputs.read("hf-hub:org/tiny", arch=None)
+    opened = inputs.read(Path("hf-hub:org/tiny"), arch=None)
     clip = model.build(opened.architecture.with_activation(False, "test"), opened.file.tensors, device="cpu")
-    told = inputs.described("hf-hub:org/tiny", inputs.LoadedModel(opened.file, clip))
+    told = inputs.described(Path("hf-hub:org/tiny"), inputs.LoadedModel(opened.file, clip))
     assert (told["name"], told["revision"]) == ("hf-hub:org/tiny", COMMIT)
     assert isinstance(clip.logit_scale(), torch.Tensor)
+
+
+def test_a_report_says_where_in_the_repository_a_model_is_and_nothing_of_the_rest_of_the_machine(tmp_path, monkeypatch):
+    monkeypatch.delenv("GITHUB_WORKSPACE", raising=False)
+    monkeypatch.delenv("CI_PROJECT_DIR", raising=False)
+    (tmp_path / "models").mkdir()
+    monkeypatch.chdir(tmp_path / "models")
+    assert names.in_repository(tmp_path / "models" / "a.pt") == "a.pt"
+    assert names.in_repository(tmp_path / "a.pt") is None
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
+    assert names.in_repository(tmp_path / "models" / "a.pt") == "models/a.pt"
+    assert names.in_repository("hf-hub:org/tiny") is None

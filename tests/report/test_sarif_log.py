@@ -8,7 +8,8 @@ from sarif_pydantic import Sarif
 
 from clipclean import report
 from clipclean.findings import RULES
-from clipclean.report.sarif_log import relative_uri
+from clipclean.report.sarif_log import model_uri, relative_uri
+from clipclean.report.schema import ModelRecord
 
 report = Parsed(report)
 
@@ -167,3 +168,34 @@ def test_a_rule_of_a_later_version_gets_an_entry():
     run = run_of(made)
     assert run["tool"]["driver"]["rules"][-1]["id"] == "CC999"
     assert run["results"][-1]["ruleIndex"] == len(RULES)
+
+
+def driver_rules(made):
+    return run_of(made)["tool"]["driver"]["rules"]
+
+
+def test_each_rule_has_its_page_where_the_job_says_where_the_pages_are(monkeypatch):
+    assert not any("helpUri" in rule for rule in driver_rules(samples.audited()))
+    monkeypatch.setenv("CLIPCLEAN_DOCS", "https://git.example/own/clipclean/blob/v1/docs/")
+    found = {rule["id"]: rule["helpUri"] for rule in driver_rules(samples.audited())}
+    page = "https://git.example/own/clipclean/blob/v1/docs/measures.md"
+    assert found["CC003"] == f"{page}#cc003-a-small-trigger-was-found-by-search"
+    monkeypatch.setenv("CLIPCLEAN_DOCS", "javascript:alert(1)")
+    assert not any("helpUri" in rule for rule in driver_rules(samples.audited()))
+
+
+@pytest.mark.parametrize(
+    ("path", "uri"),
+    [
+        ("models/a b/epoch_3.pt", "models/a%20b/epoch_3.pt"),
+        ("epoch_3.pt", "epoch_3.pt"),
+        ("a:b/é.pt", "a%3Ab/%C3%A9.pt"),
+        *((bad, "m.pt") for bad in (None, "", "/etc/passwd", "../up.pt", "a//b", "a/./b", "a\\b", "a/")),
+    ],
+)
+def test_results_lie_at_the_models_path_in_the_repository(path, uri):
+    digest = "0" * 64
+    model = ModelRecord(
+        name="m.pt", sha256=digest, format="torch-zip", architecture="RN50", tensor_sha256=digest, path=path
+    )
+    assert model_uri(model) == uri
