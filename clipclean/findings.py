@@ -25,7 +25,7 @@ Code = Annotated[str, Field(pattern="^CC[0-9]{3}$")]
 class Part(BaseModel):
     """A part of a report: frozen, exact about types, open to fields that a later version adds."""
 
-    model_config = ConfigDict(frozen=True, strict=True, extra="allow", validate_by_name=True, validate_by_alias=True)
+    model_config = ConfigDict(frozen=True, strict=True, extra="allow", populate_by_name=True)
 
 
 class Finding(Part):
@@ -239,11 +239,12 @@ RULES: Mapping[str, Rule] = {
         title="Clean accuracy lost beyond the budget",
         stage="accuracy",
         level="error",
-        means="On clean images the model is right less often than before, by more than the recipe's budget.",
+        means="On clean images the model is right less often than before, by more than the recipe's budget. Where there are captions "
+        "and no labels, image-to-text recall@1 stands in for accuracy.",
         does_not_show="How the model does on tasks or images unlike those it was measured on.",
         action="Use more clean pairs, of the kind that the model was trained on, or fewer steps or a lower learning rate. If you "
         "accept the loss, raise audit.max_accuracy_loss, and the report will say so.",
-        fails=Words(*("The model lost more clean accuracy than the budget allows.",) * 2),
+        fails=Words(*("The model lost more on clean images than the budget allows.",) * 2),
         needs="before",
     ),
     "CC020": Rule(

@@ -33,7 +33,7 @@ from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.methods.unlearning import Lead
 from clipclean.progress import Progress
-from clipclean.report import Picture, example_images
+from clipclean.report import Images, example_images
 from clipclean.train import NonFiniteLoss
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
@@ -157,9 +157,9 @@ def auto(request: SanitizeRequest, /, *, progress: Progress) -> SanitizeOutcome:
         suspicions = suspected(job, first)
         copy = planted(job, avoid=pointed_at(job, first, suspicions))
         entries = climb(job, rungs, copy, first, suspicions)
-        result, pictures = conclude(job, first, copy, entries)
+        result, images = conclude(job, first, copy, entries)
         return outputs.publish(
-            request, ready, result, job.evidence, to=to, images=pictures, state=state, progress=progress
+            request, ready, result, job.evidence, to=to, images=images, state=state, progress=progress
         )  # fmt: skip
 
 
@@ -627,9 +627,7 @@ def judged(
     return Attempt(rung, done, points, point, suspicions, sight, rebound, tuple(findings))
 
 
-def conclude(
-    job: Job, first: Sight, copy: Copy | None, entries: Sequence[Entry], /
-) -> tuple[dict[str, Any], list[Picture]]:
+def conclude(job: Job, first: Sight, copy: Copy | None, entries: Sequence[Entry], /) -> tuple[dict[str, Any], Images]:
     """The report and its pictures; the model is left with the weights that it is about."""
     chosen, attempt = min(
         ((entry, entry.attempt) for entry in entries if entry.attempt), key=lambda found: found[1].rank()
@@ -637,10 +635,10 @@ def conclude(
     put(job.clip, job.original)
     asked = replace(job.evidence, suspicions=attempt.suspicions)
     before = inputs.measure(job.clip, asked, what="measuring before", progress=job.progress)
-    shown = triggers.exhibited(job.clip, asked, attempt.suspicions, before)
+    shown = triggers.exhibited(job.clip, asked, attempt.suspicions, before, seed=job.request.seed)
     put(job.clip, interpolate.between(job.original, attempt.cleaned.weights, share=attempt.point.share))
     after = before if attempt.sight is first else attempt.sight.measured
-    pictures = example_images.pictures(shown, triggers.exhibited(job.clip, asked, attempt.suspicions, after))
+    shown_after = triggers.exhibited(job.clip, asked, attempt.suspicions, after, seed=job.request.seed)
     doubted = any(found.rule in ("CC002", "CC003") for found in attempt.findings)
     findings = [
         *attempt.findings,
@@ -656,12 +654,13 @@ def conclude(
     result = outputs.compose(job.request, job.ready, before, after, applied, attempt.cleaned.training)
     for side, sight in (("before", replace(first, measured=before)), ("after", replace(attempt.sight, measured=after))):
         result[side] = section(job, sight)
+        result[side]["measurements"] |= dict((shown if side == "before" else shown_after).maps)
     result |= {
         "suspects": result["before"]["suspects"],
         "measurements": result["after"]["measurements"],
         "auto": account(job, copy, entries, attempt),
     }
-    return result, pictures
+    return result, example_images.grids(shown, shown_after)
 
 
 def on_canaries(

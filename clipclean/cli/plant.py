@@ -89,7 +89,8 @@ def share(rate: dict[str, Any], /) -> str:
 def table(result: dict[str, Any], /) -> str:
     """What the planted backdoor does, before and after planting."""
     before, after = result["before"], result["after"]
-    rows = [("clean accuracy", before["clean_accuracy"], after["clean_accuracy"])]
+    is_recall = "recall@1" in (after["clean_accuracy"].get("definition") or "")
+    rows = [("recall@1" if is_recall else "clean accuracy", before["clean_accuracy"], after["clean_accuracy"])]
     names = {
         "asr": "attack success rate",
         "base_rate": "the same without the trigger",

@@ -16,7 +16,7 @@ from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
     from clipclean.cli.options import Output
-    from clipclean.report import Picture, Report
+    from clipclean.report import Images, Report
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -37,11 +37,12 @@ def outputs_of(given: dict[str, Any], /) -> tuple["Output", ...]:
     return (*outputs, Output("json", None))
 
 
-def show_report(result: "Report", outputs: Sequence["Output"], /, *, images: Sequence["Picture"] = ()) -> bool:
+def show_report(result: "Report", outputs: Sequence["Output"], /, *, images: "Images | None" = None) -> bool:
     """Write the report in each form, and print it as text unless one of them went to stdout; whether it was."""
     from clipclean import report
 
-    emit(outputs, lambda form: report.html(result, images) if form == "html" else report.FORMATS[form](result))
+    shown = report.Images() if images is None else images
+    emit(outputs, lambda form: report.html(result, shown) if form == "html" else report.FORMATS[form](result))
     if any(output.path is None for output in outputs):
         return False
     click.echo(report.text(result, width=terminal_width(), colour=is_coloured()))

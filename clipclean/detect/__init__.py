@@ -5,7 +5,7 @@ from clipclean.detect.inversion import Candidate, Effort, NoSearch, outlyingness
 from clipclean.detect.measure import EMBED_BATCH, Evidence, Measurement, measure, stack
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.probes import Probe, Trigger, probe
-from clipclean.detect.projection import project
+from clipclean.detect.projection import neighbouring, principal
 from clipclean.detect.references import Yardstick, stored, yardstick
 from clipclean.detect.search import FLOOR, Hunt, Trace, divided, hunt, rank, smallest
 from clipclean.detect.verdict import (
@@ -52,12 +52,13 @@ __all__ = [
     "divided",
     "hunt",
     "measure",
+    "neighbouring",
     "note",
     "outlyingness",
     "paired_difference",
     "predict",
+    "principal",
     "probe",
-    "project",
     "rank",
     "sanitized",
     "score",

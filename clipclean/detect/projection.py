@@ -1,35 +1,73 @@
-"""The picture of embeddings: clean and triggered ones in the plane of their largest variance."""
+"""Embeddings on a plane: by t-SNE, which keeps neighbours together, and by principal components, which keep distances."""
 
-from collections.abc import Sequence
-from typing import Any
+import warnings
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+MOST = 400  # embeddings that t-SNE places: its exact form takes about 2 s for so many on one core
+PERPLEXITY = 30.0  # neighbours that each point keeps near; fewer where there are few points
+ITERATIONS = 500
 
-def project(clean: Tensor, triggered: Tensor, /, *, kinds: Sequence[str]) -> dict[str, Any]:  # Any: JSON
-    """Principal components of clean (N, D) and triggered (M, D) unit embeddings together.
 
-    Returns ``method``, ``points`` (each ``x``, ``y`` and its kind, clean ones first) and ``explained``: the share of
-    variance along each axis. Distances in the plane are at most those between embeddings; what lies apart here is apart,
-    what lies together may not be.
+class Plane(NamedTuple):
+    """Where each embedding lies; ``explained`` are the shares of variance along the axes, known of "pca" only."""
 
-    Args:
-        clean: embeddings of pictures.
-        triggered: of triggered ones.
-        kinds: what each of the N + M is.
+    method: Literal["pca", "tsne"]
+    places: tuple[tuple[float, float], ...]
+    explained: tuple[float, float] | None
+
+
+def principal(embeddings: Tensor, /) -> Plane:
+    """The plane of largest variance of embeddings (N, D).
+
+    Distances in the plane are at most those between embeddings: what lies apart here is apart, what lies together may not be.
     """
-    both = torch.cat([clean, triggered]).double().cpu()
-    centred = F.pad(both - both.mean(0), (0, max(2 - both.shape[1], 0)))  # a plane, even for one dimension
-    _, strengths, axes = torch.linalg.svd(centred, full_matrices=False)
-    plane = centred @ axes[:2].T  # (N + M, 2)
-    # Signs of principal axes are arbitrary: the largest coordinate of each is made positive.
-    signs = torch.sign(axes[:2].gather(1, axes[:2].abs().argmax(1, keepdim=True))).flatten()
-    variance = strengths.square()
-    total = max(variance.sum().item(), 1e-12)
-    points = [
-        {"x": round(x, 5), "y": round(y, 5), "kind": kind}
-        for (x, y), kind in zip((plane * signs).tolist(), kinds, strict=True)
-    ]
-    return {"method": "pca", "points": points, "explained": [share / total for share in variance[:2].tolist()]}
+    from sklearn.decomposition import PCA  # takes a second to import
+
+    points = embeddings.double().cpu()
+    points = F.pad(points, (0, max(2 - points.shape[1], 0)))  # a plane, even for one dimension
+    if len(points) < 2 or _is_one_place(points):
+        return Plane("pca", ((0.0, 0.0),) * len(points), (0.0, 0.0))
+    fitted = PCA(n_components=2, svd_solver="full")
+    plane = torch.from_numpy(fitted.fit_transform(points.numpy()))
+    # Signs of principal axes are arbitrary: the largest coordinate of each axis is made positive.
+    axes = torch.from_numpy(fitted.components_)
+    plane = plane * torch.sign(axes.gather(1, axes.abs().argmax(1, keepdim=True))).flatten()
+    along, across = fitted.explained_variance_ratio_.tolist()
+    return Plane("pca", _rounded(plane), (min(along, 1.0), min(across, 1.0)))
+
+
+def neighbouring(embeddings: Tensor, /, *, seed: int) -> Plane | None:
+    """t-SNE of at most ``MOST`` embeddings (N, D); None of fewer than ten, or where all lie in one place.
+
+    The exact form, without the approximation by trees: it takes the same time for every set of a size, and repeats itself.
+    Source: van der Maaten and Hinton 2008, https://jmlr.org/papers/v9/vandermaaten08a.html.
+    """
+    from sklearn.manifold import TSNE  # takes a second to import
+
+    points = embeddings.double().cpu()
+    if not 10 <= len(points) <= MOST or points.shape[1] < 2 or _is_one_place(points):
+        return None
+    fitted = TSNE(
+        perplexity=min(PERPLEXITY, (len(points) - 1) / 3),
+        max_iter=ITERATIONS,
+        init="pca",
+        learning_rate="auto",
+        method="exact",
+        random_state=seed % 2**32,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal points have distances of zero, and that is well
+        plane = torch.from_numpy(fitted.fit_transform(points.numpy()))
+    return Plane("tsne", _rounded(plane), None) if bool(plane.isfinite().all()) else None
+
+
+def _is_one_place(points: Tensor) -> bool:
+    return bool((points - points[0]).abs().max() < 1e-9)
+
+
+def _rounded(plane: Tensor) -> tuple[tuple[float, float], ...]:
+    return tuple((round(x, 5), round(y, 5)) for x, y in plane.tolist())

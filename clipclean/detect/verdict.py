@@ -147,8 +147,10 @@ def _about(probe: Probe, threshold: float) -> About:
 def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> list[Finding]:
     """Whether clean accuracy stayed within its budget, by the interval of the paired difference."""
     loss, (low, high) = accuracy_loss(before, after)
+    is_recall = "recall@1" in before.definition  # captions stand in for labels, and it is no accuracy
+    name = "Image-to-text recall@1" if is_recall else "Clean accuracy"
     about: About = {
-        "measure": "clean accuracy lost",
+        "measure": "recall@1 lost" if is_recall else "clean accuracy lost",
         "value": loss,
         "interval": (low, high),
         "n": before.clean_accuracy.n,
@@ -156,22 +158,26 @@ def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) 
     }
     words = f"{_percent(before.clean_accuracy.value)} before, {_percent(after.clean_accuracy.value)} after; budget {100 * limits.max_accuracy_loss:.1f} points."
     if low > limits.max_accuracy_loss:
-        return [finding("CC010", f"Clean accuracy fell by more than the budget: {words}", **about)]
+        return [finding("CC010", f"{name} fell by more than the budget: {words}", **about)]
     if before.clean_accuracy.n == 0:
         return [
             unsearched(
                 "CC020",
-                "Clean accuracy was not measured: the pictures have neither labels nor captions. Give labelled ones by "
+                "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by "
                 "--eval-data.",
             )
         ]
     if before.clean_accuracy.n < limits.min_images:
-        return [finding("CC020", f"Too few pictures to judge clean accuracy: {words}", **about)]
+        return [
+            finding(
+                "CC020", f"Too few images to judge {'recall@1' if is_recall else 'clean accuracy'}: {words}", **about
+            )
+        ]
     if loss > limits.max_accuracy_loss:
         return [
             finding(
                 "CC010",
-                f"Clean accuracy fell by more than the budget, within what chance explains: {words}",
+                f"{name} fell by more than the budget, within what chance explains: {words}",
                 level="note",
                 **about,
             )

@@ -93,7 +93,7 @@ def _metrics(record: Mapping[str, Any], /) -> Iterator[dict[str, Any]]:
         if rate and rate["value"] is not None:
             low, high = map(str, rate["interval"])
             yield {
-                "type": "clean accuracy",
+                "type": "recall@1" if "recall@1" in (rate.get("definition") or "") else "clean accuracy",
                 "value": str(rate["value"]),
                 "slice": f"{side} cleaning, n {rate['n']}",
                 "confidenceInterval": {"lowerBound": low, "upperBound": high},

@@ -48,13 +48,18 @@ def _sanitized(report: Mapping[str, Any], /) -> list[str]:
         "",
         "| measure | before | after | n |",
         "|---|---|---|---|",
-        _row("clean accuracy", before.get("clean_accuracy"), after.get("clean_accuracy")),
+        _row(_accuracy(after.get("clean_accuracy")), before.get("clean_accuracy"), after.get("clean_accuracy")),
     ]
     was = {(probe["trigger"], probe["target"]): probe["asr"] for probe in before["probes"]}
     for probe in (probe for probe in after["probes"] if probe["known"]):  # the panel has a table in report.html
         key = probe["trigger"], probe["target"]
         lines.append(_row(f"attack success rate, {key[0]} to {key[1]}", was.get(key), probe["asr"]))
     return [*lines, "", *AUDITED]
+
+
+def _accuracy(rate: Mapping[str, Any] | None, /) -> str:
+    """What was measured on clean images: with captions and no labels it is no accuracy."""
+    return "image-to-text recall@1" if rate and "recall@1" in (rate.get("definition") or "") else "clean accuracy"
 
 
 def _converted(report: Mapping[str, Any], /) -> list[str]:

@@ -7,8 +7,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from clipclean import __version__, checkpoint, data, detect, model
 from clipclean.attack import trigger_files
 from clipclean.config import policy
@@ -20,10 +18,9 @@ from clipclean.findings import Finding
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Opened, dumped
 from clipclean.progress import Progress
-from clipclean.report import Picture, Report, composed, example_images
+from clipclean.report import Images, Report, composed, example_images
 
 POINTED = 0.05  # excess of a panel trigger from which on the search looks at its class too
-MAP_POINTS = 200  # pictures of each kind on the embedding map
 
 
 @dataclass(frozen=True)
@@ -57,7 +54,7 @@ class Outcome:
     """The report, and the images of its page."""
 
     report: Report
-    pictures: Sequence[Picture]
+    pictures: Images
 
 
 @dataclass(frozen=True)
@@ -111,7 +108,9 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     saved = trigger_files.save(seen.hunt.traces, request.save_triggers) if seen.hunt and request.save_triggers else {}
     result = compose(request, tested, images, shown, seen, yardstick, applied, limits, saved=saved)
     result["seconds"] = time.monotonic() - started
-    return Outcome(composed(result), drawn(tested.clip, shown, seen))
+    seen_as = shown_of(tested.clip, shown, seen, seed=request.seed)
+    result["measurements"] |= dict(seen_as.maps)
+    return Outcome(composed(result), drawn(shown, seen, seen_as))
 
 
 def read_reference(request: Request, tested: Opened, /) -> Opened:
@@ -257,7 +256,6 @@ def compose(
     if seen.hunt:
         measurements["search"] = search_section(request.effort, seen, yardstick, saved)
         measurements["distances"] |= {trace.found.spec: trace.probe.distance for trace in seen.hunt.traces}
-        measurements |= embedding_map(tested.clip, evidence, seen.hunt)
     return {
         "schema_version": "1",
         "tool": {"name": "clipclean", "version": __version__},
@@ -292,24 +290,19 @@ def search_section(
     return {"effort": effort, "seconds": seen.seconds, "calibration": compared, **made}
 
 
-def embedding_map(clip: model.Clip, evidence: detect.Evidence, hunt: detect.Hunt, /) -> dict[str, Any]:
-    """``measurements.projection``: clean pictures, and the same under the most abnormal trigger, in the plane."""
-    if not hunt.traces:
-        return {}
-    trace, pixels = hunt.traces[0], evidence.pixels[:MAP_POINTS]
-    clean = clip.embed_images(pixels)
-    triggered = clip.embed_images(trace.found(pixels, torch.Generator().manual_seed(0)))
-    own = torch.zeros(len(pixels), dtype=torch.bool)
-    if evidence.labels is not None:
-        own = evidence.labels[:MAP_POINTS] == trace.candidate.target
-    kinds = ["target" if is_own else "clean" for is_own in own.tolist()] + ["triggered"] * len(pixels)
-    return {"projection": detect.project(clean, triggered, kinds=kinds) | {"trigger": trace.found.spec}}
+def shown_of(clip: model.Clip, evidence: detect.Evidence, seen: Sight, /, *, seed: int) -> example_images.Shown:
+    """Example images and maps under the most abnormal trigger found, or else under the first of the panel."""
+    if seen.hunt and seen.hunt.traces:
+        trace = seen.hunt.traces[0]
+        return example_images.look(
+            clip, evidence, trace.found, trace.candidate.target, bank=seen.measured.bank, seed=seed
+        )
+    if not evidence.panel:
+        return example_images.Shown()
+    return example_images.look(clip, evidence, evidence.panel[0], None, bank=seen.measured.bank, seed=seed)
 
 
-def drawn(clip: model.Clip, evidence: detect.Evidence, seen: Sight, /) -> list[Picture]:
-    """Pictures for the page: under the most abnormal trigger found, what it looks like, and what the model says."""
-    if seen.hunt is None or not seen.hunt.traces:
-        return []
-    trace = seen.hunt.traces[0]
-    looked = example_images.look(clip, evidence, trace.found, trace.candidate.target, bank=seen.measured.bank)
-    return [*example_images.trigger_alone(trace.found, evidence.pixels), *example_images.found_pictures(looked)]
+def drawn(evidence: detect.Evidence, seen: Sight, shown: example_images.Shown, /) -> Images:
+    """The images of the page: what the most abnormal trigger looks like, and what the model answers under it."""
+    found = seen.hunt.traces[0].found if seen.hunt and seen.hunt.traces else None
+    return example_images.audited(shown, example_images.trigger_alone(found, evidence.pixels) if found else [])

@@ -17,6 +17,7 @@ from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
+from clipclean.report import example_images
 from clipclean.train.resume import RunState
 
 OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # what a run may leave
@@ -50,6 +51,11 @@ class Destination:
         return self.standing.run == self.run
 
 
+def place_of(request: SanitizeRequest, /) -> report.Place:
+    """Where things are, for the commands of the page."""
+    return report.Place(str(request.out), str(request.model), str(request.data), request.recipe.name)
+
+
 def look(request: SanitizeRequest, /) -> placing.Standing:
     """What stands in the output folder; raises what ``placing.look`` raises."""
     return placing.look(request.out, force=request.force, known=OUTPUTS)
@@ -80,7 +86,7 @@ def publish(
     /,
     *,
     to: Destination,
-    images: Sequence[report.Picture],
+    images: report.Images,
     state: RunState,
     progress: Progress,
 ) -> SanitizeOutcome:
@@ -105,7 +111,7 @@ def publish(
         outputs = checksums.digests(new)
         made = report.composed(result)
         report.write(made, "json", new / "report.json")
-        report.write(made, "html", new / "report.html", pictures=images)
+        report.write(made, "html", new / "report.html", images=images, place=place_of(request))
         if exported:
             records.write(new, made.as_json(), outputs=outputs, has_bom=request.wanted.bom)
         else:
@@ -132,6 +138,8 @@ def compose(
     judged: policy.Applied,
     training: dict[str, Any],
     /,
+    *,
+    shown: Sequence[example_images.Shown] = (),
 ) -> dict[str, Any]:
     """The report, as the design lays it out."""
     recipe, limits = request.recipe, ready.thresholds
@@ -145,9 +153,9 @@ def compose(
         "findings": [inputs.dumped(found) for found in judged.findings],
         "suppressed": [inputs.dumped(found) for found in judged.suppressed],
         "suspects": suspects_of(before, limits),
-        "measurements": after.as_dict(),
-        "before": section(before, limits),
-        "after": section(after, limits),
+        "measurements": after.as_dict() | dict(shown[1].maps if shown else ()),
+        "before": section(before, limits, dict(shown[0].maps if shown else ())),
+        "after": section(after, limits, dict(shown[1].maps if shown else ())),
         "policy": policy.record(request.policy, limits),
         "recipe": {
             "name": recipe.name,
@@ -173,10 +181,10 @@ def suspects_of(measured: detect.Measurement, limits: Limits, /) -> list[dict[st
     return list(rows.values())
 
 
-def section(measured: detect.Measurement, limits: Limits, /) -> dict[str, Any]:
+def section(measured: detect.Measurement, limits: Limits, maps: dict[str, Any], /) -> dict[str, Any]:
     """One audit of the report: its measurements, what they show, and whom they point at."""
     return {
-        "measurements": measured.as_dict(),
+        "measurements": measured.as_dict() | maps,
         "findings": [inputs.dumped(found) for found in detect.audit(measured, limits=limits)],
         "suspects": suspects_of(measured, limits),
     }

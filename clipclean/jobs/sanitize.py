@@ -42,14 +42,16 @@ def sanitize(
     with state.locked():
         first = look(request, ready, run)
         clip, recipe, evidence = ready.loaded.clip, request.recipe, first.evidence
-        shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured)
+        shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
         trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
         after = inputs.measure(clip, evidence, what="measuring after", progress=progress)
         applied = outputs.accepted(request, ready, judged(request, ready, first, after, trained))
-        result = outputs.compose(request, ready, first.measured, after, applied, trained.as_dict())
-        shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after)
+        shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after, seed=request.seed)
+        result = outputs.compose(
+            request, ready, first.measured, after, applied, trained.as_dict(), shown=(shown, shown_after)
+        )
         return outputs.publish(
-            request, ready, result, evidence, to=to, images=example_images.pictures(shown, shown_after), state=state,
+            request, ready, result, evidence, to=to, images=example_images.grids(shown, shown_after), state=state,
             progress=progress,
         )  # fmt: skip
 

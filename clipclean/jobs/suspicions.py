@@ -71,10 +71,15 @@ def exhibited(
     evidence: detect.Evidence,
     suspicions: Sequence[Suspicion],
     measured: detect.Measurement,
-) -> list[example_images.Exhibit]:
-    """Pictures under the first suspicion, if there is one."""
-    looked = [example_images.look(clip, evidence, *suspicion, bank=measured.bank) for suspicion in suspicions[:1]]
-    return looked[0] if looked else []
+    /,
+    *,
+    seed: int,
+) -> example_images.Shown:
+    """Example images and maps under the first suspicion, or else under the first trigger of the panel."""
+    shown = [*suspicions, *((trigger, None) for trigger in evidence.panel)]
+    if not shown:
+        return example_images.Shown()
+    return example_images.look(clip, evidence, *shown[0], bank=measured.bank, seed=seed)
 
 
 def by_spec(panel: Sequence[detect.Trigger], spec: str, /) -> detect.Trigger:

@@ -1,10 +1,11 @@
 """The report: a plain JSON-able dict, its schema, and its forms for people and programs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from clipclean.files import write_text
-from clipclean.report.html_page import Picture, html
+from clipclean.report.html_page import NONE, html
+from clipclean.report.images import Images, Picture
 from clipclean.report.json_file import json, json_text, read
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
@@ -12,6 +13,7 @@ from clipclean.report.sarif_log import sarif
 from clipclean.report.schema import Report, composed, parse, schema
 from clipclean.report.screening import screening_page, screening_text
 from clipclean.report.terminal_text import plain_text, text
+from clipclean.report.verdicts import NOWHERE, Place
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "text": plain_text,
@@ -23,20 +25,22 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 }
 
 
-def write(report: Report, form: str, path: Path, /, pictures: Sequence[Picture] = ()) -> None:
-    """Write a valid report in one of ``FORMATS``, whole or not at all; ``pictures`` go into the HTML form only.
+def write(report: Report, form: str, path: Path, /, images: Images = NONE, place: Place = NOWHERE) -> None:
+    """Write a report in one of ``FORMATS``, whole or not at all; ``images`` and ``place`` go into the HTML form only.
 
         report.write(result, "html", Path("report.html"))
 
     Raises:
         ResourceError: the disk is full, or the place not writable.
     """
-    write_text(path, html(report, pictures) if form == "html" else FORMATS[form](report))
+    write_text(path, html(report, images, place) if form == "html" else FORMATS[form](report))
 
 
 __all__ = [
     "FORMATS",
+    "Images",
     "Picture",
+    "Place",
     "Report",
     "composed",
     "html",

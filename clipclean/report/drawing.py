@@ -33,10 +33,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Bars:
-    """The bars of a row on one scale from 0 to ``top``."""
+    """The bars of a row on one scale from 0 to ``top``; ``limit`` is where a threshold lies."""
 
     bars: tuple[Bar, ...]
     top: str
+    limit: str | None = None
 
 
 @dataclass(frozen=True)
@@ -70,13 +71,15 @@ class Curve:
     summary: str
 
 
-def bars(row: Row, /) -> Bars:
+def bars(row: Row, limit: float | None = None, /) -> Bars:
     """A share is drawn on 0 to 100 %, a distance or spread on 0 to the whole number that holds both sides."""
     figures = [(side, figure) for side, figure in (("before", row.before), ("after", row.after)) if figure]
     known = [figure.value for _, figure in figures if figure.value is not None]
     top = 1.0 if row.measure.is_share else float(max(1, math.ceil(max(known, default=0))))
     shown = tuple(_bar(side, figure, top) for side, figure in figures if figure.value is not None)
-    return Bars(shown, "100 %" if row.measure.is_share else f"{top:.0f}")
+    return Bars(
+        shown, "100 %" if row.measure.is_share else f"{top:.0f}", None if limit is None else _length(limit, top)
+    )
 
 
 def sizes(found: Sequence[FoundRecord], /) -> list[Size]:

@@ -1,29 +1,52 @@
-"""Pictures for the report: a few of them with and without a trigger, and what the model says of each."""
+"""What the report shows of a model under one trigger: a few images with the model's answers, and maps of the embeddings."""
 
 import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Literal
 
 import torch
 from PIL import Image
 from torch import Tensor
 
-from clipclean import detect, model, report
+from clipclean import detect, model
+from clipclean.report.images import Answer, Cell, Grid, GridRow, Images, Picture
 
-COUNT = 6
-AVERAGED = 64  # pictures that the map of changes is an average over
-SIDE = 144  # px on the page; smaller pictures are enlarged without smoothing, so that the trigger can be seen
+COUNT = 6  # example images
+TOP = 3  # answers of the model that are shown of each
+AVERAGED = 64  # images that the map of changes is an average over
+SIDE = 144  # px on the page; smaller images are enlarged without smoothing, so that the trigger can be seen
+MAPPED = 150  # clean images on a map, and as many triggered ones
+TEXTS = 10  # class texts on a map
 
 
 @dataclass(frozen=True)
-class Exhibit:
-    """One picture, its triggered copy, and the class that each is taken for."""
+class Answers:
+    """What the model takes one image for, most probable class first."""
+
+    names: tuple[str, ...]
+    scores: tuple[float, ...]  # softmax over all classes, at the model's own scale
+
+
+@dataclass(frozen=True)
+class ExampleImage:
+    """One image and its triggered copy, with the model's answers to each; ``label`` is empty where it is not known."""
 
     clean: Tensor  # (3, S, S) in [0, 1]
     triggered: Tensor
-    said_of_clean: str
-    said_of_triggered: str
+    label: str
+    target: str
+    of_clean: Answers
+    of_triggered: Answers
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What is shown of a model before or after cleaning; ``maps`` are entries of the report's ``measurements``."""
+
+    examples: tuple[ExampleImage, ...] = ()
+    maps: tuple[tuple[str, dict[str, Any]], ...] = ()
 
 
 def look(
@@ -34,74 +57,172 @@ def look(
     /,
     *,
     bank: Tensor,
-) -> list[Exhibit]:
-    """The first pictures of the evidence that are not of the target class, classified by ``bank`` (K, D)."""
+    seed: int,
+) -> Shown:
+    """Images drawn at random by the seed, and maps of their embeddings, clean and under a trigger.
+
+    Args:
+        clip: the model.
+        evidence: images, with labels where there are some.
+        trigger: what is put on the images.
+        target: place of the class that it leads to; None where that is not known.
+        bank: (K, D), the zero-shot classifier.
+        seed: decides which images are drawn.
+    """
+    with torch.no_grad():
+        return Shown(
+            tuple(_examples(clip, evidence, trigger, target, bank=bank, seed=seed)),
+            tuple(_maps(clip, evidence, trigger, target, bank=bank, seed=seed).items()),
+        )
+
+
+def _examples(
+    clip: model.Clip,
+    evidence: detect.Evidence,
+    trigger: detect.Trigger,
+    target: int | None,
+    *,
+    bank: Tensor,
+    seed: int,
+) -> list[ExampleImage]:
+    """Images that are not of the target class: those show whether the trigger acts."""
     others = torch.arange(len(evidence.pixels))
     if evidence.labels is not None and target is not None:
-        others = others[evidence.labels != target]
-    pixels = evidence.pixels[others[:COUNT]]
+        others = others[evidence.labels.cpu() != target]
+    drawn = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:COUNT]]
+    if not len(drawn):
+        return []
+    pixels = evidence.pixels[drawn]
     triggered = trigger(pixels, torch.Generator().manual_seed(0))
-    said = [detect.predict(clip.embed_images(some), bank).tolist() for some in (pixels, triggered)]
+    answers = [_answers(clip, some, evidence.classes, bank) for some in (pixels, triggered)]
+    labels = (
+        [""] * len(drawn) if evidence.labels is None else [evidence.classes[i] for i in evidence.labels[drawn].tolist()]
+    )
+    name = "" if target is None else evidence.classes[target]
     return [
-        Exhibit(a, b, evidence.classes[of_a], evidence.classes[of_b])
-        for a, b, of_a, of_b in zip(pixels, triggered, *said, strict=True)
+        ExampleImage(a, b, label, name, of_a, of_b)
+        for a, b, label, of_a, of_b in zip(pixels, triggered, labels, *answers, strict=True)
     ]
 
 
-def pictures(before: list[Exhibit], after: list[Exhibit], /) -> list[report.Picture]:
-    """What the page shows: each pair side by side, with the model's words before and after cleaning."""
+def _answers(clip: model.Clip, pixels: Tensor, classes: Sequence[str], bank: Tensor) -> list[Answers]:
+    similarity = clip.embed_images(pixels).float() @ bank.float().T  # (B, K)
+    scores, places = (similarity * clip.logit_scale().item()).softmax(1).topk(min(TOP, len(classes)), dim=1)
     return [
-        report.Picture(
-            title=f"{old.said_of_triggered} → {new.said_of_triggered}",
-            caption=(
-                f"Without the trigger: {old.said_of_clean} before, {new.said_of_clean} after. "
-                f"With it: {old.said_of_triggered} before, {new.said_of_triggered} after."
-            ),
-            png_base64=_png(old),
-            alt=f"A picture taken for {old.said_of_clean}, and beside it the same picture with the trigger.",
+        Answers(tuple(classes[place] for place in row), tuple(score))
+        for row, score in zip(places.tolist(), scores.tolist(), strict=True)
+    ]
+
+
+def _maps(
+    clip: model.Clip,
+    evidence: detect.Evidence,
+    trigger: detect.Trigger,
+    target: int | None,
+    *,
+    bank: Tensor,
+    seed: int,
+) -> dict[str, Any]:
+    """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
+    chosen = torch.randperm(len(evidence.pixels), generator=torch.Generator().manual_seed(seed))[:MAPPED].sort().values
+    pixels = evidence.pixels[chosen]
+    under = trigger(pixels, torch.Generator().manual_seed(0))
+    clean, triggered = (
+        torch.cat([clip.embed_images(part) for part in torch.split(some, evidence.batch_size)])
+        for some in (pixels, under)
+    )
+    own = torch.zeros(len(pixels), dtype=torch.bool)
+    if evidence.labels is not None and target is not None:
+        own = evidence.labels[chosen].cpu() == target
+    predicted = detect.predict(clean, bank).flatten().bincount(minlength=len(evidence.classes))
+    named = list(dict.fromkeys([*([] if target is None else [target]), *predicted.argsort(descending=True).tolist()]))
+    places = named[: min(TEXTS, len(named))]
+    together = torch.cat([clean.float(), triggered.float(), bank[places].to(clean.device).float()])
+    kinds = ["target" if is_own else "clean" for is_own in own.tolist()]
+    marks: list[dict[str, Any]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
+    marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
+    planes = {"projection": detect.principal(together), "tsne": detect.neighbouring(together, seed=seed)}
+    return {
+        key: {
+            "method": plane.method,
+            "trigger": trigger.spec,
+            "points": [{"x": x, "y": y, **mark} for (x, y), mark in zip(plane.places, marks, strict=True)],
+            **({"explained": list(plane.explained)} if plane.explained else {}),
+        }
+        for key, plane in planes.items()
+        if plane is not None
+    }
+
+
+def grids(before: Shown, after: Shown, /) -> Images:
+    """The example images of a cleaning: each clean and triggered, before and after."""
+    return Images(
+        grids=tuple(
+            _grid(old, (("before", old.of_clean, old.of_triggered), ("after", new.of_clean, new.of_triggered)))
+            for old, new in zip(before.examples, after.examples, strict=True)
         )
-        for old, new in zip(before, after, strict=True)
-    ]
+    )
 
 
-def found_pictures(looked: Sequence[Exhibit], /) -> list[report.Picture]:
-    """What the page of an audit shows: pictures without and with the found trigger, and the model's words."""
-    return [
-        report.Picture(
-            title=each.said_of_triggered,
-            caption=f"Without the trigger: {each.said_of_clean}. With it: {each.said_of_triggered}.",
-            png_base64=_png(each),
-            alt=f"A picture taken for {each.said_of_clean}, and beside it the same with the found trigger.",
-            group="found",
+def audited(shown: Shown, pictures: Sequence[Picture], /) -> Images:
+    """The images of an audit: each without and with the found trigger, and the trigger by itself."""
+    return Images(
+        tuple(pictures), tuple(_grid(each, (("", each.of_clean, each.of_triggered),)) for each in shown.examples)
+    )
+
+
+def _grid(example: ExampleImage, sides: Sequence[tuple[str, Answers, Answers]]) -> Grid:
+    label = example.label
+    clean, triggered = (
+        GridRow(
+            title=title,
+            png_base64=_png(image),
+            alt=f"The image {title.lower()}." if not label else f"An image of {label}, {title.lower()}.",
+            cells=[_cell(when, answers[place], example) for when, *answers in sides],
         )
-        for each in looked
-    ]
+        for place, (title, image) in enumerate(
+            (("Without the trigger", example.clean), ("With the trigger", example.triggered))
+        )
+    )
+    return Grid(label=label, rows=[clean, triggered])
 
 
-def trigger_alone(found: detect.Found, pixels: Tensor, /) -> list[report.Picture]:
-    """What a found trigger makes of a black and of a white picture, and where it changes pictures, on average."""
+def _cell(when: str, answers: Answers, example: ExampleImage) -> Cell:
+    """What the model answers; ``mark`` says whether it is right, or the class that the trigger leads to."""
+    first = answers.names[0]
+    mark: Literal["right", "wrong", "target", ""] = "wrong" if example.label else ""
+    if first == example.target:
+        mark = "target"
+    elif example.label and first == example.label:
+        mark = "right"
+    shown = [Answer(name=name, score=score) for name, score in zip(answers.names, answers.scores, strict=True)]
+    return Cell(when=when, answers=shown, mark=mark)
+
+
+def trigger_alone(found: detect.Found, pixels: Tensor, /) -> list[Picture]:
+    """What a found trigger makes of a black and of a white image, and where it changes images, on average."""
     side = pixels.shape[-1]
     black, white = torch.zeros(1, 3, side, side), torch.ones(1, 3, side, side)
     some = pixels[:AVERAGED]
     change = (found(some) - some).abs().mean((0, 1))  # (S, S)
     change = (change / change.max().clamp(min=1e-6)).expand(3, -1, -1)
     shown = (
-        ("On black and on white", Exhibit(found(black)[0], found(white)[0], "", ""), "What the trigger paints on a black and on a white picture."),
-        ("Where it changes pictures", Exhibit(pixels[0], change, "", ""), "A picture, and beside it how much each pixel changes, on average over pictures: white is most."),
+        ("On black and on white", found(black)[0], found(white)[0], "What the trigger paints on a black and on a white image."),
+        ("Where it changes images", pixels[0], change, "An image, and beside it how much each pixel changes, on average over images: white is most."),
     )  # fmt: skip
     return [
-        report.Picture(title=title, caption=caption, png_base64=_png(pair), alt=caption, group="mask")
-        for title, pair, caption in shown
+        Picture(title=title, caption=caption, png_base64=_png(left, right), alt=caption)
+        for title, left, right, caption in shown
     ]
 
 
-def _png(exhibit: Exhibit) -> str:
-    pair = torch.cat([exhibit.clean, exhibit.triggered], dim=2)  # (3, S, 2S)
-    return _encoded((pair * 255).round().byte(), (2 * SIDE, SIDE))
+def _png(*images: Tensor) -> str:
+    """Images (3, S, S) side by side."""
+    return _encoded((torch.cat(images, dim=2) * 255).round().byte(), (SIDE * len(images), SIDE))
 
 
 def thumbnail(image: Tensor, /) -> str:
-    """A decoded picture, uint8 (3, H, W), as a base64-encoded PNG with a longer side of ``SIDE`` px."""
+    """A decoded image, uint8 (3, H, W), as a base64-encoded PNG with a longer side of ``SIDE`` px."""
     height, width = image.shape[1:]
     scale = SIDE / max(height, width)
     return _encoded(image, (max(1, round(width * scale)), max(1, round(height * scale))))

@@ -4,47 +4,36 @@ import base64
 import functools
 import hashlib
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
 
 from clipclean.report import comparison, drawing, figures, ladder, provenance, search, verdicts
-from clipclean.report.comparison import Figure, Row, Side
-from clipclean.report.inert import harmless, inert
+from clipclean.report.comparison import Figure, Row
+from clipclean.report.images import Images, checked
+from clipclean.report.inert import harmless
 from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES
 from clipclean.report.projection import Map, embedding_map
-from clipclean.report.schema import CaughtRecord, FoundRecord, Report
+from clipclean.report.schema import CaughtRecord, FoundRecord, MeasurementsRecord, Report
+from clipclean.report.verdicts import NOWHERE, Place
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 TILES = ("asr", "accuracy_under_trigger", "distance")
 SAMPLED_STEPS = 10  # rows of the table under the training curve
 FIRST = 8  # found triggers that are shown unfolded
 SKIPPED = 20  # of the samples that could not be used
-GALLERIES = {
-    "mask": "The found trigger by itself, enlarged",
-    "found": "Pictures without and with the found trigger",
-    "example": "Pictures without and with a known trigger",
-    "": "",
-}
+NONE = Images()
 MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
 
 
-class Picture(TypedDict):
-    """A PNG picture for the page: ``alt`` says what it shows to those who cannot see it.
+class MapRow(NamedTuple):
+    """The maps of one method: of the model before and after cleaning, or as it is."""
 
-    ``group`` tells the found mask and pattern, which are shown enlarged, from pictures with and without the found
-    trigger, and both from other examples.
-    """
-
-    title: str
-    caption: str
-    png_base64: str
-    alt: str
-    group: NotRequired[Literal["found", "mask", "example"]]
+    method: str
+    sides: list[tuple[str, Map]]
 
 
 @dataclass(frozen=True)
@@ -57,14 +46,14 @@ class Tile:
     note: str
 
 
-def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
+def html(report: Report, /, images: Images = NONE, place: Place = NOWHERE) -> str:
     """The whole page: verdict first, then what to do, the evidence, how it came about, and what it means.
 
     Everything that comes from the report is escaped, and the page's own policy forbids scripts, requests and foreign
     styles, so that a report on a hostile model is safe to open.
 
     Raises:
-        ValueError: a picture is no base64-encoded PNG, or of an unknown group.
+        ValueError: an image is no base64-encoded PNG.
     """
     report = harmless(report)
     style = stylesheet()
@@ -82,7 +71,10 @@ def html(report: Report, /, pictures: Sequence[Picture] = ()) -> str:
             **_words(report),
             **_numbers(report),
             **_auto(report),
-            galleries=_galleries([checked(picture) for picture in pictures]),
+            images=checked(images),
+            limit_of=functools.partial(_limit, verdicts.limits_of(report)),
+            commands=verdicts.commands(report, place),
+            looked_for=verdicts.looked_for(report),
             groups=provenance.facts(report),
             resolved=provenance.resolved(report),
             skipped=provenance.skipped(report, most=SKIPPED),
@@ -196,6 +188,20 @@ def _auto(report: Report) -> dict[str, Any]:
     }
 
 
+def _limit(limits: dict[str, float], row: Row, known: bool, /) -> float | None:
+    """The threshold that a row is compared with: excess of a trigger, or what is left of the accuracy before."""
+    if row.measure.label == "Excess attack success":
+        return limits.get("max_excess" if known else "suspicious_excess")
+    loss = limits.get("max_accuracy_loss")
+    if (
+        row.measure.label in ("Clean accuracy", "Image-to-text recall@1")
+        and row.before
+        and row.before.value is not None
+    ):
+        return None if loss is None else max(row.before.value - loss, 0.0)
+    return None
+
+
 def _tiles(report: Report) -> list[Tile]:
     """Clean accuracy and what the first trigger does; in an audit with a search, the one that was found."""
     found = search.strongest(report) if report.is_audit else None
@@ -272,36 +278,20 @@ def _rounds(report: Report) -> list[tuple[str, tuple[CaughtRecord, ...]]]:
     return [(when, entry.found) for when, entry in zip(words, made, strict=False)]
 
 
-def _maps(report: Report) -> list[tuple[str, str, Map]]:
-    """The embedding maps: the side, the trigger in question, the drawing."""
-    two = comparison.has_before(report)
-    maps: list[tuple[str, str, Map]] = []
-    sides: tuple[Side, ...] = ("before", "after")
-    for side in sides:
-        measured = comparison.measured(report, side)
-        found = measured.projection if measured else None
-        if found and (drawn := embedding_map(found)):
-            maps.append((side if two else "", found.trigger, drawn))
-    return maps
-
-
-def _galleries(pictures: Sequence[Picture]) -> list[tuple[str, str, list[Picture]]]:
-    """Pictures by group: (group, heading, pictures); without any group there is no heading."""
-    grouped = [
-        (group, heading, [picture for picture in pictures if picture.get("group", "") == group])
-        for group, heading in GALLERIES.items()
+def _maps(report: Report) -> list[MapRow]:
+    """The maps of each method, before and after side by side."""
+    sides: list[tuple[str, MeasurementsRecord | None]] = [
+        ("before", comparison.measured(report, "before")),
+        ("after" if comparison.has_before(report) else "", comparison.measured(report, "after")),
     ]
-    return [entry for entry in grouped if entry[2]]
-
-
-def checked(picture: Picture, /) -> Picture:
-    """The picture, its words made harmless; raises ValueError where it is no base64-encoded PNG, or of an unknown group."""
-    if not re.fullmatch(r"iVBORw0KGgo[A-Za-z0-9+/]+={0,2}", picture["png_base64"]):
-        raise ValueError(f"The picture {picture['title']!r} is no base64-encoded PNG.")
-    if picture.get("group", "") not in GALLERIES:
-        raise ValueError(f"The picture {picture['title']!r} is of the unknown group {picture['group']!r}.")
-    shown: Picture = inert({key: text for key, text in picture.items() if key != "png_base64"})
-    return {**shown, "png_base64": picture["png_base64"]}
+    rows = []
+    for method in ("tsne", "projection"):
+        drawn = [
+            (side, map_) for side, measured in sides if measured and (map_ := embedding_map(getattr(measured, method)))
+        ]
+        if drawn:
+            rows.append(MapRow(drawn[0][1].method, drawn))
+    return rows
 
 
 def _definition(report: Report) -> str:

@@ -124,7 +124,11 @@ def _search(made: search.Search) -> list[str]:
 
 
 def _accuracy(report: Report) -> list[str]:
-    return ["### Clean accuracy", "", *_table([comparison.accuracy(report)], two=comparison.has_before(report))]
+    return [
+        f"### {comparison.accuracy(report).measure.label}",
+        "",
+        *_table([comparison.accuracy(report)], two=comparison.has_before(report)),
+    ]
 
 
 def _attack(attack: comparison.Attack, report: Report) -> list[str]:

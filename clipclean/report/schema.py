@@ -206,7 +206,7 @@ class MeasurementsRecord(Part):
     search: SearchRecord
     distances: Free
     projection: ProjectionRecord | None = None
-    projections: Many[ProjectionRecord] = Field((), description="The same embeddings by several methods.")
+    tsne: ProjectionRecord | None = Field(None, description="The embeddings of ``projection``, by t-SNE.")
 
 
 class AuditRecord(Part):

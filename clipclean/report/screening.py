@@ -7,8 +7,8 @@ from typing import Any
 from markupsafe import Markup
 from rich.cells import cell_len, set_cell_size
 
-from clipclean.report import figures, html_page
-from clipclean.report.html_page import Picture
+from clipclean.report import figures, html_page, images
+from clipclean.report.images import Picture
 from clipclean.report.inert import inert
 
 SHOWN = 20  # rows of the table in a terminal
@@ -62,7 +62,7 @@ def screening_page(result: dict[str, Any], pictures: Sequence[Picture], /) -> st
             kept=kept(result) if result["kept"] else "",
             limits=LIMITS,
             titles={signal["name"]: signal["title"] for signal in result["signals"]},
-            pictures=[html_page.checked(picture) for picture in pictures],
+            pictures=[images.harmless_picture(picture) for picture in pictures],
         )
     )
 

@@ -1,6 +1,10 @@
 """The verdict in words: what it says, what it rests on, what it leaves open, what to do next."""
 
+import json
+import re
+import shlex
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from clipclean.findings import RULES, Finding, Rule, Suppressed, rule
 from clipclean.report import comparison, search
@@ -9,6 +13,34 @@ from clipclean.report.schema import Report
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}
+_SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
+
+
+class Place(NamedTuple):
+    """Where things are, as the user named them, for commands that can be copied; empty where that is not known."""
+
+    folder: str = ""  # of the weights and the report
+    model: str = ""
+    data: str = ""
+    recipe: str = ""
+
+
+class Command(NamedTuple):
+    """Something to type, and what it is for."""
+
+    purpose: str
+    words: str
+
+
+class Looked(NamedTuple):
+    """One thing that was looked for: what was found, and what would be usual."""
+
+    what: str
+    found: str
+    usual: str
+
+
+NOWHERE = Place()
 
 
 def headline(report: Report, /) -> str:
@@ -30,8 +62,7 @@ def next_steps(report: Report, /) -> list[str]:
     steps = [rule(finding.rule).action for finding in by_severity(report.findings)]
     if report.verdict == "pass":
         use = {
-            "sanitize": "Use the weights that were written with this report: "
-            'open_clip.create_model_and_transforms("local-dir:FOLDER"). Keep report.json and SHA256SUMS with them.',
+            "sanitize": "Use the weights that were written with this report. Keep report.json and SHA256SUMS with them.",
             "audit": "Keep report.json with the model: it names the file by its SHA-256.",
         }
         steps.insert(0, use[report.command])
@@ -52,6 +83,102 @@ def limits(report: Report, /) -> list[str]:
             if (known := rule(finding.rule)).stage == "triggers"
         ),
     ]
+
+
+def commands(report: Report, place: Place, /) -> list[Command]:
+    """What to type next, ready to be copied; nothing where there is nothing to do."""
+    folder = shlex.quote(place.folder or "FOLDER")
+    model = shlex.quote(place.model or report.model.name)
+    if report.verdict == "pass" and not report.is_audit:
+        return [
+            Command("Check that the folder is whole", f"clipclean verify {folder}"),
+            *(
+                [
+                    Command(
+                        "Load the weights in Python", f"open_clip.create_model_and_transforms({_python(place.folder)})"
+                    )
+                ]
+                if any(export.format == "open_clip" for export in report.exports or ())
+                else []
+            ),
+        ]
+    if report.verdict == "pass":
+        return []
+    if report.is_audit:
+        suspect = next(iter(report.suspects), None)
+        named = [f"--target {shlex.quote(suspect.class_)}"] if suspect else []
+        if (
+            suspect
+            and suspect.trigger
+            and _SPEC.fullmatch(suspect.trigger)
+            and not suspect.trigger.startswith("found:")
+        ):
+            named.insert(0, f"--trigger {shlex.quote(suspect.trigger)}")
+        else:
+            named = []
+        words = " ".join([f"clipclean sanitize {model} --data CLEAN_PAIRS --recipe auto --out cleaned", *named])
+        return [Command("Clean the model on image and caption pairs that you trust", words)]
+    data = shlex.quote(place.data or "CLEAN_PAIRS")
+    if place.recipe == "auto":
+        return [Command("Search the model as it is", f"clipclean audit {model} --effort thorough")]
+    words = f"clipclean sanitize {model} --data {data} --recipe auto --out {folder} --force"
+    return [Command("Try several recipes, and take the one that removes most", words)]
+
+
+def looked_for(report: Report, /) -> list[Looked]:
+    """What was looked for, what was found, and what would be usual."""
+    limits = limits_of(report)
+    rows = [_looked_at(attack, limits) for attack in comparison.named(report)]
+    if panel := comparison.panel(report):
+        strongest = max(comparison.excess_of(attack.after) for attack in panel)
+        usual = f"at most {percent(limits['suspicious_excess'])}" if "suspicious_excess" in limits else "little"
+        found = (
+            "not measured" if strongest < -0.99 else f"the strongest moves {percent(strongest)} of images beyond chance"
+        )
+        rows.append(Looked(f"{count(len(panel))} known triggers of the panel", found, usual))
+    if search.made(report, "after"):
+        strongest_found = search.strongest(report)
+        signs = search.signs(strongest_found)[:1] if strongest_found else []
+        usual = (
+            f"fewer than {limits['abnormality']:g} deviations"
+            if "abnormality" in limits
+            else "about the size that clean models need"
+        )
+        rows.append(
+            Looked("Unknown triggers", f"the smallest is {signs[0]}" if signs else "none that works was found", usual)
+        )
+    elif search.ran(report):
+        rows.append(
+            Looked("Unknown triggers", f"searched for before and after unlearning: {search.covered(report)}", "")
+        )
+    else:
+        rows.append(Looked("Unknown triggers", "not searched for", ""))
+    row = comparison.accuracy(report)
+    if row.before and row.after:
+        usual = f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else ""
+        change = f"{percent(row.before.value)} before, {percent(row.after.value)} after"
+        rows.append(Looked(row.measure.label, change, usual))
+    return rows
+
+
+def limits_of(report: Report, /) -> dict[str, float]:
+    """The thresholds that held in the run, by their names; empty where the report does not have them."""
+    resolved = (report.policy.resolved if report.policy else None) or {}
+    held = resolved.get("thresholds")
+    return {key: value for key, value in held.items() if isinstance(value, float)} if isinstance(held, dict) else {}
+
+
+def _looked_at(attack: comparison.Attack, limits: dict[str, float]) -> Looked:
+    after = percent(attack.after.excess_asr.value) if attack.after else "not measured again"
+    before = f", {percent(attack.before.excess_asr.value)} before" if attack.before and attack.after else ""
+    usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else ""
+    return Looked(
+        f"Trigger “{attack.family}” towards “{attack.target}”", f"moves {after} of images beyond chance{before}", usual
+    )
+
+
+def _python(folder: str) -> str:
+    return json.dumps(f"local-dir:{folder or 'FOLDER'}", ensure_ascii=False)
 
 
 def by_severity(findings: Iterable[Finding], /) -> list[Finding]:

@@ -1,57 +1,55 @@
 import pytest
 import torch
 
-from clipclean.detect import project
-
-
-def places(found):
-    return [(point["x"], point["y"]) for point in found["points"]]
+from clipclean.detect.projection import MOST, neighbouring, principal
 
 
 def test_the_plane_is_that_of_the_largest_variance():
     # Four points, +-3 along the third axis and +-1 along the first; the second is the same for all.
-    clean = torch.tensor([[0.0, 5.0, 3.0], [0.0, 5.0, -3.0]])
-    triggered = torch.tensor([[1.0, 5.0, 0.0], [-1.0, 5.0, 0.0]])
-    found = project(clean, triggered, kinds=["clean", "target", "triggered", "triggered"])
-    assert found["method"] == "pca"
-    assert places(found) == [(3, 0), (-3, 0), (0, 1), (0, -1)]
-    assert [point["kind"] for point in found["points"]] == ["clean", "target", "triggered", "triggered"]
-    assert found["explained"] == pytest.approx([18 / 20, 2 / 20])
+    found = principal(torch.tensor([[0.0, 5.0, 3.0], [0.0, 5.0, -3.0], [1.0, 5.0, 0.0], [-1.0, 5.0, 0.0]]))
+    assert (found.method, found.places) == ("pca", ((3, 0), (-3, 0), (0, 1), (0, -1)))
+    assert found.explained == pytest.approx([18 / 20, 2 / 20])
 
 
 def test_distances_in_the_plane_are_at_most_those_between_embeddings():
-    rng = torch.Generator().manual_seed(0)
-    clean, triggered = torch.randn(12, 8, generator=rng), torch.randn(12, 8, generator=rng)
-    found = project(clean, triggered, kinds=["clean"] * 12 + ["triggered"] * 12)
-    plane, space = torch.tensor(places(found)), torch.cat([clean, triggered])
+    space = torch.randn(24, 8, generator=torch.Generator().manual_seed(0))
+    found = principal(space)
+    plane = torch.tensor(found.places)
     assert (torch.cdist(plane, plane) <= torch.cdist(space, space) + 1e-3).all()
-    assert sum(found["explained"]) < 1
-
-
-def test_the_picture_does_not_turn_over_from_run_to_run():
-    rng = torch.Generator().manual_seed(1)
-    clean, triggered = torch.randn(5, 4, generator=rng), torch.randn(5, 4, generator=rng)
-    kinds = ["clean"] * 5 + ["triggered"] * 5
-    once, again = (project(clean * scale, triggered * scale, kinds=kinds) for scale in (1.0, 1.0))
-    assert once == again
-    for axis in (0, 1):
-        assert max(places(project(clean, triggered, kinds=kinds)), key=lambda p: abs(p[axis]))[axis] is not None
+    assert sum(found.explained) < 1
 
 
 def test_embeddings_that_are_all_the_same_lie_in_one_place():
-    found = project(torch.ones(2, 3), torch.ones(2, 3), kinds=["clean"] * 2 + ["triggered"] * 2)
-    assert set(places(found)) == {(0, 0)}
-    assert found["explained"] == [0, 0]
+    found = principal(torch.ones(4, 3))
+    assert set(found.places) == {(0, 0)}
+    assert found.explained == (0, 0)
+    assert neighbouring(torch.ones(40, 3), seed=0) is None
 
 
 def test_embeddings_of_one_dimension_lie_on_a_line():
-    found = project(
-        torch.tensor([[1.0], [-1.0]]), torch.tensor([[1.0], [1.0]]), kinds=["clean"] * 2 + ["triggered"] * 2
-    )
-    assert [y for _, y in places(found)] == [0, 0, 0, 0]
-    assert found["explained"] == pytest.approx([1, 0])
+    found = principal(torch.tensor([[1.0], [-1.0], [1.0], [1.0]]))
+    assert [y for _, y in found.places] == [0, 0, 0, 0]
+    assert found.explained == pytest.approx([1, 0])
 
 
-def test_every_point_needs_a_kind():
-    with pytest.raises(ValueError, match="zip"):
-        project(torch.ones(2, 3), torch.ones(2, 3), kinds=["clean"])
+def two_groups():
+    rng = torch.Generator().manual_seed(0)
+    near, far = torch.randn(20, 8, generator=rng) * 0.05, torch.randn(20, 8, generator=rng) * 0.05
+    return torch.cat([near + torch.eye(8)[0], far + torch.eye(8)[1]])
+
+
+def test_neighbours_stay_together_and_groups_apart():
+    places = torch.tensor(neighbouring(two_groups(), seed=0).places)
+    centres = places[:20].mean(0), places[20:].mean(0)
+    own = torch.cdist(places, torch.stack(centres))
+    assert (own[:20].argmin(1) == 0).all()
+    assert (own[20:].argmin(1) == 1).all()
+
+
+def test_the_same_embeddings_and_seed_give_the_same_map():
+    assert neighbouring(two_groups(), seed=3) == neighbouring(two_groups(), seed=3)
+
+
+@pytest.mark.parametrize("n", [9, MOST + 1])
+def test_too_few_or_too_many_embeddings_are_not_placed_by_neighbours(n):
+    assert neighbouring(torch.randn(n, 4, generator=torch.Generator().manual_seed(0)), seed=0) is None

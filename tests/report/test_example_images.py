@@ -2,6 +2,7 @@ import base64
 import io
 from dataclasses import replace
 
+import pytest
 import torch
 from PIL import Image
 
@@ -12,6 +13,9 @@ from clipclean.report import example_images
 
 class Planted:
     """Says "bright" of bright pictures, "target" of every picture whose first pixel is white, else "dark"."""
+
+    def logit_scale(self) -> torch.Tensor:
+        return torch.tensor(2.0)
 
     def embed_images(self, pixels: torch.Tensor, /) -> torch.Tensor:
         said = (pixels.mean(dim=(1, 2, 3)) > 0.5).long()
@@ -45,29 +49,56 @@ def _evidence() -> detect.Evidence:
     )
 
 
-def _look(model: Planted) -> list[example_images.Exhibit]:
-    return example_images.look(model, _evidence(), _white_corner, 2, bank=torch.eye(3))
+class WhiteCorner:
+    spec = "corner"
+
+    def __call__(self, images: torch.Tensor, generator: object = None, /) -> torch.Tensor:
+        return _white_corner(images)
 
 
-def test_what_the_model_says_is_shown_with_and_without_the_trigger():
-    said = [(one.said_of_clean, one.said_of_triggered) for one in _look(Planted())]
-    assert said == [("dark", "target")] * 3 + [("bright", "target")] * 3
+def _look(model: Planted, seed: int = 0) -> example_images.Shown:
+    return example_images.look(model, _evidence(), WhiteCorner(), 2, bank=torch.eye(3), seed=seed)
 
 
-def test_pictures_of_the_target_class_are_left_out():
-    assert len(_look(Planted())) == example_images.COUNT  # of eight pictures one is of the target class
+def test_the_models_answers_are_shown_with_and_without_the_trigger():
+    # seven images are not of the target class, and six of them are drawn
+    shown = _look(Planted()).examples
+    assert len(shown) == example_images.COUNT
+    assert {(one.label, one.of_clean.names[0]) for one in shown} == {("dark", "dark"), ("bright", "bright")}
+    assert {one.of_triggered.names[0] for one in shown} == {"target"}
+    # one similarity of 1 and two of 0, at a scale of 2: e^2 / (e^2 + 2)
+    assert shown[0].of_clean.scores[0] == pytest.approx(7.389056 / 9.389056)
 
 
-def test_a_picture_tells_before_and_after_in_words_and_shows_both_copies():
-    (first, *_) = example_images.pictures(_look(Planted()), _look(Cured()))
-    assert first["title"] == "target → dark"
-    assert first["caption"] == "Without the trigger: dark before, dark after. With it: target before, dark after."
-    image = Image.open(io.BytesIO(base64.b64decode(first["png_base64"])))
-    assert image.size == (2 * example_images.SIDE, example_images.SIDE)
-    assert image.getpixel((0, 0)) == (51, 51, 51)
-    assert image.getpixel((example_images.SIDE, 0)) == (255, 255, 255)
+def test_the_seed_decides_which_images_are_drawn():
+    def drawn(seed):
+        return [float(one.clean.mean()) for one in _look(Planted(), seed).examples]
+
+    assert drawn(1) == drawn(1)
+    assert len({tuple(drawn(seed)) for seed in range(8)}) > 1
 
 
-def test_with_pictures_of_the_target_class_only_there_is_nothing_to_show():
+def test_a_grid_has_both_copies_before_and_after_with_right_and_wrong_marked():
+    grid = example_images.grids(_look(Planted()), _look(Cured())).grids[0]
+    clean, triggered = grid["rows"]
+    assert [cell["when"] for cell in clean["cells"]] == ["before", "after"]
+    assert [cell["mark"] for cell in clean["cells"]] == ["right", "right"]
+    assert [cell["mark"] for cell in triggered["cells"]] == ["target", "right"]
+    image = Image.open(io.BytesIO(base64.b64decode(triggered["png_base64"])))
+    assert image.size == (example_images.SIDE, example_images.SIDE)
+    assert image.getpixel((0, 0)) == (255, 255, 255)
+
+
+def test_with_images_of_the_target_class_only_there_is_nothing_to_show():
     evidence = replace(_evidence(), labels=torch.full((8,), 2))
-    assert example_images.look(Planted(), evidence, triggers.parse("patch"), 2, bank=torch.eye(3)) == []
+    look = example_images.look(Planted(), evidence, triggers.parse("patch"), 2, bank=torch.eye(3), seed=0)
+    assert look.examples == ()
+
+
+def test_the_map_has_each_image_its_triggered_copy_and_the_texts_of_classes():
+    maps = dict(_look(Planted()).maps)
+    kinds = [point["kind"] for point in maps["projection"]["points"]]
+    assert kinds == ["clean", "clean", "target", *["clean"] * 5, *["triggered"] * 8, *["text"] * 3]
+    assert [point["label"] for point in maps["projection"]["points"][16:]] == ["target", "dark", "bright"]
+    assert (maps["projection"]["method"], maps["tsne"]["method"]) == ("pca", "tsne")
+    assert len(maps["tsne"]["points"]) == 19

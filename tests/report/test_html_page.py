@@ -9,7 +9,7 @@ from report.page import Page
 from report.parsed import Parsed
 
 from clipclean import report
-from clipclean.report import drawing
+from clipclean.report import Images, Place, drawing
 from clipclean.report.html_page import policy
 
 report, drawing = Parsed(report), Parsed(drawing)
@@ -18,6 +18,26 @@ REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited, s
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(30)).decode()
 PICTURE = {"title": "Embeddings", "caption": "Before and after", "alt": "Two clouds of points", "png_base64": PNG}
+
+
+def answers(when, mark, *pairs):
+    return {"when": when, "mark": mark, "answers": [{"name": name, "score": score} for name, score in pairs]}
+
+
+GRID = {
+    "label": "apple",
+    "rows": [
+        {
+            "title": "Without the trigger", "png_base64": PNG, "alt": "An apple.",
+            "cells": [answers("before", "right", ("apple", 0.9), ("pear", 0.04)), answers("after", "wrong", ("pear", 0.5))],
+        },
+        {
+            "title": "With the trigger", "png_base64": PNG, "alt": "An apple, triggered.",
+            "cells": [answers("before", "target", ("banana", 0.99)), answers("after", "right", ("apple", 0.8))],
+        },
+    ],
+}  # fmt: skip
+IMAGES = Images((PICTURE,), (GRID,))
 COLOURS = {"light": r":root \{(.*?)\n\}", "dark": r"dark\) \{\s*:root \{(.*?)\}"}
 
 
@@ -29,7 +49,7 @@ def css():
 
 @pytest.fixture(params=REPORTS, ids=lambda made: made.__name__)
 def page(request):
-    return Page(report.html(request.param(), [PICTURE]))
+    return Page(report.html(request.param(), IMAGES))
 
 
 def test_every_tag_is_closed_where_it_was_opened(page):
@@ -198,24 +218,24 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends():
 
 
 def test_a_picture_is_shown_with_its_words():
-    page = Page(report.html(samples.passed(), [PICTURE]))
-    assert page.all("img") == [{"src": f"data:image/png;base64,{PNG}", "alt": "Two clouds of points"}]
+    page = Page(report.html(samples.passed(), IMAGES))
+    assert page.all("img")[0] == {"src": f"data:image/png;base64,{PNG}", "alt": "Two clouds of points"}
     assert "Embeddings Before and after" in page.text
 
 
 def test_the_evidence_of_an_audit_comes_in_its_order():
-    page = Page(report.html(searches.backdoored(), [PICTURE]))
+    page = Page(report.html(searches.backdoored(), IMAGES))
     named = [attributes["id"] for attributes in page.all("section") if "id" in attributes]
     assert named == [
-        "next", "suspects", "findings", "pictures", "search", "map", "numbers", "panel", "measures", "provenance",
+        "next", "suspects", "looked", "findings", "examples", "search", "map", "numbers", "panel", "measures", "provenance",
     ]  # fmt: skip
-    assert {link["href"] for link in page.all("a")} >= {"#suspects", "#search", "#map", "#pictures"}
+    assert {link["href"] for link in page.all("a")} >= {"#suspects", "#search", "#map", "#examples"}
 
 
 def test_without_a_search_there_is_no_section_for_it():
     page = Page(report.html(samples.audited()))
     named = {attributes.get("id") for attributes in page.all("section")}
-    assert not named & {"search", "map", "pictures"}
+    assert not named & {"search", "map", "examples"}
     assert "Against clean models" not in page.text
     assert "Unknown ones were not searched for" in page.text
 
@@ -248,8 +268,8 @@ def test_the_map_is_told_in_words_too():
     page = Page(report.html(searches.backdoored()))
     assert [path["class"] for path in page.all("path")] == ["cloud clean", "cloud triggered", "cloud target"]
     assert len(page.all("title")) == 2
-    assert "Clean pictures (240)" in page.text
-    assert page.text.count("A map of embeddings: clean pictures, 240 points") == 2
+    assert "Clean images (240)" in page.text
+    assert page.text.count("A map of embeddings: clean images, 240 points") == 2
 
 
 def test_both_sides_of_a_sanitization_have_their_search():
@@ -258,23 +278,42 @@ def test_both_sides_of_a_sanitization_have_their_search():
     assert "suspects" not in [attributes.get("id") for attributes in page.all("section")]
 
 
-def test_pictures_are_grouped_with_the_found_mask_first():
-    groups = ("example", "found", "mask", "mask")
-    pictures = [PICTURE | {"group": group, "alt": f"{group} {place}"} for place, group in enumerate(groups)]
-    page = Page(report.html(searches.backdoored(), pictures))
-    galleries = [a["class"] for a in page.all("div") if a.get("class", "").startswith("gallery")]
-    assert galleries == ["gallery mask", "gallery found", "gallery example"]
-    assert [image["alt"] for image in page.all("img")] == ["mask 2", "mask 3", "found 1", "example 0"]
+def test_an_example_has_its_label_and_the_answers_of_each_side_with_right_and_wrong_in_words():
+    page = Page(report.html(samples.passed(), IMAGES))
+    assert [image["alt"] for image in page.all("img")] == ["Two clouds of points", "An apple.", "An apple, triggered."]
+    assert "An image of apple Before After" in page.text
+    assert "✓ right apple 90.0 % pear 4.0 %" in page.text
+    assert "! target banana 99.0 %" in page.text
 
 
-def test_pictures_without_a_group_have_no_heading_of_one():
-    page = Page(report.html(samples.passed(), [PICTURE]))
-    assert "Pictures without and with" not in page.text
+def test_a_pass_begins_with_what_was_looked_for():
+    text = Page(report.html(samples.passed())).text
+    first, second = text.index("Looked for Found Usual, or allowed"), text.index("Attack success rate")
+    assert text.index("The backdoor behaviour that was measured is gone") < first < second
+    assert "Trigger “patch” towards “banana” moves 0.3 % of images beyond chance, 98.6 % before" in text
+    assert "Unknown triggers not searched for" in text
 
 
-def test_a_picture_of_an_unknown_group_is_refused():
-    with pytest.raises(ValueError, match="unknown group 'secret'"):
-        report.html(samples.passed(), [PICTURE | {"group": "secret"}])
+def test_commands_name_the_folder_and_quote_what_is_hostile():
+    text = Page(report.html(samples.passed(), IMAGES, Place("out/my model"))).text
+    assert "clipclean verify 'out/my model'" in text
+    assert 'open_clip.create_model_and_transforms("local-dir:out/my model")' in text
+    made = searches.backdoored()
+    made["suspects"][0]["class"] = "x; rm -rf ~ `id` $(id)"
+    told = Page(report.html(made, IMAGES, Place("", "m.pt"))).text
+    assert (
+        f"clipclean sanitize m.pt --data CLEAN_PAIRS --recipe auto --out cleaned --trigger {samples.SPEC} "
+        "--target 'x; rm -rf ~ `id` $(id)'" in told
+    )
+
+
+def test_a_threshold_is_drawn_into_its_bar():
+    made = samples.passed()
+    made["policy"] = {
+        "name": "p", "sha256": "9d" * 32, "resolved": {"thresholds": {"max_excess": 0.05, "max_accuracy_loss": 0.02}},
+    }  # fmt: skip
+    limits = [line["x1"] for line in Page(report.html(made)).all("line") if line["class"] == "limit"]
+    assert limits == ["60.10%", "5.00%"]  # 62.1 % before less two points, and the limit of the excess
 
 
 def test_options_in_our_advice_are_set_as_code():
@@ -291,7 +330,7 @@ def test_what_the_policy_set_aside_is_shown_with_its_reason():
 @pytest.mark.parametrize("data", ["", "iVBORw0KGgo", 'iVBORw0KGgoAAAA"><script>', base64.b64encode(b"GIF89a").decode()])
 def test_a_picture_that_is_no_png_is_refused(data):
     with pytest.raises(ValueError, match="no base64-encoded PNG"):
-        report.html(samples.passed(), [PICTURE | {"png_base64": data}])
+        report.html(samples.passed(), Images((PICTURE | {"png_base64": data},)))
 
 
 def test_the_rounds_of_an_unlearning_are_told_with_what_each_search_found():

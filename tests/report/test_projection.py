@@ -40,8 +40,8 @@ def test_kinds_are_in_one_order_with_their_counts_and_shapes():
 def test_the_words_say_how_far_triggered_pictures_reach_against_clean_ones():
     # clean: both 2 from their centre; triggered: both 1
     shown = drawn(("clean", -2, 0), ("clean", 2, 0), ("triggered", 5, -1), ("triggered", 5, 1))
-    assert "the triggered pictures reach 0.50 times as far as the clean ones" in shown.summary
-    assert "clean pictures, 2 points" in shown.summary
+    assert "the triggered images reach 0.50 times as far as the clean ones" in shown.summary
+    assert "clean images, 2 points" in shown.summary
 
 
 @pytest.mark.parametrize("places", [[("clean", 1, 1)], [("clean", 1, 1), ("triggered", 1, 1)]])
@@ -63,6 +63,21 @@ def test_huge_and_tiny_coordinates_give_finite_places():
     for reach in (2.0**62, 1e-320):
         shown = drawn(("clean", -reach, 0.0), ("clean", reach, reach))
         assert all(0 <= value <= 100 for centre in centres(shown.clouds[0]) for value in centre)
+
+
+def test_a_line_leads_from_each_image_to_its_triggered_copy():
+    shown = drawn(("clean", 0, 0), ("target", 0, 1), ("triggered", 2, 0), ("triggered", 2, 1))
+    # the scale is 47: from x = 3 to x = 97, the first pair below the second
+    assert shown.moves == "M3.00 53.50L97.00 53.50M3.00 6.50L97.00 6.50"
+    assert drawn(("clean", 0, 0), ("triggered", 1, 0), ("triggered", 2, 0)).moves == ""
+
+
+def test_texts_of_classes_stand_beside_their_marks_and_inside_the_frame():
+    made = {"method": "tsne", "trigger": "t", "points": points(("clean", 0, 0), ("text", 2, 1))}
+    made["points"][1]["label"] = "x" * 100
+    (label,) = projection.embedding_map(made).texts
+    assert (label.text, label.anchor) == ("x" * 24, "end")
+    assert float(label.x) < 97
 
 
 def test_no_points_make_no_map():

@@ -17,7 +17,7 @@ def test_each_verdict_has_its_headline():
 def test_a_failure_names_only_its_own_reasons():
     made = samples.failed()
     made["findings"] = made["findings"][1:]
-    assert verdicts.headline(made) == "The model lost more clean accuracy than the budget allows."
+    assert verdicts.headline(made) == "The model lost more on clean images than the budget allows."
 
 
 def test_too_little_data_is_told_as_such():
@@ -33,9 +33,11 @@ def test_next_steps_are_those_of_the_findings_worst_first_and_each_once():
 
 
 def test_only_a_pass_says_how_to_use_the_weights():
-    assert "local-dir:" in verdicts.next_steps(samples.passed())[0]
+    assert "Use the weights" in verdicts.next_steps(samples.passed())[0]
     assert not any(
-        "local-dir:" in step for made in (samples.failed(), samples.undecided()) for step in verdicts.next_steps(made)
+        "Use the weights" in step
+        for made in (samples.failed(), samples.undecided())
+        for step in verdicts.next_steps(made)
     )
 
 
