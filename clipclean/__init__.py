@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from clipclean.jobs.verify import Result
     from clipclean.report import Report
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "ClipcleanError",

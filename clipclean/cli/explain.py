@@ -1,8 +1,9 @@
-"""``clipclean explain``: what a finding means."""
+"""``clipclean explain``: what a finding means, and the pages of the documentation."""
 
 import difflib
 import json
 import textwrap
+from pathlib import Path
 
 import click
 
@@ -16,21 +17,40 @@ Examples:
   clipclean explain
   clipclean explain CC003
   clipclean explain CC003 --json | jq -r .action
+  clipclean explain audit
 """
 
 _WIDTH = 100  # columns
 
 
 @command(epilog=EPILOG)
-@click.argument("code", metavar="[RULE]", required=False, shell_complete=complete.rules)
+@click.argument("code", metavar="[RULE|PAGE]", required=False, shell_complete=complete.rules)
 @options.as_json
 def explain(code: str | None, as_json: bool) -> None:
-    """Say what the finding RULE means, what it does not show, and what to do; without RULE, list them all."""
+    """Say what the finding RULE means, what it does not show, and what to do; without RULE, list them all.
+
+    Of PAGE, such as audit or quickstart, print the page of the documentation.
+    """
     if code is None:
         click.echo(json.dumps([entry(each) for each in RULES], indent=2) if as_json else table())
         return
+    if code in pages():
+        text = (folder() / f"{code}.md").read_text(encoding="utf-8")
+        click.echo(json.dumps({"page": code, "text": text}, indent=2) if as_json else text, nl=as_json)
+        return
     known = named(code)
     click.echo(json.dumps(entry(known), indent=2) if as_json else told(known, RULES[known]))
+
+
+def folder() -> Path:
+    """The pages of the documentation: in the package once installed, beside it in a source checkout."""
+    packaged = Path(__file__).resolve().parents[1] / "docs"
+    return packaged if packaged.is_dir() else Path(__file__).resolve().parents[2] / "docs"
+
+
+def pages() -> list[str]:
+    """The names of the pages."""
+    return sorted(path.stem for path in folder().glob("*.md"))
 
 
 def named(code: str, /) -> str:
@@ -42,9 +62,9 @@ def named(code: str, /) -> str:
     upper = code.upper()
     if upper in RULES:
         return upper
-    close = difflib.get_close_matches(upper, RULES, n=3)
+    close = [*difflib.get_close_matches(upper, RULES, n=3), *difflib.get_close_matches(code, pages(), n=3)]
     hint = f"Did you mean {' or '.join(close)}? " if close else ""
-    raise UsageError(f"There is no rule {code!r}. {hint}'clipclean explain' lists all.")
+    raise UsageError(f"There is no rule and no page {code!r}. {hint}'clipclean explain' lists all.")
 
 
 def entry(code: str, /) -> dict[str, str]:
@@ -83,4 +103,5 @@ def table() -> str:
     """One line for each rule."""
     rows = [("RULE", "LEVEL", "TITLE"), *((code, rule.level, rule.title) for code, rule in RULES.items())]
     wide = max(len(level) for _, level, _ in rows)
-    return "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
+    rules = "\n".join(f"{code:<5}  {level:<{wide}}  {title}" for code, level, title in rows)
+    return f"{rules}\n\nPages: {', '.join(pages())}"

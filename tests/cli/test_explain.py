@@ -5,10 +5,10 @@ import sys
 import pytest
 from markdown.extensions.toc import slugify
 
-from clipclean.cli import main
+from clipclean.cli import explain, main
 from clipclean.findings import RULES, page
 
-EXPLAIN = "from clipclean.cli import main; raise SystemExit(main(['explain', 'CC001']))"
+EXPLAIN = "from clipclean.cli import explain, main; raise SystemExit(main(['explain', 'CC001']))"
 SLOW = "{'torch', 'torchvision', 'open_clip', 'numpy', 'matplotlib', 'nltk', 'PIL'}"
 
 
@@ -29,6 +29,9 @@ def test_without_a_rule_all_are_listed_with_level_and_title(capsys):
     assert main(["explain"]) == 0
     head, *rows = capsys.readouterr().out.splitlines()
     assert head.split() == ["RULE", "LEVEL", "TITLE"]
+    *rows, empty, last = rows
+    assert empty == ""
+    assert {"audit", "quickstart"} <= set(last.removeprefix("Pages: ").split(", "))
     assert [row.split(maxsplit=2) for row in rows] == [[code, rule.level, rule.title] for code, rule in RULES.items()]
 
 
@@ -53,14 +56,17 @@ def test_an_unknown_rule_gets_near_ones(wrong, capsys):
     assert main(["explain", wrong]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert f"There is no rule {wrong!r}. Did you mean CC0" in captured.err
+    assert f"There is no rule and no page {wrong!r}. Did you mean CC0" in captured.err
 
 
 def test_a_rule_like_none_gets_the_way_to_the_list(capsys):
     assert main(["explain", "\x1b[2J", "--json"]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert captured.err == r"clipclean: error: There is no rule '\x1b[2J'. 'clipclean explain' lists all." + "\n"
+    assert (
+        captured.err
+        == r"clipclean: error: There is no rule and no page '\x1b[2J'. 'clipclean explain' lists all." + "\n"
+    )
 
 
 @pytest.mark.parametrize("code", RULES)
@@ -79,3 +85,16 @@ def test_the_answer_needs_nothing_slow():
 def test_help_has_an_example(capsys):
     assert main(["explain", "--help"]) == 0
     assert "  clipclean explain CC003" in capsys.readouterr().out
+
+
+def test_a_page_of_the_documentation_is_printed(capsys):
+    assert main(["explain", "audit"]) == 0
+    assert capsys.readouterr().out == (explain.folder() / "audit.md").read_text(encoding="utf-8")
+    assert main(["explain", "audit", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["page"] == "audit"
+
+
+def test_a_misspelt_page_gets_near_ones_and_no_path_is_a_page(capsys):
+    assert main(["explain", "quikstart"]) == 2
+    assert "Did you mean quickstart?" in capsys.readouterr().err
+    assert main(["explain", "../README"]) == 2
