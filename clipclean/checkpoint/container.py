@@ -4,6 +4,7 @@ Python's zipfile forgives what attackers use: two entries of one name, headers t
 belong to two entries. Scanners and loaders that forgive differently see different files; here such a file is refused.
 """
 
+import contextlib
 import itertools
 import re
 import stat
@@ -25,6 +26,9 @@ ENCRYPTED_FLAGS = 0x0001 | 0x0040 | 0x2000  # encrypted, strongly encrypted, mas
 SIZES_FOLLOW = 0x0008  # the local header leaves sizes and CRC to a descriptor behind the data, as torch.save does
 END, END64, LOCATOR = struct.Struct("<4s4H2LH"), struct.Struct("<4sQ2H2L4Q"), struct.Struct("<4sLQL")
 CENTRAL, LOCAL = struct.Struct("<4s6H3L5H2L"), struct.Struct("<4s5H3L2H")
+ZIP64, PADDING = 0x0001, 0x4246  # extra fields: large sizes, and what aligns the data of torch.save ("FB")
+EXTRAS = (ZIP64, PADDING)
+DESCRIPTORS = (16, 24)  # bytes of sizes and CRC behind the data, with their mark; 24 where they are large
 ABSENT32, ABSENT16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
 
 
@@ -59,6 +63,7 @@ def members(view: memoryview, /) -> dict[str, Entry]:
     entries = [_located(view, entry, directory.start) for entry in _central_entries(view, directory, count)]
     _refuse_foreign_archive([entry.name for entry in entries])
     _refuse_overlap(entries)
+    _refuse_gaps(view, entries, directory.start)
     found: dict[str, Entry] = {}
     folders: set[str] = set()
     for entry in entries:
@@ -177,6 +182,8 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
         if at > directory.stop:
             raise UnsafeCheckpoint("an entry of the zip archive reaches beyond its directory.")
         name = _decoded(view[name_at : name_at + name_length])
+        if comment_length:
+            raise UnsafeCheckpoint(f"{name!a} has a comment, which torch.save never writes.")
         extra = bytes(view[name_at + name_length : name_at + name_length + extra_length])
         size, stored, header = _widened(extra, [size, stored, header], name)
         if flags & ENCRYPTED_FLAGS:
@@ -202,8 +209,10 @@ def _decoded(raw: memoryview, /) -> str:
 def _widened(extra: bytes, values: list[int], name: str, /) -> list[int]:
     """Size, stored size and offset, each taken from the zip64 field if and only if its 32-bit field says so."""
     missing = [index for index, value in enumerate(values) if value == ABSENT32]
-    wide = _extra_field(extra, 0x0001, name)
+    wide = _extra_field(extra, ZIP64, name)
     if not missing:
+        if wide and wide != struct.pack(f"<{len(wide) // 8}Q", *values[: len(wide) // 8])[: len(wide)]:
+            raise UnsafeCheckpoint(f"the zip64 sizes of {name!a} contradict its header.")
         return values
     if len(wide) != 8 * len(missing):
         raise UnsafeCheckpoint(f"the zip64 sizes of {name!a} contradict its header.")
@@ -221,6 +230,8 @@ def _extra_field(extra: bytes, tag: int, name: str, /) -> bytes:
         if at + 4 > len(extra):
             raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
         kind, length = struct.unpack_from("<2H", extra, at)
+        if kind not in EXTRAS:
+            raise UnsafeCheckpoint(f"{name!a} has an extra field 0x{kind:04x}, which torch.save never writes.")
         if at + 4 + length > len(extra) or (kind == tag and found):
             raise UnsafeCheckpoint(f"the extra fields of {name!a} are malformed.")
         if kind == tag:
@@ -273,3 +284,33 @@ def _refuse_overlap(entries: list[Entry], /) -> None:
     for one, next_one in itertools.pairwise(ordered):
         if one.stop > next_one.header:
             raise UnsafeCheckpoint(f"{one.name[:80]!a} and {next_one.name[:80]!a} overlap in the archive.")
+
+
+def _refuse_gaps(view: memoryview, entries: list[Entry], end: int, /) -> None:
+    """Refuse bytes between entries that no entry owns: readers that go through the file would find others there.
+
+    Behind the data of an entry that says so stand its sizes and CRC again, and nothing else.
+    """
+    at = 0
+    for entry in sorted(entries, key=lambda entry: entry.header):
+        if entry.header != at:
+            raise UnsafeCheckpoint(
+                f"{entry.header - at:,} bytes before {entry.name[:80]!a} belong to no entry of the archive."
+            )
+        at = entry.stop
+        if entry.flags & SIZES_FOLLOW:
+            at += _descriptor(view, entry)
+    if entries and at != end:
+        raise UnsafeCheckpoint(f"{end - at:,} bytes behind the last entry belong to no entry of the archive.")
+
+
+def _descriptor(view: memoryview, entry: Entry, /) -> int:
+    """The length of the record behind an entry's data; it repeats what the directory states."""
+    for length, layout in zip(DESCRIPTORS, ("<4s3L", "<4sL2Q"), strict=True):
+        found = bytes(view[entry.stop : entry.stop + length])
+        told = (b"PK\x07\x08", entry.crc, entry.stored, entry.size)
+        if entry.stored <= ABSENT32 or length == DESCRIPTORS[1]:
+            with contextlib.suppress(struct.error):
+                if found == struct.pack(layout, *told):
+                    return length
+    raise UnsafeCheckpoint(f"what follows the data of {entry.name[:80]!a} contradicts the directory of the archive.")

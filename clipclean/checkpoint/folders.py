@@ -1,5 +1,6 @@
 """Where the weights and the file that describes them are: in a directory, or beside a file."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -69,6 +70,15 @@ def locate(path: Path, /) -> Place:
         return _in_directory(path) if path.is_dir() else _file(path)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise cannot_read(error) from error
+
+
+def others(place: Place, /) -> list[Path]:
+    """Further files in a named directory that open_clip or transformers would take for its weights."""
+    if place.layout is None:
+        return []
+    folder = place.weights.parent
+    known = (folder / name for name in (*WEIGHTS, *HF_WEIGHTS))
+    return [path for path in known if os.path.lexists(path) and path not in (place.weights, *place.files)]
 
 
 def transformers_description(folder: Path, /) -> Description | None:

@@ -14,6 +14,7 @@ MAX_WRAPPERS = 4  # inside each other
 PREFIXES = ("module.", "_orig_mod.", "model.", "clip.")  # DistributedDataParallel, torch.compile, wrapping modules
 # OpenAI's archives store settings and a mask beside the weights; the mask holds -inf and follows from the architecture.
 DERIVED = ("input_resolution", "context_length", "vocab_size", "attn_mask", "position_ids")
+MAX_STRAYS = 8  # tensors beside a wrapper, such as a step or a temperature, that are no set of weights
 MAX_TENSORS = 20_000
 MAX_NAME = 512
 NOTED_OBJECTS = {"optimizer": "optimizer state", "scaler": "loss-scaler state", "args": "settings", "epoch": "epoch"}
@@ -31,13 +32,14 @@ NATIVE_TEXT = "text.transformer.resblocks."
 class Weights:
     """The chosen tensors by name, who seems to have written them, and what was left out.
 
-    ``is_hugging_face`` tells that the names are those of transformers' CLIPModel.
+    ``is_hugging_face`` tells that the names are those of transformers' CLIPModel; ``wrappers`` under which keys they stand.
     """
 
     tensors: dict[str, TensorRef]
     producer: str
     notes: tuple[str, ...]
     is_hugging_face: bool
+    wrappers: tuple[str, ...]
 
 
 def weights(root: object, /, *, choice: str | None) -> Weights:
@@ -52,7 +54,7 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
         UnsupportedModel: the names are those of another kind of model than a native CLIP.
     """
     notes: list[str] = []
-    chosen, producer = _unwrapped(root, notes, choice)
+    chosen, wrappers, producer = _unwrapped(root, notes, choice)
     tensors = _tensors(chosen, notes)
     tensors = _without_prefixes(tensors, notes)
     derived = {name: ref for name, ref in tensors.items() if name.rpartition(".")[2] in DERIVED}
@@ -64,10 +66,10 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     if is_hugging_face:
         hugging_face.check(kept)
         notes.append("renamed from transformers' CLIPModel; query, key and value joined, projections transposed")
-    return Weights(kept, producer, tuple(notes), is_hugging_face)
+    return Weights(kept, producer, tuple(notes), is_hugging_face, wrappers)
 
 
-def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[Pairs, str]:
+def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[Pairs, tuple[str, ...], str]:
     """The mapping that holds the weights, from below its wrappers."""
     chosen = _mapping(root)
     wanted = AVERAGES if choice == "ema" else (choice,) if choice is not None else ()
@@ -79,7 +81,10 @@ def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[P
         found = {key: value for key, value in chosen.items if isinstance(key, str) and isinstance(value, Pairs)}
         offered += [key for key, value in found.items() if _holds_tensors(value)]
         is_pending = not set(path).intersection(wanted)
-        wrapper = next((key for key in (*(wanted if is_pending else ()), *WRAPPERS) if key in found), None)
+        picked = next((key for key in wanted if key in found), None) if is_pending else None
+        if picked is None:
+            _refuse_several(chosen, found)
+        wrapper = picked or next((key for key in WRAPPERS if key in found), None)
         if wrapper is None or len(path) == MAX_WRAPPERS:
             break
         _note_skipped([(key, value) for key, value in chosen.items if key != wrapper], notes)
@@ -90,7 +95,31 @@ def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[P
             f"--weights {choice}: it has no such weights; what holds tensors is {_listed(offered) or 'none of its keys'}."
         )
     _refuse_averages_alone(chosen)
-    return chosen, _producer(path, first_keys)
+    return chosen, tuple(path), _producer(path, first_keys)
+
+
+def _refuse_several(chosen: Pairs, found: dict[str, Pairs], /) -> None:
+    """Refuse several sets of weights at one place, none of which was chosen: libraries differ in which one they use."""
+    sets = [key for key in WRAPPERS if key in found and _holds_tensors_within(found[key])]
+    at_top = [key for key, value in chosen.items if isinstance(value, TensorRef | OddTensor)]
+    within = {name for key in sets for name, _ in found[key].items}
+    is_set = bool(sets) and (len(at_top) > MAX_STRAYS or not within.isdisjoint(at_top))
+    if len(sets) + is_set > 1:
+        beside = f", and {len(at_top):,} tensors beside" if is_set else ""
+        raise UnsafeCheckpoint(
+            f"it holds several sets of weights, under {_listed(sets)}{beside}; libraries differ in which one they use. "
+            "Say which by --weights NAME, or save one alone."
+        )
+
+
+def _holds_tensors_within(mapping: Pairs, /) -> bool:
+    """Whether there are tensors in a mapping, or in the wrappers within it."""
+    level = [mapping]
+    for _ in range(MAX_WRAPPERS):
+        if any(map(_holds_tensors, level)):
+            return True
+        level = [value for outer in level for key, value in outer.items if key in WRAPPERS and isinstance(value, Pairs)]
+    return False
 
 
 def _holds_tensors(mapping: Pairs, /) -> bool:

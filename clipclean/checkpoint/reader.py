@@ -48,7 +48,7 @@ class Checkpoint:
     what ``sha256sum INDEX SHARD...`` prints. ``config`` is the open_clip_config.json in the same folder, or for a model
     of transformers its config.json, with its preprocessor_config.json under that key; ``config_name`` says which.
     ``quick_gelu`` is True where a TorchScript archive names such a class, and None where the file does not tell.
-    ``notes`` say what was left out.
+    ``notes`` say what was left out, and ``wrappers`` the keys that the weights were found under, outermost first.
     """
 
     path: Path
@@ -62,6 +62,7 @@ class Checkpoint:
     size: int
     quick_gelu: bool | None
     notes: tuple[str, ...]
+    wrappers: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -118,6 +119,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         if chosen.is_hugging_face and description is None:
             description = folders.transformers_description(place.weights.parent)
         built = _built(chosen, parts)
+        equals = _compared(place, built)
     except UnsafeCheckpoint as error:
         raise UnsafeCheckpoint(f"{path}: {error} {WAY_OUT}") from error
     except (RefusedInput, UsageError) as error:
@@ -133,8 +135,29 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         sha256=_sha256(place, parts),
         size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
         quick_gelu=parts[0].parsed.quick_gelu,
-        notes=_notes(place, parts, chosen, description),
+        notes=(*_notes(place, parts, chosen, description), *equals),
+        wrappers=chosen.wrappers,
     )
+
+
+def _compared(place: folders.Place, built: dict[str, Tensor], /) -> list[str]:
+    """A note on further weights in a directory, which must be the same: which ones are used depends on who reads it.
+
+    Raises:
+        UnsafeCheckpoint: they differ, or ask for more than weights.
+        RefusedInput: they cannot be read.
+    """
+    further = folders.others(place)
+    if not further:
+        return []
+    own = digest(built)
+    for path in further:
+        if digest(read(path).tensors) != own:
+            raise UnsafeCheckpoint(
+                f"it holds other weights in {path.name} than in {place.weights.name}, and libraries differ in which they use. "
+                "Name the file that you mean, or remove the others."
+            )
+    return [f"{', '.join(path.name for path in further)} beside it: the same weights, whichever a library takes"]
 
 
 def digest(named: Mapping[str, Tensor], /) -> str:

@@ -104,6 +104,7 @@ def table(found: dict[str, Any], /) -> str:
         ("sha256", found["sha256"]),
         ("tensor sha256", found["tensor_sha256"]),
         ("config", found["config"] or "none in the same folder"),
+        *((f"for {name}", words) for name, words in found["loaders"].items()),
         *(("note", note) for note in found["notes"]),
     ]
     return "\n".join(f"{name:15}{printable(text)}" for name, text in rows)

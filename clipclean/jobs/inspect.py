@@ -40,7 +40,28 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         "sha256": file.sha256,
         "tensor_sha256": checkpoint.digest(file.tensors),
         "config": file.config_name,
+        "loaders": loaders(file),
         "notes": [*file.notes, *told.notes],
+    }
+
+
+def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
+    """Which tensors other libraries take from the file, by library: these, others, or none."""
+    wrapped = ".".join(file.wrappers)
+    is_transformers = file.format == "transformers-directory"
+    if file.format in ("torch-zip", "torch-legacy"):
+        torch_takes = f"the whole mapping; these tensors are what {wrapped} holds" if wrapped else "these tensors"
+    else:
+        torch_takes = "nothing: it is no file of torch.save" if file.format != "torchscript" else "the archive, as code"
+    # open_clip/factory.py, load_state_dict: what "state_dict" holds, else all that is there.
+    opens = file.wrappers in ((), ("state_dict",))
+    open_clip_takes = (
+        "these tensors" if opens and not is_transformers else f"not these: it does not look under {wrapped}"
+    )
+    return {
+        "torch": torch_takes,
+        "open_clip": "none: the names are those of transformers" if is_transformers else open_clip_takes,
+        "transformers": "these tensors" if is_transformers else "none: it looks for a directory of its own",
     }
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import re
 import stat
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from clipclean.errors import RefusedInput
 
 SUFFIX = ".safetensors"  # of every file that is kept, and so of every file that is ever deleted
 STATE = "state"
+UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # what the safetensors library calls a file until it is whole
 RECORD = "record"  # a byte tensor with JSON: step, losses, fingerprint; in the same file, so never out of step with it
 
 
@@ -112,7 +114,7 @@ class RunState:
         """Forget all that was kept: files of the kind that ``write`` leaves, and folders that are empty then."""
         for folder in (*_inside(self.folder), self.folder):
             for path in _inside(folder):
-                if path.suffix == SUFFIX or path.name.endswith(files.PARTIAL):
+                if path.suffix == SUFFIX or path.name.endswith(files.PARTIAL) or UNFINISHED.fullmatch(path.name):
                     path.unlink()
         _remove_empty(self.folder)
 

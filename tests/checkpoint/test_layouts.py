@@ -3,7 +3,7 @@ import safetensors.torch
 import torch
 
 from clipclean import checkpoint
-from clipclean.errors import RefusedInput, UnsupportedModel, UsageError
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 
 
 def save(path, *names, **extra):
@@ -51,11 +51,36 @@ def test_wrappers_inside_each_other_are_opened(tmp_path):
     assert found.notes == ("skipped 'step': a plain value",)
 
 
-def test_the_state_dict_wins_over_a_model_beside_it_and_says_so(tmp_path):
-    torch.save({"model": {"w": torch.zeros(1)}, "state_dict": {"w": torch.ones(1)}}, tmp_path / "m")
-    found = checkpoint.read(tmp_path / "m")
-    assert found.tensors["w"].item() == 1
-    assert found.notes == ("skipped 'model': a mapping",)
+CLEAN, OTHER = {"w": torch.ones(1), "v": torch.ones(1)}, {"w": torch.zeros(1), "v": torch.ones(1)}
+
+
+@pytest.mark.parametrize(
+    ("content", "choice"),
+    [
+        ({"state_dict": CLEAN, "model": OTHER}, "state_dict"),
+        ({"model": OTHER, "state_dict": CLEAN}, "state_dict"),
+        ({"state_dict": CLEAN, "model": {"state_dict": OTHER}}, "state_dict"),
+        ({"model_state_dict": CLEAN, "model": OTHER, "epoch": 3}, "model_state_dict"),
+        ({**OTHER, "model": CLEAN}, "model"),
+        ({**OTHER, "state_dict": CLEAN}, "state_dict"),
+        ({"state_dict": {**OTHER, "state_dict": CLEAN}}, None),
+        ({"state_dict": CLEAN, **{f"other{number}": torch.zeros(1) for number in range(20)}}, "state_dict"),
+    ],
+    ids=str,
+)
+def test_several_sets_of_weights_are_refused_until_one_is_chosen(tmp_path, content, choice):
+    torch.save(content, tmp_path / "m")
+    with pytest.raises(UnsafeCheckpoint, match=r"several sets of weights.*--weights NAME"):
+        checkpoint.read(tmp_path / "m")
+    if choice:
+        found = checkpoint.read(tmp_path / "m", weights=choice)
+        assert (found.tensors["w"].item(), found.wrappers) == (1, (choice,))
+
+
+def test_averages_and_settings_beside_the_weights_are_no_second_set(tmp_path):
+    torch.save({"state_dict": CLEAN, "ema": OTHER, "model": {"layers": 12}, "optimizer": {"state": {}}}, tmp_path / "m")
+    assert checkpoint.read(tmp_path / "m").tensors["w"].item() == 1
+    assert checkpoint.read(tmp_path / "m", weights="ema").tensors["w"].item() == 0
 
 
 def test_a_tensor_beside_the_wrapper_is_not_taken_for_the_weights(tmp_path):

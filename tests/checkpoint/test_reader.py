@@ -204,11 +204,38 @@ def test_an_open_clip_directory_gives_weights_and_configuration(tmp_path, name):
     assert name in found.producer
 
 
-def test_safetensors_weights_are_preferred_in_a_directory(tmp_path):
-    (tmp_path / "open_clip_config.json").write_text("{}")
-    torch.save({"w": torch.zeros(1)}, tmp_path / "open_clip_pytorch_model.bin")
-    safetensors.torch.save_file({"w": torch.ones(1)}, tmp_path / "open_clip_model.safetensors")
-    assert checkpoint.read(tmp_path).tensors["w"].item() == 1
+OTHERS = ("open_clip_pytorch_model.bin", "pytorch_model.bin", "model.safetensors")
+
+
+def in_directory(folder, name, content):
+    (folder / "open_clip_config.json").write_text("{}")
+    safetensors.torch.save_file({"w": torch.ones(1)}, folder / "open_clip_model.safetensors")
+    if isinstance(content, bytes):
+        (folder / name).write_bytes(content)
+    elif name.endswith(".safetensors"):
+        safetensors.torch.save_file(content, folder / name)
+    else:
+        torch.save(content, folder / name)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_equal_weights_beside_those_of_a_directory_are_noted(tmp_path, name):
+    in_directory(tmp_path, name, {"w": torch.ones(1)})
+    found = checkpoint.read(tmp_path)
+    assert found.weights.name == "open_clip_model.safetensors"
+    assert any(note.startswith(f"{name} beside it: the same weights") for note in found.notes)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize(
+    "content",
+    [{"w": torch.zeros(1)}, {"v": torch.ones(1)}, b"cos\nsystem\n(S'id'\ntR.", b"", b"\x80\x02cos\nsystem\n."],
+)
+def test_other_weights_beside_those_of_a_directory_are_refused(tmp_path, name, content):
+    in_directory(tmp_path, name, content)
+    with pytest.raises(RefusedInput):
+        checkpoint.read(tmp_path)
+    assert checkpoint.read(tmp_path / "open_clip_model.safetensors").tensors["w"].item() == 1  # named, it is the one
 
 
 def test_a_configuration_beside_the_file_is_read_too(tmp_path):

@@ -236,6 +236,15 @@ def test_a_folder_that_others_may_write_in_is_refused(own, mode):
         pass
 
 
+def test_what_a_killed_process_was_writing_goes_as_well(own):
+    with own.locked():
+        own.write({}, {}, name="note")
+        (own.folder / ".tmpAb3xYz").touch()  # the safetensors library's
+        (own.folder / ".note.safetensors.1234.partial").touch()
+        own.discard()
+    assert not own.folder.exists()
+
+
 def test_only_what_a_run_writes_is_ever_deleted(own, tmp_path):
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "elsewhere" / "weights.safetensors").touch()
