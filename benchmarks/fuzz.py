@@ -235,7 +235,7 @@ def read_checkpoint(place: Path) -> None:
 
 
 def read_tar(place: Path) -> None:
-    found = data.formats.find(place, image_key=None, caption_key=None, captions=True)
+    found = data.formats.find(place, data.sample.Wanted(), scratch=data.ImageCache(LIMITS).scratch)
     for entry in found.entries:
         assert (entry.key + entry.caption + (entry.label or "")).isprintable(), "a caption cannot be printed"
         if entry.image is not None:

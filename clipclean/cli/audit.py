@@ -26,9 +26,9 @@ Examples:
     "-d",
     group="Data",
     metavar="IMAGES",
-    type=click.Path(path_type=Path),
+    **options.SETS,
     show_default="bundled images",
-    help="Images to measure and search on: a folder, CSV, JSONL or WebDataset. Labels (one folder per class) and captions are "
+    help=f"Images to measure and search on. {options.SETS_HELP} Labels (one folder per class) and captions are "
     "used if present. A few hundred varied images are enough. They may contain poisoned images; only the labels must be right.",
 )
 @option(

@@ -39,7 +39,7 @@ Examples:
     "-d",
     group="Data",
     metavar="CLEAN",
-    type=click.Path(path_type=Path),
+    **options.SETS,
     show_default="the demo's",
     help="Images and captions to compare on, in any format that sanitize takes. The activation is measured on them "
     "where the checkpoint does not state it.",

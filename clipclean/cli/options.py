@@ -183,15 +183,35 @@ weights = shared(
 
 # Data
 
+
+class Sets(click.Path):
+    """One path of ``--data``; its environment variable is taken whole, ``::`` and all."""
+
+    def split_envvar_value(self, rv: str) -> Sequence[str]:
+        """The value as it is; click would split it at colons."""
+        return [rv]
+
+
+def several(_context: click.Context, _option: click.Parameter, paths: tuple[Path, ...]) -> Path | None:
+    """Several ``--data`` as one path, with ``::`` between."""
+    return Path("::".join(map(str, paths))) if paths else None
+
+
+SETS: dict[str, Any] = {"type": Sets(path_type=Path), "multiple": True, "callback": several}  # click's own settings
+SETS_HELP = (
+    "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, tar shards ('shards/*.tar'), or a zip or tar.gz of "
+    "one. Repeatable."
+)
+
 data = shared(
     "--data",
     "-d",
     group="Data",
     metavar="CLEAN",
-    type=click.Path(path_type=Path),
     required=True,
-    help="Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images: a folder, CSV, "
-    "JSONL or WebDataset. A few poisoned pairs undo the cleaning.",
+    help="Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs "
+    f"undo the cleaning. {SETS_HELP}",
+    **SETS,
 )
 eval_data = shared(
     "--eval-data",

@@ -77,7 +77,7 @@ def schema() -> None:
     help="A model to plant backdoors in; --data and --eval-data then say what with.",
 )  # fmt: skip
 @option(
-    "--data", "-d", group="Data", metavar="CLEAN", type=click.Path(path_type=Path),
+    "--data", "-d", group="Data", metavar="CLEAN", **options.SETS,
     help="Clean pairs to plant and to clean with.",
 )  # fmt: skip
 @options.eval_data

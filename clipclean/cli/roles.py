@@ -1,5 +1,6 @@
 """Which paths of a command line are read and which are written: none may be both, by whatever spelling or link."""
 
+import itertools
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +19,7 @@ READ = {
 }  # fmt: skip
 FOLDERS = {"save_triggers": "--save-triggers"}
 FILES = {"save_kept": "--save-kept"}
-RANGE = re.compile(r"\\\{\d{1,9}\\\.\\\.\d{1,9}\\\}")  # of shards, once escaped
+PATTERN = re.compile(r"\\\{.*\\\}|\\\*|\\\?|\\\[.*?\\\]")  # braces and wildcards of shards, once escaped
 HEAD = 4096  # bytes; a report has no zero byte in them
 
 
@@ -56,6 +57,7 @@ def check(given: Mapping[str, Any], /, *, out: str | None = None) -> None:
                 _same(role.path, _place(read.path))
                 or _holds(read.path, role.path)
                 or _holds(role.path, _place(read.path))
+                or any(_is_shard(role.path, folder) for folder in read.path.parents)
             ):
                 raise UsageError(
                     f"{role.name} {role.path} is {read.name} ({read.path}), lies in it, or has it inside. {NAME_ANOTHER}"
@@ -100,7 +102,8 @@ def _of(given: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[Rol
             if names.is_name(each):
                 yield from (Role(f"the cache of {name}", cache) for cache in names.caches())
             elif isinstance(each, Path) or (isinstance(each, str) and _is_there(Path(each))):
-                yield Role(name, Path(each))
+                parts = [each] if _is_there(Path(each)) else str(each).split("::")  # several sets in one value
+                yield from (Role(name, Path(part)) for part in parts)
 
 
 def _is_there(path: Path) -> bool:
@@ -111,12 +114,17 @@ def _is_there(path: Path) -> bool:
 
 
 def _place(path: Path) -> Path:
-    """The path as the system finds it; of a range of shards, whose braces are no file, the folder."""
-    return (path.parent if _is_range(path) else path).resolve()
+    """The path as the system finds it; of a pattern, which is no file, the folder that it starts from."""
+    return Path(*_plain(path)).resolve() if _is_pattern(path) else path.resolve()
 
 
-def _is_range(path: Path) -> bool:
-    return RANGE.search(re.escape(path.name)) is not None and not _is_there(path)
+def _is_pattern(path: Path) -> bool:
+    return PATTERN.search(re.escape(str(path))) is not None and not _is_there(path)
+
+
+def _plain(pattern: Path) -> list[str]:
+    """The parts of a pattern before the first with braces or wildcards."""
+    return [*itertools.takewhile(lambda part: not PATTERN.search(re.escape(part)), pattern.parts)]
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -134,7 +142,9 @@ def _holds(folder: Path, path: Path) -> bool:
 
 
 def _is_shard(path: Path, pattern: Path) -> bool:
-    """Whether a path is one of the shards that a range stands for."""
-    if not _is_range(pattern) or path.resolve().parent != pattern.parent.resolve():
+    """Whether a path may be one of the shards that a pattern stands for."""
+    if not _is_pattern(pattern):
         return False
-    return re.fullmatch(RANGE.sub(r"\\d+", re.escape(pattern.name)), path.name) is not None
+    plain = _plain(pattern)
+    whole = str(Path(*plain).resolve().joinpath(*pattern.parts[len(plain) :]))
+    return re.fullmatch(PATTERN.sub(".*", re.escape(whole)), str(path.resolve())) is not None

@@ -1,7 +1,11 @@
 """The images of a run: what may be read, how they are fitted to the model, and those that are kept decoded."""
 
+import shutil
+import tempfile
+import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from threading import Lock
 from typing import NamedTuple
 
@@ -76,6 +80,18 @@ class ImageCache:
         self._views = views
         self._kept: dict[ImageSource, Decoded] = {}
         self._lock = Lock()
+        self._scratch: list[Path] = []
+
+    def scratch(self) -> Path:
+        """A new empty folder for copies of images; it is removed with the last image of the data."""
+        folder = Path(tempfile.mkdtemp(prefix="clipclean-data-"))
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
+        self._scratch.append(folder)
+        return folder
+
+    def is_copy(self, path: Path, /) -> bool:
+        """Whether a file is a copy in a folder of ``scratch``."""
+        return any(path.is_relative_to(folder) for folder in self._scratch)
 
     def admit(self, source: ImageSource, data: bytes, /) -> None:
         """See that encoded bytes decode; keep the image where there is room.
@@ -127,6 +143,11 @@ class Image:
 
     source: ImageSource
     cache: ImageCache = field(compare=False, repr=False)
+
+    @property
+    def is_file(self) -> bool:
+        """Whether a file of the user's is this image and nothing else."""
+        return self.source.offset == 0 and not self.cache.is_copy(self.source.path)
 
     def load(self) -> bytes:
         """The encoded bytes, read anew on each call; raises RefusedInput where they changed."""

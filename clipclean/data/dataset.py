@@ -1,18 +1,20 @@
 """A clean set: image-caption pairs whose pictures were all seen to decode."""
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipclean.data import formats
+from clipclean.data import formats, text
 from clipclean.data.cache import Image, ImageCache
 from clipclean.data.loading import prefetch, workers
-from clipclean.data.sample import Entry, Found, Ignored, ImageSource, Unusable
+from clipclean.data.sample import Entry, Found, Ignored, ImageSource, Unusable, Wanted
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
 
+NO_CAPTION = "no caption, or an empty one"
 OFFENDERS = 10  # skipped samples that a message names
 
 Progress = Callable[[int, int], None]  # samples done, samples in all
@@ -52,7 +54,7 @@ class CleanSet:
         skipped: samples that cannot be used.
         digest: hex SHA-256 over the sorted lines "<SHA-256 of the encoded image> <caption>"; the same whatever the
             order, the names and the container.
-        format: "folder", "csv", "tsv", "jsonl" or "webdataset".
+        format: "folder", "csv", "tsv", "jsonl", "json", "coco", "parquet", "arrow", "webdataset", or "several".
         path: as it was given.
         ignored: files that belong to no sample or are never read.
     """
@@ -70,7 +72,7 @@ class CleanSet:
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """The report's ``data``."""
         return {
-            "name": self.path.name,
+            "name": " + ".join(Path(part).name for part in str(self.path).split("::")),
             "format": self.format,
             "pairs": len(self.pairs),
             "skipped": [asdict(skipped) for skipped in self.skipped],
@@ -85,13 +87,15 @@ def read(
     images: ImageCache,
     image_key: str | None = None,
     caption_key: str | None = None,
+    templates: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> CleanSet:
     """Read image-caption pairs from local disk and decode every picture once.
 
-    A path is one of: a folder of pictures with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
-    ``metadata.{jsonl,csv}``; a CSV or TSV file with the columns filepath and title, or image and caption; JSON lines
-    with file_name and text; a WebDataset ``.tar``, a folder of them, or ``shard-{000..003}.tar``.
+    A path is one of: a folder of images with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
+    ``metadata.{jsonl,csv}``, or with splits that have one; a CSV or TSV file, JSON lines or a JSON array; COCO's captions or the
+    folder around them; Parquet, or a folder that ``datasets`` saved; a WebDataset ``.tar`` or a folder of them; a zip or
+    ``tar.gz`` of any of these; a pattern such as ``shard-{000..003}.tar`` or ``*.tar``; several with ``::`` between.
 
     Args:
         path: where the set is.
@@ -99,6 +103,7 @@ def read(
             ``max_pairs``, the pairs taken are spread over it, chosen by a hash of their keys.
         image_key: column, or extension in a shard, of the pictures; None looks for a known one.
         caption_key: column, or JSON key, of the captions; None looks for a known one.
+        templates: caption templates with ``{}`` for the class, for images that have a label and no caption.
         progress: called with samples done and samples in all.
 
     Raises:
@@ -110,14 +115,25 @@ def read(
         >>> clean.pairs[0].caption
         'a red square'
     """
-    found = formats.find(path, image_key=image_key, caption_key=caption_key, captions=True)
+    wanted = Wanted(image_key, caption_key, captions=not templates)
+    found = formats.find(path, wanted, scratch=images.scratch)
+    found.entries = [_captioned(entry, templates) for entry in found.entries] if templates else found.entries
     return _checked(path, found, images=images, captions=True, progress=progress)
 
 
 def read_images(path: Path, /, *, images: ImageCache, progress: Progress | None = None) -> CleanSet:
     """Like ``read``, for pictures that need no captions; a caption that is there is kept."""
-    found = formats.find(path, image_key=None, caption_key=None, captions=False)
+    found = formats.find(path, Wanted(captions=False), scratch=images.scratch)
     return _checked(path, found, images=images, captions=False, progress=progress)
+
+
+def _captioned(entry: Entry, templates: Sequence[str], /) -> Entry:
+    """The sample with a caption about its class, by a template drawn by its key, if it has none of its own."""
+    if entry.caption or not entry.label or entry.label.isdecimal():
+        return entry
+    drawn = hashlib.sha256(entry.key.encode()).digest()
+    form = templates[int.from_bytes(drawn[:8], "big") % len(templates)]
+    return replace(entry, caption=text.caption(form.replace("{}", re.sub(r"[\s_]+", " ", entry.label))))
 
 
 @dataclass(frozen=True)
@@ -184,7 +200,7 @@ def _look(samples: Sequence[tuple[int, Entry]], /, *, images: ImageCache, captio
 def _missing(entry: Entry, /, *, captions: bool) -> str:
     if entry.image is None:
         return "no picture"
-    return "no caption, or an empty one" if captions and not entry.caption else ""
+    return NO_CAPTION if captions and not entry.caption else ""
 
 
 def _pair(entry: Entry, images: ImageCache, /) -> Pair:
@@ -201,6 +217,12 @@ def _refuse_if_poor(path: Path, found: Found, usable: int, skipped: Sequence[Ski
         raise RefusedInput(
             f"{printable(path)} ({found.format}) holds no samples. Give pictures (JPEG, PNG, WebP) with captions."
             f"{ignored}"
+        )
+    if not usable and any(entry.label for entry in found.entries) and all(why.reason == NO_CAPTION for why in skipped):
+        raise RefusedInput(
+            f"{printable(path)} ({found.format}) has {len(skipped):,} images without a caption, and labels. To make captions of the "
+            "labels, give caption templates by --templates FILE, one a line, such as 'a photo of a {}.'. The method supervised "
+            f"needs no captions.{ignored}"
         )
     named = "".join(f"\n  {why.key}: {why.reason}" for why in skipped[:OFFENDERS])
     more = f"\n  … and {len(skipped) - OFFENDERS:,} more" if len(skipped) > OFFENDERS else ""

@@ -12,6 +12,7 @@ from clipclean.data.sample import (
     Found,
     ImageSource,
     Unusable,
+    Wanted,
     ignored_kind,
     open_regular,
     reason,
@@ -22,7 +23,7 @@ from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
 
 
-def read_folder(root: Path, /, *, caption_key: str | None) -> Found:
+def read_folder(root: Path, wanted: Wanted, /) -> Found:
     """Every JPEG, PNG and WebP file below ``root``, by path, with ``.txt``, ``.json`` and ``.cls`` of the same stem.
 
     A picture in a subfolder carries the subfolder's name as label. Hidden files, links that lead out of the folder,
@@ -44,7 +45,7 @@ def read_folder(root: Path, /, *, caption_key: str | None) -> Found:
     for name in names:
         path, kind = PurePosixPath(name), _kind(name)
         if kind in IMAGES and name in files:
-            found.entries.append(_entry(path, files, caption_key=caption_key))
+            found.entries.append(_entry(path, files, caption_key=wanted.caption_key))
         elif kind in IMAGES:
             found.entries.append(Entry(printable(name), None, "", None, barred[name]))
         elif name in barred:

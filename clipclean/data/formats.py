@@ -1,90 +1,184 @@
 """Which reader a path is for, told by what it is."""
 
+import itertools
 import os
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clipclean import untrusted
-from clipclean.data import folder, shards, table
-from clipclean.data.sample import Found, reason
+from clipclean.data import archive, arrow, folder, patterns, shards, table
+from clipclean.data.sample import Entry, Found, Wanted, reason
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
+Scratch = Callable[[], Path]  # an empty folder for copies, which goes with the data
+
 TABLES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
+SPLITS = ("train", "validation", "val", "valid", "dev", "test")  # by what is taken of several
+READ = "folders of images, CSV, TSV, JSON, COCO, Parquet, folders saved by datasets, WebDataset tar shards, and zip or tar.gz of these"
 _USTAR = slice(257, 262)  # where a tar header says "ustar"
+_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # zip, gzip, bzip2, xz
 _FOREIGN = {
-    b"\x1f\x8b": "gzip-compressed",
-    b"BZh": "bzip2-compressed",
-    b"\xfd7zXZ": "xz-compressed",
     b"\x28\xb5\x2f\xfd": "zstd-compressed",
-    b"PK\x03\x04": "a zip archive",
-    b"PAR1": "a Parquet file",
-    b"ARROW1": "an Arrow file",
     b"\x89HDF": "an HDF5 file",
-    b"\xff\xd8\xff": "a single picture",
-    b"\x89PNG": "a single picture",
+    b"\xff\xd8\xff": "a single image",
+    b"\x89PNG": "a single image",
     b"\x80": "a pickle, which clipclean never loads",
 }
 
 
-def find(path: Path, /, *, image_key: str | None, caption_key: str | None, captions: bool) -> Found:
-    """The samples of a clean set, in the order of the set; pictures are not opened yet.
+def find(path: Path, wanted: Wanted, /, *, scratch: Scratch) -> Found:
+    """The samples of a clean set, in the order of the set; images are not opened yet.
+
+    Args:
+        path: a file or folder, a pattern, or several of them with ``::`` between.
+        wanted: columns that were named; whether captions are needed.
+        scratch: where archives are unpacked, and images copied out of Parquet.
 
     Raises:
         RefusedInput: missing, remote, unreadable, or of no known format.
         UsageError: columns are missing or ambiguous.
     """
-    if table.URL.match(str(path)):
+    for part in str(path).split("::"):
+        if table.URL.match(part):
+            raise RefusedInput(
+                f"{printable(path)} is not on this machine: local paths only. Download it first and give the copy's path."
+            )
+    paths = patterns.expand(path)
+    if missing := [each.name for each in paths if not os.path.lexists(each)] if len(paths) > 1 else []:
         raise RefusedInput(
-            f"{printable(path)} is not on this machine: local paths only. Download it first and give the copy's path."
+            f"{len(missing)} of the {len(paths)} shards of {printable(path)} are missing: {_some(missing)}. Complete them, "
+            "or narrow the range."
         )
+    if len(paths) == 1:
+        return _one(paths[0], wanted, scratch)
+    kinds = [(kind, [*those]) for kind, those in itertools.groupby(paths, key=_is_tar)]
+    founds = [
+        (path, found)
+        for is_tar, those in kinds
+        for path, found in (
+            [(None, shards.read_shards(those, wanted))] if is_tar and len(those) > 1
+            else [(each, _one(each, wanted, scratch)) for each in those]
+        )
+    ]  # fmt: skip
+    return founds[0][1] if len(founds) == 1 else _together(founds)
+
+
+def _together(founds: Sequence[tuple[Path | None, Found]], /) -> Found:
+    """Several sets as one; keys begin with the name of theirs."""
+    formats = {found.format for _, found in founds}
+    whole = Found(formats.pop() if len(formats) == 1 else "several")
+    for path, found in founds:
+        prefix = f"{printable(path.name)}/" if path else ""
+        whole.entries += [
+            Entry(f"{prefix}{each.key}", each.image, each.caption, each.label, each.problem) for each in found.entries
+        ]
+        whole.add(found)
+    return whole
+
+
+def _one(path: Path, wanted: Wanted, scratch: Scratch, /) -> Found:
     if path.is_dir():
-        return _in_folder(path, image_key=image_key, caption_key=caption_key, captions=captions)
-    if "{" in path.name and not path.exists():
-        return _in_shards(path, image_key=image_key, caption_key=caption_key)
+        return _in_folder(path, wanted, scratch)
     start = _start(path)
-    if start[_USTAR] == b"ustar" or path.suffix.lower() == ".tar":
-        return shards.read_shards([path], image_key=image_key, caption_key=caption_key)
+    if start[_USTAR] == b"ustar" or (path.suffix.lower() == ".tar" and not start.startswith(_ARCHIVES)):
+        return shards.read_shards([path], wanted)
+    if start.startswith(b"PAR1"):
+        return arrow.read_parquet([path], wanted, copies=scratch())
+    if start.startswith(b"ARROW1") or path.suffix.lower() == ".arrow":
+        return arrow.read_arrow([path], wanted, copies=scratch())
+    if start.startswith(_ARCHIVES):
+        into = scratch()
+        left_out = archive.unpack(path, into)
+        found = _in_folder(archive.root_of(into), wanted, scratch)
+        for why, name in left_out:
+            found.ignore(why, name)
+        return found
     if kind := next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None):
-        raise RefusedInput(
-            f"{printable(path)} is {kind}. clipclean reads folders of pictures, CSV, TSV, JSON lines and plain "
-            "WebDataset tar shards; turn it into one of these."
-        )
-    return table.read_table(path, image_key=image_key, caption_key=caption_key, captions=captions)
+        raise RefusedInput(f"{printable(path)} is {kind}. clipclean reads {READ}; turn it into one of these.")
+    return table.read_table(path, wanted)
 
 
-def _in_folder(path: Path, /, *, image_key: str | None, caption_key: str | None, captions: bool) -> Found:
+def _in_folder(path: Path, wanted: Wanted, scratch: Scratch, /) -> Found:
     tables = [name for name in TABLES if os.path.lexists(path / name)]
     if len(tables) > 1:
         raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one that is meant.")
-    archives = sorted(path.glob("*.tar"))
-    if outside := [
-        name for name in (*tables, *(each.name for each in archives)) if untrusted.leads_out(path / name, path)
-    ]:
-        named = ", ".join(map(printable, outside[:5])) + (", …" if len(outside) > 5 else "")
-        raise RefusedInput(
-            f"{printable(path)} holds links that lead out of it: {named}. Nothing is read through them; name what is meant."
-        )
     if tables:
-        return table.read_table(path / tables[0], image_key=image_key, caption_key=caption_key, captions=captions)
-    if archives:
-        return shards.read_shards(archives, image_key=image_key, caption_key=caption_key)
-    if image_key is not None:
+        return table.read_table(_inside(path, [path / tables[0]])[0], wanted)
+    for suffix, read in (
+        ("tar", lambda found: shards.read_shards(found, wanted)),
+        ("arrow", lambda found: arrow.read_arrow(found, wanted, copies=scratch())),
+        ("parquet", lambda found: arrow.read_parquet(found, wanted, copies=scratch())),
+    ):
+        files = sorted([*path.glob(f"*.{suffix}"), *(path / "data").glob(f"*.{suffix}")])
+        # Beside each folder of images img2dataset leaves a Parquet file of what it did.
+        if files := [each for each in files if not each.with_suffix("").is_dir()]:
+            return _first_split(_inside(path, files), read)
+    if files := sorted([*path.glob("captions_*.json"), *(path / "annotations").glob("captions_*.json")]):
+        return _first_split(_inside(path, files), lambda found: table.read_table(found[0], wanted), at_most=1)
+    if split := _split_folder(path):
+        found = _in_folder(split, wanted, scratch)
+        for name in SPLITS:
+            if split.name != name and (path / name).is_dir():
+                found.ignore(f"splits beside {split.name}, of which each can be named itself", name)
+        return found
+    if wanted.image_key is not None:
         raise UsageError(
-            f"--image-key {printable(image_key)} names a column, and {printable(path)} is a folder of pictures "
+            f"--image-key {printable(wanted.image_key)} names a column, and {printable(path)} is a folder of images "
             "without a table. Leave it out, or name the table."
         )
-    return folder.read_folder(path, caption_key=caption_key)
+    return folder.read_folder(path, wanted)
 
 
-def _in_shards(path: Path, /, *, image_key: str | None, caption_key: str | None) -> Found:
-    archives = shards.expand(str(path))
-    if missing := [archive.name for archive in archives if not archive.exists()]:
-        named = ", ".join(map(printable, missing[:5])) + (", …" if len(missing) > 5 else "")
-        raise RefusedInput(
-            f"{len(missing)} of the {len(archives)} shards of {printable(path)} are missing: {named}. Complete them, "
-            "or narrow the range."
+def _split_folder(path: Path, /) -> Path | None:
+    """The first split of a folder whose splits have tables or containers of their own; a folder of class folders has none."""
+    marks = (*TABLES, "state.json")
+    for name in SPLITS:
+        split = path / name
+        if split.is_dir() and not untrusted.leads_out(split, path):
+            if any(os.path.lexists(split / mark) for mark in marks):
+                return split
+            if any(next(split.glob(f"*.{suffix}"), None) for suffix in ("tar", "parquet", "arrow")):
+                return split
+    return None
+
+
+def _first_split(files: list[Path], read: Callable[[list[Path]], Found], /, *, at_most: int | None = None) -> Found:
+    """What is read of files whose names may begin with, or contain, the names of splits: those of the first one."""
+    by_split = {name: [each for each in files if _is_of(each.stem, name)] for name in SPLITS}
+    taken = next((those for those in by_split.values() if those), files)
+    if at_most is not None and len(taken) > at_most:
+        raise UsageError(
+            f"{printable(files[0].parent)} holds {_some([each.name for each in taken])}. Name the one that is meant."
         )
-    return shards.read_shards(archives, image_key=image_key, caption_key=caption_key)
+    found = read(taken)
+    for each in files:
+        if each not in taken:
+            found.ignore("files of other splits, of which each can be named itself", each.name)
+    return found
+
+
+def _is_of(stem: str, split: str, /) -> bool:
+    """Whether ``train-00000-of-00002`` or ``captions_train2017`` belongs to a split."""
+    name = stem.removeprefix("captions_")
+    return name.startswith(split) and not name[len(split) :][:1].isalpha()
+
+
+def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:
+    """Files of a folder, none of which is a link that leads out of it."""
+    if outside := [each.name for each in files if untrusted.leads_out(each, folder)]:
+        raise RefusedInput(
+            f"{printable(folder)} holds links that lead out of it: {_some(outside)}. Nothing is read through them; name what is meant."
+        )
+    return [*files]
+
+
+def _is_tar(path: Path, /) -> bool:
+    return path.suffix.lower() == ".tar" and path.is_file()
+
+
+def _some(names: Sequence[str], /) -> str:
+    return ", ".join(map(printable, names[:5])) + (", …" if len(names) > 5 else "")
 
 
 def _start(path: Path, /) -> bytes:
@@ -92,5 +186,5 @@ def _start(path: Path, /) -> bytes:
         return untrusted.head(path, 512)
     except (OSError, ValueError) as error:
         raise RefusedInput(
-            f"{printable(path)} cannot be read: {reason(error)}. Give a folder of pictures, a table, or tar shards."
+            f"{printable(path)} cannot be read: {reason(error)}. Give a folder of images, a table, or tar shards."
         ) from error

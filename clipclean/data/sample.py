@@ -14,6 +14,7 @@ from clipclean.untrusted import printable
 
 IMAGES = ("jpg", "png", "jpeg", "webp")  # by precedence, as in open_clip's "jpg;png;jpeg;webp"
 SIDECARS = ("txt", "json", "cls")
+MOST = 10_000_000  # samples of a set; each takes some hundred bytes of memory
 EXAMPLES = 3  # names kept of the files that were ignored for one reason
 
 
@@ -36,6 +37,21 @@ class Limits:
     max_bytes: int
     max_skipped_share: float
     max_pairs: int | None
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the caller says of a set.
+
+    Attributes:
+        image_key: column, or extension in a shard, of the images; None looks for a known one.
+        caption_key: column, or JSON key, of the captions; None looks for a known one.
+        captions: whether the set must have captions.
+    """
+
+    image_key: str | None = None
+    caption_key: str | None = None
+    captions: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,12 @@ class Found:
         """Count a file that is not read."""
         count, names = self._ignored.get(reason, (0, ()))
         self._ignored[reason] = (count + 1, (*names, printable(name)) if count < EXAMPLES else names)
+
+    def add(self, other: "Found", /) -> None:
+        """Count what another reader ignored."""
+        for reason, (count, names) in other._ignored.items():
+            own, known = self._ignored.get(reason, (0, ()))
+            self._ignored[reason] = (own + count, (*known, *names)[:EXAMPLES])
 
     def ignored(self) -> tuple[Ignored, ...]:
         """What was ignored, by reason."""

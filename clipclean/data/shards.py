@@ -1,6 +1,5 @@
 """WebDataset shards: tar files whose members of one name make one sample."""
 
-import itertools
 import os
 import re
 import tarfile
@@ -9,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
+from webdataset.tariterators import base_plus_ext
+
 from clipclean.data.sample import (
     IMAGES,
     SIDECARS,
@@ -16,6 +17,7 @@ from clipclean.data.sample import (
     Found,
     ImageSource,
     Unusable,
+    Wanted,
     ignored_kind,
     open_regular,
     reason,
@@ -28,10 +30,6 @@ from clipclean.untrusted import printable
 BLOCK = 512  # bytes of a tar header, and of the mark that ends an archive
 _HEADER_BYTES = 16_384  # one extended header: a path takes 4 kB at most; larger ones are slow to parse on purpose
 _BUFFER = 1 << 20
-_MAX_SHARDS = 100_000
-_RANGE = re.compile(r"\{(\d{1,9})\.\.(\d{1,9})\}")
-# Key and extension of a member, split at the first dot of the file name, as webdataset's base_plus_ext does.
-_NAME = re.compile(r"((?:.*/|)[^.]+)[.]([^/]*)")
 _META = re.compile(r"__[^/]*__($|/)")  # webdataset's own members, no samples
 _EXTENDED = (
     tarfile.XHDTYPE,
@@ -42,34 +40,11 @@ _EXTENDED = (
 )
 
 
-def expand(pattern: str, /) -> list[Path]:
-    """The paths that ``shard-{000..003}.tar`` stands for; one path where there is no range.
-
-    Raises:
-        RefusedInput: more than 100,000 paths.
-    """
-    pieces = _RANGE.split(pattern)  # text, first, last, text, first, last, ..., text
-    ranges = list(zip(pieces[1::3], pieces[2::3], strict=True))
-    total = 1
-    for first, last in ranges:
-        total *= abs(int(last) - int(first)) + 1
-    if total > _MAX_SHARDS:
-        raise RefusedInput(
-            f"{printable(pattern)} stands for {total:,} shards; {_MAX_SHARDS:,} are the most. Check the range."
-        )
-    choices = [_numbers(first, last) for first, last in ranges]
-    texts = pieces[::3]
-    return [
-        Path("".join(itertools.chain(*zip(texts, numbers, strict=False), texts[-1:])))
-        for numbers in itertools.product(*choices)
-    ]
-
-
-def read_shards(shards: Sequence[Path], /, *, image_key: str | None, caption_key: str | None) -> Found:
+def read_shards(shards: Sequence[Path], wanted: Wanted, /) -> Found:
     """The samples of tar files, in order; members are read where they lie and never extracted.
 
-    A sample is a run of members with the same name up to the first dot, as in webdataset. Of its pictures the one
-    with the extension ``image_key`` counts, or else the first of jpg, png, jpeg, webp. With more than one shard a key
+    A sample is a run of members with the same name up to the first dot, which webdataset's own ``base_plus_ext`` finds. Its
+    decoders are never used: some of them execute what they read. Of a sample's images the one with the extension ``image_key`` counts, or else the first of jpg, png, jpeg, webp. With more than one shard a key
     starts with the shard's name. Members of other kinds, links, devices and names that climb out of the archive are
     counted and never read.
 
@@ -80,7 +55,7 @@ def read_shards(shards: Sequence[Path], /, *, image_key: str | None, caption_key
     for shard in shards:
         prefix = f"{shard.name}/" if len(shards) > 1 else ""
         for sample in _samples(shard, found):
-            found.entries.append(_entry(sample, prefix, found, image_key=image_key, caption_key=caption_key))
+            found.entries.append(_entry(sample, prefix, found, wanted))
     return found
 
 
@@ -94,11 +69,11 @@ class _Sample:
     problem: str = ""
 
 
-class _Header(tarfile.TarInfo):
+class Header(tarfile.TarInfo):
     """A tar header whose claims about itself are bounded before tarfile acts on them."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
         """Parse one block; raises ReadError for an extended header of absurd size."""
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0 or (header.type in _EXTENDED and header.size > _HEADER_BYTES):
@@ -132,7 +107,7 @@ def _members(shard: Path, found: Found, /) -> Iterator[tuple[str, str, ImageSour
             _refuse_compression(stream, shard)
             # Stream mode cannot go backwards, so no header can send the reader round in circles.
             with tarfile.open(
-                fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
+                fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=Header, encoding="utf-8", errors="surrogateescape"
             ) as archive:
                 for member in archive:
                     _check_extent(archive, stream)
@@ -161,19 +136,19 @@ def _named(member: tarfile.TarInfo, found: Found, /) -> tuple[str, str] | None:
     name = member.name
     if member.size < 0:  # a global header can say so without moving the reader
         raise tarfile.ReadError(f"a member claims {member.size:,} bytes")
-    match = _NAME.fullmatch(name)
+    key, kind = base_plus_ext(name)
     if member.isdir():
         return None
     if not member.isreg() or member.sparse is not None:
         found.ignore("members that are links, devices or sparse files", name)
     elif name.startswith("/") or ".." in PurePosixPath(name).parts:
         found.ignore("members whose names lead out of the archive", name)
-    elif match is None or _META.match(name):
+    elif key is None or kind is None or _META.match(name):
         found.ignore("hidden or unnamed members", name)
-    elif (kind := match[2].lower()) not in IMAGES and kind not in SIDECARS:
+    elif (kind := kind.lower()) not in IMAGES and kind not in SIDECARS:
         found.ignore(ignored_kind(name), name)
     else:
-        return match[1], kind
+        return key, kind
     return None
 
 
@@ -220,23 +195,16 @@ def _check_end(stream: BinaryIO, end: int, shard: Path, /) -> None:
         mark = stream.read(_BUFFER)
 
 
-def _entry(sample: _Sample, prefix: str, found: Found, /, *, image_key: str | None, caption_key: str | None) -> Entry:
-    wanted = (image_key.lower(),) if image_key else IMAGES
-    kinds = [kind for kind in wanted if kind in sample.images]
+def _entry(sample: _Sample, prefix: str, found: Found, wanted: Wanted, /) -> Entry:
+    known = (wanted.image_key.lower(),) if wanted.image_key else IMAGES
+    kinds = [kind for kind in known if kind in sample.images]
     for kind in sample.images.keys() - set(kinds[:1]):
         found.ignore("further pictures of a sample", f"{prefix}{sample.key}.{kind}")
     return with_sidecars(
         prefix + sample.key,
         sample.images[kinds[0]] if kinds else None,
         sample.sidecars,
-        caption_key=caption_key,
+        caption_key=wanted.caption_key,
         label=None,
         problem=sample.problem or ("" if kinds else "no picture"),
     )
-
-
-def _numbers(first: str, last: str, /) -> list[str]:
-    start, stop = int(first), int(last)
-    step = 1 if start <= stop else -1
-    width = max(len(first), len(last)) if first.startswith("0") or last.startswith("0") else 0
-    return [f"{number:0{width}d}" for number in range(start, stop + step, step)]

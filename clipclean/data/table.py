@@ -1,23 +1,52 @@
-"""A table of pictures and captions: CSV, TSV or JSON lines."""
+"""A table of images and captions: CSV, TSV, JSON lines or a JSON array."""
 
 import csv
 import io
+import itertools
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from clipclean.data import text
-from clipclean.data.sample import Entry, Found, ImageSource, Unusable, as_label, open_regular, reason, whole_file
+from clipclean import untrusted
+from clipclean.data import coco, text
+from clipclean.data.sample import (
+    Entry,
+    Found,
+    ImageSource,
+    Unusable,
+    Wanted,
+    as_label,
+    open_regular,
+    reason,
+    whole_file,
+)
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 KNOWN = {"open_clip": ("filepath", "title"), "CleanCLIP": ("image", "caption"), "Hugging Face": ("file_name", "text")}
+# What people call these columns; taken, in any case of letters, where no pair of ``KNOWN`` is whole.
+IMAGE_NAMES = (
+    "filepath",
+    "image",
+    "file_name",
+    "image_path",
+    "img_path",
+    "image_file",
+    "filename",
+    "path",
+    "img",
+    "jpg",
+    "png",
+)
+CAPTION_NAMES = ("title", "caption", "text", "captions", "sentence", "sentences", "description")
+ADDRESS_NAMES = ("url", "image_url")  # of images elsewhere: known, so that a message can say what to do
 LABEL = "label"
 URL = re.compile(r"(pipe:|[A-Za-z][A-Za-z0-9+.-]+:/)")  # two letters at least: C:/ is a drive
 _SEPARATORS = "\t,;"  # open_clip's default first
 _COLUMN = re.compile(r"[A-Za-z_][A-Za-z0-9_ .-]{0,39}")  # as people call columns
 _SHOWN = 30  # columns that a message names
+JSON_BYTES = 500_000_000  # of one JSON file; COCO's largest has 92 MB
 _FIELD = 131_072  # characters of one CSV field
 
 
@@ -34,16 +63,17 @@ class _Row(NamedTuple):
     line: int
     values: Mapping[str, object]
     problem: str = ""
+    what: str = "line"
 
 
-def read_table(path: Path, /, *, image_key: str | None, caption_key: str | None, captions: bool) -> Found:
-    """The rows of a table; pictures are files named relative to it, or by absolute paths.
+def read_table(path: Path, wanted: Wanted, /) -> Found:
+    """The rows of a table; images are files named relative to it, or by absolute paths.
+
+    A file whose name ends in ``.json`` holds one array of objects, COCO's captions, or JSON lines after all.
 
     Args:
         path: JSON lines where the first character is a brace, or else CSV with a header; tab, comma or semicolon.
-        image_key: column of the pictures; None looks for a known one.
-        caption_key: column of the captions; None looks for a known one.
-        captions: whether the table must have captions.
+        wanted: columns that were named; whether the table must have captions.
 
     Raises:
         UsageError: the columns are missing or ambiguous; names what was found, what is known and what to pass.
@@ -52,49 +82,83 @@ def read_table(path: Path, /, *, image_key: str | None, caption_key: str | None,
     try:
         with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as stream:
             lines = _lines(stream, path)
+            if path.suffix.lower() == ".json" and not _is_json_lines(stream):
+                return _json(path, wanted)
             first = next(lines, "")
             if first.lstrip().startswith("{"):
-                return _records(first, lines, path, image_key=image_key, caption_key=caption_key, captions=captions)
+                return _records(first, lines, path, wanted)
             if first.lstrip().startswith("["):
-                raise RefusedInput(
-                    f"{printable(path)} is a JSON array. Write one object in each line (JSON lines) and try again."
-                )
-            return _csv(first, lines, path, image_key=image_key, caption_key=caption_key, captions=captions)
+                return _json(path, wanted)
+            return _csv(first, lines, path, wanted)
     except Unusable as error:
         raise RefusedInput(f"{printable(path)} cannot be read: {error}.") from error
     except OSError as error:
         raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}.") from error
 
 
-def columns_of(
-    names: Sequence[str], /, *, image_key: str | None, caption_key: str | None, captions: bool, table: str
-) -> Columns:
-    """The columns of pictures and captions among ``names``.
+def columns_of(names: Sequence[str], wanted: Wanted, /, *, table: str) -> Columns:
+    """The columns of images and captions among ``names``.
 
     An explicit key wins; else the one complete pair of ``KNOWN``; else the only known name of each sort.
 
     Raises:
         UsageError: none, or more than one choice.
     """
-    pairs = {(image_key or image, caption_key or caption) for image, caption in KNOWN.values()}
+    pairs = {(wanted.image_key or image, wanted.caption_key or caption) for image, caption in KNOWN.values()}
     whole = [pair for pair in sorted(pairs) if set(pair) <= set(names)]
     if len(whole) == 1:
         return Columns(*whole[0])
-    images = {image for image, _ in pairs} & set(names)
-    words = {caption for _, caption in pairs} & set(names)
-    if len(images) == 1 and (len(words) == 1 or (not captions and caption_key is None)):
-        return Columns(images.pop(), words.pop() if len(words) == 1 else None)
-    wanted = "pictures and captions" if captions else "pictures"
+    images = _among(names, wanted.image_key, IMAGE_NAMES) or _among(names, wanted.image_key, ADDRESS_NAMES)
+    words = _among(names, wanted.caption_key, CAPTION_NAMES)
+    if len(images) == 1 and (len(words) == 1 or (not wanted.captions and wanted.caption_key is None)):
+        return Columns(images[0], words[0] if len(words) == 1 else None)
+    asked = "images and captions" if wanted.captions else "images"
     # A file that is no table may hold anything, and its first line is not ours to print.
     is_table = all(_COLUMN.fullmatch(name) for name in names) and len(names) != 1
     shown = ", ".join(map(repr, names[:_SHOWN])) if is_table else f"{len(names)} that are not called like columns"
-    found = shown or "none"
     known = ", ".join(f"{image} and {caption} ({who})" for who, (image, caption) in KNOWN.items())
     raise UsageError(
-        f"{printable(table)} does not tell which columns hold {wanted}. Columns found: {found}."
-        f" Known are {known}. "
+        f"{printable(table)} does not tell which columns hold {asked}. Columns found: {shown or 'none'}."
+        f" Known are {known}, and other usual names where there is one of each. "
         "Rename the columns, or name yours with --image-key NAME and --caption-key NAME."
     )
+
+
+def _among(names: Sequence[str], key: str | None, known: Sequence[str], /) -> list[str]:
+    """The column that was named, or those with a known name."""
+    return [name for name in names if (name == key if key else name.strip().lower() in known)]
+
+
+def _is_json_lines(stream: io.TextIOWrapper, /) -> bool:
+    """Whether a stream begins with one whole object a line, of two lines at least; it is put back."""
+    try:
+        first, second = (stream.readline(text.TEXT_BYTES) for _ in range(2))
+        stream.seek(0)
+        text.record(first)
+    except ValueError:  # that it is not UTF-8 is said by whoever reads it as one value
+        return False
+    return second.lstrip().startswith("{")
+
+
+def _json(path: Path, wanted: Wanted, /) -> Found:
+    """One JSON value: an array of objects, or COCO's captions."""
+    try:
+        told = untrusted.value(text.utf8(untrusted.read(path, limit=JSON_BYTES)))
+    except (ValueError, RecursionError) as error:
+        raise RefusedInput(
+            f"{printable(path)} is not JSON ({printable(str(error)[:200])}). Mend it, or write one object in each line."
+        ) from error
+    if isinstance(told, dict) and coco.is_coco(told):
+        return coco.read_coco(path, told)
+    if isinstance(told, dict):
+        told = [told]
+    if not isinstance(told, list) or not all(isinstance(row, dict) for row in told):
+        raise RefusedInput(
+            f"{printable(path)} is JSON, and neither an array of objects, one for each image, nor a COCO file of captions."
+        )
+    columns = columns_of([*told[0]] if told else [], wanted, table=str(path))
+    rows = (_Row(number, row, what="entry") for number, row in enumerate(told, start=1))
+    return Found("json", [entry for row in rows for entry in _entries(row, columns, path)])
 
 
 def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
@@ -111,24 +175,17 @@ def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
     except UnicodeDecodeError as error:
         raise RefusedInput(
             f"{printable(path)} is not UTF-8 text (after line {number}: {error.reason}). Save it as UTF-8. "
-            "clipclean reads folders of pictures, CSV, TSV, JSON lines and WebDataset tar shards."
+            "clipclean reads folders of images, tables, COCO files, Parquet and WebDataset tar shards."
         ) from error
 
 
-def _records(
-    first: str, lines: Iterator[str], path: Path, /, *, image_key: str | None, caption_key: str | None, captions: bool
-) -> Found:
+def _records(first: str, lines: Iterator[str], path: Path, wanted: Wanted, /) -> Found:
     head = _record(1, first)
     if head.problem:
         raise RefusedInput(f"{printable(path)}, line 1: {head.problem}. JSON lines hold one object in each line.")
-    columns = columns_of(
-        [*head.values], image_key=image_key, caption_key=caption_key, captions=captions, table=str(path)
-    )
-    found = Found("jsonl", [_entry(head, columns, path)])
-    found.entries += [
-        _entry(_record(number, line), columns, path) for number, line in enumerate(lines, start=2) if line.strip()
-    ]
-    return found
+    columns = columns_of([*head.values], wanted, table=str(path))
+    rows = (_record(number, line) for number, line in enumerate(lines, start=2) if line.strip())
+    return Found("jsonl", [entry for row in itertools.chain([head], rows) for entry in _entries(row, columns, path)])
 
 
 def _record(number: int, line: str, /) -> _Row:
@@ -138,20 +195,19 @@ def _record(number: int, line: str, /) -> _Row:
         return _Row(number, {}, printable(str(error)))
 
 
-def _csv(
-    first: str, lines: Iterator[str], path: Path, /, *, image_key: str | None, caption_key: str | None, captions: bool
-) -> Found:
-    known = {name for pair in KNOWN.values() for name in pair} | {image_key, caption_key}
+def _csv(first: str, lines: Iterator[str], path: Path, wanted: Wanted, /) -> Found:
+    known = {*IMAGE_NAMES, *CAPTION_NAMES, wanted.image_key, wanted.caption_key}
     headers = {separator: _header(first, separator) for separator in _SEPARATORS}
     # The separator that shows most known columns; then the one that shows most columns.
     separator = max(headers, key=lambda mark: (len(known & set(headers[mark])), len(headers[mark])))
     names = headers[separator]
-    columns = columns_of(names, image_key=image_key, caption_key=caption_key, captions=captions, table=str(path))
+    columns = columns_of(names, wanted, table=str(path))
     found = Found("tsv" if separator == "\t" else "csv")
     reader = csv.reader(lines, delimiter=separator)
     before = csv.field_size_limit(_FIELD)  # one for the process, so it is put back
     try:
-        found.entries = [_entry(_row(reader.line_num + 1, row, names), columns, path) for row in reader if row]
+        rows = (_row(reader.line_num + 1, row, names) for row in reader if row)
+        found.entries = [entry for row in rows for entry in _entries(row, columns, path)]
     except csv.Error as error:
         raise RefusedInput(
             f"{printable(path)}, line {reader.line_num + 1}: {error}. Look for a quotation mark that is never closed."
@@ -174,20 +230,22 @@ def _row(line: int, row: list[str], names: list[str], /) -> _Row:
     return _Row(line, dict(zip(names, row, strict=False)))
 
 
-def _entry(row: _Row, columns: Columns, table: Path, /) -> Entry:
+def _entries(row: _Row, columns: Columns, table: Path, /) -> list[Entry]:
+    """The pairs of a row: one, or one for each of a list of captions."""
     listed, words = row.values.get(columns.image), row.values.get(columns.caption or "")
-    place = f"line {row.line}"
+    place = f"{row.what} {row.line}"
     if row.problem:
-        return Entry(place, None, "", None, row.problem)
+        return [Entry(place, None, "", None, row.problem)]
     if not isinstance(listed, str) or not listed.strip():
-        return Entry(place, None, "", None, f"no text under {printable(columns.image)}")
-    caption = text.caption(words) if isinstance(words, str) else ""
+        return [Entry(place, None, "", None, f"no text under {printable(columns.image)}")]
     label = as_label(row.values.get(LABEL))
     key = printable(listed.strip())
     try:
-        return Entry(key, _located(listed.strip(), table), caption, label)
+        source = located(listed.strip(), table.parent)
     except Unusable as error:
-        return Entry(key, None, caption, label, str(error))
+        return [Entry(key, None, "", label, str(error))]
+    several = words if isinstance(words, list) and words else [words]
+    return [Entry(key, source, text.caption(each) if isinstance(each, str) else "", label) for each in several]
 
 
 def is_address(name: str, /) -> bool:
@@ -195,7 +253,8 @@ def is_address(name: str, /) -> bool:
     return URL.match(name) is not None
 
 
-def _located(listed: str, table: Path, /) -> ImageSource:
+def located(listed: str, folder: Path, /) -> ImageSource:
+    """The image that a table in ``folder`` names; raises Unusable."""
     if is_address(listed):
         raise Unusable("an address; clipclean reads local files only")
-    return whole_file(table.parent / listed)
+    return whole_file(folder / listed)

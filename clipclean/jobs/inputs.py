@@ -343,11 +343,18 @@ def neighbours(labels: Tensor, most: int, /) -> int:
 
 
 def read_pairs(
-    path: Path, images: data.ImageCache, progress: Progress, /, *, image_key: str | None, caption_key: str | None
+    path: Path,
+    images: data.ImageCache,
+    progress: Progress,
+    /,
+    *,
+    image_key: str | None,
+    caption_key: str | None,
+    templates: Sequence[str] = (),
 ) -> data.CleanSet:
     """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
     clean = data.read(
-        path, images=images, image_key=image_key, caption_key=caption_key,
+        path, images=images, image_key=image_key, caption_key=caption_key, templates=templates,
         progress=lambda done, total: progress("reading the data", done, total),
     )  # fmt: skip
     if len(clean.pairs) < 2:

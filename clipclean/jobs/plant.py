@@ -55,7 +55,10 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
     device = inputs.device_of(request.device)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     images = inputs.image_cache(recipe, opened.architecture)
-    clean = read_pairs(request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key)
+    clean = read_pairs(
+        request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key,
+        templates=() if request.templates is None else vocabulary.templates,
+    )  # fmt: skip
     labelled = (
         None
         if request.eval_data is None

@@ -86,7 +86,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     formats.check_architecture(opened.architecture, request.wanted)
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
-    clean = read_data(request, images, progress)
+    clean = read_data(request, images, progress, templates=() if request.templates is None else vocabulary.templates)
     labelled = labelled_samples(request, vocabulary, images)
     samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
     recipes.check(recipe, pairs=len(samples.pairs))
@@ -117,15 +117,19 @@ def check_shared(recipe: Recipe, group: train.Group, /) -> None:
     group.check(recipe.train.batch_size)
 
 
-def read_data(request: SanitizeRequest, images: data.ImageCache, progress: Progress, /) -> data.CleanSet:
-    """The clean set of a run: pairs, or pictures alone where the method needs no captions.
+def read_data(
+    request: SanitizeRequest, images: data.ImageCache, progress: Progress, /, *, templates: Sequence[str]
+) -> data.CleanSet:
+    """The clean set of a run: pairs, or images alone where the method needs no captions.
+
+    Of labelled images without captions, ``templates`` make captions; there are none unless the user gave them.
 
     Raises:
         RefusedInput, UsageError or Inconclusive: it is unusable.
     """
     if METHODS[request.recipe.method].needs_captions:
         return read_pairs(
-            request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key
+            request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key, templates=templates
         )  # fmt: skip
     return data.read_images(
         request.data, images=images, progress=lambda done, total: progress("reading the data", done, total)

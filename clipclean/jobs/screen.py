@@ -2,13 +2,13 @@
 
 import csv
 import io
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
+from webdataset.writer import TarWriter
 
 from clipclean import __version__, data, files
 from clipclean.config import recipe as recipes
@@ -168,9 +168,9 @@ def check_table(out: Path, clean: data.CleanSet, /) -> None:
     """Refuse a table of pictures that lie in shards, or whose names a table cannot hold; raises UsageError."""
     if out.suffix != ".csv":
         return
-    if clean.format == "webdataset":
+    if not all(pair.image.is_file for pair in clean.pairs):
         raise UsageError(
-            f"--save-kept {out}: the pictures lie in shards, and a table names files. Name a file that ends in .tar."
+            f"--save-kept {out}: images lie in shards, archives or Parquet, and a table names files. Name a file that ends in .tar."
         )
     wrong = [pair.key for pair in clean.pairs if not is_listable(listed_path(pair, out))]
     if wrong:
@@ -223,14 +223,13 @@ def table(pairs: Sequence[data.Pair], out: Path, /) -> str:
 
 
 def write_shard(path: Path, pairs: Sequence[data.Pair], /) -> None:
-    """A WebDataset shard with copies of the encoded pictures, numbered; owners and times are left out."""
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as shard:
+    """A WebDataset shard with copies of the encoded images, numbered; owners and times are left out."""
+    with path.open("wb") as stream, TarWriter(stream, user="", group="", mode=0o644, encoder=False, mtime=0) as shard:
         for number, pair in enumerate(pairs):
             encoded = pair.image.load()
-            members = {data.extension(encoded): encoded, "txt": pair.caption.encode(errors="replace")}
-            if pair.label is not None:
-                members["cls"] = pair.label.encode(errors="replace")
-            for kind, content in members.items():
-                member = tarfile.TarInfo(f"{number:08}.{kind}")
-                member.size = len(content)
-                shard.addfile(member, io.BytesIO(content))
+            sample = {
+                "__key__": f"{number:08}",
+                data.extension(encoded): encoded,
+                "txt": pair.caption.encode(errors="replace"),
+            }
+            shard.write(sample | ({} if pair.label is None else {"cls": pair.label.encode(errors="replace")}))

@@ -1,5 +1,6 @@
 import itertools
 import os
+from pathlib import Path
 
 import pytest
 
@@ -99,6 +100,17 @@ def test_no_shard_of_a_range_is_written_over(tmp_path, name):
     check("data", tmp_path / "a-{000..009}.tar", "save_kept", tmp_path / "kept.tar")
     with pytest.raises(UsageError, match="has it inside"):
         check("data", tmp_path / "shards" / "a-{000..009}.tar", "out folder", tmp_path / "shards")
+
+
+@pytest.mark.parametrize("pattern", ["a-*.tar", "a-00?.tar", "a-{003,004}.tar", "a-[0-9]*.tar", "../*/a-003.tar"])
+def test_nothing_is_written_over_that_a_pattern_may_stand_for(tmp_path, pattern):
+    (tmp_path / "a-003.tar").touch()
+    with pytest.raises(UsageError, match="write over --data"):
+        check("data", tmp_path / pattern, "save_kept", tmp_path / "a-003.tar")
+    with pytest.raises(UsageError, match="has it inside"):
+        check("data", tmp_path / pattern, "out folder", tmp_path)
+    with pytest.raises(UsageError, match="write over --data"):
+        check("data", Path(f"b.tar::{tmp_path / pattern}"), "save_kept", tmp_path / "a-003.tar")
 
 
 def test_places_apart_are_taken_and_a_name_of_a_recipe_is_no_file(tmp_path, monkeypatch):

@@ -7,6 +7,7 @@ import pytest
 
 from clipclean.data import ImageCache, Limits, read
 from clipclean.data.folder import read_folder
+from clipclean.data.sample import Wanted
 from clipclean.errors import RefusedInput
 
 
@@ -65,7 +66,7 @@ def test_links_out_of_the_folder_are_named_and_not_followed(tmp_path: Path, fold
     (folder / "inside.jpg").symlink_to("0001.jpg")
     (folder / "loop.jpg").symlink_to("loop.jpg")
     (folder / "dangling.jpg").symlink_to("nowhere.jpg")
-    entries = {entry.key: entry for entry in read_folder(folder, caption_key=None).entries}
+    entries = {entry.key: entry for entry in read_folder(folder, Wanted()).entries}
     assert entries["away.jpg"].problem == "a symbolic link that leads out of the folder"
     assert entries["away.jpg"].image is None
     assert entries["0001.jpg"].caption == ""
@@ -73,7 +74,7 @@ def test_links_out_of_the_folder_are_named_and_not_followed(tmp_path: Path, fold
     assert entries["loop.jpg"].problem
     assert entries["dangling.jpg"].problem == "no such file or directory"
     assert not any("secret" in entry.key for entry in entries.values())
-    reasons = {kind.reason: kind.examples for kind in read_folder(folder, caption_key=None).ignored()}
+    reasons = {kind.reason: kind.examples for kind in read_folder(folder, Wanted()).ignored()}
     assert reasons["symbolic links to folders"] == ("whole",)
     assert reasons["files: a symbolic link that leads out of the folder"] == ("0001.txt",)
 
@@ -119,7 +120,7 @@ def test_a_folder_that_cannot_be_listed_ends_the_reading(tmp_path: Path, monkeyp
 
     monkeypatch.setattr(os, "scandir", denied)
     with pytest.raises(RefusedInput, match="cannot be listed: permission denied"):
-        read_folder(tmp_path, caption_key=None)
+        read_folder(tmp_path, Wanted())
 
 
 @pytest.fixture
@@ -136,4 +137,4 @@ def deep(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def test_a_deep_tree_is_no_problem(deep: Path) -> None:
-    assert read_folder(deep, caption_key=None).entries == []
+    assert read_folder(deep, Wanted()).entries == []

@@ -1,3 +1,4 @@
+import json
 from pathlib import Path
 
 import pytest
@@ -21,11 +22,10 @@ def test_addresses_are_refused(address: str, limits: Limits) -> None:
 @pytest.mark.parametrize(
     ("content", "kind"),
     [
-        (b"\x1f\x8b\x08", "gzip"),
-        (b"PK\x03\x04", "zip"),
-        (b"PAR1", "Parquet"),
+        (b"\x28\xb5\x2f\xfd", "zstd"),
+        (b"\x89HDF", "HDF5"),
         (b"\x80\x04.", "pickle"),
-        (b"\xff\xd8\xff\xe0", "single picture"),
+        (b"\xff\xd8\xff\xe0", "single image"),
     ],
 )
 def test_other_files_are_refused_by_content_with_the_way_out(
@@ -52,5 +52,67 @@ def test_a_missing_path_is_refused(tmp_path: Path, limits: Limits) -> None:
 
 
 def test_a_column_of_a_folder_without_a_table_makes_no_sense(folder: Path, limits: Limits) -> None:
-    with pytest.raises(UsageError, match="folder of pictures without a table"):
+    with pytest.raises(UsageError, match="folder of images without a table"):
         read_pairs(folder, limits, image_key="image")
+
+
+def write_split(root: Path, name: str, samples: dict) -> None:
+    """An imagefolder of ``datasets``."""
+    (root / name).mkdir(parents=True)
+    for file, (content, _) in samples.items():
+        (root / name / file).write_bytes(content)
+    lines = [json.dumps({"file_name": file, "text": f"{name}: {caption}"}) for file, (_, caption) in samples.items()]
+    (root / name / "metadata.jsonl").write_text("\n".join(lines), encoding="utf-8")
+
+
+def test_of_an_imagefolder_with_splits_the_first_is_read_and_the_others_are_named(
+    tmp_path: Path, samples: dict, limits: Limits
+) -> None:
+    for name in ("test", "validation"):
+        write_split(tmp_path, name, samples)
+    assert read(tmp_path, images=ImageCache(limits)).pairs[0].caption == "validation: a red square"
+    write_split(tmp_path, "train", samples)
+    found = read(tmp_path, images=ImageCache(limits))
+    assert [pair.caption for pair in found.pairs] == [f"train: {caption}" for _, caption in samples.values()]
+    assert [kind.examples for kind in found.ignored] == [("validation", "test")]
+
+
+def test_several_sets_are_read_one_after_the_other(
+    tmp_path: Path, folder: Path, tar, shard_members: dict, samples: dict, limits: Limits
+) -> None:
+    write_split(tmp_path / "b", "train", samples)
+    shard = tar(tmp_path / "c.tar", shard_members)
+    found = read(Path(f"{folder}::{tmp_path / 'b'}::{shard}"), images=ImageCache(limits))
+    captions = [caption for _, caption in samples.values()]
+    assert [pair.caption for pair in found.pairs] == captions + [f"train: {caption}" for caption in captions] + captions
+    assert [pair.key for pair in found.pairs][::4] == ["folder/0001.jpg", "b/0001.jpg", "c.tar/0001"]
+    assert (found.format, found.as_dict()["name"]) == ("several", "folder + b + c.tar")
+
+
+def test_shards_by_a_wildcard_are_one_set(tmp_path: Path, tar, shard_members: dict, limits: Limits) -> None:
+    for name in ("a", "b"):
+        tar(tmp_path / f"{name}.tar", shard_members)
+    found = read(tmp_path / "*.tar", images=ImageCache(limits))
+    assert (found.format, [pair.key for pair in found.pairs][::4]) == ("webdataset", ["a.tar/0001", "b.tar/0001"])
+
+
+def test_captions_are_made_of_labels_by_templates_where_there_are_none(tmp_path: Path, encoded, limits: Limits) -> None:
+    for number, name in enumerate(("tabby_cat", "dog", "dog", "3")):
+        (tmp_path / name).mkdir(exist_ok=True)
+        (tmp_path / name / f"{number}.png").write_bytes(encoded(number, "PNG"))
+    (tmp_path / "dog" / "2.txt").write_text("my own words")
+    forms = ("a photo of a {}.", "the {}.")
+    found = read(tmp_path, images=ImageCache(limits), templates=forms)
+    told = {pair.key: pair.caption for pair in found.pairs}
+    assert told["dog/2.png"] == "my own words"
+    assert told["tabby_cat/0.png"] in {form.format("tabby cat") for form in forms}
+    assert told["dog/1.png"] in {form.format("dog") for form in forms}
+    assert [why.key for why in found.skipped] == ["3/3.png"]
+    assert told == {pair.key: pair.caption for pair in read(tmp_path, images=ImageCache(limits), templates=forms).pairs}
+
+
+def test_class_folders_without_captions_are_refused_with_the_way_out(tmp_path: Path, encoded, limits: Limits) -> None:
+    (tmp_path / "cat").mkdir()
+    (tmp_path / "cat" / "1.png").write_bytes(encoded(1, "PNG"))
+    with pytest.raises(RefusedInput, match="To make captions of the labels, give caption templates by --templates"):
+        read(tmp_path, images=ImageCache(limits))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import CleanSet, ImageCache, Limits, read, shards
+from clipclean.data import CleanSet, ImageCache, Limits, read
 from clipclean.errors import RefusedInput
 
 
@@ -59,27 +59,6 @@ def test_folder_and_pattern_name_several_shards(tmp_path: Path, tar, samples: di
     assert len(read_pairs(tmp_path / "s-{001..002}.tar", limits)) == 2
     with pytest.raises(RefusedInput, match=r"2 of the 6 shards .* missing: s-004\.tar, s-005\.tar"):
         read_pairs(tmp_path / "s-{000..005}.tar", limits)
-
-
-@pytest.mark.parametrize(
-    ("pattern", "names"),
-    [
-        ("s.tar", ["s.tar"]),
-        ("s{8..11}.tar", ["s8.tar", "s9.tar", "s10.tar", "s11.tar"]),
-        ("s{08..10}", ["s08", "s09", "s10"]),
-        ("s{2..0}", ["s2", "s1", "s0"]),
-        ("{0..1}/s{0..1}", ["0/s0", "0/s1", "1/s0", "1/s1"]),
-    ],
-)
-def test_ranges_expand_as_braceexpand_does(pattern: str, names: list[str]) -> None:
-    assert shards.expand(pattern) == [Path(name) for name in names]
-    braceexpand = pytest.importorskip("braceexpand")
-    assert list(braceexpand.braceexpand(pattern)) == names
-
-
-def test_a_range_that_explodes_is_refused() -> None:
-    with pytest.raises(RefusedInput, match="100,000 are the most"):
-        shards.expand("{0..999999}{0..999999}.tar")
 
 
 def test_img2dataset_shards_are_read(tmp_path: Path, tar, encoded, limits: Limits) -> None:
@@ -261,14 +240,6 @@ def test_long_names_are_read(tmp_path: Path, encoded, limits: Limits) -> None:
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
         assert captions(read_pairs(path, limits)) == {name: "words"}
-
-
-@pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
-def test_a_compressed_shard_is_refused_with_the_way_out(tmp_path: Path, limits: Limits, mode: str) -> None:
-    with tarfile.open(tmp_path / "a.tar", mode):
-        pass
-    with pytest.raises(RefusedInput, match="compressed"):
-        read_pairs(tmp_path / "a.tar", limits)
 
 
 def test_a_first_member_named_like_a_zip_is_no_zip(tmp_path: Path, tar, encoded, limits: Limits) -> None:

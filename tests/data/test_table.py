@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from clipclean.data import CleanSet, ImageCache, Limits, read, read_images
+from clipclean.data.sample import Wanted
 from clipclean.data.table import Columns, columns_of
 from clipclean.errors import RefusedInput, UsageError
 
@@ -76,13 +77,19 @@ def test_two_complete_pairs_of_columns_are_ambiguous(pictures: Path, limits: Lim
 
 def test_columns_are_told_from_names() -> None:
     def told(*names: str, captions: bool = True) -> Columns:
-        return columns_of(names, image_key=None, caption_key=None, captions=captions, table="t.csv")
+        return columns_of(names, Wanted(captions=captions), table="t.csv")
 
     assert told("id", "file_name", "text", "title") == Columns("file_name", "text")
     assert told("image", "text") == Columns("image", "text")
+    assert told("id", "image_path", "text") == Columns("image_path", "text")
+    assert told("URL", "TEXT") == Columns("URL", "TEXT")
+    assert told("img", "url", "sentences") == Columns("img", "sentences")
+    assert columns_of(["a", "text"], Wanted(image_key="a"), table="t.csv") == Columns("a", "text")
     assert told("image", "label", captions=False) == Columns("image", None)
     with pytest.raises(UsageError):
         told("image", "label")
+    with pytest.raises(UsageError):
+        told("image", "path", "text")
     with pytest.raises(UsageError, match="Columns found: none"):
         told()
 
@@ -184,10 +191,41 @@ def test_half_a_surrogate_pair_does_not_break_the_digest(pictures: Path, limits:
     assert read_pairs(pictures / "pairs.jsonl", limits).pairs[0].caption == "half pair"
 
 
-def test_a_json_array_is_refused_with_the_way_out(pictures: Path, limits: Limits) -> None:
-    (pictures / "pairs.json").write_text('[{"image": "a.jpg", "text": "x"}]')
-    with pytest.raises(RefusedInput, match="one object in each line"):
-        read_pairs(pictures / "pairs.json", limits)
+def test_a_json_array_of_objects_is_a_table(pictures: Path, samples: dict, limits: Limits) -> None:
+    rows = [{"image_path": f"images/{name}", "text": caption, "label": 3} for name, (_, caption) in samples.items()]
+    (pictures / "pairs.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
+    clean = read_pairs(pictures / "pairs.json", limits)
+    assert clean.format == "json"
+    assert [pair.caption for pair in clean.pairs] == [caption for _, caption in samples.values()]
+    assert {pair.label for pair in clean.pairs} == {"3"}
+
+
+def test_json_lines_are_read_under_any_name(pictures: Path, samples: dict, limits: Limits) -> None:
+    lines = [json.dumps({"image": f"images/{name}", "caption": caption}) for name, (_, caption) in samples.items()]
+    for name in ("pairs.json", "pairs.jsonl", "pairs.txt"):
+        (pictures / name).write_text("\n".join(lines), encoding="utf-8")
+        assert read_pairs(pictures / name, limits).format == "jsonl"
+
+
+def test_a_list_of_captions_gives_a_pair_for_each(pictures: Path, limits: Limits) -> None:
+    rows = [
+        {"filename": "images/0001.jpg", "sentences": ["one", "two", 3]},
+        {"filename": "images/0002.png", "sentences": []},
+    ]
+    (pictures / "pairs.json").write_text(json.dumps(rows))
+    clean = read_pairs(pictures / "pairs.json", limits)
+    assert [(pair.key, pair.caption) for pair in clean.pairs] == [
+        ("images/0001.jpg", "one"),
+        ("images/0001.jpg", "two"),
+    ]
+    assert [why.reason for why in clean.skipped] == ["no caption, or an empty one"] * 2
+
+
+@pytest.mark.parametrize("text", ["[1, 2]", "[[]]", "3", '"x"', "[{", '[{"image": 1, "image": 2}]'])
+def test_json_that_is_no_table_is_refused_with_the_way_out(tmp_path: Path, limits: Limits, text: str) -> None:
+    (tmp_path / "pairs.json").write_text(text)
+    with pytest.raises(RefusedInput, match=r"array of objects|one object in each line"):
+        read_pairs(tmp_path / "pairs.json", limits)
 
 
 @pytest.mark.parametrize("name", ["captions.csv", "captions.tsv", "captions.jsonl", "metadata.jsonl"])

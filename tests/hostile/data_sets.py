@@ -5,12 +5,16 @@ refusal of the whole set, or what was skipped, ignored and kept of it.
 """
 
 import gzip
+import io
 import os
 import struct
 import tarfile
+import zipfile
 import zlib
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 from hostile.checkpoints import Case, raw
 from hostile.seeds import picture, sample
 from hostile.tars import claimed, pax, special, tar
@@ -174,7 +178,6 @@ SHARDS = {
     ),
     "cut in the middle": (lambda: tar(sample("a") | sample("b"))[:3000], "exit 3"),
     "two in one file": (lambda: tar(sample("a")) * 2, "exit 3.*goes on after"),
-    "gzip": (lambda: gzip.compress(tar(sample("a"))), "exit 3.*compressed"),
     "a sample twice": (
         lambda: tar(sample("a")).rstrip(b"\0") + bytes(512 - 1) + tar({"z.txt": b"x", "z.TXT": b"y"}),
         "skipped z: two members",
@@ -246,11 +249,186 @@ TABLES = {
 }
 RECORDS = {
     "nested 100,000 deep": (JSONL + deep(100_000) + b"\n", "skipped line 2: not JSON"),
-    "a list in place of the table": (b"[" + JSONL.strip() + b"]", "exit 3.*JSON array"),
+    "a list of numbers in place of the table": (b"[1, 2]", "exit 3.*array of objects"),
     "a number as the picture": (JSONL + b'{"file_name": 1, "text": "x"}\n', "skipped line 2: no text under file_name"),
     "half a record": (JSONL + b'{"file_name": "a.p\n', "skipped line 2: not JSON"),
     "an address": (JSONL + b'{"file_name": "s3://b/x.png", "text": "x"}\n', "skipped s3.*: an address"),
 }
+
+
+# --- archives ---------------------------------------------------------------------------------------------------------
+
+
+def zipped(members: dict, **changes) -> bytes:
+    """A zip of named contents; a ZipInfo as a name is taken as it is, and bytes of the whole may be changed."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as packed:
+        for name, content in members.items():
+            packed.writestr(name, content)
+    whole = stream.getvalue()
+    for old, new in changes.get("swap", ()):
+        assert old in whole
+        whole = whole.replace(old, new)
+    return whole
+
+
+def linked(name: str, target: str) -> zipfile.ZipInfo:
+    info = zipfile.ZipInfo(name)
+    info.external_attr = 0o120777 << 16
+    del target
+    return info
+
+
+PAIR = {"a.png": picture(), "a.txt": b"a red square"}
+ZIPS = {
+    "names that lead upwards": (lambda: zipped(PAIR | {"../x.png": b"x"}), "1 members whose names lead out"),
+    "absolute names": (lambda: zipped(PAIR | {"/etc/x.png": b"x"}), "1 members whose names lead out"),
+    "a name that drives a terminal": (lambda: zipped(PAIR | {"b\x1b[2J.png": b"x"}), "1 members whose names lead out"),
+    "a symbolic link": (
+        lambda: zipped(PAIR | {linked("l.png", "/etc/passwd"): b"/etc/passwd"}),
+        "1 members that are links, devices",
+    ),
+    "a script and a pickle": (
+        lambda: zipped(PAIR | {"run.py": SCRIPT, "b.pkl": payload()}),
+        r"1 \.py files, which are never read(.|\n)*1 \.pkl files",
+    ),
+    "a zip inside": (lambda: zipped(PAIR | {"b.zip": zipped(PAIR)}), r"1 \.zip files, which are never read"),
+    "a member that claims 4 GB": (
+        lambda: zipped(
+            PAIR | {"b.png": bytes(1234)}, swap=[(struct.pack("<I", 1234), struct.pack("<I", 4_000_000_000))]
+        ),
+        "exit 3.*100 times its size",
+    ),
+    "a member that is longer than it claims": (
+        lambda: zipped(PAIR | {"b.txt": b"x" * 4321}, swap=[(struct.pack("<I", 4321), struct.pack("<I", 10))]),
+        "exit 3.*damaged or encrypted",
+    ),
+    "encrypted": (
+        lambda: zipped(
+            PAIR,
+            swap=[
+                (b"PK\x03\x04\x14\0\0\0", b"PK\x03\x04\x14\0\1\0"),
+                (b"PK\x01\x02\x14\3\x14\0\0\0", b"PK\x01\x02\x14\3\x14\0\1\0"),
+            ],
+        ),
+        "exit 3.*encrypted",
+    ),
+    "cut in the middle": (lambda: zipped(PAIR)[:200], "exit 3.*damaged or encrypted"),
+    "nothing behind its mark": (lambda: b"PK\x03\x04" + bytes(30), "exit 3.*damaged or encrypted"),
+    "a file that is a folder too": (lambda: zipped(PAIR | {"a.png/b.png": b"x"}), "exit 3.*damaged or encrypted"),
+}
+COMPRESSED = {
+    "a member that claims 8 exabytes": (
+        lambda: gzip.compress(claimed("b.png", 2**63 - 1) + tar(sample("a"))),
+        "exit 3",
+    ),
+    "a symbolic link": (
+        lambda: gzip.compress(tar({"l.png": special("l.png", tarfile.SYMTYPE, "/etc/passwd")} | sample("a"))),
+        "1 members that are links, devices",
+    ),
+    "names that lead upwards": (
+        lambda: gzip.compress(tar({"../x.png": picture()} | sample("a"))),
+        "1 members whose names lead out",
+    ),
+    "an extended header of 4 gigabytes": (lambda: gzip.compress(pax(b"10 path=a\n", size=2**32)), "exit 3"),
+    "cut in the middle": (lambda: gzip.compress(tar(sample("a") | sample("b")))[:-60], "exit 3.*damaged"),
+    "not even a header": (lambda: b"\x1f\x8b\x08", "exit 3.*damaged"),
+    "a text": (lambda: gzip.compress(b"no tar at all" * 100), "exit 3.*damaged"),
+}
+
+
+# --- Parquet, Arrow and COCO -------------------------------------------------------------------------------------------
+
+
+def rows(**columns) -> pa.Table:
+    whole = {"image": pa.array([picture()], pa.binary()), "text": ["a red square"]}
+    return pa.table(whole | columns)
+
+
+def parquet(table: pa.Table, *, swap: tuple[bytes, bytes] | None = None, **options) -> bytes:
+    stream = io.BytesIO()
+    pq.write_table(table, stream, **options)
+    return stream.getvalue() if swap is None else stream.getvalue().replace(*swap)
+
+
+def arrow(table: pa.Table) -> bytes:
+    stream = io.BytesIO()
+    with pa.ipc.new_file(stream, table.schema) as writer:
+        writer.write_table(table)
+    return stream.getvalue()
+
+
+def repeated(size: int, count: int) -> pa.Table:
+    """A table whose file has one value of this size, in so many rows."""
+    value = pa.DictionaryArray.from_arrays(pa.array([0] * count, pa.int32()), pa.array([b"\xff\xd8\xff" + bytes(size)]))
+    return pa.table({"image": value, "text": ["x"] * count})
+
+
+def many(size: int, count: int) -> pa.Table:
+    """So many values of zeros, each another."""
+    values = (number.to_bytes(4, "big") + bytes(size) for number in range(count))
+    return pa.table({"image": pa.array(values, pa.binary()), "text": ["x"] * count})
+
+
+def wild_offsets() -> bytes:
+    """A file whose second value begins where no memory is."""
+    whole = arrow(pa.table({"image": pa.array([b"12345678", b"87654321"], pa.binary()), "text": ["a", "b"]}))
+    at = whole.index(struct.pack("<3i", 0, 8, 16))
+    return whole[: at + 4] + struct.pack("<2i", 0x7FFFFFF0, 0x7FFFFFFF) + whole[at + 12 :]
+
+
+PARQUET = {
+    "nothing behind its mark": (lambda: b"PAR1" + bytes(30), "exit 3.*no sound Parquet file"),
+    "a footer of 2 GB": (lambda: parquet(rows())[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1", "exit 3.*no sound"),
+    "a footer of zeros": (lambda: b"PAR1" + bytes(64) + struct.pack("<I", 64) + b"PAR1", "exit 3.*no sound"),
+    "cut in the middle": (lambda: parquet(rows())[:-40], "exit 3.*no sound Parquet file"),
+    "a value of 300 kB in 1,000 rows": (lambda: parquet(repeated(300_000, 1000)), "exit 3.*1,000 of 1,000"),
+    "80 values of 2 MB in 40 kB": (
+        lambda: parquet(many(2_000_000, 80), compression="zstd"),
+        "exit 3.*100 times its size",
+    ),
+    "an address": (lambda: parquet(rows(image=["https://x.org/a.png"])), "exit 3(.|\n)*an address"),
+    "a device": (lambda: parquet(rows(image=["/dev/zero"])), "exit 3(.|\n)*not a regular file"),
+    "a path of another user's file": (
+        lambda: parquet(rows(image=["/etc/passwd"])),
+        "exit 3(.|\n)*no JPEG, PNG or WebP",
+    ),
+    "a pickle as the image": (lambda: parquet(rows(image=[payload()])), "exit 3(.|\n)*no JPEG, PNG or WebP"),
+    "numbers as images": (lambda: parquet(rows(image=[7])), "exit 3(.|\n)*no image"),
+    "a column that drives a terminal": (lambda: parquet(pa.table({"\x1b[2J": [1], "b": [2]})), "exit 2.*Columns found"),
+    "a caption that drives a terminal": (lambda: parquet(rows(text=["a\x1b[2Jb"])), r"kept row 1: a\[2Jb"),
+    "no rows": (lambda: parquet(rows().slice(0, 0)), "exit 3.*holds no samples"),
+    "class names that are no list": (
+        lambda: parquet(rows(label=[1]).replace_schema_metadata({"huggingface": deep(100_000)})),
+        "kept row 1: a red square",
+    ),
+}
+ARROW = {
+    "nothing behind its mark": (lambda: b"ARROW1\0\0" + bytes(30), "exit 3.*no sound Arrow file"),
+    "cut in the middle": (lambda: arrow(rows())[:-40], "exit 3.*no sound Arrow file"),
+    "offsets that point anywhere": (wild_offsets, "exit 3.*no sound Arrow file"),
+}
+COCO = {
+    "names that lead out": (
+        b'{"images": [{"id": 1, "file_name": "../x"}, {"id": 2, "file_name": "/etc/passwd"}, {"id": 3, "file_name": "a.png"}],'
+        b' "annotations": [{"image_id": 1, "caption": "x"}, {"image_id": 2, "caption": "x"}, {"image_id": 3, "caption": "x"}]}',
+        "skipped /etc/passwd: a name that leads out",
+    ),
+    "no images": (b'{"images": [], "annotations": []}', "exit 3.*holds no samples"),
+    "numbers for rows": (b'{"images": [1, 2], "annotations": [3]}', "exit 3.*holds no samples"),
+    "a key twice": (b'{"images": [], "images": [], "annotations": []}', "exit 3.*not JSON"),
+    "nested 100,000 deep": (
+        b'{"images": ' + b"[" * 100_000 + b"]" * 100_000 + b', "annotations": []}',
+        "exit 3.*not JSON",
+    ),
+    "not UTF-8": (b'{"images": ["\xff"], "annotations": []}', "exit 3.*not JSON"),
+    "neither list nor COCO": (b'"x"', "exit 3.*neither an array"),
+}
+
+
+def linked_table(path: Path) -> None:
+    path.mkdir()
+    (path / "a.parquet").symlink_to("/etc/passwd")
 
 
 def links(path: Path) -> None:
@@ -293,8 +471,12 @@ CASES: dict[str, Case] = {
     "folder: links, loops, devices and pipes": Case(links, "leads out of the folder(.|\n)*not a regular file"),
     "folder: 200 levels": Case(nested, "skipped d/.*: no caption"),
     "set: a pickle": raw(payload, "exit 3.*a pickle, which clipclean never loads"),
-    "set: a zip": raw(lambda: b"PK\x03\x04" + bytes(30), "exit 3.*a zip archive"),
-    "set: a Parquet file": raw(lambda: b"PAR1" + bytes(30), "exit 3.*a Parquet file"),
+    **{f"zip: {name}": raw(content, words) for name, (content, words) in ZIPS.items()},
+    **{f"tar.gz: {name}": raw(content, words) for name, (content, words) in COMPRESSED.items()},
+    **{f"parquet: {name}": raw(content, words) for name, (content, words) in PARQUET.items()},
+    **{f"arrow: {name}": raw(content, words) for name, (content, words) in ARROW.items()},
+    **{f"coco: {name}": Case(table("captions_x.json", content), words) for name, (content, words) in COCO.items()},
+    "folder: a Parquet file that is a link out of it": Case(linked_table, "exit 3.*links that lead out of it"),
     "set: a named pipe": Case(os.mkfifo, "exit 3.*not a regular file"),
     "set: missing": Case(nothing, "exit 3"),
 }
@@ -306,5 +488,8 @@ NAMES = {
     "s3://bucket/a.tar": "not on this machine",
     "file:/etc/passwd": "not on this machine",
     "{0..999999}{0..999999}.tar": "100,000 are the most",
+    "{{a,b}{a,b},c}{{a,b}{a,b},c}{{a,b}{a,b},c}{{a,b}{a,b},c}{{a,b}{a,b},c}{{a,b}{a,b},c}": "100,000 are the most",
+    "a.tar::pipe:touch pwned": "not on this machine",
+    "*/*.tar": "Nothing matches",
     "a\x1b[2J.tar": r"a\\x1b\[2J",
 }

@@ -225,3 +225,35 @@ def test_a_set_that_is_too_small_once_screened_is_inconclusive(job, tmp_path, ca
     assert cli.main(job.sanitize("--out", tmp_path / "out", "--screen", "80%")) == 4
     assert "pairs" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_several_data_are_one_set_and_parquet_and_zips_are_read(job, tmp_path, capsys):
+    import shutil
+
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", job.data)
+    arguments = ["screen", packed, "--model", str(job.model), "--arch", str(job.arch), "--output", "json=-"]
+    assert cli.main(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["data"]["name"], told["data"]["format"], told["screened"]["pairs"]) == ("packed.zip", "folder", 48)
+    arguments[1] = f"{packed}::{job.data}"
+    assert cli.main(arguments) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["data"]["name"], told["screened"]["pairs"]) == (f"packed.zip + {job.data.name}", 96)
+
+
+def test_a_table_cannot_name_images_of_an_archive(job, tmp_path, capsys):
+    import shutil
+
+    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", job.data)
+    arguments = [
+        "screen",
+        packed,
+        "--model",
+        str(job.model),
+        "--arch",
+        str(job.arch),
+        "--save-kept",
+        str(tmp_path / "k.csv"),
+    ]
+    assert cli.main(arguments) == 2
+    assert "in shards, archives or Parquet" in capsys.readouterr().err

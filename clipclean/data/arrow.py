@@ -1,0 +1,273 @@
+"""Parquet files, and folders that ``datasets`` saved: tables that hold the images themselves."""
+
+import struct
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from clipclean import untrusted
+from clipclean.data import archive, table, text
+from clipclean.data.sample import MOST, Entry, Found, ImageSource, Unusable, Wanted, as_label, open_regular, reason
+from clipclean.errors import RefusedInput, ResourceError
+from clipclean.untrusted import printable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+ROWS = 64  # most rows read at a time
+BATCH_BYTES = 1_000_000_000  # of the rows read at a time: a value that is written once can be spelt in every row
+GROUP_BYTES = 4_000_000_000  # of one column of one row group, uncompressed; writers make some hundred megabytes
+_HEAD = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
+
+
+def read_parquet(paths: Sequence[Path], wanted: Wanted, /, *, copies: Path) -> Found:
+    """The rows of Parquet files; their images are copied to files below ``copies``, to be read in any order.
+
+    A column of images holds encoded bytes, ``{bytes, path}`` as ``datasets`` writes them, or paths relative to the file. A
+    column of captions holds texts, or lists of texts, each of which makes a pair. Labels are texts, or numbers that the
+    metadata of ``datasets`` names.
+
+    Raises:
+        UsageError: the columns are missing or ambiguous.
+        RefusedInput: no sound Parquet file.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    found = Found("parquet")
+    for number, path in enumerate(paths):
+        try:
+            with open_regular(path) as stream:
+                file = pq.ParquetFile(stream, pre_buffer=False)
+                _check_size(path, file.metadata)
+                layout = _layout(path, file.schema_arrow, wanted)
+                batches = file.iter_batches(batch_size=_rows(file.metadata), columns=layout.needed(), use_threads=False)
+                with _Copies(copies / f"{number}.images", path) as kept:
+                    _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
+        except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
+            raise _unsound(path, "Parquet", error) from error
+    return found
+
+
+def read_arrow(paths: Sequence[Path], wanted: Wanted, /, *, copies: Path) -> Found:
+    """The rows of Arrow files, as ``datasets`` saves them; images are read where they lie, or copied if compressed.
+
+    Raises:
+        UsageError: the columns are missing or ambiguous.
+        RefusedInput: no sound Arrow file.
+    """
+    import pyarrow as pa
+
+    found = Found("arrow")
+    for number, path in enumerate(paths):
+        try:
+            open_regular(path).close()  # a pipe would be waited for
+            with pa.memory_map(str(path)) as mapped:
+                whole = mapped.read_buffer()
+                layout, batches = _opened(path, whole, wanted)
+                with _Copies(copies / f"{number}.images", path, mapped=whole) as kept:
+                    _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
+        except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
+            raise _unsound(path, "Arrow", error) from error
+    return found
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What of a table is read: columns, the names of its labels, and where paths start from."""
+
+    columns: table.Columns
+    has_label: bool
+    labels: tuple[str, ...]  # by number; empty where they are not told
+    folder: Path
+
+    def needed(self) -> list[str]:
+        names = [self.columns.image, self.columns.caption, table.LABEL if self.has_label else None]
+        return [name for name in names if name is not None]
+
+
+class _Copies:
+    """A file of images, one behind the other; nothing is copied that a mapped file holds as it is."""
+
+    def __init__(self, path: Path, origin: Path, /, *, mapped: "pa.Buffer | None" = None) -> None:
+        self._path, self._mapped, self._origin = path, mapped, origin
+        self._room = archive.RATIO * origin.stat().st_size + archive.SPARE
+        self._stream: BinaryIO | None = None
+        self._placed: dict[tuple[int, int], ImageSource] = {}  # of one batch, by where the values lie in memory
+
+    def __enter__(self) -> "_Copies":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._stream is not None:
+            self._stream.close()
+
+    def take(self, size: int, /) -> None:
+        """Count bytes that the file spells; a value that is written once may be repeated in every row."""
+        self._room -= size
+        if self._room < 0:
+            raise ValueError(f"it unpacks to more than {archive.RATIO} times its size")
+
+    def place(self, values: "pa.Array", number: int, /) -> ImageSource:
+        """Where the bytes of one value lie from now on; rows with the same value share it."""
+        content = _bytes_of(values, number)
+        place = (content.address, content.size)
+        if place not in self._placed:
+            self._placed[place] = self._place(content)
+        return self._placed[place]
+
+    def forget(self) -> None:
+        """The values of another batch come, perhaps to the same addresses."""
+        self._placed.clear()
+
+    def _place(self, content: "pa.Buffer", /) -> ImageSource:
+        if self._mapped is not None:
+            offset = content.address - self._mapped.address
+            if 0 < offset <= self._mapped.size - content.size:
+                return ImageSource(self._origin, offset, content.size)
+        self.take(content.size)
+        try:
+            if self._stream is None:
+                self._stream = self._path.open("xb")
+                self._stream.write(bytes(_HEAD))
+            offset = self._stream.tell()
+            self._stream.write(content)
+        except OSError as error:
+            raise ResourceError(
+                f"The images of the table cannot be copied to {self._path.parent}: {reason(error)}. Free some space, or "
+                "name another place by TMPDIR."
+            ) from error
+        return ImageSource(self._path, offset, content.size)
+
+
+def _bytes_of(values: "pa.Array", number: int, /) -> "pa.Buffer":
+    """One value of a column of bytes, where it lies; a scalar of pyarrow would be a copy."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(values.type):
+        values, number = values.dictionary, values.indices[number].as_py()
+    _, offsets, content = values.buffers()
+    form = "<2q" if pa.types.is_large_binary(values.type) else "<2i"
+    first, last = struct.unpack_from(form, offsets, (values.offset + number) * struct.calcsize(form) // 2)
+    return content.slice(first, last - first) if content is not None else pa.py_buffer(b"")
+
+
+def _opened(path: Path, whole: "pa.Buffer", wanted: Wanted, /) -> "tuple[_Layout, Iterator[pa.RecordBatch]]":
+    """A file or stream of record batches."""
+    import pyarrow as pa
+
+    if whole[:6].to_pybytes() == b"ARROW1":
+        file = pa.ipc.open_file(whole)
+        layout = _layout(path, file.schema, wanted)
+        return layout, (file.get_batch(number) for number in range(file.num_record_batches))
+    stream = pa.ipc.open_stream(whole)
+    return _layout(path, stream.schema, wanted), iter(stream)
+
+
+def _layout(path: Path, schema: "pa.Schema", wanted: Wanted, /) -> _Layout:
+    columns = table.columns_of(schema.names, wanted, table=str(path))
+    return _Layout(columns, table.LABEL in schema.names, _label_names(schema.metadata or {}), path.parent)
+
+
+def _label_names(metadata: Mapping[bytes, bytes], /) -> tuple[str, ...]:
+    """The names of the classes, in what ``datasets`` writes beside a schema."""
+    try:
+        told: object = untrusted.value(metadata.get(b"huggingface", b"{}")[: text.TEXT_BYTES])
+        for key in ("info", "features", table.LABEL, "names"):
+            told = told.get(key) if isinstance(told, dict) else None
+    except (ValueError, RecursionError):
+        return ()
+    return tuple(told) if isinstance(told, list) and all(isinstance(name, str) for name in told) else ()
+
+
+def _take(found: Found, batches: "Iterator[pa.RecordBatch]", layout: _Layout, kept: _Copies, /, *, prefix: str) -> None:
+    row = 0
+    for batch in batches:
+        kept.forget()
+        batch.validate(full=True)  # offsets of a hostile file may point anywhere
+        images = batch.column(batch.schema.get_field_index(layout.columns.image))
+        captions = batch.column(layout.columns.caption) if layout.columns.caption else None
+        labels = batch.column(table.LABEL) if layout.has_label else None
+        for number in range(batch.num_rows):
+            row += 1
+            if len(found.entries) >= MOST:
+                raise ValueError(f"more than {MOST:,} rows")
+            label = _label(None if labels is None else labels[number].as_py(), layout.labels)
+            words = _captions(None if captions is None else captions[number].as_py())
+            kept.take(sum(map(len, words)))
+            found.entries += _entries(f"{prefix}row {row}", images, number, words, label, layout, kept)
+
+
+def _entries(
+    key: str, images: "pa.Array", number: int, words: list[str], label: str | None, layout: _Layout, kept: _Copies, /
+) -> list[Entry]:
+    try:
+        source = _image(images, number, layout, kept)
+    except Unusable as error:
+        return [Entry(printable(key), None, "", label, str(error))]
+    return [Entry(printable(key), source, text.caption(each), label) for each in words]
+
+
+def _image(images: "pa.Array", number: int, layout: _Layout, kept: _Copies, /) -> ImageSource:
+    import pyarrow as pa
+
+    if pa.types.is_struct(images.type):
+        fields = {field.name for field in images.type}
+        if "bytes" in fields and images.is_valid()[number].as_py() and images.field("bytes")[number].is_valid:
+            return kept.place(images.field("bytes"), number)
+        named = images.field("path")[number].as_py() if "path" in fields else None
+    elif _holds_bytes(images.type):
+        if images[number].is_valid:
+            return kept.place(images, number)
+        named = None
+    else:
+        named = images[number].as_py()
+    if not isinstance(named, str) or not named.strip():
+        raise Unusable("no image")
+    return table.located(named.strip(), layout.folder)
+
+
+def _holds_bytes(kind: "pa.DataType", /) -> bool:
+    import pyarrow as pa
+
+    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_binary(inner) or pa.types.is_large_binary(inner))
+
+
+def _captions(value: object, /) -> list[str]:
+    """One caption a pair: a text, or each of a list of texts."""
+    several = [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
+    return several or [value if isinstance(value, str) else ""]
+
+
+def _label(value: object, names: Sequence[str], /) -> str | None:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return text.caption(names[value]) or None
+    return as_label(value)
+
+
+def _rows(metadata: "pa.parquet.FileMetaData", /) -> int:
+    """How many rows fit into ``BATCH_BYTES`` if each has a value as large as the largest column of a row group."""
+    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
+    sizes = (group.column(number).total_uncompressed_size for group in groups for number in range(group.num_columns))
+    largest: int = max(1, 1, *sizes)
+    return max(1, min(ROWS, BATCH_BYTES // largest))
+
+
+def _check_size(path: Path, metadata: "pa.parquet.FileMetaData", /) -> None:
+    if metadata.num_rows > MOST:
+        raise RefusedInput(f"{printable(path)} claims {metadata.num_rows:,} rows; {MOST:,} are the most.")
+    for group in range(metadata.num_row_groups):
+        for column in range(metadata.row_group(group).num_columns):
+            size = metadata.row_group(group).column(column).total_uncompressed_size
+            if not 0 <= size <= GROUP_BYTES:
+                raise RefusedInput(
+                    f"{printable(path)} claims {size:,} bytes in one column of a row group; {GROUP_BYTES:,} are the most. "
+                    "Write it in smaller row groups."
+                )
+
+
+def _unsound(path: Path, kind: str, error: Exception, /) -> RefusedInput:
+    told = printable(str(error).split("\n")[0][:200])
+    return RefusedInput(f"{printable(path)} is no sound {kind} file: {told}. Copy it again from its source.")

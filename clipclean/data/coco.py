@@ -1,0 +1,106 @@
+"""Captions in COCO's form: one JSON file that names images, and captions by the images' numbers."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+
+from clipclean.data import text
+from clipclean.data.sample import Entry, Found, ImageSource, Unusable, whole_file
+from clipclean.errors import RefusedInput
+from clipclean.untrusted import leads_out, printable
+
+_NAME = re.compile(r"captions_(\w+)")  # captions_train2017.json tells of the folder train2017
+
+
+def is_coco(told: Mapping[str, object], /) -> bool:
+    """Whether a JSON object has the two lists of a COCO file."""
+    return isinstance(told.get("images"), list) and isinstance(told.get("annotations"), list)
+
+
+def read_coco(path: Path, told: Mapping[str, object], /) -> Found:
+    """The captions of a COCO file, each with its image; images of several captions give several pairs.
+
+    Images are looked for where COCO's archives put them: beside the file, beside its folder, and in ``train2017`` or
+    ``images/train2017`` there, for ``captions_train2017.json``. Names that lead out of that folder are not read.
+
+    Raises:
+        RefusedInput: no such folder has the images; names those that were looked into.
+    """
+    found = Found("coco")
+    names = _names(told["images"])
+    folder = _folder(path, list(names.values()))
+    sources: dict[str, ImageSource | str] = {}
+    captioned: set[str] = set()
+    for place, row in enumerate(_rows(told["annotations"])):
+        name, words = names.get(_number(row.get("image_id"))), row.get("caption")
+        if name is None:
+            found.entries.append(Entry(f"annotation {place}", None, "", None, "it belongs to no image of the file"))
+            continue
+        captioned.add(name)
+        found.entries.append(_entry(name, folder, sources, words if isinstance(words, str) else ""))
+    found.entries += [_entry(name, folder, sources, "") for name in names.values() if name not in captioned]
+    return found
+
+
+def _entry(name: str, folder: Path, sources: dict[str, ImageSource | str], words: str, /) -> Entry:
+    if name not in sources:
+        sources[name] = _source(name, folder)
+    source = sources[name]
+    if isinstance(source, str):
+        return Entry(printable(name), None, "", None, source)
+    return Entry(printable(name), source, text.caption(words), None)
+
+
+def _source(name: str, folder: Path, /) -> ImageSource | str:
+    """Where the image lies, or why it is not read."""
+    path = PurePosixPath(name)
+    try:
+        source = whole_file(folder / name)
+    except Unusable as error:
+        return str(error)
+    if path.is_absolute() or ".." in path.parts or leads_out(folder / name, folder):
+        return "a name that leads out of the folder of images"
+    return source
+
+
+def _folder(path: Path, names: Sequence[str], /) -> Path:
+    """The folder in which most of the first images are."""
+    here = path.absolute().parent
+    part = _NAME.fullmatch(path.stem)
+    below = [part[1]] if part else []
+    places = [
+        place / inside
+        for place in (here, here.parent)
+        for inside in ("", "images", *below, *(f"images/{name}" for name in below))
+    ]
+    some = [name for name in names[:20] if not PurePosixPath(name).is_absolute()]
+    best = max(places, key=lambda place: sum(_is_file(place / name) for name in some))
+    if some and not any(_is_file(best / name) for name in some):
+        looked = ", ".join(printable(place) for place in places)
+        raise RefusedInput(
+            f"{printable(path)} is a COCO file, and its images ({printable(some[0])}, …) are in none of {looked}. Put the "
+            "folder of images beside the file or beside its folder."
+        )
+    return best
+
+
+def _is_file(path: Path, /) -> bool:
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def _names(rows: object, /) -> dict[str, str]:
+    """File names by the images' numbers."""
+    named = ((_number(row.get("id")), row.get("file_name")) for row in _rows(rows))
+    return {number: name for number, name in named if number and isinstance(name, str) and name}
+
+
+def _rows(rows: object, /) -> list[Mapping[str, object]]:
+    return [row for row in rows if isinstance(row, dict)] if isinstance(rows, list) else []
+
+
+def _number(value: object, /) -> str:
+    """An identifier as text; other sets than COCO use words."""
+    return str(value) if isinstance(value, int | str) and not isinstance(value, bool) else ""
