@@ -655,6 +655,7 @@ def conclude(job: Job, first: Sight, copy: Copy | None, entries: Sequence[Entry]
     for side, sight in (("before", replace(first, measured=before)), ("after", replace(attempt.sight, measured=after))):
         result[side] = section(job, sight)
         result[side]["measurements"] |= dict((shown if side == "before" else shown_after).maps)
+    result["after"] = outputs.with_agreement(result["after"], before, after)
     result |= {
         "suspects": result["before"]["suspects"],
         "measurements": result["after"]["measurements"],

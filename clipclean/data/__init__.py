@@ -4,7 +4,7 @@ from clipclean.data.cache import Decoded, Fit, Image, ImageCache, stack
 from clipclean.data.captions import caption_view
 from clipclean.data.dataset import CleanSet, Pair, Skipped, read, read_images
 from clipclean.data.image import extension
-from clipclean.data.labels import Labelled, labelled, labels_of
+from clipclean.data.labels import Labelled, labelled, labels_of, named_in
 from clipclean.data.loading import plan, prefetch, use_workers, workers
 from clipclean.data.sample import Ignored, ImageSource, Limits
 from clipclean.data.synonyms import synonyms
@@ -31,6 +31,7 @@ __all__ = [
     "is_address",
     "labelled",
     "labels_of",
+    "named_in",
     "perturbed",
     "plan",
     "prefetch",

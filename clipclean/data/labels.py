@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,35 @@ def labels_of(images: CleanSet, classes: Sequence[str], /) -> Tensor | None:
     if any(len(numbers) != 1 for numbers in meanings):
         return None
     return torch.tensor([number for numbers in meanings for number in numbers], dtype=torch.int64)
+
+
+def named_in(captions: Sequence[str], classes: Sequence[str], /) -> Tensor:
+    """The class that each caption names, int64 (N,); -1 where it names none, or several.
+
+    A name counts as whole words, whatever the case, with spaces, hyphens or underscores between them. Of names within each
+    other the longest counts: "a red apple" names "red apple", and not "apple" as well.
+
+    Examples:
+        >>> named_in(["a photo of a Red-Apple", "a cat and a dog", "a car"], ["apple", "red apple", "cat", "dog"]).tolist()
+        [1, -1, -1]
+    """
+    numbers = {tuple(_plain(name).split()): number for number, name in enumerate(classes)}
+    longest = max(map(len, numbers), default=0)
+    found = [_named(re.findall(r"\w+", _plain(caption)), numbers, longest) for caption in captions]
+    return torch.tensor([number.pop() if len(number) == 1 else -1 for number in found], dtype=torch.int64)
+
+
+def _named(words: list[str], numbers: Mapping[tuple[str, ...], int], longest: int) -> set[int]:
+    """The classes whose names stand in a text, from its beginning, at each place the longest."""
+    found: set[int] = set()
+    place = 0
+    while place < len(words):
+        length = next(
+            (n for n in range(min(longest, len(words) - place), 0, -1) if tuple(words[place : place + n]) in numbers), 0
+        )
+        found |= {numbers[tuple(words[place : place + length])]} if length else set()
+        place += max(length, 1)
+    return found
 
 
 class _Vocabulary:

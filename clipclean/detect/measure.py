@@ -20,7 +20,7 @@ class Evidence:
     """What a model is measured on; the same for the model before and after.
 
     ``pixels`` (N, 3, S, S) in [0, 1] go with ``labels`` (N,), places in ``classes``, or with ``captions`` where there
-    are no labels, or with neither: then accuracy is not measured. ``suspicions`` are triggers with the place of their
+    are no labels, or with neither: then accuracy is not measured. Where both are given, recall is measured beside accuracy. ``suspicions`` are triggers with the place of their
     target class, or None for "whichever".
     """
 
@@ -34,6 +34,19 @@ class Evidence:
     knn: int
     batch_size: int
     classifier: bool = True  # False: make the zero-shot classifier only where a measurement asks for it
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """A rate of clean images that come out right, which of them do (N,), and what right means."""
+
+    rate: Rate
+    correct: Tensor
+    definition: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """For a report."""
+        return self.rate.as_dict() | {"definition": self.definition}
 
 
 @dataclass(frozen=True)
@@ -51,6 +64,8 @@ class Measurement:
     panel: tuple[Probe, ...]
     knn: int
     bank: Tensor
+    recall: Accuracy | None = None  # beside an accuracy by labels
+    answers: Tensor | None = None  # (N,) classes that the images are taken for; None without a classifier
 
     def as_dict(self) -> dict[str, Any]:
         """``measurements`` of the report."""
@@ -60,6 +75,7 @@ class Measurement:
         return {
             "clean_accuracy": self.clean_accuracy.as_dict() | {"definition": self.definition},
             "probes": probes,
+            **({"recall": self.recall.as_dict()} if self.recall else {}),
             "knn": self.knn,
             "search": {},
             "distances": {p["trigger"]: p["distance"] for p in probes},
@@ -94,7 +110,9 @@ def measure(
         )  # fmt: skip
     clean = embeddings(embed_images, evidence.pixels, batch_size=size)
     progress(begun, total)
-    accuracy, correct, definition = _accuracy(clean, bank, embed_texts, evidence)
+    accuracy = _accuracy(clean, bank, evidence)
+    recall = _recall(clean, embed_texts, evidence) if evidence.captions is not None else None
+    shown = accuracy or recall or UNMEASURED
 
     def run(trigger: Trigger, target: int | None, done: int) -> Probe:
         result = probe(
@@ -115,30 +133,40 @@ def measure(
     known = tuple(run(t, target, begun + 1 + i) for i, (t, target) in enumerate(evidence.suspicions))
     panel = tuple(run(t, None, begun + 1 + len(known) + i) for i, t in enumerate(evidence.panel))
     return Measurement(
-        accuracy, definition, correct, known, tuple(sorted(panel, key=lambda p: -p.excess)), evidence.knn, bank
+        clean_accuracy=shown.rate,
+        definition=shown.definition,
+        correct=shown.correct,
+        known=known,
+        panel=tuple(sorted(panel, key=lambda p: -p.excess)),
+        knn=evidence.knn,
+        bank=bank,
+        recall=recall if accuracy else None,
+        answers=zeroshot.predict(clean, bank).cpu() if is_asked else None,
     )
 
 
-def _accuracy(
-    clean: Tensor, bank: Tensor, embed_texts: Callable[[list[str]], Tensor], evidence: Evidence
-) -> tuple[Rate, Tensor, str]:
-    """Zero-shot top-1 with labels, image-to-text recall@1 with captions, nothing without either."""
-    if evidence.labels is None and evidence.captions is None:
-        return (
-            Rate(0, 0),
-            torch.zeros(0, dtype=torch.bool),
-            "not measured: the pictures have neither labels nor captions",
-        )
-    if evidence.labels is not None:
-        correct = zeroshot.predict(clean, bank).cpu() == evidence.labels.cpu()
-        definition = f"zero-shot top-1 over {len(evidence.classes)} classes"
-    else:
-        captions, size = evidence.captions or (), evidence.batch_size
-        texts = torch.cat([embed_texts(list(captions[i : i + size])) for i in range(0, len(captions), size)])
-        nearest = zeroshot.predict(clean, texts).tolist()
-        correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
-        definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
-    return Rate(int(correct.sum()), len(correct)), correct, definition
+UNMEASURED = Accuracy(
+    Rate(0, 0), torch.zeros(0, dtype=torch.bool), "not measured: the images have neither labels nor captions"
+)
+
+
+def _accuracy(clean: Tensor, bank: Tensor, evidence: Evidence) -> Accuracy | None:
+    """Zero-shot top-1; None without labels."""
+    if evidence.labels is None:
+        return None
+    correct = zeroshot.predict(clean, bank).cpu() == evidence.labels.cpu()
+    definition = f"zero-shot top-1 over {len(evidence.classes)} classes"
+    return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
+
+
+def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], evidence: Evidence) -> Accuracy:
+    """Image-to-text recall@1 among the captions."""
+    captions, size = evidence.captions or (), evidence.batch_size
+    texts = torch.cat([embed_texts(list(captions[i : i + size])) for i in range(0, len(captions), size)])
+    nearest = zeroshot.predict(clean, texts).tolist()
+    correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
+    definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
+    return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
 
 
 def stack(images: Sequence[data.Image], /) -> Tensor:

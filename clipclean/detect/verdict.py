@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 from clipclean.detect.families import FAMILIES
-from clipclean.detect.measure import Measurement
-from clipclean.detect.metrics import paired_difference
+from clipclean.detect.measure import Accuracy, Measurement
+from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.probes import Probe
 from clipclean.detect.search import Gathering, Hunt, Trace, rank
 from clipclean.findings import About, Finding, finding
@@ -147,7 +147,8 @@ def _about(probe: Probe, threshold: float) -> About:
 def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> list[Finding]:
     """Whether clean accuracy stayed within its budget, by the interval of the paired difference."""
     loss, (low, high) = accuracy_loss(before, after)
-    is_recall = "recall@1" in before.definition  # captions stand in for labels, and it is no accuracy
+    old, new = worse(before, after)
+    is_recall = "recall@1" in old.definition  # captions stand in for labels, and it is no accuracy
     name = "Image-to-text recall@1" if is_recall else "Clean accuracy"
     about: About = {
         "measure": "recall@1 lost" if is_recall else "clean accuracy lost",
@@ -156,7 +157,7 @@ def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) 
         "n": before.clean_accuracy.n,
         "threshold": limits.max_accuracy_loss,
     }
-    words = f"{_percent(before.clean_accuracy.value)} before, {_percent(after.clean_accuracy.value)} after; budget {100 * limits.max_accuracy_loss:.1f} points."
+    words = f"{_percent(old.rate.value)} before, {_percent(new.rate.value)} after; budget {100 * limits.max_accuracy_loss:.1f} points."
     if low > limits.max_accuracy_loss:
         return [finding("CC010", f"{name} fell by more than the budget: {words}", **about)]
     if before.clean_accuracy.n == 0:
@@ -186,15 +187,39 @@ def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) 
 
 
 def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tuple[float, float]]:
-    """Accuracy before minus after on the same pictures, with the 95 % interval of the paired difference."""
-    both = int((before.correct & after.correct).sum())
-    low, high = paired_difference(before.clean_accuracy, after.clean_accuracy, both=both)
-    return accuracy_lost(before, after), (low, high)
+    """Accuracy before minus after on the same images, with the 95 % interval of the paired difference.
+
+    Where recall is measured beside accuracy, the worse of the two: finetuning on captions wins recall while it loses classes.
+    """
+    old, new = worse(before, after)
+    both = int((old.correct & new.correct).sum())
+    return accuracy_lost(before, after), paired_difference(old.rate, new.rate, both=both)
 
 
 def accuracy_lost(before: Measurement, after: Measurement, /) -> float:
     """Accuracy before minus after; nan where it is not measured. 150 of 400 less 142 are 0.02, which their shares in binary are not."""
-    return round(before.clean_accuracy.value - after.clean_accuracy.value, 9)
+    old, new = worse(before, after)
+    return _lost(old, new)
+
+
+def worse(before: Measurement, after: Measurement, /) -> tuple[Accuracy, Accuracy]:
+    """Of accuracy and, where it is measured beside, recall: the one that lost more, before and after."""
+    own = Accuracy(before.clean_accuracy, before.correct, before.definition)
+    pairs = [(own, Accuracy(after.clean_accuracy, after.correct, after.definition))]
+    if before.recall and after.recall:
+        pairs.append((before.recall, after.recall))
+    return max(pairs, key=lambda pair: _lost(*pair))
+
+
+def _lost(before: Accuracy, after: Accuracy) -> float:
+    return round(before.rate.value - after.rate.value, 9)
+
+
+def agreement(before: Measurement, after: Measurement, /) -> Rate | None:
+    """Clean images that both models take for the same class; None where one has no classifier."""
+    if before.answers is None or after.answers is None or len(before.answers) != len(after.answers):
+        return None
+    return Rate(int((before.answers == after.answers).sum()), len(before.answers))
 
 
 def _percent(share: float) -> str:

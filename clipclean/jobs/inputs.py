@@ -22,7 +22,7 @@ ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 
 Item = TypeVar("Item")
 
-Source = Path | nn.Module  # a checkpoint, or an open_clip model in memory
+Source = Path | str | nn.Module  # a checkpoint, the name of one, or an open_clip model in memory
 Suspicion = tuple[detect.Trigger, int | None]  # a trigger, and the number of the class that it leads to
 
 
@@ -74,7 +74,7 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
         UsageError: the architecture cannot be recognised.
     """
-    if isinstance(source, Path):
+    if not isinstance(source, nn.Module):
         place = names.locate(source)
         file = checkpoint.read(place.path, weights=weights)
         place.check(file)
@@ -169,7 +169,7 @@ def limits(recipe: Recipe, /) -> data.Limits:
 
 def located(source: Source, /) -> names.Located:
     """Where a model is, and what a report calls it: by its file, its folder or its name, or by the class of a module."""
-    return names.locate(source) if isinstance(source, Path) else names.Located(Path(), type(source).__name__)
+    return names.Located(Path(), type(source).__name__) if isinstance(source, nn.Module) else names.locate(source)
 
 
 def described(source: Source, tested: LoadedModel, /) -> dict[str, str | None]:
@@ -287,10 +287,11 @@ def evidence(
     vocabulary: Words,
     named: tuple[Suspicion, ...],
     panel: bool,
+    recall: bool = False,
 ) -> detect.Evidence:
     """The pictures to measure on: the labelled ones, or else the pairs that were kept out of training.
 
-    Where some have neither label nor caption, accuracy is not measured.
+    Where some have neither label nor caption, accuracy is not measured. ``recall`` asks for it beside an accuracy by labels.
 
     Raises:
         Inconclusive: fewer than two pictures.
@@ -307,7 +308,7 @@ def evidence(
     return detect.Evidence(
         pixels=detect.stack([pairs[i].image for i in chosen]),
         labels=None if labels is None else labels[chosen],
-        captions=captions if labels is None and all(captions) else None,
+        captions=captions if (labels is None or recall) and all(captions) else None,
         classes=vocabulary.classes,
         templates=vocabulary.templates,
         suspicions=named,

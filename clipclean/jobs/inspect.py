@@ -1,8 +1,9 @@
 """What a checkpoint file is: read as data, and never loaded into a model."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from torch import nn
 
 from clipclean import checkpoint, model
 from clipclean.errors import UnsupportedModel, UsageError
@@ -22,11 +23,11 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         UsageError: ``arch`` is no known name and no readable config.
     """
     place = inputs.located(source)
-    if isinstance(source, Path):
+    if isinstance(source, nn.Module):
+        file = checkpoint.of_module(source)
+    else:
         file = checkpoint.read(place.path, weights=weights)
         place.check(file)
-    else:
-        file = checkpoint.of_module(source)
     summary = checkpoint.summarise(file.tensors)
     told = _architecture(file, arch, place.architecture)
     return {

@@ -143,6 +143,7 @@ def compose(
 ) -> dict[str, Any]:
     """The report, as the design lays it out."""
     recipe, limits = request.recipe, ready.thresholds
+    measured_after = with_agreement(section(after, limits, dict(shown[1].maps if shown else ())), before, after)
     return {
         "schema_version": "1",
         "tool": {"name": "clipclean", "version": __version__},
@@ -153,9 +154,9 @@ def compose(
         "findings": [inputs.dumped(found) for found in judged.findings],
         "suppressed": [inputs.dumped(found) for found in judged.suppressed],
         "suspects": suspects_of(before, limits),
-        "measurements": after.as_dict() | dict(shown[1].maps if shown else ()),
+        "measurements": measured_after["measurements"],
         "before": section(before, limits, dict(shown[0].maps if shown else ())),
-        "after": section(after, limits, dict(shown[1].maps if shown else ())),
+        "after": measured_after,
         "policy": policy.record(request.policy, limits),
         "recipe": {
             "name": recipe.name,
@@ -171,6 +172,14 @@ def compose(
         "environment": provenance.versions() | provenance.hardware(ready.device),
         "notes": [*ready.loaded.file.notes, *training.get("notes", ())],
     }
+
+
+def with_agreement(
+    after: dict[str, Any], before: detect.Measurement, measured: detect.Measurement, /
+) -> dict[str, Any]:
+    """The section of the cleaned model, with how often it takes an image for the same class as the original."""
+    agreed = detect.agreement(before, measured)
+    return after | {"measurements": after["measurements"] | ({"agreement": agreed.as_dict()} if agreed else {})}
 
 
 def suspects_of(measured: detect.Measurement, limits: Limits, /) -> list[dict[str, Any]]:

@@ -97,7 +97,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     if screened and screened["dropped"]:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(samples.pairs))
-    shown = labelled or kept_out
+    shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
     estimate.tell_sanitize(
         loaded.clip, recipe, precision=request.precision, pairs=len(samples.pairs),
         images=min(len(shown.pairs), recipe.audit.images),
@@ -142,6 +142,20 @@ def labelled_samples(request: SanitizeRequest, vocabulary: inputs.Words, images:
         return None
     found = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
     return Samples(found.pairs, found.labels)
+
+
+def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:
+    """Those of the samples whose captions name exactly one class, with it as the label, where they are ``least`` or more.
+
+    Recall alone misjudges what a cleaning costs: finetuning on captions wins recall while it loses classes.
+    """
+    if samples.labels is not None:
+        return samples
+    numbers = data.named_in([pair.caption for pair in samples.pairs], vocabulary.classes)
+    places = (numbers >= 0).nonzero().flatten().tolist()
+    if len(places) < least:
+        return samples
+    return Samples([samples.pairs[place] for place in places], numbers[places])
 
 
 def screened_pairs(

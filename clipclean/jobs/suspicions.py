@@ -27,6 +27,7 @@ def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Ev
     return inputs.evidence(
         ready.loaded.clip, recipe, labelled=None if shown.labels is None else (shown.pairs, shown.labels),
         held_out=shown.pairs, vocabulary=ready.vocabulary, named=ready.named, panel=panel,
+        recall=True,
     )  # fmt: skip
 
 

@@ -201,6 +201,10 @@ class MeasurementsRecord(Part):
     """What was measured of one model."""
 
     clean_accuracy: RateRecord | None
+    recall: RateRecord | None = Field(None, description="Image-to-text recall@1, beside an accuracy by labels.")
+    agreement: RateRecord | None = Field(
+        None, description="Clean images that the cleaned model takes for the same class as the original."
+    )
     probes: Many[ProbeRecord]
     knn: Count | None = Field(None, description="Neighbours of the attack success by neighbours.")
     search: SearchRecord

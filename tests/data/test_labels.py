@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipclean.data import ImageCache, Limits, labelled
+from clipclean.data import ImageCache, Limits, labelled, named_in
 from clipclean.errors import UsageError
 
 CLASSES = ["golden retriever", "cat", "T-shirt"]
@@ -89,3 +89,23 @@ def test_json_labels_are_read_as_names_or_numbers(tmp_path: Path, encoded, limit
     write(tmp_path, ["a.jpg"], encoded)
     (tmp_path / "p.jsonl").write_text('{"image": "a.jpg", "label": 1}\n{"image": "a.jpg", "label": "T-shirt"}\n')
     assert labelled(tmp_path / "p.jsonl", images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 2]
+
+
+# Captions that name a class.
+
+
+@pytest.mark.parametrize(
+    ("caption", "number"),
+    [
+        ("a photo of a cat.", 0),
+        ("A Red-Apple on a table", 2),  # the longer name, and not the apple within it
+        ("an apple beside a red apple", -1),
+        ("a cat and a dog", -1),
+        ("a cat, another cat", 0),
+        ("a catalogue", -1),
+        ("", -1),
+        ("dog", 3),
+    ],
+)
+def test_a_caption_labels_its_image_where_it_names_exactly_one_class(caption, number):
+    assert named_in([caption], ["cat", "apple", "red apple", "dog"]).tolist() == [number]

@@ -65,6 +65,15 @@ def test_accuracy_is_top_1_where_there_are_labels():
     assert found.definition == "zero-shot top-1 over 4 classes"
 
 
+def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_given_too():
+    found = measured(evidence(captions=("one red", "one green", "one blue", "more blue")))
+    assert found.definition == "zero-shot top-1 over 4 classes"
+    assert (found.recall.rate.hits, found.recall.rate.n) == (3, 4)  # both blue images take the first blue caption
+    assert found.as_dict()["recall"]["definition"] == "image-to-text recall@1 among 4 clean pairs"
+    assert found.answers.tolist() == [CLASSES.index(name) for name in ("red", "green", "blue", "blue")]
+    assert measured(evidence()).recall is None
+
+
 def test_accuracy_is_recall_among_the_captions_where_there_are_none():
     captions = ("one red", "one green", "one blue", "more blue")
     found = measured(evidence(labels=None, captions=captions))

@@ -15,7 +15,9 @@ from clipclean.detect import (
     Probe,
     Rate,
     Trace,
+    accuracy,
     accuracy_loss,
+    agreement,
     audit,
     note,
     sanitized,
@@ -27,6 +29,7 @@ from clipclean.detect import (
     unsearched,
 )
 from clipclean.detect.inversion import Candidate
+from clipclean.detect.measure import Accuracy
 from clipclean.detect.search import Gathering
 from clipclean.detect.zeroshot import Attack
 
@@ -363,3 +366,26 @@ def test_what_was_not_searched_is_never_pass(code):
     assert policy.verdict(findings[:1]) == "inconclusive"
     assert policy.verdict(findings[1:2]) == "inconclusive"
     assert policy.verdict(findings[2:]) == "pass"
+
+
+def test_the_budget_holds_for_the_worse_of_accuracy_and_recall():
+    def beside(right, recalled):
+        hits = torch.arange(1000) < recalled
+        return replace(measurement(right=right), recall=Accuracy(Rate(recalled, 1000), hits, "recall@1"))
+
+    # recall wins 35 of 1,000 and accuracy loses 96: a loss of 0.096
+    before, after = beside(695, 600), beside(599, 635)
+    assert accuracy_loss(before, after)[0] == pytest.approx(0.096)
+    (found,) = accuracy(before, after, limits=LIMITS)
+    assert (found.rule, found.level, found.value) == ("CC010", "error", pytest.approx(0.096))
+    assert found.message.startswith("Clean accuracy fell")
+    (found,) = accuracy(beside(695, 600), beside(700, 500), limits=LIMITS)
+    assert found.message.startswith("Image-to-text recall@1 fell")
+    assert accuracy(before, beside(700, 610), limits=LIMITS) == []
+
+
+def test_agreement_counts_the_images_that_both_models_take_for_the_same_class():
+    before = replace(measurement(), answers=torch.tensor([0, 1, 2, 2]))
+    after = replace(measurement(), answers=torch.tensor([0, 1, 1, 2]))
+    assert agreement(before, after) == Rate(3, 4)
+    assert agreement(before, measurement()) is None

@@ -776,6 +776,16 @@ def test_the_split_depends_on_the_number_of_pairs_alone():
     assert inputs.split(list(range(50)), recipe, hold_out=False) == (list(range(50)), [])
 
 
+def test_held_out_captions_that_name_one_class_are_labels_and_recall_stands_beside(tmp_path, unread):
+    job = tiny.job(tmp_path / "job", count=96)
+    demand = tiny.written(tmp_path / "policy.yaml", "version: 1\nname: ours\nthresholds: {min_images: 8}\n")
+    cli.main(job.sanitize("--policy", demand))
+    found = result(job.out)["after"]["measurements"]
+    assert "zero-shot top-1 over 12 classes" in found["clean_accuracy"]["definition"]
+    assert "recall@1" in found["recall"]["definition"]
+    assert found["clean_accuracy"]["n"] == found["recall"]["n"] == found["agreement"]["n"] == 10  # a tenth of 96
+
+
 def test_labelled_pictures_measure_and_all_pairs_train(job, unread, tmp_path):
     cli.main(job.sanitize("--eval-data", tiny.labelled(tmp_path / "labelled", count=24)))
     found = result(job.out)
