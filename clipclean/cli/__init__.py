@@ -28,6 +28,7 @@ COMMANDS = {
     "triggers": ("clipclean.cli.triggers:triggers", "List the families of triggers, with their parameters."),
     "recipes": ("clipclean.cli.recipes:recipes", "List, show and validate recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
+    "cache": ("clipclean.cli.cache:cache", "List or remove the results of audits that were kept."),
     "explain": ("clipclean.cli.explain:explain", "Say what a finding means, and what to do about it."),
     "doctor": ("clipclean.cli.doctor:doctor", "Say what this machine and this installation can do."),
     "demo": ("clipclean.cli.demo:demo", "Clean a bundled backdoored tiny CLIP, on a CPU, in minutes."),

@@ -1,7 +1,10 @@
 """``clipclean audit``: tell whether a checkpoint carries a backdoor."""
 
+import platform
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,12 +14,18 @@ from clipclean.config import policy as policies
 from clipclean.config.recipe import EFFORTS
 from clipclean.errors import UsageError
 
+if TYPE_CHECKING:
+    from clipclean.report import Images, Report
+
 EPILOG = """\b
 Examples:
   clipclean audit model.pt --classes classes.txt
   clipclean audit model.safetensors -d images/ --reference trusted.pt --output report.html
   clipclean audit model.pt -d images/ --effort thorough --save-triggers found/ --policy policy.yaml
 """
+
+# Options that no report depends on; all others, paths as they are spelt among them, are part of what an audit is.
+UNSEEN = ("outputs", "as_json", "exit_zero", "quiet", "verbose", "no_cache", "workers")
 
 
 @command(epilog=EPILOG)
@@ -71,6 +80,7 @@ Examples:
 @options.seed
 @options.device
 @options.workers
+@options.no_cache
 @options.outputs
 @options.as_json
 @options.exit_zero
@@ -89,9 +99,19 @@ def audit(**given: Any) -> int:
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"]:
         printing.first_line(given["model"], f"effort {given['effort']}")
-    from clipclean import data, demo
-    from clipclean.jobs import audit as job
+    from clipclean.jobs import result_cache
 
+    known = None if given["no_cache"] else cache_key(given)
+    if known and (kept := result_cache.load(known)):
+        printing.say(given, "answered from the result cache; --no-cache runs the audit again")
+        return shown_result(given, kept.report, kept.images, outputs)
+    with progress.shown(quiet=given["quiet"]) as shown:
+        shown("loading PyTorch", 0, 1)
+        from clipclean import data, demo
+        from clipclean import report as reports
+        from clipclean.jobs import audit as job
+
+        shown("loading PyTorch", 1, 1)
     data.use_workers(given["workers"])
     with demo.unpacked() as bundled, progress.shown(quiet=given["quiet"]) as shown:
         request = filled(
@@ -99,8 +119,47 @@ def audit(**given: Any) -> int:
             pairs=bundled / demo.PAIRS, policy=demanded, search=not given["no_search"],
         )  # fmt: skip
         outcome = job.examine(request, progress=shown)
-    printing.show_report(outcome.report, outputs, images=outcome.pictures)
-    return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report.verdict]
+    if known and known == cache_key(given):  # nothing that was read has changed meanwhile
+        result_cache.save(known, reports.json(outcome.report), outcome.pictures)
+    return shown_result(given, outcome.report, outcome.pictures, outputs)
+
+
+def shown_result(
+    given: dict[str, Any], result: "Report", images: "Images", outputs: Sequence[options.Output], /
+) -> int:
+    """Write and print a report; returns the exit code."""
+    printing.show_report(result, outputs, images=images)
+    return 0 if given["exit_zero"] else printing.EXIT_CODES[result.verdict]
+
+
+def cache_key(given: dict[str, Any], /) -> str | None:
+    """What the result of an audit is kept under: all that decides it; None for one that is not kept.
+
+    Not kept are audits that write more than their report, those of models that no path leads to, and those that read files
+    by what another file says: shards of an index, images of a table.
+    """
+    from clipclean.jobs import result_cache
+
+    if given["save_triggers"] or not Path(given["model"]).exists():
+        return None
+    if any(str(given[name] or "").endswith(".index.json") for name in ("model", "reference")):
+        return None
+    if given["data"] is not None and not result_cache.is_self_contained(Path(given["data"])):
+        return None
+    arch = Path(given["arch"]) if given["arch"] and Path(given["arch"]).is_file() else None
+    read = {name: given[name] for name in ("model", "data", "reference", "classes", "templates", "policy")}
+    places = {name: None if path is None else Path(path) for name, path in read.items()} | {"arch": arch}
+    for name in ("model", "reference"):  # configurations beside a file count as well
+        path = places[name]
+        if path is not None and path.is_file():
+            places |= {f"{name}'s {config.name}": config for config in path.absolute().parent.glob("*.json")}
+    settings: dict[str, Any] = {name: str(value) for name, value in given.items() if name not in UNSEEN}
+    settings |= {
+        "machine": platform.node(),  # the report says what it was computed on
+        "effort values": EFFORTS[given["effort"]].model_dump(mode="json"),
+        "today": None if given["policy"] is None else str(datetime.now(UTC).date()),  # suppressions expire
+    }
+    return result_cache.key(settings, places)
 
 
 def check_search(given: dict[str, Any], /) -> None:

@@ -451,7 +451,7 @@ seed = shared(
     default=0,
     help="Fixes every random choice: the same seed, data and machine give the same weights.",
 )
-label = option(
+label = shared(
     "--label",
     "labels",
     group="Output",
@@ -467,6 +467,13 @@ max_minutes = shared(
     type=click.FloatRange(min=0, min_open=True),
     show_default="none",
     help="With --recipe auto: start no new candidate after N minutes; the one in progress finishes.",
+)
+no_cache = shared(
+    "--no-cache",
+    group="Running",
+    is_flag=True,
+    help="Run the audit even if its result is known: the same file, data, settings, policy and version as an earlier one. "
+    "Nothing is kept either.",
 )
 quiet = shared(
     "--quiet",

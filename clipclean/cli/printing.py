@@ -60,8 +60,14 @@ def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
 
 def first_line(model: Path, /, what: str) -> None:
     """Say at once what begins: importing torch takes seconds, and reading a large model more."""
-    words = f"{printable(model.name)}{_size(model)}, {what}; {threads.computing()} threads; loading PyTorch"
+    words = f"{printable(model.name)}{_size(model)}, {what}; {threads.computing()} threads"
     streams.say(f"clipclean {__version__}: {words}")
+
+
+def say(given: dict[str, Any], words: str, /) -> None:
+    """A message on stderr, unless --quiet asks for none."""
+    if not given["quiet"]:
+        streams.say(f"clipclean: {words}")
 
 
 def _size(path: Path) -> str:

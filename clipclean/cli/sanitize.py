@@ -89,8 +89,12 @@ def run(given: dict[str, Any], /) -> int:
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"] and not os.environ.get("RANK", "0").lstrip("0"):  # others than the first say nothing
         printing.first_line(given["model"], f"recipe {recipe.name}")
-    from clipclean import auto, data, train  # torch comes with it: after what can fail fast
-    from clipclean.jobs import inputs, prepare
+    with progress.shown(quiet=given["quiet"]) as shown:
+        shown("loading PyTorch", 0, 1)
+        from clipclean import auto, data, train  # torch comes with it: after what can fail fast
+        from clipclean.jobs import inputs, prepare
+
+        shown("loading PyTorch", 1, 1)
 
     launch = train.launch_of(os.environ)
     quiet = given["quiet"] or (launch is not None and launch.rank > 0)

@@ -1,0 +1,44 @@
+"""``clipclean cache``: results of audits that were kept."""
+
+import json
+
+import click
+
+from clipclean.cli import options
+from clipclean.cli.command import Group
+from clipclean.untrusted import printable
+
+
+@click.group(cls=Group)
+def cache() -> None:
+    """List or remove the results of audits that were kept for the next run of the same audit."""
+
+
+@cache.command("list", epilog="\b\nExamples:\n  clipclean cache list\n  clipclean cache list --json")
+@options.as_json
+def list_results(as_json: bool) -> None:
+    """Show the audits whose results are kept, the newest first: when, verdict, size and model.
+
+    They lie in ~/.cache/clipclean, or where XDG_CACHE_HOME or CLIPCLEAN_CACHE say.
+    """
+    from clipclean.jobs import result_cache
+
+    found = result_cache.entries()
+    if as_json:
+        rows = [
+            {"model": e.model, "verdict": e.verdict, "kept": e.kept, "bytes": e.size, "path": str(e.path)}
+            for e in found
+        ]
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for entry in found:
+        click.echo(f"{entry.kept}  {entry.verdict:<12}  {entry.size:>9,}  {printable(entry.model)}")
+    click.echo(f"{len(found)} result(s) in {result_cache.home()}")
+
+
+@cache.command(epilog="\b\nExample:\n  clipclean cache clear")
+def clear() -> None:
+    """Remove all results that are kept."""
+    from clipclean.jobs import result_cache
+
+    click.echo(f"{result_cache.clear()} result(s) removed")

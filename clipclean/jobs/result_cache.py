@@ -1,0 +1,255 @@
+"""Results of audits kept for the next run of the very same one, so that a gate on every push answers in a second.
+
+An entry is found by a digest of all that decides a result: the bytes of every file that is read, the settings, and the program
+itself. It is taken only if it carries a code that nobody else can make: the key for it lies with the user's own state, not in
+the cache. Whatever is wrong with the cache, an audit is run as if there were none.
+"""
+
+import contextlib
+import hashlib
+import hmac
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import clipclean
+from clipclean import files, own_state, untrusted
+from clipclean.errors import ClipcleanError
+from clipclean.report import Images, Report, parse
+
+PLACE = "CLIPCLEAN_CACHE"  # names the folder instead of the user's own
+MAX_ENTRIES = 256
+MAX_BYTES = 64 * 2**20  # of one entry; a report with its images has less than a megabyte
+MAX_FILES = 200_000  # of a folder of images that is digested
+SUFFIX = ".result"
+TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow")  # they may name files anywhere
+VERSION = 1  # of the layout of an entry
+
+
+@dataclass(frozen=True)
+class Cached:
+    """A report, and the images of its page."""
+
+    report: Report
+    images: Images
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A line of the list: what was audited, when, and the verdict."""
+
+    path: Path
+    size: int
+    model: str
+    verdict: str
+    kept: str
+
+
+def home() -> Path | None:
+    """The folder: CLIPCLEAN_CACHE, else ``clipclean`` in XDG_CACHE_HOME or in ~/.cache; None where there is none."""
+    for given, below in ((os.environ.get(PLACE, ""), ""), (os.environ.get("XDG_CACHE_HOME", ""), "clipclean")):
+        if given and Path(given).is_absolute():
+            return Path(given) / below
+    try:
+        return Path.home() / ".cache" / "clipclean"
+    except RuntimeError:
+        return None
+
+
+def key(settings: Mapping[str, object], read: Mapping[str, Path | None], /) -> str | None:
+    """The digest of all that decides a result; None where something cannot be read, or is too much to read twice.
+
+    Args:
+        settings: JSON values.
+        read: the files and folders that a run reads, by what they are for.
+    """
+    try:
+        digests = {name: None if path is None else _digest(path) for name, path in read.items()}
+    except (OSError, ValueError):
+        return None
+    if None in (digests[name] for name, path in read.items() if path is not None):
+        return None
+    decides = {"layout": VERSION, "program": _program(), "settings": settings, "read": digests}
+    return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def is_self_contained(data: Path, /) -> bool:
+    """Whether images are read from here and from nowhere else: a tar archive, or a folder without tables and links to folders."""
+    if not data.is_dir():
+        return data.suffix == ".tar" and data.is_file()
+    return not any(each.suffix.lower() in TABLES or (each.is_symlink() and each.is_dir()) for each in data.rglob("*"))
+
+
+def _digest(path: Path) -> str | None:
+    """The digest of a file's bytes, or of all files below a folder with their names."""
+    if not path.is_dir():
+        return files.sha256(path)
+    names = sorted(each for each in path.rglob("*") if not each.is_dir())
+    if len(names) > MAX_FILES:
+        return None
+    total = hashlib.sha256()
+    for each in names:
+        name = os.fsencode(each.relative_to(path))
+        total.update(b"%d:%s" % (len(name), name))
+        total.update(bytes.fromhex(files.sha256(each)))
+    return total.hexdigest()
+
+
+def _program() -> dict[str, str]:
+    """What computes: this package by its content, and the versions of those whose numbers reach a result."""
+    total = hashlib.sha256()
+    folder = Path(clipclean.__file__).parent
+    for path in sorted(folder.rglob("*")):
+        if path.suffix in (".py", ".json", ".yaml", ".j2", ".css") and path.is_file():
+            total.update(os.fsencode(path.relative_to(folder)) + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "open_clip_torch", "numpy", "pillow")}
+    return {"clipclean": total.hexdigest(), **versions}
+
+
+def load(wanted: str, /) -> Cached | None:
+    """The result that was kept under a key, or None; it says in its notes where it comes from."""
+    folder = home()
+    if folder is None or not _is_private(folder):
+        return None
+    body = _authentic(_file(folder, wanted), wanted)
+    if body is None:
+        return None
+    try:
+        told: Any = untrusted.value(body)
+        made = parse(json.loads(told["report"]))
+        note = f"Taken from the result cache: this very audit was run at {told['kept']}. --no-cache runs it again."
+        return Cached(
+            made.model_copy(update={"notes": (*made.notes, note)}), Images(*(tuple(kind) for kind in told["images"]))
+        )
+    except (ClipcleanError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # of another layout: as if it were not there
+
+
+def save(wanted: str, text: str, images: Images, /) -> bool:
+    """Keep a report as JSON text, and its images, under a key; whether it could be kept."""
+    folder = home()
+    secret = _secret()
+    if folder is None or secret is None or not _is_private(folder, make=True):
+        return False
+    kept = datetime.now(UTC).isoformat(timespec="seconds")
+    body = json.dumps({"kept": kept, "report": text, "images": images}).encode()
+    if len(body) > MAX_BYTES:
+        return False
+    try:
+        files.write_whole(
+            _file(folder, wanted), lambda partial: _write(partial, _code(secret, wanted, body) + b"\n" + body)
+        )
+        _bound(folder)
+    except (ClipcleanError, OSError):
+        return False
+    return True
+
+
+def entries() -> list[Entry]:
+    """What is kept, the newest first; what is not authentic is left out."""
+    folder = home()
+    if folder is None or not _is_private(folder):
+        return []
+    found = []
+    for path in _newest_first(folder):
+        body = _authentic(path, path.name.removesuffix(SUFFIX))
+        if body is not None:
+            told = json.loads(body)
+            made = json.loads(told["report"])
+            found.append(Entry(path, len(body), made["model"]["name"], made["verdict"], told["kept"]))
+    return found
+
+
+def clear() -> int:
+    """Remove every entry, authentic or not; how many there were. Nothing but entries is ever removed."""
+    folder = home()
+    if folder is None or not _is_private(folder):
+        return 0
+    removed = 0
+    for path in _newest_first(folder):
+        with contextlib.suppress(OSError):
+            path.unlink()
+            removed += 1
+    return removed
+
+
+def _file(folder: Path, wanted: str) -> Path:
+    return folder / f"{wanted}{SUFFIX}"
+
+
+def _write(path: Path, content: bytes) -> None:
+    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as stream:
+        stream.write(content)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    """The files of the folder that are named as entries are, by when they were written; links are not followed."""
+
+    def dated() -> Iterator[tuple[float, Path]]:
+        for path in folder.glob(f"*{SUFFIX}"):
+            with contextlib.suppress(OSError):
+                if not path.is_symlink() and path.is_file():
+                    yield path.stat().st_mtime, path
+
+    return [path for _, path in sorted(dated(), reverse=True)]
+
+
+def _bound(folder: Path) -> None:
+    """Remove the oldest entries where there are too many."""
+    for path in _newest_first(folder)[MAX_ENTRIES:]:
+        path.unlink(missing_ok=True)
+
+
+def _authentic(path: Path, wanted: str) -> bytes | None:
+    """What an entry holds, if nobody but this user can have written it, and under this key."""
+    secret = _secret()
+    try:
+        content = untrusted.read(path, limit=MAX_BYTES + 100)
+    except (OSError, ValueError):
+        return None
+    code, _, body = content.partition(b"\n")
+    if secret is None or not hmac.compare_digest(code, _code(secret, wanted, body)):
+        return None
+    return body
+
+
+def _code(secret: bytes, wanted: str, body: bytes) -> bytes:
+    return hmac.new(secret, wanted.encode() + b"\n" + body, hashlib.sha256).hexdigest().encode()
+
+
+def _secret() -> bytes | None:
+    """This user's key, made at its first use, in a folder that nobody else can enter; None where there can be none."""
+    try:
+        folder = own_state.home() / "keys"
+        own_state.private(folder)
+        path = folder / "cache"
+        with contextlib.suppress(OSError):
+            found = untrusted.read(path, limit=32)
+            if len(found) == 32:
+                return found
+        files.write_whole(path, lambda partial: _write(partial, secrets.token_bytes(32)))
+        return untrusted.read(path, limit=32)
+    except (ClipcleanError, OSError):
+        return None
+
+
+def _is_private(folder: Path, *, make: bool = False) -> bool:
+    """Whether the folder is one, no link, of this user, and nobody else may write in it."""
+    try:
+        if make:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(mode=0o700)
+        if folder.is_symlink() or not folder.is_dir():
+            return False
+        found = folder.stat()
+    except OSError:
+        return False
+    return os.name != "posix" or (found.st_uid == os.geteuid() and not found.st_mode & 0o022)
