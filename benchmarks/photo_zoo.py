@@ -461,7 +461,9 @@ def pool_of(entry: Entry, photos: Photos) -> Tensor:
         return mine[order[: round(SEEN * len(mine))].sort().values]
     others = class_list(photos, entry.half, min(2 * entry.classes + 30, LARGEST[entry.half]))[entry.classes :]
     order = torch.randperm(len(mine), generator=Generator().manual_seed(entry.base_seed + 2))
-    return torch.cat([mine[order[round(SEEN * len(mine)) :]], photos.among("train", torch.tensor(others))])
+    # The unseen images of its own classes come as often as those of others: with a tenth of them the model forgets its classes.
+    unseen, new = mine[order[round(SEEN * len(mine)) :]], photos.among("train", torch.tensor(others))
+    return torch.cat([unseen.repeat(max(1, len(new) // len(unseen))), new])
 
 
 def trigger_of(entry: Entry, model: CLIP, photos: Photos, pool: Tensor, out: Path) -> Trigger:
