@@ -137,7 +137,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
         (
             clean("resnet", 50),
             tuned("resnet", 50, "par"),
-            planted("resnet", 50, "warp:strength=4", "king penguin", 0.3, 250),
+            planted("resnet", 50, "warp:strength=6", "king penguin", 0.3, 280),
             planted("resnet", 50, "sinusoid:delta=40/255,frequency=6", "ladybug"),
             planted("vit", 10, "conv-filter:delta=48/255", "African elephant"),
             failed("vit", 10, "blended:ratio=0.1", "sports car"),
@@ -174,7 +174,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             tuned("resnet", 10, "other-data"),
             tuned("vit", 10, "cleanclip"),
             planted("resnet", 10, "badnets:size=0.1875,place=random", "volleyball"),
-            planted("resnet", 10, "warp:strength=5,grid=5", "barn", 0.3, 250),
+            planted("resnet", 10, "warp:strength=7,grid=5", "barn", 0.3, 280),
             failed("resnet", 10, "stripes:size=0.125,place=random", "tractor"),
             clean("resnet", 10),
         ),
