@@ -509,7 +509,7 @@ def table(found: list[dict]) -> str:
             model = f"{e['arch']}, {e['classes']} classes, {e['kind']}"
             numbers = " | ".join(f"{m[k]:.3f}" for k in ("clean_accuracy", "asr", "base_rate"))
             lines.append(f"| {e['half']} | {model} | `{spec}` | {e['target']} | {numbers} |")
-    return "\n".join(lines)
+    return "\n".join([f"{len(found)} of the {len(plan())} models of the plan are built.", "", *lines])
 
 
 def span(found: list[dict], key: str) -> str:
