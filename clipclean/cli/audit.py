@@ -128,7 +128,9 @@ def shown_result(
     given: dict[str, Any], result: "Report", images: "Images", outputs: Sequence[options.Output], /
 ) -> int:
     """Write and print a report; returns the exit code."""
-    printing.show_report(result, outputs, images=images)
+    from clipclean.report import Place
+
+    printing.show_report(result, outputs, images=images, place=Place(model=str(given["model"])))
     return 0 if given["exit_zero"] else printing.EXIT_CODES[result.verdict]
 
 

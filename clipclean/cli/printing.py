@@ -16,7 +16,7 @@ from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
     from clipclean.cli.options import Output
-    from clipclean.report import Images, Report
+    from clipclean.report import Images, Place, Report
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -37,15 +37,17 @@ def outputs_of(given: dict[str, Any], /) -> tuple["Output", ...]:
     return (*outputs, Output("json", None))
 
 
-def show_report(result: "Report", outputs: Sequence["Output"], /, *, images: "Images | None" = None) -> bool:
+def show_report(
+    result: "Report", outputs: Sequence["Output"], /, *, images: "Images | None" = None, place: "Place | None" = None
+) -> bool:
     """Write the report in each form, and print it as text unless one of them went to stdout; whether it was."""
     from clipclean import report
 
-    shown = report.Images() if images is None else images
-    emit(outputs, lambda form: report.html(result, shown) if form == "html" else report.FORMATS[form](result))
+    shown, where = images or report.Images(), place or report.Place()
+    emit(outputs, lambda form: report.html(result, shown, where) if form == "html" else report.FORMATS[form](result))
     if any(output.path is None for output in outputs):
         return False
-    click.echo(report.text(result, width=terminal_width(), colour=is_coloured()))
+    click.echo(report.text(result, width=terminal_width(), colour=is_coloured(), place=where))
     return True
 
 

@@ -93,6 +93,7 @@ def run(given: dict[str, Any], /) -> int:
         shown("loading PyTorch", 0, 1)
         from clipclean import auto, data, train  # torch comes with it: after what can fail fast
         from clipclean.jobs import inputs, prepare
+        from clipclean.jobs import outputs as results
 
         shown("loading PyTorch", 1, 1)
 
@@ -113,7 +114,7 @@ def run(given: dict[str, Any], /) -> int:
         outcome = auto.clean(request, progress=shown, group=group)
     if outcome is None:  # another process has the result
         return 0
-    if printing.show_report(outcome.report, outputs):
+    if printing.show_report(outcome.report, outputs, images=outcome.images, place=results.place_of(request)):
         click.echo(where(given, exported=outcome.exported))
     return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report.verdict]
 

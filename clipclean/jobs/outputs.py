@@ -17,18 +17,20 @@ from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
-from clipclean.report import example_images
+from clipclean.report import Images, example_images
 from clipclean.train.resume import RunState
 
+NO_IMAGES = Images()
 OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # what a run may leave
 
 
 @dataclass(frozen=True)
 class SanitizeOutcome:
-    """The report, and whether weights were written."""
+    """The report, whether weights were written, and the images of the page."""
 
     report: report.Report
     exported: bool
+    images: Images = NO_IMAGES
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def publish(
     if exported:
         state.discard()
     placing.said(to.out)
-    return SanitizeOutcome(made, exported)
+    return SanitizeOutcome(made, exported, images)
 
 
 def accepted(request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], /) -> policy.Applied:

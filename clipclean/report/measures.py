@@ -71,8 +71,8 @@ MEASURES = {
     ),
     "distance": Measure(
         "Embedding distance",
-        "how far the trigger moves a image in the model's eyes",
-        "The mean over images of the squared L2 distance between the unit embeddings of a image and of its triggered "
+        "how far the trigger moves an image in the model's eyes",
+        "The mean over images of the squared L2 distance between the unit embeddings of an image and of its triggered "
         "copy, which is 2 − 2 cos: 0 for no effect, 4 at most.",
         "lower",
         False,
@@ -89,7 +89,7 @@ MEASURES = {
 SEARCH_MEASURES = {
     "size": Measure(
         "Size of a found trigger",
-        "how much of a image the search had to change",
+        "how much of an image the search had to change",
         "The smallest share of the image, or the lowest strength, with which the search made images of all kinds look "
         "like one class. What clean models need is shown beside it: any model can be turned by a change that is large "
         "enough, and a backdoor makes a small one do.",
@@ -123,7 +123,7 @@ SEARCH_MEASURES = {
     "direction_agreement": Measure(
         "Direction agreement",
         "whether all images move the same way",
-        "The length of the mean of the unit displacements from a image's embedding to that of its triggered copy: 1 where "
+        "The length of the mean of the unit displacements from an image's embedding to that of its triggered copy: 1 where "
         "the trigger moves every image the same way, near 0 where it moves them at random.",
         "lower",
         False,

@@ -1,53 +1,63 @@
 """The report as text for a terminal: the verdict, suspects, numbers, what to do."""
 
-import itertools
-import textwrap
+import io
+import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from typing import Literal
 
-from rich.cells import cell_len, set_cell_size
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
 
 from clipclean.report import comparison, ladder, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
 from clipclean.report.inert import harmless
-from clipclean.report.schema import Report
+from clipclean.report.schema import ProbeRecord, Report
+from clipclean.report.verdicts import NOWHERE, Place
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 ROWS = ("asr", "base_rate", "accuracy_under_trigger", "knn_asr", "distance")
 SHOWN = 8  # rows of a list or table; report.json has them all
 _NUMBERS = 17  # columns of a number's column: "100.0 to 100.0 %" and a gap
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
-_STYLES = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
-_STYLES |= {"heading": "1", "quiet": "2"}
+_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
+_STYLES |= {"error": "red", "warning": "yellow", "note": "cyan"}
+_ANSI = r"\x1b\[[0-9;]*m"
 
 
-def text(report: Report, /, *, width: int, colour: bool) -> str:
+def text(report: Report, /, *, width: int, colour: bool, place: Place = NOWHERE) -> str:
     """What ``clipclean audit`` and ``clipclean sanitize`` print: verdict first and last.
 
     Args:
         report: a valid report.
         width: columns, at least 60.
-        colour: whether to use ANSI colours; nothing is told by colour alone.
+        colour: whether to use ANSI colours; nothing is said by colour alone.
+        place: where things are, for commands that can be copied.
     """
     report = harmless(report)
-    page = _Page(max(width, 60), colour)
-    verdict = page.wrapped(verdicts.headline(report), first=_verdict_word(report, page))
-    blocks = [
+    word = report.verdict
+    verdict = Text.assemble(
+        (f"{_MARKS[word]} {verdicts.WORDS[word].upper()}", _STYLES[word]), "  ", verdicts.headline(report)
+    )
+    blocks: list[RenderableType | None] = [
         verdict,
-        _subject(report, page),
-        _suspects(report, page),
-        _auto(report, page),
-        *(_search(made, page) for made in search.searches(report)),
-        _numbers(report, page),
-        _panel(report, page),
-        _findings(report, page),
-        _suppressed(report, page),
-        page.listed("Not shown by this", verdicts.limits(report)),
-        page.listed("Next", verdicts.next_steps(report)),
+        _looked_for(report),
+        _about(report),
+        _suspects(report),
+        _auto(report),
+        *(_search(made) for made in search.searches(report)),
+        _numbers(report),
+        _panel(report),
+        _findings(report),
+        _suppressed(report),
+        _listed("Not shown by this", verdicts.limits(report)),
+        _listed("Next", verdicts.next_steps(report)),
+        _commands(report, place),
         verdict,
     ]
-    return "\n\n".join("\n".join(lines) for lines in blocks if lines)
+    return "\n\n".join(_rendered(block, max(width, 60), colour) for block in blocks if block)
 
 
 def plain_text(report: Report, /) -> str:
@@ -55,39 +65,84 @@ def plain_text(report: Report, /) -> str:
     return text(report, width=PLAIN_WIDTH, colour=False) + "\n"
 
 
-@dataclass(frozen=True)
-class _Page:
-    """Where the text goes: so many columns, with or without colour."""
-
-    width: int
-    colour: bool
-
-    def paint(self, words: str, style: str) -> str:
-        return f"\x1b[{_STYLES[style]}m{words}\x1b[0m" if self.colour and words else words
-
-    def heading(self, words: str) -> str:
-        return self.paint(words, "heading")
-
-    def wrapped(self, words: str, *, first: str, indent: int = 2) -> list[str]:
-        """Words after ``first`` (which may be painted), wrapped; the lines below it indented."""
-        start = cell_len(_unpainted(first)) + 2
-        lines = textwrap.wrap(
-            words, self.width, initial_indent=" " * start, subsequent_indent=" " * indent, break_on_hyphens=False
-        )
-        return [f"{first}  {lines[0][start:]}", *lines[1:]] if lines else [first]
-
-    def listed(self, heading: str, entries: Sequence[str]) -> list[str]:
-        """A heading over a list."""
-        items = itertools.chain.from_iterable(self.wrapped(entry, first="  -", indent=5) for entry in entries)
-        return [self.heading(heading), *items] if entries else []
+def _rendered(block: RenderableType, width: int, colour: bool) -> str:
+    """A block as lines without spaces at their ends. Words are never markup: everything is given as ``Text``."""
+    out = io.StringIO()
+    system: Literal["standard"] | None = "standard" if colour else None
+    console = Console(
+        file=out, width=width, color_system=system, force_terminal=colour, no_color=not colour, highlight=False,
+        markup=False, emoji=False, legacy_windows=False, _environ={},
+    )  # fmt: skip
+    console.print(block)
+    lines = out.getvalue().rstrip("\n").split("\n")
+    return "\n".join(
+        re.sub(rf"(?: |{_ANSI})+$", lambda end: "".join(re.findall(_ANSI, end[0])), line) for line in lines
+    )
 
 
-def _verdict_word(report: Report, page: _Page) -> str:
-    word = report.verdict
-    return page.paint(f"{_MARKS[word]} {verdicts.WORDS[word].upper()}", word)
+def _heading(words: str) -> Text:
+    return Text(words, style="bold")
 
 
-def _subject(report: Report, page: _Page) -> list[str]:
+def _under(heading: str, *below: RenderableType) -> Group:
+    return Group(_heading(heading), *below)
+
+
+def _hanging(rows: Iterable[tuple[str | Text, str]], *, indent: int = 2, first: int | None = None) -> Padding:
+    """Rows of a mark and words that wrap beside it."""
+    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(no_wrap=True, width=first)
+    table.add_column(overflow="fold")
+    for mark, words in rows:
+        table.add_row(mark if isinstance(mark, Text) else Text(mark), Text(words))
+    return Padding(table, (0, 0, 0, indent))
+
+
+def _columns(head: Sequence[str], *, label: str = "") -> Table:
+    """A table of one wide column, and one for each number; both have words below what they hold."""
+    table = _bare(len(head))
+    table.add_row(_heading(label), *map(_heading, head))
+    return table
+
+
+def _add(table: Table, label: str, cells: Iterable[str], words: str = "", below: Iterable[str] = ()) -> None:
+    """One entry: a label with its cells, and quietly under them what they mean."""
+    table.add_row(Padding(Text(label), (0, 1, 0, 2)), *map(Text, cells))
+    under = list(below)
+    if words or any(under):
+        table.add_row(Padding(Text(words, style="dim"), (0, 1, 0, 4)), *(Text(cell, style="dim") for cell in under))
+
+
+def _rest(total: int) -> list[RenderableType]:
+    return [Text(f"  and {count(total - SHOWN)} more, in report.json", style="dim")] if total > SHOWN else []
+
+
+def _listed(heading: str, entries: Sequence[str]) -> RenderableType | None:
+    return _under(heading, _hanging([("-", entry) for entry in entries])) if entries else None
+
+
+def _commands(report: Report, place: Place) -> RenderableType | None:
+    """What to type next: each on a line of its own, however long, so that it can be copied."""
+    found = verdicts.commands(report, place)
+    if not found:
+        return None
+    lines: list[RenderableType] = []
+    for purpose, words in found:
+        lines += [Text(f"  {purpose}:"), Text(f"    {words}", style="bold", overflow="fold")]
+    return Group(*lines)
+
+
+def _looked_for(report: Report) -> RenderableType | None:
+    """What a passing run rests on."""
+    if report.verdict != "pass":
+        return None
+    lines = [
+        ("-", f"{what}: {found}{f' ({usual})' if usual else ''}") for what, found, usual in verdicts.looked_for(report)
+    ]
+    return _under("Looked for", _hanging(lines))
+
+
+def _about(report: Report) -> RenderableType:
     """What was looked at, and what was done to it."""
     model = report.model
     facts = [("model", f"{model.name}, {model.architecture}, sha256 {model.sha256[:16]}…")]
@@ -96,99 +151,84 @@ def _subject(report: Report, page: _Page) -> list[str]:
         facts.append(("recipe", f"{recipe.name}, revision {recipe.revision}, {standing}"))
     if data := report.data:
         skipped = data.skipped if isinstance(data.skipped, int) else len(data.skipped)
-        what = "pictures" if report.is_audit else "clean pairs"
+        what = "images" if report.is_audit else "clean pairs"
         facts.append(("data", f"{count(data.pairs)} {what}, {count(skipped)} skipped"))
     if policy := report.policy:
         facts.append(("policy", f"{policy.name}, sha256 {policy.sha256[:16]}…"))
-    return [line for label, words in facts for line in page.wrapped(words, first=f"{label:<6}", indent=8)]
+    return _hanging(facts, indent=0, first=6)
 
 
-def _suspects(report: Report, page: _Page) -> list[str]:
+def _suspects(report: Report) -> RenderableType | None:
     """The classes that the audited model seems to be turned towards."""
     found = report.suspects
     if not found or comparison.has_before(report):
-        return []
-    lines = [page.heading("Suspects, most suspicious first")]
+        return None
+    lines = []
     for number, suspect in enumerate(found[:SHOWN], start=1):
         by = f", by {families}" if (families := search.families(suspect)) else ""
-        lines += page.wrapped(f"{suspect.class_}, score {decimal(suspect.score)}{by}", first=f"  {number}.", indent=6)
-    return lines + _rest(len(found), page)
+        lines.append((f"{number}.", f"{suspect.class_}, score {decimal(suspect.score)}{by}"))
+    return _under("Suspects, most suspicious first", _hanging(lines), *_rest(len(found)))
 
 
-def _auto(report: Report, page: _Page) -> list[str]:
-    """A table of the ladder, where the run chose for itself."""
-    if not ladder.ran(report):
-        return []
-    lines = [page.heading("What was tried")]
-    for sentence in ladder.told(report):
-        lines += page.wrapped(sentence, first="")
-    lines += ["", page.heading(_line("  rung", ["canaries removed", "costs"], page))]
+def _auto(report: Report) -> RenderableType | None:
+    """A table of the candidates, where the run chose for itself."""
+    if report.auto is None:
+        return None
+    table = _columns(["backdoors removed", "costs"], label="  candidate")
     for row in ladder.rows(report):
-        lines.append(_line(f"  {row.rung}{' (chosen)' if row.chosen else ''}", [row.canaries, row.cost], page))
-        lines += _quiet(f"{row.outcome}; {row.seconds}", [f"{row.left} left", ""], page)
-    return lines
+        name = f"{row.rung}{' (chosen)' if row.chosen else ''}"
+        _add(table, name, [row.canaries, row.cost], f"{row.outcome}; {row.seconds}", [f"{row.left} left", ""])
+    return _under("What was tried", *map(Text, ladder.told(report)), Text(""), table)
 
 
-def _search(made: search.Search, page: _Page) -> list[str]:
+def _search(made: search.Search) -> RenderableType:
     """A table of what was found; under each size, what clean models need, and how unusual it is."""
     title = f"Search for unknown triggers{f', {made.when} cleaning' if made.when else ''}"
-    lines = [page.heading(title), *page.wrapped(made.told, first="")]
     if not made.found:
-        return [*lines, "  Nothing was found."]
-    lines += ["", page.heading(_line("  leads to", ["size", "success"], page))]
-    lines.append(page.paint(_line("", ["clean models need", "95 % interval"], page), "quiet"))
+        return _under(title, Text(made.told), Text("  Nothing was found."))
+    table = _columns(["size", "success"], label="  leads to")
+    table.add_row("", Text("clean models need", style="dim"), Text("95 % interval", style="dim"))
     for found in made.found[:SHOWN]:
-        sizes = [percent(found.size), percent(found.asr.value)]
-        lines.append(_line(f"  {found.class_}", sizes, page))
         words = "; ".join([f"{found.family_words}, {found.size_words}", *search.signs(found)])
-        lines += _quiet(words, [search.needed(found), percent_interval(found.asr.interval)], page)
-    return lines + _rest(len(made.found), page)
+        below = [search.needed(found), percent_interval(found.asr.interval)]
+        _add(table, found.class_, [percent(found.size), percent(found.asr.value)], words, below)
+    return _under(title, Text(made.told), Text(""), table, *_rest(len(made.found)))
 
 
-def _quiet(words: str, cells: Sequence[str], page: _Page) -> list[str]:
-    """Words in the first column, over as many lines as they need; the cells beside the first of them."""
-    room = page.width - _NUMBERS * len(cells)
-    told = textwrap.wrap(words, room - 6) or [""]
-    empty = [""] * len(cells)
-    return [
-        page.paint(_line(f"    {line}", empty if number else cells, page), "quiet") for number, line in enumerate(told)
-    ]
-
-
-def _rest(total: int, page: _Page) -> list[str]:
-    return [page.paint(f"  and {count(total - SHOWN)} more, in report.json", "quiet")] if total > SHOWN else []
-
-
-def _numbers(report: Report, page: _Page) -> list[str]:
+def _numbers(report: Report) -> RenderableType:
     """Clean accuracy, then each attack in full."""
     two = comparison.has_before(report)
-    sides = ["before", "after", "change"] if two else ["measured"]
-    lines = [page.heading(_line("", sides, page)), *_row(comparison.accuracy(report), page, two=two)]
-    known = bool(comparison.named(report))
+    table = _columns(["before", "after", "change"] if two else ["measured"])
+    _measured(table, comparison.accuracy(report), two=two)
+    blocks: list[RenderableType] = [table]
+    kind = "Trigger" if comparison.named(report) else "Strongest trigger of the panel"
     for attack in comparison.detailed(report):
-        kind = "Trigger" if known else "Strongest trigger of the panel"
-        title = page.wrapped(f"{attack.trigger} → {attack.target}", first=kind)
-        lines += ["", *(page.heading(line) for line in title)]
+        blocks += [Text(""), _heading(f"{kind}  {attack.trigger} → {attack.target}")]
+        below = _bare(3 if two else 1)
         for row in comparison.rows(attack, *ROWS):
-            lines += _row(row, page, two=two)
-    return lines
+            _measured(below, row, two=two)
+        blocks.append(below)
+    return Group(*blocks)
 
 
-def _row(row: Row, page: _Page, *, two: bool) -> list[str]:
-    """A line of numbers; under it, quietly, what they mean and how sure they are."""
+def _bare(cells: int) -> Table:
+    """A table of the same columns without a head."""
+    table = Table.grid(expand=True)
+    table.add_column(ratio=1, overflow="fold")
+    for _ in range(cells):
+        table.add_column(justify="right", width=_NUMBERS, no_wrap=True, overflow="ellipsis")
+    return table
+
+
+def _measured(table: Table, row: Row, *, two: bool) -> None:
+    """A measure; under it, quietly, what it means and how sure it is."""
     figures = [row.before, row.after] if two else [row.after]
     values = [_value(row, figure) for figure in figures]
     sure = [_interval(figure) for figure in figures]
     if two:
         values.append(_change(row))
         sure.append(f"{row.measure.better} is better" if row.measure.better else "")
-    return [_line(f"  {row.measure.label}", values, page), *_quiet(row.measure.words, sure, page)]
-
-
-def _line(label: str, cells: Iterable[str], page: _Page) -> str:
-    cells = list(cells)
-    room = page.width - _NUMBERS * len(cells)
-    return (set_cell_size(label, room) + "".join(f"{cell:>{_NUMBERS}}" for cell in cells)).rstrip()
+    _add(table, row.measure.label, values, row.measure.words, sure)
 
 
 def _value(row: Row, figure: Figure | None) -> str:
@@ -207,55 +247,40 @@ def _change(row: Row) -> str:
     return (points if row.measure.is_share else difference)(row.before.value, row.after.value)
 
 
-def _panel(report: Report, page: _Page) -> list[str]:
+def _panel(report: Report) -> RenderableType | None:
     """The triggers that nobody named: a table in an audit, one sentence where there are two sides."""
     attacks = comparison.panel(report)
     if not attacks:
-        return []
-    if not comparison.has_before(report):
-        return _panel_table(attacks, page)
-    shown = [_strongest(attacks, side) for side in ("before", "after")]
-    told = [f"{when}, {words}" for when, words in zip(("before", "after"), shown, strict=True) if words]
-    summary = f"Of {count(len(attacks))} built-in triggers the strongest: {'; '.join(told)}."
-    return [page.heading("Panel of known triggers"), *page.wrapped(summary, first="", indent=2)]
-
-
-def _panel_table(attacks: Sequence[comparison.Attack], page: _Page) -> list[str]:
-    lines = [page.heading(_line("Panel of known triggers", ["beyond chance"], page))]
+        return None
+    if comparison.has_before(report):
+        sides = (("before", [attack.before for attack in attacks]), ("after", [attack.after for attack in attacks]))
+        shown = [f"{when}, {words}" for when, probes in sides if (words := _strongest(probes))]
+        summary = f"Of {count(len(attacks))} built-in triggers the strongest: {'; '.join(shown)}."
+        return _under("Panel of known triggers", Text(summary))
+    table = _columns(["beyond chance"], label="Panel of known triggers")
     probes = [attack.after for attack in attacks if attack.after]
     for probe in probes[:SHOWN]:
         excess = probe.excess_asr
-        lines.append(_line(f"  → {probe.target}", [percent(excess.value)], page))
-        lines += _quiet(probe.trigger, [percent_interval(excess.interval)], page)
-    return lines + _rest(len(probes), page)
+        _add(table, f"→ {probe.target}", [percent(excess.value)], probe.trigger, [percent_interval(excess.interval)])
+    return Group(table, *_rest(len(probes)))
 
 
-def _strongest(attacks: Sequence[comparison.Attack], side: str) -> str:
-    probes = [attack.before if side == "before" else attack.after for attack in attacks]
+def _strongest(probes: Sequence[ProbeRecord | None]) -> str:
     best = max((probe for probe in probes if probe), key=comparison.excess_of, default=None)
     if best is None:
         return ""
     return f"{best.trigger} → {best.target}, {percent(best.excess_asr.value)} beyond chance"
 
 
-def _findings(report: Report, page: _Page) -> list[str]:
+def _findings(report: Report) -> RenderableType | None:
     found = verdicts.by_severity(report.findings)
     if not found:
-        return []
-    lines = [page.heading("Findings")]
-    for finding in found:
-        first = page.paint(f"  {finding.rule} {finding.level}", finding.level)
-        lines += page.wrapped(finding.message, first=first, indent=4)
-    return lines
+        return None
+    rows = [(Text(f"{each.rule} {each.level}", style=_STYLES[each.level]), each.message) for each in found]
+    return _under("Findings", _hanging(rows))
 
 
-def _suppressed(report: Report, page: _Page) -> list[str]:
+def _suppressed(report: Report) -> RenderableType | None:
     """What the policy set aside, with its reasons."""
-    entries = [f"{finding.rule} {finding.message} {verdicts.set_aside(finding)}" for finding in report.suppressed]
-    return page.listed("Set aside by policy", entries)
-
-
-def _unpainted(words: str) -> str:
-    """Without the ANSI codes that :meth:`_Page.paint` put there."""
-    _, painted, rest = words.partition("m") if words.startswith("\x1b[") else ("", "", words)
-    return rest.removesuffix("\x1b[0m") if painted else words
+    entries = [f"{each.rule} {each.message} {verdicts.set_aside(each)}" for each in report.suppressed]
+    return _listed("Set aside by policy", entries)

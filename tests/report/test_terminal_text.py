@@ -6,6 +6,7 @@ from report.parsed import Parsed
 from rich.cells import cell_len
 
 from clipclean import report
+from clipclean.report import Place
 
 report = Parsed(report)
 
@@ -121,3 +122,16 @@ def test_a_minimal_report_can_be_shown():
     for form in report.FORMATS:
         assert report.FORMATS[form](made)
     assert "none was tried" in report.text(made, width=80, colour=False)
+
+
+def test_commands_to_copy_stand_on_lines_of_their_own():
+    lines = report.text(samples.passed(), width=80, colour=False, place=Place("my out")).splitlines()
+    assert "    clipclean verify 'my out'" in lines
+    assert '    open_clip.create_model_and_transforms("local-dir:my out")' in lines
+
+
+def test_brackets_and_emoji_codes_in_names_are_no_markup():
+    made = samples.passed()
+    made["model"]["name"] = "[bold red]x[/] :smile: [link=https://evil.example]y[/link]"
+    for colour in (False, True):
+        assert made["model"]["name"] in report.text(made, width=120, colour=colour)
