@@ -661,8 +661,10 @@ def test_an_empty_folder_is_taken_and_a_missing_one_is_made_with_its_parents(job
 
 
 def test_a_file_or_a_link_is_no_output(job, capsys):
-    (job.folder / "link").symlink_to(job.folder)
-    for name in ("link", "model.pt"):
+    (job.folder / "other").mkdir()
+    (job.folder / "link").symlink_to(job.folder / "other")
+    tiny.written(job.folder / "notes.txt", "mine")
+    for name in ("link", "notes.txt"):
         assert cli.main(job.sanitize("--out", job.folder / name)) == 2
         assert "is a file or a link. Name a folder." in capsys.readouterr().err
 
@@ -711,7 +713,12 @@ def test_a_disk_that_is_full_when_the_state_is_saved_leaves_nothing(job, monkeyp
 
 def full_for(monkeypatch, what):
     if what == "weights":
-        monkeypatch.setattr(open_clip_directory.safetensors_file, "write", full)
+        write = checkpoint.write_safetensors
+        monkeypatch.setattr(
+            checkpoint,
+            "write_safetensors",
+            lambda path, *a, **k: (full if path.name == WEIGHTS else write)(path, *a, **k),
+        )
         return
     original = Path.write_text
 
