@@ -67,7 +67,8 @@ def audit(
     /,
     *,
     data: Place | None = None,
-    reference: "Model | None" = None,
+    reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
+    references: "Place | None" = None,
     effort: Literal["quick", "standard", "thorough"] = "standard",
     search: bool = True,
     save_triggers: Place | None = None,
@@ -85,7 +86,8 @@ def audit(
     Args:
         model: a checkpoint, or an open_clip module.
         data: images to measure and search on, in any format that the command takes; None takes bundled ones.
-        reference: a clean model of the same architecture that you trust.
+        reference: a clean model of the same architecture that you trust, or several.
+        references: a file of such models, as ``clipclean references build`` writes.
         effort: how hard to search.
         search: whether to search at all; without a search the verdict is never ``pass``.
         save_triggers: a folder for the triggers that the search finds.
@@ -109,6 +111,11 @@ def audit(
         model=model, data=data, reference=reference, save_triggers=save_triggers, policy=policy, classes=classes
     )
     chosen = _policy(policy)
+    trusted: list[Model] = []
+    if isinstance(reference, list | tuple):
+        trusted.extend(reference)
+    elif reference is not None:
+        trusted.append(reference)
     from clipclean import demo
     from clipclean.jobs import audit as job
 
@@ -118,7 +125,8 @@ def audit(
             data=bundled / demo.PICTURES if data is None else Path(data),
             own=data is not None,
             pairs=bundled / demo.PAIRS,
-            reference=None if reference is None else _model(reference),
+            reference=tuple(_model(each) for each in trusted),
+            references=() if references is None else (Path(references),),
             policy=chosen,
             effort=effort,
             arch=arch,

@@ -235,6 +235,38 @@ RULES: Mapping[str, Rule] = {
         urgent=100,
         needs="audit or search",
     ),
+    "CC006": Rule(
+        title="Images gather where no class of the list lies",
+        stage="evidence",
+        level="warning",
+        means="A search that was told no class brings images of all kinds to one place by a far smaller change than turns them into "
+        "any class of the list, and no class of the list lies there.",
+        does_not_show="What lies there: it may be the target of a backdoor that is on no list, or nothing that has a name.",
+        action="Give a longer class list by --classes, with what the model is used for.",
+        severity=5.0,
+        doubt=Words(
+            "A small change brings images of all kinds to a place where no class of the list lies: the list may lack the target.",
+            "",
+        ),
+        urgent=75,
+        needs="audit's search",
+    ),
+    "CC007": Rule(
+        title="The model hardly knows the classes",
+        stage="evidence",
+        level="warning",
+        means="With these classes and images the model is hardly better than chance, or better with another normalisation of the "
+        "pixels than with the one that came with the weights, or nothing tells how good it is. So a search for backdoors shows little.",
+        does_not_show="Whether there is a backdoor: a model that is used in the wrong way hides one.",
+        action="Check --arch, --classes, --templates and the mean and std of the model's configuration, and give images with labels "
+        "or captions.",
+        severity=4.0,
+        doubt=Words(
+            "The model hardly knows these classes, or nothing tells whether it does, so a search shows little.", ""
+        ),
+        urgent=90,
+        needs="audit or search",
+    ),
     "CC010": Rule(
         title="Clean accuracy lost beyond the budget",
         stage="accuracy",

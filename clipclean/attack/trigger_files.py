@@ -19,7 +19,7 @@ LONGEST_NAME = 1000  # characters of a class
 WAY_OUT = "Give a file that 'clipclean audit --save-triggers' wrote, or a trigger spec."
 
 
-def save(traces: Sequence[detect.Trace], folder: Path, /) -> dict[str, str]:
+def save(traces: Sequence[detect.TargetedResult], folder: Path, /) -> dict[str, str]:
     """Write every trigger that was found into ``folder``, all or none; returns the name of each file by the trigger's spec.
 
     Raises:

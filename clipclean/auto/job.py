@@ -49,7 +49,7 @@ class Job:
     ready: Prepared
     state: RunState
     evidence: detect.Evidence
-    yardstick: detect.Yardstick | None
+    references: detect.References | None
     original: dict[str, Tensor]
     control: Recipe
     started: float
@@ -180,8 +180,8 @@ def begin(
     """The job, with the pictures that everything is measured on."""
     clip = ready.loaded.clip
     evidence = triggers.evidence_of(ready, request.recipe, panel=True)
-    yardstick = detect.stored(model.kind_of(clip.architecture), classes=len(ready.vocabulary.classes))
-    return Job(request, ready, state, evidence, yardstick, taken(clip), control, started, progress)
+    references = detect.stored(model.kind_of(clip.architecture), classes=ready.vocabulary.classes)
+    return Job(request, ready, state, evidence, references, taken(clip), control, started, progress)
 
 
 # The audit, and what it makes suspect.
@@ -190,7 +190,7 @@ def begin(
 def look(job: Job, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> Sight:
     """Measure and search the model as it is now."""
     return audit_job.searched(
-        job.clip, replace(job.evidence, suspicions=tuple(suspicions)), job.yardstick, job.progress,
+        job.clip, replace(job.evidence, suspicions=tuple(suspicions)), job.references, job.progress,
         effort=job.recipe.auto.effort, pointed=pointed, seed=job.request.seed, what=what,
     )  # fmt: skip
 
@@ -500,7 +500,7 @@ def found_again(job: Job, sight: Sight, later: Sight, pointed: Sequence[int], /)
         found = detect.searched(seen.hunt, panel, pictures=pictures, limits=job.ready.thresholds)
         return {each.target: each for each in found}
 
-    if job.yardstick is None:  # nothing to compare with: every model has classes that pictures gather at
+    if job.references is None:  # nothing to compare with: every model has classes that pictures gather at
         return []
     names, before = {job.evidence.classes[target] for target in pointed}, told(sight)
     steps = job.recipe.auto.rebound_steps
@@ -619,7 +619,7 @@ def judged(
     """
     limits = job.ready.thresholds
     told = [
-        *audit_job.findings(sight, job.yardstick, limits, pictures=len(job.evidence.pixels)),
+        *audit_job.findings(sight, job.references, limits, pictures=len(job.evidence.pixels)),
         *detect.accuracy(first.measured, sight.measured, limits=limits),
         *(rebound.findings(limits=limits) if rebound else ()),
     ]
@@ -749,12 +749,12 @@ def section(job: Job, sight: Sight, /) -> dict[str, Any]:
     limits = job.ready.thresholds
     measurements = sight.measured.as_dict()
     if sight.hunt:
-        measurements["search"] = audit_job.search_section(job.recipe.auto.effort, sight, job.yardstick, {})
+        measurements["search"] = audit_job.search_section(job.recipe.auto.effort, sight, job.references, {})
     return {
         "measurements": measurements,
         "findings": [
             inputs.dumped(found)
-            for found in audit_job.findings(sight, job.yardstick, limits, pictures=len(job.evidence.pixels))
+            for found in audit_job.findings(sight, job.references, limits, pictures=len(job.evidence.pixels))
         ],
         "suspects": detect.suspected_classes(sight.hunt, sight.measured.panel, limits=limits),
     }

@@ -20,6 +20,7 @@ from clipclean.errors import ClipcleanError, ResourceError, UsageError
 COMMANDS = {
     "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
     "audit": ("clipclean.cli.audit:audit", "Tell whether a checkpoint carries a backdoor nobody described."),
+    "references": ("clipclean.cli.references:references", "Measure clean models once, to compare others with."),
     "screen": ("clipclean.cli.screen:screen", "Find suspicious pairs in a supposedly clean set."),
     "inspect": ("clipclean.cli.inspect:inspect", "Say what a checkpoint file is, without loading it into a model."),
     "export": ("clipclean.cli.export:export", "Write the same weights in the layout of another library."),

@@ -44,9 +44,18 @@ UNSEEN = ("outputs", "as_json", "exit_zero", "quiet", "verbose", "no_cache", "wo
     "--reference",
     group="Model",
     metavar="MODEL",
+    multiple=True,
     type=click.Path(path_type=Path),
-    help="A clean model of the same architecture that you trust. It is searched in the same way, and the trigger sizes found in "
-    "it are the reference; without it, stored statistics of the architecture are used if there are any.",
+    help="A clean model of the same architecture that you trust; may be given several times. It is searched in the same way, and "
+    "what it shows for a class does not count against the model.",
+)
+@option(
+    "--references",
+    group="Model",
+    metavar="FILE",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="The same from a file of 'clipclean references build', without another search; may be given several times.",
 )
 @option(
     "--effort",
@@ -164,9 +173,16 @@ def cache_key(given: dict[str, Any], /) -> str | None:
     return result_cache.key(settings, places)
 
 
+IDLE = {
+    "--save-triggers": "save_triggers",
+    "--reference": "reference",
+    "--references": "references",
+}  # without a search
+
+
 def check_search(given: dict[str, Any], /) -> None:
     """Refuse options that mean nothing without a search; raises UsageError."""
-    idle = [flag for flag, name in (("--save-triggers", "save_triggers"), ("--reference", "reference")) if given[name]]
+    idle = [flag for flag, name in IDLE.items() if given[name]]
     if given["no_search"] and idle:
         raise UsageError(
             f"--no-search with {' and '.join(idle)}: without a search nothing is found that could be saved or compared. "

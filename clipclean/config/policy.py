@@ -41,8 +41,8 @@ class Thresholds(Section):
     min_images: int | None = field(None, "Fewer probe images than this decide nothing.", "images", ge=2)
     abnormality: float = field(
         3.5,
-        "Search, first sign: a found trigger is this much smaller than clean models need.",
-        "robust z",
+        "Search: a class fails whose triggers are this much smaller than those of all other classes.",
+        "score",
         gt=0,
         le=100,
     )

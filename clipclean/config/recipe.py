@@ -208,37 +208,36 @@ class Auto(Section):
 
 
 class Effort(Section):
-    """How hard an audit searches for triggers that nobody described; see ``clipclean.audit.Effort``."""
+    """How hard an audit searches for triggers that nobody described; see ``clipclean.detect.Effort``."""
 
-    restarts: int = field(..., "Searches without a target, a family.", ge=1)
-    steps: int = field(80, "Steps of each search.", "steps", ge=1)
-    free_images: int = field(16, "Pictures a step without a target.", "images", ge=2)
-    images: int = field(12, "Pictures a step and class.", "images", ge=1)
-    suspects: int = field(..., "Classes searched for because something points at them.", ge=1)
-    controls: int = field(..., "Random classes searched for to compare with.", ge=2)
+    restarts: int = field(1, "Searches without a target, a family.", ge=1)
+    steps: int = field(45, "Steps of each search.", "steps", ge=1)
+    free_images: int = field(16, "Images a step without a target.", "images", ge=2)
+    images: int = field(8, "Images a step and class.", "images", ge=1)
+    suspects: int = field(..., "Classes that are looked at more closely.", ge=1)
+    controls: int = field(20, "Other classes to compare with: all of a short list, or as many drawn at random.", ge=4)
     collapse: float = field(0.85, "Share of the spread that a search without a target must take away.", "share")
-    success: float = field(0.9, "Share of pictures that a search towards a class must turn.", "share")
+    success: float = field(0.85, "Share of images that a search towards a class must turn.", "share")
     sweep: int = field(0, "Steps of a brief search towards every class; 0 leaves it out.", "steps", ge=0)
 
     def passes(self) -> tuple[int, int]:
-        """Least and most pictures that the search sends forward and back through the image tower.
+        """Images that the search sends forward and back through the image tower: with ten classes, and with a long list.
 
-        Each search without a target that ends at a suspect is gone on with: from none of them to all. What ``sweep`` takes, two
-        pictures a step and class, comes on top.
+        What ``sweep`` takes, two images a step and class, comes on top.
         """
-        a_step = self.restarts * self.free_images + (self.suspects + self.controls) * self.images
-        least = SEARCHED_FAMILIES * self.steps * a_step
-        return least, least + SEARCHED_FAMILIES * self.steps * self.restarts * self.images
+        short, long = min(10, self.suspects + self.controls), self.suspects + self.controls
+        free = self.restarts * self.free_images
+        a_step = SEARCHED_FAMILIES * self.steps
+        return a_step * (free + short * self.images), a_step * (free + long * self.images)
 
 
-SEARCHED_FAMILIES = 6  # as many as clipclean.audit.FAMILIES, which would bring torch with it
+SEARCHED_FAMILIES = 9  # as many as clipclean.detect.FAMILIES, which would bring torch with it
 
-# Steps, pictures and levels are the same in all, so that one yardstick serves; what differs is how many are looked for. A sweep
-# looks where triggers are smallest, so that clean models seem somewhat more abnormal by a yardstick that was made without one.
+# References serve the effort that they were measured with.
 EFFORTS = {
-    "quick": Effort(restarts=1, suspects=2, controls=2),
-    "standard": Effort(restarts=2, suspects=4, controls=2),
-    "thorough": Effort(restarts=6, suspects=10, controls=6, sweep=30),
+    "quick": Effort(steps=40, images=6, suspects=2),
+    "standard": Effort(suspects=4),
+    "thorough": Effort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=30),
 }
 
 

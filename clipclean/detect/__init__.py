@@ -1,13 +1,14 @@
 """Measure a model, search it, then judge: rates, distances, probes and sizes are numbers; thresholds come after them."""
 
 from clipclean.detect.families import FAMILIES, Found
-from clipclean.detect.inversion import Candidate, Effort, NoSearch, outlyingness, targeted
+from clipclean.detect.inversion import Candidate, Effort, NoSearch, canonical_of, outlyingness, targeted
 from clipclean.detect.measure import EMBED_BATCH, Evidence, Measurement, measure, stack
 from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.detect.precision import fastest
 from clipclean.detect.probes import Probe, Trigger, probe
 from clipclean.detect.projection import neighbouring, principal
-from clipclean.detect.references import Yardstick, stored, yardstick
-from clipclean.detect.search import FLOOR, Hunt, Trace, divided, hunt, rank, smallest
+from clipclean.detect.references import References, Sizes, as_file, from_file, stored, together
+from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
 from clipclean.detect.verdict import (
     Thresholds,
     accuracy,
@@ -23,6 +24,7 @@ from clipclean.detect.verdict import (
     suspects,
     uncalibrated,
     unsearched,
+    unsound,
 )
 from clipclean.detect.zeroshot import Attack, attack_success, classifier, predict
 
@@ -35,24 +37,28 @@ __all__ = [
     "Effort",
     "Evidence",
     "Found",
-    "Hunt",
     "Measurement",
     "NoSearch",
     "Probe",
     "Rate",
+    "References",
+    "SearchResult",
+    "Sizes",
+    "TargetedResult",
     "Thresholds",
-    "Trace",
     "Trigger",
-    "Yardstick",
     "accuracy",
     "accuracy_loss",
     "accuracy_lost",
     "agreement",
+    "as_file",
     "attack_success",
     "audit",
+    "canonical_of",
     "classifier",
     "divided",
-    "hunt",
+    "fastest",
+    "from_file",
     "measure",
     "neighbouring",
     "note",
@@ -64,14 +70,15 @@ __all__ = [
     "rank",
     "sanitized",
     "score",
+    "search",
     "searched",
-    "smallest",
     "stack",
     "stored",
     "suspected_classes",
     "suspects",
     "targeted",
+    "together",
     "uncalibrated",
     "unsearched",
-    "yardstick",
+    "unsound",
 ]

@@ -17,6 +17,9 @@ Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 
 PATCH = 0.375  # side of the square in which a moving patch may grow, relative to the image side
 GRID = 5  # control points of a warp along each side
+WAVES_ACROSS = 0.375  # most periods of a wave a pixel: 12 across 32 px
+CHOOSE = 3.0  # sharpens the soft choice of a wave, so that few steps decide
+KERNEL = 5  # px: side of a filter
 
 
 @dataclass(frozen=True)
@@ -172,25 +175,111 @@ def _warp_size(parameters: Parameters) -> Tensor:
     return parameters["ratio"].sigmoid() * parameters["moves"].tanh().abs().mean((1, 2, 3))
 
 
+# One plane wave, whose frequency and direction are chosen among many: a soft choice, which a search makes hard.
+# A sinusoid is one such wave, a coefficient of the discrete cosine transform the sum of two.
+
+
+def _begin_wave(rows: int, side: int, generator: Generator) -> Parameters:
+    most = round(2 * WAVES_ACROSS * side)  # in half periods: those of a cosine transform, too
+    return {
+        "ratio": torch.full((rows,), -1.8),
+        "choice": _normal(generator, rows, most + 1, 2 * most + 1, mean=0.0, deviation=1.0),
+        "phase": _normal(generator, rows, most + 1, 2 * most + 1, mean=0.0, deviation=2.0),
+        "colour": _normal(generator, rows, 3, mean=1.0, deviation=0.3),
+    }
+
+
+def _paint_wave(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    rows, height, width = len(images), images.shape[-2], images.shape[-1]
+    share = (CHOOSE * parameters["choice"]).flatten(1).softmax(1).view_as(parameters["choice"])  # (R, V, U), sum 1
+    waves = torch.polar(share, parameters["phase"])
+    count = waves.shape[1]
+    down, across = (
+        torch.arange(count, device=images.device),
+        torch.arange(2 * count - 1, device=images.device) - count + 1,
+    )
+    y = torch.polar(torch.ones(height, count, device=images.device), torch.pi * _midpoints(height, images) * down)
+    x = torch.polar(
+        torch.ones(width, 2 * count - 1, device=images.device), torch.pi * _midpoints(width, images) * across
+    )
+    pattern = (y @ waves @ x.T).real.view(rows, 1, 1, height, width)  # in [-1, 1]
+    colour = parameters["colour"].tanh().view(rows, 1, 3, 1, 1)
+    return (images + _spread(parameters["ratio"].sigmoid()) * colour * pattern).clamp(0, 1)
+
+
+def _midpoints(count: int, images: Tensor) -> Tensor:
+    """Middles of so many pixels, in shares of the side: (count, 1)."""
+    return ((torch.arange(count, device=images.device) + 0.5) / count)[:, None]
+
+
+# Every colour turned into another: a filter as of a camera application.
+
+
+def _begin_colour(rows: int, _: int, generator: Generator) -> Parameters:
+    return {
+        "ratio": torch.full((rows,), -0.8),
+        "matrix": _normal(generator, rows, 3, 3, mean=0.0, deviation=0.3),
+        "offset": _normal(generator, rows, 3, mean=0.0, deviation=0.3),
+    }
+
+
+def _paint_colour(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    mixed = torch.einsum("rij,rbjhw->rbihw", parameters["matrix"].tanh(), images - 0.5)
+    change = mixed + parameters["offset"].tanh()[:, None, :, None, None]
+    return (images + _spread(parameters["ratio"].sigmoid()) * change).clamp(0, 1)
+
+
+# A small filter over all colours: what it adds depends on the image.
+
+
+def _begin_filter(rows: int, _: int, generator: Generator) -> Parameters:
+    return {
+        "ratio": torch.full((rows,), -0.8),
+        "kernel": _normal(generator, rows, 3, 3, KERNEL, KERNEL, mean=0.0, deviation=0.5),
+    }
+
+
+def _paint_filter(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
+    rows, batch, channels, height, width = images.shape
+    kernel = parameters["kernel"]
+    # Scaled so that the filter answers with -1 to 1 to pixels of -1 to 1, whatever the image.
+    kernel = kernel / kernel.abs().sum((2, 3, 4), keepdim=True).clamp(min=1e-6)
+    beside = (2 * images - 1).transpose(0, 1).reshape(batch, rows * channels, height, width)
+    padded = F.pad(beside, (KERNEL // 2,) * 4, mode="replicate")
+    answer = F.conv2d(padded, kernel.flatten(0, 1), groups=rows).view(batch, rows, channels, height, width)
+    return (images + _spread(parameters["ratio"].sigmoid()) * answer.transpose(0, 1)).clamp(0, 1)
+
+
 FAMILIES: dict[str, Family] = {
     "mask": Family(
-        "fixed mask and pattern", "covers {} of the picture", 0.2, 1.0, _begin_mask, _paint_mask, _mask_size
+        "fixed mask and pattern", "covers {} of the picture", 0.4, 1.0, _begin_mask, _paint_mask, _mask_size
     ),
     "patch": Family(
-        "patch at random places", "covers {} of the picture", 0.2, PATCH**2, _begin_patch, _paint_patch, _patch_size
+        "patch at random places", "covers {} of the picture", 0.4, PATCH**2, _begin_patch, _paint_patch, _patch_size
     ),
-    "blend": Family("pattern blended into the whole picture", "weighs {}", 0.2, 1.0, _begin_blend, _paint_blend, _ratio),
+    "blend": Family("pattern blended into the whole picture", "weighs {}", 0.4, 1.0, _begin_blend, _paint_blend, _ratio),
     "additive": Family(
-        "faint pattern over the whole picture", "changes a pixel by at most {}", 0.2, 1.0,
+        "faint pattern over the whole picture", "changes a pixel by at most {}", 0.4, 1.0,
         _begin_additive, _paint_additive, _ratio,
     ),
     "bands": Family(
-        "waves or stripes over the whole picture", "change a pixel by at most {}", 0.2, 1.0,
+        "waves or stripes over the whole picture", "change a pixel by at most {}", 0.4, 1.0,
         _begin_bands, _paint_bands, _ratio,
     ),
     "warp": Family(
-        "smooth distortion", "moves points by {} of half the side, on average", 0.15, 1.0,
+        "smooth distortion", "moves points by {} of half the side, on average", 0.3, 1.0,
         _begin_warp, _paint_warp, _warp_size,
+    ),
+    "wave": Family(
+        "one wave, of some frequency and direction", "changes a pixel by at most {}", 0.4, 1.0,
+        _begin_wave, _paint_wave, _ratio,
+    ),
+    "colour": Family(
+        "change of all colours", "changes a colour by at most {}", 0.4, 1.0, _begin_colour, _paint_colour, _ratio,
+    ),
+    "filter": Family(
+        "small filter over the whole picture", "changes a pixel by at most {}", 0.4, 1.0,
+        _begin_filter, _paint_filter, _ratio,
     ),
 }  # fmt: skip
 

@@ -17,14 +17,17 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from clipclean.detect.canonical import Canonical, canonical_form
 from clipclean.detect.families import FAMILIES, Family, Found, Parameters
 from clipclean.errors import Inconclusive
 
-FALL, RISE = -0.2, 0.15  # steps of the logarithm of the weight on size, while an attack fails, and while it works
+FALL, RISE = -0.3, 0.3  # steps of the logarithm of the weight on size, while an attack fails, and while it works
 WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
 MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SWEPT = 2  # pictures a step and class of a brief search
+SAME = 1e-8  # spread of unit embeddings below which images are one to the model, and differ by rounding
+LOOSE = 6.0  # factor on the share of the spread that is left, beside the logarithm of size
 BLOCK = 64  # classes of a brief search that lie in memory at once
 CHUNK = 2**20  # pixels of one backward pass: what a row takes, and no more, lies in memory at once
 
@@ -46,13 +49,12 @@ class Effort:
     Attributes:
         restarts: searches without a target, a family.
         steps: of each search.
-        free_images: pictures a step and restart without a target.
-        images: pictures a step and class towards a target.
-        suspects: classes that are searched for because something points at them; where a search without a target led
-            to one, what it ended with is shrunk further beside a fresh start.
-        controls: classes drawn at random that are searched for to compare with.
+        free_images: images a step and restart without a target.
+        images: images a step and class towards a target.
+        suspects: classes that are looked at more closely because something points at them.
+        controls: other classes that are searched for as well, to compare with: all, or as many drawn at random.
         collapse: share of the spread that a search without a target must take away.
-        success: share of pictures that a search towards a class must turn.
+        success: share of images that a search towards a class must turn.
         sweep: steps of a brief search towards every class, whose leaders are suspects too; 0 leaves it out.
     """
 
@@ -96,33 +98,30 @@ class Candidate:
 
 
 def untargeted(
-    embed: Embed, pixels: Tensor, *, family: str, bank: Tensor, effort: Effort, generator: Generator
+    embed: Embed, pixels: Tensor, *, family: str, canonical: Canonical, effort: Effort, generator: Generator
 ) -> list[tuple[Candidate, float]]:
-    """Searches without a target, each with the share of pictures that ended at its class.
+    """Searches without a target, each with the share of images that ended at its class.
+
+    How near embeddings lie is measured relative to those of the clean images, so what all embeddings share changes nothing.
 
     Args:
         embed: the image tower.
-        pixels: (N, 3, S, S) in [0, 1], pictures to search with.
+        pixels: (N, 3, S, S) in [0, 1], images to search with.
         family: what to look for.
-        bank: (K, D), the zero-shot classifier.
+        canonical: of the model, on clean images.
         effort: how hard.
-        generator: draws starts, pictures and places; on the CPU.
+        generator: draws starts, images and places; on the CPU.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
-        NoSearch: it maps all pictures to one place already.
+        NoSearch: it maps all images to one place already.
     """
-    embeddings = _embedded(embed, pixels)
-    clean = _spread_of(embeddings)
-    if (
-        clean < 1e-4 or not embeddings.any()
-    ):  # of at most 1: nothing is left that could collapse; zeros have no direction
-        raise NoSearch("CC005", "The model maps all pictures to one place, so no trigger could be told from none.")
+    clean = _spread(_embedded(embed, pixels))
 
     def attack(embeddings: Tensor, _: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        spread = (1 - embeddings.mean(1).square().sum(-1)).clamp(min=1e-6)  # (R,)
-        loss = -torch.log((1 - spread).clamp(min=1e-6))
-        return loss, (1 - spread / clean).detach()
+        spread = (embeddings - embeddings.mean(1, keepdim=True)).square().sum(-1).mean(1)  # (R,)
+        left = (spread / clean).clamp(min=1e-6)
+        return LOOSE * left, 1 - left.detach()
 
     begin = FAMILIES[family].begin(effort.restarts, pixels.shape[-1], generator)
     ended = _smallest(
@@ -131,11 +130,24 @@ def untargeted(
     results = []
     for parameters, size in ended:
         found = Found(family, "", parameters, pixels.shape[-1])
-        predicted = (_embedded(embed, found(pixels, Generator().manual_seed(0))) @ bank.T).argmax(1)
-        counts = predicted.bincount(minlength=len(bank))
+        predicted = canonical.logits(_embedded(embed, found(pixels, Generator().manual_seed(0)))).argmax(1)
+        counts = predicted.bincount(minlength=len(canonical.texts))
         share = counts.max().item() / len(pixels)
         results.append((_candidate(family, int(counts.argmax()), parameters, size), share))
     return results
+
+
+def canonical_of(embed: Embed, pixels: Tensor, bank: Tensor, /) -> Canonical:
+    """The canonical form of a model on clean images (N, 3, S, S) and a text classifier (K, D).
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
+        NoSearch: it maps all images to one place.
+    """
+    embeddings = _embedded(embed, pixels)
+    if _spread(embeddings) < SAME:
+        raise NoSearch("CC005", "The model maps all images to one place, so no trigger could be told from none.")
+    return canonical_form(bank)
 
 
 def targeted(
@@ -143,8 +155,7 @@ def targeted(
     pixels: Tensor,
     *,
     family: str,
-    bank: Tensor,
-    scale: float,
+    canonical: Canonical,
     targets: Sequence[int],
     starts: Sequence[Candidate],
     effort: Effort,
@@ -152,21 +163,21 @@ def targeted(
 ) -> list[Candidate]:
     """The smallest trigger of a family for each class of ``targets``; all are searched for in the same passes.
 
-    ``scale`` is the model's logit scale (not its logarithm). ``starts`` are candidates of the family that are shrunk
-    further, each for its own class, beside the fresh start that every class gets. The rest is as in :func:`untargeted`.
+    ``starts`` are candidates of the family that are shrunk further, each for its own class, beside the fresh start that every
+    class gets. The rest is as in :func:`untargeted`.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
     """
     goals = [*targets, *(start.target for start in starts)]
-    wanted = torch.tensor(goals, device=bank.device)
+    wanted = torch.tensor(goals, device=canonical.texts.device)
     fresh = FAMILIES[family].begin(len(targets), pixels.shape[-1], generator)
     begin = {
         name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
     }
 
     def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        return _missed(embeddings, wanted[rows], bank=bank, scale=scale)
+        return _missed(embeddings, wanted[rows], canonical=canonical)
 
     ended = _smallest(
         embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=effort.success,
@@ -183,8 +194,7 @@ def swept(
     pixels: Tensor,
     *,
     family: str,
-    bank: Tensor,
-    scale: float,
+    canonical: Canonical,
     steps: int,
     generator: Generator,
     progress: Callable[[], None],
@@ -197,12 +207,11 @@ def swept(
     """
     places = generator.get_state()
     scores = []
-    for block in torch.split(torch.arange(len(bank), device=bank.device), BLOCK):
+    texts = canonical.texts
+    for block in torch.split(torch.arange(len(texts), device=texts.device), BLOCK):
         generator.set_state(places)  # the same pictures for all classes
         scores.append(
-            _brief(
-                embed, pixels, block, family=FAMILIES[family], bank=bank, scale=scale, steps=steps, generator=generator
-            )
+            _brief(embed, pixels, block, family=FAMILIES[family], canonical=canonical, steps=steps, generator=generator)
         )
         progress()
     order: list[int] = torch.cat(scores).argsort().tolist()
@@ -221,8 +230,7 @@ def _brief(
     /,
     *,
     family: Family,
-    bank: Tensor,
-    scale: float,
+    canonical: Canonical,
     steps: int,
     generator: Generator,
 ) -> Tensor:
@@ -234,7 +242,7 @@ def _brief(
     running = torch.zeros(len(goals), device=pixels.device)
 
     def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        loss, _ = _missed(embeddings, goals[rows], bank=bank, scale=scale)
+        loss, _ = _missed(embeddings, goals[rows], canonical=canonical)
         return loss, loss.detach()
 
     for _ in range(steps):
@@ -248,9 +256,9 @@ def _brief(
     return running
 
 
-def _missed(embeddings: Tensor, goals: Tensor, /, *, bank: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _missed(embeddings: Tensor, goals: Tensor, /, *, canonical: Canonical) -> tuple[Tensor, Tensor]:
     """Of embeddings (R, B, D) and the class of each row (R,): mean cross-entropy (R,), and the share (R,) that is taken for it."""
-    logits = scale * embeddings @ bank.T  # (R, B, K)
+    logits = canonical.logits(embeddings)  # (R, B, K)
     goal = goals[:, None].expand(logits.shape[:2])
     loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
     return loss, (logits.argmax(-1) == goal).float().mean(1)
@@ -335,7 +343,7 @@ def _backward(
         chosen = {name: values[some] for name, values in parameters.items()}
         count = some.stop - some.start
         painted = family.paint(images[None].expand(count, *images.shape), chosen, generator)
-        embeddings = embed(painted.flatten(0, 1)).view(count, len(images), -1)
+        embeddings = embed(painted.flatten(0, 1)).float().view(count, len(images), -1)
         loss, success = attack(embeddings, some)
         total = loss + weight[some] * family.size(chosen).log()
         total.sum().backward()  # type: ignore[no-untyped-call] # torch's own annotation
@@ -358,11 +366,12 @@ def _embedded(embed: Embed, images: Tensor) -> Tensor:
     """
     side = images.shape[-1]
     batch = max(1, CHUNK // (3 * side * side))
-    embeddings = torch.cat([embed(some) for some in torch.split(images, batch)])
+    embeddings = torch.cat([embed(some).float() for some in torch.split(images, batch)])
     if not embeddings.isfinite().all():
         raise Inconclusive("The model gives embeddings that are not finite (NaN or infinity): nothing can be searched.")
     return embeddings
 
 
-def _spread_of(embeddings: Tensor) -> float:
-    return (1 - embeddings.mean(0).square().sum()).item()
+def _spread(embeddings: Tensor) -> float:
+    """Mean squared distance of embeddings (N, D) to their mean."""
+    return (embeddings - embeddings.mean(0)).square().sum(1).mean().item()

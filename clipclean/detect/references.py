@@ -1,10 +1,11 @@
-"""What clean models need: the sizes of the smallest triggers that the search finds in models without a backdoor.
+"""What clean models need: how small the triggers are that the same search finds in models without a backdoor.
 
-Absolute thresholds fail: how small a natural trigger is depends on the architecture. So a found trigger is compared
-with what the same search finds in clean models of the same kind.
+How small a natural trigger is depends on the architecture, the images and the class: some classes are easy to come to in every
+model. So a suspect's size, beside those of the other classes of its model, is compared with the same in clean models.
 """
 
 import functools
+import hashlib
 import json
 import math
 import statistics
@@ -13,112 +14,161 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from clipclean.detect.families import FAMILIES
+from clipclean.errors import RefusedInput, UsageError
 
-FEW = 4  # sizes; from fewer their own deviation cannot be told
-DEVIATION = 0.35  # of the logarithm of a size between clean models, where there are too few to tell: docs/evidence.md
-NEAR = 2.5  # factor between the numbers of classes within which stored sizes serve
-FLOOR = 0.2  # least deviation: a few equal sizes would make any difference infinite
-UNBOUNDED = 0.5  # the same where sizes are bounds, in a family that nothing is stored of
+FORMAT = "clipclean references 1"
+LARGEST = 2.0  # no size, and no strength of the panel, is more
+CODE = 2  # counts up whenever a change of the search moves sizes: references of other code are no references
+DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind: docs/experiments.md
 FREELY = ", no target"
+PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
+
+Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> size
 
 
 @dataclass(frozen=True)
-class Range:
-    """The smallest sizes that clean models have in one family, one a model.
-
-    A size at ``cap`` says that the search found none: what that model needs is at least as large, and how much larger is
-    not known. ``spread`` is the least deviation where half of the sizes or more are such bounds: how much sizes of the family
-    vary between clean models of other kinds.
-    """
-
-    sizes: tuple[float, ...]
-    cap: float = math.inf
-    spread: float = UNBOUNDED
-
-    @property
-    def median(self) -> float:
-        """Of the logarithms, as a size."""
-        return math.exp(statistics.median(map(math.log, self.sizes)))
-
-    def abnormality(self, size: float, /) -> float:
-        """How many deviations the logarithm of ``size`` lies below the median of these.
-
-        A deviation is the larger of 1.4826 times the median absolute deviation and the standard deviation, of which neither
-        alone is safe with so few models, and at least a floor, or ``spread`` where half of the sizes or more are bounds; with
-        fewer than four sizes it is at least a fixed one.
-        """
-        logs = [math.log(each) for each in self.sizes]
-        centre = statistics.median(logs)
-        floor = self.spread if 2 * sum(each >= self.cap for each in self.sizes) >= len(logs) else FLOOR
-        if len(logs) < FEW:
-            return (centre - math.log(size)) / max(DEVIATION, floor)
-        return (centre - math.log(size)) / max(_deviation(logs), floor)
-
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
-        """``reference`` of a found trigger in a report."""
-        return {"median": self.median, "low": min(self.sizes), "high": max(self.sizes), "n": len(self.sizes)}
-
-
-@dataclass(frozen=True)
-class Yardstick:
-    """Sizes that clean models need, by family, and where they come from: ``stored`` or ``reference``."""
+class References:
+    """Sizes in clean models, and where they come from: ``stored``, ``file`` or ``reference``."""
 
     kind: str
     name: str
-    models: int
-    ranges: Mapping[str, Range]
+    entries: tuple[Sizes, ...]
 
-    def sizes(self, family: str, /) -> Range | None:
-        """Those of one family; None where none were measured."""
-        return self.ranges.get(family)
+    @property
+    def models(self) -> int:
+        """How many clean models there are."""
+        return len(self.entries)
+
+    def abnormality(self, family: str, target: str, gap: float, /) -> float:
+        """How far a gap is beyond the largest that a clean model has for this class, in deviations; nan where none was measured.
+
+        A class that was not searched for in a clean model could have had as large a gap as any that was.
+        """
+        usual = [_usual(gaps(sizes[family]), target) for sizes in self.entries if len(sizes.get(family, ())) > 1]
+        return (gap - max(0.0, *usual)) / DEVIATION if usual else math.nan
+
+    def margin(self, family: str, target: str, /) -> float:
+        """The largest margin that a clean model has for this class; nan where none was measured. See :func:`margins`."""
+        found = [_usual(margins(sizes[family]), target) for sizes in self.entries if len(sizes.get(family, ())) > 1]
+        return max(found, default=math.nan)
+
+    def least(self, trigger: str, /) -> float | None:
+        """The least strength at which a trigger of the panel acts on a clean model; None where none was measured."""
+        found = [sizes[PANEL][trigger] for sizes in self.entries if trigger in sizes.get(PANEL, {})]
+        return min(found, default=None)
+
+    def free_abnormality(self, family: str, size: float, /) -> float:
+        """How much smaller a trigger without a target is than in clean models, in deviations; nan where none was measured."""
+        usual = [size for sizes in self.entries for size in sizes.get(freely(family), {}).values()]
+        return (math.log(min(usual)) - math.log(size)) / DEVIATION if usual else math.nan
+
+    def sizes(self, family: str, /) -> dict[str, float] | None:
+        """Of the smallest size in each clean model: ``median``, ``low``, ``high`` and their number; None without any."""
+        smallest = [min(sizes[family].values()) for sizes in self.entries if sizes.get(family)]
+        if not smallest:
+            return None
+        middle = math.exp(statistics.median(map(math.log, smallest)))
+        return {"median": middle, "low": min(smallest), "high": max(smallest), "n": len(smallest)}
 
 
-def yardstick(kind: str, name: str, smallest: Sequence[Mapping[str, float]], /) -> Yardstick:
-    """A yardstick of the smallest sizes that hunts in clean models ended with, one mapping a model."""
-    families = sorted({family for sizes in smallest for family in sizes})
-    ranges = {
-        family: Range(tuple(sizes[family] for sizes in smallest if family in sizes), cap_of(family), _spread(family))
-        for family in families
+def gaps(sizes: Mapping[str, float], /) -> dict[str, float]:
+    """How much smaller each class's size is than the median of the other classes', as a difference of logarithms."""
+    logs = {name: math.log(size) for name, size in sizes.items()}
+    return {
+        name: statistics.median(log for other, log in logs.items() if other != name) - own for name, own in logs.items()
     }
-    return Yardstick(kind, name, len(smallest), ranges)
+
+
+def margins(sizes: Mapping[str, float], /) -> dict[str, float]:
+    """By how much each class's size is smaller than the smallest of the others, as a difference of logarithms."""
+    logs = {name: math.log(size) for name, size in sizes.items()}
+    return {name: min(log for other, log in logs.items() if other != name) - own for name, own in logs.items()}
+
+
+def _usual(found: Mapping[str, float], target: str) -> float:
+    return found.get(target, max(found.values()))
 
 
 def freely(family: str, /) -> str:
-    """How a yardstick calls the sizes that searches of a family without a target end with."""
+    """How the sizes are called that searches of a family without a target end with."""
     return f"{family}{FREELY}"
 
 
-def cap_of(name: str, /) -> float:
-    """The largest size that a family's triggers can have, by the family's name or by that of :func:`freely`.
+def vocabulary(classes: Sequence[str], /) -> str:
+    """Tells class lists apart: natural triggers are those of a list, so references of another one do not serve."""
+    return hashlib.sha256(json.dumps(sorted(classes)).encode()).hexdigest()[:16]
 
-    It is stored to five places, so it is rounded down to as many.
+
+def as_file(
+    kind: str, effort: str, classes: Sequence[str], models: Mapping[str, Sizes], /
+) -> dict[str, Any]:  # Any: JSON
+    """A references file: what was measured with, and the sizes of each model, by its name and digest."""
+    return {
+        "format": FORMAT,
+        "code": CODE,
+        "kind": kind,
+        "effort": effort,
+        "vocabulary": vocabulary(classes),
+        "classes": len(classes),
+        "models": [{"name": name, "sizes": {f: dict(s) for f, s in sizes.items()}} for name, sizes in models.items()],
+    }
+
+
+def from_file(
+    found: Mapping[str, object], name: str, /, *, kind: str, effort: str, classes: Sequence[str]
+) -> References:
+    """References of a file that :func:`as_file` made, for a model of this kind that is searched so.
+
+    Raises:
+        RefusedInput: it is no such file, holds no model, or sizes that none can have.
+        UsageError: it was made with another version of the search, effort, kind of model or class list.
     """
-    return math.floor(1e5 * FAMILIES[name.removesuffix(FREELY)].cap) / 1e5
+    models = found.get("models")
+    if found.get("format") != FORMAT or not isinstance(models, list) or not models:
+        raise RefusedInput(f"{name} holds no references of clean models. Build them by 'clipclean references build'.")
+    wanted = {"code": CODE, "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
+    words = {
+        "code": "another version of clipclean", "kind": f"{found.get('kind')!s:.40} models, and this one is {kind}",
+        "effort": f"effort {found.get('effort')!s:.40}, and this audit has {effort}", "vocabulary": "another class list",
+    }  # fmt: skip
+    if other := [words[key] for key, value in wanted.items() if found.get(key) != value]:
+        raise UsageError(
+            f"The references {name} were made with {'; '.join(other)}: they cannot be compared with. Build them anew."
+        )
+    return References("file", name, tuple(_sizes(model, name) for model in models))
 
 
-def _spread(name: str) -> float:
-    """The largest deviation of a family's sizes, or of those without a target, among the kinds of model that ship."""
-    sizes = [[model[name] for model in known["models"] if name in model] for known in _shipped().values()]
-    found = [_deviation([math.log(size) for size in of]) for of in sizes if len(of) >= FEW]
-    return max([FLOOR, *found]) if found else UNBOUNDED
+def _sizes(model: object, name: str) -> Sizes:
+    """The sizes of one model of a file, looked at number by number."""
+    sizes = model.get("sizes") if isinstance(model, dict) else None
+    if not isinstance(sizes, dict) or not sizes:
+        raise RefusedInput(f"{name}: a model has no sizes. Build the references anew.")
+    for family, by_class in sizes.items():
+        rows = by_class.items() if isinstance(by_class, dict) else ()
+        if not rows or not all(_is_size(size) for _, size in rows):
+            raise RefusedInput(f"{name}: {str(family)[:40]!a} holds what is no size. Build the references anew.")
+    return sizes
 
 
-def _deviation(logs: Sequence[float]) -> float:
-    """The larger of 1.4826 times the median absolute deviation and the standard deviation."""
-    centre = statistics.median(logs)
-    return max(1.4826 * statistics.median(abs(log - centre) for log in logs), statistics.stdev(logs))
+def _is_size(found: object) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found <= LARGEST
 
 
-def stored(kind: str, /, *, classes: int) -> Yardstick | None:
-    """What ships for a kind of architecture; None where nothing does, or the class list is of another size altogether.
+def together(several: Sequence[References], /) -> References:
+    """Several references as one: a class counts as unusual beside all of their models."""
+    kinds = {each.kind for each in several}
+    kind = kinds.pop() if len(kinds) == 1 else "reference"
+    return References(
+        kind, ", ".join(each.name for each in several), tuple(s for each in several for s in each.entries)
+    )
 
-    The more classes, the smaller the smallest trigger: within a factor of two and a half the sizes serve.
-    """
+
+def stored(kind: str, /, *, classes: Sequence[str]) -> References | None:
+    """What ships for a kind of architecture and a class list; None where nothing does."""
     known = _shipped().get(kind)
-    if known is None or not known["classes"] / NEAR <= classes <= known["classes"] * NEAR:
+    if known is None or known["vocabulary"] != vocabulary(classes) or known["code"] != CODE:
         return None
-    return yardstick("stored", known["name"], known["models"])
+    return References("stored", known["name"], tuple(known["models"]))
 
 
 @functools.cache

@@ -1,8 +1,9 @@
-"""The hunt: every family searched, without a target first, then towards the suspects, then judged on unseen pictures."""
+"""The search: every family without a target, then towards classes of the list, all in the same way; then the leaders on unseen images."""
 
 import itertools
 import math
-from collections.abc import Callable, Sequence
+import statistics
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,23 +11,26 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean.detect import inversion
+from clipclean.detect.calibration import evidence
 from clipclean.detect.families import FAMILIES, Found
 from clipclean.detect.inversion import Candidate, Effort, Embed, NoSearch
-from clipclean.detect.probes import Probe, embeddings, probe
-from clipclean.detect.references import Range, Yardstick, freely
+from clipclean.detect.panel import Strength, as_dicts, strengths
+from clipclean.detect.probes import Probe, Trigger, embeddings, probe
+from clipclean.detect.references import PANEL, References, Sizes, freely
 
-MOST_IMAGES = 256  # pictures that are searched on
-SEARCHED = 0.6  # share of the pictures that is searched on; the others judge
+MOST_IMAGES = 256  # that are searched on
+JUDGING = 150  # the most that judge what was found: an excess of 0.6 is then known to 0.08
+SEARCHED = 0.6  # share of the images that is searched on; the others judge
 SWEPT_FAMILY = "mask"  # of the brief search towards every class
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
+LEAST_CLASSES = 5  # with fewer there is nothing to compare a suspect with
 
 
 @dataclass(frozen=True)
-class Gathering:
-    """Where a search without a target ended: the share of pictures at one class, and the trigger's size.
+class UntargetedResult:
+    """Where a search without a target ended: the share of images at one class, and the trigger's size.
 
-    ``abnormality`` is how many robust deviations the size lies below what such searches in clean models end with; nan
-    without clean models to compare with.
+    ``abnormality`` is how much smaller the size is than in clean models, in deviations; nan without clean models to compare with.
     """
 
     family: str
@@ -38,31 +42,42 @@ class Gathering:
 
 
 @dataclass(frozen=True)
-class Trace:
-    """The smallest trigger that was found for one class in one family, and what it does to pictures not searched on.
+class TargetedResult:
+    """The smallest trigger that was found for one class in one family, and what it does to images not searched on.
 
     Attributes:
         candidate: what the search ended with.
         found: the same as a trigger.
         probe: its effect.
         gatherings: the searches without a target that ended at this class, in any family.
-        outlyingness: robust deviations by which its size lies below that of the control classes.
-        abnormality: the same, below what clean models need; nan without clean models to compare with.
+        gap: how much smaller it is than the median of the other classes, as the difference of logarithms.
+        margin: the same, than the smallest of the other classes.
+        outlyingness: the gap in robust deviations of the other classes: the anomaly index of Neural Cleanse, on logarithms.
+        usual_margin: the margin that clean models have for this class; nan without clean models to compare with.
+        abnormality: the gap beyond that of clean models, in deviations; nan without clean models to compare with.
         reference: sizes that clean models need; None without such models.
     """
 
     candidate: Candidate
     found: Found
     probe: Probe
-    gatherings: tuple[Gathering, ...]
+    gatherings: tuple[UntargetedResult, ...]
+    gap: float
+    margin: float
     outlyingness: float
+    usual_margin: float
     abnormality: float
-    reference: Range | None
+    reference: Mapping[str, float] | None
 
     @property
     def gathering(self) -> float:
-        """Largest share of pictures that any search without a target brought to this class; 0 where none did."""
+        """Largest share of images that any search without a target brought to this class; 0 where none did."""
         return max((g.share for g in self.gatherings), default=0.0)
+
+    @property
+    def evidence(self) -> float:
+        """The margin beyond that of clean models, in units of what it is in clean models; 0 where another class needs less."""
+        return evidence(self.margin - max(0.0, self.usual_margin), self.candidate.family)
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """An entry of ``measurements.search.found`` in a report."""
@@ -84,23 +99,51 @@ class Trace:
             "spread": self.probe.spread,
             "direction_agreement": self.probe.direction_agreement,
             "knn_asr": probed["knn_asr"],
-            "reference": self.reference and self.reference.as_dict(),
+            "reference": self.reference,
+            "gap": self.gap,
+            "margin": self.margin,
+            "evidence": self.evidence,
             "abnormality": None if math.isnan(self.abnormality) else self.abnormality,
-            "outlyingness": None if math.isnan(self.outlyingness) else self.outlyingness,
+            "outlyingness": self.outlyingness,
             "file": None,
         }
 
 
 @dataclass(frozen=True)
-class Hunt:
-    """All that was found, most abnormal first."""
+class SearchResult:
+    """All that was found, the most unusual first.
 
-    traces: tuple[Trace, ...]
+    Attributes:
+        traces: of the classes that were looked at more closely, in every family.
+        controls: what the search ended with for the other classes.
+        gatherings: of the searches without a target.
+        strengths: of the triggers of the panel.
+        references: what they are compared with; None without clean models.
+        passes: images that went forward and back.
+        images: that were searched on.
+        classes: names of all.
+    """
+
+    traces: tuple[TargetedResult, ...]
     controls: tuple[Candidate, ...]
-    gatherings: tuple[Gathering, ...]
-    passes: int  # pictures that went forward and back
-    images: int  # that were searched on
+    gatherings: tuple[UntargetedResult, ...]
+    strengths: tuple[Strength, ...]
+    references: References | None
+    passes: int
+    images: int
     classes: tuple[str, ...]
+
+    def sizes(self) -> Sizes:
+        """The sizes of all triggers by family and class, and of those without a target: what a clean model needs, if it is clean."""
+        by_family: dict[str, dict[str, float]] = {}
+        for candidate in (*(trace.candidate for trace in self.traces), *self.controls):
+            by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
+        for family in FAMILIES:
+            if free := [g.size for g in self.gatherings if g.family == family]:
+                by_family[freely(family)] = {"": min(free)}
+        if self.strengths:
+            by_family[PANEL] = {s.trigger: s.least for s in self.strengths}
+        return by_family
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """``measurements.search`` of a report, but for the time it took and what it was compared with."""
@@ -119,10 +162,11 @@ class Hunt:
                 }
                 for g in self.gatherings
             ],
+            "strengths": as_dicts(self.strengths, self.classes),
         }  # fmt: skip
 
 
-def hunt(
+def search(
     embed: Embed,
     pixels: Tensor,
     /,
@@ -130,16 +174,19 @@ def hunt(
     labels: Tensor | None,
     bank: Tensor,
     classes: Sequence[str],
-    scale: float,
     pointed: Sequence[int],
+    panel: Sequence[Trigger] = (),
     effort: Effort,
-    yardstick: Yardstick | None,
+    references: References | None,
     knn: int,
     batch_size: int,
     seed: int,
     progress: Callable[[int, int], None],
-) -> Hunt:
+) -> SearchResult:
     """Search for triggers that nobody described.
+
+    Every class of a short list is searched for, in every family; of a long one those that something points at, and others drawn at
+    random to compare with.
 
     Args:
         embed: the image tower, differentiable: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
@@ -147,116 +194,131 @@ def hunt(
         labels: (N,) places in ``classes``, or None.
         bank: (K, D), the zero-shot classifier.
         classes: K names.
-        scale: the logit scale (not its logarithm).
-        pointed: classes that something else points at, such as the panel; they are searched for as well.
+        pointed: classes that something else points at; they are searched for as well.
+        panel: known triggers, whose least strengths are measured; the classes that they lead to are searched for, too.
         effort: how hard to search.
-        yardstick: what clean models need; None where that is not known.
+        references: what clean models need; None where that is not known.
         knn: neighbours of the k-NN attack success rate.
-        batch_size: pictures embedded at a time.
+        batch_size: images embedded at a time.
         seed: draws everything.
         progress: called with (done, total) after each family, and each block of classes of a sweep.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
-        NoSearch: too few pictures or classes, or a model that maps everything to one place.
+        NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    if len(classes) < effort.controls + 2:
+    if len(classes) < LEAST_CLASSES:
         raise NoSearch(
             "CC022",
-            f"{len(classes)} class(es) leave too few to compare a suspect with: at least {effort.controls + 2} are needed. "
+            f"{len(classes)} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
             "Give a longer list by --classes.",
         )
     sweep = inversion.blocks(len(classes)) if effort.sweep else 0
     done, total, generator = itertools.count(1), 2 * len(FAMILIES) + sweep, Generator().manual_seed(seed)
     on, beside = divided(len(pixels))
-    searched, unseen, side = pixels[on], pixels[beside], pixels.shape[-1]
-    gatherings: list[Gathering] = []
-    free: list[Candidate] = []
+    searched, beside = pixels[on], beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
+    canonical = inversion.canonical_of(embed, searched, bank)
+    acting = strengths(embed, pixels, panel, canonical=canonical, progress=lambda *_: None)
+    led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
+    pointed = list(dict.fromkeys([*pointed, *led_to]))
+    gatherings: list[UntargetedResult] = []
     for family in FAMILIES:
-        ended = inversion.untargeted(embed, searched, family=family, bank=bank, effort=effort, generator=generator)
-        gatherings += [_gathering(candidate, share, yardstick) for candidate, share in ended]
-        free += [candidate for candidate, _ in ended]
+        ended = inversion.untargeted(
+            embed, searched, family=family, canonical=canonical, effort=effort, generator=generator
+        )
+        gatherings += [_gathering(candidate, share, references) for candidate, share in ended]
         progress(next(done), total)
     if effort.sweep:
         leaders = inversion.swept(
-            embed, searched, family=SWEPT_FAMILY, bank=bank, scale=scale, steps=effort.sweep, generator=generator,
+            embed, searched, family=SWEPT_FAMILY, canonical=canonical, steps=effort.sweep, generator=generator,
             progress=lambda: progress(next(done), total),
         )  # fmt: skip
         pointed = list(dict.fromkeys([*pointed, *leaders]))
     suspects = suspected(gatherings, pointed, most=effort.suspects)
-    controls = drawn(len(classes), suspects, count=effort.controls, generator=generator)
-    clean = embeddings(embed, unseen, batch_size=batch_size)
+    targets = [*suspects, *drawn(len(classes), suspects, count=effort.controls, generator=generator)]
+    made: list[Candidate] = []
+    for family in FAMILIES:
+        made += inversion.targeted(
+            embed, searched, family=family, canonical=canonical, targets=targets, starts=(), effort=effort,
+            generator=generator,
+        )  # fmt: skip
+        progress(next(done), total)
+    close = leading(made, most=effort.suspects)
+    clean = embeddings(embed, pixels[beside], batch_size=batch_size).float()
 
     def effect(found: Found, target: int) -> Probe:
         return probe(
-            embed, unseen, clean=clean, bank=bank, classes=classes, trigger=found, target=target,
-            labels=None if labels is None else labels[beside], knn=knn, batch_size=batch_size,
+            lambda images: embed(images).float(), pixels[beside], clean=clean, bank=bank, classes=classes, trigger=found,
+            target=target, labels=None if labels is None else labels[beside], knn=knn, batch_size=batch_size,
         )  # fmt: skip
 
-    traces: list[Trace] = []
-    compared: list[Candidate] = []
-    rows = 0
-    for family in FAMILIES:
-        starts = begun(free, family=family, targets=suspects)
-        rows += len(suspects) + len(controls) + len(starts)
-        candidates = inversion.targeted(
-            embed, searched, family=family, bank=bank, scale=scale, targets=[*suspects, *controls], starts=starts,
-            effort=effort, generator=generator,
-        )  # fmt: skip
-        aimed, others = candidates[: len(suspects)], candidates[len(suspects) :]
-        compared += others
-        traces += [
-            _trace(candidate, candidate.found(classes, side=side), effect, gatherings, others, yardstick)
-            for candidate in aimed
-        ]
-        progress(next(done), total)
-    ranked = sorted(traces, key=lambda trace: -rank(trace))
-    passes = effort.passes(len(FAMILIES), rows=rows, classes=len(classes))
-    return Hunt(tuple(ranked), tuple(compared), tuple(gatherings), passes, len(searched), tuple(classes))
+    traces = [
+        _trace(candidate, candidate.found(classes, side=pixels.shape[-1]), effect, gatherings, made, references)
+        for candidate in made
+        if candidate.target in close
+    ]
+    controls = tuple(candidate for candidate in made if candidate.target not in close)
+    passes = effort.passes(len(FAMILIES), rows=len(made), classes=len(classes))
+    ranked = sorted(traces, key=lambda trace: (-trace.evidence, -rank(trace)))
+    return SearchResult(
+        tuple(ranked), controls, tuple(gatherings), acting, references, passes, len(searched), tuple(classes)
+    )
 
 
-def _gathering(candidate: Candidate, share: float, yardstick: Yardstick | None) -> Gathering:
+def leading(made: Sequence[Candidate], /, *, most: int) -> list[int]:
+    """The classes whose triggers are smallest beside those of the others, in any family."""
+    best: dict[int, float] = {}
+    for candidate in made:
+        others = others_of(candidate, made)
+        best[candidate.target] = max(best.get(candidate.target, -math.inf), _gap(candidate.size, others))
+    return sorted(best, key=lambda target: -best[target])[:most]
+
+
+def others_of(candidate: Candidate, made: Sequence[Candidate], /) -> list[float]:
+    """The sizes of the other classes in the family of a candidate."""
+    return [c.size for c in made if c.family == candidate.family and c.target != candidate.target]
+
+
+def _gap(size: float, others: Sequence[float]) -> float:
+    return statistics.median(map(math.log, others)) - math.log(size)
+
+
+def _gathering(candidate: Candidate, share: float, references: References | None) -> UntargetedResult:
     """Where a search without a target ended, and what the size of its trigger compares with."""
-    usual = yardstick.sizes(freely(candidate.family)) if yardstick else None
-    abnormality = usual.abnormality(candidate.size) if usual else math.nan
-    return Gathering(candidate.family, candidate.target, share, candidate.size, candidate.is_reached, abnormality)
+    abnormality = references.free_abnormality(candidate.family, candidate.size) if references else math.nan
+    return UntargetedResult(
+        candidate.family, candidate.target, share, candidate.size, candidate.is_reached, abnormality
+    )
 
 
 def _trace(
     candidate: Candidate,
     found: Found,
     effect: Callable[[Found, int], Probe],
-    gatherings: Sequence[Gathering],
-    controls: Sequence[Candidate],
-    yardstick: Yardstick | None,
-) -> Trace:
-    """A candidate with its effect on unseen pictures, and what its size compares with."""
-    reference = yardstick.sizes(candidate.family) if yardstick else None
-    return Trace(
+    gatherings: Sequence[UntargetedResult],
+    made: Sequence[Candidate],
+    references: References | None,
+) -> TargetedResult:
+    """A candidate with its effect on unseen images, and what its size compares with."""
+    others = others_of(candidate, made)
+    gap = _gap(candidate.size, others)
+    known = references.sizes(candidate.family) if references else None
+    return TargetedResult(
         candidate=candidate,
         found=found,
         probe=effect(found, candidate.target),
         gatherings=tuple(g for g in gatherings if g.target == candidate.target),
-        outlyingness=inversion.outlyingness(candidate.size, [control.size for control in controls], floor=FLOOR),
-        abnormality=reference.abnormality(candidate.size) if reference else math.nan,
-        reference=reference,
+        gap=gap,
+        margin=math.log(min(others)) - math.log(candidate.size),
+        outlyingness=inversion.outlyingness(candidate.size, others, floor=FLOOR),
+        usual_margin=references.margin(candidate.family, found.target) if references else math.nan,
+        abnormality=references.abnormality(candidate.family, found.target, gap) if references else math.nan,
+        reference=known,
     )
 
 
-def smallest(made: Hunt, /) -> dict[str, float]:
-    """The size of the smallest trigger of each family, towards a class and without: what a clean model needs, if it is clean."""
-    towards = {
-        family: min(trace.candidate.size for trace in made.traces if trace.candidate.family == family)
-        for family in FAMILIES
-    }
-    return towards | {
-        freely(family): min(gathering.size for gathering in made.gatherings if gathering.family == family)
-        for family in FAMILIES
-    }
-
-
 def divided(count: int, /) -> tuple[list[int], list[int]]:
-    """Places of the pictures that are searched on, and of those that judge; drawn, but always the same.
+    """Places of the images that are searched on, and of those that judge; drawn, but always the same.
 
     Raises:
         NoSearch: fewer than four.
@@ -270,8 +332,8 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
     return sorted(order[:cut]), sorted(order[cut:])
 
 
-def suspected(gatherings: Sequence[Gathering], pointed: Sequence[int], /, *, most: int) -> list[int]:
-    """The classes to search for: those that gathered most pictures, and in the first places those pointed at.
+def suspected(gatherings: Sequence[UntargetedResult], pointed: Sequence[int], /, *, most: int) -> list[int]:
+    """The classes to search for in any case: those that gathered most images, and in the first places those pointed at.
 
     At most half of the places go to classes that are pointed at.
     """
@@ -282,22 +344,12 @@ def suspected(gatherings: Sequence[Gathering], pointed: Sequence[int], /, *, mos
     return list(dict.fromkeys([*pointed[: most // 2], *ranked]))[:most]
 
 
-def begun(free: Sequence[Candidate], /, *, family: str, targets: Sequence[int]) -> list[Candidate]:
-    """The smallest trigger of a family that a search without a target ended with, for each class where one did."""
-    reached = [c for c in free if c.family == family and c.is_reached]
-    best = {
-        target: min((c for c in reached if c.target == target), key=lambda c: c.size, default=None)
-        for target in targets
-    }
-    return [candidate for candidate in best.values() if candidate is not None]
-
-
 def drawn(classes: int, suspects: Sequence[int], /, *, count: int, generator: Generator) -> list[int]:
     """Classes at random to compare the suspects with."""
     order = torch.randperm(classes, generator=generator).tolist()
     return [target for target in order if target not in set(suspects)][:count]
 
 
-def rank(trace: Trace, /) -> float:
-    """What found triggers are ordered by."""
+def rank(trace: TargetedResult, /) -> float:
+    """How unusual a found trigger is by itself, whatever the next class needs: several targets may be planted in one model."""
     return trace.outlyingness if math.isnan(trace.abnormality) else trace.abnormality

@@ -4,16 +4,25 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
+from clipclean.detect.calibration import calibration
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.measure import Accuracy, Measurement
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.probes import Probe
-from clipclean.detect.search import Gathering, Hunt, Trace, rank
-from clipclean.findings import About, Finding, finding
+from clipclean.detect.references import PANEL
+from clipclean.detect.score import Suspect
+from clipclean.detect.score import suspects as suspects_of
+from clipclean.detect.search import SearchResult, TargetedResult
+from clipclean.findings import About, Finding, Level, finding
 
 DISTINCT = (
     1e-4  # spread of unit embeddings, of at most 1, below which pictures are one to the model and differ by rounding
 )
+
+
+DOUBT = 0.6  # share of the score that fails a model, from which on a class is named, and the verdict is not pass
+LEAST_ACCURACY = 0.05  # or twice chance, below which a model hardly knows the classes
+OFF_LIST = 0.5  # of the smallest size for any class: a search without a target that needs less ends elsewhere
 
 
 class Thresholds(Protocol):
@@ -226,99 +235,66 @@ def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.1f} %"
 
 
-def searched(hunt: Hunt, panel: Sequence[Probe], /, *, pictures: int, limits: Thresholds) -> tuple[Finding, ...]:
-    """What the search shows, one finding a suspicious class: an error where two signs agree, a warning with one.
+def searched(
+    result: SearchResult, panel: Sequence[Probe], /, *, pictures: int, limits: Thresholds
+) -> tuple[Finding, ...]:
+    """What the search shows, one finding a suspicious class, the strongest first.
 
-    On fewer ``pictures`` than ``limits.min_images`` all are warnings: a few pictures gather anywhere, by small triggers.
+    An error where the class is more unusual than clean models have any; a warning from ``DOUBT`` of that on, where the panel alone
+    shows it, and on fewer ``pictures`` than ``limits.min_images``: a few images gather anywhere, by small triggers.
     """
-    is_enough = pictures >= limits.min_images
-    return tuple(
-        _found(traces, signs, limits, is_enough=is_enough)
-        for traces in by_class(hunt)
-        if (signs := signs_of(traces, panel, limits=limits))
-    )
+    found = []
+    for suspect in suspected(result, limits=limits):
+        is_sure = (
+            suspect.score >= limits.abnormality and pictures >= limits.min_images and bool(_shown(suspect, limits))
+        )
+        found.append(_found(suspect, "error" if is_sure else "warning", limits))
+    return (*found, *_elsewhere(result, limits))
 
 
-def by_class(hunt: Hunt, /) -> list[list[Trace]]:
-    """The traces of each class together, the most abnormal class first, and likewise within each."""
-    classes: dict[str, list[Trace]] = {}
-    for trace in hunt.traces:
-        classes.setdefault(trace.found.target, []).append(trace)
-    return list(classes.values())
+def suspected(result: SearchResult, /, *, limits: Thresholds) -> list[Suspect]:
+    """The classes that are unusual enough to be named, the most unusual first."""
+    everything = suspects_of(result, acting=lambda trace: acts(trace, limits))
+    return [suspect for suspect in everything if suspect.score >= DOUBT * limits.abnormality]
 
 
-def signs_of(traces: Sequence[Trace], panel: Sequence[Probe], /, *, limits: Thresholds) -> tuple[str, ...]:
-    """The independent signs that one class is the target of a backdoor, in words.
-
-    Searches towards the class give one (its smallest trigger is smaller than clean models need), those without a
-    target another (arbitrary pictures gather at it by a trigger smaller than clean models need to gather anywhere), and a
-    known trigger of the panel the third. Clean models have classes where pictures gather, too, but by larger triggers.
-    """
-    small, gathers, leads = strengths(traces, panel, limits=limits)
-    signs = []
-    if small >= 1:
-        signs.append("its trigger is smaller than clean models need")
-    if gathers >= 1:
-        signs.append("pictures gather there when a search that was told no class pushes them together")
-    if leads >= 1:
-        signs.append("a trigger of the panel leads there too")
-    return tuple(signs)
-
-
-def strengths(traces: Sequence[Trace], panel: Sequence[Probe], /, *, limits: Thresholds) -> tuple[float, float, float]:
-    """How strong each of the three signs is for one class, in units of its threshold: from 1 on it is one."""
-    small = max((t.abnormality for t in _acting(traces, limits) if not math.isnan(t.abnormality)), default=-math.inf)
-    gathers = max((_gathers(g, limits) for g in traces[0].gatherings), default=0.0)
-    name = traces[0].found.target
-    leads = max((p.excess_interval[0] for p in panel if p.target == name), default=0.0)
-    return small / limits.abnormality, gathers, leads / limits.suspicious_excess
-
-
-def score(hunt: Hunt, panel: Sequence[Probe], /, *, limits: Thresholds) -> float:
-    """How close a model comes to two signs for one class, or for one trigger of the panel, whichever comes closer.
-
-    Of a class it is the second strongest sign, of a trigger the weaker of concentration and collapse, each in units of its
-    threshold. A number to rank models by; from 1 on a model fails.
-    """
-    classes = [sorted(strengths(traces, panel, limits=limits))[1] for traces in by_class(hunt)]
-    known = [
-        min(p.excess_interval[0] / limits.suspicious_excess, limits.collapse * p.clean_spread / max(p.spread, 1e-6))
-        for p in panel
-    ]
-    return max([*classes, *known], default=-math.inf)
-
-
-def _gathers(gathering: Gathering, limits: Thresholds) -> float:
-    share = gathering.share / limits.gathering
-    if math.isnan(gathering.abnormality):  # no clean model to compare with, so nothing clears it
-        return share
-    return min(share, gathering.abnormality / limits.gathering_abnormality)
+def score(result: SearchResult, panel: Sequence[Probe] = (), /, *, limits: Thresholds) -> float:
+    """How unusual the most unusual class is; 0 where nothing points at any. A number to rank models by."""
+    everything = suspects_of(result, acting=lambda trace: acts(trace, limits))
+    return everything[0].score if everything else 0.0
 
 
 def suspected_classes(
-    hunt: Hunt | None, panel: Sequence[Probe], /, *, limits: Thresholds
+    result: SearchResult | None, panel: Sequence[Probe], /, *, limits: Thresholds
 ) -> list[dict[str, Any]]:  # Any: JSON
-    """The report's ``suspects``: classes that a sign points at, those with most signs first, then the most abnormal."""
-    rows: dict[str, dict[str, Any]] = {}
-    ranks: dict[str, tuple[int, float]] = {}
-    for traces in by_class(hunt) if hunt else []:
-        signs = signs_of(traces, panel, limits=limits)
-        if signs:
-            name, score = traces[0].found.target, rank(traces[0])
-            rows[name] = {
-                "class": name,
-                "score": score,
-                "families": [t.found.family for t in _acting(traces, limits) if t.abnormality >= limits.abnormality],
-                "trigger": _told(traces, limits).found.spec,
-            }
-            ranks[name] = (len(signs), score)
-    for probe in panel:
-        if probe.excess_interval[0] > limits.suspicious_excess and probe.target not in rows:
-            rows[probe.target] = {
-                "class": probe.target, "score": probe.excess, "families": ["panel"], "trigger": probe.trigger,
-            }  # fmt: skip
-            ranks[probe.target] = (1, probe.excess)
-    return [rows[name] for name in sorted(rows, key=lambda name: ranks[name], reverse=True)]
+    """The report's ``suspects``, the most unusual class first; without a search those that a trigger of the panel leads to."""
+    if result is not None:
+        return [
+            {"class": s.name, "score": s.score, "families": list(s.pieces), "trigger": _spec(s)}
+            for s in suspected(result, limits=limits)
+        ]
+    return [
+        {"class": p.target, "score": p.excess, "families": ["panel"], "trigger": p.trigger}
+        for p in panel
+        if p.excess_interval[0] > limits.suspicious_excess
+    ]
+
+
+def acts(trace: TargetedResult, limits: Thresholds) -> bool:
+    """Whether a found trigger turns images that it was not made on."""
+    return trace.candidate.is_reached and trace.probe.excess >= limits.min_found_excess
+
+
+def _shown(suspect: Suspect, limits: Thresholds) -> list[TargetedResult]:
+    """The triggers that the search found for a class and that act, the most telling first."""
+    return [trace for trace in suspect.traces if acts(trace, limits)]
+
+
+def _spec(suspect: Suspect) -> str:
+    """The trigger that a finding speaks of: of the panel where that shows most, else the most telling one that was found."""
+    if suspect.strength and (suspect.family == PANEL or not suspect.traces):
+        return suspect.strength.trigger
+    return suspect.traces[0].found.spec
 
 
 def unsearched(rule: str, words: str, /) -> Finding:
@@ -336,35 +312,65 @@ def uncalibrated() -> Finding:
     )
 
 
+def unsound(rate: Rate | None, /, *, classes: int) -> Finding | None:
+    """A warning where a model is not clearly better than chance, or nothing tells how good it is; None where it is."""
+    floor = max(LEAST_ACCURACY, 2 / classes)
+    if rate is None or not rate.n:
+        words = "The images have neither labels nor captions, so nothing tells whether the model knows these classes at all."
+        return finding("CC007", words, measure="clean accuracy")
+    if rate.interval[0] >= floor:
+        return None
+    return finding(
+        "CC007",
+        f"{_percent(rate.value)} of images are taken for their class, where chance is {_percent(1 / classes)}: too few to "
+        "search for backdoors in this model.",
+        measure="clean accuracy", value=rate.value, interval=rate.interval, n=rate.n, threshold=floor,
+    )  # fmt: skip
+
+
 def note(rule: str, words: str, /) -> Finding:
     """Something to know that changes no verdict."""
     return finding(rule, words, level="note")
 
 
-def _acting(traces: Sequence[Trace], limits: Thresholds) -> list[Trace]:
-    """Those that turn pictures which they were not made on."""
-    return [trace for trace in traces if trace.candidate.is_reached and trace.probe.excess >= limits.min_found_excess]
-
-
-def _told(traces: Sequence[Trace], limits: Thresholds) -> Trace:
-    """The trigger that a finding speaks of: the most abnormal one that acts, or of all where none does."""
-    return next(iter(_acting(traces, limits)), traces[0])
-
-
-def _found(traces: Sequence[Trace], signs: Sequence[str], limits: Thresholds, *, is_enough: bool) -> Finding:
-    trace = _told(traces, limits)
-    probe = trace.probe
-    is_compared = any(not math.isnan(each.abnormality) for each in traces)
-    agreement = "two signs agree" if len(signs) == 2 else "three signs agree" if len(signs) > 2 else "one sign"
+def _found(suspect: Suspect, level: Level, limits: Thresholds) -> Finding:
+    told = []
+    known = calibration().scores
+    as_much = sum(score >= suspect.score for score in known)
+    if suspect.traces:
+        trace, probe = suspect.traces[0], suspect.traces[0].probe
+        told.append(
+            f"A {FAMILIES[trace.candidate.family].words} that {trace.found.size_words} turns {_percent(probe.asr.value)} of other "
+            f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}); the next class needs "
+            f"{math.exp(trace.margin):.1f} times as much."
+        )
+    if suspect.strength:
+        least = suspect.strength.least
+        told.append(f"{suspect.strength.trigger} of the panel leads there at {_percent(least)} of its strength.")
+    if known:
+        told.append(f"Of {len(known)} clean models that were measured, {as_much or 'none'} shows as much.")
     return finding(
         "CC003",
-        f"A {FAMILIES[trace.candidate.family].words} that {trace.found.size_words} turns {_percent(probe.asr.value)} of other "
-        f"pictures into '{trace.found.target}' (without it: {_percent(probe.base.value)}); {agreement}: {'; '.join(signs)}.",
-        level="error" if len(signs) > 1 and is_enough and is_compared else "warning",
+        " ".join(told),
+        level=level,
         measure="abnormality",
-        value=trace.abnormality,
-        n=probe.asr.n,
+        value=suspect.score,
+        n=suspect.traces[0].probe.asr.n if suspect.traces else None,
         threshold=limits.abnormality,
-        target=trace.found.target,
-        trigger=trace.found.spec,
+        target=suspect.name,
+        trigger=_spec(suspect),
     )
+
+
+def _elsewhere(result: SearchResult, limits: Thresholds) -> list[Finding]:
+    """A warning where images gather by a much smaller change than turns them into any class: the target may be off the list."""
+    for gathering in sorted(result.gatherings, key=lambda g: g.size):
+        made = (*(trace.candidate for trace in result.traces), *result.controls)
+        smallest = min((c.size for c in made if c.family == gathering.family), default=0.0)
+        if gathering.is_reached and gathering.size < OFF_LIST * smallest and gathering.share < limits.gathering:
+            words = (
+                f"A {FAMILIES[gathering.family].words} gathers the embeddings of images where no class of the list lies, by a change "
+                f"{smallest / gathering.size:.1f} times smaller than turns them into any class. Give a longer list by --classes."
+            )
+            return [finding("CC006", words, measure="search", value=gathering.size, threshold=smallest)]
+    return []

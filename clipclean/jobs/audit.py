@@ -2,12 +2,14 @@
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clipclean import __version__, checkpoint, data, detect, model
+import torch
+
+from clipclean import __version__, checkpoint, data, detect, model, untrusted
 from clipclean.attack import trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
@@ -20,7 +22,8 @@ from clipclean.jobs.inputs import LoadedModel, Opened, dumped
 from clipclean.progress import Progress
 from clipclean.report import Images, Report, composed, example_images
 
-POINTED = 0.05  # excess of a panel trigger from which on the search looks at its class too
+SAME = 1e-3  # of means and deviations of pixels
+MOST_BYTES = 50_000_000  # of a references file
 
 
 @dataclass(frozen=True)
@@ -35,7 +38,7 @@ class Request:
     data: Path
     own: bool
     pairs: Path
-    reference: inputs.Source | None
+    reference: tuple[inputs.Source, ...]
     policy: Policy
     effort: str
     arch: str | None
@@ -47,6 +50,7 @@ class Request:
     search: bool
     weights: str | None = None  # which of several sets in the file
     labels: Mapping[str, str] = field(default_factory=dict)
+    references: tuple[Path, ...] = ()  # files that ``build_references`` wrote
 
 
 @dataclass(frozen=True)
@@ -62,9 +66,10 @@ class Sight:
     """All that was seen of one model: numbers before any threshold."""
 
     measured: detect.Measurement
-    hunt: detect.Hunt | None
+    hunt: detect.SearchResult | None
     why_not: tuple[str, str] | None  # the rule that says why nothing was searched, and the words
     seconds: float  # of the search
+    agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
 
 
 def examine(request: Request, /, *, progress: Progress) -> Outcome:
@@ -82,7 +87,15 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     device = inputs.device_of(request.device)
     progress("reading the model", 0, 1)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
-    trusted = None if request.reference is None else read_reference(request, opened)
+    trusted = [read_reference(request, opened, path) for path in request.reference]
+    kind = model.kind_of(opened.architecture)
+    known = [
+        detect.from_file(
+            untrusted.loads(untrusted.read(path, limit=MOST_BYTES), path.name, limit=MOST_BYTES), path.name, kind=kind,
+            effort=request.effort, classes=vocabulary.classes,
+        )
+        for path in request.references
+    ]  # fmt: skip
     progress("reading the model", 1, 1)
     cache = inputs.image_cache(recipe, opened.architecture)
     images = data.read_images(
@@ -95,42 +108,44 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
     estimate.tell_audit(
         tested.clip, effort=request.effort if request.search else None, images=len(shown.pixels),
-        captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel), models=1 + (trusted is not None),
+        captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel), models=1 + len(trusted),
     )  # fmt: skip
-    yardstick = (
-        detect.stored(model.kind_of(tested.clip.architecture), classes=len(vocabulary.classes))
-        if trusted is None
-        else measured_yardstick(request, inputs.build(trusted, pairs, device=device), shown, progress)
-    )
-    seen = look(request, tested.clip, shown, yardstick, progress)
-    found = [*findings(seen, yardstick, limits, pictures=len(shown.pixels)), *side_findings(request, images)]
+    known += [
+        measured_references(request, path, inputs.build(each, pairs, device=device), shown, progress)
+        for path, each in zip(request.reference, trusted, strict=True)
+    ]
+    references = detect.together(known) if known else detect.stored(kind, classes=vocabulary.classes)
+    seen = look(request, tested.clip, shown, references, progress)
+    found = [*findings(seen, references, limits, pictures=len(shown.pixels)), *side_findings(request, images)]
+    if usual := usual_normalisation(tested.clip):
+        under = look(request, usual, shown, references, progress, what=" under CLIP's own normalisation")
+        found = [*under_both(seen, under, references, limits, pictures=len(shown.pixels)), *found]
     applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
     saved = trigger_files.save(seen.hunt.traces, request.save_triggers) if seen.hunt and request.save_triggers else {}
-    result = compose(request, tested, images, shown, seen, yardstick, applied, limits, saved=saved)
+    result = compose(request, tested, images, shown, seen, references, applied, limits, saved=saved)
     result["seconds"] = time.monotonic() - started
     seen_as = shown_of(tested.clip, shown, seen, seed=request.seed)
     result["measurements"] |= dict(seen_as.maps)
     return Outcome(composed(result), drawn(shown, seen, seen_as))
 
 
-def read_reference(request: Request, tested: Opened, /) -> Opened:
+def read_reference(request: Request, tested: Opened, path: inputs.Source, /) -> Opened:
     """The model to compare with, which must be of the tested one's kind and another than it.
 
     Raises:
         UsageError: it is of another kind, or has the same weights.
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
     """
-    assert request.reference is not None  # noqa: S101 # the caller looked
-    trusted = inputs.read(request.reference, arch=request.arch)
+    trusted = inputs.read(path, arch=request.arch)
     kinds = model.kind_of(trusted.architecture), model.kind_of(tested.architecture)
     if kinds[0] != kinds[1]:
         raise UsageError(
-            f"The reference {inputs.located(request.reference).name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
+            f"The reference {inputs.located(path).name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
             "cannot be compared. Name a clean model of the same architecture."
         )
     if checkpoint.digest(trusted.file.tensors) == checkpoint.digest(tested.file.tensors):
         raise UsageError(
-            f"The reference {inputs.located(request.reference).name} has the same weights as the tested model, so nothing in it could look "
+            f"The reference {inputs.located(path).name} has the same weights as the tested model, so nothing in it could look "
             "abnormal. Name another model, one that you trust."
         )
     return trusted
@@ -140,7 +155,7 @@ def look(
     request: Request,
     clip: model.Clip,
     evidence: detect.Evidence,
-    yardstick: detect.Yardstick | None,
+    references: detect.References | None,
     progress: Progress,
     /,
     *,
@@ -151,7 +166,7 @@ def look(
         skipped = ("CC021", "The search was skipped, as --no-search asks.")
         return Sight(measured(clip, evidence, progress, what=what), None, skipped, 0.0)
     return searched(
-        clip, evidence, yardstick, progress, effort=request.effort, pointed=(), seed=request.seed, what=what
+        clip, evidence, references, progress, effort=request.effort, pointed=(), seed=request.seed, what=what
     )  # fmt: skip
 
 
@@ -166,7 +181,7 @@ def measured(clip: model.Clip, evidence: detect.Evidence, progress: Progress, /,
 def searched(
     clip: model.Clip,
     evidence: detect.Evidence,
-    yardstick: detect.Yardstick | None,
+    references: detect.References | None,
     progress: Progress,
     /,
     *,
@@ -181,50 +196,135 @@ def searched(
     """
     found = measured(clip, evidence, progress, what=what)
     started = time.monotonic()
-    panel = [evidence.classes.index(probe.target) for probe in found.panel if probe.excess_interval[0] > POINTED]
+    pixels = evidence.pixels.to(clip.device)
     try:
         with model.frozen(clip.net):
-            hunt = detect.hunt(
-                clip.encode_images, evidence.pixels.to(clip.device), labels=evidence.labels, bank=found.bank,
-                classes=evidence.classes, scale=clip.logit_scale().item(), pointed=list(dict.fromkeys([*pointed, *panel])),
-                effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), yardstick=yardstick, knn=evidence.knn,
+            result = detect.search(
+                detect.fastest(clip.encode_images, pixels, found.bank), pixels, labels=evidence.labels, bank=found.bank,
+                classes=evidence.classes, pointed=pointed, panel=evidence.panel,
+                effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), references=references, knn=evidence.knn,
                 batch_size=evidence.batch_size, seed=seed,
                 progress=lambda done, total: progress(f"searching{what}", done, total),
             )  # fmt: skip
     except detect.NoSearch as error:
         return Sight(found, None, (error.rule, str(error)), time.monotonic() - started)
-    return Sight(found, hunt, None, time.monotonic() - started)
+    return Sight(found, result, None, time.monotonic() - started, agreement(clip, evidence, found.bank))
 
 
-def measured_yardstick(
-    request: Request, trusted: LoadedModel, evidence: detect.Evidence, progress: Progress, /
-) -> detect.Yardstick:
+def agreement(clip: model.Clip, evidence: detect.Evidence, bank: torch.Tensor, /) -> detect.Rate | None:
+    """How often an image and its caption are nearest to the same class; None with labels, or without captions."""
+    if evidence.labels is not None or not evidence.captions:
+        return None
+    size, count = evidence.batch_size, len(evidence.captions)
+    batches = [slice(start, start + size) for start in range(0, count, size)]
+    images = torch.cat([detect.predict(clip.embed_images(evidence.pixels[some]), bank) for some in batches])
+    texts = torch.cat([detect.predict(clip.embed_texts(list(evidence.captions[some])), bank) for some in batches])
+    return detect.Rate(int((images == texts).sum()), count)
+
+
+def measured_references(
+    request: Request,
+    path: inputs.Source,
+    trusted: LoadedModel,
+    evidence: detect.Evidence,
+    progress: Progress,
+    /,
+) -> detect.References:
     """What one clean model needs, searched just as the tested one is.
 
     Raises:
         Inconclusive: nothing can be searched in it.
     """
-    assert request.reference is not None  # noqa: S101 # the caller looked
     seen = look(request, trusted.clip, evidence, None, progress, what=" the reference")
     if seen.hunt is None:
         words = seen.why_not[1] if seen.why_not else ""
-        raise Inconclusive(f"The reference {inputs.located(request.reference).name} cannot be compared with: {words}")
-    return detect.yardstick("reference", inputs.located(request.reference).name, [detect.smallest(seen.hunt)])
+        raise Inconclusive(f"The reference {inputs.located(path).name} cannot be compared with: {words}")
+    return detect.References("reference", inputs.located(path).name, (seen.hunt.sizes(),))
 
 
-def findings(seen: Sight, yardstick: detect.Yardstick | None, limits: Limits, /, *, pictures: int) -> list[Finding]:
+def build_references(request: Request, models: Sequence[Path], /, *, progress: Progress) -> dict[str, Any]:  # Any: JSON
+    """Search clean models as an audit of ``request`` would, and return what a references file holds: numbers, no weights.
+
+    ``request.model`` is the first of ``models``; all must be of one kind.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code.
+    """
+    recipe, vocabulary = recipes.load(recipes.DEFAULT), inputs.words(request.classes, request.templates)
+    device = inputs.device_of(request.device)
+    opened = [inputs.read(path, arch=request.arch, weights=request.weights) for path in models]
+    kinds = [model.kind_of(each.architecture) for each in opened]
+    if len(set(kinds)) > 1:
+        raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
+    cache = inputs.image_cache(recipe, opened[0].architecture)
+    images = data.read_images(request.data, images=cache, progress=lambda d, t: progress("reading the images", d, t))
+    pairs = data.read(request.pairs, images=cache)
+    found = {}
+    for path, each in zip(models, opened, strict=True):
+        loaded = inputs.build(each, pairs, device=device)
+        shown = inputs.pictures(loaded.clip, images, recipe, vocabulary=vocabulary)
+        known = measured_references(request, path, loaded, shown, progress)
+        found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
+    return detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
+
+
+def findings(seen: Sight, references: detect.References | None, limits: Limits, /, *, pictures: int) -> list[Finding]:
     """What was seen on so many pictures, against the thresholds."""
-    found = [*detect.audit(seen.measured, limits=limits)]
+    # Where there is a search the panel is compared with its siblings and with clean models, by the least strength that acts.
+    measured = replace(seen.measured, panel=()) if seen.hunt else seen.measured
+    found = [*detect.audit(measured, limits=limits)]
     if seen.why_not:
         found.append(detect.unsearched(*seen.why_not))
     if seen.hunt and pictures < limits.min_images:
         words = f"{pictures} pictures are too few to judge what was found: at least {limits.min_images} are needed."
         found.append(detect.unsearched("CC020", f"{words} Give more by --data."))
+    if seen.hunt and (doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.bank))):
+        found.append(doubt)
     if seen.hunt:
         found += detect.searched(seen.hunt, seen.measured.panel, pictures=pictures, limits=limits)
-        if yardstick is None:
+        if references is None:
             found.append(detect.uncalibrated())
     return found
+
+
+def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
+    """The same model under CLIP's own mean and deviation of pixels; None where it has these already.
+
+    A configuration travels with the weights and is as much the attacker's: a deviation of one blinds an audit, while whoever loads
+    the weights in the usual way has the backdoor.
+    """
+    preprocess = clip.architecture.preprocess
+    usual = replace(preprocess, mean=model.OPENAI_MEAN, std=model.OPENAI_STD)
+    given = (*preprocess.mean, *preprocess.std)
+    if all(abs(a - b) < SAME for a, b in zip(given, (*usual.mean, *usual.std), strict=True)):
+        return None
+    return model.Clip(clip.net, replace(clip.architecture, preprocess=usual), clip.device)
+
+
+def under_both(
+    seen: Sight, under: Sight, references: detect.References | None, limits: Limits, /, *, pictures: int
+) -> list[Finding]:
+    """What shows under CLIP's own normalisation, and whether the model is better with it."""
+    more = [
+        found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
+        for found in findings(under, references, limits, pictures=pictures)
+        if found.rule in ("CC002", "CC003", "CC006")
+    ]
+    own, usual = sound_rate(seen), sound_rate(under)
+    if own and usual and own.n and usual.value - own.value > limits.max_accuracy_loss:
+        words = (
+            f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
+            f"own {100 * usual.value:.1f} %: the configuration is not the one that the model was trained with."
+        )
+        more.append(detect.unsearched("CC007", words))
+    return more
+
+
+def sound_rate(seen: Sight, /) -> detect.Rate | None:
+    """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
+    if seen.agreement is not None:
+        return seen.agreement
+    return seen.measured.clean_accuracy if seen.measured.clean_accuracy.n else None
 
 
 def side_findings(request: Request, images: data.CleanSet, /) -> list[Finding]:
@@ -244,7 +344,7 @@ def compose(
     images: data.CleanSet,
     evidence: detect.Evidence,
     seen: Sight,
-    yardstick: detect.Yardstick | None,
+    references: detect.References | None,
     applied: policy.Applied,
     limits: Limits,
     /,
@@ -254,7 +354,7 @@ def compose(
     """The report, as the design lays it out."""
     measurements = seen.measured.as_dict()
     if seen.hunt:
-        measurements["search"] = search_section(request.effort, seen, yardstick, saved)
+        measurements["search"] = search_section(request.effort, seen, references, saved)
         measurements["distances"] |= {trace.found.spec: trace.probe.distance for trace in seen.hunt.traces}
     return {
         "schema_version": "1",
@@ -277,7 +377,7 @@ def compose(
 
 
 def search_section(
-    effort: str, seen: Sight, yardstick: detect.Yardstick | None, saved: dict[str, str], /
+    effort: str, seen: Sight, references: detect.References | None, saved: dict[str, str], /
 ) -> dict[str, Any]:
     """``measurements.search``."""
     assert seen.hunt is not None  # noqa: S101 # the caller looked
@@ -285,8 +385,8 @@ def search_section(
     for entry, trace in zip(made["found"], seen.hunt.traces, strict=True):
         entry["file"] = saved.get(trace.found.spec)
     compared = {"kind": "none", "name": "", "models": 0}
-    if yardstick:
-        compared = {"kind": yardstick.kind, "name": yardstick.name, "models": yardstick.models}
+    if references:
+        compared = {"kind": references.kind, "name": references.name, "models": references.models}
     return {"effort": effort, "seconds": seen.seconds, "calibration": compared, **made}
 
 

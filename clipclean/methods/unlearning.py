@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -67,8 +68,7 @@ class Scene:
     pixels: Tensor
     bank: Tensor
     classes: tuple[str, ...]
-    scale: float  # the logit scale, not its logarithm
-    yardstick: detect.Yardstick | None
+    references: detect.References | None
     effort: detect.Effort
     knn: int
     batch_size: int
@@ -136,9 +136,9 @@ def begin(
         NoSearch: too few pictures or classes, or a model that maps everything to one place.
     """
     with model.frozen(clip.net):
-        hunt = detect.hunt(
-            clip.encode_images, scene.pixels, labels=None, bank=scene.bank, classes=scene.classes, scale=scene.scale,
-            pointed=list(dict.fromkeys(target for _, target in known)), effort=scene.effort, yardstick=scene.yardstick,
+        hunt = detect.search(
+            clip.encode_images, scene.pixels, labels=None, bank=scene.bank, classes=scene.classes,
+            pointed=list(dict.fromkeys(target for _, target in known)), effort=scene.effort, references=scene.references,
             knn=scene.knn, batch_size=scene.batch_size, seed=seed, progress=progress,
         )  # fmt: skip
     controls = {family: tuple(c.size for c in hunt.controls if c.family == family) for family in detect.FAMILIES}
@@ -340,6 +340,7 @@ def _search_again(
     on, beside = detect.divided(len(scene.pixels))
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
     without = answers(clip, scene, unseen, None)
+    canonical = detect.canonical_of(clip.embed_images, searched, scene.bank)
     caught: list[Catch] = []
     scores: dict[str, float] = {}
     for family in detect.FAMILIES:
@@ -350,10 +351,9 @@ def _search_again(
         ]
         with model.frozen(clip.net):
             candidates = detect.targeted(
-                clip.encode_images, searched, family=family, bank=scene.bank, scale=scene.scale, targets=state.suspects,
-                starts=starts, effort=scene.effort, generator=generator,
+                clip.encode_images, searched, family=family, canonical=canonical, targets=state.suspects, starts=starts, effort=scene.effort, generator=generator,
             )  # fmt: skip
-        scored = [(score(candidate, scene.yardstick, state.controls), candidate) for candidate in candidates]
+        scored = [(score(candidate, scene, state.controls), candidate) for candidate in candidates]
         scores[family] = max(value for value, _ in scored)
         for value, best in scored:
             if not (best.is_reached and value >= settings.enough):
@@ -365,14 +365,13 @@ def _search_again(
     return caught, scores
 
 
-def score(
-    candidate: detect.Candidate, yardstick: detect.Yardstick | None, controls: Mapping[str, Sequence[float]], /
-) -> float:
-    """Robust deviations by which a trigger is smaller than clean models need; without such, than other classes need."""
-    reference = yardstick.sizes(candidate.family) if yardstick else None
-    if reference:
-        return reference.abnormality(candidate.size)
-    return detect.outlyingness(candidate.size, controls[candidate.family], floor=detect.FLOOR)
+def score(candidate: detect.Candidate, scene: Scene, controls: Mapping[str, Sequence[float]], /) -> float:
+    """Deviations by which a trigger is smaller than clean models need; without such, than other classes of the original need."""
+    others = controls[candidate.family]
+    if scene.references:
+        gap = statistics.median(map(math.log, others)) - math.log(candidate.size)
+        return scene.references.abnormality(candidate.family, scene.classes[candidate.target], gap)
+    return detect.outlyingness(candidate.size, others, floor=detect.FLOOR)
 
 
 def still_acting(clip: model.Clip, scene: Scene, known: Sequence[Lead], /) -> tuple[Lead, ...]:

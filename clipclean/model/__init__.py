@@ -1,10 +1,20 @@
 """From named tensors to a CLIP that embeds pictures and captions."""
 
 from clipclean.model.activation import Choice, measure
-from clipclean.model.architecture import Architecture, Preprocess, kind_of, native_configs, resolve
+from clipclean.model.architecture import (
+    OPENAI_MEAN,
+    OPENAI_STD,
+    Architecture,
+    Preprocess,
+    kind_of,
+    native_configs,
+    resolve,
+)
 from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, refuse_tokenizer, twin, unit_range
 
 __all__ = [
+    "OPENAI_MEAN",
+    "OPENAI_STD",
     "Architecture",
     "Choice",
     "Clip",

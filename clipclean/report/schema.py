@@ -148,7 +148,7 @@ class ControlRecord(Part):
 class CalibrationRecord(Part):
     """The clean models that sizes are compared with."""
 
-    kind: Literal["stored", "reference", "none"]
+    kind: Literal["stored", "reference", "file", "none"]
     name: str
     models: Count = Field(description="Clean models that were searched before.")
 

@@ -94,6 +94,7 @@ def calibration(known: CalibrationRecord, /) -> str:
     models = f"{count(known.models)} clean model{'' if known.models == 1 else 's'}"
     return {
         "stored": f"stored statistics of {models} ({known.name})",
+        "file": f"stored searches of {models} that were given ({known.name})",
         "reference": f"a search of {models} that was given ({known.name})",
         "none": "the other classes of this model alone, as there was no clean model",
     }[known.kind]

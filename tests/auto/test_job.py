@@ -45,7 +45,7 @@ def command(job, *more):
 def unsearched(monkeypatch):
     """The search takes seconds even here, and has tests of its own."""
 
-    def measured(clip, evidence, yardstick, progress, /, *, effort, pointed, seed, what):
+    def measured(clip, evidence, references, progress, /, *, effort, pointed, seed, what):
         found = audit_job.measured(clip, evidence, progress, what=what)
         return audit_job.Sight(found, None, ("CC021", "Not searched."), 0.0)
 
@@ -444,7 +444,7 @@ def test_what_returns_is_known_of_the_share_that_is_written(monkeypatch, steps):
 # What the search finds again.
 
 
-def found_again(monkeypatch, *, before, later, yardstick=True):
+def found_again(monkeypatch, *, before, later, references=True):
     """Findings for the class at place 1, with the classes that searches before and after the benign finetuning point at."""
 
     def searched(hunt, panel, *, pictures, limits):
@@ -459,7 +459,7 @@ def found_again(monkeypatch, *, before, later, yardstick=True):
     monkeypatch.setattr(auto.detect, "searched", searched)
     job = SimpleNamespace(
         evidence=SimpleNamespace(pixels=range(100), classes=("ant", "bee")), ready=SimpleNamespace(thresholds=None),
-        yardstick=yardstick or None, recipe=recipe.load("auto"),
+        references=references or None, recipe=recipe.load("auto"),
     )  # fmt: skip
     found = auto.found_again(job, sight(before), sight(later), [1])
     return [(f.rule, f.level, f.target, f.message.partition(": ")[2]) for f in found]
@@ -470,7 +470,7 @@ def test_a_suspected_class_that_the_search_points_at_again_is_a_warning(monkeypa
     assert found_again(monkeypatch, before=(), later=("bee", "ant")) == [again]
     assert found_again(monkeypatch, before=("bee",), later=("bee",)) == []  # it is told already
     assert found_again(monkeypatch, before=(), later=()) == []
-    assert found_again(monkeypatch, before=(), later=("bee",), yardstick=False) == []
+    assert found_again(monkeypatch, before=(), later=("bee",), references=False) == []
 
 
 # What is said.

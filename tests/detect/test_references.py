@@ -1,99 +1,71 @@
+import json
 import math
 import sys
 
 import pytest
 
-from clipclean.detect import FAMILIES, stored, yardstick
-from clipclean.detect.references import DEVIATION, FLOOR, UNBOUNDED, Range, cap_of, freely
+from clipclean.detect import FAMILIES, References, as_file, from_file, stored, together
+from clipclean.detect.references import CODE, DEVIATION, freely, gaps, margins, vocabulary
+from clipclean.errors import RefusedInput, UsageError
 
 MODULE = sys.modules["clipclean.detect.references"]
-# median -2.5, absolute deviations 1.5 .5 .5 2.5, so 1.4826 x 1.0; mean -2.25, so a variance of 8.75 / 3, which is larger
-LOGS = Range(tuple(math.exp(log) for log in (-4, -3, -2, 0)))
-SPREAD = math.sqrt(8.75 / 3)
+SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow", -1), ("dog", 0))}
 
 
-def test_the_median_is_that_of_logarithms():
-    assert LOGS.median == pytest.approx(math.exp(-2.5))
-    assert Range((0.01, 0.04)).median == pytest.approx(0.02)
+def test_a_gap_is_measured_from_the_median_of_the_other_classes():
+    # the others of ant have the logarithms -3, -1, 0: median -1; those of dog -4, -3, -1: median -3
+    assert gaps(SIZES) == pytest.approx({"ant": 3, "bee": 2, "cow": -2, "dog": -3})
 
 
-def test_abnormality_is_counted_in_deviations_of_clean_models():
-    assert LOGS.abnormality(math.exp(-2.5)) == pytest.approx(0)
-    assert LOGS.abnormality(math.exp(-6.5)) == pytest.approx(4 / SPREAD)
-    assert LOGS.abnormality(math.exp(-0.5)) == pytest.approx(-2 / SPREAD)  # larger than clean models need
+def test_a_margin_is_measured_from_the_smallest_of_the_other_classes():
+    assert margins(SIZES) == pytest.approx({"ant": 1, "bee": -1, "cow": -3, "dog": -4})
 
 
-def test_the_robust_deviation_counts_where_it_is_the_larger():
-    # logarithms -3, -3, -1, -1, -1: median -1, absolute deviations 2 2 0 0 0: 0; of -3 -3 -1 -1: median -2, all 1
-    even = Range(tuple(math.exp(log) for log in (-3, -3, -1, -1)))
-    assert even.abnormality(math.exp(-5)) == pytest.approx(3 / 1.4826)  # the standard deviation is 1.1547
+def one(family="mask", **sizes):
+    return {family: sizes}
 
 
-def test_few_models_cannot_tell_their_deviation_and_equal_ones_have_a_least_one():
-    assert Range((0.1, 0.1, 0.1)).abnormality(0.05) == pytest.approx(math.log(2) / DEVIATION)
-    assert Range((0.1,)).abnormality(0.05) == pytest.approx(math.log(2) / DEVIATION)
-    assert Range((0.1, 0.1, 0.1, 0.1)).abnormality(0.05) == pytest.approx(math.log(2) / FLOOR)
+def test_a_gap_counts_beyond_the_largest_that_a_clean_model_has_for_the_class():
+    known = References("reference", "trusted.pt", ({"mask": SIZES},))
+    assert known.models == 1
+    assert known.abnormality("mask", "ant", 3.7) == pytest.approx(0.7 / DEVIATION)
+    assert known.abnormality("mask", "dog", 3.7) == pytest.approx(3.7 / DEVIATION)  # clean models have none there
+    assert known.abnormality("mask", "elk", 3.7) == pytest.approx(0.7 / DEVIATION)  # not searched for: as large as any
+    assert math.isnan(known.abnormality("patch", "ant", 3.7))
 
 
-def test_where_half_of_the_models_came_to_no_trigger_their_sizes_are_bounds_and_decide_less():
-    assert Range((1.0, 1.0, 1.0, 1.0), 1.0).abnormality(0.5) == pytest.approx(math.log(2) / UNBOUNDED)
-    assert Range((1.0, 1.0, 0.99, 0.98), 1.0).abnormality(0.5) == pytest.approx(
-        (math.log(1 * 0.99) / 2 - math.log(0.5)) / UNBOUNDED
-    )
-    assert Range((1.0,), 1.0).abnormality(0.5) == pytest.approx(math.log(2) / UNBOUNDED)
-    assert Range((1.0, 0.99, 0.98, 0.97), 1.0).abnormality(0.5) == pytest.approx(
-        (math.log(0.99 * 0.98) / 2 - math.log(0.5)) / FLOOR
-    )
+def test_of_several_clean_models_the_one_that_shows_most_counts():
+    flat = dict.fromkeys(SIZES, 0.1)
+    known = References("file", "two", ({"mask": SIZES}, {"mask": flat}))
+    assert known.abnormality("mask", "ant", 3.0) == pytest.approx(0)
+    assert known.margin("mask", "ant") == pytest.approx(1)
+    assert known.margin("mask", "dog") == pytest.approx(0)
+    assert math.isnan(known.margin("patch", "ant"))
 
 
-def test_how_far_bounds_decide_is_told_by_the_family_in_other_kinds_of_models(monkeypatch):
-    """Logarithms 0, 0, -1, -1 have a standard deviation of 0.577, and a median absolute one of 0.5, times 1.4826 more."""
-    wide = [
-        {"warp": math.exp(log), "patch": size}
-        for log, size in zip((0, 0, -1, -1), (0.14, 0.139, 0.14, 0.139), strict=True)
-    ]
-    kept = {"resnet-32px": {"name": "a", "classes": 100, "models": wide}}
-    monkeypatch.setattr(MODULE, "_shipped", lambda: kept)
-    made = yardstick("reference", "b", [{"warp": 1.0, "patch": 0.14062, "mask": 1.0}] * 4)
-    assert made.sizes("warp").abnormality(math.exp(-1)) == pytest.approx(1 / (0.5 * 1.4826))
-    assert made.sizes("patch").abnormality(0.14062 / math.e) == pytest.approx(1 / FLOOR)  # there they hardly vary
-    assert made.sizes("mask").abnormality(math.exp(-1)) == pytest.approx(1 / UNBOUNDED)  # nothing is stored of it
+def test_the_panel_and_searches_without_a_target_are_compared_too():
+    known = References("file", "two", ({"panel": {"patch": 0.5}, freely("mask"): {"": 0.2}}, {"panel": {"patch": 0.3}}))
+    assert known.least("patch") == 0.3
+    assert known.least("stripes") is None
+    assert known.free_abnormality("mask", 0.1) == pytest.approx(math.log(2) / DEVIATION)
+    assert math.isnan(known.free_abnormality("patch", 0.1))
 
 
-def test_the_cap_of_a_family_is_that_of_both_its_searches_as_it_is_stored():
-    assert cap_of("patch") == cap_of(freely("patch")) == 0.14062  # 0.375 squared is 0.140625
-    assert cap_of("warp") == 1.0
+def test_a_report_gets_the_smallest_size_of_each_model():
+    known = References("file", "two", ({"mask": {"a": 0.1, "b": 0.9}}, {"mask": {"a": 0.4}}))
+    assert known.sizes("mask") == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 2})
+    assert known.sizes("warp") is None
 
 
-def test_a_range_says_what_it_holds():
-    assert Range((0.4, 0.1, 0.2)).as_dict() == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 3})
-
-
-def test_a_yardstick_gathers_the_sizes_of_each_family():
-    made = yardstick("reference", "trusted.pt", [{"mask": 0.1, "warp": 0.3}, {"mask": 0.2}])
-    assert (made.kind, made.name, made.models) == ("reference", "trusted.pt", 2)
-    assert made.sizes("mask").sizes == (0.1, 0.2)
-    assert (made.sizes("warp").sizes, made.sizes("warp").cap) == ((0.3,), 1.0)
-    assert made.sizes("blend") is None
-
-
-@pytest.fixture
-def shipped(monkeypatch):
-    kept = {"vit-32px": {"name": "tiny ViTs", "classes": 100, "models": [{"mask": 0.1}, {"mask": 0.2}]}}
-    monkeypatch.setattr(MODULE, "_shipped", lambda: kept)
-
-
-def test_what_ships_serves_its_kind_and_no_other(shipped):
-    found = stored("vit-32px", classes=100)
-    assert (found.kind, found.name, found.models) == ("stored", "tiny ViTs", 2)
-    assert found.sizes("mask").sizes == (0.1, 0.2)
-    assert stored("resnet-32px", classes=100) is None
-    assert stored("vit-224px", classes=100) is None
-
-
-@pytest.mark.parametrize(("classes", "serves"), [(40, True), (39, False), (250, True), (251, False), (1, False)])
-def test_what_ships_serves_class_lists_of_about_its_own_length(shipped, classes, serves):
-    assert (stored("vit-32px", classes=classes) is not None) is serves
+def test_what_ships_serves_its_kind_its_classes_and_its_code_and_nothing_else(monkeypatch):
+    kept = {"name": "tiny ViTs", "code": CODE, "vocabulary": vocabulary(["ant", "bee"]), "models": [{"mask": SIZES}]}
+    monkeypatch.setattr(MODULE, "_shipped", lambda: {"vit-32px": kept})
+    found = stored("vit-32px", classes=["bee", "ant"])  # in any order
+    assert (found.kind, found.name, found.models) == ("stored", "tiny ViTs", 1)
+    assert stored("resnet-32px", classes=["ant", "bee"]) is None
+    assert stored("vit-32px", classes=["ant", "cow"]) is None
+    monkeypatch.setitem(kept, "code", CODE - 1)
+    assert stored("vit-32px", classes=["ant", "bee"]) is None
 
 
 def test_the_shipped_file_holds_sizes_that_families_can_have():
@@ -101,9 +73,70 @@ def test_the_shipped_file_holds_sizes_that_families_can_have():
         tower, _, side = kind.partition("-")
         assert tower in ("resnet", "vit")
         assert side.removesuffix("px").isdecimal()
-        assert known["name"]
-        assert known["classes"] > 1
+        assert (bool(known["name"]), known["code"]) == (True, CODE)
         for sizes in known["models"]:
-            assert set(sizes) == {*FAMILIES, *map(freely, FAMILIES)}
+            assert set(sizes) >= {*FAMILIES, *map(freely, FAMILIES), "panel"}
             for family in FAMILIES:
-                assert all(0 < sizes[name] <= FAMILIES[family].cap for name in (family, freely(family)))
+                for found in (*sizes[family].values(), *sizes[freely(family)].values()):
+                    assert 0 < found <= FAMILIES[family].cap + 1e-6
+
+
+# Files.
+
+CLASSES = ["ant", "bee"]
+OURS = {"kind": "vit-32px", "effort": "standard", "classes": CLASSES}
+
+
+def made(**changes):
+    found = as_file("vit-32px", "standard", CLASSES, {"clean.pt": {"mask": {"ant": 0.1, "bee": 0.2}}})
+    return json.loads(json.dumps(found)) | changes
+
+
+def test_what_was_written_is_read_back():
+    known = from_file(made(), "clean.json", **OURS)
+    assert (known.kind, known.name, known.models) == ("file", "clean.json", 1)
+    assert known.margin("mask", "ant") == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"code": CODE - 1}, "another version of clipclean"),
+        ({"kind": "resnet-32px"}, "resnet-32px models, and this one is vit-32px"),
+        ({"effort": "quick"}, "effort quick, and this audit has standard"),
+        ({"vocabulary": "x"}, "another class list"),
+    ],
+)
+def test_references_of_another_kind_are_refused_with_one_message(changes, words):
+    with pytest.raises(UsageError, match=words):
+        from_file(made(**changes), "clean.json", **OURS)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"models": []},
+        {"models": 3},
+        {"models": [{}]},
+        {"models": [{"sizes": {}}]},
+        {"models": [{"sizes": {"mask": {}}}]},
+        {"models": [{"sizes": {"mask": {"ant": math.nan}}}]},
+        {"models": [{"sizes": {"mask": {"ant": 0}}}]},
+        {"models": [{"sizes": {"mask": {"ant": True}}}]},
+        {"models": [{"sizes": {"mask": {"ant": "0.1"}}}]},
+        {"format": "a recipe"},
+    ],
+)
+def test_what_is_no_references_file_or_holds_what_is_no_size_is_refused(changes):
+    with pytest.raises(RefusedInput, match=r"clean\.json"):
+        from_file(made(**changes), "clean.json", **OURS)
+
+
+def test_several_references_are_one():
+    one, other = (
+        from_file(made(), "a.json", **OURS),
+        References("reference", "b.pt", ({"mask": {"ant": 0.1, "bee": 0.9}},)),
+    )
+    both = together([one, other])
+    assert (both.kind, both.name, both.models) == ("reference", "a.json, b.pt", 2)
+    assert both.margin("mask", "ant") == pytest.approx(math.log(9))

@@ -9,9 +9,8 @@ from detect import towers
 from torch import Generator
 
 from clipclean.config import policy, recipe
-from clipclean.detect import FAMILIES, NoSearch, hunt, searched, smallest, suspected_classes, yardstick
-from clipclean.detect.references import freely
-from clipclean.detect.search import MOST_IMAGES, Gathering, divided, drawn, rank, suspected
+from clipclean.detect import FAMILIES, NoSearch, References, search, searched, suspected_classes
+from clipclean.detect.search import JUDGING, MOST_IMAGES, UntargetedResult, divided, drawn, leading, rank, suspected
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())
@@ -30,9 +29,9 @@ def hunted(
     progress=lambda *_: None,
     effort=towers.EFFORT,
 ):
-    return hunt(
+    return search(
         embed, towers.pictures(PICTURES) if pixels is None else pixels, labels=None, bank=towers.BANK, classes=classes,
-        scale=towers.SCALE, pointed=pointed, effort=effort, yardstick=yard, knn=3, batch_size=16, seed=seed,
+        pointed=pointed, effort=effort, references=yard, knn=3, batch_size=16, seed=seed,
         progress=progress,
     )  # fmt: skip
 
@@ -52,7 +51,7 @@ def clean():
 @pytest.fixture(scope="module")
 def yard(clean):
     """What clean models need, by the planted one's clean twin: they share the seed."""
-    return yardstick("reference", "twin", [smallest(clean)])
+    return References("reference", "twin", (clean.sizes(),))
 
 
 @pytest.fixture(scope="module")
@@ -65,22 +64,45 @@ def judged(made):
     return [(finding.level, finding.target) for finding in found]
 
 
-def test_a_planted_shortcut_is_found_with_its_class_by_two_signs(bad):
+def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
     assert judged(bad) == [("error", "fox")]
     first = bad.traces[0]
     assert (first.found.target, first.candidate.family, first.candidate.is_reached) == ("fox", "patch", True)
     assert first.gathering >= 0.9
-    assert first.probe.excess >= LIMITS.min_found_excess  # on pictures that were not searched on
+    assert first.probe.excess >= LIMITS.min_found_excess  # on images that were not searched on
+    assert first.margin > 1  # a third of what any other class needs
     (suspect,) = suspected_classes(bad, (), limits=LIMITS)
     assert (suspect["class"], suspect["trigger"]) == ("fox", "found:patch,class=fox")
     assert "patch" in suspect["families"]
 
 
-def test_its_clean_twin_and_another_clean_model_have_no_class_that_two_signs_point_at(yard, clean):
+def test_and_without_one_since_no_other_class_of_the_same_model_needs_so_little():
+    made = hunted(towers.backdoored(towers.spot))
+    assert judged(made)[0] == ("error", "fox")
+
+
+def test_its_clean_twin_and_another_clean_model_do_not_fail_with_a_reference_or_without(yard, clean):
     again, other = hunted(towers.honest(), yard=yard, seed=5), hunted(towers.honest(1), yard=yard)
-    for made in (again, other):
+    for made in (clean, again, other):
         assert all(level == "warning" for level, _ in judged(made))
-        assert all(trace.abnormality < LIMITS.abnormality for trace in made.traces)
+
+
+def test_what_makes_all_embeddings_alike_hides_nothing(bad):
+    """A constant away from all texts, 300 times as long as an embedding: every answer stays what it is."""
+    planted = towers.backdoored(towers.spot)
+
+    def coned(images):
+        found = planted(images).double()
+        wide = torch.cat([found, torch.full((len(found), 1), 300.0, dtype=torch.float64)], dim=1)
+        return torch.nn.functional.normalize(wide, dim=1).float()
+
+    bank = torch.nn.functional.pad(towers.BANK, (0, 1))
+    made = search(
+        coned, towers.pictures(PICTURES), labels=None, bank=bank, classes=towers.CLASSES, pointed=(), effort=towers.EFFORT,
+        references=None, knn=3, batch_size=16, seed=0, progress=lambda *_: None,
+    )  # fmt: skip
+    assert judged(made)[0] == ("error", "fox")
+    assert made.traces[0].candidate.size == pytest.approx(bad.traces[0].candidate.size, rel=0.5)
 
 
 def test_the_same_seed_gives_the_same_numbers(bad, yard):
@@ -91,13 +113,10 @@ def test_the_same_seed_gives_the_same_numbers(bad, yard):
 def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
     made = json.loads(json.dumps(bad.as_dict(), allow_nan=False))
     assert made["images"] == 36  # six tenths of 60
-    assert {trace.found.target for trace in bad.traces} == {
-        "fox"
-    }  # both families gathered pictures there, so one suspect
-    effort = towers.EFFORT
-    # in each family: a search without a target, one towards the suspect, three to compare, and the first one shrunk further
-    assert made["forward_passes"] == 2 * effort.steps * (effort.free_images + (1 + 3 + 1) * effort.images)
-    assert (len(made["found"]), len(made["controls"])) == (2, 2 * 3)
+    effort, classes = towers.EFFORT, len(towers.CLASSES)
+    # in each family: a search without a target, and one towards every class, as there are few
+    assert made["forward_passes"] == 2 * effort.steps * (effort.free_images + classes * effort.images)
+    assert (len(made["found"]), len(made["controls"])) == (2 * effort.suspects, 2 * (classes - effort.suspects))
     assert "fox" not in {entry["class"] for entry in made["controls"]}
     first = made["found"][0]
     assert first["reference"]["n"] == 1
@@ -105,26 +124,38 @@ def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
     assert bad.traces[0].probe.n == 24
 
 
+def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
+    for family in FAMILIES_TRIED:
+        assert set(clean.sizes()[family]) == set(towers.CLASSES)
+    trace = clean.traces[0]
+    others = [math.log(v) for k, v in clean.sizes()[trace.candidate.family].items() if k != trace.found.target]
+    assert trace.margin == pytest.approx(min(others) - math.log(trace.candidate.size))
+
+
+def test_of_a_long_list_others_are_drawn_to_compare_with():
+    few = replace(towers.EFFORT, steps=2, suspects=1, controls=4)
+    made = hunted(towers.honest(), pixels=towers.pictures(8), effort=few)
+    assert len(made.sizes()["mask"]) == 5
+
+
 def test_without_clean_models_the_comparison_is_with_other_classes(clean):
     made = clean.as_dict()
     assert all(entry["abnormality"] is None and entry["reference"] is None for entry in made["found"])
-    assert all(entry["outlyingness"] is not None for entry in made["found"])
     assert all(rank(trace) == trace.outlyingness for trace in clean.traces)
-    ranks = [rank(trace) for trace in clean.traces]
-    assert ranks == sorted(ranks, reverse=True)
+    shown = [trace.evidence for trace in clean.traces]
+    assert shown == sorted(shown, reverse=True)
 
 
-def test_the_smallest_of_each_family_is_what_a_clean_model_needs(clean):
-    found = smallest(clean)
-    assert set(found) == {*FAMILIES_TRIED, *map(freely, FAMILIES_TRIED)}
-    assert found["mask"] == min(t.candidate.size for t in clean.traces if t.candidate.family == "mask")
-    assert found[freely("mask")] == min(g.size for g in clean.gatherings if g.family == "mask")
+def test_the_classes_that_lead_are_those_with_the_largest_gap_in_any_family(bad):
+    made = [*(trace.candidate for trace in bad.traces), *bad.controls]
+    assert leading(made, most=1) == [towers.TARGET]
 
 
-def test_a_class_that_something_else_points_at_is_searched_for(clean):
-    pointed = next(n for n, name in enumerate(towers.CLASSES) if name not in {t.found.target for t in clean.traces})
-    made = hunted(towers.honest(), pointed=[pointed])
-    assert towers.CLASSES[pointed] in {trace.found.target for trace in made.traces}
+def test_a_class_that_something_else_points_at_is_searched_for():
+    few = replace(towers.EFFORT, steps=2, suspects=2, controls=4)
+    for pointed in range(len(towers.CLASSES)):
+        made = hunted(towers.honest(), pixels=towers.pictures(8), effort=few, pointed=[pointed])
+        assert towers.CLASSES[pointed] in made.sizes()["mask"]
 
 
 def test_progress_counts_up_to_its_total():
@@ -145,7 +176,6 @@ def test_a_sweep_is_counted_among_the_rest(monkeypatch):
 
 
 def test_too_few_classes_leave_nothing_to_compare_with():
-    # three controls and two suspects need five at least
     with pytest.raises(
         NoSearch, match=r"4 class\(es\) .* at least 5 are needed. Give a longer list by --classes"
     ) as told:
@@ -169,7 +199,7 @@ def test_six_tenths_of_the_pictures_are_searched_on_and_all_others_judge(count, 
 
 
 def gathered(target, share):
-    return Gathering("mask", target, share, 0.1, True, math.nan)
+    return UntargetedResult("mask", target, share, 0.1, True, math.nan)
 
 
 def test_suspects_are_those_pointed_at_for_half_of_the_places_then_those_that_gathered_most():
@@ -188,22 +218,16 @@ def test_controls_are_other_classes_drawn_from_the_seed():
     assert set(drawn(5, [3, 4], count=6, generator=Generator())) == {0, 1, 2}  # as many as there are
 
 
-def test_labels_say_which_pictures_are_of_other_classes():
+def test_labels_say_which_images_are_of_other_classes():
     labels = torch.full((PICTURES,), towers.TARGET)
     labels[:20] = 0
-    made = hunt(
+    made = search(
         towers.backdoored(towers.spot), towers.pictures(PICTURES), labels=labels, bank=towers.BANK, classes=towers.CLASSES,
-        scale=towers.SCALE, pointed=[towers.TARGET], effort=towers.EFFORT, yardstick=None, knn=3, batch_size=16, seed=0,
+        pointed=[towers.TARGET], effort=towers.EFFORT, references=None, knn=3, batch_size=16, seed=0,
         progress=lambda *_: None,
     )  # fmt: skip
     _, beside = divided(PICTURES)
+    assert len(beside) < JUDGING
     fox = next(trace for trace in made.traces if trace.found.target == "fox")
     assert fox.probe.asr.n == sum(place < 20 for place in beside)
     assert not math.isnan(fox.probe.excess)
-
-
-def test_a_sweep_brings_the_planted_class_among_the_suspects(monkeypatch):
-    blind = towers.backdoored(towers.spot)
-    monkeypatch.setattr(MODULE, "suspected", lambda gatherings, pointed, most: list(pointed)[:1])
-    swept = hunted(blind, effort=replace(towers.EFFORT, sweep=40))
-    assert {trace.found.target for trace in swept.traces} == {"fox"}

@@ -10,11 +10,12 @@ from clipclean.config import policy, recipe
 from clipclean.detect import (
     FAMILIES,
     Found,
-    Hunt,
     Measurement,
     Probe,
     Rate,
-    Trace,
+    References,
+    SearchResult,
+    TargetedResult,
     accuracy,
     accuracy_loss,
     agreement,
@@ -28,9 +29,11 @@ from clipclean.detect import (
     uncalibrated,
     unsearched,
 )
+from clipclean.detect.calibration import calibration
 from clipclean.detect.inversion import Candidate
 from clipclean.detect.measure import Accuracy
-from clipclean.detect.search import Gathering
+from clipclean.detect.panel import Strength
+from clipclean.detect.search import UntargetedResult
 from clipclean.detect.zeroshot import Attack
 
 LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
@@ -218,139 +221,122 @@ def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_op
 # What the search shows.
 
 
-def trace(
-    family="mask",
-    target="banana",
-    *,
-    abnormality=0.0,
-    excess=0.95,
-    gathering=0.0,
-    by=4.0,
-    is_reached=True,
-    outlyingness=0.0,
-):
-    """A trigger that moves this share of 100 pictures, so much smaller than clean models need; ``by`` is that of gathering."""
+def trace(family="mask", target="banana", *, margin=0.0, usual=math.nan, excess=0.95, is_reached=True, gatherings=()):
+    """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
     size = 0.02 if is_reached else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
-    return Trace(
+    return TargetedResult(
         candidate=Candidate(family, 0, parameters, size, is_reached), found=Found(family, target, parameters, 4),
-        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
-        gatherings=(Gathering("bands", 0, gathering, 0.01, True, by),) if gathering else (),
-        outlyingness=outlyingness, abnormality=abnormality, reference=None,
+        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"), gatherings=gatherings,
+        gap=margin, margin=margin, outlyingness=0.0, usual_margin=usual, abnormality=math.nan, reference=None,
     )  # fmt: skip
 
 
-def hunt_of(*traces):
-    return Hunt(traces, (), (), 0, 60, ("banana", "lemon"))
+def result_of(*traces, **changes):
+    made = SearchResult(traces, (), (), (), None, 0, 60, ("banana", "lemon"))
+    return replace(made, **changes)
 
 
-def shown(*traces, panel=(), pictures=100, **changes):
-    found = searched(hunt_of(*traces), panel, pictures=pictures, limits=replace(LIMITS, **changes))
+def shown(*traces, pictures=100, limits=LIMITS, **changes):
+    found = searched(result_of(*traces, **changes), (), pictures=pictures, limits=limits)
     return [(finding.rule, finding.level, finding.target) for finding in found]
 
 
-SMALL, GATHERS, LEADS = {"abnormality": 4.0}, {"gathering": 0.9}, probe(700)  # LIMITS: 3.5, 0.6, 0.3
+UNIT = calibration().scales["mask"]  # the margin of one unit of evidence
+FAILS, DOUBTS, USUAL = 1.1 * LIMITS.abnormality * UNIT, 0.8 * LIMITS.abnormality * UNIT, 0.5 * LIMITS.abnormality * UNIT
 
 
-def test_two_signs_of_three_accuse_a_class_one_warns_and_none_is_silent():
-    assert shown(trace()) == []
-    for panel, signs in [((), SMALL), ((), GATHERS), ((LEADS,), {})]:
-        assert shown(trace(**signs), panel=panel) == [("CC003", "warning", "banana")]
-    for panel, signs in [((), SMALL | GATHERS), ((LEADS,), SMALL), ((LEADS,), GATHERS), ((LEADS,), SMALL | GATHERS)]:
-        assert shown(trace(**signs), panel=panel) == [("CC003", "error", "banana")]
+def test_a_class_that_stands_apart_fails_one_nearer_to_the_others_warns_and_a_usual_one_is_silent():
+    assert shown(trace(margin=FAILS)) == [("CC003", "error", "banana")]
+    assert shown(trace(margin=DOUBTS)) == [("CC003", "warning", "banana")]
+    assert shown(trace(margin=USUAL)) == []
+    assert shown(trace(margin=-FAILS)) == []
 
 
-def test_the_score_is_the_second_strongest_sign_of_a_class_in_units_of_its_threshold():
-    assert score(hunt_of(trace(**SMALL, gathering=0.45)), (), limits=LIMITS) == pytest.approx(0.45 / 0.6)
-    assert score(hunt_of(trace(**SMALL, **GATHERS, by=1.0)), (), limits=LIMITS) == pytest.approx(1.0 / 2.0)
-    assert score(hunt_of(trace(**SMALL, **GATHERS)), (), limits=LIMITS) == pytest.approx(4.0 / 3.5)
-    assert score(hunt_of(trace(target="a", **SMALL), trace(target="b", **GATHERS)), (), limits=LIMITS) == 0
-    assert score(hunt_of(), (), limits=LIMITS) == -math.inf
+def test_families_that_agree_add_up_as_lengths_do():
+    # 3 units and 4 units are 5
+    both = result_of(trace("mask", margin=3 * UNIT), trace("blend", margin=4 * calibration().scales["blend"]))
+    assert score(both, limits=LIMITS) == pytest.approx(5)
+    apart = result_of(trace("mask", margin=3 * UNIT), trace("mask", target="lemon", margin=2 * UNIT))
+    assert score(apart, limits=LIMITS) == pytest.approx(3)  # of different classes they do not
+    assert score(result_of(), limits=LIMITS) == 0
 
 
-def test_the_score_of_a_panel_trigger_is_the_weaker_of_its_two_signs():
-    fails, warns = probe(700, spread=0.1), probe(700, spread=0.6)
-    assert score(hunt_of(), [fails], limits=LIMITS) == pytest.approx(fails.excess_interval[0] / 0.3)
-    assert score(hunt_of(), [warns], limits=LIMITS) == pytest.approx(0.5 * 0.8 / 0.6)
+def test_what_clean_models_show_for_the_class_does_not_count():
+    assert shown(trace(margin=FAILS, usual=FAILS)) == []
+    assert shown(trace(margin=FAILS, usual=-1.0)) == [("CC003", "error", "banana")]  # there another class needs less
 
 
-def test_signs_for_different_classes_do_not_add_up():
-    one, other = trace(target="banana", **SMALL), trace(target="lemon", **GATHERS)
-    assert shown(one, other) == [("CC003", "warning", "banana"), ("CC003", "warning", "lemon")]
-    assert shown(trace(**SMALL), panel=[probe(700, target="lemon")]) == [("CC003", "warning", "banana")]
+@pytest.mark.parametrize("missing", [{"excess": 0.59}, {"is_reached": False}])
+def test_a_small_trigger_that_does_not_act_on_other_images_is_no_sign(missing):
+    assert shown(trace(margin=FAILS, **missing)) == []
 
 
-@pytest.mark.parametrize("missing", [{"excess": 0.59}, {"is_reached": False}, {"abnormality": 3.49}])
-def test_a_small_trigger_that_does_not_act_or_is_not_small_is_no_sign(missing):
-    assert shown(trace(**{**SMALL, **GATHERS, **missing})) == [("CC003", "warning", "banana")]
+def test_on_few_images_it_only_warns():
+    """Three images gather anywhere, and a small trigger turns them."""
+    assert shown(trace(margin=FAILS), pictures=LIMITS.min_images - 1) == [("CC003", "warning", "banana")]
+    assert shown(trace(margin=FAILS), pictures=LIMITS.min_images) == [("CC003", "error", "banana")]
 
 
-def test_pictures_that_gather_by_as_large_a_trigger_as_in_clean_models_are_no_sign():
-    assert shown(trace(**GATHERS, by=1.9)) == []
-    assert shown(trace(**GATHERS, by=1.9), gathering_abnormality=1.8) == [("CC003", "warning", "banana")]
-    assert shown(trace(**GATHERS, by=math.nan)) == [
-        ("CC003", "warning", "banana")
-    ]  # without clean models nothing clears it
+def test_thresholds_move_the_findings():
+    assert shown(trace(margin=DOUBTS), limits=replace(LIMITS, abnormality=2.0)) == [("CC003", "error", "banana")]
+    lenient = replace(LIMITS, min_found_excess=0.4)
+    assert shown(trace(margin=FAILS, excess=0.5), limits=lenient) == [("CC003", "error", "banana")]
 
 
-def test_two_families_that_are_both_small_are_one_sign():
-    assert shown(trace("mask", **SMALL), trace("blend", **SMALL)) == [("CC003", "warning", "banana")]
+def lead(least, target=0, spec="stripes:a"):
+    return Strength(spec, target, least, 0.9)
 
 
-def test_an_abnormality_that_is_not_known_is_no_sign():
-    assert shown(trace(abnormality=math.nan, outlyingness=9.0)) == []
-    assert shown(trace(abnormality=math.nan, outlyingness=9.0, **GATHERS)) == [("CC003", "warning", "banana")]
+def test_the_panel_alone_warns_however_little_a_trigger_needs():
+    assert shown(strengths=(lead(0.05),)) == [("CC003", "warning", "banana")]
+    assert shown(strengths=(lead(0.9),)) == []
 
 
-def test_on_few_pictures_two_signs_only_warn():
-    """Three pictures gather anywhere, and a small trigger turns them."""
-    assert shown(trace(**SMALL, **GATHERS), pictures=LIMITS.min_images - 1) == [("CC003", "warning", "banana")]
-    assert shown(trace(**SMALL, **GATHERS), pictures=LIMITS.min_images) == [("CC003", "error", "banana")]
+def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_those_that_lead_elsewhere():
+    alone = score(result_of(strengths=(lead(0.25), lead(2.0, -1, "b"))), limits=LIMITS)
+    assert alone == pytest.approx(math.log(2.0 / 0.25) / calibration().scales["panel"])
+    beside = score(result_of(strengths=(lead(0.25), lead(0.5, 1, "b"))), limits=LIMITS)
+    assert beside == pytest.approx(math.log(0.5 / 0.25) / calibration().scales["panel"])
+    same = score(result_of(strengths=(lead(0.25), lead(0.3, 0, "b"))), limits=LIMITS)  # a relative, not a rival
+    assert same == pytest.approx(alone)
 
 
-def test_thresholds_move_the_signs():
-    assert shown(trace(**SMALL), abnormality=4.1) == []
-    assert shown(trace(**GATHERS), gathering=0.91) == []
-    assert shown(trace(excess=0.5, **SMALL), min_found_excess=0.4) == [("CC003", "warning", "banana")]
+def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_in_a_clean_model():
+    clean = References("reference", "trusted.pt", ({"panel": {"stripes:a": 0.3}},))
+    found = score(result_of(strengths=(lead(0.25),), references=clean), limits=LIMITS)
+    assert found == pytest.approx(math.log(0.3 / 0.25) / calibration().scales["panel"])
 
 
 def test_a_finding_speaks_of_the_trigger_that_acts():
-    """Smaller still, but it turns few pictures that it was not made on."""
-    idle, acting = (
-        trace("mask", abnormality=9.0, excess=0.3),
-        trace("blend", abnormality=4.0, excess=0.95, gathering=0.9),
-    )
-    idle = replace(idle, gatherings=acting.gatherings)  # of the class
-    (finding,) = searched(hunt_of(idle, acting), (), pictures=100, limits=LIMITS)
-    assert (finding.trigger, finding.value, finding.threshold) == ("found:blend,class=banana", 4.0, LIMITS.abnormality)
-    assert "95.0 % of other pictures" in finding.message
-    (suspect,) = suspected_classes(hunt_of(idle, acting), (), limits=LIMITS)
+    """Smaller still, but it turns few images that it was not made on."""
+    idle, acting = trace("mask", margin=2 * FAILS, excess=0.3), trace("blend", margin=FAILS)
+    (finding,) = searched(result_of(idle, acting), (), pictures=100, limits=LIMITS)
+    assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
+    assert "95.0 % of other images" in finding.message
+    (suspect,) = suspected_classes(result_of(idle, acting), (), limits=LIMITS)
     assert (suspect["families"], suspect["trigger"]) == (["blend"], "found:blend,class=banana")
 
 
-def test_a_finding_counts_its_signs_and_names_them():
-    (two,) = searched(hunt_of(trace(**SMALL, **GATHERS)), (), pictures=100, limits=LIMITS)
-    (three,) = searched(hunt_of(trace(**SMALL, **GATHERS)), [LEADS], pictures=100, limits=LIMITS)
-    assert "two signs agree: its trigger is smaller than clean models need; pictures gather there" in two.message
-    assert "three signs agree" in three.message
-    assert "a trigger of the panel leads there too" in three.message
-    assert (two.n, two.measure) == (100, "abnormality")
+def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
+    traces = [trace(target="lemon", margin=DOUBTS), trace(target="cherry", margin=FAILS)]
+    named = suspected_classes(result_of(*traces, strengths=(lead(0.01),)), (), limits=LIMITS)
+    assert [each["class"] for each in named] == ["banana", "cherry", "lemon"]
+    assert named[0]["families"] == ["panel"]
 
 
-def test_a_finding_of_an_unknown_abnormality_is_json():
-    (finding,) = searched(hunt_of(trace(abnormality=math.nan, **GATHERS)), (), pictures=100, limits=LIMITS)
-    assert finding.value is None
+def test_without_a_search_the_classes_that_the_panel_leads_to_are_named():
+    named = suspected_classes(None, [probe(700, target="known"), probe(100)], limits=LIMITS)
+    assert [each["class"] for each in named] == ["known"]
 
 
-def test_suspects_of_an_audit_are_those_with_most_signs_then_the_most_abnormal_then_the_panels():
-    traces = [
-        trace(target="small", abnormality=9.0), trace(target="smaller", abnormality=9.5),
-        trace(target="both", abnormality=4.0, gathering=0.9), trace(target="none"),
-    ]  # fmt: skip
-    named = suspected_classes(hunt_of(*traces), [probe(700, target="known")], limits=LIMITS)
-    assert [each["class"] for each in named] == ["both", "smaller", "small", "known"]
-    assert named[-1]["families"] == ["panel"]
-    assert suspected_classes(None, [probe(100)], limits=LIMITS) == []
+def test_images_that_gather_where_no_class_lies_are_a_warning():
+    """By a tenth of what turns them into any class: the target may be on no list."""
+    gathered = UntargetedResult("mask", 0, 0.4, 0.002, True, math.nan)
+    assert shown(trace(), gatherings=(gathered,)) == [("CC006", "warning", None)]
+    assert shown(trace(), gatherings=(replace(gathered, share=0.9),)) == []  # at a class of the list
+    assert shown(trace(), gatherings=(replace(gathered, size=0.015),)) == []
+    assert shown(trace(), gatherings=(replace(gathered, is_reached=False),)) == []
 
 
 def test_rounding_of_pictures_that_are_all_the_same_is_no_collapse():

@@ -39,7 +39,7 @@ class Toy:
 
 def request(**changes):
     asked = audit_job.Request(
-        model=Path("model.pt"), data=Path("pictures"), own=True, pairs=Path("pairs"), reference=None,
+        model=Path("model.pt"), data=Path("pictures"), own=True, pairs=Path("pairs"), reference=(),
         policy=policy.DEFAULT, effort="quick", arch=None, classes=None, templates=None, seed=0, device="cpu",
         save_triggers=None, search=True,
     )  # fmt: skip
@@ -62,7 +62,7 @@ def silent(*_):
 def _quick():
     """Two families and a short class list: what fits the toy towers."""
     effort = recipe.Effort(
-        restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=3, collapse=0.8, success=0.9
+        restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=6, collapse=0.8, success=0.9
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(HUNT, "FAMILIES", {name: detect.FAMILIES[name] for name in ("mask", "patch")})
@@ -70,32 +70,32 @@ def _quick():
         yield
 
 
-def looked(tower, yardstick=None, **changes):
-    return audit_job.look(request(**changes), Toy(tower), evidence(), yardstick, silent)
+def looked(tower, references=None, **changes):
+    return audit_job.look(request(**changes), Toy(tower), evidence(), references, silent)
 
 
 @pytest.fixture(scope="module")
-def yardstick():
+def references():
     trusted = SimpleNamespace(clip=Toy(towers.honest()))
-    return audit_job.measured_yardstick(request(reference=Path("trusted.pt")), trusted, evidence(), silent)
+    return audit_job.measured_references(request(), Path("trusted.pt"), trusted, evidence(), silent)
 
 
 @pytest.fixture(scope="module")
-def bad(yardstick):
-    return looked(towers.backdoored(towers.spot), yardstick)
+def bad(references):
+    return looked(towers.backdoored(towers.spot), references)
 
 
-def word(seen, yardstick, pictures=PICTURES):
-    return policy.verdict(audit_job.findings(seen, yardstick, LIMITS, pictures=pictures))
+def word(seen, references, pictures=PICTURES):
+    return policy.verdict(audit_job.findings(seen, references, LIMITS, pictures=pictures))
 
 
-def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, yardstick):
-    assert (yardstick.kind, yardstick.name, yardstick.models) == ("reference", "trusted.pt", 1)
-    assert word(bad, yardstick) == "fail"
-    (finding,) = [f for f in audit_job.findings(bad, yardstick, LIMITS, pictures=PICTURES) if f.level == "error"]
+def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, references):
+    assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
+    assert word(bad, references) == "fail"
+    (finding,) = [f for f in audit_job.findings(bad, references, LIMITS, pictures=PICTURES) if f.level == "error"]
     assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", "found:patch,class=fox")
     for seed in (0, 1):  # the twin, and another model
-        assert word(looked(towers.honest(seed), yardstick, seed=3), yardstick) != "fail"
+        assert word(looked(towers.honest(seed), references, seed=3), references) != "fail"
 
 
 def test_without_clean_models_it_is_said_and_is_never_pass():
@@ -106,8 +106,8 @@ def test_without_clean_models_it_is_said_and_is_never_pass():
     assert policy.verdict(found) != "pass"
 
 
-def test_few_pictures_are_told_and_decide_nothing(bad, yardstick):
-    found = audit_job.findings(bad, yardstick, LIMITS, pictures=LIMITS.min_images - 1)
+def test_few_pictures_are_told_and_decide_nothing(bad, references):
+    found = audit_job.findings(bad, references, LIMITS, pictures=LIMITS.min_images - 1)
     assert {"CC020", "CC003"} <= {finding.rule for finding in found}
     assert policy.verdict(found) == "inconclusive"
 
@@ -133,7 +133,7 @@ def test_the_search_leaves_the_model_as_it_was():
 def test_a_reference_that_cannot_be_searched_is_inconclusive():
     broken = SimpleNamespace(clip=Toy(lambda images: towers.BANK[0].expand(len(images), -1) + 0 * images.mean()))
     with pytest.raises(Inconclusive, match=r"trusted.pt cannot be compared with: .* one place"):
-        audit_job.measured_yardstick(request(reference=Path("trusted.pt")), broken, evidence(), silent)
+        audit_job.measured_references(request(), Path("trusted.pt"), broken, evidence(), silent)
 
 
 def test_the_map_has_a_point_for_each_picture_with_and_without_the_trigger(bad):
@@ -149,9 +149,9 @@ def test_the_map_has_a_point_for_each_picture_with_and_without_the_trigger(bad):
     assert all("fox" in picture["caption"].partition("With it: ")[2] for picture in pictures[2:])
 
 
-def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, yardstick):
+def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):
     spec = bad.hunt.traces[0].found.spec
-    made = audit_job.search_section("quick", bad, yardstick, {spec: "01-patch.safetensors"})
+    made = audit_job.search_section("quick", bad, references, {spec: "01-patch.safetensors"})
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
     assert [entry["file"] for entry in made["found"]] == ["01-patch.safetensors", *[None] * (len(made["found"]) - 1)]
@@ -181,7 +181,7 @@ def test_a_reference_of_another_kind_or_with_the_same_weights_is_refused(tmp_pat
     torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), sound)
     asked = request(arch=str(job.arch))
     with pytest.raises(UsageError, match=r"copy.pt has the same weights as the tested model"):
-        audit_job.read_reference(replace(asked, reference=copy), tested)
+        audit_job.read_reference(asked, tested, copy)
     with pytest.raises(UsageError, match=r"is a vit-32px model, and the tested one vit-16px"):
-        audit_job.read_reference(replace(asked, arch=str(other.arch), reference=other.model), tested)
-    assert audit_job.read_reference(replace(asked, reference=sound), tested).architecture == tested.architecture
+        audit_job.read_reference(replace(asked, arch=str(other.arch)), tested, other.model)
+    assert audit_job.read_reference(asked, tested, sound).architecture == tested.architecture

@@ -150,7 +150,7 @@ class Corner:
 
 
 def scene(pixels):
-    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), 1.0, None, None, 0, batch_size=3)  # more than one batch
+    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, None, 0, batch_size=3)  # more than one batch
 
 
 def test_the_share_counts_pictures_under_the_trigger_or_under_none():

@@ -1,0 +1,78 @@
+"""``clipclean references``: measure clean models once, to compare others with."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clipclean.cli import options, progress, roles
+from clipclean.cli.command import Group, filled, option
+from clipclean.config import policy
+from clipclean.config.recipe import EFFORTS
+
+
+@click.group(cls=Group)
+def references() -> None:
+    """Measure clean models once, to compare others with."""
+
+
+@references.command(
+    epilog="""\b
+Examples:
+  clipclean references build clean-1.pt clean-2.pt -d images/ --classes classes.txt --out vit-b-32.json
+  clipclean audit model.pt -d images/ --classes classes.txt --references vit-b-32.json
+"""
+)
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@option(
+    "--out",
+    "-o",
+    group="Output",
+    metavar="FILE",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="The file to write: numbers only, kilobytes, no weights.",
+)
+@option(
+    "--data",
+    "-d",
+    group="Data",
+    metavar="IMAGES",
+    type=click.Path(path_type=Path),
+    show_default="bundled images",
+    help="Images to search on, of the kind that later audits use.",
+)
+@option(
+    "--effort",
+    group="Search",
+    metavar="|".join(EFFORTS),
+    type=click.Choice(list(EFFORTS)),
+    default="standard",
+    help="How hard to search; it serves audits of the same effort.",
+)
+@options.arch
+@options.weights
+@options.classes
+@options.templates
+@options.seed
+@options.device
+@options.quiet
+def build(**given: Any) -> None:
+    """Search clean MODELs as an audit would, and write what was found for 'audit --references FILE'."""
+    roles.check(given, out="file")
+    from clipclean import demo, files
+    from clipclean.jobs import audit as job
+
+    with demo.unpacked() as bundled, progress.shown(quiet=given["quiet"]) as shown:
+        request = filled(
+            job.Request, given, model=given["models"][0], data=given["data"] or bundled / demo.PICTURES,
+            own=given["data"] is not None, pairs=bundled / demo.PAIRS, policy=policy.DEFAULT, search=True, reference=(),
+            save_triggers=None,
+        )  # fmt: skip
+        found = job.build_references(request, given["models"], progress=shown)
+    files.write_text(given["out"], json.dumps(found, indent=1) + "\n")
+    count = len(found["models"])
+    click.echo(
+        f"{count} clean model{'' if count == 1 else 's'} ({found['kind']}, {given['effort']} effort): {given['out']}"
+    )

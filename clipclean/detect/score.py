@@ -1,0 +1,84 @@
+"""How unusual a class is: one number from every family and the panel, and how often clean models show as much.
+
+In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much. So what
+counts is the margin by which a class's smallest trigger is smaller than that of every other class, in units of what such margins
+are in clean models, family by family: colours are natural triggers of some classes, masks are not.
+"""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from clipclean.detect.calibration import evidence
+from clipclean.detect.panel import NEVER, Strength
+from clipclean.detect.references import PANEL
+from clipclean.detect.search import SearchResult, TargetedResult
+
+
+def combined(pieces: Iterable[float], /) -> float:
+    """The score of a class from its evidence in every family: the length of the vector, since families often agree."""
+    return math.hypot(*pieces)
+
+
+@dataclass(frozen=True)
+class Suspect:
+    """A class, and how much points at it.
+
+    Attributes:
+        name: of the class.
+        score: all evidence together; comparable between models.
+        pieces: evidence by family, and of the panel, where there is any.
+        traces: the triggers that the search found for it, the most telling first; empty where only the panel points at it.
+        strength: the trigger of the panel that acts at least strength; None where none leads there.
+    """
+
+    name: str
+    score: float
+    pieces: Mapping[str, float]
+    traces: tuple[TargetedResult, ...]
+    strength: Strength | None
+
+    @property
+    def family(self) -> str:
+        """Where it shows most."""
+        return max(self.pieces, key=lambda family: self.pieces[family], default="")
+
+
+def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool]) -> list[Suspect]:
+    """The classes that were looked at closely and those that the panel leads to, the most suspicious first.
+
+    ``acting`` tells whether a found trigger counts: one that turns few of the images that it was not made on shows nothing.
+    """
+    by_class: dict[str, list[TargetedResult]] = {}
+    for trace in result.traces:
+        by_class.setdefault(trace.found.target, []).append(trace)
+    known = panel_evidence(result)
+    found = []
+    for name in dict.fromkeys([*by_class, *known]):
+        traces = sorted(by_class.get(name, ()), key=lambda t: (not acting(t), -t.evidence))
+        pieces = {t.candidate.family: t.evidence for t in traces if acting(t)}
+        strength = None
+        if name in known:
+            pieces[PANEL], strength = known[name]
+        pieces = {family: value for family, value in pieces.items() if value > 0}
+        found.append(Suspect(name, combined(pieces.values()), pieces, tuple(traces), strength))
+    return sorted(found, key=lambda suspect: -suspect.score)
+
+
+def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
+    """For each class that triggers of the panel lead to, the evidence of the one that acts at least strength, and that one.
+
+    It is compared with the triggers that lead elsewhere, and with what the same trigger needs in clean models.
+    """
+    best: dict[int, Strength] = {}
+    for strength in result.strengths:
+        if strength.target >= 0 and (strength.target not in best or strength.least < best[strength.target].least):
+            best[strength.target] = strength
+    found = {}
+    for target, own in best.items():
+        elsewhere = min((s.least for s in result.strengths if s.target not in (target, -1)), default=NEVER)
+        margin = math.log(elsewhere) - math.log(own.least)
+        if result.references and (usual := result.references.least(own.trigger)) is not None:
+            margin = min(margin, math.log(usual) - math.log(own.least))
+        found[result.classes[target]] = (evidence(margin, PANEL), own)
+    return found
