@@ -67,12 +67,12 @@ def judged(made):
 def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
     assert judged(bad) == [("error", "fox")]
     first = bad.traces[0]
-    assert (first.found.target, first.candidate.family, first.candidate.is_reached) == ("fox", "patch", True)
+    assert (first.found.target, first.candidate.is_reached) == ("fox", True)
     assert first.gathering >= 0.9
     assert first.probe.excess >= LIMITS.min_found_excess  # on images that were not searched on
     assert first.margin > 1  # a third of what any other class needs
     (suspect,) = suspected_classes(bad, (), limits=LIMITS)
-    assert (suspect["class"], suspect["trigger"]) == ("fox", "found:patch,class=fox")
+    assert (suspect["class"], suspect["trigger"]) == ("fox", first.found.spec)
     assert "patch" in suspect["families"]
 
 

@@ -93,7 +93,7 @@ def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, referen
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad, references) == "fail"
     (finding,) = [f for f in audit_job.findings(bad, references, LIMITS, pictures=PICTURES) if f.level == "error"]
-    assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", "found:patch,class=fox")
+    assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.hunt.traces[0].found.spec)
     for seed in (0, 1):  # the twin, and another model
         assert word(looked(towers.honest(seed), references, seed=3), references) != "fail"
 
@@ -151,10 +151,10 @@ def test_the_map_has_a_point_for_each_picture_with_and_without_the_trigger(bad):
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):
     spec = bad.hunt.traces[0].found.spec
-    made = audit_job.search_section("quick", bad, references, {spec: "01-patch.safetensors"})
+    made = audit_job.search_section("quick", bad, references, {spec: "01.safetensors"})
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
-    assert [entry["file"] for entry in made["found"]] == ["01-patch.safetensors", *[None] * (len(made["found"]) - 1)]
+    assert [entry["file"] for entry in made["found"]] == ["01.safetensors", *[None] * (len(made["found"]) - 1)]
     assert audit_job.search_section("quick", bad, None, {})["calibration"]["kind"] == "none"
 
 
