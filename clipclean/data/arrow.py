@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 ROWS = 64  # most rows read at a time
 BATCH_BYTES = 1_000_000_000  # of the rows read at a time: a value that is written once can be spelt in every row
-GROUP_BYTES = 4_000_000_000  # of one column of one row group, uncompressed; writers make some hundred megabytes
+GROUP_BYTES = 20_000_000_000  # of one row group, uncompressed; writers make some hundred megabytes
 _HEAD = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
 
 
@@ -248,24 +248,25 @@ def _label(value: object, names: Sequence[str], /) -> str | None:
 
 
 def _rows(metadata: "pa.parquet.FileMetaData", /) -> int:
-    """How many rows fit into ``BATCH_BYTES`` if each has a value as large as the largest column of a row group."""
-    groups = (metadata.row_group(number) for number in range(metadata.num_row_groups))
-    sizes = (group.column(number).total_uncompressed_size for group in groups for number in range(group.num_columns))
-    largest: int = max(1, 1, *sizes)
+    """How many rows fit into ``BATCH_BYTES`` if each has a value as large as the largest row group."""
+    largest: int = max((1, *_sizes(metadata)))
     return max(1, min(ROWS, BATCH_BYTES // largest))
 
 
 def _check_size(path: Path, metadata: "pa.parquet.FileMetaData", /) -> None:
     if metadata.num_rows > MOST:
         raise RefusedInput(f"{printable(path)} claims {metadata.num_rows:,} rows; {MOST:,} are the most.")
-    for group in range(metadata.num_row_groups):
-        for column in range(metadata.row_group(group).num_columns):
-            size = metadata.row_group(group).column(column).total_uncompressed_size
-            if not 0 <= size <= GROUP_BYTES:
-                raise RefusedInput(
-                    f"{printable(path)} claims {size:,} bytes in one column of a row group; {GROUP_BYTES:,} are the most. "
-                    "Write it in smaller row groups."
-                )
+    for size in _sizes(metadata):
+        if not 0 <= size <= GROUP_BYTES:
+            raise RefusedInput(
+                f"{printable(path)} claims {size:,} bytes in one row group; {GROUP_BYTES:,} are the most. Write it in smaller "
+                "row groups."
+            )
+
+
+def _sizes(metadata: "pa.parquet.FileMetaData", /) -> list[int]:
+    """Bytes of the row groups. Those of columns are not asked for: pyarrow ends the process where their statistics are damaged."""
+    return [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
 
 
 def _unsound(path: Path, kind: str, error: Exception, /) -> RefusedInput:
