@@ -7,6 +7,10 @@
 #   GATE_DATA       pictures to measure on            GATE_REFERENCE  a model that is trusted
 #   GATE_POLICY     policy file                       GATE_EFFORT     quick, standard or thorough
 #   GATE_CLASSES    class names, one a line           GATE_ARCH       open_clip name, or JSON file
+#   GATE_TEMPLATES  caption templates, one a line     GATE_WEIGHTS    which of several sets in the file
+#   GATE_SEED       of every random choice            GATE_DEVICE     auto, cpu or cuda[:N]
+#   GATE_WORKERS    threads that decode images        GATE_NO_SEARCH  true tries known triggers only
+#   GATE_LABELS     labels for the reports, one KEY=VALUE a line
 #   GATE_FAIL_ON    inconclusive (default), fail or never: the least verdict that fails the job
 #   GATE_OUTPUT     folder for the reports (default: clipclean-report)
 #
@@ -55,11 +59,15 @@ refuse() {
 audit() {
   local -a arguments=(audit)
   local option name value
-  for option in data reference policy effort classes arch; do
+  for option in data reference policy effort classes arch templates weights seed device workers; do
     name=GATE_$(printf '%s' "$option" | tr '[:lower:]' '[:upper:]')
     value=${!name:-}
     if [[ -n $value ]]; then arguments+=("--$option=$value"); fi
   done
+  if [[ ${GATE_NO_SEARCH:-} == true ]]; then arguments+=(--no-search); fi
+  while IFS= read -r value; do
+    if [[ -n $value ]]; then arguments+=("--label=$value"); fi
+  done <<<"${GATE_LABELS:-}"
   arguments+=(
     "--output=json=$folder/report.json"
     "--output=html=$folder/report.html"
@@ -136,10 +144,30 @@ set_outputs() {
   } >>"$GITHUB_OUTPUT"
 }
 
+# Name the model, and the class that it is turned towards most, as the JSON of the report spells it.
 annotate() {
   [[ ${GITHUB_ACTIONS:-} == true && $verdict != pass ]] || return 0
-  printf '::%s title=clipclean::%s (exit code %s)\n' \
-    "$(if ((result)); then echo error; else echo warning; fi)" "$meaning" "$code"
+  local suspect="" model=${GATE_MODEL:-no model}
+  if [[ $verdict != error ]]; then
+    suspect=$(sed -n '/^  "suspects": \[$/,/^  \]/s/^ *"class": "\(.*\)",\{0,1\}$/\1/p' "$folder/report.json")
+    suspect=${suspect%%$'\n'*}
+  fi
+  printf '::%s file=%s,title=clipclean::%s: %s%s (exit code %s)\n' "$(if ((result)); then echo error; else echo warning; fi)" \
+    "$(property "$model")" "$(escaped "$model")" "$meaning" "$(escaped "${suspect:+; most suspicious class: $suspect}")" "$code"
+}
+
+# Text as the runner takes it in a message, and in a property of it.
+escaped() {
+  local text=${1//\%/%25}
+  text=${text//$'\r'/%0D}
+  printf '%s' "${text//$'\n'/%0A}"
+}
+
+property() {
+  local text
+  text=$(escaped "$1")
+  text=${text//:/%3A}
+  printf '%s' "${text//,/%2C}"
 }
 
 main

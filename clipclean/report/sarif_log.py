@@ -74,7 +74,7 @@ def _rule(code: str) -> Json:
 def _docs() -> str | None:
     """Where the pages of the documentation are on the web, as the job that runs says; no release has an address of its own."""
     place = os.environ.get("CLIPCLEAN_DOCS", "").rstrip("/")
-    return place if re.fullmatch(r"https://[\w.:@/~+-]{1,300}", place) else None
+    return place if re.fullmatch(r"https://(?!.*//)[\w.:@/~+-]{1,300}", place) else None
 
 
 def _artifacts(report: Report) -> list[Json]:

@@ -11,7 +11,7 @@ SOURCE = (ROOT / "action.yml").read_text(encoding="utf-8")
 ACTION = yaml.safe_load(SOURCE)
 STEPS = ACTION["runs"]["steps"]
 PINNED = re.compile(r"uses: +([\w./-]+)@([0-9a-f]{40}) # v\d+\.\d+\.\d+$")
-FETCH_PYTHON, INSTALL, AUDIT, KEEP, SEND = STEPS
+FETCH_PYTHON, CACHE, INSTALL, AUDIT, KEEP, SEND, COMMENT = STEPS
 
 
 @pytest.fixture
@@ -37,18 +37,18 @@ def audit(job, code=0, **inputs):
     stub = job.folder / "my temp" / "clipclean" / "bin" / "clipclean"
     stub.parent.mkdir(parents=True, exist_ok=True)
     gates.stub(stub)
-    given = {name: filled(expression, inputs) for name, expression in AUDIT["env"].items()}
+    given = {name: filled(expression, inputs) for name, expression in AUDIT["env"].items() if name.startswith("GATE_")}
     return run_step(job, AUDIT, STUB_CODE=str(code), **given)
 
 
 def test_no_script_has_an_expression_in_it():
     scripts = [step["run"] for step in STEPS if "run" in step]
-    assert len(scripts) == 2
+    assert len(scripts) == 3
     assert not any("${{" in script for script in scripts)
 
 
 def test_every_variable_in_a_script_is_quoted():
-    for step in (INSTALL, AUDIT):
+    for step in (INSTALL, AUDIT, COMMENT):
         unquoted = re.sub(r'"[^"\n]*"', "", step["run"])
         assert "$" not in unquoted
         assert step["shell"] == "bash"
@@ -67,12 +67,12 @@ def test_every_input_and_output_is_described_and_only_the_model_is_required():
 
 def test_the_step_hands_the_gate_all_that_it_reads():
     read = set(re.findall(r"GATE_[A-Z_]*[A-Z]", gates.GATE.read_text(encoding="utf-8")))
-    assert set(AUDIT["env"]) == read
+    assert set(AUDIT["env"]) == read | {"CLIPCLEAN_DOCS"}
 
 
 def test_other_actions_are_pinned_to_commits_with_their_version_beside_them():
     lines = [line for line in SOURCE.splitlines() if "uses:" in line]
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert all(PINNED.search(line) for line in lines)
 
 
@@ -136,7 +136,7 @@ def test_the_action_installs_its_own_checkout_and_nothing_from_the_workspace(job
 
 def test_the_jobs_own_python_stays():
     assert FETCH_PYTHON["with"]["update-environment"] is False
-    assert INSTALL["env"] == {"PYTHON": "${{ steps.python.outputs.python-path }}"}
+    assert INSTALL["env"]["PYTHON"] == "${{ steps.python.outputs.python-path }}"
     assert FETCH_PYTHON["id"] == "python"
 
 
@@ -177,3 +177,41 @@ def test_the_workflows_of_the_page_use_what_there_is():
     assert used
     assert set(used) <= set(ACTION["outputs"])
     assert not any("${{" in node.get("run", "") for node in mappings)
+
+
+def test_pip_keeps_what_it_fetches_where_the_cache_is():
+    assert CACHE["with"]["path"] == INSTALL["env"]["PIP_CACHE_DIR"]
+    assert CACHE["if"] == "${{ inputs.cache == 'true' }}"
+
+
+GH = """#!/usr/bin/env bash
+printf '%s\\0' "$@" >>../gh
+if [[ $2 == --paginate ]]; then printf '%s' "$KNOWN"; exit; fi
+for word in "$@"; do if [[ $word == body=@* ]]; then cp "${word#body=@}" ../body; fi; done
+"""
+
+
+@pytest.mark.parametrize(("known", "end"), [("", "issues/7/comments"), ("12\n34", "issues/comments/34")])
+def test_a_pull_request_has_one_comment_for_each_name(job, known, end):
+    gates.stub(job.stubs / "gh", GH)
+    (job.workspace / "report.md").write_text("# the report")
+    given = {"COMMENT_NAME": '") | x --> clip', "COMMENT_PAGE": "report.md", "COMMENT_PULL": "7"}
+    run = run_step(job, COMMENT, GITHUB_REPOSITORY="own/repo", KNOWN=known, **given)
+    assert run.result == 0, run.log
+    assert (job.folder / "body").read_text() == "<!-- clipclean _____x_____clip -->\n# the report"
+    assert f"repos/own/repo/{end}" in (job.folder / "gh").read_text().split("\0")
+
+
+def test_a_page_that_is_too_long_for_a_comment_is_not_cut_in_the_middle(job):
+    gates.stub(job.stubs / "gh", GH)
+    (job.workspace / "report.md").write_text("x" * 60_000)
+    given = {"COMMENT_NAME": "a", "COMMENT_PAGE": "report.md", "COMMENT_PULL": "7"}
+    assert run_step(job, COMMENT, GITHUB_REPOSITORY="own/repo", KNOWN="", **given).result == 0
+    assert "too long for a comment" in (job.folder / "body").read_text()
+
+
+def test_what_is_no_number_of_a_pull_request_asks_for_nothing(job):
+    gates.stub(job.stubs / "gh", GH)
+    given = {"COMMENT_NAME": "a", "COMMENT_PAGE": "report.md", "COMMENT_PULL": "7/../../x"}
+    assert run_step(job, COMMENT, GITHUB_REPOSITORY="own/repo", **given).result == 2
+    assert not (job.folder / "gh").exists()

@@ -1,3 +1,4 @@
+import json
 import re
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from ci.gates import HOSTILE
 from ci import gates
 from clipclean import cli
 
-OPTIONS = ("data", "reference", "policy", "effort", "classes", "arch")
+OPTIONS = (
+    "data", "reference", "policy", "effort", "classes", "arch", "templates", "weights", "seed", "device", "workers",
+)  # fmt: skip
 REPORTS = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}
 ERRORS = (2, 3, 5, 70, 127, 130, 137, 143)
 
@@ -203,7 +206,7 @@ def test_the_log_says_what_the_exit_code_means_in_the_words_of_the_program(job, 
 )
 def test_the_run_page_is_told_what_the_log_says(job, code, fail_on, level):
     log = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on).log
-    found = re.findall(r"^::(\w+) title=clipclean::(.+) \(exit code \d+\)$", log, re.MULTILINE)
+    found = re.findall(r"^::(\w+) file=m\.pt,title=clipclean::m\.pt: (.+) \(exit code \d+\)$", log, re.MULTILINE)
     assert found == ([(level, cli.EXIT_CODES[code])] if level else [])
 
 
@@ -254,8 +257,38 @@ def test_the_audit_takes_what_the_gate_gives_it(job, value, monkeypatch):
     assert command is not None
     parsed = command.make_context("audit", run.arguments[1:]).params
     assert str(parsed["model"]) == value
-    assert [str(parsed[name]) for name in ("data", "reference", "arch")] == [value] * 3
+    assert [str(each) for each in (parsed["data"], *parsed["reference"], parsed["arch"])] == [value] * 3
     assert [(output.format, str(output.path)) for output in parsed["outputs"]] == [
         (form, f"clipclean-report/report.{suffix}") for form, suffix in REPORTS.items()
     ]
     assert not parsed["exit_zero"]
+
+
+def test_switch_and_labels_reach_their_options(job):
+    run = job.run(GATE_MODEL="m.pt", GATE_NO_SEARCH="true", GATE_LABELS="commit=0a1b\n\nteam=a b\n")
+    assert run.arguments == [
+        "audit",
+        "--no-search",
+        "--label=commit=0a1b",
+        "--label=team=a b",
+        *outputs(),
+        "--",
+        "m.pt",
+    ]
+    assert "--no-search" not in job.run(GATE_MODEL="m.pt", GATE_NO_SEARCH="false").arguments
+
+
+def test_the_annotation_names_model_and_class(job):
+    suspects = [{"class": 'straw\n::error::"berry', "score": 0.9}, {"class": "candy", "score": 0.1}]
+    report = json.dumps({"verdict": "fail", "suspects": suspects, "x": [{"class": "other"}]}, indent=2)
+    written = gates.STUB.replace('echo "report of this run"', "cat <<'END'\n" + report + "\nEND\n: ")
+    gates.stub(
+        job.stubs / "clipclean",
+        written.replace('>"$path"', ">/dev/null").replace("cat <<'END'", "cat >\"$path\" <<'END'"),
+    )
+    log = job.run(code=1, github=True, GATE_MODEL="a,b: 100%.pt").log
+    (line,) = [line for line in log.splitlines() if line.startswith("::error ")]
+    assert line == (
+        "::error file=a%2Cb%3A 100%25.pt,title=clipclean::a,b: 100%25.pt: "
+        f'{cli.EXIT_CODES[1]}; most suspicious class: straw\\n::error::\\"berry (exit code 1)'
+    )
