@@ -77,6 +77,7 @@ def audit(
     arch: str | None = None,
     weights: str | None = None,
     policy: "Place | Policy | None" = None,
+    labels: Mapping[str, str] | None = None,
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -96,6 +97,7 @@ def audit(
         arch: an open_clip name, or a JSON file with a config.
         weights: which of several sets in the file.
         policy: what the verdict demands.
+        labels: names and values for the report, such as a build number.
         seed: fixes every random choice.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
         progress: called with each stage, steps done and steps in all.
@@ -108,7 +110,13 @@ def audit(
             "Without a search nothing is found that could be saved or compared. Leave reference and save_triggers out."
         )
     _check_roles(
-        model=model, data=data, reference=reference, save_triggers=save_triggers, policy=policy, classes=classes
+        model=model,
+        data=data,
+        reference=reference,
+        references=references,
+        save_triggers=save_triggers,
+        policy=policy,
+        classes=classes,
     )
     chosen = _policy(policy)
     trusted: list[Model] = []
@@ -137,6 +145,7 @@ def audit(
             save_triggers=_path(save_triggers),
             search=search,
             weights=weights,
+            labels=labels or {},
         )
         return job.examine(request, progress=progress or _quiet).report
 
@@ -163,6 +172,7 @@ def sanitize(
     arch: str | None = None,
     weights: str | None = None,
     policy: "Place | Policy | None" = None,
+    labels: Mapping[str, str] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     formats: Sequence[str] = ("open_clip",),
     normalize: bool = False,
@@ -200,6 +210,7 @@ def sanitize(
         arch: an open_clip name, or a JSON file with a config.
         weights: which of several sets in the file.
         policy: what the verdict demands.
+        labels: names and values for the report, such as a build number.
         precision: number format of the forward pass; None takes the recipe's.
         formats: of the weights: ``open_clip``, ``hf``, ``onnx``.
         normalize: ONNX: put out unit embeddings.
@@ -252,6 +263,7 @@ def sanitize(
         policy=demanded,
         wanted=wanted(formats, onnx_preset, normalize=normalize, fp16=fp16, bom=bom),
         screen=screen,
+        labels=labels or {},
     )
     outcome = auto.clean(request, progress=progress or _quiet)
     assert outcome is not None  # noqa: S101 # one process has the result
@@ -330,6 +342,7 @@ def export(
     fp16: bool = False,
     onnx_preset: str = "transformers.js",
     bom: bool = False,
+    labels: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
@@ -350,6 +363,7 @@ def export(
         fp16: ONNX: store weights in half precision.
         onnx_preset: ONNX: whose names for files, inputs and outputs.
         bom: also write a bill of materials.
+        labels: names and values for the records, such as a build number.
         force: replace clipclean's own files in ``out``.
         progress: called with each stage, steps done and steps in all.
 
@@ -374,6 +388,7 @@ def export(
             caption_key=caption_key,
             force=force,
             weights=weights,
+            labels=labels or {},
         )
         return job.convert(request, progress=progress or _quiet)
 

@@ -25,6 +25,7 @@ SHORT = {
 }
 RENAMED = {"search": "no_search", "panel": "no_audit"}  # switches that a Python caller gives the other way round
 OF_THE_TERMINAL = {
+    "no_cache",
     "download",
     "outputs",
     "as_json",
