@@ -85,3 +85,8 @@ bench-speed: setup
 
 clean:
 	rm -rf build dist .venv clipclean-demo
+
+# Mutated files for every reader of files from outside; SECONDS=3600 for an hour.
+fuzz: setup
+	cd tests && PYTHONPATH=..:. nice -n 10 $(abspath $(BIN))/python -m attacks.fuzz $(or $(SECONDS),3600)
+.PHONY: fuzz

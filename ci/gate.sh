@@ -76,7 +76,12 @@ audit() {
     "--output=markdown=$folder/report.md"
   )
   # GATE_FAIL_ON decides what a verdict does to the job; here the exit code must tell it.
-  env -u CLIPCLEAN_EXIT_ZERO -u CLIPCLEAN_AUDIT_EXIT_ZERO clipclean "${arguments[@]}" -- "$GATE_MODEL" 2>&1
+  # What GATE_ variables set is not inherited where they are empty: a policy from elsewhere would decide.
+  local -a clear=(-u CLIPCLEAN_EXIT_ZERO -u CLIPCLEAN_AUDIT_EXIT_ZERO)
+  for option in DATA REFERENCE POLICY EFFORT CLASSES ARCH OUTPUT OUTPUTS; do
+    clear+=(-u "CLIPCLEAN_$option" -u "CLIPCLEAN_AUDIT_$option")
+  done
+  env "${clear[@]}" clipclean "${arguments[@]}" -- "$GATE_MODEL" 2>&1
 }
 
 # On GitHub, lines of a log can be commands to the runner, and names from a hostile file end up in the log: turn

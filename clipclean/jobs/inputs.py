@@ -1,5 +1,6 @@
 """The model under test: from a path to a CLIP on a device, with the pictures and words that it is measured on."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -294,7 +295,7 @@ def evidence(
     Where some have neither label nor caption, accuracy is not measured. ``recall`` asks for it beside an accuracy by labels.
 
     Raises:
-        Inconclusive: fewer than two pictures.
+        Inconclusive: fewer than two pictures, copies counted once: they would count as evidence for what one picture shows.
     """
     pairs, labels = labelled if labelled else (held_out, None)
     if len(pairs) < 2:
@@ -304,9 +305,16 @@ def evidence(
     side = clip.architecture.preprocess.size
     room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))
     chosen = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(0))[:room].sort().values.tolist()
+    pixels = detect.stack([pairs[i].image for i in chosen])
+    once = distinct(pixels)
+    chosen, pixels = [chosen[place] for place in once], pixels[once]
+    if len(chosen) < 2:
+        raise Inconclusive(
+            "All images to measure on are copies of one: that is too little to say anything. Give others."
+        )
     captions = tuple(pairs[i].caption for i in chosen)
     return detect.Evidence(
-        pixels=detect.stack([pairs[i].image for i in chosen]),
+        pixels=pixels,
         labels=None if labels is None else labels[chosen],
         captions=captions if (labels is None or recall) and all(captions) else None,
         classes=vocabulary.classes,
@@ -317,6 +325,14 @@ def evidence(
         batch_size=detect.EMBED_BATCH,
         classifier=METHODS[recipe.method].uses_classes,
     )
+
+
+def distinct(pixels: Tensor, /) -> list[int]:
+    """The places of images (N, 3, S, S) that no earlier one equals, pixel by pixel."""
+    first: dict[bytes, int] = {}
+    for place, each in enumerate(pixels):
+        first.setdefault(hashlib.sha256(each.contiguous().numpy().tobytes()).digest(), place)
+    return list(first.values())
 
 
 def pictures(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words) -> detect.Evidence:

@@ -165,7 +165,10 @@ def test_a_clipclean_that_is_not_there_fails_the_job(job):
 
 
 def test_variables_cannot_turn_the_verdict_off_and_others_arrive(job):
-    job.run(GATE_MODEL="m.pt", CLIPCLEAN_EXIT_ZERO="1", CLIPCLEAN_AUDIT_EXIT_ZERO="1", CLIPCLEAN_SEED="7")
+    elsewhere = {
+        f"CLIPCLEAN_{command}{name}": "x" for command in ("", "AUDIT_") for name in ("POLICY", "CLASSES", "DATA")
+    }
+    job.run(GATE_MODEL="m.pt", CLIPCLEAN_EXIT_ZERO="1", CLIPCLEAN_AUDIT_EXIT_ZERO="1", CLIPCLEAN_SEED="7", **elsewhere)
     assert (job.workspace / "variables").read_text() == "CLIPCLEAN_SEED=7\n"
 
 

@@ -205,3 +205,12 @@ def test_fewer_than_two_pictures_decide_nothing(job):
 )
 def test_no_more_neighbours_vote_than_a_class_has_pictures(labels, most, votes):
     assert inputs.neighbours(torch.tensor(labels), most) == votes
+
+
+def test_copies_of_one_image_are_one_piece_of_evidence(job):
+    pairs = clean(job).pairs
+    found = evidence(job, held_out=[*pairs[:3], *pairs[:2], *pairs[:3]])
+    assert found.pixels.shape[0] == 3
+    assert found.captions == tuple(pair.caption for pair in pairs[:3])
+    with pytest.raises(Inconclusive, match="copies of one"):
+        evidence(job, held_out=[pairs[0]] * 200)
