@@ -23,6 +23,7 @@ import torch
 from clipclean import checkpoint, data, report, untrusted
 from clipclean.config import policy, recipe
 from clipclean.data import formats, image
+from clipclean.data.sample import Wanted
 from clipclean.errors import ClipcleanError
 from clipclean.export import checksums, provenance
 from clipclean.model import architecture
@@ -65,7 +66,7 @@ def targets(folder: Path, /) -> list[Target]:
     tiny.picture(2, side=40).save(folder / "b.jpg", progressive=True)
 
     def table(path: Path) -> object:
-        return formats.find(path, image_key=None, caption_key=None, captions=True)
+        return formats.find(path, Wanted(), scratch=lambda: folder)
 
     def pixels(path: Path) -> object:
         content = untrusted.read(path, limit=10**6)
