@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test check bench bench-audit bench-photos bench-cleaning bench-speed tables clean
+.PHONY: setup demo test check bench bench-audit bench-photos bench-audit-photos bench-cleaning bench-speed tables clean
 
 setup: $(VENV)/.done
 
@@ -56,6 +56,10 @@ bench-photos: setup
 	mkdir -p benchmarks/results/photo-zoo
 	cp build/photo-zoo/*-*-*-*.json benchmarks/results/photo-zoo/
 	$(BIN)/python benchmarks/photo_zoo.py --out benchmarks/results/photo-zoo --write docs/evidence.md
+
+# The audit on that zoo, one model after the other: some five minutes each on one core; what is there is kept.
+bench-audit-photos: bench-photos
+	$(BIN)/python benchmarks/audit_photos.py --zoo build/photo-zoo --out build/audit-photos
 
 # What cleaning does to the zoo's victims, method by method and by auto: some six hours on two idle cores; what is there is kept.
 bench-cleaning: bench-audit
