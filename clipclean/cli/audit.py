@@ -139,7 +139,8 @@ def shown_result(
     """Write and print a report; returns the exit code."""
     from clipclean.report import Place
 
-    printing.show_report(result, outputs, images=images, place=Place(model=str(given["model"])))
+    if printing.show_report(result, outputs, images=images, place=Place(model=str(given["model"]))):
+        printing.show_policy(result)
     return 0 if given["exit_zero"] else printing.EXIT_CODES[result.verdict]
 
 

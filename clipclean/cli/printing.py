@@ -51,6 +51,15 @@ def show_report(
     return True
 
 
+def show_policy(result: "Report", /) -> None:
+    """The last line of a report that a policy changed: nobody takes it for what was found."""
+    if result.suppressed:
+        rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
+        click.echo(
+            f"Policy: {len(result.suppressed)} finding(s) were set aside ({printable(rules)}) and do not count above."
+        )
+
+
 def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
     """Write what is made of each format, whole or not at all, or print it."""
     for output in outputs:

@@ -116,6 +116,7 @@ def run(given: dict[str, Any], /) -> int:
         return 0
     if printing.show_report(outcome.report, outputs, images=outcome.images, place=results.place_of(request)):
         click.echo(where(given, exported=outcome.exported))
+        printing.show_policy(outcome.report)
     return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report.verdict]
 
 

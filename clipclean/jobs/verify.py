@@ -129,8 +129,14 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
             relative = path.relative_to(folder).as_posix()
             if name.startswith("."):
                 hidden += 1
+            elif path.is_symlink():
+                result.differs(
+                    relative, "checksums", "is a link: what it leads to is no part of the folder, and can change"
+                )
+                if path.is_file():
+                    found[relative] = files.sha256(path)
             elif not path.is_file():
-                result.differs(relative, "checksums", "is a device, a pipe or a broken link, not a file")
+                result.differs(relative, "checksums", "is a device or a pipe, not a file")
             else:
                 try:
                     found[relative] = files.sha256(path)
@@ -188,7 +194,10 @@ def _provenance(folder: Path, present: dict[str, str], result: Result, /) -> pro
 
 def _hold(claimed: dict[str, str], present: dict[str, str], result: Result, /, *, file: str, check: str) -> None:
     """Hold digests that a record claims against those of the files; both the record and the file are named."""
+    unread = {finding.file for finding in result.findings if finding.kind == "unreadable"}
     for name, digest in sorted(claimed.items()):
+        if name in unread:
+            continue
         if name not in present:
             result.differs(file, check, f"names {name[:200]!a}, which is missing")
         elif present[name] != digest:

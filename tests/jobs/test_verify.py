@@ -339,3 +339,14 @@ def test_without_the_extra_a_key_is_refused_and_not_ignored(folder, monkeypatch)
     monkeypatch.setattr(verify.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(UsageError, match=r"clip-sanitizer\[signing\]"):
         check(folder, public_key=folder / "config.json")
+
+
+def test_weights_behind_a_link_are_named_though_their_digest_is_right(folder, tmp_path):
+    weights = folder / "open_clip_model.safetensors"
+    weights.rename(tmp_path / "elsewhere")
+    weights.symlink_to(tmp_path / "elsewhere")
+    result = check(folder)
+    assert result.exit_code == 1
+    assert [finding.message for finding in result.findings if finding.file == weights.name] == [
+        "is a link: what it leads to is no part of the folder, and can change"
+    ]
