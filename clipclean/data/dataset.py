@@ -115,7 +115,7 @@ def read(
         >>> clean.pairs[0].caption
         'a red square'
     """
-    wanted = Wanted(image_key, caption_key, captions=not templates)
+    wanted = Wanted(image_key, caption_key, labels_serve=bool(templates))
     found = formats.find(path, wanted, scratch=images.scratch)
     found.entries = [_captioned(entry, templates) for entry in found.entries] if templates else found.entries
     return _checked(path, found, images=images, captions=True, progress=progress)

@@ -45,7 +45,7 @@ def find(path: Path, wanted: Wanted, /, *, scratch: Scratch) -> Found:
                 f"{printable(path)} is not on this machine: local paths only. Download it first and give the copy's path."
             )
     paths = patterns.expand(path)
-    if missing := [each.name for each in paths if not os.path.lexists(each)] if len(paths) > 1 else []:
+    if missing := [each.name for each in paths if not os.path.lexists(each)] if "{" in str(path) else []:
         raise RefusedInput(
             f"{len(missing)} of the {len(paths)} shards of {printable(path)} are missing: {_some(missing)}. Complete them, "
             "or narrow the range."

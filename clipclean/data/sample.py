@@ -47,11 +47,13 @@ class Wanted:
         image_key: column, or extension in a shard, of the images; None looks for a known one.
         caption_key: column, or JSON key, of the captions; None looks for a known one.
         captions: whether the set must have captions.
+        labels_serve: whether captions are made of labels where there are no others.
     """
 
     image_key: str | None = None
     caption_key: str | None = None
     captions: bool = True
+    labels_serve: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -110,7 +110,8 @@ def columns_of(names: Sequence[str], wanted: Wanted, /, *, table: str) -> Column
         return Columns(*whole[0])
     images = _among(names, wanted.image_key, IMAGE_NAMES) or _among(names, wanted.image_key, ADDRESS_NAMES)
     words = _among(names, wanted.caption_key, CAPTION_NAMES)
-    if len(images) == 1 and (len(words) == 1 or (not wanted.captions and wanted.caption_key is None)):
+    can_lack = not wanted.captions or (wanted.labels_serve and LABEL in names)
+    if len(images) == 1 and (len(words) == 1 or (can_lack and wanted.caption_key is None)):
         return Columns(images[0], words[0] if len(words) == 1 else None)
     asked = "images and captions" if wanted.captions else "images"
     # A file that is no table may hold anything, and its first line is not ours to print.

@@ -111,6 +111,15 @@ def test_captions_are_made_of_labels_by_templates_where_there_are_none(tmp_path:
     assert told == {pair.key: pair.caption for pair in read(tmp_path, images=ImageCache(limits), templates=forms).pairs}
 
 
+def test_a_table_of_labels_needs_no_captions_where_templates_make_them(folder: Path, limits: Limits) -> None:
+    (folder.parent / "p.csv").write_text("image,label\nfolder/0001.jpg,dog\n")
+    found = read(folder.parent / "p.csv", images=ImageCache(limits), templates=["a {}"])
+    assert [pair.caption for pair in found.pairs] == ["a dog"]
+    (folder.parent / "p.csv").write_text("image,words\nfolder/0001.jpg,dog\n")
+    with pytest.raises(UsageError, match="'image', 'words'"):
+        read(folder.parent / "p.csv", images=ImageCache(limits), templates=["a {}"])
+
+
 def test_class_folders_without_captions_are_refused_with_the_way_out(tmp_path: Path, encoded, limits: Limits) -> None:
     (tmp_path / "cat").mkdir()
     (tmp_path / "cat" / "1.png").write_bytes(encoded(1, "PNG"))
