@@ -4,7 +4,7 @@ import functools
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from torch import Tensor
@@ -12,11 +12,12 @@ from torch import Tensor
 from clipclean import detect, model
 from clipclean.attack import canaries, poison
 from clipclean.attack.canaries import Canary, Trial
-from clipclean.auto import candidates, interpolate, sequence
+from clipclean.auto import candidates, interpolate, select, sequence
 from clipclean.auto import refinetune as rebounds
 from clipclean.auto.candidates import Rung
 from clipclean.auto.interpolate import SHARES, Point
 from clipclean.auto.refinetune import Rebound
+from clipclean.auto.select import Attempt, Budget, Entry
 from clipclean.auto.sequence import DONE, Cleaned, put, taken
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
@@ -90,45 +91,6 @@ class Copy:
     planted: detect.Measurement
     origin: dict[str, Any]  # JSON: what decided the weights
     seconds: float
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """One rung on the model itself, and what the audit and the rebound test said of it."""
-
-    rung: Rung
-    cleaned: Cleaned
-    points: tuple[Point, ...]
-    point: Point  # the one that was taken
-    suspicions: tuple[Suspicion, ...]
-    sight: Sight
-    rebound: Rebound | None
-    findings: tuple[Finding, ...]
-
-    @property
-    def is_open(self) -> bool:
-        """Whether a stronger rung may do better: an error stands, or a doubt about a trigger."""
-        return any(f.level == "error" or (f.level == "warning" and f.trigger) for f in self.findings)
-
-    def rank(self) -> tuple[int, bool, float, float]:
-        """The smaller the better: errors, whether a doubt stays, what the worst trigger still does, accuracy lost."""
-        errors = sum(f.level == "error" for f in self.findings)
-        return errors, self.is_open, max(self.point.excess, 0.0), self.point.accuracy_lost
-
-
-@dataclass
-class Entry:
-    """One rung of the ladder and what became of it."""
-
-    rung: Rung
-    why_not: str = ""
-    trials: tuple[Trial, ...] = ()  # at the share that was taken first, then at the others
-    attempt: Attempt | None = field(default=None)
-    seconds: float = 0.0  # that the trials took in this process; rungs that begin alike share the beginning
-
-    def at(self, share: float, /) -> Trial | None:
-        """The trial at a share of the way, else the first; None without any."""
-        return next((trial for trial in self.trials if trial.kept == share), self.trials[0] if self.trials else None)
 
 
 def auto(request: SanitizeRequest, /, *, progress: Progress) -> SanitizeOutcome:
@@ -282,82 +244,48 @@ def took(copy: Copy, /) -> bool:
 def climb(
     job: Job, rungs: Sequence[Rung], copy: Copy | None, first: Sight, suspicions: tuple[Suspicion, ...], /
 ) -> list[Entry]:
-    """Try the rungs on the canaries, and run those that pass on the model, the surest first, until one leaves nothing open.
-
-    Where none passes on the canaries, the nearest is run. What is run first is run whatever the time.
+    """Try the candidates on the canaries, and run on the model what ``select`` says, until one leaves nothing open.
 
     Raises:
-        Inconclusive: no rung can be run at all.
+        Inconclusive: no candidate can be run at all.
     """
-    leads = known(job, first, suspicions)
-    entries = tried(job, rungs, (), copy, leads)
-    while waiting := [entry for entry in entries if not (entry.why_not or entry.attempt)]:
-        able = [entry for entry in waiting if not entry.trials or passes(job, entry.trials[0])]
-        ran = [entry.attempt for entry in entries if entry.attempt]
-        if ran and (job.is_late() or not able or not all(attempt.is_open for attempt in ran)):
-            break
-        entry = min(able, key=leftover) if able else min(waiting, key=lambda entry: shortfall(job, entry.trials[0]))
-        try:
-            entry.attempt = run(job, entry, copy, leads, first, suspicions)
-        except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
-            entry.why_not, entry.trials = str(error), ()
-        if entry.attempt is None or entry.attempt.is_open:
-            entries = tried(job, rungs, entries, copy, leads)
-    if not any(entry.attempt for entry in entries):
-        told = "; ".join(f"{entry.rung.name}: {entry.why_not}" for entry in entries)
-        raise Inconclusive(
-            f"Nothing of the ladder of {job.recipe.name} can be run on this model and these data: {told}"
-        )
-    return [*entries, *needless(job, rungs[len(entries) :], entries)]
-
-
-def tried(
-    job: Job, rungs: Sequence[Rung], before: Sequence[Entry], copy: Copy | None, leads: Sequence[Lead], /
-) -> list[Entry]:
-    """The rungs with their trials on the copy, in the order of the ladder, ``before`` being those that were tried already.
-
-    It ends at one than which no other can be better by more than chance, and where the time is over; the first is tried in any case.
-    """
-    entries = list(before)
-    for rung in rungs[len(before) :]:
-        if job.is_late() and any(entry.trials for entry in entries):
-            break
-        if any(is_enough(job, entry) for entry in entries if not entry.attempt):
-            break
-        entry = Entry(rung, why_not(job, rung))
-        entries.append(entry)
-        if copy is None or not took(copy) or entry.why_not:
+    leads, entries = known(job, first, suspicions), list[Entry]()
+    while (
+        step := select.next_step(entries, untried=len(rungs) - len(entries), budget=budget_of(job), late=job.is_late())
+    ).do != "stop":
+        if step.entry is None:
+            entries.append(tried(job, rungs[len(entries)], copy, leads))
             continue
-        started = time.monotonic()
         try:
-            entry.trials = try_out(job, rung, copy, leads)
-        except (Inconclusive, NonFiniteLoss) as error:
-            entry.why_not = str(error)
-        entry.seconds = time.monotonic() - started
-    return entries
+            step.entry.attempt = run(job, step.entry, copy, leads, first, suspicions)
+        except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
+            step.entry.why_not, step.entry.trials = str(error), ()
+    if not any(entry.attempt for entry in entries):
+        reasons = "; ".join(f"{entry.rung.name}: {entry.why_not}" for entry in entries)
+        raise Inconclusive(
+            f"Nothing of the ladder of {job.recipe.name} can be run on this model and these data: {reasons}"
+        )
+    return [*entries, *select.needless(rungs[len(entries) :], entries, budget_of(job))]
 
 
-def is_enough(job: Job, entry: Entry, /) -> bool:
-    """Whether a rung leaves hardly anything of any canary, now and after the benign finetuning, and takes no accuracy."""
-    if not (entry.trials and passes(job, entry.trials[0])):
-        return False
-    first = entry.trials[0]
-    return first.kept == 1 and first.most <= allowed(job, 0.0) and first.accuracy_lost < job.recipe.auto.gain
+def budget_of(job: Job, /) -> Budget:
+    """What a cleaning may leave and cost in this run."""
+    limits = job.ready.thresholds
+    return Budget(limits.max_excess, limits.max_accuracy_loss, job.recipe.auto.gain)
 
 
-def needless(job: Job, untried: Sequence[Rung], entries: Sequence[Entry], /) -> list[Entry]:
-    """What was not tried because a rung was enough, and the one that was run left nothing open on the model."""
-    closed = [entry for entry in entries if not (entry.attempt and entry.attempt.is_open)]
-    enough = next((entry for entry in closed if is_enough(job, entry)), None)
-    if enough is None or all(entry.attempt.is_open for entry in entries if entry.attempt):
-        return []
-    why = f"{enough.rung.name} leaves hardly anything of the canaries, at hardly any cost"
-    return [Entry(rung, why) for rung in untried]
-
-
-def leftover(entry: Entry, /) -> int:
-    """What a rung leaves of the canary that acts most, now or after the benign finetuning, in points; equal ones go by the ladder."""
-    return round(100 * entry.trials[0].most) if entry.trials else 0
+def tried(job: Job, rung: Rung, copy: Copy | None, leads: Sequence[Lead], /) -> Entry:
+    """A candidate with its trials on the copy, where there is one to try it on."""
+    entry = Entry(rung, why_not(job, rung))
+    if copy is None or not took(copy) or entry.why_not:
+        return entry
+    started = time.monotonic()
+    try:
+        entry.trials = try_out(job, rung, copy, leads)
+    except (Inconclusive, NonFiniteLoss) as error:
+        entry.why_not = str(error)
+    entry.seconds = time.monotonic() - started
+    return entry
 
 
 def why_not(job: Job, rung: Rung, /) -> str:
@@ -373,29 +301,6 @@ def why_not(job: Job, rung: Rung, /) -> str:
     return "; ".join(faults)
 
 
-def passes(job: Job, trial: Trial, /) -> bool:
-    """Whether a trial stays within the limits of the run."""
-    limits = job.ready.thresholds
-    return trial.passes(max_excess=limits.max_excess, max_accuracy_loss=limits.max_accuracy_loss)
-
-
-def is_affordable(job: Job, accuracy_lost: float, /) -> bool:
-    """Whether a loss of accuracy is within the budget, by value."""
-    return accuracy_lost <= job.ready.thresholds.max_accuracy_loss
-
-
-def is_gone(job: Job, trial: Trial, /) -> bool:
-    """Whether no canary is left, whatever that costs."""
-    return trial.passes(max_excess=job.ready.thresholds.max_excess, max_accuracy_loss=math.inf)
-
-
-def shortfall(job: Job, trial: Trial, /) -> tuple[bool, int, float, float]:
-    """How far a trial is from passing: over the budget, canaries left, what the worst of them does, accuracy lost."""
-    limits = job.ready.thresholds
-    left = len(trial.counted) - trial.removed(limits.max_excess)
-    return not is_affordable(job, trial.accuracy_lost), left, trial.worst, trial.accuracy_lost
-
-
 def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple[Trial, ...]:
     """A rung on the copy: the trial that counts, and those at the other shares of the way.
 
@@ -409,9 +314,9 @@ def try_out(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> tuple
         put(job.clip, interpolate.between(copy.weights, done.weights, share=share))
         found = inputs.measure(job.clip, asked)
         trials.append(canaries.trial(rung.name, copy.planted, found, kept=share, seconds=done.training["seconds"]))
-    affordable = [k for k, trial in enumerate(trials) if is_affordable(job, trial.accuracy_lost)]
-    first = trials.pop(affordable[0] if affordable and is_gone(job, trials[0]) else 0)
-    if done.changed and passes(job, first) and is_untested(job, first):
+    affordable = [k for k, trial in enumerate(trials) if budget_of(job).affords(trial.accuracy_lost)]
+    first = trials.pop(affordable[0] if affordable and budget_of(job).removes(trials[0]) else 0)
+    if done.changed and budget_of(job).passes(first) and is_untested(job, first):
         first = tested(job, first, copy, done)
     return first, *trials
 
@@ -425,18 +330,13 @@ def cleaned_copy(job: Job, rung: Rung, copy: Copy, leads: Sequence[Lead], /) -> 
 def is_untested(job: Job, trial: Trial, /) -> bool:
     """Whether no canary is left as long as nobody finetunes the copy further, which was not tried."""
     is_tested = any(outcome.returned is not None for outcome in trial.outcomes)
-    return bool(job.recipe.auto.rebound_steps) and is_gone(job, trial) and not is_tested
+    return bool(job.recipe.auto.rebound_steps) and budget_of(job).removes(trial) and not is_tested
 
 
 def tested(job: Job, trial: Trial, copy: Copy, done: Cleaned, /) -> Trial:
     """The trial with what the canaries do after a benign finetuning of the cleaned copy."""
     put(job.clip, interpolate.between(copy.weights, done.weights, share=trial.kept))
     return canaries.bounced(trial, bounce(job, copy.planted, canaries.measured_on(job.evidence, copy.canaries)).after)
-
-
-def allowed(job: Job, excess: float, /) -> float:
-    """What may be left where ``excess`` is left anyway: hardly more."""
-    return max(excess, job.ready.thresholds.max_excess / 5)
 
 
 def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str, origin: dict[str, Any]) -> Cleaned:
@@ -548,19 +448,19 @@ def way_back(
         return Point(share, worst(found), accuracy_lost(first.measured, found))
 
     whole = measured(1.0)
-    if is_affordable(job, whole.accuracy_lost):
+    if budget_of(job).affords(whole.accuracy_lost):
         return (whole,), whole
     points = [whole]
     for trial in sorted(entry.trials, key=lambda trial: -trial.kept):
-        if not is_gone(job, trial):
+        if not budget_of(job).removes(trial):
             break
         if trial.kept == 1:  # what is left there returns more readily from farther back
             continue
         points.append(measured(trial.kept))
-        if points[-1].excess > allowed(job, whole.excess):
+        if points[-1].excess > budget_of(job).allowed(whole.excess):
             break
-        if is_affordable(job, points[-1].accuracy_lost):
-            return tuple(points), points[-1] if is_gone(job, retest(trial)) else whole
+        if budget_of(job).affords(points[-1].accuracy_lost):
+            return tuple(points), points[-1] if budget_of(job).removes(retest(trial)) else whole
     return tuple(points), whole
 
 
@@ -736,7 +636,7 @@ def out_of_time(job: Job, entries: Sequence[Entry], /) -> list[Finding]:
     """That the time was over before every rung was tried that might have done better."""
     untried = len(job.recipe.auto.ladder) - len(entries)
     ran = [entry.attempt for entry in entries if entry.attempt]
-    waiting = [e for e in entries if e.trials and not (e.why_not or e.attempt) and passes(job, e.trials[0])]
+    waiting = [e for e in entries if e.trials and not (e.why_not or e.attempt) and budget_of(job).passes(e.trials[0])]
     unrun = len(waiting) if all(attempt.is_open for attempt in ran) else 0
     if not (job.is_late() and untried + unrun):
         return []
@@ -807,7 +707,7 @@ def _rung_told(job: Job, entry: Entry, *, is_chosen: bool) -> dict[str, Any]:
         "rung": entry.rung.name,
         "chosen": is_chosen,
         "why_not": entry.why_not,
-        "passes": bool(entry.trials) and passes(job, entry.trials[0]),
+        "passes": bool(entry.trials) and budget_of(job).passes(entry.trials[0]),
         "trials": [trial.as_dict() for trial in entry.trials],
         "run": ran,
     }
