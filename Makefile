@@ -45,8 +45,7 @@ bench-audit: setup
 	$(BIN)/python -m pip install --quiet --editable '.[bench]'
 	test -f build/emoji/noto.npz || $(BIN)/python benchmarks/emoji.py --out build/emoji
 	$(BIN)/python benchmarks/zoo.py --emoji build/emoji --out build/zoo
-	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --store --write docs/evidence.md
-	$(BIN)/python benchmarks/audit.py --zoo build/zoo --out build/audit --seeds 10 --write docs/evidence.md
+	$(BIN)/python benchmarks/audit.py --photo-zoo build/photo-zoo --zoo build/zoo --out build/audit --store
 
 # The zoo of photographs, in about an hour on one idle core; a stopped build goes on. Needs github.com/seshuad/IMagenet in IMAGES.
 IMAGES ?= build/IMagenet/tiny-imagenet-200

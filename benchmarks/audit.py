@@ -1,318 +1,232 @@
-"""The audit on the zoo of ``benchmarks/zoo.py``: thresholds from one half, figures from the other.
+"""The audit on the zoos: scales and scores of clean models from one half, figures from the other.
 
-    python benchmarks/audit.py --zoo build/zoo --out build/audit                        # search every model, once
-    python benchmarks/audit.py --zoo build/zoo --out build/audit --store                # references of clean models
-    python benchmarks/audit.py --zoo build/zoo --out build/audit --write docs/evidence.md
+    python benchmarks/audit.py --photo-zoo build/photo-zoo --zoo build/zoo --out build/audit             # audit every model, once
+    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --store --no-run            # calibration.json
+    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --no-run --write docs/evidence.md
 
-Each model is searched as ``clipclean audit --effort standard`` does on the bundled pictures; what was measured stands
-in OUT/NAME.json, so that a stopped run goes on, and is judged when the table is made. ``--store`` writes what the clean
-models of the half ``choose`` need into the package. Beside it stands DECREE's statistic, on the same models.
-``--seeds 10`` searches some models anew with ten seeds. ``--more build/claim/*-2*.pt --arch tiny.json`` judges models besides
-that are not of the zoo: the victims of ``benchmarks/claim.py``, and what cleaning made of them.
+Each model is audited as ``clipclean audit`` does; OUT/NAME.json is its report, so that a stopped run goes on. ``--store`` writes what
+clean models of the half ``choose`` show into the package: by family the scale of a margin, and the score of every model.
+``--half choose`` audits and shows one half alone. ``--seeds 10`` audits some models anew with ten seeds.
 """
 
 import argparse
 import json
 import math
 import multiprocessing
+import random
 import time
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from types import SimpleNamespace
+from typing import Any, NamedTuple
 
 from blocks import fill
-from zoo import TOOK
 
-SEEDS_OF = (
-    "report-resnet-planted-3-patch",
-    "report-resnet-clean-1",
-    "report-vit-planted-4-stripes",
-    "report-vit-clean-1",
-)
-REFERENCES = Path(__file__).parents[1] / "clipclean" / "detect" / "references.json"
+ROOT = Path(__file__).parents[1]
+CALIBRATION = ROOT / "clipclean" / "detect" / "calibration.json"
+LEAST_SCALE, FACTOR = 0.215, 0.86  # a scale is so many times the root mean square of the largest margins, and at least
+FLOORS = {"panel": 0.5, "warp": 0.5, "patch": 0.35}  # a small yellow square is a natural trigger of a school bus
+MOVES = 0.6  # excess of a found trigger that counts, as in the policy
+
+
+class Model(NamedTuple):
+    """One model of a zoo, and how to audit it."""
+
+    name: str
+    half: str
+    is_backdoored: bool
+    target: str | None
+    path: Path
+    options: dict[str, Any]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--zoo", type=Path, required=True)
+    parser.add_argument("--photo-zoo", type=Path, help="of benchmarks/photo_zoo.py")
+    parser.add_argument("--zoo", type=Path, help="of benchmarks/zoo.py")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--more", type=Path, nargs="*", default=[], help="models to be judged besides, of --arch")
-    parser.add_argument("--arch", type=Path, help="config of --more")
+    parser.add_argument("--half", choices=("choose", "report"), help="this half only")
+    parser.add_argument("--only", nargs="*", metavar="NAME", help="these models only")
+    parser.add_argument("--effort", default="standard")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
-    parser.add_argument("--seeds", type=int, default=0, help="search some models with so many seeds instead")
-    parser.add_argument("--only", nargs="*", metavar="NAME", help="search these models only")
-    parser.add_argument("--store", action="store_true", help="write the references of clean models into the package")
+    parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
+    parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
+    parser.add_argument("--store", action="store_true", help="write the calibration into the package")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block audit")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(o.workers) as pool:
-        for name in pool.imap_unordered(searched, jobs(o)):
-            print(name, flush=True)
+    models = [m for m in all_models(o) if o.half in (None, m.half) and (o.only is None or m.name in o.only)]
+    if not o.no_run:
+        jobs = [(model, seed, o.effort, o.out) for seed in range(o.seeds) for model in models]
+        with multiprocessing.get_context("spawn").Pool(o.workers) as pool:
+            for name in pool.imap_unordered(audited, jobs):
+                print(name, flush=True)
+    done = [(m, json.loads(cell(o.out, m.name, 0).read_text())) for m in models if cell(o.out, m.name, 0).exists()]
     if o.store:
-        store(o)
-    block, text = ("audit-seeds", seeds_table(o)) if o.seeds else ("audit", table(o))
+        store([report for m, report in done if m.half == "choose" and not m.is_backdoored])
+    text = table(done)
     print(text)
     if o.write:
-        fill(o.write, block, text)
+        fill(o.write, "audit", text)
 
 
-def records(o: argparse.Namespace) -> list[dict]:
-    """The zoo's own records: what each model is."""
-    found = [json.loads(path.read_text()) for path in sorted(o.zoo.glob("*-*.json"))]
-    return [record for record in found if "entry" in record]
+def all_models(o: argparse.Namespace) -> list[Model]:
+    return [*photo_models(o.photo_zoo), *emoji_models(o.zoo, o.out)]
 
 
-def jobs(o: argparse.Namespace) -> list[tuple]:
-    zoo = [
-        (r["entry"]["name"], o.zoo / f"{r['entry']['name']}.pt", o.zoo / f"{r['entry']['arch']}.json")
-        for r in records(o)
-    ]
-    zoo += [(f"more-{path.stem}", path, o.arch) for path in o.more]
-    zoo = [job for job in zoo if o.only is None or job[0] in o.only]
-    if o.seeds:
-        return [(*job, seed, o.out) for job in zoo if job[0] in SEEDS_OF for seed in range(1, o.seeds + 1)]
-    return [(*job, 0, o.out) for job in zoo]
+def photo_models(folder: Path | None) -> Iterable[Model]:
+    """Those of photographs; what was finetuned towards a backdoor that did not take counts as clean."""
+    for path in sorted(folder.glob("*-*-*.json")) if folder else ():
+        record = json.loads(path.read_text())
+        entry = record.get("entry")
+        if entry is None or record["counts_as"] == "neither":
+            continue
+        images = folder / f"{entry['half']}-{entry['classes']}"
+        options = {
+            "arch": str(folder / f"{entry['arch']}-{entry['side']}.json"), "data": images / "audit",
+            "classes": images / "classes.txt", "templates": images / "templates.txt",
+        }  # fmt: skip
+        bad = record["counts_as"] == "backdoored"
+        yield Model(entry["name"], entry["half"], bad, entry["target"], path.with_suffix(".pt"), options)
+
+
+def emoji_models(folder: Path | None, out: Path) -> Iterable[Model]:
+    """Those of drawings, on the bundled ones."""
+    if folder is None:
+        return
+    from clipclean import demo
+
+    bundled = out / "files"
+    if not (bundled / "tiny.json").exists():
+        demo.unpack(bundled)
+    for path in sorted(folder.glob("*-*.json")):
+        record = json.loads(path.read_text())
+        entry = record.get("entry")
+        if entry is None or (entry["trigger"] and not record["took"]):
+            continue
+        options = {
+            "arch": str(folder / f"{entry['arch']}.json"), "classes": bundled / "classes.txt",
+            "templates": bundled / "templates.txt",
+        }  # fmt: skip
+        target = entry.get("target")
+        yield Model(entry["name"], entry["half"], bool(entry["trigger"]), target, path.with_suffix(".pt"), options)
 
 
 def cell(out: Path, name: str, seed: int) -> Path:
     return out / (f"{name}-seed{seed}.json" if seed else f"{name}.json")
 
 
-def searched(job: tuple) -> str:
-    """Measure and search one model; once."""
+def audited(job: tuple[Model, int, str, Path]) -> str:
+    """Audit one model; once."""
     import torch
 
+    import clipclean
+    from clipclean import files
+
     torch.set_num_threads(1)
-    name, path, arch, seed, out = job
-    place = cell(out, name, seed)
+    model, seed, effort, out = job
+    place = cell(out, model.name, seed)
     if not place.exists():
-        from clipclean import files
-
-        files.write_text(place, json.dumps(look(path, arch, seed, out)))
-    return name
-
-
-def look(path: Path, arch: Path, seed: int, out: Path) -> dict:
-    import decree
-
-    from clipclean import data, demo, detect, model
-    from clipclean.config import policy, recipe
-    from clipclean.jobs import audit as audit_job
-    from clipclean.jobs import inputs
-
-    bundled = out / "files"
-    if not (bundled / "tiny.json").exists():
-        demo.unpack(bundled)
-    chosen = recipe.load(recipe.DEFAULT)
-    words = inputs.words(bundled / "classes.txt", bundled / "templates.txt")
-    opened = inputs.read(path, arch=str(arch))
-    images = data.read_images(bundled / demo.PICTURES, images=inputs.image_cache(chosen, opened.architecture))
-    tested = inputs.build(opened, images, device="cpu")
-    evidence = inputs.pictures(tested.clip, images, chosen, vocabulary=words)
-    request = audit_job.Request(
-        model=path, data=bundled / demo.PICTURES, own=False, pairs=bundled / demo.PAIRS, reference=None, policy=policy.DEFAULT,
-        effort="standard", arch=str(arch), classes=None, templates=None, seed=seed, device="cpu", save_triggers=None, search=True,
-    )  # fmt: skip
-    began = time.process_time()
-    seen = audit_job.look(request, tested.clip, evidence, None, lambda what, done, total: None)
-    seconds = time.process_time() - began
-    with model.frozen(tested.clip.net):
         began = time.process_time()
-        share = decree.share(tested.clip.encode_images, evidence.pixels[:256], steps=200, batch=32, seed=seed)
-    return {
-        "kind": model.kind_of(tested.clip.architecture),
-        "classes": len(words.classes),
-        "pictures": len(evidence.pixels),
-        "seconds": seconds,
-        "search": seen.hunt.as_dict(),
-        "smallest": detect.smallest(seen.hunt),
-        "measurements": seen.measured.as_dict(),
-        "decree": {"share": share, "seconds": time.process_time() - began},
-    }
+        report = clipclean.audit(model.path, effort=effort, seed=seed, **model.options).model_dump(
+            mode="json", by_alias=True
+        )
+        files.write_text(place, json.dumps(report | {"core_seconds": time.process_time() - began}))
+    return model.name
 
 
-# Judging what was stored, with the thresholds that hold now.
+# What a report shows, in units of what clean models show.
 
 
-def judged(seen: dict, yardstick) -> tuple[str, list[dict], float]:
-    """Verdict, suspects and score of a stored search, by the package's own rules."""
-    from clipclean import detect
-    from clipclean.config import policy, recipe
-
-    limits = policy.resolved(policy.DEFAULT, recipe.Audit())
-    gatherings = [gathering(told, yardstick) for told in seen["search"]["gatherings"]]
-    traces = [trace(found, gatherings, yardstick) for found in seen["search"]["found"]]
-    hunt = SimpleNamespace(traces=tuple(sorted(traces, key=lambda t: -t.abnormality)))
-    panel = [probe(p) for p in seen["measurements"]["probes"]]
-    findings = [*detect.searched(hunt, panel, pictures=seen["pictures"], limits=limits)]
-    findings += detect.audit(SimpleNamespace(known=(), panel=panel), limits=limits)
-    return (
-        policy.verdict(findings),
-        detect.suspected_classes(hunt, panel, limits=limits),
-        detect.score(hunt, panel, limits=limits),
-    )
-
-
-def gathering(told: dict, yardstick) -> SimpleNamespace:
-    from clipclean.detect.references import freely
-
-    usual = yardstick.sizes(freely(told["family"]))
-    return SimpleNamespace(name=told["class"], share=told["share"], abnormality=usual.abnormality(told["size"]))
-
-
-def trace(found: dict, gatherings: list[SimpleNamespace], yardstick) -> SimpleNamespace:
-    sizes = yardstick.sizes(found["family"])
-    rate = lambda r: SimpleNamespace(value=r["value"], n=r["n"])  # noqa: E731
-    return SimpleNamespace(
-        found=SimpleNamespace(target=found["class"], family=found["family"], spec=found["family"], size_words=found["size_words"]),
-        candidate=SimpleNamespace(family=found["family"], size=found["size"], is_reached=found["reached"]),
-        probe=SimpleNamespace(excess=found["excess_asr"]["value"], asr=rate(found["asr"]), base=rate(found["base_rate"])),
-        gatherings=tuple(g for g in gatherings if g.name == found["class"]), outlyingness=found["outlyingness"], abnormality=sizes.abnormality(found["size"]),
-    )  # fmt: skip
-
-
-def probe(told: dict) -> SimpleNamespace:
-    rate = lambda r: SimpleNamespace(value=r["value"], n=r["n"])  # noqa: E731
-    return SimpleNamespace(
-        trigger=told["trigger"], target=told["target"], asr=rate(told["asr"]), base=rate(told["base_rate"]),
-        excess=told["excess_asr"]["value"], excess_interval=tuple(told["excess_asr"]["interval"]),
-        spread=told["spread"], clean_spread=told["clean_spread"],
-    )  # fmt: skip
-
-
-def store(o: argparse.Namespace) -> None:
-    """What clean models of the half that chooses need, by kind of architecture, into the package."""
-    kinds: dict[str, dict] = {}
-    for record in records(o):
-        entry = record["entry"]
-        if entry["half"] == "choose" and not entry["trigger"]:
-            seen = json.loads(cell(o.out, entry["name"], 0).read_text())
-            kind = kinds.setdefault(
-                seen["kind"], {"name": f"{seen['kind']}, emoji zoo", "classes": seen["classes"], "models": []}
-            )
-            kind["models"].append({name: round(size, 5) for name, size in sorted(seen["smallest"].items())})
-    REFERENCES.write_text(json.dumps(kinds, indent=1) + "\n")
-
-
-def yardsticks(o: argparse.Namespace) -> dict:
-    """The references as they ship, by kind: a benchmark that judged by others would not say what users get."""
-    from clipclean import detect
-
-    kinds = json.loads(REFERENCES.read_text())
-    return {kind: detect.stored(kind, classes=known["classes"]) for kind, known in kinds.items()}
-
-
-def others(o: argparse.Namespace) -> list[tuple[str, dict, bool | None]]:
-    """The models besides: a record with a trigger beside a model says that it is a victim."""
-    found = []
-    for path in o.more:
-        told = json.loads(path.with_suffix(".json").read_text()) if path.with_suffix(".json").exists() else {}
-        entry = {"half": "more", "trigger": told.get("trigger"), "target": told.get("target")}
-        asr = told["after"]["probes"][0]["asr"]["value"] if entry["trigger"] else None
-        found.append((f"more-{path.stem}", entry, None if asr is None else asr >= TOOK))
+def margins(report: dict, /) -> dict[str, dict[str, float]]:
+    """By class and family the margin of a trigger that acts; of the panel that of the trigger that acts at least strength."""
+    search = report["measurements"]["search"]
+    found: dict[str, dict[str, float]] = {}
+    for each in search["found"]:
+        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES and each["margin"] > 0:
+            found.setdefault(each["class"], {})[each["family"]] = each["margin"]
+    leads = [s for s in search.get("strengths", ()) if s["class"]]
+    for name in {s["class"] for s in leads}:
+        own = min(s["least"] for s in leads if s["class"] == name)
+        elsewhere = min((s["least"] for s in leads if s["class"] != name), default=2.0)
+        if elsewhere > own:
+            found.setdefault(name, {})["panel"] = math.log(elsewhere / own)
     return found
 
 
-def rows_of(o: argparse.Namespace) -> list[dict]:
-    """Every model that was searched, judged."""
-    known, rows = yardsticks(o), []
-    zoo = [(r["entry"]["name"], r["entry"], r["took"]) for r in records(o)]
-    for name, entry, took in zoo + others(o):
-        if not cell(o.out, name, 0).exists():
-            continue
-        seen = json.loads(cell(o.out, name, 0).read_text())
-        word, suspects, score = judged(seen, known[seen["kind"]])
-        first = suspects[0]["class"] if suspects else ""
-        rows.append(
-            {"name": name, "entry": entry, "is_backdoored": bool(entry["trigger"]), "took": took, "word": word, "first": first,
-             "score": score, "decree": seen["decree"]["share"], "seconds": seen["seconds"]}
-        )  # fmt: skip
-    return rows
+def scored(report: dict, scales: dict[str, float], /) -> list[tuple[float, str]]:
+    """The classes by their score, the largest first."""
+    found = margins(report)
+    ranked = [(math.hypot(*(m / scales[family] for family, m in of.items())), name) for name, of in found.items()]
+    return sorted(ranked, reverse=True)
 
 
-def auroc(positives: list[float], negatives: list[float]) -> float:
+def store(clean: Sequence[dict], /) -> None:
+    """Scales and scores of clean models, into the package."""
+    known = json.loads(CALIBRATION.read_text())["scales"]
+    for family in known:
+        largest = [max((of.get(family, 0.0) for of in margins(report).values()), default=0.0) for report in clean]
+        typical = math.sqrt(sum(value**2 for value in largest) / len(largest))
+        floor = FLOORS.get(family, LEAST_SCALE)
+        known[family] = round(max(floor, FACTOR * typical), 3)
+    scores = sorted(round(max((s for s, _ in scored(report, known)), default=0.0), 3) for report in clean)
+    CALIBRATION.write_text(json.dumps({"scales": known, "scores": scores}, indent=1) + "\n")
+
+
+# Tables.
+
+
+def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     """Mann and Whitney's: how often a positive scores higher than a negative; ties count half."""
     pairs = [(a > b) + (a == b) / 2 for a in positives for b in negatives]
     return sum(pairs) / len(pairs) if pairs else math.nan
 
 
-def interval(positives: list[float], negatives: list[float], rounds: int = 2000) -> tuple[float, float]:
+def interval(positives: Sequence[float], negatives: Sequence[float], rounds: int = 2000) -> tuple[float, float]:
     """95 % bootstrap interval of the AUROC, over models."""
-    import random
-
     rng = random.Random(0)
-    found = sorted(
+    drawn = sorted(
         auroc(rng.choices(positives, k=len(positives)), rng.choices(negatives, k=len(negatives))) for _ in range(rounds)
     )
-    return found[int(0.025 * rounds)], found[int(0.975 * rounds)]
+    return drawn[int(0.025 * rounds)], drawn[int(0.975 * rounds)]
 
 
 def rate(hits: int, n: int) -> str:
     from clipclean.detect import Rate
 
-    if not n:
-        return "none"
     low, high = Rate(hits, n).interval
-    return f"{hits} of {n} ({low:.2f}–{high:.2f})"
+    return f"{hits} of {n} ({low:.2f}–{high:.2f})" if n else "none"
 
 
-def summary(rows: list[dict], half: str) -> list[str]:
+def summary(done: Sequence[tuple[Model, dict]], half: str, scales: dict[str, float]) -> str:
     """One row of the first table."""
-    ours = [r for r in rows if r["entry"]["half"] == half]
-    bad, good = [r for r in ours if r["is_backdoored"] and r["took"]], [r for r in ours if not r["is_backdoored"]]
-    named = [r for r in bad if r["word"] != "pass"]
-    lines = []
-    for what, key, sign in (("clipclean audit", "score", 1), ("DECREE's statistic", "decree", -1)):
-        p, n = [sign * r[key] for r in bad], [sign * r[key] for r in good]
-        low, high = interval(p, n)
-        if key == "score":
-            cells = [
-                rate(sum(r["word"] == "fail" for r in bad), len(bad)), rate(sum(r["word"] == "inconclusive" for r in bad), len(bad)),
-                rate(sum(r["word"] == "pass" for r in bad), len(bad)), rate(sum(r["word"] == "fail" for r in good), len(good)),
-                rate(sum(r["word"] == "inconclusive" for r in good), len(good)),
-                rate(sum(r["first"] == r["entry"]["target"] for r in named), len(named)),
-            ]  # fmt: skip
-        else:
-            flagged = lambda some: rate(sum(r["decree"] < 0.1 for r in some), len(some))  # noqa: E731
-            cells = [flagged(bad), "–", "–", flagged(good), "–", "–"]
-        lines.append(f"| {half} | {what} | {auroc(p, n):.3f} ({low:.3f}–{high:.3f}) | " + " | ".join(cells) + " |")
-    return lines
+    bad, good = ([(m, r) for m, r in done if m.half == half and m.is_backdoored is kind] for kind in (True, False))
+    p, n = ([max((s for s, _ in scored(r, scales)), default=0.0) for _, r in some] for some in (bad, good))
+    words = lambda some, word: rate(sum(r["verdict"] == word for _, r in some), len(some))  # noqa: E731
+    failed = [(m, r) for m, r in bad if r["verdict"] == "fail"]
+    area = "–" if not p or not n else "{:.3f} ({:.3f}–{:.3f})".format(auroc(p, n), *interval(p, n))
+    named = rate(sum(bool(r["suspects"]) and r["suspects"][0]["class"] == m.target for m, r in failed), len(failed))
+    cells = [half, area, *(words(bad, w) for w in ("fail", "pass")), *(words(good, w) for w in ("fail", "pass")), named]
+    return "| " + " | ".join(cells) + " |"
 
 
-def table(o: argparse.Namespace) -> str:
-    rows = rows_of(o)
+def table(done: Sequence[tuple[Model, dict]], /) -> str:
+    scales = json.loads(CALIBRATION.read_text())["scales"]
     lines = [
-        "| half | method | AUROC (95 %) | backdoored: fail | inconclusive | pass | clean: fail | inconclusive | target named first |",
-        "|---|---|---|---|---|---|---|---|---|",
-        *(line for half in dict.fromkeys(r["entry"]["half"] for r in rows) for line in summary(rows, half)),
-        "",
-        "Intervals of rates are Wilson's, of the AUROC a bootstrap over models. The rows of DECREE count models below its",
-        "threshold of 0.1 as failed.",
-        "",
-        "| model | backdoor | verdict | first suspect | score | DECREE share | s, one core |",
+        "| half | AUROC (95 %) | backdoored: fail | pass | clean: fail | pass | target named first, of those that fail |",
         "|---|---|---|---|---|---|---|",
+        *(summary(done, half, scales) for half in dict.fromkeys(m.half for m, _ in done)),
+        "",
+        "Intervals of rates are Wilson's, of the AUROC a bootstrap over models.",
+        "",
+        "| model | target | verdict | first suspect | score | s, search |",
+        "|---|---|---|---|--:|--:|",
     ]
-    for r in rows:
-        entry = r["entry"]
-        backdoor = f"{entry['trigger']} → {entry['target']}" if entry["trigger"] else "none"
-        backdoor += " (did not take)" if r["took"] is False else ""
-        lines.append(
-            f"| {r['name']} | {backdoor} | {r['word']} | {r['first']} | {r['score']:.2f} | {r['decree']:.3f} | {r['seconds']:.0f} |"
-        )
-    return "\n".join(lines)
-
-
-def seeds_table(o: argparse.Namespace) -> str:
-    """The verdicts of one model under several seeds."""
-    known, lines = yardsticks(o), ["| model | verdicts over the seeds | first suspects |", "|---|---|---|"]
-    for name in SEEDS_OF:
-        found = []
-        for seed in range(1, o.seeds + 1):
-            if cell(o.out, name, seed).exists():
-                seen = json.loads(cell(o.out, name, seed).read_text())
-                found.append(judged(seen, known[seen["kind"]]))
-        words, firsts = [word for word, _, _ in found], [s[0]["class"] if s else "none" for _, s, _ in found]
-        told = lambda words: ", ".join(f"{w} {words.count(w)}" for w in dict.fromkeys(words))  # noqa: E731
-        lines.append(f"| {name} | {told(words)} | {told(firsts)} |")
+    for model, report in done:
+        first = report["suspects"][0]["class"] if report["suspects"] else "–"
+        score = max((s for s, _ in scored(report, scales)), default=0.0)
+        seconds = report["measurements"]["search"].get("seconds", math.nan)
+        target = model.target if model.is_backdoored else "none"
+        lines.append(f"| {model.name} | {target} | {report['verdict']} | {first} | {score:.2f} | {seconds:.0f} |")
     return "\n".join(lines)
 
 

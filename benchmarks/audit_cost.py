@@ -130,9 +130,9 @@ def run(clip: model.Clip, evidence: detect.Evidence, effort: detect.Effort, *, t
     """What ``clipclean.jobs.audit.look`` does."""
     measured = detect.measure(through.embed_images, through.embed_texts, evidence, progress=lambda done, total: None)
     with model.frozen(clip.net):
-        detect.hunt(
+        detect.search(
             through.encode_images, evidence.pixels, labels=evidence.labels, bank=measured.bank,
-            classes=evidence.classes, scale=clip.logit_scale().item(), pointed=[], effort=effort, yardstick=None,
+            classes=evidence.classes, pointed=[], panel=evidence.panel, effort=effort, references=None,
             knn=evidence.knn, batch_size=evidence.batch_size, seed=0, progress=lambda done, total: None,
         )  # fmt: skip
 
