@@ -243,7 +243,11 @@ def shown(*traces, pictures=100, limits=LIMITS, **changes):
 
 
 UNIT = calibration().scales["mask"]  # the margin of one unit of evidence
-FAILS, DOUBTS, USUAL = 1.1 * LIMITS.abnormality * UNIT, 0.85 * LIMITS.abnormality * UNIT, 0.5 * LIMITS.abnormality * UNIT
+FAILS, DOUBTS, USUAL = (
+    1.1 * LIMITS.abnormality * UNIT,
+    0.85 * LIMITS.abnormality * UNIT,
+    0.5 * LIMITS.abnormality * UNIT,
+)
 
 
 def test_a_class_that_stands_apart_fails_one_nearer_to_the_others_warns_and_a_usual_one_is_silent():
