@@ -98,7 +98,7 @@ def commands(report: Report, place: Place, /) -> list[Command]:
                         "Load the weights in Python", f"open_clip.create_model_and_transforms({_python(place.folder)})"
                     )
                 ]
-                if any(export.format == "open_clip" for export in report.exports or ())
+                if any(export.format.startswith("open_clip") for export in report.exports or ())
                 else []
             ),
         ]

@@ -219,7 +219,12 @@ def test_every_form_for_people_shows_the_ladder(form):
 def test_the_page_nests_and_holds_all_of_it():
     page = Page(report.html(chosen_by_itself()))
     assert page.faults == []
-    for words in ("Test backdoors, planted in a copy", "The way back", "Rebound", "did not take"):
+    for words in (
+        "Test backdoors, planted in a copy",
+        "Between the original and the cleaned",
+        "After a benign finetuning",
+        "did not take",
+    ):
         assert words in page.text
     assert len(page.all("ellipse")) == 3
     assert "2.0 points" in page.text  # the budget, below the frontier

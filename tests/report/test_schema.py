@@ -109,7 +109,7 @@ def test_a_wrong_value_is_told_with_its_place(path, value, message):
         (("measurements", "search", "found", 0, "asr"), None, "search.found[0].asr: None is not an object"),
         (("measurements", "search", "found", 0, "size"), 1.5, "found[0].size: 1.5 is not at most 1"),
         (("measurements", "search", "found", 0, "reached"), 1, "found[0].reached: 1 is not true or false"),
-        (("measurements", "search", "calibration", "kind"), "guess", "'guess' is not 'stored', 'reference' or 'none'"),
+        (("measurements", "search", "calibration", "kind"), "guess", "calibration.kind: 'guess' is not 'stored', "),
         (("measurements", "search", "effort"), "delete", "report.measurements.search: effort missing"),
         (
             ("measurements", "projection", "points", 0, "kind"),
