@@ -29,6 +29,7 @@ COMMANDS = {
     "triggers": ("clipclean.cli.triggers:triggers", "List the families of triggers, with their parameters."),
     "recipes": ("clipclean.cli.recipes:recipes", "List, show and validate recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
+    "compare": ("clipclean.cli.compare:compare", "Show what is new, worse or gone between two reports."),
     "cache": ("clipclean.cli.cache:cache", "List or remove the results of audits that were kept."),
     "explain": ("clipclean.cli.explain:explain", "Say what a finding means, and what to do about it."),
     "doctor": ("clipclean.cli.doctor:doctor", "Say what this machine and this installation can do."),

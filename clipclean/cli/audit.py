@@ -25,7 +25,7 @@ Examples:
 """
 
 # Options that no report depends on; all others, paths as they are spelt among them, are part of what an audit is.
-UNSEEN = ("outputs", "as_json", "exit_zero", "quiet", "verbose", "no_cache", "workers")
+UNSEEN = ("outputs", "fail_on", "baseline", "as_json", "exit_zero", "quiet", "verbose", "no_cache", "workers")
 
 
 @command(epilog=EPILOG)
@@ -92,6 +92,8 @@ UNSEEN = ("outputs", "as_json", "exit_zero", "quiet", "verbose", "no_cache", "wo
 @options.no_cache
 @options.outputs
 @options.as_json
+@options.fail_on
+@options.baseline
 @options.exit_zero
 @options.quiet
 @options.label
@@ -105,6 +107,7 @@ def audit(**given: Any) -> int:
     roles.check(given)
     check_search(given)
     outputs = printing.outputs_of(given)
+    printing.check_baseline(given)
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
     if not given["quiet"]:
         printing.first_line(given["model"], f"effort {given['effort']}")
@@ -141,7 +144,7 @@ def shown_result(
 
     if printing.show_report(result, outputs, images=images, place=Place(model=str(given["model"]))):
         printing.show_policy(result)
-    return 0 if given["exit_zero"] else printing.EXIT_CODES[result.verdict]
+    return printing.exit_code(given, result)
 
 
 def cache_key(given: dict[str, Any], /) -> str | None:
@@ -158,11 +161,15 @@ def cache_key(given: dict[str, Any], /) -> str | None:
         return None
     if given["data"] is not None and not result_cache.is_self_contained(Path(given["data"])):
         return None
-    arch = Path(given["arch"]) if given["arch"] and Path(given["arch"]).is_file() else None
-    read = {name: given[name] for name in ("model", "data", "reference", "classes", "templates", "policy")}
-    places = {name: None if path is None else Path(path) for name, path in read.items()} | {"arch": arch}
+    places: dict[str, Path | None] = {}
+    for name in roles.READ:
+        value = given.get(name)
+        if name not in ("arch", "baseline") and value is not None:
+            several = value if isinstance(value, tuple) else (value,)
+            places |= {f"{name} {place}": Path(each) for place, each in enumerate(several)}
+    places["arch"] = Path(given["arch"]) if given["arch"] and Path(given["arch"]).is_file() else None
     for name in ("model", "reference"):  # configurations beside a file count as well
-        path = places[name]
+        path = places.get(f"{name} 0")
         if path is not None and path.is_file():
             places |= {f"{name}'s {config.name}": config for config in path.absolute().parent.glob("*.json")}
     settings: dict[str, Any] = {name: str(value) for name, value in given.items() if name not in UNSEEN}

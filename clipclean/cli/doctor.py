@@ -30,8 +30,8 @@ OPTIONAL = {  # parts that some installations lack: distribution, and what it is
     "pyarrow": "--data in Parquet and Arrow",
     "huggingface_hub": "models and data by hub names",
     "model-signing": "signatures, by the extra signing",
-    "tensorboard": "--log-dir for TensorBoard, by the extra tensorboard",
-    "wandb": "--log-dir for Weights & Biases, by the extra wandb",
+    "tensorboard": "--log-to tensorboard, by the extra tensorboard",
+    "wandb": "--log-to wandb, by the extra wandb",
 }
 FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")  # of /proc/cpuinfo; the last two compute bf16 natively
 GIB = 2**30

@@ -20,6 +20,7 @@ SUFFIXES = {
     ".md": "markdown",
 }  # fmt: skip
 PRECISIONS = ("auto", "fp32", "bf16")
+LEVELS = ("error", "inconclusive")  # of --fail-on
 ALIASES = {"safetensors": "open_clip", "transformers": "hf"}  # other names for a layout
 LAYOUTS = tuple(export_formats.FORMATS)
 LAYOUTS_HELP = "Format of the weights: {}. Also called: {}. Repeatable: all of them go into one folder.".format(
@@ -354,6 +355,22 @@ max_accuracy_loss = shared(
     help="Clean accuracy that the cleaning may cost: 0.02 are two points. The run fails if it costs more. With --recipe auto, "
     "recipes that cost more are not taken.",
 )
+fail_on = shared(
+    "--fail-on",
+    group="Verdict",
+    metavar="|".join(LEVELS),
+    type=click.Choice(LEVELS),
+    default="inconclusive",
+    help="What makes the exit code other than 0: error fails only where a backdoor was found; inconclusive also where too little "
+    "is known to pass.",
+)
+baseline = shared(
+    "--baseline",
+    group="Verdict",
+    metavar="REPORT.JSON",
+    type=click.Path(path_type=Path),
+    help="An earlier report: exit 0 where no finding is new or worse than in it. The report still says what was found.",
+)
 exit_zero = shared(
     "--exit-zero",
     group="Verdict",
@@ -467,6 +484,21 @@ max_minutes = shared(
     type=click.FloatRange(min=0, min_open=True),
     show_default="none",
     help="With --recipe auto: start no new candidate after N minutes; the one in progress finishes.",
+)
+log_dir = shared(
+    "--log-dir",
+    group="Output",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write losses and learning rate of each training step there, as metrics.jsonl and metrics.csv, while it runs.",
+)
+log_to = shared(
+    "--log-to",
+    group="Output",
+    metavar="tensorboard|wandb",
+    type=click.Choice(("tensorboard", "wandb")),
+    multiple=True,
+    help="Send them to TensorBoard or Weights & Biases too, if that package is installed. Repeatable.",
 )
 no_cache = shared(
     "--no-cache",

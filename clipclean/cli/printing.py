@@ -60,6 +60,35 @@ def show_policy(result: "Report", /) -> None:
         )
 
 
+def check_baseline(given: dict[str, Any], /) -> None:
+    """Read the earlier report before slow work; raises what reading it raises."""
+    if given["baseline"] is not None:
+        from clipclean import report
+
+        report.read(given["baseline"])
+
+
+def exit_code(given: dict[str, Any], result: "Report", /) -> int:
+    """The exit code of a verdict, as --exit-zero, --fail-on and --baseline have it."""
+    code = EXIT_CODES[result.verdict]
+    if given["exit_zero"] or code == 0:
+        return 0
+    if code == EXIT_CODES["inconclusive"] and given["fail_on"] == "error":
+        return 0
+    if given["baseline"] is None:
+        return code
+    from clipclean import report
+    from clipclean.jobs import compare
+
+    found = compare.compare(report.read(given["baseline"]), result)
+    worse = found.blocking(given["fail_on"])
+    counts = ", ".join(
+        f"{sum(each.change == kind for each in found.differences)} {kind}" for kind in ("new", "worse", "same")
+    )
+    say(given, f"compared with {given['baseline']}: {counts} finding(s){'' if worse else ', so exit code 0'}")
+    return code if worse else 0
+
+
 def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
     """Write what is made of each format, whole or not at all, or print it."""
     for output in outputs:

@@ -14,11 +14,11 @@ from clipclean.jobs import names
 # Parameters by how messages call them. Those of a text that may also be a name count where a file is called so.
 READ = {
     "model": "the model", "models": "the model", "data": "--data", "eval_data": "--eval-data", "reference": "--reference",
-    "references": "--references",
+    "references": "--references", "baseline": "--baseline",
     "policy": "--policy", "classes": "--classes", "templates": "--templates", "recipe": "--recipe", "arch": "--arch",
     "triggers": "--trigger", "file": "the report", "public_key": "--public-key",
 }  # fmt: skip
-FOLDERS = {"save_triggers": "--save-triggers"}
+FOLDERS = {"log_dir": "--log-dir", "save_triggers": "--save-triggers"}
 FILES = {"save_kept": "--save-kept"}
 PATTERN = re.compile(r"\\\{.*\\\}|\\\*|\\\?|\\\[.*?\\\]")  # braces and wildcards of shards, once escaped
 HEAD = 4096  # bytes; a report has no zero byte in them

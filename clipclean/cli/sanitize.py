@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.cli import options, printing, progress, roles, streams
+from clipclean.cli import log_files, options, printing, progress, roles, streams
 from clipclean.cli.command import command, filled
 from clipclean.config import policy as policies
 from clipclean.config import recipe as recipes
@@ -52,10 +52,14 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.no_audit
 @options.policy
 @options.max_accuracy_loss
+@options.fail_on
+@options.baseline
 @options.exit_zero
 @options.keep_failed
 @options.out
 @options.formats
+@options.log_dir
+@options.log_to
 @options.outputs
 @options.as_json
 @options.force
@@ -82,6 +86,7 @@ def run(given: dict[str, Any], /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
     roles.check(given, out="folder")
     outputs = printing.outputs_of(given)
+    printing.check_baseline(given)
     changes = chosen(given)
     recipe = recipes.chosen(
         given["recipe"], changes, max_accuracy_loss=given["max_accuracy_loss"], max_minutes=given["max_minutes"]
@@ -110,14 +115,18 @@ def run(given: dict[str, Any], /) -> int:
         precision=given["precision"] or recipe.train.precision, audit=not given["no_audit"], policy=demanded,
         wanted=wanted(given["formats"], given["onnx_preset"], normalize=given["normalize"], fp16=given["fp16"], bom=given["bom"]),
     )  # fmt: skip
-    with progress.shown(quiet=quiet) as shown, train.joined(device) as group:
+    with (
+        log_files.listener(given["log_dir"], given["log_to"]) as listeners,
+        progress.shown(quiet=quiet, listeners=listeners) as shown,
+        train.joined(device) as group,
+    ):
         outcome = auto.clean(request, progress=shown, group=group)
     if outcome is None:  # another process has the result
         return 0
     if printing.show_report(outcome.report, outputs, images=outcome.images, place=results.place_of(request)):
         click.echo(where(given, exported=outcome.exported))
         printing.show_policy(outcome.report)
-    return 0 if given["exit_zero"] else printing.EXIT_CODES[outcome.report.verdict]
+    return printing.exit_code(given, outcome.report)
 
 
 def chosen(given: dict[str, Any], /) -> list[str]:

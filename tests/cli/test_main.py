@@ -368,7 +368,7 @@ def test_defaults_are_these(parsed, monkeypatch):
     assert code == 0
     assert values == {
         "arch": None, "caption_key": None, "classes": None, "device": "auto", "exit_zero": False, "force": False,
-        "labels": {}, "no_cache": False, "as_json": False, "batch_size": None, "epochs": None, "eval_data": None, "formats": ("open_clip",), "lr": None,
+        "labels": {}, "no_cache": False, "baseline": None, "fail_on": "inconclusive", "log_dir": None, "log_to": (), "as_json": False, "batch_size": None, "epochs": None, "eval_data": None, "formats": ("open_clip",), "lr": None,
         "target": None, "triggers": (), "workers": None,
         "image_key": None, "keep_failed": False, "no_audit": False, "out": Path("clipclean-out"), "outputs": (),
         "overrides": (), "policy": None, "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None,

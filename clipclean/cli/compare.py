@@ -1,0 +1,54 @@
+"""``clipclean compare``: two reports beside each other."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from clipclean.cli import options
+from clipclean.cli.command import command
+from clipclean.untrusted import printable
+
+if TYPE_CHECKING:
+    from clipclean.jobs.compare import Comparison
+
+EPILOG = """\b
+Examples:
+  clipclean compare before/report.json after/report.json
+  clipclean compare before/report.json after/report.json --json | jq '.[] | select(.change == "new")'
+"""
+
+
+@command(epilog=EPILOG)
+@click.argument("earlier", metavar="EARLIER.JSON", type=click.Path(path_type=Path))
+@click.argument("later", metavar="LATER.JSON", type=click.Path(path_type=Path))
+@options.fail_on
+@options.as_json
+def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
+    """Show which findings of LATER.JSON are new or worse than in EARLIER.JSON, which are the same, and which are gone.
+
+    Worse is a higher level, or an interval that lies wholly above the earlier one. Exit code 0: no finding that --fail-on
+    names is new or worse; 1: some are.
+    """
+    from clipclean import report
+    from clipclean.jobs import compare as comparing
+
+    found = comparing.compare(report.read(earlier), report.read(later))
+    if as_json:
+        rows = [
+            {"change": each.change, **each.finding.model_dump(mode="json", by_alias=True)} for each in found.differences
+        ]
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        click.echo(table(found))
+    return int(bool(found.blocking(fail_on)))
+
+
+def table(found: "Comparison", /) -> str:
+    """A line for each finding, the new ones first, and the verdicts."""
+    order = ("new", "worse", "same", "gone")
+    rows = sorted(found.differences, key=lambda each: order.index(each.change))
+    lines = [f"{each.change:<5}  {each.finding.rule}  {each.finding.level:<7}  {each.finding.message}" for each in rows]
+    counts = ", ".join(f"{sum(each.change == change for each in rows)} {change}" for change in order)
+    return "\n".join(printable(line) for line in [*lines, f"{found.verdicts[0]} -> {found.verdicts[1]}: {counts}"])

@@ -1,0 +1,64 @@
+"""Two reports beside each other: which findings are new, worse, gone or as before."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from clipclean.findings import Finding
+from clipclean.report import Report
+
+RANKS = {"note": 0, "warning": 1, "error": 2}
+BLOCKING = {"error": RANKS["error"], "inconclusive": RANKS["warning"]}  # the least level that matters to a gate
+
+Change = Literal["new", "worse", "gone", "same"]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A finding of the one report or the other, and how it changed."""
+
+    change: Change
+    finding: Finding
+    before: Finding | None  # None for a new one; of one that is gone it is the finding itself
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What changed between an earlier report and a later one."""
+
+    verdicts: tuple[str, str]
+    differences: tuple[Difference, ...]
+
+    def blocking(self, level: str, /) -> tuple[Difference, ...]:
+        """New and worse findings that a gate fails by: errors, or with ``inconclusive`` warnings as well."""
+        least = BLOCKING[level]
+        return tuple(
+            each for each in self.differences if each.change in ("new", "worse") and RANKS[each.finding.level] >= least
+        )
+
+
+def compare(earlier: Report, later: Report, /) -> Comparison:
+    """Match the findings of two reports by rule, measure, trigger and class, the worst of each kind first."""
+    before, after = _by_subject(earlier), _by_subject(later)
+    found = [
+        Difference(_change(before.get(subject), finding), finding, before.get(subject))
+        for subject, finding in after.items()
+    ]
+    gone = [Difference("gone", finding, finding) for subject, finding in before.items() if subject not in after]
+    return Comparison((earlier.verdict, later.verdict), (*found, *gone))
+
+
+def _by_subject(made: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:
+    """The findings by what they are about; of several about one thing the worst."""
+    ranked = sorted(made.findings, key=lambda finding: RANKS[finding.level])
+    return {(each.rule, each.measure, each.trigger, each.about): each for each in ranked}
+
+
+def _change(before: Finding | None, after: Finding) -> Change:
+    """Worse is a higher level, or an interval that lies wholly above the earlier one: less may be chance."""
+    if before is None:
+        return "new"
+    if RANKS[after.level] > RANKS[before.level]:
+        return "worse"
+    if before.interval and after.interval and after.interval[0] > before.interval[1]:
+        return "worse"
+    return "same"

@@ -1,0 +1,51 @@
+import csv
+import json
+
+import pytest
+
+from clipclean import progress
+from clipclean.cli import log_files
+from clipclean.errors import ResourceError, UsageError
+
+
+def logged(folder, *steps):
+    with log_files.listener(folder, ()) as (listener,), progress.heard(listener):
+        for done, values in steps:
+            progress.record(done, values)
+
+
+def test_each_step_is_a_line_of_json_and_a_row(tmp_path):
+    logged(tmp_path / "logs", (1, {"lr": 0.1, "loss": 2.0, "contrastive": 1.5}), (2, {"lr": 0.2, "loss": 1.0}))
+    rows = [json.loads(line) for line in (tmp_path / "logs" / "metrics.jsonl").read_text().splitlines()]
+    assert [{key: value for key, value in row.items() if key != "seconds"} for row in rows] == [
+        {"stage": 1, "step": 1, "lr": 0.1, "loss": 2.0, "contrastive": 1.5},
+        {"stage": 1, "step": 2, "lr": 0.2, "loss": 1.0},
+    ]
+    with (tmp_path / "logs" / "metrics.csv").open(newline="") as stream:
+        table = list(csv.DictReader(stream))
+    assert [(row["step"], row["loss"], row["lr"]) for row in table] == [("1", "2.0", "0.1"), ("2", "1.0", "0.2")]
+
+
+def test_a_count_that_begins_again_is_another_stage(tmp_path):
+    logged(tmp_path, (1, {"loss": 1.0}), (2, {"loss": 1.0}), (1, {"loss": 1.0}))
+    stages = [json.loads(line)["stage"] for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert stages == [1, 1, 2]
+
+
+def test_nothing_listens_without_a_folder():
+    with log_files.listener(None, ()) as listeners:
+        assert listeners == ()
+
+
+def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path, monkeypatch):
+    with pytest.raises(UsageError, match="without --log-dir"), log_files.listener(None, ("wandb",)):
+        pass
+    monkeypatch.setitem(log_files.EXTRAS, "wandb", "no_such_package_at_all")
+    with (
+        pytest.raises(UsageError, match="pip install no_such_package_at_all"),
+        log_files.listener(tmp_path, ("wandb",)),
+    ):
+        pass
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="Cannot write"), log_files.listener(tmp_path / "file" / "logs", ()):
+        pass
