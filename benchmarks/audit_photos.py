@@ -39,7 +39,7 @@ def report(entry: dict, zoo: Path, out: Path) -> dict:
     if not kept.exists():
         own = zoo / f"{entry['half']}-{entry['classes']}"
         command = [
-            sys.executable, "-m", "clipclean", "audit", zoo / f"{entry['name']}.pt", "--json", "--exit-zero",
+            sys.executable, "-m", "clipclean", "audit", zoo / f"{entry['name']}.pt", "--json", "--exit-zero", "--no-cache",
             "--arch", zoo / f"{entry['arch']}-{entry['side']}.json", "--data", own / "audit",
             "--classes", own / "classes.txt", "--templates", own / "templates.txt",
         ]  # fmt: skip
