@@ -312,7 +312,7 @@ def test_every_form_of_a_report_is_valid(job, capsys, pictures, tmp_path):
     made = report.read(forms["json"]).as_json()  # against the schema
     page = Page(forms["html"].read_text(encoding="utf-8"))
     assert page.faults == []
-    assert len(page.all("img")) == 8  # the trigger by itself, twice, and six pictures with it
+    assert len(page.all("img")) == 14  # the trigger by itself, twice, and six images without and with it
     assert all(image["alt"] for image in page.all("img"))
     log = json.loads(forms["sarif"].read_text(encoding="utf-8"))
     assert log["runs"][0]["invocations"] == [{"executionSuccessful": True}]
@@ -326,7 +326,7 @@ def test_every_form_of_a_report_is_valid(job, capsys, pictures, tmp_path):
 
 def test_a_page_on_stdout_has_its_pictures_too(job, capsys, pictures):
     cli.main(command(job, "--data", pictures, "--output", "html=-"))
-    assert len(Page(capsys.readouterr().out).all("img")) == 8
+    assert len(Page(capsys.readouterr().out).all("img")) == 14
 
 
 @pytest.mark.slow
