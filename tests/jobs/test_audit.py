@@ -136,17 +136,16 @@ def test_a_reference_that_cannot_be_searched_is_inconclusive():
         audit_job.measured_references(request(), Path("trusted.pt"), broken, evidence(), silent)
 
 
-def test_the_map_has_a_point_for_each_picture_with_and_without_the_trigger(bad):
+def test_the_maps_and_examples_are_of_the_trigger_that_tells_most(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(PICTURES) % len(towers.CLASSES)
-    made = audit_job.embedding_map(toy, evidence(labels=labels), bad.hunt)["projection"]
-    kinds = [point["kind"] for point in made["points"]]
+    shown = audit_job.shown_of(toy, evidence(labels=labels), bad, seed=0)
+    assert {made["trigger"] for _, made in shown.maps} == {bad.hunt.traces[0].found.spec}
+    kinds = [point["kind"] for point in dict(shown.maps)["projection"]["points"]]
     own = int((labels == towers.TARGET).sum())
     assert [kinds.count(kind) for kind in ("clean", "target", "triggered")] == [PICTURES - own, own, PICTURES]
-    assert made["trigger"] == bad.hunt.traces[0].found.spec
-    assert audit_job.embedding_map(toy, evidence(), replace(bad.hunt, traces=())) == {}
-    pictures = audit_job.drawn(toy, evidence(), bad)
-    assert [picture["group"] for picture in pictures] == ["mask", "mask", *["found"] * 6]
-    assert all("fox" in picture["caption"].partition("With it: ")[2] for picture in pictures[2:])
+    assert len(shown.examples) == 6
+    without = audit_job.shown_of(toy, evidence(panel=()), replace(bad, hunt=None), seed=0)
+    assert (without.examples, without.maps) == ((), ())
 
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):
