@@ -110,7 +110,7 @@ def test_the_text_is_as_it_was_written(write):
         ("thresholds: {max_excess: 0}\n", 3, "0 should be greater than 0"),
         ("thresholds: {max_accuracy_loss: 2}\n", 3, "0.02 is two percentage points); did you mean 0.02?"),
         ("thresholds: {min_images: 0.5}\n", 3, "0.5 should be a valid integer (a count of images)"),
-        ("thresholds: {abnormality: 0}\n", 3, "0 should be greater than 0 (a distance from the median in robust"),
+        ("thresholds: {abnormality: 0}\n", 3, "0 should be greater than 0"),
         ("thresholds: {abnormality: .inf}\n", 3, "should be a finite number"),
         ("thresholds: {abnormality: null}\n", 3, "null should be a valid number"),
         ("thresholds:\n", 3, "thresholds: found null, expected the keys max_excess, "),
@@ -404,7 +404,7 @@ def test_no_finding_is_lost_and_none_is_told_twice(found, levels, accepted):
 # The verdict.
 
 OPEN = {"CC001", "CC002", "CC003", "CC004", "CC005", "CC020", "CC021", "CC022", "CC023"}
-OPEN |= {"CC060", "CC061", "CC062", "CC063", "CC065"}
+OPEN |= {"CC006", "CC007", "CC060", "CC061", "CC062", "CC063", "CC065"}
 
 
 def test_nothing_found_and_notes_alone_pass():

@@ -14,6 +14,7 @@ from clipclean.attack import triggers
 from clipclean.config import policy, recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import audit as audit_job
+from clipclean.report import Images, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())
@@ -136,16 +137,25 @@ def test_a_reference_that_cannot_be_searched_is_inconclusive():
         audit_job.measured_references(request(), Path("trusted.pt"), broken, evidence(), silent)
 
 
-def test_the_maps_and_examples_are_of_the_trigger_that_tells_most(bad):
+def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(PICTURES) % len(towers.CLASSES)
     shown = audit_job.shown_of(toy, evidence(labels=labels), bad, seed=0)
-    assert {made["trigger"] for _, made in shown.maps} == {bad.hunt.traces[0].found.spec}
-    kinds = [point["kind"] for point in dict(shown.maps)["projection"]["points"]]
-    own = int((labels == towers.TARGET).sum())
-    assert [kinds.count(kind) for kind in ("clean", "target", "triggered")] == [PICTURES - own, own, PICTURES]
-    assert len(shown.examples) == 6
-    without = audit_job.shown_of(toy, evidence(panel=()), replace(bad, hunt=None), seed=0)
-    assert (without.examples, without.maps) == ((), ())
+    made, used = dict(shown.maps)["projection"], min(PICTURES, example_images.MAPPED)
+    kinds = [point["kind"] for point in made["points"]]
+    assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
+    assert kinds.count("target") > 0
+    assert made["trigger"] == bad.hunt.traces[0].found.spec
+    images = audit_job.drawn(evidence(), bad, shown)
+    assert (len(images.pictures), len(images.grids)) == (2, example_images.COUNT)
+    triggered = [grid["rows"][1]["cells"][0]["answers"][0]["name"] for grid in images.grids]
+    assert triggered == ["fox"] * example_images.COUNT
+
+
+def test_without_any_trigger_there_is_nothing_to_show(bad):
+    toy, nothing = Toy(towers.honest()), replace(bad, hunt=replace(bad.hunt, traces=()))
+    shown = audit_job.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
+    assert shown == example_images.Shown()
+    assert audit_job.drawn(evidence(), nothing, shown) == Images()
 
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):
