@@ -92,9 +92,10 @@ def run(given: dict[str, Any], /) -> int:
         given["recipe"], changes, max_accuracy_loss=given["max_accuracy_loss"], max_minutes=given["max_minutes"]
     )
     demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
-    if not given["quiet"] and not os.environ.get("RANK", "0").lstrip("0"):  # others than the first say nothing
+    silent = given["quiet"] or bool(os.environ.get("RANK", "0").lstrip("0"))  # others than the first say nothing
+    if not silent:
         printing.first_line(given["model"], f"recipe {recipe.name}")
-    with progress.shown(quiet=given["quiet"]) as shown:
+    with progress.shown(quiet=silent) as shown:
         shown("loading PyTorch", 0, 1)
         from clipclean import auto, data, train  # torch comes with it: after what can fail fast
         from clipclean.jobs import inputs, prepare
