@@ -25,6 +25,10 @@ SHORT = {
 }
 RENAMED = {"search": "no_search", "panel": "no_audit"}  # switches that a Python caller gives the other way round
 OF_THE_TERMINAL = {
+    "baseline",
+    "fail_on",
+    "log_dir",
+    "log_to",
     "no_cache",
     "download",
     "outputs",
