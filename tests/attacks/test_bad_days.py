@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def job(tmp_path_factory):
-    return tiny.job(tmp_path_factory.mktemp("days") / "job", count=16)
+    return tiny.job(tmp_path_factory.mktemp("days") / "job", count=48)
 
 
 def ran(arguments, redirected="", **environment):
@@ -136,5 +136,5 @@ def test_a_terminal_that_goes_away_leaves_a_state_to_go_on_from(job, tmp_path, n
             process.send_signal(number)
             break
     told = process.communicate(timeout=120)[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, told
     assert "Give the same command again" in told

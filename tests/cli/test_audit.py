@@ -1,4 +1,5 @@
 import json
+import re
 from xml.etree import ElementTree
 
 import pytest
@@ -127,12 +128,14 @@ def test_the_same_seed_gives_the_same_report_and_another_one_other_numbers(job, 
 
 
 @pytest.mark.slow
-def test_effort_says_how_many_classes_are_compared(job, capsys, pictures):
-    _, quick = audited(job, capsys, "--data", pictures)
-    _, standard = audited(job, capsys, "--data", pictures, "--effort", "standard")
-    counts = [len({c["class"] for c in made["measurements"]["search"]["controls"]}) for made in (quick, standard)]
-    assert counts == [recipe.EFFORTS[name].controls for name in ("quick", "standard")]
-    assert standard["effort"] == "standard"
+def test_of_a_short_list_every_class_is_compared_at_any_effort(job, capsys, pictures):
+    for effort, suspects in (("quick", 2), ("standard", 4)):
+        _, made = audited(job, capsys, "--data", pictures, "--effort", effort)
+        found = made["measurements"]["search"]
+        closer, others = ({row["class"] for row in found[key]} for key in ("found", "controls"))
+        assert 0 < len(closer) <= suspects
+        assert closer | others == set(tiny.CLASSES)
+        assert made["effort"] == effort
     assert refused(job, capsys, "--effort", "some")[0] == 2
 
 
@@ -332,5 +335,6 @@ def test_progress_goes_to_stderr(job, capsys, pictures):
     assert "clipclean" in captured.err.splitlines()[0]
     assert "effort quick" in captured.err.splitlines()[0]
     steps = len(triggers.panel(0)) + 2  # beside the words and the pictures themselves
-    for stage in ("reading the model: 1/1", f"measuring: {steps}/{steps}", "searching: 12/12"):
+    for stage in ("reading the model: 1/1", f"measuring: {steps}/{steps}"):
         assert stage in captured.err
+    assert re.search(r"searching: (\d+)/\1\b", captured.err)

@@ -16,6 +16,7 @@ from report.parsed import Parsed
 from report.test_hostile_strings import poisoned
 
 from clipclean import report
+from clipclean.report.images import Images
 
 report = Parsed(report)
 
@@ -73,16 +74,16 @@ def shot(tmp_path, page, width, *options):
 
 
 def audit_page(made):
-    return report.html(made, [picture("mask"), picture("mask"), *(picture("found") for _ in range(3))])
+    return report.html(made, Images((picture(), picture())))
 
 
-def picture(group):
-    pixels = np.zeros((32, 64 if group == "found" else 32, 3), np.uint8)
+def picture():
+    pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[26:30, 26:30] = (250, 120, 20)
     encoded = io.BytesIO()
     Image.fromarray(pixels).save(encoded, "PNG")
     data = base64.b64encode(encoded.getvalue()).decode()
-    return {"title": "Otter → banana", "caption": "As it is, and triggered.", "alt": "A square", "png_base64": data, "group": group}  # fmt: skip
+    return {"title": "Otter → banana", "caption": "As it is, and triggered.", "alt": "A square", "png_base64": data}
 
 
 def test_the_page_shows_the_verdict_and_applies_its_style_without_complaint(tmp_path):
