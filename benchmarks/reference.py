@@ -28,7 +28,6 @@ from clipclean.findings import RULES
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = {  # page: the parts that stand in it
-    "README.md": ("exit-codes",),
     "docs/audit.md": ("efforts",),
     "docs/cli.md": ("exit-codes", "commands"),
     "docs/measures.md": ("findings",),
