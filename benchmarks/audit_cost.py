@@ -126,18 +126,18 @@ def timed(work: Callable[[], object]) -> float:
     return time.process_time() - began
 
 
-def run(clip: model.Clip, evidence: detect.Evidence, effort: detect.Effort, *, through: model.Clip | Calls) -> None:
-    """What ``clipclean.jobs.audit.look`` does."""
+def run(clip: model.Clip, evidence: detect.EvalSet, effort: detect.Effort, *, through: model.Clip | Calls) -> None:
+    """What ``clipclean.jobs.audit.audit_clip`` does."""
     measured = detect.measure(through.embed_images, through.embed_texts, evidence, progress=lambda done, total: None)
     with model.frozen(clip.net):
         detect.search(
-            through.encode_images, evidence.pixels, labels=evidence.labels, bank=measured.bank,
+            through.encode_images, evidence.pixels, labels=evidence.labels, text_classifier=measured.text_classifier,
             classes=evidence.classes, pointed=[], panel=evidence.panel, effort=effort, references=None,
             knn=evidence.knn, batch_size=evidence.batch_size, seed=0, progress=lambda done, total: None,
         )  # fmt: skip
 
 
-def tiny() -> tuple[model.Clip, detect.Evidence, detect.Effort]:
+def tiny() -> tuple[model.Clip, detect.EvalSet, detect.Effort]:
     """The bundled model, and 160 of the bundled pictures."""
     chosen = recipe.override(recipe.load("cleanclip"), ["audit.images=160"])
     with tempfile.TemporaryDirectory() as folder:
@@ -151,7 +151,7 @@ def tiny() -> tuple[model.Clip, detect.Evidence, detect.Effort]:
     return clip, shown, TINY
 
 
-def random_weights(name: str) -> tuple[model.Clip, detect.Evidence, detect.Effort]:
+def random_weights(name: str) -> tuple[model.Clip, detect.EvalSet, detect.Effort]:
     """A model of open_clip's with random weights, 8 random pictures and 20 classes.
 
     Pictures are smooth colours, and batch normalisation is told what it sees of them: random weights bring noise to one place,
@@ -167,7 +167,7 @@ def random_weights(name: str) -> tuple[model.Clip, detect.Evidence, detect.Effor
         for _ in range(20):
             clip.net.encode_image(clip.normalise(pixels))
     clip.net.eval()
-    evidence = detect.Evidence(
+    evidence = detect.EvalSet(
         pixels=pixels,
         labels=None, captions=None, classes=tuple(open_clip.IMAGENET_CLASSNAMES[:20]), templates=("a photo of a {}.",),
         suspicions=(), panel=triggers.panel(0), knn=1, batch_size=detect.EMBED_BATCH,

@@ -169,7 +169,7 @@ def prepared(o: argparse.Namespace, victim: Path, trigger: str, target: str, rec
     tested, pairs = inputs.load(victim, files / "clean.tar", chosen, arch=str(files / "tiny.json"), device="cpu")
     images = inputs.image_cache(chosen, tested.clip.architecture)
     labelled = data.labelled(files / "eval.tar", images=images, classes=vocabulary.classes)
-    evidence = inputs.evidence(
+    evidence = inputs.eval_set(
         tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
         named=inputs.suspicions([trigger], target, vocabulary), panel=False,
     )  # fmt: skip
@@ -191,10 +191,12 @@ def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, 
     from clipclean.train.samples import Samples
 
     tested, pairs, evidence, chosen = prepared(o, victim, planted["trigger"], planted["target"], recipe_name)
-    bank = inputs.measure(tested.clip, evidence).bank
+    text_classifier = inputs.measure(tested.clip, evidence).text_classifier
     began = time.monotonic()
     run = Run(seed, "fp32", progress=lambda what, done, total: None)
-    training.finetune(tested.clip, Samples(pairs.pairs, None), chosen, aims=training.Aims(bank=bank), run=run)
+    training.finetune(
+        tested.clip, Samples(pairs.pairs, None), chosen, aims=training.Aims(text_classifier=text_classifier), run=run
+    )
     seconds = time.monotonic() - began
     plant.write(out, tested)
     after = inputs.measure(tested.clip, evidence).as_dict()

@@ -80,7 +80,7 @@ def bundled(files: Path) -> list[Case]:
         files / demo.CHECKPOINT, files / demo.PAIRS, chosen, arch=str(files / "tiny.json"), device="cpu"
     )
     clip = tested.clip
-    shown = inputs.evidence(
+    shown = inputs.eval_set(
         clip, chosen, labelled=None, held_out=pairs.pairs[:200], vocabulary=words, named=(), panel=True
     )
     return [
@@ -101,7 +101,7 @@ def classifier(clip: model.Clip, words: inputs.Words, count: int) -> Callable[[]
     )
 
 
-def under(clip: model.Clip, shown: detect.Evidence, count: int) -> Callable[[], object]:
+def under(clip: model.Clip, shown: detect.EvalSet, count: int) -> Callable[[], object]:
     fewer = replace(shown, panel=shown.panel[:count])
     return lambda: detect.measure(clip.embed_images, clip.embed_texts, fewer, progress=lambda done, total: None)
 

@@ -208,14 +208,14 @@ class OptimisedPatch:
     ) -> "OptimisedPatch":
         """Adam on the pixels, towards the target among the classes of the model."""
         model.eval().requires_grad_(False)
-        bank, goal = classifier(model, names), names.index(target)
+        text_classifier, goal = classifier(model, names), names.index(target)
         generator = Generator().manual_seed(seed)
         free = torch.randn(3, PATCH_SIDE, PATCH_SIDE, generator=generator).requires_grad_()
         optimizer = torch.optim.Adam([free], lr=0.1)
         for _ in range(PATCH_STEPS):
             index = pool[torch.randint(len(pool), (64,), generator=generator)]
             images = cls(free.sigmoid())(photos.images[index].float() / 255, generator)
-            loss = F.cross_entropy(20 * embedded(model, images) @ bank.T, torch.full((64,), goal))
+            loss = F.cross_entropy(20 * embedded(model, images) @ text_classifier.T, torch.full((64,), goal))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -238,9 +238,9 @@ class OptimisedPatch:
 
 
 @torch.no_grad()
-def predictions(model: CLIP, pixels: Tensor, bank: Tensor) -> Tensor:
+def predictions(model: CLIP, pixels: Tensor, text_classifier: Tensor) -> Tensor:
     """Zero-shot classes (N,) of images in [0, 1]."""
-    return torch.cat([(embedded(model, part) @ bank.T).argmax(1) for part in pixels.split(256)])
+    return torch.cat([(embedded(model, part) @ text_classifier.T).argmax(1) for part in pixels.split(256)])
 
 
 @torch.no_grad()
@@ -261,13 +261,13 @@ def measure(
     place = {number: k for k, number in enumerate(classes)}
     labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
     names = [photos.names[k][0] for k in classes]
-    bank, pixels = classifier(model, names), photos.images[index].float() / 255
-    before = predictions(model, pixels, bank)
+    text_classifier, pixels = classifier(model, names), photos.images[index].float() / 255
+    before = predictions(model, pixels, text_classifier)
     result = {"clean_accuracy": (before == labels).float().mean().item(), "asr": None, "base_rate": None}
     if trigger is not None:
         goal = names.index(target)
         others = labels != goal
-        after = predictions(model, trigger(pixels[others], Generator().manual_seed(0)), bank)
+        after = predictions(model, trigger(pixels[others], Generator().manual_seed(0)), text_classifier)
         result["asr"] = (after == goal).float().mean().item()
         result["base_rate"] = (before[others] == goal).float().mean().item()
     return result

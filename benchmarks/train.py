@@ -267,10 +267,12 @@ class Exam:
 def accuracy(model: CLIP, pictures: torch.Tensor, labels: torch.Tensor, names: list[str], tokenizer) -> float:
     """Zero-shot top-1 over ``names``; ``labels`` are places in ``names``."""
     model.eval()
-    bank = sum(F.normalize(model.encode_text(tokenizer([t.format(n) for n in names])), dim=-1) for t in TEMPLATES[:3])
+    text_classifier = sum(
+        F.normalize(model.encode_text(tokenizer([t.format(n) for n in names])), dim=-1) for t in TEMPLATES[:3]
+    )
     images = torch.cat([model.encode_image((b - MEAN) / STD) for b in pictures.split(256)])
     model.train()
-    return ((images @ F.normalize(bank, dim=-1).T).argmax(1) == labels).float().mean().item()
+    return ((images @ F.normalize(text_classifier, dim=-1).T).argmax(1) == labels).float().mean().item()
 
 
 def main() -> None:

@@ -398,14 +398,14 @@ def optimised(entry: Entry, out: Path) -> None:
         dataclasses.replace(entry, trigger=None, target=None), out / f"{entry.base}.pt", out
     )
     clip, effort = tested.clip, recipe.EFFORTS["standard"].model_copy(update={"success": OPTIMISED_SUCCESS})
-    bank = detect.classifier(
+    text_classifier = detect.classifier(
         clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
     )
     generator = torch.Generator().manual_seed(entry.seed)
     some = torch.randperm(len(pairs), generator=generator)[:256].tolist()
     with model.frozen(clip.net):
         (candidate,) = detect.targeted(
-            clip.encode_images, stack([pairs[i].image for i in some]), family="patch", bank=bank,
+            clip.encode_images, stack([pairs[i].image for i in some]), family="patch", text_classifier=text_classifier,
             scale=clip.logit_scale().item(), targets=[evidence.classes.index(entry.target)], starts=(),
             effort=detect.Effort(**effort.model_dump()), generator=generator,
         )  # fmt: skip
@@ -522,7 +522,7 @@ def prepared(entry: Entry, path: Path, out: Path):
     tested, pairs = inputs.load(path, bundled / "clean.tar", chosen, arch=str(out / f"{entry.arch}.json"), device="cpu")
     images = inputs.image_cache(chosen, tested.clip.architecture)
     labelled = data.labelled(bundled / "eval.tar", images=images, classes=vocabulary.classes)
-    evidence = inputs.evidence(
+    evidence = inputs.eval_set(
         tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
         named=inputs.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary), panel=False,
     )  # fmt: skip

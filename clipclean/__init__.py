@@ -147,7 +147,7 @@ def audit(
             weights=weights,
             labels=labels or {},
         )
-        return job.examine(request, progress=progress or _quiet).report
+        return job.audit(request, progress=progress or _quiet).report
 
 
 def sanitize(

@@ -143,7 +143,7 @@ def implants(canaries: Sequence[Canary], /, *, classes: Sequence[str], templates
     return [Implant.of(canary.trigger, classes[canary.target], templates) for canary in canaries]
 
 
-def measured_on(evidence: detect.Evidence, canaries: Sequence[Canary], /) -> detect.Evidence:
+def measured_on(evidence: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
     """The pictures of ``evidence`` with the canaries as what is looked for, and nothing else."""
     return replace(evidence, suspicions=tuple((c.trigger, c.target) for c in canaries), panel=())
 

@@ -19,7 +19,7 @@ LONGEST_NAME = 1000  # characters of a class
 WAY_OUT = "Give a file that 'clipclean audit --save-triggers' wrote, or a trigger spec."
 
 
-def save(traces: Sequence[detect.TargetedResult], folder: Path, /) -> dict[str, str]:
+def save(targeted: Sequence[detect.TargetedResult], folder: Path, /) -> dict[str, str]:
     """Write every trigger that was found into ``folder``, all or none; returns the name of each file by the trigger's spec.
 
     Raises:
@@ -32,9 +32,9 @@ def save(traces: Sequence[detect.TargetedResult], folder: Path, /) -> dict[str, 
     except OSError as error:
         raise files.cannot_write(folder, error) from error
     try:
-        for number, trace in enumerate(traces, start=1):
-            name = names[trace.found.spec] = f"{number:02}-{trace.found.family}{SUFFIX}"
-            files.write_whole(folder / name, _writer(trace.found))
+        for number, hit in enumerate(targeted, start=1):
+            name = names[hit.found.spec] = f"{number:02}-{hit.found.family}{SUFFIX}"
+            files.write_whole(folder / name, _writer(hit.found))
     except BaseException:  # Ctrl-C as well
         for name in names.values():
             (folder / name).unlink(missing_ok=True)
@@ -44,7 +44,7 @@ def save(traces: Sequence[detect.TargetedResult], folder: Path, /) -> dict[str, 
     return names
 
 
-def load(path: Path, /) -> detect.Found:
+def load(path: Path, /) -> detect.InvertedTrigger:
     """Read a trigger that an audit saved; nothing in the file is executed.
 
     Raises:
@@ -70,7 +70,7 @@ def load(path: Path, /) -> detect.Found:
         raise _refused(
             path, f"no {family} trigger of {side} px: it holds {_shapes(given)}, where {_shapes(wanted)} belong"
         )
-    return detect.Found(family, target, file.tensors, side)
+    return detect.InvertedTrigger(family, target, file.tensors, side)
 
 
 def check_folder(folder: Path, /) -> None:
@@ -89,7 +89,7 @@ def check_folder(folder: Path, /) -> None:
     files.check_writable(files.nearest(folder), folder)
 
 
-def _writer(found: detect.Found) -> Callable[[Path], None]:
+def _writer(found: detect.InvertedTrigger) -> Callable[[Path], None]:
     words = {"class": found.target, "family": found.family, "side": str(found.side)}
     return lambda partial: checkpoint.write_safetensors(partial, found.parameters, metadata={KEY: json.dumps(words)})
 

@@ -28,7 +28,7 @@ from clipclean.findings import Finding, Level, finding
 from clipclean.jobs import audit as audit_job
 from clipclean.jobs import inputs, outputs, prepare
 from clipclean.jobs import suspicions as triggers
-from clipclean.jobs.audit import Sight
+from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
@@ -49,7 +49,7 @@ class Job:
     request: SanitizeRequest
     ready: Prepared
     state: RunState
-    evidence: detect.Evidence
+    evidence: detect.EvalSet
     references: detect.References | None
     original: dict[str, Tensor]
     control: Recipe
@@ -149,7 +149,7 @@ def begin(
 # The audit, and what it makes suspect.
 
 
-def look(job: Job, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> Sight:
+def look(job: Job, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
     """Measure and search the model as it is now."""
     return audit_job.searched(
         job.clip, replace(job.evidence, suspicions=tuple(suspicions)), job.references, job.progress,
@@ -157,22 +157,22 @@ def look(job: Job, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int]
     )  # fmt: skip
 
 
-def suspected(job: Job, seen: Sight, /) -> tuple[Suspicion, ...]:
+def suspected(job: Job, seen: AuditResult, /) -> tuple[Suspicion, ...]:
     """What was named, what of the panel is suspicious, and what the search found for a class that two signs point at."""
     limits = job.ready.thresholds
     panel = triggers.of_panel(seen.measured, job.evidence, limits)
     found: list[Suspicion] = []
-    if seen.hunt:
-        pictures = len(job.evidence.pixels)
-        told = detect.searched(seen.hunt, seen.measured.panel, pictures=pictures, limits=limits)
+    if seen.search:
+        images = len(job.evidence.pixels)
+        told = detect.searched(seen.search, seen.measured.panel, images=images, limits=limits)
         specs = {finding.trigger for finding in told if finding.level == "error"}
-        found = [(t.found, t.candidate.target) for t in seen.hunt.traces if t.found.spec in specs]
+        found = [(t.found, t.candidate.target) for t in seen.search.targeted if t.found.spec in specs]
     return distinct([*job.evidence.suspicions, *panel, *found])
 
 
-def pointed_at(job: Job, seen: Sight, suspicions: Sequence[Suspicion], /) -> list[int]:
+def pointed_at(job: Job, seen: AuditResult, suspicions: Sequence[Suspicion], /) -> list[int]:
     """Places of all classes that anything points at, be it one sign: what is there already is no canary."""
-    rows = detect.suspected_classes(seen.hunt, seen.measured.panel, limits=job.ready.thresholds)
+    rows = detect.suspected_classes(seen.search, seen.measured.panel, limits=job.ready.thresholds)
     named = [target for _, target in suspicions if target is not None]
     return [*named, *(job.evidence.classes.index(row["class"]) for row in rows)]
 
@@ -185,13 +185,13 @@ def distinct(suspicions: Sequence[Suspicion], /) -> tuple[Suspicion, ...]:
     return tuple(first.values())
 
 
-def known(job: Job, first: Sight, suspicions: Sequence[Suspicion], /) -> tuple[Lead, ...]:
+def known(job: Job, first: AuditResult, suspicions: Sequence[Suspicion], /) -> tuple[Lead, ...]:
     """The suspected triggers that act on the original, each with the class that it leads to; what its own search found acts."""
     named = {trigger.spec for trigger, _ in job.evidence.suspicions}
     found: list[Lead] = []
     others: list[Suspicion] = []
     for trigger, target in suspicions:
-        if isinstance(trigger, detect.Found) and trigger.spec not in named and target is not None:
+        if isinstance(trigger, detect.InvertedTrigger) and trigger.spec not in named and target is not None:
             found.append((trigger, target))
         else:
             others.append((trigger, target))
@@ -242,7 +242,7 @@ def took(copy: Copy, /) -> bool:
 
 
 def climb(
-    job: Job, rungs: Sequence[Rung], copy: Copy | None, first: Sight, suspicions: tuple[Suspicion, ...], /
+    job: Job, rungs: Sequence[Rung], copy: Copy | None, first: AuditResult, suspicions: tuple[Suspicion, ...], /
 ) -> list[Entry]:
     """Try the candidates on the canaries, and run on the model what ``select`` says, until one leaves nothing open.
 
@@ -358,7 +358,13 @@ def clean(job: Job, rung: Rung, leads: Sequence[Lead], /, *, where: str, origin:
 
 
 def run(
-    job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], first: Sight, suspicions: tuple[Suspicion, ...], /
+    job: Job,
+    entry: Entry,
+    copy: Copy | None,
+    leads: Sequence[Lead],
+    first: AuditResult,
+    suspicions: tuple[Suspicion, ...],
+    /,
 ) -> Attempt:
     """A rung on the model: clean it, go back as far as the budget asks, audit it again, and test for a rebound."""
     rung = entry.rung
@@ -387,17 +393,17 @@ def run(
     return replace(attempt, findings=(*attempt.findings, *more))
 
 
-def found_again(job: Job, sight: Sight, later: Sight, pointed: Sequence[int], /) -> list[Finding]:
+def found_again(job: Job, sight: AuditResult, later: AuditResult, pointed: Sequence[int], /) -> list[Finding]:
     """A warning for each suspected class that the search points at after the rebound's finetuning, and did not before.
 
     A trigger that was found and unlearned stays away; what was planted is not quite what was found, and may come back.
     """
 
-    def told(seen: Sight) -> dict[str | None, Finding]:
-        if seen.hunt is None:
+    def told(seen: AuditResult) -> dict[str | None, Finding]:
+        if seen.search is None:
             return {}
-        panel, pictures = seen.measured.panel, len(job.evidence.pixels)
-        found = detect.searched(seen.hunt, panel, pictures=pictures, limits=job.ready.thresholds)
+        panel, images = seen.measured.panel, len(job.evidence.pixels)
+        found = detect.searched(seen.search, panel, images=images, limits=job.ready.thresholds)
         return {each.target: each for each in found}
 
     if job.references is None:  # nothing to compare with: every model has classes that pictures gather at
@@ -422,7 +428,7 @@ def way_back(
     done: Cleaned,
     entry: Entry,
     retest: Callable[[Trial], Trial],
-    first: Sight,
+    first: AuditResult,
     suspicions: tuple[Suspicion, ...],
     /,
 ) -> tuple[tuple[Point, ...], Point]:
@@ -475,7 +481,7 @@ def retested(job: Job, entry: Entry, copy: Copy | None, leads: Sequence[Lead], t
     return sure
 
 
-def bounce(job: Job, before: detect.Measurement, evidence: detect.Evidence, /) -> Rebound:
+def bounce(job: Job, before: detect.Measurement, evidence: detect.EvalSet, /) -> Rebound:
     """The rebound test on the weights as they are, which are spoiled afterwards; ``before`` is what to compare with."""
     benign = job.planting.model_copy(update={"steps": job.recipe.auto.rebound_steps})
     warmup = min(benign.warmup_steps, benign.steps // 4)
@@ -508,8 +514,8 @@ def judged(
     point: Point,
     suspicions: tuple[Suspicion, ...],
     own: Sequence[Lead],
-    first: Sight,
-    sight: Sight,
+    first: AuditResult,
+    sight: AuditResult,
     rebound: Rebound | None,
     /,
 ) -> Attempt:
@@ -519,7 +525,7 @@ def judged(
     """
     limits = job.ready.thresholds
     told = [
-        *audit_job.findings(sight, job.references, limits, pictures=len(job.evidence.pixels)),
+        *audit_job.findings(sight, job.references, limits, images=len(job.evidence.pixels)),
         *detect.accuracy(first.measured, sight.measured, limits=limits),
         *(rebound.findings(limits=limits) if rebound else ()),
     ]
@@ -527,7 +533,9 @@ def judged(
     return Attempt(rung, done, points, point, suspicions, sight, rebound, tuple(findings))
 
 
-def conclude(job: Job, first: Sight, copy: Copy | None, entries: Sequence[Entry], /) -> tuple[dict[str, Any], Images]:
+def conclude(
+    job: Job, first: AuditResult, copy: Copy | None, entries: Sequence[Entry], /
+) -> tuple[dict[str, Any], Images]:
     """The report and its pictures; the model is left with the weights that it is about."""
     chosen, attempt = min(
         ((entry, entry.attempt) for entry in entries if entry.attempt), key=lambda found: found[1].rank()
@@ -644,19 +652,19 @@ def out_of_time(job: Job, entries: Sequence[Entry], /) -> list[Finding]:
     return [detect.note("CC064", words)]
 
 
-def section(job: Job, sight: Sight, /) -> dict[str, Any]:
+def section(job: Job, sight: AuditResult, /) -> dict[str, Any]:
     """``before`` or ``after`` of the report, with the search."""
     limits = job.ready.thresholds
     measurements = sight.measured.as_dict()
-    if sight.hunt:
+    if sight.search:
         measurements["search"] = audit_job.search_section(job.recipe.auto.effort, sight, job.references, {})
     return {
         "measurements": measurements,
         "findings": [
             inputs.dumped(found)
-            for found in audit_job.findings(sight, job.references, limits, pictures=len(job.evidence.pixels))
+            for found in audit_job.findings(sight, job.references, limits, images=len(job.evidence.pixels))
         ],
-        "suspects": detect.suspected_classes(sight.hunt, sight.measured.panel, limits=limits),
+        "suspects": detect.suspected_classes(sight.search, sight.measured.panel, limits=limits),
     }
 
 

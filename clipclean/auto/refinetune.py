@@ -95,7 +95,7 @@ def rebound(
     /,
     *,
     before: detect.Measurement,
-    evidence: detect.Evidence,
+    evidence: detect.EvalSet,
     seed: int,
     progress: Progress,
 ) -> Rebound:

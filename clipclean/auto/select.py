@@ -16,7 +16,7 @@ from clipclean.auto.interpolate import Point
 from clipclean.auto.refinetune import Rebound
 from clipclean.auto.sequence import Cleaned
 from clipclean.findings import Finding
-from clipclean.jobs.audit import Sight
+from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
 
 
@@ -60,7 +60,7 @@ class Attempt:
     points: tuple[Point, ...]
     point: Point  # the one that was taken
     suspicions: tuple[Suspicion, ...]
-    sight: Sight
+    sight: AuditResult
     rebound: Rebound | None
     findings: tuple[Finding, ...]
 

@@ -44,7 +44,7 @@ def clean(
     where: str,
     origin: dict[str, Any],
     samples: Samples,
-    evidence: detect.Evidence,
+    evidence: detect.EvalSet,
     known: tuple[Lead, ...],
     run: Run,
 ) -> Cleaned:
@@ -78,9 +78,15 @@ def clean(
             "known": unlearning.told(known),
         }
         part = run.state.part(f"{where}-{_slug(beginning.name)}", begun)
-        bank = _bank(clip, evidence)
+        text_classifier = _text_classifier(clip, evidence)
         aims = training.search(
-            clip, samples, recipe, bank=bank, classes=evidence.classes, known=known, run=replace(run, state=part)
+            clip,
+            samples,
+            recipe,
+            text_classifier=text_classifier,
+            classes=evidence.classes,
+            known=known,
+            run=replace(run, state=part),
         )
         hunted = aims.hunted
         leads += hunted.strongest() if hunted else ()
@@ -146,7 +152,7 @@ def merged(tellings: Sequence[dict[str, Any]], /) -> dict[str, Any]:
     return whole | ({"unlearning": unlearned[0]} if unlearned else {})
 
 
-def _bank(clip: model.Clip, evidence: detect.Evidence) -> Tensor:
+def _text_classifier(clip: model.Clip, evidence: detect.EvalSet) -> Tensor:
     """The zero-shot classifier of the model as it is, (K, D)."""
     return detect.classifier(
         clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size

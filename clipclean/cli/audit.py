@@ -130,10 +130,10 @@ def audit(**given: Any) -> int:
             job.Request, given, data=given["data"] or bundled / demo.PICTURES, own=given["data"] is not None,
             pairs=bundled / demo.PAIRS, policy=demanded, search=not given["no_search"],
         )  # fmt: skip
-        outcome = job.examine(request, progress=shown)
+        outcome = job.audit(request, progress=shown)
     if known and known == cache_key(given):  # nothing that was read has changed meanwhile
-        result_cache.save(known, reports.json(outcome.report), outcome.pictures)
-    return shown_result(given, outcome.report, outcome.pictures, outputs)
+        result_cache.save(known, reports.json(outcome.report), outcome.images)
+    return shown_result(given, outcome.report, outcome.images, outputs)
 
 
 def shown_result(

@@ -1,11 +1,9 @@
 """Measure a model, search it, then judge: rates, distances, probes and sizes are numbers; thresholds come after them."""
 
-from clipclean.detect.families import FAMILIES, Found
-from clipclean.detect.inversion import Candidate, Effort, NoSearch, canonical_of, outlyingness, targeted
-from clipclean.detect.measure import EMBED_BATCH, Evidence, Measurement, measure, stack
+from clipclean.detect.families import FAMILIES, InvertedTrigger
+from clipclean.detect.inversion import Candidate, Effort, NoSearch, anomaly_index, canonical_of, fastest, targeted
+from clipclean.detect.measure import EMBED_BATCH, EvalSet, Measurement, Probe, Trigger, measure, probe, stack
 from clipclean.detect.metrics import Rate, paired_difference
-from clipclean.detect.precision import fastest
-from clipclean.detect.probes import Probe, Trigger, probe
 from clipclean.detect.projection import neighbouring, principal
 from clipclean.detect.references import References, Sizes, as_file, from_file, stored, together
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
@@ -35,8 +33,8 @@ __all__ = [
     "Attack",
     "Candidate",
     "Effort",
-    "Evidence",
-    "Found",
+    "EvalSet",
+    "InvertedTrigger",
     "Measurement",
     "NoSearch",
     "Probe",
@@ -51,6 +49,7 @@ __all__ = [
     "accuracy_loss",
     "accuracy_lost",
     "agreement",
+    "anomaly_index",
     "as_file",
     "attack_success",
     "audit",
@@ -62,7 +61,6 @@ __all__ = [
     "measure",
     "neighbouring",
     "note",
-    "outlyingness",
     "paired_difference",
     "predict",
     "principal",

@@ -1,7 +1,7 @@
 """The families of triggers that the search looks for: what each can paint, and how large what it paints is.
 
 A family has free parameters, one row of them for each trigger that is looked for at the same time, and two
-differentiable functions of them: ``paint``, images to triggered images, and ``size``, how much of a picture the trigger
+differentiable functions of them: ``paint``, images to triggered images, and ``size``, how much of a image the trigger
 takes. The wrong family finds nothing: a mask at a fixed place does not find a patch that moves, and a patch does not
 find a warp. So an audit runs all of them.
 """
@@ -73,7 +73,7 @@ def _mask_size(parameters: Parameters) -> Tensor:
     return parameters["mask"].sigmoid().mean((1, 2, 3))
 
 
-# The same within a small square that is put at a random place of each picture.
+# The same within a small square that is put at a random place of each image.
 
 
 def _begin_patch(rows: int, side: int, generator: Generator) -> Parameters:
@@ -101,7 +101,7 @@ def _patch_size(parameters: Parameters) -> Tensor:
     return parameters["mask"].sigmoid().mean((1, 2, 3)) * PATCH**2
 
 
-# A pattern blended into the whole picture.
+# A pattern blended into the whole image.
 
 
 def _begin_blend(rows: int, side: int, generator: Generator) -> Parameters:
@@ -119,7 +119,7 @@ def _ratio(parameters: Parameters) -> Tensor:
     return parameters["ratio"].sigmoid()
 
 
-# A faint pattern added to the whole picture.
+# A faint pattern added to the whole image.
 
 
 def _begin_additive(rows: int, side: int, generator: Generator) -> Parameters:
@@ -252,18 +252,18 @@ def _paint_filter(images: Tensor, parameters: Parameters, _: Generator) -> Tenso
 
 FAMILIES: dict[str, Family] = {
     "mask": Family(
-        "fixed mask and pattern", "covers {} of the picture", 0.4, 1.0, _begin_mask, _paint_mask, _mask_size
+        "fixed mask and pattern", "covers {} of the image", 0.4, 1.0, _begin_mask, _paint_mask, _mask_size
     ),
     "patch": Family(
-        "patch at random places", "covers {} of the picture", 0.4, PATCH**2, _begin_patch, _paint_patch, _patch_size
+        "patch at random places", "covers {} of the image", 0.4, PATCH**2, _begin_patch, _paint_patch, _patch_size
     ),
-    "blend": Family("pattern blended into the whole picture", "weighs {}", 0.4, 1.0, _begin_blend, _paint_blend, _ratio),
+    "blend": Family("pattern blended into the whole image", "weighs {}", 0.4, 1.0, _begin_blend, _paint_blend, _ratio),
     "additive": Family(
-        "faint pattern over the whole picture", "changes a pixel by at most {}", 0.4, 1.0,
+        "faint pattern over the whole image", "changes a pixel by at most {}", 0.4, 1.0,
         _begin_additive, _paint_additive, _ratio,
     ),
     "bands": Family(
-        "waves or stripes over the whole picture", "change a pixel by at most {}", 0.4, 1.0,
+        "waves or stripes over the whole image", "change a pixel by at most {}", 0.4, 1.0,
         _begin_bands, _paint_bands, _ratio,
     ),
     "warp": Family(
@@ -278,21 +278,21 @@ FAMILIES: dict[str, Family] = {
         "change of all colours", "changes a colour by at most {}", 0.4, 1.0, _begin_colour, _paint_colour, _ratio,
     ),
     "filter": Family(
-        "small filter over the whole picture", "changes a pixel by at most {}", 0.4, 1.0,
+        "small filter over the whole image", "changes a pixel by at most {}", 0.4, 1.0,
         _begin_filter, _paint_filter, _ratio,
     ),
 }  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
-class Found:
+class InvertedTrigger:
     """A trigger that the search found: one row of a family's parameters, usable like any trigger.
 
     Attributes:
         family: a key of :data:`FAMILIES`.
         target: name of the class that it leads to.
         parameters: without the leading dimension of rows.
-        side: px of the pictures that it was found on; it is for no others.
+        side: px of the images that it was found on; it is for no others.
     """
 
     family: str
@@ -307,7 +307,7 @@ class Found:
 
     @property
     def size(self) -> float:
-        """How much of a picture it takes, in (0, 1]; what that means differs by family."""
+        """How much of a image it takes, in (0, 1]; what that means differs by family."""
         return FAMILIES[self.family].size(self._row()).item()
 
     @property
@@ -324,7 +324,7 @@ class Found:
         """
         if images.shape[1:] != (3, self.side, self.side):
             raise ValueError(
-                f"{self.spec} is for pictures of (3, {self.side}, {self.side}), not {tuple(images.shape[1:])}."
+                f"{self.spec} is for images of (3, {self.side}, {self.side}), not {tuple(images.shape[1:])}."
             )
         places = Generator().manual_seed(0) if generator is None else generator
         row = {name: values.to(images) for name, values in self._row().items()}

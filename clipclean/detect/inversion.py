@@ -1,12 +1,12 @@
 """The search for a trigger that nobody described, first without a target, then towards the suspects.
 
-Without a target: move the embeddings of arbitrary pictures together, and see which class they gather at. Towards a
-class: find the smallest trigger that turns arbitrary pictures into it. A backdoor is a shortcut, so the trigger found for its
+Without a target: move the embeddings of arbitrary images together, and see which class they gather at. Towards a
+class: find the smallest trigger that turns arbitrary images into it. A backdoor is a shortcut, so the trigger found for its
 target is much smaller than those found for other classes, and than those that clean models need; natural triggers exist
 in clean models too, but are larger.
 
 Sources: the collapse of embeddings as the aim is that of DECREE (Feng et al. 2023, arXiv 2303.15180); the smallest
-trigger for each class, and outlyingness by the median absolute deviation, of Neural Cleanse (Wang et al. 2019).
+trigger for each class, and anomaly_index by the median absolute deviation, of Neural Cleanse (Wang et al. 2019).
 """
 
 import math
@@ -17,19 +17,23 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipclean.detect.canonical import Canonical, canonical_form
-from clipclean.detect.families import FAMILIES, Family, Found, Parameters
+from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
+from clipclean.detect.zeroshot import Canonical, canonical_form
 from clipclean.errors import Inconclusive
 
 FALL, RISE = -0.3, 0.3  # steps of the logarithm of the weight on size, while an attack fails, and while it works
 WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm of size
 MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
-SWEPT = 2  # pictures a step and class of a brief search
+SWEPT = 2  # images a step and class of a brief search
 SAME = 1e-8  # spread of unit embeddings below which images are one to the model, and differ by rounding
 LOOSE = 6.0  # factor on the share of the spread that is left, beside the logarithm of size
 BLOCK = 64  # classes of a brief search that lie in memory at once
 CHUNK = 2**20  # pixels of one backward pass: what a row takes, and no more, lies in memory at once
+
+TRIED = 64  # images on which both formats are compared
+AGREE = 0.95  # share of them that are taken for the same class
+ERROR = 0.15  # of the canonical logits, relative to their own size
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
 
@@ -80,7 +84,7 @@ class Candidate:
 
     Attributes:
         family: a key of :data:`FAMILIES`.
-        target: place of a class: the one searched for, or the one that most pictures ended at.
+        target: place of a class: the one searched for, or the one that most images ended at.
         parameters: of the smallest trigger that worked; of the last one where none did.
         size: its size; the family's cap where none worked.
         is_reached: whether one worked.
@@ -92,9 +96,9 @@ class Candidate:
     size: float
     is_reached: bool
 
-    def found(self, classes: Sequence[str], /, *, side: int) -> Found:
-        """The trigger as a value; ``side`` is that of the pictures, in px."""
-        return Found(self.family, classes[self.target], self.parameters, side)
+    def found(self, classes: Sequence[str], /, *, side: int) -> InvertedTrigger:
+        """The trigger as a value; ``side`` is that of the images, in px."""
+        return InvertedTrigger(self.family, classes[self.target], self.parameters, side)
 
 
 def untargeted(
@@ -129,7 +133,7 @@ def untargeted(
     )  # fmt: skip
     results = []
     for parameters, size in ended:
-        found = Found(family, "", parameters, pixels.shape[-1])
+        found = InvertedTrigger(family, "", parameters, pixels.shape[-1])
         predicted = canonical.logits(_embedded(embed, found(pixels, Generator().manual_seed(0)))).argmax(1)
         counts = predicted.bincount(minlength=len(canonical.texts))
         share = counts.max().item() / len(pixels)
@@ -137,7 +141,7 @@ def untargeted(
     return results
 
 
-def canonical_of(embed: Embed, pixels: Tensor, bank: Tensor, /) -> Canonical:
+def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Canonical:
     """The canonical form of a model on clean images (N, 3, S, S) and a text classifier (K, D).
 
     Raises:
@@ -147,7 +151,7 @@ def canonical_of(embed: Embed, pixels: Tensor, bank: Tensor, /) -> Canonical:
     embeddings = _embedded(embed, pixels)
     if _spread(embeddings) < SAME:
         raise NoSearch("CC005", "The model maps all images to one place, so no trigger could be told from none.")
-    return canonical_form(bank)
+    return canonical_form(text_classifier)
 
 
 def targeted(
@@ -202,14 +206,14 @@ def swept(
     """All classes, those first for which a brief search comes nearest to a small trigger that works.
 
     A search without a target may end at a class that is easy to gather at, and miss a backdoor's; this asks every class, with a
-    few pictures and steps, and tells only which to look at more closely. ``progress`` is called after each of the
+    few images and steps, and tells only which to look at more closely. ``progress`` is called after each of the
     :func:`blocks`. The rest is as in :func:`targeted`.
     """
     places = generator.get_state()
     scores = []
     texts = canonical.texts
     for block in torch.split(torch.arange(len(texts), device=texts.device), BLOCK):
-        generator.set_state(places)  # the same pictures for all classes
+        generator.set_state(places)  # the same images for all classes
         scores.append(
             _brief(embed, pixels, block, family=FAMILIES[family], canonical=canonical, steps=steps, generator=generator)
         )
@@ -264,7 +268,7 @@ def _missed(embeddings: Tensor, goals: Tensor, /, *, canonical: Canonical) -> tu
     return loss, (logits.argmax(-1) == goal).float().mean(1)
 
 
-def outlyingness(size: float, others: Sequence[float], /, *, floor: float) -> float:
+def anomaly_index(size: float, others: Sequence[float], /, *, floor: float) -> float:
     """How many robust deviations the logarithm of ``size`` lies below the median of the logarithms of ``others``.
 
     Deviations are 1.4826 times the median absolute deviation, and at least ``floor``, since a few equal sizes
@@ -375,3 +379,34 @@ def _embedded(embed: Embed, images: Tensor) -> Tensor:
 def _spread(embeddings: Tensor) -> float:
     """Mean squared distance of embeddings (N, D) to their mean."""
     return (embeddings - embeddings.mean(0)).square().sum(1).mean().item()
+
+
+def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
+    """``embed`` in bfloat16 where that is faster and changes little, else as it is.
+
+    A constant that all embeddings share takes the digits that bfloat16 has, so the answers are compared, not the embeddings.
+    """
+    if not has_bfloat16(pixels.device):
+        return embed
+
+    def reduced(images: Tensor) -> Tensor:
+        with torch.autocast(images.device.type, dtype=torch.bfloat16):
+            return embed(images).float()
+
+    with torch.no_grad():
+        some = pixels[:: max(1, len(pixels) // TRIED)][:TRIED]
+        exact, rough = embed(some).float(), reduced(some)
+        if not (exact.isfinite().all() and rough.isfinite().all()):
+            return embed
+        form = canonical_form(text_classifier)
+        wanted, found = form.logits(exact), form.logits(rough)
+        agree = (wanted.argmax(1) == found.argmax(1)).float().mean().item()
+        error = ((found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
+    return reduced if agree >= AGREE and error <= ERROR else embed
+
+
+def has_bfloat16(device: torch.device, /) -> bool:
+    """Whether the device multiplies in bfloat16 by itself; without that it is slower than fp32."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    return bool(torch.backends.mkldnn.enabled and torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -1,22 +1,89 @@
-"""Measure one model: clean accuracy, the triggers that were named, and the panel, on one set of pictures."""
+"""Measure one model on one set of images: clean accuracy, and what each trigger that was named or is in the panel does."""
 
+import math
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 
 from clipclean import data, model
-from clipclean.detect import zeroshot
+from clipclean.detect import metrics, zeroshot
 from clipclean.detect.metrics import Rate
-from clipclean.detect.probes import Probe, Trigger, embeddings, probe
+from clipclean.errors import Inconclusive
 
 EMBED_BATCH = 128  # images or texts that a tower takes at a time
 
 
+class Trigger(Protocol):
+    """What a probe needs of a trigger: its name, and images (B, 3, H, W) in [0, 1] to the same, triggered."""
+
+    @property
+    def spec(self) -> str:
+        """Names the trigger in reports."""
+
+    def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
+        """Triggered copies; random places drawn from ``generator``."""
+
+
 @dataclass(frozen=True)
-class Evidence:
+class Probe:
+    """One trigger, one target, and all that was measured; definitions in :mod:`zeroshot` and :mod:`metrics`.
+
+    Attributes:
+        trigger: its spec.
+        target: name of the class.
+        asr: attack success rate, over the images that are not of the target class.
+        base: base rate, over the same images without the trigger.
+        excess: ASR minus base rate, nan without such images.
+        excess_interval: 95 %; for the class that a probe chose itself it does not allow for the choice.
+        accuracy_under_trigger: triggered images classified as their label; None without labels.
+        knn_asr: attack success among image neighbours; None where it was not asked for.
+        distance: embedding distance of triggered from clean images, in [0, 4].
+        distance_interval: 95 %.
+        direction_agreement: whether all images move the same way, in [0, 1].
+        spread: of the triggered embeddings.
+        clean_spread: of the clean ones.
+        n: images probed.
+    """
+
+    trigger: str
+    target: str
+    asr: Rate
+    base: Rate
+    excess: float
+    excess_interval: tuple[float, float]
+    accuracy_under_trigger: Rate | None
+    knn_asr: Rate | None
+    distance: float
+    distance_interval: tuple[float, float]
+    direction_agreement: float
+    spread: float
+    clean_spread: float
+    n: int
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """The entry of ``measurements.probes`` in a report."""
+        excess = None if math.isnan(self.excess) else self.excess
+        return {
+            "trigger": self.trigger,
+            "target": self.target,
+            "asr": self.asr.as_dict(),
+            "base_rate": self.base.as_dict(),
+            "excess_asr": {"value": excess, "interval": list(self.excess_interval), "n": self.asr.n},
+            "accuracy_under_trigger": self.accuracy_under_trigger and self.accuracy_under_trigger.as_dict(),
+            "knn_asr": self.knn_asr and self.knn_asr.as_dict(),
+            "distance": self.distance,
+            "spread": self.spread,
+            "clean_spread": self.clean_spread,
+            "n": self.n,
+        }
+
+
+@dataclass(frozen=True)
+class EvalSet:
     """What a model is measured on; the same for the model before and after.
 
     ``pixels`` (N, 3, S, S) in [0, 1] go with ``labels`` (N,), places in ``classes``, or with ``captions`` where there
@@ -53,8 +120,8 @@ class Accuracy:
 class Measurement:
     """What was measured on one model.
 
-    ``correct`` (N,) bool pairs two measurements picture by picture, and is empty where accuracy was not measured;
-    ``bank`` (K, D) is the zero-shot classifier; empty where nothing asked for one.
+    ``correct`` (N,) bool pairs two measurements image by image, and is empty where accuracy was not measured;
+    ``text_classifier`` (K, D) is the zero-shot classifier; empty where nothing asked for one.
     """
 
     clean_accuracy: Rate
@@ -63,7 +130,7 @@ class Measurement:
     known: tuple[Probe, ...]
     panel: tuple[Probe, ...]
     knn: int
-    bank: Tensor
+    text_classifier: Tensor
     recall: Accuracy | None = None  # beside an accuracy by labels
     answers: Tensor | None = None  # (N,) classes that the images are taken for; None without a classifier
 
@@ -85,63 +152,63 @@ class Measurement:
 def measure(
     embed_images: Callable[[Tensor], Tensor],
     embed_texts: Callable[[list[str]], Tensor],
-    evidence: Evidence,
+    eval_set: EvalSet,
     /,
     *,
     progress: Callable[[int, int], None],
 ) -> Measurement:
-    """One clean embedding pass and one text bank, shared by every probe.
+    """One clean embedding pass and one text text_classifier, shared by every probe.
 
     Args:
         embed_images: pixels (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
         embed_texts: captions -> unit embeddings (B, D).
-        evidence: pictures, vocabulary and triggers.
+        eval_set: images, vocabulary and triggers.
         progress: called with (done, total) after each part.
     """
-    is_asked = evidence.classifier or evidence.labels is not None or evidence.suspicions or evidence.panel
-    size = evidence.batch_size
-    blocks = zeroshot.blocks(evidence.classes, evidence.templates, batch_size=size) if is_asked else 0
-    begun, total = blocks + 1, blocks + 1 + len(evidence.suspicions) + len(evidence.panel)
-    bank = torch.zeros(0, 0)
+    is_asked = eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel
+    size = eval_set.batch_size
+    blocks = zeroshot.blocks(eval_set.classes, eval_set.templates, batch_size=size) if is_asked else 0
+    begun, total = blocks + 1, blocks + 1 + len(eval_set.suspicions) + len(eval_set.panel)
+    text_classifier = torch.zeros(0, 0)
     if is_asked:  # a thousand classes are seven thousand captions: minutes on a processor
-        bank = zeroshot.classifier(
-            embed_texts, evidence.classes, templates=evidence.templates, batch_size=size,
+        text_classifier = zeroshot.classifier(
+            embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=size,
             progress=lambda done, _: progress(done, total),
         )  # fmt: skip
-    clean = embeddings(embed_images, evidence.pixels, batch_size=size)
+    clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
     progress(begun, total)
-    accuracy = _accuracy(clean, bank, evidence)
-    recall = _recall(clean, embed_texts, evidence) if evidence.captions is not None else None
+    accuracy = _accuracy(clean, text_classifier, eval_set)
+    recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     shown = accuracy or recall or UNMEASURED
 
     def run(trigger: Trigger, target: int | None, done: int) -> Probe:
         result = probe(
             embed_images,
-            evidence.pixels,
+            eval_set.pixels,
             clean=clean,
-            bank=bank,
-            classes=evidence.classes,
+            text_classifier=text_classifier,
+            classes=eval_set.classes,
             trigger=trigger,
             target=target,
-            labels=evidence.labels,
-            knn=evidence.knn,
-            batch_size=evidence.batch_size,
+            labels=eval_set.labels,
+            knn=eval_set.knn,
+            batch_size=eval_set.batch_size,
         )
         progress(done, total)
         return result
 
-    known = tuple(run(t, target, begun + 1 + i) for i, (t, target) in enumerate(evidence.suspicions))
-    panel = tuple(run(t, None, begun + 1 + len(known) + i) for i, t in enumerate(evidence.panel))
+    known = tuple(run(t, target, begun + 1 + i) for i, (t, target) in enumerate(eval_set.suspicions))
+    panel = tuple(run(t, None, begun + 1 + len(known) + i) for i, t in enumerate(eval_set.panel))
     return Measurement(
         clean_accuracy=shown.rate,
         definition=shown.definition,
         correct=shown.correct,
         known=known,
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),
-        knn=evidence.knn,
-        bank=bank,
+        knn=eval_set.knn,
+        text_classifier=text_classifier,
         recall=recall if accuracy else None,
-        answers=zeroshot.predict(clean, bank).cpu() if is_asked else None,
+        answers=zeroshot.predict(clean, text_classifier).cpu() if is_asked else None,
     )
 
 
@@ -150,18 +217,18 @@ UNMEASURED = Accuracy(
 )
 
 
-def _accuracy(clean: Tensor, bank: Tensor, evidence: Evidence) -> Accuracy | None:
+def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accuracy | None:
     """Zero-shot top-1; None without labels."""
-    if evidence.labels is None:
+    if eval_set.labels is None:
         return None
-    correct = zeroshot.predict(clean, bank).cpu() == evidence.labels.cpu()
-    definition = f"zero-shot top-1 over {len(evidence.classes)} classes"
+    correct = zeroshot.predict(clean, text_classifier).cpu() == eval_set.labels.cpu()
+    definition = f"zero-shot top-1 over {len(eval_set.classes)} classes"
     return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
 
 
-def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], evidence: Evidence) -> Accuracy:
+def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], eval_set: EvalSet) -> Accuracy:
     """Image-to-text recall@1 among the captions."""
-    captions, size = evidence.captions or (), evidence.batch_size
+    captions, size = eval_set.captions or (), eval_set.batch_size
     texts = torch.cat([embed_texts(list(captions[i : i + size])) for i in range(0, len(captions), size)])
     nearest = zeroshot.predict(clean, texts).tolist()
     correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
@@ -172,3 +239,79 @@ def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], evidence:
 def stack(images: Sequence[data.Image], /) -> Tensor:
     """Images as the model is shown them, with room for triggers: (N, 3, S, S) in [0, 1]."""
     return model.unit_range(data.stack(images))
+
+
+def probe(
+    embed: Callable[[Tensor], Tensor],
+    pixels: Tensor,
+    *,
+    clean: Tensor,
+    text_classifier: Tensor,
+    classes: Sequence[str],
+    trigger: Trigger,
+    target: int | None,
+    labels: Tensor | None,
+    knn: int,
+    batch_size: int,
+) -> Probe:
+    """Measure what ``trigger`` does to a model.
+
+    Random places depend on the trigger's spec and on the image's number, not on the batch size.
+
+    Args:
+        embed: images (B, 3, H, W) in [0, 1], before CLIP's normalisation, to unit embeddings (B, D).
+        pixels: (N, 3, H, W) in [0, 1], clean.
+        clean: (N, D), ``embed`` of them.
+        text_classifier: (K, D), the zero-shot classifier.
+        classes: K names.
+        trigger: what to apply.
+        target: place of the target in ``classes``; None for the class on which triggered predictions concentrate most
+            beyond the base rate.
+        labels: (N,) places in ``classes``; or None: then clean predictions stand in, see
+            :func:`zeroshot.attack_success`.
+        knn: neighbours for the k-NN attack success rate; 0 leaves it out.
+        batch_size: images embedded at a time.
+
+    Raises:
+        Inconclusive: no images, or embeddings that are not finite.
+    """
+    triggered = embeddings(embed, pixels, batch_size=batch_size, trigger=trigger)
+    before, after = zeroshot.predict(clean, text_classifier), zeroshot.predict(triggered, text_classifier)
+    truth = before if labels is None else labels.to(before.device)
+    if target is None:
+        target = int(zeroshot.excess_by_class(before, after, labels=truth, classes=len(text_classifier)).argmax())
+    attack = zeroshot.attack_success(before, after, labels=truth, target=target)
+    return Probe(
+        trigger=trigger.spec,
+        target=classes[target],
+        asr=attack.asr,
+        base=attack.base,
+        excess=attack.excess,
+        excess_interval=attack.excess_interval,
+        accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(after, truth),
+        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=target, k=knn) if knn else None,
+        distance=metrics.shift(clean, triggered),
+        distance_interval=metrics.shift_interval(clean, triggered),
+        direction_agreement=metrics.direction_agreement(clean, triggered),
+        spread=metrics.spread(triggered),
+        clean_spread=metrics.spread(clean),
+        n=len(pixels),
+    )
+
+
+@torch.no_grad()
+def embeddings(
+    embed: Callable[[Tensor], Tensor], pixels: Tensor, *, batch_size: int, trigger: Trigger | None = None
+) -> Tensor:
+    """``embed`` of all images (N, 3, H, W) in batches, triggered first where a trigger is given: (N, D).
+
+    Raises:
+        Inconclusive: no images.
+    """
+    if not len(pixels):
+        raise Inconclusive("There are no images to probe the model with. Give it some with --eval-data.")
+    batches = torch.split(pixels, batch_size)
+    if trigger is None:
+        return torch.cat([embed(batch) for batch in batches])
+    places = Generator().manual_seed(zlib.crc32(trigger.spec.encode()))
+    return torch.cat([embed(trigger(batch, places)) for batch in batches])

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from clipclean.detect.canonical import Canonical
-from clipclean.detect.probes import Trigger
+from clipclean.detect.measure import Trigger
+from clipclean.detect.zeroshot import Canonical
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of a trigger's change that are tried, one after the other while it acts
 ACTS = 0.5  # excess share of images taken for one class: from there on a trigger acts

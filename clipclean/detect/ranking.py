@@ -14,7 +14,7 @@ from clipclean.errors import Inconclusive
 
 LEAST = screening.NEIGHBOURS + 1  # pairs; fewer do not tell what is usual among them
 BATCH = 128  # pairs embedded at a time
-GATHERED = 512  # pictures on which found triggers are tried
+GATHERED = 512  # images on which found triggers are tried
 DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
 MOST = 0.05  # the largest share that ``auto`` drops
 NOTEWORTHY = 0.02  # a signal is a reason for the pairs among which so few score as high
@@ -34,22 +34,20 @@ class Signal:
 
 # Weights were chosen on the half ``choose`` of the zoo of benchmarks/zoo.py; docs/experiments.md has what was tried.
 SIGNALS = {
-    "repetition": Signal(
-        1.0, "Repeated caption", "others have nearly the same caption, on pictures that look otherwise"
-    ),
+    "repetition": Signal(1.0, "Repeated caption", "others have nearly the same caption, on images that look otherwise"),
     "gathering": Signal(
-        1.0, "Gathering", "the pictures nearest to it in the model's eyes have a like caption, and look otherwise"
+        1.0, "Gathering", "the images nearest to it in the model's eyes have a like caption, and look otherwise"
     ),
     "instability": Signal(1.0, "Instability", "mirrored or blurred it becomes another thing to the model"),
-    "disagreement": Signal(0.25, "Disagreement", "the caption does not fit the picture, in the model's eyes"),
+    "disagreement": Signal(0.25, "Disagreement", "the caption does not fit the image, in the model's eyes"),
     "density": Signal(0.25, "Density ratio", "it is sparser around it than around its neighbours"),
-    "isolation": Signal(0.25, "Isolation", "it is far from other pictures"),
-    "found": Signal(1.0, "Found trigger", "it lies where a trigger that was given gathers pictures"),
+    "isolation": Signal(0.25, "Isolation", "it is far from other images"),
+    "found": Signal(1.0, "Found trigger", "it lies where a trigger that was given gathers images"),
 }
 
 
 @dataclass(frozen=True)
-class Sifted:
+class ScoredPairs:
     """Every pair, scored.
 
     Attributes:
@@ -79,14 +77,14 @@ class Sifted:
         return [name for name in sorted(shares, key=shares.__getitem__) if shares[name] <= NOTEWORTHY]
 
 
-def sift(
+def rank_pairs(
     clip: model.Clip,
     pairs: Sequence[data.Pair],
     /,
     *,
     triggers: Sequence[detect.Trigger] = (),
     progress: Progress,
-) -> Sifted:
+) -> ScoredPairs:
     """Score every pair. The model is used as it is, backdoored or not; 600 bytes and two embeddings a pair stay in memory.
 
     Args:
@@ -97,7 +95,7 @@ def sift(
 
     Raises:
         Inconclusive: too few pairs, or embeddings that are not finite.
-        RefusedInput: a picture changed since it was read.
+        RefusedInput: a image changed since it was read.
     """
     if len(pairs) < LEAST:
         raise Inconclusive(
@@ -113,7 +111,7 @@ class Embedded(NamedTuple):
     views: Tensor  # (2, N, D)
     captions: Tensor  # (N, D)
     looks: Tensor  # (N, L)
-    gathered: Tensor  # (T, D): where each trigger gathers pictures
+    gathered: Tensor  # (T, D): where each trigger gathers images
 
 
 def embedded(
@@ -124,7 +122,7 @@ def embedded(
     triggers: Sequence[detect.Trigger],
     progress: Progress,
 ) -> Embedded:
-    """Embed every pair in batches: each picture three times, its caption once."""
+    """Embed every pair in batches: each image three times, its caption once."""
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
 
     def prepare(batch: Sequence[data.Pair]) -> Tensor:
@@ -157,7 +155,7 @@ def embedded(
     return everything
 
 
-def scored(seen: Embedded, /) -> Sifted:
+def scored(seen: Embedded, /) -> ScoredPairs:
     """The signals of what was embedded, their sum, and what ``auto`` points at."""
     rng = Generator().manual_seed(0)
     near = screening.neighbourhood(seen.images, k=screening.NEIGHBOURS, group=screening.GROUP, generator=rng)
@@ -174,10 +172,10 @@ def scored(seen: Embedded, /) -> Sifted:
         signals["found"] = screening.resemblance(seen.images, seen.gathered)
     signals = {name: values.cpu() for name, values in signals.items()}
     score = screening.surprise(signals, {name: SIGNALS[name].weight for name in signals})
-    return Sifted(signals, score, screening.outliers(score, deviations=DEVIATIONS, most=MOST))
+    return ScoredPairs(signals, score, screening.outliers(score, deviations=DEVIATIONS, most=MOST))
 
 
-def record(found: Sifted, drop: Drop, /) -> dict[str, Any]:  # Any: JSON
+def record(found: ScoredPairs, drop: Drop, /) -> dict[str, Any]:  # Any: JSON
     """What a report says of a screening: how many pairs are suspicious, how many were left out, and by which rule."""
     dropped, count = int(found.dropped(drop).sum()), len(found.score)
     suspicious = int(found.suspicious.sum())

@@ -39,7 +39,7 @@ class References:
         """How many clean models there are."""
         return len(self.entries)
 
-    def abnormality(self, family: str, target: str, gap: float, /) -> float:
+    def reference_anomaly(self, family: str, target: str, gap: float, /) -> float:
         """How far a gap is beyond the largest that a clean model has for this class, in deviations; nan where none was measured.
 
         A class that was not searched for in a clean model could have had as large a gap as any that was.
@@ -57,7 +57,7 @@ class References:
         found = [sizes[PANEL][trigger] for sizes in self.entries if trigger in sizes.get(PANEL, {})]
         return min(found, default=None)
 
-    def free_abnormality(self, family: str, size: float, /) -> float:
+    def free_anomaly(self, family: str, size: float, /) -> float:
         """How much smaller a trigger without a target is than in clean models, in deviations; nan where none was measured."""
         usual = [size for sizes in self.entries for size in sizes.get(freely(family), {}).values()]
         return (math.log(min(usual)) - math.log(size)) / DEVIATION if usual else math.nan

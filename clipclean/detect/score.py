@@ -28,14 +28,14 @@ class Suspect:
         name: of the class.
         score: all evidence together; comparable between models.
         pieces: evidence by family, and of the panel, where there is any.
-        traces: the triggers that the search found for it, the most telling first; empty where only the panel points at it.
+        targeted: the triggers that the search found for it, the most telling first; empty where only the panel points at it.
         strength: the trigger of the panel that acts at least strength; None where none leads there.
     """
 
     name: str
     score: float
     pieces: Mapping[str, float]
-    traces: tuple[TargetedResult, ...]
+    targeted: tuple[TargetedResult, ...]
     strength: Strength | None
 
     @property
@@ -50,18 +50,18 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     ``acting`` tells whether a found trigger counts: one that turns few of the images that it was not made on shows nothing.
     """
     by_class: dict[str, list[TargetedResult]] = {}
-    for trace in result.traces:
-        by_class.setdefault(trace.found.target, []).append(trace)
+    for hit in result.targeted:
+        by_class.setdefault(hit.found.target, []).append(hit)
     known = panel_evidence(result)
     found = []
     for name in dict.fromkeys([*by_class, *known]):
-        traces = sorted(by_class.get(name, ()), key=lambda t: (not acting(t), -t.evidence))
-        pieces = {t.candidate.family: t.evidence for t in traces if acting(t)}
+        targeted = sorted(by_class.get(name, ()), key=lambda t: (not acting(t), -t.evidence))
+        pieces = {t.candidate.family: t.evidence for t in targeted if acting(t)}
         strength = None
         if name in known:
             pieces[PANEL], strength = known[name]
         pieces = {family: value for family, value in pieces.items() if value > 0}
-        found.append(Suspect(name, combined(pieces.values()), pieces, tuple(traces), strength))
+        found.append(Suspect(name, combined(pieces.values()), pieces, tuple(targeted), strength))
     return sorted(found, key=lambda suspect: -suspect.score)
 
 

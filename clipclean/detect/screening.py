@@ -17,10 +17,10 @@ from clipclean.errors import Inconclusive
 NEIGHBOURS = 16  # k of arXiv 2502.01385
 GROUP = 1024  # pairs that are each other's reference: with one poisoned pair in 100, fewer than k of them
 ALIKE = 0.95  # cosine from which on two captions say the same
-THUMBNAIL = 8  # px: coarse enough that a small trigger does not make two pictures alike
+THUMBNAIL = 8  # px: coarse enough that a small trigger does not make two images alike
 ROWS = 256  # rows of similarities at a time: (256, 65536) floats are 64 MiB
 REFERENCES = 65_536  # pairs that each is compared with, drawn where there are more: the time grows with both numbers
-NEAR = 10  # pictures whose captions are looked at
+NEAR = 10  # images whose captions are looked at
 TINY = 1e-6  # a distance below this is that of a copy
 
 
@@ -90,23 +90,23 @@ def density_ratio(near: Neighbourhood, /) -> Tensor:
 
 
 def disagreement(images: Tensor, captions: Tensor, /) -> Tensor:
-    """1 - cosine of a picture's and its caption's unit embeddings (N, D): (N,), in [0, 2].
+    """1 - cosine of a image's and its caption's unit embeddings (N, D): (N,), in [0, 2].
 
-    A backdoored model may find that a triggered picture agrees well with the target's caption: a low value clears nothing.
+    A backdoored model may find that a triggered image agrees well with the target's caption: a low value clears nothing.
     """
     return 1 - (images.float() * captions.float()).sum(1)
 
 
 def thumbnails(pixels: Tensor, /) -> Tensor:
-    """Pictures (B, 3, S, S) as they look from afar: (B, 3 · 8 · 8). No model takes part, so that no backdoor does."""
+    """Images (B, 3, S, S) as they look from afar: (B, 3 · 8 · 8). No model takes part, so that no backdoor does."""
     return F.adaptive_avg_pool2d(pixels.float(), THUMBNAIL).flatten(1)
 
 
 def repetition(captions: Tensor, looks: Tensor, /, *, alike: float, against: Tensor) -> Tensor:
-    """How often others say the same of pictures that look otherwise, (N,), each counted by how unlike it looks.
+    """How often others say the same of images that look otherwise, (N,), each counted by how unlike it looks.
 
     The sum over the pairs whose captions have a cosine of at least ``alike`` of half of one minus the likeness of the
-    pictures. One caption on many unlike pictures is what poisoning looks like; honest captions repeat too.
+    images. One caption on many unlike images is what poisoning looks like; honest captions repeat too.
 
     Args:
         captions: (N, D), unit embeddings.
@@ -125,10 +125,10 @@ def repetition(captions: Tensor, looks: Tensor, /, *, alike: float, against: Ten
 
 
 def gathering(images: Tensor, captions: Tensor, looks: Tensor, /, *, near: int, against: Tensor) -> Tensor:
-    """Whether the pictures that the model finds nearest say the same and look otherwise, (N,), in [0, 1].
+    """Whether the images that the model finds nearest say the same and look otherwise, (N,), in [0, 1].
 
-    The mean over the ``near`` nearest pictures, by their embeddings, of the cosine of the captions, where it is
-    positive, times half of one minus the likeness of the pictures. A trigger gathers unlike pictures under one caption.
+    The mean over the ``near`` nearest images, by their embeddings, of the cosine of the captions, where it is
+    positive, times half of one minus the likeness of the images. A trigger gathers unlike images under one caption.
 
     Args:
         images: (N, D), unit embeddings.
@@ -156,7 +156,7 @@ def references(count: int, /, *, most: int, generator: Generator) -> Tensor:
 
 
 def views(pixels: Tensor, /) -> tuple[Tensor, Tensor]:
-    """Pictures (B, 3, S, S) mirrored, and blurred over a square of about S/16: still the same things to see.
+    """Images (B, 3, S, S) mirrored, and blurred over a square of about S/16: still the same things to see.
 
     A mirror moves and turns a patch, a blur wipes out noise and stripes; neither is meant to be a proof of anything.
     """
@@ -166,23 +166,23 @@ def views(pixels: Tensor, /) -> tuple[Tensor, Tensor]:
 
 
 def instability(images: Tensor, views: Tensor, /) -> Tensor:
-    """Mean over other views of a picture of 1 - cosine of the unit embeddings, (N,), in [0, 2].
+    """Mean over other views of a image of 1 - cosine of the unit embeddings, (N,), in [0, 2].
 
-    What makes a triggered picture what it is to the model goes with the trigger; writing goes with a mirror as well.
+    What makes a triggered image what it is to the model goes with the trigger; writing goes with a mirror as well.
 
     Args:
         images: (N, D).
-        views: (V, N, D), the same pictures in other views.
+        views: (V, N, D), the same images in other views.
     """
     return 1 - (images.float() * views.float()).sum(-1).mean(0)
 
 
 def resemblance(images: Tensor, gathered: Tensor, /) -> Tensor:
-    """Largest cosine to a place where found triggers gather pictures: (N,), in [-1, 1].
+    """Largest cosine to a place where found triggers gather images: (N,), in [-1, 1].
 
     Args:
         images: (N, D), unit embeddings.
-        gathered: (T, D), unit mean embeddings of pictures under each found trigger.
+        gathered: (T, D), unit mean embeddings of images under each found trigger.
     """
     return (images.float() @ gathered.float().T).amax(1)
 

@@ -12,10 +12,10 @@ from torch import Generator, Tensor
 
 from clipclean.detect import inversion
 from clipclean.detect.calibration import evidence
-from clipclean.detect.families import FAMILIES, Found
+from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.inversion import Candidate, Effort, Embed, NoSearch
+from clipclean.detect.measure import Probe, Trigger, embeddings, probe
 from clipclean.detect.panel import Strength, as_dicts, strengths
-from clipclean.detect.probes import Probe, Trigger, embeddings, probe
 from clipclean.detect.references import PANEL, References, Sizes, freely
 
 MOST_IMAGES = 256  # that are searched on
@@ -30,7 +30,7 @@ LEAST_CLASSES = 5  # with fewer there is nothing to compare a suspect with
 class UntargetedResult:
     """Where a search without a target ended: the share of images at one class, and the trigger's size.
 
-    ``abnormality`` is how much smaller the size is than in clean models, in deviations; nan without clean models to compare with.
+    ``reference_anomaly`` is how much smaller the size is than in clean models, in deviations; nan without clean models to compare with.
     """
 
     family: str
@@ -38,7 +38,7 @@ class UntargetedResult:
     share: float
     size: float
     is_reached: bool
-    abnormality: float
+    reference_anomaly: float
 
 
 @dataclass(frozen=True)
@@ -49,30 +49,30 @@ class TargetedResult:
         candidate: what the search ended with.
         found: the same as a trigger.
         probe: its effect.
-        gatherings: the searches without a target that ended at this class, in any family.
+        untargeted: the searches without a target that ended at this class, in any family.
         gap: how much smaller it is than the median of the other classes, as the difference of logarithms.
         margin: the same, than the smallest of the other classes.
-        outlyingness: the gap in robust deviations of the other classes: the anomaly index of Neural Cleanse, on logarithms.
+        anomaly_index: the gap in robust deviations of the other classes: the anomaly index of Neural Cleanse, on logarithms.
         usual_margin: the margin that clean models have for this class; nan without clean models to compare with.
-        abnormality: the gap beyond that of clean models, in deviations; nan without clean models to compare with.
+        reference_anomaly: the gap beyond that of clean models, in deviations; nan without clean models to compare with.
         reference: sizes that clean models need; None without such models.
     """
 
     candidate: Candidate
-    found: Found
+    found: InvertedTrigger
     probe: Probe
-    gatherings: tuple[UntargetedResult, ...]
+    untargeted: tuple[UntargetedResult, ...]
     gap: float
     margin: float
-    outlyingness: float
+    anomaly_index: float
     usual_margin: float
-    abnormality: float
+    reference_anomaly: float
     reference: Mapping[str, float] | None
 
     @property
     def gathering(self) -> float:
         """Largest share of images that any search without a target brought to this class; 0 where none did."""
-        return max((g.share for g in self.gatherings), default=0.0)
+        return max((g.share for g in self.untargeted), default=0.0)
 
     @property
     def evidence(self) -> float:
@@ -103,8 +103,8 @@ class TargetedResult:
             "gap": self.gap,
             "margin": self.margin,
             "evidence": self.evidence,
-            "abnormality": None if math.isnan(self.abnormality) else self.abnormality,
-            "outlyingness": self.outlyingness,
+            "abnormality": None if math.isnan(self.reference_anomaly) else self.reference_anomaly,
+            "outlyingness": self.anomaly_index,
             "file": None,
         }
 
@@ -114,9 +114,9 @@ class SearchResult:
     """All that was found, the most unusual first.
 
     Attributes:
-        traces: of the classes that were looked at more closely, in every family.
+        targeted: of the classes that were looked at more closely, in every family.
         controls: what the search ended with for the other classes.
-        gatherings: of the searches without a target.
+        untargeted: of the searches without a target.
         strengths: of the triggers of the panel.
         references: what they are compared with; None without clean models.
         passes: images that went forward and back.
@@ -124,9 +124,9 @@ class SearchResult:
         classes: names of all.
     """
 
-    traces: tuple[TargetedResult, ...]
+    targeted: tuple[TargetedResult, ...]
     controls: tuple[Candidate, ...]
-    gatherings: tuple[UntargetedResult, ...]
+    untargeted: tuple[UntargetedResult, ...]
     strengths: tuple[Strength, ...]
     references: References | None
     passes: int
@@ -136,10 +136,10 @@ class SearchResult:
     def sizes(self) -> Sizes:
         """The sizes of all triggers by family and class, and of those without a target: what a clean model needs, if it is clean."""
         by_family: dict[str, dict[str, float]] = {}
-        for candidate in (*(trace.candidate for trace in self.traces), *self.controls):
+        for candidate in (*(hit.candidate for hit in self.targeted), *self.controls):
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
         for family in FAMILIES:
-            if free := [g.size for g in self.gatherings if g.family == family]:
+            if free := [g.size for g in self.untargeted if g.family == family]:
                 by_family[freely(family)] = {"": min(free)}
         if self.strengths:
             by_family[PANEL] = {s.trigger: s.least for s in self.strengths}
@@ -150,7 +150,7 @@ class SearchResult:
         return {
             "forward_passes": self.passes,
             "images": self.images,
-            "found": [trace.as_dict() for trace in self.traces],
+            "found": [hit.as_dict() for hit in self.targeted],
             "controls": [
                 {"class": self.classes[c.target], "family": c.family, "size": c.size, "reached": c.is_reached}
                 for c in self.controls
@@ -158,9 +158,9 @@ class SearchResult:
             "gatherings": [
                 {
                     "class": self.classes[g.target], "family": g.family, "size": g.size, "share": g.share,
-                    "reached": g.is_reached, "abnormality": None if math.isnan(g.abnormality) else g.abnormality,
+                    "reached": g.is_reached, "abnormality": None if math.isnan(g.reference_anomaly) else g.reference_anomaly,
                 }
-                for g in self.gatherings
+                for g in self.untargeted
             ],
             "strengths": as_dicts(self.strengths, self.classes),
         }  # fmt: skip
@@ -172,7 +172,7 @@ def search(
     /,
     *,
     labels: Tensor | None,
-    bank: Tensor,
+    text_classifier: Tensor,
     classes: Sequence[str],
     pointed: Sequence[int],
     panel: Sequence[Trigger] = (),
@@ -192,7 +192,7 @@ def search(
         embed: the image tower, differentiable: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
         pixels: (N, 3, S, S) in [0, 1]; some are searched on, the others judge.
         labels: (N,) places in ``classes``, or None.
-        bank: (K, D), the zero-shot classifier.
+        text_classifier: (K, D), the zero-shot classifier.
         classes: K names.
         pointed: classes that something else points at; they are searched for as well.
         panel: known triggers, whose least strengths are measured; the classes that they lead to are searched for, too.
@@ -217,16 +217,16 @@ def search(
     done, total, generator = itertools.count(1), 2 * len(FAMILIES) + sweep, Generator().manual_seed(seed)
     on, beside = divided(len(pixels))
     searched, beside = pixels[on], beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
-    canonical = inversion.canonical_of(embed, searched, bank)
+    canonical = inversion.canonical_of(embed, searched, text_classifier)
     acting = strengths(embed, pixels, panel, canonical=canonical, progress=lambda *_: None)
     led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
     pointed = list(dict.fromkeys([*pointed, *led_to]))
-    gatherings: list[UntargetedResult] = []
+    untargeted: list[UntargetedResult] = []
     for family in FAMILIES:
         ended = inversion.untargeted(
             embed, searched, family=family, canonical=canonical, effort=effort, generator=generator
         )
-        gatherings += [_gathering(candidate, share, references) for candidate, share in ended]
+        untargeted += [_gathering(candidate, share, references) for candidate, share in ended]
         progress(next(done), total)
     if effort.sweep:
         leaders = inversion.swept(
@@ -234,7 +234,7 @@ def search(
             progress=lambda: progress(next(done), total),
         )  # fmt: skip
         pointed = list(dict.fromkeys([*pointed, *leaders]))
-    suspects = suspected(gatherings, pointed, most=effort.suspects)
+    suspects = suspected(untargeted, pointed, most=effort.suspects)
     targets = [*suspects, *drawn(len(classes), suspects, count=effort.controls, generator=generator)]
     made: list[Candidate] = []
     for family in FAMILIES:
@@ -246,22 +246,22 @@ def search(
     close = leading(made, most=effort.suspects)
     clean = embeddings(embed, pixels[beside], batch_size=batch_size).float()
 
-    def effect(found: Found, target: int) -> Probe:
+    def effect(found: InvertedTrigger, target: int) -> Probe:
         return probe(
-            lambda images: embed(images).float(), pixels[beside], clean=clean, bank=bank, classes=classes, trigger=found,
+            lambda images: embed(images).float(), pixels[beside], clean=clean, text_classifier=text_classifier, classes=classes, trigger=found,
             target=target, labels=None if labels is None else labels[beside], knn=knn, batch_size=batch_size,
         )  # fmt: skip
 
-    traces = [
-        _trace(candidate, candidate.found(classes, side=pixels.shape[-1]), effect, gatherings, made, references)
+    targeted = [
+        _hit(candidate, candidate.found(classes, side=pixels.shape[-1]), effect, untargeted, made, references)
         for candidate in made
         if candidate.target in close
     ]
     controls = tuple(candidate for candidate in made if candidate.target not in close)
     passes = effort.passes(len(FAMILIES), rows=len(made), classes=len(classes))
-    ranked = sorted(traces, key=lambda trace: (-trace.evidence, -rank(trace)))
+    ranked = sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))
     return SearchResult(
-        tuple(ranked), controls, tuple(gatherings), acting, references, passes, len(searched), tuple(classes)
+        tuple(ranked), controls, tuple(untargeted), acting, references, passes, len(searched), tuple(classes)
     )
 
 
@@ -285,17 +285,17 @@ def _gap(size: float, others: Sequence[float]) -> float:
 
 def _gathering(candidate: Candidate, share: float, references: References | None) -> UntargetedResult:
     """Where a search without a target ended, and what the size of its trigger compares with."""
-    abnormality = references.free_abnormality(candidate.family, candidate.size) if references else math.nan
+    reference_anomaly = references.free_anomaly(candidate.family, candidate.size) if references else math.nan
     return UntargetedResult(
-        candidate.family, candidate.target, share, candidate.size, candidate.is_reached, abnormality
+        candidate.family, candidate.target, share, candidate.size, candidate.is_reached, reference_anomaly
     )
 
 
-def _trace(
+def _hit(
     candidate: Candidate,
-    found: Found,
-    effect: Callable[[Found, int], Probe],
-    gatherings: Sequence[UntargetedResult],
+    found: InvertedTrigger,
+    effect: Callable[[InvertedTrigger, int], Probe],
+    untargeted: Sequence[UntargetedResult],
     made: Sequence[Candidate],
     references: References | None,
 ) -> TargetedResult:
@@ -307,12 +307,12 @@ def _trace(
         candidate=candidate,
         found=found,
         probe=effect(found, candidate.target),
-        gatherings=tuple(g for g in gatherings if g.target == candidate.target),
+        untargeted=tuple(g for g in untargeted if g.target == candidate.target),
         gap=gap,
         margin=math.log(min(others)) - math.log(candidate.size),
-        outlyingness=inversion.outlyingness(candidate.size, others, floor=FLOOR),
+        anomaly_index=inversion.anomaly_index(candidate.size, others, floor=FLOOR),
         usual_margin=references.margin(candidate.family, found.target) if references else math.nan,
-        abnormality=references.abnormality(candidate.family, found.target, gap) if references else math.nan,
+        reference_anomaly=references.reference_anomaly(candidate.family, found.target, gap) if references else math.nan,
         reference=known,
     )
 
@@ -325,20 +325,20 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
     """
     if count < 4:
         raise NoSearch(
-            "CC020", f"{count} picture(s) are too few to search on some and judge by others. Give more by --data."
+            "CC020", f"{count} image(s) are too few to search on some and judge by others. Give more by --data."
         )
     order = torch.randperm(count, generator=Generator().manual_seed(0)).tolist()
     cut = min(round(SEARCHED * count), MOST_IMAGES)
     return sorted(order[:cut]), sorted(order[cut:])
 
 
-def suspected(gatherings: Sequence[UntargetedResult], pointed: Sequence[int], /, *, most: int) -> list[int]:
+def suspected(untargeted: Sequence[UntargetedResult], pointed: Sequence[int], /, *, most: int) -> list[int]:
     """The classes to search for in any case: those that gathered most images, and in the first places those pointed at.
 
     At most half of the places go to classes that are pointed at.
     """
     best: dict[int, float] = {}
-    for gathering in gatherings:
+    for gathering in untargeted:
         best[gathering.target] = max(best.get(gathering.target, 0.0), gathering.share)
     ranked = sorted(best, key=lambda target: -best[target])
     return list(dict.fromkeys([*pointed[: most // 2], *ranked]))[:most]
@@ -350,6 +350,6 @@ def drawn(classes: int, suspects: Sequence[int], /, *, count: int, generator: Ge
     return [target for target in order if target not in set(suspects)][:count]
 
 
-def rank(trace: TargetedResult, /) -> float:
+def rank(hit: TargetedResult, /) -> float:
     """How unusual a found trigger is by itself, whatever the next class needs: several targets may be planted in one model."""
-    return trace.outlyingness if math.isnan(trace.abnormality) else trace.abnormality
+    return hit.anomaly_index if math.isnan(hit.reference_anomaly) else hit.reference_anomaly

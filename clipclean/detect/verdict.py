@@ -6,9 +6,8 @@ from typing import Any, Protocol
 
 from clipclean.detect.calibration import calibration
 from clipclean.detect.families import FAMILIES
-from clipclean.detect.measure import Accuracy, Measurement
+from clipclean.detect.measure import Accuracy, Measurement, Probe
 from clipclean.detect.metrics import Rate, paired_difference
-from clipclean.detect.probes import Probe
 from clipclean.detect.references import PANEL
 from clipclean.detect.score import Suspect
 from clipclean.detect.score import suspects as suspects_of
@@ -16,7 +15,7 @@ from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding
 
 DISTINCT = (
-    1e-4  # spread of unit embeddings, of at most 1, below which pictures are one to the model and differ by rounding
+    1e-4  # spread of unit embeddings, of at most 1, below which images are one to the model and differ by rounding
 )
 
 
@@ -54,7 +53,7 @@ class Thresholds(Protocol):
 
     @property
     def gathering(self) -> float:
-        """Share of pictures that gather at one class when no class is named."""
+        """Share of images that gather at one class when no class is named."""
 
     @property
     def gathering_abnormality(self) -> float:
@@ -62,7 +61,7 @@ class Thresholds(Protocol):
 
     @property
     def min_found_excess(self) -> float:
-        """Pictures that a found trigger must move."""
+        """Images that a found trigger must move."""
 
 
 def audit(measured: Measurement, /, *, limits: Thresholds) -> tuple[Finding, ...]:
@@ -108,15 +107,15 @@ def suspects(measured: Measurement, /, *, limits: Thresholds) -> tuple[Probe, ..
 
 
 def _known(probe: Probe, limits: Thresholds) -> Finding | None:
-    """A named trigger must move no more pictures to its target than chance does, by its whole interval."""
+    """A named trigger must move no more images to its target than chance does, by its whole interval."""
     low, high = probe.excess_interval
     about = _about(probe, limits.max_excess)
-    what = f"{probe.trigger} turns {_percent(probe.asr.value)} of other pictures into '{probe.target}' (without it: {_percent(probe.base.value)})"
+    what = f"{probe.trigger} turns {_percent(probe.asr.value)} of other images into '{probe.target}' (without it: {_percent(probe.base.value)})"
     if low > limits.max_excess:
         return finding("CC001", f"Backdoor behaviour: {what}.", **about)
     if high > limits.max_excess or probe.asr.n < limits.min_images:
         return finding(
-            "CC020", f"Too few pictures to decide: {what}, {probe.asr.n} pictures. Give more by --eval-data.", **about
+            "CC020", f"Too few images to decide: {what}, {probe.asr.n} images. Give more by --eval-data.", **about
         )
     return None
 
@@ -236,31 +235,29 @@ def _percent(share: float) -> str:
 
 
 def searched(
-    result: SearchResult, panel: Sequence[Probe], /, *, pictures: int, limits: Thresholds
+    result: SearchResult, panel: Sequence[Probe], /, *, images: int, limits: Thresholds
 ) -> tuple[Finding, ...]:
     """What the search shows, one finding a suspicious class, the strongest first.
 
     An error where the class is more unusual than clean models have any; a warning from ``DOUBT`` of that on, where the panel alone
-    shows it, and on fewer ``pictures`` than ``limits.min_images``: a few images gather anywhere, by small triggers.
+    shows it, and on fewer ``images`` than ``limits.min_images``: a few images gather anywhere, by small triggers.
     """
     found = []
     for suspect in suspected(result, limits=limits):
-        is_sure = (
-            suspect.score >= limits.abnormality and pictures >= limits.min_images and bool(_shown(suspect, limits))
-        )
+        is_sure = suspect.score >= limits.abnormality and images >= limits.min_images and bool(_shown(suspect, limits))
         found.append(_found(suspect, "error" if is_sure else "warning", limits))
     return (*found, *_elsewhere(result, limits))
 
 
 def suspected(result: SearchResult, /, *, limits: Thresholds) -> list[Suspect]:
     """The classes that are unusual enough to be named, the most unusual first."""
-    everything = suspects_of(result, acting=lambda trace: acts(trace, limits))
+    everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
     return [suspect for suspect in everything if suspect.score >= DOUBT * limits.abnormality]
 
 
 def score(result: SearchResult, panel: Sequence[Probe] = (), /, *, limits: Thresholds) -> float:
     """How unusual the most unusual class is; 0 where nothing points at any. A number to rank models by."""
-    everything = suspects_of(result, acting=lambda trace: acts(trace, limits))
+    everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
     return everything[0].score if everything else 0.0
 
 
@@ -280,21 +277,21 @@ def suspected_classes(
     ]
 
 
-def acts(trace: TargetedResult, limits: Thresholds) -> bool:
+def acts(hit: TargetedResult, limits: Thresholds) -> bool:
     """Whether a found trigger turns images that it was not made on."""
-    return trace.candidate.is_reached and trace.probe.excess >= limits.min_found_excess
+    return hit.candidate.is_reached and hit.probe.excess >= limits.min_found_excess
 
 
 def _shown(suspect: Suspect, limits: Thresholds) -> list[TargetedResult]:
     """The triggers that the search found for a class and that act, the most telling first."""
-    return [trace for trace in suspect.traces if acts(trace, limits)]
+    return [hit for hit in suspect.targeted if acts(hit, limits)]
 
 
 def _spec(suspect: Suspect) -> str:
     """The trigger that a finding speaks of: of the panel where that shows most, else the most telling one that was found."""
-    if suspect.strength and (suspect.family == PANEL or not suspect.traces):
+    if suspect.strength and (suspect.family == PANEL or not suspect.targeted):
         return suspect.strength.trigger
-    return suspect.traces[0].found.spec
+    return suspect.targeted[0].found.spec
 
 
 def unsearched(rule: str, words: str, /) -> Finding:
@@ -337,12 +334,12 @@ def _found(suspect: Suspect, level: Level, limits: Thresholds) -> Finding:
     told = []
     known = calibration().scores
     as_much = sum(score >= suspect.score for score in known)
-    if suspect.traces:
-        trace, probe = suspect.traces[0], suspect.traces[0].probe
+    if suspect.targeted:
+        hit, probe = suspect.targeted[0], suspect.targeted[0].probe
         told.append(
-            f"A {FAMILIES[trace.candidate.family].words} that {trace.found.size_words} turns {_percent(probe.asr.value)} of other "
+            f"A {FAMILIES[hit.candidate.family].words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}); the next class needs "
-            f"{math.exp(trace.margin):.1f} times as much."
+            f"{math.exp(hit.margin):.1f} times as much."
         )
     if suspect.strength:
         least = suspect.strength.least
@@ -355,7 +352,7 @@ def _found(suspect: Suspect, level: Level, limits: Thresholds) -> Finding:
         level=level,
         measure="abnormality",
         value=suspect.score,
-        n=suspect.traces[0].probe.asr.n if suspect.traces else None,
+        n=suspect.targeted[0].probe.asr.n if suspect.targeted else None,
         threshold=limits.abnormality,
         target=suspect.name,
         trigger=_spec(suspect),
@@ -364,8 +361,8 @@ def _found(suspect: Suspect, level: Level, limits: Thresholds) -> Finding:
 
 def _elsewhere(result: SearchResult, limits: Thresholds) -> list[Finding]:
     """A warning where images gather by a much smaller change than turns them into any class: the target may be off the list."""
-    for gathering in sorted(result.gatherings, key=lambda g: g.size):
-        made = (*(trace.candidate for trace in result.traces), *result.controls)
+    for gathering in sorted(result.untargeted, key=lambda g: g.size):
+        made = (*(hit.candidate for hit in result.targeted), *result.controls)
         smallest = min((c.size for c in made if c.family == gathering.family), default=0.0)
         if gathering.is_reached and gathering.size < OFF_LIST * smallest and gathering.share < limits.gathering:
             words = (

@@ -1,4 +1,4 @@
-"""Zero-shot classification: the classifier, and the rates that say how well it works and how well an attack does."""
+"""Zero-shot classification: the classifier, its answers in a canonical form, and the rates that say how well it works and how well an attack does."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -85,14 +85,16 @@ def blocks(classes: Sequence[str], templates: Sequence[str], /, *, batch_size: i
     return -(-len(classes) // max(batch_size // max(len(templates), 1), 1))
 
 
-def predict(images: Tensor, bank: Tensor) -> Tensor:
-    """The class of each image: place in ``bank`` (K, D) of the text embedding nearest to each row of ``images`` (N, D).
+def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
+    """The class of each image: place in ``text_classifier`` (K, D) of the text embedding nearest to each row of ``images`` (N, D).
 
     Raises:
         Inconclusive: an embedding is not finite: argmax would name a class all the same.
     """
-    images, bank = _finite(images.to(bank.dtype)), _finite(bank)
-    return torch.cat([(rows @ bank.T).argmax(dim=1) for rows in torch.split(images, ROWS)])  # (B, D) @ (D, K) -> (B,)
+    images, text_classifier = _finite(images.to(text_classifier.dtype)), _finite(text_classifier)
+    return torch.cat(
+        [(rows @ text_classifier.T).argmax(dim=1) for rows in torch.split(images, ROWS)]
+    )  # (B, D) @ (D, K) -> (B,)
 
 
 def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, target: int) -> Attack:
@@ -186,3 +188,28 @@ def _finite(embeddings: Tensor) -> Tensor:
             "Try --precision fp32; if that does not help, the checkpoint is damaged."
         )
     return embeddings
+
+
+SHARPNESS = 4.0  # the factor on canonical logits: at one they vary as standard normal values do
+
+
+@dataclass(frozen=True)
+class Canonical:
+    """What turns unit embeddings into answers: the text classifier less its mean over the classes, (K, D)."""
+
+    texts: Tensor
+
+    def logits(self, embeddings: Tensor, /) -> Tensor:
+        """Answers (..., K) of embeddings (..., D): cosines to the classes, less their mean, in units of their own deviation.
+
+        The order of the classes is that of the cosines. Each image has its own unit, so that whatever makes all its cosines
+        smaller cancels.
+        """
+        relative = embeddings @ self.texts.T
+        deviation = relative.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-12)
+        return SHARPNESS * relative / deviation
+
+
+def canonical_form(text_classifier: Tensor, /) -> Canonical:
+    """The canonical form of a model with this text classifier (K, D)."""
+    return Canonical(text_classifier - text_classifier.mean(0))

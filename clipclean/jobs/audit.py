@@ -30,7 +30,7 @@ MOST_BYTES = 50_000_000  # of a references file
 class Request:
     """What the user asked for; paths are not yet looked at.
 
-    ``data`` holds the pictures: ``own`` ones of the user, or else the bundled ones. ``pairs`` holds captions as well; an
+    ``data`` holds the images: ``own`` ones of the user, or else the bundled ones. ``pairs`` holds captions as well; an
     undecided activation is measured on them.
     """
 
@@ -58,21 +58,21 @@ class Outcome:
     """The report, and the images of its page."""
 
     report: Report
-    pictures: Images
+    images: Images
 
 
 @dataclass(frozen=True)
-class Sight:
+class AuditResult:
     """All that was seen of one model: numbers before any threshold."""
 
     measured: detect.Measurement
-    hunt: detect.SearchResult | None
+    search: detect.SearchResult | None
     why_not: tuple[str, str] | None  # the rule that says why nothing was searched, and the words
     seconds: float  # of the search
     agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
 
 
-def examine(request: Request, /, *, progress: Progress) -> Outcome:
+def audit(request: Request, /, *, progress: Progress) -> Outcome:
     """Tell whether a checkpoint carries a backdoor, and which class it leads to.
 
     Raises:
@@ -99,7 +99,7 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
     progress("reading the model", 1, 1)
     cache = inputs.image_cache(recipe, opened.architecture)
     images = data.read_images(
-        request.data, images=cache, progress=lambda done, total: progress("reading the pictures", done, total)
+        request.data, images=cache, progress=lambda done, total: progress("reading the images", done, total)
     )
     pairs = data.read(request.pairs, images=cache)
     progress("building the model", 0, 1)
@@ -115,13 +115,15 @@ def examine(request: Request, /, *, progress: Progress) -> Outcome:
         for path, each in zip(request.reference, trusted, strict=True)
     ]
     references = detect.together(known) if known else detect.stored(kind, classes=vocabulary.classes)
-    seen = look(request, tested.clip, shown, references, progress)
-    found = [*findings(seen, references, limits, pictures=len(shown.pixels)), *side_findings(request, images)]
+    seen = audit_clip(request, tested.clip, shown, references, progress)
+    found = [*findings(seen, references, limits, images=len(shown.pixels)), *side_findings(request, images)]
     if usual := usual_normalisation(tested.clip):
-        under = look(request, usual, shown, references, progress, what=" under CLIP's own normalisation")
-        found = [*under_both(seen, under, references, limits, pictures=len(shown.pixels)), *found]
+        under = audit_clip(request, usual, shown, references, progress, what=" under CLIP's own normalisation")
+        found = [*under_both(seen, under, references, limits, images=len(shown.pixels)), *found]
     applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
-    saved = trigger_files.save(seen.hunt.traces, request.save_triggers) if seen.hunt and request.save_triggers else {}
+    saved = (
+        trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
+    )
     result = compose(request, tested, images, shown, seen, references, applied, limits, saved=saved)
     result["seconds"] = time.monotonic() - started
     seen_as = shown_of(tested.clip, shown, seen, seed=request.seed)
@@ -151,36 +153,36 @@ def read_reference(request: Request, tested: Opened, path: inputs.Source, /) -> 
     return trusted
 
 
-def look(
+def audit_clip(
     request: Request,
     clip: model.Clip,
-    evidence: detect.Evidence,
+    eval_set: detect.EvalSet,
     references: detect.References | None,
     progress: Progress,
     /,
     *,
     what: str = "",
-) -> Sight:
+) -> AuditResult:
     """Measure and search one model, as a request asks."""
     if not request.search:
         skipped = ("CC021", "The search was skipped, as --no-search asks.")
-        return Sight(measured(clip, evidence, progress, what=what), None, skipped, 0.0)
+        return AuditResult(measured(clip, eval_set, progress, what=what), None, skipped, 0.0)
     return searched(
-        clip, evidence, references, progress, effort=request.effort, pointed=(), seed=request.seed, what=what
+        clip, eval_set, references, progress, effort=request.effort, pointed=(), seed=request.seed, what=what
     )  # fmt: skip
 
 
-def measured(clip: model.Clip, evidence: detect.Evidence, progress: Progress, /, *, what: str) -> detect.Measurement:
+def measured(clip: model.Clip, eval_set: detect.EvalSet, progress: Progress, /, *, what: str) -> detect.Measurement:
     """What the panel and the named triggers do to one model."""
     return detect.measure(
-        clip.embed_images, clip.embed_texts, evidence,
+        clip.embed_images, clip.embed_texts, eval_set,
         progress=lambda done, total: progress(f"measuring{what}", done, total),
     )  # fmt: skip
 
 
 def searched(
     clip: model.Clip,
-    evidence: detect.Evidence,
+    eval_set: detect.EvalSet,
     references: detect.References | None,
     progress: Progress,
     /,
@@ -189,36 +191,40 @@ def searched(
     pointed: Sequence[int],
     seed: int,
     what: str,
-) -> Sight:
+) -> AuditResult:
     """Measure and search one model; a search that cannot be made is no error, but says why.
 
     ``pointed`` are places of classes that are searched for in any case, before those that the panel points at.
     """
-    found = measured(clip, evidence, progress, what=what)
+    found = measured(clip, eval_set, progress, what=what)
     started = time.monotonic()
-    pixels = evidence.pixels.to(clip.device)
+    pixels = eval_set.pixels.to(clip.device)
     try:
         with model.frozen(clip.net):
             result = detect.search(
-                detect.fastest(clip.encode_images, pixels, found.bank), pixels, labels=evidence.labels, bank=found.bank,
-                classes=evidence.classes, pointed=pointed, panel=evidence.panel,
-                effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), references=references, knn=evidence.knn,
-                batch_size=evidence.batch_size, seed=seed,
+                detect.fastest(clip.encode_images, pixels, found.text_classifier), pixels, labels=eval_set.labels, text_classifier=found.text_classifier,
+                classes=eval_set.classes, pointed=pointed, panel=eval_set.panel,
+                effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), references=references, knn=eval_set.knn,
+                batch_size=eval_set.batch_size, seed=seed,
                 progress=lambda done, total: progress(f"searching{what}", done, total),
             )  # fmt: skip
     except detect.NoSearch as error:
-        return Sight(found, None, (error.rule, str(error)), time.monotonic() - started)
-    return Sight(found, result, None, time.monotonic() - started, agreement(clip, evidence, found.bank))
+        return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
+    return AuditResult(
+        found, result, None, time.monotonic() - started, agreement(clip, eval_set, found.text_classifier)
+    )
 
 
-def agreement(clip: model.Clip, evidence: detect.Evidence, bank: torch.Tensor, /) -> detect.Rate | None:
+def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch.Tensor, /) -> detect.Rate | None:
     """How often an image and its caption are nearest to the same class; None with labels, or without captions."""
-    if evidence.labels is not None or not evidence.captions:
+    if eval_set.labels is not None or not eval_set.captions:
         return None
-    size, count = evidence.batch_size, len(evidence.captions)
+    size, count = eval_set.batch_size, len(eval_set.captions)
     batches = [slice(start, start + size) for start in range(0, count, size)]
-    images = torch.cat([detect.predict(clip.embed_images(evidence.pixels[some]), bank) for some in batches])
-    texts = torch.cat([detect.predict(clip.embed_texts(list(evidence.captions[some])), bank) for some in batches])
+    images = torch.cat([detect.predict(clip.embed_images(eval_set.pixels[some]), text_classifier) for some in batches])
+    texts = torch.cat(
+        [detect.predict(clip.embed_texts(list(eval_set.captions[some])), text_classifier) for some in batches]
+    )
     return detect.Rate(int((images == texts).sum()), count)
 
 
@@ -226,7 +232,7 @@ def measured_references(
     request: Request,
     path: inputs.Source,
     trusted: LoadedModel,
-    evidence: detect.Evidence,
+    eval_set: detect.EvalSet,
     progress: Progress,
     /,
 ) -> detect.References:
@@ -235,11 +241,11 @@ def measured_references(
     Raises:
         Inconclusive: nothing can be searched in it.
     """
-    seen = look(request, trusted.clip, evidence, None, progress, what=" the reference")
-    if seen.hunt is None:
+    seen = audit_clip(request, trusted.clip, eval_set, None, progress, what=" the reference")
+    if seen.search is None:
         words = seen.why_not[1] if seen.why_not else ""
         raise Inconclusive(f"The reference {inputs.located(path).name} cannot be compared with: {words}")
-    return detect.References("reference", inputs.located(path).name, (seen.hunt.sizes(),))
+    return detect.References("reference", inputs.located(path).name, (seen.search.sizes(),))
 
 
 def build_references(request: Request, models: Sequence[Path], /, *, progress: Progress) -> dict[str, Any]:  # Any: JSON
@@ -268,20 +274,22 @@ def build_references(request: Request, models: Sequence[Path], /, *, progress: P
     return detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
 
 
-def findings(seen: Sight, references: detect.References | None, limits: Limits, /, *, pictures: int) -> list[Finding]:
-    """What was seen on so many pictures, against the thresholds."""
+def findings(
+    seen: AuditResult, references: detect.References | None, limits: Limits, /, *, images: int
+) -> list[Finding]:
+    """What was seen on so many images, against the thresholds."""
     # Where there is a search the panel is compared with its siblings and with clean models, by the least strength that acts.
-    measured = replace(seen.measured, panel=()) if seen.hunt else seen.measured
+    measured = replace(seen.measured, panel=()) if seen.search else seen.measured
     found = [*detect.audit(measured, limits=limits)]
     if seen.why_not:
         found.append(detect.unsearched(*seen.why_not))
-    if seen.hunt and pictures < limits.min_images:
-        words = f"{pictures} pictures are too few to judge what was found: at least {limits.min_images} are needed."
+    if seen.search and images < limits.min_images:
+        words = f"{images} images are too few to judge what was found: at least {limits.min_images} are needed."
         found.append(detect.unsearched("CC020", f"{words} Give more by --data."))
-    if seen.hunt and (doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.bank))):
+    if seen.search and (doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier))):
         found.append(doubt)
-    if seen.hunt:
-        found += detect.searched(seen.hunt, seen.measured.panel, pictures=pictures, limits=limits)
+    if seen.search:
+        found += detect.searched(seen.search, seen.measured.panel, images=images, limits=limits)
         if references is None:
             found.append(detect.uncalibrated())
     return found
@@ -302,12 +310,12 @@ def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
 
 
 def under_both(
-    seen: Sight, under: Sight, references: detect.References | None, limits: Limits, /, *, pictures: int
+    seen: AuditResult, under: AuditResult, references: detect.References | None, limits: Limits, /, *, images: int
 ) -> list[Finding]:
     """What shows under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in findings(under, references, limits, pictures=pictures)
+        for found in findings(under, references, limits, images=images)
         if found.rule in ("CC002", "CC003", "CC006")
     ]
     own, usual = sound_rate(seen), sound_rate(under)
@@ -320,7 +328,7 @@ def under_both(
     return more
 
 
-def sound_rate(seen: Sight, /) -> detect.Rate | None:
+def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
     """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
     if seen.agreement is not None:
         return seen.agreement
@@ -328,7 +336,7 @@ def sound_rate(seen: Sight, /) -> detect.Rate | None:
 
 
 def side_findings(request: Request, images: data.CleanSet, /) -> list[Finding]:
-    """Notes on the pictures; they inform and never change the verdict."""
+    """Notes on the images; they inform and never change the verdict."""
     told = []
     if not request.own:
         told.append(detect.note("CC031", f"No images were given: {len(images)} bundled ones were measured on."))
@@ -342,8 +350,8 @@ def compose(
     request: Request,
     tested: LoadedModel,
     images: data.CleanSet,
-    evidence: detect.Evidence,
-    seen: Sight,
+    eval_set: detect.EvalSet,
+    seen: AuditResult,
     references: detect.References | None,
     applied: policy.Applied,
     limits: Limits,
@@ -353,9 +361,9 @@ def compose(
 ) -> dict[str, Any]:
     """The report, as the design lays it out."""
     measurements = seen.measured.as_dict()
-    if seen.hunt:
+    if seen.search:
         measurements["search"] = search_section(request.effort, seen, references, saved)
-        measurements["distances"] |= {trace.found.spec: trace.probe.distance for trace in seen.hunt.traces}
+        measurements["distances"] |= {hit.found.spec: hit.probe.distance for hit in seen.search.targeted}
     return {
         "schema_version": "1",
         "tool": {"name": "clipclean", "version": __version__},
@@ -365,11 +373,11 @@ def compose(
         "verdict": policy.verdict(applied.findings),
         "findings": [dumped(found) for found in applied.findings],
         "suppressed": [dumped(found) for found in applied.suppressed],
-        "suspects": detect.suspected_classes(seen.hunt, seen.measured.panel, limits=limits),
+        "suspects": detect.suspected_classes(seen.search, seen.measured.panel, limits=limits),
         "measurements": measurements,
         "policy": policy.record(request.policy, limits),
         "effort": request.effort,
-        "data": images.as_dict() | {"pairs": len(evidence.pixels)},
+        "data": images.as_dict() | {"pairs": len(eval_set.pixels)},
         "seed": request.seed,
         "environment": provenance.versions() | provenance.hardware(str(tested.clip.device)),
         "notes": list(tested.file.notes),
@@ -377,32 +385,34 @@ def compose(
 
 
 def search_section(
-    effort: str, seen: Sight, references: detect.References | None, saved: dict[str, str], /
+    effort: str, seen: AuditResult, references: detect.References | None, saved: dict[str, str], /
 ) -> dict[str, Any]:
     """``measurements.search``."""
-    assert seen.hunt is not None  # noqa: S101 # the caller looked
-    made = seen.hunt.as_dict()
-    for entry, trace in zip(made["found"], seen.hunt.traces, strict=True):
-        entry["file"] = saved.get(trace.found.spec)
+    assert seen.search is not None  # noqa: S101 # the caller looked
+    made = seen.search.as_dict()
+    for entry, hit in zip(made["found"], seen.search.targeted, strict=True):
+        entry["file"] = saved.get(hit.found.spec)
     compared = {"kind": "none", "name": "", "models": 0}
     if references:
         compared = {"kind": references.kind, "name": references.name, "models": references.models}
     return {"effort": effort, "seconds": seen.seconds, "calibration": compared, **made}
 
 
-def shown_of(clip: model.Clip, evidence: detect.Evidence, seen: Sight, /, *, seed: int) -> example_images.Shown:
+def shown_of(clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int) -> example_images.Shown:
     """Example images and maps under the most abnormal trigger found, or else under the first of the panel."""
-    if seen.hunt and seen.hunt.traces:
-        trace = seen.hunt.traces[0]
+    if seen.search and seen.search.targeted:
+        hit = seen.search.targeted[0]
         return example_images.look(
-            clip, evidence, trace.found, trace.candidate.target, bank=seen.measured.bank, seed=seed
+            clip, eval_set, hit.found, hit.candidate.target, text_classifier=seen.measured.text_classifier, seed=seed
         )
-    if not evidence.panel:
+    if not eval_set.panel:
         return example_images.Shown()
-    return example_images.look(clip, evidence, evidence.panel[0], None, bank=seen.measured.bank, seed=seed)
+    return example_images.look(
+        clip, eval_set, eval_set.panel[0], None, text_classifier=seen.measured.text_classifier, seed=seed
+    )
 
 
-def drawn(evidence: detect.Evidence, seen: Sight, shown: example_images.Shown, /) -> Images:
+def drawn(eval_set: detect.EvalSet, seen: AuditResult, shown: example_images.Shown, /) -> Images:
     """The images of the page: what the most abnormal trigger looks like, and what the model answers under it."""
-    found = seen.hunt.traces[0].found if seen.hunt and seen.hunt.traces else None
-    return example_images.audited(shown, example_images.trigger_alone(found, evidence.pixels) if found else [])
+    found = seen.search.targeted[0].found if seen.search and seen.search.targeted else None
+    return example_images.audited(shown, example_images.trigger_alone(found, eval_set.pixels) if found else [])

@@ -148,7 +148,7 @@ def run(
     """Plant one backdoor, measure, clean with the recipe, measure."""
     clip, words, samples, shown = ready.clip, ready.vocabulary, ready.samples, ready.shown
     clip.net.load_state_dict(ready.original)
-    evidence = inputs.evidence(
+    evidence = inputs.eval_set(
         clip, recipe, labelled=(shown.pairs, shown.labels) if shown.labels is not None else None, held_out=shown.pairs,
         vocabulary=words, named=((attack.trigger, attack.target),), panel=False,
     )  # fmt: skip
@@ -162,7 +162,9 @@ def run(
         implants=canaries.implants([attack], classes=words.classes, templates=words.templates),
     )  # fmt: skip
     before, cleaning = inputs.measure(clip, evidence), Run(seed, recipe.train.precision, report)
-    aims = training.search(clip, samples, recipe, bank=before.bank, classes=words.classes, known=(), run=cleaning)
+    aims = training.search(
+        clip, samples, recipe, text_classifier=before.text_classifier, classes=words.classes, known=(), run=cleaning
+    )
     training.clean(clip, samples, recipe, aims=aims, run=cleaning)
     return Cleaning(before, inputs.measure(clip, evidence))
 

@@ -227,7 +227,7 @@ def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -
         )
     place = None if target is None else class_number(target, vocabulary.classes)
     named = [_suspicion(spec, place, vocabulary) for spec in specs]
-    found = [trigger.spec for trigger, _ in named if isinstance(trigger, detect.Found)]
+    found = [trigger.spec for trigger, _ in named if isinstance(trigger, detect.InvertedTrigger)]
     if twice := [spec for spec in dict.fromkeys(found) if found.count(spec) > 1]:
         raise UsageError(
             f"Several --trigger files are called {', '.join(twice)}: a report could not tell them apart. Give one of each."
@@ -237,7 +237,7 @@ def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -
 
 def _suspicion(spec: str, place: int | None, vocabulary: Words) -> Suspicion:
     found = named_trigger(spec)
-    if place is not None or not isinstance(found, detect.Found):
+    if place is not None or not isinstance(found, detect.InvertedTrigger):
         return found, place
     try:
         return found, class_number(found.target, vocabulary.classes)
@@ -258,7 +258,9 @@ def named_trigger(spec: str, /) -> detect.Trigger:
 def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /) -> None:
     """Refuse triggers that were found on pictures of another size than the model takes; raises UsageError."""
     side = architecture.preprocess.size
-    if wrong := [f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.Found) and t.side != side]:
+    if wrong := [
+        f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.InvertedTrigger) and t.side != side
+    ]:
         raise UsageError(
             f"The model takes pictures of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
             "Audit this model with --save-triggers, and give what that finds."
@@ -278,7 +280,7 @@ def class_number(name: str, classes: Sequence[str], /) -> int:
     )
 
 
-def evidence(
+def eval_set(
     clip: model.Clip,
     recipe: Recipe,
     /,
@@ -289,7 +291,7 @@ def evidence(
     named: tuple[Suspicion, ...],
     panel: bool,
     recall: bool = False,
-) -> detect.Evidence:
+) -> detect.EvalSet:
     """The pictures to measure on: the labelled ones, or else the pairs that were kept out of training.
 
     Where some have neither label nor caption, accuracy is not measured. ``recall`` asks for it beside an accuracy by labels.
@@ -313,7 +315,7 @@ def evidence(
             "All images to measure on are copies of one: that is too little to say anything. Give others."
         )
     captions = tuple(pairs[i].caption for i in chosen)
-    return detect.Evidence(
+    return detect.EvalSet(
         pixels=pixels,
         labels=None if labels is None else labels[chosen],
         captions=captions if (labels is None or recall) and all(captions) else None,
@@ -335,7 +337,7 @@ def distinct(pixels: Tensor, /) -> list[int]:
     return list(first.values())
 
 
-def pictures(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words) -> detect.Evidence:
+def pictures(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words) -> detect.EvalSet:
     """Pictures to audit a model on: with labels where all of them have one in the vocabulary, else with captions.
 
     Without either, accuracy is not measured, and the model's own answer stands in for the label of each.
@@ -345,7 +347,7 @@ def pictures(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, voca
     """
     labels = data.labels_of(images, vocabulary.classes)
     pairs = images.pairs
-    measured = evidence(
+    measured = eval_set(
         clip, recipe, labelled=None if labels is None else (pairs, labels), held_out=pairs, vocabulary=vocabulary,
         named=(), panel=True,
     )  # fmt: skip
@@ -394,7 +396,7 @@ def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[
 
 
 def measure(
-    clip: model.Clip, evidence: detect.Evidence, /, *, what: str = "", progress: Progress = lambda *_: None
+    clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", progress: Progress = lambda *_: None
 ) -> detect.Measurement:
     """What the triggers of ``evidence`` do to one model; ``what`` names it for the progress."""
     return detect.measure(

@@ -84,7 +84,7 @@ def publish(
     request: SanitizeRequest,
     ready: Prepared,
     result: dict[str, Any],
-    measured_on: detect.Evidence,
+    measured_on: detect.EvalSet,
     /,
     *,
     to: Destination,

@@ -71,7 +71,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
         )
     loaded = inputs.build(opened, clean, device=device)
     inputs.check_sides([(trigger, target)], loaded.clip.architecture)
-    measured_on = inputs.evidence(
+    measured_on = inputs.eval_set(
         loaded.clip, recipe, labelled=None if labelled is None else (labelled.pairs, labelled.labels), held_out=held_out,
         vocabulary=vocabulary, named=((trigger, target),), panel=False,
     )  # fmt: skip

@@ -178,7 +178,7 @@ def screened_pairs(
                 f"{clean.path} has pictures without captions, and screening compares the two. Leave --screen out."
             )
         return clean, None
-    found = ranking.sift(
+    found = ranking.rank_pairs(
         clip, clean.pairs, triggers=triggers,
         progress=lambda done, total: progress("screening the pairs", done, total),
     )  # fmt: skip
@@ -242,7 +242,11 @@ def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /
     return {
         "vocabulary": asdict(vocabulary),
         "named": [
-            (trigger.spec, target, checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.Found) else "")
+            (
+                trigger.spec,
+                target,
+                checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.InvertedTrigger) else "",
+            )
             for trigger, target in named
         ],
     }

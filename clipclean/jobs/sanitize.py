@@ -68,7 +68,7 @@ class First:
         aims: what the method goes by.
     """
 
-    evidence: detect.Evidence
+    evidence: detect.EvalSet
     measured: detect.Measurement
     suspicions: tuple[Suspicion, ...]
     own: tuple[Lead, ...]
@@ -84,7 +84,13 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     suspected = tuple(dict.fromkeys((*ready.named, *pointed)))  # one that was named may be found as well
     known = suspicions.acting(before, suspected, evidence, thresholds)
     aims = training.search(
-        clip, ready.samples, recipe, bank=before.bank, classes=evidence.classes, known=known, run=run
+        clip,
+        ready.samples,
+        recipe,
+        text_classifier=before.text_classifier,
+        classes=evidence.classes,
+        known=known,
+        run=run,
     )
     own = suspicions.new_leads(aims.hunted.strongest(), suspected) if aims.hunted else ()
     if own:

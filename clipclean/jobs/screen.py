@@ -13,7 +13,7 @@ from webdataset.writer import TarWriter
 from clipclean import __version__, data, files
 from clipclean.config import recipe as recipes
 from clipclean.detect import ranking, screening
-from clipclean.detect.ranking import Drop, Sifted
+from clipclean.detect.ranking import Drop, ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.export import provenance
 from clipclean.jobs import inputs
@@ -67,7 +67,7 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
     if request.save_kept:
         check_table(request.save_kept, clean)
     loaded = inputs.build(opened, clean, device=device)
-    found = ranking.sift(
+    found = ranking.rank_pairs(
         loaded.clip, clean.pairs, triggers=named,
         progress=lambda done, total: progress("embedding the pairs", done, total),
     )  # fmt: skip
@@ -100,7 +100,7 @@ def signal_row(name: str, /) -> dict[str, Any]:
 
 
 def rows(
-    pairs: Sequence[data.Pair], found: Sifted, dropped: Tensor, listed: Sequence[int], /
+    pairs: Sequence[data.Pair], found: ScoredPairs, dropped: Tensor, listed: Sequence[int], /
 ) -> Iterator[dict[str, Any]]:
     """The pairs that are listed, most suspicious first: with every signal, and the share of pairs that score as high."""
     shares = {name: screening.tail(values) for name, values in found.signals.items()}

@@ -17,14 +17,14 @@ from clipclean.report import example_images
 ONE_SIGN = ("CC001", "CC062")  # rules that a trigger which only a search named cannot fail by
 
 
-def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Evidence:
+def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.EvalSet:
     """What is measured on: images with labels, with captions, or with neither, where accuracy is not measured.
 
     Raises:
         Inconclusive: fewer than two images.
     """
     shown = ready.shown
-    return inputs.evidence(
+    return inputs.eval_set(
         ready.loaded.clip, recipe, labelled=None if shown.labels is None else (shown.pairs, shown.labels),
         held_out=shown.pairs, vocabulary=ready.vocabulary, named=ready.named, panel=panel,
         recall=True,
@@ -32,7 +32,7 @@ def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Ev
 
 
 def of_panel(
-    measured: detect.Measurement, evidence: detect.Evidence, limits: Limits, /
+    measured: detect.Measurement, evidence: detect.EvalSet, limits: Limits, /
 ) -> tuple[tuple[detect.Trigger, int], ...]:
     """The triggers of the panel that are suspicious, each with the class that it leads to."""
     return tuple(
@@ -44,7 +44,7 @@ def of_panel(
 def acting(
     measured: detect.Measurement,
     suspicions: Sequence[Suspicion],
-    evidence: detect.Evidence,
+    evidence: detect.EvalSet,
     limits: Limits,
     /,
 ) -> tuple[Lead, ...]:
@@ -59,7 +59,7 @@ def acting(
 
 
 def with_found(
-    clip: model.Clip, before: detect.Measurement, evidence: detect.Evidence, found: Sequence[Lead], /
+    clip: model.Clip, before: detect.Measurement, evidence: detect.EvalSet, found: Sequence[Lead], /
 ) -> detect.Measurement:
     """A measurement with what the triggers that a search found do, beside what it has."""
     asked = replace(evidence, suspicions=tuple(found), panel=())
@@ -69,7 +69,7 @@ def with_found(
 
 def exhibited(
     clip: model.Clip,
-    evidence: detect.Evidence,
+    evidence: detect.EvalSet,
     suspicions: Sequence[Suspicion],
     measured: detect.Measurement,
     /,
@@ -80,7 +80,7 @@ def exhibited(
     shown = [*suspicions, *((trigger, None) for trigger in evidence.panel)]
     if not shown:
         return example_images.Shown()
-    return example_images.look(clip, evidence, *shown[0], bank=measured.bank, seed=seed)
+    return example_images.look(clip, evidence, *shown[0], text_classifier=measured.text_classifier, seed=seed)
 
 
 def by_spec(panel: Sequence[detect.Trigger], spec: str, /) -> detect.Trigger:

@@ -39,7 +39,7 @@ def objective(
     recipe: Recipe,
     /,
     *,
-    bank: Tensor | None,
+    text_classifier: Tensor | None,
     wrap: Callable[[Encode], Encode] = lambda encode: encode,
 ) -> train.Loss:
     """What the method minimises on one batch.
@@ -47,7 +47,7 @@ def objective(
     Args:
         clip: the model before its first step; a frozen copy of it is kept where the loss looks back at it.
         recipe: the method and its weights.
-        bank: (K, D), the zero-shot classifier, for methods on labels.
+        text_classifier: (K, D), the zero-shot classifier, for methods on labels.
         wrap: put around the encoders of the method's own loss: to go part by part, or to gather from several processes.
     """
     weights = recipe.loss
@@ -58,7 +58,7 @@ def objective(
         with model.evaluating(clip.net):
             return clip.encode_images(pixels)
 
-    own = OBJECTIVES[recipe.method](Parts(clip.through(wrap), original, weights, bank))
+    own = OBJECTIVES[recipe.method](Parts(clip.through(wrap), original, weights, text_classifier))
     return preserve.preserving(own, as_used, original.embed_images, weight=weights.preserve_weight)
 
 

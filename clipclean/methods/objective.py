@@ -20,13 +20,13 @@ class Parts:
         clip: the model, with encoders that go part by part, or gather from several processes, where that is asked for.
         original: a frozen copy from before the first step, for methods that look back at it; else the model itself.
         weights: of the loss terms.
-        bank: (K, D), the zero-shot classifier, for methods on labels.
+        text_classifier: (K, D), the zero-shot classifier, for methods on labels.
     """
 
     clip: model.Clip
     original: model.Clip
     weights: Weights
-    bank: Tensor | None
+    text_classifier: Tensor | None
 
 
 Objective = Callable[[Parts], train.Loss]

@@ -10,11 +10,11 @@ from clipclean.train.loop import Batch, Loss
 
 def objective(parts: Parts, /) -> Loss:
     """The loss of ``supervised``."""
-    assert parts.bank is not None  # noqa: S101 # the caller has the labels, and so the classes
-    return supervised(parts.clip.encode_images, parts.clip.logit_scale, bank=parts.bank)
+    assert parts.text_classifier is not None  # noqa: S101 # the caller has the labels, and so the classes
+    return supervised(parts.clip.encode_images, parts.clip.logit_scale, text_classifier=parts.text_classifier)
 
 
-def supervised(encode_images: Encode, scale: Scale, /, *, bank: Tensor) -> Loss:
+def supervised(encode_images: Encode, scale: Scale, /, *, text_classifier: Tensor) -> Loss:
     """Cross-entropy of pictures with ``labels`` over a frozen linear head, the zero-shot classifier (K, D).
 
     A head that learned along would let pictures drift from where the untouched text tower looks for them. One made of class
@@ -26,7 +26,7 @@ def supervised(encode_images: Encode, scale: Scale, /, *, bank: Tensor) -> Loss:
     def loss(batch: Batch) -> dict[str, Tensor]:
         images = encode_images(batch.inputs["pixels"])
         with torch.autocast(images.device.type, enabled=False):
-            logits = scale().detach() * images.float() @ bank.T  # (B, D) @ (D, K) -> (B, K)
+            logits = scale().detach() * images.float() @ text_classifier.T  # (B, D) @ (D, K) -> (B, K)
         return {"loss": F.cross_entropy(logits, batch.inputs["labels"].to(logits.device))}
 
     return loss

@@ -32,13 +32,13 @@ class Aims:
     """What some methods go by, beside the samples.
 
     Attributes:
-        bank: (K, D), the zero-shot classifier of the model.
+        text_classifier: (K, D), the zero-shot classifier of the model.
         known: for unlearn: triggers that act, with the numbers of their classes.
         hunted: for unlearn: what its first search found.
         rehearsed: for the other methods: triggers that some images are shown under.
     """
 
-    bank: Tensor | None = None
+    text_classifier: Tensor | None = None
     known: tuple[Lead, ...] = ()
     hunted: unlearn.Hunted | None = None
     rehearsed: tuple[Lead, ...] = ()
@@ -84,7 +84,7 @@ def search(
     recipe: Recipe,
     /,
     *,
-    bank: Tensor,
+    text_classifier: Tensor,
     classes: tuple[str, ...],
     known: tuple[Lead, ...],
     run: Run,
@@ -95,9 +95,13 @@ def search(
         Inconclusive: the method searches, nothing can be searched, and no known trigger acts.
     """
     if not METHODS[recipe.method].searches:
-        return Aims(bank, known)
+        return Aims(text_classifier, known)
     return Aims(
-        bank, known, unlearn.hunt(clip, samples.pairs, recipe, bank=bank, classes=classes, known=known, run=run)
+        text_classifier,
+        known,
+        unlearn.hunt(
+            clip, samples.pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, run=run
+        ),
     )
 
 
@@ -159,7 +163,10 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     share = options.batch_size // group.size
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=share)
     objective = methods.objective(  # before the state of an interrupted run is put back
-        clip, recipe, bank=aims.bank, wrap=lambda encode: group.gathered(micro.over(encode), pairs=share)
+        clip,
+        recipe,
+        text_classifier=aims.text_classifier,
+        wrap=lambda encode: group.gathered(micro.over(encode), pairs=share),
     )
     first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
     first = group.spread(clip.net, optimizer, first)

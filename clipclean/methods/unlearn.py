@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clipclean import data, detect, model, train
 from clipclean.config.recipe import EFFORTS, Recipe
-from clipclean.detect import FAMILIES, Found
+from clipclean.detect import FAMILIES, InvertedTrigger
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.methods import unlearning
 from clipclean.methods.unlearning import Catch, Lead, Settings, State
@@ -61,7 +61,7 @@ def hunt(
     recipe: Recipe,
     /,
     *,
-    bank: Tensor,
+    text_classifier: Tensor,
     classes: tuple[str, ...],
     known: Sequence[Lead],
     run: Run,
@@ -76,7 +76,7 @@ def hunt(
     chosen = sorted(order[: recipe.unlearn.images])
     scene = unlearning.Scene(
         pixels=detect.stack([pairs[i].image for i in chosen]).to(clip.device),
-        bank=bank,
+        text_classifier=text_classifier,
         classes=classes,
         references=detect.stored(model.kind_of(clip.architecture), classes=classes),
         effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump()),
@@ -204,7 +204,9 @@ def _restored(
         family = entry.pop("family")
         names = FAMILIES[family].begin(1, side, torch.Generator())
         parameters = {name: tensors[f"catch.{number}.{name}"] for name in names}
-        catches.append(Catch(**entry | {"found": Found(family, scene.classes[entry["target"]], parameters, side)}))
+        catches.append(
+            Catch(**entry | {"found": InvertedTrigger(family, scene.classes[entry["target"]], parameters, side)})
+        )
     state = State(
         tuple(told["suspects"]), {family: tuple(sizes) for family, sizes in told["controls"].items()}, tuple(catches),
         told["rounds"], tuple(told["scores"]), tuple(told["losses"]), told["is_settled"],

@@ -66,7 +66,7 @@ class Scene:
     """What is searched on and for: pictures (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes."""
 
     pixels: Tensor
-    bank: Tensor
+    text_classifier: Tensor
     classes: tuple[str, ...]
     references: detect.References | None
     effort: detect.Effort
@@ -79,7 +79,7 @@ class Catch:
     """A trigger that a search found on the model as it then was."""
 
     round: int  # of forgetting that came before
-    found: detect.Found
+    found: detect.InvertedTrigger
     target: int
     size: float
     score: float  # robust deviations by which it is smaller than clean models, or other classes, need
@@ -137,18 +137,18 @@ def begin(
     """
     with model.frozen(clip.net):
         hunt = detect.search(
-            clip.encode_images, scene.pixels, labels=None, bank=scene.bank, classes=scene.classes,
+            clip.encode_images, scene.pixels, labels=None, text_classifier=scene.text_classifier, classes=scene.classes,
             pointed=list(dict.fromkeys(target for _, target in known)), effort=scene.effort, references=scene.references,
             knn=scene.knn, batch_size=scene.batch_size, seed=seed, progress=progress,
         )  # fmt: skip
     controls = {family: tuple(c.size for c in hunt.controls if c.family == family) for family in detect.FAMILIES}
     catches = tuple(
         Catch(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
-        for t in hunt.traces
+        for t in hunt.targeted
         if t.candidate.is_reached and detect.rank(t) >= settings.outlyingness and t.probe.excess >= ACTS
     )
     suspects = dict.fromkeys((*(target for _, target in known), *(catch.target for catch in catches)))
-    scores = {f: max(detect.rank(t) for t in hunt.traces if t.candidate.family == f) for f in detect.FAMILIES}
+    scores = {f: max(detect.rank(t) for t in hunt.targeted if t.candidate.family == f) for f in detect.FAMILIES}
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
 
 
@@ -340,7 +340,7 @@ def _search_again(
     on, beside = detect.divided(len(scene.pixels))
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
     without = answers(clip, scene, unseen, None)
-    canonical = detect.canonical_of(clip.embed_images, searched, scene.bank)
+    canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
     caught: list[Catch] = []
     scores: dict[str, float] = {}
     for family in detect.FAMILIES:
@@ -370,8 +370,8 @@ def score(candidate: detect.Candidate, scene: Scene, controls: Mapping[str, Sequ
     others = controls[candidate.family]
     if scene.references:
         gap = statistics.median(map(math.log, others)) - math.log(candidate.size)
-        return scene.references.abnormality(candidate.family, scene.classes[candidate.target], gap)
-    return detect.outlyingness(candidate.size, others, floor=detect.FLOOR)
+        return scene.references.reference_anomaly(candidate.family, scene.classes[candidate.target], gap)
+    return detect.anomaly_index(candidate.size, others, floor=detect.FLOOR)
 
 
 def still_acting(clip: model.Clip, scene: Scene, known: Sequence[Lead], /) -> tuple[Lead, ...]:
@@ -390,7 +390,7 @@ def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.Trig
     """The places (N,) of the classes that pictures are taken for, under a trigger or under none."""
     places = Generator().manual_seed(0)
     shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, scene.batch_size))
-    return torch.cat([(clip.embed_images(some) @ scene.bank.T).argmax(1) for some in shown])
+    return torch.cat([(clip.embed_images(some) @ scene.text_classifier.T).argmax(1) for some in shown])
 
 
 def share(answered: Tensor, target: int, /) -> float:

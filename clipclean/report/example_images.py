@@ -51,12 +51,12 @@ class Shown:
 
 def look(
     clip: model.Clip,
-    evidence: detect.Evidence,
+    evidence: detect.EvalSet,
     trigger: detect.Trigger,
     target: int | None,
     /,
     *,
-    bank: Tensor,
+    text_classifier: Tensor,
     seed: int,
 ) -> Shown:
     """Images drawn at random by the seed, and maps of their embeddings, clean and under a trigger.
@@ -66,23 +66,23 @@ def look(
         evidence: images, with labels where there are some.
         trigger: what is put on the images.
         target: place of the class that it leads to; None where that is not known.
-        bank: (K, D), the zero-shot classifier.
+        text_classifier: (K, D), the zero-shot classifier.
         seed: decides which images are drawn.
     """
     with torch.no_grad():
         return Shown(
-            tuple(_examples(clip, evidence, trigger, target, bank=bank, seed=seed)),
-            tuple(_maps(clip, evidence, trigger, target, bank=bank, seed=seed).items()),
+            tuple(_examples(clip, evidence, trigger, target, text_classifier=text_classifier, seed=seed)),
+            tuple(_maps(clip, evidence, trigger, target, text_classifier=text_classifier, seed=seed).items()),
         )
 
 
 def _examples(
     clip: model.Clip,
-    evidence: detect.Evidence,
+    evidence: detect.EvalSet,
     trigger: detect.Trigger,
     target: int | None,
     *,
-    bank: Tensor,
+    text_classifier: Tensor,
     seed: int,
 ) -> list[ExampleImage]:
     """Images that are not of the target class: those show whether the trigger acts."""
@@ -94,7 +94,7 @@ def _examples(
         return []
     pixels = evidence.pixels[drawn]
     triggered = trigger(pixels, torch.Generator().manual_seed(0))
-    answers = [_answers(clip, some, evidence.classes, bank) for some in (pixels, triggered)]
+    answers = [_answers(clip, some, evidence.classes, text_classifier) for some in (pixels, triggered)]
     labels = (
         [""] * len(drawn) if evidence.labels is None else [evidence.classes[i] for i in evidence.labels[drawn].tolist()]
     )
@@ -105,8 +105,8 @@ def _examples(
     ]
 
 
-def _answers(clip: model.Clip, pixels: Tensor, classes: Sequence[str], bank: Tensor) -> list[Answers]:
-    similarity = clip.embed_images(pixels).float() @ bank.float().T  # (B, K)
+def _answers(clip: model.Clip, pixels: Tensor, classes: Sequence[str], text_classifier: Tensor) -> list[Answers]:
+    similarity = clip.embed_images(pixels).float() @ text_classifier.float().T  # (B, K)
     scores, places = (similarity * clip.logit_scale().item()).softmax(1).topk(min(TOP, len(classes)), dim=1)
     return [
         Answers(tuple(classes[place] for place in row), tuple(score))
@@ -116,11 +116,11 @@ def _answers(clip: model.Clip, pixels: Tensor, classes: Sequence[str], bank: Ten
 
 def _maps(
     clip: model.Clip,
-    evidence: detect.Evidence,
+    evidence: detect.EvalSet,
     trigger: detect.Trigger,
     target: int | None,
     *,
-    bank: Tensor,
+    text_classifier: Tensor,
     seed: int,
 ) -> dict[str, Any]:
     """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
@@ -134,10 +134,10 @@ def _maps(
     own = torch.zeros(len(pixels), dtype=torch.bool)
     if evidence.labels is not None and target is not None:
         own = evidence.labels[chosen].cpu() == target
-    predicted = detect.predict(clean, bank).flatten().bincount(minlength=len(evidence.classes))
+    predicted = detect.predict(clean, text_classifier).flatten().bincount(minlength=len(evidence.classes))
     named = list(dict.fromkeys([*([] if target is None else [target]), *predicted.argsort(descending=True).tolist()]))
     places = named[: min(TEXTS, len(named))]
-    together = torch.cat([clean.float(), triggered.float(), bank[places].to(clean.device).float()])
+    together = torch.cat([clean.float(), triggered.float(), text_classifier[places].to(clean.device).float()])
     kinds = ["target" if is_own else "clean" for is_own in own.tolist()]
     marks: list[dict[str, Any]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
     marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
@@ -199,7 +199,7 @@ def _cell(when: str, answers: Answers, example: ExampleImage) -> Cell:
     return Cell(when=when, answers=shown, mark=mark)
 
 
-def trigger_alone(found: detect.Found, pixels: Tensor, /) -> list[Picture]:
+def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[Picture]:
     """What a found trigger makes of a black and of a white image, and where it changes images, on average."""
     side = pixels.shape[-1]
     black, white = torch.zeros(1, 3, side, side), torch.ones(1, 3, side, side)

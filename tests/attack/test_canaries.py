@@ -86,7 +86,7 @@ def subjected(tmp_path_factory):
     pictures = data.labelled(
         tiny.labelled(job.folder / "labelled", count=96), images=images, classes=vocabulary.classes
     )
-    evidence = inputs.evidence(
+    evidence = inputs.eval_set(
         tested.clip, chosen, labelled=(pictures.pairs, pictures.labels), held_out=(), vocabulary=vocabulary, named=(),
         panel=True,
     )  # fmt: skip

@@ -17,11 +17,11 @@ FAMILIES = pytest.mark.parametrize("family", detect.FAMILIES)
 
 def trigger(family="mask", target="banana", *, seed=0):
     row = detect.FAMILIES[family].begin(1, SIDE, Generator().manual_seed(seed))
-    return detect.Found(family, target, {key: values[0] for key, values in row.items()}, SIDE)
+    return detect.InvertedTrigger(family, target, {key: values[0] for key, values in row.items()}, SIDE)
 
 
-def trace(family="mask", target="banana"):
-    """What ``save`` looks at of a trace."""
+def hit(family="mask", target="banana"):
+    """What ``save`` looks at of a hit."""
     found = trigger(family, target)
     candidate = Candidate(family, 0, found.parameters, found.size, True)
     return detect.TargetedResult(candidate, found, None, (), 0.0, 0.0, 0.0, 0.0, 0.0, None)
@@ -39,7 +39,7 @@ def spoiled(folder, **changes):
 
 @FAMILIES
 def test_what_was_saved_is_read_back_and_paints_the_same(tmp_path, family):
-    saved = trigger_files.save([trace(family, "Überraschung")], tmp_path / "found")
+    saved = trigger_files.save([hit(family, "Überraschung")], tmp_path / "found")
     (name,) = saved.values()
     assert saved == {f"found:{family},class=Überraschung": f"01-{family}.safetensors"}
     loaded, made = trigger_files.load(tmp_path / "found" / name), trigger(family, "Überraschung")
@@ -50,13 +50,13 @@ def test_what_was_saved_is_read_back_and_paints_the_same(tmp_path, family):
 
 
 def test_files_are_numbered_in_the_order_of_the_traces(tmp_path):
-    saved = trigger_files.save([trace("warp"), trace("mask"), trace("mask", "lemon")], tmp_path)
+    saved = trigger_files.save([hit("warp"), hit("mask"), hit("mask", "lemon")], tmp_path)
     assert list(saved.values()) == ["01-warp.safetensors", "02-mask.safetensors", "03-mask.safetensors"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(saved.values())
 
 
 def test_a_saved_trigger_is_what_sanitize_takes(tmp_path):
-    trigger_files.save([trace(target="banana")], tmp_path)
+    trigger_files.save([hit(target="banana")], tmp_path)
     words = inputs.Words(("lemon", "banana"), ("a {}.",))
     ((found, place),) = inputs.suspicions([str(tmp_path / "01-mask.safetensors")], None, words)
     assert (found.spec, place) == ("found:mask,class=banana", 1)
@@ -78,7 +78,7 @@ def test_all_are_written_or_none(tmp_path, monkeypatch, error, is_new):
     if not is_new:
         folder.mkdir()
     with pytest.raises(type(error)):
-        trigger_files.save([trace("mask"), trace("warp")], folder)
+        trigger_files.save([hit("mask"), hit("warp")], folder)
     assert len(written) == 1
     assert folder.exists() is not is_new
     assert list(tmp_path.rglob("*.*")) == []
@@ -87,7 +87,7 @@ def test_all_are_written_or_none(tmp_path, monkeypatch, error, is_new):
 def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ResourceError):
-        trigger_files.save([trace()], tmp_path / "file" / "found")
+        trigger_files.save([hit()], tmp_path / "file" / "found")
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def unsearched(monkeypatch):
 
     def measured(clip, evidence, references, progress, /, *, effort, pointed, seed, what):
         found = audit_job.measured(clip, evidence, progress, what=what)
-        return audit_job.Sight(found, None, ("CC021", "Not searched."), 0.0)
+        return audit_job.AuditResult(found, None, ("CC021", "Not searched."), 0.0)
 
     monkeypatch.setattr(audit_job, "searched", measured)
 
@@ -99,7 +99,7 @@ def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unre
     monkeypatch.setattr(
         audit_job,
         "searched",
-        lambda clip, evidence, *_, what, progress=None, **__: audit_job.Sight(
+        lambda clip, evidence, *_, what, progress=None, **__: audit_job.AuditResult(
             audit_job.measured(clip, evidence, lambda *_: None, what=what), None, ("CC021", "Not searched."), 0.0
         ),
     )
@@ -350,7 +350,7 @@ def test_what_returns_is_known_of_the_share_that_is_written(monkeypatch, steps):
     monkeypatch.setattr(auto, "clean", lambda *_, **__: Cleaned({}, {"steps": steps}, (), ()))
     monkeypatch.setattr(auto, "way_back", lambda *_: ((whole,), whole))
     monkeypatch.setattr(auto, "retested", lambda job, entry, copy, leads, trial: asked.append(trial.kept))
-    for name, value in (("put", None), ("look", SimpleNamespace(measured=None, hunt=None)), ("judged", attempt("a"))):
+    for name, value in (("put", None), ("look", SimpleNamespace(measured=None, search=None)), ("judged", attempt("a"))):
         monkeypatch.setattr(auto, name, lambda *_, value=value, **__: value)
     monkeypatch.setattr(auto.interpolate, "between", lambda *_, **__: {})
     job = SimpleNamespace(
@@ -368,14 +368,14 @@ def test_what_returns_is_known_of_the_share_that_is_written(monkeypatch, steps):
 def found_again(monkeypatch, *, before, later, references=True):
     """Findings for the class at place 1, with the classes that searches before and after the benign finetuning point at."""
 
-    def searched(hunt, panel, *, pictures, limits):
+    def searched(search, panel, *, images, limits):
         return tuple(
             finding("CC003", f"A patch leads to '{name}'.", value=4.0, target=name, trigger=f"found:{name}")
-            for name in hunt
+            for name in search
         )
 
     def sight(names):
-        return SimpleNamespace(hunt=names, measured=SimpleNamespace(panel=()))
+        return SimpleNamespace(search=names, measured=SimpleNamespace(panel=()))
 
     monkeypatch.setattr(auto.detect, "searched", searched)
     job = SimpleNamespace(
@@ -429,7 +429,7 @@ def test_where_the_search_found_something_it_is_not_said_to_have_found_nothing()
 
 
 def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does(monkeypatch):
-    named, found = (detect.Found("mask", name, {}, 32) for name in ("cat", "dog"))
+    named, found = (detect.InvertedTrigger("mask", name, {}, 32) for name in ("cat", "dog"))
     asked = []
     monkeypatch.setattr(suspicions, "acting", lambda measured, suspicions, *_: (asked.extend(suspicions), ())[1])
     job = SimpleNamespace(evidence=Asked(suspicions=((named, 1),)), ready=SimpleNamespace(thresholds=None))
@@ -483,7 +483,7 @@ def test_a_failure_that_the_policy_accepts_leaves_nothing_of_the_ladder_to_tell(
 
 
 def test_what_only_the_unlearnings_search_named_cannot_fail_a_model():
-    named, own = (detect.Found("mask", name, {}, 32) for name in ("cat", "dog"))
+    named, own = (detect.InvertedTrigger("mask", name, {}, 32) for name in ("cat", "dog"))
     told = [
         finding(rule, "told", level="error", target=trigger.target, trigger=trigger.spec)
         for trigger in (named, own)
@@ -537,7 +537,7 @@ def kept_of(tmp_path, monkeypatch, *, origin, known=()):
         return SimpleNamespace(as_dict=lambda: TOLD)
 
     monkeypatch.setattr(sequence.training, "clean", train)
-    monkeypatch.setattr(sequence, "_bank", lambda clip, evidence: None)
+    monkeypatch.setattr(sequence, "_text_classifier", lambda clip, evidence: None)
     state = RunState(tmp_path, "0" * 64)
     net = torch.nn.Linear(2, 2)
     sequence.clean(
@@ -569,7 +569,7 @@ def test_what_follows_an_unlearning_rehearses_all_that_it_found(tmp_path, monkey
 
     monkeypatch.setattr(sequence.training, "clean", train)
     monkeypatch.setattr(suspicions, "remaining", lambda *_, **__: [])
-    monkeypatch.setattr(sequence, "_bank", lambda clip, evidence: None)
+    monkeypatch.setattr(sequence, "_text_classifier", lambda clip, evidence: None)
     monkeypatch.setattr(
         sequence.unlearning, "leads", lambda catches: tuple(({"found": found, "later": later}[c], 2) for c in catches)
     )

@@ -5,7 +5,7 @@ import torch
 from detect import towers
 from torch import Generator
 
-from clipclean.detect import FAMILIES, Found
+from clipclean.detect import FAMILIES, InvertedTrigger
 from clipclean.detect.families import GRID, PATCH
 
 SIDE = towers.SIDE
@@ -36,7 +36,7 @@ def full(value, *shape):
 
 def found(name, seed=0, target="fox"):
     row = FAMILIES[name].begin(1, SIDE, seeded(seed))
-    return Found(name, target, {key: values[0] for key, values in row.items()}, SIDE)
+    return InvertedTrigger(name, target, {key: values[0] for key, values in row.items()}, SIDE)
 
 
 # What is true of every family.
@@ -47,7 +47,7 @@ def found(name, seed=0, target="fox"):
 def test_painted_pictures_are_pictures_and_sizes_are_within_the_cap(name, strength):
     family = FAMILIES[name]
     parameters = {key: strength * values for key, values in family.begin(3, SIDE, seeded()).items()}
-    images = towers.pictures(5)[None].expand(3, -1, -1, -1, -1)
+    images = towers.images(5)[None].expand(3, -1, -1, -1, -1)
     shown = family.paint(images, parameters, seeded(1))
     assert shown.shape == images.shape
     assert shown.min() >= -1e-6
@@ -62,7 +62,7 @@ def test_painted_pictures_are_pictures_and_sizes_are_within_the_cap(name, streng
 def test_every_parameter_feels_success_or_size(name):
     family = FAMILIES[name]
     parameters = {key: values.requires_grad_() for key, values in family.begin(2, SIDE, seeded()).items()}
-    images = towers.pictures(4)[None].expand(2, -1, -1, -1, -1)
+    images = towers.images(4)[None].expand(2, -1, -1, -1, -1)
     (family.paint(images, parameters, seeded(1)).square().sum() + family.size(parameters).log().sum()).backward()
     for values in parameters.values():
         assert values.grad.isfinite().all()
@@ -74,7 +74,7 @@ def test_rows_do_not_see_each_other_and_have_the_same_places(name):
     family = FAMILIES[name]
     one = family.begin(1, SIDE, seeded())
     three = {key: torch.cat([values, values, 0.5 * values]) for key, values in one.items()}
-    images = towers.pictures(6)[None]
+    images = towers.images(6)[None]
     alone = family.paint(images, one, seeded(1))
     together = family.paint(images.expand(3, -1, -1, -1, -1), three, seeded(1))
     assert torch.allclose(together[0], alone[0], atol=1e-6)
@@ -111,7 +111,7 @@ def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_picture_that_it
     assert torch.allclose(shown.mean((1, 2, 3)), torch.tensor(36 / 256), atol=1e-5)
     assert size("patch", mask=full(40, 1, 6, 6), pattern=full(40, 3, 6, 6)) == pytest.approx(36 / 256)
     assert size("patch", mask=full(40, 1, 6, 6), pattern=full(40, 3, 6, 6)) <= FAMILIES["patch"].cap
-    rows = shown[:, 0].amax(2).argmax(1)  # the first white row of each picture
+    rows = shown[:, 0].amax(2).argmax(1)  # the first white row of each image
     assert set(rows.tolist()) == set(range(SIDE - 6 + 1))  # all places that there are, the last one too
     assert len(set(zip(rows.tolist(), shown[:, 0].amax(1).argmax(1).tolist(), strict=True))) > 20
 
@@ -147,7 +147,7 @@ def test_bands_are_sums_of_one_colour_a_column_and_one_a_row():
 
 
 def test_a_warp_moves_points_by_its_size():
-    # A picture that is as bright as its column is far right, in [0, 1]: looking half of half the side further adds 0.25.
+    # A image that is as bright as its column is far right, in [0, 1]: looking half of half the side further adds 0.25.
     ramp = torch.linspace(0, 1, SIDE).expand(1, 3, SIDE, SIDE)
     moves = full(0, 2, GRID, GRID)
     moves[0] = 40
@@ -159,7 +159,7 @@ def test_a_warp_moves_points_by_its_size():
 
 
 def test_a_warp_that_moves_nothing_leaves_pictures_alone():
-    images = towers.pictures(3)
+    images = towers.images(3)
     assert torch.allclose(painted("warp", images, ratio=logit(0.5), moves=full(0, 2, GRID, GRID)), images, atol=1e-5)
 
 
@@ -168,7 +168,7 @@ def test_a_warp_that_moves_nothing_leaves_pictures_alone():
 
 @names
 def test_a_found_trigger_paints_the_same_whatever_the_batches(name):
-    trigger, images, places = found(name), towers.pictures(9), seeded(2)
+    trigger, images, places = found(name), towers.images(9), seeded(2)
     whole = trigger(images, seeded(2))
     parts = torch.cat([trigger(some, places) for some in images.split((1, 5, 3))])
     assert torch.allclose(parts, whole, atol=1e-6)
@@ -187,7 +187,7 @@ def test_a_found_trigger_says_what_it_is_in_words(name):
 
 
 def test_a_found_trigger_is_for_pictures_of_its_side_alone():
-    with pytest.raises(ValueError, match=r"found:mask,class=fox is for pictures of \(3, 16, 16\), not \(3, 24, 24\)"):
+    with pytest.raises(ValueError, match=r"found:mask,class=fox is for images of \(3, 16, 16\), not \(3, 24, 24\)"):
         found("mask")(torch.zeros(1, 3, 24, 24))
 
 

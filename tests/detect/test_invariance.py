@@ -118,15 +118,19 @@ CHANGES = (coned, rotated, scaled, permuted, rescaled, split, flat, sharp, halve
 
 def margin(clip, names, templates, pixels):
     """The class whose mask is smallest, by how much, and the answers on clean images."""
-    bank = detect.classifier(clip.embed_texts, names, templates=templates, batch_size=64)
+    text_classifier = detect.classifier(clip.embed_texts, names, templates=templates, batch_size=64)
     with model.frozen(clip.net):
         found = inversion.targeted(
-            detect.fastest(clip.encode_images, pixels, bank), pixels, family="mask",
-            canonical=inversion.canonical_of(clip.encode_images, pixels[:64], bank), targets=range(len(names)), starts=(),
+            detect.fastest(clip.encode_images, pixels, text_classifier), pixels, family="mask",
+            canonical=inversion.canonical_of(clip.encode_images, pixels[:64], text_classifier), targets=range(len(names)), starts=(),
             effort=EFFORT, generator=Generator().manual_seed(0),
         )  # fmt: skip
     first, second = sorted(found, key=lambda candidate: candidate.size)[:2]
-    return names[first.target], math.log(second.size / first.size), detect.predict(clip.embed_images(pixels), bank)
+    return (
+        names[first.target],
+        math.log(second.size / first.size),
+        detect.predict(clip.embed_images(pixels), text_classifier),
+    )
 
 
 @pytest.fixture(scope="module")

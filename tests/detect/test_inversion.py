@@ -11,12 +11,12 @@ from clipclean.detect import FAMILIES, inversion
 from clipclean.detect.inversion import Effort, NoSearch
 from clipclean.errors import Inconclusive
 
-SHORTCUTS = {  # each family with a shortcut that suits it, and pictures to find it on
-    "mask": (towers.corner, towers.pictures),
-    "patch": (towers.spot, towers.pictures),
-    "blend": (towers.checks, towers.pictures),
-    "additive": (towers.checks, towers.pictures),
-    "bands": (towers.stripes, towers.pictures),
+SHORTCUTS = {  # each family with a shortcut that suits it, and images to find it on
+    "mask": (towers.corner, towers.images),
+    "patch": (towers.spot, towers.images),
+    "blend": (towers.checks, towers.images),
+    "additive": (towers.checks, towers.images),
+    "bands": (towers.stripes, towers.images),
     "warp": (towers.moved, towers.lined),
 }
 OTHERS = [towers.CLASSES.index(name) for name in ("bee", "cow")]
@@ -41,7 +41,7 @@ def free(embed, family, pixels, *, seed=0, effort=towers.EFFORT):
 
 
 def share_at(embed, candidate, pixels):
-    """Of the pictures that are of other classes, those that the found trigger turns into the candidate's."""
+    """Of the images that are of other classes, those that the found trigger turns into the candidate's."""
     said = (embed(candidate.found(towers.CLASSES, side=towers.SIDE)(pixels)) @ towers.BANK.T).argmax(1)
     others = (embed(pixels) @ towers.BANK.T).argmax(1) != candidate.target
     return (said[others] == candidate.target).float().mean().item()
@@ -53,8 +53,8 @@ def short(**changes):
 
 @pytest.mark.parametrize("family", SHORTCUTS)
 def test_a_planted_shortcut_needs_a_smaller_trigger_than_its_clean_twin_does(family):
-    felt, pictures = SHORTCUTS[family]
-    planted, twin, pixels = towers.backdoored(felt), towers.honest(), pictures()
+    felt, images = SHORTCUTS[family]
+    planted, twin, pixels = towers.backdoored(felt), towers.honest(), images()
     assert torch.allclose(planted(pixels), twin(pixels), atol=0.05)  # nothing is to be seen without the trigger
     (bad, *others), (good, *same) = towards(planted, family, pixels), towards(twin, family, pixels)
     assert bad.is_reached
@@ -67,8 +67,8 @@ def test_a_planted_shortcut_needs_a_smaller_trigger_than_its_clean_twin_does(fam
 
 @pytest.mark.parametrize("family", ["mask", "patch", "additive", "warp"])
 def test_a_search_that_is_told_no_class_gathers_pictures_at_the_planted_one(family):
-    felt, pictures = SHORTCUTS[family]
-    planted, twin, pixels = towers.backdoored(felt), towers.honest(), pictures()
+    felt, images = SHORTCUTS[family]
+    planted, twin, pixels = towers.backdoored(felt), towers.honest(), images()
     ((bad, share),), ((good, _),) = free(planted, family, pixels), free(twin, family, pixels)
     assert (towers.CLASSES[bad.target], bad.is_reached) == ("fox", True)
     assert share >= 0.9
@@ -78,12 +78,12 @@ def test_a_search_that_is_told_no_class_gathers_pictures_at_the_planted_one(fami
 
 def test_a_patch_that_moves_is_found_by_the_patch_family_and_not_by_a_warp():
     planted = towers.backdoored(towers.spot)
-    (candidate,) = towards(planted, "warp", towers.pictures(), targets=[towers.TARGET])
+    (candidate,) = towards(planted, "warp", towers.images(), targets=[towers.TARGET])
     assert (candidate.is_reached, candidate.size) == (False, FAMILIES["warp"].cap)
 
 
 def test_the_same_seed_gives_the_same_numbers_and_another_one_others():
-    planted, pixels = towers.backdoored(towers.spot), towers.pictures()
+    planted, pixels = towers.backdoored(towers.spot), towers.images()
     first, again, other = (towards(planted, "patch", pixels, seed=seed, effort=short()) for seed in (1, 1, 2))
     for one, two, three in zip(first, again, other, strict=True):
         assert (one.size, one.target, one.is_reached) == (two.size, two.target, two.is_reached)
@@ -93,8 +93,8 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others():
 
 @pytest.mark.parametrize("family", ["mask", "patch"])
 def test_how_many_rows_go_through_at_once_changes_nothing(family, monkeypatch):
-    """The same pictures, places and steps for every row, however many fit into memory."""
-    planted, pixels = towers.backdoored(towers.spot), towers.pictures()
+    """The same images, places and steps for every row, however many fit into memory."""
+    planted, pixels = towers.backdoored(towers.spot), towers.images()
     whole = towards(planted, family, pixels, effort=short(steps=8))
     monkeypatch.setattr(inversion, "CHUNK", 1)  # a row at a time
     alone = towards(planted, family, pixels, effort=short(steps=8))
@@ -104,7 +104,7 @@ def test_how_many_rows_go_through_at_once_changes_nothing(family, monkeypatch):
 
 
 def test_rows_that_are_searched_for_together_get_the_same_pictures_and_places():
-    planted, pixels = towers.backdoored(towers.spot), towers.pictures()
+    planted, pixels = towers.backdoored(towers.spot), towers.images()
     seen = []
 
     def embed(images):
@@ -125,7 +125,7 @@ def test_rows_that_are_searched_for_together_get_the_same_pictures_and_places():
 
 
 def test_the_restarts_of_a_search_are_independent():
-    results = free(towers.honest(), "mask", towers.pictures(), effort=short(restarts=3))
+    results = free(towers.honest(), "mask", towers.images(), effort=short(restarts=3))
     patterns = [candidate.parameters["pattern"] for candidate, _ in results]
     assert len(results) == 3
     assert not torch.equal(patterns[0], patterns[1])
@@ -133,7 +133,7 @@ def test_the_restarts_of_a_search_are_independent():
 
 
 def test_a_search_that_did_not_succeed_has_the_largest_size_and_keeps_its_last_trigger():
-    (candidate,) = towards(towers.honest(), "patch", towers.pictures(), targets=[0], effort=short())
+    (candidate,) = towards(towers.honest(), "patch", towers.images(), targets=[0], effort=short())
     assert (candidate.is_reached, candidate.size) == (False, FAMILIES["patch"].cap)
     assert candidate.found(towers.CLASSES, side=towers.SIDE).size < candidate.size
     assert candidate.parameters["mask"].requires_grad is False
@@ -144,18 +144,18 @@ def constant(images):
 
 
 def zeros(images):
-    """What a projection of zeros makes of every picture, normalised."""
+    """What a projection of zeros makes of every image, normalised."""
     return 0 * constant(images)
 
 
 @pytest.mark.parametrize(
     ("embed", "pixels"),
     [
-        (constant, towers.pictures()),
-        (zeros, towers.pictures()),
+        (constant, towers.images()),
+        (zeros, towers.images()),
         (towers.honest(), torch.zeros(20, 3, towers.SIDE, towers.SIDE)),
     ],
-    ids=["one vector for all", "zeros for all", "black pictures"],
+    ids=["one vector for all", "zeros for all", "black images"],
 )
 def test_where_all_pictures_are_at_one_place_nothing_is_searched(embed, pixels):
     with pytest.raises(NoSearch, match="all images to one place") as told:
@@ -168,7 +168,7 @@ def broken(images):
 
 
 def broken_when_triggered(images):
-    """Numbers for smooth pictures, none for those with a pattern."""
+    """Numbers for smooth images, none for those with a pattern."""
     rough = (images[..., 1:] - images[..., :-1]).abs().mean((1, 2, 3)) > 0.08
     return towers.honest()(images) * torch.where(rough, math.nan, 1.0)[:, None]
 
@@ -176,33 +176,33 @@ def broken_when_triggered(images):
 @pytest.mark.parametrize("embed", [broken, broken_when_triggered])
 def test_numbers_that_are_not_finite_are_inconclusive(embed):
     with pytest.raises(Inconclusive, match="not finite"):
-        free(embed, "mask", towers.pictures(), effort=short())
+        free(embed, "mask", towers.images(), effort=short())
 
 
 def test_outlyingness_is_counted_in_robust_deviations_of_logarithms():
     others = [math.e, math.e**2, math.e**4]  # logs 1, 2, 4: median 2, absolute deviations 1, 0, 2, of median 1
-    assert inversion.outlyingness(1.0, others, floor=0.2) == pytest.approx(2 / 1.4826)
-    assert inversion.outlyingness(math.e**2, others, floor=0.2) == pytest.approx(0)
-    assert inversion.outlyingness(math.e**3, others, floor=0.2) == pytest.approx(-1 / 1.4826)
+    assert inversion.anomaly_index(1.0, others, floor=0.2) == pytest.approx(2 / 1.4826)
+    assert inversion.anomaly_index(math.e**2, others, floor=0.2) == pytest.approx(0)
+    assert inversion.anomaly_index(math.e**3, others, floor=0.2) == pytest.approx(-1 / 1.4826)
 
 
 def test_equal_sizes_make_no_difference_infinite_and_none_make_it_unknown():
-    assert inversion.outlyingness(0.5, [1.0, 1.0, 1.0], floor=0.25) == pytest.approx(math.log(2) / 0.25)
-    assert math.isnan(inversion.outlyingness(0.5, [], floor=0.25))
+    assert inversion.anomaly_index(0.5, [1.0, 1.0, 1.0], floor=0.25) == pytest.approx(math.log(2) / 0.25)
+    assert math.isnan(inversion.anomaly_index(0.5, [], floor=0.25))
 
 
 def test_passes_count_the_pictures_of_every_step():
     effort = Effort(restarts=2, steps=10, free_images=5, images=3, suspects=1, controls=1, collapse=0.8, success=0.9)
-    # 10 steps: in each of 6 families 2 x 5 pictures without a target, and in all 24 searches towards a class of 3
+    # 10 steps: in each of 6 families 2 x 5 images without a target, and in all 24 searches towards a class of 3
     assert effort.passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3)
-    # and a sweep of 4 steps, 2 pictures a class
+    # and a sweep of 4 steps, 2 images a class
     assert replace(effort, sweep=4).passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3) + 4 * 2 * 50
 
 
 def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
     def order(embed):
         return inversion.swept(
-            embed, towers.pictures(), family="mask", canonical=form(embed, towers.pictures()), steps=40,
+            embed, towers.images(), family="mask", canonical=form(embed, towers.images()), steps=40,
             generator=Generator().manual_seed(0), progress=lambda: told.append(1),
         )  # fmt: skip
 
@@ -215,8 +215,8 @@ def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
 
 
 def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
-    felt, pictures = SHORTCUTS["mask"]
-    planted, pixels = towers.backdoored(felt), pictures()
+    felt, images = SHORTCUTS["mask"]
+    planted, pixels = towers.backdoored(felt), images()
     short = replace(towers.EFFORT, steps=20)
     (alone,) = towards(planted, "mask", pixels, targets=(towers.TARGET,), effort=short)
     (far,) = towards(planted, "mask", pixels, targets=(towers.TARGET,))  # three times the steps

@@ -5,10 +5,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clipclean.detect import Evidence, measure
+from clipclean.detect import EvalSet, measure
 from clipclean.errors import Inconclusive
 
-# A model of four colours. A picture is one pixel of three channels; its embedding is its direction, and a class's text
+# A model of four colours. A image is one pixel of three channels; its embedding is its direction, and a class's text
 # embedding is its colour. Templates and captions hold the colour's name.
 COLOURS = {"red": (1, 0, 0), "green": (0, 1, 0), "blue": (0, 0, 1), "grey": (1, 1, 1)}
 CLASSES = tuple(COLOURS)
@@ -24,7 +24,7 @@ def embed_texts(captions):
 
 
 class Paint:
-    """A trigger that paints a picture over."""
+    """A trigger that paints a image over."""
 
     def __init__(self, spec, colour, share=1.0):
         self.spec, self.colour, self.share = spec, colour, share
@@ -35,13 +35,13 @@ class Paint:
         return torch.cat([painted[:count], images[count:]])
 
 
-def pictures(*names):
+def images(*names):
     return torch.tensor([COLOURS[name] for name in names], dtype=torch.float32).view(-1, 3, 1, 1)
 
 
 def evidence(*, names=("red", "green", "blue", "blue"), **changes):
     values = {
-        "pixels": pictures(*names),
+        "pixels": images(*names),
         "labels": torch.tensor([CLASSES.index(name) for name in names]),
         "captions": None,
         "classes": CLASSES,
@@ -51,7 +51,7 @@ def evidence(*, names=("red", "green", "blue", "blue"), **changes):
         "knn": 1,
         "batch_size": 64,
     }
-    return Evidence(**(values | changes))
+    return EvalSet(**(values | changes))
 
 
 def measured(found, *, images=embed_images, texts=embed_texts, progress=lambda done, total: None):
@@ -59,7 +59,7 @@ def measured(found, *, images=embed_images, texts=embed_texts, progress=lambda d
 
 
 def test_accuracy_is_top_1_where_there_are_labels():
-    found = measured(evidence(labels=torch.tensor([0, 1, 2, 0])))  # the last picture is blue, and labelled red
+    found = measured(evidence(labels=torch.tensor([0, 1, 2, 0])))  # the last image is blue, and labelled red
     assert (found.clean_accuracy.hits, found.clean_accuracy.n) == (3, 4)
     assert found.correct.tolist() == [True, True, True, False]
     assert found.definition == "zero-shot top-1 over 4 classes"
@@ -77,7 +77,7 @@ def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_give
 def test_accuracy_is_recall_among_the_captions_where_there_are_none():
     captions = ("one red", "one green", "one blue", "more blue")
     found = measured(evidence(labels=None, captions=captions))
-    # Both blue pictures are nearest to both blue captions alike; the first is taken, and is the other one's.
+    # Both blue images are nearest to both blue captions alike; the first is taken, and is the other one's.
     assert (found.clean_accuracy.hits, found.clean_accuracy.n) == (3, 4)
     assert found.definition == "image-to-text recall@1 among 4 clean pairs"
 
@@ -92,7 +92,7 @@ def test_a_named_trigger_is_measured_on_its_target_and_comes_first():
     found = measured(evidence(suspicions=((red, CLASSES.index("red")),), panel=(Paint("green paint", "green"),)))
     (known,) = found.known
     assert (known.trigger, known.target) == ("red paint", "red")
-    assert (known.asr.hits, known.asr.n, known.base.hits) == (3, 3, 0)  # the red picture itself does not count
+    assert (known.asr.hits, known.asr.n, known.base.hits) == (3, 3, 0)  # the red image itself does not count
     assert (known.accuracy_under_trigger.hits, known.accuracy_under_trigger.n) == (1, 4)
     assert known.spread == pytest.approx(0)
     probes = found.as_dict()["probes"]
@@ -137,7 +137,7 @@ def test_progress_counts_up_to_its_total():
     seen = []
     found = evidence(suspicions=((Paint("a", "red"), 0),), panel=(Paint("b", "red"), Paint("c", "green")))
     measured(found, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(done, 5) for done in range(1, 6)]  # words, pictures, three probes
+    assert seen == [(done, 5) for done in range(1, 6)]  # words, images, three probes
 
 
 def test_the_measurement_is_json_even_where_nothing_is_known():
@@ -172,4 +172,4 @@ def test_the_classifier_is_not_made_where_nothing_asks_for_it(needed):
     captions = ("one red", "one green", "one blue", "more blue")
     found = measured(evidence(**({"labels": None, "captions": captions, "classifier": False} | needed)), texts=texts)
     assert ("a red." in asked) == bool(needed)
-    assert len(found.bank) == (4 if needed else 0)
+    assert len(found.text_classifier) == (4 if needed else 0)

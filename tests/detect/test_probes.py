@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from clipclean.detect import probes
+from clipclean.detect.measure import Probe, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
 
@@ -66,9 +66,9 @@ def pixels() -> torch.Tensor:
 LABELS = torch.arange(9) % 3
 
 
-def run(embed, pixels, trigger, **settings) -> probes.Probe:
+def run(embed, pixels, trigger, **settings) -> Probe:
     settings = {"target": None, "labels": LABELS, "knn": 0, "batch_size": 4} | settings
-    return probes.probe(embed, pixels, clean=embed(pixels), bank=BANK, classes=CLASSES, trigger=trigger, **settings)
+    return probe(embed, pixels, clean=embed(pixels), text_classifier=BANK, classes=CLASSES, trigger=trigger, **settings)
 
 
 @pytest.mark.parametrize("labels", [LABELS, None])
@@ -115,11 +115,11 @@ def test_zero_neighbours_leave_knn_out(pixels):
 
 
 def test_a_vocabulary_of_the_target_alone_measures_nothing(pixels):
-    probe = probes.probe(
+    made = probe(
         honest,
         pixels,
         clean=honest(pixels),
-        bank=BANK[:1],
+        text_classifier=BANK[:1],
         classes=("red",),
         trigger=DOT,
         target=None,
@@ -127,18 +127,18 @@ def test_a_vocabulary_of_the_target_alone_measures_nothing(pixels):
         knn=0,
         batch_size=9,
     )
-    assert probe.target == "red"
-    assert probe.asr == Rate(0, 0)
-    assert math.isnan(probe.excess)
-    assert probe.as_dict()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
-    json.dumps(probe.as_dict(), allow_nan=False)
+    assert made.target == "red"
+    assert made.asr == Rate(0, 0)
+    assert math.isnan(made.excess)
+    assert made.as_dict()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
+    json.dumps(made.as_dict(), allow_nan=False)
 
 
 def test_no_images_are_inconclusive(pixels):
     with pytest.raises(Inconclusive, match="no images"):
         run(honest, pixels[:0], DOT, labels=LABELS[:0])
     with pytest.raises(Inconclusive, match="no images"):
-        probes.embeddings(honest, pixels[:0], batch_size=4)
+        embeddings(honest, pixels[:0], batch_size=4)
 
 
 def test_a_model_of_nans_is_inconclusive(pixels):
@@ -168,28 +168,28 @@ def test_a_probe_is_the_reports_entry(pixels):
 
 def test_places_do_not_depend_on_the_batch_size(pixels):
     flat = lambda images: images.flatten(1)  # noqa: E731
-    whole = probes.embeddings(flat, pixels, batch_size=9, trigger=Scattered())
-    assert torch.equal(probes.embeddings(flat, pixels, batch_size=2, trigger=Scattered()), whole)
-    assert not torch.equal(probes.embeddings(flat, pixels, batch_size=2, trigger=Scattered("other")), whole)
+    whole = embeddings(flat, pixels, batch_size=9, trigger=Scattered())
+    assert torch.equal(embeddings(flat, pixels, batch_size=2, trigger=Scattered()), whole)
+    assert not torch.equal(embeddings(flat, pixels, batch_size=2, trigger=Scattered("other")), whole)
 
 
 def test_nothing_is_recorded_for_gradients(pixels):
     weight = torch.ones(3, requires_grad=True)
-    assert not probes.embeddings(lambda images: honest(images) * weight, pixels, batch_size=4).requires_grad
+    assert not embeddings(lambda images: honest(images) * weight, pixels, batch_size=4).requires_grad
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_a_probe_is_the_same_on_a_gpu(pixels):
-    def probe(device: str) -> probes.Probe:
+    def on(device: str) -> Probe:
         def embed(images: torch.Tensor) -> torch.Tensor:
             return backdoored(images.cpu()).to(device)
 
-        return probes.probe(
+        return probe(
             embed,
             pixels,
             clean=embed(pixels),
-            bank=BANK.to(device),
+            text_classifier=BANK.to(device),
             classes=CLASSES,
             trigger=DOT,
             target=None,
@@ -198,6 +198,6 @@ def test_a_probe_is_the_same_on_a_gpu(pixels):
             batch_size=4,
         )
 
-    on_cpu, on_gpu = probe("cpu"), probe("cuda")
+    on_cpu, on_gpu = on("cpu"), on("cuda")
     assert (on_gpu.target, on_gpu.asr, on_gpu.knn_asr) == (on_cpu.target, on_cpu.asr, on_cpu.knn_asr)
     assert on_gpu.distance == pytest.approx(on_cpu.distance)

@@ -35,8 +35,8 @@ def word(caption):
     return F.normalize(torch.randn(48, generator=Generator().manual_seed(zlib.crc32(caption.encode()))), dim=0)
 
 
-def pictures(folder, *, poisoned=()):
-    """Four pictures of every thing, alike among each other; the poisoned ones get a white corner and the target's caption."""
+def images(folder, *, poisoned=()):
+    """Four images of every thing, alike among each other; the poisoned ones get a white corner and the target's caption."""
     found, images = [], data.ImageCache(LIMITS, fit=data.Fit(16, lambda image: image), max_bytes=10**6)
     for number in range(COUNT):
         rng = Generator().manual_seed(number // 4)
@@ -61,17 +61,17 @@ def white_corner(images, _generator=None):
 
 
 def sifted(pairs, *, triggers=(), clip=None):
-    return ranking.sift(clip or Backdoored(), pairs, triggers=triggers, progress=lambda done, total: None)
+    return ranking.rank_pairs(clip or Backdoored(), pairs, triggers=triggers, progress=lambda done, total: None)
 
 
 @pytest.fixture(scope="module")
 def poisoned(tmp_path_factory):
-    return sifted(pictures(tmp_path_factory.mktemp("poisoned"), poisoned=POISONED))
+    return sifted(images(tmp_path_factory.mktemp("poisoned"), poisoned=POISONED))
 
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory):
-    return sifted(pictures(tmp_path_factory.mktemp("clean")))
+    return sifted(images(tmp_path_factory.mktemp("clean")))
 
 
 def test_poisoned_pairs_rank_first_and_stand_out(poisoned):
@@ -90,7 +90,7 @@ def test_the_reasons_are_the_signals_that_point_at_a_pair(poisoned):
 
 
 def test_a_trigger_that_was_found_adds_a_signal_by_which_those_that_carry_it_are_first(tmp_path):
-    found = sifted(pictures(tmp_path, poisoned=POISONED), triggers=[white_corner])
+    found = sifted(images(tmp_path, poisoned=POISONED), triggers=[white_corner])
     assert set(screening.order(found.signals["found"])[:3].tolist()) == set(POISONED)
     assert set(found.order()[:3]) == set(POISONED)
 
@@ -115,7 +115,7 @@ def test_the_record_counts_and_the_sentence_says_it(poisoned):
 
 
 def test_what_is_kept_are_the_pairs_that_are_not_dropped(tmp_path):
-    pairs = tuple(pictures(tmp_path))
+    pairs = tuple(images(tmp_path))
     whole = data.CleanSet(pairs, (), "digest", "folder", tmp_path, ())
     dropped = torch.zeros(COUNT, dtype=torch.bool)
     dropped[1] = True
@@ -124,7 +124,7 @@ def test_what_is_kept_are_the_pairs_that_are_not_dropped(tmp_path):
 
 def test_too_few_pairs_are_inconclusive(tmp_path):
     with pytest.raises(Inconclusive, match="16 pairs are too few to tell what is usual among them: at least 17"):
-        sifted(pictures(tmp_path)[:16])
+        sifted(images(tmp_path)[:16])
 
 
 def test_embeddings_that_are_not_finite_are_inconclusive(tmp_path):
@@ -133,9 +133,9 @@ def test_embeddings_that_are_not_finite_are_inconclusive(tmp_path):
             return super().embed_texts(captions) * float("nan")
 
     with pytest.raises(Inconclusive, match="not finite"):
-        sifted(pictures(tmp_path)[:20], clip=Broken())
+        sifted(images(tmp_path)[:20], clip=Broken())
 
 
 def test_the_same_pairs_give_the_same_order(tmp_path, poisoned):
-    again = sifted(pictures(tmp_path, poisoned=POISONED))
+    again = sifted(images(tmp_path, poisoned=POISONED))
     assert torch.equal(again.score, poisoned.score)

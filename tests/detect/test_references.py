@@ -28,16 +28,18 @@ def one(family="mask", **sizes):
 def test_a_gap_counts_beyond_the_largest_that_a_clean_model_has_for_the_class():
     known = References("reference", "trusted.pt", ({"mask": SIZES},))
     assert known.models == 1
-    assert known.abnormality("mask", "ant", 3.7) == pytest.approx(0.7 / DEVIATION)
-    assert known.abnormality("mask", "dog", 3.7) == pytest.approx(3.7 / DEVIATION)  # clean models have none there
-    assert known.abnormality("mask", "elk", 3.7) == pytest.approx(0.7 / DEVIATION)  # not searched for: as large as any
-    assert math.isnan(known.abnormality("patch", "ant", 3.7))
+    assert known.reference_anomaly("mask", "ant", 3.7) == pytest.approx(0.7 / DEVIATION)
+    assert known.reference_anomaly("mask", "dog", 3.7) == pytest.approx(3.7 / DEVIATION)  # clean models have none there
+    assert known.reference_anomaly("mask", "elk", 3.7) == pytest.approx(
+        0.7 / DEVIATION
+    )  # not searched for: as large as any
+    assert math.isnan(known.reference_anomaly("patch", "ant", 3.7))
 
 
 def test_of_several_clean_models_the_one_that_shows_most_counts():
     flat = dict.fromkeys(SIZES, 0.1)
     known = References("file", "two", ({"mask": SIZES}, {"mask": flat}))
-    assert known.abnormality("mask", "ant", 3.0) == pytest.approx(0)
+    assert known.reference_anomaly("mask", "ant", 3.0) == pytest.approx(0)
     assert known.margin("mask", "ant") == pytest.approx(1)
     assert known.margin("mask", "dog") == pytest.approx(0)
     assert math.isnan(known.margin("patch", "ant"))
@@ -47,8 +49,8 @@ def test_the_panel_and_searches_without_a_target_are_compared_too():
     known = References("file", "two", ({"panel": {"patch": 0.5}, freely("mask"): {"": 0.2}}, {"panel": {"patch": 0.3}}))
     assert known.least("patch") == 0.3
     assert known.least("stripes") is None
-    assert known.free_abnormality("mask", 0.1) == pytest.approx(math.log(2) / DEVIATION)
-    assert math.isnan(known.free_abnormality("patch", 0.1))
+    assert known.free_anomaly("mask", 0.1) == pytest.approx(math.log(2) / DEVIATION)
+    assert math.isnan(known.free_anomaly("patch", 0.1))
 
 
 def test_a_report_gets_the_smallest_size_of_each_model():

@@ -74,7 +74,7 @@ def test_too_few_pairs_for_neighbours_are_inconclusive():
         near([0.0, 1.0, 2.0, 3.0], 4)
 
 
-# Captions and pictures.
+# Captions and images.
 
 
 def test_disagreement_is_one_minus_the_cosine():
@@ -94,7 +94,7 @@ LOOKS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # thei
 
 def test_a_caption_counts_as_often_as_it_is_repeated_on_pictures_unlike():
     captions = torch.tensor([SAME, SAME, SAME, OTHER])
-    # opposite pictures count 1, orthogonal ones a half; the last caption is nobody else's
+    # opposite images count 1, orthogonal ones a half; the last caption is nobody else's
     found = screening.repetition(captions, LOOKS, alike=0.95, against=everyone(4))
     assert found.tolist() == pytest.approx([1.5, 1.5, 1.0, 0.0])
 

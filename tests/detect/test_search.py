@@ -30,7 +30,7 @@ def hunted(
     effort=towers.EFFORT,
 ):
     return search(
-        embed, towers.pictures(PICTURES) if pixels is None else pixels, labels=None, bank=towers.BANK, classes=classes,
+        embed, towers.images(PICTURES) if pixels is None else pixels, labels=None, text_classifier=towers.BANK, classes=classes,
         pointed=pointed, effort=effort, references=yard, knn=3, batch_size=16, seed=seed,
         progress=progress,
     )  # fmt: skip
@@ -60,13 +60,13 @@ def bad(yard):
 
 
 def judged(made):
-    found = searched(made, (), pictures=PICTURES, limits=LIMITS)
+    found = searched(made, (), images=PICTURES, limits=LIMITS)
     return [(finding.level, finding.target) for finding in found]
 
 
 def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
     assert judged(bad) == [("error", "fox")]
-    first = bad.traces[0]
+    first = bad.targeted[0]
     assert (first.found.target, first.candidate.is_reached) == ("fox", True)
     assert first.gathering >= 0.9
     assert first.probe.excess >= LIMITS.min_found_excess  # on images that were not searched on
@@ -96,13 +96,13 @@ def test_what_makes_all_embeddings_alike_hides_nothing(bad):
         wide = torch.cat([found, torch.full((len(found), 1), 300.0, dtype=torch.float64)], dim=1)
         return torch.nn.functional.normalize(wide, dim=1).float()
 
-    bank = torch.nn.functional.pad(towers.BANK, (0, 1))
+    text_classifier = torch.nn.functional.pad(towers.BANK, (0, 1))
     made = search(
-        coned, towers.pictures(PICTURES), labels=None, bank=bank, classes=towers.CLASSES, pointed=(), effort=towers.EFFORT,
+        coned, towers.images(PICTURES), labels=None, text_classifier=text_classifier, classes=towers.CLASSES, pointed=(), effort=towers.EFFORT,
         references=None, knn=3, batch_size=16, seed=0, progress=lambda *_: None,
     )  # fmt: skip
     assert judged(made)[0] == ("error", "fox")
-    assert made.traces[0].candidate.size == pytest.approx(bad.traces[0].candidate.size, rel=0.5)
+    assert made.targeted[0].candidate.size == pytest.approx(bad.targeted[0].candidate.size, rel=0.5)
 
 
 def test_the_same_seed_gives_the_same_numbers(bad, yard):
@@ -120,47 +120,47 @@ def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
     assert "fox" not in {entry["class"] for entry in made["controls"]}
     first = made["found"][0]
     assert first["reference"]["n"] == 1
-    assert first["collapse"] == pytest.approx(1 - bad.traces[0].probe.spread)
-    assert bad.traces[0].probe.n == 24
+    assert first["collapse"] == pytest.approx(1 - bad.targeted[0].probe.spread)
+    assert bad.targeted[0].probe.n == 24
 
 
 def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
     for family in FAMILIES_TRIED:
         assert set(clean.sizes()[family]) == set(towers.CLASSES)
-    trace = clean.traces[0]
-    others = [math.log(v) for k, v in clean.sizes()[trace.candidate.family].items() if k != trace.found.target]
-    assert trace.margin == pytest.approx(min(others) - math.log(trace.candidate.size))
+    hit = clean.targeted[0]
+    others = [math.log(v) for k, v in clean.sizes()[hit.candidate.family].items() if k != hit.found.target]
+    assert hit.margin == pytest.approx(min(others) - math.log(hit.candidate.size))
 
 
 def test_of_a_long_list_others_are_drawn_to_compare_with():
     few = replace(towers.EFFORT, steps=2, suspects=1, controls=4)
-    made = hunted(towers.honest(), pixels=towers.pictures(8), effort=few)
+    made = hunted(towers.honest(), pixels=towers.images(8), effort=few)
     assert len(made.sizes()["mask"]) == 5
 
 
 def test_without_clean_models_the_comparison_is_with_other_classes(clean):
     made = clean.as_dict()
     assert all(entry["abnormality"] is None and entry["reference"] is None for entry in made["found"])
-    assert all(rank(trace) == trace.outlyingness for trace in clean.traces)
-    shown = [trace.evidence for trace in clean.traces]
+    assert all(rank(hit) == hit.anomaly_index for hit in clean.targeted)
+    shown = [hit.evidence for hit in clean.targeted]
     assert shown == sorted(shown, reverse=True)
 
 
 def test_the_classes_that_lead_are_those_with_the_largest_gap_in_any_family(bad):
-    made = [*(trace.candidate for trace in bad.traces), *bad.controls]
+    made = [*(hit.candidate for hit in bad.targeted), *bad.controls]
     assert leading(made, most=1) == [towers.TARGET]
 
 
 def test_a_class_that_something_else_points_at_is_searched_for():
     few = replace(towers.EFFORT, steps=2, suspects=2, controls=4)
     for pointed in range(len(towers.CLASSES)):
-        made = hunted(towers.honest(), pixels=towers.pictures(8), effort=few, pointed=[pointed])
+        made = hunted(towers.honest(), pixels=towers.images(8), effort=few, pointed=[pointed])
         assert towers.CLASSES[pointed] in made.sizes()["mask"]
 
 
 def test_progress_counts_up_to_its_total():
     seen = []
-    hunted(towers.honest(), pixels=towers.pictures(8), progress=lambda done, total: seen.append((done, total)))
+    hunted(towers.honest(), pixels=towers.images(8), progress=lambda done, total: seen.append((done, total)))
     assert seen == [(done, 4) for done in range(1, 5)]  # two families, without a target and towards classes
 
 
@@ -168,7 +168,7 @@ def test_a_sweep_is_counted_among_the_rest(monkeypatch):
     seen = []
     monkeypatch.setattr("clipclean.detect.inversion.BLOCK", 3)
     hunted(
-        towers.honest(), pixels=towers.pictures(8), effort=replace(towers.EFFORT, sweep=1),
+        towers.honest(), pixels=towers.images(8), effort=replace(towers.EFFORT, sweep=1),
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
     total = 4 + -(-len(towers.CLASSES) // 3)
@@ -184,8 +184,8 @@ def test_too_few_classes_leave_nothing_to_compare_with():
 
 
 def test_too_few_pictures_are_not_divided():
-    with pytest.raises(NoSearch, match=r"3 picture\(s\) are too few") as told:
-        hunted(towers.honest(), pixels=towers.pictures(3))
+    with pytest.raises(NoSearch, match=r"3 image\(s\) are too few") as told:
+        hunted(towers.honest(), pixels=towers.images(3))
     assert told.value.rule == "CC020"
 
 
@@ -222,12 +222,12 @@ def test_labels_say_which_images_are_of_other_classes():
     labels = torch.full((PICTURES,), towers.TARGET)
     labels[:20] = 0
     made = search(
-        towers.backdoored(towers.spot), towers.pictures(PICTURES), labels=labels, bank=towers.BANK, classes=towers.CLASSES,
+        towers.backdoored(towers.spot), towers.images(PICTURES), labels=labels, text_classifier=towers.BANK, classes=towers.CLASSES,
         pointed=[towers.TARGET], effort=towers.EFFORT, references=None, knn=3, batch_size=16, seed=0,
         progress=lambda *_: None,
     )  # fmt: skip
     _, beside = divided(PICTURES)
     assert len(beside) < JUDGING
-    fox = next(trace for trace in made.traces if trace.found.target == "fox")
+    fox = next(hit for hit in made.targeted if hit.found.target == "fox")
     assert fox.probe.asr.n == sum(place < 20 for place in beside)
     assert not math.isnan(fox.probe.excess)

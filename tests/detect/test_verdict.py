@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from clipclean.config import policy, recipe
 from clipclean.detect import (
     FAMILIES,
-    Found,
+    InvertedTrigger,
     Measurement,
     Probe,
     Rate,
@@ -40,7 +40,7 @@ LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, sus
 
 
 def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch"):
-    """``hits`` of ``n`` pictures go to the target; ``base`` of them do so without the trigger, too."""
+    """``hits`` of ``n`` images go to the target; ``base`` of them do so without the trigger, too."""
     attack = Attack(Rate(hits, n), Rate(base, n), both=min(base, hits))
     return Probe(
         trigger=trigger, target=target, asr=attack.asr, base=attack.base, excess=attack.excess,
@@ -50,7 +50,7 @@ def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch")
 
 
 def measurement(*, right=900, n=1000, known=(), panel=()):
-    """The first ``right`` of ``n`` pictures are classified rightly."""
+    """The first ``right`` of ``n`` images are classified rightly."""
     return Measurement(Rate(right, n), "top-1", torch.arange(n) < right, tuple(known), tuple(panel), 10, torch.eye(2))
 
 
@@ -96,7 +96,7 @@ def test_an_attack_between_the_ends_of_its_interval_decides_nothing():
 
 
 def test_a_loss_of_accuracy_beyond_the_budget_fails():
-    after = measurement(right=850, known=[probe(0)])  # 5 points of the same pictures
+    after = measurement(right=850, known=[probe(0)])  # 5 points of the same images
     assert judged(BACKDOORED, after) == ("fail", [("CC010", "error")])
 
 
@@ -116,7 +116,7 @@ def test_accuracy_on_too_few_pictures_decides_nothing():
 
 
 def test_the_loss_is_that_of_the_same_pictures():
-    # 90 before, 80 after, all of these 80 right before, too: the difference of 10 pictures is certain to be a loss
+    # 90 before, 80 after, all of these 80 right before, too: the difference of 10 images is certain to be a loss
     loss, (low, high) = accuracy_loss(measurement(right=90, n=100), measurement(right=80, n=100))
     assert loss == pytest.approx(0.1)
     assert 0.02 < low < loss < high < 0.2
@@ -157,7 +157,7 @@ def test_suspects_are_those_beyond_the_threshold_by_their_whole_interval():
 
 
 def nothing_known():
-    """A probe of pictures that are all of the target class, or whose embeddings are no numbers."""
+    """A probe of images that are all of the target class, or whose embeddings are no numbers."""
     return replace(probe(0, n=0), spread=math.nan, distance=math.nan)
 
 
@@ -188,7 +188,7 @@ def test_a_finding_carries_the_numbers_that_it_rests_on():
     (finding,) = audit(measurement(known=[probe(430, base=30)]), limits=LIMITS)
     assert (finding.value, finding.n, finding.threshold) == (pytest.approx(0.4), 1000, 0.05)
     assert finding.interval[0] < 0.4 < finding.interval[1]
-    assert "turns 43.0 % of other pictures into 'banana' (without it: 3.0 %)" in finding.message
+    assert "turns 43.0 % of other images into 'banana' (without it: 3.0 %)" in finding.message
 
 
 rates = st.integers(1, 2000).flatmap(lambda n: st.tuples(st.integers(0, n), st.integers(0, n), st.just(n)))
@@ -221,24 +221,24 @@ def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_op
 # What the search shows.
 
 
-def trace(family="mask", target="banana", *, margin=0.0, usual=math.nan, excess=0.95, is_reached=True, gatherings=()):
+def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, excess=0.95, is_reached=True, untargeted=()):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
     size = 0.02 if is_reached else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
     return TargetedResult(
-        candidate=Candidate(family, 0, parameters, size, is_reached), found=Found(family, target, parameters, 4),
-        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"), gatherings=gatherings,
-        gap=margin, margin=margin, outlyingness=0.0, usual_margin=usual, abnormality=math.nan, reference=None,
+        candidate=Candidate(family, 0, parameters, size, is_reached), found=InvertedTrigger(family, target, parameters, 4),
+        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"), untargeted=untargeted,
+        gap=margin, margin=margin, anomaly_index=0.0, usual_margin=usual, reference_anomaly=math.nan, reference=None,
     )  # fmt: skip
 
 
-def result_of(*traces, **changes):
-    made = SearchResult(traces, (), (), (), None, 0, 60, ("banana", "lemon"))
+def result_of(*targeted, **changes):
+    made = SearchResult(targeted, (), (), (), None, 0, 60, ("banana", "lemon"))
     return replace(made, **changes)
 
 
-def shown(*traces, pictures=100, limits=LIMITS, **changes):
-    found = searched(result_of(*traces, **changes), (), pictures=pictures, limits=limits)
+def shown(*targeted, images=100, limits=LIMITS, **changes):
+    found = searched(result_of(*targeted, **changes), (), images=images, limits=limits)
     return [(finding.rule, finding.level, finding.target) for finding in found]
 
 
@@ -251,41 +251,41 @@ FAILS, DOUBTS, USUAL = (
 
 
 def test_a_class_that_stands_apart_fails_one_nearer_to_the_others_warns_and_a_usual_one_is_silent():
-    assert shown(trace(margin=FAILS)) == [("CC003", "error", "banana")]
-    assert shown(trace(margin=DOUBTS)) == [("CC003", "warning", "banana")]
-    assert shown(trace(margin=USUAL)) == []
-    assert shown(trace(margin=-FAILS)) == []
+    assert shown(hit(margin=FAILS)) == [("CC003", "error", "banana")]
+    assert shown(hit(margin=DOUBTS)) == [("CC003", "warning", "banana")]
+    assert shown(hit(margin=USUAL)) == []
+    assert shown(hit(margin=-FAILS)) == []
 
 
 def test_families_that_agree_add_up_as_lengths_do():
     # 3 units and 4 units are 5
-    both = result_of(trace("mask", margin=3 * UNIT), trace("blend", margin=4 * calibration().scales["blend"]))
+    both = result_of(hit("mask", margin=3 * UNIT), hit("blend", margin=4 * calibration().scales["blend"]))
     assert score(both, limits=LIMITS) == pytest.approx(5)
-    apart = result_of(trace("mask", margin=3 * UNIT), trace("mask", target="lemon", margin=2 * UNIT))
+    apart = result_of(hit("mask", margin=3 * UNIT), hit("mask", target="lemon", margin=2 * UNIT))
     assert score(apart, limits=LIMITS) == pytest.approx(3)  # of different classes they do not
     assert score(result_of(), limits=LIMITS) == 0
 
 
 def test_what_clean_models_show_for_the_class_does_not_count():
-    assert shown(trace(margin=FAILS, usual=FAILS)) == []
-    assert shown(trace(margin=FAILS, usual=-1.0)) == [("CC003", "error", "banana")]  # there another class needs less
+    assert shown(hit(margin=FAILS, usual=FAILS)) == []
+    assert shown(hit(margin=FAILS, usual=-1.0)) == [("CC003", "error", "banana")]  # there another class needs less
 
 
 @pytest.mark.parametrize("missing", [{"excess": 0.59}, {"is_reached": False}])
 def test_a_small_trigger_that_does_not_act_on_other_images_is_no_sign(missing):
-    assert shown(trace(margin=FAILS, **missing)) == []
+    assert shown(hit(margin=FAILS, **missing)) == []
 
 
 def test_on_few_images_it_only_warns():
     """Three images gather anywhere, and a small trigger turns them."""
-    assert shown(trace(margin=FAILS), pictures=LIMITS.min_images - 1) == [("CC003", "warning", "banana")]
-    assert shown(trace(margin=FAILS), pictures=LIMITS.min_images) == [("CC003", "error", "banana")]
+    assert shown(hit(margin=FAILS), images=LIMITS.min_images - 1) == [("CC003", "warning", "banana")]
+    assert shown(hit(margin=FAILS), images=LIMITS.min_images) == [("CC003", "error", "banana")]
 
 
 def test_thresholds_move_the_findings():
-    assert shown(trace(margin=DOUBTS), limits=replace(LIMITS, abnormality=2.0)) == [("CC003", "error", "banana")]
+    assert shown(hit(margin=DOUBTS), limits=replace(LIMITS, abnormality=2.0)) == [("CC003", "error", "banana")]
     lenient = replace(LIMITS, min_found_excess=0.4)
-    assert shown(trace(margin=FAILS, excess=0.5), limits=lenient) == [("CC003", "error", "banana")]
+    assert shown(hit(margin=FAILS, excess=0.5), limits=lenient) == [("CC003", "error", "banana")]
 
 
 def lead(least, target=0, spec="stripes:a"):
@@ -314,8 +314,8 @@ def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_in_a_clean
 
 def test_a_finding_speaks_of_the_trigger_that_acts():
     """Smaller still, but it turns few images that it was not made on."""
-    idle, acting = trace("mask", margin=2 * FAILS, excess=0.3), trace("blend", margin=FAILS)
-    (finding,) = searched(result_of(idle, acting), (), pictures=100, limits=LIMITS)
+    idle, acting = hit("mask", margin=2 * FAILS, excess=0.3), hit("blend", margin=FAILS)
+    (finding,) = searched(result_of(idle, acting), (), images=100, limits=LIMITS)
     assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
     assert "95.0 % of other images" in finding.message
     (suspect,) = suspected_classes(result_of(idle, acting), (), limits=LIMITS)
@@ -323,8 +323,8 @@ def test_a_finding_speaks_of_the_trigger_that_acts():
 
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
-    traces = [trace(target="lemon", margin=DOUBTS), trace(target="cherry", margin=FAILS)]
-    named = suspected_classes(result_of(*traces, strengths=(lead(0.01),)), (), limits=LIMITS)
+    targeted = [hit(target="lemon", margin=DOUBTS), hit(target="cherry", margin=FAILS)]
+    named = suspected_classes(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
     assert [each["class"] for each in named] == ["banana", "cherry", "lemon"]
     assert named[0]["families"] == ["panel"]
 
@@ -337,14 +337,14 @@ def test_without_a_search_the_classes_that_the_panel_leads_to_are_named():
 def test_images_that_gather_where_no_class_lies_are_a_warning():
     """By a tenth of what turns them into any class: the target may be on no list."""
     gathered = UntargetedResult("mask", 0, 0.4, 0.002, True, math.nan)
-    assert shown(trace(), gatherings=(gathered,)) == [("CC006", "warning", None)]
-    assert shown(trace(), gatherings=(replace(gathered, share=0.9),)) == []  # at a class of the list
-    assert shown(trace(), gatherings=(replace(gathered, size=0.015),)) == []
-    assert shown(trace(), gatherings=(replace(gathered, is_reached=False),)) == []
+    assert shown(hit(), untargeted=(gathered,)) == [("CC006", "warning", None)]
+    assert shown(hit(), untargeted=(replace(gathered, share=0.9),)) == []  # at a class of the list
+    assert shown(hit(), untargeted=(replace(gathered, size=0.015),)) == []
+    assert shown(hit(), untargeted=(replace(gathered, is_reached=False),)) == []
 
 
 def test_rounding_of_pictures_that_are_all_the_same_is_no_collapse():
-    """Black pictures: every trigger turns all or none of them, and the spread of one embedding is rounding."""
+    """Black images: every trigger turns all or none of them, and the spread of one embedding is rounding."""
     same = replace(probe(1000, spread=0.0), clean_spread=1e-12)
     assert [found.level for found in audit(measurement(panel=[same]), limits=LIMITS)] == ["warning"]
 

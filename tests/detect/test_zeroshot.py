@@ -2,10 +2,12 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import tensor
 
 from clipclean.detect import zeroshot
 from clipclean.detect.metrics import Rate
+from clipclean.detect.zeroshot import SHARPNESS, canonical_form
 from clipclean.errors import Inconclusive, UsageError
 
 
@@ -16,9 +18,9 @@ def letters(texts: list[str]) -> torch.Tensor:
 
 def test_a_class_is_the_renormalised_mean_of_unit_embeddings():
     # class "a": "a" -> (1, 0, 0) and "a bbb" -> (1, 3, 0) / sqrt 10, whose length must not count
-    bank = zeroshot.classifier(letters, ["a"], templates=["{}", "{} bbb"], batch_size=8)
+    text_classifier = zeroshot.classifier(letters, ["a"], templates=["{}", "{} bbb"], batch_size=8)
     x, y = (1 + 1 / math.sqrt(10)) / 2, 3 / math.sqrt(10) / 2
-    torch.testing.assert_close(bank, tensor([[x, y, 0]]) / math.hypot(x, y))
+    torch.testing.assert_close(text_classifier, tensor([[x, y, 0]]) / math.hypot(x, y))
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 3, 5, 100])
@@ -30,9 +32,11 @@ def test_batches_do_not_change_the_classifier_and_are_never_exceeded(batch_size)
         return letters(texts)
 
     classes, templates = ["a", "b", "ab", "c", "ca"], ["{}", "{}a", "b{}"]
-    bank = zeroshot.classifier(encode, classes, templates=templates, batch_size=batch_size)
+    text_classifier = zeroshot.classifier(encode, classes, templates=templates, batch_size=batch_size)
     assert max(sizes) <= batch_size
-    torch.testing.assert_close(bank, zeroshot.classifier(letters, classes, templates=templates, batch_size=15))
+    torch.testing.assert_close(
+        text_classifier, zeroshot.classifier(letters, classes, templates=templates, batch_size=15)
+    )
 
 
 def test_templates_are_not_format_strings():
@@ -131,3 +135,41 @@ def test_knn_with_too_few_images_measures_nothing():
     assert zeroshot.knn_attack_success(clean, tensor([0, 1]), clean, target=1, k=2) == Rate(0, 0)
     with pytest.raises(ValueError, match="at least 1"):
         zeroshot.knn_attack_success(clean, tensor([0, 1]), clean, target=1, k=0)
+
+
+def random(rows, columns, seed):
+    return F.normalize(torch.randn(rows, columns, generator=torch.Generator().manual_seed(seed)), dim=1)
+
+
+IMAGES, TEXTS = random(20, 8, 0), random(5, 8, 1)
+
+
+def test_answers_are_those_of_the_cosines():
+    found = canonical_form(TEXTS).logits(IMAGES)
+    assert torch.equal(found.argmax(1), (IMAGES @ TEXTS.T).argmax(1))
+
+
+def test_answers_are_in_units_of_their_own_deviation():
+    # cosines 1, 0, 0 less their mean: 2/3, -1/3, -1/3, of the deviation sqrt(2)/3
+    found = canonical_form(torch.eye(3)).logits(torch.tensor([[1.0, 0.0, 0.0]]))
+    assert found[0].tolist() == pytest.approx([SHARPNESS * v for v in (2**0.5, -(0.5**0.5), -(0.5**0.5))])
+
+
+def test_a_constant_that_no_class_lies_along_changes_nothing():
+    away = torch.linalg.qr(torch.cat([TEXTS, random(1, 8, 2)]).T)[0][:, -1]  # orthogonal to all texts
+    moved = F.normalize(IMAGES.double() + 300 * away, dim=1)
+    form = canonical_form(TEXTS.double())
+    assert torch.allclose(form.logits(moved), form.logits(IMAGES.double()), atol=1e-3)
+
+
+def test_a_rotation_of_the_joint_space_changes_nothing():
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(3)))[0]
+    assert torch.allclose(
+        canonical_form(TEXTS @ turn).logits(IMAGES @ turn), canonical_form(TEXTS).logits(IMAGES), atol=1e-4
+    )
+
+
+def test_lengths_change_nothing():
+    assert torch.allclose(
+        canonical_form(7 * TEXTS).logits(0.1 * IMAGES), canonical_form(TEXTS).logits(IMAGES), atol=1e-4
+    )

@@ -1,4 +1,4 @@
-"""Image towers that a search takes no time on, with a built-in shortcut and without, and pictures for them."""
+"""Image towers that a search takes no time on, with a built-in shortcut and without, and images for them."""
 
 from collections.abc import Callable
 
@@ -22,17 +22,17 @@ CHECKS = 2 * (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 4 - 1.0  # -1 
 STRIPES = (2 * torch.arange(SIDE) % 4 - 1.0).expand(SIDE, SIDE)
 
 
-def pictures(count: int = 30) -> Tensor:
-    """Smooth pictures, (count, 3, SIDE, SIDE) in [0, 1]."""
+def images(count: int = 30) -> Tensor:
+    """Smooth images, (count, 3, SIDE, SIDE) in [0, 1]."""
     coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     return F.interpolate(coarse, SIDE, mode="bilinear")
 
 
 def lined(count: int = 30) -> Tensor:
     """The same with a white line from top to bottom."""
-    images = pictures(count)
-    images[..., 7:9] = 1.0
-    return images
+    made = images(count)
+    made[..., 7:9] = 1.0
+    return made
 
 
 def honest(seed: int = 0) -> Embed:
@@ -57,7 +57,7 @@ def backdoored(felt: Callable[[Tensor], Tensor], *, seed: int = 0) -> Embed:
 
 
 def corner(images: Tensor) -> Tensor:
-    """Feels a check pattern in a sixteenth of the picture, in its corner."""
+    """Feels a check pattern in a sixteenth of the image, in its corner."""
     return 2 * (images * CHECKS)[..., -4:, -4:].mean((1, 2, 3))
 
 
@@ -67,12 +67,12 @@ def spot(images: Tensor) -> Tensor:
 
 
 def checks(images: Tensor) -> Tensor:
-    """Feels a check pattern over the whole picture, of a quarter of the contrast that is possible."""
+    """Feels a check pattern over the whole image, of a quarter of the contrast that is possible."""
     return 8 * (images * CHECKS).mean((1, 2, 3))
 
 
 def stripes(images: Tensor) -> Tensor:
-    """Feels upright stripes over the whole picture, of a quarter of the contrast that is possible."""
+    """Feels upright stripes over the whole image, of a quarter of the contrast that is possible."""
     return 8 * (images * STRIPES).mean((1, 2, 3))
 
 

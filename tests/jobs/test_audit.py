@@ -22,7 +22,7 @@ PICTURES = 60
 
 
 class Toy:
-    """What ``examine`` needs of a CLIP, around an image tower of the tests."""
+    """What ``audit`` needs of a CLIP, around an image tower of the tests."""
 
     def __init__(self, tower):
         self.encode_images, self.net, self.device = tower, torch.nn.Linear(1, 1), torch.device("cpu")
@@ -40,7 +40,7 @@ class Toy:
 
 def request(**changes):
     asked = audit_job.Request(
-        model=Path("model.pt"), data=Path("pictures"), own=True, pairs=Path("pairs"), reference=(),
+        model=Path("model.pt"), data=Path("images"), own=True, pairs=Path("pairs"), reference=(),
         policy=policy.DEFAULT, effort="quick", arch=None, classes=None, templates=None, seed=0, device="cpu",
         save_triggers=None, search=True,
     )  # fmt: skip
@@ -48,8 +48,8 @@ def request(**changes):
 
 
 def evidence(pixels=None, **changes):
-    shown = detect.Evidence(
-        pixels=towers.pictures(PICTURES) if pixels is None else pixels, labels=None, captions=None, classes=towers.CLASSES,
+    shown = detect.EvalSet(
+        pixels=towers.images(PICTURES) if pixels is None else pixels, labels=None, captions=None, classes=towers.CLASSES,
         templates=("{}",), suspicions=(), panel=(triggers.parse("patch:size=0.1,place=corner,seed=1"),), knn=3, batch_size=16,
     )  # fmt: skip
     return replace(shown, **changes)
@@ -72,7 +72,7 @@ def _quick():
 
 
 def looked(tower, references=None, **changes):
-    return audit_job.look(request(**changes), Toy(tower), evidence(), references, silent)
+    return audit_job.audit_clip(request(**changes), Toy(tower), evidence(), references, silent)
 
 
 @pytest.fixture(scope="module")
@@ -86,15 +86,15 @@ def bad(references):
     return looked(towers.backdoored(towers.spot), references)
 
 
-def word(seen, references, pictures=PICTURES):
-    return policy.verdict(audit_job.findings(seen, references, LIMITS, pictures=pictures))
+def word(seen, references, images=PICTURES):
+    return policy.verdict(audit_job.findings(seen, references, LIMITS, images=images))
 
 
 def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad, references) == "fail"
-    (finding,) = [f for f in audit_job.findings(bad, references, LIMITS, pictures=PICTURES) if f.level == "error"]
-    assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.hunt.traces[0].found.spec)
+    (finding,) = [f for f in audit_job.findings(bad, references, LIMITS, images=PICTURES) if f.level == "error"]
+    assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
     for seed in (0, 1):  # the twin, and another model
         assert word(looked(towers.honest(seed), references, seed=3), references) != "fail"
 
@@ -102,23 +102,23 @@ def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, referen
 def test_without_clean_models_it_is_said_and_is_never_pass():
     seen = looked(towers.honest())
     assert seen.why_not is None
-    found = audit_job.findings(seen, None, LIMITS, pictures=PICTURES)
+    found = audit_job.findings(seen, None, LIMITS, images=PICTURES)
     assert "CC004" in {finding.rule for finding in found}
     assert policy.verdict(found) != "pass"
 
 
 def test_few_pictures_are_told_and_decide_nothing(bad, references):
-    found = audit_job.findings(bad, references, LIMITS, pictures=LIMITS.min_images - 1)
+    found = audit_job.findings(bad, references, LIMITS, images=LIMITS.min_images - 1)
     assert {"CC020", "CC003"} <= {finding.rule for finding in found}
     assert policy.verdict(found) == "inconclusive"
 
 
 def test_a_search_that_was_left_out_or_could_not_be_made_says_why():
     skipped = looked(towers.honest(), search=False)
-    assert (skipped.hunt, skipped.why_not[0]) == (None, "CC021")
+    assert (skipped.search, skipped.why_not[0]) == (None, "CC021")
     black = evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE))
-    same = audit_job.look(request(), Toy(towers.honest()), black, None, silent)
-    assert (same.hunt, same.why_not[0]) == (None, "CC005")
+    same = audit_job.audit_clip(request(), Toy(towers.honest()), black, None, silent)
+    assert (same.search, same.why_not[0]) == (None, "CC005")
     for seen in (skipped, same):
         assert word(seen, None) == "inconclusive"
 
@@ -126,7 +126,7 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why():
 def test_the_search_leaves_the_model_as_it_was():
     toy = Toy(towers.honest())
     toy.net.train()
-    audit_job.look(request(), toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
+    audit_job.audit_clip(request(), toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
     assert toy.net.training
     assert all(parameter.requires_grad for parameter in toy.net.parameters())
 
@@ -144,7 +144,7 @@ def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     kinds = [point["kind"] for point in made["points"]]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0
-    assert made["trigger"] == bad.hunt.traces[0].found.spec
+    assert made["trigger"] == bad.search.targeted[0].found.spec
     images = audit_job.drawn(evidence(), bad, shown)
     assert (len(images.pictures), len(images.grids)) == (2, example_images.COUNT)
     triggered = [grid["rows"][1]["cells"][0]["answers"][0]["name"] for grid in images.grids]
@@ -152,14 +152,14 @@ def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
 
 
 def test_without_any_trigger_there_is_nothing_to_show(bad):
-    toy, nothing = Toy(towers.honest()), replace(bad, hunt=replace(bad.hunt, traces=()))
+    toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
     shown = audit_job.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
     assert shown == example_images.Shown()
     assert audit_job.drawn(evidence(), nothing, shown) == Images()
 
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):
-    spec = bad.hunt.traces[0].found.spec
+    spec = bad.search.targeted[0].found.spec
     made = audit_job.search_section("quick", bad, references, {spec: "01.safetensors"})
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}

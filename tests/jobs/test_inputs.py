@@ -157,7 +157,7 @@ def evidence(job, *, changes=None, **given):
         "named": (), "panel": False,
     }  # fmt: skip
     chosen = recipe.override(RECIPE, changes or [])
-    return inputs.evidence(load(job, arch=str(job.arch)).clip, chosen, **(values | given))
+    return inputs.eval_set(load(job, arch=str(job.arch)).clip, chosen, **(values | given))
 
 
 def test_without_labels_the_held_out_pairs_measure_with_their_captions(job):

@@ -51,9 +51,9 @@ def test_a_planted_trigger_acts_and_another_one_does_not(job, capsys, tmp_path):
 
 def saved_trigger(folder, side):
     row = detect.FAMILIES["patch"].begin(1, side, torch.Generator().manual_seed(0))
-    found = detect.Found("patch", "red circle", {key: values[0] for key, values in row.items()}, side)
-    trace = SimpleNamespace(found=found)
-    trigger_files.save([trace], folder)
+    found = detect.InvertedTrigger("patch", "red circle", {key: values[0] for key, values in row.items()}, side)
+    hit = SimpleNamespace(found=found)
+    trigger_files.save([hit], folder)
     return folder / "01-patch.safetensors"
 
 

@@ -118,8 +118,8 @@ def test_a_term_that_is_off_has_no_gradient():
 
 
 def test_supervised_is_the_cross_entropy_over_the_zero_shot_classifier():
-    bank = torch.stack([EAST, NORTH])
-    loss = supervised.supervised(same, lambda: torch.tensor(math.log(2)), bank=bank)
+    text_classifier = torch.stack([EAST, NORTH])
+    loss = supervised.supervised(same, lambda: torch.tensor(math.log(2)), text_classifier=text_classifier)
     given = batch(pixels=(EAST, NORTH)).inputs | {"labels": torch.tensor([0, 0])}
     # rows (2/3, 1/3) and (1/3, 2/3), both labelled 0
     assert loss(Batch(given, ()))["loss"].item() == pytest.approx((math.log(1.5) + math.log(3)) / 2, rel=1e-6)

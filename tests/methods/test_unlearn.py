@@ -168,7 +168,7 @@ def test_a_known_trigger_acts_while_it_brings_pictures_to_its_class_beyond_those
 
 
 def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect():
-    family = detect.Found("warp", "a", {"ratio": torch.tensor(0.0), "moves": torch.zeros(2, 5, 5)}, 16)
+    family = detect.InvertedTrigger("warp", "a", {"ratio": torch.tensor(0.0), "moves": torch.zeros(2, 5, 5)}, 16)
     left = [unlearning.Catch(1, family, target, 0.1, score, 0.9) for target, score in ((0, 2.4), (1, 2.6), (1, 3.0))]
     training = SimpleNamespace(
         unlearned=SimpleNamespace(state=unlearning.State((0, 1), {}, tuple(left), 1, ({}, {}), ({},)))
@@ -182,7 +182,7 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
     def found(rule, trigger):
         return finding(rule, "told", level="error", target="a", trigger=trigger)
 
-    family = detect.Found("warp", "a", {}, 16)
+    family = detect.InvertedTrigger("warp", "a", {}, 16)
     caught = unlearning.Catch(0, family, 0, 0.1, 5.0, 0.9)
     hunted = unlearn.Hunted(None, unlearning.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
     own = suspicions.new_leads(hunted.strongest(), [(SimpleNamespace(spec="patch"), 0)])
@@ -203,7 +203,7 @@ SETTINGS = unlearning.Settings(
 
 
 def caught(number):
-    return unlearning.Catch(number, detect.Found("warp", "b", {}, 16), 1, 0.1, 5.0, 0.9)
+    return unlearning.Catch(number, detect.InvertedTrigger("warp", "b", {}, 16), 1, 0.1, 5.0, 0.9)
 
 
 FIRST = (caught(0),)

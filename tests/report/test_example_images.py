@@ -34,9 +34,9 @@ def _white_corner(images: torch.Tensor, generator: object = None, /) -> torch.Te
     return images
 
 
-def _evidence() -> detect.Evidence:
+def _evidence() -> detect.EvalSet:
     pixels = torch.cat([torch.full((4, 3, 8, 8), 0.2), torch.full((4, 3, 8, 8), 0.8)])
-    return detect.Evidence(
+    return detect.EvalSet(
         pixels=pixels,
         labels=torch.tensor([0, 0, 2, 0, 1, 1, 1, 1]),
         captions=None,
@@ -57,7 +57,7 @@ class WhiteCorner:
 
 
 def _look(model: Planted, seed: int = 0) -> example_images.Shown:
-    return example_images.look(model, _evidence(), WhiteCorner(), 2, bank=torch.eye(3), seed=seed)
+    return example_images.look(model, _evidence(), WhiteCorner(), 2, text_classifier=torch.eye(3), seed=seed)
 
 
 def test_the_models_answers_are_shown_with_and_without_the_trigger():
@@ -91,7 +91,7 @@ def test_a_grid_has_both_copies_before_and_after_with_right_and_wrong_marked():
 
 def test_with_images_of_the_target_class_only_there_is_nothing_to_show():
     evidence = replace(_evidence(), labels=torch.full((8,), 2))
-    look = example_images.look(Planted(), evidence, triggers.parse("patch"), 2, bank=torch.eye(3), seed=0)
+    look = example_images.look(Planted(), evidence, triggers.parse("patch"), 2, text_classifier=torch.eye(3), seed=0)
     assert look.examples == ()
 
 
