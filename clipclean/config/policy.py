@@ -27,41 +27,49 @@ class Thresholds(Section):
     """Where a measurement becomes a finding; null leaves the recipe's value."""
 
     max_excess: float | None = field(
-        None, "A named or found trigger that moves more images than this, beyond chance, fails.", "share", gt=0, le=1
+        None, "A named or found trigger with a larger excess attack success rate fails the run.", "share", gt=0, le=1
     )
     suspicious_excess: float | None = field(
-        None, "First sign: a trigger of the panel moves more images than this to one class.", "share", gt=0, le=1
+        None, "A trigger of the panel with a larger excess attack success rate is suspicious.", "share", gt=0, le=1
     )
     collapse: float | None = field(
-        None, "Second sign: triggered embeddings spread less than this share of the clean ones.", "share", gt=0, le=1
+        None,
+        "Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller.",
+        "share",
+        gt=0,
+        le=1,
     )
     max_accuracy_loss: float | None = field(
         None, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
     )
-    min_images: int | None = field(None, "Fewer probe images than this decide nothing.", "images", ge=2)
+    min_images: int | None = field(None, "With fewer images nothing is decided.", "images", ge=2)
     abnormality: float = field(
         3.5,
-        "Search: a class fails whose triggers are this much smaller than those of all other classes.",
+        "Search: a class with at least this score fails the model.",
         "score",
         gt=0,
         le=100,
     )
     gathering: float = field(
         0.6,
-        "Search: this share of images gathers at one class when no class was named.",
+        "Search: if a smaller share of gathering images is at any class, the target may be off the list (CC006).",
         "share",
         gt=0,
         le=1,
     )
     gathering_abnormality: float = field(
         2.0,
-        "Search: by a trigger that is this much smaller than clean models need to gather them anywhere.",
+        "No effect any more; the key stays so that policies stay valid.",
         "robust z",
         gt=0,
         le=100,
     )
     min_found_excess: float = field(
-        0.6, "A trigger found by search must move at least this share of images.", "share", gt=0, le=1
+        0.6,
+        "Search: a found trigger counts only if it turns at least this share of unseen images.",
+        "share",
+        gt=0,
+        le=1,
     )
 
 
@@ -130,7 +138,7 @@ class Suppression(Section):
     ] = field(..., "Code of the rule, such as CC002.")
     reason: Annotated[Text, AfterValidator(_said)] = field(..., "Why it is accepted; the report repeats it.")
     expires: Annotated[date, BeforeValidator(_day)] = field(..., "The last day that it holds.", "date")
-    match: Match = field(Match(), "Which findings of the rule are meant; without it, all.")
+    match: Match = field(Match(), "The findings of the rule that it covers; without it, all.")
 
 
 class Policy(Section):

@@ -24,11 +24,13 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 class Train(Section):
     """How long and how fast the weights move; AdamW, always with fresh state."""
 
-    epochs: float = field(10.0, "How often each pair is seen; part of an epoch counts.", "epochs", gt=0, le=1000)
-    max_steps: int | None = field(None, "End after so many steps if the epochs last longer.", "steps", ge=1, le=10**8)
-    batch_size: int = field(64, "Pairs in a step; each is the others' negative.", "pairs", ge=2, le=65536)
+    epochs: float = field(10.0, "Passes over the pairs; may be a fraction.", "epochs", gt=0, le=1000)
+    max_steps: int | None = field(
+        None, "Stop after this many steps, if the epochs last longer.", "steps", ge=1, le=10**8
+    )
+    batch_size: int = field(64, "Pairs in a step; each serves as a negative for the others.", "pairs", ge=2, le=65536)
     lr: float = field(1e-5, "Peak learning rate, reached at the end of the warm-up.", "per step", gt=0, le=0.01)
-    warmup_steps: int = field(50, "Steps of linear rise from zero to lr.", "steps", ge=0, le=10**6)
+    warmup_steps: int = field(50, "Steps in which the rate rises linearly from zero to lr.", "steps", ge=0, le=10**6)
     weight_decay: float = field(
         0.1, "AdamW's decay of weights; norms, biases and the logit scale have none.", ge=0, le=1
     )
@@ -36,62 +38,66 @@ class Train(Section):
         (0.9, 0.999), "AdamW's decay rates of gradient and squared gradient."
     )
     eps: float = field(1e-8, "AdamW's term against division by zero.", gt=0, le=1e-2)
-    schedule: Literal["cosine"] = field("cosine", "How lr falls after the warm-up: to zero, along half a cosine.")
+    schedule: Literal["cosine"] = field("cosine", "Decay of lr after the warm-up: half a cosine, to zero.")
     precision: Literal["auto", "fp32", "bf16"] = field(
-        "auto", "Number format of the forward pass; auto takes bf16 where the device has it and the model is large."
+        "auto", "Number format of the forward pass; auto uses bf16 if the device has it and the model is large."
     )
-    grad_clip: float | None = field(None, "Longest gradient let through; null lets all through.", "norm", gt=0)
+    grad_clip: float | None = field(None, "Largest norm of the gradient; null does not clip.", "norm", gt=0)
     micro_batch: int | None = field(
         None,
-        "Pairs that a tower takes at once: less memory, a third more time, the gradients of the whole batch. Null takes all, "
-        "and fewer if memory runs out.",
+        "Pairs that a tower takes at once: less memory, a third more time, the same gradients. Null takes the whole batch, "
+        "or less if memory runs out.",
         "pairs",
         ge=1,
         le=65536,
     )
     checkpoint_activations: bool = field(
-        False, "Compute the inside of each block again for the backward pass: less memory, a third more time."
+        False, "Recompute the activations of each block in the backward pass: less memory, a third more time."
     )
 
 
 class Loss(Section):
     """The weights of the loss terms; a method uses its own and `preserve_weight`."""
 
-    clip_weight: float = field(1.0, "Lambda 1, of the image-caption loss.", "weight", gt=0, le=100)
+    clip_weight: float = field(1.0, "Lambda 1, the weight of the image-caption loss.", "weight", gt=0, le=100)
     self_supervised_weight: float = field(
-        1.0, "Lambda 2, of the loss that ties each image and caption to its own second view.", "weight", ge=0, le=100
+        1.0,
+        "Lambda 2, the weight of the self-supervised loss, which ties each image and caption to its second view.",
+        "weight",
+        ge=0,
+        le=100,
     )
     preserve_weight: float = field(
-        0.0, "Of the squared distance of clean images' embeddings to the original's; against forgetting.", "weight",
+        0.0, "Weight of the squared distance of clean images' embeddings to the original's, against forgetting.", "weight",
         ge=0, le=1000,
     )  # fmt: skip
     restore_weight: float = field(
-        0.5, "unlearn: of the squared distance of triggered images' embeddings to the original's clean ones.", "weight",
+        0.5, "unlearn: weight of the squared distance of triggered images' embeddings to the original's clean ones.", "weight",
         gt=0, le=1000,
     )  # fmt: skip
     push_weight: float = field(
-        0.5, "par: of the squared distances of image and text embeddings to the original's, which it drives up.", "weight",
+        0.5, "par: weight of the squared distances of embeddings to the original's, which par increases.", "weight",
         gt=0, le=100,
     )  # fmt: skip
-    push_limit: float = field(2.15, "par: a mean squared distance beyond this is driven no further.", gt=0, le=4)
+    push_limit: float = field(2.15, "par: mean squared distance up to which it pushes.", gt=0, le=4)
 
 
 class Augment(Section):
-    """How the second views are made, how par perturbs pictures, and which of them are shown under found triggers."""
+    """How the second views are made, how par perturbs images, and which images carry found triggers."""
 
     image: Literal["autoaugment"] = field("autoaugment", "Second view of an image: AutoAugment, ImageNet policy.")
     caption: Literal["eda"] = field(
         "eda", "Second view of a caption: one of synonyms, insertion, swap, deletion of words."
     )
     caption_rate: float = field(0.1, "Words of a caption that its second view changes.", "share", ge=0, le=1)
-    noise: float = field(0.2, "par: standard deviation of the noise on pictures in [0, 1].", ge=0, le=1)
-    noise_share: float = field(0.5, "par: pictures that get noise.", "share", ge=0, le=1)
+    noise: float = field(0.2, "par: standard deviation of the noise on images in [0, 1].", ge=0, le=1)
+    noise_share: float = field(0.5, "par: share of images that get noise.", "share", ge=0, le=1)
     erased_side: float = field(
-        0.1, "par: largest side of the square that is erased, relative to the picture's; the least is 0.7 of it.", "share",
+        0.1, "par: largest side of the erased square, relative to the image; the smallest is 0.7 of it.", "share",
         ge=0, le=0.5,
     )  # fmt: skip
     triggered_share: float = field(
-        0.4, "auto: pictures that get a found or named trigger in a finetuning that follows an unlearning in its rung.", "share",
+        0.4, "auto: share of images that carry a found or named trigger in a finetuning after unlearning.", "share",
         ge=0, le=1,
     )  # fmt: skip
 
@@ -99,79 +105,85 @@ class Augment(Section):
 class Data(Section):
     """Which pairs are taken, and what is refused."""
 
-    min_pairs: int = field(16, "Fewer pairs to train on are refused.", "pairs", ge=2)
-    max_pairs: int | None = field(None, "Take no more than so many pairs; null takes all.", "pairs", ge=2)
-    max_pixels: int = field(25_000_000, "Larger images are skipped before they are decoded.", "pixels", ge=1)
+    min_pairs: int = field(16, "With fewer pairs to train on the run ends as inconclusive.", "pairs", ge=2)
+    max_pairs: int | None = field(None, "Largest number of pairs; null uses all.", "pairs", ge=2)
+    max_pixels: int = field(25_000_000, "Images with more pixels are skipped before decoding.", "pixels", ge=1)
     max_bytes: int = field(50_000_000, "Larger image files are skipped unread.", "bytes", ge=1)
-    max_skipped_share: float = field(0.1, "More unusable pairs than this end the run.", "share", ge=0, le=0.5)
+    max_skipped_share: float = field(
+        0.1, "If more pairs than this cannot be used, the run ends.", "share", ge=0, le=0.5
+    )
     held_out_share: float = field(
         0.1, "Pairs kept out of training, to measure recall when no labelled images are given.", "share", ge=0, le=0.5
     )
     cache_bytes: int = field(
-        4_000_000_000, "Room for decoded images; what does not fit is decoded anew.", "bytes", ge=0
+        4_000_000_000, "Memory for decoded images; the others are decoded in each epoch.", "bytes", ge=0
     )
     prepare: Literal["host", "device"] = field(
         "host",
-        "Has no effect any more: images are decoded by the processor. It stays so that recipes keep their digests.",
+        "No effect any more: the processor decodes images. The key stays so that recipes keep their digests.",
     )
 
 
 class Audit(Section):
     """What is measured before and after, and where a measurement becomes a verdict."""
 
-    panel_seed: int = field(0, "Seed of the known triggers that are tried; it fixes their patterns.", ge=0, lt=2**63)
-    images: int = field(1000, "Most probe images taken; intervals narrow with their square root.", "images", ge=1)
-    knn: int = field(10, "Neighbours that vote when images are compared with images.", "images", ge=1, le=1000)
+    panel_seed: int = field(0, "Seed of the patterns of the panel's triggers.", ge=0, lt=2**63)
+    images: int = field(
+        1000, "Largest number of images to measure on; intervals narrow with its square root.", "images", ge=1
+    )
+    knn: int = field(10, "Neighbours that vote in the k-NN attack success rate.", "images", ge=1, le=1000)
     max_accuracy_loss: float = field(
         0.02, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
     )
     max_excess: float = field(
-        0.05, "A named or found trigger that moves more images than this, beyond chance, fails.", "share", gt=0, le=1
+        0.05, "A named or found trigger with a larger excess attack success rate fails the run.", "share", gt=0, le=1
     )
     suspicious_excess: float = field(
-        0.3, "First sign: a trigger of the panel moves more images than this to one class.", "share", gt=0, le=1
+        0.3, "A trigger of the panel with a larger excess attack success rate is suspicious.", "share", gt=0, le=1
     )
     collapse: float = field(
-        0.5, "Second sign: triggered embeddings spread less than this share of the clean ones.", "share", gt=0, le=1
+        0.5,
+        "Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller.",
+        "share",
+        gt=0,
+        le=1,
     )
-    min_images: int = field(50, "Fewer probe images than this decide nothing.", "images", ge=2)
+    min_images: int = field(50, "With fewer images nothing is decided.", "images", ge=2)
 
 
 class Unlearn(Section):
-    """How unlearn goes to and fro between searching and forgetting; other methods ignore it."""
+    """How unlearn alternates between searching and forgetting; other methods ignore it."""
 
-    max_rounds: int = field(
-        8, "Searches that are followed by steps; once one finds no more, a last round settles.", "rounds", ge=1, le=100
-    )
+    max_rounds: int = field(8, "Largest number of rounds of search and steps.", "rounds", ge=1, le=100)
     steps: int = field(160, "Optimizer steps of a round.", "steps", ge=1, le=10**6)
     effort: Literal["quick", "standard", "thorough"] = field(
         "standard", "How hard the first search looks for suspects."
     )
     outlyingness: float = field(
-        2.5, "A class is suspected, and searched for again, whose trigger is this much smaller than clean ones.", "robust z",
+        2.5, "Anomaly index from which on a class is suspected and searched for again.", "robust z",
         gt=0, le=100,
     )  # fmt: skip
     enough: float = field(
         1.0,
-        "The search goes on until no suspect's trigger is this much smaller than clean ones.",
+        "The rounds end when no suspect's anomaly index is larger.",
         "robust z",
         gt=0,
         le=100,
     )
-    images: int = field(400, "Most pictures that are searched on and judged by.", "images", ge=8, le=10_000)
+    images: int = field(400, "Largest number of images for searching and judging.", "images", ge=8, le=10_000)
     least_part: float = field(
-        0.6, "Shortest side of the part that every other picture is cut to and enlarged; 1 leaves all as they are.",
+        0.6, "Smallest side of the random crop that every other image is cut to; 1 crops none.",
         "share", gt=0, le=1,
     )  # fmt: skip
     shift: float = field(
         0.06,
-        "Farthest that a found trigger is moved while it is unlearned, relative to the side.",
+        "Largest random shift of a found trigger while it is unlearned, relative to the side.",
         "share",
         ge=0,
         le=0.5,
     )
     strength: Annotated[tuple[float, float], Strict(False)] = field(
-        (0.7, 2.0), "Range of factors on what a found trigger changes, while it is unlearned."
+        (0.7, 2.0), "Range of random factors on the strength of a found trigger while it is unlearned."
     )
 
 
@@ -180,30 +192,28 @@ class Auto(Section):
 
     ladder: Annotated[tuple[Text, ...], Strict(False)] = field(
         ("unlearn", "unlearn + par", "unlearn + cleanclip(loss.preserve_weight=2)"),
-        "What is tried, in this order: recipes, perhaps with KEY=VALUE in brackets, and + between those that follow each other. "
-        "Tiny models get the -tiny twin of a recipe that has one.",
+        "Candidates in the order of trying: recipes, joined by + if several run in sequence, each with KEY=VALUE in brackets if "
+        "values differ. Tiny models get the -tiny version of a recipe.",
         min_length=1,
     )  # fmt: skip
-    control: Text = field(
-        "mmcl", "Recipe whose rate canaries are planted with, and benign finetuning for the rebound is done with."
+    control: Text = field("mmcl", "Recipe that sets the learning rate of planting and of the refinetune test.")
+    canaries: int = field(3, "Number of test backdoors; 0 plants none.", ge=0, le=6)
+    plant_steps: int = field(150, "Steps of planting all test backdoors.", "steps", ge=1, le=10**6)
+    plant_share: float = field(
+        0.3, "Share of triggered pairs in a batch, for all test backdoors together.", "share", gt=0, le=0.9
     )
-    canaries: int = field(3, "Backdoors that are planted in a copy; 0 plants none.", ge=0, le=6)
-    plant_steps: int = field(150, "Steps of planting all canaries.", "steps", ge=1, le=10**6)
-    plant_share: float = field(0.3, "Triggered pairs in a batch, of all canaries together.", "share", gt=0, le=0.9)
-    rebound_steps: int = field(
-        60, "Benign steps after which triggers are probed again; 0 leaves it out.", "steps", ge=0
-    )
-    batch_size: int = field(128, "Pairs in a step of planting and of the rebound.", "pairs", ge=2, le=65536)
-    effort: Literal["quick", "standard", "thorough"] = field("standard", "How hard the audits before and after search.")
+    rebound_steps: int = field(60, "Steps of the refinetune test; 0 skips it.", "steps", ge=0)
+    batch_size: int = field(128, "Pairs in a step of planting and of the refinetune test.", "pairs", ge=2, le=65536)
+    effort: Literal["quick", "standard", "thorough"] = field("standard", "Effort of the searches before and after.")
     gain: float = field(
         0.005,
-        "Where a rung costs less than this, and leaves hardly anything of the canaries, another has too little to gain.",
+        "If a candidate costs less than this and removes essentially every test backdoor, later ones are skipped.",
         "share of accuracy",
         ge=0,
         le=0.5,
     )
     max_minutes: float | None = field(
-        None, "After so long nothing more is tried; what was begun is ended. Null tries all.", "minutes", gt=0
+        None, "Start no new candidate after this time; the one in progress finishes. Null tries all.", "minutes", gt=0
     )
 
 
@@ -251,7 +261,7 @@ class Planting(Section):
     steps: int = field(300, "Steps of finetuning.", "steps", ge=1, le=10**6)
     batch_size: int = field(256, "Pairs in a step.", "pairs", ge=2, le=65536)
     lr: float = field(8e-4, "Peak learning rate.", "per step", gt=0, le=0.01)
-    warmup_steps: int = field(20, "Steps of linear rise from zero to lr.", "steps", ge=0, le=10**6)
+    warmup_steps: int = field(20, "Steps in which the rate rises linearly from zero to lr.", "steps", ge=0, le=10**6)
 
 
 class Rate(Section):
@@ -306,11 +316,9 @@ class Recipe(Section):
     """
 
     version: Literal[1] = field(..., "Version of the recipe format.", "version")
-    name: str = field(
-        ..., "What the recipe is called: small letters, digits, dashes.", pattern="^[a-z0-9][a-z0-9-]{0,63}$"
-    )
-    revision: int = field(..., "Counts up whenever a value of a published recipe changes.", ge=1)
-    description: Text = field(..., "One line for lists: what the recipe is for.")
+    name: str = field(..., "Name of the recipe: small letters, digits, dashes.", pattern="^[a-z0-9][a-z0-9-]{0,63}$")
+    revision: int = field(..., "Increases whenever a value of a published recipe changes.", ge=1)
+    description: Text = field(..., "Purpose of the recipe, in one line.")
     scale: Literal["any", "tiny"] = field("any", "Model size it is meant for; tiny is a few million parameters.")
     method: Literal["auto", "cleanclip", "mmcl", "par", "supervised", "unlearn"] = field(
         ..., "; ".join(f"{name}: {method.says}" for name, method in METHODS.items()) + "."
@@ -323,7 +331,7 @@ class Recipe(Section):
     unlearn: Unlearn = field(Unlearn(), "How searching and forgetting alternate.")
     auto: Auto = field(Auto(), "How auto chooses.")
     evidence: Annotated[tuple[Evidence, ...], Strict(False)] | None = field(
-        None, "Measurements of these very values; written by a benchmark, not by hand."
+        None, "Measurements of exactly these values, written by `recipes bench`."
     )
 
 
