@@ -10,6 +10,7 @@
 #   GATE_TEMPLATES  caption templates, one a line     GATE_WEIGHTS    which of several sets in the file
 #   GATE_SEED       of every random choice            GATE_DEVICE     auto, cpu or cuda[:N]
 #   GATE_WORKERS    threads that decode images        GATE_NO_SEARCH  true tries known triggers only
+#   GATE_CONFIG     file with defaults of options     (none is looked for: a pull request could bring one)
 #   GATE_LABELS     labels for the reports, one KEY=VALUE a line
 #   GATE_FAIL_ON    inconclusive (default), fail or never: the least verdict that fails the job
 #   GATE_OUTPUT     folder for the reports (default: clipclean-report)
@@ -59,7 +60,7 @@ refuse() {
 audit() {
   local -a arguments=(audit)
   local option name value
-  for option in data reference policy effort classes arch templates weights seed device workers; do
+  for option in data reference policy effort classes arch templates weights seed device workers config; do
     name=GATE_$(printf '%s' "$option" | tr '[:lower:]' '[:upper:]')
     value=${!name:-}
     if [[ -n $value ]]; then arguments+=("--$option=$value"); fi
@@ -81,7 +82,7 @@ audit() {
   for option in DATA REFERENCE POLICY EFFORT CLASSES ARCH OUTPUT OUTPUTS; do
     clear+=(-u "CLIPCLEAN_$option" -u "CLIPCLEAN_AUDIT_$option")
   done
-  env "${clear[@]}" clipclean "${arguments[@]}" -- "$GATE_MODEL" 2>&1
+  env "${clear[@]}" CLIPCLEAN_CONFIG=off clipclean "${arguments[@]}" -- "$GATE_MODEL" 2>&1
 }
 
 # On GitHub, lines of a log can be commands to the runner, and names from a hostile file end up in the log: turn

@@ -97,6 +97,7 @@ UNSEEN = ("outputs", "fail_on", "baseline", "as_json", "exit_zero", "quiet", "ve
 @options.exit_zero
 @options.quiet
 @options.label
+@options.config
 @options.verbose
 def audit(**given: Any) -> int:
     """Tell whether MODEL carries a backdoor that nobody described, and which class it leads to.

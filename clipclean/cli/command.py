@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
+from clipclean.cli import config_file
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
 Made = TypeVar("Made")
 
@@ -22,7 +24,12 @@ class Option(click.Option):
 
 
 class Command(click.Command):
-    """A command of ours: options in groups."""
+    """A command of ours: options in groups, and their defaults from a project's configuration."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, once a configuration has given its defaults."""
+        config_file.apply(self, ctx, args)
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A section for each group, in one order for all commands."""

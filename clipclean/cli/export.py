@@ -57,6 +57,7 @@ Examples:
 @options.as_json
 @options.quiet
 @options.label
+@options.config
 @options.verbose
 def export(**given: Any) -> None:
     """Write the weights of the checkpoint MODEL in other layouts, and check that they still compute the same.

@@ -27,6 +27,7 @@ Examples:
 @options.arch
 @options.weights
 @options.as_json
+@options.config
 @options.verbose
 def inspect(**given: Any) -> None:
     """Say what the checkpoint MODEL is: format, architecture, numbers, digests.

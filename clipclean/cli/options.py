@@ -500,6 +500,17 @@ log_to = shared(
     multiple=True,
     help="Send them to TensorBoard or Weights & Biases too, if that package is installed. Repeatable.",
 )
+config = shared(
+    "--config",
+    "-c",
+    group="Running",
+    metavar="FILE|off",
+    type=click.Path(path_type=Path),
+    expose_value=False,
+    show_default="clipclean.yaml or pyproject.toml",
+    help="Take defaults of options from this file: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. Without it the one "
+    "in the working folder is taken, but never one beside the model under test; off takes none.",
+)
 no_cache = shared(
     "--no-cache",
     group="Running",

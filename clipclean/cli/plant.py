@@ -62,6 +62,7 @@ Examples:
 @options.force
 @options.as_json
 @options.quiet
+@options.config
 @options.verbose
 def plant(**given: Any) -> None:
     """Plant a backdoor in a copy of MODEL by finetuning on partly triggered pairs, and report what it achieves.

@@ -57,6 +57,7 @@ Examples:
 @options.templates
 @options.seed
 @options.device
+@options.config
 @options.quiet
 def build(**given: Any) -> None:
     """Search clean MODELs as an audit would, and write what was found for 'audit --references FILE'."""

@@ -72,6 +72,7 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.max_minutes
 @options.quiet
 @options.label
+@options.config
 @options.verbose
 def sanitize(**given: Any) -> int:
     """Clean the checkpoint MODEL by finetuning on clean pairs, and write weights that open_clip loads.

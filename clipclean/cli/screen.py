@@ -78,6 +78,7 @@ Examples:
 @options.as_json
 @options.force
 @options.quiet
+@options.config
 @options.verbose
 def screen(**given: Any) -> None:
     """Rank the pairs of CLEAN by suspicion: a few poisoned ones undo a cleaning.

@@ -33,6 +33,7 @@ Examples:
 )
 @options.as_json
 @options.quiet
+@options.config
 @options.verbose
 def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, verbose: bool) -> int:
     """Check the folder DIR that sanitize or export wrote: checksums, provenance, statement, weights, signature.

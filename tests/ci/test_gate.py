@@ -10,7 +10,7 @@ from ci import gates
 from clipclean import cli
 
 OPTIONS = (
-    "data", "reference", "policy", "effort", "classes", "arch", "templates", "weights", "seed", "device", "workers",
+    "data", "reference", "policy", "effort", "classes", "arch", "templates", "weights", "seed", "device", "workers", "config",
 )  # fmt: skip
 REPORTS = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}
 ERRORS = (2, 3, 5, 70, 127, 130, 137, 143)
@@ -169,7 +169,7 @@ def test_variables_cannot_turn_the_verdict_off_and_others_arrive(job):
         f"CLIPCLEAN_{command}{name}": "x" for command in ("", "AUDIT_") for name in ("POLICY", "CLASSES", "DATA")
     }
     job.run(GATE_MODEL="m.pt", CLIPCLEAN_EXIT_ZERO="1", CLIPCLEAN_AUDIT_EXIT_ZERO="1", CLIPCLEAN_SEED="7", **elsewhere)
-    assert (job.workspace / "variables").read_text() == "CLIPCLEAN_SEED=7\n"
+    assert (job.workspace / "variables").read_text() == "CLIPCLEAN_CONFIG=off\nCLIPCLEAN_SEED=7\n"
 
 
 @pytest.mark.parametrize(("code", "verdict"), [(0, "pass"), (1, "fail"), (4, "inconclusive")])

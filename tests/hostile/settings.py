@@ -15,18 +15,28 @@ from hostile.checkpoints import NUMBERS, Case, entry, raw, safetensors
 
 from clipclean import data, model
 from clipclean.attack import trigger_files
+from clipclean.cli import config_file
 from clipclean.config import policy, recipe
 from clipclean.errors import ClipcleanError
 
 READERS: dict[str, Callable[[Path], object]] = {
     "recipe": recipe.load,
     "policy": policy.load,
+    "config": config_file.read,
+    "toml": config_file.read,
     "arch": lambda path: model.resolve({}, arch=str(path), config=None, script_quick_gelu=None),
     "trigger": trigger_files.load,
     "classes": data.read_classes,
     "templates": data.read_templates,
 }
-SUFFIXES = {"recipe": ".yaml", "policy": ".yaml", "arch": ".json", "trigger": trigger_files.SUFFIX}
+SUFFIXES = {
+    "config": ".yaml",
+    "toml": ".toml",
+    "recipe": ".yaml",
+    "policy": ".yaml",
+    "arch": ".json",
+    "trigger": trigger_files.SUFFIX,
+}
 
 
 def place(folder: Path, name: str) -> Path:
@@ -72,6 +82,13 @@ YAML = {
     "a mapping as a key": (b"{a: 1}: 2\n", "a key must be a word"),
     "a number of 1,000 digits": (b"version: " + b"9" * 1000, "version: Infinity should be 1"),
 }
+TOML = {
+    "nested 100,000 deep": (b"clipclean = " + b"[" * 100_000, "exit 2.*not valid TOML"),
+    "a key twice": (b"[tool.clipclean]\nseed = 1\nseed = 2\n", "exit 2.*not valid TOML"),
+    "no table but a list": (b"[[tool.clipclean]]\n", "exit 2.*holds no settings"),
+    "not UTF-8": (b"\xff\xfe\x00", "exit 2.*not UTF-8"),
+    "2 MB": (b"#" * 2_000_000, "exit 2.*more than 1,000,000 bytes"),
+}
 JSON = {
     "a key twice": (b'{"embed_dim": 1, "embed_dim": 2}', "twice"),
     "nested 100,000 deep": (b'{"a":' * 100_000, "exit 2.*(nested too deeply|not valid JSON)"),
@@ -98,6 +115,14 @@ CASES: dict[str, Case] = {
         for kind in ("recipe", "policy")
         for name, (content, words) in YAML.items()
     },
+    **{
+        f"config: {name}": raw(lambda content=content: content, f"exit 2(.|\n)*({words})")
+        for name, (content, words) in YAML.items()
+        if name not in ("a number of 1,000 digits", "a key that drives a terminal")  # judged with the command's options
+    },
+    **{f"toml: {name}": raw(lambda content=content: content, words) for name, (content, words) in TOML.items()},
+    "config: a folder": Case(Path.mkdir, "exit 2"),
+    "config: a named pipe": Case(os.mkfifo, "exit 2"),
     **{f"arch: {name}": raw(lambda content=content: content, words) for name, (content, words) in JSON.items()},
     "recipe: a folder": Case(Path.mkdir, "exit 2"),
     "recipe: a named pipe": Case(os.mkfifo, "exit 2.*folder or a device"),

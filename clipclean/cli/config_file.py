@@ -1,0 +1,179 @@
+"""Defaults of options from a project's ``clipclean.yaml``, or from ``[tool.clipclean]`` in its ``pyproject.toml``.
+
+A flag wins over a variable, and a variable over the file. Only the working folder is looked at, and never the folder of a
+model: whoever made the model would choose how it is judged.
+"""
+
+import difflib
+import os
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from clipclean import untrusted
+from clipclean.cli import streams
+from clipclean.errors import UsageError
+
+NAME, PROJECT = "clipclean.yaml", "pyproject.toml"
+VARIABLE, OFF = "CLIPCLEAN_CONFIG", "off"
+LIMIT = 1_000_000  # bytes
+TESTED = ("model", "models", "reference", "folder")  # parameters that name what may be hostile
+FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them
+
+Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters
+
+
+def apply(command: click.Command, context: click.Context, arguments: Sequence[str], /) -> None:
+    """Let a configuration give the defaults of a command.
+
+    Raises:
+        UsageError: the file cannot be read, or sets what is no option.
+    """
+    takes_one = any(option.name == "config" for option in command.params)
+    if context.resilient_parsing or not takes_one or not set(context.help_option_names).isdisjoint(arguments):
+        return
+    try:
+        given, _, _ = command.make_parser(context).parse_args(list(arguments))
+    except click.UsageError:
+        return  # told by whoever parses next
+    named = given.get("config") or os.environ.get(VARIABLE)
+    path = Path(named) if named else found(Path.cwd())
+    if path is None or named == OFF:
+        return
+    if not named and (model := _model_beside(path, _models(command, context, given))):
+        streams.say(
+            f"clipclean: note: {path.name} is not used, since it lies with {model}, which is under test. "
+            f"If it is yours, give --config {path.name}."
+        )
+        return
+    defaults = _defaults(command, context, read(path), path)
+    context.default_map = {**(context.default_map or {}), **defaults}
+    if given.get("verbose") or defaults.get("verbose"):
+        flags = {option.name: flag for flag, option in _flags(command).items()}
+        set_here = ", ".join(f"--{flags[name]}" for name in defaults) or "nothing for this command"
+        streams.say(f"clipclean: configuration {path}: {set_here}")
+
+
+def found(folder: Path, /) -> Path | None:
+    """The configuration of a folder: ``clipclean.yaml``, else a ``pyproject.toml`` with a table for clipclean."""
+    own, project = folder / NAME, folder / PROJECT
+    if os.path.lexists(own):
+        return own
+    return project if project.is_file() and _table(project) is not None else None
+
+
+def read(path: Path, /) -> Values:
+    """The values of a file.
+
+    Raises:
+        UsageError: it cannot be read, or holds none.
+    """
+    if path.suffix == ".toml":
+        values = _table(path)
+    else:
+        from clipclean.config import yaml_file
+
+        document = yaml_file.read(_text(path), noun="configuration")
+        if document.problems:
+            raise UsageError("\n".join(f"{path}:{each.line}: {yaml_file.told(each)}" for each in document.problems))
+        values = {} if document.values is None else document.values
+    if not isinstance(values, dict):
+        table = f"a table [tool.clipclean] in {path}" if path.suffix == ".toml" else f"lines in {path}"
+        raise UsageError(
+            f"{path} holds no settings. Write {table}, such as device = 'cpu' in TOML or device: cpu in YAML."
+        )
+    return values
+
+
+def _table(path: Path) -> object:
+    """``[tool.clipclean]``; None where there is none. A file that is no TOML and does not name us is not ours to judge."""
+    text = _text(path)
+    try:
+        tool = tomllib.loads(text).get("tool", {})
+    except (ValueError, RecursionError) as error:
+        if "clipclean" not in text:
+            return None
+        raise UsageError(f"{path} is not valid TOML ({str(error)[:200]}). Mend it, or give --config {OFF}.") from error
+    return tool.get("clipclean") if isinstance(tool, dict) else None
+
+
+def _text(path: Path) -> str:
+    try:
+        return untrusted.read(path, limit=LIMIT).decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path} is not UTF-8 text. Save it as UTF-8, or give --config {OFF}.") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(
+            f"Cannot read the configuration {path}: {why}. Mend it, name another by --config, or give --config {OFF}."
+        ) from error
+
+
+def _model_beside(path: Path, models: Iterator[Path]) -> Path | None:
+    """A model in whose folder the configuration lies, by its spelling or by where its links lead."""
+    place = Path(os.path.abspath(path)).parent  # noqa: PTH100 # absolute() keeps '..'
+    for model in models:
+        spelt = Path(os.path.abspath(model))  # noqa: PTH100 # the same
+        for each, folder in ((spelt, place), (model.resolve(), path.resolve().parent)):
+            its = each if each.is_dir() else each.parent
+            if folder.is_relative_to(its) and (folder == its or each.is_dir()):
+                return model
+    return None
+
+
+def _models(command: click.Command, context: click.Context, given: Values) -> Iterator[Path]:
+    for parameter in command.params:
+        if parameter.name not in TESTED:
+            continue
+        for value in (given.get(parameter.name), parameter.value_from_envvar(context)):
+            several = value if isinstance(value, list | tuple) else [value]
+            yield from (Path(each) for each in several if isinstance(each, str | Path))
+
+
+def _defaults(command: click.Command, context: click.Context, values: Values, path: Path) -> dict[str, Any]:
+    """The defaults of one command: those for all commands that know them, then those of its own section."""
+    from clipclean import cli
+
+    commands = {name: cli.cli.get_command(context, name) for name in cli.COMMANDS}
+    known = {flag for each in commands.values() if each is not None for flag in _flags(each)}
+    sections = {name: value for name, value in values.items() if name in commands and isinstance(value, dict)}
+    flags, own = _flags(command), sections.get(str(context.info_name), {})
+    shared = {name: value for name, value in values.items() if name not in sections}
+    _refuse_unknown(shared, known, path, "no option of any command")
+    _refuse_unknown(own, flags, path, f"no option of {context.info_name}")
+    merged = {name: value for name, value in shared.items() if name in flags} | own
+    return {str(flags[key].name): _value(flags[key], key, value, path) for key, value in merged.items()}
+
+
+def _refuse_unknown(values: Values, known: Iterable[str], path: Path, what: str) -> None:
+    """Refuse keys that are no option: a misspelt one would silently change nothing."""
+    names = set(known)
+    if unknown := [key for key in values if key not in names]:
+        close = {key: difflib.get_close_matches(key, names, n=1) for key in unknown}
+        told = [f"{key!r}" + (f" (did you mean {close[key][0]!r}?)" if close[key] else "") for key in unknown]
+        raise UsageError(
+            f"{path}: {', '.join(told)}: {what}. Keys are long options without their dashes, as --help of a command lists "
+            "them, or the name of a command with such keys below it."
+        )
+
+
+def _flags(command: click.Command) -> dict[str, click.Option]:
+    """Options by the name of their long flag, those that a file may set."""
+    options = (each for each in command.params if isinstance(each, click.Option) and each.name not in FLAG_ALONE)
+    return {max(each.opts, key=len).removeprefix("--"): each for each in options}
+
+
+def _value(option: click.Option, key: str, value: object, path: Path) -> object:
+    """A value as the command line would have it."""
+    if option.is_flag:
+        if not isinstance(value, bool):
+            raise UsageError(f"{path}: {key} is true or false, not {value!r}.")
+        return value
+    several = value if isinstance(value, list) and option.multiple else [value]
+    if any(isinstance(each, dict | list | bool) or each is None for each in several):
+        raise UsageError(f"{path}: {key} takes {'values' if option.multiple else 'one value'}, not {value!r}.")
+    words = [str(each) for each in several]
+    return words if option.multiple else words[0]
