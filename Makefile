@@ -89,7 +89,7 @@ bench-speed: setup
 clean:
 	rm -rf build dist .venv clipclean-demo
 
-# Mutated files for every reader of files from outside; SECONDS=3600 for an hour.
+# Ten million mutated files for every reader of files from outside, for at most SECONDS (an hour).
 fuzz: setup
-	cd tests && PYTHONPATH=..:. nice -n 10 $(abspath $(BIN))/python -m attacks.fuzz $(or $(SECONDS),3600)
+	nice -n 19 $(BIN)/python benchmarks/fuzz.py --seconds $(or $(SECONDS),3600) --out build/fuzz.json --write docs/scanners.md
 .PHONY: fuzz

@@ -63,6 +63,7 @@ class Suppressed(Finding):
     n: Count | None = None
     threshold: Number | None = None
     reason: str
+    by: str = Field("", description="Who accepts it; empty in reports of clipclean 0.2 and before.")
     expires: str | None = Field(description="The last day that it holds.")
 
 

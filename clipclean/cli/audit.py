@@ -143,9 +143,10 @@ def shown_result(
     """Write and print a report; returns the exit code."""
     from clipclean.report import Place
 
-    if printing.show_report(result, outputs, images=images, place=Place(model=str(given["model"]))):
-        printing.show_policy(result)
-    return printing.exit_code(given, result)
+    is_text = printing.show_report(result, outputs, images=images, place=Place(model=str(given["model"])))
+    code = printing.exit_code(given, result)
+    printing.show_policy(result, on_stdout=is_text)
+    return code
 
 
 def cache_key(given: dict[str, Any], /) -> str | None:

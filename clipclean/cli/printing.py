@@ -51,13 +51,17 @@ def show_report(
     return True
 
 
-def show_policy(result: "Report", /) -> None:
-    """The last line of a report that a policy changed: nobody takes it for what was found."""
-    if result.suppressed:
+def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
+    """The last line of a run that a policy changed: nobody takes its exit code for what was found.
+
+    On stderr where a report for programs went to stdout, and with --quiet as well.
+    """
+    from clipclean.report import verdicts
+
+    if told := verdicts.policy_told(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
-        click.echo(
-            f"Policy: {len(result.suppressed)} finding(s) were set aside ({printable(rules)}) and do not count above."
-        )
+        line = printable(f"{told} Set aside: {rules}." if rules else told)
+        click.echo(line) if on_stdout else streams.say(f"clipclean: {line}")
 
 
 def check_baseline(given: dict[str, Any], /) -> None:

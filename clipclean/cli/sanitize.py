@@ -125,10 +125,12 @@ def run(given: dict[str, Any], /) -> int:
         outcome = auto.clean(request, progress=shown, group=group)
     if outcome is None:  # another process has the result
         return 0
-    if printing.show_report(outcome.report, outputs, images=outcome.images, place=results.place_of(request)):
+    is_text = printing.show_report(outcome.report, outputs, images=outcome.images, place=results.place_of(request))
+    if is_text:
         click.echo(where(given, exported=outcome.exported))
-        printing.show_policy(outcome.report)
-    return printing.exit_code(given, outcome.report)
+    code = printing.exit_code(given, outcome.report)
+    printing.show_policy(outcome.report, on_stdout=is_text)
+    return code
 
 
 def chosen(given: dict[str, Any], /) -> list[str]:

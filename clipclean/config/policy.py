@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
-from pydantic import AfterValidator, BeforeValidator, Strict, WithJsonSchema, create_model
+from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, WithJsonSchema, create_model
 from pydantic_core import PydanticCustomError
 
 from clipclean.config import recipe, yaml_file
@@ -114,18 +114,33 @@ def _day(found: object) -> object:
     raise PydanticCustomError("date", "should be a day, as in 2030-01-31")
 
 
-def _said(words: str) -> str:
-    if not words.strip():
-        raise PydanticCustomError("blank", "says nothing; write why the finding is accepted")
+def _visible(words: str) -> str:
+    """A text that shows a letter or a digit: a blank Braille cell or a space of no width is printable, and says nothing."""
+    if not any(char.isalnum() for char in words):
+        raise PydanticCustomError("blank", "says nothing; write it in letters")
     return words
 
 
 class Match(Section):
     """Which findings of the rule are meant: those that have all of these."""
 
+    model_config = ConfigDict(
+        json_schema_extra={"anyOf": [{"required": ["class"]}, {"required": ["model_sha256"]}]},
+    )
+
     class_: Text | None = field(None, "The class that the finding is about.", alias="class")
     trigger: Text | None = field(None, "The trigger that the finding is about, as the report spells it.")
     model_sha256: str | None = field(None, "The checkpoint's SHA-256, as the report has it.", pattern="^[0-9a-f]{64}$")
+
+
+def _narrow(match: Match) -> Match:
+    """A match that does not hold for every class of every model to come."""
+    if match.class_ is None and match.model_sha256 is None:
+        raise PydanticCustomError(
+            "match",
+            "should name a class or a model_sha256: findings of all models are accepted one by one, not by rule",
+        )
+    return match
 
 
 class Suppression(Section):
@@ -136,9 +151,12 @@ class Suppression(Section):
         AfterValidator(_suppressible),
         WithJsonSchema({"type": "string", "enum": sorted({*RULES} - EVIDENCE - _ACCOUNT)}),
     ] = field(..., "Code of the rule, such as CC002.")
-    reason: Annotated[Text, AfterValidator(_said)] = field(..., "Why it is accepted; the report repeats it.")
+    reason: Annotated[Text, AfterValidator(_visible)] = field(..., "Why it is accepted; the report repeats it.")
+    by: Annotated[Text, AfterValidator(_visible)] = field(..., "Who accepts it; the report repeats it.")
     expires: Annotated[date, BeforeValidator(_day)] = field(..., "The last day that it holds.", "date")
-    match: Match = field(Match(), "The findings of the rule that it covers; without it, all.")
+    match: Annotated[Match, AfterValidator(_narrow)] = field(
+        ..., "The findings of the rule that it covers: those about a class, a checkpoint, or both."
+    )
 
 
 class Policy(Section):
@@ -176,11 +194,15 @@ class Limits:
     min_found_excess: float
 
 
+Verdict = Literal["pass", "fail", "inconclusive"]
+
+
 class Applied(NamedTuple):
-    """Findings after a policy: those that count, and those that were set aside."""
+    """Findings after a policy: those that count, those that were set aside, and the verdict without the policy."""
 
     findings: list[Finding]
     suppressed: list[Suppressed]
+    without: Verdict
 
 
 def load(path: str | Path, /) -> Policy:
@@ -216,12 +238,16 @@ def digest(policy: Policy, /) -> str:
     return yaml_file.digest(policy.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
-def record(policy: Policy, limits: Limits, /) -> dict[str, Any]:  # any JSON
-    """``policy`` of a report: what it is called, its digest, and what held."""
+def record(policy: Policy, limits: Limits, applied: Applied, /) -> dict[str, Any]:  # any JSON
+    """``policy`` of a report: what it is called, its digest, what held, and what the verdict would be without it.
+
+    Its thresholds hold in both cases: they are part of what was measured.
+    """
     levels = policy.severities.model_dump(exclude_none=True)
     return {
         "name": policy.name,
         "sha256": digest(policy),
+        "verdict_without": applied.without,
         "resolved": {"thresholds": asdict(limits), "severities": levels},
     }
 
@@ -265,19 +291,19 @@ def apply(policy: Policy, findings: Sequence[Finding], /, *, today: date, model_
     for found in findings:
         accepted = next((each for each in live if _is_meant(each, found, model_sha256)), None)
         if accepted:
-            suppressed.append(_set_aside(found, accepted.reason, accepted.expires.isoformat()))
+            suppressed.append(_set_aside(found, accepted.reason, accepted.by, accepted.expires.isoformat()))
         elif levels.get(found.rule) == "off":
-            suppressed.append(_set_aside(found, f"policy {policy.name} turns {found.rule} off", None))
+            off = f"policy {policy.name} turns {found.rule} off"
+            suppressed.append(_set_aside(found, off, f"policy {policy.name}", None))
         else:
             counted.append(found)
     counted += [_expired(each) for each in policy.suppressions if each.expires < today]
     counted += [_account(policy, suppressed)] if suppressed else []
-    return Applied(
-        [each.model_copy(update={"level": levels.get(each.rule, each.level)}) for each in counted], suppressed
-    )
+    leveled = [each.model_copy(update={"level": levels.get(each.rule, each.level)}) for each in counted]
+    return Applied(leveled, suppressed, verdict(findings))
 
 
-def verdict(findings: Sequence[Finding], /) -> Literal["pass", "fail", "inconclusive"]:
+def verdict(findings: Sequence[Finding], /) -> Verdict:
     """The one rule from findings to a verdict.
 
     Any error fails. Otherwise a warning about triggers or about the evidence leaves the question open. Notes, and
@@ -290,9 +316,9 @@ def verdict(findings: Sequence[Finding], /) -> Literal["pass", "fail", "inconclu
     return "inconclusive" if is_open else "pass"
 
 
-def _set_aside(found: Finding, reason: str, expires: str | None) -> Suppressed:
+def _set_aside(found: Finding, reason: str, by: str, expires: str | None) -> Suppressed:
     said = found.model_dump(by_alias=True, exclude_unset=True)
-    return Suppressed.model_validate(said | {"reason": reason, "expires": expires})
+    return Suppressed.model_validate(said | {"reason": reason, "by": by, "expires": expires})
 
 
 def _is_meant(suppression: Suppression, found: Finding, model_sha256: str) -> bool:
@@ -355,6 +381,8 @@ _FORM = Form(
     model=Policy,
     sections=("thresholds", "severities", "suppressions"),
     aliases={
+        "accepted_by": "by",
+        "author": "by",
         "code": "rule",
         "due": "expires",
         "expiry": "expires",
@@ -367,6 +395,7 @@ _FORM = Form(
         "max_asr": "max_excess",
         "min_n": "min_images",
         "model": "model_sha256",
+        "owner": "by",
         "sha256": "model_sha256",
         "suppress": "suppressions",
         "target": "class",

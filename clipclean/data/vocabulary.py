@@ -56,7 +56,7 @@ def read_templates(path: Path, /) -> list[str]:
     templates = [line.replace("{c}", "{}") for line in _lines(path)]
     faulty = [line for line in templates if line.count("{}") != 1 or {"{", "}"} & set(line.replace("{}", ""))]
     if faulty or not templates:
-        shown = "".join(f"\n  {line[:80]}" for line in faulty[:_SHOWN]) or " It holds none."
+        shown = "".join(f"\n  {printable(line[:80])}" for line in faulty[:_SHOWN]) or " It holds none."
         shown += f"\n  … and {len(faulty) - _SHOWN:,} more" if len(faulty) > _SHOWN else ""
         raise UsageError(
             f"{printable(path)}: a template is a line with one {{}} where the class name goes, such as "

@@ -15,6 +15,7 @@ from importlib import resources
 from typing import Any
 
 from clipclean.errors import RefusedInput, UsageError
+from clipclean.untrusted import printable
 
 FORMAT = "clipclean references 1"
 LARGEST = 2.0  # no size, and no strength of the panel, is more
@@ -128,8 +129,8 @@ def from_file(
         raise RefusedInput(f"{name} holds no references of clean models. Build them by 'clipclean references build'.")
     wanted = {"code": CODE, "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
     words = {
-        "code": "another version of clipclean", "kind": f"{found.get('kind')!s:.40} models, and this one is {kind}",
-        "effort": f"effort {found.get('effort')!s:.40}, and this audit has {effort}", "vocabulary": "another class list",
+        "code": "another version of clipclean", "kind": f"{printable(found.get('kind'))[:40]} models, and this one is {kind}",
+        "effort": f"effort {printable(found.get('effort'))[:40]}, and this audit has {effort}", "vocabulary": "another class list",
     }  # fmt: skip
     if other := [words[key] for key, value in wanted.items() if found.get(key) != value]:
         raise UsageError(

@@ -144,6 +144,7 @@ def _words(report: Report) -> dict[str, Any]:
         "steps": verdicts.next_steps(report),
         "limits": verdicts.limits(report),
         "findings": [(finding, verdicts.explained(finding)) for finding in verdicts.by_severity(report.findings)],
+        "policy_told": verdicts.policy_told(report),
         "suppressed": [(finding, verdicts.explained(finding)) for finding in report.suppressed],
         "notes": report.notes,
         "not_shown": search.NOT_SHOWN,

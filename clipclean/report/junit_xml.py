@@ -20,6 +20,7 @@ def junit(report: Report, /) -> str:
     root = ElementTree.Element("testsuites", name="clipclean")
     verdict = _suite(root, "verdict")
     _properties(verdict, report)
+    _set_aside(verdict, report)
     _verdict(verdict, report)
     codes = dict.fromkeys([*RULES, *(finding.rule for finding in report.findings)])
     for stage in STAGES:
@@ -53,10 +54,18 @@ def _properties(suite: ElementTree.Element, report: Report) -> None:
         facts |= {"recipe": f"{recipe.name}@{recipe.revision}", "recipe_sha256": recipe.sha256}
     if policy := report.policy:
         facts |= {"policy": policy.name, "policy_sha256": policy.sha256}
+        facts |= {"set_aside": str(len(report.suppressed)), "verdict_without_policy": verdicts.without_policy(report)}
     facts |= {f"export_sha256:{export.path}": export.sha256 for export in (report.exports or ())}
     holder = ElementTree.SubElement(suite, "properties")
     for name, value in facts.items():
         ElementTree.SubElement(holder, "property", name=name, value=value)
+
+
+def _set_aside(suite: ElementTree.Element, report: Report) -> None:
+    """The first case of all: what the policy did; skipped, so that every viewer shows it."""
+    if told := verdicts.policy_told(report):
+        listed = [f"{each.rule} {each.message} {verdicts.set_aside(each)}" for each in report.suppressed]
+        _tell(_case(suite, "policy", "set aside by policy"), "skipped", told, "\n".join(listed), "")
 
 
 def _verdict(suite: ElementTree.Element, report: Report) -> None:

@@ -22,11 +22,11 @@ def markdown(report: Report, /) -> str:
     report = harmless(report)
     word = report.verdict
     blocks = [
+        _set_aside(report),
         [f"## {_MARKS[word]} clipclean: {verdicts.WORDS[word].lower()}"],
         [escaped(" ".join([verdicts.headline(report), *verdicts.story(report)]))],
         _suspects(report),
         _findings(report),
-        _suppressed(report),
         *(_auto(report) if report.auto else ()),
         *(_search(made) for made in search.searches(report)),
         _accuracy(report),
@@ -74,12 +74,14 @@ def _suspects(report: Report) -> list[str]:
     return ["### Suspects, most suspicious first", "", *_first(lines)]
 
 
-def _suppressed(report: Report) -> list[str]:
+def _set_aside(report: Report) -> list[str]:
+    """A quotation in front of everything: what the policy set aside."""
+    told = verdicts.policy_told(report)
     lines = [
-        f"- {finding.rule} {escaped(finding.message)} {escaped(verdicts.set_aside(finding))}"
+        f"> - {finding.rule} {escaped(finding.message)} {escaped(verdicts.set_aside(finding))}"
         for finding in report.suppressed
     ]
-    return ["### Set aside by policy", "", *_first(lines)] if lines else []
+    return [f"> **{escaped(told)}**", *([">"] if lines else []), *_first(lines)] if told else []
 
 
 def _auto(report: Report) -> list[list[str]]:

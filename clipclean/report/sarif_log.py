@@ -20,13 +20,13 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def sarif(report: Report, /) -> str:
-    """One SARIF run: the rules, the findings, those that the policy set aside, the files with their hashes.
+    """One SARIF run: the rules, what the policy set aside, the findings, the files with their hashes.
 
     ``executionSuccessful`` is true whatever the verdict: false means that the tool broke, and GitHub then refuses the
     file (https://github.com/github/codeql-action/issues/1316).
     """
     report = harmless(report)
-    told: list[Finding] = [*verdicts.by_severity(report.findings), *report.suppressed]
+    told: list[Finding] = [*report.suppressed, *verdicts.by_severity(report.findings)]
     codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in told)]))
     run = {
         "tool": {"driver": _driver(report, codes)},
@@ -35,7 +35,9 @@ def sarif(report: Report, /) -> str:
         "artifacts": _artifacts(report),
         "results": _results(report, told, codes),
         "properties": {
+            **({"setAside": told_of_policy} if (told_of_policy := verdicts.policy_told(report)) else {}),
             "verdict": report.verdict,
+            "verdictWithoutPolicy": verdicts.without_policy(report),
             "verdictMessage": verdicts.headline(report),
             "suspects": [suspect.class_ for suspect in report.suspects],
             **({"labels": report.labels} if report.labels else {}),

@@ -339,7 +339,10 @@ class PolicyRecord(Part):
 
     name: str
     sha256: Sha256
-    resolved: Free | None = Field(None, description="Every threshold, severity and suppression that held.")
+    verdict_without: Verdict | None = Field(
+        None, description="The verdict if the policy had set nothing aside and changed no level."
+    )
+    resolved: Free | None = Field(None, description="Every threshold and severity that held.")
 
 
 class CanaryRecord(Part):
@@ -487,8 +490,8 @@ class Report(Part):
     command: Command
     model: ModelRecord
     verdict: Verdict
-    findings: Many[Finding]
     suppressed: Many[Suppressed] = Field((), description="Findings that the policy set aside; not among the others.")
+    findings: Many[Finding]
     suspects: Many[SuspectRecord]
     measurements: MeasurementsRecord
     before: AuditRecord | None = None

@@ -28,7 +28,7 @@ _ANSI = r"\x1b\[[0-9;]*m"
 
 
 def text(report: Report, /, *, width: int, colour: bool, place: Place = NOWHERE) -> str:
-    """What ``clipclean audit`` and ``clipclean sanitize`` print: verdict first and last.
+    """What ``clipclean audit`` and ``clipclean sanitize`` print: what a policy set aside, then the verdict, which comes last again.
 
     Args:
         report: a valid report.
@@ -42,6 +42,7 @@ def text(report: Report, /, *, width: int, colour: bool, place: Place = NOWHERE)
         (f"{_MARKS[word]} {verdicts.WORDS[word].upper()}", _STYLES[word]), "  ", verdicts.headline(report)
     )
     blocks: list[RenderableType | None] = [
+        _set_aside(report),
         verdict,
         _looked_for(report),
         _about(report),
@@ -51,7 +52,6 @@ def text(report: Report, /, *, width: int, colour: bool, place: Place = NOWHERE)
         _numbers(report),
         _panel(report),
         _findings(report),
-        _suppressed(report),
         _listed("Not shown by this", verdicts.limits(report)),
         _listed("Next", verdicts.next_steps(report)),
         _commands(report, place),
@@ -280,7 +280,10 @@ def _findings(report: Report) -> RenderableType | None:
     return _under("Findings", _hanging(rows))
 
 
-def _suppressed(report: Report) -> RenderableType | None:
+def _set_aside(report: Report) -> RenderableType | None:
     """What the policy set aside, with its reasons."""
-    entries = [f"{each.rule} {each.message} {verdicts.set_aside(each)}" for each in report.suppressed]
-    return _listed("Set aside by policy", entries)
+    told = verdicts.policy_told(report)
+    if not told:
+        return None
+    entries = [("-", f"{each.rule} {each.message} {verdicts.set_aside(each)}") for each in report.suppressed]
+    return _under(told, _hanging(entries))

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from clipclean.config import policy
 from clipclean.findings import RULES, Finding, Rule, Suppressed, rule
 from clipclean.report import comparison, search
 from clipclean.report.figures import count, percent
@@ -228,9 +229,29 @@ def _searched(report: Report) -> str:
 
 
 def set_aside(finding: Suppressed, /) -> str:
-    """Why a suppressed finding does not count, and until when."""
-    until = f" until {finding.expires}" if finding.expires else ""
-    return f"Set aside by policy{until}, because {finding.reason or 'no reason is given'}"
+    """Who decided that a finding does not count, until when, and why."""
+    until = f"until {finding.expires}" if finding.expires else "without an end"
+    by = finding.by or "somebody whom the policy does not name"
+    return f"Set aside {until} by {by}: {finding.reason or 'no reason is given'}"
+
+
+def policy_told(report: Report, /) -> str:
+    """What the policy did to the verdict, for the first and the last line; empty where it changed nothing."""
+    without, number = without_policy(report), len(report.suppressed)
+    if not number and without == report.verdict:
+        return ""
+    name = f"Policy {report.policy.name}" if report.policy else "A policy"
+    did = f"sets {number} {'finding' if number == 1 else 'findings'} aside" if number else "changes levels of findings"
+    if without == report.verdict:
+        return f"{name} {did}. The verdict would be {without} without it as well."
+    return f"{name} {did}. Without it the verdict would be {without}, and it is {report.verdict} now."
+
+
+def without_policy(report: Report, /) -> str:
+    """The verdict if the policy had set nothing aside; of an old report, which does not say, as its findings have it."""
+    if report.policy and report.policy.verdict_without:
+        return report.policy.verdict_without
+    return policy.verdict([*report.findings, *report.suppressed]) if report.suppressed else report.verdict
 
 
 def _search_told(report: Report) -> list[str]:

@@ -48,7 +48,8 @@ def made(**sections):
 
 
 def suppression(rule="CC002", expires=TODAY, **match):
-    return {"rule": rule, "reason": "Known.", "expires": expires.isoformat(), "match": match}
+    meant = match or {"model_sha256": SHA}
+    return {"rule": rule, "reason": "Known.", "by": "Ann", "expires": expires.isoformat(), "match": meant}
 
 
 def finding(rule="CC002", level="error", **more):
@@ -77,13 +78,15 @@ def test_every_section_is_read(write):
     loaded = policy.load(
         write(
             "thresholds: {max_excess: 0.1, abnormality: 4}\nseverities: {CC002: off, CC030: error}\nsuppressions:\n"
-            f"  - {{rule: CC001, reason: Known., expires: 2026-03-01, match: {{class: cat, model_sha256: {SHA}}}}}\n"
+            f"  - {{rule: CC001, reason: Known., by: Ann, expires: 2026-03-01, match: {{class: cat, model_sha256: {SHA}}}}}\n"
         )
     )
     assert (loaded.thresholds.max_excess, loaded.thresholds.collapse, loaded.thresholds.abnormality) == (0.1, None, 4.0)
     assert (loaded.severities.CC002, loaded.severities.CC030, loaded.severities.CC001) == ("off", "error", None)
     (accepted,) = loaded.suppressions
-    assert (accepted.rule, accepted.reason, accepted.expires) == ("CC001", "Known.", date(2026, 3, 1))
+    assert (accepted.rule, accepted.reason, accepted.by, accepted.expires) == (
+        "CC001", "Known.", "Ann", date(2026, 3, 1)
+    )  # fmt: skip
     assert (accepted.match.class_, accepted.match.trigger, accepted.match.model_sha256) == ("cat", None, SHA)
 
 
@@ -124,7 +127,11 @@ def test_the_text_is_as_it_was_written(write):
         ("severities: !!python/name:os.system\n", 3, "tags (!) are refused; a policy holds plain values"),
         ("x: " + "[" * 100 + "]" * 100 + "\n", 3, "more than 12 levels deep, and no policy is"),
         ("suppressions: {}\n", 3, "suppressions: a section should be a valid tuple"),
-        ("suppressions: [CC002]\n", 3, "suppressions.0: found 'CC002', expected the keys rule, reason, expires, match"),
+        (
+            "suppressions: [CC002]\n",
+            3,
+            "suppressions.0: found 'CC002', expected the keys rule, reason, by, expires, match",
+        ),
     ],
 )
 def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, told):
@@ -141,7 +148,11 @@ def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, told):
         ({"rule": "cc002"}, "'cc002' is no rule; did you mean 'CC002'?"),
         ({"rule": "C{x}"}, "'C{x}' is no rule; known: "),
         ({"reason": ""}, "suppressions.0.reason: '' should have at least 1 character"),
-        ({"reason": " "}, "' ' says nothing; write why the finding is accepted"),
+        ({"reason": " "}, "' ' says nothing; write it in letters"),
+        ({"reason": "\u2800"}, "says nothing; write it in letters"),
+        ({"reason": "\u200b"}, "says nothing; write it in letters"),
+        ({"reason": "--."}, "'--.' says nothing; write it in letters"),
+        ({"by": "\u2800"}, "says nothing; write it in letters"),
         ({"expires": "31.1.2027"}, "suppressions.0.expires: '31.1.2027' should be a day, as in 2030-01-31"),
         ({"expires": "2027-02-29"}, "'2027-02-29' should be a day"),
         ({"expires": "20270131"}, "'20270131' should be a day, as in 2030-01-31"),
@@ -149,6 +160,8 @@ def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, told):
         ({"expires": "2027-01-31T00:00:00"}, "should be a day"),
         ({"expires": None}, "null should be a day"),
         ({"match": None}, "suppressions.0.match: found null, expected the keys class, trigger, model_sha256"),
+        ({"match": {}}, "should name a class or a model_sha256"),
+        ({"match": {"trigger": "warp"}}, "should name a class or a model_sha256"),
         ({"match": {"target": "x"}}, "suppressions.0.match.target: unknown key; did you mean 'class'?"),
         ({"match": {"class_": "x"}}, "unknown key; did you mean 'class'?"),
         ({"match": {"model_sha256": "A" * 64}}, "should match pattern '^[0-9a-f]{64}$'"),
@@ -162,8 +175,8 @@ def test_half_a_suppression_is_refused(write, wrong, told):
     assert told in message
 
 
-@pytest.mark.parametrize("key", ["rule", "reason", "expires"])
-def test_a_suppression_needs_a_rule_a_reason_and_a_day(write, key):
+@pytest.mark.parametrize("key", ["rule", "reason", "by", "expires", "match"])
+def test_a_suppression_needs_a_rule_a_reason_a_name_a_day_and_what_is_meant(write, key):
     entry = suppression()
     del entry[key]
     (message,) = problems(write(f"suppressions: {json.dumps([entry])}\n"))
@@ -220,7 +233,10 @@ def test_the_schema_accepts_what_loads_and_refuses_what_does_not():
     checker.check_schema(policy.schema())
     head = {"version": 1, "name": "mine"}
     checker.validate(head | {"severities": {"CC001": "off"}, "suppressions": [suppression(**{"class": "cat"})]})
-    for wrong in ({"trigger": {}}, {"severities": {"CC020": "off"}}, {"suppressions": [suppression("CC020")]}):
+    broad = suppression() | {"match": {"trigger": "warp"}}
+    for wrong in (
+        {"trigger": {}}, {"severities": {"CC020": "off"}}, {"suppressions": [suppression("CC020")]}, {"suppressions": [broad]}
+    ):  # fmt: skip
         assert not checker.is_valid(head | wrong)
 
 
@@ -304,7 +320,7 @@ def test_a_policy_that_contradicts_the_recipe_is_refused_and_a_recipe_alone_is_n
 
 def test_the_default_policy_changes_nothing():
     findings = [finding(code, level) for code in RULES for level in ("error", "warning", "note")]
-    assert policy.apply(policy.DEFAULT, findings, today=TODAY, model_sha256=SHA) == (findings, [])
+    assert policy.apply(policy.DEFAULT, findings, today=TODAY, model_sha256=SHA) == (findings, [], "fail")
 
 
 def test_a_severity_is_the_level_of_every_finding_of_its_rule():
@@ -317,18 +333,18 @@ def test_a_severity_is_the_level_of_every_finding_of_its_rule():
 
 
 def test_a_finding_that_is_off_leaves_a_trace():
-    findings, suppressed = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
+    findings, suppressed, _ = applied([finding("CC010"), finding("CC001")], severities={"CC010": "off"})
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
-    assert [(each.rule, each.reason, each.expires) for each in suppressed] == [
-        ("CC010", "policy mine turns CC010 off", None)
+    assert [(each.rule, each.reason, each.by, each.expires) for each in suppressed] == [
+        ("CC010", "policy mine turns CC010 off", "policy mine", None)
     ]
 
 
 def test_a_suppressed_finding_is_set_aside_with_reason_and_day_and_counted():
     given_ = [finding(), finding("CC001"), finding(level="warning")]
-    findings, suppressed = applied(given_, suppressions=[suppression()])
+    findings, suppressed, _ = applied(given_, suppressions=[suppression()])
     assert codes(findings) == [("CC001", "error"), ("CC050", "note")]
-    aside = {"reason": "Known.", "expires": "2026-03-01"}
+    aside = {"reason": "Known.", "by": "Ann", "expires": "2026-03-01"}
     assert [each.model_dump(exclude_unset=True) for each in suppressed] == [
         each.model_dump(exclude_unset=True) | aside for each in (given_[0], given_[2])
     ]
@@ -339,15 +355,14 @@ def test_a_suppressed_finding_is_set_aside_with_reason_and_day_and_counted():
 @pytest.mark.parametrize(
     ("match", "found", "is_meant"),
     [
-        ({}, {}, True),
         ({"class": "cat"}, {"class": "cat"}, True),
         ({"class": "cat"}, {"target": "cat"}, True),
         ({"class": "cat"}, {"class": "dog", "target": "cat"}, False),
         ({"class": "cat"}, {"class": "Cat"}, False),
         ({"class": "cat"}, {}, False),
-        ({"trigger": "patch:size=0.1"}, {"trigger": "patch:size=0.1"}, True),
-        ({"trigger": "patch"}, {"trigger": "patch:size=0.1"}, False),
-        ({"trigger": "patch"}, {}, False),
+        ({"trigger": "patch:size=0.1", "model_sha256": SHA}, {"trigger": "patch:size=0.1"}, True),
+        ({"trigger": "patch", "model_sha256": SHA}, {"trigger": "patch:size=0.1"}, False),
+        ({"trigger": "patch", "model_sha256": SHA}, {}, False),
         ({"model_sha256": SHA}, {}, True),
         ({"model_sha256": OTHER}, {}, False),
         ({"class": "cat", "trigger": "warp"}, {"class": "cat", "trigger": "warp"}, True),
@@ -356,7 +371,7 @@ def test_a_suppressed_finding_is_set_aside_with_reason_and_day_and_counted():
     ],
 )
 def test_a_suppression_takes_what_has_all_that_it_names(match, found, is_meant):
-    _, suppressed = applied([finding(**found)], suppressions=[suppression(**match)])
+    _, suppressed, _ = applied([finding(**found)], suppressions=[suppression(**match)])
     assert bool(suppressed) is is_meant
 
 
@@ -381,7 +396,7 @@ def test_severities_reach_what_is_said_about_suppressions():
 
 
 def test_a_suppression_says_more_than_off_and_so_comes_first():
-    _, (one,) = applied([finding()], suppressions=[suppression()], severities={"CC002": "off"})
+    _, (one,), _ = applied([finding()], suppressions=[suppression()], severities={"CC002": "off"})
     assert one.reason == "Known."
 
 
@@ -433,6 +448,16 @@ def test_no_policy_makes_a_pass_of_too_little_evidence(code):
         assert policy.verdict(applied(given_, severities={code: level}).findings) != "pass"
 
 
+@pytest.mark.parametrize(
+    "sections", [{"suppressions": [suppression()]}, {"severities": {"CC002": "off"}}, {"severities": {"CC002": "note"}}]
+)
+def test_the_verdict_without_the_policy_is_kept(sections):
+    lenient = applied([finding()], **sections)
+    assert (policy.verdict(lenient.findings), lenient.without) == ("pass", "fail")
+    limits = policy.resolved(policy.DEFAULT, recipe.Audit())
+    assert policy.record(made(**sections), limits, lenient)["verdict_without"] == "fail"
+
+
 def test_a_suppressed_failure_passes_and_an_expired_one_fails_again():
     for day, word in ((TODAY, "pass"), (TODAY - timedelta(days=1), "fail")):
         assert policy.verdict(applied([finding()], suppressions=[suppression(expires=day)]).findings) == word
@@ -446,7 +471,7 @@ def test_the_digest_is_the_sha256_of_what_the_policy_sets_as_sorted_compact_json
         write(f"severities: {{CC001: off}}\nsuppressions: {json.dumps([suppression(**{'class': 'é'})])}\n")
     )
     text = (
-        '{"name":"mine","severities":{"CC001":"off"},"suppressions":[{"expires":"2026-03-01","match":{"class":"\\u00e9"},'
+        '{"name":"mine","severities":{"CC001":"off"},"suppressions":[{"by":"Ann","expires":"2026-03-01","match":{"class":"\\u00e9"},'
         '"reason":"Known.","rule":"CC002"}],"thresholds":{"abnormality":3.5,"gathering":0.6,"gathering_abnormality":2.0,"min_found_excess":0.6},'
         '"version":1}'
     )
@@ -465,7 +490,9 @@ def test_the_digest_tells_gates_apart_and_ignores_comments_and_order(write):
 
 def test_a_policy_survives_a_round_trip_through_its_own_json(tmp_path):
     policy_ = made(
-        thresholds={"collapse": 0.4}, severities={"CC001": "off"}, suppressions=[suppression(trigger="warp")]
+        thresholds={"collapse": 0.4},
+        severities={"CC001": "off"},
+        suppressions=[suppression(trigger="warp", model_sha256=SHA)],
     )
     (tmp_path / "again.yaml").write_text(policy_.model_dump_json(by_alias=True))
     assert policy.load(tmp_path / "again.yaml") == policy_

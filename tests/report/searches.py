@@ -133,7 +133,7 @@ def backdoored():
         "CC030", "note", "1 of 1001 samples were unusable and skipped: 0041.png (cannot be decoded).", value=1.0
     )
     made = audit("fail", findings, suspects, searched(entries, panel))
-    return made | {"suppressed": [aside | {"reason": "a known broken file", "expires": "2031-01-31"}]}
+    return made | {"suppressed": [aside | {"reason": "a known broken file", "by": "Ann", "expires": "2031-01-31"}]}
 
 
 def calm():

@@ -98,11 +98,14 @@ def test_a_finding_of_the_search_fails_and_one_sign_is_skipped():
 
 def test_what_the_policy_set_aside_is_skipped_with_its_reason():
     root = parsed(searches.backdoored())
-    (case,) = [case for case in root.iter("testcase") if "set aside" in case.get("name")]
+    first, case = [case for case in root.iter("testcase") if "set aside" in case.get("name")]
+    assert first is next(root.iter("testcase"))
+    assert "by Ann: a known broken file" in first.find("skipped").text
     assert case.get("name") == "CC030 Clean data skipped (set aside by policy, 1)"
-    assert "because a known broken file" in case.find("skipped").get("message")
+    assert "by Ann: a known broken file" in case.find("skipped").get("message")
     found = {entry.get("name"): entry.get("value") for entry in root.iter("property")}
     assert (found["policy"], found["policy_sha256"]) == ("strict.yaml", "9d" * 32)
+    assert (found["set_aside"], found["verdict_without_policy"]) == ("1", "fail")
 
 
 def test_properties_name_model_and_recipe():

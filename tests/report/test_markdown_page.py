@@ -44,16 +44,26 @@ def test_a_found_trigger_is_a_row_with_what_clean_models_need():
 
 def test_the_verdict_stands_before_the_suspects_and_these_before_the_search():
     text = report.markdown(searches.backdoored())
-    places = [text.index(words) for words in ("fail", "### Suspects", "### Findings", "### Search", "### Next")]
+    places = [
+        text.index(words)
+        for words in (
+            "sets 1 finding aside",
+            "by Ann: a known",
+            "## ❌",
+            "### Suspects",
+            "### Findings",
+            "### Search",
+            "### Next",
+        )
+    ]
     assert places == sorted(places)
     assert "1. **banana**, score 8.10, by fixed mask and pattern" in text
-    assert "### Set aside by policy" in text
 
 
 def test_a_report_without_a_search_has_neither_table_nor_heading_of_one():
     text = report.markdown(samples.audited())
     assert "### Search" not in text
-    assert "### Set aside" not in text
+    assert text.startswith("## ")
     assert "### Suspects" in text
     assert "### Suspects" not in report.markdown(samples.passed())
 

@@ -105,20 +105,23 @@ def test_a_backdoor_that_came_back_is_as_severe_as_one_that_is_there():
 def test_what_the_policy_set_aside_is_an_accepted_note():
     results = run_of(searches.backdoored())["results"]
     assert [(result["ruleId"], result["level"], "suppressions" in result) for result in results] == [
+        ("CC030", "note", True),
         ("CC003", "error", False),
         ("CC002", "error", False),
         ("CC050", "note", False),
-        ("CC030", "note", True),
     ]
-    (suppression,) = results[-1]["suppressions"]
+    (suppression,) = results[0]["suppressions"]
     assert (suppression["kind"], suppression["status"]) == ("external", "accepted")
-    assert "a known broken file" in suppression["justification"]
+    assert "by Ann: a known broken file" in suppression["justification"]
+    properties = run_of(searches.backdoored())["properties"]
+    assert properties["setAside"].startswith("Policy strict.yaml sets 1 finding aside.")
+    assert properties["verdictWithoutPolicy"] == "fail"
 
 
 def test_a_suppressed_error_is_lowered_to_a_note():
     made = searches.backdoored()
     made["suppressed"] = [made["findings"].pop(0) | {"reason": "a canary", "expires": None}]
-    result = run_of(made)["results"][-1]
+    result = run_of(made)["results"][0]
     assert (result["ruleId"], result["level"]) == ("CC003", "note")
 
 

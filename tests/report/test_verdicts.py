@@ -136,12 +136,31 @@ def test_the_limits_name_what_an_unlearning_searched():
     assert "Unknown ones were not searched for" in verdicts.limits(samples.forgotten())[0]
 
 
-def test_what_is_set_aside_says_why_and_until_when():
+def test_what_is_set_aside_says_who_why_and_until_when():
     (finding,) = searches.backdoored()["suppressed"]
-    assert verdicts.set_aside(finding) == "Set aside by policy until 2031-01-31, because a known broken file"
-    assert verdicts.set_aside(finding | {"expires": None, "reason": ""}) == (
-        "Set aside by policy, because no reason is given"
+    assert verdicts.set_aside(finding) == "Set aside until 2031-01-31 by Ann: a known broken file"
+    assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""}) == (
+        "Set aside without an end by somebody whom the policy does not name: no reason is given"
     )
+
+
+def test_the_verdict_without_the_policy_is_said_where_it_is_another():
+    passing = samples.passed() | {"policy": {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}}
+    assert verdicts.policy_told(passing) == (
+        "Policy mild changes levels of findings. Without it the verdict would be fail, and it is pass now."
+    )
+    aside = searches.backdoored()["findings"][0] | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}
+    assert verdicts.policy_told(passing | {"suppressed": [aside]}).startswith(
+        "Policy mild sets 1 finding aside. Without"
+    )
+    unsaid = passing | {"suppressed": [aside], "policy": None}  # a report of 0.2
+    assert verdicts.policy_told(unsaid).endswith("Without it the verdict would be fail, and it is pass now.")
+
+
+def test_a_policy_that_changed_nothing_is_not_told():
+    assert verdicts.policy_told(samples.passed()) == ""
+    same = samples.failed() | {"policy": {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}}
+    assert verdicts.policy_told(same) == ""
 
 
 def test_every_rule_says_what_it_means_what_it_does_not_show_and_what_to_do():

@@ -1,0 +1,286 @@
+"""Every reader of files from outside, with small honest files of its kind to change: what ``benchmarks/fuzz.py`` gives inputs to."""
+
+import functools
+import io
+import json
+import random
+import re
+import tempfile
+import zipfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import safetensors.torch
+import tiny
+import torch
+from attacks import edits
+from hostile import checkpoints, data_sets, seeds
+from report import samples
+
+from clipclean import checkpoint, data, detect, report, untrusted
+from clipclean.attack import trigger_files
+from clipclean.checkpoint import shards
+from clipclean.config import policy, recipe
+from clipclean.data import formats, image
+from clipclean.data.sample import Unusable, Wanted
+from clipclean.detect import references
+from clipclean.errors import ClipcleanError
+from clipclean.export import checksums, onnx_metadata, provenance
+from clipclean.model import architecture
+
+Finish = Callable[[bytes, random.Random], bytes]
+LIMITS = data.Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=1.0, max_pairs=None)
+SMALL = edits.LARGEST // 4  # bytes of a hostile file that is worth changing
+DRIVES = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
+)  # controls, bidirectional overrides, surrogates
+CSV = b'filepath,title\na.jpg,a red square\na.png,"a blue, circle"\n'
+JSONL = b'{"file_name": "a.jpg", "text": "a red square"}\n{"file_name": "a.png", "text": "b", "label": 3}\n'
+COCO = b'{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a red square"}]}'
+RECIPE = b"version: 1\nname: mine\nrevision: 1\ndescription: One.\nmethod: mmcl\ntrain:\n  lr: 1e-5\n  betas: [0.9, 0.999]\nloss: {self_supervised_weight: 0}\n"
+BESIDE = seeds.picture()
+POLICY = b"""version: 1
+name: mine
+thresholds: {max_excess: 0.1}
+severities: {CC030: off}
+suppressions:
+  - {rule: CC002, reason: Seen before., by: A, expires: 2030-01-31, match: {class: barcode}}
+"""
+INDEX = b'{"metadata": {"total_size": 8}, "weight_map": {"a": "model-00001-of-00001.safetensors"}}'
+ONNX = b"\x08\x08\x3a\x02\x12\x00" + b"\x72\x1c" + b"\x0a\x12clip.tensor_sha256" + b"\x12\x06abcdef"
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes:
+        read: reads the file; refuses it by an error of ours.
+        honest: makes its honest files.
+        words: bytes that mean something in its format.
+        name: what the file is called.
+        finish: mends lengths and checksums that would stop most changes at the door.
+        cases: what the hostile files of its kind are called in ``tests/hostile``.
+        share: of the inputs, beside 1 for most; less where one takes long.
+        beside: names of files that must stand beside it.
+    """
+
+    read: Callable[[Path], object]
+    honest: Callable[[], Sequence[bytes]]
+    words: Sequence[bytes]
+    name: str = "model"
+    finish: Finish = edits.as_it_is
+    cases: str = ""
+    share: float = 1.0
+    beside: Sequence[str] = ()
+
+
+def tried(reader: str, content: bytes, folder: Path, /) -> str:
+    """``read`` or ``refused: why``; anything else is raised."""
+    place = folder / READERS[reader].name
+    place.write_bytes(content)
+    for name in READERS[reader].beside:
+        (folder / name).write_bytes(BESIDE)
+    try:
+        READERS[reader].read(place)
+    except (ClipcleanError, Unusable) as error:
+        words = str(error).replace("\n", " ")
+        assert words.isprintable(), f"the refusal cannot be printed: {words!a}"
+        return f"refused: {words}"
+    return "read"
+
+
+def made(reader: str, seed: int, number: int, /) -> bytes:
+    """The input of this number, which follows from the seed, the reader and the number alone."""
+    draw = random.Random(f"{seed} {reader} {number}")
+    own = READERS[reader]
+    return own.finish(edits.edited(draw, honest(reader), _pool(reader), own.words), draw)
+
+
+@functools.cache
+def honest(reader: str, /) -> list[bytes]:
+    """The honest files of a reader."""
+    return [*READERS[reader].honest()]
+
+
+@functools.cache
+def _pool(reader: str, /) -> list[bytes]:
+    """What is changed: honest files, and small hostile ones of this kind."""
+    own = READERS[reader]
+    if reader == "pickle":
+        return [*honest(reader), *(checkpoints.pickled(body) for body, _ in checkpoints.CALLS.values())]
+    cases = {**checkpoints.CASES, **data_sets.CASES} if own.cases else {}
+    found = []
+    with tempfile.TemporaryDirectory() as folder:
+        for number, (name, case) in enumerate(cases.items()):
+            place = Path(folder) / str(number)
+            if name.startswith(f"{own.cases}: "):
+                case.write(place)
+                if place.is_file() and place.stat().st_size < SMALL:
+                    found.append(place.read_bytes())
+    return [*honest(reader), *found]
+
+
+# What reads them.
+
+
+def _weights(place: Path) -> None:
+    found = checkpoint.read(place)
+    assert found.tensors, "nothing was read"
+    for name, tensor in found.tensors.items():
+        assert name.isprintable(), "a name cannot be printed"
+        assert tensor.is_contiguous(), f"{name} is not contiguous"
+        assert not tensor.is_floating_point() or bool(torch.isfinite(tensor).all()), f"{name} is not finite"
+
+
+def _set(place: Path) -> None:
+    """A set of images, each of which is decoded; copies go where everything goes at the end."""
+    images = data.ImageCache(LIMITS)
+    found = formats.find(place, Wanted(), scratch=images.scratch)
+    for entry in found.entries:
+        assert not DRIVES.search(entry.key + entry.caption + (entry.label or "")), "a caption drives a terminal"
+        if entry.image is not None:
+            try:
+                data.Image(entry.image, images).decode()
+            except Unusable:
+                continue
+
+
+def _pixels(place: Path) -> None:
+    content = untrusted.read(place, limit=LIMITS.max_bytes)
+    image.check(content, max_pixels=LIMITS.max_pixels)
+    image.decoded(content, max_pixels=LIMITS.max_pixels, enough=None)
+
+
+def _report(place: Path) -> None:
+    found = report.read(place)
+    for make in report.FORMATS.values():
+        make(found)
+
+
+def _arch(place: Path) -> None:
+    tensors = {name: torch.ones(2, 2) for name in ("visual.proj", "text_projection", "logit_scale")}
+    architecture.resolve(tensors, arch=str(place), config=None, script_quick_gelu=None)
+
+
+def _record(place: Path) -> None:
+    limit = 2**20
+    provenance.parse(untrusted.loads(untrusted.read(place, limit=limit), "it", limit=limit))
+
+
+def _sizes(place: Path) -> None:
+    found = untrusted.loads(untrusted.read(place, limit=2**20), "it", limit=2**20)
+    references.from_file(found, "it", kind="vit", effort="quick", classes=("dog", "cat"))
+
+
+# What they are given.
+
+
+def _zip() -> list[bytes]:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in seeds.sample().items():
+            archive.writestr(f"set/{name}", content)
+    return [stream.getvalue()]
+
+
+def _table() -> pa.Table:
+    rows = [{"image": {"bytes": seeds.picture(n), "path": f"{n}.png"}, "text": "a red square"} for n in range(3)]
+    kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
+    return pa.Table.from_pylist(rows, pa.schema([("image", kind), ("text", pa.string())]))
+
+
+def _parquet() -> list[bytes]:
+    made = []
+    for compression in ("none", "snappy", "zstd"):
+        stream = io.BytesIO()
+        pq.write_table(_table(), stream, compression=compression)
+        made.append(stream.getvalue())
+    return made
+
+
+def _arrow() -> list[bytes]:
+    made = []
+    for begin in (pa.ipc.new_stream, pa.ipc.new_file):
+        stream = io.BytesIO()
+        with begin(stream, _table().schema) as writer:
+            writer.write_table(_table())
+        made.append(stream.getvalue())
+    return made
+
+
+def _images() -> list[bytes]:
+    made = [seeds.picture(kind=kind) for kind in ("PNG", "JPEG", "WEBP")]
+    stream = io.BytesIO()
+    tiny.picture(2, side=24).save(stream, "JPEG", progressive=True)
+    return [*made, stream.getvalue()]
+
+
+def _config() -> list[bytes]:
+    own = {"embed_dim": 2, "vision_cfg": {"layers": 1, "width": 64, "image_size": 16, "patch_size": 8}}
+    own["text_cfg"] = {"context_length": 8, "vocab_size": 9, "width": 8, "heads": 1, "layers": 1}
+    cfg = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2]}
+    return [json.dumps(own).encode(), json.dumps({"model_cfg": own, "preprocess_cfg": cfg}).encode()]
+
+
+def _records() -> list[bytes]:
+    """Of ``export`` and of ``sanitize``, with every field that a record has."""
+    sha, side = "0" * 64, {"clean_accuracy": None, "findings": [], "suspects": []}
+    read = {"name": "m.pt", "sha256": sha, "format": "torch", "tensor_sha256": sha, "architecture": "ViT-B-32"}
+    read |= {"architecture_how": "shapes", "activation": "gelu", "activation_how": "shapes"}
+    rows = {"name": "clean", "format": "folder", "pairs": 3, "skipped": [], "digest": sha}
+    export = {"format": "open_clip", "path": "w", "sha256": sha, "tensor_sha256": sha, "parity": {}}
+    whole = {"schema_version": "1", "tool": {"name": "clipclean", "version": "1"}, "command": "export", "input": read}
+    whole |= {"data": rows, "recipe": None, "policy": None, "seed": None, "verdict": None, "audits": None}
+    whole |= {"environment": {"python": "3"}, "exports": [export], "outputs": {"w": sha}}
+    more = {"command": "sanitize", "verdict": "pass", "seed": 1, "recipe": {}, "policy": {}, "labels": {"a": "b"}}
+    more["audits"] = {"before": side, "after": side, "judged": [], "suppressed": []}
+    return [json.dumps(whole).encode(), json.dumps(whole | more).encode()]
+
+
+def _triggers() -> list[bytes]:
+    made = []
+    for family in detect.FAMILIES:
+        begun = detect.FAMILIES[family].begin(1, 8, torch.Generator())
+        tensors = {name: values[0].contiguous() for name, values in begun.items()}
+        words = {"class": "dog", "family": family, "side": "8"}
+        made.append(safetensors.torch.save(tensors, metadata=words))
+    return [each for each in made if len(each) < SMALL]
+
+
+def _references() -> list[bytes]:
+    models = {"a": {"patch": {"dog": 0.5, "cat": 0.25}}, "b": {"patch": {"dog": 0.1, "cat": 0.3}}}
+    return [json.dumps(references.as_file("vit", "quick", ("dog", "cat"), models)).encode()]
+
+
+READERS = {
+    "zip": Reader(_weights, lambda: seeds.honest("zip"), edits.ZIPPED + edits.PICKLED, finish=edits.checked, cases="zip"),
+    "torchscript": Reader(_weights, lambda: seeds.honest("torchscript"), edits.ZIPPED + edits.PICKLED, finish=edits.checked, cases="torchscript"),
+    "pickle": Reader(_weights, seeds.pickle_bodies, edits.PICKLED, finish=edits.archived, share=2),
+    "legacy": Reader(_weights, lambda: seeds.honest("legacy"), edits.PICKLED, cases="legacy", share=2),
+    "safetensors": Reader(_weights, lambda: seeds.honest("safetensors"), edits.JSON, finish=edits.measured, cases="safetensors", share=2),
+    "index of shards": Reader(shards.read, lambda: [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2),
+    "tar of samples": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar", edits.summed, "tar"),
+    "zip of images": Reader(_set, _zip, edits.ZIPPED, "a.zip", edits.checked),
+    "tar.gz of images": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar.gz", edits.packed),
+    "Parquet": Reader(_set, _parquet, edits.COLUMNS, "a.parquet", share=0.5),
+    "Arrow": Reader(_set, _arrow, edits.COLUMNS, "a.arrow", share=0.5),
+    "CSV": Reader(_set, lambda: [CSV, CSV.replace(b",", b"\t")], edits.TEXT, "a.csv"),
+    "JSONL": Reader(_set, lambda: [JSONL], edits.TEXT, "a.jsonl"),
+    "COCO": Reader(_set, lambda: [COCO], edits.TEXT, "captions_val.json", beside=("a.jpg",)),
+    "images": Reader(_pixels, _images, edits.IMAGE, "a.img"),
+    "class list": Reader(data.read_classes, lambda: [b"dog\ncat\n# no\nred fox\n"], edits.TEXT, "classes.txt", share=2),
+    "templates": Reader(data.read_templates, lambda: [b"a {}.\na photo of a {c}.\n"], edits.TEXT, "templates.txt", share=2),
+    "recipe": Reader(lambda path: recipe.load(str(path)), lambda: [RECIPE], edits.TEXT, "recipe.yaml", share=0.25),
+    "policy": Reader(policy.load, lambda: [POLICY], edits.TEXT, "policy.yaml", share=0.25),
+    "configuration": Reader(_arch, _config, edits.TEXT, "arch.json", share=2),
+    "trigger file": Reader(trigger_files.load, _triggers, edits.JSON, "t.safetensors", edits.measured),
+    "references": Reader(_sizes, _references, edits.TEXT, "references.json", share=2),
+    "report": Reader(_report, lambda: [json.dumps(each()).encode() for each in (samples.failed, samples.passed)], edits.TEXT, "report.json", share=0.1),
+    "provenance": Reader(_record, _records, edits.TEXT, "provenance.json", share=2),
+    "ONNX metadata": Reader(onnx_metadata.read, lambda: [ONNX], edits.GRAPH, "m.onnx", share=2),
+    "checksums": Reader(lambda path: checksums.parse(untrusted.read(path, limit=2**20)), lambda: [b"0" * 64 + b"  a/b.json\n"], edits.TEXT, "SHA256SUMS", share=2),
+}  # fmt: skip
