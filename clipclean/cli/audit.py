@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.cli import options, printing, progress, roles
+from clipclean.cli import options, plans, printing, progress, roles
 from clipclean.cli.command import command, filled, option
 from clipclean.config import policy as policies
 from clipclean.config.recipe import EFFORTS
@@ -25,7 +25,18 @@ Examples:
 """
 
 # Options that no report depends on; all others, paths as they are spelt among them, are part of what an audit is.
-UNSEEN = ("outputs", "fail_on", "baseline", "as_json", "exit_zero", "quiet", "verbose", "no_cache", "workers")
+UNSEEN = (
+    "outputs",
+    "fail_on",
+    "baseline",
+    "as_json",
+    "exit_zero",
+    "quiet",
+    "verbose",
+    "no_cache",
+    "workers",
+    "dry_run",
+)
 
 
 @command(epilog=EPILOG)
@@ -97,6 +108,7 @@ UNSEEN = ("outputs", "fail_on", "baseline", "as_json", "exit_zero", "quiet", "ve
 @options.exit_zero
 @options.quiet
 @options.label
+@options.dry_run
 @options.config
 @options.verbose
 def audit(**given: Any) -> int:
@@ -114,7 +126,7 @@ def audit(**given: Any) -> int:
         printing.first_line(given["model"], f"effort {given['effort']}")
     from clipclean.jobs import result_cache
 
-    known = None if given["no_cache"] else cache_key(given)
+    known = None if given["no_cache"] or given["dry_run"] else cache_key(given)
     if known and (kept := result_cache.load(known)):
         printing.say(given, "answered from the result cache; --no-cache runs the audit again")
         return shown_result(given, kept.report, kept.images, outputs)
@@ -123,6 +135,7 @@ def audit(**given: Any) -> int:
         from clipclean import data, demo
         from clipclean import report as reports
         from clipclean.jobs import audit as job
+        from clipclean.jobs import plan
 
         shown("loading PyTorch", 1, 1)
     data.use_workers(given["workers"])
@@ -131,6 +144,8 @@ def audit(**given: Any) -> int:
             job.Request, given, data=given["data"] or bundled / demo.PICTURES, own=given["data"] is not None,
             pairs=bundled / demo.PAIRS, policy=demanded, search=not given["no_search"],
         )  # fmt: skip
+        if given["dry_run"]:
+            return plans.show(given, plan.of_audit(request, progress=shown))
         outcome = job.audit(request, progress=shown)
     if known and known == cache_key(given):  # nothing that was read has changed meanwhile
         result_cache.save(known, reports.json(outcome.report), outcome.images)

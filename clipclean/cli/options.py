@@ -500,6 +500,12 @@ log_to = shared(
     multiple=True,
     help="Send them to TensorBoard or Weights & Biases too, if that package is installed. Repeatable.",
 )
+dry_run = option(
+    "--dry-run",
+    group="Running",
+    is_flag=True,
+    help="Read and check everything, print what would be done and how long it would take, and stop: nothing is written.",
+)
 config = shared(
     "--config",
     "-c",

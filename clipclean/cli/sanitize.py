@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.cli import log_files, options, printing, progress, roles, streams
+from clipclean.cli import log_files, options, plans, printing, progress, roles, streams
 from clipclean.cli.command import command, filled
 from clipclean.config import policy as policies
 from clipclean.config import recipe as recipes
@@ -72,6 +72,7 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.max_minutes
 @options.quiet
 @options.label
+@options.dry_run
 @options.config
 @options.verbose
 def sanitize(**given: Any) -> int:
@@ -99,7 +100,7 @@ def run(given: dict[str, Any], /) -> int:
     with progress.shown(quiet=silent) as shown:
         shown("loading PyTorch", 0, 1)
         from clipclean import auto, data, train  # torch comes with it: after what can fail fast
-        from clipclean.jobs import inputs, prepare
+        from clipclean.jobs import inputs, plan, prepare
         from clipclean.jobs import outputs as results
 
         shown("loading PyTorch", 1, 1)
@@ -117,6 +118,9 @@ def run(given: dict[str, Any], /) -> int:
         precision=given["precision"] or recipe.train.precision, audit=not given["no_audit"], policy=demanded,
         wanted=wanted(given["formats"], given["onnx_preset"], normalize=given["normalize"], fp16=given["fp16"], bom=given["bom"]),
     )  # fmt: skip
+    if given["dry_run"]:
+        with progress.shown(quiet=quiet) as shown:
+            return plans.show(given, plan.of_sanitize(request, progress=shown))
     with (
         log_files.listener(given["log_dir"], given["log_to"]) as listeners,
         progress.shown(quiet=quiet, listeners=listeners) as shown,

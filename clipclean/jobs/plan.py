@@ -1,0 +1,135 @@
+"""What a job would do and take: everything is read and checked as by the job itself, nothing is measured or written."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from clipclean import data, detect, model
+from clipclean.attack import triggers
+from clipclean.config import recipe as recipes
+from clipclean.config.method import METHODS
+from clipclean.config.recipe import total_steps
+from clipclean.jobs import audit, estimate, inputs, prepare
+from clipclean.progress import Progress
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a job would do, in its order.
+
+    Attributes:
+        facts: what was read, by name.
+        steps: what would be done.
+        writes: files and folders that would be written.
+        estimate: seconds and bytes.
+        faster: what would make it faster, where it takes more than an hour.
+    """
+
+    facts: Mapping[str, str]
+    steps: tuple[str, ...]
+    writes: tuple[str, ...]
+    estimate: estimate.Estimate
+    faster: tuple[str, ...]
+
+
+def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> Plan:
+    """The plan of a cleaning; raises what preparing one raises."""
+    ready = prepare.prepare(replace(request, screen="off"), progress=progress)  # screening embeds every pair
+    clip, recipe, pairs = ready.loaded.clip, request.recipe, len(ready.samples.pairs)
+    panel = len(triggers.panel(recipe.audit.panel_seed)) if request.audit else 0
+    images = min(len(ready.shown.pairs), recipe.audit.images)
+    vocabulary = ready.vocabulary
+    captions = len(vocabulary.classes) * len(vocabulary.templates)
+    expected = estimate.of_sanitize(
+        clip, recipe, estimate.pace(clip), pairs=pairs, images=images, captions=captions, panel=panel + len(ready.named)
+    )
+    measured = (
+        f"{images} images, {panel} known and {len(ready.named)} suspected triggers, {len(vocabulary.classes)} classes"
+    )
+    has_files = request.out.is_dir() and any(request.out.iterdir()) and not request.force
+    return Plan(
+        {
+            **_of_model(ready.loaded, clip),
+            "data": f"{len(ready.clean.pairs):,} pairs: {pairs:,} to train on, {len(ready.shown.pairs):,} to measure on",
+            "recipe": f"{recipe.name}: {METHODS[recipe.method].says}",
+        },
+        (
+            *([] if request.screen == "off" else [f"screen {len(ready.clean.pairs):,} pairs for suspicious ones"]),
+            f"measure before: {measured}",
+            _cleaning(recipe, pairs),
+            "measure after: the same",
+            f"export as {', '.join(request.wanted.formats)}, read it back and compare",
+        ),
+        (f"{request.out}/{' (has files: refused without --force)' if has_files else ''}",),
+        expected,
+        tuple(estimate.faster(expected, effort=None, device=clip.device.type)),
+    )
+
+
+def _cleaning(recipe: recipes.Recipe, pairs: int) -> str:
+    """The step between the measurements."""
+    method, rate = METHODS[recipe.method], f"learning rate {recipe.train.lr:g}"
+    if method.chooses:
+        few = f"plant {recipe.auto.canaries} test backdoors, and try up to {len(recipe.auto.ladder)} recipes on them"
+        return f"{few}; the time below is that of one of them"
+    if method.searches:
+        return f"search and unlearn: {recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most, {rate}"
+    steps = total_steps(recipe, pairs=pairs)
+    return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
+
+
+def of_audit(request: audit.Request, /, *, progress: Progress) -> Plan:
+    """The plan of an audit; raises what reading its inputs raises."""
+    recipe = recipes.load(recipes.DEFAULT)
+    vocabulary = inputs.words(request.classes, request.templates)
+    device = inputs.device_of(request.device)
+    progress("reading the model", 0, 1)
+    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    references = [audit.read_reference(request, opened, path) for path in request.reference]
+    progress("reading the model", 1, 1)
+    cache = inputs.image_cache(recipe, opened.architecture)
+    images = data.read_images(
+        request.data, images=cache, progress=lambda done, total: progress("reading the images", done, total)
+    )
+    tested = inputs.build(opened, data.read(request.pairs, images=cache), device=device)
+    shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
+    effort, models = request.effort if request.search else None, 1 + len(references)
+    expected = estimate.of_audit(
+        tested.clip, estimate.pace(tested.clip), effort=effort, images=len(shown.pixels),
+        captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel), models=models,
+    )  # fmt: skip
+    passes = recipes.EFFORTS[request.effort].passes()[1]
+    searched = f"search for unknown triggers, effort {effort}: at most {passes:,} passes of an image"
+    return Plan(
+        {
+            **_of_model(tested, tested.clip),
+            "data": f"{len(images.pairs):,} images{'' if request.own else ' (bundled)'}, {len(shown.pixels)} measured on",
+        },
+        (
+            f"measure: {len(shown.panel)} known triggers, {len(vocabulary.classes)} classes",
+            searched if request.search else "no search, so the verdict is never pass",
+            _compared(request, opened.architecture, vocabulary.classes, models=models),
+        ),
+        () if request.save_triggers is None else (f"{request.save_triggers}/",),
+        expected,
+        tuple(estimate.faster(expected, effort=effort, device=tested.clip.device.type)),
+    )
+
+
+def _compared(request: audit.Request, found: model.Architecture, classes: tuple[str, ...], /, *, models: int) -> str:
+    """With which clean models the result would be compared."""
+    if models > 1:
+        return f"search {models - 1} clean model(s) too, and compare"
+    if request.references:
+        return f"compare with {', '.join(path.name for path in request.references)}"
+    kind = model.kind_of(found)
+    if detect.stored(kind, classes=classes) is None:
+        return f"compare with nothing: no clean {kind} is known for these classes, so the verdict is never pass (--reference)"
+    return f"compare with the bundled clean models of the kind {kind}"
+
+
+def _of_model(loaded: inputs.LoadedModel, clip: model.Clip) -> dict[str, str]:
+    numbers = sum(parameter.numel() for parameter in clip.net.parameters()) / 1e6
+    return {
+        "model": f"{clip.architecture.name}, {numbers:.1f} M parameters, sha256 {loaded.file.sha256[:12]}…",
+        "device": str(clip.device),
+    }

@@ -1,0 +1,84 @@
+import json
+
+import pytest
+import tiny
+
+from clipclean import cli
+
+
+@pytest.fixture
+def job(tmp_path):
+    return tiny.job(tmp_path / "job")
+
+
+def listing(*folders):
+    return sorted((path, path.stat().st_mtime_ns) for folder in folders for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def untouched(job, tmp_path, monkeypatch):
+    """Run a command that must leave all files as they are; returns its exit code."""
+    for name in ("state", "cache"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(f"CLIPCLEAN_{name.upper()}", str(tmp_path / name))
+    monkeypatch.delenv("CLIPCLEAN_NO_CACHE")
+
+    def run(arguments):
+        before = listing(tmp_path)
+        code = cli.main(arguments)
+        assert listing(tmp_path) == before
+        return code
+
+    return run
+
+
+def audit(job, *more):
+    return [
+        "audit", str(job.model), "--arch", str(job.arch), "--classes", str(job.classes), "--templates", str(job.templates),
+        "--device", "cpu", "--quiet", "--dry-run", *more,
+    ]  # fmt: skip
+
+
+def test_a_dry_run_of_sanitize_tells_steps_and_estimate_and_touches_nothing(job, untouched, capsys):
+    assert untouched(job.sanitize("--dry-run", "--log-dir", job.folder / "logs")) == 0
+    told = capsys.readouterr().out
+    # 48 pairs, of which a tenth is kept out; three steps of 16 as the settings say
+    assert "train: 3 steps of 16 pairs" in told
+    assert "12 classes" in told
+    assert f"{job.out}/" in told
+    assert "estimate  about " in told
+    assert told.endswith("nothing was measured or written\n")
+
+
+def test_a_dry_run_of_sanitize_tells_that_the_folder_has_files(job, untouched, capsys):
+    job.out.mkdir()
+    (job.out / "mine.txt").write_text("precious")
+    assert untouched(job.sanitize("--dry-run")) == 0
+    assert "has files: refused without --force" in capsys.readouterr().out
+    assert untouched(job.sanitize("--dry-run", "--force")) == 0
+    assert "has files" not in capsys.readouterr().out
+
+
+def test_a_dry_run_of_auto_and_of_unlearn_tell_what_they_do(job, untouched, capsys):
+    assert untouched(job.sanitize("--dry-run", "--recipe", "auto", "--no-audit")) == 0
+    assert "plant 3 test backdoors" in capsys.readouterr().out
+    assert untouched(job.sanitize("--dry-run", "--recipe", "unlearn-tiny")) == 0
+    assert "search and unlearn" in capsys.readouterr().out
+
+
+def test_a_dry_run_of_audit_is_json_where_that_is_asked_for(job, untouched, capsys):
+    assert untouched(audit(job, "--json", "--data", str(tiny.labelled(job.folder / "labelled", count=24)))) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["dry_run"] is True
+    assert told["data"].startswith("24 images")
+    assert told["estimate"]["seconds"] > 0
+    assert told["estimate"]["memory_bytes"] > 0
+    assert any("effort standard" in step for step in told["steps"])
+    assert any("no clean vit-16px is known" in step for step in told["steps"])
+
+
+def test_a_dry_run_refuses_what_the_run_would(job, untouched, capsys):
+    job.model.write_bytes(b"no model")
+    assert untouched(audit(job)) == 3
+    assert untouched(job.sanitize("--dry-run")) == 3
+    assert capsys.readouterr().out == ""
