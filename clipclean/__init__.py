@@ -69,6 +69,9 @@ def audit(
     data: Place | None = None,
     reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
     references: "Place | None" = None,
+    base: "Model | None" = None,
+    witness: "Model | list[Model] | tuple[Model, ...] | None" = None,
+    witness_arch: str | None = None,
     effort: Literal["quick", "standard", "thorough"] = "standard",
     search: bool = True,
     save_triggers: Place | None = None,
@@ -89,6 +92,9 @@ def audit(
         data: images to measure and search on, in any format that the command takes; None takes bundled ones.
         reference: a clean model of the same architecture that you trust, or several.
         references: a file of such models, as ``clipclean references build`` writes.
+        base: the checkpoint that the model was finetuned from: its weights are compared, and it serves as a reference.
+        witness: a model of any architecture, or several, on which the found triggers are tried.
+        witness_arch: as ``arch``, of the witnesses, where their files do not tell.
         effort: how hard to search.
         search: whether to search at all; without a search the verdict is never ``pass``.
         save_triggers: a folder for the triggers that the search finds.
@@ -105,25 +111,22 @@ def audit(
     Raises:
         ClipcleanError: of the kind that tells what went wrong; then nothing is written.
     """
-    if not search and (reference is not None or save_triggers is not None):
+    if not search and any(each is not None for each in (reference, save_triggers, base, witness)):
         raise UsageError(
-            "Without a search nothing is found that could be saved or compared. Leave reference and save_triggers out."
+            "Without a search nothing is found that could be saved or compared. Leave reference, base, witness and save_triggers out."
         )
     _check_roles(
         model=model,
         data=data,
         reference=reference,
         references=references,
+        base=base,
+        witness=witness,
         save_triggers=save_triggers,
         policy=policy,
         classes=classes,
     )
     chosen = _policy(policy)
-    trusted: list[Model] = []
-    if isinstance(reference, list | tuple):
-        trusted.extend(reference)
-    elif reference is not None:
-        trusted.append(reference)
     from clipclean import demo
     from clipclean.jobs import audit as job
 
@@ -133,7 +136,10 @@ def audit(
             data=bundled / demo.PICTURES if data is None else Path(data),
             own=data is not None,
             pairs=bundled / demo.PAIRS,
-            reference=tuple(_model(each) for each in trusted),
+            reference=_models(reference),
+            base=None if base is None else _model(base),
+            witness=_models(witness),
+            witness_arch=witness_arch,
             references=() if references is None else (Path(references),),
             policy=chosen,
             effort=effort,
@@ -438,6 +444,13 @@ def save(report: "Report", path: Place, /) -> None:
     if form not in reports.FORMATS:
         raise UsageError(f"{path}: the suffix names no format. End it in {', '.join(options.SUFFIXES)}.")
     reports.write(report, form, Path(path))
+
+
+def _models(several: "Model | list[Model] | tuple[Model, ...] | None", /) -> "tuple[Path | nn.Module, ...]":
+    """One model, several or none."""
+    if several is None:
+        return ()
+    return tuple(_model(each) for each in (several if isinstance(several, list | tuple) else [several]))
 
 
 def _model(model: "Model", /) -> "Path | nn.Module":

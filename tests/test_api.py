@@ -31,6 +31,7 @@ OF_THE_TERMINAL = {
     "log_to",
     "no_cache",
     "download",
+    "dry_run",
     "outputs",
     "as_json",
     "exit_zero",

@@ -69,6 +69,28 @@ UNSEEN = (
     help="The same from a file of 'clipclean references build', without another search; may be given several times.",
 )
 @option(
+    "--base",
+    group="Model",
+    metavar="MODEL",
+    type=click.Path(path_type=Path),
+    help="The checkpoint that the model was finetuned from. Its weights are compared layer by layer, and it serves as a --reference.",
+)
+@option(
+    "--witness",
+    group="Model",
+    metavar="MODEL",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    help="A model of any architecture on which the found triggers are tried; may be given several times. What moves it to the same "
+    "class is a natural trigger, and no longer fails the model. What does not move it proves nothing.",
+)
+@option(
+    "--witness-arch",
+    group="Model",
+    metavar="NAME|FILE",
+    help="Architecture of the witnesses, as --arch; for those whose file does not tell.",
+)
+@option(
     "--effort",
     group="Search",
     metavar="|".join(EFFORTS),
@@ -174,21 +196,21 @@ def cache_key(given: dict[str, Any], /) -> str | None:
 
     if given["save_triggers"] or not Path(given["model"]).exists():
         return None
-    if any(str(given[name] or "").endswith(".index.json") for name in ("model", "reference")):
+    models = [each for name in MODELS for each in _several(given[name])]
+    if any(str(each).endswith(".index.json") for each in models):
         return None
     if given["data"] is not None and not result_cache.is_self_contained(Path(given["data"])):
         return None
     places: dict[str, Path | None] = {}
     for name in roles.READ:
         value = given.get(name)
-        if name not in ("arch", "baseline") and value is not None:
-            several = value if isinstance(value, tuple) else (value,)
-            places |= {f"{name} {place}": Path(each) for place, each in enumerate(several)}
-    places["arch"] = Path(given["arch"]) if given["arch"] and Path(given["arch"]).is_file() else None
-    for name in ("model", "reference"):  # configurations beside a file count as well
-        path = places.get(f"{name} 0")
-        if path is not None and path.is_file():
-            places |= {f"{name}'s {config.name}": config for config in path.absolute().parent.glob("*.json")}
+        if name not in ("arch", "witness_arch", "baseline") and value is not None:
+            places |= {f"{name} {place}": Path(each) for place, each in enumerate(_several(value))}
+    for name in ("arch", "witness_arch"):
+        places[name] = Path(given[name]) if given[name] and Path(given[name]).is_file() else None
+    for each in map(Path, models):  # configurations beside a file count as well
+        if each.is_file():
+            places |= {f"beside {each}: {config.name}": config for config in each.absolute().parent.glob("*.json")}
     settings: dict[str, Any] = {name: str(value) for name, value in given.items() if name not in UNSEEN}
     settings |= {
         "machine": platform.node(),  # the report says what it was computed on
@@ -198,10 +220,18 @@ def cache_key(given: dict[str, Any], /) -> str | None:
     return result_cache.key(settings, places)
 
 
+def _several(value: Any, /) -> tuple[Any, ...]:
+    """The values of an option that may be given several times, or once."""
+    return value if isinstance(value, tuple) else () if value is None else (value,)
+
+
+MODELS = ("model", "reference", "base", "witness")
 IDLE = {
     "--save-triggers": "save_triggers",
     "--reference": "reference",
     "--references": "references",
+    "--base": "base",
+    "--witness": "witness",
 }  # without a search
 
 

@@ -14,7 +14,7 @@ from clipclean.jobs import names
 # Parameters by how messages call them. Those of a text that may also be a name count where a file is called so.
 READ = {
     "model": "the model", "models": "the model", "data": "--data", "eval_data": "--eval-data", "reference": "--reference",
-    "references": "--references", "baseline": "--baseline",
+    "references": "--references", "base": "--base", "witness": "--witness", "witness_arch": "--witness-arch", "baseline": "--baseline",
     "policy": "--policy", "classes": "--classes", "templates": "--templates", "recipe": "--recipe", "arch": "--arch",
     "triggers": "--trigger", "file": "the report", "public_key": "--public-key",
 }  # fmt: skip

@@ -6,6 +6,7 @@ from clipclean.detect.measure import EMBED_BATCH, EvalSet, Measurement, Probe, T
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.projection import neighbouring, principal
 from clipclean.detect.references import References, Sizes, as_file, from_file, stored, together
+from clipclean.detect.score import Suspect
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
 from clipclean.detect.verdict import (
     Thresholds,
@@ -18,6 +19,7 @@ from clipclean.detect.verdict import (
     sanitized,
     score,
     searched,
+    suspected,
     suspected_classes,
     suspects,
     uncalibrated,
@@ -42,6 +44,7 @@ __all__ = [
     "References",
     "SearchResult",
     "Sizes",
+    "Suspect",
     "TargetedResult",
     "Thresholds",
     "Trigger",
@@ -72,6 +75,7 @@ __all__ = [
     "searched",
     "stack",
     "stored",
+    "suspected",
     "suspected_classes",
     "suspects",
     "targeted",

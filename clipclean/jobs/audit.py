@@ -9,15 +9,17 @@ from typing import Any
 
 import torch
 
-from clipclean import __version__, checkpoint, data, detect, model, untrusted
+from clipclean import __version__, data, detect, model, untrusted
 from clipclean.attack import trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.policy import Limits, Policy
+from clipclean.detect import witness
+from clipclean.detect.witness import Testimony
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
 from clipclean.findings import Finding
-from clipclean.jobs import estimate, inputs
+from clipclean.jobs import companions, estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Opened, dumped
 from clipclean.progress import Progress
 from clipclean.report import Images, Report, composed, example_images
@@ -51,6 +53,9 @@ class Request:
     weights: str | None = None  # which of several sets in the file
     labels: Mapping[str, str] = field(default_factory=dict)
     references: tuple[Path, ...] = ()  # files that ``build_references`` wrote
+    base: inputs.Source | None = None  # that the model was finetuned from
+    witness: tuple[inputs.Source, ...] = ()
+    witness_arch: str | None = None
 
 
 @dataclass(frozen=True)
@@ -87,7 +92,7 @@ def audit(request: Request, /, *, progress: Progress) -> Outcome:
     device = inputs.device_of(request.device)
     progress("reading the model", 0, 1)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
-    trusted = [read_reference(request, opened, path) for path in request.reference]
+    others = read_others(request, opened)
     kind = model.kind_of(opened.architecture)
     known = [
         detect.from_file(
@@ -108,49 +113,106 @@ def audit(request: Request, /, *, progress: Progress) -> Outcome:
     shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
     estimate.tell_audit(
         tested.clip, effort=request.effort if request.search else None, images=len(shown.pixels),
-        captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel), models=1 + len(trusted),
+        captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel),
+        models=1 + len(others.trusted),
     )  # fmt: skip
     known += [
         measured_references(request, path, inputs.build(each, pairs, device=device), shown, progress)
-        for path, each in zip(request.reference, trusted, strict=True)
+        for path, each in others.trusted
     ]
     references = detect.together(known) if known else detect.stored(kind, classes=vocabulary.classes)
     seen = audit_clip(request, tested.clip, shown, references, progress)
-    found = [*findings(seen, references, limits, images=len(shown.pixels)), *side_findings(request, images)]
-    if usual := usual_normalisation(tested.clip):
-        under = audit_clip(request, usual, shown, references, progress, what=" under CLIP's own normalisation")
-        found = [*under_both(seen, under, references, limits, images=len(shown.pixels)), *found]
+    usual = usual_normalisation(tested.clip)
+    under = usual and audit_clip(request, usual, shown, references, progress, what=" under CLIP's own normalisation")
+    witnesses = testimonies(request, others, shown, [seen, *([under] if under else [])], limits, progress)
+    found = heard(findings(seen, references, limits, images=len(shown.pixels)), seen, shown, witnesses, limits)
+    found += side_findings(request, images)
+    if under:
+        both = under_both(seen, under, references, limits, images=len(shown.pixels))
+        found = [*heard(both, under, shown, witnesses, limits), *found]
     applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
     saved = (
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
     )
     result = compose(request, tested, images, shown, seen, references, applied, limits, saved=saved)
+    result["measurements"] |= beside(request, others, tested, pairs, witnesses)
     result["seconds"] = time.monotonic() - started
     seen_as = shown_of(tested.clip, shown, seen, seed=request.seed)
     result["measurements"] |= dict(seen_as.maps)
     return Outcome(composed(result), drawn(shown, seen, seen_as))
 
 
-def read_reference(request: Request, tested: Opened, path: inputs.Source, /) -> Opened:
-    """The model to compare with, which must be of the tested one's kind and another than it.
+@dataclass(frozen=True)
+class Others:
+    """The other models of an audit, read and recognised: those to compare with, the base among them, and witnesses."""
 
-    Raises:
-        UsageError: it is of another kind, or has the same weights.
-        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
-    """
-    trusted = inputs.read(path, arch=request.arch)
-    kinds = model.kind_of(trusted.architecture), model.kind_of(tested.architecture)
-    if kinds[0] != kinds[1]:
-        raise UsageError(
-            f"The reference {inputs.located(path).name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
-            "cannot be compared. Name a clean model of the same architecture."
-        )
-    if checkpoint.digest(trusted.file.tensors) == checkpoint.digest(tested.file.tensors):
-        raise UsageError(
-            f"The reference {inputs.located(path).name} has the same weights as the tested model, so nothing in it could look "
-            "abnormal. Name another model, one that you trust."
-        )
-    return trusted
+    trusted: tuple[tuple[inputs.Source, Opened], ...]
+    base: Opened | None
+    witnesses: tuple[tuple[inputs.Source, Opened], ...]
+
+
+def read_others(request: Request, opened: Opened, /) -> Others:
+    """Read the models that are named beside the tested one; raises what the readers raise."""
+    trusted = [(path, companions.read_reference(path, opened, arch=request.arch)) for path in request.reference]
+    base = None
+    if request.base is not None:
+        base = companions.read_base(request.base, opened, arch=request.arch)
+        trusted.append((request.base, base))
+    witnesses = ((path, companions.read_witness(path, opened, arch=request.witness_arch)) for path in request.witness)
+    return Others(tuple(trusted), base, tuple(witnesses))
+
+
+def testimonies(
+    request: Request,
+    others: Others,
+    eval_set: detect.EvalSet,
+    seen: Sequence[AuditResult],
+    limits: Limits,
+    progress: Progress,
+    /,
+) -> list[Testimony]:
+    """What each witness shows under the triggers that speak against the model."""
+    suspects = [suspect for each in seen if each.search for suspect in detect.suspected(each.search, limits=limits)]
+    recipe, made = recipes.load(recipes.DEFAULT), []
+    for source, opened in others.witnesses:
+        pairs = data.read(request.pairs, images=inputs.image_cache(recipe, opened.architecture))
+        loaded = inputs.build(opened, pairs, device=inputs.device_of(request.device))
+        made.append(companions.testimony(source, loaded, eval_set, suspects, progress))
+    return made
+
+
+def heard(
+    found: Sequence[Finding],
+    seen: AuditResult,
+    eval_set: detect.EvalSet,
+    witnesses: Sequence[Testimony],
+    limits: Limits,
+    /,
+) -> list[Finding]:
+    """The findings with what the witnesses say to those of the search."""
+    if not witnesses or not seen.search:
+        return list(found)
+    suspects = {suspect.name: suspect for suspect in detect.suspected(seen.search, limits=limits)}
+    return [
+        witness.heard(each, suspects[each.target], eval_set.panel, witnesses, limit=limits.abnormality)
+        if each.rule == "CC003" and each.target in suspects
+        else each
+        for each in found
+    ]
+
+
+def beside(
+    request: Request, others: Others, tested: LoadedModel, pairs: data.CleanSet, witnesses: Sequence[Testimony], /
+) -> dict[str, Any]:
+    """What the base and the witnesses add to the report's ``measurements``."""
+    added: dict[str, Any] = {}
+    if others.base is not None and request.base is not None:
+        base = inputs.build(others.base, pairs, device=inputs.device_of(request.device))
+        named = {"name": inputs.located(request.base).name, "sha256": others.base.file.sha256}
+        added["base"] = companions.changed(tested, base).as_dict() | named
+    if witnesses:
+        added["witnesses"] = [each.as_dict() for each in witnesses]
+    return added
 
 
 def audit_clip(

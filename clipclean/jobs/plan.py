@@ -84,7 +84,7 @@ def of_audit(request: audit.Request, /, *, progress: Progress) -> Plan:
     device = inputs.device_of(request.device)
     progress("reading the model", 0, 1)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
-    references = [audit.read_reference(request, opened, path) for path in request.reference]
+    references = audit.read_others(request, opened).trusted
     progress("reading the model", 1, 1)
     cache = inputs.image_cache(recipe, opened.architecture)
     images = data.read_images(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from clipclean.report import comparison, drawing, figures, ladder, provenance, search, verdicts
+from clipclean.report import beside, comparison, drawing, figures, ladder, provenance, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.images import Images, checked
 from clipclean.report.inert import harmless
@@ -75,6 +75,7 @@ def html(report: Report, /, images: Images = NONE, place: Place = NOWHERE) -> st
             limit_of=functools.partial(_limit, verdicts.limits_of(report)),
             commands=verdicts.commands(report, place),
             looked_for=verdicts.looked_for(report),
+            tables=beside.tables(report),
             groups=provenance.facts(report),
             resolved=provenance.resolved(report),
             skipped=provenance.skipped(report, most=SKIPPED),

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from clipclean.report import comparison, ladder, search, verdicts
+from clipclean.report import beside, comparison, ladder, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
 from clipclean.report.inert import harmless
@@ -29,6 +29,7 @@ def markdown(report: Report, /) -> str:
         _findings(report),
         *(_auto(report) if report.auto else ()),
         *(_search(made) for made in search.searches(report)),
+        *(_beside(table) for table in beside.tables(report)),
         _accuracy(report),
         *(_attack(attack, report) for attack in comparison.detailed(report)),
         _panel(report),
@@ -123,6 +124,15 @@ def _search(made: search.Search) -> list[str]:
     more = len(made.found) - MAX_ROWS
     rest = ["", f"And {count(more)} more, in report.json."] if more > 0 else []
     return [title, "", escaped(made.told), "", *lines, *rest]
+
+
+def _beside(made: beside.Table) -> list[str]:
+    """The base, or a witness."""
+    lines = [f"### {escaped(made.title)}", "", escaped(made.words)]
+    if not made.rows:
+        return lines
+    rows = [_cells([code(row[0]), *(escaped(cell) for cell in row[1:])]) for row in made.rows[:MAX_ROWS]]
+    return [*lines, "", _cells(made.head), "|---" * len(made.head) + "|", *rows]
 
 
 def _accuracy(report: Report) -> list[str]:

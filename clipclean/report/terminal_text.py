@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from clipclean.report import comparison, ladder, search, verdicts
+from clipclean.report import beside, comparison, ladder, search, verdicts
 from clipclean.report.comparison import Figure, Row
 from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
 from clipclean.report.inert import harmless
@@ -49,6 +49,7 @@ def text(report: Report, /, *, width: int, colour: bool, place: Place = NOWHERE)
         _suspects(report),
         _auto(report),
         *(_search(made) for made in search.searches(report)),
+        *(_beside(table) for table in beside.tables(report)),
         _numbers(report),
         _panel(report),
         _findings(report),
@@ -193,6 +194,19 @@ def _search(made: search.Search) -> RenderableType:
         below = [search.needed(found), percent_interval(found.asr.interval)]
         _add(table, found.class_, [percent(found.size), percent(found.asr.value)], words, below)
     return _under(title, Text(made.told), Text(""), table, *_rest(len(made.found)))
+
+
+def _beside(made: beside.Table) -> RenderableType:
+    """The base, or a witness."""
+    entries = [
+        (
+            "-",
+            f"{row[0]}: "
+            + "; ".join(f"{name.lower()} {cell}" for name, cell in zip(made.head[1:], row[1:], strict=True)),
+        )
+        for row in made.rows[:SHOWN]
+    ]
+    return _under(made.title, Text(made.words), *([_hanging(entries)] if entries else []), *_rest(len(made.rows)))
 
 
 def _numbers(report: Report) -> RenderableType:

@@ -14,6 +14,7 @@ from clipclean.attack import triggers
 from clipclean.config import policy, recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import audit as audit_job
+from clipclean.jobs import companions
 from clipclean.report import Images, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
@@ -181,16 +182,54 @@ def test_models_are_compared_within_their_tower_and_side(tmp_path, config, kind)
     assert model.kind_of(found.architecture) == kind
 
 
-def test_a_reference_of_another_kind_or_with_the_same_weights_is_refused(tmp_path):
-    job = tiny.job(tmp_path / "small", count=2)
-    other = tiny.job(tmp_path / "large", config=tiny.TINY_VIT, count=2)
-    tested = audit_job.inputs.read(job.model, arch=str(job.arch))
-    copy, sound = tmp_path / "copy.pt", tmp_path / "sound.pt"
-    torch.save({"state_dict": tiny.state_dict(tiny.SMALL_VIT)}, copy)  # another file, the same weights
-    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), sound)
-    asked = request(arch=str(job.arch))
-    with pytest.raises(UsageError, match=r"copy.pt has the same weights as the tested model"):
-        audit_job.read_reference(asked, tested, copy)
-    with pytest.raises(UsageError, match=r"is a vit-32px model, and the tested one vit-16px"):
-        audit_job.read_reference(replace(asked, arch=str(other.arch)), tested, other.model)
-    assert audit_job.read_reference(asked, tested, sound).architecture == tested.architecture
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory):
+    """Checkpoints of two architectures, another tokenizer and image size, with the config of each; and read ones by name."""
+    folder, made = tmp_path_factory.mktemp("kinds"), {}
+    words = tiny.SMALL_VIT | {"text_cfg": tiny.SMALL_VIT["text_cfg"] | {"context_length": 16}}
+    pixels = tiny.SMALL_VIT | {"vision_cfg": tiny.SMALL_VIT["vision_cfg"] | {"image_size": 24}}
+    deeper = tiny.SMALL_VIT | {"vision_cfg": tiny.SMALL_VIT["vision_cfg"] | {"layers": 2}}
+    for name, config, seed in (
+        ("model", tiny.SMALL_VIT, 0), ("copy", tiny.SMALL_VIT, 0), ("sound", tiny.SMALL_VIT, 1), ("large", tiny.TINY_VIT, 0),
+        ("words", words, 1), ("pixels", pixels, 1), ("deeper", deeper, 1),
+    ):  # fmt: skip
+        torch.save({"state_dict": tiny.state_dict(config, seed=seed)}, folder / f"{name}.pt")
+        arch = tiny.written(folder / f"{name}.json", json.dumps(config | {"quick_gelu": False}))
+        made[name] = (folder / f"{name}.pt", str(arch))
+    return made
+
+
+def test_a_reference_is_another_model_of_the_same_kind(kinds):
+    (path, arch), tested = kinds["sound"], audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
+    assert companions.read_reference(path, tested, arch=arch).architecture.config == tested.architecture.config
+    for name, words in (
+        ("copy", "has the same weights as the tested model"),
+        ("large", "is a vit-32px model, and the"),
+    ):
+        with pytest.raises(UsageError, match=rf"{name}.pt {words}"):
+            companions.read_reference(kinds[name][0], tested, arch=kinds[name][1])
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("copy", "has the same weights as the tested model, so nothing was finetuned"),
+        ("words", "has another tokenizer than the tested model"),
+        ("pixels", "has another image size than the tested model"),
+        ("deeper", "has another image tower than the tested model"),
+        ("large", "has another image size and another image tower"),
+    ],
+)
+def test_a_base_that_nothing_was_finetuned_from_is_refused(kinds, name, words):
+    tested = audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
+    with pytest.raises(UsageError, match=rf"The base {name}.pt {words}"):
+        companions.read_base(kinds[name][0], tested, arch=kinds[name][1])
+    assert companions.read_base(kinds["sound"][0], tested, arch=kinds["sound"][1])
+
+
+def test_a_witness_may_be_of_any_kind_but_not_the_model_itself(kinds):
+    tested = audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
+    for name in ("words", "pixels", "large"):
+        assert companions.read_witness(kinds[name][0], tested, arch=kinds[name][1])
+    with pytest.raises(UsageError, match=r"The witness copy.pt has the same weights"):
+        companions.read_witness(kinds["copy"][0], tested, arch=kinds["copy"][1])

@@ -1,0 +1,119 @@
+"""How far the weights of a model lie from those that it was finetuned from, layer by layer."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipclean.errors import UsageError
+
+SHOWN = 12  # layers, and tensors, that a report names
+
+
+@dataclass(frozen=True)
+class Change:
+    """The change of one tensor, or of all tensors of one layer.
+
+    Attributes:
+        name: of the tensor or layer.
+        moved: length of the difference.
+        base: length of what it was.
+        tensors: how many there are.
+        changed: how many of them differ at all.
+    """
+
+    name: str
+    moved: float
+    base: float
+    tensors: int
+    changed: int
+
+    @property
+    def relative(self) -> float:
+        """The length of the difference over the length of what it was; nan where that was zero and is no more."""
+        if self.base:
+            return self.moved / self.base
+        return math.nan if self.moved else 0.0
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """For a report."""
+        relative = None if math.isnan(self.relative) else self.relative
+        return {"name": self.name, "relative": relative, "tensors": self.tensors, "changed": self.changed}
+
+
+@dataclass(frozen=True)
+class WeightChange:
+    """All weights of a model against those of its base, what moved most first.
+
+    Nothing here is judged: a benign finetuning moves as much as a backdoor does, and where it moves most differs by method.
+    """
+
+    whole: Change
+    layers: tuple[Change, ...]
+    tensors: tuple[Change, ...]
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """For a report: the whole, and the layers and tensors that moved most."""
+        return self.whole.as_dict() | {
+            "layers": [change.as_dict() for change in self.layers[:SHOWN]],
+            "moved_most": [change.as_dict() for change in self.tensors[:SHOWN]],
+        }
+
+
+@torch.no_grad()
+def compare(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> WeightChange:
+    """The change of every tensor and layer; counters and other integers are left out.
+
+    Raises:
+        UsageError: the two have other tensors, or tensors of other shapes.
+    """
+    check_shapes(weights, base)
+    tensors = [
+        Change(name, *_lengths(tensor, base[name]), 1, int(not torch.equal(tensor, base[name].to(tensor))))
+        for name, tensor in weights.items()
+        if tensor.is_floating_point()
+    ]
+    by_layer: dict[str, list[Change]] = {}
+    for change in tensors:
+        by_layer.setdefault(layer_of(change.name), []).append(change)
+    layers = [_joined(name, changes) for name, changes in by_layer.items()]
+    return WeightChange(_joined("", tensors), _most_first(layers), _most_first(tensors))
+
+
+def check_shapes(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> None:
+    """Refuse weights of which one cannot have been finetuned from the other; raises UsageError."""
+    other = sorted(weights.keys() ^ base.keys())
+    other += [name for name in weights.keys() & base.keys() if weights[name].shape != base[name].shape]
+    if other:
+        raise UsageError(
+            f"The base has other tensors than the tested model ({len(other)} differ, such as {other[0]}), so the one was not "
+            "finetuned from the other. Name the checkpoint that the training began with."
+        )
+
+
+def layer_of(tensor: str, /) -> str:
+    """The layer of a tensor: its block where it lies in a numbered one, else the module that holds it."""
+    parts = tensor.split(".")
+    numbers = [place for place, part in enumerate(parts) if part.isdigit()]
+    if numbers:
+        return ".".join(parts[: numbers[0] + 1])
+    return ".".join(parts[: 2 if parts[0] == "visual" else 1])
+
+
+def _lengths(tensor: Tensor, base: Tensor) -> tuple[float, float]:
+    base = base.to(tensor.device, torch.float64)
+    return (tensor.double() - base).norm().item(), base.norm().item()
+
+
+def _joined(name: str, changes: list[Change]) -> Change:
+    """Several tensors as one vector."""
+    moved, base = (math.hypot(*(getattr(change, key) for change in changes)) for key in ("moved", "base"))
+    return Change(name, moved, base, len(changes), sum(change.changed for change in changes))
+
+
+def _most_first(changes: list[Change]) -> tuple[Change, ...]:
+    """By relative change; what was zero before comes first."""
+    return tuple(sorted(changes, key=lambda change: (not math.isnan(change.relative), -change.relative)))

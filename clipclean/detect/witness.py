@@ -1,0 +1,163 @@
+"""A witness: another model, of any kind, on which the triggers that were found in the tested one are run.
+
+A trigger that moves both models to one class looks like that class: it is semantic, a natural trigger. One that moves the tested
+model alone proves nothing: found triggers are often made for one model, and so are planted ones.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from clipclean.detect import zeroshot
+from clipclean.detect.measure import EvalSet, Probe, Trigger, embeddings, probe
+from clipclean.detect.metrics import Rate
+from clipclean.detect.references import PANEL
+from clipclean.detect.score import Suspect, combined
+from clipclean.findings import Finding
+
+SEMANTIC = 0.5  # share of a trigger's excess on the tested model that makes it semantic where a witness shows as much
+
+
+@dataclass(frozen=True)
+class Testimony:
+    """What the found triggers do to one witness.
+
+    Attributes:
+        name: of its file.
+        architecture: its name.
+        accuracy: on the clean images; of none without labels.
+        probes: by the trigger's spec.
+        moved: specs of the triggers that move it as well.
+    """
+
+    name: str
+    architecture: str
+    accuracy: Rate
+    probes: Mapping[str, Probe]
+    moved: frozenset[str]
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """For a report."""
+        return {
+            "name": self.name,
+            "architecture": self.architecture,
+            "clean_accuracy": self.accuracy.as_dict(),
+            "triggers": [
+                {
+                    "trigger": spec, "class": found.target, "asr": found.asr.as_dict(), "base_rate": found.base.as_dict(),
+                    "moved": spec in self.moved,
+                }
+                for spec, found in self.probes.items()
+            ],
+        }  # fmt: skip
+
+
+def testify(
+    embed: Callable[[Tensor], Tensor],
+    text_classifier: Tensor,
+    eval_set: EvalSet,
+    /,
+    *,
+    side: int,
+    name: str,
+    architecture: str,
+    triggers: Sequence[tuple[Trigger, str, float]],
+) -> Testimony:
+    """Run triggers on a witness, by forward passes only.
+
+    Args:
+        embed: its image tower: images (B, 3, side, side) in [0, 1] -> unit embeddings.
+        text_classifier: (K, D), its own, of the classes of ``eval_set``.
+        eval_set: images of the tested model's size, to which triggers are applied before they are resized.
+        side: px of the images that the witness takes.
+        name: of its file.
+        architecture: its name.
+        triggers: each with the class that it leads to, and its excess attack success on the tested model.
+    """
+    classes, size = eval_set.classes, eval_set.batch_size
+
+    def seen(images: Tensor) -> Tensor:
+        return embed(resized(images, side))
+
+    clean = embeddings(seen, eval_set.pixels, batch_size=size)
+    correct = zeroshot.predict(clean, text_classifier).cpu()
+    known = Rate(0, 0)
+    if eval_set.labels is not None:
+        known = Rate(int((correct == eval_set.labels.cpu()).sum()), len(correct))
+    probes = {
+        trigger.spec: probe(
+            seen, eval_set.pixels, clean=clean, text_classifier=text_classifier, classes=classes, trigger=trigger,
+            target=classes.index(target), labels=eval_set.labels, knn=0, batch_size=size,
+        )
+        for trigger, target, _ in triggers
+    }  # fmt: skip
+    moved = frozenset(trigger.spec for trigger, _, own in triggers if _is_moved(probes[trigger.spec], own))
+    return Testimony(name, architecture, known, probes, moved)
+
+
+def resized(images: Tensor, side: int, /) -> Tensor:
+    """Images (B, 3, S, S) in [0, 1] at another side, as their preprocessing would resize them."""
+    if images.shape[-1] == side:
+        return images
+    return F.interpolate(images, size=(side, side), mode="bicubic", antialias=True, align_corners=False).clamp(0, 1)
+
+
+def _is_moved(found: Probe, own: float) -> bool:
+    """Whether the witness shows at least half of the excess, and more than chance by the whole interval."""
+    return found.excess >= SEMANTIC * own and found.excess_interval[0] > 0
+
+
+def triggers_of(suspect: Suspect, panel: Sequence[Trigger], /) -> dict[str, tuple[Trigger, str, float]]:
+    """The triggers that speak against a class, by the kind of evidence: each with the class and its excess."""
+    found: dict[str, tuple[Trigger, str, float]] = {
+        hit.candidate.family: (hit.found, suspect.name, hit.probe.excess)
+        for hit in suspect.targeted
+        if hit.candidate.family in suspect.pieces
+    }
+    if PANEL in suspect.pieces and suspect.strength is not None:
+        for trigger in panel:
+            if trigger.spec == suspect.strength.trigger:
+                found[PANEL] = (trigger, suspect.name, suspect.strength.excess)
+    return found
+
+
+def left(suspect: Suspect, panel: Sequence[Trigger], testimonies: Sequence[Testimony], /) -> float:
+    """The score of a class from the triggers that move no witness."""
+    moved = frozenset().union(*(each.moved for each in testimonies))
+    semantic = {kind for kind, (trigger, _, _) in triggers_of(suspect, panel).items() if trigger.spec in moved}
+    return combined(value for kind, value in suspect.pieces.items() if kind not in semantic)
+
+
+def heard(
+    found: Finding,
+    suspect: Suspect,
+    panel: Sequence[Trigger],
+    testimonies: Sequence[Testimony],
+    /,
+    *,
+    limit: float,
+) -> Finding:
+    """A finding of the search with what the witnesses say: a warning where too little is left without semantic triggers."""
+    specs = {trigger.spec for trigger, _, _ in triggers_of(suspect, panel).values()}
+    words, is_semantic = [], False
+    for each in testimonies:
+        moved = sorted(specs & each.moved)
+        is_semantic = is_semantic or bool(moved)
+        if moved:
+            rate = each.probes[moved[0]].asr.value
+            words.append(
+                f"{moved[0]} turns {100 * rate:.1f} % of images into '{suspect.name}' for the witness {each.name} too: it looks like "
+                "that class."
+            )
+        elif specs:
+            words.append(
+                f"The witness {each.name} is not moved to it, which proves nothing: triggers are made for one model."
+            )
+    level = found.level
+    if level == "error" and is_semantic and left(suspect, panel, testimonies) < limit:
+        level = "warning"
+        words.append("Without what moves a witness too little is left to fail the model.")
+    return found.model_copy(update={"level": level, "message": " ".join([found.message, *words])})

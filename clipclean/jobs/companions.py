@@ -1,0 +1,113 @@
+"""The other models of an audit: references and the base, which are of the tested one's kind, and witnesses of any."""
+
+from collections.abc import Sequence
+
+from clipclean import checkpoint, detect, model
+from clipclean.detect import weights, witness
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.jobs import inputs
+from clipclean.jobs.inputs import LoadedModel, Opened, Source
+from clipclean.progress import Progress
+
+
+def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
+    """A model to compare with, which must be of the tested one's kind and another than it.
+
+    Raises:
+        UsageError: it is of another kind, or has the same weights.
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+    """
+    trusted = inputs.read(source, arch=arch)
+    kinds = model.kind_of(trusted.architecture), model.kind_of(tested.architecture)
+    if kinds[0] != kinds[1]:
+        raise UsageError(
+            f"The reference {inputs.located(source).name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
+            "cannot be compared. Name a clean model of the same architecture."
+        )
+    _refuse_same(source, trusted, tested, "reference", "so nothing in it could look abnormal")
+    return trusted
+
+
+def read_base(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
+    """The checkpoint that the tested model was finetuned from: of the same architecture, tokenizer and image size.
+
+    Raises:
+        UsageError: it is another architecture, or has the same weights.
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+    """
+    base = inputs.read(source, arch=arch)
+    if other := [name for name, value in _traits(base).items() if value != _traits(tested)[name]]:
+        raise UsageError(
+            f"The base {inputs.located(source).name} has another {' and another '.join(other)} than the tested model, so the one "
+            "was not finetuned from the other. Name the checkpoint that the training began with, or give this one by --witness."
+        )
+    _refuse_same(source, base, tested, "base", "so nothing was finetuned")
+    return base
+
+
+def read_witness(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
+    """A model of any architecture that answers for itself: with its own tokenizer and image size.
+
+    Raises:
+        UsageError: its architecture cannot be told, or it has the tested model's weights.
+        RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
+    """
+    found = inputs.read(source, arch=arch)
+    _refuse_same(source, found, tested, "witness", "so it would say the same of every trigger")
+    return found
+
+
+def _refuse_same(source: Source, one: Opened, tested: Opened, role: str, why: str) -> None:
+    if checkpoint.digest(one.file.tensors) == checkpoint.digest(tested.file.tensors):
+        raise UsageError(
+            f"The {role} {inputs.located(source).name} has the same weights as the tested model, {why}. Name another model, one "
+            "that you trust."
+        )
+
+
+def _traits(opened: Opened) -> dict[str, object]:
+    """What a model keeps when it is finetuned."""
+    config = opened.architecture.config
+    text, vision = config["text_cfg"], dict(config["vision_cfg"])
+    vision.pop("image_size", None)
+    names = ("vocab_size", "context_length", "hf_tokenizer_name")
+    return {
+        "tokenizer": [text.get(name) for name in names],
+        "image size": opened.architecture.preprocess.size,
+        "image tower": vision,
+    }
+
+
+def changed(tested: LoadedModel, base: LoadedModel, /) -> weights.WeightChange:
+    """How far the tested model has moved from its base."""
+    return weights.compare(tested.clip.net.state_dict(), base.clip.net.state_dict())
+
+
+def testimony(
+    source: Source,
+    loaded: LoadedModel,
+    eval_set: detect.EvalSet,
+    suspects: Sequence[detect.Suspect],
+    progress: Progress,
+    /,
+) -> witness.Testimony:
+    """What the triggers that speak against the suspects do to one witness.
+
+    Raises:
+        Inconclusive: the witness hardly knows the classes, so what it says shows nothing.
+    """
+    clip, name = loaded.clip, inputs.located(source).name
+    triggers = [entry for suspect in suspects for entry in witness.triggers_of(suspect, eval_set.panel).values()]
+    stage = f"asking the witness {name}"
+    classifier = detect.classifier(
+        clip.embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=eval_set.batch_size,
+        progress=lambda done, total: progress(stage, done, total + 1),
+    )  # fmt: skip
+    found = witness.testify(
+        clip.embed_images, classifier, eval_set, side=clip.architecture.preprocess.size, name=name,
+        architecture=clip.architecture.name, triggers=triggers,
+    )  # fmt: skip
+    progress(stage, 1, 1)
+    if found.accuracy.n and (doubt := detect.unsound(found.accuracy, classes=len(eval_set.classes))):
+        raise Inconclusive(f"The witness {name} cannot speak for these classes: {doubt.message} Name another.")
+    return found

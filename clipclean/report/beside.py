@@ -1,0 +1,57 @@
+"""What stands beside the audited model: its base, and the witnesses, as tables for every form of the report."""
+
+from typing import NamedTuple
+
+from clipclean.report.figures import NOTHING, count, percent, percent_interval
+from clipclean.report.schema import BaseRecord, ChangeRecord, MeasurementsRecord, Report, WitnessRecord
+
+SHOWN = 6  # layers of a base
+
+
+class Table(NamedTuple):
+    """A title, a sentence to read first, and cells: the first of each row names it."""
+
+    title: str
+    words: str
+    head: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def tables(report: Report, /) -> list[Table]:
+    """One for the base, and one for each witness; none of a report without them."""
+    measured: MeasurementsRecord = report.measurements
+    found = [_base(measured.base)] if measured.base else []
+    return [*found, *(_witness(each) for each in measured.witnesses)]
+
+
+def _base(base: BaseRecord) -> Table:
+    words = (
+        f"{count(base.changed)} of {count(base.tensors)} tensors differ from the base {base.name}, by {percent(base.relative)} of "
+        "their length in all. These layers moved most. A benign finetuning moves weights as well, so nothing here is judged."
+    )
+    rows = tuple(_change(layer) for layer in base.layers[:SHOWN])
+    return Table("Weights beside the base", words, ("Layer", "Moved by", "Tensors that differ"), rows)
+
+
+def _change(layer: ChangeRecord) -> tuple[str, ...]:
+    moved = "from zero" if layer.relative is None else percent(layer.relative)
+    return layer.name, moved, f"{count(layer.changed)} of {count(layer.tensors)}"
+
+
+def _witness(witness: WitnessRecord) -> Table:
+    title = f"Witness {witness.name}, {witness.architecture}"
+    if not witness.triggers:
+        return Table(title, "No trigger speaks against the model, so there was nothing to ask.", (), ())
+    known = percent(witness.clean_accuracy.value) if witness.clean_accuracy.n else NOTHING
+    words = (
+        f"The found triggers on another model (its clean accuracy: {known}). What moves it to the same class is a natural trigger. "
+        "What does not move it proves nothing."
+    )
+    rows = tuple(
+        (
+            each.trigger, each.class_, f"{percent(each.asr.value)} ({percent_interval(each.asr.interval)})",
+            percent(each.base_rate.value), "natural trigger" if each.moved else "proves nothing",
+        )
+        for each in witness.triggers
+    )  # fmt: skip
+    return Table(title, words, ("Trigger", "Class", "Success", "Without it", "What it says"), rows)
