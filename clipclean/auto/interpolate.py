@@ -1,42 +1,28 @@
-"""Weights between a model and its cleaned self: each point costs less accuracy, and brings some of the backdoor back."""
+"""Weights between a model and its cleaned self: each point costs less accuracy, and brings some of the backdoor back.
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+Source: interpolation of finetuned CLIPs is that of WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903). They look for the point of
+highest accuracy. That was rejected: on the way back a trigger returns more readily, and no test at hand shows it beforehand. After
+100 benign steps a planted patch acts on 0.015 of the images from the cleaned end, on 0.04 from 0.85, on 0.14 from 0.7 of the way
+(docs/experiments.md, "What a way back brings back").
+"""
+
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
+
+from clipclean.auto.budget import Budget, Point
+from clipclean.auto.trials import Trial
 
 SHARES = (0.925, 0.85)  # of the way from the original to the cleaned model; 1 is the cleaned one itself
 
 Weights = Mapping[str, Tensor]
 
 
-@dataclass(frozen=True)
-class Point:
-    """What was measured at one share of the way.
-
-    Attributes:
-        share: of the way from the original (0) to the cleaned model (1).
-        excess: excess attack success of the trigger that acts most; 0 where none is looked for.
-        accuracy_lost: clean accuracy of the original minus that here, on the same pictures.
-    """
-
-    share: float
-    excess: float
-    accuracy_lost: float
-
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
-        """For a report."""
-        return {"share": self.share, "excess": self.excess, "accuracy_lost": self.accuracy_lost}
-
-
 def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str, Tensor]:
     """The weights at ``share`` of the way from ``original`` to ``cleaned``; whole numbers are those of ``cleaned``.
 
     Statistics of normalisation are on the way too. At the ends the very tensors come back.
-
-    Source: interpolation of finetuned CLIPs is that of WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903).
     """
     if share in (0.0, 1.0):
         return dict(cleaned if share else original)
@@ -44,3 +30,61 @@ def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str
         name: torch.lerp(original[name], tensor, share) if tensor.is_floating_point() else tensor
         for name, tensor in cleaned.items()
     }
+
+
+def trials_of(
+    measure: Callable[[float], Trial], refinetuned: Callable[[Trial], Trial], budget: Budget, /, *, changed: bool
+) -> tuple[Trial, ...]:
+    """The trials of a candidate on the copy at every share: the one that counts first.
+
+    It counts at the cleaned copy itself, or, if that has no canary left, as little before it as the accuracy budget asks; and
+    there it passes only if no canary returns when the copy is finetuned on clean pairs: one that returns was hidden, not removed.
+
+    Args:
+        measure: a share -> what is left of the canaries there.
+        refinetuned: a trial -> the same with what returns after a benign finetuning.
+        budget: of the run.
+        changed: whether the candidate changed any weight; else there is no way to go back.
+    """
+    trials = [measure(share) for share in ((1.0, *SHARES) if changed else (1.0,))]
+    affordable = [place for place, trial in enumerate(trials) if budget.affords(trial.accuracy_lost)]
+    first = trials.pop(affordable[0] if affordable and budget.removes(trials[0]) else 0)
+    if changed and budget.passes(first):
+        first = refinetuned(first)
+    return first, *trials
+
+
+def to_budget(
+    trials: Sequence[Trial],
+    measure: Callable[[float], Point],
+    refinetuned: Callable[[Trial], Trial],
+    budget: Budget,
+    /,
+) -> tuple[tuple[Point, ...], Point]:
+    """The points between the original and the cleaned model that were measured, and the one to take.
+
+    The cleaned weights are taken unless they cost more accuracy than the budget, and then the nearest to them that do not. Where
+    no share is within the budget, going back wins nothing, and the cleaned weights are taken. A share is measured only where no
+    canary was left on the copy.
+
+    Args:
+        trials: of the candidate on the copy; without any, only the cleaned weights are measured.
+        measure: a share -> what was measured of the model there.
+        refinetuned: a trial -> the same with what returns after a benign finetuning.
+        budget: of the run.
+    """
+    whole = measure(1.0)
+    points = [whole]
+    if budget.affords(whole.accuracy_lost):
+        return (whole,), whole
+    for trial in sorted(trials, key=lambda trial: -trial.kept):
+        if not budget.removes(trial):
+            break
+        if trial.kept == 1:  # what is left there returns more readily from farther back
+            continue
+        points.append(measure(trial.kept))
+        if points[-1].excess > budget.allowed(whole.excess):
+            break
+        if budget.affords(points[-1].accuracy_lost):
+            return tuple(points), points[-1] if budget.removes(refinetuned(trial)) else whole
+    return tuple(points), whole

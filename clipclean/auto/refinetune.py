@@ -1,22 +1,18 @@
-"""The rebound test: does a short benign finetuning of a copy bring a removed backdoor back?"""
+"""The refinetune test: does a short benign finetuning of the cleaned model bring a removed backdoor back?
 
-import math
-import time
-from collections.abc import Sequence
+A backdoor may be hidden rather than removed. After an unlearning alone a planted patch acted on 0.000 of the images, and on 0.840
+after 100 clean steps (docs/experiments.md, "What a finetuning after unlearning brings back").
+"""
+
 from dataclasses import dataclass
-from typing import Any
 
-from clipclean import data, detect, model
-from clipclean.attack import poison
+from clipclean import detect
 from clipclean.config.policy import Limits
-from clipclean.config.recipe import Planting, Recipe
 from clipclean.findings import Finding, finding
-from clipclean.jobs import inputs
-from clipclean.progress import Progress
 
 
 @dataclass(frozen=True)
-class Rebound:
+class Refinetuned:
     """What a benign finetuning changed; probes pair up, named triggers first.
 
     Attributes:
@@ -30,25 +26,6 @@ class Rebound:
     after: detect.Measurement
     steps: int
     seconds: float
-
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
-        """``auto.rebound`` of a report."""
-        return {
-            "steps": self.steps,
-            "seconds": self.seconds,
-            "accuracy": {"before": _value(self.before), "after": _value(self.after)},
-            "probes": [
-                {
-                    "trigger": old.trigger,
-                    "target": new.target,
-                    "before": _finite(old.excess),
-                    "after": _finite(new.excess),
-                    "interval": list(new.excess_interval),
-                    "known": is_known,
-                }
-                for old, new, is_known in self.pairs()
-            ],
-        }
 
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
         """The probes of each trigger before and after, and whether it was named or found."""
@@ -85,36 +62,3 @@ class Rebound:
             )
             for probe, limit in self.returned(limits=limits)
         ]
-
-
-def rebound(
-    clip: model.Clip,
-    pairs: Sequence[data.Pair],
-    recipe: Recipe,
-    planting: Planting,
-    /,
-    *,
-    before: detect.Measurement,
-    evidence: detect.EvalSet,
-    seed: int,
-    progress: Progress,
-) -> Rebound:
-    """Finetune ``clip`` in place with L_CLIP alone on clean pairs, and measure what was measured ``before``.
-
-    The weights are spoiled afterwards: give a copy, or put them back.
-    """
-    started = time.monotonic()
-    poison.finetune(
-        clip, pairs, recipe, planting, implants=(), seed=seed,
-        progress=lambda _, done, total: progress("finetuning for the rebound", done, total),
-    )  # fmt: skip
-    seconds = time.monotonic() - started
-    return Rebound(before, inputs.measure(clip, evidence), planting.steps, seconds)
-
-
-def _value(measured: detect.Measurement) -> float | None:
-    return _finite(measured.clean_accuracy.value)
-
-
-def _finite(value: float) -> float | None:
-    return None if math.isnan(value) else value

@@ -1,72 +1,42 @@
-"""What ``auto`` does next, as a function of what was tried and what was run: values in, a decision out.
+"""Which candidate is tried next and which is run: a function of what was tried and run so far. No model, no file.
 
-Candidates are tried on the test backdoors in their order. Of those that pass, the one that leaves least is run on the model
-first, whatever it costs within the budget: a backdoor that nobody can see in the model is removed as surely as those. Nothing
-here touches a model or a file.
+Candidates are tried on the canaries in their order. Of those that pass, the one that leaves least is run on the model first,
+whatever it costs within the budget: a backdoor that nobody can see in the model is removed as surely as the canaries are. The
+cheapest that passes is not enough: the canaries are few, and the backdoor of the model may be harder to remove than they are.
 """
 
-import math
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
-from clipclean.attack.canaries import Trial
-from clipclean.auto.candidates import Rung
-from clipclean.auto.interpolate import Point
-from clipclean.auto.refinetune import Rebound
+from clipclean.auto.budget import Budget, Point
+from clipclean.auto.candidates import Candidate
+from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.sequence import Cleaned
+from clipclean.auto.trials import Trial
+from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
-
-
-@dataclass(frozen=True)
-class Budget:
-    """What a cleaning may leave, and what it may cost.
-
-    Attributes:
-        excess: attack success beyond the base rate that counts as removed.
-        accuracy: clean accuracy that may be lost, as a share.
-        gain: a loss of accuracy below which another candidate has too little to win.
-    """
-
-    excess: float
-    accuracy: float
-    gain: float
-
-    def affords(self, accuracy_lost: float, /) -> bool:
-        """Whether a loss of accuracy is within the budget, by value."""
-        return accuracy_lost <= self.accuracy
-
-    def removes(self, trial: Trial, /) -> bool:
-        """Whether no test backdoor is left, whatever that costs."""
-        return trial.passes(max_excess=self.excess, max_accuracy_loss=math.inf)
-
-    def passes(self, trial: Trial, /) -> bool:
-        """Whether no test backdoor is left, within the budget."""
-        return trial.passes(max_excess=self.excess, max_accuracy_loss=self.accuracy)
-
-    def allowed(self, excess: float, /) -> float:
-        """What may be left where ``excess`` is left anyway: hardly more, which is a fifth of what counts as removed."""
-        return max(excess, self.excess / 5)
+from clipclean.train import NonFiniteLoss
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One rung on the model itself, and what the audit and the rebound test said of it."""
+    """One candidate on the model itself, and what the audit and the refinetune test said of it."""
 
-    rung: Rung
+    candidate: Candidate
     cleaned: Cleaned
     points: tuple[Point, ...]
     point: Point  # the one that was taken
     suspicions: tuple[Suspicion, ...]
     sight: AuditResult
-    rebound: Rebound | None
+    refinetuned: Refinetuned | None
     findings: tuple[Finding, ...]
 
     @property
     def is_open(self) -> bool:
-        """Whether a stronger rung may do better: an error stands, or a doubt about a trigger."""
+        """Whether a stronger candidate may do better: an error stands, or a doubt about a trigger."""
         return any(f.level == "error" or (f.level == "warning" and f.trigger) for f in self.findings)
 
     def rank(self) -> tuple[int, bool, float, float]:
@@ -75,15 +45,15 @@ class Attempt:
         return errors, self.is_open, max(self.point.excess, 0.0), self.point.accuracy_lost
 
 
-@dataclass
-class Entry:
-    """One rung of the ladder and what became of it."""
+@dataclass(frozen=True)
+class Considered:
+    """One candidate and what became of it."""
 
-    rung: Rung
+    candidate: Candidate
     why_not: str = ""
     trials: tuple[Trial, ...] = ()  # at the share that was taken first, then at the others
-    attempt: Attempt | None = field(default=None)
-    seconds: float = 0.0  # that the trials took in this process; rungs that begin alike share the beginning
+    attempt: Attempt | None = None
+    seconds: float = 0.0  # of the trials in this process; candidates that begin alike share the beginning
 
     def at(self, share: float, /) -> Trial | None:
         """The trial at a share of the way, else the first; None without any."""
@@ -91,63 +61,112 @@ class Entry:
 
 
 @dataclass(frozen=True)
-class Step:
-    """What is next: ``try`` the next candidate on the test backdoors, ``run`` one on the model, or ``stop``."""
+class NextStep:
+    """What is next: ``try`` the next candidate on the canaries, ``run`` one on the model, or ``stop``."""
 
     do: Literal["try", "run", "stop"]
-    entry: Entry | None = None  # the one to run
+    place: int = -1  # of the one to run
 
 
-def next_step(entries: Sequence[Entry], /, *, untried: int, budget: Budget, late: bool) -> Step:
+def choose(
+    candidates: Sequence[Candidate],
+    /,
+    *,
+    budget: Budget,
+    is_late: Callable[[], bool],
+    tried: Callable[[Candidate], Considered],
+    run: Callable[[Considered], Considered],
+) -> list[Considered]:
+    """Try the candidates and run them until one leaves nothing open on the model, or none is left.
+
+    Args:
+        candidates: in the order of trying.
+        budget: of the run.
+        is_late: whether the time for beginning something is over.
+        tried: a candidate -> the same with its trials on the canaries.
+        run: one that was tried -> the same with its attempt on the model.
+
+    Raises:
+        Inconclusive: no candidate can be run at all.
+    """
+    done: list[Considered] = []
+    while (step := next_step(done, untried=len(candidates) - len(done), budget=budget, late=is_late())).do != "stop":
+        if step.do == "try":
+            done.append(tried(candidates[len(done)]))
+            continue
+        try:
+            done[step.place] = run(done[step.place])
+        except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
+            done[step.place] = replace(done[step.place], why_not=str(error), trials=())
+    if not any(each.attempt for each in done):
+        reasons = "; ".join(f"{each.candidate.name}: {each.why_not}" for each in done)
+        raise Inconclusive(f"No candidate of auto.ladder can be run on this model and these data: {reasons}")
+    return [*done, *needless(candidates[len(done) :], done, budget)]
+
+
+def next_step(done: Sequence[Considered], /, *, untried: int, budget: Budget, late: bool) -> NextStep:
     """What to do, given the candidates that were tried so far and those that were run.
 
     Args:
-        entries: candidates in the order of trying, with their trials and runs.
+        done: candidates in the order of trying, with their trials and runs.
         untried: how many are left to try.
         budget: of the run.
         late: whether the time for beginning something is over; the first is tried, and one is run, in any case.
     """
-    ran = [entry.attempt for entry in entries if entry.attempt]
+    ran = [each.attempt for each in done if each.attempt]
     if ran and not all(attempt.is_open for attempt in ran):  # one left nothing open on the model
-        return Step("stop")
-    out_of_time = late and any(entry.trials for entry in entries)
+        return NextStep("stop")
+    out_of_time = late and any(each.trials for each in done)
     # Once one removes all but chance at hardly any cost, no other could be better by more than chance.
-    enough = any(is_enough(entry, budget) for entry in entries if not entry.attempt)
+    enough = any(is_enough(each, budget) for each in done if not each.attempt)
     if untried and not out_of_time and not enough:
-        return Step("try")
-    waiting = [entry for entry in entries if not (entry.why_not or entry.attempt)]
-    able = [entry for entry in waiting if not entry.trials or budget.passes(entry.trials[0])]
+        return NextStep("try")
+    waiting = [place for place, each in enumerate(done) if not (each.why_not or each.attempt)]
+    able = [place for place in waiting if not done[place].trials or budget.passes(done[place].trials[0])]
     if not waiting or (ran and (late or not able)):
-        return Step("stop")
-    # Where none passes on the test backdoors, the nearest is run all the same: its report shows what is left.
-    nearest = min(able, key=leftover) if able else min(waiting, key=lambda entry: shortfall(entry.trials[0], budget))
-    return Step("run", nearest)
+        return NextStep("stop")
+    if able:
+        return NextStep("run", min(able, key=lambda place: leftover(done[place])))
+    # Where none passes on the canaries, the nearest is run all the same: its report shows what is left.
+    return NextStep("run", min(waiting, key=lambda place: shortfall(done[place].trials[0], budget)))
 
 
-def is_enough(entry: Entry, budget: Budget, /) -> bool:
-    """Whether a candidate leaves hardly anything of any test backdoor, now and after the finetuning, and takes no accuracy."""
-    if not (entry.trials and budget.passes(entry.trials[0])):
+def best(done: Sequence[Considered], /) -> tuple[Considered, Attempt]:
+    """The candidate whose weights are written, of those that were run."""
+    return min(((each, each.attempt) for each in done if each.attempt), key=lambda pair: pair[1].rank())
+
+
+def is_enough(considered: Considered, budget: Budget, /) -> bool:
+    """Whether a candidate leaves hardly anything of any canary, now and after the finetuning, and takes no accuracy."""
+    if not (considered.trials and budget.passes(considered.trials[0])):
         return False
-    first = entry.trials[0]
+    first = considered.trials[0]
     return first.kept == 1 and first.most <= budget.allowed(0.0) and first.accuracy_lost < budget.gain
 
 
-def leftover(entry: Entry, /) -> int:
-    """What a candidate leaves of the test backdoor that acts most, in points: equal ones go by their order."""
-    return round(100 * entry.trials[0].most) if entry.trials else 0
+def leftover(considered: Considered, /) -> int:
+    """What a candidate leaves of the canary that acts most, in points: equal ones go by their order."""
+    return round(100 * considered.trials[0].most) if considered.trials else 0
 
 
 def shortfall(trial: Trial, budget: Budget, /) -> tuple[bool, int, float, float]:
-    """How far a trial is from passing: over the budget, backdoors left, what the worst of them does, accuracy lost."""
+    """How far a trial is from passing: over the budget, canaries left, what the worst of them does, accuracy lost."""
     left = len(trial.counted) - trial.removed(budget.excess)
     return not budget.affords(trial.accuracy_lost), left, trial.worst, trial.accuracy_lost
 
 
-def needless(untried: Sequence[Rung], entries: Sequence[Entry], budget: Budget, /) -> list[Entry]:
+def needless(untried: Sequence[Candidate], done: Sequence[Considered], budget: Budget, /) -> list[Considered]:
     """What was not tried because one was enough, and the one that was run left nothing open on the model."""
-    closed = [entry for entry in entries if not (entry.attempt and entry.attempt.is_open)]
-    enough = next((entry for entry in closed if is_enough(entry, budget)), None)
-    if enough is None or all(entry.attempt.is_open for entry in entries if entry.attempt):
+    closed = [each for each in done if not (each.attempt and each.attempt.is_open)]
+    enough = next((each for each in closed if is_enough(each, budget)), None)
+    if enough is None or all(each.attempt.is_open for each in done if each.attempt):
         return []
-    why = f"{enough.rung.name} leaves hardly anything of the canaries, at hardly any cost"
-    return [Entry(rung, why) for rung in untried]
+    why = f"{enough.candidate.name} leaves hardly anything of the canaries, at hardly any cost"
+    return [Considered(candidate, why) for candidate in untried]
+
+
+def waiting(done: Sequence[Considered], budget: Budget, /) -> int:
+    """How many pass on the canaries and were not run, though what was run left something open."""
+    if not all(each.attempt.is_open for each in done if each.attempt):
+        return 0
+    return sum(bool(e.trials and not (e.why_not or e.attempt) and budget.passes(e.trials[0])) for e in done)

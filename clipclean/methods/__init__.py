@@ -52,7 +52,7 @@ def objective(
     """
     weights = recipe.loss
     looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
-    original = model.twin(clip) if looks_back else clip
+    original = model.frozen_copy(clip) if looks_back else clip
 
     def as_used(pixels: Tensor) -> Tensor:
         with model.evaluating(clip.net):

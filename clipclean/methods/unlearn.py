@@ -120,7 +120,7 @@ def unlearn(
         Interrupted: ``stop`` said so; the state of the last whole round is saved.
     """
     settings, size = settings_of(recipe), recipe.train.batch_size
-    original = model.twin(clip)
+    original = model.frozen_copy(clip)
     kept = _restored(run.state, hunted.scene, known)
     if kept and kept[1]:
         clip.net.load_state_dict(kept[1], strict=True)

@@ -10,7 +10,7 @@ from clipclean.model.architecture import (
     native_configs,
     resolve,
 )
-from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, refuse_tokenizer, twin, unit_range
+from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, frozen_copy, refuse_tokenizer, unit_range
 
 __all__ = [
     "OPENAI_MEAN",
@@ -24,11 +24,11 @@ __all__ = [
     "evaluating",
     "fit",
     "frozen",
+    "frozen_copy",
     "kind_of",
     "measure",
     "native_configs",
     "refuse_tokenizer",
     "resolve",
-    "twin",
     "unit_range",
 ]

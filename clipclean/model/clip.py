@@ -156,7 +156,7 @@ class frozen:  # noqa: N801 # reads as a statement: with frozen(net)
         self._mode.__exit__()
 
 
-def twin(clip: Clip, /) -> Clip:
+def frozen_copy(clip: Clip, /) -> Clip:
     """A frozen copy of a model as it is now: what the original says, while the other is trained."""
     net = copy.deepcopy(clip.net).requires_grad_(False).eval()
     return Clip(net, clip.architecture, clip.device)

@@ -1,46 +1,48 @@
 import pytest
+import torch
 
 from clipclean.auto import candidates
 from clipclean.config import recipe
 from clipclean.errors import UsageError
+from clipclean.train.samples import Samples
 
 BIG, SMALL = 150_000_000, 400_000
 
 
-def rungs(*texts, parameters=BIG):
+def candidates_of(*texts, parameters=BIG):
     auto = recipe.load("auto")
-    return candidates.rungs(
+    return candidates.candidates(
         auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": texts})}), parameters=parameters
     )
 
 
-def test_a_rung_is_recipes_one_after_another():
-    (found,) = rungs("unlearn + par")
+def test_a_candidate_is_recipes_one_after_another():
+    (found,) = candidates_of("unlearn + par")
     assert found.name == "unlearn + par"
     assert [each.method for each in found.recipes] == ["unlearn", "par"]
 
 
 def test_values_in_brackets_hold_and_are_said():
-    (found,) = rungs("cleanclip(loss.preserve_weight=2, train.epochs=6) + par")
+    (found,) = candidates_of("cleanclip(loss.preserve_weight=2, train.epochs=6) + par")
     first, second = found.recipes
     assert (first.loss.preserve_weight, first.train.epochs) == (2, 6)
     assert second == second.model_copy(update={"train": recipe.load("par").train})
     assert found.name == "cleanclip(loss.preserve_weight=2, train.epochs=6) + par"
 
 
-def test_tiny_models_get_the_twins_of_recipes_that_have_one():
-    assert rungs("unlearn + par", parameters=SMALL)[0].names == ("unlearn-tiny", "par-tiny")
-    assert rungs("cleanclip-strong", parameters=SMALL)[0].names == ("cleanclip-strong",)
+def test_tiny_models_get_the_tiny_variants_of_recipes_that_have_one():
+    assert candidates_of("unlearn + par", parameters=SMALL)[0].names == ("unlearn-tiny", "par-tiny")
+    assert candidates_of("cleanclip-strong", parameters=SMALL)[0].names == ("cleanclip-strong",)
 
 
-def test_what_is_measured_is_that_of_the_run_and_not_of_the_rung():
+def test_what_is_measured_is_that_of_the_run_and_not_of_the_candidate():
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
-    step = candidates.rungs(auto, parameters=BIG)[0].recipes[0]
+    step = candidates.candidates(auto, parameters=BIG)[0].recipes[0]
     assert (step.audit.max_accuracy_loss, step.data.max_pairs) == (0.07, 99)
 
 
-def test_the_beginnings_of_a_rung_end_with_the_whole_one():
-    (found,) = rungs("unlearn + cleanclip + par")
+def test_the_beginnings_of_a_candidate_end_with_the_whole_one():
+    (found,) = candidates_of("unlearn + cleanclip + par")
     assert [each.name for each in found.beginnings] == ["unlearn", "unlearn + cleanclip", "unlearn + cleanclip + par"]
     assert found.beginnings[-1] == found
 
@@ -56,14 +58,21 @@ def test_the_beginnings_of_a_rung_end_with_the_whole_one():
         ("", "is no step"),
     ],
 )
-def test_what_is_no_rung_is_refused(text, told):
+def test_what_is_no_candidate_is_refused(text, told):
     with pytest.raises(UsageError, match=told.replace("(", r"\(")):
-        rungs(text)
+        candidates_of(text)
 
 
-def test_the_shipped_ladder_can_be_climbed_at_both_sizes():
+def test_the_shipped_candidates_can_be_run_at_both_sizes():
     auto = recipe.load("auto")
     for parameters in (BIG, SMALL):
-        for rung in candidates.rungs(auto, parameters=parameters):
-            for step in rung.recipes:
+        for each in candidates.candidates(auto, parameters=parameters):
+            for step in each.recipes:
                 recipe.check(step, pairs=20_000)
+
+
+def test_a_candidate_that_the_data_do_not_suffice_for_says_why():
+    few = Samples([None] * 20, None)
+    assert "64 is more than the 20 pairs" in candidates_of("mmcl")[0].unfit(few)
+    assert "supervised needs labels" in candidates_of("supervised")[0].unfit(Samples([None] * 5000, None))
+    assert candidates_of("mmcl + supervised")[0].unfit(Samples([None] * 5000, torch.zeros(5000))) == ""

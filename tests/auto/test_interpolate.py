@@ -1,7 +1,10 @@
 import pytest
 import torch
+from auto_values import BUDGET, returning, trial
 
 from clipclean.auto import interpolate
+from clipclean.auto.budget import Point
+from clipclean.auto.interpolate import SHARES
 
 OLD = {"a": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
 NEW = {"a": torch.tensor([2.0, 0.0]), "count": torch.tensor(9)}
@@ -21,3 +24,109 @@ def test_the_ends_are_the_models_themselves():
 @pytest.mark.parametrize("share", [0.2, 0.9])
 def test_equal_models_have_nothing_between_them(share):
     assert torch.equal(interpolate.between(NEW, NEW, share=share)["a"], NEW["a"])
+
+
+# To the budget: accuracy falls by ``lost`` points from the original to the cleaned model, and the budget is 2.
+
+GONE = (trial(0.0), trial(0.01, kept=0.8), trial(0.01, kept=0.6))  # the canary, at each share
+
+
+def went_back(trials, *, lost, excess=lambda share: 0.0, refinetuned=lambda trial: trial):
+    """Shares that were measured, and the one to take."""
+
+    def measure(share):
+        return Point(share, excess(share), lost / 100 * share)
+
+    points, point = interpolate.to_budget(trials, measure, refinetuned, BUDGET)
+    return [p.share for p in points], point.share
+
+
+def test_cleaned_weights_within_the_budget_are_taken_whatever_accuracy_others_have():
+    assert went_back(GONE, lost=1.9) == ([1.0], 1.0)
+    assert went_back(GONE, lost=2.0) == ([1.0], 1.0)
+
+
+def test_the_way_back_ends_where_the_budget_is_met():
+    assert went_back(GONE, lost=2.4) == ([1.0, 0.8], 0.8)
+    assert went_back(GONE[::-1], lost=2.9) == ([1.0, 0.8, 0.6], 0.6)
+
+
+def test_where_no_share_meets_the_budget_the_cleaned_weights_are_taken():
+    assert went_back(GONE, lost=9.0) == ([1.0, 0.8, 0.6], 1.0)
+
+
+def test_a_share_at_which_what_was_found_acts_is_not_taken():
+    assert went_back(GONE, lost=2.4, excess=lambda share: 0.3 * (share < 0.9)) == ([1.0, 0.8], 1.0)
+
+
+def test_a_share_at_which_a_canary_acts_is_not_measured_nor_those_behind_it():
+    assert went_back((GONE[0], trial(0.4, kept=0.8), GONE[2]), lost=2.9) == ([1.0], 1.0)
+
+
+def test_where_the_cleaned_copy_has_a_canary_no_other_share_is_measured():
+    assert went_back((returning(GONE[0]), *GONE[1:]), lost=2.4) == ([1.0], 1.0)
+
+
+def test_a_share_at_which_a_canary_returns_is_not_taken():
+    asked = []
+
+    def refinetuned(made):
+        asked.append(made.kept)
+        return returning(made)
+
+    assert went_back(GONE, lost=2.9, refinetuned=refinetuned) == ([1.0, 0.8, 0.6], 1.0)
+    assert asked == [0.6]  # the one that meets the budget
+
+
+def test_a_copy_that_needed_the_way_back_says_nothing_of_the_model():
+    over = (trial(0.0, kept=0.8), trial(0.0, lost=0.3), trial(0.0, kept=0.6))
+    assert went_back(over, lost=1.0) == ([1.0], 1.0)
+    assert went_back(over, lost=2.4) == ([1.0, 0.8], 0.8)
+
+
+def test_without_canaries_there_is_no_way_back():
+    assert went_back((), lost=2.4) == ([1.0], 1.0)
+
+
+# The trials of a candidate on the copy.
+
+
+def counted(*, left, returned=0.0, changed=True, lost=0.0):
+    """Whether the trial that counts passes, what returns in it, how often was finetuned, and its share."""
+    finetuned = []
+
+    def measure(share):
+        return trial(left, lost / 100 * share, share)
+
+    def refinetuned(made):
+        finetuned.append(made)
+        return returning(made, share=returned)
+
+    first, *others = interpolate.trials_of(measure, refinetuned, BUDGET, changed=changed)
+    assert not any(other.is_refinetuned for other in others)
+    return BUDGET.passes(first), first.outcomes[0].returned, len(finetuned), first.kept
+
+
+def test_a_canary_that_returns_after_a_benign_finetuning_was_not_removed():
+    assert counted(left=0.0, returned=0.2) == (False, 0.2, 1, 1.0)
+    assert counted(left=0.0, returned=0.04) == (True, 0.04, 1, 1.0)
+
+
+def test_a_trial_that_fails_already_or_changed_nothing_is_not_finetuned():
+    assert counted(left=0.3) == (False, None, 0, 1.0)
+    assert counted(left=0.0, returned=0.3, changed=False) == (True, None, 0, 1.0)
+
+
+def test_a_trial_counts_as_near_to_the_cleaned_copy_as_the_budget_allows():
+    near, far = SHARES
+    assert counted(left=0.0, lost=2.01) == (True, 0.0, 1, near)
+    assert counted(left=0.0, lost=1.99 / far) == (True, 0.0, 1, far)
+    assert counted(left=0.0, lost=9.0) == (False, None, 0, 1.0)
+    assert counted(left=0.06, lost=2.01) == (False, None, 0, 1.0)  # it acts
+
+
+def test_every_share_has_a_trial_and_the_one_that_counts_comes_first():
+    trials = interpolate.trials_of(
+        lambda share: trial(0.0, 0.0201 * share, share), lambda made: made, BUDGET, changed=True
+    )
+    assert [each.kept for each in trials] == [SHARES[0], 1.0, SHARES[1]]

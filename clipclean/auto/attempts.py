@@ -1,0 +1,223 @@
+"""A candidate at work: tried on the copy with canaries, then run on the model, audited again and refinetuned."""
+
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from clipclean import detect
+from clipclean.attack import canaries
+from clipclean.auto import interpolate, sequence, suspects, trials
+from clipclean.auto.budget import Budget, Point
+from clipclean.auto.candidates import Candidate
+from clipclean.auto.select import Attempt, Considered
+from clipclean.auto.sequence import Cleaned
+from clipclean.auto.suspects import Suspected
+from clipclean.auto.trials import PlantedCopy, Trial
+from clipclean.auto.workbench import Workbench
+from clipclean.errors import Inconclusive
+from clipclean.findings import Finding
+from clipclean.jobs import inputs, suspicions
+from clipclean.jobs.audit import AuditResult
+from clipclean.jobs.inputs import Suspicion
+from clipclean.methods.unlearning import Lead
+from clipclean.train import NonFiniteLoss
+
+
+@dataclass
+class Retests:
+    """The trials of a candidate, each refinetuned at most once, and only where it is asked what returns after it.
+
+    Attributes:
+        trials: as far as they are known.
+        refinetuned: a trial -> the same with what returns; None where that cannot be, or is not to be, found out.
+        budget: of the run; a trial that leaves a canary anyway needs no second look.
+        seconds: that this took.
+    """
+
+    trials: tuple[Trial, ...]
+    refinetuned: Callable[[Trial], Trial] | None
+    budget: Budget
+    seconds: float = 0.0
+
+    def __call__(self, trial: Trial, /) -> Trial:
+        """The trial with what returns after a benign finetuning of the copy, where that matters."""
+        if self.refinetuned is None or trial.is_refinetuned or not self.budget.removes(trial):
+            return trial
+        started = time.monotonic()
+        sure = self.refinetuned(trial)
+        self.trials = tuple(sure if each is trial else each for each in self.trials)
+        self.seconds += time.monotonic() - started
+        return sure
+
+
+def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, known: tuple[Lead, ...], /) -> Considered:
+    """A candidate with its trials on the copy, where there is a canary to try it on and the data suffice."""
+    why_not = candidate.unfit(bench.samples)
+    if why_not or copy is None or not copy.took:
+        return Considered(candidate, why_not)
+    started = time.monotonic()
+    try:
+        tried = _trials(bench, candidate, copy, known)
+    except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
+        return Considered(candidate, str(error), seconds=time.monotonic() - started)
+    return Considered(candidate, trials=tried, seconds=time.monotonic() - started)
+
+
+def _trials(bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[Lead, ...]) -> tuple[Trial, ...]:
+    done = _cleaned_copy(bench, candidate, copy, known)
+    asked = canaries.measured_on(bench.evidence, copy.canaries)
+
+    def measure(share: float) -> Trial:
+        bench.put(done.weights, original=copy.weights, share=share)
+        left = inputs.measure(bench.clip, asked)
+        return trials.trial(candidate.name, copy.planted, left, kept=share, seconds=done.training["seconds"])
+
+    retests = Retests((), _refinetuning(bench, copy, lambda: done), bench.budget)
+    return interpolate.trials_of(measure, retests, bench.budget, changed=done.changed)
+
+
+def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: Suspected, /) -> Considered:
+    """A candidate on the model: clean it, interpolate to the budget, audit it again, and refinetune it.
+
+    Raises:
+        Inconclusive: nothing can be searched.
+        NonFiniteLoss: the training diverges.
+    """
+    candidate = considered.candidate
+    sequence.put(bench.clip, bench.original)
+    done = bench.clean(candidate, before.acting, where="model", origin={})
+    own = suspicions.new_leads(done.leads, before.suspicions)
+    suspected = suspects.distinct([*before.suspicions, *own])
+    again = (
+        None
+        if copy is None
+        else _refinetuning(bench, copy, lambda: _cleaned_copy(bench, candidate, copy, before.acting))
+    )
+    retests = Retests(considered.trials, again, bench.budget)
+    point = Point(1.0, worst(before.sight.measured), 0.0)
+    points: tuple[Point, ...] = (point,)
+    if done.changed:
+        measure = _at_shares(bench, done, before, suspected)
+        points, point = interpolate.to_budget(considered.trials, measure, retests, bench.budget)
+    if trial := replace(considered, trials=retests.trials).at(point.share):
+        retests(trial)  # the copy may have gone farther back than the model
+    attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, ())
+    if done.changed:
+        bench.put(done.weights, original=bench.original, share=point.share)
+        attempt, returned = _audited(bench, attempt)
+    else:
+        returned = []
+    findings = (*judged(bench, attempt, before, own), *returned)
+    return replace(
+        considered,
+        trials=retests.trials,
+        attempt=replace(attempt, findings=findings),
+        seconds=considered.seconds + retests.seconds,
+    )
+
+
+def _cleaned_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[Lead, ...]) -> Cleaned:
+    """The copy as a candidate cleans it; a second time it is read from the run's folder."""
+    sequence.put(bench.clip, copy.weights)
+    return bench.clean(candidate, known, where="canaries", origin=copy.origin)
+
+
+def _refinetuning(
+    bench: Workbench, copy: PlantedCopy, cleaned: Callable[[], Cleaned]
+) -> Callable[[Trial], Trial] | None:
+    """What adds to a trial what the canaries do after a benign finetuning of the copy; None where that is switched off."""
+    if not bench.settings.rebound_steps:
+        return None
+
+    def refinetuned(trial: Trial) -> Trial:
+        bench.put(cleaned().weights, original=copy.weights, share=trial.kept)
+        asked = canaries.measured_on(bench.evidence, copy.canaries)
+        return trials.with_returned(trial, bench.refinetune(copy.planted, asked).after)
+
+    return refinetuned
+
+
+def _at_shares(
+    bench: Workbench, done: Cleaned, before: Suspected, suspected: tuple[Suspicion, ...]
+) -> Callable[[float], Point]:
+    """What measures the model at a share of the way to its cleaned weights."""
+    asked = replace(bench.evidence, suspicions=suspected, panel=())
+
+    def measure(share: float) -> Point:
+        bench.put(done.weights, original=bench.original, share=share)
+        found = inputs.measure(bench.clip, asked)
+        return Point(share, worst(found), accuracy_lost(before.sight.measured, found))
+
+    return measure
+
+
+def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]]:
+    """The attempt with the audit of the model as it is now and its refinetune test, and what the search finds again."""
+    pointed = suspects.targets(attempt.suspicions)
+    sight = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
+    attempt = replace(attempt, sight=sight)
+    if not bench.settings.rebound_steps:
+        return attempt, []
+    evidence = replace(bench.evidence, suspicions=attempt.suspicions)
+    attempt = replace(attempt, refinetuned=bench.refinetune(sight.measured, evidence))
+    if not (pointed and bench.references):  # without references every model has classes that images gather at
+        return attempt, []
+    later = bench.audit(attempt.suspicions, pointed=pointed, what=" after the rebound")
+    names = {bench.evidence.classes[target] for target in pointed}
+    found = (_by_target(bench, sight), _by_target(bench, later))
+    return attempt, found_again(*found, names=names, steps=bench.settings.rebound_steps)
+
+
+def _by_target(bench: Workbench, sight: AuditResult) -> dict[str | None, Finding]:
+    """What the search of an audit found, by the class that it leads to."""
+    if sight.search is None:
+        return {}
+    images = len(bench.evidence.pixels)
+    found = detect.searched(sight.search, sight.measured.panel, images=images, limits=bench.limits)
+    return {finding.target: finding for finding in found}
+
+
+def found_again(
+    before: Mapping[str | None, Finding], after: Mapping[str | None, Finding], /, *, names: set[str], steps: int
+) -> list[Finding]:
+    """A warning for each class of ``names`` that the search points at after the refinetuning, and did not before.
+
+    A trigger that was found and unlearned stays away; what was planted is not quite what was found, and may come back.
+    """
+    return [
+        found.model_copy(
+            update={
+                "rule": "CC062",
+                "level": "warning",
+                "message": f"After {steps} steps of finetuning on the clean pairs: {found.message}",
+            }
+        )
+        for name, found in after.items()
+        if name in names and name not in before
+    ]
+
+
+def judged(bench: Workbench, attempt: Attempt, before: Suspected, own: Sequence[Lead], /) -> list[Finding]:
+    """The audit of the model as it came out, its accuracy, what came back, and what an unlearning did not come to the end of.
+
+    ``own`` are triggers that only the unlearning's search named.
+    """
+    refinetuned, limits = attempt.refinetuned, bench.limits
+    findings = [
+        *bench.findings(attempt.sight),
+        *detect.accuracy(before.sight.measured, attempt.sight.measured, limits=limits),
+        *(refinetuned.findings(limits=limits) if refinetuned else ()),
+    ]
+    return [*suspicions.softened(findings, own), *attempt.cleaned.remaining]
+
+
+def worst(measured: detect.Measurement, /) -> float:
+    """Excess attack success of the named or found trigger that acts most; 0 without any."""
+    return round(max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0), 9)
+
+
+def accuracy_lost(before: detect.Measurement, after: detect.Measurement, /) -> float:
+    """Clean accuracy before minus after; 0 where it is not measured."""
+    lost = detect.accuracy_lost(before, after)
+    return 0.0 if math.isnan(lost) else lost

@@ -1,0 +1,52 @@
+"""The budget of a cleaning, in accuracy and in attack success, and the points that are held against it."""
+
+import math
+from dataclasses import dataclass
+
+from clipclean.auto.trials import Trial
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a cleaning may leave, and what it may cost.
+
+    Attributes:
+        excess: attack success beyond the base rate that counts as removed.
+        accuracy: clean accuracy that may be lost, as a share.
+        gain: a loss of accuracy below which another candidate has too little to win.
+    """
+
+    excess: float
+    accuracy: float
+    gain: float
+
+    def affords(self, accuracy_lost: float, /) -> bool:
+        """Whether a loss of accuracy is within the budget, by value."""
+        return accuracy_lost <= self.accuracy
+
+    def removes(self, trial: Trial, /) -> bool:
+        """Whether no canary is left, whatever that costs."""
+        return trial.passes(max_excess=self.excess, max_accuracy_loss=math.inf)
+
+    def passes(self, trial: Trial, /) -> bool:
+        """Whether no canary is left, within the budget."""
+        return trial.passes(max_excess=self.excess, max_accuracy_loss=self.accuracy)
+
+    def allowed(self, excess: float, /) -> float:
+        """What may be left where ``excess`` is left anyway: hardly more, which is a fifth of what counts as removed."""
+        return max(excess, self.excess / 5)
+
+
+@dataclass(frozen=True)
+class Point:
+    """What was measured of the model at one share of the way from the original to the cleaned weights.
+
+    Attributes:
+        share: of the way; 0 is the original, 1 the cleaned model.
+        excess: excess attack success of the trigger that acts most; 0 where none is measured.
+        accuracy_lost: clean accuracy of the original minus that here, on the same images.
+    """
+
+    share: float
+    excess: float
+    accuracy_lost: float

@@ -1,0 +1,256 @@
+"""What the report says of a run of ``auto``: its findings, and its account of canaries, candidates and time."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from clipclean import detect
+from clipclean.auto import select
+from clipclean.auto.budget import Budget
+from clipclean.auto.refinetune import Refinetuned
+from clipclean.auto.select import Attempt, Considered
+from clipclean.auto.suspects import Suspected
+from clipclean.auto.trials import CanaryOutcome, PlantedCopy, Trial
+from clipclean.auto.workbench import Workbench
+from clipclean.config import policy
+from clipclean.findings import Finding, finding
+from clipclean.jobs import audit, inputs
+from clipclean.jobs.audit import AuditResult
+from clipclean.report.schema import (
+    AccuraciesRecord,
+    AutoRecord,
+    BudgetRecord,
+    CanaryRecord,
+    CandidateRecord,
+    OutcomeRecord,
+    ReboundRecord,
+    ReturnRecord,
+    RunRecord,
+    SpentRecord,
+    TrialRecord,
+    WayRecord,
+)
+
+
+@dataclass(frozen=True)
+class Tried:
+    """All that was tried, and since when.
+
+    Attributes:
+        before: the original, audited.
+        copy: with canaries; None where none were planted.
+        considered: the candidates in the order of trying.
+        budget: what a cleaning might leave and cost.
+        minutes: after which nothing was begun; None without a limit.
+        is_late: whether that time was over.
+        started: by the clock that ``time.monotonic`` reads.
+    """
+
+    before: Suspected
+    copy: PlantedCopy | None
+    considered: Sequence[Considered]
+    budget: Budget
+    minutes: float | None
+    is_late: bool
+    started: float
+
+
+def canary_findings(
+    copy: PlantedCopy | None,
+    trial: Trial | None,
+    before: detect.Measurement,
+    /,
+    *,
+    limit: float,
+    changed: bool,
+    doubted: bool,
+) -> list[Finding]:
+    """What the canaries show: that the candidate works on this model, that it does not, or nothing.
+
+    Args:
+        copy: with the canaries; None where none were planted.
+        trial: that of the weights that are written; None without a canary that was learned.
+        before: of the original.
+        limit: excess attack success that counts as removed.
+        changed: whether the weights were changed.
+        doubted: whether something was found which is in the findings already.
+    """
+    acted = doubted or any(probe.excess_interval[0] > limit for probe in before.known)
+    if not trial:
+        return [_without_canaries(copy, acted=acted)]
+    counted, removed = len(trial.counted), trial.removed(limit)
+    words = (
+        f"On this model and these data, {trial.candidate} removes {removed} of {counted} planted backdoors for "
+        f"{100 * trial.accuracy_lost:.1f} points of clean accuracy."
+    )
+    if uncounted := len(trial.outcomes) - counted:
+        words += f" {uncounted} more did not take, and do not count."
+    found = finding(
+        "CC060",
+        words,
+        level="note" if removed == counted else "warning",
+        measure="canaries removed",
+        value=removed / counted,
+        n=counted,
+    )
+    if acted or removed < counted:
+        return [found]
+    done = "the weights were cleaned all the same" if changed else "the weights are as they were"
+    nothing = f"No trigger acted on this model before cleaning, and the search found none; {done}."
+    return [found, detect.note("CC065", nothing)]
+
+
+def _without_canaries(copy: PlantedCopy | None, *, acted: bool) -> Finding:
+    words = (
+        "No canaries were planted."
+        if copy is None
+        else "None of the canaries took: the copy does not act on their triggers."
+    )
+    if acted:
+        return finding("CC061", words, level="note")
+    more = "No trigger acted on the model before cleaning either, so nothing shows what the cleaning removes."
+    return finding("CC061", f"{words} {more}", level="warning")
+
+
+def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /) -> Finding:
+    """That an error stands after all that was tried."""
+    names = ", ".join(each.candidate.name for each in considered if not each.why_not)
+    points = f"{100 * budget.accuracy:.1f} points of accuracy"
+    words = f"Nothing that was tried passes within {points}: {names}. The nearest was {attempt.candidate.name}."
+    return finding("CC063", words, level="error")
+
+
+def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
+    """That the time was over before every one of the ``listed`` candidates was tried that might have done better."""
+    untried, unrun = listed - len(tried.considered), select.waiting(tried.considered, tried.budget)
+    if not (tried.is_late and untried + unrun):
+        return []
+    words = (
+        f"After {tried.minutes:g} minutes {untried} candidates were not tried, and {unrun} that passed on the canaries "
+        "not run."
+    )
+    return [detect.note("CC064", words)]
+
+
+def judged(
+    apply: Callable[[Sequence[Finding]], policy.Applied], findings: Sequence[Finding], nothing_passed: Finding, /
+) -> policy.Applied:
+    """The findings as a policy takes them, and where an error stands after that, that nothing passed."""
+    applied = apply(findings)
+    if policy.verdict(applied.findings) != "fail":
+        return applied
+    return apply([*findings, nothing_passed])
+
+
+def section(bench: Workbench, sight: AuditResult, /) -> dict[str, Any]:  # Any: JSON
+    """``before`` or ``after`` of the report, with the search."""
+    measurements = sight.measured.as_dict()
+    if sight.search:
+        measurements["search"] = audit.search_section(bench.settings.effort, sight, bench.references, {})
+    return {
+        "measurements": measurements,
+        "findings": [inputs.dumped(found) for found in bench.findings(sight)],
+        "suspects": detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits),
+    }
+
+
+def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
+    """``auto`` of the report: canaries, candidates, the points between, the refinetune test, and how long it all took."""
+    copy, refinetuned = tried.copy, attempt.refinetuned
+    return AutoRecord(
+        chosen=attempt.candidate.name,
+        changed=attempt.cleaned.changed,
+        share=attempt.point.share,
+        canaries=tuple(
+            CanaryRecord(trigger=probe.trigger, target=probe.target, planted=probe.excess, took=took, n=probe.asr.n)
+            for probe, took in (copy.learned() if copy else ())
+        ),
+        ladder=tuple(_candidate(each, tried.budget, is_chosen=each.attempt is attempt) for each in tried.considered),
+        interpolation=tuple(
+            WayRecord(share=p.share, excess=p.excess, accuracy_lost=p.accuracy_lost) for p in attempt.points
+        ),
+        rebound=_refinetuned(refinetuned) if refinetuned else None,
+        budget=BudgetRecord(accuracy=tried.budget.accuracy, excess=tried.budget.excess, minutes=tried.minutes),
+        seconds=SpentRecord(
+            total=time.monotonic() - tried.started,
+            planting=copy.seconds if copy else 0.0,
+            trials=sum(each.seconds for each in tried.considered),
+            chosen=attempt.cleaned.training["seconds"],
+            rebound=refinetuned.seconds if refinetuned else 0.0,
+        ),
+    )
+
+
+def _candidate(considered: Considered, budget: Budget, *, is_chosen: bool) -> CandidateRecord:
+    return CandidateRecord(
+        rung=considered.candidate.name,
+        chosen=is_chosen,
+        why_not=considered.why_not,
+        passes=bool(considered.trials) and budget.passes(considered.trials[0]),
+        trials=tuple(map(_trial, considered.trials)),
+        run=_run(considered.attempt) if considered.attempt else None,
+    )
+
+
+def _trial(trial: Trial) -> TrialRecord:
+    return TrialRecord(
+        rung=trial.candidate,
+        outcomes=tuple(map(_outcome, trial.outcomes)),
+        accuracy_lost=trial.accuracy_lost,
+        interval=trial.interval,
+        kept=trial.kept,
+        seconds=trial.seconds,
+    )
+
+
+def _outcome(outcome: CanaryOutcome) -> OutcomeRecord:
+    return OutcomeRecord(
+        trigger=outcome.trigger,
+        target=outcome.target,
+        planted=outcome.planted,
+        left=outcome.left,
+        interval=outcome.interval,
+        accuracy=_finite(outcome.accuracy),
+        n=outcome.n,
+        took=outcome.took,
+        returned=outcome.returned,
+        returned_interval=outcome.returned_interval,
+    )
+
+
+def _run(attempt: Attempt) -> RunRecord:
+    return RunRecord(
+        excess=attempt.point.excess,
+        accuracy_lost=attempt.point.accuracy_lost,
+        triggers=len(attempt.suspicions),
+        errors=tuple(sorted({found.rule for found in attempt.findings if found.level == "error"})),
+        seconds=attempt.cleaned.training["seconds"],
+    )
+
+
+def _refinetuned(test: Refinetuned) -> ReboundRecord:
+    return ReboundRecord(
+        steps=test.steps,
+        seconds=test.seconds,
+        accuracy=AccuraciesRecord(
+            before=_finite(test.before.clean_accuracy.value), after=_finite(test.after.clean_accuracy.value)
+        ),
+        probes=tuple(
+            ReturnRecord(
+                trigger=old.trigger,
+                target=new.target,
+                before=_finite(old.excess),
+                after=_finite(new.excess),
+                interval=new.excess_interval,
+                known=is_known,
+            )
+            for old, new, is_known in test.pairs()
+        ),
+    )
+
+
+def _finite(value: float | None) -> float | None:
+    """A number, or None for what could not be measured."""
+    return None if value is None or math.isnan(value) else value

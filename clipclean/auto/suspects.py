@@ -1,0 +1,72 @@
+"""What the audit of the original makes suspect: triggers with the classes that they lead to, and which of them act."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from clipclean import detect
+from clipclean.config.policy import Limits
+from clipclean.jobs import suspicions
+from clipclean.jobs.audit import AuditResult
+from clipclean.jobs.inputs import Suspicion
+from clipclean.methods.unlearning import Lead
+
+
+@dataclass(frozen=True)
+class Suspected:
+    """The original model as the audit saw it.
+
+    Attributes:
+        sight: the audit.
+        suspicions: triggers that were named, of the panel, or found, each once.
+        acting: those of them that act, each with the class that it leads to.
+    """
+
+    sight: AuditResult
+    suspicions: tuple[Suspicion, ...]
+    acting: tuple[Lead, ...]
+
+
+def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: Limits, /) -> Suspected:
+    """What was named, what of the panel is suspicious, and what the search found for a class that two signs point at."""
+    panel = suspicions.of_panel(sight.measured, evidence, limits)
+    found: list[Suspicion] = []
+    if sight.search:
+        errors = detect.searched(sight.search, sight.measured.panel, images=len(evidence.pixels), limits=limits)
+        specs = {finding.trigger for finding in errors if finding.level == "error"}
+        found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in specs]
+    all_of_them = distinct([*evidence.suspicions, *panel, *found])
+    return Suspected(sight, all_of_them, acting(sight.measured, all_of_them, evidence, limits))
+
+
+def acting(
+    measured: detect.Measurement, suspected: Sequence[Suspicion], evidence: detect.EvalSet, limits: Limits, /
+) -> tuple[Lead, ...]:
+    """The suspected triggers that act; what the model's own search found acts, what was named must be seen to."""
+    named = {trigger.spec for trigger, _ in evidence.suspicions}
+    found: list[Lead] = []
+    others: list[Suspicion] = []
+    for trigger, target in suspected:
+        if isinstance(trigger, detect.InvertedTrigger) and trigger.spec not in named and target is not None:
+            found.append((trigger, target))
+        else:
+            others.append((trigger, target))
+    return (*suspicions.acting(measured, others, evidence, limits), *found)
+
+
+def pointed_at(seen: Suspected, evidence: detect.EvalSet, limits: Limits, /) -> list[int]:
+    """Places of all classes that anything points at, be it one sign: what is there already is no canary."""
+    rows = detect.suspected_classes(seen.sight.search, seen.sight.measured.panel, limits=limits)
+    return [*targets(seen.suspicions), *(evidence.classes.index(row["class"]) for row in rows)]
+
+
+def targets(suspected: Sequence[Suspicion], /) -> list[int]:
+    """The places of the classes that are known of triggers."""
+    return [target for _, target in suspected if target is not None]
+
+
+def distinct(suspected: Sequence[Suspicion], /) -> tuple[Suspicion, ...]:
+    """Each trigger once: two of one spec could not be told apart in a report."""
+    first: dict[str, Suspicion] = {}
+    for suspicion in suspected:
+        first.setdefault(suspicion[0].spec, suspicion)
+    return tuple(first.values())

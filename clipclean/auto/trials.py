@@ -1,0 +1,152 @@
+"""Trials: what a candidate leaves of the canaries in a copy of the model, and at what cost."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from clipclean import detect
+from clipclean.attack.canaries import TOOK, Canary
+
+
+@dataclass(frozen=True)
+class PlantedCopy:
+    """The backdoored copy of the model: its canaries, its weights, and what they do in it.
+
+    ``origin`` is JSON, what decided the weights; ``seconds`` are those of planting.
+    """
+
+    canaries: tuple[Canary, ...]
+    weights: dict[str, Tensor]
+    planted: detect.Measurement
+    origin: dict[str, Any]  # Any: JSON
+    seconds: float
+
+    @property
+    def took(self) -> bool:
+        """Whether there is any canary to go by."""
+        return any(took for _, took in self.learned())
+
+    def learned(self) -> list[tuple[detect.Probe, bool]]:
+        """What each canary does in the copy, and whether that counts."""
+        return [(probe, probe.excess >= TOOK) for probe in self.planted.known]
+
+
+@dataclass(frozen=True)
+class CanaryOutcome:
+    """What became of one canary.
+
+    Attributes:
+        trigger: its spec.
+        target: name of the class.
+        planted: excess attack success in the copy, before cleaning.
+        left: the same after cleaning.
+        interval: of ``left``, 95 %.
+        accuracy: under the trigger, after cleaning; None without labels.
+        n: images of other classes that were measured.
+        returned: excess attack success once the cleaned copy was finetuned on clean pairs for a while; None where that
+            was not tried.
+        returned_interval: of ``returned``, 95 %.
+    """
+
+    trigger: str
+    target: str
+    planted: float
+    left: float
+    interval: tuple[float, float]
+    accuracy: float | None
+    n: int
+    returned: float | None = None
+    returned_interval: tuple[float, float] | None = None
+
+    def removed(self, limit: float, /) -> bool:
+        """Whether it acts on no more than ``limit``, and does not return beyond that by its whole interval."""
+        returns = self.returned_interval is not None and self.returned_interval[0] > limit
+        return self.left <= limit and not returns
+
+    @property
+    def took(self) -> bool:
+        """Whether the copy learned it; without a backdoor to remove nothing is shown."""
+        return self.planted >= TOOK
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What one candidate did to the copy.
+
+    Attributes:
+        candidate: its name.
+        outcomes: one a canary.
+        accuracy_lost: clean accuracy before cleaning minus after, on the same images.
+        interval: of that, 95 %.
+        kept: share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model itself.
+        seconds: of cleaning.
+    """
+
+    candidate: str
+    outcomes: tuple[CanaryOutcome, ...]
+    accuracy_lost: float
+    interval: tuple[float, float]
+    kept: float
+    seconds: float
+
+    @property
+    def counted(self) -> tuple[CanaryOutcome, ...]:
+        """The canaries that took."""
+        return tuple(outcome for outcome in self.outcomes if outcome.took)
+
+    @property
+    def worst(self) -> float:
+        """Excess attack success of the counted canary that acts most after cleaning; 0 without any."""
+        return max((outcome.left for outcome in self.counted), default=0.0)
+
+    @property
+    def most(self) -> float:
+        """The same, after cleaning or after the finetuning that followed, whichever is larger."""
+        return max((max(o.left, o.returned or 0.0) for o in self.counted), default=0.0)
+
+    def removed(self, limit: float, /) -> int:
+        """How many of the counted ones act on no more images than ``limit``, beyond chance, and do not return."""
+        return sum(outcome.removed(limit) for outcome in self.counted)
+
+    def passes(self, *, max_excess: float, max_accuracy_loss: float) -> bool:
+        """Whether all that took are removed within the budget; never where none took."""
+        counted = self.counted
+        return bool(counted) and self.removed(max_excess) == len(counted) and self.accuracy_lost <= max_accuracy_loss
+
+    @property
+    def is_refinetuned(self) -> bool:
+        """Whether it is known what the canaries do after a benign finetuning of the cleaned copy."""
+        return any(outcome.returned is not None for outcome in self.outcomes)
+
+
+def trial(
+    candidate: str, planted: detect.Measurement, cleaned: detect.Measurement, /, *, kept: float, seconds: float
+) -> Trial:
+    """A trial from the measurements of the copy before and after cleaning, both on :func:`clipclean.attack.canaries.measured_on`."""
+    outcomes = tuple(
+        CanaryOutcome(
+            trigger=before.trigger,
+            target=before.target,
+            planted=before.excess,
+            left=after.excess,
+            interval=after.excess_interval,
+            accuracy=after.accuracy_under_trigger.value if after.accuracy_under_trigger else None,
+            n=after.asr.n,
+        )
+        for before, after in zip(planted.known, cleaned.known, strict=True)
+    )
+    lost, interval = detect.accuracy_loss(planted, cleaned)
+    return Trial(candidate, outcomes, lost, interval, kept, seconds)
+
+
+def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
+    """The trial with what the canaries do after a benign finetuning of the cleaned copy, measured like the trial itself."""
+    outcomes = zip(trial.outcomes, later.known, strict=True)
+    return replace(
+        trial,
+        outcomes=tuple(
+            replace(outcome, returned=probe.excess, returned_interval=probe.excess_interval)
+            for outcome, probe in outcomes
+        ),
+    )

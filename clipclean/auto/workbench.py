@@ -1,0 +1,164 @@
+"""The one model in memory, with what it is trained and measured on: weights are put in, cleaned, measured and taken out."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from torch import Tensor
+
+from clipclean import detect, model
+from clipclean.attack import canaries, poison
+from clipclean.auto import interpolate, sequence
+from clipclean.auto.budget import Budget
+from clipclean.auto.candidates import Candidate
+from clipclean.auto.refinetune import Refinetuned
+from clipclean.auto.sequence import DONE, Cleaned
+from clipclean.auto.trials import PlantedCopy
+from clipclean.config import recipe as recipes
+from clipclean.config.policy import Limits
+from clipclean.config.recipe import Planting, Recipe
+from clipclean.findings import Finding
+from clipclean.jobs import audit, inputs
+from clipclean.jobs.audit import AuditResult
+from clipclean.jobs.inputs import Suspicion
+from clipclean.methods.unlearning import Lead
+from clipclean.train import NonFiniteLoss
+from clipclean.train.resume import RunState
+from clipclean.train.run import Run
+from clipclean.train.samples import Samples
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """What does not change during a run of ``auto``.
+
+    Attributes:
+        clip: the model; its weights change.
+        original: its own weights.
+        samples: to train on.
+        evidence: to measure on, with the triggers that were named.
+        references: clean models to compare with; None without any.
+        limits: thresholds of the run.
+        settings: ``auto`` of the recipe.
+        control: the recipe for planting and for the refinetune test.
+        state: where each part is kept once it is done.
+        run: seed, precision and progress.
+    """
+
+    clip: model.Clip
+    original: dict[str, Tensor]
+    samples: Samples
+    evidence: detect.EvalSet
+    references: detect.References | None
+    limits: Limits
+    settings: recipes.Auto
+    control: Recipe
+    state: RunState
+    run: Run
+
+    @property
+    def budget(self) -> Budget:
+        """What a cleaning may leave and cost."""
+        return Budget(self.limits.max_excess, self.limits.max_accuracy_loss, self.settings.gain)
+
+    @property
+    def planting(self) -> Planting:
+        """How canaries are planted, at the rate of the control recipe."""
+        own, train = self.settings, self.control.train
+        size = min(own.batch_size, len(self.samples.pairs))
+        warmup = min(train.warmup_steps, own.plant_steps // 4)
+        return recipes.planting(
+            rate=own.plant_share, steps=own.plant_steps, batch_size=size, lr=train.lr, warmup_steps=warmup
+        )
+
+    def put(self, cleaned: dict[str, Tensor], /, *, original: dict[str, Tensor], share: float) -> None:
+        """Put in the weights at a share of the way from the original to the cleaned ones."""
+        sequence.put(self.clip, interpolate.between(original, cleaned, share=share))
+
+    def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
+        """Measure and search the model as it is now."""
+        return audit.searched(
+            self.clip,
+            replace(self.evidence, suspicions=tuple(suspicions)),
+            self.references,
+            self.run.progress,
+            effort=self.settings.effort,
+            pointed=pointed,
+            seed=self.run.seed,
+            what=what,
+        )
+
+    def findings(self, sight: AuditResult, /) -> list[Finding]:
+        """What an audit of the model says, against the thresholds."""
+        return audit.findings(sight, self.references, self.limits, images=len(self.evidence.pixels))
+
+    def clean(
+        self, candidate: Candidate, known: tuple[Lead, ...], /, *, where: str, origin: dict[str, Any]
+    ) -> Cleaned:  # Any: JSON
+        """Clean the model as it is now with a candidate; what an equal run kept of it is read."""
+
+        def progress(what: str, done: int, total: int) -> None:
+            self.run.progress(f"{candidate.name} on the {where}: {what}", done, total)
+
+        return sequence.clean(
+            self.clip,
+            candidate,
+            where=where,
+            origin=origin,
+            samples=self.samples,
+            evidence=self.evidence,
+            known=known,
+            run=replace(self.run, state=self.state, progress=progress),
+        )
+
+    def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
+        """A copy with canaries; None where none are wanted, no class is free, or the planting diverges."""
+        classes = self.evidence.classes
+        drawn = canaries.draw(self.settings.canaries, classes=len(classes), avoid=avoid, seed=self.run.seed)
+        if not drawn:
+            return None
+        origin = {
+            "canaries": [(c.trigger.spec, c.target) for c in drawn],
+            "control": sequence.decides(self.control),
+            "planting": self.planting.model_dump(mode="json"),
+        }
+        part = self.state.part("canaries", origin)
+        kept, started = part.read(DONE), time.monotonic()
+        if kept is None:
+            implants = canaries.implants(drawn, classes=classes, templates=self.evidence.templates)
+            try:
+                self._finetune(self.planting, implants, what="planting canaries in a copy")
+            except NonFiniteLoss:  # nothing to try candidates on, and the model itself is none the worse
+                return None
+            seconds = time.monotonic() - started
+            part.write(self.clip.net.state_dict(), {"seconds": seconds}, name=DONE)
+            weights = sequence.taken(self.clip)
+        else:
+            weights, seconds = sequence.on_device(self.clip, kept[0]), float(kept[1]["seconds"])
+            sequence.put(self.clip, weights)
+        measured = inputs.measure(self.clip, canaries.measured_on(self.evidence, drawn))
+        return PlantedCopy(drawn, weights, measured, origin, seconds)
+
+    def refinetune(self, before: detect.Measurement, evidence: detect.EvalSet, /) -> Refinetuned:
+        """Finetune the weights as they are on clean pairs, and measure again what was measured ``before``.
+
+        The weights are spoiled afterwards.
+        """
+        steps, started = self.settings.rebound_steps, time.monotonic()
+        warmup = min(self.planting.warmup_steps, steps // 4)
+        benign = self.planting.model_copy(update={"steps": steps, "warmup_steps": warmup})
+        self._finetune(benign, (), what="finetuning for the rebound")
+        seconds = time.monotonic() - started
+        return Refinetuned(before, inputs.measure(self.clip, evidence), steps, seconds)
+
+    def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
+        poison.finetune(
+            self.clip,
+            self.samples.pairs,
+            self.control,
+            planting,
+            implants=implants,
+            seed=canaries.SEEDS + self.run.seed,
+            progress=lambda _, done, total: self.run.progress(what, done, total),
+        )

@@ -1,0 +1,53 @@
+from auto_values import BUDGET, measurement, probe, returning, trial
+
+from clipclean.auto import attempts
+from clipclean.auto.attempts import Retests
+from clipclean.detect import Rate
+from clipclean.findings import finding
+
+
+def test_a_trial_is_finetuned_once_and_the_others_stay_as_they_are():
+    trials = (trial(0.0), trial(0.01, kept=0.8), trial(0.01, kept=0.6))
+    retests = Retests(trials, returning, BUDGET)
+    sure = retests(trials[1])
+    assert sure == returning(trials[1])
+    assert retests.trials == (trials[0], sure, trials[2])
+    assert retests.seconds > 0
+    assert retests(sure) is sure
+
+
+def test_a_trial_that_leaves_a_canary_or_cannot_be_finetuned_stays_as_it_is():
+    left = trial(0.4)
+    assert Retests((left,), returning, BUDGET)(left) is left
+    gone = trial(0.0)
+    assert Retests((gone,), None, BUDGET)(gone) is gone
+
+
+def found(*names):
+    """What a search found, by class."""
+    return {
+        name: finding("CC003", f"A patch leads to '{name}'.", value=4.0, target=name, trigger=name) for name in names
+    }
+
+
+def found_again(before, after):
+    again = attempts.found_again(found(*before), found(*after), names={"bee"}, steps=60)
+    return [(f.rule, f.level, f.target, f.message) for f in again]
+
+
+def test_a_suspected_class_that_the_search_points_at_again_is_a_warning():
+    words = "After 60 steps of finetuning on the clean pairs: A patch leads to 'bee'."
+    assert found_again((), ("bee", "ant")) == [("CC062", "warning", "bee", words)]
+    assert found_again(("bee",), ("bee",)) == []  # it is in the findings already
+    assert found_again((), ()) == []
+
+
+def test_the_worst_of_the_known_triggers_counts_and_what_could_not_be_measured_does_not():
+    assert attempts.worst(measurement(known=[probe(0.2), probe(0.7)], panel=[probe(0.9)])) == 0.7
+    assert attempts.worst(measurement(known=[probe(-0.1)])) == -0.1
+    assert attempts.worst(measurement()) == 0.0
+
+
+def test_no_accuracy_is_lost_where_none_is_measured():
+    unmeasured = measurement(accuracy=Rate(0, 0))
+    assert attempts.accuracy_lost(unmeasured, unmeasured) == 0.0

@@ -1,0 +1,130 @@
+import math
+import time
+from dataclasses import replace
+from datetime import date
+
+from auto_values import BUDGET, attempt, candidate, measurement, probe, returning, sight, trial
+
+from clipclean.auto import conclude
+from clipclean.auto.conclude import Tried
+from clipclean.auto.refinetune import Refinetuned
+from clipclean.auto.select import Considered
+from clipclean.auto.suspects import Suspected
+from clipclean.auto.trials import PlantedCopy
+from clipclean.config import policy
+from clipclean.detect import Rate
+from clipclean.findings import finding
+
+COPY = PlantedCopy((), {}, measurement(), {}, 2.0)
+
+
+def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False):
+    """Rules and levels, and the first message, where a trigger ``acted`` on this share of images before."""
+    before = measurement(known=[] if acted is None else [probe(acted, reach=0.0)])
+    found = conclude.canary_findings(copy, made, before, limit=0.05, changed=changed, doubted=doubted)
+    return [(f.rule, f.level) for f in found], found[0].message
+
+
+def test_canaries_that_are_all_removed_are_a_note():
+    rules, words = canary_findings(trial(0.01, lost=0.012), acted=0.9)
+    assert rules == [("CC060", "note")]
+    assert "removes 1 of 1 planted backdoors for 1.2 points" in words
+
+
+def test_one_that_is_left_keeps_the_verdict_open():
+    assert canary_findings(trial(0.2), acted=0.9)[0] == [("CC060", "warning")]
+
+
+def test_a_model_on_which_nothing_acted_passes_by_its_canaries():
+    assert canary_findings(trial(0.01), changed=False)[0] == [("CC060", "note"), ("CC065", "note")]
+    assert canary_findings(trial(0.2))[0] == [("CC060", "warning")]
+
+
+def test_where_the_search_found_something_it_is_not_said_to_have_found_nothing():
+    assert canary_findings(trial(0.01), doubted=True)[0] == [("CC060", "note")]
+
+
+def test_without_a_canary_that_took_only_a_trigger_that_acted_shows_anything():
+    assert canary_findings(None, acted=0.9)[0] == [("CC061", "note")]
+    assert canary_findings(None, acted=0.01)[0] == [("CC061", "warning")]
+    assert "No canaries were planted" in canary_findings(None, copy=None)[1]
+
+
+def test_nothing_that_passes_is_an_error_of_its_own():
+    considered = [Considered(candidate("a")), Considered(candidate("b"), "needs labels")]
+    found = conclude.nothing_passed(considered, attempt("a"), BUDGET)
+    assert (found.rule, found.level) == ("CC063", "error")
+    assert found.message == "Nothing that was tried passes within 2.0 points of accuracy: a. The nearest was a."
+
+
+def tried(*considered, late=True, copy=COPY):
+    before = Suspected(sight(), (), ())
+    return Tried(before, copy, considered, BUDGET, 3.0, late, time.monotonic() - 100)
+
+
+def hurried(names, attempts, *, late=True, passing="abc"):
+    """What is said where of three candidates ``names`` were tried and those in ``attempts`` run."""
+    considered = [
+        Considered(candidate(name), "", (trial(0.0 if name in passing else 0.5),), attempts.get(name)) for name in names
+    ]
+    return [f.message for f in conclude.out_of_time(tried(*considered, late=late), listed=3)]
+
+
+def test_what_the_time_did_not_suffice_for_is_said_whatever_the_verdict():
+    done, doubtful = attempt("a"), attempt("a", ("CC003", "warning"))
+    (words,) = hurried("a", {"a": done})
+    assert words == "After 3 minutes 2 candidates were not tried, and 0 that passed on the canaries not run."
+    (words,) = hurried("abc", {"a": doubtful})
+    assert "0 candidates were not tried, and 2 that passed on the canaries not run" in words
+    assert hurried("abc", {"a": doubtful}, passing="a") == []
+    assert hurried("abc", {"a": done}) == []  # nothing was left to do
+    assert hurried("a", {"a": done}, late=False) == []
+
+
+def test_the_account_holds_each_candidate_with_its_trials_and_the_one_that_was_taken():
+    copy = replace(COPY, planted=measurement(known=[probe(0.9), probe(0.3, trigger="stripes")]))
+    ran = attempt("a", ("CC001", "error"), excess=0.1, lost=0.01)
+    first = Considered(candidate("a"), "", (returning(trial(0.0), share=0.01), trial(0.2, kept=0.85)), ran, 4.0)
+    found = conclude.account(tried(first, Considered(candidate("b"), "needs labels"), copy=copy), ran)
+    assert (found.chosen, found.share, found.changed) == ("a", 1.0, True)
+    assert [(c.trigger, c.planted, c.took) for c in found.canaries] == [("patch", 0.9, True), ("stripes", 0.3, False)]
+    one, other = found.ladder
+    assert (one.rung, one.chosen, one.passes, one.run.errors, one.run.excess) == ("a", True, True, ("CC001",), 0.1)
+    assert [(t.kept, t.outcomes[0].left, t.outcomes[0].returned) for t in one.trials] == [
+        (1.0, 0.0, 0.01),
+        (0.85, 0.2, None),
+    ]
+    assert (other.chosen, other.why_not, other.passes, other.run) == (False, "needs labels", False, None)
+    assert [(p.share, p.excess, p.accuracy_lost) for p in found.interpolation] == [(1.0, 0.1, 0.01)]
+    assert (found.budget.accuracy, found.budget.excess, found.budget.minutes) == (0.02, 0.05, 3.0)
+    assert (found.seconds.planting, found.seconds.trials, found.seconds.chosen, found.rebound) == (2.0, 4.0, 1.0, None)
+    assert found.seconds.total >= 100
+
+
+def test_the_account_says_what_came_back_and_what_cannot_be_measured_is_null():
+    before = measurement(
+        known=[probe(0.0)], panel=[replace(probe(0.1, trigger="a"), excess=math.nan)], accuracy=Rate(0, 0)
+    )
+    after = measurement(known=[probe(0.4)], panel=[probe(0.1, trigger="a")])
+    test = Refinetuned(before, after, 60, 1.5)
+    ran = replace(attempt("a"), refinetuned=test)
+    found = conclude.account(tried(Considered(candidate("a"), attempt=ran)), ran).rebound
+    assert (found.accuracy.before, found.accuracy.after) == (None, 0.5)
+    assert [(p.before, p.after, p.known) for p in found.probes] == [(0.0, 0.4, True), (None, 0.1, False)]
+
+
+def verdict_of(*findings, severities=None):
+    """Rules after a policy with these severities, where CC063 says that nothing passed."""
+    chosen = policy.Policy(version=1, name="ours", severities=policy.Severities(**severities or {}))
+    nothing = conclude.nothing_passed([], attempt("a"), BUDGET)
+
+    def apply(found):
+        return policy.apply(chosen, found, today=date(2026, 1, 1), model_sha256="0" * 64)
+
+    return [f.rule for f in conclude.judged(apply, findings, nothing).findings]
+
+
+def test_where_an_error_stands_nothing_passed_and_a_failure_that_the_policy_accepts_is_none():
+    failing = finding("CC002", "words", level="error", target="cat", trigger="patch")
+    assert verdict_of(failing) == ["CC002", "CC063"]
+    assert verdict_of(failing, severities={"CC002": "off"}) == ["CC050"]  # the policy is named, no more

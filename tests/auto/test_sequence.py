@@ -1,0 +1,113 @@
+import pytest
+import tiny
+import torch
+
+from clipclean import detect
+from clipclean.attack import triggers
+from clipclean.auto import sequence
+from clipclean.auto.candidates import Candidate
+from clipclean.config import recipe
+from clipclean.jobs import inputs
+from clipclean.methods import training
+from clipclean.methods.training import Aims
+from clipclean.train.resume import RunState
+from clipclean.train.run import Run
+from clipclean.train.samples import Samples
+
+PATCH = triggers.parse(tiny.TRIGGER)
+SHORT = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "train.lr=0.001"]
+FORGET = ["unlearn.max_rounds=1", "unlearn.steps=2", "unlearn.images=12", "unlearn.effort=quick"]
+
+
+def short(name):
+    more = FORGET if name == "unlearn" else []
+    return recipe.override(recipe.load(name), [*SHORT, *more])
+
+
+def chain(*names):
+    return Candidate(names, tuple(short(name) for name in names))
+
+
+@pytest.fixture(scope="module")
+def loaded(tmp_path_factory):
+    """A tiny model, and 24 pairs."""
+    job = tiny.job(tmp_path_factory.mktemp("sequence") / "job", count=24)
+    found, pairs = inputs.load(job.model, job.data, recipe.load("mmcl"), arch=str(job.arch), device="cpu")
+    return found.clip, Samples(list(pairs.pairs), None), sequence.taken(found.clip)
+
+
+@pytest.fixture
+def clean(loaded, tmp_path):
+    """Clean the model as it was built; returns what that left, and the stages of the training that was done for it."""
+    clip, samples, original = loaded
+
+    def clean(candidate, *, origin=None, known=()):
+        sequence.put(clip, original)
+        stages = []
+        cleaned = sequence.clean(
+            clip, candidate, where="canaries", origin=origin or {}, samples=samples, evidence=eval_set(samples),
+            known=known, run=Run(0, "fp32", lambda what, done, total: stages.append(what), RunState(tmp_path, "0" * 64)),
+        )  # fmt: skip
+        return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
+
+    return clean
+
+
+def eval_set(samples):
+    """Three classes: too few to search among, so that an unlearning forgets what is known, and that alone."""
+    return detect.EvalSet(
+        pixels=detect.stack([pair.image for pair in samples.pairs[:4]]), labels=None, captions=None,
+        classes=tiny.CLASSES[:3], templates=tiny.TEMPLATES, suspicions=(), panel=(), knn=1, batch_size=8, classifier=True,
+    )  # fmt: skip
+
+
+def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_again(clean):
+    first, trained = clean(chain("mmcl"), origin={"canaries": 2})
+    again, repeated = clean(chain("mmcl"), origin={"canaries": 2})
+    assert (trained, repeated) == (["finetuning"], [])
+    assert all(torch.equal(first.weights[name], again.weights[name]) for name in first.weights)
+    assert first.training == again.training
+    assert clean(chain("mmcl"), origin={"canaries": 6})[1] == ["finetuning"]
+    assert clean(chain("mmcl"), origin={"canaries": 6}, known=((PATCH, 1),))[1] == ["finetuning"]
+    assert clean(chain("mmcl"), origin={"canaries": 6}, known=((PATCH, 1),))[1] == []
+
+
+def test_candidates_that_begin_alike_share_their_beginning(clean):
+    clean(chain("unlearn"), known=((PATCH, 1),))
+    assert clean(chain("unlearn", "mmcl"), known=((PATCH, 1),))[1] == ["finetuning"]
+
+
+def test_what_follows_an_unlearning_rehearses_what_was_unlearned_also_after_an_interruption(clean, loaded, tmp_path):
+    clip, samples, _ = loaded
+    known = ((PATCH, 1),)
+    unlearned, _ = clean(chain("unlearn"), known=known)
+    cleaned, _ = clean(chain("unlearn", "mmcl"), known=known)
+
+    def followed(rehearsed):
+        sequence.put(clip, unlearned.weights)
+        training.clean(
+            clip, samples, short("mmcl"), aims=Aims(rehearsed=rehearsed), run=Run(0, "fp32", lambda *_: None)
+        )
+        return sequence.taken(clip)
+
+    def are_equal(weights, others):
+        return all(torch.equal(weights[name], others[name]) for name in weights)
+
+    assert are_equal(cleaned.weights, followed(known))
+    assert not are_equal(cleaned.weights, followed(()))
+    next(path for path in tmp_path.rglob("*done*") if "mmcl" in str(path)).unlink()
+    resumed, stages = clean(chain("unlearn", "mmcl"), known=known)
+    assert stages == ["finetuning"]
+    assert are_equal(resumed.weights, cleaned.weights)
+
+
+def test_recipes_that_follow_each_other_count_their_steps_on():
+    told = {
+        "steps": 3, "pairs": 48, "seconds": 2.0, "peak_memory_bytes": 7, "peak_device_memory_bytes": None, "resumed_at": 0,
+        "pairs_per_second": 24.0,
+    }  # fmt: skip
+    whole = sequence.merged(
+        [told | {"losses": [{"step": 2, "loss": 1.0}]}, told | {"losses": [{"step": 0, "loss": 0.5}]}]
+    )
+    assert (whole["steps"], whole["pairs"], whole["seconds"], whole["pairs_per_second"]) == (6, 96, 4.0, 24.0)
+    assert [entry["step"] for entry in whole["losses"]] == [2, 3]

@@ -1,0 +1,35 @@
+import torch
+from auto_values import measurement, probe
+
+from clipclean import detect
+from clipclean.attack import triggers
+from clipclean.auto import suspects
+from clipclean.config import policy, recipe
+
+LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3
+PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")
+CAT, DOG = (detect.InvertedTrigger("mask", name, {}, 32) for name in ("cat", "dog"))
+
+
+def eval_set(*suspicions):
+    """Four images of three classes, with the triggers that were named."""
+    return detect.EvalSet(
+        pixels=torch.zeros(4, 3, 8, 8), labels=None, captions=None, classes=("bird", "cat", "dog"), templates=("a {}.",),
+        suspicions=suspicions, panel=(), knn=1, batch_size=4, classifier=True,
+    )  # fmt: skip
+
+
+def test_of_two_triggers_with_one_spec_the_first_is_kept():
+    assert suspects.distinct([(PATCH, 1), (OTHER, 2), (PATCH, 0)]) == ((PATCH, 1), (OTHER, 2))
+
+
+def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does():
+    idle = measurement(known=[probe(0.0, trigger=CAT.spec)])
+    named = eval_set((CAT, 1))
+    assert suspects.acting(idle, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((DOG, 2),)
+    active = measurement(known=[probe(0.5, trigger=CAT.spec)])
+    assert suspects.acting(active, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((CAT, 1), (DOG, 2))
+
+
+def test_classes_that_anything_points_at_are_known_by_their_places():
+    assert suspects.targets([(PATCH, None), (CAT, 1), (DOG, 2)]) == [1, 2]

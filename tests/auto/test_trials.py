@@ -1,0 +1,122 @@
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+from clipclean import data, detect
+from clipclean.attack import canaries, poison, triggers
+from clipclean.auto import trials
+from clipclean.auto.trials import CanaryOutcome, PlantedCopy, Trial
+from clipclean.config import recipe
+from clipclean.jobs import inputs
+
+
+def outcome(planted, left, accuracy=0.5):
+    return CanaryOutcome("patch:seed=1", "cat", planted, left, (left - 0.01, left + 0.01), accuracy, 100)
+
+
+def trial(*outcomes, lost=0.01):
+    return Trial("unlearn", outcomes, lost, (0.0, 0.02), 1.0, 2.5)
+
+
+def test_a_canary_that_did_not_take_is_told_and_not_counted():
+    made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
+    assert [o.took for o in made.outcomes] == [True, False, True]
+    assert len(made.counted) == 2
+    assert made.removed(0.05) == 1
+
+
+@pytest.mark.parametrize(
+    ("made", "passes"),
+    [
+        (trial(outcome(0.9, 0.05)), True),
+        (trial(outcome(0.9, 0.06)), False),
+        (trial(outcome(0.9, 0.0), lost=0.03), False),
+        (trial(outcome(0.3, 0.0)), False),  # nothing took, so nothing is shown
+        (trial(outcome(0.9, 0.0), outcome(0.3, 0.3)), True),
+    ],
+)
+def test_a_trial_passes_if_all_that_took_are_gone_within_the_budget(made, passes):
+    assert made.passes(max_excess=0.05, max_accuracy_loss=0.02) is passes
+
+
+def test_what_returns_after_the_finetuning_that_follows_counts_as_left(measured):
+    before = trial(outcome(0.9, 0.02), outcome(0.9, 0.04))
+    (probe,) = measured.known
+    returned = (
+        replace(probe, excess=0.3, excess_interval=(0.2, 0.4)),
+        replace(probe, excess=0.06, excess_interval=(0.04, 0.08)),
+    )
+    made = trials.with_returned(before, replace(measured, known=returned))
+    assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
+    assert [o.removed(0.05) for o in made.outcomes] == [False, True]  # 0.04 to 0.08 may be chance
+    assert (before.removed(0.05), made.removed(0.05)) == (2, 1)
+    assert (before.is_refinetuned, made.is_refinetuned) == (False, True)
+    assert not made.passes(max_excess=0.05, max_accuracy_loss=0.02)
+
+
+def test_a_copy_shows_something_once_one_canary_acts_on_half_of_the_images(measured):
+    def copy(*excesses):
+        probes = tuple(replace(measured.known[0], excess=excess) for excess in excesses)
+        return PlantedCopy((), {}, replace(measured, known=probes), {}, 1.0)
+
+    assert [took for _, took in copy(0.49, 0.5).learned()] == [False, True]
+    assert copy(0.49, 0.5).took
+    assert not copy(0.49).took
+    assert not copy().took
+
+
+@pytest.fixture(scope="module")
+def subjected(tmp_path_factory):
+    """A tiny model, 96 pairs, and labelled images to measure on."""
+    job = tiny.job(tmp_path_factory.mktemp("canary") / "job", count=96)
+    chosen = recipe.load("mmcl-tiny")
+    vocabulary = inputs.words(job.classes, job.templates)
+    tested, pairs = inputs.load(job.model, job.data, chosen, arch=str(job.arch), device="cpu")
+    images = inputs.image_cache(chosen, tested.clip.architecture)
+    images = data.labelled(tiny.labelled(job.folder / "labelled", count=96), images=images, classes=vocabulary.classes)
+    evidence = inputs.eval_set(
+        tested.clip, chosen, labelled=(images.pairs, images.labels), held_out=(), vocabulary=vocabulary, named=(),
+        panel=True,
+    )  # fmt: skip
+    return tested.clip, list(pairs.pairs), chosen, vocabulary, evidence
+
+
+@pytest.fixture
+def measured(subjected):
+    """What one trigger does to the tiny model."""
+    clip, _, _, _, evidence = subjected
+    return inputs.measure(clip, canaries.measured_on(evidence, [canaries.Canary(triggers.parse(tiny.TRIGGER), 0)]))
+
+
+def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
+    clip, pairs, chosen, vocabulary, evidence = subjected
+    # Sides of 16 pixels make the shipped sizes too small.
+    drawn = (canaries.Canary(triggers.parse(tiny.TRIGGER), tiny.CLASSES.index(tiny.TARGET)),)
+    asked = canaries.measured_on(evidence, drawn)
+    assert asked.panel == ()
+    before = inputs.measure(clip, asked)
+    weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
+    poison.finetune(
+        clip, pairs, chosen, recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3), seed=canaries.SEEDS,
+        implants=canaries.implants(drawn, classes=vocabulary.classes, templates=vocabulary.templates),
+        progress=lambda what, done, total: None,
+    )  # fmt: skip
+    planted = inputs.measure(clip, asked)
+    assert max(p.excess for p in before.known) < 0.3
+    assert all(o.took for o in trials.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)
+    clip.net.load_state_dict(weights)
+    told = trials.trial("back", planted, inputs.measure(clip, asked), kept=1.0, seconds=0.0)
+    assert [o.left for o in told.outcomes] == [pytest.approx(p.excess) for p in before.known]
+    assert told.accuracy_lost == pytest.approx(planted.clean_accuracy.value - before.clean_accuracy.value)
+    assert told.removed(0.3) == len(told.counted) > 0
+    assert all(torch.equal(weights[name], tensor) for name, tensor in clip.net.state_dict().items())
+
+
+def test_lost_accuracy_is_that_of_the_same_images(subjected):
+    clip, _, _, _, evidence = subjected
+    measured = inputs.measure(clip, canaries.measured_on(evidence, ()))
+    told = trials.trial("none", measured, measured, kept=1.0, seconds=0.0)
+    assert told.accuracy_lost == 0
+    assert detect.accuracy_loss(measured, measured)[1] == pytest.approx(told.interval)

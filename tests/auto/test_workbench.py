@@ -1,0 +1,88 @@
+import math
+
+import pytest
+import tiny
+import torch
+
+from clipclean.auto import job as auto
+from clipclean.auto.workbench import Workbench
+from clipclean.config import policy, recipe
+from clipclean.jobs import inputs
+from clipclean.train.resume import RunState
+from clipclean.train.run import Run
+from clipclean.train.samples import Samples
+
+SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]
+
+
+@pytest.fixture
+def bench(tmp_path):
+    """A tiny model with 24 pairs to train on and to measure on."""
+    job = tiny.job(tmp_path / "job", count=24)
+    chosen = recipe.override(recipe.load("auto"), SHORT)
+    loaded, clean = inputs.load(job.model, job.data, chosen, arch=str(job.arch), device="cpu")
+    pairs = list(clean.pairs)
+    evidence = inputs.eval_set(
+        loaded.clip, chosen, labelled=None, held_out=pairs, vocabulary=inputs.words(job.classes, job.templates), named=(),
+        panel=False,
+    )  # fmt: skip
+    return Workbench(
+        clip=loaded.clip,
+        original={name: tensor.clone() for name, tensor in loaded.weights().items()},
+        samples=Samples(pairs, None),
+        evidence=evidence,
+        references=None,
+        limits=policy.resolved(policy.DEFAULT, chosen.audit),
+        settings=chosen.auto,
+        control=auto.control_of(chosen, loaded.clip),
+        state=RunState(tmp_path / "state", "0" * 64),
+        run=Run(0, "fp32", lambda *_: None),
+    )
+
+
+def weights(bench):
+    return {name: tensor.clone() for name, tensor in bench.clip.net.state_dict().items()}
+
+
+def are_equal(some, others):
+    return all(torch.equal(some[name], others[name]) for name in some)
+
+
+def test_canaries_are_planted_once_and_read_the_next_time(bench):
+    bench.state.folder.mkdir(mode=0o700)
+    copy = bench.plant(avoid=[0, 1])
+    assert len(copy.canaries) == len(copy.planted.known) == 2
+    assert not {0, 1} & {canary.target for canary in copy.canaries}
+    assert not are_equal(copy.weights, bench.original)
+    bench.put(bench.original, original=bench.original, share=1.0)
+    again = bench.plant(avoid=[0, 1])
+    assert are_equal(again.weights, copy.weights)
+    assert again.seconds == copy.seconds
+    assert are_equal(weights(bench), copy.weights)
+
+
+def test_where_no_class_is_free_nothing_is_planted(bench):
+    assert bench.plant(avoid=range(12)) is None
+    assert are_equal(weights(bench), bench.original)
+
+
+def test_planting_that_diverges_leaves_no_canaries(bench):
+    bench.state.folder.mkdir(mode=0o700)
+    with torch.no_grad():
+        bench.clip.net.logit_scale.fill_(math.inf)
+    assert bench.plant(avoid=()) is None
+
+
+def test_a_benign_finetuning_moves_the_weights_and_measures_the_same_triggers_again(bench):
+    before = inputs.measure(bench.clip, bench.evidence)
+    test = bench.refinetune(before, bench.evidence)
+    assert (test.steps, test.before, test.after.known) == (2, before, ())
+    assert test.seconds > 0
+    assert not are_equal(weights(bench), bench.original)
+
+
+def test_weights_between_are_put_in(bench):
+    doubled = {name: 2 * tensor for name, tensor in bench.original.items()}
+    bench.put(doubled, original=bench.original, share=0.5)
+    found, name = weights(bench), "visual.proj"
+    assert torch.allclose(found[name], 1.5 * bench.original[name])

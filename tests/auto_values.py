@@ -1,0 +1,72 @@
+"""Values that the tests of ``clipclean.auto`` choose from, made by hand."""
+
+from dataclasses import replace
+
+import torch
+
+from clipclean.auto.budget import Budget, Point
+from clipclean.auto.candidates import Candidate
+from clipclean.auto.select import Attempt
+from clipclean.auto.sequence import Cleaned
+from clipclean.auto.trials import CanaryOutcome, Trial
+from clipclean.config import recipe
+from clipclean.detect import Measurement, Probe, Rate
+from clipclean.findings import finding
+from clipclean.jobs.audit import AuditResult
+
+BUDGET = Budget(excess=0.05, accuracy=0.02, gain=0.01)
+HALF = Rate(500, 1000)
+
+
+def candidate(name):
+    return Candidate((name,), (recipe.load("mmcl"),))
+
+
+def trial(left, lost=0.0, kept=1.0):
+    """A trial of one canary that acts on this share of images."""
+    outcome = CanaryOutcome("patch", "cat", 0.9, left, (left, left), 0.5, 100)
+    return Trial("candidate", (outcome,), lost, (0.0, 0.0), kept, 1.0)
+
+
+def returning(made, *, share=0.3):
+    """The same trial, but its canary acts on this share of images after a benign finetuning."""
+    (outcome,) = made.outcomes
+    interval = (share - 0.1, share + 0.1)
+    return replace(made, outcomes=(replace(outcome, returned=share, returned_interval=interval),))
+
+
+def probe(excess, *, trigger="patch", reach=0.02):
+    return Probe(
+        trigger=trigger,
+        target="cat",
+        asr=Rate(round(1000 * max(excess, 0)), 1000),
+        base=Rate(0, 1000),
+        excess=excess,
+        excess_interval=(excess - reach, excess + reach),
+        accuracy_under_trigger=None,
+        knn_asr=None,
+        distance=0.1,
+        distance_interval=(0.0, 0.2),
+        direction_agreement=0.1,
+        spread=0.5,
+        clean_spread=0.6,
+        n=1000,
+    )
+
+
+def measurement(*, known=(), panel=(), accuracy=HALF):
+    nothing = torch.zeros(0)
+    return Measurement(accuracy, "", nothing, tuple(known), tuple(panel), 1, nothing)
+
+
+def sight(measured=None):
+    """An audit without a search."""
+    return AuditResult(measured or measurement(), None, None, 0.0)
+
+
+def attempt(name, *findings, excess=0.0, lost=0.0):
+    """A run on the model that ends with findings of these rules and levels."""
+    found = tuple(finding(rule, "words", level=level, trigger="patch") for rule, level in findings)
+    point = Point(1.0, excess, lost)
+    done = Cleaned({}, {"steps": 1, "seconds": 1.0}, (), ())
+    return Attempt(candidate(name), done, (point,), point, (), sight(), None, found)
