@@ -157,11 +157,11 @@ RULES: Mapping[str, Rule] = {
         title="Backdoor behaviour under a known trigger",
         stage="triggers",
         level="error",
-        means="A trigger that was named, or found before cleaning, makes the model classify images of other things as its "
-        "target class, more often than the limit allows, by the whole 95 % interval.",
-        does_not_show="Whether somebody planted the behaviour on purpose, or what else was planted with it.",
-        action="Do not deploy these weights. Clean again with a stronger recipe, such as cleanclip-strong, or with more clean "
-        "pairs. Screen the clean pairs too: a few poisoned ones undo the cleaning.",
+        means="A trigger that you named, or that was found before cleaning, makes the model classify images of "
+        "other things as its target class. The whole 95 % interval is above the limit.",
+        does_not_show="Whether somebody planted the behaviour on purpose, or what else is planted.",
+        action="Do not deploy these weights. Clean again with a stronger recipe, such as cleanclip-strong, or "
+        "with more clean pairs. Screen the clean pairs too: a few poisoned ones undo the cleaning.",
         severity=8.1,
         fails=_FAILS,
         doubt=Words(
@@ -174,12 +174,12 @@ RULES: Mapping[str, Rule] = {
         title="Excess attack success in the trigger panel",
         stage="triggers",
         level="warning",
-        means="A trigger of the built-in panel, which nobody named, pulls images of all kinds towards one class. Clean models have "
-        "natural triggers as well, so this alone never fails a model.",
-        does_not_show="That an attacker used exactly this trigger: a similar one may act on it, and some patterns act on clean "
-        "models too.",
-        action="Name the trigger and the class by --trigger and --target, clean the model with a recipe, and look at the result. "
-        "Do not deploy the weights before.",
+        means="A trigger of the built-in panel, which nobody named, sends images of all kinds to one class. "
+        "Clean models have natural triggers as well, so this alone never fails a model.",
+        does_not_show="That an attacker used exactly this trigger: a similar trigger may be the planted one, "
+        "and some patterns act on clean models too.",
+        action="Clean the model with the trigger and the class named, by --trigger and --target, and read the "
+        "result. Do not deploy the weights before.",
         severity=7.1,
         precision="medium",
         fails=_FAILS,
@@ -193,14 +193,14 @@ RULES: Mapping[str, Rule] = {
         title="A small trigger was found by search",
         stage="triggers",
         level="error",
-        means="A search that knew neither trigger nor class found a small change that makes images of all kinds look like one "
-        "class. It is an error where two independent signs agree: a size far below what clean models need, images that gather "
-        "at the class when no class was named, a trigger of the panel that leads there. With one sign alone, or on few images, "
-        "it is a warning.",
-        does_not_show="That an attacker planted it: clean models have natural triggers too, and what was found acts like the "
-        "planted trigger without having to look like it.",
-        action="Look at the images and the found pattern. Do not deploy the weights before you have cleaned them, with the found "
-        "trigger as a named one, or have compared them with a clean model that you trust, by --reference.",
+        means="A search that knew neither trigger nor class found a change that turns images of all kinds into "
+        "one class, and that is much smaller than the changes that any other class needs. It is an error if the "
+        "class stands out more than classes of clean models do; with less evidence, by the panel alone, or on "
+        "few images it is a warning.",
+        does_not_show="That an attacker planted it: clean models have natural triggers too. The found trigger "
+        "acts like the planted one and may look different.",
+        action="Look at the images and the found pattern. Before you deploy the weights, clean them with the "
+        "found trigger named, or compare them with a clean model that you trust, by --reference.",
         severity=8.1,
         precision="medium",
         fails=_FAILS,
@@ -214,9 +214,10 @@ RULES: Mapping[str, Rule] = {
         title="The search was not calibrated for this architecture",
         stage="evidence",
         level="warning",
-        means="The package holds no statistics of clean models of this architecture, and no clean model was given to compare "
-        "with. So the size of what was found can be compared with the other classes of the same model only.",
-        does_not_show="That the model is clean, or that it is not: how small a trigger clean models of this kind have is not known.",
+        means="clipclean has no measurements of clean models of this architecture and these classes, and you "
+        "gave no clean model. So it can compare a found trigger only with the other classes of the same model, "
+        "and does not know how small a trigger clean models need.",
+        does_not_show="That the model is clean, or that it is not.",
         action="Give a clean model of the same architecture that you trust, by --reference.",
         severity=4.0,
         doubt=Words(_UNCALIBRATED, _UNCALIBRATED),
@@ -227,10 +228,10 @@ RULES: Mapping[str, Rule] = {
         title="Embeddings collapse: the model maps everything to one place",
         stage="evidence",
         level="warning",
-        means="Clean images already get nearly the same embedding, whatever they show, so no trigger can be told from an image.",
+        means="Clean images of all kinds get nearly the same embedding, so no trigger can be told from an image.",
         does_not_show="Whether there is a backdoor: a broken model hides one.",
-        action="Check that the file is a trained CLIP with the right architecture and preprocessing, by clipclean inspect and "
-        "--arch, and that the images are varied.",
+        action="Check with clipclean inspect and --arch that the file is a trained CLIP with the right "
+        "architecture and preprocessing, and that the images are varied.",
         severity=4.0,
         doubt=Words(_COLLAPSED, _COLLAPSED),
         urgent=100,
@@ -240,10 +241,11 @@ RULES: Mapping[str, Rule] = {
         title="Images gather where no class of the list lies",
         stage="evidence",
         level="warning",
-        means="A search that was told no class brings images of all kinds to one place by a far smaller change than turns them into "
-        "any class of the list, and no class of the list lies there.",
-        does_not_show="What lies there: it may be the target of a backdoor that is on no list, or nothing that has a name.",
-        action="Give a longer class list by --classes, with what the model is used for.",
+        means="A search without a target brings images of all kinds to one place, where no class of the list "
+        "lies. The change is far smaller than any that turns them into a class of the list.",
+        does_not_show="What lies there: it may be the target of a backdoor that is not on the list, or nothing "
+        "that has a name.",
+        action="Give a longer class list by --classes, with the classes that the model is used for.",
         severity=5.0,
         doubt=Words(
             "A small change brings images of all kinds to a place where no class of the list lies: the list may lack the target.",
@@ -256,11 +258,12 @@ RULES: Mapping[str, Rule] = {
         title="The model hardly knows the classes",
         stage="evidence",
         level="warning",
-        means="With these classes and images the model is hardly better than chance, or better with another normalisation of the "
-        "pixels than with the one that came with the weights, or nothing tells how good it is. So a search for backdoors shows little.",
+        means="With these classes and images the model is hardly better than chance, or better with another "
+        "normalisation of the pixels than its own configuration states, or its accuracy is unknown. So a search "
+        "for backdoors shows little.",
         does_not_show="Whether there is a backdoor: a model that is used in the wrong way hides one.",
-        action="Check --arch, --classes, --templates and the mean and std of the model's configuration, and give images with labels "
-        "or captions.",
+        action="Check --arch, --classes, --templates, and the mean and std in the model's configuration. Give "
+        "images with labels or captions.",
         severity=4.0,
         doubt=Words(
             "The model hardly knows these classes, or nothing tells whether it does, so a search shows little.", ""
@@ -272,11 +275,11 @@ RULES: Mapping[str, Rule] = {
         title="Clean accuracy lost beyond the budget",
         stage="accuracy",
         level="error",
-        means="On clean images the model is right less often than before, by more than the recipe's budget. Where there are captions "
-        "and no labels, image-to-text recall@1 stands in for accuracy.",
-        does_not_show="How the model does on tasks or images unlike those it was measured on.",
-        action="Use more clean pairs, of the kind that the model was trained on, or fewer steps or a lower learning rate. If you "
-        "accept the loss, raise audit.max_accuracy_loss, and the report will say so.",
+        means="The model classifies fewer clean images correctly than before, and the loss exceeds the budget. "
+        "If the data have captions and no labels, image-to-text recall@1 replaces accuracy.",
+        does_not_show="How well the model does on tasks or images unlike those that were measured.",
+        action="Use more clean pairs like the training data of the model, fewer steps, or a lower learning "
+        "rate. If you accept the loss, raise --max-accuracy-loss; the report will say so.",
         fails=Words(*("The model lost more on clean images than the budget allows.",) * 2),
         needs="before",
     ),
@@ -284,19 +287,21 @@ RULES: Mapping[str, Rule] = {
         title="Too little data to decide",
         stage="evidence",
         level="warning",
-        means="There are too few images: the interval reaches to both sides of the limit.",
+        means="There are too few images: the interval reaches to both sides of the limit, or nothing could be "
+        "measured.",
         does_not_show="That the model is clean, or that it is not.",
-        action="Give more images to measure on by --eval-data; four times as many halve the interval.",
+        action="Give more images to measure on, by --eval-data; four times as many halve the interval.",
         severity=4.0,
     ),
     "CC021": Rule(
         title="No search for unknown triggers was run",
         stage="evidence",
         level="warning",
-        means="Triggers that nobody described were not searched for: the search was skipped, or could not be run. With no "
-        "trigger named and none of the panel acting, there is also no backdoor to show the success of a cleaning on.",
-        does_not_show="That the model is clean: a trigger that nobody described may still be there.",
-        action="Run clipclean audit with its search, or name what you suspect by --trigger and --target.",
+        means="clipclean did not search for unknown triggers: the search was skipped or not possible. If you "
+        "named no trigger and none of the panel acts, there is also no backdoor that could show the success of "
+        "a cleaning.",
+        does_not_show="That the model is clean: an unknown trigger may still be there.",
+        action="Run clipclean audit with its search, or name the trigger that you suspect, by --trigger and --target.",
         severity=4.0,
         doubt=Words(
             "Nothing that was tried acts on this model, but unknown triggers were not searched for.",
@@ -309,8 +314,8 @@ RULES: Mapping[str, Rule] = {
         title="Too few classes to search",
         stage="evidence",
         level="warning",
-        means="The class list is so short that images of all kinds fall into one class by chance, and there are too few other "
-        "classes to compare a found trigger with.",
+        means="The class list is so short that images of all kinds fall into one class by chance, and there are "
+        "too few other classes to compare a found trigger with.",
         does_not_show="That the model is clean, or that it is not.",
         action="Give a longer class list by --classes, or leave the option out: the built-in one has a thousand names.",
         severity=4.0,
@@ -322,11 +327,11 @@ RULES: Mapping[str, Rule] = {
         title="The search found nothing to unlearn",
         stage="evidence",
         level="warning",
-        means="Triggers were searched for, and none acted; nor did one that was named, or one of the panel. Unlearning had "
-        "nothing to go by, and left the weights as they were.",
-        does_not_show="That the model is clean: a trigger of a kind that the search cannot paint, or a weak one, is not found.",
-        action="Audit the model with more effort, name what you suspect by --trigger and --target, or clean with a recipe that "
-        "needs no search, such as cleanclip or par.",
+        means="The search found no trigger that acts, no named trigger acts, and none of the panel does. So "
+        "unlearning left the weights unchanged.",
+        does_not_show="That the model is clean: the search misses weak triggers and triggers outside its families.",
+        action="Audit the model with more effort, name the trigger that you suspect by --trigger and --target, "
+        "or use a recipe that needs no search, such as cleanclip or par.",
         severity=4.0,
         doubt=Words(
             sanitize="The search found nothing to unlearn, so nothing shows that there was a backdoor, nor that one is gone."
@@ -337,68 +342,68 @@ RULES: Mapping[str, Rule] = {
         title="Clean data skipped",
         stage="data",
         level="note",
-        means="Some samples of the clean data could not be used, and the run went on without them.",
+        means="Some samples of the clean data could not be used, and the run continued without them.",
         does_not_show="Whether the samples that were used are free of poison.",
-        action="Look at why clean samples were skipped, and mend or remove them.",
+        action="Find out why samples were skipped, and repair or remove them.",
         needs="data",
     ),
     "CC031": Rule(
         title="Bundled probe images were used",
         stage="data",
         level="note",
-        means="No images were given, so the few and small ones that come with clipclean were measured on.",
-        does_not_show="How the model acts on the kind of images that you use it for.",
-        action="Give images of your own by --data; a few hundred varied ones are enough.",
+        means="You gave no images, so clipclean measured on its bundled ones, which are few and small.",
+        does_not_show="How the model acts on the images that you use it for.",
+        action="Give your own images by --data; a few hundred varied ones are enough.",
     ),
     "CC032": Rule(
         title="Suspicious pairs in the clean set",
         stage="data",
         level="note",
-        means="Screening found pairs that stand out from the clean set by several signs, such as one caption on many unlike "
-        "images.",
+        means="Screening found pairs that stand out from the clean set by several signals, such as one caption "
+        "on many different images.",
         does_not_show="That they are poisoned: some pairs of every set stand out. Nor that the others are clean.",
-        action="Look at them with clipclean screen, and leave out those that do not belong there, by --screen auto, or by "
-        "clipclean screen with --save-kept.",
+        action="Inspect them with clipclean screen, and drop those that do not belong there, by --screen auto "
+        "or by clipclean screen with --save-kept.",
     ),
     "CC040": Rule(
         title="Recipe outside its evidence",
         stage="recipe",
         level="note",
-        means="The recipe has no measured evidence for these values: they were changed on the command line, or it was never "
-        "measured.",
-        does_not_show="That the result is worse; the measurements of this run hold as they are.",
-        action="For a validated run use the recipe as it ships, or measure yours.",
+        means="The recipe has no measured evidence for these values: you changed them on the command line, or "
+        "nobody measured them.",
+        does_not_show="That the result is worse. The measurements of this run hold.",
+        action="For a validated run, use a shipped recipe unchanged, or measure yours with clipclean recipes bench.",
         needs="recipe",
     ),
     "CC050": Rule(
         title="Finding suppressed by policy",
         stage="policy",
         level="note",
-        means="The policy file sets a finding aside, with a reason and a last day. It is listed apart, and does not count for the "
-        "verdict.",
+        means="The policy file suppresses a finding, with a reason and a last day. The report lists it apart, "
+        "and it does not count for the verdict.",
         does_not_show="That the finding is wrong: somebody decided to accept it.",
-        action="Check that the reason still holds, and that it was written for this very model.",
+        action="Check that the reason still holds, and that it is about this model.",
         needs="policy",
     ),
     "CC051": Rule(
         title="Suppression expired",
         stage="policy",
         level="warning",
-        means="The policy file sets a finding aside until a day that has passed, so the finding counts again.",
-        does_not_show="Whether the reason for setting it aside still holds.",
-        action="Mend what was found, or give the suppression a new reason and a new day.",
+        means="The policy file suppresses a finding until a day that has passed, so the finding counts again.",
+        does_not_show="Whether the reason for the suppression still holds.",
+        action="Fix what was found, or renew the suppression with a reason and a new day.",
         needs="policy",
     ),
     "CC060": Rule(
         title="Backdoors planted in a copy of the model",
         stage="evidence",
         level="note",
-        means="Known backdoors were planted in a copy of this very model with these very data, and the copy was cleaned as the "
-        "model was. The finding says how many of them that removes, and for how much accuracy. Where some are left it is a "
-        "warning, and the verdict cannot be pass.",
-        does_not_show="That a backdoor of another kind, or one that sits deeper, is removed as well.",
-        action="Where some are left, allow more accuracy by --max-accuracy-loss, bring more clean pairs, or name what you suspect "
-        "by --trigger and --target.",
+        means="clipclean planted known backdoors in a copy of this model, with these data, and cleaned the copy "
+        "like the model. The finding says how many of them the cleaning removes, and at what cost in accuracy. "
+        "If some are left it is a warning, and the verdict cannot be pass.",
+        does_not_show="That it removes a backdoor of another kind, or one that sits deeper.",
+        action="If some are left, allow more accuracy loss by --max-accuracy-loss, bring more clean pairs, or "
+        "name the trigger that you suspect by --trigger and --target.",
         doubt=Words(sanitize="The cleaning leaves some of the backdoors that were planted in a copy of this model."),
         urgent=50,
     ),
@@ -406,10 +411,12 @@ RULES: Mapping[str, Rule] = {
         title="No planted backdoor to judge by",
         stage="evidence",
         level="warning",
-        means="No test backdoor was planted in a copy of the model, or none took, so what the recipe removes from this model was "
-        "not tried. It is a note where a trigger acted on the model itself before cleaning, since that one shows it.",
+        means="No test backdoor could be planted in a copy of the model, so it is unknown what the recipe "
+        "removes from this model. It is a note if a trigger acted on the model itself before cleaning, since "
+        "the cleaning is then judged by that one.",
         does_not_show="That the recipe fails, or that it works.",
-        action="Plant for longer by --set auto.plant_steps=N, or at another rate by a control recipe of your own.",
+        action="Plant for longer, by --set auto.plant_steps=N, or at another learning rate, by a control recipe "
+        "of your own.",
         severity=4.0,
         doubt=Words(sanitize="Nothing shows that there was a backdoor, nor what the cleaning removes from this model."),
         urgent=40,
@@ -418,10 +425,10 @@ RULES: Mapping[str, Rule] = {
         title="The backdoor came back after finetuning",
         stage="triggers",
         level="error",
-        means="After a short finetuning of a copy on the clean pairs alone, which teaches no backdoor, a trigger acts again that "
-        "no longer acted after cleaning: the backdoor was hidden, not removed.",
-        does_not_show="Whether longer finetuning, or finetuning on other data, brings others back.",
-        action="Do not deploy the weights, and above all do not finetune them. Clean with a stronger recipe.",
+        means="A copy was finetuned briefly on the clean pairs alone, which teaches no backdoor. A trigger that "
+        "no longer acted after cleaning acts again: the backdoor was hidden, not removed.",
+        does_not_show="Whether longer finetuning, or finetuning on other data, brings more back.",
+        action="Do not deploy or finetune the weights. Clean with a stronger recipe.",
         severity=8.1,
         precision="medium",
         fails=Words(*("A backdoor comes back after a little finetuning: it was hidden, not removed.",) * 2),
@@ -432,33 +439,34 @@ RULES: Mapping[str, Rule] = {
         urgent=90,
     ),
     "CC063": Rule(
-        title="Nothing that was tried passes",
+        title="No candidate passes",
         stage="triggers",
         level="error",
-        means="Every candidate recipe either leaves a backdoor or costs more accuracy than the budget allows. The report shows all "
-        "that were tried, with what each leaves and costs.",
+        means="Every candidate recipe either leaves a backdoor or costs more accuracy than the budget allows. "
+        "The report shows all candidates, with the remaining attack success rate and the cost of each.",
         does_not_show="That no recipe could clean the model.",
-        action="Allow more accuracy by --max-accuracy-loss, bring more clean pairs of the kind that the model was trained on, or "
-        "take another model.",
+        action="Allow more accuracy loss by --max-accuracy-loss, bring more clean pairs like the training data "
+        "of the model, or use another model.",
         severity=7.1,
         precision="medium",
     ),
     "CC064": Rule(
-        title="The time was over before all was tried",
+        title="Time limit reached before all candidates were tried",
         stage="recipe",
         level="note",
-        means="Some candidate recipes were left out because the time that --max-minutes allows had passed.",
-        does_not_show="Whether one of them would have done better.",
-        action="Allow more minutes. After a run that wrote no weights the same command goes on from what it kept.",
+        means="Some candidate recipes were skipped, because the time in --max-minutes had passed.",
+        does_not_show="Whether one of them would have been better.",
+        action="Allow more minutes. If the run wrote no weights, the same command resumes it.",
     ),
     "CC065": Rule(
         title="There was nothing to clean",
         stage="triggers",
         level="note",
-        means="No trigger acted on the model before cleaning: none that was named, none of the panel, and the search found none, "
-        "while it does find, and cleaning removes, the backdoors that were planted in a copy of this model.",
-        does_not_show="That the model is clean of a backdoor that neither the panel nor the search can see.",
-        action="Nothing. Name what you suspect by --trigger and --target if you know more.",
+        means="No trigger acted on the model before cleaning: no named one, none of the panel, and none that "
+        "the search found. In a copy of this model the search does find planted backdoors, and cleaning removes "
+        "them.",
+        does_not_show="That the model is free of backdoors that neither the panel nor the search can see.",
+        action="Nothing. If you suspect a trigger, name it by --trigger and --target.",
         passes="No backdoor was found, although the search finds, and cleaning removes, those that were planted in a copy of "
         "this model.",
     ),

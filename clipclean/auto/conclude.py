@@ -118,7 +118,7 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: B
     """That an error stands after all that was tried."""
     names = ", ".join(each.candidate.name for each in considered if not each.why_not)
     points = f"{100 * budget.accuracy:.1f} points of accuracy"
-    words = f"Nothing that was tried passes within {points}: {names}. The nearest was {attempt.candidate.name}."
+    words = f"No candidate passes within {points}: {names}. The nearest was {attempt.candidate.name}."
     return finding("CC063", words, level="error")
 
 

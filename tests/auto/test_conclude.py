@@ -54,7 +54,7 @@ def test_nothing_that_passes_is_an_error_of_its_own():
     considered = [Considered(candidate("a")), Considered(candidate("b"), "needs labels")]
     found = conclude.nothing_passed(considered, attempt("a"), BUDGET)
     assert (found.rule, found.level) == ("CC063", "error")
-    assert found.message == "Nothing that was tried passes within 2.0 points of accuracy: a. The nearest was a."
+    assert found.message == "No candidate passes within 2.0 points of accuracy: a. The nearest was a."
 
 
 def tried(*considered, late=True, copy=COPY):
