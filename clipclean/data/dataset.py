@@ -199,7 +199,7 @@ def _look(samples: Sequence[tuple[int, Entry]], /, *, images: ImageCache, captio
 
 def _missing(entry: Entry, /, *, captions: bool) -> str:
     if entry.image is None:
-        return "no picture"
+        return "no image"
     return NO_CAPTION if captions and not entry.caption else ""
 
 
@@ -215,7 +215,7 @@ def _refuse_if_poor(path: Path, found: Found, usable: int, skipped: Sequence[Ski
     ignored = "".join(f"\n  ignored: {kind}" for kind in found.ignored())
     if not total:
         raise RefusedInput(
-            f"{printable(path)} ({found.format}) holds no samples. Give pictures (JPEG, PNG, WebP) with captions."
+            f"{printable(path)} ({found.format}) holds no samples. Give images (JPEG, PNG, WebP) with captions."
             f"{ignored}"
         )
     if not usable and any(entry.label for entry in found.entries) and all(why.reason == NO_CAPTION for why in skipped):

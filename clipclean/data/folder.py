@@ -53,7 +53,7 @@ def read_folder(root: Path, wanted: Wanted, /) -> Found:
         elif kind not in SIDECARS:
             found.ignore(ignored_kind(name), name)
         elif _stem(name) not in stems:
-            found.ignore("text files without a picture of the same name", name)
+            found.ignore("text files without an image of the same name", name)
     return found
 
 

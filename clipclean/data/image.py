@@ -133,7 +133,7 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
             image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
             _check_size(image.size, max_pixels=max_pixels)
         else:
-            raise Unusable("empty file" if not data else "no JPEG, PNG or WebP picture")
+            raise Unusable("empty file" if not data else "no JPEG, PNG or WebP image")
     except _DAMAGE as error:
         raise Unusable(f"broken header ({printable(str(error))})") from error
     return image

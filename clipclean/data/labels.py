@@ -126,7 +126,7 @@ def _complaint(path: Path, offenders: Sequence[Pair], total: int, vocabulary: _V
     )
     more = f"\n  … and {len(first) - OFFENDERS:,} more labels" if len(first) > OFFENDERS else ""
     return (
-        f"{len(offenders):,} of {total:,} pictures of {printable(path)} have no single label among the "
+        f"{len(offenders):,} of {total:,} images of {printable(path)} have no single label among the "
         f"{len(vocabulary.classes):,} classes. Put them into folders named like the classes, give the table a column "
         f"label, or name the right classes with --classes FILE:{lines}{more}"
     )

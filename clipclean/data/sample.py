@@ -177,7 +177,7 @@ def with_sidecars(
         words = _words(sidecars, values, caption_key=caption_key)
         named = text.utf8(sidecars["cls"]) if "cls" in sidecars else as_label(values.get("label"))
     except UnicodeDecodeError:
-        return Entry(printable(key), image, "", label, problem or "a text beside the picture is not UTF-8")
+        return Entry(printable(key), image, "", label, problem or "a text beside the image is not UTF-8")
     except ValueError as error:
         return Entry(printable(key), image, "", label, problem or f"its .json is {printable(str(error))}")
     return Entry(

@@ -199,12 +199,12 @@ def _entry(sample: _Sample, prefix: str, found: Found, wanted: Wanted, /) -> Ent
     known = (wanted.image_key.lower(),) if wanted.image_key else IMAGES
     kinds = [kind for kind in known if kind in sample.images]
     for kind in sample.images.keys() - set(kinds[:1]):
-        found.ignore("further pictures of a sample", f"{prefix}{sample.key}.{kind}")
+        found.ignore("further images of a sample", f"{prefix}{sample.key}.{kind}")
     return with_sidecars(
         prefix + sample.key,
         sample.images[kinds[0]] if kinds else None,
         sample.sidecars,
         caption_key=wanted.caption_key,
         label=None,
-        problem=sample.problem or ("" if kinds else "no picture"),
+        problem=sample.problem or ("" if kinds else "no image"),
     )

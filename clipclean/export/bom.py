@@ -115,7 +115,7 @@ def _data(record: Mapping[str, Any], /) -> dict[str, Any]:
         "type": "data",
         "bom-ref": DATA,
         "name": data["name"],
-        "description": f"{data['pairs']} clean pairs of pictures and captions",
+        "description": f"{data['pairs']} clean pairs of images and captions",
         "data": [{"type": "dataset", "name": data["name"]}],
         "properties": [{"name": "clipclean:pairs_sha256", "value": data["digest"]}],
     }

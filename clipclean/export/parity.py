@@ -158,6 +158,6 @@ def hold(parity: Parity, limits: Limits, /) -> None:
         raise ExportMismatch(
             f"The embeddings of {parity.reader} differ from ours by up to {parity.max_difference:.2g} (limit "
             f"{limits.max_difference:g}), minimum cosine {parity.min_cosine:.6f} (limit {limits.min_cosine:g}), same best "
-            f"caption for {parity.top1_agreement:.1%} of the pictures (limit {limits.min_agreement:.0%}). "
+            f"caption for {parity.top1_agreement:.1%} of the images (limit {limits.min_agreement:.0%}). "
             "Nothing was exported."
         )

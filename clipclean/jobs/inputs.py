@@ -262,7 +262,7 @@ def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /)
         f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.InvertedTrigger) and t.side != side
     ]:
         raise UsageError(
-            f"The model takes pictures of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
+            f"The model takes images of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
             "Audit this model with --save-triggers, and give what that finds."
         )
 
@@ -302,7 +302,7 @@ def eval_set(
     pairs, labels = labelled if labelled else (held_out, None)
     if len(pairs) < 2:
         raise Inconclusive(
-            f"{len(pairs)} picture(s) to measure on: too few to say anything. Give labelled pictures by --eval-data, or more pairs."
+            f"{len(pairs)} image(s) to measure on: too few to say anything. Give labelled images by --eval-data, or more pairs."
         )
     side = clip.architecture.preprocess.size
     room = max(2, min(recipe.audit.images, EVIDENCE_BYTES // (12 * side * side)))

@@ -175,7 +175,7 @@ def screened_pairs(
     if not all(pair.caption for pair in clean.pairs):
         if request.screen is not None:
             raise UsageError(
-                f"{clean.path} has pictures without captions, and screening compares the two. Leave --screen out."
+                f"{clean.path} has images without captions, and screening compares the two. Leave --screen out."
             )
         return clean, None
     found = ranking.rank_pairs(
@@ -199,8 +199,8 @@ def divided(
     labels = data.labels_of(clean, vocabulary.classes) if method.uses_classes else None
     if labels is None and method.needs_labels:
         raise UsageError(
-            f"The recipe {recipe.name} trains on labels, and not every picture of {clean.path} has one among the "
-            f"{len(vocabulary.classes):,} classes. Put the pictures into folders named like the classes, give a table with a "
+            f"The recipe {recipe.name} trains on labels, and not every image of {clean.path} has one among the "
+            f"{len(vocabulary.classes):,} classes. Put the images into folders named like the classes, give a table with a "
             "column label, or name the right classes by --classes FILE."
         )
     parts = split(range(len(clean.pairs)), recipe, hold_out=hold_out)

@@ -131,7 +131,7 @@ def pictures(pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], liste
                 title=f"{row['rank']}. “{row['caption']}”",
                 caption=f"{row['key']}: {why}.",
                 png_base64=example_images.thumbnail(image),
-                alt=f"The picture of the pair {row['key']}, whose caption is {row['caption']}.",
+                alt=f"The image of the pair {row['key']}, whose caption is {row['caption']}.",
             )
         )
     return shown
@@ -154,8 +154,8 @@ def check_kept(request: ScreenRequest, /) -> None:
         raise UsageError(f"--save-kept {out}: nothing would be left out. Say what to drop: --drop auto, or --drop 2%.")
     if out.suffix not in KEPT:
         raise UsageError(
-            f"--save-kept {out}: name a file that ends in .csv (a table of pictures that are files), .tar (a shard with "
-            "copies of the pictures) or .txt (a list of keys)."
+            f"--save-kept {out}: name a file that ends in .csv (a table of images that are files), .tar (a shard with "
+            "copies of the images) or .txt (a list of keys)."
         )
     if out.is_dir() or (out.exists() and not request.force):
         raise UsageError(f"--save-kept {out} exists. Name another file, or pass --force to overwrite it.")
@@ -175,7 +175,7 @@ def check_table(out: Path, clean: data.CleanSet, /) -> None:
     wrong = [pair.key for pair in clean.pairs if not is_listable(listed_path(pair, out))]
     if wrong:
         raise UsageError(
-            f"--save-kept {out}: {len(wrong)} pictures have names that a table cannot hold ({', '.join(wrong[:5])}). "
+            f"--save-kept {out}: {len(wrong)} images have names that a table cannot hold ({', '.join(wrong[:5])}). "
             "Name a file that ends in .tar."
         )
 

@@ -251,7 +251,7 @@ def _preprocess(config: Config, told: object = None, *, how: str = "the architec
     taken = _side(config["vision_cfg"].get("image_size", 224), how)
     size = taken if told.get("size") is None else _side(told["size"], how)
     if size != taken:
-        raise UnsupportedModel(f"{how}: pictures are resized to {size}, and the image tower takes {taken}.")
+        raise UnsupportedModel(f"{how}: images are resized to {size}, and the image tower takes {taken}.")
     return Preprocess(
         size,
         _channels(told.get("mean"), OPENAI_MEAN, f"{how}: mean", low=-100),
@@ -266,9 +266,9 @@ def _side(value: object, how: str) -> int:
     told = list(value) if isinstance(value, list | tuple) else [value]
     sides = [side for side in told if isinstance(side, int) and side > 0]
     if not sides or len(sides) < len(told):
-        raise RefusedInput(f"{how}: a picture size of {_shown(value)} is no count of pixels.")
+        raise RefusedInput(f"{how}: an image size of {_shown(value)} is no count of pixels.")
     if any(side != sides[0] for side in sides):
-        raise UnsupportedModel(f"The model takes pictures of {_shown(value)}: only square inputs are handled.")
+        raise UnsupportedModel(f"The model takes images of {_shown(value)}: only square inputs are handled.")
     return sides[0]
 
 

@@ -58,7 +58,7 @@ def translate(raw: Config, /, *, how: str) -> Config:
     text, vision = _section(raw, "text_config", how), _section(raw, "vision_config", how)
     sizes, sides = _numbers(text, TEXT, f"{how}: text_config"), _numbers(vision, VISION, f"{how}: vision_config")
     if sides["num_channels"] != 3:
-        raise UnsupportedModel(f"{how}: pictures have {sides['num_channels']} channels; three are handled.")
+        raise UnsupportedModel(f"{how}: images have {sides['num_channels']} channels; three are handled.")
     _check_end_of_text(text, sizes["vocab_size"], how)
     model = {
         "embed_dim": _numbers(raw, {"projection_dim": PROJECTION}, how)["projection_dim"],
@@ -121,7 +121,7 @@ def _is_quick(text: Config, vision: Config, how: str, /) -> bool:
     told = [section.get("hidden_act", ACTIVATION) for section in (text, vision)]
     if told not in (["quick_gelu"] * 2, ["gelu"] * 2):
         raise UnsupportedModel(
-            f"{how}: hidden_act is {_shown(told[0])} for captions and {_shown(told[1])} for pictures. open_clip has gelu "
+            f"{how}: hidden_act is {_shown(told[0])} for captions and {_shown(told[1])} for images. open_clip has gelu "
             "or quick_gelu, the same for both."
         )
     return told == ["quick_gelu"] * 2
@@ -158,9 +158,7 @@ def _preprocessing(told: object, side: int, /) -> Config:
         raise RefusedInput(f"{where} is {_shown(told)}. Write an object with 'size', 'image_mean' and 'image_std'.")
     factor = told.get("rescale_factor", 1 / 255)
     if not told.get("do_resize", True) or not told.get("do_rescale", True) or not _is_near(factor, 1 / 255):
-        raise UnsupportedModel(
-            f"{where}: pictures are not resized, or not scaled by 1/255. Such models are not handled."
-        )
+        raise UnsupportedModel(f"{where}: images are not resized, or not scaled by 1/255. Such models are not handled.")
     resample = told.get("resample", 3)
     if not isinstance(resample, int) or resample not in INTERPOLATIONS:
         raise UnsupportedModel(f"{where}: resample is {_shown(resample)}; 2 (bilinear) and 3 (bicubic) are handled.")
@@ -185,7 +183,7 @@ def _size(told: Config, side: int, where: str, /) -> object:
     cut = bool(told.get("do_center_crop", True))
     if (cut and _sides(crop) != _sides(size)) or not (cut or squashed):
         raise UnsupportedModel(
-            f"{where}: pictures are resized to {_shown(size)} and cut to {_shown(crop if cut else None)}. Resizing and "
+            f"{where}: images are resized to {_shown(size)} and cut to {_shown(crop if cut else None)}. Resizing and "
             "cutting to one square are handled."
         )
     return size

@@ -99,9 +99,7 @@ def told(report: Report, /) -> list[str]:
     if auto.rebound:
         worst = max((p.after for p in auto.rebound.probes if p.known and p.after is not None), default=None)
         known = (
-            f": the trigger that acts most moves {percent(worst)} of pictures beyond chance"
-            if worst is not None
-            else ""
+            f": the trigger that acts most moves {percent(worst)} of images beyond chance" if worst is not None else ""
         )
         lines.append(f"After {count(auto.rebound.steps)} steps of benign finetuning of a copy{known}.")
     return lines

@@ -191,7 +191,7 @@ def _provenance(report: Report) -> list[str]:
     if policy := report.policy:
         facts.append(("Policy", f"{code(policy.name)}, sha256 {code(policy.sha256)}"))
     if data := report.data:
-        what, unit = ("Pictures", "pictures") if report.is_audit else ("Clean data", "pairs")
+        what, unit = ("Images", "images") if report.is_audit else ("Clean data", "pairs")
         facts.append((what, f"{count(data.pairs)} {unit}, digest {code(data.digest)}"))
     facts += [
         (f"Written ({escaped(e.format)})", f"{code(e.path)}, sha256 {code(e.sha256)}") for e in (report.exports or ())

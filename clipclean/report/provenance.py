@@ -88,11 +88,11 @@ def _data(report: Report) -> list[Group]:
     entries = [
         Fact("Name", data.name or data.path or "", True),
         Fact("Format", data.format, False),
-        Fact("Pictures" if is_audit else "Pairs", figures.count(data.pairs), False),
+        Fact("Images" if is_audit else "Pairs", figures.count(data.pairs), False),
         Fact("Skipped", figures.count(left_out), False),
         Fact("Digest", data.digest, True),
     ]
-    return [("Pictures measured on" if is_audit else "Clean data", entries)]
+    return [("Images measured on" if is_audit else "Clean data", entries)]
 
 
 def _searches(report: Report) -> list[Group]:

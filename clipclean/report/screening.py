@@ -15,7 +15,7 @@ SHOWN = 20  # rows of the table in a terminal
 KEY = 24  # columns of a key
 LIMITS = (
     "That these pairs are poisoned, or that the others are not. It is an order, not a verdict: pairs stand out in every set.",
-    "Poison whose captions are all different, on pictures that the model does not gather: several signals see none of it.",
+    "Poison whose captions are all different, on images that the model does not gather: several signals see none of it.",
 )
 
 

@@ -109,7 +109,7 @@ def no_pictures(job):
 @pytest.mark.parametrize(
     ("spoil", "code", "words"),
     [
-        (no_data, 3, ["holds no samples", "Give pictures"]),
+        (no_data, 3, ["holds no samples", "Give images"]),
         (one_pair, 4, ["1 usable pair", "others to contrast with"]),
         (no_pictures, 3, ["48 of 48 samples", "000.png"]),
     ],

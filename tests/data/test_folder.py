@@ -110,7 +110,7 @@ def test_texts_that_are_too_long_or_not_utf8_are_named(folder: Path, limits: Lim
     reasons = {why.key: why.reason for why in clean.skipped}
     assert reasons == {
         "0001.jpg": "its .txt has 1,000,001 bytes, and 1,000,000 are allowed",
-        "0002.png": "a text beside the picture is not UTF-8",
+        "0002.png": "a text beside the image is not UTF-8",
     }
 
 

@@ -31,7 +31,7 @@ def test_unknown_folders_are_named_with_the_nearest_class(tmp_path: Path, encode
     with pytest.raises(UsageError) as caught:
         labelled(root, images=ImageCache(limits), classes=CLASSES)
     message = str(caught.value)
-    assert "4 of 5 pictures" in message
+    assert "4 of 5 images" in message
     assert "golden retreiver/2.jpg: 'golden retreiver' is no class; did you mean 'golden retriever'?" in message
     assert "golden retreiver/3.jpg" not in message
     assert "n0001/4.jpg: 'n0001' is no class" in message

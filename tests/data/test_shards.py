@@ -85,7 +85,7 @@ def test_of_several_pictures_the_first_known_extension_or_the_asked_one_counts(
     clean = read_pairs(path, limits)
     assert clean.pairs[0].image.load() == members["a.jpg"]
     assert {kind.reason for kind in clean.ignored} == {
-        "further pictures of a sample",
+        "further images of a sample",
         ".png files, which are never read",
     }
     asked = read_pairs(path, limits, image_key="png")

@@ -54,7 +54,7 @@ def test_a_caption_that_stands_twice_is_the_same_best_caption():
     [
         ({"max_difference": 2e-5}, "differ from ours by up to 2e-05"),
         ({"min_cosine": 0.9999}, "minimum cosine 0.999900"),
-        ({"top1_agreement": 0.75}, "75.0% of the pictures"),
+        ({"top1_agreement": 0.75}, "75.0% of the images"),
         ({"max_difference": float("nan")}, "nan"),
     ],
 )

@@ -54,7 +54,7 @@ def test_supervised_without_labels_is_refused_before_anything_is_trained(job, tm
     for number in range(40):
         tiny.picture(number).save(folder / f"{number}.png")
     assert cli.main(job.sanitize("--no-audit", "--data", folder, recipe="supervised")) == 2
-    assert "trains on labels, and not every picture" in capsys.readouterr().err
+    assert "trains on labels, and not every image" in capsys.readouterr().err
     assert not job.out.exists()
 
 

@@ -12,9 +12,9 @@ def named(report):
 
 def test_an_audit_names_model_policy_pictures_and_search():
     found = named(searches.backdoored())
-    assert list(found) == ["Model", "Policy", "Pictures measured on", "Search", "Machine and versions"]
+    assert list(found) == ["Model", "Policy", "Images measured on", "Search", "Machine and versions"]
     assert found["Policy"] == {"Name": "strict.yaml", "SHA-256": "9d" * 32}
-    assert found["Pictures measured on"]["Skipped"] == "1"
+    assert found["Images measured on"]["Skipped"] == "1"
     assert found["Search"]["Effort"] == "standard effort, 48.2 s, 18,432 forward passes over 64 images"
     assert found["Machine and versions"]["Time"] == "1 min 4 s"
 
