@@ -72,6 +72,8 @@ def audit(
     base: "Model | None" = None,
     witness: "Model | list[Model] | tuple[Model, ...] | None" = None,
     witness_arch: str | None = None,
+    power: bool = False,
+    canaries: int = 4,
     effort: Literal["quick", "standard", "thorough"] = "standard",
     search: bool = True,
     save_triggers: Place | None = None,
@@ -95,6 +97,8 @@ def audit(
         base: the checkpoint that the model was finetuned from: its weights are compared, and it serves as a reference.
         witness: a model of any architecture, or several, on which the found triggers are tried.
         witness_arch: as ``arch``, of the witnesses, where their files do not tell.
+        power: plant test backdoors in copies, and say how many of them the same audit finds.
+        canaries: how many, 1 to 6.
         effort: how hard to search.
         search: whether to search at all; without a search the verdict is never ``pass``.
         save_triggers: a folder for the triggers that the search finds.
@@ -111,9 +115,9 @@ def audit(
     Raises:
         ClipcleanError: of the kind that tells what went wrong; then nothing is written.
     """
-    if not search and any(each is not None for each in (reference, save_triggers, base, witness)):
+    if not search and (power or any(each is not None for each in (reference, save_triggers, base, witness))):
         raise UsageError(
-            "Without a search nothing is found that could be saved or compared. Leave reference, base, witness and save_triggers out."
+            "Without a search nothing is found that could be saved or compared. Leave reference, base, witness, power and save_triggers out."
         )
     _check_roles(
         model=model,
@@ -140,6 +144,8 @@ def audit(
             base=None if base is None else _model(base),
             witness=_models(witness),
             witness_arch=witness_arch,
+            power=power,
+            canaries=canaries,
             references=() if references is None else (Path(references),),
             policy=chosen,
             effort=effort,

@@ -271,6 +271,22 @@ RULES: Mapping[str, Rule] = {
         urgent=90,
         needs="audit or search",
     ),
+    "CC008": Rule(
+        title="The power of the audit",
+        stage="evidence",
+        level="note",
+        means="Backdoors of known kinds were planted in copies of the model, one in each, and the same audit was run on the copies: so "
+        "many of them it found. A note where nearly all were found, which lets a model pass without clean models to compare with; else a "
+        "warning.",
+        does_not_show="That a backdoor of another kind, or one that was built to evade such a search, would be found.",
+        action="Give clean models of the same architecture by --reference, search harder by --effort, or give more images by --data.",
+        severity=4.0,
+        doubt=Words(
+            "The audit misses backdoors that were planted in copies of this model, so finding none says little.", ""
+        ),
+        urgent=20,
+        passes="; backdoors planted in copies of it were found",
+    ),
     "CC010": Rule(
         title="Clean accuracy lost beyond the budget",
         stage="accuracy",

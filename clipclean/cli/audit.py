@@ -108,6 +108,21 @@ UNSEEN = (
     help="Write the triggers that the search finds there; 'clipclean sanitize --trigger FILE' takes them.",
 )
 @option(
+    "--power",
+    group="Search",
+    is_flag=True,
+    help="Plant test backdoors in copies of the model and run the same audit on each: the report says how many it finds. If nearly all "
+    "are found, a model in which nothing is found may pass without --reference. Takes an audit for each backdoor.",
+)
+@option(
+    "--canaries",
+    group="Search",
+    metavar="N",
+    type=click.IntRange(1, 6),
+    default=4,
+    help="Test backdoors of --power, each of another family. A pass needs at least 4.",
+)
+@option(
     "--no-search",
     group="Search",
     is_flag=True,
@@ -232,6 +247,7 @@ IDLE = {
     "--references": "references",
     "--base": "base",
     "--witness": "witness",
+    "--power": "power",
 }  # without a search
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from clipclean import __version__, data, detect, model, untrusted
-from clipclean.attack import trigger_files
+from clipclean.attack import power, trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.policy import Limits, Policy
@@ -56,6 +56,8 @@ class Request:
     base: inputs.Source | None = None  # that the model was finetuned from
     witness: tuple[inputs.Source, ...] = ()
     witness_arch: str | None = None
+    power: bool = False  # plant backdoors in copies, and see how many of them are found
+    canaries: int = 4
 
 
 @dataclass(frozen=True)
@@ -111,10 +113,11 @@ def audit(request: Request, /, *, progress: Progress) -> Outcome:
     tested = inputs.build(opened, pairs, device=device)
     progress("building the model", 1, 1)
     shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
+    planting = pairs_to_plant(request, images if request.own else pairs, vocabulary) if request.power else []
     estimate.tell_audit(
         tested.clip, effort=request.effort if request.search else None, images=len(shown.pixels),
         captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel),
-        models=1 + len(others.trusted),
+        models=1 + len(others.trusted) + (request.canaries if request.power else 0),
     )  # fmt: skip
     known += [
         measured_references(request, path, inputs.build(each, pairs, device=device), shown, progress)
@@ -130,12 +133,15 @@ def audit(request: Request, /, *, progress: Progress) -> Outcome:
     if under:
         both = under_both(seen, under, references, limits, images=len(shown.pixels))
         found = [*heard(both, under, shown, witnesses, limits), *found]
+    known_power = power_of(request, tested.clip, planting, shown, seen, references, limits, found, progress)
+    found = with_power(found, known_power)
     applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
     saved = (
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
     )
     result = compose(request, tested, images, shown, seen, references, applied, limits, saved=saved)
     result["measurements"] |= beside(request, others, tested, pairs, witnesses)
+    result["measurements"] |= {"power": known_power.as_dict()} if known_power else {}
     result["seconds"] = time.monotonic() - started
     seen_as = shown_of(tested.clip, shown, seen, seed=request.seed)
     result["measurements"] |= dict(seen_as.maps)
@@ -199,6 +205,48 @@ def heard(
         else each
         for each in found
     ]
+
+
+def pairs_to_plant(request: Request, images: data.CleanSet, vocabulary: inputs.Words, /) -> list[data.Pair]:
+    """The pairs that backdoors are planted with; raises Inconclusive where there are too few."""
+    return power.pairs_of(images, vocabulary.classes, vocabulary.templates)
+
+
+def power_of(
+    request: Request,
+    clip: model.Clip,
+    pairs: Sequence[data.Pair],
+    eval_set: detect.EvalSet,
+    seen: AuditResult,
+    references: detect.References | None,
+    limits: Limits,
+    found: Sequence[Finding],
+    progress: Progress,
+    /,
+) -> power.Power | None:
+    """How many planted backdoors the same audit finds; None where it was not asked, could not search, or the model fails anyway."""
+    if not request.power or seen.search is None or any(each.level == "error" for each in found):
+        return None
+    estimate.tell_power(power.planting_of(clip, pairs=len(pairs)), count=request.canaries)
+    named = {each.target for each in found if each.target}
+
+    def levels() -> dict[str, str]:
+        copy = audit_clip(request, clip, eval_set, references, progress, what=" a copy with a planted backdoor")
+        shown = findings(copy, references, limits, images=len(eval_set.pixels))
+        return {each.target: each.level for each in shown if each.rule == "CC003" and each.target}
+
+    return power.measure(
+        clip, pairs, eval_set, recipes.load(recipes.DEFAULT), count=request.canaries,
+        avoid=[place for place, name in enumerate(eval_set.classes) if name in named], seed=request.seed, named=levels,
+        progress=progress,
+    )  # fmt: skip
+
+
+def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[Finding]:
+    """The findings with the power of the audit, which stands in for clean models to compare with where it is enough."""
+    if known is None:
+        return list(found)
+    return [*(each for each in found if not (known.is_enough and each.rule == "CC004")), known.finding()]
 
 
 def beside(

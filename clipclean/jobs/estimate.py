@@ -11,7 +11,7 @@ from torch import Tensor
 
 from clipclean import model, progress, train
 from clipclean.config.method import METHODS
-from clipclean.config.recipe import EFFORTS, Recipe
+from clipclean.config.recipe import EFFORTS, Planting, Recipe
 from clipclean.config.recipe import total_steps as steps_of
 
 TIMED_SECONDS = 0.1  # for which each tower is timed, or for one batch
@@ -177,6 +177,15 @@ def tell_audit(clip: model.Clip, /, *, effort: str | None, images: int, captions
         return
     found = of_audit(clip, pace(clip), effort=effort, images=images, captions=captions, panel=panel, models=models)
     progress.say(in_line(clip, found, precision="fp32", effort=effort))
+
+
+def tell_power(planting: Planting, /, *, count: int) -> None:
+    """Say what stating the power of an audit adds to it, where somebody listens."""
+    if progress.is_heard():
+        progress.say(
+            f"--power: {count} backdoors, each planted in a copy of the model ({planting.steps} steps of {planting.batch_size} pairs) "
+            f"and searched for: the estimate counts the {count} searches, the planting comes on top"
+        )
 
 
 def tell_sanitize(

@@ -1,9 +1,17 @@
-"""What stands beside the audited model: its base, and the witnesses, as tables for every form of the report."""
+"""What stands beside the audited model: its base, witnesses and planted copies, as tables for every form of the report."""
 
 from typing import NamedTuple
 
 from clipclean.report.figures import NOTHING, count, percent, percent_interval
-from clipclean.report.schema import BaseRecord, ChangeRecord, MeasurementsRecord, Report, WitnessRecord
+from clipclean.report.schema import (
+    BaseRecord,
+    ChangeRecord,
+    MeasurementsRecord,
+    PowerRecord,
+    RateRecord,
+    Report,
+    WitnessRecord,
+)
 
 SHOWN = 6  # layers of a base
 
@@ -18,10 +26,11 @@ class Table(NamedTuple):
 
 
 def tables(report: Report, /) -> list[Table]:
-    """One for the base, and one for each witness; none of a report without them."""
+    """One for the base, one for each witness, and one for the planted copies; none of a report without them."""
     measured: MeasurementsRecord = report.measurements
     found = [_base(measured.base)] if measured.base else []
-    return [*found, *(_witness(each) for each in measured.witnesses)]
+    found += [_witness(each) for each in measured.witnesses]
+    return [*found, _power(measured.power)] if measured.power else found
 
 
 def _base(base: BaseRecord) -> Table:
@@ -55,3 +64,22 @@ def _witness(witness: WitnessRecord) -> Table:
         for each in witness.triggers
     )  # fmt: skip
     return Table(title, words, ("Trigger", "Class", "Success", "Without it", "What it says"), rows)
+
+
+def _power(power: PowerRecord) -> Table:
+    words = (
+        f"Backdoors were planted in copies of this model, one in each, and the same audit finds {_of(power.found)}; "
+        f"{_of(power.failed)} would fail."
+    )
+    rows = tuple(
+        (
+            each.trigger, each.class_, percent(each.excess_asr),
+            "did not take" if not each.took else {"error": "found", None: "missed"}.get(each.level, "suspected"),
+        )
+        for each in power.planted
+    )  # fmt: skip
+    return Table("Power of this audit", words, ("Planted trigger", "Class", "Excess success", "The audit"), rows)
+
+
+def _of(rate: RateRecord) -> str:
+    return f"{round((rate.value or 0) * rate.n)} of {rate.n} ({percent_interval(rate.interval)})"

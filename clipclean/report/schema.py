@@ -241,6 +241,26 @@ class WitnessRecord(Part):
     triggers: Many[TestifiedRecord]
 
 
+class PlantedRecord(Part):
+    """A backdoor that was planted in a copy, and what the audit of the copy made of it."""
+
+    trigger: str
+    class_: str = Field(alias="class")
+    excess_asr: Excess
+    took: bool = Field(description="One that did not take does not count.")
+    level: str | None = Field(description="Of the finding that names its class; null where the audit missed it.")
+    seconds: Positive
+
+
+class PowerRecord(Part):
+    """How many planted backdoors the same audit finds in copies of the model."""
+
+    found: RateRecord = Field(description="Named, by an error or a warning: their model would not pass.")
+    failed: RateRecord = Field(description="Named by an error.")
+    enough: bool = Field(description="Whether finding nothing means something.")
+    planted: Many[PlantedRecord]
+
+
 class MeasurementsRecord(Part):
     """What was measured of one model."""
 
@@ -257,6 +277,7 @@ class MeasurementsRecord(Part):
     tsne: ProjectionRecord | None = Field(None, description="The embeddings of ``projection``, by t-SNE.")
     base: BaseRecord | None = Field(None, description="Of an audit with --base.")
     witnesses: Many[WitnessRecord] = Field((), description="Of an audit with --witness.")
+    power: PowerRecord | None = Field(None, description="Of an audit with --power.")
 
 
 class AuditRecord(Part):

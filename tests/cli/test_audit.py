@@ -342,6 +342,14 @@ def test_a_witness_that_is_no_model_is_refused(job, capsys, pictures):
     assert (code, "missing.pt" in told) == (3, True)
 
 
+def test_power_with_too_few_pairs_is_inconclusive_and_needs_a_search(job, capsys, pictures):
+    code, told = refused(job, capsys, "--data", pictures, "--power")
+    assert (code, "60 of 60 have: at least 64 are needed" in told) == (4, True)
+    code, told = refused(job, capsys, "--power", "--no-search")
+    assert (code, "--no-search with --power" in told) == (2, True)
+    assert refused(job, capsys, "--power", "--canaries", "0")[0] == 2
+
+
 # What is written.
 
 

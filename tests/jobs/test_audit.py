@@ -10,7 +10,7 @@ import torch
 from detect import towers
 
 from clipclean import detect, model
-from clipclean.attack import triggers
+from clipclean.attack import power, triggers
 from clipclean.config import policy, recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import audit as audit_job
@@ -106,6 +106,18 @@ def test_without_clean_models_it_is_said_and_is_never_pass():
     found = audit_job.findings(seen, None, LIMITS, images=PICTURES)
     assert "CC004" in {finding.rule for finding in found}
     assert policy.verdict(found) != "pass"
+
+
+def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
+    found = [detect.uncalibrated()]
+    strong, weak = (
+        power.Power(tuple(power.Planted(str(n), "fox", 0.9, level, 1.0) for n in range(4))) for level in ("error", None)
+    )
+    assert policy.verdict(audit_job.with_power(found, None)) == "inconclusive"
+    assert policy.verdict(audit_job.with_power(found, weak)) == "inconclusive"
+    assert policy.verdict(audit_job.with_power(found, strong)) == "pass"
+    assert policy.verdict(audit_job.with_power([*found, detect.unsearched("CC020", "Few.")], strong)) == "inconclusive"
+    assert policy.verdict(audit_job.with_power([], weak)) == "inconclusive"  # beside clean models, too
 
 
 def test_few_pictures_are_told_and_decide_nothing(bad, references):

@@ -24,6 +24,13 @@ def compared(**more):
         },
         {"name": "silent.pt", "architecture": "RN50", "clean_accuracy": {"value": None, "interval": [0, 1], "n": 0}, "triggers": []},
     ]  # fmt: skip
+    planted = {"trigger": "patch", "class": "otter", "excess_asr": 0.9, "took": True, "level": "error", "seconds": 9.0}
+    rows = [
+        planted, planted | {"level": "warning"}, planted | {"level": None}, planted | {"excess_asr": 0.1, "took": False},
+    ]  # fmt: skip
+    made["measurements"]["power"] = {
+        "found": samples.rate(2, 3), "failed": samples.rate(1, 3), "enough": False, "planted": rows,
+    }  # fmt: skip
     return report.parse(made | more)
 
 
@@ -32,11 +39,14 @@ def test_a_report_without_a_base_and_witnesses_has_no_tables():
 
 
 def test_the_layers_of_a_base_and_what_each_witness_says_are_rows():
-    base, witness, silent = beside.tables(compared())
+    base, witness, silent, power = beside.tables(compared())
     assert base.rows == (("visual.layer1.0", "12.5 %", "4 of 6"), ("logit_scale", "from zero", "4 of 6"))
     assert "9 of 20 tensors" in base.words
     assert [row[-1] for row in witness.rows] == ["natural trigger", "proves nothing"]
     assert silent.rows == ()
+    assert [row[-1] for row in power.rows] == ["found", "suspected", "missed", "did not take"]
+    assert "finds 2 of 3 (" in power.words
+    assert "1 of 3 (" in power.words
 
 
 @pytest.mark.parametrize("form", ["text", "markdown", "html"])

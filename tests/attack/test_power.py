@@ -1,0 +1,124 @@
+import json
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+from clipclean import data
+from clipclean.attack import power
+from clipclean.attack.power import Planted, Power
+from clipclean.config import recipe
+from clipclean.errors import Inconclusive
+from clipclean.jobs import inputs
+
+
+def planted(*levels, excess=0.9):
+    return Power(tuple(Planted(f"patch:seed={n}", "cat", excess, level, 1.0) for n, level in enumerate(levels)))
+
+
+def test_what_the_audit_names_is_found_and_what_it_fails_is_counted_beside():
+    made = planted("error", "warning", None, "error")
+    assert (made.found.hits, made.failed.hits, made.found.n) == (3, 2, 4)
+    assert json.loads(json.dumps(made.as_dict()))["enough"] is True
+
+
+def test_backdoors_that_did_not_take_do_not_count():
+    few = Power((*planted("error", "error", "error").planted, Planted("warp", "dog", 0.4, None, 1.0)))
+    assert (few.found.hits, few.found.n) == (3, 3)
+    assert not few.is_enough  # three are too few to state a power by
+    assert "1 more did not take" in few.finding().message
+
+
+@pytest.mark.parametrize(
+    ("levels", "level"),
+    [
+        (["error"] * 4, "note"),
+        (["error", "error", "warning", None], "note"),
+        (["error", "error", None, None], "warning"),
+        ([None] * 6, "warning"),
+        ([], "warning"),
+    ],
+)
+def test_only_nearly_all_found_of_enough_is_a_note(levels, level):
+    found = planted(*levels).finding()
+    assert (found.rule, found.level) == ("CC008", level)
+
+
+def test_the_finding_names_what_was_missed_and_the_interval():
+    words = planted("error", None, "error", "error").finding().message
+    assert "finds 3 of 4 backdoors" in words
+    assert "(95 % interval 30 to 95 %)" in words  # Wilson: 3 of 4 is 0.301 to 0.954
+    assert "It misses patch:seed=1." in words
+
+
+# The pairs to plant with.
+
+
+@pytest.fixture
+def cache(tmp_path):
+    job = tiny.job(tmp_path / "job", count=2)
+    opened = inputs.read(job.model, arch=str(job.arch))
+    return inputs.image_cache(recipe.load(recipe.DEFAULT), opened.architecture)
+
+
+def read(folder, cache):
+    return data.read_images(folder, images=cache, progress=lambda *_: None)
+
+
+def test_labelled_images_get_sentences_about_their_classes(tmp_path, cache):
+    images = read(tiny.labelled(tmp_path / "labelled", count=72), cache)
+    found = power.pairs_of(images, tiny.CLASSES, tiny.TEMPLATES)
+    assert len(found) == 72
+    assert {pair.caption for pair in found} == {
+        form.replace("{}", name) for name in tiny.CLASSES for form in tiny.TEMPLATES
+    }
+    assert all(pair.caption in (f"a {pair.label}.", f"a photo of a {pair.label}.") for pair in found)
+
+
+def test_captions_serve_as_they_are(tmp_path, cache):
+    images = read(tiny.pairs(tmp_path / "pairs", count=64), cache)
+    assert [p.caption for p in power.pairs_of(images, ("x", "y"), ("{}",))] == [p.caption for p in images.pairs]
+
+
+def test_too_few_pairs_and_images_without_words_are_inconclusive(tmp_path, cache):
+    images = read(tiny.pairs(tmp_path / "pairs", count=63), cache)
+    with pytest.raises(Inconclusive, match="63 of 63 have: at least 64 are needed"):
+        power.pairs_of(images, ("x", "y"), ("{}",))
+    silent = replace(images, pairs=tuple(replace(pair, caption="") for pair in images.pairs))
+    with pytest.raises(Inconclusive, match="0 of 63 have"):
+        power.pairs_of(silent, ("x", "y"), ("{}",))
+
+
+# Planting and asking.
+
+
+def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path, monkeypatch):
+    job = tiny.job(tmp_path / "job", count=64)
+    loaded, clean = inputs.load(job.model, job.data, recipe.load("mmcl-tiny"), arch=str(job.arch), device="cpu")
+    chosen = recipe.load(recipe.DEFAULT)
+    vocabulary = inputs.Words(tiny.CLASSES, tiny.TEMPLATES)
+    eval_set = inputs.pictures(loaded.clip, clean, chosen, vocabulary=vocabulary)
+    before = {name: tensor.clone() for name, tensor in loaded.clip.net.state_dict().items()}
+    seen = []
+
+    def named():
+        seen.append(loaded.clip.net.state_dict()["visual.proj"].clone())
+        return {tiny.CLASSES[3]: "error"}
+
+    monkeypatch.setattr(power.canaries, "TOOK", -1.0)  # the tiny model learns no backdoor in so few steps
+    monkeypatch.setattr(
+        power, "planting_of", lambda *_, **__: recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1)
+    )  # fmt: skip
+    made = power.measure(
+        loaded.clip, clean.pairs, eval_set, chosen, count=3, avoid=[0, 1], seed=0, named=named, progress=lambda *_: None
+    )
+    assert len({each.trigger for each in made.planted}) == 3
+    assert len({each.target for each in made.planted}) == 3
+    assert not {each.target for each in made.planted} & {tiny.CLASSES[0], tiny.CLASSES[1]}
+    assert [each.level for each in made.planted] == [
+        "error" if e.target == tiny.CLASSES[3] else None for e in made.planted
+    ]
+    assert len(seen) == 3
+    assert not any(torch.equal(one, before["visual.proj"]) for one in seen)
+    assert all(torch.equal(loaded.clip.net.state_dict()[name], tensor) for name, tensor in before.items())
