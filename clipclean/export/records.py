@@ -7,11 +7,14 @@ from typing import Any
 from clipclean import files
 from clipclean.export import bom, checksums, model_card, provenance, statement
 
+UNSTATED = (model_card.NAME, provenance.NAME, statement.NAME, checksums.NAME)  # no subjects of the statement
 FILES = (model_card.NAME, provenance.NAME, statement.NAME, bom.NAME, checksums.NAME)
 
 
 def write(folder: Path, report: Mapping[str, Any], /, *, outputs: Mapping[str, str], has_bom: bool) -> None:
-    """Write the provenance, its in-toto statement, the model card, perhaps a bill of materials, and the checksums of all.
+    """Write the provenance, the model card, perhaps a bill of materials, the in-toto statement, and the checksums of all.
+
+    The statement speaks of every file but the model card, whose front matter is its owner's to complete, and itself.
 
     Args:
         folder: where the weights and whatever else belongs to the run stand already.
@@ -21,10 +24,12 @@ def write(folder: Path, report: Mapping[str, Any], /, *, outputs: Mapping[str, s
     """
     record = provenance.record(report, outputs=outputs)
     files.write_text(folder / provenance.NAME, provenance.text(record))
-    files.write_text(folder / statement.NAME, statement.text(record, sha256=files.sha256(folder / provenance.NAME)))
     files.write_text(folder / model_card.NAME, model_card.model_card(report))
     if has_bom:
         files.write_text(folder / bom.NAME, bom.text(record))
+    digests = checksums.digests(folder)
+    others = {name: digest for name, digest in digests.items() if name not in (*outputs, *UNSTATED)}
+    files.write_text(folder / statement.NAME, statement.text(record, sha256=digests[provenance.NAME], others=others))
     write_checksums(folder)
 
 

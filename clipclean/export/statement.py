@@ -17,16 +17,20 @@ BUILD_TYPE = "urn:x-clipclean:{command}:1"
 DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of pictures and their captions
 
 
-def statement(record: Mapping[str, Any], /, *, sha256: str) -> dict[str, Any]:
-    """The statement about every file in the record's ``outputs``.
+def statement(record: Mapping[str, Any], /, *, sha256: str, others: Mapping[str, str]) -> dict[str, Any]:
+    """The statement about every file in the record's ``outputs``, and about those beside them.
 
     Args:
         record: the provenance record.
         sha256: of the file that holds the record.
+        others: digests by name of what else the run wrote: the reports, which tell the time, and the bill of materials.
     """
     return {
         "_type": STATEMENT,
-        "subject": [{"name": name, "digest": {"sha256": digest}} for name, digest in sorted(record["outputs"].items())],
+        "subject": [
+            {"name": name, "digest": {"sha256": digest}}
+            for name, digest in sorted({**record["outputs"], **others}.items())
+        ],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
@@ -46,9 +50,9 @@ def statement(record: Mapping[str, Any], /, *, sha256: str) -> dict[str, Any]:
     }
 
 
-def text(record: Mapping[str, Any], /, *, sha256: str) -> str:
+def text(record: Mapping[str, Any], /, *, sha256: str, others: Mapping[str, str]) -> str:
     """The statement as JSON."""
-    return json.dumps(statement(record, sha256=sha256), indent=2, allow_nan=False) + "\n"
+    return json.dumps(statement(record, sha256=sha256, others=others), indent=2, allow_nan=False) + "\n"
 
 
 def _parameters(record: Mapping[str, Any], /) -> dict[str, Any]:

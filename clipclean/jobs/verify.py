@@ -1,19 +1,20 @@
 """Whether a folder that clipclean wrote is whole: files, records and weights all say the same of each other."""
 
 import contextlib
+import functools
 import importlib
 import importlib.util
 import io
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from clipclean import checkpoint, files, report, untrusted
+from clipclean import __version__, checkpoint, files, report, untrusted
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
-from clipclean.export import bom, checksums, formats, provenance, records, statement
-from clipclean.jobs import inputs
+from clipclean.export import bom, checksums, formats, model_card, provenance, records, statement
+from clipclean.jobs import inputs, rendered
 
 SIGNATURE = "model.sig"  # model_signing's own name for it
 MAX_JSON = 32 * 2**20  # bytes of one record; a provenance with every finding has about 200 kB
@@ -88,23 +89,29 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
         _statement(folder, record, present, result)
         _weights(folder, record, present, result)
         _bill(folder, record, present, result)
-        _report(folder, record, present, result)
+        found = _report(folder, record, present, result)
+        _rendered(folder, record, found, present, result)
     _signature(folder, public_key, result)
     return result
 
 
 def _listed(folder: Path, /) -> dict[str, str]:
     """What ``SHA256SUMS`` lists."""
+    listed = None
     try:
-        if not folder.is_dir():
-            raise RefusedInput(f"{folder} is no folder. Name the folder that sanitize or export wrote.")
-        return checksums.parse(untrusted.read(folder / checksums.NAME, limit=checksums.MAX_BYTES))
+        if folder.is_dir():
+            listed = untrusted.read(folder / checksums.NAME, limit=checksums.MAX_BYTES)
     except FileNotFoundError as error:
         raise RefusedInput(
             f"{folder} has no {checksums.NAME}: nothing says what should be in it. Name a folder that sanitize or export wrote."
         ) from error
     except OSError as error:
         raise RefusedInput(f"Cannot read {folder / checksums.NAME}: {error.strerror}.") from error
+    if listed is None:
+        kind = "is no folder" if os.path.lexists(folder) else "does not exist"
+        raise RefusedInput(f"{folder} {kind}. Name the folder that sanitize or export wrote.")
+    try:
+        return checksums.parse(listed)
     except RefusedInput as error:
         raise RefusedInput(f"{folder}: {error} {WAY_OUT}") from error
 
@@ -217,7 +224,7 @@ def _statement(folder: Path, record: provenance.Provenance, present: dict[str, s
         return
     subjects = _descriptors(found.get("subject"))
     _hold(subjects, present, result, file=name, check=check)
-    for missing in sorted(record.outputs.keys() - subjects.keys()):
+    for missing in sorted((record.outputs.keys() | present.keys()) - subjects.keys() - {*records.UNSTATED, SIGNATURE}):
         result.differs(name, check, f"says nothing of {missing}")
     inputs = _descriptors(_at(found, "predicate", "buildDefinition", "resolvedDependencies"))
     _compare(
@@ -304,13 +311,16 @@ def _hash(component: object, /) -> str:
     return str(_at(hashes[0], "content")) if isinstance(hashes, list) and hashes else ""
 
 
-def _report(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
-    """The report of a sanitizing run tells of the same model, verdict and exports."""
+def _report(
+    folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /
+) -> report.Report | None:
+    """The report of a sanitizing run, which tells of the same model, verdict, exports, and all else that is recorded."""
     name, check = REPORTS[0], "report"
     if name not in present:
         if record.command == "sanitize":
             result.differs(name, check, "is missing, and the weights come from sanitize")
-        return
+        return None
+    found: report.Report | None = None
     with result.reading(name, check):
         found = report.read(folder / name)
         _compare(
@@ -324,7 +334,58 @@ def _report(folder: Path, record: provenance.Provenance, present: dict[str, str]
             },
             result, file=name, check=check,
         )  # fmt: skip
+        try:
+            again = provenance.record(found.as_json(), outputs=record.outputs)
+        except (LookupError, TypeError, AttributeError) as error:  # it holds less than any run writes
+            raise RefusedInput(f"it lacks what every run tells: {str(error)[:80]!a}.") from error
+        for key in sorted(key for key, value in record.model_dump().items() if again[key] != value):
+            result.differs(name, check, f"tells another {key} than {provenance.NAME}")
         result.checked[check] = f"verdict {found.verdict}"
+    return found
+
+
+def _rendered(
+    folder: Path,
+    record: provenance.Provenance,
+    found: report.Report | None,
+    present: dict[str, str],
+    result: Result,
+    /,
+) -> None:
+    """The page and the model card are those that the report and the record give, made once more."""
+    check = "rendered"
+    if record.tool.version != __version__:
+        told = f"clipclean {record.tool.version} wrote report.html and README.md, and this is {__version__}"
+        result.notes.append(f"{told}: they were not made once more and compared")
+        return
+    page, card = REPORTS[1], model_card.NAME
+    source = found.as_json() if found else rendered.as_report(record)
+    same: dict[str, Callable[[str], bool]] = {card: functools.partial(rendered.same_card, found=source)}
+    if found:
+        same[page] = functools.partial(rendered.same_page, found=found)
+    elif page in present:
+        result.differs(page, check, "stands without report.json: nothing says what should be in it")
+    for name, is_same in same.items():
+        if name not in present:
+            result.differs(name, check, "is missing")
+            continue
+        origin = REPORTS[0] if found else provenance.NAME
+        with result.reading(name, check):
+            text = _text(folder, name)
+            try:
+                if not is_same(text):
+                    result.differs(name, check, f"is not what {origin} gives")
+            except (LookupError, TypeError, ValueError, AttributeError):  # it holds less than any run writes
+                result.differs(name, check, f"cannot be made of {origin}, which lacks what every run tells")
+    result.checked[check] = ", ".join(name for name in same if name in present)
+
+
+def _text(folder: Path, name: str, /) -> str:
+    """The text of a file that may be anything."""
+    try:
+        return untrusted.read(folder / name, limit=MAX_JSON).decode()
+    except (OSError, UnicodeDecodeError) as error:
+        raise RefusedInput(f"it cannot be read: {error}.") from error
 
 
 def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None:

