@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.cli import options, plans, printing, progress, roles
-from clipclean.cli.command import command, filled, option
-from clipclean.config import policy as policies
+from clipclean.api import requests, roles
+from clipclean.cli import options, plans, printing, progress
+from clipclean.cli.command import command, option
 from clipclean.config.recipe import EFFORTS
 from clipclean.errors import UsageError
 
@@ -158,7 +158,7 @@ def audit(**given: Any) -> int:
     check_search(given)
     outputs = printing.outputs_of(given)
     printing.check_baseline(given)
-    demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
+    requests.policy_of(given)  # a wrong one is refused before torch comes
     if not given["quiet"]:
         printing.first_line(given["model"], f"effort {given['effort']}")
     from clipclean.jobs import result_cache
@@ -169,18 +169,15 @@ def audit(**given: Any) -> int:
         return shown_result(given, kept.report, kept.images, outputs)
     with progress.shown(quiet=given["quiet"]) as shown:
         shown("loading PyTorch", 0, 1)
-        from clipclean import data, demo
+        from clipclean import data
         from clipclean import report as reports
         from clipclean.jobs import audit as job
         from clipclean.jobs import plan
 
         shown("loading PyTorch", 1, 1)
     data.use_workers(given["workers"])
-    with demo.unpacked() as bundled, progress.shown(quiet=given["quiet"]) as shown:
-        request = filled(
-            job.Request, given, data=given["data"] or bundled / demo.PICTURES, own=given["data"] is not None,
-            pairs=bundled / demo.PAIRS, policy=demanded, search=not given["no_search"],
-        )  # fmt: skip
+    asked = given | {"search": not given["no_search"]}
+    with requests.of_audit(asked) as request, progress.shown(quiet=given["quiet"]) as shown:
         if given["dry_run"]:
             return plans.show(given, plan.of_audit(request, progress=shown))
         outcome = job.audit(request, progress=shown)

@@ -1,7 +1,6 @@
 """A command whose help shows its options in groups."""
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import click
@@ -9,7 +8,6 @@ import click
 from clipclean.cli import config_file
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
-Made = TypeVar("Made")
 
 GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # in the order of the help
 
@@ -63,9 +61,3 @@ def shared(flag: str, *more: str, group: str, **settings: Any) -> Callable[[Deco
     """An option of several commands, which the variable ``CLIPCLEAN_`` and its name sets too."""
     variable = f"CLIPCLEAN_{flag.removeprefix('--').upper().replace('-', '_')}"
     return option(flag, *more, group=group, envvar=variable, show_envvar=True, **settings)
-
-
-def filled(kind: Callable[..., Made], given: Mapping[str, Any], /, **more: Any) -> Made:  # Any: values of options
-    """A request of some kind: its fields from the options of the same names, and from ``more``."""
-    names = inspect.signature(kind).parameters
-    return kind(**{name: value for name, value in given.items() if name in names} | more)

@@ -7,9 +7,9 @@ from typing import Any
 import click
 
 from clipclean import untrusted
-from clipclean.cli import options, progress, roles
-from clipclean.cli.command import command, filled, option
-from clipclean.export.layout import wanted
+from clipclean.api import requests, roles
+from clipclean.cli import options, progress
+from clipclean.cli.command import command, option
 
 EPILOG = """\b
 Examples:
@@ -67,23 +67,9 @@ def export(**given: Any) -> None:
     a backdoor is exported like everything else.
     """
     roles.check(given, out="folder")
-    from clipclean import demo
     from clipclean.jobs import export as export_job
 
-    with progress.shown(quiet=given["quiet"]) as shown, demo.unpacked() as bundled:
-        request = filled(
-            export_job.Request,
-            given,
-            data=given["data"] or bundled / demo.PAIRS,
-            own=given["data"] is not None,
-            wanted=wanted(
-                given["formats"],
-                given["onnx_preset"],
-                normalize=given["normalize"],
-                fp16=given["fp16"],
-                bom=given["bom"],
-            ),
-        )
+    with progress.shown(quiet=given["quiet"]) as shown, requests.of_export(given) as request:
         result = export_job.convert(request, progress=shown)
     click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result, given["out"]))
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import click
 
+from clipclean.api import format_of
 from clipclean.cli import complete
 from clipclean.cli.command import Decorated, option, shared
 from clipclean.config import recipe as recipes
@@ -15,10 +16,6 @@ from clipclean.export import formats as export_formats
 from clipclean.export import onnx_presets
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
-SUFFIXES = {
-    ".txt": "text", ".json": "json", ".html": "html", ".htm": "html", ".sarif": "sarif", ".sarif.json": "sarif", ".xml": "junit",
-    ".md": "markdown",
-}  # fmt: skip
 PRECISIONS = ("auto", "fp32", "bf16")
 LEVELS = ("error", "inconclusive")  # of --fail-on
 ALIASES = {"safetensors": "open_clip", "transformers": "hf"}  # other names for a layout
@@ -49,12 +46,6 @@ def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
     if not path:
         raise click.BadParameter(f"{text!r} names no file. Write {form}=PATH, or {form}=- for stdout.")
     return Output(form, None if path == "-" else Path(path))
-
-
-def format_of(path: str) -> str:
-    """The format that a file's suffix stands for, the longest suffix first; empty where it stands for none."""
-    fitting = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)]
-    return SUFFIXES[max(fitting, key=len)] if fitting else ""
 
 
 class Layout(click.Choice[str]):

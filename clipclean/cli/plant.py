@@ -6,8 +6,10 @@ from typing import Any
 
 import click
 
-from clipclean.cli import complete, options, progress, roles
-from clipclean.cli.command import command, filled, option
+from clipclean.api import roles
+from clipclean.api.requests import filled
+from clipclean.cli import complete, options, progress
+from clipclean.cli.command import command, option
 
 EPILOG = """\b
 Examples:

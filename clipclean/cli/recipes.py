@@ -7,7 +7,8 @@ from typing import Any
 
 import click
 
-from clipclean.cli import complete, options, progress, roles
+from clipclean.api import roles
+from clipclean.cli import complete, options, progress
 from clipclean.cli.command import Group, option
 from clipclean.config import recipe
 from clipclean.errors import UsageError

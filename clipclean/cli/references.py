@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from clipclean.cli import options, progress, roles
-from clipclean.cli.command import Group, filled, option
-from clipclean.config import policy
+from clipclean.api import requests, roles
+from clipclean.cli import options, progress
+from clipclean.cli.command import Group, option
 from clipclean.config.recipe import EFFORTS
 
 
@@ -62,15 +62,11 @@ Examples:
 def build(**given: Any) -> None:
     """Search clean MODELs as an audit would, and write what was found for 'audit --references FILE'."""
     roles.check(given, out="file")
-    from clipclean import demo, files
+    asked = given | {"model": given["models"][0], "search": True, "reference": (), "save_triggers": None}
+    from clipclean import files
     from clipclean.jobs import audit as job
 
-    with demo.unpacked() as bundled, progress.shown(quiet=given["quiet"]) as shown:
-        request = filled(
-            job.Request, given, model=given["models"][0], data=given["data"] or bundled / demo.PICTURES,
-            own=given["data"] is not None, pairs=bundled / demo.PAIRS, policy=policy.DEFAULT, search=True, reference=(),
-            save_triggers=None,
-        )  # fmt: skip
+    with requests.of_audit(asked) as request, progress.shown(quiet=given["quiet"]) as shown:
         found = job.build_references(request, given["models"], progress=shown)
     files.write_text(given["out"], json.dumps(found, indent=1) + "\n")
     count = len(found["models"])

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import click
 
-from clipclean.cli import options, roles
+from clipclean.api import format_of, roles
+from clipclean.cli import options
 from clipclean.cli.command import Group, option
 from clipclean.errors import UsageError
 
@@ -48,7 +49,7 @@ def convert(file: Path, form: str | None, out: Path | None) -> None:
     """
     from clipclean import report as reports
 
-    form = form or (options.format_of(str(out)) if out else "")
+    form = form or (format_of(str(out)) if out else "")
     if not form:
         raise UsageError(
             f"Name the format by --to ({', '.join(options.FORMATS)}), or a file such as report.html by --out."

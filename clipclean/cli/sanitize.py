@@ -6,13 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.cli import log_files, options, plans, printing, progress, roles, streams
-from clipclean.cli.command import command, filled
-from clipclean.config import policy as policies
-from clipclean.config import recipe as recipes
+from clipclean.api import requests, roles
+from clipclean.cli import log_files, options, plans, printing, progress, streams
+from clipclean.cli.command import command
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
-from clipclean.export.layout import wanted
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
@@ -89,18 +87,16 @@ def run(given: dict[str, Any], /) -> int:
     roles.check(given, out="folder")
     outputs = printing.outputs_of(given)
     printing.check_baseline(given)
-    changes = chosen(given)
-    recipe = recipes.chosen(
-        given["recipe"], changes, max_accuracy_loss=given["max_accuracy_loss"], max_minutes=given["max_minutes"]
-    )
-    demanded = policies.DEFAULT if given["policy"] is None else policies.load(given["policy"])
+    given = given | {"overrides": chosen(given), "panel": not given["no_audit"]}
+    recipe = requests.recipe_of(given)
+    requests.policy_of(given)  # a wrong one is refused before torch comes
     silent = given["quiet"] or bool(os.environ.get("RANK", "0").lstrip("0"))  # others than the first say nothing
     if not silent:
         printing.first_line(given["model"], f"recipe {recipe.name}")
     with progress.shown(quiet=silent) as shown:
         shown("loading PyTorch", 0, 1)
         from clipclean import auto, data, train  # torch comes with it: after what can fail fast
-        from clipclean.jobs import inputs, plan, prepare
+        from clipclean.jobs import inputs, plan
         from clipclean.jobs import outputs as results
 
         shown("loading PyTorch", 1, 1)
@@ -113,11 +109,7 @@ def run(given: dict[str, Any], /) -> int:
         )
     data.use_workers(given["workers"])
     device = inputs.device_of(own_device(given["device"], launch))
-    request = filled(
-        prepare.SanitizeRequest, given, recipe=recipe, overridden=bool(changes), device=device,
-        precision=given["precision"] or recipe.train.precision, audit=not given["no_audit"], policy=demanded,
-        wanted=wanted(given["formats"], given["onnx_preset"], normalize=given["normalize"], fp16=given["fp16"], bom=given["bom"]),
-    )  # fmt: skip
+    request = requests.of_sanitize(given | {"device": device})
     if given["dry_run"]:
         with progress.shown(quiet=quiet) as shown:
             return plans.show(given, plan.of_sanitize(request, progress=shown))

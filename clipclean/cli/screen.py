@@ -5,8 +5,9 @@ from typing import Any
 
 import click
 
-from clipclean.cli import complete, options, printing, progress, roles
-from clipclean.cli.command import command, filled, option
+from clipclean.api import requests, roles
+from clipclean.cli import complete, options, printing, progress
+from clipclean.cli.command import command, option
 
 FORMATS = ("text", "json", "html")
 
@@ -93,7 +94,7 @@ def screen(**given: Any) -> None:
 
     data.use_workers(given["workers"])
     with progress.shown(quiet=given["quiet"]) as shown:
-        outcome = screening.screen(filled(screening.ScreenRequest, given), progress=shown)
+        outcome = screening.screen(requests.of_screen(given), progress=shown)
     forms = {
         "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
         "json": lambda: report.json_text(outcome.report),

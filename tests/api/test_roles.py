@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.cli import main, roles
+from clipclean.api import roles
+from clipclean.cli import main
 from clipclean.cli.options import Output
 from clipclean.errors import ResourceError, UsageError
 

@@ -15,7 +15,7 @@ import clipclean
 from clipclean import checkpoint, cli
 from clipclean.errors import UsageError
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 SHORT = {
     "train.max_steps": 2,
     "train.batch_size": 16,
@@ -146,6 +146,17 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
         clipclean.audit(job.folder / "missing.pt", search=False)
     with pytest.raises(UsageError, match="Without a search"):
         clipclean.audit(job.model, search=False, reference=job.model)
+
+
+def test_two_reports_are_compared_as_files_or_as_they_are(job, tmp_path):
+    report = clipclean.audit(job.model, data=job.data, search=False, **words(job))
+    clipclean.save(report, tmp_path / "report.json")
+    found = clipclean.compare(tmp_path / "report.json", report)
+    assert found.verdicts == ("inconclusive", "inconclusive")
+    assert {each.change for each in found.differences} == {"same"}
+    assert found.blocking("inconclusive") == ()
+    fewer = report.model_copy(update={"findings": report.findings[1:]})
+    assert [each.change for each in clipclean.compare(fewer, report).differences].count("new") == 1
 
 
 def test_a_report_is_saved_in_the_format_of_the_suffix(job):
