@@ -18,7 +18,7 @@ READ = {
     "policy": "--policy", "classes": "--classes", "templates": "--templates", "recipe": "--recipe", "arch": "--arch",
     "triggers": "--trigger", "file": "the report", "public_key": "--public-key",
 }  # fmt: skip
-FOLDERS = {"log_dir": "--log-dir", "save_triggers": "--save-triggers"}
+FOLDERS = {"log_dir": "--log-dir", "output_dir": "--output-dir", "save_triggers": "--save-triggers"}
 FILES = {"save_kept": "--save-kept"}
 PATTERN = re.compile(r"\\\{.*\\\}|\\\*|\\\?|\\\[.*?\\\]")  # braces and wildcards of shards, once escaped
 HEAD = 4096  # bytes; a report has no zero byte in them

@@ -4,17 +4,18 @@ import platform
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import options, plans, printing, progress
+from clipclean.cli import audits, options, plans, printing, progress
 from clipclean.cli.command import command, option
 from clipclean.config.recipe import EFFORTS
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
+    from clipclean.jobs.plan import Plan
     from clipclean.report import Images, Report
 
 EPILOG = """\b
@@ -22,10 +23,13 @@ Examples:
   clipclean audit model.pt --classes classes.txt
   clipclean audit model.safetensors -d images/ --reference trusted.pt --output report.html
   clipclean audit model.pt -d images/ --effort thorough --save-triggers found/ --policy policy.yaml
+  clipclean audit checkpoints/ other.pt --classes classes.txt --output-dir reports/
 """
 
 # Options that no report depends on; all others, paths as they are spelt among them, are part of what an audit is.
 UNSEEN = (
+    "models",
+    "output_dir",
     "outputs",
     "fail_on",
     "baseline",
@@ -39,8 +43,15 @@ UNSEEN = (
 )
 
 
+class Outcome(NamedTuple):
+    """A report and the images of its page, from the job or from the result cache."""
+
+    report: "Report"
+    images: "Images"
+
+
 @command(epilog=EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
 @option(
     "--data",
     "-d",
@@ -123,6 +134,13 @@ UNSEEN = (
     help="Test backdoors of --power, each of another family. A pass needs at least 4.",
 )
 @option(
+    "--output-dir",
+    group="Output",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="Write a report of each model there, as JSON, HTML, SARIF, JUnit and Markdown.",
+)
+@option(
     "--no-search",
     group="Search",
     is_flag=True,
@@ -152,13 +170,30 @@ def audit(**given: Any) -> int:
     """Tell whether MODEL carries a backdoor that nobody described, and which class it leads to.
 
     MODEL is read without executing anything in it. Known triggers are tried, unknown ones are searched for, and the results
-    are compared with those of clean models. The exit code is the verdict.
+    are compared with those of clean models. The exit code is the verdict. With several MODELs, or a folder of them, each is
+    audited, one summary stands at the end, and the exit code is the worst; JSON is then a list.
     """
+    from clipclean.jobs import models
+
+    found = models.expanded(given["models"])
+    if len(found) > 1:
+        return audits.audit_all(given, found)
+    given["model"] = found[0]
     roles.check(given)
     check_search(given)
     outputs = printing.outputs_of(given)
     printing.check_baseline(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
+    made = audited(given)
+    if not isinstance(made, Outcome):
+        return plans.show(given, made)
+    if given["output_dir"] is not None:
+        audits.write_reports(given["output_dir"], audits.labels(found)[0], made)
+    return shown_result(given, made.report, made.images, outputs)
+
+
+def audited(given: dict[str, Any], /) -> "Outcome | Plan":
+    """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one."""
     if not given["quiet"]:
         printing.first_line(given["model"], f"effort {given['effort']}")
     from clipclean.jobs import result_cache
@@ -166,7 +201,7 @@ def audit(**given: Any) -> int:
     known = None if given["no_cache"] or given["dry_run"] else cache_key(given)
     if known and (kept := result_cache.load(known)):
         printing.say(given, "answered from the result cache; --no-cache runs the audit again")
-        return shown_result(given, kept.report, kept.images, outputs)
+        return Outcome(kept.report, kept.images)
     with progress.shown(quiet=given["quiet"]) as shown:
         shown("loading PyTorch", 0, 1)
         from clipclean import data
@@ -179,11 +214,11 @@ def audit(**given: Any) -> int:
     asked = given | {"search": not given["no_search"]}
     with requests.of_audit(asked) as request, progress.shown(quiet=given["quiet"]) as shown:
         if given["dry_run"]:
-            return plans.show(given, plan.of_audit(request, progress=shown))
+            return plan.of_audit(request, progress=shown)
         outcome = job.audit(request, progress=shown)
     if known and known == cache_key(given):  # nothing that was read has changed meanwhile
         result_cache.save(known, reports.json(outcome.report), outcome.images)
-    return shown_result(given, outcome.report, outcome.images, outputs)
+    return Outcome(outcome.report, outcome.images)
 
 
 def shown_result(
@@ -216,7 +251,7 @@ def cache_key(given: dict[str, Any], /) -> str | None:
     places: dict[str, Path | None] = {}
     for name in roles.READ:
         value = given.get(name)
-        if name not in ("arch", "witness_arch", "baseline") and value is not None:
+        if name not in ("arch", "witness_arch", "baseline", "models") and value is not None:
             places |= {f"{name} {place}": Path(each) for place, each in enumerate(_several(value))}
     for name in ("arch", "witness_arch"):
         places[name] = Path(given[name]) if given[name] and Path(given[name]).is_file() else None

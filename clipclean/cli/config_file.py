@@ -20,7 +20,7 @@ from clipclean.errors import UsageError
 NAME, PROJECT = "clipclean.yaml", "pyproject.toml"
 VARIABLE, OFF = "CLIPCLEAN_CONFIG", "off"
 LIMIT = 1_000_000  # bytes
-TESTED = ("model", "models", "reference", "folder")  # parameters that name what may be hostile
+TESTED = ("model", "models", "reference", "base", "witness", "folder")  # parameters that name what may be hostile
 FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them
 
 Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters
