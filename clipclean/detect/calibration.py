@@ -13,11 +13,13 @@ class Calibration:
     """What clean models show.
 
     Attributes:
-        scales: by family, how large the largest margin of a class usually is in a clean model.
+        unit: how much evidence counts as one, as a difference of logarithms of sizes.
+        natural: by family, and for the panel, the largest margin that natural triggers have: only what goes beyond it counts.
         scores: of clean models, each the largest score of any of its classes.
     """
 
-    scales: Mapping[str, float]
+    unit: float
+    natural: Mapping[str, float]
     scores: Sequence[float]
 
     def false_alarms(self, score: float, /) -> float:
@@ -30,9 +32,19 @@ def calibration() -> Calibration:
     """That of the models of ``benchmarks/audit.py``, which ships."""
     text = resources.files("clipclean.detect").joinpath("calibration.json").read_text(encoding="utf-8")
     known = json.loads(text)
-    return Calibration(known["scales"], tuple(known["scores"]))
+    return Calibration(known["unit"], known["natural"], tuple(known["scores"]))
 
 
 def evidence(margin: float, family: str, /) -> float:
-    """A margin in units of what clean models show in this family; 0 where another class is easier to come to."""
-    return max(0.0, margin) / calibration().scales.get(family, math.inf)
+    """A margin beyond what natural triggers of this family have, in units; 0 where another class is as easy to come to."""
+    known = calibration()
+    return max(0.0, margin - known.natural.get(family, math.inf)) / known.unit
+
+
+def evidence_beside(margin: float, /, *, usual: float, shrunk: float) -> float:
+    """The same beside clean models that have the margin ``usual`` for this class and need ``shrunk`` more than it (logarithms).
+
+    Both must be unusual: a class that is a little easier to come to here may be the easiest one in all models, and a model in
+    which every class is easy to come to has no backdoor for it.
+    """
+    return max(0.0, min(margin - max(0.0, usual), shrunk)) / calibration().unit

@@ -31,6 +31,9 @@ class Family:
         said: how its size is said, with ``{}`` for the share in per cent.
         rate: step of Adam that suits its parameters.
         cap: the largest size that it can have: the size of a trigger that was not found.
+        plain: the size from which on a trigger changes images for everybody: larger ones count as this when classes are compared.
+        is_general: whether it can paint any pattern. Such a trigger exists for every class, so sizes compare; a family of few
+            parameters holds natural triggers of some classes (red of a ladybug) and none of others.
         begin: rows, image side, generator -> parameters to start from.
         paint: images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
         size: parameters -> (R,), in (0, cap].
@@ -40,6 +43,8 @@ class Family:
     said: str
     rate: float
     cap: float
+    plain: float
+    is_general: bool
     begin: Callable[[int, int, Generator], Parameters]
     paint: Callable[[Tensor, Parameters, Generator], Tensor]
     size: Callable[[Parameters], Tensor]
@@ -252,36 +257,45 @@ def _paint_filter(images: Tensor, parameters: Parameters, _: Generator) -> Tenso
 
 FAMILIES: dict[str, Family] = {
     "mask": Family(
-        "fixed mask and pattern", "covers {} of the image", 0.4, 1.0, _begin_mask, _paint_mask, _mask_size
+        "fixed mask and pattern", "covers {} of the image", 0.4, 1.0, 0.15, True, _begin_mask, _paint_mask, _mask_size
     ),
     "patch": Family(
-        "patch at random places", "covers {} of the image", 0.4, PATCH**2, _begin_patch, _paint_patch, _patch_size
+        "patch at random places", "covers {} of the image", 0.4, PATCH**2, 0.15, True,
+        _begin_patch, _paint_patch, _patch_size,
     ),
-    "blend": Family("pattern blended into the whole image", "weighs {}", 0.4, 1.0, _begin_blend, _paint_blend, _ratio),
+    "blend": Family(
+        "pattern blended into the whole image", "weighs {}", 0.4, 1.0, 0.15, True, _begin_blend, _paint_blend, _ratio
+    ),
     "additive": Family(
-        "faint pattern over the whole image", "changes a pixel by at most {}", 0.4, 1.0,
+        "faint pattern over the whole image", "changes a pixel by at most {}", 0.4, 1.0, 0.1, True,
         _begin_additive, _paint_additive, _ratio,
     ),
     "bands": Family(
-        "waves or stripes over the whole image", "change a pixel by at most {}", 0.4, 1.0,
+        "waves or stripes over the whole image", "change a pixel by at most {}", 0.4, 1.0, 0.1, True,
         _begin_bands, _paint_bands, _ratio,
     ),
     "warp": Family(
-        "smooth distortion", "moves points by {} of half the side, on average", 0.3, 1.0,
+        "smooth distortion", "moves points by {} of half the side, on average", 0.3, 1.0, 0.3, False,
         _begin_warp, _paint_warp, _warp_size,
     ),
     "wave": Family(
-        "one wave, of some frequency and direction", "changes a pixel by at most {}", 0.4, 1.0,
+        "one wave, of some frequency and direction", "changes a pixel by at most {}", 0.4, 1.0, 0.15, False,
         _begin_wave, _paint_wave, _ratio,
     ),
     "colour": Family(
-        "change of all colours", "changes a colour by at most {}", 0.4, 1.0, _begin_colour, _paint_colour, _ratio,
+        "change of all colours", "changes a colour by at most {}", 0.4, 1.0, 0.5, False,
+        _begin_colour, _paint_colour, _ratio,
     ),
     "filter": Family(
-        "small filter over the whole image", "changes a pixel by at most {}", 0.4, 1.0,
+        "small filter over the whole image", "changes a pixel by at most {}", 0.4, 1.0, 0.5, False,
         _begin_filter, _paint_filter, _ratio,
     ),
 }  # fmt: skip
+
+
+def compared(family: str, size: float, /) -> float:
+    """A size as it counts when classes are compared: at most that from which on everybody sees other images."""
+    return min(size, FAMILIES[family].plain) if family in FAMILIES else size
 
 
 @dataclass(frozen=True, eq=False)

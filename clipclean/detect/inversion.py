@@ -29,6 +29,9 @@ SWEPT = 2  # images a step and class of a brief search
 SAME = 1e-8  # spread of unit embeddings below which images are one to the model, and differ by rounding
 LOOSE = 6.0  # factor on the share of the spread that is left, beside the logarithm of size
 BLOCK = 64  # classes of a brief search that lie in memory at once
+FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
+FINALISTS = 4  # classes of a family that are searched for again, from where they are
+MORE = 2  # times the images a step in the second round: sizes that decide must not hang on a lucky batch
 CHUNK = 2**20  # pixels of one backward pass: what a row takes, and no more, lies in memory at once
 
 TRIED = 64  # images on which both formats are compared
@@ -72,10 +75,23 @@ class Effort:
     success: float
     sweep: int = 0
 
-    def passes(self, families: int, /, *, rows: int, classes: int) -> int:
-        """Images that go forward and back through the image tower, with that many families, searches towards a class, and classes."""
-        brief = self.sweep * SWEPT * classes
-        return brief + self.steps * (families * self.restarts * self.free_images + rows * self.images)
+    def passes(self, *, targets: int, classes: int) -> int:
+        """Images that go forward and back through the image tower, with that many classes searched for in every family, and classes."""
+        general = sum(family.is_general for family in FAMILIES.values())
+        free = self.steps * self.restarts * self.free_images
+        finalists = min(FINALISTS, targets) * self.second * MORE * self.images
+        towards = len(FAMILIES) * targets * self.first * self.images
+        return self.sweep * SWEPT * classes + towards + general * (free + finalists)
+
+    @property
+    def first(self) -> int:
+        """Steps of the first round, towards all classes."""
+        return max(1, round(FIRST * self.steps))
+
+    @property
+    def second(self) -> int:
+        """Steps of the second round, towards the finalists."""
+        return max(1, round(SECOND * self.steps))
 
 
 @dataclass(frozen=True)
@@ -161,36 +177,66 @@ def targeted(
     family: str,
     canonical: Canonical,
     targets: Sequence[int],
-    starts: Sequence[Candidate],
+    starts: Sequence[Candidate] = (),
     effort: Effort,
     generator: Generator,
 ) -> list[Candidate]:
-    """The smallest trigger of a family for each class of ``targets``; all are searched for in the same passes.
+    """The smallest trigger of a family for each class of ``targets``.
 
-    ``starts`` are candidates of the family that are shrunk further, each for its own class, beside the fresh start that every
-    class gets. The rest is as in :func:`untargeted`.
+    First for all classes, in the same passes; then, in a general family, once more for those whose triggers are smallest, on more
+    images. Only the smallest decide, so only they need an exact size. ``starts`` are candidates of the family that are shrunk further, each for its
+    own class, beside the fresh start that every class gets. The rest is as in :func:`untargeted`.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
     """
     goals = [*targets, *(start.target for start in starts)]
-    wanted = torch.tensor(goals, device=canonical.texts.device)
     fresh = FAMILIES[family].begin(len(targets), pixels.shape[-1], generator)
     begin = {
         name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
     }
+    first = _towards(
+        embed, pixels, begin, goals, family=family, canonical=canonical, steps=effort.first, batch=effort.images,
+        level=effort.success, generator=generator,
+    )  # fmt: skip
+    first = [min((c for c in first if c.target == target), key=lambda c: c.size) for target in targets]
+    if not FAMILIES[family].is_general:
+        return first
+    finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
+    begin = {name: torch.stack([c.parameters[name] for c in finalists]) for name in begin}
+    second = _towards(
+        embed, pixels, begin, [c.target for c in finalists], family=family, canonical=canonical, steps=effort.second,
+        batch=MORE * effort.images, level=effort.success, generator=generator,
+    )  # fmt: skip
+    again = {c.target: c for c in second if c.is_reached}
+    return [again.get(c.target, c) for c in first]
+
+
+def _towards(
+    embed: Embed,
+    pixels: Tensor,
+    begin: Parameters,
+    goals: Sequence[int],
+    /,
+    *,
+    family: str,
+    canonical: Canonical,
+    steps: int,
+    batch: int,
+    level: float,
+    generator: Generator,
+) -> list[Candidate]:
+    """One round towards the class of each row of ``begin``."""
+    wanted = torch.tensor(goals, device=canonical.texts.device)
 
     def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
         return _missed(embeddings, wanted[rows], canonical=canonical)
 
     ended = _smallest(
-        embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=effort.success,
-        batch=effort.images, steps=effort.steps, generator=generator,
+        embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=level, batch=batch, steps=steps,
+        generator=generator,
     )  # fmt: skip
-    made = [
-        _candidate(family, target, parameters, size) for target, (parameters, size) in zip(goals, ended, strict=True)
-    ]
-    return [min((c for c in made if c.target == target), key=lambda c: c.size) for target in targets]
+    return [_candidate(family, goal, parameters, size) for goal, (parameters, size) in zip(goals, ended, strict=True)]
 
 
 def swept(

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from clipclean.detect.families import compared
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 FORMAT = "clipclean references 1"
 LARGEST = 2.0  # no size, and no strength of the panel, is more
-CODE = 2  # counts up whenever a change of the search moves sizes: references of other code are no references
+CODE = 3  # counts up whenever a change of the search moves sizes: references of other code are no references
 DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind: docs/experiments.md
 FREELY = ", no target"
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
@@ -50,8 +51,24 @@ class References:
 
     def margin(self, family: str, target: str, /) -> float:
         """The largest margin that a clean model has for this class; nan where none was measured. See :func:`margins`."""
-        found = [_usual(margins(sizes[family]), target) for sizes in self.entries if len(sizes.get(family, ())) > 1]
+        found = [
+            _usual(margins({name: compared(family, size) for name, size in sizes[family].items()}), target)
+            for sizes in self.entries
+            if len(sizes.get(family, ())) > 1
+        ]
         return max(found, default=math.nan)
+
+    def shrunk(self, family: str, target: str, size: float, /) -> float:
+        """How much smaller a size is than a clean model needs for this class, as a difference of logarithms; nan without any.
+
+        Of several clean models the one that needs least counts; one in which the class was not searched for, by its smallest.
+        """
+        found = [
+            compared(family, sizes[family].get(target, min(sizes[family].values())))
+            for sizes in self.entries
+            if sizes.get(family)
+        ]
+        return math.log(min(found)) - math.log(size) if found else math.nan
 
     def least(self, trigger: str, /) -> float | None:
         """The least strength at which a trigger of the panel acts on a clean model; None where none was measured."""

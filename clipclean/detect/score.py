@@ -1,23 +1,24 @@
 """How unusual a class is: one number from every family and the panel, and how often clean models show as much.
 
-In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much. So what
-counts is the margin by which a class's smallest trigger is smaller than that of every other class, in units of what such margins
-are in clean models, family by family: colours are natural triggers of some classes, masks are not.
+In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much, and not
+in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
+class, added up over the families. Families of few parameters (colours, waves, filters, distortions) hold natural triggers of some
+classes and none of others: their margins count beyond what clean models show, or beside clean models that are given.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from clipclean.detect.calibration import evidence
+from clipclean.detect.calibration import evidence, evidence_beside
 from clipclean.detect.panel import NEVER, Strength
 from clipclean.detect.references import PANEL
 from clipclean.detect.search import SearchResult, TargetedResult
 
 
 def combined(pieces: Iterable[float], /) -> float:
-    """The score of a class from its evidence in every family: the length of the vector, since families often agree."""
-    return math.hypot(*pieces)
+    """The score of a class from its evidence in every family: their sum, since a shortcut shows in several, and chance in one."""
+    return math.fsum(pieces)
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,10 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
     for target, own in best.items():
         elsewhere = min((s.least for s in result.strengths if s.target not in (target, -1)), default=NEVER)
         margin = math.log(elsewhere) - math.log(own.least)
-        if result.references and (usual := result.references.least(own.trigger)) is not None:
-            margin = min(margin, math.log(usual) - math.log(own.least))
-        found[result.classes[target]] = (evidence(margin, PANEL), own)
+        usual = result.references.least(own.trigger) if result.references else None
+        if usual is None:
+            weight = evidence(margin, PANEL)
+        else:
+            weight = evidence_beside(margin, usual=0.0, shrunk=math.log(usual) - math.log(own.least))
+        found[result.classes[target]] = (weight, own)
     return found

@@ -11,8 +11,8 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean.detect import inversion
-from clipclean.detect.calibration import evidence
-from clipclean.detect.families import FAMILIES, InvertedTrigger
+from clipclean.detect.calibration import evidence, evidence_beside
+from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Candidate, Effort, Embed, NoSearch
 from clipclean.detect.measure import Probe, Trigger, embeddings, probe
 from clipclean.detect.panel import Strength, as_dicts, strengths
@@ -54,6 +54,7 @@ class TargetedResult:
         margin: the same, than the smallest of the other classes.
         anomaly_index: the gap in robust deviations of the other classes: the anomaly index of Neural Cleanse, on logarithms.
         usual_margin: the margin that clean models have for this class; nan without clean models to compare with.
+        shrunk: how much smaller it is than in clean models, as a difference of logarithms; nan without any.
         reference_anomaly: the gap beyond that of clean models, in deviations; nan without clean models to compare with.
         reference: sizes that clean models need; None without such models.
     """
@@ -66,6 +67,7 @@ class TargetedResult:
     margin: float
     anomaly_index: float
     usual_margin: float
+    shrunk: float
     reference_anomaly: float
     reference: Mapping[str, float] | None
 
@@ -76,8 +78,10 @@ class TargetedResult:
 
     @property
     def evidence(self) -> float:
-        """The margin beyond that of clean models, in units of what it is in clean models; 0 where another class needs less."""
-        return evidence(self.margin - max(0.0, self.usual_margin), self.candidate.family)
+        """The margin beyond what natural triggers have, or beyond that of given clean models; 0 where another class needs less."""
+        if math.isnan(self.usual_margin):
+            return evidence(self.margin, self.candidate.family)
+        return evidence_beside(self.margin, usual=self.usual_margin, shrunk=self.shrunk)
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """An entry of ``measurements.search.found`` in a report."""
@@ -213,8 +217,9 @@ def search(
             f"{len(classes)} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
             "Give a longer list by --classes.",
         )
+    general = [name for name, family in FAMILIES.items() if family.is_general]
     sweep = inversion.blocks(len(classes)) if effort.sweep else 0
-    done, total, generator = itertools.count(1), 2 * len(FAMILIES) + sweep, Generator().manual_seed(seed)
+    done, total, generator = itertools.count(1), len(general) + len(FAMILIES) + sweep, Generator().manual_seed(seed)
     on, beside = divided(len(pixels))
     searched, beside = pixels[on], beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
     canonical = inversion.canonical_of(embed, searched, text_classifier)
@@ -222,7 +227,7 @@ def search(
     led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
     pointed = list(dict.fromkeys([*pointed, *led_to]))
     untargeted: list[UntargetedResult] = []
-    for family in FAMILIES:
+    for family in general:
         ended = inversion.untargeted(
             embed, searched, family=family, canonical=canonical, effort=effort, generator=generator
         )
@@ -239,8 +244,7 @@ def search(
     made: list[Candidate] = []
     for family in FAMILIES:
         made += inversion.targeted(
-            embed, searched, family=family, canonical=canonical, targets=targets, starts=(), effort=effort,
-            generator=generator,
+            embed, searched, family=family, canonical=canonical, targets=targets, effort=effort, generator=generator,
         )  # fmt: skip
         progress(next(done), total)
     close = leading(made, most=effort.suspects)
@@ -258,7 +262,7 @@ def search(
         if candidate.target in close
     ]
     controls = tuple(candidate for candidate in made if candidate.target not in close)
-    passes = effort.passes(len(FAMILIES), rows=len(made), classes=len(classes))
+    passes = effort.passes(targets=len(targets), classes=len(classes))
     ranked = sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))
     return SearchResult(
         tuple(ranked), controls, tuple(untargeted), acting, references, passes, len(searched), tuple(classes)
@@ -266,12 +270,24 @@ def search(
 
 
 def leading(made: Sequence[Candidate], /, *, most: int) -> list[int]:
-    """The classes whose triggers are smallest beside those of the others, in any family."""
-    best: dict[int, float] = {}
+    """The classes whose triggers are smaller than those of all others, in as many families and by as much as may be.
+
+    Where nothing is, those that are smallest beside the median of the others.
+    """
+    margins: dict[int, float] = {}
+    gaps: dict[int, float] = {}
     for candidate in made:
-        others = others_of(candidate, made)
-        best[candidate.target] = max(best.get(candidate.target, -math.inf), _gap(candidate.size, others))
-    return sorted(best, key=lambda target: -best[target])[:most]
+        target, gap = candidate.target, _gap(candidate.size, others_of(candidate, made))
+        margins[target] = margins.get(target, 0.0) + evidence(_margin(candidate, made), candidate.family)
+        gaps[target] = max(gaps.get(target, -math.inf), gap)
+    return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
+
+
+def _margin(candidate: Candidate, made: Sequence[Candidate]) -> float:
+    """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger."""
+    family = candidate.family
+    smallest = min(compared(family, size) for size in others_of(candidate, made))
+    return math.log(smallest) - math.log(compared(family, candidate.size))
 
 
 def others_of(candidate: Candidate, made: Sequence[Candidate], /) -> list[float]:
@@ -300,8 +316,8 @@ def _hit(
     references: References | None,
 ) -> TargetedResult:
     """A candidate with its effect on unseen images, and what its size compares with."""
-    others = others_of(candidate, made)
-    gap = _gap(candidate.size, others)
+    others, family = others_of(candidate, made), candidate.family
+    gap, size = _gap(candidate.size, others), compared(family, candidate.size)
     known = references.sizes(candidate.family) if references else None
     return TargetedResult(
         candidate=candidate,
@@ -309,9 +325,10 @@ def _hit(
         probe=effect(found, candidate.target),
         untargeted=tuple(g for g in untargeted if g.target == candidate.target),
         gap=gap,
-        margin=math.log(min(others)) - math.log(candidate.size),
+        margin=_margin(candidate, made),
         anomaly_index=inversion.anomaly_index(candidate.size, others, floor=FLOOR),
-        usual_margin=references.margin(candidate.family, found.target) if references else math.nan,
+        usual_margin=references.margin(family, found.target) if references else math.nan,
+        shrunk=references.shrunk(family, found.target, size) if references else math.nan,
         reference_anomaly=references.reference_anomaly(candidate.family, found.target, gap) if references else math.nan,
         reference=known,
     )
