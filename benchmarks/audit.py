@@ -1,11 +1,12 @@
-"""The audit on the zoos: scales and scores of clean models from one half, figures from the other.
+"""The audit on the zoos: natural triggers and scores of clean models from one half, figures from the other.
 
     python benchmarks/audit.py --photo-zoo build/photo-zoo --zoo build/zoo --out build/audit             # audit every model, once
     python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --store --no-run            # calibration.json
     python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --no-run --write docs/evidence.md
 
 Each model is audited as ``clipclean audit`` does; OUT/NAME.json is its report, so that a stopped run goes on. ``--store`` writes what
-clean models of the half ``choose`` show into the package: by family the scale of a margin, and the score of every model.
+clean models of the half ``choose`` show into the package: by family the largest margin of a natural trigger, and the score of every
+model.
 ``--half choose`` audits and shows one half alone. ``--seeds 10`` audits some models anew with ten seeds.
 """
 
@@ -23,8 +24,7 @@ from blocks import fill
 
 ROOT = Path(__file__).parents[1]
 CALIBRATION = ROOT / "clipclean" / "detect" / "calibration.json"
-LEAST_SCALE, FACTOR = 0.215, 0.86  # a scale is so many times the root mean square of the largest margins, and at least
-FLOORS = {"panel": 0.5, "warp": 0.5, "patch": 0.35}  # a small yellow square is a natural trigger of a school bus
+LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 
 
@@ -153,23 +153,38 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
     return found
 
 
-def scored(report: dict, scales: dict[str, float], /) -> list[tuple[float, str]]:
-    """The classes by their score, the largest first."""
-    found = margins(report)
-    ranked = [(math.hypot(*(m / scales[family] for family, m in of.items())), name) for name, of in found.items()]
+def scored(report: dict, natural: dict[str, float], unit: float, /) -> list[tuple[float, str]]:
+    """The classes by their score, the largest first, without a reference."""
+    ranked = [
+        (math.fsum(max(0.0, m - natural.get(family, math.inf)) for family, m in of.items()) / unit, name)
+        for name, of in margins(report).items()
+    ]
     return sorted(ranked, reverse=True)
 
 
+def beside(report: dict, /) -> float:
+    """The largest score as the audit itself counts it, beside the references that it was given."""
+    totals: dict[str, float] = {}
+    for each in report["measurements"]["search"]["found"]:
+        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES:
+            totals[each["class"]] = totals.get(each["class"], 0.0) + each["evidence"]
+    named = [suspect["score"] or 0.0 for suspect in report["suspects"]]
+    return max([*totals.values(), *named], default=0.0)
+
+
 def store(clean: Sequence[dict], /) -> None:
-    """Scales and scores of clean models, into the package."""
-    known = json.loads(CALIBRATION.read_text())["scales"]
-    for family in known:
-        largest = [max((of.get(family, 0.0) for of in margins(report).values()), default=0.0) for report in clean]
-        typical = math.sqrt(sum(value**2 for value in largest) / len(largest))
-        floor = FLOORS.get(family, LEAST_SCALE)
-        known[family] = round(max(floor, FACTOR * typical), 3)
-    scores = sorted(round(max((s for s, _ in scored(report, known)), default=0.0), 3) for report in clean)
-    CALIBRATION.write_text(json.dumps({"scales": known, "scores": scores}, indent=1) + "\n")
+    """What natural triggers reach in clean models, and the scores of these, into the package."""
+    from clipclean.detect import FAMILIES
+
+    known = json.loads(CALIBRATION.read_text())
+    for family in known["natural"]:
+        if family in FAMILIES and FAMILIES[family].is_general:
+            continue  # any class can be reached there: the margin itself counts
+        largest = [of.get(family, 0.0) for report in clean for of in margins(report).values()]
+        known["natural"][family] = round(max([LEAST_NATURAL, *largest]), 3)
+    best = (scored(report, known["natural"], known["unit"]) for report in clean)
+    known["scores"] = sorted(round(max((s for s, _ in ranked), default=0.0), 3) for ranked in best)
+    CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
 
 # Tables.
@@ -197,10 +212,10 @@ def rate(hits: int, n: int) -> str:
     return f"{hits} of {n} ({low:.2f}–{high:.2f})" if n else "none"
 
 
-def summary(done: Sequence[tuple[Model, dict]], half: str, scales: dict[str, float]) -> str:
+def summary(done: Sequence[tuple[Model, dict]], half: str) -> str:
     """One row of the first table."""
     bad, good = ([(m, r) for m, r in done if m.half == half and m.is_backdoored is kind] for kind in (True, False))
-    p, n = ([max((s for s, _ in scored(r, scales)), default=0.0) for _, r in some] for some in (bad, good))
+    p, n = ([beside(r) for _, r in some] for some in (bad, good))
     words = lambda some, word: rate(sum(r["verdict"] == word for _, r in some), len(some))  # noqa: E731
     failed = [(m, r) for m, r in bad if r["verdict"] == "fail"]
     area = "–" if not p or not n else "{:.3f} ({:.3f}–{:.3f})".format(auroc(p, n), *interval(p, n))
@@ -210,11 +225,10 @@ def summary(done: Sequence[tuple[Model, dict]], half: str, scales: dict[str, flo
 
 
 def table(done: Sequence[tuple[Model, dict]], /) -> str:
-    scales = json.loads(CALIBRATION.read_text())["scales"]
     lines = [
         "| half | AUROC (95 %) | backdoored: fail | pass | clean: fail | pass | target named first, of those that fail |",
         "|---|---|---|---|---|---|---|",
-        *(summary(done, half, scales) for half in dict.fromkeys(m.half for m, _ in done)),
+        *(summary(done, half) for half in dict.fromkeys(m.half for m, _ in done)),
         "",
         "Intervals of rates are Wilson's, of the AUROC a bootstrap over models.",
         "",
@@ -223,7 +237,7 @@ def table(done: Sequence[tuple[Model, dict]], /) -> str:
     ]
     for model, report in done:
         first = report["suspects"][0]["class"] if report["suspects"] else "–"
-        score = max((s for s, _ in scored(report, scales)), default=0.0)
+        score = beside(report)
         seconds = report["measurements"]["search"].get("seconds", math.nan)
         target = model.target if model.is_backdoored else "none"
         lines.append(f"| {model.name} | {target} | {report['verdict']} | {first} | {score:.2f} | {seconds:.0f} |")

@@ -228,24 +228,27 @@ class Effort(Section):
     controls: int = field(20, "Other classes to compare with: all of a short list, or as many drawn at random.", ge=4)
     collapse: float = field(0.85, "Share of the spread that a search without a target must take away.", "share")
     success: float = field(0.85, "Share of images that a search towards a class must turn.", "share")
-    sweep: int = field(0, "Steps of a brief search towards every class; 0 leaves it out.", "steps", ge=0)
+    sweep: int = field(15, "Steps of a brief search through a long list; 0 leaves it out.", "steps", ge=0)
 
     def passes(self) -> tuple[int, int]:
-        """Images that the search sends forward and back through the image tower: with ten classes, and with a long list.
-
-        What ``sweep`` takes, two images a step and class, comes on top.
-        """
+        """Images that the search sends forward and back through the image tower: with ten classes, and with a list of 200 or more."""
         short, long = min(10, self.suspects + self.controls), self.suspects + self.controls
-        free = self.restarts * self.free_images
-        a_step = SEARCHED_FAMILIES * self.steps
-        return a_step * (free + short * self.images), a_step * (free + long * self.images)
+        swept = GENERAL_FAMILIES * self.sweep * 2 * 200
+        return self._towards(short), self._towards(long) + swept
+
+    def _towards(self, classes: int) -> int:
+        """With so many classes searched for; as ``clipclean.detect.inversion.Effort.passes`` counts, which would bring torch."""
+        first, second = round(0.55 * self.steps), round(0.65 * self.steps)
+        finalists = GENERAL_FAMILIES * min(4, classes) * second * 2 * self.images
+        free = GENERAL_FAMILIES * self.steps * self.restarts * self.free_images
+        return SEARCHED_FAMILIES * classes * first * self.images + finalists + free
 
 
-SEARCHED_FAMILIES = 9  # as many as clipclean.detect.FAMILIES, which would bring torch with it
+SEARCHED_FAMILIES, GENERAL_FAMILIES = 9, 5  # of clipclean.detect.FAMILIES, which would bring torch with it
 
 # References serve the effort that they were measured with.
 EFFORTS = {
-    "quick": Effort(steps=40, images=6, suspects=2),
+    "quick": Effort(steps=40, images=6, suspects=2, sweep=10),
     "standard": Effort(suspects=4),
     "thorough": Effort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=30),
 }

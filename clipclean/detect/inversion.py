@@ -10,7 +10,7 @@ trigger for each class, and anomaly_index by the median absolute deviation, of N
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -27,6 +27,7 @@ MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SWEPT = 2  # images a step and class of a brief search
 SAME = 1e-8  # spread of unit embeddings below which images are one to the model, and differ by rounding
+BEYOND = 0.5  # by which canonical logits should exceed those of real images: a batch varies
 LOOSE = 6.0  # factor on the share of the spread that is left, beside the logarithm of size
 BLOCK = 64  # classes of a brief search that lie in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
@@ -62,7 +63,7 @@ class Effort:
         controls: other classes that are searched for as well, to compare with: all, or as many drawn at random.
         collapse: share of the spread that a search without a target must take away.
         success: share of images that a search towards a class must turn.
-        sweep: steps of a brief search towards every class, whose leaders are suspects too; 0 leaves it out.
+        sweep: steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
     """
 
     restarts: int
@@ -75,13 +76,13 @@ class Effort:
     success: float
     sweep: int = 0
 
-    def passes(self, *, targets: int, classes: int) -> int:
-        """Images that go forward and back through the image tower, with that many classes searched for in every family, and classes."""
-        general = sum(family.is_general for family in FAMILIES.values())
+    def passes(self, families: Mapping[str, Family], /, *, targets: int, swept: int) -> int:
+        """Images that go forward and back through the image tower, with that many classes searched for, and briefly searched for."""
+        general = sum(family.is_general for family in families.values())
         free = self.steps * self.restarts * self.free_images
         finalists = min(FINALISTS, targets) * self.second * MORE * self.images
-        towards = len(FAMILIES) * targets * self.first * self.images
-        return self.sweep * SWEPT * classes + towards + general * (free + finalists)
+        towards = len(families) * targets * self.first * self.images
+        return towards + general * (free + finalists + self.sweep * SWEPT * swept)
 
     @property
     def first(self) -> int:
@@ -167,7 +168,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Ca
     embeddings = _embedded(embed, pixels)
     if _spread(embeddings) < SAME:
         raise NoSearch("CC005", "The model maps all images to one place, so no trigger could be told from none.")
-    return canonical_form(text_classifier)
+    return canonical_form(text_classifier, embeddings=embeddings)
 
 
 def targeted(
@@ -242,6 +243,8 @@ def _towards(
 def swept(
     embed: Embed,
     pixels: Tensor,
+    classes: Sequence[int],
+    /,
     *,
     family: str,
     canonical: Canonical,
@@ -249,23 +252,21 @@ def swept(
     generator: Generator,
     progress: Callable[[], None],
 ) -> list[int]:
-    """All classes, those first for which a brief search comes nearest to a small trigger that works.
+    """The ``classes``, those first for which a brief search comes nearest to a small trigger that works.
 
-    A search without a target may end at a class that is easy to gather at, and miss a backdoor's; this asks every class, with a
+    A search without a target may end at a class that is easy to gather at, and miss a backdoor's; this asks each, with a
     few images and steps, and tells only which to look at more closely. ``progress`` is called after each of the
     :func:`blocks`. The rest is as in :func:`targeted`.
     """
     places = generator.get_state()
     scores = []
-    texts = canonical.texts
-    for block in torch.split(torch.arange(len(texts), device=texts.device), BLOCK):
+    for block in torch.split(torch.tensor(classes, device=canonical.texts.device), BLOCK):
         generator.set_state(places)  # the same images for all classes
         scores.append(
             _brief(embed, pixels, block, family=FAMILIES[family], canonical=canonical, steps=steps, generator=generator)
         )
         progress()
-    order: list[int] = torch.cat(scores).argsort().tolist()
-    return order
+    return [classes[place] for place in torch.cat(scores).argsort().tolist()]
 
 
 def blocks(classes: int, /) -> int:
@@ -307,11 +308,16 @@ def _brief(
 
 
 def _missed(embeddings: Tensor, goals: Tensor, /, *, canonical: Canonical) -> tuple[Tensor, Tensor]:
-    """Of embeddings (R, B, D) and the class of each row (R,): mean cross-entropy (R,), and the share (R,) that is taken for it."""
+    """Of embeddings (R, B, D) and the class of each row (R,): the loss (R,), and the share (R,) that is convincing.
+
+    The loss is the mean cross-entropy and how far logits are below those of real images, a little beyond which it aims.
+    """
     logits = canonical.logits(embeddings)  # (R, B, K)
     goal = goals[:, None].expand(logits.shape[:2])
+    own = logits.gather(-1, goal[..., None])[..., 0]
+    short = F.relu(canonical.typical[goal] + BEYOND - own).mean(1)
     loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
-    return loss, (logits.argmax(-1) == goal).float().mean(1)
+    return loss + short, canonical.convinces(logits, goal).float().mean(1)
 
 
 def anomaly_index(size: float, others: Sequence[float], /, *, floor: float) -> float:

@@ -20,7 +20,7 @@ MOST_IMAGES = 96
 
 @dataclass(frozen=True)
 class Strength:
-    """The least share of a trigger's change at which half of the images become one class; ``NEVER`` where none do.
+    """The least share of a trigger's change at which half of the images become one class, convincingly; ``NEVER`` where none do.
 
     Attributes:
         trigger: its spec.
@@ -46,7 +46,7 @@ def strengths(
 ) -> tuple[Strength, ...]:  # fmt: skip
     """The least strength of every trigger, on the same images (N, 3, S, S) in [0, 1], of which a few are taken."""
     some = pixels[:: max(1, len(pixels) // MOST_IMAGES)][:MOST_IMAGES]
-    before = _answers(embed, some, canonical)
+    before = _logits(embed, some, canonical).argmax(1)
     found = []
     for number, trigger in enumerate(triggers, start=1):
         found.append(_least(embed, some, trigger, before=before, canonical=canonical))
@@ -55,8 +55,8 @@ def strengths(
 
 
 @torch.no_grad()
-def _answers(embed: Callable[[Tensor], Tensor], pixels: Tensor, canonical: Canonical) -> Tensor:
-    return canonical.logits(embed(pixels).float()).argmax(1)
+def _logits(embed: Callable[[Tensor], Tensor], pixels: Tensor, canonical: Canonical) -> Tensor:
+    return canonical.logits(embed(pixels).float())
 
 
 def _least(
@@ -66,8 +66,10 @@ def _least(
     classes = len(canonical.texts)
     target, strongest, curve = -1, 0.0, []
     for share in SHARES:
-        after = _answers(embed, (pixels + share * changed).clamp(0, 1), canonical)
-        gained = torch.bincount(after[after != before], minlength=classes).double()
+        logits = _logits(embed, (pixels + share * changed).clamp(0, 1), canonical)
+        after = logits.argmax(1)
+        turned = (after != before) & canonical.convinces(logits, after)
+        gained = torch.bincount(after[turned], minlength=classes).double()
         others = (len(before) - torch.bincount(before, minlength=classes)).clamp(min=1)
         excess = gained / others  # of the images that were of other classes
         if share == SHARES[0]:

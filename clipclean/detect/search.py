@@ -21,7 +21,10 @@ from clipclean.detect.references import PANEL, References, Sizes, freely
 MOST_IMAGES = 256  # that are searched on
 JUDGING = 150  # the most that judge what was found: an excess of 0.6 is then known to 0.08
 SEARCHED = 0.6  # share of the images that is searched on; the others judge
-SWEPT_FAMILY = "mask"  # of the brief search towards every class
+MOST_SWEPT = (
+    200  # classes that a brief search goes through; of a longer list those pointed at, and others drawn at random
+)
+LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
 LEAST_CLASSES = 5  # with fewer there is nothing to compare a suspect with
 
@@ -218,8 +221,10 @@ def search(
             "Give a longer list by --classes.",
         )
     general = [name for name, family in FAMILIES.items() if family.is_general]
-    sweep = inversion.blocks(len(classes)) if effort.sweep else 0
-    done, total, generator = itertools.count(1), len(general) + len(FAMILIES) + sweep, Generator().manual_seed(seed)
+    is_long = len(classes) > effort.suspects + effort.controls
+    swept = min(len(classes), MOST_SWEPT) if is_long and effort.sweep else 0
+    steps = len(general) + len(FAMILIES) + len(general) * inversion.blocks(swept)
+    done, generator = itertools.count(1), Generator().manual_seed(seed)
     on, beside = divided(len(pixels))
     searched, beside = pixels[on], beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
     canonical = inversion.canonical_of(embed, searched, text_classifier)
@@ -232,21 +237,25 @@ def search(
             embed, searched, family=family, canonical=canonical, effort=effort, generator=generator
         )
         untargeted += [_gathering(candidate, share, references) for candidate, share in ended]
-        progress(next(done), total)
-    if effort.sweep:
-        leaders = inversion.swept(
-            embed, searched, family=SWEPT_FAMILY, canonical=canonical, steps=effort.sweep, generator=generator,
-            progress=lambda: progress(next(done), total),
-        )  # fmt: skip
-        pointed = list(dict.fromkeys([*pointed, *leaders]))
+        progress(next(done), steps)
     suspects = suspected(untargeted, pointed, most=effort.suspects)
-    targets = [*suspects, *drawn(len(classes), suspects, count=effort.controls, generator=generator)]
+    leaders: list[int] = []
+    if swept:
+        some = [*suspects, *drawn(len(classes), suspects, count=swept - len(suspects), generator=generator)]
+        for family in general:
+            leaders += inversion.swept(
+                embed, searched, some, family=family, canonical=canonical, steps=effort.sweep, generator=generator,
+                progress=lambda: progress(next(done), steps),
+            )[:LEADERS]  # fmt: skip
+    suspects = list(dict.fromkeys([*suspects, *leaders]))
+    controls = drawn(len(classes), suspects, count=max(0, effort.controls - len(leaders)), generator=generator)
+    targets = [*suspects, *controls]
     made: list[Candidate] = []
     for family in FAMILIES:
         made += inversion.targeted(
             embed, searched, family=family, canonical=canonical, targets=targets, effort=effort, generator=generator,
         )  # fmt: skip
-        progress(next(done), total)
+        progress(next(done), steps)
     close = leading(made, most=effort.suspects)
     clean = embeddings(embed, pixels[beside], batch_size=batch_size).float()
 
@@ -261,11 +270,11 @@ def search(
         for candidate in made
         if candidate.target in close
     ]
-    controls = tuple(candidate for candidate in made if candidate.target not in close)
-    passes = effort.passes(targets=len(targets), classes=len(classes))
+    others = tuple(candidate for candidate in made if candidate.target not in close)
+    passes = effort.passes(FAMILIES, targets=len(targets), swept=swept)
     ranked = sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))
     return SearchResult(
-        tuple(ranked), controls, tuple(untargeted), acting, references, passes, len(searched), tuple(classes)
+        tuple(ranked), others, tuple(untargeted), acting, references, passes, len(searched), tuple(classes)
     )
 
 

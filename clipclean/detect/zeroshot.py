@@ -193,11 +193,20 @@ def _finite(embeddings: Tensor) -> Tensor:
 SHARPNESS = 4.0  # the factor on canonical logits: at one they vary as standard normal values do
 
 
+LEAST_OWN = 5  # images of a class that say how convincing its images are; with fewer those of all classes say it
+
+
 @dataclass(frozen=True)
 class Canonical:
-    """What turns unit embeddings into answers: the text classifier less its mean over the classes, (K, D)."""
+    """What turns unit embeddings into answers.
+
+    Attributes:
+        texts: (K, D), the text classifier less its mean over the classes.
+        typical: (K,), the logit that images of each class usually have for it; -inf where that is not known.
+    """
 
     texts: Tensor
+    typical: Tensor
 
     def logits(self, embeddings: Tensor, /) -> Tensor:
         """Answers (..., K) of embeddings (..., D): cosines to the classes, less their mean, in units of their own deviation.
@@ -209,7 +218,24 @@ class Canonical:
         deviation = relative.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-12)
         return SHARPNESS * relative / deviation
 
+    def convinces(self, logits: Tensor, goals: Tensor, /) -> Tensor:
+        """Whether logits (..., K) answer with the class ``goals`` (...), and as firmly as real images of it do: bool (...).
 
-def canonical_form(text_classifier: Tensor, /) -> Canonical:
-    """The canonical form of a model with this text classifier (K, D)."""
-    return Canonical(text_classifier - text_classifier.mean(0))
+        A universal perturbation brings images just over the border of many a class in a clean model. Only a backdoor makes them
+        more like the class than its own images are: poisoned pairs have trained it to.
+        """
+        own = logits.gather(-1, goals[..., None])[..., 0]
+        return (logits.argmax(-1) == goals) & (own >= self.typical[goals])
+
+
+def canonical_form(text_classifier: Tensor, /, *, embeddings: Tensor | None = None) -> Canonical:
+    """The canonical form of a model with this text classifier (K, D); with clean image embeddings (N, D) it knows typical logits."""
+    texts = text_classifier - text_classifier.mean(0)
+    unknown = torch.full((len(texts),), -torch.inf, device=texts.device)
+    form = Canonical(texts, unknown)
+    if embeddings is None:
+        return form
+    best, answers = form.logits(embeddings).float().max(1)
+    own = [best[answers == place] for place in range(len(texts))]
+    typical = torch.stack([(values if len(values) >= LEAST_OWN else best).quantile(0.5) for values in own])
+    return Canonical(texts, typical)

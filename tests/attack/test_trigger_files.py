@@ -24,7 +24,7 @@ def hit(family="mask", target="banana"):
     """What ``save`` looks at of a hit."""
     found = trigger(family, target)
     candidate = Candidate(family, 0, found.parameters, found.size, True)
-    return detect.TargetedResult(candidate, found, None, (), 0.0, 0.0, 0.0, 0.0, 0.0, None)
+    return detect.TargetedResult(candidate, found, None, (), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None)
 
 
 def spoiled(folder, **changes):

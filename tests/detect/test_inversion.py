@@ -6,7 +6,7 @@ import torch
 from detect import towers
 from torch import Generator
 
-from clipclean.config.recipe import EFFORTS, SEARCHED_FAMILIES
+from clipclean.config.recipe import EFFORTS, GENERAL_FAMILIES, SEARCHED_FAMILIES
 from clipclean.detect import FAMILIES, inversion
 from clipclean.detect.inversion import Effort, NoSearch
 from clipclean.errors import Inconclusive
@@ -191,18 +191,20 @@ def test_equal_sizes_make_no_difference_infinite_and_none_make_it_unknown():
     assert math.isnan(inversion.anomaly_index(0.5, [], floor=0.25))
 
 
-def test_passes_count_the_pictures_of_every_step():
+def test_passes_count_the_images_of_every_step():
     effort = Effort(restarts=2, steps=10, free_images=5, images=3, suspects=1, controls=1, collapse=0.8, success=0.9)
-    # 10 steps: in each of 6 families 2 x 5 images without a target, and in all 24 searches towards a class of 3
-    assert effort.passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3)
-    # and a sweep of 4 steps, 2 images a class
-    assert replace(effort, sweep=4).passes(6, rows=24, classes=50) == 10 * (6 * 2 * 5 + 24 * 3) + 4 * 2 * 50
+    # 6 steps (0.55 of 10) of 3 images towards each of 8 classes in 9 families; then in the 5 general ones 6 steps (0.65 of 10)
+    # of 6 images towards 4 finalists; and there 10 steps of 2 x 5 images without a target
+    counted = 9 * 8 * 6 * 3 + 5 * 4 * 6 * 6 + 5 * 10 * 2 * 5
+    assert effort.passes(FAMILIES, targets=8, swept=0) == counted
+    # and a sweep of 4 steps, 2 images a class and general family
+    assert replace(effort, sweep=4).passes(FAMILIES, targets=8, swept=50) == counted + 5 * 4 * 2 * 50
 
 
 def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
     def order(embed):
         return inversion.swept(
-            embed, towers.images(), family="mask", canonical=form(embed, towers.images()), steps=40,
+            embed, towers.images(), range(len(towers.CLASSES)), family="mask", canonical=form(embed, towers.images()), steps=40,
             generator=Generator().manual_seed(0), progress=lambda: told.append(1),
         )  # fmt: skip
 
@@ -231,7 +233,8 @@ def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
 
 @pytest.mark.parametrize("name", EFFORTS)
 def test_the_costs_that_an_effort_states_are_those_that_a_search_counts(name):
-    said, counted = EFFORTS[name].passes(), Effort(**EFFORTS[name].model_dump())
+    stated, counted = EFFORTS[name].passes(), Effort(**EFFORTS[name].model_dump())
     assert len(FAMILIES) == SEARCHED_FAMILIES
-    rows = [len(FAMILIES) * classes for classes in (10, counted.suspects + counted.controls)]
-    assert said == tuple(counted.passes(len(FAMILIES), rows=each, classes=0) for each in rows)
+    assert sum(family.is_general for family in FAMILIES.values()) == GENERAL_FAMILIES
+    most = counted.suspects + counted.controls
+    assert stated == (counted.passes(FAMILIES, targets=10, swept=0), counted.passes(FAMILIES, targets=most, swept=200))

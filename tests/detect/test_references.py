@@ -97,7 +97,17 @@ def made(**changes):
 def test_what_was_written_is_read_back():
     known = from_file(made(), "clean.json", **OURS)
     assert (known.kind, known.name, known.models) == ("file", "clean.json", 1)
-    assert known.margin("mask", "ant") == pytest.approx(math.log(2))
+    # ant 0.1, bee 0.2: from 0.15 on everybody sees another image
+    assert known.margin("mask", "ant") == pytest.approx(math.log(1.5))
+
+
+def test_how_much_smaller_a_trigger_is_than_in_clean_models_is_counted_from_the_one_that_needs_least():
+    sizes = ({"mask": {"ant": 0.08, "bee": 0.04}}, {"mask": {"bee": 0.1}})
+    known = References("reference", "several", sizes)
+    assert known.shrunk("mask", "ant", 0.02) == pytest.approx(math.log(4))
+    assert known.shrunk("mask", "bee", 0.02) == pytest.approx(math.log(2))
+    assert known.shrunk("mask", "cow", 0.02) == pytest.approx(math.log(2))  # not searched for: the smallest of any
+    assert math.isnan(known.shrunk("patch", "ant", 0.02))
 
 
 @pytest.mark.parametrize(
@@ -137,7 +147,7 @@ def test_what_is_no_references_file_or_holds_what_is_no_size_is_refused(changes)
 def test_several_references_are_one():
     one, other = (
         from_file(made(), "a.json", **OURS),
-        References("reference", "b.pt", ({"mask": {"ant": 0.1, "bee": 0.9}},)),
+        References("reference", "b.pt", ({"mask": {"ant": 0.01, "bee": 0.09}},)),
     )
     both = together([one, other])
     assert (both.kind, both.name, both.models) == ("reference", "a.json, b.pt", 2)

@@ -114,8 +114,9 @@ def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
     made = json.loads(json.dumps(bad.as_dict(), allow_nan=False))
     assert made["images"] == 36  # six tenths of 60
     effort, classes = towers.EFFORT, len(towers.CLASSES)
-    # in each family: a search without a target, and one towards every class, as there are few
-    assert made["forward_passes"] == 2 * effort.steps * (effort.free_images + classes * effort.images)
+    # in each of 2 families: a search without a target, one towards every class, as there are few, and one for 4 finalists
+    free, first, second = 60 * effort.free_images, 33 * classes * effort.images, 39 * 4 * 2 * effort.images
+    assert made["forward_passes"] == 2 * (free + first + second)
     assert (len(made["found"]), len(made["controls"])) == (2 * effort.suspects, 2 * (classes - effort.suspects))
     assert "fox" not in {entry["class"] for entry in made["controls"]}
     first = made["found"][0]

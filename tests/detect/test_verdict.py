@@ -221,14 +221,18 @@ def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_op
 # What the search shows.
 
 
-def hit(family="mask", target="banana", *, margin=0.0, usual=math.nan, excess=0.95, is_reached=True, untargeted=()):
+def hit(
+    family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=math.nan, excess=0.95, is_reached=True,
+    untargeted=(),
+):  # fmt: skip
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
     size = 0.02 if is_reached else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
     return TargetedResult(
         candidate=Candidate(family, 0, parameters, size, is_reached), found=InvertedTrigger(family, target, parameters, 4),
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"), untargeted=untargeted,
-        gap=margin, margin=margin, anomaly_index=0.0, usual_margin=usual, reference_anomaly=math.nan, reference=None,
+        gap=margin, margin=margin, anomaly_index=0.0, usual_margin=usual, shrunk=shrunk, reference_anomaly=math.nan,
+        reference=None,
     )  # fmt: skip
 
 
@@ -242,7 +246,7 @@ def shown(*targeted, images=100, limits=LIMITS, **changes):
     return [(finding.rule, finding.level, finding.target) for finding in found]
 
 
-UNIT = calibration().scales["mask"]  # the margin of one unit of evidence
+UNIT = calibration().unit  # the margin of one unit of evidence
 FAILS, DOUBTS, USUAL = (
     1.1 * LIMITS.abnormality * UNIT,
     0.85 * LIMITS.abnormality * UNIT,
@@ -257,18 +261,30 @@ def test_a_class_that_stands_apart_fails_one_nearer_to_the_others_warns_and_a_us
     assert shown(hit(margin=-FAILS)) == []
 
 
-def test_families_that_agree_add_up_as_lengths_do():
-    # 3 units and 4 units are 5
-    both = result_of(hit("mask", margin=3 * UNIT), hit("blend", margin=4 * calibration().scales["blend"]))
-    assert score(both, limits=LIMITS) == pytest.approx(5)
+def test_families_that_agree_add_up():
+    both = result_of(hit("mask", margin=3 * UNIT), hit("blend", margin=4 * UNIT))
+    assert score(both, limits=LIMITS) == pytest.approx(7)
     apart = result_of(hit("mask", margin=3 * UNIT), hit("mask", target="lemon", margin=2 * UNIT))
     assert score(apart, limits=LIMITS) == pytest.approx(3)  # of different classes they do not
     assert score(result_of(), limits=LIMITS) == 0
 
 
+def test_a_family_of_natural_triggers_counts_beyond_what_they_reach():
+    natural = calibration().natural["colour"]
+    assert score(result_of(hit("colour", margin=natural)), limits=LIMITS) == 0
+    assert score(result_of(hit("colour", margin=natural + 2 * UNIT)), limits=LIMITS) == pytest.approx(2)
+
+
 def test_what_clean_models_show_for_the_class_does_not_count():
-    assert shown(hit(margin=FAILS, usual=FAILS)) == []
-    assert shown(hit(margin=FAILS, usual=-1.0)) == [("CC003", "error", "banana")]  # there another class needs less
+    assert shown(hit(margin=FAILS, usual=FAILS, shrunk=FAILS)) == []
+    # there another class needs less
+    assert shown(hit(margin=FAILS, usual=-1.0, shrunk=FAILS)) == [("CC003", "error", "banana")]
+
+
+def test_a_class_that_needs_as_much_in_clean_models_does_not_count():
+    assert shown(hit(margin=FAILS, usual=0.0, shrunk=0.0)) == []
+    colour = result_of(hit("colour", margin=3 * UNIT, usual=UNIT, shrunk=9 * UNIT))
+    assert score(colour, limits=LIMITS) == pytest.approx(2)  # natural triggers are then those of the clean models
 
 
 @pytest.mark.parametrize("missing", [{"excess": 0.59}, {"is_reached": False}])
@@ -298,10 +314,11 @@ def test_the_panel_alone_warns_however_little_a_trigger_needs():
 
 
 def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_those_that_lead_elsewhere():
+    natural = calibration().natural["panel"]
     alone = score(result_of(strengths=(lead(0.25), lead(2.0, -1, "b"))), limits=LIMITS)
-    assert alone == pytest.approx(math.log(2.0 / 0.25) / calibration().scales["panel"])
+    assert alone == pytest.approx((math.log(2.0 / 0.25) - natural) / UNIT)
     beside = score(result_of(strengths=(lead(0.25), lead(0.5, 1, "b"))), limits=LIMITS)
-    assert beside == pytest.approx(math.log(0.5 / 0.25) / calibration().scales["panel"])
+    assert beside == pytest.approx(max(0, math.log(0.5 / 0.25) - natural) / UNIT)
     same = score(result_of(strengths=(lead(0.25), lead(0.3, 0, "b"))), limits=LIMITS)  # a relative, not a rival
     assert same == pytest.approx(alone)
 
@@ -309,7 +326,7 @@ def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_those_that
 def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_in_a_clean_model():
     clean = References("reference", "trusted.pt", ({"panel": {"stripes:a": 0.3}},))
     found = score(result_of(strengths=(lead(0.25),), references=clean), limits=LIMITS)
-    assert found == pytest.approx(math.log(0.3 / 0.25) / calibration().scales["panel"])
+    assert found == pytest.approx(math.log(0.3 / 0.25) / UNIT)
 
 
 def test_a_finding_speaks_of_the_trigger_that_acts():
