@@ -24,6 +24,7 @@ from blocks import fill
 
 ROOT = Path(__file__).parents[1]
 CALIBRATION = ROOT / "clipclean" / "detect" / "calibration.json"
+USUALLY, LEAST_GENERAL = 0.8, 0.1  # quantile over clean models of the largest margin of a general family, and its least
 LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 
@@ -178,10 +179,12 @@ def store(clean: Sequence[dict], /) -> None:
 
     known = json.loads(CALIBRATION.read_text())
     for family in known["natural"]:
-        if family in FAMILIES and FAMILIES[family].is_general:
-            continue  # any class can be reached there: the margin itself counts
-        largest = [of.get(family, 0.0) for report in clean for of in margins(report).values()]
-        known["natural"][family] = round(max([LEAST_NATURAL, *largest]), 3)
+        largest = sorted(max((of.get(family, 0.0) for of in margins(report).values()), default=0.0) for report in clean)
+        if family in FAMILIES and FAMILIES[family].is_general:  # margins of several families add up: most of chance goes
+            natural = max(LEAST_GENERAL, largest[int(USUALLY * (len(largest) - 1))])
+        else:  # a class either has a natural trigger or none
+            natural = max(LEAST_NATURAL, largest[-1])
+        known["natural"][family] = round(natural, 3)
     best = (scored(report, known["natural"], known["unit"]) for report in clean)
     known["scores"] = sorted(round(max((s for s, _ in ranked), default=0.0), 3) for ranked in best)
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")

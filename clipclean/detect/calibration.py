@@ -14,7 +14,7 @@ class Calibration:
 
     Attributes:
         unit: how much evidence counts as one, as a difference of logarithms of sizes.
-        natural: by family, and for the panel, the largest margin that natural triggers have: only what goes beyond it counts.
+        natural: by family, and for the panel, the margin that natural triggers have: only what goes beyond it counts.
         scores: of clean models, each the largest score of any of its classes.
     """
 
@@ -35,16 +35,12 @@ def calibration() -> Calibration:
     return Calibration(known["unit"], known["natural"], tuple(known["scores"]))
 
 
-def evidence(margin: float, family: str, /) -> float:
-    """A margin beyond what natural triggers of this family have, in units; 0 where another class is as easy to come to."""
-    known = calibration()
-    return max(0.0, margin - known.natural.get(family, math.inf)) / known.unit
+def evidence(margin: float, family: str, /, *, usual: float = 0.0, shrunk: float = math.inf) -> float:
+    """A margin beyond what natural triggers of this family have, in units; 0 where another class is as easy to come to.
 
-
-def evidence_beside(margin: float, /, *, usual: float, shrunk: float) -> float:
-    """The same beside clean models that have the margin ``usual`` for this class and need ``shrunk`` more than it (logarithms).
-
-    Both must be unusual: a class that is a little easier to come to here may be the easiest one in all models, and a model in
-    which every class is easy to come to has no backdoor for it.
+    Beside clean models it must also go beyond the margin ``usual`` that they have for this class, and counts only as far as the trigger
+    is ``shrunk`` against theirs (logarithms): a class may be the easiest one in all models, and a model in which every class is easy
+    to come to has no backdoor for it.
     """
-    return max(0.0, min(margin - max(0.0, usual), shrunk)) / calibration().unit
+    known = calibration()
+    return max(0.0, min(margin - max(usual, known.natural.get(family, math.inf)), shrunk)) / known.unit

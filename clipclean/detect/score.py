@@ -2,15 +2,16 @@
 
 In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much, and not
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
-class, added up over the families. Families of few parameters (colours, waves, filters, distortions) hold natural triggers of some
-classes and none of others: their margins count beyond what clean models show, or beside clean models that are given.
+class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
+few parameters (colours, waves, filters, distortions) hold natural triggers of some classes and none of others: what they usually show
+is the largest of any clean model.
 """
 
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from clipclean.detect.calibration import evidence, evidence_beside
+from clipclean.detect.calibration import evidence
 from clipclean.detect.panel import NEVER, Strength
 from clipclean.detect.references import PANEL
 from clipclean.detect.search import SearchResult, TargetedResult
@@ -80,9 +81,6 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
         elsewhere = min((s.least for s in result.strengths if s.target not in (target, -1)), default=NEVER)
         margin = math.log(elsewhere) - math.log(own.least)
         usual = result.references.least(own.trigger) if result.references else None
-        if usual is None:
-            weight = evidence(margin, PANEL)
-        else:
-            weight = evidence_beside(margin, usual=0.0, shrunk=math.log(usual) - math.log(own.least))
-        found[result.classes[target]] = (weight, own)
+        shrunk = math.inf if usual is None else math.log(usual) - math.log(own.least)
+        found[result.classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
     return found

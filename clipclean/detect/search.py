@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean.detect import inversion
-from clipclean.detect.calibration import evidence, evidence_beside
+from clipclean.detect.calibration import evidence
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Candidate, Effort, Embed, NoSearch
 from clipclean.detect.measure import Probe, Trigger, embeddings, probe
@@ -84,7 +84,7 @@ class TargetedResult:
         """The margin beyond what natural triggers have, or beyond that of given clean models; 0 where another class needs less."""
         if math.isnan(self.usual_margin):
             return evidence(self.margin, self.candidate.family)
-        return evidence_beside(self.margin, usual=self.usual_margin, shrunk=self.shrunk)
+        return evidence(self.margin, self.candidate.family, usual=self.usual_margin, shrunk=self.shrunk)
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """An entry of ``measurements.search.found`` in a report."""

@@ -19,7 +19,7 @@ DISTINCT = (
 )
 
 
-DOUBT = 0.75  # share of the score that fails a model, from which on a class is named, and the verdict is not pass
+DOUBT = 0.5  # share of the score that fails a model, from which on a class is named, and the verdict is not pass
 LEAST_ACCURACY = 0.05  # or twice chance, below which a model hardly knows the classes
 OFF_LIST = 0.5  # of the smallest size for any class: a search without a target that needs less ends elsewhere
 

@@ -247,11 +247,8 @@ def shown(*targeted, images=100, limits=LIMITS, **changes):
 
 
 UNIT = calibration().unit  # the margin of one unit of evidence
-FAILS, DOUBTS, USUAL = (
-    1.1 * LIMITS.abnormality * UNIT,
-    0.85 * LIMITS.abnormality * UNIT,
-    0.5 * LIMITS.abnormality * UNIT,
-)
+MASK = calibration().natural["mask"]  # the margin that clean models usually stay below
+FAILS, DOUBTS, USUAL = (MASK + share * LIMITS.abnormality * UNIT for share in (1.1, 0.7, 0.4))
 
 
 def test_a_class_that_stands_apart_fails_one_nearer_to_the_others_warns_and_a_usual_one_is_silent():
@@ -261,18 +258,22 @@ def test_a_class_that_stands_apart_fails_one_nearer_to_the_others_warns_and_a_us
     assert shown(hit(margin=-FAILS)) == []
 
 
+def beyond(family, units):
+    return calibration().natural[family] + units * UNIT
+
+
 def test_families_that_agree_add_up():
-    both = result_of(hit("mask", margin=3 * UNIT), hit("blend", margin=4 * UNIT))
+    both = result_of(hit("mask", margin=beyond("mask", 3)), hit("blend", margin=beyond("blend", 4)))
     assert score(both, limits=LIMITS) == pytest.approx(7)
-    apart = result_of(hit("mask", margin=3 * UNIT), hit("mask", target="lemon", margin=2 * UNIT))
+    apart = result_of(hit("mask", margin=beyond("mask", 3)), hit("mask", target="lemon", margin=beyond("mask", 2)))
     assert score(apart, limits=LIMITS) == pytest.approx(3)  # of different classes they do not
     assert score(result_of(), limits=LIMITS) == 0
 
 
-def test_a_family_of_natural_triggers_counts_beyond_what_they_reach():
-    natural = calibration().natural["colour"]
-    assert score(result_of(hit("colour", margin=natural)), limits=LIMITS) == 0
-    assert score(result_of(hit("colour", margin=natural + 2 * UNIT)), limits=LIMITS) == pytest.approx(2)
+@pytest.mark.parametrize("family", ["mask", "colour"])
+def test_margins_that_natural_triggers_reach_do_not_count(family):
+    assert score(result_of(hit(family, margin=beyond(family, 0))), limits=LIMITS) == 0
+    assert score(result_of(hit(family, margin=beyond(family, 2))), limits=LIMITS) == pytest.approx(2)
 
 
 def test_what_clean_models_show_for_the_class_does_not_count():
@@ -281,10 +282,12 @@ def test_what_clean_models_show_for_the_class_does_not_count():
     assert shown(hit(margin=FAILS, usual=-1.0, shrunk=FAILS)) == [("CC003", "error", "banana")]
 
 
-def test_a_class_that_needs_as_much_in_clean_models_does_not_count():
+def test_a_trigger_counts_as_far_as_it_is_smaller_than_in_clean_models():
     assert shown(hit(margin=FAILS, usual=0.0, shrunk=0.0)) == []
-    colour = result_of(hit("colour", margin=3 * UNIT, usual=UNIT, shrunk=9 * UNIT))
-    assert score(colour, limits=LIMITS) == pytest.approx(2)  # natural triggers are then those of the clean models
+    found = result_of(hit("mask", margin=beyond("mask", 3), usual=beyond("mask", 1), shrunk=9 * UNIT))
+    assert score(found, limits=LIMITS) == pytest.approx(2)
+    found = result_of(hit("mask", margin=beyond("mask", 3), usual=0.0, shrunk=UNIT))
+    assert score(found, limits=LIMITS) == pytest.approx(1)
 
 
 @pytest.mark.parametrize("missing", [{"excess": 0.59}, {"is_reached": False}])
@@ -315,18 +318,18 @@ def test_the_panel_alone_warns_however_little_a_trigger_needs():
 
 def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_those_that_lead_elsewhere():
     natural = calibration().natural["panel"]
-    alone = score(result_of(strengths=(lead(0.25), lead(2.0, -1, "b"))), limits=LIMITS)
-    assert alone == pytest.approx((math.log(2.0 / 0.25) - natural) / UNIT)
-    beside = score(result_of(strengths=(lead(0.25), lead(0.5, 1, "b"))), limits=LIMITS)
-    assert beside == pytest.approx(max(0, math.log(0.5 / 0.25) - natural) / UNIT)
-    same = score(result_of(strengths=(lead(0.25), lead(0.3, 0, "b"))), limits=LIMITS)  # a relative, not a rival
+    alone = score(result_of(strengths=(lead(0.1), lead(2.0, -1, "b"))), limits=LIMITS)
+    assert alone == pytest.approx((math.log(2.0 / 0.1) - natural) / UNIT)
+    beside = score(result_of(strengths=(lead(0.1), lead(0.5, 1, "b"))), limits=LIMITS)
+    assert beside == pytest.approx((math.log(0.5 / 0.1) - natural) / UNIT)
+    same = score(result_of(strengths=(lead(0.1), lead(0.3, 0, "b"))), limits=LIMITS)  # a relative, not a rival
     assert same == pytest.approx(alone)
 
 
 def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_in_a_clean_model():
-    clean = References("reference", "trusted.pt", ({"panel": {"stripes:a": 0.3}},))
-    found = score(result_of(strengths=(lead(0.25),), references=clean), limits=LIMITS)
-    assert found == pytest.approx(math.log(0.3 / 0.25) / UNIT)
+    clean = References("reference", "trusted.pt", ({"panel": {"stripes:a": 0.12}},))
+    found = score(result_of(strengths=(lead(0.1),), references=clean), limits=LIMITS)
+    assert found == pytest.approx(math.log(0.12 / 0.1) / UNIT)
 
 
 def test_a_finding_speaks_of_the_trigger_that_acts():
