@@ -180,7 +180,9 @@ def store(clean: Sequence[dict], /) -> None:
     known = json.loads(CALIBRATION.read_text())
     for family in known["natural"]:
         largest = sorted(max((of.get(family, 0.0) for of in margins(report).values()), default=0.0) for report in clean)
-        if family in FAMILIES and FAMILIES[family].is_general:  # margins of several families add up: most of chance goes
+        if (
+            family in FAMILIES and FAMILIES[family].is_general
+        ):  # margins of several families add up: most of chance goes
             natural = max(LEAST_GENERAL, largest[int(USUALLY * (len(largest) - 1))])
         else:  # a class either has a natural trigger or none
             natural = max(LEAST_NATURAL, largest[-1])
