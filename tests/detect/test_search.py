@@ -169,11 +169,20 @@ def test_a_sweep_is_counted_among_the_rest(monkeypatch):
     seen = []
     monkeypatch.setattr("clipclean.detect.inversion.BLOCK", 3)
     hunted(
-        towers.honest(), pixels=towers.images(8), effort=replace(towers.EFFORT, sweep=1),
+        towers.honest(), pixels=towers.images(8), effort=replace(towers.EFFORT, sweep=1, controls=4),
         progress=lambda done, total: seen.append((done, total)),
     )  # fmt: skip
-    total = 4 + -(-len(towers.CLASSES) // 3)
+    total = (
+        4 + 2 * 3
+    )  # eight classes are a long list for 2 suspects and 4 controls: three blocks in each of two families
     assert seen == [(done, total) for done in range(1, total + 1)]
+
+
+def test_a_short_list_is_searched_as_a_whole_without_a_sweep():
+    seen = []
+    effort = replace(towers.EFFORT, sweep=1)
+    hunted(towers.honest(), pixels=towers.images(8), effort=effort, progress=lambda done, total: seen.append(total))
+    assert set(seen) == {4}
 
 
 def test_too_few_classes_leave_nothing_to_compare_with():
