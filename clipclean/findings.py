@@ -292,7 +292,8 @@ RULES: Mapping[str, Rule] = {
         stage="accuracy",
         level="error",
         means="The model classifies fewer clean images correctly than before, and the loss exceeds the budget. "
-        "If the data have captions and no labels, image-to-text recall@1 replaces accuracy.",
+        "Without labels the answers that changed tell the loss and, if there are captions, image-to-text recall@1; the budget "
+        "applies to the larger loss.",
         does_not_show="How well the model does on tasks or images unlike those that were measured.",
         action="Use more clean pairs like the training data of the model, fewer steps, or a lower learning "
         "rate. If you accept the loss, raise --max-accuracy-loss; the report will say so.",

@@ -130,7 +130,7 @@ def concluded(
     for side, sight, images in sides:
         result[side] = conclude.section(bench, sight)
         result[side]["measurements"] |= dict(images.maps)
-    result["after"] = outputs.with_agreement(result["after"], before, after)
+    result["after"] = outputs.with_agreement(result["after"], before, after, classes=bench.evidence.classes)
     result |= {
         "suspects": result["before"]["suspects"],
         "measurements": result["after"]["measurements"],

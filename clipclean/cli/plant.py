@@ -109,5 +109,7 @@ def table(result: dict[str, Any], /) -> str:
     for words, was, now in rows:
         low, high = now["interval"]
         lines.append(f"{words:36}{share(was)}{share(now)}   [{low:.3f}, {high:.3f}], {now['n']}")
+    if result["accuracy_lost"] is not None:
+        lines.append(f"{'accuracy lost, by the worst measure':44}{result['accuracy_lost']:8.3f}")
     lines.append(f"{'embedding distance':36}{old['distance']:8.3f}{new['distance']:8.3f}   mean squared, 0 to 4")
     return "\n".join(lines)

@@ -2,6 +2,7 @@
 
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.inversion import Candidate, Effort, NoSearch, anomaly_index, canonical_of, fastest, targeted
+from clipclean.detect.loss import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
 from clipclean.detect.measure import EMBED_BATCH, EvalSet, Measurement, Probe, Trigger, measure, probe, stack
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.projection import neighbouring, principal
@@ -11,9 +12,6 @@ from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided
 from clipclean.detect.verdict import (
     Thresholds,
     accuracy,
-    accuracy_loss,
-    accuracy_lost,
-    agreement,
     audit,
     note,
     sanitized,
@@ -59,8 +57,10 @@ __all__ = [
     "canonical_of",
     "classifier",
     "divided",
+    "estimated_loss",
     "fastest",
     "from_file",
+    "losses",
     "measure",
     "neighbouring",
     "note",

@@ -101,6 +101,7 @@ class EvalSet:
     knn: int
     batch_size: int
     classifier: bool = True  # False: make the zero-shot classifier only where a measurement asks for it
+    scale: float = 100.0  # what the model puts on cosines before a softmax; that of the original, before and after
 
 
 @dataclass(frozen=True)
@@ -132,7 +133,7 @@ class Measurement:
     knn: int
     text_classifier: Tensor
     recall: Accuracy | None = None  # beside an accuracy by labels
-    answers: Tensor | None = None  # (N,) classes that the images are taken for; None without a classifier
+    confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
 
     def as_dict(self) -> dict[str, Any]:
         """``measurements`` of the report."""
@@ -208,7 +209,9 @@ def measure(
         knn=eval_set.knn,
         text_classifier=text_classifier,
         recall=recall if accuracy else None,
-        answers=zeroshot.predict(clean, text_classifier).cpu() if is_asked else None,
+        confidence=(eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1).cpu()
+        if is_asked
+        else None,
     )
 
 

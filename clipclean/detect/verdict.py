@@ -6,8 +6,9 @@ from typing import Any, Protocol
 
 from clipclean.detect.calibration import calibration
 from clipclean.detect.families import FAMILIES
-from clipclean.detect.measure import Accuracy, Measurement, Probe
-from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.detect.loss import worst_loss
+from clipclean.detect.measure import Measurement, Probe
+from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL
 from clipclean.detect.score import Suspect
 from clipclean.detect.score import suspects as suspects_of
@@ -153,22 +154,9 @@ def _about(probe: Probe, threshold: float) -> About:
 
 
 def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> list[Finding]:
-    """Whether clean accuracy stayed within its budget, by the interval of the paired difference."""
-    loss, (low, high) = accuracy_loss(before, after)
-    old, new = worse(before, after)
-    is_recall = "recall@1" in old.definition  # captions stand in for labels, and it is no accuracy
-    name = "Image-to-text recall@1" if is_recall else "Clean accuracy"
-    about: About = {
-        "measure": "recall@1 lost" if is_recall else "clean accuracy lost",
-        "value": loss,
-        "interval": (low, high),
-        "n": before.clean_accuracy.n,
-        "threshold": limits.max_accuracy_loss,
-    }
-    words = f"{_percent(old.rate.value)} before, {_percent(new.rate.value)} after; budget {100 * limits.max_accuracy_loss:.1f} points."
-    if low > limits.max_accuracy_loss:
-        return [finding("CC010", f"{name} fell by more than the budget: {words}", **about)]
-    if before.clean_accuracy.n == 0:
+    """Whether the loss stayed within its budget, by the measure that lost most and the interval of its difference."""
+    lost = worst_loss(before, after)
+    if lost is None:
         return [
             unsearched(
                 "CC020",
@@ -176,58 +164,28 @@ def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) 
                 "--eval-data.",
             )
         ]
-    if before.clean_accuracy.n < limits.min_images:
-        return [
-            finding(
-                "CC020", f"Too few images to judge {'recall@1' if is_recall else 'clean accuracy'}: {words}", **about
-            )
-        ]
-    if loss > limits.max_accuracy_loss:
+    about: About = {
+        "measure": f"{lost.name[0].lower()}{lost.name[1:]} lost",
+        "value": lost.value,
+        "interval": lost.interval,
+        "n": lost.n,
+        "threshold": limits.max_accuracy_loss,
+    }
+    words = f"{lost.told}; budget {100 * limits.max_accuracy_loss:.1f} points."
+    if lost.interval[0] > limits.max_accuracy_loss:
+        return [finding("CC010", f"{lost.name} fell by more than the budget: {words}", **about)]
+    if lost.n < limits.min_images:
+        return [finding("CC020", f"Too few images to judge {lost.name[0].lower()}{lost.name[1:]}: {words}", **about)]
+    if lost.value > limits.max_accuracy_loss:
         return [
             finding(
                 "CC010",
-                f"{name} fell by more than the budget, within what chance explains: {words}",
+                f"{lost.name} fell by more than the budget, within what chance explains: {words}",
                 level="note",
                 **about,
             )
         ]
     return []
-
-
-def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tuple[float, float]]:
-    """Accuracy before minus after on the same images, with the 95 % interval of the paired difference.
-
-    Where recall is measured beside accuracy, the worse of the two: finetuning on captions wins recall while it loses classes.
-    """
-    old, new = worse(before, after)
-    both = int((old.correct & new.correct).sum())
-    return accuracy_lost(before, after), paired_difference(old.rate, new.rate, both=both)
-
-
-def accuracy_lost(before: Measurement, after: Measurement, /) -> float:
-    """Accuracy before minus after; nan where it is not measured. 150 of 400 less 142 are 0.02, which their shares in binary are not."""
-    old, new = worse(before, after)
-    return _lost(old, new)
-
-
-def worse(before: Measurement, after: Measurement, /) -> tuple[Accuracy, Accuracy]:
-    """Of accuracy and, where it is measured beside, recall: the one that lost more, before and after."""
-    own = Accuracy(before.clean_accuracy, before.correct, before.definition)
-    pairs = [(own, Accuracy(after.clean_accuracy, after.correct, after.definition))]
-    if before.recall and after.recall:
-        pairs.append((before.recall, after.recall))
-    return max(pairs, key=lambda pair: _lost(*pair))
-
-
-def _lost(before: Accuracy, after: Accuracy) -> float:
-    return round(before.rate.value - after.rate.value, 9)
-
-
-def agreement(before: Measurement, after: Measurement, /) -> Rate | None:
-    """Clean images that both models take for the same class; None where one has no classifier."""
-    if before.answers is None or after.answers is None or len(before.answers) != len(after.answers):
-        return None
-    return Rate(int((before.answers == after.answers).sum()), len(before.answers))
 
 
 def _percent(share: float) -> str:

@@ -326,6 +326,7 @@ def eval_set(
         knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
         batch_size=detect.EMBED_BATCH,
         classifier=METHODS[recipe.method].uses_classes,
+        scale=float(clip.logit_scale().detach()),
     )
 
 

@@ -145,7 +145,9 @@ def compose(
 ) -> dict[str, Any]:
     """The report, as the design lays it out."""
     recipe, limits = request.recipe, ready.thresholds
-    measured_after = with_agreement(section(after, limits, dict(shown[1].maps if shown else ())), before, after)
+    measured_after = with_agreement(
+        section(after, limits, dict(shown[1].maps if shown else ())), before, after, classes=ready.vocabulary.classes
+    )
     return {
         "schema_version": "1",
         "tool": {"name": "clipclean", "version": __version__},
@@ -177,11 +179,11 @@ def compose(
 
 
 def with_agreement(
-    after: dict[str, Any], before: detect.Measurement, measured: detect.Measurement, /
+    after: dict[str, Any], before: detect.Measurement, measured: detect.Measurement, /, *, classes: tuple[str, ...]
 ) -> dict[str, Any]:
     """The section of the cleaned model, with how often it takes an image for the same class as the original."""
     agreed = detect.agreement(before, measured)
-    return after | {"measurements": after["measurements"] | ({"agreement": agreed.as_dict()} if agreed else {})}
+    return after | {"measurements": after["measurements"] | ({"agreement": agreed.as_dict(classes)} if agreed else {})}
 
 
 def suspects_of(measured: detect.Measurement, limits: Limits, /) -> list[dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Plant a known backdoor in a model by finetuning: canaries, red teams, tests."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 import torch
 
-from clipclean import checkpoint, data, files
+from clipclean import checkpoint, data, detect, files
 from clipclean.attack import poison
 from clipclean.attack.poison import Implant
 from clipclean.config import recipe as recipes
@@ -15,7 +16,9 @@ from clipclean.config.recipe import Planting
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Source, read_pairs, split
+from clipclean.jobs.prepare import labelled_by_captions
 from clipclean.progress import Progress
+from clipclean.train.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class PlantRequest:
 def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
     """Write a backdoored copy of a model; returns what was planted and what it achieved.
 
-    The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report).
+    The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report), and what was lost of
+    clean accuracy by the measure that lost most.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
@@ -71,9 +75,14 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
         )
     loaded = inputs.build(opened, clean, device=device)
     inputs.check_sides([(trigger, target)], loaded.clip.architecture)
+    shown = (
+        Samples(labelled.pairs, labelled.labels)
+        if labelled
+        else labelled_by_captions(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
+    )
     measured_on = inputs.eval_set(
-        loaded.clip, recipe, labelled=None if labelled is None else (labelled.pairs, labelled.labels), held_out=held_out,
-        vocabulary=vocabulary, named=((trigger, target),), panel=False,
+        loaded.clip, recipe, labelled=None if shown.labels is None else (shown.pairs, shown.labels), held_out=shown.pairs,
+        vocabulary=vocabulary, named=((trigger, target),), panel=False, recall=True,
     )  # fmt: skip
     before = inputs.measure(loaded.clip, measured_on)
     implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
@@ -87,6 +96,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
         progress=progress,
     )
     after = inputs.measure(loaded.clip, measured_on)
+    lost = detect.accuracy_lost(before, after)
     write(request.out, loaded)
     return {
         "trigger": trigger.spec,
@@ -95,6 +105,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
         "seed": request.seed,
         "before": before.as_dict(),
         "after": after.as_dict(),
+        "accuracy_lost": None if math.isnan(lost) else lost,
         "sha256": files.sha256(request.out),
     }
 

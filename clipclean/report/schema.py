@@ -261,12 +261,28 @@ class PowerRecord(Part):
     planted: Many[PlantedRecord]
 
 
+class ClassKeptRecord(Part):
+    """A class, and how many of the images that the original took for it the cleaned model takes for it as well."""
+
+    class_: str = Field(alias="class")
+    kept: RateRecord
+
+
+class AgreementRecord(RateRecord):
+    """How alike the cleaned model and the original answer on clean images."""
+
+    margins: Shares | None = Field(
+        None, description="Mean gap in confidence between the first and the second class, before and after."
+    )
+    worst_class: ClassKeptRecord | None = Field(None, description="The class that kept the smallest share.")
+
+
 class MeasurementsRecord(Part):
     """What was measured of one model."""
 
     clean_accuracy: RateRecord | None
     recall: RateRecord | None = Field(None, description="Image-to-text recall@1, beside an accuracy by labels.")
-    agreement: RateRecord | None = Field(
+    agreement: AgreementRecord | None = Field(
         None, description="Clean images that the cleaned model takes for the same class as the original."
     )
     probes: Many[ProbeRecord]

@@ -70,7 +70,7 @@ def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_give
     assert found.definition == "zero-shot top-1 over 4 classes"
     assert (found.recall.rate.hits, found.recall.rate.n) == (3, 4)  # both blue images take the first blue caption
     assert found.as_dict()["recall"]["definition"] == "image-to-text recall@1 among 4 clean pairs"
-    assert found.answers.tolist() == [CLASSES.index(name) for name in ("red", "green", "blue", "blue")]
+    assert found.confidence.argmax(1).tolist() == [CLASSES.index(name) for name in ("red", "green", "blue", "blue")]
     assert measured(evidence()).recall is None
 
 

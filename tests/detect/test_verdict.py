@@ -18,7 +18,6 @@ from clipclean.detect import (
     TargetedResult,
     accuracy,
     accuracy_loss,
-    agreement,
     audit,
     note,
     sanitized,
@@ -392,10 +391,3 @@ def test_the_budget_holds_for_the_worse_of_accuracy_and_recall():
     (found,) = accuracy(beside(695, 600), beside(700, 500), limits=LIMITS)
     assert found.message.startswith("Image-to-text recall@1 fell")
     assert accuracy(before, beside(700, 610), limits=LIMITS) == []
-
-
-def test_agreement_counts_the_images_that_both_models_take_for_the_same_class():
-    before = replace(measurement(), answers=torch.tensor([0, 1, 2, 2]))
-    after = replace(measurement(), answers=torch.tensor([0, 1, 1, 2]))
-    assert agreement(before, after) == Rate(3, 4)
-    assert agreement(before, measurement()) is None

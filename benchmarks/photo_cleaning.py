@@ -1,0 +1,325 @@
+"""What cleaning takes away of a backdoor in models of photographs, and what it costs: victims of ``benchmarks/photo_zoo.py``.
+
+    python benchmarks/photo_cleaning.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo --out build/photo-cleaning \
+        --half choose --methods cleanclip-tiny released mmcl-tiny --only NAME...
+    python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table --write docs/evidence.md
+
+A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
+code runs it (``benchmarks/released.py``); or one of ``benchmarks/baselines.py``. Nobody tells it trigger or target. It gets PAIRS
+images with captions of the model's classes, of which the model saw about four fifths in training. What was planted is measured
+before, after, and after a benign finetuning, on images that no training saw. Every cell is one JSON file in OUT, so that a
+stopped run goes on. Seconds are those of the processor, of one thread.
+"""
+
+import argparse
+import csv
+import itertools
+import json
+import random
+import statistics
+import time
+from dataclasses import replace
+from pathlib import Path
+
+PAIRS = 2000
+SHOWN = 1500  # images to measure on
+RELEASED, FINE_PRUNING = "released", "fine-pruning"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, help="the folder that benchmarks/photos.py made")
+    parser.add_argument("--images", type=Path, help="the folder tiny-imagenet-200")
+    parser.add_argument("--zoo", type=Path, help="the folder that benchmarks/photo_zoo.py made")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--half", choices=("choose", "report"), default="choose")
+    parser.add_argument("--methods", nargs="+", default=["cleanclip-tiny", "mmcl-tiny", RELEASED])
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
+    parser.add_argument(
+        "--write", type=Path, help="a page with the markers of the blocks photo-cleaning and label-free"
+    )
+    o = parser.parse_args()
+    if not o.table:
+        if not (o.photos and o.images and o.zoo):
+            parser.error("--photos, --images and --zoo are needed to measure; --table prints what is there")
+        measure_all(o)
+    found = stored(o.out, o.half)
+    blocks = {"photo-cleaning": table(found), "label-free": label_free(stored(o.out, None))}
+    print("\n\n".join(blocks.values()))
+    if o.write:
+        from blocks import fill
+
+        for block, text in blocks.items():
+            fill(o.write, block, text)
+
+
+def stored(out: Path, half: str | None) -> list[dict]:
+    """The cells of a half that are there."""
+    cells = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    return [cell for cell in cells if half in (None, cell["entry"]["half"])]
+
+
+def measure_all(o: argparse.Namespace) -> None:
+    """Every cell that is not there yet."""
+    import torch
+
+    torch.set_num_threads(1)
+    o.out.mkdir(parents=True, exist_ok=True)
+    for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
+        words = (entry["name"], method.translate(str.maketrans(":/,=", "____")), str(seed))
+        place = o.out / f"{'-'.join(words)}.json"
+        if place.exists():
+            continue
+        cell = measured(o, entry, method, seed)
+        place.write_text(json.dumps(cell, indent=1) + "\n")
+        print(line(cell), flush=True)
+
+
+def victims(o: argparse.Namespace) -> list[dict]:
+    """Entries of the zoo: those named, else every victim of the half."""
+    records = [json.loads(path.read_text()) for path in sorted(o.zoo.glob(f"{o.half}-*.json"))]
+    entries = {r["entry"]["name"]: r["entry"] for r in records if o.only or r["counts_as"] == "backdoored"}
+    return [entries[name] for name in o.only if name in entries] if o.only else list(entries.values())
+
+
+def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict:
+    """One model through one method, measured before, after, and after a benign finetuning."""
+    from zoo import finetune_benignly
+
+    from clipclean import detect
+    from clipclean.jobs import inputs
+
+    tested, pairs = loaded(o, entry)
+    clip = tested.clip
+    evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale()))
+    before, began = inputs.measure(clip, evidence), time.process_time()
+    told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
+    seconds = time.process_time() - began
+    after = inputs.measure(clip, evidence)
+    finetune_benignly(clip, pairs)
+    rebound = inputs.measure(clip, evidence)
+    sides = {"before": before, "after": after, "rebound": rebound}
+    return {
+        "entry": entry, "method": method, "seed": seed, "told": told, "seconds": seconds, "pairs": len(pairs),
+        **{side: figures(found) for side, found in sides.items()},
+        "estimated_loss": estimate(before, after), "agreement": detect.agreement(before, after).rate.value,
+    }  # fmt: skip
+
+
+def estimate(before, after) -> dict | None:
+    """What the loss of accuracy is said to be without labels."""
+    from clipclean import detect
+
+    found = detect.estimated_loss(before, after)
+    return None if found is None else {"value": found.value, "interval": found.interval}
+
+
+def loaded(o: argparse.Namespace, entry: dict):
+    """The victim, and the clean pairs, which are a table of the photographs that lie in the data set."""
+    from photo_zoo import class_list, read
+
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs
+
+    photos, place = read(o.photos, entry["side"]), o.out / f"pairs-{entry['half']}-{entry['classes']}.csv"
+    if not place.exists():
+        import torch
+
+        numbers = photos.among("train", torch.tensor(class_list(photos, entry["half"], entry["classes"])))
+        numbers = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(11))[:PAIRS]].tolist()
+        rng = random.Random(11)
+        with place.open("w", newline="") as stream:
+            rows = csv.writer(stream, lineterminator="\n")
+            rows.writerow(["filepath", "title"])
+            rows.writerows([(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers)
+    tested, clean = inputs.load(
+        o.zoo / f"{entry['name']}.pt", place, recipe.load("cleanclip-tiny"), arch=str(o.zoo / f"{entry['arch']}-{entry['side']}.json"),
+        device="cpu",
+    )  # fmt: skip
+    return tested, list(clean.pairs)
+
+
+def shown_to(o: argparse.Namespace, entry: dict):
+    """Images that no training saw, with labels, and the planted trigger."""
+    import torch
+    from photo_zoo import OPTIMISED, class_list, read
+    from photos import TEMPLATES
+
+    from clipclean import detect
+    from clipclean.jobs import inputs
+
+    photos = read(o.photos, entry["side"])
+    classes = class_list(photos, entry["half"], entry["classes"])
+    index = torch.cat([photos.among(part, torch.tensor(classes)) for part in ("measure", "audit")])
+    index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(0))[:SHOWN]]
+    place = {number: k for k, number in enumerate(classes)}
+    labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
+    words = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3])
+    spec = entry["trigger"]
+    if spec == OPTIMISED:
+        spec = str(o.zoo / f"{entry['name']}-trigger.safetensors")
+    named = inputs.suspicions([spec] if spec else [], entry["target"], words)
+    return detect.Evidence(
+        pixels=photos.images[index].float() / 255, labels=labels, captions=None, classes=words.classes,
+        templates=words.templates, suspicions=named, panel=(), knn=10, batch_size=detect.EMBED_BATCH,
+    )  # fmt: skip
+
+
+def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
+    """Clean in place; returns what the method says of itself."""
+    import baselines
+    import released
+
+    from clipclean import data, detect
+    from clipclean.config import recipe
+    from clipclean.methods import training
+    from clipclean.train.run import Run
+    from clipclean.train.samples import Samples
+
+    evidence = shown_to(o, entry)
+    classes = evidence.classes
+    numbers = data.named_in([pair.caption for pair in pairs], classes)
+    if method == RELEASED:
+        released.clean(tested, pairs, implants_of(evidence), rate=entry["rate"] or 0.0, seed=seed)
+        return ""
+    told, name = "", method
+    if method in baselines.METHODS:
+        own = (numbers >= 0).nonzero().flatten()  # captions with other names of a class have no label
+        pixels = detect.stack([pairs[k].image for k in own.tolist()])
+        told = baselines.METHODS[method](clip, pixels, numbers[own], before.bank, seed=seed)
+        if method != FINE_PRUNING:
+            return told
+        name = "mmcl-tiny"
+    name, _, changes = name.partition(":")
+    chosen = recipe.override(recipe.load(name), changes.split(",") if changes else [])
+    run = Run(seed, "fp32", lambda what, done, total: None)
+    samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
+    aims = training.search(clip, samples, chosen, bank=before.bank, classes=classes, known=(), run=run)
+    done = training.clean(clip, samples, chosen, aims=aims, run=run)
+    if done.unlearned:
+        state = done.unlearned.state
+        told = f"{state.rounds} rounds: " + ", ".join(
+            sorted({f"{c.found.family} to {c.found.target}" for c in state.catches})
+        )
+    return told
+
+
+def implants_of(evidence) -> list:
+    from clipclean.attack.poison import Implant
+
+    return [
+        Implant.of(trigger, evidence.classes[target], evidence.templates) for trigger, target in evidence.suspicions
+    ]
+
+
+def figures(found) -> dict:
+    from zoo import figures
+
+    return figures(found.as_dict())
+
+
+# Tables.
+
+
+def line(cell: dict) -> str:
+    numbers = "; ".join(
+        f"{key} {cell['before'][key]:.3f} -> {cell['after'][key]:.3f}"
+        for key in ("excess", "accuracy", "under_trigger", "distance")
+        if cell["before"][key] is not None
+    )
+    back = cell["rebound"]["excess"]
+    return f"{cell['entry']['name']:40} {cell['method']:40} {numbers}; rebound {back and round(back, 3)}; {cell['seconds']:.0f} s {cell['told']}"
+
+
+def table(cells: list[dict]) -> str:
+    """A row a method over all the victims, and a row a victim and method."""
+    cells = [cell for cell in cells if cell["entry"]["trigger"]]
+    if not cells:
+        return "Not measured yet."
+    lines = [
+        "| method | victims | runs | excess ASR before → after, mean [least, most] | at most 0.01, 0.05 | after a rebound, mean (most) | CA lost, points, mean [least, most] | PA of CA | distance before → after | processor s |",
+        "|---|--:|--:|---|---|---|---|---|---|--:|",
+    ]
+    for method in dict.fromkeys(cell["method"] for cell in cells):
+        own = [cell for cell in cells if cell["method"] == method]
+        lines.append(
+            f"| {shown(method)} | {len({c['entry']['name'] for c in own})} | {len(own)} | {summary(own)} | "
+            f"{statistics.mean(c['seconds'] for c in own):.0f} |"
+        )
+    lines += [
+        "",
+        "| victim | planted | method | runs | excess ASR before → after (95 % of the first run, n) | after a rebound | CA before → after | PA before → after | distance before → after |",
+        "|---|---|---|--:|---|---|---|---|---|",
+    ]
+    for name, method in dict.fromkeys((cell["entry"]["name"], cell["method"]) for cell in cells):
+        own = [c for c in cells if (c["entry"]["name"], c["method"]) == (name, method)]
+        lines.append(row(own))
+    return "\n".join(lines)
+
+
+def summary(own: list[dict]) -> str:
+    left = [cell["after"]["excess"] for cell in own]
+    back = [cell["rebound"]["excess"] for cell in own]
+    cost = [100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"]) for cell in own]
+    kept = statistics.mean(cell["after"]["under_trigger"] / cell["after"]["accuracy"] for cell in own)
+    mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
+    few, some = (sum(x <= limit for x in left) for limit in (0.01, 0.05))
+    return (
+        f"{mean('before', 'excess'):.3f} → {statistics.mean(left):.3f} [{min(left):.3f}, {max(left):.3f}] | {few}, {some} of {len(left)} | "
+        f"{statistics.mean(back):.3f} ({max(back):.3f}) | {statistics.mean(cost):.1f} [{min(cost):.1f}, {max(cost):.1f}] | {kept:.2f} | "
+        f"{mean('before', 'distance'):.3f} → {mean('after', 'distance'):.3f}"
+    )
+
+
+def row(own: list[dict]) -> str:
+    entry, first = own[0]["entry"], own[0]
+    spec = entry["trigger"].rpartition(",seed=")[0] or entry["trigger"].partition(":seed=")[0]
+    low, high = first["after"]["interval"]
+    mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
+    changes = " | ".join(
+        f"{mean('before', key):.3f} → {mean('after', key):.3f}" for key in ("accuracy", "under_trigger", "distance")
+    )
+    return (
+        f"| {entry['name'].removeprefix(entry['half'] + '-')} | `{spec}` → {entry['target']} | {shown(first['method'])} | {len(own)} | "
+        f"{mean('before', 'excess'):.3f} → {mean('after', 'excess'):.3f} ({low:.3f} to {high:.3f}, n {first['after']['n']}) | "
+        f"{mean('rebound', 'excess'):.3f} | {changes} |"
+    )
+
+
+def shown(method: str) -> str:
+    """The name of a method in a table."""
+    name, _, changes = method.partition(":")
+    if method == RELEASED:
+        return "CleanCLIP as released"
+    return f"`{name}`" + (f" with {changes}" if changes else "")
+
+
+def label_free(cells: list[dict]) -> str:
+    """The loss that is told without labels beside the one that labels show, on the same images."""
+    rows = [cell for cell in cells if cell["estimated_loss"]]
+    if not rows:
+        return "Not measured yet."
+    gaps = [100 * (c["estimated_loss"]["value"] - (c["before"]["accuracy"] - c["after"]["accuracy"])) for c in rows]
+    lines = [
+        "| model | method | seed | CA lost by labels, points | told without labels | answers that stayed |",
+        "|---|---|--:|--:|--:|--:|",
+    ]
+    for cell in rows:
+        lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
+        lines.append(
+            f"| {cell['entry']['name']} | {shown(cell['method'])} | {cell['seed']} | {lost:.1f} | "
+            f"{100 * cell['estimated_loss']['value']:.1f} | {100 * cell['agreement']:.1f} % |"
+        )
+    within = sum(abs(gap) <= 1 for gap in gaps)
+    lines += [
+        "",
+        f"{len(rows)} cleaned models: within 1 point on {within}, mean difference {statistics.mean(gaps):+.1f} points, "
+        f"largest {max(gaps, key=abs):+.1f}; {SHOWN:,} images at most.",
+    ]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

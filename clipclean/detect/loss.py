@@ -1,0 +1,148 @@
+"""What a cleaning cost in accuracy: by labels, by captions, or by the answers of the model before and after."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from clipclean.detect.measure import Accuracy, Measurement
+from clipclean.detect.metrics import Rate, Z, paired_difference
+
+RECALL = "recall@1"  # in the definition of what captions tell
+LEAST_OF_CLASS = 5  # images of a class below which its share says nothing
+
+
+@dataclass(frozen=True)
+class Loss:
+    """What a cleaning cost, by one measure, as a share, with the 95 % interval of the paired difference.
+
+    Attributes:
+        name: of the measure, to begin a sentence.
+        value: before minus after.
+        interval: of that.
+        n: images.
+        told: before and after, for a sentence.
+    """
+
+    name: str
+    value: float
+    interval: tuple[float, float]
+    n: int
+    told: str
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """How alike two models answer on clean images.
+
+    Attributes:
+        rate: images that both take for the same class.
+        margins: mean gap between the most and the second most likely class, before and after.
+        classes: by class of the earlier answer, how many of its images kept it; classes of few images are left out.
+    """
+
+    rate: Rate
+    margins: tuple[float, float]
+    classes: dict[int, Rate]
+
+    @property
+    def worst(self) -> tuple[int, Rate] | None:
+        """The class that lost the largest share of its images; None where no class has enough of them."""
+        return min(self.classes.items(), key=lambda item: item[1].value, default=None)
+
+    def as_dict(self, names: tuple[str, ...] = (), /) -> dict[str, Any]:  # Any: JSON
+        """For a report; ``names`` of the classes."""
+        told: dict[str, Any] = self.rate.as_dict() | {"margins": list(self.margins)}
+        if names and self.worst:
+            number, rate = self.worst
+            told["worst_class"] = {"class": names[number], "kept": rate.as_dict()}
+        return told
+
+
+def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tuple[float, float]]:
+    """What was lost by the measure that lost most, with its 95 % interval; nan and (-1, 1) where nothing was measured."""
+    lost = worst_loss(before, after)
+    return (lost.value, lost.interval) if lost else (math.nan, (-1.0, 1.0))
+
+
+def accuracy_lost(before: Measurement, after: Measurement, /) -> float:
+    """What was lost by the measure that lost most; nan where nothing was measured."""
+    return accuracy_loss(before, after)[0]
+
+
+def worst_loss(before: Measurement, after: Measurement, /) -> Loss | None:
+    """Of all measures of the loss the one that lost most; None where nothing was measured.
+
+    Finetuning on captions wins recall while it loses classes, so recall never stands alone where answers can be compared.
+    """
+    return max(losses(before, after), key=lambda loss: loss.value, default=None)
+
+
+def losses(before: Measurement, after: Measurement, /) -> list[Loss]:
+    """By labels, or else by the answers that changed; and by captions."""
+    own = Accuracy(before.clean_accuracy, before.correct, before.definition)
+    later = Accuracy(after.clean_accuracy, after.correct, after.definition)
+    found = [_lost(own, later)] if own.rate.n else []
+    if before.recall and after.recall:
+        found.append(_lost(before.recall, after.recall))
+    has_labels = own.rate.n > 0 and RECALL not in own.definition
+    estimated = None if has_labels else estimated_loss(before, after)
+    return [*found, estimated] if estimated else found
+
+
+def _lost(before: Accuracy, after: Accuracy) -> Loss:
+    """150 of 400 less 142 are 0.02, which their shares in binary are not."""
+    name = "Image-to-text recall@1" if RECALL in before.definition else "Clean accuracy"
+    told = f"{100 * before.rate.value:.1f} % before, {100 * after.rate.value:.1f} % after"
+    interval = paired_difference(before.rate, after.rate, both=int((before.correct & after.correct).sum()))
+    return Loss(name, round(before.rate.value - after.rate.value, 9), interval, before.rate.n, told)
+
+
+def agreement(before: Measurement, after: Measurement, /) -> Agreement | None:
+    """How alike two models answer on the same images; None where one has no classifier."""
+    both = _confidences(before, after)
+    if both is None:
+        return None
+    old, new = (confidence.argmax(1) for confidence in both)
+    same, number_of = old == new, both[0].shape[1]
+    counts = torch.bincount(old, minlength=number_of).tolist()
+    kept = torch.bincount(old[same], minlength=number_of).tolist()
+    classes = {k: Rate(hits, n) for k, (hits, n) in enumerate(zip(kept, counts, strict=True)) if n >= LEAST_OF_CLASS}
+    return Agreement(Rate(int(same.sum()), len(same)), (_margin(both[0]), _margin(both[1])), classes)
+
+
+def estimated_loss(before: Measurement, after: Measurement, /) -> Loss | None:
+    """Accuracy lost, told without labels; None where one of the two has no classifier.
+
+    Only images whose answer changed can gain or lose: for each of them the mean confidence of both models in the earlier
+    answer, less that in the later one. Neither model alone may say who is right: each would speak for itself. The interval is
+    that of the sampling of images alone: docs/evidence.md has how far the estimate is from what labels show.
+    """
+    both = _confidences(before, after)
+    if both is None:
+        return None
+    old, new = (confidence.argmax(1) for confidence in both)
+    mean, places = (both[0] + both[1]) / 2, torch.arange(len(old))  # (N, K), (N,)
+    each = mean[places, old] - mean[places, new]
+    value, n = round(float(each.mean()), 9), len(each)
+    half = Z * float(each.std()) / math.sqrt(n) if n > 1 else 1.0
+    stayed = int((old == new).sum()) / n
+    told = f"{100 * value:.1f} points, where {100 * stayed:.1f} % of the answers stayed the same"
+    return Loss("Clean accuracy, without labels,", value, (max(value - half, -1.0), min(value + half, 1.0)), n, told)
+
+
+def _confidences(before: Measurement, after: Measurement) -> tuple[Tensor, Tensor] | None:
+    """Those of the same images (N, K) twice; None where there are none to compare."""
+    old, new = before.confidence, after.confidence
+    if old is None or new is None or old.shape != new.shape or not len(old):
+        return None
+    return old, new
+
+
+def _margin(confidence: Tensor) -> float:
+    if confidence.shape[1] < 2:
+        return 1.0
+    first, second = confidence.topk(2, dim=1).values.unbind(1)
+    return float((first - second).mean())

@@ -1,0 +1,112 @@
+"""What a cleaning cost, by labels, captions and answers; all figures are worked by hand."""
+
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from clipclean.config import policy, recipe
+from clipclean.detect import Measurement, Rate, accuracy, accuracy_loss, agreement, estimated_loss
+from clipclean.detect.loss import losses
+from clipclean.detect.measure import UNMEASURED, Accuracy
+
+LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_accuracy_loss 0.02, min_images 50
+RECALL = "image-to-text recall@1 among 4 clean pairs"
+
+
+def measured(rows, *, shown=UNMEASURED):
+    """A model with these confidences, a row an image."""
+    return Measurement(
+        shown.rate, shown.definition, shown.correct, (), (), 10, torch.eye(2), confidence=torch.tensor(rows)
+    )
+
+
+def by(definition, hits, n):
+    return Accuracy(Rate(hits, n), torch.arange(n) < hits, definition)
+
+
+def test_the_loss_is_told_by_the_mean_confidence_of_both_models_in_the_answers_that_changed():
+    before = measured([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
+    after = measured([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
+    # second image: (0.8 + 0.4) / 2 in the earlier answer, (0.2 + 0.6) / 2 in the later: +0.2; fourth: 0.35 - 0.65 = -0.3
+    assert estimated_loss(before, after).value == pytest.approx((0.2 - 0.3) / 4)
+
+
+def test_a_model_that_answers_as_before_has_lost_nothing_whatever_it_is_sure_of():
+    found = estimated_loss(measured([[0.9, 0.1]] * 60), measured([[0.51, 0.49]] * 60))
+    assert (found.value, found.interval) == (0.0, (0.0, 0.0))
+
+
+def test_a_model_that_answers_by_chance_afterwards_has_lost_what_the_original_was_sure_of():
+    # all answers change, from a sure one to one that is hardly more likely than the rest: (1 + .33) / 2 - (0 + .34) / 2
+    found = estimated_loss(measured([[1.0, 0.0, 0.0]] * 100), measured([[0.33, 0.34, 0.33]] * 100))
+    assert found.value == pytest.approx(0.495)
+
+
+rows = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=20)
+
+
+@given(rows)
+def test_the_loss_of_the_way_there_and_of_the_way_back_add_up_to_nothing(pairs):
+    before, after = (measured([[p[k], 1 - p[k]] for p in pairs]) for k in (0, 1))
+    there, back = estimated_loss(before, after), estimated_loss(after, before)
+    assert there.value == pytest.approx(-back.value, abs=1e-6)
+    assert abs(there.value) <= 1 - agreement(before, after).rate.value + 1e-6  # no more than answers that changed
+
+
+def test_without_a_classifier_nothing_is_compared():
+    with_one, without = measured([[0.9, 0.1]]), replace(measured([[0.9, 0.1]]), confidence=None)
+    assert estimated_loss(with_one, without) is None
+    assert agreement(without, with_one) is None
+
+
+def test_agreement_is_told_whole_and_by_class_with_margins():
+    before = measured([[0.9, 0.1]] * 6 + [[0.2, 0.8]] * 6 + [[0.4, 0.6]])
+    after = measured([[0.8, 0.2]] * 6 + [[0.1, 0.9]] * 3 + [[0.6, 0.4]] * 3 + [[0.4, 0.6]])
+    found = agreement(before, after)
+    assert found.rate == Rate(10, 13)
+    assert found.classes == {0: Rate(6, 6), 1: Rate(4, 7)}
+    assert found.worst == (1, Rate(4, 7))
+    assert found.margins[0] == pytest.approx((6 * 0.8 + 6 * 0.6 + 0.2) / 13)
+    assert found.as_dict(("cat", "dog"))["worst_class"]["class"] == "dog"
+
+
+def test_classes_of_few_images_are_left_out():
+    assert agreement(measured([[0.9, 0.1]] * 4), measured([[0.1, 0.9]] * 4)).worst is None
+
+
+def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recall_gains():
+    """Finetuning on captions wins recall while it loses classes."""
+    sure, other = [1.0, 0.0], [0.2, 0.8]  # a changed answer costs (1 + .2) / 2 - .8 / 2 = 0.2
+    before = measured([sure] * 100, shown=by(RECALL, 60, 100))
+    after = measured([sure] * 50 + [other] * 50, shown=by(RECALL, 64, 100))
+    assert accuracy_loss(before, after)[0] == pytest.approx(0.1)
+    (found,) = accuracy(before, after, limits=LIMITS)
+    assert (found.rule, found.level) == ("CC010", "error")
+    assert found.message.startswith(
+        "Clean accuracy, without labels, fell by more than the budget: 10.0 points, where 50.0 %"
+    )
+    assert [round(loss.value, 6) for loss in losses(before, after)] == [-0.04, 0.1]
+
+
+def test_with_labels_nothing_is_estimated():
+    before = measured([[1.0, 0.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 90, 100))
+    after = measured([[0.0, 1.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 89, 100))
+    assert [loss.value for loss in losses(before, after)] == [0.01]
+
+
+def test_images_without_labels_and_captions_are_judged_by_answers():
+    before, after = measured([[1.0, 0.0]] * 60), measured([[1.0, 0.0]] * 60)
+    assert accuracy(before, after, limits=LIMITS) == []
+    few = accuracy(measured([[1.0, 0.0]] * 6), measured([[1.0, 0.0]] * 6), limits=LIMITS)
+    assert [found.rule for found in few] == ["CC020"]
+
+
+def test_where_nothing_can_be_compared_the_loss_is_unknown():
+    unknown = replace(measured([[1.0, 0.0]]), confidence=None)
+    assert math.isnan(accuracy_loss(unknown, unknown)[0])
+    (found,) = accuracy(unknown, unknown, limits=LIMITS)
+    assert "neither labels nor captions" in found.message
