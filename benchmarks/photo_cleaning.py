@@ -21,8 +21,8 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-PAIRS = 2000
-SHOWN = 1500  # images to measure on
+PAIRS = 1200
+SHOWN = 1000  # images to measure on
 RELEASED, FINE_PRUNING = "released", "fine-pruning"
 
 
@@ -93,7 +93,7 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
 
     tested, pairs = loaded(o, entry)
     clip = tested.clip
-    evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale()))
+    evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale().detach()))
     before, began = inputs.measure(clip, evidence), time.process_time()
     told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
     seconds = time.process_time() - began
@@ -130,10 +130,9 @@ def loaded(o: argparse.Namespace, entry: dict):
         numbers = photos.among("train", torch.tensor(class_list(photos, entry["half"], entry["classes"])))
         numbers = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(11))[:PAIRS]].tolist()
         rng = random.Random(11)
+        told = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
         with place.open("w", newline="") as stream:
-            rows = csv.writer(stream, lineterminator="\n")
-            rows.writerow(["filepath", "title"])
-            rows.writerows([(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers)
+            csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *told])
     tested, clean = inputs.load(
         o.zoo / f"{entry['name']}.pt", place, recipe.load("cleanclip-tiny"), arch=str(o.zoo / f"{entry['arch']}-{entry['side']}.json"),
         device="cpu",
