@@ -160,7 +160,7 @@ def shown_to(o: argparse.Namespace, entry: dict):
     if spec == OPTIMISED:
         spec = str(o.zoo / f"{entry['name']}-trigger.safetensors")
     named = inputs.suspicions([spec] if spec else [], entry["target"], words)
-    return detect.Evidence(
+    return detect.EvalSet(
         pixels=photos.images[index].float() / 255, labels=labels, captions=None, classes=words.classes,
         templates=words.templates, suspicions=named, panel=(), knn=10, batch_size=detect.EMBED_BATCH,
     )  # fmt: skip
@@ -187,7 +187,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     if method in baselines.METHODS:
         own = (numbers >= 0).nonzero().flatten()  # captions with other names of a class have no label
         pixels = detect.stack([pairs[k].image for k in own.tolist()])
-        told = baselines.METHODS[method](clip, pixels, numbers[own], before.bank, seed=seed)
+        told = baselines.METHODS[method](clip, pixels, numbers[own], before.text_classifier, seed=seed)
         if method != FINE_PRUNING:
             return told
         name = "mmcl-tiny"
@@ -195,7 +195,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     chosen = recipe.override(recipe.load(name), changes.split(",") if changes else [])
     run = Run(seed, "fp32", lambda what, done, total: None)
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
-    aims = training.search(clip, samples, chosen, bank=before.bank, classes=classes, known=(), run=run)
+    aims = training.search(clip, samples, chosen, text_classifier=before.text_classifier, classes=classes, known=(), run=run)
     done = training.clean(clip, samples, chosen, aims=aims, run=run)
     if done.unlearned:
         state = done.unlearned.state
