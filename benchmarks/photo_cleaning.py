@@ -195,7 +195,9 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     chosen = recipe.override(recipe.load(name), changes.split(",") if changes else [])
     run = Run(seed, "fp32", lambda what, done, total: None)
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
-    aims = training.search(clip, samples, chosen, text_classifier=before.text_classifier, classes=classes, known=(), run=run)
+    aims = training.search(
+        clip, samples, chosen, text_classifier=before.text_classifier, classes=classes, known=(), run=run
+    )
     done = training.clean(clip, samples, chosen, aims=aims, run=run)
     if done.unlearned:
         state = done.unlearned.state
