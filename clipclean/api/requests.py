@@ -84,6 +84,7 @@ def of_sanitize(given: Given, /) -> "SanitizeRequest":
         policy=policy,
         wanted=_wanted(given),
         labels=given["labels"] or {},
+        unnamed=None if given["recipe"] is not None else _settings(given),
     )
 
 
@@ -115,13 +116,24 @@ def recipe_of(given: Given, /) -> "Recipe":
     """The recipe with the values that are changed; raises UsageError."""
     from clipclean.config import recipe as recipes
 
-    changes = given["overrides"]
     return recipes.chosen(
         given["recipe"],
-        [f"{key}={value}" for key, value in changes.items()] if isinstance(changes, Mapping) else list(changes),
+        _changes(given),
         max_accuracy_loss=given["max_accuracy_loss"],
         max_minutes=given["max_minutes"],
     )
+
+
+def _settings(given: Given) -> tuple[str, ...]:
+    """What is changed in whatever recipe is taken."""
+    from clipclean.config import recipe as recipes
+
+    return recipes.with_budgets(_changes(given), max_accuracy_loss=given["max_accuracy_loss"], max_minutes=None)
+
+
+def _changes(given: Given) -> list[str]:
+    changes = given["overrides"]
+    return [f"{key}={value}" for key, value in changes.items()] if isinstance(changes, Mapping) else list(changes)
 
 
 def policy_of(given: Given, /) -> "Policy":

@@ -11,7 +11,6 @@ import click
 from clipclean.api import format_of
 from clipclean.cli import complete
 from clipclean.cli.command import Decorated, option, shared
-from clipclean.config import recipe as recipes
 from clipclean.export import formats as export_formats
 from clipclean.export import onnx_presets
 
@@ -259,7 +258,7 @@ recipe = shared(
     "-r",
     group="Cleaning",
     metavar="NAME|FILE",
-    default=recipes.DEFAULT,
+    show_default="the one measured on models of this size",
     shell_complete=complete.recipes,
     help="What to do, and with which values; see 'clipclean recipes list'.",
 )

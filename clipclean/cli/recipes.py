@@ -10,7 +10,7 @@ import click
 from clipclean.api import roles
 from clipclean.cli import complete, options, progress
 from clipclean.cli.command import Group, option
-from clipclean.config import recipe
+from clipclean.config import recipe, standing
 from clipclean.errors import UsageError
 
 
@@ -27,10 +27,12 @@ def list_recipes(as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([_summary(each) for each in known], indent=2))
         return
-    rows = [("NAME", "METHOD", "WHAT IT IS FOR"), *((each.name, each.method, each.description) for each in known)]
-    wide, wider = (max(len(row[column]) for row in rows) for column in (0, 1))
-    for name, method, description in rows:
-        click.echo(f"{name:<{wide}}  {method:<{wider}}  {description}")
+    head = ("NAME", "METHOD", "EVIDENCE", "WHAT IT IS FOR")
+    rows = [head, *((each.name, each.method, _evidence(each), each.description) for each in known)]
+    wide = [max(len(row[column]) for row in rows) for column in range(3)]
+    for row in rows:
+        click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]))
+    click.echo(f"\n{_defaults()}")
 
 
 @recipes.command(
@@ -186,6 +188,25 @@ def _evidence_line(name: str, block: recipe.Evidence) -> str:
         f"{name}  {block.attack.partition(' planted')[0]}: attack {before.attack_success.value:.3f} -> {after.attack_success.value:.3f} "
         f"(base {after.base_rate.value:.3f}), accuracy {before.clean_accuracy.value:.3f} -> {after.clean_accuracy.value:.3f}, under the "
         f"trigger {after.accuracy_under_trigger.value:.3f}, n {after.attack_success.n}, seeds {', '.join(map(str, block.seeds))}"
+    )
+
+
+def _evidence(each: recipe.Recipe) -> str:
+    """How much was measured with a recipe, in a few words."""
+    own = [block for block in each.evidence or () if block.recipe_sha256 == recipe.digest(each)]
+    if not own:
+        return "none"
+    known = standing.expected(own)
+    size = f", {known.parameters[1] / 1e6:.1f} M" if known.parameters else ""
+    return f"{known.runs} runs{size}, {known.pairs[0]:,} pairs"
+
+
+def _defaults() -> str:
+    """What is taken where no recipe is named; a recipe without evidence is no default, only what is left to take."""
+    measured = [name for name in standing.DEFAULTS if _evidence(recipe.load(name)) != "none"]
+    return (
+        f"Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. On others "
+        f"{recipe.DEFAULT} is taken, for which nothing was measured, and the run says so."
     )
 
 

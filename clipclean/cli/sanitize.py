@@ -92,7 +92,8 @@ def run(given: dict[str, Any], /) -> int:
     requests.policy_of(given)  # a wrong one is refused before torch comes
     silent = given["quiet"] or bool(os.environ.get("RANK", "0").lstrip("0"))  # others than the first say nothing
     if not silent:
-        printing.first_line(given["model"], f"recipe {recipe.name}")
+        by_size = "recipe by the size of the model and the number of pairs"
+        printing.first_line(given["model"], by_size if given["recipe"] is None else f"recipe {recipe.name}")
     with progress.shown(quiet=silent) as shown:
         shown("loading PyTorch", 0, 1)
         from clipclean import auto, data, train  # torch comes with it: after what can fail fast

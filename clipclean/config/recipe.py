@@ -15,7 +15,9 @@ from clipclean.config.method import METHODS
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
 
-DEFAULT = "cleanclip"  # the recipe of a run that names none
+DEFAULT = (
+    "cleanclip"  # the recipe of a run that names none, where no other was measured on the like: config/standing.py
+)
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
@@ -301,6 +303,8 @@ class Evidence(Section):
     recipe_sha256: str = field(..., "Digest of the recipe that was measured.", pattern="^[0-9a-f]{64}$")
     attack: Text = field(..., "The planted trigger and its target.")
     architecture: Text = field(..., "The model, as open_clip calls it.")
+    kind: Text | None = field(None, "The image tower's kind and side, as in resnet-224px.")
+    parameters: int | None = field(None, "Numbers that training moves.", "parameters", ge=1)
     data: Text = field(..., "The clean pairs and the images measured on.")
     pairs: int = field(..., "Clean pairs trained on.", "pairs", ge=2)
     seeds: Annotated[tuple[int, ...], Strict(False)] = field(..., "One run each.", min_length=1)
@@ -435,9 +439,16 @@ def chosen(
         raise UsageError(
             f"--max-minutes is for --recipe auto, which tries several recipes; {own.name} runs once. Leave it out."
         )
-    budgets = {"audit.max_accuracy_loss": max_accuracy_loss, "auto.max_minutes": max_minutes}
-    settings = [*changes, *(f"{key}={value}" for key, value in budgets.items() if value is not None)]
+    settings = with_budgets(changes, max_accuracy_loss=max_accuracy_loss, max_minutes=max_minutes)
     return override(own, settings) if settings else own
+
+
+def with_budgets(
+    changes: Sequence[str], /, *, max_accuracy_loss: float | None, max_minutes: float | None
+) -> tuple[str, ...]:
+    """The changes of a recipe, with the budgets that the user sets."""
+    budgets = {"audit.max_accuracy_loss": max_accuracy_loss, "auto.max_minutes": max_minutes}
+    return (*changes, *(f"{key}={value}" for key, value in budgets.items() if value is not None))
 
 
 def planting(**chosen: float) -> Planting:

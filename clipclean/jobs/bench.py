@@ -121,6 +121,8 @@ def block(recipe: Recipe, request: BenchRequest, ready: Bench, number: int, prog
         recipe_sha256=recipes.digest(recipe),
         attack=f"{family} planted in {request.planting.steps} steps, target drawn by the seed",
         architecture=ready.clip.architecture.name,
+        kind=model.kind_of(ready.clip.architecture),
+        parameters=sum(each.numel() for each in ready.clip.net.parameters()),
         data=ready.names,
         pairs=len(ready.samples.pairs),
         seeds=tuple(runs),

@@ -1,6 +1,7 @@
 """What a cleaning leaves: the report, the weights, and where they go."""
 
 import hashlib
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -11,6 +12,7 @@ from clipclean import __version__, detect, report
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.policy import Limits
+from clipclean.config.standing import Standing
 from clipclean.detect import ranking
 from clipclean.export import checksums, formats, placing, provenance, records
 from clipclean.findings import Finding, finding
@@ -167,6 +169,7 @@ def compose(
             "revision": recipe.revision,
             "sha256": recipes.digest(recipe),
             "validated": recipes.is_validated(recipe, overridden=request.overridden),
+            "evidence": evidence_of(ready.standing, before, after),
             "resolved": recipe.model_dump(mode="json", exclude={"evidence"}),
         },
         "data": ready.clean.as_dict() | {"screened": ready.screened},
@@ -176,6 +179,25 @@ def compose(
         "environment": provenance.versions() | provenance.hardware(ready.device),
         "notes": [*ready.loaded.file.notes, *training.get("notes", ())],
     }
+
+
+def evidence_of(stands: Standing, before: detect.Measurement, after: detect.Measurement, /) -> dict[str, Any]:
+    """What was measured with the recipe, how it stands to this run, and where the run lies."""
+    left, lost = left_of(before, after), detect.accuracy_lost(before, after)
+    return {
+        "standing": stands.kind,
+        "why": stands.why,
+        "expected": stands.expected and stands.expected.as_dict(),
+        "reached": {"left": left, "lost": None if math.isnan(lost) else lost},
+        "says": stands.reached(left, None if math.isnan(lost) else lost),
+    }
+
+
+def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
+    """The largest excess attack success that is left of triggers that were named, or found before; None where none was."""
+    named = {probe.trigger for probe in before.known}
+    left = [probe.excess for probe in after.known if probe.trigger in named and not math.isnan(probe.excess)]
+    return max(left, default=None)
 
 
 def with_agreement(
@@ -227,4 +249,6 @@ def side_findings(request: SanitizeRequest, ready: Prepared, /) -> list[Finding]
                 + (" (overridden on the command line)." if request.overridden else "."),
             )
         )
+    elif ready.standing.kind == "extrapolated":
+        notes.append(("CC040", None, f"The evidence of the recipe is {ready.standing}"))
     return [finding(rule, message, level="note", value=value) for rule, value, message in notes]

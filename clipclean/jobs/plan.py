@@ -34,7 +34,7 @@ class Plan:
 def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> Plan:
     """The plan of a cleaning; raises what preparing one raises."""
     ready = prepare.prepare(replace(request, screen="off"), progress=progress)  # screening embeds every pair
-    clip, recipe, pairs = ready.loaded.clip, request.recipe, len(ready.samples.pairs)
+    clip, recipe, pairs = ready.loaded.clip, ready.request.recipe, len(ready.samples.pairs)
     panel = len(triggers.panel(recipe.audit.panel_seed)) if request.audit else 0
     images = min(len(ready.shown.pairs), recipe.audit.images)
     vocabulary = ready.vocabulary
@@ -51,6 +51,7 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
             **_of_model(ready.loaded, clip),
             "data": f"{len(ready.clean.pairs):,} pairs: {pairs:,} to train on, {len(ready.shown.pairs):,} to measure on",
             "recipe": f"{recipe.name}: {METHODS[recipe.method].says}",
+            "evidence": str(ready.standing),
         },
         (
             *([] if request.screen == "off" else [f"screen {len(ready.clean.pairs):,} pairs for suspicious ones"]),

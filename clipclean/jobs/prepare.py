@@ -1,7 +1,7 @@
 """All that a cleaning rests on before it measures anything: read, checked, built."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -9,17 +9,18 @@ import torch
 
 from clipclean import __version__, checkpoint, data, detect, methods, model, train
 from clipclean.attack import triggers
-from clipclean.config import policy
+from clipclean.config import policy, standing
 from clipclean.config import recipe as recipes
 from clipclean.config.method import METHODS
 from clipclean.config.policy import DEFAULT, Limits, Policy
 from clipclean.config.recipe import Recipe
+from clipclean.config.standing import Standing, Subject
 from clipclean.detect import ranking
 from clipclean.errors import UsageError
 from clipclean.export import formats, layout
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Source, Suspicion, read_pairs, split
-from clipclean.progress import Progress
+from clipclean.progress import Progress, say
 from clipclean.train.samples import Samples
 
 
@@ -51,6 +52,7 @@ class SanitizeRequest:
     policy: Policy = DEFAULT
     wanted: layout.Wanted = formats.OPEN_CLIP
     screen: ranking.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
+    unnamed: tuple[str, ...] | None = None  # where nobody named a recipe: what is changed in the one that is taken
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class Prepared:
     samples: Samples  # to train on
     shown: Samples  # to measure on
     loaded: LoadedModel
+    request: SanitizeRequest  # with the recipe that is taken, where nobody named one
+    standing: Standing  # of that recipe, to this model and these pairs
 
 
 def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
@@ -89,6 +93,9 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     clean = read_data(request, images, progress, templates=() if request.templates is None else vocabulary.templates)
     labelled = labelled_samples(request, vocabulary, images)
     samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
+    subject = subject_of(opened, pairs=len(samples.pairs))
+    request = with_default(request, subject)
+    recipe = request.recipe
     recipes.check(recipe, pairs=len(samples.pairs))
     progress("building the model", 0, 1)
     loaded = inputs.build(opened, clean, device=device)
@@ -104,7 +111,26 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
         captions=len(vocabulary.classes) * len(vocabulary.templates) if request.audit or named or labelled else 0,
         panel=len(named) + (len(triggers.panel(0)) if request.audit else 0),
     )  # fmt: skip
-    return Prepared(vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded)
+    stands = standing.standing(recipe, subject)
+    if not METHODS[recipe.method].chooses:
+        say(
+            f"{'No recipe was named, so ' + recipe.name + ' is taken. ' if request.unnamed is not None else ''}{stands}"
+        )
+    return Prepared(vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded, request, stands)
+
+
+def subject_of(opened: inputs.Opened, /, *, pairs: int) -> Subject:
+    """What evidence is looked up for."""
+    numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
+    return Subject(model.kind_of(opened.architecture), numbers, pairs)
+
+
+def with_default(request: SanitizeRequest, subject: Subject, /) -> SanitizeRequest:
+    """The request with the recipe that was measured on the like, where nobody named one."""
+    if request.unnamed is None:
+        return request
+    chosen = standing.default(subject)
+    return replace(request, recipe=recipes.override(chosen, request.unnamed) if request.unnamed else chosen)
 
 
 def check_shared(recipe: Recipe, group: train.Group, /) -> None:

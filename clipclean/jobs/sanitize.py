@@ -12,7 +12,7 @@ from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.methods import training
 from clipclean.methods.training import Aims, Training
 from clipclean.methods.unlearning import Lead
-from clipclean.progress import Progress
+from clipclean.progress import Progress, say
 from clipclean.report import example_images
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
@@ -30,6 +30,8 @@ def sanitize(
     """
     standing = outputs.look(request) if group.is_first else placing.Standing()
     ready = prepare.prepare(request, progress=progress)
+    request = ready.request
+    prepare.check_shared(request.recipe, group)
     state = RunState.of(request.out, prepare.fingerprint(request, ready))
     group.check_same(state.fingerprint)
     run = Run(request.seed, request.precision, progress, state if group.is_first else None, group)
@@ -50,6 +52,8 @@ def sanitize(
         result = outputs.compose(
             request, ready, first.measured, after, applied, trained.as_dict(), shown=(shown, shown_after)
         )
+        if words := result["recipe"]["evidence"]["says"]:
+            say(words)
         return outputs.publish(
             request, ready, result, evidence, to=to, images=example_images.grids(shown, shown_after), state=state,
             progress=progress,

@@ -311,6 +311,9 @@ class RecipeRecord(Part):
     revision: Annotated[int, Field(ge=1)]
     sha256: Sha256
     validated: bool = Field(description="Carries evidence, and no value was changed for this run.")
+    evidence: Free | None = Field(
+        None, description="What was measured with the recipe on the like, and where this run lies in that range."
+    )
     resolved: Free | None = Field(None, description="Every value that held.")
 
 

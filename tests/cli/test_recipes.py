@@ -19,13 +19,15 @@ def mine(tmp_path):
 
 def test_list_shows_every_shipped_recipe_with_method_and_purpose(capsys):
     assert main(["recipes", "list"]) == 0
-    head, *rows = capsys.readouterr().out.splitlines()
-    assert head.split() == ["NAME", "METHOD", "WHAT", "IT", "IS", "FOR"]
+    head, *rows, _, default = capsys.readouterr().out.splitlines()
+    assert head.split() == ["NAME", "METHOD", "EVIDENCE", "WHAT", "IT", "IS", "FOR"]
     assert [row.split()[0] for row in rows] == list(recipe.names())
     for row in rows:
         loaded = recipe.load(row.split()[0])
         assert row.split()[1] == loaded.method
         assert row.endswith(f"  {loaded.description}")
+        assert ("  none  " in row) == (loaded.evidence is None)
+    assert default.startswith("Default: cleanclip-tiny, on models")  # the only one that was measured
 
 
 def test_list_as_json_is_json_and_claims_no_evidence_that_is_not_there(capsys):

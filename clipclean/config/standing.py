@@ -1,0 +1,168 @@
+"""What the evidence of a recipe says of a model and a clean set: whether it was measured on the like, and what was left and lost there."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from clipclean.config import recipe as recipes
+from clipclean.config.recipe import Evidence, Recipe
+
+DEFAULTS = ("cleanclip-tiny", "cleanclip")  # for a run that names no recipe; the first that was measured on the like
+LIKE = 4.0  # a model of at most so many times, or at least that part of, the parameters is of a like size
+FEWER = 0.5  # of the pairs that were measured with: with less the evidence says nothing
+CHANCE = 0.02  # by which a run may leave the range of few measured ones
+
+Kind = Literal["measured", "extrapolated", "other values", "none"]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is to be cleaned: the kind of the architecture, parameters, and pairs to train on."""
+
+    kind: str
+    parameters: int
+    pairs: int
+
+
+@dataclass(frozen=True)
+class Range:
+    """Lowest, mean and highest of several measured values."""
+
+    low: float
+    mean: float
+    high: float
+
+    @classmethod
+    def of(cls, values: Sequence[float], /) -> "Range":
+        """The range of at least one value."""
+        return cls(min(values), sum(values) / len(values), max(values))
+
+    def holds(self, value: float, /) -> bool:
+        """Whether a value is no worse than the highest, chance aside."""
+        return value <= self.high + CHANCE
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What was measured with a recipe.
+
+    Attributes:
+        runs: seeds, over all attacks.
+        attacks: that were planted.
+        left: excess attack success after cleaning, an attack.
+        lost: clean accuracy lost, as a share, an attack.
+        parameters: of the models; None where nothing tells.
+        pairs: trained on.
+    """
+
+    runs: int
+    attacks: int
+    left: Range
+    lost: Range
+    parameters: tuple[int, int] | None
+    pairs: tuple[int, int]
+
+    def __str__(self) -> str:
+        size = f", models of {_millions(self.parameters)} parameters" if self.parameters else ""
+        few, many = self.pairs
+        pairs = f"{few:,}" if few == many else f"{few:,} to {many:,}"
+        return (
+            f"at {pairs} pairs{size}: {self.left.mean:.3f} of the attack left ({self.left.low:.3f} to {self.left.high:.3f}), "
+            f"{100 * self.lost.mean:.1f} points of accuracy lost ({100 * self.lost.low:.1f} to {100 * self.lost.high:.1f}), {self.runs} runs"
+        )
+
+    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+        """For a report."""
+        return {
+            "runs": self.runs, "attacks": self.attacks, "left": [self.left.low, self.left.mean, self.left.high],
+            "lost": [self.lost.low, self.lost.mean, self.lost.high], "pairs": list(self.pairs),
+            "parameters": list(self.parameters) if self.parameters else None,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a recipe stands to a subject: its ``kind``, why, and what was measured, if anything was."""
+
+    kind: Kind
+    why: str
+    expected: Expected | None = None
+
+    def __str__(self) -> str:
+        return f"{self.why} {self.expected}." if self.expected else self.why
+
+    def reached(self, left: float | None, lost: float | None, /) -> str:
+        """Where a run lies in the measured range; empty where nothing was measured, or the run shows nothing."""
+        if self.expected is None:
+            return ""
+        told = []
+        if left is not None:
+            told.append(f"{left:.3f} of the attack left, {_place(self.expected.left, left)}")
+        if lost is not None:
+            told.append(f"{100 * lost:.1f} points of accuracy lost, {_place(self.expected.lost, lost)}")
+        return f"This run: {'; '.join(told)}." if told else ""
+
+
+def standing(recipe: Recipe, subject: Subject, /) -> Standing:
+    """What the evidence in a recipe says of a subject."""
+    blocks = recipe.evidence or ()
+    if not blocks:
+        return Standing("none", f"Nothing was measured with the recipe {recipe.name}.")
+    own = [block for block in blocks if block.recipe_sha256 == recipes.digest(recipe)]
+    if not own:
+        words = f"The evidence of the recipe {recipe.name} belongs to other values than those of this run:"
+        return Standing("other values", words, expected(blocks))
+    like = [block for block in own if block.kind == subject.kind and _is_like(block, subject)]
+    near = [block for block in like if subject.pairs >= FEWER * block.pairs]
+    if near:
+        return Standing("measured", f"Measured with {recipe.name},", expected(near))
+    if like:
+        words = f"extrapolated: {recipe.name} was measured with more pairs than the {subject.pairs:,} of this run:"
+        return Standing("extrapolated", words, expected(like))
+    told = ", ".join(dict.fromkeys(block.kind or block.architecture for block in own))
+    words = f"extrapolated: {recipe.name} was measured on another architecture ({told}; here {subject.kind}, {subject.parameters / 1e6:.1f} M):"
+    return Standing("extrapolated", words, expected(own))
+
+
+def expected(blocks: Sequence[Evidence], /) -> Expected:
+    """What the blocks hold together."""
+    sizes = [block.parameters for block in blocks if block.parameters]
+    pairs = [block.pairs for block in blocks]
+    return Expected(
+        runs=sum(len(block.seeds) for block in blocks),
+        attacks=len(blocks),
+        left=Range.of([block.after.attack_success.value - block.after.base_rate.value for block in blocks]),
+        lost=Range.of([block.before.clean_accuracy.value - block.after.clean_accuracy.value for block in blocks]),
+        parameters=(min(sizes), max(sizes)) if sizes else None,
+        pairs=(min(pairs), max(pairs)),
+    )
+
+
+def default(subject: Subject, /) -> Recipe:
+    """The recipe of a run that names none: the first that was measured on models of such a size and no more pairs, else the paper's."""
+    for name in DEFAULTS:
+        known = recipes.load(name)
+        measured = any(
+            _is_like(block, subject) and subject.pairs >= FEWER * block.pairs
+            for block in known.evidence or ()
+            if block.recipe_sha256 == recipes.digest(known)
+        )
+        if measured and subject.pairs >= max(known.data.min_pairs, known.train.batch_size):
+            return known
+    return recipes.load(recipes.DEFAULT)
+
+
+def _is_like(block: Evidence, subject: Subject) -> bool:
+    """Whether the measured model was of a like size; of one whose size nobody wrote down nothing is known."""
+    return bool(block.parameters) and 1 / LIKE <= subject.parameters / block.parameters <= LIKE
+
+
+def _millions(sizes: tuple[int, int]) -> str:
+    few, many = (size / 1e6 for size in sizes)
+    return f"{few:.1f} M" if round(few, 1) == round(many, 1) else f"{few:.1f} M to {many:.1f} M"
+
+
+def _place(known: Range, value: float) -> str:
+    if known.holds(value):
+        return "better than measured" if value < known.low - CHANCE else "within what was measured"
+    return f"more than measured (at most {known.high:.3f})"

@@ -1,0 +1,96 @@
+"""What evidence says of a model and a clean set; ranges are worked by hand."""
+
+import pytest
+
+from clipclean.config import recipe, standing
+from clipclean.config.recipe import Evidence, Measured, Rate, Versions
+from clipclean.config.standing import Range, Subject
+
+SUBJECT = Subject("resnet-32px", 6_000_000, 4000)
+
+
+def measured(accuracy, attack, base=0.0):
+    def rate(value):
+        return Rate(value=value, interval=(0.0, 1.0), n=400)
+
+    return Measured(
+        clean_accuracy=rate(accuracy),
+        attack_success=rate(attack),
+        base_rate=rate(base),
+        accuracy_under_trigger=rate(0.5),
+    )
+
+
+def with_evidence(*blocks, name="mmcl"):
+    """A recipe that was measured: of each block kind, parameters, pairs, what is left and the accuracy after."""
+    plain = recipe.load(name).model_copy(update={"evidence": None})
+    made = tuple(
+        Evidence(
+            recipe_sha256=recipe.digest(plain), attack="patch", architecture="tiny", kind=kind, parameters=numbers, data="d",
+            pairs=pairs, seeds=(0, 1), before=measured(0.6, 0.9), after=measured(after, left + 0.01, 0.01),
+            versions=Versions(clipclean="0", torch="0", open_clip="0"),
+        )
+        for kind, numbers, pairs, left, after in blocks
+    )  # fmt: skip
+    return plain.model_copy(update={"evidence": made})
+
+
+TWO = (("resnet-32px", 5_000_000, 4000, 0.02, 0.59), ("resnet-32px", 5_000_000, 4000, 0.06, 0.57))
+
+
+def test_the_like_of_what_was_measured_is_rehearsed_with_its_range():
+    found = standing.standing(with_evidence(*TWO), SUBJECT)
+    assert found.kind == "measured"
+    assert found.expected.runs == 4
+    assert (found.expected.left.low, found.expected.left.mean, found.expected.left.high) == pytest.approx(
+        (0.02, 0.04, 0.06)
+    )
+    assert found.expected.lost.mean == pytest.approx(0.02)  # 0.01 and 0.03
+    assert "at 4,000 pairs, models of 5.0 M parameters: 0.040 of the attack left (0.020 to 0.060), 2.0 points" in str(
+        found
+    )
+
+
+@pytest.mark.parametrize(
+    ("subject", "word"),
+    [
+        (Subject("vit-32px", 6_000_000, 4000), "another architecture (resnet-32px; here vit-32px, 6.0 M)"),
+        (Subject("resnet-32px", 40_000_000, 4000), "another architecture"),
+        (Subject("resnet-32px", 6_000_000, 1999), "more pairs than the 1,999"),
+    ],
+)
+def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what(subject, word):
+    found = standing.standing(with_evidence(*TWO), subject)
+    assert found.kind == "extrapolated"
+    assert word in str(found)
+    assert found.expected is not None
+
+
+def test_evidence_of_other_values_says_so():
+    changed = recipe.override(with_evidence(*TWO), ["train.lr=2e-5"])
+    assert standing.standing(changed, SUBJECT).kind == "other values"
+
+
+def test_without_evidence_nothing_is_expected_and_no_run_lies_anywhere():
+    found = standing.standing(recipe.load("mmcl"), SUBJECT)
+    assert (found.kind, found.expected, found.reached(0.1, 0.1)) == ("none", None, "")
+
+
+def test_a_run_is_placed_in_the_measured_range():
+    found = standing.standing(with_evidence(*TWO), SUBJECT)
+    assert found.reached(0.05, 0.10) == (
+        "This run: 0.050 of the attack left, within what was measured; 10.0 points of accuracy lost, more than measured (at most 0.030)."
+    )
+    assert found.reached(None, None) == ""
+
+
+def test_a_range_holds_what_is_no_worse_than_its_highest_chance_aside():
+    assert Range.of([0.1, 0.2]).holds(0.22)
+    assert not Range.of([0.1, 0.2]).holds(0.23)
+    assert Range.of([0.1, 0.2]).holds(0.0)
+
+
+def test_the_default_is_what_was_measured_on_models_of_such_a_size_and_no_more_pairs():
+    assert standing.default(Subject("resnet-32px", 5_000_000, 4000)).name == "cleanclip-tiny"
+    assert standing.default(Subject("vit-224px", 150_000_000, 4000)).name == "cleanclip"
+    assert standing.default(Subject("resnet-32px", 5_000_000, 500)).name == "cleanclip"  # fewer than it asks for
