@@ -154,7 +154,8 @@ def default(subject: Subject, /) -> Recipe:
 
 def _is_like(block: Evidence, subject: Subject) -> bool:
     """Whether the measured model was of a like size; of one whose size nobody wrote down nothing is known."""
-    return bool(block.parameters) and 1 / LIKE <= subject.parameters / block.parameters <= LIKE
+    known = block.parameters
+    return known is not None and 1 / LIKE <= subject.parameters / known <= LIKE
 
 
 def _millions(sizes: tuple[int, int]) -> str:
