@@ -195,6 +195,8 @@ def screen(
     /,
     *,
     drop: float | Literal["auto"] | None = None,
+    false_drop_rate: float | None = None,
+    trusted: Place | None = None,
     triggers: Sequence[str] = (),
     save_kept: Place | None = None,
     top: int = 100,
@@ -212,6 +214,8 @@ def screen(
         data: the pairs.
         model: a checkpoint, or an open_clip module; the backdoored model itself sees most.
         drop: pairs to leave out of ``save_kept``: a share, or ``auto`` for those that stand out.
+        false_drop_rate: instead of ``drop``: leave out scores that at most this share of clean pairs reach, judged by ``trusted``.
+        trusted: pairs that are known to be clean, of the same origin and not among ``data``.
         triggers: triggers that pairs may carry, as specs or files.
         save_kept: a .csv, .tar or .txt file for the pairs that are kept.
         top: pairs to list.

@@ -16,7 +16,7 @@ READ = {
     "model": "the model", "models": "the model", "data": "--data", "eval_data": "--eval-data", "reference": "--reference",
     "references": "--references", "base": "--base", "witness": "--witness", "witness_arch": "--witness-arch", "baseline": "--baseline",
     "policy": "--policy", "classes": "--classes", "templates": "--templates", "recipe": "--recipe", "arch": "--arch",
-    "triggers": "--trigger", "file": "the report", "public_key": "--public-key",
+    "triggers": "--trigger", "trusted": "--trusted", "file": "the report", "public_key": "--public-key",
 }  # fmt: skip
 FOLDERS = {"log_dir": "--log-dir", "output_dir": "--output-dir", "save_triggers": "--save-triggers"}
 FILES = {"save_kept": "--save-kept"}

@@ -83,14 +83,15 @@ def labels(given: Sequence[str], /) -> dict[str, str]:
 
 def drop(text: str) -> float | str:
     """``auto``, or a share such as ``2%``."""
-    if text == "auto":
-        return text
-    share = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,6})?) ?%", text)
-    if share is None or not float(share[1]):
-        raise click.BadParameter(
-            f"{text!r} is neither auto nor a share. Write auto, or a share below 100 % such as 2%."
-        )
-    return float(share[1]) / 100
+    return text if text == "auto" else share(text, "neither auto nor a share. Write auto, or")
+
+
+def share(text: str, fault: str = "no share. Write", /) -> float:
+    """A share above nothing such as ``2%``."""
+    found = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,6})?) ?%", text)
+    if found is None or not float(found[1]):
+        raise click.BadParameter(f"{text!r} is {fault} a share below 100 % such as 2%.")
+    return float(found[1]) / 100
 
 
 def _screen(text: str) -> float | str | None:

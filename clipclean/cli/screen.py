@@ -41,6 +41,21 @@ Examples:
     show_default="nothing",
 )
 @option(
+    "--false-drop-rate",
+    group="Search",
+    metavar="N%",
+    type=options.share,
+    help="Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
+    "that are lost, on average.",
+)
+@option(
+    "--trusted",
+    group="Search",
+    metavar="CLEAN",
+    type=click.Path(path_type=Path),
+    help="Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
+)
+@option(
     "--trigger",
     "triggers",
     group="Search",

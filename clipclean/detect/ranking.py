@@ -1,5 +1,6 @@
 """The pairs of a clean set in the order of suspicion, as one model sees them: nothing is judged, nothing left out."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
@@ -18,6 +19,10 @@ GATHERED = 512  # images on which found triggers are tried
 DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
 MOST = 0.05  # the largest share that ``auto`` drops
 NOTEWORTHY = 0.02  # a signal is a reason for the pairs among which so few score as high
+
+AUTO = (
+    f"auto: more than {DEVIATIONS:g} robust standard deviations above the median, at most {100 * MOST:g} % of the pairs"
+)
 
 Drop = float | Literal["auto"] | None  # a share, the rule, or nothing
 Progress = Callable[[int, int], None]  # pairs done, pairs in all
@@ -54,11 +59,13 @@ class ScoredPairs:
         signals: by name, (N,) each.
         score: (N,), see :func:`screening.surprise`.
         suspicious: (N,) bool, what the rule ``auto`` points at.
+        rule: that one, in words.
     """
 
     signals: dict[str, Tensor]
     score: Tensor
     suspicious: Tensor
+    rule: str = AUTO
 
     def dropped(self, drop: Drop, /) -> Tensor:
         """The pairs that a choice leaves out, (N,) bool."""
@@ -102,6 +109,29 @@ def rank_pairs(
             f"{len(pairs)} pairs are too few to tell what is usual among them: at least {LEAST} are needed. Give more."
         )
     return scored(embedded(clip, pairs, triggers=triggers, progress=progress))
+
+
+def beside_trusted(found: ScoredPairs, /, *, trusted: int, rate: float) -> ScoredPairs:
+    """Of pairs that were scored with ``trusted`` clean ones at their end, those that are to be judged.
+
+    Suspicious is what no more than the share ``rate`` of clean pairs of the same origin would be.
+
+    Raises:
+        Inconclusive: too few trusted pairs to tell such a share: one in M + 1 is the least.
+    """
+    if rate * (trusted + 1) < 1:
+        raise Inconclusive(
+            f"{trusted} trusted pairs tell no false-drop rate of {100 * rate:g} %: at least {math.ceil(1 / rate) - 1} are needed. Give "
+            "more by --trusted, or allow a larger rate."
+        )
+    own = len(found.score) - trusted
+    usual = screening.conformal(found.score[:own], found.score[own:])
+    return ScoredPairs(
+        {name: values[:own] for name, values in found.signals.items()},
+        found.score[:own],
+        usual <= rate,
+        f"conformal: scores that at most {100 * rate:g} % of clean pairs reach, by {trusted} trusted pairs",
+    )
 
 
 class Embedded(NamedTuple):
@@ -185,7 +215,7 @@ def record(found: ScoredPairs, drop: Drop, /) -> dict[str, Any]:  # Any: JSON
         "suspicious_share": suspicious / count,
         "dropped": dropped,
         "drop": "none" if drop is None else "auto" if drop == "auto" else f"{100 * drop:g}%",
-        "rule": f"auto: more than {DEVIATIONS:g} robust standard deviations above the median, at most {100 * MOST:g} % of the pairs",
+        "rule": found.rule,
         "signals": list(found.signals),
     }
 

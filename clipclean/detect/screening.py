@@ -219,6 +219,22 @@ def outliers(score: Tensor, /, *, deviations: float, most: float) -> Tensor:
     return standing & first(score, int(most * len(score)))
 
 
+def conformal(score: Tensor, trusted: Tensor, /) -> Tensor:
+    """How usual each pair is beside pairs that are known to be clean, (N,): a p-value, in (0, 1].
+
+    The share of the trusted scores (M,) that are at least as high, the pair itself counted: a clean pair of the same origin has
+    a value of at most a with a probability of at most a, whatever the scores are (split conformal prediction: Vovk, Gammerman,
+    Shafer 2005). That holds where both were scored together, by a score that does not know which is which.
+
+    Examples:
+        >>> conformal(torch.tensor([0.5, 9.0]), torch.tensor([1.0, 2.0, 0.0])).tolist()  # two of three, and none
+        [0.75, 0.25]
+    """
+    ordered = trusted.sort().values
+    as_high = len(trusted) - torch.searchsorted(ordered, score)  # right of the first that is no smaller
+    return (as_high + 1) / (len(trusted) + 1)
+
+
 def first(score: Tensor, count: int, /) -> Tensor:
     """The ``count`` pairs with the highest score, (N,) bool; of equal ones those that come first."""
     chosen = torch.zeros(len(score), dtype=torch.bool, device=score.device)

@@ -3,7 +3,7 @@
 import csv
 import io
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,8 @@ class ScreenRequest:
     image_key: str | None = None  # columns of the data; None looks for the known ones
     caption_key: str | None = None
     weights: str | None = None  # which of several sets in the file
+    trusted: Path | None = None  # pairs of the same origin that are known to be clean
+    false_drop_rate: float | None = None  # share of clean pairs that may be dropped, judged by the trusted ones
 
 
 @dataclass(frozen=True)
@@ -66,11 +68,15 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
     clean = read_pairs(request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key)
     if request.save_kept:
         check_table(request.save_kept, clean)
+    trusted = read_trusted(request, clean, images, progress)
     loaded = inputs.build(opened, clean, device=device)
     found = ranking.rank_pairs(
-        loaded.clip, clean.pairs, triggers=named,
+        loaded.clip, (*clean.pairs, *trusted), triggers=named,
         progress=lambda done, total: progress("embedding the pairs", done, total),
     )  # fmt: skip
+    if request.false_drop_rate is not None:
+        found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)
+        request = replace(request, drop="auto")
     dropped = found.dropped(request.drop)
     listed = found.order()[: max(request.top, int(dropped.sum()))]
     ranked = list(rows(clean.pairs, found, dropped, listed))
@@ -91,6 +97,33 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
     if request.save_kept:
         result["kept"] = save(request.save_kept, ranking.kept(clean, dropped))
     return ScreenOutcome(result, pictures(clean.pairs, ranked, listed))
+
+
+def read_trusted(
+    request: ScreenRequest, clean: data.CleanSet, images: data.ImageCache, progress: Progress, /
+) -> tuple[data.Pair, ...]:
+    """The pairs that are known to be clean; none where none are asked for.
+
+    Raises:
+        UsageError: they go with a false-drop rate and no other rule, and some of them are in the set that is judged.
+    """
+    if (request.trusted is None) != (request.false_drop_rate is None):
+        raise UsageError(
+            "--false-drop-rate and --trusted go together: how many clean pairs a threshold drops is read off pairs that are known "
+            "to be clean. Give both, or neither."
+        )
+    if request.trusted is None:
+        return ()
+    if request.drop is not None:
+        raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
+    known = read_pairs(request.trusted, images, progress, image_key=request.image_key, caption_key=request.caption_key)
+    own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
+    if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
+        raise UsageError(
+            f"{len(twice)} trusted pairs are among those to judge ({', '.join(twice[:5])}). Give others: a pair that vouches for itself "
+            "tells nothing."
+        )
+    return known.pairs
 
 
 def signal_row(name: str, /) -> dict[str, Any]:
@@ -150,7 +183,7 @@ def check_kept(request: ScreenRequest, /) -> None:
     out = request.save_kept
     if out is None:
         return
-    if request.drop is None:
+    if request.drop is None and request.false_drop_rate is None:
         raise UsageError(f"--save-kept {out}: nothing would be left out. Say what to drop: --drop auto, or --drop 2%.")
     if out.suffix not in KEPT:
         raise UsageError(

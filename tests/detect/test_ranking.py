@@ -106,6 +106,23 @@ def test_a_share_drops_so_many_and_auto_what_stands_out(poisoned):
     assert torch.equal(poisoned.dropped("auto"), poisoned.suspicious)
 
 
+def test_pairs_beside_trusted_ones_are_dropped_by_a_rate_that_clean_ones_keep(tmp_path, clean):
+    """The last 100 pairs are trusted. Of 297 clean ones 2 % are 6; 14 are three standard deviations more."""
+    own = (7, 130, 277)
+    found = ranking.beside_trusted(sifted(images(tmp_path, poisoned=own)), trusted=100, rate=0.02)
+    assert found.suspicious[list(own)].all()
+    assert int(found.suspicious.sum()) - len(own) <= 14
+    assert len(found.score) == len(found.signals["gathering"]) == 300
+    assert "at most 2 % of clean pairs reach, by 100 trusted pairs" in ranking.record(found, "auto")["rule"]
+    assert int(ranking.beside_trusted(clean, trusted=100, rate=0.02).suspicious.sum()) <= 14
+
+
+def test_too_few_trusted_pairs_tell_no_small_rate(clean):
+    with pytest.raises(Inconclusive, match="at least 99 are needed"):
+        ranking.beside_trusted(clean, trusted=98, rate=0.01)
+    ranking.beside_trusted(clean, trusted=99, rate=0.01)
+
+
 def test_the_record_counts_and_the_sentence_says_it(poisoned):
     found = ranking.record(poisoned, 0.01)
     assert (found["pairs"], found["dropped"], found["drop"]) == (COUNT, 4, "1%")

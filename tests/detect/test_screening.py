@@ -186,3 +186,22 @@ def test_there_are_never_more_outliers_than_the_bound():
 def test_the_first_are_those_with_the_highest_score_and_of_equal_ones_the_earlier():
     assert screening.first(torch.tensor([1.0, 2.0, 2.0, 2.0]), 2).tolist() == [False, True, True, False]
     assert not screening.first(torch.tensor([1.0]), 0).any()
+
+
+def test_a_conformal_value_is_the_share_of_trusted_scores_that_are_as_high_itself_counted():
+    # of three trusted scores two are at least 0.5, one is at least 2, and none 9: (2 + 1) / 4, (1 + 1) / 4, 1 / 4
+    assert screening.conformal(torch.tensor([0.5, 2.0, 9.0]), torch.tensor([1.0, 2.0, 0.0])).tolist() == [
+        0.75,
+        0.5,
+        0.25,
+    ]
+
+
+def test_of_clean_pairs_no_more_than_the_stated_share_is_dropped_on_average():
+    """400 sets of 50 pairs and 99 trusted ones of the same origin: 20,000 pairs of which 5 % are 1,000, whose spread over sets is 23."""
+    rng = torch.Generator().manual_seed(0)
+    dropped = 0
+    for _ in range(400):
+        scores = torch.randn(149, generator=rng).exp()
+        dropped += int((screening.conformal(scores[:50], scores[50:]) <= 0.05).sum())
+    assert 850 < dropped < 1150

@@ -259,3 +259,27 @@ def test_a_table_cannot_name_images_of_an_archive(job, tmp_path, capsys):
     ]
     assert cli.main(arguments) == 2
     assert "in shards, archives or Parquet" in capsys.readouterr().err
+
+
+def test_a_false_drop_rate_is_judged_by_trusted_pairs(job, capsys, tmp_path):
+    trusted = tiny.job(tmp_path / "trusted").data
+    assert cli.main(command(job, "--json", "--false-drop-rate", "10%", "--trusted", trusted)) == 0
+    found = json.loads(capsys.readouterr().out)["screened"]
+    assert found["rule"].startswith("conformal: scores that at most 10 % of clean pairs reach")
+    assert found["dropped"] == found["suspicious"]
+    assert found["pairs"] == len(read(job.data).pairs)  # trusted pairs are not judged
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("--false-drop-rate", "10%"), "go together"),
+        (("--trusted", "DATA"), "go together"),
+        (("--false-drop-rate", "10%", "--trusted", "DATA"), "are among those to judge"),
+        (("--false-drop-rate", "10%", "--trusted", "DATA", "--drop", "auto"), "Leave one of them out"),
+        (("--false-drop-rate", "0%"), "no share"),
+    ],
+)
+def test_a_false_drop_rate_without_what_it_needs_is_refused(job, capsys, more, words):
+    assert cli.main(command(job, *(str(job.data) if word == "DATA" else word for word in more))) == 2
+    assert words in capsys.readouterr().err
