@@ -28,11 +28,11 @@ def by(definition, hits, n):
     return Accuracy(Rate(hits, n), torch.arange(n) < hits, definition)
 
 
-def test_the_loss_is_told_by_the_mean_confidence_of_both_models_in_the_answers_that_changed():
+def test_the_loss_is_told_by_the_confidence_of_both_models_of_which_the_original_counts_twice_in_the_answers_that_changed():
     before = measured([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7], [0.6, 0.4]])
     after = measured([[0.9, 0.1], [0.4, 0.6], [0.2, 0.8], [0.1, 0.9]])
-    # second image: (0.8 + 0.4) / 2 in the earlier answer, (0.2 + 0.6) / 2 in the later: +0.2; fourth: 0.35 - 0.65 = -0.3
-    assert estimated_loss(before, after).value == pytest.approx((0.2 - 0.3) / 4)
+    # second image: (2 * 0.8 + 0.4) / 3 in the earlier answer, (2 * 0.2 + 0.6) / 3 in the later: +1/3; fourth: 1.3 / 3 - 1.7 / 3
+    assert estimated_loss(before, after).value == pytest.approx((1 / 3 - 0.4 / 3) / 4)
 
 
 def test_a_model_that_answers_as_before_has_lost_nothing_whatever_it_is_sure_of():
@@ -41,20 +41,18 @@ def test_a_model_that_answers_as_before_has_lost_nothing_whatever_it_is_sure_of(
 
 
 def test_a_model_that_answers_by_chance_afterwards_has_lost_what_the_original_was_sure_of():
-    # all answers change, from a sure one to one that is hardly more likely than the rest: (1 + .33) / 2 - (0 + .34) / 2
+    # all answers change, from a sure one to one that is hardly more likely than the rest: (2 + .33) / 3 - (0 + .34) / 3
     found = estimated_loss(measured([[1.0, 0.0, 0.0]] * 100), measured([[0.33, 0.34, 0.33]] * 100))
-    assert found.value == pytest.approx(0.495)
+    assert found.value == pytest.approx(1.99 / 3)
 
 
 rows = st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=20)
 
 
 @given(rows)
-def test_the_loss_of_the_way_there_and_of_the_way_back_add_up_to_nothing(pairs):
+def test_no_more_is_lost_or_won_than_answers_that_changed(pairs):
     before, after = (measured([[p[k], 1 - p[k]] for p in pairs]) for k in (0, 1))
-    there, back = estimated_loss(before, after), estimated_loss(after, before)
-    assert there.value == pytest.approx(-back.value, abs=1e-6)
-    assert abs(there.value) <= 1 - agreement(before, after).rate.value + 1e-6  # no more than answers that changed
+    assert abs(estimated_loss(before, after).value) <= 1 - agreement(before, after).rate.value + 1e-6
 
 
 def test_without_a_classifier_nothing_is_compared():
@@ -80,16 +78,16 @@ def test_classes_of_few_images_are_left_out():
 
 def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recall_gains():
     """Finetuning on captions wins recall while it loses classes."""
-    sure, other = [1.0, 0.0], [0.2, 0.8]  # a changed answer costs (1 + .2) / 2 - .8 / 2 = 0.2
+    sure, other = [1.0, 0.0], [0.2, 0.8]  # a changed answer costs (2 + .2) / 3 - .8 / 3 = 1.4 / 3
     before = measured([sure] * 100, shown=by(RECALL, 60, 100))
     after = measured([sure] * 50 + [other] * 50, shown=by(RECALL, 64, 100))
-    assert accuracy_loss(before, after)[0] == pytest.approx(0.1)
+    assert accuracy_loss(before, after)[0] == pytest.approx(0.7 / 3)
     (found,) = accuracy(before, after, limits=LIMITS)
     assert (found.rule, found.level) == ("CC010", "error")
     assert found.message.startswith(
-        "Clean accuracy, without labels, fell by more than the budget: 10.0 points, where 50.0 %"
+        "Clean accuracy, without labels, fell by more than the budget: 23.3 points, where 50.0 %"
     )
-    assert [round(loss.value, 6) for loss in losses(before, after)] == [-0.04, 0.1]
+    assert [round(loss.value, 6) for loss in losses(before, after)] == [-0.04, 0.233333]
 
 
 def test_with_labels_nothing_is_estimated():
