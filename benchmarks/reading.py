@@ -27,7 +27,7 @@ import torch
 from blocks import fill
 
 from clipclean import checkpoint
-from clipclean.checkpoint import hugging_face
+from clipclean.checkpoint import layouts
 from clipclean.jobs import inspect
 from clipclean.model import native_configs
 
@@ -153,7 +153,7 @@ def written(folder: Path) -> dict[str, Path]:
     folder.mkdir(parents=True, exist_ok=True)
     torch.manual_seed(0)
     ours = open_clip.create_model("ViT-B-32-quickgelu").state_dict()
-    theirs = {name: tensor.clone() for name, tensor in hugging_face.from_open_clip(ours).items()}
+    theirs = {name: tensor.clone() for name, tensor in layouts.from_open_clip(ours).items()}
     state = {f"module.{name}": tensor for name, tensor in ours.items()}
     torch.save({"epoch": 1, "name": "random", "state_dict": state}, files["training checkpoint"])
     safetensors.torch.save_file(ours, files["safetensors"], metadata={"format": "pt"})

@@ -12,7 +12,7 @@ import torch
 from open_clip.model import CLIP
 
 from clipclean import checkpoint, cli
-from clipclean.checkpoint import hugging_face
+from clipclean.checkpoint import layouts
 from clipclean.export import open_clip_directory
 from clipclean.jobs import inputs
 
@@ -21,7 +21,7 @@ STATE = tiny.state_dict(CONFIG)
 
 
 def theirs():
-    return {name: tensor.clone() for name, tensor in hugging_face.from_open_clip(STATE).items()}
+    return {name: tensor.clone() for name, tensor in layouts.from_open_clip(STATE).items()}
 
 
 def prefixed(prefix):

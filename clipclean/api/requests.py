@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 if TYPE_CHECKING:
     from clipclean.config.policy import Policy
     from clipclean.config.recipe import Recipe
-    from clipclean.export.layout import Wanted
+    from clipclean.export.formats import ExportOptions
     from clipclean.jobs.audit import Request as AuditRequest
     from clipclean.jobs.export import Request as ExportRequest
     from clipclean.jobs.prepare import SanitizeRequest
@@ -146,8 +146,8 @@ def policy_of(given: Given, /) -> "Policy":
     return policies.load(policy) if isinstance(policy, Path) else policy
 
 
-def _wanted(given: Given) -> "Wanted":
-    from clipclean.export.layout import wanted
+def _wanted(given: Given) -> "ExportOptions":
+    from clipclean.export.formats import wanted
 
     return wanted(
         given["formats"],

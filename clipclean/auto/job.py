@@ -15,7 +15,7 @@ from clipclean.jobs import inputs, outputs, prepare, suspicions
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
-from clipclean.report import Images, example_images
+from clipclean.report import PageImages, example_images
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
@@ -97,7 +97,7 @@ def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
 
 def concluded(
     bench: Workbench, request: SanitizeRequest, ready: Prepared, tried: Tried, /
-) -> tuple[dict[str, Any], Images]:
+) -> tuple[dict[str, Any], PageImages]:
     """The report and its images; the model is left with the weights that it is about."""
     chosen, attempt = select.best(tried.considered)
     asked = replace(bench.evidence, suspicions=attempt.suspicions)

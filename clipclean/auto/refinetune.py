@@ -7,7 +7,7 @@ after 100 clean steps (docs/experiments.md, "What a finetuning after unlearning 
 from dataclasses import dataclass
 
 from clipclean import detect
-from clipclean.config.policy import Limits
+from clipclean.config.policy import AuditLimits
 from clipclean.findings import Finding, finding
 
 
@@ -33,7 +33,7 @@ class Refinetuned:
         known = [(old, new, True) for old, new in zip(self.before.known, self.after.known, strict=True)]
         return known + [(old, panel[old.trigger], False) for old in self.before.panel]
 
-    def returned(self, *, limits: Limits) -> list[tuple[detect.Probe, float]]:
+    def returned(self, *, limits: AuditLimits) -> list[tuple[detect.Probe, float]]:
         """What acts again, with its limit: beyond it by its whole interval, where it did not by its value before.
 
         The limit is that of named triggers, and for triggers of the panel, which act on clean models too, that of suspicion.
@@ -45,7 +45,7 @@ class Refinetuned:
                 acting.append((new, limit))
         return acting
 
-    def findings(self, *, limits: Limits) -> list[Finding]:
+    def findings(self, *, limits: AuditLimits) -> list[Finding]:
         """An error for each trigger that came back."""
         return [
             finding(

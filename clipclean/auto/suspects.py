@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean import detect
-from clipclean.config.policy import Limits
+from clipclean.config.policy import AuditLimits
 from clipclean.jobs import suspicions
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
@@ -26,7 +26,7 @@ class Suspected:
     acting: tuple[Lead, ...]
 
 
-def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: Limits, /) -> Suspected:
+def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:
     """What was named, what of the panel is suspicious, and what the search found for a class that two signs point at."""
     panel = suspicions.of_panel(sight.measured, evidence, limits)
     found: list[Suspicion] = []
@@ -39,7 +39,7 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: Limits, /) -
 
 
 def acting(
-    measured: detect.Measurement, suspected: Sequence[Suspicion], evidence: detect.EvalSet, limits: Limits, /
+    measured: detect.Measurement, suspected: Sequence[Suspicion], evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[Lead, ...]:
     """The suspected triggers that act; what the model's own search found acts, what was named must be seen to."""
     named = {trigger.spec for trigger, _ in evidence.suspicions}
@@ -53,7 +53,7 @@ def acting(
     return (*suspicions.acting(measured, others, evidence, limits), *found)
 
 
-def pointed_at(seen: Suspected, evidence: detect.EvalSet, limits: Limits, /) -> list[int]:
+def pointed_at(seen: Suspected, evidence: detect.EvalSet, limits: AuditLimits, /) -> list[int]:
     """Places of all classes that anything points at, be it one sign: what is there already is no canary."""
     rows = detect.suspected_classes(seen.sight.search, seen.sight.measured.panel, limits=limits)
     return [*targets(seen.suspicions), *(evidence.classes.index(row["class"]) for row in rows)]

@@ -16,7 +16,7 @@ from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.sequence import DONE, Cleaned
 from clipclean.auto.trials import PlantedCopy
 from clipclean.config import recipe as recipes
-from clipclean.config.policy import Limits
+from clipclean.config.policy import AuditLimits
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.findings import Finding
 from clipclean.jobs import audit, inputs
@@ -51,7 +51,7 @@ class Workbench:
     samples: Samples
     evidence: detect.EvalSet
     references: detect.References | None
-    limits: Limits
+    limits: AuditLimits
     settings: recipes.Auto
     control: Recipe
     state: RunState

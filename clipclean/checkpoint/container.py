@@ -1,8 +1,4 @@
-"""The zip container of torch.save and torch.jit.save, read strictly.
-
-Python's zipfile forgives what attackers use: two entries of one name, headers that contradict each other, bytes that
-belong to two entries. Scanners and loaders that forgive differently see different files; here such a file is refused.
-"""
+"""The archives of torch.save and torch.jit.save: a zip container, read strictly, and its module tree."""
 
 import contextlib
 import itertools
@@ -12,6 +8,7 @@ import struct
 import zlib
 from dataclasses import dataclass
 
+from clipclean.checkpoint.values import Module, Pairs
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel
 
 MAX_ENTRIES = 20_000  # a training checkpoint of the largest CLIP has about 5,000
@@ -33,7 +30,7 @@ ABSENT32, ABSENT16 = 0xFFFFFFFF, 0xFFFF  # "see the zip64 field"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ZipMember:
     """One member: its data lies at ``start`` and takes ``stored`` bytes there, ``size`` bytes once inflated."""
 
     name: str
@@ -51,7 +48,7 @@ class Entry:
         return self.start + self.stored
 
 
-def members(view: memoryview, /) -> dict[str, Entry]:
+def members(view: memoryview, /) -> dict[str, ZipMember]:
     """Every member by its name below the archive's one top folder: ``data.pkl`` always, ``data/0`` and so on.
 
     Raises:
@@ -64,7 +61,7 @@ def members(view: memoryview, /) -> dict[str, Entry]:
     _refuse_foreign_archive([entry.name for entry in entries])
     _refuse_overlap(entries)
     _refuse_gaps(view, entries, directory.start)
-    found: dict[str, Entry] = {}
+    found: dict[str, ZipMember] = {}
     folders: set[str] = set()
     for entry in entries:
         match = FOLDER_AND_MEMBER.fullmatch(entry.name)
@@ -83,7 +80,7 @@ def members(view: memoryview, /) -> dict[str, Entry]:
     return found
 
 
-def small_member(view: memoryview, entry: Entry, /, *, limit: int) -> bytes:
+def small_member(view: memoryview, entry: ZipMember, /, *, limit: int) -> bytes:
     """The bytes of a member that may have ``limit`` of them at most, inflated where need be and checked by CRC.
 
     Raises:
@@ -108,12 +105,12 @@ def check_end(end: bytes | memoryview, /) -> None:
         )
 
 
-def stated_crc(entry: Entry, /) -> int | None:
+def stated_crc(entry: ZipMember, /) -> int | None:
     """The CRC-32 that the archive states; torch.serialization.set_crc32_options(False) writes zeros instead."""
     return entry.crc or None
 
 
-def _inflate(data: bytes, entry: Entry, /) -> bytes:
+def _inflate(data: bytes, entry: ZipMember, /) -> bytes:
     """Deflated bytes made whole, never more than the entry states."""
     if entry.size > MAX_RATIO * max(entry.stored, 1):
         raise UnsafeCheckpoint(
@@ -167,7 +164,7 @@ def _magic(view: memoryview, at: int, /) -> bytes:
     return bytes(view[at : at + 4])
 
 
-def _central_entries(view: memoryview, directory: range, count: int, /) -> list[Entry]:
+def _central_entries(view: memoryview, directory: range, count: int, /) -> list[ZipMember]:
     """The central directory's entries; it must be filled by them exactly."""
     entries, at = [], directory.start
     for _ in range(count):
@@ -192,7 +189,7 @@ def _central_entries(view: memoryview, directory: range, count: int, /) -> list[
             raise UnsafeCheckpoint(f"{name!a} is marked as a symbolic link or a device, which torch.save never writes.")
         if disk or method not in (STORED, DEFLATED) or (method == STORED and stored != size):
             raise UnsafeCheckpoint(f"{name!a} is stored in a way that torch.save never uses (method {method}).")
-        entries.append(Entry(name, flags, method, crc, stored, size, header))
+        entries.append(ZipMember(name, flags, method, crc, stored, size, header))
     if at != directory.stop:
         raise UnsafeCheckpoint("the zip archive lists more entries than it states.")
     return entries
@@ -240,7 +237,7 @@ def _extra_field(extra: bytes, tag: int, name: str, /) -> bytes:
     return found
 
 
-def _located(view: memoryview, entry: Entry, limit: int, /) -> Entry:
+def _located(view: memoryview, entry: ZipMember, limit: int, /) -> ZipMember:
     """The entry with the place of its data, once its local header agrees with the central one."""
     at, name = entry.header, entry.name
     if at + LOCAL.size > limit or _magic(view, at) != b"PK\x03\x04":
@@ -262,7 +259,7 @@ def _located(view: memoryview, entry: Entry, limit: int, /) -> Entry:
         agrees = (crc, stored, size) == (entry.crc, entry.stored, entry.size)
     if not agrees:
         raise UnsafeCheckpoint(f"the two headers of {name!a} contradict each other in size or checksum.")
-    return Entry(name, flags, method, entry.crc, entry.stored, entry.size, at, start)
+    return ZipMember(name, flags, method, entry.crc, entry.stored, entry.size, at, start)
 
 
 def _refuse_foreign_archive(names: list[str], /) -> None:
@@ -278,7 +275,7 @@ def _refuse_foreign_archive(names: list[str], /) -> None:
         )
 
 
-def _refuse_overlap(entries: list[Entry], /) -> None:
+def _refuse_overlap(entries: list[ZipMember], /) -> None:
     """Refuse bytes that belong to two entries: the trick of the bombs that need no compression."""
     ordered = sorted(entries, key=lambda entry: entry.header)
     for one, next_one in itertools.pairwise(ordered):
@@ -286,7 +283,7 @@ def _refuse_overlap(entries: list[Entry], /) -> None:
             raise UnsafeCheckpoint(f"{one.name[:80]!a} and {next_one.name[:80]!a} overlap in the archive.")
 
 
-def _refuse_gaps(view: memoryview, entries: list[Entry], end: int, /) -> None:
+def _refuse_gaps(view: memoryview, entries: list[ZipMember], end: int, /) -> None:
     """Refuse bytes between entries that no entry owns: readers that go through the file would find others there.
 
     Behind the data of an entry that says so stand its sizes and CRC again, and nothing else.
@@ -304,7 +301,7 @@ def _refuse_gaps(view: memoryview, entries: list[Entry], end: int, /) -> None:
         raise UnsafeCheckpoint(f"{end - at:,} bytes behind the last entry belong to no entry of the archive.")
 
 
-def _descriptor(view: memoryview, entry: Entry, /) -> int:
+def _descriptor(view: memoryview, entry: ZipMember, /) -> int:
     """The length of the record behind an entry's data; it repeats what the directory states."""
     for length, layout in zip(DESCRIPTORS, ("<4s3L", "<4sL2Q"), strict=True):
         found = bytes(view[entry.stop : entry.stop + length])
@@ -314,3 +311,36 @@ def _descriptor(view: memoryview, entry: Entry, /) -> int:
                 if found == struct.pack(layout, *told):
                     return length
     raise UnsafeCheckpoint(f"what follows the data of {entry.name[:80]!a} contradicts the directory of the archive.")
+
+
+MAX_VISITS = 50_000  # a CLIP has about 1,000 modules; shared modules could make the walk exponential
+QUICK_GELU = re.compile(r"quick_?gelu", re.IGNORECASE)
+
+
+def flatten(root: object, /) -> Pairs:
+    """Every attribute that is no module, under its dotted name.
+
+    Raises:
+        UnsafeCheckpoint: the root is no module, or the tree is built to explode.
+    """
+    if not isinstance(root, Module):
+        raise UnsafeCheckpoint("it is laid out as a TorchScript archive, but holds no module.")
+    flat = Pairs()
+    pending: list[tuple[str, Module]] = [("", root)]
+    visits = 0
+    while pending:
+        prefix, module = pending.pop()
+        for name, value in module.state.items if module.state else []:
+            visits += 1
+            if visits > MAX_VISITS or not isinstance(name, str) or len(prefix) + len(name) > 500:
+                raise UnsafeCheckpoint("its tree of modules is larger or deeper than any CLIP.")
+            if isinstance(value, Module):
+                pending.append((f"{prefix}{name}.", value))
+            else:
+                flat.items.append((prefix + name, value))
+    return flat
+
+
+def names_quick_gelu(classes: tuple[str, ...], /) -> bool | None:
+    """True if a class of the archive is called QuickGELU; None says nothing, for the activation may be inlined."""
+    return True if any(QUICK_GELU.search(name.rpartition(".")[2]) for name in classes) else None

@@ -1,19 +1,70 @@
-"""The bytes of a file, in private memory."""
+"""The bytes of a file in private memory, and the kind of file that its first bytes show."""
 
 import contextlib
 import hashlib
 import mmap
 import os
+import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BufferedReader
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from clipclean import untrusted
-from clipclean.errors import RefusedInput, ResourceError
+from clipclean.errors import RefusedInput, ResourceError, UnsupportedModel
+
+Kind = Literal["zip", "pickle", "safetensors"]
+
+# First bytes of files that people pass by mistake, each with the way out.
+MISTAKEN = {
+    b"version https://git-lfs": "a Git LFS pointer, not the weights themselves. Run `git lfs pull` and try again",
+    b"\x93NUMPY": "a NumPy array. Save a state_dict as safetensors instead",
+    b"\x89HDF": "an HDF5 file (Keras). Only PyTorch and safetensors weights of CLIP are read",
+    b"GGUF": "a GGUF file. Use the original checkpoint that it was converted from",
+    b"\x1f\x8b": "compressed with gzip. Decompress it first",
+    b"BZh": "compressed with bzip2. Decompress it first",
+    b"\xfd7zXZ": "compressed with xz. Decompress it first",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd. Decompress it first",
+    b"7z\xbc\xaf": "a 7z archive. Unpack it first",
+    b"Rar!": "a RAR archive. Unpack it first",
+    b"PK\x05\x06": "an empty zip archive. Download or copy it again",
+}
+TEXT = re.compile(rb"[\t\n\r\x20-\x7e]+")
+
+
+def tell(head: bytes, /) -> Kind:
+    """Name the container from the first 512 bytes of a file.
+
+    Raises:
+        UnsupportedModel: it is a legacy tar checkpoint.
+        RefusedInput: it is anything else that clipclean does not read.
+    """
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    for magic, words in MISTAKEN.items():
+        if head.startswith(magic):
+            raise RefusedInput(f"it is {words}.")
+    if head[257:262] == b"ustar" or head.startswith(b"././@LongLink"):
+        raise UnsupportedModel(
+            "it is a tar archive. Checkpoints from before PyTorch 0.4 were tars, and their loader runs code; "
+            "re-save the state_dict with a current torch.save, or as safetensors."
+        )
+    # The length of a safetensors header may begin with the byte of a pickle. Its upper half is zero, and where that of a
+    # pickle is, in the length of a frame, more zeros follow in place of the brace.
+    if head[8:9] == b"{" and (head[0] != 0x80 or head[4:8] == bytes(4)):
+        return "safetensors"
+    if head[0] == 0x80:
+        return "pickle"
+    if TEXT.fullmatch(head):
+        raise RefusedInput("it is a text file, not a checkpoint. Check the path, or whether a download failed.")
+    raise RefusedInput(
+        "it is neither a PyTorch checkpoint, nor a TorchScript archive, nor a safetensors file. "
+        "Check the path, or whether the file is complete."
+    )
+
 
 BLOCK = 8 * 2**20  # bytes a read, and a step of the hashing
 LARGEST = 64 * 2**30  # bytes; the largest public CLIP training checkpoints have about 30 GB
@@ -66,7 +117,7 @@ class Contents:
             self.buffer.madvise(mmap.MADV_DONTNEED, first, length)
 
 
-class Opened(NamedTuple):
+class OpenFile(NamedTuple):
     """A regular file that is open, its first bytes, and its size."""
 
     stream: BufferedReader
@@ -80,7 +131,7 @@ class Opened(NamedTuple):
 
 
 @contextlib.contextmanager
-def opened(path: Path, /) -> Iterator[Opened]:
+def opened(path: Path, /) -> Iterator[OpenFile]:
     """Open a file, to tell its format before the rest is read: one and the same file, whatever stands at the path later.
 
     Raises:
@@ -107,10 +158,10 @@ def opened(path: Path, /) -> Iterator[Opened]:
                 f"the file has {status.st_size:,} bytes, and {on_disk:,} of them are on disk: it is nearly all holes, as a "
                 "download that was not finished is. Download or copy it again."
             )
-        yield Opened(stream, start, status.st_size)
+        yield OpenFile(stream, start, status.st_size)
 
 
-def load(file: Opened, /) -> Contents:
+def load(file: OpenFile, /) -> Contents:
     """Read and hash an open file once.
 
     Not a map of the file: its owner could change the bytes after they were checked, or truncate it and crash us.

@@ -1,14 +1,119 @@
-"""Where the weights and the file that describes them are: in a directory, or beside a file."""
+"""Where the weights, the shards of an index, and the file that describes them are."""
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from clipclean import untrusted
-from clipclean.checkpoint import shards
+from clipclean.checkpoint import contents
 from clipclean.checkpoint.contents import cannot_read
-from clipclean.errors import RefusedInput, UnsupportedModel
+from clipclean.checkpoint.values import OddTensor, Pairs, TensorRef
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel
+
+SUFFIX = ".index.json"
+MAX_INDEX = 4 * 2**20  # bytes; a CLIP of 1,000 tensors needs 0.1 MB
+MAX_SHARDS = 1000
+
+
+@dataclass(frozen=True)
+class Index:
+    """Which tensors each shard must hold, shards by their names; ``size`` and ``sha256`` are those of the index."""
+
+    path: Path
+    declared: dict[Path, frozenset[str]]
+    size: int
+    sha256: str
+
+
+def read(path: Path, /) -> Index:
+    """The index in a file, with every shard seen to be there.
+
+    Raises:
+        UnsafeCheckpoint: it points outside its own folder.
+        RefusedInput: it is malformed, or shards are missing or too large together.
+    """
+    data = untrusted.read(path, limit=MAX_INDEX)
+    placed = untrusted.loads(data, path.name, limit=MAX_INDEX).get("weight_map")
+    if not isinstance(placed, dict) or not placed or not all(isinstance(name, str) for name in placed.values()):
+        raise RefusedInput(f"{path.name} has no 'weight_map' from names of tensors to names of files.")
+    declared: dict[str, set[str]] = {}
+    for tensor, file in placed.items():
+        declared.setdefault(file, set()).add(tensor)
+    _refuse_places(path, sorted(declared))
+    found = {path.parent / file: frozenset(declared[file]) for file in sorted(declared)}
+    return Index(path, found, len(data), hashlib.sha256(data).hexdigest())
+
+
+def listing(index: Index, digests: list[str], /) -> str:
+    """What ``sha256sum INDEX SHARD...`` prints: one line a file, shards in the order of their names."""
+    files = [index.path, *index.declared]
+    return "".join(f"{digest}  {file.name}\n" for digest, file in zip([index.sha256, *digests], files, strict=True))
+
+
+def merge(index: Index, roots: list[object], /) -> Pairs:
+    """The values of all shards as one mapping, once each shard holds what the index declares and no tensor more.
+
+    Raises:
+        UnsafeCheckpoint: a shard holds a tensor that the index does not place there.
+        RefusedInput: a shard holds no plain mapping, or lacks a tensor.
+    """
+    merged = Pairs()
+    for (file, declared), root in zip(index.declared.items(), roots, strict=True):
+        if not isinstance(root, Pairs):
+            raise RefusedInput(f"{file.name} is no mapping of names to tensors, as the shards of a checkpoint are.")
+        held = {str(name) for name, value in root.items if isinstance(value, TensorRef | OddTensor)}
+        if surplus := sorted(held - declared):
+            raise UnsafeCheckpoint(
+                f"{file.name} holds {_listed(surplus)}, which {index.path.name} does not place there; readers differ "
+                "in what they make of it."
+            )
+        if missing := sorted(declared - held):
+            raise RefusedInput(
+                f"{file.name} lacks {_listed(missing)}, which {index.path.name} places there: the files do not belong "
+                "together. Download or copy them again."
+            )
+        merged.items.extend(root.items)
+    return merged
+
+
+def belongs_to(path: Path, /) -> Path | None:
+    """The index in the same folder that lists this file as one of its shards, or None."""
+    stem, dash, _ = path.stem.rpartition("-of-")
+    if not dash:
+        return None
+    index = path.with_name(f"{stem.rpartition('-')[0]}{path.suffix}{SUFFIX}")
+    return index if index.is_file() else None
+
+
+def _refuse_places(path: Path, files: list[str], /) -> None:
+    """Refuse shards that are elsewhere, missing, or too many."""
+    if len(files) > MAX_SHARDS:
+        raise RefusedInput(f"{path.name} names {len(files):,} files; no CLIP needs more than {MAX_SHARDS:,}.")
+    outside = [file for file in files if not _is_plain(file)]
+    if outside:
+        raise UnsafeCheckpoint(
+            f"{path.name} points at {_listed(outside)}; shards lie beside their index, under plain names."
+        )
+    missing = [file for file in files if not (path.parent / file).is_file()]
+    if missing:
+        raise RefusedInput(f"{path.name} names files that are not there: {_listed(missing)}. Download the rest.")
+    size = sum((path.parent / file).stat().st_size for file in files)
+    if size > contents.LARGEST:
+        raise RefusedInput(f"its shards have {size:,} bytes, more than any CLIP checkpoint ({contents.LARGEST:,}).")
+
+
+def _is_plain(file: str, /) -> bool:
+    """Whether a name is that of a file in the same folder, on every system."""
+    return file.isprintable() and 0 < len(file) <= 255 and not set(file) & set("/\\:") and file not in (".", "..")
+
+
+def _listed(names: list[str], /) -> str:
+    """At most five names, printable."""
+    shown = ", ".join(ascii(name[:80]) for name in names[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+
 
 CONFIG = "open_clip_config.json"
 MAX_CONFIG = 2**20  # bytes; real ones have about 1 kB
@@ -20,7 +125,7 @@ WEIGHTS = tuple(
 )
 HF_CONFIG = "config.json"
 HF_WEIGHTS = tuple(  # transformers' own order
-    f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", shards.SUFFIX)
+    f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", SUFFIX)
 )
 # What transformers 4 and 5 write about pictures; the second holds it in a section of this name.
 HF_PREPROCESSOR, HF_PROCESSOR, HF_SECTION = "preprocessor_config.json", "processor_config.json", "image_processor"
@@ -45,11 +150,11 @@ class Description:
 
 
 @dataclass(frozen=True)
-class Place:
+class WeightsLocation:
     """The weights file or the index of its shards, what describes them, and the layout if a directory was named."""
 
     weights: Path
-    index: shards.Index | None
+    index: Index | None
     description: Description | None
     layout: Layout | None
 
@@ -59,7 +164,7 @@ class Place:
         return list(self.index.declared) if self.index else [self.weights]
 
 
-def locate(path: Path, /) -> Place:
+def locate(path: Path, /) -> WeightsLocation:
     """Find the weights that ``path`` means.
 
     Raises:
@@ -72,7 +177,7 @@ def locate(path: Path, /) -> Place:
         raise cannot_read(error) from error
 
 
-def others(place: Place, /) -> list[Path]:
+def others(place: WeightsLocation, /) -> list[Path]:
     """Further files in a named directory that open_clip or transformers would take for its weights."""
     if place.layout is None:
         return []
@@ -99,25 +204,25 @@ def transformers_description(folder: Path, /) -> Description | None:
         raise cannot_read(error) from error
 
 
-def _file(path: Path, /) -> Place:
+def _file(path: Path, /) -> WeightsLocation:
     """A named file; an index of shards stands for the shards."""
-    if path.name.endswith(shards.SUFFIX):
-        return Place(path, shards.read(path), _open_clip_description(path.parent), None)
-    if index := shards.belongs_to(path):
+    if path.name.endswith(SUFFIX):
+        return WeightsLocation(path, read(path), _open_clip_description(path.parent), None)
+    if index := belongs_to(path):
         raise RefusedInput(f"it is one of several shards. Name their index, {index.name}, or the directory.")
-    return Place(path, None, _open_clip_description(path.parent), None)
+    return WeightsLocation(path, None, _open_clip_description(path.parent), None)
 
 
-def _in_directory(path: Path, /) -> Place:
+def _in_directory(path: Path, /) -> WeightsLocation:
     """The weights of a directory, open_clip's first."""
     ours = _open_clip_description(path)
     weights = _first(path, WEIGHTS)
     if ours is not None and weights is not None:
-        return Place(weights, None, ours, "open_clip")
+        return WeightsLocation(weights, None, ours, "open_clip")
     theirs, weights = transformers_description(path), _first(path, HF_WEIGHTS)
     if theirs is not None and weights is not None:
-        index = shards.read(weights) if weights.name.endswith(shards.SUFFIX) else None
-        return Place(weights, index, theirs, "transformers")
+        index = read(weights) if weights.name.endswith(SUFFIX) else None
+        return WeightsLocation(weights, index, theirs, "transformers")
     if ours is not None or theirs is not None:
         name, known = (CONFIG, WEIGHTS) if theirs is None else (HF_CONFIG, HF_WEIGHTS)
         raise RefusedInput(f"the directory has {name} but no weights beside it: none of {', '.join(known)}.")
@@ -151,7 +256,7 @@ def _undescribed(path: Path, /) -> RefusedInput:
     files = sorted(
         entry.name
         for entry in path.iterdir()
-        if entry.suffix in {".pt", ".pth", ".bin", ".safetensors"} or entry.name.endswith(shards.SUFFIX)
+        if entry.suffix in {".pt", ".pth", ".bin", ".safetensors"} or entry.name.endswith(SUFFIX)
     )
     hint = f" Name one of its files instead: {', '.join(map(ascii, files[:5]))}." if files else " It holds no weights."
     return RefusedInput(f"the directory has no {CONFIG} and no {HF_CONFIG}.{hint}")

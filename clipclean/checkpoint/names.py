@@ -6,7 +6,7 @@ Nothing is ever looked up: a name is text, and "calling" it picks a row of these
 from collections.abc import Callable
 from typing import TypeGuard
 
-from clipclean.checkpoint.values import Name, OddTensor, Pairs, Skipped, Storage, TensorRef
+from clipclean.checkpoint.values import DroppedObject, Name, OddTensor, Pairs, Storage, TensorRef
 from clipclean.errors import UnsafeCheckpoint
 
 STORAGES = {
@@ -93,7 +93,7 @@ def call(name: str, arguments: tuple[object, ...], /) -> object:
         return CONSTRUCTORS[name](arguments)
     if name in ODD_TENSORS:
         return OddTensor(ODD_TENSORS[name])
-    return Skipped(DROPPED.get(name, name))
+    return DroppedObject(DROPPED.get(name, name))
 
 
 def storage(description: object, /) -> Storage:

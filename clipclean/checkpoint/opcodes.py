@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from clipclean.checkpoint import names
-from clipclean.checkpoint.values import Module, Name, Pairs, Skipped, Storage
+from clipclean.checkpoint.values import DroppedObject, Module, Name, Pairs, Storage
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
 MAX_OPCODES = 1_000_000  # a training checkpoint of the largest CLIP takes about 150,000
@@ -221,7 +221,7 @@ class _Machine:
         target = self.top()
         if isinstance(target, list):
             target.extend(values)
-        elif not isinstance(target, Skipped):
+        elif not isinstance(target, DroppedObject):
             raise UnsafeCheckpoint("its pickle appends to something that is no list.")
 
     def set_items(self, values: list[object], /) -> None:
@@ -231,7 +231,7 @@ class _Machine:
             raise UnsafeCheckpoint("its pickle sets a key without a value: it is malformed.")
         if isinstance(target, Pairs):
             target.items.extend(zip(values[::2], values[1::2], strict=True))
-        elif not isinstance(target, Skipped):
+        elif not isinstance(target, DroppedObject):
             raise UnsafeCheckpoint("its pickle sets keys of something that is no mapping.")
 
     def call(self) -> None:
@@ -249,7 +249,7 @@ class _Machine:
         state, target = self.pop(), self.top()
         if isinstance(target, Module) and isinstance(state, Pairs) and target.state is None:
             target.state = state
-        elif not isinstance(target, Pairs | Skipped):  # an OrderedDict's state is its _metadata
+        elif not isinstance(target, Pairs | DroppedObject):  # an OrderedDict's state is its _metadata
             raise UnsafeCheckpoint("its pickle sets the state of something that has none.")
 
     def stack_name(self) -> None:
@@ -269,7 +269,7 @@ class _Machine:
         """FROZENSET: sets are dropped."""
         del values
         self.dropped["set"] = None
-        self.push(Skipped("set"))
+        self.push(DroppedObject("set"))
 
     def tuple_of(self, count: int, /) -> None:
         """TUPLE1, TUPLE2, TUPLE3."""

@@ -5,25 +5,13 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-from clipclean.checkpoint import (
-    container,
-    contents,
-    folders,
-    hugging_face,
-    kinds,
-    layouts,
-    legacy,
-    opcodes,
-    safetensors_file,
-    shards,
-    tensors,
-    torchscript,
-)
+from clipclean.checkpoint import container, contents, folders, layouts, legacy, opcodes, safetensors_file, tensors
+from clipclean.checkpoint.tensors import refuse_non_finite
 from clipclean.checkpoint.values import Record
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
 
@@ -78,7 +66,7 @@ class _Parsed:
 
 
 @dataclass(frozen=True)
-class _Part:
+class _ParsedFile:
     """One file: its bytes, and what they say."""
 
     file: contents.Contents
@@ -114,7 +102,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         place = folders.locate(path)
         parts = _parts(place)
         roots = [part.parsed.root for part in parts]
-        chosen = layouts.weights(shards.merge(place.index, roots) if place.index else roots[0], choice=weights)
+        chosen = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
         description = place.description
         if chosen.is_hugging_face and description is None:
             description = folders.transformers_description(place.weights.parent)
@@ -140,7 +128,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
     )
 
 
-def _compared(place: folders.Place, built: dict[str, Tensor], /) -> list[str]:
+def _compared(place: folders.WeightsLocation, built: dict[str, Tensor], /) -> list[str]:
     """A note on further weights in a directory, which must be the same: which ones are used depends on who reads it.
 
     Raises:
@@ -176,17 +164,17 @@ def digest(named: Mapping[str, Tensor], /) -> str:
     return found.hexdigest()
 
 
-def _parts(place: folders.Place, /) -> list[_Part]:
+def _parts(place: folders.WeightsLocation, /) -> list[_ParsedFile]:
     """Every file that holds tensors, read and parsed."""
-    parts: list[_Part] = []
+    parts: list[_ParsedFile] = []
     for path in place.files:
         try:
             with contents.opened(path) as opened:
-                kind = kinds.tell(opened.head)
+                kind = contents.tell(opened.head)
                 if opened.size > contents.BLOCK:  # less is sooner read than judged
                     EXTENTS.get(kind, _any_extent)(opened)
                 file = contents.load(opened)
-            parts.append(_Part(file, READERS[kind](file.view())))
+            parts.append(_ParsedFile(file, READERS[kind](file.view())))
         except RefusedInput as error:
             raise type(error)(f"{path.name}: {error}" if place.index else str(error)) from error
     if len({part.parsed.format for part in parts}) > 1:
@@ -194,7 +182,7 @@ def _parts(place: folders.Place, /) -> list[_Part]:
     return parts
 
 
-def _built(chosen: layouts.Weights, parts: list[_Part], /) -> dict[str, Tensor]:
+def _built(chosen: layouts.Weights, parts: list[_ParsedFile], /) -> dict[str, Tensor]:
     """The chosen tensors of all parts, under open_clip's names."""
     built: dict[str, Tensor] = {}
     for part in parts:
@@ -202,17 +190,17 @@ def _built(chosen: layouts.Weights, parts: list[_Part], /) -> dict[str, Tensor]:
         own = {id(value) for _, value in part.parsed.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
         refs = {name: ref for name, ref in chosen.tensors.items() if own is None or id(ref) in own}
         built |= tensors.build(refs, part.parsed.records, part.file)
-    named = hugging_face.to_open_clip(built) if chosen.is_hugging_face else built
+    named = layouts.to_open_clip(built) if chosen.is_hugging_face else built
     for part in parts:
         tensors.free_the_rest(named.values(), part.file)
     return named
 
 
-def _sha256(place: folders.Place, parts: list[_Part], /) -> str:
+def _sha256(place: folders.WeightsLocation, parts: list[_ParsedFile], /) -> str:
     digests = [part.file.sha256 for part in parts]
     if place.index is None:
         return digests[0]
-    return hashlib.sha256(shards.listing(place.index, digests).encode()).hexdigest()
+    return hashlib.sha256(folders.listing(place.index, digests).encode()).hexdigest()
 
 
 def _zip(view: memoryview, /) -> _Parsed:
@@ -233,11 +221,11 @@ def _zip(view: memoryview, /) -> _Parsed:
     if not is_script:
         return _Parsed(pickled.value, records, "torch-zip", dropped=pickled.dropped)
     return _Parsed(
-        root=torchscript.flatten(pickled.value),
+        root=container.flatten(pickled.value),
         records=records,
         format="torchscript",
         producer="TorchScript archive",
-        quick_gelu=torchscript.names_quick_gelu(pickled.classes),
+        quick_gelu=container.names_quick_gelu(pickled.classes),
         dropped=pickled.dropped,
     )
 
@@ -253,12 +241,12 @@ def _safetensors(view: memoryview, /) -> _Parsed:
     return _Parsed(root, records, "safetensors", producer="safetensors file")
 
 
-def _any_extent(_: contents.Opened, /) -> None:
+def _any_extent(_: contents.OpenFile, /) -> None:
     """A pickle does not say in one place how long its file is."""
 
 
 # What is seen to be of another length than it says is not read.
-EXTENTS: dict[kinds.Kind, Callable[[contents.Opened], None]] = {
+EXTENTS: dict[contents.Kind, Callable[[contents.OpenFile], None]] = {
     "safetensors": lambda file: safetensors_file.check_extent(
         file.at(0, safetensors_file.header_end(file.head)), file.size
     ),
@@ -267,7 +255,7 @@ EXTENTS: dict[kinds.Kind, Callable[[contents.Opened], None]] = {
 READERS = {"zip": _zip, "pickle": _pickle, "safetensors": _safetensors}
 
 
-def _producer(place: folders.Place, parts: list[_Part], chosen: layouts.Weights, /) -> str:
+def _producer(place: folders.WeightsLocation, parts: list[_ParsedFile], chosen: layouts.Weights, /) -> str:
     parsed = parts[0].parsed
     if place.layout:
         return f"{place.layout} directory, weights in {place.weights.name} ({parsed.format})"
@@ -277,7 +265,11 @@ def _producer(place: folders.Place, parts: list[_Part], chosen: layouts.Weights,
 
 
 def _notes(
-    place: folders.Place, parts: list[_Part], chosen: layouts.Weights, description: folders.Description | None, /
+    place: folders.WeightsLocation,
+    parts: list[_ParsedFile],
+    chosen: layouts.Weights,
+    description: folders.Description | None,
+    /,
 ) -> tuple[str, ...]:
     """What was skipped, dropped or added."""
     notes = list(chosen.notes)
@@ -288,3 +280,75 @@ def _notes(
     if description and not place.layout:
         notes.append(f"{description.name} in the same folder describes it")
     return tuple(notes)
+
+
+def of_module(net: nn.Module, /) -> Checkpoint:
+    """The weights of a module, copied to the CPU; ``sha256`` is the digest of its tensors, since there is no file.
+
+    Raises:
+        RefusedInput: a tensor holds NaN or an infinity.
+    """
+    tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in net.state_dict().items()}
+    refuse_non_finite(tensors)
+    name = type(net).__name__
+    return Checkpoint(
+        path=Path(name),
+        weights=Path(name),
+        format="module",
+        producer=f"{type(net).__module__}.{name}, in memory",
+        tensors=tensors,
+        config=None,
+        config_name=None,
+        sha256=digest(tensors),
+        size=sum(tensor.nbytes for tensor in tensors.values()),
+        quick_gelu=any(type(part).__name__ == "QuickGELU" for part in net.modules()),
+        notes=(),
+    )
+
+
+def preprocess_of(net: nn.Module, /) -> dict[str, Any]:  # Any: open_clip's preprocess_cfg
+    """How the module takes its images, as open_clip notes it on the image tower; empty where it is not noted."""
+    stated = getattr(getattr(net, "visual", None), "preprocess_cfg", None)
+    return dict(stated) if isinstance(stated, dict) else {}
+
+
+@dataclass(frozen=True)
+class Tally:
+    """Counts of tensors, of their elements, and of their bytes."""
+
+    tensors: int
+    elements: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Summary:
+    """The tally of all tensors, and one for each dtype (``float32``, ...), the one with most bytes first."""
+
+    total: Tally
+    dtypes: dict[str, Tally]
+
+
+def summarise(named: Mapping[str, Tensor], /) -> Summary:
+    """Count the tensors of a checkpoint.
+
+    Example:
+        >>> import torch
+        >>> from clipclean import checkpoint
+        >>> checkpoint.summarise({"scale": torch.zeros(()), "bias": torch.zeros(3)}).total
+        Tally(tensors=2, elements=4, bytes=16)
+    """
+    groups: dict[str, list[Tensor]] = {}
+    for tensor in named.values():
+        groups.setdefault(str(tensor.dtype).removeprefix("torch."), []).append(tensor)
+    tallies = {dtype: _tally(group) for dtype, group in groups.items()}
+    ordered = sorted(tallies.items(), key=lambda item: (-item[1].bytes, item[0]))
+    return Summary(_tally(list(named.values())), dict(ordered))
+
+
+def _tally(group: list[Tensor], /) -> Tally:
+    return Tally(
+        tensors=len(group),
+        elements=sum(tensor.numel() for tensor in group),
+        bytes=sum(tensor.numel() * tensor.element_size() for tensor in group),
+    )

@@ -1,8 +1,4 @@
-"""The safetensors container: written by its own library, and read by a stricter reader than that.
-
-The library's reader takes a second entry for a key that it has seen, and fields that the format does not know, so that two
-readers may see different tensors in one file. What comes from outside must mean one thing, so it is read here.
-"""
+"""The safetensors container: written by its own library, and read by a stricter reader than that."""
 
 import errno
 import math
@@ -10,6 +6,7 @@ import re
 import stat
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -18,6 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from clipclean import untrusted
+from clipclean.checkpoint import contents, tensors
 from clipclean.checkpoint.values import Pairs, Record, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
@@ -162,3 +160,30 @@ def _refuse_size(described: int, size: int, /) -> None:
             f"its safetensors header describes {described:,} bytes of data, the file holds {size:,}: it is truncated, or "
             "something was appended. Download or copy it again."
         )
+
+
+@dataclass(frozen=True, eq=False)
+class TensorFile:
+    """Tensors as in :class:`Checkpoint`, under their stored names, and the metadata of the header."""
+
+    tensors: dict[str, Tensor]
+    metadata: dict[str, str]
+
+
+def read_tensors(path: Path, /, *, most: int) -> TensorFile:
+    """Read a safetensors file of at most ``most`` bytes, as strictly as a checkpoint.
+
+    Raises:
+        UnsafeCheckpoint: it contradicts itself.
+        RefusedInput: it is missing, too large, truncated or no safetensors file, or its values are not finite.
+    """
+    try:
+        with contents.opened(path) as opened:
+            if opened.size > most:
+                raise RefusedInput(f"it has {opened.size:,} bytes, where at most {most:,} are read.")
+            file = contents.load(opened)
+        pairs, records = read(file.view())
+        refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
+        return TensorFile(tensors.build(refs, records, file), metadata(file.view()))
+    except RefusedInput as error:
+        raise type(error)(f"{path}: {error}") from error

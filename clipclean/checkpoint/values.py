@@ -40,7 +40,7 @@ class OddTensor:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Skipped:
+class DroppedObject:
     """The place of an object that is not needed: its content was dropped while reading."""
 
     kind: str

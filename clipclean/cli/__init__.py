@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from clipclean import __version__
-from clipclean.cli import streams, threads
+from clipclean.cli import process
 from clipclean.errors import ClipcleanError, ResourceError, UsageError
 
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
@@ -106,10 +106,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     context: click.Context | None = None
     given = list(sys.argv[1:] if arguments is None else arguments)
-    streams.know(given)
+    process.know(given)
     if arguments is None:  # the process is ours
-        threads.be_a_good_neighbour()
-        streams.secure()
+        process.be_a_good_neighbour()
+        process.secure()
         _end_as_interrupted()
     try:
         if not given and os.environ.get("_CLIPCLEAN_COMPLETE"):  # a shell asks without arguments
@@ -122,13 +122,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as stop:
         return stop.exit_code
     except click.ClickException as error:
-        streams.say_click(error)
+        process.say_click(error)
         return UsageError.exit_code
     except (KeyboardInterrupt, click.Abort):
-        streams.say("clipclean: interrupted")
+        process.say("clipclean: interrupted")
         return 130
     except BrokenPipeError:
-        streams.abandon_stdout()
+        process.abandon_stdout()
         return _BROKEN_PIPE
     except Exception as error:
         return _failed(error, is_verbose=context is not None and context.meta.get("clipclean.verbose", False))
@@ -148,13 +148,13 @@ def _failed(error: Exception, *, is_verbose: bool) -> int:
     is_debugging = is_verbose or os.environ.get("CLIPCLEAN_DEBUG", "0") not in ("", "0")
     foreseen = error if isinstance(error, ClipcleanError) else _resource(error)
     if is_debugging:
-        streams.say_traceback(error)
+        process.say_traceback(error)
     if foreseen:
-        streams.say(f"clipclean: error:{_body(str(foreseen))}")
+        process.say(f"clipclean: error:{_body(str(foreseen))}")
         if isinstance(error, OSError):
-            streams.abandon_stdout()  # it may be what is full
+            process.abandon_stdout()  # it may be what is full
         return foreseen.exit_code
-    streams.say(
+    process.say(
         f"clipclean: error: this is a bug in clipclean: {type(error).__name__}: {error}\n"
         f"Please report it with your command, what it should have done, and this line: clipclean {__version__}, "
         f"Python {platform.python_version()}, {platform.platform()}."

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import audits, options, plans, printing, progress
+from clipclean.cli import audits, options, printing, progress
 from clipclean.cli.command import command, option
 from clipclean.config.recipe import EFFORTS
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
-    from clipclean.report import Images, Report
+    from clipclean.report import PageImages, Report
 
 EPILOG = """\b
 Examples:
@@ -47,7 +47,7 @@ class Outcome(NamedTuple):
     """A report and the images of its page, from the job or from the result cache."""
 
     report: "Report"
-    images: "Images"
+    images: "PageImages"
 
 
 @command(epilog=EPILOG)
@@ -186,7 +186,7 @@ def audit(**given: Any) -> int:
     requests.policy_of(given)  # a wrong one is refused before torch comes
     made = audited(given)
     if not isinstance(made, Outcome):
-        return plans.show(given, made)
+        return printing.show(given, made)
     if given["output_dir"] is not None:
         audits.write_reports(given["output_dir"], audits.labels(found)[0], made)
     return shown_result(given, made.report, made.images, outputs)
@@ -222,12 +222,12 @@ def audited(given: dict[str, Any], /) -> "Outcome | Plan":
 
 
 def shown_result(
-    given: dict[str, Any], result: "Report", images: "Images", outputs: Sequence[options.Output], /
+    given: dict[str, Any], result: "Report", images: "PageImages", outputs: Sequence[options.Output], /
 ) -> int:
     """Write and print a report; returns the exit code."""
-    from clipclean.report import Place
+    from clipclean.report import RunPaths
 
-    is_text = printing.show_report(result, outputs, images=images, place=Place(model=str(given["model"])))
+    is_text = printing.show_report(result, outputs, images=images, place=RunPaths(model=str(given["model"])))
     code = printing.exit_code(given, result)
     printing.show_policy(result, on_stdout=is_text)
     return code

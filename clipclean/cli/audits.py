@@ -10,7 +10,7 @@ import click
 
 from clipclean import files
 from clipclean.api import requests, roles
-from clipclean.cli import plans, printing
+from clipclean.cli import printing
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
@@ -101,7 +101,7 @@ def _refused(model: Path, error: ClipcleanError, reason: dict[str, str]) -> Line
 
 
 def _planned(model: Path, plan: "Plan") -> Line:
-    return Line(model, 0, "planned", str(plan.estimate), {"path": str(model), "exit_code": 0, **plans.as_json(plan)})
+    return Line(model, 0, "planned", str(plan.estimate), {"path": str(model), "exit_code": 0, **printing.as_json(plan)})
 
 
 def write_reports(folder: Path, label: str, made: "Outcome", /) -> None:

@@ -5,11 +5,11 @@ import json
 import click
 
 from clipclean.cli import options
-from clipclean.cli.command import Group
+from clipclean.cli.command import CommandGroup
 from clipclean.untrusted import printable
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def cache() -> None:
     """List or remove the results of audits that were kept for the next run of the same audit."""
 

@@ -41,7 +41,7 @@ class Command(click.Command):
                     formatter.write_dl(records)
 
 
-class Group(click.Group):
+class CommandGroup(click.Group):
     """A group whose commands are ours."""
 
     command_class = Command

@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 from clipclean import untrusted
-from clipclean.cli import streams
+from clipclean.cli import process
 from clipclean.errors import UsageError
 
 NAME, PROJECT = "clipclean.yaml", "pyproject.toml"
@@ -44,7 +44,7 @@ def apply(command: click.Command, context: click.Context, arguments: Sequence[st
     if path is None or named == OFF:
         return
     if not named and (model := _model_beside(path, _models(command, context, given))):
-        streams.say(
+        process.say(
             f"clipclean: note: {path.name} is not used, since it lies with {model}, which is under test. "
             f"If it is yours, give --config {path.name}."
         )
@@ -54,7 +54,7 @@ def apply(command: click.Command, context: click.Context, arguments: Sequence[st
     if given.get("verbose") or defaults.get("verbose"):
         flags = {option.name: flag for flag, option in _flags(command).items()}
         set_here = ", ".join(f"--{flags[name]}" for name in defaults) or "nothing for this command"
-        streams.say(f"clipclean: configuration {path}: {set_here}")
+        process.say(f"clipclean: configuration {path}: {set_here}")
 
 
 def found(folder: Path, /) -> Path | None:

@@ -28,7 +28,7 @@ Examples:
     "formats",
     group="Output",
     metavar="|".join((*options.LAYOUTS, *options.ALIASES)),
-    type=options.Layout(),
+    type=options.LayoutChoice(),
     multiple=True,
     required=True,
     help=options.LAYOUTS_HELP,

@@ -47,7 +47,7 @@ def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
     return Output(form, None if path == "-" else Path(path))
 
 
-class Layout(click.Choice[str]):
+class LayoutChoice(click.Choice[str]):
     """A layout of weights, under its own name or another's."""
 
     def __init__(self) -> None:
@@ -392,7 +392,7 @@ formats = shared(
     "formats",
     group="Output",
     metavar="|".join((*LAYOUTS, *ALIASES)),
-    type=Layout(),
+    type=LayoutChoice(),
     multiple=True,
     default=("open_clip",),
     help=LAYOUTS_HELP,

@@ -1,5 +1,6 @@
-"""Results on stdout: reports in the forms that were asked for, and text that cannot drive the terminal."""
+"""Results on stdout: reports, plans, and text that cannot drive the terminal."""
 
+import json
 import os
 import shutil
 import sys
@@ -10,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipclean import __version__, files
-from clipclean.cli import streams, threads
+from clipclean.cli import process
 from clipclean.errors import UsageError
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
     from clipclean.cli.options import Output
-    from clipclean.report import Images, Place, Report
+    from clipclean.jobs.plan import Plan
+    from clipclean.report import PageImages, Report, RunPaths
+
 
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
@@ -38,12 +41,17 @@ def outputs_of(given: dict[str, Any], /) -> tuple["Output", ...]:
 
 
 def show_report(
-    result: "Report", outputs: Sequence["Output"], /, *, images: "Images | None" = None, place: "Place | None" = None
+    result: "Report",
+    outputs: Sequence["Output"],
+    /,
+    *,
+    images: "PageImages | None" = None,
+    place: "RunPaths | None" = None,
 ) -> bool:
     """Write the report in each form, and print it as text unless one of them went to stdout; whether it was."""
     from clipclean import report
 
-    shown, where = images or report.Images(), place or report.Place()
+    shown, where = images or report.PageImages(), place or report.RunPaths()
     emit(outputs, lambda form: report.html(result, shown, where) if form == "html" else report.FORMATS[form](result))
     if any(output.path is None for output in outputs):
         return False
@@ -61,7 +69,7 @@ def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
     if told := verdicts.policy_told(result):
         rules = ", ".join(dict.fromkeys(finding.rule for finding in result.suppressed))
         line = printable(f"{told} Set aside: {rules}." if rules else told)
-        click.echo(line) if on_stdout else streams.say(f"clipclean: {line}")
+        click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
 
 
 def check_baseline(given: dict[str, Any], /) -> None:
@@ -104,14 +112,14 @@ def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
 
 def first_line(model: Path, /, what: str) -> None:
     """Say at once what begins: importing torch takes seconds, and reading a large model more."""
-    words = f"{printable(model.name)}{_size(model)}, {what}; {threads.computing()} threads"
-    streams.say(f"clipclean {__version__}: {words}")
+    words = f"{printable(model.name)}{_size(model)}, {what}; {process.computing()} threads"
+    process.say(f"clipclean {__version__}: {words}")
 
 
 def say(given: dict[str, Any], words: str, /) -> None:
     """A message on stderr, unless --quiet asks for none."""
     if not given["quiet"]:
-        streams.say(f"clipclean: {words}")
+        process.say(f"clipclean: {words}")
 
 
 def _size(path: Path) -> str:
@@ -131,3 +139,31 @@ def is_coloured() -> bool:
 def terminal_width(most: int = 120) -> int:
     """Columns of the terminal, within what a table can use."""
     return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))
+
+
+def show(given: dict[str, Any], plan: "Plan", /) -> int:
+    """Print a plan as text, or as JSON where that was asked for; returns the exit code."""
+    click.echo(json.dumps(as_json(plan), indent=2) if given["as_json"] else text(plan))
+    return 0
+
+
+def text(plan: "Plan", /) -> str:
+    """A line for each fact and each step."""
+    rows = [
+        *plan.facts.items(),
+        *((f"step {number}", step) for number, step in enumerate(plan.steps, 1)),
+        ("writes", ", ".join(plan.writes) or "nothing but what --output names"),
+        ("estimate", str(plan.estimate)),
+        *([("faster", ", ".join(plan.faster))] if plan.faster else []),
+        ("dry run", "nothing was measured or written"),
+    ]
+    return "\n".join(f"{name:10}{printable(words)}" for name, words in rows)
+
+
+def as_json(plan: "Plan", /) -> dict[str, Any]:
+    """The same as plain values."""
+    return {
+        "dry_run": True, **plan.facts, "steps": list(plan.steps), "writes": list(plan.writes),
+        "estimate": {"seconds": round(plan.estimate.seconds, 1), "memory_bytes": plan.estimate.memory},
+        "faster": list(plan.faster),
+    }  # fmt: skip

@@ -9,12 +9,12 @@ import click
 
 from clipclean.api import roles
 from clipclean.cli import complete, options, progress
-from clipclean.cli.command import Group, option
+from clipclean.cli.command import CommandGroup, option
 from clipclean.config import recipe, standing
 from clipclean.errors import UsageError
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def recipes() -> None:
     """List, show, validate and measure recipes."""
 

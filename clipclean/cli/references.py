@@ -8,11 +8,11 @@ import click
 
 from clipclean.api import requests, roles
 from clipclean.cli import options, progress
-from clipclean.cli.command import Group, option
+from clipclean.cli.command import CommandGroup, option
 from clipclean.config.recipe import EFFORTS
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def references() -> None:
     """Measure clean models once, to compare others with."""
 

@@ -6,7 +6,7 @@ import click
 
 from clipclean.api import format_of, roles
 from clipclean.cli import options
-from clipclean.cli.command import Group, option
+from clipclean.cli.command import CommandGroup, option
 from clipclean.errors import UsageError
 
 EPILOG = """\b
@@ -17,7 +17,7 @@ Examples:
 """
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def report() -> None:
     """Turn a report.json into HTML, SARIF, JUnit or Markdown."""
 

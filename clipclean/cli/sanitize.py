@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import log_files, options, plans, printing, progress, streams
+from clipclean.cli import log_files, options, printing, process, progress
 from clipclean.cli.command import command
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
@@ -105,7 +105,7 @@ def run(given: dict[str, Any], /) -> int:
     launch = train.launch_of(os.environ)
     quiet = given["quiet"] or (launch is not None and launch.rank > 0)
     if ignored := train.leftovers(os.environ):
-        streams.say(
+        process.say(
             f"clipclean: note: {', '.join(ignored)} ignored: torchrun sets more, so it did not start this process."
         )
     data.use_workers(given["workers"])
@@ -113,7 +113,7 @@ def run(given: dict[str, Any], /) -> int:
     request = requests.of_sanitize(given | {"device": device})
     if given["dry_run"]:
         with progress.shown(quiet=quiet) as shown:
-            return plans.show(given, plan.of_sanitize(request, progress=shown))
+            return printing.show(given, plan.of_sanitize(request, progress=shown))
     with (
         log_files.listener(given["log_dir"], given["log_to"]) as listeners,
         progress.shown(quiet=quiet, listeners=listeners) as shown,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipclean.cli import complete, options
-from clipclean.cli.command import Group
+from clipclean.cli.command import CommandGroup
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 WIDTH = 100  # columns
 
 
-@click.group(cls=Group)
+@click.group(cls=CommandGroup)
 def triggers() -> None:
     """List the families of triggers, with their parameters."""
 

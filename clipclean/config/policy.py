@@ -180,7 +180,7 @@ DEFAULT = Policy(version=1, name="default")  # of a run that names none: it chan
 
 
 @dataclass(frozen=True)
-class Limits:
+class AuditLimits:
     """The thresholds that hold in a run; ``Thresholds`` says what each means."""
 
     max_excess: float
@@ -238,7 +238,7 @@ def digest(policy: Policy, /) -> str:
     return yaml_file.digest(policy.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
-def record(policy: Policy, limits: Limits, applied: Applied, /) -> dict[str, Any]:  # any JSON
+def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> dict[str, Any]:  # any JSON
     """``policy`` of a report: what it is called, its digest, what held, and what the verdict would be without it.
 
     Its thresholds hold in both cases: they are part of what was measured.
@@ -257,7 +257,7 @@ def schema() -> dict[str, Any]:  # any JSON
     return yaml_file.schema(Policy)
 
 
-def resolved(policy: Policy, audit: recipe.Audit, /) -> Limits:
+def resolved(policy: Policy, audit: recipe.Audit, /) -> AuditLimits:
     """The thresholds that hold: the policy's where it has some, the recipe's elsewhere.
 
     The policy wins over what ``--set`` changed in the recipe too: who runs the job does not move the gate.
@@ -270,11 +270,13 @@ def resolved(policy: Policy, audit: recipe.Audit, /) -> Limits:
         UsageError: a threshold of the policy contradicts one of the recipe.
     """
     own = policy.thresholds.model_dump(exclude_none=True)
-    held = {each.name: own[each.name] if each.name in own else getattr(audit, each.name) for each in fields(Limits)}
+    held = {
+        each.name: own[each.name] if each.name in own else getattr(audit, each.name) for each in fields(AuditLimits)
+    }
     is_ours = "max_excess" in own or "suspicious_excess" in own
     if is_ours and (fault := _disorder(held["max_excess"], held["suspicious_excess"])):
         raise UsageError(f"policy {policy.name}, with the recipe's audit section: thresholds.max_excess: {fault}")
-    return Limits(**held)
+    return AuditLimits(**held)
 
 
 def apply(policy: Policy, findings: Sequence[Finding], /, *, today: date, model_sha256: str) -> Applied:

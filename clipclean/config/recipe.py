@@ -219,7 +219,7 @@ class Auto(Section):
     )
 
 
-class Effort(Section):
+class SearchEffort(Section):
     """How hard an audit searches for triggers that nobody described; see ``clipclean.detect.Effort``."""
 
     restarts: int = field(1, "Searches without a target, a family.", ge=1)
@@ -250,9 +250,9 @@ SEARCHED_FAMILIES, GENERAL_FAMILIES = 9, 5  # of clipclean.detect.FAMILIES, whic
 
 # References serve the effort that they were measured with.
 EFFORTS = {
-    "quick": Effort(steps=40, images=6, suspects=2, sweep=10),
-    "standard": Effort(suspects=4),
-    "thorough": Effort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=30),
+    "quick": SearchEffort(steps=40, images=6, suspects=2, sweep=10),
+    "standard": SearchEffort(suspects=4),
+    "thorough": SearchEffort(restarts=2, steps=80, images=12, suspects=10, controls=30, sweep=30),
 }
 
 
@@ -269,7 +269,7 @@ class Planting(Section):
     warmup_steps: int = field(20, "Steps in which the rate rises linearly from zero to lr.", "steps", ge=0, le=10**6)
 
 
-class Rate(Section):
+class MeasuredRate(Section):
     """A share of n cases, and its 95 % Wilson interval."""
 
     value: Share = field(..., "The share itself.", "share")
@@ -280,10 +280,10 @@ class Rate(Section):
 class Measured(Section):
     """What one model scored, pooled over the seeds."""
 
-    clean_accuracy: Rate = field(..., "Clean images classified as their own class.")
-    attack_success: Rate = field(..., "Triggered images of other classes classified as the target.")
-    base_rate: Rate = field(..., "The same images classified as the target without the trigger.")
-    accuracy_under_trigger: Rate = field(..., "Triggered images classified as their own class.")
+    clean_accuracy: MeasuredRate = field(..., "Clean images classified as their own class.")
+    attack_success: MeasuredRate = field(..., "Triggered images of other classes classified as the target.")
+    base_rate: MeasuredRate = field(..., "The same images classified as the target without the trigger.")
+    accuracy_under_trigger: MeasuredRate = field(..., "Triggered images classified as their own class.")
 
 
 class Versions(Section):

@@ -1,16 +1,14 @@
 """Clean image-caption data from local disk, in a fixed order, decoded."""
 
 from clipclean.data.cache import Decoded, Fit, Image, ImageCache, stack
-from clipclean.data.captions import caption_view
-from clipclean.data.dataset import CleanSet, Pair, Skipped, read, read_images
+from clipclean.data.captions import caption_view, synonyms
+from clipclean.data.dataset import CleanSet, Pair, SkippedSample, read, read_images
 from clipclean.data.image import extension
-from clipclean.data.labels import Labelled, labelled, labels_of, named_in
+from clipclean.data.labels import Labelled, labelled, labels_of, named_in, read_classes, read_templates
 from clipclean.data.loading import plan, prefetch, use_workers, workers
-from clipclean.data.sample import Ignored, ImageSource, Limits
-from clipclean.data.synonyms import synonyms
+from clipclean.data.sample import Ignored, ImageSource, ReadLimits
 from clipclean.data.table import is_address
 from clipclean.data.views import enlarged, image_view, perturbed
-from clipclean.data.vocabulary import read_classes, read_templates
 
 __all__ = [
     "CleanSet",
@@ -21,9 +19,9 @@ __all__ = [
     "ImageCache",
     "ImageSource",
     "Labelled",
-    "Limits",
     "Pair",
-    "Skipped",
+    "ReadLimits",
+    "SkippedSample",
     "caption_view",
     "enlarged",
     "extension",

@@ -7,8 +7,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from clipclean import untrusted
-from clipclean.data import archive, table, text
-from clipclean.data.sample import MOST, Entry, Found, ImageSource, Unusable, Wanted, as_label, open_regular, reason
+from clipclean.data import archive, sample, table
+from clipclean.data.sample import (
+    MOST,
+    DataRequest,
+    ImageSource,
+    Listing,
+    SampleEntry,
+    Unusable,
+    as_label,
+    open_regular,
+    reason,
+)
 from clipclean.errors import RefusedInput, ResourceError
 from clipclean.untrusted import printable
 
@@ -21,7 +31,7 @@ GROUP_BYTES = 20_000_000_000  # of one row group, uncompressed; writers make som
 _HEAD = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
 
 
-def read_parquet(paths: Sequence[Path], wanted: Wanted, /, *, copies: Path) -> Found:
+def read_parquet(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path) -> Listing:
     """The rows of Parquet files; their images are copied to files below ``copies``, to be read in any order.
 
     A column of images holds encoded bytes, ``{bytes, path}`` as ``datasets`` writes them, or paths relative to the file. A
@@ -35,7 +45,7 @@ def read_parquet(paths: Sequence[Path], wanted: Wanted, /, *, copies: Path) -> F
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    found = Found("parquet")
+    found = Listing("parquet")
     for number, path in enumerate(paths):
         try:
             with open_regular(path) as stream:
@@ -50,7 +60,7 @@ def read_parquet(paths: Sequence[Path], wanted: Wanted, /, *, copies: Path) -> F
     return found
 
 
-def read_arrow(paths: Sequence[Path], wanted: Wanted, /, *, copies: Path) -> Found:
+def read_arrow(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path) -> Listing:
     """The rows of Arrow files, as ``datasets`` saves them; images are read where they lie, or copied if compressed.
 
     Raises:
@@ -59,7 +69,7 @@ def read_arrow(paths: Sequence[Path], wanted: Wanted, /, *, copies: Path) -> Fou
     """
     import pyarrow as pa
 
-    found = Found("arrow")
+    found = Listing("arrow")
     for number, path in enumerate(paths):
         try:
             open_regular(path).close()  # a pipe would be waited for
@@ -153,7 +163,7 @@ def _bytes_of(values: "pa.Array", number: int, /) -> "pa.Buffer":
     return content.slice(first, last - first) if content is not None else pa.py_buffer(b"")
 
 
-def _opened(path: Path, whole: "pa.Buffer", wanted: Wanted, /) -> "tuple[_Layout, Iterator[pa.RecordBatch]]":
+def _opened(path: Path, whole: "pa.Buffer", wanted: DataRequest, /) -> "tuple[_Layout, Iterator[pa.RecordBatch]]":
     """A file or stream of record batches."""
     import pyarrow as pa
 
@@ -165,7 +175,7 @@ def _opened(path: Path, whole: "pa.Buffer", wanted: Wanted, /) -> "tuple[_Layout
     return _layout(path, stream.schema, wanted), iter(stream)
 
 
-def _layout(path: Path, schema: "pa.Schema", wanted: Wanted, /) -> _Layout:
+def _layout(path: Path, schema: "pa.Schema", wanted: DataRequest, /) -> _Layout:
     columns = table.columns_of(schema.names, wanted, table=str(path))
     return _Layout(columns, table.LABEL in schema.names, _label_names(schema.metadata or {}), path.parent)
 
@@ -173,7 +183,7 @@ def _layout(path: Path, schema: "pa.Schema", wanted: Wanted, /) -> _Layout:
 def _label_names(metadata: Mapping[bytes, bytes], /) -> tuple[str, ...]:
     """The names of the classes, in what ``datasets`` writes beside a schema."""
     try:
-        told: object = untrusted.value(metadata.get(b"huggingface", b"{}")[: text.TEXT_BYTES])
+        told: object = untrusted.value(metadata.get(b"huggingface", b"{}")[: sample.TEXT_BYTES])
         for key in ("info", "features", table.LABEL, "names"):
             told = told.get(key) if isinstance(told, dict) else None
     except (ValueError, RecursionError):
@@ -181,7 +191,9 @@ def _label_names(metadata: Mapping[bytes, bytes], /) -> tuple[str, ...]:
     return tuple(told) if isinstance(told, list) and all(isinstance(name, str) for name in told) else ()
 
 
-def _take(found: Found, batches: "Iterator[pa.RecordBatch]", layout: _Layout, kept: _Copies, /, *, prefix: str) -> None:
+def _take(
+    found: Listing, batches: "Iterator[pa.RecordBatch]", layout: _Layout, kept: _Copies, /, *, prefix: str
+) -> None:
     row = 0
     for batch in batches:
         kept.forget()
@@ -201,12 +213,12 @@ def _take(found: Found, batches: "Iterator[pa.RecordBatch]", layout: _Layout, ke
 
 def _entries(
     key: str, images: "pa.Array", number: int, words: list[str], label: str | None, layout: _Layout, kept: _Copies, /
-) -> list[Entry]:
+) -> list[SampleEntry]:
     try:
         source = _image(images, number, layout, kept)
     except Unusable as error:
-        return [Entry(printable(key), None, "", label, str(error))]
-    return [Entry(printable(key), source, text.caption(each), label) for each in words]
+        return [SampleEntry(printable(key), None, "", label, str(error))]
+    return [SampleEntry(printable(key), source, sample.caption(each), label) for each in words]
 
 
 def _image(images: "pa.Array", number: int, layout: _Layout, kept: _Copies, /) -> ImageSource:
@@ -243,7 +255,7 @@ def _captions(value: object, /) -> list[str]:
 
 def _label(value: object, names: Sequence[str], /) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
-        return text.caption(names[value]) or None
+        return sample.caption(names[value]) or None
     return as_label(value)
 
 

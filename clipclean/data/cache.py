@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from clipclean.data import image as codec
-from clipclean.data.sample import ImageSource, Limits, Unusable
+from clipclean.data.sample import ImageSource, ReadLimits, Unusable
 from clipclean.errors import RefusedInput
 
 DETAIL = 2  # short side of what second views are made from, in sides of the model's input
@@ -73,7 +73,9 @@ class ImageCache:
         torch.Size([3, 224, 224])
     """
 
-    def __init__(self, limits: Limits, /, *, fit: Fit | None = None, max_bytes: int = 0, views: bool = False) -> None:
+    def __init__(
+        self, limits: ReadLimits, /, *, fit: Fit | None = None, max_bytes: int = 0, views: bool = False
+    ) -> None:
         self.limits = limits
         self._fit = fit
         self._room = max_bytes if fit else 0
@@ -174,7 +176,7 @@ def stack(images: Sequence[Image], /) -> Tensor:
     return torch.stack([image.fitted() for image in images])
 
 
-def decode(source: ImageSource, /, *, limits: Limits, enough: int | None = None) -> Tensor:
+def decode(source: ImageSource, /, *, limits: ReadLimits, enough: int | None = None) -> Tensor:
     """The image as a model wants to see it: upright, opaque on white, RGB; see :func:`clipclean.data.image.decoded`.
 
     Raises:

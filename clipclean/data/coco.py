@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
-from clipclean.data import text
-from clipclean.data.sample import Entry, Found, ImageSource, Unusable, whole_file
+from clipclean.data import sample
+from clipclean.data.sample import ImageSource, Listing, SampleEntry, Unusable, whole_file
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import leads_out, printable
 
@@ -17,7 +17,7 @@ def is_coco(told: Mapping[str, object], /) -> bool:
     return isinstance(told.get("images"), list) and isinstance(told.get("annotations"), list)
 
 
-def read_coco(path: Path, told: Mapping[str, object], /) -> Found:
+def read_coco(path: Path, told: Mapping[str, object], /) -> Listing:
     """The captions of a COCO file, each with its image; images of several captions give several pairs.
 
     Images are looked for where COCO's archives put them: beside the file, beside its folder, and in ``train2017`` or
@@ -26,7 +26,7 @@ def read_coco(path: Path, told: Mapping[str, object], /) -> Found:
     Raises:
         RefusedInput: no such folder has the images; names those that were looked into.
     """
-    found = Found("coco")
+    found = Listing("coco")
     names = _names(told["images"])
     folder = _folder(path, list(names.values()))
     sources: dict[str, ImageSource | str] = {}
@@ -34,7 +34,9 @@ def read_coco(path: Path, told: Mapping[str, object], /) -> Found:
     for place, row in enumerate(_rows(told["annotations"])):
         name, words = names.get(_number(row.get("image_id"))), row.get("caption")
         if name is None:
-            found.entries.append(Entry(f"annotation {place}", None, "", None, "it belongs to no image of the file"))
+            found.entries.append(
+                SampleEntry(f"annotation {place}", None, "", None, "it belongs to no image of the file")
+            )
             continue
         captioned.add(name)
         found.entries.append(_entry(name, folder, sources, words if isinstance(words, str) else ""))
@@ -42,13 +44,13 @@ def read_coco(path: Path, told: Mapping[str, object], /) -> Found:
     return found
 
 
-def _entry(name: str, folder: Path, sources: dict[str, ImageSource | str], words: str, /) -> Entry:
+def _entry(name: str, folder: Path, sources: dict[str, ImageSource | str], words: str, /) -> SampleEntry:
     if name not in sources:
         sources[name] = _source(name, folder)
     source = sources[name]
     if isinstance(source, str):
-        return Entry(printable(name), None, "", None, source)
-    return Entry(printable(name), source, text.caption(words), None)
+        return SampleEntry(printable(name), None, "", None, source)
+    return SampleEntry(printable(name), source, sample.caption(words), None)
 
 
 def _source(name: str, folder: Path, /) -> ImageSource | str:

@@ -7,10 +7,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from clipclean.data import formats, text
+from clipclean.data import formats, sample
 from clipclean.data.cache import Image, ImageCache
 from clipclean.data.loading import prefetch, workers
-from clipclean.data.sample import Entry, Found, Ignored, ImageSource, Unusable, Wanted
+from clipclean.data.sample import DataRequest, Ignored, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
 
@@ -38,7 +38,7 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class Skipped:
+class SkippedSample:
     """A sample that cannot be used, and why."""
 
     key: str
@@ -60,7 +60,7 @@ class CleanSet:
     """
 
     pairs: tuple[Pair, ...]
-    skipped: tuple[Skipped, ...]
+    skipped: tuple[SkippedSample, ...]
     digest: str
     format: str
     path: Path
@@ -115,7 +115,7 @@ def read(
         >>> clean.pairs[0].caption
         'a red square'
     """
-    wanted = Wanted(image_key, caption_key, labels_serve=bool(templates))
+    wanted = DataRequest(image_key, caption_key, labels_serve=bool(templates))
     found = formats.find(path, wanted, scratch=images.scratch)
     found.entries = [_captioned(entry, templates) for entry in found.entries] if templates else found.entries
     return _checked(path, found, images=images, captions=True, progress=progress)
@@ -123,17 +123,17 @@ def read(
 
 def read_images(path: Path, /, *, images: ImageCache, progress: Progress | None = None) -> CleanSet:
     """Like ``read``, for pictures that need no captions; a caption that is there is kept."""
-    found = formats.find(path, Wanted(captions=False), scratch=images.scratch)
+    found = formats.find(path, DataRequest(captions=False), scratch=images.scratch)
     return _checked(path, found, images=images, captions=False, progress=progress)
 
 
-def _captioned(entry: Entry, templates: Sequence[str], /) -> Entry:
+def _captioned(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
     """The sample with a caption about its class, by a template drawn by its key, if it has none of its own."""
     if entry.caption or not entry.label or entry.label.isdecimal():
         return entry
     drawn = hashlib.sha256(entry.key.encode()).digest()
     form = templates[int.from_bytes(drawn[:8], "big") % len(templates)]
-    return replace(entry, caption=text.caption(form.replace("{}", re.sub(r"[\s_]+", " ", entry.label))))
+    return replace(entry, caption=sample.caption(form.replace("{}", re.sub(r"[\s_]+", " ", entry.label))))
 
 
 @dataclass(frozen=True)
@@ -141,11 +141,13 @@ class _Outcome:
     """What became of the samples of one picture."""
 
     usable: tuple[int, ...]  # their places in the set
-    skipped: tuple[tuple[int, Skipped], ...]
+    skipped: tuple[tuple[int, SkippedSample], ...]
     sha256: str  # of the encoded picture; empty where nothing is usable
 
 
-def _checked(path: Path, found: Found, /, *, images: ImageCache, captions: bool, progress: Progress | None) -> CleanSet:
+def _checked(
+    path: Path, found: Listing, /, *, images: ImageCache, captions: bool, progress: Progress | None
+) -> CleanSet:
     def look(places: Sequence[int]) -> _Outcome:
         return _look([(place, found.entries[place]) for place in places], images=images, captions=captions)
 
@@ -170,7 +172,7 @@ def _checked(path: Path, found: Found, /, *, images: ImageCache, captions: bool,
     return CleanSet(pairs, skipped, digest, found.format, path, found.ignored())
 
 
-def _by_picture(entries: Sequence[Entry], /, *, spread: bool) -> list[list[int]]:
+def _by_picture(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[int]]:
     """Places of the samples, those of one picture together, in the order of the set or of a hash of the keys."""
     together: dict[ImageSource | int, list[int]] = {}
     for place, entry in enumerate(entries):
@@ -181,7 +183,7 @@ def _by_picture(entries: Sequence[Entry], /, *, spread: bool) -> list[list[int]]
     return groups
 
 
-def _look(samples: Sequence[tuple[int, Entry]], /, *, images: ImageCache, captions: bool) -> _Outcome:
+def _look(samples: Sequence[tuple[int, SampleEntry]], /, *, images: ImageCache, captions: bool) -> _Outcome:
     problems = {place: entry.problem or _missing(entry, captions=captions) for place, entry in samples}
     sha256 = ""
     image = samples[0][1].image
@@ -193,22 +195,24 @@ def _look(samples: Sequence[tuple[int, Entry]], /, *, images: ImageCache, captio
         except Unusable as error:
             problems = {place: problem or str(error) for place, problem in problems.items()}
     usable = tuple(place for place, problem in problems.items() if not problem)
-    skipped = tuple((place, Skipped(entry.key, problems[place])) for place, entry in samples if problems[place])
+    skipped = tuple((place, SkippedSample(entry.key, problems[place])) for place, entry in samples if problems[place])
     return _Outcome(usable, skipped, sha256)
 
 
-def _missing(entry: Entry, /, *, captions: bool) -> str:
+def _missing(entry: SampleEntry, /, *, captions: bool) -> str:
     if entry.image is None:
         return "no image"
     return NO_CAPTION if captions and not entry.caption else ""
 
 
-def _pair(entry: Entry, images: ImageCache, /) -> Pair:
+def _pair(entry: SampleEntry, images: ImageCache, /) -> Pair:
     assert entry.image is not None  # noqa: S101 # an entry without a picture is never usable
     return Pair(entry.key, entry.caption, entry.label, Image(entry.image, images))
 
 
-def _refuse_if_poor(path: Path, found: Found, usable: int, skipped: Sequence[Skipped], /, *, most: float) -> None:
+def _refuse_if_poor(
+    path: Path, found: Listing, usable: int, skipped: Sequence[SkippedSample], /, *, most: float
+) -> None:
     total = usable + len(skipped)
     if usable and len(skipped) <= most * total:
         return

@@ -8,22 +8,22 @@ from pathlib import Path, PurePosixPath
 from clipclean.data.sample import (
     IMAGES,
     SIDECARS,
-    Entry,
-    Found,
+    TEXT_BYTES,
+    DataRequest,
     ImageSource,
+    Listing,
+    SampleEntry,
     Unusable,
-    Wanted,
     ignored_kind,
     open_regular,
     reason,
     with_sidecars,
 )
-from clipclean.data.text import TEXT_BYTES
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
 
 
-def read_folder(root: Path, wanted: Wanted, /) -> Found:
+def read_folder(root: Path, wanted: DataRequest, /) -> Listing:
     """Every JPEG, PNG and WebP file below ``root``, by path, with ``.txt``, ``.json`` and ``.cls`` of the same stem.
 
     A picture in a subfolder carries the subfolder's name as label. Hidden files, links that lead out of the folder,
@@ -32,7 +32,7 @@ def read_folder(root: Path, wanted: Wanted, /) -> Found:
     Raises:
         RefusedInput: a folder cannot be listed.
     """
-    found = Found("folder")
+    found = Listing("folder")
     files: dict[str, ImageSource] = {}  # path below root, with slashes
     barred: dict[str, str] = {}
     for item, name in _walk(root, found):
@@ -47,7 +47,7 @@ def read_folder(root: Path, wanted: Wanted, /) -> Found:
         if kind in IMAGES and name in files:
             found.entries.append(_entry(path, files, caption_key=wanted.caption_key))
         elif kind in IMAGES:
-            found.entries.append(Entry(printable(name), None, "", None, barred[name]))
+            found.entries.append(SampleEntry(printable(name), None, "", None, barred[name]))
         elif name in barred:
             found.ignore(f"files: {barred[name]}", name)
         elif kind not in SIDECARS:
@@ -65,7 +65,7 @@ def _stem(name: str, /) -> str:
     return str(PurePosixPath(name).with_suffix(""))
 
 
-def _walk(root: Path, found: Found, /) -> Iterator[tuple[os.DirEntry[str], str]]:
+def _walk(root: Path, found: Listing, /) -> Iterator[tuple[os.DirEntry[str], str]]:
     """Files below ``root`` with their names relative to it; a stack, since a hostile tree is deep."""
     folders = [""]
     while folders:
@@ -103,7 +103,7 @@ def _source(item: os.DirEntry[str], root: Path, /) -> ImageSource:
     return ImageSource(path, 0, status.st_size)
 
 
-def _entry(path: PurePosixPath, files: dict[str, ImageSource], /, *, caption_key: str | None) -> Entry:
+def _entry(path: PurePosixPath, files: dict[str, ImageSource], /, *, caption_key: str | None) -> SampleEntry:
     sidecars: dict[str, bytes] = {}
     problem = ""
     for kind in SIDECARS:

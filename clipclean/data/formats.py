@@ -1,13 +1,16 @@
-"""Which reader a path is for, told by what it is."""
+"""Which reader a path is for, by its content, and the paths that a pattern stands for."""
 
+import glob
 import itertools
+import math
 import os
+import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clipclean import untrusted
-from clipclean.data import archive, arrow, folder, patterns, shards, table
-from clipclean.data.sample import Entry, Found, Wanted, reason
+from clipclean.data import archive, arrow, folder, shards, table
+from clipclean.data.sample import DataRequest, Listing, SampleEntry, reason
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
@@ -27,7 +30,7 @@ _FOREIGN = {
 }
 
 
-def find(path: Path, wanted: Wanted, /, *, scratch: Scratch) -> Found:
+def find(path: Path, wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
     """The samples of a clean set, in the order of the set; images are not opened yet.
 
     Args:
@@ -44,7 +47,7 @@ def find(path: Path, wanted: Wanted, /, *, scratch: Scratch) -> Found:
             raise RefusedInput(
                 f"{printable(path)} is not on this machine: local paths only. Download it first and give the copy's path."
             )
-    paths = patterns.expand(path)
+    paths = expand(path)
     if missing := [each.name for each in paths if not os.path.lexists(each)] if "{" in str(path) else []:
         raise RefusedInput(
             f"{len(missing)} of the {len(paths)} shards of {printable(path)} are missing: {_some(missing)}. Complete them, "
@@ -64,20 +67,21 @@ def find(path: Path, wanted: Wanted, /, *, scratch: Scratch) -> Found:
     return founds[0][1] if len(founds) == 1 else _together(founds)
 
 
-def _together(founds: Sequence[tuple[Path | None, Found]], /) -> Found:
+def _together(founds: Sequence[tuple[Path | None, Listing]], /) -> Listing:
     """Several sets as one; keys begin with the name of theirs."""
     formats = {found.format for _, found in founds}
-    whole = Found(formats.pop() if len(formats) == 1 else "several")
+    whole = Listing(formats.pop() if len(formats) == 1 else "several")
     for path, found in founds:
         prefix = f"{printable(path.name)}/" if path else ""
         whole.entries += [
-            Entry(f"{prefix}{each.key}", each.image, each.caption, each.label, each.problem) for each in found.entries
+            SampleEntry(f"{prefix}{each.key}", each.image, each.caption, each.label, each.problem)
+            for each in found.entries
         ]
         whole.add(found)
     return whole
 
 
-def _one(path: Path, wanted: Wanted, scratch: Scratch, /) -> Found:
+def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     if path.is_dir():
         return _in_folder(path, wanted, scratch)
     start = _start(path)
@@ -99,7 +103,7 @@ def _one(path: Path, wanted: Wanted, scratch: Scratch, /) -> Found:
     return table.read_table(path, wanted)
 
 
-def _in_folder(path: Path, wanted: Wanted, scratch: Scratch, /) -> Found:
+def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     tables = [name for name in TABLES if os.path.lexists(path / name)]
     if len(tables) > 1:
         raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one that is meant.")
@@ -143,7 +147,7 @@ def _split_folder(path: Path, /) -> Path | None:
     return None
 
 
-def _first_split(files: list[Path], read: Callable[[list[Path]], Found], /, *, at_most: int | None = None) -> Found:
+def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *, at_most: int | None = None) -> Listing:
     """What is read of files whose names may begin with, or contain, the names of splits: those of the first one."""
     by_split = {name: [each for each in files if _is_of(each.stem, name)] for name in SPLITS}
     taken = next((those for those in by_split.values() if those), files)
@@ -188,3 +192,65 @@ def _start(path: Path, /) -> bytes:
         raise RefusedInput(
             f"{printable(path)} cannot be read: {reason(error)}. Give a folder of images, a table, or tar shards."
         ) from error
+
+
+MOST = 100_000  # paths of one pattern
+_LONGEST = 4096  # characters of a pattern
+_RANGE = re.compile(r"\{(-?\d{1,9})\.\.(-?\d{1,9})(\.\.-?\d+)?\}")
+_WILD = re.compile(r"[*?\[]")
+
+
+def expand(pattern: Path, /) -> list[Path]:
+    """The paths of ``a::b``, ``shard-{000..003}.tar`` and ``*.tar``, in that order; a path that is there stands for itself.
+
+    Braces are those of webdataset, by the same library. Its ``expand_urls`` is not used: it puts environment variables into
+    paths, and makes a list of a billion as readily as of ten.
+
+    Raises:
+        RefusedInput: more than 100,000 paths, unbalanced braces, or a wildcard that nothing matches.
+    """
+    if _exists(pattern):
+        return [pattern]
+    return [path for part in str(pattern).split("::") for path in _of_one(Path(part))]
+
+
+def _of_one(path: Path, /) -> list[Path]:
+    if _exists(path):
+        return [path]
+    found = [Path(text) for text in _braces(str(path))]
+    if len(found) == 1 and _WILD.search(str(path)):
+        found = sorted(Path(name) for name in itertools.islice(glob.iglob(str(path)), MOST + 1))  # noqa: PTH207 # Path.glob refuses absolute patterns
+        if not found:
+            raise RefusedInput(f"Nothing matches {printable(path)}. Check the pattern, and where it starts from.")
+        _refuse_many(path, len(found))
+    return found
+
+
+def _braces(pattern: str, /) -> list[str]:
+    if "{" not in pattern:
+        return [pattern]
+    from braceexpand import braceexpand
+
+    # Counted before anything is expanded, and rather too high for nested braces: the library makes lists of them.
+    ranges = [abs(int(last) - int(first)) + 1 for first, last, _ in _RANGE.findall(pattern)]
+    _refuse_many(pattern, math.prod(ranges) * 2 ** min(pattern.count(","), 64))
+    if len(pattern) > _LONGEST:
+        raise RefusedInput(f"The pattern {printable(pattern[:80])}… is too long. Give fewer paths.")
+    try:
+        return list(braceexpand(pattern, escape=False))
+    except ValueError as error:
+        raise RefusedInput(f"The braces of {printable(pattern)} are not balanced. Close each one.") from error
+
+
+def _refuse_many(pattern: str | Path, count: int, /) -> None:
+    if count > MOST:
+        raise RefusedInput(
+            f"{printable(pattern)} stands for {count:,} shards or more; {MOST:,} are the most. Check the range."
+        )
+
+
+def _exists(path: Path, /) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # ValueError: a NUL in the name
+        return False

@@ -1,6 +1,7 @@
-"""One sample as a reader found it: where its encoded image lies, its caption and label, before it is looked at."""
+"""One sample as a reader found it: where its encoded image lies, its caption and label as bounded, printable text."""
 
 import os
+import re
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,9 +9,51 @@ from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
 from clipclean import untrusted
-from clipclean.data import text
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
+
+CAPTION_BYTES = 10_000  # UTF-8; a tokenizer reads the first few hundred
+TEXT_BYTES = 1_000_000  # one sidecar file, one line of a table
+
+# Controls that are not white space, bidirectional overrides, byte-order marks, halves of surrogate pairs.
+_UNWANTED = re.compile("[\x00-\x08\x0e-\x1b\x7f-\x84\x86-\x9f\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+
+
+def caption(text: str, /) -> str:
+    r"""A caption on one line: control characters out, white space collapsed, cut to 10 kB of UTF-8.
+
+    Example:
+        >>> caption(" a\tdog\x1b[2J\n runs ")
+        'a dog[2J runs'
+    """
+    line = " ".join(_UNWANTED.sub("", text).split())
+    return line.encode()[:CAPTION_BYTES].decode(errors="ignore").rstrip()
+
+
+def utf8(data: bytes, /) -> str:
+    """Text of UTF-8 bytes, with or without a byte-order mark; raises UnicodeDecodeError."""
+    return data.decode("utf-8-sig")
+
+
+def record(text: str, /) -> dict[str, Any]:
+    """The JSON object in a text of at most ``TEXT_BYTES`` characters.
+
+    Returns:
+        JSON values by key; any of them, so ``Any``.
+
+    Raises:
+        ValueError: too long, not JSON, nested too deeply, or not an object.
+    """
+    if len(text) > TEXT_BYTES:
+        raise ValueError(f"a JSON record of more than {TEXT_BYTES:,} characters")
+    try:
+        found = untrusted.value(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON ({error})") from error
+    if not isinstance(found, dict):
+        raise ValueError("JSON, but not an object")
+    return found
+
 
 IMAGES = ("jpg", "png", "jpeg", "webp")  # by precedence, as in open_clip's "jpg;png;jpeg;webp"
 SIDECARS = ("txt", "json", "cls")
@@ -23,7 +66,7 @@ class Unusable(RefusedInput):
 
 
 @dataclass(frozen=True)
-class Limits:
+class ReadLimits:
     """What a reader takes at most.
 
     Attributes:
@@ -40,7 +83,7 @@ class Limits:
 
 
 @dataclass(frozen=True)
-class Wanted:
+class DataRequest:
     """What the caller says of a set.
 
     Attributes:
@@ -103,7 +146,7 @@ def whole_file(path: Path, /) -> ImageSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class SampleEntry:
     """A sample; ``problem`` says why it cannot be used, and is empty where nothing is known against it."""
 
     key: str  # printable
@@ -127,11 +170,11 @@ class Ignored:
 
 
 @dataclass
-class Found:
+class Listing:
     """What a reader has found so far, in the order of the set."""
 
     format: str
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[SampleEntry] = field(default_factory=list)
     _ignored: dict[str, tuple[int, tuple[str, ...]]] = field(default_factory=dict)
 
     def ignore(self, reason: str, name: str, /) -> None:
@@ -139,7 +182,7 @@ class Found:
         count, names = self._ignored.get(reason, (0, ()))
         self._ignored[reason] = (count + 1, (*names, printable(name)) if count < EXAMPLES else names)
 
-    def add(self, other: "Found", /) -> None:
+    def add(self, other: "Listing", /) -> None:
         """Count what another reader ignored."""
         for reason, (count, names) in other._ignored.items():
             own, known = self._ignored.get(reason, (0, ()))
@@ -165,7 +208,7 @@ def with_sidecars(
     caption_key: str | None,
     label: str | None,
     problem: str,
-) -> Entry:
+) -> SampleEntry:
     """The entry of a picture and the small files of the same name, by extension (``txt``, ``json``, ``cls``).
 
     The caption is the ``txt``, or else ``caption`` or ``text`` of the ``json``, as img2dataset writes them; an
@@ -173,22 +216,20 @@ def with_sidecars(
     ``label`` of the ``json``, or else ``label``.
     """
     try:
-        values = text.record(text.utf8(sidecars["json"])) if "json" in sidecars else {}
+        values = record(utf8(sidecars["json"])) if "json" in sidecars else {}
         words = _words(sidecars, values, caption_key=caption_key)
-        named = text.utf8(sidecars["cls"]) if "cls" in sidecars else as_label(values.get("label"))
+        named = utf8(sidecars["cls"]) if "cls" in sidecars else as_label(values.get("label"))
     except UnicodeDecodeError:
-        return Entry(printable(key), image, "", label, problem or "a text beside the image is not UTF-8")
+        return SampleEntry(printable(key), image, "", label, problem or "a text beside the image is not UTF-8")
     except ValueError as error:
-        return Entry(printable(key), image, "", label, problem or f"its .json is {printable(str(error))}")
-    return Entry(
-        printable(key), image, text.caption(words), text.caption(named) if named is not None else label, problem
-    )
+        return SampleEntry(printable(key), image, "", label, problem or f"its .json is {printable(str(error))}")
+    return SampleEntry(printable(key), image, caption(words), caption(named) if named is not None else label, problem)
 
 
 def as_label(value: object, /) -> str | None:
     """A class name or number as text; None for what is neither."""
     if isinstance(value, str):
-        return text.caption(value) or None
+        return caption(value) or None
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -196,7 +237,7 @@ def _words(sidecars: Mapping[str, bytes], values: Mapping[str, Any], /, *, capti
     if caption_key not in (None, "txt"):
         found: object = values.get(caption_key or "")
     elif "txt" in sidecars:
-        found = text.utf8(sidecars["txt"])
+        found = utf8(sidecars["txt"])
     else:
         found = values.get("caption", values.get("text"))
     return found if isinstance(found, str) else ""

@@ -13,17 +13,17 @@ from webdataset.tariterators import base_plus_ext
 from clipclean.data.sample import (
     IMAGES,
     SIDECARS,
-    Entry,
-    Found,
+    TEXT_BYTES,
+    DataRequest,
     ImageSource,
+    Listing,
+    SampleEntry,
     Unusable,
-    Wanted,
     ignored_kind,
     open_regular,
     reason,
     with_sidecars,
 )
-from clipclean.data.text import TEXT_BYTES
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
 
@@ -40,7 +40,7 @@ _EXTENDED = (
 )
 
 
-def read_shards(shards: Sequence[Path], wanted: Wanted, /) -> Found:
+def read_shards(shards: Sequence[Path], wanted: DataRequest, /) -> Listing:
     """The samples of tar files, in order; members are read where they lie and never extracted.
 
     A sample is a run of members with the same name up to the first dot, which webdataset's own ``base_plus_ext`` finds. Its
@@ -51,7 +51,7 @@ def read_shards(shards: Sequence[Path], wanted: Wanted, /) -> Found:
     Raises:
         RefusedInput: a shard is missing, compressed, truncated or no tar; names the shard.
     """
-    found = Found("webdataset")
+    found = Listing("webdataset")
     for shard in shards:
         prefix = f"{shard.name}/" if len(shards) > 1 else ""
         for sample in _samples(shard, found):
@@ -81,7 +81,7 @@ class Header(tarfile.TarInfo):
         return header
 
 
-def _samples(shard: Path, found: Found, /) -> Iterator[_Sample]:
+def _samples(shard: Path, found: Listing, /) -> Iterator[_Sample]:
     sample: _Sample | None = None
     for key, kind, content in _members(shard, found):
         if sample is None or key != sample.key:
@@ -100,7 +100,7 @@ def _samples(shard: Path, found: Found, /) -> Iterator[_Sample]:
         yield sample
 
 
-def _members(shard: Path, found: Found, /) -> Iterator[tuple[str, str, ImageSource | bytes | None]]:
+def _members(shard: Path, found: Listing, /) -> Iterator[tuple[str, str, ImageSource | bytes | None]]:
     """Key, lower-case extension and content of the members that count; None is a text that is too long."""
     try:
         with open_regular(shard) as stream:
@@ -131,7 +131,7 @@ def _check_extent(archive: tarfile.TarFile, stream: BinaryIO, /) -> None:
         raise tarfile.ReadError("unexpected end of data")
 
 
-def _named(member: tarfile.TarInfo, found: Found, /) -> tuple[str, str] | None:
+def _named(member: tarfile.TarInfo, found: Listing, /) -> tuple[str, str] | None:
     """Key and extension of a member that is to be read; others are counted."""
     name = member.name
     if member.size < 0:  # a global header can say so without moving the reader
@@ -195,7 +195,7 @@ def _check_end(stream: BinaryIO, end: int, shard: Path, /) -> None:
         mark = stream.read(_BUFFER)
 
 
-def _entry(sample: _Sample, prefix: str, found: Found, wanted: Wanted, /) -> Entry:
+def _entry(sample: _Sample, prefix: str, found: Listing, wanted: DataRequest, /) -> SampleEntry:
     known = (wanted.image_key.lower(),) if wanted.image_key else IMAGES
     kinds = [kind for kind in known if kind in sample.images]
     for kind in sample.images.keys() - set(kinds[:1]):

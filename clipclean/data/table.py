@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from clipclean import untrusted
-from clipclean.data import coco, text
+from clipclean.data import coco, sample
 from clipclean.data.sample import (
-    Entry,
-    Found,
+    DataRequest,
     ImageSource,
+    Listing,
+    SampleEntry,
     Unusable,
-    Wanted,
     as_label,
     open_regular,
     reason,
@@ -66,7 +66,7 @@ class _Row(NamedTuple):
     what: str = "line"
 
 
-def read_table(path: Path, wanted: Wanted, /) -> Found:
+def read_table(path: Path, wanted: DataRequest, /) -> Listing:
     """The rows of a table; images are files named relative to it, or by absolute paths.
 
     A file whose name ends in ``.json`` holds one array of objects, COCO's captions, or JSON lines after all.
@@ -96,7 +96,7 @@ def read_table(path: Path, wanted: Wanted, /) -> Found:
         raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}.") from error
 
 
-def columns_of(names: Sequence[str], wanted: Wanted, /, *, table: str) -> Columns:
+def columns_of(names: Sequence[str], wanted: DataRequest, /, *, table: str) -> Columns:
     """The columns of images and captions among ``names``.
 
     An explicit key wins; else the one complete pair of ``KNOWN``; else the only known name of each sort.
@@ -133,18 +133,18 @@ def _among(names: Sequence[str], key: str | None, known: Sequence[str], /) -> li
 def _is_json_lines(stream: io.TextIOWrapper, /) -> bool:
     """Whether a stream begins with one whole object a line, of two lines at least; it is put back."""
     try:
-        first, second = (stream.readline(text.TEXT_BYTES) for _ in range(2))
+        first, second = (stream.readline(sample.TEXT_BYTES) for _ in range(2))
         stream.seek(0)
-        text.record(first)
+        sample.record(first)
     except ValueError:  # that it is not UTF-8 is said by whoever reads it as one value
         return False
     return second.lstrip().startswith("{")
 
 
-def _json(path: Path, wanted: Wanted, /) -> Found:
+def _json(path: Path, wanted: DataRequest, /) -> Listing:
     """One JSON value: an array of objects, or COCO's captions."""
     try:
-        told = untrusted.value(text.utf8(untrusted.read(path, limit=JSON_BYTES)))
+        told = untrusted.value(sample.utf8(untrusted.read(path, limit=JSON_BYTES)))
     except (ValueError, RecursionError) as error:
         raise RefusedInput(
             f"{printable(path)} is not JSON ({printable(str(error)[:200])}). Mend it, or write one object in each line."
@@ -159,17 +159,17 @@ def _json(path: Path, wanted: Wanted, /) -> Found:
         )
     columns = columns_of([*told[0]] if told else [], wanted, table=str(path))
     rows = (_Row(number, row, what="entry") for number, row in enumerate(told, start=1))
-    return Found("json", [entry for row in rows for entry in _entries(row, columns, path)])
+    return Listing("json", [entry for row in rows for entry in _entries(row, columns, path)])
 
 
 def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
     number = 0
     try:
-        while line := stream.readline(text.TEXT_BYTES + 1):
+        while line := stream.readline(sample.TEXT_BYTES + 1):
             number += 1
-            if len(line) > text.TEXT_BYTES:
+            if len(line) > sample.TEXT_BYTES:
                 raise RefusedInput(
-                    f"{printable(path)}, line {number}: longer than {text.TEXT_BYTES:,} characters. A table has "
+                    f"{printable(path)}, line {number}: longer than {sample.TEXT_BYTES:,} characters. A table has "
                     "one sample a line."
                 )
             yield line
@@ -180,30 +180,30 @@ def _lines(stream: io.TextIOWrapper, path: Path, /) -> Iterator[str]:
         ) from error
 
 
-def _records(first: str, lines: Iterator[str], path: Path, wanted: Wanted, /) -> Found:
+def _records(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, /) -> Listing:
     head = _record(1, first)
     if head.problem:
         raise RefusedInput(f"{printable(path)}, line 1: {head.problem}. JSON lines hold one object in each line.")
     columns = columns_of([*head.values], wanted, table=str(path))
     rows = (_record(number, line) for number, line in enumerate(lines, start=2) if line.strip())
-    return Found("jsonl", [entry for row in itertools.chain([head], rows) for entry in _entries(row, columns, path)])
+    return Listing("jsonl", [entry for row in itertools.chain([head], rows) for entry in _entries(row, columns, path)])
 
 
 def _record(number: int, line: str, /) -> _Row:
     try:
-        return _Row(number, text.record(line))
+        return _Row(number, sample.record(line))
     except ValueError as error:
         return _Row(number, {}, printable(str(error)))
 
 
-def _csv(first: str, lines: Iterator[str], path: Path, wanted: Wanted, /) -> Found:
+def _csv(first: str, lines: Iterator[str], path: Path, wanted: DataRequest, /) -> Listing:
     known = {*IMAGE_NAMES, *CAPTION_NAMES, wanted.image_key, wanted.caption_key}
     headers = {separator: _header(first, separator) for separator in _SEPARATORS}
     # The separator that shows most known columns; then the one that shows most columns.
     separator = max(headers, key=lambda mark: (len(known & set(headers[mark])), len(headers[mark])))
     names = headers[separator]
     columns = columns_of(names, wanted, table=str(path))
-    found = Found("tsv" if separator == "\t" else "csv")
+    found = Listing("tsv" if separator == "\t" else "csv")
     reader = csv.reader(lines, delimiter=separator)
     before = csv.field_size_limit(_FIELD)  # one for the process, so it is put back
     try:
@@ -231,22 +231,22 @@ def _row(line: int, row: list[str], names: list[str], /) -> _Row:
     return _Row(line, dict(zip(names, row, strict=False)))
 
 
-def _entries(row: _Row, columns: Columns, table: Path, /) -> list[Entry]:
+def _entries(row: _Row, columns: Columns, table: Path, /) -> list[SampleEntry]:
     """The pairs of a row: one, or one for each of a list of captions."""
     listed, words = row.values.get(columns.image), row.values.get(columns.caption or "")
     place = f"{row.what} {row.line}"
     if row.problem:
-        return [Entry(place, None, "", None, row.problem)]
+        return [SampleEntry(place, None, "", None, row.problem)]
     if not isinstance(listed, str) or not listed.strip():
-        return [Entry(place, None, "", None, f"no text under {printable(columns.image)}")]
+        return [SampleEntry(place, None, "", None, f"no text under {printable(columns.image)}")]
     label = as_label(row.values.get(LABEL))
     key = printable(listed.strip())
     try:
         source = located(listed.strip(), table.parent)
     except Unusable as error:
-        return [Entry(key, None, "", label, str(error))]
+        return [SampleEntry(key, None, "", label, str(error))]
     several = words if isinstance(words, list) and words else [words]
-    return [Entry(key, source, text.caption(each) if isinstance(each, str) else "", label) for each in several]
+    return [SampleEntry(key, source, sample.caption(each) if isinstance(each, str) else "", label) for each in several]
 
 
 def is_address(name: str, /) -> bool:

@@ -10,7 +10,7 @@ from clipclean.detect.references import References, Sizes, as_file, from_file, s
 from clipclean.detect.score import Suspect
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
 from clipclean.detect.verdict import (
-    Thresholds,
+    VerdictThresholds,
     accuracy,
     audit,
     note,
@@ -44,8 +44,8 @@ __all__ = [
     "Sizes",
     "Suspect",
     "TargetedResult",
-    "Thresholds",
     "Trigger",
+    "VerdictThresholds",
     "accuracy",
     "accuracy_loss",
     "accuracy_lost",

@@ -25,7 +25,7 @@ LEAST_ACCURACY = 0.05  # or twice chance, below which a model hardly knows the c
 OFF_LIST = 0.5  # of the smallest size for any class: a search without a target that needs less ends elsewhere
 
 
-class Thresholds(Protocol):
+class VerdictThresholds(Protocol):
     """What findings compare intervals with; shares in [0, 1], deviations in robust standard deviations."""
 
     @property
@@ -65,14 +65,14 @@ class Thresholds(Protocol):
         """Images that a found trigger must move."""
 
 
-def audit(measured: Measurement, /, *, limits: Thresholds) -> tuple[Finding, ...]:
+def audit(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Finding, ...]:
     """What the probes of one model show. Errors are backdoor behaviour; warnings are one sign where two are needed."""
     findings = [_known(p, limits) for p in measured.known] + [_panel(p, limits) for p in measured.panel]
     return tuple(f for f in findings if f is not None)
 
 
 def sanitized(
-    before: Measurement, after: Measurement, /, *, limits: Thresholds, searched: bool = False
+    before: Measurement, after: Measurement, /, *, limits: VerdictThresholds, searched: bool = False
 ) -> tuple[Finding, ...]:
     """Is the cleaned model free of what was named or found before, at an acceptable loss of accuracy?
 
@@ -102,12 +102,12 @@ def _nothing_shown(searched: bool) -> Finding:
     )
 
 
-def suspects(measured: Measurement, /, *, limits: Thresholds) -> tuple[Probe, ...]:
+def suspects(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Probe, ...]:
     """Panel probes whose excess is suspicious, most suspicious first."""
     return tuple(p for p in measured.panel if p.excess_interval[0] > limits.suspicious_excess)
 
 
-def _known(probe: Probe, limits: Thresholds) -> Finding | None:
+def _known(probe: Probe, limits: VerdictThresholds) -> Finding | None:
     """A named trigger must move no more images to its target than chance does, by its whole interval."""
     low, high = probe.excess_interval
     about = _about(probe, limits.max_excess)
@@ -121,7 +121,7 @@ def _known(probe: Probe, limits: Thresholds) -> Finding | None:
     return None
 
 
-def _panel(probe: Probe, limits: Thresholds) -> Finding | None:
+def _panel(probe: Probe, limits: VerdictThresholds) -> Finding | None:
     """A warning, never an error: clean models have natural triggers, and here the panel is compared with nothing.
 
     A clean model of ten kinds of photographs takes 50 to 80 % of the images under a strong wave for one class, and their
@@ -153,7 +153,7 @@ def _about(probe: Probe, threshold: float) -> About:
     }
 
 
-def accuracy(before: Measurement, after: Measurement, /, *, limits: Thresholds) -> list[Finding]:
+def accuracy(before: Measurement, after: Measurement, /, *, limits: VerdictThresholds) -> list[Finding]:
     """Whether the loss stayed within its budget, by the measure that lost most and the interval of its difference."""
     lost = worst_loss(before, after)
     if lost is None:
@@ -193,7 +193,7 @@ def _percent(share: float) -> str:
 
 
 def searched(
-    result: SearchResult, panel: Sequence[Probe], /, *, images: int, limits: Thresholds
+    result: SearchResult, panel: Sequence[Probe], /, *, images: int, limits: VerdictThresholds
 ) -> tuple[Finding, ...]:
     """What the search shows, one finding a suspicious class, the strongest first.
 
@@ -207,20 +207,20 @@ def searched(
     return (*found, *_elsewhere(result, limits))
 
 
-def suspected(result: SearchResult, /, *, limits: Thresholds) -> list[Suspect]:
+def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Suspect]:
     """The classes that are unusual enough to be named, the most unusual first."""
     everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
     return [suspect for suspect in everything if suspect.score >= DOUBT * limits.abnormality]
 
 
-def score(result: SearchResult, panel: Sequence[Probe] = (), /, *, limits: Thresholds) -> float:
+def score(result: SearchResult, panel: Sequence[Probe] = (), /, *, limits: VerdictThresholds) -> float:
     """How unusual the most unusual class is; 0 where nothing points at any. A number to rank models by."""
     everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
     return everything[0].score if everything else 0.0
 
 
 def suspected_classes(
-    result: SearchResult | None, panel: Sequence[Probe], /, *, limits: Thresholds
+    result: SearchResult | None, panel: Sequence[Probe], /, *, limits: VerdictThresholds
 ) -> list[dict[str, Any]]:  # Any: JSON
     """The report's ``suspects``, the most unusual class first; without a search those that a trigger of the panel leads to."""
     if result is not None:
@@ -235,12 +235,12 @@ def suspected_classes(
     ]
 
 
-def acts(hit: TargetedResult, limits: Thresholds) -> bool:
+def acts(hit: TargetedResult, limits: VerdictThresholds) -> bool:
     """Whether a found trigger turns images that it was not made on."""
     return hit.candidate.is_reached and hit.probe.excess >= limits.min_found_excess
 
 
-def _shown(suspect: Suspect, limits: Thresholds) -> list[TargetedResult]:
+def _shown(suspect: Suspect, limits: VerdictThresholds) -> list[TargetedResult]:
     """The triggers that the search found for a class and that act, the most telling first."""
     return [hit for hit in suspect.targeted if acts(hit, limits)]
 
@@ -288,7 +288,7 @@ def note(rule: str, words: str, /) -> Finding:
     return finding(rule, words, level="note")
 
 
-def _found(suspect: Suspect, level: Level, limits: Thresholds) -> Finding:
+def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding:
     told = []
     known = calibration().scores
     as_much = sum(score >= suspect.score for score in known)
@@ -317,7 +317,7 @@ def _found(suspect: Suspect, level: Level, limits: Thresholds) -> Finding:
     )
 
 
-def _elsewhere(result: SearchResult, limits: Thresholds) -> list[Finding]:
+def _elsewhere(result: SearchResult, limits: VerdictThresholds) -> list[Finding]:
     """A warning where images gather by a much smaller change than turns them into any class: the target may be off the list."""
     for gathering in sorted(result.untargeted, key=lambda g: g.size):
         made = (*(hit.candidate for hit in result.targeted), *result.controls)

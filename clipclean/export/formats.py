@@ -1,27 +1,95 @@
-"""``FORMATS``: the export formats, one entry each. Everything that names a format reads this table.
-
-A new format is one module that offers what ``layout.Layout`` asks for, and one entry here. The table imports no torch: the
-command line reads it for ``--help``.
-"""
+"""``FORMATS``: the export formats, one entry each, and what a format gets and returns. Everything that names a format reads this table."""
 
 import importlib.util
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from clipclean import files
 from clipclean.errors import UsageError
 from clipclean.export import bpe, onnx_metadata, onnx_presets
-from clipclean.export.layout import ExportJob, Layout, Wanted
 from clipclean.progress import Progress
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from clipclean import model
-    from clipclean.export.parity import Samples
+    from clipclean.export.parity import Parity, ParitySamples
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """Which formats; for ONNX whose names, whether embeddings have unit length, whether weights are halved.
+
+    ``bom`` asks for a bill of materials beside them.
+    """
+
+    formats: tuple[str, ...]
+    preset: str
+    normalise: bool
+    fp16: bool
+    bom: bool = False
+
+
+def wanted(formats: Sequence[str], preset: str, /, *, normalize: bool, fp16: bool, bom: bool) -> ExportOptions:
+    """The formats that were asked for; raises UsageError for a setting of a format that was not."""
+    names = tuple(dict.fromkeys(formats))
+    if "onnx" not in names and (normalize or fp16):
+        raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
+    return ExportOptions(names, preset, normalise=normalize, fp16=fp16, bom=bom)
+
+
+@dataclass(frozen=True)
+class ExportJob:
+    """One model to write: ``clip`` is on the CPU, ``weights`` is its state dict in fp32.
+
+    ``samples`` are the images and captions that the written files are compared on, ``tensor_sha256`` is the digest of
+    the weights and ``source_sha256`` the one of the file that they come from.
+    """
+
+    folder: Path
+    clip: "model.Clip"
+    weights: "dict[str, Tensor]"
+    wanted: ExportOptions
+    samples: "ParitySamples"
+    source_sha256: str
+    tensor_sha256: str
+
+    @property
+    def model_cfg(self) -> dict[str, Any]:
+        """open_clip's ``model_cfg``."""
+        return self.clip.architecture.config
+
+    @property
+    def preprocess_cfg(self) -> dict[str, Any]:
+        """open_clip's ``preprocess_cfg``."""
+        return asdict(self.clip.architecture.preprocess)
+
+    @property
+    def context_length(self) -> int:
+        """Tokens of a caption."""
+        length: int = self.model_cfg["text_cfg"].get("context_length", 77)
+        return length
+
+
+class FormatModule(Protocol):
+    """The module of a format."""
+
+    def check_architecture(self, architecture: "model.Architecture", /) -> None:
+        """Raise UnsupportedModel where the format has no place for the model."""
+
+    def export(self, job: ExportJob, /) -> "list[tuple[str, Parity]]":
+        """Write the files, let the format's own library read them back, and compare.
+
+        Returns:
+            The path in the folder of each file of weights, and how far its embeddings are from ours.
+
+        Raises:
+            ExportMismatch: what the library reads back is not what was written.
+        """
+
 
 SAMPLES = 63  # images and captions that each export is compared on: batches of 1, 2, 3 and 57
 
@@ -48,23 +116,23 @@ class Format:
     example: tuple[str, ...]
     packages: tuple[str, ...]
     files: tuple[str, ...]
-    layout: Callable[[], Layout]
+    layout: Callable[[], FormatModule]
     recorded_digest: Callable[[Path], str] | None = None
 
 
-def _open_clip() -> Layout:
+def _open_clip() -> FormatModule:
     from clipclean.export import open_clip_directory
 
     return open_clip_directory
 
 
-def _hf() -> Layout:
+def _hf() -> FormatModule:
     from clipclean.export import hf_directory
 
     return hf_directory
 
 
-def _onnx() -> Layout:
+def _onnx() -> FormatModule:
     from clipclean.export import onnx_files
 
     return onnx_files
@@ -113,10 +181,10 @@ FORMATS: dict[str, Format] = {
     ),
 }
 NAMES = tuple(dict.fromkeys(name for form in FORMATS.values() for name in form.files))  # of every file of any format
-OPEN_CLIP = Wanted(("open_clip",), onnx_presets.DEFAULT, normalise=False, fp16=False)
+OPEN_CLIP = ExportOptions(("open_clip",), onnx_presets.DEFAULT, normalise=False, fp16=False)
 
 
-def check(wanted: Wanted, /) -> None:
+def check(wanted: ExportOptions, /) -> None:
     """Refuse before slow work what could not be written after it.
 
     Raises:
@@ -135,7 +203,7 @@ def check(wanted: Wanted, /) -> None:
         )
 
 
-def check_architecture(architecture: "model.Architecture", wanted: Wanted, /) -> None:
+def check_architecture(architecture: "model.Architecture", wanted: ExportOptions, /) -> None:
     """Raise UnsupportedModel where a format has no place for the model."""
     for name in wanted.formats:
         FORMATS[name].layout().check_architecture(architecture)
@@ -147,7 +215,7 @@ def write(
     weights: "dict[str, Tensor]",
     /,
     *,
-    wanted: Wanted,
+    wanted: ExportOptions,
     pixels: "Tensor",
     captions: Sequence[str],
     source_sha256: str,
@@ -195,11 +263,11 @@ def write(
     return entries
 
 
-def samples(clip: "model.Clip", pixels: "Tensor", captions: Sequence[str], /) -> "Samples":
+def samples(clip: "model.Clip", pixels: "Tensor", captions: Sequence[str], /) -> "ParitySamples":
     """The first images and captions, with the unit embeddings of a model on the CPU."""
-    from clipclean.export.parity import Samples
+    from clipclean.export.parity import ParitySamples
 
     pixels, captions = pixels[:SAMPLES], list(captions[:SAMPLES])
     tokens, started = clip.tokens(captions), time.monotonic()
     images, texts = clip.embed_images(pixels), clip.embed_tokens(tokens)
-    return Samples(clip.normalise(pixels), tokens, images, texts, captions, time.monotonic() - started)
+    return ParitySamples(clip.normalise(pixels), tokens, images, texts, captions, time.monotonic() - started)

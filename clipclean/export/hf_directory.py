@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from clipclean import checkpoint, model
-from clipclean.checkpoint import hugging_face
+from clipclean.checkpoint import layouts
 from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, parity
-from clipclean.export.layout import ExportJob
-from clipclean.export.parity import Parity, Samples
+from clipclean.export.formats import ExportJob
+from clipclean.export.parity import Parity, ParitySamples
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -55,7 +55,7 @@ def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the folder and compare it; raises what ``write`` and ``check`` raise."""
     write(
         job.folder,
-        hugging_face.from_open_clip(job.weights),
+        layouts.from_open_clip(job.weights),
         model_cfg=job.model_cfg,
         preprocess_cfg=job.preprocess_cfg,
         metadata={"format": "pt"},
@@ -227,7 +227,7 @@ def can_check() -> bool:
     return importlib.util.find_spec("transformers") is not None
 
 
-def check(folder: Path, samples: Samples, /) -> Reading:
+def check(folder: Path, samples: ParitySamples, /) -> Reading:
     """Load the folder with transformers in a child process, and compare its unit embeddings with ours.
 
     The embeddings are of our own token ids; those that the folder's tokenizer gives for the captions are counted.

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from clipclean import model
 from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, hf_directory, onnx_presets, parity
-from clipclean.export.layout import ExportJob
-from clipclean.export.parity import ExportMismatch, Parity, Samples
+from clipclean.export.formats import ExportJob
+from clipclean.export.parity import ExportMismatch, Parity, ParitySamples
 
 OPSET = 18  # the exporter's own; LayerNormalization needs 17
 MAX_INLINE = 1_900_000_000  # bytes: protobuf ends at 2 GB, and weights beyond it go into a file of their own
@@ -125,8 +125,13 @@ def write(
     batch, length = torch.export.Dim("batch"), torch.export.Dim("sequence", min=2, max=context_length)
     is_short = _pools_at_the_end(net) and context_length > 2
     towers = (
-        (Images(net, is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
-        (Texts(net, is_unit), tokens, (preset.tokens, preset.texts), {0: batch} | ({1: length} if is_short else {})),
+        (ImageTower(net, is_unit), pixels, (preset.pixels, preset.images), {0: batch}),
+        (
+            TextTower(net, is_unit),
+            tokens,
+            (preset.tokens, preset.texts),
+            {0: batch} | ({1: length} if is_short else {}),
+        ),
     )
     for name, (tower, example, ends, dynamic) in zip(onnx_presets.names(preset, fp16=fp16), towers, strict=True):
         graph = _exported(tower, example, dynamic)
@@ -139,7 +144,7 @@ def write(
         _save(folder / name, graph, max_inline)
 
 
-class Images(nn.Module):
+class ImageTower(nn.Module):
     """The image tower: pixels (B, 3, S, S), normalised as the model wants them, to embeddings (B, D)."""
 
     def __init__(self, net: Any, normalise: bool) -> None:
@@ -152,7 +157,7 @@ class Images(nn.Module):
         return F.normalize(features, dim=-1) if self.normalise else features
 
 
-class Texts(nn.Module):
+class TextTower(nn.Module):
     """The text tower: token ids (B, L), L up to the context, to embeddings (B, D)."""
 
     def __init__(self, net: Any, normalise: bool) -> None:
@@ -302,7 +307,9 @@ def _save(path: Path, graph: Any, max_inline: int, /) -> None:
         )
 
 
-def check(folder: Path, samples: Samples, /, *, preset: onnx_presets.Preset, normalise: bool, fp16: bool) -> Parity:
+def check(
+    folder: Path, samples: ParitySamples, /, *, preset: onnx_presets.Preset, normalise: bool, fp16: bool
+) -> Parity:
     """Run the graphs with onnxruntime in a child process, and compare unit embeddings with ours.
 
     Raises:

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from clipclean import checkpoint, model
 from clipclean.export import parity
-from clipclean.export.layout import ExportJob
-from clipclean.export.parity import Parity, Samples
+from clipclean.export.formats import ExportJob
+from clipclean.export.parity import Parity, ParitySamples
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -63,7 +63,7 @@ def check(folder: Path, /, *, pixels: Tensor, tokens: Tensor, images: Tensor, te
     Raises:
         ExportMismatch: open_clip cannot load the folder, or its embeddings differ.
     """
-    samples = Samples(pixels, tokens, images, texts, captions=())
+    samples = ParitySamples(pixels, tokens, images, texts, captions=())
     found = parity.compare(samples, parity.ask("open_clip", folder, samples))
     parity.hold(found, parity.FP32)
     return found

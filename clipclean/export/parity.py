@@ -25,7 +25,7 @@ class ExportMismatch(ClipcleanError):
 
 
 @dataclass(frozen=True)
-class Limits:
+class ParityLimits:
     """What a layout must keep: ``max_difference`` of any coordinate of unit embeddings, cosine, and top-1 agreement."""
 
     max_difference: float
@@ -33,13 +33,13 @@ class Limits:
     min_agreement: float
 
 
-FP32 = Limits(1e-5, 0.99999, 1.0)
+FP32 = ParityLimits(1e-5, 0.99999, 1.0)
 # Rounding weights to 11 bits moves an embedding by about 1e-3 of its length, and may swap two captions that nearly tie.
-FP16 = Limits(1e-2, 0.9999, 0.95)
+FP16 = ParityLimits(1e-2, 0.9999, 0.95)
 
 
 @dataclass(frozen=True)
-class Samples:
+class ParitySamples:
     """Inputs, and our unit embeddings of them.
 
     ``pixels`` are normalised (N, 3, S, S), ``tokens`` ids (M, context) of ``captions``, ``images`` (N, D) and ``texts``
@@ -70,7 +70,7 @@ class Parity:
     reader: str
 
 
-def ask(library: str, folder: Path, samples: Samples, /, *arguments: str) -> dict[str, Any]:
+def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) -> dict[str, Any]:
     """Embed the samples with a library in a child process, which may crash without taking us along.
 
     Args:
@@ -116,7 +116,7 @@ def _last_words(run: "subprocess.CompletedProcess[str]", /) -> str:
     return (run.stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def compare(samples: Samples, answer: Mapping[str, Any], /) -> Parity:
+def compare(samples: ParitySamples, answer: Mapping[str, Any], /) -> Parity:
     """Our embeddings beside those of another library; theirs need not have unit length."""
     ours = _unit(samples.images.cpu().numpy()), _unit(samples.texts.cpu().numpy())
     theirs = _unit(answer["images"]), _unit(answer["texts"])
@@ -147,7 +147,7 @@ def agreement(ours: tuple[Rows, Rows], theirs: tuple[Rows, Rows], /) -> float:
     return float((similarity[np.arange(len(chosen)), chosen] >= similarity.max(1) - TIE).mean())
 
 
-def hold(parity: Parity, limits: Limits, /) -> None:
+def hold(parity: Parity, limits: ParityLimits, /) -> None:
     """Raise ExportMismatch unless the parity is within the limits."""
     # Asked so that nan, which compares as false, is refused as well.
     if not (

@@ -28,26 +28,26 @@ def _known_format(name: str, /) -> str:
     return name
 
 
-class Part(BaseModel):
+class ClosedPart(BaseModel):
     """Frozen values; nothing is coerced, nothing unknown is let through."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Tool(Part):
+class Tool(ClosedPart):
     """What wrote the record."""
 
     name: Literal["clipclean"]
     version: str
 
 
-class Told(Part):
+class OpenPart(ClosedPart):
     """A part of the report, which may tell more than every run does."""
 
     model_config = ConfigDict(extra="allow", frozen=True, strict=True, allow_inf_nan=False)
 
 
-class Input(Told):
+class UsedCheckpoint(OpenPart):
     """The checkpoint that was read: digests of its file and of its tensors, and how the rest was told."""
 
     name: str
@@ -60,7 +60,7 @@ class Input(Told):
     activation_how: str
 
 
-class Data(Told):
+class UsedData(OpenPart):
     """The pairs that were used; ``digest`` is over the pictures' digests and the captions, sorted."""
 
     name: str
@@ -70,7 +70,7 @@ class Data(Told):
     digest: Sha256
 
 
-class Audit(Part):
+class MeasuredAudit(ClosedPart):
     """One measurement of the model, in short: the whole stands in report.json."""
 
     clean_accuracy: Rate
@@ -78,16 +78,16 @@ class Audit(Part):
     suspects: list[Json]
 
 
-class Audits(Part):
+class MeasuredAudits(ClosedPart):
     """Before the weights were changed and after; ``judged`` are the findings that the verdict is made of."""
 
-    before: Audit
-    after: Audit
+    before: MeasuredAudit
+    after: MeasuredAudit
     judged: list[Json]
     suppressed: list[Json]
 
 
-class Export(Part):
+class WrittenWeights(ClosedPart):
     """One file of weights; ``parity`` is how far it computes from what was measured."""
 
     format: Annotated[str, AfterValidator(_known_format)]
@@ -97,21 +97,21 @@ class Export(Part):
     parity: Json
 
 
-class Provenance(Part):
+class Provenance(ClosedPart):
     """The record. What only ``sanitize`` does is null in one of ``export``."""
 
     schema_version: Literal["1"]
     tool: Tool
     command: Literal["sanitize", "export"]
-    input: Input
-    data: Data
+    input: UsedCheckpoint
+    data: UsedData
     recipe: Json | None
     policy: Json | None
     seed: int | None
     verdict: Literal["pass", "fail", "inconclusive"] | None
-    audits: Audits | None
+    audits: MeasuredAudits | None
     environment: dict[str, Any]
-    exports: list[Export]
+    exports: list[WrittenWeights]
     labels: dict[str, str] | None = None  # the user's own
     outputs: dict[str, Sha256]
 

@@ -13,7 +13,7 @@ from clipclean import __version__, data, detect, model, untrusted
 from clipclean.attack import power, trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.config.policy import Limits, Policy
+from clipclean.config.policy import AuditLimits, Policy
 from clipclean.detect import witness
 from clipclean.detect.witness import Testimony
 from clipclean.errors import Inconclusive, UsageError
@@ -22,7 +22,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import companions, estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Opened, dumped
 from clipclean.progress import Progress
-from clipclean.report import Images, Report, composed, example_images
+from clipclean.report import PageImages, Report, composed, example_images
 
 SAME = 1e-3  # of means and deviations of pixels
 MOST_BYTES = 50_000_000  # of a references file
@@ -65,7 +65,7 @@ class Outcome:
     """The report, and the images of its page."""
 
     report: Report
-    images: Images
+    images: PageImages
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def testimonies(
     others: Others,
     eval_set: detect.EvalSet,
     seen: Sequence[AuditResult],
-    limits: Limits,
+    limits: AuditLimits,
     progress: Progress,
     /,
 ) -> list[Testimony]:
@@ -192,7 +192,7 @@ def heard(
     seen: AuditResult,
     eval_set: detect.EvalSet,
     witnesses: Sequence[Testimony],
-    limits: Limits,
+    limits: AuditLimits,
     /,
 ) -> list[Finding]:
     """The findings with what the witnesses say to those of the search."""
@@ -219,7 +219,7 @@ def power_of(
     eval_set: detect.EvalSet,
     seen: AuditResult,
     references: detect.References | None,
-    limits: Limits,
+    limits: AuditLimits,
     found: Sequence[Finding],
     progress: Progress,
     /,
@@ -385,7 +385,7 @@ def build_references(request: Request, models: Sequence[Path], /, *, progress: P
 
 
 def findings(
-    seen: AuditResult, references: detect.References | None, limits: Limits, /, *, images: int
+    seen: AuditResult, references: detect.References | None, limits: AuditLimits, /, *, images: int
 ) -> list[Finding]:
     """What was seen on so many images, against the thresholds."""
     # Where there is a search the panel is compared with its siblings and with clean models, by the least strength that acts.
@@ -420,7 +420,7 @@ def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
 
 
 def under_both(
-    seen: AuditResult, under: AuditResult, references: detect.References | None, limits: Limits, /, *, images: int
+    seen: AuditResult, under: AuditResult, references: detect.References | None, limits: AuditLimits, /, *, images: int
 ) -> list[Finding]:
     """What shows under CLIP's own normalisation, and whether the model is better with it."""
     more = [
@@ -464,7 +464,7 @@ def compose(
     seen: AuditResult,
     references: detect.References | None,
     applied: policy.Applied,
-    limits: Limits,
+    limits: AuditLimits,
     /,
     *,
     saved: dict[str, str],
@@ -522,7 +522,7 @@ def shown_of(clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *
     )
 
 
-def drawn(eval_set: detect.EvalSet, seen: AuditResult, shown: example_images.Shown, /) -> Images:
+def drawn(eval_set: detect.EvalSet, seen: AuditResult, shown: example_images.Shown, /) -> PageImages:
     """The images of the page: what the most abnormal trigger looks like, and what the model answers under it."""
     found = seen.search.targeted[0].found if seen.search and seen.search.targeted else None
     return example_images.audited(shown, example_images.trigger_alone(found, eval_set.pixels) if found else [])

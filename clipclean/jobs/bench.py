@@ -184,9 +184,9 @@ def pooled(measured: Sequence[detect.Measurement], /) -> Measured:
     )
 
 
-def _added(rates: Sequence[detect.Rate]) -> recipes.Rate:
+def _added(rates: Sequence[detect.Rate]) -> recipes.MeasuredRate:
     whole = detect.Rate(sum(rate.hits for rate in rates), sum(rate.n for rate in rates))
-    return recipes.Rate(value=whole.value, interval=whole.interval, n=whole.n)
+    return recipes.MeasuredRate(value=whole.value, interval=whole.interval, n=whole.n)
 
 
 def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:

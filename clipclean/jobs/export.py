@@ -9,7 +9,7 @@ from typing import Any
 from clipclean import __version__, data, detect, own_state
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
-from clipclean.export import checksums, formats, layout, placing, provenance, records
+from clipclean.export import checksums, formats, placing, provenance, records
 from clipclean.jobs import inputs
 from clipclean.jobs.outputs import OUTPUTS
 from clipclean.progress import Progress
@@ -27,7 +27,7 @@ class Request:
     data: Path
     own: bool
     out: Path
-    wanted: layout.Wanted
+    wanted: formats.ExportOptions
     arch: str | None
     image_key: str | None
     caption_key: str | None

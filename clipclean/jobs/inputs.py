@@ -158,9 +158,9 @@ def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: b
     return data.ImageCache(limits(recipe), fit=fit, max_bytes=recipe.data.cache_bytes, views=views)
 
 
-def limits(recipe: Recipe, /) -> data.Limits:
+def limits(recipe: Recipe, /) -> data.ReadLimits:
     """The data limits of a recipe, as the readers take them."""
-    return data.Limits(
+    return data.ReadLimits(
         max_pixels=recipe.data.max_pixels,
         max_bytes=recipe.data.max_bytes,
         max_skipped_share=recipe.data.max_skipped_share,

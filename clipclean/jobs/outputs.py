@@ -11,7 +11,7 @@ from typing import Any
 from clipclean import __version__, detect, report
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.config.policy import Limits
+from clipclean.config.policy import AuditLimits
 from clipclean.config.standing import Standing
 from clipclean.detect import ranking
 from clipclean.export import checksums, formats, placing, provenance, records
@@ -19,10 +19,10 @@ from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
-from clipclean.report import Images, example_images
+from clipclean.report import PageImages, example_images
 from clipclean.train.resume import RunState
 
-NO_IMAGES = Images()
+NO_IMAGES = PageImages()
 OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # what a run may leave
 
 
@@ -32,7 +32,7 @@ class SanitizeOutcome:
 
     report: report.Report
     exported: bool
-    images: Images = NO_IMAGES
+    images: PageImages = NO_IMAGES
 
 
 @dataclass(frozen=True)
@@ -55,9 +55,9 @@ class Destination:
         return self.standing.run == self.run
 
 
-def place_of(request: SanitizeRequest, /) -> report.Place:
+def place_of(request: SanitizeRequest, /) -> report.RunPaths:
     """Where things are, for the commands of the page."""
-    return report.Place(str(request.out), str(request.model), str(request.data), request.recipe.name)
+    return report.RunPaths(str(request.out), str(request.model), str(request.data), request.recipe.name)
 
 
 def look(request: SanitizeRequest, /) -> placing.Standing:
@@ -90,7 +90,7 @@ def publish(
     /,
     *,
     to: Destination,
-    images: report.Images,
+    images: report.PageImages,
     state: RunState,
     progress: Progress,
 ) -> SanitizeOutcome:
@@ -208,7 +208,7 @@ def with_agreement(
     return after | {"measurements": after["measurements"] | ({"agreement": agreed.as_dict(classes)} if agreed else {})}
 
 
-def suspects_of(measured: detect.Measurement, limits: Limits, /) -> list[dict[str, Any]]:
+def suspects_of(measured: detect.Measurement, limits: AuditLimits, /) -> list[dict[str, Any]]:
     """The report's ``suspects``: classes that panel triggers lead to, most suspicious first, each once."""
     rows: dict[str, dict[str, Any]] = {}
     for found in detect.suspects(measured, limits=limits):
@@ -216,7 +216,7 @@ def suspects_of(measured: detect.Measurement, limits: Limits, /) -> list[dict[st
     return list(rows.values())
 
 
-def section(measured: detect.Measurement, limits: Limits, maps: dict[str, Any], /) -> dict[str, Any]:
+def section(measured: detect.Measurement, limits: AuditLimits, maps: dict[str, Any], /) -> dict[str, Any]:
     """One audit of the report: its measurements, what they show, and whom they point at."""
     return {
         "measurements": measured.as_dict() | maps,

@@ -12,12 +12,12 @@ from clipclean.attack import triggers
 from clipclean.config import policy, standing
 from clipclean.config import recipe as recipes
 from clipclean.config.method import METHODS
-from clipclean.config.policy import DEFAULT, Limits, Policy
+from clipclean.config.policy import DEFAULT, AuditLimits, Policy
 from clipclean.config.recipe import Recipe
 from clipclean.config.standing import Standing, Subject
 from clipclean.detect import ranking
 from clipclean.errors import UsageError
-from clipclean.export import formats, layout
+from clipclean.export import formats
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Source, Suspicion, read_pairs, split
 from clipclean.progress import Progress, say
@@ -50,7 +50,7 @@ class SanitizeRequest:
     weights: str | None = None  # which of several sets in the file
     labels: Mapping[str, str] = field(default_factory=dict)
     policy: Policy = DEFAULT
-    wanted: layout.Wanted = formats.OPEN_CLIP
+    wanted: formats.ExportOptions = formats.OPEN_CLIP
     screen: ranking.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
     unnamed: tuple[str, ...] | None = None  # where nobody named a recipe: what is changed in the one that is taken
 
@@ -61,7 +61,7 @@ class Prepared:
 
     vocabulary: inputs.Words
     named: tuple[Suspicion, ...]
-    thresholds: Limits
+    thresholds: AuditLimits
     device: str
     clean: data.CleanSet  # without what screening dropped
     screened: dict[str, Any] | None  # the report's data.screened

@@ -21,7 +21,7 @@ from typing import Any
 import clipclean
 from clipclean import files, own_state, untrusted
 from clipclean.errors import ClipcleanError
-from clipclean.report import Images, Report, parse
+from clipclean.report import PageImages, Report, parse
 
 PLACE = "CLIPCLEAN_CACHE"  # names the folder instead of the user's own
 MAX_ENTRIES = 256
@@ -37,7 +37,7 @@ class Cached:
     """A report, and the images of its page."""
 
     report: Report
-    images: Images
+    images: PageImages
 
 
 @dataclass(frozen=True)
@@ -125,13 +125,14 @@ def load(wanted: str, /) -> Cached | None:
         made = parse(json.loads(told["report"]))
         note = f"Taken from the result cache: this very audit was run at {told['kept']}. --no-cache runs it again."
         return Cached(
-            made.model_copy(update={"notes": (*made.notes, note)}), Images(*(tuple(kind) for kind in told["images"]))
+            made.model_copy(update={"notes": (*made.notes, note)}),
+            PageImages(*(tuple(kind) for kind in told["images"])),
         )
     except (ClipcleanError, OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # of another layout: as if it were not there
 
 
-def save(wanted: str, text: str, images: Images, /) -> bool:
+def save(wanted: str, text: str, images: PageImages, /) -> bool:
     """Keep a report as JSON text, and its images, under a key; whether it could be kept."""
     folder = home()
     secret = _secret()

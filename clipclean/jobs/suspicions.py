@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipclean import detect, model
-from clipclean.config.policy import Limits
+from clipclean.config.policy import AuditLimits
 from clipclean.config.recipe import Recipe
 from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs
@@ -32,7 +32,7 @@ def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Ev
 
 
 def of_panel(
-    measured: detect.Measurement, evidence: detect.EvalSet, limits: Limits, /
+    measured: detect.Measurement, evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[tuple[detect.Trigger, int], ...]:
     """The triggers of the panel that are suspicious, each with the class that it leads to."""
     return tuple(
@@ -45,7 +45,7 @@ def acting(
     measured: detect.Measurement,
     suspicions: Sequence[Suspicion],
     evidence: detect.EvalSet,
-    limits: Limits,
+    limits: AuditLimits,
     /,
 ) -> tuple[Lead, ...]:
     """Those of the triggers that move pictures, each with the class that it leads to."""

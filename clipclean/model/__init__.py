@@ -1,6 +1,6 @@
 """From named tensors to a CLIP that embeds pictures and captions."""
 
-from clipclean.model.activation import Choice, measure
+from clipclean.model.activation import ActivationChoice, measure
 from clipclean.model.architecture import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -15,8 +15,8 @@ from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, fr
 __all__ = [
     "OPENAI_MEAN",
     "OPENAI_STD",
+    "ActivationChoice",
     "Architecture",
-    "Choice",
     "Clip",
     "Preprocess",
     "build",

@@ -26,7 +26,7 @@ class Encoder(Protocol):
 
 
 @dataclass(frozen=True)
-class Choice:
+class ActivationChoice:
     """The activation with the lower retrieval loss, and by how much."""
 
     quick_gelu: bool
@@ -42,7 +42,7 @@ class Choice:
         )
 
 
-def measure(gelu: Encoder, quick: Encoder, pixels: Tensor, captions: list[str], /, *, name: str) -> Choice:
+def measure(gelu: Encoder, quick: Encoder, pixels: Tensor, captions: list[str], /, *, name: str) -> ActivationChoice:
     """Compare two builds of one checkpoint by their contrastive loss on the same clean pairs.
 
     Args:
@@ -67,7 +67,7 @@ def measure(gelu: Encoder, quick: Encoder, pixels: Tensor, captions: list[str], 
         )
     quick_wins = difference.mean().item() > 0
     low, high = sorted((a.mean().item(), b.mean().item()))
-    return Choice(quick_wins, low, high, apart)
+    return ActivationChoice(quick_wins, low, high, apart)
 
 
 @torch.no_grad()

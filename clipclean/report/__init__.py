@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clipclean.files import write_text
 from clipclean.report.html_page import NONE, html
-from clipclean.report.images import Images, Picture
+from clipclean.report.images import PageImages, Picture
 from clipclean.report.json_file import json, json_text, read
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
@@ -13,7 +13,7 @@ from clipclean.report.sarif_log import sarif
 from clipclean.report.schema import Report, composed, parse, schema
 from clipclean.report.screening import screening_page, screening_text
 from clipclean.report.terminal_text import plain_text, text
-from clipclean.report.verdicts import NOWHERE, Place
+from clipclean.report.verdicts import NOWHERE, RunPaths
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "text": plain_text,
@@ -25,7 +25,7 @@ FORMATS: dict[str, Callable[[Report], str]] = {
 }
 
 
-def write(report: Report, form: str, path: Path, /, images: Images = NONE, place: Place = NOWHERE) -> None:
+def write(report: Report, form: str, path: Path, /, images: PageImages = NONE, place: RunPaths = NOWHERE) -> None:
     """Write a report in one of ``FORMATS``, whole or not at all; ``images`` and ``place`` go into the HTML form only.
 
         report.write(result, "html", Path("report.html"))
@@ -38,10 +38,10 @@ def write(report: Report, form: str, path: Path, /, images: Images = NONE, place
 
 __all__ = [
     "FORMATS",
-    "Images",
+    "PageImages",
     "Picture",
-    "Place",
     "Report",
+    "RunPaths",
     "composed",
     "html",
     "json",

@@ -2,7 +2,6 @@
 
 from typing import NamedTuple
 
-from clipclean.report.figures import NOTHING, count, percent, percent_interval
 from clipclean.report.schema import (
     BaseRecord,
     ChangeRecord,
@@ -12,6 +11,7 @@ from clipclean.report.schema import (
     Report,
     WitnessRecord,
 )
+from clipclean.report.wording import NOTHING, count, percent, percent_interval
 
 SHOWN = 6  # layers of a base
 

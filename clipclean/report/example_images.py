@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipclean import detect, model
-from clipclean.report.images import Answer, Cell, Grid, GridRow, Images, Picture
+from clipclean.report.images import Answer, Cell, Grid, GridRow, PageImages, Picture
 
 COUNT = 6  # example images
 TOP = 3  # answers of the model that are shown of each
@@ -154,9 +154,9 @@ def _maps(
     }
 
 
-def grids(before: Shown, after: Shown, /) -> Images:
+def grids(before: Shown, after: Shown, /) -> PageImages:
     """The example images of a cleaning: each clean and triggered, before and after."""
-    return Images(
+    return PageImages(
         grids=tuple(
             _grid(old, (("before", old.of_clean, old.of_triggered), ("after", new.of_clean, new.of_triggered)))
             for old, new in zip(before.examples, after.examples, strict=True)
@@ -164,9 +164,9 @@ def grids(before: Shown, after: Shown, /) -> Images:
     )
 
 
-def audited(shown: Shown, pictures: Sequence[Picture], /) -> Images:
+def audited(shown: Shown, pictures: Sequence[Picture], /) -> PageImages:
     """The images of an audit: each without and with the found trigger, and the trigger by itself."""
-    return Images(
+    return PageImages(
         tuple(pictures), tuple(_grid(each, (("", each.of_clean, each.of_triggered),)) for each in shown.examples)
     )
 

@@ -11,21 +11,20 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from clipclean.report import beside, comparison, drawing, figures, ladder, provenance, search, verdicts
-from clipclean.report.comparison import Figure, Row
-from clipclean.report.images import Images, checked
-from clipclean.report.inert import harmless
-from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES
-from clipclean.report.projection import Map, embedding_map
+from clipclean.report import beside, charts, ladder, measures, provenance, search, verdicts, wording
+from clipclean.report.charts import Map, embedding_map
+from clipclean.report.images import PageImages, checked
+from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES, Figure, MeasureRow
 from clipclean.report.schema import CaughtRecord, FoundRecord, MeasurementsRecord, Report
-from clipclean.report.verdicts import NOWHERE, Place
+from clipclean.report.verdicts import NOWHERE, RunPaths
+from clipclean.report.wording import harmless
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 TILES = ("asr", "accuracy_under_trigger", "distance")
 SAMPLED_STEPS = 10  # rows of the table under the training curve
 FIRST = 8  # found triggers that are shown unfolded
 SKIPPED = 20  # of the samples that could not be used
-NONE = Images()
+NONE = PageImages()
 MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
 
 
@@ -46,7 +45,7 @@ class Tile:
     note: str
 
 
-def html(report: Report, /, images: Images = NONE, place: Place = NOWHERE) -> str:
+def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE) -> str:
     """The whole page: verdict first, then what to do, the evidence, how it came about, and what it means.
 
     Everything that comes from the report is escaped, and the page's own policy forbids scripts, requests and foreign
@@ -66,7 +65,7 @@ def html(report: Report, /, images: Images = NONE, place: Place = NOWHERE) -> st
             policy=policy(style),
             word=verdicts.WORDS[report.verdict],
             mark=MARKS[report.verdict],
-            two=comparison.has_before(report),
+            two=measures.has_before(report),
             tiles=_tiles(report),
             **_words(report),
             **_numbers(report),
@@ -104,7 +103,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"bars": drawing.bars, "value": _value, "change": _change, "in_words": _in_words}
+    environment.globals |= {"bars": charts.bars, "value": _value, "change": _change, "in_words": _in_words}
     environment.globals |= {
         "signs": search.signs,
         "needed": search.needed,
@@ -112,16 +111,16 @@ def templates() -> jinja2.Environment:
         "family": search.family,
     }
     environment.globals |= {
-        "sizes": drawing.sizes,
-        "loss_of": drawing.loss_of,
+        "sizes": charts.sizes,
+        "loss_of": charts.loss_of,
         "set_aside": verdicts.set_aside,
         "FIRST": FIRST,
     }
     environment.filters |= {
-        "percent": figures.percent,
-        "interval": figures.percent_interval,
-        "decimal": figures.decimal,
-        "count": figures.count,
+        "percent": wording.percent,
+        "interval": wording.percent_interval,
+        "decimal": wording.decimal,
+        "count": wording.count,
         "with_flags": _with_flags,
     }
     return environment
@@ -159,18 +158,18 @@ def _numbers(report: Report) -> dict[str, Any]:
     made = search.searches(report)
     return {
         "searches": made,
-        "accuracy": comparison.accuracy(report),
+        "accuracy": measures.accuracy(report),
         "accuracy_definition": _definition(report),
-        "is_named": bool(comparison.named(report)),
-        "attacks": [(attack, comparison.rows(attack, *ROWS)) for attack in comparison.detailed(report)],
-        "panel": comparison.panel(report),
-        "curve": drawing.curve(losses),
+        "is_named": bool(measures.named(report)),
+        "attacks": [(attack, measures.rows(attack, *ROWS)) for attack in measures.detailed(report)],
+        "panel": measures.panel(report),
+        "curve": charts.curve(losses),
         "curves": {
             key: name
-            for key, name in drawing.CURVES.items()
-            if any(drawing.loss_of(entry, key) is not None for entry in losses)
+            for key, name in charts.CURVES.items()
+            if any(charts.loss_of(entry, key) is not None for entry in losses)
         },
-        "sampled": drawing.samples(losses, most=SAMPLED_STEPS),
+        "sampled": charts.samples(losses, most=SAMPLED_STEPS),
         "training": _training(report),
         "rounds": _rounds(report),
         "maps": _maps(report),
@@ -190,7 +189,7 @@ def _auto(report: Report) -> dict[str, Any]:
     }
 
 
-def _limit(limits: dict[str, float], row: Row, known: bool, /) -> float | None:
+def _limit(limits: dict[str, float], row: MeasureRow, known: bool, /) -> float | None:
     """The threshold that a row is compared with: excess of a trigger, or what is left of the accuracy before."""
     if row.measure.label == "Excess attack success":
         return limits.get("max_excess" if known else "suspicious_excess")
@@ -207,40 +206,40 @@ def _limit(limits: dict[str, float], row: Row, known: bool, /) -> float | None:
 def _tiles(report: Report) -> list[Tile]:
     """Clean accuracy and what the first trigger does; in an audit with a search, the one that was found."""
     found = search.strongest(report) if report.is_audit else None
-    first = [] if found else comparison.detailed(report)[:1]
-    attack = [row for attack in first for row in comparison.rows(attack, *TILES)]
-    rows = [_tile(row) for row in [*attack[:1], comparison.accuracy(report), *attack[1:]]]
+    first = [] if found else measures.detailed(report)[:1]
+    attack = [row for attack in first for row in measures.rows(attack, *TILES)]
+    rows = [_tile(row) for row in [*attack[:1], measures.accuracy(report), *attack[1:]]]
     return [*(_found_tiles(found) if found else ()), *rows]
 
 
-def _tile(row: Row) -> Tile:
+def _tile(row: MeasureRow) -> Tile:
     before = _value(row, row.before) if row.before else None
     return Tile(row.measure.label, before, _value(row, row.after), f"{row.measure.better} is better")
 
 
 def _found_tiles(found: FoundRecord) -> list[Tile]:
     needed = f"clean models need {search.needed(found)}" if found.reference else "larger is better"
-    without = f"{figures.percent(found.base_rate.value)} without the trigger"
+    without = f"{wording.percent(found.base_rate.value)} without the trigger"
     return [
-        Tile("Success of the found trigger", None, figures.percent(found.asr.value), without),
-        Tile("Its size", None, figures.percent(found.size), needed),
+        Tile("Success of the found trigger", None, wording.percent(found.asr.value), without),
+        Tile("Its size", None, wording.percent(found.size), needed),
     ]
 
 
-def _value(row: Row, figure: Figure | None) -> str:
+def _value(row: MeasureRow, figure: Figure | None) -> str:
     if not figure:
-        return figures.NOTHING
-    return figures.percent(figure.value) if row.measure.is_share else figures.decimal(figure.value)
+        return wording.NOTHING
+    return wording.percent(figure.value) if row.measure.is_share else wording.decimal(figure.value)
 
 
-def _change(row: Row) -> str:
+def _change(row: MeasureRow) -> str:
     if not row.before or not row.after:
-        return figures.NOTHING
-    changed = figures.points if row.measure.is_share else figures.difference
+        return wording.NOTHING
+    changed = wording.points if row.measure.is_share else wording.difference
     return changed(row.before.value, row.after.value)
 
 
-def _in_words(row: Row) -> str:
+def _in_words(row: MeasureRow) -> str:
     """What the bars of a row show, for those who cannot see them."""
     sides = [
         f"{_value(row, figure)} {name}"
@@ -255,20 +254,20 @@ def _training(report: Report) -> list[tuple[str, str]]:
     if not training:
         return []
     facts = [
-        ("Steps", figures.count(training.steps)),
-        ("Pairs seen", figures.count(training.pairs)),
-        ("Time", figures.duration(training.seconds)),
+        ("Steps", wording.count(training.steps)),
+        ("Pairs seen", wording.count(training.pairs)),
+        ("Time", wording.duration(training.seconds)),
         ("Speed", f"{training.pairs_per_second:,.0f} pairs a second"),
-        ("Peak memory", figures.memory(training.peak_memory_bytes)),
+        ("Peak memory", wording.memory(training.peak_memory_bytes)),
     ]
     if training.peak_device_memory_bytes:
-        facts.append(("Peak memory of the GPU", figures.memory(training.peak_device_memory_bytes)))
+        facts.append(("Peak memory of the GPU", wording.memory(training.peak_device_memory_bytes)))
     if training.precision:
         facts.append(("Number format", training.precision))
     if training.micro_batch:
-        facts.append(("Pairs a tower took at once", figures.count(training.micro_batch)))
+        facts.append(("Pairs a tower took at once", wording.count(training.micro_batch)))
     if training.resumed_at:
-        facts.append(("Went on", f"from step {figures.count(training.resumed_at)}, after an interruption"))
+        facts.append(("Went on", f"from step {wording.count(training.resumed_at)}, after an interruption"))
     return facts
 
 
@@ -283,8 +282,8 @@ def _rounds(report: Report) -> list[tuple[str, tuple[CaughtRecord, ...]]]:
 def _maps(report: Report) -> list[MapRow]:
     """The maps of each method, before and after side by side."""
     sides: list[tuple[str, MeasurementsRecord | None]] = [
-        ("before", comparison.measured(report, "before")),
-        ("after" if comparison.has_before(report) else "", comparison.measured(report, "after")),
+        ("before", measures.measured(report, "before")),
+        ("after" if measures.has_before(report) else "", measures.measured(report, "after")),
     ]
     rows = []
     for method in ("tsne", "projection"):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple, TypedDict
 
-from clipclean.report.inert import inert
+from clipclean.report.wording import inert
 
 _PNG = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/]+={0,2}")
 
@@ -49,14 +49,14 @@ class Grid(TypedDict):
     rows: list[GridRow]
 
 
-class Images(NamedTuple):
+class PageImages(NamedTuple):
     """The images of a page: pictures of a trigger by itself, and examples."""
 
     pictures: tuple[Picture, ...] = ()
     grids: tuple[Grid, ...] = ()
 
 
-def checked(images: Images, /) -> Images:
+def checked(images: PageImages, /) -> PageImages:
     """The images, their words made harmless.
 
     Raises:
@@ -65,7 +65,7 @@ def checked(images: Images, /) -> Images:
     for title, png in _pngs(images):
         if not _PNG.fullmatch(png):
             raise ValueError(f"The image {title!r} is no base64-encoded PNG.")
-    return Images(tuple(map(harmless_picture, images.pictures)), tuple(map(_harmless_grid, images.grids)))
+    return PageImages(tuple(map(harmless_picture, images.pictures)), tuple(map(_harmless_grid, images.grids)))
 
 
 def harmless_picture(picture: Picture, /) -> Picture:
@@ -84,7 +84,7 @@ def _harmless_grid(grid: Grid) -> Grid:
     return words
 
 
-def _pngs(images: Images) -> Iterator[tuple[str, str]]:
+def _pngs(images: PageImages) -> Iterator[tuple[str, str]]:
     for picture in images.pictures:
         yield picture["title"], picture["png_base64"]
     for grid in images.grids:

@@ -3,10 +3,9 @@
 from xml.etree import ElementTree  # only written, never parsed
 
 from clipclean.findings import RULES, STAGES, UNKNOWN, Finding, Need
-from clipclean.report import comparison, search, verdicts
-from clipclean.report.figures import percent
-from clipclean.report.inert import harmless
+from clipclean.report import measures, search, verdicts
 from clipclean.report.schema import Report
+from clipclean.report.wording import harmless, percent
 
 
 def junit(report: Report, /) -> str:
@@ -110,8 +109,8 @@ def _not_run(need: Need, report: Report) -> str:
     unsearched = (searched, "unknown triggers were not searched for")
     told = {
         "": (True, ""),
-        "named trigger": (bool(comparison.named(report)), "no trigger was named, and none was found before cleaning"),
-        "panel": (bool(comparison.panel(report)), "the panel of known triggers was left out"),
+        "named trigger": (bool(measures.named(report)), "no trigger was named, and none was found before cleaning"),
+        "panel": (bool(measures.panel(report)), "the panel of known triggers was left out"),
         "search": unsearched,
         "audit's search": (
             (search.made(report, "after") is not None, "only an audit's search is compared with clean models")
@@ -119,7 +118,7 @@ def _not_run(need: Need, report: Report) -> str:
             else unsearched
         ),
         "audit or search": (searched or report.is_audit, "a part of the audit"),
-        "before": (comparison.has_before(report), "an audit has no accuracy to compare with"),
+        "before": (measures.has_before(report), "an audit has no accuracy to compare with"),
         "data": (bool(report.data), "no clean data was read"),
         "recipe": (bool(report.recipe), "no recipe was used"),
         "policy": (bool(report.policy), "no policy file was given"),

@@ -5,15 +5,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from clipclean.report.figures import NOTHING, count, duration, percent
 from clipclean.report.schema import AutoRecord, BudgetRecord, CandidateRecord, OutcomeRecord, Report, TrialRecord
+from clipclean.report.wording import NOTHING, count, duration, percent
 
 MARKS = 6  # shapes and colours of rungs; a longer ladder uses them again
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges
 
 
 @dataclass(frozen=True)
-class Row:
+class CandidateRow:
     """One rung of the ladder in words."""
 
     rung: str
@@ -128,7 +128,7 @@ def _left(outcome: OutcomeRecord) -> str:
     return percent(outcome.left) + ("" if returned is None else f", {percent(returned)} after benign finetuning")
 
 
-def rows(report: Report, /) -> list[Row]:
+def rows(report: Report, /) -> list[CandidateRow]:
     """A row a rung, in the order in which they were tried."""
     return [_row(entry, of(report)) for entry in of(report).ladder]
 
@@ -174,9 +174,9 @@ def _taken(entry: CandidateRecord, auto: AutoRecord) -> TrialRecord | None:
     return next(at_share, trials[0] if trials else None)
 
 
-def _row(entry: CandidateRecord, auto: AutoRecord) -> Row:
+def _row(entry: CandidateRecord, auto: AutoRecord) -> CandidateRow:
     trial, ran_, budget = _taken(entry, auto), entry.run, auto.budget
-    return Row(
+    return CandidateRow(
         rung=entry.rung,
         outcome=_outcome(entry, trial, budget),
         canaries=_removed(trial, budget.excess) if trial else NOTHING,

@@ -3,12 +3,10 @@
 import re
 from collections.abc import Iterable
 
-from clipclean.report import beside, comparison, ladder, search, verdicts
-from clipclean.report.comparison import Figure, Row
-from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
-from clipclean.report.inert import harmless
-from clipclean.report.measures import INTERVALS
+from clipclean.report import beside, ladder, measures, search, verdicts
+from clipclean.report.measures import INTERVALS, Figure, MeasureRow
 from clipclean.report.schema import Report
+from clipclean.report.wording import NOTHING, count, decimal, difference, harmless, percent, percent_interval, points
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
@@ -31,7 +29,7 @@ def markdown(report: Report, /) -> str:
         *(_search(made) for made in search.searches(report)),
         *(_beside(table) for table in beside.tables(report)),
         _accuracy(report),
-        *(_attack(attack, report) for attack in comparison.detailed(report)),
+        *(_attack(attack, report) for attack in measures.detailed(report)),
         _panel(report),
         ["### Next", "", *(f"- {escaped(step)}" for step in verdicts.next_steps(report))],
         ["### Not shown by this report", "", *(f"- {escaped(limit)}" for limit in verdicts.limits(report))],
@@ -65,7 +63,7 @@ def _findings(report: Report) -> list[str]:
 
 def _suspects(report: Report) -> list[str]:
     """The classes that the model seems to be turned towards, in an audit."""
-    if not report.suspects or comparison.has_before(report):
+    if not report.suspects or measures.has_before(report):
         return []
     lines = []
     for number, suspect in enumerate(report.suspects, start=1):
@@ -137,18 +135,18 @@ def _beside(made: beside.Table) -> list[str]:
 
 def _accuracy(report: Report) -> list[str]:
     return [
-        f"### {comparison.accuracy(report).measure.label}",
+        f"### {measures.accuracy(report).measure.label}",
         "",
-        *_table([comparison.accuracy(report)], two=comparison.has_before(report)),
+        *_table([measures.accuracy(report)], two=measures.has_before(report)),
     ]
 
 
-def _attack(attack: comparison.Attack, report: Report) -> list[str]:
+def _attack(attack: measures.ComparedAttack, report: Report) -> list[str]:
     title = f"### Trigger {code(attack.trigger)} → {code(attack.target)}"
-    return [title, "", *_table(comparison.rows(attack, *ROWS), two=comparison.has_before(report))]
+    return [title, "", *_table(measures.rows(attack, *ROWS), two=measures.has_before(report))]
 
 
-def _table(rows: Iterable[Row], *, two: bool) -> list[str]:
+def _table(rows: Iterable[MeasureRow], *, two: bool) -> list[str]:
     head = ["Measure", "Before", "After", "Change", "n"] if two else ["Measure", "Measured", "n"]
     lines = [_cells(head), "|" + "---|" + "--:|" * (len(head) - 1)]
     for row in rows:
@@ -161,10 +159,10 @@ def _table(rows: Iterable[Row], *, two: bool) -> list[str]:
 
 def _panel(report: Report) -> list[str]:
     """All built-in triggers, folded away."""
-    attacks = comparison.panel(report)
+    attacks = measures.panel(report)
     if not attacks:
         return []
-    two = comparison.has_before(report)
+    two = measures.has_before(report)
     sides = ["Before", "After"] if two else ["Measured"]
     lines = [
         _cells(["Trigger", *(f"{side}: leads to, beyond chance" for side in sides)]),
@@ -219,7 +217,7 @@ def _cells(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _figure(row: Row, figure: Figure | None) -> str:
+def _figure(row: MeasureRow, figure: Figure | None) -> str:
     if not figure:
         return NOTHING
     value = percent(figure.value) if row.measure.is_share else decimal(figure.value)
@@ -227,7 +225,7 @@ def _figure(row: Row, figure: Figure | None) -> str:
     return escaped(shown)
 
 
-def _change(row: Row) -> str:
+def _change(row: MeasureRow) -> str:
     if not row.before or not row.after:
         return NOTHING
     return (points if row.measure.is_share else difference)(row.before.value, row.after.value)

@@ -3,8 +3,8 @@
 import json
 from typing import Any, NamedTuple
 
-from clipclean.report import comparison, figures, search
-from clipclean.report.comparison import Side
+from clipclean.report import measures, search, wording
+from clipclean.report.measures import Side
 from clipclean.report.schema import ExportRecord, ModelRecord, Report, SkippedRecord
 
 
@@ -88,15 +88,15 @@ def _data(report: Report) -> list[Group]:
     entries = [
         Fact("Name", data.name or data.path or "", True),
         Fact("Format", data.format, False),
-        Fact("Images" if is_audit else "Pairs", figures.count(data.pairs), False),
-        Fact("Skipped", figures.count(left_out), False),
+        Fact("Images" if is_audit else "Pairs", wording.count(data.pairs), False),
+        Fact("Skipped", wording.count(left_out), False),
         Fact("Digest", data.digest, True),
     ]
     return [("Images measured on" if is_audit else "Clean data", entries)]
 
 
 def _searches(report: Report) -> list[Group]:
-    sides: tuple[Side, ...] = ("before", "after") if comparison.has_before(report) else ("after",)
+    sides: tuple[Side, ...] = ("before", "after") if measures.has_before(report) else ("after",)
     groups = []
     for side in sides:
         if made := search.made(report, side):
@@ -123,7 +123,7 @@ def _machine(report: Report) -> Group:
         Fact(key.replace("_", " "), _plain(value), False) for key, value in (report.environment or {}).items()
     ]
     seed = [Fact("Seed", str(report.seed), False)] if report.seed is not None else []
-    spent = [Fact("Time", figures.duration(report.seconds), False)] if report.seconds is not None else []
+    spent = [Fact("Time", wording.duration(report.seconds), False)] if report.seconds is not None else []
     tool = Fact(report.tool.name, report.tool.version, False)
     return "Machine and versions", [tool, *seed, *spent, *environment]
 

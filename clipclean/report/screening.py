@@ -7,9 +7,9 @@ from typing import Any
 from markupsafe import Markup
 from rich.cells import cell_len, set_cell_size
 
-from clipclean.report import figures, html_page, images
+from clipclean.report import html_page, images, wording
 from clipclean.report.images import Picture
-from clipclean.report.inert import inert
+from clipclean.report.wording import inert
 
 SHOWN = 20  # rows of the table in a terminal
 KEY = 24  # columns of a key
@@ -70,14 +70,14 @@ def screening_page(result: dict[str, Any], pictures: Sequence[Picture], /) -> st
 def told(result: dict[str, Any], /) -> str:
     """How many pairs stand out, and how many were left out, in a sentence or two."""
     found = result["screened"]
-    share = figures.percent(found["suspicious_share"])
-    words = f"{figures.count(found['suspicious'])} of {figures.count(found['pairs'])} pairs stand out ({share})."
-    return words + (f" {figures.count(found['dropped'])} are left out, by {found['drop']}." if found["dropped"] else "")
+    share = wording.percent(found["suspicious_share"])
+    words = f"{wording.count(found['suspicious'])} of {wording.count(found['pairs'])} pairs stand out ({share})."
+    return words + (f" {wording.count(found['dropped'])} are left out, by {found['drop']}." if found["dropped"] else "")
 
 
 def kept(result: dict[str, Any], /) -> str:
     """Where the pairs that are kept were written."""
-    return f"{figures.count(result['kept']['pairs'])} pairs are kept: {result['kept']['name']}."
+    return f"{wording.count(result['kept']['pairs'])} pairs are kept: {result['kept']['name']}."
 
 
 def _cell(words: str, width: int) -> str:

@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from clipclean.report import comparison
-from clipclean.report.comparison import Side
-from clipclean.report.figures import NOTHING, count, duration, percent, percent_interval
+from clipclean.report import measures
+from clipclean.report.measures import Side
 from clipclean.report.schema import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
+from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
 
 FAMILIES = {
     "mask": "fixed mask and pattern",
@@ -41,13 +41,13 @@ def ran(report: Report, /) -> bool:
 
 def made(report: Report, side: Side, /) -> SearchRecord | None:
     """The search of an audit, in the model as it was before or is after cleaning; None where none was made."""
-    measured = comparison.measured(report, side)
+    measured = measures.measured(report, side)
     return measured.search if measured and measured.search.found is not None else None
 
 
 def searches(report: Report, /) -> list[Search]:
     """Those that were run: one of an audit, up to two of a sanitization."""
-    two = comparison.has_before(report)
+    two = measures.has_before(report)
     sides: tuple[Side, ...] = ("before", "after")
     return [
         Search(side if two else "", tuple(map(_as_shown, found.found or ())), found.controls, _told(found))

@@ -10,12 +10,11 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from clipclean.report import beside, comparison, ladder, search, verdicts
-from clipclean.report.comparison import Figure, Row
-from clipclean.report.figures import NOTHING, count, decimal, difference, percent, percent_interval, points
-from clipclean.report.inert import harmless
+from clipclean.report import beside, ladder, measures, search, verdicts
+from clipclean.report.measures import Figure, MeasureRow
 from clipclean.report.schema import ProbeRecord, Report
-from clipclean.report.verdicts import NOWHERE, Place
+from clipclean.report.verdicts import NOWHERE, RunPaths
+from clipclean.report.wording import NOTHING, count, decimal, difference, harmless, percent, percent_interval, points
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 ROWS = ("asr", "base_rate", "accuracy_under_trigger", "knn_asr", "distance")
@@ -27,7 +26,7 @@ _STYLES |= {"error": "red", "warning": "yellow", "note": "cyan"}
 _ANSI = r"\x1b\[[0-9;]*m"
 
 
-def text(report: Report, /, *, width: int, colour: bool, place: Place = NOWHERE) -> str:
+def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHERE) -> str:
     """What ``clipclean audit`` and ``clipclean sanitize`` print: what a policy set aside, then the verdict, which comes last again.
 
     Args:
@@ -122,7 +121,7 @@ def _listed(heading: str, entries: Sequence[str]) -> RenderableType | None:
     return _under(heading, _hanging([("-", entry) for entry in entries])) if entries else None
 
 
-def _commands(report: Report, place: Place) -> RenderableType | None:
+def _commands(report: Report, place: RunPaths) -> RenderableType | None:
     """What to type next: each on a line of its own, however long, so that it can be copied."""
     found = verdicts.commands(report, place)
     if not found:
@@ -162,7 +161,7 @@ def _about(report: Report) -> RenderableType:
 def _suspects(report: Report) -> RenderableType | None:
     """The classes that the audited model seems to be turned towards."""
     found = report.suspects
-    if not found or comparison.has_before(report):
+    if not found or measures.has_before(report):
         return None
     lines = []
     for number, suspect in enumerate(found[:SHOWN], start=1):
@@ -211,15 +210,15 @@ def _beside(made: beside.Table) -> RenderableType:
 
 def _numbers(report: Report) -> RenderableType:
     """Clean accuracy, then each attack in full."""
-    two = comparison.has_before(report)
+    two = measures.has_before(report)
     table = _columns(["before", "after", "change"] if two else ["measured"])
-    _measured(table, comparison.accuracy(report), two=two)
+    _measured(table, measures.accuracy(report), two=two)
     blocks: list[RenderableType] = [table]
-    kind = "Trigger" if comparison.named(report) else "Strongest trigger of the panel"
-    for attack in comparison.detailed(report):
+    kind = "Trigger" if measures.named(report) else "Strongest trigger of the panel"
+    for attack in measures.detailed(report):
         blocks += [Text(""), _heading(f"{kind}  {attack.trigger} → {attack.target}")]
         below = _bare(3 if two else 1)
-        for row in comparison.rows(attack, *ROWS):
+        for row in measures.rows(attack, *ROWS):
             _measured(below, row, two=two)
         blocks.append(below)
     return Group(*blocks)
@@ -234,7 +233,7 @@ def _bare(cells: int) -> Table:
     return table
 
 
-def _measured(table: Table, row: Row, *, two: bool) -> None:
+def _measured(table: Table, row: MeasureRow, *, two: bool) -> None:
     """A measure; under it, quietly, what it means and how sure it is."""
     figures = [row.before, row.after] if two else [row.after]
     values = [_value(row, figure) for figure in figures]
@@ -245,7 +244,7 @@ def _measured(table: Table, row: Row, *, two: bool) -> None:
     _add(table, row.measure.label, values, row.measure.words, sure)
 
 
-def _value(row: Row, figure: Figure | None) -> str:
+def _value(row: MeasureRow, figure: Figure | None) -> str:
     if not figure:
         return NOTHING
     return percent(figure.value) if row.measure.is_share else decimal(figure.value)
@@ -255,7 +254,7 @@ def _interval(figure: Figure | None) -> str:
     return percent_interval(figure.interval) if figure and figure.interval else ""
 
 
-def _change(row: Row) -> str:
+def _change(row: MeasureRow) -> str:
     if not row.before or not row.after:
         return NOTHING
     return (points if row.measure.is_share else difference)(row.before.value, row.after.value)
@@ -263,10 +262,10 @@ def _change(row: Row) -> str:
 
 def _panel(report: Report) -> RenderableType | None:
     """The triggers that nobody named: a table in an audit, one sentence where there are two sides."""
-    attacks = comparison.panel(report)
+    attacks = measures.panel(report)
     if not attacks:
         return None
-    if comparison.has_before(report):
+    if measures.has_before(report):
         sides = (("before", [attack.before for attack in attacks]), ("after", [attack.after for attack in attacks]))
         shown = [f"{when}, {words}" for when, probes in sides if (words := _strongest(probes))]
         summary = f"Of {count(len(attacks))} built-in triggers the strongest: {'; '.join(shown)}."
@@ -280,7 +279,7 @@ def _panel(report: Report) -> RenderableType | None:
 
 
 def _strongest(probes: Sequence[ProbeRecord | None]) -> str:
-    best = max((probe for probe in probes if probe), key=comparison.excess_of, default=None)
+    best = max((probe for probe in probes if probe), key=measures.excess_of, default=None)
     if best is None:
         return ""
     return f"{best.trigger} → {best.target}, {percent(best.excess_asr.value)} beyond chance"

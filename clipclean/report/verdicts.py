@@ -8,16 +8,16 @@ from typing import NamedTuple
 
 from clipclean.config import policy
 from clipclean.findings import RULES, Finding, Rule, Suppressed, rule
-from clipclean.report import comparison, search
-from clipclean.report.figures import count, percent
+from clipclean.report import measures, search
 from clipclean.report.schema import Report
+from clipclean.report.wording import count, percent
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}
 _SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
 
 
-class Place(NamedTuple):
+class RunPaths(NamedTuple):
     """Where things are, as the user named them, for commands that can be copied; empty where that is not known."""
 
     folder: str = ""  # of the weights and the report
@@ -26,14 +26,14 @@ class Place(NamedTuple):
     recipe: str = ""
 
 
-class Command(NamedTuple):
+class NextCommand(NamedTuple):
     """Something to type, and what it is for."""
 
     purpose: str
     words: str
 
 
-class Looked(NamedTuple):
+class Check(NamedTuple):
     """One thing that was looked for: what was found, and what would be usual."""
 
     what: str
@@ -41,7 +41,7 @@ class Looked(NamedTuple):
     usual: str
 
 
-NOWHERE = Place()
+NOWHERE = RunPaths()
 
 
 def headline(report: Report, /) -> str:
@@ -53,7 +53,7 @@ def story(report: Report, /) -> list[str]:
     """What was measured, in sentences for somebody who never heard of a backdoor."""
     return [
         *_search_told(report),
-        *(_attack_told(attack) for attack in comparison.detailed(report)[:1]),
+        *(_attack_told(attack) for attack in measures.detailed(report)[:1]),
         *_accuracy_told(report),
     ]
 
@@ -72,7 +72,7 @@ def next_steps(report: Report, /) -> list[str]:
 
 def limits(report: Report, /) -> list[str]:
     """What the report does not show."""
-    measured = comparison.measured(report, "after")
+    measured = measures.measured(report, "after")
     tried = len({probe.trigger for probe in measured.probes}) if measured else 0
     triggers = "Any trigger: none was tried" if not tried else f"Triggers other than the {count(tried)} that were tried"
     return [
@@ -86,16 +86,16 @@ def limits(report: Report, /) -> list[str]:
     ]
 
 
-def commands(report: Report, place: Place, /) -> list[Command]:
+def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
     """What to type next, ready to be copied; nothing where there is nothing to do."""
     folder = shlex.quote(place.folder or "FOLDER")
     model = shlex.quote(place.model or report.model.name)
     if report.verdict == "pass" and not report.is_audit:
         return [
-            Command("Check that the folder is whole", f"clipclean verify {folder}"),
+            NextCommand("Check that the folder is whole", f"clipclean verify {folder}"),
             *(
                 [
-                    Command(
+                    NextCommand(
                         "Load the weights in Python", f"open_clip.create_model_and_transforms({_python(place.folder)})"
                     )
                 ]
@@ -118,25 +118,25 @@ def commands(report: Report, place: Place, /) -> list[Command]:
         else:
             named = []
         words = " ".join([f"clipclean sanitize {model} --data CLEAN_PAIRS --recipe auto --out cleaned", *named])
-        return [Command("Clean the model on image and caption pairs that you trust", words)]
+        return [NextCommand("Clean the model on image and caption pairs that you trust", words)]
     data = shlex.quote(place.data or "CLEAN_PAIRS")
     if place.recipe == "auto":
-        return [Command("Search the model as it is", f"clipclean audit {model} --effort thorough")]
+        return [NextCommand("Search the model as it is", f"clipclean audit {model} --effort thorough")]
     words = f"clipclean sanitize {model} --data {data} --recipe auto --out {folder} --force"
-    return [Command("Try several recipes, and take the one that removes most", words)]
+    return [NextCommand("Try several recipes, and take the one that removes most", words)]
 
 
-def looked_for(report: Report, /) -> list[Looked]:
+def looked_for(report: Report, /) -> list[Check]:
     """What was looked for, what was found, and what would be usual."""
     limits = limits_of(report)
-    rows = [_looked_at(attack, limits) for attack in comparison.named(report)]
-    if panel := comparison.panel(report):
-        strongest = max(comparison.excess_of(attack.after) for attack in panel)
+    rows = [_looked_at(attack, limits) for attack in measures.named(report)]
+    if panel := measures.panel(report):
+        strongest = max(measures.excess_of(attack.after) for attack in panel)
         usual = f"at most {percent(limits['suspicious_excess'])}" if "suspicious_excess" in limits else "little"
         found = (
             "not measured" if strongest < -0.99 else f"the strongest moves {percent(strongest)} of images beyond chance"
         )
-        rows.append(Looked(f"{count(len(panel))} known triggers of the panel", found, usual))
+        rows.append(Check(f"{count(len(panel))} known triggers of the panel", found, usual))
     if search.made(report, "after"):
         strongest_found = search.strongest(report)
         signs = search.signs(strongest_found)[:1] if strongest_found else []
@@ -146,19 +146,19 @@ def looked_for(report: Report, /) -> list[Looked]:
             else "about the size that clean models need"
         )
         rows.append(
-            Looked("Unknown triggers", f"the smallest is {signs[0]}" if signs else "none that works was found", usual)
+            Check("Unknown triggers", f"the smallest is {signs[0]}" if signs else "none that works was found", usual)
         )
     elif search.ran(report):
         rows.append(
-            Looked("Unknown triggers", f"searched for before and after unlearning: {search.covered(report)}", "")
+            Check("Unknown triggers", f"searched for before and after unlearning: {search.covered(report)}", "")
         )
     else:
-        rows.append(Looked("Unknown triggers", "not searched for", ""))
-    row = comparison.accuracy(report)
+        rows.append(Check("Unknown triggers", "not searched for", ""))
+    row = measures.accuracy(report)
     if row.before and row.after:
         usual = f"at most {100 * limits['max_accuracy_loss']:.1f} points lost" if "max_accuracy_loss" in limits else ""
         change = f"{percent(row.before.value)} before, {percent(row.after.value)} after"
-        rows.append(Looked(row.measure.label, change, usual))
+        rows.append(Check(row.measure.label, change, usual))
     return rows
 
 
@@ -169,11 +169,11 @@ def limits_of(report: Report, /) -> dict[str, float]:
     return {key: value for key, value in held.items() if isinstance(value, float)} if isinstance(held, dict) else {}
 
 
-def _looked_at(attack: comparison.Attack, limits: dict[str, float]) -> Looked:
+def _looked_at(attack: measures.ComparedAttack, limits: dict[str, float]) -> Check:
     after = percent(attack.after.excess_asr.value) if attack.after else "not measured again"
     before = f", {percent(attack.before.excess_asr.value)} before" if attack.before and attack.after else ""
     usual = f"at most {percent(limits['max_excess'])}" if "max_excess" in limits else ""
-    return Looked(
+    return Check(
         f"Trigger “{attack.family}” towards “{attack.target}”", f"moves {after} of images beyond chance{before}", usual
     )
 
@@ -263,7 +263,7 @@ def _search_told(report: Report) -> list[str]:
     return [search.outcome(found), *([calm] if report.verdict == "pass" else [])]
 
 
-def _attack_told(attack: comparison.Attack) -> str:
+def _attack_told(attack: measures.ComparedAttack) -> str:
     before, after = attack.before, attack.after
     if before and after and len(attack.targets) == 1:
         return (
@@ -280,7 +280,7 @@ def _attack_told(attack: comparison.Attack) -> str:
 
 
 def _accuracy_told(report: Report) -> list[str]:
-    row = comparison.accuracy(report)
+    row = measures.accuracy(report)
     if not row.after:
         return []
     images, after = f"Of {count(row.after.n)} clean images", percent(row.after.value)

@@ -22,17 +22,17 @@ from report import samples
 
 from clipclean import checkpoint, data, detect, report, untrusted
 from clipclean.attack import trigger_files
-from clipclean.checkpoint import shards
+from clipclean.checkpoint import folders
 from clipclean.config import policy, recipe
 from clipclean.data import formats, image
-from clipclean.data.sample import Unusable, Wanted
+from clipclean.data.sample import DataRequest, Unusable
 from clipclean.detect import references
 from clipclean.errors import ClipcleanError
 from clipclean.export import checksums, onnx_metadata, provenance
 from clipclean.model import architecture
 
 Finish = Callable[[bytes, random.Random], bytes]
-LIMITS = data.Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=1.0, max_pairs=None)
+LIMITS = data.ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=1.0, max_pairs=None)
 SMALL = edits.LARGEST // 4  # bytes of a hostile file that is worth changing
 DRIVES = re.compile(
     "[\x00-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
@@ -139,7 +139,7 @@ def _weights(place: Path) -> None:
 def _set(place: Path) -> None:
     """A set of images, each of which is decoded; copies go where everything goes at the end."""
     images = data.ImageCache(LIMITS)
-    found = formats.find(place, Wanted(), scratch=images.scratch)
+    found = formats.find(place, DataRequest(), scratch=images.scratch)
     for entry in found.entries:
         assert not DRIVES.search(entry.key + entry.caption + (entry.label or "")), "a caption drives a terminal"
         if entry.image is not None:
@@ -262,7 +262,7 @@ READERS = {
     "pickle": Reader(_weights, seeds.pickle_bodies, edits.PICKLED, finish=edits.archived, share=2),
     "legacy": Reader(_weights, lambda: seeds.honest("legacy"), edits.PICKLED, cases="legacy", share=2),
     "safetensors": Reader(_weights, lambda: seeds.honest("safetensors"), edits.JSON, finish=edits.measured, cases="safetensors", share=2),
-    "index of shards": Reader(shards.read, lambda: [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2),
+    "index of shards": Reader(folders.read, lambda: [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2),
     "tar of samples": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar", edits.summed, "tar"),
     "zip of images": Reader(_set, _zip, edits.ZIPPED, "a.zip", edits.checked),
     "tar.gz of images": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar.gz", edits.packed),

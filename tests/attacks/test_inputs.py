@@ -13,10 +13,10 @@ import tiny
 from PIL import Image
 
 from clipclean import checkpoint, cli, data
-from clipclean.data import image, vocabulary
+from clipclean.data import image, labels
 from clipclean.errors import RefusedInput, UsageError
 
-LIMITS = data.Limits(max_pixels=50_000_000, max_bytes=50_000_000, max_skipped_share=0.5, max_pairs=None)
+LIMITS = data.ReadLimits(max_pixels=50_000_000, max_bytes=50_000_000, max_skipped_share=0.5, max_pairs=None)
 SECONDS = 5
 
 
@@ -120,12 +120,12 @@ def test_a_header_that_describes_less_than_the_file_is_refused_before_the_rest_i
 def test_more_classes_than_anybody_measures_are_refused(tmp_path):
     (tmp_path / "classes.txt").write_text("".join(f"class {number}\n" for number in range(60_000)))
     with pytest.raises(UsageError, match="60,000 classes; 50,000 are the most"):
-        vocabulary.read_classes(tmp_path / "classes.txt")
+        labels.read_classes(tmp_path / "classes.txt")
 
 
 def test_a_message_about_a_list_has_an_end(tmp_path):
     (tmp_path / "list.txt").write_text("".join(f"{number} {{}} {{}}\n{number}\n{number}\n" for number in range(5_000)))
-    for read in (vocabulary.read_classes, vocabulary.read_templates):
+    for read in (labels.read_classes, labels.read_templates):
         with pytest.raises(UsageError) as caught:
             read(tmp_path / "list.txt")
         assert len(str(caught.value)) < 2_000

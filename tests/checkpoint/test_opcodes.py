@@ -5,7 +5,7 @@ import pytest
 from hostile import checkpoints as hostile
 
 from clipclean.checkpoint import opcodes
-from clipclean.checkpoint.values import Pairs, Skipped
+from clipclean.checkpoint.values import DroppedObject, Pairs
 from clipclean.errors import UnsafeCheckpoint
 
 
@@ -49,7 +49,7 @@ def test_byte_strings_of_protocol_3_and_sets_are_inert():
     found = opcodes.interpret(pickle.dumps([b"bytes", {1, 2}, frozenset([3])], 4)).value
     assert found[0] == b"bytes"
     assert [value.kind for value in found[1:]] == ["set", "set"]
-    assert all(isinstance(value, Skipped) for value in found[1:])
+    assert all(isinstance(value, DroppedObject) for value in found[1:])
 
 
 def test_a_second_pickle_is_read_from_where_the_first_ended():

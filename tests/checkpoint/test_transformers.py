@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from clipclean import checkpoint, model
-from clipclean.checkpoint import hugging_face
+from clipclean.checkpoint.layouts import from_open_clip, to_open_clip
 from clipclean.errors import UnsupportedModel
 
 transformers = pytest.importorskip("transformers")
@@ -142,16 +142,16 @@ def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name)
         expected = transformers.CLIPModel(config).state_dict()
         ours = CLIP(**{key: native[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}).state_dict()
     ours.pop("attn_mask", None)
-    theirs = hugging_face.from_open_clip(ours)
+    theirs = from_open_clip(ours)
     assert {key: tensor.shape for key, tensor in theirs.items()} == {key: t.shape for key, t in expected.items()}
-    back = hugging_face.to_open_clip(theirs)
+    back = to_open_clip(theirs)
     assert {key: tensor.shape for key, tensor in back.items()} == {key: tensor.shape for key, tensor in ours.items()}
 
 
 def test_there_and_back_transformers_holds_the_same_bits(tmp_path):
     theirs = clip_model()
     read = checkpoint.read(save(theirs, tmp_path / "m", "sharded")).tensors
-    back = hugging_face.from_open_clip(read)
+    back = from_open_clip(read)
     assert checkpoint.digest(back) == checkpoint.digest(theirs.state_dict())
     clip_model(seed=1).load_state_dict(back, strict=True)
 

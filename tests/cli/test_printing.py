@@ -5,7 +5,7 @@ from clipclean import report
 from clipclean.cli import printing
 from clipclean.cli.audit import shown_result
 from clipclean.cli.options import Output
-from clipclean.report import Images
+from clipclean.report import PageImages
 
 GIVEN = {"model": "m.pt", "exit_zero": False, "fail_on": "inconclusive", "baseline": None, "quiet": True}
 
@@ -21,14 +21,14 @@ def accepted():
 
 
 def test_exit_0_by_a_suppression_is_said_on_the_last_line(accepted, capsys):
-    assert shown_result(GIVEN, accepted, Images(), ()) == 0
+    assert shown_result(GIVEN, accepted, PageImages(), ()) == 0
     assert capsys.readouterr().out.splitlines()[-1] == (
         "Policy mild sets 1 finding aside. Without it the verdict would be fail, and it is pass now. Set aside: CC001."
     )
 
 
 def test_it_is_said_on_stderr_where_a_report_for_programs_went_to_stdout(accepted, capsys):
-    assert shown_result(GIVEN, accepted, Images(), (Output("json", None),)) == 0
+    assert shown_result(GIVEN, accepted, PageImages(), (Output("json", None),)) == 0
     captured = capsys.readouterr()
     assert "Policy mild" not in captured.out.splitlines()[-1]
     assert captured.err.splitlines()[-1].startswith("clipclean: Policy mild sets 1 finding aside. Without it")

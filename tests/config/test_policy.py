@@ -295,7 +295,7 @@ def test_the_refused_policy_is_refused_as_the_page_says(tmp_path, monkeypatch):
 
 
 def test_without_a_policy_the_recipes_thresholds_hold_and_the_searchs_are_these():
-    assert policy.resolved(policy.DEFAULT, recipe.Audit()) == policy.Limits(
+    assert policy.resolved(policy.DEFAULT, recipe.Audit()) == policy.AuditLimits(
         max_excess=0.05, suspicious_excess=0.3, collapse=0.5, max_accuracy_loss=0.02, min_images=50,
         abnormality=3.5, gathering=0.6, gathering_abnormality=2.0, min_found_excess=0.6,
     )  # fmt: skip

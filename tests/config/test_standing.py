@@ -3,7 +3,7 @@
 import pytest
 
 from clipclean.config import recipe, standing
-from clipclean.config.recipe import Evidence, Measured, Rate, Versions
+from clipclean.config.recipe import Evidence, Measured, MeasuredRate, Versions
 from clipclean.config.standing import Range, Subject
 
 SUBJECT = Subject("resnet-32px", 6_000_000, 4000)
@@ -11,7 +11,7 @@ SUBJECT = Subject("resnet-32px", 6_000_000, 4000)
 
 def measured(accuracy, attack, base=0.0):
     def rate(value):
-        return Rate(value=value, interval=(0.0, 1.0), n=400)
+        return MeasuredRate(value=value, interval=(0.0, 1.0), n=400)
 
     return Measured(
         clean_accuracy=rate(accuracy),

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from clipclean.data import Limits
+from clipclean.data import ReadLimits
 
 Encode = Callable[..., bytes]
 
 
 @pytest.fixture
-def limits() -> Limits:
-    return Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.5, max_pairs=None)
+def limits() -> ReadLimits:
+    return ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.5, max_pairs=None)
 
 
 @pytest.fixture

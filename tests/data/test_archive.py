@@ -8,18 +8,18 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import CleanSet, ImageCache, Limits, archive, read
+from clipclean.data import CleanSet, ImageCache, ReadLimits, archive, read
 from clipclean.errors import RefusedInput
 
 
-def clean(path: Path, limits: Limits) -> CleanSet:
+def clean(path: Path, limits: ReadLimits) -> CleanSet:
     return read(path, images=ImageCache(limits))
 
 
 @pytest.mark.parametrize("form", ["zip", "gztar", "bztar", "xztar"])
 @pytest.mark.parametrize("base", [None, "folder"])
 def test_an_archive_of_a_folder_reads_like_the_folder(
-    tmp_path: Path, folder: Path, limits: Limits, form: str, base: str | None
+    tmp_path: Path, folder: Path, limits: ReadLimits, form: str, base: str | None
 ) -> None:
     root = folder.parent if base else folder
     (tmp_path / "out").mkdir()
@@ -32,7 +32,7 @@ def test_an_archive_of_a_folder_reads_like_the_folder(
 
 
 def test_an_archive_may_hold_any_format_and_its_copies_go_with_the_data(
-    tmp_path: Path, tar, shard_members: dict, samples: dict, limits: Limits
+    tmp_path: Path, tar, shard_members: dict, samples: dict, limits: ReadLimits
 ) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
         packed.write(tar(tmp_path / "b.tar", shard_members), "shards/b.tar")
@@ -45,7 +45,7 @@ def test_an_archive_may_hold_any_format_and_its_copies_go_with_the_data(
     assert not copy.exists()
 
 
-def test_what_is_left_out_is_counted(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_what_is_left_out_is_counted(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     with zipfile.ZipFile(tmp_path / "a.zip", "w") as packed:
         packed.writestr("x/1.png", encoded(1, "PNG"))
         packed.writestr("x/1.txt", "words")
@@ -64,7 +64,7 @@ def test_what_is_left_out_is_counted(tmp_path: Path, encoded, limits: Limits) ->
 
 
 def test_more_than_honest_archives_unpack_to_is_refused_before_it_is_written(
-    tmp_path: Path, limits: Limits, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, limits: ReadLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(archive, "SPARE", 1_000_000)
     with zipfile.ZipFile(tmp_path / "a.zip", "w", zipfile.ZIP_DEFLATED) as packed:
@@ -74,7 +74,7 @@ def test_more_than_honest_archives_unpack_to_is_refused_before_it_is_written(
         clean(tmp_path / "a.zip", limits)
 
 
-def test_two_members_of_one_name_are_refused(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_two_members_of_one_name_are_refused(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     with tarfile.open(tmp_path / "a.tar.gz", "w:gz") as packed:
         for _ in range(2):
             member = tarfile.TarInfo("1.png")

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clipclean.data import CleanSet, ImageCache, Limits, read
+from clipclean.data import CleanSet, ImageCache, ReadLimits, read
 from clipclean.errors import RefusedInput, UsageError
 
 IMAGE = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -30,7 +30,7 @@ def table_of(rows: list[dict], **changes: pa.DataType) -> pa.Table:
     return pa.Table.from_pylist(rows, schema)
 
 
-def clean(path: Path, limits: Limits, **keys: str) -> CleanSet:
+def clean(path: Path, limits: ReadLimits, **keys: str) -> CleanSet:
     return read(path, images=ImageCache(limits), **keys)
 
 
@@ -40,7 +40,7 @@ def contents(found: CleanSet) -> list[tuple[bytes, str]]:
 
 @pytest.mark.parametrize("compression", ["snappy", "zstd", "none"])
 def test_a_parquet_file_of_encoded_images_is_read(
-    tmp_path: Path, rows: list, samples: dict, limits: Limits, compression: str
+    tmp_path: Path, rows: list, samples: dict, limits: ReadLimits, compression: str
 ) -> None:
     pq.write_table(table_of(rows), tmp_path / "a.parquet", compression=compression, row_group_size=3)
     found = clean(tmp_path / "a.parquet", limits)
@@ -51,7 +51,7 @@ def test_a_parquet_file_of_encoded_images_is_read(
 
 
 def test_the_layout_of_the_hub_is_read_and_of_its_splits_train(
-    tmp_path: Path, rows: list, samples: dict, limits: Limits
+    tmp_path: Path, rows: list, samples: dict, limits: ReadLimits
 ) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "README.md").write_text("---\n---\n")
@@ -69,7 +69,7 @@ def test_the_layout_of_the_hub_is_read_and_of_its_splits_train(
 @pytest.mark.parametrize("compression", [None, "zstd"])
 @pytest.mark.parametrize("is_stream", [True, False])
 def test_a_folder_that_datasets_saved_is_read(
-    tmp_path: Path, rows: list, samples: dict, limits: Limits, is_stream: bool, compression: str | None
+    tmp_path: Path, rows: list, samples: dict, limits: ReadLimits, is_stream: bool, compression: str | None
 ) -> None:
     """``save_to_disk`` of a DatasetDict: a folder a split, with a stream of record batches."""
     for split, some in (("train", rows), ("test", rows[:1])):
@@ -90,7 +90,7 @@ def test_a_folder_that_datasets_saved_is_read(
     assert len(clean(tmp_path / "test", limits)) == 1
 
 
-def test_plain_bytes_and_lists_of_captions_are_read(tmp_path: Path, samples: dict, limits: Limits) -> None:
+def test_plain_bytes_and_lists_of_captions_are_read(tmp_path: Path, samples: dict, limits: ReadLimits) -> None:
     table = pa.table(
         {"jpg": pa.array([content for content, _ in samples.values()], pa.large_binary()),
          "captions": [["one", "two"], ["three"], [], None]}
@@ -107,7 +107,7 @@ def test_plain_bytes_and_lists_of_captions_are_read(tmp_path: Path, samples: dic
     ]
 
 
-def test_paths_and_addresses_in_a_column_are_those_of_a_table(tmp_path: Path, folder: Path, limits: Limits) -> None:
+def test_paths_and_addresses_in_a_column_are_those_of_a_table(tmp_path: Path, folder: Path, limits: ReadLimits) -> None:
     table = pa.table({"url": ["folder/0001.jpg", "folder/0002.png", "https://x.org/a.jpg", None], "TEXT": ["a"] * 4})
     pq.write_table(table, tmp_path / "a.parquet")
     found = clean(tmp_path / "a.parquet", limits)
@@ -115,7 +115,7 @@ def test_paths_and_addresses_in_a_column_are_those_of_a_table(tmp_path: Path, fo
     assert [why.reason for why in found.skipped] == ["an address; clipclean reads local files only", "no image"]
 
 
-def test_empty_images_are_skipped_and_columns_can_be_named(tmp_path: Path, rows: list, limits: Limits) -> None:
+def test_empty_images_are_skipped_and_columns_can_be_named(tmp_path: Path, rows: list, limits: ReadLimits) -> None:
     rows[0]["image"], rows[1]["image"] = None, {"bytes": b"", "path": None}
     table = table_of(rows).rename_columns(["picture", "words", "label"])
     pq.write_table(table, tmp_path / "a.parquet")
@@ -126,7 +126,7 @@ def test_empty_images_are_skipped_and_columns_can_be_named(tmp_path: Path, rows:
     assert len(found) == 2
 
 
-def test_copies_go_with_the_data(tmp_path: Path, rows: list, limits: Limits) -> None:
+def test_copies_go_with_the_data(tmp_path: Path, rows: list, limits: ReadLimits) -> None:
     pq.write_table(table_of(rows), tmp_path / "a.parquet")
     found = clean(tmp_path / "a.parquet", limits)
     copy = found.pairs[0].image.source.path
@@ -137,7 +137,7 @@ def test_copies_go_with_the_data(tmp_path: Path, rows: list, limits: Limits) -> 
 
 
 @pytest.mark.parametrize("cut", [4, 100, -20])
-def test_a_damaged_file_is_refused(tmp_path: Path, rows: list, limits: Limits, cut: int) -> None:
+def test_a_damaged_file_is_refused(tmp_path: Path, rows: list, limits: ReadLimits, cut: int) -> None:
     pq.write_table(table_of(rows), tmp_path / "a.parquet")
     with pa.ipc.new_file(str(tmp_path / "a.arrow"), table_of(rows).schema) as writer:
         writer.write_table(table_of(rows))

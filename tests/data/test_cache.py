@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from clipclean.data import CleanSet, Decoded, Fit, ImageCache, Limits, read, stack
+from clipclean.data import CleanSet, Decoded, Fit, ImageCache, ReadLimits, read, stack
 from clipclean.data.sample import whole_file
 from clipclean.errors import RefusedInput
 
@@ -27,7 +27,7 @@ def corner(image: Tensor) -> Tensor:
 
 
 @pytest.fixture
-def reading(folder: Path, limits: Limits) -> Reading:
+def reading(folder: Path, limits: ReadLimits) -> Reading:
     """Read the four samples into a cache of so many bytes, and remove their files unless they are to stay."""
 
     def do(max_bytes: int = 10**6, *, views: bool = True, stay: bool = False) -> CleanSet:
@@ -93,7 +93,7 @@ def test_what_second_views_are_made_from_is_added_when_it_is_first_wanted(readin
     assert images[0].decoded(views=True) is made
 
 
-def test_threads_share_one_copy_of_each_image(folder: Path, limits: Limits) -> None:
+def test_threads_share_one_copy_of_each_image(folder: Path, limits: ReadLimits) -> None:
     images = ImageCache(limits, fit=Fit(SIDE, corner), max_bytes=4 * PIXELS, views=True)
     sources = [whole_file(path) for path in sorted(folder.glob("*.[jpw]*"))]
     with ThreadPoolExecutor(8) as pool:
@@ -104,7 +104,7 @@ def test_threads_share_one_copy_of_each_image(folder: Path, limits: Limits) -> N
 
 @pytest.mark.parametrize(("side", "kept"), [(8, 8), (10, 10), (11, 8)])
 def test_an_image_that_is_little_larger_than_that_is_kept_as_it_is(
-    tmp_path: Path, limits: Limits, side: int, kept: int
+    tmp_path: Path, limits: ReadLimits, side: int, kept: int
 ) -> None:
     Image.new("RGB", (side, side), "red").save(tmp_path / "a", "PNG")
     made = ImageCache(limits, fit=Fit(SIDE, corner)).get(whole_file(tmp_path / "a"), views=True)
@@ -118,7 +118,7 @@ def test_an_image_that_is_little_larger_than_that_is_kept_as_it_is(
     [("JPEG", (3, 8, 12)), ("PNG", (3, 64, 96))],
 )
 def test_large_images_are_kept_at_twice_the_models_side(
-    tmp_path: Path, limits: Limits, kind: str, scaled: tuple[int, ...]
+    tmp_path: Path, limits: ReadLimits, kind: str, scaled: tuple[int, ...]
 ) -> None:
     shown: list[Tensor] = []
 
@@ -136,7 +136,7 @@ def test_large_images_are_kept_at_twice_the_models_side(
     assert [tuple(image.shape) for image in shown] == [scaled]  # fitted from all that was decoded, once
 
 
-def test_a_truncated_jpeg_is_refused_with_and_without_room(folder: Path, limits: Limits) -> None:
+def test_a_truncated_jpeg_is_refused_with_and_without_room(folder: Path, limits: ReadLimits) -> None:
     whole = (folder / "0001.jpg").read_bytes()
     (folder / "0001.jpg").write_bytes(whole[:-40])
     for room in (0, 10**6):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import CleanSet, ImageCache, Limits, read
+from clipclean.data import CleanSet, ImageCache, ReadLimits, read
 from clipclean.errors import RefusedInput
 
 
@@ -25,17 +25,17 @@ CAPTIONS = [{"image_id": 7, "id": 1, "caption": "a cat"}, {"image_id": 9, "id": 
 PAIRS = [("a.jpg", "a cat"), ("b.jpg", "a dog"), ("a.jpg", "the cat again")]
 
 
-def pairs(path: Path, limits: Limits) -> list[tuple[str, str]]:
+def pairs(path: Path, limits: ReadLimits) -> list[tuple[str, str]]:
     return [(pair.key, pair.caption) for pair in clean(path, limits).pairs]
 
 
-def clean(path: Path, limits: Limits) -> CleanSet:
+def clean(path: Path, limits: ReadLimits) -> CleanSet:
     return read(path, images=ImageCache(limits))
 
 
 @pytest.mark.parametrize("place", ["train2017", "images/train2017", "annotations", "images", "annotations/train2017"])
 def test_captions_are_read_with_the_images_where_cocos_archives_put_them(
-    tmp_path: Path, encoded, limits: Limits, place: str
+    tmp_path: Path, encoded, limits: ReadLimits, place: str
 ) -> None:
     (tmp_path / place).mkdir(parents=True)
     for number, name in enumerate(("a.jpg", "b.jpg")):
@@ -46,7 +46,7 @@ def test_captions_are_read_with_the_images_where_cocos_archives_put_them(
     assert clean(tmp_path, limits).format == "coco"
 
 
-def test_of_several_splits_train_is_read_and_the_others_are_named(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_of_several_splits_train_is_read_and_the_others_are_named(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     for split, number in (("train2017", 0), ("val2017", 1)):
         (tmp_path / split).mkdir()
         (tmp_path / split / f"{split}.jpg").write_bytes(encoded(number))
@@ -58,7 +58,7 @@ def test_of_several_splits_train_is_read_and_the_others_are_named(tmp_path: Path
     assert pairs(tmp_path / "annotations" / "captions_val2017.json", limits) == [("val2017.jpg", "val2017")]
 
 
-def test_what_does_not_fit_together_is_skipped_with_the_reason(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_what_does_not_fit_together_is_skipped_with_the_reason(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     for number in range(4):
         (tmp_path / f"{number}.jpg").write_bytes(encoded(number))
     images = [{"id": n, "file_name": f"{n}.jpg"} for n in range(4)] + [
@@ -75,7 +75,7 @@ def test_what_does_not_fit_together_is_skipped_with_the_reason(tmp_path: Path, e
     ]  # fmt: skip
 
 
-def test_names_that_lead_out_are_not_read(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_names_that_lead_out_are_not_read(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     (tmp_path / "set").mkdir()
     (tmp_path / "secret.jpg").write_bytes(encoded(0))
     (tmp_path / "set" / "a.jpg").write_bytes(encoded(1))
@@ -88,7 +88,7 @@ def test_names_that_lead_out_are_not_read(tmp_path: Path, encoded, limits: Limit
     assert str(caught.value).count("a name that leads out of the folder of images") == 3
 
 
-def test_images_that_are_nowhere_are_told_with_the_places(tmp_path: Path, limits: Limits) -> None:
+def test_images_that_are_nowhere_are_told_with_the_places(tmp_path: Path, limits: ReadLimits) -> None:
     path = write(tmp_path / "annotations" / "captions_val2014.json", IMAGES, CAPTIONS)
     with pytest.raises(RefusedInput, match=r"none of .*images/val2014.* Put the folder"):
         clean(path, limits)

@@ -14,13 +14,13 @@ from PIL import Image, ImageOps
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_image
 
-from clipclean.data import Limits, image
+from clipclean.data import ReadLimits, image
 from clipclean.data.cache import decode
 from clipclean.data.image import check, reduced
 from clipclean.data.sample import Unusable, whole_file
 from clipclean.errors import RefusedInput
 
-LIMITS = Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
+LIMITS = ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
 
 
 def bytes_of(image: Image.Image, kind: str, **options: object) -> bytes:

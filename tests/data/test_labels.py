@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from clipclean.data import ImageCache, Limits, labelled, named_in
+from clipclean.data import ImageCache, ReadLimits, labelled, named_in
 from clipclean.errors import UsageError
 
 CLASSES = ["golden retriever", "cat", "T-shirt"]
@@ -16,7 +16,7 @@ def write(root: Path, names: list[str], encoded) -> Path:
     return root
 
 
-def test_class_folders_are_labels_in_any_plain_spelling(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_class_folders_are_labels_in_any_plain_spelling(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     root = write(tmp_path, ["cat/1.jpg", "Golden_Retriever/2.jpg", "train/t-shirt/3.jpg"], encoded)
     found = labelled(root, images=ImageCache(limits), classes=CLASSES)
     assert [pair.key for pair in found.pairs] == ["Golden_Retriever/2.jpg", "cat/1.jpg", "train/t-shirt/3.jpg"]
@@ -24,7 +24,7 @@ def test_class_folders_are_labels_in_any_plain_spelling(tmp_path: Path, encoded,
     assert found.labels.tolist() == [0, 1, 2]
 
 
-def test_unknown_folders_are_named_with_the_nearest_class(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_unknown_folders_are_named_with_the_nearest_class(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     root = write(
         tmp_path, ["cat/1.jpg", "golden retreiver/2.jpg", "golden retreiver/3.jpg", "n0001/4.jpg", "5.jpg"], encoded
     )
@@ -39,7 +39,7 @@ def test_unknown_folders_are_named_with_the_nearest_class(tmp_path: Path, encode
 
 
 def test_a_number_names_a_class_in_a_table_and_a_shard_but_not_as_a_folder(
-    tmp_path: Path, tar, encoded, limits: Limits
+    tmp_path: Path, tar, encoded, limits: ReadLimits
 ) -> None:
     write(tmp_path / "00001", ["a.jpg"], encoded)
     (tmp_path / "p.csv").write_text("filepath,label\n00001/a.jpg,2\n00001/a.jpg,cat\n")
@@ -53,7 +53,7 @@ def test_a_number_names_a_class_in_a_table_and_a_shard_but_not_as_a_folder(
 
 
 @pytest.mark.parametrize("label", ["3", "-1", "1.0", "²", "9" * 5000])
-def test_a_number_out_of_range_is_no_class(tmp_path: Path, encoded, limits: Limits, label: str) -> None:
+def test_a_number_out_of_range_is_no_class(tmp_path: Path, encoded, limits: ReadLimits, label: str) -> None:
     write(tmp_path, ["a.jpg"], encoded)
     (tmp_path / "p.csv").write_text(f"filepath,label\na.jpg,{label}\n", encoding="utf-8")
     with pytest.raises(UsageError, match="is no class"):
@@ -61,7 +61,7 @@ def test_a_number_out_of_range_is_no_class(tmp_path: Path, encoded, limits: Limi
 
 
 def test_a_label_that_is_one_class_by_name_and_another_by_number_is_refused(
-    tmp_path: Path, encoded, limits: Limits
+    tmp_path: Path, encoded, limits: ReadLimits
 ) -> None:
     write(tmp_path, ["a.jpg"], encoded)
     (tmp_path / "p.csv").write_text("filepath,label\na.jpg,1\n")
@@ -70,7 +70,7 @@ def test_a_label_that_is_one_class_by_name_and_another_by_number_is_refused(
         labelled(tmp_path / "p.csv", images=ImageCache(limits), classes=["1", "2"])
 
 
-def test_an_exact_name_beats_a_plain_spelling(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_an_exact_name_beats_a_plain_spelling(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     root = write(tmp_path, ["crane/1.jpg"], encoded)
     assert labelled(root, images=ImageCache(limits), classes=["Crane", "crane"]).labels.tolist() == [1]
     root = write(tmp_path, ["CRANE/1.jpg"], encoded)
@@ -78,14 +78,14 @@ def test_an_exact_name_beats_a_plain_spelling(tmp_path: Path, encoded, limits: L
         labelled(root, images=ImageCache(limits), classes=["Crane", "crane"])
 
 
-def test_a_caption_that_is_a_class_name_serves_as_label(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_a_caption_that_is_a_class_name_serves_as_label(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     root = write(tmp_path, ["00000/1.jpg", "00000/2.jpg"], encoded)
     (root / "00000" / "1.txt").write_text("cat")
     (root / "00000" / "2.txt").write_text("golden retriever")
     assert labelled(root, images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 0]
 
 
-def test_json_labels_are_read_as_names_or_numbers(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_json_labels_are_read_as_names_or_numbers(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     write(tmp_path, ["a.jpg"], encoded)
     (tmp_path / "p.jsonl").write_text('{"image": "a.jpg", "label": 1}\n{"image": "a.jpg", "label": "T-shirt"}\n')
     assert labelled(tmp_path / "p.jsonl", images=ImageCache(limits), classes=CLASSES).labels.tolist() == [1, 2]

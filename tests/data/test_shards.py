@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import CleanSet, ImageCache, Limits, read
+from clipclean.data import CleanSet, ImageCache, ReadLimits, read
 from clipclean.errors import RefusedInput
 
 
-def read_pairs(path: Path, limits: Limits, **keys: str) -> CleanSet:
+def read_pairs(path: Path, limits: ReadLimits, **keys: str) -> CleanSet:
     return read(path, images=ImageCache(limits), **({"image_key": None, "caption_key": None} | keys))
 
 
@@ -18,7 +18,7 @@ def captions(clean: CleanSet) -> dict[str, str]:
     return {pair.key: pair.caption for pair in clean.pairs}
 
 
-def test_a_shard_is_read_in_place(tmp_path: Path, tar, shard_members: dict, samples: dict, limits: Limits) -> None:
+def test_a_shard_is_read_in_place(tmp_path: Path, tar, shard_members: dict, samples: dict, limits: ReadLimits) -> None:
     path = tar(tmp_path / "a.tar", shard_members)
     clean = read_pairs(path, limits)
     assert clean.format == "webdataset"
@@ -28,7 +28,9 @@ def test_a_shard_is_read_in_place(tmp_path: Path, tar, shard_members: dict, samp
     assert sorted(tmp_path.iterdir()) == [path]  # nothing was extracted
 
 
-def test_webdataset_reads_the_same_samples(tmp_path: Path, tar, shard_members: dict, encoded, limits: Limits) -> None:
+def test_webdataset_reads_the_same_samples(
+    tmp_path: Path, tar, shard_members: dict, encoded, limits: ReadLimits
+) -> None:
     tariterators = pytest.importorskip("webdataset.tariterators")
     extra = {"sub/dir.d/x.JPG": encoded(5), "sub/dir.d/x.txt": b"upper case", "./dot.jpg": encoded(6),
              "./dot.txt": b"dot", "__meta__/m.jpg": encoded(7), "__meta__/m.txt": b"no"}  # fmt: skip
@@ -48,7 +50,7 @@ def test_webdataset_reads_the_same_samples(tmp_path: Path, tar, shard_members: d
     assert len(ours) == 6
 
 
-def test_folder_and_pattern_name_several_shards(tmp_path: Path, tar, samples: dict, limits: Limits) -> None:
+def test_folder_and_pattern_name_several_shards(tmp_path: Path, tar, samples: dict, limits: ReadLimits) -> None:
     for number, (name, (content, words)) in enumerate(samples.items()):
         kind = name.split(".")[1]
         tar(tmp_path / f"s-{number:03d}.tar", {f"x.{kind}": content, "x.txt": words.encode()})
@@ -61,7 +63,7 @@ def test_folder_and_pattern_name_several_shards(tmp_path: Path, tar, samples: di
         read_pairs(tmp_path / "s-{000..005}.tar", limits)
 
 
-def test_img2dataset_shards_are_read(tmp_path: Path, tar, encoded, limits: Limits) -> None:
+def test_img2dataset_shards_are_read(tmp_path: Path, tar, encoded, limits: ReadLimits) -> None:
     sidecar = json.dumps({"caption": "from json", "key": "000000001", "status": "success", "exif": "{}"}).encode()
     members = {"000000000.jpg": encoded(0), "000000000.txt": b"from text", "000000000.json": sidecar,
                "000000001.jpg": encoded(1), "000000001.json": sidecar}  # fmt: skip
@@ -72,13 +74,13 @@ def test_img2dataset_shards_are_read(tmp_path: Path, tar, encoded, limits: Limit
     )
 
 
-def test_a_class_file_is_the_label(tmp_path: Path, tar, encoded, limits: Limits) -> None:
+def test_a_class_file_is_the_label(tmp_path: Path, tar, encoded, limits: ReadLimits) -> None:
     path = tar(tmp_path / "0.tar", {"a.webp": encoded(0, "WEBP"), "a.txt": b"words", "a.cls": b"7\n"})
     assert [pair.label for pair in read_pairs(path, limits).pairs] == ["7"]
 
 
 def test_of_several_pictures_the_first_known_extension_or_the_asked_one_counts(
-    tmp_path: Path, tar, encoded, limits: Limits
+    tmp_path: Path, tar, encoded, limits: ReadLimits
 ) -> None:
     members = {"a.png": encoded(0, "PNG"), "a.jpg": encoded(1), "a.seg.png": encoded(2, "PNG"), "a.txt": b"words"}
     path = tar(tmp_path / "a.tar", members)
@@ -93,7 +95,7 @@ def test_of_several_pictures_the_first_known_extension_or_the_asked_one_counts(
 
 
 def test_a_sample_with_two_members_of_one_kind_is_skipped(
-    tmp_path: Path, tar, shard_members: dict, limits: Limits
+    tmp_path: Path, tar, shard_members: dict, limits: ReadLimits
 ) -> None:
     with tarfile.open(tmp_path / "a.tar", "w") as archive:
         for name, content in [*shard_members.items(), ("z.txt", b"one"), ("z.TXT", b"two")]:
@@ -113,7 +115,7 @@ class _Payload:
 
 
 def test_members_that_could_run_are_counted_and_never_decoded(
-    tmp_path: Path, tar, shard_members: dict, limits: Limits
+    tmp_path: Path, tar, shard_members: dict, limits: ReadLimits
 ) -> None:
     payload = pickle.dumps(_Payload(tmp_path / "executed"))
     hostile = {"0005.pkl": payload, "0005.pickle": payload, "0005.pth": payload, "0005.npy": payload, "0005.py": b"1/0"}
@@ -126,7 +128,7 @@ def test_members_that_could_run_are_counted_and_never_decoded(
 
 
 def test_names_that_climb_links_and_devices_are_ignored(
-    tmp_path: Path, encoded, shard_members: dict, limits: Limits
+    tmp_path: Path, encoded, shard_members: dict, limits: ReadLimits
 ) -> None:
     path = tmp_path / "in" / "a.tar"
     path.parent.mkdir()
@@ -159,7 +161,9 @@ def test_names_that_climb_links_and_devices_are_ignored(
     assert sorted(tmp_path.iterdir()) == [path.parent, secret]
 
 
-def test_a_truncated_shard_is_refused_at_any_length(tmp_path: Path, tar, shard_members: dict, limits: Limits) -> None:
+def test_a_truncated_shard_is_refused_at_any_length(
+    tmp_path: Path, tar, shard_members: dict, limits: ReadLimits
+) -> None:
     path = tar(tmp_path / "a.tar", shard_members)
     whole = path.read_bytes()
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512  # where the end mark begins
@@ -172,7 +176,7 @@ def test_a_truncated_shard_is_refused_at_any_length(tmp_path: Path, tar, shard_m
 
 
 def test_a_damaged_header_does_not_end_the_shard_early(
-    tmp_path: Path, tar, shard_members: dict, limits: Limits
+    tmp_path: Path, tar, shard_members: dict, limits: ReadLimits
 ) -> None:
     path = tar(tmp_path / "a.tar", shard_members)
     content = bytearray(path.read_bytes())
@@ -183,7 +187,7 @@ def test_a_damaged_header_does_not_end_the_shard_early(
         read_pairs(path, limits)
 
 
-def test_two_tars_in_one_file_are_refused(tmp_path: Path, tar, shard_members: dict, limits: Limits) -> None:
+def test_two_tars_in_one_file_are_refused(tmp_path: Path, tar, shard_members: dict, limits: ReadLimits) -> None:
     path = tar(tmp_path / "a.tar", shard_members)
     path.write_bytes(path.read_bytes() * 2)
     with pytest.raises(RefusedInput, match="several tar files in one"):
@@ -211,7 +215,7 @@ def _pax(fields: bytes, *, size: int | None = None, kind: bytes = tarfile.XHDTYP
     ],
 )
 def test_hostile_headers_are_refused(
-    tmp_path: Path, tar, shard_members: dict, limits: Limits, head: bytes, complaint: str
+    tmp_path: Path, tar, shard_members: dict, limits: ReadLimits, head: bytes, complaint: str
 ) -> None:
     path = tar(tmp_path / "a.tar", shard_members)
     path.write_bytes(head + path.read_bytes())
@@ -219,7 +223,7 @@ def test_hostile_headers_are_refused(
         read_pairs(path, limits)
 
 
-def test_a_sparse_member_is_ignored(tmp_path: Path, tar, shard_members: dict, limits: Limits) -> None:
+def test_a_sparse_member_is_ignored(tmp_path: Path, tar, shard_members: dict, limits: ReadLimits) -> None:
     path = tar(tmp_path / "a.tar", shard_members)
     # version 0.1 of the format: a map of one stretch of 0 bytes, for a member that then has none
     fields = b"22 GNU.sparse.map=0,0\n" + b"21 GNU.sparse.size=9\n"
@@ -230,7 +234,7 @@ def test_a_sparse_member_is_ignored(tmp_path: Path, tar, shard_members: dict, li
     assert [kind.reason for kind in clean.ignored] == ["members that are links, devices or sparse files"]
 
 
-def test_long_names_are_read(tmp_path: Path, encoded, limits: Limits) -> None:
+def test_long_names_are_read(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     name = "d" * 90 + "/" + "é" * 100
     for tar_format in (tarfile.PAX_FORMAT, tarfile.GNU_FORMAT):
         path = tmp_path / f"{tar_format}.tar"
@@ -242,13 +246,13 @@ def test_long_names_are_read(tmp_path: Path, encoded, limits: Limits) -> None:
         assert captions(read_pairs(path, limits)) == {name: "words"}
 
 
-def test_a_first_member_named_like_a_zip_is_no_zip(tmp_path: Path, tar, encoded, limits: Limits) -> None:
+def test_a_first_member_named_like_a_zip_is_no_zip(tmp_path: Path, tar, encoded, limits: ReadLimits) -> None:
     path = tar(tmp_path / "a.tar", {"PK-1.jpg": encoded(1), "PK-1.txt": b"words"})
     assert captions(read_pairs(path, limits)) == {"PK-1": "words"}
 
 
 def test_a_text_member_that_is_too_long_spoils_its_sample_only(
-    tmp_path: Path, tar, shard_members: dict, encoded, limits: Limits
+    tmp_path: Path, tar, shard_members: dict, encoded, limits: ReadLimits
 ) -> None:
     members = shard_members | {"z.jpg": encoded(5), "z.txt": b"x" * 1_000_001}
     (why,) = read_pairs(tar(tmp_path / "a.tar", members), limits).skipped

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from clipclean.data import CleanSet, ImageCache, Limits, read, read_images
-from clipclean.data.sample import Wanted
+from clipclean.data import CleanSet, ImageCache, ReadLimits, read, read_images
+from clipclean.data.sample import DataRequest
 from clipclean.data.table import Columns, columns_of
 from clipclean.errors import RefusedInput, UsageError
 
@@ -28,14 +28,14 @@ def rows_of(samples: dict, header: list[str]) -> list[list[str]]:
     return [header] + [[f"images/{name}", caption] for name, (_, caption) in samples.items()]
 
 
-def read_pairs(path: Path, limits: Limits, **keys: str) -> CleanSet:
+def read_pairs(path: Path, limits: ReadLimits, **keys: str) -> CleanSet:
     return read(path, images=ImageCache(limits), **({"image_key": None, "caption_key": None} | keys))
 
 
 @pytest.mark.parametrize("separator", ["\t", ",", ";"])
 @pytest.mark.parametrize("header", [["filepath", "title"], ["image", "caption"], ["file_name", "text"]])
 def test_known_headers_are_read_with_any_separator(
-    pictures: Path, samples: dict, limits: Limits, header: list[str], separator: str
+    pictures: Path, samples: dict, limits: ReadLimits, header: list[str], separator: str
 ) -> None:
     path = write_csv(pictures / "pairs.csv", rows_of(samples, header), separator=separator)
     clean = read_pairs(path, limits)
@@ -45,14 +45,14 @@ def test_known_headers_are_read_with_any_separator(
     ]
 
 
-def test_explicit_columns_win(pictures: Path, limits: Limits) -> None:
+def test_explicit_columns_win(pictures: Path, limits: ReadLimits) -> None:
     rows = [["image", "caption", "picture", "words"], ["no.jpg", "no", "images/0001.jpg", "yes"]]
     path = write_csv(pictures / "pairs.csv", rows, separator=",")
     clean = read_pairs(path, limits, image_key="picture", caption_key="words")
     assert [(pair.key, pair.caption) for pair in clean.pairs] == [("images/0001.jpg", "yes")]
 
 
-def test_missing_columns_name_what_was_found_what_is_known_and_what_to_pass(pictures: Path, limits: Limits) -> None:
+def test_missing_columns_name_what_was_found_what_is_known_and_what_to_pass(pictures: Path, limits: ReadLimits) -> None:
     path = write_csv(pictures / "pairs.csv", [["img", "words"], ["images/0001.jpg", "x"]], separator=",")
     with pytest.raises(UsageError) as caught:
         read_pairs(path, limits)
@@ -67,7 +67,7 @@ def test_missing_columns_name_what_was_found_what_is_known_and_what_to_pass(pict
         assert word in str(caught.value)
 
 
-def test_two_complete_pairs_of_columns_are_ambiguous(pictures: Path, limits: Limits) -> None:
+def test_two_complete_pairs_of_columns_are_ambiguous(pictures: Path, limits: ReadLimits) -> None:
     rows = [["filepath", "title", "image", "caption"], ["images/0001.jpg", "x", "images/0002.png", "y"]]
     path = write_csv(pictures / "pairs.csv", rows, separator="\t")
     with pytest.raises(UsageError, match="does not tell"):
@@ -77,14 +77,14 @@ def test_two_complete_pairs_of_columns_are_ambiguous(pictures: Path, limits: Lim
 
 def test_columns_are_told_from_names() -> None:
     def told(*names: str, captions: bool = True) -> Columns:
-        return columns_of(names, Wanted(captions=captions), table="t.csv")
+        return columns_of(names, DataRequest(captions=captions), table="t.csv")
 
     assert told("id", "file_name", "text", "title") == Columns("file_name", "text")
     assert told("image", "text") == Columns("image", "text")
     assert told("id", "image_path", "text") == Columns("image_path", "text")
     assert told("URL", "TEXT") == Columns("URL", "TEXT")
     assert told("img", "url", "sentences") == Columns("img", "sentences")
-    assert columns_of(["a", "text"], Wanted(image_key="a"), table="t.csv") == Columns("a", "text")
+    assert columns_of(["a", "text"], DataRequest(image_key="a"), table="t.csv") == Columns("a", "text")
     assert told("image", "label", captions=False) == Columns("image", None)
     with pytest.raises(UsageError):
         told("image", "label")
@@ -94,12 +94,12 @@ def test_columns_are_told_from_names() -> None:
         told()
 
 
-def test_an_absolute_path_to_a_regular_file_is_allowed(tmp_path: Path, folder: Path, limits: Limits) -> None:
+def test_an_absolute_path_to_a_regular_file_is_allowed(tmp_path: Path, folder: Path, limits: ReadLimits) -> None:
     path = write_csv(tmp_path / "p.csv", [["image", "caption"], [str(folder / "0001.jpg"), "x"]], separator=",")
     assert len(read_pairs(path, limits)) == 1
 
 
-def test_rows_without_a_usable_picture_are_skipped_with_the_reason(pictures: Path, limits: Limits) -> None:
+def test_rows_without_a_usable_picture_are_skipped_with_the_reason(pictures: Path, limits: ReadLimits) -> None:
     good = [[f"images/{name}", "good"] for name in ("0001.jpg", "0002.png", "0003.webp", "0004.jpeg")]
     bad = [["/dev/zero", "endless"], ["images", "a folder"], ["gone\x07.jpg", "gone"]]
     rows = [["image", "caption"], *good, *bad]
@@ -111,11 +111,11 @@ def test_rows_without_a_usable_picture_are_skipped_with_the_reason(pictures: Pat
     ]
 
 
-def test_rows_of_the_wrong_shape_are_skipped_with_the_line(pictures: Path, limits: Limits) -> None:
+def test_rows_of_the_wrong_shape_are_skipped_with_the_line(pictures: Path, limits: ReadLimits) -> None:
     lines = ["image,caption", "images/0001.jpg,fine", "images/0002.png,a dog, running", "", "images/0003.webp",
              ",nothing", "images/0004.jpeg,fine"]  # fmt: skip
     (pictures / "pairs.csv").write_text("\n".join(lines))
-    limits = Limits(max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, max_skipped_share=0.6, max_pairs=None)
+    limits = ReadLimits(max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, max_skipped_share=0.6, max_pairs=None)
     clean = read_pairs(pictures / "pairs.csv", limits)
     assert [(why.key, why.reason) for why in clean.skipped] == [
         ("line 3", "3 fields under 2 columns: put captions with separators in quotes"),
@@ -124,19 +124,19 @@ def test_rows_of_the_wrong_shape_are_skipped_with_the_line(pictures: Path, limit
     ]
 
 
-def test_addresses_are_skipped_not_fetched(pictures: Path, limits: Limits) -> None:
+def test_addresses_are_skipped_not_fetched(pictures: Path, limits: ReadLimits) -> None:
     rows = [["image", "caption"], ["images/0001.jpg", "x"], ["https://example.org/a.jpg", "y"]]
     path = write_csv(pictures / "pairs.csv", rows, separator=",")
     (why,) = read_pairs(path, limits).skipped
     assert "local files only" in why.reason
 
 
-def test_a_byte_order_mark_and_spaces_in_the_header_do_not_matter(pictures: Path, limits: Limits) -> None:
+def test_a_byte_order_mark_and_spaces_in_the_header_do_not_matter(pictures: Path, limits: ReadLimits) -> None:
     (pictures / "pairs.csv").write_bytes(b"\xef\xbb\xbfimage, caption\r\nimages/0001.jpg,x\r\n")
     assert len(read_pairs(pictures / "pairs.csv", limits)) == 1
 
 
-def test_a_quotation_mark_that_is_never_closed_is_found(pictures: Path, limits: Limits) -> None:
+def test_a_quotation_mark_that_is_never_closed_is_found(pictures: Path, limits: ReadLimits) -> None:
     (pictures / "pairs.csv").write_text('image,caption\nimages/0001.jpg,"open\n' + "more words\n" * 20_000)
     before = csv.field_size_limit()
     with pytest.raises(RefusedInput, match="quotation mark"):
@@ -145,26 +145,26 @@ def test_a_quotation_mark_that_is_never_closed_is_found(pictures: Path, limits: 
 
 
 @pytest.mark.parametrize("start", ["image,caption\n", '{"image": "a", "text": "b"}\n'])
-def test_an_endless_line_is_refused(pictures: Path, limits: Limits, start: str) -> None:
+def test_an_endless_line_is_refused(pictures: Path, limits: ReadLimits, start: str) -> None:
     (pictures / "pairs.csv").write_text(start + "x" * 1_000_001)
     with pytest.raises(RefusedInput, match="line 2: longer than 1,000,000 characters"):
         read_pairs(pictures / "pairs.csv", limits)
 
 
-def test_what_is_not_utf8_is_refused(pictures: Path, limits: Limits) -> None:
+def test_what_is_not_utf8_is_refused(pictures: Path, limits: ReadLimits) -> None:
     (pictures / "pairs.csv").write_bytes(b"image,caption\nimages/0001.jpg,caf\xe9\n")
     with pytest.raises(RefusedInput, match="not UTF-8"):
         read_pairs(pictures / "pairs.csv", limits)
 
 
-def test_an_empty_file_has_no_columns(pictures: Path, limits: Limits) -> None:
+def test_an_empty_file_has_no_columns(pictures: Path, limits: ReadLimits) -> None:
     (pictures / "pairs.csv").write_text("")
     with pytest.raises(UsageError, match="Columns found: none"):
         read_pairs(pictures / "pairs.csv", limits)
 
 
 @pytest.mark.parametrize("keys", [("file_name", "text"), ("image", "caption"), ("filepath", "title")])
-def test_json_lines_are_read(pictures: Path, samples: dict, limits: Limits, keys: tuple[str, str]) -> None:
+def test_json_lines_are_read(pictures: Path, samples: dict, limits: ReadLimits, keys: tuple[str, str]) -> None:
     lines = [json.dumps({keys[0]: f"images/{name}", keys[1]: words}) for name, (_, words) in samples.items()]
     (pictures / "pairs.jsonl").write_text("\n".join(lines) + "\n\n")
     clean = read_pairs(pictures / "pairs.jsonl", limits)
@@ -172,11 +172,11 @@ def test_json_lines_are_read(pictures: Path, samples: dict, limits: Limits, keys
     assert [pair.caption for pair in clean.pairs] == [words for _, words in samples.values()]
 
 
-def test_json_records_that_do_not_fit_are_skipped_with_the_line(pictures: Path, limits: Limits) -> None:
+def test_json_records_that_do_not_fit_are_skipped_with_the_line(pictures: Path, limits: ReadLimits) -> None:
     records = ['{"image": "images/0001.jpg", "text": "x", "label": 3}', '{"image": "images/0002.png", "text": "y"}',
                '{"image": "images/0003.webp", "text": 7}', "[]", '{"image": ["x"], "text": "z"}']  # fmt: skip
     (pictures / "pairs.jsonl").write_text("\n".join(records))
-    limits = Limits(max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, max_skipped_share=0.6, max_pairs=None)
+    limits = ReadLimits(max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, max_skipped_share=0.6, max_pairs=None)
     clean = read_pairs(pictures / "pairs.jsonl", limits)
     assert [pair.label for pair in clean.pairs] == ["3", None]
     assert [(why.key, why.reason) for why in clean.skipped] == [
@@ -186,12 +186,12 @@ def test_json_records_that_do_not_fit_are_skipped_with_the_line(pictures: Path, 
     ]
 
 
-def test_half_a_surrogate_pair_does_not_break_the_digest(pictures: Path, limits: Limits) -> None:
+def test_half_a_surrogate_pair_does_not_break_the_digest(pictures: Path, limits: ReadLimits) -> None:
     (pictures / "pairs.jsonl").write_text(r'{"image": "images/0001.jpg", "text": "half \ud800 pair"}')
     assert read_pairs(pictures / "pairs.jsonl", limits).pairs[0].caption == "half pair"
 
 
-def test_a_json_array_of_objects_is_a_table(pictures: Path, samples: dict, limits: Limits) -> None:
+def test_a_json_array_of_objects_is_a_table(pictures: Path, samples: dict, limits: ReadLimits) -> None:
     rows = [{"image_path": f"images/{name}", "text": caption, "label": 3} for name, (_, caption) in samples.items()]
     (pictures / "pairs.json").write_text(json.dumps(rows, indent=1), encoding="utf-8")
     clean = read_pairs(pictures / "pairs.json", limits)
@@ -200,14 +200,14 @@ def test_a_json_array_of_objects_is_a_table(pictures: Path, samples: dict, limit
     assert {pair.label for pair in clean.pairs} == {"3"}
 
 
-def test_json_lines_are_read_under_any_name(pictures: Path, samples: dict, limits: Limits) -> None:
+def test_json_lines_are_read_under_any_name(pictures: Path, samples: dict, limits: ReadLimits) -> None:
     lines = [json.dumps({"image": f"images/{name}", "caption": caption}) for name, (_, caption) in samples.items()]
     for name in ("pairs.json", "pairs.jsonl", "pairs.txt"):
         (pictures / name).write_text("\n".join(lines), encoding="utf-8")
         assert read_pairs(pictures / name, limits).format == "jsonl"
 
 
-def test_a_list_of_captions_gives_a_pair_for_each(pictures: Path, limits: Limits) -> None:
+def test_a_list_of_captions_gives_a_pair_for_each(pictures: Path, limits: ReadLimits) -> None:
     rows = [
         {"filename": "images/0001.jpg", "sentences": ["one", "two", 3]},
         {"filename": "images/0002.png", "sentences": []},
@@ -222,14 +222,14 @@ def test_a_list_of_captions_gives_a_pair_for_each(pictures: Path, limits: Limits
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", "[[]]", "3", '"x"', "[{", '[{"image": 1, "image": 2}]'])
-def test_json_that_is_no_table_is_refused_with_the_way_out(tmp_path: Path, limits: Limits, text: str) -> None:
+def test_json_that_is_no_table_is_refused_with_the_way_out(tmp_path: Path, limits: ReadLimits, text: str) -> None:
     (tmp_path / "pairs.json").write_text(text)
     with pytest.raises(RefusedInput, match=r"array of objects|one object in each line"):
         read_pairs(tmp_path / "pairs.json", limits)
 
 
 @pytest.mark.parametrize("name", ["captions.csv", "captions.tsv", "captions.jsonl", "metadata.jsonl"])
-def test_a_table_inside_a_folder_is_used(pictures: Path, samples: dict, limits: Limits, name: str) -> None:
+def test_a_table_inside_a_folder_is_used(pictures: Path, samples: dict, limits: ReadLimits, name: str) -> None:
     if name.endswith(".jsonl"):
         (pictures / name).write_text('{"file_name": "images/0001.jpg", "text": "x"}\n')
     else:
@@ -238,14 +238,14 @@ def test_a_table_inside_a_folder_is_used(pictures: Path, samples: dict, limits: 
     assert [pair.key for pair in read_pairs(pictures, limits).pairs] == ["images/0001.jpg"]
 
 
-def test_two_tables_inside_a_folder_are_ambiguous(pictures: Path, limits: Limits) -> None:
+def test_two_tables_inside_a_folder_are_ambiguous(pictures: Path, limits: ReadLimits) -> None:
     for name in ("captions.csv", "metadata.jsonl"):
         (pictures / name).write_text("")
     with pytest.raises(UsageError, match=r"captions\.csv and metadata\.jsonl"):
         read_pairs(pictures, limits)
 
 
-def test_captions_may_be_missing_where_they_are_not_needed(pictures: Path, limits: Limits) -> None:
+def test_captions_may_be_missing_where_they_are_not_needed(pictures: Path, limits: ReadLimits) -> None:
     path = write_csv(pictures / "p.csv", [["filepath", "label"], ["images/0001.jpg", "dog"]], separator=",")
     (pair,) = read_images(path, images=ImageCache(limits)).pairs
     assert (pair.caption, pair.label) == ("", "dog")

@@ -10,7 +10,7 @@ from clipclean import data
 from clipclean.detect import ranking, screening
 from clipclean.errors import Inconclusive
 
-LIMITS = data.Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
+LIMITS = data.ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
 COUNT, POISONED, TARGET = 400, (7, 130, 377), "a banana"
 
 

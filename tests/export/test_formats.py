@@ -9,13 +9,13 @@ import torch
 
 from clipclean import checkpoint, files, model
 from clipclean.errors import UnsupportedModel, UsageError
-from clipclean.export import formats, layout, onnx_files, onnx_presets, parity
+from clipclean.export import formats, onnx_files, onnx_presets, parity
 
 ACCEPTED = parity.Parity(0.0, 1.0, top1_agreement=1.0, n=10, reader="nobody")
 
 
 def wanted(*names, preset="transformers.js", normalise=False, fp16=False):
-    return layout.Wanted(names, preset, normalise, fp16)
+    return formats.ExportOptions(names, preset, normalise, fp16)
 
 
 def build(config, *, quick_gelu=True):

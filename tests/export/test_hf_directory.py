@@ -7,7 +7,7 @@ import torch
 from safetensors.torch import load_file
 
 from clipclean import model
-from clipclean.checkpoint import hugging_face
+from clipclean.checkpoint import layouts
 from clipclean.errors import UnsupportedModel
 from clipclean.export import formats, hf_directory, parity
 
@@ -28,7 +28,7 @@ def build(config, *, quick_gelu):
 
 def write(clip, folder):
     hf_directory.write(
-        folder, hugging_face.from_open_clip(clip.net.state_dict()), model_cfg=clip.architecture.config,
+        folder, layouts.from_open_clip(clip.net.state_dict()), model_cfg=clip.architecture.config,
         preprocess_cfg=asdict(clip.architecture.preprocess), metadata={"format": "pt"},
     )  # fmt: skip
 
@@ -37,7 +37,7 @@ def samples(clip):
     pixels = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(0))
     captions = ["a red square", "two dogs", "", "a dog’s “ball”", "naïve café"]
     tokens = clip.tokens(captions)
-    return parity.Samples(
+    return parity.ParitySamples(
         clip.normalise(pixels), tokens, clip.embed_images(pixels), clip.embed_tokens(tokens), captions
     )
 
@@ -112,7 +112,7 @@ def test_the_folder_holds_every_file_and_weights_that_the_safetensors_library_re
     clip = build(tiny.TINY_VIT, quick_gelu=True)
     write(clip, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == FILES == set(formats.FORMATS["hf"].files)
-    back = hugging_face.to_open_clip(load_file(tmp_path / "model.safetensors"))
+    back = layouts.to_open_clip(load_file(tmp_path / "model.safetensors"))
     assert all(torch.equal(back[name], tensor) for name, tensor in clip.net.state_dict().items())
     assert json.loads((tmp_path / "config.json").read_text())["vision_config"]["hidden_act"] == "quick_gelu"
 

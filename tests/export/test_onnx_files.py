@@ -58,7 +58,7 @@ def samples(clip):
     pixels = torch.rand(7, 3, side, side, generator=torch.Generator().manual_seed(0))
     captions = [f"a {name}" for name in tiny.CLASSES[:5]]
     tokens = clip.tokens(captions)
-    return parity.Samples(
+    return parity.ParitySamples(
         clip.normalise(pixels), tokens, clip.embed_images(pixels), clip.embed_tokens(tokens), captions
     )
 
@@ -120,7 +120,7 @@ def test_the_check_passes_in_a_process_of_its_own_and_notices_moved_weights(fold
     assert found.max_difference < 2e-6
     assert (found.n, found.top1_agreement) == (12, 1.0)
     assert found.reader == f"onnxruntime {onnxruntime.__version__}"
-    moved = parity.Samples(asked.pixels, asked.tokens, asked.images.roll(1, 0), asked.texts, asked.captions)
+    moved = parity.ParitySamples(asked.pixels, asked.tokens, asked.images.roll(1, 0), asked.texts, asked.captions)
     with pytest.raises(parity.ExportMismatch, match=r"onnxruntime .* differ from ours"):
         onnx_files.check(folder, moved, preset=JS, normalise=False, fp16=False)
 

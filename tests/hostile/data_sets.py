@@ -23,7 +23,7 @@ from hostile.tars import claimed, pax, special, tar
 from clipclean import data
 from clipclean.errors import ClipcleanError
 
-LIMITS = data.Limits(max_pixels=25_000_000, max_bytes=50_000_000, max_skipped_share=0.9, max_pairs=None)
+LIMITS = data.ReadLimits(max_pixels=25_000_000, max_bytes=50_000_000, max_skipped_share=0.9, max_pairs=None)
 SCRIPT = b"import pathlib; pathlib.Path('pwned').touch()"
 
 

@@ -15,7 +15,7 @@ from clipclean.config import policy, recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import audit as audit_job
 from clipclean.jobs import companions
-from clipclean.report import Images, example_images
+from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())
@@ -63,7 +63,7 @@ def silent(*_):
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
     """Two families and a short class list: what fits the toy towers."""
-    effort = recipe.Effort(
+    effort = recipe.SearchEffort(
         restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=6, collapse=0.8, success=0.9
     )
     with pytest.MonkeyPatch.context() as patch:
@@ -168,7 +168,7 @@ def test_without_any_trigger_there_is_nothing_to_show(bad):
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
     shown = audit_job.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
     assert shown == example_images.Shown()
-    assert audit_job.drawn(evidence(), nothing, shown) == Images()
+    assert audit_job.drawn(evidence(), nothing, shown) == PageImages()
 
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):

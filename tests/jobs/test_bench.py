@@ -3,7 +3,7 @@ import tiny
 
 from clipclean import cli, detect
 from clipclean.config import recipe
-from clipclean.config.recipe import Evidence, Measured, Rate, Versions
+from clipclean.config.recipe import Evidence, Measured, MeasuredRate, Versions
 from clipclean.errors import UsageError
 from clipclean.jobs import bench
 
@@ -23,7 +23,7 @@ loss:
 
 
 def rate(value=0.5, n=10):
-    return Rate(value=value, interval=(0.2, 0.8), n=n)
+    return MeasuredRate(value=value, interval=(0.2, 0.8), n=n)
 
 
 def evidence():

@@ -9,9 +9,9 @@ import torch
 from safetensors.torch import save_file
 
 from clipclean import checkpoint, files
-from clipclean.checkpoint.hugging_face import from_open_clip
+from clipclean.checkpoint.layouts import from_open_clip
 from clipclean.errors import RefusedInput, ResourceError, UsageError
-from clipclean.export import hf_directory, layout, open_clip_directory, parity
+from clipclean.export import formats, hf_directory, open_clip_directory, parity
 from clipclean.jobs import export as export_job
 from clipclean.jobs import verify
 
@@ -24,7 +24,7 @@ def job(tmp_path):
 def request(job, **changed):
     settings = {
         "model": job.model, "data": job.data, "own": True, "out": job.out, "arch": str(job.arch), "image_key": None,
-        "caption_key": None, "force": False, "wanted": layout.Wanted(("open_clip",), "transformers.js", False, False),
+        "caption_key": None, "force": False, "wanted": formats.ExportOptions(("open_clip",), "transformers.js", False, False),
     }  # fmt: skip
     return export_job.Request(**settings | changed)
 
@@ -59,7 +59,7 @@ def test_the_record_says_what_was_read_and_what_was_written(job, unread):
 
 
 def test_a_bill_of_materials_is_written_where_it_is_asked_for_and_goes_with_the_next_export(job, unread):
-    wanted = layout.Wanted(("open_clip",), "transformers.js", normalise=False, fp16=False, bom=True)
+    wanted = formats.ExportOptions(("open_clip",), "transformers.js", normalise=False, fp16=False, bom=True)
     run(job, wanted=wanted)
     assert names(job.out) == WRITTEN | {"bom.cdx.json"}
     run(job, force=True)
@@ -133,7 +133,7 @@ def test_it_is_measured_on_the_users_own_pairs(job, unread):
 def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_read(job, tmp_path):
     resnet = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET, count=2)
     with pytest.raises(RefusedInput, match="ResNet"):
-        run(resnet, data=tmp_path / "missing", wanted=layout.Wanted(("hf",), "transformers.js", False, False))
+        run(resnet, data=tmp_path / "missing", wanted=formats.ExportOptions(("hf",), "transformers.js", False, False))
 
 
 def test_the_pairs_come_from_all_over_the_set():
@@ -181,7 +181,7 @@ def first_export(form):
 
 
 def only(form):
-    return layout.Wanted((form,), "transformers.js", normalise=False, fp16=False)
+    return formats.ExportOptions((form,), "transformers.js", normalise=False, fp16=False)
 
 
 @pytest.mark.parametrize(("way", "back"), [("open_clip", "hf"), ("hf", "open_clip")])

@@ -16,7 +16,6 @@ from clipclean.export import (
     checksums,
     formats,
     hf_directory,
-    layout,
     onnx_files,
     onnx_metadata,
     onnx_presets,
@@ -53,7 +52,7 @@ def exported(tmp_path_factory):
         for module in (onnx_files, open_clip_directory):
             patch.setattr(module, "check", accepted)
         patch.setattr(hf_directory, "can_check", lambda: False)
-        wanted = layout.Wanted(tuple(formats.FORMATS), "transformers.js", normalise=False, fp16=False, bom=True)
+        wanted = formats.ExportOptions(tuple(formats.FORMATS), "transformers.js", normalise=False, fp16=False, bom=True)
         request = export_job.Request(
             model=job.model, data=job.data, own=True, out=job.out, wanted=wanted, arch=str(job.arch), image_key=None,
             caption_key=None, force=False,
@@ -312,8 +311,8 @@ def cleaned(exported, tmp_path_factory):
     )  # fmt: skip
     picture = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
     report.write(made, "json", folder / "report.json")
-    place = report.Place("/home/ann/cleaned", "m.pt", "clean", "auto")
-    report.write(made, "html", folder / "report.html", report.Images((picture,)), place)
+    place = report.RunPaths("/home/ann/cleaned", "m.pt", "clean", "auto")
+    report.write(made, "html", folder / "report.html", report.PageImages((picture,)), place)
     records.write(folder, made.as_json(), outputs=outputs, has_bom=False)
     return folder
 

@@ -16,7 +16,7 @@ from report.parsed import Parsed
 from report.test_hostile_strings import poisoned
 
 from clipclean import report
-from clipclean.report.images import Images
+from clipclean.report.images import PageImages
 
 report = Parsed(report)
 
@@ -74,7 +74,7 @@ def shot(tmp_path, page, width, *options):
 
 
 def audit_page(made):
-    return report.html(made, Images((picture(), picture())))
+    return report.html(made, PageImages((picture(), picture())))
 
 
 def picture():

@@ -10,7 +10,7 @@ from report.page import Page
 from report.parsed import Parsed
 
 from clipclean import report
-from clipclean.report.inert import MAX_TEXT, inert, printable
+from clipclean.report.wording import MAX_TEXT, inert, printable
 
 report = Parsed(report)
 

@@ -9,7 +9,8 @@ from report.page import Page
 from report.parsed import Parsed
 
 from clipclean import report
-from clipclean.report import Images, Place, drawing
+from clipclean.report import PageImages, RunPaths
+from clipclean.report import charts as drawing
 from clipclean.report.html_page import policy
 
 report, drawing = Parsed(report), Parsed(drawing)
@@ -37,7 +38,7 @@ GRID = {
         },
     ],
 }  # fmt: skip
-IMAGES = Images((PICTURE,), (GRID,))
+IMAGES = PageImages((PICTURE,), (GRID,))
 COLOURS = {"light": r":root \{(.*?)\n\}", "dark": r"dark\) \{\s*:root \{(.*?)\}"}
 
 
@@ -295,12 +296,12 @@ def test_a_pass_begins_with_what_was_looked_for():
 
 
 def test_commands_name_the_folder_and_quote_what_is_hostile():
-    text = Page(report.html(samples.passed(), IMAGES, Place("out/my model"))).text
+    text = Page(report.html(samples.passed(), IMAGES, RunPaths("out/my model"))).text
     assert "clipclean verify 'out/my model'" in text
     assert 'open_clip.create_model_and_transforms("local-dir:out/my model")' in text
     made = searches.backdoored()
     made["suspects"][0]["class"] = "x; rm -rf ~ `id` $(id)"
-    told = Page(report.html(made, IMAGES, Place("", "m.pt"))).text
+    told = Page(report.html(made, IMAGES, RunPaths("", "m.pt"))).text
     assert (
         f"clipclean sanitize m.pt --data CLEAN_PAIRS --recipe auto --out cleaned --trigger {samples.SPEC} "
         "--target 'x; rm -rf ~ `id` $(id)'" in told
@@ -330,7 +331,7 @@ def test_what_the_policy_set_aside_is_shown_before_the_verdict():
 @pytest.mark.parametrize("data", ["", "iVBORw0KGgo", 'iVBORw0KGgoAAAA"><script>', base64.b64encode(b"GIF89a").decode()])
 def test_a_picture_that_is_no_png_is_refused(data):
     with pytest.raises(ValueError, match="no base64-encoded PNG"):
-        report.html(samples.passed(), Images((PICTURE | {"png_base64": data},)))
+        report.html(samples.passed(), PageImages((PICTURE | {"png_base64": data},)))
 
 
 def test_the_rounds_of_an_unlearning_are_told_with_what_each_search_found():

@@ -3,7 +3,8 @@ from report import samples, searches
 from report.parsed import Parsed, parsed
 
 from clipclean import report
-from clipclean.report import drawing, search
+from clipclean.report import charts as drawing
+from clipclean.report import search
 from clipclean.report.schema import CalibrationRecord
 
 report, drawing, search = Parsed(report), Parsed(drawing), Parsed(search)

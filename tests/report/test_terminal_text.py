@@ -6,7 +6,7 @@ from report.parsed import Parsed
 from rich.cells import cell_len
 
 from clipclean import report
-from clipclean.report import Place
+from clipclean.report import RunPaths
 
 report = Parsed(report)
 
@@ -129,7 +129,7 @@ def test_a_minimal_report_can_be_shown():
 
 
 def test_commands_to_copy_stand_on_lines_of_their_own():
-    lines = report.text(samples.passed(), width=80, colour=False, place=Place("my out")).splitlines()
+    lines = report.text(samples.passed(), width=80, colour=False, place=RunPaths("my out")).splitlines()
     assert "    clipclean verify 'my out'" in lines
     assert '    open_clip.create_model_and_transforms("local-dir:my out")' in lines
 

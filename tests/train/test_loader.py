@@ -194,7 +194,7 @@ def test_each_caption_is_tokenised_once_and_those_of_a_batch_come_in_its_order()
     assert asked == ["c", "a", "b"]
 
 
-LIMITS = data.Limits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
+LIMITS = data.ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share=0.0, max_pairs=None)
 
 
 def shard(path, numbers):

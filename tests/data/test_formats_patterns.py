@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from webdataset.shardlists import expand_urls
 
-from clipclean.data import patterns
+from clipclean.data import formats
 from clipclean.errors import RefusedInput
 
 
@@ -20,22 +20,22 @@ from clipclean.errors import RefusedInput
     ],
 )
 def test_patterns_expand_as_webdataset_expands_them(pattern: str, names: list[str]) -> None:
-    assert patterns.expand(Path(pattern)) == [Path(name) for name in names]
+    assert formats.expand(Path(pattern)) == [Path(name) for name in names]
     assert expand_urls(pattern) == names
 
 
 def test_a_wildcard_stands_for_what_is_there_in_order(tmp_path: Path) -> None:
     for name in ("b.tar", "a.tar", "c.txt"):
         (tmp_path / name).touch()
-    assert patterns.expand(tmp_path / "*.tar") == [tmp_path / "a.tar", tmp_path / "b.tar"]
+    assert formats.expand(tmp_path / "*.tar") == [tmp_path / "a.tar", tmp_path / "b.tar"]
     with pytest.raises(RefusedInput, match="Nothing matches"):
-        patterns.expand(tmp_path / "*.parquet")
+        formats.expand(tmp_path / "*.parquet")
 
 
 def test_a_path_that_is_there_is_no_pattern(tmp_path: Path) -> None:
     for name in ("a{0..1}.tar", "b*.tar", "c::d"):
         (tmp_path / name).touch()
-        assert patterns.expand(tmp_path / name) == [tmp_path / name]
+        assert formats.expand(tmp_path / name) == [tmp_path / name]
 
 
 @pytest.mark.parametrize(
@@ -43,15 +43,15 @@ def test_a_path_that_is_there_is_no_pattern(tmp_path: Path) -> None:
 )
 def test_what_explodes_is_refused_before_it_is_expanded(pattern: str) -> None:
     with pytest.raises(RefusedInput, match="100,000 are the most"):
-        patterns.expand(Path(pattern))
+        formats.expand(Path(pattern))
 
 
 def test_the_environment_is_not_put_into_paths(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WDS_SECRET", "leaked")
-    assert patterns.expand(Path("${SECRET}.tar")) == [Path("${SECRET}.tar")]
+    assert formats.expand(Path("${SECRET}.tar")) == [Path("${SECRET}.tar")]
 
 
 @pytest.mark.parametrize("pattern", ["{0..3.tar", "{{0,1}.tar"])
 def test_unbalanced_braces_are_refused(pattern: str) -> None:
     with pytest.raises(RefusedInput, match="not balanced"):
-        patterns.expand(Path(pattern))
+        formats.expand(Path(pattern))

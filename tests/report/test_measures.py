@@ -1,7 +1,7 @@
 from report import samples
 from report.parsed import Parsed
 
-from clipclean.report import comparison
+from clipclean.report import measures as comparison
 
 comparison = Parsed(comparison)
 

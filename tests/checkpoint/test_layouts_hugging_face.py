@@ -3,7 +3,7 @@ import torch
 from tiny import TINY_RESNET, TINY_VIT, state_dict
 
 from clipclean import checkpoint
-from clipclean.checkpoint import hugging_face
+from clipclean.checkpoint import layouts
 from clipclean.errors import UnsupportedModel
 
 
@@ -16,19 +16,19 @@ def ours():
 
 @pytest.fixture(scope="module")
 def theirs(ours):
-    return hugging_face.from_open_clip(ours)
+    return layouts.from_open_clip(ours)
 
 
 def test_there_and_back_gives_the_same_digest(ours, theirs):
-    back = hugging_face.to_open_clip(theirs)
+    back = layouts.to_open_clip(theirs)
     assert checkpoint.digest(back) == checkpoint.digest(ours)
-    assert checkpoint.digest(hugging_face.from_open_clip(back)) == checkpoint.digest(theirs)
+    assert checkpoint.digest(layouts.from_open_clip(back)) == checkpoint.digest(theirs)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_dtypes_are_kept(ours, dtype):
     cast = {name: tensor.to(dtype) for name, tensor in ours.items()}
-    back = hugging_face.to_open_clip(hugging_face.from_open_clip(cast))
+    back = layouts.to_open_clip(layouts.from_open_clip(cast))
     assert checkpoint.digest(back) == checkpoint.digest(cast)
 
 
@@ -52,14 +52,14 @@ def test_projections_are_transposed_and_the_rest_keeps_its_shape(ours, theirs):
 
 def test_every_tensor_is_contiguous_in_both_directions(theirs):
     turned = {name: tensor.mT.contiguous().mT if tensor.ndim == 2 else tensor for name, tensor in theirs.items()}
-    back = hugging_face.to_open_clip(turned)
+    back = layouts.to_open_clip(turned)
     assert all(tensor.is_contiguous() for tensor in (*theirs.values(), *back.values()))
-    assert checkpoint.digest(back) == checkpoint.digest(hugging_face.to_open_clip(theirs))
+    assert checkpoint.digest(back) == checkpoint.digest(layouts.to_open_clip(theirs))
 
 
 def test_shapes_alone_are_enough(ours):
     shapes = {name: tensor.to("meta") for name, tensor in ours.items()}
-    back = hugging_face.to_open_clip(hugging_face.from_open_clip(shapes))
+    back = layouts.to_open_clip(layouts.from_open_clip(shapes))
     assert {name: tensor.shape for name, tensor in back.items()} == {
         name: tensor.shape for name, tensor in ours.items()
     }
@@ -78,19 +78,19 @@ def test_shapes_alone_are_enough(ours):
 def test_missing_tensors_are_named(theirs, prefix, words):
     some = {name: tensor for name, tensor in theirs.items() if not name.startswith(prefix)}
     with pytest.raises(UnsupportedModel, match=words):
-        hugging_face.to_open_clip(some)
+        layouts.to_open_clip(some)
 
 
 def test_unknown_tensors_are_named(theirs, ours):
     with pytest.raises(UnsupportedModel, match=r"1 unknown \('vision_model\.head\.probe'\)"):
-        hugging_face.to_open_clip(theirs | {"vision_model.head.probe": torch.zeros(1)})
+        layouts.to_open_clip(theirs | {"vision_model.head.probe": torch.zeros(1)})
     with pytest.raises(UnsupportedModel, match=r"1 unknown \('visual\.transformer\.resblocks\.0\.ls_1\.gamma'\)"):
-        hugging_face.from_open_clip(ours | {"visual.transformer.resblocks.0.ls_1.gamma": torch.zeros(1)})
+        layouts.from_open_clip(ours | {"visual.transformer.resblocks.0.ls_1.gamma": torch.zeros(1)})
 
 
 def test_a_resnet_is_refused_by_name():
     with pytest.raises(UnsupportedModel, match="ViT towers alone"):
-        hugging_face.from_open_clip(state_dict(TINY_RESNET))
+        layouts.from_open_clip(state_dict(TINY_RESNET))
 
 
 @pytest.mark.parametrize(
@@ -104,19 +104,19 @@ def test_a_resnet_is_refused_by_name():
 )
 def test_shapes_that_cannot_be_joined_or_transposed_are_refused(theirs, name, tensor, words):
     with pytest.raises(UnsupportedModel, match=words):
-        hugging_face.to_open_clip(theirs | {name: tensor})
+        layouts.to_open_clip(theirs | {name: tensor})
 
 
 @pytest.mark.parametrize("tensor", [torch.zeros(4), torch.zeros(())])
 def test_a_matrix_that_does_not_hold_three_is_refused(ours, tensor):
     with pytest.raises(UnsupportedModel, match="query, key and value"):
-        hugging_face.from_open_clip(ours | {"transformer.resblocks.0.attn.in_proj_bias": tensor})
+        layouts.from_open_clip(ours | {"transformer.resblocks.0.attn.in_proj_bias": tensor})
 
 
 def test_a_million_numbered_blocks_make_no_million_names(theirs):
     many = {f"vision_model.encoder.layers.{n}.x": torch.zeros(1) for n in range(20_000)}
     with pytest.raises(UnsupportedModel, match="missing"):
-        hugging_face.to_open_clip(theirs | many)
+        layouts.to_open_clip(theirs | many)
 
 
 # Read from files.

@@ -4,7 +4,7 @@ import pytest
 from report import searches
 from report.parsed import Parsed
 
-from clipclean.report import projection
+from clipclean.report import charts as projection
 
 projection = Parsed(projection)
 

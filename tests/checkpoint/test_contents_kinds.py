@@ -5,7 +5,7 @@ import safetensors.torch
 import torch
 
 from clipclean import checkpoint
-from clipclean.checkpoint import kinds
+from clipclean.checkpoint import contents
 
 
 def test_a_safetensors_header_whose_length_begins_like_a_pickle_is_told_from_one(tmp_path):
@@ -23,8 +23,8 @@ def test_a_safetensors_header_whose_length_begins_like_a_pickle_is_told_from_one
 @pytest.mark.parametrize("protocol", [2, 3, 4, 5])
 def test_a_legacy_checkpoint_is_a_pickle_in_every_protocol(tmp_path, protocol):
     torch.save({"w": torch.ones(2)}, tmp_path / "m", pickle_protocol=protocol, _use_new_zipfile_serialization=False)
-    assert kinds.tell((tmp_path / "m").read_bytes()[:512]) == "pickle"
+    assert contents.tell((tmp_path / "m").read_bytes()[:512]) == "pickle"
 
 
 def test_a_header_length_beyond_all_bounds_is_still_safetensors():
-    assert kinds.tell(struct.pack("<Q", 2**60) + b"{}") == "safetensors"
+    assert contents.tell(struct.pack("<Q", 2**60) + b"{}") == "safetensors"

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from clipclean import checkpoint
-from clipclean.checkpoint import torchscript
+from clipclean.checkpoint import container
 from clipclean.checkpoint.values import Module, Pairs
 
 
@@ -78,7 +78,7 @@ def test_half_precision_archives_keep_their_dtypes(tmp_path):
 def test_flattening_joins_names_with_dots():
     leaf = Module("__torch__.Leaf", Pairs([("weight", 1)]))
     root = Module("__torch__.Root", Pairs([("scale", 2), ("block", Module("__torch__.B", Pairs([("0", leaf)])))]))
-    assert torchscript.flatten(root).items == [("scale", 2), ("block.0.weight", 1)]
+    assert container.flatten(root).items == [("scale", 2), ("block.0.weight", 1)]
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_flattening_joins_names_with_dots():
     ],
 )
 def test_only_the_class_name_counts_as_quick_gelu(name, expected):
-    assert torchscript.names_quick_gelu((name,)) is expected
+    assert container.names_quick_gelu((name,)) is expected

@@ -109,7 +109,7 @@ def test_a_damaged_installation_is_refused(
 
 def test_threads_see_what_a_serial_run_sees() -> None:
     words = ["car", "dog", "photograph", "run", "house", "pretty", "quickly", "tree", "window", "blue", "walk"]
-    module = importlib.import_module("clipclean.data.synonyms")  # the package has the function by that name
+    module = importlib.import_module("clipclean.data.captions")  # the package has the function by that name
     serial = [synonyms(word) for word in words]
     module._looked_up.cache_clear()
     start = threading.Barrier(4)

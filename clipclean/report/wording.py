@@ -1,7 +1,11 @@
-"""Numbers as people read them."""
+"""Numbers as people read them, and text from outside made harmless."""
 
 import math
+import unicodedata
 from collections.abc import Sequence
+from typing import Any
+
+from clipclean.report.schema import Report
 
 NOTHING = "–"  # for what was not measured
 _MINUS = "−"
@@ -72,3 +76,39 @@ def duration(seconds: float | None, /) -> str:
 def _signed(number: float, digits: int) -> str:
     text = f"{abs(number):.{digits}f}"
     return f"±{text}" if float(text) == 0 else f"{_MINUS if number < 0 else '+'}{text}"
+
+
+MAX_TEXT = 2000  # characters of one string that a reader is shown
+_JOINERS = "\u200c\u200d"  # needed by emoji and by several scripts
+
+
+def inert(value: Any, /) -> Any:  # Any: JSON in, JSON of the same shape out
+    r"""The same JSON value with every text in it, keys included, printable and of bounded length.
+
+    Control characters, lone surrogates, line breaks and marks that reorder text become visible escapes, so that a name
+    can neither drive a terminal nor pose as something else.
+
+        inert({"class": "cat\x1b[2J"})  # {"class": "cat\\x1b[2J"}
+    """
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, dict):
+        return {printable(str(key)): inert(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [inert(inner) for inner in value]
+    return value
+
+
+def harmless(report: Report, /) -> Report:
+    """The same report, inert: the one that every form but JSON is made of."""
+    return Report.model_validate(inert(report.model_dump(by_alias=True, exclude_unset=True)))
+
+
+def printable(text: str, /) -> str:
+    """One text, escaped and cut to ``MAX_TEXT`` characters."""
+    shown = "".join(char if _is_harmless(char) else ascii(char)[1:-1] for char in text[: MAX_TEXT + 1])
+    return shown if len(shown) <= MAX_TEXT else f"{shown[: MAX_TEXT - 1]}…"
+
+
+def _is_harmless(char: str) -> bool:
+    return char.isprintable() or char in _JOINERS or unicodedata.category(char) == "Zs"

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clipclean import untrusted
-from clipclean.data import text
+from clipclean.data import sample
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,19 @@ from clipclean.data import text
     ],
 )
 def test_a_caption_is_one_clean_line(raw: str, clean: str) -> None:
-    assert text.caption(raw) == clean
+    assert sample.caption(raw) == clean
 
 
 def test_a_caption_is_cut_between_characters() -> None:
     # three bytes each: 3333 characters are 9999 bytes
-    assert text.caption("€" * 5000) == "€" * 3333
+    assert sample.caption("€" * 5000) == "€" * 3333
 
 
 @given(st.text(st.characters()))
 def test_a_caption_is_bounded_encodable_and_stays_itself(raw: str) -> None:
-    clean = text.caption(raw)
-    assert len(clean.encode()) <= text.CAPTION_BYTES
-    assert text.caption(clean) == clean
+    clean = sample.caption(raw)
+    assert len(clean.encode()) <= sample.CAPTION_BYTES
+    assert sample.caption(clean) == clean
     assert len(clean.splitlines()) <= 1
 
 
@@ -48,7 +48,7 @@ def test_printable_names_stay_as_they_are() -> None:
 
 
 def test_a_record_is_a_json_object() -> None:
-    assert text.record('{"a": 1, "b": [2]}') == {"a": 1, "b": [2]}
+    assert sample.record('{"a": 1, "b": [2]}') == {"a": 1, "b": [2]}
 
 
 @pytest.mark.parametrize(
@@ -59,9 +59,9 @@ def test_a_record_is_a_json_object() -> None:
         "1",
         "{",
         '{"a": ' + "[" * 100_000 + "]" * 100_000 + "}",
-        json.dumps({"a": "x" * text.TEXT_BYTES}),
+        json.dumps({"a": "x" * sample.TEXT_BYTES}),
     ],
 )
 def test_what_is_no_bounded_json_object_is_an_error(raw: str) -> None:
     with pytest.raises(ValueError, match="JSON"):
-        text.record(raw)
+        sample.record(raw)

@@ -2,25 +2,25 @@ import os
 
 import pytest
 
-from clipclean.cli import threads
+from clipclean.cli import process
 
 
 @pytest.mark.parametrize(
     ("quota", "most"), [("150000 100000", 2), ("50000 100000", 1), ("max 100000", 64), ("", 64), ("garbage", 64)]
 )
 def test_no_more_threads_than_a_container_allows(tmp_path, monkeypatch, quota, most):
-    monkeypatch.setattr(threads, "QUOTA", tmp_path / "cpu.max")
-    monkeypatch.setattr(threads, "available", lambda: 64)
+    monkeypatch.setattr(process, "QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(process, "available", lambda: 64)
     (tmp_path / "cpu.max").write_text(quota)
-    assert threads.usable() == most
+    assert process.usable() == most
 
 
 def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, tmp_path):
-    monkeypatch.setattr(threads, "QUOTA", tmp_path / "none")
+    monkeypatch.setattr(process, "QUOTA", tmp_path / "none")
     monkeypatch.setattr(os, "environ", {})
-    threads.be_a_good_neighbour()
+    process.be_a_good_neighbour()
     assert os.environ == {"OMP_WAIT_POLICY": "PASSIVE"}
     monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3"})
-    threads.be_a_good_neighbour()
+    process.be_a_good_neighbour()
     assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3"}
-    assert threads.computing() == 3
+    assert process.computing() == 3
