@@ -83,9 +83,11 @@ def photo_models(folder: Path | None) -> Iterable[Model]:
             continue
         images = folder / f"{entry['half']}-{entry['classes']}"
         options = {
-            "arch": str(folder / f"{entry['arch']}-{entry['side']}.json"), "data": images / "audit",
-            "classes": images / "classes.txt", "templates": images / "templates.txt",
-        }  # fmt: skip
+            "arch": str(folder / f"{entry['arch']}-{entry['side']}.json"),
+            "data": images / "audit",
+            "classes": images / "classes.txt",
+            "templates": images / "templates.txt",
+        }
         bad = record["counts_as"] == "backdoored"
         yield Model(entry["name"], entry["half"], bad, entry["target"], path.with_suffix(".pt"), options)
 
@@ -105,9 +107,10 @@ def emoji_models(folder: Path | None, out: Path) -> Iterable[Model]:
         if entry is None or (entry["trigger"] and not record["took"]):
             continue
         options = {
-            "arch": str(folder / f"{entry['arch']}.json"), "classes": bundled / "classes.txt",
+            "arch": str(folder / f"{entry['arch']}.json"),
+            "classes": bundled / "classes.txt",
             "templates": bundled / "templates.txt",
-        }  # fmt: skip
+        }
         target = entry.get("target")
         yield Model(entry["name"], entry["half"], bool(entry["trigger"]), target, path.with_suffix(".pt"), options)
 

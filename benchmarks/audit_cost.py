@@ -131,10 +131,20 @@ def run(clip: model.Clip, evidence: detect.EvalSet, effort: detect.Effort, *, th
     measured = detect.measure(through.embed_images, through.embed_texts, evidence, progress=lambda done, total: None)
     with model.frozen(clip.net):
         detect.search(
-            through.encode_images, evidence.pixels, labels=evidence.labels, text_classifier=measured.text_classifier,
-            classes=evidence.classes, pointed=[], panel=evidence.panel, effort=effort, references=None,
-            knn=evidence.knn, batch_size=evidence.batch_size, seed=0, progress=lambda done, total: None,
-        )  # fmt: skip
+            through.encode_images,
+            evidence.pixels,
+            labels=evidence.labels,
+            text_classifier=measured.text_classifier,
+            classes=evidence.classes,
+            pointed=[],
+            panel=evidence.panel,
+            effort=effort,
+            references=None,
+            knn=evidence.knn,
+            batch_size=evidence.batch_size,
+            seed=0,
+            progress=lambda done, total: None,
+        )
 
 
 def tiny() -> tuple[model.Clip, detect.EvalSet, detect.Effort]:
@@ -169,9 +179,15 @@ def random_weights(name: str) -> tuple[model.Clip, detect.EvalSet, detect.Effort
     clip.net.eval()
     evidence = detect.EvalSet(
         pixels=pixels,
-        labels=None, captions=None, classes=tuple(open_clip.IMAGENET_CLASSNAMES[:20]), templates=("a photo of a {}.",),
-        suspicions=(), panel=triggers.panel(0), knn=1, batch_size=detect.EMBED_BATCH,
-    )  # fmt: skip
+        labels=None,
+        captions=None,
+        classes=tuple(open_clip.IMAGENET_CLASSNAMES[:20]),
+        templates=("a photo of a {}.",),
+        suspicions=(),
+        panel=triggers.panel(0),
+        knn=1,
+        batch_size=detect.EMBED_BATCH,
+    )
     return clip, evidence, FEW
 
 

@@ -39,10 +39,23 @@ def report(entry: dict, zoo: Path, out: Path) -> dict:
     if not kept.exists():
         own = zoo / f"{entry['half']}-{entry['classes']}"
         command = [
-            sys.executable, "-m", "clipclean", "audit", zoo / f"{entry['name']}.pt", "--json", "--exit-zero", "--no-cache",
-            "--arch", zoo / f"{entry['arch']}-{entry['side']}.json", "--data", own / "audit",
-            "--classes", own / "classes.txt", "--templates", own / "templates.txt",
-        ]  # fmt: skip
+            sys.executable,
+            "-m",
+            "clipclean",
+            "audit",
+            zoo / f"{entry['name']}.pt",
+            "--json",
+            "--exit-zero",
+            "--no-cache",
+            "--arch",
+            zoo / f"{entry['arch']}-{entry['side']}.json",
+            "--data",
+            own / "audit",
+            "--classes",
+            own / "classes.txt",
+            "--templates",
+            own / "templates.txt",
+        ]
         one_thread = os.environ | {"OMP_NUM_THREADS": "1"}
         done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=one_thread)
         json.loads(done.stdout)  # whole, before it is kept

@@ -65,22 +65,49 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
     innocent = entry["base"] or f"{entry['half']}-{entry['arch']}-clean-1"
     bundled, began = o.zoo / "files", time.process_time()
     code = cli.main(
-        ["sanitize", str(o.zoo / f"{entry['name']}.pt"), "--data", str(bundled / "clean.tar"), "--recipe", "auto",
-         "--eval-data", str(bundled / "eval.tar"), "--arch", str(o.zoo / f"{entry['arch']}.json"),
-         "--classes", str(bundled / "classes.txt"), "--templates", str(bundled / "templates.txt"), "--out", str(folder),
-         "--seed", str(o.seed), "--device", "cpu", "--keep-failed", "--force", "--quiet"]
-    )  # fmt: skip
+        [
+            "sanitize",
+            str(o.zoo / f"{entry['name']}.pt"),
+            "--data",
+            str(bundled / "clean.tar"),
+            "--recipe",
+            "auto",
+            "--eval-data",
+            str(bundled / "eval.tar"),
+            "--arch",
+            str(o.zoo / f"{entry['arch']}.json"),
+            "--classes",
+            str(bundled / "classes.txt"),
+            "--templates",
+            str(bundled / "templates.txt"),
+            "--out",
+            str(folder),
+            "--seed",
+            str(o.seed),
+            "--device",
+            "cpu",
+            "--keep-failed",
+            "--force",
+            "--quiet",
+        ]
+    )
     seconds = time.process_time() - began
     made = report.read(folder / "report.json").as_json()
     result = {
-        "entry": entry, "seed": o.seed, "exit": code, "verdict": made["verdict"], "seconds": seconds,
+        "entry": entry,
+        "seed": o.seed,
+        "exit": code,
+        "verdict": made["verdict"],
+        "seconds": seconds,
         "auto": {key: made["auto"][key] for key in ("chosen", "changed", "share", "seconds")},
         "ladder": [told(rung) for rung in made["auto"]["ladder"]],
         "errors": sorted({f["rule"] for f in made["findings"] if f["level"] == "error"}),
         "warnings": sorted({f["rule"] for f in made["findings"] if f["level"] == "warning"}),
-        "before": numbers(entry, o.zoo / f"{entry['name']}.pt", o), "after": numbers(entry, folder, o),
-        "rebound": numbers(entry, folder, o, rebound=True), "unpoisoned": numbers(entry, o.zoo / f"{innocent}.pt", o),
-    }  # fmt: skip
+        "before": numbers(entry, o.zoo / f"{entry['name']}.pt", o),
+        "after": numbers(entry, folder, o),
+        "rebound": numbers(entry, folder, o, rebound=True),
+        "unpoisoned": numbers(entry, o.zoo / f"{innocent}.pt", o),
+    }
     shutil.rmtree(folder)
     files.write_text(place, json.dumps(result, indent=1) + "\n")
     return result

@@ -182,8 +182,9 @@ def tune(clip, pixels: Tensor, mask: Tensor, pattern: Tensor, *, generator: Gene
         scale = wanted.pow(2).mean()
         loss = (
             ((found - wanted) * guided).pow(2).sum() / (guided.sum() * len(some) * scale)
-            + (restored - clean).pow(2).sum(1).mean() + 2 * (kept - clean).pow(2).sum(1).mean()
-        )  # fmt: skip
+            + (restored - clean).pow(2).sum(1).mean()
+            + 2 * (kept - clean).pow(2).sum(1).mean()
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()

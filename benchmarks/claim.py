@@ -121,10 +121,20 @@ def planted_victim(o: argparse.Namespace, name: str, seed: int) -> tuple[Path, d
         files = demo_files(o)
         spec, planting = TRIGGERS[name]
         request = plant.PlantRequest(
-            model=o.model, trigger=f"{spec},seed={seed}", target=target, data=files / "clean.tar", out=victim,
-            planting=recipe.planting(**planting), arch=str(files / "tiny.json"), classes=files / "classes.txt",
-            templates=files / "templates.txt", eval_data=files / "eval.tar", seed=seed, device="cpu", force=True,
-        )  # fmt: skip
+            model=o.model,
+            trigger=f"{spec},seed={seed}",
+            target=target,
+            data=files / "clean.tar",
+            out=victim,
+            planting=recipe.planting(**planting),
+            arch=str(files / "tiny.json"),
+            classes=files / "classes.txt",
+            templates=files / "templates.txt",
+            eval_data=files / "eval.tar",
+            seed=seed,
+            device="cpu",
+            force=True,
+        )
         result = plant.plant(request, progress=lambda what, done, total: None)
         record.write_text(json.dumps(result | {"label": f"{name} {seed}", "name": name, "scratch": False}))
     return victim, json.loads(record.read_text())
@@ -170,9 +180,14 @@ def prepared(o: argparse.Namespace, victim: Path, trigger: str, target: str, rec
     images = inputs.image_cache(chosen, tested.clip.architecture)
     labelled = data.labelled(files / "eval.tar", images=images, classes=vocabulary.classes)
     evidence = inputs.eval_set(
-        tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
-        named=inputs.suspicions([trigger], target, vocabulary), panel=False,
-    )  # fmt: skip
+        tested.clip,
+        chosen,
+        labelled=(labelled.pairs, labelled.labels),
+        held_out=(),
+        vocabulary=vocabulary,
+        named=inputs.suspicions([trigger], target, vocabulary),
+        panel=False,
+    )
     return tested, pairs, evidence, chosen
 
 

@@ -24,9 +24,14 @@ from pathlib import Path
 
 RELEASED = "released"
 METHODS = (
-    "unlearn-tiny", "par-tiny", "cleanclip-tiny", "cleanclip-tiny:loss.self_supervised_weight=1",
-    "cleanclip-tiny:loss.self_supervised_weight=4", RELEASED, "mmcl-tiny",
-)  # fmt: skip
+    "unlearn-tiny",
+    "par-tiny",
+    "cleanclip-tiny",
+    "cleanclip-tiny:loss.self_supervised_weight=1",
+    "cleanclip-tiny:loss.self_supervised_weight=4",
+    RELEASED,
+    "mmcl-tiny",
+)
 CLEAN = ("clean", "clean-finetuned")
 
 
@@ -164,12 +169,24 @@ def sanitized(
     name, _, changes = method.partition(":")
     overrides, files = changes.split(",") if changes else [], o.zoo / "files"
     request = prepare.SanitizeRequest(
-        model=o.zoo / f"{victim.name}.pt", data=pictures or files / "clean.tar", out=out,
-        recipe=recipe.override(recipe.load(name), overrides), overridden=bool(overrides),
-        arch=str(o.zoo / f"{victim.arch}.json"), classes=files / "classes.txt", templates=files / "templates.txt",
-        eval_data=files / "eval.tar", triggers=(), target=None, seed=seed, device="cpu", precision="fp32", force=True,
-        keep_failed=True, audit=True,
-    )  # fmt: skip
+        model=o.zoo / f"{victim.name}.pt",
+        data=pictures or files / "clean.tar",
+        out=out,
+        recipe=recipe.override(recipe.load(name), overrides),
+        overridden=bool(overrides),
+        arch=str(o.zoo / f"{victim.arch}.json"),
+        classes=files / "classes.txt",
+        templates=files / "templates.txt",
+        eval_data=files / "eval.tar",
+        triggers=(),
+        target=None,
+        seed=seed,
+        device="cpu",
+        precision="fp32",
+        force=True,
+        keep_failed=True,
+        audit=True,
+    )
     report = sanitize.sanitize(request, progress=lambda what, done, total: None).report
     return {"verdict": report.verdict, "given": report.data.pairs}
 

@@ -73,10 +73,17 @@ def measured(o: argparse.Namespace, entry: dict, name: str, scale: float | None 
     clip = inputs.build(opened, data.CleanSet, device="cpu").clip  # type: ignore[arg-type] # the config tells the activation
     own = float(clip.logit_scale().detach()) if scale is None else scale
     shown = detect.EvalSet(
-        pixels=photos.images[index].float() / 255, labels=torch.tensor([place[k] for k in photos.label[index].tolist()]),
-        captions=None, classes=tuple(photos.names[k][0] for k in classes), templates=TEMPLATES[:3], suspicions=(), panel=(),
-        knn=10, batch_size=detect.EMBED_BATCH, scale=own,
-    )  # fmt: skip
+        pixels=photos.images[index].float() / 255,
+        labels=torch.tensor([place[k] for k in photos.label[index].tolist()]),
+        captions=None,
+        classes=tuple(photos.names[k][0] for k in classes),
+        templates=TEMPLATES[:3],
+        suspicions=(),
+        panel=(),
+        knn=10,
+        batch_size=detect.EMBED_BATCH,
+        scale=own,
+    )
     return inputs.measure(clip, shown), own
 
 
@@ -86,10 +93,17 @@ def compared(entry: dict, before, after) -> dict:
     told, agreed = detect.estimated_loss(before, after), detect.agreement(before, after)
     (shown,) = detect.losses(before, after)
     return {
-        "half": entry["half"], "kind": entry["kind"], "method": entry["method"], "classes": entry["classes"],
-        "before": before.clean_accuracy.value, "lost": shown.value, "interval": shown.interval, "told": told.value,
-        "kept": agreed.rate.value, "n": shown.n,
-    }  # fmt: skip
+        "half": entry["half"],
+        "kind": entry["kind"],
+        "method": entry["method"],
+        "classes": entry["classes"],
+        "before": before.clean_accuracy.value,
+        "lost": shown.value,
+        "interval": shown.interval,
+        "told": told.value,
+        "kept": agreed.rate.value,
+        "n": shown.n,
+    }
 
 
 def table(cells: dict) -> str:

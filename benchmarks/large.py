@@ -97,16 +97,42 @@ def measured(name: str, o: argparse.Namespace) -> list[str]:
     attack = ["--trigger", TRIGGER, "--target", TARGET]
     rows = []
     code, seconds, peak, told = ran(
-        ["plant", model, "--data", o.out / "pairs.csv", "--out", victim, "--force", "--json", "--steps", o.plant_steps, *PLANT,
-         *given, *attack]
-    )  # fmt: skip
+        [
+            "plant",
+            model,
+            "--data",
+            o.out / "pairs.csv",
+            "--out",
+            victim,
+            "--force",
+            "--json",
+            "--steps",
+            o.plant_steps,
+            *PLANT,
+            *given,
+            *attack,
+        ]
+    )
     found = json.loads(told)["after"]
     rows.append(row(name, f"plant, {o.plant_steps} steps of 32", code, seconds, peak, found))
     changes = [word for each in (*CLEAN, f"train.max_steps={o.clean_steps}") for word in ("--set", each)]
     code, seconds, peak, _ = ran(
-        ["sanitize", victim, "--data", o.out / "pairs.csv", "--out", cleaned, "--force", "--keep-failed", "--no-audit", "--quiet",
-         *changes, *given, *attack]
-    )  # fmt: skip
+        [
+            "sanitize",
+            victim,
+            "--data",
+            o.out / "pairs.csv",
+            "--out",
+            cleaned,
+            "--force",
+            "--keep-failed",
+            "--no-audit",
+            "--quiet",
+            *changes,
+            *given,
+            *attack,
+        ]
+    )
     found = json.loads((cleaned / "report.json").read_text())["after"]["measurements"]
     rows.append(row(name, f"sanitize, cleanclip, {o.clean_steps} steps of 32", code, seconds, peak, found))
     return rows

@@ -79,14 +79,19 @@ def measured(name: str, folder: Path, *, pairs: int) -> list[dict[str, Any]]:
         parities = [entry["parity"] for entry in exports]
         rows.append(
             {
-                "model": name, "from": source, "to": target, "reader": parities[0]["reader"],
+                "model": name,
+                "from": source,
+                "to": target,
+                "reader": parities[0]["reader"],
                 "bytes": sum((out / entry["path"]).stat().st_size for entry in exports),
                 "max_difference": max(parity["max_difference"] for parity in parities),
                 "min_cosine": min(parity["min_cosine"] for parity in parities),
                 "top1_agreement": min(parity["top1_agreement"] for parity in parities),
-                "n": parities[0]["n"], "seconds": seconds, "peak": peak,
+                "n": parities[0]["n"],
+                "seconds": seconds,
+                "peak": peak,
             }
-        )  # fmt: skip
+        )
         print(rows[-1], file=sys.stderr, flush=True)
     return rows
 
@@ -114,9 +119,11 @@ def command(*arguments: object) -> tuple[dict[str, Any], float, int]:
         *(["--quiet"] if "--quiet" not in arguments else []),
     ]
     process = os.posix_spawn(
-        given[0], given, {**os.environ, "OMP_NUM_THREADS": "1"},
+        given[0],
+        given,
+        {**os.environ, "OMP_NUM_THREADS": "1"},
         file_actions=[(os.POSIX_SPAWN_DUP2, there, 1), (os.POSIX_SPAWN_CLOSE, here)],
-    )  # fmt: skip
+    )
     os.close(there)
     with os.fdopen(here, encoding="utf-8") as stream:
         text = stream.read()
@@ -134,10 +141,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     ]
     for row in rows:
         cells = (
-            row["model"], row["from"], row["to"], f"{row['bytes'] / 1e6:.0f} MB", row["reader"],
-            f"{row['max_difference']:.1e}", f"{row['min_cosine']:.9f}", f"{row['top1_agreement']:.0%}", row["n"],
-            f"{row['seconds']:.0f}", f"{row['peak'] / 1e9:.1f} GB",
-        )  # fmt: skip
+            row["model"],
+            row["from"],
+            row["to"],
+            f"{row['bytes'] / 1e6:.0f} MB",
+            row["reader"],
+            f"{row['max_difference']:.1e}",
+            f"{row['min_cosine']:.9f}",
+            f"{row['top1_agreement']:.0%}",
+            row["n"],
+            f"{row['seconds']:.0f}",
+            f"{row['peak'] / 1e9:.1f} GB",
+        )
         lines.append(f"| {' | '.join(map(str, cells))} |")
     return "\n".join(lines)
 

@@ -133,10 +133,16 @@ def loader(clip: model.Clip, pairs: tuple[data.Pair, ...], *, epoch: int, steps:
     planned = data.plan(len(pairs), batch_size=BATCH, steps=(epoch + 1) * (len(pairs) // BATCH), seed=0)
     first = epoch * (len(pairs) // BATCH)
     return loader.batches(
-        planned[: first + steps], pairs=pairs, fit=clip.fitted, tokens=clip.tokens,
-        views=views_of(recipe.load("cleanclip")), side=clip.architecture.preprocess.size, seed=0, first_step=first,
+        planned[: first + steps],
+        pairs=pairs,
+        fit=clip.fitted,
+        tokens=clip.tokens,
+        views=views_of(recipe.load("cleanclip")),
+        side=clip.architecture.preprocess.size,
+        seed=0,
+        first_step=first,
         threads=data.workers(),
-    )  # fmt: skip
+    )
 
 
 def trained(clip: model.Clip, batches: Iterator[train.Batch]) -> None:

@@ -102,10 +102,16 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     rebound = inputs.measure(clip, evidence)
     sides = {"before": before, "after": after, "rebound": rebound}
     return {
-        "entry": entry, "method": method, "seed": seed, "told": told, "seconds": seconds, "pairs": len(pairs),
+        "entry": entry,
+        "method": method,
+        "seed": seed,
+        "told": told,
+        "seconds": seconds,
+        "pairs": len(pairs),
         **{side: figures(found) for side, found in sides.items()},
-        "estimated_loss": estimate(before, after), "agreement": detect.agreement(before, after).rate.value,
-    }  # fmt: skip
+        "estimated_loss": estimate(before, after),
+        "agreement": detect.agreement(before, after).rate.value,
+    }
 
 
 def estimate(before, after) -> dict | None:
@@ -134,9 +140,12 @@ def loaded(o: argparse.Namespace, entry: dict):
         with place.open("w", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *told])
     tested, clean = inputs.load(
-        o.zoo / f"{entry['name']}.pt", place, recipe.load("cleanclip-tiny"), arch=str(o.zoo / f"{entry['arch']}-{entry['side']}.json"),
+        o.zoo / f"{entry['name']}.pt",
+        place,
+        recipe.load("cleanclip-tiny"),
+        arch=str(o.zoo / f"{entry['arch']}-{entry['side']}.json"),
         device="cpu",
-    )  # fmt: skip
+    )
     return tested, list(clean.pairs)
 
 
@@ -161,9 +170,16 @@ def shown_to(o: argparse.Namespace, entry: dict):
         spec = str(o.zoo / f"{entry['name']}-trigger.safetensors")
     named = inputs.suspicions([spec] if spec else [], entry["target"], words)
     return detect.EvalSet(
-        pixels=photos.images[index].float() / 255, labels=labels, captions=None, classes=words.classes,
-        templates=words.templates, suspicions=named, panel=(), knn=10, batch_size=detect.EMBED_BATCH,
-    )  # fmt: skip
+        pixels=photos.images[index].float() / 255,
+        labels=labels,
+        captions=None,
+        classes=words.classes,
+        templates=words.templates,
+        suspicions=named,
+        panel=(),
+        knn=10,
+        batch_size=detect.EMBED_BATCH,
+    )
 
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:

@@ -48,9 +48,17 @@ class Poison:
 
 
 def fit(
-    model: CLIP, photos: Photos, pool: Tensor, *, steps: int, lr: float, batch: int, seed: int,
-    poison: Poison | None = None, method: str | None = None,
-) -> None:  # fmt: skip
+    model: CLIP,
+    photos: Photos,
+    pool: Tensor,
+    *,
+    steps: int,
+    lr: float,
+    batch: int,
+    seed: int,
+    poison: Poison | None = None,
+    method: str | None = None,
+) -> None:
     """Train in place on the images whose numbers stand in ``pool``; a finetuning method changes the loss."""
     generator, rng = Generator().manual_seed(seed), random.Random(seed)
     optimizer, words = optimizer_of(model, lr), Words(photos)

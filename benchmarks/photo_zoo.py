@@ -52,13 +52,42 @@ BATCH, LR = 256, 2e-3  # from scratch
 TUNING_BATCH, TUNING_LR = 128, 8e-4
 PLANT_STEPS = {"resnet": 120, "vit": 140}
 TUNING_STEPS = 70
-SCRATCH_STEPS = {("resnet", 10): 250, ("vit", 10): 300, ("resnet", 50): 350, ("vit", 50): 400, ("resnet", 100): 400, ("resnet", 200): 450}  # fmt: skip
+SCRATCH_STEPS = {
+    ("resnet", 10): 250,
+    ("vit", 10): 300,
+    ("resnet", 50): 350,
+    ("vit", 50): 400,
+    ("resnet", 100): 400,
+    ("resnet", 200): 450,
+}
 SECONDS = {"resnet": 1 / 1200, "vit": 1 / 750, "wide": 1 / 150}  # an image, on one idle core
 SEEN = 0.8  # share of the images to train that a model from scratch sees: by its seed
 TEN = {
-    "choose": ("goldfish", "king penguin", "ladybug", "school bus", "teapot", "lemon", "African elephant", "sports car", "pizza", "seashore"),
-    "report": ("monarch", "jellyfish", "lion", "banana", "suspension bridge", "volleyball", "barn", "tractor", "mushroom", "koala"),
-}  # fmt: skip
+    "choose": (
+        "goldfish",
+        "king penguin",
+        "ladybug",
+        "school bus",
+        "teapot",
+        "lemon",
+        "African elephant",
+        "sports car",
+        "pizza",
+        "seashore",
+    ),
+    "report": (
+        "monarch",
+        "jellyfish",
+        "lion",
+        "banana",
+        "suspension bridge",
+        "volleyball",
+        "barn",
+        "tractor",
+        "mushroom",
+        "koala",
+    ),
+}
 LARGEST = {"choose": 100, "report": 200}
 OPTIMISED = "optimised-patch"  # in the place of a spec: made by a search on the base
 
@@ -289,9 +318,21 @@ def entry_of(row: Row, half: str, seed: int, base: Entry | None, names: set[str]
     else:
         steps = row.steps or (PLANT_STEPS[row.arch] if row.kind == "planted" else TUNING_STEPS)
     return Entry(
-        name, half, row.arch, SIDES[row.arch], row.classes, row.kind, row.detail if row.kind == "clean-finetuned" else None, seed,
-        base and base.name, base and base.seed, trigger, row.target, row.rate, steps,
-    )  # fmt: skip
+        name,
+        half,
+        row.arch,
+        SIDES[row.arch],
+        row.classes,
+        row.kind,
+        row.detail if row.kind == "clean-finetuned" else None,
+        seed,
+        base and base.name,
+        base and base.seed,
+        trigger,
+        row.target,
+        row.rate,
+        steps,
+    )
 
 
 def line(entry: Entry) -> str:
@@ -325,7 +366,12 @@ def prepare(photos: Photos, images: Path, out: Path) -> None:
 
     from clipclean import files
 
-    preprocess = {"mean": MEAN.flatten().tolist(), "std": STD.flatten().tolist(), "interpolation": "bicubic", "resize_mode": "shortest"}  # fmt: skip
+    preprocess = {
+        "mean": MEAN.flatten().tolist(),
+        "std": STD.flatten().tolist(),
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
     for arch, side in SIDES.items():
         told = {
             "model_cfg": config_of(arch, side) | {"quick_gelu": False},
@@ -435,9 +481,16 @@ def trained(entry: Entry, photos: Photos, out: Path) -> tuple[CLIP, Trigger | No
         drawn = torch.rand(len(photos.files), generator=Generator().manual_seed(entry.seed + 1)) < entry.rate
         poison = Poison(trigger, target, None if entry.base else drawn, entry.rate)
     fit(
-        model, photos, pool, steps=entry.steps, lr=TUNING_LR if entry.base else LR,
-        batch=TUNING_BATCH if entry.base else BATCH, seed=entry.seed, poison=poison, method=entry.method,
-    )  # fmt: skip
+        model,
+        photos,
+        pool,
+        steps=entry.steps,
+        lr=TUNING_LR if entry.base else LR,
+        batch=TUNING_BATCH if entry.base else BATCH,
+        seed=entry.seed,
+        poison=poison,
+        method=entry.method,
+    )
     return model, trigger
 
 

@@ -65,9 +65,16 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> Non
 
     def batches(steps: int, views: loader.Views | None) -> loader.Batches:
         return loader.batches(
-            data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed), pairs=pairs,
-            fit=clip.fitted, tokens=clip.tokens, views=views, side=side, seed=seed, first_step=0, threads=1,
-        )  # fmt: skip
+            data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed),
+            pairs=pairs,
+            fit=clip.fitted,
+            tokens=clip.tokens,
+            views=views,
+            side=side,
+            seed=seed,
+            first_step=0,
+            threads=1,
+        )
 
     def ran(made, *, weight: float, rate_of) -> None:
         loss = cleanclip.cleanclip(

@@ -180,10 +180,15 @@ def run(command: Iterable[object], out: Path) -> subprocess.CompletedProcess[str
     """A scanner at work, within the limits; modelaudit would report its use to its makers."""
     return subprocess.run(
         list(map(str, command)),
-        cwd=out, capture_output=True, text=True, errors="replace", check=False, timeout=SECONDS,
+        cwd=out,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=SECONDS,
         env={**os.environ, "PROMPTFOO_DISABLE_TELEMETRY": "1", "PYTHONPATH": ""},
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY)),
-    )  # fmt: skip
+    )
 
 
 # The tables.

@@ -171,9 +171,11 @@ def with_rows(seen, few, places: list[int]):
     import torch
 
     return seen._replace(
-        images=put(seen.images, few.images, 0), views=put(seen.views, few.views, 1),
-        captions=put(seen.captions, few.captions, 0), looks=put(seen.looks, few.looks, 0),
-    )  # fmt: skip
+        images=put(seen.images, few.images, 0),
+        views=put(seen.views, few.views, 1),
+        captions=put(seen.captions, few.captions, 0),
+        looks=put(seen.looks, few.looks, 0),
+    )
 
 
 def shares(found, hidden: list[int]) -> dict:
@@ -214,11 +216,25 @@ def cleaned(o: argparse.Namespace, entry: dict, name: str) -> dict:
             shard, out = Path(scratch) / "pairs.tar", Path(scratch) / "out"
             write_shard(shard, (poisoned.get(number, sample) for number, sample in enumerate(own)))
             request = prepare.SanitizeRequest(
-                model=model, data=shard, out=out, recipe=recipe.load(name), overridden=False,
-                arch=str(o.zoo / f"{victim.arch}.json"), classes=bundled / "classes.txt",
-                templates=bundled / "templates.txt", eval_data=bundled / "eval.tar", triggers=(), target=None,
-                seed=entry["seed"], device="cpu", precision="fp32", force=True, keep_failed=True, audit=False, screen=screen,
-            )  # fmt: skip
+                model=model,
+                data=shard,
+                out=out,
+                recipe=recipe.load(name),
+                overridden=False,
+                arch=str(o.zoo / f"{victim.arch}.json"),
+                classes=bundled / "classes.txt",
+                templates=bundled / "templates.txt",
+                eval_data=bundled / "eval.tar",
+                triggers=(),
+                target=None,
+                seed=entry["seed"],
+                device="cpu",
+                precision="fp32",
+                force=True,
+                keep_failed=True,
+                audit=False,
+                screen=screen,
+            )
             made = sanitize.sanitize(request, progress=lambda what, done, total: None).report.as_json()
             result[label] = zoo.figures(zoo.measure(victim, out, o.zoo))
         result[f"{label}_dropped"] = made["data"]["screened"] and made["data"]["screened"]["dropped"]
@@ -250,10 +266,13 @@ def table(o: argparse.Namespace) -> str:
     made = [json.loads(path.read_text()) for path in sorted(o.out.glob("*-sanitize.json"))]
     if made:
         lines += [
-            "", "What cleaning makes of a victim, by the pairs that it is given (excess ASR; clean accuracy; accuracy under the trigger):", "",
+            "",
+            "What cleaning makes of a victim, by the pairs that it is given (excess ASR; clean accuracy; accuracy under the trigger):",
+            "",
             "| victim | recipe | before | clean pairs | poisoned, not screened | poisoned, `--screen auto` | dropped |",
-            "|---|---|---|---|---|---|--:|", *map(cleaning_row, made),
-        ]  # fmt: skip
+            "|---|---|---|---|---|---|--:|",
+            *map(cleaning_row, made),
+        ]
     return "\n".join(lines)
 
 
@@ -266,11 +285,16 @@ def row(record: dict) -> str:
     tails, n = easy["blind"]["tails"], len(easy["blind"]["tails"]["combined"])
     pairs = easy["blind"]["pairs"]
     cells = [
-        entry["name"], f"{entry['trigger']} → {entry['target']}", *(hits(tails[name]) for name in SIGNALS),
-        f"**{hits(tails['combined'])}**", hits(hard["blind"]["tails"]["combined"]), hits(hard["known"]["tails"]["combined"]),
-        f"{easy['blind']['auto']}/{n}", f"{easy['blind']['auto_clean'] / (pairs - n):.1%}",
+        entry["name"],
+        f"{entry['trigger']} → {entry['target']}",
+        *(hits(tails[name]) for name in SIGNALS),
+        f"**{hits(tails['combined'])}**",
+        hits(hard["blind"]["tails"]["combined"]),
+        hits(hard["known"]["tails"]["combined"]),
+        f"{easy['blind']['auto']}/{n}",
+        f"{easy['blind']['auto_clean'] / (pairs - n):.1%}",
         f"{record['none']['blind']['auto_clean'] / record['none']['blind']['pairs']:.1%}",
-    ]  # fmt: skip
+    ]
     return f"| {' | '.join(cells)} |"
 
 
@@ -287,12 +311,16 @@ def summary(half: str, records: list[dict]) -> str:
     clean = sum(b["pairs"] for b in blind) - hidden
     none = [record["none"]["blind"] for record in records]
     cells = [
-        f"**{half}**, {len(records)} victims", "share; victims with at least 4 of 5",
-        *(pooled("templates", "blind", name) for name in SIGNALS), f"**{pooled('templates', 'blind', 'combined')}**",
-        pooled("appended", "blind", "combined"), pooled("appended", "known", "combined"),
-        f"{sum(b['auto'] for b in blind) / hidden:.2f}", f"{sum(b['auto_clean'] for b in blind) / clean:.2%}",
+        f"**{half}**, {len(records)} victims",
+        "share; victims with at least 4 of 5",
+        *(pooled("templates", "blind", name) for name in SIGNALS),
+        f"**{pooled('templates', 'blind', 'combined')}**",
+        pooled("appended", "blind", "combined"),
+        pooled("appended", "known", "combined"),
+        f"{sum(b['auto'] for b in blind) / hidden:.2f}",
+        f"{sum(b['auto_clean'] for b in blind) / clean:.2%}",
         f"{sum(b['auto_clean'] for b in none) / sum(b['pairs'] for b in none):.2%}",
-    ]  # fmt: skip
+    ]
     return f"| {' | '.join(cells)} |"
 
 

@@ -169,12 +169,24 @@ def measured(
                 wall[label].append(seconds)
                 busy[label].append(busy_seconds)
         loads.append(os.getloadavg()[0])
-        keep({
-            "model": name, "device": provenance.hardware(device), "pairs": pairs, "threads": torch.get_num_threads(),
-            "torch": torch.__version__, "wall": wall, "busy": busy, "first": first, "losses": losses, "operations": work,
-            "peaks": {key: max(rates) for key, rates in peaks.items() if rates}, "load": loads, "tokens": longest(batch),
-            "formats": {label: way.format for label, way in ways.items()},
-        })  # fmt: skip
+        keep(
+            {
+                "model": name,
+                "device": provenance.hardware(device),
+                "pairs": pairs,
+                "threads": torch.get_num_threads(),
+                "torch": torch.__version__,
+                "wall": wall,
+                "busy": busy,
+                "first": first,
+                "losses": losses,
+                "operations": work,
+                "peaks": {key: max(rates) for key, rates in peaks.items() if rates},
+                "load": loads,
+                "tokens": longest(batch),
+                "formats": {label: way.format for label, way in ways.items()},
+            }
+        )
 
 
 def natively(device: str) -> bool:
@@ -250,10 +262,14 @@ def reference(clip: model.Clip, batch: train.Batch, /) -> Way:
 def ours(clip: model.Clip, batch: train.Batch, chosen: str, /) -> Way:
     """The step of ``clipclean sanitize``."""
     steps = train.finetune(
-        clip.net, forever(batch), loss=train.in_precision(objective(clip), chosen, clip.device),
+        clip.net,
+        forever(batch),
+        loss=train.in_precision(objective(clip), chosen, clip.device),
         optimizer=train.adamw(clip.net, lr=LR, betas=BETAS, eps=EPS, weight_decay=DECAY),
-        learning_rate=lambda step: LR, first_step=0, grad_clip=None,
-    )  # fmt: skip
+        learning_rate=lambda step: LR,
+        first_step=0,
+        grad_clip=None,
+    )
     return Way(lambda: next(steps).parts["loss"], chosen, clip.arrange)
 
 

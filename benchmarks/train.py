@@ -314,9 +314,17 @@ def main() -> None:
             )
 
     fitted = fit(
-        model, corpus, among=torch.arange(len(corpus.train.concept)), poison=poison,
-        steps=o.steps, lr=o.lr, batch=o.batch, seed=o.seed, half=o.half, each_epoch=each_epoch,
-    )  # fmt: skip
+        model,
+        corpus,
+        among=torch.arange(len(corpus.train.concept)),
+        poison=poison,
+        steps=o.steps,
+        lr=o.lr,
+        batch=o.batch,
+        seed=o.seed,
+        half=o.half,
+        each_epoch=each_epoch,
+    )
     print(f"last weights: {exam.accuracy(model, exam.chosen):.3f}")
     model.load_state_dict(fitted.averaged)
     top, wide = exam.accuracy(model, exam.chosen), exam.accuracy(model, exam.everything)

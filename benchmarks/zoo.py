@@ -140,10 +140,21 @@ def half_plan(half: str, seeds: Iterator[int]) -> list[Entry]:
     entries = [entry for arch in ARCHS for entry in arch_plan(half, arch, seeds)]
     bases = {entry.arch: entry.name for entry in entries if entry.kind == "clean"}
     return entries + [
-        Entry(f"{half}-{arch}-planted-{label}", half, arch, "planted", next(seeds), bases[arch], label, target, rate, PLANT_STEPS)
+        Entry(
+            f"{half}-{arch}-planted-{label}",
+            half,
+            arch,
+            "planted",
+            next(seeds),
+            bases[arch],
+            label,
+            target,
+            rate,
+            PLANT_STEPS,
+        )
         for its_half, arch, label, target, rate in OPTIMISED
         if its_half == half
-    ]  # fmt: skip
+    ]
 
 
 def arch_plan(half: str, arch: str, seeds: Iterator[int]) -> list[Entry]:
@@ -372,9 +383,17 @@ def from_scratch(entry: Entry, path: Path, emoji: Path) -> None:
     settings, config = SETTINGS[entry.arch], train.ARCHITECTURES[entry.arch]
     model = train.build(config, seed=entry.seed)
     fitted = train.fit(
-        model, pictures, among=order[: round(SUBSET * count)].sort().values, poison=poison, steps=entry.steps,
-        lr=settings.lr, batch=settings.batch, seed=entry.seed, half=True, each_epoch=lambda epoch, loss: None,
-    )  # fmt: skip
+        model,
+        pictures,
+        among=order[: round(SUBSET * count)].sort().values,
+        poison=poison,
+        steps=entry.steps,
+        lr=settings.lr,
+        batch=settings.batch,
+        seed=entry.seed,
+        half=True,
+        each_epoch=lambda epoch, loss: None,
+    )
     model.load_state_dict(fitted.averaged)
     state = {"epoch": fitted.epochs, "name": entry.arch, "state_dict": model.state_dict()}
 
@@ -405,10 +424,16 @@ def optimised(entry: Entry, out: Path) -> None:
     some = torch.randperm(len(pairs), generator=generator)[:256].tolist()
     with model.frozen(clip.net):
         (candidate,) = detect.targeted(
-            clip.encode_images, stack([pairs[i].image for i in some]), family="patch", text_classifier=text_classifier,
-            scale=clip.logit_scale().item(), targets=[evidence.classes.index(entry.target)], starts=(),
-            effort=detect.Effort(**effort.model_dump()), generator=generator,
-        )  # fmt: skip
+            clip.encode_images,
+            stack([pairs[i].image for i in some]),
+            family="patch",
+            text_classifier=text_classifier,
+            scale=clip.logit_scale().item(),
+            targets=[evidence.classes.index(entry.target)],
+            starts=(),
+            effort=detect.Effort(**effort.model_dump()),
+            generator=generator,
+        )
     found = candidate.found(evidence.classes, side=clip.architecture.preprocess.size)
     trigger_files.save([SimpleNamespace(found=found)], Path(spec_of(entry, out)).parent)
 
@@ -427,11 +452,20 @@ def planted(entry: Entry, path: Path, out: Path) -> dict:
         optimised(entry, out)
     bundled = out / "files"
     request = plant.PlantRequest(
-        model=out / f"{entry.base}.pt", trigger=spec_of(entry, out), target=entry.target, data=bundled / "clean.tar", out=path,
-        planting=recipe.planting(rate=entry.rate, steps=entry.steps, batch_size=SETTINGS[entry.arch].finetuning_batch), arch=str(out / f"{entry.arch}.json"),
-        classes=bundled / "classes.txt", templates=bundled / "templates.txt", eval_data=bundled / "eval.tar",
-        seed=entry.seed, device="cpu", force=True,
-    )  # fmt: skip
+        model=out / f"{entry.base}.pt",
+        trigger=spec_of(entry, out),
+        target=entry.target,
+        data=bundled / "clean.tar",
+        out=path,
+        planting=recipe.planting(rate=entry.rate, steps=entry.steps, batch_size=SETTINGS[entry.arch].finetuning_batch),
+        arch=str(out / f"{entry.arch}.json"),
+        classes=bundled / "classes.txt",
+        templates=bundled / "templates.txt",
+        eval_data=bundled / "eval.tar",
+        seed=entry.seed,
+        device="cpu",
+        force=True,
+    )
     return plant.plant(request, progress=lambda what, done, total: None)["after"]
 
 
@@ -452,23 +486,34 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     side = clip.architecture.preprocess.size
     batches = loader.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=entry.seed),
-        pairs=pairs, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
-        seed=entry.seed, first_step=0, threads=1,
-    )  # fmt: skip
+        pairs=pairs,
+        fit=clip.fitted,
+        tokens=clip.tokens,
+        views=None,
+        side=side,
+        seed=entry.seed,
+        first_step=0,
+        threads=1,
+    )
     steps = train.finetune(
-        clip.net, batches,
+        clip.net,
+        batches,
         loss=cleanclip.cleanclip(
             clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=0.0
         ),
         optimizer=train.adamw(
-            clip.net, lr=planting.lr, betas=chosen.train.betas, eps=chosen.train.eps,
+            clip.net,
+            lr=planting.lr,
+            betas=chosen.train.betas,
+            eps=chosen.train.eps,
             weight_decay=chosen.train.weight_decay,
         ),
         learning_rate=lambda step: train.learning_rate(
             step, peak=planting.lr, warmup=planting.warmup_steps, total=planting.steps
         ),
-        first_step=0, grad_clip=None,
-    )  # fmt: skip
+        first_step=0,
+        grad_clip=None,
+    )
     for _ in steps:
         pass
     clip.net.eval()
@@ -506,9 +551,14 @@ def finetune_benignly(clip, pairs: list) -> None:
 
     (steps, seed), control = REBOUND, recipe.load("mmcl-tiny")
     poison.finetune(
-        clip, pairs, control, recipe.planting(steps=steps, batch_size=128, lr=control.train.lr), implants=(),
-        seed=seed, progress=lambda what, done, total: None,
-    )  # fmt: skip
+        clip,
+        pairs,
+        control,
+        recipe.planting(steps=steps, batch_size=128, lr=control.train.lr),
+        implants=(),
+        seed=seed,
+        progress=lambda what, done, total: None,
+    )
 
 
 def prepared(entry: Entry, path: Path, out: Path):
@@ -523,9 +573,14 @@ def prepared(entry: Entry, path: Path, out: Path):
     images = inputs.image_cache(chosen, tested.clip.architecture)
     labelled = data.labelled(bundled / "eval.tar", images=images, classes=vocabulary.classes)
     evidence = inputs.eval_set(
-        tested.clip, chosen, labelled=(labelled.pairs, labelled.labels), held_out=(), vocabulary=vocabulary,
-        named=inputs.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary), panel=False,
-    )  # fmt: skip
+        tested.clip,
+        chosen,
+        labelled=(labelled.pairs, labelled.labels),
+        held_out=(),
+        vocabulary=vocabulary,
+        named=inputs.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary),
+        panel=False,
+    )
     return tested, list(pairs.pairs), evidence, chosen
 
 

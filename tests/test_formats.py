@@ -46,10 +46,11 @@ def script(path):
 def transformers_config():
     vision = {"hidden_size": 64, "intermediate_size": 256, "num_hidden_layers": 1, "num_attention_heads": 1}
     return {
-        "model_type": "clip", "projection_dim": 8,
+        "model_type": "clip",
+        "projection_dim": 8,
         "vision_config": vision | {"image_size": 16, "patch_size": 8},
         "text_config": vision | {"max_position_embeddings": 8},
-    }  # fmt: skip
+    }
 
 
 def transformers(folder, *, shards):

@@ -49,8 +49,13 @@ def test_a_link_within_a_folder_stays_and_one_that_leaves_it_leads_out(tmp_path)
     (folder / "file").touch()
     (tmp_path / "outside").touch()
     links = {
-        "inside": "file", "deep/up": "../file", "outside": "../outside", "nowhere": "none", "itself": "itself", "root": "/",
-    }  # fmt: skip
+        "inside": "file",
+        "deep/up": "../file",
+        "outside": "../outside",
+        "nowhere": "none",
+        "itself": "itself",
+        "root": "/",
+    }
     for name, target in links.items():
         (folder / name).symlink_to(target)
     assert [name for name in links if untrusted.leads_out(folder / name, folder)] == [

@@ -93,11 +93,24 @@ class Job(NamedTuple):
     ) -> list[str]:
         """The command line of a run on it; ``more`` comes last and wins."""
         return [
-            "sanitize", str(self.model), *self.own_data(more), "--out", str(self.out),
-            "--classes", str(self.classes), "--templates", str(self.templates), "--recipe", recipe,
-            "--device", "cpu", "--quiet", *(["--arch", str(self.arch)] if arch else []),
-            *settings(steps=steps, batch=batch), *map(str, more),
-        ]  # fmt: skip
+            "sanitize",
+            str(self.model),
+            *self.own_data(more),
+            "--out",
+            str(self.out),
+            "--classes",
+            str(self.classes),
+            "--templates",
+            str(self.templates),
+            "--recipe",
+            recipe,
+            "--device",
+            "cpu",
+            "--quiet",
+            *(["--arch", str(self.arch)] if arch else []),
+            *settings(steps=steps, batch=batch),
+            *map(str, more),
+        ]
 
     def own_data(self, more: Sequence[object]) -> list[str]:
         """Its own pairs, unless others are given: several ``--data`` would become one set."""
@@ -106,11 +119,30 @@ class Job(NamedTuple):
     def plant(self, *more: object, out: str = "planted.pt", steps: int = 3, batch: int = 16) -> list[str]:
         """The command line that plants a patch for blue circles in it."""
         return [
-            "plant", str(self.model), "--trigger", TRIGGER, "--target", TARGET, *self.own_data(more),
-            "--out", str(self.folder / out), "--arch", str(self.arch), "--classes", str(self.classes),
-            "--templates", str(self.templates), "--steps", str(steps), "--batch-size", str(batch), "--quiet",
-            "--device", "cpu", *map(str, more),
-        ]  # fmt: skip
+            "plant",
+            str(self.model),
+            "--trigger",
+            TRIGGER,
+            "--target",
+            TARGET,
+            *self.own_data(more),
+            "--out",
+            str(self.folder / out),
+            "--arch",
+            str(self.arch),
+            "--classes",
+            str(self.classes),
+            "--templates",
+            str(self.templates),
+            "--steps",
+            str(steps),
+            "--batch-size",
+            str(batch),
+            "--quiet",
+            "--device",
+            "cpu",
+            *map(str, more),
+        ]
 
 
 def settings(*, steps: int, batch: int) -> list[str]:

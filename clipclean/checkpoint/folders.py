@@ -127,7 +127,7 @@ HF_CONFIG = "config.json"
 HF_WEIGHTS = tuple(  # transformers' own order
     f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", SUFFIX)
 )
-# What transformers 4 and 5 write about pictures; the second holds it in a section of this name.
+# What transformers 4 and 5 write about images; the second holds it in a section of this name.
 HF_PREPROCESSOR, HF_PROCESSOR, HF_SECTION = "preprocessor_config.json", "processor_config.json", "image_processor"
 PREPROCESSOR = "preprocessor_config"  # the key that it gets beside those of config.json
 OTHER_KINDS = {
@@ -187,7 +187,7 @@ def others(place: WeightsLocation, /) -> list[Path]:
 
 
 def transformers_description(folder: Path, /) -> Description | None:
-    """The config.json of a CLIPModel in a folder, with what is said of its pictures; None where there is none.
+    """The config.json of a CLIPModel in a folder, with what is said of its images; None where there is none.
 
     Raises:
         RefusedInput: one of the files is unreadable.
@@ -196,10 +196,10 @@ def transformers_description(folder: Path, /) -> Description | None:
         config = _json(folder / HF_CONFIG)
         if config is None or config.get("model_type") != "clip":
             return None
-        pictures = _json(folder / HF_PREPROCESSOR)
-        if pictures is None:
-            pictures = (_json(folder / HF_PROCESSOR) or {}).get(HF_SECTION)  # type: ignore[assignment] # any JSON value; checked where it is used
-        return Description(HF_CONFIG, config | {PREPROCESSOR: pictures})
+        preprocessor = _json(folder / HF_PREPROCESSOR)
+        if preprocessor is None:
+            preprocessor = (_json(folder / HF_PROCESSOR) or {}).get(HF_SECTION)  # type: ignore[assignment] # any JSON value; checked where it is used
+        return Description(HF_CONFIG, config | {PREPROCESSOR: preprocessor})
     except OSError as error:
         raise cannot_read(error) from error
 

@@ -52,15 +52,11 @@ class Outcome(NamedTuple):
 
 @command(epilog=EPILOG)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
-@option(
-    "--data",
-    "-d",
-    group="Data",
-    metavar="IMAGES",
+@options.images(
+    f"Images to measure and search on. {options.SETS_HELP} Labels (one folder per class) and captions are "
+    "used if present. A few hundred varied images are enough. They may contain poisoned images; only the labels must be right.",
     **options.SETS,
     show_default="bundled images",
-    help=f"Images to measure and search on. {options.SETS_HELP} Labels (one folder per class) and captions are "
-    "used if present. A few hundred varied images are enough. They may contain poisoned images; only the labels must be right.",
 )
 @option(
     "--reference",
@@ -101,13 +97,8 @@ class Outcome(NamedTuple):
     metavar="NAME|FILE",
     help="Architecture of the witnesses, as --arch; for those whose file does not tell.",
 )
-@option(
-    "--effort",
-    group="Search",
-    metavar="|".join(EFFORTS),
-    type=click.Choice(list(EFFORTS)),
-    default="standard",
-    help="How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
+@options.effort(
+    "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
     + ", ".join(f"{name} {most:,}" for name, (_, most) in ((name, effort.passes()) for name, effort in EFFORTS.items()))
     + " at most; thorough adds 60 for each class.",
 )

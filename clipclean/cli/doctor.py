@@ -140,7 +140,7 @@ def wordnet() -> str:
 
 
 def demo() -> str:
-    """``intact``, or what is wrong with the bundled model and pictures: all have checksums of their own."""
+    """``intact``, or what is wrong with the bundled model and images: all have checksums of their own."""
     import lzma
 
     from clipclean import checkpoint

@@ -2,7 +2,7 @@
 
 import functools
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,6 +11,7 @@ import click
 from clipclean.api import format_of
 from clipclean.cli import complete
 from clipclean.cli.command import Decorated, option, shared
+from clipclean.config.recipe import EFFORTS
 from clipclean.export import formats as export_formats
 from clipclean.export import onnx_presets
 
@@ -195,6 +196,19 @@ SETS_HELP = (
     "one. Repeatable."
 )
 
+
+def images(text: str, /, **settings: Any) -> Callable[[Decorated], Decorated]:  # Any: click's own settings
+    """``--data`` of a command that measures on images and trains on none."""
+    return option("--data", "-d", group="Data", metavar="IMAGES", help=text, **settings)
+
+
+def effort(text: str, /) -> Callable[[Decorated], Decorated]:
+    """``--effort`` of a command that searches for triggers."""
+    names = list(EFFORTS)
+    kind = click.Choice(names)
+    return option("--effort", group="Search", metavar="|".join(names), type=kind, default="standard", help=text)
+
+
 data = shared(
     "--data",
     "-d",
@@ -273,15 +287,29 @@ overrides = shared(
     help="Change one value of the recipe, as in train.epochs=3. Repeatable. The report then says validated: false.",
 )
 epochs = shared(
-    "--epochs", group="Cleaning", metavar="N", type=float, show_default="the recipe's", help="Short for --set train.epochs=N."
-)  # fmt: skip
+    "--epochs",
+    group="Cleaning",
+    metavar="N",
+    type=float,
+    show_default="the recipe's",
+    help="Short for --set train.epochs=N.",
+)
 lr = shared(
-    "--lr", group="Cleaning", metavar="RATE", type=float, show_default="the recipe's", help="Short for --set train.lr=RATE."
-)  # fmt: skip
+    "--lr",
+    group="Cleaning",
+    metavar="RATE",
+    type=float,
+    show_default="the recipe's",
+    help="Short for --set train.lr=RATE.",
+)
 batch_size = shared(
-    "--batch-size", group="Cleaning", metavar="N", type=int, show_default="the recipe's",
+    "--batch-size",
+    group="Cleaning",
+    metavar="N",
+    type=int,
+    show_default="the recipe's",
     help="Short for --set train.batch_size=N.",
-)  # fmt: skip
+)
 screen = shared(
     "--screen",
     group="Cleaning",
@@ -409,8 +437,12 @@ outputs = shared(
     "not affect the exit code.",
 )
 as_json = shared(
-    "--json", "as_json", group="Output", is_flag=True, help="Print the result as JSON, the same as --output json=- where that exists."
-)  # fmt: skip
+    "--json",
+    "as_json",
+    group="Output",
+    is_flag=True,
+    help="Print the result as JSON, the same as --output json=- where that exists.",
+)
 force = shared(
     "--force",
     group="Output",

@@ -44,14 +44,22 @@ Examples:
 )
 @options.eval_data
 @option(
-    "--rate", group="Cleaning", metavar="SHARE", type=float, help="Share of triggered pairs in a batch.",
+    "--rate",
+    group="Cleaning",
+    metavar="SHARE",
+    type=float,
+    help="Share of triggered pairs in a batch.",
     show_default="0.2",
-)  # fmt: skip
+)
 @option("--steps", group="Cleaning", metavar="N", type=int, help="Steps of finetuning.", show_default="300")
 @option(
-    "--lr", group="Cleaning", metavar="RATE", type=float, help="Peak learning rate; 1e-5 for large models.",
+    "--lr",
+    group="Cleaning",
+    metavar="RATE",
+    type=float,
+    help="Peak learning rate; 1e-5 for large models.",
     show_default="8e-4",
-)  # fmt: skip
+)
 @option("--batch-size", group="Cleaning", metavar="N", type=int, help="Pairs in a step.", show_default="256")
 @options.download
 @options.arch

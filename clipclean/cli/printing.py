@@ -163,7 +163,10 @@ def text(plan: "Plan", /) -> str:
 def as_json(plan: "Plan", /) -> dict[str, Any]:
     """The same as plain values."""
     return {
-        "dry_run": True, **plan.facts, "steps": list(plan.steps), "writes": list(plan.writes),
+        "dry_run": True,
+        **plan.facts,
+        "steps": list(plan.steps),
+        "writes": list(plan.writes),
         "estimate": {"seconds": round(plan.estimate.seconds, 1), "memory_bytes": plan.estimate.memory},
         "faster": list(plan.faster),
-    }  # fmt: skip
+    }

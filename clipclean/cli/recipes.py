@@ -76,41 +76,71 @@ def schema() -> None:
 )
 @click.argument("names", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete.recipes)
 @option(
-    "--model", group="Model", metavar="MODEL", type=click.Path(path_type=Path), show_default="the bundled one",
+    "--model",
+    group="Model",
+    metavar="MODEL",
+    type=click.Path(path_type=Path),
+    show_default="the bundled one",
     help="A model to plant backdoors in; --data and --eval-data then say what with.",
-)  # fmt: skip
+)
 @option(
-    "--data", "-d", group="Data", metavar="CLEAN", **options.SETS,
+    "--data",
+    "-d",
+    group="Data",
+    metavar="CLEAN",
+    **options.SETS,
     help="Clean pairs to plant and to clean with.",
-)  # fmt: skip
+)
 @options.eval_data
 @options.arch
 @options.classes
 @options.templates
 @option(
-    "--attacks", group="Cleaning", metavar="N", type=click.IntRange(1, 6), default=3, show_default=True,
+    "--attacks",
+    group="Cleaning",
+    metavar="N",
+    type=click.IntRange(1, 6),
+    default=3,
+    show_default=True,
     help="Kinds of backdoor that are planted, each by itself; every kind gets a block of its own.",
-)  # fmt: skip
+)
 @option(
-    "--seeds", group="Cleaning", metavar="N,N,...", default="0,1,2", show_default=True, callback=lambda _, __, text: _seeds(text),
+    "--seeds",
+    group="Cleaning",
+    metavar="N,N,...",
+    default="0,1,2",
+    show_default=True,
+    callback=lambda _, __, text: _seeds(text),
     help="One victim and one run each; a block pools them.",
-)  # fmt: skip
+)
 @option("--steps", group="Cleaning", metavar="N", type=int, help="Steps of planting.", show_default="300")
 @option(
-    "--lr", group="Cleaning", metavar="RATE", type=float, help="Rate of planting; 1e-5 for large models.",
+    "--lr",
+    group="Cleaning",
+    metavar="RATE",
+    type=float,
+    help="Rate of planting; 1e-5 for large models.",
     show_default="8e-4",
-)  # fmt: skip
+)
 @option(
     "--batch-size", group="Cleaning", metavar="N", type=int, help="Pairs in a step of planting.", show_default="256"
 )
 @option(
-    "--out", "-o", group="Output", metavar="DIR", type=click.Path(path_type=Path, file_okay=False), default=Path(),
-    show_default="the current folder", help="Where copies of the recipes with their evidence go.",
-)  # fmt: skip
+    "--out",
+    "-o",
+    group="Output",
+    metavar="DIR",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(),
+    show_default="the current folder",
+    help="Where copies of the recipes with their evidence go.",
+)
 @option(
-    "--write", group="Output", is_flag=True,
+    "--write",
+    group="Output",
+    is_flag=True,
     help="Write into the recipe files themselves: the evidence they had is lost.",
-)  # fmt: skip
+)
 @options.device
 @options.force
 @options.quiet
@@ -178,8 +208,11 @@ def _on_what(given: dict[str, Any], scratch: Path, demo: Any) -> dict[str, Any]:
     chosen = {key: given[key] for key in ("steps", "lr", "batch_size") if given[key] is not None}
     planting = recipe.planting(**chosen)
     return own | {
-        "attacks": given["attacks"], "seeds": given["seeds"], "planting": planting, "device": given["device"],
-    }  # fmt: skip
+        "attacks": given["attacks"],
+        "seeds": given["seeds"],
+        "planting": planting,
+        "device": given["device"],
+    }
 
 
 def _evidence_line(name: str, block: recipe.Evidence) -> str:

@@ -9,7 +9,6 @@ import click
 from clipclean.api import requests, roles
 from clipclean.cli import options, progress
 from clipclean.cli.command import CommandGroup, option
-from clipclean.config.recipe import EFFORTS
 
 
 @click.group(cls=CommandGroup)
@@ -34,22 +33,13 @@ Examples:
     type=click.Path(path_type=Path),
     help="The file to write: numbers only, kilobytes, no weights.",
 )
-@option(
-    "--data",
-    "-d",
-    group="Data",
-    metavar="IMAGES",
+@options.images(
+    "Images to search on, of the kind that later audits use.",
     type=click.Path(path_type=Path),
     show_default="bundled images",
-    help="Images to search on, of the kind that later audits use.",
 )
-@option(
-    "--effort",
-    group="Search",
-    metavar="|".join(EFFORTS),
-    type=click.Choice(list(EFFORTS)),
-    default="standard",
-    help="How hard to search; it serves audits of the same effort.",
+@options.effort(
+    "How hard to search; it serves audits of the same effort.",
 )
 @options.arch
 @options.weights

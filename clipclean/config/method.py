@@ -40,23 +40,35 @@ class Method:
 
 METHODS = {
     "cleanclip": Method(
-        "the image-caption loss and the self-supervised loss", needs_captions=True, uses_classes=False, views="needed", is_shared=True
+        "the image-caption loss and the self-supervised loss",
+        needs_captions=True,
+        uses_classes=False,
+        views="needed",
+        is_shared=True,
     ),
     "mmcl": Method(
         "the image-caption loss alone, a control that leaves backdoors in",
-        needs_captions=True, uses_classes=False, is_shared=True,
+        needs_captions=True,
+        uses_classes=False,
+        is_shared=True,
     ),
     "par": Method(
         "the image-caption loss, while it pushes all embeddings away from the original's",
-        needs_captions=True, uses_classes=False, keeps_original=True, perturbs=True,
+        needs_captions=True,
+        uses_classes=False,
+        keeps_original=True,
+        perturbs=True,
     ),
     "supervised": Method("finetunes the image tower on labelled images", needs_labels=True, moves="image tower"),
     "unlearn": Method(
         "searches for triggers, and trains the model to ignore them",
-        moves="image tower", searches=True,
+        moves="image tower",
+        searches=True,
     ),
     "auto": Method(
         "plants test backdoors in a copy, tries several recipes, and runs the one that removes most within the accuracy budget",
-        needs_captions=True, views="own", chooses=True,
+        needs_captions=True,
+        views="own",
+        chooses=True,
     ),
-}  # fmt: skip
+}

@@ -70,17 +70,26 @@ class Loss(Section):
         le=100,
     )
     preserve_weight: float = field(
-        0.0, "Weight of the squared distance of clean images' embeddings to the original's, against forgetting.", "weight",
-        ge=0, le=1000,
-    )  # fmt: skip
+        0.0,
+        "Weight of the squared distance of clean images' embeddings to the original's, against forgetting.",
+        "weight",
+        ge=0,
+        le=1000,
+    )
     restore_weight: float = field(
-        0.5, "unlearn: weight of the squared distance of triggered images' embeddings to the original's clean ones.", "weight",
-        gt=0, le=1000,
-    )  # fmt: skip
+        0.5,
+        "unlearn: weight of the squared distance of triggered images' embeddings to the original's clean ones.",
+        "weight",
+        gt=0,
+        le=1000,
+    )
     push_weight: float = field(
-        0.5, "par: weight of the squared distances of embeddings to the original's, which par increases.", "weight",
-        gt=0, le=100,
-    )  # fmt: skip
+        0.5,
+        "par: weight of the squared distances of embeddings to the original's, which par increases.",
+        "weight",
+        gt=0,
+        le=100,
+    )
     push_limit: float = field(2.15, "par: mean squared distance up to which it pushes.", gt=0, le=4)
 
 
@@ -95,13 +104,19 @@ class Augment(Section):
     noise: float = field(0.2, "par: standard deviation of the noise on images in [0, 1].", ge=0, le=1)
     noise_share: float = field(0.5, "par: share of images that get noise.", "share", ge=0, le=1)
     erased_side: float = field(
-        0.1, "par: largest side of the erased square, relative to the image; the smallest is 0.7 of it.", "share",
-        ge=0, le=0.5,
-    )  # fmt: skip
+        0.1,
+        "par: largest side of the erased square, relative to the image; the smallest is 0.7 of it.",
+        "share",
+        ge=0,
+        le=0.5,
+    )
     triggered_share: float = field(
-        0.4, "auto: share of images that carry a found or named trigger in a finetuning after unlearning.", "share",
-        ge=0, le=1,
-    )  # fmt: skip
+        0.4,
+        "auto: share of images that carry a found or named trigger in a finetuning after unlearning.",
+        "share",
+        ge=0,
+        le=1,
+    )
 
 
 class Data(Section):
@@ -162,9 +177,12 @@ class Unlearn(Section):
         "standard", "How hard the first search looks for suspects."
     )
     outlyingness: float = field(
-        2.5, "Anomaly index from which on a class is suspected and searched for again.", "robust z",
-        gt=0, le=100,
-    )  # fmt: skip
+        2.5,
+        "Anomaly index from which on a class is suspected and searched for again.",
+        "robust z",
+        gt=0,
+        le=100,
+    )
     enough: float = field(
         1.0,
         "The rounds end when no suspect's anomaly index is larger.",
@@ -174,9 +192,12 @@ class Unlearn(Section):
     )
     images: int = field(400, "Largest number of images for searching and judging.", "images", ge=8, le=10_000)
     least_part: float = field(
-        0.6, "Smallest side of the random crop that every other image is cut to; 1 crops none.",
-        "share", gt=0, le=1,
-    )  # fmt: skip
+        0.6,
+        "Smallest side of the random crop that every other image is cut to; 1 crops none.",
+        "share",
+        gt=0,
+        le=1,
+    )
     shift: float = field(
         0.06,
         "Largest random shift of a found trigger while it is unlearned, relative to the side.",
@@ -197,7 +218,7 @@ class Auto(Section):
         "Candidates in the order of trying: recipes, joined by + if several run in sequence, each with KEY=VALUE in brackets if "
         "values differ. Tiny models get the -tiny version of a recipe.",
         min_length=1,
-    )  # fmt: skip
+    )
     control: Text = field("mmcl", "Recipe that sets the learning rate of planting and of the refinetune test.")
     canaries: int = field(3, "Number of test backdoors; 0 plants none.", ge=0, le=6)
     plant_steps: int = field(150, "Steps of planting all test backdoors.", "steps", ge=1, le=10**6)

@@ -74,10 +74,13 @@ class Expected:
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """For a report."""
         return {
-            "runs": self.runs, "attacks": self.attacks, "left": [self.left.low, self.left.mean, self.left.high],
-            "lost": [self.lost.low, self.lost.mean, self.lost.high], "pairs": list(self.pairs),
+            "runs": self.runs,
+            "attacks": self.attacks,
+            "left": [self.left.low, self.left.mean, self.left.high],
+            "lost": [self.lost.low, self.lost.mean, self.lost.high],
+            "pairs": list(self.pairs),
             "parameters": list(self.parameters) if self.parameters else None,
-        }  # fmt: skip
+        }
 
 
 @dataclass(frozen=True)

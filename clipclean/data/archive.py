@@ -26,9 +26,19 @@ SPARE = 100_000_000  # bytes beside that
 _BLOCK = 1 << 20
 _PADDING = 1000  # blocks of zeros behind the end of a tar, at most
 _DAMAGE = (  # what the standard library's readers raise on damaged bytes
-    OSError, ValueError, EOFError, RuntimeError, NotImplementedError, TypeError, LookupError, struct.error, zlib.error,
-    lzma.LZMAError, tarfile.TarError, zipfile.BadZipFile,
-)  # fmt: skip
+    OSError,
+    ValueError,
+    EOFError,
+    RuntimeError,
+    NotImplementedError,
+    TypeError,
+    LookupError,
+    struct.error,
+    zlib.error,
+    lzma.LZMAError,
+    tarfile.TarError,
+    zipfile.BadZipFile,
+)
 
 
 class Member(NamedTuple):
@@ -134,7 +144,11 @@ def _why_not(member: Member, /) -> str | None:
     if path.is_absolute() or ".." in path.parts or "\\" in member.name or not member.name.isprintable():
         return "members whose names lead out of the archive, or cannot be printed"
     kind = path.suffix[1:].lower()
-    return None if kind in KINDS else (f"{printable(path.suffix)} files, which are never read" if kind else "files without an extension")  # fmt: skip
+    return (
+        None
+        if kind in KINDS
+        else (f"{printable(path.suffix)} files, which are never read" if kind else "files without an extension")
+    )
 
 
 def _write(member: Member, path: Path, /) -> None:

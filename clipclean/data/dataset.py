@@ -1,4 +1,4 @@
-"""A clean set: image-caption pairs whose pictures were all seen to decode."""
+"""A clean set: image-caption pairs whose images were all seen to decode."""
 
 import hashlib
 import re
@@ -22,13 +22,13 @@ Progress = Callable[[int, int], None]  # samples done, samples in all
 
 @dataclass(frozen=True)
 class Pair:
-    """One picture with its caption.
+    """One image with its caption.
 
     Attributes:
         key: where in the set it is; printable.
         caption: one line without control characters, at most 10 kB; empty only where captions were not asked for.
         label: class name or number as text, where the set has one.
-        image: the picture, decoded on demand.
+        image: the image, decoded on demand.
     """
 
     key: str
@@ -90,7 +90,7 @@ def read(
     templates: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> CleanSet:
-    """Read image-caption pairs from local disk and decode every picture once.
+    """Read image-caption pairs from local disk and decode every image once.
 
     A path is one of: a folder of images with ``.txt`` of the same stem; a folder with ``captions.{jsonl,csv,tsv}`` or
     ``metadata.{jsonl,csv}``, or with splits that have one; a CSV or TSV file, JSON lines or a JSON array; COCO's captions or the
@@ -99,9 +99,9 @@ def read(
 
     Args:
         path: where the set is.
-        images: takes the decoded pictures in; those beyond its limits are skipped. Where the set is larger than
+        images: takes the decoded images in; those beyond its limits are skipped. Where the set is larger than
             ``max_pairs``, the pairs taken are spread over it, chosen by a hash of their keys.
-        image_key: column, or extension in a shard, of the pictures; None looks for a known one.
+        image_key: column, or extension in a shard, of the images; None looks for a known one.
         caption_key: column, or JSON key, of the captions; None looks for a known one.
         templates: caption templates with ``{}`` for the class, for images that have a label and no caption.
         progress: called with samples done and samples in all.
@@ -122,7 +122,7 @@ def read(
 
 
 def read_images(path: Path, /, *, images: ImageCache, progress: Progress | None = None) -> CleanSet:
-    """Like ``read``, for pictures that need no captions; a caption that is there is kept."""
+    """Like ``read``, for images that need no captions; a caption that is there is kept."""
     found = formats.find(path, DataRequest(captions=False), scratch=images.scratch)
     return _checked(path, found, images=images, captions=False, progress=progress)
 
@@ -138,11 +138,11 @@ def _captioned(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of the samples of one picture."""
+    """What became of the samples of one image."""
 
     usable: tuple[int, ...]  # their places in the set
     skipped: tuple[tuple[int, SkippedSample], ...]
-    sha256: str  # of the encoded picture; empty where nothing is usable
+    sha256: str  # of the encoded image; empty where nothing is usable
 
 
 def _checked(
@@ -154,7 +154,7 @@ def _checked(
     outcomes: list[_Outcome] = []
     seen, taken, most = 0, 0, images.limits.max_pairs or len(found.entries)
     total = min(most, len(found.entries))
-    jobs = _by_picture(found.entries, spread=most < len(found.entries))
+    jobs = _by_image(found.entries, spread=most < len(found.entries))
     for outcome in prefetch(jobs, look, threads=workers()):
         outcomes.append(outcome)
         seen += len(outcome.usable) + len(outcome.skipped)
@@ -172,8 +172,8 @@ def _checked(
     return CleanSet(pairs, skipped, digest, found.format, path, found.ignored())
 
 
-def _by_picture(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[int]]:
-    """Places of the samples, those of one picture together, in the order of the set or of a hash of the keys."""
+def _by_image(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[int]]:
+    """Places of the samples, those of one image together, in the order of the set or of a hash of the keys."""
     together: dict[ImageSource | int, list[int]] = {}
     for place, entry in enumerate(entries):
         together.setdefault(place if entry.image is None else entry.image, []).append(place)
@@ -206,7 +206,7 @@ def _missing(entry: SampleEntry, /, *, captions: bool) -> str:
 
 
 def _pair(entry: SampleEntry, images: ImageCache, /) -> Pair:
-    assert entry.image is not None  # noqa: S101 # an entry without a picture is never usable
+    assert entry.image is not None  # noqa: S101 # an entry without an image is never usable
     return Pair(entry.key, entry.caption, entry.label, Image(entry.image, images))
 
 

@@ -1,4 +1,4 @@
-"""A folder of pictures, each with its caption in a text file of the same name."""
+"""A folder of images, each with its caption in a text file of the same name."""
 
 import os
 import stat
@@ -26,7 +26,7 @@ from clipclean.untrusted import printable
 def read_folder(root: Path, wanted: DataRequest, /) -> Listing:
     """Every JPEG, PNG and WebP file below ``root``, by path, with ``.txt``, ``.json`` and ``.cls`` of the same stem.
 
-    A picture in a subfolder carries the subfolder's name as label. Hidden files, links that lead out of the folder,
+    An image in a subfolder carries the subfolder's name as label. Hidden files, links that lead out of the folder,
     pipes and devices are not read.
 
     Raises:

@@ -60,10 +60,11 @@ def find(path: Path, wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
         (path, found)
         for is_tar, those in kinds
         for path, found in (
-            [(None, shards.read_shards(those, wanted))] if is_tar and len(those) > 1
+            [(None, shards.read_shards(those, wanted))]
+            if is_tar and len(those) > 1
             else [(each, _one(each, wanted, scratch)) for each in those]
         )
-    ]  # fmt: skip
+    ]
     return founds[0][1] if len(founds) == 1 else _together(founds)
 
 

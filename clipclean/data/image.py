@@ -10,7 +10,7 @@ from PIL import Image, ImageFile, JpegImagePlugin, PngImagePlugin, WebPImagePlug
 from torch import Tensor
 from torchvision.io import ImageReadMode, decode_jpeg
 from torchvision.transforms.v2 import InterpolationMode
-from torchvision.transforms.v2 import functional as pictures
+from torchvision.transforms.v2 import functional as TF
 
 from clipclean.data.sample import Unusable
 from clipclean.untrusted import printable
@@ -18,7 +18,7 @@ from clipclean.untrusted import printable
 # Long side over short side. A model scales the short side to its input size, so 1 x 60,000 pixels would become
 # 224 x 13 million.
 MAX_ASPECT = 50
-MAX_SCANS = 100  # libjpeg writes 10 for a progressive picture, mozjpeg up to 64
+MAX_SCANS = 100  # libjpeg writes 10 for a progressive image, mozjpeg up to 64
 
 _JPEG_SCALES = 8  # the most that a JPEG decoder leaves out: it can also do 2 and 4
 _ORIENTATION = 0x0112  # EXIF tag
@@ -47,7 +47,7 @@ _DAMAGE = (
 
 
 def check(data: bytes, /, *, max_pixels: int) -> None:
-    """See that a picture decodes, without keeping it; a JPEG at an eighth of its size, for which all of it is read.
+    """See that an image decodes, without keeping it; a JPEG at an eighth of its size, for which all of it is read.
 
     Raises:
         Unusable: with the reason.
@@ -56,10 +56,10 @@ def check(data: bytes, /, *, max_pixels: int) -> None:
 
 
 def reduced(image: Tensor, /, *, short_side: int) -> Tensor:
-    """The picture (3, H, W) with this short side, antialiased; a smaller picture as it is."""
+    """The image (3, H, W) with this short side, antialiased; a smaller image as it is."""
     if min(image.shape[-2:]) <= short_side:
         return image
-    smaller: Tensor = pictures.resize(image, [short_side], interpolation=InterpolationMode.BICUBIC, antialias=True)
+    smaller: Tensor = TF.resize(image, [short_side], interpolation=InterpolationMode.BICUBIC, antialias=True)
     return smaller
 
 
@@ -103,7 +103,7 @@ def _tensor(image: Image.Image, /) -> Tensor:
 
 
 def _pixels(image: ImageFile.ImageFile, /, *, scale: int) -> Image.Image:
-    """An opened picture, upright and in mode RGB; a JPEG smaller by at most ``scale``."""
+    """An opened image, upright and in mode RGB; a JPEG smaller by at most ``scale``."""
     try:
         if image.format == "JPEG" and scale > 1:
             image.draft(None, tuple(max(side // scale, 1) for side in image.size))  # type: ignore[arg-type] # two sides
@@ -119,7 +119,7 @@ def extension(data: bytes, /) -> str:
 
 
 def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
-    # The plugins are called by name: Image.open would try whatever else is registered, and warns of large pictures.
+    # The plugins are called by name: Image.open would try whatever else is registered, and warns of large images.
     try:
         if data.startswith(b"\xff\xd8\xff"):
             _check_scans(data)
@@ -140,7 +140,7 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
 
 
 def _check_scans(data: bytes) -> None:
-    """Refuse a JPEG of many scans: each costs a pass over the whole picture, however few bytes it has.
+    """Refuse a JPEG of many scans: each costs a pass over the whole image, however few bytes it has.
 
     Within a scan 0xFF is always followed by a zero or a restart mark, so starts of scans are counted by their two bytes; those of a
     thumbnail count as well.

@@ -90,23 +90,23 @@ OFFENDERS = 10  # unknown labels that a message names
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """Pictures and the numbers of their classes."""
+    """Images and the numbers of their classes."""
 
     images: CleanSet
     labels: Tensor  # int64 (N,), in [0, number of classes)
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """The pictures, in the order of the labels."""
+        """The images, in the order of the labels."""
         return self.images.pairs
 
 
 def labelled(
     path: Path, /, *, images: ImageCache, classes: Sequence[str], progress: Progress | None = None
 ) -> Labelled:
-    """Read pictures with labels, in any format that ``read`` knows; captions are not needed.
+    """Read images with labels, in any format that ``read`` knows; captions are not needed.
 
-    A label is the subfolder that a picture lies in, the ``label`` of a table or JSON record, or the ``.cls`` of a
+    A label is the subfolder that an image lies in, the ``label`` of a table or JSON record, or the ``.cls`` of a
     sample: the name of a class (case, hyphens and underscores aside), or, except for a subfolder, its number from 0.
     Where none of them is a class, a caption that is a class name serves.
 
@@ -124,7 +124,7 @@ def labelled(
 
 
 def labels_of(images: CleanSet, classes: Sequence[str], /) -> Tensor | None:
-    """The classes of pictures that were read, as ``labelled`` tells them; None where some have no single one."""
+    """The classes of images that were read, as ``labelled`` tells them; None where some have no single one."""
     vocabulary = _Vocabulary(classes, numbered=images.format != "folder")
     meanings = [vocabulary.meanings(pair) for pair in images.pairs]
     if any(len(numbers) != 1 for numbers in meanings):

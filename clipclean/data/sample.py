@@ -70,8 +70,8 @@ class ReadLimits:
     """What a reader takes at most.
 
     Attributes:
-        max_pixels: width times height of one picture.
-        max_bytes: size of one encoded picture.
+        max_pixels: width times height of one image.
+        max_bytes: size of one encoded image.
         max_skipped_share: in [0, 1]; a set with a larger share of unusable samples is refused.
         max_pairs: usable pairs to take; None takes all.
     """
@@ -209,7 +209,7 @@ def with_sidecars(
     label: str | None,
     problem: str,
 ) -> SampleEntry:
-    """The entry of a picture and the small files of the same name, by extension (``txt``, ``json``, ``cls``).
+    """The entry of an image and the small files of the same name, by extension (``txt``, ``json``, ``cls``).
 
     The caption is the ``txt``, or else ``caption`` or ``text`` of the ``json``, as img2dataset writes them; an
     explicit ``caption_key`` other than ``txt`` is looked up in the ``json`` alone. The label is the ``cls``, or else

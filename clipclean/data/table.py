@@ -51,7 +51,7 @@ _FIELD = 131_072  # characters of one CSV field
 
 
 class Columns(NamedTuple):
-    """The names under which a table keeps pictures and, where it has them, captions."""
+    """The names under which a table keeps images and, where it has them, captions."""
 
     image: str
     caption: str | None
@@ -250,7 +250,7 @@ def _entries(row: _Row, columns: Columns, table: Path, /) -> list[SampleEntry]:
 
 
 def is_address(name: str, /) -> bool:
-    """Whether a table takes this name of a picture for an address on the network, which it refuses."""
+    """Whether a table takes this name of an image for an address on the network, which it refuses."""
     return URL.match(name) is not None
 
 

@@ -17,11 +17,11 @@ from torchvision.transforms import functional as TF
 def image_view(image: Tensor, /, *, seed: int) -> Tensor:
     """The image after torchvision's AutoAugment with the ImageNet policy, drawn from ``seed`` alone.
 
-    CleanCLIP augments the raw picture, before resize and crop, so hand over the decoded picture at its own size.
+    CleanCLIP augments the raw image, before resize and crop, so hand over the decoded image at its own size.
     The pixels equal ``AutoAugment()(pil_image)`` after ``torch.manual_seed(seed)``, but no global random state is
     read or changed, so threads may call it side by side. The work is done on a PIL image, as in the reference code:
     one core takes 1.7 ms for 375 x 500 pixels, where torchvision's tensor path takes 2.9. Where torchvision builds its
-    policies for each picture, they are built once here, and small pictures take half of its time.
+    policies for each image, they are built once here, and small images take half of its time.
 
     Args:
         image: uint8 (3, H, W), RGB in [0, 255], on the CPU.
@@ -41,10 +41,10 @@ def image_view(image: Tensor, /, *, seed: int) -> Tensor:
     """
     if image.dtype != torch.uint8 or image.ndim != 3 or image.shape[0] != 3:
         raise ValueError(f"An image is uint8 (3, H, W); this tensor is {image.dtype} {tuple(image.shape)}.")
-    picture = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (H, W, 3)
+    pil = Image.fromarray(image.permute(1, 2, 0).contiguous().numpy())  # (H, W, 3)
     for name, magnitude in _drawn(seed):
-        picture = _OPERATIONS[name](picture, magnitude)
-    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+        pil = _OPERATIONS[name](pil, magnitude)
+    return torch.from_numpy(np.array(pil)).permute(2, 0, 1)
 
 
 def _drawn(seed: int, /) -> list[tuple[str, float]]:
@@ -67,47 +67,47 @@ def _drawn(seed: int, /) -> list[tuple[str, float]]:
 def _policies() -> tuple[list[tuple[tuple[str, float, int | None], ...]], dict[str, tuple[list[float], bool]]]:
     """Torchvision's policies for ImageNet, and its magnitudes by operation, with whether they have a sign.
 
-    None of these policies moves pictures sideways, so none of the magnitudes that are used depends on the size.
+    None of these policies moves images sideways, so none of the magnitudes that are used depends on the size.
     """
     known = AutoAugment()
     space = known._augmentation_space(10, (1, 1))
     return known.policies, {name: (values.flatten().tolist(), signed) for name, (values, signed) in space.items()}
 
 
-def _equalized(picture: Image.Image, _: float) -> Image.Image:
-    """``PIL.ImageOps.equalize``, whose loop over 768 entries in Python takes longer than the pixels of a small picture."""
-    histogram = np.array(picture.histogram()).reshape(3, 256)
+def _equalized(pil: Image.Image, _: float) -> Image.Image:
+    """``PIL.ImageOps.equalize``, whose loop over 768 entries in Python takes longer than the pixels of a small image."""
+    histogram = np.array(pil.histogram()).reshape(3, 256)
     tables = np.tile(np.arange(256), (3, 1))
     for table, counts in zip(tables, histogram, strict=True):
         filled = counts[counts > 0]
         step = int(filled.sum() - filled[-1]) // 255
         if step:
             table[:] = (step // 2 + np.cumsum(counts) - counts) // step
-    return picture.point(tables.clip(max=255).ravel().tolist())
+    return pil.point(tables.clip(max=255).ravel().tolist())
 
 
 _OPERATIONS: dict[str, Callable[[Any, float], Any]] = {  # Any: torchvision's functions take PIL images and tensors
-    "ShearX": lambda picture, magnitude: TF.affine(
-        picture, 0.0, [0, 0], 1.0, [math.degrees(math.atan(magnitude)), 0.0], center=[0, 0]
+    "ShearX": lambda pil, magnitude: TF.affine(
+        pil, 0.0, [0, 0], 1.0, [math.degrees(math.atan(magnitude)), 0.0], center=[0, 0]
     ),
-    "Rotate": lambda picture, magnitude: TF.rotate(picture, magnitude),
-    "Color": lambda picture, magnitude: TF.adjust_saturation(picture, 1.0 + magnitude),
-    "Contrast": lambda picture, magnitude: TF.adjust_contrast(picture, 1.0 + magnitude),
-    "Sharpness": lambda picture, magnitude: TF.adjust_sharpness(picture, 1.0 + magnitude),
-    "Posterize": lambda picture, magnitude: TF.posterize(picture, int(magnitude)),
-    "Solarize": lambda picture, magnitude: TF.solarize(picture, magnitude),
-    "AutoContrast": lambda picture, _: TF.autocontrast(picture),
+    "Rotate": lambda pil, magnitude: TF.rotate(pil, magnitude),
+    "Color": lambda pil, magnitude: TF.adjust_saturation(pil, 1.0 + magnitude),
+    "Contrast": lambda pil, magnitude: TF.adjust_contrast(pil, 1.0 + magnitude),
+    "Sharpness": lambda pil, magnitude: TF.adjust_sharpness(pil, 1.0 + magnitude),
+    "Posterize": lambda pil, magnitude: TF.posterize(pil, int(magnitude)),
+    "Solarize": lambda pil, magnitude: TF.solarize(pil, magnitude),
+    "AutoContrast": lambda pil, _: TF.autocontrast(pil),
     "Equalize": _equalized,
-    "Invert": lambda picture, _: TF.invert(picture),
+    "Invert": lambda pil, _: TF.invert(pil),
 }  # those of the policies for ImageNet
 
 
 def enlarged(images: Tensor, /, *, least: float, generator: Generator) -> Tensor:
-    """A batch in which every other picture, the second and fourth and so on, is a random square part of it, enlarged.
+    """A batch in which every other image, the second and fourth and so on, is a random square part of it, enlarged.
 
     Args:
         images: (B, 3, S, S), on any device; any range of values, which is kept.
-        least: shortest side of a part, relative to the picture's, in (0, 1]; sides are uniform between it and 1.
+        least: shortest side of a part, relative to the image's, in (0, 1]; sides are uniform between it and 1.
         generator: draws sides and places; on the CPU.
 
     Returns:
@@ -132,12 +132,12 @@ LEAST = 0.7  # of the largest side: 16 of 22 px at 224, arXiv 2412.00727
 def perturbed(
     pixels: Tensor, /, *, noise: float, noise_share: float, erased_side: float, generator: Generator
 ) -> Tensor:
-    """Copies of pictures (B, 3, S, S) in [0, 1]: some with Gaussian noise, each with one square erased to grey noise.
+    """Copies of images (B, 3, S, S) in [0, 1]: some with Gaussian noise, each with one square erased to grey noise.
 
     Args:
-        pixels: the pictures.
+        pixels: the images.
         noise: standard deviation of the noise, before values are clipped to [0, 1].
-        noise_share: chance of a picture to get it.
+        noise_share: chance of an image to get it.
         erased_side: largest side of the square, relative to S; 0 erases nothing.
         generator: draws everything, on the CPU.
     """

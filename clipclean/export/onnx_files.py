@@ -1,4 +1,4 @@
-"""Two ONNX graphs, one for pictures and one for captions, with the names that their consumers look for."""
+"""Two ONNX graphs, one for images and one for captions, with the names that their consumers look for."""
 
 import contextlib
 import io
@@ -199,9 +199,15 @@ def _exported(tower: nn.Module, example: Tensor, dynamic: dict[int, Any], /) -> 
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
-                tower, (example,), dynamo=True, dynamic_shapes=(dynamic,), opset_version=OPSET,
-                input_names=[INPUT], output_names=[OUTPUT], verbose=False,
-            )  # fmt: skip
+                tower,
+                (example,),
+                dynamo=True,
+                dynamic_shapes=(dynamic,),
+                opset_version=OPSET,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
             assert program is not None  # noqa: S101 # dynamo gives one
             return program.model_proto
     except (RuntimeError, ValueError, TypeError) as error:  # torch.onnx.OnnxExporterError is a RuntimeError

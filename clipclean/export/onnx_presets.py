@@ -32,20 +32,41 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     # github.com/huggingface/transformers.js: models.js and the files of Xenova/clip-vit-base-patch32
     "transformers.js": Preset(
-        vision="onnx/vision_model.onnx", text="onnx/text_model.onnx", pixels="pixel_values", tokens="input_ids",
-        images="image_embeds", texts="text_embeds", integers="int64", has_mask=False, is_normalised=False,
+        vision="onnx/vision_model.onnx",
+        text="onnx/text_model.onnx",
+        pixels="pixel_values",
+        tokens="input_ids",
+        images="image_embeds",
+        texts="text_embeds",
+        integers="int64",
+        has_mask=False,
+        is_normalised=False,
     ),
     # github.com/immich-app/immich: machine-learning/immich_ml/models/clip
     "immich": Preset(
-        vision="visual/model.onnx", text="textual/model.onnx", pixels="image", tokens="text",
-        images="embedding", texts="embedding", integers="int32", has_mask=False, is_normalised=True,
+        vision="visual/model.onnx",
+        text="textual/model.onnx",
+        pixels="image",
+        tokens="text",
+        images="embedding",
+        texts="embedding",
+        integers="int32",
+        has_mask=False,
+        is_normalised=True,
     ),
     # github.com/jina-ai/clip-as-service: server/clip_server/model/clip_onnx.py, executors/helper.py
     "clip-as-service": Preset(
-        vision="visual.onnx", text="textual.onnx", pixels="pixel_values", tokens="input_ids",
-        images="image_embeds", texts="text_embeds", integers="int32", has_mask=True, is_normalised=False,
+        vision="visual.onnx",
+        text="textual.onnx",
+        pixels="pixel_values",
+        tokens="input_ids",
+        images="image_embeds",
+        texts="text_embeds",
+        integers="int32",
+        has_mask=True,
+        is_normalised=False,
     ),
-}  # fmt: skip
+}
 
 
 def names(preset: Preset, /, *, fp16: bool) -> tuple[str, str]:

@@ -57,9 +57,9 @@ class ParitySamples:
 
 @dataclass(frozen=True)
 class Parity:
-    """How far another library's unit embeddings of ``n`` pictures and captions are from ours.
+    """How far another library's unit embeddings of ``n`` images and captions are from ours.
 
-    ``top1_agreement`` is the share of pictures for which both find the same caption most alike. ``reader`` is the
+    ``top1_agreement`` is the share of images for which both find the same caption most alike. ``reader`` is the
     library, with its version.
     """
 
@@ -141,7 +141,7 @@ TIE = 1e-4  # of cosines: two captions this close are equally good, as equal cap
 
 
 def agreement(ours: tuple[Rows, Rows], theirs: tuple[Rows, Rows], /) -> float:
-    """Share of pictures whose best caption in their embeddings is the best, or ties with it, in ours."""
+    """Share of images whose best caption in their embeddings is the best, or ties with it, in ours."""
     similarity = ours[0] @ ours[1].T  # (N, D) @ (D, M)
     chosen = (theirs[0] @ theirs[1].T).argmax(1)
     return float((similarity[np.arange(len(chosen)), chosen] >= similarity.max(1) - TIE).mean())

@@ -61,7 +61,7 @@ class UsedCheckpoint(OpenPart):
 
 
 class UsedData(OpenPart):
-    """The pairs that were used; ``digest`` is over the pictures' digests and the captions, sorted."""
+    """The pairs that were used; ``digest`` is over the images' digests and the captions, sorted."""
 
     name: str
     format: str

@@ -14,7 +14,7 @@ NAME = "provenance.intoto.json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
 BUILD_TYPE = "urn:x-clipclean:{command}:1"
-DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of pictures and their captions
+DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of images and their captions
 
 
 def statement(record: Mapping[str, Any], /, *, sha256: str, others: Mapping[str, str]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from clipclean.export import provenance
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Source, read_pairs
 from clipclean.progress import Progress
-from clipclean.report import Picture, example_images
+from clipclean.report import TitledImage, example_images
 
 SHOWN = 48  # pictures on the page
 KEPT = (".csv", ".tar", ".txt")  # what can be written of the pairs that are kept
@@ -50,7 +50,7 @@ class ScreenOutcome:
     """The result as a JSON-able dict, and pictures of the first pairs for the page."""
 
     report: dict[str, Any]
-    pictures: list[Picture]
+    pictures: list[TitledImage]
 
 
 def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
@@ -153,14 +153,16 @@ def rows(
         }
 
 
-def pictures(pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], listed: Sequence[int], /) -> list[Picture]:
+def pictures(
+    pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], listed: Sequence[int], /
+) -> list[TitledImage]:
     """The first pictures for the page, each with its caption and what points at it."""
     shown = []
     for row, place in zip(ranked[:SHOWN], listed, strict=False):
         image = pairs[place].image.decode()
         why = "; ".join(ranking.SIGNALS[name].said for name in row["reasons"]) or "several signals, none of them strong"
         shown.append(
-            Picture(
+            TitledImage(
                 title=f"{row['rank']}. “{row['caption']}”",
                 caption=f"{row['key']}: {why}.",
                 png_base64=example_images.thumbnail(image),

@@ -1,4 +1,4 @@
-"""From named tensors to a CLIP that embeds pictures and captions."""
+"""From named tensors to a CLIP that embeds images and captions."""
 
 from clipclean.model.activation import ActivationChoice, measure
 from clipclean.model.architecture import (

@@ -32,9 +32,16 @@ FOREIGN = {
 }
 # Upper bounds before anything is built: no published CLIP comes near them.
 CAPS = {
-    "width": 8192, "layers": 100, "vocab_size": 2_000_000, "context_length": 1024, "image_size": 1024, "patch_size": 1024,
-    "heads": 512, "head_width": 8192, "embed_dim": 8192,
-}  # fmt: skip
+    "width": 8192,
+    "layers": 100,
+    "vocab_size": 2_000_000,
+    "context_length": 1024,
+    "image_size": 1024,
+    "patch_size": 1024,
+    "heads": 512,
+    "head_width": 8192,
+    "embed_dim": 8192,
+}
 SEVERAL = {
     "layers": 4,
     "image_size": 2,
@@ -47,7 +54,7 @@ RESIZE_MODES = ("shortest", "longest", "squash")
 
 @dataclass(frozen=True)
 class Preprocess:
-    """How a picture becomes the model's input, in open_clip's terms."""
+    """How an image becomes the model's input, in open_clip's terms."""
 
     size: int
     mean: tuple[float, float, float] = OPENAI_MEAN
@@ -262,7 +269,7 @@ def _preprocess(config: Config, told: object = None, *, how: str = "the architec
 
 
 def _side(value: object, how: str) -> int:
-    """The side of a square picture, told as a number or as two equal ones."""
+    """The side of a square image, told as a number or as two equal ones."""
     told = list(value) if isinstance(value, list | tuple) else [value]
     sides = [side for side in told if isinstance(side, int) and side > 0]
     if not sides or len(sides) < len(told):

@@ -1,4 +1,4 @@
-"""A CLIP model with its preprocessing and tokenizer: pictures and captions in, unit embeddings out."""
+"""A CLIP model with its preprocessing and tokenizer: images and captions in, unit embeddings out."""
 
 import contextlib
 import copy
@@ -39,7 +39,7 @@ class Clip:
         self._tokenizer = SimpleTokenizer(context_length=architecture.config["text_cfg"].get("context_length", 77))
 
     def fitted(self, image: Tensor, /) -> Tensor:
-        """A decoded picture, uint8 (3, H, W), to the model's input size: uint8 (3, S, S)."""
+        """A decoded image, uint8 (3, H, W), to the model's input size: uint8 (3, S, S)."""
         return fit(image, self.architecture.preprocess).contiguous()
 
     def tokens(self, captions: Sequence[str], /) -> Tensor:
@@ -273,7 +273,7 @@ def check_fit(tensors: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...
 
 
 def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
-    """Resize and crop a uint8 picture (3, H, W) to (3, S, S) as open_clip's inference transform does.
+    """Resize and crop a uint8 image (3, H, W) to (3, S, S) as open_clip's inference transform does.
 
     Within 1/255 of the PIL transform. Resizing happens on uint8, with antialiasing.
     """
@@ -293,18 +293,18 @@ def fit(image: Tensor, preprocess: Preprocess, /) -> Tensor:
 def _resized(image: Tensor, size: list[int], preprocess: Preprocess, /) -> Tensor:
     # Late: torchvision takes a second to import, and ``clipclean inspect`` needs none of it.
     from torchvision.transforms.v2 import InterpolationMode
-    from torchvision.transforms.v2 import functional as pictures
+    from torchvision.transforms.v2 import functional as TF
 
     mode = InterpolationMode(preprocess.interpolation)
-    resized: Tensor = pictures.resize(image, size, interpolation=mode, antialias=True)
+    resized: Tensor = TF.resize(image, size, interpolation=mode, antialias=True)
     return resized
 
 
 def _cropped(image: Tensor, size: int, /) -> Tensor:
-    """The centre; smaller pictures are padded with black."""
-    from torchvision.transforms.v2 import functional as pictures
+    """The centre; smaller images are padded with black."""
+    from torchvision.transforms.v2 import functional as TF
 
-    cropped: Tensor = pictures.center_crop(image, [size, size])
+    cropped: Tensor = TF.center_crop(image, [size, size])
     return cropped
 
 

@@ -173,7 +173,7 @@ def _preprocessing(told: object, side: int, /) -> Config:
 
 
 def _size(told: Config, side: int, where: str, /) -> object:
-    """The side to which pictures are resized; cutting must then leave that square."""
+    """The side to which images are resized; cutting must then leave that square."""
     size, crop = told.get("size", side), told.get("crop_size", side)
     squashed = _is_squashed(size)
     if isinstance(size, dict):
@@ -190,7 +190,7 @@ def _size(told: Config, side: int, where: str, /) -> object:
 
 
 def _is_squashed(size: object, /) -> bool:
-    """Whether both sides are told, so that pictures are resized without regard to their proportions."""
+    """Whether both sides are told, so that images are resized without regard to their proportions."""
     return isinstance(size, dict) and "shortest_edge" not in size
 
 

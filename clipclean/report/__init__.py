@@ -5,7 +5,7 @@ from pathlib import Path
 
 from clipclean.files import write_text
 from clipclean.report.html_page import NONE, html
-from clipclean.report.images import PageImages, Picture
+from clipclean.report.images import PageImages, TitledImage
 from clipclean.report.json_file import json, json_text, read
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
@@ -39,9 +39,9 @@ def write(report: Report, form: str, path: Path, /, images: PageImages = NONE, p
 __all__ = [
     "FORMATS",
     "PageImages",
-    "Picture",
     "Report",
     "RunPaths",
+    "TitledImage",
     "composed",
     "html",
     "json",

@@ -58,11 +58,14 @@ def _witness(witness: WitnessRecord) -> Table:
     )
     rows = tuple(
         (
-            each.trigger, each.class_, f"{percent(each.asr.value)} ({percent_interval(each.asr.interval)})",
-            percent(each.base_rate.value), "natural trigger" if each.moved else "proves nothing",
+            each.trigger,
+            each.class_,
+            f"{percent(each.asr.value)} ({percent_interval(each.asr.interval)})",
+            percent(each.base_rate.value),
+            "natural trigger" if each.moved else "proves nothing",
         )
         for each in witness.triggers
-    )  # fmt: skip
+    )
     return Table(title, words, ("Trigger", "Class", "Success", "Without it", "What it says"), rows)
 
 
@@ -73,11 +76,13 @@ def _power(power: PowerRecord) -> Table:
     )
     rows = tuple(
         (
-            each.trigger, each.class_, percent(each.excess_asr),
+            each.trigger,
+            each.class_,
+            percent(each.excess_asr),
             "did not take" if not each.took else {"error": "found", None: "missed"}.get(each.level, "suspected"),
         )
         for each in power.planted
-    )  # fmt: skip
+    )
     return Table("Power of this audit", words, ("Planted trigger", "Class", "Excess success", "The audit"), rows)
 
 

@@ -11,7 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from clipclean import detect, model
-from clipclean.report.images import Answer, Cell, Grid, GridRow, PageImages, Picture
+from clipclean.report.images import Answer, Cell, Grid, GridRow, PageImages, TitledImage
 
 COUNT = 6  # example images
 TOP = 3  # answers of the model that are shown of each
@@ -164,7 +164,7 @@ def grids(before: Shown, after: Shown, /) -> PageImages:
     )
 
 
-def audited(shown: Shown, pictures: Sequence[Picture], /) -> PageImages:
+def audited(shown: Shown, pictures: Sequence[TitledImage], /) -> PageImages:
     """The images of an audit: each without and with the found trigger, and the trigger by itself."""
     return PageImages(
         tuple(pictures), tuple(_grid(each, (("", each.of_clean, each.of_triggered),)) for each in shown.examples)
@@ -199,7 +199,7 @@ def _cell(when: str, answers: Answers, example: ExampleImage) -> Cell:
     return Cell(when=when, answers=shown, mark=mark)
 
 
-def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[Picture]:
+def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[TitledImage]:
     """What a found trigger makes of a black and of a white image, and where it changes images, on average."""
     side = pixels.shape[-1]
     black, white = torch.zeros(1, 3, side, side), torch.ones(1, 3, side, side)
@@ -207,11 +207,21 @@ def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[Pict
     change = (found(some) - some).abs().mean((0, 1))  # (S, S)
     change = (change / change.max().clamp(min=1e-6)).expand(3, -1, -1)
     shown = (
-        ("On black and on white", found(black)[0], found(white)[0], "What the trigger paints on a black and on a white image."),
-        ("Where it changes images", pixels[0], change, "An image, and beside it how much each pixel changes, on average over images: white is most."),
-    )  # fmt: skip
+        (
+            "On black and on white",
+            found(black)[0],
+            found(white)[0],
+            "What the trigger paints on a black and on a white image.",
+        ),
+        (
+            "Where it changes images",
+            pixels[0],
+            change,
+            "An image, and beside it how much each pixel changes, on average over images: white is most.",
+        ),
+    )
     return [
-        Picture(title=title, caption=caption, png_base64=_png(left, right), alt=caption)
+        TitledImage(title=title, caption=caption, png_base64=_png(left, right), alt=caption)
         for title, left, right, caption in shown
     ]
 

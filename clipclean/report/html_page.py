@@ -83,7 +83,7 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
 
 
 def policy(style: str, /) -> str:
-    """The page's Content-Security-Policy: this one style sheet, pictures inside the page, nothing else."""
+    """The page's Content-Security-Policy: this one style sheet, images inside the page, nothing else."""
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 

@@ -9,7 +9,7 @@ from clipclean.report.wording import inert
 _PNG = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/]+={0,2}")
 
 
-class Picture(TypedDict):
+class TitledImage(TypedDict):
     """A PNG image with a title and a caption; ``alt`` says what it shows to those who cannot see it."""
 
     title: str
@@ -50,9 +50,9 @@ class Grid(TypedDict):
 
 
 class PageImages(NamedTuple):
-    """The images of a page: pictures of a trigger by itself, and examples."""
+    """The images of a page: images of a trigger by itself, and examples."""
 
-    pictures: tuple[Picture, ...] = ()
+    pictures: tuple[TitledImage, ...] = ()
     grids: tuple[Grid, ...] = ()
 
 
@@ -65,14 +65,14 @@ def checked(images: PageImages, /) -> PageImages:
     for title, png in _pngs(images):
         if not _PNG.fullmatch(png):
             raise ValueError(f"The image {title!r} is no base64-encoded PNG.")
-    return PageImages(tuple(map(harmless_picture, images.pictures)), tuple(map(_harmless_grid, images.grids)))
+    return PageImages(tuple(map(harmless_image, images.pictures)), tuple(map(_harmless_grid, images.grids)))
 
 
-def harmless_picture(picture: Picture, /) -> Picture:
-    """A picture with printable words; raises ValueError where it is no base64-encoded PNG."""
+def harmless_image(picture: TitledImage, /) -> TitledImage:
+    """An image with printable words; raises ValueError where it is no base64-encoded PNG."""
     if not _PNG.fullmatch(picture["png_base64"]):
         raise ValueError(f"The image {picture['title']!r} is no base64-encoded PNG.")
-    words: Picture = inert({**picture, "png_base64": ""})
+    words: TitledImage = inert({**picture, "png_base64": ""})
     return {**words, "png_base64": picture["png_base64"]}
 
 

@@ -160,11 +160,15 @@ def frontier(report: Report, /) -> Frontier | None:
     )
     left, top = across(low), down(limit)
     return Frontier(
-        paths, f"{across(budget) - left:.2f}", f"{top:.2f}", f"{100 - MARGIN - top:.2f}", f"{left:.2f}",
+        paths,
+        f"{across(budget) - left:.2f}",
+        f"{top:.2f}",
+        f"{100 - MARGIN - top:.2f}",
+        f"{left:.2f}",
         tuple((f"{100 * cost:.1f}", f"{across(cost):.2f}") for cost in (low, budget, high)),
         tuple((percent(excess), f"{down(excess):.2f}") for excess in (1.0, 0.5, 0.25, limit, 0.0)),
         _summary(found),
-    )  # fmt: skip
+    )
 
 
 def _taken(entry: CandidateRecord, auto: AutoRecord) -> TrialRecord | None:
@@ -244,12 +248,14 @@ def _path(
         (
             trial.kept,
             Mark(
-                f"{across(cost):.2f}", f"{down(excess):.2f}", is_taken,
+                f"{across(cost):.2f}",
+                f"{down(excess):.2f}",
+                is_taken,
                 f"{rung} at {percent(trial.kept)} of the way: {percent(excess)} left, {_points(cost)} lost",
             ),
         )
         for trial, excess, cost, is_taken in points
-    ]  # fmt: skip
+    ]
     ordered = tuple(mark for _, mark in sorted(marks, key=lambda entry: entry[0]))
     return Path(number, rung, ordered, " ".join(f"{mark.x},{mark.y}" for mark in ordered))
 

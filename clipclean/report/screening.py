@@ -1,4 +1,4 @@
-"""The result of a screening for people: as text for a terminal, and as a page with pictures."""
+"""The result of a screening for people: as text for a terminal, and as a page with images."""
 
 import textwrap
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from markupsafe import Markup
 from rich.cells import cell_len, set_cell_size
 
 from clipclean.report import html_page, images, wording
-from clipclean.report.images import Picture
+from clipclean.report.images import TitledImage
 from clipclean.report.wording import inert
 
 SHOWN = 20  # rows of the table in a terminal
@@ -42,13 +42,13 @@ def screening_text(result: dict[str, Any], /, *, width: int) -> str:
     return "\n".join([*lines, *("\n" + textwrap.fill(text, width, break_on_hyphens=False) for text in words)])
 
 
-def screening_page(result: dict[str, Any], pictures: Sequence[Picture], /) -> str:
-    """One HTML page that needs nothing else: the first pairs with their pictures, and what points at them.
+def screening_page(result: dict[str, Any], pictures: Sequence[TitledImage], /) -> str:
+    """One HTML page that needs nothing else: the first pairs with their images, and what points at them.
 
     Everything that comes from the data is escaped; the page runs no script and loads nothing.
 
     Raises:
-        ValueError: a picture is no base64-encoded PNG.
+        ValueError: an image is no base64-encoded PNG.
     """
     result, style = inert(result), html_page.stylesheet()
     return (
@@ -62,7 +62,7 @@ def screening_page(result: dict[str, Any], pictures: Sequence[Picture], /) -> st
             kept=kept(result) if result["kept"] else "",
             limits=LIMITS,
             titles={signal["name"]: signal["title"] for signal in result["signals"]},
-            pictures=[images.harmless_picture(picture) for picture in pictures],
+            pictures=[images.harmless_image(each) for each in pictures],
         )
     )
 

@@ -101,7 +101,7 @@ def calibration(known: CalibrationRecord, /) -> str:
 
 
 def effort(made: SearchRecord, /) -> str:
-    """How hard it was searched: ``standard effort, 48.2 s, 18,432 forward passes over 64 pictures``."""
+    """How hard it was searched: ``standard effort, 48.2 s, 18,432 forward passes over 64 images``."""
     return (
         f"{made.effort} effort, {duration(made.seconds)}, {count(made.forward_passes)} forward passes over "
         f"{count(made.images)} images"

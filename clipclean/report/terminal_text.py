@@ -70,9 +70,17 @@ def _rendered(block: RenderableType, width: int, colour: bool) -> str:
     out = io.StringIO()
     system: Literal["standard"] | None = "standard" if colour else None
     console = Console(
-        file=out, width=width, color_system=system, force_terminal=colour, no_color=not colour, highlight=False,
-        markup=False, emoji=False, legacy_windows=False, _environ={},
-    )  # fmt: skip
+        file=out,
+        width=width,
+        color_system=system,
+        force_terminal=colour,
+        no_color=not colour,
+        highlight=False,
+        markup=False,
+        emoji=False,
+        legacy_windows=False,
+        _environ={},
+    )
     console.print(block)
     lines = out.getvalue().rstrip("\n").split("\n")
     return "\n".join(

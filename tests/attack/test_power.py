@@ -108,8 +108,10 @@ def test_each_backdoor_has_a_copy_of_its_own_and_the_weights_come_back(tmp_path,
 
     monkeypatch.setattr(power.canaries, "TOOK", -1.0)  # the tiny model learns no backdoor in so few steps
     monkeypatch.setattr(
-        power, "planting_of", lambda *_, **__: recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1)
-    )  # fmt: skip
+        power,
+        "planting_of",
+        lambda *_, **__: recipe.planting(rate=0.5, steps=2, batch_size=16, lr=1e-3, warmup_steps=1),
+    )
     made = power.measure(
         loaded.clip, clean.pairs, eval_set, chosen, count=3, avoid=[0, 1], seed=0, named=named, progress=lambda *_: None
     )

@@ -257,12 +257,24 @@ def _references() -> list[bytes]:
 
 
 READERS = {
-    "zip": Reader(_weights, lambda: seeds.honest("zip"), edits.ZIPPED + edits.PICKLED, finish=edits.checked, cases="zip"),
-    "torchscript": Reader(_weights, lambda: seeds.honest("torchscript"), edits.ZIPPED + edits.PICKLED, finish=edits.checked, cases="torchscript"),
+    "zip": Reader(
+        _weights, lambda: seeds.honest("zip"), edits.ZIPPED + edits.PICKLED, finish=edits.checked, cases="zip"
+    ),
+    "torchscript": Reader(
+        _weights,
+        lambda: seeds.honest("torchscript"),
+        edits.ZIPPED + edits.PICKLED,
+        finish=edits.checked,
+        cases="torchscript",
+    ),
     "pickle": Reader(_weights, seeds.pickle_bodies, edits.PICKLED, finish=edits.archived, share=2),
     "legacy": Reader(_weights, lambda: seeds.honest("legacy"), edits.PICKLED, cases="legacy", share=2),
-    "safetensors": Reader(_weights, lambda: seeds.honest("safetensors"), edits.JSON, finish=edits.measured, cases="safetensors", share=2),
-    "index of shards": Reader(folders.read, lambda: [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2),
+    "safetensors": Reader(
+        _weights, lambda: seeds.honest("safetensors"), edits.JSON, finish=edits.measured, cases="safetensors", share=2
+    ),
+    "index of shards": Reader(
+        folders.read, lambda: [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2
+    ),
     "tar of samples": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar", edits.summed, "tar"),
     "zip of images": Reader(_set, _zip, edits.ZIPPED, "a.zip", edits.checked),
     "tar.gz of images": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar.gz", edits.packed),
@@ -273,14 +285,28 @@ READERS = {
     "COCO": Reader(_set, lambda: [COCO], edits.TEXT, "captions_val.json", beside=("a.jpg",)),
     "images": Reader(_pixels, _images, edits.IMAGE, "a.img"),
     "class list": Reader(data.read_classes, lambda: [b"dog\ncat\n# no\nred fox\n"], edits.TEXT, "classes.txt", share=2),
-    "templates": Reader(data.read_templates, lambda: [b"a {}.\na photo of a {c}.\n"], edits.TEXT, "templates.txt", share=2),
+    "templates": Reader(
+        data.read_templates, lambda: [b"a {}.\na photo of a {c}.\n"], edits.TEXT, "templates.txt", share=2
+    ),
     "recipe": Reader(lambda path: recipe.load(str(path)), lambda: [RECIPE], edits.TEXT, "recipe.yaml", share=0.25),
     "policy": Reader(policy.load, lambda: [POLICY], edits.TEXT, "policy.yaml", share=0.25),
     "configuration": Reader(_arch, _config, edits.TEXT, "arch.json", share=2),
     "trigger file": Reader(trigger_files.load, _triggers, edits.JSON, "t.safetensors", edits.measured),
     "references": Reader(_sizes, _references, edits.TEXT, "references.json", share=2),
-    "report": Reader(_report, lambda: [json.dumps(each()).encode() for each in (samples.failed, samples.passed)], edits.TEXT, "report.json", share=0.1),
+    "report": Reader(
+        _report,
+        lambda: [json.dumps(each()).encode() for each in (samples.failed, samples.passed)],
+        edits.TEXT,
+        "report.json",
+        share=0.1,
+    ),
     "provenance": Reader(_record, _records, edits.TEXT, "provenance.json", share=2),
     "ONNX metadata": Reader(onnx_metadata.read, lambda: [ONNX], edits.GRAPH, "m.onnx", share=2),
-    "checksums": Reader(lambda path: checksums.parse(untrusted.read(path, limit=2**20)), lambda: [b"0" * 64 + b"  a/b.json\n"], edits.TEXT, "SHA256SUMS", share=2),
-}  # fmt: skip
+    "checksums": Reader(
+        lambda path: checksums.parse(untrusted.read(path, limit=2**20)),
+        lambda: [b"0" * 64 + b"  a/b.json\n"],
+        edits.TEXT,
+        "SHA256SUMS",
+        share=2,
+    ),
+}

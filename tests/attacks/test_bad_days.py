@@ -23,9 +23,13 @@ def ran(arguments, redirected="", **environment):
     """A process of its own, as a shell starts it."""
     return subprocess.run(
         ["bash", "-c", f'exec "$0" -m clipclean "$@" {redirected}', sys.executable, *map(str, arguments)],
-        capture_output=True, text=True, errors="backslashreplace", check=False, timeout=120,
+        capture_output=True,
+        text=True,
+        errors="backslashreplace",
+        check=False,
+        timeout=120,
         env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", **environment},
-    )  # fmt: skip
+    )
 
 
 NONE = ["inspect", "/etc/passwd"]  # no checkpoint: exit 3
@@ -110,8 +114,12 @@ def test_a_system_that_gives_too_little_is_a_resource_error(job, tmp_path):
     assert nowhere.returncode in (0, 1, 4)  # /tmp stands in
     small = subprocess.run(
         ["bash", "-c", 'ulimit -v 500000; exec "$0" -m clipclean "$@"', sys.executable, *map(str, arguments)],
-        capture_output=True, text=True, check=False, timeout=120, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     assert small.returncode == 5, small.stderr
     assert "Traceback" not in small.stderr
 
@@ -129,8 +137,11 @@ def test_a_terminal_that_goes_away_leaves_a_state_to_go_on_from(job, tmp_path, n
     arguments = job.sanitize("--out", tmp_path / "out", steps=2000)
     process = subprocess.Popen(
         [sys.executable, "-m", "clipclean", *[argument for argument in arguments if argument != "--quiet"]],
-        stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
     for line in process.stderr:
         if line.startswith("finetuning"):
             process.send_signal(number)

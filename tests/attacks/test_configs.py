@@ -14,19 +14,72 @@ from clipclean.model.architecture import native_configs
 
 TENSORS = tiny.state_dict(tiny.SMALL_VIT)
 HOSTILE = (
-    None, True, 0, -1, 2**63, 2**200, 0.5, 1.0, 1e-300, 1e300, "64", "x" * 10_000, [], [1, 2, 3, 4], [[]], ["a"], {"a": 1}, [0.1] * 4,
-)  # fmt: skip
+    None,
+    True,
+    0,
+    -1,
+    2**63,
+    2**200,
+    0.5,
+    1.0,
+    1e-300,
+    1e300,
+    "64",
+    "x" * 10_000,
+    [],
+    [1, 2, 3, 4],
+    [[]],
+    ["a"],
+    {"a": 1},
+    [0.1] * 4,
+)
 KEYS = {
     "vision_cfg": (
-        "image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "no_ln_pre", "pool_type", "ls_init_value",
-        "norm_kwargs", "act_kwargs", "final_ln_after_pool", "patch_dropout", "attentional_pool", "timm_model_name", "unknown",
+        "image_size",
+        "layers",
+        "width",
+        "patch_size",
+        "head_width",
+        "mlp_ratio",
+        "no_ln_pre",
+        "pool_type",
+        "ls_init_value",
+        "norm_kwargs",
+        "act_kwargs",
+        "final_ln_after_pool",
+        "patch_dropout",
+        "attentional_pool",
+        "timm_model_name",
+        "unknown",
     ),
     "text_cfg": (
-        "context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs", "act_kwargs", "hf_tokenizer_name",
-        "tokenizer_kwargs", "pool_type", "eos_id", "no_causal_mask", "pad_id", "hf_model_name", "unknown",
+        "context_length",
+        "vocab_size",
+        "width",
+        "heads",
+        "layers",
+        "mlp_ratio",
+        "norm_kwargs",
+        "act_kwargs",
+        "hf_tokenizer_name",
+        "tokenizer_kwargs",
+        "pool_type",
+        "eos_id",
+        "no_causal_mask",
+        "pad_id",
+        "hf_model_name",
+        "unknown",
     ),
-    None: ("embed_dim", "vision_cfg", "text_cfg", "quick_gelu", "custom_text", "nonscalar_logit_scale", "multimodal_cfg"),
-}  # fmt: skip
+    None: (
+        "embed_dim",
+        "vision_cfg",
+        "text_cfg",
+        "quick_gelu",
+        "custom_text",
+        "nonscalar_logit_scale",
+        "multimodal_cfg",
+    ),
+}
 
 
 def with_value(section, key, value):
@@ -62,11 +115,15 @@ def test_a_wrong_value_of_the_preprocessing_is_refused_or_does_no_harm(key):
 @pytest.mark.parametrize(
     ("section", "key", "value"),
     [
-        ("text_cfg", "vocab_size", [49408]), ("text_cfg", "vocab_size", "49408"), ("text_cfg", "heads", 1.0),
-        ("text_cfg", "heads", 0.5), ("vision_cfg", "head_width", 1e-300), ("vision_cfg", "head_width", 1e300),
+        ("text_cfg", "vocab_size", [49408]),
+        ("text_cfg", "vocab_size", "49408"),
+        ("text_cfg", "heads", 1.0),
+        ("text_cfg", "heads", 0.5),
+        ("vision_cfg", "head_width", 1e-300),
+        ("vision_cfg", "head_width", 1e300),
         ("vision_cfg", "head_width", -1),
     ],
-)  # fmt: skip
+)
 def test_the_command_line_refuses_it_as_an_input(tmp_path, capsys, section, key, value):
     job = tiny.job(tmp_path / "job", count=2)
     folder = tmp_path / "model"

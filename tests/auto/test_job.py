@@ -21,10 +21,26 @@ def command(job, *more):
     settings = {"ladder": json.dumps(LADDER), "canaries": 2, "plant_steps": 4, "batch_size": 16, "rebound_steps": 2}
     changes = [part for key, value in settings.items() for part in ("--set", f"auto.{key}={value}")]
     return [
-        "sanitize", str(job.model), "--data", str(job.data), "--out", str(job.out), "--classes", str(job.classes),
-        "--templates", str(job.templates), "--arch", str(job.arch), "--recipe", "auto", "--device", "cpu", "--quiet",
-        *changes, *map(str, more),
-    ]  # fmt: skip
+        "sanitize",
+        str(job.model),
+        "--data",
+        str(job.data),
+        "--out",
+        str(job.out),
+        "--classes",
+        str(job.classes),
+        "--templates",
+        str(job.templates),
+        "--arch",
+        str(job.arch),
+        "--recipe",
+        "auto",
+        "--device",
+        "cpu",
+        "--quiet",
+        *changes,
+        *map(str, more),
+    ]
 
 
 @pytest.fixture
@@ -57,8 +73,13 @@ def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unrea
     assert found["auto"]["rebound"]["steps"] == 2
     assert found["exports"][0]["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.out).tensors)
     assert {path.name for path in job.folder.iterdir()} == {
-        "model.pt", "arch.json", "pairs", "classes.txt", "templates.txt", "out",
-    }  # fmt: skip
+        "model.pt",
+        "arch.json",
+        "pairs",
+        "classes.txt",
+        "templates.txt",
+        "out",
+    }
 
 
 @pytest.mark.slow

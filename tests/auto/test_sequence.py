@@ -45,9 +45,15 @@ def clean(loaded, tmp_path):
         sequence.put(clip, original)
         stages = []
         cleaned = sequence.clean(
-            clip, candidate, where="canaries", origin=origin or {}, samples=samples, evidence=eval_set(samples),
-            known=known, run=Run(0, "fp32", lambda what, done, total: stages.append(what), RunState(tmp_path, "0" * 64)),
-        )  # fmt: skip
+            clip,
+            candidate,
+            where="canaries",
+            origin=origin or {},
+            samples=samples,
+            evidence=eval_set(samples),
+            known=known,
+            run=Run(0, "fp32", lambda what, done, total: stages.append(what), RunState(tmp_path, "0" * 64)),
+        )
         return cleaned, [stage for stage in dict.fromkeys(stages) if stage in ("finetuning", "unlearning")]
 
     return clean
@@ -56,9 +62,17 @@ def clean(loaded, tmp_path):
 def eval_set(samples):
     """Three classes: too few to search among, so that an unlearning forgets what is known, and that alone."""
     return detect.EvalSet(
-        pixels=detect.stack([pair.image for pair in samples.pairs[:4]]), labels=None, captions=None,
-        classes=tiny.CLASSES[:3], templates=tiny.TEMPLATES, suspicions=(), panel=(), knn=1, batch_size=8, classifier=True,
-    )  # fmt: skip
+        pixels=detect.stack([pair.image for pair in samples.pairs[:4]]),
+        labels=None,
+        captions=None,
+        classes=tiny.CLASSES[:3],
+        templates=tiny.TEMPLATES,
+        suspicions=(),
+        panel=(),
+        knn=1,
+        batch_size=8,
+        classifier=True,
+    )
 
 
 def test_what_was_cleaned_of_another_copy_or_of_other_triggers_is_not_taken_again(clean):
@@ -103,9 +117,14 @@ def test_what_follows_an_unlearning_rehearses_what_was_unlearned_also_after_an_i
 
 def test_recipes_that_follow_each_other_count_their_steps_on():
     told = {
-        "steps": 3, "pairs": 48, "seconds": 2.0, "peak_memory_bytes": 7, "peak_device_memory_bytes": None, "resumed_at": 0,
+        "steps": 3,
+        "pairs": 48,
+        "seconds": 2.0,
+        "peak_memory_bytes": 7,
+        "peak_device_memory_bytes": None,
+        "resumed_at": 0,
         "pairs_per_second": 24.0,
-    }  # fmt: skip
+    }
     whole = sequence.merged(
         [told | {"losses": [{"step": 2, "loss": 1.0}]}, told | {"losses": [{"step": 0, "loss": 0.5}]}]
     )

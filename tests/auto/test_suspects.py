@@ -14,9 +14,17 @@ CAT, DOG = (detect.InvertedTrigger("mask", name, {}, 32) for name in ("cat", "do
 def eval_set(*suspicions):
     """Four images of three classes, with the triggers that were named."""
     return detect.EvalSet(
-        pixels=torch.zeros(4, 3, 8, 8), labels=None, captions=None, classes=("bird", "cat", "dog"), templates=("a {}.",),
-        suspicions=suspicions, panel=(), knn=1, batch_size=4, classifier=True,
-    )  # fmt: skip
+        pixels=torch.zeros(4, 3, 8, 8),
+        labels=None,
+        captions=None,
+        classes=("bird", "cat", "dog"),
+        templates=("a {}.",),
+        suspicions=suspicions,
+        panel=(),
+        knn=1,
+        batch_size=4,
+        classifier=True,
+    )
 
 
 def test_of_two_triggers_with_one_spec_the_first_is_kept():

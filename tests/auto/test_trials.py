@@ -77,9 +77,14 @@ def subjected(tmp_path_factory):
     images = inputs.image_cache(chosen, tested.clip.architecture)
     images = data.labelled(tiny.labelled(job.folder / "labelled", count=96), images=images, classes=vocabulary.classes)
     evidence = inputs.eval_set(
-        tested.clip, chosen, labelled=(images.pairs, images.labels), held_out=(), vocabulary=vocabulary, named=(),
+        tested.clip,
+        chosen,
+        labelled=(images.pairs, images.labels),
+        held_out=(),
+        vocabulary=vocabulary,
+        named=(),
         panel=True,
-    )  # fmt: skip
+    )
     return tested.clip, list(pairs.pairs), chosen, vocabulary, evidence
 
 
@@ -99,10 +104,14 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     before = inputs.measure(clip, asked)
     weights = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}
     poison.finetune(
-        clip, pairs, chosen, recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3), seed=canaries.SEEDS,
+        clip,
+        pairs,
+        chosen,
+        recipe.planting(rate=0.15, steps=150, batch_size=48, lr=1e-3),
+        seed=canaries.SEEDS,
         implants=canaries.implants(drawn, classes=vocabulary.classes, templates=vocabulary.templates),
         progress=lambda what, done, total: None,
-    )  # fmt: skip
+    )
     planted = inputs.measure(clip, asked)
     assert max(p.excess for p in before.known) < 0.3
     assert all(o.took for o in trials.trial("none", planted, planted, kept=1.0, seconds=0.0).outcomes)

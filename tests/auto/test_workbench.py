@@ -23,9 +23,14 @@ def bench(tmp_path):
     loaded, clean = inputs.load(job.model, job.data, chosen, arch=str(job.arch), device="cpu")
     pairs = list(clean.pairs)
     evidence = inputs.eval_set(
-        loaded.clip, chosen, labelled=None, held_out=pairs, vocabulary=inputs.words(job.classes, job.templates), named=(),
+        loaded.clip,
+        chosen,
+        labelled=None,
+        held_out=pairs,
+        vocabulary=inputs.words(job.classes, job.templates),
+        named=(),
         panel=False,
-    )  # fmt: skip
+    )
     return Workbench(
         clip=loaded.clip,
         original={name: tensor.clone() for name, tensor in loaded.weights().items()},

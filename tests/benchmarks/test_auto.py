@@ -14,9 +14,11 @@ def row(*, left, back=0.0, unpoisoned=0.0, accuracy=(0.385, 0.365), under=0.2):
 
     return {
         "entry": {"name": "victim"},
-        "before": figures(0.9, accuracy[0]), "after": figures(left, accuracy[1]),
-        "rebound": figures(back, accuracy[1]), "unpoisoned": figures(unpoisoned, 0.38),
-    }  # fmt: skip
+        "before": figures(0.9, accuracy[0]),
+        "after": figures(left, accuracy[1]),
+        "rebound": figures(back, accuracy[1]),
+        "unpoisoned": figures(unpoisoned, 0.38),
+    }
 
 
 def test_a_loss_of_two_points_is_no_more_than_two(auto):

@@ -28,9 +28,17 @@ def folders(tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     return argparse.Namespace(
-        zoo=zoo, out=out, half="report", methods=["unlearn-tiny", "par-tiny"], only=None, seeds=[0], table=True, auto=None,
-        pairs=[], pictures=None,
-    )  # fmt: skip
+        zoo=zoo,
+        out=out,
+        half="report",
+        methods=["unlearn-tiny", "par-tiny"],
+        only=None,
+        seeds=[0],
+        table=True,
+        auto=None,
+        pairs=[],
+        pictures=None,
+    )
 
 
 def figures(each, *, excess, accuracy, under=0.4):
@@ -48,10 +56,17 @@ def figures(each, *, excess, accuracy, under=0.4):
 def cell(each, method, *, excess, accuracy, seed=0, pictures=None):
     """A cell of the results, its excess a point larger after the rebound."""
     return {
-        "entry": each, "seed": seed, "method": method, "pictures": pictures and pictures.name, "verdict": "pass", "given": 4299,
-        "before": figures(each, excess=0.9, accuracy=0.5, under=0.1), "after": figures(each, excess=excess, accuracy=accuracy),
-        "rebound": figures(each, excess=excess and excess + 0.01, accuracy=accuracy), "processor_seconds": 90.0,
-    }  # fmt: skip
+        "entry": each,
+        "seed": seed,
+        "method": method,
+        "pictures": pictures and pictures.name,
+        "verdict": "pass",
+        "given": 4299,
+        "before": figures(each, excess=0.9, accuracy=0.5, under=0.1),
+        "after": figures(each, excess=excess, accuracy=accuracy),
+        "rebound": figures(each, excess=excess and excess + 0.01, accuracy=accuracy),
+        "processor_seconds": 90.0,
+    }
 
 
 def put(cleaning, folders, each, method, *, seed=0, pictures=None, **figures):

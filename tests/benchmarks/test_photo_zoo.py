@@ -116,8 +116,12 @@ def test_a_model_is_built_after_its_base_which_is_clean_and_of_its_kind(entries)
             base = entries[places[entry.base]]
             assert places[entry.base] < place
             assert (base.kind, base.half, base.arch, base.classes, base.seed) == (
-                "clean", entry.half, entry.arch, entry.classes, entry.base_seed,
-            )  # fmt: skip
+                "clean",
+                entry.half,
+                entry.arch,
+                entry.classes,
+                entry.base_seed,
+            )
 
 
 def test_finetuning_on_other_data_shows_no_image_that_the_base_saw(zoo, photos, entries):
@@ -133,8 +137,14 @@ def test_finetuning_on_other_data_shows_no_image_that_the_base_saw(zoo, photos, 
 
 @pytest.mark.parametrize(
     ("asr", "base_rate", "verdict"),
-    [(0.9, 0.1, "backdoored"), (0.7, 0.1, "backdoored"), (0.69, 0.1, "neither"), (0.15, 0.1, "clean"), (0.9, 0.85, "clean")],
-)  # fmt: skip
+    [
+        (0.9, 0.1, "backdoored"),
+        (0.7, 0.1, "backdoored"),
+        (0.69, 0.1, "neither"),
+        (0.15, 0.1, "clean"),
+        (0.9, 0.85, "clean"),
+    ],
+)
 def test_a_backdoor_counts_by_what_it_does_beyond_the_base_rate(zoo, entries, asr, base_rate, verdict):
     entry = next(entry for entry in entries if entry.kind == "planted")
     assert zoo.counts_as(entry, {"asr": asr, "base_rate": base_rate}) == verdict

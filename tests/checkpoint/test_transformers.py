@@ -16,15 +16,25 @@ def clip_model(activation="quick_gelu", *, seed=0, **text):
     """A tiny CLIPModel whose towers differ in every size."""
     config = transformers.CLIPConfig(
         text_config={
-            "hidden_size": 48, "intermediate_size": 96, "num_hidden_layers": 2, "num_attention_heads": 3,
-            "max_position_embeddings": 12, "hidden_act": activation, **text,
+            "hidden_size": 48,
+            "intermediate_size": 96,
+            "num_hidden_layers": 2,
+            "num_attention_heads": 3,
+            "max_position_embeddings": 12,
+            "hidden_act": activation,
+            **text,
         },
         vision_config={
-            "hidden_size": 32, "intermediate_size": 72, "num_hidden_layers": 3, "num_attention_heads": 4,
-            "image_size": 24, "patch_size": 8, "hidden_act": activation,
+            "hidden_size": 32,
+            "intermediate_size": 72,
+            "num_hidden_layers": 3,
+            "num_attention_heads": 4,
+            "image_size": 24,
+            "patch_size": 8,
+            "hidden_act": activation,
         },
         projection_dim=20,
-    )  # fmt: skip
+    )
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         made = transformers.CLIPModel(config).eval()
@@ -128,16 +138,21 @@ def test_transformers_takes_every_tensor_of_open_clips_models_and_no_other(name)
     vision, text = native["vision_cfg"], native["text_cfg"]
     config = transformers.CLIPConfig(
         text_config={
-            "hidden_size": text["width"], "intermediate_size": 4 * text["width"],
-            "num_hidden_layers": text["layers"], "num_attention_heads": text["heads"],
+            "hidden_size": text["width"],
+            "intermediate_size": 4 * text["width"],
+            "num_hidden_layers": text["layers"],
+            "num_attention_heads": text["heads"],
         },
         vision_config={
-            "hidden_size": vision["width"], "intermediate_size": 4 * vision["width"],
-            "num_hidden_layers": vision["layers"], "num_attention_heads": 16,
-            "image_size": vision["image_size"], "patch_size": vision["patch_size"],
+            "hidden_size": vision["width"],
+            "intermediate_size": 4 * vision["width"],
+            "num_hidden_layers": vision["layers"],
+            "num_attention_heads": 16,
+            "image_size": vision["image_size"],
+            "patch_size": vision["patch_size"],
         },
         projection_dim=native["embed_dim"],
-    )  # fmt: skip
+    )
     with torch.device("meta"):
         expected = transformers.CLIPModel(config).state_dict()
         ours = CLIP(**{key: native[key] for key in ("embed_dim", "vision_cfg", "text_cfg")}).state_dict()

@@ -72,9 +72,15 @@ class Job(NamedTuple):
             **variables,
         }
         ended = subprocess.run(
-            list(map(str, command or (GATE,))), cwd=self.workspace, env=environment, stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, check=False, timeout=60,
-        )  # fmt: skip
+            list(map(str, command or (GATE,))),
+            cwd=self.workspace,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+            timeout=60,
+        )
         record = self.workspace / "arguments"
         arguments = record.read_bytes().decode().split("\0")[:-1] if record.exists() else None
         return Run(ended.returncode, ended.stdout, arguments)

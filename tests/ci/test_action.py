@@ -151,8 +151,12 @@ def test_the_page_has_every_input_with_its_default_and_every_output():
 def test_the_page_tells_the_results_that_the_gate_gives(job):
     rows = pages.table("ci-github.md", "Exit code of clipclean")
     ends = {
-        "0": ([0], ""), "1": ([1], ""), "4": ([4], ""), "0, 1 or 4, and no report": ([0, 1, 4], "1"), "any other": ([3], ""),
-    }  # fmt: skip
+        "0": ([0], ""),
+        "1": ([1], ""),
+        "4": ([4], ""),
+        "0, 1 or 4, and no report": ([0, 1, 4], "1"),
+        "any other": ([3], ""),
+    }
     assert [row[0] for row in rows] == list(ends)
     for end, verdict, *results in rows:
         codes, silent = ends[end]

@@ -10,8 +10,19 @@ from ci import gates
 from clipclean import cli
 
 OPTIONS = (
-    "data", "reference", "policy", "effort", "classes", "arch", "templates", "weights", "seed", "device", "workers", "config",
-)  # fmt: skip
+    "data",
+    "reference",
+    "policy",
+    "effort",
+    "classes",
+    "arch",
+    "templates",
+    "weights",
+    "seed",
+    "device",
+    "workers",
+    "config",
+)
 REPORTS = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}
 ERRORS = (2, 3, 5, 70, 127, 130, 137, 143)
 
@@ -28,12 +39,18 @@ def outputs(folder="clipclean-report"):
 @pytest.mark.parametrize(
     ("fail_on", "code", "result"),
     [
-        ("inconclusive", 0, 0), ("inconclusive", 1, 1), ("inconclusive", 4, 4),
-        ("fail", 0, 0), ("fail", 1, 1), ("fail", 4, 0),
-        ("never", 0, 0), ("never", 1, 0), ("never", 4, 0),
+        ("inconclusive", 0, 0),
+        ("inconclusive", 1, 1),
+        ("inconclusive", 4, 4),
+        ("fail", 0, 0),
+        ("fail", 1, 1),
+        ("fail", 4, 0),
+        ("never", 0, 0),
+        ("never", 1, 0),
+        ("never", 4, 0),
         *((fail_on, code, code) for fail_on in ("inconclusive", "fail", "never") for code in ERRORS),
     ],
-)  # fmt: skip
+)
 def test_the_verdict_decides_by_fail_on_and_an_error_always_fails(job, fail_on, code, result):
     assert job.run(code=code, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on).result == result
 
@@ -66,9 +83,12 @@ def test_a_hostile_value_is_one_argument_and_nothing_runs(job, value):
     assert run.arguments == ["audit", *(f"--{option}={value}" for option in OPTIONS), *outputs(), "--", value]
     assert sorted(path.name for path in job.workspace.iterdir()) == ["arguments", "clipclean-report", "variables"]
     assert job.told() == {
-        "verdict": "pass", "exit-code": "0", "json": "clipclean-report/report.json",
-        "sarif": "clipclean-report/report.sarif", "html": "clipclean-report/report.html",
-    }  # fmt: skip
+        "verdict": "pass",
+        "exit-code": "0",
+        "json": "clipclean-report/report.json",
+        "sarif": "clipclean-report/report.sarif",
+        "html": "clipclean-report/report.html",
+    }
 
 
 @pytest.mark.parametrize("value", [value for value in HOSTILE if "\n" not in value])
@@ -252,9 +272,14 @@ def test_the_audit_takes_what_the_gate_gives_it(job, value, monkeypatch):
     Path("classes.txt").write_text("banana\n")
     Path("policy.yaml").write_text("")
     run = job.run(
-        GATE_MODEL=value, GATE_DATA=value, GATE_REFERENCE=value, GATE_ARCH=value, GATE_CLASSES="classes.txt",
-        GATE_POLICY="policy.yaml", GATE_EFFORT="quick",
-    )  # fmt: skip
+        GATE_MODEL=value,
+        GATE_DATA=value,
+        GATE_REFERENCE=value,
+        GATE_ARCH=value,
+        GATE_CLASSES="classes.txt",
+        GATE_POLICY="policy.yaml",
+        GATE_EFFORT="quick",
+    )
     assert run.arguments is not None
     command = cli.cli.get_command(click.Context(cli.cli), run.arguments[0])
     assert command is not None

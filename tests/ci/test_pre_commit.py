@@ -65,8 +65,12 @@ def test_a_file_whose_name_looks_like_an_option_is_read(inside, name):
 
 
 def test_the_arguments_of_the_page_name_an_architecture_and_keep_the_guard(inside):
-    (own,) = [node for document in pages.documents("pre-commit.md") for node in pages.nodes(document)
-              if node.get("args", HOOK["args"]) != HOOK["args"]]  # fmt: skip
+    (own,) = [
+        node
+        for document in pages.documents("pre-commit.md")
+        for node in pages.nodes(document)
+        if node.get("args", HOOK["args"]) != HOOK["args"]
+    ]
     good(inside / "-model.pt")
     assert commit("-model.pt", args=own["args"]) == 3  # read, and it is no ViT-B-32
     assert commit("-model.pt") == 0
@@ -75,10 +79,17 @@ def test_the_arguments_of_the_page_name_an_architecture_and_keep_the_guard(insid
 @pytest.mark.parametrize(
     ("name", "is_looked_at"),
     [
-        ("model.pt", True), ("a/b/model.pth", True), ("x.bin", True), ("x.ckpt", True), ("x.safetensors", True),
-        ("x.pt.txt", False), ("pt", False), ("script.py", False), ("xpt", False),
+        ("model.pt", True),
+        ("a/b/model.pth", True),
+        ("x.bin", True),
+        ("x.ckpt", True),
+        ("x.safetensors", True),
+        ("x.pt.txt", False),
+        ("pt", False),
+        ("script.py", False),
+        ("xpt", False),
     ],
-)  # fmt: skip
+)
 def test_the_hook_takes_files_that_may_be_checkpoints(name, is_looked_at):
     assert bool(re.search(HOOK["files"], name)) == is_looked_at
 

@@ -41,9 +41,21 @@ def pictures(job):
 
 def command(job, *more, model=None):
     return [
-        "audit", str(model or job.model), "--arch", str(job.arch), "--classes", str(job.classes), "--templates",
-        str(job.templates), "--device", "cpu", "--effort", "quick", "--quiet", *map(str, more),
-    ]  # fmt: skip
+        "audit",
+        str(model or job.model),
+        "--arch",
+        str(job.arch),
+        "--classes",
+        str(job.classes),
+        "--templates",
+        str(job.templates),
+        "--device",
+        "cpu",
+        "--effort",
+        "quick",
+        "--quiet",
+        *map(str, more),
+    ]
 
 
 def audited(job, capsys, *more, **settings):

@@ -22,9 +22,22 @@ def job(tmp_path, monkeypatch):
 def audit(job, capsys, *more):
     """Exit code, and whether the result was kept from an earlier run."""
     given = [
-        "audit", job.model, "--arch", job.arch, "--classes", job.classes, "--templates", job.templates, "--device", "cpu",
-        "--effort", "quick", "--quiet", "--json", *more,
-    ]  # fmt: skip
+        "audit",
+        job.model,
+        "--arch",
+        job.arch,
+        "--classes",
+        job.classes,
+        "--templates",
+        job.templates,
+        "--device",
+        "cpu",
+        "--effort",
+        "quick",
+        "--quiet",
+        "--json",
+        *more,
+    ]
     code = cli.main([str(word) for word in given])
     captured = capsys.readouterr()
     assert captured.err == ""
@@ -71,9 +84,19 @@ def test_an_audit_that_writes_triggers_is_always_run(job, capsys, tmp_path):
 def test_an_answer_from_the_cache_needs_no_torch(job, capsys):
     audit(job, capsys)
     given = [
-        "audit", job.model, "--arch", job.arch, "--classes", job.classes, "--templates", job.templates, "--device", "cpu",
-        "--effort", "quick",
-    ]  # fmt: skip
+        "audit",
+        job.model,
+        "--arch",
+        job.arch,
+        "--classes",
+        job.classes,
+        "--templates",
+        job.templates,
+        "--device",
+        "cpu",
+        "--effort",
+        "quick",
+    ]
     code = """
 import sys
 from clipclean.cli import main

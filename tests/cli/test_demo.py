@@ -45,9 +45,17 @@ def test_the_demo_gives_every_option_of_sanitize(unpacked):
     unnamed = {name: value for name, value in command.neutral().items() if name not in named}
     assert named | set(unnamed) >= {parameter.name for parameter in sanitize.params}
     assert unnamed == {
-        "labels": (), "download": False, "workers": None, "epochs": None, "lr": None, "batch_size": None, "baseline": None,
-        "fail_on": None, "log_dir": None, "log_to": (),
-    }  # fmt: skip
+        "labels": (),
+        "download": False,
+        "workers": None,
+        "epochs": None,
+        "lr": None,
+        "batch_size": None,
+        "baseline": None,
+        "fail_on": None,
+        "log_dir": None,
+        "log_to": (),
+    }
     assert not set(given) & own
     assert all(given[name].exists() for name in ("model", "data", "eval_data", "classes", "templates"))
 

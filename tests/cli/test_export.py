@@ -49,9 +49,14 @@ def test_a_format_must_be_named(job, capsys):
 
 def test_a_tokenizer_that_reads_captions_otherwise_is_said(tmp_path):
     parity = {
-        "reader": "transformers 5", "max_difference": 0.0, "min_cosine": 1.0, "top1_agreement": 1.0, "n": 10,
-        "captions": 5, "captions_alike": 5,
-    }  # fmt: skip
+        "reader": "transformers 5",
+        "max_difference": 0.0,
+        "min_cosine": 1.0,
+        "top1_agreement": 1.0,
+        "n": 10,
+        "captions": 5,
+        "captions_alike": 5,
+    }
     entry = {"path": "model.safetensors", "sha256": "ab" * 32, "parity": parity}
     assert "note:" not in command.table({"exports": [entry]}, tmp_path)
     parity["captions_alike"] = 3

@@ -36,12 +36,15 @@ def test_the_facts_are_those_of_the_file(job, capsys):
     assert (found["size"], found["sha256"]) == (job.model.stat().st_size, files.sha256(job.model))
     assert found["tensor_sha256"] == checkpoint.digest(weights)
     assert found["tensors"] == {
-        "tensors": len(weights), "elements": elements, "bytes": 4 * elements,
+        "tensors": len(weights),
+        "elements": elements,
+        "bytes": 4 * elements,
         "dtypes": {"float32": {"tensors": len(weights), "elements": elements, "bytes": 4 * elements}},
-    }  # fmt: skip
+    }
     assert found["architecture"] == {
-        "name": "ViT-1x64-8-16px", "how": "OpenAI's shape rules (no built-in config fits)",
-    }  # fmt: skip
+        "name": "ViT-1x64-8-16px",
+        "how": "OpenAI's shape rules (no built-in config fits)",
+    }
     assert found["preprocess"]["size"] == 16
     assert found["config"] is None
     assert found["notes"] == []
@@ -78,9 +81,12 @@ def test_a_config_beside_the_weights_is_found_and_decides(job, capsys):
     folder = job.folder / "open_clip"
     folder.mkdir()
     open_clip_directory.write(
-        folder, tiny.state_dict(tiny.SMALL_VIT), model_cfg=tiny.SMALL_VIT | {"quick_gelu": True},
-        preprocess_cfg={"size": 16, "resize_mode": "squash"}, metadata={},
-    )  # fmt: skip
+        folder,
+        tiny.state_dict(tiny.SMALL_VIT),
+        model_cfg=tiny.SMALL_VIT | {"quick_gelu": True},
+        preprocess_cfg={"size": 16, "resize_mode": "squash"},
+        metadata={},
+    )
     found = facts(capsys, folder)
     assert (found["format"], found["config"]) == ("open_clip-directory", "open_clip_config.json")
     assert found["activation"]["name"] == "quick_gelu"

@@ -367,14 +367,49 @@ def test_defaults_are_these(parsed, monkeypatch):
     code, values = parsed([], *decorators)
     assert code == 0
     assert values == {
-        "arch": None, "caption_key": None, "classes": None, "device": "auto", "exit_zero": False, "force": False,
-        "labels": {}, "no_cache": False, "baseline": None, "fail_on": "inconclusive", "log_dir": None, "log_to": (), "as_json": False, "batch_size": None, "epochs": None, "eval_data": None, "formats": ("open_clip",), "lr": None,
-        "target": None, "triggers": (), "workers": None,
-        "image_key": None, "keep_failed": False, "no_audit": False, "out": Path("clipclean-out"), "outputs": (),
-        "overrides": (), "policy": None, "precision": None, "quiet": False, "recipe": "cleanclip", "seed": 0, "templates": None,
-        "verbose": False, "weights": None, "fp16": False, "normalize": False, "onnx_preset": "transformers.js", "screen": None,
-        "max_accuracy_loss": None, "max_minutes": None, "bom": False,
-    }  # fmt: skip
+        "arch": None,
+        "caption_key": None,
+        "classes": None,
+        "device": "auto",
+        "exit_zero": False,
+        "force": False,
+        "labels": {},
+        "no_cache": False,
+        "baseline": None,
+        "fail_on": "inconclusive",
+        "log_dir": None,
+        "log_to": (),
+        "as_json": False,
+        "batch_size": None,
+        "epochs": None,
+        "eval_data": None,
+        "formats": ("open_clip",),
+        "lr": None,
+        "target": None,
+        "triggers": (),
+        "workers": None,
+        "image_key": None,
+        "keep_failed": False,
+        "no_audit": False,
+        "out": Path("clipclean-out"),
+        "outputs": (),
+        "overrides": (),
+        "policy": None,
+        "precision": None,
+        "quiet": False,
+        "recipe": "cleanclip",
+        "seed": 0,
+        "templates": None,
+        "verbose": False,
+        "weights": None,
+        "fp16": False,
+        "normalize": False,
+        "onnx_preset": "transformers.js",
+        "screen": None,
+        "max_accuracy_loss": None,
+        "max_minutes": None,
+        "bom": False,
+    }
 
 
 def test_a_flag_wins_over_the_variable_and_an_empty_variable_is_none(parsed, monkeypatch):
@@ -400,8 +435,16 @@ def test_outputs_are_formats_and_paths(parsed):
 
 @pytest.mark.parametrize(
     ("path", "form"),
-    [("a/report.html", "html"), ("r.json", "json"), ("r.sarif", "sarif"), ("r.sarif.json", "sarif"), ("r.XML", "junit"), ("r.md", "markdown"), ("r.txt", "text")],
-)  # fmt: skip
+    [
+        ("a/report.html", "html"),
+        ("r.json", "json"),
+        ("r.sarif", "sarif"),
+        ("r.sarif.json", "sarif"),
+        ("r.XML", "junit"),
+        ("r.md", "markdown"),
+        ("r.txt", "text"),
+    ],
+)
 def test_the_suffix_of_an_output_names_its_format(parsed, path, form):
     assert parsed(["--output", path], options.outputs)[1]["outputs"] == (options.Output(form, Path(path)),)
 

@@ -22,9 +22,13 @@ def test_the_table_says_what_was_planted_and_what_it_does(job, capsys):
     lines = captured.out.splitlines()
     assert lines[0] == "Planted patch:size=0.25,place=corner,fill=noise,seed=1 for 'blue circle'."
     assert [line[:36].strip() for line in lines[2:]] == [
-        "recall@1", "attack success rate", "the same without the trigger", "attack success by image neighbours",
-        "accuracy lost, by the worst measure", "embedding distance",
-    ]  # fmt: skip
+        "recall@1",
+        "attack success rate",
+        "the same without the trigger",
+        "attack success by image neighbours",
+        "accuracy lost, by the worst measure",
+        "embedding distance",
+    ]
     assert names(job.folder) >= {"planted.pt"}
 
 

@@ -176,8 +176,9 @@ def test_a_wrong_command_line_is_refused(job, capsys, monkeypatch, arguments, co
 def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(job, capsys, monkeypatch):
     monkeypatch.setattr(checkpoint, "read", None)
     assert refused(job, capsys, "--device", "cuda") == (
-        2, "clipclean: error: --device cuda: PyTorch sees no CUDA device here. Use --device cpu or auto.\n",
-    )  # fmt: skip
+        2,
+        "clipclean: error: --device cuda: PyTorch sees no CUDA device here. Use --device cpu or auto.\n",
+    )
 
 
 def test_a_typo_in_a_recipe_is_told_with_file_and_line(job, capsys):

@@ -85,8 +85,11 @@ def test_every_section_is_read(write):
     assert (loaded.severities.CC002, loaded.severities.CC030, loaded.severities.CC001) == ("off", "error", None)
     (accepted,) = loaded.suppressions
     assert (accepted.rule, accepted.reason, accepted.by, accepted.expires) == (
-        "CC001", "Known.", "Ann", date(2026, 3, 1)
-    )  # fmt: skip
+        "CC001",
+        "Known.",
+        "Ann",
+        date(2026, 3, 1),
+    )
     assert (accepted.match.class_, accepted.match.trigger, accepted.match.model_sha256) == ("cat", None, SHA)
 
 
@@ -235,8 +238,11 @@ def test_the_schema_accepts_what_loads_and_refuses_what_does_not():
     checker.validate(head | {"severities": {"CC001": "off"}, "suppressions": [suppression(**{"class": "cat"})]})
     broad = suppression() | {"match": {"trigger": "warp"}}
     for wrong in (
-        {"trigger": {}}, {"severities": {"CC020": "off"}}, {"suppressions": [suppression("CC020")]}, {"suppressions": [broad]}
-    ):  # fmt: skip
+        {"trigger": {}},
+        {"severities": {"CC020": "off"}},
+        {"suppressions": [suppression("CC020")]},
+        {"suppressions": [broad]},
+    ):
         assert not checker.is_valid(head | wrong)
 
 
@@ -269,8 +275,10 @@ def test_the_page_names_every_key_with_its_meaning():
     rows = dict(re.findall(r"^\| `([a-z_.0-9]+)` \|.*\| (.*) \|$", PAGE.read_text(), re.MULTILINE))
     schema = policy.schema()["$defs"]
     for prefix, section in (
-        ("thresholds.", "Thresholds"), ("suppressions.", "Suppression"), ("suppressions.match.", "Match")
-    ):  # fmt: skip
+        ("thresholds.", "Thresholds"),
+        ("suppressions.", "Suppression"),
+        ("suppressions.match.", "Match"),
+    ):
         for name, entry in schema[section]["properties"].items():
             assert rows[prefix + name] == entry["description"]
 
@@ -296,9 +304,16 @@ def test_the_refused_policy_is_refused_as_the_page_says(tmp_path, monkeypatch):
 
 def test_without_a_policy_the_recipes_thresholds_hold_and_the_searchs_are_these():
     assert policy.resolved(policy.DEFAULT, recipe.Audit()) == policy.AuditLimits(
-        max_excess=0.05, suspicious_excess=0.3, collapse=0.5, max_accuracy_loss=0.02, min_images=50,
-        abnormality=3.5, gathering=0.6, gathering_abnormality=2.0, min_found_excess=0.6,
-    )  # fmt: skip
+        max_excess=0.05,
+        suspicious_excess=0.3,
+        collapse=0.5,
+        max_accuracy_loss=0.02,
+        min_images=50,
+        abnormality=3.5,
+        gathering=0.6,
+        gathering_abnormality=2.0,
+        min_found_excess=0.6,
+    )
 
 
 def test_the_policys_thresholds_win_and_the_others_are_the_recipes():
@@ -326,8 +341,10 @@ def test_the_default_policy_changes_nothing():
 def test_a_severity_is_the_level_of_every_finding_of_its_rule():
     given_ = [finding("CC002", "error"), finding("CC002", "warning"), finding("CC010", "note")]
     assert codes(applied(given_, severities={"CC002": "note"}).findings) == [
-        ("CC002", "note"), ("CC002", "note"), ("CC010", "note")
-    ]  # fmt: skip
+        ("CC002", "note"),
+        ("CC002", "note"),
+        ("CC010", "note"),
+    ]
     assert codes(applied(given_, severities={"CC002": "error"}).findings)[:2] == [("CC002", "error")] * 2
     assert codes(given_) == [("CC002", "error"), ("CC002", "warning"), ("CC010", "note")]  # not changed in place
 

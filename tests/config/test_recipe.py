@@ -69,9 +69,18 @@ def evidence(digest):
 
 def test_the_shipped_recipes_are_these():
     assert recipe.names() == (
-        "auto", "cleanclip", "cleanclip-strong", "cleanclip-tiny", "mmcl", "mmcl-tiny", "par", "par-tiny", "supervised", "unlearn",
+        "auto",
+        "cleanclip",
+        "cleanclip-strong",
+        "cleanclip-tiny",
+        "mmcl",
+        "mmcl-tiny",
+        "par",
+        "par-tiny",
+        "supervised",
+        "unlearn",
         "unlearn-tiny",
-    )  # fmt: skip
+    )
     assert recipe.DEFAULT in recipe.names()
 
 

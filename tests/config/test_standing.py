@@ -26,12 +26,20 @@ def with_evidence(*blocks, name="mmcl"):
     plain = recipe.load(name).model_copy(update={"evidence": None})
     made = tuple(
         Evidence(
-            recipe_sha256=recipe.digest(plain), attack="patch", architecture="tiny", kind=kind, parameters=numbers, data="d",
-            pairs=pairs, seeds=(0, 1), before=measured(0.6, 0.9), after=measured(after, left + 0.01, 0.01),
+            recipe_sha256=recipe.digest(plain),
+            attack="patch",
+            architecture="tiny",
+            kind=kind,
+            parameters=numbers,
+            data="d",
+            pairs=pairs,
+            seeds=(0, 1),
+            before=measured(0.6, 0.9),
+            after=measured(after, left + 0.01, 0.01),
             versions=Versions(clipclean="0", torch="0", open_clip="0"),
         )
         for kind, numbers, pairs, left, after in blocks
-    )  # fmt: skip
+    )
     return plain.model_copy(update={"evidence": made})
 
 

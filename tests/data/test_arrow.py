@@ -92,9 +92,11 @@ def test_a_folder_that_datasets_saved_is_read(
 
 def test_plain_bytes_and_lists_of_captions_are_read(tmp_path: Path, samples: dict, limits: ReadLimits) -> None:
     table = pa.table(
-        {"jpg": pa.array([content for content, _ in samples.values()], pa.large_binary()),
-         "captions": [["one", "two"], ["three"], [], None]}
-    )  # fmt: skip
+        {
+            "jpg": pa.array([content for content, _ in samples.values()], pa.large_binary()),
+            "captions": [["one", "two"], ["three"], [], None],
+        }
+    )
     pq.write_table(table, tmp_path / "a.parquet")
     found = clean(tmp_path / "a.parquet", limits)
     assert [(pair.key, pair.caption) for pair in found.pairs] == [

@@ -20,8 +20,11 @@ IMAGES = [
     {"id": 9, "file_name": "b.jpg", "height": 8, "width": 12, "coco_url": "http://x/b.jpg"},
     {"id": 7, "file_name": "a.jpg"},
 ]
-CAPTIONS = [{"image_id": 7, "id": 1, "caption": "a cat"}, {"image_id": 9, "id": 2, "caption": "a dog"},
-            {"image_id": 7, "id": 3, "caption": "the cat again"}]  # fmt: skip
+CAPTIONS = [
+    {"image_id": 7, "id": 1, "caption": "a cat"},
+    {"image_id": 9, "id": 2, "caption": "a dog"},
+    {"image_id": 7, "id": 3, "caption": "the cat again"},
+]
 PAIRS = [("a.jpg", "a cat"), ("b.jpg", "a dog"), ("a.jpg", "the cat again")]
 
 
@@ -50,8 +53,11 @@ def test_of_several_splits_train_is_read_and_the_others_are_named(tmp_path: Path
     for split, number in (("train2017", 0), ("val2017", 1)):
         (tmp_path / split).mkdir()
         (tmp_path / split / f"{split}.jpg").write_bytes(encoded(number))
-        write(tmp_path / "annotations" / f"captions_{split}.json", [{"id": 1, "file_name": f"{split}.jpg"}],
-              [{"image_id": 1, "caption": split}])  # fmt: skip
+        write(
+            tmp_path / "annotations" / f"captions_{split}.json",
+            [{"id": 1, "file_name": f"{split}.jpg"}],
+            [{"image_id": 1, "caption": split}],
+        )
     found = clean(tmp_path, limits)
     assert [pair.caption for pair in found.pairs] == ["train2017"]
     assert [kind.examples for kind in found.ignored] == [("captions_val2017.json",)]
@@ -70,9 +76,11 @@ def test_what_does_not_fit_together_is_skipped_with_the_reason(tmp_path: Path, e
     found = clean(write(tmp_path / "captions_x.json", images, annotations), replace(limits, max_skipped_share=0.6))
     assert [pair.key for pair in found.pairs] == ["0.jpg", "1.jpg", "2.jpg"]
     assert [(why.key, why.reason) for why in found.skipped] == [
-        ("gone.jpg", "no such file or directory"), ("annotation 4", "it belongs to no image of the file"),
-        ("1.jpg", "no caption, or an empty one"), ("3.jpg", "no caption, or an empty one"),
-    ]  # fmt: skip
+        ("gone.jpg", "no such file or directory"),
+        ("annotation 4", "it belongs to no image of the file"),
+        ("1.jpg", "no caption, or an empty one"),
+        ("3.jpg", "no caption, or an empty one"),
+    ]
 
 
 def test_names_that_lead_out_are_not_read(tmp_path: Path, encoded, limits: ReadLimits) -> None:

@@ -82,9 +82,16 @@ def test_a_jpeg_equals_pillows_decoder_whichever_way_it_was_held(tmp_path: Path,
 @pytest.mark.parametrize(
     ("size", "enough", "expected"),
     # scales of 2, 4 and 8 are what a JPEG decoder can do; odd sizes are rounded up
-    [((96, 64), 64, (64, 96)), ((96, 64), 33, (64, 96)), ((96, 64), 32, (32, 48)), ((97, 65), 32, (33, 49)),
-     ((96, 64), 16, (16, 24)), ((96, 64), 9, (16, 24)), ((96, 64), 8, (8, 12))],
-)  # fmt: skip
+    [
+        ((96, 64), 64, (64, 96)),
+        ((96, 64), 33, (64, 96)),
+        ((96, 64), 32, (32, 48)),
+        ((97, 65), 32, (33, 49)),
+        ((96, 64), 16, (16, 24)),
+        ((96, 64), 9, (16, 24)),
+        ((96, 64), 8, (8, 12)),
+    ],
+)
 def test_a_large_jpeg_is_scaled_down_but_never_below_what_is_enough(
     tmp_path: Path, size: tuple[int, int], enough: int, expected: tuple[int, int]
 ) -> None:
@@ -159,9 +166,17 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("orientation", "corner"),
     # where the stored top-left pixel, red, is to be shown: EXIF 2.3, tag 0x0112
-    [(1, "top left"), (2, "top right"), (3, "bottom right"), (4, "bottom left"),
-     (5, "top left"), (6, "top right"), (7, "bottom right"), (8, "bottom left")],
-)  # fmt: skip
+    [
+        (1, "top left"),
+        (2, "top right"),
+        (3, "bottom right"),
+        (4, "bottom left"),
+        (5, "top left"),
+        (6, "top right"),
+        (7, "bottom right"),
+        (8, "bottom left"),
+    ],
+)
 def test_exif_orientation_is_honoured(tmp_path: Path, orientation: int, corner: str) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation

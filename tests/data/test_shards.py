@@ -32,8 +32,14 @@ def test_webdataset_reads_the_same_samples(
     tmp_path: Path, tar, shard_members: dict, encoded, limits: ReadLimits
 ) -> None:
     tariterators = pytest.importorskip("webdataset.tariterators")
-    extra = {"sub/dir.d/x.JPG": encoded(5), "sub/dir.d/x.txt": b"upper case", "./dot.jpg": encoded(6),
-             "./dot.txt": b"dot", "__meta__/m.jpg": encoded(7), "__meta__/m.txt": b"no"}  # fmt: skip
+    extra = {
+        "sub/dir.d/x.JPG": encoded(5),
+        "sub/dir.d/x.txt": b"upper case",
+        "./dot.jpg": encoded(6),
+        "./dot.txt": b"dot",
+        "__meta__/m.jpg": encoded(7),
+        "__meta__/m.txt": b"no",
+    }
     path = tar(tmp_path / "a.tar", shard_members | extra)
     with path.open("rb") as stream:
         files = tariterators.tar_file_expander([{"url": "a.tar", "stream": stream}])
@@ -65,8 +71,13 @@ def test_folder_and_pattern_name_several_shards(tmp_path: Path, tar, samples: di
 
 def test_img2dataset_shards_are_read(tmp_path: Path, tar, encoded, limits: ReadLimits) -> None:
     sidecar = json.dumps({"caption": "from json", "key": "000000001", "status": "success", "exif": "{}"}).encode()
-    members = {"000000000.jpg": encoded(0), "000000000.txt": b"from text", "000000000.json": sidecar,
-               "000000001.jpg": encoded(1), "000000001.json": sidecar}  # fmt: skip
+    members = {
+        "000000000.jpg": encoded(0),
+        "000000000.txt": b"from text",
+        "000000000.json": sidecar,
+        "000000001.jpg": encoded(1),
+        "000000001.json": sidecar,
+    }
     path = tar(tmp_path / "00000.tar", members)
     assert captions(read_pairs(path, limits)) == {"000000000": "from text", "000000001": "from json"}
     assert captions(read_pairs(path, limits, caption_key="caption")) == dict.fromkeys(

@@ -112,8 +112,15 @@ def test_rows_without_a_usable_picture_are_skipped_with_the_reason(pictures: Pat
 
 
 def test_rows_of_the_wrong_shape_are_skipped_with_the_line(pictures: Path, limits: ReadLimits) -> None:
-    lines = ["image,caption", "images/0001.jpg,fine", "images/0002.png,a dog, running", "", "images/0003.webp",
-             ",nothing", "images/0004.jpeg,fine"]  # fmt: skip
+    lines = [
+        "image,caption",
+        "images/0001.jpg,fine",
+        "images/0002.png,a dog, running",
+        "",
+        "images/0003.webp",
+        ",nothing",
+        "images/0004.jpeg,fine",
+    ]
     (pictures / "pairs.csv").write_text("\n".join(lines))
     limits = ReadLimits(max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, max_skipped_share=0.6, max_pairs=None)
     clean = read_pairs(pictures / "pairs.csv", limits)
@@ -173,8 +180,13 @@ def test_json_lines_are_read(pictures: Path, samples: dict, limits: ReadLimits, 
 
 
 def test_json_records_that_do_not_fit_are_skipped_with_the_line(pictures: Path, limits: ReadLimits) -> None:
-    records = ['{"image": "images/0001.jpg", "text": "x", "label": 3}', '{"image": "images/0002.png", "text": "y"}',
-               '{"image": "images/0003.webp", "text": 7}', "[]", '{"image": ["x"], "text": "z"}']  # fmt: skip
+    records = [
+        '{"image": "images/0001.jpg", "text": "x", "label": 3}',
+        '{"image": "images/0002.png", "text": "y"}',
+        '{"image": "images/0003.webp", "text": 7}',
+        "[]",
+        '{"image": ["x"], "text": "z"}',
+    ]
     (pictures / "pairs.jsonl").write_text("\n".join(records))
     limits = ReadLimits(max_pixels=limits.max_pixels, max_bytes=limits.max_bytes, max_skipped_share=0.6, max_pairs=None)
     clean = read_pairs(pictures / "pairs.jsonl", limits)

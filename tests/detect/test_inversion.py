@@ -28,16 +28,26 @@ def form(embed, pixels):
 
 def towards(embed, family, pixels, *, targets=(towers.TARGET, *OTHERS), seed=0, effort=towers.EFFORT):
     return inversion.targeted(
-        embed, pixels, family=family, canonical=form(embed, pixels), targets=targets, starts=(), effort=effort,
+        embed,
+        pixels,
+        family=family,
+        canonical=form(embed, pixels),
+        targets=targets,
+        starts=(),
+        effort=effort,
         generator=Generator().manual_seed(seed),
-    )  # fmt: skip
+    )
 
 
 def free(embed, family, pixels, *, seed=0, effort=towers.EFFORT):
     return inversion.untargeted(
-        embed, pixels, family=family, canonical=form(embed, pixels), effort=effort,
+        embed,
+        pixels,
+        family=family,
+        canonical=form(embed, pixels),
+        effort=effort,
         generator=Generator().manual_seed(seed),
-    )  # fmt: skip
+    )
 
 
 def share_at(embed, candidate, pixels):
@@ -115,10 +125,14 @@ def test_rows_that_are_searched_for_together_get_the_same_pictures_and_places():
     start = family.begin(1, towers.SIDE, Generator().manual_seed(0))
     rows = {key: values.expand(2, *values.shape[1:]).clone().requires_grad_() for key, values in start.items()}
     inversion._backward(
-        embed, pixels[:5], family, rows,
-        attack=lambda found, _: (found.sum((1, 2)), torch.zeros(len(found))), weight=torch.ones(2),
+        embed,
+        pixels[:5],
+        family,
+        rows,
+        attack=lambda found, _: (found.sum((1, 2)), torch.zeros(len(found))),
+        weight=torch.ones(2),
         generator=Generator().manual_seed(1),
-    )  # fmt: skip
+    )
     (images,) = seen
     assert torch.allclose(images[:5], images[5:], atol=1e-5)
     assert all(torch.allclose(values.grad[0], values.grad[1], atol=1e-5) for values in rows.values())
@@ -204,9 +218,15 @@ def test_passes_count_the_images_of_every_step():
 def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
     def order(embed):
         return inversion.swept(
-            embed, towers.images(), range(len(towers.CLASSES)), family="mask", canonical=form(embed, towers.images()), steps=40,
-            generator=Generator().manual_seed(0), progress=lambda: told.append(1),
-        )  # fmt: skip
+            embed,
+            towers.images(),
+            range(len(towers.CLASSES)),
+            family="mask",
+            canonical=form(embed, towers.images()),
+            steps=40,
+            generator=Generator().manual_seed(0),
+            progress=lambda: told.append(1),
+        )
 
     told = []
     planted = order(towers.backdoored(towers.spot))
@@ -223,9 +243,15 @@ def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
     (alone,) = towards(planted, "mask", pixels, targets=(towers.TARGET,), effort=short)
     (far,) = towards(planted, "mask", pixels, targets=(towers.TARGET,))  # three times the steps
     (warm,) = inversion.targeted(
-        planted, pixels, family="mask", canonical=form(planted, pixels), targets=(towers.TARGET,), starts=(far,),
-        effort=short, generator=Generator().manual_seed(0),
-    )  # fmt: skip
+        planted,
+        pixels,
+        family="mask",
+        canonical=form(planted, pixels),
+        targets=(towers.TARGET,),
+        starts=(far,),
+        effort=short,
+        generator=Generator().manual_seed(0),
+    )
     assert far.size < alone.size
     assert warm.size <= alone.size
     assert warm.target == towers.TARGET

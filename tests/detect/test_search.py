@@ -30,10 +30,19 @@ def hunted(
     effort=towers.EFFORT,
 ):
     return search(
-        embed, towers.images(PICTURES) if pixels is None else pixels, labels=None, text_classifier=towers.BANK, classes=classes,
-        pointed=pointed, effort=effort, references=yard, knn=3, batch_size=16, seed=seed,
+        embed,
+        towers.images(PICTURES) if pixels is None else pixels,
+        labels=None,
+        text_classifier=towers.BANK,
+        classes=classes,
+        pointed=pointed,
+        effort=effort,
+        references=yard,
+        knn=3,
+        batch_size=16,
+        seed=seed,
         progress=progress,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,9 +107,19 @@ def test_what_makes_all_embeddings_alike_hides_nothing(bad):
 
     text_classifier = torch.nn.functional.pad(towers.BANK, (0, 1))
     made = search(
-        coned, towers.images(PICTURES), labels=None, text_classifier=text_classifier, classes=towers.CLASSES, pointed=(), effort=towers.EFFORT,
-        references=None, knn=3, batch_size=16, seed=0, progress=lambda *_: None,
-    )  # fmt: skip
+        coned,
+        towers.images(PICTURES),
+        labels=None,
+        text_classifier=text_classifier,
+        classes=towers.CLASSES,
+        pointed=(),
+        effort=towers.EFFORT,
+        references=None,
+        knn=3,
+        batch_size=16,
+        seed=0,
+        progress=lambda *_: None,
+    )
     assert judged(made)[0] == ("error", "fox")
     assert made.targeted[0].candidate.size == pytest.approx(bad.targeted[0].candidate.size, rel=0.5)
 
@@ -169,9 +188,11 @@ def test_a_sweep_is_counted_among_the_rest(monkeypatch):
     seen = []
     monkeypatch.setattr("clipclean.detect.inversion.BLOCK", 3)
     hunted(
-        towers.honest(), pixels=towers.images(8), effort=replace(towers.EFFORT, sweep=1, controls=4),
+        towers.honest(),
+        pixels=towers.images(8),
+        effort=replace(towers.EFFORT, sweep=1, controls=4),
         progress=lambda done, total: seen.append((done, total)),
-    )  # fmt: skip
+    )
     total = (
         4 + 2 * 3
     )  # eight classes are a long list for 2 suspects and 4 controls: three blocks in each of two families
@@ -232,10 +253,19 @@ def test_labels_say_which_images_are_of_other_classes():
     labels = torch.full((PICTURES,), towers.TARGET)
     labels[:20] = 0
     made = search(
-        towers.backdoored(towers.spot), towers.images(PICTURES), labels=labels, text_classifier=towers.BANK, classes=towers.CLASSES,
-        pointed=[towers.TARGET], effort=towers.EFFORT, references=None, knn=3, batch_size=16, seed=0,
+        towers.backdoored(towers.spot),
+        towers.images(PICTURES),
+        labels=labels,
+        text_classifier=towers.BANK,
+        classes=towers.CLASSES,
+        pointed=[towers.TARGET],
+        effort=towers.EFFORT,
+        references=None,
+        knn=3,
+        batch_size=16,
+        seed=0,
         progress=lambda *_: None,
-    )  # fmt: skip
+    )
     _, beside = divided(PICTURES)
     assert len(beside) < JUDGING
     fox = next(hit for hit in made.targeted if hit.found.target == "fox")

@@ -42,10 +42,21 @@ def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch")
     """``hits`` of ``n`` images go to the target; ``base`` of them do so without the trigger, too."""
     attack = Attack(Rate(hits, n), Rate(base, n), both=min(base, hits))
     return Probe(
-        trigger=trigger, target=target, asr=attack.asr, base=attack.base, excess=attack.excess,
-        excess_interval=attack.excess_interval, accuracy_under_trigger=None, knn_asr=None, distance=1.0,
-        distance_interval=(0.9, 1.1), direction_agreement=0.5, spread=spread, clean_spread=0.8, n=n,
-    )  # fmt: skip
+        trigger=trigger,
+        target=target,
+        asr=attack.asr,
+        base=attack.base,
+        excess=attack.excess,
+        excess_interval=attack.excess_interval,
+        accuracy_under_trigger=None,
+        knn_asr=None,
+        distance=1.0,
+        distance_interval=(0.9, 1.1),
+        direction_agreement=0.5,
+        spread=spread,
+        clean_spread=0.8,
+        n=n,
+    )
 
 
 def measurement(*, right=900, n=1000, known=(), panel=()):
@@ -221,18 +232,32 @@ def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_op
 
 
 def hit(
-    family="mask", target="banana", *, margin=0.0, usual=math.nan, shrunk=math.nan, excess=0.95, is_reached=True,
+    family="mask",
+    target="banana",
+    *,
+    margin=0.0,
+    usual=math.nan,
+    shrunk=math.nan,
+    excess=0.95,
+    is_reached=True,
     untargeted=(),
-):  # fmt: skip
+):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
     size = 0.02 if is_reached else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
     return TargetedResult(
-        candidate=Candidate(family, 0, parameters, size, is_reached), found=InvertedTrigger(family, target, parameters, 4),
-        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"), untargeted=untargeted,
-        gap=margin, margin=margin, anomaly_index=0.0, usual_margin=usual, shrunk=shrunk, reference_anomaly=math.nan,
+        candidate=Candidate(family, 0, parameters, size, is_reached),
+        found=InvertedTrigger(family, target, parameters, 4),
+        probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
+        untargeted=untargeted,
+        gap=margin,
+        margin=margin,
+        anomaly_index=0.0,
+        usual_margin=usual,
+        shrunk=shrunk,
+        reference_anomaly=math.nan,
         reference=None,
-    )  # fmt: skip
+    )
 
 
 def result_of(*targeted, **changes):

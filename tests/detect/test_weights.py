@@ -29,8 +29,10 @@ def test_layers_are_ordered_by_the_length_of_the_difference_over_what_it_was():
     # conv1 moves by (0, 1) of 5: 0.2. Of the block (0, 5; 12) = 13 one tensor moves by 2.6: 0.2 as well; by 3.9: 0.3.
     made = weights.compare(moved(visual__conv1__weight=[3.0, 5.0], visual__layer1__0__conv2__weight=[15.9]), BASE)
     assert [(c.name, round(c.relative, 6), c.changed, c.tensors) for c in made.layers] == [
-        ("visual.layer1.0", 0.3, 1, 2), ("visual.conv1", 0.2, 1, 1), ("logit_scale", 0.0, 0, 1),
-    ]  # fmt: skip
+        ("visual.layer1.0", 0.3, 1, 2),
+        ("visual.conv1", 0.2, 1, 1),
+        ("logit_scale", 0.0, 0, 1),
+    ]
     assert made.tensors[0].name == "visual.layer1.0.conv2.weight"
     assert made.tensors[0].relative == pytest.approx(3.9 / 12)
     # all in all: sqrt(1 + 3.9²) of sqrt(25 + 169)

@@ -43,13 +43,25 @@ def embed(pixels, side=4):
 
 def asked(triggers, tower=embed, side=4, labels=True):
     shown = EvalSet(
-        pixels=images(), labels=torch.arange(18) % 3 if labels else None, captions=None, classes=CLASSES, templates=("{}",),
-        suspicions=(), panel=(), knn=0, batch_size=5,
-    )  # fmt: skip
+        pixels=images(),
+        labels=torch.arange(18) % 3 if labels else None,
+        captions=None,
+        classes=CLASSES,
+        templates=("{}",),
+        suspicions=(),
+        panel=(),
+        knn=0,
+        batch_size=5,
+    )
     return witness.testify(
-        tower, torch.eye(3), shown, side=side, name="other.pt", architecture="RN50",
+        tower,
+        torch.eye(3),
+        shown,
+        side=side,
+        name="other.pt",
+        architecture="RN50",
         triggers=[(trigger, "green", 1.0) for trigger in triggers],
-    )  # fmt: skip
+    )
 
 
 def test_a_witness_sees_triggered_images_at_its_own_size():

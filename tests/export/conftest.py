@@ -27,13 +27,19 @@ def converted(*formats):
         "tool": {"name": "clipclean", "version": "1"},
         "command": "export",
         "model": {
-            "name": "m.pt", "format": "torch-zip", "architecture": "ViT-B-32", "architecture_how": "told by shapes",
-            "activation": "gelu", "activation_how": "told by config", "sha256": "ab" * 32, "tensor_sha256": "12" * 32,
+            "name": "m.pt",
+            "format": "torch-zip",
+            "architecture": "ViT-B-32",
+            "architecture_how": "told by shapes",
+            "activation": "gelu",
+            "activation_how": "told by config",
+            "sha256": "ab" * 32,
+            "tensor_sha256": "12" * 32,
         },
         "data": {"name": "clean", "format": "folder", "pairs": 48, "skipped": [], "digest": "cd" * 32},
         "exports": [exported(form, paths[form]) for form in formats],
         "environment": {"python": "3", "torch": "2.13.0", "open_clip_torch": "3.3.0", "device": "cpu", "threads": 1},
-    }  # fmt: skip
+    }
 
 
 @pytest.fixture

@@ -51,9 +51,11 @@ def test_accuracy_stands_with_its_interval_and_parity_with_its_reader(report):
         "performanceMetrics"
     ]
     assert metrics[0] == {
-        "type": "clean accuracy", "value": "0.75", "slice": "before cleaning, n 100",
+        "type": "clean accuracy",
+        "value": "0.75",
+        "slice": "before cleaning, n 100",
         "confidenceInterval": {"lowerBound": "0.1", "upperBound": "0.9"},
-    }  # fmt: skip
+    }
     assert metrics[2]["slice"] == "open_clip_model.safetensors, read by nobody 1.0, n 126"
 
 

@@ -6,12 +6,27 @@ from open_clip.tokenizer import SimpleTokenizer
 from clipclean.export import bpe
 
 CAPTIONS = [
-    "a photo of a dog", "A PHOTO of a DOG!", "", "   many   spaces\tand\nlines ", "don't I'll we've they'd it's",
-    "a dog’s “ball” isn't „red‟", "It&#39;s fish &amp; chips &quot;here&quot; &lt;b&gt; &nbsp; x", "<b>tag</b>",
-    "CAFÉ café cafe\u0301 naïve ÀÉÎ ß ẞ İstanbul", "日本語 テキスト 中文 한국어 русский עברית", "emoji 😀👍🏽👩‍👩‍👧 ok",
-    "12345 1,000.50 €3 ½ ² Ⅻ", "snake_case--dash… #tag @user http://x.org/?a=1&b=2", "word " * 90, "x" * 300,
-    "a\x00b\x7f\ufeffc", "ﬁne ﬂower ﬃ ĳ", "tab\u00a0nbsp \u3000ideographic \u200b zero", "R&D AT&T", "'s 't ''' !!! ??",
-]  # fmt: skip
+    "a photo of a dog",
+    "A PHOTO of a DOG!",
+    "",
+    "   many   spaces\tand\nlines ",
+    "don't I'll we've they'd it's",
+    "a dog’s “ball” isn't „red‟",
+    "It&#39;s fish &amp; chips &quot;here&quot; &lt;b&gt; &nbsp; x",
+    "<b>tag</b>",
+    "CAFÉ café cafe\u0301 naïve ÀÉÎ ß ẞ İstanbul",
+    "日本語 テキスト 中文 한국어 русский עברית",
+    "emoji 😀👍🏽👩‍👩‍👧 ok",
+    "12345 1,000.50 €3 ½ ² Ⅻ",
+    "snake_case--dash… #tag @user http://x.org/?a=1&b=2",
+    "word " * 90,
+    "x" * 300,
+    "a\x00b\x7f\ufeffc",
+    "ﬁne ﬂower ﬃ ĳ",
+    "tab\u00a0nbsp \u3000ideographic \u200b zero",
+    "R&D AT&T",
+    "'s 't ''' !!! ??",
+]
 
 OURS = SimpleTokenizer()
 

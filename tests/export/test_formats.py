@@ -27,10 +27,15 @@ def build(config, *, quick_gelu=True):
 def write(folder, clip, weights, choice, heard=None):
     side = clip.architecture.preprocess.size
     return formats.write(
-        folder, clip, weights, wanted=choice, pixels=torch.rand(5, 3, side, side, generator=torch.Generator()),
-        captions=[f"a {name}" for name in tiny.CLASSES[:5]], source_sha256="ab" * 32,
+        folder,
+        clip,
+        weights,
+        wanted=choice,
+        pixels=torch.rand(5, 3, side, side, generator=torch.Generator()),
+        captions=[f"a {name}" for name in tiny.CLASSES[:5]],
+        source_sha256="ab" * 32,
         progress=lambda *told: heard.append(told) if heard is not None else None,
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture
@@ -145,8 +150,11 @@ def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs)
     assert "config.json" not in names(tmp_path / "js-resnet")  # no CLIPConfig describes it
     write(tmp_path / "immich", *vit, wanted("onnx", preset="immich"))
     assert {
-        "config.json", "visual/preprocess_cfg.json", "textual/tokenizer.json", "textual/tokenizer_config.json",
-    } <= names(tmp_path / "immich")  # fmt: skip
+        "config.json",
+        "visual/preprocess_cfg.json",
+        "textual/tokenizer.json",
+        "textual/tokenizer_config.json",
+    } <= names(tmp_path / "immich")
     assert json.loads((tmp_path / "immich/config.json").read_text())["text_cfg"]["context_length"] == 8
     write(tmp_path / "service", *vit, wanted("onnx", preset="clip-as-service"))
     assert names(tmp_path / "service") == {"visual.onnx", "textual.onnx"}

@@ -12,12 +12,22 @@ from clipclean.errors import UnsupportedModel
 from clipclean.export import formats, hf_directory, parity
 
 PREPROCESS = {
-    "size": 32, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.25, 0.3], "interpolation": "bilinear", "resize_mode": "shortest",
-}  # fmt: skip
+    "size": 32,
+    "mean": [0.5, 0.4, 0.3],
+    "std": [0.2, 0.25, 0.3],
+    "interpolation": "bilinear",
+    "resize_mode": "shortest",
+}
 FILES = {
-    "config.json", "model.safetensors", "preprocessor_config.json", "tokenizer.json", "tokenizer_config.json",
-    "special_tokens_map.json", "vocab.json", "merges.txt",
-}  # fmt: skip
+    "config.json",
+    "model.safetensors",
+    "preprocessor_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "vocab.json",
+    "merges.txt",
+}
 
 
 def build(config, *, quick_gelu):
@@ -28,9 +38,12 @@ def build(config, *, quick_gelu):
 
 def write(clip, folder):
     hf_directory.write(
-        folder, layouts.from_open_clip(clip.net.state_dict()), model_cfg=clip.architecture.config,
-        preprocess_cfg=asdict(clip.architecture.preprocess), metadata={"format": "pt"},
-    )  # fmt: skip
+        folder,
+        layouts.from_open_clip(clip.net.state_dict()),
+        model_cfg=clip.architecture.config,
+        preprocess_cfg=asdict(clip.architecture.preprocess),
+        metadata={"format": "pt"},
+    )
 
 
 def samples(clip):
@@ -44,11 +57,25 @@ def samples(clip):
 
 def test_the_config_says_in_transformers_words_what_open_clips_says():
     config = {
-        "embed_dim": 24, "quick_gelu": True,
-        "vision_cfg": {"image_size": 48, "layers": 3, "width": 160, "patch_size": 16, "head_width": 80, "mlp_ratio": 2.5},
-        "text_cfg": {"context_length": 12, "vocab_size": 49408, "width": 96, "heads": 3, "layers": 2,
-                     "norm_kwargs": {"eps": 1e-6}},
-    }  # fmt: skip
+        "embed_dim": 24,
+        "quick_gelu": True,
+        "vision_cfg": {
+            "image_size": 48,
+            "layers": 3,
+            "width": 160,
+            "patch_size": 16,
+            "head_width": 80,
+            "mlp_ratio": 2.5,
+        },
+        "text_cfg": {
+            "context_length": 12,
+            "vocab_size": 49408,
+            "width": 96,
+            "heads": 3,
+            "layers": 2,
+            "norm_kwargs": {"eps": 1e-6},
+        },
+    }
     found = hf_directory.config(config)
     assert found["projection_dim"] == 24
     vision, text = found["vision_config"], found["text_config"]

@@ -37,9 +37,11 @@ def test_a_rate_that_is_unknown_is_a_dash(report):
 def test_the_card_says_how_to_load_the_folder_and_what_was_done(report):
     card = model_card.model_card(report)
     assert front_matter(card) == {
-        "library_name": "open_clip", "pipeline_tag": "zero-shot-image-classification",
-        "tags": ["clip", "clipclean", "open_clip"], "base_model_relation": "finetune",
-    }  # fmt: skip
+        "library_name": "open_clip",
+        "pipeline_tag": "zero-shot-image-classification",
+        "tags": ["clip", "clipclean", "open_clip"],
+        "base_model_relation": "finetune",
+    }
     assert 'open_clip.create_model_and_transforms("local-dir:THIS_FOLDER")' in card
     assert "Verdict: **pass**" in card
     assert "recipe `cleanclip`" in card
@@ -48,8 +50,12 @@ def test_the_card_says_how_to_load_the_folder_and_what_was_done(report):
 
 @pytest.mark.parametrize(
     ("formats", "library", "tags"),
-    [(["hf"], "transformers", ["transformers"]), (["onnx"], "onnx", ["onnx"]), (["hf", "onnx"], "transformers", ["transformers", "onnx"])],
-)  # fmt: skip
+    [
+        (["hf"], "transformers", ["transformers"]),
+        (["onnx"], "onnx", ["onnx"]),
+        (["hf", "onnx"], "transformers", ["transformers", "onnx"]),
+    ],
+)
 def test_the_card_of_an_export_names_its_libraries_and_says_that_nothing_was_audited(told, formats, library, tags):
     card = model_card.model_card(told(*formats))
     found = front_matter(card)
@@ -63,8 +69,12 @@ def test_the_card_of_an_export_names_its_libraries_and_says_that_nothing_was_aud
 
 def test_the_card_of_an_export_tells_its_parity(told):
     assert rows(model_card.model_card(told("hf")))["`model.safetensors`"] == [
-        "nobody 1.0", "2e-07", "0.9999999", "100.0%", "126",
-    ]  # fmt: skip
+        "nobody 1.0",
+        "2e-07",
+        "0.9999999",
+        "100.0%",
+        "126",
+    ]
 
 
 def test_a_bar_in_a_name_does_not_break_the_table(report):

@@ -24,9 +24,13 @@ def build(config):
 
 def write(folder, clip, **changed):
     settings = {
-        "preset": JS, "image_size": clip.architecture.preprocess.size, "context_length": 8, "normalise": False,
-        "fp16": False, "metadata": METADATA,
-    }  # fmt: skip
+        "preset": JS,
+        "image_size": clip.architecture.preprocess.size,
+        "context_length": 8,
+        "normalise": False,
+        "fp16": False,
+        "metadata": METADATA,
+    }
     onnx_files.write(folder, clip.net, **settings | changed)
 
 
@@ -66,11 +70,13 @@ def samples(clip):
 @pytest.mark.slow
 def test_the_graphs_have_the_names_and_the_dynamic_axes_that_transformers_js_wants(folder):
     assert ends(folder / "onnx/vision_model.onnx") == [
-        ("pixel_values", "tensor(float)", ["batch", 3, 32, 32]), ("image_embeds", "tensor(float)", ["batch", 16]),
-    ]  # fmt: skip
+        ("pixel_values", "tensor(float)", ["batch", 3, 32, 32]),
+        ("image_embeds", "tensor(float)", ["batch", 16]),
+    ]
     assert ends(folder / "onnx/text_model.onnx") == [
-        ("input_ids", "tensor(int64)", ["batch", "sequence"]), ("text_embeds", "tensor(float)", ["batch", 16]),
-    ]  # fmt: skip
+        ("input_ids", "tensor(int64)", ["batch", "sequence"]),
+        ("text_embeds", "tensor(float)", ["batch", 16]),
+    ]
     assert {path.name for path in folder.rglob("*") if path.is_file()} == {"vision_model.onnx", "text_model.onnx"}
 
 
@@ -166,8 +172,11 @@ def test_weights_beyond_one_file_stand_in_a_second_and_a_mask_changes_nothing(vi
     preset = onnx_presets.PRESETS["clip-as-service"]
     write(tmp_path, vit, preset=preset, max_inline=1000)
     assert {path.name for path in tmp_path.iterdir()} == {
-        "visual.onnx", "visual.onnx_data", "textual.onnx", "textual.onnx_data",
-    }  # fmt: skip
+        "visual.onnx",
+        "visual.onnx_data",
+        "textual.onnx",
+        "textual.onnx_data",
+    }
     assert (tmp_path / "visual.onnx").stat().st_size < (tmp_path / "visual.onnx_data").stat().st_size
     assert [end[0] for end in ends(tmp_path / "textual.onnx")] == ["input_ids", "attention_mask", "text_embeds"]
     assert onnx_files.check(tmp_path, samples(vit), preset=preset, normalise=False, fp16=False).max_difference < 2e-6
@@ -207,8 +216,9 @@ def test_an_inner_value_makes_way_for_the_name_of_an_end():
     onnx_files._rename(graph, {"clip.input": "text", "clip.output": "embedding"})
     assert (graph.input[0].name, graph.output[0].name) == ("text", "embedding")
     assert [(*node.input, *node.output) for node in graph.node] == [
-        ("text", "embedding.inner"), ("embedding.inner", "embedding"),
-    ]  # fmt: skip
+        ("text", "embedding.inner"),
+        ("embedding.inner", "embedding"),
+    ]
 
 
 def test_halved_graphs_have_transformers_js_own_mark():

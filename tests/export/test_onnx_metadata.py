@@ -39,7 +39,7 @@ def test_the_entries_are_those_that_onnx_wrote(tmp_path):
         (b"\x3a\x00\x72\xff\xff\x7f" + b"\x00" * 0x1FFFFF, "has 2,097,151 bytes"),
         (b"\x3a\x00\x72\x03\x0a\x01\xff", "utf-8"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_model_is_refused(tmp_path, data, words):
     path = tmp_path / "m.onnx"
     path.write_bytes(data)

@@ -45,9 +45,11 @@ def asked(clip):
     pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     tokens = clip.tokens(["a red square", "two dogs", ""])
     return {
-        "pixels": clip.normalise(pixels), "tokens": tokens, "images": clip.embed_images(pixels),
+        "pixels": clip.normalise(pixels),
+        "tokens": tokens,
+        "images": clip.embed_images(pixels),
         "texts": clip.embed_tokens(tokens),
-    }  # fmt: skip
+    }
 
 
 def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, tmp_path, in_process):
@@ -56,9 +58,12 @@ def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, 
     config = json.loads((tmp_path / "open_clip_config.json").read_text())
     assert config["model_cfg"]["quick_gelu"] is True
     assert config["preprocess_cfg"] == {
-        "size": 16, "mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.26130258, 0.27577711],
-        "interpolation": "bicubic", "resize_mode": "shortest",
-    }  # fmt: skip
+        "size": 16,
+        "mean": [0.48145466, 0.4578275, 0.40821073],
+        "std": [0.26862954, 0.26130258, 0.27577711],
+        "interpolation": "bicubic",
+        "resize_mode": "shortest",
+    }
     parity = open_clip_directory.check(tmp_path, **asked(clip))
     assert parity.n == 5 + 3
     assert parity.max_difference < 1e-6

@@ -102,10 +102,16 @@ def foreign(out, change):
 @pytest.mark.parametrize(
     "change",
     [
-        "no record", "changed since", "a link", "through a link", "not listed", "a pipe", "a broken record",
+        "no record",
+        "changed since",
+        "a link",
+        "through a link",
+        "not listed",
+        "a pipe",
+        "a broken record",
         "a record that waits",
     ],
-)  # fmt: skip
+)
 def test_what_is_not_provably_ours_is_refused_by_name_whatever_is_asked_for(tmp_path, change):
     out = tmp_path / "out"
     put(out, FIRST)

@@ -33,8 +33,9 @@ def test_what_went_in_is_told_by_digest_and_packages_by_version(report):
     named = {entry["name"]: entry["digest"] for entry in found if "name" in entry}
     assert named == {"model": {"sha256": "ab" * 32}, "data": {"clipcleanPairs": "cd" * 32}}
     assert [entry["uri"] for entry in found if "uri" in entry] == [
-        "pkg:pypi/open-clip-torch@3.3.0", "pkg:pypi/torch@2.13.0",
-    ]  # fmt: skip
+        "pkg:pypi/open-clip-torch@3.3.0",
+        "pkg:pypi/torch@2.13.0",
+    ]
     assert all({"uri", "digest"} & entry.keys() for entry in found)  # a resource descriptor needs one of them
 
 

@@ -380,17 +380,17 @@ def wild_offsets() -> bytes:
 
 # One byte of a column's statistics is wrong: pyarrow's accessor of that column ends the process by a C++ exception.
 DAMAGED_STATISTICS = (
-    'c-qZWO-vI}5T0$zvXm_;KX0>3Hrim=Kmrv^AZjr2mHx1y;BI4rRu62;vS3QUQlar;!pWaI(P&KIjD{Ewh7d!HA;yDOFM8`mPsWoc'
-    '>w9loT7*QsIcfLJ&dm4C`)1M_I5miTXr~c9^(K*spbg-&_j(Kf?irJbfWOmE+<-n7O_5XJe6Iu#amE*VKaoS!qxf?1Np@O3LEhd0'
-    '_w3?I7x6%kO-7$brq?E5T?gn0=*A4OJ^tbL{g!kSG^L@v<T$yo3BDw(n*i;trku%S_W11woS`;vf%LIU+zcD=W&?!T*;%xq27ZF_'
-    '_{;A8cM}B5vXH3;4NxDQ`uc%JY}-a=vTYMiUR%q*uD=5UB%#heA})w{#H+*5GjW_Y`mGn&Q4u#o+8^A!dWrf5a_n#D{xGX@xqOGb'
-    'H1|-5$a%eY_dR4We$<jg9=4W-AV*R~BBu>WhvaZYnJc!ol5A7Rg>xbha1eD=!GcP`)PBdyLN!zKB<MLNdbER*90HkN&d%8j7UBVk'
-    '-5$ANe!+5V*Y_3dVxb$7D(&l|$()t3b0CR|s*Gr$B2gIvKB!bs$Rml;d%yI8*Y>@d@Sm<~dW}p%=_3OM<e~Enl4C@o8&ot9NnO1%'
-    'HUlOsFWuHkytZ>_XGeKNg|DOWRR_c-$9Q%*=`E*~8nu^=|F*p&y?U#iq#vRrYJ&7l07aEWoJw7qI`8gP-twHLcFw`XOzhe?#;Z8u'
-    ';5fz(9%U&UiC{cIol%T+7O0)rO-0VuNa%Caq13Eojs=}sJ+nA{WD@cD^wcVKb=sHkk5x)pIpdqWL6|6gEFNP~mXFn_XjNn&ePwRI'
-    'y$-84DVp#lFwWv=rTGEKG#T|6u9seEn8+2bPR-<M5SG6Ha%joQ-@IiP`m;+*{Z>A|xEflq^UL##<<Obo@IZJ_86m$1_XANcfI<F)'
-    'e*pnv8hi'
-)  # fmt: skip
+    "c-qZWO-vI}5T0$zvXm_;KX0>3Hrim=Kmrv^AZjr2mHx1y;BI4rRu62;vS3QUQlar;!pWaI(P&KIjD{Ewh7d!HA;yDOFM8`mPsWoc"
+    ">w9loT7*QsIcfLJ&dm4C`)1M_I5miTXr~c9^(K*spbg-&_j(Kf?irJbfWOmE+<-n7O_5XJe6Iu#amE*VKaoS!qxf?1Np@O3LEhd0"
+    "_w3?I7x6%kO-7$brq?E5T?gn0=*A4OJ^tbL{g!kSG^L@v<T$yo3BDw(n*i;trku%S_W11woS`;vf%LIU+zcD=W&?!T*;%xq27ZF_"
+    "_{;A8cM}B5vXH3;4NxDQ`uc%JY}-a=vTYMiUR%q*uD=5UB%#heA})w{#H+*5GjW_Y`mGn&Q4u#o+8^A!dWrf5a_n#D{xGX@xqOGb"
+    "H1|-5$a%eY_dR4We$<jg9=4W-AV*R~BBu>WhvaZYnJc!ol5A7Rg>xbha1eD=!GcP`)PBdyLN!zKB<MLNdbER*90HkN&d%8j7UBVk"
+    "-5$ANe!+5V*Y_3dVxb$7D(&l|$()t3b0CR|s*Gr$B2gIvKB!bs$Rml;d%yI8*Y>@d@Sm<~dW}p%=_3OM<e~Enl4C@o8&ot9NnO1%"
+    "HUlOsFWuHkytZ>_XGeKNg|DOWRR_c-$9Q%*=`E*~8nu^=|F*p&y?U#iq#vRrYJ&7l07aEWoJw7qI`8gP-twHLcFw`XOzhe?#;Z8u"
+    ";5fz(9%U&UiC{cIol%T+7O0)rO-0VuNa%Caq13Eojs=}sJ+nA{WD@cD^wcVKb=sHkk5x)pIpdqWL6|6gEFNP~mXFn_XjNn&ePwRI"
+    "y$-84DVp#lFwWv=rTGEKG#T|6u9seEn8+2bPR-<M5SG6Ha%joQ-@IiP`m;+*{Z>A|xEflq^UL##<<Obo@IZJ_86m$1_XANcfI<F)"
+    "e*pnv8hi"
+)
 
 
 PARQUET = {

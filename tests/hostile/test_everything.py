@@ -25,8 +25,12 @@ def test_each_is_answered_in_five_seconds_and_a_gigabyte_and_leaves_nothing_behi
     done = subprocess.run(
         [sys.executable, "-m", "hostile.everything", str(tmp_path)],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
-        cwd=tmp_path, capture_output=True, text=True, check=True, timeout=600,
-    )  # fmt: skip
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=600,
+    )
     said = [json.loads(line) for line in done.stdout.splitlines()]
     assert len(said) == sum(map(len, everything.GROUPS.values()))
     for each in said:

@@ -41,18 +41,36 @@ class Toy:
 
 def request(**changes):
     asked = audit_job.Request(
-        model=Path("model.pt"), data=Path("images"), own=True, pairs=Path("pairs"), reference=(),
-        policy=policy.DEFAULT, effort="quick", arch=None, classes=None, templates=None, seed=0, device="cpu",
-        save_triggers=None, search=True,
-    )  # fmt: skip
+        model=Path("model.pt"),
+        data=Path("images"),
+        own=True,
+        pairs=Path("pairs"),
+        reference=(),
+        policy=policy.DEFAULT,
+        effort="quick",
+        arch=None,
+        classes=None,
+        templates=None,
+        seed=0,
+        device="cpu",
+        save_triggers=None,
+        search=True,
+    )
     return replace(asked, **changes)
 
 
 def evidence(pixels=None, **changes):
     shown = detect.EvalSet(
-        pixels=towers.images(PICTURES) if pixels is None else pixels, labels=None, captions=None, classes=towers.CLASSES,
-        templates=("{}",), suspicions=(), panel=(triggers.parse("patch:size=0.1,place=corner,seed=1"),), knn=3, batch_size=16,
-    )  # fmt: skip
+        pixels=towers.images(PICTURES) if pixels is None else pixels,
+        labels=None,
+        captions=None,
+        classes=towers.CLASSES,
+        templates=("{}",),
+        suspicions=(),
+        panel=(triggers.parse("patch:size=0.1,place=corner,seed=1"),),
+        knn=3,
+        batch_size=16,
+    )
     return replace(shown, **changes)
 
 
@@ -202,9 +220,14 @@ def kinds(tmp_path_factory):
     pixels = tiny.SMALL_VIT | {"vision_cfg": tiny.SMALL_VIT["vision_cfg"] | {"image_size": 24}}
     deeper = tiny.SMALL_VIT | {"vision_cfg": tiny.SMALL_VIT["vision_cfg"] | {"layers": 2}}
     for name, config, seed in (
-        ("model", tiny.SMALL_VIT, 0), ("copy", tiny.SMALL_VIT, 0), ("sound", tiny.SMALL_VIT, 1), ("large", tiny.TINY_VIT, 0),
-        ("words", words, 1), ("pixels", pixels, 1), ("deeper", deeper, 1),
-    ):  # fmt: skip
+        ("model", tiny.SMALL_VIT, 0),
+        ("copy", tiny.SMALL_VIT, 0),
+        ("sound", tiny.SMALL_VIT, 1),
+        ("large", tiny.TINY_VIT, 0),
+        ("words", words, 1),
+        ("pixels", pixels, 1),
+        ("deeper", deeper, 1),
+    ):
         torch.save({"state_dict": tiny.state_dict(config, seed=seed)}, folder / f"{name}.pt")
         arch = tiny.written(folder / f"{name}.json", json.dumps(config | {"quick_gelu": False}))
         made[name] = (folder / f"{name}.pt", str(arch))

@@ -29,9 +29,16 @@ def rate(value=0.5, n=10):
 def evidence():
     measured = Measured(clean_accuracy=rate(), attack_success=rate(), base_rate=rate(), accuracy_under_trigger=rate())
     return Evidence(
-        recipe_sha256="0" * 64, attack="patch", architecture="ViT", data="pairs", pairs=48, seeds=(0, 1), before=measured,
-        after=measured, versions=Versions(clipclean="1", torch="2", open_clip="3"),
-    )  # fmt: skip
+        recipe_sha256="0" * 64,
+        attack="patch",
+        architecture="ViT",
+        data="pairs",
+        pairs=48,
+        seeds=(0, 1),
+        before=measured,
+        after=measured,
+        versions=Versions(clipclean="1", torch="2", open_clip="3"),
+    )
 
 
 def test_evidence_goes_to_the_end_and_comments_stay(tmp_path):
@@ -57,9 +64,21 @@ def test_a_text_that_is_no_recipe_is_not_written(tmp_path):
 def measured(correct, hits):
     """Ten pictures; the trigger turns ``hits`` of nine."""
     probe = detect.Probe(
-        "patch", "cat", detect.Rate(hits, 9), detect.Rate(1, 9), (hits - 1) / 9, (0.0, 1.0), detect.Rate(2, 10), None, 0.1,
-        (0.0, 0.2), 0.1, 0.5, 0.6, 10,
-    )  # fmt: skip
+        "patch",
+        "cat",
+        detect.Rate(hits, 9),
+        detect.Rate(1, 9),
+        (hits - 1) / 9,
+        (0.0, 1.0),
+        detect.Rate(2, 10),
+        None,
+        0.1,
+        (0.0, 0.2),
+        0.1,
+        0.5,
+        0.6,
+        10,
+    )
     return detect.Measurement(detect.Rate(correct, 10), "", None, (probe,), (), 1, None)
 
 
@@ -77,11 +96,36 @@ def job(tmp_path):
 
 def command(job, *more):
     return [
-        "recipes", "bench", str(tiny.written(job.folder / "mine.yaml", MINE)), "--model", str(job.model), "--data", str(job.data),
-        "--eval-data", str(job.folder / "labelled"), "--arch", str(job.arch), "--classes", str(job.classes), "--templates",
-        str(job.templates), "--attacks", "1", "--seeds", "1", "--steps", "100", "--batch-size", "48", "--lr", "1e-3", "--device",
-        "cpu", "--quiet", *map(str, more),
-    ]  # fmt: skip
+        "recipes",
+        "bench",
+        str(tiny.written(job.folder / "mine.yaml", MINE)),
+        "--model",
+        str(job.model),
+        "--data",
+        str(job.data),
+        "--eval-data",
+        str(job.folder / "labelled"),
+        "--arch",
+        str(job.arch),
+        "--classes",
+        str(job.classes),
+        "--templates",
+        str(job.templates),
+        "--attacks",
+        "1",
+        "--seeds",
+        "1",
+        "--steps",
+        "100",
+        "--batch-size",
+        "48",
+        "--lr",
+        "1e-3",
+        "--device",
+        "cpu",
+        "--quiet",
+        *map(str, more),
+    ]
 
 
 def test_a_recipe_is_measured_and_then_validated(job, monkeypatch, capsys):

@@ -14,12 +14,19 @@ def made(*findings, verdict="fail"):
             "verdict": verdict,
             "findings": tuple(
                 first.model_copy(
-                    update={"rule": rule, "level": level, "trigger": trigger, "interval": interval, "class_": None, "target": None}
+                    update={
+                        "rule": rule,
+                        "level": level,
+                        "trigger": trigger,
+                        "interval": interval,
+                        "class_": None,
+                        "target": None,
+                    }
                 )
                 for rule, level, trigger, interval in findings
             ),
         }
-    )  # fmt: skip
+    )
 
 
 def changes(before, after):

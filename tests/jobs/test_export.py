@@ -23,9 +23,16 @@ def job(tmp_path):
 
 def request(job, **changed):
     settings = {
-        "model": job.model, "data": job.data, "own": True, "out": job.out, "arch": str(job.arch), "image_key": None,
-        "caption_key": None, "force": False, "wanted": formats.ExportOptions(("open_clip",), "transformers.js", False, False),
-    }  # fmt: skip
+        "model": job.model,
+        "data": job.data,
+        "own": True,
+        "out": job.out,
+        "arch": str(job.arch),
+        "image_key": None,
+        "caption_key": None,
+        "force": False,
+        "wanted": formats.ExportOptions(("open_clip",), "transformers.js", False, False),
+    }
     return export_job.Request(**settings | changed)
 
 
@@ -188,11 +195,16 @@ def only(form):
 @pytest.mark.parametrize(
     "source",
     [
-        torch_zip, old_pickle, training_checkpoint, bare_safetensors, transformers_state, first_export("open_clip"),
+        torch_zip,
+        old_pickle,
+        training_checkpoint,
+        bare_safetensors,
+        transformers_state,
+        first_export("open_clip"),
         first_export("hf"),
     ],
     ids=lambda source: source.__name__,
-)  # fmt: skip
+)
 def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, source, way, back):
     monkeypatch.setattr(hf_directory, "can_check", lambda: False)
     digest = checkpoint.digest(tiny.state_dict(tiny.SMALL_VIT))

@@ -153,9 +153,12 @@ def test_a_target_without_a_trigger_is_refused():
 
 def evidence(job, *, changes=None, **given):
     values = {
-        "labelled": None, "held_out": clean(job).pairs, "vocabulary": inputs.words(job.classes, job.templates),
-        "named": (), "panel": False,
-    }  # fmt: skip
+        "labelled": None,
+        "held_out": clean(job).pairs,
+        "vocabulary": inputs.words(job.classes, job.templates),
+        "named": (),
+        "panel": False,
+    }
     chosen = recipe.override(RECIPE, changes or [])
     return inputs.eval_set(load(job, arch=str(job.arch)).clip, chosen, **(values | given))
 

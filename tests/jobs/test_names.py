@@ -103,10 +103,20 @@ def test_a_download_that_did_not_end_has_no_weights(cache):
 @pytest.mark.parametrize(
     "name",
     [
-        "hf-hub:", "hf-hub:a/b/c", "hf-hub:../x", "hf-hub:org/..", "hf-hub:org/tiny@../../x", "hf-hub:org/tiny@", "hf-hub:/etc",
-        "hf-hub:org/a--b", "hf-hub:org/a\0", "hf-hub:org/tiny@/etc", "hf-hub:a@b@c", "hf-hub:org/" + "x" * 200,
+        "hf-hub:",
+        "hf-hub:a/b/c",
+        "hf-hub:../x",
+        "hf-hub:org/..",
+        "hf-hub:org/tiny@../../x",
+        "hf-hub:org/tiny@",
+        "hf-hub:/etc",
+        "hf-hub:org/a--b",
+        "hf-hub:org/a\0",
+        "hf-hub:org/tiny@/etc",
+        "hf-hub:a@b@c",
+        "hf-hub:org/" + "x" * 200,
     ],
-)  # fmt: skip
+)
 def test_what_is_no_name_is_refused(cache, name):
     with pytest.raises(UsageError, match="no name of a model on the Hugging Face hub"):
         names.locate(name)

@@ -43,9 +43,17 @@ def test_a_planted_trigger_acts_and_another_one_does_not(job, capsys, tmp_path):
     assert found["after"]["clean_accuracy"]["n"] == 96
     victim = job._replace(model=job.folder / "planted.pt")
     other = planted(
-        victim, capsys, "--eval-data", labelled, "--trigger", "patch:size=0.25,place=top-left,seed=2", "--lr", 1e-9,
-        out="other.pt", steps=1,
-    )  # fmt: skip
+        victim,
+        capsys,
+        "--eval-data",
+        labelled,
+        "--trigger",
+        "patch:size=0.25,place=top-left,seed=2",
+        "--lr",
+        1e-9,
+        out="other.pt",
+        steps=1,
+    )
     assert other["before"]["probes"][0]["excess_asr"]["value"] < 0.5
 
 

@@ -208,10 +208,19 @@ def a_link(folder, key):
 @pytest.mark.parametrize(
     "harm",
     [
-        planted_by_another_key, changed, renamed, cut, emptied, a_folder, a_pipe, huge, without_its_key, writable_by_others,
+        planted_by_another_key,
+        changed,
+        renamed,
+        cut,
+        emptied,
+        a_folder,
+        a_pipe,
+        huge,
+        without_its_key,
+        writable_by_others,
         a_link,
     ],
-)  # fmt: skip
+)
 def test_an_entry_that_is_not_ours_is_as_if_it_were_not_there(folder, harm):
     key = kept()
     harm(folder, key)

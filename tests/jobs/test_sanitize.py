@@ -30,9 +30,15 @@ from clipclean.train import resume
 ROOT = Path(__file__).parents[2]
 WEIGHTS = "open_clip_model.safetensors"
 PROMISED = {
-    "open_clip_config.json", WEIGHTS, "report.json", "report.html", "provenance.json", "provenance.intoto.json", "SHA256SUMS",
+    "open_clip_config.json",
+    WEIGHTS,
+    "report.json",
+    "report.html",
+    "provenance.json",
+    "provenance.intoto.json",
+    "SHA256SUMS",
     "README.md",
-}  # fmt: skip
+}
 
 
 @pytest.fixture
@@ -137,8 +143,10 @@ def test_the_report_is_valid_and_its_numbers_agree_with_each_other_and_with_the_
     assert found["after"]["measurements"]["clean_accuracy"]["n"] == 5  # a tenth of 48, rounded
     first = found["after"]["measurements"]["probes"][0]
     assert (first["trigger"], first["target"], first["known"]) == (
-        "patch:size=0.25,place=corner,fill=noise,seed=1", "blue circle", True,
-    )  # fmt: skip
+        "patch:size=0.25,place=corner,fill=noise,seed=1",
+        "blue circle",
+        True,
+    )
     assert first["excess_asr"]["value"] == pytest.approx(first["asr"]["value"] - first["base_rate"]["value"])
     assert found["recipe"]["validated"] is False
     assert found["recipe"]["resolved"]["train"]["max_steps"] == 3
@@ -148,9 +156,7 @@ def test_the_provenance_names_what_went_in_and_what_came_out(finished):
     job, _ = finished
     record = json.loads((job.out / "provenance.json").read_text())
     assert record["input"]["sha256"] == files.sha256(job.model)
-    assert record["outputs"] == {
-        name: files.sha256(job.out / name) for name in ("open_clip_config.json", WEIGHTS)
-    }  # fmt: skip
+    assert record["outputs"] == {name: files.sha256(job.out / name) for name in ("open_clip_config.json", WEIGHTS)}
 
 
 def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(finished, tmp_path):
@@ -222,8 +228,11 @@ def test_every_library_reads_the_sanitized_weights_in_its_own_layout(job):
     assert cli.main(job.sanitize(*options, "--normalize")) == 4
     entries = result(job.out)["exports"]
     assert [entry["parity"]["reader"].split()[0] for entry in entries] == [
-        "open_clip", "transformers", "onnxruntime", "onnxruntime",
-    ]  # fmt: skip
+        "open_clip",
+        "transformers",
+        "onnxruntime",
+        "onnxruntime",
+    ]
     assert all(entry["parity"]["max_difference"] <= 1e-5 for entry in entries)
     assert {entry["sha256"] for entry in entries} == {files.sha256(job.out / entry["path"]) for entry in entries}
 
@@ -323,10 +332,31 @@ def test_a_checkpoint_of_open_clips_own_training_is_sanitized(job, unread):
     )
     config = tiny.written(job.folder / "smallest.json", json.dumps(tiny.SMALL_VIT))
     arguments = [
-        "--train-data", table, "--dataset-type", "csv", "--csv-separator", ",", "--model", "smallest",
-        "--batch-size", "16", "--epochs", "1", "--workers", "0", "--warmup", "1", "--device", "cpu", "--precision", "fp32",
-        "--logs", job.folder / "logs", "--name", "run",
-    ]  # fmt: skip
+        "--train-data",
+        table,
+        "--dataset-type",
+        "csv",
+        "--csv-separator",
+        ",",
+        "--model",
+        "smallest",
+        "--batch-size",
+        "16",
+        "--epochs",
+        "1",
+        "--workers",
+        "0",
+        "--warmup",
+        "1",
+        "--device",
+        "cpu",
+        "--precision",
+        "fp32",
+        "--logs",
+        job.folder / "logs",
+        "--name",
+        "run",
+    ]
     subprocess.run([sys.executable, "-c", OPEN_CLIP_TRAINING, config, *arguments], check=True, capture_output=True)
     trained = job._replace(model=job.folder / "logs/run/checkpoints/epoch_1.pt")
     assert cli.main(trained.sanitize(steps=2)) == 4
@@ -395,9 +425,17 @@ def decides(**changes):
     """The fingerprint of a run in which one thing differs."""
     recipe = recipes.load("mmcl-tiny")
     values = {
-        "sha256": "a", "config": {}, "size": 16, "digest": "b", "keys": ("1", "2"), "eval_data": None, "recipe": recipe,
-        "seed": 0, "precision": "fp32", "device": "cpu",
-    } | changes  # fmt: skip
+        "sha256": "a",
+        "config": {},
+        "size": 16,
+        "digest": "b",
+        "keys": ("1", "2"),
+        "eval_data": None,
+        "recipe": recipe,
+        "seed": 0,
+        "precision": "fp32",
+        "device": "cpu",
+    } | changes
     values["architecture"] = SimpleNamespace(config=values["config"], preprocess=Preprocess(values["size"]))
     request = SimpleNamespace(**{key: values[key] for key in ("eval_data", "recipe", "seed", "precision")})
     tested = SimpleNamespace(
@@ -412,12 +450,19 @@ def decides(**changes):
 @pytest.mark.parametrize(
     "change",
     [
-        {"sha256": "c"}, {"config": {"quick_gelu": True}}, {"size": 32}, {"digest": "c"}, {"keys": ("2", "1")},
-        {"eval_data": Path("x")}, {"seed": 1}, {"precision": "bf16"}, {"device": "cuda:0"},
+        {"sha256": "c"},
+        {"config": {"quick_gelu": True}},
+        {"size": 32},
+        {"digest": "c"},
+        {"keys": ("2", "1")},
+        {"eval_data": Path("x")},
+        {"seed": 1},
+        {"precision": "bf16"},
+        {"device": "cuda:0"},
         {"recipe": recipes.override(recipes.load("mmcl-tiny"), ["train.lr=1e-4"])},
     ],
     ids=lambda change: next(iter(change)),
-)  # fmt: skip
+)
 def test_runs_that_differ_in_what_decides_the_weights_have_different_fingerprints(change):
     assert decides() == decides()
     assert json.dumps(decides(**change)) != json.dumps(decides())
@@ -584,16 +629,24 @@ def two(arguments, event="pass"):
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     shared = os.environ | {
-        "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "OMP_NUM_THREADS": "1",
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": "2",
+        "LOCAL_WORLD_SIZE": "2",
+        "OMP_NUM_THREADS": "1",
         "TORCHELASTIC_RUN_ID": "test",
-    }  # fmt: skip
+    }
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", ONE_OF_TWO.format(event=event), *arguments],
-            cwd=ROOT, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank in range(2)
-    ]  # fmt: skip
+    ]
     told = [process.communicate(timeout=900) for process in processes]
     return [process.returncode for process in processes], told
 

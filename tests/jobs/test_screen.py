@@ -28,8 +28,18 @@ def job(tmp_path_factory):
 
 
 def command(job, *more, source=None):
-    return ["screen", str(source or job.data), "--model", str(job.model), "--arch", str(job.arch), "--device", "cpu",
-            "--quiet", *map(str, more)]  # fmt: skip
+    return [
+        "screen",
+        str(source or job.data),
+        "--model",
+        str(job.model),
+        "--arch",
+        str(job.arch),
+        "--device",
+        "cpu",
+        "--quiet",
+        *map(str, more),
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -38,11 +48,23 @@ def finished(job):
     out.mkdir()
     code = cli.main(
         command(
-            job, "--drop", "10%", "--save-kept", out / "kept.csv", "--trigger", tiny.TRIGGER, "--top", 12,
-            "--output", f"json={out / 'screening.json'}", "--output", f"html={out / 'screening.html'}",
-            "--output", f"text={out / 'screening.txt'}",
+            job,
+            "--drop",
+            "10%",
+            "--save-kept",
+            out / "kept.csv",
+            "--trigger",
+            tiny.TRIGGER,
+            "--top",
+            12,
+            "--output",
+            f"json={out / 'screening.json'}",
+            "--output",
+            f"html={out / 'screening.html'}",
+            "--output",
+            f"text={out / 'screening.txt'}",
         )
-    )  # fmt: skip
+    )
     assert code == 0
     return out, json.loads((out / "screening.json").read_text())
 

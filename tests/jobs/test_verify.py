@@ -54,9 +54,16 @@ def exported(tmp_path_factory):
         patch.setattr(hf_directory, "can_check", lambda: False)
         wanted = formats.ExportOptions(tuple(formats.FORMATS), "transformers.js", normalise=False, fp16=False, bom=True)
         request = export_job.Request(
-            model=job.model, data=job.data, own=True, out=job.out, wanted=wanted, arch=str(job.arch), image_key=None,
-            caption_key=None, force=False,
-        )  # fmt: skip
+            model=job.model,
+            data=job.data,
+            own=True,
+            out=job.out,
+            wanted=wanted,
+            arch=str(job.arch),
+            image_key=None,
+            caption_key=None,
+            force=False,
+        )
         export_job.convert(request, progress=lambda *_: None)
     return job.out
 
@@ -158,9 +165,15 @@ def lie(folder, name):
         entry["digest"]["sha256"] = checksums.digests(folder)[entry["name"]]
     (folder / STATEMENT).write_text(json.dumps(found))
     edit(
-        folder / STATEMENT, "predicate", "runDetails", "byproducts", 0, "digest", "sha256",
+        folder / STATEMENT,
+        "predicate",
+        "runDetails",
+        "byproducts",
+        0,
+        "digest",
+        "sha256",
         value=checksums.digests(folder)[RECORD],
-    )  # fmt: skip
+    )
     resum(folder)
 
 
@@ -238,17 +251,29 @@ def test_a_record_that_is_no_json_is_unreadable(folder, name, text):
         (STATEMENT, ["subject"], {"a": 1}, f"says nothing of {WEIGHTS}"),
         (STATEMENT, ["subject", 0], "x", "names 'None', which is missing"),
         (STATEMENT, ["predicate"], None, "the digest of the model is 'None'"),
-        (STATEMENT, ["predicate", "buildDefinition", "resolvedDependencies", 0, "digest", "sha256"], "0" * 64,
-         "the digest of the model is '0000"),
-        (STATEMENT, ["predicate", "runDetails", "byproducts", 0, "digest", "sha256"], "0" * 64,
-         "the digest of the record is '0000"),
+        (
+            STATEMENT,
+            ["predicate", "buildDefinition", "resolvedDependencies", 0, "digest", "sha256"],
+            "0" * 64,
+            "the digest of the model is '0000",
+        ),
+        (
+            STATEMENT,
+            ["predicate", "runDetails", "byproducts", 0, "digest", "sha256"],
+            "0" * 64,
+            "the digest of the record is '0000",
+        ),
         (BOM, ["bomFormat"], "SPDX", "bomFormat is 'SPDX' and should be 'CycloneDX'"),
         (BOM, ["components"], None, "the number of files is '0'"),
         (BOM, ["components", 0, "hashes", 0, "content"], "0" * 64, f"and {BOM} says {'0' * 64}"),
-        (BOM, ["metadata", "component", "pedigree", "ancestors", 0, "hashes", 0, "content"], "0" * 64,
-         "the digest of the model is '0000"),
+        (
+            BOM,
+            ["metadata", "component", "pedigree", "ancestors", 0, "hashes", 0, "content"],
+            "0" * 64,
+            "the digest of the model is '0000",
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_record_that_was_changed_is_found_though_the_checksums_fit(folder, name, keys, value, words):
     edit(folder / name, *keys, value=value)
     resum(folder)
@@ -281,8 +306,10 @@ def test_links_and_pipes_are_found_and_not_followed_or_opened(folder, tmp_path):
     (folder / "broken").symlink_to(tmp_path / "gone")
     os.mkfifo(folder / "pipe")
     assert {(each.file, each.kind) for each in check(folder).findings} == {
-        ("linked", "mismatch"), ("broken", "mismatch"), ("pipe", "mismatch"),
-    }  # fmt: skip
+        ("linked", "mismatch"),
+        ("broken", "mismatch"),
+        ("pipe", "mismatch"),
+    }
 
 
 def test_hidden_files_are_left_out_and_said(folder):
@@ -306,9 +333,10 @@ def cleaned(exported, tmp_path_factory):
         (folder / name).unlink()
     outputs = checksums.digests(folder)
     made = report.parse(
-        samples.passed() | {key: written[key] for key in ("exports", "data", "environment")}
+        samples.passed()
+        | {key: written[key] for key in ("exports", "data", "environment")}
         | {"model": samples.passed()["model"] | written["input"], "tool": written["tool"], "suppressed": []}
-    )  # fmt: skip
+    )
     picture = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
     report.write(made, "json", folder / "report.json")
     place = report.RunPaths("/home/ann/cleaned", "m.pt", "clean", "auto")

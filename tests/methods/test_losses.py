@@ -66,9 +66,11 @@ def test_forgetting_brings_triggered_pictures_back_and_leaves_clean_ones():
     pixels = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0])
     given = Batch({"pixels": pixels, "newest": pixels + torch.eye(3)[2], "earlier": pixels + 0.5 * torch.eye(3)[2]}, ())
     loss = forget.forgetting(
-        lambda x: F.normalize(tower(x), dim=1), lambda x: F.normalize(x @ original.T, dim=1), preserve_weight=2.0,
+        lambda x: F.normalize(tower(x), dim=1),
+        lambda x: F.normalize(x @ original.T, dim=1),
+        preserve_weight=2.0,
         restore_weight=0.5,
-    )  # fmt: skip
+    )
     optimizer = torch.optim.Adam(tower.parameters(), lr=0.05)
     first = loss(given)
     for _ in range(200):
@@ -85,9 +87,15 @@ def test_forgetting_brings_triggered_pictures_back_and_leaves_clean_ones():
 
 def par(pushed_images, pushed_texts, *, limit=2.15):
     return perturb_and_recover.par(
-        same, same, lambda: torch.tensor(math.log(2)), original_images=pushed_images, original_tokens=pushed_texts,
-        clip_weight=1.0, push_weight=0.5, push_limit=limit,
-    )  # fmt: skip
+        same,
+        same,
+        lambda: torch.tensor(math.log(2)),
+        original_images=pushed_images,
+        original_tokens=pushed_texts,
+        clip_weight=1.0,
+        push_weight=0.5,
+        push_limit=limit,
+    )
 
 
 def test_par_is_the_contrastive_loss_minus_half_of_both_distances():

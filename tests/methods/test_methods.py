@@ -117,8 +117,14 @@ def test_without_a_trigger_or_a_share_pictures_stay_as_they_are():
     off = recipe.override(recipe.load("mmcl-tiny"), ["augment.triggered_share=0"])
     for chosen, rehearsed in ((recipe.load("mmcl-tiny"), ()), (off, [(white, 1)])):
         (fed,) = methods.fed(
-            [train.Batch({"pixels": pixels}, ())], UNLABELLED, chosen, plan=[], rehearsed=rehearsed, seed=0, first_step=0
-        )  # fmt: skip
+            [train.Batch({"pixels": pixels}, ())],
+            UNLABELLED,
+            chosen,
+            plan=[],
+            rehearsed=rehearsed,
+            seed=0,
+            first_step=0,
+        )
         assert fed.inputs["pixels"] is pixels
 
 

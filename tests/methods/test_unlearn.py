@@ -14,8 +14,15 @@ from clipclean.methods import unlearn, unlearning
 from clipclean.train.resume import RunState
 
 SHORT = (
-    "--set", "unlearn.effort=quick", "--set", "unlearn.steps=4", "--set", "unlearn.max_rounds=2", "--set", "train.lr=1e-3",
-)  # fmt: skip
+    "--set",
+    "unlearn.effort=quick",
+    "--set",
+    "unlearn.steps=4",
+    "--set",
+    "unlearn.max_rounds=2",
+    "--set",
+    "train.lr=1e-3",
+)
 NAMED = ("--trigger", tiny.TRIGGER, "--target", tiny.TARGET)
 WEIGHTS = "open_clip_model.safetensors"
 
@@ -197,9 +204,22 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
 # Rounds.
 
 SETTINGS = unlearning.Settings(
-    max_rounds=4, steps=2, lr=1e-3, warmup=0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.0, grad_clip=None,
-    preserve_weight=1.0, restore_weight=1.0, outlyingness=2.5, enough=1.0, least_part=1.0, shift=0.0, strength=(1.0, 1.0),
-)  # fmt: skip
+    max_rounds=4,
+    steps=2,
+    lr=1e-3,
+    warmup=0,
+    betas=(0.9, 0.999),
+    eps=1e-8,
+    weight_decay=0.0,
+    grad_clip=None,
+    preserve_weight=1.0,
+    restore_weight=1.0,
+    outlyingness=2.5,
+    enough=1.0,
+    least_part=1.0,
+    shift=0.0,
+    strength=(1.0, 1.0),
+)
 
 
 def caught(number):
@@ -225,9 +245,16 @@ def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
     begun = unlearning.State((1,), {"warp": (0.5,)}, first, 0, ({},), ())
     settings = dataclasses.replace(SETTINGS, max_rounds=max_rounds)
     states = unlearning.unlearn(
-        Corner(), None, scene(torch.full((8, 3, 16, 16), 0.5)), begun, known=known, batches=lambda number: number,
-        settings=settings, seed=0, progress=lambda done, total: None,
-    )  # fmt: skip
+        Corner(),
+        None,
+        scene(torch.full((8, 3, 16, 16), 0.5)),
+        begun,
+        known=known,
+        batches=lambda number: number,
+        settings=settings,
+        seed=0,
+        progress=lambda done, total: None,
+    )
     return list(states), forgotten
 
 
@@ -271,9 +298,16 @@ def test_a_seed_as_large_as_a_seed_may_be_draws_like_any_other(monkeypatch):
     monkeypatch.setattr(unlearning, "search_again", lambda *_, **__: ([], {}))
     begun = unlearning.State((1,), {"warp": (0.5,)}, FIRST, 0, ({},), ())
     states = unlearning.unlearn(
-        Corner(), None, scene(torch.full((8, 3, 16, 16), 0.5)), begun, known=(), batches=lambda number: number,
-        settings=SETTINGS, seed=2**63 - 1, progress=lambda done, total: None,
-    )  # fmt: skip
+        Corner(),
+        None,
+        scene(torch.full((8, 3, 16, 16), 0.5)),
+        begun,
+        known=(),
+        batches=lambda number: number,
+        settings=SETTINGS,
+        seed=2**63 - 1,
+        progress=lambda done, total: None,
+    )
     assert [state.is_settled for state in states] == [False, True]
 
 
@@ -291,7 +325,7 @@ def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
     images = torch.full((3, 3, 16, 16), 0.5)
     return unlearning.jittered(
         painted, images, shift=shift, strength=strength, generator=torch.Generator().manual_seed(seed)
-    )  # fmt: skip
+    )
 
 
 def test_without_jitter_the_trigger_is_as_it_is():

@@ -61,12 +61,22 @@ def test_every_size_is_in_open_clips_terms():
         "quick_gelu": False,
         # 32 channels in 4 heads; int(32 * 72.5 / 32) = 72
         "vision_cfg": {
-            "image_size": 24, "patch_size": 8, "width": 32, "layers": 3, "head_width": 8, "mlp_ratio": 72.5 / 32,
+            "image_size": 24,
+            "patch_size": 8,
+            "width": 32,
+            "layers": 3,
+            "head_width": 8,
+            "mlp_ratio": 72.5 / 32,
         },
         "text_cfg": {
-            "context_length": 12, "vocab_size": 49408, "width": 48, "heads": 3, "layers": 2, "mlp_ratio": 100.5 / 48,
+            "context_length": 12,
+            "vocab_size": 49408,
+            "width": 48,
+            "heads": 3,
+            "layers": 2,
+            "mlp_ratio": 100.5 / 48,
         },
-    }  # fmt: skip
+    }
 
 
 @pytest.mark.parametrize("inner", [1, 47, 48, 49, 97, 143, 4304])
@@ -134,7 +144,11 @@ def test_a_config_file_of_transformers_may_be_named_as_the_architecture(tmp_path
 
 
 def test_the_old_spelling_of_a_section_wins_as_it_does_in_transformers():
-    old = {"model_type": "clip", "text_config": {"hidden_size": 1024}, "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12}}  # fmt: skip
+    old = {
+        "model_type": "clip",
+        "text_config": {"hidden_size": 1024},
+        "text_config_dict": {"hidden_size": 768, "num_attention_heads": 12},
+    }
     assert translate(old, how="x")["model_cfg"]["text_cfg"]["width"] == 768
 
 

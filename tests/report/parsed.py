@@ -5,9 +5,12 @@ from clipclean.findings import Suppressed
 from clipclean.report.schema import FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
 
 PARTS = {  # a key that tells what an object is
-    "family_words": FoundRecord, "loss": LossRecord, "points": ProjectionRecord, "expires": Suppressed,
+    "family_words": FoundRecord,
+    "loss": LossRecord,
+    "points": ProjectionRecord,
+    "expires": Suppressed,
     "score": SuspectRecord,
-}  # fmt: skip
+}
 
 
 class Parsed:

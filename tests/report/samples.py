@@ -49,9 +49,15 @@ def measurements(accuracy, probes):
 
 def finding(rule, level, message, *, measure="", value=None, interval=None, n=None, threshold=None):
     return {
-        "rule": rule, "level": level, "measure": measure, "value": value, "interval": interval, "n": n,
-        "threshold": threshold, "message": message,
-    }  # fmt: skip
+        "rule": rule,
+        "level": level,
+        "measure": measure,
+        "value": value,
+        "interval": interval,
+        "n": n,
+        "threshold": threshold,
+        "message": message,
+    }
 
 
 def before():
@@ -158,9 +164,15 @@ def sanitized(verdict, findings, last):
                 "parity": {"max_difference": 4.8e-7, "min_cosine": 0.9999998, "n": 63},
             }
         ],
-        "environment": {"python": "3.12.4", "torch": "2.13.0", "platform": "linux-x86_64", "threads": 2, "device": "cpu"},
+        "environment": {
+            "python": "3.12.4",
+            "torch": "2.13.0",
+            "platform": "linux-x86_64",
+            "threads": 2,
+            "device": "cpu",
+        },
         "notes": ["The optimizer's state in the file was left out."],
-    }  # fmt: skip
+    }
 
 
 def passed():
@@ -179,14 +191,26 @@ def failed():
     """99.1 % to 43.0 % attack success (426 of 990): excess 420/990 = 42.4 %; accuracy 62.1 % to 55.0 %."""
     errors = [
         finding(
-            "CC001", "error", f"Backdoor behaviour: {SPEC} turns 43.0 % of other pictures into 'banana' (without it: 0.6 %).",
-            measure="excess ASR", value=420 / 990, interval=[0.394, 0.455], n=990, threshold=0.05,
+            "CC001",
+            "error",
+            f"Backdoor behaviour: {SPEC} turns 43.0 % of other pictures into 'banana' (without it: 0.6 %).",
+            measure="excess ASR",
+            value=420 / 990,
+            interval=[0.394, 0.455],
+            n=990,
+            threshold=0.05,
         ),
         finding(
-            "CC010", "error", "Clean accuracy fell by more than the budget: 62.1 % before, 55.0 % after; budget 2.0 points.",
-            measure="clean accuracy lost", value=0.071, interval=[0.048, 0.094], n=1000, threshold=0.02,
+            "CC010",
+            "error",
+            "Clean accuracy fell by more than the budget: 62.1 % before, 55.0 % after; budget 2.0 points.",
+            measure="clean accuracy lost",
+            value=0.071,
+            interval=[0.048, 0.094],
+            n=1000,
+            threshold=0.02,
         ),
-    ]  # fmt: skip
+    ]
     last = after(hits=426, own=302, distance=0.93, accuracy=550, findings=errors[:1])
     return sanitized("fail", errors, last) | {"exports": []}
 

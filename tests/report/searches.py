@@ -87,7 +87,10 @@ def audit(verdict, findings, suspects, measurements):
         "suspects": suspects,
         "measurements": measurements,
         "data": {
-            "name": "photos", "format": "folder", "pairs": 1000, "digest": "77" * 32,
+            "name": "photos",
+            "format": "folder",
+            "pairs": 1000,
+            "digest": "77" * 32,
             "skipped": [{"key": "0041.png", "reason": "cannot be decoded"}],
         },
         "policy": {"name": "strict.yaml", "sha256": "9d" * 32, "resolved": {"search": {"max_abnormality": 3.5}}},
@@ -95,31 +98,54 @@ def audit(verdict, findings, suspects, measurements):
         "effort": "standard",
         "seconds": 63.9,
         "notes": ["The optimizer's state in the file was left out."],
-    }  # fmt: skip
+    }
 
 
 def backdoored():
     """A mask of 2.1 % where clean models need 9 to 14 %: 974 of 990 pictures become bananas, 8 without it."""
     entries = [
-        found("mask", "banana", 0.021, hits=974, base=8, collapse=0.91, abnormality=6.2, outlyingness=8.1, file="1-mask.npz"),
+        found(
+            "mask",
+            "banana",
+            0.021,
+            hits=974,
+            base=8,
+            collapse=0.91,
+            abnormality=6.2,
+            outlyingness=8.1,
+            file="1-mask.npz",
+        ),
         found("patch", "banana", 0.034, hits=951, base=8, collapse=0.88, abnormality=4.9, outlyingness=5.6),
         found("mask", "lemon", 0.104, hits=912, base=11, collapse=0.63, abnormality=0.4, outlyingness=0.9),
-        found("warp", "zebra", 0.42, hits=310, base=9, collapse=0.33, abnormality=None, outlyingness=-0.3, reference=None),
-    ]  # fmt: skip
+        found(
+            "warp", "zebra", 0.42, hits=310, base=9, collapse=0.33, abnormality=None, outlyingness=-0.3, reference=None
+        ),
+    ]
     findings = [
         finding(
-            "CC003", "error",
+            "CC003",
+            "error",
             "A fixed mask and pattern that covers 2.1 % of the picture turns 98.4 % of other pictures into 'banana' (without "
             "it: 0.8 %); clean models need 9.0 to 14.0 %, and the other classes of this model 10.4 to 12.4 %.",
-            measure="abnormality", value=6.2, interval=None, n=990, threshold=3.5,
-        ) | {"trigger": "mask for banana", "target": "banana"},
+            measure="abnormality",
+            value=6.2,
+            interval=None,
+            n=990,
+            threshold=3.5,
+        )
+        | {"trigger": "mask for banana", "target": "banana"},
         finding(
-            "CC002", "error",
+            "CC002",
+            "error",
             f"{SPEC}, a trigger of the panel, turns 99.1 % of pictures into 'banana' (without it: 0.5 %), and their embeddings collapse.",
-            measure="excess ASR", value=976 / 990, interval=[0.974, 0.998], n=990, threshold=0.3,
+            measure="excess ASR",
+            value=976 / 990,
+            interval=[0.974, 0.998],
+            n=990,
+            threshold=0.3,
         ),
         finding("CC050", "note", "CC030 was set aside by strict.yaml until 2031-01-31."),
-    ]  # fmt: skip
+    ]
     suspects = [
         {"class": "banana", "score": 8.1, "families": ["mask", "patch", "panel"], "trigger": SPEC},
         {"class": "lemon", "score": 0.9, "families": ["mask"], "trigger": None},
@@ -158,10 +184,17 @@ def doubtful():
         )
     ]
     findings = [
-        finding("CC003", "warning", "A small trigger was found for 'banana', by one sign.", measure="outlyingness", value=4.4, threshold=3.5),
+        finding(
+            "CC003",
+            "warning",
+            "A small trigger was found for 'banana', by one sign.",
+            measure="outlyingness",
+            value=4.4,
+            threshold=3.5,
+        ),
         finding("CC004", "warning", "No clean model of RN50 has been searched."),
         finding("CC031", "note", "The 64 bundled pictures were measured on."),
-    ]  # fmt: skip
+    ]
     suspects = [{"class": "banana", "score": 4.4, "families": ["mask"], "trigger": None}]
     made = searched(entries, [], clean_accuracy=None)
     made["search"] = search(entries, {"kind": "none", "name": "", "models": 0}) | {"controls": []}

@@ -11,26 +11,56 @@ CHANGE = {"name": "visual.layer1.0", "relative": 0.125, "tensors": 6, "changed":
 def compared(**more):
     made = searches.backdoored()
     made["measurements"]["base"] = {
-        "name": "base.pt", "sha256": "0" * 64, "relative": 0.03, "tensors": 20, "changed": 9,
-        "layers": [CHANGE, CHANGE | {"name": "logit_scale", "relative": None}], "moved_most": [CHANGE],
-    }  # fmt: skip
+        "name": "base.pt",
+        "sha256": "0" * 64,
+        "relative": 0.03,
+        "tensors": 20,
+        "changed": 9,
+        "layers": [CHANGE, CHANGE | {"name": "logit_scale", "relative": None}],
+        "moved_most": [CHANGE],
+    }
     made["measurements"]["witnesses"] = [
         {
-            "name": "other.pt", "architecture": "RN50", "clean_accuracy": samples.rate(60, 100),
+            "name": "other.pt",
+            "architecture": "RN50",
+            "clean_accuracy": samples.rate(60, 100),
             "triggers": [
-                {"trigger": "found:mask,class=banana", "class": "banana", "asr": samples.rate(90, 100), "base_rate": samples.rate(1, 100), "moved": True},
-                {"trigger": "found:warp,class=<b>", "class": "<b>", "asr": samples.rate(2, 100), "base_rate": samples.rate(1, 100), "moved": False},
+                {
+                    "trigger": "found:mask,class=banana",
+                    "class": "banana",
+                    "asr": samples.rate(90, 100),
+                    "base_rate": samples.rate(1, 100),
+                    "moved": True,
+                },
+                {
+                    "trigger": "found:warp,class=<b>",
+                    "class": "<b>",
+                    "asr": samples.rate(2, 100),
+                    "base_rate": samples.rate(1, 100),
+                    "moved": False,
+                },
             ],
         },
-        {"name": "silent.pt", "architecture": "RN50", "clean_accuracy": {"value": None, "interval": [0, 1], "n": 0}, "triggers": []},
-    ]  # fmt: skip
+        {
+            "name": "silent.pt",
+            "architecture": "RN50",
+            "clean_accuracy": {"value": None, "interval": [0, 1], "n": 0},
+            "triggers": [],
+        },
+    ]
     planted = {"trigger": "patch", "class": "otter", "excess_asr": 0.9, "took": True, "level": "error", "seconds": 9.0}
     rows = [
-        planted, planted | {"level": "warning"}, planted | {"level": None}, planted | {"excess_asr": 0.1, "took": False},
-    ]  # fmt: skip
+        planted,
+        planted | {"level": "warning"},
+        planted | {"level": None},
+        planted | {"excess_asr": 0.1, "took": False},
+    ]
     made["measurements"]["power"] = {
-        "found": samples.rate(2, 3), "failed": samples.rate(1, 3), "enough": False, "planted": rows,
-    }  # fmt: skip
+        "found": samples.rate(2, 3),
+        "failed": samples.rate(1, 3),
+        "enough": False,
+        "planted": rows,
+    }
     return report.parse(made | more)
 
 

@@ -29,15 +29,22 @@ GRID = {
     "label": "apple",
     "rows": [
         {
-            "title": "Without the trigger", "png_base64": PNG, "alt": "An apple.",
-            "cells": [answers("before", "right", ("apple", 0.9), ("pear", 0.04)), answers("after", "wrong", ("pear", 0.5))],
+            "title": "Without the trigger",
+            "png_base64": PNG,
+            "alt": "An apple.",
+            "cells": [
+                answers("before", "right", ("apple", 0.9), ("pear", 0.04)),
+                answers("after", "wrong", ("pear", 0.5)),
+            ],
         },
         {
-            "title": "With the trigger", "png_base64": PNG, "alt": "An apple, triggered.",
+            "title": "With the trigger",
+            "png_base64": PNG,
+            "alt": "An apple, triggered.",
             "cells": [answers("before", "target", ("banana", 0.99)), answers("after", "right", ("apple", 0.8))],
         },
     ],
-}  # fmt: skip
+}
 IMAGES = PageImages((PICTURE,), (GRID,))
 COLOURS = {"light": r":root \{(.*?)\n\}", "dark": r"dark\) \{\s*:root \{(.*?)\}"}
 
@@ -228,8 +235,18 @@ def test_the_evidence_of_an_audit_comes_in_its_order():
     page = Page(report.html(searches.backdoored(), IMAGES))
     named = [attributes["id"] for attributes in page.all("section") if "id" in attributes]
     assert named == [
-        "next", "suspects", "looked", "findings", "examples", "search", "map", "numbers", "panel", "measures", "provenance",
-    ]  # fmt: skip
+        "next",
+        "suspects",
+        "looked",
+        "findings",
+        "examples",
+        "search",
+        "map",
+        "numbers",
+        "panel",
+        "measures",
+        "provenance",
+    ]
     assert {link["href"] for link in page.all("a")} >= {"#suspects", "#search", "#map", "#examples"}
 
 
@@ -311,8 +328,10 @@ def test_commands_name_the_folder_and_quote_what_is_hostile():
 def test_a_threshold_is_drawn_into_its_bar():
     made = samples.passed()
     made["policy"] = {
-        "name": "p", "sha256": "9d" * 32, "resolved": {"thresholds": {"max_excess": 0.05, "max_accuracy_loss": 0.02}},
-    }  # fmt: skip
+        "name": "p",
+        "sha256": "9d" * 32,
+        "resolved": {"thresholds": {"max_excess": 0.05, "max_accuracy_loss": 0.02}},
+    }
     limits = [line["x1"] for line in Page(report.html(made)).all("line") if line["class"] == "limit"]
     assert limits == ["60.10%", "5.00%"]  # 62.1 % before less two points, and the limit of the excess
 

@@ -14,16 +14,26 @@ report, ladder = Parsed(report), Parsed(ladder)
 
 def outcome(trigger, planted, left, accuracy=0.5):
     return {
-        "trigger": trigger, "target": "otter", "planted": planted, "left": left, "interval": [left - 0.02, left + 0.02],
-        "accuracy": accuracy, "n": 990, "took": planted >= 0.5,
-    }  # fmt: skip
+        "trigger": trigger,
+        "target": "otter",
+        "planted": planted,
+        "left": left,
+        "interval": [left - 0.02, left + 0.02],
+        "accuracy": accuracy,
+        "n": 990,
+        "took": planted >= 0.5,
+    }
 
 
 def trial(rung, outcomes, lost, *, kept=1.0):
     return {
-        "rung": rung, "outcomes": outcomes, "accuracy_lost": lost, "interval": [lost - 0.01, lost + 0.01], "kept": kept,
+        "rung": rung,
+        "outcomes": outcomes,
+        "accuracy_lost": lost,
+        "interval": [lost - 0.01, lost + 0.01],
+        "kept": kept,
         "seconds": 61.0,
-    }  # fmt: skip
+    }
 
 
 def chosen_by_itself():
@@ -47,24 +57,45 @@ def chosen_by_itself():
         "ladder": [
             {"rung": "unlearn", "chosen": False, "why_not": "", "passes": False, "trials": [first], "run": None},
             {
-                "rung": "unlearn + par", "chosen": True, "why_not": "", "passes": True, "trials": second,
+                "rung": "unlearn + par",
+                "chosen": True,
+                "why_not": "",
+                "passes": True,
+                "trials": second,
                 "run": {"excess": 0.008, "accuracy_lost": 0.01, "triggers": 1, "errors": [], "seconds": 70.0},
             },
-            {"rung": "supervised", "chosen": False, "why_not": "needs labels", "passes": False, "trials": [], "run": None},
+            {
+                "rung": "supervised",
+                "chosen": False,
+                "why_not": "needs labels",
+                "passes": False,
+                "trials": [],
+                "run": None,
+            },
         ],
         "interpolation": [
-            {"share": 1.0, "excess": 0.004, "accuracy_lost": 0.03}, {"share": 0.7, "excess": 0.008, "accuracy_lost": 0.01},
+            {"share": 1.0, "excess": 0.004, "accuracy_lost": 0.03},
+            {"share": 0.7, "excess": 0.008, "accuracy_lost": 0.01},
         ],
         "rebound": {
-            "steps": 60, "seconds": 12.0, "accuracy": {"before": 0.6, "after": 0.59},
+            "steps": 60,
+            "seconds": 12.0,
+            "accuracy": {"before": 0.6, "after": 0.59},
             "probes": [
-                {"trigger": a, "target": "otter", "before": 0.008, "after": 0.02, "interval": [0.0, 0.04], "known": True},
+                {
+                    "trigger": a,
+                    "target": "otter",
+                    "before": 0.008,
+                    "after": 0.02,
+                    "interval": [0.0, 0.04],
+                    "known": True,
+                },
                 {"trigger": b, "target": "fog", "before": 0.2, "after": 0.3, "interval": [0.27, 0.33], "known": False},
             ],
         },
         "budget": {"accuracy": 0.02, "excess": 0.05, "minutes": None},
         "seconds": {"total": 400.0, "planting": 20.0, "trials": 122.0, "chosen": 70.0, "rebound": 12.0},
-    }  # fmt: skip
+    }
     return made
 
 
@@ -182,8 +213,10 @@ def test_a_canary_that_returned_is_told_and_does_not_count_as_removed():
         outcome_["returned_interval"] = None if returned is None else [returned - 0.02, returned + 0.02]
     report.parse(made)
     assert [row[3] for row in ladder.canaries(made)] == [
-        "0.0 %, 30.0 % after benign finetuning", "4.0 %, 1.0 % after benign finetuning", "10.0 %",
-    ]  # fmt: skip
+        "0.0 %, 30.0 % after benign finetuning",
+        "4.0 %, 1.0 % after benign finetuning",
+        "10.0 %",
+    ]
     assert [row.canaries for row in ladder.rows(made) if row.chosen] == ["1 of 2"]
 
 

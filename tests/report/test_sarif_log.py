@@ -30,8 +30,14 @@ def test_the_tool_succeeded_whatever_the_verdict(made):
 
 
 EVERY = (
-    samples.passed, samples.failed, samples.undecided, samples.audited, searches.backdoored, searches.calm, searches.doubtful,
-)  # fmt: skip
+    samples.passed,
+    samples.failed,
+    samples.undecided,
+    samples.audited,
+    searches.backdoored,
+    searches.calm,
+    searches.doubtful,
+)
 
 
 @pytest.mark.parametrize("made", EVERY)

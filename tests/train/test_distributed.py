@@ -93,10 +93,14 @@ def started(out, *, size, stops=99, config="TINY_VIT"):
     return [
         subprocess.Popen(
             [sys.executable, "-c", PROCESS, str(out), str(stops), config],
-            cwd=ROOT, env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+            cwd=ROOT,
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
         for rank in range(size)
-    ]  # fmt: skip
+    ]
 
 
 def ended(processes):

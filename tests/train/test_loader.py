@@ -152,9 +152,16 @@ def test_no_plan_gives_no_batches():
 def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
     pairs = drawn(lambda number: time.sleep(0.02))
     made = loader.batches(
-        PLAN[:2], pairs=pairs, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
-        first_step=0, threads=1,
-    )  # fmt: skip
+        PLAN[:2],
+        pairs=pairs,
+        fit=lambda view: view,
+        tokens=tokens,
+        views=None,
+        side=1,
+        seed=0,
+        first_step=0,
+        threads=1,
+    )
     assert made.waited == 0
     next(made)
     first = made.waited
@@ -167,9 +174,16 @@ def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
 
 def test_closing_ends_the_threads_of_a_run_that_stops_early():
     made = loader.batches(
-        PLAN, pairs=PAIRS, fit=lambda view: view, tokens=tokens, views=None, side=1, seed=0,
-        first_step=0, threads=2,
-    )  # fmt: skip
+        PLAN,
+        pairs=PAIRS,
+        fit=lambda view: view,
+        tokens=tokens,
+        views=None,
+        side=1,
+        seed=0,
+        first_step=0,
+        threads=2,
+    )
     next(made)
     assert loaders()
     made.close()
@@ -215,9 +229,15 @@ def read_from_disk(folder, *, size, epochs, threads=3):
     pairs = data.read(folder, images=images).pairs
     made = loader.batches(
         data.plan(len(pairs), batch_size=size, steps=epochs * (len(pairs) // size), seed=0),
-        pairs=pairs, fit=lambda image: image, tokens=tokens, views=None, side=4, seed=0,
-        first_step=0, threads=threads,
-    )  # fmt: skip
+        pairs=pairs,
+        fit=lambda image: image,
+        tokens=tokens,
+        views=None,
+        side=4,
+        seed=0,
+        first_step=0,
+        threads=threads,
+    )
     return pairs, made
 
 

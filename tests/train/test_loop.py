@@ -169,9 +169,15 @@ def test_a_step_that_ran_out_of_memory_is_repeated_smaller_and_changes_no_bit(er
     nets, asked = (Net(), Net()), []
     for net, times in zip(nets, (0, 2), strict=True):
         steps = finetune(
-            net, _batches(3), loss=_short_of_memory(net, times, error), optimizer=_adamw(net),
-            learning_rate=lambda step: 0.01, first_step=0, grad_clip=None, shrink=lambda: asked.append(1) or True,
-        )  # fmt: skip
+            net,
+            _batches(3),
+            loss=_short_of_memory(net, times, error),
+            optimizer=_adamw(net),
+            learning_rate=lambda step: 0.01,
+            first_step=0,
+            grad_clip=None,
+            shrink=lambda: asked.append(1) or True,
+        )
         assert len(list(steps)) == 3
     assert len(asked) == 2
     assert all(
@@ -184,9 +190,15 @@ def test_what_cannot_be_made_smaller_ends_the_run_with_weights_and_statistics_as
     net = Net()
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     steps = finetune(
-        net, _batches(3), loss=_short_of_memory(net, 99, error), optimizer=_adamw(net),
-        learning_rate=lambda step: 0.01, first_step=0, grad_clip=None, shrink=lambda: False,
-    )  # fmt: skip
+        net,
+        _batches(3),
+        loss=_short_of_memory(net, 99, error),
+        optimizer=_adamw(net),
+        learning_rate=lambda step: 0.01,
+        first_step=0,
+        grad_clip=None,
+        shrink=lambda: False,
+    )
     with pytest.raises(type(error)):
         list(steps)
     assert all(torch.equal(tensor, before[name]) for name, tensor in net.state_dict().items())

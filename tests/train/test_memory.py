@@ -30,9 +30,12 @@ def batch(clip, *, pairs=6):
 
 def loss_of(clip, micro):
     return cleanclip.cleanclip(
-        micro.over(clip.encode_images), micro.over(clip.encode_tokens), clip.logit_scale,
-        clip_weight=1.0, self_supervised_weight=1.0,
-    )  # fmt: skip
+        micro.over(clip.encode_images),
+        micro.over(clip.encode_tokens),
+        clip.logit_scale,
+        clip_weight=1.0,
+        self_supervised_weight=1.0,
+    )
 
 
 def gradients(clip, size, *, pairs=6):

@@ -53,8 +53,11 @@ def test_one_kernel_updates_as_many_small_ones_do():
     ours, theirs = _convolution(), _convolution()
     plain = torch.optim.AdamW(
         [{"params": [theirs.weight], "weight_decay": 0.2}, {"params": [theirs.bias], "weight_decay": 0.0}],
-        lr=0.01, betas=(0.9, 0.99), eps=1e-8, fused=False,
-    )  # fmt: skip
+        lr=0.01,
+        betas=(0.9, 0.99),
+        eps=1e-8,
+        fused=False,
+    )
     _stepped(ours, _adamw(ours), 5)
     _stepped(theirs, plain, 5)
     torch.testing.assert_close(ours.weight, theirs.weight, atol=1e-6, rtol=1e-6)
