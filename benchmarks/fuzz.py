@@ -37,7 +37,10 @@ from attacks.readers import READERS
 from blocks import fill
 
 TURN = 10_000  # inputs of a reader in one child, times its share
-SILENT, STARTING = 120.0, 120.0  # seconds without an answer after which a child is killed, and what its start may add
+SILENT, STARTING = (
+    600.0,
+    120.0,
+)  # seconds of the clock, after which a child is killed that says nothing, and what its start may add; a busy machine is slow
 ROW = "| {} | {:,} | {:,} | {:,} | {:,} | {:.2f} | {:.0f} |"
 
 

@@ -60,6 +60,15 @@ def remove(folder: Path, name: str, /) -> None:
             (folder / parent).rmdir()
 
 
+def is_text(path: Path, /) -> bool:
+    """Whether a path is text: a system may take any bytes for a name, and no JSON holds those that are not UTF-8."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def nearest(path: Path, /) -> Path:
     """The path itself if it exists, else the nearest of its parents that does."""
     return next(there for there in (path.absolute(), *path.absolute().parents) if there.exists())

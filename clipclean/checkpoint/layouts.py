@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from clipclean.checkpoint.values import DroppedObject, Module, OddTensor, Pairs, TensorRef
+from clipclean.checkpoint.values import UNUSUAL, DroppedObject, Module, OddTensor, Pairs, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 
 # open_clip's name: transformers' name. "pre_layrnorm" is their spelling.
@@ -327,6 +327,11 @@ def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
     tensors: dict[str, TensorRef] = {}
     left_out: list[tuple[object, object]] = []
     for name, value in chosen.items:
+        if isinstance(value, OddTensor) and value.kind == UNUSUAL:
+            raise UnsupportedModel(
+                f"{_printable(name)} holds numbers of a format that clipclean does not read, such as 8-bit floats or unsigned "
+                "integers of 16 bits and more. Convert the weights to float16, bfloat16 or float32 first."
+            )
         if isinstance(value, OddTensor):
             raise UnsafeCheckpoint(f"{_printable(name)} is a {value.kind} tensor; clipclean reads dense tensors alone.")
         if not isinstance(value, TensorRef):

@@ -6,7 +6,7 @@ Nothing is ever looked up: a name is text, and "calling" it picks a row of these
 from collections.abc import Callable
 from typing import TypeGuard
 
-from clipclean.checkpoint.values import DroppedObject, Name, OddTensor, Pairs, Storage, TensorRef
+from clipclean.checkpoint.values import UNUSUAL, DroppedObject, Name, OddTensor, Pairs, Storage, TensorRef
 from clipclean.errors import UnsafeCheckpoint
 
 STORAGES = {
@@ -37,7 +37,7 @@ ODD_TENSORS = {
     "torch._utils._rebuild_wrapper_subclass": "wrapped",
     "torch._utils._rebuild_device_tensor_from_numpy": "device-specific",
     "torch._utils._rebuild_device_tensor_from_cpu_tensor": "device-specific",
-    "torch._utils._rebuild_tensor_v3": "unusual-dtype",
+    "torch._utils._rebuild_tensor_v3": UNUSUAL,
     "torch._tensor._rebuild_from_type_v2": "subclassed",
 }
 # Seen in honest training checkpoints, and dropped: what a run remembers about itself is no weight.
@@ -74,6 +74,24 @@ DROPPED = {
     **{
         f"torch.{kind}": "torch dtype"
         for kind in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
+    },
+    # Of tensors that are refused as of an unusual dtype: a number format is no code.
+    **{
+        f"torch.{kind}": "torch dtype"
+        for kind in (
+            "float8_e4m3fn",
+            "float8_e5m2",
+            "float8_e4m3fnuz",
+            "float8_e5m2fnuz",
+            "float8_e8m0fnu",
+            "float4_e2m1fn_x2",
+            "uint16",
+            "uint32",
+            "uint64",
+            "complex32",
+            "complex64",
+            "complex128",
+        )
     },
 }
 

@@ -5,6 +5,8 @@ None of them can be called, imported or hashed by content, so nothing in a file 
 
 from dataclasses import dataclass, field
 
+UNUSUAL = "unusual-dtype"  # kind of a tensor that is honest, of numbers that are not read
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Name:

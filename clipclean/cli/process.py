@@ -1,6 +1,7 @@
 """How the process behaves: threads beside other programs, and standard streams that never drive a terminal."""
 
 import contextlib
+import faulthandler
 import io
 import math
 import os
@@ -76,7 +77,22 @@ def secure() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.stderr = Forgiving(sys.stderr)
+    sys.stderr = Forgiving(_apart(sys.stderr))
+
+
+def _apart(stream: TextIO) -> TextIO:
+    """Python's stderr with a descriptor of its own; what libraries in C print by themselves is dropped.
+
+    libjpeg writes a line about every odd byte of an image from outside, past all that makes messages printable. A crash is told by
+    faulthandler all the same.
+    """
+    try:
+        own = open(os.dup(2), "w", encoding=stream.encoding, errors="backslashreplace", buffering=1)  # noqa: SIM115, PTH123 # for good
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        faulthandler.enable(own)
+    except (OSError, ValueError):
+        return stream
+    return own
 
 
 def abandon_stdout() -> None:
@@ -125,11 +141,13 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of proces
 
 
 def be_a_good_neighbour() -> None:
-    """Set what OpenMP reads when it is loaded, so before torch is imported; what the user set stays.
+    """Set what OpenMP and torch read when they are loaded, so before torch is imported; what the user set stays.
 
     By default a thread that waits for the others spins. Where two programs share the cores, each then burns the time that
-    the other needs.
+    the other needs. And torch makes an empty folder for compiled code in the folder for temporary files, unless the place
+    that it is told is there already; nothing is compiled here, so nothing is ever written to that.
     """
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(__file__).parent))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if (fewer := usable()) < available():  # a container's quota, which OpenMP does not see
         os.environ.setdefault("OMP_NUM_THREADS", str(fewer))

@@ -54,6 +54,10 @@ def look(out: Path, /, *, force: bool, known: Collection[str]) -> Standing:
             names that are not ours.
         ResourceError: ``out`` or its parent cannot be written.
     """
+    if not files.is_text(out):
+        raise UsageError(
+            f"--out {untrusted.printable(out)} is no text in UTF-8, and reports name the folder. Choose another name."
+        )
     try:
         if out.is_symlink() or (out.exists() and not out.is_dir()):
             raise UsageError(f"--out {out} is a file or a link. Name a folder.")

@@ -149,3 +149,28 @@ def test_a_terminal_that_goes_away_leaves_a_state_to_go_on_from(job, tmp_path, n
     told = process.communicate(timeout=120)[1]
     assert process.returncode == 130, told
     assert "Give the same command again" in told
+
+
+ODD_JPEG = """
+import io, sys
+import tiny
+from clipclean.cli import process
+process.secure()
+from clipclean.data import image
+from clipclean.data.sample import Unusable
+encoded = io.BytesIO()
+tiny.picture(1, side=64).save(encoded, "JPEG")
+whole = encoded.getvalue()
+for odd in (whole[:-400] + whole[-300:], whole[:-2] + b"\\0" * 40 + whole[-2:]):
+    try:
+        image.decoded(odd, max_pixels=10**6, enough=None)
+    except Unusable:
+        pass
+print("told", file=sys.stderr)
+"""
+
+
+def test_what_libjpeg_says_of_an_odd_image_does_not_reach_stderr():
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "tests")))}
+    done = subprocess.run([sys.executable, "-c", ODD_JPEG], env=kept, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "told\n")

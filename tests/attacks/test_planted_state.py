@@ -1,9 +1,18 @@
 """Files and links that come with a model, in the places where a run once kept its state."""
 
-import pytest
-import tiny
+import json
+import multiprocessing
+import os
+import time
 
-from clipclean import cli
+import pytest
+import safetensors.torch
+import tiny
+import torch
+
+from clipclean import cli, own_state
+from clipclean.errors import UsageError
+from clipclean.train.resume import RunState
 
 
 @pytest.fixture
@@ -46,3 +55,47 @@ def test_a_link_in_the_place_of_the_lock_leaves_its_target_alone(job, precious, 
     (job.folder / ".out.clipclean-run" / "lock").symlink_to(precious / "thesis.txt")
     assert cli.main(job.sanitize()) == 4
     assert (precious / "thesis.txt").read_text() == "years of work"
+
+
+def test_a_state_that_came_with_the_model_is_not_taken(job, unread, tmp_path):
+    """The state of this very run, weights changed, in each place where a folder that one fetched could hold it."""
+    run = RunState.of(job.out, {})
+    for place in (
+        job.folder / ".out.clipclean-run",
+        job.out.parent / run.folder.name,
+        job.folder / "runs" / run.folder.name,
+    ):
+        place.mkdir(parents=True)
+        safetensors.torch.save_file({"model.visual.proj": torch.zeros(2)}, place / "state.safetensors")
+    before = everything_in(job.folder)
+    assert cli.main(job.sanitize()) == 4
+    assert json.loads((job.out / "report.json").read_text())["training"]["resumed_at"] == 0
+    assert {name: everything_in(job.folder).get(name) for name in before} == before
+
+
+def test_five_processes_never_hold_one_output_at_once(tmp_path):
+    """Each takes the lock again and again; inside it, a file that only one can make."""
+    place, inside, context = (
+        own_state.place_of(tmp_path / "out"),
+        tmp_path / "inside",
+        multiprocessing.get_context("fork"),
+    )
+    workers = [context.Process(target=_take_often, args=(place, inside)) for _ in range(5)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 5
+
+
+def _take_often(place, inside):
+    taken, until = 0, time.monotonic() + 2
+    while time.monotonic() < until:
+        try:
+            with own_state.locked(place):
+                os.close(os.open(inside, os.O_CREAT | os.O_EXCL))
+                inside.unlink()
+                taken += 1
+        except UsageError:
+            continue
+    os._exit(0 if taken else 1)

@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 
 from clipclean import checkpoint
-from clipclean.errors import RefusedInput
+from clipclean.errors import RefusedInput, UnsupportedModel
 
 
 def weights(seed=0):
@@ -73,6 +73,13 @@ def test_size_and_digest_of_the_file_are_reported(tmp_path):
 def test_every_binary_pickle_protocol_is_read(tmp_path, protocol):
     torch.save({"state_dict": weights()}, tmp_path / "model.pt", pickle_protocol=protocol)
     assert_same(checkpoint.read(tmp_path / "model.pt").tensors, weights())
+
+
+@pytest.mark.parametrize("dtype", ["float8_e4m3fn", "float8_e5m2", "uint16", "uint32", "uint64"])
+def test_numbers_of_a_format_that_is_not_read_are_unsupported_and_not_unsafe(tmp_path, dtype):
+    torch.save({"w": torch.ones(2, 2).to(getattr(torch, dtype))}, tmp_path / "model.pt")
+    with pytest.raises(UnsupportedModel, match="'w' holds numbers of a format that clipclean does not read"):
+        checkpoint.read(tmp_path / "model.pt")
 
 
 def test_the_format_before_pytorch_1_6_is_read(tmp_path):

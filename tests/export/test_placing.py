@@ -244,3 +244,9 @@ def test_an_output_in_a_folder_that_cannot_be_entered_is_a_resource_error(tmp_pa
 def test_a_name_that_is_too_long_is_a_resource_error(tmp_path):
     with pytest.raises(ResourceError, match=r"(?i)too long"):
         look(tmp_path / ("x" * 300))
+
+
+def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path):
+    out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/out\xff"))
+    with pytest.raises(UsageError, match=r"out.udcff is no text in UTF-8"):
+        look(out)

@@ -1,0 +1,92 @@
+"""A run leaves nothing outside its output, its state and its cache: the whole tree around it is compared."""
+
+import hashlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+
+COMMANDS = """
+import sys
+from clipclean import cli
+for command in {commands!r}:
+    sys.argv = ["clipclean", *command]
+    print("code", cli.main(), command[0], flush=True)
+"""
+OWN = ("out", "state", "cache")  # folders that a run may write
+
+
+def tree(root: Path) -> dict[str, tuple[object, ...]]:
+    """All below a folder but its own places: kind, mode, size, time of change and digest by relative path."""
+    found = {}
+    for path in root.rglob("*"):
+        name = path.relative_to(root).as_posix()
+        if name.split("/")[0] in OWN:
+            continue
+        status = path.lstat()
+        content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
+        times = (
+            (status.st_mtime_ns, status.st_size) if path.is_file() else ()
+        )  # a folder's change with what comes and goes
+        found[name] = (status.st_mode, *times, content)
+    return found
+
+
+@pytest.fixture
+def root(tmp_path):
+    """Everything that a process can find: home, XDG folders, working folder, temporary folder, inputs."""
+    for name in ("home", "work", "tmp", "config", "data", *OWN):
+        (tmp_path / name).mkdir()
+    (tmp_path / "home" / ".bashrc").write_text("export A=1\n")
+    (tmp_path / "work" / "notes.txt").write_text("mine")
+    return tmp_path
+
+
+def run(root: Path, *commands: list[str]) -> str:
+    """The commands in one process of their own, in ``work``."""
+    places = {
+        "HOME": "home", "XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache",
+        "XDG_STATE_HOME": "state", "TMPDIR": "tmp", "CLIPCLEAN_STATE": "state/clipclean", "CLIPCLEAN_CACHE": "cache/clipclean",
+    }  # fmt: skip
+    environment = {name: str(root / place) for name, place in places.items()}
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", COMMANDS.format(commands=commands)], cwd=root / "work", env=environment | kept,
+        capture_output=True, text=True, timeout=500, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_looking_at_a_model_writes_nothing(root):
+    job = tiny.job(root / "job", count=4)
+    before = tree(root)
+    told = run(root, ["inspect", str(job.model)], ["inspect", str(root / "gone.pt")], ["recipes", "list"], ["doctor"])
+    assert "code 0 inspect" in told
+    assert "code 3 inspect" in told
+    assert tree(root) == before
+    assert list((root / "out").iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_run_writes_to_its_output_its_state_and_its_cache_alone(root):
+    job = tiny.job(root / "job")
+    classes = ["--classes", str(job.classes), "--templates", str(job.templates), "--arch", str(job.arch)]
+    before = tree(root)
+    told = run(
+        root,
+        job.sanitize("--out", root / "out" / "clean"),
+        ["audit", str(job.model), "--data", str(job.data), *classes, "--no-search", "--device", "cpu", "--quiet",
+         "--output", f"json={root / 'out' / 'audit.json'}"],
+        ["export", str(job.model), "--out", str(root / "out" / "hf"), "--arch", str(job.arch), "--data", str(job.data), "--format", "open_clip", "--quiet"],
+        ["verify", str(root / "out" / "clean")],
+        ["report", "convert", str(root / "out" / "audit.json"), "--to", "html", "--out", str(root / "out" / "audit.html")],
+        ["screen", str(job.data), "--model", str(job.model), "--arch", str(job.arch), "--device", "cpu", "--quiet"],
+        job.plant(out=str(root / "out" / "planted.pt")),
+    )  # fmt: skip
+    assert told.count("code 0 ") + told.count("code 4 ") == 7, told[-2000:]
+    assert tree(root) == before
+    assert {path.name for path in (root / "state").iterdir()} <= {"clipclean"}
+    assert {path.name for path in (root / "cache").iterdir()} <= {"clipclean"}
