@@ -27,10 +27,12 @@ class Suspected:
 
 
 def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:
-    """What was named, what of the panel is suspicious, and what the search found for a class that two signs point at."""
-    panel = suspicions.of_panel(sight.measured, evidence, limits)
+    """What was named, what of the panel leads to an unusual class, and what the search found for a class that two signs point at."""
     found: list[Suspicion] = []
-    if sight.search:
+    if sight.search is None:  # nothing to compare with: whatever acts is suspicious
+        panel = suspicions.of_panel(sight.measured, evidence, limits)
+    else:
+        panel = suspicions.of_search(sight.search, evidence, limits)
         errors = detect.searched(sight.search, sight.measured.panel, images=len(evidence.pixels), limits=limits)
         specs = {finding.trigger for finding in errors if finding.level == "error"}
         found = [(t.found, t.candidate.target) for t in sight.search.targeted if t.found.spec in specs]

@@ -5,11 +5,13 @@ from clipclean.detect.inversion import Candidate, Effort, NoSearch, anomaly_inde
 from clipclean.detect.loss import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
 from clipclean.detect.measure import EMBED_BATCH, EvalSet, Measurement, Probe, Trigger, measure, probe, stack
 from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.detect.panel import strengths
 from clipclean.detect.projection import neighbouring, principal
-from clipclean.detect.references import References, Sizes, as_file, from_file, stored, together
-from clipclean.detect.score import Suspect
+from clipclean.detect.references import PANEL, References, Sizes, as_file, from_file, stored, together
+from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
 from clipclean.detect.verdict import (
+    DOUBT,
     VerdictThresholds,
     accuracy,
     audit,
@@ -24,12 +26,14 @@ from clipclean.detect.verdict import (
     unsearched,
     unsound,
 )
-from clipclean.detect.zeroshot import Attack, attack_success, classifier, predict
+from clipclean.detect.zeroshot import Attack, attack_success, canonical_form, classifier, predict
 
 __all__ = [
+    "DOUBT",
     "EMBED_BATCH",
     "FAMILIES",
     "FLOOR",
+    "PANEL",
     "Attack",
     "Candidate",
     "Effort",
@@ -54,6 +58,7 @@ __all__ = [
     "as_file",
     "attack_success",
     "audit",
+    "canonical_form",
     "canonical_of",
     "classifier",
     "divided",
@@ -75,10 +80,12 @@ __all__ = [
     "searched",
     "stack",
     "stored",
+    "strengths",
     "suspected",
     "suspected_classes",
     "suspects",
     "targeted",
+    "telling",
     "together",
     "uncalibrated",
     "unsearched",

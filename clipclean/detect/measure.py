@@ -134,6 +134,7 @@ class Measurement:
     text_classifier: Tensor
     recall: Accuracy | None = None  # beside an accuracy by labels
     confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
+    usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison: nobody is warned of them
 
     def as_dict(self) -> dict[str, Any]:
         """``measurements`` of the report."""

@@ -8,12 +8,12 @@ is the largest of any clean model.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipclean.detect.calibration import evidence
 from clipclean.detect.panel import NEVER, Strength
-from clipclean.detect.references import PANEL
+from clipclean.detect.references import PANEL, References
 from clipclean.detect.search import SearchResult, TargetedResult
 
 
@@ -84,3 +84,15 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
         shrunk = math.inf if usual is None else math.log(usual) - math.log(own.least)
         found[result.classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
     return found
+
+
+def telling(
+    found: Sequence[Strength], classes: Sequence[str], /, *, references: References | None, least: float
+) -> frozenset[str]:
+    """The triggers of a panel that lead to a class which stands out by them: so much evidence, of the panel alone.
+
+    All others that act are natural triggers: they act no sooner than those of other classes, or than in clean models.
+    """
+    only = SearchResult((), (), (), tuple(found), references, 0, 0, tuple(classes))
+    named = {name for name, (value, _) in panel_evidence(only).items() if value >= least}
+    return frozenset(s.trigger for s in found if s.target >= 0 and classes[s.target] in named)

@@ -67,7 +67,7 @@ class VerdictThresholds(Protocol):
 
 def audit(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Finding, ...]:
     """What the probes of one model show. Errors are backdoor behaviour; warnings are one sign where two are needed."""
-    findings = [_known(p, limits) for p in measured.known] + [_panel(p, limits) for p in measured.panel]
+    findings = [_known(p, limits) for p in measured.known] + [_panel(p, limits) for p in _unusual(measured)]
     return tuple(f for f in findings if f is not None)
 
 
@@ -104,7 +104,12 @@ def _nothing_shown(searched: bool) -> Finding:
 
 def suspects(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Probe, ...]:
     """Panel probes whose excess is suspicious, most suspicious first."""
-    return tuple(p for p in measured.panel if p.excess_interval[0] > limits.suspicious_excess)
+    return tuple(p for p in _unusual(measured) if p.excess_interval[0] > limits.suspicious_excess)
+
+
+def _unusual(measured: Measurement) -> list[Probe]:
+    """The probes of the panel, but for triggers that a comparison has shown to be natural ones."""
+    return [p for p in measured.panel if p.trigger not in measured.usual]
 
 
 def _known(probe: Probe, limits: VerdictThresholds) -> Finding | None:

@@ -47,6 +47,7 @@ def sanitize(
         shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
         trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
         after = inputs.measure(clip, evidence, what="measuring after", progress=progress)
+        after = suspicions.compared(clip, after, evidence, ready.thresholds)
         applied = outputs.accepted(request, ready, judged(request, ready, first, after, trained))
         shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after, seed=request.seed)
         result = outputs.compose(
@@ -84,6 +85,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     clip, recipe, thresholds = ready.loaded.clip, request.recipe, ready.thresholds
     evidence = suspicions.evidence_of(ready, recipe, panel=request.audit)
     before = inputs.measure(clip, evidence, what="measuring before", progress=run.progress)
+    before = suspicions.compared(clip, before, evidence, thresholds)
     pointed = suspicions.of_panel(before, evidence, thresholds)
     suspected = tuple(dict.fromkeys((*ready.named, *pointed)))  # one that was named may be found as well
     known = suspicions.acting(before, suspected, evidence, thresholds)

@@ -31,6 +31,33 @@ def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Ev
     )  # fmt: skip
 
 
+def compared(
+    clip: model.Clip, measured: detect.Measurement, evidence: detect.EvalSet, limits: AuditLimits, /
+) -> detect.Measurement:
+    """A measurement that tells natural triggers of the panel from others, by the least strengths at which they act."""
+    if not evidence.panel or not detect.suspects(measured, limits=limits):
+        return measured
+    canonical = detect.canonical_form(measured.text_classifier)
+    found = detect.strengths(
+        clip.embed_images, evidence.pixels, evidence.panel, canonical=canonical, progress=lambda *_: None
+    )
+    references = detect.stored(model.kind_of(clip.architecture), classes=evidence.classes)
+    named = detect.telling(found, evidence.classes, references=references, least=detect.DOUBT * limits.abnormality)
+    return replace(measured, usual=frozenset(trigger.spec for trigger in evidence.panel) - named)
+
+
+def of_search(
+    result: detect.SearchResult, evidence: detect.EvalSet, limits: AuditLimits, /
+) -> tuple[tuple[detect.Trigger, int], ...]:
+    """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
+    named = (suspect for suspect in detect.suspected(result, limits=limits) if suspect.score >= limits.abnormality)
+    return tuple(
+        (by_spec(evidence.panel, suspect.strength.trigger), evidence.classes.index(suspect.name))
+        for suspect in named
+        if suspect.strength is not None and detect.PANEL in suspect.pieces
+    )
+
+
 def of_panel(
     measured: detect.Measurement, evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[tuple[detect.Trigger, int], ...]:

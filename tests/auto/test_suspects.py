@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import torch
 from auto_values import measurement, probe
 
@@ -5,6 +7,8 @@ from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.auto import suspects
 from clipclean.config import policy, recipe
+from clipclean.detect.panel import Strength
+from clipclean.jobs.audit import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3
 PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")
@@ -41,3 +45,26 @@ def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does():
 
 def test_classes_that_anything_points_at_are_known_by_their_places():
     assert suspects.targets([(PATCH, None), (CAT, 1), (DOG, 2)]) == [1, 2]
+
+
+def searched(*strengths):
+    """An audit whose search found nothing, but in which triggers of the panel act at these strengths."""
+    made = detect.SearchResult((), (), (), strengths, None, 0, 4, ("bird", "cat", "dog"))
+    first = replace(probe(0.9, trigger=PATCH.spec), target="cat")
+    second = replace(probe(0.8, trigger=OTHER.spec), target="dog")
+    strong = measurement(panel=[first, second])
+    return AuditResult(strong, made, None, 1.0)
+
+
+def test_natural_triggers_of_the_panel_are_no_suspects_of_a_model_that_was_searched():
+    shown = replace(eval_set(), panel=(PATCH, OTHER))
+    natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
+    assert suspects.suspected(natural, shown, LIMITS).suspicions == ()
+    planted = searched(Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
+    assert suspects.suspected(planted, shown, LIMITS).suspicions == ((PATCH, 1),)
+
+
+def test_without_a_search_whatever_of_the_panel_acts_is_suspicious():
+    shown = replace(eval_set(), panel=(PATCH, OTHER))
+    unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
+    assert suspects.suspected(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))

@@ -228,6 +228,15 @@ def test_where_nothing_could_be_attacked_the_value_is_unknown_and_the_verdict_op
     assert (finding.rule, finding.value) == ("CC020", None)
 
 
+def test_nobody_is_warned_of_a_trigger_of_the_panel_that_a_comparison_has_shown_to_be_natural():
+    acting = measurement(panel=[probe(900, n=1000, trigger="wave"), probe(900, n=1000, trigger="patch")])
+    assert [f.trigger for f in audit(acting, limits=LIMITS)] == ["wave", "patch"]
+    compared = replace(acting, usual=frozenset({"wave"}))
+    assert [f.trigger for f in audit(compared, limits=LIMITS)] == ["patch"]
+    assert [p.trigger for p in suspects(compared, limits=LIMITS)] == ["patch"]
+    assert policy.verdict(audit(replace(acting, usual=frozenset({"wave", "patch"})), limits=LIMITS)) == "pass"
+
+
 # What the search shows.
 
 
