@@ -5,15 +5,18 @@
 
 Each model is audited from the command line on about 1,000 held-out images of its own class list; the report stands in
 OUT/NAME.json, and a stopped run goes on. Thresholds are chosen on ``choose`` alone. ``report`` is for the figures, once.
+With ``--statistics`` the published ones of ``benchmarks/published.py`` stand beside, on the same images (OUT/NAME.statistics.json).
 """
 
 import argparse
 import json
+import math
 import os
 import subprocess
 import sys
 from pathlib import Path
 
+import published
 from audit import auroc, interval, rate
 from photo_zoo import HALVES, records
 
@@ -23,6 +26,7 @@ def main() -> None:
     parser.add_argument("--zoo", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=HALVES, help="this half only; default: both")
+    parser.add_argument("--statistics", action="store_true", help="the published ones too: two searches more a model")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
     audited = []
@@ -31,6 +35,9 @@ def main() -> None:
             audited.append((record, report(record["entry"], o.zoo, o.out)))
             print(record["entry"]["name"], audited[-1][1]["verdict"], flush=True)
     print(table(audited))
+    if o.statistics:
+        known = [statistics_of(record["entry"], told, o.zoo, o.out) for record, told in audited]
+        print(beside([(record, found) for (record, _), found in zip(audited, known, strict=True)]))
 
 
 def report(entry: dict, zoo: Path, out: Path) -> dict:
@@ -94,6 +101,59 @@ def table(audited: list[tuple[dict, dict]]) -> str:
             rate(named, len(failed)),
         ]
         lines.append(f"| {half} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+STATISTICS = {  # and whether more of it says backdoored
+    "clipclean": ("score of the strongest suspect", 1),
+    "decree": ("DECREE: mask share", -1),
+    "cosine": ("mean cosine under an unregularised mask", 1),
+    "anomaly_index": ("Neural Cleanse: anomaly index of mask lengths", 1),
+}
+
+
+def statistics_of(entry: dict, told: dict, zoo: Path, out: Path) -> dict[str, float]:
+    """Ours and the published statistics of one model; those that need a search are made once."""
+    kept = out / f"{entry['name']}.statistics.json"
+    if not kept.exists():
+        kept.write_text(json.dumps(published.of_encoder(*opened(entry, zoo))), encoding="utf-8")
+    index = published.anomaly_index(published.mask_sizes(told))
+    found = json.loads(kept.read_text(encoding="utf-8"))
+    return found | {"clipclean": score(told), "anomaly_index": 0.0 if math.isnan(index) else index}
+
+
+def opened(entry: dict, zoo: Path) -> tuple:
+    """The image tower of a model, and the images that it was audited on."""
+    from clipclean import data
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs
+
+    chosen, own = recipe.load(recipe.DEFAULT), zoo / f"{entry['half']}-{entry['classes']}"
+    found = inputs.read(zoo / f"{entry['name']}.pt", arch=str(zoo / f"{entry['arch']}-{entry['side']}.json"))
+    images = data.read_images(
+        own / "audit", images=inputs.image_cache(chosen, found.architecture), progress=lambda *_: None
+    )
+    clip = inputs.build(found, images, device="cpu").clip
+    for parameter in clip.net.parameters():
+        parameter.requires_grad_(False)
+    words = inputs.words(own / "classes.txt", own / "templates.txt")
+    return clip.encode_images, inputs.pictures(clip, images, chosen, vocabulary=words).pixels
+
+
+def beside(known: list[tuple[dict, dict[str, float]]]) -> str:
+    """AUROC of each statistic by half, with its interval."""
+    lines = ["| statistic | " + " | ".join(HALVES) + " |", "|---|" + "---|" * len(HALVES)]
+    for name, (words, sign) in STATISTICS.items():
+        cells = []
+        for half in HALVES:
+            mine = [(record, sign * found[name]) for record, found in known if record["entry"]["half"] == half]
+            bad, good = ([v for r, v in mine if r["counts_as"] == kind] for kind in ("backdoored", "clean"))
+            if bad and good:
+                low, high = interval(bad, good)
+                cells.append(f"{auroc(bad, good):.3f} ({low:.3f}–{high:.3f})")
+            else:
+                cells.append("–")
+        lines.append(f"| {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
