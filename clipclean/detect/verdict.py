@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from clipclean.detect.calibration import calibration
 from clipclean.detect.families import FAMILIES
-from clipclean.detect.loss import worst_loss
+from clipclean.detect.loss import Loss, worst_loss
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL
@@ -160,15 +160,22 @@ def _about(probe: Probe, threshold: float) -> About:
 
 def accuracy(before: Measurement, after: Measurement, /, *, limits: VerdictThresholds) -> list[Finding]:
     """Whether the loss stayed within its budget, by the measure that lost most and the interval of its difference."""
+    unmeasured = [] if before.clean_accuracy.n else [_unmeasured()]
     lost = worst_loss(before, after)
-    if lost is None:
-        return [
-            unsearched(
-                "CC020",
-                "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by "
-                "--eval-data.",
-            )
-        ]
+    return [*unmeasured, *(_beyond(lost, limits) if lost else ())]
+
+
+def _unmeasured() -> Finding:
+    """Nothing tells how good the model is; answers that changed only tell what was lost."""
+    return unsearched(
+        "CC020",
+        "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by "
+        "--eval-data.",
+    )
+
+
+def _beyond(lost: Loss, limits: Thresholds) -> list[Finding]:
+    """What is to be said of a loss."""
     about: About = {
         "measure": f"{lost.name[0].lower()}{lost.name[1:]} lost",
         "value": lost.value,

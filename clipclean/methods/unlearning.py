@@ -15,7 +15,8 @@ from torch import Generator, Tensor
 from clipclean import data, detect, model, train
 from clipclean.methods.forget import forgetting
 
-ACTS = 0.5  # excess on unseen pictures from which on a found trigger acts
+SUCCEEDS = 0.7  # excess on unseen images from which on a trigger of the first search is unlearned: what works on fewer leads elsewhere
+ACTS = 0.5  # and in the later rounds, in which a suspect's trigger is weaker already
 SEEDS = 2**63  # that a generator takes
 LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many pictures
 
@@ -142,14 +143,22 @@ def begin(
             knn=scene.knn, batch_size=scene.batch_size, seed=seed, progress=progress,
         )  # fmt: skip
     controls = {family: tuple(c.size for c in hunt.controls if c.family == family) for family in detect.FAMILIES}
-    catches = tuple(
-        Catch(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
-        for t in hunt.targeted
-        if t.candidate.is_reached and detect.rank(t) >= settings.outlyingness and t.probe.excess >= ACTS
-    )
+    catches = first_caught(hunt.targeted, outlyingness=settings.outlyingness)
     suspects = dict.fromkeys((*(target for _, target in known), *(catch.target for catch in catches)))
     scores = {f: max(detect.rank(t) for t in hunt.targeted if t.candidate.family == f) for f in detect.FAMILIES}
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
+
+
+def first_caught(found: Sequence[detect.TargetedResult], /, *, outlyingness: float) -> tuple[Catch, ...]:
+    """The triggers of a first search that are unlearned: much smaller than others, and sure on images that it did not see.
+
+    Unlearning what hardly works spoils the model and leaves the backdoor: InverTune (arXiv 2506.12411) asks for 0.7 as well.
+    """
+    return tuple(
+        Catch(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
+        for t in found
+        if t.candidate.is_reached and detect.rank(t) >= outlyingness and t.probe.excess >= SUCCEEDS
+    )
 
 
 def unsearched(known: Sequence[Lead], /) -> State:

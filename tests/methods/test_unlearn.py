@@ -146,6 +146,27 @@ def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, t
     assert len(measured[0]) == len(found["training"]["unlearning"]["suspects"]) > 0
 
 
+# What is unlearned at all.
+
+
+def hit(*, excess, anomaly=3.0, is_reached=True, target=1):
+    candidate = SimpleNamespace(target=target, size=0.02, is_reached=is_reached)
+    return SimpleNamespace(
+        candidate=candidate, found="trigger", probe=SimpleNamespace(excess=excess), anomaly_index=anomaly,
+        reference_anomaly=float("nan"),
+    )  # fmt: skip
+
+
+def test_of_a_first_search_only_what_surely_works_is_unlearned():
+    found = [
+        hit(excess=0.69),
+        hit(excess=0.7, target=2),
+        hit(excess=0.9, anomaly=2.4),
+        hit(excess=0.9, is_reached=False),
+    ]
+    assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5)] == [2]
+
+
 # What still acts.
 
 
