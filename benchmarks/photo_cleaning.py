@@ -37,28 +37,24 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
-    parser.add_argument(
-        "--write", type=Path, help="a page with the markers of the blocks photo-cleaning and label-free"
-    )
+    parser.add_argument("--write", type=Path, help="a page with the markers of the block photo-cleaning")
     o = parser.parse_args()
     if not o.table:
         if not (o.photos and o.images and o.zoo):
             parser.error("--photos, --images and --zoo are needed to measure; --table prints what is there")
         measure_all(o)
-    found = stored(o.out, o.half)
-    blocks = {"photo-cleaning": table(found), "label-free": label_free(stored(o.out, None))}
-    print("\n\n".join(blocks.values()))
+    text = table(stored(o.out, o.half))
+    print(text)
     if o.write:
         from blocks import fill
 
-        for block, text in blocks.items():
-            fill(o.write, block, text)
+        fill(o.write, "photo-cleaning", text)
 
 
-def stored(out: Path, half: str | None) -> list[dict]:
+def stored(out: Path, half: str) -> list[dict]:
     """The cells of a half that are there."""
     cells = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
-    return [cell for cell in cells if half in (None, cell["entry"]["half"])]
+    return [cell for cell in cells if cell["entry"]["half"] == half]
 
 
 def measure_all(o: argparse.Namespace) -> None:
@@ -311,31 +307,6 @@ def shown(method: str) -> str:
     if method == RELEASED:
         return "CleanCLIP as released"
     return f"`{name}`" + (f" with {changes}" if changes else "")
-
-
-def label_free(cells: list[dict]) -> str:
-    """The loss that is told without labels beside the one that labels show, on the same images."""
-    rows = [cell for cell in cells if cell["estimated_loss"]]
-    if not rows:
-        return "Not measured yet."
-    gaps = [100 * (c["estimated_loss"]["value"] - (c["before"]["accuracy"] - c["after"]["accuracy"])) for c in rows]
-    lines = [
-        "| model | method | seed | CA lost by labels, points | told without labels | answers that stayed |",
-        "|---|---|--:|--:|--:|--:|",
-    ]
-    for cell in rows:
-        lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
-        lines.append(
-            f"| {cell['entry']['name']} | {shown(cell['method'])} | {cell['seed']} | {lost:.1f} | "
-            f"{100 * cell['estimated_loss']['value']:.1f} | {100 * cell['agreement']:.1f} % |"
-        )
-    within = sum(abs(gap) <= 1 for gap in gaps)
-    lines += [
-        "",
-        f"{len(rows)} cleaned models: within 1 point on {within}, mean difference {statistics.mean(gaps):+.1f} points, "
-        f"largest {max(gaps, key=abs):+.1f}; {SHOWN:,} images at most.",
-    ]
-    return "\n".join(lines)
 
 
 if __name__ == "__main__":
