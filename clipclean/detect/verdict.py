@@ -174,7 +174,7 @@ def _unmeasured() -> Finding:
     )
 
 
-def _beyond(lost: Loss, limits: Thresholds) -> list[Finding]:
+def _beyond(lost: Loss, limits: VerdictThresholds) -> list[Finding]:
     """What is to be said of a loss."""
     about: About = {
         "measure": f"{lost.name[0].lower()}{lost.name[1:]} lost",
