@@ -239,12 +239,12 @@ def panel() -> str:
 def efforts() -> str:
     heads = (
         "effort",
-        "restarts a family",
+        "restarts per family",
         "steps",
         "suspects",
         "comparison classes",
         "steps of the sweep",
-        "pictures forward and back",
+        "images forward and backward",
     )
     rows = [
         (name, *map(str, (e.restarts, e.steps, e.suspects, e.controls, e.sweep)), "{:,} to {:,}".format(*e.passes()))

@@ -2,7 +2,7 @@
 
     python -m venv build/scanners
     build/scanners/bin/python -m pip install modelscan==0.8.8 picklescan==1.0.5 modelaudit==0.2.54
-    python benchmarks/scanners.py --bin build/scanners/bin --write docs/scanners.md
+    python benchmarks/scanners.py --bin build/scanners/bin --write docs/scanners.md --table benchmarks/results/scanners.csv
 
 Each scanner looks at every file, honest ones of every kind among them, in a process of its own with an hour and 16 GB and
 no hint what to look for. Files that would keep a scanner waiting for ever (named pipes, links to
@@ -12,14 +12,14 @@ size, or by showing two readers two different files. A scanner that flags none o
 """
 
 import argparse
+import csv
 import json
 import os
-import re
 import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -61,7 +61,8 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--bin", type=Path, required=True, help="where the scanners' commands are")
     parser.add_argument("--out", type=Path, default=Path("build/scanned"), help="folder for the files and the answers")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the blocks scanners and scanned-files")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the block scanners")
+    parser.add_argument("--table", type=Path, help="a CSV file for the answers, a row a file")
     o = parser.parse_args()
     folder = o.out.resolve() / "files"
     shutil.rmtree(folder, ignore_errors=True)
@@ -81,11 +82,13 @@ def main() -> int:
             if versions[name]
         }
         flagged = {name: work[name].result() if name in work else None for name in SCANNERS}
-    by_kind, by_file = summary(names, withheld, honest, flagged, versions), listing(names, ours, flagged)
+    by_kind = summary(names, withheld, honest, flagged, versions)
     print(by_kind)
     if o.write:
         fill(o.write, "scanners", by_kind)
-        fill(o.write, "scanned-files", by_file)
+    if o.table:
+        with o.table.open("w", newline="", encoding="utf-8") as stream:
+            csv.writer(stream, lineterminator="\n").writerows(listing(names, ours, flagged))
     return 0
 
 
@@ -257,20 +260,23 @@ def count(paths: list[Path], found: dict[Path, str] | None) -> int | str:
     return "–" if found is None else sum(found[path] == "flags" for path in paths)
 
 
-def listing(names: dict[Path, str], ours: dict[Path, str], flagged: dict[str, dict[Path, str] | None]) -> str:
-    """One line a file."""
-    lines = ["| file | clipclean | " + " | ".join(flagged) + " |", "| --- | --- |" + " --- |" * len(flagged)]
+def listing(
+    names: dict[Path, str], ours: dict[Path, str], flagged: dict[str, dict[Path, str] | None]
+) -> Iterator[list[str]]:
+    """The heads, then a row a file."""
+    yield ["file", "clipclean", *flagged]
     for path, name in names.items():
-        answers = ["–" if found is None else found.get(path, "not given") for found in flagged.values()]
-        lines.append(f"| {name} | {short(ours[path], path)} | {' | '.join(answers)} |")
-    return "\n".join(lines)
+        yield [
+            name,
+            short(ours[path], path),
+            *("–" if found is None else found.get(path, "not given") for found in flagged.values()),
+        ]
 
 
 def short(answer: str, path: Path) -> str:
-    """The first words of an answer, safe in a table."""
+    """The first words of an answer, without the folder of this run."""
     line = answer.splitlines()[0].replace(f"{path}: ", "").replace(f"{path.parent}/", "")
-    cut = line if len(line) <= 120 else f"{line[:117]}…"
-    return re.sub(r"([|<>*_`\\\[\]#&])", r"\\\1", cut)
+    return line if len(line) <= 120 else f"{line[:117]}…"
 
 
 if __name__ == "__main__":

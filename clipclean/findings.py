@@ -275,10 +275,10 @@ RULES: Mapping[str, Rule] = {
         title="The power of the audit",
         stage="evidence",
         level="note",
-        means="Backdoors of known kinds were planted in copies of the model, one in each, and the same audit was run on the copies: so "
-        "many of them it found. A note where nearly all were found, which lets a model pass without clean models to compare with; else a "
-        "warning.",
-        does_not_show="That a backdoor of another kind, or one that was built to evade such a search, would be found.",
+        means="clipclean planted a backdoor of a known kind in each of several copies of the model, and ran the same "
+        "audit on the copies. The finding says how many it found. It is a note if nearly all were found, and the "
+        "model can then pass without a clean model to compare with; otherwise a warning.",
+        does_not_show="That the audit would find a backdoor of another kind, or one that was built to evade such a search.",
         action="Give clean models of the same architecture by --reference, search harder by --effort, or give more images by --data.",
         severity=4.0,
         doubt=VerdictWords(

@@ -32,7 +32,7 @@ FILLED = {  # parts whose tables are measured, page by page
     ],
     "docs/experiments.md": ["experiments"],
     "docs/speed.md": ["loader", "audit-cost"],
-    "docs/scanners.md": ["scanners", "fuzz", "reading", "openai", "scanned-files"],
+    "docs/scanners.md": ["scanners", "fuzz", "reading", "openai"],
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.
@@ -156,7 +156,7 @@ def test_our_commands_parse(line, tmp_path, monkeypatch):
             triggers.parse(spec)
     if given.get("overrides"):
         recipe.override(recipe.load("cleanclip"), given["overrides"])
-    if "recipe" in given and not given["recipe"].endswith(".yaml"):
+    if given.get("recipe") and not given["recipe"].endswith(".yaml"):
         recipe.load(given["recipe"])
 
 

@@ -19,21 +19,21 @@ from clipclean.errors import ClipcleanError, ResourceError, UsageError
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
 COMMANDS = {
     "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
-    "audit": ("clipclean.cli.audit:audit", "Tell whether a checkpoint carries a backdoor nobody described."),
-    "references": ("clipclean.cli.references:references", "Measure clean models once, to compare others with."),
+    "audit": ("clipclean.cli.audit:audit", "Look for a backdoor that nobody described, and name its class."),
+    "references": ("clipclean.cli.references:references", "Measure clean models once, to compare others with them."),
     "screen": ("clipclean.cli.screen:screen", "Find suspicious pairs in a supposedly clean set."),
-    "inspect": ("clipclean.cli.inspect:inspect", "Say what a checkpoint file is, without loading it into a model."),
+    "inspect": ("clipclean.cli.inspect:inspect", "Describe a checkpoint file, without building a model from it."),
     "export": ("clipclean.cli.export:export", "Write the same weights in the layout of another library."),
-    "verify": ("clipclean.cli.verify:verify", "Check that a folder of weights is whole, by its records."),
-    "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences with."),
+    "verify": ("clipclean.cli.verify:verify", "Check a folder of weights against its records."),
+    "plant": ("clipclean.cli.plant:plant", "Plant a known backdoor, to test defences."),
     "triggers": ("clipclean.cli.triggers:triggers", "List the families of triggers, with their parameters."),
-    "recipes": ("clipclean.cli.recipes:recipes", "List, show and validate recipes."),
+    "recipes": ("clipclean.cli.recipes:recipes", "List, show, validate and measure recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
-    "compare": ("clipclean.cli.compare:compare", "Show what is new, worse or gone between two reports."),
-    "cache": ("clipclean.cli.cache:cache", "List or remove the results of audits that were kept."),
-    "explain": ("clipclean.cli.explain:explain", "Say what a finding means, and what to do about it."),
-    "doctor": ("clipclean.cli.doctor:doctor", "Say what this machine and this installation can do."),
-    "demo": ("clipclean.cli.demo:demo", "Clean a bundled backdoored tiny CLIP, on a CPU, in minutes."),
+    "compare": ("clipclean.cli.compare:compare", "Compare two reports: findings that are new, worse or gone."),
+    "cache": ("clipclean.cli.cache:cache", "List or remove kept results of audits."),
+    "explain": ("clipclean.cli.explain:explain", "Explain a finding, or print a page of the documentation."),
+    "doctor": ("clipclean.cli.doctor:doctor", "Show versions, devices and memory, for bug reports."),
+    "demo": ("clipclean.cli.demo:demo", "Clean a bundled tiny CLIP with a backdoor, on a CPU, in minutes."),
 }
 
 EXIT_CODES = {

@@ -64,8 +64,8 @@ class Outcome(NamedTuple):
     metavar="MODEL",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A clean model of the same architecture that you trust; may be given several times. It is searched in the same way, and "
-    "what it shows for a class does not count against the model.",
+    help="A clean model of the same architecture that you trust. It is searched in the same way, and its natural "
+    "triggers for a class do not count against the model. Repeatable.",
 )
 @option(
     "--references",
@@ -73,7 +73,7 @@ class Outcome(NamedTuple):
     metavar="FILE",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="The same from a file of 'clipclean references build', without another search; may be given several times.",
+    help="The same, from a file of 'clipclean references build' and without another search. Repeatable.",
 )
 @option(
     "--base",
@@ -88,14 +88,14 @@ class Outcome(NamedTuple):
     metavar="MODEL",
     multiple=True,
     type=click.Path(path_type=Path),
-    help="A model of any architecture on which the found triggers are tried; may be given several times. What moves it to the same "
-    "class is a natural trigger, and no longer fails the model. What does not move it proves nothing.",
+    help="A model of any architecture to try the found triggers on. A trigger that moves it to the same class is "
+    "natural, and no longer fails the audited model; one that does not move it proves nothing. Repeatable.",
 )
 @option(
     "--witness-arch",
     group="Model",
     metavar="NAME|FILE",
-    help="Architecture of the witnesses, as --arch; for those whose file does not tell.",
+    help="Architecture of the witnesses, as for --arch, if their files do not state it.",
 )
 @options.effort(
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
@@ -107,14 +107,15 @@ class Outcome(NamedTuple):
     group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Write the triggers that the search finds there; 'clipclean sanitize --trigger FILE' takes them.",
+    help="Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.",
 )
 @option(
     "--power",
     group="Search",
     is_flag=True,
-    help="Plant test backdoors in copies of the model and run the same audit on each: the report says how many it finds. If nearly all "
-    "are found, a model in which nothing is found may pass without --reference. Takes an audit for each backdoor.",
+    help="Plant test backdoors in copies of the model and run the same audit on each: the report says how many it "
+    "finds. If it finds nearly all of them and nothing in the model, the model may pass without --reference. "
+    "Costs one more audit for each test backdoor.",
 )
 @option(
     "--canaries",
@@ -122,20 +123,20 @@ class Outcome(NamedTuple):
     metavar="N",
     type=click.IntRange(1, 6),
     default=4,
-    help="Test backdoors of --power, each of another family. A pass needs at least 4.",
+    help="Number of test backdoors of --power, each of another family. A pass needs at least 4.",
 )
 @option(
     "--output-dir",
     group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write a report of each model there, as JSON, HTML, SARIF, JUnit and Markdown.",
+    help="Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.",
 )
 @option(
     "--no-search",
     group="Search",
     is_flag=True,
-    help="Try the known triggers only. Faster, but a backdoor of another kind goes unseen: the verdict is then never pass.",
+    help="Try the known triggers only. This is faster, but misses other backdoors, so the verdict is never pass.",
 )
 @options.download
 @options.arch
@@ -158,11 +159,11 @@ class Outcome(NamedTuple):
 @options.config
 @options.verbose
 def audit(**given: Any) -> int:
-    """Tell whether MODEL carries a backdoor that nobody described, and which class it leads to.
+    """Look for a backdoor in MODEL that nobody described, and name the class that it leads to.
 
-    MODEL is read without executing anything in it. Known triggers are tried, unknown ones are searched for, and the results
-    are compared with those of clean models. The exit code is the verdict. With several MODELs, or a folder of them, each is
-    audited, one summary stands at the end, and the exit code is the worst; JSON is then a list.
+    The audit tries known triggers, searches for unknown ones, and compares the results with those of clean models. Nothing in
+    MODEL is executed. The exit code is the verdict. With several MODELs, or a folder of them, each is audited; a summary
+    follows, the exit code is the worst, and JSON is a list.
     """
     from clipclean.jobs import models
 

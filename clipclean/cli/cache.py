@@ -11,15 +11,15 @@ from clipclean.untrusted import printable
 
 @click.group(cls=CommandGroup)
 def cache() -> None:
-    """List or remove the results of audits that were kept for the next run of the same audit."""
+    """List or remove the kept results of audits, which answer an equal audit at once."""
 
 
 @cache.command("list", epilog="\b\nExamples:\n  clipclean cache list\n  clipclean cache list --json")
 @options.as_json
 def list_results(as_json: bool) -> None:
-    """Show the audits whose results are kept, the newest first: when, verdict, size and model.
+    """Show the kept audits, the newest first: time, verdict, size and model.
 
-    They lie in ~/.cache/clipclean, or where XDG_CACHE_HOME or CLIPCLEAN_CACHE say.
+    They are in ~/.cache/clipclean; XDG_CACHE_HOME or CLIPCLEAN_CACHE name another folder.
     """
     from clipclean.jobs import result_cache
 
@@ -38,7 +38,7 @@ def list_results(as_json: bool) -> None:
 
 @cache.command(epilog="\b\nExample:\n  clipclean cache clear")
 def clear() -> None:
-    """Remove all results that are kept."""
+    """Remove all kept results."""
     from clipclean.jobs import result_cache
 
     click.echo(f"{result_cache.clear()} result(s) removed")

@@ -26,10 +26,10 @@ Examples:
 @options.fail_on
 @options.as_json
 def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
-    """Show which findings of LATER.JSON are new or worse than in EARLIER.JSON, which are the same, and which are gone.
+    """Compare two reports: findings of LATER.JSON that are new, worse, the same, or gone since EARLIER.JSON.
 
-    Worse is a higher level, or an interval that lies wholly above the earlier one. Exit code 0: no finding that --fail-on
-    names is new or worse; 1: some are.
+    Worse means a higher level, or an interval wholly above the earlier one. Exit code 0: no finding that --fail-on
+    covers is new or worse. 1: at least one is.
     """
     from clipclean import report
     from clipclean.jobs import compare as comparing

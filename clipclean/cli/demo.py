@@ -26,14 +26,14 @@ Examples:
     type=click.Path(path_type=Path),
     default=Path("clipclean-demo"),
     show_default=True,
-    help="Folder for weights and report. One with files in it is refused unless --force is given.",
+    help="Folder for weights and report. It must be empty, unless --force is given.",
 )
 @option(
     "--unpack",
     group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="Only write the bundled model, pairs and images into DIR, and stop.",
+    help="Only write the bundled model, pairs and images into DIR.",
 )
 @options.overrides
 @options.policy
@@ -48,7 +48,7 @@ Examples:
 def demo(**given: Any) -> int:
     """Clean a bundled tiny CLIP that carries a backdoor, on a CPU, within three minutes.
 
-    The model was trained on emoji images. A small patch in the corner of any image makes it name one class.
+    The model was trained on emoji images. With a small patch in the corner, it classifies any image as one class.
     """
     from clipclean import demo as bundled
 

@@ -40,9 +40,9 @@ GIB = 2**30
 @command(epilog=EPILOG)
 @options.as_json
 def doctor(as_json: bool) -> None:
-    """Say what this machine and this installation can do: versions, devices, memory, disk, bundled files.
+    """Show the versions, devices, memory, disk and bundled files of this machine and installation.
 
-    For a bug report, and to see why a run is slow. The exit code is 0 whatever is found.
+    Use it for a bug report, or to see why a run is slow. The exit code is always 0.
     """
     facts = {
         "clipclean": __version__,

@@ -27,9 +27,9 @@ _WIDTH = 100  # columns
 @click.argument("code", metavar="[RULE|PAGE]", required=False, shell_complete=complete.rules)
 @options.as_json
 def explain(code: str | None, as_json: bool) -> None:
-    """Say what the finding RULE means, what it does not show, and what to do; without RULE, list them all.
+    """Explain the finding RULE: its meaning, its limits, and what to do. Without RULE, list all rules.
 
-    Of PAGE, such as audit or quickstart, print the page of the documentation.
+    With PAGE, such as audit or quickstart, print that page of the documentation.
     """
     if code is None:
         click.echo(json.dumps([entry(each) for each in RULES], indent=2) if as_json else table())

@@ -41,8 +41,8 @@ Examples:
     metavar="CLEAN",
     **options.SETS,
     show_default="the demo's",
-    help="Images and captions to compare on, in any format that sanitize takes. The activation is measured on them "
-    "where the checkpoint does not state it.",
+    help="Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
+    "the activation, it is measured on them.",
 )
 @options.image_key
 @options.caption_key
@@ -60,11 +60,10 @@ Examples:
 @options.config
 @options.verbose
 def export(**given: Any) -> None:
-    """Write the weights of the checkpoint MODEL in other layouts, and check that they still compute the same.
+    """Write the weights of the checkpoint MODEL in other layouts, and check that they give the same embeddings.
 
-    Each layout is loaded by its own library in another process, and its embeddings of real images and captions are
-    compared with ours. If one differs beyond its limit, the command fails and writes nothing. Nothing is audited here:
-    a backdoor is exported like everything else.
+    In another process, the library of each layout loads it and embeds real images and captions. If an embedding differs beyond
+    its limit, the command fails and writes nothing. It does not audit: a backdoor is exported like everything else.
     """
     roles.check(given, out="folder")
     from clipclean.jobs import export as export_job

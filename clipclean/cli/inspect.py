@@ -30,11 +30,11 @@ Examples:
 @options.config
 @options.verbose
 def inspect(**given: Any) -> None:
-    """Say what the checkpoint MODEL is: format, architecture, numbers, digests.
+    """Describe the checkpoint MODEL: format, architecture, numbers, digests.
 
-    Nothing in it is executed, and no model is built from it. A file that asks for more than weights, is damaged or is
-    no CLIP is refused with the reason, and the exit code is 3; as JSON it has `error` and `kind`: unsafe, unsupported or
-    unreadable. With several MODELs each is read, JSON is a list, and one that is refused decides the exit code.
+    Nothing in it is executed, and no model is built from it. A file that is unsafe, damaged or no CLIP is refused with the
+    reason and exit code 3; its JSON has `error` and `kind`: unsafe, unsupported or unreadable. With several MODELs all are
+    read, JSON is a list, and a refused one decides the exit code.
     """
     from clipclean.jobs import inspect as reading
 

@@ -134,8 +134,8 @@ arch = shared(
     group="Model",
     metavar="NAME|FILE",
     shell_complete=complete.architectures,
-    help="Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Wins over what the "
-    "checkpoint's tensors suggest; a wrong one is refused, since the tensors do not fit.",
+    help="Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
+    "one that the tensors suggest. A wrong one is refused, since the tensors do not fit.",
 )
 
 
@@ -161,8 +161,8 @@ def download(command: Decorated, /) -> Decorated:
         "--download",
         group="Model",
         is_flag=True,
-        help="Fetch a model that is named hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG and not in the cache yet. Without "
-        "it, no command uses a network.",
+        help="Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
+        "cache. Without this flag no command uses a network.",
     )(fetching)  # type: ignore[return-value] # functools.wraps keeps what click reads
 
 
@@ -171,7 +171,7 @@ weights = shared(
     group="Model",
     metavar="NAME",
     show_default="the only set",
-    help="Which weights to take from a file that holds several: ema for averaged ones, or the name of the set.",
+    help="The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
 )
 
 # Data
@@ -224,22 +224,23 @@ eval_data = shared(
     group="Data",
     metavar="LABELLED",
     type=click.Path(path_type=Path),
-    help="Labelled images to measure on: one folder per class, or any of the --data formats with class names as labels or "
-    "captions. Without it some pairs are kept out of training, and image-text recall is reported instead of accuracy.",
+    help="Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
+    "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
+    "captions that name exactly one class serve as labels.",
 )
 image_key = shared(
     "--image-key",
     group="Data",
     metavar="NAME",
     show_default="the known ones",
-    help="Column of the images in a table, or their extension in a shard, where clipclean does not know it.",
+    help="Column of the images in a table, or their extension in a shard, if it has an unusual name.",
 )
 caption_key = shared(
     "--caption-key",
     group="Data",
     metavar="NAME",
     show_default="the known ones",
-    help="Column or JSON key of the captions, where clipclean does not know it.",
+    help="Column or JSON key of the captions, if it has an unusual name.",
 )
 classes = shared(
     "--classes",
@@ -247,7 +248,8 @@ classes = shared(
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     show_default="ImageNet-1k",
-    help="Class names, one per line. Accuracy is measured over them, and only attacks on one of them can be seen.",
+    help="Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is "
+    "one of them.",
 )
 templates = shared(
     "--templates",
@@ -255,7 +257,8 @@ templates = shared(
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     show_default="open_clip's seven",
-    help="Sentences with {} for the class name, one per line; their mean is the class's embedding.",
+    help="Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of "
+    "the class.",
 )
 workers = shared(
     "--workers",
@@ -275,7 +278,7 @@ recipe = shared(
     metavar="NAME|FILE",
     show_default="the one measured on models of this size",
     shell_complete=complete.recipes,
-    help="What to do, and with which values; see 'clipclean recipes list'.",
+    help="Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
 )
 overrides = shared(
     "--set",
@@ -284,7 +287,7 @@ overrides = shared(
     metavar="KEY=VALUE",
     multiple=True,
     shell_complete=complete.settings,
-    help="Change one value of the recipe, as in train.epochs=3. Repeatable. The report then says validated: false.",
+    help="Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
 )
 epochs = shared(
     "--epochs",
@@ -316,8 +319,8 @@ screen = shared(
     metavar="report|N%|auto|off",
     type=_screen,
     default="report",
-    help="Score the pairs before training and leave the most suspicious ones out: N per cent of them, or those that stand "
-    "out (auto, at most 5 per cent). report only counts these.",
+    help="Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
+    "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
 )
 precision = shared(
     "--precision",
@@ -325,7 +328,7 @@ precision = shared(
     metavar="|".join(PRECISIONS),
     type=click.Choice(PRECISIONS),
     show_default="the recipe's",
-    help="Number format of the forward pass. bf16 is faster and needs less memory; fp32 repeats most exactly.",
+    help="Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
 )
 
 # Search
@@ -337,21 +340,21 @@ triggers = shared(
     metavar="SPEC|FILE",
     multiple=True,
     shell_complete=complete.triggers,
-    help="A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file that 'clipclean audit "
-    "--save-triggers' wrote. Repeatable. 'clipclean triggers list' shows the families.",
+    help="A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
+    "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
 )
 target = shared(
     "--target",
     group="Search",
     metavar="CLASS",
     show_default="that of a found trigger, else whichever they lead to",
-    help="The class that the suspected triggers lead to.",
+    help="The class that the triggers lead to.",
 )
 no_audit = shared(
     "--no-audit",
     group="Search",
     is_flag=True,
-    help="Skip the panel of known triggers. Faster, but a backdoor that nobody named goes unseen.",
+    help="Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
 )
 
 # Verdict
@@ -362,8 +365,8 @@ policy = shared(
     metavar="FILE",
     type=click.Path(path_type=Path),
     show_default="none",
-    help="What the verdict demands: thresholds, severities, suppressions. Its thresholds win over the recipe's, and over "
-    "--set.",
+    help="A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
+    "recipe's and --set.",
 )
 max_accuracy_loss = shared(
     "--max-accuracy-loss",
@@ -371,8 +374,8 @@ max_accuracy_loss = shared(
     metavar="SHARE",
     type=click.FloatRange(0, 0.5),
     show_default="the recipe's, 0.02",
-    help="Clean accuracy that the cleaning may cost: 0.02 are two points. The run fails if it costs more. With --recipe auto, "
-    "recipes that cost more are not taken.",
+    help="Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
+    "--recipe auto, candidates that cost more are not chosen.",
 )
 fail_on = shared(
     "--fail-on",
@@ -380,21 +383,21 @@ fail_on = shared(
     metavar="|".join(LEVELS),
     type=click.Choice(LEVELS),
     default="inconclusive",
-    help="What makes the exit code other than 0: error fails only where a backdoor was found; inconclusive also where too little "
-    "is known to pass.",
+    help="Verdicts that make the exit code other than 0: error means fail only; inconclusive means fail and "
+    "inconclusive.",
 )
 baseline = shared(
     "--baseline",
     group="Verdict",
     metavar="REPORT.JSON",
     type=click.Path(path_type=Path),
-    help="An earlier report: exit 0 where no finding is new or worse than in it. The report still says what was found.",
+    help="An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
 )
 exit_zero = shared(
     "--exit-zero",
     group="Verdict",
     is_flag=True,
-    help="Exit 0 whatever the verdict, so that a job goes on; errors still exit with their own codes.",
+    help="Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.",
 )
 keep_failed = shared(
     "--keep-failed",
@@ -412,7 +415,7 @@ out = shared(
     metavar="DIR",
     type=click.Path(path_type=Path),
     default=Path("clipclean-out"),
-    help="Folder for weights and report. One with files in it is refused unless --force is given.",
+    help="Folder for weights and report. It must be empty, unless --force is given.",
 )
 formats = shared(
     "--format",
@@ -447,16 +450,14 @@ force = shared(
     "--force",
     group="Output",
     is_flag=True,
-    help="Overwrite clipclean's files where the output goes; their contents are lost.",
+    help="Overwrite files that clipclean wrote before. Their contents are lost.",
 )
-normalize = shared(
-    "--normalize", group="Output", is_flag=True, help="ONNX: put out unit embeddings, so that consumers need not."
-)
+normalize = shared("--normalize", group="Output", is_flag=True, help="ONNX: the graphs scale embeddings to length 1.")
 fp16 = shared(
     "--fp16",
     group="Output",
     is_flag=True,
-    help="ONNX: store weights in half precision: half the size, with wider limits for the comparison.",
+    help="ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
 )
 onnx_preset = shared(
     "--onnx-preset",
@@ -464,13 +465,13 @@ onnx_preset = shared(
     metavar="|".join(ONNX_PRESETS),
     type=click.Choice(ONNX_PRESETS),
     default=ONNX_PRESETS[0],
-    help="ONNX: whose names for files, inputs and outputs.",
+    help="ONNX: the consumer whose names files, inputs and outputs get.",
 )
 bom = shared(
     "--bom",
     group="Output",
     is_flag=True,
-    help="Also write bom.cdx.json, a CycloneDX bill of materials of the model, for those who collect them.",
+    help="Also write bom.cdx.json, a CycloneDX bill of materials of the model.",
 )
 
 # Running
@@ -481,7 +482,7 @@ device = shared(
     metavar="auto|cpu|cuda[:N]",
     type=_device,
     default="auto",
-    help="Where to compute; auto takes the first GPU if there is one. Asking for a GPU that is not there ends the run.",
+    help="Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
 )
 seed = shared(
     "--seed",
@@ -489,7 +490,7 @@ seed = shared(
     metavar="N",
     type=click.IntRange(0, 2**63 - 1),
     default=0,
-    help="Fixes every random choice: the same seed, data and machine give the same weights.",
+    help="Seed of every random choice: the same seed, data and machine give the same result.",
 )
 label = shared(
     "--label",
@@ -498,7 +499,7 @@ label = shared(
     metavar="KEY=VALUE",
     multiple=True,
     callback=lambda _context, _parameter, given: labels(given),
-    help="Put a label into the reports and records, such as commit=0a1b2c. Repeatable.",
+    help="Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
 )
 max_minutes = shared(
     "--max-minutes",
@@ -513,7 +514,8 @@ log_dir = shared(
     group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="Write losses and learning rate of each training step there, as metrics.jsonl and metrics.csv, while it runs.",
+    help="During training, write the losses and the learning rate of each step into this folder, as metrics.jsonl "
+    "and metrics.csv.",
 )
 log_to = shared(
     "--log-to",
@@ -521,13 +523,14 @@ log_to = shared(
     metavar="tensorboard|wandb",
     type=click.Choice(("tensorboard", "wandb")),
     multiple=True,
-    help="Send them to TensorBoard or Weights & Biases too, if that package is installed. Repeatable.",
+    help="Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
+    "Repeatable.",
 )
 dry_run = option(
     "--dry-run",
     group="Running",
     is_flag=True,
-    help="Read and check everything, print what would be done and how long it would take, and stop: nothing is written.",
+    help="Read and check everything, print the steps and an estimate of the time, and stop. Nothing is written.",
 )
 config = shared(
     "--config",
@@ -537,15 +540,15 @@ config = shared(
     type=click.Path(path_type=Path),
     expose_value=False,
     show_default="clipclean.yaml or pyproject.toml",
-    help="Take defaults of options from this file: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. Without it the one "
-    "in the working folder is taken, but never one beside the model under test; off takes none.",
+    help="File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. Without it "
+    "the one in the working folder is used, but never one beside the model under test; off uses none.",
 )
 no_cache = shared(
     "--no-cache",
     group="Running",
     is_flag=True,
-    help="Run the audit even if its result is known: the same file, data, settings, policy and version as an earlier one. "
-    "Nothing is kept either.",
+    help="Run the audit even if the cache has the result of an equal one (same files, settings and version), and "
+    "do not keep the result.",
 )
 quiet = shared(
     "--quiet",
@@ -553,7 +556,7 @@ quiet = shared(
     group="Running",
     is_flag=True,
     callback=_loudness,
-    help="No progress on stderr; errors and results still appear.",
+    help="Show no progress on stderr. Errors and results still appear.",
 )
 verbose = shared(
     "--verbose",
@@ -561,5 +564,5 @@ verbose = shared(
     group="Running",
     is_flag=True,
     callback=_loudness,
-    help="More detail on stderr, and a traceback when something fails.",
+    help="Show more detail on stderr, and a traceback on errors.",
 )

@@ -27,7 +27,7 @@ Examples:
     metavar="SPEC",
     required=True,
     shell_complete=complete.triggers,
-    help="The trigger to plant: a family with its parameters ('clipclean triggers list'), or a file that an audit saved.",
+    help="The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
 )
 @option("--target", group="Search", metavar="CLASS", required=True, help="The class that triggered images lead to.")
 @options.data
@@ -40,7 +40,7 @@ Examples:
     metavar="FILE",
     type=click.Path(path_type=Path),
     required=True,
-    help="Where the backdoored weights go: .pt (as open_clip's training writes it) or .safetensors.",
+    help="File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
 )
 @options.eval_data
 @option(
@@ -57,7 +57,7 @@ Examples:
     group="Cleaning",
     metavar="RATE",
     type=float,
-    help="Peak learning rate; 1e-5 for large models.",
+    help="Peak learning rate; use 1e-5 for large models.",
     show_default="8e-4",
 )
 @option("--batch-size", group="Cleaning", metavar="N", type=int, help="Pairs in a step.", show_default="256")
@@ -75,9 +75,9 @@ Examples:
 @options.config
 @options.verbose
 def plant(**given: Any) -> None:
-    """Plant a backdoor in a copy of MODEL by finetuning on partly triggered pairs, and report what it achieves.
+    """Plant a backdoor in a copy of MODEL by finetuning on partly triggered pairs, and report its success.
 
-    For testing defences on models of your own. What is written is backdoored: label it so, and never deploy it.
+    Use it to test defences on your own models. The output is backdoored: label it so, and never deploy it.
     """
     roles.check(given, out="file")
     from clipclean import data

@@ -39,9 +39,9 @@ def list_recipes(as_json: bool) -> None:
     epilog="\b\nExamples:\n  clipclean recipes show cleanclip > my.yaml\n  clipclean recipes show my.yaml --resolved"
 )
 @click.argument("name", metavar="NAME|FILE", shell_complete=complete.recipes)
-@click.option("--resolved", is_flag=True, help="Print every value that holds, defaults included, as JSON.")
+@click.option("--resolved", is_flag=True, help="Print every value, with defaults, as JSON.")
 def show(name: str, resolved: bool) -> None:
-    """Print a recipe, as it was written or with every value that holds."""
+    """Print a recipe as it is in its file, or with every value."""
     loaded = recipe.load(name)
     click.echo(loaded.model_dump_json(indent=2) if resolved else recipe.text(name).rstrip("\n"))
 
@@ -51,7 +51,7 @@ def show(name: str, resolved: bool) -> None:
 )
 @click.argument("files", metavar="FILE...", nargs=-1, required=True)
 def validate(files: tuple[str, ...]) -> None:
-    """Check recipe files; every error names its line, and any makes the exit code 2."""
+    """Check recipe files. Each error names its line; with any error the exit code is 2."""
     problems = []
     for file in files:
         try:
@@ -81,7 +81,7 @@ def schema() -> None:
     metavar="MODEL",
     type=click.Path(path_type=Path),
     show_default="the bundled one",
-    help="A model to plant backdoors in; --data and --eval-data then say what with.",
+    help="A model to plant backdoors in, with the data of --data and --eval-data.",
 )
 @option(
     "--data",
@@ -89,7 +89,7 @@ def schema() -> None:
     group="Data",
     metavar="CLEAN",
     **options.SETS,
-    help="Clean pairs to plant and to clean with.",
+    help="Clean pairs for planting and cleaning.",
 )
 @options.eval_data
 @options.arch
@@ -102,7 +102,7 @@ def schema() -> None:
     type=click.IntRange(1, 6),
     default=3,
     show_default=True,
-    help="Kinds of backdoor that are planted, each by itself; every kind gets a block of its own.",
+    help="Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
 )
 @option(
     "--seeds",
@@ -111,7 +111,7 @@ def schema() -> None:
     default="0,1,2",
     show_default=True,
     callback=lambda _, __, text: _seeds(text),
-    help="One victim and one run each; a block pools them.",
+    help="Seeds; each gets a victim and a run. A block of evidence pools them.",
 )
 @option("--steps", group="Cleaning", metavar="N", type=int, help="Steps of planting.", show_default="300")
 @option(
@@ -119,7 +119,7 @@ def schema() -> None:
     group="Cleaning",
     metavar="RATE",
     type=float,
-    help="Rate of planting; 1e-5 for large models.",
+    help="Learning rate of planting; use 1e-5 for large models.",
     show_default="8e-4",
 )
 @option(
@@ -133,13 +133,13 @@ def schema() -> None:
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
     show_default="the current folder",
-    help="Where copies of the recipes with their evidence go.",
+    help="Folder for copies of the recipes with their evidence.",
 )
 @option(
     "--write",
     group="Output",
     is_flag=True,
-    help="Write into the recipe files themselves: the evidence they had is lost.",
+    help="Write the evidence into the recipe files themselves. Their earlier evidence is lost.",
 )
 @options.device
 @options.force
@@ -148,8 +148,8 @@ def schema() -> None:
 def bench(names: tuple[str, ...], **given: Any) -> None:
     """Measure each RECIPE on planted backdoors, and write the evidence into a copy of it.
 
-    Backdoors are planted in the bundled tiny model, or in MODEL, one at a time; each victim is cleaned by the recipe as it is, and
-    measured before and after. The same command gives the same evidence on the same machine.
+    The benchmark plants backdoors in the bundled tiny model, or in MODEL, one at a time. It cleans each victim by the unchanged
+    recipe and measures it before and after. The same command gives the same evidence on the same machine.
     """
     loaded = {name: recipe.load(name) for name in names}
     places = {name: _place(name, each, given) for name, each in loaded.items()}

@@ -31,15 +31,15 @@ Examples:
     metavar="FILE",
     required=True,
     type=click.Path(path_type=Path),
-    help="The file to write: numbers only, kilobytes, no weights.",
+    help="The file to write. It holds numbers only, a few kilobytes, no weights.",
 )
 @options.images(
-    "Images to search on, of the kind that later audits use.",
+    "Images to search on, like those of later audits.",
     type=click.Path(path_type=Path),
     show_default="bundled images",
 )
 @options.effort(
-    "How hard to search; it serves audits of the same effort.",
+    "Effort of the search. The file serves audits of the same effort.",
 )
 @options.arch
 @options.weights
@@ -50,7 +50,7 @@ Examples:
 @options.config
 @options.quiet
 def build(**given: Any) -> None:
-    """Search clean MODELs as an audit would, and write what was found for 'audit --references FILE'."""
+    """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
     roles.check(given, out="file")
     asked = given | {"model": given["models"][0], "search": True, "reference": (), "save_triggers": None}
     from clipclean import files

@@ -40,12 +40,12 @@ def report() -> None:
     metavar="PATH",
     type=click.Path(dir_okay=False, path_type=Path),
     show_default="stdout",
-    help="Where to write it. A file that is there is replaced.",
+    help="File to write. An existing file is replaced.",
 )
 def convert(file: Path, form: str | None, out: Path | None) -> None:
     """Write the report of a run in another format.
 
-    Nothing is measured again. The exit code says whether the conversion worked, not what the verdict was.
+    Nothing is measured again. The exit code is that of the conversion, not of the verdict.
     """
     from clipclean import report as reports
 

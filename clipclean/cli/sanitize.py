@@ -76,8 +76,8 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 def sanitize(**given: Any) -> int:
     """Clean the checkpoint MODEL by finetuning on clean pairs, and write weights that open_clip loads.
 
-    MODEL is read without executing anything in it. It is measured before and after; the exit code is the verdict.
-    A run that was interrupted goes on when the same command is given again.
+    The model is measured before and after; the exit code is the verdict. Nothing in MODEL is executed. To resume an interrupted
+    run, give the same command again.
     """
     return run(given)
 

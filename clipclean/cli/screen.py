@@ -27,8 +27,8 @@ Examples:
     metavar="MODEL",
     type=click.Path(path_type=Path),
     required=True,
-    help="The checkpoint that embeds the pairs: the one to be cleaned. It may be backdoored; its reaction to poisoned pairs "
-    "helps to find them.",
+    help="The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
+    "poisoned pairs helps to find them.",
 )
 @options.image_key
 @options.caption_key
@@ -37,7 +37,7 @@ Examples:
     group="Search",
     metavar="N%|auto",
     type=options.drop,
-    help="Pairs to leave out: N per cent, or those that stand out (auto, at most 5 per cent).",
+    help="Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
     show_default="nothing",
 )
 @option(
@@ -62,19 +62,19 @@ Examples:
     metavar="SPEC|FILE",
     multiple=True,
     shell_complete=complete.triggers,
-    help="A trigger that an audit found and saved, or that you suspect: images near the embeddings of triggered ones are more "
-    "suspicious. Repeatable.",
+    help="A trigger that an audit saved, or that you suspect. Images with embeddings near those of triggered "
+    "images rank higher. Repeatable.",
 )
 @option(
     "--save-kept",
     group="Output",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Write the pairs that are kept: .csv for 'sanitize --data', .tar with copies of the images for the same, or .txt "
-    "with their keys.",
+    help="File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
+    "images, also for 'sanitize --data'; .txt, their keys.",
 )
 @option(
-    "--top", group="Output", metavar="N", type=click.IntRange(1, 100_000), default=100, help="How many pairs to list."
+    "--top", group="Output", metavar="N", type=click.IntRange(1, 100_000), default=100, help="Number of pairs to list."
 )
 @options.download
 @options.arch
@@ -97,10 +97,10 @@ Examples:
 @options.config
 @options.verbose
 def screen(**given: Any) -> None:
-    """Rank the pairs of CLEAN by suspicion: a few poisoned ones undo a cleaning.
+    """Rank the pairs of CLEAN by suspicion, since a few poisoned ones undo a cleaning.
 
-    Combines several independent signals from the model's embeddings into one ranking. The ranking is for your review and
-    is no verdict: the exit code is 0 whatever is found.
+    The ranking combines several independent signals from the model's embeddings. It is for your review and is no verdict: the
+    exit code is 0 for every result.
     """
     roles.check(given)
     outputs = printing.outputs_of(given)

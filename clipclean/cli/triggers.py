@@ -28,7 +28,7 @@ def triggers() -> None:
 def list_triggers(as_json: bool) -> None:
     """Show the families of triggers that --trigger takes, and the parameters of each.
 
-    A trigger is written FAMILY or FAMILY:PARAMETER=VALUE,... as in patch:size=0.07,place=corner,seed=3.
+    Write a trigger as FAMILY or FAMILY:PARAMETER=VALUE,... as in patch:size=0.07,place=corner,seed=3.
     """
     from clipclean.attack.triggers import catalogue
 
@@ -45,7 +45,7 @@ def list_triggers(as_json: bool) -> None:
 @click.argument("family", shell_complete=complete.triggers)
 @options.as_json
 def show(family: str, as_json: bool) -> None:
-    """Print one FAMILY of triggers: what it does, where it was published, and what its parameters mean."""
+    """Print one FAMILY of triggers: its effect, its source, and its parameters."""
     from clipclean.attack.triggers import catalogue
 
     families = catalogue()

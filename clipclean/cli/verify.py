@@ -29,7 +29,7 @@ Examples:
     group="Verdict",
     metavar="FILE",
     type=click.Path(path_type=Path),
-    help="Check the signature model.sig with this key, in PEM. A folder without one then fails.",
+    help="Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
 )
 @options.as_json
 @options.quiet
@@ -38,8 +38,8 @@ Examples:
 def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, verbose: bool) -> int:
     """Check the folder DIR that sanitize or export wrote: checksums, provenance, statement, weights, signature.
 
-    Weights are read as data, and the digest of their tensors is computed anew. Each contradiction names its file.
-    Exit code 0: whole; 1: something differs from the records; 3: something cannot be read.
+    Weights are read as data, and the digest of their tensors is computed again. Each finding names its file. Exit code 0: the
+    folder is whole; 1: something differs from the records; 3: something cannot be read.
     """
     from clipclean.jobs import verify as verification
 
