@@ -96,7 +96,7 @@ class Power:
         words = f"This audit finds {rate.hits} of {rate.n} backdoors that were planted in copies of this model"
         words += f" (95 % interval {100 * low:.0f} to {100 * high:.0f} %)."
         if len(took) < len(self.planted):
-            words += f" {len(self.planted) - len(took)} more did not take, and do not count."
+            words += f" {len(self.planted) - len(took)} more could not be planted, and do not count."
         if missed := [each.trigger for each in took if each.level is None]:
             words += f" It misses {' and '.join(missed)}."
         if not self.is_enough:

@@ -86,7 +86,7 @@ def canary_findings(
         f"{100 * trial.accuracy_lost:.1f} points of clean accuracy."
     )
     if uncounted := len(trial.outcomes) - counted:
-        words += f" {uncounted} more did not take, and do not count."
+        words += f" {uncounted} more could not be planted, and do not count."
     found = finding(
         "CC060",
         words,
@@ -104,9 +104,9 @@ def canary_findings(
 
 def _without_canaries(copy: PlantedCopy | None, *, acted: bool) -> Finding:
     words = (
-        "No canaries were planted."
+        "No test backdoors were planted."
         if copy is None
-        else "None of the canaries took: the copy does not act on their triggers."
+        else "None of the test backdoors could be planted: the copy does not act on their triggers."
     )
     if acted:
         return finding("CC061", words, level="note")

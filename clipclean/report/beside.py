@@ -79,7 +79,7 @@ def _power(power: PowerRecord) -> Table:
             each.trigger,
             each.class_,
             percent(each.excess_asr),
-            "did not take" if not each.took else {"error": "found", None: "missed"}.get(each.level, "suspected"),
+            "not planted" if not each.took else {"error": "found", None: "missed"}.get(each.level, "suspected"),
         )
         for each in power.planted
     )

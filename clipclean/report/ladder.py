@@ -115,7 +115,7 @@ def canaries(report: Report, /) -> list[tuple[str, ...]]:
         (
             planted.trigger,
             planted.target,
-            percent(planted.planted) + ("" if planted.took else ", did not take"),
+            percent(planted.planted) + ("" if planted.took else ", not planted"),
             _left(left[planted.trigger]) if planted.trigger in left else NOTHING,
             percent(left[planted.trigger].accuracy) if planted.trigger in left else NOTHING,
         )

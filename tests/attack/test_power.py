@@ -27,7 +27,7 @@ def test_backdoors_that_did_not_take_do_not_count():
     few = Power((*planted("error", "error", "error").planted, Planted("warp", "dog", 0.4, None, 1.0)))
     assert (few.found.hits, few.found.n) == (3, 3)
     assert not few.is_enough  # three are too few to state a power by
-    assert "1 more did not take" in few.finding().message
+    assert "1 more could not be planted" in few.finding().message
 
 
 @pytest.mark.parametrize(

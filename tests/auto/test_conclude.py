@@ -47,7 +47,7 @@ def test_where_the_search_found_something_it_is_not_said_to_have_found_nothing()
 def test_without_a_canary_that_took_only_a_trigger_that_acted_shows_anything():
     assert canary_findings(None, acted=0.9)[0] == [("CC061", "note")]
     assert canary_findings(None, acted=0.01)[0] == [("CC061", "warning")]
-    assert "No canaries were planted" in canary_findings(None, copy=None)[1]
+    assert "No test backdoors were planted" in canary_findings(None, copy=None)[1]
 
 
 def test_nothing_that_passes_is_an_error_of_its_own():

@@ -74,7 +74,7 @@ def test_the_layers_of_a_base_and_what_each_witness_says_are_rows():
     assert "9 of 20 tensors" in base.words
     assert [row[-1] for row in witness.rows] == ["natural trigger", "proves nothing"]
     assert silent.rows == ()
-    assert [row[-1] for row in power.rows] == ["found", "suspected", "missed", "did not take"]
+    assert [row[-1] for row in power.rows] == ["found", "suspected", "missed", "not planted"]
     assert "finds 2 of 3 (" in power.words
     assert "1 of 3 (" in power.words
 

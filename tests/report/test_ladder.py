@@ -189,7 +189,7 @@ def test_the_share_of_the_written_weights_is_none_of_another_rung():
 def test_the_canaries_are_shown_with_what_the_chosen_rung_left():
     rows = ladder.canaries(chosen_by_itself())
     assert rows[1] == ("blended:seed=1", "otter", "90.0 %", "4.0 %", "–")
-    assert rows[2][2] == "20.0 %, did not take"
+    assert rows[2][2] == "20.0 %, not planted"
 
 
 def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
@@ -256,7 +256,7 @@ def test_the_page_nests_and_holds_all_of_it():
         "Test backdoors, planted in a copy",
         "Between the original and the cleaned",
         "After a benign finetuning",
-        "did not take",
+        "not planted",
     ):
         assert words in page.text
     assert len(page.all("ellipse")) == 3
