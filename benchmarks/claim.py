@@ -202,8 +202,8 @@ def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, 
     """Finetune with the recipe, keep the weights in ``out``, and measure the planted trigger again."""
     from clipclean.jobs import inputs, plant
     from clipclean.methods import training
+    from clipclean.train.loader import Samples
     from clipclean.train.run import Run
-    from clipclean.train.samples import Samples
 
     tested, pairs, evidence, chosen = prepared(o, victim, planted["trigger"], planted["target"], recipe_name)
     text_classifier = inputs.measure(tested.clip, evidence).text_classifier

@@ -23,8 +23,8 @@ from clipclean import data, demo, detect, model
 from clipclean.config import recipe
 from clipclean.jobs import inputs
 from clipclean.methods import training
+from clipclean.train.loader import Samples
 from clipclean.train.run import Run
-from clipclean.train.samples import Samples
 
 PAIRS = (512, 1024, 2048, 4096)
 CLASSES = (50, 100, 200, 400)

@@ -186,8 +186,8 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     from clipclean import data, detect
     from clipclean.config import recipe
     from clipclean.methods import training
+    from clipclean.train.loader import Samples
     from clipclean.train.run import Run
-    from clipclean.train.samples import Samples
 
     evidence = shown_to(o, entry)
     classes = evidence.classes

@@ -44,9 +44,15 @@ def finetune(
     side = clip.architecture.preprocess.size
     batches = loader.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed),
-        pairs=pairs, fit=clip.fitted, tokens=clip.tokens, views=None, side=side,
-        seed=seed, first_step=0, threads=data.workers(),
-    )  # fmt: skip
+        pairs=pairs,
+        fit=clip.fitted,
+        tokens=clip.tokens,
+        views=None,
+        side=side,
+        seed=seed,
+        first_step=0,
+        threads=data.workers(),
+    )
     steps = train.finetune(
         clip.net,
         poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed),

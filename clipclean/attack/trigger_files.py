@@ -106,7 +106,7 @@ def _words(path: Path, metadata: dict[str, str], /) -> dict[str, str]:
 
 
 def _side(path: Path, text: str) -> int:
-    """The picture side that a file states, in px."""
+    """The image side that a file states, in px."""
     if not (text.isascii() and text.isdecimal() and len(text) <= 4 and 2 <= int(text) <= LARGEST_SIDE):
         raise _refused(path, f"a trigger for images of {text[:20]!a} px, where 2 to {LARGEST_SIDE} are possible")
     return int(text)

@@ -20,7 +20,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import inputs, suspicions
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
-from clipclean.methods.unlearning import Lead
+from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import NonFiniteLoss
 
 
@@ -51,7 +51,9 @@ class Retests:
         return sure
 
 
-def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, known: tuple[Lead, ...], /) -> Considered:
+def on_copy(
+    bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, known: tuple[SuspectedTrigger, ...], /
+) -> Considered:
     """A candidate with its trials on the copy, where there is a canary to try it on and the data suffice."""
     why_not = candidate.unfit(bench.samples)
     if why_not or copy is None or not copy.took:
@@ -64,7 +66,9 @@ def on_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, kn
     return Considered(candidate, trials=tried, seconds=time.monotonic() - started)
 
 
-def _trials(bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[Lead, ...]) -> tuple[Trial, ...]:
+def _trials(
+    bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[SuspectedTrigger, ...]
+) -> tuple[Trial, ...]:
     done = _cleaned_copy(bench, candidate, copy, known)
     asked = canaries.measured_on(bench.evidence, copy.canaries)
 
@@ -117,7 +121,9 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     )
 
 
-def _cleaned_copy(bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[Lead, ...]) -> Cleaned:
+def _cleaned_copy(
+    bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[SuspectedTrigger, ...]
+) -> Cleaned:
     """The copy as a candidate cleans it; a second time it is read from the run's folder."""
     sequence.put(bench.clip, copy.weights)
     return bench.clean(candidate, known, where="canaries", origin=copy.origin)
@@ -198,7 +204,7 @@ def found_again(
     ]
 
 
-def judged(bench: Workbench, attempt: Attempt, before: Suspected, own: Sequence[Lead], /) -> list[Finding]:
+def judged(bench: Workbench, attempt: Attempt, before: Suspected, own: Sequence[SuspectedTrigger], /) -> list[Finding]:
     """The audit of the model as it came out, its accuracy, what came back, and what an unlearning did not come to the end of.
 
     ``own`` are triggers that only the unlearning's search named.

@@ -7,7 +7,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.method import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.train.samples import Samples
+from clipclean.train.loader import Samples
 
 TINY = 30_000_000  # parameters; of the CLIPs that others publish none has fewer
 TINY_SUFFIX = "-tiny"

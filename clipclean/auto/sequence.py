@@ -13,11 +13,11 @@ from clipclean.config.recipe import Recipe
 from clipclean.findings import Finding
 from clipclean.jobs import inputs, suspicions
 from clipclean.methods import training, unlearn, unlearning
-from clipclean.methods.unlearning import Lead
+from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import resume
+from clipclean.train.loader import Samples
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
-from clipclean.train.samples import Samples
 
 DONE = "done"  # the weights after one recipe, in the folder of its part of the run
 
@@ -28,7 +28,7 @@ class Cleaned:
 
     weights: dict[str, Tensor]
     training: dict[str, Any]
-    leads: tuple[Lead, ...]
+    leads: tuple[SuspectedTrigger, ...]
     remaining: tuple[Finding, ...]  # findings of an unlearning that did not come to its end
 
     @property
@@ -46,7 +46,7 @@ def clean(
     origin: dict[str, Any],
     samples: Samples,
     evidence: detect.EvalSet,
-    known: tuple[Lead, ...],
+    known: tuple[SuspectedTrigger, ...],
     run: Run,
 ) -> Cleaned:
     """Clean a model in place, recipe by recipe; two candidates that begin alike share their beginning.
@@ -69,12 +69,12 @@ def clean(
     """
     assert run.state is not None  # noqa: S101 # auto keeps every part
     parts: list[_Done] = []
-    rehearsed: tuple[Lead, ...] = ()
+    rehearsed: tuple[SuspectedTrigger, ...] = ()
     for beginning in candidate.beginnings:
         decided = {
             "recipes": [decides(each) for each in beginning.recipes],
             "origin": origin,
-            "known": unlearning.told(known),
+            "known": unlearning.as_pairs(known),
         }
         state = run.state.part(f"{where}-{_slug(beginning.name)}", decided)
         recipe, own = beginning.recipes[-1], replace(run, state=state)
@@ -101,15 +101,15 @@ class _Done:
 
     training: dict[str, Any]  # JSON: the report's ``training``
     remaining: tuple[Finding, ...]
-    leads: tuple[Lead, ...]
-    searched: unlearn.Hunted | None  # where its unlearning ended
+    leads: tuple[SuspectedTrigger, ...]
+    searched: unlearn.SearchedModel | None  # where its unlearning ended
 
 
 def _cleaned(
     clip: model.Clip, samples: Samples, recipe: Recipe, aims: training.Aims, run: Run, state: RunState, /
 ) -> _Done:
     """Clean by one recipe, or put in the weights that an equal run kept of it."""
-    searched, kept = aims.hunted, state.read(DONE)
+    searched, kept = aims.searched, state.read(DONE)
     leads = searched.strongest() if searched else ()
     if kept is not None:
         put(clip, on_device(clip, kept[0]))
@@ -156,11 +156,14 @@ def merged(parts: Sequence[dict[str, Any]], /) -> dict[str, Any]:
         steps, pairs = steps + part["steps"], pairs + part["pairs"]
     seconds = sum(part["seconds"] for part in parts)
     whole = parts[0] | {
-        "steps": steps, "pairs": pairs, "seconds": seconds, "losses": losses,
+        "steps": steps,
+        "pairs": pairs,
+        "seconds": seconds,
+        "losses": losses,
         "pairs_per_second": pairs / seconds if seconds else 0.0,
         "peak_memory_bytes": max(part["peak_memory_bytes"] for part in parts),
         "peak_device_memory_bytes": max(part["peak_device_memory_bytes"] or 0 for part in parts) or None,
-    }  # fmt: skip
+    }
     unlearned = [part["unlearning"] for part in parts if "unlearning" in part]
     return whole | ({"unlearning": unlearned[0]} if unlearned else {})
 
@@ -169,7 +172,7 @@ def _text_classifier(clip: model.Clip, evidence: detect.EvalSet) -> Tensor:
     """The zero-shot classifier of the model as it is, (K, D)."""
     return detect.classifier(
         clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
-    )  # fmt: skip
+    )
 
 
 def _slug(name: str) -> str:

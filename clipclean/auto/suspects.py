@@ -8,7 +8,7 @@ from clipclean.config.policy import AuditLimits
 from clipclean.jobs import suspicions
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
-from clipclean.methods.unlearning import Lead
+from clipclean.methods.unlearning import SuspectedTrigger
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Suspected:
 
     sight: AuditResult
     suspicions: tuple[Suspicion, ...]
-    acting: tuple[Lead, ...]
+    acting: tuple[SuspectedTrigger, ...]
 
 
 def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:
@@ -42,10 +42,10 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
 
 def acting(
     measured: detect.Measurement, suspected: Sequence[Suspicion], evidence: detect.EvalSet, limits: AuditLimits, /
-) -> tuple[Lead, ...]:
+) -> tuple[SuspectedTrigger, ...]:
     """The suspected triggers that act; what the model's own search found acts, what was named must be seen to."""
     named = {trigger.spec for trigger, _ in evidence.suspicions}
-    found: list[Lead] = []
+    found: list[SuspectedTrigger] = []
     others: list[Suspicion] = []
     for trigger, target in suspected:
         if isinstance(trigger, detect.InvertedTrigger) and trigger.spec not in named and target is not None:

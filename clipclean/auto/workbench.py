@@ -22,11 +22,11 @@ from clipclean.findings import Finding
 from clipclean.jobs import audit, inputs
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
-from clipclean.methods.unlearning import Lead
+from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import NonFiniteLoss
+from clipclean.train.loader import Samples
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
-from clipclean.train.samples import Samples
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Workbench:
         return audit.findings(sight, self.references, self.limits, images=len(self.evidence.pixels))
 
     def clean(
-        self, candidate: Candidate, known: tuple[Lead, ...], /, *, where: str, origin: dict[str, Any]
+        self, candidate: Candidate, known: tuple[SuspectedTrigger, ...], /, *, where: str, origin: dict[str, Any]
     ) -> Cleaned:  # Any: JSON
         """Clean the model as it is now with a candidate; what an equal run kept of it is read."""
 

@@ -20,8 +20,8 @@ from clipclean.export import provenance
 from clipclean.jobs import inputs
 from clipclean.methods import training
 from clipclean.progress import Progress
+from clipclean.train.loader import Samples
 from clipclean.train.run import Run
-from clipclean.train.samples import Samples
 
 BESIDE = 500_000  # added to the seed of a canary: what auto plants is not what a recipe is measured on
 

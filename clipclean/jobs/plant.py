@@ -18,7 +18,7 @@ from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Source, read_pairs, split
 from clipclean.jobs.prepare import labelled_by_captions
 from clipclean.progress import Progress
-from clipclean.train.samples import Samples
+from clipclean.train.loader import Samples
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from clipclean.export import formats
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Source, Suspicion, read_pairs, split
 from clipclean.progress import Progress, say
-from clipclean.train.samples import Samples
+from clipclean.train.loader import Samples
 
 
 @dataclass(frozen=True)

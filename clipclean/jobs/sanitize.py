@@ -11,7 +11,7 @@ from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.methods import training
 from clipclean.methods.training import Aims, Training
-from clipclean.methods.unlearning import Lead
+from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.progress import Progress, say
 from clipclean.report import example_images
 from clipclean.train.resume import RunState
@@ -76,7 +76,7 @@ class First:
     evidence: detect.EvalSet
     measured: detect.Measurement
     suspicions: tuple[Suspicion, ...]
-    own: tuple[Lead, ...]
+    own: tuple[SuspectedTrigger, ...]
     aims: Aims
 
 
@@ -98,7 +98,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
         known=known,
         run=run,
     )
-    own = suspicions.new_leads(aims.hunted.strongest(), suspected) if aims.hunted else ()
+    own = suspicions.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
         before = suspicions.with_found(clip, before, evidence, own)
         suspected = (*suspected, *own)
@@ -109,7 +109,7 @@ def judged(
     request: SanitizeRequest, ready: Prepared, first: First, after: detect.Measurement, trained: Training, /
 ) -> list[Finding]:
     """What is to be said of the cleaned model."""
-    recipe, is_searched = request.recipe, first.aims.hunted is not None
+    recipe, is_searched = request.recipe, first.aims.searched is not None
     found = detect.sanitized(first.measured, after, limits=ready.thresholds, searched=is_searched)
     return [
         *suspicions.softened(found, first.own),

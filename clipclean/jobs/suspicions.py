@@ -11,7 +11,7 @@ from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.prepare import Prepared
 from clipclean.methods.training import Training
-from clipclean.methods.unlearning import Lead
+from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.report import example_images
 
 ONE_SIGN = ("CC001", "CC062")  # rules that a trigger which only a search named cannot fail by
@@ -74,7 +74,7 @@ def acting(
     evidence: detect.EvalSet,
     limits: AuditLimits,
     /,
-) -> tuple[Lead, ...]:
+) -> tuple[SuspectedTrigger, ...]:
     """Those of the triggers that move pictures, each with the class that it leads to."""
     probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
     led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
@@ -86,7 +86,7 @@ def acting(
 
 
 def with_found(
-    clip: model.Clip, before: detect.Measurement, evidence: detect.EvalSet, found: Sequence[Lead], /
+    clip: model.Clip, before: detect.Measurement, evidence: detect.EvalSet, found: Sequence[SuspectedTrigger], /
 ) -> detect.Measurement:
     """A measurement with what the triggers that a search found do, beside what it has."""
     asked = replace(evidence, suspicions=tuple(found), panel=())
@@ -115,13 +115,13 @@ def by_spec(panel: Sequence[detect.Trigger], spec: str, /) -> detect.Trigger:
     return next(trigger for trigger in panel if trigger.spec == spec)
 
 
-def new_leads(found: Sequence[Lead], suspicions: Sequence[Suspicion], /) -> tuple[Lead, ...]:
+def new_leads(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
     """What a search found, but for triggers that go by the same name as one that is measured already."""
     there = {trigger.spec for trigger, _ in suspicions}
     return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
 
 
-def softened(findings: Sequence[Finding], own: Sequence[Lead], /) -> list[Finding]:
+def softened(findings: Sequence[Finding], own: Sequence[SuspectedTrigger], /) -> list[Finding]:
     """The findings, with a warning in the place of an error about a trigger that only the run's own search named.
 
     Clean models have natural triggers, and the search takes some for suspects: one sign, where a failure needs two.

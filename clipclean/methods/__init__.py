@@ -12,11 +12,11 @@ from torch import Generator, Tensor, nn
 from clipclean import data, model, train
 from clipclean.config.method import METHODS
 from clipclean.config.recipe import Recipe
-from clipclean.methods import cleanclip, par, preserve, supervised, unlearning
-from clipclean.methods.objective import Encode, Objective, Parts
-from clipclean.methods.unlearning import Lead
+from clipclean.methods import cleanclip, par, supervised, unlearning
+from clipclean.methods.objective import Encode, Objective, Parts, preserving
+from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import loader
-from clipclean.train.samples import Samples
+from clipclean.train.loader import Samples
 
 OBJECTIVES: dict[str, Objective] = {  # of methods that finetune by a loss; unlearn has rounds, and auto runs others
     "cleanclip": cleanclip.objective,
@@ -54,12 +54,14 @@ def objective(
     looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
     original = model.frozen_copy(clip) if looks_back else clip
 
+    # Preservation compares what users get: in training mode a ResNet normalises by the batch, and would differ from the frozen
+    # original even before the first step.
     def as_used(pixels: Tensor) -> Tensor:
         with model.evaluating(clip.net):
             return clip.encode_images(pixels)
 
     own = OBJECTIVES[recipe.method](Parts(clip.through(wrap), original, weights, text_classifier))
-    return preserve.preserving(own, as_used, original.embed_images, weight=weights.preserve_weight)
+    return preserving(own, as_used, original.embed_images, weight=weights.preserve_weight)
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:
@@ -80,7 +82,7 @@ def fed(
     /,
     *,
     plan: Sequence[tuple[int, Sequence[int]]],
-    rehearsed: Sequence[Lead],
+    rehearsed: Sequence[SuspectedTrigger],
     seed: int,
     first_step: int,
 ) -> Iterator[train.Batch]:
@@ -94,9 +96,13 @@ def fed(
         inputs = dict(batch.inputs)
         if rehearsed and recipe.augment.triggered_share:
             inputs["pixels"] = unlearning.some_triggered(
-                model.unit_range(inputs["pixels"]), rehearsed, share=recipe.augment.triggered_share, shift=how.shift,
-                strength=how.strength, generator=_draws(seed, step, REHEARSED),
-            )  # fmt: skip
+                model.unit_range(inputs["pixels"]),
+                rehearsed,
+                share=recipe.augment.triggered_share,
+                shift=how.shift,
+                strength=how.strength,
+                generator=_draws(seed, step, REHEARSED),
+            )
             if "pixel_views" in inputs:  # the tower takes both at once: one range for both
                 inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if method.perturbs:

@@ -1,4 +1,4 @@
-"""What the loss of a method is made from."""
+"""The objective of a method: what its loss is made from, and a term against forgetting that any of them can add."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -7,6 +7,8 @@ from torch import Tensor
 
 from clipclean import model, train
 from clipclean.config.recipe import Loss as Weights
+from clipclean.train.loop import Batch, Loss
+from clipclean.train.losses import squared_distance
 
 Encode = Callable[[Tensor], Tensor]
 Scale = Callable[[], Tensor]
@@ -30,3 +32,24 @@ class Parts:
 
 
 Objective = Callable[[Parts], train.Loss]
+
+
+def preserving(loss: Loss, encode_images: Encode, original: Encode, /, *, weight: float) -> Loss:
+    """``loss + weight * S`` with S the mean squared distance of clean images' embeddings to where the original had them.
+
+    Args:
+        loss: any method's, on batches with ``pixels``.
+        encode_images: the model that is trained, as it will be used: in evaluation mode, with gradients.
+        original: the frozen original, without gradients.
+        weight: of the term; zero leaves the loss as it is.
+    """
+    if weight == 0:
+        return loss
+
+    def preserved(batch: Batch) -> dict[str, Tensor]:
+        parts = loss(batch)
+        pixels = batch.inputs["pixels"]
+        moved = squared_distance(encode_images(pixels), original(pixels))
+        return parts | {"loss": parts["loss"] + weight * moved, "preservation": moved}
+
+    return preserved

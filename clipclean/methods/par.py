@@ -1,4 +1,4 @@
-"""Perturb and Recover: push all embeddings away from the poisoned model's, while captions and pictures are matched."""
+"""Perturb and Recover: push all embeddings away from the poisoned model's, while captions and images are matched."""
 
 import torch
 from torch import Tensor
@@ -12,10 +12,15 @@ def objective(parts: Parts, /) -> Loss:
     """The loss of ``par``."""
     clip, original, weights = parts.clip, parts.original, parts.weights
     return par(
-        clip.encode_images, clip.encode_tokens, clip.logit_scale, original_images=original.embed_images,
-        original_tokens=original.embed_tokens, clip_weight=weights.clip_weight, push_weight=weights.push_weight,
+        clip.encode_images,
+        clip.encode_tokens,
+        clip.logit_scale,
+        original_images=original.embed_images,
+        original_tokens=original.embed_tokens,
+        clip_weight=weights.clip_weight,
+        push_weight=weights.push_weight,
         push_limit=weights.push_limit,
-    )  # fmt: skip
+    )
 
 
 def par(
@@ -43,6 +48,7 @@ def par(
         images, texts = encode_images(pixels), encode_tokens(tokens)
         across = clip_loss(images, texts, scale())
         moved = [squared_distance(images, original_images(pixels)), squared_distance(texts, original_tokens(tokens))]
+        # Zeroed, not clamped: a clamp's gradient is zero as well, but its value would go on standing in the recorded loss.
         pushed = sum((torch.where(s > push_limit, torch.zeros_like(s), s) for s in moved), torch.zeros_like(across))
         total = clip_weight * across - push_weight * pushed
         return {"loss": total, "clip": across, "image_push": moved[0], "text_push": moved[1]}

@@ -1,4 +1,4 @@
-"""Supervised finetuning of the image tower on labelled pictures, the second method of the CleanCLIP paper."""
+"""Supervised finetuning of the image tower on labelled images, the second method of the CleanCLIP paper."""
 
 import torch
 import torch.nn.functional as F
@@ -15,17 +15,18 @@ def objective(parts: Parts, /) -> Loss:
 
 
 def supervised(encode_images: Encode, scale: Scale, /, *, text_classifier: Tensor) -> Loss:
-    """Cross-entropy of pictures with ``labels`` over a frozen linear head, the zero-shot classifier (K, D).
+    """Cross-entropy of images with ``labels`` over a frozen linear head, the zero-shot classifier (K, D).
 
-    A head that learned along would let pictures drift from where the untouched text tower looks for them. One made of class
+    A head that learned along would let images drift from where the untouched text tower looks for them. One made of class
     texts and frozen keeps the result a CLIP, and no mere classifier; it knows the classes of the labels, and no others.
 
-    Source: CleanCLIP (Bansal et al. 2023, arXiv 2303.03323), its finetuning on labelled pictures; the head is ours.
+    Source: CleanCLIP (Bansal et al. 2023, arXiv 2303.03323), its finetuning on labelled images; the head is ours.
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
         images = encode_images(batch.inputs["pixels"])
         with torch.autocast(images.device.type, enabled=False):
+            # The temperature is detached: it belongs to the pairing of images and texts, and no text is trained on here.
             logits = scale().detach() * images.float() @ text_classifier.T  # (B, D) @ (D, K) -> (B, K)
         return {"loss": F.cross_entropy(logits, batch.inputs["labels"].to(logits.device))}
 

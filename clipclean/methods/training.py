@@ -16,10 +16,10 @@ from clipclean.config import recipe as recipes
 from clipclean.config.method import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.methods import unlearn
-from clipclean.methods.unlearning import Lead
+from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import loader
+from clipclean.train.loader import Samples
 from clipclean.train.run import Run, interruptible, walk
-from clipclean.train.samples import Samples
 
 WHOLE_AND_FP32 = (
     "Unlearning computes whole batches in fp32: train.precision, train.micro_batch and train.checkpoint_activations change "
@@ -34,14 +34,14 @@ class Aims:
     Attributes:
         text_classifier: (K, D), the zero-shot classifier of the model.
         known: for unlearn: triggers that act, with the numbers of their classes.
-        hunted: for unlearn: what its first search found.
+        searched: for unlearn: what its first search found.
         rehearsed: for the other methods: triggers that some images are shown under.
     """
 
     text_classifier: Tensor | None = None
-    known: tuple[Lead, ...] = ()
-    hunted: unlearn.Hunted | None = None
-    rehearsed: tuple[Lead, ...] = ()
+    known: tuple[SuspectedTrigger, ...] = ()
+    searched: unlearn.SearchedModel | None = None
+    rehearsed: tuple[SuspectedTrigger, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -62,19 +62,27 @@ class Training:
     precision: str
     micro_batch: int | None
     notes: tuple[str, ...]
-    unlearned: unlearn.Hunted | None = None
+    unlearned: unlearn.SearchedModel | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """With rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         rate = self.pairs / self.seconds if self.seconds else 0.0
         record = {
-            "steps": self.steps, "pairs": self.pairs, "seconds": self.seconds, "losses": list(self.losses),
-            "resumed_at": self.resumed_at, "data_wait_seconds": self.data_wait_seconds,
-            "data_wait_share": self.data_wait_share, "pairs_per_second": rate, "peak_memory_bytes": peak,
+            "steps": self.steps,
+            "pairs": self.pairs,
+            "seconds": self.seconds,
+            "losses": list(self.losses),
+            "resumed_at": self.resumed_at,
+            "data_wait_seconds": self.data_wait_seconds,
+            "data_wait_share": self.data_wait_share,
+            "pairs_per_second": rate,
+            "peak_memory_bytes": peak,
             "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-            "precision": self.precision, "micro_batch": self.micro_batch, "notes": list(self.notes),
-        }  # fmt: skip
+            "precision": self.precision,
+            "micro_batch": self.micro_batch,
+            "notes": list(self.notes),
+        }
         return record | ({"unlearning": self.unlearned.as_dict()} if self.unlearned else {})
 
 
@@ -86,7 +94,7 @@ def search(
     *,
     text_classifier: Tensor,
     classes: tuple[str, ...],
-    known: tuple[Lead, ...],
+    known: tuple[SuspectedTrigger, ...],
     run: Run,
 ) -> Aims:
     """What the method goes by: the triggers that act and, for a method that searches, those that its first search finds.
@@ -99,7 +107,7 @@ def search(
     return Aims(
         text_classifier,
         known,
-        unlearn.hunt(
+        unlearn.search(
             clip, samples.pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, run=run
         ),
     )
@@ -113,17 +121,24 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
         LostProcess: another process has ended; the state is saved.
         torch.OutOfMemoryError: one pair at a time is too many; the state is saved.
     """
-    if aims.hunted is None:
+    if aims.searched is None:
         return finetune(clip, samples, recipe, aims=aims, run=run)
-    return forget(clip, samples, recipe, aims.hunted, known=aims.known, run=run)
+    return forget(clip, samples, recipe, aims.searched, known=aims.known, run=run)
 
 
 def forget(
-    clip: model.Clip, samples: Samples, recipe: Recipe, hunted: unlearn.Hunted, /, *, known: tuple[Lead, ...], run: Run
+    clip: model.Clip,
+    samples: Samples,
+    recipe: Recipe,
+    searched: unlearn.SearchedModel,
+    /,
+    *,
+    known: tuple[SuspectedTrigger, ...],
+    run: Run,
 ) -> Training:
     """Unlearn in place; raises what ``clean`` raises."""
     with interruptible() as stop:
-        done = unlearn.unlearn(clip, samples.pairs, recipe, hunted, known=known, run=run, stop=stop)
+        done = unlearn.unlearn(clip, samples.pairs, recipe, searched, known=known, run=run, stop=stop)
     steps = len(done.state.losses) * recipe.unlearn.steps
     losses = tuple(
         {"step": (number + 1) * recipe.unlearn.steps - 1, "lr": recipe.train.lr, **parts}
@@ -136,7 +151,7 @@ def forget(
         pairs=steps * options.batch_size,
         seconds=done.seconds,
         losses=losses,
-        resumed_at=len(hunted.state.losses) * recipe.unlearn.steps,
+        resumed_at=len(searched.state.losses) * recipe.unlearn.steps,
         data_wait_seconds=0.0,
         data_wait_share=0.0,
         precision="fp32",
@@ -153,6 +168,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     """
     options, group, state = recipe.train, run.group, run.state
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
+    # Always fresh: the moments in a checkpoint are the attacker's, as its weights are.
     optimizer = train.adamw(
         methods.trained(clip, recipe),
         lr=options.lr,
@@ -174,12 +190,16 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     plan = group.share(data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed))
     batches = batches_of(clip, samples, recipe, plan=plan, first_step=first, run=run)
     steps = train.finetune(
-        clip.net, methods.fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first),
-        loss=train.in_precision(objective, precision, clip.device), optimizer=optimizer,
+        clip.net,
+        methods.fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first),
+        loss=train.in_precision(objective, precision, clip.device),
+        optimizer=optimizer,
         learning_rate=lambda step: train.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),
-        first_step=first, grad_clip=options.grad_clip, average=lambda parts: group.average(clip.net, parts),
+        first_step=first,
+        grad_clip=options.grad_clip,
+        average=lambda parts: group.average(clip.net, parts),
         shrink=micro.shrink if group.size == 1 else lambda: False,  # all would have to shrink in the same step
-    )  # fmt: skip
+    )
     started = time.monotonic()
 
     def save(done: int) -> None:
@@ -218,9 +238,16 @@ def batches_of(
 ) -> loader.Batches:
     """The batches of a plan from ``first_step`` on, with second views where the recipe has a term for them."""
     return loader.batches(
-        plan, pairs=samples.pairs, fit=clip.fitted, tokens=clip.tokens, views=methods.views_of(recipe),
-        side=clip.architecture.preprocess.size, seed=run.seed, first_step=first_step, threads=data.workers(),
-    )  # fmt: skip
+        plan,
+        pairs=samples.pairs,
+        fit=clip.fitted,
+        tokens=clip.tokens,
+        views=methods.views_of(recipe),
+        side=clip.architecture.preprocess.size,
+        seed=run.seed,
+        first_step=first_step,
+        threads=data.workers(),
+    )
 
 
 def memory_notes(micro: train.MicroBatches, asked: int | None, /) -> list[str]:

@@ -1,4 +1,4 @@
-"""The unlearning of one model: pictures to search on and to learn from, rounds, and a state that a killed run goes on from."""
+"""The unlearning of one model: images to search on and to learn from, rounds, and a state that a killed run goes on from."""
 
 import dataclasses
 import time
@@ -14,16 +14,16 @@ from clipclean.config.recipe import EFFORTS, Recipe
 from clipclean.detect import FAMILIES, InvertedTrigger
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.methods import unlearning
-from clipclean.methods.unlearning import Catch, Lead, Settings, State
+from clipclean.methods.unlearning import RecoveredTrigger, Settings, State, SuspectedTrigger
 from clipclean.train import loader
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
-CATCH = ("round", "target", "size", "score", "excess")  # what JSON holds of a catch, beside the family
+RECOVERED = ("round", "target", "size", "score", "excess")  # what JSON holds of a catch, beside the family
 
 
 @dataclass(frozen=True)
-class Hunted:
+class SearchedModel:
     """What was searched on, what the search found, and how long it took."""
 
     scene: unlearning.Scene
@@ -46,16 +46,16 @@ class Hunted:
             ],
         }
 
-    def strongest(self) -> tuple[Lead, ...]:
+    def strongest(self) -> tuple[SuspectedTrigger, ...]:
         """Of each suspected class the most abnormal trigger that the first search found, as something to measure."""
-        best: dict[int, Catch] = {}
+        best: dict[int, RecoveredTrigger] = {}
         for catch in sorted(self.state.catches, key=lambda catch: -catch.score):
             if catch.round == 0:
                 best.setdefault(catch.target, catch)
         return unlearning.leads(best.values())
 
 
-def hunt(
+def search(
     clip: model.Clip,
     pairs: Sequence[data.Pair],
     recipe: Recipe,
@@ -63,10 +63,10 @@ def hunt(
     *,
     text_classifier: Tensor,
     classes: tuple[str, ...],
-    known: Sequence[Lead],
+    known: Sequence[SuspectedTrigger],
     run: Run,
-) -> Hunted:
-    """Search the model for triggers, on pictures that are also learned from; an equal run that was killed is gone on from.
+) -> SearchedModel:
+    """Search the model for triggers, on images that are also learned from; an equal run that was killed is gone on from.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -85,55 +85,66 @@ def hunt(
     )
     kept = _restored(run.state, scene, known)
     if kept:
-        return Hunted(scene, kept[0], kept[2])
+        return SearchedModel(scene, kept[0], kept[2])
     started = time.monotonic()
     try:
         state = unlearning.begin(
-            clip, scene, known=known, settings=settings_of(recipe), seed=run.seed,
+            clip,
+            scene,
+            known=known,
+            settings=settings_of(recipe),
+            seed=run.seed,
             progress=lambda done, total: run.progress("searching for triggers", done, total),
-        )  # fmt: skip
+        )
     except detect.NoSearch as error:
         if not known:
             raise Inconclusive(
                 f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
             ) from error
         state = unlearning.unsearched(known)
-    hunted = Hunted(scene, state, time.monotonic() - started)
-    _save(run.state, {}, hunted.state, known, hunted.seconds)
-    return hunted
+    searched = SearchedModel(scene, state, time.monotonic() - started)
+    _save(run.state, {}, searched.state, known, searched.seconds)
+    return searched
 
 
 def unlearn(
     clip: model.Clip,
     pairs: Sequence[data.Pair],
     recipe: Recipe,
-    hunted: Hunted,
+    searched: SearchedModel,
     /,
     *,
-    known: Sequence[Lead],
+    known: Sequence[SuspectedTrigger],
     run: Run,
     stop: Callable[[], bool],
-) -> Hunted:
-    """Forget in place what ``hunt`` found and what is known, round by round; returns where that ended.
+) -> SearchedModel:
+    """Forget in place what ``search`` found and what is known, round by round; returns where that ended.
 
     Raises:
         Interrupted: ``stop`` said so; the state of the last whole round is saved.
     """
     settings, size = settings_of(recipe), recipe.train.batch_size
     original = model.frozen_copy(clip)
-    kept = _restored(run.state, hunted.scene, known)
+    kept = _restored(run.state, searched.scene, known)
     if kept and kept[1]:
         clip.net.load_state_dict(kept[1], strict=True)
-    before, started = hunted.seconds, time.monotonic()
+    before, started = searched.seconds, time.monotonic()
     side = clip.architecture.preprocess.size
     plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * settings.steps, seed=run.seed)
 
     def batches(number: int) -> Iterator[train.Batch]:
         first = number * settings.steps
         return loader.batches(
-            plan[first : first + settings.steps], pairs=pairs, fit=clip.fitted,
-            tokens=clip.tokens, views=None, side=side, seed=run.seed, first_step=0, threads=data.workers(),
-        )  # fmt: skip
+            plan[first : first + settings.steps],
+            pairs=pairs,
+            fit=clip.fitted,
+            tokens=clip.tokens,
+            views=None,
+            side=side,
+            seed=run.seed,
+            first_step=0,
+            threads=data.workers(),
+        )
 
     def told(done: int, total: int) -> None:
         run.progress("unlearning", done, total)
@@ -143,11 +154,11 @@ def unlearn(
                 "it was in."
             )
 
-    state = hunted.state
+    state = searched.state
     for reached in unlearning.unlearn(
         clip,
         original,
-        hunted.scene,
+        searched.scene,
         state,
         known=known,
         batches=batches,
@@ -158,25 +169,36 @@ def unlearn(
         state = reached
         _save(run.state, clip.net.state_dict(), state, known, before + time.monotonic() - started)
     clip.net.eval()
-    return Hunted(hunted.scene, state, before + time.monotonic() - started)
+    return SearchedModel(searched.scene, state, before + time.monotonic() - started)
 
 
 def settings_of(recipe: Recipe, /) -> Settings:
     """The settings of the rounds, out of a recipe."""
     train, loss, own = recipe.train, recipe.loss, recipe.unlearn
     return Settings(
-        max_rounds=own.max_rounds, steps=own.steps, lr=train.lr, warmup=train.warmup_steps, betas=train.betas,
-        eps=train.eps, weight_decay=train.weight_decay, grad_clip=train.grad_clip,
-        preserve_weight=loss.preserve_weight, restore_weight=loss.restore_weight, outlyingness=own.outlyingness,
-        enough=own.enough, least_part=own.least_part, shift=own.shift, strength=own.strength,
-    )  # fmt: skip
+        max_rounds=own.max_rounds,
+        steps=own.steps,
+        lr=train.lr,
+        warmup=train.warmup_steps,
+        betas=train.betas,
+        eps=train.eps,
+        weight_decay=train.weight_decay,
+        grad_clip=train.grad_clip,
+        preserve_weight=loss.preserve_weight,
+        restore_weight=loss.restore_weight,
+        outlyingness=own.outlyingness,
+        enough=own.enough,
+        least_part=own.least_part,
+        shift=own.shift,
+        strength=own.strength,
+    )
 
 
 # The saved state: weights, the parameters of found triggers, and a record in JSON.
 
 
 def _save(
-    saved: RunState | None, weights: dict[str, Tensor], state: State, known: Sequence[Lead], seconds: float
+    saved: RunState | None, weights: dict[str, Tensor], state: State, known: Sequence[SuspectedTrigger], seconds: float
 ) -> None:
     if saved is None:
         return
@@ -184,17 +206,17 @@ def _save(
     for number, catch in enumerate(state.catches):
         tensors |= {f"catch.{number}.{name}": values for name, values in catch.found.parameters.items()}
     told = dataclasses.asdict(dataclasses.replace(state, catches=()))
-    caught = [{name: getattr(c, name) for name in CATCH} | {"family": c.found.family} for c in state.catches]
-    record = {"unlearn": told | {"catches": caught}, "known": unlearning.told(known), "seconds": seconds}
+    caught = [{name: getattr(c, name) for name in RECOVERED} | {"family": c.found.family} for c in state.catches]
+    record = {"unlearn": told | {"catches": caught}, "known": unlearning.as_pairs(known), "seconds": seconds}
     saved.write(tensors, record)
 
 
 def _restored(
-    saved: RunState | None, scene: unlearning.Scene, known: Sequence[Lead]
+    saved: RunState | None, scene: unlearning.Scene, known: Sequence[SuspectedTrigger]
 ) -> tuple[State, dict[str, Tensor], float] | None:
     """The state, the weights (none before the first round) and the seconds that a run left which knew the same triggers."""
     kept = saved.read() if saved else None
-    if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != unlearning.told(known):
+    if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != unlearning.as_pairs(known):
         return None
     tensors, record = kept
     told: dict[str, Any] = record["unlearn"]
@@ -205,11 +227,18 @@ def _restored(
         names = FAMILIES[family].begin(1, side, torch.Generator())
         parameters = {name: tensors[f"catch.{number}.{name}"] for name in names}
         catches.append(
-            Catch(**entry | {"found": InvertedTrigger(family, scene.classes[entry["target"]], parameters, side)})
+            RecoveredTrigger(
+                **entry | {"found": InvertedTrigger(family, scene.classes[entry["target"]], parameters, side)}
+            )
         )
     state = State(
-        tuple(told["suspects"]), {family: tuple(sizes) for family, sizes in told["controls"].items()}, tuple(catches),
-        told["rounds"], tuple(told["scores"]), tuple(told["losses"]), told["is_settled"],
-    )  # fmt: skip
+        tuple(told["suspects"]),
+        {family: tuple(sizes) for family, sizes in told["controls"].items()},
+        tuple(catches),
+        told["rounds"],
+        tuple(told["scores"]),
+        tuple(told["losses"]),
+        told["is_settled"],
+    )
     weights = {name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")}
     return state, weights, float(record["seconds"])

@@ -1,4 +1,4 @@
-"""Unlearning: search for triggers, bring triggered pictures back to where the original put the clean ones, search again."""
+"""Unlearning: search for triggers, bring triggered images back to where the original put the clean ones, search again."""
 
 import contextlib
 import functools
@@ -13,14 +13,19 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import data, detect, model, train
-from clipclean.methods.forget import forgetting
+from clipclean.methods.objective import Encode
+from clipclean.train.loop import Batch, Loss
+from clipclean.train.losses import squared_distance
 
+# A search ends in natural triggers too, which clean models have: only what surely moves images that it was not fitted to is
+# forgotten. One round is enough for a trigger that is known (0.992 to 0.000); the others are the price of not knowing it
+# (docs/experiments.md, "Forgetting when the trigger is known").
 SUCCEEDS = 0.7  # excess on unseen images from which on a trigger of the first search is unlearned: what works on fewer leads elsewhere
 ACTS = 0.5  # and in the later rounds, in which a suspect's trigger is weaker already
 SEEDS = 2**63  # that a generator takes
-LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many pictures
+LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many images
 
-Lead = tuple[detect.Trigger, int]  # a trigger, and the place of the class that it leads to
+SuspectedTrigger = tuple[detect.Trigger, int]  # a trigger, and the place of the class that it leads to
 
 
 @dataclass(frozen=True)
@@ -36,12 +41,12 @@ class Settings:
         eps: AdamW's.
         weight_decay: AdamW's.
         grad_clip: longest gradient let through, or None.
-        preserve_weight: of clean pictures.
-        restore_weight: of pictures under the newest trigger, and of those under an earlier one.
+        preserve_weight: of clean images.
+        restore_weight: of images under the newest trigger, and of those under an earlier one.
         outlyingness: robust deviations from which on a class is suspected.
         enough: robust deviations from which on a trigger of a suspect is forgotten in the rounds after the first.
-        least_part: shortest side of the part of a picture that every other picture is cut to.
-        shift: farthest that a trigger is moved, relative to the picture's side.
+        least_part: shortest side of the part of a image that every other image is cut to.
+        shift: farthest that a trigger is moved, relative to the image's side.
         strength: range of factors on what a trigger changes.
     """
 
@@ -64,7 +69,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is searched on and for: pictures (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes."""
+    """What is searched on and for: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes."""
 
     pixels: Tensor
     text_classifier: Tensor
@@ -76,7 +81,7 @@ class Scene:
 
 
 @dataclass(frozen=True)
-class Catch:
+class RecoveredTrigger:
     """A trigger that a search found on the model as it then was."""
 
     round: int  # of forgetting that came before
@@ -84,7 +89,7 @@ class Catch:
     target: int
     size: float
     score: float  # robust deviations by which it is smaller than clean models, or other classes, need
-    excess: float  # on pictures not searched on
+    excess: float  # on images not searched on
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """An entry of ``training.rounds[].found`` in a report."""
@@ -104,7 +109,7 @@ class State:
 
     suspects: tuple[int, ...]
     controls: Mapping[str, tuple[float, ...]]  # by family: sizes that other classes of the original need
-    catches: tuple[Catch, ...]  # all so far
+    catches: tuple[RecoveredTrigger, ...]  # all so far
     rounds: int  # of forgetting and searching again, done
     scores: tuple[
         Mapping[str, float], ...
@@ -113,7 +118,7 @@ class State:
     is_settled: bool = False  # whether the settling round is done, which ends the run
 
     @property
-    def newest(self) -> tuple[Catch, ...]:
+    def newest(self) -> tuple[RecoveredTrigger, ...]:
         """What the last search found."""
         return tuple(catch for catch in self.catches if catch.round == self.rounds)
 
@@ -123,7 +128,7 @@ def begin(
     scene: Scene,
     /,
     *,
-    known: Sequence[Lead],
+    known: Sequence[SuspectedTrigger],
     settings: Settings,
     seed: int,
     progress: Callable[[int, int], None],
@@ -134,34 +139,43 @@ def begin(
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
-        NoSearch: too few pictures or classes, or a model that maps everything to one place.
+        NoSearch: too few images or classes, or a model that maps everything to one place.
     """
     with model.frozen(clip.net):
-        hunt = detect.search(
-            clip.encode_images, scene.pixels, labels=None, text_classifier=scene.text_classifier, classes=scene.classes,
-            pointed=list(dict.fromkeys(target for _, target in known)), effort=scene.effort, references=scene.references,
-            knn=scene.knn, batch_size=scene.batch_size, seed=seed, progress=progress,
-        )  # fmt: skip
-    controls = {family: tuple(c.size for c in hunt.controls if c.family == family) for family in detect.FAMILIES}
-    catches = first_caught(hunt.targeted, outlyingness=settings.outlyingness)
+        result = detect.search(
+            clip.encode_images,
+            scene.pixels,
+            labels=None,
+            text_classifier=scene.text_classifier,
+            classes=scene.classes,
+            pointed=list(dict.fromkeys(target for _, target in known)),
+            effort=scene.effort,
+            references=scene.references,
+            knn=scene.knn,
+            batch_size=scene.batch_size,
+            seed=seed,
+            progress=progress,
+        )
+    controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
+    catches = first_caught(result.targeted, outlyingness=settings.outlyingness)
     suspects = dict.fromkeys((*(target for _, target in known), *(catch.target for catch in catches)))
-    scores = {f: max(detect.rank(t) for t in hunt.targeted if t.candidate.family == f) for f in detect.FAMILIES}
+    scores = {f: max(detect.rank(t) for t in result.targeted if t.candidate.family == f) for f in detect.FAMILIES}
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
 
 
-def first_caught(found: Sequence[detect.TargetedResult], /, *, outlyingness: float) -> tuple[Catch, ...]:
+def first_caught(found: Sequence[detect.TargetedResult], /, *, outlyingness: float) -> tuple[RecoveredTrigger, ...]:
     """The triggers of a first search that are unlearned: much smaller than others, and sure on images that it did not see.
 
     Unlearning what hardly works spoils the model and leaves the backdoor: InverTune (arXiv 2506.12411) asks for 0.7 as well.
     """
     return tuple(
-        Catch(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
+        RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
         for t in found
         if t.candidate.is_reached and detect.rank(t) >= outlyingness and t.probe.excess >= SUCCEEDS
     )
 
 
-def unsearched(known: Sequence[Lead], /) -> State:
+def unsearched(known: Sequence[SuspectedTrigger], /) -> State:
     """The state to begin with where nothing can be searched, and only known triggers are forgotten."""
     return State(tuple(dict.fromkeys(target for _, target in known)), {}, (), 0, ({},), ())
 
@@ -173,7 +187,7 @@ def unlearn(
     state: State,
     /,
     *,
-    known: Sequence[Lead],
+    known: Sequence[SuspectedTrigger],
     batches: Callable[[int], Iterable[train.Batch]],
     settings: Settings,
     seed: int,
@@ -198,15 +212,23 @@ def unlearn(
     """
     while not state.is_settled:
         number, everything = len(state.losses), (*known, *leads(state.catches))
+        # What is gone is not forgotten once more: each further step costs accuracy on clean images.
         newest = (*leads(state.newest), *still_acting(clip, scene, known))
         settles = not newest
         if not state.losses if settles else state.rounds >= settings.max_rounds:
             return
         generator = Generator().manual_seed((1000 * seed + number) % SEEDS)
         losses = forget(
-            clip, original, batches(number), newest=newest or everything, earlier=everything, settings=settings,
-            generator=generator, progress=functools.partial(_told, progress, number, settings),
-        )  # fmt: skip
+            clip,
+            original,
+            batches(number),
+            newest=newest or everything,
+            earlier=everything,
+            settings=settings,
+            generator=generator,
+            progress=functools.partial(_told, progress, number, settings),
+        )
+        # The settling round is not searched after: a search that found nothing has just said that nothing is left.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
         if not settles:
             caught, scores = search_again(clip, scene, state, settings=settings, generator=generator)
@@ -215,12 +237,12 @@ def unlearn(
         yield state
 
 
-def told(known: Sequence[Lead], /) -> list[list[str | int]]:
+def as_pairs(known: Sequence[SuspectedTrigger], /) -> list[list[str | int]]:
     """Known triggers as JSON holds them: what they are called, and the places of their classes."""
     return [[trigger.spec, target] for trigger, target in known]
 
 
-def leads(catches: Iterable[Catch], /) -> tuple[Lead, ...]:
+def leads(catches: Iterable[RecoveredTrigger], /) -> tuple[SuspectedTrigger, ...]:
     """Triggers with their targets."""
     return tuple((catch.found, catch.target) for catch in catches)
 
@@ -231,25 +253,30 @@ def forget(
     batches: Iterable[train.Batch],
     /,
     *,
-    newest: Sequence[Lead],
-    earlier: Sequence[Lead],
+    newest: Sequence[SuspectedTrigger],
+    earlier: Sequence[SuspectedTrigger],
     settings: Settings,
     generator: Generator,
     progress: Callable[[int], None],
 ) -> dict[str, float]:
     """One round of steps; returns the losses of the last one. A fresh optimizer, the image tower alone."""
     tower: Any = clip.net.visual  # nn.Module's __getattr__
+    # A trigger of pixels lives in the image tower. With the text tower and the temperature left alone, zero-shot classifiers
+    # that users have stored go on fitting.
     loss = forgetting(
-        clip.encode_images, original.embed_images,
-        preserve_weight=settings.preserve_weight, restore_weight=settings.restore_weight,
-    )  # fmt: skip
+        clip.encode_images,
+        original.embed_images,
+        preserve_weight=settings.preserve_weight,
+        restore_weight=settings.restore_weight,
+    )
 
     def as_used(batch: train.Batch) -> dict[str, Tensor]:
         with model.evaluating(clip.net):  # statistics of normalisation are not moved
             return loss(batch)
 
     steps = train.finetune(
-        tower, triggered(itertools.islice(batches, settings.steps), newest, earlier, settings=settings, generator=generator),
+        tower,
+        triggered(itertools.islice(batches, settings.steps), newest, earlier, settings=settings, generator=generator),
         loss=as_used,
         optimizer=train.adamw(
             tower, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
@@ -257,8 +284,9 @@ def forget(
         learning_rate=lambda step: train.learning_rate(
             step, peak=settings.lr, warmup=settings.warmup, total=settings.steps
         ),
-        first_step=0, grad_clip=settings.grad_clip,
-    )  # fmt: skip
+        first_step=0,
+        grad_clip=settings.grad_clip,
+    )
     losses: dict[str, float] = {}
     with contextlib.closing(steps):
         for step in steps:
@@ -270,37 +298,63 @@ def forget(
 
 def triggered(
     batches: Iterable[train.Batch],
-    newest: Sequence[Lead],
-    earlier: Sequence[Lead],
+    newest: Sequence[SuspectedTrigger],
+    earlier: Sequence[SuspectedTrigger],
     /,
     *,
     settings: Settings,
     generator: Generator,
 ) -> Iterator[train.Batch]:
-    """The batches, every other picture cut to a part of it, with two triggered copies of their pictures: by one of the newest triggers, and by any found so far."""
+    """The batches, every other image cut to a part of it, with two triggered copies of their images: by one of the newest triggers, and by any found so far."""
     for batch in batches:
         whole = model.unit_range(batch.inputs["pixels"])  # triggers work in [0, 1]
+        # Cut and enlarged images show a trigger at other scales than the one that it was found at, and keep the few images
+        # of a clean set from being learned by heart.
         pixels = data.enlarged(whole, least=settings.least_part, generator=generator)
         copies = {
-            name: jittered(some[_draw(len(some), generator)][0], pixels, shift=settings.shift,
-                           strength=settings.strength, generator=generator)
+            name: jittered(
+                some[_draw(len(some), generator)][0],
+                pixels,
+                shift=settings.shift,
+                strength=settings.strength,
+                generator=generator,
+            )
             for name, some in (("newest", newest), ("earlier", earlier))
-        }  # fmt: skip
+        }
         yield replace(batch, inputs={"pixels": pixels, **copies})
+
+
+def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: float, restore_weight: float) -> Loss:
+    """``preserve_weight * |f(x) - f0(x)|² + restore_weight * (|f(x + t) - f0(x)|² + |f(x + t') - f0(x)|²)``, f0 the original.
+
+    Batches have ``pixels`` and the same images under two triggers, ``newest`` and ``earlier``. No captions and no labels
+    are needed; what the original said of clean images is all that is asked for.
+    """
+
+    def loss(batch: Batch) -> dict[str, Tensor]:
+        wanted = original(batch.inputs["pixels"])
+        clean, newest, earlier = (encode_images(batch.inputs[name]) for name in ("pixels", "newest", "earlier"))
+        moved = squared_distance(clean, wanted)
+        left = squared_distance(newest, wanted) + squared_distance(earlier, wanted)
+        total = preserve_weight * moved + restore_weight * left
+        return {"loss": total, "preservation": moved, "restoration": left / 2}
+
+    return loss
 
 
 def jittered(
     trigger: detect.Trigger, pixels: Tensor, /, *, shift: float, strength: tuple[float, float], generator: Generator
 ) -> Tensor:
-    """Triggered copies of pictures (B, 3, S, S), the trigger moved by up to ``shift`` of the side, and made weaker or stronger.
+    """Triggered copies of images (B, 3, S, S), the trigger moved by up to ``shift`` of the side, and made weaker or stronger.
 
     The search finds the smallest trigger that works, at one place; what was planted is stronger and may stand beside it.
-    Pictures are rolled under the trigger, so one that is moved over an edge comes back at the other.
+    Images are rolled under the trigger, so one that is moved over an edge comes back at the other.
     """
     farthest = round(shift * pixels.shape[-1])
     moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
     there = torch.roll(pixels, moves, dims=(-2, -1))
     changed = torch.roll(trigger(there, generator), [-move for move in moves], dims=(-2, -1))
+    # Uniform in the logarithm: half as strong comes as often as twice as strong.
     low, high = (math.log(factor) for factor in strength)
     factors = torch.empty(len(pixels), 1, 1, 1).uniform_(low, high, generator=generator).exp().to(pixels)
     return (pixels + factors * (changed - pixels)).clamp(0, 1)
@@ -308,7 +362,7 @@ def jittered(
 
 def some_triggered(
     pixels: Tensor,
-    leads: Sequence[Lead],
+    leads: Sequence[SuspectedTrigger],
     /,
     *,
     share: float,
@@ -316,7 +370,8 @@ def some_triggered(
     strength: tuple[float, float],
     generator: Generator,
 ) -> Tensor:
-    """Copies of pictures (B, 3, S, S) in [0, 1], a share of them under one of the triggers, :func:`jittered`."""
+    """Copies of images (B, 3, S, S) in [0, 1], a share of them under one of the triggers, :func:`jittered`."""
+    # One trigger a batch: the batch is then transformed at once, and all have their turn over the steps.
     picked = torch.rand(len(pixels), generator=generator) < share
     trigger, _ = leads[_draw(len(leads), generator)]
     shown = pixels.clone()
@@ -327,7 +382,7 @@ def some_triggered(
 
 def search_again(
     clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
-) -> tuple[list[Catch], dict[str, float]]:
+) -> tuple[list[RecoveredTrigger], dict[str, float]]:
     """What acts towards the suspects on the model as it is now, and by family the score of the smallest.
 
     Half the steps do while something is found; that nothing is left is said after a whole search.
@@ -344,15 +399,17 @@ def search_again(
 
 def _search_again(
     clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
-) -> tuple[list[Catch], dict[str, float]]:
+) -> tuple[list[RecoveredTrigger], dict[str, float]]:
     """One search in every family, from fresh starts and from the triggers that were just forgotten."""
     on, beside = detect.divided(len(scene.pixels))
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
+    # Success counts on images that the trigger was not fitted to, and beyond what the model answers without it.
     without = answers(clip, scene, unseen, None)
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
-    caught: list[Catch] = []
+    caught: list[RecoveredTrigger] = []
     scores: dict[str, float] = {}
     for family in detect.FAMILIES:
+        # What was just forgotten is where the backdoor is likeliest to be left: it is begun from, beside fresh starts.
         starts = [
             detect.Candidate(family, catch.target, catch.found.parameters, catch.size, True)
             for catch in state.newest
@@ -360,8 +417,15 @@ def _search_again(
         ]
         with model.frozen(clip.net):
             candidates = detect.targeted(
-                clip.encode_images, searched, family=family, canonical=canonical, targets=state.suspects, starts=starts, effort=scene.effort, generator=generator,
-            )  # fmt: skip
+                clip.encode_images,
+                searched,
+                family=family,
+                canonical=canonical,
+                targets=state.suspects,
+                starts=starts,
+                effort=scene.effort,
+                generator=generator,
+            )
         scored = [(score(candidate, scene, state.controls), candidate) for candidate in candidates]
         scores[family] = max(value for value, _ in scored)
         for value, best in scored:
@@ -370,12 +434,14 @@ def _search_again(
             found = best.found(scene.classes, side=side)
             excess = share(answers(clip, scene, unseen, found), best.target) - share(without, best.target)
             if excess >= ACTS:
-                caught.append(Catch(state.rounds + 1, found, best.target, best.size, value, excess))
+                caught.append(RecoveredTrigger(state.rounds + 1, found, best.target, best.size, value, excess))
     return caught, scores
 
 
 def score(candidate: detect.Candidate, scene: Scene, controls: Mapping[str, Sequence[float]], /) -> float:
     """Deviations by which a trigger is smaller than clean models need; without such, than other classes of the original need."""
+    # Suspects are the easiest classes of a model, controls are not: beside other classes of the same model even a clean one has
+    # suspects (docs/experiments.md, "What random control classes are worth"). So clean models are preferred.
     others = controls[candidate.family]
     if scene.references:
         gap = statistics.median(map(math.log, others)) - math.log(candidate.size)
@@ -383,8 +449,8 @@ def score(candidate: detect.Candidate, scene: Scene, controls: Mapping[str, Sequ
     return detect.anomaly_index(candidate.size, others, floor=detect.FLOOR)
 
 
-def still_acting(clip: model.Clip, scene: Scene, known: Sequence[Lead], /) -> tuple[Lead, ...]:
-    """Those of the known triggers that still bring pictures to their class."""
+def still_acting(clip: model.Clip, scene: Scene, known: Sequence[SuspectedTrigger], /) -> tuple[SuspectedTrigger, ...]:
+    """Those of the known triggers that still bring images to their class."""
     if not known:
         return ()
     without = answers(clip, scene, scene.pixels, None)
@@ -396,14 +462,14 @@ def still_acting(clip: model.Clip, scene: Scene, known: Sequence[Lead], /) -> tu
 
 
 def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.Trigger | None, /) -> Tensor:
-    """The places (N,) of the classes that pictures are taken for, under a trigger or under none."""
+    """The places (N,) of the classes that images are taken for, under a trigger or under none."""
     places = Generator().manual_seed(0)
     shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, scene.batch_size))
     return torch.cat([(clip.embed_images(some) @ scene.text_classifier.T).argmax(1) for some in shown])
 
 
 def share(answered: Tensor, target: int, /) -> float:
-    """Share of pictures that are taken for a class."""
+    """Share of images that are taken for a class."""
     return int((answered == target).sum()) / len(answered)
 
 

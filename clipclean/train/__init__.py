@@ -1,7 +1,6 @@
 """Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
 
-from clipclean.train.distributed import ALONE, Group, LostProcess, joined
-from clipclean.train.launch import Launch, launch_of, leftovers
+from clipclean.train.distributed import ALONE, Group, Launch, LostProcess, joined, launch_of, leftovers
 from clipclean.train.loop import Batch, Loss, NonFiniteLoss, Step, finetune, is_out_of_memory
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing

@@ -1,8 +1,8 @@
-"""Several processes that train as one: shares of each batch, the embeddings of all, one gradient."""
+"""Several processes that train as one, as torchrun starts them: shares of each batch, embeddings of all, one gradient."""
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from clipclean.errors import ResourceError, UsageError
-from clipclean.train.launch import launch_of
 
 Encode = Callable[[Tensor], Tensor]
 
 MEETING_TIME = timedelta(minutes=5)  # for all processes to come; torchrun starts them together
 PATIENCE = timedelta(hours=6)  # the first process measures for long while the others wait; a dead one is seen at once
+TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
+MEETING = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")  # that torchrun sets
 BUCKET = 2**23  # numbers averaged at a time: 32 MB, beyond which a link is not used better
 
 
@@ -218,3 +219,37 @@ def _moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
             state |= {"step": zero, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
         found += [state["step"], state["exp_avg"], state["exp_avg_sq"]]
     return found
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What torchrun tells a process that it starts."""
+
+    rank: int
+    size: int
+    local_rank: int
+    local_size: int
+
+
+def launch_of(environment: Mapping[str, str], /) -> Launch | None:
+    """What torchrun told this process; None where it did not start it.
+
+    A scheduler or an earlier shell may have left some of these variables. They count only where all of torchrun's are there, and
+    agree: else the process would wait for others that never come.
+    """
+    try:
+        rank, size, local_rank, local_size = (int(environment[name]) for name in TOLD)
+    except (KeyError, ValueError):
+        return None
+    if not (
+        0 <= rank < size and 0 <= local_rank < local_size <= size and all(environment.get(name) for name in MEETING)
+    ):
+        return None
+    return Launch(rank, size, local_rank, local_size)
+
+
+def leftovers(environment: Mapping[str, str], /) -> list[str]:
+    """Variables of torchrun that are ignored, since not all of them are there; none where they ask for nothing."""
+    there = [name for name in (*TOLD, *MEETING) if environment.get(name)]
+    asks = any(environment.get(name, "1") != "1" for name in ("WORLD_SIZE", "LOCAL_WORLD_SIZE"))
+    return there if asks and launch_of(environment) is None else []

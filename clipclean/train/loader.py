@@ -19,6 +19,14 @@ AHEAD = 2  # batches that are prepared while the model computes
 
 
 @dataclass(frozen=True)
+class Samples:
+    """Images, perhaps with captions, and the numbers (N,) of their classes where they have labels."""
+
+    pairs: Sequence[data.Pair]
+    labels: Tensor | None
+
+
+@dataclass(frozen=True)
 class Views:
     """How a sample gets its second view; both draw from the number that they are given, and from nothing else."""
 

@@ -81,13 +81,16 @@ def finetune(
         rate = learning_rate(number)
         for group in optimizer.param_groups:
             group["lr"] = rate
+        # The losses are looked at before the optimizer steps: an update by a loss that is no number spoils all weights.
         with unless_finished(net):
             parts = average(gradients(net, batch, loss=loss, shrink=shrink))
             watch.look(number, batch.keys, parts)
         if grad_clip is not None:
             nn.utils.clip_grad_norm_(net.parameters(), grad_clip)
         optimizer.step()
-        clamp_logit_scale(net)
+        clamp_logit_scale(
+            net
+        )  # CLIP's own limit, a factor of 100 on cosines: beyond it training is unstable (Radford et al. 2021)
         progress.record(number + 1, {"lr": rate, **parts})
         yield Step(number, rate, parts)
     watch.settle()

@@ -15,6 +15,7 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, /) -> Tensor:
 
     Source: Radford et al. 2021; CleanCLIP (Bansal et al. 2023, arXiv 2303.03323) equation 1.
     """
+    # Each image against all captions of the batch and each caption against all images: (B, B), pairs on the diagonal.
     logits = similarities(images, texts, scale)
     return (matching(logits) + matching(logits.T)) / 2
 
@@ -22,13 +23,14 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor, /) -> Tensor:
 def self_supervised_loss(
     images: Tensor, image_views: Tensor, texts: Tensor, text_views: Tensor, scale: Tensor, /
 ) -> Tensor:
-    """L_SS: each picture finds its own second view among all views, and each caption its own; a scalar >= 0.
+    """L_SS: each image finds its own second view among all views, and each caption its own; a scalar >= 0.
 
     One-directional in each modality (from the original to the views), and halved over the two, as published.
     All four arguments are unit embeddings (B, D).
 
     Source: CleanCLIP (Bansal et al. 2023, arXiv 2303.03323) equation 2.
     """
+    # From originals to views alone, as equation 2 has it; SimCLR (Chen et al. 2020) contrasts both ways and all 2B views.
     return (matching(similarities(images, image_views, scale)) + matching(similarities(texts, text_views, scale))) / 2
 
 

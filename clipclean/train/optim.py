@@ -15,6 +15,7 @@ def adamw(
 
     Always fresh: optimizer state in a checkpoint belongs to whoever trained it.
     """
+    # Decay pulls weights to zero. For a gain or a bias of a trained model that is damage without use: they do not overfit.
     named = [(name, p) for name, p in net.named_parameters() if p.requires_grad]
     spared = [p for name, p in named if is_spared(name, p)]
     decayed = [p for name, p in named if not is_spared(name, p)]

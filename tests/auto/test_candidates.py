@@ -4,7 +4,7 @@ import torch
 from clipclean.auto import candidates
 from clipclean.config import recipe
 from clipclean.errors import UsageError
-from clipclean.train.samples import Samples
+from clipclean.train.loader import Samples
 
 BIG, SMALL = 150_000_000, 400_000
 

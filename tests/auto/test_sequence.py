@@ -10,9 +10,9 @@ from clipclean.config import recipe
 from clipclean.jobs import inputs
 from clipclean.methods import training
 from clipclean.methods.training import Aims
+from clipclean.train.loader import Samples
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
-from clipclean.train.samples import Samples
 
 PATCH = triggers.parse(tiny.TRIGGER)
 SHORT = ["train.batch_size=8", "train.warmup_steps=1", "train.max_steps=2", "train.lr=0.001"]

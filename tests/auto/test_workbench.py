@@ -8,9 +8,9 @@ from clipclean.auto import job as auto
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy, recipe
 from clipclean.jobs import inputs
+from clipclean.train.loader import Samples
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
-from clipclean.train.samples import Samples
 
 SHORT = ["auto.canaries=2", "auto.plant_steps=2", "auto.batch_size=8", "auto.rebound_steps=2"]
 

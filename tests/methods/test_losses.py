@@ -6,8 +6,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from clipclean import train
-from clipclean.methods import forget, preserve, supervised
 from clipclean.methods import par as perturb_and_recover
+from clipclean.methods import supervised, unlearning
+from clipclean.methods.objective import preserving
 from clipclean.train import Batch
 
 EAST, NORTH, WEST = (torch.tensor(v, dtype=torch.float32) for v in ((1, 0), (0, 1), (-1, 0)))
@@ -36,7 +37,7 @@ def test_the_squared_distance_is_two_minus_two_cosines():
 
 
 def test_preservation_adds_the_weighted_distance_of_clean_pictures_to_any_loss():
-    loss = preserve.preserving(lambda batch: {"loss": torch.tensor(1.0)}, turned, same, weight=3.0)
+    loss = preserving(lambda batch: {"loss": torch.tensor(1.0)}, turned, same, weight=3.0)
     parts = loss(batch(pixels=(EAST, NORTH)))
     assert {name: value.item() for name, value in parts.items()} == {"loss": 1 + 3 * 2, "preservation": 2}
 
@@ -45,14 +46,14 @@ def test_no_weight_leaves_the_loss_as_it_is():
     def own(batch):
         return {}
 
-    assert preserve.preserving(own, same, same, weight=0.0) is own
+    assert preserving(own, same, same, weight=0.0) is own
 
 
 # Forgetting.
 
 
 def test_forgetting_is_the_weighted_sum_of_three_distances_to_the_originals_clean_embeddings():
-    loss = forget.forgetting(same, same, preserve_weight=2.0, restore_weight=0.5)
+    loss = unlearning.forgetting(same, same, preserve_weight=2.0, restore_weight=0.5)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
     # clean 0; newest (2 + 0) / 2 = 1; earlier 4  ->  2 * 0 + (1 + 4) / 2
     assert parts["loss"].item() == 2.5
@@ -65,7 +66,7 @@ def test_forgetting_brings_triggered_pictures_back_and_leaves_clean_ones():
     tower.weight.data = original + torch.tensor([[0, 0, 2.0], [0, 0, -1.0]])
     pixels = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0])
     given = Batch({"pixels": pixels, "newest": pixels + torch.eye(3)[2], "earlier": pixels + 0.5 * torch.eye(3)[2]}, ())
-    loss = forget.forgetting(
+    loss = unlearning.forgetting(
         lambda x: F.normalize(tower(x), dim=1),
         lambda x: F.normalize(x @ original.T, dim=1),
         preserve_weight=2.0,

@@ -197,7 +197,10 @@ def test_a_known_trigger_acts_while_it_brings_pictures_to_its_class_beyond_those
 
 def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect():
     family = detect.InvertedTrigger("warp", "a", {"ratio": torch.tensor(0.0), "moves": torch.zeros(2, 5, 5)}, 16)
-    left = [unlearning.Catch(1, family, target, 0.1, score, 0.9) for target, score in ((0, 2.4), (1, 2.6), (1, 3.0))]
+    left = [
+        unlearning.RecoveredTrigger(1, family, target, 0.1, score, 0.9)
+        for target, score in ((0, 2.4), (1, 2.6), (1, 3.0))
+    ]
     training = SimpleNamespace(
         unlearned=SimpleNamespace(state=unlearning.State((0, 1), {}, tuple(left), 1, ({}, {}), ({},)))
     )
@@ -211,14 +214,14 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
         return finding(rule, "told", level="error", target="a", trigger=trigger)
 
     family = detect.InvertedTrigger("warp", "a", {}, 16)
-    caught = unlearning.Catch(0, family, 0, 0.1, 5.0, 0.9)
-    hunted = unlearn.Hunted(None, unlearning.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
-    own = suspicions.new_leads(hunted.strongest(), [(SimpleNamespace(spec="patch"), 0)])
+    caught = unlearning.RecoveredTrigger(0, family, 0, 0.1, 5.0, 0.9)
+    searched = unlearn.SearchedModel(None, unlearning.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
+    own = suspicions.new_leads(searched.strongest(), [(SimpleNamespace(spec="patch"), 0)])
     findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
     assert [f.level for f in suspicions.softened(findings, own)] == ["warning", "error", "error"]
     assert suspicions.softened(findings, ()) == findings
     assert (
-        suspicions.new_leads(hunted.strongest(), [(family, 0)]) == ()
+        suspicions.new_leads(searched.strongest(), [(family, 0)]) == ()
     )  # a file of the same name that the user gave is measured as such
 
 
@@ -244,7 +247,7 @@ SETTINGS = unlearning.Settings(
 
 
 def caught(number):
-    return unlearning.Catch(number, detect.InvertedTrigger("warp", "b", {}, 16), 1, 0.1, 5.0, 0.9)
+    return unlearning.RecoveredTrigger(number, detect.InvertedTrigger("warp", "b", {}, 16), 1, 0.1, 5.0, 0.9)
 
 
 FIRST = (caught(0),)
