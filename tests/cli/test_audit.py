@@ -362,6 +362,15 @@ def test_power_with_too_few_pairs_is_inconclusive_and_needs_a_search(job, capsys
     assert refused(job, capsys, "--power", "--canaries", "0")[0] == 2
 
 
+@pytest.mark.parametrize(
+    ("content", "code"), [("{}", 3), ("", 3), ('{"format": "clipclean references 1", "models": [{"sizes": {"mask": {"a": NaN}}}]}', 3)]
+)  # fmt: skip
+def test_what_is_no_references_file_is_refused(job, capsys, pictures, content, code):
+    path = tiny.written(job.folder / "references.json", content)
+    found, told = refused(job, capsys, "--data", pictures, "--references", path)
+    assert (found, "references.json" in told) == (code, True)
+
+
 # What is written.
 
 
