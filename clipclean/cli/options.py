@@ -526,7 +526,7 @@ log_to = shared(
     help="Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
     "Repeatable.",
 )
-dry_run = option(
+dry_run = shared(
     "--dry-run",
     group="Running",
     is_flag=True,

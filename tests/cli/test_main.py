@@ -260,7 +260,7 @@ def test_top_level_help_imports_no_command():
     assert run(code).stderr == "[]\n"
 
 
-def test_a_process_that_is_told_to_end_cleans_up_as_after_ctrl_c(command, monkeypatch, capsys):
+def test_a_process_that_is_told_to_end_cleans_up_as_after_ctrl_c(command, monkeypatch, capfd):
     cleaned = []
 
     def body():
@@ -277,7 +277,7 @@ def test_a_process_that_is_told_to_end_cleans_up_as_after_ctrl_c(command, monkey
     finally:
         signal.signal(signal.SIGTERM, before)
     assert cleaned == [True]
-    assert capsys.readouterr().err == "clipclean: interrupted\n"
+    assert capfd.readouterr().err == "clipclean: interrupted\n"
 
 
 def test_the_exit_code_reaches_the_shell():
@@ -368,6 +368,7 @@ def test_defaults_are_these(parsed, monkeypatch):
     assert code == 0
     assert values == {
         "arch": None,
+        "dry_run": False,
         "caption_key": None,
         "classes": None,
         "device": "auto",
@@ -397,7 +398,7 @@ def test_defaults_are_these(parsed, monkeypatch):
         "policy": None,
         "precision": None,
         "quiet": False,
-        "recipe": "cleanclip",
+        "recipe": None,
         "seed": 0,
         "templates": None,
         "verbose": False,
