@@ -186,6 +186,9 @@ def test_the_readme_describes_the_demo_that_there_is():
     assert f"recipe `{demo.RECIPE}`" in text("README.md")
 
 
+MORE = "clipclean: more: clipclean explain cli\n"
+
+
 def test_the_refused_recipe_is_refused_as_the_page_says(tmp_path, monkeypatch, capsys):
     page = text("docs/recipes.md")
     source = next(body for language, body in FENCE.findall(page) if language == "yaml")
@@ -193,10 +196,10 @@ def test_the_refused_recipe_is_refused_as_the_page_says(tmp_path, monkeypatch, c
     monkeypatch.chdir(tmp_path)
     Path("my.yaml").write_text(source)
     assert cli.main(["recipes", "validate", "my.yaml"]) == 2
-    assert capsys.readouterr().err == f"clipclean: error:\n{told[0]}"
+    assert capsys.readouterr().err == f"clipclean: error:\n{told[0]}{MORE}"
     Path("my.yaml").write_text(source.replace("learning_rate", "lr").replace("three", "3"))
     assert cli.main(["recipes", "validate", "my.yaml"]) == 2
-    assert capsys.readouterr().err == f"clipclean: error: {told[1]}"
+    assert capsys.readouterr().err == f"clipclean: error: {told[1]}{MORE}"
 
 
 def test_every_trigger_spec_of_the_triggers_page_parses():

@@ -151,6 +151,8 @@ def _failed(error: Exception, *, is_verbose: bool) -> int:
         process.say_traceback(error)
     if foreseen:
         process.say(f"clipclean: error:{_body(str(foreseen))}")
+        if foreseen.pages:
+            process.say(f"clipclean: more: {' or '.join(f'clipclean explain {page}' for page in foreseen.pages)}")
         if isinstance(error, OSError):
             process.abandon_stdout()  # it may be what is full
         return foreseen.exit_code

@@ -46,7 +46,7 @@ def test_a_closed_stdout_changes_no_exit_code_and_a_full_one_is_told(job):
     full = ran(facts, ">/dev/full")
     assert full.returncode == 5
     assert full.stderr.startswith("clipclean: error: No space left")
-    assert len(full.stderr.splitlines()) == 1
+    assert full.stderr.count("error:") == 1
 
 
 def test_what_an_encoding_lacks_is_written_as_its_escape(tmp_path, job):

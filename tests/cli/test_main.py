@@ -97,19 +97,35 @@ def test_a_command_may_leave_by_exit(command):
     assert cli.main(["demo"]) == 1
 
 
+MORE = "clipclean: more: clipclean explain cli\n"
+
+
+def test_every_error_that_a_user_can_cause_names_a_page_that_explain_prints(command, capsys):
+    for error in (errors.UsageError, errors.RefusedInput, errors.UnsafeCheckpoint, errors.UnsupportedModel,
+                  errors.Inconclusive, errors.ResourceError):  # fmt: skip
+        command(raising(error("told")))
+        cli.main(["demo"])
+        told = capsys.readouterr().err
+        pages = re.findall(r"clipclean explain ([a-z-]+)", told)
+        assert pages, told
+        for page in pages:
+            assert cli.main(["explain", page]) == 0
+            assert capsys.readouterr().out.startswith("# ")
+
+
 def test_a_message_of_one_line_follows_its_label_and_a_list_starts_below_it(command, capsys):
     command(raising(errors.UsageError("one")))
     cli.main(["demo"])
-    assert capsys.readouterr().err == "clipclean: error: one\n"
+    assert capsys.readouterr().err == f"clipclean: error: one\n{MORE}"
     command(raising(errors.UsageError("a.yaml:1: one\na.yaml:2: two")))
     cli.main(["demo"])
-    assert capsys.readouterr().err == "clipclean: error:\na.yaml:1: one\na.yaml:2: two\n"
+    assert capsys.readouterr().err == f"clipclean: error:\na.yaml:1: one\na.yaml:2: two\n{MORE}"
 
 
 def test_control_characters_in_a_message_are_escaped(command, capsys):
     command(raising(errors.RefusedInput("refused \x1b[2J é")))
     cli.main(["demo"])
-    assert capsys.readouterr().err == "clipclean: error: refused \\x1b[2J é\n"
+    assert capsys.readouterr().err.splitlines()[0] == "clipclean: error: refused \\x1b[2J é"
 
 
 def test_a_bug_says_what_to_report(command, capsys):
@@ -410,6 +426,7 @@ def test_defaults_are_these(parsed, monkeypatch):
         "max_accuracy_loss": None,
         "max_minutes": None,
         "bom": False,
+        "dry_run": False,
     }
 
 
