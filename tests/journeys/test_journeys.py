@@ -1,0 +1,196 @@
+"""Twenty ways of a first-time user from a foreign checkpoint and their data to weights that another library loads.
+
+Each takes at most two commands, with no option that ``--help`` does not explain, and runs the installed clipclean as a program
+outside the source tree.
+"""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from journeys import checkpoints, data_sets
+
+pytestmark = pytest.mark.slow
+
+LIMIT = 300  # seconds of a command; it takes about ten
+
+
+class Journey(NamedTuple):
+    """From where to where; ``second`` formats are exported from the cleaned folder by a second command."""
+
+    checkpoint: str
+    data: str
+    formats: tuple[str, ...]
+    second: str = ""
+
+
+JOURNEYS = [
+    Journey("plain state dict", "captions beside", ("open_clip",)),
+    Journey("open_clip trainer", "csv of open_clip", ("open_clip",)),
+    Journey("half precision", "csv of Kaggle", ("onnx",)),
+    Journey("safetensors", "JSON lines", ("hf",)),
+    Journey("local-dir", "JSON array", ("open_clip",)),
+    Journey("hub cache", "imagefolder", ("open_clip",)),
+    Journey("transformers", "COCO", ("transformers",)),
+    Journey("sharded transformers", "Parquet", ("hf",)),
+    Journey("transformers", "Arrow", ("open_clip",)),
+    Journey("open_clip trainer", "braces", ("hf",)),
+    Journey("local-dir", "stars", ("onnx",)),
+    Journey("safetensors", "joined shards", ("safetensors",)),
+    Journey("plain state dict", "zip", ("hf",)),
+    Journey("open_clip trainer", "tar.gz", ("onnx",)),
+    Journey("hub cache", "img2dataset", ("hf",)),
+    Journey("local-dir", "class folders", ("open_clip",)),
+    Journey("transformers", "captions beside", ("open_clip", "hf")),
+    Journey("local-dir", "Parquet", ("open_clip",), "onnx"),
+    Journey("open_clip trainer", "COCO", ("open_clip",), "hf"),
+    Journey("sharded transformers", "imagefolder", ("open_clip",), "onnx"),
+]
+
+
+class Traveller(NamedTuple):
+    """A user in an empty folder, and the program that is installed."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    def run(self, *command: object) -> str:
+        """Run clipclean; what it prints. A verdict other than pass is one, an error is none."""
+        done = subprocess.run(
+            [sys.executable, "-m", "clipclean", *map(str, command)], cwd=self.folder, env=self.environment, text=True,
+            capture_output=True, timeout=LIMIT, check=False,
+        )  # fmt: skip
+        assert done.returncode in (0, 4), f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture
+def traveller(tmp_path):
+    own = {name: str(tmp_path / name.lower()) for name in ("HOME", "CLIPCLEAN_STATE", "CLIPCLEAN_CACHE")}
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("CLIPCLEAN_")}
+    environment |= own | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
+    return Traveller(tmp_path, environment)
+
+
+@pytest.mark.parametrize("journey", JOURNEYS, ids=lambda journey: "-".join((journey.checkpoint, journey.data)))
+def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads(traveller, journey):
+    folder, out = traveller.folder, traveller.folder / "cleaned"
+    model = checkpoints.CHECKPOINTS[journey.checkpoint](folder)
+    data = data_sets.DATA[journey.data](folder)
+    classes = tiny.written(folder / "classes.txt", tiny.lines(tiny.CLASSES))
+    command = [
+        "sanitize",
+        model,
+        "-d",
+        data,
+        "-o",
+        out,
+        "--classes",
+        classes,
+        "--epochs",
+        30,
+        "--batch-size",
+        16,
+        "--no-audit",
+    ]
+    command += ["--max-accuracy-loss", 0.5]  # random weights have no accuracy to lose
+    if journey.checkpoint in checkpoints.NEEDS_ARCH:
+        command += ["--arch", tiny.written(folder / "arch.json", json.dumps(checkpoints.ARCH))]
+    if journey.data == "class folders":
+        command += ["--templates", tiny.written(folder / "templates.txt", tiny.lines(tiny.TEMPLATES))]
+    for name in journey.formats:
+        command += ["-f", name]
+    told = traveller.run(*command)
+    assert "Load:" in told  # the next line of the user's own program
+    places = [(name, out) for name in journey.formats]
+    if journey.second:
+        exported = folder / "exported"
+        traveller.run("export", out, "-o", exported, "-f", journey.second)
+        places.append((journey.second, exported))
+    for name, place in places:
+        LOADED[name](place)
+
+
+def embedded_alike(images: torch.Tensor, texts: torch.Tensor) -> None:
+    """Embeddings are finite, of one width, and differ between inputs."""
+    assert images.shape[-1] == texts.shape[-1]
+    assert torch.isfinite(images).all()
+    assert torch.isfinite(texts).all()
+    assert not torch.allclose(images[0], images[1])
+    assert not torch.allclose(texts[0], texts[1])
+
+
+def by_open_clip(folder: Path) -> None:
+    import open_clip
+
+    model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
+    tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a red square", "a blue circle"])
+    pixels = torch.stack([preprocess(tiny.picture(number)) for number in range(2)])
+    with torch.no_grad():
+        embedded_alike(model.eval().encode_image(pixels), model.encode_text(tokens))
+
+
+def by_transformers(folder: Path) -> None:
+    import transformers
+
+    model = transformers.CLIPModel.from_pretrained(folder).eval()
+    processor = transformers.CLIPProcessor.from_pretrained(folder)
+    pictures = [tiny.picture(number) for number in range(2)]
+    given = processor(text=["a red square", "a blue circle"], images=pictures, return_tensors="pt", padding=True)
+    with torch.no_grad():
+        found = model(**given)
+    embedded_alike(found.image_embeds, found.text_embeds)
+
+
+def by_onnx_runtime(folder: Path) -> None:
+    import onnxruntime
+
+    found = []
+    for path in sorted((folder / "onnx").glob("*.onnx") if (folder / "onnx").is_dir() else folder.rglob("*.onnx")):
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        (entry,) = session.get_inputs()
+        shape = [2 if not isinstance(side, int) else side for side in entry.shape]
+        rng = np.random.default_rng(0)
+        values = rng.random(shape).astype(np.float32) if "float" in entry.type else rng.integers(1, 400, shape)
+        found.append(torch.from_numpy(session.run(None, {entry.name: values})[0]))
+    assert len(found) == 2
+    embedded_alike(found[1], found[0])
+
+
+LOADED = {
+    "open_clip": by_open_clip, "safetensors": by_open_clip, "hf": by_transformers, "transformers": by_transformers,
+    "onnx": by_onnx_runtime,
+}  # fmt: skip
+
+
+def test_the_journeys_are_twenty_and_pass_through_every_format():
+    assert len(set(JOURNEYS)) == 20
+    assert {journey.checkpoint for journey in JOURNEYS} == set(checkpoints.CHECKPOINTS)
+    assert {journey.data for journey in JOURNEYS} == set(data_sets.DATA)
+    assert {*(name for journey in JOURNEYS for name in journey.formats)} == set(LOADED)
+
+
+def test_every_option_of_the_journeys_is_explained_by_help(traveller):
+    told = traveller.run("sanitize", "--help") + traveller.run("export", "--help")
+    source = Path(__file__).read_text(encoding="utf-8")
+    flags = set(re.findall(r'"(--?[a-z][a-z-]*)"', source)) - {"--help", "-m"}
+    assert flags >= {"-d", "-o", "-f", "--arch", "--classes", "--templates"}
+    for flag in flags:
+        assert re.search(rf"^  (-\w, )?{flag}\b", told, re.MULTILINE) or f"  {flag}, --" in told, flag
+
+
+def test_the_program_is_the_installed_wheel_where_ci_says_so(traveller):
+    place = subprocess.run(
+        [sys.executable, "-c", "import clipclean; print(clipclean.__file__)"], cwd=traveller.folder,
+        env=traveller.environment, text=True, capture_output=True, check=True,
+    ).stdout.strip()  # fmt: skip
+    wheel = os.environ.get("JOURNEYS_WHEEL")
+    assert Path(place).is_relative_to(wheel) if wheel else Path(place).name == "__init__.py"
