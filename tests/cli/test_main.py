@@ -384,7 +384,6 @@ def test_defaults_are_these(parsed, monkeypatch):
     assert code == 0
     assert values == {
         "arch": None,
-        "dry_run": False,
         "caption_key": None,
         "classes": None,
         "device": "auto",
