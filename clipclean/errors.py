@@ -14,40 +14,40 @@ class UsageError(ClipcleanError):
     """The command line, a recipe, a policy or a class list is wrong; exit 2."""
 
     exit_code = 2
-    pages = ("cli",)
+    pages: ClassVar[tuple[str, ...]] = ("cli",)
 
 
 class RefusedInput(ClipcleanError):
     """A file is missing, unreadable, unsupported or unsafe; exit 3."""
 
     exit_code = 3
-    pages = ("checkpoints", "data")
+    pages: ClassVar[tuple[str, ...]] = ("checkpoints", "data")
 
 
 class UnsafeCheckpoint(RefusedInput):
     """A checkpoint asks for something that a file of weights has no business with; exit 3."""
 
-    pages = ("safety",)
+    pages: ClassVar[tuple[str, ...]] = ("safety",)
 
 
 class UnsupportedModel(RefusedInput):
     """A readable checkpoint of a kind that clipclean does not handle; exit 3."""
 
-    pages = ("checkpoints",)
+    pages: ClassVar[tuple[str, ...]] = ("checkpoints",)
 
 
 class Inconclusive(ClipcleanError):
     """Too little data or power to say anything; exit 4, never 0."""
 
     exit_code = 4
-    pages = ("measures",)
+    pages: ClassVar[tuple[str, ...]] = ("measures",)
 
 
 class ResourceError(ClipcleanError):
     """Out of memory, disk full, unwritable output or another resource; exit 5."""
 
     exit_code = 5
-    pages = ("memory",)
+    pages: ClassVar[tuple[str, ...]] = ("memory",)
 
 
 class Interrupted(ClipcleanError):
