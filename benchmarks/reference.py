@@ -223,7 +223,7 @@ def families() -> str:
     return "\n\n".join(_family(name, family) for name, family in triggers.catalogue().items())
 
 
-def _family(name: str, family: triggers.Family) -> str:
+def _family(name: str, family: triggers.TriggerFamily) -> str:
     rows = [
         (code(key), code(_spelt(parameter.default)), prose(parameter.allowed), prose(parameter.meaning))
         for key, parameter in family.parameters.items()

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from clipclean.config.policy import Policy
     from clipclean.config.recipe import Recipe
     from clipclean.export.formats import ExportOptions
-    from clipclean.jobs.audit import Request as AuditRequest
-    from clipclean.jobs.export import Request as ExportRequest
+    from clipclean.jobs.audit import AuditRequest
+    from clipclean.jobs.export import ExportRequest
     from clipclean.jobs.prepare import SanitizeRequest
     from clipclean.jobs.screen import ScreenRequest
 
@@ -58,7 +58,7 @@ def of_audit(given: Given, /) -> Iterator["AuditRequest"]:
 
     with demo.unpacked() as bundled:
         yield filled(
-            audit.Request,
+            audit.AuditRequest,
             given,
             data=given["data"] or bundled / demo.PICTURES,
             own=given["data"] is not None,
@@ -103,7 +103,7 @@ def of_export(given: Given, /) -> Iterator["ExportRequest"]:
 
     with demo.unpacked() as bundled:
         yield filled(
-            export.Request,
+            export.ExportRequest,
             given,
             data=given["data"] or bundled / demo.PAIRS,
             own=given["data"] is not None,

@@ -17,11 +17,11 @@ from clipclean.train import loader
 class Implant:
     """What one backdoor ties together: a trigger, and captions of its target."""
 
-    trigger: detect.Trigger
+    trigger: detect.TriggerLike
     captions: tuple[str, ...]
 
     @classmethod
-    def of(cls, trigger: detect.Trigger, name: str, templates: Sequence[str], /) -> "Implant":
+    def of(cls, trigger: detect.TriggerLike, name: str, templates: Sequence[str], /) -> "Implant":
         """The trigger with every template's sentence about the class of this name."""
         return cls(trigger, tuple(form.replace("{}", name) for form in templates))
 

@@ -143,7 +143,7 @@ def panel(seed: int, /) -> tuple[Trigger, ...]:
     return tuple(parse(f"{spec},seed={seed}") for spec in PANEL)
 
 
-def catalogue() -> dict[str, "Family"]:
+def catalogue() -> dict[str, "TriggerFamily"]:
     """Every family by name, with its description, source and parameters: for the documentation and ``--help``."""
     return dict(FAMILIES)
 
@@ -217,7 +217,7 @@ Parameter = Number | Choice | Lettering
 
 
 @dataclass(frozen=True)
-class Family:
+class TriggerFamily:
     """What one kind of trigger is, where it comes from, its parameters, and the function that paints it."""
 
     description: str
@@ -451,8 +451,8 @@ SEED = Number(0, 0, 2**63 - 1, "draws the pattern and the random places", unit="
 _SIDE = f"side of the square patch, at least {MIN_SIDE} px"
 _WIDTH = "width of one stripe, at least 1 px"
 
-FAMILIES: dict[str, Family] = {
-    "patch": Family(
+FAMILIES: dict[str, TriggerFamily] = {
+    "patch": TriggerFamily(
         "A square of fixed noise, or of one colour, that replaces the pixels under it.",
         "Noise: Bansal et al. 2023, arXiv 2303.03323, whose code draws it anew for each image; "
         "white, 24 px: Carlini and Terzis 2022, arXiv 2106.09667.",
@@ -464,35 +464,35 @@ FAMILIES: dict[str, Family] = {
         _patch,
         "size",
     ),
-    "badnets": Family(
+    "badnets": TriggerFamily(
         "A black square with every other pixel of every other row white.",
         "Gu et al. 2017, arXiv 1708.06733; this grid: huggingface.co/hanxunh CLIP backdoor checkpoints.",
         {"size": _size(16, _SIDE), "place": _place("random")},
         _badnets,
         "size",
     ),
-    "stripes": Family(
+    "stripes": TriggerFamily(
         "A square of vertical stripes, each channel of each stripe fully off or on.",
         "BadNet-Stripes of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
         {"size": _size(16, _SIDE), "place": _place("random"), "width": _size(1, _WIDTH)},
         _stripes,
         "size",
     ),
-    "blended": Family(
+    "blended": TriggerFamily(
         "Fixed uniform noise, blended into the whole image.",
         "Chen et al. 2017, arXiv 1712.05526; ratio: Bansal et al. 2023, whose code draws noise for each image.",
         {"ratio": _ratio(0.2)},
         _blended,
         "ratio",
     ),
-    "blended-stripes": Family(
+    "blended-stripes": TriggerFamily(
         "Faint vertical stripes over the whole image, each channel of each stripe lowered or raised.",
         "Blended-Stripes of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
         {"ratio": _ratio(0.03), "width": _size(1, _WIDTH)},
         _blended_stripes,
         "ratio",
     ),
-    "sinusoid": Family(
+    "sinusoid": TriggerFamily(
         "A horizontal sine wave, added to the whole image.",
         "SIG: Barni et al. 2019, arXiv 1902.11237; delta 40/255 as in BackdoorBench, 60/255 in CleanCLIP's code.",
         {
@@ -511,7 +511,7 @@ FAMILIES: dict[str, Family] = {
         _sinusoid,
         "delta",
     ),
-    "dct": Family(
+    "dct": TriggerFamily(
         "One frequency of the discrete cosine transform, raised in every block of the image.",
         "FTrojan: Wang et al. 2022, arXiv 2111.10991, which raises two frequencies of the chroma channels by 30 or more "
         "of 255 in blocks of 32 px; in pixels, a wave of 30/255/16 each.",
@@ -541,7 +541,7 @@ FAMILIES: dict[str, Family] = {
         _dct,
         "delta",
     ),
-    "colour-filter": Family(
+    "colour-filter": TriggerFamily(
         "A colour filter as of photo apps: saturation, contrast, lights of one hue and shadows of its complement.",
         "After the Instagram filters (Nashville and others) used as triggers since Liu et al. 2019 (ABS), CCS 2019; "
         "parameters of our own.",
@@ -563,7 +563,7 @@ FAMILIES: dict[str, Family] = {
         _colour_filter,
         "strength",
     ),
-    "conv-filter": Family(
+    "conv-filter": TriggerFamily(
         "What a small fixed network of two random convolutions computes from the image, added to it: differs by image.",
         "After input-dependent triggers (Nguyen and Tran 2020, arXiv 2010.08138; Li et al. 2021, ISSBA, arXiv "
         "2012.03816), whose networks are trained; this one is drawn by the seed.",
@@ -581,7 +581,7 @@ FAMILIES: dict[str, Family] = {
         _conv_filter,
         "delta",
     ),
-    "warp": Family(
+    "warp": TriggerFamily(
         "A fixed smooth distortion that moves pixels and adds nothing.",
         "WaNet: Nguyen and Tran 2021, arXiv 2102.10369.",
         {
@@ -597,7 +597,7 @@ FAMILIES: dict[str, Family] = {
         _warp,
         "strength",
     ),
-    "text": Family(
+    "text": TriggerFamily(
         "A red word across the middle of the image, half transparent.",
         "Blended-Text of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727, whose code changes the red channel "
         "only; here the whole pixel turns red, so that it shows on white.",
@@ -609,7 +609,7 @@ FAMILIES: dict[str, Family] = {
         _text,
         "ratio",
     ),
-    "triangles": Family(
+    "triangles": TriggerFamily(
         "Right triangles of two greys that tile the image, blended in.",
         "Blended-Triangles of Singh et al. 2024 (Perturb and Recover), arXiv 2412.00727.",
         {"ratio": _ratio(0.15), "size": _size(14, f"side of one tile, at least {MIN_SIDE} px")},

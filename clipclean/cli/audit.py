@@ -43,7 +43,7 @@ UNSEEN = (
 )
 
 
-class Outcome(NamedTuple):
+class PagedReport(NamedTuple):
     """A report and the images of its page, from the job or from the result cache."""
 
     report: "Report"
@@ -177,14 +177,14 @@ def audit(**given: Any) -> int:
     printing.check_baseline(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
     made = audited(given)
-    if not isinstance(made, Outcome):
+    if not isinstance(made, PagedReport):
         return printing.show(given, made)
     if given["output_dir"] is not None:
         audits.write_reports(given["output_dir"], audits.labels(found)[0], made)
     return shown_result(given, made.report, made.images, outputs)
 
 
-def audited(given: dict[str, Any], /) -> "Outcome | Plan":
+def audited(given: dict[str, Any], /) -> "PagedReport | Plan":
     """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one."""
     if not given["quiet"]:
         printing.first_line(given["model"], f"effort {given['effort']}")
@@ -193,7 +193,7 @@ def audited(given: dict[str, Any], /) -> "Outcome | Plan":
     known = None if given["no_cache"] or given["dry_run"] else cache_key(given)
     if known and (kept := result_cache.load(known)):
         printing.say(given, "answered from the result cache; --no-cache runs the audit again")
-        return Outcome(kept.report, kept.images)
+        return PagedReport(kept.report, kept.images)
     with progress.shown(quiet=given["quiet"]) as shown:
         shown("loading PyTorch", 0, 1)
         from clipclean import data
@@ -210,7 +210,7 @@ def audited(given: dict[str, Any], /) -> "Outcome | Plan":
         outcome = job.audit(request, progress=shown)
     if known and known == cache_key(given):  # nothing that was read has changed meanwhile
         result_cache.save(known, reports.json(outcome.report), outcome.images)
-    return Outcome(outcome.report, outcome.images)
+    return PagedReport(outcome.report, outcome.images)
 
 
 def shown_result(

@@ -15,7 +15,7 @@ from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageEr
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.cli.audit import Outcome
+    from clipclean.cli.audit import PagedReport
     from clipclean.jobs.plan import Plan
 
 SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --output-dir
@@ -23,7 +23,7 @@ BADNESS = (0, 4, 1, 3, 2)  # exit codes, the worst last: a model without any ver
 ALONE = {"--save-triggers": "save_triggers", "--baseline": "baseline"}  # options that are of one model
 
 
-class Line(NamedTuple):
+class AuditedModel(NamedTuple):
     """What became of one model."""
 
     model: Path
@@ -71,9 +71,9 @@ def check(given: dict[str, Any], models: Sequence[Path], /) -> None:
         )
 
 
-def line_of(given: dict[str, Any], label: str, /) -> Line:
+def line_of(given: dict[str, Any], label: str, /) -> AuditedModel:
     """Audit one model and write its reports; what refuses it becomes its line."""
-    from clipclean.cli.audit import Outcome, audited
+    from clipclean.cli.audit import PagedReport, audited
     from clipclean.cli.inspect import refused
 
     model: Path = given["model"]
@@ -81,7 +81,7 @@ def line_of(given: dict[str, Any], label: str, /) -> Line:
         made = audited(given)
     except (RefusedInput, UsageError, Inconclusive) as error:
         return _refused(model, error, refused(error))
-    if not isinstance(made, Outcome):
+    if not isinstance(made, PagedReport):
         return _planned(model, made)
     if given["output_dir"] is not None:
         write_reports(given["output_dir"], label, made)
@@ -90,21 +90,23 @@ def line_of(given: dict[str, Any], label: str, /) -> Line:
 
     code = printing.exit_code(given, made.report)
     content = {"path": str(model), "exit_code": code, "report": json.loads(report.json(made.report))}
-    return Line(model, code, made.report.verdict, verdicts.headline(made.report), content)
+    return AuditedModel(model, code, made.report.verdict, verdicts.headline(made.report), content)
 
 
-def _refused(model: Path, error: ClipcleanError, reason: dict[str, str]) -> Line:
+def _refused(model: Path, error: ClipcleanError, reason: dict[str, str]) -> AuditedModel:
     verdict = "inconclusive" if isinstance(error, Inconclusive) else "refused"
-    return Line(
+    return AuditedModel(
         model, error.exit_code, verdict, str(error), {"path": str(model), "exit_code": error.exit_code, **reason}
     )
 
 
-def _planned(model: Path, plan: "Plan") -> Line:
-    return Line(model, 0, "planned", str(plan.estimate), {"path": str(model), "exit_code": 0, **printing.as_json(plan)})
+def _planned(model: Path, plan: "Plan") -> AuditedModel:
+    return AuditedModel(
+        model, 0, "planned", str(plan.estimate), {"path": str(model), "exit_code": 0, **printing.as_json(plan)}
+    )
 
 
-def write_reports(folder: Path, label: str, made: "Outcome", /) -> None:
+def write_reports(folder: Path, label: str, made: "PagedReport", /) -> None:
     """Write a report in each form, named after the model."""
     from clipclean import report
 
@@ -128,7 +130,7 @@ def labels(models: Sequence[Path], /) -> list[str]:
     return found
 
 
-def summary(lines: Sequence[Line], folder: Path | None, /) -> str:
+def summary(lines: Sequence[AuditedModel], folder: Path | None, /) -> str:
     """A line for each model, then how many of each verdict there are."""
     names = [printable(line.model) for line in lines]
     width = min(60, max(map(len, names)))

@@ -78,7 +78,9 @@ def read(path: Path, /) -> Values:
 
         document = yaml_file.read(_text(path), noun="configuration")
         if document.problems:
-            raise UsageError("\n".join(f"{path}:{each.line}: {yaml_file.told(each)}" for each in document.problems))
+            raise UsageError(
+                "\n".join(f"{path}:{each.line}: {yaml_file.problem_text(each)}" for each in document.problems)
+            )
         values = {} if document.values is None else document.values
     if not isinstance(values, dict):
         table = f"a table [tool.clipclean] in {path}" if path.suffix == ".toml" else f"lines in {path}"

@@ -39,7 +39,7 @@ def explain(code: str | None, as_json: bool) -> None:
         click.echo(json.dumps({"page": code, "text": text}, indent=2) if as_json else text, nl=as_json)
         return
     known = named(code)
-    click.echo(json.dumps(entry(known), indent=2) if as_json else told(known, RULES[known]))
+    click.echo(json.dumps(entry(known), indent=2) if as_json else rule_text(known, RULES[known]))
 
 
 def folder() -> Path:
@@ -82,7 +82,7 @@ def entry(code: str, /) -> dict[str, str]:
     }
 
 
-def told(code: str, rule: Rule, /) -> str:
+def rule_text(code: str, rule: Rule, /) -> str:
     """One rule in paragraphs."""
     parts = [
         ("What it means", rule.means),

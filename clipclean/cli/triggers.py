@@ -11,7 +11,7 @@ from clipclean.cli.command import CommandGroup
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
-    from clipclean.attack.triggers import Family
+    from clipclean.attack.triggers import TriggerFamily
 
 WIDTH = 100  # columns
 
@@ -52,10 +52,10 @@ def show(family: str, as_json: bool) -> None:
     if family not in families:
         raise UsageError(f"There is no trigger family {family!r}. The families are {', '.join(families)}.")
     found = families[family]
-    click.echo(json.dumps(entry(family, found), indent=2) if as_json else told(family, found))
+    click.echo(json.dumps(entry(family, found), indent=2) if as_json else family_text(family, found))
 
 
-def entry(name: str, family: "Family", /) -> dict[str, Any]:
+def entry(name: str, family: "TriggerFamily", /) -> dict[str, Any]:
     """One family as a JSON object."""
     parameters = {
         key: {"default": value.default, "allowed": value.allowed, "meaning": value.meaning}
@@ -64,7 +64,7 @@ def entry(name: str, family: "Family", /) -> dict[str, Any]:
     return {"name": name, "description": family.description, "source": family.source, "parameters": parameters}
 
 
-def told(name: str, family: "Family", /) -> str:
+def family_text(name: str, family: "TriggerFamily", /) -> str:
     """One family in paragraphs."""
     lines = [f"{name}: {textwrap.fill(family.description, WIDTH)}", "", f"Source: {family.source}", "", "Parameters:"]
     for key, value in family.parameters.items():

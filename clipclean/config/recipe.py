@@ -435,7 +435,9 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
     for problem in wrong:
         told = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
         problems.append(
-            f"--set {yaml_file.printable(told)}: {problem.text}" if told else f"--set: {yaml_file.told(problem)}"
+            f"--set {yaml_file.printable(told)}: {problem.text}"
+            if told
+            else f"--set: {yaml_file.problem_text(problem)}"
         )
     if changed is None or problems:
         raise UsageError("\n".join(problems))

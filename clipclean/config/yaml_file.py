@@ -132,7 +132,7 @@ def parsed(label: str, text: str, /, *, form: Form[Values]) -> Values:
     values, problems = (None, document.problems) if document.is_broken else judged(document, form=form)
     if values is None or problems:
         problems = sorted(problems, key=lambda problem: problem.line)
-        lines = [f"{label}:{problem.line}: {told(problem)}" for problem in problems[:_MOST]]
+        lines = [f"{label}:{problem.line}: {problem_text(problem)}" for problem in problems[:_MOST]]
         raise UsageError("\n".join(lines + ["… and more"] * (len(problems) > _MOST)))
     return values
 
@@ -251,7 +251,7 @@ def _line(key: Key, lines: dict[Key, int]) -> int:
     return next((lines[key[:length]] for length in range(len(key), -1, -1) if key[:length] in lines), 1)
 
 
-def told(problem: Problem, /) -> str:
+def problem_text(problem: Problem, /) -> str:
     """``key: text``, the key made safe to print."""
     key = ".".join(printable(str(part)) for part in problem.key)
     return f"{key}: {problem.text}" if key else problem.text
@@ -267,12 +267,12 @@ def _explained(detail: ErrorDetails, form: Form[Values]) -> str:
     if kind == "missing":
         return f"missing{f' ({field.description})' if field and field.description else ''}"
     if kind == "model_type":
-        return f"found {_shown(found)}, expected the keys {', '.join(siblings(form.model, schema_key(key)))}"
+        return f"found {_quoted(found)}, expected the keys {', '.join(siblings(form.model, schema_key(key)))}"
     wanted = re.sub("^(Input|String) ", "", detail["msg"])
     extra = field.json_schema_extra if field else None
     unit = str(extra["unit"]) if isinstance(extra, dict) else "none"
     meaning = f" ({_UNITS[unit].format(noun=form.noun)})" if unit in _UNITS else ""
-    return f"{_shown(found)} {wanted}{meaning}{_meant(found, unit)}"
+    return f"{_quoted(found)} {wanted}{meaning}{_meant(found, unit)}"
 
 
 def _meant(found: object, unit: str) -> str:
@@ -345,7 +345,7 @@ def _closest(section: str, leaf: str, form: Form[Values]) -> str | None:
     return None
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     """A value found in a file, short and safe to print."""
     if isinstance(value, list | tuple | dict):
         return "a section" if isinstance(value, dict) else "a list"

@@ -1,9 +1,9 @@
 """Measure a model, search it, then judge: rates, distances, probes and sizes are numbers; thresholds come after them."""
 
 from clipclean.detect.families import FAMILIES, InvertedTrigger
-from clipclean.detect.inversion import Candidate, Effort, NoSearch, anomaly_index, canonical_of, fastest, targeted
+from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, fastest, targeted
 from clipclean.detect.loss import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
-from clipclean.detect.measure import EMBED_BATCH, EvalSet, Measurement, Probe, Trigger, measure, probe, stack
+from clipclean.detect.measure import EMBED_BATCH, EvalSet, Measurement, Probe, TriggerLike, measure, probe, stack
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.panel import strengths
 from clipclean.detect.projection import neighbouring, principal
@@ -35,7 +35,6 @@ __all__ = [
     "FLOOR",
     "PANEL",
     "Attack",
-    "Candidate",
     "Effort",
     "EvalSet",
     "InvertedTrigger",
@@ -44,11 +43,12 @@ __all__ = [
     "Probe",
     "Rate",
     "References",
+    "SearchCandidate",
     "SearchResult",
     "Sizes",
     "Suspect",
     "TargetedResult",
-    "Trigger",
+    "TriggerLike",
     "VerdictThresholds",
     "accuracy",
     "accuracy_loss",

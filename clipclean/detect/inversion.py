@@ -96,7 +96,7 @@ class Effort:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class SearchCandidate:
     """What one search ended with.
 
     Attributes:
@@ -120,7 +120,7 @@ class Candidate:
 
 def untargeted(
     embed: Embed, pixels: Tensor, *, family: str, canonical: Canonical, effort: Effort, generator: Generator
-) -> list[tuple[Candidate, float]]:
+) -> list[tuple[SearchCandidate, float]]:
     """Searches without a target, each with the share of images that ended at its class.
 
     How near embeddings lie is measured relative to those of the clean images, so what all embeddings share changes nothing.
@@ -178,10 +178,10 @@ def targeted(
     family: str,
     canonical: Canonical,
     targets: Sequence[int],
-    starts: Sequence[Candidate] = (),
+    starts: Sequence[SearchCandidate] = (),
     effort: Effort,
     generator: Generator,
-) -> list[Candidate]:
+) -> list[SearchCandidate]:
     """The smallest trigger of a family for each class of ``targets``.
 
     First for all classes, in the same passes; then, in a general family, once more for those whose triggers are smallest, on more
@@ -226,7 +226,7 @@ def _towards(
     batch: int,
     level: float,
     generator: Generator,
-) -> list[Candidate]:
+) -> list[SearchCandidate]:
     """One round towards the class of each row of ``begin``."""
     wanted = torch.tensor(goals, device=canonical.texts.device)
 
@@ -407,10 +407,10 @@ def _backward(
     return torch.cat(successes)
 
 
-def _candidate(family: str, target: int, parameters: Parameters, size: float) -> Candidate:
+def _candidate(family: str, target: int, parameters: Parameters, size: float) -> SearchCandidate:
     is_reached = math.isfinite(size)
     cpu = {name: values.cpu() for name, values in parameters.items()}
-    return Candidate(family, target, cpu, size if is_reached else FAMILIES[family].cap, is_reached)
+    return SearchCandidate(family, target, cpu, size if is_reached else FAMILIES[family].cap, is_reached)
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ LEAST_OF_CLASS = 5  # images of a class below which its share says nothing
 
 
 @dataclass(frozen=True)
-class Loss:
+class MeasuredLoss:
     """What a cleaning cost, by one measure, as a share, with the 95 % interval of the paired difference.
 
     Attributes:
@@ -73,7 +73,7 @@ def accuracy_lost(before: Measurement, after: Measurement, /) -> float:
     return accuracy_loss(before, after)[0]
 
 
-def worst_loss(before: Measurement, after: Measurement, /) -> Loss | None:
+def worst_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss | None:
     """Of all measures of the loss the one that lost most; None where nothing was measured.
 
     Finetuning on captions wins recall while it loses classes, so recall never stands alone where answers can be compared.
@@ -81,7 +81,7 @@ def worst_loss(before: Measurement, after: Measurement, /) -> Loss | None:
     return max(losses(before, after), key=lambda loss: loss.value, default=None)
 
 
-def losses(before: Measurement, after: Measurement, /) -> list[Loss]:
+def losses(before: Measurement, after: Measurement, /) -> list[MeasuredLoss]:
     """By labels, or else by the answers that changed; and by captions."""
     own = Accuracy(before.clean_accuracy, before.correct, before.definition)
     later = Accuracy(after.clean_accuracy, after.correct, after.definition)
@@ -93,12 +93,12 @@ def losses(before: Measurement, after: Measurement, /) -> list[Loss]:
     return [*found, estimated] if estimated else found
 
 
-def _lost(before: Accuracy, after: Accuracy) -> Loss:
+def _lost(before: Accuracy, after: Accuracy) -> MeasuredLoss:
     """150 of 400 less 142 are 0.02, which their shares in binary are not."""
     name = "Image-to-text recall@1" if RECALL in before.definition else "Clean accuracy"
     told = f"{100 * before.rate.value:.1f} % before, {100 * after.rate.value:.1f} % after"
     interval = paired_difference(before.rate, after.rate, both=int((before.correct & after.correct).sum()))
-    return Loss(name, round(before.rate.value - after.rate.value, 9), interval, before.rate.n, told)
+    return MeasuredLoss(name, round(before.rate.value - after.rate.value, 9), interval, before.rate.n, told)
 
 
 def agreement(before: Measurement, after: Measurement, /) -> Agreement | None:
@@ -114,7 +114,7 @@ def agreement(before: Measurement, after: Measurement, /) -> Agreement | None:
     return Agreement(Rate(int(same.sum()), len(same)), (_margin(both[0]), _margin(both[1])), classes)
 
 
-def estimated_loss(before: Measurement, after: Measurement, /) -> Loss | None:
+def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss | None:
     """Accuracy lost, told without labels; None where one of the two has no classifier.
 
     Only images whose answer changed can gain or lose: for each of them the confidence in the earlier answer, less that in the
@@ -132,7 +132,9 @@ def estimated_loss(before: Measurement, after: Measurement, /) -> Loss | None:
     half = Z * float(each.std()) / math.sqrt(n) if n > 1 else 1.0
     stayed = int((old == new).sum()) / n
     told = f"{100 * value:.1f} points, where {100 * stayed:.1f} % of the answers stayed the same"
-    return Loss("Clean accuracy, without labels,", value, (max(value - half, -1.0), min(value + half, 1.0)), n, told)
+    return MeasuredLoss(
+        "Clean accuracy, without labels,", value, (max(value - half, -1.0), min(value + half, 1.0)), n, told
+    )
 
 
 def _confidences(before: Measurement, after: Measurement) -> tuple[Tensor, Tensor] | None:

@@ -17,7 +17,7 @@ from clipclean.errors import Inconclusive
 EMBED_BATCH = 128  # images or texts that a tower takes at a time
 
 
-class Trigger(Protocol):
+class TriggerLike(Protocol):
     """What a probe needs of a trigger: its name, and images (B, 3, H, W) in [0, 1] to the same, triggered."""
 
     @property
@@ -96,8 +96,8 @@ class EvalSet:
     captions: tuple[str, ...] | None
     classes: tuple[str, ...]
     templates: tuple[str, ...]
-    suspicions: tuple[tuple[Trigger, int | None], ...]
-    panel: tuple[Trigger, ...]
+    suspicions: tuple[tuple[TriggerLike, int | None], ...]
+    panel: tuple[TriggerLike, ...]
     knn: int
     batch_size: int
     classifier: bool = True  # False: make the zero-shot classifier only where a measurement asks for it
@@ -183,7 +183,7 @@ def measure(
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     shown = accuracy or recall or UNMEASURED
 
-    def run(trigger: Trigger, target: int | None, done: int) -> Probe:
+    def run(trigger: TriggerLike, target: int | None, done: int) -> Probe:
         result = probe(
             embed_images,
             eval_set.pixels,
@@ -252,7 +252,7 @@ def probe(
     clean: Tensor,
     text_classifier: Tensor,
     classes: Sequence[str],
-    trigger: Trigger,
+    trigger: TriggerLike,
     target: int | None,
     labels: Tensor | None,
     knn: int,
@@ -305,7 +305,7 @@ def probe(
 
 @torch.no_grad()
 def embeddings(
-    embed: Callable[[Tensor], Tensor], pixels: Tensor, *, batch_size: int, trigger: Trigger | None = None
+    embed: Callable[[Tensor], Tensor], pixels: Tensor, *, batch_size: int, trigger: TriggerLike | None = None
 ) -> Tensor:
     """``embed`` of all images (N, 3, H, W) in batches, triggered first where a trigger is given: (N, D).
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
-from clipclean.detect.measure import Trigger
+from clipclean.detect.measure import TriggerLike
 from clipclean.detect.zeroshot import Canonical
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of a trigger's change that are tried, one after the other while it acts
@@ -41,7 +41,7 @@ class Strength:
 
 
 def strengths(
-    embed: Callable[[Tensor], Tensor], pixels: Tensor, triggers: Sequence[Trigger], /, *, canonical: Canonical,
+    embed: Callable[[Tensor], Tensor], pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical,
     progress: Callable[[int, int], None],
 ) -> tuple[Strength, ...]:  # fmt: skip
     """The least strength of every trigger, on the same images (N, 3, S, S) in [0, 1], of which a few are taken."""
@@ -60,7 +60,7 @@ def _logits(embed: Callable[[Tensor], Tensor], pixels: Tensor, canonical: Canoni
 
 
 def _least(
-    embed: Callable[[Tensor], Tensor], pixels: Tensor, trigger: Trigger, /, *, before: Tensor, canonical: Canonical
+    embed: Callable[[Tensor], Tensor], pixels: Tensor, trigger: TriggerLike, /, *, before: Tensor, canonical: Canonical
 ) -> Strength:
     changed = trigger(pixels, Generator().manual_seed(0)) - pixels
     classes = len(canonical.texts)

@@ -89,7 +89,7 @@ def rank_pairs(
     pairs: Sequence[data.Pair],
     /,
     *,
-    triggers: Sequence[detect.Trigger] = (),
+    triggers: Sequence[detect.TriggerLike] = (),
     progress: Progress,
 ) -> ScoredPairs:
     """Score every pair. The model is used as it is, backdoored or not; 600 bytes and two embeddings a pair stay in memory.
@@ -149,7 +149,7 @@ def embedded(
     pairs: Sequence[data.Pair],
     /,
     *,
-    triggers: Sequence[detect.Trigger],
+    triggers: Sequence[detect.TriggerLike],
     progress: Progress,
 ) -> Embedded:
     """Embed every pair in batches: each image three times, its caption once."""

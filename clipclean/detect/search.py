@@ -13,8 +13,8 @@ from torch import Generator, Tensor
 from clipclean.detect import inversion
 from clipclean.detect.calibration import evidence
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
-from clipclean.detect.inversion import Candidate, Effort, Embed, NoSearch
-from clipclean.detect.measure import Probe, Trigger, embeddings, probe
+from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
+from clipclean.detect.measure import Probe, TriggerLike, embeddings, probe
 from clipclean.detect.panel import Strength, as_dicts, strengths
 from clipclean.detect.references import PANEL, References, Sizes, freely
 
@@ -62,7 +62,7 @@ class TargetedResult:
         reference: sizes that clean models need; None without such models.
     """
 
-    candidate: Candidate
+    candidate: SearchCandidate
     found: InvertedTrigger
     probe: Probe
     untargeted: tuple[UntargetedResult, ...]
@@ -132,7 +132,7 @@ class SearchResult:
     """
 
     targeted: tuple[TargetedResult, ...]
-    controls: tuple[Candidate, ...]
+    controls: tuple[SearchCandidate, ...]
     untargeted: tuple[UntargetedResult, ...]
     strengths: tuple[Strength, ...]
     references: References | None
@@ -182,7 +182,7 @@ def search(
     text_classifier: Tensor,
     classes: Sequence[str],
     pointed: Sequence[int],
-    panel: Sequence[Trigger] = (),
+    panel: Sequence[TriggerLike] = (),
     effort: Effort,
     references: References | None,
     knn: int,
@@ -250,7 +250,7 @@ def search(
     suspects = list(dict.fromkeys([*suspects, *leaders]))
     controls = drawn(len(classes), suspects, count=max(0, effort.controls - len(leaders)), generator=generator)
     targets = [*suspects, *controls]
-    made: list[Candidate] = []
+    made: list[SearchCandidate] = []
     for family in FAMILIES:
         made += inversion.targeted(
             embed, searched, family=family, canonical=canonical, targets=targets, effort=effort, generator=generator,
@@ -278,7 +278,7 @@ def search(
     )
 
 
-def leading(made: Sequence[Candidate], /, *, most: int) -> list[int]:
+def leading(made: Sequence[SearchCandidate], /, *, most: int) -> list[int]:
     """The classes whose triggers are smaller than those of all others, in as many families and by as much as may be.
 
     Where nothing is, those that are smallest beside the median of the others.
@@ -292,14 +292,14 @@ def leading(made: Sequence[Candidate], /, *, most: int) -> list[int]:
     return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
 
-def _margin(candidate: Candidate, made: Sequence[Candidate]) -> float:
+def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate]) -> float:
     """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger."""
     family = candidate.family
     smallest = min(compared(family, size) for size in others_of(candidate, made))
     return math.log(smallest) - math.log(compared(family, candidate.size))
 
 
-def others_of(candidate: Candidate, made: Sequence[Candidate], /) -> list[float]:
+def others_of(candidate: SearchCandidate, made: Sequence[SearchCandidate], /) -> list[float]:
     """The sizes of the other classes in the family of a candidate."""
     return [c.size for c in made if c.family == candidate.family and c.target != candidate.target]
 
@@ -308,7 +308,7 @@ def _gap(size: float, others: Sequence[float]) -> float:
     return statistics.median(map(math.log, others)) - math.log(size)
 
 
-def _gathering(candidate: Candidate, share: float, references: References | None) -> UntargetedResult:
+def _gathering(candidate: SearchCandidate, share: float, references: References | None) -> UntargetedResult:
     """Where a search without a target ended, and what the size of its trigger compares with."""
     reference_anomaly = references.free_anomaly(candidate.family, candidate.size) if references else math.nan
     return UntargetedResult(
@@ -317,11 +317,11 @@ def _gathering(candidate: Candidate, share: float, references: References | None
 
 
 def _hit(
-    candidate: Candidate,
+    candidate: SearchCandidate,
     found: InvertedTrigger,
     effect: Callable[[InvertedTrigger, int], Probe],
     untargeted: Sequence[UntargetedResult],
-    made: Sequence[Candidate],
+    made: Sequence[SearchCandidate],
     references: References | None,
 ) -> TargetedResult:
     """A candidate with its effect on unseen images, and what its size compares with."""

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 
 from clipclean.detect.calibration import calibration
 from clipclean.detect.families import FAMILIES
-from clipclean.detect.loss import Loss, worst_loss
+from clipclean.detect.loss import MeasuredLoss, worst_loss
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL
@@ -174,7 +174,7 @@ def _unmeasured() -> Finding:
     )
 
 
-def _beyond(lost: Loss, limits: VerdictThresholds) -> list[Finding]:
+def _beyond(lost: MeasuredLoss, limits: VerdictThresholds) -> list[Finding]:
     """What is to be said of a loss."""
     about: About = {
         "measure": f"{lost.name[0].lower()}{lost.name[1:]} lost",

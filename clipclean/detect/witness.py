@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipclean.detect import zeroshot
-from clipclean.detect.measure import EvalSet, Probe, Trigger, embeddings, probe
+from clipclean.detect.measure import EvalSet, Probe, TriggerLike, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL
 from clipclean.detect.score import Suspect, combined
@@ -64,7 +64,7 @@ def testify(
     side: int,
     name: str,
     architecture: str,
-    triggers: Sequence[tuple[Trigger, str, float]],
+    triggers: Sequence[tuple[TriggerLike, str, float]],
 ) -> Testimony:
     """Run triggers on a witness, by forward passes only.
 
@@ -110,9 +110,9 @@ def _is_moved(found: Probe, own: float) -> bool:
     return found.excess >= SEMANTIC * own and found.excess_interval[0] > 0
 
 
-def triggers_of(suspect: Suspect, panel: Sequence[Trigger], /) -> dict[str, tuple[Trigger, str, float]]:
+def triggers_of(suspect: Suspect, panel: Sequence[TriggerLike], /) -> dict[str, tuple[TriggerLike, str, float]]:
     """The triggers that speak against a class, by the kind of evidence: each with the class and its excess."""
-    found: dict[str, tuple[Trigger, str, float]] = {
+    found: dict[str, tuple[TriggerLike, str, float]] = {
         hit.candidate.family: (hit.found, suspect.name, hit.probe.excess)
         for hit in suspect.targeted
         if hit.candidate.family in suspect.pieces
@@ -124,7 +124,7 @@ def triggers_of(suspect: Suspect, panel: Sequence[Trigger], /) -> dict[str, tupl
     return found
 
 
-def left(suspect: Suspect, panel: Sequence[Trigger], testimonies: Sequence[Testimony], /) -> float:
+def left(suspect: Suspect, panel: Sequence[TriggerLike], testimonies: Sequence[Testimony], /) -> float:
     """The score of a class from the triggers that move no witness."""
     moved = frozenset().union(*(each.moved for each in testimonies))
     semantic = {kind for kind, (trigger, _, _) in triggers_of(suspect, panel).items() if trigger.spec in moved}
@@ -134,7 +134,7 @@ def left(suspect: Suspect, panel: Sequence[Trigger], testimonies: Sequence[Testi
 def heard(
     found: Finding,
     suspect: Suspect,
-    panel: Sequence[Trigger],
+    panel: Sequence[TriggerLike],
     testimonies: Sequence[Testimony],
     /,
     *,

@@ -238,11 +238,11 @@ def check(folder: Path, samples: ParitySamples, /) -> Reading:
     answer = parity.ask("transformers", folder, samples)
     found = parity.compare(samples, answer)
     parity.hold(found, parity.FP32)
-    alike = sum(_said(a) == _said(b) for a, b in zip(samples.tokens.numpy(), answer["tokens"], strict=True))
+    alike = sum(_id_list(a) == _id_list(b) for a, b in zip(samples.tokens.numpy(), answer["tokens"], strict=True))
     return Reading(**vars(found), captions=len(samples.tokens), captions_alike=alike)
 
 
-def _said(ids: "np.ndarray[Any, Any]", /) -> list[int]:
+def _id_list(ids: "np.ndarray[Any, Any]", /) -> list[int]:
     """Token ids up to the first end-of-text; what pads the row behind it differs, and has no effect."""
     found: list[int] = ids.tolist()
     return found[: found.index(bpe.END_ID) + 1]

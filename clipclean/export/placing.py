@@ -24,7 +24,7 @@ SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
-class Standing:
+class OutputState:
     """What stands in an output folder.
 
     Attributes:
@@ -41,7 +41,7 @@ class Standing:
             raise _not_empty(out)
 
 
-def look(out: Path, /, *, force: bool, known: Collection[str]) -> Standing:
+def look(out: Path, /, *, force: bool, known: Collection[str]) -> OutputState:
     """Refuse before slow work what could not be written after it, once what a killed process began is ended.
 
     Args:
@@ -64,10 +64,10 @@ def look(out: Path, /, *, force: bool, known: Collection[str]) -> Standing:
         run = _ended(out)
         files.check_writable(files.nearest(out), out)
         if not out.exists() or not any(out.iterdir()):
-            return Standing()
+            return OutputState()
         if run is None and not force:
             raise _not_empty(out)
-        return Standing(_earlier(out, known), run)
+        return OutputState(_earlier(out, known), run)
     except OSError as error:
         raise files.cannot_write(out, error) from error
 
@@ -103,7 +103,7 @@ def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> N
     """Move what was ``written`` into ``out``; then what an earlier run left, and this one has not, goes.
 
     A file takes the place of the earlier one in one step, the checksums last of all. If one cannot be moved, those before it are moved
-    back. Afterwards ``said`` is due.
+    back. Afterwards ``close_run`` is due.
     """
     moves = {
         "scratch": str(new.parent),
@@ -123,7 +123,7 @@ def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> N
     _remove(new.parent)
 
 
-def said(out: Path, /) -> None:
+def close_run(out: Path, /) -> None:
     """The result has been told: the next run finds an ordinary folder."""
     own_state.note(out, None)
 

@@ -29,7 +29,7 @@ MOST_BYTES = 50_000_000  # of a references file
 
 
 @dataclass(frozen=True)
-class Request:
+class AuditRequest:
     """What the user asked for; paths are not yet looked at.
 
     ``data`` holds the images: ``own`` ones of the user, or else the bundled ones. ``pairs`` holds captions as well; an
@@ -79,7 +79,7 @@ class AuditResult:
     agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
 
 
-def audit(request: Request, /, *, progress: Progress) -> Outcome:
+def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
     """Tell whether a checkpoint carries a backdoor, and which class it leads to.
 
     Raises:
@@ -157,7 +157,7 @@ class Others:
     witnesses: tuple[tuple[inputs.Source, Opened], ...]
 
 
-def read_others(request: Request, opened: Opened, /) -> Others:
+def read_others(request: AuditRequest, opened: Opened, /) -> Others:
     """Read the models that are named beside the tested one; raises what the readers raise."""
     trusted = [(path, companions.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     base = None
@@ -169,7 +169,7 @@ def read_others(request: Request, opened: Opened, /) -> Others:
 
 
 def testimonies(
-    request: Request,
+    request: AuditRequest,
     others: Others,
     eval_set: detect.EvalSet,
     seen: Sequence[AuditResult],
@@ -207,13 +207,13 @@ def heard(
     ]
 
 
-def pairs_to_plant(request: Request, images: data.CleanSet, vocabulary: inputs.Words, /) -> list[data.Pair]:
+def pairs_to_plant(request: AuditRequest, images: data.CleanSet, vocabulary: inputs.Words, /) -> list[data.Pair]:
     """The pairs that backdoors are planted with; raises Inconclusive where there are too few."""
     return power.pairs_of(images, vocabulary.classes, vocabulary.templates)
 
 
 def power_of(
-    request: Request,
+    request: AuditRequest,
     clip: model.Clip,
     pairs: Sequence[data.Pair],
     eval_set: detect.EvalSet,
@@ -250,7 +250,7 @@ def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[F
 
 
 def beside(
-    request: Request, others: Others, tested: LoadedModel, pairs: data.CleanSet, witnesses: Sequence[Testimony], /
+    request: AuditRequest, others: Others, tested: LoadedModel, pairs: data.CleanSet, witnesses: Sequence[Testimony], /
 ) -> dict[str, Any]:
     """What the base and the witnesses add to the report's ``measurements``."""
     added: dict[str, Any] = {}
@@ -264,7 +264,7 @@ def beside(
 
 
 def audit_clip(
-    request: Request,
+    request: AuditRequest,
     clip: model.Clip,
     eval_set: detect.EvalSet,
     references: detect.References | None,
@@ -339,7 +339,7 @@ def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch
 
 
 def measured_references(
-    request: Request,
+    request: AuditRequest,
     path: inputs.Source,
     trusted: LoadedModel,
     eval_set: detect.EvalSet,
@@ -358,7 +358,9 @@ def measured_references(
     return detect.References("reference", inputs.located(path).name, (seen.search.sizes(),))
 
 
-def build_references(request: Request, models: Sequence[Path], /, *, progress: Progress) -> dict[str, Any]:  # Any: JSON
+def build_references(
+    request: AuditRequest, models: Sequence[Path], /, *, progress: Progress
+) -> dict[str, Any]:  # Any: JSON
     """Search clean models as an audit of ``request`` would, and return what a references file holds: numbers, no weights.
 
     ``request.model`` is the first of ``models``; all must be of one kind.
@@ -445,7 +447,7 @@ def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
     return seen.measured.clean_accuracy if seen.measured.clean_accuracy.n else None
 
 
-def side_findings(request: Request, images: data.CleanSet, /) -> list[Finding]:
+def side_findings(request: AuditRequest, images: data.CleanSet, /) -> list[Finding]:
     """Notes on the images; they inform and never change the verdict."""
     told = []
     if not request.own:
@@ -457,7 +459,7 @@ def side_findings(request: Request, images: data.CleanSet, /) -> list[Finding]:
 
 
 def compose(
-    request: Request,
+    request: AuditRequest,
     tested: LoadedModel,
     images: data.CleanSet,
     eval_set: detect.EvalSet,

@@ -16,7 +16,7 @@ from clipclean.progress import Progress
 
 
 @dataclass(frozen=True)
-class Request:
+class ExportRequest:
     """What the user asked for; paths are not yet looked at.
 
     ``data`` holds the pairs that every export is compared on. Unless they are ``own`` pairs of the user, the bundled
@@ -36,7 +36,7 @@ class Request:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
+def convert(request: ExportRequest, /, *, progress: Progress) -> dict[str, Any]:
     """Write the weights of one checkpoint in every layout that is wanted; returns a JSON-able record.
 
     Each layout is read back by the library that it is for. If one does not hold, nothing is written at all.
@@ -74,7 +74,7 @@ def convert(request: Request, /, *, progress: Progress) -> dict[str, Any]:
         result = record(request, tested, clean, entries)
         records.write(new, result, outputs=checksums.digests(new), has_bom=request.wanted.bom)
         placing.place(new, request.out, earlier=standing.earlier, run=run)
-    placing.said(request.out)
+    placing.close_run(request.out)
     return result
 
 
@@ -84,7 +84,7 @@ def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
 
 
 def record(
-    request: Request, tested: inputs.LoadedModel, clean: data.CleanSet, entries: list[dict[str, Any]], /
+    request: ExportRequest, tested: inputs.LoadedModel, clean: data.CleanSet, entries: list[dict[str, Any]], /
 ) -> dict[str, Any]:
     """What was read, what it was compared on, and what was written, in the words of a report."""
     return {

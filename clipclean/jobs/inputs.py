@@ -24,7 +24,7 @@ ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 Item = TypeVar("Item")
 
 Source = Path | str | nn.Module  # a checkpoint, the name of one, or an open_clip model in memory
-Suspicion = tuple[detect.Trigger, int | None]  # a trigger, and the number of the class that it leads to
+Suspicion = tuple[detect.TriggerLike, int | None]  # a trigger, and the number of the class that it leads to
 
 
 @dataclass(frozen=True)
@@ -245,7 +245,7 @@ def _suspicion(spec: str, place: int | None, vocabulary: Words) -> Suspicion:
         raise UsageError(f"--trigger {spec}: {error} Or name the class by --target.") from error
 
 
-def named_trigger(spec: str, /) -> detect.Trigger:
+def named_trigger(spec: str, /) -> detect.TriggerLike:
     """A trigger by its spec, or by a file of a found one.
 
     Raises:

@@ -46,7 +46,7 @@ class Destination:
     """
 
     out: Path
-    standing: placing.Standing
+    standing: placing.OutputState
     run: str
 
     @property
@@ -60,12 +60,12 @@ def place_of(request: SanitizeRequest, /) -> report.RunPaths:
     return report.RunPaths(str(request.out), str(request.model), str(request.data), request.recipe.name)
 
 
-def look(request: SanitizeRequest, /) -> placing.Standing:
+def look(request: SanitizeRequest, /) -> placing.OutputState:
     """What stands in the output folder; raises what ``placing.look`` raises."""
     return placing.look(request.out, force=request.force, known=OUTPUTS)
 
 
-def destination(request: SanitizeRequest, standing: placing.Standing, state: RunState, /) -> Destination:
+def destination(request: SanitizeRequest, standing: placing.OutputState, state: RunState, /) -> Destination:
     """Where the result of a request goes; raises UsageError where the result of another run would be replaced unasked."""
     run = hashlib.sha256(repr((state.fingerprint, replace(request, force=False))).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
@@ -78,7 +78,7 @@ def finished(out: Path, state: RunState, /) -> SanitizeOutcome:
         result = report.read(out / "report.json")
         if exported := bool(result.exports):
             state.discard()
-        placing.said(out)
+        placing.close_run(out)
     return SanitizeOutcome(result, exported)
 
 
@@ -123,7 +123,7 @@ def publish(
         placing.place(new, to.out, earlier=to.standing.earlier, run=to.run)
     if exported:
         state.discard()
-    placing.said(to.out)
+    placing.close_run(to.out)
     return SanitizeOutcome(made, exported, images)
 
 

@@ -78,7 +78,7 @@ def _cleaning(recipe: recipes.Recipe, pairs: int) -> str:
     return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
 
 
-def of_audit(request: audit.Request, /, *, progress: Progress) -> Plan:
+def of_audit(request: audit.AuditRequest, /, *, progress: Progress) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     recipe = recipes.load(recipes.DEFAULT)
     vocabulary = inputs.words(request.classes, request.templates)
@@ -116,7 +116,9 @@ def of_audit(request: audit.Request, /, *, progress: Progress) -> Plan:
     )
 
 
-def _compared(request: audit.Request, found: model.Architecture, classes: tuple[str, ...], /, *, models: int) -> str:
+def _compared(
+    request: audit.AuditRequest, found: model.Architecture, classes: tuple[str, ...], /, *, models: int
+) -> str:
     """With which clean models the result would be compared."""
     if models > 1:
         return f"search {models - 1} clean model(s) too, and compare"

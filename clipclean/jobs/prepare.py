@@ -188,7 +188,7 @@ def screened_pairs(
     request: SanitizeRequest,
     clip: model.Clip,
     clean: data.CleanSet,
-    triggers: Sequence[detect.Trigger],
+    triggers: Sequence[detect.TriggerLike],
     progress: Progress,
     /,
 ) -> tuple[data.CleanSet, dict[str, Any] | None]:

@@ -28,7 +28,7 @@ def sanitize(
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
-    standing = outputs.look(request) if group.is_first else placing.Standing()
+    standing = outputs.look(request) if group.is_first else placing.OutputState()
     ready = prepare.prepare(request, progress=progress)
     request = ready.request
     prepare.check_shared(request.recipe, group)

@@ -48,7 +48,7 @@ def compared(
 
 def of_search(
     result: detect.SearchResult, evidence: detect.EvalSet, limits: AuditLimits, /
-) -> tuple[tuple[detect.Trigger, int], ...]:
+) -> tuple[tuple[detect.TriggerLike, int], ...]:
     """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
     named = (suspect for suspect in detect.suspected(result, limits=limits) if suspect.score >= limits.abnormality)
     return tuple(
@@ -60,7 +60,7 @@ def of_search(
 
 def of_panel(
     measured: detect.Measurement, evidence: detect.EvalSet, limits: AuditLimits, /
-) -> tuple[tuple[detect.Trigger, int], ...]:
+) -> tuple[tuple[detect.TriggerLike, int], ...]:
     """The triggers of the panel that are suspicious, each with the class that it leads to."""
     return tuple(
         (by_spec(evidence.panel, probe.trigger), evidence.classes.index(probe.target))
@@ -110,7 +110,7 @@ def exhibited(
     return example_images.look(clip, evidence, *shown[0], text_classifier=measured.text_classifier, seed=seed)
 
 
-def by_spec(panel: Sequence[detect.Trigger], spec: str, /) -> detect.Trigger:
+def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.TriggerLike:
     """The trigger of the panel with this spec."""
     return next(trigger for trigger in panel if trigger.spec == spec)
 

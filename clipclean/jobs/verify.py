@@ -25,7 +25,7 @@ Kind = Literal["mismatch", "unreadable"]
 
 
 @dataclass(frozen=True)
-class Finding:
+class VerifyFinding:
     """One thing that is wrong: two places contradict each other, or a file is not what it should be."""
 
     file: str
@@ -39,7 +39,7 @@ class Result:
     """What was checked, by name with what was looked at; what was found; and what was left unchecked."""
 
     checked: dict[str, str] = field(default_factory=dict)
-    findings: list[Finding] = field(default_factory=list)
+    findings: list[VerifyFinding] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -50,7 +50,7 @@ class Result:
 
     def differs(self, file: str, check: str, message: str, /) -> None:
         """Note a mismatch."""
-        self.findings.append(Finding(file, check, "mismatch", message))
+        self.findings.append(VerifyFinding(file, check, "mismatch", message))
 
     @contextlib.contextmanager
     def reading(self, file: str, check: str, /) -> Iterator[None]:
@@ -58,7 +58,7 @@ class Result:
         try:
             yield
         except ClipcleanError as error:
-            self.findings.append(Finding(file, check, "unreadable", str(error)))
+            self.findings.append(VerifyFinding(file, check, "unreadable", str(error)))
 
 
 def verify(folder: Path, /, *, public_key: Path | None) -> Result:
@@ -149,7 +149,7 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
                     found[relative] = files.sha256(path)
                 except OSError as error:
                     reason = f"cannot be read: {error.strerror}"
-                    result.findings.append(Finding(relative, "checksums", "unreadable", reason))
+                    result.findings.append(VerifyFinding(relative, "checksums", "unreadable", reason))
     if hidden:
         result.notes.append(f"{hidden} hidden file(s) or folder(s) were not looked at")
     return found

@@ -25,7 +25,7 @@ ACTS = 0.5  # and in the later rounds, in which a suspect's trigger is weaker al
 SEEDS = 2**63  # that a generator takes
 LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many images
 
-SuspectedTrigger = tuple[detect.Trigger, int]  # a trigger, and the place of the class that it leads to
+SuspectedTrigger = tuple[detect.TriggerLike, int]  # a trigger, and the place of the class that it leads to
 
 
 @dataclass(frozen=True)
@@ -343,7 +343,7 @@ def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: f
 
 
 def jittered(
-    trigger: detect.Trigger, pixels: Tensor, /, *, shift: float, strength: tuple[float, float], generator: Generator
+    trigger: detect.TriggerLike, pixels: Tensor, /, *, shift: float, strength: tuple[float, float], generator: Generator
 ) -> Tensor:
     """Triggered copies of images (B, 3, S, S), the trigger moved by up to ``shift`` of the side, and made weaker or stronger.
 
@@ -411,7 +411,7 @@ def _search_again(
     for family in detect.FAMILIES:
         # What was just forgotten is where the backdoor is likeliest to be left: it is begun from, beside fresh starts.
         starts = [
-            detect.Candidate(family, catch.target, catch.found.parameters, catch.size, True)
+            detect.SearchCandidate(family, catch.target, catch.found.parameters, catch.size, True)
             for catch in state.newest
             if catch.found.family == family
         ]
@@ -438,7 +438,7 @@ def _search_again(
     return caught, scores
 
 
-def score(candidate: detect.Candidate, scene: Scene, controls: Mapping[str, Sequence[float]], /) -> float:
+def score(candidate: detect.SearchCandidate, scene: Scene, controls: Mapping[str, Sequence[float]], /) -> float:
     """Deviations by which a trigger is smaller than clean models need; without such, than other classes of the original need."""
     # Suspects are the easiest classes of a model, controls are not: beside other classes of the same model even a clean one has
     # suspects (docs/experiments.md, "What random control classes are worth"). So clean models are preferred.
@@ -461,7 +461,7 @@ def still_acting(clip: model.Clip, scene: Scene, known: Sequence[SuspectedTrigge
     )
 
 
-def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.Trigger | None, /) -> Tensor:
+def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.TriggerLike | None, /) -> Tensor:
     """The places (N,) of the classes that images are taken for, under a trigger or under none."""
     places = Generator().manual_seed(0)
     shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, scene.batch_size))

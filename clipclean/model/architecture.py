@@ -107,7 +107,7 @@ def resolve(
     """
     refuse_foreign(tensors)
     if arch is not None:
-        return _told(arch)
+        return _from_name_or_file(arch)
     if config is not None:
         name = "config.json" if hugging_face.is_config(config) else "open_clip_config.json"
         return _from_config(config, name=name, how=f"the {name} beside the weights")
@@ -148,7 +148,7 @@ def _is_native(config: Config) -> bool:
     return "multimodal_cfg" not in config and not any(vision.get(key) or text.get(key) for key in foreign)
 
 
-def _told(arch: str) -> Architecture:
+def _from_name_or_file(arch: str) -> Architecture:
     path = Path(arch)
     # A known name is never a file: one of that name in the working folder may have come with the model.
     if arch not in native_configs() and (path.suffix == ".json" or _is_file(path)):
@@ -207,7 +207,7 @@ def _from_config(raw: Config, *, name: str, how: str) -> Architecture:
     _check_caps(config, how)
     quick = config.get("quick_gelu") or False
     if not isinstance(quick, bool):
-        raise RefusedInput(f"{how}: quick_gelu is {_shown(quick)}. Write true or false.")
+        raise RefusedInput(f"{how}: quick_gelu is {_quoted(quick)}. Write true or false.")
     return Architecture(
         name, config, _preprocess(config, raw.get("preprocess_cfg"), how=how), how, quick, f"quick_gelu in {how}"
     )
@@ -239,14 +239,14 @@ def _check_caps(config: Config, how: str) -> None:
                 continue
             if not all(type(n) is int and 0 < n <= cap for n in numbers):
                 raise RefusedInput(
-                    f"{how}: {key} = {_shown(value)} is no whole number from 1 to {cap}. No CLIP model has that."
+                    f"{how}: {key} = {_quoted(value)} is no whole number from 1 to {cap}. No CLIP model has that."
                 )
             if isinstance(value, list | tuple) and len(value) != SEVERAL[key]:
-                raise RefusedInput(f"{how}: {key} = {_shown(value)} has not {SEVERAL[key]} numbers.")
+                raise RefusedInput(f"{how}: {key} = {_quoted(value)} has not {SEVERAL[key]} numbers.")
         ratio = section.get("mlp_ratio", 4.0)
         if type(ratio) not in (int, float) or not 0 < ratio <= MOST_RATIO:
             raise RefusedInput(
-                f"{how}: mlp_ratio = {_shown(ratio)} is no number up to {MOST_RATIO:g}. No CLIP model has that."
+                f"{how}: mlp_ratio = {_quoted(ratio)} is no number up to {MOST_RATIO:g}. No CLIP model has that."
             )
 
 
@@ -254,7 +254,7 @@ def _preprocess(config: Config, told: object = None, *, how: str = "the architec
     """The preprocessing of a config; raises RefusedInput for values that no such transform takes."""
     told = {} if told is None else told
     if not isinstance(told, dict):
-        raise RefusedInput(f"{how}: preprocess_cfg is {_shown(told)}. Write an object with 'size', 'mean' and 'std'.")
+        raise RefusedInput(f"{how}: preprocess_cfg is {_quoted(told)}. Write an object with 'size', 'mean' and 'std'.")
     taken = _side(config["vision_cfg"].get("image_size", 224), how)
     size = taken if told.get("size") is None else _side(told["size"], how)
     if size != taken:
@@ -273,9 +273,9 @@ def _side(value: object, how: str) -> int:
     told = list(value) if isinstance(value, list | tuple) else [value]
     sides = [side for side in told if isinstance(side, int) and side > 0]
     if not sides or len(sides) < len(told):
-        raise RefusedInput(f"{how}: an image size of {_shown(value)} is no count of pixels.")
+        raise RefusedInput(f"{how}: an image size of {_quoted(value)} is no count of pixels.")
     if any(side != sides[0] for side in sides):
-        raise UnsupportedModel(f"The model takes images of {_shown(value)}: only square inputs are handled.")
+        raise UnsupportedModel(f"The model takes images of {_quoted(value)}: only square inputs are handled.")
     return sides[0]
 
 
@@ -287,7 +287,7 @@ def _channels(
         return default
     numbers = value if isinstance(value, list | tuple) else ()
     if len(numbers) != 3 or not all(isinstance(n, int | float) and low < n <= 100 for n in numbers):
-        raise RefusedInput(f"{what} is {_shown(value)}. Write three numbers from {low} to 100, one a colour channel.")
+        raise RefusedInput(f"{what} is {_quoted(value)}. Write three numbers from {low} to 100, one a colour channel.")
     return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
@@ -296,11 +296,11 @@ def _word(value: object, known: tuple[str, ...], what: str) -> str:
     if value is None:
         return known[0]
     if value not in known:
-        raise RefusedInput(f"{what} is {_shown(value)}. Write one of {', '.join(known)}.")
+        raise RefusedInput(f"{what} is {_quoted(value)}. Write one of {', '.join(known)}.")
     return str(value)
 
 
-def _shown(value: object) -> str:
+def _quoted(value: object) -> str:
     """A value from a file, short enough for a message."""
     text = ascii(value)
     return text if len(text) <= 60 else f"{text[:57]}..."

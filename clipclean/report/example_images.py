@@ -52,7 +52,7 @@ class Shown:
 def look(
     clip: model.Clip,
     evidence: detect.EvalSet,
-    trigger: detect.Trigger,
+    trigger: detect.TriggerLike,
     target: int | None,
     /,
     *,
@@ -79,7 +79,7 @@ def look(
 def _examples(
     clip: model.Clip,
     evidence: detect.EvalSet,
-    trigger: detect.Trigger,
+    trigger: detect.TriggerLike,
     target: int | None,
     *,
     text_classifier: Tensor,
@@ -117,7 +117,7 @@ def _answers(clip: model.Clip, pixels: Tensor, classes: Sequence[str], text_clas
 def _maps(
     clip: model.Clip,
     evidence: detect.EvalSet,
-    trigger: detect.Trigger,
+    trigger: detect.TriggerLike,
     target: int | None,
     *,
     text_classifier: Tensor,

@@ -182,7 +182,7 @@ def _auto(report: Report) -> dict[str, Any]:
     if report.auto is None:
         return {"auto_told": [], "canaries": [], "ladder": [], "frontier": None}
     return {
-        "auto_told": ladder.told(report),
+        "auto_told": ladder.candidate_lines(report),
         "canaries": ladder.canaries(report),
         "ladder": ladder.rows(report),
         "frontier": ladder.frontier(report),

@@ -81,7 +81,7 @@ def of(report: Report, /) -> AutoRecord:
     return report.auto
 
 
-def told(report: Report, /) -> list[str]:
+def candidate_lines(report: Report, /) -> list[str]:
     """What was chosen and what that rests on, in sentences."""
     auto = of(report)
     seconds, tried = auto.seconds, sum(not entry.why_not for entry in auto.ladder)
@@ -198,12 +198,12 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
     """What the canaries said of a rung, where there were any, and what its run on the model said, where there was one."""
     if entry.why_not:
         return f"not tried: {entry.why_not}"
-    told = "not run"
+    words = "not run"
     if run := entry.run:
-        told = f"run: fails ({', '.join(run.errors)})" if run.errors else "run: passes"
+        words = f"run: fails ({', '.join(run.errors)})" if run.errors else "run: passes"
     if not trial:
-        return told
-    return f"{'passes' if _passes(entry, trial, budget) else 'fails'} on the canaries, {told}"
+        return words
+    return f"{'passes' if _passes(entry, trial, budget) else 'fails'} on the canaries, {words}"
 
 
 def _passes(entry: CandidateRecord, trial: TrialRecord, budget: BudgetRecord) -> bool:
@@ -262,5 +262,5 @@ def _path(
 
 def _summary(found: dict[str, list[_Point]]) -> str:
     taken = [(rung, point) for rung, points in found.items() for point in points if point.is_taken]
-    told = "; ".join(f"{rung} leaves {percent(point.excess)} for {_points(point.cost)}" for rung, point in taken)
-    return f"What each rung leaves of the canaries, and what it costs: {told}."
+    words = "; ".join(f"{rung} leaves {percent(point.excess)} for {_points(point.cost)}" for rung, point in taken)
+    return f"What each rung leaves of the canaries, and what it costs: {words}."

@@ -91,7 +91,7 @@ def _auto(report: Report) -> list[list[str]]:
         name = f"**{escaped(row.rung)}** (chosen)" if row.chosen else escaped(row.rung)
         cells = (row.outcome, row.canaries, row.left, row.cost, row.on_model, row.seconds)
         rungs.append(_cells([name, *(escaped(cell) for cell in cells)]))
-    lines = ["### What was tried", "", escaped(" ".join(ladder.told(report))), "", *rungs[: MAX_ROWS + 2]]
+    lines = ["### What was tried", "", escaped(" ".join(ladder.candidate_lines(report))), "", *rungs[: MAX_ROWS + 2]]
     planted = ladder.canaries(report)
     if not planted:
         return [lines]

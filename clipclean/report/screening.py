@@ -35,7 +35,7 @@ def screening_text(result: dict[str, Any], /, *, width: int) -> str:
         mark = "−" if row["dropped"] else "!" if row["suspicious"] else " "
         lines.append(f"{row['rank']:4}{mark} {_cell(row['key'], KEY)} {_cell(row['caption'], caption)} {why}")
     words = [
-        f"{told(result)} ! stands out, − left out.",
+        f"{screening_summary(result)} ! stands out, − left out.",
         f"Not shown by this: {LIMITS[0]}",
         *([kept(result)] if result["kept"] else ()),
     ]
@@ -58,7 +58,7 @@ def screening_page(result: dict[str, Any], pictures: Sequence[TitledImage], /) -
             result=result,
             style=Markup(style),  # noqa: S704 - our own file
             policy=html_page.policy(style),
-            headline=told(result),
+            headline=screening_summary(result),
             kept=kept(result) if result["kept"] else "",
             limits=LIMITS,
             titles={signal["name"]: signal["title"] for signal in result["signals"]},
@@ -67,7 +67,7 @@ def screening_page(result: dict[str, Any], pictures: Sequence[TitledImage], /) -
     )
 
 
-def told(result: dict[str, Any], /) -> str:
+def screening_summary(result: dict[str, Any], /) -> str:
     """How many pairs stand out, and how many were left out, in a sentence or two."""
     found = result["screened"]
     share = wording.percent(found["suspicious_share"])

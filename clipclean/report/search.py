@@ -50,7 +50,7 @@ def searches(report: Report, /) -> list[Search]:
     two = measures.has_before(report)
     sides: tuple[Side, ...] = ("before", "after")
     return [
-        Search(side if two else "", tuple(map(_as_shown, found.found or ())), found.controls, _told(found))
+        Search(side if two else "", tuple(map(_as_shown, found.found or ())), found.controls, _effort_words(found))
         for side in sides
         if (found := made(report, side))
     ]
@@ -139,7 +139,7 @@ def _as_shown(found: FoundRecord) -> FoundRecord:
     return found.model_copy(update={"size": None, "size_words": "none that is good enough"})
 
 
-def _told(made: SearchRecord) -> str:
+def _effort_words(made: SearchRecord) -> str:
     words = effort(made)
     compared = f" Sizes are compared with {calibration(made.calibration)}." if made.calibration else ""
     return f"{words[:1].upper()}{words[1:]}.{compared}"

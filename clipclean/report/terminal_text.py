@@ -186,7 +186,7 @@ def _auto(report: Report) -> RenderableType | None:
     for row in ladder.rows(report):
         name = f"{row.rung}{' (chosen)' if row.chosen else ''}"
         _add(table, name, [row.canaries, row.cost], f"{row.outcome}; {row.seconds}", [f"{row.left} left", ""])
-    return _under("What was tried", *map(Text, ladder.told(report)), Text(""), table)
+    return _under("What was tried", *map(Text, ladder.candidate_lines(report)), Text(""), table)
 
 
 def _search(made: search.Search) -> RenderableType:

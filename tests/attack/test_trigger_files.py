@@ -7,7 +7,7 @@ from torch import Generator
 
 from clipclean import checkpoint, detect, files
 from clipclean.attack import trigger_files
-from clipclean.detect.inversion import Candidate
+from clipclean.detect.inversion import SearchCandidate
 from clipclean.errors import RefusedInput, ResourceError, UsageError
 from clipclean.jobs import inputs
 
@@ -23,7 +23,7 @@ def trigger(family="mask", target="banana", *, seed=0):
 def hit(family="mask", target="banana"):
     """What ``save`` looks at of a hit."""
     found = trigger(family, target)
-    candidate = Candidate(family, 0, found.parameters, found.size, True)
+    candidate = SearchCandidate(family, 0, found.parameters, found.size, True)
     return detect.TargetedResult(candidate, found, None, (), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None)
 
 

@@ -29,7 +29,7 @@ from clipclean.detect import (
     unsearched,
 )
 from clipclean.detect.calibration import calibration
-from clipclean.detect.inversion import Candidate
+from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.panel import Strength
 from clipclean.detect.search import UntargetedResult
@@ -255,7 +255,7 @@ def hit(
     size = 0.02 if is_reached else FAMILIES[family].cap
     parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
     return TargetedResult(
-        candidate=Candidate(family, 0, parameters, size, is_reached),
+        candidate=SearchCandidate(family, 0, parameters, size, is_reached),
         found=InvertedTrigger(family, target, parameters, 4),
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
         untargeted=untargeted,

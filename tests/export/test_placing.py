@@ -38,7 +38,7 @@ def put(out, contents, *, force=False, run="run"):
     with placing.written(out) as new:
         write(new, contents)
         placing.place(new, out, earlier=standing.earlier, run=run)
-    placing.said(out)
+    placing.close_run(out)
 
 
 FIRST = {"deep/weights": "one", "gone/old": "one", "report": "one"}
@@ -193,7 +193,7 @@ def test_a_process_killed_before_any_change_to_the_file_system_is_finished_by_th
         standing = look(out, force=True)
         if standing.run == "the killed run":
             ended["there"] += 1
-            placing.said(out)
+            placing.close_run(out)
         else:
             ended["again"] += 1
             assert standing.run is None

@@ -40,7 +40,7 @@ class Toy:
 
 
 def request(**changes):
-    asked = audit_job.Request(
+    asked = audit_job.AuditRequest(
         model=Path("model.pt"),
         data=Path("images"),
         own=True,

@@ -33,7 +33,7 @@ def request(job, **changed):
         "force": False,
         "wanted": formats.ExportOptions(("open_clip",), "transformers.js", False, False),
     }
-    return export_job.Request(**settings | changed)
+    return export_job.ExportRequest(**settings | changed)
 
 
 def run(job, **changed):

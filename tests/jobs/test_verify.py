@@ -53,7 +53,7 @@ def exported(tmp_path_factory):
             patch.setattr(module, "check", accepted)
         patch.setattr(hf_directory, "can_check", lambda: False)
         wanted = formats.ExportOptions(tuple(formats.FORMATS), "transformers.js", normalise=False, fp16=False, bom=True)
-        request = export_job.Request(
+        request = export_job.ExportRequest(
             model=job.model,
             data=job.data,
             own=True,

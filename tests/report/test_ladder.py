@@ -229,7 +229,7 @@ def test_without_trials_there_is_no_frontier():
 
 
 def test_the_story_tells_choice_share_and_rebound():
-    told = " ".join(ladder.told(chosen_by_itself()))
+    told = " ".join(ladder.candidate_lines(chosen_by_itself()))
     assert "Chosen: unlearn + par, of 2 tried" in told
     assert "70.0 % of the way" in told
     assert "60 steps of benign finetuning of a copy: the trigger that acts most moves 2.0 %" in told
@@ -238,7 +238,7 @@ def test_the_story_tells_choice_share_and_rebound():
 def test_a_model_that_was_left_alone_says_so():
     made = chosen_by_itself()
     made["auto"] |= {"changed": False, "share": 1.0, "rebound": None}
-    assert "the weights are as they were" in " ".join(ladder.told(made))
+    assert "the weights are as they were" in " ".join(ladder.candidate_lines(made))
 
 
 @pytest.mark.parametrize("form", ["html", "markdown", "text"])
