@@ -355,6 +355,20 @@ RULES: Mapping[str, Rule] = {
         ),
         urgent=30,
     ),
+    "CC024": Rule(
+        title="Time was over before all was done",
+        stage="evidence",
+        level="warning",
+        means="The run ended at the deadline of --max-minutes. What it had found until then is reported; the rest was not done.",
+        does_not_show="What the rest would have found: a trigger of a kind that was not reached, for one.",
+        action="Give the same command with more minutes: an audit goes on from where it ended.",
+        severity=4.0,
+        doubt=VerdictWords(
+            "Time was over before the audit was, and nothing that was tried until then acts.",
+            "Time was over before the cleaning was, so nothing shows that all of a backdoor is gone.",
+        ),
+        urgent=28,
+    ),
     "CC030": Rule(
         title="Clean data skipped",
         stage="data",

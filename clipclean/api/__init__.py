@@ -61,6 +61,7 @@ def audit(
     labels: Mapping[str, str] | None = None,
     seed: int = 0,
     device: str = "auto",
+    max_minutes: float | None = None,
     progress: Progress | None = None,
 ) -> "Report":
     """Tell whether a model carries a backdoor that nobody described, and which class it leads to.
@@ -86,6 +87,7 @@ def audit(
         labels: names and values for the report, such as a build number.
         seed: fixes every random choice.
         device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        max_minutes: end after so many minutes with what was found until then.
         progress: called with each stage, steps done and steps in all.
 
     Raises:
@@ -150,7 +152,7 @@ def sanitize(
         recipe: a name, a file or a recipe; None takes the default one.
         overrides: values of the recipe, as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
         max_accuracy_loss: clean accuracy that the cleaning may cost.
-        max_minutes: for ``auto``: start no new candidate after so many minutes.
+        max_minutes: end training after so many minutes; ``auto`` starts no new candidate then.
         eval_data: labelled images to measure on; None keeps some pairs out of training.
         image_key: column of the images, where it has another name than the known ones.
         caption_key: column of the captions, likewise.

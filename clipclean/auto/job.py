@@ -39,6 +39,7 @@ def auto(request: SanitizeRequest, /, *, progress: Progress) -> SanitizeOutcome:
     if to.is_finished:
         return outputs.finished(request.out, state)
     with state.locked():
+        state.claim(force=request.force)
         bench = workbench(request, ready, state, progress)
         tried = tried_all(bench, request.recipe, started=started)
         result, images = concluded(bench, request, ready, tried)

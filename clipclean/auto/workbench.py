@@ -19,7 +19,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.policy import AuditLimits
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.findings import Finding
-from clipclean.jobs import audit, inputs
+from clipclean.jobs import audit, inputs, saved_search
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
 from clipclean.methods.unlearning import SuspectedTrigger
@@ -77,16 +77,21 @@ class Workbench:
         sequence.put(self.clip, interpolate.between(original, cleaned, share=share))
 
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
-        """Measure and search the model as it is now."""
+        """Measure and search the model as it is now; stages that were finished in an interrupted run are read."""
+        evidence = replace(self.evidence, suspicions=tuple(suspicions))
+        decides = saved_search.decides(
+            self.clip, evidence, effort=self.settings.effort, pointed=tuple(pointed), seed=self.run.seed
+        )
         return audit.searched(
             self.clip,
-            replace(self.evidence, suspicions=tuple(suspicions)),
+            evidence,
             self.references,
             self.run.progress,
             effort=self.settings.effort,
             pointed=pointed,
             seed=self.run.seed,
             what=what,
+            memory=saved_search.part(self.state, f"searching{what}", decides),
         )
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:

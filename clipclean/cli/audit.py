@@ -40,6 +40,7 @@ UNSEEN = (
     "no_cache",
     "workers",
     "dry_run",
+    "max_minutes",
 )
 
 
@@ -147,6 +148,7 @@ class PagedReport(NamedTuple):
 @options.seed
 @options.device
 @options.workers
+@options.max_minutes
 @options.no_cache
 @options.outputs
 @options.as_json
@@ -203,12 +205,13 @@ def audited(given: dict[str, Any], /) -> "PagedReport | Plan":
 
         shown("loading PyTorch", 1, 1)
     data.use_workers(given["workers"])
-    asked = given | {"search": not given["no_search"]}
+    asked = given | {"search": not given["no_search"], "is_cached": not given["no_cache"]}
     with requests.of_audit(asked) as request, progress.shown(quiet=given["quiet"]) as shown:
         if given["dry_run"]:
             return plan.of_audit(request, progress=shown)
         outcome = job.audit(request, progress=shown)
-    if known and known == cache_key(given):  # nothing that was read has changed meanwhile
+    is_whole = all(found.rule != "CC024" for found in outcome.report.findings)
+    if known and is_whole and known == cache_key(given):  # nothing that was read has changed meanwhile
         result_cache.save(known, reports.json(outcome.report), outcome.images)
     return PagedReport(outcome.report, outcome.images)
 

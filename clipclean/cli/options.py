@@ -507,7 +507,8 @@ max_minutes = shared(
     metavar="N",
     type=click.FloatRange(min=0, min_open=True),
     show_default="none",
-    help="With --recipe auto: start no new candidate after N minutes; the one in progress finishes.",
+    help="End after N minutes with what was found until then; the verdict is inconclusive where the rest might matter. With "
+    "--recipe auto no new candidate is started after N minutes, and the one in progress finishes.",
 )
 log_dir = shared(
     "--log-dir",

@@ -455,14 +455,11 @@ def chosen(
     """The recipe of a run, with what the user changes in it and the budgets that the user sets.
 
     Raises:
-        UsageError: there is no such recipe, a change makes no valid one, or it has no use for a budget of time.
+        UsageError: there is no such recipe, or a change makes no valid one.
     """
     own = recipe if isinstance(recipe, Recipe) else load(DEFAULT if recipe is None else str(recipe))
-    if max_minutes is not None and not METHODS[own.method].chooses:
-        raise UsageError(
-            f"--max-minutes is for --recipe auto, which tries several recipes; {own.name} runs once. Leave it out."
-        )
-    settings = with_budgets(changes, max_accuracy_loss=max_accuracy_loss, max_minutes=max_minutes)
+    of_auto = max_minutes if METHODS[own.method].chooses else None  # others end at the deadline of their job
+    settings = with_budgets(changes, max_accuracy_loss=max_accuracy_loss, max_minutes=of_auto)
     return override(own, settings) if settings else own
 
 

@@ -3,13 +3,24 @@
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, fastest, targeted
 from clipclean.detect.loss import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
-from clipclean.detect.measure import EMBED_BATCH, EvalSet, Measurement, Probe, TriggerLike, measure, probe, stack
+from clipclean.detect.measure import (
+    EMBED_BATCH,
+    Accuracy,
+    EvalSet,
+    Measurement,
+    Probe,
+    TriggerLike,
+    measure,
+    probe,
+    stack,
+)
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.panel import strengths
 from clipclean.detect.projection import neighbouring, principal
 from clipclean.detect.references import PANEL, References, Sizes, as_file, from_file, stored, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
+from clipclean.detect.stages import pack, unpack
 from clipclean.detect.verdict import (
     DOUBT,
     VerdictThresholds,
@@ -34,6 +45,7 @@ __all__ = [
     "FAMILIES",
     "FLOOR",
     "PANEL",
+    "Accuracy",
     "Attack",
     "Effort",
     "EvalSet",
@@ -69,6 +81,7 @@ __all__ = [
     "measure",
     "neighbouring",
     "note",
+    "pack",
     "paired_difference",
     "predict",
     "principal",
@@ -88,6 +101,7 @@ __all__ = [
     "telling",
     "together",
     "uncalibrated",
+    "unpack",
     "unsearched",
     "unsound",
 ]

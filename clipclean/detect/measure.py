@@ -1,5 +1,6 @@
 """Measure one model on one set of images: clean accuracy, and what each trigger that was named or is in the panel does."""
 
+import contextlib
 import math
 import zlib
 from collections.abc import Callable, Sequence
@@ -9,7 +10,7 @@ from typing import Any, Protocol
 import torch
 from torch import Generator, Tensor
 
-from clipclean import data, model
+from clipclean import data, deadline, model
 from clipclean.detect import metrics, zeroshot
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
@@ -135,6 +136,7 @@ class Measurement:
     recall: Accuracy | None = None  # beside an accuracy by labels
     confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
     usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison: nobody is warned of them
+    untried: int = 0  # triggers of the panel, since time was over
 
     def as_dict(self) -> dict[str, Any]:
         """``measurements`` of the report."""
@@ -158,6 +160,7 @@ def measure(
     /,
     *,
     progress: Callable[[int, int], None],
+    text_classifier: Tensor | None = None,
 ) -> Measurement:
     """One clean embedding pass and one text text_classifier, shared by every probe.
 
@@ -166,13 +169,19 @@ def measure(
         embed_texts: captions -> unit embeddings (B, D).
         eval_set: images, vocabulary and triggers.
         progress: called with (done, total) after each part.
+        text_classifier: (K, D), where it is known already.
+
+    Raises:
+        OutOfTime: time is over before the triggers of the panel are tried.
     """
     is_asked = eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel
     size = eval_set.batch_size
-    blocks = zeroshot.blocks(eval_set.classes, eval_set.templates, batch_size=size) if is_asked else 0
+    is_made = is_asked and text_classifier is None
+    blocks = zeroshot.blocks(eval_set.classes, eval_set.templates, batch_size=size) if is_made else 0
     begun, total = blocks + 1, blocks + 1 + len(eval_set.suspicions) + len(eval_set.panel)
-    text_classifier = torch.zeros(0, 0)
-    if is_asked:  # a thousand classes are seven thousand captions: minutes on a processor
+    if text_classifier is None or not is_asked:
+        text_classifier = torch.zeros(0, 0)
+    if is_made:  # a thousand classes are seven thousand captions: minutes on a processor
         text_classifier = zeroshot.classifier(
             embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=size,
             progress=lambda done, _: progress(done, total),
@@ -200,7 +209,10 @@ def measure(
         return result
 
     known = tuple(run(t, target, begun + 1 + i) for i, (t, target) in enumerate(eval_set.suspicions))
-    panel = tuple(run(t, None, begun + 1 + len(known) + i) for i, t in enumerate(eval_set.panel))
+    panel: list[Probe] = []
+    with contextlib.suppress(deadline.OutOfTime):
+        for trigger in eval_set.panel:
+            panel.append(run(trigger, None, begun + 1 + len(known) + len(panel)))
     return Measurement(
         clean_accuracy=shown.rate,
         definition=shown.definition,
@@ -213,6 +225,7 @@ def measure(
         confidence=(eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1).cpu()
         if is_asked
         else None,
+        untried=len(eval_set.panel) - len(panel),
     )
 
 

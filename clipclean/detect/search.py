@@ -1,6 +1,5 @@
 """The search: every family without a target, then towards classes of the list, all in the same way; then the leaders on unseen images."""
 
-import itertools
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 import torch
 from torch import Generator, Tensor
 
+from clipclean import deadline
 from clipclean.detect import inversion
 from clipclean.detect.calibration import evidence
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
@@ -17,6 +17,7 @@ from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
 from clipclean.detect.measure import Probe, TriggerLike, embeddings, probe
 from clipclean.detect.panel import Strength, as_dicts, strengths
 from clipclean.detect.references import PANEL, References, Sizes, freely
+from clipclean.detect.stages import FORGETFUL, Memory, Stages
 
 MOST_IMAGES = 256  # that are searched on
 JUDGING = 150  # the most that judge what was found: an excess of 0.6 is then known to 0.08
@@ -129,6 +130,7 @@ class SearchResult:
         passes: images that went forward and back.
         images: that were searched on.
         classes: names of all.
+        cut: the steps that were done, and their number, where time was over before the last; else None.
     """
 
     targeted: tuple[TargetedResult, ...]
@@ -139,6 +141,7 @@ class SearchResult:
     passes: int
     images: int
     classes: tuple[str, ...]
+    cut: tuple[int, int] | None = None
 
     def sizes(self) -> Sizes:
         """The sizes of all triggers by family and class, and of those without a target: what a clean model needs, if it is clean."""
@@ -189,6 +192,7 @@ def search(
     batch_size: int,
     seed: int,
     progress: Callable[[int, int], None],
+    memory: Memory = FORGETFUL,
 ) -> SearchResult:
     """Search for triggers that nobody described.
 
@@ -209,6 +213,7 @@ def search(
         batch_size: images embedded at a time.
         seed: draws everything.
         progress: called with (done, total) after each family, and each block of classes of a sweep.
+        memory: where finished stages are kept, so that an interrupted search goes on.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -224,38 +229,46 @@ def search(
     is_long = len(classes) > effort.suspects + effort.controls
     swept = min(len(classes), MOST_SWEPT) if is_long and effort.sweep else 0
     steps = len(general) + len(FAMILIES) + len(general) * inversion.blocks(swept)
-    done, generator = itertools.count(1), Generator().manual_seed(seed)
+    stages = Stages(seed=seed, total=steps, progress=progress, kinds=(SearchCandidate, Strength), memory=memory)
     on, beside = divided(len(pixels))
     searched, beside = pixels[on], beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
     canonical = inversion.canonical_of(embed, searched, text_classifier)
-    acting = strengths(embed, pixels, panel, canonical=canonical, progress=lambda *_: None)
-    led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
+    timed, drawing = deadline.watched(embed), Generator().manual_seed(seed)
+    acting = stages.run(
+        "panel", lambda _: strengths(timed, pixels, panel, canonical=canonical, progress=lambda *_: None), steps=0
+    )
+    led_to = [s.target for s in sorted(acting or (), key=lambda s: s.least) if s.target >= 0]
     pointed = list(dict.fromkeys([*pointed, *led_to]))
-    untargeted: list[UntargetedResult] = []
-    for family in general:
-        ended = inversion.untargeted(
-            embed, searched, family=family, canonical=canonical, effort=effort, generator=generator
+    free = stages.each(
+        "no target", general, lambda family, generator: inversion.untargeted(
+            timed, searched, family=family, canonical=canonical, effort=effort, generator=generator
         )
-        untargeted += [_gathering(candidate, share, references) for candidate, share in ended]
-        progress(next(done), steps)
+    )  # fmt: skip
+    untargeted = [_gathering(candidate, share, references) for ended in free.values() for candidate, share in ended]
     suspects = suspected(untargeted, pointed, most=effort.suspects)
     leaders: list[int] = []
     if swept:
-        some = [*suspects, *drawn(len(classes), suspects, count=swept - len(suspects), generator=generator)]
-        for family in general:
-            leaders += inversion.swept(
-                embed, searched, some, family=family, canonical=canonical, steps=effort.sweep, generator=generator,
-                progress=lambda: progress(next(done), steps),
-            )[:LEADERS]  # fmt: skip
-    suspects = list(dict.fromkeys([*suspects, *leaders]))
-    controls = drawn(len(classes), suspects, count=max(0, effort.controls - len(leaders)), generator=generator)
-    targets = [*suspects, *controls]
-    made: list[SearchCandidate] = []
-    for family in FAMILIES:
-        made += inversion.targeted(
-            embed, searched, family=family, canonical=canonical, targets=targets, effort=effort, generator=generator,
+        some = [*suspects, *drawn(len(classes), suspects, count=swept - len(suspects), generator=drawing)]
+        nearest = stages.each(
+            "sweep", general, lambda family, generator: inversion.swept(
+                timed, searched, some, family=family, canonical=canonical, steps=effort.sweep, generator=generator,
+                progress=stages.step,
+            ), steps=inversion.blocks(swept),
         )  # fmt: skip
-        progress(next(done), steps)
+        leaders = [place for order in nearest.values() for place in order[:LEADERS]]
+    suspects = list(dict.fromkeys([*suspects, *leaders]))
+    controls = drawn(len(classes), suspects, count=max(0, effort.controls - len(leaders)), generator=drawing)
+    targets = [*suspects, *controls]
+    ended_at = stages.each(
+        "towards classes", FAMILIES, lambda family, generator: inversion.targeted(
+            timed, searched, family=family, canonical=canonical, targets=targets, effort=effort, generator=generator
+        )
+    )  # fmt: skip
+    made = [candidate for candidates in ended_at.values() for candidate in candidates]
+    if not made:
+        raise NoSearch(
+            "CC024", f"Time was over after step {stages.done} of {steps} of the search, before any trigger was found."
+        )
     close = leading(made, most=effort.suspects)
     clean = embeddings(embed, pixels[beside], batch_size=batch_size).float()
 
@@ -274,8 +287,9 @@ def search(
     passes = effort.passes(FAMILIES, targets=len(targets), swept=swept)
     ranked = sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))
     return SearchResult(
-        tuple(ranked), others, tuple(untargeted), acting, references, passes, len(searched), tuple(classes)
-    )
+        tuple(ranked), others, tuple(untargeted), acting or (), references, passes, len(searched), tuple(classes),
+        (stages.done, steps) if stages.is_cut else None,
+    )  # fmt: skip
 
 
 def leading(made: Sequence[SearchCandidate], /, *, most: int) -> list[int]:

@@ -1,5 +1,6 @@
 """The audit of one checkpoint, top to bottom: read, measure, search for what nobody described, judge."""
 
+import contextlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 
-from clipclean import __version__, data, detect, model, untrusted
+from clipclean import __version__, data, deadline, detect, model, untrusted
 from clipclean.attack import power, trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
@@ -19,10 +20,12 @@ from clipclean.detect.witness import Testimony
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
 from clipclean.findings import Finding
-from clipclean.jobs import companions, estimate, inputs
+from clipclean.jobs import companions, estimate, inputs, saved_search
 from clipclean.jobs.inputs import LoadedModel, Opened, dumped
-from clipclean.progress import Progress
+from clipclean.jobs.saved_search import NOTHING, SavedSearch
+from clipclean.progress import Progress, say
 from clipclean.report import PageImages, Report, composed, example_images
+from clipclean.train.resume import RunState
 
 SAME = 1e-3  # of means and deviations of pixels
 MOST_BYTES = 50_000_000  # of a references file
@@ -58,6 +61,8 @@ class AuditRequest:
     witness_arch: str | None = None
     power: bool = False  # plant backdoors in copies, and see how many of them are found
     canaries: int = 4
+    max_minutes: float | None = None  # after which the audit ends with what was found
+    is_cached: bool = False  # whether what references need, and text classifiers, are kept for other audits
 
 
 @dataclass(frozen=True)
@@ -82,9 +87,22 @@ class AuditResult:
 def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
     """Tell whether a checkpoint carries a backdoor, and which class it leads to.
 
+    An audit that is interrupted goes on, when the same one is run again, after the last stage that was finished.
+
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
+    with deadline.within(request.max_minutes):
+        try:
+            return _audit(request, progress)
+        except deadline.OutOfTime as error:
+            raise Inconclusive(
+                f"The {request.max_minutes:g} minutes of --max-minutes were over before the model was measured, so nothing can be "
+                "said of it. Give more minutes."
+            ) from error
+
+
+def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     started = time.monotonic()
     recipe = recipes.load(recipes.DEFAULT)
     limits = policy.resolved(request.policy, recipe.audit)
@@ -119,21 +137,33 @@ def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
         captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel),
         models=1 + len(others.trusted) + (request.canaries if request.power else 0),
     )  # fmt: skip
-    known += [
-        measured_references(request, path, inputs.build(each, pairs, device=device), shown, progress)
-        for path, each in others.trusted
-    ]
-    references = detect.together(known) if known else detect.stored(kind, classes=vocabulary.classes)
-    seen = audit_clip(request, tested.clip, shown, references, progress)
-    usual = usual_normalisation(tested.clip)
-    under = usual and audit_clip(request, usual, shown, references, progress, what=" under CLIP's own normalisation")
+    with saved_search.kept(decided(request, tested.clip, shown)) as state:
+        known += [
+            measured_references(request, path, inputs.build(each, pairs, device=device), shown, progress, state=state)
+            for path, each in others.trusted
+        ]
+        references = detect.together(known) if known else detect.stored(kind, classes=vocabulary.classes)
+        seen = audit_clip(request, tested.clip, shown, references, progress, state=state)
+        usual = usual_normalisation(tested.clip)
+        under: AuditResult | None = None
+        if usual:
+            with contextlib.suppress(deadline.OutOfTime):
+                under = audit_clip(
+                    request, usual, shown, references, progress, what=" under CLIP's own normalisation", state=state
+                )
     witnesses = testimonies(request, others, shown, [seen, *([under] if under else [])], limits, progress)
     found = heard(findings(seen, references, limits, images=len(shown.pixels)), seen, shown, witnesses, limits)
     found += side_findings(request, images)
     if under:
         both = under_both(seen, under, references, limits, images=len(shown.pixels))
         found = [*heard(both, under, shown, witnesses, limits), *found]
-    known_power = power_of(request, tested.clip, planting, shown, seen, references, limits, found, progress)
+    elif usual:
+        found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
+    known_power = None
+    try:
+        known_power = power_of(request, tested.clip, planting, shown, seen, references, limits, found, progress)
+    except deadline.OutOfTime:
+        found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
     found = with_power(found, known_power)
     applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=tested.file.sha256)
     saved = (
@@ -272,22 +302,53 @@ def audit_clip(
     /,
     *,
     what: str = "",
+    state: RunState | None = None,
 ) -> AuditResult:
-    """Measure and search one model, as a request asks."""
+    """Measure and search one model, as a request asks; ``state`` is where finished stages are kept."""
+    memory = saved_search.part(state, f"searching{what}", decided(request, clip, eval_set)) if state else NOTHING
     if not request.search:
         skipped = ("CC021", "The search was skipped, as --no-search asks.")
-        return AuditResult(measured(clip, eval_set, progress, what=what), None, skipped, 0.0)
+        seen = measured(clip, eval_set, progress, memory, what=what, is_cached=request.is_cached)
+        return AuditResult(seen, None, skipped, 0.0)
     return searched(
-        clip, eval_set, references, progress, effort=request.effort, pointed=(), seed=request.seed, what=what
+        clip, eval_set, references, progress, effort=request.effort, pointed=(), seed=request.seed, what=what,
+        memory=memory, is_cached=request.is_cached,
     )  # fmt: skip
 
 
-def measured(clip: model.Clip, eval_set: detect.EvalSet, progress: Progress, /, *, what: str) -> detect.Measurement:
+def decided(request: AuditRequest, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, Any]:  # Any: JSON
+    """All that decides what an audit measures and finds in one model."""
+    return saved_search.decides(clip, eval_set, effort=request.effort, pointed=(), seed=request.seed)
+
+
+MEASURED = {kind.__name__: kind for kind in (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy)}
+
+
+def measured(
+    clip: model.Clip,
+    eval_set: detect.EvalSet,
+    progress: Progress,
+    memory: SavedSearch = NOTHING,
+    /,
+    *,
+    what: str,
+    is_cached: bool = False,
+) -> detect.Measurement:
     """What the panel and the named triggers do to one model."""
-    return detect.measure(
-        clip.embed_images, clip.embed_texts, eval_set,
+    if (kept := memory.recall("measured")) is not None:
+        made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
+        return replace(made, text_classifier=made.text_classifier.to(clip.device))
+    key = saved_search.digest(saved_search.decides_texts(clip, eval_set)) if is_cached else ""
+    made = detect.measure(
+        deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
         progress=lambda done, total: progress(f"measuring{what}", done, total),
+        text_classifier=saved_search.known_classifier(key, clip.device) if key else None,
     )  # fmt: skip
+    if key:
+        saved_search.keep_classifier(key, made.text_classifier)
+    if not made.untried:
+        memory.keep("measured", detect.pack(made, kinds=MEASURED))
+    return made
 
 
 def searched(
@@ -301,12 +362,15 @@ def searched(
     pointed: Sequence[int],
     seed: int,
     what: str,
+    memory: SavedSearch = NOTHING,
+    is_cached: bool = False,
 ) -> AuditResult:
     """Measure and search one model; a search that cannot be made is no error, but says why.
 
-    ``pointed`` are places of classes that are searched for in any case, before those that the panel points at.
+    ``pointed`` are places of classes that are searched for in any case, before those that the panel points at. ``memory`` keeps the
+    stages that are finished.
     """
-    found = measured(clip, eval_set, progress, what=what)
+    found = measured(clip, eval_set, progress, memory, what=what, is_cached=is_cached)
     started = time.monotonic()
     pixels = eval_set.pixels.to(clip.device)
     try:
@@ -316,7 +380,7 @@ def searched(
                 classes=eval_set.classes, pointed=pointed, panel=eval_set.panel,
                 effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), references=references, knn=eval_set.knn,
                 batch_size=eval_set.batch_size, seed=seed,
-                progress=lambda done, total: progress(f"searching{what}", done, total),
+                progress=lambda done, total: progress(f"searching{what}", done, total), memory=memory,
             )  # fmt: skip
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
@@ -345,17 +409,30 @@ def measured_references(
     eval_set: detect.EvalSet,
     progress: Progress,
     /,
+    *,
+    state: RunState | None = None,
 ) -> detect.References:
     """What one clean model needs, searched just as the tested one is.
 
     Raises:
         Inconclusive: nothing can be searched in it.
+        OutOfTime: the search could not be ended.
     """
-    seen = audit_clip(request, trusted.clip, eval_set, None, progress, what=" the reference")
+    name = inputs.located(path).name
+    key = saved_search.digest(decided(request, trusted.clip, eval_set))
+    if request.is_cached and (sizes := saved_search.known_sizes(key)) is not None:
+        say(f"The reference {name} was searched before, on the same images: nothing is searched in it again.")
+        return detect.References("reference", name, (sizes,))
+    named = f" the reference {name}"
+    seen = audit_clip(request, trusted.clip, eval_set, None, progress, what=named, state=state)
+    if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
+        raise deadline.OutOfTime
     if seen.search is None:
         words = seen.why_not[1] if seen.why_not else ""
-        raise Inconclusive(f"The reference {inputs.located(path).name} cannot be compared with: {words}")
-    return detect.References("reference", inputs.located(path).name, (seen.search.sizes(),))
+        raise Inconclusive(f"The reference {name} cannot be compared with: {words}")
+    if request.is_cached:
+        saved_search.keep_sizes(key, seen.search.sizes())
+    return detect.References("reference", name, (seen.search.sizes(),))
 
 
 def build_references(
@@ -395,6 +472,8 @@ def findings(
     found = [*detect.audit(measured, limits=limits)]
     if seen.why_not:
         found.append(detect.unsearched(*seen.why_not))
+    if late := unfinished(seen):
+        found.append(detect.unsearched("CC024", f"Time was over: {late}. The same command with more minutes goes on."))
     if seen.search and images < limits.min_images:
         words = f"{images} images are too few to judge what was found: at least {limits.min_images} are needed."
         found.append(detect.unsearched("CC020", f"{words} Give more by --data."))
@@ -405,6 +484,16 @@ def findings(
         if references is None:
             found.append(detect.uncalibrated())
     return found
+
+
+def unfinished(seen: AuditResult, /) -> str:
+    """What was not done since time was over; empty where all was."""
+    parts = []
+    if seen.measured.untried:
+        parts.append(f"{seen.measured.untried} of the known triggers were not tried")
+    if seen.search and seen.search.cut:
+        parts.append("only {} of {} steps of the search were done".format(*seen.search.cut))
+    return ", and ".join(parts)
 
 
 def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:

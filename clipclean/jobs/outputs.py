@@ -93,11 +93,12 @@ def publish(
     images: report.PageImages,
     state: RunState,
     progress: Progress,
+    is_whole: bool = True,
 ) -> SanitizeOutcome:
     """Write everything into a scratch folder first, check it, then put it in the place of an earlier result.
 
     After a failure the reports are all that is written, with their checksums, unless the user asks for the weights. The weights of
-    one run never stand beside the report of another.
+    one run never stand beside the report of another. A run that is not whole, since time was over, keeps its state to go on from.
 
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
@@ -121,7 +122,7 @@ def publish(
         else:
             records.write_checksums(new)
         placing.place(new, to.out, earlier=to.standing.earlier, run=to.run)
-    if exported:
+    if exported and is_whole:
         state.discard()
     placing.close_run(to.out)
     return SanitizeOutcome(made, exported, images)

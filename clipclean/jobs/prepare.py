@@ -53,6 +53,7 @@ class SanitizeRequest:
     wanted: formats.ExportOptions = formats.OPEN_CLIP
     screen: ranking.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
     unnamed: tuple[str, ...] | None = None  # where nobody named a recipe: what is changed in the one that is taken
+    max_minutes: float | None = None  # after which training ends; ``auto`` has its own rule
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ MAX_ENTRIES = 256
 MAX_BYTES = 64 * 2**20  # of one entry; a report with its images has less than a megabyte
 MAX_FILES = 200_000  # of a folder of images that is digested
 SUFFIX = ".result"
+PARTS = (".reference", ".classifier")  # kept beside whole results: what a reference needs, and text classifiers
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow")  # they may name files anywhere
 VERSION = 1  # of the layout of an entry
 
@@ -75,7 +76,7 @@ def key(settings: Mapping[str, object], read: Mapping[str, Path | None], /) -> s
         return None
     if None in (digests[name] for name, path in read.items() if path is not None):
         return None
-    decides = {"layout": VERSION, "program": _program(), "settings": settings, "read": digests}
+    decides = {"layout": VERSION, "program": program(), "settings": settings, "read": digests}
     return hashlib.sha256(json.dumps(decides, sort_keys=True, default=str).encode()).hexdigest()
 
 
@@ -101,7 +102,7 @@ def _digest(path: Path) -> str | None:
     return total.hexdigest()
 
 
-def _program() -> dict[str, str]:
+def program() -> dict[str, str]:
     """What computes: this package by its content, and the versions of those whose numbers reach a result."""
     total = hashlib.sha256()
     folder = Path(clipclean.__file__).parent
@@ -152,6 +153,28 @@ def save(wanted: str, text: str, images: PageImages, /) -> bool:
     return True
 
 
+def part(wanted: str, suffix: str, /) -> bytes | None:
+    """A part of an audit that was kept under a key: one of ``PARTS``; None where there is none, or none that is authentic."""
+    folder = home()
+    if folder is None or not _is_private(folder):
+        return None
+    return _authentic(folder / f"{wanted}{suffix}", f"{wanted}{suffix}")
+
+
+def keep_part(wanted: str, suffix: str, body: bytes, /) -> bool:
+    """Keep a part of an audit under a key; whether it could be kept."""
+    folder, secret = home(), _secret()
+    if folder is None or secret is None or len(body) > MAX_BYTES or not _is_private(folder, make=True):
+        return False
+    content = _code(secret, f"{wanted}{suffix}", body) + b"\n" + body
+    try:
+        files.write_whole(folder / f"{wanted}{suffix}", lambda partial: _write(partial, content))
+        _bound(folder, suffix)
+    except (ClipcleanError, OSError):
+        return False
+    return True
+
+
 def entries() -> list[Entry]:
     """What is kept, the newest first; what is not authentic is left out."""
     folder = home()
@@ -173,10 +196,11 @@ def clear() -> int:
     if folder is None or not _is_private(folder):
         return 0
     removed = 0
-    for path in _newest_first(folder):
-        with contextlib.suppress(OSError):
-            path.unlink()
-            removed += 1
+    for suffix in (SUFFIX, *PARTS):
+        for path in _newest_first(folder, suffix):
+            with contextlib.suppress(OSError):
+                path.unlink()
+                removed += 1
     return removed
 
 
@@ -190,11 +214,11 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _newest_first(folder: Path) -> list[Path]:
+def _newest_first(folder: Path, suffix: str = SUFFIX) -> list[Path]:
     """The files of the folder that are named as entries are, by when they were written; links are not followed."""
 
     def dated() -> Iterator[tuple[float, Path]]:
-        for path in folder.glob(f"*{SUFFIX}"):
+        for path in folder.glob(f"*{suffix}"):
             with contextlib.suppress(OSError):
                 if not path.is_symlink() and path.is_file():
                     yield path.stat().st_mtime, path
@@ -202,9 +226,9 @@ def _newest_first(folder: Path) -> list[Path]:
     return [path for _, path in sorted(dated(), reverse=True)]
 
 
-def _bound(folder: Path) -> None:
+def _bound(folder: Path, suffix: str = SUFFIX) -> None:
     """Remove the oldest entries where there are too many."""
-    for path in _newest_first(folder)[MAX_ENTRIES:]:
+    for path in _newest_first(folder, suffix)[MAX_ENTRIES:]:
         path.unlink(missing_ok=True)
 
 

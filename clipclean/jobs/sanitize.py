@@ -1,10 +1,12 @@
 """The main job, top to bottom: read, measure, finetune, measure again, judge, export."""
 
+import time
 from dataclasses import dataclass, replace
 
-from clipclean import detect, train
+from clipclean import deadline, detect, train
+from clipclean.errors import Inconclusive
 from clipclean.export import placing
-from clipclean.findings import Finding
+from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs, outputs, prepare, suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.outputs import SanitizeOutcome
@@ -17,6 +19,8 @@ from clipclean.report import example_images
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
+AFTERWARDS = 1.5  # times what measuring took is kept for measuring again and writing, where there is a deadline
+
 
 def sanitize(
     request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
@@ -28,6 +32,17 @@ def sanitize(
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
     """
+    with deadline.within(request.max_minutes):
+        try:
+            return _sanitize(request, progress, group)
+        except deadline.OutOfTime as error:
+            raise Inconclusive(
+                f"The {request.max_minutes:g} minutes of --max-minutes were over before the cleaning began, so nothing was written. "
+                "Give more minutes."
+            ) from error
+
+
+def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) -> SanitizeOutcome | None:
     standing = outputs.look(request) if group.is_first else placing.OutputState()
     ready = prepare.prepare(request, progress=progress)
     request = ready.request
@@ -42,10 +57,13 @@ def sanitize(
     if to.is_finished:
         return outputs.finished(request.out, state)
     with state.locked():
+        state.claim(force=request.force)
         first = look(request, ready, run)
         clip, recipe, evidence = ready.loaded.clip, request.recipe, first.evidence
         shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
-        trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
+        with deadline.within(None, reserve=AFTERWARDS * first.seconds):
+            deadline.check()
+            trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
         after = inputs.measure(clip, evidence, what="measuring after", progress=progress)
         after = suspicions.compared(clip, after, evidence, ready.thresholds)
         applied = outputs.accepted(request, ready, judged(request, ready, first, after, trained))
@@ -57,7 +75,7 @@ def sanitize(
             say(words)
         return outputs.publish(
             request, ready, result, evidence, to=to, images=example_images.grids(shown, shown_after), state=state,
-            progress=progress,
+            progress=progress, is_whole=trained.cut is None,
         )  # fmt: skip
 
 
@@ -71,6 +89,7 @@ class First:
         suspicions: triggers that were named, that the panel points at, and that the method's own search found.
         own: the last of these alone.
         aims: what the method goes by.
+        seconds: that measuring took: as long will it take afterwards.
     """
 
     evidence: detect.EvalSet
@@ -78,14 +97,17 @@ class First:
     suspicions: tuple[Suspicion, ...]
     own: tuple[SuspectedTrigger, ...]
     aims: Aims
+    seconds: float
 
 
 def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     """Measure the model, and search it where the method does."""
     clip, recipe, thresholds = ready.loaded.clip, request.recipe, ready.thresholds
     evidence = suspicions.evidence_of(ready, recipe, panel=request.audit)
+    began = time.monotonic()
     before = inputs.measure(clip, evidence, what="measuring before", progress=run.progress)
     before = suspicions.compared(clip, before, evidence, thresholds)
+    seconds = time.monotonic() - began
     pointed = suspicions.of_panel(before, evidence, thresholds)
     suspected = tuple(dict.fromkeys((*ready.named, *pointed)))  # one that was named may be found as well
     known = suspicions.acting(before, suspected, evidence, thresholds)
@@ -102,7 +124,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     if own:
         before = suspicions.with_found(clip, before, evidence, own)
         suspected = (*suspected, *own)
-    return First(replace(evidence, suspicions=suspected), before, suspected, own, aims)
+    return First(replace(evidence, suspicions=suspected), before, suspected, own, aims, seconds)
 
 
 def judged(
@@ -114,5 +136,15 @@ def judged(
     return [
         *suspicions.softened(found, first.own),
         *(suspicions.remaining(trained, least=recipe.unlearn.outlyingness) if is_searched else ()),
+        *unfinished(trained),
         *outputs.side_findings(request, ready),
     ]
+
+
+def unfinished(trained: Training, /) -> list[Finding]:
+    """That time was over before all steps were taken, where it was."""
+    if trained.cut is None:
+        return []
+    done, total = trained.cut
+    words = f"Time was over after step {done} of {total} of the cleaning. The same command with more minutes and --force goes on."
+    return [finding("CC024", words, level="warning")]

@@ -49,7 +49,8 @@ class Training:
     """What the finetuning did: the report's ``training``.
 
     ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not
-    ready yet; ``unlearned`` says where unlearning ended.
+    ready yet; ``unlearned`` says where unlearning ended; ``cut`` holds the steps that were done, and their number, where time was
+    over before the last.
     """
 
     steps: int
@@ -63,6 +64,7 @@ class Training:
     micro_batch: int | None
     notes: tuple[str, ...]
     unlearned: unlearn.SearchedModel | None = None
+    cut: tuple[int, int] | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """With rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one."""
@@ -158,6 +160,7 @@ def forget(
         micro_batch=None,
         notes=(WHOLE_AND_FP32,) if is_idle else (),
         unlearned=done,
+        cut=(steps, (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps) if done.is_cut else None,
     )
 
 
@@ -209,12 +212,12 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
 
     lean = train.recomputing(clip.net, clip.blocks(), wanted=options.checkpoint_activations)
     with interruptible() as stop, lean, contextlib.closing(batches), contextlib.closing(steps):
-        walk(steps, losses, first=first, total=total, save=save, stop=stop, run=run)
+        done = walk(steps, losses, first=first, total=total, save=save, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
     return Training(
-        steps=total,
-        pairs=total * options.batch_size,
+        steps=done,
+        pairs=done * options.batch_size,
         seconds=seconds + spent,
         losses=tuple(losses),
         resumed_at=first,
@@ -223,6 +226,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         precision=precision,
         micro_batch=micro.size,
         notes=tuple(memory_notes(micro, options.micro_batch)),
+        cut=None if done == total else (done, total),
     )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from clipclean import data, detect, model, train
+from clipclean import data, deadline, detect, model, train
 from clipclean.config.recipe import EFFORTS, Recipe
 from clipclean.detect import FAMILIES, InvertedTrigger
 from clipclean.errors import Inconclusive, Interrupted
@@ -29,6 +29,7 @@ class SearchedModel:
     scene: unlearning.Scene
     state: State
     seconds: float
+    is_cut: bool = False  # whether time was over before nothing was left to do
 
     def as_dict(self) -> dict[str, Any]:  # Any: JSON
         """``training.unlearning`` of a report: the suspects, and what each search found."""
@@ -103,7 +104,8 @@ def search(
             ) from error
         state = unlearning.unsearched(known)
     searched = SearchedModel(scene, state, time.monotonic() - started)
-    _save(run.state, {}, searched.state, known, searched.seconds)
+    if not deadline.is_over():  # a search that time cut short is made anew
+        _save(run.state, {}, searched.state, known, searched.seconds)
     return searched
 
 
@@ -153,9 +155,10 @@ def unlearn(
                 f"Interrupted after step {done} of at most {total}. Give the same command again to go on from the round that "
                 "it was in."
             )
+        deadline.check()
 
-    state = searched.state
-    for reached in unlearning.unlearn(
+    state, is_cut = searched.state, False
+    rounds = unlearning.unlearn(
         clip,
         original,
         searched.scene,
@@ -165,11 +168,14 @@ def unlearn(
         settings=settings,
         seed=run.seed,
         progress=told,
-    ):
-        state = reached
-        _save(run.state, clip.net.state_dict(), state, known, before + time.monotonic() - started)
+    )
+    try:
+        for state in rounds:
+            _save(run.state, clip.net.state_dict(), state, known, before + time.monotonic() - started)
+    except deadline.OutOfTime:  # the weights are those of the last step
+        is_cut = True
     clip.net.eval()
-    return SearchedModel(searched.scene, state, before + time.monotonic() - started)
+    return SearchedModel(searched.scene, state, before + time.monotonic() - started, is_cut)
 
 
 def settings_of(recipe: Recipe, /) -> Settings:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from clipclean import checkpoint, files, own_state, train
-from clipclean.errors import RefusedInput
+from clipclean.errors import RefusedInput, UsageError
 
 SUFFIX = ".safetensors"  # of every file that is kept, and so of every file that is ever deleted
 STATE = "state"
@@ -28,6 +28,7 @@ class RunState:
 
     folder: Path
     fingerprint: str
+    run: str = ""  # of a part: the fingerprint of its run
 
     @classmethod
     def of(cls, out: Path, decides: dict[str, Any], /) -> "RunState":
@@ -57,7 +58,7 @@ class RunState:
             ResourceError: the folder cannot be made.
         """
         text = json.dumps([self.fingerprint, decides], sort_keys=True).encode()
-        inner = RunState(self.folder / name, hashlib.sha256(text).hexdigest())
+        inner = RunState(self.folder / name, hashlib.sha256(text).hexdigest(), self.run or self.fingerprint)
         own_state.private(inner.folder)
         return inner
 
@@ -95,16 +96,38 @@ class RunState:
             tensors = dict(checkpoint.read(path).tensors)
             record: dict[str, Any] = json.loads(bytes(tensors.pop(RECORD).tolist()))
             is_ours = record.pop("fingerprint") == self.fingerprint
+            record.pop("run", None)
         except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
             return None
         return (tensors, record) if is_ours else None
 
     def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], /, *, name: str = STATE) -> None:
         """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
-        text = json.dumps({"fingerprint": self.fingerprint, **record}).encode()
+        text = json.dumps({"fingerprint": self.fingerprint, "run": self.run or self.fingerprint, **record}).encode()
         state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
         path = self.folder / f"{name}{SUFFIX}"
         files.write_whole(path, lambda partial: checkpoint.write_safetensors(partial, state, metadata={}))
+
+    def claim(self, /, *, force: bool) -> None:
+        """Refuse to write over what an interrupted run of other settings, or of another version, left; ``force`` discards it.
+
+        Raises:
+            UsageError: there is such a run.
+        """
+        for path in (*_inside(self.folder), *(inner for each in _inside(self.folder) for inner in _inside(each))):
+            record = _record(path) if path.suffix == SUFFIX else None
+            if record is None:  # nothing that anybody could go on from
+                continue
+            if record.get("run", record["fingerprint"]) == self.fingerprint:
+                return
+            if not force:
+                raise UsageError(
+                    "A run with other settings, or of another version, was interrupted on its way to this output, and its state is "
+                    "kept. Give its settings to go on with it, name another --out, or give --force to discard it."
+                )
+            self.discard()
+            own_state.private(self.folder)
+            return
 
     def forget(self, name: str, /) -> None:
         """Remove what was written under this name."""
@@ -117,6 +140,15 @@ class RunState:
                 if path.suffix == SUFFIX or path.name.endswith(files.PARTIAL) or UNFINISHED.fullmatch(path.name):
                     path.unlink()
         _remove_empty(self.folder)
+
+
+def _record(path: Path) -> dict[str, Any] | None:
+    """The record of a file that ``write`` left; None where it cannot be read."""
+    try:
+        record: dict[str, Any] = json.loads(bytes(checkpoint.read(path).tensors[RECORD].tolist()))
+        return record if isinstance(record["fingerprint"], str) else None
+    except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def _remove_empty(folder: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from clipclean import deadline
 from clipclean.errors import Interrupted, RefusedInput
 from clipclean.progress import Progress, say
 from clipclean.train.distributed import ALONE, Group, LostProcess
@@ -47,8 +48,10 @@ def walk(
     save: Callable[[int], None],
     stop: Callable[[], bool],
     run: Run,
-) -> None:
+) -> int:
     """Take the steps from ``first`` on, noting some ``losses``; save now and then, and before it ends in any way.
+
+    Returns how many steps are done: fewer than ``total`` where time is over.
 
     Raises:
         Interrupted: ``stop`` said so.
@@ -67,11 +70,14 @@ def walk(
                 losses.append({"step": step.number, "lr": step.lr, **step.losses})
             run.progress("finetuning", done, total)
             now, stopping = time.monotonic(), run.group.any(stop())
-            if stopping or now >= due or done == total:
+            late = deadline.is_set() and run.group.any(deadline.is_over())
+            if stopping or late or now >= due or done == total:
                 save(done)
                 due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stopping:
                 raise interrupted(done, total)
+            if late:
+                break
     except (LostProcess, RefusedInput, RuntimeError, MemoryError) as error:
         if not isinstance(error, LostProcess | RefusedInput) and not is_out_of_memory(error):
             raise
@@ -79,6 +85,7 @@ def walk(
         if stop():
             raise interrupted(done, total) from error
         raise
+    return done
 
 
 def interrupted(done: int, total: int, /) -> Interrupted:

@@ -138,8 +138,6 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
         clipclean.sanitize(job.model, job.data, out=job.model, **words(job))
     assert cli.main(job.sanitize("--out", job.model)) == 2
     assert str(told.value) in capsys.readouterr().err
-    with pytest.raises(UsageError, match="max-minutes is for"):
-        clipclean.sanitize(job.model, job.data, max_minutes=3)
     with pytest.raises(UsageError, match="Did you mean 'cleanclip'"):
         clipclean.sanitize(job.model, job.data, recipe="cleanclp")
     with pytest.raises(clipclean.RefusedInput):

@@ -47,7 +47,7 @@ def command(job, *more):
 def unsearched(monkeypatch):
     """The search takes seconds even here, and has tests of its own."""
 
-    def measured(clip, evidence, references, progress, /, *, effort, pointed, seed, what):
+    def measured(clip, evidence, references, progress, /, *, what, **_):
         found = audit_job.measured(clip, evidence, progress, what=what)
         return audit_job.AuditResult(found, None, ("CC021", "Not searched."), 0.0)
 
@@ -123,11 +123,6 @@ def test_a_misspelt_candidate_is_refused_before_anything_is_read(job, capsys):
 def test_without_audits_it_has_nothing_to_go_by(job, capsys):
     assert cli.main(command(job, "--no-audit")) == 2
     assert "--no-audit" in capsys.readouterr().err
-
-
-def test_a_time_is_for_auto_alone(job, capsys):
-    assert cli.main(job.sanitize("--max-minutes", 5)) == 2
-    assert "--max-minutes is for --recipe auto" in capsys.readouterr().err
 
 
 def test_a_budget_of_accuracy_is_for_all(job, unread):

@@ -17,7 +17,7 @@ import tiny
 import torch
 from open_clip.model import CLIP
 
-from clipclean import checkpoint, cli, detect, files, model, own_state, report, train
+from clipclean import checkpoint, cli, deadline, detect, files, model, own_state, report, train
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.errors import RefusedInput
@@ -414,9 +414,13 @@ def left_unfinished(job):
         assert cli.main(job.sanitize()) == 130
 
 
-def test_the_state_of_another_run_is_ignored(finished, job, unread):
+def test_the_state_of_another_run_is_kept_unless_force_says_otherwise(finished, job, unread, capsys):
     left_unfinished(job)
-    cli.main(whole(job))
+    kept = (hidden(job) / "state.safetensors").read_bytes()
+    assert cli.main(whole(job)) == 2
+    assert "Give its settings to go on with it, name another --out, or give --force" in capsys.readouterr().err
+    assert (hidden(job) / "state.safetensors").read_bytes() == kept
+    cli.main(whole(job, "--force"))
     assert result(job.out)["training"]["resumed_at"] == 0
     assert (job.out / WEIGHTS).read_bytes() == (finished[0].out / WEIGHTS).read_bytes()
 
@@ -913,3 +917,38 @@ def test_a_run_that_runs_out_of_memory_goes_on_with_smaller_parts_and_says_so(jo
     assert found["training"]["micro_batch"] == 4
     (note,) = [note for note in found["notes"] if "Memory ran out" in note]
     assert "--set train.micro_batch=4" in note
+
+
+# A deadline.
+
+
+def test_a_deadline_before_the_cleaning_begins_gives_one_message_and_writes_nothing(job, capsys):
+    assert cli.main(whole(job, "--max-minutes", 1e-6)) == 4
+    assert "minutes of --max-minutes were over before the cleaning began" in capsys.readouterr().err
+    assert not job.out.exists()
+
+
+def test_a_cleaning_that_ends_at_its_deadline_is_written_and_goes_on_with_more_time(job, unread):
+    command = job.sanitize("--no-audit", steps=4)
+    finetune = train.finetune
+
+    def steps(*given, **settings):
+        for done in finetune(*given, **settings):
+            if done.number == 1:
+                deadline._end.set(0.0)  # time passes in the second step
+            yield done
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "finetune", steps)
+        cli.main([*command, "--max-minutes", "60"])
+    cut = result(job.out)
+    (told,) = [found for found in cut["findings"] if found["rule"] == "CC024"]
+    assert "Time was over after step 2 of 4 of the cleaning" in told["message"]
+    assert cut["verdict"] != "pass"
+    assert cut["exports"]
+    assert cut["training"]["steps"] == 2
+    assert hidden(job).exists()
+    cli.main([*command, "--force"])
+    whole = result(job.out)["training"]
+    assert (whole["resumed_at"], whole["steps"]) == (2, 4)
+    assert not hidden(job).exists()

@@ -86,6 +86,7 @@ SANITIZED = {
     "CC060": "The cleaning leaves some",
     "CC061": "nor what the cleaning removes from this model",
     "CC023": "The search found nothing to unlearn",
+    "CC024": "Time was over before the cleaning was",
     "CC021": "Nothing shows that there was a backdoor, nor that one is gone",
     "CC022": "too few classes",
     "CC004": "no clean model of this kind to compare with",

@@ -1,0 +1,189 @@
+"""Searches that are under way, kept in the user's own state folder: an audit that was killed goes on from there."""
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+
+from clipclean import checkpoint, deadline, detect, model, own_state
+from clipclean.config import recipe as recipes
+from clipclean.detect.stages import Packed
+from clipclean.errors import ClipcleanError, Interrupted, ResourceError
+from clipclean.jobs import result_cache
+from clipclean.progress import say
+from clipclean.train.resume import RunState
+
+FOLDER = "audits"  # below the user's own state folder
+MOST = 8  # audits that wait to be gone on with; the oldest goes where there are more
+
+
+class SavedSearch:
+    """The finished stages of one search, in a part of the state of its run; nothing is kept without a state."""
+
+    def __init__(self, state: RunState | None, /) -> None:
+        """``state`` is the part of the run that this search is."""
+        self._state = state
+
+    def recall(self, name: str, /) -> Packed | None:
+        """What an equal search kept under this name, or None."""
+        kept = self._state.read(_file(name)) if self._state else None
+        return None if kept is None else (kept[0], kept[1]["value"])
+
+    def keep(self, name: str, packed: Packed, /) -> None:
+        """Keep what a stage made; a disk that is full ends the keeping and not the search."""
+        if self._state is None:
+            return
+        tensors, told = packed
+        try:
+            own_state.private(self._state.folder)
+            self._state.write(tensors, {"value": told}, name=_file(name))
+        except ResourceError as error:
+            say(f"{error} The search goes on; if it is interrupted, it begins anew.")
+            self._state = None
+
+
+NOTHING = SavedSearch(None)
+
+
+def _file(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower())
+
+
+def part(state: RunState | None, name: str, decides: Mapping[str, Any], /) -> SavedSearch:
+    """Where one search of a run is kept: of one model, with all that decides its numbers."""
+    if state is None:
+        return NOTHING
+    try:
+        return SavedSearch(state.part(_file(name), dict(decides)))
+    except ResourceError as error:
+        say(f"{error} The search goes on; if it is interrupted, it begins anew.")
+        return NOTHING
+
+
+@contextlib.contextmanager
+def kept(decides: Mapping[str, Any], /) -> Iterator[RunState | None]:
+    """The state of one audit; None where there can be none. It goes once the audit is done, and stays where time was over.
+
+    Raises:
+        Interrupted: the audit was, and something is kept to go on from.
+    """
+    state = _begun(decides)
+    try:
+        yield state
+    except KeyboardInterrupt as error:
+        if state is None or not any(state.folder.glob("*/*.safetensors")):
+            raise
+        raise Interrupted(
+            "Interrupted. Give the same command again to go on after the last step that was done."
+        ) from error
+    if state is not None and not deadline.is_over():
+        with contextlib.suppress(OSError):
+            state.discard()
+
+
+def _begun(decides: Mapping[str, Any]) -> RunState | None:
+    found = digest(decides)
+    try:
+        folder = own_state.home() / FOLDER / found[:32]
+        own_state.private(folder)
+        folder.touch()
+        _bound(folder)
+    except (ClipcleanError, OSError) as error:
+        say(f"{error} The audit goes on; if it is interrupted, it begins anew.")
+        return None
+    return RunState(folder, found)
+
+
+def digest(decides: Mapping[str, Any], /) -> str:
+    """A key out of all that decides a result."""
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
+
+
+def _bound(own: Path) -> None:
+    """Remove the oldest states of other audits where there are too many, and say so."""
+    others = sorted((each for each in own.parent.iterdir() if each != own), key=lambda each: -each.lstat().st_mtime)
+    for each in others[MOST:]:
+        began = datetime.fromtimestamp(each.lstat().st_mtime, UTC)
+        RunState(each, "").discard()
+        say(f"Removed the state of an audit that was interrupted on {began:%d %B}: only {MOST} are kept.")
+
+
+def decides(
+    clip: model.Clip, eval_set: detect.EvalSet, /, *, effort: str, pointed: tuple[int, ...], seed: int
+) -> dict[str, Any]:  # Any: JSON
+    """All that decides what is measured and found in one model."""
+    shown = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
+    return {
+        "program": result_cache.program(),
+        "threads": torch.get_num_threads(),
+        "device": clip.device.type,
+        "model": checkpoint.digest(clip.net.state_dict()),
+        "architecture": clip.architecture.config,
+        "preprocess": dataclasses.asdict(clip.architecture.preprocess),
+        "images": checkpoint.digest(shown),
+        "captions": eval_set.captions,
+        "classes": eval_set.classes,
+        "templates": eval_set.templates,
+        "panel": [trigger.spec for trigger in eval_set.panel],
+        "suspicions": [
+            (
+                trigger.spec,
+                target,
+                checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.InvertedTrigger) else "",
+            )
+            for trigger, target in eval_set.suspicions
+        ],
+        "settings": [eval_set.knn, eval_set.batch_size, eval_set.classifier, eval_set.scale, list(pointed), seed],
+        "effort": recipes.EFFORTS[effort].model_dump(mode="json"),
+    }
+
+
+def decides_texts(clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, Any]:  # Any: JSON
+    """All that decides the text classifier of one model."""
+    return {
+        "program": result_cache.program(),
+        "device": clip.device.type,
+        "model": checkpoint.digest(clip.net.state_dict()),
+        "architecture": clip.architecture.config,
+        "classes": eval_set.classes,
+        "templates": eval_set.templates,
+        "batch": eval_set.batch_size,
+    }
+
+
+# What other audits can take, in the cache beside whole results: numbers, of which nobody but the user can have written any.
+
+
+def known_sizes(key: str, /) -> detect.Sizes | None:
+    """What a search of a clean model found, kept under a key."""
+    body = result_cache.part(key, ".reference")
+    if body is None:
+        return None
+    sizes: detect.Sizes = json.loads(body)
+    return sizes
+
+
+def keep_sizes(key: str, sizes: detect.Sizes, /) -> None:
+    """Keep what a search of a clean model found."""
+    result_cache.keep_part(key, ".reference", json.dumps({f: dict(each) for f, each in sizes.items()}).encode())
+
+
+def known_classifier(key: str, device: torch.device, /) -> torch.Tensor | None:
+    """A text classifier (K, D) kept under a key."""
+    body = result_cache.part(key, ".classifier")
+    return None if body is None else safetensors.torch.load(body)["classifier"].to(device)
+
+
+def keep_classifier(key: str, classifier: torch.Tensor, /) -> None:
+    """Keep a text classifier (K, D), if it was made."""
+    if len(classifier) and result_cache.part(key, ".classifier") is None:
+        body = safetensors.torch.save({"classifier": classifier.detach().cpu().contiguous()})
+        result_cache.keep_part(key, ".classifier", body)

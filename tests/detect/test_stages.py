@@ -1,0 +1,118 @@
+import math
+import sys
+from dataclasses import dataclass
+
+import pytest
+import torch
+from detect import towers
+
+from clipclean import deadline
+from clipclean.detect import FAMILIES, search
+from clipclean.detect.stages import Stages, pack, unpack
+
+MODULE = sys.modules["clipclean.detect.search"]
+
+
+@dataclass(frozen=True)
+class Point:
+    x: float
+    where: tuple[int, ...]
+
+
+KINDS = {"Point": Point}
+
+
+class Kept(dict):
+    """A memory that a process ends at, once it has kept some stages."""
+
+    def __init__(self, most=math.inf):
+        self.most = most
+
+    def recall(self, name):
+        return self.get(name)
+
+    def keep(self, name, packed):
+        self[name] = packed
+        if len(self) >= self.most:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _two_families():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(MODULE, "FAMILIES", {name: FAMILIES[name] for name in ("mask", "patch")})
+        yield
+
+
+def searched(memory, embed=None, progress=lambda *_: None):
+    return search(
+        embed or towers.backdoored(towers.spot), towers.images(40), labels=None, text_classifier=towers.BANK,
+        classes=towers.CLASSES, pointed=(), effort=towers.EFFORT, references=None, knn=3, batch_size=16, seed=0,
+        progress=progress, memory=memory,
+    )  # fmt: skip
+
+
+def test_values_come_back_as_they_were():
+    value = [(Point(math.inf, (1, 2)), 0.1), {"a": torch.arange(3), "b": None}, "text", True]
+    tensors, told = pack(value, kinds=KINDS)
+    back = unpack(tensors, told, kinds=KINDS)
+    assert back[0] == value[0]
+    assert back[1]["a"].equal(torch.arange(3))
+    assert back[1]["b"] is None
+    assert back[2:] == value[2:]
+
+
+def test_only_known_kinds_are_kept():
+    with pytest.raises(TypeError, match="Point cannot be kept"):
+        pack(Point(1.0, ()), kinds={})
+
+
+def test_a_stage_draws_the_same_whatever_ran_before():
+    def drawn(*names):
+        stages = Stages(seed=1, total=2, progress=lambda *_: None, kinds=())
+        return [stages.run(name, lambda generator: torch.randint(2**31, (3,), generator=generator)) for name in names]
+
+    assert drawn("a", "b")[1].equal(drawn("b")[0])
+    assert not drawn("a")[0].equal(drawn("b")[0])
+
+
+@pytest.mark.parametrize("most", [1, 3, 4])
+def test_a_search_that_was_interrupted_after_a_stage_ends_with_the_numbers_of_one_that_was_not(most):
+    whole = searched(Kept()).as_dict()
+    memory = Kept(most)
+    with pytest.raises(KeyboardInterrupt):
+        searched(memory)
+    memory.most, steps = math.inf, []
+    again = searched(memory, progress=lambda done, total: steps.append((done, total)))
+    assert again.as_dict() == whole
+    assert steps == [(1, 4), (2, 4), (3, 4), (4, 4)]
+
+
+def test_a_search_whose_time_is_over_tells_what_the_finished_stages_found():
+    passes = 0
+    tower = towers.backdoored(towers.spot)
+
+    def slow(images):  # time passes by batches, so the test needs no clock
+        nonlocal passes
+        passes += 1
+        return tower(images)
+
+    searched(Kept(), slow)
+    whole, passes = passes, 0
+
+    def ends(images):
+        nonlocal passes
+        passes += 1
+        if passes == int(0.8 * whole):
+            raise deadline.OutOfTime
+        return tower(images)
+
+    found = searched(Kept(), ends)
+    assert found.cut == (3, 4)
+    assert {hit.candidate.family for hit in found.targeted} == {"mask"}
+
+
+def test_a_search_without_any_time_says_so():
+    with deadline.within(0), pytest.raises(MODULE.NoSearch, match="after step 0 of 4") as raised:
+        searched(Kept())
+    assert raised.value.rule == "CC024"

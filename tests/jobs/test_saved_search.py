@@ -1,0 +1,230 @@
+import random
+import signal
+import time
+from dataclasses import replace
+
+import pytest
+import tiny
+import torch
+
+from clipclean import deadline, detect, own_state
+from clipclean.config import policy, recipe
+from clipclean.errors import Inconclusive, Interrupted
+from clipclean.jobs import audit as job
+from clipclean.jobs import result_cache, saved_search
+from clipclean.progress import Listener, heard
+
+MOMENTS = 10
+FREE = sum(family.is_general for family in detect.FAMILIES.values())  # steps without a target
+STEPS = FREE + len(detect.FAMILIES)
+QUICK = recipe.EFFORTS["quick"].model_copy(
+    update={"steps": 1, "restarts": 1, "suspects": 2, "controls": 3, "images": 2, "free_images": 2, "sweep": 0}
+)
+
+
+@pytest.fixture(autouse=True)
+def _own(monkeypatch, tmp_path):
+    monkeypatch.setitem(recipe.EFFORTS, "quick", QUICK)
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
+
+
+@pytest.fixture(scope="module")
+def request_(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("audit")
+    made = tiny.job(folder)
+    trusted = folder / "trusted.pt"
+    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), trusted)
+    return job.Request(
+        model=made.model, data=tiny.labelled(folder / "shown", count=24), own=True, pairs=made.data, reference=(trusted,),
+        policy=policy.DEFAULT, effort="quick", arch=str(made.arch), classes=made.classes, templates=made.templates, seed=0,
+        device="cpu", save_triggers=None, search=True,
+    )  # fmt: skip
+
+
+def audited(request, said=None, progress=lambda *_: None):
+    with heard(Listener(words=(said if said is not None else []).append)):
+        return job.audit(request, progress=progress).report
+
+
+def numbers(report):
+    """A report without its times."""
+    told = report.as_dict() if hasattr(report, "as_dict") else report.model_dump(mode="json")
+    told.pop("seconds", None)
+    told["measurements"]["search"].pop("seconds", None)
+    return told
+
+
+def states():
+    folder = own_state.home() / saved_search.FOLDER
+    return sorted(folder.iterdir()) if folder.is_dir() else []
+
+
+def interrupted_after(seconds, request):
+    """Whether an audit was interrupted by a signal so long after it began."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        audited(request)
+    except (KeyboardInterrupt, Interrupted):
+        return True
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, previous)
+    return False
+
+
+def test_an_audit_interrupted_at_random_moments_ends_with_the_numbers_of_one_that_was_not(request_):
+    began = time.monotonic()
+    whole = numbers(audited(request_))
+    took, rng = time.monotonic() - began, random.Random(0)
+    assert states() == []
+    caught = sum(interrupted_after(rng.uniform(0.02, 0.8) * took, request_) for _ in range(MOMENTS))
+    assert caught >= MOMENTS / 2  # the more is kept, the sooner the next one ends
+    assert numbers(audited(request_)) == whole
+    assert states() == []
+
+
+def stopped(request, *, stage, after):
+    """An audit that is interrupted once a stage of it has gone so far."""
+
+    def progress(what, done, _total):
+        if what.startswith(stage) and done == after:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="go on after the last step"):
+        audited(request, progress=progress)
+
+
+def test_an_audit_that_goes_on_says_where(request_):
+    stopped(request_, stage="searching", after=5)
+    said, seen = [], []
+    audited(request_, said, progress=lambda what, done, total: seen.append((what, done, total)))
+    assert f"Going on at step 6 of {STEPS} of the search, where it was interrupted." in said
+
+
+def test_states_of_other_settings_are_kept_beside(request_):
+    stopped(request_, stage="searching", after=2)
+    (first,) = states()
+    other = replace(request_, seed=1)
+    stopped(other, stage="searching", after=2)
+    assert len(states()) == 2
+    audited(other)
+    assert states() == [first]
+
+
+def test_the_oldest_of_too_many_states_goes_and_it_is_said(request_, monkeypatch):
+    monkeypatch.setattr(saved_search, "MOST", 1)
+    for seed in (0, 1):
+        stopped(replace(request_, seed=seed), stage="searching", after=1)
+    said = []
+    audited(replace(request_, seed=2), said)
+    assert any(words.startswith("Removed the state of an audit that was interrupted on ") for words in said)
+    assert len(states()) == 1
+
+
+@pytest.mark.parametrize(
+    "harm", [lambda path: path.write_bytes(b"?"), lambda path: path.write_bytes(path.read_bytes()[:-5])]
+)
+def test_a_stage_that_cannot_be_read_is_done_again(request_, harm):
+    whole = numbers(audited(request_))
+    stopped(request_, stage="searching", after=3)
+    for path in states()[0].glob("*/*.safetensors"):
+        harm(path)
+    assert numbers(audited(request_)) == whole
+
+
+def test_without_a_place_for_its_state_an_audit_runs_all_the_same(request_, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "file"))
+    said = []
+    audited(request_, said)
+    assert any("if it is interrupted, it begins anew" in words for words in said)
+
+
+def test_a_deadline_shorter_than_reading_the_model_gives_one_message(request_):
+    with pytest.raises(Inconclusive, match="were over before the model was measured"):
+        audited(replace(request_, max_minutes=1e-9))
+
+
+def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_time(request_):
+    request = replace(request_, reference=())
+    whole = numbers(audited(request))
+    with deadline.within(60):
+
+        def progress(what, done, _total):
+            if what == "searching" and done == FREE + 3:  # three families were searched for towards the classes
+                deadline._end.set(0.0)
+
+        cut = audited(request, progress=progress)
+    assert cut.verdict in ("inconclusive", "fail")
+    (told,) = [found for found in cut.findings if found.rule == "CC024"]
+    assert f"only {FREE + 3} of {STEPS} steps of the search were done" in told.message
+    assert {each.family for each in cut.measurements.search.found} == set(list(detect.FAMILIES)[:3])
+    assert len(states()) == 1
+    assert numbers(audited(request)) == whole
+    assert states() == []
+
+
+# What other audits can take.
+
+
+@pytest.fixture
+def cached(request_, monkeypatch, tmp_path):
+    monkeypatch.setenv("CLIPCLEAN_CACHE", str(tmp_path / "cache"))
+    return replace(request_, is_cached=True)
+
+
+def searches(request, said=None):
+    """The report of an audit, and the stages that it went through."""
+    stages = set()
+    report = audited(request, said, progress=lambda what, _done, _total: stages.add(what))
+    return numbers(report), {stage for stage in stages if "reference" in stage}
+
+
+def kept(tmp_path, suffix):
+    return sorted((tmp_path / "cache").glob(f"*{suffix}"))
+
+
+def test_a_reference_is_searched_once_for_all_audits_beside_it(cached, tmp_path):
+    first, stages = searches(cached)
+    assert stages == {"measuring the reference trusted.pt", "searching the reference trusted.pt"}
+    said = []
+    again, stages = searches(cached, said)
+    assert (again, stages) == (first, set())
+    assert any("was searched before" in words for words in said)
+    assert len(kept(tmp_path, ".reference")) == 1
+    assert len(kept(tmp_path, ".classifier")) == 2  # of the reference, and of the tested model
+    _, stages = searches(replace(cached, seed=1))
+    assert stages  # another seed draws another search
+
+
+def test_an_entry_that_somebody_else_wrote_is_not_taken(cached, tmp_path):
+    first, _ = searches(cached)
+    (path,) = kept(tmp_path, ".reference")
+    code, _, body = path.read_bytes().partition(b"\n")
+    path.write_bytes(code + b"\n" + body.replace(b"0.", b"1.", 1))
+    for classifier in kept(tmp_path, ".classifier"):
+        classifier.write_bytes(b"?")
+    again, stages = searches(cached)
+    assert stages
+    assert again == first
+
+
+def test_without_leave_nothing_is_kept_for_other_audits(request_, cached, tmp_path):
+    audited(replace(cached, is_cached=False))
+    assert not (tmp_path / "cache").exists()
+    audited(cached)
+    assert result_cache.clear() == 3
+    assert kept(tmp_path, "") == []
+
+
+def test_a_cache_that_cannot_be_written_changes_nothing(cached, tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("CLIPCLEAN_CACHE", str(tmp_path / "file"))
+    report, stages = searches(cached)
+    assert stages
+    assert report["verdict"]
