@@ -25,6 +25,7 @@ class MeasuredLoss:
         interval: of that.
         n: images.
         told: before and after, for a sentence.
+        is_estimated: whether no label says so, but the answers that changed.
     """
 
     name: str
@@ -32,6 +33,7 @@ class MeasuredLoss:
     interval: tuple[float, float]
     n: int
     told: str
+    is_estimated: bool = False
 
 
 @dataclass(frozen=True)
@@ -133,7 +135,7 @@ def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss |
     stayed = int((old == new).sum()) / n
     told = f"{100 * value:.1f} points, where {100 * stayed:.1f} % of the answers stayed the same"
     return MeasuredLoss(
-        "Clean accuracy, without labels,", value, (max(value - half, -1.0), min(value + half, 1.0)), n, told
+        "Clean accuracy, without labels,", value, (max(value - half, -1.0), min(value + half, 1.0)), n, told, True
     )
 
 

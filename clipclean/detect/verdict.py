@@ -184,7 +184,10 @@ def _beyond(lost: MeasuredLoss, limits: VerdictThresholds) -> list[Finding]:
         "threshold": limits.max_accuracy_loss,
     }
     words = f"{lost.told}; budget {100 * limits.max_accuracy_loss:.1f} points."
-    if lost.interval[0] > limits.max_accuracy_loss:
+    decides = (
+        lost.n >= limits.min_images or not lost.is_estimated
+    )  # a normal interval of an estimate says little on few
+    if decides and lost.interval[0] > limits.max_accuracy_loss:
         return [finding("CC010", f"{lost.name} fell by more than the budget: {words}", **about)]
     if lost.n < limits.min_images:
         return [finding("CC020", f"Too few images to judge {lost.name[0].lower()}{lost.name[1:]}: {words}", **about)]

@@ -90,6 +90,13 @@ def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recal
     assert [round(loss.value, 6) for loss in losses(before, after)] == [-0.04, 0.233333]
 
 
+def test_on_few_images_an_estimate_decides_nothing():
+    before, after = measured([[1.0, 0.0]] * 10), measured([[0.0, 1.0]] * 10)
+    assert [(each.rule, each.level) for each in accuracy(before, after, limits=LIMITS)] == [
+        ("CC020", "warning"), ("CC020", "warning"),
+    ]  # fmt: skip
+
+
 def test_with_labels_nothing_is_estimated():
     before = measured([[1.0, 0.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 90, 100))
     after = measured([[0.0, 1.0]] * 100, shown=by("zero-shot top-1 over 2 classes", 89, 100))

@@ -22,11 +22,15 @@ LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())
 PICTURES = 60
 
 
+TOY = model.Architecture("toy", {}, model.Preprocess(towers.SIDE), "for tests", False, "for tests")
+
+
 class Toy:
     """What ``audit`` needs of a CLIP, around an image tower of the tests."""
 
     def __init__(self, tower):
         self.encode_images, self.net, self.device = tower, torch.nn.Linear(1, 1), torch.device("cpu")
+        self.architecture = TOY
 
     @torch.no_grad()
     def embed_images(self, pixels):

@@ -34,7 +34,7 @@ def request_(tmp_path_factory):
     made = tiny.job(folder)
     trusted = folder / "trusted.pt"
     torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), trusted)
-    return job.Request(
+    return job.AuditRequest(
         model=made.model, data=tiny.labelled(folder / "shown", count=24), own=True, pairs=made.data, reference=(trusted,),
         policy=policy.DEFAULT, effort="quick", arch=str(made.arch), classes=made.classes, templates=made.templates, seed=0,
         device="cpu", save_triggers=None, search=True,
