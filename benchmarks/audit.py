@@ -52,7 +52,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
     parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
     parser.add_argument("--store", action="store_true", help="write the calibration into the package")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the block audit")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the block")
+    parser.add_argument("--block", default="audit-photos", help="between whose markers the table goes")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
     models = [m for m in all_models(o) if o.half in (None, m.half) and (o.only is None or m.name in o.only)]
@@ -67,7 +68,7 @@ def main() -> None:
     text = table(done)
     print(text)
     if o.write:
-        fill(o.write, "audit", text)
+        fill(o.write, o.block, text)
 
 
 def all_models(o: argparse.Namespace) -> list[Model]:

@@ -318,7 +318,11 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
         least = suspect.strength.least
         told.append(f"{suspect.strength.trigger} of the panel leads there at {_percent(least)} of its strength.")
     if known:
-        told.append(f"Of {len(known)} clean models that were measured, {as_much or 'none'} shows as much.")
+        rate = _percent(calibration().false_alarms(suspect.score))
+        told.append(
+            f"Of {len(known)} clean models that were measured, {as_much or 'none'} shows as much: among models like these a false "
+            f"alarm in at most {rate}."
+        )
     return finding(
         "CC003",
         " ".join(told),

@@ -191,7 +191,7 @@ def entries() -> list[Entry]:
 
 
 def clear() -> int:
-    """Remove every entry, authentic or not; how many there were. Nothing but entries is ever removed."""
+    """Remove every entry, authentic or not, and the parts kept beside; how many results. Nothing else is ever removed."""
     folder = home()
     if folder is None or not _is_private(folder):
         return 0
@@ -200,7 +200,7 @@ def clear() -> int:
         for path in _newest_first(folder, suffix):
             with contextlib.suppress(OSError):
                 path.unlink()
-                removed += 1
+                removed += suffix == SUFFIX
     return removed
 
 

@@ -33,6 +33,7 @@ OF_THE_TERMINAL = {
     "download",
     "dry_run",
     "outputs",
+    "output_dir",
     "as_json",
     "exit_zero",
     "quiet",

@@ -64,7 +64,7 @@ def test_the_page_lets_an_inconclusive_pass_only_with_a_report(job, silent, resu
     documents = [document["audit"] for document in pages.documents("ci-gitlab.md")]
     (allowed,) = [each["allow_failure"]["exit_codes"] for each in documents if "allow_failure" in each]
     assert (result in allowed) == (not silent)
-    assert "ends with 70 in place of 0, 1 or 4" in " ".join(pages.text("ci-gitlab.md").split())
+    assert "ends with 70 instead of 0, 1 or 4" in " ".join(pages.text("ci-gitlab.md").split())
 
 
 def test_the_jobs_of_the_page_use_what_there_is():

@@ -47,6 +47,8 @@ def test_the_demo_gives_every_option_of_sanitize(unpacked):
     assert unnamed == {
         "labels": (),
         "download": False,
+        "config": None,
+        "dry_run": False,
         "workers": None,
         "epochs": None,
         "lr": None,

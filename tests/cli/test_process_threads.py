@@ -19,8 +19,10 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, tmp_p
     monkeypatch.setattr(process, "QUOTA", tmp_path / "none")
     monkeypatch.setattr(os, "environ", {})
     process.be_a_good_neighbour()
+    assert os.environ.pop("TORCHINDUCTOR_CACHE_DIR")  # there, or torch makes a folder in TMPDIR
     assert os.environ == {"OMP_WAIT_POLICY": "PASSIVE"}
-    monkeypatch.setattr(os, "environ", {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3"})
+    own = {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3", "TORCHINDUCTOR_CACHE_DIR": "own"}
+    monkeypatch.setattr(os, "environ", dict(own))
     process.be_a_good_neighbour()
-    assert os.environ == {"OMP_WAIT_POLICY": "ACTIVE", "OMP_NUM_THREADS": "3"}
+    assert os.environ == own
     assert process.computing() == 3

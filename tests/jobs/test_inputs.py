@@ -198,7 +198,7 @@ def test_the_panel_is_measured_where_it_is_asked_for(job):
 
 
 def test_fewer_than_two_pictures_decide_nothing(job):
-    with pytest.raises(Inconclusive, match=r"1 picture\(s\) to measure on.*--eval-data"):
+    with pytest.raises(Inconclusive, match=r"1 image\(s\) to measure on.*--eval-data"):
         evidence(job, held_out=clean(job).pairs[:1])
 
 
