@@ -82,8 +82,8 @@ def test_an_audit_interrupted_at_random_moments_ends_with_the_numbers_of_one_tha
     whole = numbers(audited(request_))
     took, rng = time.monotonic() - began, random.Random(0)
     assert states() == []
-    caught = sum(interrupted_after(rng.uniform(0.02, 0.8) * took, request_) for _ in range(MOMENTS))
-    assert caught >= MOMENTS / 2  # the more is kept, the sooner the next one ends
+    caught = sum(interrupted_after(rng.uniform(0.02, 0.3) * took, request_) for _ in range(MOMENTS))
+    assert caught >= 3  # the more is kept, the sooner the next one ends: late moments find it over
     assert numbers(audited(request_)) == whole
     assert states() == []
 
