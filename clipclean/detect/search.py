@@ -18,13 +18,12 @@ from clipclean.detect.measure import Probe, TriggerLike, embeddings, probe
 from clipclean.detect.panel import Strength, as_dicts, strengths
 from clipclean.detect.references import PANEL, References, Sizes, freely
 from clipclean.detect.stages import FORGETFUL, Memory, Stages
+from clipclean.detect.zeroshot import Canonical
 
 MOST_IMAGES = 256  # that are searched on
 JUDGING = 150  # the most that judge what was found: an excess of 0.6 is then known to 0.08
 SEARCHED = 0.6  # share of the images that is searched on; the others judge
-MOST_SWEPT = (
-    200  # classes that a brief search goes through; of a longer list those pointed at, and others drawn at random
-)
+MOST_SWEPT = 200  # classes of a brief search; of a longer list those pointed at, and others drawn at random
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
 LEAST_CLASSES = 5  # with fewer there is nothing to compare a suspect with
@@ -229,46 +228,25 @@ def search(
     is_long = len(classes) > effort.suspects + effort.controls
     swept = min(len(classes), MOST_SWEPT) if is_long and effort.sweep else 0
     steps = len(general) + len(FAMILIES) + len(general) * inversion.blocks(swept)
-    stages = Stages(seed=seed, total=steps, progress=progress, kinds=(SearchCandidate, Strength), memory=memory)
     on, beside = divided(len(pixels))
     searched, beside = pixels[on], beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
     canonical = inversion.canonical_of(embed, searched, text_classifier)
-    timed, drawing = deadline.watched(embed), Generator().manual_seed(seed)
-    acting = stages.run(
-        "panel", lambda _: strengths(timed, pixels, panel, canonical=canonical, progress=lambda *_: None), steps=0
-    )
-    led_to = [s.target for s in sorted(acting or (), key=lambda s: s.least) if s.target >= 0]
-    pointed = list(dict.fromkeys([*pointed, *led_to]))
-    free = stages.each(
-        "no target", general, lambda family, generator: inversion.untargeted(
-            timed, searched, family=family, canonical=canonical, effort=effort, generator=generator
-        )
-    )  # fmt: skip
-    untargeted = [_gathering(candidate, share, references) for ended in free.values() for candidate, share in ended]
-    suspects = suspected(untargeted, pointed, most=effort.suspects)
+    kinds = (SearchCandidate, Strength)
+    stages = Stages(seed=seed, total=steps, progress=progress, kinds=kinds, memory=memory)
+    scene = _Scene(deadline.watched(embed), searched, canonical, effort, stages)
+    drawing = Generator().manual_seed(seed)
+    acting = scene.acting(pixels, panel)
+    led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
+    untargeted = scene.untargeted(general, references)
+    suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
     leaders: list[int] = []
     if swept:
         some = [*suspects, *drawn(len(classes), suspects, count=swept - len(suspects), generator=drawing)]
-        nearest = stages.each(
-            "sweep", general, lambda family, generator: inversion.swept(
-                timed, searched, some, family=family, canonical=canonical, steps=effort.sweep, generator=generator,
-                progress=stages.step,
-            ), steps=inversion.blocks(swept),
-        )  # fmt: skip
-        leaders = [place for order in nearest.values() for place in order[:LEADERS]]
+        leaders = scene.leaders(general, some)
     suspects = list(dict.fromkeys([*suspects, *leaders]))
     controls = drawn(len(classes), suspects, count=max(0, effort.controls - len(leaders)), generator=drawing)
     targets = [*suspects, *controls]
-    ended_at = stages.each(
-        "towards classes", FAMILIES, lambda family, generator: inversion.targeted(
-            timed, searched, family=family, canonical=canonical, targets=targets, effort=effort, generator=generator
-        )
-    )  # fmt: skip
-    made = [candidate for candidates in ended_at.values() for candidate in candidates]
-    if not made:
-        raise NoSearch(
-            "CC024", f"Time was over after step {stages.done} of {steps} of the search, before any trigger was found."
-        )
+    made = scene.towards(targets)
     close = leading(made, most=effort.suspects)
     clean = embeddings(embed, pixels[beside], batch_size=batch_size).float()
 
@@ -283,13 +261,97 @@ def search(
         for candidate in made
         if candidate.target in close
     ]
-    others = tuple(candidate for candidate in made if candidate.target not in close)
-    passes = effort.passes(FAMILIES, targets=len(targets), swept=swept)
-    ranked = sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))
     return SearchResult(
-        tuple(ranked), others, tuple(untargeted), acting or (), references, passes, len(searched), tuple(classes),
-        (stages.done, steps) if stages.is_cut else None,
-    )  # fmt: skip
+        targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))),
+        controls=tuple(candidate for candidate in made if candidate.target not in close),
+        untargeted=tuple(untargeted),
+        strengths=acting,
+        references=references,
+        passes=effort.passes(FAMILIES, targets=len(targets), swept=swept),
+        images=len(searched),
+        classes=tuple(classes),
+        cut=(stages.done, steps) if stages.is_cut else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Scene:
+    """What every stage of one search works with: the watched image tower, the images searched on, and how hard to search."""
+
+    embed: Embed
+    images: Tensor
+    canonical: Canonical
+    effort: Effort
+    stages: Stages
+
+    def acting(self, pixels: Tensor, panel: Sequence[TriggerLike]) -> tuple[Strength, ...]:
+        """The least strengths of the panel's triggers; none where time was over before."""
+        found = self.stages.run(
+            "panel",
+            lambda _: strengths(self.embed, pixels, panel, canonical=self.canonical, progress=lambda *_: None),
+            steps=0,
+        )
+        return found or ()
+
+    def untargeted(self, families: Sequence[str], references: References | None) -> list[UntargetedResult]:
+        """Where the searches without a target end."""
+
+        def one(family: str, generator: Generator) -> list[tuple[SearchCandidate, float]]:
+            return inversion.untargeted(
+                self.embed,
+                self.images,
+                family=family,
+                canonical=self.canonical,
+                effort=self.effort,
+                generator=generator,
+            )
+
+        found = self.stages.each("no target", families, one)
+        return [_gathering(candidate, share, references) for ended in found.values() for candidate, share in ended]
+
+    def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
+        """The classes that come nearest in a brief search of each family."""
+
+        def one(family: str, generator: Generator) -> list[int]:
+            return inversion.swept(
+                self.embed,
+                self.images,
+                classes,
+                family=family,
+                canonical=self.canonical,
+                steps=self.effort.sweep,
+                generator=generator,
+                progress=self.stages.step,
+            )
+
+        found = self.stages.each("sweep", families, one, steps=inversion.blocks(len(classes)))
+        return [place for order in found.values() for place in order[:LEADERS]]
+
+    def towards(self, targets: Sequence[int]) -> list[SearchCandidate]:
+        """The smallest trigger of every family for each class.
+
+        Raises:
+            NoSearch: time was over before any family was done.
+        """
+
+        def one(family: str, generator: Generator) -> list[SearchCandidate]:
+            return inversion.targeted(
+                self.embed,
+                self.images,
+                family=family,
+                canonical=self.canonical,
+                targets=targets,
+                effort=self.effort,
+                generator=generator,
+            )
+
+        found = self.stages.each("towards classes", FAMILIES, one)
+        if not found:
+            done, total = self.stages.done, self.stages.total
+            raise NoSearch(
+                "CC024", f"Time was over after step {done} of {total} of the search, before any trigger was found."
+            )
+        return [candidate for candidates in found.values() for candidate in candidates]
 
 
 def leading(made: Sequence[SearchCandidate], /, *, most: int) -> list[int]:
