@@ -115,10 +115,7 @@ def program() -> dict[str, str]:
 
 def load(wanted: str, /) -> Cached | None:
     """The result that was kept under a key, or None; it says in its notes where it comes from."""
-    folder = home()
-    if folder is None or not _is_private(folder):
-        return None
-    body = _authentic(_file(folder, wanted), wanted)
+    body = part(wanted, SUFFIX)
     if body is None:
         return None
     try:
@@ -135,40 +132,27 @@ def load(wanted: str, /) -> Cached | None:
 
 def save(wanted: str, text: str, images: PageImages, /) -> bool:
     """Keep a report as JSON text, and its images, under a key; whether it could be kept."""
-    folder = home()
-    secret = _secret()
-    if folder is None or secret is None or not _is_private(folder, make=True):
-        return False
     kept = datetime.now(UTC).isoformat(timespec="seconds")
-    body = json.dumps({"kept": kept, "report": text, "images": images}).encode()
-    if len(body) > MAX_BYTES:
-        return False
-    try:
-        files.write_whole(
-            _file(folder, wanted), lambda partial: _write(partial, _code(secret, wanted, body) + b"\n" + body)
-        )
-        _bound(folder)
-    except (ClipcleanError, OSError):
-        return False
-    return True
+    return keep_part(wanted, SUFFIX, json.dumps({"kept": kept, "report": text, "images": images}).encode())
 
 
 def part(wanted: str, suffix: str, /) -> bytes | None:
-    """A part of an audit that was kept under a key: one of ``PARTS``; None where there is none, or none that is authentic."""
+    """What was kept under a key, a result or one of ``PARTS``; None where there is nothing, or nothing authentic."""
     folder = home()
     if folder is None or not _is_private(folder):
         return None
-    return _authentic(folder / f"{wanted}{suffix}", f"{wanted}{suffix}")
+    return _authentic(folder / f"{wanted}{suffix}")
 
 
 def keep_part(wanted: str, suffix: str, body: bytes, /) -> bool:
-    """Keep a part of an audit under a key; whether it could be kept."""
+    """Keep a result or a part of an audit under a key; whether it could be kept."""
     folder, secret = home(), _secret()
     if folder is None or secret is None or len(body) > MAX_BYTES or not _is_private(folder, make=True):
         return False
-    content = _code(secret, f"{wanted}{suffix}", body) + b"\n" + body
+    path = folder / f"{wanted}{suffix}"
+    content = _code(secret, _name(path), body) + b"\n" + body
     try:
-        files.write_whole(folder / f"{wanted}{suffix}", lambda partial: _write(partial, content))
+        files.write_whole(path, lambda partial: _write(partial, content))
         _bound(folder, suffix)
     except (ClipcleanError, OSError):
         return False
@@ -181,8 +165,8 @@ def entries() -> list[Entry]:
     if folder is None or not _is_private(folder):
         return []
     found = []
-    for path in _newest_first(folder):
-        body = _authentic(path, path.name.removesuffix(SUFFIX))
+    for path in _newest_first(folder, SUFFIX):
+        body = _authentic(path)
         if body is not None:
             told = json.loads(body)
             made = json.loads(told["report"])
@@ -204,8 +188,9 @@ def clear() -> int:
     return removed
 
 
-def _file(folder: Path, wanted: str) -> Path:
-    return folder / f"{wanted}{SUFFIX}"
+def _name(path: Path) -> str:
+    """What an entry's code is about: the key of a result, and the whole name of a part."""
+    return path.name.removesuffix(SUFFIX)
 
 
 def _write(path: Path, content: bytes) -> None:
@@ -214,7 +199,7 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
 
 
-def _newest_first(folder: Path, suffix: str = SUFFIX) -> list[Path]:
+def _newest_first(folder: Path, suffix: str) -> list[Path]:
     """The files of the folder that are named as entries are, by when they were written; links are not followed."""
 
     def dated() -> Iterator[tuple[float, Path]]:
@@ -226,21 +211,21 @@ def _newest_first(folder: Path, suffix: str = SUFFIX) -> list[Path]:
     return [path for _, path in sorted(dated(), reverse=True)]
 
 
-def _bound(folder: Path, suffix: str = SUFFIX) -> None:
+def _bound(folder: Path, suffix: str) -> None:
     """Remove the oldest entries where there are too many."""
     for path in _newest_first(folder, suffix)[MAX_ENTRIES:]:
         path.unlink(missing_ok=True)
 
 
-def _authentic(path: Path, wanted: str) -> bytes | None:
-    """What an entry holds, if nobody but this user can have written it, and under this key."""
+def _authentic(path: Path) -> bytes | None:
+    """What an entry holds, if nobody but this user can have written it, and under this name."""
     secret = _secret()
     try:
         content = untrusted.read(path, limit=MAX_BYTES + 100)
     except (OSError, ValueError):
         return None
     code, _, body = content.partition(b"\n")
-    if secret is None or not hmac.compare_digest(code, _code(secret, wanted, body)):
+    if secret is None or not hmac.compare_digest(code, _code(secret, _name(path), body)):
         return None
     return body
 
