@@ -11,7 +11,7 @@ from clipclean.checkpoint.reader import (
     read,
     summarise,
 )
-from clipclean.checkpoint.safetensors_file import TensorFile, read_tensors
+from clipclean.checkpoint.safetensors_file import TensorFile, parse_tensors, read_tensors
 from clipclean.checkpoint.safetensors_file import write as write_safetensors
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "TensorFile",
     "digest",
     "of_module",
+    "parse_tensors",
     "preprocess_of",
     "read",
     "read_tensors",

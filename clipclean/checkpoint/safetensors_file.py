@@ -181,9 +181,24 @@ def read_tensors(path: Path, /, *, most: int) -> TensorFile:
         with contents.opened(path) as opened:
             if opened.size > most:
                 raise RefusedInput(f"it has {opened.size:,} bytes, where at most {most:,} are read.")
-            file = contents.load(opened)
-        pairs, records = read(file.view())
-        refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
-        return TensorFile(tensors.build(refs, records, file), metadata(file.view()))
+            return _tensor_file(contents.load(opened))
     except RefusedInput as error:
         raise type(error)(f"{path}: {error}") from error
+
+
+def parse_tensors(body: bytes, /) -> TensorFile:
+    """The same of a file's bytes that are in memory already.
+
+    Raises:
+        UnsafeCheckpoint: they contradict themselves.
+        RefusedInput: they are empty, truncated or no safetensors file, or their values are not finite.
+    """
+    if not body:
+        raise RefusedInput("it is empty.")
+    return _tensor_file(contents.held(body))
+
+
+def _tensor_file(file: contents.Contents) -> TensorFile:
+    pairs, records = read(file.view())
+    refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
+    return TensorFile(tensors.build(refs, records, file), metadata(file.view()))

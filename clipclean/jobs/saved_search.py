@@ -16,7 +16,7 @@ import torch
 from clipclean import checkpoint, deadline, detect, model, own_state
 from clipclean.config import recipe as recipes
 from clipclean.detect.stages import Packed
-from clipclean.errors import ClipcleanError, Interrupted, ResourceError
+from clipclean.errors import ClipcleanError, Interrupted, RefusedInput, ResourceError
 from clipclean.jobs import result_cache
 from clipclean.progress import say
 from clipclean.train.resume import RunState
@@ -177,9 +177,14 @@ def keep_sizes(key: str, sizes: detect.Sizes, /) -> None:
 
 
 def known_classifier(key: str, device: torch.device, /) -> torch.Tensor | None:
-    """A text classifier (K, D) kept under a key."""
+    """A text classifier (K, D) kept under a key; read as strictly as a checkpoint, though only this user can have written it."""
     body = result_cache.part(key, ".classifier")
-    return None if body is None else safetensors.torch.load(body)["classifier"].to(device)
+    if body is None:
+        return None
+    try:
+        return checkpoint.parse_tensors(body).tensors["classifier"].to(device)
+    except (RefusedInput, KeyError):
+        return None  # of another layout: as if it were not there
 
 
 def keep_classifier(key: str, classifier: torch.Tensor, /) -> None:

@@ -8,7 +8,8 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from clipclean.checkpoint import write_safetensors
+from clipclean.checkpoint import parse_tensors, read_tensors, write_safetensors
+from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
 
 def _tensors() -> dict[str, torch.Tensor]:
@@ -90,3 +91,27 @@ def test_the_file_may_be_read_by_whoever_may_read_other_new_files(tmp_path):
     write_safetensors(tmp_path / "x", {"a": torch.zeros(1)}, metadata={})
     (tmp_path / "y").write_text("")
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
+
+
+def test_bytes_in_memory_are_read_as_the_file_of_them_is(tmp_path):
+    write_safetensors(tmp_path / "x", _tensors(), metadata={"of": "this"})
+    body, file = (tmp_path / "x").read_bytes(), read_tensors(tmp_path / "x", most=10**6)
+    held = parse_tensors(body)
+    assert held.metadata == file.metadata == {"of": "this"}
+    assert held.tensors.keys() == file.tensors.keys() == _tensors().keys()
+    assert all(torch.equal(held.tensors[name], tensor) for name, tensor in file.tensors.items())
+
+
+@pytest.mark.parametrize(
+    ("spoilt", "error"),
+    [
+        (lambda body: b"", RefusedInput),
+        (lambda body: body[:4], RefusedInput),
+        (lambda body: body[:-1], UnsafeCheckpoint),
+        (lambda body: body + b"x", UnsafeCheckpoint),
+    ],
+)
+def test_spoilt_bytes_in_memory_are_refused(tmp_path, spoilt, error):
+    write_safetensors(tmp_path / "x", {"a": torch.zeros(3)}, metadata={})
+    with pytest.raises(error):
+        parse_tensors(spoilt((tmp_path / "x").read_bytes()))
