@@ -131,26 +131,29 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     tested = inputs.build(opened, pairs, device=device)
     progress("building the model", 1, 1)
     shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
-    planting = pairs_to_plant(request, images if request.own else pairs, vocabulary) if request.power else []
+    planted = images if request.own else pairs
+    planting = power.pairs_of(planted, vocabulary.classes, vocabulary.templates) if request.power else []
     estimate.tell_audit(
         tested.clip, effort=request.effort if request.search else None, images=len(shown.pixels),
         captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel),
         models=1 + len(others.trusted) + (request.canaries if request.power else 0),
     )  # fmt: skip
-    with saved_search.kept(decided(request, tested.clip, shown)) as state:
+    deciding = decided(request, tested.clip, shown)
+    with saved_search.kept(deciding) as state:
         known += [
             measured_references(request, path, inputs.build(each, pairs, device=device), shown, progress, state=state)
             for path, each in others.trusted
         ]
         references = detect.together(known) if known else detect.stored(kind, classes=vocabulary.classes)
-        seen = audit_clip(request, tested.clip, shown, references, progress, state=state)
+        memory = saved_search.part(state, "searching", deciding)
+        seen = audit_clip(request, tested.clip, shown, references, progress, memory=memory)
         usual = usual_normalisation(tested.clip)
         under: AuditResult | None = None
         if usual:
             with contextlib.suppress(deadline.OutOfTime):
-                under = audit_clip(
-                    request, usual, shown, references, progress, what=" under CLIP's own normalisation", state=state
-                )
+                what = " under CLIP's own normalisation"
+                memory = saved_search.part(state, f"searching{what}", decided(request, usual, shown))
+                under = audit_clip(request, usual, shown, references, progress, what=what, memory=memory)
     witnesses = testimonies(request, others, shown, [seen, *([under] if under else [])], limits, progress)
     found = heard(findings(seen, references, limits, images=len(shown.pixels)), seen, shown, witnesses, limits)
     found += side_findings(request, images)
@@ -237,11 +240,6 @@ def heard(
     ]
 
 
-def pairs_to_plant(request: AuditRequest, images: data.CleanSet, vocabulary: inputs.Words, /) -> list[data.Pair]:
-    """The pairs that backdoors are planted with; raises Inconclusive where there are too few."""
-    return power.pairs_of(images, vocabulary.classes, vocabulary.templates)
-
-
 def power_of(
     request: AuditRequest,
     clip: model.Clip,
@@ -302,10 +300,9 @@ def audit_clip(
     /,
     *,
     what: str = "",
-    state: RunState | None = None,
+    memory: SavedSearch = NOTHING,
 ) -> AuditResult:
-    """Measure and search one model, as a request asks; ``state`` is where finished stages are kept."""
-    memory = saved_search.part(state, f"searching{what}", decided(request, clip, eval_set)) if state else NOTHING
+    """Measure and search one model, as a request asks; ``memory`` is where finished stages are kept."""
     if not request.search:
         skipped = ("CC021", "The search was skipped, as --no-search asks.")
         seen = measured(clip, eval_set, progress, memory, what=what, is_cached=request.is_cached)
@@ -419,12 +416,14 @@ def measured_references(
         OutOfTime: the search could not be ended.
     """
     name = inputs.located(path).name
-    key = saved_search.digest(decided(request, trusted.clip, eval_set))
+    deciding = decided(request, trusted.clip, eval_set)
+    key = saved_search.digest(deciding)
     if request.is_cached and (sizes := saved_search.known_sizes(key)) is not None:
         say(f"The reference {name} was searched before, on the same images: nothing is searched in it again.")
         return detect.References("reference", name, (sizes,))
     named = f" the reference {name}"
-    seen = audit_clip(request, trusted.clip, eval_set, None, progress, what=named, state=state)
+    memory = saved_search.part(state, f"searching{named}", deciding)
+    seen = audit_clip(request, trusted.clip, eval_set, None, progress, what=named, memory=memory)
     if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
         raise deadline.OutOfTime
     if seen.search is None:

@@ -6,6 +6,7 @@ the cache. Whatever is wrong with the cache, an audit is run as if there were no
 """
 
 import contextlib
+import functools
 import hashlib
 import hmac
 import json
@@ -104,13 +105,19 @@ def _digest(path: Path) -> str | None:
 
 def program() -> dict[str, str]:
     """What computes: this package by its content, and the versions of those whose numbers reach a result."""
+    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "open_clip_torch", "numpy", "pillow")}
+    return {"clipclean": _package(), **versions}
+
+
+@functools.cache
+def _package() -> str:
+    """The digest of this package's files: an audit asks for it for each of its models, and it stays the same."""
     total = hashlib.sha256()
     folder = Path(clipclean.__file__).parent
     for path in sorted(folder.rglob("*")):
         if path.suffix in (".py", ".json", ".yaml", ".j2", ".css") and path.is_file():
             total.update(os.fsencode(path.relative_to(folder)) + b"\0" + hashlib.sha256(path.read_bytes()).digest())
-    versions = {name: metadata.version(name) for name in ("torch", "torchvision", "open_clip_torch", "numpy", "pillow")}
-    return {"clipclean": total.hexdigest(), **versions}
+    return total.hexdigest()
 
 
 def load(wanted: str, /) -> Cached | None:
