@@ -112,6 +112,22 @@ class Job(NamedTuple):
             *map(str, more),
         ]
 
+    def audit(self, *more: object, models: Sequence[object] = ()) -> list[str]:
+        """The command line of an audit of its model, or of others; ``more`` comes last and wins."""
+        return [
+            "audit",
+            *map(str, models or (self.model,)),
+            "--arch",
+            str(self.arch),
+            "--classes",
+            str(self.classes),
+            "--templates",
+            str(self.templates),
+            "--device",
+            "cpu",
+            *map(str, more),
+        ]
+
     def own_data(self, more: Sequence[object]) -> list[str]:
         """Its own pairs, unless others are given: several ``--data`` would become one set."""
         return [] if "--data" in more else ["--data", str(self.data)]

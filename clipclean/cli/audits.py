@@ -11,11 +11,11 @@ import click
 from clipclean import files
 from clipclean.api import requests, roles
 from clipclean.cli import printing
+from clipclean.cli.audit_run import PagedReport, audited, check_search
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.cli.audit import PagedReport
     from clipclean.jobs.plan import Plan
 
 SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --output-dir
@@ -57,8 +57,6 @@ def audit_all(given: dict[str, Any], models: Sequence[Path], /) -> int:
 
 def check(given: dict[str, Any], models: Sequence[Path], /) -> None:
     """Refuse before slow work what several models cannot share; raises UsageError."""
-    from clipclean.cli.audit import check_search
-
     roles.check({**given, "models": (*given["models"], *models)})
     check_search(given)
     if single := [flag for flag, name in ALONE.items() if given[name] is not None]:
@@ -73,7 +71,6 @@ def check(given: dict[str, Any], models: Sequence[Path], /) -> None:
 
 def line_of(given: dict[str, Any], label: str, /) -> AuditedModel:
     """Audit one model and write its reports; what refuses it becomes its line."""
-    from clipclean.cli.audit import PagedReport, audited
     from clipclean.cli.inspect import refused
 
     model: Path = given["model"]
@@ -106,7 +103,7 @@ def _planned(model: Path, plan: "Plan") -> AuditedModel:
     )
 
 
-def write_reports(folder: Path, label: str, made: "PagedReport", /) -> None:
+def write_reports(folder: Path, label: str, made: PagedReport, /) -> None:
     """Write a report in each form, named after the model."""
     from clipclean import report
 

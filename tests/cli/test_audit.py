@@ -40,22 +40,7 @@ def pictures(job):
 
 
 def command(job, *more, model=None):
-    return [
-        "audit",
-        str(model or job.model),
-        "--arch",
-        str(job.arch),
-        "--classes",
-        str(job.classes),
-        "--templates",
-        str(job.templates),
-        "--device",
-        "cpu",
-        "--effort",
-        "quick",
-        "--quiet",
-        *map(str, more),
-    ]
+    return job.audit("--effort", "quick", "--quiet", *more, models=() if model is None else (model,))
 
 
 def audited(job, capsys, *more, **settings):

@@ -32,23 +32,7 @@ def job(tmp_path_factory):
 
 
 def command(job, *models, more=()):
-    return [
-        "audit",
-        *map(str, models),
-        "--arch",
-        str(job.arch),
-        "--classes",
-        str(job.classes),
-        "--templates",
-        str(job.templates),
-        "--device",
-        "cpu",
-        "--no-search",
-        "--data",
-        str(job.folder / "labelled"),
-        "--quiet",
-        *map(str, more),
-    ]
+    return job.audit("--no-search", "--data", job.folder / "labelled", "--quiet", *more, models=models)
 
 
 def test_each_model_has_its_line_and_a_refused_one_decides_the_exit_code(job, tmp_path, capsys):

@@ -21,24 +21,7 @@ def job(tmp_path, monkeypatch):
 
 def audit(job, capsys, *more):
     """Exit code, and whether the result was kept from an earlier run."""
-    given = [
-        "audit",
-        job.model,
-        "--arch",
-        job.arch,
-        "--classes",
-        job.classes,
-        "--templates",
-        job.templates,
-        "--device",
-        "cpu",
-        "--effort",
-        "quick",
-        "--quiet",
-        "--json",
-        *more,
-    ]
-    code = cli.main([str(word) for word in given])
+    code = cli.main(job.audit("--effort", "quick", "--quiet", "--json", *more))
     captured = capsys.readouterr()
     assert captured.err == ""
     made = json.loads(captured.out)
@@ -83,20 +66,7 @@ def test_an_audit_that_writes_triggers_is_always_run(job, capsys, tmp_path):
 
 def test_an_answer_from_the_cache_needs_no_torch(job, capsys):
     audit(job, capsys)
-    given = [
-        "audit",
-        job.model,
-        "--arch",
-        job.arch,
-        "--classes",
-        job.classes,
-        "--templates",
-        job.templates,
-        "--device",
-        "cpu",
-        "--effort",
-        "quick",
-    ]
+    given = job.audit("--effort", "quick")
     code = """
 import sys
 from clipclean.cli import main
@@ -106,6 +76,6 @@ for name, effort in recipe.EFFORTS.items():
 main(sys.argv[1:])
 print("torch" in sys.modules)
 """
-    done = subprocess.run([sys.executable, "-c", code, *map(str, given)], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, *given], capture_output=True, text=True)
     assert done.stdout.splitlines()[-1] == "False"
     assert "answered from the result cache" in done.stderr

@@ -33,21 +33,7 @@ def untouched(job, tmp_path, monkeypatch):
 
 
 def audit(job, *more):
-    return [
-        "audit",
-        str(job.model),
-        "--arch",
-        str(job.arch),
-        "--classes",
-        str(job.classes),
-        "--templates",
-        str(job.templates),
-        "--device",
-        "cpu",
-        "--quiet",
-        "--dry-run",
-        *more,
-    ]
+    return job.audit("--quiet", "--dry-run", *more)
 
 
 def test_a_dry_run_of_sanitize_tells_steps_and_estimate_and_touches_nothing(job, untouched, capsys):
