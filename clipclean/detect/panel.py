@@ -1,7 +1,6 @@
 """The least strength at which each trigger of the panel acts: a planted one acts long before its siblings."""
 
 import math
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -89,20 +88,6 @@ def _crossing(curve: Sequence[tuple[float, float]]) -> float:
     (above, high), (below, low) = curve[-2:]
     part = (high - ACTS) / (high - low)
     return math.exp(math.log(above) + part * (math.log(below) - math.log(above)))
-
-
-def leads(found: Sequence[Strength], /) -> dict[str, float]:
-    """By how much each trigger acts at less strength than the median of its siblings, as a difference of logarithms.
-
-    Siblings are the other triggers of the panel that lead elsewhere, or nowhere: those that lead to the same class may be
-    relatives of the same planted trigger.
-    """
-    gaps = {}
-    for one in found:
-        others = [s.least for s in found if s.target != one.target or s.target < 0]
-        if one.target >= 0 and others:
-            gaps[one.trigger] = statistics.median(map(math.log, others)) - math.log(one.least)
-    return gaps
 
 
 def as_dicts(found: Sequence[Strength], classes: Sequence[str], /) -> list[Mapping[str, Any]]:  # Any: JSON
