@@ -6,7 +6,7 @@ target is much smaller than those found for other classes, and than those that c
 in clean models too, but are larger.
 
 Sources: the collapse of embeddings as the aim is that of DECREE (Feng et al. 2023, arXiv 2303.15180); the smallest
-trigger for each class, and anomaly_index by the median absolute deviation, of Neural Cleanse (Wang et al. 2019).
+trigger for each class, and the anomaly index by the median absolute deviation, of Neural Cleanse (Wang et al. 2019).
 """
 
 import math

@@ -162,7 +162,7 @@ def measure(
     progress: Callable[[int, int], None],
     text_classifier: Tensor | None = None,
 ) -> Measurement:
-    """One clean embedding pass and one text text_classifier, shared by every probe.
+    """One clean embedding pass and one text classifier, shared by every probe.
 
     Args:
         embed_images: pixels (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).

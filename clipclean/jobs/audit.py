@@ -114,13 +114,7 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     others = read_others(request, opened)
     kind = model.kind_of(opened.architecture)
-    known = [
-        detect.from_file(
-            untrusted.loads(untrusted.read(path, limit=MOST_BYTES), path.name, limit=MOST_BYTES), path.name, kind=kind,
-            effort=request.effort, classes=vocabulary.classes,
-        )
-        for path in request.references
-    ]  # fmt: skip
+    stored = _stored(request, kind, vocabulary.classes)
     progress("reading the model", 1, 1)
     cache = inputs.image_cache(recipe, opened.architecture)
     images = data.read_images(
@@ -138,29 +132,14 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
         captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel),
         models=1 + len(others.trusted) + (request.canaries if request.power else 0),
     )  # fmt: skip
-    deciding = decided(request, tested.clip, shown)
-    with saved_search.kept(deciding) as state:
-        known += [
-            measured_references(request, path, inputs.build(each, pairs, device=device), shown, progress, state=state)
-            for path, each in others.trusted
-        ]
-        references = detect.together(known) if known else detect.stored(kind, classes=vocabulary.classes)
-        memory = saved_search.part(state, "searching", deciding)
-        seen = audit_clip(request, tested.clip, shown, references, progress, memory=memory)
-        usual = usual_normalisation(tested.clip)
-        under: AuditResult | None = None
-        if usual:
-            with contextlib.suppress(deadline.OutOfTime):
-                what = " under CLIP's own normalisation"
-                memory = saved_search.part(state, f"searching{what}", decided(request, usual, shown))
-                under = audit_clip(request, usual, shown, references, progress, what=what, memory=memory)
+    references, seen, under = _seen(request, tested, others, pairs, shown, stored, progress)
     witnesses = testimonies(request, others, shown, [seen, *([under] if under else [])], limits, progress)
     found = heard(findings(seen, references, limits, images=len(shown.pixels)), seen, shown, witnesses, limits)
     found += side_findings(request, images)
     if under:
         both = under_both(seen, under, references, limits, images=len(shown.pixels))
         found = [*heard(both, under, shown, witnesses, limits), *found]
-    elif usual:
+    elif usual_normalisation(tested.clip):
         found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
     known_power = None
     try:
@@ -179,6 +158,58 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     seen_as = shown_of(tested.clip, shown, seen, seed=request.seed)
     result["measurements"] |= dict(seen_as.maps)
     return Outcome(composed(result), drawn(shown, seen, seen_as))
+
+
+def _stored(request: AuditRequest, kind: str, classes: tuple[str, ...]) -> list[detect.References]:
+    """What the files of references of a request hold, for a model of this kind."""
+    return [
+        detect.from_file(
+            untrusted.loads(untrusted.read(path, limit=MOST_BYTES), path.name, limit=MOST_BYTES), path.name, kind=kind,
+            effort=request.effort, classes=classes,
+        )
+        for path in request.references
+    ]  # fmt: skip
+
+
+def _seen(
+    request: AuditRequest,
+    tested: LoadedModel,
+    others: "Others",
+    pairs: data.CleanSet,
+    eval_set: detect.EvalSet,
+    stored: Sequence[detect.References],
+    progress: Progress,
+    /,
+) -> tuple[detect.References | None, AuditResult, AuditResult | None]:
+    """What the tested model is compared with, what was seen of it, and what under CLIP's own normalisation, if that is another.
+
+    The last is None as well where time was over before it.
+    """
+    deciding = decided(request, tested.clip, eval_set)
+    with saved_search.kept(deciding) as state:
+        measured = [
+            measured_references(
+                request,
+                path,
+                inputs.build(each, pairs, device=inputs.device_of(request.device)),
+                eval_set,
+                progress,
+                state=state,
+            )
+            for path, each in others.trusted
+        ]
+        known = [*stored, *measured]
+        kind = model.kind_of(tested.clip.architecture)
+        references = detect.together(known) if known else detect.stored(kind, classes=eval_set.classes)
+        memory = saved_search.part(state, "searching", deciding)
+        seen = audit_clip(request, tested.clip, eval_set, references, progress, memory=memory)
+        under: AuditResult | None = None
+        if usual := usual_normalisation(tested.clip):
+            with contextlib.suppress(deadline.OutOfTime):
+                what = " under CLIP's own normalisation"
+                memory = saved_search.part(state, f"searching{what}", decided(request, usual, eval_set))
+                under = audit_clip(request, usual, eval_set, references, progress, what=what, memory=memory)
+    return references, seen, under
 
 
 @dataclass(frozen=True)
