@@ -77,13 +77,17 @@ def interrupted_after(seconds, request):
     return False
 
 
+# A collector's callback of hypothesis swallows a signal that lands in it: that one interrupts nothing.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <function gc_cumulative_time:pytest.PytestUnraisableExceptionWarning"
+)
 def test_an_audit_interrupted_at_random_moments_ends_with_the_numbers_of_one_that_was_not(request_):
     began = time.monotonic()
     whole = numbers(audited(request_))
     took, rng = time.monotonic() - began, random.Random(0)
     assert states() == []
-    caught = sum(interrupted_after(rng.uniform(0.02, 0.3) * took, request_) for _ in range(MOMENTS))
-    assert caught >= 3  # the more is kept, the sooner the next one ends: late moments find it over
+    caught = sum(interrupted_after(rng.uniform(0.02, 0.15) * took, request_) for _ in range(MOMENTS))
+    assert caught >= MOMENTS / 2  # the more is kept, the sooner the next one ends, so the moments are early
     assert numbers(audited(request_)) == whole
     assert states() == []
 
