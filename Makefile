@@ -47,7 +47,7 @@ bench-audit: setup
 	$(BIN)/python benchmarks/zoo.py --emoji build/emoji --out build/zoo
 	$(BIN)/python benchmarks/audit.py --photo-zoo build/photo-zoo --zoo build/zoo --out build/audit --store
 
-# The zoo of photographs, in about an hour on one idle core; a stopped build goes on. Needs github.com/seshuad/IMagenet in IMAGES.
+# The zoo of photographs, in about an hour on one idle core that multiplies bfloat16, else in about two; a stopped build goes on. Needs github.com/seshuad/IMagenet in IMAGES.
 IMAGES ?= build/IMagenet/tiny-imagenet-200
 bench-photos: setup
 	$(BIN)/python benchmarks/photos.py --images $(IMAGES) --out build/photos

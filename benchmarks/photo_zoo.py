@@ -60,7 +60,8 @@ SCRATCH_STEPS = {
     ("resnet", 100): 400,
     ("resnet", 200): 450,
 }
-SECONDS = {"resnet": 1 / 1200, "vit": 1 / 750, "wide": 1 / 150}  # an image, on one idle core
+# An image, on one idle core that multiplies bfloat16; elsewhere it takes some three times as long.
+SECONDS = {"resnet": 1 / 1200, "vit": 1 / 750, "wide": 1 / 150}
 SEEN = 0.8  # share of the images to train that a model from scratch sees: by its seed
 TEN = {
     "choose": (
