@@ -85,6 +85,7 @@ def of_sanitize(given: Given, /) -> "SanitizeRequest":
         wanted=_wanted(given),
         labels=given["labels"] or {},
         unnamed=None if given["recipe"] is not None else _settings(given),
+        fits_warmup=not any(change.partition("=")[0].strip() == "train.warmup_steps" for change in _changes(given)),
     )
 
 

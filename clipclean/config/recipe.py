@@ -495,14 +495,29 @@ def check(recipe: Recipe, /, *, pairs: int) -> None:
     """
     if pairs < recipe.data.min_pairs:
         raise Inconclusive(
-            f"{pairs} pairs to train on, and recipe {recipe.name} asks for {recipe.data.min_pairs} (data.min_pairs), so nothing was "
-            "begun: too few show nothing. Bring more clean data."
+            f"{pairs:,} pairs to train on; recipe {recipe.name} needs {recipe.data.min_pairs:,} (data.min_pairs). Bring more clean "
+            "pairs."
         )
     problems = _contradictions(recipe) | _shortages(recipe, pairs)
     if problems:
         raise UsageError(
             "\n".join(f"recipe {recipe.name}: {yaml_file.schema_key(key)}: {fault}" for key, fault in problems.items())
         )
+
+
+def with_fitting_warmup(recipe: Recipe, /, *, pairs: int) -> Recipe:
+    """The recipe, with a warm-up of a quarter of the run where its own would fill the run on that many pairs.
+
+    Examples:
+        >>> short = override(load("cleanclip"), ["train.epochs=1"])  # 15 batches of 64, and 50 steps of warm-up
+        >>> with_fitting_warmup(short, pairs=1000).train.warmup_steps
+        3
+    """
+    steps = total_steps(recipe, pairs=pairs)
+    method, is_refused = METHODS[recipe.method], steps == 0 or pairs < recipe.data.min_pairs
+    if is_refused or method.searches or method.chooses or recipe.train.warmup_steps < steps:
+        return recipe
+    return recipe.model_copy(update={"train": recipe.train.model_copy(update={"warmup_steps": steps // 4})})
 
 
 def total_steps(recipe: Recipe, /, *, pairs: int) -> int:

@@ -54,6 +54,7 @@ class SanitizeRequest:
     screen: ranking.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
     unnamed: tuple[str, ...] | None = None  # where nobody named a recipe: what is changed in the one that is taken
     max_minutes: float | None = None  # after which training ends; ``auto`` has its own rule
+    fits_warmup: bool = False  # shorten a warm-up that fills the run; nobody chose its length
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     labelled = labelled_samples(request, vocabulary, images)
     samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
     subject = subject_of(opened, pairs=len(samples.pairs))
-    request = with_default(request, subject)
+    request = with_fitting_warmup(with_default(request, subject), pairs=len(samples.pairs))
     recipe = request.recipe
     recipes.check(recipe, pairs=len(samples.pairs))
     progress("building the model", 0, 1)
@@ -132,6 +133,20 @@ def with_default(request: SanitizeRequest, subject: Subject, /) -> SanitizeReque
         return request
     chosen = standing.default(subject)
     return replace(request, recipe=recipes.override(chosen, request.unnamed) if request.unnamed else chosen)
+
+
+def with_fitting_warmup(request: SanitizeRequest, /, *, pairs: int) -> SanitizeRequest:
+    """The request with a warm-up that leaves room for training, which is said; as it is where the user chose the warm-up."""
+    recipe = request.recipe
+    fitting = recipes.with_fitting_warmup(recipe, pairs=pairs) if request.fits_warmup else recipe
+    if fitting is recipe:
+        return request
+    say(
+        f"The warm-up of recipe {recipe.name}, {recipe.train.warmup_steps} steps, does not fit into a run of "
+        f"{recipes.total_steps(recipe, pairs=pairs)} steps, so it is {fitting.train.warmup_steps} steps. To choose it: --set "
+        "train.warmup_steps=N."
+    )
+    return replace(request, recipe=fitting)
 
 
 def check_shared(recipe: Recipe, group: train.Group, /) -> None:

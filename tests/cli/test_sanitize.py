@@ -139,6 +139,27 @@ def test_a_table_without_known_columns_names_the_flags_and_the_flags_work(job, c
     assert report.read(job.out / "report.json").as_json()["data"]["format"] == "csv"
 
 
+def short_forms(job, *more):
+    """The command line of a newcomer: no recipe's keys, only short forms; 43 pairs make 2 steps."""
+    files = ["--arch", job.arch, "--classes", job.classes, "--templates", job.templates, "--device", "cpu"]
+    command = ["sanitize", job.model, "-d", job.data, "-o", job.out, "--epochs", 1, "--batch-size", 16, "--no-audit"]
+    return [*map(str, [*command, "--recipe", "cleanclip", *files, *more])]
+
+
+def test_a_short_run_shortens_the_warm_up_of_its_recipe_and_says_so(job, capsys):
+    assert cli.main(short_forms(job, "--exit-zero", "--keep-failed")) == 0
+    written = json.loads((job.out / "report.json").read_text(encoding="utf-8"))
+    assert (written["recipe"]["resolved"]["train"]["warmup_steps"], written["training"]["steps"]) == (0, 2)
+    assert not written["recipe"]["validated"]
+    told = "The warm-up of recipe cleanclip, 50 steps, does not fit into a run of 2 steps, so it is 0 steps."
+    assert told in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_warm_up_that_the_user_chose_is_not_shortened(job, capsys):
+    assert cli.main(short_forms(job, "--set", "train.warmup_steps=20")) == 2
+    assert "train.warmup_steps: 20 is not shorter than the run of 2 steps" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [

@@ -513,9 +513,7 @@ def test_a_run_on_enough_pairs_passes():
 
 def test_a_run_on_fewer_pairs_than_were_ever_enough_is_inconclusive_before_it_starts():
     few = recipe.override(recipe.load("cleanclip"), ["data.min_pairs=1000"])
-    with pytest.raises(
-        Inconclusive, match=r"999 pairs to train on, and recipe cleanclip asks for 1000 \(data\.min_pairs\)"
-    ):
+    with pytest.raises(Inconclusive, match=r"999 pairs to train on; recipe cleanclip needs 1,000 \(data\.min_pairs\)"):
         recipe.check(few, pairs=999)
 
 
@@ -528,6 +526,28 @@ def test_a_run_whose_warm_up_fills_it_is_refused():
         "recipe cleanclip: train.warmup_steps: 150 is not shorter than the run of 150 steps (999 pairs, batches of 64, "
         "10 epochs); warm up for less, or train for longer",
     ]
+
+
+@pytest.mark.parametrize(
+    ("epochs", "warmup", "fitting"),
+    [
+        (1, 50, 3),  # a quarter of 15 steps
+        (0.2, 50, 0),  # of 3 steps
+        (1, 15, 3),  # as long as the run
+        (1, 14, 14),  # it leaves one step
+        (10, 50, 50),
+    ],
+)
+def test_a_warm_up_that_fills_the_run_is_shortened_to_a_quarter_of_it(epochs, warmup, fitting):
+    own = recipe.override(recipe.load("cleanclip"), [f"train.epochs={epochs}", f"train.warmup_steps={warmup}"])
+    found = recipe.with_fitting_warmup(own, pairs=1000)
+    assert found == recipe.override(own, [f"train.warmup_steps={fitting}"])
+    recipe.check(found, pairs=1000)
+
+
+def test_no_warm_up_fits_a_run_without_a_step_and_a_search_has_rounds_of_its_own():
+    for own, pairs in ((recipe.load("cleanclip"), 63), (recipe.load("unlearn"), 100), (recipe.load("auto"), 100)):
+        assert recipe.with_fitting_warmup(own, pairs=pairs) is own
 
 
 def test_a_batch_larger_than_the_data_is_refused():

@@ -1,3 +1,5 @@
+import re
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
@@ -10,6 +12,85 @@ report = Parsed(report)
 
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, samples.unlearned]
+
+
+class Element(NamedTuple):
+    """What an element may have; ``has_text``: words beside or instead of children."""
+
+    needed: set[str]
+    allowed: set[str]
+    children: set[str]
+    has_text: bool
+
+
+# Jenkins' schema of JUnit files, junit-10.xsd of its xUnit plugin, which refuses a file that departs from it. Of its elements those for
+# tests that were run again are left out, and of its types the one of times: we write neither.
+OUTCOMES = {"skipped", "error", "failure", "system-out", "system-err"}
+WHAT_HAPPENED = Element(set(), {"type", "message"}, set(), True)
+COUNTS = {"tests", "failures", "errors"}
+SUITE = {"group", "skipped", "timestamp", "hostname", "id", "package", "file", "log", "url"}
+SCHEMA = {
+    "testsuites": Element(set(), {"name"} | COUNTS, {"testsuite"}, False),
+    "testsuite": Element(
+        {"name"} | COUNTS, SUITE, {"testsuite", "properties", "testcase", "system-out", "system-err"}, False
+    ),
+    "properties": Element(set(), set(), {"property"}, False),
+    "property": Element({"name", "value"}, set(), set(), False),
+    "testcase": Element({"name"}, {"classname", "group"}, OUTCOMES, False),
+    "failure": WHAT_HAPPENED,
+    "error": WHAT_HAPPENED,
+    "skipped": WHAT_HAPPENED,
+    "system-out": Element(set(), set(), set(), True),
+    "system-err": Element(set(), set(), set(), True),
+}
+
+
+def faults(text):
+    """Where a file departs from the schema; its root is a suite or several."""
+    root = ElementTree.fromstring(text)
+    found = [] if root.tag in ("testsuites", "testsuite") else [f"root {root.tag}"]
+    for element in root.iter():
+        if (rules := SCHEMA.get(element.tag)) is None:
+            found.append(f"element {element.tag}")
+            continue
+        given, within = set(element.keys()), {child.tag for child in element}
+        found += [f"{element.tag} without {name}" for name in sorted(rules.needed - given)]
+        found += [f"{element.tag} with {name}" for name in sorted(given - rules.needed - rules.allowed)]
+        found += [f"{child} in {element.tag}" for child in sorted(within - rules.children)]
+        words = [element.text, *(child.tail for child in element)]
+        if not rules.has_text and any((each or "").strip() for each in words):
+            found.append(f"words in {element.tag}")
+        found += [
+            f"{name} {element.get(name)}" for name in COUNTS & given if not re.fullmatch(r"\d+", element.get(name))
+        ]
+    return found
+
+
+@pytest.mark.parametrize("made", REPORTS)
+def test_a_file_is_one_that_the_schema_of_jenkins_allows(made):
+    assert faults(report.junit(made())) == []
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "fault"),
+    [
+        ("<testsuites ", '<testsuites skipped="3" ', "testsuites with skipped"),
+        ("<testsuite ", '<testsuite verdict="fail" ', "testsuite with verdict"),
+        (' errors="0"', "", "testsuite without errors"),
+        ("<failure ", '<failure rule="CC001" ', "failure with rule"),
+        ("<failure ", "<failed ", "element failed"),
+        ("<properties>", "<properties>words", "words in properties"),
+        ('tests="', 'tests="about ', "tests about"),
+        ("testsuites", "report", "root report"),
+    ],
+)
+def test_a_departure_from_the_schema_is_seen(right, wrong, fault):
+    text = report.junit(samples.failed())
+    assert right in text
+    broken = text.replace(right, wrong).replace(
+        "</failure>", f"</{wrong[1:].split()[0]}>" if wrong == "<failed " else "</failure>"
+    )
+    assert any(each.startswith(fault) for each in faults(broken))
 
 
 def parsed(made):
@@ -59,8 +140,10 @@ def test_the_counts_are_those_of_the_cases_and_names_are_unique(made):
     root = parsed(made())
     for element in (root, *root.iter("testsuite")):
         assert int(element.get("tests")) == len(list(element.iter("testcase")))
-        for name, kind in (("failures", "failure"), ("errors", "error"), ("skipped", "skipped")):
+        for name, kind in (("failures", "failure"), ("errors", "error")):
             assert int(element.get(name)) == len(list(element.iter(kind)))
+    for suite in root.iter("testsuite"):
+        assert int(suite.get("skipped")) == len(list(suite.iter("skipped")))
     names = [(case.get("classname"), case.get("name")) for case in root.iter("testcase")]
     assert len(names) == len(set(names))
 
