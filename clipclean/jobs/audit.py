@@ -120,13 +120,14 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     images = data.read_images(
         request.data, images=cache, progress=lambda done, total: progress("reading the images", done, total)
     )
-    pairs = data.read(request.pairs, images=cache)
+    pairs = inputs.late_pairs(request.pairs, cache)
     progress("building the model", 0, 1)
     tested = inputs.build(opened, pairs, device=device)
     progress("building the model", 1, 1)
     shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
-    planted = images if request.own else pairs
-    planting = power.pairs_of(planted, vocabulary.classes, vocabulary.templates) if request.power else []
+    planting: Sequence[data.Pair] = ()
+    if request.power:
+        planting = power.pairs_of(images if request.own else pairs(), vocabulary.classes, vocabulary.templates)
     estimate.tell_audit(
         tested.clip, effort=request.effort if request.search else None, images=len(shown.pixels),
         captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel),
@@ -175,7 +176,7 @@ def _seen(
     request: AuditRequest,
     tested: LoadedModel,
     others: "Others",
-    pairs: data.CleanSet,
+    pairs: inputs.LatePairs,
     eval_set: detect.EvalSet,
     stored: Sequence[detect.References],
     progress: Progress,
@@ -245,7 +246,7 @@ def testimonies(
     suspects = [suspect for each in seen if each.search for suspect in detect.suspected(each.search, limits=limits)]
     recipe, made = recipes.load(recipes.DEFAULT), []
     for source, opened in others.witnesses:
-        pairs = data.read(request.pairs, images=inputs.image_cache(recipe, opened.architecture))
+        pairs = inputs.late_pairs(request.pairs, inputs.image_cache(recipe, opened.architecture))
         loaded = inputs.build(opened, pairs, device=inputs.device_of(request.device))
         made.append(companions.testimony(source, loaded, eval_set, suspects, progress))
     return made
@@ -309,7 +310,12 @@ def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[F
 
 
 def beside(
-    request: AuditRequest, others: Others, tested: LoadedModel, pairs: data.CleanSet, witnesses: Sequence[Testimony], /
+    request: AuditRequest,
+    others: Others,
+    tested: LoadedModel,
+    pairs: inputs.LatePairs,
+    witnesses: Sequence[Testimony],
+    /,
 ) -> dict[str, Any]:
     """What the base and the witnesses add to the report's ``measurements``."""
     added: dict[str, Any] = {}
@@ -483,7 +489,7 @@ def build_references(
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
     cache = inputs.image_cache(recipe, opened[0].architecture)
     images = data.read_images(request.data, images=cache, progress=lambda d, t: progress("reading the images", d, t))
-    pairs = data.read(request.pairs, images=cache)
+    pairs = inputs.late_pairs(request.pairs, cache)
     found = {}
     for path, each in zip(models, opened, strict=True):
         loaded = inputs.build(each, pairs, device=device)

@@ -1,7 +1,8 @@
 """The model under test: from a path to a CLIP on a device, with the pictures and words that it is measured on."""
 
+import functools
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,6 +26,7 @@ Item = TypeVar("Item")
 
 Source = Path | str | nn.Module  # a checkpoint, the name of one, or an open_clip model in memory
 Suspicion = tuple[detect.TriggerLike, int | None]  # a trigger, and the number of the class that it leads to
+LatePairs = Callable[[], data.CleanSet]  # clean pairs that are read at the first call
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,12 @@ def load(
     return build(opened, clean, device=device), clean
 
 
-def build(opened: Opened, pairs: data.CleanSet, /, *, device: str) -> LoadedModel:
+def late_pairs(path: Path, images: data.ImageCache, /) -> LatePairs:
+    """Clean pairs that are read once and only where they are needed: most models tell their activation."""
+    return functools.cache(functools.partial(data.read, path, images=images))
+
+
+def build(opened: Opened, pairs: data.CleanSet | LatePairs, /, *, device: str) -> LoadedModel:
     """The model of a checkpoint, laid out as the device computes it fastest.
 
     Where the activation is not told by name, config or archive, it is measured on the clean pairs.
@@ -127,7 +134,9 @@ def build(opened: Opened, pairs: data.CleanSet, /, *, device: str) -> LoadedMode
     """
     file, found = opened.file, opened.architecture
     if found.quick_gelu is None:
-        found = _with_measured_activation(found, file, pairs, device=device)
+        found = _with_measured_activation(
+            found, file, pairs if isinstance(pairs, data.CleanSet) else pairs(), device=device
+        )
     clip = model.build(found, file.tensors, device=device)
     clip.arrange()
     return LoadedModel(file, clip)

@@ -91,7 +91,7 @@ def of_audit(request: audit.AuditRequest, /, *, progress: Progress) -> Plan:
     images = data.read_images(
         request.data, images=cache, progress=lambda done, total: progress("reading the images", done, total)
     )
-    tested = inputs.build(opened, data.read(request.pairs, images=cache), device=device)
+    tested = inputs.build(opened, inputs.late_pairs(request.pairs, cache), device=device)
     shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
     effort, models = request.effort if request.search else None, 1 + len(references)
     expected = estimate.of_audit(

@@ -101,6 +101,19 @@ def test_what_the_user_says_of_the_activation_wins_over_the_pairs(job, quick_gel
     assert load(job, arch=str(job.arch)).clip.architecture.quick_gelu is quick_gelu
 
 
+def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once(job):
+    tiny.fit_to_pairs(job, quick_gelu=True)
+    told, untold = (inputs.read(job.model, arch=arch) for arch in (str(job.arch), None))
+    cache = inputs.image_cache(RECIPE, told.architecture)
+    missing = inputs.late_pairs(job.folder / "missing", cache)
+    assert inputs.build(told, missing, device="cpu").clip.architecture.quick_gelu is True
+    with pytest.raises(RefusedInput, match="missing"):
+        inputs.build(untold, missing, device="cpu")
+    pairs = inputs.late_pairs(job.data, cache)
+    assert inputs.build(untold, pairs, device="cpu").clip.architecture.quick_gelu is True
+    assert pairs() is pairs()
+
+
 def test_pictures_are_stacked_at_the_models_size(job):
     pairs = clean(job).pairs[:3]
     pixels = detect.stack([pair.image for pair in pairs])
