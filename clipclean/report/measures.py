@@ -238,8 +238,18 @@ def panel(report: Report, /) -> list[ComparedAttack]:
 
 
 def detailed(report: Report, /) -> list[ComparedAttack]:
-    """The attacks to show in full: the named ones, or else the strongest of the panel."""
-    return named(report) or panel(report)[:1]
+    """The attacks to show in full: the named ones, or else the strongest of the panel.
+
+    Where a search compared the panel with other classes or with clean models, only the trigger that shows the first suspect is one:
+    a strong wave or tint that is natural moves most images and shows nothing.
+    """
+    if chosen := named(report):
+        return chosen
+    made = measured(report, "after")
+    if not report.is_audit or made is None or made.search is None or made.search.found is None:
+        return panel(report)[:1]
+    first = next(iter(report.suspects), None)
+    return [attack for attack in panel(report) if first and attack.trigger == first.trigger]
 
 
 def rows(attack: ComparedAttack, /, *keys: str) -> list[MeasureRow]:

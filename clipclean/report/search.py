@@ -57,9 +57,11 @@ def searches(report: Report, /) -> list[Search]:
 
 
 def strongest(report: Report, /) -> FoundRecord | None:
-    """The most abnormal trigger that worked in the model as it is now; None where there is none."""
+    """The trigger that worked best in the model as it is now, of the first suspect where there is any; None where there is none."""
     found = made(report, "after")
-    return next((each for each in (found.found if found else None) or () if each.reached), None)
+    worked = [each for each in (found.found if found else None) or () if each.reached]
+    first = next((suspect.class_ for suspect in report.suspects), None)
+    return min(worked, key=lambda each: each.class_ != first, default=None)
 
 
 def families(suspect: SuspectRecord, /) -> str:

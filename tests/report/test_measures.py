@@ -1,4 +1,4 @@
-from report import samples
+from report import samples, searches
 from report.parsed import Parsed
 
 from clipclean.report import measures as comparison
@@ -40,6 +40,21 @@ def test_the_panel_is_sorted_by_the_stronger_side_and_names_both_targets():
 
 def test_without_a_named_trigger_the_strongest_of_the_panel_is_shown_in_full():
     assert [attack.family for attack in comparison.detailed(samples.undecided())] == ["stripes"]
+
+
+def test_of_a_compared_panel_only_the_trigger_that_shows_the_first_suspect_is_shown_in_full():
+    made = searches.backdoored()
+    for probe in made["measurements"]["probes"]:
+        probe["known"] = False
+    strongest, *_ = comparison.panel(made)
+    made["suspects"] = [{"class": strongest.target, "score": 7.0, "trigger": strongest.trigger}]
+    assert comparison.detailed(made) == [strongest]
+    made["suspects"][0]["trigger"] = f"found:mask,class={strongest.target}"  # the panel is as in clean models
+    assert comparison.detailed(made) == []
+    made["suspects"] = []
+    assert comparison.detailed(made) == []
+    made["measurements"]["search"] = {}
+    assert comparison.detailed(made) == [strongest]
 
 
 def test_an_audit_has_its_measurements_on_the_after_side_only():

@@ -103,6 +103,15 @@ def test_a_search_that_found_nothing_good_enough_has_no_size_and_is_not_told_fir
     assert "43 %" not in report.html(made)
 
 
+def test_the_trigger_that_is_told_first_is_of_the_first_suspect():
+    made = searches.backdoored()
+    entries = made["measurements"]["search"]["found"]
+    made["suspects"] = [{"class": "lemon", "score": 9.0}, {"class": "banana", "score": 8.0}]
+    assert search.strongest(made) == parsed(entries[2])
+    made["suspects"] = [{"class": "zebra", "score": 9.0}]  # none of its triggers reached what it aimed at
+    assert search.strongest(made) == parsed(entries[0])
+
+
 def test_a_long_list_of_found_triggers_is_folded_after_the_first_and_complete():
     made = searches.backdoored()
     entries = made["measurements"]["search"]["found"]
