@@ -6,7 +6,6 @@ from clipclean.train.losses import clip_loss, self_supervised_loss, squared_dist
 from clipclean.train.memory import MicroBatches, recomputing
 from clipclean.train.optim import adamw, learning_rate
 from clipclean.train.precision import in_precision, resolved
-from clipclean.train.state import capture, restore
 
 __all__ = [
     "ALONE",
@@ -19,7 +18,6 @@ __all__ = [
     "NonFiniteLoss",
     "Step",
     "adamw",
-    "capture",
     "clip_loss",
     "finetune",
     "in_precision",
@@ -30,7 +28,6 @@ __all__ = [
     "leftovers",
     "recomputing",
     "resolved",
-    "restore",
     "self_supervised_loss",
     "squared_distance",
 ]

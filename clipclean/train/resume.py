@@ -1,4 +1,4 @@
-"""The saved state of a run that is under way, in a folder that only its user can write."""
+"""The state of a run between two steps, saved in a folder that only its user can write, and put back bit by bit."""
 
 import contextlib
 import hashlib
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipclean import checkpoint, files, own_state, train
+from clipclean import checkpoint, files, own_state
 from clipclean.errors import RefusedInput, UsageError
 
 SUFFIX = ".safetensors"  # of every file that is kept, and so of every file that is ever deleted
@@ -71,7 +71,7 @@ class RunState:
         if saved is None:
             return 0, [], 0.0
         tensors, record = saved
-        train.restore(net, optimizer, tensors)
+        restore(net, optimizer, tensors)
         return int(record["step"]), list(record["losses"]), float(record["seconds"])
 
     def save(
@@ -85,7 +85,7 @@ class RunState:
         seconds: float,
     ) -> None:
         """Write the state whole or not at all; raises ResourceError."""
-        self.write(train.capture(net, optimizer), {"step": step, "losses": losses, "seconds": seconds})
+        self.write(capture(net, optimizer), {"step": step, "losses": losses, "seconds": seconds})
 
     def read(self, name: str = STATE, /) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The tensors and the record that an equal run left under this name; None where there is nothing of that kind."""
@@ -164,3 +164,41 @@ def _inside(folder: Path) -> list[Path]:
         return list(folder.iterdir()) if stat.S_ISDIR(folder.lstat().st_mode) else []
     except FileNotFoundError:
         return []
+
+
+MOMENTS = ("exp_avg", "exp_avg_sq", "step")
+
+
+def capture(net: nn.Module, optimizer: torch.optim.Optimizer, /) -> dict[str, Tensor]:
+    """Weights, buffers and AdamW moments under flat names; views of live memory, to be written at once.
+
+    Randomness needs no state: each sample's draws come from the seed, the epoch and its number.
+    """
+    state = {f"net.{name}": tensor.detach() for name, tensor in net.state_dict().items()}
+    for name, parameter in _owned(net, optimizer):
+        for moment in MOMENTS:
+            if moment in optimizer.state.get(parameter, {}):
+                state[f"optimizer.{name}.{moment}"] = optimizer.state[parameter][moment].detach()
+    return state
+
+
+def restore(net: nn.Module, optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor], /) -> None:
+    """Put a captured state back, bit by bit, on the devices that AdamW keeps it on, and in the order of the weights' bytes.
+
+    A fused AdamW goes through weights and moments byte by byte: moments of another memory format would be mixed up.
+    """
+    weights = {n.removeprefix("net."): t for n, t in state.items() if n.startswith("net.")}
+    net.load_state_dict(weights, strict=True)
+    for name, parameter in _owned(net, optimizer):
+        moments = {m: state[f"optimizer.{name}.{m}"] for m in MOMENTS if f"optimizer.{name}.{m}" in state}
+        if moments:
+            counted_on = parameter.device if optimizer.defaults.get("fused") else "cpu"
+            optimizer.state[parameter] = {
+                m: t.to(counted_on, copy=True) if m == "step" else torch.empty_like(parameter).copy_(t)
+                for m, t in moments.items()
+            }
+
+
+def _owned(net: nn.Module, optimizer: torch.optim.Optimizer) -> list[tuple[str, nn.Parameter]]:
+    mine = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    return [(name, p) for name, p in net.named_parameters() if id(p) in mine]

@@ -24,7 +24,7 @@ sys.path.insert(0, "tests")
 import tiny
 from clipclean import checkpoint, model, train
 from clipclean.methods import cleanclip
-from clipclean.train import distributed
+from clipclean.train import distributed, resume
 
 out, stops, config = Path(sys.argv[1]), int(sys.argv[2]), getattr(tiny, sys.argv[3])
 weights = tiny.state_dict(config)
@@ -72,7 +72,7 @@ with distributed.joined("cpu") as group:
         print(error, file=sys.stderr)
         raise SystemExit(error.exit_code)
     finally:
-        state = train.capture(clip.net, optimizer) | {"losses": torch.tensor(losses)}
+        state = resume.capture(clip.net, optimizer) | {"losses": torch.tensor(losses)}
         checkpoint.write_safetensors(out / f"{group.rank}.safetensors", state, metadata={})
     assert group.any(group.rank == 1) and not group.any(False) or group.size == 1
 """
