@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from clipclean.report import beside, charts, ladder, measures, provenance, search, verdicts, wording
+from clipclean.report import auto, charts, measures, provenance, search, sections, verdicts, wording
 from clipclean.report.charts import Map, embedding_map
 from clipclean.report.images import PageImages, checked
 from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES, Figure, MeasureRow
@@ -74,7 +74,7 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
             limit_of=functools.partial(_limit, verdicts.limits_of(report)),
             commands=verdicts.commands(report, place),
             looked_for=verdicts.looked_for(report),
-            tables=beside.tables(report),
+            tables=sections.tables(report),
             groups=provenance.facts(report),
             resolved=provenance.resolved(report),
             skipped=provenance.skipped(report, most=SKIPPED),
@@ -180,12 +180,12 @@ def _numbers(report: Report) -> dict[str, Any]:
 def _auto(report: Report) -> dict[str, Any]:
     """What a run that chose for itself tried; empty for others."""
     if report.auto is None:
-        return {"auto_told": [], "canaries": [], "ladder": [], "frontier": None}
+        return {"auto_lines": [], "canaries": [], "candidates": [], "frontier": None}
     return {
-        "auto_told": ladder.candidate_lines(report),
-        "canaries": ladder.canaries(report),
-        "ladder": ladder.rows(report),
-        "frontier": ladder.frontier(report),
+        "auto_lines": auto.candidate_lines(report),
+        "canaries": auto.canaries(report),
+        "candidates": auto.rows(report),
+        "frontier": auto.frontier(report),
     }
 
 

@@ -52,7 +52,7 @@ class Grid(TypedDict):
 class PageImages(NamedTuple):
     """The images of a page: images of a trigger by itself, and examples."""
 
-    pictures: tuple[TitledImage, ...] = ()
+    found_triggers: tuple[TitledImage, ...] = ()
     grids: tuple[Grid, ...] = ()
 
 
@@ -65,7 +65,7 @@ def checked(images: PageImages, /) -> PageImages:
     for title, png in _pngs(images):
         if not _PNG.fullmatch(png):
             raise ValueError(f"The image {title!r} is no base64-encoded PNG.")
-    return PageImages(tuple(map(harmless_image, images.pictures)), tuple(map(_harmless_grid, images.grids)))
+    return PageImages(tuple(map(harmless_image, images.found_triggers)), tuple(map(_harmless_grid, images.grids)))
 
 
 def harmless_image(picture: TitledImage, /) -> TitledImage:
@@ -85,7 +85,7 @@ def _harmless_grid(grid: Grid) -> Grid:
 
 
 def _pngs(images: PageImages) -> Iterator[tuple[str, str]]:
-    for picture in images.pictures:
+    for picture in images.found_triggers:
         yield picture["title"], picture["png_base64"]
     for grid in images.grids:
         for row in grid["rows"]:

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from clipclean.report import beside, ladder, measures, search, verdicts
+from clipclean.report import auto, measures, search, sections, verdicts
 from clipclean.report.measures import INTERVALS, Figure, MeasureRow
 from clipclean.report.schema import Report
 from clipclean.report.wording import NOTHING, count, decimal, difference, harmless, percent, percent_interval, points
@@ -27,7 +27,7 @@ def markdown(report: Report, /) -> str:
         _findings(report),
         *(_auto(report) if report.auto else ()),
         *(_search(made) for made in search.searches(report)),
-        *(_beside(table) for table in beside.tables(report)),
+        *(_section(table) for table in sections.tables(report)),
         _accuracy(report),
         *(_attack(attack, report) for attack in measures.detailed(report)),
         _panel(report),
@@ -84,18 +84,32 @@ def _set_aside(report: Report) -> list[str]:
 
 
 def _auto(report: Report) -> list[list[str]]:
-    """What a run that chose for itself tried: the ladder, and the canaries."""
-    head = ["Rung", "Outcome", "Canaries removed", "Left of the worst", "Costs", "On the model: left, costs", "Time"]
-    rungs = [_cells(head), "|---|---|--:|--:|--:|--:|--:|"]
-    for row in ladder.rows(report):
-        name = f"**{escaped(row.rung)}** (chosen)" if row.chosen else escaped(row.rung)
+    """The candidates of ``auto``, and the test backdoors."""
+    head = [
+        "Candidate",
+        "Outcome",
+        "Test backdoors removed",
+        "Left of the worst",
+        "Costs",
+        "On the model: left, costs",
+        "Time",
+    ]
+    candidates = [_cells(head), "|---|---|--:|--:|--:|--:|--:|"]
+    for row in auto.rows(report):
+        name = f"**{escaped(row.name)}** (chosen)" if row.chosen else escaped(row.name)
         cells = (row.outcome, row.canaries, row.left, row.cost, row.on_model, row.seconds)
-        rungs.append(_cells([name, *(escaped(cell) for cell in cells)]))
-    lines = ["### What was tried", "", escaped(" ".join(ladder.candidate_lines(report))), "", *rungs[: MAX_ROWS + 2]]
-    planted = ladder.canaries(report)
+        candidates.append(_cells([name, *(escaped(cell) for cell in cells)]))
+    lines = [
+        "### What was tried",
+        "",
+        escaped(" ".join(auto.candidate_lines(report))),
+        "",
+        *candidates[: MAX_ROWS + 2],
+    ]
+    planted = auto.canaries(report)
     if not planted:
         return [lines]
-    table = [_cells(["Canary", "Target", "Planted", "Left", "Accuracy under it"]), "|---|---|--:|--:|--:|"]
+    table = [_cells(["Test backdoor", "Target", "Planted", "Left", "Accuracy under it"]), "|---|---|--:|--:|--:|"]
     table += [_cells([code(row[0]), code(row[1]), *(escaped(cell) for cell in row[2:])]) for row in planted[:MAX_ROWS]]
     return [lines, table]
 
@@ -124,8 +138,8 @@ def _search(made: search.Search) -> list[str]:
     return [title, "", escaped(made.told), "", *lines, *rest]
 
 
-def _beside(made: beside.Table) -> list[str]:
-    """The base, or a witness."""
+def _section(made: sections.Table) -> list[str]:
+    """A section of ``sections``: its title, its sentence, its table."""
     lines = [f"### {escaped(made.title)}", "", escaped(made.words)]
     if not made.rows:
         return lines

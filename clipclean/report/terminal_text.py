@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from clipclean.report import beside, ladder, measures, search, verdicts
+from clipclean.report import auto, measures, search, sections, verdicts
 from clipclean.report.measures import Figure, MeasureRow
 from clipclean.report.schema import ProbeRecord, Report
 from clipclean.report.verdicts import NOWHERE, RunPaths
@@ -48,7 +48,7 @@ def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHE
         _suspects(report),
         _auto(report),
         *(_search(made) for made in search.searches(report)),
-        *(_beside(table) for table in beside.tables(report)),
+        *(_section(table) for table in sections.tables(report)),
         _numbers(report),
         _panel(report),
         _findings(report),
@@ -183,10 +183,10 @@ def _auto(report: Report) -> RenderableType | None:
     if report.auto is None:
         return None
     table = _columns(["backdoors removed", "costs"], label="  candidate")
-    for row in ladder.rows(report):
-        name = f"{row.rung}{' (chosen)' if row.chosen else ''}"
+    for row in auto.rows(report):
+        name = f"{row.name}{' (chosen)' if row.chosen else ''}"
         _add(table, name, [row.canaries, row.cost], f"{row.outcome}; {row.seconds}", [f"{row.left} left", ""])
-    return _under("What was tried", *map(Text, ladder.candidate_lines(report)), Text(""), table)
+    return _under("What was tried", *map(Text, auto.candidate_lines(report)), Text(""), table)
 
 
 def _search(made: search.Search) -> RenderableType:
@@ -203,8 +203,8 @@ def _search(made: search.Search) -> RenderableType:
     return _under(title, Text(made.told), Text(""), table, *_rest(len(made.found)))
 
 
-def _beside(made: beside.Table) -> RenderableType:
-    """The base, or a witness."""
+def _section(made: sections.Table) -> RenderableType:
+    """A section of ``sections``: its title, its sentence, its table."""
     entries = [
         (
             "-",

@@ -8,7 +8,7 @@ from report import samples
 from clipclean import report
 from clipclean.jobs import result_cache
 
-IMAGES = report.PageImages(pictures=({"title": "t", "caption": "c", "png_base64": "AA==", "alt": "a"},))
+IMAGES = report.PageImages(found_triggers=({"title": "t", "caption": "c", "png_base64": "AA==", "alt": "a"},))
 
 
 @pytest.fixture(autouse=True)

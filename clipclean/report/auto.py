@@ -1,4 +1,4 @@
-"""What ``auto`` tried, in the words and the order of every form: canaries, the frontier, the way back, the rebound."""
+"""The section on ``auto`` in every form: test backdoors, candidates, frontier, interpolation, refinetune test."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -8,27 +8,27 @@ from typing import NamedTuple
 from clipclean.report.schema import AutoRecord, BudgetRecord, CandidateRecord, OutcomeRecord, Report, TrialRecord
 from clipclean.report.wording import NOTHING, count, duration, percent
 
-MARKS = 6  # shapes and colours of rungs; a longer ladder uses them again
+MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges
 
 
 @dataclass(frozen=True)
 class CandidateRow:
-    """One rung of the ladder in words."""
+    """One candidate in words."""
 
-    rung: str
+    name: str
     outcome: str
-    canaries: str  # removed, of those that took
-    left: str  # excess attack success of the canary that acts most
+    canaries: str  # removed, of those that were planted successfully
+    left: str  # largest excess attack success of any canary
     cost: str  # clean accuracy lost on the copy
-    on_model: str  # excess of the trigger that acts most, and accuracy lost, on the model itself
+    on_model: str  # largest excess attack success of any trigger, and accuracy lost, on the model itself
     seconds: str
     chosen: bool
 
 
 @dataclass(frozen=True)
 class Mark:
-    """One point of the frontier: per cent from the left and from the top; ``is_taken`` is the share that the table tells of."""
+    """One point of the frontier: per cent from the left and from the top; ``is_taken`` marks the trial shown in the table."""
 
     x: str
     y: str
@@ -38,17 +38,17 @@ class Mark:
 
 @dataclass(frozen=True)
 class Path:
-    """The points of one rung, from the share nearest to the original to the cleaned model."""
+    """The points of one candidate, from the share nearest to the original to the cleaned model."""
 
     number: int
-    rung: str
+    candidate: str
     marks: tuple[Mark, ...]
     points: str
 
 
 @dataclass(frozen=True)
 class Frontier:
-    """What each rung leaves of the canaries against what it costs; the rectangle is what the budgets allow."""
+    """Attack success that each candidate leaves, against the accuracy it costs; the rectangle is what the budgets allow."""
 
     paths: tuple[Path, ...]
     width: str  # of the rectangle
@@ -61,7 +61,7 @@ class Frontier:
 
 
 class _Point(NamedTuple):
-    """A trial, what it leaves of the canary that acts most, what it costs, and whether it is the one to tell of its rung."""
+    """A trial: excess attack success of its worst canary, accuracy lost, and whether the table shows this trial."""
 
     trial: TrialRecord
     excess: float
@@ -70,19 +70,19 @@ class _Point(NamedTuple):
 
 
 def ran(report: Report, /) -> bool:
-    """Whether the report is of a run that chose for itself."""
+    """Whether the report is of a run of ``auto``."""
     return report.auto is not None
 
 
 def of(report: Report, /) -> AutoRecord:
-    """What the run tried; raises ValueError where it did not choose for itself."""
+    """The record of ``auto``; raises ValueError if the run used another method."""
     if report.auto is None:
         raise ValueError("The run did not choose among recipes.")
     return report.auto
 
 
 def candidate_lines(report: Report, /) -> list[str]:
-    """What was chosen and what that rests on, in sentences."""
+    """The choice and the reasons for it, in sentences."""
     auto = of(report)
     seconds, tried = auto.seconds, sum(not entry.why_not for entry in auto.ladder)
     lines = [
@@ -106,7 +106,7 @@ def candidate_lines(report: Report, /) -> list[str]:
 
 
 def canaries(report: Report, /) -> list[tuple[str, ...]]:
-    """A row a canary: trigger, target, planted, left, accuracy under it; the last two after the chosen rung."""
+    """A row per canary: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate."""
     auto = of(report)
     chosen = next((entry for entry in auto.ladder if entry.chosen), None)
     trial = _taken(chosen, auto) if chosen else None
@@ -129,12 +129,12 @@ def _left(outcome: OutcomeRecord) -> str:
 
 
 def rows(report: Report, /) -> list[CandidateRow]:
-    """A row a rung, in the order in which they were tried."""
+    """A row per candidate, in the order of trying."""
     return [_row(entry, of(report)) for entry in of(report).ladder]
 
 
 def frontier(report: Report, /) -> Frontier | None:
-    """The drawing; None where no rung was tried on canaries."""
+    """The drawing; None if no candidate was tried on canaries."""
     auto = of(report)
     tried = [entry for entry in auto.ladder if entry.trials]
     found = {
@@ -155,8 +155,8 @@ def frontier(report: Report, /) -> Frontier | None:
         return MARGIN + (100 - 2 * MARGIN) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))  # small ones need room
 
     paths = tuple(
-        _path(number % MARKS, rung, points, across=across, down=down)
-        for number, (rung, points) in enumerate(found.items())
+        _path(number % MARKS, name, points, across=across, down=down)
+        for number, (name, points) in enumerate(found.items())
     )
     left, top = across(low), down(limit)
     return Frontier(
@@ -172,7 +172,7 @@ def frontier(report: Report, /) -> Frontier | None:
 
 
 def _taken(entry: CandidateRecord, auto: AutoRecord) -> TrialRecord | None:
-    """The trial to tell of a rung: of the chosen one that at the share whose weights were written, else the first."""
+    """The trial to show of a candidate: of the chosen one, the trial at the share that was written; else the first."""
     trials = entry.trials
     at_share = (trial for trial in trials if entry.chosen and trial.kept == auto.share)
     return next(at_share, trials[0] if trials else None)
@@ -181,7 +181,7 @@ def _taken(entry: CandidateRecord, auto: AutoRecord) -> TrialRecord | None:
 def _row(entry: CandidateRecord, auto: AutoRecord) -> CandidateRow:
     trial, ran_, budget = _taken(entry, auto), entry.run, auto.budget
     return CandidateRow(
-        rung=entry.rung,
+        name=entry.rung,
         outcome=_outcome(entry, trial, budget),
         canaries=_removed(trial, budget.excess) if trial else NOTHING,
         left=percent(_worst(trial)) if trial else NOTHING,
@@ -195,7 +195,7 @@ def _row(entry: CandidateRecord, auto: AutoRecord) -> CandidateRow:
 
 
 def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRecord) -> str:
-    """What the canaries said of a rung, where there were any, and what its run on the model said, where there was one."""
+    """The result on the canaries, if there were any, and of the run on the model, if there was one."""
     if entry.why_not:
         return f"not tried: {entry.why_not}"
     words = "not run"
@@ -203,11 +203,11 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
         words = f"run: fails ({', '.join(run.errors)})" if run.errors else "run: passes"
     if not trial:
         return words
-    return f"{'passes' if _passes(entry, trial, budget) else 'fails'} on the canaries, {words}"
+    return f"{'passes' if _passes(entry, trial, budget) else 'fails'} on the test backdoors, {words}"
 
 
 def _passes(entry: CandidateRecord, trial: TrialRecord, budget: BudgetRecord) -> bool:
-    """Whether a trial removes all that took within the budget; of the first one the report says it."""
+    """Whether a trial removes every planted canary within the budget; the report states it for the first trial."""
     if trial is entry.trials[0]:
         return bool(entry.passes)
     counted = [outcome for outcome in trial.outcomes if outcome.took]
@@ -221,7 +221,7 @@ def _removed(trial: TrialRecord, limit: float) -> str:
 
 
 def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:
-    """Whether it acts no longer, and does not return beyond the limit by its whole interval."""
+    """Whether it no longer acts, and does not return beyond the limit by its whole interval."""
     again = outcome.returned_interval
     return bool(outcome.left <= limit and (again is None or again[0] <= limit))
 
@@ -237,13 +237,13 @@ def _points(share: float) -> str:
 
 def _path(
     number: int,
-    rung: str,
+    name: str,
     points: Sequence[_Point],
     *,
     across: Callable[[float], float],
     down: Callable[[float], float],
 ) -> Path:
-    """``across`` and ``down`` take a cost and an excess to per cent of the drawing."""
+    """``across`` and ``down`` map a cost and an excess to per cent of the drawing."""
     marks = [
         (
             trial.kept,
@@ -251,16 +251,16 @@ def _path(
                 f"{across(cost):.2f}",
                 f"{down(excess):.2f}",
                 is_taken,
-                f"{rung} at {percent(trial.kept)} of the way: {percent(excess)} left, {_points(cost)} lost",
+                f"{name} at {percent(trial.kept)} of the way: {percent(excess)} left, {_points(cost)} lost",
             ),
         )
         for trial, excess, cost, is_taken in points
     ]
     ordered = tuple(mark for _, mark in sorted(marks, key=lambda entry: entry[0]))
-    return Path(number, rung, ordered, " ".join(f"{mark.x},{mark.y}" for mark in ordered))
+    return Path(number, name, ordered, " ".join(f"{mark.x},{mark.y}" for mark in ordered))
 
 
 def _summary(found: dict[str, list[_Point]]) -> str:
-    taken = [(rung, point) for rung, points in found.items() for point in points if point.is_taken]
-    words = "; ".join(f"{rung} leaves {percent(point.excess)} for {_points(point.cost)}" for rung, point in taken)
-    return f"What each rung leaves of the canaries, and what it costs: {words}."
+    taken = [(name, point) for name, points in found.items() for point in points if point.is_taken]
+    words = "; ".join(f"{name} leaves {percent(point.excess)} for {_points(point.cost)}" for name, point in taken)
+    return f"Attack success left of the test backdoors, and accuracy lost, per candidate: {words}."

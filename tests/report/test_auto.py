@@ -7,9 +7,9 @@ from report.page import Page
 from report.parsed import Parsed
 
 from clipclean import report
-from clipclean.report import ladder
+from clipclean.report import auto
 
-report, ladder = Parsed(report), Parsed(ladder)
+report, auto = Parsed(report), Parsed(auto)
 
 
 def outcome(trigger, planted, left, accuracy=0.5):
@@ -105,16 +105,16 @@ def test_the_sample_is_valid():
 
 
 def test_other_runs_have_nothing_of_it():
-    assert not ladder.ran(samples.passed())
+    assert not auto.ran(samples.passed())
     assert "What was tried" not in report.markdown(samples.passed())
 
 
 def test_a_row_counts_the_canaries_that_took_and_are_gone():
-    first, second, third = ladder.rows(chosen_by_itself())
+    first, second, third = auto.rows(chosen_by_itself())
     assert (first.canaries, first.left, first.outcome, first.on_model) == (
         "1 of 2",
         "64.0 %",
-        "fails on the canaries, not run",
+        "fails on the test backdoors, not run",
         "–",
     )
     assert (second.canaries, second.left, second.cost) == ("2 of 2", "4.0 %", "1.2 points")
@@ -126,11 +126,11 @@ def test_a_row_counts_the_canaries_that_took_and_are_gone():
 @pytest.mark.parametrize(
     ("passes", "run", "words"),
     [
-        (True, None, "passes on the canaries, not run"),
-        (False, None, "fails on the canaries, not run"),
-        (True, [], "passes on the canaries, run: passes"),
-        (False, [], "fails on the canaries, run: passes"),
-        (True, ["CC001", "CC062"], "passes on the canaries, run: fails (CC001, CC062)"),
+        (True, None, "passes on the test backdoors, not run"),
+        (False, None, "fails on the test backdoors, not run"),
+        (True, [], "passes on the test backdoors, run: passes"),
+        (False, [], "fails on the test backdoors, run: passes"),
+        (True, ["CC001", "CC062"], "passes on the test backdoors, run: fails (CC001, CC062)"),
     ],
 )
 def test_the_outcome_tells_the_canaries_and_the_run_apart(passes, run, words):
@@ -138,7 +138,7 @@ def test_the_outcome_tells_the_canaries_and_the_run_apart(passes, run, words):
     entry = made["auto"]["ladder"][1]
     entry["passes"] = passes
     entry["run"] = None if run is None else entry["run"] | {"errors": run}
-    assert ladder.rows(made)[1].outcome == words
+    assert auto.rows(made)[1].outcome == words
 
 
 @pytest.mark.parametrize(("run", "words"), [(None, "not run"), ([], "run: passes"), (["CC010"], "run: fails (CC010)")])
@@ -146,17 +146,17 @@ def test_without_canaries_the_outcome_is_that_of_the_run(run, words):
     made = chosen_by_itself()
     entry = made["auto"]["ladder"][1]
     entry |= {"trials": [], "passes": False, "run": None if run is None else entry["run"] | {"errors": run}}
-    assert ladder.rows(made)[1].outcome == words
+    assert auto.rows(made)[1].outcome == words
 
 
 def test_the_canaries_of_the_chosen_rung_are_those_at_the_share_that_was_written():
     made = chosen_by_itself()
     made["auto"]["share"] = 1.0
-    row = ladder.rows(made)[1]
+    row = auto.rows(made)[1]
     assert (row.left, row.cost) == ("0.0 %", "3.1 points")
-    assert row.outcome == "fails on the canaries, run: passes"  # 3.1 points are over the budget of two
-    assert ladder.canaries(made)[1][3:] == ("0.0 %", "50.0 %")
-    drawn = ladder.frontier(made)
+    assert row.outcome == "fails on the test backdoors, run: passes"  # 3.1 points are over the budget of two
+    assert auto.canaries(made)[1][3:] == ("0.0 %", "50.0 %")
+    drawn = auto.frontier(made)
     assert [mark.is_taken for mark in drawn.paths[1].marks] == [False, True]
     assert "unlearn + par leaves 0.0 % for 3.1 points" in drawn.summary
 
@@ -165,35 +165,35 @@ def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails()
     made = chosen_by_itself()
     made["auto"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
     made["auto"]["ladder"][1]["trials"][1]["accuracy_lost"] = 0.019
-    assert ladder.rows(made)[1].outcome == "passes on the canaries, run: passes"
+    assert auto.rows(made)[1].outcome == "passes on the test backdoors, run: passes"
     made["auto"]["ladder"][1]["trials"][1]["outcomes"][0]["left"] = 0.06
-    assert ladder.rows(made)[1].outcome == "fails on the canaries, run: passes"
+    assert auto.rows(made)[1].outcome == "fails on the test backdoors, run: passes"
 
 
 def test_a_share_without_a_trial_is_told_by_the_first_one():
     made = chosen_by_itself()
     made["auto"]["share"] = 0.85
-    assert ladder.rows(made)[1].left == "4.0 %"
-    assert ladder.canaries(made)[1][3] == "4.0 %"
-    assert [mark.is_taken for mark in ladder.frontier(made).paths[1].marks] == [True, False]
+    assert auto.rows(made)[1].left == "4.0 %"
+    assert auto.canaries(made)[1][3] == "4.0 %"
+    assert [mark.is_taken for mark in auto.frontier(made).paths[1].marks] == [True, False]
 
 
 def test_the_share_of_the_written_weights_is_none_of_another_rung():
     made = chosen_by_itself()
     first = made["auto"]["ladder"][0]
     first["trials"].append(trial("unlearn", [outcome("patch:seed=1", 0.99, 0.5)], 0.001, kept=0.7))
-    row = ladder.rows(made)[0]
+    row = auto.rows(made)[0]
     assert (row.left, row.cost) == ("64.0 %", "0.4 points")
 
 
 def test_the_canaries_are_shown_with_what_the_chosen_rung_left():
-    rows = ladder.canaries(chosen_by_itself())
+    rows = auto.canaries(chosen_by_itself())
     assert rows[1] == ("blended:seed=1", "otter", "90.0 %", "4.0 %", "–")
     assert rows[2][2] == "20.0 %, not planted"
 
 
 def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
-    drawn = ladder.frontier(chosen_by_itself())
+    drawn = auto.frontier(chosen_by_itself())
     (one,), two = drawn.paths[0].marks, drawn.paths[1].marks
     assert [mark.is_taken for mark in two] == [True, False]  # 70 % of the way comes before the cleaned model
     # Scale: 0 to 4 points (twice the budget) over 92 per cent of the width, from 4 on; upwards the square root.
@@ -212,24 +212,24 @@ def test_a_canary_that_returned_is_told_and_does_not_count_as_removed():
         outcome_["returned"] = returned
         outcome_["returned_interval"] = None if returned is None else [returned - 0.02, returned + 0.02]
     report.parse(made)
-    assert [row[3] for row in ladder.canaries(made)] == [
+    assert [row[3] for row in auto.canaries(made)] == [
         "0.0 %, 30.0 % after benign finetuning",
         "4.0 %, 1.0 % after benign finetuning",
         "10.0 %",
     ]
-    assert [row.canaries for row in ladder.rows(made) if row.chosen] == ["1 of 2"]
+    assert [row.canaries for row in auto.rows(made) if row.chosen] == ["1 of 2"]
 
 
 def test_without_trials_there_is_no_frontier():
     made = chosen_by_itself()
     for entry in made["auto"]["ladder"]:
         entry["trials"] = []
-    assert ladder.frontier(made) is None
+    assert auto.frontier(made) is None
     assert Page(report.html(made)).faults == []
 
 
 def test_the_story_tells_choice_share_and_rebound():
-    told = " ".join(ladder.candidate_lines(chosen_by_itself()))
+    told = " ".join(auto.candidate_lines(chosen_by_itself()))
     assert "Chosen: unlearn + par, of 2 tried" in told
     assert "70.0 % of the way" in told
     assert "60 steps of benign finetuning of a copy: the trigger that acts most moves 2.0 %" in told
@@ -238,11 +238,11 @@ def test_the_story_tells_choice_share_and_rebound():
 def test_a_model_that_was_left_alone_says_so():
     made = chosen_by_itself()
     made["auto"] |= {"changed": False, "share": 1.0, "rebound": None}
-    assert "the weights are as they were" in " ".join(ladder.candidate_lines(made))
+    assert "the weights are as they were" in " ".join(auto.candidate_lines(made))
 
 
 @pytest.mark.parametrize("form", ["html", "markdown", "text"])
-def test_every_form_for_people_shows_the_ladder(form):
+def test_every_form_for_people_shows_the_candidates(form):
     shown = report.FORMATS[form](chosen_by_itself())
     assert "What was tried" in shown
     assert "unlearn + par" in shown.replace("\\", "")

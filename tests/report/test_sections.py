@@ -3,7 +3,7 @@ from report import samples, searches
 from report.page import Page
 
 from clipclean import report
-from clipclean.report import beside
+from clipclean.report import sections
 
 CHANGE = {"name": "visual.layer1.0", "relative": 0.125, "tensors": 6, "changed": 4}
 
@@ -65,11 +65,11 @@ def compared(**more):
 
 
 def test_a_report_without_a_base_and_witnesses_has_no_tables():
-    assert beside.tables(report.parse(searches.calm())) == []
+    assert sections.tables(report.parse(searches.calm())) == []
 
 
 def test_the_layers_of_a_base_and_what_each_witness_says_are_rows():
-    base, witness, silent, power = beside.tables(compared())
+    base, witness, silent, power = sections.tables(compared())
     assert base.rows == (("visual.layer1.0", "12.5 %", "4 of 6"), ("logit_scale", "from zero", "4 of 6"))
     assert "9 of 20 tensors" in base.words
     assert [row[-1] for row in witness.rows] == ["natural trigger", "proves nothing"]

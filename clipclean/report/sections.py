@@ -1,12 +1,14 @@
-"""What stands beside the audited model: its base, witnesses and planted copies, as tables for every form of the report."""
+"""Sections that every form of the report shows: a title, a sentence, a table.
 
+To add a section, write a function from the report to its tables and enter it in ``SECTIONS``: terminal, Markdown and HTML show it.
+"""
+
+from collections.abc import Callable
 from typing import NamedTuple
 
 from clipclean.report.schema import (
-    BaseRecord,
     ChangeRecord,
     MeasurementsRecord,
-    PowerRecord,
     RateRecord,
     Report,
     WitnessRecord,
@@ -26,25 +28,30 @@ class Table(NamedTuple):
 
 
 def tables(report: Report, /) -> list[Table]:
-    """One for the base, one for each witness, and one for the planted copies; none of a report without them."""
-    measured: MeasurementsRecord = report.measurements
-    found = [_base(measured.base)] if measured.base else []
-    found += [_witness(each) for each in measured.witnesses]
-    return [*found, _power(measured.power)] if measured.power else found
+    """The tables of all sections, in order; a section without anything to show has none."""
+    return [table for section in SECTIONS for table in section(report.measurements)]
 
 
-def _base(base: BaseRecord) -> Table:
+def _base(measured: MeasurementsRecord) -> list[Table]:
+    """Weights that differ from the base model, layer by layer."""
+    if (base := measured.base) is None:
+        return []
     words = (
         f"{count(base.changed)} of {count(base.tensors)} tensors differ from the base {base.name}, by {percent(base.relative)} of "
         "their length in all. These layers moved most. A benign finetuning moves weights as well, so nothing here is judged."
     )
     rows = tuple(_change(layer) for layer in base.layers[:SHOWN])
-    return Table("Weights beside the base", words, ("Layer", "Moved by", "Tensors that differ"), rows)
+    return [Table("Weights beside the base", words, ("Layer", "Moved by", "Tensors that differ"), rows)]
 
 
 def _change(layer: ChangeRecord) -> tuple[str, ...]:
     moved = "from zero" if layer.relative is None else percent(layer.relative)
     return layer.name, moved, f"{count(layer.changed)} of {count(layer.tensors)}"
+
+
+def _witnesses(measured: MeasurementsRecord) -> list[Table]:
+    """The found triggers on other models."""
+    return [_witness(each) for each in measured.witnesses]
 
 
 def _witness(witness: WitnessRecord) -> Table:
@@ -69,7 +76,10 @@ def _witness(witness: WitnessRecord) -> Table:
     return Table(title, words, ("Trigger", "Class", "Success", "Without it", "What it says"), rows)
 
 
-def _power(power: PowerRecord) -> Table:
+def _power(measured: MeasurementsRecord) -> list[Table]:
+    """How many of the backdoors planted in copies the audit found."""
+    if (power := measured.power) is None:
+        return []
     words = (
         f"Backdoors were planted in copies of this model, one in each, and the same audit finds {_of(power.found)}; "
         f"{_of(power.failed)} would fail."
@@ -83,8 +93,11 @@ def _power(power: PowerRecord) -> Table:
         )
         for each in power.planted
     )
-    return Table("Power of this audit", words, ("Planted trigger", "Class", "Excess success", "The audit"), rows)
+    return [Table("Power of this audit", words, ("Planted trigger", "Class", "Excess success", "The audit"), rows)]
 
 
 def _of(rate: RateRecord) -> str:
     return f"{round((rate.value or 0) * rate.n)} of {rate.n} ({percent_interval(rate.interval)})"
+
+
+SECTIONS: tuple[Callable[[MeasurementsRecord], list[Table]], ...] = (_base, _witnesses, _power)
