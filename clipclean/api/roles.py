@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from clipclean import files, untrusted
 from clipclean.errors import UsageError
-from clipclean.jobs import names
+from clipclean.jobs import model_paths
 
 # Parameters by how messages call them. Those of a text that may also be a name count where a file is called so.
 READ = {
@@ -100,8 +100,8 @@ def _of(given: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[Rol
     for key, name in parameters.items():
         value = given.get(key)
         for each in value if isinstance(value, tuple | list) else (value,):
-            if names.is_name(each):
-                yield from (Role(f"the cache of {name}", cache) for cache in names.caches())
+            if model_paths.is_name(each):
+                yield from (Role(f"the cache of {name}", cache) for cache in model_paths.caches())
             elif isinstance(each, Path) or (isinstance(each, str) and _is_there(Path(each))):
                 parts = [each] if _is_there(Path(each)) else str(each).split("::")  # several sets in one value
                 yield from (Role(name, Path(part)) for part in parts)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import audit_run, audits, options, printing
-from clipclean.cli.audit_run import PagedReport
+from clipclean.cli import audits, options, printing
+from clipclean.cli.audits import PagedReport
 from clipclean.cli.command import command, option
 from clipclean.config.recipe import EFFORTS
 
@@ -140,18 +140,18 @@ def audit(**given: Any) -> int:
     MODEL is executed. The exit code is the verdict. With several MODELs, or a folder of them, each is audited; a summary
     follows, the exit code is the worst, and JSON is a list.
     """
-    from clipclean.jobs import models
+    from clipclean.jobs import model_paths
 
-    found = models.expanded(given["models"])
+    found = model_paths.expanded(given["models"])
     if len(found) > 1:
         return audits.audit_all(given, found)
     given["model"] = found[0]
     roles.check(given)
-    audit_run.check_search(given)
+    audits.check_search(given)
     outputs = printing.outputs_of(given)
     printing.check_baseline(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
-    made = audit_run.audited(given)
+    made = audits.audited(given)
     if not isinstance(made, PagedReport):
         return printing.show(given, made)
     if given["output_dir"] is not None:

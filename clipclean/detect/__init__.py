@@ -1,8 +1,8 @@
 """Measure a model, search it, then judge: rates, distances, probes and sizes are numbers; thresholds come after them."""
 
+from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, fastest, targeted
-from clipclean.detect.loss import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
 from clipclean.detect.measure import (
     EMBED_BATCH,
     Accuracy,

@@ -11,9 +11,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from clipclean.detect.calibration import evidence
 from clipclean.detect.panel import NEVER, Strength
-from clipclean.detect.references import PANEL, References
+from clipclean.detect.references import PANEL, References, evidence
 from clipclean.detect.search import SearchResult, TargetedResult
 
 

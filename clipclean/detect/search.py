@@ -11,12 +11,11 @@ from torch import Generator, Tensor
 
 from clipclean import deadline
 from clipclean.detect import inversion
-from clipclean.detect.calibration import evidence
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
 from clipclean.detect.measure import Probe, TriggerLike, embeddings, probe
 from clipclean.detect.panel import Strength, as_dicts, strengths
-from clipclean.detect.references import PANEL, References, Sizes, freely
+from clipclean.detect.references import PANEL, References, Sizes, evidence, freely
 from clipclean.detect.stages import FORGETFUL, Memory, Stages
 from clipclean.detect.zeroshot import Canonical
 

@@ -4,12 +4,11 @@ import math
 from collections.abc import Sequence
 from typing import Any, Protocol
 
-from clipclean.detect.calibration import calibration
+from clipclean.detect.accuracy_cost import MeasuredLoss, worst_loss
 from clipclean.detect.families import FAMILIES
-from clipclean.detect.loss import MeasuredLoss, worst_loss
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL
+from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import SearchResult, TargetedResult

@@ -20,7 +20,7 @@ from clipclean.detect.witness import Testimony
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
 from clipclean.findings import Finding
-from clipclean.jobs import companions, estimate, inputs, saved_search
+from clipclean.jobs import estimate, inputs, other_models, saved_search
 from clipclean.jobs.inputs import LoadedModel, Opened, dumped
 from clipclean.jobs.saved_search import NOTHING, SavedSearch
 from clipclean.progress import Progress, say
@@ -224,12 +224,12 @@ class Others:
 
 def read_others(request: AuditRequest, opened: Opened, /) -> Others:
     """Read the models that are named beside the tested one; raises what the readers raise."""
-    trusted = [(path, companions.read_reference(path, opened, arch=request.arch)) for path in request.reference]
+    trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     base = None
     if request.base is not None:
-        base = companions.read_base(request.base, opened, arch=request.arch)
+        base = other_models.read_base(request.base, opened, arch=request.arch)
         trusted.append((request.base, base))
-    witnesses = ((path, companions.read_witness(path, opened, arch=request.witness_arch)) for path in request.witness)
+    witnesses = ((path, other_models.read_witness(path, opened, arch=request.witness_arch)) for path in request.witness)
     return Others(tuple(trusted), base, tuple(witnesses))
 
 
@@ -248,7 +248,7 @@ def testimonies(
     for source, opened in others.witnesses:
         pairs = inputs.late_pairs(request.pairs, inputs.image_cache(recipe, opened.architecture))
         loaded = inputs.build(opened, pairs, device=inputs.device_of(request.device))
-        made.append(companions.testimony(source, loaded, eval_set, suspects, progress))
+        made.append(other_models.testimony(source, loaded, eval_set, suspects, progress))
     return made
 
 
@@ -322,7 +322,7 @@ def beside(
     if others.base is not None and request.base is not None:
         base = inputs.build(others.base, pairs, device=inputs.device_of(request.device))
         named = {"name": inputs.located(request.base).name, "sha256": others.base.file.sha256}
-        added["base"] = companions.changed(tested, base).as_dict() | named
+        added["base"] = other_models.changed(tested, base).as_dict() | named
     if witnesses:
         added["witnesses"] = [each.as_dict() for each in witnesses]
     return added

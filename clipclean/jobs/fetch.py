@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from clipclean.checkpoint import folders
 from clipclean.errors import RefusedInput, ResourceError, UsageError
-from clipclean.jobs import names
+from clipclean.jobs import model_paths
 from clipclean.progress import Progress
 
 MAX_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
@@ -35,7 +35,7 @@ def fetch(name: str, /, *, progress: Progress) -> str:
         RefusedInput: the model is too large, or has no weights that clipclean reads.
         ResourceError: the network, or the disk.
     """
-    if not names.is_name(name) or _is_cached(name):
+    if not model_paths.is_name(name) or _is_cached(name):
         return name
     _refuse_unasked()
     repository, revision = _repository(name)
@@ -43,12 +43,12 @@ def fetch(name: str, /, *, progress: Progress) -> str:
     commit, wanted = _listed(repository, revision)
     _download(repository, commit, wanted)
     progress(f"fetching {repository}", 1, 1)
-    return f"{names.HUB}{repository}@{commit}"
+    return f"{model_paths.HUB}{repository}@{commit}"
 
 
 def _is_cached(name: str, /) -> bool:
     try:
-        names.locate(name)
+        model_paths.locate(name)
     except RefusedInput as error:
         if type(error) is RefusedInput:  # missing; a hostile entry of the cache is not overlooked
             return False
@@ -67,9 +67,9 @@ def _refuse_unasked() -> None:
 
 
 def _repository(name: str, /) -> tuple[str, str | None]:
-    if not name.startswith(names.OPEN_CLIP):
-        return names.parse(name)
-    hosted = names.hosted_at(name)
+    if not name.startswith(model_paths.OPEN_CLIP):
+        return model_paths.parse(name)
+    hosted = model_paths.hosted_at(name)
     if hosted is None:
         raise UsageError(f"--download fetches from the Hugging Face hub alone, and {name} is not there.")
     return hosted, None
@@ -87,12 +87,12 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, list[str]]:
         found = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
     sizes = {file.rfilename: file.size for file in found.siblings or ()}
     wanted = chosen(list(sizes))
-    if not wanted or found.sha is None or not names.COMMIT.fullmatch(found.sha):
-        raise RefusedInput(f"{names.HUB}{repository} has no weights of a CLIP among its {len(sizes):,} files.")
+    if not wanted or found.sha is None or not model_paths.COMMIT.fullmatch(found.sha):
+        raise RefusedInput(f"{model_paths.HUB}{repository} has no weights of a CLIP among its {len(sizes):,} files.")
     total = sum(sizes[name] or 0 for name in wanted)
     if any(sizes[name] is None for name in wanted) or total > MAX_BYTES:
         raise RefusedInput(
-            f"{names.HUB}{repository} has {total:,} bytes of weights, or does not say how many; --download fetches "
+            f"{model_paths.HUB}{repository} has {total:,} bytes of weights, or does not say how many; --download fetches "
             f"{MAX_BYTES:,} at most. Fetch it by: hf download {repository}"
         )
     return found.sha, wanted
@@ -118,7 +118,7 @@ def _download(repository: str, commit: str, wanted: Sequence[str], /) -> None:
 
     with _translated(repository):
         for name in wanted:
-            huggingface_hub.hf_hub_download(repository, name, revision=commit, cache_dir=names.hub_cache())
+            huggingface_hub.hf_hub_download(repository, name, revision=commit, cache_dir=model_paths.hub_cache())
 
 
 @contextlib.contextmanager
@@ -130,8 +130,8 @@ def _translated(repository: str, /) -> Iterator[None]:
         yield
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise UsageError(
-            f"The hub has no {names.HUB}{repository} of this revision that you may read. Check the name, or log in by: "
+            f"The hub has no {model_paths.HUB}{repository} of this revision that you may read. Check the name, or log in by: "
             "hf auth login"
         ) from error
     except (OSError, ValueError) as error:  # its own for a network that fails, or is switched off, are OSErrors
-        raise ResourceError(f"Cannot fetch {names.HUB}{repository}: {str(error)[:300]}") from error
+        raise ResourceError(f"Cannot fetch {model_paths.HUB}{repository}: {str(error)[:300]}") from error

@@ -16,7 +16,7 @@ from clipclean.config.method import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding
-from clipclean.jobs import names
+from clipclean.jobs import model_paths
 from clipclean.progress import Progress
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured pictures as floats
@@ -78,7 +78,7 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
         UsageError: the architecture cannot be recognised.
     """
     if not isinstance(source, nn.Module):
-        place = names.locate(source)
+        place = model_paths.locate(source)
         file = checkpoint.read(place.path, weights=weights)
         place.check(file)
         if arch is None and place.architecture is not None:
@@ -177,9 +177,13 @@ def limits(recipe: Recipe, /) -> data.ReadLimits:
     )
 
 
-def located(source: Source, /) -> names.Located:
+def located(source: Source, /) -> model_paths.Located:
     """Where a model is, and what a report calls it: by its file, its folder or its name, or by the class of a module."""
-    return names.Located(Path(), type(source).__name__) if isinstance(source, nn.Module) else names.locate(source)
+    return (
+        model_paths.Located(Path(), type(source).__name__)
+        if isinstance(source, nn.Module)
+        else model_paths.locate(source)
+    )
 
 
 def described(source: Source, tested: LoadedModel, /) -> dict[str, str | None]:
@@ -195,7 +199,7 @@ def described(source: Source, tested: LoadedModel, /) -> dict[str, str | None]:
         "activation_how": architecture.activation_how,
         "tensor_sha256": checkpoint.digest(tested.file.tensors),
         **({"revision": place.revision} if place.revision else {}),
-        **({"path": inside} if isinstance(source, Path) and (inside := names.in_repository(source)) else {}),
+        **({"path": inside} if isinstance(source, Path) and (inside := model_paths.in_repository(source)) else {}),
     }
 
 

@@ -1,8 +1,8 @@
 import math
 
 from clipclean.detect import References, telling
-from clipclean.detect.calibration import calibration
 from clipclean.detect.panel import NEVER, Strength
+from clipclean.detect.references import calibration
 
 UNIT, NATURAL = calibration().unit, calibration().natural["panel"]
 CLASSES = ("ant", "bee", "cow")

@@ -28,10 +28,10 @@ from clipclean.detect import (
     uncalibrated,
     unsearched,
 )
-from clipclean.detect.calibration import calibration
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.panel import Strength
+from clipclean.detect.references import calibration
 from clipclean.detect.search import UntargetedResult
 from clipclean.detect.zeroshot import Attack
 

@@ -14,7 +14,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import policy, recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import audit as audit_job
-from clipclean.jobs import companions
+from clipclean.jobs import other_models
 from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
@@ -240,13 +240,13 @@ def kinds(tmp_path_factory):
 
 def test_a_reference_is_another_model_of_the_same_kind(kinds):
     (path, arch), tested = kinds["sound"], audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
-    assert companions.read_reference(path, tested, arch=arch).architecture.config == tested.architecture.config
+    assert other_models.read_reference(path, tested, arch=arch).architecture.config == tested.architecture.config
     for name, words in (
         ("copy", "has the same weights as the tested model"),
         ("large", "is a vit-32px model, and the"),
     ):
         with pytest.raises(UsageError, match=rf"{name}.pt {words}"):
-            companions.read_reference(kinds[name][0], tested, arch=kinds[name][1])
+            other_models.read_reference(kinds[name][0], tested, arch=kinds[name][1])
 
 
 @pytest.mark.parametrize(
@@ -262,13 +262,13 @@ def test_a_reference_is_another_model_of_the_same_kind(kinds):
 def test_a_base_that_nothing_was_finetuned_from_is_refused(kinds, name, words):
     tested = audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
     with pytest.raises(UsageError, match=rf"The base {name}.pt {words}"):
-        companions.read_base(kinds[name][0], tested, arch=kinds[name][1])
-    assert companions.read_base(kinds["sound"][0], tested, arch=kinds["sound"][1])
+        other_models.read_base(kinds[name][0], tested, arch=kinds[name][1])
+    assert other_models.read_base(kinds["sound"][0], tested, arch=kinds["sound"][1])
 
 
 def test_a_witness_may_be_of_any_kind_but_not_the_model_itself(kinds):
     tested = audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
     for name in ("words", "pixels", "large"):
-        assert companions.read_witness(kinds[name][0], tested, arch=kinds[name][1])
+        assert other_models.read_witness(kinds[name][0], tested, arch=kinds[name][1])
     with pytest.raises(UsageError, match=r"The witness copy.pt has the same weights"):
-        companions.read_witness(kinds["copy"][0], tested, arch=kinds["copy"][1])
+        other_models.read_witness(kinds["copy"][0], tested, arch=kinds["copy"][1])

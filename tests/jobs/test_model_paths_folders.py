@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from clipclean.errors import UsageError
-from clipclean.jobs import models
+from clipclean.jobs import model_paths
 
 
 def touched(folder, *names):
@@ -14,12 +14,12 @@ def touched(folder, *names):
 
 
 def relative(folder, *given):
-    return [str(path.relative_to(folder)) for path in models.expanded(given)]
+    return [str(path.relative_to(folder)) for path in model_paths.expanded(given)]
 
 
 def test_files_and_names_stand_for_themselves_whether_they_are_there_or_not(tmp_path):
     given = [Path("hf-hub:org/model"), tmp_path / "missing.pt", Path("null\0byte")]
-    assert models.expanded(given) == given
+    assert model_paths.expanded(given) == given
 
 
 def test_a_folder_stands_for_the_weights_and_the_model_folders_in_it(tmp_path):
@@ -35,7 +35,7 @@ def test_shards_stand_for_their_index(tmp_path):
 
 def test_a_folder_without_models_is_left_to_the_reader_that_refuses_it(tmp_path):
     touched(tmp_path, "notes.md")
-    assert models.expanded([tmp_path]) == [tmp_path]
+    assert model_paths.expanded([tmp_path]) == [tmp_path]
 
 
 def test_a_model_that_is_named_twice_is_one(tmp_path):
@@ -54,6 +54,6 @@ def test_links_in_a_folder_are_left_out(tmp_path):
 
 
 def test_more_models_than_anybody_has_are_refused(tmp_path):
-    touched(tmp_path, *(f"{number}.pt" for number in range(models.MOST + 1)))
+    touched(tmp_path, *(f"{number}.pt" for number in range(model_paths.MOST + 1)))
     with pytest.raises(UsageError, match="more than 1,000 models"):
-        models.expanded([tmp_path])
+        model_paths.expanded([tmp_path])

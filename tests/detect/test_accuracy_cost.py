@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from clipclean.config import policy, recipe
 from clipclean.detect import Measurement, Rate, accuracy, accuracy_loss, agreement, estimated_loss
-from clipclean.detect.loss import losses
+from clipclean.detect.accuracy_cost import losses
 from clipclean.detect.measure import UNMEASURED, Accuracy
 
 LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_accuracy_loss 0.02, min_images 50

@@ -11,7 +11,7 @@ import torch
 from clipclean import cli, model
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.export import open_clip_directory
-from clipclean.jobs import inputs, names
+from clipclean.jobs import inputs, model_paths
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "open_clip_model.safetensors"
@@ -54,7 +54,7 @@ def cache(tmp_path, monkeypatch):
     "name", ["hf-hub:org/tiny", "hf://org/tiny", "hf-hub:org/tiny@main", f"hf-hub:org/tiny@{COMMIT}"]
 )
 def test_a_model_in_the_cache_of_the_hub_is_found_with_its_revision(cache, name):
-    found = names.locate(name)
+    found = model_paths.locate(name)
     assert (found.path, found.revision) == (cache.resolve() / "snapshots" / COMMIT, COMMIT)
     opened = inputs.read(Path(name), arch=None)
     assert opened.file.weights.name == WEIGHTS
@@ -76,28 +76,28 @@ def test_the_cache_is_where_the_hubs_library_has_it(monkeypatch, variables, plac
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert str(names.hub_cache()) == place
+    assert str(model_paths.hub_cache()) == place
 
 
 def test_a_missing_model_is_refused_with_the_command_that_fetches_it(cache):
     with pytest.raises(RefusedInput, match=r"Fetch it by: hf download org/other, or give --download"):
-        names.locate("hf-hub:org/other")
+        model_paths.locate("hf-hub:org/other")
     with pytest.raises(RefusedInput, match=r"hf download org/tiny --revision v2\. Branches and tags .* there: main"):
-        names.locate("hf-hub:org/tiny@v2")
+        model_paths.locate("hf-hub:org/tiny@v2")
     with pytest.raises(RefusedInput, match="hf download org/tiny"):
-        names.locate(f"hf-hub:org/tiny@{'f' * 40}")
+        model_paths.locate(f"hf-hub:org/tiny@{'f' * 40}")
 
 
 def test_a_model_of_which_only_the_configuration_was_fetched_has_no_weights(cache):
     (cache / "snapshots" / COMMIT / WEIGHTS).unlink()
     with pytest.raises(RefusedInput, match=r"without weights\. Fetch them by: hf download org/tiny"):
-        names.locate("hf-hub:org/tiny")
+        model_paths.locate("hf-hub:org/tiny")
 
 
 def test_a_download_that_did_not_end_has_no_weights(cache):
     (cache / "snapshots" / COMMIT / WEIGHTS).resolve().unlink()
     with pytest.raises(RefusedInput, match="without weights"):
-        names.locate("hf-hub:org/tiny")
+        model_paths.locate("hf-hub:org/tiny")
 
 
 @pytest.mark.parametrize(
@@ -119,7 +119,7 @@ def test_a_download_that_did_not_end_has_no_weights(cache):
 )
 def test_what_is_no_name_is_refused(cache, name):
     with pytest.raises(UsageError, match="no name of a model on the Hugging Face hub"):
-        names.locate(name)
+        model_paths.locate(name)
 
 
 def elsewhere(cache, tmp_path):
@@ -145,7 +145,7 @@ def test_a_link_that_leads_anywhere_but_to_a_blob_of_the_model_is_refused(cache,
     link.unlink(missing_ok=True)
     link.symlink_to(place)
     with pytest.raises(UnsafeCheckpoint, match="not to a blob of the same model"):
-        names.locate("hf-hub:org/tiny")
+        model_paths.locate("hf-hub:org/tiny")
 
 
 @pytest.mark.parametrize("part", ["", "refs/main", f"snapshots/{COMMIT}", "snapshots"])
@@ -153,27 +153,27 @@ def test_a_link_in_the_place_of_a_folder_is_refused(cache, tmp_path, part):
     (cache / part).rename(tmp_path / "moved")
     (cache / part).symlink_to(tmp_path / "moved")
     with pytest.raises(UnsafeCheckpoint, match="through a link"):
-        names.locate("hf-hub:org/tiny")
+        model_paths.locate("hf-hub:org/tiny")
 
 
 def test_the_whole_cache_may_be_a_link(cache, tmp_path):
     cache.parent.rename(tmp_path / "disk")
     cache.parent.symlink_to(tmp_path / "disk")
-    assert names.locate("hf-hub:org/tiny").revision == COMMIT
+    assert model_paths.locate("hf-hub:org/tiny").revision == COMMIT
 
 
 @pytest.mark.parametrize("content", ["../../../../etc", "0" * 39, "", "g" * 40, "a" * 2_000_000, "\xff" * 40])
 def test_a_branch_that_leads_to_no_commit_is_refused(cache, content):
     (cache / "refs" / "main").write_text(content, encoding="latin-1")
     with pytest.raises(UnsafeCheckpoint, match="commit"):
-        names.locate("hf-hub:org/tiny")
+        model_paths.locate("hf-hub:org/tiny")
 
 
 def test_a_snapshot_with_too_many_entries_is_refused(cache):
-    for number in range(names.MAX_ENTRIES):
+    for number in range(model_paths.MAX_ENTRIES):
         (cache / "snapshots" / COMMIT / str(number)).touch()
     with pytest.raises(UnsafeCheckpoint, match="more than 1,000 entries"):
-        names.locate("hf-hub:org/tiny")
+        model_paths.locate("hf-hub:org/tiny")
 
 
 def test_weights_that_are_not_those_that_the_hub_served_are_refused(cache):
@@ -196,7 +196,7 @@ def own_cache(monkeypatch, tmp_path):
 def test_a_model_of_open_clip_is_found_in_its_own_cache_with_the_digest_of_its_address(monkeypatch, tmp_path):
     path = own_cache(monkeypatch, tmp_path) / "ViT-B-32.pt"
     path.write_bytes(b"x")
-    found = names.locate("open_clip:ViT-B-32/openai")
+    found = model_paths.locate("open_clip:ViT-B-32/openai")
     assert found.path == path
     assert found.digests == {"ViT-B-32.pt": "40d365715913c9da98579312b702a82c18be219cc2a73407c4526f58eba950af"}
     assert found.architecture.name == "ViT-B-32-quickgelu"
@@ -207,7 +207,7 @@ def test_a_model_of_open_clip_is_found_in_its_own_cache_with_the_digest_of_its_a
 def test_where_the_address_has_but_the_beginning_of_a_digest_that_is_compared(monkeypatch, tmp_path):
     name = "vit_b_32-quickgelu-laion400m_e32-46683a32.pt"
     (own_cache(monkeypatch, tmp_path) / name).write_bytes(b"x")
-    assert names.locate("open_clip:ViT-B-32/laion400m_e32").digests == {name: "46683a32"}
+    assert model_paths.locate("open_clip:ViT-B-32/laion400m_e32").digests == {name: "46683a32"}
 
 
 def test_a_model_of_open_clip_is_first_looked_for_in_the_cache_of_the_hub(cache):
@@ -216,7 +216,7 @@ def test_a_model_of_open_clip_is_first_looked_for_in_the_cache_of_the_hub(cache)
     put(repository, "open_clip_pytorch_model.bin", b"others")
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
-    found = names.locate("open_clip:ViT-B-32/openai")
+    found = model_paths.locate("open_clip:ViT-B-32/openai")
     assert found.path == repository.resolve() / "snapshots" / COMMIT / WEIGHTS
     assert (found.name, found.revision) == ("open_clip:ViT-B-32/openai", COMMIT)
 
@@ -224,19 +224,19 @@ def test_a_model_of_open_clip_is_first_looked_for_in_the_cache_of_the_hub(cache)
 def test_a_model_of_open_clip_that_is_not_there_is_refused_with_the_command(monkeypatch, tmp_path):
     own_cache(monkeypatch, tmp_path)
     with pytest.raises(RefusedInput, match=r"python -c .*create_model\('ViT-B-32', pretrained='openai'\)"):
-        names.locate("open_clip:ViT-B-32/openai")
+        model_paths.locate("open_clip:ViT-B-32/openai")
 
 
 def test_a_misspelt_model_of_open_clip_is_refused_with_near_ones():
     with pytest.raises(UsageError, match=r"Did you mean .*open_clip:ViT-B-32/openai"):
-        names.locate("open_clip:ViT-B-32/openia")
+        model_paths.locate("open_clip:ViT-B-32/openia")
     with pytest.raises(UsageError, match="Write open_clip:ARCH/TAG"):
-        names.locate("open_clip:x")
+        model_paths.locate("open_clip:x")
 
 
 def test_a_model_of_open_clip_with_other_towers_is_refused_by_name():
     with pytest.raises(UnsupportedModel, match="ViT-B-16-SigLIP has other towers"):
-        names.locate("open_clip:ViT-B-16-SigLIP/webli")
+        model_paths.locate("open_clip:ViT-B-16-SigLIP/webli")
 
 
 @pytest.mark.parametrize(
@@ -251,11 +251,11 @@ def test_a_model_of_open_clip_with_other_towers_is_refused_by_name():
 def test_a_name_without_its_prefix_is_refused_with_the_right_spelling(tmp_path, monkeypatch, text, words):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(RefusedInput, match=words):
-        names.locate(text)
+        model_paths.locate(text)
 
 
 def test_a_path_is_a_path(tmp_path):
-    found = names.locate(tmp_path / "model.pt")  # the reader says that it is not there
+    found = model_paths.locate(tmp_path / "model.pt")  # the reader says that it is not there
     assert (found.path, found.name, found.revision) == (tmp_path / "model.pt", "model.pt", None)
 
 
@@ -278,7 +278,7 @@ def test_the_preprocessing_is_that_of_the_pretrained_weights():
         "interpolation": "bilinear",
         "resize_mode": "squash",
     }
-    found = names._architecture("ViT-B-32", settings, "open_clip:x/y")
+    found = model_paths._architecture("ViT-B-32", settings, "open_clip:x/y")
     assert found.preprocess == model.Preprocess(224, *settings.values())
     assert not found.quick_gelu
 
@@ -296,8 +296,8 @@ def test_a_report_says_where_in_the_repository_a_model_is_and_nothing_of_the_res
     monkeypatch.delenv("CI_PROJECT_DIR", raising=False)
     (tmp_path / "models").mkdir()
     monkeypatch.chdir(tmp_path / "models")
-    assert names.in_repository(tmp_path / "models" / "a.pt") == "a.pt"
-    assert names.in_repository(tmp_path / "a.pt") is None
+    assert model_paths.in_repository(tmp_path / "models" / "a.pt") == "a.pt"
+    assert model_paths.in_repository(tmp_path / "a.pt") is None
     monkeypatch.setenv("GITHUB_WORKSPACE", str(tmp_path))
-    assert names.in_repository(tmp_path / "models" / "a.pt") == "models/a.pt"
-    assert names.in_repository("hf-hub:org/tiny") is None
+    assert model_paths.in_repository(tmp_path / "models" / "a.pt") == "models/a.pt"
+    assert model_paths.in_repository("hf-hub:org/tiny") is None

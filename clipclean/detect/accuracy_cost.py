@@ -1,4 +1,4 @@
-"""What a cleaning cost in accuracy: by labels, by captions, or by the answers of the model before and after."""
+"""The accuracy that a cleaning cost: by labels, by captions, or by the answers of the model before and after."""
 
 import math
 from dataclasses import dataclass

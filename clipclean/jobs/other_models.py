@@ -1,4 +1,4 @@
-"""The other models of an audit: references and the base, which are of the tested one's kind, and witnesses of any."""
+"""The other models of an audit: references and base of the same kind, witnesses of any kind."""
 
 from collections.abc import Sequence
 
