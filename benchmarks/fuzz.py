@@ -4,10 +4,14 @@
 
 Each input is an honest file or one of ``tests/hostile``, changed at random (``tests/attacks/edits.py``), for one of the readers of
 ``tests/attacks/readers.py``. An input follows from the seed, the reader and its number alone: ``--only READER:NUMBER`` repeats one.
-The readers take turns; each turn runs in a child whose memory may grow by ``--memory`` MiB and which has ``--limit`` seconds of the
+The reader that is furthest behind its share has the next turn; each turn runs in a child whose memory may grow by ``--memory`` MiB and which has ``--limit`` seconds of the
 processor for each input; the parent kills a child that stops answering, and goes on behind the input that it had. Expected: every
-input is read or refused with a printable message, no file appears, and no child dies, stands still or asks for more memory. What has
-been reached is written after every round, so that a run may be ended at any time.
+input is read or refused with a printable message, no file appears, and no child dies, stands still or asks for more memory.
+
+What has been reached is written after every turn, so that a run may be ended at any time; the same ``--out`` and seed go on from there.
+Runs with other seeds, at the same time or on other machines, are added up by ``--add``; ``--inputs 0`` only adds up:
+
+    python benchmarks/fuzz.py --inputs 0 --seed 16 --out build/16.json --add build/17.json build/18.json --write docs/scanners.md
 """
 
 import argparse
@@ -36,11 +40,13 @@ from attacks import readers
 from attacks.readers import READERS
 from blocks import fill
 
-TURN = 10_000  # inputs of a reader in one child, times its share
+from clipclean.files import write_text
+
 SILENT, STARTING = (
     600.0,
     120.0,
 )  # seconds of the clock, after which a child is killed that says nothing, and what its start may add; a busy machine is slow
+SAME = ("seed", "limit_seconds", "limit_memory_mib", "python", "torch")  # of a run that is gone on with
 ROW = "| {} | {:,} | {:,} | {:,} | {:,} | {:.2f} | {:.0f} |"
 
 
@@ -69,13 +75,17 @@ class Tally:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=10_000_000, help="inputs in all; whole rounds are made")
-    parser.add_argument("--seconds", type=float, default=3600.0, help="no new round after so long")
+    parser.add_argument("--inputs", type=int, default=10_000_000, help="inputs in all, those of an earlier call too")
+    parser.add_argument("--seconds", type=float, default=3600.0, help="no new turn after so long")
+    parser.add_argument("--turn", type=int, default=10_000, help="inputs of a reader in one child, times its share")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--limit", type=float, default=5.0, help="processor seconds of one input")
     parser.add_argument("--memory", type=int, default=256, help="MiB by which a child may grow")
     parser.add_argument("--only", metavar="READER:NUMBER", help="repeat one input, without a child")
-    parser.add_argument("--out", type=Path, default=Path("build/fuzz.json"))
+    parser.add_argument("--out", type=Path, default=Path("build/fuzz.json"), help="the result, and where to go on from")
+    parser.add_argument(
+        "--add", type=Path, nargs="+", default=[], metavar="FILE", help="results of other seeds, for the table"
+    )
     parser.add_argument("--write", type=Path, help="a page with the markers of the block fuzz")
     o = parser.parse_args()
     torch.set_num_threads(1)
@@ -85,19 +95,39 @@ def main() -> int:
         print(readers.tried(reader, readers.made(reader, o.seed, int(number)), Path(tempfile.mkdtemp())))
         return 0
     o.out.parent.mkdir(parents=True, exist_ok=True)
-    found = {reader: Tally() for reader in READERS}
-    start = time.monotonic()
-    while sum(tally.inputs for tally in found.values()) < o.inputs and time.monotonic() - start < o.seconds:
-        for reader, tally in found.items():
-            count = int(TURN * READERS[reader].share)
-            tally.add(turn(reader, tally.inputs, tally.inputs + count, o))
+    found, others = begun(o), [kept(path) for path in o.add]
+    if len({o.seed, *(other["seed"] for other in others)}) <= len(others):
+        sys.exit("Two of these results have the same seed, and so the same inputs: they would be counted twice.")
+    start, told = time.monotonic(), summary(found, o)
+    while told["inputs"] < o.inputs and time.monotonic() - start < o.seconds:
+        reader = min(found, key=lambda name: found[name].inputs / READERS[name].share)
+        done = found[reader].inputs
+        found[reader].add(turn(reader, done, done + max(1, int(o.turn * READERS[reader].share)), o))
         told = summary(found, o)
-        o.out.write_text(json.dumps(told, indent=2))
+        write_text(o.out, json.dumps(told, indent=2))
         print(f"{time.monotonic() - start:.0f} s: {told['inputs']:,} inputs, {told['failures']} failures", flush=True)
-    print(table(told))
+    whole = together([told, *others])
+    print(table(whole))
     if o.write:
-        fill(o.write, "fuzz", table(told))
-    return 1 if told["failures"] else 0
+        fill(o.write, "fuzz", table(whole))
+    return 1 if whole["failures"] else 0
+
+
+def begun(o: argparse.Namespace) -> dict[str, Tally]:
+    """What an earlier call with the same ``--out`` reached; nothing of each reader where there was none."""
+    found = {reader: Tally() for reader in READERS}
+    if not o.out.exists():
+        return found
+    told, now = kept(o.out), summary(found, o)
+    if other := [key for key in SAME if told[key] != now[key]]:
+        sys.exit(f"{o.out} is of a run with another {', '.join(other)}. Move it away, or name another --out.")
+    print(f"Going on after {told['inputs']:,} inputs.", flush=True)
+    return found | {reader: Tally(**row) for reader, row in told["readers"].items() if reader in found}
+
+
+def kept(path: Path) -> dict:
+    """The result that a call wrote."""
+    return json.loads(path.read_text())
 
 
 # The parent.
@@ -213,6 +243,17 @@ def summary(found: dict[str, Tally], o: argparse.Namespace) -> dict:
     }
 
 
+def together(results: Sequence[dict]) -> dict:
+    """The results of several seeds, added up."""
+    readers = {reader: Tally() for told in results for reader in told["readers"]}
+    for told in results:
+        for reader, row in told["readers"].items():
+            readers[reader].add(Tally(**row))
+    sums = {key: sum(told[key] for told in results) for key in ("inputs", "failures", "processor_seconds")}
+    seeds = ", ".join(str(told["seed"]) for told in results if told["inputs"])
+    return results[0] | sums | {"seed": seeds, "readers": {reader: asdict(tally) for reader, tally in readers.items()}}
+
+
 def table(told: dict) -> str:
     """The result for the page."""
     rows = [
@@ -227,7 +268,7 @@ def table(told: dict) -> str:
     ]
     limits = f"at most {told['limit_seconds']:g} s and {told['limit_memory_mib']} MiB more for each input"
     ending = (
-        f"{told['inputs']:,} inputs, seed {told['seed']}, {limits}; {told['processor_seconds'] / 60:.0f} minutes of one core. "
+        f"{told['inputs']:,} inputs, seed {told['seed']}, {limits}; {told['processor_seconds'] / 60:.0f} minutes of the processor. "
         f"Python {told['python']}, PyTorch {told['torch'].partition('+')[0]}."
     )
     return "\n".join([*head, *rows, "", ending])

@@ -3,9 +3,11 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any
+from threading import Thread
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -15,8 +17,10 @@ from torch.distributed.rendezvous import rendezvous
 from clipclean.errors import ResourceError, UsageError
 
 Encode = Callable[[Tensor], Tensor]
+Result = TypeVar("Result")
 
 MEETING_TIME = timedelta(minutes=5)  # for all processes to come; torchrun starts them together
+LISTENING = 0.2  # seconds between two looks whether a signal has come
 PATIENCE = timedelta(hours=6)  # the first process measures for long while the others wait; a dead one is seen at once
 TOLD = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE")
 MEETING = ("MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")  # that torchrun sets
@@ -142,8 +146,12 @@ ALONE = Group(0, 1)
 
 
 @contextlib.contextmanager
-def joined(device: str, /) -> Iterator[Group]:
-    """The processes that torchrun started for this run, or this one alone; ``device`` is where this one computes.
+def joined(device: str, /, *, meeting: timedelta = MEETING_TIME) -> Iterator[Group]:
+    """The processes that torchrun started for this run, or this one alone.
+
+    Args:
+        device: where this one computes.
+        meeting: how long it waits for the others.
 
     Raises:
         LostProcess: the others do not come.
@@ -156,13 +164,30 @@ def joined(device: str, /) -> Iterator[Group]:
     if device != "cpu":
         torch.cuda.set_device(device)
     with _reaching(group):
-        store, rank, size = next(rendezvous("env://", launch.rank, launch.size, timeout=MEETING_TIME))
+        store, rank, size = _heard(lambda: next(rendezvous("env://", launch.rank, launch.size, timeout=meeting)))
         backend = "gloo" if device == "cpu" else "cpu:gloo,cuda:nccl"
         dist.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield group
     finally:
         dist.destroy_process_group()
+
+
+def _heard(wait: Callable[[], Result]) -> Result:
+    """What a function returns or raises that waits in C++, where Python hears no signal: so another thread waits in its place."""
+    end: Future[Result] = Future()
+
+    def run() -> None:
+        try:
+            end.set_result(wait())
+        except BaseException as error:  # for the thread that listens
+            end.set_exception(error)
+
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    while thread.is_alive():
+        thread.join(LISTENING)
+    return end.result()
 
 
 class _Gather(torch.autograd.Function):

@@ -1,7 +1,9 @@
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -219,3 +221,63 @@ def test_a_process_that_is_alone_is_told_nothing():
     assert launch_of({}) is None
     assert leftovers({}) == []
     assert leftovers({"MASTER_PORT": "29500", "WORLD_SIZE": "1", "RANK": "0"}) == []
+
+
+def whole_set(rank):
+    """All that torchrun tells a process, of a run whose other process never comes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
+    return (
+        kept
+        | WHOLE
+        | {"WORLD_SIZE": "2"}
+        | {"RANK": str(rank), "LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    )
+
+
+MEETING = """
+from datetime import timedelta
+from clipclean.train import distributed
+print("begun", flush=True)
+with distributed.joined("cpu", meeting=timedelta(seconds=2)):
+    print("met")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_rendezvous_has_a_deadline(rank):
+    done = subprocess.run(
+        [sys.executable, "-c", MEETING], env=whole_set(rank), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.stdout == "begun\n"
+    assert "LostProcess: " in done.stderr
+
+
+WAITING = """
+import signal
+from clipclean.train import distributed
+signal.signal(signal.SIGTERM, signal.default_int_handler)  # as the command line does
+print("begun", flush=True)
+with distributed.joined("cpu"):
+    print("met")
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rank", [0, 1])
+def test_a_process_that_waits_for_the_others_hears_a_signal(rank):
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING], env=whole_set(rank), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout.readline() == "begun\n"
+        time.sleep(2)
+        process.send_signal(signal.SIGTERM)
+        told = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    assert told[0] == ""
+    assert told[1].endswith("KeyboardInterrupt\n")
