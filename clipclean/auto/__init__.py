@@ -2,7 +2,7 @@
 
 from clipclean import train
 from clipclean.auto.job import auto
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.jobs import prepare
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import SanitizeRequest

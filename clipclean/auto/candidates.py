@@ -1,10 +1,13 @@
-"""The candidates of ``auto``, in the order of trying: each a recipe, or several one after another."""
+"""The candidates of ``auto``, in the order of trying: each a recipe, or several in sequence.
+
+``auto.ladder`` of ``recipes/auto.yaml`` lists them; this module reads that list. ``auto/select.py`` chooses among them.
+"""
 
 import re
 from dataclasses import dataclass
 
 from clipclean.config import recipe as recipes
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.train.loader import Samples

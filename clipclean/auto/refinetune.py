@@ -7,7 +7,7 @@ after 100 clean steps (docs/experiments.md, "What a finetuning after unlearning 
 from dataclasses import dataclass
 
 from clipclean import detect
-from clipclean.config.policy import AuditLimits
+from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
 
 

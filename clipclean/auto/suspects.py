@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean import detect
-from clipclean.config.policy import AuditLimits
+from clipclean.config.thresholds import AuditLimits
 from clipclean.jobs import suspicions
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion

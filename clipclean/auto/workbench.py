@@ -16,8 +16,8 @@ from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.sequence import DONE, Cleaned
 from clipclean.auto.trials import PlantedCopy
 from clipclean.config import recipe as recipes
-from clipclean.config.policy import AuditLimits
 from clipclean.config.recipe import Planting, Recipe
+from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
 from clipclean.jobs import audit, inputs, saved_search
 from clipclean.jobs.audit import AuditResult

@@ -10,7 +10,7 @@ import click
 from clipclean.api import roles
 from clipclean.cli import complete, options, progress
 from clipclean.cli.command import CommandGroup, option
-from clipclean.config import recipe, standing
+from clipclean.config import evidence, recipe
 from clipclean.errors import UsageError
 
 
@@ -229,14 +229,14 @@ def _evidence(each: recipe.Recipe) -> str:
     own = [block for block in each.evidence or () if block.recipe_sha256 == recipe.digest(each)]
     if not own:
         return "none"
-    known = standing.expected(own)
+    known = evidence.expected(own)
     size = f", {known.parameters[1] / 1e6:.1f} M" if known.parameters else ""
     return f"{known.runs} runs{size}, {known.pairs[0]:,} pairs"
 
 
 def _defaults() -> str:
     """What is taken where no recipe is named; a recipe without evidence is no default, only what is left to take."""
-    measured = [name for name in standing.DEFAULTS if _evidence(recipe.load(name)) != "none"]
+    measured = [name for name in evidence.DEFAULTS if _evidence(recipe.load(name)) != "none"]
     return (
         f"Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. On others "
         f"{recipe.DEFAULT} is taken, for which nothing was measured, and the run says so."

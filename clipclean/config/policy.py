@@ -4,7 +4,7 @@ import difflib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
@@ -12,7 +12,8 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Strict, WithJsonSchema, create_model
 from pydantic_core import PydanticCustomError
 
-from clipclean.config import recipe, yaml_file
+from clipclean.config import yaml_file
+from clipclean.config.thresholds import Audit, AuditLimits, Thresholds
 from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
@@ -21,56 +22,6 @@ from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
 EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
 _ACCOUNT = frozenset(code for code, known in RULES.items() if known.stage == "policy")
 _DECISIVE = ("triggers", "evidence")  # stages of rules whose warning leaves the question open
-
-
-class Thresholds(Section):
-    """Where a measurement becomes a finding; null leaves the recipe's value."""
-
-    max_excess: float | None = field(
-        None, "A named or found trigger with a larger excess attack success rate fails the run.", "share", gt=0, le=1
-    )
-    suspicious_excess: float | None = field(
-        None, "A trigger of the panel with a larger excess attack success rate is suspicious.", "share", gt=0, le=1
-    )
-    collapse: float | None = field(
-        None,
-        "Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller.",
-        "share",
-        gt=0,
-        le=1,
-    )
-    max_accuracy_loss: float | None = field(
-        None, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
-    )
-    min_images: int | None = field(None, "With fewer images nothing is decided.", "images", ge=2)
-    abnormality: float = field(
-        3.5,
-        "Search: a class with at least this score fails the model.",
-        "score",
-        gt=0,
-        le=100,
-    )
-    gathering: float = field(
-        0.6,
-        "Search: if a smaller share of gathering images is at any class, the target may be off the list (CC006).",
-        "share",
-        gt=0,
-        le=1,
-    )
-    gathering_abnormality: float = field(
-        2.0,
-        "No effect any more; the key stays so that policies stay valid.",
-        "robust z",
-        gt=0,
-        le=100,
-    )
-    min_found_excess: float = field(
-        0.6,
-        "Search: a found trigger counts only if it turns at least this share of unseen images.",
-        "share",
-        gt=0,
-        le=1,
-    )
 
 
 def _severity(code: str, known: Rule) -> Any:  # Any, as pydantic's: an annotation and its FieldInfo
@@ -179,21 +130,6 @@ class Policy(Section):
 DEFAULT = Policy(version=1, name="default")  # of a run that names none: it changes nothing
 
 
-@dataclass(frozen=True)
-class AuditLimits:
-    """The thresholds that hold in a run; ``Thresholds`` says what each means."""
-
-    max_excess: float
-    suspicious_excess: float
-    collapse: float
-    max_accuracy_loss: float
-    min_images: int
-    abnormality: float
-    gathering: float
-    gathering_abnormality: float
-    min_found_excess: float
-
-
 Verdict = Literal["pass", "fail", "inconclusive"]
 
 
@@ -257,13 +193,13 @@ def schema() -> dict[str, Any]:  # any JSON
     return yaml_file.schema(Policy)
 
 
-def resolved(policy: Policy, audit: recipe.Audit, /) -> AuditLimits:
+def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
     """The thresholds that hold: the policy's where it has some, the recipe's elsewhere.
 
     The policy wins over what ``--set`` changed in the recipe too: who runs the job does not move the gate.
 
     Examples:
-        >>> resolved(DEFAULT, recipe.Audit()).max_excess
+        >>> resolved(DEFAULT, Audit()).max_excess
         0.05
 
     Raises:

@@ -11,12 +11,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, Strict, ValidationError
 
 from clipclean.config import yaml_file
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS, MethodName
+from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
 
 DEFAULT = (
-    "cleanclip"  # the recipe of a run that names none, where no other was measured on the like: config/standing.py
+    "cleanclip"  # the recipe of a run that names none, where no other was measured on the like: config/evidence.py
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -139,33 +140,6 @@ class Data(Section):
         "host",
         "No effect any more: the processor decodes images. The key stays so that recipes keep their digests.",
     )
-
-
-class Audit(Section):
-    """What is measured before and after, and where a measurement becomes a verdict."""
-
-    panel_seed: int = field(0, "Seed of the patterns of the panel's triggers.", ge=0, lt=2**63)
-    images: int = field(
-        1000, "Largest number of images to measure on; intervals narrow with its square root.", "images", ge=1
-    )
-    knn: int = field(10, "Neighbours that vote in the k-NN attack success rate.", "images", ge=1, le=1000)
-    max_accuracy_loss: float = field(
-        0.02, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
-    )
-    max_excess: float = field(
-        0.05, "A named or found trigger with a larger excess attack success rate fails the run.", "share", gt=0, le=1
-    )
-    suspicious_excess: float = field(
-        0.3, "A trigger of the panel with a larger excess attack success rate is suspicious.", "share", gt=0, le=1
-    )
-    collapse: float = field(
-        0.5,
-        "Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller.",
-        "share",
-        gt=0,
-        le=1,
-    )
-    min_images: int = field(50, "With fewer images nothing is decided.", "images", ge=2)
 
 
 class Unlearn(Section):
@@ -348,9 +322,7 @@ class Recipe(Section):
     revision: int = field(..., "Increases whenever a value of a published recipe changes.", ge=1)
     description: Text = field(..., "Purpose of the recipe, in one line.")
     scale: Literal["any", "tiny"] = field("any", "Model size it is meant for; tiny is a few million parameters.")
-    method: Literal["auto", "cleanclip", "mmcl", "par", "supervised", "unlearn"] = field(
-        ..., "; ".join(f"{name}: {method.says}" for name, method in METHODS.items()) + "."
-    )
+    method: MethodName = field(..., "; ".join(f"{name}: {method.says}" for name, method in METHODS.items()) + ".")
     train: Train = field(Train(), "How long and how fast the weights move.")
     loss: Loss = field(Loss(), "The weights of the loss terms.")
     augment: Augment = field(Augment(), "How second views are made.")

@@ -14,7 +14,8 @@ from clipclean import __version__, data, deadline, detect, model, untrusted
 from clipclean.attack import power, trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.config.policy import AuditLimits, Policy
+from clipclean.config.policy import Policy
+from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import witness
 from clipclean.detect.witness import Testimony
 from clipclean.errors import Inconclusive, UsageError

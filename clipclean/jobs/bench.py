@@ -13,7 +13,7 @@ from clipclean import __version__, data, detect, files, methods, model
 from clipclean.attack import canaries, poison
 from clipclean.attack.canaries import Canary
 from clipclean.config import recipe as recipes
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance

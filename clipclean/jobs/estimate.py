@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from clipclean import model, progress, train
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import EFFORTS, Planting, Recipe
 from clipclean.config.recipe import total_steps as steps_of
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from clipclean import checkpoint, data, detect, model
 from clipclean.attack import trigger_files, triggers
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding

@@ -11,8 +11,8 @@ from typing import Any
 from clipclean import __version__, detect, files, report
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.config.policy import AuditLimits
-from clipclean.config.standing import Standing
+from clipclean.config.evidence import Standing
+from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
 from clipclean.export import checksums, formats, placing, provenance, records
 from clipclean.findings import Finding, finding

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from clipclean import data, detect, model
 from clipclean.attack import triggers
 from clipclean.config import recipe as recipes
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import total_steps
 from clipclean.jobs import audit, estimate, inputs, prepare
 from clipclean.progress import Progress

@@ -9,12 +9,13 @@ import torch
 
 from clipclean import __version__, checkpoint, data, detect, methods, model, train
 from clipclean.attack import triggers
-from clipclean.config import policy, standing
+from clipclean.config import evidence, policy
 from clipclean.config import recipe as recipes
-from clipclean.config.method import METHODS
-from clipclean.config.policy import DEFAULT, AuditLimits, Policy
+from clipclean.config.evidence import Standing, Subject
+from clipclean.config.methods import METHODS
+from clipclean.config.policy import DEFAULT, Policy
 from clipclean.config.recipe import Recipe
-from clipclean.config.standing import Standing, Subject
+from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
 from clipclean.errors import UsageError
 from clipclean.export import formats
@@ -113,7 +114,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
         captions=len(vocabulary.classes) * len(vocabulary.templates) if request.audit or named or labelled else 0,
         panel=len(named) + (len(triggers.panel(0)) if request.audit else 0),
     )  # fmt: skip
-    stands = standing.standing(recipe, subject)
+    stands = evidence.standing(recipe, subject)
     if not METHODS[recipe.method].chooses:
         say(
             f"{'No recipe was named, so ' + recipe.name + ' is taken. ' if request.unnamed is not None else ''}{stands}"
@@ -131,7 +132,7 @@ def with_default(request: SanitizeRequest, subject: Subject, /) -> SanitizeReque
     """The request with the recipe that was measured on the like, where nobody named one."""
     if request.unnamed is None:
         return request
-    chosen = standing.default(subject)
+    chosen = evidence.default(subject)
     return replace(request, recipe=recipes.override(chosen, request.unnamed) if request.unnamed else chosen)
 
 

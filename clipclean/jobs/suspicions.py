@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from clipclean import detect, model
-from clipclean.config.policy import AuditLimits
 from clipclean.config.recipe import Recipe
+from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Suspicion

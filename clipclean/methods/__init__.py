@@ -1,6 +1,6 @@
 """What each method minimises on one batch, the part of the model that moves, and what its batches hold.
 
-A new method is one file here with an ``objective``, its line in ``OBJECTIVES``, and its entry in ``config.method.METHODS``.
+A new method is one file here with an ``objective``, its line in ``OBJECTIVES``, and its entry in ``config.methods.METHODS``.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor, nn
 
 from clipclean import data, model, train
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.methods import cleanclip, par, supervised, unlearning
 from clipclean.methods.objective import Encode, Objective, Parts, preserving

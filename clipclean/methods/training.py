@@ -13,7 +13,7 @@ from torch import Tensor
 
 from clipclean import data, methods, model, train
 from clipclean.config import recipe as recipes
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.methods import unlearn
 from clipclean.methods.unlearning import SuspectedTrigger

@@ -2,9 +2,9 @@ import pytest
 from auto_values import measurement, probe
 
 from clipclean.auto.refinetune import Refinetuned
-from clipclean.config import policy, recipe
+from clipclean.config import policy, thresholds
 
-LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3
+LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 
 
 def rules(before, after):

@@ -6,11 +6,11 @@ from auto_values import measurement, probe
 from clipclean import detect
 from clipclean.attack import triggers
 from clipclean.auto import suspects
-from clipclean.config import policy, recipe
+from clipclean.config import policy, thresholds
 from clipclean.detect.panel import Strength
 from clipclean.jobs.audit import AuditResult
 
-LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3
+LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")
 CAT, DOG = (detect.InvertedTrigger("mask", name, {}, 32) for name in ("cat", "dog"))
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from clipclean.config import policy, recipe
+from clipclean.config import policy, recipe, thresholds
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding
 
@@ -263,7 +263,7 @@ def test_the_recipes_thresholds_keep_their_bounds_and_their_meaning():
     """What a policy overrides has one definition: bounds, unit and description are those of the recipe."""
     inner = {"anyOf", "default", "title"}
     ours = policy.schema()["$defs"]["Thresholds"]["properties"]
-    shared = set(ours) & set(recipe.Audit.model_fields)
+    shared = set(ours) & set(thresholds.Audit.model_fields)
     assert shared == {"max_excess", "suspicious_excess", "collapse", "max_accuracy_loss", "min_images"}
     for name in shared:
         theirs = dict(recipe.schema()["$defs"]["Audit"]["properties"][name])
@@ -303,7 +303,7 @@ def test_the_refused_policy_is_refused_as_the_page_says(tmp_path, monkeypatch):
 
 
 def test_without_a_policy_the_recipes_thresholds_hold_and_the_searchs_are_these():
-    assert policy.resolved(policy.DEFAULT, recipe.Audit()) == policy.AuditLimits(
+    assert policy.resolved(policy.DEFAULT, thresholds.Audit()) == thresholds.AuditLimits(
         max_excess=0.05,
         suspicious_excess=0.3,
         collapse=0.5,
@@ -318,7 +318,7 @@ def test_without_a_policy_the_recipes_thresholds_hold_and_the_searchs_are_these(
 
 def test_the_policys_thresholds_win_and_the_others_are_the_recipes():
     own = made(thresholds={"max_excess": 0.2, "max_accuracy_loss": 0.0, "abnormality": 5.0})
-    held = policy.resolved(own, recipe.Audit(max_excess=0.1, collapse=0.4, max_accuracy_loss=0.1))
+    held = policy.resolved(own, thresholds.Audit(max_excess=0.1, collapse=0.4, max_accuracy_loss=0.1))
     assert (held.max_excess, held.collapse, held.max_accuracy_loss, held.abnormality) == (0.2, 0.4, 0.0, 5.0)
 
 
@@ -326,8 +326,8 @@ def test_a_policy_that_contradicts_the_recipe_is_refused_and_a_recipe_alone_is_n
     with pytest.raises(
         UsageError, match=r"^policy mine, with the recipe's audit section: thresholds\.max_excess: 0\.4 "
     ):
-        policy.resolved(made(thresholds={"max_excess": 0.4}), recipe.Audit())
-    assert policy.resolved(policy.DEFAULT, recipe.Audit(max_excess=0.4)).max_excess == 0.4
+        policy.resolved(made(thresholds={"max_excess": 0.4}), thresholds.Audit())
+    assert policy.resolved(policy.DEFAULT, thresholds.Audit(max_excess=0.4)).max_excess == 0.4
 
 
 # Findings.
@@ -471,7 +471,7 @@ def test_no_policy_makes_a_pass_of_too_little_evidence(code):
 def test_the_verdict_without_the_policy_is_kept(sections):
     lenient = applied([finding()], **sections)
     assert (policy.verdict(lenient.findings), lenient.without) == ("pass", "fail")
-    limits = policy.resolved(policy.DEFAULT, recipe.Audit())
+    limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
     assert policy.record(made(**sections), limits, lenient)["verdict_without"] == "fail"
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from clipclean import untrusted
-from clipclean.config import recipe
+from clipclean.config import recipe, thresholds
 from clipclean.errors import Inconclusive, UsageError
 
 FOLDER = Path(__file__).parents[2] / "recipes"
@@ -163,7 +163,7 @@ def test_every_default_satisfies_its_own_bounds():
 def test_a_file_that_states_little_has_the_defaults(write):
     loaded = recipe.load(write("train: {epochs: 3}\n"))
     assert loaded.train == recipe.Train(epochs=3.0)
-    assert loaded.audit == recipe.Audit()
+    assert loaded.audit == thresholds.Audit()
 
 
 @pytest.mark.parametrize(

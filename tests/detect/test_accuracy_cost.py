@@ -8,12 +8,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipclean.config import policy, recipe
+from clipclean.config import policy, thresholds
 from clipclean.detect import Measurement, Rate, accuracy, accuracy_loss, agreement, estimated_loss
 from clipclean.detect.accuracy_cost import losses
 from clipclean.detect.measure import UNMEASURED, Accuracy
 
-LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_accuracy_loss 0.02, min_images 50
+LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_accuracy_loss 0.02, min_images 50
 RECALL = "image-to-text recall@1 among 4 clean pairs"
 
 

@@ -8,12 +8,12 @@ import torch
 from detect import towers
 from torch import Generator
 
-from clipclean.config import policy, recipe
+from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, NoSearch, References, search, searched, suspected_classes
 from clipclean.detect.search import JUDGING, MOST_IMAGES, UntargetedResult, divided, drawn, leading, rank, suspected
 
 MODULE = sys.modules["clipclean.detect.search"]
-LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())
+LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
 FAMILIES_TRIED = ("mask", "patch")  # those that suit the shortcut, and another one
 PICTURES = 60
 

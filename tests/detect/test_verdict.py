@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clipclean.config import policy, recipe
+from clipclean.config import policy, thresholds
 from clipclean.detect import (
     FAMILIES,
     InvertedTrigger,
@@ -35,7 +35,7 @@ from clipclean.detect.references import calibration
 from clipclean.detect.search import UntargetedResult
 from clipclean.detect.zeroshot import Attack
 
-LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
+LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
 
 
 def probe(hits, *, base=0, n=1000, spread=0.8, target="banana", trigger="patch"):

@@ -11,14 +11,14 @@ from detect import towers
 
 from clipclean import detect, model
 from clipclean.attack import power, triggers
-from clipclean.config import policy, recipe
+from clipclean.config import policy, recipe, thresholds
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import audit as audit_job
 from clipclean.jobs import other_models
 from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
-LIMITS = policy.resolved(policy.DEFAULT, recipe.Audit())
+LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
 PICTURES = 60
 
 

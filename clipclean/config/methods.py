@@ -1,10 +1,12 @@
-"""What each method needs and does, as plain values: one entry a method, which every other place reads.
+"""The cleaning methods as plain values: one entry per method, which every other place reads.
 
-The loss of a method that finetunes lies in ``clipclean/methods``; nothing here needs torch.
+A new method is its name and its entry here, and its loss in a file of ``clipclean/methods``. Nothing here needs torch.
 """
 
 from dataclasses import dataclass
 from typing import Literal
+
+MethodName = Literal["auto", "cleanclip", "mmcl", "par", "supervised", "unlearn"]
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class Method:
     chooses: bool = False
 
 
-METHODS = {
+METHODS: dict[MethodName, Method] = {
     "cleanclip": Method(
         "the image-caption loss and the self-supervised loss",
         needs_captions=True,

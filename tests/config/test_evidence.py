@@ -2,9 +2,9 @@
 
 import pytest
 
-from clipclean.config import recipe, standing
+from clipclean.config import evidence, recipe
+from clipclean.config.evidence import Range, Subject
 from clipclean.config.recipe import Evidence, Measured, MeasuredRate, Versions
-from clipclean.config.standing import Range, Subject
 
 SUBJECT = Subject("resnet-32px", 6_000_000, 4000)
 
@@ -47,7 +47,7 @@ TWO = (("resnet-32px", 5_000_000, 4000, 0.02, 0.59), ("resnet-32px", 5_000_000, 
 
 
 def test_the_like_of_what_was_measured_is_rehearsed_with_its_range():
-    found = standing.standing(with_evidence(*TWO), SUBJECT)
+    found = evidence.standing(with_evidence(*TWO), SUBJECT)
     assert found.kind == "measured"
     assert found.expected.runs == 4
     assert (found.expected.left.low, found.expected.left.mean, found.expected.left.high) == pytest.approx(
@@ -68,7 +68,7 @@ def test_the_like_of_what_was_measured_is_rehearsed_with_its_range():
     ],
 )
 def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what(subject, word):
-    found = standing.standing(with_evidence(*TWO), subject)
+    found = evidence.standing(with_evidence(*TWO), subject)
     assert found.kind == "extrapolated"
     assert word in str(found)
     assert found.expected is not None
@@ -76,16 +76,16 @@ def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what(su
 
 def test_evidence_of_other_values_says_so():
     changed = recipe.override(with_evidence(*TWO), ["train.lr=2e-5"])
-    assert standing.standing(changed, SUBJECT).kind == "other values"
+    assert evidence.standing(changed, SUBJECT).kind == "other values"
 
 
 def test_without_evidence_nothing_is_expected_and_no_run_lies_anywhere():
-    found = standing.standing(recipe.load("mmcl"), SUBJECT)
+    found = evidence.standing(recipe.load("mmcl"), SUBJECT)
     assert (found.kind, found.expected, found.reached(0.1, 0.1)) == ("none", None, "")
 
 
 def test_a_run_is_placed_in_the_measured_range():
-    found = standing.standing(with_evidence(*TWO), SUBJECT)
+    found = evidence.standing(with_evidence(*TWO), SUBJECT)
     assert found.reached(0.05, 0.10) == (
         "This run: 0.050 of the attack left, within what was measured; 10.0 points of accuracy lost, more than measured (at most 0.030)."
     )
@@ -99,6 +99,6 @@ def test_a_range_holds_what_is_no_worse_than_its_highest_chance_aside():
 
 
 def test_the_default_is_what_was_measured_on_models_of_such_a_size_and_no_more_pairs():
-    assert standing.default(Subject("resnet-32px", 5_000_000, 4000)).name == "cleanclip-tiny"
-    assert standing.default(Subject("vit-224px", 150_000_000, 4000)).name == "cleanclip"
-    assert standing.default(Subject("resnet-32px", 5_000_000, 500)).name == "cleanclip"  # fewer than it asks for
+    assert evidence.default(Subject("resnet-32px", 5_000_000, 4000)).name == "cleanclip-tiny"
+    assert evidence.default(Subject("vit-224px", 150_000_000, 4000)).name == "cleanclip"
+    assert evidence.default(Subject("resnet-32px", 5_000_000, 500)).name == "cleanclip"  # fewer than it asks for

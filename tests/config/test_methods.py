@@ -1,7 +1,7 @@
 from typing import get_args
 
 from clipclean import methods
-from clipclean.config.method import METHODS
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 
 
