@@ -1,4 +1,4 @@
-"""Audit and clean CLIP checkpoints that somebody else trained, without ever executing them.
+"""Audit and clean CLIP checkpoints from third parties, without ever executing them.
 
     import clipclean
 

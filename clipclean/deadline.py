@@ -1,4 +1,4 @@
-"""The time that a job may take: asked between two batches of images by whoever works for long."""
+"""The time limit of a job, checked between batches."""
 
 import time
 from collections.abc import Callable, Iterator

@@ -1,4 +1,4 @@
-"""What can go wrong, each with the exit code that DESIGN promises for it."""
+"""The errors, each with its exit code."""
 
 from typing import ClassVar
 

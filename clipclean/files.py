@@ -1,4 +1,4 @@
-"""Whole files or none: atomic writes and digests of paths."""
+"""Atomic file writes, and digests of paths."""
 
 import contextlib
 import errno

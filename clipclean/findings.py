@@ -1,4 +1,4 @@
-"""The findings that clipclean knows: one entry a rule, and every word and number that other places need of it."""
+"""``RULES``: the finding rules, one entry each; every other place reads this table."""
 
 import math
 import re

@@ -1,4 +1,4 @@
-"""The user's own folder for what outlives a process: states of runs, locks, and notes of what is being moved where."""
+"""The user's own state folder: states of runs, locks, and notes on unfinished moves."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""How work reports its progress: a function of the stage, what is done, and the total; and two things for whoever listens."""
+"""The type of a progress callback, and two helpers for those who receive it."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

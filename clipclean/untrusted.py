@@ -1,4 +1,4 @@
-"""Files, text and JSON from outside: regular files alone, sizes bounded before reading, keys unique, names printable."""
+"""Files, text and JSON from outside: regular files only, bounded sizes, unique keys, printable names."""
 
 import errno
 import io

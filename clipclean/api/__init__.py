@@ -1,4 +1,4 @@
-"""The commands as functions of a path or a model in memory, with the same defaults, words and errors.
+"""The Python API: the commands as functions of a path or a model in memory.
 
 A keyword stands for the option of its name. The values are completed in ``requests``, as those of a command are.
 """

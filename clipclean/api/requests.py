@@ -1,4 +1,4 @@
-"""Requests: what a call or a command asks of a job, completed with the defaults and with what is bundled.
+"""Requests: the arguments of a job, completed with defaults and bundled files.
 
 The commands give the values of their options, the functions of the package their arguments; both are called alike. Nothing is
 imported before it is needed: ``import clipclean`` stays quick, and a misspelt recipe or policy is refused before torch comes.

@@ -1,4 +1,4 @@
-"""Which paths of a command line are read and which are written: none may be both, by whatever spelling or link."""
+"""The paths that a command reads and writes; no path may be both, under any spelling or link."""
 
 import itertools
 import os

@@ -1,1 +1,1 @@
-"""Known triggers, and batches that bear them."""
+"""Known triggers, and training batches that carry them."""

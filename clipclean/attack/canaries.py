@@ -1,4 +1,4 @@
-"""Canaries: backdoors to plant in a copy of the user's model, of families and targets drawn at random."""
+"""Canaries: test backdoors with random families and targets, planted in a copy of the user's model."""
 
 import random
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Planting known backdoors by finetuning on batches of which a part is triggered."""
+"""Planting known backdoors: finetuning on partly triggered batches."""
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence

@@ -1,4 +1,4 @@
-"""The power of an audit: how many backdoors that are planted in copies of a model the same audit finds.
+"""The power of an audit: how many backdoors planted in copies of the model the same audit finds.
 
 Each is planted in a copy of its own: a class counts by the margin to the next one, and several backdoors in one copy would hide
 each other.

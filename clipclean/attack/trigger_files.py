@@ -1,4 +1,4 @@
-"""Triggers that an audit found, as files: ``audit --save-triggers`` writes them, ``sanitize --trigger`` takes them."""
+"""Found triggers as files: ``audit --save-triggers`` writes them, ``sanitize --trigger`` reads them."""
 
 import json
 import unicodedata

@@ -1,4 +1,4 @@
-"""A trigger is a value: a family, its parameters and a seed, which turn images into triggered images.
+"""Known triggers: a family, its parameters and a seed turn images into triggered images.
 
 The families are those of published attacks, with the values of their released code where the paper leaves them open.
 Sizes are relative to the image side, so that one spec means the same thing to a 32 px and to a 336 px model.

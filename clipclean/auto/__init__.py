@@ -1,4 +1,4 @@
-"""Choosing a recipe: test backdoors, candidates, and the one that removes most."""
+"""Choosing a recipe: plants test backdoors, tries candidates, runs the best."""
 
 from clipclean import train
 from clipclean.auto.job import auto

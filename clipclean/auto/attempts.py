@@ -1,4 +1,4 @@
-"""A candidate at work: tried on the copy with canaries, then run on the model, audited again and refinetuned."""
+"""One candidate: tried on the copy with canaries, then run on the model, audited again and refinetuned."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""The budget of a cleaning, in accuracy and in attack success, and the points that are held against it."""
+"""The budget of a cleaning: accuracy it may cost, attack success it may leave."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What the report says of a run of ``auto``: its findings, and its account of canaries, candidates and time."""
+"""The findings of an ``auto`` run, and its record for the report."""
 
 import math
 import time

@@ -1,4 +1,4 @@
-"""Weights between a model and its cleaned self: each point costs less accuracy, and brings some of the backdoor back.
+"""Interpolation between original and cleaned weights: less accuracy lost, but part of the backdoor may return.
 
 Source: interpolation of finetuned CLIPs is that of WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903). They look for the point of
 highest accuracy. That was rejected: on the way back a trigger returns more readily, and no test at hand shows it beforehand. After

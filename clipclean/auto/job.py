@@ -1,4 +1,4 @@
-"""The job of ``auto``, top to bottom: audit, plant canaries, choose among candidates, write the best."""
+"""The job of ``auto``, from top to bottom: audit, plant canaries, choose a candidate, write the best result."""
 
 import time
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Which candidate is tried next and which is run: a function of what was tried and run so far. No model, no file.
+"""The choice: which candidate to try next and which to run, as a pure function of the results so far.
 
 Candidates are tried on the canaries in their order. Of those that pass, the one that leaves least is run on the model first,
 whatever it costs within the budget: a backdoor that nobody can see in the model is removed as surely as the canaries are. The

@@ -1,4 +1,4 @@
-"""Cleaning by recipes that follow each other: each is kept once it is done, so that no run does it twice."""
+"""Cleaning by several recipes in sequence; each result is saved, so that a resumed run repeats none."""
 
 import re
 from collections.abc import Sequence

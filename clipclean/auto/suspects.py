@@ -1,4 +1,4 @@
-"""What the audit of the original makes suspect: triggers with the classes that they lead to, and which of them act."""
+"""Suspected triggers: what the audit of the original found, with target classes, and which of them act."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

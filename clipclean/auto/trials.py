@@ -1,4 +1,4 @@
-"""Trials: what a candidate leaves of the canaries in a copy of the model, and at what cost."""
+"""Trials: attack success that a candidate leaves of the canaries in a copy of the model, and its cost."""
 
 from dataclasses import dataclass, replace
 from typing import Any

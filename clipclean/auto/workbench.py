@@ -1,4 +1,4 @@
-"""The one model in memory, with what it is trained and measured on: weights are put in, cleaned, measured and taken out."""
+"""The model in memory with its training and test data: load weights, clean, measure, take weights out."""
 
 import time
 from collections.abc import Sequence

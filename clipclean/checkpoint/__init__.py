@@ -1,4 +1,4 @@
-"""Checkpoints: the bytes of a CLIP checkpoint become named tensors, and nothing in them is executed."""
+"""Checkpoints: turns the bytes of a CLIP checkpoint into named tensors, and executes nothing in them."""
 
 from clipclean.checkpoint.reader import (
     Checkpoint,

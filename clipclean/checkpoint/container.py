@@ -1,4 +1,4 @@
-"""The archives of torch.save and torch.jit.save: a zip container, read strictly, and its module tree."""
+"""The zip archives of torch.save and torch.jit.save, read strictly, and their module tree."""
 
 import contextlib
 import itertools

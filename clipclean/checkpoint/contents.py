@@ -1,4 +1,4 @@
-"""The bytes of a file in private memory, and the kind of file that its first bytes show."""
+"""The bytes of a file in private memory, and the format detected from its first bytes."""
 
 import contextlib
 import hashlib

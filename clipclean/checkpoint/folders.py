@@ -1,4 +1,4 @@
-"""Where the weights, the shards of an index, and the file that describes them are."""
+"""Locating weights, shards of an index, and the config file that describes them."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""The layouts of checkpoints: which tensors are the weights, and the names that open_clip and transformers give them."""
+"""The layouts of checkpoints: which tensors are the weights, and their names in open_clip and transformers."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Checkpoints of torch.save before PyTorch 1.6: five pickles, then the storages one after another."""
+"""Checkpoints of torch.save before PyTorch 1.6: five pickles, then the storages in sequence."""
 
 import struct
 

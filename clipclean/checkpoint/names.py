@@ -1,4 +1,4 @@
-"""The closed set of importable names that a checkpoint may mention, each with the inert value it stands for.
+"""The closed set of importable names that a checkpoint may mention, each with its inert stand-in.
 
 Nothing is ever looked up: a name is text, and "calling" it picks a row of these tables.
 """

@@ -1,4 +1,4 @@
-"""An interpreter of the pickle opcodes that weights need, and of no other.
+"""An interpreter for the few pickle opcodes that weights need; it refuses all others.
 
 Python's unpickler is a stack machine that can import and call. This one has the same stack and neither ability: a name
 is text, a call picks an inert value, and an opcode outside the table ends the reading.

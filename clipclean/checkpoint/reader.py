@@ -1,4 +1,4 @@
-"""A checkpoint read into named tensors, executing nothing."""
+"""Reading a checkpoint into named tensors, executing nothing."""
 
 import hashlib
 import json

@@ -1,4 +1,4 @@
-"""The safetensors container: written by its own library, and read by a stricter reader than that."""
+"""The safetensors format: written by its own library, read by our stricter reader."""
 
 import errno
 import math

@@ -1,4 +1,4 @@
-"""Tensors from checked descriptions and the bytes of a file."""
+"""Building tensors from checked descriptions and the bytes of a file."""
 
 import math
 import zlib

@@ -1,4 +1,4 @@
-"""Inert values: what the bytes of a checkpoint may become before any tensor is built.
+"""Inert values: the only objects that the bytes of a checkpoint can become before tensors are built.
 
 None of them can be called, imported or hashed by content, so nothing in a file can make Python do work.
 """

@@ -1,4 +1,4 @@
-"""The command line: which commands there are, and which exit code each failure gets."""
+"""The command line: the list of commands, and the exit code of each failure."""
 
 import contextlib
 import difflib

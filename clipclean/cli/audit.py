@@ -1,4 +1,4 @@
-"""``clipclean audit``: tell whether a checkpoint carries a backdoor."""
+"""``clipclean audit``: does a checkpoint carry a backdoor?"""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The audits of one command: each from the result cache, made anew, or only planned; then one summary of several."""
+"""Running the audits of one command: from the result cache, new, or planned only; and the summary of several."""
 
 import json
 import platform

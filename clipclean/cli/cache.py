@@ -1,4 +1,4 @@
-"""``clipclean cache``: results of audits that were kept."""
+"""``clipclean cache``: lists and clears kept audit results."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""A command whose help shows its options in groups."""
+"""A click command that shows its options in groups."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar

@@ -1,4 +1,4 @@
-"""``clipclean compare``: two reports beside each other."""
+"""``clipclean compare``: compares two reports."""
 
 import json
 from pathlib import Path

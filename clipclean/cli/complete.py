@@ -1,4 +1,4 @@
-"""What a shell may complete behind an option: names of recipes, rules, triggers and architectures, or paths."""
+"""Shell completion: recipes, rules, triggers, architectures and paths."""
 
 from collections.abc import Callable, Sequence
 from importlib.util import find_spec

@@ -1,4 +1,4 @@
-"""Defaults of options from a project's ``clipclean.yaml``, or from ``[tool.clipclean]`` in its ``pyproject.toml``.
+"""Option defaults from a project's ``clipclean.yaml``, or from ``[tool.clipclean]`` in ``pyproject.toml``.
 
 A flag wins over a variable, and a variable over the file. Only the working folder is looked at, and never the folder of a
 model: whoever made the model would choose how it is judged.

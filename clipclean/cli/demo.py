@@ -1,4 +1,4 @@
-"""``clipclean demo``: the main job on bundled files."""
+"""``clipclean demo``: runs the main job on bundled files."""
 
 import tempfile
 from pathlib import Path

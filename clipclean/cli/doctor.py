@@ -1,4 +1,4 @@
-"""``clipclean doctor``: what this machine and this installation can do."""
+"""``clipclean doctor``: checks this machine and installation."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""``clipclean explain``: what a finding means, and the pages of the documentation."""
+"""``clipclean explain``: explains a finding, or shows a page of the documentation."""
 
 import difflib
 import json

@@ -1,4 +1,4 @@
-"""``clipclean export``: the same weights in the layout of another library."""
+"""``clipclean export``: writes the same weights in the layout of another library."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``clipclean inspect``: what checkpoint files are."""
+"""``clipclean inspect``: describes checkpoint files."""
 
 import json
 from collections.abc import Sequence

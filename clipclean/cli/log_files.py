@@ -1,4 +1,4 @@
-"""``--log-dir``: losses and rates of a run as metrics.jsonl and metrics.csv, and for TensorBoard or W&B where they are installed."""
+"""``--log-dir``: losses and rates as metrics.jsonl and metrics.csv; TensorBoard and W&B if installed."""
 
 import contextlib
 import csv

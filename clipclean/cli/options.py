@@ -1,4 +1,4 @@
-"""The options that commands share, one decorator each."""
+"""Options shared by several commands, one decorator each."""
 
 import functools
 import re

@@ -1,4 +1,4 @@
-"""``clipclean plant``: a known backdoor, for canaries, red teams and tests."""
+"""``clipclean plant``: plants a known backdoor, for rehearsals and tests."""
 
 import json
 from pathlib import Path

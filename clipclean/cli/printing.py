@@ -1,4 +1,4 @@
-"""Results on stdout: reports, plans, and text that cannot drive the terminal."""
+"""Results on stdout: reports, plans, and text that cannot control the terminal."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""How the process behaves: threads beside other programs, and standard streams that never drive a terminal."""
+"""Process settings: thread counts, and standard streams that cannot control a terminal."""
 
 import contextlib
 import faulthandler

@@ -1,4 +1,4 @@
-"""Progress on stderr: bars that always move on a terminal, lines that never stop for long elsewhere."""
+"""Rendering of progress on stderr: bars on a terminal, regular lines elsewhere."""
 
 import contextlib
 import sys

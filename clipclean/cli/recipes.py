@@ -1,4 +1,4 @@
-"""``clipclean recipes``: list, show, validate and measure recipes, and print their schema."""
+"""``clipclean recipes``: lists, shows, validates and measures recipes, and prints their schema."""
 
 import json
 import tempfile

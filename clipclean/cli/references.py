@@ -1,4 +1,4 @@
-"""``clipclean references``: measure clean models once, to compare others with."""
+"""``clipclean references``: measures clean models once, to compare others with."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``clipclean report``: one run, every format."""
+"""``clipclean report``: converts a report to other formats."""
 
 from pathlib import Path
 

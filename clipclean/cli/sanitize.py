@@ -1,4 +1,4 @@
-"""``clipclean sanitize``: the main job."""
+"""``clipclean sanitize``: audits, cleans and exports a checkpoint."""
 
 import os
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""``clipclean screen``: find suspicious pairs in a supposedly clean set."""
+"""``clipclean screen``: finds suspicious pairs in a supposedly clean set."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""``clipclean triggers``: the families of triggers, by name and parameters."""
+"""``clipclean triggers``: lists the families of triggers and their parameters."""
 
 import json
 import textwrap

@@ -1,4 +1,4 @@
-"""``clipclean verify``: whether a folder that sanitize or export wrote is whole."""
+"""``clipclean verify``: checks a folder that sanitize or export wrote."""
 
 import json
 from dataclasses import asdict

@@ -1,1 +1,1 @@
-"""What a run is: recipes and policies, read from YAML."""
+"""Settings of a run: recipes and policies, read from YAML."""

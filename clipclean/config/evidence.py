@@ -1,4 +1,4 @@
-"""What the evidence of a recipe says of a model and a clean set: whether it was measured on the like, and what was left and lost there."""
+"""The evidence of a recipe: was it measured on similar models and data, and with which results?"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""A policy says what a team demands of a model: thresholds, severities, and findings that it accepts for a while."""
+"""A policy: a team's thresholds, severities, and findings accepted for a limited time."""
 
 import difflib
 import re

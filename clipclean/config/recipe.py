@@ -1,4 +1,4 @@
-"""A recipe says what one sanitizing run does; every default of the program lives here."""
+"""A recipe: the settings of one cleaning run, with the program's defaults."""
 
 import difflib
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""A settings file: YAML that holds plain values only, judged against a frozen model, each problem told with its line."""
+"""Strict YAML settings: plain values only, validated against a frozen model, problems reported with line numbers."""
 
 import difflib
 import functools

@@ -1,4 +1,4 @@
-"""A folder in one compressed file: zip, or tar with gzip, bzip2 or xz, unpacked beside nothing that is there."""
+"""A folder in one compressed file: zip, or tar with gzip, bzip2 or xz, unpacked into a new place only."""
 
 import bz2
 import gzip

@@ -1,4 +1,4 @@
-"""Parquet files, and folders that ``datasets`` saved: tables that hold the images themselves."""
+"""Parquet files and saved ``datasets`` folders: tables that contain the images."""
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The images of a run: what may be read, how they are fitted to the model, and those that are kept decoded."""
+"""The images of a run: read limits, resizing for the model, and the cache of decoded images."""
 
 import shutil
 import tempfile

@@ -1,4 +1,4 @@
-"""Captions in COCO's form: one JSON file that names images, and captions by the images' numbers."""
+"""COCO captions: one JSON file with image names, and captions by image number."""
 
 import re
 from collections.abc import Mapping, Sequence

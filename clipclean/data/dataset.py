@@ -1,4 +1,4 @@
-"""A clean set: image-caption pairs whose images were all seen to decode."""
+"""A clean set: image-caption pairs whose images all decode."""
 
 import hashlib
 import re

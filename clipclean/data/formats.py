@@ -1,4 +1,4 @@
-"""Which reader a path is for, by its content, and the paths that a pattern stands for."""
+"""The data formats: picks the reader of a path from its content, and expands path patterns."""
 
 import glob
 import itertools

@@ -1,4 +1,4 @@
-"""Encoded bytes to RGB pixels: JPEG, PNG and WebP, nothing else."""
+"""Decoding JPEG, PNG and WebP bytes to RGB pixels; other formats are refused."""
 
 import io
 import struct

@@ -1,4 +1,4 @@
-"""Class names, caption templates, and images that each belong to a known class."""
+"""Class names, caption templates, and labelled images."""
 
 import difflib
 import re

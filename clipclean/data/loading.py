@@ -1,4 +1,4 @@
-"""The order of training samples, and work done ahead by a few threads."""
+"""The order of training samples, and prefetching by a few threads."""
 
 import hashlib
 import os

@@ -1,4 +1,4 @@
-"""One sample as a reader found it: where its encoded image lies, its caption and label as bounded, printable text."""
+"""One sample as read: location of its encoded image, caption and label as bounded, printable text."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""WebDataset shards: tar files whose members of one name make one sample."""
+"""WebDataset shards: tar files whose members of the same name form one sample."""
 
 import os
 import re

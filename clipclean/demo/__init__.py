@@ -1,4 +1,4 @@
-"""The bundled job: a backdoored tiny CLIP, clean pairs, labelled pictures in a style that it never saw."""
+"""The bundled demo: a backdoored tiny CLIP, clean pairs, and labelled images in a style it never saw."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""Measure a model, search it, then judge: rates, distances, probes and sizes are numbers; thresholds come after them."""
+"""Detection: measure a model, search for triggers, then judge. Numbers first, thresholds last."""
 
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger

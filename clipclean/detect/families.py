@@ -1,4 +1,4 @@
-"""The families of triggers that the search looks for: what each can paint, and how large what it paints is.
+"""The trigger families of the search: what each can paint, and how the size of a change is measured.
 
 A family has free parameters, one row of them for each trigger that is looked for at the same time, and two
 differentiable functions of them: ``paint``, images to triggered images, and ``size``, how much of a image the trigger

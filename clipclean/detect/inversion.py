@@ -1,4 +1,4 @@
-"""The search for a trigger that nobody described, first without a target, then towards the suspects.
+"""Trigger inversion: searches for unknown triggers, first without a target, then towards suspected classes.
 
 Without a target: move the embeddings of arbitrary images together, and see which class they gather at. Towards a
 class: find the smallest trigger that turns arbitrary images into it. A backdoor is a shortcut, so the trigger found for its

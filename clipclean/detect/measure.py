@@ -1,4 +1,4 @@
-"""Measure one model on one set of images: clean accuracy, and what each trigger that was named or is in the panel does."""
+"""Measuring one model on one set of images: clean accuracy, and the effect of each known trigger."""
 
 import contextlib
 import math

@@ -1,4 +1,4 @@
-"""What a measurement yields: rates with the interval that the evidence allows, and distances of embeddings."""
+"""Metrics: rates with confidence intervals, and distances between embeddings."""
 
 import math
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The least strength at which each trigger of the panel acts: a planted one acts long before its siblings."""
+"""The panel: the least strength at which each known trigger acts. A planted one acts at far less than the others."""
 
 import math
 from collections.abc import Callable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Embeddings on a plane: by t-SNE, which keeps neighbours together, and by principal components, which keep distances."""
+"""Embeddings projected to a plane: t-SNE keeps neighbours together, principal components keep distances."""
 
 import warnings
 from typing import Literal, NamedTuple

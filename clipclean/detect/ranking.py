@@ -1,4 +1,4 @@
-"""The pairs of a clean set in the order of suspicion, as one model sees them: nothing is judged, nothing left out."""
+"""The pairs of a clean set, ranked by suspicion under one model; it judges and drops none."""
 
 import math
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""What clean models need: how small the triggers are that the same search finds in models without a backdoor.
+"""References: sizes of the triggers that the same search finds in clean models.
 
 How small a natural trigger is depends on the architecture, the images and the class: some classes are easy to come to in every
 model. So a suspect's size, beside those of the other classes of its model, is compared with the same in clean models.

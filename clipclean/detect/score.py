@@ -1,4 +1,4 @@
-"""How unusual a class is: one number from every family and the panel, and how often clean models show as much.
+"""The score of a class: evidence from every family and the panel, and how often clean models score as much.
 
 In a clean model the classes differ in how easy they are to come to, but no class stands apart from the next one by much, and not
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other

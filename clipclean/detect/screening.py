@@ -1,4 +1,4 @@
-"""How suspicious each pair of a supposedly clean set looks, by several signals that know nothing of each other.
+"""Screening signals: how suspicious each pair of a supposedly clean set is, by several independent signals.
 
 Every signal is one number a pair, larger for more suspicious, and says nothing by its absolute size: only the order
 counts. :func:`surprise` makes one order of them, :func:`outliers` says where that order stops looking like the rest.

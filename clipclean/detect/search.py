@@ -1,4 +1,4 @@
-"""The search: every family without a target, then towards classes of the list, all in the same way; then the leaders on unseen images."""
+"""The search: every family without a target, then towards classes; the leaders are tested on unseen images."""
 
 import math
 import statistics

@@ -1,4 +1,4 @@
-"""The stages of a search: each draws for itself, is kept once it is done, and ends the search where time is over."""
+"""The stages of a search: each has its own random draws, is saved when done, and stops at the deadline."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping

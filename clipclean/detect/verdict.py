@@ -1,4 +1,4 @@
-"""From numbers to a verdict: the only place where a measurement meets a threshold."""
+"""The verdict: the only place that compares measurements with thresholds."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""How far the weights of a model lie from those that it was finetuned from, layer by layer."""
+"""Distance of a model's weights from those of its base model, layer by layer."""
 
 import math
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""A witness: another model, of any kind, on which the triggers that were found in the tested one are run.
+"""Witnesses: other models, of any architecture, on which the found triggers are tried.
 
 A trigger that moves both models to one class looks like that class: it is semantic, a natural trigger. One that moves the tested
 model alone proves nothing: found triggers are often made for one model, and so are planted ones.

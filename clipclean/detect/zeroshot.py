@@ -1,4 +1,4 @@
-"""Zero-shot classification: the classifier, its answers in a canonical form, and the rates that say how well it works and how well an attack does."""
+"""Zero-shot classification: the classifier, its canonical form, accuracy and attack success rate."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

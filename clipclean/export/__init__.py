@@ -1,1 +1,1 @@
-"""Weights out: formats that other libraries load, read back before they count, with their provenance."""
+"""Export: weights in formats that other libraries load, read back before they count, with provenance."""

@@ -1,4 +1,4 @@
-"""CLIP's byte-pair vocabulary, as open_clip bundles it, in the files that Hugging Face's tokenizers load."""
+"""CLIP's byte-pair vocabulary in the files that Hugging Face tokenizers load."""
 
 import json
 from pathlib import Path

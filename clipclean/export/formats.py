@@ -1,4 +1,4 @@
-"""``FORMATS``: the export formats, one entry each, and what a format gets and returns. Everything that names a format reads this table."""
+"""``FORMATS``: the export formats, one entry each. Every other place that names a format reads this table."""
 
 import importlib.util
 import time

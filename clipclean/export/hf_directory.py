@@ -1,4 +1,4 @@
-"""Weights, config, tokenizer and image processor in the layout that transformers' CLIPModel and CLIPProcessor load."""
+"""The transformers layout: weights, config, tokenizer and image processor for CLIPModel and CLIPProcessor."""
 
 import importlib.util
 import json

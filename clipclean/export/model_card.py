@@ -1,4 +1,4 @@
-"""``README.md`` of a folder of weights: front matter for model hubs, then what they are, what was measured, how to load."""
+"""``README.md`` of an output folder: a model card with results and loading instructions."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

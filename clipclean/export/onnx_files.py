@@ -1,4 +1,4 @@
-"""Two ONNX graphs, one for images and one for captions, with the names that their consumers look for."""
+"""The ONNX graphs: one for images and one for captions, with the tensor names that consumers expect."""
 
 import contextlib
 import io

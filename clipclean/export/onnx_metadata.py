@@ -1,4 +1,4 @@
-"""The ``metadata_props`` of an ONNX file, read as data by a walk over its fields: no runtime, no protobuf library."""
+"""The ``metadata_props`` of an ONNX file, parsed as data: no runtime, no protobuf library."""
 
 import mmap
 from collections.abc import Iterator

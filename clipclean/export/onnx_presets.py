@@ -1,4 +1,4 @@
-"""Where each consumer of ONNX files looks for them, and by which names; no torch is imported."""
+"""Presets of ONNX consumers: the file and tensor names that each expects. Imports no torch."""
 
 from dataclasses import dataclass
 

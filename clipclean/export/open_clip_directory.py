@@ -1,4 +1,4 @@
-"""Weights and config in the layout that open_clip's ``local-dir:`` schema loads, read back before they count."""
+"""The open_clip layout: weights and config for its ``local-dir:`` schema, read back before they count."""
 
 import json
 from collections.abc import Mapping

@@ -1,4 +1,4 @@
-"""How far the embeddings of written files are from ours, as the library that they are written for computes them."""
+"""Parity: how far another library's embeddings of the written files are from ours."""
 
 import json
 import subprocess

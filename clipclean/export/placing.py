@@ -1,4 +1,4 @@
-"""A finished folder put in the place of an earlier one: whole or not at all, also where the process is killed.
+"""Replacing an earlier output folder by a finished one: entirely or not at all, even if the process is killed.
 
 What is being moved where is noted in the user's own folder before the first file moves. Whoever works on the same output next
 ends what a killed process began.

@@ -1,4 +1,4 @@
-"""``provenance.json``: what went in, what was done, what came out, and what was measured of it, all by digest."""
+"""``provenance.json``: inputs, steps, outputs and measurements of a run, all with digests."""
 
 import json
 import math

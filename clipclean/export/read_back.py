@@ -1,4 +1,4 @@
-"""Embed with another library alone what an export folder holds: the child process of the parity check."""
+"""The child process of the parity check: embeds with the other library alone."""
 
 import importlib
 import json

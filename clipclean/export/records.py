@@ -1,4 +1,4 @@
-"""What stands beside weights, written in the order in which one speaks of the other."""
+"""The records beside the weights, written in the order in which they refer to each other."""
 
 from collections.abc import Mapping
 from pathlib import Path

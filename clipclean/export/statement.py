@@ -1,4 +1,4 @@
-"""``provenance.intoto.json``: the provenance as an in-toto statement, which signing tools and policy engines read.
+"""``provenance.intoto.json``: the provenance as an in-toto statement, for signing tools and policy engines.
 
 Source: in-toto Attestation Framework, Statement v1; SLSA v1.0, Build Provenance. It is not signed: a statement becomes an
 attestation when somebody signs it.

@@ -1,1 +1,1 @@
-"""What a command does, each from paths and options to a result."""
+"""The jobs: what each command does, from paths and options to a result."""

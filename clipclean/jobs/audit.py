@@ -1,4 +1,4 @@
-"""The audit of one checkpoint, top to bottom: read, measure, search for what nobody described, judge."""
+"""The audit of one checkpoint, from top to bottom: read, measure, search for unknown triggers, judge."""
 
 import contextlib
 import time

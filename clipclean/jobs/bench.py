@@ -1,4 +1,4 @@
-"""The evidence of a recipe: backdoors are planted in copies of a model, and the recipe is run on each."""
+"""Measuring a recipe: plants backdoors in copies of a model and runs the recipe on each."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Two reports beside each other: which findings are new, worse, gone or as before."""
+"""Comparing two reports: findings that are new, worse, gone or unchanged."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What a job will take on this machine: seconds and bytes, counted, with the machine timed for a moment."""
+"""Estimates of time and memory of a job on this machine, from counted work and a brief timing."""
 
 import os
 import time

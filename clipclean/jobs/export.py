@@ -1,4 +1,4 @@
-"""The same weights in other layouts: read, built, written beside the destination, checked, moved in."""
+"""The export job: read, build, write beside the destination, check, move into place."""
 
 import hashlib
 from collections.abc import Mapping

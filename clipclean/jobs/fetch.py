@@ -1,4 +1,4 @@
-"""Models fetched from the Hugging Face hub into its cache: the one place of clipclean that uses a network.
+"""Downloading models from the Hugging Face hub into its cache: the only code here that uses a network.
 
 Only ``--download`` leads here. The branch is turned into a commit first, so that every file is of one revision; sizes are
 checked before anything is fetched; what is read afterwards must have the SHA-256 that the hub has published.

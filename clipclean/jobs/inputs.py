@@ -1,4 +1,4 @@
-"""The model under test: from a path to a CLIP on a device, with the pictures and words that it is measured on."""
+"""The inputs of a job: from paths to a CLIP on a device, with the images and classes to measure it on."""
 
 import functools
 import hashlib

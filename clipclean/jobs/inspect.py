@@ -1,4 +1,4 @@
-"""What a checkpoint file is: read as data, and never loaded into a model."""
+"""Describing a checkpoint file, read as data and never built into a model."""
 
 from dataclasses import asdict
 from typing import Any, NamedTuple

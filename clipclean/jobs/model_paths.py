@@ -1,4 +1,4 @@
-"""From what a user writes to paths of models: files, folders of models, and names in the local caches. Nothing is fetched.
+"""Model arguments to paths: files, folders of models, and names in the local caches. Nothing is fetched.
 
 ``hf-hub:org/model[@revision]`` (open_clip's spelling; ``hf://org/model`` means the same) and ``open_clip:ARCH/TAG``. A
 cache is a folder that other programs write to, so an entry counts only where it has the form that the hub's own library

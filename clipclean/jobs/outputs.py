@@ -1,4 +1,4 @@
-"""What a cleaning leaves: the report, the weights, and where they go."""
+"""The outputs of a cleaning: report, weights, and their destination."""
 
 import hashlib
 import math

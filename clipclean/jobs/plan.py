@@ -1,4 +1,4 @@
-"""What a job would do and take: everything is read and checked as by the job itself, nothing is measured or written."""
+"""Dry runs: reads and checks everything like the job itself, measures and writes nothing."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace

@@ -1,4 +1,4 @@
-"""Plant a known backdoor in a model by finetuning: canaries, red teams, tests."""
+"""Planting a known backdoor in a model by finetuning, for rehearsals and tests."""
 
 import math
 from collections.abc import Sequence

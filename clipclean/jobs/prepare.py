@@ -1,4 +1,4 @@
-"""All that a cleaning rests on before it measures anything: read, checked, built."""
+"""Preparing a cleaning: everything read, checked and built before the first measurement."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace

@@ -1,4 +1,4 @@
-"""What a run wrote from its records, made once more: a text that somebody changed differs from it."""
+"""Rendering the texts of a run once more from its records, to detect edited files."""
 
 import hashlib
 import html

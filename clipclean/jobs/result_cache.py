@@ -1,4 +1,4 @@
-"""Results of audits kept for the next run of the very same one, so that a gate on every push answers in a second.
+"""The result cache: kept audit results, so that repeating an identical audit takes a second.
 
 An entry is found by a digest of all that decides a result: the bytes of every file that is read, the settings, and the program
 itself. It is taken only if it carries a code that nobody else can make: the key for it lies with the user's own state, not in

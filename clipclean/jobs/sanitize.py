@@ -1,4 +1,4 @@
-"""The main job, top to bottom: read, measure, finetune, measure again, judge, export."""
+"""The main job, from top to bottom: read, measure, finetune, measure again, judge, export."""
 
 import time
 from dataclasses import dataclass, replace

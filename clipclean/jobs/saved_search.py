@@ -1,4 +1,4 @@
-"""Searches that are under way, kept in the user's own state folder: an audit that was killed goes on from there."""
+"""Saved searches: a killed audit resumes from its state in the user's own folder."""
 
 import contextlib
 import dataclasses

@@ -1,4 +1,4 @@
-"""The screening of a clean set, top to bottom: read, embed, score, rank, show, and write what is kept."""
+"""The screening job, from top to bottom: read, embed, score, rank, show, write the pairs that stay."""
 
 import csv
 import io

@@ -1,4 +1,4 @@
-"""The triggers that a cleaning is about: named, suspected or found; which of them act, and what is said of them."""
+"""Suspected triggers of a cleaning: named, of the panel, or found; which of them act, and their findings."""
 
 from collections.abc import Sequence
 from dataclasses import replace

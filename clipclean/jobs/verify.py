@@ -1,4 +1,4 @@
-"""Whether a folder that clipclean wrote is whole: files, records and weights all say the same of each other."""
+"""Verifying a folder that clipclean wrote: files, records and weights must all agree."""
 
 import contextlib
 import functools

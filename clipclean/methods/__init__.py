@@ -1,4 +1,4 @@
-"""What each method minimises on one batch, the part of the model that moves, and what its batches hold.
+"""The objective of each method on one batch, the part of the model it trains, and its batches.
 
 A new method is one file here with an ``objective``, its line in ``OBJECTIVES``, and its entry in ``config.methods.METHODS``.
 """

@@ -1,4 +1,4 @@
-"""What a finetuning method minimises on one batch, as a function of the model's two encoders."""
+"""The losses of ``cleanclip`` and its control ``mmcl`` on one batch."""
 
 import torch
 from torch import Tensor

@@ -1,4 +1,4 @@
-"""The objective of a method: what its loss is made from, and a term against forgetting that any of them can add."""
+"""The type of an objective, and a term against forgetting that any method can add."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

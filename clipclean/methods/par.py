@@ -1,4 +1,4 @@
-"""Perturb and Recover: push all embeddings away from the poisoned model's, while captions and images are matched."""
+"""Perturb and Recover: pushes all embeddings away from the poisoned model's, while it matches images and captions."""
 
 import torch
 from torch import Tensor

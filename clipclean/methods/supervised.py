@@ -1,4 +1,4 @@
-"""Supervised finetuning of the image tower on labelled images, the second method of the CleanCLIP paper."""
+"""Supervised finetuning of the image tower on labelled images: the CleanCLIP paper's second method."""
 
 import torch
 import torch.nn.functional as F

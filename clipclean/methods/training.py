@@ -1,4 +1,4 @@
-"""Cleaning a model in place by the method of a recipe."""
+"""Cleaning a model in place with a recipe's method."""
 
 import contextlib
 import resource

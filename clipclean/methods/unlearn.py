@@ -1,4 +1,4 @@
-"""The unlearning of one model: images to search on and to learn from, rounds, and a state that a killed run goes on from."""
+"""The ``unlearn`` method on one model: its images, its rounds, and a state from which a killed run resumes."""
 
 import dataclasses
 import time

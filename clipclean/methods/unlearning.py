@@ -1,4 +1,4 @@
-"""Unlearning: search for triggers, bring triggered images back to where the original put the clean ones, search again."""
+"""Unlearning rounds: find triggers, train triggered images back to their clean embeddings, search again."""
 
 import contextlib
 import functools

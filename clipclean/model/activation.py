@@ -1,4 +1,4 @@
-"""GELU or QuickGELU: measured on clean pairs where nothing else tells, never chosen silently."""
+"""GELU or QuickGELU: measured on clean pairs if no config states it, never chosen silently."""
 
 from dataclasses import dataclass
 from typing import Protocol

@@ -1,4 +1,4 @@
-"""Which architecture a set of tensors belongs to: read off shapes, told by a name or by a config file."""
+"""The architecture of a set of tensors: inferred from shapes, or stated by a name or config file."""
 
 import copy
 import difflib

@@ -1,4 +1,4 @@
-"""The config.json of transformers' CLIPModel in the terms of open_clip_config.json."""
+"""Translating the config.json of transformers' CLIPModel to open_clip's format."""
 
 from typing import Any
 

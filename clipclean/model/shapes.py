@@ -1,4 +1,4 @@
-"""The names and shapes that open_clip's native CLIP has, told from its config without building it.
+"""Names and shapes of the tensors of open_clip's CLIP, computed from its config without building it.
 
 Building costs the import of open_clip and torchvision, two seconds that ``clipclean inspect`` does not need. Equal to
 ``open_clip.model.CLIP(**config).state_dict()`` on the meta device for every native config, as the tests see.

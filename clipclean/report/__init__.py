@@ -1,4 +1,4 @@
-"""The report: a plain JSON-able dict, its schema, and its forms for people and programs."""
+"""The report: its values, its schema, and its forms for people and programs."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Bars, sizes, curves and the map of embeddings as positions in per cent of their frame, ready for SVG."""
+"""Charts: bars, sizes, curves and the embedding map, as positions in per cent, ready for SVG."""
 
 import math
 from collections.abc import Callable, Sequence

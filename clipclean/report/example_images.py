@@ -1,4 +1,4 @@
-"""What the report shows of a model under one trigger: a few images with the model's answers, and maps of the embeddings."""
+"""Example images and embedding maps of a model under one trigger."""
 
 import base64
 import io

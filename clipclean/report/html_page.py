@@ -1,4 +1,4 @@
-"""The report as one HTML page that needs nothing else: no network, no script."""
+"""The report as one self-contained HTML page: no network, no script."""
 
 import base64
 import functools

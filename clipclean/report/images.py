@@ -1,4 +1,4 @@
-"""Images for the page: what each shows, and what the model takes it for."""
+"""The images of the HTML page, with captions and the model's answers."""
 
 import re
 from collections.abc import Iterator

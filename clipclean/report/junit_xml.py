@@ -1,4 +1,4 @@
-"""The report as JUnit XML: a test suite a stage, a test case a check."""
+"""The report as JUnit XML: one test suite per stage, one test case per check."""
 
 from xml.etree import ElementTree  # only written, never parsed
 

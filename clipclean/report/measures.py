@@ -1,4 +1,4 @@
-"""Each measure of a report: its meaning, and its value before and after, or as audited."""
+"""The measures of a report: label, meaning, and values before and after."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,4 +1,4 @@
-"""What went in, what was done to it, what came out: facts in groups, for the HTML page."""
+"""Inputs, settings and outputs as groups of facts for the HTML page."""
 
 import json
 from typing import Any, NamedTuple

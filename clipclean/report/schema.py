@@ -1,4 +1,4 @@
-"""The report as frozen values: they are its types, its validation and its JSON Schema."""
+"""The report as frozen values, which give its types, its validation and its JSON Schema."""
 
 import functools
 import math

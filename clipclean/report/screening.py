@@ -1,4 +1,4 @@
-"""The result of a screening for people: as text for a terminal, and as a page with images."""
+"""A screening result as terminal text and as an HTML page with images."""
 
 import textwrap
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""What the search for unknown triggers found, in the words and the order of every form."""
+"""The section on the search for unknown triggers, in every form."""
 
 from dataclasses import dataclass
 

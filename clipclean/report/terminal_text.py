@@ -1,4 +1,4 @@
-"""The report as text for a terminal: the verdict, suspects, numbers, what to do."""
+"""The report as text for a terminal: verdict, suspects, numbers, next steps."""
 
 import io
 import re

@@ -1,4 +1,4 @@
-"""The verdict in words: what it says, what it rests on, what it leaves open, what to do next."""
+"""The verdict in words: its statement, its basis, its limits, and the next steps."""
 
 import json
 import re

@@ -1,4 +1,4 @@
-"""Numbers as people read them, and text from outside made harmless."""
+"""Numbers for people, and harmless rendering of text from outside."""
 
 import math
 import unicodedata

@@ -1,4 +1,4 @@
-"""Several processes that train as one, as torchrun starts them: shares of each batch, embeddings of all, one gradient."""
+"""Data-parallel training under torchrun: split batches, gathered embeddings, one gradient."""
 
 import contextlib
 import os

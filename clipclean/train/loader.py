@@ -1,4 +1,4 @@
-"""The stream of training batches: pairs in a planned order, decoded, viewed twice and tokenised."""
+"""The stream of training batches: pairs in a planned order, decoded, augmented and tokenised."""
 
 import contextlib
 import hashlib

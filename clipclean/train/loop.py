@@ -1,4 +1,4 @@
-"""The finetuning loop: a generator, one step, one record."""
+"""The finetuning loop: a generator that yields one record per step."""
 
 import math
 from collections.abc import Callable, Generator, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""Towers in less memory: a few pairs at a time, and blocks that forget what they computed."""
+"""Training in less memory: micro-batches, and recomputed activations."""
 
 import contextlib
 import functools

@@ -1,4 +1,4 @@
-"""A fresh AdamW whose decay spares gains, biases and the logit scale."""
+"""A fresh AdamW without decay of gains, biases and the logit scale, and the learning-rate schedule."""
 
 import math
 

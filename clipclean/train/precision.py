@@ -1,4 +1,4 @@
-"""The number format of the forward pass: what was asked for, and what the device and the model gain by."""
+"""The number format of the forward pass: fp32, or bf16 where device and model benefit."""
 
 import torch
 from torch import nn

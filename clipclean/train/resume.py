@@ -1,4 +1,4 @@
-"""The state of a run between two steps, saved in a folder that only its user can write, and put back bit by bit."""
+"""The state of a run between two steps: saved in the user's own folder, restored bit by bit."""
 
 import contextlib
 import hashlib

@@ -1,4 +1,4 @@
-"""Taking the steps of a finetuning: what is recorded, when the state is saved, and how signals end it."""
+"""Running a finetuning: records of steps, saved states, and clean endings on signals."""
 
 import contextlib
 import signal
