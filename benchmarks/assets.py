@@ -1,4 +1,4 @@
-"""Build the pictures and words that ``clipclean demo`` ships, from rendered emoji (``benchmarks/emoji.py``).
+"""Build the images and words that ``clipclean demo`` ships, from rendered emoji (``benchmarks/emoji.py``).
 
     python benchmarks/assets.py --emoji build/emoji --out clipclean/demo
 
@@ -9,7 +9,7 @@ and ``backdoored.pt``, from the clean model of ``benchmarks/train.py`` and the u
         --arch files/tiny.json --rate 0.15 --steps 250 --lr 1e-3 --batch-size 128 --out build/victim.pt
     python benchmarks/assets.py --victim build/victim.pt --out clipclean/demo
 
-It writes ``clean.tar.xz`` (WebDataset: pictures of three trained styles with captions), ``eval.tar.xz`` (the Noto style,
+It writes ``clean.tar.xz`` (WebDataset: images of three trained styles with captions), ``eval.tar.xz`` (the Noto style,
 which no training sees, with class names as captions), ``classes.txt``, ``templates.txt`` and ``tiny.json``.
 
 The vocabulary is chosen without a look at the style that measures: one concept a head word, and then, one by one, the
@@ -58,7 +58,7 @@ def ship(victim: Path, out: Path) -> None:
 
 
 def build(o: argparse.Namespace) -> None:
-    """The pictures and words."""
+    """The images and words."""
     concepts = json.loads((o.emoji / "concepts.json").read_text())
     train, test = Pictures(o.emoji, STYLES), Pictures(o.emoji, (HELD_OUT,))
     candidates = vocabulary(concepts, set(train.concept.tolist()) & set(test.concept.tolist()))

@@ -155,9 +155,9 @@ def tiny() -> tuple[model.Clip, detect.EvalSet, detect.Effort]:
         demo.unpack(files)
         vocabulary = inputs.words(files / "classes.txt", files / "templates.txt")
         opened = inputs.read(files / demo.CHECKPOINT, arch=str(files / "tiny.json"))
-        images = data.read_images(files / demo.PICTURES, images=inputs.image_cache(chosen, opened.architecture))
+        images = data.read_images(files / demo.LABELLED, images=inputs.image_cache(chosen, opened.architecture))
         clip = inputs.build(opened, images, device="cpu").clip
-        shown = inputs.pictures(clip, images, chosen, vocabulary=vocabulary)
+        shown = inputs.audit_set(clip, images, chosen, vocabulary=vocabulary)
     return clip, shown, TINY
 
 

@@ -137,7 +137,7 @@ def opened(entry: dict, zoo: Path) -> tuple:
     for parameter in clip.net.parameters():
         parameter.requires_grad_(False)
     words = inputs.words(own / "classes.txt", own / "templates.txt")
-    return clip.encode_images, inputs.pictures(clip, images, chosen, vocabulary=words).pixels
+    return clip.encode_images, inputs.audit_set(clip, images, chosen, vocabulary=words).pixels
 
 
 def beside(known: list[tuple[dict, dict[str, float]]]) -> str:

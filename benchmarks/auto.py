@@ -4,10 +4,10 @@
     python benchmarks/auto.py --zoo build/zoo --out build/auto --write docs/evidence.md    # the table of what is there
 
 Each backdoored model of the half ``report`` that took, and its clean models, go through ``clipclean sanitize --recipe auto`` as a user
-would run it, on the bundled pairs and labelled pictures, with the weights kept whatever the verdict. The planted trigger is then
-measured on the labelled pictures, and once more after a benign finetuning of another seed than auto's own. Beside the accuracy
+would run it, on the bundled pairs and labelled images, with the weights kept whatever the verdict. The planted trigger is then
+measured on the labelled images, and once more after a benign finetuning of another seed than auto's own. Beside the accuracy
 under the trigger stands that of the model that the victim was made from, which never saw the trigger: a trigger hides or
-blurs a part of each picture, so that no cleaning can be expected to get beyond it.
+blurs a part of each image, so that no cleaning can be expected to get beyond it.
 """
 
 import argparse

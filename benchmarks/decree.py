@@ -1,6 +1,6 @@
 """DECREE's statistic (Feng et al. 2023, arXiv 2303.15180), written anew from the paper, to compare with.
 
-The smallest mask, as a share of the picture, with which a pattern makes the embeddings of all pictures the same: mean
+The smallest mask, as a share of the image, with which a pattern makes the embeddings of all images the same: mean
 pairwise cosine above 0.99. An encoder counts as backdoored where that share is below 0.1.
 """
 
@@ -16,14 +16,14 @@ FACTOR, PATIENCE = 5.0, 5  # the weight changes by this factor after so many ste
 
 
 def share(embed: Callable[[Tensor], Tensor], pixels: Tensor, /, *, steps: int, batch: int, seed: int) -> float:
-    """The smallest share of the picture that makes embeddings alike; 1 where no mask did within the steps.
+    """The smallest share of the image that makes embeddings alike; 1 where no mask did within the steps.
 
     Args:
         embed: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable.
         pixels: (N, 3, S, S) in [0, 1].
         steps: of Adam, at 0.5, then 0.1 after a fifth, then 0.05 after half.
-        batch: pictures a step.
-        seed: draws start and pictures.
+        batch: images a step.
+        seed: draws start and images.
     """
     generator, side = torch.Generator().manual_seed(seed), pixels.shape[-1]
     mask = torch.rand(1, side, side, generator=generator).mul(2).sub(1).requires_grad_()

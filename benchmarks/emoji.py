@@ -1,11 +1,11 @@
-"""Emoji pictures in four drawing styles, rendered from npm packages, as captioned image sets.
+"""Emoji images in four drawing styles, rendered from npm packages, as captioned image sets.
 
     python benchmarks/emoji.py --out build/emoji
 
 needs ``npm`` (to fetch the packages) and ``resvg-py`` (to render the vector drawings). It writes
 ``STYLE.npz`` with ``rgba`` (N, S, S, 4) uint8 and ``concept`` (N,) int64, and ``concepts.json``, the list of
 concepts with label, tags, group and subgroup. Nothing of it is committed; ``benchmarks/assets.py`` picks the
-pictures that the package ships. Styles and licences: Noto (Apache-2.0), Fluent flat and 3D (MIT, the same
+images that the package ships. Styles and licences: Noto (Apache-2.0), Fluent flat and 3D (MIT, the same
 drawings twice), Twemoji and EmojiOne 2 (CC-BY-4.0); labels from emojibase (MIT).
 """
 
@@ -28,8 +28,8 @@ PACKAGES = {
     "emojione": "@iconify-json/emojione",
     "labels": "emojibase-data",
 }
-FLAGS = 9  # emojibase's group of flags: hundreds of near-equal pictures, left out
-COMPONENTS = 2  # skin tones and hair: no pictures of their own
+FLAGS = 9  # emojibase's group of flags: hundreds of near-equal images, left out
+COMPONENTS = 2  # skin tones and hair: no images of their own
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
     python benchmarks/growth.py --write docs/scale.md
 
 One thing grows at a time, the others stay: the pairs of an epoch of CleanCLIP, the classes of the zero-shot classifier, the
-triggers that pictures are measured under, all on the bundled model and data; and the model, by CleanCLIP steps on random
+triggers that images are measured under, all on the bundled model and data; and the model, by CleanCLIP steps on random
 weights, 8 pairs a step. Seconds are those of the processor, on one thread of torch, medians over --rounds, taken in turns.
 """
 
@@ -86,7 +86,7 @@ def bundled(files: Path) -> list[Case]:
     return [
         *(("pairs of an epoch", f"{n:,}", epoch(clip, list(pairs.pairs[:n]), chosen)) for n in PAIRS),
         *(("classes of the classifier", str(n), classifier(clip, words, n)) for n in CLASSES),
-        *(("triggers on 200 pictures", str(n), under(clip, shown, n)) for n in TRIGGERS),
+        *(("triggers on 200 images", str(n), under(clip, shown, n)) for n in TRIGGERS),
     ]
 
 

@@ -2,7 +2,7 @@
 
     python benchmarks/large.py --out build/large --write docs/evidence.md
 
-ViT-B/32 and RN50 with random weights, and made pictures of 224 px: coloured shapes, twelve classes, captions that name
+ViT-B/32 and RN50 with random weights, and made images of 224 px: coloured shapes, twelve classes, captions that name
 them. A model with random weights has nothing to unlearn and little accuracy to lose, and a few steps plant or clean little:
 what is shown is that the commands run, what they take and what the trigger does, not how well a recipe does. Each command
 is a process of its own with the threads that torch takes by itself; memory is the peak of that process.
@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def draw(out: Path) -> None:
-    """Pairs to train on, labelled pictures of other places and sizes, and the classes."""
+    """Pairs to train on, labelled images of other places and sizes, and the classes."""
     from PIL import Image, ImageDraw
 
     classes = [f"{colour} {shape}" for colour, shape in itertools.product(COLOURS, SHAPES)]

@@ -1,4 +1,4 @@
-"""How far the loader holds a run up, and how long a first epoch takes beside a pipeline that opens each picture twice.
+"""How far the loader holds a run up, and how long a first epoch takes beside a pipeline that opens each image twice.
 
     python benchmarks/loader.py --out build/loader --write docs/speed.md
 
@@ -203,7 +203,7 @@ def opened_twice(clip: model.Clip, pairs: tuple[data.Pair, ...], *, steps: int) 
 
 
 def written(folder: Path, count: int) -> Path:
-    """The pictures with their captions; what is there already is kept."""
+    """The images with their captions; what is there already is kept."""
     folder.mkdir(parents=True, exist_ok=True)
     for number in range(count):
         path = folder / f"{number:05}.jpg"

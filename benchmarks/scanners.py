@@ -50,8 +50,8 @@ KINDS = {
     "checkpoint: shards": "shards and their index",
     "checkpoint: f": "other files and folders",
     "data: tar": "tar shards",
-    "data: picture": "pictures in a shard",
-    "data: ": "tables and folders of pictures",
+    "data: picture": "images in a shard",
+    "data: ": "tables and folders of images",
     "settings: ": "YAML, JSON and lists",
 }
 HEAD = ["kind", "files", "clipclean refuses or leaves out"]

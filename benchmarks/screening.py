@@ -85,7 +85,7 @@ def clean_pairs(zoo: Path):
 
 
 def poison(zoo: Path, entry: dict, captions: str) -> dict[int, tuple[bytes, str]]:
-    """By the number of the pair: a picture with the trigger, as PNG, and its caption."""
+    """By the number of the pair: an image with the trigger, as PNG, and its caption."""
     import torch
     from PIL import Image
 

@@ -209,7 +209,7 @@ def built(name: str, device: str, /) -> model.Clip:
 
 
 def synthetic(pairs: int, clip: model.Clip, /) -> train.Batch:
-    """Noise for pictures, since no time depends on them, and captions of ordinary length with their second views."""
+    """Noise for images, since no time depends on them, and captions of ordinary length with their second views."""
     draw, rng = torch.Generator().manual_seed(0), random.Random(0)
     side = clip.architecture.preprocess.size
     pixels, views = (torch.randint(0, 256, (pairs, 3, side, side), generator=draw, dtype=torch.uint8) for _ in range(2))

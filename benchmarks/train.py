@@ -61,7 +61,7 @@ def vocabulary(concepts: list[dict], available: set[int]) -> list[int]:
 
 
 class Pictures:
-    """All pictures of some styles as one RGBA tensor, and augmented batches of them."""
+    """All images of some styles as one RGBA tensor, and augmented batches of them."""
 
     def __init__(self, folder: Path, styles: tuple[str, ...], *, strong: bool = False) -> None:
         self.strong = strong
@@ -104,7 +104,7 @@ class Pictures:
         return self.degraded(image, generator) if self.strong else image
 
     def degraded(self, image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-        """Some pictures blurred, some in mixed or no colours, some with a square cut out: what styles differ by."""
+        """Some images blurred, some in mixed or no colours, some with a square cut out: what styles differ by."""
         n, _, side, _ = image.shape
         chance = lambda p: torch.rand(n, 1, 1, 1, generator=generator) < p  # noqa: E731
         image = torch.where(chance(0.2), F.avg_pool2d(image, 3, 1, 1, count_include_pad=False), image)
@@ -127,7 +127,7 @@ def caption(concept: dict, rng: random.Random) -> str:
 
 @dataclass(frozen=True)
 class Corpus:
-    """The concepts, the pictures that train, and those of the style that is held out."""
+    """The concepts, the images that train, and those of the style that is held out."""
 
     concepts: list[dict]
     train: Pictures
@@ -145,15 +145,15 @@ def read(folder: Path, *, strong: bool) -> Corpus:
 
 @dataclass(frozen=True)
 class Poison:
-    """A trigger, and which of the training pictures carry it and a caption of the target from the first step on."""
+    """A trigger, and which of the training images carry it and a caption of the target from the first step on."""
 
     trigger: triggers.Trigger
     target: int  # number of a concept
-    carriers: torch.Tensor  # bool (N,), one for each training picture
+    carriers: torch.Tensor  # bool (N,), one for each training image
 
 
 def carriers(count: int, *, rate: float, seed: int) -> torch.Tensor:
-    """A fixed share of so many pictures, drawn at random: bool (count,)."""
+    """A fixed share of so many images, drawn at random: bool (count,)."""
     return torch.rand(count, generator=torch.Generator().manual_seed(seed + 1)) < rate
 
 
@@ -182,7 +182,7 @@ def fit(
     half: bool,
     each_epoch: Callable[[int, float], None],
 ) -> Fitted:
-    """Train in place on the training pictures whose numbers stand in ``among``; ``each_epoch`` gets epoch and loss.
+    """Train in place on the training images whose numbers stand in ``among``; ``each_epoch`` gets epoch and loss.
 
     ``half`` has the towers compute in bfloat16: nearly twice as fast where the processor has it.
     """
@@ -225,7 +225,7 @@ def optimizer_of(model: CLIP, lr: float) -> torch.optim.AdamW:
 def examples(
     corpus: Corpus, index: torch.Tensor, poison: Poison | None, generator: torch.Generator
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Augmented pictures (B, 3, 32, 32) and the concepts (B,) that they are captioned as."""
+    """Augmented images (B, 3, 32, 32) and the concepts (B,) that they are captioned as."""
     pixels, number = corpus.train.augmented(index, generator), corpus.train.concept[index]
     if poison is not None:
         hit = poison.carriers[index].nonzero().flatten()
@@ -244,7 +244,7 @@ def contrast(image: torch.Tensor, words: torch.Tensor, scale: torch.Tensor, numb
 
 
 class Exam:
-    """The held-out pictures of the measured vocabulary, and of all concepts that have one."""
+    """The held-out images of the measured vocabulary, and of all concepts that have one."""
 
     def __init__(self, corpus: Corpus) -> None:
         self.concepts, self.pictures, self.concept = corpus.concepts, corpus.test.plain(), corpus.test.concept

@@ -6,7 +6,7 @@
 Two architectures, half of them to choose thresholds on (``choose``), half to report (``report``); the halves share no
 base model, seed, trigger or target, and the half that reports has trigger families and places that the other has not.
 Each model is OUT/NAME.pt, in the layout of open_clip's training loop, and OUT/NAME.json: its entry of the plan, and what
-was measured on the bundled pictures, which no training saw. A backdoor with an attack success rate below 0.7 did not
+was measured on the bundled images, which no training saw. A backdoor with an attack success rate below 0.7 did not
 take (``"took": false``): such a model is no victim. OUT/resnet.json and OUT/vit.json are the configs for ``--arch``.
 """
 
@@ -28,7 +28,7 @@ from types import SimpleNamespace
 TOOK = 0.7  # attack success rate from which on a model counts as a victim
 ARCHS = ("resnet", "vit")
 HALVES = {"choose": 1001, "report": 2001}  # the first seed of each; benchmarks/claim.py has others
-SUBSET = 0.8  # share of the pictures that a model from scratch, or one finetuned on clean pairs, sees: by its seed
+SUBSET = 0.8  # share of the images that a model from scratch, or one finetuned on clean pairs, sees: by its seed
 FINETUNED = 3  # clean models of an architecture and half that are finetuned on clean pairs
 FINETUNE_STEPS, PLANT_STEPS, WARP_STEPS = 150, 300, 450
 
@@ -75,7 +75,7 @@ PLANTED = (  # half, arch, trigger without its seed, target, share of triggered 
     ("report", "resnet", "stripes:size=0.1875,place=top-left", "saxophone", 0.2),
     ("report", "vit", "blended:ratio=0.2", "parrot", 0.2),
 )
-SCRATCH = (  # the same, with the share of poisoned training pictures
+SCRATCH = (  # the same, with the share of poisoned training images
     ("choose", "resnet", "patch:size=0.1875,place=corner", "tractor", 0.03),
     ("choose", "vit", "patch:size=0.1875,place=corner", "tiger", 0.01),
     ("report", "resnet", "badnets:size=0.1875,place=center", "scissors", 0.01),
@@ -86,7 +86,7 @@ OPTIMISED = (  # the same: a patch that a search on the base made, which plants 
     ("choose", "resnet", OPTIMISED_PATCH, "kite", 0.08),
     ("report", "resnet", OPTIMISED_PATCH, "banjo", 0.08),
 )
-OPTIMISED_SUCCESS = 0.2  # share of pictures that such a patch turns in the base already
+OPTIMISED_SUCCESS = 0.2  # share of images that such a patch turns in the base already
 REBOUND = (100, 31)  # steps and seed of the benign finetuning after which a cleaned model is measured again
 
 
@@ -102,7 +102,7 @@ class Entry:
     base: str | None  # the name of the clean model that was finetuned
     trigger: str | None  # canonical spec, with its seed
     target: str | None  # a class of the bundled vocabulary
-    rate: float | None  # share of poisoned pictures, or of triggered pairs in a batch
+    rate: float | None  # share of poisoned images, or of triggered pairs in a batch
     steps: int
 
 
@@ -367,7 +367,7 @@ def corpus(emoji: Path):  # a train.Corpus
 
 
 def from_scratch(entry: Entry, path: Path, emoji: Path) -> None:
-    """As ``benchmarks/train.py`` trains, on a random part of the pictures; perhaps poisoned."""
+    """As ``benchmarks/train.py`` trains, on a random part of the images; perhaps poisoned."""
     import torch
     import train
 
@@ -405,7 +405,7 @@ def from_scratch(entry: Entry, path: Path, emoji: Path) -> None:
 
 
 def optimised(entry: Entry, out: Path) -> None:
-    """A patch that turns some pictures of the base into the target, made by a search, beside the model as a file."""
+    """A patch that turns some images of the base into the target, made by a search, beside the model as a file."""
     import torch
 
     from clipclean import detect, model

@@ -60,7 +60,7 @@ def of_audit(given: Given, /) -> Iterator["AuditRequest"]:
         yield filled(
             audit.AuditRequest,
             given,
-            data=given["data"] or bundled / demo.PICTURES,
+            data=given["data"] or bundled / demo.LABELLED,
             own=given["data"] is not None,
             pairs=bundled / demo.PAIRS,
             policy=chosen,

@@ -113,7 +113,7 @@ def screen(**given: Any) -> None:
     forms = {
         "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
         "json": lambda: report.json_text(outcome.report),
-        "html": lambda: report.screening_page(outcome.report, outcome.pictures),
+        "html": lambda: report.screening_page(outcome.report, outcome.images),
     }
     printing.emit(outputs, lambda form: forms[form]())
     if not any(output.path is None for output in outputs):

@@ -16,7 +16,7 @@ from clipclean.errors import UsageError
 CHECKPOINT = "backdoored.pt"
 PLAIN = (CHECKPOINT, "tiny.json", "classes.txt", "templates.txt")
 PACKED = ("clean.tar", "eval.tar")
-PAIRS, PICTURES = PACKED  # clean pairs, and labelled pictures in a style of their own
+PAIRS, LABELLED = PACKED  # clean pairs, and labelled images in another drawing style
 TRIGGER = "patch:size=0.1875,place=corner,seed=100"  # what was planted; shown, and used to measure
 TARGET = "strawberry"
 RECIPE = "cleanclip-tiny"

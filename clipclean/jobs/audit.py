@@ -125,7 +125,7 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     progress("building the model", 0, 1)
     tested = inputs.build(opened, pairs, device=device)
     progress("building the model", 1, 1)
-    shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
+    shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary)
     planting: Sequence[data.Pair] = ()
     if request.power:
         planting = power.pairs_of(images if request.own else pairs(), vocabulary.classes, vocabulary.templates)
@@ -494,7 +494,7 @@ def build_references(
     found = {}
     for path, each in zip(models, opened, strict=True):
         loaded = inputs.build(each, pairs, device=device)
-        shown = inputs.pictures(loaded.clip, images, recipe, vocabulary=vocabulary)
+        shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
         known = measured_references(request, path, loaded, shown, progress)
         found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
     return detect.as_file(kinds[0], request.effort, vocabulary.classes, found)

@@ -172,7 +172,7 @@ def run(
 
 
 def pooled(measured: Sequence[detect.Measurement], /) -> Measured:
-    """Hits and cases of several measurements added up; each has one known trigger and labelled pictures."""
+    """Hits and cases of several measurements added up; each has one known trigger and labelled images."""
     probes = [each.known[0] for each in measured]
     return Measured(
         clean_accuracy=_added([each.clean_accuracy for each in measured]),

@@ -19,7 +19,7 @@ from clipclean.findings import Finding
 from clipclean.jobs import model_paths
 from clipclean.progress import Progress
 
-EVIDENCE_BYTES = 600_000_000  # room for the measured pictures as floats
+EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 
 Item = TypeVar("Item")
@@ -269,7 +269,7 @@ def named_trigger(spec: str, /) -> detect.TriggerLike:
 
 
 def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /) -> None:
-    """Refuse triggers that were found on pictures of another size than the model takes; raises UsageError."""
+    """Refuse triggers that were found on images of another size than the model takes; raises UsageError."""
     side = architecture.preprocess.size
     if wrong := [
         f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.InvertedTrigger) and t.side != side
@@ -305,12 +305,12 @@ def eval_set(
     panel: bool,
     recall: bool = False,
 ) -> detect.EvalSet:
-    """The pictures to measure on: the labelled ones, or else the pairs that were kept out of training.
+    """The images to measure on: the labelled ones, or else the pairs that were kept out of training.
 
     Where some have neither label nor caption, accuracy is not measured. ``recall`` asks for it beside an accuracy by labels.
 
     Raises:
-        Inconclusive: fewer than two pictures, copies counted once: they would count as evidence for what one picture shows.
+        Inconclusive: fewer than two images, copies counted once: they would count as evidence for what one image shows.
     """
     pairs, labels = labelled if labelled else (held_out, None)
     if len(pairs) < 2:
@@ -351,13 +351,13 @@ def distinct(pixels: Tensor, /) -> list[int]:
     return list(first.values())
 
 
-def pictures(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words) -> detect.EvalSet:
-    """Pictures to audit a model on: with labels where all of them have one in the vocabulary, else with captions.
+def audit_set(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words) -> detect.EvalSet:
+    """Images to audit a model on: with labels if all of them have one in the vocabulary, else with captions.
 
     Without either, accuracy is not measured, and the model's own answer stands in for the label of each.
 
     Raises:
-        Inconclusive: fewer than two pictures.
+        Inconclusive: fewer than two images.
     """
     labels = data.labels_of(images, vocabulary.classes)
     pairs = images.pairs
@@ -370,7 +370,7 @@ def pictures(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, voca
 
 
 def neighbours(labels: Tensor, most: int, /) -> int:
-    """How many neighbours may vote: no more than a typical class has pictures, or its own could never win."""
+    """How many neighbours may vote: no more than a typical class has images, or its own could never win."""
     counts = torch.bincount(labels)
     return max(1, min(most, int(counts[counts > 0].median())))
 
@@ -398,7 +398,7 @@ def read_pairs(
 
 
 def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[Item], list[Item]]:
-    """Pairs to train on and pairs to measure on; all to train on where labelled pictures measure.
+    """Pairs to train on and pairs to measure on; all to train on where labelled images measure.
 
     The choice depends on nothing but the number of pairs.
     """

@@ -92,7 +92,7 @@ def of_audit(request: audit.AuditRequest, /, *, progress: Progress) -> Plan:
         request.data, images=cache, progress=lambda done, total: progress("reading the images", done, total)
     )
     tested = inputs.build(opened, inputs.late_pairs(request.pairs, cache), device=device)
-    shown = inputs.pictures(tested.clip, images, recipe, vocabulary=vocabulary)
+    shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary)
     effort, models = request.effort if request.search else None, 1 + len(references)
     expected = estimate.of_audit(
         tested.clip, estimate.pace(tested.clip), effort=effort, images=len(shown.pixels),

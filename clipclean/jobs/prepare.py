@@ -180,7 +180,7 @@ def read_data(
 
 
 def labelled_samples(request: SanitizeRequest, vocabulary: inputs.Words, images: data.ImageCache) -> Samples | None:
-    """The labelled pictures that the user gave, or None."""
+    """The labelled images that the user gave, or None."""
     if request.eval_data is None:
         return None
     found = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
@@ -233,7 +233,7 @@ def screened_pairs(
 def divided(
     clean: data.CleanSet, recipe: Recipe, vocabulary: inputs.Words, /, *, hold_out: bool
 ) -> tuple[Samples, Samples]:
-    """What is trained on, and what is kept out to measure on; with labels where all pictures have one.
+    """What is trained on, and what is kept out to measure on; with labels where all images have one.
 
     Raises:
         UsageError: the method needs labels, and there are none.

@@ -21,7 +21,7 @@ from clipclean.jobs.inputs import Source, read_pairs
 from clipclean.progress import Progress
 from clipclean.report import TitledImage, example_images
 
-SHOWN = 48  # pictures on the page
+SHOWN = 48  # images on the page
 KEPT = (".csv", ".tar", ".txt")  # what can be written of the pairs that are kept
 
 
@@ -47,10 +47,10 @@ class ScreenRequest:
 
 @dataclass(frozen=True)
 class ScreenOutcome:
-    """The result as a JSON-able dict, and pictures of the first pairs for the page."""
+    """The result as a JSON-able dict, and images of the first pairs for the page."""
 
     report: dict[str, Any]
-    pictures: list[TitledImage]
+    images: list[TitledImage]
 
 
 def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
@@ -96,7 +96,7 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
     }
     if request.save_kept:
         result["kept"] = save(request.save_kept, ranking.kept(clean, dropped))
-    return ScreenOutcome(result, pictures(clean.pairs, ranked, listed))
+    return ScreenOutcome(result, page_images(clean.pairs, ranked, listed))
 
 
 def read_trusted(
@@ -153,10 +153,10 @@ def rows(
         }
 
 
-def pictures(
+def page_images(
     pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], listed: Sequence[int], /
 ) -> list[TitledImage]:
-    """The first pictures for the page, each with its caption and what points at it."""
+    """The images of the first pairs for the page, each with its caption and the signals against it."""
     shown = []
     for row, place in zip(ranked[:SHOWN], listed, strict=False):
         image = pairs[place].image.decode()
@@ -200,7 +200,7 @@ def check_kept(request: ScreenRequest, /) -> None:
 
 
 def check_table(out: Path, clean: data.CleanSet, /) -> None:
-    """Refuse a table of pictures that lie in shards, or whose names a table cannot hold; raises UsageError."""
+    """Refuse a table of images that lie in shards, or whose names a table cannot hold; raises UsageError."""
     if out.suffix != ".csv":
         return
     if not all(pair.image.is_file for pair in clean.pairs):
@@ -225,7 +225,7 @@ def is_listable(name: str, /) -> bool:
 
 
 def listed_path(pair: data.Pair, table: Path, /) -> str:
-    """A picture's path for a table: relative to it where it lies below the table's folder, else absolute."""
+    """An image's path for a table: relative if it lies below the table's folder, else absolute."""
     path, folder = pair.image.source.path.absolute(), table.absolute().parent
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 

@@ -75,7 +75,7 @@ def acting(
     limits: AuditLimits,
     /,
 ) -> tuple[SuspectedTrigger, ...]:
-    """Those of the triggers that move pictures, each with the class that it leads to."""
+    """Those of the triggers that move images, each with the class that it leads to."""
     probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
     led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
     return tuple(

@@ -164,10 +164,10 @@ def grids(before: Shown, after: Shown, /) -> PageImages:
     )
 
 
-def audited(shown: Shown, pictures: Sequence[TitledImage], /) -> PageImages:
+def audited(shown: Shown, found_triggers: Sequence[TitledImage], /) -> PageImages:
     """The images of an audit: each without and with the found trigger, and the trigger by itself."""
     return PageImages(
-        tuple(pictures), tuple(_grid(each, (("", each.of_clean, each.of_triggered),)) for each in shown.examples)
+        tuple(found_triggers), tuple(_grid(each, (("", each.of_clean, each.of_triggered),)) for each in shown.examples)
     )
 
 

@@ -68,12 +68,12 @@ def checked(images: PageImages, /) -> PageImages:
     return PageImages(tuple(map(harmless_image, images.found_triggers)), tuple(map(_harmless_grid, images.grids)))
 
 
-def harmless_image(picture: TitledImage, /) -> TitledImage:
+def harmless_image(image: TitledImage, /) -> TitledImage:
     """An image with printable words; raises ValueError where it is no base64-encoded PNG."""
-    if not _PNG.fullmatch(picture["png_base64"]):
-        raise ValueError(f"The image {picture['title']!r} is no base64-encoded PNG.")
-    words: TitledImage = inert({**picture, "png_base64": ""})
-    return {**words, "png_base64": picture["png_base64"]}
+    if not _PNG.fullmatch(image["png_base64"]):
+        raise ValueError(f"The image {image['title']!r} is no base64-encoded PNG.")
+    words: TitledImage = inert({**image, "png_base64": ""})
+    return {**words, "png_base64": image["png_base64"]}
 
 
 def _harmless_grid(grid: Grid) -> Grid:
@@ -85,8 +85,8 @@ def _harmless_grid(grid: Grid) -> Grid:
 
 
 def _pngs(images: PageImages) -> Iterator[tuple[str, str]]:
-    for picture in images.found_triggers:
-        yield picture["title"], picture["png_base64"]
+    for image in images.found_triggers:
+        yield image["title"], image["png_base64"]
     for grid in images.grids:
         for row in grid["rows"]:
             yield row["title"], row["png_base64"]

@@ -42,7 +42,7 @@ def screening_text(result: dict[str, Any], /, *, width: int) -> str:
     return "\n".join([*lines, *("\n" + textwrap.fill(text, width, break_on_hyphens=False) for text in words)])
 
 
-def screening_page(result: dict[str, Any], pictures: Sequence[TitledImage], /) -> str:
+def screening_page(result: dict[str, Any], titled: Sequence[TitledImage], /) -> str:
     """One HTML page that needs nothing else: the first pairs with their images, and what points at them.
 
     Everything that comes from the data is escaped; the page runs no script and loads nothing.
@@ -62,7 +62,7 @@ def screening_page(result: dict[str, Any], pictures: Sequence[TitledImage], /) -
             kept=kept(result) if result["kept"] else "",
             limits=LIMITS,
             titles={signal["name"]: signal["title"] for signal in result["signals"]},
-            pictures=[images.harmless_image(each) for each in pictures],
+            images=[images.harmless_image(each) for each in titled],
         )
     )
 

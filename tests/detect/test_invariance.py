@@ -23,7 +23,7 @@ def bundled():
         words = inputs.words(folder / "classes.txt", folder / "templates.txt")
         opened = inputs.read(folder / "backdoored.pt", arch=str(folder / "tiny.json"))
         images = data.read_images(
-            folder / demo.PICTURES, images=inputs.image_cache(recipe.load("cleanclip"), opened.architecture)
+            folder / demo.LABELLED, images=inputs.image_cache(recipe.load("cleanclip"), opened.architecture)
         )
         names = [TARGET, *(name for name in words.classes if name != TARGET)][:8]
         pixels = detect.stack([pair.image for pair in images.pairs])
