@@ -1,7 +1,9 @@
-# clipclean with all it needs, for a CPU or an NVIDIA GPU. No step after the build needs a network.
+# clipclean with all that it needs. No step after the build needs a network.
+# VARIANT=cpu is small; VARIANT=gpu has PyTorch's build for NVIDIA GPUs, which runs on CPUs as well.
 ARG BASE=python:3.12-slim
+ARG VARIANT=cpu
 
-FROM ${BASE} AS build
+FROM ${BASE} AS wheel
 WORKDIR /src
 COPY pyproject.toml README.md LICENSE NOTICE ./
 COPY clipclean clipclean
@@ -10,10 +12,26 @@ COPY docs docs
 COPY ci/gate.sh ci/gate.sh
 RUN python -m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .
 RUN python -m venv /opt/clipclean \
-    && /opt/clipclean/bin/python -m pip install --no-cache-dir /wheels/*.whl \
     && install -m 0755 ci/gate.sh /opt/clipclean/bin/clipclean-gate
 
-FROM ${BASE}
+# Each pip command is given one index: with two, whoever can publish on either decides what is installed.
+FROM wheel AS cpu-build
+ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
+RUN /opt/clipclean/bin/python -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" torch torchvision
+
+FROM wheel AS gpu-build
+
+FROM ${VARIANT}-build AS build
+RUN /opt/clipclean/bin/python -m pip install --no-cache-dir /wheels/*.whl
+
+FROM ${BASE} AS cpu
+
+FROM ${BASE} AS gpu
+# What NVIDIA's container runtime reads, where nobody passes --gpus.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+
+FROM ${VARIANT}
 COPY --from=build /opt/clipclean /opt/clipclean
 # HOME is a place that any user may write to; open_clip is told not to ask for models.
 ENV PATH=/opt/clipclean/bin:$PATH \

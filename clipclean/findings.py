@@ -393,8 +393,8 @@ RULES: Mapping[str, Rule] = {
         means="Screening found pairs that stand out from the clean set by several signals, such as one caption "
         "on many different images.",
         does_not_show="That they are poisoned: some pairs of every set stand out. Nor that the others are clean.",
-        action="Inspect them with clipclean screen, and drop those that do not belong there, by --screen auto "
-        "or by clipclean screen with --save-kept.",
+        action="Inspect the suspicious pairs with clipclean screen. Drop those that do not belong there: in the run "
+        "by --screen, or before it by --save-kept of clipclean screen.",
     ),
     "CC040": Rule(
         title="Recipe outside its evidence",

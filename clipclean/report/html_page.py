@@ -4,6 +4,7 @@ import base64
 import functools
 import hashlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any, NamedTuple
@@ -164,6 +165,7 @@ def _numbers(report: Report) -> dict[str, Any]:
         "attacks": [(attack, measures.rows(attack, *ROWS)) for attack in measures.detailed(report)],
         "panel": measures.panel(report),
         "curve": charts.curve(losses),
+        "loss_sum": _loss_sum(report),
         "curves": {
             key: name
             for key, name in charts.CURVES.items()
@@ -262,6 +264,8 @@ def _training(report: Report) -> list[tuple[str, str]]:
     ]
     if training.peak_device_memory_bytes:
         facts.append(("Peak memory of the GPU", wording.memory(training.peak_device_memory_bytes)))
+    if training.losses:
+        facts.append(("Peak learning rate", f"{max(entry.lr for entry in training.losses):.2g}"))
     if training.precision:
         facts.append(("Number format", training.precision))
     if training.micro_batch:
@@ -269,6 +273,18 @@ def _training(report: Report) -> list[tuple[str, str]]:
     if training.resumed_at:
         facts.append(("Went on", f"from step {wording.count(training.resumed_at)}, after an interruption"))
     return facts
+
+
+def _loss_sum(report: Report) -> str:
+    """How the total loss of CleanCLIP adds up; empty for other methods, and where the recipe's values are not recorded."""
+    resolved = (report.recipe.resolved if report.recipe else None) or {}
+    loss = resolved.get("loss")
+    if resolved.get("method") != "cleanclip" or not isinstance(loss, Mapping):
+        return ""
+    weights = [loss.get("clip_weight"), loss.get("self_supervised_weight")]
+    if loss.get("preserve_weight") or not all(isinstance(weight, int | float) for weight in weights):
+        return ""
+    return "Total loss = {:g} × L_CLIP + {:g} × L_SS.".format(*weights)
 
 
 def _rounds(report: Report) -> list[tuple[str, tuple[CaughtRecord, ...]]]:

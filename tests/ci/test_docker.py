@@ -3,6 +3,7 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tomllib
 
 import click
@@ -23,18 +24,31 @@ def instructions():
 
 
 def stages():
-    """The instructions of each stage."""
-    found = []
+    """The instructions of each stage by its name, its base first; the last stage has none."""
+    found = {}
     for word, rest in instructions():
         if word == "FROM":
-            found.append([])
-        if found:
-            found[-1].append((word, rest))
+            base, _, name = rest.partition(" AS ")
+            current = found[name] = [("FROM", base)]
+        elif found:
+            current.append((word, rest))
     return found
 
 
-BUILD, FINAL = stages()
-COPIED = {source for word, rest in BUILD if word == "COPY" for source in rest.split()[:-1]}
+STAGES = stages()
+ARGUMENTS = dict(rest.split("=", 1) for word, rest in instructions() if word == "ARG")
+FINAL = STAGES[""]
+COPIED = {
+    source for word, rest in STAGES["wheel"] if word == "COPY" and "--from" not in rest for source in rest.split()[:-1]
+}
+
+
+def chain(name, variant):
+    """The instructions of a stage after those of the stages that it stands on, and the image below them all."""
+    first, *own = STAGES[name]
+    base = first[1].replace("${VARIANT}", variant)
+    below = chain(base, variant) if base in STAGES else [("FROM", base)]
+    return [*below, *own]
 
 
 def sent():
@@ -67,21 +81,103 @@ def test_the_build_copies_all_that_the_wheel_is_made_of():
 
 def test_the_last_stage_takes_the_environment_and_fetches_nothing():
     assert ("COPY", "--from=build /opt/clipclean /opt/clipclean") in FINAL
-    ran = [rest for word, rest in FINAL if word == "RUN"]
-    assert not re.search(r"\b(pip|apt|apt-get|curl|wget)\b", "\n".join(ran))
-    assert [word for word, _ in FINAL if word in ("COPY", "ADD")] == ["COPY"]
+    for variant in VARIANTS:
+        steps = chain("", variant)
+        ran = [rest for word, rest in steps if word == "RUN"]
+        assert not re.search(r"\b(pip|apt|apt-get|curl|wget)\b", "\n".join(ran))
+        assert [word for word, _ in steps if word in ("COPY", "ADD")] == ["COPY"]
 
 
-def test_pip_is_given_one_index_and_no_local_version():
-    assert not re.search(r"index|\+cpu|find-links", SOURCE)
-    assert "/wheels/*.whl" in SOURCE
+VARIANTS = ("cpu", "gpu")
 
 
-def test_both_stages_stand_on_the_same_base():
-    assert [rest for word, rest in instructions() if word == "FROM"] == ["${BASE} AS build", "${BASE}"]
-    (base,) = [rest for word, rest in instructions() if word == "ARG"]
-    version = re.fullmatch(r"BASE=python:3\.(\d+)-slim", base)[1]
+def test_the_stages_of_both_variants_are_there_and_stand_on_one_base():
+    assert ARGUMENTS["VARIANT"] in VARIANTS
+    for variant in VARIANTS:
+        for name in ("", "build"):
+            assert chain(name, variant)[0] == ("FROM", "${BASE}")
+    version = re.fullmatch(r"python:3\.(\d+)-slim", ARGUMENTS["BASE"])[1]
     assert int(version) >= int(PROJECT["project"]["requires-python"].removeprefix(">=3."))
+
+
+def test_only_the_variant_for_gpus_asks_for_one():
+    told = {variant: " ".join(rest for word, rest in chain("", variant) if word == "ENV") for variant in VARIANTS}
+    assert "NVIDIA_DRIVER_CAPABILITIES=compute,utility" in told["gpu"]
+    assert "NVIDIA" not in told["cpu"]
+
+
+# The steps of the build, run outside of docker: COPY copies, RUN runs in a shell, and python and pip are stubs that note
+# what they are told.
+
+PYTHON = """#!/bin/bash
+printf '%s\\n' "$*" >> "$STUB_LOG"
+case "$*" in
+  "-m pip wheel "*) while [ "$1" != --wheel-dir ]; do shift; done; mkdir -p "$2"; touch "$2/clip_sanitizer-1-py3-none-any.whl" ;;
+  "-m venv "*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
+esac
+"""
+
+
+def played(folder, variant):
+    """Run the stage that builds; what its python was told, with paths as in the image."""
+    root = folder / "root"
+    stubs = folder / "stubs"
+    for place in (root, stubs):
+        place.mkdir()
+    stub = stubs / "python"
+    stub.write_text(PYTHON, encoding="utf-8")
+    stub.chmod(0o755)
+    variables = {"PATH": f"{stubs}:/usr/bin:/bin", "STUB_LOG": str(folder / "log")}
+    inside, where = root, re.compile(r"(?<![\w.])/(?=src\b|wheels\b|opt/)")
+    for word, rest in chain("build", variant)[1:]:
+        if word == "WORKDIR":
+            inside = root / rest.lstrip("/")
+            inside.mkdir(parents=True)
+        elif word == "ARG":
+            name, _, value = rest.partition("=")
+            variables[name] = value
+        elif word == "COPY":
+            *sources, target = rest.split()
+            for source in sources:
+                place = inside / target / source if target == "./" else inside / target
+                place.parent.mkdir(parents=True, exist_ok=True)
+                given = ROOT / source
+                shutil.copytree(given, place) if given.is_dir() else shutil.copy(given, place)
+        elif word == "RUN":
+            subprocess.run(["bash", "-ec", where.sub(f"{root}/", rest)], cwd=inside, env=variables, check=True)
+    told = (folder / "log").read_text(encoding="utf-8").replace(f"{root}/", "/")
+    return root, told.splitlines()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_steps_of_the_build_run_and_pip_is_given_one_index_at_a_time(tmp_path, variant):
+    root, told = played(tmp_path, variant)
+    torch = "-m pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch torchvision"
+    assert told == [
+        "-m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .",
+        "-m venv /opt/clipclean",
+        *([torch] if variant == "cpu" else []),
+        "-m pip install --no-cache-dir /wheels/clip_sanitizer-1-py3-none-any.whl",
+    ]
+    assert "--extra-index-url" not in SOURCE
+    gate = root / "opt" / "clipclean" / "bin" / "clipclean-gate"
+    assert gate.stat().st_mode & 0o777 == 0o755
+    assert gate.read_bytes() == (ROOT / "ci" / "gate.sh").read_bytes()
+    assert (root / "src" / "docs" / "index.md").is_file()  # the wheel has the pages
+
+
+@pytest.mark.slow
+def test_the_files_that_the_build_gets_make_a_wheel_that_runs_outside_of_the_sources(tmp_path):
+    root, _ = played(tmp_path, "gpu")
+    # what the wheel holds, put together as pyproject.toml says: building one needs a network
+    inside, wheel = root / "site" / "clipclean", PROJECT["tool"]["hatch"]["build"]["targets"]["wheel"]
+    shutil.copytree(root / "src" / "clipclean", inside)
+    for source, target in wheel["force-include"].items():
+        shutil.copytree(root / "src" / source, root / "site" / target, dirs_exist_ok=True)
+    shown = [sys.executable, "-m", "clipclean", "recipes", "list"]
+    environment = {"PATH": "/usr/bin:/bin", "PYTHONPATH": str(root / "site"), "HOME": str(tmp_path)}
+    ended = subprocess.run(shown, cwd=tmp_path, env=environment, check=True, capture_output=True, text=True)
+    assert "cleanclip-tiny" in ended.stdout
 
 
 def test_the_user_is_not_root_and_nothing_is_done_after_it_as_root():
@@ -97,13 +193,13 @@ def test_the_image_is_the_command():
 
 
 def test_the_gate_is_in_the_image_under_the_name_that_the_template_calls():
-    assert any("install -m 0755 ci/gate.sh /opt/clipclean/bin/clipclean-gate" in rest for word, rest in BUILD)
+    assert any("install -m 0755 ci/gate.sh /opt/clipclean/bin/clipclean-gate" in rest for word, rest in STAGES["wheel"])
 
 
 def test_the_commands_of_the_page_mount_the_working_directory_and_parse():
     (place,) = [rest for word, rest in FINAL if word == "WORKDIR"]
     commands = docker_commands()
-    assert len(commands) == 8
+    assert len(commands) == 9
     ours = []
     for words in commands:
         assert words[0] == "docker"
@@ -112,7 +208,8 @@ def test_the_commands_of_the_page_mount_the_working_directory_and_parse():
         assert all(re.fullmatch(rf"\$PWD:{place}(:ro)?", mount) for mount in mounts)
         if words[1] == "run":
             assert words[2:5] == ["--rm", "--network", "none"]
-            ours.append(words[words.index("clipclean", 5) + 1 :])
+            (image,) = [index for index, word in enumerate(words) if word in ("clipclean", "clipclean:gpu")]
+            ours.append(words[image + 1 :])
     assert ["--version"] in ours
     for words in ours:
         context = cli.cli.make_context("clipclean", list(words), resilient_parsing=not words or words[0] == "--version")
@@ -125,8 +222,10 @@ def test_the_commands_of_the_page_mount_the_working_directory_and_parse():
 def test_the_build_arguments_of_the_page_are_those_of_the_file():
     commands = docker_commands()
     given = [words[index + 1] for words in commands for index, word in enumerate(words) if word == "--build-arg"]
-    (base,) = [rest for word, rest in instructions() if word == "ARG"]
-    assert given == [f"{base}@sha256:DIGEST"]
+    assert given == ["VARIANT=gpu", f"BASE={ARGUMENTS['BASE']}@sha256:DIGEST"]
+    assert [row[0].split()[0].strip("`") for row in pages.table("docker.md", "`VARIANT`")] == list(VARIANTS)
+    assert set(ARGUMENTS) == {"BASE", "VARIANT", "TORCH_INDEX"}
+    assert all(name in pages.text("docker.md") for name in ARGUMENTS)
 
 
 @pytest.mark.slow

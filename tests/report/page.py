@@ -2,7 +2,7 @@
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "br", "hr", "img", "link", "input"}
+VOID = {"meta", "br", "hr", "img", "link", "input", "wbr"}
 
 
 class Page(HTMLParser):
@@ -30,7 +30,10 @@ class Page(HTMLParser):
 
     def handle_data(self, data):
         if self.open and self.open[-1] != "style":
-            self.texts.append(data)
+            if self.tags[-1][0] == "wbr" and self.texts:  # a place to break a line, and no space
+                self.texts[-1] += data
+            else:
+                self.texts.append(data)
 
     @property
     def text(self):

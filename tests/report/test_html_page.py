@@ -85,6 +85,13 @@ def test_ids_are_unique_and_every_link_leads_to_one(page):
     assert set(named.split()) <= set(ids)
 
 
+def test_the_links_at_the_top_follow_the_order_of_the_page(page):
+    ids = [attributes["id"] for _, attributes in page.tags if "id" in attributes]
+    places = [ids.index(link["href"].removeprefix("#")) for link in page.all("a")[1:]]  # without the skip link
+    assert len(places) > 4
+    assert places == sorted(places)
+
+
 def test_every_picture_says_what_it_shows(page):
     assert all(image["alt"] for image in page.all("img"))
     assert all(
@@ -126,6 +133,7 @@ def test_text_stands_out_from_its_ground_in_both_themes(theme):
     grounds = ("paper", "card", "pass-paper", "fail-paper", "inconclusive-paper", "track", "code")
     pairs = [(text, ground) for text in ("ink", "soft", "link") for ground in grounds[:5]]
     pairs += [(word, f"{word}-paper") for word in ("pass", "fail", "inconclusive")]
+    pairs += [(word, ground) for word in ("pass", "fail", "inconclusive") for ground in ("paper", "card")]
     pairs += [("ink", "track"), ("ink", "code")]
     assert [(pair, ratio) for pair in pairs if (ratio := contrast(*(colours[name] for name in pair))) < 4.5] == []
 
@@ -136,7 +144,8 @@ def test_the_bars_can_be_told_from_their_track_in_both_themes():
         block = re.search(pattern, css(), re.S)
         assert block
         colours = dict(re.findall(r"--([\w-]+): (#\w{6})", block[1]))
-        assert contrast(colours["after"], colours["track"]) >= 3
+        assert all(contrast(colours[bar], colours["track"]) >= 3 for bar in ("before", "after", "fail"))  # fail: limits
+        assert contrast(colours["reach"], colours["card"]) >= 3
         assert all(contrast(colours[line], colours["paper"]) >= 3 for line in ("after", "clip", "self"))
         marks = ("clean-point", "triggered-point", "target-point")
         assert all(contrast(colours[mark], colours["card"]) >= 3 for mark in marks)
@@ -151,6 +160,15 @@ def luminance(colour):
     parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def test_the_loss_of_cleanclip_is_told_as_a_sum_of_what_the_curves_show():
+    made = samples.passed()
+    told = "Total loss = 1 × L_CLIP + 0.3 × L_SS."
+    made["recipe"]["resolved"] = {"method": "cleanclip", "loss": {"clip_weight": 1.0, "self_supervised_weight": 0.3}}
+    assert told in Page(report.html(made)).text
+    made["recipe"]["resolved"]["method"] = "par"
+    assert "Total loss =" not in Page(report.html(made)).text
 
 
 def test_black_on_white_has_a_contrast_of_21():
