@@ -9,6 +9,7 @@ from types import ModuleType
 
 import click
 import pytest
+from cases import each
 
 from clipclean import cli, demo
 from clipclean.attack import trigger_files, triggers
@@ -65,7 +66,7 @@ COMMANDS = sorted({(name, line) for name in PAGES for line in lines(name)})
 OURS = sorted({line for _, line in COMMANDS if line.startswith("clipclean ")})
 
 
-@pytest.mark.parametrize("name", script("reference").PAGES)
+@each("name", script("reference").PAGES)
 def test_generated_parts_are_current(name):
     # python benchmarks/reference.py writes them
     assert text(name) == script("reference").page(name)
@@ -86,7 +87,7 @@ def test_the_exit_codes_are_those_of_the_program():
     assert {int(code): meaning for code, meaning in rows} == cli.EXIT_CODES
 
 
-@pytest.mark.parametrize("name", PAGES)
+@each("name", PAGES)
 def test_no_page_installs_the_unrelated_package(name):
     assert not UNRELATED.search(text(name))
 
@@ -96,7 +97,7 @@ def test_an_install_of_the_unrelated_package_is_seen():
     assert not UNRELATED.search("pip install ./clipclean/")
 
 
-@pytest.mark.parametrize("name", PAGES)
+@each("name", PAGES)
 def test_internal_links_lead_somewhere(name):
     prose = FENCE.sub("", text(name))
     for link in re.findall(r"\]\(([^)\s]+)\)", prose):
@@ -118,7 +119,7 @@ def anchors(page: str) -> set[str]:
     return {re.sub(r"[-\s]+", "-", re.sub(r"[^\w\s-]", "", head).strip().lower()) for head in heads}
 
 
-@pytest.mark.parametrize("name", FILLED)
+@each("name", FILLED)
 def test_measured_tables_have_their_markers_once(name):
     for part in FILLED[name]:
         assert text(name).count(f"<!-- {part}:begin -->") == 1
@@ -126,7 +127,7 @@ def test_measured_tables_have_their_markers_once(name):
         assert text(name).index(f"<!-- {part}:begin -->") < text(name).index(f"<!-- {part}:end -->")
 
 
-@pytest.mark.parametrize(("name", "line"), COMMANDS)
+@each(("name", "line"), COMMANDS)
 def test_other_commands_name_what_exists(name, line):
     words = shlex.split(line, comments=True)
     first = words[0].removeprefix(".venv/bin/")
@@ -141,7 +142,7 @@ def test_other_commands_name_what_exists(name, line):
         assert first in PLAIN | {"clipclean", "python"}
 
 
-@pytest.mark.parametrize("line", OURS)
+@each("line", OURS)
 def test_our_commands_parse(line, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     words = shlex.split(re.split(r"\s[|>]", line)[0], comments=True)[1:]
@@ -172,7 +173,7 @@ def parsed(words: list[str]) -> dict[str, object]:
     return context.params
 
 
-@pytest.mark.parametrize("line", ["clipclean recipes list", "clipclean recipes show cleanclip"])
+@each("line", ["clipclean recipes list", "clipclean recipes show cleanclip"])
 def test_cheap_commands_of_the_pages_run(line, capsys):
     assert line in OURS
     assert cli.main(shlex.split(line)[1:]) == 0

@@ -2,7 +2,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -25,6 +25,9 @@ def nothing(word: str) -> Sequence[str]:
     return ()
 
 
+for_any_draw = each("seed", range(20))
+
+
 class Scripted(random.Random):
     """random() gives the listed numbers in turn."""
 
@@ -36,29 +39,32 @@ class Scripted(random.Random):
         return self.numbers.pop(0)
 
 
-@pytest.fixture(params=range(20))
-def rng(request: pytest.FixtureRequest) -> random.Random:
-    return random.Random(request.param)
-
-
-def test_replacement_changes_one_distinct_word_wherever_it_occurs(rng: random.Random) -> None:
+@for_any_draw
+def test_replacement_changes_one_distinct_word_wherever_it_occurs(seed: int) -> None:
+    rng = random.Random(seed)
     assert replaced(WORDS, 1, rng=rng, synonyms=one_each) in (
         ["a", "small", "hound", "ran", "after", "small", "cats"],
         ["a", "little", "dog", "ran", "after", "little", "cats"],
     )
 
 
-def test_replacement_of_all_that_has_synonyms_is_known(rng: random.Random) -> None:
+@for_any_draw
+def test_replacement_of_all_that_has_synonyms_is_known(seed: int) -> None:
+    rng = random.Random(seed)
     assert replaced(WORDS, 5, rng=rng, synonyms=one_each) == ["a", "little", "hound", "ran", "after", "little", "cats"]
 
 
-def test_replacement_leaves_the_other_words(rng: random.Random) -> None:
+@for_any_draw
+def test_replacement_leaves_the_other_words(seed: int) -> None:
+    rng = random.Random(seed)
     after = replaced(WORDS, 2, rng=rng, synonyms=shouted)
     assert len(after) == len(WORDS)
     assert len({old for old, new in zip(WORDS, after, strict=True) if old != new}) == 2
 
 
-def test_punctuation_around_a_replaced_word_stays(rng: random.Random) -> None:
+@for_any_draw
+def test_punctuation_around_a_replaced_word_stays(seed: int) -> None:
+    rng = random.Random(seed)
     words = ['"Small', "dog's", "(dog)", "2", "dog."]
     assert replaced(words, 2, rng=rng, synonyms=one_each) == ['"little', "dog's", "(hound)", "2", "hound."]
 
@@ -74,8 +80,10 @@ def test_words_are_looked_up_in_lower_case_and_whole() -> None:
     assert sorted(asked) == ["2nd", "d80", "top-dog", "émile"]
 
 
-@pytest.mark.parametrize("n", [1, 3, 7])
-def test_insertion_adds_n_synonyms_and_keeps_the_rest_in_order(rng: random.Random, n: int) -> None:
+@each("n", [1, 3, 7])
+@for_any_draw
+def test_insertion_adds_n_synonyms_and_keeps_the_rest_in_order(seed: int, n: int) -> None:
+    rng = random.Random(seed)
     after = inserted(WORDS, n, rng=rng, synonyms=one_each)
     assert len(after) == len(WORDS) + n
     assert set(after) - set(WORDS) <= {"hound", "little"}
@@ -89,18 +97,24 @@ def test_insertion_reaches_every_place() -> None:
     assert places == {0, 1, 2}
 
 
-def test_insertion_without_synonyms_changes_nothing(rng: random.Random) -> None:
+@for_any_draw
+def test_insertion_without_synonyms_changes_nothing(seed: int) -> None:
+    rng = random.Random(seed)
     assert inserted(WORDS, 3, rng=rng, synonyms=nothing) == WORDS
 
 
-def test_a_swap_exchanges_two_places(rng: random.Random) -> None:
+@for_any_draw
+def test_a_swap_exchanges_two_places(seed: int) -> None:
+    rng = random.Random(seed)
     words = list("abcdefgh")
     after = swapped(words, 1, rng=rng)
     assert sum(old != new for old, new in zip(words, after, strict=True)) == 2
     assert sorted(after) == words
 
 
-def test_swaps_keep_the_multiset_of_words(rng: random.Random) -> None:
+@for_any_draw
+def test_swaps_keep_the_multiset_of_words(seed: int) -> None:
+    rng = random.Random(seed)
     assert Counter(swapped(WORDS, 5, rng=rng)) == Counter(WORDS)
     assert swapped(["alone"], 5, rng=rng) == ["alone"]
 
@@ -110,7 +124,9 @@ def test_deletion_drops_the_words_whose_draw_is_below_the_probability() -> None:
     assert deleted(list("abcd"), 0.1, rng=Scripted(0.5, 0.05, 0.1, 0.099)) == ["a", "c"]
 
 
-def test_deletion_only_removes_and_leaves_one(rng: random.Random) -> None:
+@for_any_draw
+def test_deletion_only_removes_and_leaves_one(seed: int) -> None:
+    rng = random.Random(seed)
     rest = iter(WORDS)
     assert all(word in rest for word in deleted(WORDS, 0.5, rng=rng))  # a subsequence
     assert len(deleted(WORDS, 1.0, rng=rng)) == 1
@@ -149,7 +165,7 @@ def test_views_follow_the_generator_alone() -> None:
     assert len(set(views(1))) > 3  # drawn anew for each call
 
 
-@pytest.mark.parametrize(
+@each(
     "caption",
     [
         "",
@@ -170,7 +186,7 @@ def test_views_follow_the_generator_alone() -> None:
         "a" * 10_000,
     ],
 )
-@pytest.mark.parametrize("synonyms", [shouted, nothing])
+@each("synonyms", [shouted, nothing])
 def test_odd_captions_have_views(caption: str, synonyms: Callable[[str], Sequence[str]]) -> None:
     for seed in range(20):
         view = caption_view(caption, rng=random.Random(seed), synonyms=synonyms, rate=0.1)
@@ -192,7 +208,9 @@ def test_without_synonyms_no_word_is_invented(words: list[str], seed: int) -> No
     assert not Counter(view.split()) - Counter(caption.split())
 
 
-def test_rate_zero_changes_nothing(rng: random.Random) -> None:
+@for_any_draw
+def test_rate_zero_changes_nothing(seed: int) -> None:
+    rng = random.Random(seed)
     assert caption_view("A  small dog", rng=rng, synonyms=shouted, rate=0) == "A  small dog"
 
 

@@ -1,48 +1,42 @@
 import tracemalloc
 
 import pytest
+from cases import each
 from hostile import checkpoints as hostile
 
 from clipclean import checkpoint
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
 
-@pytest.fixture
-def inside(tmp_path, monkeypatch):
-    """A working directory of its own, so that a payload that ran would leave its mark there."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
+def test_the_honest_twin_of_the_hostile_files_is_read(tmp_path):
+    (tmp_path / "model").write_bytes(hostile.honest())
+    assert checkpoint.read(tmp_path / "model").tensors["weight"].tolist() == [1, 2, 3, 4]
 
 
-def test_the_honest_twin_of_the_hostile_files_is_read(inside):
-    (inside / "model").write_bytes(hostile.honest())
-    assert checkpoint.read(inside / "model").tensors["weight"].tolist() == [1, 2, 3, 4]
-
-
-@pytest.mark.parametrize("name", hostile.CASES)
-def test_a_hostile_file_is_refused_with_its_reason(inside, name):
+@each("name", hostile.CASES)
+def test_a_hostile_file_is_refused_with_its_reason(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)  # a payload that ran would leave its mark there
     case = hostile.CASES[name]
-    case.write(inside / "model")
-    before = sorted(inside.rglob("*"))
+    case.write(tmp_path / "model")
+    before = sorted(tmp_path.rglob("*"))
     with pytest.raises(RefusedInput, match=case.words) as refusal:
-        checkpoint.read(inside / "model")
+        checkpoint.read(tmp_path / "model")
     assert refusal.value.exit_code == 3
-    assert str(refusal.value).startswith(f"{inside / 'model'}: ")
+    assert str(refusal.value).startswith(f"{tmp_path / 'model'}: ")
     assert str(refusal.value).isprintable()
     assert not isinstance(refusal.value, UnsafeCheckpoint) or "Ask for the weights as safetensors" in str(refusal.value)
-    assert sorted(inside.rglob("*")) == before
+    assert sorted(tmp_path.rglob("*")) == before
 
 
-@pytest.mark.parametrize(
-    "name", [name for name in hostile.CASES if "os.system" in hostile.CASES[name].words.replace("\\", "")]
-)
-def test_a_foreign_name_is_unsafe_rather_than_unreadable(inside, name):
-    hostile.CASES[name].write(inside / "model")
+@each("name", [name for name in hostile.CASES if "os.system" in hostile.CASES[name].words.replace("\\", "")])
+def test_a_foreign_name_is_unsafe_rather_than_unreadable(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    hostile.CASES[name].write(tmp_path / "model")
     with pytest.raises(UnsafeCheckpoint, match="so nothing happened"):
-        checkpoint.read(inside / "model")
+        checkpoint.read(tmp_path / "model")
 
 
-@pytest.mark.parametrize(
+@each(
     "name",
     [
         "pickle: allocation",
@@ -54,12 +48,12 @@ def test_a_foreign_name_is_unsafe_rather_than_unreadable(inside, name):
         "torchscript: shared modules that explode",
     ],
 )
-def test_a_bomb_takes_little_memory(inside, name):
-    hostile.CASES[name].write(inside / "model")
+def test_a_bomb_takes_little_memory(tmp_path, name):
+    hostile.CASES[name].write(tmp_path / "model")
     tracemalloc.start()
     try:
         with pytest.raises(RefusedInput):
-            checkpoint.read(inside / "model")
+            checkpoint.read(tmp_path / "model")
         assert tracemalloc.get_traced_memory()[1] < 30 * 2**20
     finally:
         tracemalloc.stop()
