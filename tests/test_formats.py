@@ -9,6 +9,7 @@ import pytest
 import safetensors.torch
 import tiny
 import torch
+from cases import each
 from open_clip.model import CLIP
 
 from clipclean import checkpoint, cli
@@ -149,7 +150,7 @@ def inspected(capsys, path, *more):
     return code, json.loads(out), err
 
 
-@pytest.mark.parametrize("layout", READ)
+@each("layout", READ)
 def test_every_layout_is_inspected_and_becomes_the_same_model(tmp_path, capsys, layout):
     write, kind, weights = READ[layout]
     path = write(tmp_path)
@@ -230,7 +231,7 @@ REFUSED = {  # what writes it, the reason, the way out
 }
 
 
-@pytest.mark.parametrize("kind", REFUSED)
+@each("kind", REFUSED)
 def test_every_other_kind_is_refused_with_the_reason_and_the_way_out(tmp_path, capsys, kind):
     write, reason, way_out = REFUSED[kind]
     code, found, err = inspected(capsys, write(tmp_path))

@@ -3,6 +3,7 @@ import os
 from pathlib import Path
 
 import pytest
+from cases import each
 
 from clipclean.api import roles
 from clipclean.cli import main
@@ -65,8 +66,8 @@ def test_no_file_is_written_into_a_folder_that_is_read(tmp_path, monkeypatch, sp
             check(read, source, role, path)
 
 
-@pytest.mark.parametrize("place", ["itself", "inside", "around", "above"])
-@pytest.mark.parametrize("kind", ["file", "folder"])
+@each("place", ["itself", "inside", "around", "above"])
+@each("kind", ["file", "folder"])
 def test_no_folder_is_written_that_is_read_or_lies_in_or_around_what_is(tmp_path, kind, place):
     source = tmp_path / "work" / "inputs" / "source"
     source.parent.mkdir(parents=True)

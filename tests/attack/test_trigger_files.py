@@ -2,6 +2,7 @@ import os
 
 import pytest
 import torch
+from cases import each
 from safetensors.torch import load_file, save_file
 from torch import Generator
 
@@ -90,7 +91,7 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
         trigger_files.save([hit()], tmp_path / "file" / "found")
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "words"),
     [
         ({"family": "swirl"}, "family 'swirl', and this version knows mask, patch"),

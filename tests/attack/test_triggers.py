@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from cases import each
 
 from clipclean.attack import triggers
 from clipclean.errors import UsageError
@@ -23,7 +24,7 @@ def changed(before: torch.Tensor, after: torch.Tensor) -> torch.Tensor:
     return (before != after).any(dim=1)
 
 
-@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
 def test_output_is_clipped_and_keeps_shape_and_dtype(trigger, images):
     for dtype in (torch.float32, torch.float64, torch.bfloat16, torch.float16):
         output = trigger(images.to(dtype))
@@ -34,7 +35,7 @@ def test_output_is_clipped_and_keeps_shape_and_dtype(trigger, images):
         assert changed(images.to(dtype), output).flatten(1).any(dim=1).all()
 
 
-@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
 def test_a_trigger_is_deterministic_and_leaves_its_input_alone(trigger, images):
     copy = images.clone()
     torch.manual_seed(1)
@@ -44,17 +45,17 @@ def test_a_trigger_is_deterministic_and_leaves_its_input_alone(trigger, images):
     assert torch.equal(images, copy)
 
 
-@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
 def test_image_i_is_the_same_whatever_follows_it(trigger, images):
     torch.testing.assert_close(trigger(images)[:2], trigger(images[:2]))
 
 
-@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
 def test_no_images_give_no_images(trigger):
     assert trigger(torch.zeros(0, 3, 32, 32)).shape == (0, 3, 32, 32)
 
 
-@pytest.mark.parametrize("trigger", PANEL, ids=lambda trigger: trigger.spec)
+@each("trigger", PANEL, ids=lambda trigger: trigger.spec)
 def test_very_small_images_are_no_error(trigger):
     assert trigger(torch.full((1, 3, 3, 2), 0.5)).shape == (1, 3, 3, 2)
 
@@ -73,8 +74,8 @@ def test_seeds_differ(spec, images):
     assert not torch.equal(one(images), other(images))
 
 
-@pytest.mark.parametrize("spec", ["patch:fill=white", "badnets", "stripes"])
-@pytest.mark.parametrize(("height", "width", "side"), [(32, 32, 4), (64, 80, 5), (224, 224, 16), (300, 224, 16)])
+@each("spec", ["patch:fill=white", "badnets", "stripes"])
+@each(("height", "width", "side"), [(32, 32, 4), (64, 80, 5), (224, 224, 16), (300, 224, 16)])
 def test_a_patch_is_a_square_that_grows_with_the_shorter_side_and_is_at_least_four_pixels(spec, height, width, side):
     grey = torch.full((2, 3, height, width), 0.5)
     for touched in changed(grey, triggers.parse(spec)(grey)):
@@ -223,7 +224,7 @@ def test_a_conv_filter_gives_each_grey_one_colour_at_any_side():
         torch.testing.assert_close(large, small[:, :, :1, :1].expand_as(large), atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@each("family", FAMILIES)
 def test_half_the_strength_changes_half_as_much_or_less_area(family):
     images = torch.rand(4, 3, 64, 64, generator=torch.Generator().manual_seed(3)) * 0.2 + 0.4
     whole = triggers.parse(f"{family}:size=0.25" if family in PATCHES else family)
@@ -291,7 +292,7 @@ def test_a_warp_moves_by_the_same_share_of_a_small_and_a_large_image():
     assert shift(224) == pytest.approx(shift(32), rel=0.1)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@each("family", FAMILIES)
 def test_defaults_round_trip_and_name_every_parameter(family):
     trigger = triggers.parse(family)
     assert triggers.parse(trigger.spec) == trigger
@@ -299,7 +300,7 @@ def test_defaults_round_trip_and_name_every_parameter(family):
     assert all(f"{name}=" in trigger.spec for name in [*triggers.FAMILIES[family].parameters, "seed"])
 
 
-@pytest.mark.parametrize(
+@each(
     "spec",
     [
         "patch:size=0.19,place=corner,seed=7",
@@ -321,7 +322,7 @@ def test_the_canonical_spec_is_legible():
     assert triggers.parse("patch:seed=7,size=16/224").spec == "patch:size=0.07143,place=random,fill=noise,seed=7"
 
 
-@pytest.mark.parametrize(
+@each(
     ("spec", "words"),
     [
         ("pacth", ["'pacth'", "did you mean 'patch'"]),

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 import tiny
+from cases import each
 
 from clipclean import cli, model
 from clipclean.errors import ClipcleanError
@@ -112,7 +113,7 @@ def test_a_wrong_value_of_the_preprocessing_is_refused_or_does_no_harm(key):
     assert ends <= {"taken", "exit 2", "exit 3"}
 
 
-@pytest.mark.parametrize(
+@each(
     ("section", "key", "value"),
     [
         ("text_cfg", "vocab_size", [49408]),

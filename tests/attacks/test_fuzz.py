@@ -3,6 +3,7 @@ import random
 import pytest
 from attacks import edits, readers
 from attacks.readers import READERS
+from cases import each
 
 
 @pytest.fixture(autouse=True)
@@ -10,7 +11,7 @@ def in_memory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("reader", READERS)
+@each("reader", READERS)
 def test_honest_files_are_read(reader, tmp_path):
     draw = random.Random(0)
     finish = READERS[reader].finish
@@ -19,7 +20,7 @@ def test_honest_files_are_read(reader, tmp_path):
         assert readers.tried(reader, whole, tmp_path) == "read"
 
 
-@pytest.mark.parametrize("reader", READERS)
+@each("reader", READERS)
 def test_mutated_files_are_read_or_refused_in_our_own_words(reader, tmp_path):
     """A hundred of each kind; ``make fuzz`` for millions."""
     for number in range(100):

@@ -2,6 +2,7 @@ import pickle  # noqa: TID251 # builds the pickles that are read here
 from collections import OrderedDict
 
 import pytest
+from cases import each
 from hostile import checkpoints as hostile
 
 from clipclean.checkpoint import opcodes
@@ -18,8 +19,8 @@ def plain(value):
     return value
 
 
-@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
-@pytest.mark.parametrize(
+@each("protocol", [2, 3, 4, 5])
+@each(
     "value",
     [
         None,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from cases import each
 
 from clipclean import checkpoint
 from clipclean.errors import RefusedInput, UnsupportedModel
@@ -233,8 +234,8 @@ def test_equal_weights_beside_those_of_a_directory_are_noted(tmp_path, name):
     assert any(note.startswith(f"{name} beside it: the same weights") for note in found.notes)
 
 
-@pytest.mark.parametrize("name", OTHERS)
-@pytest.mark.parametrize(
+@each("name", OTHERS)
+@each(
     "content",
     [{"w": torch.zeros(1)}, {"v": torch.ones(1)}, b"cos\nsystem\n(S'id'\ntR.", b"", b"\x80\x02cos\nsystem\n."],
 )

@@ -5,6 +5,7 @@ import pytest
 import tiny
 import torch
 import yaml
+from cases import each
 from ci.gates import ROOT
 from hostile import checkpoints as hostile
 
@@ -76,7 +77,7 @@ def test_the_arguments_of_the_page_name_an_architecture_and_keep_the_guard(insid
     assert commit("-model.pt") == 0
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "is_looked_at"),
     [
         ("model.pt", True),

@@ -3,6 +3,7 @@ import subprocess
 import sys
 
 import pytest
+from cases import each
 from markdown.extensions.toc import slugify
 
 from clipclean.cli import explain, main
@@ -12,7 +13,7 @@ EXPLAIN = "from clipclean.cli import explain, main; raise SystemExit(main(['expl
 SLOW = "{'torch', 'torchvision', 'open_clip', 'numpy', 'matplotlib', 'nltk', 'PIL'}"
 
 
-@pytest.mark.parametrize("code", RULES)
+@each("code", RULES)
 def test_a_rule_is_told_whole(code, capsys):
     assert main(["explain", code]) == 0
     captured = capsys.readouterr()
@@ -69,7 +70,7 @@ def test_a_rule_like_none_gets_the_way_to_the_list(capsys):
     )
 
 
-@pytest.mark.parametrize("code", RULES)
+@each("code", RULES)
 def test_the_documentation_is_the_heading_that_mkdocs_makes(code):
     # the page's headings are "CODE: title"
     assert page(code) == f"docs/measures.md#{slugify(f'{code}: {RULES[code].title}', '-')}"

@@ -1,5 +1,6 @@
 import click
 import pytest
+from cases import each
 
 from clipclean.cli import options
 
@@ -12,7 +13,7 @@ def test_labels_are_keys_with_values():
     }
 
 
-@pytest.mark.parametrize(
+@each(
     "bad",
     [
         ["novalue"],

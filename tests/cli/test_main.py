@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 import pytest
 import torch
+from cases import each
 
 import clipclean
 from clipclean import cli, errors
@@ -44,7 +45,7 @@ class Grown(errors.RefusedInput):
     """A subclass keeps its parent's code."""
 
 
-@pytest.mark.parametrize(
+@each(
     ("error", "code"),
     [
         (errors.UsageError("told"), 2),
@@ -244,7 +245,7 @@ def test_quick_answers_import_nothing_slow(arguments):
     assert (done.returncode, done.stderr) == (0, "[]\n")
 
 
-@pytest.mark.parametrize(
+@each(
     "words",
     [words for words in COMMANDS if [*words, "list"] not in COMMANDS and words not in (["report"], ["references"])],
     ids=" ".join,
@@ -317,7 +318,7 @@ def test_a_reader_that_leaves_early_gets_no_complaint():
     assert (done.returncode, done.stderr) == (141, "")
 
 
-@pytest.mark.parametrize(
+@each(
     ("words", "offered"),
     [
         ("clipclean rec", "recipes"),
@@ -354,7 +355,7 @@ SHARED = {
 }
 
 
-@pytest.mark.parametrize("name", SHARED)
+@each("name", SHARED)
 def test_a_shared_option_has_help_and_a_variable(name, capsys, command):
     command(lambda **_: None, SHARED[name])
     assert cli.main(["demo", "--help"]) == 0
@@ -450,7 +451,7 @@ def test_outputs_are_formats_and_paths(parsed):
     assert values["outputs"] == (options.Output("json", Path("a=b.json")), options.Output("text", None))
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "form"),
     [
         ("a/report.html", "html"),
@@ -472,7 +473,7 @@ def test_safetensors_is_the_layout_that_holds_such_a_file(parsed):
     assert parsed(["-f", "tensorrt"], options.formats)[0] == 2
 
 
-@pytest.mark.parametrize(
+@each(
     ("wrong", "told"),
     [
         (["report.pdf"], "'report.pdf' is no format"),

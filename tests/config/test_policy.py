@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -104,7 +105,7 @@ def test_the_text_is_as_it_was_written(write):
     assert policy.text(write("# Why.\n")) == HEAD + "# Why.\n"
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "line", "told"),
     [
         ("threshold: {}\n", 3, "threshold: unknown key; did you mean 'thresholds'?"),
@@ -143,7 +144,7 @@ def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, told):
     assert told in message
 
 
-@pytest.mark.parametrize(
+@each(
     ("wrong", "told"),
     [
         ({"rule": "CC999"}, "suppressions.0.rule: 'CC999' is no rule; known: CC001, "),
@@ -186,8 +187,8 @@ def test_a_suppression_needs_a_rule_a_reason_a_name_a_day_and_what_is_meant(writ
     assert message.startswith(f"my.yaml:3: suppressions.0.{key}: missing (")
 
 
-@pytest.mark.parametrize("code", sorted(policy.EVIDENCE))
-@pytest.mark.parametrize("level", ["note", "off"])
+@each("code", sorted(policy.EVIDENCE))
+@each("level", ["note", "off"])
 def test_too_little_evidence_cannot_be_made_a_pass(write, code, level):
     assert problems(write(f"severities: {{{code}: {level}}}\n")) == [
         f"my.yaml:3: severities.{code}: '{level}' should be 'error' or 'warning' (too little evidence is never pass)"
@@ -196,8 +197,8 @@ def test_too_little_evidence_cannot_be_made_a_pass(write, code, level):
     assert message.endswith(f"'{code}' cannot be suppressed: too little evidence is never pass")
 
 
-@pytest.mark.parametrize("code", sorted(policy.EVIDENCE))
-@pytest.mark.parametrize("level", ["error", "warning"])
+@each("code", sorted(policy.EVIDENCE))
+@each("level", ["error", "warning"])
 def test_too_little_evidence_can_be_made_a_failure(write, code, level):
     assert getattr(policy.load(write(f"severities: {{{code}: {level}}}\n")).severities, code) == level
 
@@ -369,7 +370,7 @@ def test_a_suppressed_finding_is_set_aside_with_reason_and_day_and_counted():
     assert findings[-1].model_fields_set == finding().model_fields_set  # what the report requires
 
 
-@pytest.mark.parametrize(
+@each(
     ("match", "found", "is_meant"),
     [
         ({"class": "cat"}, {"class": "cat"}, True),
@@ -444,12 +445,12 @@ def test_nothing_found_and_notes_alone_pass():
     assert policy.verdict([finding(code, "note") for code in RULES]) == "pass"
 
 
-@pytest.mark.parametrize("code", [*RULES, "CC999"])
+@each("code", [*RULES, "CC999"])
 def test_any_error_fails_whatever_else_is_said(code):
     assert policy.verdict([finding("CC020", "warning"), finding(code, "error"), finding("CC040", "note")]) == "fail"
 
 
-@pytest.mark.parametrize("code", RULES)
+@each("code", RULES)
 def test_a_warning_about_triggers_or_evidence_leaves_the_question_open(code):
     assert policy.verdict([finding(code, "warning")]) == ("inconclusive" if code in OPEN else "pass")
 
@@ -458,7 +459,7 @@ def test_a_warning_of_an_unknown_rule_is_no_pass():
     assert policy.verdict([finding("CC999", "warning")]) == "inconclusive"
 
 
-@pytest.mark.parametrize("code", sorted(policy.EVIDENCE))
+@each("code", sorted(policy.EVIDENCE))
 def test_no_policy_makes_a_pass_of_too_little_evidence(code):
     given_ = [finding(code, "warning")]
     for level in ("error", "warning", None):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
@@ -84,7 +85,7 @@ def test_the_shipped_recipes_are_these():
     assert recipe.DEFAULT in recipe.names()
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@each("name", recipe.names())
 def test_a_shipped_recipe_is_called_as_its_file_and_says_how_to_run_it(name):
     loaded = recipe.load(name)
     assert loaded.name == name
@@ -179,7 +180,7 @@ def test_a_float_written_by_python_is_read_as_the_same_float(value):
     assert recipe.override(recipe.load("cleanclip"), [f"train.lr={value!r}"]).train.lr == value
 
 
-@pytest.mark.parametrize("word", ["no", "on", "yes", "off", "12:30:45", "2020-01-01", "0x10", "1_0"])
+@each("word", ["no", "on", "yes", "off", "12:30:45", "2020-01-01", "0x10", "1_0"])
 def test_words_that_yaml_1_1_would_turn_into_something_else_stay_words(write, word):
     assert recipe.load(write("", HEAD.replace("Mine.", word))).description == word
 
@@ -197,7 +198,7 @@ def test_a_misspelt_key_is_refused_with_its_line_and_the_right_word(write):
     assert problems(path) == ["my.yaml:7: train.epoch: unknown key; did you mean 'epochs'?"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("section", "wrong", "right"),
     [
         ("train", "learning_rate", "lr"),
@@ -230,7 +231,7 @@ def test_a_key_like_none_gets_the_list_of_keys(write):
     ]
 
 
-@pytest.mark.parametrize(
+@each(
     ("key", "written", "told"),
     [
         ("train.lr", "1e-5%", "'1e-5%' should be a valid number"),
@@ -286,7 +287,7 @@ def test_a_repeated_key_is_refused_and_both_lines_are_named(write):
     assert problems(write("train:\n  lr: 1e-5\n  lr: 1e-4\n")) == ["my.yaml:8: train.lr: given twice; first in line 7"]
 
 
-@pytest.mark.parametrize(
+@each(
     ("body", "line", "told"),
     [
         ("train: &a {}\n", 6, "anchors and aliases"),
@@ -437,7 +438,7 @@ def test_a_method_can_be_overridden_together_with_its_loss():
         recipe.override(base, ["method=mmcl"])
 
 
-@pytest.mark.parametrize(
+@each(
     ("assignment", "told"),
     [
         ("train.epoch=3", "unknown key; did you mean 'train.epochs'?"),
@@ -480,7 +481,7 @@ def test_all_wrong_overrides_are_told_at_once():
 # Runs.
 
 
-@pytest.mark.parametrize(
+@each(
     ("changes", "pairs", "steps"),
     [
         ([], 1000, 150),  # 10 epochs of 15 batches; 40 pairs are dropped each epoch
@@ -610,7 +611,7 @@ def test_half_an_evidence_block_is_refused(write):
     assert any("evidence.0.before.base_rate.value: 3.0 should be less than or equal to 1" in line for line in told)
 
 
-@pytest.mark.parametrize("name", recipe.names())
+@each("name", recipe.names())
 def test_a_recipe_survives_a_round_trip_through_its_own_json(name, tmp_path):
     path = tmp_path / "again.yaml"
     path.write_text(recipe.load(name).model_dump_json(indent=2))

@@ -10,6 +10,7 @@ from importlib import resources
 from pathlib import Path
 
 import pytest
+from cases import each
 
 from clipclean.data import dictionary, synonyms
 from clipclean.errors import RefusedInput
@@ -41,7 +42,7 @@ def test_hyphens_and_underscores_become_spaces() -> None:
     assert "cable car" in synonyms("car")
 
 
-@pytest.mark.parametrize("word", ["car", "dogs", "t-shirt", "run", "pretty", "France", "two", "century"])
+@each("word", ["car", "dogs", "t-shirt", "run", "pretty", "France", "two", "century"])
 def test_synonyms_are_sorted_distinct_lower_case_letters_and_not_the_word(word: str) -> None:
     found = synonyms(word)
     assert found
@@ -54,7 +55,7 @@ def test_case_does_not_matter() -> None:
     assert synonyms("CAR") == synonyms("Car") == synonyms("car")
 
 
-@pytest.mark.parametrize(
+@each(
     "word",
     [
         "",

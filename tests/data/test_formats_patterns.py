@@ -1,13 +1,14 @@
 from pathlib import Path
 
 import pytest
+from cases import each
 from webdataset.shardlists import expand_urls
 
 from clipclean.data import formats
 from clipclean.errors import RefusedInput
 
 
-@pytest.mark.parametrize(
+@each(
     ("pattern", "names"),
     [
         ("s.tar", ["s.tar"]),

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
@@ -69,8 +70,8 @@ def smooth(width: int, height: int) -> Image.Image:
     return Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
-@pytest.mark.parametrize("orientation", range(1, 9))
+@each("mode", ["RGB", "L", "CMYK"])
+@each("orientation", range(1, 9))
 def test_a_jpeg_equals_pillows_decoder_whichever_way_it_was_held(tmp_path: Path, mode: str, orientation: int) -> None:
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -79,7 +80,7 @@ def test_a_jpeg_equals_pillows_decoder_whichever_way_it_was_held(tmp_path: Path,
     assert np.array_equal(decoded(tmp_path / "a", content).permute(1, 2, 0).numpy(), np.asarray(upright))
 
 
-@pytest.mark.parametrize(
+@each(
     ("size", "enough", "expected"),
     # scales of 2, 4 and 8 are what a JPEG decoder can do; odd sizes are rounded up
     [
@@ -163,7 +164,7 @@ def test_sixteen_bits_of_grey_are_scaled_not_clipped(tmp_path: Path) -> None:
     assert decoded(tmp_path / "a", bytes_of(grey, "PNG"))[0, 0].tolist() == [0, 1, 128, 255]
 
 
-@pytest.mark.parametrize(
+@each(
     ("orientation", "corner"),
     # where the stored top-left pixel, red, is to be shown: EXIF 2.3, tag 0x0112
     [
@@ -239,8 +240,8 @@ def test_other_formats_are_refused_whatever_their_name(tmp_path: Path, kind: str
         decoded(tmp_path / "a.jpg", bytes_of(Image.fromarray(FLAG), kind))
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
-@pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
+@each("kind", ["JPEG", "PNG", "WEBP"])
+@each("share", [0.1, 0.5, 0.9])
 def test_a_truncated_picture_is_refused_at_any_length(tmp_path: Path, kind: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     content = bytes_of(noise, kind)

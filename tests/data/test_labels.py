@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from cases import each
 
 from clipclean.data import ImageCache, ReadLimits, labelled, named_in
 from clipclean.errors import UsageError
@@ -94,7 +95,7 @@ def test_json_labels_are_read_as_names_or_numbers(tmp_path: Path, encoded, limit
 # Captions that name a class.
 
 
-@pytest.mark.parametrize(
+@each(
     ("caption", "number"),
     [
         ("a photo of a cat.", 0),

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -8,7 +9,7 @@ from clipclean import untrusted
 from clipclean.data import sample
 
 
-@pytest.mark.parametrize(
+@each(
     ("raw", "clean"),
     [
         ("  a\tdog \n\r\n runs\u2028far ", "a dog runs far"),

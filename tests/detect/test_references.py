@@ -3,6 +3,7 @@ import math
 import sys
 
 import pytest
+from cases import each
 
 from clipclean.detect import FAMILIES, References, as_file, from_file, stored, together
 from clipclean.detect.references import CODE, DEVIATION, freely, gaps, margins, vocabulary
@@ -124,7 +125,7 @@ def test_references_of_another_kind_are_refused_with_one_message(changes, words)
         from_file(made(**changes), "clean.json", **OURS)
 
 
-@pytest.mark.parametrize(
+@each(
     "changes",
     [
         {"models": []},

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from cases import each
 from open_clip.tokenizer import SimpleTokenizer
 
 from clipclean.export import bpe
@@ -64,7 +65,7 @@ def library(folder):
     return loaded
 
 
-@pytest.mark.parametrize("caption", CAPTIONS)
+@each("caption", CAPTIONS)
 def test_tokenizer_json_reads_a_caption_as_open_clip_does(library, caption):
     assert said(library.encode(caption).ids) == said(OURS([caption])[0].tolist())
 

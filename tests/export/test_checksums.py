@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+from cases import each
 
 from clipclean.errors import RefusedInput
 from clipclean.export import checksums
@@ -19,7 +20,7 @@ def test_checksums_are_those_of_sha256sum_sorted_by_name(tmp_path):
     assert checksums.parse(listed.encode()) == dict(zip(("a", "b", "folder/c"), digests, strict=True))
 
 
-@pytest.mark.parametrize(
+@each(
     ("listed", "words"),
     [
         (b"", "is empty"),

@@ -4,6 +4,7 @@ from dataclasses import asdict
 import pytest
 import tiny
 import torch
+from cases import each
 from safetensors.torch import load_file
 
 from clipclean import model
@@ -106,7 +107,7 @@ def test_resnets_are_refused_with_the_way_out():
         hf_directory.check_config(tiny.TINY_RESNET, PREPROCESS)
 
 
-@pytest.mark.parametrize(
+@each(
     ("place", "key", "value"),
     [
         ("vision_cfg", "pool_type", "avg"),

@@ -2,6 +2,7 @@ import contextlib
 
 import onnx
 import pytest
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,7 +27,7 @@ def test_the_entries_are_those_that_onnx_wrote(tmp_path):
     assert onnx_metadata.read(saved(tmp_path / "m.onnx")) == {}
 
 
-@pytest.mark.parametrize(
+@each(
     ("data", "words"),
     [
         (b"", "empty"),

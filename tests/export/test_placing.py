@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+from cases import each
 
 from clipclean import own_state
 from clipclean.errors import ResourceError, UsageError
@@ -99,7 +100,7 @@ def foreign(out, change):
         os.mkfifo(out / checksums.NAME)
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         "no record",
@@ -122,8 +123,8 @@ def test_what_is_not_provably_ours_is_refused_by_name_whatever_is_asked_for(tmp_
     assert named.get(change, "report" if "record" not in change else checksums.NAME) in str(caught.value)
 
 
-@pytest.mark.parametrize("earlier", [{}, FIRST])
-@pytest.mark.parametrize("moves", range(5))
+@each("earlier", [{}, FIRST])
+@each("moves", range(5))
 def test_where_a_file_cannot_be_moved_all_is_as_it_was(tmp_path, monkeypatch, earlier, moves):
     out = tmp_path / "out"
     if earlier:

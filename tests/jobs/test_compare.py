@@ -1,4 +1,4 @@
-import pytest
+from cases import each
 from report import samples
 
 from clipclean import report
@@ -36,7 +36,7 @@ def changes(before, after):
 PATCH = ("CC001", "error", "patch", (0.2, 0.4))
 
 
-@pytest.mark.parametrize(
+@each(
     ("before", "after", "change"),
     [
         ([], [PATCH], ["new"]),

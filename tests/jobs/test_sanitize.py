@@ -15,6 +15,7 @@ import open_clip
 import pytest
 import tiny
 import torch
+from cases import each
 from open_clip.model import CLIP
 
 from clipclean import checkpoint, cli, deadline, detect, files, model, own_state, report, train
@@ -451,7 +452,7 @@ def decides(**changes):
     return prepare.fingerprint(request, SimpleNamespace(loaded=tested, clean=clean, vocabulary=None, named=()))
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         {"sha256": "c"},

@@ -2,6 +2,7 @@ import json
 
 import pytest
 import torch
+from cases import each
 from open_clip.model import CLIP
 from tiny import TINY_RESNET, TINY_VIT
 
@@ -117,7 +118,7 @@ def test_half_a_model_is_refused_with_what_is_missing():
         resolve(tensors)
 
 
-@pytest.mark.parametrize(
+@each(
     "told",
     [
         [1],

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import torch
+from cases import each
 from open_clip.model import CLIP
 from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
@@ -81,8 +82,8 @@ def test_half_precision_weights_are_computed_with_in_fp32():
     assert all(p.dtype == torch.float32 for p in model.build(clip.architecture, half, device="cpu").net.parameters())
 
 
-@pytest.mark.parametrize("mode", ["shortest", "squash", "longest"])
-@pytest.mark.parametrize("shape", [(60, 90), (31, 20), (32, 32)])
+@each("mode", ["shortest", "squash", "longest"])
+@each("shape", [(60, 90), (31, 20), (32, 32)])
 def test_pictures_are_fitted_as_open_clips_transform_does(mode, shape):
     height, width = shape
     rows, columns = np.mgrid[0:height, 0:width]

@@ -2,6 +2,7 @@ import functools
 
 import pytest
 import torch
+from cases import each
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from open_clip.model import CLIP
@@ -79,8 +80,8 @@ def test_every_size_is_in_open_clips_terms():
     }
 
 
-@pytest.mark.parametrize("inner", [1, 47, 48, 49, 97, 143, 4304])
-@pytest.mark.parametrize("width", [48, 1152, 8192])
+@each("inner", [1, 47, 48, 49, 97, 143, 4304])
+@each("width", [48, 1152, 8192])
 def test_the_inner_width_survives_the_ratio(inner, width):
     config = changed(text_config={"hidden_size": width, "intermediate_size": inner, "num_attention_heads": 1})
     ratio = translate(config, how="x")["model_cfg"]["text_cfg"]["mlp_ratio"]
@@ -157,13 +158,13 @@ def test_captions_may_end_with_the_largest_id_or_the_legacy_one(end):
     assert translate(changed(text_config={"eos_token_id": end}), how="x")["model_cfg"]["text_cfg"]["width"] == 48
 
 
-@pytest.mark.parametrize("end", [0, 1, 49406, True, None, "2", [2], [49407]])
+@each("end", [0, 1, 49406, True, None, "2", [2], [49407]])
 def test_captions_that_end_otherwise_are_refused(end):
     with pytest.raises(UnsupportedModel, match="captions end with token"):
         translate(changed(text_config={"eos_token_id": end}), how="x")
 
 
-@pytest.mark.parametrize(
+@each(
     "config",
     [
         both(hidden_act="gelu_new"),
@@ -181,7 +182,7 @@ def test_what_the_native_towers_cannot_express_is_refused(config):
         resolve(config)
 
 
-@pytest.mark.parametrize(
+@each(
     "config",
     [
         changed(text_config=[1], vision_config={}),
@@ -224,7 +225,7 @@ def test_without_a_word_on_pictures_they_are_prepared_as_openai_does():
     assert resolve(TINY).preprocess == model.Preprocess(24)
 
 
-@pytest.mark.parametrize(
+@each(
     ("told", "expected"),
     [
         ({}, model.Preprocess(24)),
@@ -242,7 +243,7 @@ def test_the_image_processor_tells_how_pictures_are_prepared(told, expected):
     assert resolve(changed(preprocessor_config=told)).preprocess == expected
 
 
-@pytest.mark.parametrize(
+@each(
     "told",
     [
         {"size": {"shortest_edge": 32}, "crop_size": 24},

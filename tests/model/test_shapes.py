@@ -3,6 +3,7 @@ import copy
 import open_clip
 import pytest
 import torch
+from cases import each
 from open_clip.model import CLIP
 from tiny import SMALL_VIT, TINY_RESNET, TINY_VIT
 
@@ -34,7 +35,7 @@ VARIED = {
 }
 
 
-@pytest.mark.parametrize("config", [TINY_VIT, SMALL_VIT, TINY_RESNET, *VARIED.values()])
+@each("config", [TINY_VIT, SMALL_VIT, TINY_RESNET, *VARIED.values()])
 def test_shapes_are_those_of_open_clips_module(config):
     assert shapes.of(config) == built(config)
 
@@ -59,7 +60,7 @@ def test_a_setting_that_is_not_known_leaves_the_shapes_to_open_clip(setting):
     assert shapes.of(TINY_VIT | setting) is None
 
 
-@pytest.mark.parametrize("name", native_configs())
+@each("name", native_configs())
 def test_every_native_architecture_is_found_again_from_shapes_alone(name):
     """There: names and shapes of the config. Back: the config from them, but for the activation, which is not in them."""
     config = native_configs()[name]
@@ -75,7 +76,7 @@ def test_every_native_architecture_is_found_again_from_shapes_alone(name):
     model.check(found, state(config))
 
 
-@pytest.mark.parametrize("name", [name for name in native_configs() if name.endswith("-quickgelu")])
+@each("name", [name for name in native_configs() if name.endswith("-quickgelu")])
 def test_a_collision_is_named_with_both_candidates(name):
     plain = name.removesuffix("-quickgelu")
     found = model.resolve(state(native_configs()[name]), arch=None, config=None, script_quick_gelu=None)

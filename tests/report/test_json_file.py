@@ -2,6 +2,7 @@ import json
 import math
 
 import pytest
+from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 
@@ -43,7 +44,7 @@ def test_a_report_with_unknown_numbers_stays_valid_and_writable(tmp_path):
         assert "nan" not in report.FORMATS[form](loaded).lower().split()
 
 
-@pytest.mark.parametrize(
+@each(
     ("content", "error", "message"),
     [
         (b"", RefusedInput, "is no JSON"),

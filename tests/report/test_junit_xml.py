@@ -2,7 +2,7 @@ import re
 from typing import NamedTuple
 from xml.etree import ElementTree
 
-import pytest
+from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 
@@ -135,7 +135,7 @@ def test_notes_are_output_of_cases_that_pass():
     ]
 
 
-@pytest.mark.parametrize("made", REPORTS)
+@each("made", REPORTS)
 def test_the_counts_are_those_of_the_cases_and_names_are_unique(made):
     root = parsed(made())
     for element in (root, *root.iter("testsuite")):

@@ -1,6 +1,7 @@
 import json
 
 import pytest
+from cases import each
 from pydantic import ValidationError
 from report import samples, searches
 from report.parsed import Parsed
@@ -40,7 +41,7 @@ EVERY = (
 )
 
 
-@pytest.mark.parametrize("made", EVERY)
+@each("made", EVERY)
 def test_another_implementation_of_the_standard_reads_it_and_finds_what_we_wrote(made):
     log = json.loads(report.sarif(made()))
     (read,) = Sarif.model_validate(log).runs
@@ -155,7 +156,7 @@ def test_fingerprints_differ_within_a_run_and_last_from_run_to_run():
     assert run_of(later)["results"][0]["partialFingerprints"]["clipclean/v1"] == prints[0]
 
 
-@pytest.mark.parametrize(
+@each(
     ("name", "uri"),
     [
         ("model.pt", "model.pt"),
@@ -193,7 +194,7 @@ def test_each_rule_has_its_page_where_the_job_says_where_the_pages_are(monkeypat
     assert not any("helpUri" in rule for rule in driver_rules(samples.audited()))
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "uri"),
     [
         ("models/a b/epoch_3.pt", "models/a%20b/epoch_3.pt"),

@@ -4,6 +4,7 @@ import random
 
 import jsonschema
 import pytest
+from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 
@@ -51,7 +52,7 @@ REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
 
 
-@pytest.mark.parametrize("made", REPORTS)
+@each("made", REPORTS)
 def test_the_samples_are_valid_by_jsonschema_and_by_us(made):
     jsonschema.Draft202012Validator(report.schema()).validate(made())
     report.parse(made())
@@ -83,7 +84,7 @@ def test_we_and_jsonschema_agree_on_damaged_reports(whole):
     assert refused > 50
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "value", "message"),
     [
         (("verdict",), "maybe", "report.verdict: 'maybe' is not 'pass', 'fail' or 'inconclusive'"),
@@ -103,7 +104,7 @@ def test_a_wrong_value_is_told_with_its_place(path, value, message):
     assert message in str(told.value)
 
 
-@pytest.mark.parametrize(
+@each(
     ("path", "value", "message"),
     [
         (("measurements", "search", "found", 0, "asr"), None, "search.found[0].asr: None is not an object"),

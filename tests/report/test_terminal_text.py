@@ -1,6 +1,6 @@
 import re
 
-import pytest
+from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 from rich.cells import cell_len
@@ -14,8 +14,8 @@ REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited]
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
 
 
-@pytest.mark.parametrize("made", REPORTS)
-@pytest.mark.parametrize("width", [60, 80, 120])
+@each("made", REPORTS)
+@each("width", [60, 80, 120])
 def test_lines_fit_the_terminal_and_only_what_a_policy_did_stands_before_the_verdict(made, width):
     lines = report.text(made(), width=width, colour=False).splitlines()
     assert max(map(cell_len, lines)) <= width

@@ -1,4 +1,5 @@
 import pytest
+from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 
@@ -98,12 +99,12 @@ def undecided_by(codes):
     return samples.undecided() | {"findings": [samples.finding(code, "warning", "") for code in codes]}
 
 
-@pytest.mark.parametrize("code", SANITIZED)
+@each("code", SANITIZED)
 def test_an_undecided_sanitization_gives_its_reason(code):
     assert SANITIZED[code] in verdicts.headline(undecided_by([code]))
 
 
-@pytest.mark.parametrize("place", range(len(SANITIZED)))
+@each("place", range(len(SANITIZED)))
 def test_of_several_reasons_a_broken_model_comes_first_then_signs_of_a_backdoor(place):
     codes = list(SANITIZED)[place:]
     assert SANITIZED[codes[0]] in verdicts.headline(undecided_by(reversed(codes)))

@@ -1,11 +1,11 @@
 import math
 
-import pytest
+from cases import each
 
 from clipclean.report import wording
 
 
-@pytest.mark.parametrize(
+@each(
     ("share", "text"),
     [
         (0.9712, "97.1 %"),

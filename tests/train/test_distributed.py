@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import tiny
 import torch
+from cases import each
 
 from clipclean import checkpoint, data
 from clipclean.errors import UsageError
@@ -198,14 +199,14 @@ def test_what_torchrun_tells_is_taken():
     assert leftovers(WHOLE) == []
 
 
-@pytest.mark.parametrize("name", WHOLE)
+@each("name", WHOLE)
 def test_where_one_is_missing_all_are_ignored_and_named(name):
     some = {key: value for key, value in WHOLE.items() if key != name}
     assert launch_of(some) is None
     assert sorted(leftovers(some)) == sorted(some)
 
 
-@pytest.mark.parametrize(
+@each(
     "change",
     [
         {"WORLD_SIZE": "abc"}, {"LOCAL_WORLD_SIZE": "x"}, {"RANK": "4"}, {"RANK": "-1"}, {"LOCAL_RANK": "2"},
