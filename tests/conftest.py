@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from clipclean.detect import projection
 from clipclean.export import open_clip_directory, parity
 
 
@@ -19,6 +20,14 @@ def _own_state(tmp_path_factory):
         patch.setenv("CLIPCLEAN_STATE", str(tmp_path_factory.mktemp("state")))
         patch.setenv("CLIPCLEAN_CACHE", str(tmp_path_factory.mktemp("cache") / "results"))
         patch.setenv("CLIPCLEAN_NO_CACHE", "1")  # what is tested is the audit
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _short_maps():
+    """Maps of embeddings take the fewest steps that scikit-learn allows; the projection's own tests take as many as users get."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(projection, "ITERATIONS", 250)
         yield
 
 

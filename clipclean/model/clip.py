@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
@@ -20,6 +21,14 @@ LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
 
 
+@functools.cache
+def _tokenizer(context_length: int) -> Any:  # open_clip has no types
+    """open_clip's tokenizer, read once: its vocabulary takes a tenth of a second, and a run builds many models."""
+    from open_clip.tokenizer import SimpleTokenizer
+
+    return SimpleTokenizer(context_length=context_length)
+
+
 class Clip:
     """One model on one device.
 
@@ -28,15 +37,13 @@ class Clip:
     """
 
     def __init__(self, net: nn.Module, architecture: Architecture, device: torch.device) -> None:
-        from open_clip.tokenizer import SimpleTokenizer
-
         self.net = net
         self.architecture = architecture
         self.device = device
         preprocess = architecture.preprocess
         self._mean = torch.tensor(preprocess.mean, device=device).view(3, 1, 1)
         self._std = torch.tensor(preprocess.std, device=device).view(3, 1, 1)
-        self._tokenizer = SimpleTokenizer(context_length=architecture.config["text_cfg"].get("context_length", 77))
+        self._tokenizer = _tokenizer(architecture.config["text_cfg"].get("context_length", 77))
 
     def fitted(self, image: Tensor, /) -> Tensor:
         """A decoded image, uint8 (3, H, W), to the model's input size: uint8 (3, S, S)."""

@@ -19,9 +19,9 @@ def job(tmp_path, monkeypatch):
     return tiny.job(tmp_path / "job")
 
 
-def audit(job, capsys, *more):
-    """Exit code, and whether the result was kept from an earlier run."""
-    code = cli.main(job.audit("--effort", "quick", "--quiet", "--json", *more))
+def audit(job, capsys, *more, search=False):
+    """Exit code, and whether the result was kept from an earlier run; a search takes longest, and decides nothing here."""
+    code = cli.main(job.audit("--effort", "quick", "--quiet", "--json", *([] if search else ["--no-search"]), *more))
     captured = capsys.readouterr()
     assert captured.err == ""
     made = json.loads(captured.out)
@@ -38,6 +38,7 @@ def test_the_same_audit_is_answered_from_the_cache_and_any_other_is_run(job, cap
     }
     assert not audit(job, capsys, "--no-cache")[1]
     assert not audit(job, capsys, "--seed", 1)[1]
+    assert not audit(job, capsys, search=True)[1]
     (tmp_path / "policy.yaml").write_text("version: 1\nname: ours\n")
     assert not audit(job, capsys, "--policy", tmp_path / "policy.yaml")[1]
     job.classes.write_text(job.classes.read_text() + "another\n")
@@ -60,13 +61,13 @@ def test_what_is_kept_is_listed_and_cleared(job, capsys):
 
 
 def test_an_audit_that_writes_triggers_is_always_run(job, capsys, tmp_path):
-    audit(job, capsys, "--save-triggers", tmp_path / "found")
-    assert not audit(job, capsys, "--save-triggers", tmp_path / "found2")[1]
+    audit(job, capsys, "--save-triggers", tmp_path / "found", search=True)
+    assert not audit(job, capsys, "--save-triggers", tmp_path / "found2", search=True)[1]
 
 
 def test_an_answer_from_the_cache_needs_no_torch(job, capsys):
     audit(job, capsys)
-    given = job.audit("--effort", "quick")
+    given = job.audit("--effort", "quick", "--no-search")
     code = """
 import sys
 from clipclean.cli import main

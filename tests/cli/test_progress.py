@@ -19,6 +19,15 @@ class Clock:
         return self.now
 
 
+def until(condition):
+    """Wait, for at most half a minute: a loaded machine lets a thread wait long."""
+    for _ in range(600):
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError("it did not happen")
+
+
 @pytest.fixture
 def lines(capsys):
     """A view in lines, its clock, and what it has printed."""
@@ -117,8 +126,8 @@ def test_a_thread_keeps_lines_coming_where_work_holds_on(capsys, monkeypatch):
     monkeypatch.setattr(shown, "EARLY_SECONDS", 0.05)
     with shown.shown(quiet=False) as report:
         report("embedding", 0, 7)
-        time.sleep(0.4)
-    assert len(capsys.readouterr().err.splitlines()) >= 4
+        heard = []
+        until(lambda: heard.append(capsys.readouterr().err) or "".join(heard).count("\n") >= 4)
 
 
 def test_bars_have_count_rate_and_loss_and_a_row_that_moves_between(monkeypatch):
@@ -134,7 +143,7 @@ def test_bars_have_count_rate_and_loss_and_a_row_that_moves_between(monkeypatch)
         report("finetuning", 0, 4)
         progress.record(2, {"loss": 0.25, "lr": 0.001})
         report("finetuning", 4, 4)
-        time.sleep(0.3)
+        until(lambda: shown.BETWEEN in stream.getvalue())
         progress.say("[bold]a message[/bold]")
     told = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
     assert "finetuning" in told

@@ -28,23 +28,28 @@ def put(repository, name, content, digest=None):
     return blob
 
 
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    """The files of a model, and their digests."""
+    folder = tmp_path_factory.mktemp("written")
+    open_clip_directory.write(
+        folder,
+        tiny.state_dict(tiny.SMALL_VIT),
+        model_cfg=tiny.SMALL_VIT,
+        preprocess_cfg={"size": 16},
+        metadata={"format": "pt"},
+    )
+    return {path.name: (path.read_bytes(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in folder.iterdir()}
+
+
 @pytest.fixture
-def cache(tmp_path, monkeypatch):
+def cache(written, tmp_path, monkeypatch):
     """A cache with the model ``org/tiny``, on the branch ``main``."""
     place = tmp_path / "cache"
     monkeypatch.setenv("HF_HUB_CACHE", str(place))
-    folder = tmp_path / "written"
-    folder.mkdir()
-    open_clip_directory.write(
-        folder,
-        tiny.state_dict(tiny.TINY_VIT),
-        model_cfg=tiny.TINY_VIT,
-        preprocess_cfg={"size": 32},
-        metadata={"format": "pt"},
-    )
     repository = place / "models--org--tiny"
-    for path in folder.iterdir():
-        put(repository, path.name, path.read_bytes())
+    for name, (content, digest) in written.items():
+        put(repository, name, content, digest)
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(COMMIT)
     return repository

@@ -2,6 +2,7 @@ import re
 from typing import NamedTuple
 from xml.etree import ElementTree
 
+import pytest
 from cases import each
 from report import samples, searches
 from report.parsed import Parsed

@@ -5,6 +5,7 @@ import time
 
 import pytest
 import torch
+from cases import each
 from PIL import Image
 
 from clipclean import data
@@ -76,7 +77,7 @@ def test_the_batches_hold_the_planned_pairs_in_the_planned_order():
         assert torch.equal(batch.inputs["tokens"], tokens([f"caption {n}" for n in numbers]))
 
 
-@pytest.mark.parametrize("first", range(7))
+@each("first", range(7))
 def test_a_run_that_goes_on_sees_what_an_uninterrupted_one_sees(first):
     rest = batches(first=first)
     assert len(rest) == 6 - first
@@ -136,8 +137,8 @@ def test_draws_depend_on_seed_epoch_and_pair_and_fit_into_63_bits():
     assert loader.sample_seed(1, 11, 1) != loader.sample_seed(11, 1, 1)
 
 
-@pytest.mark.parametrize("size", [1, loader.PART - 1, loader.PART, loader.PART + 1, 2 * loader.PART + 3])
-@pytest.mark.parametrize("threads", [1, 3])
+@each("size", [1, loader.PART - 1, loader.PART, loader.PART + 1, 2 * loader.PART + 3])
+@each("threads", [1, 3])
 def test_batches_of_any_size_are_whole_however_they_are_divided_among_threads(size, threads):
     plan = [(0, [n % 7 for n in range(size)]), (1, [3] * size), (1, [n % 5 for n in range(size)])]
     made = batches(plan=plan, views=None, threads=threads)
@@ -150,7 +151,8 @@ def test_no_plan_gives_no_batches():
 
 
 def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
-    pairs = drawn(lambda number: time.sleep(0.02))
+    read = []
+    pairs = drawn(lambda number: (time.sleep(0.1), read.append(number)))
     made = loader.batches(
         PLAN[:2],
         pairs=pairs,
@@ -165,10 +167,11 @@ def test_the_time_that_the_caller_waited_is_kept_and_its_own_time_is_not():
     assert made.waited == 0
     next(made)
     first = made.waited
-    assert first >= 3 * 0.02  # a batch of three
-    time.sleep(0.2)  # the second is ready long before
+    assert first >= 3 * 0.1  # a batch of three
+    while len(read) < 6:  # the second is ready then
+        time.sleep(0.05)
     next(made)
-    assert made.waited - first < 0.15
+    assert made.waited - first < first  # what a loaded machine adds, it adds to both
     made.close()
 
 
