@@ -48,15 +48,26 @@ def root(tmp_path):
 def run(root: Path, *commands: list[str]) -> str:
     """The commands in one process of their own, in ``work``."""
     places = {
-        "HOME": "home", "XDG_CONFIG_HOME": "config", "XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "cache",
-        "XDG_STATE_HOME": "state", "TMPDIR": "tmp", "CLIPCLEAN_STATE": "state/clipclean", "CLIPCLEAN_CACHE": "cache/clipclean",
-    }  # fmt: skip
+        "HOME": "home",
+        "XDG_CONFIG_HOME": "config",
+        "XDG_DATA_HOME": "data",
+        "XDG_CACHE_HOME": "cache",
+        "XDG_STATE_HOME": "state",
+        "TMPDIR": "tmp",
+        "CLIPCLEAN_STATE": "state/clipclean",
+        "CLIPCLEAN_CACHE": "cache/clipclean",
+    }
     environment = {name: str(root / place) for name, place in places.items()}
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-B", "-c", COMMANDS.format(commands=commands)], cwd=root / "work", env=environment | kept,
-        capture_output=True, text=True, timeout=500, check=True,
-    )  # fmt: skip
+        [sys.executable, "-B", "-c", COMMANDS.format(commands=commands)],
+        cwd=root / "work",
+        env=environment | kept,
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=True,
+    )
     return done.stdout
 
 
@@ -78,14 +89,45 @@ def test_a_run_writes_to_its_output_its_state_and_its_cache_alone(root):
     told = run(
         root,
         job.sanitize("--out", root / "out" / "clean"),
-        ["audit", str(job.model), "--data", str(job.data), *classes, "--no-search", "--device", "cpu", "--quiet",
-         "--output", f"json={root / 'out' / 'audit.json'}"],
-        ["export", str(job.model), "--out", str(root / "out" / "hf"), "--arch", str(job.arch), "--data", str(job.data), "--format", "open_clip", "--quiet"],
+        [
+            "audit",
+            str(job.model),
+            "--data",
+            str(job.data),
+            *classes,
+            "--no-search",
+            "--device",
+            "cpu",
+            "--quiet",
+            "--output",
+            f"json={root / 'out' / 'audit.json'}",
+        ],
+        [
+            "export",
+            str(job.model),
+            "--out",
+            str(root / "out" / "hf"),
+            "--arch",
+            str(job.arch),
+            "--data",
+            str(job.data),
+            "--format",
+            "open_clip",
+            "--quiet",
+        ],
         ["verify", str(root / "out" / "clean")],
-        ["report", "convert", str(root / "out" / "audit.json"), "--to", "html", "--out", str(root / "out" / "audit.html")],
+        [
+            "report",
+            "convert",
+            str(root / "out" / "audit.json"),
+            "--to",
+            "html",
+            "--out",
+            str(root / "out" / "audit.html"),
+        ],
         ["screen", str(job.data), "--model", str(job.model), "--arch", str(job.arch), "--device", "cpu", "--quiet"],
         job.plant(out=str(root / "out" / "planted.pt")),
-    )  # fmt: skip
+    )
     assert told.count("code 0 ") + told.count("code 4 ") == 7, told[-2000:]
     assert tree(root) == before
     assert {path.name for path in (root / "state").iterdir()} <= {"clipclean"}

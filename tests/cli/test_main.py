@@ -102,8 +102,14 @@ MORE = "clipclean: more: clipclean explain cli\n"
 
 
 def test_every_error_that_a_user_can_cause_names_a_page_that_explain_prints(command, capsys):
-    for error in (errors.UsageError, errors.RefusedInput, errors.UnsafeCheckpoint, errors.UnsupportedModel,
-                  errors.Inconclusive, errors.ResourceError):  # fmt: skip
+    for error in (
+        errors.UsageError,
+        errors.RefusedInput,
+        errors.UnsafeCheckpoint,
+        errors.UnsupportedModel,
+        errors.Inconclusive,
+        errors.ResourceError,
+    ):
         command(raising(error("told")))
         cli.main(["demo"])
         told = capsys.readouterr().err

@@ -93,8 +93,9 @@ def test_without_labels_the_budget_holds_for_what_is_told_by_answers_where_recal
 def test_on_few_images_an_estimate_decides_nothing():
     before, after = measured([[1.0, 0.0]] * 10), measured([[0.0, 1.0]] * 10)
     assert [(each.rule, each.level) for each in accuracy(before, after, limits=LIMITS)] == [
-        ("CC020", "warning"), ("CC020", "warning"),
-    ]  # fmt: skip
+        ("CC020", "warning"),
+        ("CC020", "warning"),
+    ]
 
 
 def test_with_labels_nothing_is_estimated():

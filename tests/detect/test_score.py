@@ -27,8 +27,9 @@ def test_relatives_that_lead_to_the_same_class_tell_with_it():
     early, relative = acts("patch", 0, beyond(4)), acts("badnets", 0, 0.8)
     idle = Strength("warp", -1, NEVER, 0.1)
     assert telling([early, relative, acts("wave", 1, 1.0), idle], CLASSES, references=None, least=3.0) == {
-        "patch", "badnets",
-    }  # fmt: skip
+        "patch",
+        "badnets",
+    }
 
 
 def test_natural_triggers_act_no_sooner_than_those_of_other_classes():

@@ -46,10 +46,20 @@ def _two_families():
 
 def searched(memory, embed=None, progress=lambda *_: None):
     return search(
-        embed or towers.backdoored(towers.spot), towers.images(40), labels=None, text_classifier=towers.BANK,
-        classes=towers.CLASSES, pointed=(), effort=towers.EFFORT, references=None, knn=3, batch_size=16, seed=0,
-        progress=progress, memory=memory,
-    )  # fmt: skip
+        embed or towers.backdoored(towers.spot),
+        towers.images(40),
+        labels=None,
+        text_classifier=towers.BANK,
+        classes=towers.CLASSES,
+        pointed=(),
+        effort=towers.EFFORT,
+        references=None,
+        knn=3,
+        batch_size=16,
+        seed=0,
+        progress=progress,
+        memory=memory,
+    )
 
 
 def test_values_come_back_as_they_were():

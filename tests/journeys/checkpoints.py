@@ -82,8 +82,13 @@ def transformers_folder(folder: Path, **settings: str) -> Path:
     tower = {"num_hidden_layers": 1, "hidden_act": "quick_gelu"}
     text = {**tower, "hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "max_position_embeddings": 8}
     vision = {
-        **tower, "hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 2, "image_size": 16, "patch_size": 8,
-    }  # fmt: skip
+        **tower,
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_attention_heads": 2,
+        "image_size": 16,
+        "patch_size": 8,
+    }
     config = transformers.CLIPConfig(text_config=text, vision_config=vision, projection_dim=8)
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -97,7 +102,13 @@ def sharded(folder: Path) -> Path:
 
 
 CHECKPOINTS: dict[str, Callable[[Path], Path | str]] = {
-    "plain state dict": plain, "open_clip trainer": trained, "half precision": half, "safetensors": safetensors,
-    "local-dir": local_dir, "hub cache": cached, "transformers": transformers_folder, "sharded transformers": sharded,
-}  # fmt: skip
+    "plain state dict": plain,
+    "open_clip trainer": trained,
+    "half precision": half,
+    "safetensors": safetensors,
+    "local-dir": local_dir,
+    "hub cache": cached,
+    "transformers": transformers_folder,
+    "sharded transformers": sharded,
+}
 NEEDS_ARCH = ("plain state dict", "open_clip trainer", "half precision", "safetensors")  # nothing beside them says it

@@ -163,8 +163,20 @@ def class_folders(folder: Path) -> str:
 
 
 DATA: dict[str, Callable[[Path], str]] = {
-    "captions beside": captions_beside, "csv of open_clip": open_clip_csv, "csv of Kaggle": kaggle_csv, "JSON lines": json_lines,
-    "JSON array": json_array, "imagefolder": image_folder, "COCO": coco, "Parquet": parquet, "Arrow": arrow, "braces": braces,
-    "stars": stars, "joined shards": joined, "zip": archive("zip"), "tar.gz": archive("gztar"), "img2dataset": img2dataset,
+    "captions beside": captions_beside,
+    "csv of open_clip": open_clip_csv,
+    "csv of Kaggle": kaggle_csv,
+    "JSON lines": json_lines,
+    "JSON array": json_array,
+    "imagefolder": image_folder,
+    "COCO": coco,
+    "Parquet": parquet,
+    "Arrow": arrow,
+    "braces": braces,
+    "stars": stars,
+    "joined shards": joined,
+    "zip": archive("zip"),
+    "tar.gz": archive("gztar"),
+    "img2dataset": img2dataset,
     "class folders": class_folders,
-}  # fmt: skip
+}

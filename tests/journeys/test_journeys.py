@@ -65,9 +65,14 @@ class Traveller(NamedTuple):
     def run(self, *command: object) -> str:
         """Run clipclean; what it prints. A verdict other than pass is one, an error is none."""
         done = subprocess.run(
-            [sys.executable, "-m", "clipclean", *map(str, command)], cwd=self.folder, env=self.environment, text=True,
-            capture_output=True, timeout=LIMIT, check=False,
-        )  # fmt: skip
+            [sys.executable, "-m", "clipclean", *map(str, command)],
+            cwd=self.folder,
+            env=self.environment,
+            text=True,
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+        )
         assert done.returncode in (0, 4), f"{done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -166,9 +171,12 @@ def by_onnx_runtime(folder: Path) -> None:
 
 
 LOADED = {
-    "open_clip": by_open_clip, "safetensors": by_open_clip, "hf": by_transformers, "transformers": by_transformers,
+    "open_clip": by_open_clip,
+    "safetensors": by_open_clip,
+    "hf": by_transformers,
+    "transformers": by_transformers,
     "onnx": by_onnx_runtime,
-}  # fmt: skip
+}
 
 
 def test_the_journeys_are_twenty_and_pass_through_every_format():
@@ -189,8 +197,12 @@ def test_every_option_of_the_journeys_is_explained_by_help(traveller):
 
 def test_the_program_is_the_installed_wheel_where_ci_says_so(traveller):
     place = subprocess.run(
-        [sys.executable, "-c", "import clipclean; print(clipclean.__file__)"], cwd=traveller.folder,
-        env=traveller.environment, text=True, capture_output=True, check=True,
-    ).stdout.strip()  # fmt: skip
+        [sys.executable, "-c", "import clipclean; print(clipclean.__file__)"],
+        cwd=traveller.folder,
+        env=traveller.environment,
+        text=True,
+        capture_output=True,
+        check=True,
+    ).stdout.strip()
     wheel = os.environ.get("JOURNEYS_WHEEL")
     assert Path(place).is_relative_to(wheel) if wheel else Path(place).name == "__init__.py"

@@ -152,9 +152,12 @@ def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, t
 def hit(*, excess, anomaly=3.0, is_reached=True, target=1):
     candidate = SimpleNamespace(target=target, size=0.02, is_reached=is_reached)
     return SimpleNamespace(
-        candidate=candidate, found="trigger", probe=SimpleNamespace(excess=excess), anomaly_index=anomaly,
+        candidate=candidate,
+        found="trigger",
+        probe=SimpleNamespace(excess=excess),
+        anomaly_index=anomaly,
         reference_anomaly=float("nan"),
-    )  # fmt: skip
+    )
 
 
 def test_of_a_first_search_only_what_surely_works_is_unlearned():

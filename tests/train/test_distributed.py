@@ -189,9 +189,14 @@ def test_alone_nothing_is_gathered_averaged_or_agreed():
 # What torchrun tells.
 
 WHOLE = {
-    "RANK": "1", "WORLD_SIZE": "4", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29500",
+    "RANK": "1",
+    "WORLD_SIZE": "4",
+    "LOCAL_RANK": "1",
+    "LOCAL_WORLD_SIZE": "2",
+    "MASTER_ADDR": "127.0.0.1",
+    "MASTER_PORT": "29500",
     "TORCHELASTIC_RUN_ID": "none",
-}  # fmt: skip
+}
 
 
 def test_what_torchrun_tells_is_taken():
@@ -209,10 +214,15 @@ def test_where_one_is_missing_all_are_ignored_and_named(name):
 @each(
     "change",
     [
-        {"WORLD_SIZE": "abc"}, {"LOCAL_WORLD_SIZE": "x"}, {"RANK": "4"}, {"RANK": "-1"}, {"LOCAL_RANK": "2"},
-        {"LOCAL_WORLD_SIZE": "8"}, {"MASTER_ADDR": ""},
+        {"WORLD_SIZE": "abc"},
+        {"LOCAL_WORLD_SIZE": "x"},
+        {"RANK": "4"},
+        {"RANK": "-1"},
+        {"LOCAL_RANK": "2"},
+        {"LOCAL_WORLD_SIZE": "8"},
+        {"MASTER_ADDR": ""},
     ],
-)  # fmt: skip
+)
 def test_numbers_that_do_not_agree_are_ignored(change):
     assert launch_of(WHOLE | change) is None
     assert leftovers(WHOLE | change)
