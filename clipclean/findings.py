@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Literal, NamedTuple, TypedDict, Unpack
 
-from pydantic import BaseModel, ConfigDict, Field, Strict
+from pydantic import BaseModel, ConfigDict, Field, Strict, model_validator
 
 Level = Literal["error", "warning", "note"]
 Stage = Literal["triggers", "accuracy", "evidence", "data", "recipe", "policy"]
@@ -26,6 +26,42 @@ class Part(BaseModel):
     """A part of a report: frozen, exact about types, open to fields that a later version adds."""
 
     model_config = ConfigDict(frozen=True, strict=True, extra="allow", populate_by_name=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, value: object, /) -> object:
+        return decodable(value)
+
+    def as_json(self) -> dict[str, object]:
+        """The same as a JSON object, with the keys that were set; a number that is none becomes null."""
+        return {key: plain(inner) for key, inner in self.model_dump(by_alias=True, exclude_unset=True).items()}
+
+
+def decodable(value: object, /) -> object:
+    r"""The same value with lone surrogates, which no string of a report can hold, as visible escapes like ``\udc80``."""
+    if isinstance(value, str):
+        return value.encode(errors="backslashreplace").decode()
+    if isinstance(value, dict):
+        return {decodable(key): decodable(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [decodable(inner) for inner in value]
+    return value
+
+
+def plain(value: object, /) -> object:
+    """A JSON value with null in the place of every number that is none, and lists in the place of tuples."""
+    if isinstance(value, float):
+        return finite(value)
+    if isinstance(value, dict):
+        return {key: plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(inner) for inner in value]
+    return value
+
+
+def finite(value: float | None, /) -> float | None:
+    """A number, or None for what could not be measured (nan) and for infinities: JSON has neither."""
+    return value if value is not None and math.isfinite(value) else None
 
 
 class Finding(Part):
@@ -88,7 +124,7 @@ def finding(rule: str, message: str, /, *, level: Level | None = None, **about: 
             "rule": rule,
             "level": level or RULES[rule].level,
             "measure": about.get("measure", ""),
-            "value": None if value is None or math.isnan(value) else value,
+            "value": finite(value),
             "interval": about.get("interval"),
             "n": about.get("n"),
             "threshold": about.get("threshold"),

@@ -6,7 +6,7 @@ A keyword stands for the option of its name. The values are completed in ``reque
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import clipclean.export  # noqa: F401 # here: its first import binds clipclean.export, which then becomes the function below
 from clipclean.api import requests, roles
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from clipclean.jobs.compare import Comparison
     from clipclean.jobs.verify import Result
     from clipclean.report import Report
+    from clipclean.schema.results import Exported, Inspection, Screening
 
 SUFFIXES = {
     ".txt": "text",
@@ -209,8 +210,8 @@ def screen(
     force: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
-) -> dict[str, Any]:
-    """Rank the pairs of a supposedly clean set by suspicion; returns the ranking, as the command prints it by ``--json``.
+) -> "Screening":
+    """Rank the pairs of a supposedly clean set by suspicion; returns the ranking. ``as_json()`` is what the command prints by ``--json``.
 
     Args:
         data: the pairs.
@@ -258,7 +259,7 @@ def export(
     labels: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
-) -> dict[str, Any]:
+) -> "Exported":
     """Write the weights of a model in other formats, and check that they still compute the same; returns what was written.
 
     Nothing is audited: a backdoor is exported like everything else.
@@ -291,7 +292,7 @@ def export(
         return job.convert(request, progress=progress or _quiet)
 
 
-def inspect(model: "Model", /, *, arch: str | None = None, weights: str | None = None) -> dict[str, Any]:
+def inspect(model: "Model", /, *, arch: str | None = None, weights: str | None = None) -> "Inspection":
     """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
 
     Args:

@@ -18,7 +18,7 @@ from clipclean.config import policy
 from clipclean.findings import Finding, finding
 from clipclean.jobs import audit, inputs
 from clipclean.jobs.audit import AuditResult
-from clipclean.report.schema import (
+from clipclean.schema.report import (
     AccuraciesRecord,
     AutoRecord,
     BudgetRecord,

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,9 @@ from clipclean import untrusted
 from clipclean.api import requests, roles
 from clipclean.cli import options, progress
 from clipclean.cli.command import command, option
+
+if TYPE_CHECKING:
+    from clipclean.schema.results import Exported
 
 EPILOG = """\b
 Examples:
@@ -70,15 +73,15 @@ def export(**given: Any) -> None:
 
     with progress.shown(quiet=given["quiet"]) as shown, requests.of_export(given) as request:
         result = export_job.convert(request, progress=shown)
-    click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result, given["out"]))
+    click.echo(json.dumps(result.as_json(), indent=2) if given["as_json"] else table(result, given["out"]))
 
 
-def table(result: dict[str, Any], out: Path, /) -> str:
+def table(result: "Exported", out: Path, /) -> str:
     """A line for each file of weights, and what it was compared with."""
     lines = []
-    for entry in result["exports"]:
-        parity = entry["parity"]
-        lines.append(f"{out / entry['path']}  sha256 {entry['sha256']}")
+    for entry in result.exports:
+        parity = entry.parity
+        lines.append(f"{out / entry.path}  sha256 {entry.sha256}")
         lines.append(
             f"  {parity['reader']}: largest difference {parity['max_difference']:.2g}, smallest cosine "
             f"{parity['min_cosine']:.7f}, same best caption for {parity['top1_agreement']:.1%}, n {parity['n']}"

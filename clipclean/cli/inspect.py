@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -11,6 +11,9 @@ from clipclean.cli import options
 from clipclean.cli.command import command
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.untrusted import printable
+
+if TYPE_CHECKING:
+    from clipclean.schema.results import Inspection, Recognised
 
 EPILOG = """\b
 Examples:
@@ -47,7 +50,7 @@ def inspect(**given: Any) -> None:
         if given["as_json"]:
             click.echo(json.dumps({"name": given["models"][0].name, **refused(error)}, indent=2))
         raise
-    click.echo(json.dumps(found, indent=2) if given["as_json"] else table(found))
+    click.echo(json.dumps(found.as_json(), indent=2) if given["as_json"] else table(found, found.name))
 
 
 def refused(error: ClipcleanError, /) -> dict[str, str]:
@@ -72,45 +75,46 @@ def several(paths: Sequence[Path], /, *, arch: str | None, weights: str | None, 
     """
     from clipclean.jobs import inspect as reading
 
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, object]] = []
     refusals: list[Refusal] = []
     for path in paths:
         try:
-            told.append({"path": str(path), **reading.inspect(path, arch=arch, weights=weights)})
+            found = reading.inspect(path, arch=arch, weights=weights)
         except (RefusedInput, UsageError) as error:
-            told.append({"path": str(path), **refused(error)})
+            entries.append({"path": str(path), **refused(error)})
             refusals.append(Refusal(type(error), str(error)))
         else:
+            entries.append({"path": str(path), **found.as_json()})
             if not as_json:
-                click.echo(f"{table(told[-1])}\n")
+                click.echo(f"{table(found, str(path))}\n")
     if as_json:
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(entries, indent=2))
     if refusals:
         worst = max(refusals, key=lambda refusal: refusal.kind.exit_code)
         raise worst.kind("\n".join(dict.fromkeys(refusal.message for refusal in refusals)))
 
 
-def table(found: dict[str, Any], /) -> str:
-    """One line for each fact; what comes from the file cannot drive the terminal."""
-    architecture, tensors, size = found["architecture"], found["tensors"], found["preprocess"]
-    dtypes = ", ".join(f"{tally['tensors']:,} {name}" for name, tally in tensors["dtypes"].items())
+def table(found: "Inspection", name: str, /) -> str:
+    """One line for each fact of the file that is called so; what comes from it cannot drive the terminal."""
+    tensors, size = found.tensors, found.preprocess
+    dtypes = ", ".join(f"{tally.tensors:,} {dtype}" for dtype, tally in tensors.dtypes.items())
     rows = [
-        ("file", found.get("path", found["name"])),
-        ("format", f"{found['format']}: {found['producer']}"),
-        ("architecture", decided(architecture)),
-        ("activation", decided(found["activation"])),
-        ("images", f"{size['size']} px, {size['resize_mode']}, {size['interpolation']}" if size else "undecided"),
-        ("tensors", f"{tensors['tensors']:,} ({dtypes}), {tensors['elements']:,} numbers, {tensors['bytes']:,} bytes"),
-        ("size", f"{found['size']:,} bytes"),
-        ("sha256", found["sha256"]),
-        ("tensor sha256", found["tensor_sha256"]),
-        ("config", found["config"] or "none in the same folder"),
-        *((f"for {name}", words) for name, words in found["loaders"].items()),
-        *(("note", note) for note in found["notes"]),
+        ("file", name),
+        ("format", f"{found.format}: {found.producer}"),
+        ("architecture", decided(found.architecture)),
+        ("activation", decided(found.activation)),
+        ("images", f"{size.size} px, {size.resize_mode}, {size.interpolation}" if size else "undecided"),
+        ("tensors", f"{tensors.tensors:,} ({dtypes}), {tensors.elements:,} numbers, {tensors.bytes:,} bytes"),
+        ("size", f"{found.size:,} bytes"),
+        ("sha256", found.sha256),
+        ("tensor sha256", found.tensor_sha256),
+        ("config", found.config or "none in the same folder"),
+        *((f"for {library}", words) for library, words in found.loaders.items()),
+        *(("note", note) for note in found.notes),
     ]
-    return "\n".join(f"{name:15}{printable(text)}" for name, text in rows)
+    return "\n".join(f"{label:15}{printable(text)}" for label, text in rows)
 
 
-def decided(fact: dict[str, str | None], /) -> str:
+def decided(fact: "Recognised", /) -> str:
     """What was decided and how, or what to do about it."""
-    return f"{fact['name']}: {fact['how']}" if fact["name"] else str(fact["how"])
+    return f"{fact.name}: {fact.how}" if fact.name else fact.how

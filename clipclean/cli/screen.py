@@ -112,7 +112,7 @@ def screen(**given: Any) -> None:
         outcome = screening.screen(requests.of_screen(given), progress=shown)
     forms = {
         "text": lambda: report.screening_text(outcome.report, width=100) + "\n",
-        "json": lambda: report.json_text(outcome.report),
+        "json": lambda: report.json_text(outcome.report.as_json()),
         "html": lambda: report.screening_page(outcome.report, outcome.images),
     }
     printing.emit(outputs, lambda form: forms[form]())

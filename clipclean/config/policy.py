@@ -36,7 +36,7 @@ def _severity(code: str, known: Rule) -> Any:  # Any, as pydantic's: an annotati
 _LEVELS = create_model("_LEVELS", __base__=Section, **{code: _severity(code, known) for code, known in RULES.items()})
 
 
-class Severities(_LEVELS):  # type: ignore[valid-type, misc]  # its keys are the rules that there are
+class Severities(_LEVELS):  # its keys are the rules that there are
     """The level of every finding of a rule; null leaves each as it was judged."""
 
 

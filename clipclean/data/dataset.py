@@ -3,15 +3,15 @@
 import hashlib
 import re
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from clipclean.data import formats, sample
 from clipclean.data.cache import Image, ImageCache
 from clipclean.data.loading import prefetch, workers
 from clipclean.data.sample import DataRequest, Ignored, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput
+from clipclean.schema.report import DataRecord, SkippedRecord
 from clipclean.untrusted import printable
 
 NO_CAPTION = "no caption, or an empty one"
@@ -69,15 +69,15 @@ class CleanSet:
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+    def record(self) -> DataRecord:
         """The report's ``data``."""
-        return {
-            "name": " + ".join(Path(part).name for part in str(self.path).split("::")),
-            "format": self.format,
-            "pairs": len(self.pairs),
-            "skipped": [asdict(skipped) for skipped in self.skipped],
-            "digest": self.digest,
-        }
+        return DataRecord(
+            name=" + ".join(Path(part).name for part in str(self.path).split("::")),
+            format=self.format,
+            pairs=len(self.pairs),
+            skipped=tuple(SkippedRecord(key=each.key, reason=each.reason) for each in self.skipped),
+            digest=self.digest,
+        )
 
 
 def read(

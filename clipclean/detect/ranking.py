@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -12,6 +12,7 @@ from torch import Generator, Tensor
 from clipclean import data, detect, model
 from clipclean.detect import screening
 from clipclean.errors import Inconclusive
+from clipclean.schema.results import ScreenedRecord
 
 LEAST = screening.NEIGHBOURS + 1  # pairs; fewer do not tell what is usual among them
 BATCH = 128  # pairs embedded at a time
@@ -205,27 +206,27 @@ def scored(seen: Embedded, /) -> ScoredPairs:
     return ScoredPairs(signals, score, screening.outliers(score, deviations=DEVIATIONS, most=MOST))
 
 
-def record(found: ScoredPairs, drop: Drop, /) -> dict[str, Any]:  # Any: JSON
+def record(found: ScoredPairs, drop: Drop, /) -> ScreenedRecord:
     """What a report says of a screening: how many pairs are suspicious, how many were left out, and by which rule."""
     dropped, count = int(found.dropped(drop).sum()), len(found.score)
     suspicious = int(found.suspicious.sum())
-    return {
-        "pairs": count,
-        "suspicious": suspicious,
-        "suspicious_share": suspicious / count,
-        "dropped": dropped,
-        "drop": "none" if drop is None else "auto" if drop == "auto" else f"{100 * drop:g}%",
-        "rule": found.rule,
-        "signals": list(found.signals),
-    }
+    return ScreenedRecord(
+        pairs=count,
+        suspicious=suspicious,
+        suspicious_share=suspicious / count,
+        dropped=dropped,
+        drop="none" if drop is None else "auto" if drop == "auto" else f"{100 * drop:g}%",
+        rule=found.rule,
+        signals=tuple(found.signals),
+    )
 
 
-def told(screened: dict[str, Any], /) -> str:
+def told(screened: ScreenedRecord, /) -> str:
     """A :func:`record` in a sentence."""
-    what = "none was dropped" if not screened["dropped"] else f"{screened['dropped']:,} were dropped"
+    what = "none was dropped" if not screened.dropped else f"{screened.dropped:,} were dropped"
     return (
-        f"{screened['suspicious']:,} of {screened['pairs']:,} pairs of the clean set look suspicious, and {what} "
-        f"(--screen {'report' if screened['drop'] == 'none' else screened['drop']})."
+        f"{screened.suspicious:,} of {screened.pairs:,} pairs of the clean set look suspicious, and {what} "
+        f"(--screen {'report' if screened.drop == 'none' else screened.drop})."
     )
 
 

@@ -11,6 +11,7 @@ from clipclean import files
 from clipclean.errors import UsageError
 from clipclean.export import bpe, onnx_metadata, onnx_presets
 from clipclean.progress import Progress
+from clipclean.schema.report import ExportRecord
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -220,7 +221,7 @@ def write(
     captions: Sequence[str],
     source_sha256: str,
     progress: Progress,
-) -> list[dict[str, Any]]:
+) -> list[ExportRecord]:
     """Write every format into an existing folder, and compare each with ``clip`` on real images and captions.
 
     Args:
@@ -246,18 +247,18 @@ def write(
     ours = clip if clip.device.type == "cpu" else model.build(clip.architecture, weights, device="cpu")
     digest = checkpoint.digest(weights)
     job = ExportJob(folder, ours, weights, wanted, samples(ours, pixels, captions), source_sha256, digest)
-    entries: list[dict[str, Any]] = []
+    entries = []
     for name in wanted.formats:
         progress(f"exporting {name}", 0, 1)
         for path, parity in FORMATS[name].layout().export(job):
             entries.append(
-                {
-                    "format": name,
-                    "path": path,
-                    "sha256": files.sha256(folder / path),
-                    "tensor_sha256": digest,
-                    "parity": asdict(parity),
-                }
+                ExportRecord(
+                    format=name,
+                    path=path,
+                    sha256=files.sha256(folder / path),
+                    tensor_sha256=digest,
+                    parity=asdict(parity),
+                )
             )
         progress(f"exporting {name}", 1, 1)
     return entries

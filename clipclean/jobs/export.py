@@ -1,10 +1,9 @@
 """The export job: read, build, write beside the destination, check, move into place."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from clipclean import __version__, data, detect, own_state
 from clipclean.config import recipe as recipes
@@ -13,6 +12,8 @@ from clipclean.export import checksums, formats, placing, provenance, records
 from clipclean.jobs import inputs
 from clipclean.jobs.outputs import OUTPUTS
 from clipclean.progress import Progress
+from clipclean.schema.report import ExportRecord, ToolRecord
+from clipclean.schema.results import Exported
 
 
 @dataclass(frozen=True)
@@ -36,8 +37,8 @@ class ExportRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
-def convert(request: ExportRequest, /, *, progress: Progress) -> dict[str, Any]:
-    """Write the weights of one checkpoint in every layout that is wanted; returns a JSON-able record.
+def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
+    """Write the weights of one checkpoint in every layout that is wanted.
 
     Each layout is read back by the library that it is for. If one does not hold, nothing is written at all.
 
@@ -72,7 +73,7 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> dict[str, Any]:
             captions=[pair.caption for pair in pairs], source_sha256=tested.file.sha256, progress=progress,
         )  # fmt: skip
         result = record(request, tested, clean, entries)
-        records.write(new, result, outputs=checksums.digests(new), has_bom=request.wanted.bom)
+        records.write(new, result.as_json(), outputs=checksums.digests(new), has_bom=request.wanted.bom)
         placing.place(new, request.out, earlier=standing.earlier, run=run)
     placing.close_run(request.out)
     return result
@@ -84,16 +85,16 @@ def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
 
 
 def record(
-    request: ExportRequest, tested: inputs.LoadedModel, clean: data.CleanSet, entries: list[dict[str, Any]], /
-) -> dict[str, Any]:
+    request: ExportRequest, tested: inputs.LoadedModel, clean: data.CleanSet, entries: Sequence[ExportRecord], /
+) -> Exported:
     """What was read, what it was compared on, and what was written, in the words of a report."""
-    return {
-        "tool": {"name": "clipclean", "version": __version__},
-        "command": "export",
-        "model": inputs.described(request.model, tested),
-        **({"labels": dict(request.labels)} if request.labels else {}),
-        "data": clean.as_dict(),
-        "exports": entries,
-        "environment": provenance.versions() | provenance.hardware("cpu"),
-        "notes": list(tested.file.notes),
-    }
+    found = Exported(
+        tool=ToolRecord(name="clipclean", version=__version__),
+        command="export",
+        model=inputs.described(request.model, tested),
+        data=clean.record(),
+        exports=tuple(entries),
+        environment=provenance.versions() | provenance.hardware("cpu"),
+        notes=tested.file.notes,
+    )
+    return found.model_copy(update={"labels": dict(request.labels)}) if request.labels else found

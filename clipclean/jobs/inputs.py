@@ -18,6 +18,7 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.findings import Finding
 from clipclean.jobs import model_paths
 from clipclean.progress import Progress
+from clipclean.schema.report import ModelRecord
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
@@ -186,21 +187,22 @@ def located(source: Source, /) -> model_paths.Located:
     )
 
 
-def described(source: Source, tested: LoadedModel, /) -> dict[str, str | None]:
+def described(source: Source, tested: LoadedModel, /) -> ModelRecord:
     """The report's ``model``."""
     architecture, place = tested.clip.architecture, located(source)
-    return {
-        "name": place.name,
-        "sha256": tested.file.sha256,
-        "format": tested.file.format,
-        "architecture": architecture.name,
-        "architecture_how": architecture.how,
-        "activation": "quick_gelu" if architecture.quick_gelu else "gelu",
-        "activation_how": architecture.activation_how,
-        "tensor_sha256": checkpoint.digest(tested.file.tensors),
-        **({"revision": place.revision} if place.revision else {}),
-        **({"path": inside} if isinstance(source, Path) and (inside := model_paths.in_repository(source)) else {}),
-    }
+    found = ModelRecord(
+        name=place.name,
+        sha256=tested.file.sha256,
+        format=tested.file.format,
+        architecture=architecture.name,
+        architecture_how=architecture.how,
+        activation="quick_gelu" if architecture.quick_gelu else "gelu",
+        activation_how=architecture.activation_how,
+        tensor_sha256=checkpoint.digest(tested.file.tensors),
+    )
+    inside = model_paths.in_repository(source) if isinstance(source, Path) else None
+    more = {"revision": place.revision, "path": inside}
+    return found.model_copy(update={key: value for key, value in more.items() if value})
 
 
 @dataclass(frozen=True)

@@ -1,19 +1,20 @@
 """Describing a checkpoint file, read as data and never built into a model."""
 
 from dataclasses import asdict
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import nn
 
 from clipclean import checkpoint, model
 from clipclean.errors import UnsupportedModel, UsageError
 from clipclean.jobs import inputs
+from clipclean.schema.results import Inspection, PreprocessRecord, Recognised, TallyRecord, TensorsRecord
 
 UNDECIDED = "undecided: pass --arch NAME, or let 'clipclean sanitize' measure it on clean pairs"
 
 
-def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None = None) -> dict[str, Any]:
-    """Format, architecture, numbers and digests of a checkpoint, as a JSON-able dict.
+def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None = None) -> Inspection:
+    """Format, architecture, numbers and digests of a checkpoint.
 
     ``architecture.name`` and ``activation.name`` are None where the file alone does not tell; ``how`` says what to do.
     ``sha256`` is that of the file, ``tensor_sha256`` that of the weights whatever the container.
@@ -28,22 +29,29 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
     else:
         file = checkpoint.read(place.path, weights=weights)
         place.check(file)
+    known = _architecture(file, arch, place.architecture)
+    found = Inspection(
+        name=place.name,
+        format=file.format,
+        producer=file.producer,
+        architecture=known.architecture,
+        activation=known.activation,
+        preprocess=known.preprocess,
+        tensors=_tally(file),
+        size=file.size,
+        sha256=file.sha256,
+        tensor_sha256=checkpoint.digest(file.tensors),
+        config=file.config_name,
+        loaders=loaders(file),
+        notes=(*file.notes, *known.notes),
+    )
+    return found.model_copy(update={"revision": place.revision}) if place.revision else found
+
+
+def _tally(file: checkpoint.Checkpoint, /) -> TensorsRecord:
     summary = checkpoint.summarise(file.tensors)
-    told = _architecture(file, arch, place.architecture)
-    return {
-        "name": place.name,
-        **({"revision": place.revision} if place.revision else {}),
-        "format": file.format,
-        "producer": file.producer,
-        **told.facts,
-        "tensors": asdict(summary.total) | {"dtypes": {name: asdict(tally) for name, tally in summary.dtypes.items()}},
-        "size": file.size,
-        "sha256": file.sha256,
-        "tensor_sha256": checkpoint.digest(file.tensors),
-        "config": file.config_name,
-        "loaders": loaders(file),
-        "notes": [*file.notes, *told.notes],
-    }
+    dtypes = {name: TallyRecord(**asdict(tally)) for name, tally in summary.dtypes.items()}
+    return TensorsRecord(**asdict(summary.total), dtypes=dtypes)
 
 
 def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
@@ -66,14 +74,16 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     }
 
 
-class Told(NamedTuple):
+class KnownModel(NamedTuple):
     """What the tensors belong to, and what is to be said of it."""
 
-    facts: dict[str, Any]
+    architecture: Recognised
+    activation: Recognised
+    preprocess: PreprocessRecord | None
     notes: tuple[str, ...]
 
 
-def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Architecture | None, /) -> Told:
+def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Architecture | None, /) -> KnownModel:
     """What the tensors belong to. Shapes that fit several architectures are no reason to say nothing of the file."""
     try:
         found = (
@@ -84,15 +94,11 @@ def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Ar
     except UsageError as error:
         if arch is not None or file.config is not None:
             raise
-        undecided = {"name": None, "how": str(error)}
-        return Told({"architecture": undecided, "activation": {"name": None, "how": UNDECIDED}, "preprocess": None}, ())
+        undecided = Recognised(name=None, how=str(error))
+        return KnownModel(undecided, Recognised(name=None, how=UNDECIDED), None, ())
     model.check(found, file.tensors)
-    facts = {
-        "architecture": {"name": found.name, "how": found.how},
-        "activation": _activation(found),
-        "preprocess": asdict(found.preprocess),
-    }
-    return Told(facts, _limits(found))
+    preprocess = PreprocessRecord(**asdict(found.preprocess))
+    return KnownModel(Recognised(name=found.name, how=found.how), _activation(found), preprocess, _limits(found))
 
 
 def _limits(found: model.Architecture, /) -> tuple[str, ...]:
@@ -104,7 +110,7 @@ def _limits(found: model.Architecture, /) -> tuple[str, ...]:
     return ()
 
 
-def _activation(found: model.Architecture, /) -> dict[str, str | None]:
+def _activation(found: model.Architecture, /) -> Recognised:
     if found.quick_gelu is None:
-        return {"name": None, "how": UNDECIDED}
-    return {"name": "quick_gelu" if found.quick_gelu else "gelu", "how": found.activation_how}
+        return Recognised(name=None, how=UNDECIDED)
+    return Recognised(name="quick_gelu" if found.quick_gelu else "gelu", how=found.activation_how)

@@ -108,11 +108,12 @@ def publish(
     with placing.written(to.out) as new:
         if exported:
             # Labelled images have no captions of their own: the names of the classes are embedded instead.
-            result["exports"] = formats.write(
+            entries = formats.write(
                 new, loaded.clip, loaded.weights(), wanted=request.wanted, pixels=measured_on.pixels,
                 captions=measured_on.captions or measured_on.classes, source_sha256=loaded.file.sha256,
                 progress=progress,
             )  # fmt: skip
+            result["exports"] = [entry.as_json() for entry in entries]
         outputs = checksums.digests(new)
         page = report.html(report.composed(result), images, place_of(request))
         made = report.composed(result | {"examples_sha256": rendered.examples_sha256(page)})
@@ -156,7 +157,7 @@ def compose(
         "schema_version": "1",
         "tool": {"name": "clipclean", "version": __version__},
         "command": "sanitize",
-        "model": inputs.described(request.model, ready.loaded),
+        "model": inputs.described(request.model, ready.loaded).as_json(),
         **({"labels": dict(request.labels)} if request.labels else {}),
         "verdict": policy.verdict(judged.findings),
         "suppressed": [inputs.dumped(found) for found in judged.suppressed],
@@ -174,7 +175,7 @@ def compose(
             "evidence": evidence_of(ready.standing, before, after),
             "resolved": recipe.model_dump(mode="json", exclude={"evidence"}),
         },
-        "data": ready.clean.as_dict() | {"screened": ready.screened},
+        "data": ready.clean.record().as_json() | {"screened": ready.screened and ready.screened.as_json()},
         "seed": request.seed,
         "training": training,
         "exports": [],
@@ -240,8 +241,8 @@ def side_findings(request: SanitizeRequest, ready: Prepared, /) -> list[Finding]
                 f"{len(clean.skipped)} of {len(clean.skipped) + len(clean.pairs)} samples were unusable and skipped: {named}.",
             )
         )
-    if screened and (screened["suspicious"] or screened["dropped"]):
-        notes.append(("CC032", screened["suspicious_share"], ranking.told(screened)))
+    if screened and (screened.suspicious or screened.dropped):
+        notes.append(("CC032", screened.suspicious_share, ranking.told(screened)))
     if not recipes.is_validated(request.recipe, overridden=request.overridden):
         notes.append(
             (

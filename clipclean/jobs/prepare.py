@@ -22,6 +22,7 @@ from clipclean.export import formats
 from clipclean.jobs import estimate, inputs
 from clipclean.jobs.inputs import LoadedModel, Source, Suspicion, read_pairs, split
 from clipclean.progress import Progress, say
+from clipclean.schema.results import ScreenedRecord
 from clipclean.train.loader import Samples
 
 
@@ -67,7 +68,7 @@ class Prepared:
     thresholds: AuditLimits
     device: str
     clean: data.CleanSet  # without what screening dropped
-    screened: dict[str, Any] | None  # the report's data.screened
+    screened: ScreenedRecord | None  # the report's data.screened
     samples: Samples  # to train on
     shown: Samples  # to measure on
     loaded: LoadedModel
@@ -104,7 +105,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     loaded = inputs.build(opened, clean, device=device)
     progress("building the model", 1, 1)
     clean, screened = screened_pairs(request, loaded.clip, clean, [trigger for trigger, _ in named], progress)
-    if screened and screened["dropped"]:
+    if screened and screened.dropped:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(samples.pairs))
     shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
@@ -208,7 +209,7 @@ def screened_pairs(
     triggers: Sequence[detect.TriggerLike],
     progress: Progress,
     /,
-) -> tuple[data.CleanSet, dict[str, Any] | None]:
+) -> tuple[data.CleanSet, ScreenedRecord | None]:
     """The clean set without what screening drops, and the report's ``data.screened``; None where it was not screened.
 
     Where nothing is to be dropped, a set that is too small to screen is taken as it is.
@@ -227,7 +228,8 @@ def screened_pairs(
     )  # fmt: skip
     dropped = found.dropped(request.screen)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
-    return ranking.kept(clean, dropped), ranking.record(found, request.screen) | {"dropped_keys": keys}
+    record = ranking.record(found, request.screen)
+    return ranking.kept(clean, dropped), record.model_copy(update={"dropped_keys": tuple(keys)})
 
 
 def divided(

@@ -5,7 +5,6 @@ import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 from webdataset.writer import TarWriter
@@ -16,10 +15,13 @@ from clipclean.detect import ranking, screening
 from clipclean.detect.ranking import Drop, ScoredPairs
 from clipclean.errors import UsageError
 from clipclean.export import provenance
+from clipclean.findings import finite
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Source, read_pairs
 from clipclean.progress import Progress
 from clipclean.report import TitledImage, example_images
+from clipclean.schema.report import ToolRecord
+from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
 
 SHOWN = 48  # images on the page
 KEPT = (".csv", ".tar", ".txt")  # what can be written of the pairs that are kept
@@ -47,9 +49,9 @@ class ScreenRequest:
 
 @dataclass(frozen=True)
 class ScreenOutcome:
-    """The result as a JSON-able dict, and images of the first pairs for the page."""
+    """The ranking, and images of the first pairs for the page."""
 
-    report: dict[str, Any]
+    report: Screening
     images: list[TitledImage]
 
 
@@ -79,23 +81,21 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
         request = replace(request, drop="auto")
     dropped = found.dropped(request.drop)
     listed = found.order()[: max(request.top, int(dropped.sum()))]
-    ranked = list(rows(clean.pairs, found, dropped, listed))
-    result: dict[str, Any] = {
-        "schema_version": "1",
-        "tool": {"name": "clipclean", "version": __version__},
-        "command": "screen",
-        "model": inputs.described(request.model, loaded),
-        "data": clean.as_dict(),
-        "triggers": [trigger.spec for trigger in named],
-        "screened": ranking.record(found, request.drop),
-        "signals": [signal_row(name) for name in found.signals],
-        "pairs": ranked,
-        "kept": None,
-        "environment": provenance.versions() | provenance.hardware(str(loaded.clip.device)),
-        "notes": list(loaded.file.notes),
-    }
-    if request.save_kept:
-        result["kept"] = save(request.save_kept, ranking.kept(clean, dropped))
+    ranked = tuple(rows(clean.pairs, found, dropped, listed))
+    result = Screening(
+        schema_version="1",
+        tool=ToolRecord(name="clipclean", version=__version__),
+        command="screen",
+        model=inputs.described(request.model, loaded),
+        data=clean.record(),
+        triggers=tuple(trigger.spec for trigger in named),
+        screened=ranking.record(found, request.drop),
+        signals=tuple(signal_row(name) for name in found.signals),
+        pairs=ranked,
+        kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
+        environment=provenance.versions() | provenance.hardware(str(loaded.clip.device)),
+        notes=loaded.file.notes,
+    )
     return ScreenOutcome(result, page_images(clean.pairs, ranked, listed))
 
 
@@ -126,47 +126,47 @@ def read_trusted(
     return known.pairs
 
 
-def signal_row(name: str, /) -> dict[str, Any]:
+def signal_row(name: str, /) -> SignalRecord:
     """What a signal is, for the result."""
     signal = ranking.SIGNALS[name]
-    return {"name": name, "title": signal.title, "weight": signal.weight, "says": signal.said}
+    return SignalRecord(name=name, title=signal.title, weight=signal.weight, says=signal.said)
 
 
 def rows(
     pairs: Sequence[data.Pair], found: ScoredPairs, dropped: Tensor, listed: Sequence[int], /
-) -> Iterator[dict[str, Any]]:
+) -> Iterator[RankedPair]:
     """The pairs that are listed, most suspicious first: with every signal, and the share of pairs that score as high."""
     shares = {name: screening.tail(values) for name, values in found.signals.items()}
     for rank, place in enumerate(listed, start=1):
-        yield {
-            "rank": rank,
-            "key": pairs[place].key,
-            "caption": pairs[place].caption,
-            "score": found.score[place].item(),
-            "suspicious": bool(found.suspicious[place]),
-            "dropped": bool(dropped[place]),
-            "reasons": [name for name in shares if shares[name][place] <= ranking.NOTEWORTHY],
-            "signals": {
-                name: {"value": values[place].item(), "share": shares[name][place].item()}
+        yield RankedPair(
+            rank=rank,
+            key=pairs[place].key,
+            caption=pairs[place].caption,
+            score=finite(found.score[place].item()),
+            suspicious=bool(found.suspicious[place]),
+            dropped=bool(dropped[place]),
+            reasons=tuple(name for name in shares if shares[name][place] <= ranking.NOTEWORTHY),
+            signals={
+                name: SignalValue(value=finite(values[place].item()), share=shares[name][place].item())
                 for name, values in found.signals.items()
             },
-        }
+        )
 
 
 def page_images(
-    pairs: Sequence[data.Pair], ranked: Sequence[dict[str, Any]], listed: Sequence[int], /
+    pairs: Sequence[data.Pair], ranked: Sequence[RankedPair], listed: Sequence[int], /
 ) -> list[TitledImage]:
     """The images of the first pairs for the page, each with its caption and the signals against it."""
     shown = []
     for row, place in zip(ranked[:SHOWN], listed, strict=False):
         image = pairs[place].image.decode()
-        why = "; ".join(ranking.SIGNALS[name].said for name in row["reasons"]) or "several signals, none of them strong"
+        why = "; ".join(ranking.SIGNALS[name].said for name in row.reasons) or "several signals, none of them strong"
         shown.append(
             TitledImage(
-                title=f"{row['rank']}. “{row['caption']}”",
-                caption=f"{row['key']}: {why}.",
+                title=f"{row.rank}. “{row.caption}”",
+                caption=f"{row.key}: {why}.",
                 png_base64=example_images.thumbnail(image),
-                alt=f"The image of the pair {row['key']}, whose caption is {row['caption']}.",
+                alt=f"The image of the pair {row.key}, whose caption is {row.caption}.",
             )
         )
     return shown
@@ -230,7 +230,7 @@ def listed_path(pair: data.Pair, table: Path, /) -> str:
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)
 
 
-def save(out: Path, kept: data.CleanSet, /) -> dict[str, Any]:
+def save(out: Path, kept: data.CleanSet, /) -> KeptRecord:
     """Write the pairs that are kept, whole or not at all; returns the result's ``kept``."""
 
     def write(partial: Path) -> None:
@@ -243,7 +243,7 @@ def save(out: Path, kept: data.CleanSet, /) -> dict[str, Any]:
             partial.write_text(keys, encoding="utf-8", errors="backslashreplace")
 
     files.write_whole(out, write)
-    return {"name": out.name, "sha256": files.sha256(out), "pairs": len(kept.pairs)}
+    return KeptRecord(name=out.name, sha256=files.sha256(out), pairs=len(kept.pairs))
 
 
 def table(pairs: Sequence[data.Pair], out: Path, /) -> str:

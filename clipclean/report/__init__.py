@@ -10,10 +10,10 @@ from clipclean.report.json_file import json, json_text, read
 from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
-from clipclean.report.schema import Report, composed, parse, schema
 from clipclean.report.screening import screening_page, screening_text
 from clipclean.report.terminal_text import plain_text, text
 from clipclean.report.verdicts import NOWHERE, RunPaths
+from clipclean.schema.report import Report, composed, parse, schema
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "text": plain_text,

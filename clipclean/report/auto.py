@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from clipclean.report.schema import AutoRecord, BudgetRecord, CandidateRecord, OutcomeRecord, Report, TrialRecord
 from clipclean.report.wording import NOTHING, count, duration, percent
+from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, OutcomeRecord, Report, TrialRecord
 
 MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges

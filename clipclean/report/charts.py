@@ -7,8 +7,8 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from clipclean.report.measures import Figure, MeasureRow
-from clipclean.report.schema import FoundRecord, LossRecord, PointRecord, ProjectionRecord
 from clipclean.report.wording import count, decimal, percent
+from clipclean.schema.report import FoundRecord, LossRecord, PointRecord, ProjectionRecord
 
 MAX_POINTS = 400  # of a curve; more cannot be told apart on a page
 TOPS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)  # ends of a scale of sizes

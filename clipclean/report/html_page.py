@@ -16,9 +16,9 @@ from clipclean.report import auto, charts, measures, provenance, search, section
 from clipclean.report.charts import Map, embedding_map
 from clipclean.report.images import PageImages, checked
 from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES, Figure, MeasureRow
-from clipclean.report.schema import CaughtRecord, FoundRecord, MeasurementsRecord, Report
 from clipclean.report.verdicts import NOWHERE, RunPaths
 from clipclean.report.wording import harmless
+from clipclean.schema.report import CaughtRecord, FoundRecord, MeasurementsRecord, Report
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 TILES = ("asr", "accuracy_under_trigger", "distance")
@@ -281,10 +281,10 @@ def _loss_sum(report: Report) -> str:
     loss = resolved.get("loss")
     if resolved.get("method") != "cleanclip" or not isinstance(loss, Mapping):
         return ""
-    weights = [loss.get("clip_weight"), loss.get("self_supervised_weight")]
-    if loss.get("preserve_weight") or not all(isinstance(weight, int | float) for weight in weights):
+    clip, own = loss.get("clip_weight"), loss.get("self_supervised_weight")
+    if loss.get("preserve_weight") or not isinstance(clip, int | float) or not isinstance(own, int | float):
         return ""
-    return "Total loss = {:g} × L_CLIP + {:g} × L_SS.".format(*weights)
+    return f"Total loss = {clip:g} × L_CLIP + {own:g} × L_SS."
 
 
 def _rounds(report: Report) -> list[tuple[str, tuple[CaughtRecord, ...]]]:

@@ -6,7 +6,8 @@ from typing import Any
 
 from clipclean import untrusted
 from clipclean.errors import RefusedInput
-from clipclean.report.schema import Free, Report, parse, plain
+from clipclean.findings import plain
+from clipclean.schema.report import Report, parse
 
 MAX_BYTES = 32 * 2**20  # a report with 200 logged steps and the whole panel has about 100 KiB
 MAX_DEPTH = 32  # of lists and objects in each other; the schema needs eight
@@ -17,7 +18,7 @@ def json(report: Report, /) -> str:
     return json_text(report.as_json())
 
 
-def json_text(value: Free, /) -> str:
+def json_text(value: object, /) -> str:
     """Any JSON object as clipclean writes it."""
     text = jsonlib.dumps(plain(value), indent=2, ensure_ascii=False, allow_nan=False)
     return text.encode(errors="backslashreplace").decode() + "\n"  # lone surrogates, in what a later version added

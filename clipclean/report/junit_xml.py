@@ -4,8 +4,8 @@ from xml.etree import ElementTree  # only written, never parsed
 
 from clipclean.findings import RULES, STAGES, UNKNOWN, Finding, Need
 from clipclean.report import measures, search, verdicts
-from clipclean.report.schema import Report
 from clipclean.report.wording import harmless, percent
+from clipclean.schema.report import Report
 
 
 def junit(report: Report, /) -> str:

@@ -5,8 +5,8 @@ from collections.abc import Iterable
 
 from clipclean.report import auto, measures, search, sections, verdicts
 from clipclean.report.measures import INTERVALS, Figure, MeasureRow
-from clipclean.report.schema import Report
 from clipclean.report.wording import NOTHING, count, decimal, difference, harmless, percent, percent_interval, points
+from clipclean.schema.report import Report
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too

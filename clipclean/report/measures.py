@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from clipclean.report.schema import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
+from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
 
 @dataclass(frozen=True)

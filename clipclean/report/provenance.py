@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from clipclean.report import measures, search, wording
 from clipclean.report.measures import Side
-from clipclean.report.schema import ExportRecord, ModelRecord, Report, SkippedRecord
+from clipclean.schema.report import ExportRecord, ModelRecord, Report, SkippedRecord
 
 
 class Fact(NamedTuple):

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from clipclean.findings import RULES, Finding, Suppressed, page, rule
 from clipclean.report import verdicts
-from clipclean.report.schema import ModelRecord, Report
 from clipclean.report.wording import harmless
+from clipclean.schema.report import ModelRecord, Report
 
 Json = dict[str, Any]  # Any: JSON
 

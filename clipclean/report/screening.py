@@ -2,7 +2,6 @@
 
 import textwrap
 from collections.abc import Sequence
-from typing import Any
 
 from markupsafe import Markup
 from rich.cells import cell_len, set_cell_size
@@ -10,6 +9,7 @@ from rich.cells import cell_len, set_cell_size
 from clipclean.report import html_page, images, wording
 from clipclean.report.images import TitledImage
 from clipclean.report.wording import inert
+from clipclean.schema.results import KeptRecord, Screening
 
 SHOWN = 20  # rows of the table in a terminal
 KEY = 24  # columns of a key
@@ -19,30 +19,30 @@ LIMITS = (
 )
 
 
-def screening_text(result: dict[str, Any], /, *, width: int) -> str:
+def screening_text(result: Screening, /, *, width: int) -> str:
     """What ``clipclean screen`` prints: a table of the most suspicious pairs, and what was left out.
 
     Args:
         result: as ``clipclean screen`` makes it; nothing in it can drive the terminal.
         width: columns, at least 60.
     """
-    result, width = inert(result), max(width, 60)
-    titles = {signal["name"]: signal["title"] for signal in result["signals"]}
+    result, width = _harmless(result), max(width, 60)
+    titles = {signal.name: signal.title for signal in result.signals}
     caption = max(12, (width - KEY - 14) // 2)
     lines = [f"{'':5} {_cell('pair', KEY)} {_cell('caption', caption)} why"]
-    for row in result["pairs"][:SHOWN]:
-        why = ", ".join(titles[name].lower() for name in row["reasons"]) or "several weak signs"
-        mark = "−" if row["dropped"] else "!" if row["suspicious"] else " "
-        lines.append(f"{row['rank']:4}{mark} {_cell(row['key'], KEY)} {_cell(row['caption'], caption)} {why}")
+    for row in result.pairs[:SHOWN]:
+        why = ", ".join(titles[name].lower() for name in row.reasons) or "several weak signs"
+        mark = "−" if row.dropped else "!" if row.suspicious else " "
+        lines.append(f"{row.rank:4}{mark} {_cell(row.key, KEY)} {_cell(row.caption, caption)} {why}")
     words = [
         f"{screening_summary(result)} ! stands out, − left out.",
         f"Not shown by this: {LIMITS[0]}",
-        *([kept(result)] if result["kept"] else ()),
+        *([kept(result.kept)] if result.kept else ()),
     ]
     return "\n".join([*lines, *("\n" + textwrap.fill(text, width, break_on_hyphens=False) for text in words)])
 
 
-def screening_page(result: dict[str, Any], titled: Sequence[TitledImage], /) -> str:
+def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
     """One HTML page that needs nothing else: the first pairs with their images, and what points at them.
 
     Everything that comes from the data is escaped; the page runs no script and loads nothing.
@@ -50,7 +50,7 @@ def screening_page(result: dict[str, Any], titled: Sequence[TitledImage], /) -> 
     Raises:
         ValueError: an image is no base64-encoded PNG.
     """
-    result, style = inert(result), html_page.stylesheet()
+    result, style = _harmless(result), html_page.stylesheet()
     return (
         html_page.templates()
         .get_template("screening.html.j2")
@@ -59,25 +59,30 @@ def screening_page(result: dict[str, Any], titled: Sequence[TitledImage], /) -> 
             style=Markup(style),  # noqa: S704 - our own file
             policy=html_page.policy(style),
             headline=screening_summary(result),
-            kept=kept(result) if result["kept"] else "",
+            kept=kept(result.kept) if result.kept else "",
             limits=LIMITS,
-            titles={signal["name"]: signal["title"] for signal in result["signals"]},
+            titles={signal.name: signal.title for signal in result.signals},
             images=[images.harmless_image(each) for each in titled],
         )
     )
 
 
-def screening_summary(result: dict[str, Any], /) -> str:
+def screening_summary(result: Screening, /) -> str:
     """How many pairs stand out, and how many were left out, in a sentence or two."""
-    found = result["screened"]
-    share = wording.percent(found["suspicious_share"])
-    words = f"{wording.count(found['suspicious'])} of {wording.count(found['pairs'])} pairs stand out ({share})."
-    return words + (f" {wording.count(found['dropped'])} are left out, by {found['drop']}." if found["dropped"] else "")
+    found = result.screened
+    share = wording.percent(found.suspicious_share)
+    words = f"{wording.count(found.suspicious)} of {wording.count(found.pairs)} pairs stand out ({share})."
+    return words + (f" {wording.count(found.dropped)} are left out, by {found.drop}." if found.dropped else "")
 
 
-def kept(result: dict[str, Any], /) -> str:
+def kept(written: KeptRecord, /) -> str:
     """Where the pairs that are kept were written."""
-    return f"{wording.count(result['kept']['pairs'])} pairs are kept: {result['kept']['name']}."
+    return f"{wording.count(written.pairs)} pairs are kept: {written.name}."
+
+
+def _harmless(result: Screening, /) -> Screening:
+    """The same ranking, with every text in it printable."""
+    return Screening.model_validate(inert(result.as_json()))
 
 
 def _cell(words: str, width: int) -> str:

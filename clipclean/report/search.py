@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from clipclean.report import measures
 from clipclean.report.measures import Side
-from clipclean.report.schema import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
+from clipclean.schema.report import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 
 FAMILIES = {
     "mask": "fixed mask and pattern",

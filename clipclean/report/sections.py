@@ -6,14 +6,14 @@ To add a section, write a function from the report to its tables and enter it in
 from collections.abc import Callable
 from typing import NamedTuple
 
-from clipclean.report.schema import (
+from clipclean.report.wording import NOTHING, count, percent, percent_interval
+from clipclean.schema.report import (
     ChangeRecord,
     MeasurementsRecord,
     RateRecord,
     Report,
     WitnessRecord,
 )
-from clipclean.report.wording import NOTHING, count, percent, percent_interval
 
 SHOWN = 6  # layers of a base
 

@@ -12,9 +12,9 @@ from rich.text import Text
 
 from clipclean.report import auto, measures, search, sections, verdicts
 from clipclean.report.measures import Figure, MeasureRow
-from clipclean.report.schema import ProbeRecord, Report
 from clipclean.report.verdicts import NOWHERE, RunPaths
 from clipclean.report.wording import NOTHING, count, decimal, difference, harmless, percent, percent_interval, points
+from clipclean.schema.report import ProbeRecord, Report
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
 ROWS = ("asr", "base_rate", "accuracy_under_trigger", "knn_asr", "distance")

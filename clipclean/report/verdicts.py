@@ -9,8 +9,8 @@ from typing import NamedTuple
 from clipclean.config import policy
 from clipclean.findings import RULES, Finding, Rule, Suppressed, rule
 from clipclean.report import measures, search
-from clipclean.report.schema import Report
 from clipclean.report.wording import count, percent
+from clipclean.schema.report import Report
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
-from clipclean.report.schema import Report
+from clipclean.schema.report import Report
 
 NOTHING = "–"  # for what was not measured
 _MINUS = "−"

@@ -89,8 +89,55 @@ def test_a_module_is_inspected_like_its_file(job):
     by_path = clipclean.inspect(job.model, arch=str(job.arch))
     by_module = clipclean.inspect(module(job), arch=str(job.arch))
     same = ("architecture", "tensors", "tensor_sha256", "preprocess")
-    assert [by_module[key] for key in same] == [by_path[key] for key in same]
-    assert (by_module["name"], by_module["format"]) == ("CLIP", "module")
+    assert [getattr(by_module, key) for key in same] == [getattr(by_path, key) for key in same]
+    assert (by_module.name, by_module.format) == ("CLIP", "module")
+
+
+def printed(capsys, *command):
+    assert cli.main([*map(str, command), "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_json_of_a_command_holds_the_values_of_its_function(job, capsys, unread):
+    arch = ("--arch", job.arch)
+    found = clipclean.inspect(job.model, arch=str(job.arch))
+    assert printed(capsys, "inspect", job.model, *arch) == found.as_json()
+    keys = (
+        "name format producer architecture activation preprocess tensors size sha256 tensor_sha256 config loaders notes"
+    )
+    assert list(found.as_json()) == keys.split()
+    ranked = clipclean.screen(job.data, job.model, top=3, arch=str(job.arch), device="cpu")
+    command = ("screen", job.data, "--model", job.model, "--top", 3, "--device", "cpu", "--quiet", *arch)
+    assert printed(capsys, *command) == ranked.as_json()
+    keys = "schema_version tool command model data triggers screened signals pairs kept environment notes"
+    assert list(ranked.as_json()) == keys.split()
+    assert list(ranked.as_json()["pairs"][0]) == [
+        "rank",
+        "key",
+        "caption",
+        "score",
+        "suspicious",
+        "dropped",
+        "reasons",
+        "signals",
+    ]
+    written = clipclean.export(
+        job.model, formats=["open_clip"], data=job.data, out=job.folder / "a", arch=str(job.arch)
+    )
+    command = ("export", job.model, "--format", "open_clip", "--data", job.data, "--out", job.folder / "b", *arch)
+    assert printed(capsys, *command, "--quiet") == written.as_json()
+    assert list(written.as_json()) == ["tool", "command", "model", "data", "exports", "environment", "notes"]
+
+
+def test_a_module_is_exported_and_screened_like_its_file(job, unread):
+    given = {"arch": str(job.arch)}
+    exported = [
+        clipclean.export(source, formats=["open_clip"], data=job.data, out=job.folder / name, **given)
+        for name, source in (("path", job.model), ("memory", module(job)))
+    ]
+    assert exported[0].exports == exported[1].exports
+    ranked = [clipclean.screen(job.data, source, device="cpu", **given) for source in (job.model, module(job))]
+    assert ranked[0].pairs == ranked[1].pairs
 
 
 def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, unread):

@@ -113,7 +113,7 @@ def test_pairs_beside_trusted_ones_are_dropped_by_a_rate_that_clean_ones_keep(tm
     assert found.suspicious[list(own)].all()
     assert int(found.suspicious.sum()) - len(own) <= 14
     assert len(found.score) == len(found.signals["gathering"]) == 300
-    assert "at most 2 % of clean pairs reach, by 100 trusted pairs" in ranking.record(found, "auto")["rule"]
+    assert "at most 2 % of clean pairs reach, by 100 trusted pairs" in ranking.record(found, "auto").rule
     assert int(ranking.beside_trusted(clean, trusted=100, rate=0.02).suspicious.sum()) <= 14
 
 

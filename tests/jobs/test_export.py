@@ -49,7 +49,7 @@ WRITTEN = {"open_clip_config.json", "open_clip_model.safetensors"} | RECORDS
 
 
 def test_the_record_says_what_was_read_and_what_was_written(job, unread):
-    found = run(job)
+    found = run(job).as_json()
     assert names(job.out) == WRITTEN
     assert found["model"]["sha256"] == files.sha256(job.model)
     assert (found["model"]["format"], found["model"]["activation"]) == ("torch-zip", "gelu")
@@ -133,8 +133,8 @@ def test_it_is_measured_on_the_users_own_pairs(job, unread):
     tiny.fit_to_pairs(tiny.job(job.folder / "fit"), quick_gelu=True)
     fit = tiny.Job(job.folder / "fit", *(job.folder / "fit" / name for name in ("model.pt", "pairs")), *job[3:])
     found = run(job, model=fit.model, data=fit.data, arch=None)
-    assert found["model"]["activation"] == "quick_gelu"
-    assert found["model"]["activation_how"].startswith("measured on clean pairs")
+    assert found.model.activation == "quick_gelu"
+    assert found.model.activation_how.startswith("measured on clean pairs")
 
 
 def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_read(job, tmp_path):
@@ -209,10 +209,10 @@ def test_a_round_trip_gives_the_same_tensor_digest(job, unread, monkeypatch, sou
     monkeypatch.setattr(hf_directory, "can_check", lambda: False)
     digest = checkpoint.digest(tiny.state_dict(tiny.SMALL_VIT))
     told = run(job, model=source(job), out=job.folder / "there", wanted=only(way))
-    assert (told["model"]["tensor_sha256"], told["exports"][0]["tensor_sha256"]) == (digest, digest)
+    assert (told.model.tensor_sha256, told.exports[0].tensor_sha256) == (digest, digest)
     # the directory tells its architecture and activation itself
     told = run(job, model=job.folder / "there", out=job.folder / "back", wanted=only(back), arch=None, own=False)
-    assert told["model"]["tensor_sha256"] == told["exports"][0]["tensor_sha256"] == digest
+    assert told.model.tensor_sha256 == told.exports[0].tensor_sha256 == digest
     read = checkpoint.read(job.folder / "back")
     assert checkpoint.digest(read.tensors) == digest
     assert verify.verify(job.folder / "back", public_key=None).exit_code == 0
@@ -229,7 +229,7 @@ def test_half_precision_keeps_its_values_and_changes_its_digest(job, unread):
     halves = {name: tensor.half() for name, tensor in tiny.state_dict(tiny.SMALL_VIT).items()}
     torch.save(halves, job.folder / "half.pt")
     told = run(job, model=job.folder / "half.pt")
-    assert told["model"]["tensor_sha256"] == checkpoint.digest(halves)
-    assert told["exports"][0]["tensor_sha256"] != checkpoint.digest(halves)
+    assert told.model.tensor_sha256 == checkpoint.digest(halves)
+    assert told.exports[0].tensor_sha256 != checkpoint.digest(halves)
     read = checkpoint.read(job.out).tensors
     assert all(torch.equal(read[name].half(), tensor) for name, tensor in halves.items())

@@ -2,7 +2,7 @@
 
 from clipclean import report
 from clipclean.findings import Suppressed
-from clipclean.report.schema import FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
+from clipclean.schema.report import FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
 
 PARTS = {  # a key that tells what an object is
     "family_words": FoundRecord,

@@ -10,7 +10,7 @@ from sarif_pydantic import Sarif
 from clipclean import report
 from clipclean.findings import RULES
 from clipclean.report.sarif_log import model_uri, relative_uri
-from clipclean.report.schema import ModelRecord
+from clipclean.schema.report import ModelRecord
 
 report = Parsed(report)
 

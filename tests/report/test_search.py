@@ -5,7 +5,7 @@ from report.parsed import Parsed, parsed
 from clipclean import report
 from clipclean.report import charts as drawing
 from clipclean.report import search
-from clipclean.report.schema import CalibrationRecord
+from clipclean.schema.report import CalibrationRecord
 
 report, drawing, search = Parsed(report), Parsed(drawing), Parsed(search)
 

@@ -1,14 +1,13 @@
 """The report as frozen values, which give its types, its validation and its JSON Schema."""
 
 import functools
-import math
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
 
 from clipclean.errors import UsageError
-from clipclean.findings import Count, Finding, Interval, Number, Part, Suppressed
+from clipclean.findings import Count, Finding, Interval, Number, Part, Suppressed, plain
 
 MAX_PROBLEMS = 20  # named at once
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -610,11 +609,6 @@ class Report(Part):
         """Whether one model was looked at, and none cleaned."""
         return self.command == "audit"
 
-    def as_json(self) -> dict[str, Any]:
-        """The report as a JSON object; a number that is none becomes null."""
-        found: dict[str, Any] = plain(self.model_dump(by_alias=True, exclude_unset=True))
-        return found
-
 
 @functools.cache
 def schema() -> dict[str, Any]:
@@ -629,7 +623,7 @@ def parse(value: object, /) -> Report:
         UsageError: it is none; the message lists what is wrong and where.
     """
     try:
-        return Report.model_validate(_decodable(value))
+        return Report.model_validate(value)
     except ValidationError as error:
         found = list(dict.fromkeys(_problems(error, value)))
     listed = "\n".join(
@@ -710,25 +704,3 @@ def _fault(kind: str, context: dict[str, Any], words: str, found: object) -> str
 def _brief(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _decodable(value: object) -> object:
-    r"""The same value with lone surrogates, which no string of a report can hold, as visible escapes like ``\udc80``."""
-    if isinstance(value, str):
-        return value.encode(errors="backslashreplace").decode()
-    if isinstance(value, dict):
-        return {_decodable(key): _decodable(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_decodable(inner) for inner in value]
-    return value
-
-
-def plain(value: Any, /) -> Any:
-    """A JSON value with null in the place of every number that is none, and lists in the place of tuples."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: plain(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(inner) for inner in value]
-    return value

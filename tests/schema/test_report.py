@@ -10,7 +10,7 @@ from report.parsed import Parsed
 
 from clipclean import report
 from clipclean.errors import UsageError
-from clipclean.report.schema import MAX_PROBLEMS
+from clipclean.schema.report import MAX_PROBLEMS
 
 report = Parsed(report)
 
