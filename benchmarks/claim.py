@@ -195,7 +195,7 @@ def measure(o: argparse.Namespace, victim: Path, trigger: str, target: str) -> d
     from clipclean.jobs import inputs
 
     tested, _, evidence, _ = prepared(o, victim, trigger, target, RECIPES[0])
-    return inputs.measure(tested.clip, evidence).as_dict()
+    return inputs.measure(tested.clip, evidence).record().as_json()
 
 
 def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, seed: int, out: Path) -> dict:
@@ -214,7 +214,7 @@ def clean(o: argparse.Namespace, victim: Path, planted: dict, recipe_name: str, 
     )
     seconds = time.monotonic() - began
     plant.write(out, tested)
-    after = inputs.measure(tested.clip, evidence).as_dict()
+    after = inputs.measure(tested.clip, evidence).record().as_json()
     return {
         "after": after,
         "recipe": recipe_name,

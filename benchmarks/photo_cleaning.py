@@ -230,7 +230,7 @@ def implants_of(evidence) -> list:
 def figures(found) -> dict:
     from zoo import figures
 
-    return figures(found.as_dict())
+    return figures(found.record().as_json())
 
 
 # Tables.

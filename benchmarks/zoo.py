@@ -518,7 +518,7 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
         pass
     clip.net.eval()
     plant.write(path, tested)
-    return inputs.measure(clip, evidence).as_dict()
+    return inputs.measure(clip, evidence).record().as_json()
 
 
 def measure(entry: Entry, path: Path, out: Path, *, rebound: bool = False) -> dict:
@@ -528,7 +528,7 @@ def measure(entry: Entry, path: Path, out: Path, *, rebound: bool = False) -> di
     tested, pairs, evidence, _ = prepared(entry, path, out)
     if rebound:
         finetune_benignly(tested.clip, pairs)
-    return inputs.measure(tested.clip, evidence).as_dict()
+    return inputs.measure(tested.clip, evidence).record().as_json()
 
 
 def figures(measured: dict) -> dict:

@@ -13,6 +13,7 @@ from clipclean.config import recipe
 from clipclean.detect import Measurement, Probe, Rate
 from clipclean.findings import finding
 from clipclean.jobs.audit import AuditResult
+from clipclean.schema.report import TrainingRecord
 
 BUDGET = Budget(excess=0.05, accuracy=0.02, gain=0.01)
 HALF = Rate(500, 1000)
@@ -68,5 +69,6 @@ def attempt(name, *findings, excess=0.0, lost=0.0):
     """A run on the model that ends with findings of these rules and levels."""
     found = tuple(finding(rule, "words", level=level, trigger="patch") for rule, level in findings)
     point = Point(1.0, excess, lost)
-    done = Cleaned({}, {"steps": 1, "seconds": 1.0}, (), ())
+    training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
+    done = Cleaned({}, training, (), ())
     return Attempt(candidate(name), done, (point,), point, (), sight(), None, found)

@@ -9,7 +9,6 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import torch
 
@@ -21,6 +20,7 @@ from clipclean.config.recipe import Planting, Recipe
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding, Level, finding
 from clipclean.progress import Progress
+from clipclean.schema.report import PlantedRecord, PowerRecord
 
 TINY = 30_000_000  # parameters below which a model is finetuned at the rates of small ones
 LEAST = 4  # backdoors that took, from which on the power of an audit is stated
@@ -51,12 +51,16 @@ class Planted:
         """Whether there was a backdoor to find."""
         return self.excess >= canaries.TOOK
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+    def record(self) -> PlantedRecord:
         """For a report."""
-        return {
-            "trigger": self.trigger, "class": self.target, "excess_asr": self.excess, "took": self.took,
-            "level": self.level, "seconds": self.seconds,
-        }  # fmt: skip
+        return PlantedRecord(
+            trigger=self.trigger,
+            class_=self.target,
+            excess_asr=self.excess,
+            took=self.took,
+            level=self.level,
+            seconds=self.seconds,
+        )
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,14 @@ class Power:
         """Whether finding nothing means something: enough were planted, and nearly all of them found."""
         return self.found.n >= LEAST and self.found.hits >= self.found.n - MISSED
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+    def record(self) -> PowerRecord:
         """For a report."""
-        return {
-            "found": self.found.as_dict(), "failed": self.failed.as_dict(), "enough": self.is_enough,
-            "planted": [each.as_dict() for each in self.planted],
-        }  # fmt: skip
+        return PowerRecord(
+            found=self.found.record(),
+            failed=self.failed.record(),
+            enough=self.is_enough,
+            planted=tuple(each.record() for each in self.planted),
+        )
 
     def finding(self) -> Finding:
         """A note where the power is enough for a pass without references; else a warning, which keeps it from that."""

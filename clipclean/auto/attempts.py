@@ -75,7 +75,7 @@ def _trials(
     def measure(share: float) -> Trial:
         bench.put(done.weights, original=copy.weights, share=share)
         left = inputs.measure(bench.clip, asked)
-        return trials.trial(candidate.name, copy.planted, left, kept=share, seconds=done.training["seconds"])
+        return trials.trial(candidate.name, copy.planted, left, kept=share, seconds=done.training.seconds)
 
     retests = Retests((), _refinetuning(bench, copy, lambda: done), bench.budget)
     return interpolate.trials_of(measure, retests, bench.budget, changed=done.changed)

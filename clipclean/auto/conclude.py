@@ -1,10 +1,8 @@
 """The findings of an ``auto`` run, and its record for the report."""
 
-import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from clipclean import detect
 from clipclean.auto import select
@@ -15,16 +13,18 @@ from clipclean.auto.suspects import Suspected
 from clipclean.auto.trials import CanaryOutcome, PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
-from clipclean.findings import Finding, finding
-from clipclean.jobs import audit, inputs
+from clipclean.findings import Finding, finding, finite
+from clipclean.jobs import audit
 from clipclean.jobs.audit import AuditResult
 from clipclean.schema.report import (
     AccuraciesRecord,
+    AuditRecord,
     AutoRecord,
     BudgetRecord,
     CanaryRecord,
     CandidateRecord,
     OutcomeRecord,
+    ProjectionRecord,
     ReboundRecord,
     ReturnRecord,
     RunRecord,
@@ -144,16 +144,15 @@ def judged(
     return apply([*findings, nothing_passed])
 
 
-def section(bench: Workbench, sight: AuditResult, /) -> dict[str, Any]:  # Any: JSON
-    """``before`` or ``after`` of the report, with the search."""
-    measurements = sight.measured.as_dict()
-    if sight.search:
-        measurements["search"] = audit.search_section(bench.settings.effort, sight, bench.references, {})
-    return {
-        "measurements": measurements,
-        "findings": [inputs.dumped(found) for found in bench.findings(sight)],
-        "suspects": detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits),
-    }
+def section(bench: Workbench, sight: AuditResult, maps: Mapping[str, ProjectionRecord], /) -> AuditRecord:
+    """``before`` or ``after`` of the report, with the search, and maps of embeddings."""
+    searched = sight.search and audit.search_section(bench.settings.effort, sight, bench.references, {})
+    more = {"search": searched} if searched else {}
+    return AuditRecord(
+        measurements=sight.measured.record().model_copy(update={**more, **maps}),
+        findings=tuple(bench.findings(sight)),
+        suspects=detect.suspected_classes(sight.search, sight.measured.panel, limits=bench.limits),
+    )
 
 
 def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
@@ -177,7 +176,7 @@ def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
             total=time.monotonic() - tried.started,
             planting=copy.seconds if copy else 0.0,
             trials=sum(each.seconds for each in tried.considered),
-            chosen=attempt.cleaned.training["seconds"],
+            chosen=attempt.cleaned.training.seconds,
             rebound=refinetuned.seconds if refinetuned else 0.0,
         ),
     )
@@ -212,7 +211,7 @@ def _outcome(outcome: CanaryOutcome) -> OutcomeRecord:
         planted=outcome.planted,
         left=outcome.left,
         interval=outcome.interval,
-        accuracy=_finite(outcome.accuracy),
+        accuracy=finite(outcome.accuracy),
         n=outcome.n,
         took=outcome.took,
         returned=outcome.returned,
@@ -226,7 +225,7 @@ def _run(attempt: Attempt) -> RunRecord:
         accuracy_lost=attempt.point.accuracy_lost,
         triggers=len(attempt.suspicions),
         errors=tuple(sorted({found.rule for found in attempt.findings if found.level == "error"})),
-        seconds=attempt.cleaned.training["seconds"],
+        seconds=attempt.cleaned.training.seconds,
     )
 
 
@@ -235,22 +234,17 @@ def _refinetuned(test: Refinetuned) -> ReboundRecord:
         steps=test.steps,
         seconds=test.seconds,
         accuracy=AccuraciesRecord(
-            before=_finite(test.before.clean_accuracy.value), after=_finite(test.after.clean_accuracy.value)
+            before=finite(test.before.clean_accuracy.value), after=finite(test.after.clean_accuracy.value)
         ),
         probes=tuple(
             ReturnRecord(
                 trigger=old.trigger,
                 target=new.target,
-                before=_finite(old.excess),
-                after=_finite(new.excess),
+                before=finite(old.excess),
+                after=finite(new.excess),
                 interval=new.excess_interval,
                 known=is_known,
             )
             for old, new, is_known in test.pairs()
         ),
     )
-
-
-def _finite(value: float | None) -> float | None:
-    """A number, or None for what could not be measured."""
-    return None if value is None or math.isnan(value) else value

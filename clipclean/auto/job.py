@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import replace
-from typing import Any
 
 from clipclean import detect, model
 from clipclean.auto import attempts, candidates, conclude, select, sequence, suspects
@@ -16,6 +15,7 @@ from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
 from clipclean.report import PageImages, example_images
+from clipclean.schema.report import Report
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
@@ -43,9 +43,7 @@ def auto(request: SanitizeRequest, /, *, progress: Progress) -> SanitizeOutcome:
         bench = workbench(request, ready, state, progress)
         tried = tried_all(bench, request.recipe, started=started)
         result, images = concluded(bench, request, ready, tried)
-        return outputs.publish(
-            request, ready, result, bench.evidence, to=to, images=images, state=state, progress=progress
-        )
+        return outputs.publish(request, ready, result, bench.evidence, to=to, images=images, progress=progress)
 
 
 def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progress: Progress, /) -> Workbench:
@@ -98,7 +96,7 @@ def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
 
 def concluded(
     bench: Workbench, request: SanitizeRequest, ready: Prepared, tried: Tried, /
-) -> tuple[dict[str, Any], PageImages]:
+) -> tuple[Report, PageImages]:
     """The report and its images; the model is left with the weights that it is about."""
     chosen, attempt = select.best(tried.considered)
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
@@ -123,18 +121,10 @@ def concluded(
     ]
     nothing = conclude.nothing_passed(tried.considered, attempt, bench.budget)
     applied = conclude.judged(lambda found: outputs.accepted(request, ready, found), findings, nothing)
-    result = outputs.compose(request, ready, before, after, applied, attempt.cleaned.training)
-    sides = (
-        ("before", replace(tried.before.sight, measured=before), shown),
-        ("after", replace(attempt.sight, measured=after), shown_after),
-    )
-    for side, sight, images in sides:
-        result[side] = conclude.section(bench, sight)
-        result[side]["measurements"] |= dict(images.maps)
-    result["after"] = outputs.with_agreement(result["after"], before, after, classes=bench.evidence.classes)
-    result |= {
-        "suspects": result["before"]["suspects"],
-        "measurements": result["after"]["measurements"],
-        "auto": conclude.account(tried, attempt),
-    }
+    section_before = conclude.section(bench, replace(tried.before.sight, measured=before), shown.maps)
+    section_after = conclude.section(bench, replace(attempt.sight, measured=after), shown_after.maps)
+    section_after = outputs.with_agreement(section_after, before, after, classes=bench.evidence.classes)
+    known = outputs.evidence_of(ready.standing, before, after)
+    result = outputs.compose(request, ready, section_before, section_after, applied, attempt.cleaned.training, known)
+    result = result.model_copy(update={"auto": conclude.account(tried, attempt)})
     return result, example_images.grids(shown, shown_after)

@@ -11,9 +11,10 @@ from clipclean import detect, model
 from clipclean.auto.candidates import Candidate
 from clipclean.config.recipe import Recipe
 from clipclean.findings import Finding
-from clipclean.jobs import inputs, suspicions
+from clipclean.jobs import suspicions
 from clipclean.methods import training, unlearn, unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import resume
 from clipclean.train.loader import Samples
 from clipclean.train.resume import RunState
@@ -27,14 +28,14 @@ class Cleaned:
     """What cleaning with a candidate left: the weights, the report's ``training``, and triggers that were found on the way."""
 
     weights: dict[str, Tensor]
-    training: dict[str, Any]
+    training: TrainingRecord
     leads: tuple[SuspectedTrigger, ...]
     remaining: tuple[Finding, ...]  # findings of an unlearning that did not come to its end
 
     @property
     def changed(self) -> bool:
         """Whether anything was done: an unlearning that finds nothing does nothing."""
-        return bool(self.training["steps"])
+        return bool(self.training.steps)
 
 
 def clean(
@@ -99,7 +100,7 @@ def clean(
 class _Done:
     """One recipe of a candidate, done: now, or by an earlier process of the run."""
 
-    training: dict[str, Any]  # JSON: the report's ``training``
+    training: TrainingRecord
     remaining: tuple[Finding, ...]
     leads: tuple[SuspectedTrigger, ...]
     searched: unlearn.SearchedModel | None  # where its unlearning ended
@@ -114,16 +115,16 @@ def _cleaned(
     if kept is not None:
         put(clip, on_device(clip, kept[0]))
         remaining = tuple(Finding.model_validate(each) for each in kept[1]["remaining"])
-        return _Done(kept[1]["training"], remaining, leads, searched)
+        return _Done(TrainingRecord.model_validate(kept[1]["training"]), remaining, leads, searched)
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
     least = recipe.unlearn.outlyingness
     remaining = tuple(suspicions.remaining(trained, least=least)) if searched else ()
-    told = trained.as_dict()
-    record = {"training": told, "remaining": [inputs.dumped(each) for each in remaining]}
+    done = trained.record()
+    record = {"training": done.as_json(), "remaining": [each.as_json() for each in remaining]}
     state.write(clip.net.state_dict(), record, name=DONE)
     if not searched:
         state.forget(resume.STATE)  # three times the weights, and of no more use
-    return _Done(told, remaining, leads, trained.unlearned if searched else None)
+    return _Done(done, remaining, leads, trained.unlearned if searched else None)
 
 
 def taken(clip: model.Clip, /) -> dict[str, Tensor]:
@@ -147,25 +148,24 @@ def decides(recipe: Recipe, /) -> dict[str, Any]:  # Any: JSON
     return recipe.model_dump(mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"})
 
 
-def merged(parts: Sequence[dict[str, Any]], /) -> dict[str, Any]:
+def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
     """The report's ``training`` of recipes that followed each other: steps go on counting."""
-    steps = pairs = 0
-    losses: list[dict[str, float]] = []
+    steps, losses = 0, list[LossRecord]()
     for part in parts:
-        losses += [entry | {"step": entry["step"] + steps} for entry in part["losses"]]
-        steps, pairs = steps + part["steps"], pairs + part["pairs"]
-    seconds = sum(part["seconds"] for part in parts)
-    whole = parts[0] | {
+        losses += [entry.model_copy(update={"step": entry.step + steps}) for entry in part.losses]
+        steps += part.steps
+    pairs, seconds = sum(part.pairs for part in parts), sum(part.seconds for part in parts)
+    whole = {
         "steps": steps,
         "pairs": pairs,
         "seconds": seconds,
-        "losses": losses,
+        "losses": tuple(losses),
         "pairs_per_second": pairs / seconds if seconds else 0.0,
-        "peak_memory_bytes": max(part["peak_memory_bytes"] for part in parts),
-        "peak_device_memory_bytes": max(part["peak_device_memory_bytes"] or 0 for part in parts) or None,
+        "peak_memory_bytes": max(part.peak_memory_bytes for part in parts),
+        "peak_device_memory_bytes": max(part.peak_device_memory_bytes or 0 for part in parts) or None,
     }
-    unlearned = [part["unlearning"] for part in parts if "unlearning" in part]
-    return whole | ({"unlearning": unlearned[0]} if unlearned else {})
+    unlearned = [part.unlearning for part in parts if part.unlearning is not None]
+    return parts[0].model_copy(update=whole | ({"unlearning": unlearned[0]} if unlearned else {}))
 
 
 def _text_classifier(clip: model.Clip, evidence: detect.EvalSet) -> Tensor:

@@ -58,7 +58,7 @@ def acting(
 def pointed_at(seen: Suspected, evidence: detect.EvalSet, limits: AuditLimits, /) -> list[int]:
     """Places of all classes that anything points at, be it one sign: what is there already is no canary."""
     rows = detect.suspected_classes(seen.sight.search, seen.sight.measured.panel, limits=limits)
-    return [*targets(seen.suspicions), *(evidence.classes.index(row["class"]) for row in rows)]
+    return [*targets(seen.suspicions), *(evidence.classes.index(row.class_) for row in rows)]
 
 
 def targets(suspected: Sequence[Suspicion], /) -> list[int]:

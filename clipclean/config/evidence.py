@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Recipe
+from clipclean.schema.report import ExpectedRecord
 
 DEFAULTS = ("cleanclip-tiny", "cleanclip")  # for a run that names no recipe; the first that was measured on the like
 LIKE = 4.0  # a model of at most so many times, or at least that part of, the parameters is of a like size
@@ -71,16 +72,16 @@ class Expected:
             f"{100 * self.lost.mean:.1f} points of accuracy lost ({100 * self.lost.low:.1f} to {100 * self.lost.high:.1f}), {self.runs} runs"
         )
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+    def record(self) -> ExpectedRecord:
         """For a report."""
-        return {
-            "runs": self.runs,
-            "attacks": self.attacks,
-            "left": [self.left.low, self.left.mean, self.left.high],
-            "lost": [self.lost.low, self.lost.mean, self.lost.high],
-            "pairs": list(self.pairs),
-            "parameters": list(self.parameters) if self.parameters else None,
-        }
+        return ExpectedRecord(
+            runs=self.runs,
+            attacks=self.attacks,
+            left=(self.left.low, self.left.mean, self.left.high),
+            lost=(self.lost.low, self.lost.mean, self.lost.high),
+            pairs=self.pairs,
+            parameters=self.parameters,
+        )
 
 
 @dataclass(frozen=True)

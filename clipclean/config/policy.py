@@ -17,6 +17,7 @@ from clipclean.config.thresholds import Audit, AuditLimits, Thresholds
 from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
+from clipclean.schema.report import PolicyRecord
 
 # Too little evidence is never pass, whatever a policy says; and what a policy did is always reported.
 EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
@@ -174,18 +175,18 @@ def digest(policy: Policy, /) -> str:
     return yaml_file.digest(policy.model_dump(mode="json", by_alias=True, exclude_none=True))
 
 
-def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> dict[str, Any]:  # any JSON
+def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> PolicyRecord:
     """``policy`` of a report: what it is called, its digest, what held, and what the verdict would be without it.
 
     Its thresholds hold in both cases: they are part of what was measured.
     """
     levels = policy.severities.model_dump(exclude_none=True)
-    return {
-        "name": policy.name,
-        "sha256": digest(policy),
-        "verdict_without": applied.without,
-        "resolved": {"thresholds": asdict(limits), "severities": levels},
-    }
+    return PolicyRecord(
+        name=policy.name,
+        sha256=digest(policy),
+        verdict_without=applied.without,
+        resolved={"thresholds": asdict(limits), "severities": levels},
+    )
 
 
 def schema() -> dict[str, Any]:  # any JSON

@@ -16,7 +16,7 @@ from clipclean.detect.measure import (
 )
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.panel import strengths
-from clipclean.detect.projection import neighbouring, principal
+from clipclean.detect.projection import Plane, neighbouring, principal
 from clipclean.detect.references import PANEL, References, Sizes, as_file, from_file, stored, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
@@ -52,6 +52,7 @@ __all__ = [
     "InvertedTrigger",
     "Measurement",
     "NoSearch",
+    "Plane",
     "Probe",
     "Rate",
     "References",

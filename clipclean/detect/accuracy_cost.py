@@ -2,13 +2,14 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from clipclean.detect.measure import Accuracy, Measurement
 from clipclean.detect.metrics import Rate, Z, paired_difference
+from clipclean.findings import finite
+from clipclean.schema.report import AgreementRecord, ClassKeptRecord
 
 RECALL = "recall@1"  # in the definition of what captions tell
 TRUST = 2 / 3  # in the original: chosen on the half ``choose`` of the zoo of photographs, docs/experiments.md
@@ -55,13 +56,14 @@ class Agreement:
         """The class that lost the largest share of its images; None where no class has enough of them."""
         return min(self.classes.items(), key=lambda item: item[1].value, default=None)
 
-    def as_dict(self, names: tuple[str, ...] = (), /) -> dict[str, Any]:  # Any: JSON
+    def record(self, names: tuple[str, ...] = (), /) -> AgreementRecord:
         """For a report; ``names`` of the classes."""
-        told: dict[str, Any] = self.rate.as_dict() | {"margins": list(self.margins)}
-        if names and self.worst:
-            number, rate = self.worst
-            told["worst_class"] = {"class": names[number], "kept": rate.as_dict()}
-        return told
+        rate = self.rate
+        found = AgreementRecord(value=finite(rate.value), interval=rate.interval, n=rate.n, margins=self.margins)
+        if not names or self.worst is None:
+            return found
+        number, kept = self.worst
+        return found.model_copy(update={"worst_class": ClassKeptRecord(class_=names[number], kept=kept.record())})
 
 
 def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tuple[float, float]]:

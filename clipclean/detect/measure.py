@@ -1,11 +1,10 @@
 """Measuring one model on one set of images: clean accuracy, and the effect of each known trigger."""
 
 import contextlib
-import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
@@ -14,6 +13,8 @@ from clipclean import data, deadline, model
 from clipclean.detect import metrics, zeroshot
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
+from clipclean.findings import finite
+from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, SearchRecord
 
 EMBED_BATCH = 128  # images or texts that a tower takes at a time
 
@@ -65,22 +66,26 @@ class Probe:
     clean_spread: float
     n: int
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
-        """The entry of ``measurements.probes`` in a report."""
-        excess = None if math.isnan(self.excess) else self.excess
-        return {
-            "trigger": self.trigger,
-            "target": self.target,
-            "asr": self.asr.as_dict(),
-            "base_rate": self.base.as_dict(),
-            "excess_asr": {"value": excess, "interval": list(self.excess_interval), "n": self.asr.n},
-            "accuracy_under_trigger": self.accuracy_under_trigger and self.accuracy_under_trigger.as_dict(),
-            "knn_asr": self.knn_asr and self.knn_asr.as_dict(),
-            "distance": self.distance,
-            "spread": self.spread,
-            "clean_spread": self.clean_spread,
-            "n": self.n,
-        }
+    def excess_record(self) -> DifferenceRecord:
+        """The excess for a report."""
+        return DifferenceRecord(value=finite(self.excess), interval=self.excess_interval, n=self.asr.n)
+
+    def record(self, *, known: bool) -> ProbeRecord:
+        """For a report; ``known`` says whether the trigger was named, and is not one of the panel."""
+        return ProbeRecord(
+            trigger=self.trigger,
+            target=self.target,
+            asr=self.asr.record(),
+            base_rate=self.base.record(),
+            excess_asr=self.excess_record(),
+            accuracy_under_trigger=self.accuracy_under_trigger.record() if self.accuracy_under_trigger else None,
+            knn_asr=self.knn_asr.record() if self.knn_asr else None,
+            distance=finite(self.distance),
+            spread=finite(self.spread),
+            clean_spread=finite(self.clean_spread),
+            n=self.n,
+            known=known,
+        )
 
 
 @dataclass(frozen=True)
@@ -113,9 +118,9 @@ class Accuracy:
     correct: Tensor
     definition: str
 
-    def as_dict(self) -> dict[str, Any]:
+    def record(self) -> RateRecord:
         """For a report."""
-        return self.rate.as_dict() | {"definition": self.definition}
+        return self.rate.record().model_copy(update={"definition": self.definition})
 
 
 @dataclass(frozen=True)
@@ -138,19 +143,17 @@ class Measurement:
     usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison: nobody is warned of them
     untried: int = 0  # triggers of the panel, since time was over
 
-    def as_dict(self) -> dict[str, Any]:
-        """``measurements`` of the report."""
-        probes = [p.as_dict() | {"known": True} for p in self.known] + [
-            p.as_dict() | {"known": False} for p in self.panel
-        ]
-        return {
-            "clean_accuracy": self.clean_accuracy.as_dict() | {"definition": self.definition},
-            "probes": probes,
-            **({"recall": self.recall.as_dict()} if self.recall else {}),
-            "knn": self.knn,
-            "search": {},
-            "distances": {p["trigger"]: p["distance"] for p in probes},
-        }
+    def record(self) -> MeasurementsRecord:
+        """``measurements`` of the report, without a search."""
+        probes = (*(p.record(known=True) for p in self.known), *(p.record(known=False) for p in self.panel))
+        found = MeasurementsRecord(
+            clean_accuracy=Accuracy(self.clean_accuracy, self.correct, self.definition).record(),
+            probes=probes,
+            knn=self.knn,
+            search=SearchRecord(),
+            distances={probe.trigger: probe.distance for probe in probes},
+        )
+        return found.model_copy(update={"recall": self.recall.record()}) if self.recall else found
 
 
 def measure(

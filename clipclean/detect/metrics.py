@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from clipclean.findings import finite
+from clipclean.schema.report import RateRecord
+
 Z = 1.959964  # two-sided 95 %
 
 
@@ -47,9 +50,9 @@ class Rate:
         high = 1.0 if self.hits == self.n else centre + half
         return low, high
 
-    def as_dict(self) -> dict[str, float | int | list[float] | None]:
-        """What JSON can hold: ``{"value", "interval", "n"}``, the value null where it is unknown."""
-        return {"value": self.value if self.n else None, "interval": list(self.interval), "n": self.n}
+    def record(self) -> RateRecord:
+        """For a report; the value is None where it is unknown."""
+        return RateRecord(value=finite(self.value), interval=self.interval, n=self.n)
 
 
 def paired_difference(after: Rate, before: Rate, /, *, both: int) -> tuple[float, float]:

@@ -1,15 +1,16 @@
 """The panel: the least strength at which each known trigger acts. A planted one acts at far less than the others."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
 
 from clipclean.detect.measure import TriggerLike
 from clipclean.detect.zeroshot import Canonical
+from clipclean.findings import finite
+from clipclean.schema.report import StrengthRecord
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of a trigger's change that are tried, one after the other while it acts
 ACTS = 0.5  # excess share of images taken for one class: from there on a trigger acts
@@ -32,6 +33,11 @@ class Strength:
     target: int
     least: float
     excess: float
+
+    def record(self, classes: Sequence[str], /) -> StrengthRecord:
+        """For a report; ``classes`` are the names."""
+        name = classes[self.target] if self.target >= 0 else None
+        return StrengthRecord(trigger=self.trigger, class_=name, least=self.least, excess=finite(self.excess))
 
     @property
     def family(self) -> str:
@@ -88,14 +94,3 @@ def _crossing(curve: Sequence[tuple[float, float]]) -> float:
     (above, high), (below, low) = curve[-2:]
     part = (high - ACTS) / (high - low)
     return math.exp(math.log(above) + part * (math.log(below) - math.log(above)))
-
-
-def as_dicts(found: Sequence[Strength], classes: Sequence[str], /) -> list[Mapping[str, Any]]:  # Any: JSON
-    """For a report and for references."""
-    return [
-        {
-            "trigger": s.trigger, "class": classes[s.target] if s.target >= 0 else None,
-            "least": s.least, "excess": s.excess,
-        }
-        for s in found
-    ]  # fmt: skip

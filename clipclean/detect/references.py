@@ -16,6 +16,7 @@ from typing import Any
 
 from clipclean.detect.families import compared
 from clipclean.errors import RefusedInput, UsageError
+from clipclean.schema.report import ReferenceKind
 from clipclean.untrusted import printable
 
 FORMAT = "clipclean references 1"
@@ -32,7 +33,7 @@ Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> si
 class References:
     """Sizes in clean models, and where they come from: ``stored``, ``file`` or ``reference``."""
 
-    kind: str
+    kind: ReferenceKind
     name: str
     entries: tuple[Sizes, ...]
 
@@ -175,7 +176,7 @@ def _is_size(found: object) -> bool:
 def together(several: Sequence[References], /) -> References:
     """Several references as one: a class counts as unusual beside all of their models."""
     kinds = {each.kind for each in several}
-    kind = kinds.pop() if len(kinds) == 1 else "reference"
+    kind: ReferenceKind = kinds.pop() if len(kinds) == 1 else "reference"
     return References(
         kind, ", ".join(each.name for each in several), tuple(s for each in several for s in each.entries)
     )

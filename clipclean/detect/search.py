@@ -4,7 +4,6 @@ import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Generator, Tensor
@@ -14,10 +13,20 @@ from clipclean.detect import inversion
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
 from clipclean.detect.measure import Probe, TriggerLike, embeddings, probe
-from clipclean.detect.panel import Strength, as_dicts, strengths
+from clipclean.detect.panel import Strength, strengths
 from clipclean.detect.references import PANEL, References, Sizes, evidence, freely
 from clipclean.detect.stages import FORGETFUL, Memory, Stages
 from clipclean.detect.zeroshot import Canonical
+from clipclean.findings import finite
+from clipclean.schema.report import (
+    CalibrationRecord,
+    ControlRecord,
+    FoundRecord,
+    GatheringRecord,
+    RangeRecord,
+    SearchRecord,
+)
+from clipclean.schema.report import Effort as EffortName
 
 MOST_IMAGES = 256  # that are searched on
 JUDGING = 150  # the most that judge what was found: an excess of 0.6 is then known to 0.08
@@ -85,34 +94,34 @@ class TargetedResult:
             return evidence(self.margin, self.candidate.family)
         return evidence(self.margin, self.candidate.family, usual=self.usual_margin, shrunk=self.shrunk)
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
-        """An entry of ``measurements.search.found`` in a report."""
-        probed = self.probe.as_dict()
-        return {
-            "family": self.candidate.family,
-            "family_words": FAMILIES[self.candidate.family].words,
-            "class": self.found.target,
-            "size": self.candidate.size,
-            "size_words": self.found.size_words,
-            "reached": self.candidate.is_reached,
-            "asr": probed["asr"],
-            "base_rate": probed["base_rate"],
-            "excess_asr": probed["excess_asr"],
-            "collapse": 1 - self.probe.spread,  # of unit embeddings: the squared norm of their mean
-            "clean_collapse": 1 - self.probe.clean_spread,
-            "gathering": self.gathering,
-            "distance": self.probe.distance,
-            "spread": self.probe.spread,
-            "direction_agreement": self.probe.direction_agreement,
-            "knn_asr": probed["knn_asr"],
-            "reference": self.reference,
-            "gap": self.gap,
-            "margin": self.margin,
-            "evidence": self.evidence,
-            "abnormality": None if math.isnan(self.reference_anomaly) else self.reference_anomaly,
-            "outlyingness": self.anomaly_index,
-            "file": None,
-        }
+    def record(self, *, file: str | None = None) -> FoundRecord:
+        """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
+        probe = self.probe
+        return FoundRecord(
+            family=self.candidate.family,
+            family_words=FAMILIES[self.candidate.family].words,
+            class_=self.found.target,
+            size=finite(self.candidate.size),
+            size_words=self.found.size_words,
+            reached=self.candidate.is_reached,
+            asr=probe.asr.record(),
+            base_rate=probe.base.record(),
+            excess_asr=probe.excess_record(),
+            collapse=finite(1 - probe.spread),  # of unit embeddings: the squared norm of their mean
+            clean_collapse=finite(1 - probe.clean_spread),
+            gathering=self.gathering,
+            distance=finite(probe.distance),
+            spread=finite(probe.spread),
+            direction_agreement=finite(probe.direction_agreement),
+            knn_asr=probe.knn_asr.record() if probe.knn_asr else None,
+            reference=None if self.reference is None else RangeRecord.model_validate(self.reference),
+            gap=finite(self.gap),
+            margin=finite(self.margin),
+            evidence=finite(self.evidence),
+            abnormality=finite(self.reference_anomaly),
+            outlyingness=finite(self.anomaly_index),
+            file=file,
+        )
 
 
 @dataclass(frozen=True)
@@ -153,25 +162,41 @@ class SearchResult:
             by_family[PANEL] = {s.trigger: s.least for s in self.strengths}
         return by_family
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
-        """``measurements.search`` of a report, but for the time it took and what it was compared with."""
-        return {
-            "forward_passes": self.passes,
-            "images": self.images,
-            "found": [hit.as_dict() for hit in self.targeted],
-            "controls": [
-                {"class": self.classes[c.target], "family": c.family, "size": c.size, "reached": c.is_reached}
+    def record(
+        self, *, effort: EffortName, seconds: float, calibration: CalibrationRecord, saved: Mapping[str, str]
+    ) -> SearchRecord:
+        """``measurements.search`` of a report.
+
+        Args:
+            effort: how hard was searched.
+            seconds: that it took.
+            calibration: what it was compared with.
+            saved: where triggers were saved, by their specs.
+        """
+        return SearchRecord(
+            effort=effort,
+            seconds=seconds,
+            forward_passes=self.passes,
+            images=self.images,
+            calibration=calibration,
+            found=tuple(hit.record(file=saved.get(hit.found.spec)) for hit in self.targeted),
+            controls=tuple(
+                ControlRecord(class_=self.classes[c.target], family=c.family, size=finite(c.size), reached=c.is_reached)
                 for c in self.controls
-            ],
-            "gatherings": [
-                {
-                    "class": self.classes[g.target], "family": g.family, "size": g.size, "share": g.share,
-                    "reached": g.is_reached, "abnormality": None if math.isnan(g.reference_anomaly) else g.reference_anomaly,
-                }
+            ),
+            gatherings=tuple(
+                GatheringRecord(
+                    class_=self.classes[g.target],
+                    family=g.family,
+                    size=finite(g.size),
+                    share=g.share,
+                    reached=g.is_reached,
+                    abnormality=finite(g.reference_anomaly),
+                )
                 for g in self.untargeted
-            ],
-            "strengths": as_dicts(self.strengths, self.classes),
-        }  # fmt: skip
+            ),
+            strengths=tuple(strength.record(self.classes) for strength in self.strengths),
+        )
 
 
 def search(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 from clipclean.detect.accuracy_cost import MeasuredLoss, worst_loss
 from clipclean.detect.families import FAMILIES
@@ -12,7 +12,8 @@ from clipclean.detect.references import PANEL, calibration
 from clipclean.detect.score import Suspect
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import SearchResult, TargetedResult
-from clipclean.findings import About, Finding, Level, finding
+from clipclean.findings import About, Finding, Level, finding, finite
+from clipclean.schema.report import SuspectRecord
 
 DISTINCT = (
     1e-4  # spread of unit embeddings, of at most 1, below which images are one to the model and differ by rounding
@@ -235,18 +236,18 @@ def score(result: SearchResult, panel: Sequence[Probe] = (), /, *, limits: Verdi
 
 def suspected_classes(
     result: SearchResult | None, panel: Sequence[Probe], /, *, limits: VerdictThresholds
-) -> list[dict[str, Any]]:  # Any: JSON
+) -> tuple[SuspectRecord, ...]:
     """The report's ``suspects``, the most unusual class first; without a search those that a trigger of the panel leads to."""
     if result is not None:
-        return [
-            {"class": s.name, "score": s.score, "families": list(s.pieces), "trigger": _spec(s)}
+        return tuple(
+            SuspectRecord(class_=s.name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
             for s in suspected(result, limits=limits)
-        ]
-    return [
-        {"class": p.target, "score": p.excess, "families": ["panel"], "trigger": p.trigger}
+        )
+    return tuple(
+        SuspectRecord(class_=p.target, score=finite(p.excess), families=("panel",), trigger=p.trigger)
         for p in panel
         if p.excess_interval[0] > limits.suspicious_excess
-    ]
+    )
 
 
 def acts(hit: TargetedResult, limits: VerdictThresholds) -> bool:

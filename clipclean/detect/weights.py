@@ -3,12 +3,13 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from clipclean.errors import UsageError
+from clipclean.findings import finite
+from clipclean.schema.report import BaseRecord, ChangeRecord
 
 SHOWN = 12  # layers, and tensors, that a report names
 
@@ -38,10 +39,10 @@ class Change:
             return self.moved / self.base
         return math.nan if self.moved else 0.0
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+    def record(self) -> ChangeRecord:
         """For a report."""
-        relative = None if math.isnan(self.relative) else self.relative
-        return {"name": self.name, "relative": relative, "tensors": self.tensors, "changed": self.changed}
+        relative = finite(self.relative)
+        return ChangeRecord(name=self.name, relative=relative, tensors=self.tensors, changed=self.changed)
 
 
 @dataclass(frozen=True)
@@ -55,12 +56,17 @@ class WeightChange:
     layers: tuple[Change, ...]
     tensors: tuple[Change, ...]
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
-        """For a report: the whole, and the layers and tensors that moved most."""
-        return self.whole.as_dict() | {
-            "layers": [change.as_dict() for change in self.layers[:SHOWN]],
-            "moved_most": [change.as_dict() for change in self.tensors[:SHOWN]],
-        }
+    def record(self, *, name: str, sha256: str) -> BaseRecord:
+        """For a report, beside name and digest of the base: the whole, and the layers and tensors that moved most."""
+        return BaseRecord(
+            name=name,
+            sha256=sha256,
+            relative=finite(self.whole.relative),
+            tensors=self.whole.tensors,
+            changed=self.whole.changed,
+            layers=tuple(change.record() for change in self.layers[:SHOWN]),
+            moved_most=tuple(change.record() for change in self.tensors[:SHOWN]),
+        )
 
 
 @torch.no_grad()

@@ -6,7 +6,6 @@ model alone proves nothing: found triggers are often made for one model, and so 
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -17,6 +16,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL
 from clipclean.detect.score import Suspect, combined
 from clipclean.findings import Finding
+from clipclean.schema.report import TestifiedRecord, WitnessRecord
 
 SEMANTIC = 0.5  # share of a trigger's excess on the tested model that makes it semantic where a witness shows as much
 
@@ -39,20 +39,24 @@ class Testimony:
     probes: Mapping[str, Probe]
     moved: frozenset[str]
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+    def record(self) -> WitnessRecord:
         """For a report."""
-        return {
-            "name": self.name,
-            "architecture": self.architecture,
-            "clean_accuracy": self.accuracy.as_dict(),
-            "triggers": [
-                {
-                    "trigger": spec, "class": found.target, "asr": found.asr.as_dict(), "base_rate": found.base.as_dict(),
-                    "moved": spec in self.moved,
-                }
-                for spec, found in self.probes.items()
-            ],
-        }  # fmt: skip
+        triggers = (
+            TestifiedRecord(
+                trigger=spec,
+                class_=found.target,
+                asr=found.asr.record(),
+                base_rate=found.base.record(),
+                moved=spec in self.moved,
+            )
+            for spec, found in self.probes.items()
+        )
+        return WitnessRecord(
+            name=self.name,
+            architecture=self.architecture,
+            clean_accuracy=self.accuracy.record(),
+            triggers=tuple(triggers),
+        )
 
 
 def testify(

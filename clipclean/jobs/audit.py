@@ -20,12 +20,13 @@ from clipclean.detect import witness
 from clipclean.detect.witness import Testimony
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
-from clipclean.findings import Finding
+from clipclean.findings import Finding, finite
 from clipclean.jobs import estimate, inputs, other_models, saved_search
-from clipclean.jobs.inputs import LoadedModel, Opened, dumped
+from clipclean.jobs.inputs import LoadedModel, Opened
 from clipclean.jobs.saved_search import NOTHING, SavedSearch
 from clipclean.progress import Progress, say
-from clipclean.report import PageImages, Report, composed, example_images
+from clipclean.report import PageImages, Report, example_images
+from clipclean.schema.report import CalibrationRecord, Effort, MeasurementsRecord, SearchRecord, ToolRecord
 from clipclean.train.resume import RunState
 
 SAME = 1e-3  # of means and deviations of pixels
@@ -46,7 +47,7 @@ class AuditRequest:
     pairs: Path
     reference: tuple[inputs.Source, ...]
     policy: Policy
-    effort: str
+    effort: Effort
     arch: str | None
     classes: Path | Sequence[str] | None
     templates: Path | Sequence[str] | None
@@ -135,17 +136,17 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
         models=1 + len(others.trusted) + (request.canaries if request.power else 0),
     )  # fmt: skip
     references, seen, under = _seen(request, tested, others, pairs, shown, stored, progress)
-    witnesses = testimonies(request, others, shown, [seen, *([under] if under else [])], limits, progress)
-    found = heard(findings(seen, references, limits, images=len(shown.pixels)), seen, shown, witnesses, limits)
+    setting = Setting(request, shown, references, limits, progress)
+    witnesses = testimonies(setting, others, [seen, *([under] if under else [])])
+    found = heard(setting, setting.findings(seen), seen, witnesses)
     found += side_findings(request, images)
     if under:
-        both = under_both(seen, under, references, limits, images=len(shown.pixels))
-        found = [*heard(both, under, shown, witnesses, limits), *found]
+        found = [*heard(setting, under_both(setting, seen, under), under, witnesses), *found]
     elif usual_normalisation(tested.clip):
         found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
     known_power = None
     try:
-        known_power = power_of(request, tested.clip, planting, shown, seen, references, limits, found, progress)
+        known_power = power_of(setting, tested.clip, planting, seen, found)
     except deadline.OutOfTime:
         found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
     found = with_power(found, known_power)
@@ -153,13 +154,28 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     saved = (
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
     )
-    result = compose(request, tested, images, shown, seen, references, applied, limits, saved=saved)
-    result["measurements"] |= beside(request, others, tested, pairs, witnesses)
-    result["measurements"] |= {"power": known_power.as_dict()} if known_power else {}
-    result["seconds"] = time.monotonic() - started
     seen_as = shown_of(tested.clip, shown, seen, seed=request.seed)
-    result["measurements"] |= dict(seen_as.maps)
-    return Outcome(composed(result), drawn(shown, seen, seen_as))
+    more: dict[str, object] = beside(request, others, tested, pairs, witnesses) | dict(seen_as.maps)
+    if known_power:
+        more["power"] = known_power.record()
+    measurements = measurements_of(setting, seen, saved).model_copy(update=more)
+    result = compose(setting, tested, images, seen, applied, measurements, seconds=time.monotonic() - started)
+    return Outcome(result, drawn(shown, seen, seen_as))
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an audit was asked, what it measures on, and what its findings are judged by."""
+
+    request: AuditRequest
+    eval_set: detect.EvalSet
+    references: detect.References | None
+    limits: AuditLimits
+    progress: Progress
+
+    def findings(self, seen: AuditResult, /) -> list[Finding]:
+        """What was seen, against the thresholds."""
+        return findings(seen, self.references, self.limits, images=len(self.eval_set.pixels))
 
 
 def _stored(request: AuditRequest, kind: str, classes: tuple[str, ...]) -> list[detect.References]:
@@ -234,39 +250,28 @@ def read_others(request: AuditRequest, opened: Opened, /) -> Others:
     return Others(tuple(trusted), base, tuple(witnesses))
 
 
-def testimonies(
-    request: AuditRequest,
-    others: Others,
-    eval_set: detect.EvalSet,
-    seen: Sequence[AuditResult],
-    limits: AuditLimits,
-    progress: Progress,
-    /,
-) -> list[Testimony]:
+def testimonies(setting: Setting, others: Others, seen: Sequence[AuditResult], /) -> list[Testimony]:
     """What each witness shows under the triggers that speak against the model."""
+    limits, request = setting.limits, setting.request
     suspects = [suspect for each in seen if each.search for suspect in detect.suspected(each.search, limits=limits)]
     recipe, made = recipes.load(recipes.DEFAULT), []
     for source, opened in others.witnesses:
         pairs = inputs.late_pairs(request.pairs, inputs.image_cache(recipe, opened.architecture))
         loaded = inputs.build(opened, pairs, device=inputs.device_of(request.device))
-        made.append(other_models.testimony(source, loaded, eval_set, suspects, progress))
+        made.append(other_models.testimony(source, loaded, setting.eval_set, suspects, setting.progress))
     return made
 
 
 def heard(
-    found: Sequence[Finding],
-    seen: AuditResult,
-    eval_set: detect.EvalSet,
-    witnesses: Sequence[Testimony],
-    limits: AuditLimits,
-    /,
+    setting: Setting, found: Sequence[Finding], seen: AuditResult, witnesses: Sequence[Testimony], /
 ) -> list[Finding]:
     """The findings with what the witnesses say to those of the search."""
     if not witnesses or not seen.search:
         return list(found)
+    limits = setting.limits
     suspects = {suspect.name: suspect for suspect in detect.suspected(seen.search, limits=limits)}
     return [
-        witness.heard(each, suspects[each.target], eval_set.panel, witnesses, limit=limits.abnormality)
+        witness.heard(each, suspects[each.target], setting.eval_set.panel, witnesses, limit=limits.abnormality)
         if each.rule == "CC003" and each.target in suspects
         else each
         for each in found
@@ -274,33 +279,36 @@ def heard(
 
 
 def power_of(
-    request: AuditRequest,
+    setting: Setting,
     clip: model.Clip,
     pairs: Sequence[data.Pair],
-    eval_set: detect.EvalSet,
     seen: AuditResult,
-    references: detect.References | None,
-    limits: AuditLimits,
     found: Sequence[Finding],
-    progress: Progress,
     /,
 ) -> power.Power | None:
     """How many planted backdoors the same audit finds; None where it was not asked, could not search, or the model fails anyway."""
+    request, eval_set = setting.request, setting.eval_set
     if not request.power or seen.search is None or any(each.level == "error" for each in found):
         return None
     estimate.tell_power(power.planting_of(clip, pairs=len(pairs)), count=request.canaries)
     named = {each.target for each in found if each.target}
 
     def levels() -> dict[str, str]:
-        copy = audit_clip(request, clip, eval_set, references, progress, what=" a copy with a planted backdoor")
-        shown = findings(copy, references, limits, images=len(eval_set.pixels))
-        return {each.target: each.level for each in shown if each.rule == "CC003" and each.target}
+        what = " a copy with a planted backdoor"
+        copy = audit_clip(request, clip, eval_set, setting.references, setting.progress, what=what)
+        return {each.target: each.level for each in setting.findings(copy) if each.rule == "CC003" and each.target}
 
     return power.measure(
-        clip, pairs, eval_set, recipes.load(recipes.DEFAULT), count=request.canaries,
-        avoid=[place for place, name in enumerate(eval_set.classes) if name in named], seed=request.seed, named=levels,
-        progress=progress,
-    )  # fmt: skip
+        clip,
+        pairs,
+        eval_set,
+        recipes.load(recipes.DEFAULT),
+        avoid=[place for place, name in enumerate(eval_set.classes) if name in named],
+        count=request.canaries,
+        seed=request.seed,
+        named=levels,
+        progress=setting.progress,
+    )
 
 
 def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[Finding]:
@@ -317,15 +325,15 @@ def beside(
     pairs: inputs.LatePairs,
     witnesses: Sequence[Testimony],
     /,
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """What the base and the witnesses add to the report's ``measurements``."""
-    added: dict[str, Any] = {}
+    added: dict[str, object] = {}
     if others.base is not None and request.base is not None:
         base = inputs.build(others.base, pairs, device=inputs.device_of(request.device))
-        named = {"name": inputs.located(request.base).name, "sha256": others.base.file.sha256}
-        added["base"] = other_models.changed(tested, base).as_dict() | named
+        name, sha256 = inputs.located(request.base).name, others.base.file.sha256
+        added["base"] = other_models.changed(tested, base).record(name=name, sha256=sha256)
     if witnesses:
-        added["witnesses"] = [each.as_dict() for each in witnesses]
+        added["witnesses"] = tuple(each.record() for each in witnesses)
     return added
 
 
@@ -547,17 +555,15 @@ def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
     return model.Clip(clip.net, replace(clip.architecture, preprocess=usual), clip.device)
 
 
-def under_both(
-    seen: AuditResult, under: AuditResult, references: detect.References | None, limits: AuditLimits, /, *, images: int
-) -> list[Finding]:
+def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> list[Finding]:
     """What shows under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
-        for found in findings(under, references, limits, images=images)
+        for found in setting.findings(under)
         if found.rule in ("CC002", "CC003", "CC006")
     ]
     own, usual = sound_rate(seen), sound_rate(under)
-    if own and usual and own.n and usual.value - own.value > limits.max_accuracy_loss:
+    if own and usual and own.n and usual.value - own.value > setting.limits.max_accuracy_loss:
         words = (
             f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
             f"own {100 * usual.value:.1f} %: the configuration is not the one that the model was trained with."
@@ -584,56 +590,59 @@ def side_findings(request: AuditRequest, images: data.CleanSet, /) -> list[Findi
     return told
 
 
+def measurements_of(setting: Setting, seen: AuditResult, saved: Mapping[str, str], /) -> MeasurementsRecord:
+    """The report's ``measurements``: of the model, and of the search; ``saved`` is where triggers were saved."""
+    measured = seen.measured.record()
+    if seen.search is None:
+        return measured
+    distances = {hit.found.spec: finite(hit.probe.distance) for hit in seen.search.targeted}
+    searched = search_section(setting.request.effort, seen, setting.references, saved)
+    return measured.model_copy(update={"search": searched, "distances": measured.distances | distances})
+
+
 def compose(
-    request: AuditRequest,
+    setting: Setting,
     tested: LoadedModel,
     images: data.CleanSet,
-    eval_set: detect.EvalSet,
     seen: AuditResult,
-    references: detect.References | None,
     applied: policy.Applied,
-    limits: AuditLimits,
+    measurements: MeasurementsRecord,
     /,
     *,
-    saved: dict[str, str],
-) -> dict[str, Any]:
-    """The report, as the design lays it out."""
-    measurements = seen.measured.as_dict()
-    if seen.search:
-        measurements["search"] = search_section(request.effort, seen, references, saved)
-        measurements["distances"] |= {hit.found.spec: hit.probe.distance for hit in seen.search.targeted}
-    return {
-        "schema_version": "1",
-        "tool": {"name": "clipclean", "version": __version__},
-        "command": "audit",
-        "model": inputs.described(request.model, tested).as_json(),
-        **({"labels": dict(request.labels)} if request.labels else {}),
-        "verdict": policy.verdict(applied.findings),
-        "suppressed": [dumped(found) for found in applied.suppressed],
-        "findings": [dumped(found) for found in applied.findings],
-        "suspects": detect.suspected_classes(seen.search, seen.measured.panel, limits=limits),
-        "measurements": measurements,
-        "policy": policy.record(request.policy, limits, applied),
-        "effort": request.effort,
-        "data": images.record().as_json() | {"pairs": len(eval_set.pixels)},
-        "seed": request.seed,
-        "environment": provenance.versions() | provenance.hardware(str(tested.clip.device)),
-        "notes": list(tested.file.notes),
-    }
+    seconds: float,
+) -> Report:
+    """The report of an audit."""
+    request, limits = setting.request, setting.limits
+    made = Report(
+        schema_version="1",
+        tool=ToolRecord(name="clipclean", version=__version__),
+        command="audit",
+        model=inputs.described(request.model, tested),
+        verdict=policy.verdict(applied.findings),
+        suppressed=tuple(applied.suppressed),
+        findings=tuple(applied.findings),
+        suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=limits),
+        measurements=measurements,
+        policy=policy.record(request.policy, limits, applied),
+        effort=request.effort,
+        data=images.record().model_copy(update={"pairs": len(setting.eval_set.pixels)}),
+        seed=request.seed,
+        seconds=seconds,
+        environment=provenance.versions() | provenance.hardware(str(tested.clip.device)),
+        notes=tested.file.notes,
+    )
+    return made.model_copy(update={"labels": dict(request.labels)}) if request.labels else made
 
 
 def search_section(
-    effort: str, seen: AuditResult, references: detect.References | None, saved: dict[str, str], /
-) -> dict[str, Any]:
+    effort: Effort, seen: AuditResult, references: detect.References | None, saved: Mapping[str, str], /
+) -> SearchRecord:
     """``measurements.search``."""
     assert seen.search is not None  # noqa: S101 # the caller looked
-    made = seen.search.as_dict()
-    for entry, hit in zip(made["found"], seen.search.targeted, strict=True):
-        entry["file"] = saved.get(hit.found.spec)
-    compared = {"kind": "none", "name": "", "models": 0}
+    compared = CalibrationRecord(kind="none", name="", models=0)
     if references:
-        compared = {"kind": references.kind, "name": references.name, "models": references.models}
-    return {"effort": effort, "seconds": seen.seconds, "calibration": compared, **made}
+        compared = CalibrationRecord(kind=references.kind, name=references.name, models=references.models)
+    return seen.search.record(effort=effort, seconds=seen.seconds, calibration=compared, saved=saved)
 
 
 def shown_of(clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int) -> example_images.Shown:

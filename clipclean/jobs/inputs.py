@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,6 @@ from clipclean.attack import trigger_files, triggers
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.findings import Finding
 from clipclean.jobs import model_paths
 from clipclean.progress import Progress
 from clipclean.schema.report import ModelRecord
@@ -418,8 +417,3 @@ def measure(
     return detect.measure(
         clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: progress(what, done, total)
     )
-
-
-def dumped(found: Finding, /) -> dict[str, Any]:
-    """A finding as JSON."""
-    return found.model_dump(mode="json", by_alias=True, exclude_unset=True)

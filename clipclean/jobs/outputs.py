@@ -2,11 +2,10 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from clipclean import __version__, detect, files, report
 from clipclean.config import policy
@@ -15,11 +14,23 @@ from clipclean.config.evidence import Standing
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
 from clipclean.export import checksums, formats, placing, provenance, records
-from clipclean.findings import Finding, finding
+from clipclean.findings import Finding, finding, finite
 from clipclean.jobs import inputs, rendered
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
-from clipclean.report import PageImages, example_images
+from clipclean.report import PageImages
+from clipclean.schema.report import (
+    AgreementRecord,
+    AuditRecord,
+    EvidenceRecord,
+    ProjectionRecord,
+    ReachedRecord,
+    RecipeRecord,
+    Report,
+    SuspectRecord,
+    ToolRecord,
+    TrainingRecord,
+)
 from clipclean.train.resume import RunState
 
 NO_IMAGES = PageImages()
@@ -43,11 +54,13 @@ class Destination:
         out: the folder.
         standing: what stands in it.
         run: digest of all that was asked for: an equal run has the same result to show.
+        state: of the run, which goes once its result stands there.
     """
 
     out: Path
     standing: placing.OutputState
     run: str
+    state: RunState
 
     @property
     def is_finished(self) -> bool:
@@ -69,7 +82,7 @@ def destination(request: SanitizeRequest, standing: placing.OutputState, state: 
     """Where the result of a request goes; raises UsageError where the result of another run would be replaced unasked."""
     run = hashlib.sha256(repr((state.fingerprint, replace(request, force=False))).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
-    return Destination(request.out, standing, run)
+    return Destination(request.out, standing, run, state)
 
 
 def finished(out: Path, state: RunState, /) -> SanitizeOutcome:
@@ -85,13 +98,12 @@ def finished(out: Path, state: RunState, /) -> SanitizeOutcome:
 def publish(
     request: SanitizeRequest,
     ready: Prepared,
-    result: dict[str, Any],
+    result: Report,
     measured_on: detect.EvalSet,
     /,
     *,
     to: Destination,
     images: report.PageImages,
-    state: RunState,
     progress: Progress,
     is_whole: bool = True,
 ) -> SanitizeOutcome:
@@ -103,31 +115,36 @@ def publish(
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
     """
-    exported = result["verdict"] != "fail" or request.keep_failed
+    exported = result.verdict != "fail" or request.keep_failed
     loaded = ready.loaded
     with placing.written(to.out) as new:
         if exported:
             # Labelled images have no captions of their own: the names of the classes are embedded instead.
             entries = formats.write(
-                new, loaded.clip, loaded.weights(), wanted=request.wanted, pixels=measured_on.pixels,
-                captions=measured_on.captions or measured_on.classes, source_sha256=loaded.file.sha256,
+                new,
+                loaded.clip,
+                loaded.weights(),
+                wanted=request.wanted,
+                pixels=measured_on.pixels,
+                captions=measured_on.captions or measured_on.classes,
+                source_sha256=loaded.file.sha256,
                 progress=progress,
-            )  # fmt: skip
-            result["exports"] = [entry.as_json() for entry in entries]
+            )
+            result = result.model_copy(update={"exports": tuple(entries)})
         outputs = checksums.digests(new)
-        page = report.html(report.composed(result), images, place_of(request))
-        made = report.composed(result | {"examples_sha256": rendered.examples_sha256(page)})
-        report.write(made, "json", new / "report.json")
+        page = report.html(result, images, place_of(request))
+        result = result.model_copy(update={"examples_sha256": rendered.examples_sha256(page)})
+        report.write(result, "json", new / "report.json")
         files.write_text(new / "report.html", page)
         if exported:
-            records.write(new, made.as_json(), outputs=outputs, has_bom=request.wanted.bom)
+            records.write(new, result.as_json(), outputs=outputs, has_bom=request.wanted.bom)
         else:
             records.write_checksums(new)
         placing.place(new, to.out, earlier=to.standing.earlier, run=to.run)
     if exported and is_whole:
-        state.discard()
+        to.state.discard()
     placing.close_run(to.out)
-    return SanitizeOutcome(made, exported, images)
+    return SanitizeOutcome(result, exported, images)
 
 
 def accepted(request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], /) -> policy.Applied:
@@ -140,60 +157,61 @@ def accepted(request: SanitizeRequest, ready: Prepared, findings: Sequence[Findi
 def compose(
     request: SanitizeRequest,
     ready: Prepared,
-    before: detect.Measurement,
-    after: detect.Measurement,
+    before: AuditRecord,
+    after: AuditRecord,
     judged: policy.Applied,
-    training: dict[str, Any],
+    training: TrainingRecord,
+    evidence: EvidenceRecord,
     /,
-    *,
-    shown: Sequence[example_images.Shown] = (),
-) -> dict[str, Any]:
-    """The report, as the design lays it out."""
-    recipe, limits = request.recipe, ready.thresholds
-    measured_after = with_agreement(
-        section(after, limits, dict(shown[1].maps if shown else ())), before, after, classes=ready.vocabulary.classes
+) -> Report:
+    """The report of a cleaning; the weights are not yet written."""
+    made = Report(
+        schema_version="1",
+        tool=ToolRecord(name="clipclean", version=__version__),
+        command="sanitize",
+        model=inputs.described(request.model, ready.loaded),
+        verdict=policy.verdict(judged.findings),
+        suppressed=tuple(judged.suppressed),
+        findings=tuple(judged.findings),
+        suspects=before.suspects,
+        measurements=after.measurements,
+        before=before,
+        after=after,
+        policy=policy.record(request.policy, ready.thresholds, judged),
+        recipe=recipe_of(request, evidence),
+        data=ready.clean.record().model_copy(update={"screened": ready.screened and ready.screened.as_json()}),
+        seed=request.seed,
+        training=training,
+        exports=(),
+        environment=provenance.versions() | provenance.hardware(ready.device),
+        notes=(*ready.loaded.file.notes, *training.notes),
     )
-    return {
-        "schema_version": "1",
-        "tool": {"name": "clipclean", "version": __version__},
-        "command": "sanitize",
-        "model": inputs.described(request.model, ready.loaded).as_json(),
-        **({"labels": dict(request.labels)} if request.labels else {}),
-        "verdict": policy.verdict(judged.findings),
-        "suppressed": [inputs.dumped(found) for found in judged.suppressed],
-        "findings": [inputs.dumped(found) for found in judged.findings],
-        "suspects": suspects_of(before, limits),
-        "measurements": measured_after["measurements"],
-        "before": section(before, limits, dict(shown[0].maps if shown else ())),
-        "after": measured_after,
-        "policy": policy.record(request.policy, limits, judged),
-        "recipe": {
-            "name": recipe.name,
-            "revision": recipe.revision,
-            "sha256": recipes.digest(recipe),
-            "validated": recipes.is_validated(recipe, overridden=request.overridden),
-            "evidence": evidence_of(ready.standing, before, after),
-            "resolved": recipe.model_dump(mode="json", exclude={"evidence"}),
-        },
-        "data": ready.clean.record().as_json() | {"screened": ready.screened and ready.screened.as_json()},
-        "seed": request.seed,
-        "training": training,
-        "exports": [],
-        "environment": provenance.versions() | provenance.hardware(ready.device),
-        "notes": [*ready.loaded.file.notes, *training.get("notes", ())],
-    }
+    return made.model_copy(update={"labels": dict(request.labels)}) if request.labels else made
 
 
-def evidence_of(stands: Standing, before: detect.Measurement, after: detect.Measurement, /) -> dict[str, Any]:
+def recipe_of(request: SanitizeRequest, evidence: EvidenceRecord, /) -> RecipeRecord:
+    """The report's ``recipe``."""
+    recipe = request.recipe
+    return RecipeRecord(
+        name=recipe.name,
+        revision=recipe.revision,
+        sha256=recipes.digest(recipe),
+        validated=recipes.is_validated(recipe, overridden=request.overridden),
+        evidence=evidence.as_json(),
+        resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
+    )
+
+
+def evidence_of(stands: Standing, before: detect.Measurement, after: detect.Measurement, /) -> EvidenceRecord:
     """What was measured with the recipe, how it stands to this run, and where the run lies."""
-    left, lost = left_of(before, after), detect.accuracy_lost(before, after)
-    return {
-        "standing": stands.kind,
-        "why": stands.why,
-        "expected": stands.expected and stands.expected.as_dict(),
-        "reached": {"left": left, "lost": None if math.isnan(lost) else lost},
-        "says": stands.reached(left, None if math.isnan(lost) else lost),
-    }
+    left, lost = left_of(before, after), finite(detect.accuracy_lost(before, after))
+    return EvidenceRecord(
+        standing=stands.kind,
+        why=stands.why,
+        expected=stands.expected.record() if stands.expected else None,
+        reached=ReachedRecord(left=left, lost=lost),
+        says=stands.reached(left, lost),
+    )
 
 
 def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
@@ -204,28 +222,35 @@ def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float |
 
 
 def with_agreement(
-    after: dict[str, Any], before: detect.Measurement, measured: detect.Measurement, /, *, classes: tuple[str, ...]
-) -> dict[str, Any]:
+    after: AuditRecord, before: detect.Measurement, measured: detect.Measurement, /, *, classes: tuple[str, ...]
+) -> AuditRecord:
     """The section of the cleaned model, with how often it takes an image for the same class as the original."""
     agreed = detect.agreement(before, measured)
-    return after | {"measurements": after["measurements"] | ({"agreement": agreed.as_dict(classes)} if agreed else {})}
+    return with_measurements(after, {"agreement": agreed.record(classes)}) if agreed else after
 
 
-def suspects_of(measured: detect.Measurement, limits: AuditLimits, /) -> list[dict[str, Any]]:
+def with_measurements(section: AuditRecord, more: Mapping[str, AgreementRecord | ProjectionRecord], /) -> AuditRecord:
+    """One audit of the report, with further measurements."""
+    return section.model_copy(update={"measurements": section.measurements.model_copy(update=more)})
+
+
+def suspects_of(measured: detect.Measurement, limits: AuditLimits, /) -> tuple[SuspectRecord, ...]:
     """The report's ``suspects``: classes that panel triggers lead to, most suspicious first, each once."""
-    rows: dict[str, dict[str, Any]] = {}
+    rows: dict[str, SuspectRecord] = {}
     for found in detect.suspects(measured, limits=limits):
-        rows.setdefault(found.target, {"class": found.target, "score": found.excess, "trigger": found.trigger})
-    return list(rows.values())
+        record = SuspectRecord(class_=found.target, score=finite(found.excess), trigger=found.trigger)
+        rows.setdefault(found.target, record)
+    return tuple(rows.values())
 
 
-def section(measured: detect.Measurement, limits: AuditLimits, maps: dict[str, Any], /) -> dict[str, Any]:
+def section(measured: detect.Measurement, limits: AuditLimits, maps: Mapping[str, ProjectionRecord], /) -> AuditRecord:
     """One audit of the report: its measurements, what they show, and whom they point at."""
-    return {
-        "measurements": measured.as_dict() | maps,
-        "findings": [inputs.dumped(found) for found in detect.audit(measured, limits=limits)],
-        "suspects": suspects_of(measured, limits),
-    }
+    found = AuditRecord(
+        measurements=measured.record(),
+        findings=tuple(detect.audit(measured, limits=limits)),
+        suspects=suspects_of(measured, limits),
+    )
+    return with_measurements(found, maps)
 
 
 def side_findings(request: SanitizeRequest, ready: Prepared, /) -> list[Finding]:

@@ -103,8 +103,8 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
         "target": vocabulary.classes[target],
         "planting": request.planting.model_dump(mode="json"),
         "seed": request.seed,
-        "before": before.as_dict(),
-        "after": after.as_dict(),
+        "before": before.record().as_json(),
+        "after": after.record().as_json(),
         "accuracy_lost": None if math.isnan(lost) else lost,
         "sha256": files.sha256(request.out),
     }

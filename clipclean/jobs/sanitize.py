@@ -68,15 +68,23 @@ def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) 
         after = suspicions.compared(clip, after, evidence, ready.thresholds)
         applied = outputs.accepted(request, ready, judged(request, ready, first, after, trained))
         shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after, seed=request.seed)
-        result = outputs.compose(
-            request, ready, first.measured, after, applied, trained.as_dict(), shown=(shown, shown_after)
-        )
-        if words := result["recipe"]["evidence"]["says"]:
-            say(words)
+        known = outputs.evidence_of(ready.standing, first.measured, after)
+        section_before = outputs.section(first.measured, ready.thresholds, shown.maps)
+        section_after = outputs.section(after, ready.thresholds, shown_after.maps)
+        section_after = outputs.with_agreement(section_after, first.measured, after, classes=ready.vocabulary.classes)
+        result = outputs.compose(request, ready, section_before, section_after, applied, trained.record(), known)
+        if known.says:
+            say(known.says)
         return outputs.publish(
-            request, ready, result, evidence, to=to, images=example_images.grids(shown, shown_after), state=state,
-            progress=progress, is_whole=trained.cut is None,
-        )  # fmt: skip
+            request,
+            ready,
+            result,
+            evidence,
+            to=to,
+            images=example_images.grids(shown, shown_after),
+            progress=progress,
+            is_whole=trained.cut is None,
+        )
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -15,8 +14,10 @@ from clipclean import data, methods, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
+from clipclean.findings import plain
 from clipclean.methods import unlearn
 from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
 from clipclean.train.loader import Samples
 from clipclean.train.run import Run, interruptible, walk
@@ -66,26 +67,26 @@ class Training:
     unlearned: unlearn.SearchedModel | None = None
     cut: tuple[int, int] | None = None
 
-    def as_dict(self) -> dict[str, Any]:
+    def record(self) -> TrainingRecord:
         """With rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one."""
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
         rate = self.pairs / self.seconds if self.seconds else 0.0
-        record = {
-            "steps": self.steps,
-            "pairs": self.pairs,
-            "seconds": self.seconds,
-            "losses": list(self.losses),
-            "resumed_at": self.resumed_at,
-            "data_wait_seconds": self.data_wait_seconds,
-            "data_wait_share": self.data_wait_share,
-            "pairs_per_second": rate,
-            "peak_memory_bytes": peak,
-            "peak_device_memory_bytes": torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-            "precision": self.precision,
-            "micro_batch": self.micro_batch,
-            "notes": list(self.notes),
-        }
-        return record | ({"unlearning": self.unlearned.as_dict()} if self.unlearned else {})
+        found = TrainingRecord(
+            steps=self.steps,
+            pairs=self.pairs,
+            seconds=self.seconds,
+            losses=tuple(LossRecord.model_validate(plain(entry)) for entry in self.losses),
+            resumed_at=self.resumed_at,
+            data_wait_seconds=self.data_wait_seconds,
+            data_wait_share=self.data_wait_share,
+            pairs_per_second=rate,
+            peak_memory_bytes=peak,
+            peak_device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+            precision=self.precision,
+            micro_batch=self.micro_batch,
+            notes=self.notes,
+        )
+        return found.model_copy(update={"unlearning": self.unlearned.record()}) if self.unlearned else found
 
 
 def search(

@@ -15,6 +15,7 @@ from clipclean.detect import FAMILIES, InvertedTrigger
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.methods import unlearning
 from clipclean.methods.unlearning import RecoveredTrigger, Settings, State, SuspectedTrigger
+from clipclean.schema.report import RoundRecord, UnlearningRecord
 from clipclean.train import loader
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
@@ -31,21 +32,21 @@ class SearchedModel:
     seconds: float
     is_cut: bool = False  # whether time was over before nothing was left to do
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+    def record(self) -> UnlearningRecord:
         """``training.unlearning`` of a report: the suspects, and what each search found."""
         state = self.state
-        return {
-            "suspects": [self.scene.classes[target] for target in state.suspects],
-            "seconds": self.seconds,
-            "rounds": [
-                {
-                    "found": [catch.as_dict() for catch in state.catches if catch.round == number],
-                    "scores": dict(scores),
-                    "losses": dict(state.losses[number]) if number < len(state.losses) else None,
-                }
+        return UnlearningRecord(
+            suspects=tuple(self.scene.classes[target] for target in state.suspects),
+            seconds=self.seconds,
+            rounds=tuple(
+                RoundRecord(
+                    found=tuple(catch.record() for catch in state.catches if catch.round == number),
+                    scores=dict(scores),
+                    losses=dict(state.losses[number]) if number < len(state.losses) else None,
+                )
                 for number, scores in enumerate(state.scores)
-            ],
-        }
+            ),
+        )
 
     def strongest(self) -> tuple[SuspectedTrigger, ...]:
         """Of each suspected class the most abnormal trigger that the first search found, as something to measure."""

@@ -13,7 +13,9 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import data, detect, model, train
+from clipclean.findings import finite
 from clipclean.methods.objective import Encode
+from clipclean.schema.report import CaughtRecord
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import squared_distance
 
@@ -91,16 +93,16 @@ class RecoveredTrigger:
     score: float  # robust deviations by which it is smaller than clean models, or other classes, need
     excess: float  # on images not searched on
 
-    def as_dict(self) -> dict[str, Any]:  # Any: JSON
+    def record(self) -> CaughtRecord:
         """An entry of ``training.rounds[].found`` in a report."""
-        return {
-            "family": self.found.family,
-            "class": self.found.target,
-            "size": self.size,
-            "size_words": self.found.size_words,
-            "score": None if math.isnan(self.score) else self.score,
-            "excess_asr": self.excess,
-        }
+        return CaughtRecord(
+            family=self.found.family,
+            class_=self.found.target,
+            size=self.size,
+            size_words=self.found.size_words,
+            score=finite(self.score),
+            excess_asr=self.excess,
+        )
 
 
 @dataclass(frozen=True)

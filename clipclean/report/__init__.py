@@ -13,7 +13,7 @@ from clipclean.report.sarif_log import sarif
 from clipclean.report.screening import screening_page, screening_text
 from clipclean.report.terminal_text import plain_text, text
 from clipclean.report.verdicts import NOWHERE, RunPaths
-from clipclean.schema.report import Report, composed, parse, schema
+from clipclean.schema.report import Report, parse, schema
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "text": plain_text,
@@ -42,7 +42,6 @@ __all__ = [
     "Report",
     "RunPaths",
     "TitledImage",
-    "composed",
     "html",
     "json",
     "json_text",

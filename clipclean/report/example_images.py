@@ -2,9 +2,9 @@
 
 import base64
 import io
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from PIL import Image
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clipclean import detect, model
 from clipclean.report.images import Answer, Cell, Grid, GridRow, PageImages, TitledImage
+from clipclean.schema.report import PointRecord, ProjectionRecord
 
 COUNT = 6  # example images
 TOP = 3  # answers of the model that are shown of each
@@ -46,7 +47,7 @@ class Shown:
     """What is shown of a model before or after cleaning; ``maps`` are entries of the report's ``measurements``."""
 
     examples: tuple[ExampleImage, ...] = ()
-    maps: tuple[tuple[str, dict[str, Any]], ...] = ()
+    maps: Mapping[str, ProjectionRecord] = field(default_factory=dict)
 
 
 def look(
@@ -72,7 +73,7 @@ def look(
     with torch.no_grad():
         return Shown(
             tuple(_examples(clip, evidence, trigger, target, text_classifier=text_classifier, seed=seed)),
-            tuple(_maps(clip, evidence, trigger, target, text_classifier=text_classifier, seed=seed).items()),
+            _maps(clip, evidence, trigger, target, text_classifier=text_classifier, seed=seed),
         )
 
 
@@ -122,7 +123,7 @@ def _maps(
     *,
     text_classifier: Tensor,
     seed: int,
-) -> dict[str, Any]:
+) -> dict[str, ProjectionRecord]:
     """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
     chosen = torch.randperm(len(evidence.pixels), generator=torch.Generator().manual_seed(seed))[:MAPPED].sort().values
     pixels = evidence.pixels[chosen]
@@ -139,19 +140,18 @@ def _maps(
     places = named[: min(TEXTS, len(named))]
     together = torch.cat([clean.float(), triggered.float(), text_classifier[places].to(clean.device).float()])
     kinds = ["target" if is_own else "clean" for is_own in own.tolist()]
-    marks: list[dict[str, Any]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
+    marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
     marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
     planes = {"projection": detect.principal(together), "tsne": detect.neighbouring(together, seed=seed)}
-    return {
-        key: {
-            "method": plane.method,
-            "trigger": trigger.spec,
-            "points": [{"x": x, "y": y, **mark} for (x, y), mark in zip(plane.places, marks, strict=True)],
-            **({"explained": list(plane.explained)} if plane.explained else {}),
-        }
-        for key, plane in planes.items()
-        if plane is not None
-    }
+    return {key: _map(plane, trigger.spec, marks) for key, plane in planes.items() if plane is not None}
+
+
+def _map(plane: detect.Plane, trigger: str, marks: Sequence[Mapping[str, str]]) -> ProjectionRecord:
+    points = (
+        PointRecord.model_validate({"x": x, "y": y, **mark}) for (x, y), mark in zip(plane.places, marks, strict=True)
+    )
+    found = ProjectionRecord(method=plane.method, trigger=trigger, points=tuple(points))
+    return found.model_copy(update={"explained": plane.explained}) if plane.explained else found
 
 
 def grids(before: Shown, after: Shown, /) -> PageImages:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self, TypeVar
 from pydantic import ConfigDict, Discriminator, Field, Strict, Tag, ValidationError, model_validator
 
 from clipclean.errors import UsageError
-from clipclean.findings import Count, Finding, Interval, Number, Part, Suppressed, plain
+from clipclean.findings import Count, Finding, Interval, Number, Part, Suppressed
 
 MAX_PROBLEMS = 20  # named at once
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -15,6 +15,7 @@ DIALECT = "https://json-schema.org/draft/2020-12/schema"
 Verdict = Literal["pass", "fail", "inconclusive"]
 Command = Literal["audit", "sanitize"]
 Effort = Literal["quick", "standard", "thorough"]
+ReferenceKind = Literal["stored", "reference", "file"]
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Share = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 Excess = Annotated[float, Field(ge=-1, le=1, allow_inf_nan=False)]  # a difference of two shares
@@ -125,6 +126,11 @@ class FoundRecord(Part):
     direction_agreement: Number | None = None
     knn_asr: RateRecord | None = None
     reference: RangeRecord | None = Field(None, description="The sizes that clean models need in this family.")
+    gap: Number | None = Field(
+        None, description="Logarithm of how much smaller it is than the median of other classes'."
+    )
+    margin: Number | None = Field(None, description="The same, to the smallest of the other classes'.")
+    evidence: Number | None = Field(None, description="The margin beyond what natural triggers have.")
     abnormality: Number | None = Field(
         None, description="Robust standard deviations by which the size is smaller than that of clean models."
     )
@@ -142,12 +148,33 @@ class ControlRecord(Part):
     class_: str = Field(alias="class")
     family: str
     size: Share | None
+    reached: bool | None = None
+
+
+class GatheringRecord(Part):
+    """The class that most images went to under a trigger which was searched without a target."""
+
+    class_: str = Field(alias="class")
+    family: str
+    size: Share | None
+    share: Share = Field(description="Of the images that it brought to the class.")
+    reached: bool
+    abnormality: Number | None
+
+
+class StrengthRecord(Part):
+    """The least share of a panel trigger's change at which half of the images become one class, convincingly."""
+
+    trigger: str
+    class_: str | None = Field(alias="class", description="Null where the trigger does not act.")
+    least: Number
+    excess: Number | None
 
 
 class CalibrationRecord(Part):
     """The clean models that sizes are compared with."""
 
-    kind: Literal["stored", "reference", "file", "none"]
+    kind: Literal["none"] | ReferenceKind
     name: str
     models: Count = Field(description="Clean models that were searched before.")
 
@@ -169,6 +196,8 @@ class SearchRecord(Part):
     calibration: CalibrationRecord | None = None
     found: Many[FoundRecord] | None = Field(None, description="Most abnormal first.")
     controls: Many[ControlRecord] = ()
+    gatherings: Many[GatheringRecord] = Field((), description="Of the searches without a target.")
+    strengths: Many[StrengthRecord] = Field((), description="Of the triggers of the panel.")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:
@@ -301,6 +330,34 @@ class AuditRecord(Part):
     measurements: MeasurementsRecord
     findings: Many[Finding]
     suspects: Many[SuspectRecord]
+
+
+class ExpectedRecord(Part):
+    """What was measured with a recipe; ``left`` and ``lost`` are the least, the mean and the most."""
+
+    runs: Count
+    attacks: Count
+    left: Many[Number] = Field(description="Excess attack success after cleaning.")
+    lost: Many[Number] = Field(description="Clean accuracy, as a share.")
+    pairs: Many[Count]
+    parameters: Many[Count] | None
+
+
+class ReachedRecord(Part):
+    """What a run left and cost, to be held against what was measured; null where it does not show."""
+
+    left: Number | None
+    lost: Number | None
+
+
+class EvidenceRecord(Part):
+    """What was measured with the recipe on the like, and where this run lies in that range."""
+
+    standing: str
+    why: str
+    expected: ExpectedRecord | None
+    reached: ReachedRecord
+    says: str
 
 
 class RecipeRecord(Part):
@@ -633,11 +690,6 @@ def parse(value: object, /) -> Report:
         f"This is no clipclean report of schema version 1:\n{listed}\n"
         "Take a report.json as clipclean wrote it, and the version of clipclean that its tool.version names."
     )
-
-
-def composed(value: Free, /) -> Report:
-    """The report of a run, from what was measured: a number that could not be measured (nan) becomes null."""
-    return parse(plain(value))
 
 
 def _problems(error: ValidationError, value: object) -> Iterator[str]:

@@ -20,7 +20,7 @@ def planted(*levels, excess=0.9):
 def test_what_the_audit_names_is_found_and_what_it_fails_is_counted_beside():
     made = planted("error", "warning", None, "error")
     assert (made.found.hits, made.failed.hits, made.found.n) == (3, 2, 4)
-    assert json.loads(json.dumps(made.as_dict()))["enough"] is True
+    assert json.loads(json.dumps(made.record().as_json()))["enough"] is True
 
 
 def test_backdoors_that_did_not_take_do_not_count():

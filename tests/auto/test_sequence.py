@@ -10,6 +10,7 @@ from clipclean.config import recipe
 from clipclean.jobs import inputs
 from clipclean.methods import training
 from clipclean.methods.training import Aims
+from clipclean.schema.report import TrainingRecord
 from clipclean.train.loader import Samples
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
@@ -125,8 +126,7 @@ def test_recipes_that_follow_each_other_count_their_steps_on():
         "resumed_at": 0,
         "pairs_per_second": 24.0,
     }
-    whole = sequence.merged(
-        [told | {"losses": [{"step": 2, "loss": 1.0}]}, told | {"losses": [{"step": 0, "loss": 0.5}]}]
-    )
-    assert (whole["steps"], whole["pairs"], whole["seconds"], whole["pairs_per_second"]) == (6, 96, 4.0, 24.0)
-    assert [entry["step"] for entry in whole["losses"]] == [2, 3]
+    parts = [{"step": 2, "loss": 1.0, "lr": 0.1}, {"step": 0, "loss": 0.5, "lr": 0.1}]
+    whole = sequence.merged([TrainingRecord.model_validate(told | {"losses": [losses]}) for losses in parts])
+    assert (whole.steps, whole.pairs, whole.seconds, whole.pairs_per_second) == (6, 96, 4.0, 24.0)
+    assert [entry.step for entry in whole.losses] == [2, 3]

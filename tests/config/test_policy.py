@@ -473,7 +473,7 @@ def test_the_verdict_without_the_policy_is_kept(sections):
     lenient = applied([finding()], **sections)
     assert (policy.verdict(lenient.findings), lenient.without) == ("pass", "fail")
     limits = policy.resolved(policy.DEFAULT, thresholds.Audit())
-    assert policy.record(made(**sections), limits, lenient)["verdict_without"] == "fail"
+    assert policy.record(made(**sections), limits, lenient).verdict_without == "fail"
 
 
 def test_a_suppressed_failure_passes_and_an_expired_one_fails_again():

@@ -86,7 +86,7 @@ def test_several_sets_are_read_one_after_the_other(
     captions = [caption for _, caption in samples.values()]
     assert [pair.caption for pair in found.pairs] == captions + [f"train: {caption}" for caption in captions] + captions
     assert [pair.key for pair in found.pairs][::4] == ["folder/0001.jpg", "b/0001.jpg", "c.tar/0001"]
-    assert (found.format, found.as_dict()["name"]) == ("several", "folder + b + c.tar")
+    assert (found.format, found.record().as_json()["name"]) == ("several", "folder + b + c.tar")
 
 
 def test_shards_by_a_wildcard_are_one_set(tmp_path: Path, tar, shard_members: dict, limits: ReadLimits) -> None:

@@ -69,7 +69,7 @@ def test_agreement_is_told_whole_and_by_class_with_margins():
     assert found.classes == {0: Rate(6, 6), 1: Rate(4, 7)}
     assert found.worst == (1, Rate(4, 7))
     assert found.margins[0] == pytest.approx((6 * 0.8 + 6 * 0.6 + 0.2) / 13)
-    assert found.as_dict(("cat", "dog"))["worst_class"]["class"] == "dog"
+    assert found.record(("cat", "dog")).worst_class.class_ == "dog"
 
 
 def test_classes_of_few_images_are_left_out():

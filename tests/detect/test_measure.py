@@ -69,7 +69,7 @@ def test_recall_is_measured_beside_an_accuracy_by_labels_where_captions_are_give
     found = measured(evidence(captions=("one red", "one green", "one blue", "more blue")))
     assert found.definition == "zero-shot top-1 over 4 classes"
     assert (found.recall.rate.hits, found.recall.rate.n) == (3, 4)  # both blue images take the first blue caption
-    assert found.as_dict()["recall"]["definition"] == "image-to-text recall@1 among 4 clean pairs"
+    assert found.record().as_json()["recall"]["definition"] == "image-to-text recall@1 among 4 clean pairs"
     assert found.confidence.argmax(1).tolist() == [CLASSES.index(name) for name in ("red", "green", "blue", "blue")]
     assert measured(evidence()).recall is None
 
@@ -95,7 +95,7 @@ def test_a_named_trigger_is_measured_on_its_target_and_comes_first():
     assert (known.asr.hits, known.asr.n, known.base.hits) == (3, 3, 0)  # the red image itself does not count
     assert (known.accuracy_under_trigger.hits, known.accuracy_under_trigger.n) == (1, 4)
     assert known.spread == pytest.approx(0)
-    probes = found.as_dict()["probes"]
+    probes = found.record().as_json()["probes"]
     assert [(probe["trigger"], probe["known"]) for probe in probes] == [("red paint", True), ("green paint", False)]
 
 
@@ -129,7 +129,7 @@ def test_the_clean_pictures_and_the_words_are_embedded_once():
 
 def test_batches_change_no_number():
     panel = (Paint("all", "red"),)
-    whole, one = (measured(evidence(panel=panel, batch_size=size)).as_dict() for size in (64, 1))
+    whole, one = (measured(evidence(panel=panel, batch_size=size)).record().as_json() for size in (64, 1))
     assert whole == one
 
 
@@ -142,7 +142,7 @@ def test_progress_counts_up_to_its_total():
 
 def test_the_measurement_is_json_even_where_nothing_is_known():
     found = measured(evidence(names=("red", "red"), suspicions=((Paint("a", "red"), 0),)))
-    probe = json.loads(json.dumps(found.as_dict(), allow_nan=False))["probes"][0]
+    probe = json.loads(json.dumps(found.record().as_json(), allow_nan=False))["probes"][0]
     assert (probe["asr"]["n"], probe["asr"]["value"], probe["excess_asr"]["value"]) == (0, None, None)
     assert math.isnan(found.known[0].excess)
 

@@ -32,8 +32,12 @@ def test_nothing_seen_is_nothing_known():
 
 
 def test_a_rate_is_json_even_when_unknown():
-    assert json.loads(json.dumps(Rate(0, 0).as_dict(), allow_nan=False)) == {"value": None, "interval": [0, 1], "n": 0}
-    assert Rate(1, 4).as_dict()["value"] == 0.25
+    assert json.loads(json.dumps(Rate(0, 0).record().as_json(), allow_nan=False)) == {
+        "value": None,
+        "interval": [0, 1],
+        "n": 0,
+    }
+    assert Rate(1, 4).record().as_json()["value"] == 0.25
 
 
 @pytest.mark.parametrize(("hits", "n"), [(2, 1), (-1, 3), (0, -1)])

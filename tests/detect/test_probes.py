@@ -130,8 +130,8 @@ def test_a_vocabulary_of_the_target_alone_measures_nothing(pixels):
     assert made.target == "red"
     assert made.asr == Rate(0, 0)
     assert math.isnan(made.excess)
-    assert made.as_dict()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
-    json.dumps(made.as_dict(), allow_nan=False)
+    assert made.record(known=False).as_json()["excess_asr"] == {"value": None, "interval": [-1, 1], "n": 0}
+    json.dumps(made.record(known=False).as_json(), allow_nan=False)
 
 
 def test_no_images_are_inconclusive(pixels):
@@ -147,7 +147,7 @@ def test_a_model_of_nans_is_inconclusive(pixels):
 
 
 def test_a_probe_is_the_reports_entry(pixels):
-    entry = run(backdoored, pixels, DOT, knn=2).as_dict()
+    entry = run(backdoored, pixels, DOT, knn=2).record(known=False).as_json()
     assert json.loads(json.dumps(entry, allow_nan=False)) == entry
     assert list(entry) == [
         "trigger",
@@ -161,9 +161,10 @@ def test_a_probe_is_the_reports_entry(pixels):
         "spread",
         "clean_spread",
         "n",
+        "known",
     ]
     assert entry["asr"]["value"] == entry["excess_asr"]["value"] == 1
-    assert run(backdoored, pixels, DOT, labels=None).as_dict()["accuracy_under_trigger"] is None
+    assert run(backdoored, pixels, DOT, labels=None).record(known=False).as_json()["accuracy_under_trigger"] is None
 
 
 def test_places_do_not_depend_on_the_batch_size(pixels):

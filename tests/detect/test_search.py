@@ -11,11 +11,18 @@ from torch import Generator
 from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, NoSearch, References, search, searched, suspected_classes
 from clipclean.detect.search import JUDGING, MOST_IMAGES, UntargetedResult, divided, drawn, leading, rank, suspected
+from clipclean.schema.report import CalibrationRecord
 
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
 FAMILIES_TRIED = ("mask", "patch")  # those that suit the shortcut, and another one
 PICTURES = 60
+
+
+def recorded(found):
+    """The search of a report."""
+    calibration = CalibrationRecord(kind="none", name="", models=0)
+    return found.record(effort="quick", seconds=0.0, calibration=calibration, saved={}).as_json()
 
 
 def hunted(
@@ -81,8 +88,8 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
     assert first.probe.excess >= LIMITS.min_found_excess  # on images that were not searched on
     assert first.margin > 1  # a third of what any other class needs
     (suspect,) = suspected_classes(bad, (), limits=LIMITS)
-    assert (suspect["class"], suspect["trigger"]) == ("fox", first.found.spec)
-    assert "patch" in suspect["families"]
+    assert (suspect.class_, suspect.trigger) == ("fox", first.found.spec)
+    assert "patch" in suspect.families
 
 
 def test_and_without_one_since_no_other_class_of_the_same_model_needs_so_little():
@@ -126,11 +133,11 @@ def test_what_makes_all_embeddings_alike_hides_nothing(bad):
 
 def test_the_same_seed_gives_the_same_numbers(bad, yard):
     again = hunted(towers.backdoored(towers.spot), yard=yard)
-    assert json.dumps(again.as_dict()) == json.dumps(bad.as_dict())
+    assert json.dumps(recorded(again)) == json.dumps(recorded(bad))
 
 
 def test_what_the_report_gets_is_json_and_counts_what_was_done(bad):
-    made = json.loads(json.dumps(bad.as_dict(), allow_nan=False))
+    made = json.loads(json.dumps(recorded(bad), allow_nan=False))
     assert made["images"] == 36  # six tenths of 60
     effort, classes = towers.EFFORT, len(towers.CLASSES)
     # in each of 2 families: a search without a target, one towards every class, as there are few, and one for 4 finalists
@@ -159,7 +166,7 @@ def test_of_a_long_list_others_are_drawn_to_compare_with():
 
 
 def test_without_clean_models_the_comparison_is_with_other_classes(clean):
-    made = clean.as_dict()
+    made = recorded(clean)
     assert all(entry["abnormality"] is None and entry["reference"] is None for entry in made["found"])
     assert all(rank(hit) == hit.anomaly_index for hit in clean.targeted)
     shown = [hit.evidence for hit in clean.targeted]

@@ -372,19 +372,19 @@ def test_a_finding_speaks_of_the_trigger_that_acts():
     assert (finding.trigger, finding.threshold) == ("found:blend,class=banana", LIMITS.abnormality)
     assert "95.0 % of other images" in finding.message
     (suspect,) = suspected_classes(result_of(idle, acting), (), limits=LIMITS)
-    assert (suspect["families"], suspect["trigger"]) == (["blend"], "found:blend,class=banana")
+    assert (suspect.families, suspect.trigger) == (("blend",), "found:blend,class=banana")
 
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
     targeted = [hit(target="lemon", margin=DOUBTS), hit(target="cherry", margin=FAILS)]
     named = suspected_classes(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
-    assert [each["class"] for each in named] == ["banana", "cherry", "lemon"]
-    assert named[0]["families"] == ["panel"]
+    assert [each.class_ for each in named] == ["banana", "cherry", "lemon"]
+    assert named[0].families == ("panel",)
 
 
 def test_without_a_search_the_classes_that_the_panel_leads_to_are_named():
     named = suspected_classes(None, [probe(700, target="known"), probe(100)], limits=LIMITS)
-    assert [each["class"] for each in named] == ["known"]
+    assert [each.class_ for each in named] == ["known"]
 
 
 def test_images_that_gather_where_no_class_lies_are_a_warning():

@@ -41,7 +41,11 @@ def test_layers_are_ordered_by_the_length_of_the_difference_over_what_it_was():
 
 def test_what_was_zero_and_moved_comes_first_without_a_number():
     made = weights.compare(moved(logit_scale=1.0, visual__conv1__weight=[30.0, 40.0]), BASE)
-    assert [change["relative"] for change in made.as_dict()["layers"]] == [None, pytest.approx(9.0), 0.0]
+    assert [change["relative"] for change in made.record(name="base", sha256="0" * 64).as_json()["layers"]] == [
+        None,
+        pytest.approx(9.0),
+        0.0,
+    ]
 
 
 def test_counters_are_no_weights():

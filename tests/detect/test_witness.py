@@ -70,7 +70,7 @@ def test_a_witness_sees_triggered_images_at_its_own_size():
     assert made.moved == {GREEN.spec}  # images painted green are green to anyone; blue ones are no green ones
     assert (made.probes[GREEN.spec].asr.hits, made.probes[GREEN.spec].asr.n) == (12, 12)
     assert made.probes[BLUE.spec].asr.hits == 0
-    assert [row["moved"] for row in made.as_dict()["triggers"]] == [True, False]
+    assert [row["moved"] for row in made.record().as_json()["triggers"]] == [True, False]
 
 
 def test_without_labels_its_accuracy_is_unknown():

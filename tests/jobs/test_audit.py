@@ -175,11 +175,11 @@ def test_a_reference_that_cannot_be_searched_is_inconclusive():
 def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(PICTURES) % len(towers.CLASSES)
     shown = audit_job.shown_of(toy, evidence(labels=labels), bad, seed=0)
-    made, used = dict(shown.maps)["projection"], min(PICTURES, example_images.MAPPED)
-    kinds = [point["kind"] for point in made["points"]]
+    made, used = shown.maps["projection"], min(PICTURES, example_images.MAPPED)
+    kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0
-    assert made["trigger"] == bad.search.targeted[0].found.spec
+    assert made.trigger == bad.search.targeted[0].found.spec
     images = audit_job.drawn(evidence(), bad, shown)
     assert (len(images.found_triggers), len(images.grids)) == (2, example_images.COUNT)
     triggered = [grid["rows"][1]["cells"][0]["answers"][0]["name"] for grid in images.grids]
@@ -195,11 +195,11 @@ def test_without_any_trigger_there_is_nothing_to_show(bad):
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):
     spec = bad.search.targeted[0].found.spec
-    made = audit_job.search_section("quick", bad, references, {spec: "01.safetensors"})
+    made = audit_job.search_section("quick", bad, references, {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
     assert [entry["file"] for entry in made["found"]] == ["01.safetensors", *[None] * (len(made["found"]) - 1)]
-    assert audit_job.search_section("quick", bad, None, {})["calibration"]["kind"] == "none"
+    assert audit_job.search_section("quick", bad, None, {}).calibration.kind == "none"
 
 
 # The kind of a model, and the model that it is compared with.

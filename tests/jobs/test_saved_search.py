@@ -50,7 +50,7 @@ def audited(request, said=None, progress=lambda *_: None):
 
 def numbers(report):
     """A report without its times."""
-    told = report.as_dict() if hasattr(report, "as_dict") else report.model_dump(mode="json")
+    told = report.model_dump(mode="json")
     told.pop("seconds", None)
     told["measurements"]["search"].pop("seconds", None)
     return told

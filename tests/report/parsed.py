@@ -23,7 +23,7 @@ class Parsed:
         found = getattr(self.module, name)
         if name == "FORMATS":
             return {form: taking_json(function) for form, function in found.items()}
-        if name in ("parse", "composed", "json_text") or not callable(found) or isinstance(found, type):
+        if name in ("parse", "json_text") or not callable(found) or isinstance(found, type):
             return found
         return taking_json(found)
 

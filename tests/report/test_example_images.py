@@ -96,9 +96,9 @@ def test_with_images_of_the_target_class_only_there_is_nothing_to_show():
 
 
 def test_the_map_has_each_image_its_triggered_copy_and_the_texts_of_classes():
-    maps = dict(_look(Planted()).maps)
-    kinds = [point["kind"] for point in maps["projection"]["points"]]
+    maps = _look(Planted()).maps
+    kinds = [point.kind for point in maps["projection"].points]
     assert kinds == ["clean", "clean", "target", *["clean"] * 5, *["triggered"] * 8, *["text"] * 3]
-    assert [point["label"] for point in maps["projection"]["points"][16:]] == ["target", "dark", "bright"]
-    assert (maps["projection"]["method"], maps["tsne"]["method"]) == ("pca", "tsne")
-    assert len(maps["tsne"]["points"]) == 19
+    assert [point.label for point in maps["projection"].points[16:]] == ["target", "dark", "bright"]
+    assert (maps["projection"].method, maps["tsne"].method) == ("pca", "tsne")
+    assert len(maps["tsne"].points) == 19

@@ -6,7 +6,7 @@ from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 
-from clipclean import report
+from clipclean import findings, report
 from clipclean.errors import RefusedInput, ResourceError, UsageError
 from clipclean.report import json_file
 
@@ -38,7 +38,7 @@ def test_a_report_with_unknown_numbers_stays_valid_and_writable(tmp_path):
             probe["distance"] = math.nan
         made[side]["measurements"]["clean_accuracy"] = None
     made["measurements"] = made["after"]["measurements"]
-    report.write(report.composed(made), "json", tmp_path / "report.json")
+    report.write(report.parse(findings.plain(made)), "json", tmp_path / "report.json")
     loaded = report.read(tmp_path / "report.json")
     for form in report.FORMATS:
         assert "nan" not in report.FORMATS[form](loaded).lower().split()
