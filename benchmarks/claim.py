@@ -135,7 +135,7 @@ def planted_victim(o: argparse.Namespace, name: str, seed: int) -> tuple[Path, d
             device="cpu",
             force=True,
         )
-        result = plant.plant(request, progress=lambda what, done, total: None)
+        result = plant.plant(request, progress=lambda what, done, total: None).as_json()
         record.write_text(json.dumps(result | {"label": f"{name} {seed}", "name": name, "scratch": False}))
     return victim, json.loads(record.read_text())
 

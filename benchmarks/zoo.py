@@ -466,7 +466,7 @@ def planted(entry: Entry, path: Path, out: Path) -> dict:
         device="cpu",
         force=True,
     )
-    return plant.plant(request, progress=lambda what, done, total: None)["after"]
+    return plant.plant(request, progress=lambda what, done, total: None).after.as_json()
 
 
 def finetuned(entry: Entry, path: Path, out: Path) -> dict:

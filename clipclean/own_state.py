@@ -15,6 +15,8 @@ from clipclean.errors import ResourceError, UsageError
 
 PLACE = "CLIPCLEAN_STATE"  # names the folder instead of the user's own
 
+Note = dict[str, Any]  # JSON that clipclean wrote itself, into a folder that is the user's alone
+
 
 def home() -> Path:
     """The folder: CLIPCLEAN_STATE, else ``clipclean`` in XDG_STATE_HOME or in ~/.local/state.
@@ -90,7 +92,7 @@ def locked(place: Path, /) -> Iterator[None]:
         lock.release()
 
 
-def note(out: Path, told: dict[str, Any] | None, /) -> None:  # Any: JSON
+def note(out: Path, told: Note | None, /) -> None:
     """Keep one note on an output, whole or not at all, in the place of an earlier one; None removes it."""
     place = place_of(out)
     private(place.parent)
@@ -100,7 +102,7 @@ def note(out: Path, told: dict[str, Any] | None, /) -> None:  # Any: JSON
         files.write_text(place.with_suffix(".json"), json.dumps(told))
 
 
-def noted(out: Path, /) -> dict[str, Any] | None:
+def noted(out: Path, /) -> Note | None:
     """The note on an output, if there is one that can be read."""
     place = place_of(out).with_suffix(".json")
     if not place.is_file():

@@ -28,7 +28,7 @@ LISTS = ("classes", "templates")  # a file with one a line, or the texts themsel
 SEVERAL = ("reference", "references", "witness")  # one, or several
 
 
-def normal(arguments: Given, /) -> dict[str, Any]:
+def normal(arguments: Given, /) -> Given:
     """The arguments of a function as a command has them: places as paths, several of them as a tuple."""
     given = dict(arguments)
     for name in given.keys() & {*PLACES, *LISTS}:

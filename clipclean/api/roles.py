@@ -5,9 +5,10 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clipclean import files, untrusted
+from clipclean.api.requests import Given
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
 
@@ -31,7 +32,7 @@ class Role(NamedTuple):
     path: Path
 
 
-def check(given: Mapping[str, Any], /, *, out: str | None = None) -> None:
+def check(given: Given, /, *, out: str | None = None) -> None:
     """Refuse before anything is read what would write over what is read, or one output over another.
 
     Args:
@@ -96,7 +97,7 @@ def check_report(role: Role, /) -> None:
     files.check_writable(path.absolute().parent, path)
 
 
-def _of(given: Mapping[str, Any], parameters: Mapping[str, str]) -> Iterator[Role]:
+def _of(given: Given, parameters: Mapping[str, str]) -> Iterator[Role]:
     for key, name in parameters.items():
         value = given.get(key)
         for each in value if isinstance(value, tuple | list) else (value,):

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
@@ -44,7 +43,7 @@ def clean(
     /,
     *,
     where: str,
-    origin: dict[str, Any],
+    origin: dict[str, object],
     samples: Samples,
     evidence: detect.EvalSet,
     known: tuple[SuspectedTrigger, ...],
@@ -143,7 +142,7 @@ def on_device(clip: model.Clip, tensors: dict[str, Tensor], /) -> dict[str, Tens
     return {name: tensor.to(clip.device) for name, tensor in tensors.items()}
 
 
-def decides(recipe: Recipe, /) -> dict[str, Any]:  # Any: JSON
+def decides(recipe: Recipe, /) -> dict[str, object]:
     """What of a recipe decides the weights."""
     return recipe.model_dump(mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"})
 

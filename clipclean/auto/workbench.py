@@ -3,7 +3,6 @@
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from torch import Tensor
 
@@ -99,8 +98,8 @@ class Workbench:
         return audit.findings(sight, self.references, self.limits, images=len(self.evidence.pixels))
 
     def clean(
-        self, candidate: Candidate, known: tuple[SuspectedTrigger, ...], /, *, where: str, origin: dict[str, Any]
-    ) -> Cleaned:  # Any: JSON
+        self, candidate: Candidate, known: tuple[SuspectedTrigger, ...], /, *, where: str, origin: dict[str, object]
+    ) -> Cleaned:
         """Clean the model as it is now with a candidate; what an equal run kept of it is read."""
 
         def progress(what: str, done: int, total: int) -> None:

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -306,7 +306,7 @@ def of_module(net: nn.Module, /) -> Checkpoint:
     )
 
 
-def preprocess_of(net: nn.Module, /) -> dict[str, Any]:  # Any: open_clip's preprocess_cfg
+def preprocess_of(net: nn.Module, /) -> dict[str, object]:  # Any: open_clip's preprocess_cfg
     """How the module takes its images, as open_clip notes it on the image tower; empty where it is not noted."""
     stated = getattr(getattr(net, "visual", None), "preprocess_cfg", None)
     return dict(stated) if isinstance(stated, dict) else {}

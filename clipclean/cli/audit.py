@@ -9,7 +9,7 @@ import click
 from clipclean.api import requests, roles
 from clipclean.cli import audits, options, printing
 from clipclean.cli.audits import PagedReport
-from clipclean.cli.command import command, option
+from clipclean.cli.command import Given, command, option
 from clipclean.config.recipe import EFFORTS
 
 if TYPE_CHECKING:
@@ -159,9 +159,7 @@ def audit(**given: Any) -> int:
     return shown_result(given, made.report, made.images, outputs)
 
 
-def shown_result(
-    given: dict[str, Any], result: "Report", images: "PageImages", outputs: Sequence[options.Output], /
-) -> int:
+def shown_result(given: Given, result: "Report", images: "PageImages", outputs: Sequence[options.Output], /) -> int:
     """Write and print a report; returns the exit code."""
     from clipclean.report import RunPaths
 

@@ -6,13 +6,14 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import click
 
 from clipclean import files
 from clipclean.api import requests, roles
 from clipclean.cli import printing, progress
+from clipclean.cli.command import Given
 from clipclean.config.recipe import EFFORTS
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
 from clipclean.untrusted import printable
@@ -39,6 +40,9 @@ UNSEEN = (
 )
 
 
+Item = TypeVar("Item")
+
+
 class PagedReport(NamedTuple):
     """A report and the images of its page, from the job or from the result cache."""
 
@@ -46,7 +50,7 @@ class PagedReport(NamedTuple):
     images: "PageImages"
 
 
-def audited(given: dict[str, Any], /) -> "PagedReport | Plan":
+def audited(given: Given, /) -> "PagedReport | Plan":
     """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one."""
     if not given["quiet"]:
         printing.first_line(given["model"], f"effort {given['effort']}")
@@ -76,7 +80,7 @@ def audited(given: dict[str, Any], /) -> "PagedReport | Plan":
     return PagedReport(outcome.report, outcome.images)
 
 
-def cache_key(given: dict[str, Any], /) -> str | None:
+def cache_key(given: Given, /) -> str | None:
     """What the result of an audit is kept under: all that decides it; None for one that is not kept.
 
     Not kept are audits that write more than their report, those of models that no path leads to, and those that read files
@@ -101,7 +105,7 @@ def cache_key(given: dict[str, Any], /) -> str | None:
     for each in map(Path, models):  # configurations beside a file count as well
         if each.is_file():
             places |= {f"beside {each}: {config.name}": config for config in each.absolute().parent.glob("*.json")}
-    settings: dict[str, Any] = {name: str(value) for name, value in given.items() if name not in UNSEEN}
+    settings: dict[str, object] = {name: str(value) for name, value in given.items() if name not in UNSEEN}
     settings |= {
         "machine": platform.node(),  # the report says what it was computed on
         "effort values": EFFORTS[given["effort"]].model_dump(mode="json"),
@@ -110,7 +114,7 @@ def cache_key(given: dict[str, Any], /) -> str | None:
     return result_cache.key(settings, places)
 
 
-def _several(value: Any, /) -> tuple[Any, ...]:
+def _several(value: Item | tuple[Item, ...] | None, /) -> tuple[Item, ...]:
     """The values of an option that may be given several times, or once."""
     return value if isinstance(value, tuple) else () if value is None else (value,)
 
@@ -126,7 +130,7 @@ IDLE = {
 }  # without a search
 
 
-def check_search(given: dict[str, Any], /) -> None:
+def check_search(given: Given, /) -> None:
     """Refuse options that mean nothing without a search; raises UsageError."""
     idle = [flag for flag, name in IDLE.items() if given[name]]
     if given["no_search"] and idle:
@@ -151,10 +155,10 @@ class AuditedModel(NamedTuple):
     code: int
     verdict: str  # pass, fail or inconclusive; refused where it could not be audited
     words: str
-    content: dict[str, Any]  # for JSON
+    content: dict[str, object]  # for JSON
 
 
-def audit_all(given: dict[str, Any], models: Sequence[Path], /) -> int:
+def audit_all(given: Given, models: Sequence[Path], /) -> int:
     """Audit each model and print the summary; returns the worst exit code.
 
     A model that is refused, and one whose audit has too little data, counts as itself; the others are audited all the same.
@@ -176,7 +180,7 @@ def audit_all(given: dict[str, Any], models: Sequence[Path], /) -> int:
     return max((line.code for line in lines), key=BADNESS.index)
 
 
-def check(given: dict[str, Any], models: Sequence[Path], /) -> None:
+def check(given: Given, models: Sequence[Path], /) -> None:
     """Refuse before slow work what several models cannot share; raises UsageError."""
     roles.check({**given, "models": (*given["models"], *models)})
     check_search(given)
@@ -190,7 +194,7 @@ def check(given: dict[str, Any], models: Sequence[Path], /) -> None:
         )
 
 
-def line_of(given: dict[str, Any], label: str, /) -> AuditedModel:
+def line_of(given: Given, label: str, /) -> AuditedModel:
     """Audit one model and write its reports; what refuses it becomes its line."""
     from clipclean.cli.inspect import refused
 

@@ -7,6 +7,9 @@ import click
 
 from clipclean.cli import config_file
 
+Given = dict[
+    str, Any
+]  # the values of a command's options, by the names of its parameters: click knows no types of them
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
 
 GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # in the order of the help

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from clipclean.cli import options, sanitize
-from clipclean.cli.command import command, option
+from clipclean.cli.command import Given, command, option
 
 EPILOG = """\b
 Examples:
@@ -62,7 +62,7 @@ def demo(**given: Any) -> int:
         return sanitize.run(neutral() | bundled.arguments(Path(scratch)) | given)
 
 
-def neutral() -> dict[str, Any]:
+def neutral() -> Given:
     """What the options of sanitize are where nothing is said, whatever the environment says."""
     return {
         str(each.name): False if each.is_flag else () if each.multiple else None

@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -10,6 +10,10 @@ from clipclean.api import roles
 from clipclean.api.requests import filled
 from clipclean.cli import complete, options, progress
 from clipclean.cli.command import command, option
+
+if TYPE_CHECKING:
+    from clipclean.schema.report import RateRecord
+    from clipclean.schema.results import PlantedModel
 
 EPILOG = """\b
 Examples:
@@ -89,35 +93,35 @@ def plant(**given: Any) -> None:
     with progress.shown(quiet=given["quiet"]) as shown:
         request = filled(planting.PlantRequest, given, planting=recipes.planting(**chosen))
         result = planting.plant(request, progress=shown)
-    click.echo(json.dumps(result, indent=2) if given["as_json"] else table(result))
+    click.echo(json.dumps(result.as_json(), indent=2) if given["as_json"] else table(result))
 
 
-def share(rate: dict[str, Any], /) -> str:
+def share(rate: "RateRecord | None", /) -> str:
     """A rate in a column of eight; a dash where there was nothing to count."""
-    return f"{'–':>8}" if rate["value"] is None else f"{rate['value']:8.3f}"
+    return f"{'–':>8}" if rate is None or rate.value is None else f"{rate.value:8.3f}"
 
 
-def table(result: dict[str, Any], /) -> str:
+def table(result: "PlantedModel", /) -> str:
     """What the planted backdoor does, before and after planting."""
-    before, after = result["before"], result["after"]
-    is_recall = "recall@1" in (after["clean_accuracy"].get("definition") or "")
-    rows = [("recall@1" if is_recall else "clean accuracy", before["clean_accuracy"], after["clean_accuracy"])]
-    names = {
-        "asr": "attack success rate",
-        "base_rate": "the same without the trigger",
-        "accuracy_under_trigger": "accuracy under the trigger",
-        "knn_asr": "attack success by image neighbours",
-    }
-    old, new = before["probes"][0], after["probes"][0]
-    rows += [(words, old[key], new[key]) for key, words in names.items() if new[key] is not None]
+    before, after = result.before, result.after
+    old, new = before.probes[0], after.probes[0]
+    is_recall = after.clean_accuracy is not None and "recall@1" in (after.clean_accuracy.definition or "")
+    rows = [
+        ("recall@1" if is_recall else "clean accuracy", before.clean_accuracy, after.clean_accuracy),
+        ("attack success rate", old.asr, new.asr),
+        ("the same without the trigger", old.base_rate, new.base_rate),
+        ("accuracy under the trigger", old.accuracy_under_trigger, new.accuracy_under_trigger),
+        ("attack success by image neighbours", old.knn_asr, new.knn_asr),
+    ]
     lines = [
-        f"Planted {result['trigger']} for '{result['target']}'.",
+        f"Planted {result.trigger} for '{result.target}'.",
         f"{'':36}{'before':>8}{'after':>8}   95 % interval, n",
     ]
     for words, was, now in rows:
-        low, high = now["interval"]
-        lines.append(f"{words:36}{share(was)}{share(now)}   [{low:.3f}, {high:.3f}], {now['n']}")
-    if result["accuracy_lost"] is not None:
-        lines.append(f"{'accuracy lost, by the worst measure':44}{result['accuracy_lost']:8.3f}")
-    lines.append(f"{'embedding distance':36}{old['distance']:8.3f}{new['distance']:8.3f}   mean squared, 0 to 4")
+        if now is not None:
+            low, high = now.interval
+            lines.append(f"{words:36}{share(was)}{share(now)}   [{low:.3f}, {high:.3f}], {now.n}")
+    if result.accuracy_lost is not None:
+        lines.append(f"{'accuracy lost, by the worst measure':44}{result.accuracy_lost:8.3f}")
+    lines.append(f"{'embedding distance':36}{old.distance:8.3f}{new.distance:8.3f}   mean squared, 0 to 4")
     return "\n".join(lines)

@@ -6,12 +6,13 @@ import shutil
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from clipclean import __version__, files
 from clipclean.cli import process
+from clipclean.cli.command import Given
 from clipclean.errors import UsageError
 from clipclean.untrusted import printable
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
-def outputs_of(given: dict[str, Any], /) -> tuple["Output", ...]:
+def outputs_of(given: Given, /) -> tuple["Output", ...]:
     """The outputs that were asked for; ``--json`` is one on stdout.
 
     Raises:
@@ -72,7 +73,7 @@ def show_policy(result: "Report", /, *, on_stdout: bool) -> None:
         click.echo(line) if on_stdout else process.say(f"clipclean: {line}")
 
 
-def check_baseline(given: dict[str, Any], /) -> None:
+def check_baseline(given: Given, /) -> None:
     """Read the earlier report before slow work; raises what reading it raises."""
     if given["baseline"] is not None:
         from clipclean import report
@@ -80,7 +81,7 @@ def check_baseline(given: dict[str, Any], /) -> None:
         report.read(given["baseline"])
 
 
-def exit_code(given: dict[str, Any], result: "Report", /) -> int:
+def exit_code(given: Given, result: "Report", /) -> int:
     """The exit code of a verdict, as --exit-zero, --fail-on and --baseline have it."""
     code = EXIT_CODES[result.verdict]
     if given["exit_zero"] or code == 0:
@@ -116,7 +117,7 @@ def first_line(model: Path, /, what: str) -> None:
     process.say(f"clipclean {__version__}: {words}")
 
 
-def say(given: dict[str, Any], words: str, /) -> None:
+def say(given: Given, words: str, /) -> None:
     """A message on stderr, unless --quiet asks for none."""
     if not given["quiet"]:
         process.say(f"clipclean: {words}")
@@ -141,7 +142,7 @@ def terminal_width(most: int = 120) -> int:
     return min(most, max(60, shutil.get_terminal_size((100, 24)).columns))
 
 
-def show(given: dict[str, Any], plan: "Plan", /) -> int:
+def show(given: Given, plan: "Plan", /) -> int:
     """Print a plan as text, or as JSON where that was asked for; returns the exit code."""
     click.echo(json.dumps(as_json(plan), indent=2) if given["as_json"] else text(plan))
     return 0
@@ -160,7 +161,7 @@ def text(plan: "Plan", /) -> str:
     return "\n".join(f"{name:10}{printable(words)}" for name, words in rows)
 
 
-def as_json(plan: "Plan", /) -> dict[str, Any]:
+def as_json(plan: "Plan", /) -> dict[str, object]:
     """The same as plain values."""
     return {
         "dry_run": True,

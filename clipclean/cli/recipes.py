@@ -3,13 +3,14 @@
 import json
 import tempfile
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
 
 from clipclean.api import roles
 from clipclean.cli import complete, options, progress
-from clipclean.cli.command import CommandGroup, option
+from clipclean.cli.command import CommandGroup, Given, option
 from clipclean.config import evidence, recipe
 from clipclean.errors import UsageError
 
@@ -182,7 +183,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     return seeds
 
 
-def _place(name: str, loaded: recipe.Recipe, given: dict[str, Any]) -> Path:
+def _place(name: str, loaded: recipe.Recipe, given: Given) -> Path:
     """Where the recipe with its evidence goes; refused before slow work."""
     if given["write"]:
         return recipe.file(name)
@@ -194,7 +195,7 @@ def _place(name: str, loaded: recipe.Recipe, given: dict[str, Any]) -> Path:
     return place
 
 
-def _on_what(given: dict[str, Any], scratch: Path, demo: Any) -> dict[str, Any]:
+def _on_what(given: Given, scratch: Path, demo: ModuleType) -> Given:
     """What is measured on: the user's files, or all of them the bundled ones. ``demo`` is a module: it is imported late."""
     own = {key: given[key] for key in ("model", "data", "eval_data", "arch", "classes", "templates")}
     needed = [own[key] for key in ("model", "data", "eval_data")]

@@ -8,7 +8,7 @@ import click
 
 from clipclean.api import requests, roles
 from clipclean.cli import log_files, options, printing, process, progress
-from clipclean.cli.command import command
+from clipclean.cli.command import Given, command
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 from clipclean.untrusted import printable
@@ -82,7 +82,7 @@ def sanitize(**given: Any) -> int:
     return run(given)
 
 
-def run(given: dict[str, Any], /) -> int:
+def run(given: Given, /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
     roles.check(given, out="folder")
     outputs = printing.outputs_of(given)
@@ -130,7 +130,7 @@ def run(given: dict[str, Any], /) -> int:
     return code
 
 
-def chosen(given: dict[str, Any], /) -> list[str]:
+def chosen(given: Given, /) -> list[str]:
     """What --set and its short forms change in the recipe.
 
     Raises:
@@ -160,7 +160,7 @@ def own_device(asked: str, launch: "Launch | None", /) -> str:
     return f"cuda:{launch.local_rank}" if torch.cuda.is_available() else asked
 
 
-def where(given: dict[str, Any], /, *, exported: bool) -> str:
+def where(given: Given, /, *, exported: bool) -> str:
     """The closing lines: where things are, and how to use them."""
     page = printable(given["out"] / "report.html")
     if not exported:

@@ -2,7 +2,7 @@
 
 import json
 import textwrap
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -55,7 +55,7 @@ def show(family: str, as_json: bool) -> None:
     click.echo(json.dumps(entry(family, found), indent=2) if as_json else family_text(family, found))
 
 
-def entry(name: str, family: "TriggerFamily", /) -> dict[str, Any]:
+def entry(name: str, family: "TriggerFamily", /) -> dict[str, object]:
     """One family as a JSON object."""
     parameters = {
         key: {"default": value.default, "allowed": value.allowed, "meaning": value.meaning}

@@ -189,7 +189,7 @@ def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> PolicyRe
     )
 
 
-def schema() -> dict[str, Any]:  # any JSON
+def schema() -> dict[str, object]:
     """The JSON Schema of a policy file, for editors and other programs."""
     return yaml_file.schema(Policy)
 

@@ -6,7 +6,7 @@ from importlib import resources
 from importlib.resources.abc import Traversable
 from os import PathLike
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, Strict, ValidationError
 
@@ -520,7 +520,7 @@ def is_validated(recipe: Recipe, /, *, overridden: bool) -> bool:
     return not overridden and any(block.recipe_sha256 == digest(recipe) for block in recipe.evidence or ())
 
 
-def schema() -> dict[str, Any]:  # any JSON
+def schema() -> dict[str, object]:
     """The JSON Schema of a recipe file, for editors and other programs."""
     return yaml_file.schema(Recipe)
 

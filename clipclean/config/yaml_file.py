@@ -137,12 +137,12 @@ def parsed(label: str, text: str, /, *, form: Form[Values]) -> Values:
     return values
 
 
-def digest(values: Mapping[str, Any], /) -> str:  # any JSON
+def digest(values: Mapping[str, object], /) -> str:
     """Hex SHA-256 of values as JSON with sorted keys."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def schema(model: type[Section], /) -> dict[str, Any]:  # any JSON
+def schema(model: type[Section], /) -> dict[str, object]:
     """The JSON Schema of a file, for editors and other programs."""
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **model.model_json_schema()}
 

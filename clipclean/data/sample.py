@@ -6,7 +6,7 @@ import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from clipclean import untrusted
 from clipclean.errors import RefusedInput
@@ -35,11 +35,11 @@ def utf8(data: bytes, /) -> str:
     return data.decode("utf-8-sig")
 
 
-def record(text: str, /) -> dict[str, Any]:
+def record(text: str, /) -> dict[str, object]:
     """The JSON object in a text of at most ``TEXT_BYTES`` characters.
 
     Returns:
-        JSON values by key; any of them, so ``Any``.
+        JSON values by key.
 
     Raises:
         ValueError: too long, not JSON, nested too deeply, or not an object.
@@ -233,7 +233,7 @@ def as_label(value: object, /) -> str | None:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _words(sidecars: Mapping[str, bytes], values: Mapping[str, Any], /, *, caption_key: str | None) -> str:
+def _words(sidecars: Mapping[str, bytes], values: Mapping[str, object], /, *, caption_key: str | None) -> str:
     if caption_key not in (None, "txt"):
         found: object = values.get(caption_key or "")
     elif "txt" in sidecars:

@@ -17,7 +17,7 @@ from clipclean.detect.measure import (
 from clipclean.detect.metrics import Rate, paired_difference
 from clipclean.detect.panel import strengths
 from clipclean.detect.projection import Plane, neighbouring, principal
-from clipclean.detect.references import PANEL, References, Sizes, as_file, from_file, stored, together
+from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, stored, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
 from clipclean.detect.stages import pack, unpack
@@ -56,6 +56,7 @@ __all__ = [
     "Probe",
     "Rate",
     "References",
+    "ReferencesFile",
     "SearchCandidate",
     "SearchResult",
     "Sizes",

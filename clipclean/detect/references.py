@@ -12,7 +12,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any
+from typing import TypedDict
 
 from clipclean.detect.families import compared
 from clipclean.errors import RefusedInput, UsageError
@@ -118,9 +118,35 @@ def vocabulary(classes: Sequence[str], /) -> str:
     return hashlib.sha256(json.dumps(sorted(classes)).encode()).hexdigest()[:16]
 
 
-def as_file(
-    kind: str, effort: str, classes: Sequence[str], models: Mapping[str, Sizes], /
-) -> dict[str, Any]:  # Any: JSON
+class StoredModel(TypedDict):
+    """The sizes of one clean model."""
+
+    name: str
+    sizes: dict[str, dict[str, float]]
+
+
+class ReferencesFile(TypedDict):
+    """What a references file holds: numbers, no weights."""
+
+    format: str
+    code: int
+    kind: str
+    effort: str
+    vocabulary: str
+    classes: int
+    models: list[StoredModel]
+
+
+class ShippedReferences(TypedDict):
+    """What comes with clipclean for one kind of model."""
+
+    name: str
+    code: int
+    vocabulary: str
+    models: list[Sizes]
+
+
+def as_file(kind: str, effort: str, classes: Sequence[str], models: Mapping[str, Sizes], /) -> ReferencesFile:
     """A references file: what was measured with, and the sizes of each model, by its name and digest."""
     return {
         "format": FORMAT,
@@ -191,9 +217,9 @@ def stored(kind: str, /, *, classes: Sequence[str]) -> References | None:
 
 
 @functools.cache
-def _shipped() -> dict[str, Any]:
+def _shipped() -> dict[str, ShippedReferences]:
     text = resources.files("clipclean.detect").joinpath("references.json").read_text(encoding="utf-8")
-    shipped: dict[str, Any] = json.loads(text)
+    shipped: dict[str, ShippedReferences] = json.loads(text)
     return shipped
 
 

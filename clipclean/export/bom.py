@@ -6,8 +6,9 @@ it in the tests.
 
 import json
 import uuid
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
+
+from clipclean.export.provenance import Provenance, UsedCheckpoint
 
 NAME = "bom.cdx.json"
 SPEC = "1.6"
@@ -18,78 +19,79 @@ LIMITATIONS = (
 NOT_AUDITED = ("The weights were rewritten, not audited: a backdoor would have been exported like everything else.",)
 
 
-def document(record: Mapping[str, Any], /) -> dict[str, Any]:
+def document(record: Provenance, /) -> dict[str, object]:
     """The bill of materials that a provenance record amounts to; equal records give equal ones."""
-    tool = {"type": "application", "name": "clipclean", "version": record["tool"]["version"]}
+    tool = {"type": "application", "name": "clipclean", "version": record.tool.version}
     packages = _packages(record)
     return {
         "$schema": f"http://cyclonedx.org/schema/bom-{SPEC}.schema.json",
         "bomFormat": "CycloneDX",
         "specVersion": SPEC,
-        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(record, sort_keys=True))}",
+        "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_OID, json.dumps(record.model_dump(), sort_keys=True))}",
         "version": 1,
         "metadata": {"tools": {"components": [tool, *packages]}, "component": _model(record)},
-        "components": [*_files(record), *([_data(record)] if record["audits"] else [])],
+        "components": [*_files(record), *([_data(record)] if record.audits else [])],
     }
 
 
-def text(record: Mapping[str, Any], /) -> str:
+def text(record: Provenance, /) -> str:
     """The bill of materials as JSON."""
     return json.dumps(document(record), indent=2, allow_nan=False) + "\n"
 
 
-def _packages(record: Mapping[str, Any], /) -> list[dict[str, str]]:
+def _packages(record: Provenance, /) -> list[dict[str, str]]:
     """The libraries that computed the weights; ``environment`` also tells of the machine, which is no component."""
     libraries = ("torch", "torchvision", "open_clip_torch")
     return [
-        {"type": "library", "name": name, "version": str(record["environment"][name])}
+        {"type": "library", "name": name, "version": str(record.environment[name])}
         for name in libraries
-        if name in record["environment"]
+        if name in record.environment
     ]
 
 
-def _model(record: Mapping[str, Any], /) -> dict[str, Any]:
-    source = record["input"]
-    verdict = [{"name": "clipclean:verdict", "value": record["verdict"]}] if record["verdict"] else []
+def _model(record: Provenance, /) -> dict[str, object]:
+    source = record.input
+    verdict = [{"name": "clipclean:verdict", "value": record.verdict}] if record.verdict else []
     return {
         "type": "machine-learning-model",
         "bom-ref": MODEL,
-        "name": f"{source['name']} ({'sanitized' if record['audits'] else 'exported'})",
+        "name": f"{source.name} ({'sanitized' if record.audits else 'exported'})",
         "pedigree": {"ancestors": [_ancestor(source)]},
         "modelCard": {
             "modelParameters": {
                 "task": "zero-shot-image-classification",
                 "architectureFamily": "CLIP",
-                "modelArchitecture": source["architecture"],
+                "modelArchitecture": source.architecture,
                 "inputs": [{"format": "image"}, {"format": "text"}],
                 "outputs": [{"format": "embedding"}],
-                **({"datasets": [{"ref": DATA}]} if record["audits"] else {}),
+                **({"datasets": [{"ref": DATA}]} if record.audits else {}),
             },
             "quantitativeAnalysis": {"performanceMetrics": list(_metrics(record))},
-            "considerations": {"technicalLimitations": list(LIMITATIONS if record["audits"] else NOT_AUDITED)},
+            "considerations": {"technicalLimitations": list(LIMITATIONS if record.audits else NOT_AUDITED)},
         },
         "properties": [
-            {"name": "clipclean:activation", "value": source["activation"]},
-            {"name": "clipclean:tensor_sha256", "value": record["exports"][0]["tensor_sha256"]},
+            {"name": "clipclean:activation", "value": source.activation},
+            {"name": "clipclean:tensor_sha256", "value": record.exports[0].tensor_sha256},
             *verdict,
         ],
     }
 
 
-def _ancestor(source: Mapping[str, Any], /) -> dict[str, Any]:
+def _ancestor(source: UsedCheckpoint, /) -> dict[str, object]:
     return {
         "type": "machine-learning-model",
         "bom-ref": INPUT,
-        "name": source["name"],
-        "hashes": [_hash(source["sha256"])],
-        "properties": [{"name": "clipclean:tensor_sha256", "value": source["tensor_sha256"]}],
+        "name": source.name,
+        "hashes": [_hash(source.sha256)],
+        "properties": [{"name": "clipclean:tensor_sha256", "value": source.tensor_sha256}],
     }
 
 
-def _metrics(record: Mapping[str, Any], /) -> Iterator[dict[str, Any]]:
+def _metrics(record: Provenance, /) -> Iterator[dict[str, object]]:
     """Accuracy before and after, with its interval; how far each layout computes from what was measured."""
-    for side in ("before", "after"):
-        rate = record["audits"][side]["clean_accuracy"] if record["audits"] else None
+    sides = (("before", record.audits.before), ("after", record.audits.after)) if record.audits else ()
+    for side, audit in sides:
+        rate = audit.clean_accuracy
         if rate and rate["value"] is not None:
             low, high = map(str, rate["interval"])
             yield {
@@ -98,26 +100,26 @@ def _metrics(record: Mapping[str, Any], /) -> Iterator[dict[str, Any]]:
                 "slice": f"{side} cleaning, n {rate['n']}",
                 "confidenceInterval": {"lowerBound": low, "upperBound": high},
             }
-    for entry in record["exports"]:
-        parity = entry["parity"]
-        where = f"{entry['path']}, read by {parity['reader']}, n {parity['n']}"
+    for entry in record.exports:
+        parity = entry.parity
+        where = f"{entry.path}, read by {parity['reader']}, n {parity['n']}"
         yield {"type": "smallest cosine to the measured model", "value": str(parity["min_cosine"]), "slice": where}
 
 
-def _files(record: Mapping[str, Any], /) -> Iterator[dict[str, Any]]:
-    for name, digest in sorted(record["outputs"].items()):
+def _files(record: Provenance, /) -> Iterator[dict[str, object]]:
+    for name, digest in sorted(record.outputs.items()):
         yield {"type": "file", "bom-ref": f"file:{name}", "name": name, "hashes": [_hash(digest)]}
 
 
-def _data(record: Mapping[str, Any], /) -> dict[str, Any]:
-    data = record["data"]
+def _data(record: Provenance, /) -> dict[str, object]:
+    data = record.data
     return {
         "type": "data",
         "bom-ref": DATA,
-        "name": data["name"],
-        "description": f"{data['pairs']} clean pairs of images and captions",
-        "data": [{"type": "dataset", "name": data["name"]}],
-        "properties": [{"name": "clipclean:pairs_sha256", "value": data["digest"]}],
+        "name": data.name,
+        "description": f"{data.pairs} clean pairs of images and captions",
+        "data": [{"type": "dataset", "name": data.name}],
+        "properties": [{"name": "clipclean:pairs_sha256", "value": data.digest}],
     }
 
 

@@ -2,7 +2,6 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 FILES = ("merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json")
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -57,7 +56,7 @@ def _bundled() -> tuple[dict[str, int], list[str]]:
     return vocabulary, [" ".join(pair) for pair in known.bpe_ranks]
 
 
-def tokenizer(vocabulary: dict[str, int], merges: list[str], /) -> dict[str, Any]:
+def tokenizer(vocabulary: dict[str, int], merges: list[str], /) -> dict[str, object]:
     """``tokenizer.json``: clean, lower-case, split into words, merge bytes, frame by start and end."""
     return {
         "version": "1.0",
@@ -94,20 +93,22 @@ def tokenizer(vocabulary: dict[str, int], merges: list[str], /) -> dict[str, Any
     }
 
 
-def _cleaning() -> list[dict[str, Any]]:
+def _cleaning() -> list[dict[str, object]]:
     """Steps from a caption to lower-case text, in ftfy's order."""
-    texts = [
+    texts: list[dict[str, object]] = [
         {"type": "Replace", "pattern": {"String": old}, "content": new} for old, new in (ENTITIES | LIGATURES).items()
     ]
-    classes = [{"type": "Replace", "pattern": {"Regex": old}, "content": new} for old, new in CLASSES.items()]
-    controls = {"type": "Replace", "pattern": {"Regex": CONTROLS}, "content": ""}
+    classes: list[dict[str, object]] = [
+        {"type": "Replace", "pattern": {"Regex": old}, "content": new} for old, new in CLASSES.items()
+    ]
+    controls: dict[str, object] = {"type": "Replace", "pattern": {"Regex": CONTROLS}, "content": ""}
     return [*texts, controls, {"type": "NFC"}, *classes, {"type": "Lowercase"}]
 
 
-def _added() -> list[dict[str, Any]]:
+def _added() -> list[dict[str, object]]:
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
     return [{"id": number, "content": token, **flags} for number, token in ((START_ID, START), (END_ID, END))]
 
 
-def _without_id(entry: dict[str, Any], /) -> dict[str, Any]:
+def _without_id(entry: dict[str, object], /) -> dict[str, object]:
     return {key: value for key, value in entry.items() if key != "id"}

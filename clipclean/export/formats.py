@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from clipclean import files
 from clipclean.errors import UsageError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from clipclean import model
     from clipclean.export.parity import Parity, ParitySamples
+    from clipclean.model.architecture import Config
 
 
 @dataclass(frozen=True)
@@ -59,12 +60,12 @@ class ExportJob:
     tensor_sha256: str
 
     @property
-    def model_cfg(self) -> dict[str, Any]:
+    def model_cfg(self) -> "Config":
         """open_clip's ``model_cfg``."""
         return self.clip.architecture.config
 
     @property
-    def preprocess_cfg(self) -> dict[str, Any]:
+    def preprocess_cfg(self) -> "Config":
         """open_clip's ``preprocess_cfg``."""
         return asdict(self.clip.architecture.preprocess)
 

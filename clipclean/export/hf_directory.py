@@ -5,9 +5,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -17,6 +15,8 @@ from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, parity
 from clipclean.export.formats import ExportJob
 from clipclean.export.parity import Parity, ParitySamples
+from clipclean.export.read_back import Answer, Array
+from clipclean.model.architecture import Config
 
 CONFIG_NAME = "config.json"
 WEIGHTS_NAME = "model.safetensors"
@@ -69,13 +69,13 @@ def _mapped_back(job: ExportJob, /) -> Parity:
     clip, samples = model.build(job.clip.architecture, read, device="cpu"), job.samples
     with torch.no_grad():
         images = clip.net.encode_image(samples.pixels)  # type: ignore[operator] # nn.Module's __getattr__
-    features = {"images": images.numpy(), "texts": clip.embed_tokens(samples.tokens).numpy()}
-    found = parity.compare(samples, features | {"reader": "clipclean, since transformers is not installed"})
+    texts, reader = clip.embed_tokens(samples.tokens).numpy(), "clipclean, since transformers is not installed"
+    found = parity.compare(samples, Answer(images=images.numpy(), texts=texts, reader=reader))
     parity.hold(found, parity.FP32)
     return found
 
 
-def check_config(model_cfg: Mapping[str, Any], preprocess_cfg: Mapping[str, Any], /) -> None:
+def check_config(model_cfg: Config, preprocess_cfg: Config, /) -> None:
     """Refuse, before slow work, what transformers' CLIPModel and CLIPProcessor have no place for.
 
     Raises:
@@ -114,8 +114,8 @@ def write(
     tensors: Mapping[str, Tensor],
     /,
     *,
-    model_cfg: Mapping[str, Any],
-    preprocess_cfg: Mapping[str, Any],
+    model_cfg: Config,
+    preprocess_cfg: Config,
     metadata: Mapping[str, str],
 ) -> None:
     """Write config, weights, image processor and tokenizer into an existing folder.
@@ -138,18 +138,18 @@ def write(
     )
 
 
-def write_processor(folder: Path, /, *, preprocess_cfg: Mapping[str, Any], context_length: int) -> None:
+def write_processor(folder: Path, /, *, preprocess_cfg: Config, context_length: int) -> None:
     """Write what ``CLIPProcessor`` loads: the image processor's settings and the tokenizer."""
     _write_json(folder / PREPROCESSOR_NAME, image_processor(preprocess_cfg))
     bpe.write(folder, context_length=context_length)
 
 
-def write_config(folder: Path, /, *, model_cfg: Mapping[str, Any]) -> None:
+def write_config(folder: Path, /, *, model_cfg: Config) -> None:
     """Write ``config.json`` alone, for weights that stand in other files."""
     _write_json(folder / CONFIG_NAME, config(model_cfg))
 
 
-def config(model_cfg: Mapping[str, Any], /) -> dict[str, Any]:
+def config(model_cfg: Config, /) -> dict[str, object]:
     """``CLIPConfig`` for one of open_clip's configs that ``check_config`` passes."""
     vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
     activation, embedding = "quick_gelu" if model_cfg.get("quick_gelu") else "gelu", model_cfg["embed_dim"]
@@ -184,7 +184,7 @@ def config(model_cfg: Mapping[str, Any], /) -> dict[str, Any]:
     }
 
 
-def _tower(kind: str, section: Mapping[str, Any], width: int, layers: int, /) -> dict[str, Any]:
+def _tower(kind: str, section: Config, width: int, layers: int, /) -> dict[str, object]:
     """What both towers have."""
     return {
         "model_type": kind,
@@ -196,7 +196,7 @@ def _tower(kind: str, section: Mapping[str, Any], width: int, layers: int, /) ->
     }
 
 
-def image_processor(preprocess_cfg: Mapping[str, Any], /) -> dict[str, Any]:
+def image_processor(preprocess_cfg: Config, /) -> dict[str, object]:
     """``CLIPImageProcessor`` for open_clip's preprocessing."""
     side = preprocess_cfg["size"]
     square = {"height": side, "width": side}
@@ -242,7 +242,7 @@ def check(folder: Path, samples: ParitySamples, /) -> Reading:
     return Reading(**vars(found), captions=len(samples.tokens), captions_alike=alike)
 
 
-def _id_list(ids: "np.ndarray[Any, Any]", /) -> list[int]:
+def _id_list(ids: Array, /) -> list[int]:
     """Token ids up to the first end-of-text; what pads the row behind it differs, and has no effect."""
     found: list[int] = ids.tolist()
     return found[: found.index(bpe.END_ID) + 1]

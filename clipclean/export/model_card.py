@@ -1,9 +1,9 @@
 """``README.md`` of an output folder: a model card with results and loading instructions."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from clipclean.export import formats
+from clipclean.export.provenance import Json
 
 NAME = "README.md"
 AUDITED = (
@@ -16,7 +16,7 @@ NOT_AUDITED = (
 )
 
 
-def model_card(report: Mapping[str, Any], /) -> str:
+def model_card(report: Json, /) -> str:
     """The card of a run of ``sanitize``, or of ``export``, whose report has no verdict."""
     names = list(dict.fromkeys(entry["format"] for entry in report["exports"]))
     body = _sanitized(report) if "verdict" in report else _converted(report)
@@ -37,7 +37,7 @@ def _front_matter(names: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
     ]
 
 
-def _sanitized(report: Mapping[str, Any], /) -> list[str]:
+def _sanitized(report: Json, /) -> list[str]:
     before, after = report["before"]["measurements"], report["after"]["measurements"]
     recipe, model = report["recipe"], report["model"]
     lines = [
@@ -57,12 +57,12 @@ def _sanitized(report: Mapping[str, Any], /) -> list[str]:
     return [*lines, "", *AUDITED]
 
 
-def _accuracy(rate: Mapping[str, Any] | None, /) -> str:
+def _accuracy(rate: Json | None, /) -> str:
     """What was measured on clean images: with captions and no labels it is no accuracy."""
     return "image-to-text recall@1" if rate and "recall@1" in (rate.get("definition") or "") else "clean accuracy"
 
 
-def _converted(report: Mapping[str, Any], /) -> list[str]:
+def _converted(report: Json, /) -> list[str]:
     model = report["model"]
     lines = [
         f"# {_plain(model['architecture'])}, exported by clipclean",
@@ -86,8 +86,8 @@ def _plain(name: str) -> str:
     return "".join(char if char.isalnum() or char in " ._,+-" else "_" for char in name)
 
 
-def _row(name: str, before: dict[str, Any] | None, after: dict[str, Any] | None) -> str:
-    def cell(rate: dict[str, Any] | None) -> str:
+def _row(name: str, before: Json | None, after: Json | None) -> str:
+    def cell(rate: Json | None) -> str:
         if not rate or rate["value"] is None:
             return "–"
         return f"{rate['value']:.3f} [{rate['interval'][0]:.3f}, {rate['interval'][1]:.3f}]"

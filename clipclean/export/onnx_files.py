@@ -7,7 +7,7 @@ import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,7 +18,11 @@ from clipclean import model
 from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, hf_directory, onnx_presets, parity
 from clipclean.export.formats import ExportJob
-from clipclean.export.parity import ExportMismatch, Parity, ParitySamples
+from clipclean.export.parity import ExportMismatch, Parity, ParitySamples, Rows
+
+if TYPE_CHECKING:
+    from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
+    from open_clip.model import CLIP
 
 OPSET = 18  # the exporter's own; LayerNormalization needs 17
 MAX_INLINE = 1_900_000_000  # bytes: protobuf ends at 2 GB, and weights beyond it go into a file of their own
@@ -147,7 +151,7 @@ def write(
 class ImageTower(nn.Module):
     """The image tower: pixels (B, 3, S, S), normalised as the model wants them, to embeddings (B, D)."""
 
-    def __init__(self, net: Any, normalise: bool) -> None:
+    def __init__(self, net: "CLIP", normalise: bool) -> None:
         super().__init__()
         self.net, self.normalise = net, normalise
 
@@ -160,7 +164,7 @@ class ImageTower(nn.Module):
 class TextTower(nn.Module):
     """The text tower: token ids (B, L), L up to the context, to embeddings (B, D)."""
 
-    def __init__(self, net: Any, normalise: bool) -> None:
+    def __init__(self, net: "CLIP", normalise: bool) -> None:
         super().__init__()
         self.net, self.normalise = net, normalise
 
@@ -186,14 +190,13 @@ class TextTower(nn.Module):
         return embeddings
 
 
-def _pools_at_the_end(net: Any, /) -> bool:
+def _pools_at_the_end(net: "CLIP", /) -> bool:
     """Whether what stands behind the end-of-text token has no effect on a caption's embedding."""
     return net.text_pool_type == "argmax" and net.attn_mask is not None
 
 
-# Any below: onnx builds its protobuf classes when it is imported.
-def _exported(tower: nn.Module, example: Tensor, dynamic: dict[int, Any], /) -> Any:
-    """The tower's graph as an onnx.ModelProto, from INPUT to OUTPUT."""
+def _exported(tower: nn.Module, example: Tensor, dynamic: dict[int, torch.export.Dim], /) -> "ModelProto":
+    """The tower's graph from INPUT to OUTPUT."""
     was_training = tower.net.training  # type: ignore[union-attr] # of Images or Texts
     tower.eval()
     try:
@@ -233,7 +236,7 @@ def _quiet() -> Iterator[None]:
         logging.disable(before)
 
 
-def _rename(graph: Any, names: Mapping[str, str], /) -> None:
+def _rename(graph: "GraphProto", names: Mapping[str, str], /) -> None:
     """Give the graph's ends their names; an inner value that has one already ("embedding", say) makes way."""
     renamed = {**{new: f"{new}.inner" for new in names.values()}, **names}
     for value in (*graph.input, *graph.output, *graph.value_info, *graph.initializer):
@@ -243,7 +246,7 @@ def _rename(graph: Any, names: Mapping[str, str], /) -> None:
         node.output[:] = [renamed.get(name, name) for name in node.output]
 
 
-def _tidy(graph: Any, name: str, metadata: Mapping[str, str], /) -> None:
+def _tidy(graph: "ModelProto", name: str, metadata: Mapping[str, str], /) -> None:
     """Name the graph, put our metadata on it, and take off stack traces with the paths of this machine."""
     graph.graph.name = name
     for owner in (graph, *_owners(graph.graph), *(node for function in graph.functions for node in function.node)):
@@ -254,7 +257,7 @@ def _tidy(graph: Any, name: str, metadata: Mapping[str, str], /) -> None:
         entry.key, entry.value = key, value
 
 
-def _owners(graph: Any, /) -> Iterator[Any]:
+def _owners(graph: "GraphProto", /) -> Iterator["GraphProto | NodeProto | ValueInfoProto | TensorProto"]:
     """Whatever of a graph can carry notes, in subgraphs as well."""
     yield graph
     yield from (*graph.input, *graph.output, *graph.value_info, *graph.initializer)
@@ -264,14 +267,14 @@ def _owners(graph: Any, /) -> Iterator[Any]:
             yield from (owner for inner in (attribute.g, *attribute.graphs) if inner.node for owner in _owners(inner))
 
 
-def _add_mask(graph: Any, /) -> None:
+def _add_mask(graph: "ModelProto", /) -> None:
     """Declare an attention mask with the type and shape of the token ids."""
     tokens = graph.graph.input[0]
     graph.graph.input.add().CopyFrom(tokens)
     graph.graph.input[1].name = "attention_mask"
 
 
-def _halve_weights(graph: Any, /) -> None:
+def _halve_weights(graph: "ModelProto", /) -> None:
     """Store large fp32 weights in fp16, each with a cast to fp32 behind it, which runtimes fold when they load."""
     from onnx import TensorProto, helper, numpy_helper
 
@@ -295,7 +298,7 @@ def _halve_weights(graph: Any, /) -> None:
     graph.graph.node.extend(nodes)
 
 
-def _save(path: Path, graph: Any, max_inline: int, /) -> None:
+def _save(path: Path, graph: "ModelProto", max_inline: int, /) -> None:
     """Write one file, or two where protobuf could not hold the weights."""
     import onnx
 
@@ -330,7 +333,7 @@ def check(
     return found
 
 
-def _hold_unit(embeddings: Sequence[Any], /) -> None:
+def _hold_unit(embeddings: Sequence[Rows], /) -> None:
     furthest = max(float(np.abs(np.linalg.norm(rows, axis=1) - 1).max()) for rows in embeddings)
     if not furthest <= UNIT:
         raise ExportMismatch(

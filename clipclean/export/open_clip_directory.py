@@ -3,7 +3,6 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
@@ -11,6 +10,7 @@ from clipclean import checkpoint, model
 from clipclean.export import parity
 from clipclean.export.formats import ExportJob
 from clipclean.export.parity import Parity, ParitySamples
+from clipclean.model.architecture import Config
 
 CONFIG_NAME = "open_clip_config.json"
 WEIGHTS_NAME = "open_clip_model.safetensors"
@@ -40,8 +40,8 @@ def write(
     tensors: Mapping[str, Tensor],
     /,
     *,
-    model_cfg: dict[str, Any],
-    preprocess_cfg: dict[str, Any],
+    model_cfg: Config,
+    preprocess_cfg: Config,
     metadata: Mapping[str, str],
 ) -> None:
     """Write ``open_clip_config.json`` and ``open_clip_model.safetensors`` into an existing folder."""

@@ -4,7 +4,7 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from clipclean.errors import ClipcleanError
+from clipclean.export.read_back import Answer
 
 TIMEOUT, PATIENCE = 600, 20  # seconds that a library has, and how many times ours it has beside them
 Rows = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -70,7 +71,7 @@ class Parity:
     reader: str
 
 
-def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) -> dict[str, Any]:
+def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) -> Answer:
     """Embed the samples with a library in a child process, which may crash without taking us along.
 
     Args:
@@ -107,7 +108,8 @@ def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) 
                 f"{library} cannot load what was written to {folder}: {_last_words(run)}. Nothing was exported."
             )
         with np.load(answered, allow_pickle=False) as theirs:
-            return {**theirs, "reader": str(theirs["reader"])}
+            answer = Answer(images=theirs["images"], texts=theirs["texts"], reader=str(theirs["reader"]))
+            return answer | {"tokens": theirs["tokens"]} if "tokens" in theirs else answer
 
 
 def _last_words(run: "subprocess.CompletedProcess[str]", /) -> str:
@@ -116,7 +118,7 @@ def _last_words(run: "subprocess.CompletedProcess[str]", /) -> str:
     return (run.stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def compare(samples: ParitySamples, answer: Mapping[str, Any], /) -> Parity:
+def compare(samples: ParitySamples, answer: Answer, /) -> Parity:
     """Our embeddings beside those of another library; theirs need not have unit length."""
     ours = _unit(samples.images.cpu().numpy()), _unit(samples.texts.cpu().numpy())
     theirs = _unit(answer["images"]), _unit(answer["texts"])

@@ -12,7 +12,6 @@ import stat
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from clipclean import files, own_state, untrusted
 from clipclean.errors import RefusedInput, UsageError
@@ -172,7 +171,7 @@ def _digest(folder: Path, name: str) -> str | None:
         return None
 
 
-def _is_moving(told: Mapping[str, Any] | None) -> bool:
+def _is_moving(told: own_state.Note | None) -> bool:
     return told is not None and "new" in told
 
 
@@ -198,7 +197,7 @@ def _ended(out: Path) -> str | None:
         return None
 
 
-def _forward(scratch: Path, out: Path, told: Mapping[str, Any]) -> None:
+def _forward(scratch: Path, out: Path, told: own_state.Note) -> None:
     """Move in what has not come yet, then move out what is left of the earlier run."""
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -228,7 +227,7 @@ def _keep(scratch: Path, out: Path, name: str, old: Mapping[str, str]) -> None:
         (scratch / OLD / f"{name}{files.PARTIAL}").replace(scratch / OLD / name)
 
 
-def _back(scratch: Path, out: Path, told: Mapping[str, Any]) -> None:
+def _back(scratch: Path, out: Path, told: own_state.Note) -> None:
     """Undo ``_forward``."""
     if not (scratch / NEW).exists():  # the folder was moved as a whole
         out.replace(scratch / NEW)

@@ -1,7 +1,6 @@
 """``provenance.json``: inputs, steps, outputs and measurements of a run, all with digests."""
 
 import json
-import math
 import platform
 import sys
 from collections.abc import Mapping
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from clipclean.errors import RefusedInput
 from clipclean.export import formats
+from clipclean.findings import plain
 
 NAME = "provenance.json"
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "numpy", "pillow", "nltk", "pydantic")
@@ -121,7 +121,7 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in PACKAGES}}
 
 
-def hardware(device: str, /) -> dict[str, Any]:
+def hardware(device: str, /) -> dict[str, str | int]:
     """The machine in words, without host names or paths."""
     import torch
 
@@ -132,7 +132,7 @@ def hardware(device: str, /) -> dict[str, Any]:
     }
 
 
-def record(report: Mapping[str, Any], /, *, outputs: Mapping[str, str]) -> dict[str, Any]:
+def record(report: Json, /, *, outputs: Mapping[str, str]) -> Provenance:
     """The record of a run, from its report, or from what ``export`` tells in the report's words.
 
     It holds no time, and ``outputs`` (digests by name) no report, which does: two equal runs give equal records.
@@ -153,19 +153,10 @@ def record(report: Mapping[str, Any], /, *, outputs: Mapping[str, str]) -> dict[
         "labels": report.get("labels"),
         "outputs": dict(outputs),
     }
-    return parse(_plain(value)).model_dump()
+    return parse(plain(value))
 
 
-def _plain(value: Any, /) -> Any:
-    """As JSON has it: lists, and null for what is no number."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, Mapping):
-        return {key: _plain(inner) for key, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
-
-
-def _audits(report: Mapping[str, Any], /) -> dict[str, Any]:
+def _audits(report: Json, /) -> Json:
     sides = {
         side: {
             "clean_accuracy": report[side]["measurements"].get("clean_accuracy"),
@@ -177,9 +168,9 @@ def _audits(report: Mapping[str, Any], /) -> dict[str, Any]:
     return sides | {"judged": report["findings"], "suppressed": report["suppressed"]}
 
 
-def text(record: Mapping[str, Any], /) -> str:
+def text(record: Provenance, /) -> str:
     """The record as JSON with sorted keys."""
-    return json.dumps(record, indent=2, sort_keys=True, allow_nan=False) + "\n"
+    return json.dumps(record.model_dump(), indent=2, sort_keys=True, allow_nan=False) + "\n"
 
 
 def parse(value: object, /) -> Provenance:

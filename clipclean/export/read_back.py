@@ -6,13 +6,32 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
 
 import numpy as np
 import torch
 
-Arrays = Mapping[str, Any]  # what an npz holds
+if TYPE_CHECKING:
+    from onnxruntime import InferenceSession
+
+Array = np.ndarray[Any, np.dtype[Any]]  # rows of pixels, token ids or embeddings
+Arrays = Mapping[str, Array]  # what an npz holds
 BATCHES = (1, 2, 3)  # then whatever is left: a graph that fits one size alone is noticed
+
+
+class PooledFeatures(Protocol):
+    """What ``get_*_features`` return in transformers 5."""
+
+    pooler_output: torch.Tensor
+
+
+class Answer(TypedDict):
+    """What a library gives for the inputs: embeddings (N, D) and (M, D), its name with its version, perhaps its own token ids."""
+
+    images: Array
+    texts: Array
+    reader: str
+    tokens: NotRequired[Array]
 
 
 def main(library: str, folder: str, asked: str, answered: str, /, *arguments: str) -> None:
@@ -23,7 +42,7 @@ def main(library: str, folder: str, asked: str, answered: str, /, *arguments: st
         np.savez(answered, **READERS[library](Path(folder), inputs, *arguments))
 
 
-def open_clip(folder: Path, inputs: Arrays, /) -> dict[str, Any]:
+def open_clip(folder: Path, inputs: Arrays, /) -> Answer:
     """``local-dir:folder``, as open_clip loads it."""
     import open_clip
 
@@ -36,7 +55,7 @@ def open_clip(folder: Path, inputs: Arrays, /) -> dict[str, Any]:
     }
 
 
-def transformers(folder: Path, inputs: Arrays, /) -> dict[str, Any]:
+def transformers(folder: Path, inputs: Arrays, /) -> Answer:
     """``CLIPModel`` and ``CLIPProcessor``; ``tokens`` are the processor's own for the captions."""
     library: Any = importlib.import_module("transformers")  # optional, and without types for its parts
 
@@ -54,12 +73,12 @@ def transformers(folder: Path, inputs: Arrays, /) -> dict[str, Any]:
     }
 
 
-def embeddings(features: Any, /) -> Any:
+def embeddings(features: "torch.Tensor | PooledFeatures", /) -> Array:
     """The array in what ``get_*_features`` returns: a tensor in transformers 4, an output with it in 5."""
     return (features if isinstance(features, torch.Tensor) else features.pooler_output).numpy()
 
 
-def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> dict[str, Any]:
+def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> Answer:
     """The two graphs ``vision`` and ``text`` of the folder, on the CPU."""
     import onnxruntime as library
 
@@ -71,26 +90,27 @@ def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> dict
     }
 
 
-def run(session: Any, batch: Any, /) -> Any:
+def run(session: "InferenceSession", batch: Array, /) -> Array:
     """The one output for the first input; a mask, where there is one, is all ones."""
     types = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
     first, *masks = session.get_inputs()
     feed = {first.name: batch.astype(types[first.type])}
     feed |= {mask.name: np.ones(batch.shape, types[mask.type]) for mask in masks}
-    return session.run(None, feed)[0]
+    embedded: Array = session.run(None, feed)[0]
+    return embedded
 
 
-def batched(embed: Callable[[Any], Any], rows: Any, /) -> Any:
+def batched(embed: Callable[[Array], Array], rows: Array, /) -> Array:
     """Embed rows in batches of 1, 2, 3 and the rest."""
     return np.concatenate([embed(part) for part in parts(rows)])
 
 
-def parts(rows: Any, /) -> Iterator[Any]:
+def parts(rows: Array, /) -> Iterator[Array]:
     """Rows cut into batches of 1, 2, 3 and the rest; none is empty."""
     return (part for part in np.split(rows, np.cumsum(BATCHES)) if len(part))
 
 
-READERS: dict[str, Callable[..., dict[str, Any]]] = {
+READERS: dict[str, Callable[..., Answer]] = {
     "open_clip": open_clip,
     "transformers": transformers,
     "onnxruntime": onnxruntime,

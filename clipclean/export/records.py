@@ -2,16 +2,16 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from clipclean import files
 from clipclean.export import bom, checksums, model_card, provenance, statement
+from clipclean.export.provenance import Json
 
 UNSTATED = (model_card.NAME, provenance.NAME, statement.NAME, checksums.NAME)  # no subjects of the statement
 FILES = (model_card.NAME, provenance.NAME, statement.NAME, bom.NAME, checksums.NAME)
 
 
-def write(folder: Path, report: Mapping[str, Any], /, *, outputs: Mapping[str, str], has_bom: bool) -> None:
+def write(folder: Path, report: Json, /, *, outputs: Mapping[str, str], has_bom: bool) -> None:
     """Write the provenance, the model card, perhaps a bill of materials, the in-toto statement, and the checksums of all.
 
     The statement speaks of every file but the model card, whose front matter is its owner's to complete, and itself.

@@ -6,9 +6,9 @@ attestation when somebody signs it.
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from clipclean.export import provenance
+from clipclean.export.provenance import Provenance
 
 NAME = "provenance.intoto.json"
 STATEMENT = "https://in-toto.io/Statement/v1"
@@ -17,7 +17,7 @@ BUILD_TYPE = "urn:x-clipclean:{command}:1"
 DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of images and their captions
 
 
-def statement(record: Mapping[str, Any], /, *, sha256: str, others: Mapping[str, str]) -> dict[str, Any]:
+def statement(record: Provenance, /, *, sha256: str, others: Mapping[str, str]) -> dict[str, object]:
     """The statement about every file in the record's ``outputs``, and about those beside them.
 
     Args:
@@ -29,20 +29,20 @@ def statement(record: Mapping[str, Any], /, *, sha256: str, others: Mapping[str,
         "_type": STATEMENT,
         "subject": [
             {"name": name, "digest": {"sha256": digest}}
-            for name, digest in sorted({**record["outputs"], **others}.items())
+            for name, digest in sorted({**record.outputs, **others}.items())
         ],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
-                "buildType": BUILD_TYPE.format(command=record["command"]),
+                "buildType": BUILD_TYPE.format(command=record.command),
                 "externalParameters": _parameters(record),
-                "internalParameters": {"environment": record["environment"]},
+                "internalParameters": {"environment": record.environment},
                 "resolvedDependencies": [*_inputs(record), *_packages(record)],
             },
             "runDetails": {
                 "builder": {
-                    "id": f"pkg:pypi/clip-sanitizer@{record['tool']['version']}",
-                    "version": {"clipclean": record["tool"]["version"]},
+                    "id": f"pkg:pypi/clip-sanitizer@{record.tool.version}",
+                    "version": {"clipclean": record.tool.version},
                 },
                 "byproducts": [{"name": provenance.NAME, "digest": {"sha256": sha256}}],
             },
@@ -50,28 +50,30 @@ def statement(record: Mapping[str, Any], /, *, sha256: str, others: Mapping[str,
     }
 
 
-def text(record: Mapping[str, Any], /, *, sha256: str, others: Mapping[str, str]) -> str:
+def text(record: Provenance, /, *, sha256: str, others: Mapping[str, str]) -> str:
     """The statement as JSON."""
     return json.dumps(statement(record, sha256=sha256, others=others), indent=2, allow_nan=False) + "\n"
 
 
-def _parameters(record: Mapping[str, Any], /) -> dict[str, Any]:
+def _parameters(record: Provenance, /) -> dict[str, object]:
     """What the user chose."""
-    chosen = {"command": record["command"], "model": record["input"]["name"], "data": record["data"]["name"]}
-    formats = list(dict.fromkeys(entry["format"] for entry in record["exports"]))
-    optional = {key: record[key] for key in ("recipe", "policy", "seed", "labels") if record[key] is not None}
+    chosen = {"command": record.command, "model": record.input.name, "data": record.data.name}
+    formats = list(dict.fromkeys(entry.format for entry in record.exports))
+    optional = {
+        key: value for key in ("recipe", "policy", "seed", "labels") if (value := getattr(record, key)) is not None
+    }
     return {**chosen, "formats": formats, **optional}
 
 
-def _inputs(record: Mapping[str, Any], /) -> list[dict[str, Any]]:
-    model, data = record["input"], record["data"]
+def _inputs(record: Provenance, /) -> list[dict[str, object]]:
+    model, data = record.input, record.data
     return [
-        {"name": "model", "digest": {"sha256": model["sha256"]}, "annotations": {"file": model["name"]}},
-        {"name": "data", "digest": {DATA_DIGEST: data["digest"]}, "annotations": {"file": data["name"]}},
+        {"name": "model", "digest": {"sha256": model.sha256}, "annotations": {"file": model.name}},
+        {"name": "data", "digest": {DATA_DIGEST: data.digest}, "annotations": {"file": data.name}},
     ]
 
 
-def _packages(record: Mapping[str, Any], /) -> list[dict[str, str]]:
+def _packages(record: Provenance, /) -> list[dict[str, str]]:
     """What could change the result, as package URLs; their names are spelt as those demand."""
-    installed = {name: version for name, version in record["environment"].items() if name in provenance.PACKAGES}
+    installed = {name: version for name, version in record.environment.items() if name in provenance.PACKAGES}
     return [{"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"} for name, version in sorted(installed.items())]

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -359,7 +358,7 @@ def audit_clip(
     )  # fmt: skip
 
 
-def decided(request: AuditRequest, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, Any]:  # Any: JSON
+def decided(request: AuditRequest, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
     """All that decides what an audit measures and finds in one model."""
     return saved_search.decides(clip, eval_set, effort=request.effort, pointed=(), seed=request.seed)
 
@@ -480,9 +479,7 @@ def measured_references(
     return detect.References("reference", name, (seen.search.sizes(),))
 
 
-def build_references(
-    request: AuditRequest, models: Sequence[Path], /, *, progress: Progress
-) -> dict[str, Any]:  # Any: JSON
+def build_references(request: AuditRequest, models: Sequence[Path], /, *, progress: Progress) -> detect.ReferencesFile:
     """Search clean models as an audit of ``request`` would, and return what a references file holds: numbers, no weights.
 
     ``request.model`` is the first of ``models``; all must be of one kind.

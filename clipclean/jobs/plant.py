@@ -1,10 +1,8 @@
 """Planting a known backdoor in a model by finetuning, for rehearsals and tests."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -14,10 +12,12 @@ from clipclean.attack.poison import Implant
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting
 from clipclean.errors import UsageError
+from clipclean.findings import finite
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Source, read_pairs, split
 from clipclean.jobs.prepare import labelled_by_captions
 from clipclean.progress import Progress
+from clipclean.schema.results import PlantedModel
 from clipclean.train.loader import Samples
 
 
@@ -43,7 +43,7 @@ class PlantRequest:
     weights: str | None = None  # which of several sets in the file
 
 
-def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
+def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     """Write a backdoored copy of a model; returns what was planted and what it achieved.
 
     The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report), and what was lost of
@@ -98,16 +98,16 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> dict[str, Any]:
     after = inputs.measure(loaded.clip, measured_on)
     lost = detect.accuracy_lost(before, after)
     write(request.out, loaded)
-    return {
-        "trigger": trigger.spec,
-        "target": vocabulary.classes[target],
-        "planting": request.planting.model_dump(mode="json"),
-        "seed": request.seed,
-        "before": before.record().as_json(),
-        "after": after.record().as_json(),
-        "accuracy_lost": None if math.isnan(lost) else lost,
-        "sha256": files.sha256(request.out),
-    }
+    return PlantedModel(
+        trigger=trigger.spec,
+        target=vocabulary.classes[target],
+        planting=request.planting.model_dump(mode="json"),
+        seed=request.seed,
+        before=before.record(),
+        after=after.record(),
+        accuracy_lost=finite(lost),
+        sha256=files.sha256(request.out),
+    )
 
 
 def check_file(out: Path, /, *, force: bool) -> None:

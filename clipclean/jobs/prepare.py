@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 
@@ -255,7 +255,7 @@ def divided(
     return training, kept
 
 
-def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, Any]:
+def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, object]:
     """Everything that decides the weights of a run: equal fingerprints may continue each other.
 
     Thresholds of the audit are not among it: a run may be judged anew without training again.
@@ -280,7 +280,7 @@ def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, Any]:
     return decides | aims(request.recipe, ready.vocabulary, ready.named)
 
 
-def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /) -> dict[str, Any]:
+def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /) -> dict[str, object]:
     """What else decides the weights where a method looks at classes, or at the triggers that were named."""
     if not METHODS[recipe.method].uses_classes:
         return {}

@@ -4,12 +4,10 @@ import hashlib
 import html
 import itertools
 import re
-from collections.abc import Mapping
-from typing import Any
 
 from clipclean import report
 from clipclean.export import model_card
-from clipclean.export.provenance import Provenance
+from clipclean.export.provenance import Json, Provenance
 from clipclean.report import Report, RunPaths, verdicts
 
 _EXAMPLES = re.compile(r'<section id="examples" aria-labelledby="examples-title">\n(.*?)</section>', re.DOTALL)
@@ -46,14 +44,14 @@ def examples_sha256(page: str, /) -> str | None:
     return hashlib.sha256(shown[0].encode()).hexdigest() if shown else None
 
 
-def same_card(card: str, /, found: Mapping[str, Any]) -> bool:  # Any: JSON
+def same_card(card: str, /, found: Json) -> bool:
     """Whether a model card is the one of this report or record; its owner may add lines to the front matter."""
     ours, (front, body) = model_card.model_card(found), _parts(card)
     expected, rest = _parts(ours)
     return body == rest and set(expected) <= set(front)
 
 
-def as_report(record: Provenance, /) -> dict[str, Any]:  # Any: JSON
+def as_report(record: Provenance, /) -> Json:
     """What ``export`` tells of itself, as far as its record keeps it: a model card is made of that."""
     told = record.model_dump()
     return {"model": told["input"], "exports": told["exports"]}

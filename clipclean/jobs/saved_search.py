@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 import torch
@@ -57,7 +56,7 @@ def _file(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", name.lower())
 
 
-def part(state: RunState | None, name: str, decides: Mapping[str, Any], /) -> SavedSearch:
+def part(state: RunState | None, name: str, decides: Mapping[str, object], /) -> SavedSearch:
     """Where one search of a run is kept: of one model, with all that decides its numbers."""
     if state is None:
         return NOTHING
@@ -69,7 +68,7 @@ def part(state: RunState | None, name: str, decides: Mapping[str, Any], /) -> Sa
 
 
 @contextlib.contextmanager
-def kept(decides: Mapping[str, Any], /) -> Iterator[RunState | None]:
+def kept(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
     """The state of one audit; None where there can be none. It goes once the audit is done, and stays where time was over.
 
     Raises:
@@ -89,7 +88,7 @@ def kept(decides: Mapping[str, Any], /) -> Iterator[RunState | None]:
             state.discard()
 
 
-def _begun(decides: Mapping[str, Any]) -> RunState | None:
+def _begun(decides: Mapping[str, object]) -> RunState | None:
     found = digest(decides)
     try:
         folder = own_state.home() / FOLDER / found[:32]
@@ -102,7 +101,7 @@ def _begun(decides: Mapping[str, Any]) -> RunState | None:
     return RunState(folder, found)
 
 
-def digest(decides: Mapping[str, Any], /) -> str:
+def digest(decides: Mapping[str, object], /) -> str:
     """A key out of all that decides a result."""
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
@@ -118,7 +117,7 @@ def _bound(own: Path) -> None:
 
 def decides(
     clip: model.Clip, eval_set: detect.EvalSet, /, *, effort: str, pointed: tuple[int, ...], seed: int
-) -> dict[str, Any]:  # Any: JSON
+) -> dict[str, object]:
     """All that decides what is measured and found in one model."""
     shown = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
     return {
@@ -146,7 +145,7 @@ def decides(
     }
 
 
-def decides_texts(clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, Any]:  # Any: JSON
+def decides_texts(clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
     """All that decides the text classifier of one model."""
     return {
         "program": result_cache.program(),

@@ -167,7 +167,7 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
     result.checked["checksums"] = f"{len(listed)} files"
 
 
-def _json(folder: Path, name: str, /) -> dict[str, Any]:
+def _json(folder: Path, name: str, /) -> dict[str, object]:
     """A JSON object from a file that may be anything."""
     try:
         return untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
@@ -217,7 +217,7 @@ def _statement(folder: Path, record: provenance.Provenance, present: dict[str, s
     if name not in present:
         result.differs(name, check, "is missing")
         return
-    found: dict[str, Any] | None = None
+    found: dict[str, object] | None = None
     with result.reading(name, check):
         found = _json(folder, name)
     if found is None:
@@ -335,7 +335,7 @@ def _report(
             result, file=name, check=check,
         )  # fmt: skip
         try:
-            again = provenance.record(found.as_json(), outputs=record.outputs)
+            again = provenance.record(found.as_json(), outputs=record.outputs).model_dump()
         except (LookupError, TypeError, AttributeError) as error:  # it holds less than any run writes
             raise RefusedInput(f"it lacks what every run tells: {str(error)[:80]!a}.") from error
         for key in sorted(key for key, value in record.model_dump().items() if again[key] != value):

@@ -5,7 +5,7 @@ import copy
 import functools
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from clipclean.errors import RefusedInput, UnsupportedModel
 from clipclean.model import shapes
 from clipclean.model.architecture import Architecture, Preprocess
+
+if TYPE_CHECKING:
+    from open_clip.model import CLIP
+    from open_clip.modified_resnet import ModifiedResNet
 
 Encode = Callable[[Tensor], Tensor]
 
@@ -123,8 +127,8 @@ class _Wrapped(Clip):
         return self._texts(tokens)
 
 
-def resnet_stages(tower: Any, /) -> list[Any]:
-    """The four stages of a ResNet image tower, each of several blocks. Any: open_clip's attributes are dynamic."""
+def resnet_stages(tower: "ModifiedResNet", /) -> list[nn.Sequential]:
+    """The four stages of a ResNet image tower, each of several blocks."""
     return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
 
 
@@ -248,7 +252,7 @@ def _told_in_words(architecture: Architecture, /) -> Iterator[None]:
         ) from error
 
 
-def _arguments(architecture: Architecture, /) -> dict[str, Any]:
+def _arguments(architecture: Architecture, /) -> dict[str, object]:
     return {key: value for key, value in architecture.config.items() if key in CLIP_ARGUMENTS}
 
 
@@ -315,12 +319,12 @@ def _cropped(image: Tensor, size: int, /) -> Tensor:
     return cropped
 
 
-def text_features(net: Any, tokens: Tensor, device: torch.device, /) -> Tensor:
+def text_features(net: "CLIP", tokens: Tensor, device: torch.device, /) -> Tensor:
     """Text embeddings (B, D), not normalised, computed on captions cut to the longest of the batch.
 
     The cut is exact: attention is causal and the pooled token is the end-of-text token (the largest id), so what
-    stands behind it changes nothing. ``net`` is open_clip's CLIP; Any, since its attributes are dynamic. Where the cut is
-    made is told by the tokens where they are, which on the host makes no GPU wait.
+    stands behind it changes nothing. Where the cut is made is told by the tokens where they
+    are, which on the host makes no GPU wait.
     """
     features: Tensor
     if net.text_pool_type != "argmax":

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import resources
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
@@ -137,7 +137,7 @@ def _with_flags(text: str) -> Markup:
     return Markup(re.sub(r"--[a-z][a-z-]*", r"<code>\g<0></code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
-def _words(report: Report) -> dict[str, Any]:
+def _words(report: Report) -> dict[str, object]:
     """What the page says in sentences."""
     return {
         "headline": verdicts.headline(report),
@@ -153,7 +153,7 @@ def _words(report: Report) -> dict[str, Any]:
     }
 
 
-def _numbers(report: Report) -> dict[str, Any]:
+def _numbers(report: Report) -> dict[str, object]:
     """What the page shows in tables and drawings."""
     losses = report.training.losses if report.training else ()
     made = search.searches(report)
@@ -179,7 +179,7 @@ def _numbers(report: Report) -> dict[str, Any]:
     }
 
 
-def _auto(report: Report) -> dict[str, Any]:
+def _auto(report: Report) -> dict[str, object]:
     """What a run that chose for itself tried; empty for others."""
     if report.auto is None:
         return {"auto_lines": [], "canaries": [], "candidates": [], "frontier": None}

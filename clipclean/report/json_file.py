@@ -2,7 +2,6 @@
 
 import json as jsonlib
 from pathlib import Path
-from typing import Any
 
 from clipclean import untrusted
 from clipclean.errors import RefusedInput
@@ -41,7 +40,7 @@ def read(path: Path, /) -> Report:
         reason = getattr(error, "strerror", None) or error
         raise RefusedInput(f"Cannot read {path}: {reason}. Name a report.json that clipclean wrote.") from error
     try:
-        report: Any = untrusted.value(data)
+        report = untrusted.value(data)
     except (ValueError, RecursionError) as error:
         raise RefusedInput(f"{path} is no JSON: {error}. Name a report.json that clipclean wrote.") from error
     if _is_deeper(report, MAX_DEPTH):
@@ -49,7 +48,7 @@ def read(path: Path, /) -> Report:
     return parse(report)
 
 
-def _is_deeper(value: Any, limit: int) -> bool:
+def _is_deeper(value: object, limit: int) -> bool:
     """Level by level, so that depth costs no recursion."""
     level = [value]
     for _ in range(limit):

@@ -1,7 +1,7 @@
 """Inputs, settings and outputs as groups of facts for the HTML page."""
 
 import json
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from clipclean.report import measures, search, wording
 from clipclean.report.measures import Side
@@ -132,6 +132,6 @@ def _with_reason(known: str | None, reason: str | None) -> str:
     return f"{known} ({reason})" if known and reason else known or ""
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     """A value of a free-form object, in few characters."""
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -668,7 +668,7 @@ class Report(Part):
 
 
 @functools.cache
-def schema() -> dict[str, Any]:
+def schema() -> dict[str, object]:
     """The JSON Schema (draft 2020-12) of a report."""
     return {"$schema": DIALECT, "$id": "urn:clipclean:report:1", **Report.model_json_schema()}
 
@@ -736,7 +736,7 @@ _NAMES = {
 _NAMES |= {"model": "an object", "finite_number": "a finite number"}
 
 
-def _fault(kind: str, context: dict[str, Any], words: str, found: object) -> str:
+def _fault(kind: str, context: dict[str, object], words: str, found: object) -> str:
     """What is wrong with a value, in the words of JSON."""
     shown = _brief(found)
     if kind == "literal_error":

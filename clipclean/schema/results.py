@@ -1,11 +1,21 @@
-"""What ``inspect``, ``screen`` and ``export`` return; ``--json`` prints each of them by ``as_json``."""
+"""What ``inspect``, ``screen``, ``plant`` and ``export`` return; ``--json`` prints each of them by ``as_json``."""
 
 from typing import Annotated, Literal
 
 from pydantic import Field
 
 from clipclean.findings import Count, Number, Part
-from clipclean.schema.report import DataRecord, ExportRecord, Free, Many, ModelRecord, Sha256, Share, ToolRecord
+from clipclean.schema.report import (
+    DataRecord,
+    ExportRecord,
+    Free,
+    Many,
+    MeasurementsRecord,
+    ModelRecord,
+    Sha256,
+    Share,
+    ToolRecord,
+)
 
 
 class Recognised(Part):
@@ -123,6 +133,19 @@ class Screening(Part):
     kept: KeptRecord | None
     environment: Free
     notes: Many[str]
+
+
+class PlantedModel(Part):
+    """A known backdoor in a copy of a model, with what it does before and after planting."""
+
+    trigger: str
+    target: str
+    planting: Free = Field(description="How it was planted.")
+    seed: int
+    before: MeasurementsRecord
+    after: MeasurementsRecord
+    accuracy_lost: Number | None = Field(description="By the measure that lost most.")
+    sha256: Sha256 = Field(description="Of the backdoored file.")
 
 
 class Exported(Part):

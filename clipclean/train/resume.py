@@ -31,7 +31,7 @@ class RunState:
     run: str = ""  # of a part: the fingerprint of its run
 
     @classmethod
-    def of(cls, out: Path, decides: dict[str, Any], /) -> "RunState":
+    def of(cls, out: Path, decides: Mapping[str, object], /) -> "RunState":
         """The state of the run that writes ``out`` and is decided by the given values."""
         text = json.dumps(decides, sort_keys=True).encode()
         return cls(own_state.place_of(out), hashlib.sha256(text).hexdigest())
@@ -51,7 +51,7 @@ class RunState:
             finally:
                 _remove_empty(self.folder)
 
-    def part(self, name: str, decides: dict[str, Any], /) -> "RunState":
+    def part(self, name: str, decides: Mapping[str, object], /) -> "RunState":
         """The state of one part of the run, in a folder of its own; it goes when the run's does.
 
         Raises:
@@ -101,7 +101,7 @@ class RunState:
             return None
         return (tensors, record) if is_ours else None
 
-    def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, Any], /, *, name: str = STATE) -> None:
+    def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, object], /, *, name: str = STATE) -> None:
         """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
         text = json.dumps({"fingerprint": self.fingerprint, "run": self.run or self.fingerprint, **record}).encode()
         state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}

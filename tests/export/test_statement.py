@@ -50,7 +50,7 @@ def test_an_export_states_no_recipe_and_no_time_is_told(told):
 
 def test_labels_are_parameters_and_stand_in_the_record(told):
     labelled = provenance.record(told("hf") | {"labels": {"commit": "0a1b"}}, outputs=OUTPUTS)
-    assert labelled["labels"] == {"commit": "0a1b"}
+    assert labelled.labels == {"commit": "0a1b"}
     made = statement.statement(labelled, sha256="0" * 64, others={})
     assert made["predicate"]["buildDefinition"]["externalParameters"]["labels"] == {"commit": "0a1b"}
 
