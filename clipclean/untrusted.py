@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -82,17 +83,33 @@ def printable(name: object, /) -> str:
     Example:
         >>> printable("a\x1b[2J.jpg")
         'a\\x1b[2J.jpg'
+        >>> printable("::error::a##[add-mask]b.jpg")
+        '\\x3a:error::a#\\x23[add-mask]b.jpg'
     """
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
+    return without_commands(shown, colon=r"\x3a", hash_=r"\x23")
+
+
+# What the runners of GitHub and Azure, and TeamCity, take for commands: the first behind blanks at the start of a line, the others
+# wherever they stand in one.
+_COLONS = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
+_HASHES = re.compile(r"##(?=\w*\[)")
+
+
+def without_commands(text: str, /, *, colon: str, hash_: str) -> str:
+    """A text in which no line is a command of a CI system: another spelling stands for a character of each.
+
+    Args:
+        text: of any number of lines.
+        colon: another spelling of a colon.
+        hash_: another spelling of a hash sign.
+    """
+    return _HASHES.sub(lambda _: f"#{hash_}", _COLONS.sub(lambda found: found[1] + colon, text))
 
 
 def message(text: str, /) -> str:
-    """A text of several lines, each of them printable; none can be taken for a command of a CI system.
-
-    GitHub and GitLab act on lines that begin with ``::`` or ``##[``, wherever they come from.
-    """
-    lines = (printable(line) for line in text.split("\n"))
-    return "\n".join(f" {line}" if line.lstrip().startswith(("::", "##[")) else line for line in lines)
+    """A text of several lines, each of them printable."""
+    return "\n".join(printable(line) for line in text.split("\n"))
 
 
 def loads(data: bytes, what: str, /, *, limit: int) -> dict[str, object]:

@@ -82,10 +82,18 @@ def test_what_is_not_printable_appears_as_its_escape(raw, safe):
 
 
 def test_no_line_of_a_message_is_a_command_of_a_ci_system():
-    told = untrusted.message("error:\n::error title=x::pwned\n  ##[set-output]x\r::warning::y\nfine")
-    lines = told.split("\n")
-    assert lines == ["error:", " ::error title=x::pwned", "   ##[set-output]x\\r::warning::y", "fine"]
-    assert not any(line.startswith(("::", "##[")) for line in lines)
+    """GitHub's runner takes ``::`` behind blanks at the start of a line for one, and ``##[`` anywhere; Azure's ``##vso[`` too."""
+    told = untrusted.message(
+        "error:\n::error title=x::pwned\n  a.pt##[set-output]x\r::warning::y\n\t ::a::\n###[x]##vso[y]\na::b ## [c]"
+    )
+    assert told.split("\n") == [
+        "error:",
+        r"\x3a:error title=x::pwned",
+        r"  a.pt#\x23[set-output]x\r::warning::y",
+        r"\t ::a::",
+        r"##\x23[x]#\x23vso[y]",
+        "a::b ## [c]",
+    ]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ Examples:
 
 
 @command(epilog=EPILOG)
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @options.images(
     f"Images to measure and search on. {options.SETS_HELP} Labels (one folder per class) and captions are "
     "used if present. A few hundred varied images are enough. They may contain poisoned images; only the labels must be right.",
@@ -37,7 +37,7 @@ Examples:
     group="Model",
     metavar="MODEL",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="A clean model of the same architecture that you trust. It is searched in the same way, and its natural "
     "triggers for a class do not count against the model. Repeatable.",
 )
@@ -46,14 +46,14 @@ Examples:
     group="Model",
     metavar="FILE",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="The same, from a file of 'clipclean references build' and without another search. Repeatable.",
 )
 @option(
     "--base",
     group="Model",
     metavar="MODEL",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="The checkpoint that the model was finetuned from. Its weights are compared layer by layer, and it serves as a --reference.",
 )
 @option(
@@ -61,7 +61,7 @@ Examples:
     group="Model",
     metavar="MODEL",
     multiple=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="A model of any architecture to try the found triggers on. A trigger that moves it to the same class is "
     "natural, and no longer fails the audited model; one that does not move it proves nothing. Repeatable.",
 )
@@ -80,7 +80,7 @@ Examples:
     "--save-triggers",
     group="Output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.",
 )
 @option(

@@ -174,7 +174,7 @@ def audit_all(given: Given, models: Sequence[Path], /) -> int:
         printing.say(given, f"model {number} of {len(models)}: {printable(model)}")
         lines.append(line_of({**given, "model": model}, label))
     if any(output.path is None for output in printing.outputs_of(given)):
-        click.echo(json.dumps([line.content for line in lines], indent=2))
+        printing.echo_json([line.content for line in lines])
     else:
         click.echo(summary(lines, given["output_dir"]))
     return max((line.code for line in lines), key=BADNESS.index)

@@ -1,10 +1,8 @@
 """``clipclean cache``: lists and clears kept audit results."""
 
-import json
-
 import click
 
-from clipclean.cli import options
+from clipclean.cli import options, printing
 from clipclean.cli.command import CommandGroup
 from clipclean.untrusted import printable
 
@@ -29,7 +27,7 @@ def list_results(as_json: bool) -> None:
             {"model": e.model, "verdict": e.verdict, "kept": e.kept, "bytes": e.size, "path": str(e.path)}
             for e in found
         ]
-        click.echo(json.dumps(rows, indent=2))
+        printing.echo_json(rows)
         return
     for entry in found:
         click.echo(f"{entry.kept}  {entry.verdict:<12}  {entry.size:>9,}  {printable(entry.model)}")

@@ -1,12 +1,11 @@
 """``clipclean compare``: compares two reports."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from clipclean.cli import options
+from clipclean.cli import options, printing
 from clipclean.cli.command import command
 from clipclean.untrusted import printable
 
@@ -21,8 +20,8 @@ Examples:
 
 
 @command(epilog=EPILOG)
-@click.argument("earlier", metavar="EARLIER.JSON", type=click.Path(path_type=Path))
-@click.argument("later", metavar="LATER.JSON", type=click.Path(path_type=Path))
+@click.argument("earlier", metavar="EARLIER.JSON", type=click.Path(readable=False, path_type=Path))
+@click.argument("later", metavar="LATER.JSON", type=click.Path(readable=False, path_type=Path))
 @options.fail_on
 @options.as_json
 def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
@@ -39,7 +38,7 @@ def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
         rows = [
             {"change": each.change, **each.finding.model_dump(mode="json", by_alias=True)} for each in found.differences
         ]
-        click.echo(json.dumps(rows, indent=2))
+        printing.echo_json(rows)
     else:
         click.echo(table(found))
     return int(bool(found.blocking(fail_on)))

@@ -1,6 +1,5 @@
 """``clipclean export``: writes the same weights in the layout of another library."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import click
 
 from clipclean import untrusted
 from clipclean.api import requests, roles
-from clipclean.cli import options, progress
+from clipclean.cli import options, printing, progress
 from clipclean.cli.command import command, option
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ Examples:
 
 
 @command(epilog=EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(readable=False, path_type=Path))
 @option(
     "--format",
     "-f",
@@ -73,7 +72,10 @@ def export(**given: Any) -> None:
 
     with progress.shown(quiet=given["quiet"]) as shown, requests.of_export(given) as request:
         result = export_job.convert(request, progress=shown)
-    click.echo(json.dumps(result.as_json(), indent=2) if given["as_json"] else table(result, given["out"]))
+    if given["as_json"]:
+        printing.echo_json(result.as_json())
+    else:
+        click.echo(table(result, given["out"]))
 
 
 def table(result: "Exported", out: Path, /) -> str:

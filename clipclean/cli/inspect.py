@@ -1,13 +1,12 @@
 """``clipclean inspect``: describes checkpoint files."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from clipclean.cli import options
+from clipclean.cli import options, printing
 from clipclean.cli.command import command
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.untrusted import printable
@@ -25,7 +24,7 @@ Examples:
 
 
 @command(epilog=EPILOG)
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @options.download
 @options.arch
 @options.weights
@@ -48,9 +47,12 @@ def inspect(**given: Any) -> None:
         found = reading.inspect(given["models"][0], arch=given["arch"], weights=given["weights"])
     except RefusedInput as error:
         if given["as_json"]:
-            click.echo(json.dumps({"name": given["models"][0].name, **refused(error)}, indent=2))
+            printing.echo_json({"name": given["models"][0].name, **refused(error)})
         raise
-    click.echo(json.dumps(found.as_json(), indent=2) if given["as_json"] else table(found, found.name))
+    if given["as_json"]:
+        printing.echo_json(found.as_json())
+    else:
+        click.echo(table(found, found.name))
 
 
 def refused(error: ClipcleanError, /) -> dict[str, str]:
@@ -88,7 +90,7 @@ def several(paths: Sequence[Path], /, *, arch: str | None, weights: str | None, 
             if not as_json:
                 click.echo(f"{table(found, str(path))}\n")
     if as_json:
-        click.echo(json.dumps(entries, indent=2))
+        printing.echo_json(entries)
     if refusals:
         worst = max(refusals, key=lambda refusal: refusal.kind.exit_code)
         raise worst.kind("\n".join(dict.fromkeys(refusal.message for refusal in refusals)))

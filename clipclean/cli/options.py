@@ -223,7 +223,7 @@ eval_data = shared(
     "--eval-data",
     group="Data",
     metavar="LABELLED",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
@@ -363,7 +363,7 @@ policy = shared(
     "--policy",
     group="Verdict",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     show_default="none",
     help="A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
     "recipe's and --set.",
@@ -390,7 +390,7 @@ baseline = shared(
     "--baseline",
     group="Verdict",
     metavar="REPORT.JSON",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
 )
 exit_zero = shared(
@@ -413,7 +413,7 @@ out = shared(
     "-o",
     group="Output",
     metavar="DIR",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     default=Path("clipclean-out"),
     help="Folder for weights and report. It must be empty, unless --force is given.",
 )
@@ -538,7 +538,7 @@ config = shared(
     "-c",
     group="Running",
     metavar="FILE|off",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     expose_value=False,
     show_default="clipclean.yaml or pyproject.toml",
     help="File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. Without it "

@@ -1,6 +1,5 @@
 """``clipclean plant``: plants a known backdoor, for rehearsals and tests."""
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,7 +7,7 @@ import click
 
 from clipclean.api import roles
 from clipclean.api.requests import filled
-from clipclean.cli import complete, options, progress
+from clipclean.cli import complete, options, printing, progress
 from clipclean.cli.command import command, option
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ Examples:
 
 
 @command(epilog=EPILOG)
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model", type=click.Path(readable=False, path_type=Path))
 @option(
     "--trigger",
     group="Search",
@@ -42,7 +41,7 @@ Examples:
     "-o",
     group="Output",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     required=True,
     help="File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
 )
@@ -93,7 +92,10 @@ def plant(**given: Any) -> None:
     with progress.shown(quiet=given["quiet"]) as shown:
         request = filled(planting.PlantRequest, given, planting=recipes.planting(**chosen))
         result = planting.plant(request, progress=shown)
-    click.echo(json.dumps(result.as_json(), indent=2) if given["as_json"] else table(result))
+    if given["as_json"]:
+        printing.echo_json(result.as_json())
+    else:
+        click.echo(table(result))
 
 
 def share(rate: "RateRecord | None", /) -> str:

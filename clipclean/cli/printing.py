@@ -14,7 +14,7 @@ from clipclean import __version__, files
 from clipclean.cli import process
 from clipclean.cli.command import Given
 from clipclean.errors import UsageError
-from clipclean.untrusted import printable
+from clipclean.untrusted import printable, without_commands
 
 if TYPE_CHECKING:
     from clipclean.cli.options import Output
@@ -56,7 +56,7 @@ def show_report(
     emit(outputs, lambda form: report.html(result, shown, where) if form == "html" else report.FORMATS[form](result))
     if any(output.path is None for output in outputs):
         return False
-    click.echo(report.text(result, width=terminal_width(), colour=is_coloured(), place=where))
+    echo(report.text(result, width=terminal_width(), colour=is_coloured(), place=where) + "\n", form="text")
     return True
 
 
@@ -106,9 +106,27 @@ def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
     """Write what is made of each format, whole or not at all, or print it."""
     for output in outputs:
         if output.path is None:
-            click.echo(made(output.format), nl=False)
+            echo(made(output.format), form=output.format)
         else:
             files.write_text(output.path, made(output.format))
+
+
+# Another spelling of a colon and of a hash sign in each format, of the same meaning where the format has one.
+_SPELLINGS = dict.fromkeys(("json", "sarif"), (r"\u003a", r"\u0023")) | dict.fromkeys(
+    ("html", "junit"), ("&#58;", "&#35;")
+)
+_SPELLINGS |= {"markdown": (r"\:", r"\#"), "text": (r"\x3a", r"\x23")}
+
+
+def echo(text: str, /, *, form: str) -> None:
+    """Print a report of one format: names in it come from files, and no line may be a command to the CI system that reads it."""
+    colon, hash_ = _SPELLINGS[form]
+    click.echo(without_commands(text, colon=colon, hash_=hash_), nl=False)
+
+
+def echo_json(value: object, /) -> None:
+    """Print any JSON value."""
+    echo(json.dumps(value, indent=2) + "\n", form="json")
 
 
 def first_line(model: Path, /, what: str) -> None:
@@ -144,7 +162,10 @@ def terminal_width(most: int = 120) -> int:
 
 def show(given: Given, plan: "Plan", /) -> int:
     """Print a plan as text, or as JSON where that was asked for; returns the exit code."""
-    click.echo(json.dumps(as_json(plan), indent=2) if given["as_json"] else text(plan))
+    if given["as_json"]:
+        echo_json(as_json(plan))
+    else:
+        click.echo(text(plan))
     return 0
 
 

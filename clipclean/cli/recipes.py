@@ -80,7 +80,7 @@ def schema() -> None:
     "--model",
     group="Model",
     metavar="MODEL",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     show_default="the bundled one",
     help="A model to plant backdoors in, with the data of --data and --eval-data.",
 )

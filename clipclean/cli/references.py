@@ -23,19 +23,19 @@ Examples:
   clipclean audit model.pt -d images/ --classes classes.txt --references vit-b-32.json
 """
 )
-@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
 @option(
     "--out",
     "-o",
     group="Output",
     metavar="FILE",
     required=True,
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="The file to write. It holds numbers only, a few kilobytes, no weights.",
 )
 @options.images(
     "Images to search on, like those of later audits.",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     show_default="bundled images",
 )
 @options.effort(

@@ -5,7 +5,7 @@ from pathlib import Path
 import click
 
 from clipclean.api import format_of, roles
-from clipclean.cli import options
+from clipclean.cli import options, printing
 from clipclean.cli.command import CommandGroup, option
 from clipclean.errors import UsageError
 
@@ -23,7 +23,7 @@ def report() -> None:
 
 
 @report.command(epilog=EPILOG)
-@click.argument("file", metavar="REPORT.JSON", type=click.Path(path_type=Path))
+@click.argument("file", metavar="REPORT.JSON", type=click.Path(readable=False, path_type=Path))
 @option(
     "--to",
     "form",
@@ -59,6 +59,6 @@ def convert(file: Path, form: str | None, out: Path | None) -> None:
         roles.check_report(roles.Role(f"--out {out}", out))
     loaded = reports.read(file)
     if out is None:
-        click.echo(reports.FORMATS[form](loaded), nl=False)
+        printing.echo(reports.FORMATS[form](loaded), form=form)
     else:
         reports.write(loaded, form, out)

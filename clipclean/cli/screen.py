@@ -20,12 +20,12 @@ Examples:
 
 
 @command(epilog=EPILOG)
-@click.argument("data", metavar="CLEAN", type=click.Path(path_type=Path))
+@click.argument("data", metavar="CLEAN", type=click.Path(readable=False, path_type=Path))
 @option(
     "--model",
     group="Model",
     metavar="MODEL",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     required=True,
     help="The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
     "poisoned pairs helps to find them.",
@@ -52,7 +52,7 @@ Examples:
     "--trusted",
     group="Search",
     metavar="CLEAN",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
 )
 @option(
@@ -69,7 +69,7 @@ Examples:
     "--save-kept",
     group="Output",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
     "images, also for 'sanitize --data'; .txt, their keys.",
 )
@@ -117,4 +117,6 @@ def screen(**given: Any) -> None:
     }
     printing.emit(outputs, lambda form: forms[form]())
     if not any(output.path is None for output in outputs):
-        click.echo(report.screening_text(outcome.report, width=printing.terminal_width(most=140)))
+        printing.echo(
+            report.screening_text(outcome.report, width=printing.terminal_width(most=140)) + "\n", form="text"
+        )

@@ -1,6 +1,5 @@
 """``clipclean verify``: checks a folder that sanitize or export wrote."""
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 
 from clipclean import untrusted
-from clipclean.cli import options
+from clipclean.cli import options, printing
 from clipclean.cli.command import command, option
 
 if TYPE_CHECKING:
@@ -23,12 +22,12 @@ Examples:
 
 
 @command(epilog=EPILOG)
-@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.argument("folder", metavar="DIR", type=click.Path(readable=False, path_type=Path))
 @option(
     "--public-key",
     group="Verdict",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help="Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
 )
 @options.as_json
@@ -45,7 +44,7 @@ def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, ve
 
     result = verification.verify(folder, public_key=public_key)
     if as_json:
-        click.echo(json.dumps({"exit_code": result.exit_code, **asdict(result)}, indent=2))
+        printing.echo_json({"exit_code": result.exit_code, **asdict(result)})
     elif not quiet or result.findings:
         click.echo(table(folder, result))
     return result.exit_code

@@ -1,7 +1,6 @@
-import os
-
 import pytest
 import torch
+import unprivileged
 from cases import each
 from safetensors.torch import load_file, save_file
 from torch import Generator
@@ -165,9 +164,8 @@ def test_a_folder_is_looked_at_before_the_slow_work(tmp_path):
             trigger_files.check_folder(path)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_place_that_cannot_be_written_is_told_first(tmp_path):
-    tmp_path.chmod(0o500)
-    with pytest.raises(ResourceError):
-        trigger_files.check_folder(tmp_path / "found")
-    tmp_path.chmod(0o700)
+def test_a_place_that_cannot_be_written_is_told_first():
+    with unprivileged.folder() as folder:
+        folder.chmod(0o555)
+        with pytest.raises(ResourceError, match="Permission denied"):
+            unprivileged.as_nobody(lambda: trigger_files.check_folder(folder / "found"))

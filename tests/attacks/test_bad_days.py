@@ -1,6 +1,11 @@
 """A bad day has an exit code: broken streams, a foreign environment, limits of the system; one message, never a traceback."""
 
+import contextlib
+import io
 import os
+import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -9,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import unprivileged
 
 from clipclean import cli
 from clipclean.config import recipe
@@ -61,9 +67,17 @@ def test_what_an_encoding_lacks_is_written_as_its_escape(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "name", ["\x1b]0;pwned\x07.pt", "a\n::error title=x::pwned.pt", "a\u202egnp.pt", "a\r::warning::x.pt"]
+    "name",
+    [
+        "\x1b]0;pwned\x07.pt",
+        "a\n::error title=x::pwned.pt",
+        "a\u202egnp.pt",
+        "a\r::warning::x.pt",
+        "a##[add-mask]b.pt",
+        "a\n  ::stop-commands::b.pt",
+    ],
 )
-def test_a_name_cannot_drive_the_terminal_or_a_ci_log(tmp_path, capsys, name):
+def test_a_name_cannot_drive_the_terminal_or_a_ci_log(job, tmp_path, capsys, name):
     place = tmp_path / "folder" / name
     place.parent.mkdir()
     place.write_text("no model")
@@ -78,13 +92,46 @@ def test_a_name_cannot_drive_the_terminal_or_a_ci_log(tmp_path, capsys, name):
         ["audit", place, "--classes", place, "--verbose"],
         ["audit", place, "--effort", name],
         ["audit", place, "--output", f"json={place}"],
+        ["audit", job.model, "--arch", place],
+        ["audit", job.model, "--arch", job.arch, "--templates", place],
+        ["audit", job.model, "--arch", job.arch, "--policy", place],
+        ["audit", job.model, "--arch", job.arch, "--config", place],
+        ["audit", job.model, "--arch", job.arch, "--reference", place],
+        ["audit", job.model, "--arch", job.arch, "--base", place],
+        ["audit", job.model, "--arch", job.arch, "--witness", place],
+        ["audit", job.model, "--arch", job.arch, "--data", place],
+        ["audit", job.model, "--arch", job.arch, "--data", place, "--references", place],
+        ["audit", job.model, place, "--arch", job.arch, "--data", place],
+        ["sanitize", job.model, "--arch", job.arch, "--data", job.data, "--recipe", place],
+        ["sanitize", job.model, "--arch", job.arch, "--data", job.data, "--trigger", f"@{place}", "--target", name],
+        ["sanitize", job.model, "--arch", job.arch, "--data", job.data, "--eval-data", place],
+        ["export", job.model, "--arch", job.arch, "--data", place, "--out", tmp_path / "out"],
+        [
+            "plant",
+            job.model,
+            "--arch",
+            job.arch,
+            "--data",
+            job.data,
+            "--trigger",
+            name,
+            "--target",
+            "x",
+            "--out",
+            place,
+        ],
+        ["recipes", "validate", place],
+        ["compare", place, place],
+        ["explain", name],
     ):
         assert cli.main(list(map(str, command))) in (2, 3, 5)
         captured = capsys.readouterr()
         told = captured.out + captured.err
         assert told
         assert not {"\x1b", "\x07", "\u202e", "\r"} & set(told)
-        assert not any(line.startswith("::") for line in told.splitlines()), told
+        assert not any(line.lstrip().startswith("::") or re.search(r"##\w*\[", line) for line in told.splitlines()), (
+            told
+        )
         assert name not in told
 
 
@@ -132,11 +179,81 @@ def test_a_system_that_gives_too_little_is_a_resource_error(job):
     assert "Traceback" not in small.stderr
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
-def test_an_unreadable_model_is_an_input_that_is_refused(job, tmp_path):
-    (tmp_path / "model.pt").write_bytes(b"")
-    (tmp_path / "model.pt").chmod(0)
-    assert ran(["inspect", tmp_path / "model.pt"]).returncode == 3
+@pytest.fixture
+def theirs(job, monkeypatch):
+    """The files of the job where a user without rights can read them, with a place for states and one that nobody may enter."""
+    with unprivileged.folder() as folder:
+        shutil.copytree(job.folder, folder / "job")
+        monkeypatch.setenv("CLIPCLEAN_STATE", str(folder / "state"))
+        (folder / "closed").mkdir(mode=0)
+        moved = {name: folder / "job" / getattr(job, name).relative_to(job.folder) for name in job._fields[1:]}
+        yield tiny.Job(folder / "job", **moved)
+
+
+def told_to_nobody(command):
+    """Exit code and stderr of a command that a user without rights gives."""
+
+    def act():
+        told = io.StringIO()
+        with contextlib.redirect_stderr(told):
+            return cli.main(list(map(str, command))), told.getvalue()
+
+    return unprivileged.as_nobody(act)
+
+
+def test_an_unreadable_model_is_an_input_that_is_refused(theirs):
+    theirs.model.chmod(0)
+    assert cli.main(["inspect", str(theirs.folder / "none.pt")]) == 3  # what it imports is there for the child
+    code, told = told_to_nobody(["inspect", theirs.model])
+    assert code == 3
+    assert "Permission denied" in told
+
+
+def test_places_that_cannot_be_entered_are_told_by_one_message(theirs):
+    closed = theirs.folder.parent / "closed"
+    audit = theirs.audit("--no-search", "--quiet")
+    assert cli.main([*audit, "--data", str(theirs.folder / "none")]) == 3
+    assert cli.main(theirs.sanitize("--data", theirs.folder / "none")) == 3
+    for command, codes in (
+        (theirs.sanitize("--out", closed / "out"), {5}),
+        (theirs.sanitize("--data", closed / "pairs"), {3, 5}),
+        ([*audit, "--data", closed / "pairs"], {3, 5}),
+        ([*audit, "--data", theirs.data, "--output", f"json={closed / 'report.json'}"], {5}),
+        ([*audit, "--data", theirs.data, "--output-dir", closed / "reports"], {5}),
+        ([*audit, "--data", theirs.data, "--save-triggers", closed / "found"], {2, 5}),
+        (["verify", closed / "out"], {3, 5}),
+        (["report", "convert", closed / "report.json", "--to", "text"], {3, 5}),
+    ):
+        code, told = told_to_nobody(command)
+        assert code in codes, (command, told)
+        assert told.count("error:") == 1, told
+
+
+def test_where_no_temporary_file_can_be_written_is_a_resource_error(job):
+    """No file may hold a byte: as on a disk that is read-only in all places where temporary files go."""
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 0; exec "$0" -B -m clipclean "$@"', sys.executable, *job.sanitize()],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 5, done.stderr
+    assert done.stderr.count("error:") == 1
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems count processes otherwise")
+def test_where_no_thread_can_be_started_an_audit_ends_with_its_code(theirs):
+    audit = theirs.audit("--no-search", "--quiet", "--data", theirs.data)
+    assert cli.main(audit) == 4
+
+    def act():
+        resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+        return cli.main(audit)
+
+    assert unprivileged.as_nobody(act) in (4, 5)
 
 
 @pytest.mark.slow

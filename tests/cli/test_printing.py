@@ -1,3 +1,8 @@
+import html
+import json
+import re
+from xml.etree import ElementTree
+
 import pytest
 from report import samples
 
@@ -32,6 +37,42 @@ def test_it_is_said_on_stderr_where_a_report_for_programs_went_to_stdout(accepte
     captured = capsys.readouterr()
     assert "Policy mild" not in captured.out.splitlines()[-1]
     assert captured.err.splitlines()[-1].startswith("clipclean: Policy mild sets 1 finding aside. Without it")
+
+
+NAME = "a##[add-mask]b"
+
+
+@pytest.mark.parametrize(
+    ("form", "read"),
+    [
+        ("json", json.loads),
+        ("sarif", json.loads),
+        ("html", html.unescape),
+        ("junit", lambda text: "".join(ElementTree.fromstring(text).itertext())),
+    ],
+)
+def test_no_line_on_stdout_is_a_command_and_what_it_says_stays(form, read, capsys):
+    """GitHub's runner finds ``##[`` anywhere in a line, and ``::`` behind blanks at its start."""
+    shown = {
+        "json": f'[\n  "{NAME}"\n]\n',
+        "sarif": f'{{"a": "{NAME}"}}\n',
+        "html": f"<p>{NAME}\n  ::error::x</p>\n",
+        "junit": f"<a>{NAME}\n::error::x</a>\n",
+    }[form]
+    printing.echo(shown, form=form)
+    told = capsys.readouterr().out
+    assert "##[" not in told
+    assert not re.search(r"^\s*::", told, re.MULTILINE)
+    assert read(told) == read(shown)
+
+
+def test_a_report_as_text_or_markdown_holds_no_command(capsys):
+    for form in ("text", "markdown"):
+        printing.echo(f"class {NAME}\n  ::error::x\n| ::x | ## [y](z) |\n", form=form)
+    told = capsys.readouterr().out
+    assert "##[" not in told
+    assert not re.search(r"^\s*::", told, re.MULTILINE)
+    assert told.count("| ::x | ## [y](z) |") == 2
 
 
 def test_a_policy_that_changed_nothing_says_nothing(capsys):

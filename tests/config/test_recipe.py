@@ -7,6 +7,7 @@ from pathlib import Path
 
 import jsonschema
 import pytest
+import unprivileged
 from cases import each
 from hypothesis import given
 from hypothesis import strategies as st
@@ -348,11 +349,14 @@ def test_what_is_no_text_file_is_refused(write, tmp_path):
     assert "Cannot read the recipe" in refusal("x" * 10_000)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")
-def test_an_unreadable_file_is_refused(write):
-    path = write("")
-    path.chmod(0)
-    assert "Cannot read the recipe" in refusal(path)
+def test_an_unreadable_file_is_refused():
+    with unprivileged.folder() as folder:
+        path = folder / "mine.yaml"
+        path.write_text(HEAD)
+        path.chmod(0)
+        told = unprivileged.as_nobody(lambda: refusal(path))
+    assert "Cannot read the recipe" in told
+    assert "Permission denied" in told
 
 
 def test_an_unreadable_file_is_told_with_the_systems_reason(write, monkeypatch):

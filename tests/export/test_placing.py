@@ -4,6 +4,7 @@ import signal
 from pathlib import Path
 
 import pytest
+import unprivileged
 from cases import each
 
 from clipclean import own_state
@@ -235,11 +236,12 @@ def test_what_another_process_is_moving_is_left_to_it(tmp_path):
     assert everything_in(out).keys() == {*FIRST, checksums.NAME}
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may go everywhere")
-def test_an_output_in_a_folder_that_cannot_be_entered_is_a_resource_error(tmp_path):
-    (tmp_path / "closed").mkdir(mode=0)
-    with pytest.raises(ResourceError):
-        look(tmp_path / "closed" / "out")
+def test_an_output_in_a_folder_that_cannot_be_entered_is_a_resource_error(monkeypatch):
+    with unprivileged.folder() as folder:
+        monkeypatch.setenv("CLIPCLEAN_STATE", str(folder / "state"))
+        (folder / "closed").mkdir(mode=0)
+        with pytest.raises(ResourceError, match="Permission denied"):
+            unprivileged.as_nobody(lambda: look(folder / "closed" / "out"))
 
 
 def test_a_name_that_is_too_long_is_a_resource_error(tmp_path):

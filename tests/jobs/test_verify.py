@@ -10,6 +10,7 @@ import onnx
 import pytest
 import tiny
 import torch
+import unprivileged
 from report import samples
 
 from clipclean import report
@@ -312,6 +313,22 @@ def test_links_and_pipes_are_found_and_not_followed_or_opened(folder, tmp_path):
         ("broken", "mismatch"),
         ("pipe", "mismatch"),
     }
+
+
+def test_a_file_that_cannot_be_read_is_told_as_such(folder):
+    assert check(folder).exit_code == 0  # what it imports is there for the child
+    with unprivileged.folder() as place:
+        shutil.copytree(folder, place / "theirs")
+        (place / "theirs" / BOM).chmod(0)
+
+        def act():
+            result = check(place / "theirs")
+            return result.exit_code, told(result)
+
+        code, found = unprivileged.as_nobody(act)
+    assert code == 3
+    assert f"{BOM}: checksums: cannot be read: Permission denied" in found
+    assert not any("missing" in each for each in found)
 
 
 def test_hidden_files_are_left_out_and_said(folder):
