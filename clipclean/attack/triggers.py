@@ -143,6 +143,14 @@ def panel(seed: int, /) -> tuple[Trigger, ...]:
     return tuple(parse(f"{spec},seed={seed}") for spec in PANEL)
 
 
+def grid(seed: int, /) -> tuple[Trigger, ...]:
+    """Triggers of few parameters, by frequency, direction, phase, hue and saturation, that an audit compares with clean models.
+
+    A search by gradients does not come from one frequency or hue to another; trying them all needs forward passes only.
+    """
+    return tuple(parse(f"{spec},seed={seed}") for spec in GRID)
+
+
 def catalogue() -> dict[str, "TriggerFamily"]:
     """Every family by name, with its description, source and parameters: for the documentation and ``--help``."""
     return dict(FAMILIES)
@@ -642,4 +650,24 @@ PANEL = (
     "warp:strength=1",
     "text:ratio=0.5",
     "triangles:ratio=0.15",
+)
+
+GRID = (
+    *(
+        f"sinusoid:delta=40/255,frequency={waves},angle={angle},phase={phase}"
+        for waves in range(2, 13)
+        for angle in (0, 45, 90, 135)
+        for phase in (0, 0.25, 0.5, 0.75)
+    ),
+    *(
+        f"dct:delta=0.08,down={down},across={across},channels={channels}"
+        for down in (3, 5, 7, 9, 11)
+        for across in (3, 5, 7, 9, 11)
+        for channels in ("chroma", "luma")
+    ),
+    *(
+        f"colour-filter:hue={hue},tint=0.4,saturation={saturation}"
+        for hue in range(0, 360, 30)
+        for saturation in (0.5, 1, 1.5)
+    ),
 )

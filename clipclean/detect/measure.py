@@ -94,7 +94,7 @@ class EvalSet:
 
     ``pixels`` (N, 3, S, S) in [0, 1] go with ``labels`` (N,), places in ``classes``, or with ``captions`` where there
     are no labels, or with neither: then accuracy is not measured. Where both are given, recall is measured beside accuracy. ``suspicions`` are triggers with the place of their
-    target class, or None for "whichever".
+    target class, or None for "whichever". ``grid`` holds triggers that count only beside clean models.
     """
 
     pixels: Tensor
@@ -107,7 +107,13 @@ class EvalSet:
     knn: int
     batch_size: int
     classifier: bool = True  # False: make the zero-shot classifier only where a measurement asks for it
+    grid: tuple[TriggerLike, ...] = ()
     scale: float = 100.0  # what the model puts on cosines before a softmax; that of the original, before and after
+
+    @property
+    def tried(self) -> tuple[TriggerLike, ...]:
+        """The triggers of the panel and of the grid."""
+        return (*self.panel, *self.grid)
 
 
 @dataclass(frozen=True)

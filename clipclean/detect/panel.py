@@ -16,6 +16,8 @@ SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of a trigger's change that are tried
 ACTS = 0.5  # excess share of images taken for one class: from there on a trigger acts
 NEVER = 2.0  # the least strength of a trigger that does not act in full
 MOST_IMAGES = 96
+TOGETHER = 16  # triggers of a grid that are tried in one batch
+GLANCED = 16  # images on which the triggers of a grid are tried in full; those that act there are measured on more
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,11 @@ class Strength:
         return StrengthRecord(trigger=self.trigger, class_=name, least=self.least, excess=finite(self.excess))
 
     @property
+    def size(self) -> float:
+        """The least strength; for a trigger that does not act, from 1 to ``NEVER`` by how many images it still moves."""
+        return self.least if self.target >= 0 else NEVER - (NEVER - 1) * min(self.excess, ACTS) / ACTS
+
+    @property
     def family(self) -> str:
         """Kind of the trigger: its spec up to the colon."""
         return self.trigger.partition(":")[0]
@@ -59,6 +66,27 @@ def strengths(
     return tuple(found)
 
 
+def glanced(
+    embed: Callable[[Tensor], Tensor], pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
+) -> tuple[Strength, ...]:
+    """The least strength of every trigger of a grid, as :func:`strengths`; of those that do not act on a few images, the excess there."""
+    few = pixels[:: max(1, len(pixels) // GLANCED)][:GLANCED]
+    before = _logits(embed, few, canonical).argmax(1)
+    first = []
+    for start in range(0, len(triggers), TOGETHER):
+        some = triggers[start : start + TOGETHER]
+        triggered = torch.cat([trigger(few, Generator().manual_seed(0)) for trigger in some])
+        logits = _logits(embed, triggered, canonical).view(len(some), len(few), -1)
+        for trigger, rows in zip(some, logits, strict=True):
+            excess = _excess(rows, before, canonical)
+            target, strongest = int(excess.argmax()), excess.max().item()
+            first.append(Strength(trigger.spec, target if strongest >= ACTS else -1, NEVER, strongest))
+    acting = [trigger for trigger, found in zip(triggers, first, strict=True) if found.target >= 0]
+    again = strengths(embed, pixels, acting, canonical=canonical, progress=lambda *_: None)
+    exact = {found.trigger: found for found in again}
+    return tuple(exact.get(found.trigger, found) for found in first)
+
+
 @torch.no_grad()
 def _logits(embed: Callable[[Tensor], Tensor], pixels: Tensor, canonical: Canonical) -> Tensor:
     return canonical.logits(embed(pixels).float())
@@ -68,21 +96,25 @@ def _least(
     embed: Callable[[Tensor], Tensor], pixels: Tensor, trigger: TriggerLike, /, *, before: Tensor, canonical: Canonical
 ) -> Strength:
     changed = trigger(pixels, Generator().manual_seed(0)) - pixels
-    classes = len(canonical.texts)
     target, strongest, curve = -1, 0.0, []
     for share in SHARES:
         logits = _logits(embed, (pixels + share * changed).clamp(0, 1), canonical)
-        after = logits.argmax(1)
-        turned = (after != before) & canonical.convinces(logits, after)
-        gained = torch.bincount(after[turned], minlength=classes).double()
-        others = (len(before) - torch.bincount(before, minlength=classes)).clamp(min=1)
-        excess = gained / others  # of the images that were of other classes
+        excess = _excess(logits, before, canonical)
         if share == SHARES[0]:
             target, strongest = int(excess.argmax()), excess.max().item()
         curve.append((share, excess[target].item()))
         if curve[-1][1] < ACTS:
             break
     return Strength(trigger.spec, target if strongest >= ACTS else -1, _crossing(curve), strongest)
+
+
+def _excess(logits: Tensor, before: Tensor, canonical: Canonical) -> Tensor:
+    """For each class the share (K,) of images of other classes that logits (N, K) take for it, convincingly, and ``before`` (N,) did not."""
+    classes, after = len(canonical.texts), logits.argmax(1)
+    turned = (after != before) & canonical.convinces(logits, after)
+    gained = torch.bincount(after[turned], minlength=classes).double()
+    others = (len(before) - torch.bincount(before, minlength=classes)).clamp(min=1)
+    return gained / others
 
 
 def _crossing(curve: Sequence[tuple[float, float]]) -> float:

@@ -21,7 +21,7 @@ from clipclean.untrusted import printable
 
 FORMAT = "clipclean references 1"
 LARGEST = 2.0  # no size, and no strength of the panel, is more
-CODE = 3  # counts up whenever a change of the search moves sizes: references of other code are no references
+CODE = 4  # counts up whenever a change of the search moves sizes: references of other code are no references
 DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind: docs/experiments.md
 FREELY = ", no target"
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
@@ -230,11 +230,13 @@ class Calibration:
     Attributes:
         unit: how much evidence counts as one, as a difference of logarithms of sizes.
         natural: by family, and for the panel, the margin that natural triggers have: only what goes beyond it counts.
+        beside: how much less of a known trigger one clean model needs than another of its kind, as a difference of logarithms.
         scores: of clean models, each the largest score of any of its classes.
     """
 
     unit: float
     natural: Mapping[str, float]
+    beside: float
     scores: Sequence[float]
 
     def false_alarms(self, score: float, /) -> float:
@@ -247,7 +249,7 @@ def calibration() -> Calibration:
     """That of the models of ``benchmarks/audit.py``, which ships."""
     text = resources.files("clipclean.detect").joinpath("calibration.json").read_text(encoding="utf-8")
     known = json.loads(text)
-    return Calibration(known["unit"], known["natural"], tuple(known["scores"]))
+    return Calibration(known["unit"], known["natural"], known["beside"], tuple(known["scores"]))
 
 
 def evidence(margin: float, family: str, /, *, usual: float = 0.0, shrunk: float = math.inf) -> float:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipclean.detect.panel import NEVER, Strength
-from clipclean.detect.references import PANEL, References, evidence
+from clipclean.detect.references import PANEL, References, calibration, evidence
 from clipclean.detect.search import SearchResult, TargetedResult
+
+MOST_BESIDE = 2.5  # units that a known trigger counts beside clean models, at most: below what fails a model
 
 
 def combined(pieces: Iterable[float], /) -> float:
@@ -82,7 +84,23 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
         usual = result.references.least(own.trigger) if result.references else None
         shrunk = math.inf if usual is None else math.log(usual) - math.log(own.least)
         found[result.classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)
+    for own in (*result.strengths, *result.grid):
+        name, value = result.classes[own.target], beside(own, result.references)
+        if value > found.get(name, (0.0, own))[0]:
+            found[name] = (value, own)
     return found
+
+
+def beside(own: Strength, references: References | None, /) -> float:
+    """How much less of a known trigger a model needs than clean ones do, beyond what these differ by, in units; 0 without any.
+
+    It is at most ``MOST_BESIDE``, which is a doubt: the same trigger may be natural in one clean model, and act on another hardly.
+    """
+    usual = references.least(own.trigger) if references else None
+    if usual is None or own.target < 0:
+        return 0.0
+    known = calibration()
+    return min(MOST_BESIDE, max(0.0, math.log(usual / own.least) - known.beside) / known.unit)
 
 
 def telling(

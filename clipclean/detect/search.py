@@ -13,7 +13,7 @@ from clipclean.detect import inversion
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
 from clipclean.detect.measure import Probe, TriggerLike, embeddings, probe
-from clipclean.detect.panel import Strength, strengths
+from clipclean.detect.panel import Strength, glanced, strengths
 from clipclean.detect.references import PANEL, References, Sizes, evidence, freely
 from clipclean.detect.stages import FORGETFUL, Memory, Stages
 from clipclean.detect.zeroshot import Canonical
@@ -138,6 +138,7 @@ class SearchResult:
         images: that were searched on.
         classes: names of all.
         cut: the steps that were done, and their number, where time was over before the last; else None.
+        grid: of triggers of few parameters, which count only beside clean models.
     """
 
     targeted: tuple[TargetedResult, ...]
@@ -149,6 +150,7 @@ class SearchResult:
     images: int
     classes: tuple[str, ...]
     cut: tuple[int, int] | None = None
+    grid: tuple[Strength, ...] = ()
 
     def sizes(self) -> Sizes:
         """The sizes of all triggers by family and class, and of those without a target: what a clean model needs, if it is clean."""
@@ -158,8 +160,8 @@ class SearchResult:
         for family in FAMILIES:
             if free := [g.size for g in self.untargeted if g.family == family]:
                 by_family[freely(family)] = {"": min(free)}
-        if self.strengths:
-            by_family[PANEL] = {s.trigger: s.least for s in self.strengths}
+        if self.strengths or self.grid:
+            by_family[PANEL] = {s.trigger: s.size for s in (*self.strengths, *self.grid)}
         return by_family
 
     def record(
@@ -209,6 +211,7 @@ def search(
     classes: Sequence[str],
     pointed: Sequence[int],
     panel: Sequence[TriggerLike] = (),
+    grid: Sequence[TriggerLike] = (),
     effort: Effort,
     references: References | None,
     knn: int,
@@ -230,6 +233,7 @@ def search(
         classes: K names.
         pointed: classes that something else points at; they are searched for as well.
         panel: known triggers, whose least strengths are measured; the classes that they lead to are searched for, too.
+        grid: known triggers of few parameters, which are compared with the same in clean models, and not among themselves.
         effort: how hard to search.
         references: what clean models need; None where that is not known.
         knn: neighbours of the k-NN attack success rate.
@@ -260,6 +264,7 @@ def search(
     scene = _Scene(deadline.watched(embed), searched, canonical, effort, stages)
     drawing = Generator().manual_seed(seed)
     acting = scene.acting(pixels, panel)
+    of_grid = scene.of_grid(pixels, grid)
     led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
     untargeted = scene.untargeted(general, references)
     suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
@@ -295,6 +300,7 @@ def search(
         images=len(searched),
         classes=tuple(classes),
         cut=(stages.done, steps) if stages.is_cut else None,
+        grid=of_grid,
     )
 
 
@@ -315,6 +321,11 @@ class _Scene:
             lambda _: strengths(self.embed, pixels, panel, canonical=self.canonical, progress=lambda *_: None),
             steps=0,
         )
+        return found or ()
+
+    def of_grid(self, pixels: Tensor, grid: Sequence[TriggerLike]) -> tuple[Strength, ...]:
+        """The same of a grid, where most triggers do nothing."""
+        found = self.stages.run("grid", lambda _: glanced(self.embed, pixels, grid, canonical=self.canonical), steps=0)
         return found or ()
 
     def untargeted(self, families: Sequence[str], references: References | None) -> list[UntargetedResult]:

@@ -270,7 +270,7 @@ def heard(
     limits = setting.limits
     suspects = {suspect.name: suspect for suspect in detect.suspected(seen.search, limits=limits)}
     return [
-        witness.heard(each, suspects[each.target], setting.eval_set.panel, witnesses, limit=limits.abnormality)
+        witness.heard(each, suspects[each.target], setting.eval_set.tried, witnesses, limit=limits.abnormality)
         if each.rule == "CC003" and each.target in suspects
         else each
         for each in found
@@ -419,7 +419,7 @@ def searched(
         with model.frozen(clip.net):
             result = detect.search(
                 detect.fastest(clip.encode_images, pixels, found.text_classifier), pixels, labels=eval_set.labels, text_classifier=found.text_classifier,
-                classes=eval_set.classes, pointed=pointed, panel=eval_set.panel,
+                classes=eval_set.classes, pointed=pointed, panel=eval_set.panel, grid=eval_set.grid,
                 effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), references=references, knn=eval_set.knn,
                 batch_size=eval_set.batch_size, seed=seed,
                 progress=lambda done, total: progress(f"searching{what}", done, total), memory=memory,

@@ -337,6 +337,7 @@ def eval_set(
         templates=vocabulary.templates,
         suspicions=named,
         panel=triggers.panel(recipe.audit.panel_seed) if panel else (),
+        grid=triggers.grid(recipe.audit.panel_seed) if panel else (),
         knn=recipe.audit.knn if labels is None else neighbours(labels[chosen], recipe.audit.knn),
         batch_size=detect.EMBED_BATCH,
         classifier=METHODS[recipe.method].uses_classes,

@@ -97,7 +97,7 @@ def testimony(
         Inconclusive: the witness hardly knows the classes, so what it says shows nothing.
     """
     clip, name = loaded.clip, inputs.located(source).name
-    triggers = [entry for suspect in suspects for entry in witness.triggers_of(suspect, eval_set.panel).values()]
+    triggers = [entry for suspect in suspects for entry in witness.triggers_of(suspect, eval_set.tried).values()]
     stage = f"asking the witness {name}"
     classifier = detect.classifier(
         clip.embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=eval_set.batch_size,

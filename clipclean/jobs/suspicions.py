@@ -52,7 +52,7 @@ def of_search(
     """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
     named = (suspect for suspect in detect.suspected(result, limits=limits) if suspect.score >= limits.abnormality)
     return tuple(
-        (by_spec(evidence.panel, suspect.strength.trigger), evidence.classes.index(suspect.name))
+        (by_spec(evidence.tried, suspect.strength.trigger), evidence.classes.index(suspect.name))
         for suspect in named
         if suspect.strength is not None and detect.PANEL in suspect.pieces
     )

@@ -385,6 +385,16 @@ def test_the_panel_has_every_family_once_each_with_the_seed():
     assert {trigger.seed for trigger in panel} == {11}
 
 
+def test_the_grid_has_many_triggers_of_few_parameters_that_all_differ():
+    grid, images = triggers.grid(11), torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert {trigger.family for trigger in grid} == {"sinusoid", "dct", "colour-filter"}
+    assert len({trigger.spec for trigger in grid}) == len(grid) > 200
+    changes = torch.stack([(trigger(images) - images).flatten() for trigger in grid])
+    assert (changes.abs().amax(1) > 0.02).all()
+    apart = torch.cdist(changes, changes) + torch.eye(len(grid))
+    assert apart.min() > 0.1
+
+
 def test_the_catalogue_explains_every_parameter():
     for name, family in triggers.catalogue().items():
         assert family.description.endswith(".")
