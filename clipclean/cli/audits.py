@@ -54,6 +54,7 @@ def audited(given: Given, /) -> "PagedReport | Plan":
     """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one."""
     if not given["quiet"]:
         printing.first_line(given["model"], f"effort {given['effort']}")
+    printing.check_there(given)
     from clipclean.jobs import result_cache
 
     known = None if given["no_cache"] or given["dry_run"] else cache_key(given)

@@ -1,7 +1,9 @@
 """Results on stdout: reports, plans, and text that cannot control the terminal."""
 
+import errno
 import json
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +15,8 @@ import click
 from clipclean import __version__, files
 from clipclean.cli import process
 from clipclean.cli.command import Given
-from clipclean.errors import UsageError
+from clipclean.errors import RefusedInput, UsageError
+from clipclean.jobs import model_paths
 from clipclean.untrusted import printable, without_commands
 
 if TYPE_CHECKING:
@@ -131,8 +134,25 @@ def echo_json(value: object, /) -> None:
 
 def first_line(model: Path, /, what: str) -> None:
     """Say at once what begins: importing torch takes seconds, and reading a large model more."""
-    words = f"{printable(model.name)}{_size(model)}, {what}; {process.computing()} threads"
+    name = str(model) if model_paths.is_name(model) else model.name
+    words = f"{printable(name)}{_size(model)}, {what}; {process.computing()} threads"
     process.say(f"clipclean {__version__}: {words}")
+
+
+def check_there(given: Given, /) -> None:
+    """Refuse paths that lead nowhere before torch comes, which takes seconds, and before a large model is read.
+
+    Raises:
+        RefusedInput: there is no model, or there are no data, under such a path.
+    """
+    model_paths.check_there(given["model"])
+    for key in ("data", "eval_data"):
+        path = given.get(key)
+        if isinstance(path, Path) and not re.search(r"[*?\[{:]", str(path)) and not os.path.lexists(path):
+            reason = os.strerror(errno.ENOENT)
+            raise RefusedInput(
+                f"{printable(path)} cannot be read: {reason}. Give a folder of images, a table, or tar shards."
+            )
 
 
 def say(given: Given, words: str, /) -> None:

@@ -232,7 +232,7 @@ def _evidence(each: recipe.Recipe) -> str:
         return "none"
     known = evidence.expected(own)
     size = f", {known.parameters[1] / 1e6:.1f} M" if known.parameters else ""
-    return f"{known.runs} runs{size}, {known.pairs[0]:,} pairs"
+    return f"{known.runs} run{'s' if known.runs != 1 else ''}{size}, {known.pairs[0]:,} pairs"
 
 
 def _defaults() -> str:

@@ -85,6 +85,7 @@ def sanitize(**given: Any) -> int:
 def run(given: Given, /) -> int:
     """Sanitize as the options say, and print the result; returns the exit code."""
     roles.check(given, out="folder")
+    printing.check_there(given)
     outputs = printing.outputs_of(given)
     printing.check_baseline(given)
     given = given | {"overrides": chosen(given), "panel": not given["no_audit"]}

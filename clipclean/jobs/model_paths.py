@@ -281,6 +281,18 @@ def _promised(url: str, /) -> str:
     return digest if "mlfoundations" in url and re.fullmatch("[0-9a-f]{8,64}", digest) else ""
 
 
+def check_there(path: Path, /) -> None:
+    """Refuse a path that leads nowhere, before torch comes; what may be a name is looked up later.
+
+    Raises:
+        RefusedInput: there is no such file.
+    """
+    if is_name(path) or os.path.lexists(path) or not (path.suffix or BARE.fullmatch(str(path))):
+        return
+    _refuse_bare_name(path)
+    raise RefusedInput(f"{untrusted.printable(path)}: there is no such file. Check the path.")
+
+
 def _refuse_bare_name(path: Path, /) -> None:
     """Say how a name is written where one was given for a path; raises RefusedInput."""
     text = str(path)

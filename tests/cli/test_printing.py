@@ -1,6 +1,7 @@
 import html
 import json
 import re
+from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
@@ -78,3 +79,9 @@ def test_a_report_as_text_or_markdown_holds_no_command(capsys):
 def test_a_policy_that_changed_nothing_says_nothing(capsys):
     printing.show_policy(report.parse(samples.passed()), on_stdout=True)
     assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("name", ["hf-hub:laion/some-CLIP@v1", "open_clip:ViT-B-32/openai"])
+def test_the_first_line_has_the_name_of_a_model_as_it_was_given(capsys, name):
+    printing.first_line(Path(name), "effort quick")
+    assert f": {name}, effort quick;" in capsys.readouterr().err

@@ -139,6 +139,16 @@ def test_a_table_without_known_columns_names_the_flags_and_the_flags_work(job, c
     assert report.read(job.out / "report.json").as_json()["data"]["format"] == "csv"
 
 
+@pytest.mark.parametrize("wrong", ["model", "data", "eval_data"])
+def test_a_path_that_leads_nowhere_is_refused_before_torch_comes(job, capsys, wrong):
+    paths = {"model": job.model, "data": job.data, "eval_data": job.data} | {wrong: job.folder / "none.pt"}
+    given = ["--data", paths["data"], "--eval-data", paths["eval_data"], "--out", job.out]
+    assert cli.main([*map(str, ["sanitize", paths["model"], *given])]) == 3
+    told = capsys.readouterr().err
+    assert "none.pt" in told
+    assert "PyTorch" not in told
+
+
 def short_forms(job, *more):
     """The command line of a newcomer: no recipe's keys, only short forms; 43 pairs make 2 steps."""
     files = ["--arch", job.arch, "--classes", job.classes, "--templates", job.templates, "--device", "cpu"]
