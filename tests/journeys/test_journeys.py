@@ -1,9 +1,12 @@
 """Twenty ways of a first-time user from a foreign checkpoint and their data to weights that another library loads.
 
-Each takes at most two commands, with no option that ``--help`` does not explain, and runs the installed clipclean as a program
-outside the source tree.
+Each takes at most two commands, with no option that ``--help`` does not explain, outside the source tree. The first of one command and
+the first of two run the installed clipclean as a program; the others call its ``main`` with the same words, since to start a program
+takes longer than what it does here.
 """
 
+import contextlib
+import io
 import json
 import os
 import re
@@ -11,12 +14,16 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import NamedTuple
+from unittest import mock
 
 import numpy as np
 import pytest
 import tiny
 import torch
 from journeys import checkpoints, data_sets
+
+import clipclean
+from clipclean import cli
 
 pytestmark = pytest.mark.slow
 
@@ -56,16 +63,24 @@ JOURNEYS = [
 ]
 
 
+PROGRAMS = (JOURNEYS[0], next(journey for journey in JOURNEYS if journey.second))
+
+
 class Traveller(NamedTuple):
     """A user in an empty folder, and the program that is installed."""
 
     folder: Path
     environment: dict[str, str]
 
-    def run(self, *command: object) -> str:
+    def run(self, *command: object, as_program: bool) -> str:
         """Run clipclean; what it prints. A verdict other than pass is one, an error is none."""
+        code, out, err = (self._program if as_program else self._main)(list(map(str, command)))
+        assert code in (0, 4), f"{code}\n{out}\n{err}"
+        return out
+
+    def _program(self, words: list[str]) -> tuple[int, str, str]:
         done = subprocess.run(
-            [sys.executable, "-m", "clipclean", *map(str, command)],
+            [sys.executable, "-m", "clipclean", *words],
             cwd=self.folder,
             env=self.environment,
             text=True,
@@ -73,8 +88,18 @@ class Traveller(NamedTuple):
             timeout=LIMIT,
             check=False,
         )
-        assert done.returncode in (0, 4), f"{done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.stdout
+        return done.returncode, done.stdout, done.stderr
+
+    def _main(self, words: list[str]) -> tuple[int, str, str]:
+        out, err = io.StringIO(), io.StringIO()
+        with (
+            mock.patch.dict(os.environ, self.environment, clear=True),
+            contextlib.chdir(self.folder),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+        ):
+            code = cli.main(words)
+        return code, out.getvalue(), err.getvalue()
 
 
 @pytest.fixture
@@ -113,12 +138,13 @@ def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads
         command += ["--templates", tiny.written(folder / "templates.txt", tiny.lines(tiny.TEMPLATES))]
     for name in journey.formats:
         command += ["-f", name]
-    told = traveller.run(*command)
+    as_program = journey in PROGRAMS
+    told = traveller.run(*command, as_program=as_program)
     assert "Load:" in told  # the next line of the user's own program
     places = [(name, out) for name in journey.formats]
     if journey.second:
         exported = folder / "exported"
-        traveller.run("export", out, "-o", exported, "-f", journey.second)
+        traveller.run("export", out, "-o", exported, "-f", journey.second, as_program=as_program)
         places.append((journey.second, exported))
     for name, place in places:
         LOADED[name](place)
@@ -187,7 +213,7 @@ def test_the_journeys_are_twenty_and_pass_through_every_format():
 
 
 def test_every_option_of_the_journeys_is_explained_by_help(traveller):
-    told = traveller.run("sanitize", "--help") + traveller.run("export", "--help")
+    told = "".join(traveller.run(name, "--help", as_program=False) for name in ("sanitize", "export"))
     source = Path(__file__).read_text(encoding="utf-8")
     flags = set(re.findall(r'"(--?[a-z][a-z-]*)"', source)) - {"--help", "-m"}
     assert flags >= {"-d", "-o", "-f", "--arch", "--classes", "--templates"}
@@ -205,4 +231,5 @@ def test_the_program_is_the_installed_wheel_where_ci_says_so(traveller):
         check=True,
     ).stdout.strip()
     wheel = os.environ.get("JOURNEYS_WHEEL")
-    assert Path(place).is_relative_to(wheel) if wheel else Path(place).name == "__init__.py"
+    for each in (place, clipclean.__file__):  # of the program, and of this process
+        assert Path(each).is_relative_to(wheel) if wheel else Path(each).name == "__init__.py"
