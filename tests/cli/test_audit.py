@@ -1,5 +1,9 @@
+import contextlib
+import io
 import json
 import re
+from pathlib import Path
+from typing import NamedTuple
 from xml.etree import ElementTree
 
 import pytest
@@ -14,11 +18,14 @@ from clipclean.attack import triggers
 from clipclean.config import recipe
 
 
-@pytest.fixture(autouse=True)
-def _short(monkeypatch):
+@pytest.fixture(scope="module", autouse=True)
+def _short():
     """The shortest search that there is: what is tested here is all around it."""
-    for name, effort in recipe.EFFORTS.items():
-        monkeypatch.setitem(recipe.EFFORTS, name, effort.model_copy(update={"steps": 2, "restarts": 1, "suspects": 2}))
+    with pytest.MonkeyPatch.context() as patch:
+        for name, effort in recipe.EFFORTS.items():
+            short = effort.model_copy(update={"steps": 2, "restarts": 1, "suspects": 2})
+            patch.setitem(recipe.EFFORTS, name, short)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +44,29 @@ def trusted(job):
 @pytest.fixture(scope="module")
 def pictures(job):
     return tiny.labelled(job.folder / "labelled", count=60)
+
+
+class Finished(NamedTuple):
+    """A whole audit on labelled images: its code, what it printed, its report in every form, and the triggers that it saved."""
+
+    code: int
+    shown: str
+    forms: dict[str, Path]
+    triggers: Path
+
+    @property
+    def report(self):
+        return report.read(self.forms["json"]).as_json()  # against the schema
+
+
+@pytest.fixture(scope="module")
+def finished(job, pictures):
+    forms = {form: job.folder / f"report.{form}" for form in report.FORMATS}
+    outputs = [part for form, path in forms.items() for part in ("--output", f"{form}={path}")]
+    saved, shown = job.folder / "found", io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        code = cli.main(command(job, "--data", pictures, "--save-triggers", saved, *outputs))
+    return Finished(code, shown.getvalue(), forms, saved)
 
 
 def command(job, *more, model=None):
@@ -87,8 +117,8 @@ def test_without_data_the_bundled_pictures_serve_and_it_is_said(job, capsys):
     assert made["effort"] == "quick"
 
 
-def test_own_pictures_with_labels_measure_accuracy_too(job, capsys, pictures):
-    _, made = audited(job, capsys, "--data", pictures)
+def test_own_pictures_with_labels_measure_accuracy_too(finished):
+    made = finished.report
     assert "CC031" not in rules(made)
     assert (made["data"]["name"], made["data"]["pairs"]) == ("labelled", 60)
     assert made["measurements"]["clean_accuracy"]["n"] == 60
@@ -150,9 +180,8 @@ def test_options_that_need_a_search_are_refused_without_one(job, capsys, option)
     assert f"--no-search with {option[0]}" in told
 
 
-def test_saved_triggers_are_what_sanitize_takes(job, capsys, pictures, tmp_path, unread):
-    folder = tmp_path / "found"
-    _, made = audited(job, capsys, "--data", pictures, "--save-triggers", folder)
+def test_saved_triggers_are_what_sanitize_takes(finished, job, pictures, tmp_path, unread):
+    made, folder = finished.report, finished.triggers
     names = [entry["file"] for entry in made["measurements"]["search"]["found"]]
     assert sorted(names) == sorted(path.name for path in folder.iterdir())
     first = made["measurements"]["search"]["found"][0]
@@ -168,7 +197,8 @@ def test_saved_triggers_are_what_sanitize_takes(job, capsys, pictures, tmp_path,
 
 def test_a_folder_with_files_in_it_is_refused_before_the_model_is_read(job, capsys, tmp_path):
     (tmp_path / "x").write_text("")
-    code, told = refused(job, capsys, "--save-triggers", tmp_path, model=job.folder / "none.pt")
+    no_model = tiny.written(job.folder / "no-model.pt", "no model")
+    code, told = refused(job, capsys, "--save-triggers", tmp_path, model=no_model)
     assert (code, "Name another" in told) == (2, True)
 
 
@@ -348,8 +378,9 @@ def test_power_with_too_few_pairs_is_inconclusive_and_needs_a_search(job, capsys
 
 
 @pytest.mark.parametrize(
-    ("content", "code"), [("{}", 3), ("", 3), ('{"format": "clipclean references 1", "models": [{"sizes": {"mask": {"a": NaN}}}]}', 3)]
-)  # fmt: skip
+    ("content", "code"),
+    [("{}", 3), ("", 3), ('{"format": "clipclean references 1", "models": [{"sizes": {"mask": {"a": NaN}}}]}', 3)],
+)
 def test_what_is_no_references_file_is_refused(job, capsys, pictures, content, code):
     path = tiny.written(job.folder / "references.json", content)
     found, told = refused(job, capsys, "--data", pictures, "--references", path)
@@ -359,12 +390,9 @@ def test_what_is_no_references_file_is_refused(job, capsys, pictures, content, c
 # What is written.
 
 
-def test_every_form_of_a_report_is_valid(job, capsys, pictures, tmp_path):
-    forms = {form: tmp_path / f"report.{form}" for form in report.FORMATS}
-    outputs = [part for form, path in forms.items() for part in ("--output", f"{form}={path}")]
-    assert cli.main(command(job, "--data", pictures, *outputs)) == 4
-    shown = capsys.readouterr().out
-    made = report.read(forms["json"]).as_json()  # against the schema
+def test_every_form_of_a_report_is_valid(finished):
+    assert finished.code == 4
+    forms, made = finished.forms, finished.report
     page = Page(forms["html"].read_text(encoding="utf-8"))
     assert page.faults == []
     assert len(page.all("img")) == 14  # the trigger by itself, twice, and six images without and with it
@@ -375,10 +403,11 @@ def test_every_form_of_a_report_is_valid(job, capsys, pictures, tmp_path):
     suites = ElementTree.fromstring(forms["junit"].read_text(encoding="utf-8"))
     assert int(suites.get("errors")) == 1  # the verdict: an inconclusive run is no pass
     assert 500 < forms["markdown"].stat().st_size < 1_000_000
-    assert "INCONCLUSIVE" in shown
+    assert "INCONCLUSIVE" in finished.shown
     assert "INCONCLUSIVE" in forms["text"].read_text(encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_a_page_on_stdout_has_its_pictures_too(job, capsys, pictures):
     cli.main(command(job, "--data", pictures, "--output", "html=-"))
     assert len(Page(capsys.readouterr().out).all("img")) == 14
