@@ -144,7 +144,7 @@ def sanitize(
     """Clean a model by finetuning on clean pairs, and write weights and report into a folder; returns the report.
 
     A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
-    call is made again. One process trains; several need the command and torchrun.
+    call is made again. This is one process; several need the command and torchrun.
 
     Args:
         model: a checkpoint, or an open_clip module.

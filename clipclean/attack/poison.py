@@ -36,14 +36,15 @@ def finetune(
     implants: Sequence[Implant],
     seed: int,
     progress: Progress,
+    group: train.Group = train.ALONE,
 ) -> None:
     """Finetune with L_CLIP on batches of which a share is triggered and captioned as the target, in place.
 
-    Several implants share the triggered part; with none the finetuning is a benign one.
+    Several implants share the triggered part; with none the finetuning is a benign one. The processes of ``group`` share each batch.
     """
     side = clip.architecture.preprocess.size
     batches = loader.batches(
-        data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed),
+        group.share(data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed)),
         pairs=pairs,
         fit=clip.fitted,
         tokens=clip.tokens,
@@ -55,8 +56,10 @@ def finetune(
     )
     steps = train.finetune(
         clip.net,
-        poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed),
-        loss=matching_loss(clip),
+        poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed, group=group),
+        loss=matching_loss(
+            clip.through(lambda encode: group.gathered(encode, pairs=planting.batch_size // group.size))
+        ),
         optimizer=train.adamw(
             clip.net,
             lr=planting.lr,
@@ -69,6 +72,7 @@ def finetune(
         ),
         first_step=0,
         grad_clip=None,
+        average=lambda parts: group.average(clip.net, parts),
     )
     with contextlib.closing(batches), contextlib.closing(steps):
         for step in steps:
@@ -94,19 +98,22 @@ def poisoned(
     implants: Sequence[Implant],
     rate: float,
     seed: int,
+    group: train.Group = train.ALONE,
 ) -> Iterator[train.Batch]:
     """Batches in which the first ``rate`` of the samples carry triggers and captions of their targets, in equal parts.
 
     Pixels come as uint8 and leave in [0, 1], where triggers work.
     The order within a batch is random already. Places of random-place triggers are drawn anew for each batch.
+    Of several processes each has its rows of a batch, drawn as in one process.
     """
     places = torch.Generator().manual_seed(seed)
     for batch in batches:
-        pixels, tokens = model.unit_range(batch.inputs["pixels"]), batch.inputs["tokens"].clone()
+        pixels = group.whole(model.unit_range(batch.inputs["pixels"]))
+        tokens = group.whole(batch.inputs["tokens"].clone())
         for number, implant in enumerate(implants):
-            count = max(1, round(rate * len(batch.keys) / len(implants)))
+            count = max(1, round(rate * len(pixels) / len(implants)))
             some = slice(number * count, (number + 1) * count)
             pixels[some] = implant.trigger(pixels[some], places)
             chosen = torch.randint(len(implant.captions), (len(tokens[some]),), generator=places).tolist()
             tokens[some] = clip.tokens([implant.captions[i] for i in chosen])
-        yield replace(batch, inputs={"pixels": pixels, "tokens": tokens})
+        yield replace(batch, inputs={"pixels": group.own(pixels), "tokens": group.own(tokens)})

@@ -20,7 +20,7 @@ def clean(
     """
     prepare.check_shared(request.recipe, group)
     if METHODS[request.recipe.method].chooses:
-        return auto(request, progress=progress)
+        return auto(request, progress=progress, group=group)
     return sanitize(request, progress=progress, group=group)
 
 

@@ -17,7 +17,7 @@ from clipclean.auto.trials import PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
-from clipclean.jobs import inputs, suspicions
+from clipclean.jobs import suspicions
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
 from clipclean.methods.unlearning import SuspectedTrigger
@@ -74,7 +74,7 @@ def _trials(
 
     def measure(share: float) -> Trial:
         bench.put(done.weights, original=copy.weights, share=share)
-        left = inputs.measure(bench.clip, asked)
+        left = bench.measure(asked)
         return trials.trial(candidate.name, copy.planted, left, kept=share, seconds=done.training.seconds)
 
     retests = Retests((), _refinetuning(bench, copy, lambda: done), bench.budget)
@@ -152,7 +152,7 @@ def _at_shares(
 
     def measure(share: float) -> Point:
         bench.put(done.weights, original=bench.original, share=share)
-        found = inputs.measure(bench.clip, asked)
+        found = bench.measure(asked)
         return Point(share, worst(found), accuracy_lost(before.sight.measured, found))
 
     return measure

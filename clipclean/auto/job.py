@@ -3,13 +3,14 @@
 import time
 from dataclasses import replace
 
-from clipclean import detect, model
+from clipclean import detect, model, train
 from clipclean.auto import attempts, candidates, conclude, select, sequence, suspects
 from clipclean.auto.conclude import Tried
 from clipclean.auto.workbench import Workbench
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
+from clipclean.export import placing
 from clipclean.jobs import inputs, outputs, prepare, suspicions
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
@@ -20,10 +21,13 @@ from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
 
-def auto(request: SanitizeRequest, /, *, progress: Progress) -> SanitizeOutcome:
+def auto(
+    request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
+) -> SanitizeOutcome | None:
     """Clean one checkpoint with whatever works on it, and write what the design promises into ``request.out``.
 
-    What was planted, tried and cleaned is kept in the run's folder, so that a run that was killed goes on from there.
+    What was planted, tried and cleaned is kept in the run's folder, so that a run that was killed goes on from there. Several
+    processes share searches and batches; the first one measures, judges and writes, and the others return None.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
@@ -32,16 +36,21 @@ def auto(request: SanitizeRequest, /, *, progress: Progress) -> SanitizeOutcome:
     if not request.audit:
         raise UsageError("auto decides by audits, so --no-audit leaves it nothing to go by. Leave the option out.")
     candidates.candidates(request.recipe, parameters=0)  # a misspelt one is refused before slow work
-    standing = outputs.look(request)
+    standing = outputs.look(request) if group.is_first else placing.OutputState()
     ready = prepare.prepare(request, progress=progress)
-    state = RunState.of(request.out, prepare.fingerprint(request, ready))
+    state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
+    group.check_same(state.fingerprint)
     to = outputs.destination(request, standing, state)
-    if to.is_finished:
-        return outputs.finished(request.out, state)
+    if group.any(group.is_first and to.is_finished):
+        return outputs.finished(request.out, state) if group.is_first else None
+    prepare.tell_shared(request.recipe, group)
     with state.locked():
         state.claim(force=request.force)
         bench = workbench(request, ready, state, progress)
+        check_shared(bench, request.recipe)
         tried = tried_all(bench, request.recipe, started=started)
+        if not group.is_first:
+            return None
         result, images = concluded(bench, request, ready, tried)
         return outputs.publish(request, ready, result, bench.evidence, to=to, images=images, progress=progress)
 
@@ -59,8 +68,17 @@ def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progre
         settings=recipe.auto,
         control=control_of(recipe, clip),
         state=state,
-        run=Run(request.seed, request.precision, progress),
+        run=Run(request.seed, request.precision, progress, group=state.group),
     )
+
+
+def check_shared(bench: Workbench, recipe: Recipe, /) -> None:
+    """Refuse batches that several processes cannot share out evenly, of any candidate or of the planting; raises UsageError."""
+    group = bench.run.group
+    for candidate in candidates.candidates(recipe, parameters=parameters(bench.clip)):
+        for each in candidate.recipes:
+            group.check(each.train.batch_size)
+    group.check(bench.planting.batch_size, name="auto.batch_size")
 
 
 def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
@@ -76,10 +94,10 @@ def parameters(clip: model.Clip, /) -> int:
 
 def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
     """Audit the original, plant canaries in a copy, and try and run candidates as ``select`` decides."""
-    minutes = recipe.auto.max_minutes
+    minutes, group = recipe.auto.max_minutes, bench.run.group
 
     def is_late() -> bool:
-        return minutes is not None and time.monotonic() - started > 60 * minutes
+        return minutes is not None and group.any(time.monotonic() - started > 60 * minutes)
 
     sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
     before = suspects.suspected(sight, bench.evidence, bench.limits)

@@ -18,7 +18,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
-from clipclean.jobs import audit, inputs, saved_search
+from clipclean.jobs import audit, inputs, saved_search, shared
 from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
 from clipclean.methods.unlearning import SuspectedTrigger
@@ -91,7 +91,12 @@ class Workbench:
             seed=self.run.seed,
             what=what,
             memory=saved_search.part(self.state, f"searching{what}", decides),
+            group=self.run.group,
         )
+
+    def measure(self, evidence: detect.EvalSet, /) -> detect.Measurement:
+        """What the model as it is now does under the triggers of ``evidence``; the first of several processes measures."""
+        return shared.measured(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence))
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:
         """What an audit of the model says, against the thresholds."""
@@ -141,7 +146,7 @@ class Workbench:
         else:
             weights, seconds = sequence.on_device(self.clip, kept[0]), float(kept[1]["seconds"])
             sequence.put(self.clip, weights)
-        measured = inputs.measure(self.clip, canaries.measured_on(self.evidence, drawn))
+        measured = self.measure(canaries.measured_on(self.evidence, drawn))
         return PlantedCopy(drawn, weights, measured, origin, seconds)
 
     def refinetune(self, before: detect.Measurement, evidence: detect.EvalSet, /) -> Refinetuned:
@@ -154,7 +159,7 @@ class Workbench:
         benign = self.planting.model_copy(update={"steps": steps, "warmup_steps": warmup})
         self._finetune(benign, (), what="finetuning for the rebound")
         seconds = time.monotonic() - started
-        return Refinetuned(before, inputs.measure(self.clip, evidence), steps, seconds)
+        return Refinetuned(before, self.measure(evidence), steps, seconds)
 
     def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
         poison.finetune(
@@ -165,4 +170,5 @@ class Workbench:
             implants=implants,
             seed=canaries.SEEDS + self.run.seed,
             progress=lambda _, done, total: self.run.progress(what, done, total),
+            group=self.run.group,
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import audits, options, printing
+from clipclean.cli import audits, options, printing, several
 from clipclean.cli.audits import PagedReport
 from clipclean.cli.command import Given, command, option
 from clipclean.config.recipe import EFFORTS
@@ -144,6 +144,7 @@ def audit(**given: Any) -> int:
 
     found = model_paths.expanded(given["models"])
     if len(found) > 1:
+        several.check_single(f"An audit of {len(found)} models")
         return audits.audit_all(given, found)
     given["model"] = found[0]
     roles.check(given)
@@ -152,6 +153,8 @@ def audit(**given: Any) -> int:
     printing.check_baseline(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
     made = audits.audited(given)
+    if made is None:  # another process has the result
+        return 0
     if not isinstance(made, PagedReport):
         return printing.show(given, made)
     if given["output_dir"] is not None:

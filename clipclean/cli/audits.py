@@ -12,7 +12,7 @@ import click
 
 from clipclean import files
 from clipclean.api import requests, roles
-from clipclean.cli import printing, progress
+from clipclean.cli import printing, progress, several
 from clipclean.cli.command import Given
 from clipclean.config.recipe import EFFORTS
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
@@ -50,31 +50,42 @@ class PagedReport(NamedTuple):
     images: "PageImages"
 
 
-def audited(given: Given, /) -> "PagedReport | Plan":
-    """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one."""
-    if not given["quiet"]:
+def audited(given: Given, /) -> "PagedReport | Plan | None":
+    """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one.
+
+    Of several processes the first one has the outcome; the others get None. They look for no result in the cache, and leave none:
+    all would have to find the same.
+    """
+    silent = several.is_silent(given)
+    if not silent:
         printing.first_line(given["model"], f"effort {given['effort']}")
     printing.check_there(given)
     from clipclean.jobs import result_cache
 
-    known = None if given["no_cache"] or given["dry_run"] else cache_key(given)
+    known = None if given["no_cache"] or given["dry_run"] or several.is_many() else cache_key(given)
     if known and (kept := result_cache.load(known)):
         printing.say(given, "answered from the result cache; --no-cache runs the audit again")
         return PagedReport(kept.report, kept.images)
-    with progress.shown(quiet=given["quiet"]) as shown:
+    with progress.shown(quiet=silent) as shown:
         shown("loading PyTorch", 0, 1)
-        from clipclean import data
+        from clipclean import data, train
         from clipclean import report as reports
         from clipclean.jobs import audit as job
-        from clipclean.jobs import plan
+        from clipclean.jobs import inputs, plan
 
         shown("loading PyTorch", 1, 1)
+    launch = several.launched()
+    quiet = given["quiet"] or (launch is not None and launch.rank > 0)
     data.use_workers(given["workers"])
-    asked = given | {"search": not given["no_search"], "is_cached": not given["no_cache"]}
-    with requests.of_audit(asked) as request, progress.shown(quiet=given["quiet"]) as shown:
+    device = inputs.device_of(several.own_device(given["device"], launch))
+    asked = given | {"search": not given["no_search"], "is_cached": not given["no_cache"], "device": device}
+    with requests.of_audit(asked) as request, progress.shown(quiet=quiet) as shown:
         if given["dry_run"]:
             return plan.of_audit(request, progress=shown)
-        outcome = job.audit(request, progress=shown)
+        with train.joined(device) as group:
+            outcome = job.shared_audit(request, progress=shown, group=group)
+    if outcome is None:
+        return None
     is_whole = all(found.rule != "CC024" for found in outcome.report.findings)
     if known and is_whole and known == cache_key(given):  # nothing that was read has changed meanwhile
         result_cache.save(known, reports.json(outcome.report), outcome.images)
@@ -202,6 +213,7 @@ def line_of(given: Given, label: str, /) -> AuditedModel:
     model: Path = given["model"]
     try:
         made = audited(given)
+        assert made is not None  # noqa: S101 # several models are audited in one process
     except (RefusedInput, UsageError, Inconclusive) as error:
         return _refused(model, error, refused(error))
     if not isinstance(made, PagedReport):

@@ -1,20 +1,16 @@
 """``clipclean sanitize``: audits, cleans and exports a checkpoint."""
 
-import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import log_files, options, printing, process, progress
+from clipclean.cli import log_files, options, printing, progress, several
 from clipclean.cli.command import Given, command
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 from clipclean.untrusted import printable
-
-if TYPE_CHECKING:
-    from clipclean.train import Launch
 
 EPILOG = """\b
 Examples:
@@ -91,7 +87,7 @@ def run(given: Given, /) -> int:
     given = given | {"overrides": chosen(given), "panel": not given["no_audit"]}
     recipe = requests.recipe_of(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
-    silent = given["quiet"] or bool(os.environ.get("RANK", "0").lstrip("0"))  # others than the first say nothing
+    silent = several.is_silent(given)
     if not silent:
         by_size = "recipe by the size of the model and the number of pairs"
         printing.first_line(given["model"], by_size if given["recipe"] is None else f"recipe {recipe.name}")
@@ -103,14 +99,10 @@ def run(given: Given, /) -> int:
 
         shown("loading PyTorch", 1, 1)
 
-    launch = train.launch_of(os.environ)
+    launch = several.launched()
     quiet = given["quiet"] or (launch is not None and launch.rank > 0)
-    if ignored := train.leftovers(os.environ):
-        process.say(
-            f"clipclean: note: {', '.join(ignored)} ignored: torchrun sets more, so it did not start this process."
-        )
     data.use_workers(given["workers"])
-    device = inputs.device_of(own_device(given["device"], launch))
+    device = inputs.device_of(several.own_device(given["device"], launch))
     request = requests.of_sanitize(given | {"device": device})
     if given["dry_run"]:
         with progress.shown(quiet=quiet) as shown:
@@ -142,23 +134,6 @@ def chosen(given: Given, /) -> list[str]:
     if twice := [f"--{name.replace('_', '-')}" for name, key in SHORT.items() if key in short and key in keys]:
         raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
     return [*given["overrides"], *(f"{key}={value}" for key, value in short.items())]
-
-
-def own_device(asked: str, launch: "Launch | None", /) -> str:
-    """The device of this process: where torchrun started several on a machine, each takes a GPU of its own.
-
-    Raises:
-        UsageError: one GPU is asked for, and there are several processes to share it.
-    """
-    if launch is None or launch.local_size == 1 or asked == "cpu":
-        return asked
-    if asked.startswith("cuda:"):
-        raise UsageError(
-            f"--device {asked} names one GPU for several processes. Use --device cuda: each takes its own."
-        )
-    import torch
-
-    return f"cuda:{launch.local_rank}" if torch.cuda.is_available() else asked
 
 
 def where(given: Given, /, *, exported: bool) -> str:

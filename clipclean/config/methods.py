@@ -20,7 +20,6 @@ class Method:
         uses_classes: whether the class list decides what it does.
         moves: the part of the model that moves.
         views: the loss on second views: ``needed``, ``unused``, or ``own`` where each step of a sequence has its own.
-        is_shared: whether several processes can share a batch; not where a loss compares pair by pair.
         keeps_original: whether its loss looks back at the model as it was.
         perturbs: whether its images are perturbed.
         searches: whether it searches for triggers, and then works in rounds instead of epochs.
@@ -33,7 +32,6 @@ class Method:
     uses_classes: bool = True
     moves: Literal["model", "image tower"] = "model"
     views: Literal["needed", "unused", "own"] = "unused"
-    is_shared: bool = False
     keeps_original: bool = False
     perturbs: bool = False
     searches: bool = False
@@ -46,13 +44,11 @@ METHODS: dict[MethodName, Method] = {
         needs_captions=True,
         uses_classes=False,
         views="needed",
-        is_shared=True,
     ),
     "mmcl": Method(
         "the image-caption loss alone, a control that leaves backdoors in",
         needs_captions=True,
         uses_classes=False,
-        is_shared=True,
     ),
     "par": Method(
         "the image-caption loss, while it pushes all embeddings away from the original's",

@@ -15,7 +15,7 @@ from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
 from clipclean.detect.measure import Probe, TriggerLike, embeddings, probe
 from clipclean.detect.panel import Strength, glanced, strengths
 from clipclean.detect.references import PANEL, References, Sizes, evidence, freely
-from clipclean.detect.stages import FORGETFUL, Memory, Stages
+from clipclean.detect.stages import FORGETFUL, LONE, Crew, Memory, Stages
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import finite
 from clipclean.schema.report import (
@@ -219,6 +219,7 @@ def search(
     seed: int,
     progress: Callable[[int, int], None],
     memory: Memory = FORGETFUL,
+    crew: Crew = LONE,
 ) -> SearchResult:
     """Search for triggers that nobody described.
 
@@ -241,6 +242,7 @@ def search(
         seed: draws everything.
         progress: called with (done, total) after each family, and each block of classes of a sweep.
         memory: where finished stages are kept, so that an interrupted search goes on.
+        crew: processes that share the families; all of them search the same model, and get the same result.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -260,7 +262,7 @@ def search(
     searched, beside = pixels[on], beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
     canonical = inversion.canonical_of(embed, searched, text_classifier)
     kinds = (SearchCandidate, Strength)
-    stages = Stages(seed=seed, total=steps, progress=progress, kinds=kinds, memory=memory)
+    stages = Stages(seed=seed, total=steps, progress=progress, kinds=kinds, memory=memory, crew=crew)
     scene = _Scene(deadline.watched(embed), searched, canonical, effort, stages)
     drawing = Generator().manual_seed(seed)
     acting = scene.acting(pixels, panel)

@@ -1,13 +1,18 @@
 """The stages of a search: each has its own random draws, is saved when done, and stops at the deadline."""
 
+import functools
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import fields, is_dataclass
+import json
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, TypeVar
 
+import safetensors.torch
+import torch
 from torch import Generator, Tensor
 
 from clipclean import deadline
+from clipclean.errors import Inconclusive
 from clipclean.progress import say
 
 Key = TypeVar("Key", bound=str)
@@ -39,8 +44,45 @@ class Forgetful:
 FORGETFUL = Forgetful()
 
 
+class Crew(Protocol):
+    """The processes that share a search, and which of them this is."""
+
+    @property
+    def rank(self) -> int:
+        """From 0 on."""
+
+    @property
+    def size(self) -> int:
+        """How many there are."""
+
+    def exchange(self, body: bytes, /) -> Sequence[bytes]:
+        """What each process brings, in the order of their ranks; all wait for the last."""
+
+    def of_first(self, make: Callable[[], bytes], /) -> bytes:
+        """What the first process makes; all wait for it. Raises OutOfTime in all where time was over in it."""
+
+
+@dataclass(frozen=True)
+class Lone:
+    """One process, which shares with nobody."""
+
+    rank: int = 0
+    size: int = 1
+
+    def exchange(self, body: bytes, /) -> Sequence[bytes]:
+        """Its own."""
+        return [body]
+
+    def of_first(self, make: Callable[[], bytes], /) -> bytes:
+        """Its own."""
+        return make()
+
+
+LONE = Lone()
+
+
 class Stages:
-    """The stages of one search, one after the other.
+    """The stages of one search, one after the other, or as many at a time as processes share it.
 
     A stage gets a generator of its own, seeded by the search's seed and its name: it draws the same whether those before it ran
     here, in another process, or in a run that was interrupted.
@@ -48,7 +90,7 @@ class Stages:
 
     def __init__(
         self, *, seed: int, total: int, progress: Callable[[int, int], None], kinds: Iterable[type],
-        memory: Memory = FORGETFUL,
+        memory: Memory = FORGETFUL, crew: Crew = LONE,
     ) -> None:  # fmt: skip
         """Begin a search.
 
@@ -57,12 +99,14 @@ class Stages:
             total: steps that are counted by ``progress``.
             progress: called with (done, total).
             kinds: frozen dataclasses that results hold.
-            memory: where finished stages are kept.
+            memory: where finished stages are kept; of several processes the first one keeps and reads.
+            crew: the processes that share the stages; all must ask for the same stages in the same order.
         """
         self.seed, self.total, self.done = seed, total, 0
         self.is_cut = False  # whether time was over before all was done
         self._progress, self._memory, self._kinds = progress, memory, {kind.__name__: kind for kind in kinds}
-        self._recalled = 0
+        self._crew = crew
+        self._read = 0  # stages that an interrupted search had finished
 
     def step(self) -> None:
         """Count one step."""
@@ -77,43 +121,86 @@ class Stages:
             compute: makes it, drawing from the generator that it gets.
             steps: that it counts for; ``compute`` may call :meth:`step` for some of them itself.
         """
-        if self.is_cut:
-            return None
-        ended = self.done + steps
-        kept = self._memory.recall(name)
-        if kept is not None:
-            self._recalled += 1
-            made: Made = unpack(*kept, kinds=self._kinds)
-        else:
-            self._announce()
-            try:
-                deadline.check()
-                made = compute(Generator().manual_seed(_seed_of(self.seed, name)))
-            except deadline.OutOfTime:
-                self.is_cut = True
-                return None
-            self._memory.keep(name, pack(made, kinds=self._kinds))
-        while self.done < ended:
-            self.step()
-        return made
+        return self._all({name: compute}, steps=steps).get(name)
 
     def each(
         self, name: str, keys: Iterable[Key], compute: Callable[[Key, Generator], Made], /, *, steps: int = 1
     ) -> dict[Key, Made]:
         """What a stage makes for each key, in their order; fewer of them where time is over. The rest is as in :meth:`run`."""
-        found: dict[Key, Made] = {}
-        for key in keys:
-            made = self.run(f"{name} {key}", lambda generator, key=key: compute(key, generator), steps=steps)  # type: ignore[misc]
-            if made is None:
+        names = {key: f"{name} {key}" for key in keys}
+        made = self._all({named: functools.partial(compute, key) for key, named in names.items()}, steps=steps)
+        return {key: made[named] for key, named in names.items() if named in made}
+
+    def _all(self, asked: Mapping[str, Callable[[Generator], Made]], *, steps: int) -> dict[str, Made]:
+        """What the stages make that are ``asked`` for, each in one of the processes; fewer of them where time is over."""
+        if self.is_cut:
+            return {}
+        found: dict[str, Made] = self._recalled(asked)
+        self._count(len(found) * steps)
+        self._read += len(found)
+        missing = [name for name in asked if name not in found]
+        if missing:
+            self._announce()
+        for start in range(0, len(missing), self._crew.size):
+            some = missing[start : start + self._crew.size]
+            ended = self.done + len(some) * steps
+            made = self._made(some, asked)
+            found |= made
+            if len(made) < len(some):
+                self.is_cut = True
                 break
-            found[key] = made
+            self._count(ended - self.done)
         return found
 
     def _announce(self) -> None:
         """Say once where an interrupted search goes on."""
-        if self._recalled and self.done < self.total:
+        if self._read and self.done < self.total:
             say(f"Going on at step {self.done + 1} of {self.total} of the search, where it was interrupted.")
-        self._recalled = 0
+        self._read = 0
+
+    def _count(self, steps: int) -> None:
+        for _ in range(steps):
+            self.step()
+
+    def _recalled(self, names: Iterable[str]) -> dict[str, Any]:
+        """What the memory of the first process holds, by name."""
+        kept = {name: self._memory.recall(name) for name in names} if self._crew.rank == 0 else {}
+        held = {name: unpack(*packed, kinds=self._kinds) for name, packed in kept.items() if packed is not None}
+        return held if self._crew.size == 1 else self._exchanged(held)[0]
+
+    def _made(self, some: Sequence[str], asked: Mapping[str, Callable[[Generator], Made]]) -> dict[str, Made]:
+        """What each process makes of its one of ``some`` stages, by name; without those that time was over for.
+
+        Raises:
+            Inconclusive: the model gives numbers that are not finite, in whichever process.
+        """
+        own = some[self._crew.rank] if self._crew.rank < len(some) else None
+        made: dict[str, Any] = {}
+        fault: str | None = None
+        try:
+            if own is not None:
+                deadline.check()
+                made = {own: asked[own](Generator().manual_seed(_seed_of(self.seed, own)))}
+        except deadline.OutOfTime:
+            pass
+        except Inconclusive as error:
+            if self._crew.size == 1:
+                raise
+            fault = str(error)
+        if self._crew.size > 1:
+            every = self._exchanged({"made": made, "fault": fault})
+            if faults := [each["fault"] for each in every if each["fault"]]:
+                raise Inconclusive(faults[0])
+            made = {name: value for each in every for name, value in each["made"].items()}
+        if self._crew.rank == 0:
+            for name, value in made.items():
+                self._memory.keep(name, pack(value, kinds=self._kinds))
+        return made
+
+    def _exchanged(self, value: dict[str, Any]) -> list[dict[str, Any]]:
+        """What each process brings."""
+        bodies = self._crew.exchange(to_bytes(value, kinds=self._kinds))
+        return [from_bytes(body, kinds=self._kinds) for body in bodies]
 
 
 def _seed_of(seed: int, name: str) -> int:
@@ -169,3 +256,40 @@ def unpack(tensors: dict[str, Tensor], told: Any, /, *, kinds: Mapping[str, type
         return frozenset(inside)
     items = [unpack(tensors, each, kinds=kinds) for each in inside]
     return tuple(items) if what == "tuple" else items
+
+
+TOLD = "told"  # the tensor with JSON, beside those that it names
+
+
+def to_bytes(value: Any, /, *, kinds: Mapping[str, type]) -> bytes:
+    """A value for another process, as :func:`pack` makes it."""
+    tensors, told = pack(value, kinds=kinds)
+    text = torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
+    return safetensors.torch.save({**tensors, TOLD: text})
+
+
+def from_bytes(body: bytes, /, *, kinds: Mapping[str, type]) -> Any:
+    """The value that :func:`to_bytes` wrote; tensors are on the CPU."""
+    tensors = safetensors.torch.load(body)
+    return unpack(tensors, json.loads(bytes(tensors.pop(TOLD).tolist())), kinds=kinds)
+
+
+def of_first(crew: Crew, make: Callable[[], Made], /, *, kinds: Mapping[str, type]) -> Made:
+    """What the first of several processes makes, in all of them; in the others its tensors are on the CPU.
+
+    Raises:
+        OutOfTime: in all of them, where time was over in the first.
+    """
+    if crew.size == 1:
+        return make()
+    kept: list[Made] = []
+
+    def told() -> bytes:
+        kept.append(make())
+        return to_bytes(kept[0], kinds=kinds)
+
+    body = crew.of_first(told)
+    if kept:
+        return kept[0]
+    made: Made = from_bytes(body, kinds=kinds)
+    return made

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from clipclean import __version__, data, deadline, detect, model, untrusted
+from clipclean import __version__, data, deadline, detect, model, train, untrusted
 from clipclean.attack import power, trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
@@ -20,7 +20,7 @@ from clipclean.detect.witness import Testimony
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import provenance
 from clipclean.findings import Finding, finite
-from clipclean.jobs import estimate, inputs, other_models, saved_search
+from clipclean.jobs import estimate, inputs, other_models, saved_search, shared
 from clipclean.jobs.inputs import LoadedModel, Opened
 from clipclean.jobs.saved_search import NOTHING, SavedSearch
 from clipclean.progress import Progress, say
@@ -93,9 +93,21 @@ def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
+    outcome = shared_audit(request, progress=progress, group=train.ALONE)
+    assert outcome is not None  # noqa: S101 # the only process is the first
+    return outcome
+
+
+def shared_audit(request: AuditRequest, /, *, progress: Progress, group: train.Group) -> Outcome | None:
+    """The same with several processes, which share the searches; the first one measures and judges, the others return None.
+
+    Raises:
+        LostProcess: another process has ended; what was searched is kept to go on from.
+        ClipcleanError: what ``audit`` raises.
+    """
     with deadline.within(request.max_minutes):
         try:
-            return _audit(request, progress)
+            return _audit(request, progress, group)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes were over before the model was measured, so nothing can be "
@@ -103,7 +115,7 @@ def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
             ) from error
 
 
-def _audit(request: AuditRequest, progress: Progress) -> Outcome:
+def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Outcome | None:
     started = time.monotonic()
     recipe = recipes.load(recipes.DEFAULT)
     limits = policy.resolved(request.policy, recipe.audit)
@@ -131,10 +143,14 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
         planting = power.pairs_of(images if request.own else pairs(), vocabulary.classes, vocabulary.templates)
     estimate.tell_audit(
         tested.clip, effort=request.effort if request.search else None, images=len(shown.pixels),
-        captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel),
-        models=1 + len(others.trusted) + (request.canaries if request.power else 0),
+        classes=len(vocabulary.classes), templates=len(vocabulary.templates), panel=len(shown.panel),
+        models=1 + len(others.trusted) + (request.canaries if request.power else 0), processes=group.size,
     )  # fmt: skip
-    references, seen, under = _seen(request, tested, others, pairs, shown, stored, progress)
+    if group.size > 1:
+        say(f"{group.size} processes share the searches, by family of triggers; the first one does all else")
+    references, seen, under = _seen(request, tested, others, pairs, shown, stored, progress, group)
+    if not group.is_first:
+        return None
     setting = Setting(request, shown, references, limits, progress)
     witnesses = testimonies(setting, others, [seen, *([under] if under else [])])
     found = heard(setting, setting.findings(seen), seen, witnesses)
@@ -196,6 +212,7 @@ def _seen(
     eval_set: detect.EvalSet,
     stored: Sequence[detect.References],
     progress: Progress,
+    group: train.Group,
     /,
 ) -> tuple[detect.References | None, AuditResult, AuditResult | None]:
     """What the tested model is compared with, what was seen of it, and what under CLIP's own normalisation, if that is another.
@@ -203,7 +220,8 @@ def _seen(
     The last is None as well where time was over before it.
     """
     deciding = decided(request, tested.clip, eval_set)
-    with saved_search.kept(deciding) as state:
+    group.check_same(saved_search.digest(deciding | {"files": [each.file.sha256 for _, each in others.trusted]}))
+    with saved_search.kept(deciding) if group.is_first else contextlib.nullcontext() as state:
         measured = [
             measured_references(
                 request,
@@ -212,6 +230,7 @@ def _seen(
                 eval_set,
                 progress,
                 state=state,
+                group=group,
             )
             for path, each in others.trusted
         ]
@@ -219,13 +238,15 @@ def _seen(
         kind = model.kind_of(tested.clip.architecture)
         references = detect.together(known) if known else detect.stored(kind, classes=eval_set.classes)
         memory = saved_search.part(state, "searching", deciding)
-        seen = audit_clip(request, tested.clip, eval_set, references, progress, memory=memory)
+        seen = audit_clip(request, tested.clip, eval_set, references, progress, memory=memory, group=group)
         under: AuditResult | None = None
         if usual := usual_normalisation(tested.clip):
             with contextlib.suppress(deadline.OutOfTime):
                 what = " under CLIP's own normalisation"
                 memory = saved_search.part(state, f"searching{what}", decided(request, usual, eval_set))
-                under = audit_clip(request, usual, eval_set, references, progress, what=what, memory=memory)
+                under = audit_clip(
+                    request, usual, eval_set, references, progress, what=what, memory=memory, group=group
+                )
     return references, seen, under
 
 
@@ -346,24 +367,22 @@ def audit_clip(
     *,
     what: str = "",
     memory: SavedSearch = NOTHING,
+    group: train.Group = train.ALONE,
 ) -> AuditResult:
     """Measure and search one model, as a request asks; ``memory`` is where finished stages are kept."""
     if not request.search:
         skipped = ("CC021", "The search was skipped, as --no-search asks.")
-        seen = measured(clip, eval_set, progress, memory, what=what, is_cached=request.is_cached)
+        seen = measured(clip, eval_set, progress, memory, what=what, is_cached=request.is_cached, group=group)
         return AuditResult(seen, None, skipped, 0.0)
     return searched(
         clip, eval_set, references, progress, effort=request.effort, pointed=(), seed=request.seed, what=what,
-        memory=memory, is_cached=request.is_cached,
+        memory=memory, is_cached=request.is_cached, group=group,
     )  # fmt: skip
 
 
 def decided(request: AuditRequest, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
     """All that decides what an audit measures and finds in one model."""
     return saved_search.decides(clip, eval_set, effort=request.effort, pointed=(), seed=request.seed)
-
-
-MEASURED = {kind.__name__: kind for kind in (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy)}
 
 
 def measured(
@@ -375,11 +394,20 @@ def measured(
     *,
     what: str,
     is_cached: bool = False,
+    group: train.Group = train.ALONE,
 ) -> detect.Measurement:
-    """What the panel and the named triggers do to one model."""
+    """What the panel and the named triggers do to one model; the first of several processes measures it."""
+    return shared.measured(
+        group, clip, lambda: _measured(clip, eval_set, progress, memory, what=what, is_cached=is_cached)
+    )
+
+
+def _measured(
+    clip: model.Clip, eval_set: detect.EvalSet, progress: Progress, memory: SavedSearch, *, what: str, is_cached: bool
+) -> detect.Measurement:
     if (kept := memory.recall("measured")) is not None:
-        made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
-        return replace(made, text_classifier=made.text_classifier.to(clip.device))
+        made: detect.Measurement = detect.unpack(*kept, kinds=shared.MEASURED)
+        return made
     key = saved_search.digest(saved_search.decides_texts(clip, eval_set)) if is_cached else ""
     made = detect.measure(
         deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
@@ -389,7 +417,7 @@ def measured(
     if key:
         saved_search.keep_classifier(key, made.text_classifier)
     if not made.untried:
-        memory.keep("measured", detect.pack(made, kinds=MEASURED))
+        memory.keep("measured", detect.pack(made, kinds=shared.MEASURED))
     return made
 
 
@@ -406,13 +434,14 @@ def searched(
     what: str,
     memory: SavedSearch = NOTHING,
     is_cached: bool = False,
+    group: train.Group = train.ALONE,
 ) -> AuditResult:
     """Measure and search one model; a search that cannot be made is no error, but says why.
 
     ``pointed`` are places of classes that are searched for in any case, before those that the panel points at. ``memory`` keeps the
-    stages that are finished.
+    stages that are finished. The processes of ``group`` share the search, and get the same result.
     """
-    found = measured(clip, eval_set, progress, memory, what=what, is_cached=is_cached)
+    found = measured(clip, eval_set, progress, memory, what=what, is_cached=is_cached, group=group)
     started = time.monotonic()
     pixels = eval_set.pixels.to(clip.device)
     try:
@@ -422,7 +451,7 @@ def searched(
                 classes=eval_set.classes, pointed=pointed, panel=eval_set.panel, grid=eval_set.grid,
                 effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), references=references, knn=eval_set.knn,
                 batch_size=eval_set.batch_size, seed=seed,
-                progress=lambda done, total: progress(f"searching{what}", done, total), memory=memory,
+                progress=lambda done, total: progress(f"searching{what}", done, total), memory=memory, crew=group,
             )  # fmt: skip
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
@@ -453,6 +482,7 @@ def measured_references(
     /,
     *,
     state: RunState | None = None,
+    group: train.Group = train.ALONE,
 ) -> detect.References:
     """What one clean model needs, searched just as the tested one is.
 
@@ -463,18 +493,21 @@ def measured_references(
     name = inputs.located(path).name
     deciding = decided(request, trusted.clip, eval_set)
     key = saved_search.digest(deciding)
-    if request.is_cached and (sizes := saved_search.known_sizes(key)) is not None:
+    if (
+        request.is_cached
+        and (sizes := detect.of_first(group, lambda: saved_search.known_sizes(key), kinds={})) is not None
+    ):
         say(f"The reference {name} was searched before, on the same images: nothing is searched in it again.")
         return detect.References("reference", name, (sizes,))
     named = f" the reference {name}"
     memory = saved_search.part(state, f"searching{named}", deciding)
-    seen = audit_clip(request, trusted.clip, eval_set, None, progress, what=named, memory=memory)
+    seen = audit_clip(request, trusted.clip, eval_set, None, progress, what=named, memory=memory, group=group)
     if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
         raise deadline.OutOfTime
     if seen.search is None:
         words = seen.why_not[1] if seen.why_not else ""
         raise Inconclusive(f"The reference {name} cannot be compared with: {words}")
-    if request.is_cached:
+    if request.is_cached and group.is_first:
         saved_search.keep_sizes(key, seen.search.sizes())
     return detect.References("reference", name, (seen.search.sizes(),))
 

@@ -9,26 +9,40 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from clipclean import model, progress, train
+from clipclean import detect, model, progress, train
 from clipclean.config.methods import METHODS
-from clipclean.config.recipe import EFFORTS, Planting, Recipe
+from clipclean.config.recipe import EFFORTS, Planting, Recipe, SearchEffort
 from clipclean.config.recipe import total_steps as steps_of
+from clipclean.detect import inversion
+from clipclean.detect import panel as panels
+from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
 
-TIMED_SECONDS = 0.1  # for which each tower is timed, or for one batch
-BATCHES = (4, 32)  # images or captions of the timing: the second where the first takes no time to speak of
+TIMED_SECONDS = 0.2  # for which each tower is timed, at least
+FEW = 8  # images or captions of the timing, where one takes its time
+MANY = 64  # and where it does not: about what a search of small images takes at once
+SLOW = 0.05  # seconds of one, from which on it takes its time
 BACKWARD = 2.0  # passes forward that a pass back costs, as flops are counted: gradients of inputs and of weights
-SEARCH_BATCH = 64  # images whose activations a search keeps at a time
+BESIDE = 1.1  # what a search takes for each second of its passes: painting, losses and the steps of the optimizer
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What this machine needs for one image and one caption, and what an image leaves in memory for the way back."""
+    """What this machine needs for one image and one caption, and what an image leaves in memory for the way back.
 
-    image: float  # seconds forward
-    search: float  # seconds forward and back to the pixels, with frozen weights
-    text: float  # seconds forward
-    kept: int  # bytes of activations of an image and its caption
+    Attributes:
+        image: seconds forward.
+        search: seconds forward and back to the pixels, with frozen weights, in the format that a search computes in.
+        text: seconds forward.
+        kept: bytes of activations of an image and its caption, where weights are trained.
+        kept_search: bytes of activations of an image in a search.
+    """
+
+    image: float
+    search: float
+    text: float
+    kept: int
+    kept_search: int
 
 
 @dataclass(frozen=True)
@@ -50,38 +64,39 @@ def in_words(seconds: float, /) -> str:
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def pace(clip: model.Clip, /) -> Pace:
-    """Time both towers on noise for a moment."""
-    side = clip.architecture.preprocess.size
-    pixels = torch.rand(max(BATCHES), 3, side, side, generator=torch.Generator().manual_seed(0)).to(clip.device)
-    captions = ["a photo of a dog"] * max(BATCHES)
+def pace(clip: model.Clip, /, *, is_reduced: bool = False) -> Pace:
+    """Time both towers on noise for a moment; forward in bfloat16 where ``is_reduced``, as a training may compute."""
+    side, device = clip.architecture.preprocess.size, clip.device
+    pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
+    captions = ["a photo of a dog"] * MANY
+    searches = torch.autocast(device.type, dtype=torch.bfloat16, enabled=inversion.has_bfloat16(device))
 
     def back(count: int) -> None:
-        with model.frozen(clip.net):
-            asked = pixels[:count].clone().requires_grad_()
-            clip.encode_images(asked).sum().backward()  # type: ignore[no-untyped-call] # torch leaves it unannotated
+        clip.encode_images(pixels[:count].clone().requires_grad_()).sum().backward()  # type: ignore[no-untyped-call] # torch leaves it unannotated
 
     with torch.random.fork_rng(devices=[]), model.evaluating(clip.net):
-        image = _seconds(lambda count: clip.embed_images(pixels[:count]), clip.device)
-        text = _seconds(lambda count: clip.embed_texts(captions[:count]), clip.device)
-        search = _seconds(back, clip.device)
-        kept = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(
-            lambda: clip.encode_tokens(clip.tokens(captions[:1]))
-        )
-    return Pace(image, search, text, kept)
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=is_reduced):
+            image = _seconds(lambda count: clip.embed_images(pixels[:count]), device)
+            text = _seconds(lambda count: clip.embed_texts(captions[:count]), device)
+            kept = _saved(lambda: clip.encode_images(pixels[:1])) + _saved(
+                lambda: clip.encode_tokens(clip.tokens(captions[:1]))
+            )
+        with model.frozen(clip.net), searches:
+            search = _seconds(back, device)
+            kept_search = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
+    return Pace(image, search, text, kept, kept_search)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
-    """Seconds for one of a batch; of a small batch, unless that takes no time to speak of."""
-    few, many = BATCHES
-    took = _timed(run, few, device)
-    if took >= TIMED_SECONDS:
-        return took / few
+    """Seconds for one of a batch. The first run of all is not counted: it makes what later ones use again."""
+    count = FEW if _timed(run, 1, device) >= SLOW else MANY
+    if count == MANY:
+        _timed(run, count, device)
     began, runs = time.perf_counter(), 0
-    while time.perf_counter() - began < TIMED_SECONDS:
-        _timed(run, many, device)
+    while not runs or time.perf_counter() - began < TIMED_SECONDS:
+        _timed(run, count, device)
         runs += 1
-    return (time.perf_counter() - began) / (runs * many)
+    return (time.perf_counter() - began) / (runs * count)
 
 
 def _timed(run: Callable[[int], object], count: int, device: torch.device) -> float:
@@ -125,8 +140,9 @@ def held() -> int:
 
 
 def of_audit(
-    clip: model.Clip, timed: Pace, /, *, effort: str | None, images: int, captions: int, panel: int, models: int
-) -> Estimate:
+    clip: model.Clip, timed: Pace, /, *, effort: str | None, images: int, classes: int, templates: int, panel: int,
+    models: int, processes: int = 1,
+) -> Estimate:  # fmt: skip
     """An audit: the class captions, the images under each trigger of the panel, and the search where there is an effort.
 
     Args:
@@ -134,19 +150,54 @@ def of_audit(
         timed: what the machine needs.
         effort: how hard is searched; None leaves the search out.
         images: measured on.
-        captions: of the zero-shot classifier.
+        classes: of the zero-shot classifier.
+        templates: of captions for each class.
         panel: triggers that are tried.
         models: that are audited: two with a reference.
+        processes: that share the search.
     """
-    seconds = captions * timed.text + images * (1 + panel) * timed.image
+    seconds = classes * templates * timed.text + images * (1 + panel) * timed.image
+    memory = held() + weights(clip)
     if effort is not None:
-        seconds += EFFORTS[effort].passes()[1] * timed.search
-    return Estimate(models * seconds, held() + weights(clip) + SEARCH_BATCH * timed.kept)
+        how = EFFORTS[effort]
+        seconds += _searching(how, timed, images=images, classes=classes, panel=panel, processes=processes)
+        memory += together(how, side=clip.architecture.preprocess.size) * timed.kept_search
+    return Estimate(models * seconds, memory)
+
+
+def passes(how: SearchEffort, /, *, classes: int) -> int:
+    """Images that a search sends forward and back, with so many classes."""
+    effort = detect.Effort(**how.model_dump())
+    most = effort.suspects + effort.controls
+    swept = min(classes, MOST_SWEPT) if classes > most and effort.sweep else 0
+    return effort.passes(detect.FAMILIES, targets=min(classes, most), swept=swept)
+
+
+def _searching(how: SearchEffort, timed: Pace, *, images: int, classes: int, panel: int, processes: int) -> float:
+    """Seconds of a search: its passes, and the images that are looked at between them."""
+    shared = BESIDE * passes(how, classes=classes) * timed.search / processes
+    return shared + looked(how, images=images, panel=panel) * timed.image
+
+
+def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:
+    """Images that a search sends forward alone: under the panel, where searches without a target end, and to judge."""
+    on = min(round(SEARCHED * images), MOST_IMAGES)
+    general = sum(family.is_general for family in detect.FAMILIES.values())
+    ends = general * how.restarts * on
+    judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
+    return min(images, panels.MOST_IMAGES) * (1 + panel) + ends + judged
+
+
+def together(how: SearchEffort, /, *, side: int) -> int:
+    """Images whose activations a search keeps at a time."""
+    most = max(inversion.MORE * how.images, how.free_images)
+    return max(most, inversion.CHUNK // (3 * side * side))
 
 
 def of_sanitize(
-    clip: model.Clip, recipe: Recipe, timed: Pace, /, *, pairs: int, images: int, captions: int, panel: int
-) -> Estimate:
+    clip: model.Clip, recipe: Recipe, timed: Pace, /, *, pairs: int, images: int, captions: int, panel: int,
+    classes: int = 1000,
+) -> Estimate:  # fmt: skip
     """A cleaning by one recipe: measured before and after, and trained between; of ``auto``, one candidate."""
     measured = 2 * (captions * timed.text + images * (1 + panel) * timed.image)
     size = recipe.train.batch_size
@@ -155,7 +206,7 @@ def of_sanitize(
     step = size * views * (timed.image + timed.text) * (1 + BACKWARD)
     trained = min(steps_of(recipe, pairs=pairs), 10**9) * step
     if method.searches:
-        trained += EFFORTS["standard"].passes()[1] * timed.search
+        trained += BESIDE * passes(EFFORTS[recipe.unlearn.effort], classes=classes) * timed.search
     micro = min(size, recipe.train.micro_batch or size)
     state = 4 * weights(clip)  # the original, gradients, and two moments of AdamW
     return Estimate(measured + trained, held() + state + micro * views * timed.kept)
@@ -171,12 +222,23 @@ def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[st
     return [*ways, "fewer images or classes", "--max-minutes N, which ends with what was found"]
 
 
-def tell_audit(clip: model.Clip, /, *, effort: str | None, images: int, captions: int, panel: int, models: int) -> None:
+def tell_audit(
+    clip: model.Clip, /, *, effort: str | None, images: int, classes: int, templates: int, panel: int, models: int,
+    processes: int = 1,
+) -> None:  # fmt: skip
     """Say what an audit will take, where somebody listens."""
     if not progress.is_heard():
         return
-    found = of_audit(clip, pace(clip), effort=effort, images=images, captions=captions, panel=panel, models=models)
-    progress.say(in_line(clip, found, precision="fp32", effort=effort))
+    found = of_audit(
+        clip, pace(clip), effort=effort, images=images, classes=classes, templates=templates, panel=panel,
+        models=models, processes=processes,
+    )  # fmt: skip
+    progress.say(in_line(clip, found, precision=searched_in(clip.device) if effort else "fp32", effort=effort))
+
+
+def searched_in(device: torch.device, /) -> str:
+    """The format that a search computes in, unless it changes what a model answers."""
+    return "bf16" if inversion.has_bfloat16(device) else "fp32"
 
 
 def tell_power(planting: Planting, /, *, count: int) -> None:
@@ -194,8 +256,9 @@ def tell_sanitize(
     """Say what a cleaning will take, where somebody listens."""
     if not progress.is_heard():
         return
-    found = of_sanitize(clip, recipe, pace(clip), pairs=pairs, images=images, captions=captions, panel=panel)
     taken = str(train.resolved(precision, clip.net, clip.device))
+    timed = pace(clip, is_reduced=taken == "bf16")
+    found = of_sanitize(clip, recipe, timed, pairs=pairs, images=images, captions=captions, panel=panel)
     progress.say(in_line(clip, found, precision=taken, effort=None))
 
 

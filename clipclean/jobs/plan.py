@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from clipclean import data, detect, model
+from clipclean import data, detect, model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
@@ -39,8 +39,15 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
     images = min(len(ready.shown.pairs), recipe.audit.images)
     vocabulary = ready.vocabulary
     captions = len(vocabulary.classes) * len(vocabulary.templates)
+    taken = train.resolved(ready.request.precision, clip.net, clip.device)
     expected = estimate.of_sanitize(
-        clip, recipe, estimate.pace(clip), pairs=pairs, images=images, captions=captions, panel=panel + len(ready.named)
+        clip,
+        recipe,
+        estimate.pace(clip, is_reduced=taken == "bf16"),
+        pairs=pairs,
+        images=images,
+        captions=captions,
+        panel=panel + len(ready.named),
     )
     measured = (
         f"{images} images, {panel} known and {len(ready.named)} suspected triggers, {len(vocabulary.classes)} classes"
@@ -96,9 +103,9 @@ def of_audit(request: audit.AuditRequest, /, *, progress: Progress) -> Plan:
     effort, models = request.effort if request.search else None, 1 + len(references)
     expected = estimate.of_audit(
         tested.clip, estimate.pace(tested.clip), effort=effort, images=len(shown.pixels),
-        captions=len(vocabulary.classes) * len(vocabulary.templates), panel=len(shown.panel), models=models,
+        classes=len(vocabulary.classes), templates=len(vocabulary.templates), panel=len(shown.panel), models=models,
     )  # fmt: skip
-    passes = recipes.EFFORTS[request.effort].passes()[1]
+    passes = estimate.passes(recipes.EFFORTS[request.effort], classes=len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {effort}: at most {passes:,} passes of an image"
     return Plan(
         {

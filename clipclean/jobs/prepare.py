@@ -152,13 +152,17 @@ def with_fitting_warmup(request: SanitizeRequest, /, *, pairs: int) -> SanitizeR
 
 
 def check_shared(recipe: Recipe, group: train.Group, /) -> None:
-    """Refuse what several processes cannot share; raises UsageError."""
-    if group.size > 1 and not METHODS[recipe.method].is_shared:
-        raise UsageError(
-            f"The method {recipe.method} runs in one process, and here are {group.size}. Start it without torchrun, or take a "
-            f"recipe of {' or '.join(sorted(name for name, method in METHODS.items() if method.is_shared))}."
-        )
-    group.check(recipe.train.batch_size)
+    """Refuse batches that several processes cannot share out evenly; raises UsageError."""
+    if not METHODS[recipe.method].chooses:  # its candidates are checked instead
+        group.check(recipe.train.batch_size)
+
+
+def tell_shared(recipe: Recipe, group: train.Group, /) -> None:
+    """Say what several processes share, and what stays with the first one."""
+    if group.size > 1:
+        method = METHODS[recipe.method]
+        searches = " and the searches, by family of triggers" if method.searches or method.chooses else ""
+        say(f"{group.size} processes share each batch{searches}; the first one measures, judges and writes")
 
 
 def read_data(

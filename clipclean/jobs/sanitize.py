@@ -7,7 +7,7 @@ from clipclean import deadline, detect, train
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.findings import Finding, finding
-from clipclean.jobs import inputs, outputs, prepare, suspicions
+from clipclean.jobs import inputs, outputs, prepare, shared, suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
@@ -47,22 +47,25 @@ def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) 
     ready = prepare.prepare(request, progress=progress)
     request = ready.request
     prepare.check_shared(request.recipe, group)
-    state = RunState.of(request.out, prepare.fingerprint(request, ready))
+    state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
     group.check_same(state.fingerprint)
-    run = Run(request.seed, request.precision, progress, state if group.is_first else None, group)
-    if not group.is_first:
-        training.finetune(ready.loaded.clip, ready.samples, request.recipe, aims=Aims(), run=run)
-        return None
+    run = Run(request.seed, request.precision, progress, state, group)
     to = outputs.destination(request, standing, state)
-    if to.is_finished:
-        return outputs.finished(request.out, state)
+    if group.any(group.is_first and to.is_finished):
+        return outputs.finished(request.out, state) if group.is_first else None
+    prepare.tell_shared(request.recipe, group)
     with state.locked():
         state.claim(force=request.force)
         first = look(request, ready, run)
         clip, recipe, evidence = ready.loaded.clip, request.recipe, first.evidence
+        if not group.is_first:
+            with deadline.within(None, reserve=AFTERWARDS * first.seconds):
+                group.check_time()
+                training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
+            return None
         shown = suspicions.exhibited(clip, evidence, first.suspicions, first.measured, seed=request.seed)
         with deadline.within(None, reserve=AFTERWARDS * first.seconds):
-            deadline.check()
+            group.check_time()
             trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
         after = inputs.measure(clip, evidence, what="measuring after", progress=progress)
         after = suspicions.compared(clip, after, evidence, ready.thresholds)
@@ -113,8 +116,12 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     clip, recipe, thresholds = ready.loaded.clip, request.recipe, ready.thresholds
     evidence = suspicions.evidence_of(ready, recipe, panel=request.audit)
     began = time.monotonic()
-    before = inputs.measure(clip, evidence, what="measuring before", progress=run.progress)
-    before = suspicions.compared(clip, before, evidence, thresholds)
+
+    def measured() -> detect.Measurement:
+        before = inputs.measure(clip, evidence, what="measuring before", progress=run.progress)
+        return suspicions.compared(clip, before, evidence, thresholds)
+
+    before = shared.measured(run.group, clip, measured)
     seconds = time.monotonic() - began
     pointed = suspicions.of_panel(before, evidence, thresholds)
     suspected = tuple(dict.fromkeys((*ready.named, *pointed)))  # one that was named may be found as well
@@ -130,7 +137,8 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     )
     own = suspicions.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
-        before = suspicions.with_found(clip, before, evidence, own)
+        seen = before
+        before = shared.measured(run.group, clip, lambda: suspicions.with_found(clip, seen, evidence, own))
         suspected = (*suspected, *own)
     return First(replace(evidence, suspicions=suspected), before, suspected, own, aims, seconds)
 

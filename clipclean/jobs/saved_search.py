@@ -12,7 +12,7 @@ from pathlib import Path
 import safetensors.torch
 import torch
 
-from clipclean import checkpoint, deadline, detect, model, own_state
+from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config import recipe as recipes
 from clipclean.detect.stages import Packed
 from clipclean.errors import ClipcleanError, Interrupted, RefusedInput, ResourceError
@@ -57,11 +57,11 @@ def _file(name: str) -> str:
 
 
 def part(state: RunState | None, name: str, decides: Mapping[str, object], /) -> SavedSearch:
-    """Where one search of a run is kept: of one model, with all that decides its numbers."""
-    if state is None:
+    """Where one search of a run is kept: of one model, with all that decides its numbers; by the first of several processes."""
+    if state is None or not state.group.is_first:
         return NOTHING
     try:
-        return SavedSearch(state.part(_file(name), dict(decides)))
+        return SavedSearch(dataclasses.replace(state.part(_file(name), dict(decides)), group=train.ALONE))
     except ResourceError as error:
         say(f"{error} The search goes on; if it is interrupted, it begins anew.")
         return NOTHING

@@ -41,6 +41,7 @@ def objective(
     *,
     text_classifier: Tensor | None,
     wrap: Callable[[Encode], Encode] = lambda encode: encode,
+    share: Callable[[Encode], Encode] = lambda encode: encode,
 ) -> train.Loss:
     """What the method minimises on one batch.
 
@@ -48,7 +49,8 @@ def objective(
         clip: the model before its first step; a frozen copy of it is kept where the loss looks back at it.
         recipe: the method and its weights.
         text_classifier: (K, D), the zero-shot classifier, for methods on labels.
-        wrap: put around the encoders of the method's own loss: to go part by part, or to gather from several processes.
+        wrap: put around the encoders of the method's own loss: to go part by part, and to gather from several processes.
+        share: put around all others: to gather from several processes, so that every loss is that of the whole batch.
     """
     weights = recipe.loss
     looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
@@ -60,8 +62,11 @@ def objective(
         with model.evaluating(clip.net):
             return clip.encode_images(pixels)
 
-    own = OBJECTIVES[recipe.method](Parts(clip.through(wrap), original, weights, text_classifier))
-    return preserving(own, as_used, original.embed_images, weight=weights.preserve_weight)
+    parts = Parts(
+        clip.through(wrap), share(original.embed_images), share(original.embed_tokens), weights, text_classifier
+    )
+    own = OBJECTIVES[recipe.method](parts)
+    return preserving(own, share(as_used), share(original.embed_images), weight=weights.preserve_weight)
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:
@@ -85,28 +90,33 @@ def fed(
     rehearsed: Sequence[SuspectedTrigger],
     seed: int,
     first_step: int,
+    group: train.Group = train.ALONE,
 ) -> Iterator[train.Batch]:
     """The batches of a plan from ``first_step`` on, with what the method needs beside pairs: labels, or perturbed images.
 
-    Some images are shown under one of the ``rehearsed`` triggers, with the caption or label that is theirs.
+    Some images are shown under one of the ``rehearsed`` triggers, with the caption or label that is theirs. Of several processes
+    each has its rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
     """
     how, method = recipe.unlearn, METHODS[recipe.method]
     labels = samples.labels if method.needs_labels else None
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
         if rehearsed and recipe.augment.triggered_share:
-            inputs["pixels"] = unlearning.some_triggered(
-                model.unit_range(inputs["pixels"]),
-                rehearsed,
-                share=recipe.augment.triggered_share,
-                shift=how.shift,
-                strength=how.strength,
-                generator=_draws(seed, step, REHEARSED),
+            inputs["pixels"] = group.own(
+                unlearning.some_triggered(
+                    group.whole(model.unit_range(inputs["pixels"])),
+                    rehearsed,
+                    share=recipe.augment.triggered_share,
+                    shift=how.shift,
+                    strength=how.strength,
+                    generator=_draws(seed, step, REHEARSED),
+                )
             )
             if "pixel_views" in inputs:  # the tower takes both at once: one range for both
                 inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if method.perturbs:
-            inputs["pixels"] = _perturbed(model.unit_range(inputs["pixels"]), recipe, _draws(seed, step, PERTURBED))
+            whole = group.whole(model.unit_range(inputs["pixels"]))
+            inputs["pixels"] = group.own(_perturbed(whole, recipe, _draws(seed, step, PERTURBED)))
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)

@@ -20,13 +20,15 @@ class Parts:
 
     Attributes:
         clip: the model, with encoders that go part by part, or gather from several processes, where that is asked for.
-        original: a frozen copy from before the first step, for methods that look back at it; else the model itself.
+        original_images: the image tower as it was before the first step, frozen, for methods that look back at it.
+        original_tokens: the text tower, likewise.
         weights: of the loss terms.
         text_classifier: (K, D), the zero-shot classifier, for methods on labels.
     """
 
     clip: model.Clip
-    original: model.Clip
+    original_images: Encode
+    original_tokens: Encode
     weights: Weights
     text_classifier: Tensor | None
 

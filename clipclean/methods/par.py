@@ -10,13 +10,13 @@ from clipclean.train.losses import clip_loss, squared_distance
 
 def objective(parts: Parts, /) -> Loss:
     """The loss of ``par``."""
-    clip, original, weights = parts.clip, parts.original, parts.weights
+    clip, weights = parts.clip, parts.weights
     return par(
         clip.encode_images,
         clip.encode_tokens,
         clip.logit_scale,
-        original_images=original.embed_images,
-        original_tokens=original.embed_tokens,
+        original_images=parts.original_images,
+        original_tokens=parts.original_tokens,
         clip_weight=weights.clip_weight,
         push_weight=weights.push_weight,
         push_limit=weights.push_limit,

@@ -187,15 +187,18 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         recipe,
         text_classifier=aims.text_classifier,
         wrap=lambda encode: group.gathered(micro.over(encode), pairs=share),
+        share=lambda encode: group.gathered(encode, pairs=share),
     )
     first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
     first = group.spread(clip.net, optimizer, first)
     precision = train.resolved(run.precision, clip.net, clip.device)
-    plan = group.share(data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed))
-    batches = batches_of(clip, samples, recipe, plan=plan, first_step=first, run=run)
+    plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
+    batches = batches_of(clip, samples, recipe, plan=group.share(plan), first_step=first, run=run)
     steps = train.finetune(
         clip.net,
-        methods.fed(batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first),
+        methods.fed(
+            batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first, group=group
+        ),
         loss=train.in_precision(objective, precision, clip.device),
         optimizer=optimizer,
         learning_rate=lambda step: train.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),

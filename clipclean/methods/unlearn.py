@@ -97,6 +97,7 @@ def search(
             settings=settings_of(recipe),
             seed=run.seed,
             progress=lambda done, total: run.progress("searching for triggers", done, total),
+            crew=run.group,
         )
     except detect.NoSearch as error:
         if not known:
@@ -105,7 +106,7 @@ def search(
             ) from error
         state = unlearning.unsearched(known)
     searched = SearchedModel(scene, state, time.monotonic() - started)
-    if not deadline.is_over():  # a search that time cut short is made anew
+    if not run.group.any(deadline.is_over()):  # a search that time cut short is made anew
         _save(run.state, {}, searched.state, known, searched.seconds)
     return searched
 
@@ -138,7 +139,7 @@ def unlearn(
     def batches(number: int) -> Iterator[train.Batch]:
         first = number * settings.steps
         return loader.batches(
-            plan[first : first + settings.steps],
+            run.group.share(plan[first : first + settings.steps]),
             pairs=pairs,
             fit=clip.fitted,
             tokens=clip.tokens,
@@ -151,12 +152,12 @@ def unlearn(
 
     def told(done: int, total: int) -> None:
         run.progress("unlearning", done, total)
-        if stop():
+        if run.group.any(stop()):
             raise Interrupted(
                 f"Interrupted after step {done} of at most {total}. Give the same command again to go on from the round that "
                 "it was in."
             )
-        deadline.check()
+        run.group.check_time()
 
     state, is_cut = searched.state, False
     rounds = unlearning.unlearn(
@@ -169,6 +170,7 @@ def unlearn(
         settings=settings,
         seed=run.seed,
         progress=told,
+        group=run.group,
     )
     try:
         for state in rounds:

@@ -125,6 +125,9 @@ class State:
         return tuple(catch for catch in self.catches if catch.round == self.rounds)
 
 
+CAUGHT: Mapping[str, type] = {kind.__name__: kind for kind in (RecoveredTrigger, detect.InvertedTrigger)}
+
+
 def begin(
     clip: model.Clip,
     scene: Scene,
@@ -134,10 +137,11 @@ def begin(
     settings: Settings,
     seed: int,
     progress: Callable[[int, int], None],
+    crew: train.Group = train.ALONE,
 ) -> State:
     """Search every family of triggers, towards no class and then towards the suspects, and tell which act.
 
-    Classes that ``known`` triggers lead to are suspects too.
+    Classes that ``known`` triggers lead to are suspects too. The processes of ``crew`` share the search.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -157,6 +161,7 @@ def begin(
             batch_size=scene.batch_size,
             seed=seed,
             progress=progress,
+            crew=crew,
         )
     controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
     catches = first_caught(result.targeted, outlyingness=settings.outlyingness)
@@ -194,6 +199,7 @@ def unlearn(
     settings: Settings,
     seed: int,
     progress: Callable[[int, int], None],
+    group: train.Group = train.ALONE,
 ) -> Iterator[State]:
     """Forget what was found, in place, and search again, until nothing is left; then forget all of it once more.
 
@@ -211,11 +217,13 @@ def unlearn(
         settings: how.
         seed: with the number of the round it decides every draw.
         progress: called with steps done and the most there can be.
+        group: processes that share each batch. The searches between rounds are few, and the first one makes them.
     """
     while not state.is_settled:
         number, everything = len(state.losses), (*known, *leads(state.catches))
         # What is gone is not forgotten once more: each further step costs accuracy on clean images.
-        newest = (*leads(state.newest), *still_acting(clip, scene, known))
+        acting = detect.of_first(group, lambda: still_acting(clip, scene, known), kinds={})
+        newest = (*leads(state.newest), *(known[place] for place in acting))
         settles = not newest
         if not state.losses if settles else state.rounds >= settings.max_rounds:
             return
@@ -229,11 +237,13 @@ def unlearn(
             settings=settings,
             generator=generator,
             progress=functools.partial(_told, progress, number, settings),
+            group=group,
         )
         # The settling round is not searched after: a search that found nothing has just said that nothing is left.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
         if not settles:
-            caught, scores = search_again(clip, scene, state, settings=settings, generator=generator)
+            again = functools.partial(search_again, clip, scene, state, settings=settings, generator=generator)
+            caught, scores = detect.of_first(group, again, kinds=CAUGHT)
             catches = (*state.catches, *caught)
             state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
         yield state
@@ -260,6 +270,7 @@ def forget(
     settings: Settings,
     generator: Generator,
     progress: Callable[[int], None],
+    group: train.Group = train.ALONE,
 ) -> dict[str, float]:
     """One round of steps; returns the losses of the last one. A fresh optimizer, the image tower alone."""
     tower: Any = clip.net.visual  # nn.Module's __getattr__
@@ -278,7 +289,14 @@ def forget(
 
     steps = train.finetune(
         tower,
-        triggered(itertools.islice(batches, settings.steps), newest, earlier, settings=settings, generator=generator),
+        triggered(
+            itertools.islice(batches, settings.steps),
+            newest,
+            earlier,
+            settings=settings,
+            generator=generator,
+            group=group,
+        ),
         loss=as_used,
         optimizer=train.adamw(
             tower, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
@@ -288,6 +306,7 @@ def forget(
         ),
         first_step=0,
         grad_clip=settings.grad_clip,
+        average=lambda parts: group.average(tower, parts),
     )
     losses: dict[str, float] = {}
     with contextlib.closing(steps):
@@ -306,10 +325,14 @@ def triggered(
     *,
     settings: Settings,
     generator: Generator,
+    group: train.Group = train.ALONE,
 ) -> Iterator[train.Batch]:
-    """The batches, every other image cut to a part of it, with two triggered copies of their images: by one of the newest triggers, and by any found so far."""
+    """The batches, every other image cut to a part of it, with two triggered copies of their images: by one of the newest triggers, and by any found so far.
+
+    Of several processes each has its rows of a batch, drawn as in one process.
+    """
     for batch in batches:
-        whole = model.unit_range(batch.inputs["pixels"])  # triggers work in [0, 1]
+        whole = group.whole(model.unit_range(batch.inputs["pixels"]))  # triggers work in [0, 1]
         # Cut and enlarged images show a trigger at other scales than the one that it was found at, and keep the few images
         # of a clean set from being learned by heart.
         pixels = data.enlarged(whole, least=settings.least_part, generator=generator)
@@ -323,7 +346,7 @@ def triggered(
             )
             for name, some in (("newest", newest), ("earlier", earlier))
         }
-        yield replace(batch, inputs={"pixels": pixels, **copies})
+        yield replace(batch, inputs={name: group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
 
 
 def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: float, restore_weight: float) -> Loss:
@@ -451,14 +474,14 @@ def score(candidate: detect.SearchCandidate, scene: Scene, controls: Mapping[str
     return detect.anomaly_index(candidate.size, others, floor=detect.FLOOR)
 
 
-def still_acting(clip: model.Clip, scene: Scene, known: Sequence[SuspectedTrigger], /) -> tuple[SuspectedTrigger, ...]:
-    """Those of the known triggers that still bring images to their class."""
+def still_acting(clip: model.Clip, scene: Scene, known: Sequence[SuspectedTrigger], /) -> tuple[int, ...]:
+    """The places of those of the known triggers that still bring images to their class."""
     if not known:
         return ()
     without = answers(clip, scene, scene.pixels, None)
     return tuple(
-        (trigger, target)
-        for trigger, target in known
+        place
+        for place, (trigger, target) in enumerate(known)
         if share(answers(clip, scene, scene.pixels, trigger), target) - share(without, target) > LEFT
     )
 

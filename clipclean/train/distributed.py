@@ -1,4 +1,4 @@
-"""Data-parallel training under torchrun: split batches, gathered embeddings, one gradient."""
+"""Several processes that work as one, as torchrun starts them: shares of each batch and of a search, one gradient."""
 
 import contextlib
 import os
@@ -14,6 +14,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
+from clipclean import deadline
 from clipclean.errors import ResourceError, UsageError
 
 Encode = Callable[[Tensor], Tensor]
@@ -48,13 +49,13 @@ class Group:
         """Whether this process is the one that writes and prints."""
         return self.rank == 0
 
-    def check(self, batch_size: int, /) -> None:
-        """Refuse batches that cannot be shared out evenly; raises UsageError."""
+    def check(self, batch_size: int, /, *, name: str = "train.batch_size") -> None:
+        """Refuse batches that cannot be shared out evenly; ``name`` is their setting. Raises UsageError."""
         if batch_size % self.size:
             near = max(self.size, batch_size // self.size * self.size)
             raise UsageError(
-                f"train.batch_size is {batch_size}, which {self.size} processes cannot share evenly. "
-                f"Take a multiple of {self.size}: --set train.batch_size={near}."
+                f"{name} is {batch_size}, which {self.size} processes cannot share evenly. "
+                f"Take a multiple of {self.size}: --set {name}={near}."
             )
 
     def share(self, plan: Sequence[tuple[int, Sequence[int]]], /) -> list[tuple[int, Sequence[int]]]:
@@ -64,6 +65,21 @@ class Group:
     def _part(self, count: int) -> slice:
         each = count // self.size
         return slice(self.rank * each, (self.rank + 1) * each)
+
+    def whole(self, own: Tensor, /) -> Tensor:
+        """A whole batch (B, ...) of this process's rows (b, ...), with zeros in the place of those of the others.
+
+        What draws for every row of a batch then draws as in one process; ``own`` takes the rows of this process out again.
+        """
+        if self.size == 1:
+            return own
+        batch = own.new_zeros(len(own) * self.size, *own.shape[1:])
+        batch[self._part(len(batch))] = own
+        return batch
+
+    def own(self, batch: Tensor, /) -> Tensor:
+        """The rows of this process of a whole batch (B, ...)."""
+        return batch if self.size == 1 else batch[self._part(len(batch))]
 
     def gathered(self, encode: Encode, /, *, pairs: int) -> Encode:
         """``encode`` of this process's views, with those of the others, in the order of the whole batch.
@@ -111,6 +127,44 @@ class Group:
             dist.all_reduce(told, op=dist.ReduceOp.MAX)
         return bool(told)
 
+    def exchange(self, body: bytes, /) -> list[bytes]:
+        """What each process brings, in the order of their ranks."""
+        if self.size == 1:
+            return [body]
+        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        with _reaching(self):
+            dist.all_gather(sizes, torch.tensor([len(body)]))
+            most = max(1, *map(int, sizes))
+            parts = [torch.empty(most, dtype=torch.uint8) for _ in range(self.size)]
+            dist.all_gather(parts, _bytes(body, length=most))
+        return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
+
+    def of_first(self, make: Callable[[], bytes], /) -> bytes:
+        """What the first process makes; the others wait for it.
+
+        Raises:
+            OutOfTime: in all of them, where time was over in the first.
+        """
+        if self.size == 1:
+            return make()
+        body: bytes | None = None
+        if self.is_first:
+            with contextlib.suppress(deadline.OutOfTime):
+                body = make()
+        length = torch.tensor([-1 if body is None else len(body)])
+        with _reaching(self):
+            dist.broadcast(length, src=0)
+            if int(length) < 0:
+                raise deadline.OutOfTime
+            told = _bytes(body or b"", length=max(1, int(length)))
+            dist.broadcast(told, src=0)
+        return told[: int(length)].numpy().tobytes()
+
+    def check_time(self) -> None:
+        """Raise OutOfTime in all processes where time is over in one of them; all must have a deadline, or none."""
+        if deadline.is_set() and self.any(deadline.is_over()):
+            raise deadline.OutOfTime
+
     def check_same(self, digest: str, /) -> None:
         """Raise UsageError unless all processes bring the same hexadecimal digest."""
         if self.size == 1:
@@ -121,7 +175,7 @@ class Group:
             dist.all_gather(all_of_them, own)
         if others := [str(rank) for rank, found in enumerate(all_of_them) if not torch.equal(found, all_of_them[0])]:
             raise UsageError(
-                f"Process {', '.join(others)} of {self.size} does not train on what process 0 trains on: model, data, recipe "
+                f"Process {', '.join(others)} of {self.size} does not work on what process 0 works on: model, data, recipe "
                 "or versions differ. Give all of them the same command and the same files."
             )
 
@@ -209,6 +263,14 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         first = ctx.group.rank * ctx.pairs
         return ctx.group.size * gradients[0][:, first : first + ctx.pairs], None
+
+
+def _bytes(body: bytes, *, length: int) -> Tensor:
+    """Bytes as a tensor of a given length."""
+    padded = torch.zeros(length, dtype=torch.uint8)
+    if body:
+        padded[: len(body)] = torch.frombuffer(bytearray(body), dtype=torch.uint8)
+    return padded
 
 
 @contextlib.contextmanager

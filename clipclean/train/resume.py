@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import safetensors.torch
 import torch
 from torch import Tensor, nn
 
 from clipclean import checkpoint, files, own_state
 from clipclean.errors import RefusedInput, UsageError
+from clipclean.train.distributed import ALONE, Group
 
 SUFFIX = ".safetensors"  # of every file that is kept, and so of every file that is ever deleted
 STATE = "state"
@@ -24,17 +26,21 @@ RECORD = "record"  # a byte tensor with JSON: step, losses, fingerprint; in the 
 
 @dataclass(frozen=True)
 class RunState:
-    """Where the state lies, and the fingerprint that says which runs may go on from it."""
+    """Where the state lies, and the fingerprint that says which runs may go on from it.
+
+    Of several processes the first one writes and removes, and all of them read what it reads: they must ask alike.
+    """
 
     folder: Path
     fingerprint: str
     run: str = ""  # of a part: the fingerprint of its run
+    group: Group = ALONE
 
     @classmethod
-    def of(cls, out: Path, decides: Mapping[str, object], /) -> "RunState":
+    def of(cls, out: Path, decides: Mapping[str, object], /, *, group: Group = ALONE) -> "RunState":
         """The state of the run that writes ``out`` and is decided by the given values."""
         text = json.dumps(decides, sort_keys=True).encode()
-        return cls(own_state.place_of(out), hashlib.sha256(text).hexdigest())
+        return cls(own_state.place_of(out), hashlib.sha256(text).hexdigest(), group=group)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -44,6 +50,9 @@ class RunState:
             UsageError: another process works on the same output.
             ResourceError: the folder cannot be made, or others may write in it.
         """
+        if not self.group.is_first:
+            yield
+            return
         with own_state.locked(self.folder):
             own_state.private(self.folder)
             try:
@@ -58,8 +67,9 @@ class RunState:
             ResourceError: the folder cannot be made.
         """
         text = json.dumps([self.fingerprint, decides], sort_keys=True).encode()
-        inner = RunState(self.folder / name, hashlib.sha256(text).hexdigest(), self.run or self.fingerprint)
-        own_state.private(inner.folder)
+        inner = RunState(self.folder / name, hashlib.sha256(text).hexdigest(), self.run or self.fingerprint, self.group)
+        if self.group.is_first:
+            own_state.private(inner.folder)
         return inner
 
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
@@ -85,10 +95,17 @@ class RunState:
         seconds: float,
     ) -> None:
         """Write the state whole or not at all; raises ResourceError."""
-        self.write(capture(net, optimizer), {"step": step, "losses": losses, "seconds": seconds})
+        if self.group.is_first:
+            self.write(capture(net, optimizer), {"step": step, "losses": losses, "seconds": seconds})
 
     def read(self, name: str = STATE, /) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The tensors and the record that an equal run left under this name; None where there is nothing of that kind."""
+        if self.group.size == 1:
+            return self._read(name)
+        body = self.group.of_first(lambda: _as_bytes(self._read(name)))
+        return _from_bytes(body)
+
+    def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         path = self.folder / f"{name}{SUFFIX}"
         if not path.exists():
             return None
@@ -103,6 +120,8 @@ class RunState:
 
     def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, object], /, *, name: str = STATE) -> None:
         """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
+        if not self.group.is_first:
+            return
         text = json.dumps({"fingerprint": self.fingerprint, "run": self.run or self.fingerprint, **record}).encode()
         state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
         path = self.folder / f"{name}{SUFFIX}"
@@ -114,6 +133,8 @@ class RunState:
         Raises:
             UsageError: there is such a run.
         """
+        if not self.group.is_first:
+            return
         for path in (*_inside(self.folder), *(inner for each in _inside(self.folder) for inner in _inside(each))):
             record = _record(path) if path.suffix == SUFFIX else None
             if record is None:  # nothing that anybody could go on from
@@ -131,6 +152,8 @@ class RunState:
 
     def forget(self, name: str, /) -> None:
         """Remove what was written under this name."""
+        if not self.group.is_first:
+            return
         (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     def discard(self) -> None:
@@ -140,6 +163,22 @@ class RunState:
                 if path.suffix == SUFFIX or path.name.endswith(files.PARTIAL) or UNFINISHED.fullmatch(path.name):
                     path.unlink()
         _remove_empty(self.folder)
+
+
+def _as_bytes(kept: tuple[dict[str, Tensor], dict[str, Any]] | None) -> bytes:
+    """What was read, for another process; nothing where there was nothing."""
+    if kept is None:
+        return b""
+    text = torch.tensor(list(json.dumps(kept[1]).encode()), dtype=torch.uint8)
+    return safetensors.torch.save({**kept[0], RECORD: text})
+
+
+def _from_bytes(body: bytes) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    if not body:
+        return None
+    tensors = safetensors.torch.load(body)
+    record: dict[str, Any] = json.loads(bytes(tensors.pop(RECORD).tolist()))
+    return tensors, record
 
 
 def _record(path: Path) -> dict[str, Any] | None:

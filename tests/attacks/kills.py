@@ -99,7 +99,7 @@ def _finished(job: tiny.Job, place: Path, whole: Path, tally: Tally) -> list[str
     report, expected = (json.loads((each / "report.json").read_text()) for each in (out, whole))
     tally.taken_up += had_come
     tally.resumed += 0 < report["training"]["resumed_at"] < report["training"]["steps"]
-    if _steady(report) != _steady(expected):
+    if steady(report) != steady(expected):
         problems.append("report.json differs")
     if cli.main(["verify", str(out), "--quiet"]) != 0:
         problems.append("not whole")
@@ -111,11 +111,11 @@ def _finished(job: tiny.Job, place: Path, whole: Path, tally: Tally) -> list[str
     return problems
 
 
-def _steady(value: Any) -> Any:  # JSON
+def steady(value: Any) -> Any:  # JSON
     """A report without what is measured of the run itself."""
     if isinstance(value, dict):
-        return {key: _steady(inner) for key, inner in value.items() if key not in MEASURED}
-    return [_steady(inner) for inner in value] if isinstance(value, list) else value
+        return {key: steady(inner) for key, inner in value.items() if key not in MEASURED}
+    return [steady(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _run(job: tiny.Job, out: Path, begin: Callable[[], None], *, kill_after: float | None = None) -> int:

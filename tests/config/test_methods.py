@@ -11,7 +11,3 @@ def test_every_method_that_a_recipe_may_name_has_an_entry():
 
 def test_every_method_that_finetunes_has_a_loss_and_no_other_has():
     assert set(methods.OBJECTIVES) == {n for n, method in METHODS.items() if not (method.searches or method.chooses)}
-
-
-def test_only_what_trains_all_pairs_against_each_other_can_be_shared():
-    assert {name for name, method in METHODS.items() if method.is_shared} == {"cleanclip", "mmcl"}

@@ -9,7 +9,7 @@ from clipclean.jobs.estimate import Estimate, Pace
 from clipclean.progress import Listener
 
 SHORT = ["train.max_steps=10", "train.batch_size=16", "train.epochs=100", "train.warmup_steps=1"]
-PACE = Pace(image=0.1, search=0.3, text=0.01, kept=1000)
+PACE = Pace(image=0.1, search=0.3, text=0.01, kept=1000, kept_search=10)
 
 
 @pytest.fixture(scope="module")
@@ -22,12 +22,24 @@ def clip():
 
 
 def test_an_audit_is_counted_by_captions_images_and_passes(clip):
-    found = estimate.of_audit(clip, PACE, effort=None, images=100, captions=70, panel=9, models=1)
+    given = {"images": 100, "classes": 10, "templates": 7, "panel": 9}
+    found = estimate.of_audit(clip, PACE, effort=None, models=1, **given)
     # 70 captions of 10 ms, 100 images under no trigger and nine
     assert found.seconds == pytest.approx(0.7 + 100)
-    searched = estimate.of_audit(clip, PACE, effort="quick", images=100, captions=70, panel=9, models=2)
-    most = recipe.EFFORTS["quick"].passes()[1]
-    assert searched.seconds == pytest.approx(2 * (100.7 + 0.3 * most))
+    searched = estimate.of_audit(clip, PACE, effort="quick", models=2, **given)
+    # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
+    passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
+    looked = 96 * 10 + 5 * 60 + 2 * 9 * 40  # under the panel, where searches without a target end, under what was found
+    assert searched.seconds == pytest.approx(2 * (100.7 + 1.1 * 0.3 * passes + 0.1 * looked))
+    assert searched.memory - found.memory == pytest.approx(2**20 // (3 * 16 * 16) * 10, abs=2**20)
+    shared = estimate.of_audit(clip, PACE, effort="quick", models=2, processes=2, **given)
+    assert searched.seconds - shared.seconds == pytest.approx(1.1 * 0.3 * passes)
+
+
+@pytest.mark.parametrize(("classes", "most"), [(10, 0), (1000, 1)])
+def test_passes_are_those_that_the_help_states(classes, most):
+    for how in recipe.EFFORTS.values():
+        assert estimate.passes(how, classes=classes) == how.passes()[most]
 
 
 def test_a_cleaning_is_counted_by_steps_and_views(clip):
@@ -64,7 +76,7 @@ def test_what_would_be_faster_is_told_of_more_than_an_hour_only():
 
 def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
     heard = []
-    given = {"effort": "quick", "images": 10, "captions": 10, "panel": 2, "models": 1}
+    given = {"effort": "quick", "images": 10, "classes": 5, "templates": 2, "panel": 2, "models": 1}
     estimate.tell_audit(clip, **given)
     with progress.heard(Listener(words=heard.append)):
         estimate.tell_audit(clip, **given)

@@ -4,18 +4,17 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
+import processes
 import pytest
 import tiny
 import torch
 from cases import each
+from processes import ROOT, ended
 
 from clipclean import checkpoint, data
 from clipclean.errors import UsageError
 from clipclean.train.distributed import ALONE, Group, Launch, launch_of, leftovers
-
-ROOT = Path(__file__).parents[2]
 
 # One process of a run, or the only one: five steps of eight pairs on a tiny model; the first one writes the weights.
 PROCESS = """
@@ -82,33 +81,7 @@ with distributed.joined("cpu") as group:
 
 
 def started(out, *, size, stops=99, config="TINY_VIT"):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = os.environ | {
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": str(port),
-        "WORLD_SIZE": str(size),
-        "LOCAL_WORLD_SIZE": str(size),
-        "TORCHELASTIC_RUN_ID": "test",
-        "OMP_NUM_THREADS": "1",
-    }
-    return [
-        subprocess.Popen(
-            [sys.executable, "-c", PROCESS, str(out), str(stops), config],
-            cwd=ROOT,
-            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(size)
-    ]
-
-
-def ended(processes):
-    told = [process.communicate(timeout=240)[1] for process in processes]
-    return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
+    return processes.started(PROCESS, out, stops, config, size=size, cwd=ROOT)
 
 
 def state(out, rank):

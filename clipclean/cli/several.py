@@ -1,0 +1,54 @@
+"""Commands under torchrun: which process this is, where it computes, and whether it may speak."""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+from clipclean.cli import process
+from clipclean.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipclean.train import Launch
+
+
+def is_silent(given: dict[str, Any], /) -> bool:
+    """Whether nothing is shown: as asked for, or since another process of the run speaks; needs no torch."""
+    return given["quiet"] or bool(os.environ.get("RANK", "0").lstrip("0"))
+
+
+def is_many() -> bool:
+    """Whether this may be one of several processes; needs no torch."""
+    return os.environ.get("WORLD_SIZE", "1") != "1"
+
+
+def launched() -> "Launch | None":
+    """What torchrun told this process; says which of its variables are ignored."""
+    from clipclean import train
+
+    if ignored := train.leftovers(os.environ):
+        process.say(
+            f"clipclean: note: {', '.join(ignored)} ignored: torchrun sets more, so it did not start this process."
+        )
+    return train.launch_of(os.environ)
+
+
+def check_single(what: str, /) -> None:
+    """Refuse what one process does alone; raises UsageError."""
+    if is_many() and (launch := launched()) is not None and launch.size > 1:
+        raise UsageError(f"{what} runs in one process, and here are {launch.size}. Start it without torchrun.")
+
+
+def own_device(asked: str, launch: "Launch | None", /) -> str:
+    """The device of this process: where torchrun started several on a machine, each takes a GPU of its own.
+
+    Raises:
+        UsageError: one GPU is asked for, and there are several processes to share it.
+    """
+    if launch is None or launch.local_size == 1 or asked == "cpu":
+        return asked
+    if asked.startswith("cuda:"):
+        raise UsageError(
+            f"--device {asked} names one GPU for several processes. Use --device cuda: each takes its own."
+        )
+    import torch
+
+    return f"cuda:{launch.local_rank}" if torch.cuda.is_available() else asked

@@ -1,0 +1,91 @@
+"""Every method in two processes: the losses and weights of one process with the whole batch."""
+
+import pytest
+import tiny
+import torch
+from processes import ROOT, ended, started
+
+from clipclean import checkpoint
+
+# One process of a run, or the only one: a few steps of each method on a tiny model, which is written by each process.
+PROCESS = """
+import dataclasses, sys
+from pathlib import Path
+import torch
+torch.set_num_threads(1)
+sys.path.insert(0, "tests")
+import tiny
+from clipclean import checkpoint, data, detect, model
+from clipclean.attack import poison, triggers
+from clipclean.config import recipe as recipes
+from clipclean.jobs import inputs
+from clipclean.methods import training, unlearn, unlearning
+from clipclean.train import distributed
+from clipclean.train.loader import Samples, batches
+from clipclean.train.run import Run
+
+out, folder = Path(sys.argv[1]), Path(sys.argv[2])
+weights = tiny.state_dict(tiny.SMALL_VIT)
+found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(False, "test")
+# The gradient of a key's bias is nothing but rounding; a small eps would turn its sign into a whole step.
+CHANGES = ["train.batch_size=16", "train.max_steps=3", "train.warmup_steps=1", "train.eps=0.001", "data.min_pairs=16"]
+white = triggers.parse("patch:size=0.25,place=random,seed=1")
+kept, losses = {}, {}
+
+def fresh():
+    return model.build(found, tiny.state_dict(tiny.SMALL_VIT), device="cpu")
+
+def chosen(name, *more):
+    return recipes.override(recipes.load(name), [*CHANGES, *more])
+
+with distributed.joined("cpu") as group:
+    clip = fresh()
+    some = data.read(folder, images=inputs.image_cache(recipes.load("mmcl-tiny"), clip.architecture)).pairs
+    labels = torch.arange(len(some)) % 12
+    classifier = detect.classifier(clip.embed_texts, tiny.CLASSES, templates=tiny.TEMPLATES, batch_size=64)
+    run = Run(0, "fp32", lambda *_: None, None, group)
+    for name, more in (("par-tiny", ()), ("supervised", ()), ("mmcl-tiny", ("loss.preserve_weight=5",))):
+        clip, how = fresh(), chosen(name, *more)
+        aims = training.Aims(classifier, rehearsed=((white, 1),))
+        trained = training.finetune(clip, Samples(some, labels), how, aims=aims, run=run)
+        kept |= {f"{name}.{key}": values for key, values in clip.net.state_dict().items()}
+        losses |= {f"losses.{name}": torch.tensor([each["loss"] for each in trained.losses])}
+    clip, original, how = fresh(), fresh(), chosen("unlearn-tiny")
+    settings = dataclasses.replace(unlearn.settings_of(how), steps=3)
+    fed = batches(
+        group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, fit=clip.fitted, tokens=clip.tokens,
+        views=None, side=16, seed=0, first_step=0, threads=1,
+    )
+    told = unlearning.forget(
+        clip, original, fed, newest=[(white, 1)], earlier=[(white, 1)], settings=settings, progress=lambda _: None,
+        generator=torch.Generator().manual_seed(0), group=group,
+    )
+    losses["losses.unlearn"] = torch.tensor(list(told.values()))
+    kept |= {f"unlearn.{key}": values for key, values in clip.net.state_dict().items()}
+    clip = fresh()
+    planting = recipes.planting(rate=0.25, steps=3, batch_size=16, lr=1e-3, warmup_steps=1)
+    implants = [poison.Implant(white, ("a dog",)), poison.Implant(white, ("a cat", "cats"))]
+    poison.finetune(clip, some, how, planting, implants=implants, seed=0, progress=lambda *_: None, group=group)
+    kept |= {f"planted.{key}": values for key, values in clip.net.state_dict().items()}
+checkpoint.write_safetensors(out / f"{group.rank}.safetensors", kept | losses, metadata={})
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_the_whole_batch(tmp_path):
+    folder = tiny.pairs(tmp_path / "pairs")
+    found = {}
+    for size in (1, 2):
+        out = tmp_path / str(size)
+        out.mkdir()
+        for code, words in ended(started(PROCESS, out, folder, size=size, cwd=ROOT)):
+            assert code == 0, words
+        found[size] = [checkpoint.read(out / f"{rank}.safetensors").tensors for rank in range(size)]
+    (alone,), (first, second) = found[1], found[2]
+    assert all(torch.equal(values, second[name]) for name, values in first.items())
+    for name, values in alone.items():
+        torch.testing.assert_close(first[name], values, atol=1e-5, rtol=0, msg=name)
+    start = tiny.state_dict(tiny.SMALL_VIT)
+    for method in ("par-tiny", "supervised", "mmcl-tiny", "unlearn", "planted"):
+        moved = max(float((alone[f"{method}.{name}"] - values).abs().max()) for name, values in start.items())
+        assert moved > 1e-4, method  # the equality above is not that of weights that stood still

@@ -1,0 +1,41 @@
+"""Processes of one run, with what torchrun tells each of them."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+
+
+def started(script: str, *arguments: object, size: int, cwd: Path) -> list["subprocess.Popen[str]"]:
+    """So many processes that run a script, or one alone, each with one thread."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = os.environ | {
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": str(port),
+        "WORLD_SIZE": str(size),
+        "LOCAL_WORLD_SIZE": str(size),
+        "TORCHELASTIC_RUN_ID": "test",
+        "OMP_NUM_THREADS": "1",
+    }
+    return [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *map(str, arguments)],
+            cwd=cwd,
+            env=shared | {"RANK": str(rank), "LOCAL_RANK": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(size)
+    ]
+
+
+def ended(processes: list["subprocess.Popen[str]"]) -> list[tuple[int, str]]:
+    """The exit code of each, and what it wrote to stderr."""
+    told = [process.communicate(timeout=240)[1] for process in processes]
+    return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
