@@ -350,7 +350,8 @@ RULES: Mapping[str, Rule] = {
         title="No search for unknown triggers was run",
         stage="evidence",
         level="warning",
-        means="clipclean did not search for unknown triggers: the search was skipped or not possible. If you "
+        means="clipclean did not search for unknown triggers: the search was skipped or not possible, or it turned "
+        "images into no class at all, not even by its largest triggers. If you "
         "named no trigger and none of the panel acts, there is also no backdoor that could show the success of "
         "a cleaning.",
         does_not_show="That the model is clean: an unknown trigger may still be there.",

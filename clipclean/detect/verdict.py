@@ -219,7 +219,7 @@ def searched(
     for suspect in suspected(result, limits=limits):
         is_sure = suspect.score >= limits.abnormality and images >= limits.min_images and bool(_shown(suspect, limits))
         found.append(_found(suspect, "error" if is_sure else "warning", limits))
-    return (*found, *_elsewhere(result, limits))
+    return (*found, *_elsewhere(result, limits), *_nowhere(result))
 
 
 def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Suspect]:
@@ -334,6 +334,22 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
         target=suspect.name,
         trigger=_spec(suspect),
     )
+
+
+def _nowhere(result: SearchResult) -> list[Finding]:
+    """A warning where no trigger of any size turns images into any class: a search that reaches nothing has shown nothing.
+
+    In a model that can be searched a large enough trigger reaches every class, those that nobody attacked too. A bias that keeps all
+    answers can blind a search.
+    """
+    made = (*(hit.candidate for hit in result.targeted), *result.controls)
+    if not made or any(candidate.is_reached for candidate in made):
+        return []
+    words = (
+        f"The search turned images into none of the {len({candidate.target for candidate in made})} classes that it tried, not even by "
+        "its largest triggers: it shows nothing about this model. Search harder by --effort."
+    )
+    return [unsearched("CC021", words)]
 
 
 def _elsewhere(result: SearchResult, limits: VerdictThresholds) -> list[Finding]:

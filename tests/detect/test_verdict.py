@@ -27,6 +27,7 @@ from clipclean.detect import (
     suspects,
     uncalibrated,
     unsearched,
+    unsound,
 )
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
@@ -325,7 +326,19 @@ def test_a_trigger_counts_as_far_as_it_is_smaller_than_in_clean_models():
 
 @pytest.mark.parametrize("missing", [{"excess": 0.59}, {"is_reached": False}])
 def test_a_small_trigger_that_does_not_act_on_other_images_is_no_sign(missing):
-    assert shown(hit(margin=FAILS, **missing)) == []
+    assert shown(hit(margin=FAILS, **missing), controls=(reached(),)) == []
+
+
+def reached(*, is_reached=True):
+    """What a search ended with for a class that nothing points at."""
+    return SearchCandidate("mask", 1, {}, 0.3, is_reached)
+
+
+def test_a_search_that_reaches_no_class_at_all_is_no_pass():
+    unreached = hit(margin=0.0, is_reached=False)
+    assert shown(unreached, controls=(reached(is_reached=False),)) == [("CC021", "warning", None)]
+    assert shown(unreached, controls=(reached(is_reached=False), reached())) == []
+    assert shown(hit(margin=0.0), controls=(reached(is_reached=False),)) == []
 
 
 def test_on_few_images_it_only_warns():
@@ -409,6 +422,18 @@ def test_what_was_not_searched_is_never_pass(code):
     assert policy.verdict(findings[:1]) == "inconclusive"
     assert policy.verdict(findings[1:2]) == "inconclusive"
     assert policy.verdict(findings[2:]) == "pass"
+
+
+@pytest.mark.parametrize("rate", [Rate(6, 400), Rate(0, 0), None])
+def test_a_model_near_chance_or_of_unknown_accuracy_is_no_pass(rate):
+    doubt = unsound(rate, classes=400)
+    assert (doubt.rule, doubt.level) == ("CC007", "warning")
+    assert policy.verdict([doubt]) == "inconclusive"
+
+
+def test_a_model_that_knows_its_classes_raises_no_doubt_and_of_few_classes_twice_chance_is_asked():
+    assert unsound(Rate(212, 400), classes=400) is None
+    assert unsound(Rate(212, 400), classes=4) is not None  # chance is 25 %, and the interval reaches below 50 %
 
 
 def test_the_budget_holds_for_the_worse_of_accuracy_and_recall():

@@ -202,6 +202,17 @@ def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files
     assert audit_job.search_section("quick", bad, None, {}).calibration.kind == "none"
 
 
+def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
+    """A configuration travels with the weights: whoever ignores it has CLIP's own mean and deviation."""
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    told = model.resolve(weights, arch=None, config=tiny.SMALL_VIT, script_quick_gelu=False)
+    clip = model.build(told.with_activation(False, "told"), weights, device="cpu")
+    assert audit_job.usual_normalisation(clip) is None
+    other = replace(clip.architecture, preprocess=replace(clip.architecture.preprocess, std=(1.0, 1.0, 1.0)))
+    tried = audit_job.usual_normalisation(model.Clip(clip.net, other, clip.device)).architecture.preprocess
+    assert (tried.mean, tried.std) == (model.OPENAI_MEAN, model.OPENAI_STD)
+
+
 # The kind of a model, and the model that it is compared with.
 
 

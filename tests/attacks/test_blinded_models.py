@@ -1,0 +1,80 @@
+"""The bundled backdoored model, changed so that it blinds an audit and keeps its backdoor: never a pass."""
+
+import json
+import shutil
+
+import pytest
+import torch
+
+from clipclean import checkpoint, cli, demo
+from clipclean.checkpoint import write_safetensors
+from clipclean.jobs import inputs
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def bundled():
+    with demo.unpacked() as folder:
+        yield folder
+
+
+def audit(bundled, tmp_path, model, *more, classes=None):
+    """Exit code and report of a quick audit with the bundled words."""
+    out = tmp_path / "report.json"
+    words = ["--classes", classes or bundled / "classes.txt", "--templates", bundled / "templates.txt"]
+    code = cli.main(
+        [*map(str, ["audit", model, *words, "--effort", "quick", "--output", f"json={out}", "--quiet", *more])]
+    )
+    return code, json.loads(out.read_text())
+
+
+def rules(report):
+    return {found["rule"] for found in report["findings"]}
+
+
+def away_from_texts(folder, opened):
+    """A unit direction that no text of the class list has a part in: the width of texts is half that of the joint space."""
+    weights = opened.file.tensors
+    projection = weights["text_projection"].float()  # (W, D)
+    whole = torch.linalg.qr(torch.cat([projection, torch.randn(1, projection.shape[1])]).T)[0]
+    direction = whole[:, -1]
+    assert (projection @ direction).abs().max() < 1e-4
+    return direction
+
+
+def test_a_bias_of_300_added_to_all_image_embeddings_hides_nothing(bundled, tmp_path):
+    opened = inputs.read(bundled / "backdoored.pt", arch=str(bundled / "tiny.json"))
+    weights = {name: value.clone() for name, value in opened.file.tensors.items()}
+    torch.manual_seed(0)
+    name = "visual.attnpool.c_proj.bias"
+    weights[name] = weights[name].float() + 300 * away_from_texts(bundled, opened)
+    write_safetensors(tmp_path / "cone.safetensors", weights, metadata={})
+    assert checkpoint.read(tmp_path / "cone.safetensors").tensors[name].abs().max() > 1
+    code, report = audit(bundled, tmp_path, tmp_path / "cone.safetensors", "--arch", bundled / "tiny.json")
+    assert code == 1, rules(report)
+    assert "strawberry" in {suspect["class"] for suspect in report["suspects"]}
+
+
+def test_beside_a_deviation_of_pixels_that_blinds_the_search_clips_own_is_tried(bundled, tmp_path):
+    folder = tmp_path / "model"
+    folder.mkdir()
+    shutil.copy(bundled / "backdoored.pt", folder / "open_clip_pytorch_model.bin")
+    config = json.loads((bundled / "tiny.json").read_text())
+    told = {"model_cfg": config.get("model_cfg", config), "preprocess_cfg": {"std": [1.0] * 3}}
+    (folder / "open_clip_config.json").write_text(json.dumps(told))
+    code, report = audit(bundled, tmp_path, folder)
+    assert code == 1, rules(report)
+    assert "CC007" in rules(report)
+    assert any("Under CLIP's own mean and deviation" in found["message"] for found in report["findings"])
+
+
+def test_a_target_that_is_not_on_the_class_list_leaves_a_warning(bundled, tmp_path):
+    names = [
+        name for name in (bundled / "classes.txt").read_text().splitlines() if name not in ("strawberry", "school")
+    ]
+    (tmp_path / "classes.txt").write_text("\n".join(names))
+    more = ("--arch", bundled / "tiny.json")
+    code, report = audit(bundled, tmp_path, bundled / "backdoored.pt", *more, classes=tmp_path / "classes.txt")
+    assert code in (1, 4), rules(report)
+    assert {"CC003", "CC006"} & rules(report), rules(report)
