@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from clipclean import api
 from clipclean.cli import options, printing
 from clipclean.cli.command import command
 from clipclean.untrusted import printable
@@ -30,10 +31,7 @@ def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
     Worse means a higher level, or an interval wholly above the earlier one. Exit code 0: no finding that --fail-on
     covers is new or worse. 1: at least one is.
     """
-    from clipclean import report
-    from clipclean.jobs import compare as comparing
-
-    found = comparing.compare(report.read(earlier), report.read(later))
+    found = api.compare(earlier, later)
     if as_json:
         rows = [
             {"change": each.change, **each.finding.model_dump(mode="json", by_alias=True)} for each in found.differences

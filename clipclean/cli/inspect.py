@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from clipclean import api
 from clipclean.cli import options, printing
 from clipclean.cli.command import command
 from clipclean.errors import ClipcleanError, RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
@@ -38,13 +39,11 @@ def inspect(**given: Any) -> None:
     reason and exit code 3; its JSON has `error` and `kind`: unsafe, unsupported or unreadable. With several MODELs all are
     read, JSON is a list, and a refused one decides the exit code.
     """
-    from clipclean.jobs import inspect as reading
-
     if len(given["models"]) > 1:
         several(given["models"], arch=given["arch"], weights=given["weights"], as_json=given["as_json"])
         return
     try:
-        found = reading.inspect(given["models"][0], arch=given["arch"], weights=given["weights"])
+        found = api.inspect(given["models"][0], arch=given["arch"], weights=given["weights"])
     except RefusedInput as error:
         if given["as_json"]:
             printing.echo_json({"name": given["models"][0].name, **refused(error)})
@@ -75,13 +74,11 @@ def several(paths: Sequence[Path], /, *, arch: str | None, weights: str | None, 
         RefusedInput: at least one is refused; the message has every refusal.
         UsageError: none is refused, but ``arch`` or a config fits no model.
     """
-    from clipclean.jobs import inspect as reading
-
     entries: list[dict[str, object]] = []
     refusals: list[Refusal] = []
     for path in paths:
         try:
-            found = reading.inspect(path, arch=arch, weights=weights)
+            found = api.inspect(path, arch=arch, weights=weights)
         except (RefusedInput, UsageError) as error:
             entries.append({"path": str(path), **refused(error)})
             refusals.append(Refusal(type(error), str(error)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from clipclean import untrusted
+from clipclean import api, untrusted
 from clipclean.cli import options, printing
 from clipclean.cli.command import command, option
 
@@ -40,9 +40,7 @@ def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, ve
     Weights are read as data, and the digest of their tensors is computed again. Each finding names its file. Exit code 0: the
     folder is whole; 1: something differs from the records; 3: something cannot be read.
     """
-    from clipclean.jobs import verify as verification
-
-    result = verification.verify(folder, public_key=public_key)
+    result = api.verify(folder, public_key=public_key)
     if as_json:
         printing.echo_json({"exit_code": result.exit_code, **asdict(result)})
     elif not quiet or result.findings:
