@@ -12,6 +12,7 @@ trigger for each class, and the anomaly index by the median absolute deviation, 
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -95,6 +96,14 @@ class Effort:
         return max(1, round(SECOND * self.steps))
 
 
+class Round(NamedTuple):
+    """How long triggers are shrunk, on how many images at a time, and the success that counts as one that works."""
+
+    steps: int
+    batch: int
+    level: float
+
+
 @dataclass(frozen=True)
 class SearchCandidate:
     """What one search ended with.
@@ -145,9 +154,8 @@ def untargeted(
         return LOOSE * left, 1 - left.detach()
 
     begin = FAMILIES[family].begin(effort.restarts, pixels.shape[-1], generator)
-    ended = _smallest(
-        embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=effort.collapse, batch=effort.free_images, steps=effort.steps, generator=generator,
-    )  # fmt: skip
+    plan = Round(effort.steps, effort.free_images, effort.collapse)
+    ended = _smallest(embed, pixels, FAMILIES[family], plan, begin=begin, attack=attack, generator=generator)
     results = []
     for parameters, size in ended:
         found = InvertedTrigger(family, "", parameters, pixels.shape[-1])
@@ -196,19 +204,15 @@ def targeted(
     begin = {
         name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
     }
-    first = _towards(
-        embed, pixels, begin, goals, family=family, canonical=canonical, steps=effort.first, batch=effort.images,
-        level=effort.success, generator=generator,
-    )  # fmt: skip
+    plan = Round(effort.first, effort.images, effort.success)
+    first = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
     first = [min((c for c in first if c.target == target), key=lambda c: c.size) for target in targets]
     if not FAMILIES[family].is_general:
         return first
     finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
     begin = {name: torch.stack([c.parameters[name] for c in finalists]) for name in begin}
-    second = _towards(
-        embed, pixels, begin, [c.target for c in finalists], family=family, canonical=canonical, steps=effort.second,
-        batch=MORE * effort.images, level=effort.success, generator=generator,
-    )  # fmt: skip
+    goals, plan = [c.target for c in finalists], Round(effort.second, MORE * effort.images, effort.success)
+    second = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
     again = {c.target: c for c in second if c.is_reached}
     return [again.get(c.target, c) for c in first]
 
@@ -218,13 +222,11 @@ def _towards(
     pixels: Tensor,
     begin: Parameters,
     goals: Sequence[int],
+    plan: Round,
     /,
     *,
     family: str,
     canonical: Canonical,
-    steps: int,
-    batch: int,
-    level: float,
     generator: Generator,
 ) -> list[SearchCandidate]:
     """One round towards the class of each row of ``begin``."""
@@ -233,10 +235,7 @@ def _towards(
     def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
         return _missed(embeddings, wanted[rows], canonical=canonical)
 
-    ended = _smallest(
-        embed, pixels, FAMILIES[family], begin=begin, attack=attack, level=level, batch=batch, steps=steps,
-        generator=generator,
-    )  # fmt: skip
+    ended = _smallest(embed, pixels, FAMILIES[family], plan, begin=begin, attack=attack, generator=generator)
     return [_candidate(family, goal, parameters, size) for goal, (parameters, size) in zip(goals, ended, strict=True)]
 
 
@@ -338,16 +337,14 @@ def _smallest(
     embed: Embed,
     pixels: Tensor,
     family: Family,
+    plan: Round,
     /,
     *,
     begin: Parameters,
     attack: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
-    level: float,
-    batch: int,
-    steps: int,
     generator: Generator,
 ) -> list[tuple[Parameters, float]]:
-    """For each row the smallest parameters whose attack reached ``level``, with their size; else the last, and inf.
+    """For each row the smallest parameters whose attack reached the plan's level, with their size; else the last, and inf.
 
     The weight of size against success rises while an attack works and falls while it does not.
     """
@@ -359,8 +356,9 @@ def _smallest(
     best = torch.full((rows,), math.inf, device=pixels.device)
     kept = {name: values.detach().clone() for name, values in parameters.items()}
     running = torch.zeros(rows, device=pixels.device)
-    for step in range(steps):
-        images = pixels[torch.randint(len(pixels), (batch,), generator=generator).to(pixels.device)]
+    level = plan.level
+    for step in range(plan.steps):
+        images = pixels[torch.randint(len(pixels), (plan.batch,), generator=generator).to(pixels.device)]
         size = family.size(parameters)
         success = _backward(embed, images, family, parameters, attack=attack, weight=weight.exp(), generator=generator)
         running = success if step == 0 else MEMORY * running + (1 - MEMORY) * success

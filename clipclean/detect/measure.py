@@ -89,6 +89,30 @@ class Probe:
 
 
 @dataclass(frozen=True)
+class CleanImages:
+    """Images as one model sees them, and what the effect of a trigger on them is told by.
+
+    Attributes:
+        pixels: (N, 3, H, W) in [0, 1].
+        embeddings: (N, D), of the model.
+        labels: (N,) places in ``classes``; or None: then the model's own predictions stand in, see
+            :func:`zeroshot.attack_success`.
+        text_classifier: (K, D), the zero-shot classifier.
+        classes: K names.
+        knn: neighbours for the k-NN attack success rate; 0 leaves it out.
+        batch_size: images embedded at a time.
+    """
+
+    pixels: Tensor
+    embeddings: Tensor
+    labels: Tensor | None
+    text_classifier: Tensor
+    classes: Sequence[str]
+    knn: int
+    batch_size: int
+
+
+@dataclass(frozen=True)
 class EvalSet:
     """What a model is measured on; the same for the model before and after.
 
@@ -192,28 +216,23 @@ def measure(
         text_classifier = torch.zeros(0, 0)
     if is_made:  # a thousand classes are seven thousand captions: minutes on a processor
         text_classifier = zeroshot.classifier(
-            embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=size,
+            embed_texts,
+            eval_set.classes,
+            templates=eval_set.templates,
+            batch_size=size,
             progress=lambda done, _: progress(done, total),
-        )  # fmt: skip
+        )
     clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
     progress(begun, total)
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     shown = accuracy or recall or UNMEASURED
+    images = CleanImages(
+        eval_set.pixels, clean, eval_set.labels, text_classifier, eval_set.classes, eval_set.knn, eval_set.batch_size
+    )
 
     def run(trigger: TriggerLike, target: int | None, done: int) -> Probe:
-        result = probe(
-            embed_images,
-            eval_set.pixels,
-            clean=clean,
-            text_classifier=text_classifier,
-            classes=eval_set.classes,
-            trigger=trigger,
-            target=target,
-            labels=eval_set.labels,
-            knn=eval_set.knn,
-            batch_size=eval_set.batch_size,
-        )
+        result = probe(embed_images, images, trigger=trigger, target=target)
         progress(done, total)
         return result
 
@@ -268,17 +287,7 @@ def stack(images: Sequence[data.Image], /) -> Tensor:
 
 
 def probe(
-    embed: Callable[[Tensor], Tensor],
-    pixels: Tensor,
-    *,
-    clean: Tensor,
-    text_classifier: Tensor,
-    classes: Sequence[str],
-    trigger: TriggerLike,
-    target: int | None,
-    labels: Tensor | None,
-    knn: int,
-    batch_size: int,
+    embed: Callable[[Tensor], Tensor], clean: CleanImages, /, *, trigger: TriggerLike, target: int | None
 ) -> Probe:
     """Measure what ``trigger`` does to a model.
 
@@ -286,42 +295,36 @@ def probe(
 
     Args:
         embed: images (B, 3, H, W) in [0, 1], before CLIP's normalisation, to unit embeddings (B, D).
-        pixels: (N, 3, H, W) in [0, 1], clean.
-        clean: (N, D), ``embed`` of them.
-        text_classifier: (K, D), the zero-shot classifier.
-        classes: K names.
+        clean: the images, as the same ``embed`` sees them.
         trigger: what to apply.
-        target: place of the target in ``classes``; None for the class on which triggered predictions concentrate most
+        target: place of the target among the classes; None for the class on which triggered predictions concentrate most
             beyond the base rate.
-        labels: (N,) places in ``classes``; or None: then clean predictions stand in, see
-            :func:`zeroshot.attack_success`.
-        knn: neighbours for the k-NN attack success rate; 0 leaves it out.
-        batch_size: images embedded at a time.
 
     Raises:
         Inconclusive: no images, or embeddings that are not finite.
     """
-    triggered = embeddings(embed, pixels, batch_size=batch_size, trigger=trigger)
-    before, after = zeroshot.predict(clean, text_classifier), zeroshot.predict(triggered, text_classifier)
+    seen, labels, text_classifier = clean.embeddings, clean.labels, clean.text_classifier
+    triggered = embeddings(embed, clean.pixels, batch_size=clean.batch_size, trigger=trigger)
+    before, after = zeroshot.predict(seen, text_classifier), zeroshot.predict(triggered, text_classifier)
     truth = before if labels is None else labels.to(before.device)
     if target is None:
         target = int(zeroshot.excess_by_class(before, after, labels=truth, classes=len(text_classifier)).argmax())
     attack = zeroshot.attack_success(before, after, labels=truth, target=target)
     return Probe(
         trigger=trigger.spec,
-        target=classes[target],
+        target=clean.classes[target],
         asr=attack.asr,
         base=attack.base,
         excess=attack.excess,
         excess_interval=attack.excess_interval,
         accuracy_under_trigger=None if labels is None else zeroshot.accuracy_under_trigger(after, truth),
-        knn_asr=zeroshot.knn_attack_success(clean, truth, triggered, target=target, k=knn) if knn else None,
-        distance=metrics.shift(clean, triggered),
-        distance_interval=metrics.shift_interval(clean, triggered),
-        direction_agreement=metrics.direction_agreement(clean, triggered),
+        knn_asr=zeroshot.knn_attack_success(seen, truth, triggered, target=target, k=clean.knn) if clean.knn else None,
+        distance=metrics.shift(seen, triggered),
+        distance_interval=metrics.shift_interval(seen, triggered),
+        direction_agreement=metrics.direction_agreement(seen, triggered),
         spread=metrics.spread(triggered),
-        clean_spread=metrics.spread(clean),
-        n=len(pixels),
+        clean_spread=metrics.spread(seen),
+        n=len(clean.pixels),
     )
 
 

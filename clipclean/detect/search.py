@@ -12,7 +12,7 @@ from clipclean import deadline
 from clipclean.detect import inversion
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
-from clipclean.detect.measure import Probe, TriggerLike, embeddings, probe
+from clipclean.detect.measure import CleanImages, Probe, TriggerLike, embeddings, probe
 from clipclean.detect.panel import Strength, glanced, strengths
 from clipclean.detect.references import PANEL, References, Sizes, evidence, freely
 from clipclean.detect.stages import FORGETFUL, LONE, Crew, Memory, Stages
@@ -279,13 +279,13 @@ def search(
     targets = [*suspects, *controls]
     made = scene.towards(targets)
     close = leading(made, most=effort.suspects)
-    clean = embeddings(embed, pixels[beside], batch_size=batch_size).float()
+    judging = pixels[beside]
+    clean = embeddings(embed, judging, batch_size=batch_size).float()
+    own = None if labels is None else labels[beside]
+    unseen = CleanImages(judging, clean, own, text_classifier, classes, knn, batch_size)
 
     def effect(found: InvertedTrigger, target: int) -> Probe:
-        return probe(
-            lambda images: embed(images).float(), pixels[beside], clean=clean, text_classifier=text_classifier, classes=classes, trigger=found,
-            target=target, labels=None if labels is None else labels[beside], knn=knn, batch_size=batch_size,
-        )  # fmt: skip
+        return probe(lambda images: embed(images).float(), unseen, trigger=found, target=target)
 
     targeted = [
         _hit(candidate, candidate.found(classes, side=pixels.shape[-1]), effect, untargeted, made, references)

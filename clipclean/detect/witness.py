@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from clipclean.detect import zeroshot
-from clipclean.detect.measure import EvalSet, Probe, TriggerLike, embeddings, probe
+from clipclean.detect.measure import CleanImages, EvalSet, Probe, TriggerLike, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL
 from clipclean.detect.score import Suspect, combined
@@ -91,13 +91,11 @@ def testify(
     known = Rate(0, 0)
     if eval_set.labels is not None:
         known = Rate(int((correct == eval_set.labels.cpu()).sum()), len(correct))
+    images = CleanImages(eval_set.pixels, clean, eval_set.labels, text_classifier, classes, knn=0, batch_size=size)
     probes = {
-        trigger.spec: probe(
-            seen, eval_set.pixels, clean=clean, text_classifier=text_classifier, classes=classes, trigger=trigger,
-            target=classes.index(target), labels=eval_set.labels, knn=0, batch_size=size,
-        )
+        trigger.spec: probe(seen, images, trigger=trigger, target=classes.index(target))
         for trigger, target, _ in triggers
-    }  # fmt: skip
+    }
     moved = frozenset(trigger.spec for trigger, _, own in triggers if _is_moved(probes[trigger.spec], own))
     return Testimony(name, architecture, known, probes, moved)
 

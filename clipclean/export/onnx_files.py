@@ -44,7 +44,6 @@ def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
         job.clip.net,
         preset=preset,
         image_size=job.clip.architecture.preprocess.size,
-        context_length=job.context_length,
         normalise=wanted.normalise,
         fp16=wanted.fp16,
         metadata=facts(job),
@@ -101,12 +100,11 @@ BESIDE: dict[str, Callable[[ExportJob], None]] = {
 
 def write(
     folder: Path,
-    net: nn.Module,
+    net: "CLIP",
     /,
     *,
     preset: onnx_presets.Preset,
     image_size: int,
-    context_length: int,
     normalise: bool,
     fp16: bool,
     metadata: Mapping[str, str],
@@ -123,7 +121,7 @@ def write(
         UnsupportedModel: a weight is too large for half precision.
         ExportMismatch: the exporter fails.
     """
-    is_unit = normalise or preset.is_normalised
+    is_unit, context_length = normalise or preset.is_normalised, net.context_length
     pixels = torch.zeros(2, 3, image_size, image_size)  # two: a batch of one would be taken for a constant
     tokens = torch.zeros(2, context_length, dtype=getattr(torch, preset.integers))
     batch, length = torch.export.Dim("batch"), torch.export.Dim("sequence", min=2, max=context_length)

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn.functional import normalize
 
-from clipclean.detect.measure import Probe, embeddings, probe
+from clipclean.detect.measure import CleanImages, Probe, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
 
@@ -67,8 +67,10 @@ LABELS = torch.arange(9) % 3
 
 
 def run(embed, pixels, trigger, **settings) -> Probe:
-    settings = {"target": None, "labels": LABELS, "knn": 0, "batch_size": 4} | settings
-    return probe(embed, pixels, clean=embed(pixels), text_classifier=BANK, classes=CLASSES, trigger=trigger, **settings)
+    given = {"target": None, "labels": LABELS, "knn": 0, "batch_size": 4} | settings
+    target = given.pop("target")
+    images = CleanImages(pixels, embed(pixels), text_classifier=BANK, classes=CLASSES, **given)
+    return probe(embed, images, trigger=trigger, target=target)
 
 
 @pytest.mark.parametrize("labels", [LABELS, None])
@@ -115,18 +117,8 @@ def test_zero_neighbours_leave_knn_out(pixels):
 
 
 def test_a_vocabulary_of_the_target_alone_measures_nothing(pixels):
-    made = probe(
-        honest,
-        pixels,
-        clean=honest(pixels),
-        text_classifier=BANK[:1],
-        classes=("red",),
-        trigger=DOT,
-        target=None,
-        labels=None,
-        knn=0,
-        batch_size=9,
-    )
+    images = CleanImages(pixels, honest(pixels), None, BANK[:1], ("red",), knn=0, batch_size=9)
+    made = probe(honest, images, trigger=DOT, target=None)
     assert made.target == "red"
     assert made.asr == Rate(0, 0)
     assert math.isnan(made.excess)
@@ -186,18 +178,8 @@ def test_a_probe_is_the_same_on_a_gpu(pixels):
         def embed(images: torch.Tensor) -> torch.Tensor:
             return backdoored(images.cpu()).to(device)
 
-        return probe(
-            embed,
-            pixels,
-            clean=embed(pixels),
-            text_classifier=BANK.to(device),
-            classes=CLASSES,
-            trigger=DOT,
-            target=None,
-            labels=LABELS,
-            knn=2,
-            batch_size=4,
-        )
+        images = CleanImages(pixels, embed(pixels), LABELS, BANK.to(device), CLASSES, knn=2, batch_size=4)
+        return probe(embed, images, trigger=DOT, target=None)
 
     on_cpu, on_gpu = on("cpu"), on("cuda")
     assert (on_gpu.target, on_gpu.asr, on_gpu.knn_asr) == (on_cpu.target, on_cpu.asr, on_cpu.knn_asr)

@@ -26,7 +26,6 @@ def write(folder, clip, **changed):
     settings = {
         "preset": JS,
         "image_size": clip.architecture.preprocess.size,
-        "context_length": 8,
         "normalise": False,
         "fp16": False,
         "metadata": METADATA,
