@@ -181,10 +181,14 @@ def measure(
             clip.net.load_state_dict(kept)
             stage = f"planting {number + 1} of {len(drawn)}"
             poison.finetune(
-                clip, pairs, recipe, planting, seed=canaries.SEEDS + seed + number,
+                clip,
+                pairs,
+                recipe,
+                planting,
+                seed=canaries.SEEDS + seed + number,
                 implants=canaries.implants([canary], classes=eval_set.classes, templates=eval_set.templates),
                 progress=functools.partial(_renamed, progress, stage),
-            )  # fmt: skip
+            )
             excess = _excess(clip, eval_set, canary)
             levels = named() if excess >= canaries.TOOK else {}
             target = eval_set.classes[canary.target]

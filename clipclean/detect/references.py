@@ -173,9 +173,11 @@ def from_file(
         raise RefusedInput(f"{name} holds no references of clean models. Build them by 'clipclean references build'.")
     wanted = {"code": CODE, "kind": kind, "effort": effort, "vocabulary": vocabulary(classes)}
     words = {
-        "code": "another version of clipclean", "kind": f"{printable(found.get('kind'))[:40]} models, and this one is {kind}",
-        "effort": f"effort {printable(found.get('effort'))[:40]}, and this audit has {effort}", "vocabulary": "another class list",
-    }  # fmt: skip
+        "code": "another version of clipclean",
+        "kind": f"{printable(found.get('kind'))[:40]} models, and this one is {kind}",
+        "effort": f"effort {printable(found.get('effort'))[:40]}, and this audit has {effort}",
+        "vocabulary": "another class list",
+    }
     if other := [words[key] for key, value in wanted.items() if found.get(key) != value]:
         raise UsageError(
             f"The references {name} were made with {'; '.join(other)}: they cannot be compared with. Build them anew."

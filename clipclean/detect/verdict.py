@@ -294,8 +294,12 @@ def unsound(rate: Rate | None, /, *, classes: int) -> Finding | None:
         "CC007",
         f"{_percent(rate.value)} of images are taken for their class, where chance is {_percent(1 / classes)}: too few to "
         "search for backdoors in this model.",
-        measure="clean accuracy", value=rate.value, interval=rate.interval, n=rate.n, threshold=floor,
-    )  # fmt: skip
+        measure="clean accuracy",
+        value=rate.value,
+        interval=rate.interval,
+        n=rate.n,
+        threshold=floor,
+    )
 
 
 def note(rule: str, words: str, /) -> Finding:

@@ -151,18 +151,28 @@ def run(
     clip, words, samples, shown = ready.clip, ready.vocabulary, ready.samples, ready.shown
     clip.net.load_state_dict(ready.original)
     evidence = inputs.eval_set(
-        clip, recipe, labelled=(shown.pairs, shown.labels) if shown.labels is not None else None, held_out=shown.pairs,
-        vocabulary=words, named=((attack.trigger, attack.target),), panel=False,
-    )  # fmt: skip
+        clip,
+        recipe,
+        labelled=(shown.pairs, shown.labels) if shown.labels is not None else None,
+        held_out=shown.pairs,
+        vocabulary=words,
+        named=((attack.trigger, attack.target),),
+        panel=False,
+    )
     what = f"{recipe.name}, {attack.trigger.family}, seed {seed}: "
 
     def report(stage: str, done: int, total: int) -> None:
         progress(f"{what}{stage}", done, total)
 
     poison.finetune(
-        clip, samples.pairs, recipe, request.planting, seed=canaries.SEEDS + seed, progress=report,
+        clip,
+        samples.pairs,
+        recipe,
+        request.planting,
+        seed=canaries.SEEDS + seed,
+        progress=report,
         implants=canaries.implants([attack], classes=words.classes, templates=words.templates),
-    )  # fmt: skip
+    )
     before, cleaning = inputs.measure(clip, evidence), Run(seed, recipe.train.precision, report)
     aims = training.search(
         clip, samples, recipe, text_classifier=before.text_classifier, classes=words.classes, known=(), run=cleaning

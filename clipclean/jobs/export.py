@@ -69,9 +69,15 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
     standing.check(request.out, run, force=request.force)
     with own_state.locked(own_state.place_of(request.out)), placing.written(request.out) as new:
         entries = formats.write(
-            new, tested.clip, tested.weights(), wanted=request.wanted, pixels=pixels,
-            captions=[pair.caption for pair in pairs], source_sha256=tested.file.sha256, progress=progress,
-        )  # fmt: skip
+            new,
+            tested.clip,
+            tested.weights(),
+            wanted=request.wanted,
+            pixels=pixels,
+            captions=[pair.caption for pair in pairs],
+            source_sha256=tested.file.sha256,
+            progress=progress,
+        )
         result = record(request, tested, clean, entries)
         records.write(new, result.as_json(), outputs=checksums.digests(new), has_bom=request.wanted.bom)
         placing.place(new, request.out, earlier=standing.earlier, run=run)

@@ -364,9 +364,14 @@ def audit_set(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, voc
     labels = data.labels_of(images, vocabulary.classes)
     pairs = images.pairs
     measured = eval_set(
-        clip, recipe, labelled=None if labels is None else (pairs, labels), held_out=pairs, vocabulary=vocabulary,
-        named=(), panel=True,
-    )  # fmt: skip
+        clip,
+        recipe,
+        labelled=None if labels is None else (pairs, labels),
+        held_out=pairs,
+        vocabulary=vocabulary,
+        named=(),
+        panel=True,
+    )
     has_captions = labels is None and all(pair.caption for pair in pairs)
     return measured if has_captions or labels is not None else replace(measured, captions=None)
 
@@ -389,9 +394,13 @@ def read_pairs(
 ) -> data.CleanSet:
     """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
     clean = data.read(
-        path, images=images, image_key=image_key, caption_key=caption_key, templates=templates,
+        path,
+        images=images,
+        image_key=image_key,
+        caption_key=caption_key,
+        templates=templates,
         progress=lambda done, total: progress("reading the data", done, total),
-    )  # fmt: skip
+    )
     if len(clean.pairs) < 2:
         raise Inconclusive(
             f"{path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."

@@ -100,13 +100,21 @@ def testimony(
     triggers = [entry for suspect in suspects for entry in witness.triggers_of(suspect, eval_set.tried).values()]
     stage = f"asking the witness {name}"
     classifier = detect.classifier(
-        clip.embed_texts, eval_set.classes, templates=eval_set.templates, batch_size=eval_set.batch_size,
+        clip.embed_texts,
+        eval_set.classes,
+        templates=eval_set.templates,
+        batch_size=eval_set.batch_size,
         progress=lambda done, total: progress(stage, done, total + 1),
-    )  # fmt: skip
+    )
     found = witness.testify(
-        clip.embed_images, classifier, eval_set, side=clip.architecture.preprocess.size, name=name,
-        architecture=clip.architecture.name, triggers=triggers,
-    )  # fmt: skip
+        clip.embed_images,
+        classifier,
+        eval_set,
+        side=clip.architecture.preprocess.size,
+        name=name,
+        architecture=clip.architecture.name,
+        triggers=triggers,
+    )
     progress(stage, 1, 1)
     if found.accuracy.n and (doubt := detect.unsound(found.accuracy, classes=len(eval_set.classes))):
         raise Inconclusive(f"The witness {name} cannot speak for these classes: {doubt.message} Name another.")

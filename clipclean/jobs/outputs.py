@@ -149,9 +149,7 @@ def publish(
 
 def accepted(request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], /) -> policy.Applied:
     """The findings as the policy of the run takes them."""
-    return policy.apply(
-        request.policy, findings, today=datetime.now(UTC).date(), model_sha256=ready.loaded.file.sha256
-    )  # fmt: skip
+    return policy.apply(request.policy, findings, today=datetime.now(UTC).date(), model_sha256=ready.loaded.file.sha256)
 
 
 def compose(

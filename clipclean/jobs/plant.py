@@ -60,9 +60,13 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     images = inputs.image_cache(recipe, opened.architecture)
     clean = read_pairs(
-        request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key,
+        request.data,
+        images,
+        progress,
+        image_key=request.image_key,
+        caption_key=request.caption_key,
         templates=() if request.templates is None else vocabulary.templates,
-    )  # fmt: skip
+    )
     labelled = (
         None
         if request.eval_data is None
@@ -81,9 +85,15 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         else labelled_by_captions(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
     )
     measured_on = inputs.eval_set(
-        loaded.clip, recipe, labelled=None if shown.labels is None else (shown.pairs, shown.labels), held_out=shown.pairs,
-        vocabulary=vocabulary, named=((trigger, target),), panel=False, recall=True,
-    )  # fmt: skip
+        loaded.clip,
+        recipe,
+        labelled=None if shown.labels is None else (shown.pairs, shown.labels),
+        held_out=shown.pairs,
+        vocabulary=vocabulary,
+        named=((trigger, target),),
+        panel=False,
+        recall=True,
+    )
     before = inputs.measure(loaded.clip, measured_on)
     implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
     poison.finetune(

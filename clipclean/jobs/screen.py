@@ -73,9 +73,11 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
     trusted = read_trusted(request, clean, images, progress)
     loaded = inputs.build(opened, clean, device=device)
     found = ranking.rank_pairs(
-        loaded.clip, (*clean.pairs, *trusted), triggers=named,
+        loaded.clip,
+        (*clean.pairs, *trusted),
+        triggers=named,
         progress=lambda done, total: progress("embedding the pairs", done, total),
-    )  # fmt: skip
+    )
     if request.false_drop_rate is not None:
         found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)
         request = replace(request, drop="auto")

@@ -25,10 +25,15 @@ def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Ev
     """
     shown = ready.shown
     return inputs.eval_set(
-        ready.loaded.clip, recipe, labelled=None if shown.labels is None else (shown.pairs, shown.labels),
-        held_out=shown.pairs, vocabulary=ready.vocabulary, named=ready.named, panel=panel,
+        ready.loaded.clip,
+        recipe,
+        labelled=None if shown.labels is None else (shown.pairs, shown.labels),
+        held_out=shown.pairs,
+        vocabulary=ready.vocabulary,
+        named=ready.named,
+        panel=panel,
         recall=True,
-    )  # fmt: skip
+    )
 
 
 def compared(

@@ -237,8 +237,10 @@ def _statement(folder: Path, record: provenance.Provenance, present: dict[str, s
                 present[provenance.NAME],
             ),
         },
-        result, file=name, check=check,
-    )  # fmt: skip
+        result,
+        file=name,
+        check=check,
+    )
     result.checked[check] = f"{len(subjects)} subjects"
 
 
@@ -300,8 +302,10 @@ def _bill(folder: Path, record: provenance.Provenance, present: dict[str, str], 
                 "the number of files": (len(parts), len(record.outputs)),
                 "the digest of the model": (source, record.input.sha256),
             },
-            result, file=name, check=check,
-        )  # fmt: skip
+            result,
+            file=name,
+            check=check,
+        )
         result.checked[check] = f"CycloneDX {str(found.get('specVersion'))[:8]}, {len(parts)} files"
 
 
@@ -332,8 +336,10 @@ def _report(
                     [(entry.path, entry.sha256) for entry in record.exports],
                 ),
             },
-            result, file=name, check=check,
-        )  # fmt: skip
+            result,
+            file=name,
+            check=check,
+        )
         try:
             again = provenance.record(found.as_json(), outputs=record.outputs).model_dump()
         except (LookupError, TypeError, AttributeError) as error:  # it holds less than any run writes
