@@ -67,8 +67,8 @@ def listener(folder: Path | None, to: tuple[str, ...], /) -> Iterator[tuple[List
     with contextlib.ExitStack() as stack:
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            lines = stack.enter_context((folder / "metrics.jsonl").open("w", encoding="utf-8"))
-            table = stack.enter_context((folder / "metrics.csv").open("w", encoding="utf-8", newline=""))
+            lines = stack.enter_context(files.begun(folder / "metrics.jsonl"))
+            table = stack.enter_context(files.begun(folder / "metrics.csv"))
         except OSError as error:
             raise files.cannot_write(folder, error) from error
         yield (Listener(values=Log(folder, lines, table, [_sink(name, folder, stack) for name in to]).values),)

@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 
 import pytest
 
@@ -49,3 +50,27 @@ def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(ResourceError, match="Cannot write"), log_files.listener(tmp_path / "file" / "logs", ()):
         pass
+
+
+@pytest.mark.parametrize("name", ["metrics.jsonl", "metrics.csv"])
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe"])
+def test_what_somebody_planted_in_the_place_of_a_log_is_refused_and_left_alone(tmp_path, name, kind):
+    folder, precious = tmp_path / "logs", tmp_path / "thesis.txt"
+    folder.mkdir()
+    if kind == "pipe":
+        os.mkfifo(folder / name)
+    else:
+        (folder / name).symlink_to(precious)
+    if kind == "link":
+        precious.write_text("years of work")
+    with pytest.raises(ResourceError), log_files.listener(folder, ()):
+        pass
+    assert precious.exists() == (kind == "link")
+    assert kind != "link" or precious.read_text() == "years of work"
+
+
+def test_logs_of_an_earlier_run_are_replaced(tmp_path):
+    (tmp_path / "metrics.csv").write_text("earlier and longer than what follows" * 10)
+    with log_files.listener(tmp_path, ()):
+        pass
+    assert (tmp_path / "metrics.csv").read_text().splitlines() == ["seconds,stage,step,loss,lr"]
