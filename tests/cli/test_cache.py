@@ -16,12 +16,16 @@ def job(tmp_path, monkeypatch):
         monkeypatch.setitem(recipe.EFFORTS, name, effort.model_copy(update={"steps": 2, "restarts": 1, "suspects": 2}))
     monkeypatch.delenv("CLIPCLEAN_NO_CACHE")
     monkeypatch.setenv("CLIPCLEAN_CACHE", str(tmp_path / "cache"))
-    return tiny.job(tmp_path / "job")
+    made = tiny.job(tmp_path / "job")
+    tiny.labelled(made.folder / "labelled", count=24)
+    return made
 
 
 def audit(job, capsys, *more, search=False):
     """Exit code, and whether the result was kept from an earlier run; a search takes longest, and decides nothing here."""
-    code = cli.main(job.audit("--effort", "quick", "--quiet", "--json", *([] if search else ["--no-search"]), *more))
+    how = [] if search else ["--no-search"]
+    data = ["--data", job.folder / "labelled"]
+    code = cli.main(job.audit("--effort", "quick", "--quiet", "--json", *how, *data, *more))
     captured = capsys.readouterr()
     assert captured.err == ""
     made = json.loads(captured.out)
@@ -65,9 +69,9 @@ def test_an_audit_that_writes_triggers_is_always_run(job, capsys, tmp_path):
     assert not audit(job, capsys, "--save-triggers", tmp_path / "found2", search=True)[1]
 
 
-def test_an_answer_from_the_cache_needs_no_torch(job, capsys):
-    audit(job, capsys)
-    given = job.audit("--effort", "quick", "--no-search")
+def test_an_answer_from_the_cache_needs_no_torch(job):
+    given = job.audit("--effort", "quick", "--no-search")  # on the bundled images
+    cli.main([*given, "--quiet"])
     code = """
 import sys
 from clipclean.cli import main

@@ -54,6 +54,12 @@ def request_(tmp_path_factory):
     )
 
 
+@pytest.fixture
+def alone(request_):
+    """The same audit without another model to compare with: half of the work."""
+    return replace(request_, reference=())
+
+
 def audited(request, said=None, progress=lambda *_: None):
     with heard(Listener(words=(said if said is not None else []).append)):
         return job.audit(request, progress=progress).report
@@ -135,22 +141,22 @@ def test_an_audit_that_goes_on_says_where(request_):
     assert f"Going on at step 6 of {STEPS} of the search, where it was interrupted." in said
 
 
-def test_states_of_other_settings_are_kept_beside(request_):
-    stopped(request_, stage="searching", after=2)
+def test_states_of_other_settings_are_kept_beside(alone):
+    stopped(alone, stage="searching", after=2)
     (first,) = states()
-    other = replace(request_, seed=1)
+    other = replace(alone, seed=1)
     stopped(other, stage="searching", after=2)
     assert len(states()) == 2
     audited(other)
     assert states() == [first]
 
 
-def test_the_oldest_of_too_many_states_goes_and_it_is_said(request_, monkeypatch):
+def test_the_oldest_of_too_many_states_goes_and_it_is_said(alone, monkeypatch):
     monkeypatch.setattr(saved_search, "MOST", 1)
     for seed in (0, 1):
-        stopped(replace(request_, seed=seed), stage="searching", after=1)
+        stopped(replace(alone, seed=seed), stage="searching", after=1)
     said = []
-    audited(replace(request_, seed=2), said)
+    audited(replace(alone, seed=2), said)
     assert any(words.startswith("Removed the state of an audit that was interrupted on ") for words in said)
     assert len(states()) == 1
 
@@ -158,19 +164,19 @@ def test_the_oldest_of_too_many_states_goes_and_it_is_said(request_, monkeypatch
 @pytest.mark.parametrize(
     "harm", [lambda path: path.write_bytes(b"?"), lambda path: path.write_bytes(path.read_bytes()[:-5])]
 )
-def test_a_stage_that_cannot_be_read_is_done_again(request_, harm):
-    whole = numbers(audited(request_))
-    stopped(request_, stage="searching", after=3)
+def test_a_stage_that_cannot_be_read_is_done_again(alone, harm):
+    whole = numbers(audited(alone))
+    stopped(alone, stage="searching", after=3)
     for path in states()[0].glob("*/*.safetensors"):
         harm(path)
-    assert numbers(audited(request_)) == whole
+    assert numbers(audited(alone)) == whole
 
 
-def test_without_a_place_for_its_state_an_audit_runs_all_the_same(request_, monkeypatch, tmp_path):
+def test_without_a_place_for_its_state_an_audit_runs_all_the_same(alone, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "file"))
     said = []
-    audited(request_, said)
+    audited(alone, said)
     assert any("if it is interrupted, it begins anew" in words for words in said)
 
 
@@ -179,22 +185,21 @@ def test_a_deadline_shorter_than_reading_the_model_gives_one_message(request_):
         audited(replace(request_, max_minutes=1e-9))
 
 
-def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_time(request_):
-    request = replace(request_, reference=())
-    whole = numbers(audited(request))
+def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_time(alone):
+    whole = numbers(audited(alone))
     with deadline.within(60):
 
         def progress(what, done, _total):
             if what == "searching" and done == FREE + 3:  # three families were searched for towards the classes
                 deadline._end.set(0.0)
 
-        cut = audited(request, progress=progress)
+        cut = audited(alone, progress=progress)
     assert cut.verdict in ("inconclusive", "fail")
     (told,) = [found for found in cut.findings if found.rule == "CC024"]
     assert f"only {FREE + 3} of {STEPS} steps of the search were done" in told.message
     assert {each.family for each in cut.measurements.search.found} == set(list(detect.FAMILIES)[:3])
     assert len(states()) == 1
-    assert numbers(audited(request)) == whole
+    assert numbers(audited(alone)) == whole
     assert states() == []
 
 
