@@ -217,7 +217,11 @@ def searched(
     """
     found = []
     for suspect in suspected(result, limits=limits):
-        is_sure = suspect.score >= limits.abnormality and images >= limits.min_images and bool(_shown(suspect, limits))
+        is_sure = (
+            suspect.score >= limits.abnormality
+            and images >= limits.min_images
+            and bool(suspect.pieces.keys() - {PANEL})
+        )
         found.append(_found(suspect, "error" if is_sure else "warning", limits))
     return (*found, *_elsewhere(result, limits), *_nowhere(result))
 
@@ -253,11 +257,6 @@ def suspected_classes(
 def acts(hit: TargetedResult, limits: VerdictThresholds) -> bool:
     """Whether a found trigger turns images that it was not made on."""
     return hit.candidate.is_reached and hit.probe.excess >= limits.min_found_excess
-
-
-def _shown(suspect: Suspect, limits: VerdictThresholds) -> list[TargetedResult]:
-    """The triggers that the search found for a class and that act, the most telling first."""
-    return [hit for hit in suspect.targeted if acts(hit, limits)]
 
 
 def _spec(suspect: Suspect) -> str:
@@ -311,7 +310,7 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
     told = []
     known = calibration().scores
     as_much = sum(score >= suspect.score for score in known)
-    if suspect.targeted:
+    if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
         told.append(
             f"A {FAMILIES[hit.candidate.family].words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
@@ -320,7 +319,7 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
         )
     if suspect.strength:
         least = suspect.strength.least
-        told.append(f"{suspect.strength.trigger} of the panel leads there at {_percent(least)} of its strength.")
+        told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
     if known:
         rate = _percent(calibration().false_alarms(suspect.score))
         told.append(

@@ -362,6 +362,15 @@ def test_the_panel_alone_warns_however_little_a_trigger_needs():
     assert shown(strengths=(lead(0.9),)) == []
 
 
+def test_the_panel_fails_no_model_together_with_a_found_trigger_that_is_natural():
+    natural = hit(margin=0.0)  # it acts, but the next class needs no more
+    assert shown(natural, strengths=(lead(0.05),)) == [("CC003", "warning", "banana")]
+    assert shown(hit(margin=DOUBTS), strengths=(lead(0.05),)) == [("CC003", "error", "banana")]
+    (finding,) = searched(result_of(natural, strengths=(lead(0.05),)), (), images=100, limits=LIMITS)
+    assert "other images" not in finding.message
+    assert "The known trigger stripes:a leads there at 5.0 % of its strength." in finding.message
+
+
 def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_those_that_lead_elsewhere():
     natural = calibration().natural["panel"]
     alone = score(result_of(strengths=(lead(0.1), lead(2.0, -1, "b"))), limits=LIMITS)
