@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from clipclean.train import Batch, NonFiniteLoss, adamw, capture, finetune, loop, restore
+from clipclean.train import Batch, NonFiniteLoss, adamw, finetune, loop
+from clipclean.train.resume import capture, restore
 
 
 class Net(nn.Module):

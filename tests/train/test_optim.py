@@ -1,7 +1,8 @@
 import torch
 from torch import nn
 
-from clipclean.train import adamw, capture, restore
+from clipclean.train import adamw
+from clipclean.train.resume import capture, restore
 
 
 class Net(nn.Module):
