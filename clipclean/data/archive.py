@@ -42,12 +42,14 @@ _DAMAGE = (  # what the standard library's readers raise on damaged bytes
 
 
 class Member(NamedTuple):
-    """A file of an archive."""
+    """A file, folder or link of an archive."""
 
     name: str
     size: int  # bytes, as it claims
     is_file: bool
     stream: IO[bytes] | None
+    passed: int = 0  # bytes that are unpacked to get behind it, even if nothing of it is written
+    is_folder: bool = False
 
 
 def unpack(path: Path, into: Path, /) -> list[tuple[str, str]]:
@@ -64,17 +66,17 @@ def unpack(path: Path, into: Path, /) -> list[tuple[str, str]]:
         size = path.stat().st_size
         room, count = RATIO * size + SPARE, 0
         for member in _members(path):
-            why = _why_not(member)
-            if why is not None:
-                left_out += [(why, member.name)] if why else []
-                continue
-            count, room = count + 1, room - member.size
+            why = "" if member.is_folder else _why_not(member)
+            count, room = count + (why is None), room - (member.size if why is None else member.passed)
             if count > MOST or room < 0:
                 raise RefusedInput(
                     f"{printable(path)} unpacks to more than {RATIO} times its size, or to more than {MOST:,} files: no "
                     "honest archive of images does. Unpack it yourself, look at it, and name the folder."
                 )
-            _write(member, into / PurePosixPath(member.name))
+            if why is None:
+                _write(member, into / PurePosixPath(member.name))
+            elif why:
+                left_out.append((why, member.name))
     except _DAMAGE as error:
         told = str(error) if isinstance(error, Unusable) else reason(error)
         raise RefusedInput(
@@ -126,9 +128,16 @@ def _of_tar(whole: BinaryIO, /) -> Iterator[Member]:
     ) as tar:
         for each in tar:
             tar.members = []  # type: ignore[attr-defined] # unlisted; else every header stays in memory
-            if not each.isdir():
-                is_file = each.isreg() and each.sparse is None and each.size >= 0
-                yield Member(each.name, each.size, is_file, tar.extractfile(each) if is_file else None)
+            is_file = each.isreg() and each.sparse is None and each.size >= 0
+            passed = tarfile.BLOCKSIZE + max(each.size, 0)
+            yield Member(
+                each.name,
+                each.size,
+                is_file,
+                tar.extractfile(each) if is_file else None,
+                passed,
+                is_folder=each.isdir(),
+            )
         for block in itertools.islice(iter(lambda: whole.read(_BLOCK), b""), _PADDING):
             if block.strip(b"\0"):  # tarfile takes any unreadable header for the end
                 raise ValueError("the tar goes on after its last readable member")

@@ -1,5 +1,7 @@
 """Archives are written by zipfile, tarfile and shutil."""
 
+import bz2
+import gzip
 import io
 import shutil
 import tarfile
@@ -72,6 +74,24 @@ def test_more_than_honest_archives_unpack_to_is_refused_before_it_is_written(
             packed.writestr(f"{number}.png", bytes(1_000_000))
     with pytest.raises(RefusedInput, match="100 times its size"):
         clean(tmp_path / "a.zip", limits)
+
+
+@pytest.mark.parametrize("compress", [gzip.compress, bz2.compress])
+@pytest.mark.parametrize("kind", ["hidden", "never read"])
+def test_what_is_left_out_of_a_tar_counts_too_since_it_must_be_unpacked_to_get_behind_it(
+    tmp_path: Path, limits: ReadLimits, monkeypatch: pytest.MonkeyPatch, kind: str, compress
+) -> None:
+    """A small archive of zeros would keep the reader busy for hours, and none of it would be written."""
+    monkeypatch.setattr(archive, "SPARE", 1_000_000)
+    whole = io.BytesIO()
+    with tarfile.open(fileobj=whole, mode="w") as packed:
+        for number in range(20):
+            member = tarfile.TarInfo(".1.png" if kind == "hidden" else f"{number}.npy")
+            member.size = 1_000_000
+            packed.addfile(member, io.BytesIO(bytes(1_000_000)))
+    (tmp_path / "a.tar.gz").write_bytes(compress(whole.getvalue()))
+    with pytest.raises(RefusedInput, match="100 times its size"):
+        clean(tmp_path / "a.tar.gz", limits)
 
 
 def test_two_members_of_one_name_are_refused(tmp_path: Path, encoded, limits: ReadLimits) -> None:
