@@ -34,7 +34,7 @@ def home() -> Path:
     try:
         return Path.home() / ".local" / "state" / "clipclean"
     except RuntimeError as error:
-        raise UsageError(f"There is no home folder to keep the state of a run in. Name a folder by {PLACE}.") from error
+        raise UsageError(f"There is no home folder for the state of a run. Name a folder by {PLACE}.") from error
 
 
 def place_of(out: Path, /) -> Path:
@@ -124,8 +124,8 @@ def _check_private(folder: Path) -> None:
         found = os.fstat(opened)
         if found.st_uid != os.geteuid() or found.st_mode & 0o022:
             raise ResourceError(
-                f"{folder} belongs to another user, or others may write in it. A run keeps its state only where nobody else "
-                f"can change it: mend its permissions (chmod 700), or name another folder by {PLACE}."
+                f"{folder} belongs to another user, or others may write to it. A run keeps its state only where no other "
+                f"user can change it: fix its permissions (chmod 700), or name another folder by {PLACE}."
             )
         if found.st_mode & 0o055:
             os.fchmod(opened, 0o700)

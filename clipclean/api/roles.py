@@ -91,7 +91,9 @@ def check_report(role: Role, /) -> None:
                     f"{name} is a link, a pipe or a device, and would be replaced by a file. Name a file; - means stdout."
                 )
             if b"\0" in untrusted.head(path, HEAD):
-                raise UsageError(f"{name} is there and no text: it is no earlier report. Name another file.")
+                raise UsageError(
+                    f"{name} exists but is not a text file, so it is not an earlier report. Name another file."
+                )
     except OSError as error:
         raise files.cannot_write(path, error) from error
     files.check_writable(path.absolute().parent, path)

@@ -60,7 +60,7 @@ def load(path: Path, /) -> detect.InvertedTrigger:
         known = ", ".join(detect.FAMILIES)
         raise _refused(path, f"a trigger of the family {family[:40]!a}, and this version knows {known}")
     if not target.strip() or len(target) > LONGEST_NAME or {"Cc", "Cs"} & set(map(unicodedata.category, target)):
-        raise _refused(path, f"a trigger for {target[:40]!a}, which is no name of a class")
+        raise _refused(path, f"a trigger for {target[:40]!a}, which is not a class name")
     wanted = {
         name: (torch.float32, tuple(values.shape[1:]))
         for name, values in detect.FAMILIES[family].begin(1, side, torch.Generator()).items()

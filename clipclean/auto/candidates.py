@@ -70,7 +70,7 @@ def _candidate(text: str, auto: Recipe, *, is_tiny: bool) -> Candidate:
         match = _STEP.fullmatch(part)
         if not match:
             raise UsageError(
-                f"recipe {auto.name}: auto.ladder: {part!r} is no step. Write RECIPE or RECIPE(KEY=VALUE, ...), and + between "
+                f"recipe {auto.name}: auto.ladder: {part!r} is not a step. Write RECIPE or RECIPE(KEY=VALUE, ...), and + between "
                 "steps."
             )
         name = of_size(match[1], is_tiny=is_tiny)

@@ -62,7 +62,7 @@ def merge(index: Index, roots: list[object], /) -> Pairs:
     merged = Pairs()
     for (file, declared), root in zip(index.declared.items(), roots, strict=True):
         if not isinstance(root, Pairs):
-            raise RefusedInput(f"{file.name} is no mapping of names to tensors, as the shards of a checkpoint are.")
+            raise RefusedInput(f"{file.name} is not a mapping of names to tensors, as the shards of a checkpoint are.")
         held = {str(name) for name, value in root.items if isinstance(value, TensorRef | OddTensor)}
         if surplus := sorted(held - declared):
             raise UnsafeCheckpoint(
@@ -94,7 +94,7 @@ def _refuse_places(path: Path, files: list[str], /) -> None:
     outside = [file for file in files if not _is_plain(file)]
     if outside:
         raise UnsafeCheckpoint(
-            f"{path.name} points at {_listed(outside)}; shards lie beside their index, under plain names."
+            f"{path.name} points at {_listed(outside)}; shards must be in the folder of their index, under plain names."
         )
     missing = [file for file in files if not (path.parent / file).is_file()]
     if missing:

@@ -319,7 +319,7 @@ def _note_skipped(items: list[tuple[object, object]], notes: list[str], /) -> No
 def _mapping(value: object, /) -> Pairs:
     if isinstance(value, Pairs):
         return value
-    raise RefusedInput("its top value is no mapping of names to tensors. Save model.state_dict() and try again.")
+    raise RefusedInput("its top value is not a mapping of names to tensors. Save model.state_dict() and try again.")
 
 
 def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:

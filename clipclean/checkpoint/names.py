@@ -155,13 +155,13 @@ def _parameter(arguments: tuple[object, ...], /) -> object:
     """``(tensor, requires_grad, hooks[, state])``; a parameter is its tensor."""
     if len(arguments) in (3, 4) and isinstance(arguments[0], TensorRef | OddTensor):
         return arguments[0]
-    raise UnsafeCheckpoint("a parameter is built from something that is no tensor.")
+    raise UnsafeCheckpoint("a parameter is built from something other than a tensor.")
 
 
 def _size(arguments: tuple[object, ...], /) -> object:
     if len(arguments) == 1 and isinstance(arguments[0], list | tuple):
         return tuple(arguments[0])
-    raise UnsafeCheckpoint("a torch.Size is built from something that is no sequence.")
+    raise UnsafeCheckpoint("a torch.Size is built from something other than a sequence.")
 
 
 def _first(arguments: tuple[object, ...], /) -> object:

@@ -222,7 +222,7 @@ class _Machine:
         if isinstance(target, list):
             target.extend(values)
         elif not isinstance(target, DroppedObject):
-            raise UnsafeCheckpoint("its pickle appends to something that is no list.")
+            raise UnsafeCheckpoint("its pickle appends to something other than a list.")
 
     def set_items(self, values: list[object], /) -> None:
         """Add ``key, value, key, value, ...`` to the mapping on top of the stack."""
@@ -232,13 +232,13 @@ class _Machine:
         if isinstance(target, Pairs):
             target.items.extend(zip(values[::2], values[1::2], strict=True))
         elif not isinstance(target, DroppedObject):
-            raise UnsafeCheckpoint("its pickle sets keys of something that is no mapping.")
+            raise UnsafeCheckpoint("its pickle sets keys of something other than a mapping.")
 
     def call(self) -> None:
         """REDUCE and NEWOBJ: replace a name and its arguments by the inert value that they stand for."""
         arguments, called = self.pop(), self.pop()
         if not isinstance(called, Name) or not isinstance(arguments, tuple):
-            raise UnsafeCheckpoint("its pickle calls something that is no plain name.")
+            raise UnsafeCheckpoint("its pickle calls something other than a plain name.")
         if called.text in self.classes:
             self.push(Module(called.text))
         else:
@@ -256,7 +256,7 @@ class _Machine:
         """STACK_GLOBAL: a name from two strings on the stack."""
         name, module = self.pop(), self.pop()
         if not isinstance(name, str) or not isinstance(module, str) or len(name) + len(module) > 1000:
-            raise UnsafeCheckpoint("its pickle imports something that is no plain name.")
+            raise UnsafeCheckpoint("its pickle imports something other than a plain name.")
         self.name(module, name)
 
     def storage(self) -> None:

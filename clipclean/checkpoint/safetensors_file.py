@@ -73,7 +73,7 @@ def metadata(view: memoryview, /) -> dict[str, str]:
     """
     told = _header(view)[0].get(METADATA, {})
     if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
-        raise RefusedInput("the metadata of its safetensors header are no texts by name.")
+        raise RefusedInput("the metadata of its safetensors header are not texts by name.")
     return dict(told)
 
 
@@ -129,7 +129,7 @@ def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:
     if not isinstance(dtype, str) or dtype not in DTYPES:
         raise RefusedInput(f"{name[:80]!a} has the dtype {str(dtype)[:20]!a}; clipclean reads {', '.join(DTYPES)}.")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2 or len(shape) > 8:
-        raise RefusedInput(f"the shape or the offsets of {name[:80]!a} are no lists of whole, non-negative numbers.")
+        raise RefusedInput(f"the shape or the offsets of {name[:80]!a} are not lists of whole, non-negative numbers.")
     word, width = DTYPES[dtype]
     start, stop = offsets
     elements = math.prod(shape)

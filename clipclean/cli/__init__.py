@@ -19,7 +19,7 @@ from clipclean.errors import ClipcleanError, ResourceError, UsageError
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
 COMMANDS = {
     "sanitize": ("clipclean.cli.sanitize:sanitize", "Clean a checkpoint: audit, finetune, audit again, export."),
-    "audit": ("clipclean.cli.audit:audit", "Look for a backdoor that nobody described, and name its class."),
+    "audit": ("clipclean.cli.audit:audit", "Look for an unknown backdoor, and name its target class."),
     "references": ("clipclean.cli.references:references", "Measure clean models once, to compare others with them."),
     "screen": ("clipclean.cli.screen:screen", "Find suspicious pairs in a supposedly clean set."),
     "inspect": ("clipclean.cli.inspect:inspect", "Describe a checkpoint file, without building a model from it."),
@@ -196,7 +196,7 @@ def _refused_by_system(error: OSError) -> ResourceError:
         return ResourceError(f"No space left{where}. Free some space and run the same command again.")
     where = f" ({error.filename})" if error.filename else ""
     return ResourceError(
-        f"The system refused what was needed: {error.strerror or error}{where}. Mend permissions, space or limits there, and run "
+        f"The operating system refused: {error.strerror or error}{where}. Fix permissions, disk space or limits there, and run "
         "the same command again; temporary files go where TMPDIR says."
     )
 

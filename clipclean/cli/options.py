@@ -41,7 +41,7 @@ def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
         return Output(by_suffix, Path(text))
     if form not in formats:
         raise click.BadParameter(
-            f"{form!r} is no format. Choose from {', '.join(formats)}, as in json=report.json, or name a file such as report.html."
+            f"{form!r} is not a format. Choose from {', '.join(formats)}, as in json=report.json, or name a file such as report.html."
         )
     if not path:
         raise click.BadParameter(f"{text!r} names no file. Write {form}=PATH, or {form}=- for stdout.")
@@ -71,7 +71,7 @@ def labels(given: Sequence[str], /) -> dict[str, str]:
             or not value.isprintable()
         ):
             raise click.BadParameter(
-                f"{text[:80]!r} is no label. Write KEY=VALUE: a key of letters, digits and ._/- that begins with a letter, and "
+                f"{text[:80]!r} is not a label. Write KEY=VALUE: a key of letters, digits and ._/- that begins with a letter, and "
                 "a value of at most 200 printable characters."
             )
         if key in found:
@@ -105,7 +105,7 @@ def _screen(text: str) -> float | str | None:
 def _device(text: str) -> str:
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether the device is there is asked later, of torch."""
     if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text):
-        raise click.BadParameter(f"{text!r} is no device. Choose auto, cpu, cuda or cuda:N, as in cuda:0.")
+        raise click.BadParameter(f"{text!r} is not a device. Choose auto, cpu, cuda or cuda:N, as in cuda:0.")
     return text
 
 
@@ -465,7 +465,7 @@ onnx_preset = shared(
     metavar="|".join(ONNX_PRESETS),
     type=click.Choice(ONNX_PRESETS),
     default=ONNX_PRESETS[0],
-    help="ONNX: the consumer whose names files, inputs and outputs get.",
+    help="ONNX: name files, inputs and outputs as this consumer expects.",
 )
 bom = shared(
     "--bom",
@@ -507,8 +507,8 @@ max_minutes = shared(
     metavar="N",
     type=click.FloatRange(min=0, min_open=True),
     show_default="none",
-    help="End after N minutes with what was found until then; the verdict is inconclusive where the rest might matter. With "
-    "--recipe auto no new candidate is started after N minutes, and the one in progress finishes.",
+    help="End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. With --recipe "
+    "auto, start no new candidate after N minutes; the one in progress finishes.",
 )
 log_dir = shared(
     "--log-dir",

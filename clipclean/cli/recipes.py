@@ -177,7 +177,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     try:
         seeds = tuple(int(part) for part in text.split(","))
     except ValueError as error:
-        raise click.BadParameter(f"{text!r} are no numbers. Write them as in 0,1,2.") from error
+        raise click.BadParameter(f"{text!r} are not numbers. Write them as in 0,1,2.") from error
     if len(set(seeds)) < len(seeds) or min(seeds) < 0:
         raise click.BadParameter(f"{text!r}: seeds are different from each other, and none is negative.")
     return seeds
@@ -189,7 +189,7 @@ def _place(name: str, loaded: recipe.Recipe, given: Given) -> Path:
         return recipe.file(name)
     place: Path = given["out"] / f"{loaded.name}.yaml"
     if not place.parent.is_dir():
-        raise UsageError(f"--out {place.parent}: there is no such folder. Make it first.")
+        raise UsageError(f"--out {place.parent}: there is no such folder. Create it first.")
     if place.exists() and not given["force"]:
         raise UsageError(f"{place} exists. Name another folder by --out, or pass --force to overwrite it.")
     return place

@@ -46,7 +46,7 @@ def _suppressible(code: str) -> str:
     if code in EVIDENCE:
         raise PydanticCustomError("rule", "cannot be suppressed: too little evidence is never pass")
     if code in _ACCOUNT:
-        raise PydanticCustomError("rule", "cannot be suppressed: what is suppressed is always said")
+        raise PydanticCustomError("rule", "cannot be suppressed: suppressions are always reported")
     if code not in RULES:
         close = difflib.get_close_matches(code.upper(), RULES, n=1)
         hint = f"did you mean '{close[0]}'?" if close else f"known: {', '.join(RULES)}"

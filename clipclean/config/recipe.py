@@ -221,7 +221,7 @@ class SearchEffort(Section):
     steps: int = field(45, "Steps of each search.", "steps", ge=1)
     free_images: int = field(16, "Images a step without a target.", "images", ge=2)
     images: int = field(8, "Images a step and class.", "images", ge=1)
-    suspects: int = field(..., "Classes that are looked at more closely.", ge=1)
+    suspects: int = field(..., "Number of suspects that are searched for more closely.", ge=1)
     controls: int = field(20, "Other classes to compare with: all of a short list, or as many drawn at random.", ge=4)
     collapse: float = field(0.85, "Share of the spread that a search without a target must take away.", "share")
     success: float = field(0.85, "Share of images that a search towards a class must turn.", "share")

@@ -36,7 +36,7 @@ _UNITS = {
     "norm": "the L2 norm of all gradients together",
     "robust z": "a distance from the median in robust standard deviations: 3 is far, 0.003 is not",
     "severity of evidence": "too little evidence is never pass",
-    "severity of an account": "what is suppressed is always said",
+    "severity of an account": "suppressions are always reported",
 }
 
 Text = Annotated[str, StringConstraints(min_length=1, max_length=300, pattern=r"^[^\x00-\x1f\x7f-\x9f]+$")]

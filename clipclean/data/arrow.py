@@ -283,4 +283,4 @@ def _sizes(metadata: "pa.parquet.FileMetaData", /) -> list[int]:
 
 def _unsound(path: Path, kind: str, error: Exception, /) -> RefusedInput:
     told = printable(str(error).split("\n")[0][:200])
-    return RefusedInput(f"{printable(path)} is no sound {kind} file: {told}. Copy it again from its source.")
+    return RefusedInput(f"{printable(path)} is not a valid {kind} file: {told}. Copy it again from its source.")

@@ -51,7 +51,7 @@ def read() -> Dictionary:
     found = hashlib.sha256(content).hexdigest()
     if found != SHA256:
         raise RefusedInput(
-            "The bundled WordNet (clipclean/data/wordnet/wordnet.zip) is not the one that this version ships: its "
+            "The bundled WordNet (clipclean/data/wordnet/wordnet.zip) differs from the one that this version ships: its "
             f"SHA-256 is {found}, expected {SHA256}. Install clip-sanitizer again."
         )
     return Dictionary(zipfile.ZipFile(io.BytesIO(content)))

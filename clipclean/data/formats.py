@@ -107,7 +107,7 @@ def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
 def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     tables = [name for name in TABLES if os.path.lexists(path / name)]
     if len(tables) > 1:
-        raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one that is meant.")
+        raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one you mean.")
     if tables:
         return table.read_table(_inside(path, [path / tables[0]])[0], wanted)
     for suffix, read in (
@@ -154,7 +154,7 @@ def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *,
     taken = next((those for those in by_split.values() if those), files)
     if at_most is not None and len(taken) > at_most:
         raise UsageError(
-            f"{printable(files[0].parent)} holds {_some([each.name for each in taken])}. Name the one that is meant."
+            f"{printable(files[0].parent)} holds {_some([each.name for each in taken])}. Name the one you mean."
         )
     found = read(taken)
     for each in files:
@@ -173,7 +173,7 @@ def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:
     """Files of a folder, none of which is a link that leads out of it."""
     if outside := [each.name for each in files if untrusted.leads_out(each, folder)]:
         raise RefusedInput(
-            f"{printable(folder)} holds links that lead out of it: {_some(outside)}. Nothing is read through them; name what is meant."
+            f"{printable(folder)} holds links that lead out of it: {_some(outside)}. Nothing is read through them; name the intended file or folder."
         )
     return [*files]
 

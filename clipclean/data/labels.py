@@ -38,8 +38,8 @@ def read_classes(path: Path, /) -> list[str]:
         )
     if len(names) > _MOST_CLASSES:
         raise UsageError(
-            f"{printable(path)} names {len(names):,} classes; {_MOST_CLASSES:,} are the most that a model is measured over. "
-            "Leave out those that nobody would attack."
+            f"{printable(path)} names {len(names):,} classes; {_MOST_CLASSES:,} is the maximum. "
+            "Leave out classes that no attacker would target."
         )
     if len(names) < 2:
         raise UsageError(

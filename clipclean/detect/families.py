@@ -1,7 +1,7 @@
 """The trigger families of the search: what each can paint, and how the size of a change is measured.
 
 A family has free parameters, one row of them for each trigger that is looked for at the same time, and two
-differentiable functions of them: ``paint``, images to triggered images, and ``size``, how much of a image the trigger
+differentiable functions of them: ``paint``, images to triggered images, and ``size``, how much of an image the trigger
 takes. The wrong family finds nothing: a mask at a fixed place does not find a patch that moves, and a patch does not
 find a warp. So an audit runs all of them.
 """
@@ -321,7 +321,7 @@ class InvertedTrigger:
 
     @property
     def size(self) -> float:
-        """How much of a image it takes, in (0, 1]; what that means differs by family."""
+        """How much of an image it takes, in (0, 1]; what that means differs by family."""
         return FAMILIES[self.family].size(self._row()).item()
 
     @property

@@ -175,7 +175,7 @@ def canonical_of(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Ca
     """
     embeddings = _embedded(embed, pixels)
     if _spread(embeddings) < SAME:
-        raise NoSearch("CC005", "The model maps all images to one place, so no trigger could be told from none.")
+        raise NoSearch("CC005", "The model maps all images to one place, so no trigger can be detected.")
     return canonical_form(text_classifier, embeddings=embeddings)
 
 

@@ -103,11 +103,11 @@ def rank_pairs(
 
     Raises:
         Inconclusive: too few pairs, or embeddings that are not finite.
-        RefusedInput: a image changed since it was read.
+        RefusedInput: an image changed since it was read.
     """
     if len(pairs) < LEAST:
         raise Inconclusive(
-            f"{len(pairs)} pairs are too few to tell what is usual among them: at least {LEAST} are needed. Give more."
+            f"{len(pairs)} pairs are too few to tell which are unusual: at least {LEAST} are needed. Give more."
         )
     return scored(embedded(clip, pairs, triggers=triggers, progress=progress))
 

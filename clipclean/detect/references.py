@@ -180,7 +180,7 @@ def from_file(
     }
     if other := [words[key] for key, value in wanted.items() if found.get(key) != value]:
         raise UsageError(
-            f"The references {name} were made with {'; '.join(other)}: they cannot be compared with. Build them anew."
+            f"The references {name} were made with {'; '.join(other)}: they cannot be compared. Build them again."
         )
     return References("file", name, tuple(_sizes(model, name) for model in models))
 
@@ -189,11 +189,13 @@ def _sizes(model: object, name: str) -> Sizes:
     """The sizes of one model of a file, looked at number by number."""
     sizes = model.get("sizes") if isinstance(model, dict) else None
     if not isinstance(sizes, dict) or not sizes:
-        raise RefusedInput(f"{name}: a model has no sizes. Build the references anew.")
+        raise RefusedInput(f"{name}: a model has no sizes. Build the references again.")
     for family, by_class in sizes.items():
         rows = by_class.items() if isinstance(by_class, dict) else ()
         if not rows or not all(_is_size(size) for _, size in rows):
-            raise RefusedInput(f"{name}: {str(family)[:40]!a} holds what is no size. Build the references anew.")
+            raise RefusedInput(
+                f"{name}: {str(family)[:40]!a} holds a value that is not a size. Build the references again."
+            )
     return sizes
 
 

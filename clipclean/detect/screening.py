@@ -90,7 +90,7 @@ def density_ratio(near: Neighbourhood, /) -> Tensor:
 
 
 def disagreement(images: Tensor, captions: Tensor, /) -> Tensor:
-    """1 - cosine of a image's and its caption's unit embeddings (N, D): (N,), in [0, 2].
+    """1 - cosine of an image's and its caption's unit embeddings (N, D): (N,), in [0, 2].
 
     A backdoored model may find that a triggered image agrees well with the target's caption: a low value clears nothing.
     """
@@ -166,7 +166,7 @@ def views(pixels: Tensor, /) -> tuple[Tensor, Tensor]:
 
 
 def instability(images: Tensor, views: Tensor, /) -> Tensor:
-    """Mean over other views of a image of 1 - cosine of the unit embeddings, (N,), in [0, 2].
+    """Mean over other views of an image of 1 - cosine of the unit embeddings, (N,), in [0, 2].
 
     What makes a triggered image what it is to the model goes with the trigger; writing goes with a mirror as well.
 

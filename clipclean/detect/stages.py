@@ -155,7 +155,7 @@ class Stages:
     def _announce(self) -> None:
         """Say once where an interrupted search goes on."""
         if self._read and self.done < self.total:
-            say(f"Going on at step {self.done + 1} of {self.total} of the search, where it was interrupted.")
+            say(f"Resuming at step {self.done + 1} of {self.total} of the search, where it was interrupted.")
         self._read = 0
 
     def _count(self, steps: int) -> None:

@@ -13,9 +13,7 @@ from clipclean.export.provenance import Provenance, UsedCheckpoint
 NAME = "bom.cdx.json"
 SPEC = "1.6"
 MODEL, INPUT, DATA = "model", "input-model", "clean-pairs"  # references within the document
-LIMITATIONS = (
-    "An audit tells of the triggers that were searched for and measured; what was not probed for is not cleared.",
-)
+LIMITATIONS = ("An audit covers only the triggers that it searched for and measured. It says nothing about others.",)
 NOT_AUDITED = ("The weights were rewritten, not audited: a backdoor would have been exported like everything else.",)
 
 

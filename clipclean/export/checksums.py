@@ -41,7 +41,7 @@ def parse(listed: bytes, /) -> dict[str, str]:
             raise RefusedInput(f"{NAME}, line {number}, names a file for the second time: {name[:80]!a}.")
         found[name] = match["digest"]
     if not found:
-        raise RefusedInput(f"{NAME} is empty: it vouches for nothing.")
+        raise RefusedInput(f"{NAME} is empty, so it protects nothing.")
     return found
 
 

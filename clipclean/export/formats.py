@@ -197,7 +197,7 @@ def check(wanted: ExportOptions, /) -> None:
         if missing:
             raise UsageError(
                 f"--format {name} needs {', '.join(missing)}, which this installation lacks. They come with clipclean: "
-                f"install it anew, or pip install {' '.join(missing)}."
+                f"install it again, or pip install {' '.join(missing)}."
             )
     if {"hf", "onnx"} <= set(wanted.formats) and wanted.preset == onnx_presets.IMMICH:
         raise UsageError(

@@ -100,12 +100,12 @@ def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) 
             )
         except subprocess.TimeoutExpired as error:
             raise ExportMismatch(
-                f"{library} took more than {limit:.0f} s to read back what was written to {folder}. Nothing was exported. "
+                f"{library} took more than {limit:.0f} s to read back the files written to {folder}. Nothing was exported. "
                 "Give the same command again when the machine is less busy."
             ) from error
         if run.returncode != 0:
             raise ExportMismatch(
-                f"{library} cannot load what was written to {folder}: {_last_words(run)}. Nothing was exported."
+                f"{library} cannot load the files written to {folder}: {_last_words(run)}. Nothing was exported."
             )
         with np.load(answered, allow_pickle=False) as theirs:
             answer = Answer(images=theirs["images"], texts=theirs["texts"], reader=str(theirs["reader"]))

@@ -55,7 +55,7 @@ def look(out: Path, /, *, force: bool, known: Collection[str]) -> OutputState:
     """
     if not files.is_text(out):
         raise UsageError(
-            f"--out {untrusted.printable(out)} is no text in UTF-8, and reports name the folder. Choose another name."
+            f"--out {untrusted.printable(out)} is not UTF-8 text, but reports name the folder. Choose another name."
         )
     try:
         if out.is_symlink() or (out.exists() and not out.is_dir()):

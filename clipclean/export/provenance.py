@@ -183,4 +183,4 @@ def parse(value: object, /) -> Provenance:
         return Provenance.model_validate(value)
     except ValidationError as error:
         problems = [f"{'.'.join(map(str, each['loc']))[:80]!a}: {each['msg']}" for each in error.errors()[:5]]
-        raise RefusedInput(f"it is no provenance record of schema version 1: {'; '.join(problems)}.") from error
+        raise RefusedInput(f"it is not a provenance record of schema version 1: {'; '.join(problems)}.") from error

@@ -110,8 +110,8 @@ def shared_audit(request: AuditRequest, /, *, progress: Progress, group: train.G
             return _audit(request, progress, group)
         except deadline.OutOfTime as error:
             raise Inconclusive(
-                f"The {request.max_minutes:g} minutes of --max-minutes were over before the model was measured, so nothing can be "
-                "said of it. Give more minutes."
+                f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
+                "result. Give more minutes."
             ) from error
 
 
@@ -548,9 +548,9 @@ def findings(
     if seen.why_not:
         found.append(detect.unsearched(*seen.why_not))
     if late := unfinished(seen):
-        found.append(detect.unsearched("CC024", f"Time was over: {late}. The same command with more minutes goes on."))
+        found.append(detect.unsearched("CC024", f"Time was over: {late}. The same command with more minutes resumes."))
     if seen.search and images < limits.min_images:
-        words = f"{images} images are too few to judge what was found: at least {limits.min_images} are needed."
+        words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
         found.append(detect.unsearched("CC020", f"{words} Give more by --data."))
     if seen.search and (doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier))):
         found.append(doubt)

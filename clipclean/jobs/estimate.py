@@ -219,7 +219,7 @@ def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[st
     ways = ["--effort quick"] if effort in ("standard", "thorough") else []
     if device == "cpu":
         ways.append("a GPU (--device cuda)")
-    return [*ways, "fewer images or classes", "--max-minutes N, which ends with what was found"]
+    return [*ways, "fewer images or classes", "--max-minutes N, which ends with the results so far"]
 
 
 def tell_audit(

@@ -59,8 +59,8 @@ def _is_cached(name: str, /) -> bool:
 def _refuse_unasked() -> None:
     if os.environ.get("CI", "").lower() in ("1", "true"):
         raise UsageError(
-            "--download is off in CI jobs: what a job tests should be there before it starts, at a pinned revision. Fetch "
-            "it in a step of its own: hf download ORG/MODEL --revision COMMIT."
+            "--download is off in CI jobs. Fetch the model in a separate step before the job, at a pinned revision: "
+            "hf download ORG/MODEL --revision COMMIT."
         )
     if importlib.util.find_spec("huggingface_hub") is None:
         raise UsageError("--download needs huggingface_hub: install it by pip install huggingface_hub.")

@@ -61,7 +61,7 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     if file.format in ("torch-zip", "torch-legacy"):
         torch_takes = f"the whole mapping; these tensors are what {wrapped} holds" if wrapped else "these tensors"
     else:
-        torch_takes = "nothing: it is no file of torch.save" if file.format != "torchscript" else "the archive, as code"
+        torch_takes = "nothing: torch.save did not write it" if file.format != "torchscript" else "the archive, as code"
     # open_clip/factory.py, load_state_dict: what "state_dict" holds, else all that is there.
     opens = file.wrappers in ((), ("state_dict",))
     open_clip_takes = (
@@ -70,7 +70,7 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
     return {
         "torch": torch_takes,
         "open_clip": "none: the names are those of transformers" if is_transformers else open_clip_takes,
-        "transformers": "these tensors" if is_transformers else "none: it looks for a directory of its own",
+        "transformers": "these tensors" if is_transformers else "none: it expects its own directory layout",
     }
 
 

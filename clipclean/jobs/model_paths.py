@@ -98,7 +98,7 @@ def parse(name: str, /) -> tuple[str, str | None]:
     is_odd = ".." in text or "--" in repository
     if is_odd or not REPOSITORY.fullmatch(repository) or (at and not REVISION.fullmatch(revision)):
         raise UsageError(
-            f"{name[:200]!a} is no name of a model on the Hugging Face hub. Write hf-hub:ORG/MODEL, or "
+            f"{name[:200]!a} is not a model name of the Hugging Face hub. Write hf-hub:ORG/MODEL, or "
             "hf-hub:ORG/MODEL@REVISION with a branch, a tag or a commit."
         )
     return repository, revision if at else None
@@ -157,9 +157,9 @@ def _commit(folder: Path, revision: str, /) -> str | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
-        raise UnsafeCheckpoint(f"{ref} is no file with the number of a commit. {WAY_OUT}") from error
+        raise UnsafeCheckpoint(f"{ref} does not contain a commit hash. {WAY_OUT}") from error
     if not COMMIT.fullmatch(commit):
-        raise UnsafeCheckpoint(f"{ref} names {commit[:60]!a}, which is no commit. {WAY_OUT}")
+        raise UnsafeCheckpoint(f"{ref} names {commit[:60]!a}, which is not a commit. {WAY_OUT}")
     return commit
 
 
@@ -247,7 +247,7 @@ def _unknown(name: str, /) -> dict[str, Any]:
     near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     hint = f" Did you mean {', '.join(near)}?" if near else ""
     raise UsageError(
-        f"{name[:200]!a} is no pretrained model of open_clip. Write open_clip:ARCH/TAG; open_clip.list_pretrained() has "
+        f"{name[:200]!a} is not a pretrained model of open_clip. Write open_clip:ARCH/TAG; open_clip.list_pretrained() has "
         f"them all.{hint}"
     )
 

@@ -37,7 +37,7 @@ def sanitize(
             return _sanitize(request, progress, group)
         except deadline.OutOfTime as error:
             raise Inconclusive(
-                f"The {request.max_minutes:g} minutes of --max-minutes were over before the cleaning began, so nothing was written. "
+                f"The {request.max_minutes:g} minutes of --max-minutes ended before the cleaning began, so nothing was written. "
                 "Give more minutes."
             ) from error
 
@@ -162,5 +162,5 @@ def unfinished(trained: Training, /) -> list[Finding]:
     if trained.cut is None:
         return []
     done, total = trained.cut
-    words = f"Time was over after step {done} of {total} of the cleaning. The same command with more minutes and --force goes on."
+    words = f"Time was over after step {done} of {total} of the cleaning. The same command with more minutes and --force resumes."
     return [finding("CC024", words, level="warning")]

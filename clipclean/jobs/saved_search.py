@@ -45,7 +45,7 @@ class SavedSearch:
             own_state.private(self._state.folder)
             self._state.write(tensors, {"value": told}, name=_file(name))
         except ResourceError as error:
-            say(f"{error} The search goes on; if it is interrupted, it begins anew.")
+            say(f"{error} The search continues; if it is interrupted, it starts again.")
             self._state = None
 
 
@@ -63,7 +63,7 @@ def part(state: RunState | None, name: str, decides: Mapping[str, object], /) ->
     try:
         return SavedSearch(dataclasses.replace(state.part(_file(name), dict(decides)), group=train.ALONE))
     except ResourceError as error:
-        say(f"{error} The search goes on; if it is interrupted, it begins anew.")
+        say(f"{error} The search continues; if it is interrupted, it starts again.")
         return NOTHING
 
 
@@ -96,7 +96,7 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
         folder.touch()
         _bound(folder)
     except (ClipcleanError, OSError) as error:
-        say(f"{error} The audit goes on; if it is interrupted, it begins anew.")
+        say(f"{error} The audit continues; if it is interrupted, it starts again.")
         return None
     return RunState(folder, found)
 

@@ -137,9 +137,7 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
             if name.startswith("."):
                 hidden += 1
             elif path.is_symlink():
-                result.differs(
-                    relative, "checksums", "is a link: what it leads to is no part of the folder, and can change"
-                )
+                result.differs(relative, "checksums", "is a link: its target is outside the folder and can change")
                 if path.is_file():
                     found[relative] = files.sha256(path)
             elif not path.is_file():
@@ -151,7 +149,7 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
                     reason = f"cannot be read: {error.strerror}"
                     result.findings.append(VerifyFinding(relative, "checksums", "unreadable", reason))
     if hidden:
-        result.notes.append(f"{hidden} hidden file(s) or folder(s) were not looked at")
+        result.notes.append(f"{hidden} hidden file(s) or folder(s) were not checked")
     return found
 
 
@@ -163,7 +161,7 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
         elif name in present and present[name] != digest:
             result.differs(name, "checksums", f"has sha256 {present[name]}, and {checksums.NAME} says {digest}")
     for name in present.keys() - listed.keys() - {checksums.NAME, SIGNATURE}:
-        result.differs(name, "checksums", f"is not listed in {checksums.NAME}: nobody vouches for it")
+        result.differs(name, "checksums", f"is not listed in {checksums.NAME}, so nothing protects it")
     result.checked["checksums"] = f"{len(listed)} files"
 
 
@@ -370,7 +368,7 @@ def _rendered(
     if found:
         same[page] = functools.partial(rendered.same_page, found=found)
     elif page in present:
-        result.differs(page, check, "stands without report.json: nothing says what should be in it")
+        result.differs(page, check, "has no report.json beside it, so its content cannot be checked")
     for name, is_same in same.items():
         if name not in present:
             result.differs(name, check, "is missing")
@@ -422,7 +420,9 @@ def _signature_problem(folder: Path, path: Path, public_key: Path, /) -> str | N
     try:
         verifier = library.Config().use_elliptic_key_verifier(public_key=public_key)
     except (OSError, ValueError) as error:
-        raise UsageError(f"--public-key {public_key} is no public key that model-signing takes: {error}.") from error
+        raise UsageError(
+            f"--public-key {public_key} is not a public key that model-signing accepts: {error}."
+        ) from error
     try:
         with contextlib.redirect_stdout(io.StringIO()):  # it prints warnings there
             verifier.verify(folder, path)

@@ -47,7 +47,7 @@ class Settings:
         restore_weight: of images under the newest trigger, and of those under an earlier one.
         outlyingness: robust deviations from which on a class is suspected.
         enough: robust deviations from which on a trigger of a suspect is forgotten in the rounds after the first.
-        least_part: shortest side of the part of a image that every other image is cut to.
+        least_part: shortest side of the part of an image that every other image is cut to.
         shift: farthest that a trigger is moved, relative to the image's side.
         strength: range of factors on what a trigger changes.
     """

@@ -239,14 +239,14 @@ def _check_caps(config: Config, how: str) -> None:
                 continue
             if not all(type(n) is int and 0 < n <= cap for n in numbers):
                 raise RefusedInput(
-                    f"{how}: {key} = {_quoted(value)} is no whole number from 1 to {cap}. No CLIP model has that."
+                    f"{how}: {key} = {_quoted(value)} is not a whole number from 1 to {cap}. No CLIP model has that."
                 )
             if isinstance(value, list | tuple) and len(value) != SEVERAL[key]:
                 raise RefusedInput(f"{how}: {key} = {_quoted(value)} has not {SEVERAL[key]} numbers.")
         ratio = section.get("mlp_ratio", 4.0)
         if type(ratio) not in (int, float) or not 0 < ratio <= MOST_RATIO:
             raise RefusedInput(
-                f"{how}: mlp_ratio = {_quoted(ratio)} is no number up to {MOST_RATIO:g}. No CLIP model has that."
+                f"{how}: mlp_ratio = {_quoted(ratio)} is not a number up to {MOST_RATIO:g}. No CLIP model has that."
             )
 
 
@@ -273,7 +273,7 @@ def _side(value: object, how: str) -> int:
     told = list(value) if isinstance(value, list | tuple) else [value]
     sides = [side for side in told if isinstance(side, int) and side > 0]
     if not sides or len(sides) < len(told):
-        raise RefusedInput(f"{how}: an image size of {_quoted(value)} is no count of pixels.")
+        raise RefusedInput(f"{how}: an image size of {_quoted(value)} is not a number of pixels.")
     if any(side != sides[0] for side in sides):
         raise UnsupportedModel(f"The model takes images of {_quoted(value)}: only square inputs are handled.")
     return sides[0]
@@ -331,7 +331,7 @@ def signature(tensors: Mapping[str, Tensor], /) -> Signature:
     if missing or tower is None:
         what = ", ".join(missing) or " or ".join(TOWERS)
         raise UnsupportedModel(
-            f"This is no CLIP checkpoint with native towers: {what} not found among {len(tensors)} tensors. "
+            f"This is not a CLIP checkpoint with native towers: {what} not found among {len(tensors)} tensors. "
             f"Check that the file is the whole model, not one tower, an adapter or an optimizer state."
         )
     try:

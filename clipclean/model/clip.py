@@ -202,7 +202,7 @@ def refuse_tokenizer(architecture: Architecture, /) -> None:
         which = f"It is {str(named)[:80]!a}. " if named else ""
         raise UnsupportedModel(
             f"The text tower of {architecture.name} knows {vocabulary:,} tokens of a tokenizer of its own; CLIP's has "
-            f"{STANDARD_VOCABULARY:,}. {which}Such a model can be inspected, and not audited or cleaned: use one with CLIP's "
+            f"{STANDARD_VOCABULARY:,}. {which}clipclean can inspect such a model, but not audit or clean it: use one with CLIP's "
             "own tokenizer."
         )
 
@@ -228,7 +228,7 @@ def _check_scale(scale: Tensor, /) -> None:
     if not 0 <= told <= LARGEST_SCALE:
         raise RefusedInput(
             f"logit_scale is {told:g}, so cosines are multiplied by e to the power of that; training keeps it from 0 to "
-            f"{math.log(100):.2f}, and up to {LARGEST_SCALE:.2f} is read. The file is damaged, or is no CLIP."
+            f"{math.log(100):.2f}, and up to {LARGEST_SCALE:.2f} is read. The file is damaged or not a CLIP."
         )
 
 

@@ -217,7 +217,7 @@ def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[Titl
             "Where it changes images",
             pixels[0],
             change,
-            "An image, and beside it how much each pixel changes, on average over images: white is most.",
+            "An image, and beside it the mean change of each pixel over images: white is the largest.",
         ),
     )
     return [

@@ -53,7 +53,7 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
     styles, so that a report on a hostile model is safe to open.
 
     Raises:
-        ValueError: an image is no base64-encoded PNG.
+        ValueError: an image is not a base64-encoded PNG.
     """
     report = harmless(report)
     style = stylesheet()

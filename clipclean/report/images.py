@@ -60,18 +60,18 @@ def checked(images: PageImages, /) -> PageImages:
     """The images, their words made harmless.
 
     Raises:
-        ValueError: one is no base64-encoded PNG.
+        ValueError: one is not a base64-encoded PNG.
     """
     for title, png in _pngs(images):
         if not _PNG.fullmatch(png):
-            raise ValueError(f"The image {title!r} is no base64-encoded PNG.")
+            raise ValueError(f"The image {title!r} is not a base64-encoded PNG.")
     return PageImages(tuple(map(harmless_image, images.found_triggers)), tuple(map(_harmless_grid, images.grids)))
 
 
 def harmless_image(image: TitledImage, /) -> TitledImage:
-    """An image with printable words; raises ValueError where it is no base64-encoded PNG."""
+    """An image with printable words; raises ValueError where it is not a base64-encoded PNG."""
     if not _PNG.fullmatch(image["png_base64"]):
-        raise ValueError(f"The image {image['title']!r} is no base64-encoded PNG.")
+        raise ValueError(f"The image {image['title']!r} is not a base64-encoded PNG.")
     words: TitledImage = inert({**image, "png_base64": ""})
     return {**words, "png_base64": image["png_base64"]}
 

@@ -42,7 +42,7 @@ def read(path: Path, /) -> Report:
     try:
         report = untrusted.value(data)
     except (ValueError, RecursionError) as error:
-        raise RefusedInput(f"{path} is no JSON: {error}. Name a report.json that clipclean wrote.") from error
+        raise RefusedInput(f"{path} is not JSON: {error}. Name a report.json that clipclean wrote.") from error
     if _is_deeper(report, MAX_DEPTH):
         raise RefusedInput(f"{path} nests values more than {MAX_DEPTH} deep; no report does. Name a report.json.")
     return parse(report)

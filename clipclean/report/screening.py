@@ -14,7 +14,7 @@ from clipclean.schema.results import KeptRecord, Screening
 SHOWN = 20  # rows of the table in a terminal
 KEY = 24  # columns of a key
 LIMITS = (
-    "That these pairs are poisoned, or that the others are not. It is an order, not a verdict: pairs stand out in every set.",
+    "That these pairs are poisoned, or that the others are not. It is a ranking, not a verdict: some pairs stand out in every set.",
     "Poison whose captions are all different, on images that the model does not gather: several signals see none of it.",
 )
 
@@ -48,7 +48,7 @@ def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
     Everything that comes from the data is escaped; the page runs no script and loads nothing.
 
     Raises:
-        ValueError: an image is no base64-encoded PNG.
+        ValueError: an image is not a base64-encoded PNG.
     """
     result, style = _harmless(result), html_page.stylesheet()
     return (

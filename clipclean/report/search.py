@@ -18,8 +18,8 @@ FAMILIES = {
 }
 NOT_SHOWN = (
     "Triggers outside the families that were searched, such as those that change with every image or act on texts.",
-    "That an attacker planted what was found: clean models have natural triggers, which is why sizes are compared.",
-    "What the planted trigger looks like: what was found acts like it, and may look quite different.",
+    "That an attacker planted the trigger: clean models have natural triggers, so sizes are compared.",
+    "The look of the planted trigger: the found one acts like it, but may look different.",
     "Backdoors that were built to be missed by a search like this one.",
 )
 

@@ -123,7 +123,7 @@ def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
     if place.recipe == "auto":
         return [NextCommand("Search the model as it is", f"clipclean audit {model} --effort thorough")]
     words = f"clipclean sanitize {model} --data {data} --recipe auto --out {folder} --force"
-    return [NextCommand("Try several recipes, and take the one that removes most", words)]
+    return [NextCommand("Try several recipes, and take the best", words)]
 
 
 def looked_for(report: Report, /) -> list[Check]:
@@ -231,7 +231,7 @@ def _searched(report: Report) -> str:
 def set_aside(finding: Suppressed, /) -> str:
     """Who decided that a finding does not count, until when, and why."""
     until = f"until {finding.expires}" if finding.expires else "without an end"
-    by = finding.by or "somebody whom the policy does not name"
+    by = finding.by or "a person whom the policy does not name"
     return f"Set aside {until} by {by}: {finding.reason or 'no reason is given'}"
 
 

@@ -687,8 +687,8 @@ def parse(value: object, /) -> Report:
         f"  {problem}" for problem in [*found[:MAX_PROBLEMS], *(["…"] if len(found) > MAX_PROBLEMS else [])]
     )
     raise UsageError(
-        f"This is no clipclean report of schema version 1:\n{listed}\n"
-        "Take a report.json as clipclean wrote it, and the version of clipclean that its tool.version names."
+        f"This is not a clipclean report of schema version 1:\n{listed}\n"
+        "Take an unedited report.json, and the version of clipclean in its tool.version."
     )
 
 

@@ -94,9 +94,9 @@ def test_a_folder_that_cannot_be_made_is_a_resource_error(tmp_path):
     ("changes", "words"),
     [
         ({"family": "swirl"}, "family 'swirl', and this version knows mask, patch"),
-        ({"class": "  "}, "no name of a class"),
-        ({"class": "a\x1b[31m"}, "no name of a class"),
-        ({"class": "x" * 1001}, "no name of a class"),
+        ({"class": "  "}, "not a class name"),
+        ({"class": "a\x1b[31m"}, "not a class name"),
+        ({"class": "x" * 1001}, "not a class name"),
         ({"side": "0"}, "'0' px"),
         ({"side": "-16"}, "'-16' px"),
         ({"side": "99999"}, "'99999' px"),

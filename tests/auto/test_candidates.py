@@ -50,12 +50,12 @@ def test_the_beginnings_of_a_candidate_end_with_the_whole_one():
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("unlearn par", "'unlearn par' is no step"),
-        ("cleanclip(train.epochs=6", "is no step"),
+        ("unlearn par", "'unlearn par' is not a step"),
+        ("cleanclip(train.epochs=6", "is not a step"),
         ("unlern", "Did you mean 'unlearn'"),
         ("auto", "has a ladder of its own"),
         ("cleanclip(train.speed=6)", "unknown key"),
-        ("", "is no step"),
+        ("", "is not a step"),
     ],
 )
 def test_what_is_no_candidate_is_refused(text, told):

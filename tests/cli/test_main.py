@@ -482,9 +482,9 @@ def test_safetensors_is_the_layout_that_holds_such_a_file(parsed):
 @each(
     ("wrong", "told"),
     [
-        (["report.pdf"], "'report.pdf' is no format"),
-        ([".html"], "'.html' is no format"),
-        (["pdf=x"], "'pdf' is no format. Choose from text, json"),
+        (["report.pdf"], "'report.pdf' is not a format"),
+        ([".html"], "'.html' is not a format"),
+        (["pdf=x"], "'pdf' is not a format. Choose from text, json"),
         (["json"], "'json' names no file. Write json=PATH"),
         (["json="], "'json=' names no file"),
         (["json=x", "html=x"], "two outputs go to x"),

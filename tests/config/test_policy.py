@@ -205,8 +205,8 @@ def test_too_little_evidence_can_be_made_a_failure(write, code, level):
 
 @pytest.mark.parametrize("code", ["CC050", "CC051"])
 def test_what_a_policy_did_cannot_be_hidden(write, code):
-    assert "(what is suppressed is always said)" in refusal(write(f"severities: {{{code}: off}}\n"))
-    assert "what is suppressed is always said" in refusal(write(f"suppressions: {json.dumps([suppression(code)])}\n"))
+    assert "(suppressions are always reported)" in refusal(write(f"severities: {{{code}: off}}\n"))
+    assert "suppressions are always reported" in refusal(write(f"suppressions: {json.dumps([suppression(code)])}\n"))
     assert policy.load(write(f"severities: {{{code}: error}}\n"))
 
 

@@ -146,5 +146,5 @@ def test_a_damaged_file_is_refused(tmp_path: Path, rows: list, limits: ReadLimit
     for name in ("a.parquet", "a.arrow"):
         path = tmp_path / name
         path.write_bytes(path.read_bytes()[:cut])
-        with pytest.raises(RefusedInput, match=r"no sound (Parquet|Arrow) file"):
+        with pytest.raises(RefusedInput, match=r"not a valid (Parquet|Arrow) file"):
             clean(path, limits)

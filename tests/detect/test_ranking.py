@@ -140,7 +140,7 @@ def test_what_is_kept_are_the_pairs_that_are_not_dropped(tmp_path):
 
 
 def test_too_few_pairs_are_inconclusive(tmp_path):
-    with pytest.raises(Inconclusive, match="16 pairs are too few to tell what is usual among them: at least 17"):
+    with pytest.raises(Inconclusive, match="16 pairs are too few to tell which are unusual: at least 17"):
         sifted(images(tmp_path)[:16])
 
 

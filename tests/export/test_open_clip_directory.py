@@ -110,6 +110,6 @@ def test_embeddings_that_are_no_numbers_are_noticed(clip, tmp_path, in_process):
 def test_what_open_clip_cannot_load_is_told_with_its_last_words(clip, tmp_path, in_process):
     write(clip, tmp_path)
     (tmp_path / "open_clip_model.safetensors").write_bytes(b"short")
-    with pytest.raises(parity.ExportMismatch, match=r"open_clip cannot load what was written to .*Error: ") as told:
+    with pytest.raises(parity.ExportMismatch, match=r"open_clip cannot load the files written to .*Error: ") as told:
         open_clip_directory.check(tmp_path, **asked(clip))
     assert told.value.exit_code == 5

@@ -251,5 +251,5 @@ def test_a_name_that_is_too_long_is_a_resource_error(tmp_path):
 
 def test_a_name_that_is_no_text_is_refused_before_any_work(tmp_path):
     out = Path(os.fsdecode(os.fsencode(tmp_path) + b"/out\xff"))
-    with pytest.raises(UsageError, match=r"out.udcff is no text in UTF-8"):
+    with pytest.raises(UsageError, match=r"out.udcff is not UTF-8 text"):
         look(out)

@@ -245,8 +245,8 @@ CALLS = {
     "bytearray opcode": (b"\x96" + struct.pack("<Q", 3_000_000_000), "BYTEARRAY8"),
     "eight-byte string": (b"\x8d" + struct.pack("<Q", 2**62), "BINUNICODE8"),
     "name with control characters": (call("os\x1b[31m", "system", PAYLOAD), r"os\\x1b\[31m\.system"),
-    "name from the stack that is no text": (whole(1) + whole(2) + b"\x93", "no plain name"),
-    "call of a value": (text("os.system") + group(PAYLOAD) + b"R", "no plain name"),
+    "name from the stack that is no text": (whole(1) + whole(2) + b"\x93", "other than a plain name"),
+    "call of a value": (text("os.system") + group(PAYLOAD) + b"R", "other than a plain name"),
     "torchscript class outside torchscript": (name("__torch__", "M") + EMPTY_TUPLE + b"\x81", r"__torch__\.M"),
     "torchscript helper outside torchscript": (
         call("torch.jit._pickle", "build_intlist", EMPTY_LIST),
@@ -274,7 +274,7 @@ CASES: dict[str, Case] = {
     ),
     "pickle: 50,000 lists from the inside out": attack(inside_out, "nested more than 100"),
     "pickle: a billion laughs": attack(laughs, "nested more than 100"),
-    "pickle: a list in itself": attack(EMPTY_LIST + b"q\x00h\x00a", "no mapping"),
+    "pickle: a list in itself": attack(EMPTY_LIST + b"q\x00h\x00a", "a mapping"),
     "pickle: a mapping that is its own model": attack(
         EMPTY_DICT + b"q\x00" + text("model") + b"h\x00s", "holds no tensors"
     ),
@@ -287,8 +287,8 @@ CASES: dict[str, Case] = {
     "pickle: no mark": attack(b"t", "malformed"),
     "pickle: an unknown memo": attack(b"h\x07", "malformed"),
     "pickle: a key without a value": attack(EMPTY_DICT + MARK + NONE + b"u", "malformed"),
-    "pickle: append to a number": attack(whole(1) + NONE + b"a", "no list"),
-    "pickle: keys of a number": attack(whole(1) + NONE + NONE + b"s", "no mapping"),
+    "pickle: append to a number": attack(whole(1) + NONE + b"a", "other than a list"),
+    "pickle: keys of a number": attack(whole(1) + NONE + NONE + b"s", "a mapping"),
     "pickle: state of a number": attack(whole(1) + NONE + b"b", "has none"),
     "pickle: an endless name": attack(b"c" + b"x" * 5000, "without an end"),
     "pickle: protocol 200": raw(lambda: archive(pickled(NONE, protocol=200)), "protocol 200"),
@@ -296,7 +296,7 @@ CASES: dict[str, Case] = {
     "pickle: ordered dict with content": attack(call("collections", "OrderedDict", EMPTY_LIST), "OrderedDict"),
     "pickle: torch size of a number": attack(call("torch", "Size", whole(3)), "torch.Size"),
     "pickle: parameter of a number": attack(
-        call("torch._utils", "_rebuild_parameter", whole(3), NONE, NONE), "no tensor"
+        call("torch._utils", "_rebuild_parameter", whole(3), NONE, NONE), "other than a tensor"
     ),
     "tensor: stride 0": weights(tensor((10**6, 10**6), (0, 0)), "larger than any layer"),
     "tensor: small stride 0": weights(tensor((4, 4), (1, 0)), "stride 0"),
@@ -534,16 +534,18 @@ CASES: dict[str, Case] = {
     "folder: one tower": Case(folder({"config.json": '{"model_type": "clip_text_model"}'}), "text tower alone"),
     "folder: a type of model that is a list": Case(folder({"config.json": '{"model_type": ["clip"]}'}), r"\['clip'\]"),
     "shards: a path upwards": sharded(
-        {"a": "a.safetensors", "b": "../b.safetensors"}, r"'\.\./b\.safetensors'.*beside"
+        {"a": "a.safetensors", "b": "../b.safetensors"}, r"'\.\./b\.safetensors'.*in the folder"
     ),
-    "shards: an absolute path": sharded({"a": "/etc/passwd"}, r"'/etc/passwd'.*beside"),
-    "shards: a path downwards": sharded({"a": "below/a.safetensors"}, "beside their index"),
-    "shards: a path of Windows": sharded({"a": "C:a.safetensors", "b": "..\\b.safetensors"}, "beside their index"),
-    "shards: the folder itself": sharded({"a": ".", "b": ".."}, "beside their index"),
-    "shards: an empty name": sharded({"a": ""}, "beside their index"),
+    "shards: an absolute path": sharded({"a": "/etc/passwd"}, r"'/etc/passwd'.*in the folder"),
+    "shards: a path downwards": sharded({"a": "below/a.safetensors"}, "in the folder of their index"),
+    "shards: a path of Windows": sharded(
+        {"a": "C:a.safetensors", "b": "..\\b.safetensors"}, "in the folder of their index"
+    ),
+    "shards: the folder itself": sharded({"a": ".", "b": ".."}, "in the folder of their index"),
+    "shards: an empty name": sharded({"a": ""}, "in the folder of their index"),
     "shards: a name with an escape": sharded({"a": "a\x1b[2J"}, r"a\\x1b\[2J"),
     "shards: a name with a null byte": sharded({"a": "a\0b"}, r"a\\x00b"),
-    "shards: an address": sharded({"a": "https://example.org/a.safetensors"}, "beside their index"),
+    "shards: an address": sharded({"a": "https://example.org/a.safetensors"}, "in the folder of their index"),
     "shards: one is missing": sharded({"a": "a.safetensors", "b": "c.safetensors"}, r"not there: 'c\.safetensors'"),
     "shards: one is a folder": sharded({"a": "a.safetensors", "b": "..."}, "not there"),
     "shards: a tensor is missing": sharded(
@@ -571,7 +573,7 @@ CASES: dict[str, Case] = {
     "shards: a large index": sharded(None, "no honest one", index='{"a": "' + "x" * 2**22 + '"}'),
     "shards: 2,000 files": sharded({f"w{n}": f"{n}.safetensors" for n in range(2000)}, "2,000 files"),
     "shards: of different formats": Case(lambda path: mixed(path), "different formats"),
-    "shards: a list in place of tensors": Case(lambda path: mixed(path, EMPTY_LIST), "no mapping"),
+    "shards: a list in place of tensors": Case(lambda path: mixed(path, EMPTY_LIST), "a mapping"),
     "shards: a foreign name in the second": Case(
         lambda path: mixed(path, call("os", "system", PAYLOAD)), r"os\.system"
     ),

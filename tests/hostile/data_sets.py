@@ -396,12 +396,12 @@ DAMAGED_STATISTICS = (
 PARQUET = {
     "statistics that end the process of who asks for them": (
         lambda: zlib.decompress(base64.b85decode(DAMAGED_STATISTICS)),
-        "exit 3.*no sound Parquet file|kept row 1",
+        "exit 3.*not a valid Parquet file|kept row 1",
     ),
-    "nothing behind its mark": (lambda: b"PAR1" + bytes(30), "exit 3.*no sound Parquet file"),
-    "a footer of 2 GB": (lambda: parquet(rows())[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1", "exit 3.*no sound"),
-    "a footer of zeros": (lambda: b"PAR1" + bytes(64) + struct.pack("<I", 64) + b"PAR1", "exit 3.*no sound"),
-    "cut in the middle": (lambda: parquet(rows())[:-40], "exit 3.*no sound Parquet file"),
+    "nothing behind its mark": (lambda: b"PAR1" + bytes(30), "exit 3.*not a valid Parquet file"),
+    "a footer of 2 GB": (lambda: parquet(rows())[:-8] + struct.pack("<I", 2**31 - 1) + b"PAR1", "exit 3.*not a valid"),
+    "a footer of zeros": (lambda: b"PAR1" + bytes(64) + struct.pack("<I", 64) + b"PAR1", "exit 3.*not a valid"),
+    "cut in the middle": (lambda: parquet(rows())[:-40], "exit 3.*not a valid Parquet file"),
     "a value of 300 kB in 1,000 rows": (lambda: parquet(repeated(300_000, 1000)), "exit 3.*1,000 of 1,000"),
     "80 values of 2 MB in 40 kB": (
         lambda: parquet(many(2_000_000, 80), compression="zstd"),
@@ -424,9 +424,9 @@ PARQUET = {
     ),
 }
 ARROW = {
-    "nothing behind its mark": (lambda: b"ARROW1\0\0" + bytes(30), "exit 3.*no sound Arrow file"),
-    "cut in the middle": (lambda: arrow(rows())[:-40], "exit 3.*no sound Arrow file"),
-    "offsets that point anywhere": (wild_offsets, "exit 3.*no sound Arrow file"),
+    "nothing behind its mark": (lambda: b"ARROW1\0\0" + bytes(30), "exit 3.*not a valid Arrow file"),
+    "cut in the middle": (lambda: arrow(rows())[:-40], "exit 3.*not a valid Arrow file"),
+    "offsets that point anywhere": (wild_offsets, "exit 3.*not a valid Arrow file"),
 }
 COCO = {
     "names that lead out": (

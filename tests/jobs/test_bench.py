@@ -151,7 +151,7 @@ def test_an_attack_that_does_not_take_is_no_evidence(job, capsys):
     ("more", "told"),
     [
         (["--seeds", "1,1"], "different"),
-        (["--seeds", "x"], "no numbers"),
+        (["--seeds", "x"], "not numbers"),
         (["--out", "nowhere"], "no such folder"),
         (["--attacks", "7"], "7"),
     ],

@@ -123,7 +123,7 @@ def test_a_download_that_did_not_end_has_no_weights(cache):
     ],
 )
 def test_what_is_no_name_is_refused(cache, name):
-    with pytest.raises(UsageError, match="no name of a model on the Hugging Face hub"):
+    with pytest.raises(UsageError, match="not a model name of the Hugging Face hub"):
         model_paths.locate(name)
 
 

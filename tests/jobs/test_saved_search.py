@@ -138,7 +138,7 @@ def test_an_audit_that_goes_on_says_where(request_):
     stopped(request_, stage="searching", after=5)
     said, seen = [], []
     audited(request_, said, progress=lambda what, done, total: seen.append((what, done, total)))
-    assert f"Going on at step 6 of {STEPS} of the search, where it was interrupted." in said
+    assert f"Resuming at step 6 of {STEPS} of the search, where it was interrupted." in said
 
 
 def test_states_of_other_settings_are_kept_beside(alone):
@@ -177,11 +177,11 @@ def test_without_a_place_for_its_state_an_audit_runs_all_the_same(alone, monkeyp
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "file"))
     said = []
     audited(alone, said)
-    assert any("if it is interrupted, it begins anew" in words for words in said)
+    assert any("if it is interrupted, it starts again" in words for words in said)
 
 
 def test_a_deadline_shorter_than_reading_the_model_gives_one_message(request_):
-    with pytest.raises(Inconclusive, match="were over before the model was measured"):
+    with pytest.raises(Inconclusive, match="ended before the model was measured"):
         audited(replace(request_, max_minutes=1e-9))
 
 

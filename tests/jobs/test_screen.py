@@ -180,7 +180,7 @@ def test_nothing_from_a_caption_drives_the_terminal(job, capsys):
         (["--drop", "auto", "--save-kept", "kept.zip"], 2, "ends in .csv"),
         (["--drop", "auto", "--save-kept", "nowhere/kept.csv"], 2, "does not exist"),
         (["--drop", "auto", "--save-kept", "there.csv"], 2, "pass --force"),
-        (["--output", "sarif=x.sarif"], 2, "is no format"),
+        (["--output", "sarif=x.sarif"], 2, "is not a format"),
         (["--trigger", "nonsense"], 2, "no trigger family"),
         (["--trigger", "missing.safetensors"], 3, "missing.safetensors"),
         (["--model", "missing.pt"], 3, "no such file"),

@@ -91,7 +91,7 @@ def test_a_dead_process_ends_the_audit_and_leaves_a_state_that_one_process_goes_
     assert nothing is None
     assert "Process 0 of 2 cannot reach the others" in words
     ((_, words),), after = audited(job, size=1)
-    assert "Going on at step " in words
+    assert "Resuming at step " in words
     near(alone, after)
 
 

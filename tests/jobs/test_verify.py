@@ -140,7 +140,7 @@ def test_a_missing_file_is_found(folder):
 @pytest.mark.parametrize("name", ["pytorch_model.bin", "modeling.py", "onnx/other.onnx"])
 def test_a_file_that_nobody_vouches_for_is_found(folder, name):
     (folder / name).write_bytes(b"x")
-    assert f"{name}: checksums: is not listed in SHA256SUMS: nobody vouches for it" in told(check(folder))
+    assert f"{name}: checksums: is not listed in SHA256SUMS, so nothing protects it" in told(check(folder))
     resum(folder)
     assert told(check(folder)) == [
         f"{name}: provenance: is not among the outputs that provenance.json names",
@@ -239,7 +239,7 @@ def test_a_record_that_is_no_json_is_unreadable(folder, name, text):
 @pytest.mark.parametrize(
     ("name", "keys", "value", "words"),
     [
-        (RECORD, ["schema_version"], "2", "no provenance record of schema version 1"),
+        (RECORD, ["schema_version"], "2", "not a provenance record of schema version 1"),
         (RECORD, ["outputs", "../x"], "0" * 64, "names '../x', which is missing"),
         (RECORD, ["outputs", WEIGHTS], "0" * 64, f"{WEIGHTS}: provenance: has sha256 "),
         (RECORD, ["exports", 0, "sha256"], "0" * 64, f"tells two digests of {WEIGHTS}"),
@@ -337,7 +337,7 @@ def test_hidden_files_are_left_out_and_said(folder):
     (folder / ".gitattributes").write_text("x")
     result = check(folder)
     assert result.exit_code == 0
-    assert result.notes[0] == "2 hidden file(s) or folder(s) were not looked at"
+    assert result.notes[0] == "2 hidden file(s) or folder(s) were not checked"
 
 
 # Sanitized folders, whose reports are made once more.
@@ -563,7 +563,7 @@ def test_a_missing_or_broken_signature_is_found_where_a_key_is_given(folder, key
 def test_what_is_no_key_is_refused(folder, keys):
     (folder / "model.sig").write_text("{}")
     for name in ("config.json", "missing.pub"):
-        with pytest.raises(UsageError, match="is no public key"):
+        with pytest.raises(UsageError, match="is not a public key"):
             check(folder, public_key=folder / name)
 
 
@@ -580,5 +580,5 @@ def test_weights_behind_a_link_are_named_though_their_digest_is_right(folder, tm
     result = check(folder)
     assert result.exit_code == 1
     assert [finding.message for finding in result.findings if finding.file == weights.name] == [
-        "is a link: what it leads to is no part of the folder, and can change"
+        "is a link: its target is outside the folder and can change"
     ]

@@ -87,7 +87,7 @@ def test_a_collision_is_named_with_both_candidates(name):
 
 def test_another_tokenizer_is_refused_by_name_where_captions_are_needed():
     found = model.resolve({}, arch="ViT-L-14-CLIPA", config=None, script_quick_gelu=None)
-    with pytest.raises(UnsupportedModel, match=r"knows 32,000 tokens.*'bert-base-uncased'.*can be inspected"):
+    with pytest.raises(UnsupportedModel, match=r"knows 32,000 tokens.*'bert-base-uncased'.*can inspect"):
         model.refuse_tokenizer(found)
     model.refuse_tokenizer(model.resolve({}, arch="ViT-B-32", config=None, script_quick_gelu=None))
 

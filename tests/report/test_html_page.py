@@ -367,7 +367,7 @@ def test_what_the_policy_set_aside_is_shown_before_the_verdict():
 
 @pytest.mark.parametrize("data", ["", "iVBORw0KGgo", 'iVBORw0KGgoAAAA"><script>', base64.b64encode(b"GIF89a").decode()])
 def test_a_picture_that_is_no_png_is_refused(data):
-    with pytest.raises(ValueError, match="no base64-encoded PNG"):
+    with pytest.raises(ValueError, match="not a base64-encoded PNG"):
         report.html(samples.passed(), PageImages((PICTURE | {"png_base64": data},)))
 
 

@@ -47,14 +47,14 @@ def test_a_report_with_unknown_numbers_stays_valid_and_writable(tmp_path):
 @each(
     ("content", "error", "message"),
     [
-        (b"", RefusedInput, "is no JSON"),
-        (b"{", RefusedInput, "is no JSON"),
+        (b"", RefusedInput, "is not JSON"),
+        (b"{", RefusedInput, "is not JSON"),
         (b'{"a": NaN}', RefusedInput, "NaN is not a JSON number"),
-        (b"\xff\xfe\x00", RefusedInput, "is no JSON"),
-        (b"[" * 100_000, RefusedInput, "is no JSON"),
+        (b"\xff\xfe\x00", RefusedInput, "is not JSON"),
+        (b"[" * 100_000, RefusedInput, "is not JSON"),
         (b"[" * 40 + b"]" * 40, RefusedInput, "more than 32 deep"),
-        (b"1" * 5000, RefusedInput, "is no JSON"),
-        (b"[]", UsageError, "no clipclean report"),
+        (b"1" * 5000, RefusedInput, "is not JSON"),
+        (b"[]", UsageError, "not a clipclean report"),
         (b'{"schema_version": "1"}', UsageError, "missing"),
     ],
 )

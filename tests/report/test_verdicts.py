@@ -65,8 +65,8 @@ def test_a_passed_audit_says_what_was_looked_for():
     ("codes", "words"),
     [
         (["CC004", "CC003"], "There is one sign of a backdoor"),
-        (["CC003", "CC005"], "The model maps every image to nearly the same place"),
-        (["CC004"], "no clean model of this kind to compare with, so what was found cannot be judged"),
+        (["CC003", "CC005"], "The model maps every image to nearly the same embedding"),
+        (["CC004"], "no clean model of this kind to compare with, so the results cannot be judged"),
         (["CC021"], "unknown triggers were not searched for"),
         (["CC022"], "too few classes"),
         (["CC020"], "There is too little evidence"),
@@ -79,7 +79,7 @@ def test_an_undecided_audit_gives_the_reason_that_matters_most(codes, words):
 
 
 SANITIZED = {
-    "CC005": "The model maps every image to nearly the same place",
+    "CC005": "The model maps every image to nearly the same embedding",
     "CC062": "One sign of a backdoor came back after a little finetuning",
     "CC001": "After cleaning, a trigger still acts on the model",
     "CC003": "After cleaning, the search still finds one sign of a backdoor",
@@ -142,7 +142,7 @@ def test_what_is_set_aside_says_who_why_and_until_when():
     (finding,) = searches.backdoored()["suppressed"]
     assert verdicts.set_aside(finding) == "Set aside until 2031-01-31 by Ann: a known broken file"
     assert verdicts.set_aside(finding | {"expires": None, "reason": "", "by": ""}) == (
-        "Set aside without an end by somebody whom the policy does not name: no reason is given"
+        "Set aside without an end by a person whom the policy does not name: no reason is given"
     )
 
 

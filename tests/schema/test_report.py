@@ -147,7 +147,7 @@ def test_what_a_later_version_adds_is_no_error():
 
 @pytest.mark.parametrize("value", [None, [], "report", 3, {}])
 def test_what_is_no_report_is_refused(value):
-    with pytest.raises(UsageError, match="no clipclean report"):
+    with pytest.raises(UsageError, match="not a clipclean report"):
         report.parse(value)
 
 

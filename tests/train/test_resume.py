@@ -232,7 +232,7 @@ def test_a_link_in_the_place_of_a_folder_of_the_state_is_refused_and_its_target_
 def test_a_folder_that_others_may_write_in_is_refused(own, mode):
     own.folder.mkdir(parents=True)
     own.folder.chmod(mode)
-    with pytest.raises(ResourceError, match="others may write in it"), own.locked():
+    with pytest.raises(ResourceError, match="others may write to it"), own.locked():
         pass
 
 
