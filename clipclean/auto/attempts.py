@@ -167,6 +167,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]
         return attempt, []
     evidence = replace(bench.evidence, suspicions=attempt.suspicions)
     attempt = replace(attempt, refinetuned=bench.refinetune(sight.measured, evidence))
+    # The search is repeated since the planted trigger is never quite the one that was found and unlearned: only the latter is measured.
     if not (pointed and bench.references):  # without references every model has classes that images gather at
         return attempt, []
     later = bench.audit(attempt.suspicions, pointed=pointed, what=" after the rebound")

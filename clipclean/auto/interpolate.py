@@ -1,9 +1,9 @@
 """Interpolation between original and cleaned weights: less accuracy lost, but part of the backdoor may return.
 
 Source: interpolation of finetuned CLIPs is that of WiSE-FT (Wortsman et al. 2022, arXiv 2109.01903). They look for the point of
-highest accuracy. That was rejected: on the way back a trigger returns more readily, and no test at hand shows it beforehand. After
+highest accuracy. That was rejected: nearer to the original a trigger returns more readily, and no available test shows it beforehand. After
 100 benign steps a planted patch acts on 0.015 of the images from the cleaned end, on 0.04 from 0.85, on 0.14 from 0.7 of the way
-(docs/experiments.md, "What a way back brings back").
+(docs/experiments.md, "What interpolation brings back").
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from torch import Tensor
 from clipclean.auto.budget import Budget, Point
 from clipclean.auto.trials import Trial
 
+# None below 0.85: from 0.7 of the way a planted patch returned to 0.14 of the images after 100 benign steps, from 0.85 to 0.04.
 SHARES = (0.925, 0.85)  # of the way from the original to the cleaned model; 1 is the cleaned one itself
 
 Weights = Mapping[str, Tensor]
@@ -26,6 +27,7 @@ def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str
     """
     if share in (0.0, 1.0):
         return dict(cleaned if share else original)
+    # Counters of normalisation layers are whole numbers, for which no point between makes sense.
     return {
         name: torch.lerp(original[name], tensor, share) if tensor.is_floating_point() else tensor
         for name, tensor in cleaned.items()
@@ -83,6 +85,8 @@ def to_budget(
         if trial.kept == 1:  # what is left there returns more readily from farther back
             continue
         points.append(measure(trial.kept))
+        # Triggers found by a search understate the planted one: after 100 benign steps from 0.7 of the way they acted on at most 0.068
+        # of the images, the planted one on 0.125 to 0.140. So hardly anything more than at the cleaned end may be left.
         if points[-1].excess > budget.allowed(whole.excess):
             break
         if budget.affords(points[-1].accuracy_lost):

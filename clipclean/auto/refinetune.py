@@ -38,6 +38,7 @@ class Refinetuned:
 
         The limit is that of named triggers, and for triggers of the panel, which act on clean models too, that of suspicion.
         """
+        # One that acted beyond its limit before is a finding of the audit already; here only what was hidden counts.
         acting = []
         for old, new, is_known in self.pairs():
             limit = limits.max_excess if is_known else limits.suspicious_excess

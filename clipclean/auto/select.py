@@ -117,7 +117,9 @@ def next_step(done: Sequence[Considered], /, *, untried: int, budget: Budget, la
     if ran and not all(attempt.is_open for attempt in ran):  # one left nothing open on the model
         return NextStep("stop")
     out_of_time = late and any(each.trials for each in done)
-    # Once one removes all but chance at hardly any cost, no other could be better by more than chance.
+    # If one removes essentially every canary at almost no cost, another could be better by chance only. Trying them all is dear: of a
+    # run of 975 s, 213 went into a candidate that no run of any model had chosen (docs/experiments.md, "Where the
+    # time of auto goes").
     enough = any(is_enough(each, budget) for each in done if not each.attempt)
     if untried and not out_of_time and not enough:
         return NextStep("try")
@@ -146,11 +148,13 @@ def is_enough(considered: Considered, budget: Budget, /) -> bool:
 
 def leftover(considered: Considered, /) -> int:
     """What a candidate leaves of the canary that acts most, in points: equal ones go by their order."""
+    # In whole points: of 400 images one is a quarter of a point, so finer differences are chance, and the order decides.
     return round(100 * considered.trials[0].most) if considered.trials else 0
 
 
 def shortfall(trial: Trial, budget: Budget, /) -> tuple[bool, int, float, float]:
     """How far a trial is from passing: over the budget, canaries left, what the worst of them does, accuracy lost."""
+    # Accuracy first: a candidate over the budget fails for certain, while a canary that is left may be harder than the real backdoor.
     left = len(trial.counted) - trial.removed(budget.excess)
     return not budget.affords(trial.accuracy_lost), left, trial.worst, trial.accuracy_lost
 

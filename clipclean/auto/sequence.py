@@ -51,8 +51,7 @@ def clean(
 ) -> Cleaned:
     """Clean a model in place, recipe by recipe; two candidates that begin alike share their beginning.
 
-    What follows an unlearning shows some images under the triggers that were unlearned: without it PAR brought back 0.168 of a
-    patch that an unlearning had taken to 0.000 (docs/experiments.md).
+    A recipe after an unlearning shows some images under the triggers that were unlearned.
 
     Args:
         clip: the model.
@@ -89,6 +88,8 @@ def clean(
         )
         done = _cleaned(clip, samples, recipe, replace(aims, rehearsed=rehearsed), own, state)
         if done.searched:
+            # PAR after an unlearning brought back 0.168 of an optimised patch that was at 0.000; with 0.4 of the images under the
+            # triggers found, it was 0.005 (docs/experiments.md, "What a finetuning after unlearning brings back").
             rehearsed = (*known, *unlearning.leads(done.searched.state.catches))
         parts.append(done)
     leads = tuple(lead for done in parts for lead in done.leads)

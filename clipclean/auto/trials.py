@@ -29,6 +29,7 @@ class PlantedCopy:
 
     def learned(self) -> list[tuple[detect.Probe, bool]]:
         """What each canary does in the copy, and whether that counts."""
+        # A backdoor that the copy did not learn cannot show that a candidate removes it: it counts for no one.
         return [(probe, probe.excess >= TOOK) for probe in self.planted.known]
 
 
@@ -61,6 +62,9 @@ class CanaryOutcome:
 
     def removed(self, limit: float, /) -> bool:
         """Whether it acts on no more than ``limit``, and does not return beyond that by its whole interval."""
+        # By the whole interval: on a few hundred images a canary that is gone still acts on a few per cent by chance. And after
+        # benign steps: canaries at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (docs/experiments.md, "What
+        # returns after a candidate").
         returns = self.returned_interval is not None and self.returned_interval[0] > limit
         return self.left <= limit and not returns
 
@@ -136,6 +140,8 @@ def trial(
         )
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
+    # Counted from the copy, not from the model: planting four canaries alone took three points (0.535 to 0.507; docs/experiments.md,
+    # "Several test backdoors in one planting"), which no candidate is to blame for.
     lost, interval = detect.accuracy_loss(planted, cleaned)
     return Trial(candidate, outcomes, lost, interval, kept, seconds)
 

@@ -150,6 +150,7 @@ def untargeted(
 
     def attack(embeddings: Tensor, _: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
         spread = (embeddings - embeddings.mean(1, keepdim=True)).square().sum(-1).mean(1)  # (R,)
+        # Relative to the clean spread, not whitened: with whitened embeddings clean and backdoored models alike needed 0.4 of the image.
         left = (spread / clean).clamp(min=1e-6)
         return LOOSE * left, 1 - left.detach()
 
@@ -162,6 +163,8 @@ def untargeted(
         predicted = canonical.logits(_embedded(embed, found(pixels, Generator().manual_seed(0)))).argmax(1)
         counts = predicted.bincount(minlength=len(canonical.texts))
         share = counts.max().item() / len(pixels)
+        # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
+        # (docs/experiments.md, "A verdict on models that nobody calibrated").
         results.append((_candidate(family, int(counts.argmax()), parameters, size), share))
     return results
 
@@ -329,6 +332,7 @@ def anomaly_index(size: float, others: Sequence[float], /, *, floor: float) -> f
         return math.nan
     logs = torch.tensor(others, dtype=torch.float64).log()
     centre = logs.quantile(0.5)
+    # 1.4826: makes the median absolute deviation that of a normal distribution (Wang et al. 2019).
     deviation = max(1.4826 * (logs - centre).abs().quantile(0.5).item(), floor)
     return (centre.item() - math.log(size)) / deviation
 
@@ -358,6 +362,7 @@ def _smallest(
     running = torch.zeros(rows, device=pixels.device)
     level = plan.level
     for step in range(plan.steps):
+        # New images in each step: a trigger fitted to one batch would turn those images only.
         images = pixels[torch.randint(len(pixels), (plan.batch,), generator=generator).to(pixels.device)]
         size = family.size(parameters)
         success = _backward(embed, images, family, parameters, attack=attack, weight=weight.exp(), generator=generator)
@@ -368,6 +373,7 @@ def _smallest(
             kept[name][improves] = values.detach()[improves]
         optimizer.step()
         optimizer.zero_grad()
+        # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
         weight = (weight + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
     failed = ~best.isfinite()
     for name, values in parameters.items():
@@ -399,6 +405,7 @@ def _backward(
         painted = family.paint(images[None].expand(count, *images.shape), chosen, generator)
         embeddings = embed(painted.flatten(0, 1)).float().view(count, len(images), -1)
         loss, success = attack(embeddings, some)
+        # On the logarithm: a step from 2 % to 1 % of the image counts as much as one from 20 % to 10 %.
         total = loss + weight[some] * family.size(chosen).log()
         total.sum().backward()  # type: ignore[no-untyped-call] # torch's own annotation
         successes.append(success)

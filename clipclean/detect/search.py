@@ -275,6 +275,8 @@ def search(
         some = [*suspects, *drawn(len(classes), suspects, count=swept - len(suspects), generator=drawing)]
         leaders = scene.leaders(general, some)
     suspects = list(dict.fromkeys([*suspects, *leaders]))
+    # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
+    # 4.9 deviations; docs/experiments.md, "What random control classes are worth"). They give the scale; margins are to every class.
     controls = drawn(len(classes), suspects, count=max(0, effort.controls - len(leaders)), generator=drawing)
     targets = [*suspects, *controls]
     made = scene.towards(targets)

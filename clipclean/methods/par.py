@@ -44,6 +44,7 @@ def par(
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
+        # Pushed without regard to captions, matched with them: what the pairs do not teach again, such as a backdoor, stays lost.
         pixels, tokens = batch.inputs["pixels"], batch.inputs["tokens"]
         images, texts = encode_images(pixels), encode_tokens(tokens)
         across = clip_loss(images, texts, scale())

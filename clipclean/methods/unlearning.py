@@ -359,6 +359,7 @@ def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: f
     def loss(batch: Batch) -> dict[str, Tensor]:
         wanted = original(batch.inputs["pixels"])
         clean, newest, earlier = (encode_images(batch.inputs[name]) for name in ("pixels", "newest", "earlier"))
+        # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
         moved = squared_distance(clean, wanted)
         left = squared_distance(newest, wanted) + squared_distance(earlier, wanted)
         total = preserve_weight * moved + restore_weight * left
@@ -375,6 +376,7 @@ def jittered(
     The search finds the smallest trigger that works, at one place; what was planted is stronger and may stand beside it.
     Images are rolled under the trigger, so one that is moved over an edge comes back at the other.
     """
+    # A found trigger is one point of the backdoor's range: unlearned at that point alone, it would act beside it.
     farthest = round(shift * pixels.shape[-1])
     moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
     there = torch.roll(pixels, moves, dims=(-2, -1))

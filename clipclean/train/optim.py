@@ -36,6 +36,7 @@ def learning_rate(step: int, /, *, peak: float, warmup: int, total: int) -> floa
     reach zero at step ``total``: the last step is small and never rises again. (The released CleanCLIP code numbers
     its epochs from 1, so its warm-up never happens and its last epoch climbs again.)
     """
+    # The first steps of a fresh AdamW have the length of the rate, however small the gradients: hence the warm-up.
     if step < warmup:
         return peak * (step + 1) / warmup
     return 0.5 * peak * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
