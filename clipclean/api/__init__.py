@@ -65,7 +65,7 @@ def audit(
     max_minutes: float | None = None,
     progress: Progress | None = None,
 ) -> "Report":
-    """Tell whether a model carries a backdoor that nobody described, and which class it leads to.
+    """Look for an unknown backdoor in a model, and name the class that it leads to.
 
     Args:
         model: a checkpoint, or an open_clip module.

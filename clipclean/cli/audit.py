@@ -134,7 +134,7 @@ Examples:
 @options.config
 @options.verbose
 def audit(**given: Any) -> int:
-    """Look for a backdoor in MODEL that nobody described, and name the class that it leads to.
+    """Look for an unknown backdoor in MODEL, and name the class that it leads to.
 
     The audit tries known triggers, searches for unknown ones, and compares the results with those of clean models. Nothing in
     MODEL is executed. The exit code is the verdict. With several MODELs, or a folder of them, each is audited; a summary

@@ -135,7 +135,7 @@ arch = shared(
     metavar="NAME|FILE",
     shell_complete=complete.architectures,
     help="Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
-    "one that the tensors suggest. A wrong one is refused, since the tensors do not fit.",
+    "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
 )
 
 
