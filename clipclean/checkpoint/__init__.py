@@ -1,25 +1,12 @@
 """Checkpoints: turns the bytes of a CLIP checkpoint into named tensors, and executes nothing in them."""
 
-from clipclean.checkpoint.reader import (
-    Checkpoint,
-    Format,
-    Summary,
-    Tally,
-    digest,
-    of_module,
-    preprocess_of,
-    read,
-    summarise,
-)
-from clipclean.checkpoint.safetensors_file import TensorFile, parse_tensors, read_tensors
+from clipclean.checkpoint.reader import Checkpoint, Tally, digest, of_module, preprocess_of, read, summarise
+from clipclean.checkpoint.safetensors_file import parse_tensors, read_tensors
 from clipclean.checkpoint.safetensors_file import write as write_safetensors
 
 __all__ = [
     "Checkpoint",
-    "Format",
-    "Summary",
     "Tally",
-    "TensorFile",
     "digest",
     "of_module",
     "parse_tensors",

@@ -3,18 +3,8 @@
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger
 from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, fastest, targeted
-from clipclean.detect.measure import (
-    EMBED_BATCH,
-    Accuracy,
-    EvalSet,
-    Measurement,
-    Probe,
-    TriggerLike,
-    measure,
-    probe,
-    stack,
-)
-from clipclean.detect.metrics import Rate, paired_difference
+from clipclean.detect.measure import EMBED_BATCH, Accuracy, EvalSet, Measurement, Probe, TriggerLike, measure, stack
+from clipclean.detect.metrics import Rate
 from clipclean.detect.panel import strengths
 from clipclean.detect.projection import Plane, neighbouring, principal
 from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, stored, together
@@ -23,7 +13,6 @@ from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided
 from clipclean.detect.stages import of_first, pack, unpack
 from clipclean.detect.verdict import (
     DOUBT,
-    VerdictThresholds,
     accuracy,
     audit,
     note,
@@ -37,7 +26,7 @@ from clipclean.detect.verdict import (
     unsearched,
     unsound,
 )
-from clipclean.detect.zeroshot import Attack, attack_success, canonical_form, classifier, predict
+from clipclean.detect.zeroshot import canonical_form, classifier, predict
 
 __all__ = [
     "DOUBT",
@@ -46,7 +35,6 @@ __all__ = [
     "FLOOR",
     "PANEL",
     "Accuracy",
-    "Attack",
     "Effort",
     "EvalSet",
     "InvertedTrigger",
@@ -63,14 +51,12 @@ __all__ = [
     "Suspect",
     "TargetedResult",
     "TriggerLike",
-    "VerdictThresholds",
     "accuracy",
     "accuracy_loss",
     "accuracy_lost",
     "agreement",
     "anomaly_index",
     "as_file",
-    "attack_success",
     "audit",
     "canonical_form",
     "canonical_of",
@@ -85,10 +71,8 @@ __all__ = [
     "note",
     "of_first",
     "pack",
-    "paired_difference",
     "predict",
     "principal",
-    "probe",
     "rank",
     "sanitized",
     "score",

@@ -9,7 +9,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Suspicion
-from clipclean.jobs.prepare import Prepared
+from clipclean.jobs.prepare import Prepared, eval_set_of
 from clipclean.methods.training import Training
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.report import example_images
@@ -23,17 +23,8 @@ def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Ev
     Raises:
         Inconclusive: fewer than two images.
     """
-    shown = ready.shown
-    return inputs.eval_set(
-        ready.loaded.clip,
-        recipe,
-        labelled=None if shown.labels is None else (shown.pairs, shown.labels),
-        held_out=shown.pairs,
-        vocabulary=ready.vocabulary,
-        named=ready.named,
-        panel=panel,
-        recall=True,
-    )
+    clip, vocabulary = ready.loaded.clip, ready.vocabulary
+    return eval_set_of(clip, recipe, ready.shown, vocabulary=vocabulary, named=ready.named, panel=panel)
 
 
 def compared(

@@ -1,6 +1,6 @@
 """From named tensors to a CLIP that embeds images and captions."""
 
-from clipclean.model.activation import ActivationChoice, measure
+from clipclean.model.activation import measure
 from clipclean.model.architecture import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -15,7 +15,6 @@ from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, fr
 __all__ = [
     "OPENAI_MEAN",
     "OPENAI_STD",
-    "ActivationChoice",
     "Architecture",
     "Clip",
     "Preprocess",

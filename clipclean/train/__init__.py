@@ -1,7 +1,7 @@
 """Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
 
-from clipclean.train.distributed import ALONE, Group, Launch, LostProcess, joined, launch_of, leftovers
-from clipclean.train.loop import Batch, Loss, NonFiniteLoss, Step, finetune, is_out_of_memory
+from clipclean.train.distributed import ALONE, Group, Launch, joined, launch_of, leftovers
+from clipclean.train.loop import Batch, Loss, NonFiniteLoss, finetune
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing
 from clipclean.train.optim import adamw, learning_rate
@@ -13,15 +13,12 @@ __all__ = [
     "Group",
     "Launch",
     "Loss",
-    "LostProcess",
     "MicroBatches",
     "NonFiniteLoss",
-    "Step",
     "adamw",
     "clip_loss",
     "finetune",
     "in_precision",
-    "is_out_of_memory",
     "joined",
     "launch_of",
     "learning_rate",
