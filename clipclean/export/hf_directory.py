@@ -15,7 +15,7 @@ from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, parity
 from clipclean.export.formats import ExportJob
 from clipclean.export.parity import Parity, ParitySamples
-from clipclean.export.read_back import Answer, Array
+from clipclean.export.read_back import Array, ReaderAnswer
 from clipclean.model.architecture import Config
 
 CONFIG_NAME = "config.json"
@@ -70,7 +70,7 @@ def _mapped_back(job: ExportJob, /) -> Parity:
     with torch.no_grad():
         images = clip.net.encode_image(samples.pixels)  # type: ignore[operator] # nn.Module's __getattr__
     texts, reader = clip.embed_tokens(samples.tokens).numpy(), "clipclean, since transformers is not installed"
-    found = parity.compare(samples, Answer(images=images.numpy(), texts=texts, reader=reader))
+    found = parity.compare(samples, ReaderAnswer(images=images.numpy(), texts=texts, reader=reader))
     parity.hold(found, parity.FP32)
     return found
 

@@ -13,7 +13,7 @@ import numpy as np
 from torch import Tensor
 
 from clipclean.errors import ClipcleanError
-from clipclean.export.read_back import Answer
+from clipclean.export.read_back import ReaderAnswer
 
 TIMEOUT, PATIENCE = 600, 20  # seconds that a library has, and how many times ours it has beside them
 Rows = np.ndarray[Any, np.dtype[np.floating[Any]]]
@@ -71,7 +71,7 @@ class Parity:
     reader: str
 
 
-def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) -> Answer:
+def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) -> ReaderAnswer:
     """Embed the samples with a library in a child process, which may crash without taking us along.
 
     Args:
@@ -108,7 +108,7 @@ def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) 
                 f"{library} cannot load the files written to {folder}: {_last_words(run)}. Nothing was exported."
             )
         with np.load(answered, allow_pickle=False) as theirs:
-            answer = Answer(images=theirs["images"], texts=theirs["texts"], reader=str(theirs["reader"]))
+            answer = ReaderAnswer(images=theirs["images"], texts=theirs["texts"], reader=str(theirs["reader"]))
             return answer | {"tokens": theirs["tokens"]} if "tokens" in theirs else answer
 
 
@@ -118,7 +118,7 @@ def _last_words(run: "subprocess.CompletedProcess[str]", /) -> str:
     return (run.stderr.strip().splitlines() or ["no message"])[-1]
 
 
-def compare(samples: ParitySamples, answer: Answer, /) -> Parity:
+def compare(samples: ParitySamples, answer: ReaderAnswer, /) -> Parity:
     """Our embeddings beside those of another library; theirs need not have unit length."""
     ours = _unit(samples.images.cpu().numpy()), _unit(samples.texts.cpu().numpy())
     theirs = _unit(answer["images"]), _unit(answer["texts"])

@@ -25,7 +25,7 @@ class PooledFeatures(Protocol):
     pooler_output: torch.Tensor
 
 
-class Answer(TypedDict):
+class ReaderAnswer(TypedDict):
     """What a library gives for the inputs: embeddings (N, D) and (M, D), its name with its version, perhaps its own token ids."""
 
     images: Array
@@ -42,7 +42,7 @@ def main(library: str, folder: str, asked: str, answered: str, /, *arguments: st
         np.savez(answered, **READERS[library](Path(folder), inputs, *arguments))
 
 
-def open_clip(folder: Path, inputs: Arrays, /) -> Answer:
+def open_clip(folder: Path, inputs: Arrays, /) -> ReaderAnswer:
     """``local-dir:folder``, as open_clip loads it."""
     import open_clip
 
@@ -55,7 +55,7 @@ def open_clip(folder: Path, inputs: Arrays, /) -> Answer:
     }
 
 
-def transformers(folder: Path, inputs: Arrays, /) -> Answer:
+def transformers(folder: Path, inputs: Arrays, /) -> ReaderAnswer:
     """``CLIPModel`` and ``CLIPProcessor``; ``tokens`` are the processor's own for the captions."""
     library: Any = importlib.import_module("transformers")  # optional, and without types for its parts
 
@@ -78,7 +78,7 @@ def embeddings(features: "torch.Tensor | PooledFeatures", /) -> Array:
     return (features if isinstance(features, torch.Tensor) else features.pooler_output).numpy()
 
 
-def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> Answer:
+def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> ReaderAnswer:
     """The two graphs ``vision`` and ``text`` of the folder, on the CPU."""
     import onnxruntime as library
 
@@ -110,7 +110,7 @@ def parts(rows: Array, /) -> Iterator[Array]:
     return (part for part in np.split(rows, np.cumsum(BATCHES)) if len(part))
 
 
-READERS: dict[str, Callable[..., Answer]] = {
+READERS: dict[str, Callable[..., ReaderAnswer]] = {
     "open_clip": open_clip,
     "transformers": transformers,
     "onnxruntime": onnxruntime,

@@ -292,7 +292,7 @@ def test_the_report_has_name_and_revision(cache):
     opened = inputs.read(Path("hf-hub:org/tiny"), arch=None)
     clip = model.build(opened.architecture.with_activation(False, "test"), opened.file.tensors, device="cpu")
     told = inputs.described(Path("hf-hub:org/tiny"), inputs.LoadedModel(opened.file, clip))
-    assert (told["name"], told["revision"]) == ("hf-hub:org/tiny", COMMIT)
+    assert (told.name, told.revision) == ("hf-hub:org/tiny", COMMIT)
     assert isinstance(clip.logit_scale(), torch.Tensor)
 
 
