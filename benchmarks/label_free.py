@@ -1,4 +1,4 @@
-"""How far the loss of accuracy that is told without labels is from the one that labels show: on models of the zoo of photographs.
+"""The loss of accuracy as estimated without labels, compared with the loss that labels show: on models of the zoo of photographs.
 
     python benchmarks/label_free.py --photos build/photos --zoo build/photo-zoo --out build/label-free.json
     python benchmarks/label_free.py --out build/label-free.json --write docs/evidence.md
@@ -111,7 +111,7 @@ def table(cells: dict) -> str:
     if not cells:
         return "Not measured yet."
     lines = [
-        "| model | made by | CA of the base | CA lost by labels, points (95 %) | told without labels | answers that stayed |",
+        "| model | made by | CA of the base | CA lost by labels, points (95 %) | estimated without labels | answers that stayed |",
         "|---|---|--:|---|--:|--:|",
     ]
     for name, cell in sorted(cells.items()):
@@ -135,8 +135,8 @@ def summary(words: str, cells: list[dict]) -> str:
     within = sum(abs(gap) <= WITHIN for gap in gaps)
     inside = sum(cell["interval"][0] <= cell["told"] <= cell["interval"][1] for cell in cells)
     return (
-        f"Of {len(cells)} models ({words}), {within} are told within {WITHIN:g} point of what labels show, {inside} inside its interval; "
-        f"mean difference {statistics.mean(gaps):+.1f} points, largest {max(gaps, key=abs):+.1f}; recall of captions is not looked at."
+        f"Of {len(cells)} models ({words}), {within} are estimated within {WITHIN:g} point of the labels, {inside} inside their interval; "
+        f"mean difference {statistics.mean(gaps):+.1f} points, largest {max(gaps, key=abs):+.1f}; recall of captions is not included."
     )
 
 
