@@ -1,6 +1,9 @@
+import contextlib
 import json
 import os
+import resource
 import stat
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from report import samples
@@ -240,6 +243,52 @@ def test_a_folder_that_cannot_be_written_keeps_nothing_and_ends_nothing(folder, 
 
 def full(path, content):
     raise OSError(28, "No space left on device")
+
+
+@contextlib.contextmanager
+def disk_of(size):
+    """No file may grow beyond so many bytes, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_fills_up_keeps_nothing_and_loses_nothing(folder):
+    first = kept("a" * 64, "fail")
+    with disk_of(200):
+        assert not result_cache.save("b" * 64, text(), IMAGES)
+        assert not result_cache.save(first, text("pass"), IMAGES)
+    assert [path.name for path in folder.iterdir()] == [f"{first}.result"]  # and nothing half written
+    assert loaded(first)[0] == "fail"
+
+
+def test_two_runs_that_keep_and_read_the_same_entry_at_once_see_it_whole_or_not_at_all():
+    verdicts = {"fail": 0, "pass": 0}
+
+    def write(verdict):
+        return [result_cache.save("a" * 64, text(verdict), IMAGES) for _ in range(20)]
+
+    with ThreadPoolExecutor(3) as threads:
+        writing = [threads.submit(write, verdict) for verdict in verdicts]
+        while not all(each.done() for each in writing):
+            if (found := loaded("a" * 64)) is not None:
+                verdicts[found[0]] += 1
+    assert all(all(each.result()) for each in writing)
+    assert loaded("a" * 64)[0] in verdicts
+
+
+def test_a_cache_of_another_user_is_left_alone(tmp_path, monkeypatch):
+    """As where a job runs with another user's home: nothing is read from there, and nothing is kept."""
+    if os.geteuid() != 0:
+        pytest.skip("only root makes files of other users")
+    key = kept()
+    for path in (tmp_path / "cache", *(tmp_path / "cache").iterdir()):
+        os.chown(path, 65534, 65534)
+    assert result_cache.load(key) is None
+    assert not result_cache.save("b" * 64, text(), IMAGES)
 
 
 def test_clearing_follows_no_link_and_removes_entries_only(folder, tmp_path):

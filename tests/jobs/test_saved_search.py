@@ -1,5 +1,6 @@
 import gc
 import random
+import resource
 import signal
 import time
 import warnings
@@ -178,6 +179,30 @@ def test_without_a_place_for_its_state_an_audit_runs_all_the_same(alone, monkeyp
     said = []
     audited(alone, said)
     assert any("if it is interrupted, it starts again" in words for words in said)
+
+
+def test_a_state_of_another_version_is_not_gone_on_from_and_stays(request_, monkeypatch):
+    whole = numbers(audited(request_))
+    stopped(request_, stage="searching", after=3)
+    (old,) = states()
+    program = result_cache.program()
+    monkeypatch.setattr(result_cache, "program", lambda: program | {"torch": "0.0"})
+    said = []
+    assert numbers(audited(request_, said)) == whole
+    assert not any(words.startswith("Going on") for words in said)
+    assert states() == [old]
+
+
+def test_a_disk_that_fills_up_ends_the_keeping_and_not_the_audit(request_):
+    whole = numbers(audited(request_))
+    said, before = [], resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, before[1]))
+    try:
+        found = audited(request_, said)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert numbers(found) == whole
+    assert sum("The search goes on; if it is interrupted, it begins anew." in words for words in said) >= 1
 
 
 def test_a_deadline_shorter_than_reading_the_model_gives_one_message(request_):
