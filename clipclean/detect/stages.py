@@ -89,9 +89,15 @@ class Stages:
     """
 
     def __init__(
-        self, *, seed: int, total: int, progress: Callable[[int, int], None], kinds: Iterable[type],
-        memory: Memory = FORGETFUL, crew: Crew = LONE,
-    ) -> None:  # fmt: skip
+        self,
+        *,
+        seed: int,
+        total: int,
+        progress: Callable[[int, int], None],
+        kinds: Iterable[type],
+        memory: Memory = FORGETFUL,
+        crew: Crew = LONE,
+    ) -> None:
         """Begin a search.
 
         Args:

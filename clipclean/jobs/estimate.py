@@ -140,9 +140,18 @@ def held() -> int:
 
 
 def of_audit(
-    clip: model.Clip, timed: Pace, /, *, effort: str | None, images: int, classes: int, templates: int, panel: int,
-    models: int, processes: int = 1,
-) -> Estimate:  # fmt: skip
+    clip: model.Clip,
+    timed: Pace,
+    /,
+    *,
+    effort: str | None,
+    images: int,
+    classes: int,
+    templates: int,
+    panel: int,
+    models: int,
+    processes: int = 1,
+) -> Estimate:
     """An audit: the class captions, the images under each trigger of the panel, and the search where there is an effort.
 
     Args:
@@ -195,9 +204,17 @@ def together(how: SearchEffort, /, *, side: int) -> int:
 
 
 def of_sanitize(
-    clip: model.Clip, recipe: Recipe, timed: Pace, /, *, pairs: int, images: int, captions: int, panel: int,
+    clip: model.Clip,
+    recipe: Recipe,
+    timed: Pace,
+    /,
+    *,
+    pairs: int,
+    images: int,
+    captions: int,
+    panel: int,
     classes: int = 1000,
-) -> Estimate:  # fmt: skip
+) -> Estimate:
     """A cleaning by one recipe: measured before and after, and trained between; of ``auto``, one candidate."""
     measured = 2 * (captions * timed.text + images * (1 + panel) * timed.image)
     size = recipe.train.batch_size
@@ -223,16 +240,31 @@ def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[st
 
 
 def tell_audit(
-    clip: model.Clip, /, *, effort: str | None, images: int, classes: int, templates: int, panel: int, models: int,
+    clip: model.Clip,
+    /,
+    *,
+    effort: str | None,
+    images: int,
+    classes: int,
+    templates: int,
+    panel: int,
+    models: int,
     processes: int = 1,
-) -> None:  # fmt: skip
+) -> None:
     """Say what an audit will take, where somebody listens."""
     if not progress.is_heard():
         return
     found = of_audit(
-        clip, pace(clip), effort=effort, images=images, classes=classes, templates=templates, panel=panel,
-        models=models, processes=processes,
-    )  # fmt: skip
+        clip,
+        pace(clip),
+        effort=effort,
+        images=images,
+        classes=classes,
+        templates=templates,
+        panel=panel,
+        models=models,
+        processes=processes,
+    )
     progress.say(in_line(clip, found, precision=searched_in(clip.device) if effort else "fp32", effort=effort))
 
 

@@ -102,9 +102,15 @@ def of_audit(request: audit.AuditRequest, /, *, progress: Progress) -> Plan:
     shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary)
     effort, models = request.effort if request.search else None, 1 + len(references)
     expected = estimate.of_audit(
-        tested.clip, estimate.pace(tested.clip), effort=effort, images=len(shown.pixels),
-        classes=len(vocabulary.classes), templates=len(vocabulary.templates), panel=len(shown.panel), models=models,
-    )  # fmt: skip
+        tested.clip,
+        estimate.pace(tested.clip),
+        effort=effort,
+        images=len(shown.pixels),
+        classes=len(vocabulary.classes),
+        templates=len(vocabulary.templates),
+        panel=len(shown.panel),
+        models=models,
+    )
     passes = estimate.passes(recipes.EFFORTS[request.effort], classes=len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {effort}: at most {passes:,} passes of an image"
     return Plan(

@@ -110,11 +110,14 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
         recipes.check(recipe, pairs=len(samples.pairs))
     shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
     estimate.tell_sanitize(
-        loaded.clip, recipe, precision=request.precision, pairs=len(samples.pairs),
+        loaded.clip,
+        recipe,
+        precision=request.precision,
+        pairs=len(samples.pairs),
         images=min(len(shown.pairs), recipe.audit.images),
         captions=len(vocabulary.classes) * len(vocabulary.templates) if request.audit or named or labelled else 0,
         panel=len(named) + (len(triggers.panel(0)) if request.audit else 0),
-    )  # fmt: skip
+    )
     stands = evidence.standing(recipe, subject)
     if not METHODS[recipe.method].chooses:
         say(
@@ -177,8 +180,13 @@ def read_data(
     """
     if METHODS[request.recipe.method].needs_captions:
         return read_pairs(
-            request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key, templates=templates
-        )  # fmt: skip
+            request.data,
+            images,
+            progress,
+            image_key=request.image_key,
+            caption_key=request.caption_key,
+            templates=templates,
+        )
     return data.read_images(
         request.data, images=images, progress=lambda done, total: progress("reading the data", done, total)
     )
@@ -254,9 +262,11 @@ def screened_pairs(
             )
         return clean, None
     found = ranking.rank_pairs(
-        clip, clean.pairs, triggers=triggers,
+        clip,
+        clean.pairs,
+        triggers=triggers,
         progress=lambda done, total: progress("screening the pairs", done, total),
-    )  # fmt: skip
+    )
     dropped = found.dropped(request.screen)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]
     record = ranking.record(found, request.screen)
