@@ -115,7 +115,7 @@ def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unre
 
 
 def test_a_misspelt_candidate_is_refused_before_anything_is_read(job, capsys):
-    job.model.unlink()
+    job.model.write_bytes(b"no checkpoint")
     assert cli.main(command(job, "--set", "auto.ladder=[unlern]")) == 2
     assert "Did you mean 'unlearn'" in capsys.readouterr().err
 
