@@ -7,6 +7,12 @@ from clipclean.detect import projection
 from clipclean.export import open_clip_directory, parity
 
 
+def pytest_collection_modifyitems(items):
+    """Files that have slow tests come first, so that no worker is left with a long one at the end."""
+    long = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in long)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _one_thread():
     """Tiny models gain nothing by threads, and test runs share the cores."""
