@@ -54,7 +54,7 @@ def measured(model: Model) -> dict:
     images = data.read_images(model.options["data"], images=inputs.image_cache(chosen, opened.architecture))
     clip = inputs.build(opened, images, device="cpu").clip
     words = inputs.words(model.options["classes"], model.options["templates"])
-    shown = inputs.pictures(clip, images, chosen, vocabulary=words)
+    shown = inputs.audit_set(clip, images, chosen, vocabulary=words)
     texts = detect.classifier(clip.embed_texts, words.classes, templates=words.templates, batch_size=256)
     searched, _ = sys.modules["clipclean.detect.search"].divided(len(shown.pixels))
     canonical = inversion.canonical_of(clip.embed_images, shown.pixels[searched], texts)

@@ -320,7 +320,9 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
     if suspect.strength:
         least = suspect.strength.least
         told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
-    if known:
+    if known and suspect.pieces.keys() - {
+        PANEL
+    }:  # of known triggers alone no clean model says how often they are natural
         rate = _percent(calibration().false_alarms(suspect.score))
         told.append(
             f"Of {len(known)} clean models that were measured, {as_much or 'none'} shows as much: among models like these a false "

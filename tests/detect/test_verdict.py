@@ -368,6 +368,8 @@ def test_the_panel_fails_no_model_together_with_a_found_trigger_that_is_natural(
     assert shown(hit(margin=DOUBTS), strengths=(lead(0.05),)) == [("CC003", "error", "banana")]
     (finding,) = searched(result_of(natural, strengths=(lead(0.05),)), (), images=100, limits=LIMITS)
     assert "other images" not in finding.message
+    assert "false alarm" not in finding.message
+    assert "false alarm" in searched(result_of(hit(margin=FAILS)), (), images=100, limits=LIMITS)[0].message
     assert "The known trigger stripes:a leads there at 5.0 % of its strength." in finding.message
 
 
