@@ -21,6 +21,10 @@ NAME, PROJECT = "clipclean.yaml", "pyproject.toml"
 VARIABLE, OFF = "CLIPCLEAN_CONFIG", "off"
 LIMIT = 1_000_000  # bytes
 TESTED = ("model", "models", "reference", "base", "witness", "folder")  # parameters that name what may be hostile
+JUDGING = frozenset(  # parameters that verdict and exit code hang on: a file that nobody named says so when it sets one
+    {"exit_zero", "fail_on", "baseline", "policy", "max_accuracy_loss", "no_search", "no_audit", "effort", "reference", "references",
+     "base", "witness", "data", "eval_data", "classes", "templates", "arch", "weights", "keep_failed"}
+)  # fmt: skip
 FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them
 
 Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters
@@ -51,7 +55,8 @@ def apply(command: click.Command, context: click.Context, arguments: Sequence[st
         return
     defaults = _defaults(command, context, read(path), path)
     context.default_map = {**(context.default_map or {}), **defaults}
-    if given.get("verbose") or defaults.get("verbose"):
+    is_judging = not named and not JUDGING.isdisjoint(defaults)
+    if is_judging or given.get("verbose") or defaults.get("verbose"):
         flags = {option.name: flag for flag, option in _flags(command).items()}
         set_here = ", ".join(f"--{flags[name]}" for name in defaults) or "nothing for this command"
         process.say(f"clipclean: configuration {path}: {set_here}")

@@ -24,6 +24,8 @@ def told(tmp_path, monkeypatch):
     @options.device
     @options.seed
     @options.force
+    @options.exit_zero
+    @options.quiet
     @options.download
     @options.config
     @options.verbose
@@ -89,6 +91,16 @@ def test_verbose_tells_the_file_and_what_it_sets(told, capsys):
     told("pairs", "--verbose")
     assert f"configuration {told.folder / 'clipclean.yaml'}: --device, --force" in capsys.readouterr().err
     told("pairs")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("text", ["exit-zero: true\n", "screen: {exit-zero: true}\n"])
+def test_a_file_that_nobody_named_says_so_where_it_decides_the_exit_code(told, capsys, text):
+    """A repository that one has cloned may hold it, above the folder of its model."""
+    write(told.folder, text)
+    assert told("pairs", "--quiet")["exit_zero"]
+    assert f"configuration {told.folder / 'clipclean.yaml'}: --exit-zero\n" in capsys.readouterr().err
+    told("pairs", "--quiet", "--config", "clipclean.yaml")
     assert capsys.readouterr().err == ""
 
 
