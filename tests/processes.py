@@ -37,5 +37,5 @@ def started(script: str, *arguments: object, size: int, cwd: Path) -> list["subp
 
 def ended(processes: list["subprocess.Popen[str]"]) -> list[tuple[int, str]]:
     """The exit code of each, and what it wrote to stderr."""
-    told = [process.communicate(timeout=240)[1] for process in processes]
+    told = [process.communicate(timeout=900)[1] for process in processes]
     return [(process.returncode, text) for process, text in zip(processes, told, strict=True)]
