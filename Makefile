@@ -102,3 +102,31 @@ clean:
 fuzz: setup
 	nice -n 19 $(BIN)/python benchmarks/fuzz.py --seconds $(or $(SECONDS),3600) --out build/fuzz.json --write docs/scanners.md
 .PHONY: fuzz
+
+# What docs/tested.md says of the report's page: accessibility in four views, and printed length. Needs npm, and Chromium on the PATH or as CHROMIUM=FILE.
+pages: setup
+	mkdir -p build/pages
+	cp ci/pages/check.mjs ci/pages/package.json build/pages/
+	cd build/pages && npm install --no-audit --no-fund --ignore-scripts --no-save
+	test -f build/pages/files/backdoored.pt || $(BIN)/clipclean demo --unpack build/pages/files
+	test -f build/pages/demo/report.html || $(BIN)/clipclean demo --out build/pages/demo
+	mkdir -p build/pages/audit
+	cd build/pages && (test -f audit/report.html || $(CURDIR)/$(BIN)/clipclean audit files/backdoored.pt --effort quick --exit-zero \
+	  --arch files/tiny.json --classes files/classes.txt --templates files/templates.txt --output html=audit/report.html)
+	node build/pages/check.mjs --out build/pages/result build/pages/demo/report.html build/pages/audit/report.html
+	$(BIN)/python benchmarks/blocks.py docs/tested.md pages build/pages/result/table.md
+
+# What docs/tested.md says of versions: the wheel with the lowest and the highest that pyproject.toml admits. Two environments of several gigabytes, one after the other.
+LOWEST ?= python3.11
+HIGHEST ?= python3.13
+versions: setup
+	$(PYTHON) -m venv build/tools
+	build/tools/bin/python -m pip install --quiet build twine
+	build/tools/bin/python benchmarks/versions.py lowest --python $(LOWEST) --out build/versions
+	build/tools/bin/python benchmarks/versions.py highest --python $(HIGHEST) --out build/versions --write docs/tested.md
+.PHONY: pages versions
+
+# A CycloneDX bill of materials of clipclean and all that it depends on, as installed here.
+sbom: setup
+	$(BIN)/python benchmarks/dependencies.py --out dist/clipclean.cdx.json
+.PHONY: sbom

@@ -34,6 +34,7 @@ FILLED = {  # parts whose tables are measured, page by page
     "docs/experiments.md": ["experiments"],
     "docs/speed.md": ["loader", "audit-cost"],
     "docs/scanners.md": ["scanners", "fuzz", "reading", "openai"],
+    "docs/tested.md": ["versions", "pages"],
 }
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 # Words that start a line of a bash block, beside clipclean's own; each is checked, or needs no check.

@@ -15,7 +15,7 @@ from report import searches
 from report.parsed import Parsed
 from report.test_hostile_strings import poisoned
 
-from clipclean import report
+from clipclean import cli, report
 from clipclean.report.images import PageImages
 
 report = Parsed(report)
@@ -141,3 +141,27 @@ def test_a_hostile_report_runs_nothing_and_stays_within_the_window(tmp_path, wid
     assert not found["ran"]
     assert attack[:40] in found["title"]
     assert (found["reach"], found["wide"]) == (width, [])
+
+
+def printed_pages(tmp_path, page):
+    """How many sheets of paper the page takes in Chromium's own default size."""
+    target = tmp_path / "page.pdf"
+    browse(tmp_path, page, f"--print-to-pdf={target}", "--no-pdf-header-footer")
+    return len(re.findall(rb"/Type\s*/Page\b(?!s)", target.read_bytes()))
+
+
+def test_a_page_of_one_line_is_one_sheet_and_a_long_one_more(tmp_path):
+    assert printed_pages(tmp_path, "<p>one line</p>") == 1
+    assert printed_pages(tmp_path, "<p style='height: 250vh'>tall</p>" * 3) > 2
+
+
+def test_the_report_of_the_demo_is_printed_on_eight_sheets_at_most(tmp_path):
+    out = tmp_path / "demo"
+    short = ["--set", "train.max_steps=2", "--set", "train.warmup_steps=1", "--exit-zero", "--keep-failed", "--quiet"]
+    assert cli.main(["demo", "--out", str(out), *short]) == 0
+    assert printed_pages(tmp_path, (out / "report.html").read_text(encoding="utf-8")) <= 8
+
+
+@pytest.mark.parametrize("made", [searches.backdoored, searches.cleaned])
+def test_the_page_of_an_audit_is_printed_on_eight_sheets_at_most(tmp_path, made):
+    assert 1 < printed_pages(tmp_path, audit_page(made())) <= 8
