@@ -164,7 +164,7 @@ def test_the_page_tells_the_results_that_the_gate_gives(job):
             codes, zip(("inconclusive", "fail", "never"), results, strict=True)
         ):
             run = job.run(code=code, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on, STUB_SILENT=silent)
-            assert ("fails" if run.result else "goes on") == told
+            assert ("fails" if run.result else "continues") == told
             assert f"gate: {verdict} (" in run.log
 
 
