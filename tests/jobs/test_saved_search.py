@@ -189,7 +189,7 @@ def test_a_state_of_another_version_is_not_gone_on_from_and_stays(request_, monk
     monkeypatch.setattr(result_cache, "program", lambda: program | {"torch": "0.0"})
     said = []
     assert numbers(audited(request_, said)) == whole
-    assert not any(words.startswith("Going on") for words in said)
+    assert not any(words.startswith("Resuming") for words in said)
     assert states() == [old]
 
 
@@ -202,7 +202,7 @@ def test_a_disk_that_fills_up_ends_the_keeping_and_not_the_audit(request_):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert numbers(found) == whole
-    assert sum("The search goes on; if it is interrupted, it begins anew." in words for words in said) >= 1
+    assert sum("The search continues; if it is interrupted, it starts again." in words for words in said) >= 1
 
 
 def test_a_deadline_shorter_than_reading_the_model_gives_one_message(request_):
