@@ -1,5 +1,6 @@
 # clipclean with all that it needs. No step after the build needs a network.
-# VARIANT=cpu is small; VARIANT=gpu has PyTorch's build for NVIDIA GPUs, which runs on CPUs as well.
+# VARIANT=cpu takes PyTorch from TORCH_INDEX, where one is given: with an index of CPU builds the image is small.
+# VARIANT=gpu has PyTorch's build for NVIDIA GPUs, which runs on CPUs as well.
 ARG BASE=python:3.12-slim
 ARG VARIANT=cpu
 
@@ -16,8 +17,8 @@ RUN python -m venv /opt/clipclean \
 
 # Each pip command is given one index: with two, whoever can publish on either decides what is installed.
 FROM wheel AS cpu-build
-ARG TORCH_INDEX=https://download.pytorch.org/whl/cpu
-RUN /opt/clipclean/bin/python -m pip install --no-cache-dir --index-url "${TORCH_INDEX}" torch torchvision
+ARG TORCH_INDEX=
+RUN /opt/clipclean/bin/python -m pip install --no-cache-dir ${TORCH_INDEX:+--index-url "${TORCH_INDEX}"} torch torchvision
 
 FROM wheel AS gpu-build
 

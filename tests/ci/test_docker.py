@@ -118,8 +118,8 @@ esac
 """
 
 
-def played(folder, variant):
-    """Run the stage that builds; what its python was told, with paths as in the image."""
+def played(folder, variant, **arguments):
+    """Run the stage that builds with these build arguments; what its python was told, with paths as in the image."""
     root = folder / "root"
     stubs = folder / "stubs"
     for place in (root, stubs):
@@ -135,7 +135,7 @@ def played(folder, variant):
             inside.mkdir(parents=True)
         elif word == "ARG":
             name, _, value = rest.partition("=")
-            variables[name] = value
+            variables[name] = arguments.get(name, value)
         elif word == "COPY":
             *sources, target = rest.split()
             for source in sources:
@@ -149,14 +149,21 @@ def played(folder, variant):
     return root, told.splitlines()
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_the_steps_of_the_build_run_and_pip_is_given_one_index_at_a_time(tmp_path, variant):
-    root, told = played(tmp_path, variant)
-    torch = "-m pip install --no-cache-dir --index-url https://download.pytorch.org/whl/cpu torch torchvision"
+@pytest.mark.parametrize(
+    ("variant", "arguments", "index"),
+    [
+        ("cpu", {}, []),
+        ("cpu", {"TORCH_INDEX": "https://mirror.example/cpu"}, ["--index-url https://mirror.example/cpu"]),
+        ("gpu", {}, None),
+    ],
+)
+def test_the_steps_of_the_build_run_and_pip_is_given_one_index_at_a_time(tmp_path, variant, arguments, index):
+    root, told = played(tmp_path, variant, **arguments)
+    torch = [] if index is None else [" ".join(["-m pip install --no-cache-dir", *index, "torch torchvision"])]
     assert told == [
         "-m pip wheel --no-cache-dir --no-deps --wheel-dir /wheels .",
         "-m venv /opt/clipclean",
-        *([torch] if variant == "cpu" else []),
+        *torch,
         "-m pip install --no-cache-dir /wheels/clip_sanitizer-1-py3-none-any.whl",
     ]
     assert "--extra-index-url" not in SOURCE
@@ -199,7 +206,7 @@ def test_the_gate_is_in_the_image_under_the_name_that_the_template_calls():
 def test_the_commands_of_the_page_mount_the_working_directory_and_parse():
     (place,) = [rest for word, rest in FINAL if word == "WORKDIR"]
     commands = docker_commands()
-    assert len(commands) == 9
+    assert len(commands) == 10
     ours = []
     for words in commands:
         assert words[0] == "docker"
@@ -222,7 +229,7 @@ def test_the_commands_of_the_page_mount_the_working_directory_and_parse():
 def test_the_build_arguments_of_the_page_are_those_of_the_file():
     commands = docker_commands()
     given = [words[index + 1] for words in commands for index, word in enumerate(words) if word == "--build-arg"]
-    assert given == ["VARIANT=gpu", f"BASE={ARGUMENTS['BASE']}@sha256:DIGEST"]
+    assert given == ["VARIANT=gpu", "TORCH_INDEX=URL", f"BASE={ARGUMENTS['BASE']}@sha256:DIGEST"]
     assert [row[0].split()[0].strip("`") for row in pages.table("docker.md", "`VARIANT`")] == list(VARIANTS)
     assert set(ARGUMENTS) == {"BASE", "VARIANT", "TORCH_INDEX"}
     assert all(name in pages.text("docker.md") for name in ARGUMENTS)
