@@ -147,8 +147,9 @@ def test_a_name_cannot_drive_the_terminal_or_a_ci_log(job, tmp_path, capsys, nam
 def test_leftovers_of_a_cluster_are_told_and_ignored(job, tmp_path, monkeypatch, capsys, environment):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    missing = job.sanitize("--data", tmp_path / "none", "--out", tmp_path / "out")
-    assert cli.main([argument for argument in missing if argument != "--quiet"]) == 3
+    (tmp_path / "empty").mkdir()  # a mistyped path is refused before the environment is looked at
+    empty = job.sanitize("--data", tmp_path / "empty", "--out", tmp_path / "out")
+    assert cli.main([argument for argument in empty if argument != "--quiet"]) == 3
     assert "ignored: torchrun sets more" in capsys.readouterr().err
 
 
