@@ -6,6 +6,7 @@ import tiny
 from clipclean import cli
 from clipclean.cli import export as command
 from clipclean.export import formats
+from clipclean.schema.results import Exported
 
 
 @pytest.fixture
@@ -18,6 +19,30 @@ def told(capsys, job, *arguments):
     given = ["export", job.model, "--out", job.out, "--arch", job.arch, "--data", job.data, "--quiet", *arguments]
     code = cli.main([str(argument) for argument in given])
     return code, *capsys.readouterr()
+
+
+def exported(parity):
+    """What an export of one file returns."""
+    digest = "ab" * 32
+    model = {
+        "name": "m.pt",
+        "sha256": digest,
+        "format": "torch-zip",
+        "architecture": "ViT-B-32",
+        "tensor_sha256": digest,
+    }
+    entry = {"format": "hf", "path": "model.safetensors", "sha256": digest, "tensor_sha256": digest, "parity": parity}
+    return Exported.model_validate(
+        {
+            "tool": {"name": "clipclean", "version": "1"},
+            "command": "export",
+            "model": model,
+            "data": {"format": "folder", "pairs": 1, "skipped": [], "digest": digest},
+            "exports": [entry],
+            "environment": {},
+            "notes": [],
+        }
+    )
 
 
 def test_the_result_is_a_line_for_each_file_with_what_it_was_compared_with(job, capsys, unread):
@@ -57,16 +82,13 @@ def test_a_tokenizer_that_reads_captions_otherwise_is_said(tmp_path):
         "captions": 5,
         "captions_alike": 5,
     }
-    entry = {"path": "model.safetensors", "sha256": "ab" * 32, "parity": parity}
-    assert "note:" not in command.table({"exports": [entry]}, tmp_path)
-    parity["captions_alike"] = 3
-    assert "reads 2 of 5 captions otherwise" in command.table({"exports": [entry]}, tmp_path)
+    assert "note:" not in command.table(exported(parity), tmp_path)
+    assert "reads 2 of 5 captions otherwise" in command.table(exported(parity | {"captions_alike": 3}), tmp_path)
 
 
 def test_control_characters_in_a_path_do_not_reach_the_terminal(tmp_path):
     parity = {"reader": "x", "max_difference": 0.0, "min_cosine": 1.0, "top1_agreement": 1.0, "n": 1}
-    entry = {"path": "model.safetensors", "sha256": "ab" * 32, "parity": parity}
-    assert "\x1b" not in command.table({"exports": [entry]}, tmp_path / "a\x1b[2J")
+    assert "\x1b" not in command.table(exported(parity), tmp_path / "a\x1b[2J")
 
 
 @pytest.mark.slow
