@@ -62,8 +62,8 @@ def to_open_clip(tensors: Mapping[str, Tensor], /) -> dict[str, Tensor]:
         UnsupportedModel: names or shapes are not those of a CLIPModel.
 
     Example:
-        >>> from clipclean.checkpoint import hugging_face
-        >>> ours = hugging_face.to_open_clip(clip_model.state_dict())  # doctest: +SKIP
+        >>> from clipclean.checkpoint import layouts
+        >>> ours = layouts.to_open_clip(clip_model.state_dict())  # doctest: +SKIP
         >>> ours["visual.proj"].shape  # (width, embedding) # doctest: +SKIP
         torch.Size([768, 512])
     """

@@ -7,6 +7,7 @@ from clipclean.report.measures import Side
 from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
 from clipclean.schema.report import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 
+# The words of detect.FAMILIES, which would bring torch, and those of the panel.
 FAMILIES = {
     "mask": "fixed mask and pattern",
     "patch": "patch at random places",
@@ -14,6 +15,9 @@ FAMILIES = {
     "additive": "faint pattern over the whole image",
     "bands": "waves or stripes over the whole image",
     "warp": "smooth distortion",
+    "wave": "one wave, of some frequency and direction",
+    "colour": "change of all colours",
+    "filter": "small filter over the whole image",
     "panel": "built-in trigger",
 }
 NOT_SHOWN = (

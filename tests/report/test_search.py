@@ -2,7 +2,7 @@ import pytest
 from report import samples, searches
 from report.parsed import Parsed, parsed
 
-from clipclean import report
+from clipclean import detect, report
 from clipclean.report import charts as drawing
 from clipclean.report import search
 from clipclean.schema.report import CalibrationRecord
@@ -35,6 +35,11 @@ def test_the_families_are_those_of_every_search():
         "fixed mask and pattern, patch at random places, smooth distortion, waves or stripes over the whole image"
     )
     assert search.covered(samples.forgotten()) == ""
+
+
+def test_each_family_of_the_search_has_its_own_words_in_the_report():
+    words = {name: family.words for name, family in detect.FAMILIES.items()}
+    assert {name: search.family(name) for name in words} == words
 
 
 def test_a_sanitization_has_a_search_a_side():
