@@ -162,7 +162,7 @@ def test_a_missing_file_and_another_kind_of_model_are_refused(tmp_path, capsys):
     torch.save({"layer.weight": torch.zeros(2)}, tmp_path / "other.pt")
     code, _, err = told(capsys, tmp_path / "other.pt")
     assert code == 3
-    assert "no CLIP checkpoint" in err
+    assert "not a CLIP checkpoint" in err
 
 
 def test_an_architecture_that_does_not_fit_is_refused(job, capsys):

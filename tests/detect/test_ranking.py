@@ -125,8 +125,8 @@ def test_too_few_trusted_pairs_tell_no_small_rate(clean):
 
 def test_the_record_counts_and_the_sentence_says_it(poisoned):
     found = ranking.record(poisoned, 0.01)
-    assert (found["pairs"], found["dropped"], found["drop"]) == (COUNT, 4, "1%")
-    assert found["suspicious"] == poisoned.suspicious.sum()
+    assert (found.pairs, found.dropped, found.drop) == (COUNT, 4, "1%")
+    assert found.suspicious == poisoned.suspicious.sum()
     assert ranking.told(found).endswith("and 4 were dropped (--screen 1%).")
     assert "none was dropped (--screen report)" in ranking.told(ranking.record(poisoned, None))
 

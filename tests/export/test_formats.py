@@ -76,10 +76,10 @@ def test_without_transformers_the_file_itself_is_mapped_back_and_compared(tmp_pa
     clip, weights = build(tiny.SMALL_VIT)
     heard = []
     (entry,) = write(tmp_path, clip, weights, wanted("hf"), heard)
-    assert entry["parity"]["reader"] == "clipclean, since transformers is not installed"
-    assert entry["parity"]["max_difference"] < 1e-6  # one batch, or several
-    assert (entry["format"], entry["path"]) == ("hf", "model.safetensors")
-    assert entry["sha256"] == files.sha256(tmp_path / "model.safetensors")
+    assert entry.parity["reader"] == "clipclean, since transformers is not installed"
+    assert entry.parity["max_difference"] < 1e-6  # one batch, or several
+    assert (entry.format, entry.path) == ("hf", "model.safetensors")
+    assert entry.sha256 == files.sha256(tmp_path / "model.safetensors")
     assert heard == [("exporting hf", 0, 1), ("exporting hf", 1, 1)]
 
 
@@ -95,7 +95,7 @@ def test_a_round_trip_gives_the_same_tensor_digest(tmp_path, no_transformers, un
     entries = write(tmp_path, clip, weights, wanted("open_clip", "hf"))
     for path in ("open_clip_model.safetensors", "model.safetensors"):
         assert checkpoint.digest(checkpoint.read(tmp_path / path).tensors) == checkpoint.digest(weights)
-    assert {entry["tensor_sha256"] for entry in entries} == {checkpoint.digest(weights)}
+    assert {entry.tensor_sha256 for entry in entries} == {checkpoint.digest(weights)}
 
 
 @pytest.fixture
@@ -130,7 +130,7 @@ def test_every_file_of_every_layout_is_known_by_name(tmp_path, no_graphs, unread
 def test_the_graphs_are_told_what_is_needed_to_use_them(tmp_path, no_graphs):
     clip, weights = build(tiny.SMALL_VIT)
     entries = write(tmp_path, clip, weights, wanted("onnx", fp16=True))
-    assert [entry["path"] for entry in entries] == ["onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx"]
+    assert [entry.path for entry in entries] == ["onnx/vision_model_fp16.onnx", "onnx/text_model_fp16.onnx"]
     assert no_graphs["clip.context_length"] == "8"
     assert no_graphs["clip.activation"] == "quick_gelu"
     assert json.loads(no_graphs["clip.image_mean"]) == [0.48145466, 0.4578275, 0.40821073]
