@@ -257,8 +257,9 @@ def _refuse_several(chosen: Pairs, found: dict[str, Pairs], /) -> None:
     """Refuse several sets of weights at one place, none of which was chosen: libraries differ in which one they use."""
     sets = [key for key in WRAPPERS if key in found and _holds_tensors_within(found[key])]
     at_top = [key for key, value in chosen.items if isinstance(value, TensorRef | OddTensor)]
-    within = {name for key in sets for name, _ in found[key].items}
-    is_set = bool(sets) and (len(at_top) > MAX_STRAYS or not within.isdisjoint(at_top))
+    # A pickle may hold any key, also one that cannot be hashed.
+    within = {name for key in sets for name, _ in found[key].items if isinstance(name, str)}
+    is_set = bool(sets) and (len(at_top) > MAX_STRAYS or any(key in within for key in at_top if isinstance(key, str)))
     if len(sets) + is_set > 1:
         beside = f", and {len(at_top):,} tensors beside" if is_set else ""
         raise UnsafeCheckpoint(

@@ -35,6 +35,15 @@ def test_a_native_text_tower_below_its_own_prefix_is_no_other_kind(tmp_path):
     assert len(checkpoint.read(path).tensors) == 2
 
 
+def test_a_key_that_python_would_not_take_names_no_weights(tmp_path):
+    path = tmp_path / "m"
+    torch.save({"state_dict": {(): 1, "w": torch.ones(1)}}, path, _use_new_zipfile_serialization=False)
+    content = path.read_bytes()
+    assert content.count(b")K\x01") == 1
+    path.write_bytes(content.replace(b")K\x01", b"]K\x01"))  # an empty list instead of the empty tuple
+    assert list(checkpoint.read(path).tensors) == ["w"]
+
+
 def test_a_prefix_that_one_name_lacks_stays(tmp_path):
     path = save(tmp_path / "m", "module.a", "b")
     assert list(checkpoint.read(path).tensors) == ["module.a", "b"]
