@@ -176,7 +176,7 @@ def _as_bytes(kept: tuple[dict[str, Tensor], dict[str, Any]] | None) -> bytes:
 def _from_bytes(body: bytes) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
     if not body:
         return None
-    tensors = safetensors.torch.load(body)
+    tensors = checkpoint.parse_tensors(body).tensors  # as strictly as the file that they come from
     record: dict[str, Any] = json.loads(bytes(tensors.pop(RECORD).tolist()))
     return tensors, record
 
