@@ -1,6 +1,7 @@
 """The safetensors format: written by its own library, read by our stricter reader."""
 
 import errno
+import json
 import math
 import re
 import stat
@@ -8,10 +9,11 @@ import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save_file
+from safetensors.torch import save, save_file
 from torch import Tensor
 
 from clipclean import untrusted
@@ -22,6 +24,7 @@ from clipclean.errors import RefusedInput, UnsafeCheckpoint
 # The format allows 100 MB. The largest CLIP needs 0.3 MB, and JSON takes up to twenty times its size once parsed.
 MAX_HEADER = 16 * 2**20
 METADATA = "__metadata__"  # the header's one entry that is no tensor
+RECORD = "record"  # a byte tensor with JSON, in files and messages of the program itself
 DTYPES = {
     "F16": ("float16", 2),
     "BF16": ("bfloat16", 2),
@@ -186,19 +189,53 @@ def read_tensors(path: Path, /, *, most: int) -> TensorFile:
         raise type(error)(f"{path}: {error}") from error
 
 
-def parse_tensors(body: bytes, /) -> TensorFile:
+def parse_tensors(body: bytes, /, *, may_be_infinite: bool = False) -> TensorFile:
     """The same of a file's bytes that are in memory already.
 
     Raises:
         UnsafeCheckpoint: they contradict themselves.
-        RefusedInput: they are empty, truncated or no safetensors file, or their values are not finite.
+        RefusedInput: they are empty, truncated or no safetensors file, or their values are not finite where they have to be.
     """
     if not body:
         raise RefusedInput("it is empty.")
-    return _tensor_file(contents.held(body))
+    return _tensor_file(contents.held(body), may_be_infinite=may_be_infinite)
 
 
-def _tensor_file(file: contents.Contents) -> TensorFile:
+def _tensor_file(file: contents.Contents, *, may_be_infinite: bool = False) -> TensorFile:
     pairs, records = read(file.view())
     refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
-    return TensorFile(tensors.build(refs, records, file), metadata(file.view()))
+    return TensorFile(tensors.build(refs, records, file, may_be_infinite=may_be_infinite), metadata(file.view()))
+
+
+# What the program keeps for itself or sends to another of its processes: tensors, and JSON that goes with them.
+
+
+def with_record(tensors: Mapping[str, Tensor], record: object, /) -> dict[str, Tensor]:
+    """The tensors and, as one more, a record that JSON can hold: in one file, so that neither is ever of another state."""
+    text = json.dumps(record).encode()
+    return {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
+
+
+def split_record(both: Mapping[str, Tensor], /) -> tuple[dict[str, Tensor], Any]:
+    """The tensors and the record that :func:`with_record` put together.
+
+    Raises:
+        KeyError, ValueError: there is no record, or it is no JSON.
+    """
+    tensors = dict(both)
+    return tensors, json.loads(bytes(tensors.pop(RECORD).tolist()))
+
+
+def to_bytes(tensors: Mapping[str, Tensor], record: object, /) -> bytes:
+    """Tensors and a record for another process."""
+    return save({name: _own(tensor) for name, tensor in with_record(tensors, record).items()})
+
+
+def from_bytes(body: bytes, /, *, may_be_infinite: bool = False) -> tuple[dict[str, Tensor], Any]:
+    """The tensors, on the CPU, and the record that :func:`to_bytes` wrote.
+
+    Raises:
+        RefusedInput: as :func:`parse_tensors` does.
+        KeyError, ValueError: there is no record, or it is no JSON.
+    """
+    return split_record(parse_tensors(body, may_be_infinite=may_be_infinite).tensors)

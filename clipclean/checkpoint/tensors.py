@@ -25,10 +25,18 @@ MAX_ELEMENTS = 5_000_000_000  # of one tensor; the largest public CLIP has 5e9 p
 SLACK = 2**20  # bytes
 
 
-def build(refs: Mapping[str, TensorRef], records: Mapping[str, Record], contents: Contents, /) -> dict[str, Tensor]:
+def build(
+    refs: Mapping[str, TensorRef],
+    records: Mapping[str, Record],
+    contents: Contents,
+    /,
+    *,
+    may_be_infinite: bool = False,
+) -> dict[str, Tensor]:
     """A contiguous tensor for every description; no two of them share memory.
 
-    Where a tensor is its whole storage it views the file's memory, else it is a copy.
+    Where a tensor is its whole storage it views the file's memory, else it is a copy. Only what the program wrote itself
+    ``may_be_infinite``: weights with NaN or infinities are of no use.
 
     Raises:
         UnsafeCheckpoint: a description reaches outside its storage, repeats elements, or contradicts the file.
@@ -54,7 +62,8 @@ def build(refs: Mapping[str, TensorRef], records: Mapping[str, Record], contents
             tensors[name] = flat.view(ref.size)
         else:
             tensors[name] = shown.clone(memory_format=torch.contiguous_format)
-    refuse_non_finite(tensors)
+    if not may_be_infinite:
+        refuse_non_finite(tensors)
     return tensors
 
 

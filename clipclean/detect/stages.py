@@ -2,16 +2,13 @@
 
 import functools
 import hashlib
-import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Protocol, TypeVar
 
-import safetensors.torch
-import torch
 from torch import Generator, Tensor
 
-from clipclean import deadline
+from clipclean import checkpoint, deadline
 from clipclean.errors import Inconclusive
 from clipclean.progress import say
 
@@ -205,8 +202,8 @@ class Stages:
 
     def _exchanged(self, value: dict[str, Any]) -> list[dict[str, Any]]:
         """What each process brings."""
-        bodies = self._crew.exchange(to_bytes(value, kinds=self._kinds))
-        return [from_bytes(body, kinds=self._kinds) for body in bodies]
+        bodies = self._crew.exchange(checkpoint.to_bytes(*pack(value, kinds=self._kinds)))
+        return [_unpacked(body, kinds=self._kinds) for body in bodies]
 
 
 def _seed_of(seed: int, name: str) -> int:
@@ -264,20 +261,9 @@ def unpack(tensors: dict[str, Tensor], told: Any, /, *, kinds: Mapping[str, type
     return tuple(items) if what == "tuple" else items
 
 
-TOLD = "told"  # the tensor with JSON, beside those that it names
-
-
-def to_bytes(value: Any, /, *, kinds: Mapping[str, type]) -> bytes:
-    """A value for another process, as :func:`pack` makes it."""
-    tensors, told = pack(value, kinds=kinds)
-    text = torch.tensor(list(json.dumps(told).encode()), dtype=torch.uint8)
-    return safetensors.torch.save({**tensors, TOLD: text})
-
-
-def from_bytes(body: bytes, /, *, kinds: Mapping[str, type]) -> Any:
-    """The value that :func:`to_bytes` wrote; tensors are on the CPU."""
-    tensors = safetensors.torch.load(body)
-    return unpack(tensors, json.loads(bytes(tensors.pop(TOLD).tolist())), kinds=kinds)
+def _unpacked(body: bytes, /, *, kinds: Mapping[str, type]) -> Any:
+    """The value that another process packed; its sizes may be infinite, where a search came to nothing."""
+    return unpack(*checkpoint.from_bytes(body, may_be_infinite=True), kinds=kinds)
 
 
 def of_first(crew: Crew, make: Callable[[], Made], /, *, kinds: Mapping[str, type]) -> Made:
@@ -292,10 +278,10 @@ def of_first(crew: Crew, make: Callable[[], Made], /, *, kinds: Mapping[str, typ
 
     def told() -> bytes:
         kept.append(make())
-        return to_bytes(kept[0], kinds=kinds)
+        return checkpoint.to_bytes(*pack(kept[0], kinds=kinds))
 
     body = crew.of_first(told)
     if kept:
         return kept[0]
-    made: Made = from_bytes(body, kinds=kinds)
+    made: Made = _unpacked(body, kinds=kinds)
     return made

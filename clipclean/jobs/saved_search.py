@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
-import safetensors.torch
 import torch
 
 from clipclean import checkpoint, deadline, detect, model, own_state, train
@@ -189,5 +188,4 @@ def known_classifier(key: str, device: torch.device, /) -> torch.Tensor | None:
 def keep_classifier(key: str, classifier: torch.Tensor, /) -> None:
     """Keep a text classifier (K, D), if it was made."""
     if len(classifier) and result_cache.part(key, ".classifier") is None:
-        body = safetensors.torch.save({"classifier": classifier.detach().cpu().contiguous()})
-        result_cache.keep_part(key, ".classifier", body)
+        result_cache.keep_part(key, ".classifier", checkpoint.to_bytes({"classifier": classifier}, None))

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
 from torch import Tensor, nn
 
@@ -21,7 +20,6 @@ from clipclean.train.distributed import ALONE, Group
 SUFFIX = ".safetensors"  # of every file that is kept, and so of every file that is ever deleted
 STATE = "state"
 UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # what the safetensors library calls a file until it is whole
-RECORD = "record"  # a byte tensor with JSON: step, losses, fingerprint; in the same file, so never out of step with it
 
 
 @dataclass(frozen=True)
@@ -102,16 +100,15 @@ class RunState:
         """The tensors and the record that an equal run left under this name; None where there is nothing of that kind."""
         if self.group.size == 1:
             return self._read(name)
-        body = self.group.of_first(lambda: _as_bytes(self._read(name)))
-        return _from_bytes(body)
+        body = self.group.of_first(lambda: b"" if (kept := self._read(name)) is None else checkpoint.to_bytes(*kept))
+        return checkpoint.from_bytes(body) if body else None
 
     def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         path = self.folder / f"{name}{SUFFIX}"
         if not path.exists():
             return None
         try:
-            tensors = dict(checkpoint.read(path).tensors)
-            record: dict[str, Any] = json.loads(bytes(tensors.pop(RECORD).tolist()))
+            tensors, record = checkpoint.split_record(checkpoint.read(path).tensors)
             is_ours = record.pop("fingerprint") == self.fingerprint
             record.pop("run", None)
         except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
@@ -122,8 +119,8 @@ class RunState:
         """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
         if not self.group.is_first:
             return
-        text = json.dumps({"fingerprint": self.fingerprint, "run": self.run or self.fingerprint, **record}).encode()
-        state = {**tensors, RECORD: torch.tensor(list(text), dtype=torch.uint8)}
+        own = {"fingerprint": self.fingerprint, "run": self.run or self.fingerprint}
+        state = checkpoint.with_record(tensors, own | dict(record))
         path = self.folder / f"{name}{SUFFIX}"
         files.write_whole(path, lambda partial: checkpoint.write_safetensors(partial, state, metadata={}))
 
@@ -165,26 +162,10 @@ class RunState:
         _remove_empty(self.folder)
 
 
-def _as_bytes(kept: tuple[dict[str, Tensor], dict[str, Any]] | None) -> bytes:
-    """What was read, for another process; nothing where there was nothing."""
-    if kept is None:
-        return b""
-    text = torch.tensor(list(json.dumps(kept[1]).encode()), dtype=torch.uint8)
-    return safetensors.torch.save({**kept[0], RECORD: text})
-
-
-def _from_bytes(body: bytes) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-    if not body:
-        return None
-    tensors = checkpoint.parse_tensors(body).tensors  # as strictly as the file that they come from
-    record: dict[str, Any] = json.loads(bytes(tensors.pop(RECORD).tolist()))
-    return tensors, record
-
-
 def _record(path: Path) -> dict[str, Any] | None:
     """The record of a file that ``write`` left; None where it cannot be read."""
     try:
-        record: dict[str, Any] = json.loads(bytes(checkpoint.read(path).tensors[RECORD].tolist()))
+        record: dict[str, Any] = checkpoint.split_record(checkpoint.read(path).tensors)[1]
         return record if isinstance(record["fingerprint"], str) else None
     except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
         return None

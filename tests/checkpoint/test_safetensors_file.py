@@ -1,4 +1,5 @@
 import errno
+import math
 import resource
 import subprocess
 import sys
@@ -8,7 +9,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from clipclean.checkpoint import parse_tensors, read_tensors, write_safetensors
+from clipclean.checkpoint import from_bytes, parse_tensors, read_tensors, to_bytes, write_safetensors
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
 
@@ -113,3 +114,22 @@ def test_spoilt_bytes_in_memory_are_refused(tmp_path, spoilt, error):
     write_safetensors(tmp_path / "x", {"a": torch.zeros(3)}, metadata={})
     with pytest.raises(error):
         parse_tensors(spoilt((tmp_path / "x").read_bytes()))
+
+
+def test_tensors_and_a_record_come_back_from_bytes():
+    table = torch.arange(6.0).reshape(2, 3)
+    body = to_bytes({"row": table[1], "turned": table.T, "one": torch.tensor(7)}, {"step": 3, "size": math.inf})
+    tensors, record = from_bytes(body)
+    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
+        "row": [3, 4, 5],
+        "turned": [[0, 3], [1, 4], [2, 5]],
+        "one": 7,
+    }
+    assert record == {"step": 3, "size": math.inf}
+
+
+def test_bytes_with_infinite_numbers_are_taken_only_where_they_may_be():
+    body = to_bytes({"sizes": torch.tensor([0.5, math.inf])}, None)
+    with pytest.raises(RefusedInput, match="'sizes'"):
+        from_bytes(body)
+    assert from_bytes(body, may_be_infinite=True)[0]["sizes"].tolist() == [0.5, math.inf]

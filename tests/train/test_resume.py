@@ -7,6 +7,7 @@ import torch
 from torch import nn
 
 from clipclean import checkpoint, own_state
+from clipclean.checkpoint.safetensors_file import RECORD
 from clipclean.errors import ResourceError, UsageError
 from clipclean.train import resume
 from clipclean.train.resume import RunState
@@ -69,7 +70,7 @@ def test_a_later_state_replaces_the_earlier_one(state):
 
 
 def record(value):
-    return {resume.RECORD: torch.tensor(list(value.encode()), dtype=torch.uint8), "net.0.weight": torch.zeros(3, 3)}
+    return {RECORD: torch.tensor(list(value.encode()), dtype=torch.uint8), "net.0.weight": torch.zeros(3, 3)}
 
 
 def damaged(state, damage):
@@ -262,7 +263,7 @@ def test_the_record_is_in_the_same_file_as_the_weights(state):
 
     state.save(*model(0), step=7, losses=[], seconds=0.0)
     tensors = checkpoint.read(state.folder / f"{resume.STATE}{resume.SUFFIX}").tensors
-    assert json.loads(bytes(tensors[resume.RECORD].tolist()))["step"] == 7
+    assert json.loads(bytes(tensors[RECORD].tolist()))["step"] == 7
 
 
 def test_records_and_tensors_are_kept_by_name_and_belong_to_equal_runs(tmp_path):
