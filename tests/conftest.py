@@ -3,8 +3,13 @@
 import pytest
 import torch
 
+from clipclean.attack import triggers
 from clipclean.detect import projection
 from clipclean.export import open_clip_directory, parity
+from clipclean.report import example_images
+
+PANEL, GRID = triggers.PANEL, triggers.GRID
+FEW = ("patch:place=random", "patch:place=corner", "blended:ratio=0.2", "sinusoid:delta=40/255")
 
 
 def pytest_collection_modifyitems(items):
@@ -31,10 +36,34 @@ def _own_state(tmp_path_factory):
 
 @pytest.fixture(scope="session", autouse=True)
 def _short_maps():
-    """Maps of embeddings take the fewest steps that scikit-learn allows; the projection's own tests take as many as users get."""
+    """Maps of embeddings show few images and take the fewest steps that scikit-learn allows; the projection's own tests take more."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(projection, "ITERATIONS", 250)
+        patch.setattr(example_images, "MAPPED", 12)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _few_known_triggers():
+    """An audit tries four known triggers instead of 31, and three instead of 262 beside a clean model."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(triggers, "PANEL", FEW)
+        patch.setattr(triggers, "GRID", (GRID[0], GRID[180], GRID[-1]))  # one of each family
+        yield
+
+
+@pytest.fixture
+def whole_panel(monkeypatch):
+    """All known triggers, for the tests that are about them."""
+    monkeypatch.setattr(triggers, "PANEL", PANEL)
+    monkeypatch.setattr(triggers, "GRID", GRID)
+
+
+@pytest.fixture(autouse=True)
+def _slow_tests_try_all(request):
+    """Slow tests run audits as users do."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("whole_panel")
 
 
 @pytest.fixture

@@ -42,6 +42,8 @@ PLAIN = {"source", "eval", "sha256sum", "openssl", "model_signing"}
 # On the package index that name belongs to another program.
 UNRELATED = re.compile(r"\b(pip3?|pipx|uv|uvx)\b[^\n`|]*[\s'\"]clipclean\b(?!/)")
 
+pytestmark = pytest.mark.usefixtures("whole_panel")
+
 
 def text(name: str) -> str:
     return PAGES[name].read_text(encoding="utf-8")

@@ -13,6 +13,8 @@ FAMILIES = sorted(triggers.FAMILIES)
 PATCHES = ["patch", "badnets", "stripes"]
 PANEL = triggers.panel(0)
 
+pytestmark = pytest.mark.usefixtures("whole_panel")
+
 
 @pytest.fixture
 def images() -> torch.Tensor:

@@ -206,8 +206,9 @@ def test_no_more_pictures_are_taken_than_the_recipe_says_and_always_the_same(job
         )
 
 
-def test_the_panel_is_measured_where_it_is_asked_for(job):
-    assert len(evidence(job, panel=True).panel) >= 10
+def test_the_panel_is_measured_where_it_is_asked_for(job, whole_panel):
+    found = evidence(job, panel=True)
+    assert (len(found.panel), len(found.grid)) == (31, 262)
 
 
 def test_fewer_than_two_pictures_decide_nothing(job):
