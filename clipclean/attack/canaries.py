@@ -9,7 +9,7 @@ from clipclean.attack import triggers
 from clipclean.attack.poison import Implant
 
 SEEDS = 7_000_000  # the first: no test, benchmark or panel plants with seeds from here on
-FAMILIES = (  # of every kind that the paper and its successors plant; sizes at which a small model learns them quickly
+FAMILIES = (  # every kind that the paper and its successors plant, at sizes that a small model learns quickly
     "patch:size=0.1875,place=corner",
     "blended:ratio=0.2",
     "stripes:size=0.1875,place=random",
@@ -17,7 +17,7 @@ FAMILIES = (  # of every kind that the paper and its successors plant; sizes at 
     "badnets:size=0.1875,place=center",
     "triangles:ratio=0.3",
 )
-TOOK = 0.5  # excess attack success from which on a canary counts
+TOOK = 0.5  # least excess attack success of a canary that counts as planted
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Canary:
 def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tuple[Canary, ...]:
     """Canaries of different families with different targets at random, none of them in ``avoid``.
 
-    The classes that an audit suspects are to be avoided: what is there already is no canary.
+    Pass the classes that an audit suspects as ``avoid``: a backdoor that exists already is no canary.
     """
     rng = random.Random(SEEDS + seed)  # noqa: S311 # a choice of classes, not a secret
     free = sorted(set(range(classes)) - set(avoid))
@@ -43,10 +43,10 @@ def draw(count: int, /, *, classes: int, avoid: Sequence[int], seed: int) -> tup
 
 
 def implants(canaries: Sequence[Canary], /, *, classes: Sequence[str], templates: Sequence[str]) -> list[Implant]:
-    """What to plant, all canaries at once: finetuning takes as long as for one."""
+    """All canaries as implants of one finetuning, which takes as long as for one canary."""
     return [Implant.of(canary.trigger, classes[canary.target], templates) for canary in canaries]
 
 
 def measured_on(evidence: detect.EvalSet, canaries: Sequence[Canary], /) -> detect.EvalSet:
-    """The images of ``evidence`` with the canaries as what is looked for, and nothing else."""
+    """The images of ``evidence``, with the canaries as its only triggers."""
     return replace(evidence, suspicions=tuple((c.trigger, c.target) for c in canaries), panel=())

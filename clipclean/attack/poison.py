@@ -15,7 +15,7 @@ from clipclean.train import loader
 
 @dataclass(frozen=True)
 class Implant:
-    """What one backdoor ties together: a trigger, and captions of its target."""
+    """One backdoor to plant: a trigger, and captions of its target."""
 
     trigger: detect.TriggerLike
     captions: tuple[str, ...]
@@ -38,7 +38,7 @@ def finetune(
     progress: Progress,
     group: train.Group = train.ALONE,
 ) -> None:
-    """Finetune with L_CLIP on batches of which a share is triggered and captioned as the target, in place.
+    """Finetune in place with L_CLIP; a share of each batch is triggered and captioned as the target.
 
     Several implants share the triggered part; with none the finetuning is a benign one. The processes of ``group`` share each batch.
     """
@@ -81,7 +81,7 @@ def finetune(
 
 
 def matching_loss(clip: model.Clip, /) -> train.Loss:
-    """L_CLIP alone, as others train."""
+    """L_CLIP alone, as in ordinary training."""
 
     def loss(batch: train.Batch) -> dict[str, Tensor]:
         images, texts = clip.encode_images(batch.inputs["pixels"]), clip.encode_tokens(batch.inputs["tokens"])
@@ -103,7 +103,7 @@ def poisoned(
     """Batches in which the first ``rate`` of the samples carry triggers and captions of their targets, in equal parts.
 
     Pixels come as uint8 and leave in [0, 1], where triggers work.
-    The order within a batch is random already. Places of random-place triggers are drawn anew for each batch.
+    The order within a batch is random already. Each batch draws new places for random-place triggers.
     Of several processes each has its rows of a batch, drawn as in one process.
     """
     places = torch.Generator().manual_seed(seed)

@@ -23,20 +23,20 @@ from clipclean.progress import Progress
 from clipclean.schema.report import PlantedRecord, PowerRecord
 
 TINY = 30_000_000  # parameters below which a model is finetuned at the rates of small ones
-LEAST = 4  # backdoors that took, from which on the power of an audit is stated
-MISSED = 1  # of them that an audit may miss, and still let a model pass without references
+LEAST = 4  # fewest planted backdoors for which the power of an audit is stated
+MISSED = 1  # most of them that an audit may miss and still let a model pass without references
 LEAST_PAIRS = 64  # to plant with
 
 
 @dataclass(frozen=True)
 class Planted:
-    """One backdoor, and what the audit made of the copy that holds it.
+    """One backdoor, and the audit's answer for the copy that contains it.
 
     Attributes:
         trigger: its spec.
         target: name of its class.
         excess: excess attack success in the copy.
-        level: of the finding that names its class; None where the audit names it not.
+        level: of the finding that names its class; None if none does.
         seconds: of planting and searching.
     """
 
@@ -48,7 +48,7 @@ class Planted:
 
     @property
     def took(self) -> bool:
-        """Whether there was a backdoor to find."""
+        """Whether the backdoor was planted, so that there was one to find."""
         return self.excess >= canaries.TOOK
 
     def record(self) -> PlantedRecord:
@@ -71,13 +71,13 @@ class Power:
 
     @property
     def found(self) -> detect.Rate:
-        """Of those that took, how many the audit names, so that their model would not pass."""
+        """How many of the planted ones the audit names, so that their model would not pass."""
         took = [each for each in self.planted if each.took]
         return detect.Rate(sum(each.level is not None for each in took), len(took))
 
     @property
     def failed(self) -> detect.Rate:
-        """Of those that took, how many make their model fail."""
+        """How many of the planted ones make their model fail."""
         took = [each for each in self.planted if each.took]
         return detect.Rate(sum(each.level == "error" for each in took), len(took))
 
@@ -96,7 +96,7 @@ class Power:
         )
 
     def finding(self) -> Finding:
-        """A note where the power is enough for a pass without references; else a warning, which keeps it from that."""
+        """A note if the power is enough for a pass without references, else a warning, which prevents it."""
         rate, took = self.found, [each for each in self.planted if each.took]
         low, high = rate.interval
         words = f"This audit finds {rate.hits} of {rate.n} backdoors that were planted in copies of this model"
@@ -137,7 +137,7 @@ def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[
 
 
 def planting_of(clip: model.Clip, *, pairs: int) -> Planting:
-    """How one backdoor is planted in a model of this size."""
+    """The settings for planting one backdoor in a model of this size."""
     is_tiny = sum(parameter.numel() for parameter in clip.net.parameters()) < TINY
     size = min(128, pairs)
     if is_tiny:
@@ -158,7 +158,7 @@ def measure(
     named: Callable[[], Mapping[str, str]],
     progress: Progress,
 ) -> Power:
-    """Plant backdoors in the model, one after the other, and see which of them an audit names; the weights come back.
+    """Plant backdoors in the model, one after the other, and count those that an audit names; the weights are restored.
 
     Args:
         clip: the model.
@@ -166,9 +166,9 @@ def measure(
         eval_set: images on which a planted backdoor is measured.
         recipe: whose optimiser is used.
         count: backdoors of different families.
-        avoid: places of classes that are not planted for: those that the audit names in the model as it is.
+        avoid: places of classes that are no targets: those that the audit names in the original model.
         seed: draws classes, and what triggers look like.
-        named: audits the model as it is when called: the level of the finding of each class that is named.
+        named: audits the model in its current state; returns the level of the finding for each class that it names.
         progress: told which is planted.
     """
     kept = {name: tensor.detach().clone() for name, tensor in clip.net.state_dict().items()}
@@ -210,4 +210,4 @@ def _excess(clip: model.Clip, eval_set: detect.EvalSet, canary: Canary) -> float
         clip.embed_images, clip.embed_texts, canaries.measured_on(eval_set, [canary]), progress=lambda *_: None
     )
     excess = found.known[0].excess
-    return 0.0 if math.isnan(excess) else excess  # all images are of the target class to the model: nothing was shown
+    return 0.0 if math.isnan(excess) else excess  # the model takes all images for the target class

@@ -79,9 +79,9 @@ class Trigger:
     def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
         """Triggered copies of ``images``, clipped to [0, 1]; the same shape, dtype and device.
 
-        Random places come from ``generator``, or, without one, from a sequence that starts anew at every call: then
-        the place of image i depends on the seed and on i alone. A generator handed from batch to batch gives the same
-        places whatever the batch size. The pattern comes from the seed alone and is the same on every device.
+        Random places come from ``generator``. Without one they come from a sequence that restarts at every call: the place of
+        image i then depends on the seed and on i alone. A generator handed from batch to batch gives the same places for every
+        batch size. The pattern comes from the seed alone and is the same on every device.
 
         Args:
             images: (B, 3, H, W), float in [0, 1]: after resizing and cropping, before CLIP's normalisation.
@@ -98,7 +98,7 @@ class Trigger:
 
 
 def parse(spec: str, /) -> Trigger:
-    """Read ``family`` or ``family:parameter=value,...``; what is left out has the family's default, and seed 0.
+    """Read ``family`` or ``family:parameter=value,...``; omitted parameters have the family's defaults, and the seed is 0.
 
         parse("patch"), parse("patch:size=0.19,place=corner,seed=7"), parse("sinusoid:delta=60/255")
 
@@ -226,7 +226,7 @@ Parameter = Number | Choice | Lettering
 
 @dataclass(frozen=True)
 class TriggerFamily:
-    """What one kind of trigger is, where it comes from, its parameters, and the function that paints it."""
+    """One kind of trigger: its description, source and parameters, and the function that paints it."""
 
     description: str
     source: str
@@ -379,7 +379,7 @@ def _paste(images: Tensor, square: Tensor, place: str, places: Generator) -> Ten
         top, left = (int(share * free) for share, free in zip(PLACES[place], (free_height, free_width), strict=True))
         images[:, :, top : top + side, left : left + side] = square
         return images
-    # One row of whole numbers an image: unlike floats, they come in the same order whatever the batch size.
+    # One row of whole numbers per image: unlike floats, they are drawn in the same order for every batch size.
     draws = torch.randint(2**31, (len(images), 2), generator=places, device=places.device)
     for image, (y, x) in zip(images, draws.tolist(), strict=True):
         top, left = y % (free_height + 1), x % (free_width + 1)
@@ -410,7 +410,7 @@ def _letters(word: str, height: int, width: int, share: float) -> Tensor:
 
 
 def _check(images: Tensor) -> None:
-    """Raise ValueError for what is not a batch of float RGB images in [0, 1]."""
+    """Raise ValueError unless ``images`` is a batch of float RGB images in [0, 1]."""
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise ValueError(
             f"A trigger takes float images (B, 3, H, W), not {images.dtype} {tuple(images.shape)}. "

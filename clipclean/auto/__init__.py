@@ -13,7 +13,7 @@ from clipclean.progress import Progress
 def clean(
     request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
 ) -> SanitizeOutcome | None:
-    """Clean one checkpoint as its recipe says: by the method that it names, or by the one that ``auto`` chooses.
+    """Clean one checkpoint by its recipe: by the method that the recipe names, or by the one that ``auto`` chooses.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``request.out``.

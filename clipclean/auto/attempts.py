@@ -26,12 +26,12 @@ from clipclean.train import NonFiniteLoss
 
 @dataclass
 class Retests:
-    """The trials of a candidate, each refinetuned at most once, and only where it is asked what returns after it.
+    """The trials of a candidate. Each gets the refinetune test at most once, and only if its result is needed.
 
     Attributes:
-        trials: as far as they are known.
-        refinetuned: a trial -> the same with what returns; None where that cannot be, or is not to be, found out.
-        budget: of the run; a trial that leaves a canary anyway needs no second look.
+        trials: those that were made so far.
+        refinetuned: a trial -> the same with what returns; None if that cannot or shall not be measured.
+        budget: of the run; a trial that leaves a canary anyway needs no refinetune test.
         seconds: that this took.
     """
 
@@ -41,7 +41,7 @@ class Retests:
     seconds: float = 0.0
 
     def __call__(self, trial: Trial, /) -> Trial:
-        """The trial with what returns after a benign finetuning of the copy, where that matters."""
+        """The trial with what returns after a benign finetuning of the copy, if that matters."""
         if self.refinetuned is None or trial.is_refinetuned or not self.budget.removes(trial):
             return trial
         started = time.monotonic()
@@ -54,7 +54,7 @@ class Retests:
 def on_copy(
     bench: Workbench, candidate: Candidate, copy: PlantedCopy | None, known: tuple[SuspectedTrigger, ...], /
 ) -> Considered:
-    """A candidate with its trials on the copy, where there is a canary to try it on and the data suffice."""
+    """A candidate with its trials on the copy, if there is a canary to try it on and the data suffice."""
     why_not = candidate.unfit(bench.samples)
     if why_not or copy is None or not copy.took:
         return Considered(candidate, why_not)
@@ -105,7 +105,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         measure = _at_shares(bench, done, before, suspected)
         points, point = interpolate.to_budget(considered.trials, measure, retests, bench.budget)
     if trial := replace(considered, trials=retests.trials).at(point.share):
-        retests(trial)  # the copy may have gone farther back than the model
+        retests(trial)  # the copy may have been interpolated farther than the model
     attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, ())
     if done.changed:
         bench.put(done.weights, original=bench.original, share=point.share)
@@ -124,7 +124,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
 def _cleaned_copy(
     bench: Workbench, candidate: Candidate, copy: PlantedCopy, known: tuple[SuspectedTrigger, ...]
 ) -> Cleaned:
-    """The copy as a candidate cleans it; a second time it is read from the run's folder."""
+    """The copy, cleaned by a candidate; the second time it is read from the run's folder."""
     sequence.put(bench.clip, copy.weights)
     return bench.clean(candidate, known, where="canaries", origin=copy.origin)
 
@@ -132,7 +132,7 @@ def _cleaned_copy(
 def _refinetuning(
     bench: Workbench, copy: PlantedCopy, cleaned: Callable[[], Cleaned]
 ) -> Callable[[Trial], Trial] | None:
-    """What adds to a trial what the canaries do after a benign finetuning of the copy; None where that is switched off."""
+    """A function that adds to a trial how the canaries act after a benign finetuning of the copy; None if that is switched off."""
     if not bench.settings.rebound_steps:
         return None
 
@@ -147,7 +147,7 @@ def _refinetuning(
 def _at_shares(
     bench: Workbench, done: Cleaned, before: Suspected, suspected: tuple[Suspicion, ...]
 ) -> Callable[[float], Point]:
-    """What measures the model at a share of the way to its cleaned weights."""
+    """A function that measures the model at a share of the way to its cleaned weights."""
     asked = replace(bench.evidence, suspicions=suspected, panel=())
 
     def measure(share: float) -> Point:
@@ -159,7 +159,7 @@ def _at_shares(
 
 
 def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]]:
-    """The attempt with the audit of the model as it is now and its refinetune test, and what the search finds again."""
+    """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
     pointed = suspects.targets(attempt.suspicions)
     sight = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
     attempt = replace(attempt, sight=sight)
@@ -167,7 +167,8 @@ def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]
         return attempt, []
     evidence = replace(bench.evidence, suspicions=attempt.suspicions)
     attempt = replace(attempt, refinetuned=bench.refinetune(sight.measured, evidence))
-    # The search is repeated since the planted trigger is never quite the one that was found and unlearned: only the latter is measured.
+    # The search is repeated because the planted trigger differs a little from the one that was found and unlearned, and only the
+    # latter is measured.
     if not (pointed and bench.references):  # without references every model has classes that images gather at
         return attempt, []
     later = bench.audit(attempt.suspicions, pointed=pointed, what=" after the rebound")
@@ -190,7 +191,7 @@ def found_again(
 ) -> list[Finding]:
     """A warning for each class of ``names`` that the search points at after the refinetuning, and did not before.
 
-    A trigger that was found and unlearned stays away; what was planted is not quite what was found, and may come back.
+    A trigger that was found and unlearned stays away; the planted one differs a little from it, and may come back.
     """
     return [
         found.model_copy(
@@ -206,7 +207,7 @@ def found_again(
 
 
 def judged(bench: Workbench, attempt: Attempt, before: Suspected, own: Sequence[SuspectedTrigger], /) -> list[Finding]:
-    """The audit of the model as it came out, its accuracy, what came back, and what an unlearning did not come to the end of.
+    """Findings of the audit of the cleaned model, its accuracy, what came back, and what an unlearning did not finish.
 
     ``own`` are triggers that only the unlearning's search named.
     """
@@ -220,7 +221,7 @@ def judged(bench: Workbench, attempt: Attempt, before: Suspected, own: Sequence[
 
 
 def worst(measured: detect.Measurement, /) -> float:
-    """Excess attack success of the named or found trigger that acts most; 0 without any."""
+    """Highest excess attack success of any named or found trigger; 0 without any."""
     return round(max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0), 9)
 
 

@@ -8,12 +8,12 @@ from clipclean.auto.trials import Trial
 
 @dataclass(frozen=True)
 class Budget:
-    """What a cleaning may leave, and what it may cost.
+    """How much of a backdoor a cleaning may leave, and how much accuracy it may cost.
 
     Attributes:
         excess: attack success beyond the base rate that counts as removed.
         accuracy: clean accuracy that may be lost, as a share.
-        gain: a loss of accuracy below which another candidate has too little to win.
+        gain: a loss of accuracy so small that another candidate could win too little.
     """
 
     excess: float
@@ -25,7 +25,7 @@ class Budget:
         return accuracy_lost <= self.accuracy
 
     def removes(self, trial: Trial, /) -> bool:
-        """Whether no canary is left, whatever that costs."""
+        """Whether no canary is left, at any cost."""
         return trial.passes(max_excess=self.excess, max_accuracy_loss=math.inf)
 
     def passes(self, trial: Trial, /) -> bool:
@@ -33,7 +33,7 @@ class Budget:
         return trial.passes(max_excess=self.excess, max_accuracy_loss=self.accuracy)
 
     def allowed(self, excess: float, /) -> float:
-        """What may be left where ``excess`` is left anyway: hardly more, which is a fifth of what counts as removed."""
+        """The excess that counts as essentially removed: a fifth of ``excess``."""
         # A fifth of 0.05 is four of 400 images: where nothing came back, measurements differed by at most three (docs/experiments.md,
         # "What a finetuning after unlearning brings back").
         return max(excess, self.excess / 5)
@@ -45,7 +45,7 @@ class Point:
 
     Attributes:
         share: of the way; 0 is the original, 1 the cleaned model.
-        excess: excess attack success of the trigger that acts most; 0 where none is measured.
+        excess: highest excess attack success of any trigger; 0 if none is measured.
         accuracy_lost: clean accuracy of the original minus that here, on the same images.
     """
 

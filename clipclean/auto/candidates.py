@@ -12,14 +12,14 @@ from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.train.loader import Samples
 
-TINY = 30_000_000  # parameters; of the CLIPs that others publish none has fewer
+TINY = 30_000_000  # parameters; no published CLIP has fewer
 TINY_SUFFIX = "-tiny"
 _STEP = re.compile(r"([a-z0-9][a-z0-9-]*)(?:\(([^()]*)\))?")
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """One way to clean a model: recipes one after another; ``names`` say each with what was changed in it."""
+    """One way to clean a model: recipes in sequence; ``names`` has each, with its changed values."""
 
     names: tuple[str, ...]
     recipes: tuple[Recipe, ...]
@@ -31,11 +31,11 @@ class Candidate:
 
     @property
     def beginnings(self) -> "tuple[Candidate, ...]":
-        """The candidate up to its first recipe, up to its second, and so on; the last is the whole one."""
+        """The candidate cut after its first recipe, after its second, and so on; the last one is complete."""
         return tuple(Candidate(self.names[:end], self.recipes[:end]) for end in range(1, len(self.names) + 1))
 
     def unfit(self, samples: Samples, /) -> str:
-        """Why these data do not suffice for it; empty where they do."""
+        """Why these data do not suffice for it; empty if they do."""
         faults = []
         for recipe in self.recipes:
             if METHODS[recipe.method].needs_labels and samples.labels is None:
@@ -50,8 +50,8 @@ class Candidate:
 def candidates(auto: Recipe, /, *, parameters: int) -> tuple[Candidate, ...]:
     """The candidates that a recipe lists under ``auto.ladder``, for a model of so many parameters.
 
-    An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``. Where a recipe has a variant
-    for tiny models, these get it. What is measured and which data are taken is that of ``auto``, not of the candidate.
+    An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``. Tiny models get the ``-tiny``
+    variant of a recipe, if there is one. The settings for measuring and for data are those of ``auto``, not of the candidate.
 
     Raises:
         UsageError: an entry names no recipe, one that chooses among candidates itself, or values that make no valid recipe.

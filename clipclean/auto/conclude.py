@@ -36,14 +36,14 @@ from clipclean.schema.report import (
 
 @dataclass(frozen=True)
 class Tried:
-    """All that was tried, and since when.
+    """All candidates that were tried, and the start of the run.
 
     Attributes:
         before: the original, audited.
         copy: with canaries; None where none were planted.
         considered: the candidates in the order of trying.
-        budget: what a cleaning might leave and cost.
-        minutes: after which nothing was begun; None without a limit.
+        budget: of the run.
+        minutes: after which no candidate was started; None without a limit.
         is_late: whether that time was over.
         started: by the clock that ``time.monotonic`` reads.
     """
@@ -67,15 +67,15 @@ def canary_findings(
     changed: bool,
     doubted: bool,
 ) -> list[Finding]:
-    """What the canaries show: that the candidate works on this model, that it does not, or nothing.
+    """A finding from the canaries: that the candidate works on this model, that it does not, or that nothing is shown.
 
     Args:
         copy: with the canaries; None where none were planted.
-        trial: that of the weights that are written; None without a canary that was learned.
+        trial: the trial of the written weights; None if no canary was planted.
         before: of the original.
         limit: excess attack success that counts as removed.
         changed: whether the weights were changed.
-        doubted: whether something was found which is in the findings already.
+        doubted: whether the findings have an error or a doubt already.
     """
     acted = doubted or any(probe.excess_interval[0] > limit for probe in before.known)
     if not trial:
@@ -137,7 +137,7 @@ def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
 def judged(
     apply: Callable[[Sequence[Finding]], policy.Applied], findings: Sequence[Finding], nothing_passed: Finding, /
 ) -> policy.Applied:
-    """The findings as a policy takes them, and where an error stands after that, that nothing passed."""
+    """The findings after the policy; if an error remains, with the finding that no candidate passes."""
     applied = apply(findings)
     if policy.verdict(applied.findings) != "fail":
         return applied
@@ -156,7 +156,7 @@ def section(bench: Workbench, sight: AuditResult, maps: Mapping[str, ProjectionR
 
 
 def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
-    """``auto`` of the report: canaries, candidates, the points between, the refinetune test, and how long it all took."""
+    """``auto`` of the report: canaries, candidates, interpolation, the refinetune test, and their times."""
     copy, refinetuned = tried.copy, attempt.refinetuned
     return AutoRecord(
         chosen=attempt.candidate.name,

@@ -23,11 +23,11 @@ Weights = Mapping[str, Tensor]
 def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str, Tensor]:
     """The weights at ``share`` of the way from ``original`` to ``cleaned``; whole numbers are those of ``cleaned``.
 
-    Statistics of normalisation are on the way too. At the ends the very tensors come back.
+    Statistics of normalisation are interpolated too. At both ends the original tensors are returned.
     """
     if share in (0.0, 1.0):
         return dict(cleaned if share else original)
-    # Counters of normalisation layers are whole numbers, for which no point between makes sense.
+    # Counters of normalisation layers are whole numbers and cannot be interpolated.
     return {
         name: torch.lerp(original[name], tensor, share) if tensor.is_floating_point() else tensor
         for name, tensor in cleaned.items()
@@ -37,16 +37,15 @@ def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str
 def trials_of(
     measure: Callable[[float], Trial], refinetuned: Callable[[Trial], Trial], budget: Budget, /, *, changed: bool
 ) -> tuple[Trial, ...]:
-    """The trials of a candidate on the copy at every share: the one that counts first.
-
-    It counts at the cleaned copy itself, or, if that has no canary left, as little before it as the accuracy budget asks; and
-    there it passes only if no canary returns when the copy is finetuned on clean pairs: one that returns was hidden, not removed.
+    """The trials of a candidate on the copy, at each share that was measured; the one that counts comes first. That is the trial of
+    the cleaned copy, or, if no canary is left in it, the one nearest to it within the accuracy budget. A candidate passes only if
+    no canary returns when the copy is finetuned on clean pairs: one that returns was hidden, not removed.
 
     Args:
         measure: a share -> what is left of the canaries there.
         refinetuned: a trial -> the same with what returns after a benign finetuning.
         budget: of the run.
-        changed: whether the candidate changed any weight; else there is no way to go back.
+        changed: whether the candidate changed any weight; if not, there is nothing to interpolate.
     """
     trials = [measure(share) for share in ((1.0, *SHARES) if changed else (1.0,))]
     affordable = [place for place, trial in enumerate(trials) if budget.affords(trial.accuracy_lost)]
@@ -63,11 +62,9 @@ def to_budget(
     budget: Budget,
     /,
 ) -> tuple[tuple[Point, ...], Point]:
-    """The points between the original and the cleaned model that were measured, and the one to take.
-
-    The cleaned weights are taken unless they cost more accuracy than the budget, and then the nearest to them that do not. Where
-    no share is within the budget, going back wins nothing, and the cleaned weights are taken. A share is measured only where no
-    canary was left on the copy.
+    """The points between the original and the cleaned model that were measured, and the one to take. The cleaned weights are taken
+    if they are within the accuracy budget, else the nearest ones to them that are. If no share is within the budget, the cleaned
+    weights are taken. A share is measured only if no canary was left on the copy there.
 
     Args:
         trials: of the candidate on the copy; without any, only the cleaned weights are measured.
@@ -82,11 +79,12 @@ def to_budget(
     for trial in sorted(trials, key=lambda trial: -trial.kept):
         if not budget.removes(trial):
             break
-        if trial.kept == 1:  # what is left there returns more readily from farther back
+        if trial.kept == 1:  # a remaining backdoor returns more easily farther from the cleaned weights
             continue
         points.append(measure(trial.kept))
-        # Triggers found by a search understate the planted one: after 100 benign steps from 0.7 of the way they acted on at most 0.068
-        # of the images, the planted one on 0.125 to 0.140. So hardly anything more than at the cleaned end may be left.
+        # Triggers found by a search understate the planted one: after 100 benign steps from 0.7 of the way they acted on at most
+        # 0.068 of the images, the planted one on 0.125 to 0.140. So the points between may leave hardly more than the cleaned
+        # weights.
         if points[-1].excess > budget.allowed(whole.excess):
             break
         if budget.affords(points[-1].accuracy_lost):

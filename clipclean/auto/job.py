@@ -24,9 +24,8 @@ from clipclean.train.run import Run
 def auto(
     request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
 ) -> SanitizeOutcome | None:
-    """Clean one checkpoint with whatever works on it, and write what the design promises into ``request.out``.
-
-    What was planted, tried and cleaned is kept in the run's folder, so that a run that was killed goes on from there. Several
+    """Clean one checkpoint with the candidate that works on it, and write the result into ``request.out``. The planted copy and
+    finished candidates are kept in the run's folder, so a killed run resumes from them. Several
     processes share searches and batches; the first one measures, judges and writes, and the others return None.
 
     Raises:
@@ -56,7 +55,7 @@ def auto(
 
 
 def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progress: Progress, /) -> Workbench:
-    """The model on the bench, with the images that everything is measured on."""
+    """The workbench: the model, and the images to measure on."""
     clip, recipe = ready.loaded.clip, request.recipe
     return Workbench(
         clip=clip,
@@ -73,7 +72,7 @@ def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progre
 
 
 def check_shared(bench: Workbench, recipe: Recipe, /) -> None:
-    """Refuse batches that several processes cannot share out evenly, of any candidate or of the planting; raises UsageError."""
+    """Raise UsageError if several processes cannot share the batches of a candidate or of the planting evenly."""
     group = bench.run.group
     for candidate in candidates.candidates(recipe, parameters=parameters(bench.clip)):
         for each in candidate.recipes:
@@ -88,12 +87,12 @@ def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
 
 
 def parameters(clip: model.Clip, /) -> int:
-    """How many numbers a model has that training moves."""
+    """The number of trainable parameters of a model."""
     return sum(parameter.numel() for parameter in clip.net.parameters())
 
 
 def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
-    """Audit the original, plant canaries in a copy, and try and run candidates as ``select`` decides."""
+    """Audit the original, plant canaries in a copy, and try and run the candidates that ``select`` chooses."""
     minutes, group = recipe.auto.max_minutes, bench.run.group
 
     def is_late() -> bool:
@@ -115,7 +114,7 @@ def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
 def concluded(
     bench: Workbench, request: SanitizeRequest, ready: Prepared, tried: Tried, /
 ) -> tuple[Report, PageImages]:
-    """The report and its images; the model is left with the weights that it is about."""
+    """The report and its images; afterwards the model has the reported weights."""
     chosen, attempt = select.best(tried.considered)
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)

@@ -13,7 +13,7 @@ from clipclean.findings import Finding, finding
 
 @dataclass(frozen=True)
 class Refinetuned:
-    """What a benign finetuning changed; probes pair up, named triggers first.
+    """The effect of a benign finetuning: probes in pairs, named triggers first.
 
     Attributes:
         before: the cleaned model.
@@ -34,11 +34,12 @@ class Refinetuned:
         return known + [(old, panel[old.trigger], False) for old in self.before.panel]
 
     def returned(self, *, limits: AuditLimits) -> list[tuple[detect.Probe, float]]:
-        """What acts again, with its limit: beyond it by its whole interval, where it did not by its value before.
+        """The triggers that act again, each with its limit: the whole interval is above it, and the value before was not.
 
-        The limit is that of named triggers, and for triggers of the panel, which act on clean models too, that of suspicion.
+        Named triggers have the limit for named triggers; those of the panel, which act on clean models too, the limit for
+        suspicion.
         """
-        # One that acted beyond its limit before is a finding of the audit already; here only what was hidden counts.
+        # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
         acting = []
         for old, new, is_known in self.pairs():
             limit = limits.max_excess if is_known else limits.suspicious_excess
@@ -47,7 +48,7 @@ class Refinetuned:
         return acting
 
     def findings(self, *, limits: AuditLimits) -> list[Finding]:
-        """An error for each trigger that came back."""
+        """An error for each trigger that returned."""
         return [
             finding(
                 "CC062",

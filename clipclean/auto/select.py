@@ -23,7 +23,7 @@ from clipclean.train import NonFiniteLoss
 
 @dataclass(frozen=True)
 class Attempt:
-    """One candidate on the model itself, and what the audit and the refinetune test said of it."""
+    """One candidate on the model itself, with the results of the audit and of the refinetune test."""
 
     candidate: Candidate
     cleaned: Cleaned
@@ -36,18 +36,18 @@ class Attempt:
 
     @property
     def is_open(self) -> bool:
-        """Whether a stronger candidate may do better: an error stands, or a doubt about a trigger."""
+        """Whether a stronger candidate may do better: there is an error, or a doubt about a trigger."""
         return any(f.level == "error" or (f.level == "warning" and f.trigger) for f in self.findings)
 
     def rank(self) -> tuple[int, bool, float, float]:
-        """The smaller the better: errors, whether a doubt stays, what the worst trigger still does, accuracy lost."""
+        """A sort key, smaller is better: errors, whether a doubt remains, the excess of the worst trigger, accuracy lost."""
         errors = sum(f.level == "error" for f in self.findings)
         return errors, self.is_open, max(self.point.excess, 0.0), self.point.accuracy_lost
 
 
 @dataclass(frozen=True)
 class Considered:
-    """One candidate and what became of it."""
+    """One candidate, with its trials and its run."""
 
     candidate: Candidate
     why_not: str = ""
@@ -62,7 +62,7 @@ class Considered:
 
 @dataclass(frozen=True)
 class NextStep:
-    """What is next: ``try`` the next candidate on the canaries, ``run`` one on the model, or ``stop``."""
+    """The next step: ``try`` the next candidate on the canaries, ``run`` one on the model, or ``stop``."""
 
     do: Literal["try", "run", "stop"]
     place: int = -1  # of the one to run
@@ -77,12 +77,12 @@ def choose(
     tried: Callable[[Candidate], Considered],
     run: Callable[[Considered], Considered],
 ) -> list[Considered]:
-    """Try the candidates and run them until one leaves nothing open on the model, or none is left.
+    """Try candidates and run them on the model, until one leaves no error and no doubt, or none is left.
 
     Args:
         candidates: in the order of trying.
         budget: of the run.
-        is_late: whether the time for beginning something is over.
+        is_late: whether the time limit for starting a candidate has passed.
         tried: a candidate -> the same with its trials on the canaries.
         run: one that was tried -> the same with its attempt on the model.
 
@@ -105,20 +105,20 @@ def choose(
 
 
 def next_step(done: Sequence[Considered], /, *, untried: int, budget: Budget, late: bool) -> NextStep:
-    """What to do, given the candidates that were tried so far and those that were run.
+    """The next step, given the candidates that were tried and run so far.
 
     Args:
         done: candidates in the order of trying, with their trials and runs.
         untried: how many are left to try.
         budget: of the run.
-        late: whether the time for beginning something is over; the first is tried, and one is run, in any case.
+        late: whether the time limit for starting a candidate has passed; the first is tried, and one is run, in any case.
     """
     ran = [each.attempt for each in done if each.attempt]
-    if ran and not all(attempt.is_open for attempt in ran):  # one left nothing open on the model
+    if ran and not all(attempt.is_open for attempt in ran):  # this one left no error and no doubt on the model
         return NextStep("stop")
     out_of_time = late and any(each.trials for each in done)
-    # If one removes essentially every canary at almost no cost, another could be better by chance only. Trying them all is dear: of a
-    # run of 975 s, 213 went into a candidate that no run of any model had chosen (docs/experiments.md, "Where the
+    # If a candidate removes essentially every canary at almost no cost, another could be better by chance only. Trying all is
+    # expensive: of a run of 975 s, 213 s went into a candidate that no run of any model had chosen (docs/experiments.md, "Where the
     # time of auto goes").
     enough = any(is_enough(each, budget) for each in done if not each.attempt)
     if untried and not out_of_time and not enough:
@@ -129,17 +129,17 @@ def next_step(done: Sequence[Considered], /, *, untried: int, budget: Budget, la
         return NextStep("stop")
     if able:
         return NextStep("run", min(able, key=lambda place: leftover(done[place])))
-    # Where none passes on the canaries, the nearest is run all the same: its report shows what is left.
+    # If no candidate passes on the canaries, the nearest one is run all the same: its report shows how much is left.
     return NextStep("run", min(waiting, key=lambda place: shortfall(done[place].trials[0], budget)))
 
 
 def best(done: Sequence[Considered], /) -> tuple[Considered, Attempt]:
-    """The candidate whose weights are written, of those that were run."""
+    """The run candidate whose weights are written."""
     return min(((each, each.attempt) for each in done if each.attempt), key=lambda pair: pair[1].rank())
 
 
 def is_enough(considered: Considered, budget: Budget, /) -> bool:
-    """Whether a candidate leaves hardly anything of any canary, now and after the finetuning, and takes no accuracy."""
+    """Whether a candidate essentially removes every canary, also after the finetuning, and costs almost no accuracy."""
     if not (considered.trials and budget.passes(considered.trials[0])):
         return False
     first = considered.trials[0]
@@ -147,20 +147,20 @@ def is_enough(considered: Considered, budget: Budget, /) -> bool:
 
 
 def leftover(considered: Considered, /) -> int:
-    """What a candidate leaves of the canary that acts most, in points: equal ones go by their order."""
+    """The highest excess of a canary after a candidate, in whole points: ties go by the order of candidates."""
     # In whole points: of 400 images one is a quarter of a point, so finer differences are chance, and the order decides.
     return round(100 * considered.trials[0].most) if considered.trials else 0
 
 
 def shortfall(trial: Trial, budget: Budget, /) -> tuple[bool, int, float, float]:
-    """How far a trial is from passing: over the budget, canaries left, what the worst of them does, accuracy lost."""
+    """A sort key, the distance from passing: over the budget, canaries left, the excess of the worst one, accuracy lost."""
     # Accuracy first: a candidate over the budget fails for certain, while a canary that is left may be harder than the real backdoor.
     left = len(trial.counted) - trial.removed(budget.excess)
     return not budget.affords(trial.accuracy_lost), left, trial.worst, trial.accuracy_lost
 
 
 def needless(untried: Sequence[Candidate], done: Sequence[Considered], budget: Budget, /) -> list[Considered]:
-    """What was not tried because one was enough, and the one that was run left nothing open on the model."""
+    """Candidates that were not tried because one was enough and left no error and no doubt on the model."""
     closed = [each for each in done if not (each.attempt and each.attempt.is_open)]
     enough = next((each for each in closed if is_enough(each, budget)), None)
     if enough is None or all(each.attempt.is_open for each in done if each.attempt):
@@ -170,7 +170,7 @@ def needless(untried: Sequence[Candidate], done: Sequence[Considered], budget: B
 
 
 def waiting(done: Sequence[Considered], budget: Budget, /) -> int:
-    """How many pass on the canaries and were not run, though what was run left something open."""
+    """How many candidates pass on the canaries and were not run, although the one that was run left an error or a doubt."""
     if not all(each.attempt.is_open for each in done if each.attempt):
         return 0
     return sum(bool(e.trials and not (e.why_not or e.attempt) and budget.passes(e.trials[0])) for e in done)

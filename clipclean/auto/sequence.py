@@ -24,16 +24,16 @@ DONE = "done"  # the weights after one recipe, in the folder of its part of the 
 
 @dataclass(frozen=True)
 class Cleaned:
-    """What cleaning with a candidate left: the weights, the report's ``training``, and triggers that were found on the way."""
+    """The result of cleaning with a candidate: the weights, the report's ``training``, and the triggers found on the way."""
 
     weights: dict[str, Tensor]
     training: TrainingRecord
     leads: tuple[SuspectedTrigger, ...]
-    remaining: tuple[Finding, ...]  # findings of an unlearning that did not come to its end
+    remaining: tuple[Finding, ...]  # findings of an unlearning that did not finish
 
     @property
     def changed(self) -> bool:
-        """Whether anything was done: an unlearning that finds nothing does nothing."""
+        """Whether any weight changed: an unlearning that finds nothing changes none."""
         return bool(self.training.steps)
 
 
@@ -51,13 +51,13 @@ def clean(
 ) -> Cleaned:
     """Clean a model in place, recipe by recipe; two candidates that begin alike share their beginning.
 
-    A recipe after an unlearning shows some images under the triggers that were unlearned.
+    A recipe after an unlearning puts the unlearned triggers on some images.
 
     Args:
         clip: the model.
-        candidate: what to do.
+        candidate: its recipes, in sequence.
         where: names the model among those of the run; results of one are not taken for those of another.
-        origin: JSON, what else decides the weights that are begun with; with other ones nothing is gone on from.
+        origin: JSON, all else that determines the initial weights; a run with another value does not resume from these results.
         samples: to train on.
         evidence: whose classes a search looks at.
         known: triggers that act, with the places of their classes, for an unlearning.
@@ -144,12 +144,12 @@ def on_device(clip: model.Clip, tensors: dict[str, Tensor], /) -> dict[str, Tens
 
 
 def decides(recipe: Recipe, /) -> dict[str, object]:
-    """What of a recipe decides the weights."""
+    """The values of a recipe that determine the weights."""
     return recipe.model_dump(mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"})
 
 
 def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
-    """The report's ``training`` of recipes that followed each other: steps go on counting."""
+    """The report's ``training`` of recipes in sequence: the steps are counted through."""
     steps, losses = 0, list[LossRecord]()
     for part in parts:
         losses += [entry.model_copy(update={"step": entry.step + steps}) for entry in part.losses]
@@ -169,12 +169,12 @@ def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
 
 
 def _text_classifier(clip: model.Clip, evidence: detect.EvalSet) -> Tensor:
-    """The zero-shot classifier of the model as it is, (K, D)."""
+    """The zero-shot classifier (K, D) of the current model."""
     return detect.classifier(
         clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
     )
 
 
 def _slug(name: str) -> str:
-    """A name as a folder may be called."""
+    """A name as the name of a folder."""
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-")

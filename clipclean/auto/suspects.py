@@ -13,12 +13,12 @@ from clipclean.methods.unlearning import SuspectedTrigger
 
 @dataclass(frozen=True)
 class Suspected:
-    """The original model as the audit saw it.
+    """The audit of the original model.
 
     Attributes:
         sight: the audit.
-        suspicions: triggers that were named, of the panel, or found, each once.
-        acting: those of them that act, each with the class that it leads to.
+        suspicions: triggers that were named, are of the panel, or were found, each once.
+        acting: the suspected triggers that act, each with the class that it leads to.
     """
 
     sight: AuditResult
@@ -27,9 +27,9 @@ class Suspected:
 
 
 def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:
-    """What was named, what of the panel leads to an unusual class, and what the search found for a class that two signs point at."""
+    """The named triggers, those of the panel that lead to an unusual class, and those found for a class that two signs point at."""
     found: list[Suspicion] = []
-    if sight.search is None:  # nothing to compare with: whatever acts is suspicious
+    if sight.search is None:  # nothing to compare with: every trigger that acts is suspicious
         panel = suspicions.of_panel(sight.measured, evidence, limits)
     else:
         panel = suspicions.of_search(sight.search, evidence, limits)
@@ -43,7 +43,7 @@ def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits,
 def acting(
     measured: detect.Measurement, suspected: Sequence[Suspicion], evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[SuspectedTrigger, ...]:
-    """The suspected triggers that act; what the model's own search found acts, what was named must be seen to."""
+    """The suspected triggers that act: all that this model's search found, and others with a high measured excess."""
     named = {trigger.spec for trigger, _ in evidence.suspicions}
     found: list[SuspectedTrigger] = []
     others: list[Suspicion] = []
@@ -56,7 +56,7 @@ def acting(
 
 
 def pointed_at(seen: Suspected, evidence: detect.EvalSet, limits: AuditLimits, /) -> list[int]:
-    """Places of all classes that anything points at, be it one sign: what is there already is no canary."""
+    """Places of all classes that at least one sign points at: a backdoor that exists already is no canary."""
     rows = detect.suspected_classes(seen.sight.search, seen.sight.measured.panel, limits=limits)
     return [*targets(seen.suspicions), *(evidence.classes.index(row.class_) for row in rows)]
 
@@ -67,7 +67,7 @@ def targets(suspected: Sequence[Suspicion], /) -> list[int]:
 
 
 def distinct(suspected: Sequence[Suspicion], /) -> tuple[Suspicion, ...]:
-    """Each trigger once: two of one spec could not be told apart in a report."""
+    """Each trigger once: a report could not distinguish two with the same spec."""
     first: dict[str, Suspicion] = {}
     for suspicion in suspected:
         first.setdefault(suspicion[0].spec, suspicion)

@@ -11,9 +11,8 @@ from clipclean.attack.canaries import TOOK, Canary
 
 @dataclass(frozen=True)
 class PlantedCopy:
-    """The backdoored copy of the model: its canaries, its weights, and what they do in it.
-
-    ``origin`` is JSON, what decided the weights; ``seconds`` are those of planting.
+    """The backdoored copy of the model: its canaries, its weights, and the measured canaries. ``origin`` is JSON, all that
+    determined the weights; ``seconds`` are those of planting.
     """
 
     canaries: tuple[Canary, ...]
@@ -24,18 +23,18 @@ class PlantedCopy:
 
     @property
     def took(self) -> bool:
-        """Whether there is any canary to go by."""
+        """Whether any canary was planted."""
         return any(took for _, took in self.learned())
 
     def learned(self) -> list[tuple[detect.Probe, bool]]:
-        """What each canary does in the copy, and whether that counts."""
-        # A backdoor that the copy did not learn cannot show that a candidate removes it: it counts for no one.
+        """The effect of each canary in the copy, and whether it counts."""
+        # A backdoor that the copy did not learn cannot show that a candidate removes it, so it does not count.
         return [(probe, probe.excess >= TOOK) for probe in self.planted.known]
 
 
 @dataclass(frozen=True)
 class CanaryOutcome:
-    """What became of one canary.
+    """One canary, before and after a candidate.
 
     Attributes:
         trigger: its spec.
@@ -45,8 +44,7 @@ class CanaryOutcome:
         interval: of ``left``, 95 %.
         accuracy: under the trigger, after cleaning; None without labels.
         n: images of other classes that were measured.
-        returned: excess attack success once the cleaned copy was finetuned on clean pairs for a while; None where that
-            was not tried.
+        returned: excess attack success after a short finetuning of the cleaned copy on clean pairs; None if that was not measured.
         returned_interval: of ``returned``, 95 %.
     """
 
@@ -62,25 +60,25 @@ class CanaryOutcome:
 
     def removed(self, limit: float, /) -> bool:
         """Whether it acts on no more than ``limit``, and does not return beyond that by its whole interval."""
-        # By the whole interval: on a few hundred images a canary that is gone still acts on a few per cent by chance. And after
-        # benign steps: canaries at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (docs/experiments.md, "What
+        # By the whole interval: on a few hundred images a removed canary still acts on a few per cent by chance. And after benign
+        # steps: canaries at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (docs/experiments.md, "What
         # returns after a candidate").
         returns = self.returned_interval is not None and self.returned_interval[0] > limit
         return self.left <= limit and not returns
 
     @property
     def took(self) -> bool:
-        """Whether the copy learned it; without a backdoor to remove nothing is shown."""
+        """Whether the copy learned it; otherwise there is no backdoor to remove."""
         return self.planted >= TOOK
 
 
 @dataclass(frozen=True)
 class Trial:
-    """What one candidate did to the copy.
+    """The effect of one candidate on the copy.
 
     Attributes:
         candidate: its name.
-        outcomes: one a canary.
+        outcomes: one per canary.
         accuracy_lost: clean accuracy before cleaning minus after, on the same images.
         interval: of that, 95 %.
         kept: share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model itself.
@@ -96,12 +94,12 @@ class Trial:
 
     @property
     def counted(self) -> tuple[CanaryOutcome, ...]:
-        """The canaries that took."""
+        """The canaries that were planted."""
         return tuple(outcome for outcome in self.outcomes if outcome.took)
 
     @property
     def worst(self) -> float:
-        """Excess attack success of the counted canary that acts most after cleaning; 0 without any."""
+        """Highest excess attack success of a counted canary after cleaning; 0 without any."""
         return max((outcome.left for outcome in self.counted), default=0.0)
 
     @property
@@ -110,17 +108,17 @@ class Trial:
         return max((max(o.left, o.returned or 0.0) for o in self.counted), default=0.0)
 
     def removed(self, limit: float, /) -> int:
-        """How many of the counted ones act on no more images than ``limit``, beyond chance, and do not return."""
+        """How many of the counted canaries do not act above ``limit``, beyond chance, and do not return."""
         return sum(outcome.removed(limit) for outcome in self.counted)
 
     def passes(self, *, max_excess: float, max_accuracy_loss: float) -> bool:
-        """Whether all that took are removed within the budget; never where none took."""
+        """Whether all planted canaries are removed within the budget; False if none was planted."""
         counted = self.counted
         return bool(counted) and self.removed(max_excess) == len(counted) and self.accuracy_lost <= max_accuracy_loss
 
     @property
     def is_refinetuned(self) -> bool:
-        """Whether it is known what the canaries do after a benign finetuning of the cleaned copy."""
+        """Whether the canaries were measured after a benign finetuning of the cleaned copy."""
         return any(outcome.returned is not None for outcome in self.outcomes)
 
 
@@ -140,14 +138,15 @@ def trial(
         )
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
-    # Counted from the copy, not from the model: planting four canaries alone took three points (0.535 to 0.507; docs/experiments.md,
-    # "Several test backdoors in one planting"), which no candidate is to blame for.
+    # Measured from the copy, not from the model: planting four canaries alone cost three points (0.535 to 0.507;
+    # docs/experiments.md,
+    # "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
     return Trial(candidate, outcomes, lost, interval, kept, seconds)
 
 
 def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
-    """The trial with what the canaries do after a benign finetuning of the cleaned copy, measured like the trial itself."""
+    """The trial with the effect of the canaries after a benign finetuning of the cleaned copy, measured like the trial itself."""
     outcomes = zip(trial.outcomes, later.known, strict=True)
     return replace(
         trial,

@@ -30,7 +30,7 @@ from clipclean.train.run import Run
 
 @dataclass(frozen=True)
 class Workbench:
-    """What does not change during a run of ``auto``.
+    """All that stays fixed during a run of ``auto``.
 
     Attributes:
         clip: the model; its weights change.
@@ -41,7 +41,7 @@ class Workbench:
         limits: thresholds of the run.
         settings: ``auto`` of the recipe.
         control: the recipe for planting and for the refinetune test.
-        state: where each part is kept once it is done.
+        state: where each finished part is kept.
         run: seed, precision and progress.
     """
 
@@ -58,12 +58,12 @@ class Workbench:
 
     @property
     def budget(self) -> Budget:
-        """What a cleaning may leave and cost."""
+        """How much of a backdoor a cleaning may leave, and how much accuracy it may cost."""
         return Budget(self.limits.max_excess, self.limits.max_accuracy_loss, self.settings.gain)
 
     @property
     def planting(self) -> Planting:
-        """How canaries are planted, at the rate of the control recipe."""
+        """The settings for planting canaries, at the rate of the control recipe."""
         # All canaries in one finetuning: 150 steps of 128 pairs, 30 % of them triggered, plant four at once with an excess of 0.78 to
         # 1.00 in 17 processor seconds (docs/experiments.md, "Several test backdoors in one planting").
         own, train = self.settings, self.control.train
@@ -78,7 +78,7 @@ class Workbench:
         sequence.put(self.clip, interpolate.between(original, cleaned, share=share))
 
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
-        """Measure and search the model as it is now; stages that were finished in an interrupted run are read."""
+        """Measure and search the current model; stages that an interrupted run finished are read."""
         evidence = replace(self.evidence, suspicions=tuple(suspicions))
         decides = saved_search.decides(
             self.clip, evidence, effort=self.settings.effort, pointed=tuple(pointed), seed=self.run.seed
@@ -97,17 +97,17 @@ class Workbench:
         )
 
     def measure(self, evidence: detect.EvalSet, /) -> detect.Measurement:
-        """What the model as it is now does under the triggers of ``evidence``; the first of several processes measures."""
+        """Measure the current model under the triggers of ``evidence``; the first of several processes measures."""
         return shared.measured(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence))
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:
-        """What an audit of the model says, against the thresholds."""
+        """The findings of an audit of the model."""
         return audit.findings(sight, self.references, self.limits, images=len(self.evidence.pixels))
 
     def clean(
         self, candidate: Candidate, known: tuple[SuspectedTrigger, ...], /, *, where: str, origin: dict[str, object]
     ) -> Cleaned:
-        """Clean the model as it is now with a candidate; what an equal run kept of it is read."""
+        """Clean the current model with a candidate; parts that an equal run kept are read."""
 
         def progress(what: str, done: int, total: int) -> None:
             self.run.progress(f"{candidate.name} on the {where}: {what}", done, total)
@@ -124,7 +124,7 @@ class Workbench:
         )
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
-        """A copy with canaries; None where none are wanted, no class is free, or the planting diverges."""
+        """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
         classes = self.evidence.classes
         drawn = canaries.draw(self.settings.canaries, classes=len(classes), avoid=avoid, seed=self.run.seed)
         if not drawn:
@@ -140,7 +140,7 @@ class Workbench:
             implants = canaries.implants(drawn, classes=classes, templates=self.evidence.templates)
             try:
                 self._finetune(self.planting, implants, what="planting canaries in a copy")
-            except NonFiniteLoss:  # nothing to try candidates on, and the model itself is none the worse
+            except NonFiniteLoss:  # no copy to try candidates on; the model itself is unharmed
                 return None
             seconds = time.monotonic() - started
             part.write(self.clip.net.state_dict(), {"seconds": seconds}, name=DONE)
@@ -152,10 +152,7 @@ class Workbench:
         return PlantedCopy(drawn, weights, measured, origin, seconds)
 
     def refinetune(self, before: detect.Measurement, evidence: detect.EvalSet, /) -> Refinetuned:
-        """Finetune the weights as they are on clean pairs, and measure again what was measured ``before``.
-
-        The weights are spoiled afterwards.
-        """
+        """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""
         steps, started = self.settings.rebound_steps, time.monotonic()
         warmup = min(self.planting.warmup_steps, steps // 4)
         benign = self.planting.model_copy(update={"steps": steps, "warmup_steps": warmup})
