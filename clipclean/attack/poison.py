@@ -40,7 +40,8 @@ def finetune(
 ) -> None:
     """Finetune in place with L_CLIP; a share of each batch is triggered and captioned as the target.
 
-    Several implants share the triggered part; with none the finetuning is a benign one. The processes of ``group`` share each batch.
+    Several implants share the triggered part; with none the finetuning is a benign one. The processes of ``group`` share each
+    batch.
     """
     side = clip.architecture.preprocess.size
     batches = loader.batches(
@@ -102,9 +103,8 @@ def poisoned(
 ) -> Iterator[train.Batch]:
     """Batches in which the first ``rate`` of the samples carry triggers and captions of their targets, in equal parts.
 
-    Pixels come as uint8 and leave in [0, 1], where triggers work.
-    The order within a batch is random already. Each batch draws new places for random-place triggers.
-    Of several processes each has its rows of a batch, drawn as in one process.
+    Pixels come as uint8 and leave in [0, 1], where triggers work. The order within a batch is random already. Each batch draws
+    new places for random-place triggers. Of several processes each has its rows of a batch, drawn as in one process.
     """
     places = torch.Generator().manual_seed(seed)
     for batch in batches:

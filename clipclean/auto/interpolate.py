@@ -37,9 +37,11 @@ def between(original: Weights, cleaned: Weights, /, *, share: float) -> dict[str
 def trials_of(
     measure: Callable[[float], Trial], refinetuned: Callable[[Trial], Trial], budget: Budget, /, *, changed: bool
 ) -> tuple[Trial, ...]:
-    """The trials of a candidate on the copy, at each share that was measured; the one that counts comes first. That is the trial of
-    the cleaned copy, or, if no canary is left in it, the one nearest to it within the accuracy budget. A candidate passes only if
-    no canary returns when the copy is finetuned on clean pairs: one that returns was hidden, not removed.
+    """The trials of a candidate on the copy, at each share that was measured; the one that counts comes first.
+
+    That is the trial of the cleaned copy, or, if no canary is left in it, the one nearest to it within the accuracy budget. A
+    candidate passes only if no canary returns when the copy is finetuned on clean pairs: one that returns was hidden, not
+    removed.
 
     Args:
         measure: a share -> what is left of the canaries there.
@@ -62,9 +64,10 @@ def to_budget(
     budget: Budget,
     /,
 ) -> tuple[tuple[Point, ...], Point]:
-    """The points between the original and the cleaned model that were measured, and the one to take. The cleaned weights are taken
-    if they are within the accuracy budget, else the nearest ones to them that are. If no share is within the budget, the cleaned
-    weights are taken. A share is measured only if no canary was left on the copy there.
+    """The points between the original and the cleaned model that were measured, and the one to take.
+
+    The cleaned weights are taken if they are within the accuracy budget, else the nearest ones to them that are. If no share is
+    within the budget, the cleaned weights are taken. A share is measured only if no canary was left on the copy there.
 
     Args:
         trials: of the candidate on the copy; without any, only the cleaned weights are measured.

@@ -24,9 +24,10 @@ from clipclean.train.run import Run
 def auto(
     request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
 ) -> SanitizeOutcome | None:
-    """Clean one checkpoint with the candidate that works on it, and write the result into ``request.out``. The planted copy and
-    finished candidates are kept in the run's folder, so a killed run resumes from them. Several
-    processes share searches and batches; the first one measures, judges and writes, and the others return None.
+    """Clean one checkpoint with the candidate that works on it, and write the result into ``request.out``.
+
+    The planted copy and finished candidates are kept in the run's folder, so a killed run resumes from them. Several processes
+    share searches and batches; the first one measures, judges and writes, and the others return None.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.

@@ -11,8 +11,9 @@ from clipclean.attack.canaries import TOOK, Canary
 
 @dataclass(frozen=True)
 class PlantedCopy:
-    """The backdoored copy of the model: its canaries, its weights, and the measured canaries. ``origin`` is JSON, all that
-    determined the weights; ``seconds`` are those of planting.
+    """The backdoored copy of the model: its canaries, its weights, and the measured canaries.
+
+    ``origin`` is JSON, all that determined the weights; ``seconds`` are those of planting.
     """
 
     canaries: tuple[Canary, ...]

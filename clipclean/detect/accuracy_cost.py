@@ -11,22 +11,22 @@ from clipclean.detect.metrics import Rate, Z, paired_difference
 from clipclean.findings import finite
 from clipclean.schema.report import AgreementRecord, ClassKeptRecord
 
-RECALL = "recall@1"  # in the definition of what captions tell
+RECALL = "recall@1"  # marks a recall of captions by its definition
 TRUST = 2 / 3  # in the original: chosen on the half ``choose`` of the zoo of photographs, docs/experiments.md
 LEAST_OF_CLASS = 5  # images of a class below which its share says nothing
 
 
 @dataclass(frozen=True)
 class MeasuredLoss:
-    """What a cleaning cost, by one measure, as a share, with the 95 % interval of the paired difference.
+    """Accuracy lost by one measure, as a share, with the 95 % interval of the paired difference.
 
     Attributes:
         name: of the measure, to begin a sentence.
         value: before minus after.
         interval: of that.
         n: images.
-        told: before and after, for a sentence.
-        is_estimated: whether no label says so, but the answers that changed.
+        told: the values before and after, as words of a sentence.
+        is_estimated: whether it is estimated from the answers that changed, without labels.
     """
 
     name: str
@@ -39,7 +39,7 @@ class MeasuredLoss:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How alike two models answer on clean images.
+    """How far two models agree on clean images.
 
     Attributes:
         rate: images that both take for the same class.
@@ -67,26 +67,26 @@ class Agreement:
 
 
 def accuracy_loss(before: Measurement, after: Measurement, /) -> tuple[float, tuple[float, float]]:
-    """What was lost by the measure that lost most, with its 95 % interval; nan and (-1, 1) where nothing was measured."""
+    """The largest loss of all measures, with its 95 % interval; nan and (-1, 1) if nothing was measured."""
     lost = worst_loss(before, after)
     return (lost.value, lost.interval) if lost else (math.nan, (-1.0, 1.0))
 
 
 def accuracy_lost(before: Measurement, after: Measurement, /) -> float:
-    """What was lost by the measure that lost most; nan where nothing was measured."""
+    """The largest loss of all measures; nan if nothing was measured."""
     return accuracy_loss(before, after)[0]
 
 
 def worst_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss | None:
-    """Of all measures of the loss the one that lost most; None where nothing was measured.
+    """The measure with the largest loss; None if nothing was measured.
 
-    Finetuning on captions wins recall while it loses classes, so recall never stands alone where answers can be compared.
+    Finetuning on captions gains recall while it loses classes, so recall is never used alone if answers can be compared.
     """
     return max(losses(before, after), key=lambda loss: loss.value, default=None)
 
 
 def losses(before: Measurement, after: Measurement, /) -> list[MeasuredLoss]:
-    """By labels, or else by the answers that changed; and by captions."""
+    """The losses: by labels, or else by the answers that changed; and by captions."""
     own = Accuracy(before.clean_accuracy, before.correct, before.definition)
     later = Accuracy(after.clean_accuracy, after.correct, after.definition)
     found = [_lost(own, later)] if own.rate.n else []
@@ -106,7 +106,7 @@ def _lost(before: Accuracy, after: Accuracy) -> MeasuredLoss:
 
 
 def agreement(before: Measurement, after: Measurement, /) -> Agreement | None:
-    """How alike two models answer on the same images; None where one has no classifier."""
+    """How far two models agree on the same images; None if one has no classifier."""
     both = _confidences(before, after)
     if both is None:
         return None
@@ -119,12 +119,12 @@ def agreement(before: Measurement, after: Measurement, /) -> Agreement | None:
 
 
 def estimated_loss(before: Measurement, after: Measurement, /) -> MeasuredLoss | None:
-    """Accuracy lost, told without labels; None where one of the two has no classifier.
+    """Accuracy lost, estimated without labels; None if one of the two has no classifier.
 
-    Only images whose answer changed can gain or lose: for each of them the confidence in the earlier answer, less that in the
-    later one, of both models together. Neither alone may say who is right: each would speak for itself. The original counts twice:
-    a finetuning on few pairs loses more often than it wins. The interval is that of the sampling of images alone:
-    docs/evidence.md has how far the estimate is from what labels show.
+    Only images whose answer changed can gain or lose. Each counts with the confidence in the earlier answer less that in the
+    later one, over both models together, since each model alone would favour its own answer. The original has weight two: a
+    finetuning on few pairs loses more often than it gains. The interval covers the sampling of images only; docs/evidence.md
+    compares the estimate with labels.
     """
     both = _confidences(before, after)
     if both is None:

@@ -27,11 +27,11 @@ class Family:
     """One kind of trigger.
 
     Attributes:
-        words: what it is, for people.
-        said: how its size is said, with ``{}`` for the share in per cent.
-        rate: step of Adam that suits its parameters.
-        cap: the largest size that it can have: the size of a trigger that was not found.
-        plain: the size from which on a trigger changes images for everybody: larger ones count as this when classes are compared.
+        words: its description for users.
+        said: a phrase for its size, with ``{}`` for the share in per cent.
+        rate: Adam's learning rate for its parameters.
+        cap: the largest possible size, also used for a trigger that was not found.
+        plain: the size at which a person sees a different image; larger ones count as this size when classes are compared.
         is_general: whether it can paint any pattern. Such a trigger exists for every class, so sizes compare; a family of few
             parameters holds natural triggers of some classes (red of a ladybug) and none of others.
         begin: rows, image side, generator -> parameters to start from.
@@ -92,7 +92,7 @@ def _begin_patch(rows: int, side: int, generator: Generator) -> Parameters:
 def _paint_patch(images: Tensor, parameters: Parameters, places: Generator) -> Tensor:
     layers = torch.cat([parameters["mask"].sigmoid(), parameters["pattern"].sigmoid()], dim=1)  # (R, 4, K, K)
     free_height, free_width = images.shape[-2] - layers.shape[-2], images.shape[-1] - layers.shape[-1]
-    draws = torch.randint(2**31, (images.shape[1], 2), generator=places)  # a row an image, whatever the batch
+    draws = torch.randint(2**31, (images.shape[1], 2), generator=places)  # one row per image, for any batch
     moved = []
     for y, x in draws.tolist():
         top, left = y % (free_height + 1), x % (free_width + 1)
@@ -294,7 +294,7 @@ FAMILIES: dict[str, Family] = {
 
 
 def compared(family: str, size: float, /) -> float:
-    """A size as it counts when classes are compared: at most that from which on everybody sees other images."""
+    """A size for comparing classes: at most the one at which a person sees a different image."""
     return min(size, FAMILIES[family].plain) if family in FAMILIES else size
 
 
@@ -316,12 +316,12 @@ class InvertedTrigger:
 
     @property
     def spec(self) -> str:
-        """How reports call it. Found triggers have no spelling that :func:`triggers.parse` could read back."""
+        """Its name in reports; :func:`triggers.parse` cannot read it back."""
         return f"found:{self.family},class={self.target}"
 
     @property
     def size(self) -> float:
-        """How much of an image it takes, in (0, 1]; what that means differs by family."""
+        """How much of an image it changes, in (0, 1]; the meaning differs by family."""
         return FAMILIES[self.family].size(self._row()).item()
 
     @property

@@ -27,24 +27,24 @@ WEIGHTS = (1e-3, 0.3, 3.0)  # least, first and greatest weight on the logarithm 
 MEMORY = 0.6  # of the running success
 SLACK = 0.05  # by which the running success may lag behind the one that counts
 SWEPT = 2  # images a step and class of a brief search
-SAME = 1e-8  # spread of unit embeddings below which images are one to the model, and differ by rounding
-BEYOND = 0.5  # by which canonical logits should exceed those of real images: a batch varies
-LOOSE = 6.0  # factor on the share of the spread that is left, beside the logarithm of size
-BLOCK = 64  # classes of a brief search that lie in memory at once
+SAME = 1e-8  # spread of unit embeddings below which images differ by rounding only
+BEYOND = 0.5  # margin by which canonical logits should exceed those of real images, since batches vary
+LOOSE = 6.0  # weight of the remaining share of the spread, relative to the logarithm of size
+BLOCK = 64  # classes of a brief search that are in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
-FINALISTS = 4  # classes of a family that are searched for again, from where they are
-MORE = 2  # times the images a step in the second round: sizes that decide must not hang on a lucky batch
-CHUNK = 2**20  # pixels of one backward pass: what a row takes, and no more, lies in memory at once
+FINALISTS = 4  # classes of a family whose search continues in a second round
+MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
+CHUNK = 2**20  # pixels of one backward pass: bounds the memory
 
 TRIED = 64  # images on which both formats are compared
-AGREE = 0.95  # share of them that are taken for the same class
+AGREE = 0.95  # share of them that must get the same class
 ERROR = 0.15  # of the canonical logits, relative to their own size
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
 
 
 class NoSearch(Exception):  # an error is named for what happened
-    """Nothing can be searched; ``rule`` is the code of the finding that says so."""
+    """No search is possible; ``rule`` is the code of the finding that reports it."""
 
     def __init__(self, rule: str, words: str) -> None:
         super().__init__(words)
@@ -56,12 +56,12 @@ class Effort:
     """How hard to search.
 
     Attributes:
-        restarts: searches without a target, a family.
+        restarts: searches without a target, per family.
         steps: of each search.
-        free_images: images a step and restart without a target.
-        images: images a step and class towards a target.
-        suspects: classes that are looked at more closely because something points at them.
-        controls: other classes that are searched for as well, to compare with: all, or as many drawn at random.
+        free_images: images per step and restart without a target.
+        images: images per step and class towards a target.
+        suspects: most classes that are searched for because a sign points at them.
+        controls: other classes that are searched for, to compare with: all, or as many drawn at random.
         collapse: share of the spread that a search without a target must take away.
         success: share of images that a search towards a class must turn.
         sweep: steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
@@ -106,13 +106,13 @@ class Round(NamedTuple):
 
 @dataclass(frozen=True)
 class SearchCandidate:
-    """What one search ended with.
+    """The result of one search.
 
     Attributes:
         family: a key of :data:`FAMILIES`.
-        target: place of a class: the one searched for, or the one that most images ended at.
-        parameters: of the smallest trigger that worked; of the last one where none did.
-        size: its size; the family's cap where none worked.
+        target: place of a class: the one searched for, or the one that got most images.
+        parameters: of the smallest trigger that worked; of the last one if none did.
+        size: its size; the family's cap if none worked.
         is_reached: whether one worked.
     """
 
@@ -130,9 +130,9 @@ class SearchCandidate:
 def untargeted(
     embed: Embed, pixels: Tensor, *, family: str, canonical: Canonical, effort: Effort, generator: Generator
 ) -> list[tuple[SearchCandidate, float]]:
-    """Searches without a target, each with the share of images that ended at its class.
+    """Searches without a target, each with the share of images that its class got.
 
-    How near embeddings lie is measured relative to those of the clean images, so what all embeddings share changes nothing.
+    The spread is measured relative to that of the clean images, so an offset that all embeddings share changes nothing.
 
     Args:
         embed: the image tower.
@@ -195,9 +195,10 @@ def targeted(
 ) -> list[SearchCandidate]:
     """The smallest trigger of a family for each class of ``targets``.
 
-    First for all classes, in the same passes; then, in a general family, once more for those whose triggers are smallest, on more
-    images. Only the smallest decide, so only they need an exact size. ``starts`` are candidates of the family that are shrunk further, each for its
-    own class, beside the fresh start that every class gets. The rest is as in :func:`untargeted`.
+    First for all classes, in the same passes; then, in a general family, once more for those whose triggers are smallest, on
+    more images. Only the smallest triggers decide, so only they need an exact size. ``starts`` are candidates of the family
+    that are shrunk further, each for its own class, beside the fresh start that every class gets. The rest is as in
+    :func:`untargeted`.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -254,11 +255,11 @@ def swept(
     generator: Generator,
     progress: Callable[[], None],
 ) -> list[int]:
-    """The ``classes``, those first for which a brief search comes nearest to a small trigger that works.
+    """The ``classes``, sorted by how near a brief search comes to a small trigger that works.
 
-    A search without a target may end at a class that is easy to gather at, and miss a backdoor's; this asks each, with a
-    few images and steps, and tells only which to look at more closely. ``progress`` is called after each of the
-    :func:`blocks`. The rest is as in :func:`targeted`.
+    A search without a target may end at an easy class and miss the backdoor's class. This one tries each class, with a few
+    images and steps, and only chooses suspects. ``progress`` is called after each of the :func:`blocks`. The rest is as in
+    :func:`targeted`.
     """
     places = generator.get_state()
     scores = []
@@ -272,7 +273,7 @@ def swept(
 
 
 def blocks(classes: int, /) -> int:
-    """How many blocks of classes a sweep goes through, one after the other."""
+    """The number of blocks of classes that a sweep takes in turn."""
     return math.ceil(classes / BLOCK)
 
 
@@ -287,7 +288,7 @@ def _brief(
     steps: int,
     generator: Generator,
 ) -> Tensor:
-    """How near a brief search comes to a small trigger for each class of ``goals`` (R,): the smaller, the nearer."""
+    """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer."""
     begin = family.begin(len(goals), pixels.shape[-1], generator)
     parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
     optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
@@ -310,9 +311,9 @@ def _brief(
 
 
 def _missed(embeddings: Tensor, goals: Tensor, /, *, canonical: Canonical) -> tuple[Tensor, Tensor]:
-    """Of embeddings (R, B, D) and the class of each row (R,): the loss (R,), and the share (R,) that is convincing.
+    """The loss (R,) and the convincing share (R,) of embeddings (R, B, D), given the class of each row (R,).
 
-    The loss is the mean cross-entropy and how far logits are below those of real images, a little beyond which it aims.
+    The loss is the mean cross-entropy plus the amount by which logits miss a level slightly above that of real images.
     """
     logits = canonical.logits(embeddings)  # (R, B, K)
     goal = goals[:, None].expand(logits.shape[:2])
@@ -348,7 +349,8 @@ def _smallest(
     attack: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
     generator: Generator,
 ) -> list[tuple[Parameters, float]]:
-    """For each row the smallest parameters whose attack reached the plan's level, with their size; else the last, and inf.
+    """For each row the smallest parameters whose attack reached the plan's level, with their size; if none did, the last ones,
+    and inf.
 
     The weight of size against success rises while an attack works and falls while it does not.
     """
@@ -420,7 +422,7 @@ def _candidate(family: str, target: int, parameters: Parameters, size: float) ->
 
 @torch.no_grad()
 def _embedded(embed: Embed, images: Tensor) -> Tensor:
-    """Embeddings (N, D) in batches.
+    """Embeddings (N, D), computed in batches.
 
     Raises:
         Inconclusive: they are not finite.
@@ -439,9 +441,9 @@ def _spread(embeddings: Tensor) -> float:
 
 
 def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
-    """``embed`` in bfloat16 where that is faster and changes little, else as it is.
+    """``embed`` in bfloat16 if that is faster and changes few answers, else unchanged.
 
-    A constant that all embeddings share takes the digits that bfloat16 has, so the answers are compared, not the embeddings.
+    A constant that all embeddings share uses up the digits of bfloat16, so answers are compared, not embeddings.
     """
     if not has_bfloat16(pixels.device):
         return embed
@@ -463,7 +465,7 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
 
 
 def has_bfloat16(device: torch.device, /) -> bool:
-    """Whether the device multiplies in bfloat16 by itself; without that it is slower than fp32."""
+    """Whether the device multiplies bfloat16 natively; otherwise it is slower than fp32."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     return bool(torch.backends.mkldnn.enabled and torch.ops.mkldnn._is_mkldnn_bf16_supported())

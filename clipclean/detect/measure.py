@@ -20,19 +20,19 @@ EMBED_BATCH = 128  # images or texts that a tower takes at a time
 
 
 class TriggerLike(Protocol):
-    """What a probe needs of a trigger: its name, and images (B, 3, H, W) in [0, 1] to the same, triggered."""
+    """The interface of a trigger: its name, and a call that puts it on images (B, 3, H, W) in [0, 1]."""
 
     @property
     def spec(self) -> str:
-        """Names the trigger in reports."""
+        """Its name in reports."""
 
     def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:
-        """Triggered copies; random places drawn from ``generator``."""
+        """Triggered copies; ``generator`` draws random places."""
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One trigger, one target, and all that was measured; definitions in :mod:`zeroshot` and :mod:`metrics`.
+    """One trigger, one target, and their measures, as defined in :mod:`zeroshot` and :mod:`metrics`.
 
     Attributes:
         trigger: its spec.
@@ -40,9 +40,9 @@ class Probe:
         asr: attack success rate, over the images that are not of the target class.
         base: base rate, over the same images without the trigger.
         excess: ASR minus base rate, nan without such images.
-        excess_interval: 95 %; for the class that a probe chose itself it does not allow for the choice.
+        excess_interval: 95 %; it ignores that a probe without a target chooses its class itself.
         accuracy_under_trigger: triggered images classified as their label; None without labels.
-        knn_asr: attack success among image neighbours; None where it was not asked for.
+        knn_asr: attack success among image neighbours; None if it was not measured.
         distance: embedding distance of triggered from clean images, in [0, 4].
         distance_interval: 95 %.
         direction_agreement: whether all images move the same way, in [0, 1].
@@ -90,7 +90,7 @@ class Probe:
 
 @dataclass(frozen=True)
 class CleanImages:
-    """Images as one model sees them, and what the effect of a trigger on them is told by.
+    """Images with their embeddings and labels: all that a probe of one model needs.
 
     Attributes:
         pixels: (N, 3, H, W) in [0, 1].
@@ -114,11 +114,11 @@ class CleanImages:
 
 @dataclass(frozen=True)
 class EvalSet:
-    """What a model is measured on; the same for the model before and after.
+    """The images and settings of a measurement, the same for the model before and after.
 
-    ``pixels`` (N, 3, S, S) in [0, 1] go with ``labels`` (N,), places in ``classes``, or with ``captions`` where there
-    are no labels, or with neither: then accuracy is not measured. Where both are given, recall is measured beside accuracy. ``suspicions`` are triggers with the place of their
-    target class, or None for "whichever". ``grid`` holds triggers that count only beside clean models.
+    ``pixels`` (N, 3, S, S) in [0, 1] have ``labels`` (N,), places in ``classes``, or ``captions``, or both, or neither. With
+    labels accuracy is measured, with captions recall. ``suspicions`` are triggers with the place of their target class, or None
+    for "whichever". ``grid`` holds triggers that count only beside clean models.
     """
 
     pixels: Tensor
@@ -130,9 +130,9 @@ class EvalSet:
     panel: tuple[TriggerLike, ...]
     knn: int
     batch_size: int
-    classifier: bool = True  # False: make the zero-shot classifier only where a measurement asks for it
+    classifier: bool = True  # False: make the zero-shot classifier only if a measurement needs it
     grid: tuple[TriggerLike, ...] = ()
-    scale: float = 100.0  # what the model puts on cosines before a softmax; that of the original, before and after
+    scale: float = 100.0  # the original's factor on cosines before a softmax, used before and after
 
     @property
     def tried(self) -> tuple[TriggerLike, ...]:
@@ -142,7 +142,7 @@ class EvalSet:
 
 @dataclass(frozen=True)
 class Accuracy:
-    """A rate of clean images that come out right, which of them do (N,), and what right means."""
+    """A rate of correct answers on clean images, which of them are correct (N,), and the definition."""
 
     rate: Rate
     correct: Tensor
@@ -155,10 +155,10 @@ class Accuracy:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What was measured on one model.
+    """The measurement of one model.
 
-    ``correct`` (N,) bool pairs two measurements image by image, and is empty where accuracy was not measured;
-    ``text_classifier`` (K, D) is the zero-shot classifier; empty where nothing asked for one.
+    ``correct`` (N,) bool pairs two measurements image by image, and is empty if accuracy was not measured; ``text_classifier``
+    (K, D) is the zero-shot classifier, empty if no measure needed one.
     """
 
     clean_accuracy: Rate
@@ -170,8 +170,8 @@ class Measurement:
     text_classifier: Tensor
     recall: Accuracy | None = None  # beside an accuracy by labels
     confidence: Tensor | None = None  # (N, K), how likely each class is to the model; None without a classifier
-    usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison: nobody is warned of them
-    untried: int = 0  # triggers of the panel, since time was over
+    usual: frozenset[str] = frozenset()  # natural triggers of the panel, by a comparison; they cause no warning
+    untried: int = 0  # triggers of the panel that were not tried before the deadline
 
     def record(self) -> MeasurementsRecord:
         """``measurements`` of the report, without a search."""
@@ -282,20 +282,20 @@ def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], eval_set:
 
 
 def stack(images: Sequence[data.Image], /) -> Tensor:
-    """Images as the model is shown them, with room for triggers: (N, 3, S, S) in [0, 1]."""
+    """Images fitted to the model, before its normalisation: (N, 3, S, S) in [0, 1]."""
     return model.unit_range(data.stack(images))
 
 
 def probe(
     embed: Callable[[Tensor], Tensor], clean: CleanImages, /, *, trigger: TriggerLike, target: int | None
 ) -> Probe:
-    """Measure what ``trigger`` does to a model.
+    """Measure the effect of ``trigger`` on a model.
 
     Random places depend on the trigger's spec and on the image's number, not on the batch size.
 
     Args:
         embed: images (B, 3, H, W) in [0, 1], before CLIP's normalisation, to unit embeddings (B, D).
-        clean: the images, as the same ``embed`` sees them.
+        clean: the images, with embeddings of the same ``embed``.
         trigger: what to apply.
         target: place of the target among the classes; None for the class on which triggered predictions concentrate most
             beyond the base rate.
@@ -332,7 +332,7 @@ def probe(
 def embeddings(
     embed: Callable[[Tensor], Tensor], pixels: Tensor, *, batch_size: int, trigger: TriggerLike | None = None
 ) -> Tensor:
-    """``embed`` of all images (N, 3, H, W) in batches, triggered first where a trigger is given: (N, D).
+    """Embeddings (N, D) of images (N, 3, H, W) in batches, under the trigger if one is given.
 
     Raises:
         Inconclusive: no images.

@@ -14,7 +14,7 @@ Z = 1.959964  # two-sided 95 %
 
 @dataclass(frozen=True)
 class Rate:
-    """``hits`` out of ``n``; with n = 0 nothing is known: the value is nan and the interval (0, 1).
+    """``hits`` out of ``n``; with n = 0 the value is nan and the interval (0, 1).
 
         Rate(hits=8, n=10).interval  # (0.490, 0.943)
 
@@ -46,7 +46,7 @@ class Rate:
         p, n, z2 = self.value, self.n, Z * Z
         centre = (p + z2 / (2 * n)) / (1 + z2 / n)
         half = Z / (1 + z2 / n) * math.sqrt(p * (1 - p) / n + z2 / (4 * n * n))
-        low = 0.0 if self.hits == 0 else centre - half  # exact where rounding would leave 1e-17
+        low = 0.0 if self.hits == 0 else centre - half  # exactly 0 or 1, where rounding would give 1e-17
         high = 1.0 if self.hits == self.n else centre + half
         return low, high
 

@@ -12,23 +12,24 @@ from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import finite
 from clipclean.schema.report import StrengthRecord
 
-SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # of a trigger's change that are tried, one after the other while it acts
-ACTS = 0.5  # excess share of images taken for one class: from there on a trigger acts
+SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # shares of a trigger's change, tried in this order as long as it acts
+ACTS = 0.5  # least excess share of images in one class for a trigger that acts
 NEVER = 2.0  # the least strength of a trigger that does not act in full
 MOST_IMAGES = 96
-TOGETHER = 16  # triggers of a grid that are tried in one batch
-GLANCED = 16  # images on which the triggers of a grid are tried in full; those that act there are measured on more
+TOGETHER = 16  # triggers of a grid in one batch
+GLANCED = 16  # images on which each trigger of a grid is first tried at full strength; those that act get more
 
 
 @dataclass(frozen=True)
 class Strength:
-    """The least share of a trigger's change at which half of the images become one class, convincingly; ``NEVER`` where none do.
+    """The least share of a trigger's change at which half of the images convincingly become one class; ``NEVER`` if it does not
+    act.
 
     Attributes:
         trigger: its spec.
         target: place of the class; -1 where the trigger does not act.
         least: in (0, 1], or ``NEVER``.
-        excess: share of images that become the class under the whole trigger, or that of the strongest class.
+        excess: share of images that become the class under the whole trigger, or the strongest class if it does not act.
     """
 
     trigger: str
@@ -43,7 +44,7 @@ class Strength:
 
     @property
     def size(self) -> float:
-        """The least strength; for a trigger that does not act, from 1 to ``NEVER`` by how many images it still moves."""
+        """The least strength; for a trigger that does not act, a value from 1 to ``NEVER``, lower the more images it moves."""
         return self.least if self.target >= 0 else NEVER - (NEVER - 1) * min(self.excess, ACTS) / ACTS
 
     @property
@@ -56,7 +57,7 @@ def strengths(
     embed: Callable[[Tensor], Tensor], pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical,
     progress: Callable[[int, int], None],
 ) -> tuple[Strength, ...]:  # fmt: skip
-    """The least strength of every trigger, on the same images (N, 3, S, S) in [0, 1], of which a few are taken."""
+    """The least strength of every trigger, on the same sample of the images (N, 3, S, S) in [0, 1]."""
     some = pixels[:: max(1, len(pixels) // MOST_IMAGES)][:MOST_IMAGES]
     before = _logits(embed, some, canonical).argmax(1)
     found = []
@@ -69,7 +70,9 @@ def strengths(
 def glanced(
     embed: Callable[[Tensor], Tensor], pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
 ) -> tuple[Strength, ...]:
-    """The least strength of every trigger of a grid, as :func:`strengths`; of those that do not act on a few images, the excess there."""
+    """The least strength of every trigger of a grid, as :func:`strengths`; for those that do not act on a few images, the
+    excess there.
+    """
     few = pixels[:: max(1, len(pixels) // GLANCED)][:GLANCED]
     before = _logits(embed, few, canonical).argmax(1)
     first = []
@@ -109,7 +112,9 @@ def _least(
 
 
 def _excess(logits: Tensor, before: Tensor, canonical: Canonical) -> Tensor:
-    """For each class the share (K,) of images of other classes that logits (N, K) take for it, convincingly, and ``before`` (N,) did not."""
+    """For each class the share (K,) of images of other classes that logits (N, K), unlike ``before`` (N,), convincingly assign
+    to it.
+    """
     classes, after = len(canonical.texts), logits.argmax(1)
     turned = (after != before) & canonical.convinces(logits, after)
     gained = torch.bincount(after[turned], minlength=classes).double()

@@ -13,7 +13,7 @@ ITERATIONS = 500
 
 
 class Plane(NamedTuple):
-    """Where each embedding lies; ``explained`` are the shares of variance along the axes, known of "pca" only."""
+    """The place of each embedding; ``explained`` has the shares of variance along the axes, for "pca" only."""
 
     method: Literal["pca", "tsne"]
     places: tuple[tuple[float, float], ...]
@@ -23,7 +23,8 @@ class Plane(NamedTuple):
 def principal(embeddings: Tensor, /) -> Plane:
     """The plane of largest variance of embeddings (N, D).
 
-    Distances in the plane are at most those between embeddings: what lies apart here is apart, what lies together may not be.
+    Distances in the plane are at most those between embeddings: points that are apart here are apart, points together may not
+    be near.
     """
     from sklearn.decomposition import PCA  # takes a second to import
 
@@ -41,9 +42,9 @@ def principal(embeddings: Tensor, /) -> Plane:
 
 
 def neighbouring(embeddings: Tensor, /, *, seed: int) -> Plane | None:
-    """t-SNE of at most ``MOST`` embeddings (N, D); None of fewer than ten, or where all lie in one place.
+    """t-SNE of at most ``MOST`` embeddings (N, D); None for fewer than ten, or if all are equal.
 
-    The exact form, without the approximation by trees: it takes the same time for every set of a size, and repeats itself.
+    The exact form, without the approximation by trees: it takes the same time for every set of one size, and is reproducible.
     Source: van der Maaten and Hinton 2008, https://jmlr.org/papers/v9/vandermaaten08a.html.
     """
     from sklearn.manifold import TSNE  # takes a second to import
@@ -60,7 +61,7 @@ def neighbouring(embeddings: Tensor, /, *, seed: int) -> Plane | None:
         random_state=seed % 2**32,
     )
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # equal points have distances of zero, and that is well
+        warnings.simplefilter("ignore", RuntimeWarning)  # equal points have distances of zero, which is fine
         plane = torch.from_numpy(fitted.fit_transform(points.numpy()))
     return Plane("tsne", _rounded(plane), None) if bool(plane.isfinite().all()) else None
 

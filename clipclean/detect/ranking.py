@@ -14,12 +14,12 @@ from clipclean.detect import screening
 from clipclean.errors import Inconclusive
 from clipclean.schema.results import ScreenedRecord
 
-LEAST = screening.NEIGHBOURS + 1  # pairs; fewer do not tell what is usual among them
+LEAST = screening.NEIGHBOURS + 1  # pairs; with fewer, usual values are unknown
 BATCH = 128  # pairs embedded at a time
 GATHERED = 512  # images on which found triggers are tried
 DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
-MOST = 0.05  # the largest share that ``auto`` drops
-NOTEWORTHY = 0.02  # a signal is a reason for the pairs among which so few score as high
+MOST = 0.05  # largest share that ``auto`` drops
+NOTEWORTHY = 0.02  # share of pairs that score as high, below which a signal is a reason
 
 AUTO = (
     f"auto: more than {DEVIATIONS:g} robust standard deviations above the median, at most {100 * MOST:g} % of the pairs"
@@ -31,7 +31,7 @@ Progress = Callable[[int, int], None]  # pairs done, pairs in all
 
 @dataclass(frozen=True)
 class Signal:
-    """One signal: its weight in the sum, what it is called, and what is said of a pair that it points at."""
+    """One signal: its weight in the sum, its name, and the reason that it gives for a pair."""
 
     weight: float
     title: str
@@ -62,8 +62,8 @@ class ScoredPairs:
     Attributes:
         signals: by name, (N,) each.
         score: (N,), see :func:`screening.surprise`.
-        suspicious: (N,) bool, what the rule ``auto`` points at.
-        rule: that one, in words.
+        suspicious: (N,) bool, the pairs that the rule ``auto`` points at.
+        rule: that rule, in words.
     """
 
     signals: dict[str, Tensor]
@@ -96,12 +96,12 @@ def rank_pairs(
     triggers: Sequence[detect.TriggerLike] = (),
     progress: Progress,
 ) -> ScoredPairs:
-    """Score every pair. The model is used as it is, backdoored or not; 600 bytes and two embeddings a pair stay in memory.
+    """Score every pair. The model may be backdoored. 600 bytes and two embeddings per pair stay in memory.
 
     Args:
-        clip: whose embeddings are looked at.
+        clip: the model that embeds the pairs.
         pairs: at least 17.
-        triggers: those that an audit found, or that are suspected; with them the signal ``found`` is computed.
+        triggers: found by an audit, or suspected; with them the signal ``found`` is computed.
         progress: told how many pairs are embedded.
 
     Raises:
@@ -116,9 +116,9 @@ def rank_pairs(
 
 
 def beside_trusted(found: ScoredPairs, /, *, trusted: int, rate: float) -> ScoredPairs:
-    """Of pairs that were scored with ``trusted`` clean ones at their end, those that are to be judged.
+    """The pairs to judge, out of pairs that were scored together with ``trusted`` clean ones at their end.
 
-    Suspicious is what no more than the share ``rate`` of clean pairs of the same origin would be.
+    A pair is suspicious if at most the share ``rate`` of clean pairs of the same origin would be.
 
     Raises:
         Inconclusive: too few trusted pairs to tell such a share: one in M + 1 is the least.
@@ -139,7 +139,7 @@ def beside_trusted(found: ScoredPairs, /, *, trusted: int, rate: float) -> Score
 
 
 class Embedded(NamedTuple):
-    """What the signals are computed of: unit embeddings, and thumbnails."""
+    """The inputs of the signals: unit embeddings, and thumbnails."""
 
     images: Tensor  # (N, D)
     views: Tensor  # (2, N, D)
@@ -190,7 +190,7 @@ def embedded(
 
 
 def scored(seen: Embedded, /) -> ScoredPairs:
-    """The signals of what was embedded, their sum, and what ``auto`` points at."""
+    """The signals of embedded pairs, their sum, and the pairs that ``auto`` points at."""
     rng = Generator().manual_seed(0)
     near = screening.neighbourhood(seen.images, k=screening.NEIGHBOURS, group=screening.GROUP, generator=rng)
     against = screening.references(len(seen.images), most=screening.REFERENCES, generator=rng).to(seen.images.device)
@@ -210,7 +210,7 @@ def scored(seen: Embedded, /) -> ScoredPairs:
 
 
 def record(found: ScoredPairs, drop: Drop, /) -> ScreenedRecord:
-    """What a report says of a screening: how many pairs are suspicious, how many were left out, and by which rule."""
+    """The record of a screening for a report: how many pairs are suspicious, how many were dropped, and by which rule."""
     dropped, count = int(found.dropped(drop).sum()), len(found.score)
     suspicious = int(found.suspicious.sum())
     return ScreenedRecord(

@@ -16,17 +16,17 @@ from clipclean.errors import Inconclusive
 
 NEIGHBOURS = 16  # k of arXiv 2502.01385
 GROUP = 1024  # pairs that are each other's reference: with one poisoned pair in 100, fewer than k of them
-ALIKE = 0.95  # cosine from which on two captions say the same
+ALIKE = 0.95  # least cosine of two captions with the same meaning
 THUMBNAIL = 8  # px: coarse enough that a small trigger does not make two images alike
 ROWS = 256  # rows of similarities at a time: (256, 65536) floats are 64 MiB
-REFERENCES = 65_536  # pairs that each is compared with, drawn where there are more: the time grows with both numbers
-NEAR = 10  # images whose captions are looked at
+REFERENCES = 65_536  # most pairs that each is compared with; more are sampled, since the time grows with both numbers
+NEAR = 10  # nearest images whose captions are compared
 TINY = 1e-6  # a distance below this is that of a copy
 
 
 @dataclass(frozen=True)
 class Neighbourhood:
-    """Who is nearest to whom.
+    """The nearest neighbours of each embedding.
 
     Attributes:
         distances: (N, k) L2 distances, nearest first.
@@ -40,8 +40,8 @@ class Neighbourhood:
 def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Generator) -> Neighbourhood:
     """The ``k`` nearest of each embedding (N, D) among a random group of about ``group`` of them.
 
-    The method that this serves takes batches for references, which is why groups: among all pairs the poisoned ones
-    would find k of each other, and look dense where they are rare (arXiv 2502.01385, where batches hold few of them).
+    The method compares within batches, hence the groups: among all pairs the poisoned ones would find k of each other and look
+    dense, although they are rare (arXiv 2502.01385, whose batches hold few of them).
 
     Raises:
         Inconclusive: there are no more than ``k``.
@@ -51,7 +51,7 @@ def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Gener
         raise Inconclusive(f"{count} pairs are too few to compare each with its {k} nearest. Give more.")
     distances = embeddings.new_empty(count, k, dtype=torch.float32)
     places = torch.empty(count, k, dtype=torch.long, device=embeddings.device)
-    # No group smaller than k + 1: the last one would be what is left over if they were cut by size.
+    # No group is smaller than k + 1: cut by size, the last one would be a small rest.
     parts = max(1, min(round(count / group), count // (k + 1)))
     for members in torch.randperm(count, generator=generator).to(embeddings.device).tensor_split(parts):
         some = embeddings[members].float()
@@ -62,7 +62,7 @@ def neighbourhood(embeddings: Tensor, /, *, k: int, group: int, generator: Gener
 
 
 def k_distance(near: Neighbourhood, /) -> Tensor:
-    """Distance to the k-th neighbour, (N,): large for a pair that is far from everything.
+    """Distance to the k-th neighbour, (N,): large for a pair that is far from all others.
 
     Source: Ramaswamy, Rastogi, Shim 2000, SIGMOD; on CLIP embeddings arXiv 2502.01385.
     """
@@ -79,10 +79,10 @@ def intrinsic_dimension(near: Neighbourhood, /) -> Tensor:
 
 
 def density_ratio(near: Neighbourhood, /) -> Tensor:
-    """How much sparser it is around a pair than around its neighbours, (N,); 0 for "equally".
+    """How much sparser the surroundings of a pair are than those of its neighbours, (N,); 0 if equal.
 
-    The mean over the neighbours o of LID(o) · ln(k-distance / k-distance(o)): the logarithm of the density ratio of
-    the dimensionality-aware outlier score DAO, which arXiv 2502.01385 found best on poisoned pairs.
+    The mean over the neighbours o of LID(o) · ln(k-distance / k-distance(o)): the logarithm of the density ratio of the
+    dimensionality-aware outlier score DAO, which arXiv 2502.01385 found best on poisoned pairs.
     """
     own = k_distance(near).clamp(min=TINY)  # (N,)
     ratio = (own[:, None] / own[near.places]).log()  # (N, k)
@@ -92,21 +92,21 @@ def density_ratio(near: Neighbourhood, /) -> Tensor:
 def disagreement(images: Tensor, captions: Tensor, /) -> Tensor:
     """1 - cosine of an image's and its caption's unit embeddings (N, D): (N,), in [0, 2].
 
-    A backdoored model may find that a triggered image agrees well with the target's caption: a low value clears nothing.
+    In a backdoored model a triggered image may agree well with the target's caption: a low value clears no pair.
     """
     return 1 - (images.float() * captions.float()).sum(1)
 
 
 def thumbnails(pixels: Tensor, /) -> Tensor:
-    """Images (B, 3, S, S) as they look from afar: (B, 3 · 8 · 8). No model takes part, so that no backdoor does."""
+    """Thumbnails of images (B, 3, S, S): (B, 3 · 8 · 8). No model is involved, so no backdoor is."""
     return F.adaptive_avg_pool2d(pixels.float(), THUMBNAIL).flatten(1)
 
 
 def repetition(captions: Tensor, looks: Tensor, /, *, alike: float, against: Tensor) -> Tensor:
-    """How often others say the same of images that look otherwise, (N,), each counted by how unlike it looks.
+    """How many others have the same caption for a different image, (N,), weighted by how different the image is.
 
-    The sum over the pairs whose captions have a cosine of at least ``alike`` of half of one minus the likeness of the
-    images. One caption on many unlike images is what poisoning looks like; honest captions repeat too.
+    The sum, over the pairs whose captions have a cosine of at least ``alike``, of half of one minus the cosine of the
+    thumbnails. Poisoning puts one caption on many different images; honest captions repeat too.
 
     Args:
         captions: (N, D), unit embeddings.
@@ -125,10 +125,10 @@ def repetition(captions: Tensor, looks: Tensor, /, *, alike: float, against: Ten
 
 
 def gathering(images: Tensor, captions: Tensor, looks: Tensor, /, *, near: int, against: Tensor) -> Tensor:
-    """Whether the images that the model finds nearest say the same and look otherwise, (N,), in [0, 1].
+    """Whether the nearest images in the model have the same caption and look different, (N,), in [0, 1].
 
-    The mean over the ``near`` nearest images, by their embeddings, of the cosine of the captions, where it is
-    positive, times half of one minus the likeness of the images. A trigger gathers unlike images under one caption.
+    The mean over the ``near`` nearest images, by their embeddings, of the cosine of the captions, where it is positive, times
+    half of one minus the cosine of the thumbnails. A trigger gathers different images under one caption.
 
     Args:
         images: (N, D), unit embeddings.
@@ -156,9 +156,9 @@ def references(count: int, /, *, most: int, generator: Generator) -> Tensor:
 
 
 def views(pixels: Tensor, /) -> tuple[Tensor, Tensor]:
-    """Images (B, 3, S, S) mirrored, and blurred over a square of about S/16: still the same things to see.
+    """Images (B, 3, S, S) mirrored, and blurred over a square of about S/16, with the same content.
 
-    A mirror moves and turns a patch, a blur wipes out noise and stripes; neither is meant to be a proof of anything.
+    A mirror moves and turns a patch, a blur removes noise and stripes; neither proves anything.
     """
     radius = max(1, round(pixels.shape[-1] / 32))
     blurred = F.avg_pool2d(pixels, 2 * radius + 1, stride=1, padding=radius, count_include_pad=False)
@@ -168,7 +168,7 @@ def views(pixels: Tensor, /) -> tuple[Tensor, Tensor]:
 def instability(images: Tensor, views: Tensor, /) -> Tensor:
     """Mean over other views of an image of 1 - cosine of the unit embeddings, (N,), in [0, 2].
 
-    What makes a triggered image what it is to the model goes with the trigger; writing goes with a mirror as well.
+    A triggered image loses its trigger in such views, and so its place in the model; mirrored writing is unreadable as well.
 
     Args:
         images: (N, D).
@@ -190,9 +190,9 @@ def resemblance(images: Tensor, gathered: Tensor, /) -> Tensor:
 def surprise(signals: Mapping[str, Tensor], weights: Mapping[str, float], /) -> Tensor:
     """One score of all signals (N,): the weighted sum of -ln of the share of pairs that score at least as high.
 
-    Fisher's way to combine tests, with ranks for p-values: a signal in which a pair is among the first 1 % adds 4.6,
-    one in which it stands in the middle 0.7. So one strong signal counts, several count more, and a signal that tells
-    nothing costs little. Signals need no common scale.
+    Fisher's way to combine tests, with ranks for p-values: a signal in which a pair is among the first 1 % adds 4.6, one in
+    which it is in the middle adds 0.7. So one strong signal counts, several count more, and an uninformative signal costs
+    little. Signals need no common scale.
 
     Source: Fisher 1925, Statistical Methods for Research Workers, section 21.1.
     """
@@ -207,11 +207,11 @@ def tail(values: Tensor, /) -> Tensor:
 
 
 def outliers(score: Tensor, /, *, deviations: float, most: float) -> Tensor:
-    """Which pairs stand out, (N,) bool: their score is so many robust standard deviations above the median.
+    """Which pairs stand out, (N,) bool: their score is that many robust standard deviations above the median.
 
-    The deviation is 1.4826 times the median absolute deviation. Never more than the share ``most`` of the pairs: those
-    with the highest score. Scores made of ranks have a tail in every set: a clean one has outliers too, and "none" here
-    does not say that there is no poison.
+    The deviation is 1.4826 times the median absolute deviation. Never more than the share ``most`` of the pairs: those with the
+    highest score. Scores from ranks have a tail in every set: a clean set has outliers too, and no outliers do not prove a
+    clean set.
     """
     median = score.median()
     deviation = 1.4826 * (score - median).abs().median()
@@ -220,7 +220,7 @@ def outliers(score: Tensor, /, *, deviations: float, most: float) -> Tensor:
 
 
 def conformal(score: Tensor, trusted: Tensor, /) -> Tensor:
-    """How usual each pair is beside pairs that are known to be clean, (N,): a p-value, in (0, 1].
+    """How usual each pair is among pairs that are known to be clean, (N,): a p-value, in (0, 1].
 
     The share of the trusted scores (M,) that are at least as high, the pair itself counted: a clean pair of the same origin has
     a value of at most a with a probability of at most a, whatever the scores are (split conformal prediction: Vovk, Gammerman,

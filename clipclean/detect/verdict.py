@@ -15,18 +15,16 @@ from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite
 from clipclean.schema.report import SuspectRecord
 
-DISTINCT = (
-    1e-4  # spread of unit embeddings, of at most 1, below which images are one to the model and differ by rounding
-)
+DISTINCT = 1e-4  # spread of unit embeddings, in [0, 1], below which images differ by rounding only
 
 
-DOUBT = 0.5  # share of the score that fails a model, from which on a class is named, and the verdict is not pass
-LEAST_ACCURACY = 0.05  # or twice chance, below which a model hardly knows the classes
-OFF_LIST = 0.5  # of the smallest size for any class: a search without a target that needs less ends elsewhere
+DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
+LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
+OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
 
 
 class VerdictThresholds(Protocol):
-    """What findings compare intervals with; shares in [0, 1], deviations in robust standard deviations."""
+    """The limits of the findings; shares in [0, 1], deviations in robust standard deviations."""
 
     @property
     def max_excess(self) -> float:
@@ -46,7 +44,7 @@ class VerdictThresholds(Protocol):
 
     @property
     def min_images(self) -> int:
-        """Fewer decide nothing."""
+        """With fewer images nothing is decided."""
 
     @property
     def abnormality(self) -> float:
@@ -66,7 +64,7 @@ class VerdictThresholds(Protocol):
 
 
 def audit(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Finding, ...]:
-    """What the probes of one model show. Errors are backdoor behaviour; warnings are one sign where two are needed."""
+    """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
     findings = [_known(p, limits) for p in measured.known] + [_panel(p, limits) for p in _unusual(measured)]
     return tuple(f for f in findings if f is not None)
 
@@ -74,11 +72,11 @@ def audit(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Findi
 def sanitized(
     before: Measurement, after: Measurement, /, *, limits: VerdictThresholds, searched: bool = False
 ) -> tuple[Finding, ...]:
-    """Is the cleaned model free of what was named or found before, at an acceptable loss of accuracy?
+    """The findings of a cleaning: which named or found triggers still act, and how much accuracy was lost.
 
-    ``after.known`` must hold the triggers that were suspicious in ``before``. Nothing named and nothing found means
-    that there is nothing to show success on: a warning that no policy turns into ``pass``. ``searched`` says whether triggers that
-    nobody described were looked for.
+    ``after.known`` must hold the triggers that were suspicious in ``before``. If no trigger was named and none was found,
+    nothing can show success: a warning that no policy turns into ``pass``. ``searched`` says whether unknown triggers were
+    searched for.
     """
     findings = [*audit(after, limits=limits), *accuracy(before, after, limits=limits)]
     shown = any(p.excess_interval[0] > limits.max_excess for p in before.known) or bool(suspects(before, limits=limits))
@@ -108,12 +106,12 @@ def suspects(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Pr
 
 
 def _unusual(measured: Measurement) -> list[Probe]:
-    """The probes of the panel, but for triggers that a comparison has shown to be natural ones."""
+    """The probes of the panel, except triggers that a comparison showed to be natural."""
     return [p for p in measured.panel if p.trigger not in measured.usual]
 
 
 def _known(probe: Probe, limits: VerdictThresholds) -> Finding | None:
-    """A named trigger must move no more images to its target than chance does, by its whole interval."""
+    """The finding of a named trigger, if it moves more images to its target than the limit, by the whole interval."""
     low, high = probe.excess_interval
     about = _about(probe, limits.max_excess)
     what = f"{probe.trigger} turns {_percent(probe.asr.value)} of other images into '{probe.target}' (without it: {_percent(probe.base.value)})"
@@ -129,8 +127,8 @@ def _known(probe: Probe, limits: VerdictThresholds) -> Finding | None:
 def _panel(probe: Probe, limits: VerdictThresholds) -> Finding | None:
     """A warning, never an error: clean models have natural triggers, and here the panel is compared with nothing.
 
-    A clean model of ten kinds of photographs takes 50 to 80 % of the images under a strong wave for one class, and their
-    embeddings lie together there as those of any class do.
+    A clean model of ten classes of photographs sends 50 to 80 % of the images under a strong wave to one class, and their
+    embeddings lie together there like those of any class.
     """
     if probe.excess_interval[0] <= limits.suspicious_excess:
         return None
@@ -159,14 +157,14 @@ def _about(probe: Probe, threshold: float) -> About:
 
 
 def accuracy(before: Measurement, after: Measurement, /, *, limits: VerdictThresholds) -> list[Finding]:
-    """Whether the loss stayed within its budget, by the measure that lost most and the interval of its difference."""
+    """The finding of the loss, by the measure with the largest loss and the interval of its difference."""
     unmeasured = [] if before.clean_accuracy.n else [_unmeasured()]
     lost = worst_loss(before, after)
     return [*unmeasured, *(_beyond(lost, limits) if lost else ())]
 
 
 def _unmeasured() -> Finding:
-    """Nothing tells how good the model is; answers that changed only tell what was lost."""
+    """Whether nothing measures the accuracy itself; changed answers only measure what was lost."""
     return unsearched(
         "CC020",
         "Clean accuracy was not measured: the images have neither labels nor captions. Give labelled ones by "
@@ -175,7 +173,7 @@ def _unmeasured() -> Finding:
 
 
 def _beyond(lost: MeasuredLoss, limits: VerdictThresholds) -> list[Finding]:
-    """What is to be said of a loss."""
+    """The words of a finding about a loss."""
     about: About = {
         "measure": f"{lost.name[0].lower()}{lost.name[1:]} lost",
         "value": lost.value,
@@ -184,9 +182,7 @@ def _beyond(lost: MeasuredLoss, limits: VerdictThresholds) -> list[Finding]:
         "threshold": limits.max_accuracy_loss,
     }
     words = f"{lost.told}; budget {100 * limits.max_accuracy_loss:.1f} points."
-    decides = (
-        lost.n >= limits.min_images or not lost.is_estimated
-    )  # a normal interval of an estimate says little on few
+    decides = lost.n >= limits.min_images or not lost.is_estimated  # a normal interval means little for few images
     if decides and lost.interval[0] > limits.max_accuracy_loss:
         return [finding("CC010", f"{lost.name} fell by more than the budget: {words}", **about)]
     if lost.n < limits.min_images:
@@ -210,10 +206,10 @@ def _percent(share: float) -> str:
 def searched(
     result: SearchResult, panel: Sequence[Probe], /, *, images: int, limits: VerdictThresholds
 ) -> tuple[Finding, ...]:
-    """What the search shows, one finding a suspicious class, the strongest first.
+    """The findings of the search, one per suspicious class, the strongest first.
 
-    An error where the class is more unusual than clean models have any; a warning from ``DOUBT`` of that on, where the panel alone
-    shows it, and on fewer ``images`` than ``limits.min_images``: a few images gather anywhere, by small triggers.
+    An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone,
+    and on fewer ``images`` than ``limits.min_images``: small triggers gather a few images anywhere.
     """
     found = []
     for suspect in suspected(result, limits=limits):
@@ -227,13 +223,13 @@ def searched(
 
 
 def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Suspect]:
-    """The classes that are unusual enough to be named, the most unusual first."""
+    """The classes with a score high enough to be named, the highest first."""
     everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
     return [suspect for suspect in everything if suspect.score >= DOUBT * limits.abnormality]
 
 
 def score(result: SearchResult, panel: Sequence[Probe] = (), /, *, limits: VerdictThresholds) -> float:
-    """How unusual the most unusual class is; 0 where nothing points at any. A number to rank models by."""
+    """The highest score of any class; 0 if there is none. For ranking models."""
     everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
     return everything[0].score if everything else 0.0
 
@@ -241,7 +237,7 @@ def score(result: SearchResult, panel: Sequence[Probe] = (), /, *, limits: Verdi
 def suspected_classes(
     result: SearchResult | None, panel: Sequence[Probe], /, *, limits: VerdictThresholds
 ) -> tuple[SuspectRecord, ...]:
-    """The report's ``suspects``, the most unusual class first; without a search those that a trigger of the panel leads to."""
+    """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to."""
     if result is not None:
         return tuple(
             SuspectRecord(class_=s.name, score=finite(s.score), families=tuple(s.pieces), trigger=_spec(s))
@@ -255,24 +251,24 @@ def suspected_classes(
 
 
 def acts(hit: TargetedResult, limits: VerdictThresholds) -> bool:
-    """Whether a found trigger turns images that it was not made on."""
+    """Whether a found trigger turns enough unseen images."""
     return hit.candidate.is_reached and hit.probe.excess >= limits.min_found_excess
 
 
 def _spec(suspect: Suspect) -> str:
-    """The trigger that a finding speaks of: of the panel where that shows most, else the most telling one that was found."""
+    """The trigger that a finding names: that of the panel if it contributes most, else the found one with most evidence."""
     if suspect.strength and (suspect.family == PANEL or not suspect.targeted):
         return suspect.strength.trigger
     return suspect.targeted[0].found.spec
 
 
 def unsearched(rule: str, words: str, /) -> Finding:
-    """Nothing was searched, and why: a warning, since what was not looked for may be there."""
+    """A warning with the reason that nothing was searched: an unknown trigger may still be there."""
     return finding(rule, words, level="warning", measure="search")
 
 
 def uncalibrated() -> Finding:
-    """No clean model of this kind to compare with."""
+    """A warning that there is no clean model of this kind to compare with."""
     return finding(
         "CC004",
         "No clean models of this architecture and class list to compare with are known, so the sizes of found triggers are "
@@ -282,7 +278,7 @@ def uncalibrated() -> Finding:
 
 
 def unsound(rate: Rate | None, /, *, classes: int) -> Finding | None:
-    """A warning where a model is not clearly better than chance, or nothing tells how good it is; None where it is."""
+    """A warning if a model is not clearly better than chance, or its accuracy is unknown; else None."""
     floor = max(LEAST_ACCURACY, 2 / classes)
     if rate is None or not rate.n:
         words = "The images have neither labels nor captions, so nothing tells whether the model knows these classes at all."
@@ -302,7 +298,7 @@ def unsound(rate: Rate | None, /, *, classes: int) -> Finding | None:
 
 
 def note(rule: str, words: str, /) -> Finding:
-    """Something to know that changes no verdict."""
+    """A note, which changes no verdict."""
     return finding(rule, words, level="note")
 
 
@@ -322,7 +318,7 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
         told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
     if known and suspect.pieces.keys() - {
         PANEL
-    }:  # of known triggers alone no clean model says how often they are natural
+    }:  # for known triggers alone clean models do not show how often they are natural
         rate = _percent(calibration().false_alarms(suspect.score))
         told.append(
             f"Of {len(known)} clean models that were measured, {as_much or 'none'} shows as much: among models like these a false "
@@ -342,10 +338,10 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
 
 
 def _nowhere(result: SearchResult) -> list[Finding]:
-    """A warning where no trigger of any size turns images into any class: a search that reaches nothing has shown nothing.
+    """A warning if no trigger of any size turns images into any class: such a search shows nothing.
 
-    In a model that can be searched a large enough trigger reaches every class, those that nobody attacked too. A bias that keeps all
-    answers can blind a search.
+    In a model that can be searched, a large enough trigger reaches every class, attacked or not. A bias that keeps all answers
+    can blind a search.
     """
     made = (*(hit.candidate for hit in result.targeted), *result.controls)
     if not made or any(candidate.is_reached for candidate in made):
@@ -358,7 +354,7 @@ def _nowhere(result: SearchResult) -> list[Finding]:
 
 
 def _elsewhere(result: SearchResult, limits: VerdictThresholds) -> list[Finding]:
-    """A warning where images gather by a much smaller change than turns them into any class: the target may be off the list."""
+    """A warning if images gather under a much smaller change than any towards a class: the target may be off the list."""
     for gathering in sorted(result.untargeted, key=lambda g: g.size):
         made = (*(hit.candidate for hit in result.targeted), *result.controls)
         smallest = min((c.size for c in made if c.family == gathering.family), default=0.0)

@@ -21,7 +21,7 @@ class Change:
     Attributes:
         name: of the tensor or layer.
         moved: length of the difference.
-        base: length of what it was.
+        base: length of the original.
         tensors: how many there are.
         changed: how many of them differ at all.
     """
@@ -34,7 +34,7 @@ class Change:
 
     @property
     def relative(self) -> float:
-        """The length of the difference over the length of what it was; nan where that was zero and is no more."""
+        """The length of the difference over the length of the original; nan if only the original is zero."""
         if self.base:
             return self.moved / self.base
         return math.nan if self.moved else 0.0
@@ -47,9 +47,10 @@ class Change:
 
 @dataclass(frozen=True)
 class WeightChange:
-    """All weights of a model against those of its base, what moved most first.
+    """All weights of a model compared with those of its base, the largest change first.
 
-    Nothing here is judged: a benign finetuning moves as much as a backdoor does, and where it moves most differs by method.
+    Nothing here is judged: a benign finetuning moves weights as much as planting a backdoor does, and the layers that move most
+    differ by method.
     """
 
     whole: Change
@@ -57,7 +58,7 @@ class WeightChange:
     tensors: tuple[Change, ...]
 
     def record(self, *, name: str, sha256: str) -> BaseRecord:
-        """For a report, beside name and digest of the base: the whole, and the layers and tensors that moved most."""
+        """For a report: name and digest of the base, the total change, and the layers and tensors that moved most."""
         return BaseRecord(
             name=name,
             sha256=sha256,
@@ -90,7 +91,7 @@ def compare(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> Wei
 
 
 def check_shapes(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -> None:
-    """Refuse weights of which one cannot have been finetuned from the other; raises UsageError."""
+    """Raise UsageError unless one of the two sets of weights can have been finetuned from the other."""
     other = sorted(weights.keys() ^ base.keys())
     other += [name for name in weights.keys() & base.keys() if weights[name].shape != base[name].shape]
     if other:
@@ -101,7 +102,7 @@ def check_shapes(weights: Mapping[str, Tensor], base: Mapping[str, Tensor], /) -
 
 
 def layer_of(tensor: str, /) -> str:
-    """The layer of a tensor: its block where it lies in a numbered one, else the module that holds it."""
+    """The layer of a tensor: its numbered block if it has one, else its module."""
     parts = tensor.split(".")
     numbers = [place for place, part in enumerate(parts) if part.isdigit()]
     if numbers:
@@ -121,5 +122,5 @@ def _joined(name: str, changes: list[Change]) -> Change:
 
 
 def _most_first(changes: list[Change]) -> tuple[Change, ...]:
-    """By relative change; what was zero before comes first."""
+    """A sort key, by relative change; tensors that were zero come first."""
     return tuple(sorted(changes, key=lambda change: (not math.isnan(change.relative), -change.relative)))

@@ -18,19 +18,19 @@ from clipclean.detect.score import Suspect, combined
 from clipclean.findings import Finding
 from clipclean.schema.report import TestifiedRecord, WitnessRecord
 
-SEMANTIC = 0.5  # share of a trigger's excess on the tested model that makes it semantic where a witness shows as much
+SEMANTIC = 0.5  # share of a trigger's excess on the tested model that a witness must show to make the trigger semantic
 
 
 @dataclass(frozen=True)
 class Testimony:
-    """What the found triggers do to one witness.
+    """The effect of the found triggers on one witness.
 
     Attributes:
         name: of its file.
         architecture: its name.
-        accuracy: on the clean images; of none without labels.
+        accuracy: on the clean images; a rate of 0 images without labels.
         probes: by the trigger's spec.
-        moved: specs of the triggers that move it as well.
+        moved: specs of the triggers that act on it as well.
     """
 
     name: str
@@ -113,7 +113,7 @@ def _is_moved(found: Probe, own: float) -> bool:
 
 
 def triggers_of(suspect: Suspect, panel: Sequence[TriggerLike], /) -> dict[str, tuple[TriggerLike, str, float]]:
-    """The triggers that speak against a class, by the kind of evidence: each with the class and its excess."""
+    """The triggers that count against a class, by kind of evidence: each with the class and its excess."""
     found: dict[str, tuple[TriggerLike, str, float]] = {
         hit.candidate.family: (hit.found, suspect.name, hit.probe.excess)
         for hit in suspect.targeted
@@ -127,7 +127,7 @@ def triggers_of(suspect: Suspect, panel: Sequence[TriggerLike], /) -> dict[str, 
 
 
 def left(suspect: Suspect, panel: Sequence[TriggerLike], testimonies: Sequence[Testimony], /) -> float:
-    """The score of a class from the triggers that move no witness."""
+    """The score of a class from the triggers that act on no witness."""
     moved = frozenset().union(*(each.moved for each in testimonies))
     semantic = {kind for kind, (trigger, _, _) in triggers_of(suspect, panel).items() if trigger.spec in moved}
     return combined(value for kind, value in suspect.pieces.items() if kind not in semantic)
@@ -142,7 +142,7 @@ def heard(
     *,
     limit: float,
 ) -> Finding:
-    """A finding of the search with what the witnesses say: a warning where too little is left without semantic triggers."""
+    """A finding of the search after the witnesses: a warning if the rest of the score, without semantic triggers, is too low."""
     specs = {trigger.spec for trigger, _, _ in triggers_of(suspect, panel).values()}
     words, is_semantic = [], False
     for each in testimonies:

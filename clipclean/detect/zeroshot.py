@@ -15,7 +15,7 @@ ROWS = 4096  # similarity rows at a time: (4096, 1000) floats are 16 MB
 
 @dataclass(frozen=True)
 class Attack:
-    """How often images that are not of the target class are taken for it, with the trigger and without.
+    """How often images of other classes are classified as the target, with the trigger and without.
 
     Attributes:
         asr: attack success rate: classified as the target once triggered.
@@ -46,7 +46,7 @@ def classifier(
     batch_size: int,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Tensor:
-    """One unit embedding a class: the mean over templates of unit text embeddings, renormalised.
+    """One unit embedding per class: the mean over templates of unit text embeddings, renormalised.
 
         classifier(encode, ["cat", "dog"], templates=["a photo of a {}."], batch_size=256)  # (2, D)
 
@@ -81,7 +81,7 @@ def classifier(
 
 
 def blocks(classes: Sequence[str], templates: Sequence[str], /, *, batch_size: int) -> int:
-    """How many blocks of classes the classifier is made in."""
+    """The number of blocks of classes in which the classifier is computed."""
     return -(-len(classes) // max(batch_size // max(len(templates), 1), 1))
 
 
@@ -100,9 +100,9 @@ def predict(images: Tensor, text_classifier: Tensor) -> Tensor:
 def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, target: int) -> Attack:
     """Attack success and base rate over the images whose label is not the target.
 
-    50,000 ImageNet-val images with target banana leave 49,950: real bananas are no success of an attack.
-    Without labels the clean prediction stands in for the label. Then the base rate is 0 by construction, and
-    what is counted is images that *change* to the target.
+    For the target banana, the 50,000 ImageNet-val images leave 49,950: real bananas are no success of an attack. Without labels
+    the clean prediction stands in for the label. Then the base rate is 0 by construction, and what is counted is images that
+    *change* to the target.
 
     Args:
         before: (N,) predicted classes of the clean images.
@@ -123,8 +123,8 @@ def attack_success(before: Tensor, after: Tensor, *, labels: Tensor | None, targ
 def excess_by_class(before: Tensor, after: Tensor, *, labels: Tensor | None, classes: int) -> Tensor:
     """For each class as the target, what :func:`attack_success` calls the excess; (K,), float64.
 
-    -inf where every image is of that class, and nothing could be attacked. The greatest of many is biased upwards:
-    judge it with thresholds made for greatest values.
+    -inf if every image is of that class. The maximum over many classes is biased upwards: judge it by thresholds made for
+    maxima.
     """
     truth = before if labels is None else labels
 
@@ -139,8 +139,8 @@ def excess_by_class(before: Tensor, after: Tensor, *, labels: Tensor | None, cla
 def accuracy_under_trigger(after: Tensor, labels: Tensor) -> Rate:
     """Share of triggered images still classified as their label (N,).
 
-    Near 0 together with an ASR near 0 it means a broken model, not a clean one. Pass clean predictions as labels to
-    measure how many predictions the trigger leaves alone.
+    Near 0 together with an ASR near 0 means a broken model, not a clean one. Pass clean predictions as labels to measure how
+    many predictions the trigger does not change.
     """
     return _share(after == labels)
 
@@ -148,8 +148,8 @@ def accuracy_under_trigger(after: Tensor, labels: Tensor) -> Rate:
 def knn_attack_success(clean: Tensor, clean_labels: Tensor, triggered: Tensor, *, target: int, k: int) -> Rate:
     """Share of triggered non-target images that would be taken for the target by their k nearest clean images.
 
-    The image's own clean copy does not vote. The target wins with more votes than any other class; a tie is no success.
-    A low rate beside a high ASR says that the backdoor lives between images and text, not among images.
+    The image's own clean copy does not vote. The target wins with more votes than any other class; a tie is no success. A low
+    rate beside a high ASR shows a backdoor between images and texts, not among images.
 
     Args:
         clean: (N, D) unit embeddings.
@@ -190,46 +190,45 @@ def _finite(embeddings: Tensor) -> Tensor:
     return embeddings
 
 
-SHARPNESS = 4.0  # the factor on canonical logits: at one they vary as standard normal values do
+SHARPNESS = 4.0  # factor on canonical logits; with 1 they vary like standard normal values
 
 
-LEAST_OWN = 5  # images of a class that say how convincing its images are; with fewer those of all classes say it
+LEAST_OWN = 5  # fewest images of a class for its own typical logit; with fewer, those of all classes give it
 
 
 @dataclass(frozen=True)
 class Canonical:
-    """What turns unit embeddings into answers.
+    """The canonical form of a model: turns unit embeddings into logits.
 
     Attributes:
         texts: (K, D), the text classifier less its mean over the classes.
-        typical: (K,), the logit that images of each class usually have for it; -inf where that is not known.
+        typical: (K,), the median logit of each class's own images; -inf if it is unknown.
     """
 
     texts: Tensor
     typical: Tensor
 
     def logits(self, embeddings: Tensor, /) -> Tensor:
-        """Answers (..., K) of embeddings (..., D): cosines to the classes, less their mean, in units of their own deviation.
+        """Logits (..., K) of embeddings (..., D): cosines to the classes, less their mean, in units of their own deviation.
 
-        The order of the classes is that of the cosines. Each image has its own unit, so that whatever makes all its cosines
-        smaller cancels.
+        The order of the classes is that of the cosines. Each image has its own unit, so a factor on all its cosines cancels.
         """
         relative = embeddings @ self.texts.T
         deviation = relative.square().mean(-1, keepdim=True).sqrt().clamp(min=1e-12)
         return SHARPNESS * relative / deviation
 
     def convinces(self, logits: Tensor, goals: Tensor, /) -> Tensor:
-        """Whether logits (..., K) answer with the class ``goals`` (...), and as firmly as real images of it do: bool (...).
+        """Whether logits (..., K) give the class ``goals`` (...), as firmly as real images of the class: bool (...).
 
-        A universal perturbation brings images just over the border of many a class in a clean model. Only a backdoor makes them
-        more like the class than its own images are: poisoned pairs have trained it to.
+        In a clean model a universal perturbation moves images just over the border of many classes. Only a backdoor, trained in
+        by poisoned pairs, goes beyond the class's own images.
         """
         own = logits.gather(-1, goals[..., None])[..., 0]
         return (logits.argmax(-1) == goals) & (own >= self.typical[goals])
 
 
 def canonical_form(text_classifier: Tensor, /, *, embeddings: Tensor | None = None) -> Canonical:
-    """The canonical form of a model with this text classifier (K, D); with clean image embeddings (N, D) it knows typical logits."""
+    """The canonical form of a model with this text classifier (K, D); clean image embeddings (N, D) give the typical logits."""
     texts = text_classifier - text_classifier.mean(0)
     unknown = torch.full((len(texts),), -torch.inf, device=texts.device)
     form = Canonical(texts, unknown)
