@@ -104,7 +104,7 @@ class Suppressed(Finding):
 
 
 class About(TypedDict, total=False):
-    """What a finding may say beside its message."""
+    """Optional fields of a finding."""
 
     measure: str
     value: float | None

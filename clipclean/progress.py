@@ -6,11 +6,11 @@ from contextvars import ContextVar
 from typing import NamedTuple, SupportsFloat
 
 Progress = Callable[[str, int, int], None]  # stage, done, total; a total of 0 is not known yet
-Values = Mapping[str, SupportsFloat]  # losses and rates by name; tensors stay where they are until somebody asks
+Values = Mapping[str, SupportsFloat]  # losses and rates by name; tensors stay on their device until they are read
 
 
 class Listener(NamedTuple):
-    """What hears of a run beside its progress."""
+    """The listener to a run, apart from its progress."""
 
     values: Callable[[int, Values], None] | None = None  # steps done, what was measured in the last
     words: Callable[[str], None] | None = None  # a message for people
@@ -45,5 +45,5 @@ def say(words: str, /) -> None:
 
 
 def is_heard() -> bool:
-    """Whether somebody listens to messages; what only they need is not computed for nobody."""
+    """Whether somebody listens to messages; otherwise values for messages alone need not be computed."""
     return any(listener.words is not None for listener in _listeners.get())

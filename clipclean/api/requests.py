@@ -51,7 +51,7 @@ def filled(kind: Callable[..., Made], given: Given, /, **more: Any) -> Made:  # 
 
 @contextlib.contextmanager
 def of_audit(given: Given, /) -> Iterator["AuditRequest"]:
-    """What an audit is asked for; the bundled images are there as long as the context lasts."""
+    """The request of an audit; bundled images exist as long as the context lasts."""
     chosen = policy_of(given)
     from clipclean import demo
     from clipclean.jobs import audit
@@ -69,7 +69,7 @@ def of_audit(given: Given, /) -> Iterator["AuditRequest"]:
 
 
 def of_sanitize(given: Given, /) -> "SanitizeRequest":
-    """What a cleaning is asked for."""
+    """The request of a cleaning."""
     recipe, policy = recipe_of(given), policy_of(given)
     from clipclean.jobs import prepare
 
@@ -90,7 +90,7 @@ def of_sanitize(given: Given, /) -> "SanitizeRequest":
 
 
 def of_screen(given: Given, /) -> "ScreenRequest":
-    """What a screening is asked for."""
+    """The request of a screening."""
     from clipclean.jobs import screen
 
     return filled(screen.ScreenRequest, given, triggers=tuple(given["triggers"]))
@@ -98,7 +98,7 @@ def of_screen(given: Given, /) -> "ScreenRequest":
 
 @contextlib.contextmanager
 def of_export(given: Given, /) -> Iterator["ExportRequest"]:
-    """What an export is asked for; the bundled pairs are there as long as the context lasts."""
+    """The request of an export; bundled pairs exist as long as the context lasts."""
     from clipclean import demo
     from clipclean.jobs import export
 
@@ -126,7 +126,7 @@ def recipe_of(given: Given, /) -> "Recipe":
 
 
 def _settings(given: Given) -> tuple[str, ...]:
-    """What is changed in whatever recipe is taken."""
+    """The changed values, for any recipe."""
     from clipclean.config import recipe as recipes
 
     return recipes.with_budgets(_changes(given), max_accuracy_loss=given["max_accuracy_loss"], max_minutes=None)

@@ -26,14 +26,14 @@ HEAD = 4096  # bytes; a report has no zero byte in them
 
 
 class Role(NamedTuple):
-    """A path, and what it is for."""
+    """A path and its purpose."""
 
     name: str
     path: Path
 
 
 def check(given: Given, /, *, out: str | None = None) -> None:
-    """Refuse before anything is read what would write over what is read, or one output over another.
+    """Refuse, before anything is read, outputs that would overwrite an input or each other.
 
     Args:
         given: the parameters of a command, by name.
@@ -75,7 +75,7 @@ NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
 
 
 def check_report(role: Role, /) -> None:
-    """Refuse to write a report over what cannot be an earlier one: links, pipes, devices, files that are no text.
+    """Refuse to overwrite anything that cannot be an earlier report: links, pipes, devices, files that are no text.
 
     Raises:
         UsageError: that is so, or there is no such folder.

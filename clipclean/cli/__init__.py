@@ -102,7 +102,7 @@ def cli() -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command; the exit code says how it went. A command returns its code, or None for 0.
 
-    This is the only place that catches ``Exception``: what is not foreseen is a bug, and says so.
+    Only this place catches ``Exception``: any unforeseen error is reported as a bug.
     """
     context: click.Context | None = None
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -135,7 +135,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _end_as_interrupted() -> None:
-    """What a scheduler ends, or a terminal that goes away, is interrupted, and cleans up as after Ctrl-C."""
+    """Treat SIGTERM and a closed terminal like Ctrl-C, so that the run cleans up."""
     for name in ("SIGTERM", "SIGHUP"):
         number = getattr(signal, name, None)
         if number is not None and signal.getsignal(number) != signal.SIG_IGN:  # of nohup
@@ -185,12 +185,12 @@ def _resource(error: Exception) -> ResourceError | None:
     return None
 
 
-# What Python and the loader say where a limit of the process is reached.
+# Messages of Python and the loader when a limit of the process is reached.
 _LIMITS = ("can't start new thread", "failed to map segment", "annot allocate memory", "cannot apply additional memory")
 
 
 def _refused_by_system(error: OSError) -> ResourceError:
-    """What the system refused, and where."""
+    """The system's error, with the path."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         where = f" while writing {error.filename}" if error.filename else ""
         return ResourceError(f"No space left{where}. Free some space and run the same command again.")

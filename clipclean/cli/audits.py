@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
     from clipclean.report import PageImages, Report
 
-# Options that no report depends on; all others, paths as they are spelt among them, are part of what an audit is.
+# Options that no report depends on; all others, and the spelling of paths, identify an audit.
 UNSEEN = (
     "models",
     "output_dir",
@@ -93,10 +93,10 @@ def audited(given: Given, /) -> "PagedReport | Plan | None":
 
 
 def cache_key(given: Given, /) -> str | None:
-    """What the result of an audit is kept under: all that decides it; None for one that is not kept.
+    """The cache key of an audit: a digest of all that decides its result; None if the result is not kept.
 
-    Not kept are audits that write more than their report, those of models that no path leads to, and those that read files
-    by what another file says: shards of an index, images of a table.
+    Not kept are audits that write more than their report, those of models that no path leads to, and those that read files by
+    what another file says: shards of an index, images of a table.
     """
     from clipclean.jobs import result_cache
 
@@ -161,7 +161,7 @@ ALONE = {"--save-triggers": "save_triggers", "--baseline": "baseline"}  # option
 
 
 class AuditedModel(NamedTuple):
-    """What became of one model."""
+    """The result for one model."""
 
     model: Path
     code: int

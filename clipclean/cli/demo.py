@@ -63,7 +63,7 @@ def demo(**given: Any) -> int:
 
 
 def neutral() -> Given:
-    """What the options of sanitize are where nothing is said, whatever the environment says."""
+    """The defaults of sanitize's options, ignoring the environment."""
     return {
         str(each.name): False if each.is_flag else () if each.multiple else None
         for each in sanitize.sanitize.params

@@ -19,7 +19,7 @@ from clipclean.errors import ClipcleanError
 EPILOG = "\b\nExamples:\n  clipclean doctor\n  clipclean doctor --json > machine.json"
 
 PACKAGES = ("torch", "torchvision", "open_clip_torch", "nltk", "numpy", "pillow")
-OPTIONAL = {  # parts that some installations lack: distribution, and what it is for
+OPTIONAL = {  # optional parts: distribution, and its purpose
     "onnx": "--format onnx",
     "onnxscript": "--format onnx",
     "onnxruntime": "--format onnx, compared with the original",

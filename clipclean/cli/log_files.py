@@ -19,7 +19,7 @@ EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # what --log-to takes
 
 
 class Log:
-    """Writes each step as it is made; a run that ends early leaves what it has measured."""
+    """Writes each step when it is done; a run that ends early leaves the steps until then."""
 
     def __init__(self, folder: Path, lines: TextIO, table: TextIO, sinks: list[Any]) -> None:
         self.folder = folder
@@ -48,10 +48,10 @@ class Log:
 
 @contextlib.contextmanager
 def listener(folder: Path | None, to: tuple[str, ...], /) -> Iterator[tuple[Listener, ...]]:
-    """What hears of losses for the span of a with-block; nothing without a folder.
+    """The listener to losses for the span of a with-block; none without a folder.
 
     Raises:
-        UsageError: something is asked for that is not installed, or without a folder.
+        UsageError: the package is not installed, or there is no folder.
         ResourceError: the folder cannot be written.
     """
     if folder is None:

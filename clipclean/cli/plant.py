@@ -104,7 +104,7 @@ def share(rate: "RateRecord | None", /) -> str:
 
 
 def table(result: "PlantedModel", /) -> str:
-    """What the planted backdoor does, before and after planting."""
+    """The effect of the trigger before and after planting."""
     before, after = result.before, result.after
     old, new = before.probes[0], after.probes[0]
     is_recall = after.clean_accuracy is not None and "recall@1" in (after.clean_accuracy.definition or "")

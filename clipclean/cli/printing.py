@@ -29,7 +29,7 @@ EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
 def outputs_of(given: Given, /) -> tuple["Output", ...]:
-    """The outputs that were asked for; ``--json`` is one on stdout.
+    """The requested outputs; ``--json`` is one on stdout.
 
     Raises:
         UsageError: --json is given, and another output goes to stdout.
@@ -181,7 +181,7 @@ def terminal_width(most: int = 120) -> int:
 
 
 def show(given: Given, plan: "Plan", /) -> int:
-    """Print a plan as text, or as JSON where that was asked for; returns the exit code."""
+    """Print a plan as text, or as JSON on request; returns the exit code."""
     if given["as_json"]:
         echo_json(as_json(plan))
     else:

@@ -81,10 +81,10 @@ def secure() -> None:
 
 
 def _apart(stream: TextIO) -> TextIO:
-    """Python's stderr with a descriptor of its own; what libraries in C print by themselves is dropped.
+    """Give Python's stderr a descriptor of its own, and drop the direct output of C libraries.
 
-    libjpeg writes a line about every odd byte of an image from outside, past all that makes messages printable. A crash is told by
-    faulthandler all the same.
+    libjpeg writes a line about every odd byte of an image from outside, past all that makes messages printable. faulthandler
+    still reports a crash.
     """
     try:
         own = open(os.dup(2), "w", encoding=stream.encoding, errors="backslashreplace", buffering=1)  # noqa: SIM115, PTH123 # for good
@@ -118,7 +118,7 @@ def say_traceback(error: BaseException, /) -> None:
 
 
 def say_click(error: click.ClickException, /) -> None:
-    """What click says of a wrong command line."""
+    """Click's message about a wrong command line."""
     told = io.StringIO()
     error.show(file=told)
     say(told.getvalue().rstrip("\n"))
@@ -141,11 +141,11 @@ QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of proces
 
 
 def be_a_good_neighbour() -> None:
-    """Set what OpenMP and torch read when they are loaded, so before torch is imported; what the user set stays.
+    """Set the variables that OpenMP and torch read when they are loaded, so before torch is imported; the user's values stay.
 
-    By default a thread that waits for the others spins. Where two programs share the cores, each then burns the time that
-    the other needs. And torch makes an empty folder for compiled code in the folder for temporary files, unless the place
-    that it is told is there already; nothing is compiled here, so nothing is ever written to that.
+    By default a thread that waits for the others spins. Where two programs share the cores, each then burns the time that the
+    other needs. And torch makes an empty folder for compiled code in the folder for temporary files, unless the place that it
+    is told is there already; nothing is compiled here, so nothing is ever written to that.
     """
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path(__file__).parent))
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")

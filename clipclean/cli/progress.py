@@ -18,7 +18,7 @@ EARLY_SECONDS = 2.0  # the same while a stage is young
 YOUNG_SECONDS = 10.0
 SHOWN = ("loss", "lr")  # of what a step measures, beside the bar
 VALUE_SECONDS = 0.5  # between two looks at a loss: on a GPU each look waits for the step
-BETWEEN = "working"  # what a stage without a name of its own is called
+BETWEEN = "working"  # name of a stage that has none
 
 
 @contextmanager
@@ -36,7 +36,7 @@ def shown(*, quiet: bool, listeners: Sequence[Listener] = ()) -> Iterator[Progre
 
 
 class _Values:
-    """The newest loss and rate, looked at now and then."""
+    """The newest loss and rate, read now and then."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
@@ -44,7 +44,7 @@ class _Values:
         self.text = ""
 
     def take(self, values: Values) -> None:
-        """Note what a step measured, if the last look is long enough ago."""
+        """Note the numbers of a step, if the last note is old enough."""
         if self._clock() >= self._due:
             self._due = self._clock() + VALUE_SECONDS
             self.text = " ".join(f"{name} {float(values[name]):.3g}" for name in SHOWN if name in values)

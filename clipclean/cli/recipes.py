@@ -196,7 +196,7 @@ def _place(name: str, loaded: recipe.Recipe, given: Given) -> Path:
 
 
 def _on_what(given: Given, scratch: Path, demo: ModuleType) -> Given:
-    """What is measured on: the user's files, or all of them the bundled ones. ``demo`` is a module: it is imported late."""
+    """The files to measure on: the user's, or else the bundled ones. ``demo`` is a module: it is imported late."""
     own = {key: given[key] for key in ("model", "data", "eval_data", "arch", "classes", "templates")}
     needed = [own[key] for key in ("model", "data", "eval_data")]
     if not any(own.values()):
@@ -236,7 +236,7 @@ def _evidence(each: recipe.Recipe) -> str:
 
 
 def _defaults() -> str:
-    """What is taken where no recipe is named; a recipe without evidence is no default, only what is left to take."""
+    """The recipe of a run that names none. One without evidence is no default, only the last choice."""
     measured = [name for name in evidence.DEFAULTS if _evidence(recipe.load(name)) != "none"]
     return (
         f"Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. On others "

@@ -124,7 +124,7 @@ def run(given: Given, /) -> int:
 
 
 def chosen(given: Given, /) -> list[str]:
-    """What --set and its short forms change in the recipe.
+    """The changes of the recipe by --set and its short forms.
 
     Raises:
         UsageError: a value is given by both.

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def is_silent(given: dict[str, Any], /) -> bool:
-    """Whether nothing is shown: as asked for, or since another process of the run speaks; needs no torch."""
+    """Whether nothing is printed: by --quiet, or because another process of the run prints; needs no torch."""
     return given["quiet"] or bool(os.environ.get("RANK", "0").lstrip("0"))
 
 
@@ -21,7 +21,7 @@ def is_many() -> bool:
 
 
 def launched() -> "Launch | None":
-    """What torchrun told this process; says which of its variables are ignored."""
+    """The settings that torchrun gave this process; reports which of its variables are ignored."""
     from clipclean import train
 
     if ignored := train.leftovers(os.environ):
@@ -32,16 +32,16 @@ def launched() -> "Launch | None":
 
 
 def check_single(what: str, /) -> None:
-    """Refuse what one process does alone; raises UsageError."""
+    """Raise UsageError for work that only one process can do."""
     if is_many() and (launch := launched()) is not None and launch.size > 1:
         raise UsageError(f"{what} runs in one process, and here are {launch.size}. Start it without torchrun.")
 
 
 def own_device(asked: str, launch: "Launch | None", /) -> str:
-    """The device of this process: where torchrun started several on a machine, each takes a GPU of its own.
+    """The device of this process: if torchrun started several on a machine, each takes a GPU of its own.
 
     Raises:
-        UsageError: one GPU is asked for, and there are several processes to share it.
+        UsageError: several processes would share one GPU.
     """
     if launch is None or launch.local_size == 1 or asked == "cpu":
         return asked

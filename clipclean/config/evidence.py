@@ -8,7 +8,10 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Recipe
 from clipclean.schema.report import ExpectedRecord
 
-DEFAULTS = ("cleanclip-tiny", "cleanclip")  # for a run that names no recipe; the first that was measured on the like
+DEFAULTS = (
+    "cleanclip-tiny",
+    "cleanclip",
+)  # for a run that names no recipe: the first that was measured on a similar model
 LIKE = 4.0  # a model of at most so many times, or at least that part of, the parameters is of a like size
 FEWER = 0.5  # of the pairs that were measured with: with less the evidence says nothing
 CHANCE = 0.02  # by which a run may leave the range of few measured ones
@@ -18,7 +21,7 @@ Kind = Literal["measured", "extrapolated", "other values", "none"]
 
 @dataclass(frozen=True)
 class Subject:
-    """What is to be cleaned: the kind of the architecture, parameters, and pairs to train on."""
+    """The job: the kind of the architecture, its parameters, and the number of pairs to train on."""
 
     kind: str
     parameters: int
@@ -45,14 +48,14 @@ class Range:
 
 @dataclass(frozen=True)
 class Expected:
-    """What was measured with a recipe.
+    """The measurements of a recipe.
 
     Attributes:
         runs: seeds, over all attacks.
         attacks: that were planted.
-        left: excess attack success after cleaning, an attack.
-        lost: clean accuracy lost, as a share, an attack.
-        parameters: of the models; None where nothing tells.
+        left: excess attack success after cleaning, per attack.
+        lost: clean accuracy lost, as a share, per attack.
+        parameters: of the models; None if unknown.
         pairs: trained on.
     """
 
@@ -86,7 +89,7 @@ class Expected:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a recipe stands to a subject: its ``kind``, why, and what was measured, if anything was."""
+    """How a recipe's evidence applies to a job: its ``kind``, the reason, and the measurements, if any."""
 
     kind: Kind
     why: str
@@ -108,7 +111,7 @@ class Standing:
 
 
 def standing(recipe: Recipe, subject: Subject, /) -> Standing:
-    """What the evidence in a recipe says of a subject."""
+    """How the evidence in a recipe applies to a job."""
     blocks = recipe.evidence or ()
     if not blocks:
         return Standing("none", f"Nothing was measured with the recipe {recipe.name}.")
@@ -129,7 +132,7 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
 
 
 def expected(blocks: Sequence[Evidence], /) -> Expected:
-    """What the blocks hold together."""
+    """The measurements of all blocks together."""
     sizes = [block.parameters for block in blocks if block.parameters]
     pairs = [block.pairs for block in blocks]
     return Expected(

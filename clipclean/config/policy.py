@@ -19,7 +19,7 @@ from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
 from clipclean.schema.report import PolicyRecord
 
-# Too little evidence is never pass, whatever a policy says; and what a policy did is always reported.
+# No policy turns too little evidence into a pass, and the effect of a policy is always reported.
 EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
 _ACCOUNT = frozenset(code for code, known in RULES.items() if known.stage == "policy")
 _DECISIVE = ("triggers", "evidence")  # stages of rules whose warning leaves the question open
@@ -112,7 +112,7 @@ class Suppression(Section):
 
 
 class Policy(Section):
-    """What a team demands of a model.
+    """A team's demands on a model.
 
     Examples:
         >>> DEFAULT.thresholds.abnormality
@@ -176,9 +176,9 @@ def digest(policy: Policy, /) -> str:
 
 
 def record(policy: Policy, limits: AuditLimits, applied: Applied, /) -> PolicyRecord:
-    """``policy`` of a report: what it is called, its digest, what held, and what the verdict would be without it.
+    """``policy`` of a report: its name and digest, the thresholds in force, and the verdict without it.
 
-    Its thresholds hold in both cases: they are part of what was measured.
+    The thresholds apply to both verdicts.
     """
     levels = policy.severities.model_dump(exclude_none=True)
     return PolicyRecord(
@@ -195,9 +195,9 @@ def schema() -> dict[str, object]:
 
 
 def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
-    """The thresholds that hold: the policy's where it has some, the recipe's elsewhere.
+    """The thresholds in force: the policy's if it has some, else the recipe's.
 
-    The policy wins over what ``--set`` changed in the recipe too: who runs the job does not move the gate.
+    The policy also wins over ``--set``: whoever runs the job cannot move the gate.
 
     Examples:
         >>> resolved(DEFAULT, Audit()).max_excess
@@ -305,7 +305,7 @@ def _contradictions(policy: Policy) -> dict[Key, str]:
 
 
 def _disorder(max_excess: float, suspicious_excess: float) -> str:
-    """What is wrong with the two limits of one attack; empty if nothing is."""
+    """The contradiction between the two limits of one attack; empty if there is none."""
     if max_excess <= suspicious_excess:
         return ""
     return (

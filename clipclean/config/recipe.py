@@ -17,7 +17,7 @@ from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
 
 DEFAULT = (
-    "cleanclip"  # the recipe of a run that names none, where no other was measured on the like: config/evidence.py
+    "cleanclip"  # the recipe of a run that names none, if no other was measured on a similar model: config/evidence.py
 )
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -273,7 +273,7 @@ class MeasuredRate(Section):
 
 
 class Measured(Section):
-    """What one model scored, pooled over the seeds."""
+    """The measures of one model, pooled over the seeds."""
 
     clean_accuracy: MeasuredRate = field(..., "Clean images classified as their own class.")
     attack_success: MeasuredRate = field(..., "Triggered images of other classes classified as the target.")
@@ -557,7 +557,7 @@ def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
 
 
 def _contradictions(recipe: Recipe) -> dict[Key, str]:
-    """What no data could mend, by key."""
+    """Faults of a recipe for any data, by key."""
     train, weight, method = recipe.train, recipe.loss.self_supervised_weight, METHODS[recipe.method]
     problems: dict[Key, str] = {}
     if method.views == "needed" and weight == 0:
@@ -589,7 +589,7 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
 
 
 def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
-    """What so many pairs do not suffice for, by key."""
+    """Faults of a recipe for this number of pairs, by key."""
     train, steps = recipe.train, total_steps(recipe, pairs=pairs)
     problems: dict[Key, str] = {}
     if METHODS[recipe.method].chooses:  # each candidate is checked by itself

@@ -11,7 +11,7 @@ from clipclean.config.yaml_file import Section, field
 
 
 class Audit(Section):
-    """What is measured before and after, and where a measurement becomes a verdict."""
+    """The measurements before and after, and the limits of the verdict."""
 
     panel_seed: int = field(0, "Seed of the patterns of the panel's triggers.", ge=0, lt=2**63)
     images: int = field(

@@ -20,7 +20,7 @@ from pydantic_core import ErrorDetails
 from clipclean import untrusted
 from clipclean.errors import UsageError
 
-# What a unit means, for a message to somebody who used another one.
+# The meaning of units, for messages about a value in another one.
 _UNITS = {
     "version": "a newer {noun} needs a newer clipclean",
     "share": "a share between 0 and 1",
@@ -59,14 +59,14 @@ Values = TypeVar("Values", bound=Section)
 
 @dataclass(frozen=True)
 class Form(Generic[Values]):
-    """A kind of settings file, and the words in which its problems are told."""
+    """A kind of settings file, with the words of its messages."""
 
     noun: str  # recipe | policy
     named: str  # what to name instead of a wrong file
     model: type[Values]
     sections: tuple[str, ...]  # told where an unknown section is named
     aliases: Mapping[str, str]  # keys of other programs, and ours for them
-    check: Callable[[Values], Mapping[Key, str]]  # what no single value shows, by key
+    check: Callable[[Values], Mapping[Key, str]]  # faults of several values together, by key
     unsuggested: tuple[str, ...] = ()  # sections that no wrong key is taken to stand for
 
 
@@ -247,7 +247,7 @@ def judged(document: Document, /, *, form: Form[Values]) -> tuple[Values | None,
 
 
 def _line(key: Key, lines: dict[Key, int]) -> int:
-    """Where a key stands, or what it is missing from."""
+    """The place of a key, or of the section that lacks it."""
     return next((lines[key[:length]] for length in range(len(key), -1, -1) if key[:length] in lines), 1)
 
 
@@ -276,7 +276,7 @@ def _explained(detail: ErrorDetails, form: Form[Values]) -> str:
 
 
 def _meant(found: object, unit: str) -> str:
-    """A guess at what a value in the wrong unit stood for; empty if there is none."""
+    """A guess at the meaning of a value in the wrong unit; empty if there is none."""
     written = re.fullmatch(r"([-+0-9.eE_,]+?)\s*(%|[kKMGT]?i?[Bb])?", found) if isinstance(found, str) else None
     number = _scalar(re.sub("[_,]", "", written[1])) if written else found
     if unit == "date" or isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
@@ -325,7 +325,7 @@ def siblings(model: type[BaseModel], section: str, /) -> list[str]:
 
 
 def hint(key: str, /, *, form: Form[Values]) -> str:
-    """What an unknown dotted key may stand for."""
+    """The known key that an unknown dotted key may mean."""
     section, _, leaf = key.rpartition(".")
     if known := _closest(section, leaf, form):
         return f"did you mean '{known}'?"

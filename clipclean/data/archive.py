@@ -114,7 +114,7 @@ def _members(path: Path, /) -> Iterator[Member]:
 
 
 def _unpacked(stream: BinaryIO, /) -> BinaryIO:
-    """What a compressed file holds; its reader checks that all of it is there."""
+    """The content of a compressed file; its reader checks that it is complete."""
     start = stream.read(4)
     stream.seek(0)
     opened = gzip.open if start.startswith(b"\x1f\x8b") else bz2.open if start.startswith(b"BZh") else lzma.open

@@ -85,7 +85,7 @@ def read_arrow(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path) -
 
 @dataclass(frozen=True)
 class _Layout:
-    """What of a table is read: columns, the names of its labels, and where paths start from."""
+    """The parts of a table to read: columns, the names of its labels, and the folder of relative paths."""
 
     columns: table.Columns
     has_label: bool
@@ -277,7 +277,7 @@ def _check_size(path: Path, metadata: "pa.parquet.FileMetaData", /) -> None:
 
 
 def _sizes(metadata: "pa.parquet.FileMetaData", /) -> list[int]:
-    """Bytes of the row groups. Those of columns are not asked for: pyarrow ends the process where their statistics are damaged."""
+    """Bytes of the row groups. Those of columns are not read: pyarrow crashes if their statistics are damaged."""
     return [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
 
 

@@ -16,7 +16,7 @@ from clipclean.data import image as codec
 from clipclean.data.sample import ImageSource, ReadLimits, Unusable
 from clipclean.errors import RefusedInput
 
-DETAIL = 2  # short side of what second views are made from, in sides of the model's input
+DETAIL = 2  # short side of the images for second views, in sides of the model's input
 SPARE = 1.25  # times that: below it making an image smaller takes longer than it is worth
 
 
@@ -24,9 +24,9 @@ class Decoded(NamedTuple):
     """One image as a run needs it; all of it uint8 in [0, 255], from one decode.
 
     Attributes:
-        fitted: (3, S, S), what the model is shown.
-        large: (3, H, W), what second views are made from: the whole image, its short side at most ``SPARE * DETAIL *
-            S``; None where nobody asked for it.
+        fitted: (3, S, S), the model's input.
+        large: (3, H, W), the source of second views: the whole image, its short side at most
+            ``SPARE * DETAIL * S``; None if not needed.
     """
 
     fitted: Tensor
@@ -40,26 +40,26 @@ class Decoded(NamedTuple):
 
 @dataclass(frozen=True)
 class Fit:
-    """What a model is shown of an image: ``apply`` makes uint8 (3, H, W) to uint8 (3, ``side``, ``side``)."""
+    """How an image becomes a model's input: ``apply`` takes uint8 (3, H, W) to uint8 (3, ``side``, ``side``)."""
 
     side: int
     apply: Callable[[Tensor], Tensor]
 
 
 class ImageCache:
-    """Decoded images by where they lie; each is decoded once while there is room, and anew where there is none.
+    """Decoded images by their source. Each is decoded once as long as there is room, else again each time.
 
-    It is filled while the data are read, which decodes every image anyway. Screening, measuring, unlearning, planting
-    and training take from it what is there; so it also carries the limits that every later read obeys.
+    It is filled while the data are read, which decodes every image anyway. Screening, measuring, unlearning, planting and
+    training take from it what is there; so it also carries the limits that every later read obeys.
 
-    What is shown depends on the image's bytes alone, not on what else is kept: a run that goes on after a break sees what
-    it would have seen. Nothing is thrown out for something newer: every epoch reads every image once in a new order, and
-    under that order the newest is no more likely to be wanted than any other. Pairs with the same image share it.
-    Threads may read side by side.
+    What is shown depends on the image's bytes alone, not on what else is kept: a run that goes on after a break sees what it
+    would have seen. Nothing is thrown out for something newer: every epoch reads every image once in a new order, and under
+    that order the newest is no more likely to be wanted than any other. Pairs with the same image share it. Threads may read
+    side by side.
 
-    Large images are kept at twice the model's side, so that more of them fit: of 12 megapixels, 36 MB of pixels, 1 MB is
-    left for a model of 224 px. A JPEG of such a size is also scaled down while it is decoded, never below that. What is
-    at most a quarter larger than that is kept as it is.
+    Large images are kept at twice the model's side, so that more of them fit: of 12 megapixels, 36 MB of pixels, 1 MB is left
+    for a model of 224 px. A JPEG of such a size is also scaled down while it is decoded, never below that. What is at most a
+    quarter larger than that is kept as it is.
 
     Args:
         limits: what is refused unread.
@@ -96,7 +96,7 @@ class ImageCache:
         return any(path.is_relative_to(folder) for folder in self._scratch)
 
     def admit(self, source: ImageSource, data: bytes, /) -> None:
-        """See that encoded bytes decode; keep the image where there is room.
+        """Check that encoded bytes decode, and keep the image if there is room.
 
         Raises:
             Unusable: with the reason.
@@ -127,7 +127,7 @@ class ImageCache:
         return Decoded(fit.apply(whole), large)
 
     def _keep(self, source: ImageSource, made: Decoded, /) -> Decoded:
-        """What is kept of a source from now on; two threads may have decoded the same image."""
+        """Keep the image of a source and return the kept one; two threads may have decoded the same image."""
         with self._lock:
             kept = self._kept.get(source)
             if kept is not None and (kept.large is not None or made.large is None):
@@ -163,16 +163,16 @@ class Image:
         return decode(self.source, limits=self.cache.limits)
 
     def fitted(self) -> Tensor:
-        """Uint8 (3, S, S), what the model is shown; raises RefusedInput."""
+        """The model's input, uint8 (3, S, S); raises RefusedInput."""
         return self.cache.get(self.source, views=False).fitted
 
     def decoded(self, *, views: bool) -> Decoded:
-        """The same, and what second views are made from; raises RefusedInput."""
+        """The same, and the source of second views; raises RefusedInput."""
         return self.cache.get(self.source, views=views)
 
 
 def stack(images: Sequence[Image], /) -> Tensor:
-    """What a model is shown of some images: uint8 (N, 3, S, S)."""
+    """The model's input of some images: uint8 (N, 3, S, S)."""
     return torch.stack([image.fitted() for image in images])
 
 

@@ -89,7 +89,7 @@ def deleted(words: list[str], probability: float, /, *, rng: random.Random) -> l
 def _replaceable(
     words: list[str], rng: random.Random, synonyms: Callable[[str], Sequence[str]]
 ) -> Iterator[tuple[str, Sequence[str]]]:
-    """Distinct lower-case words in random order, each with its synonyms, if any; looked up as they are asked for."""
+    """Distinct lower-case words in random order, each with its synonyms, if any; looked up lazily."""
     distinct = list(dict.fromkeys(core.lower() for _, core, _ in map(_parts, words) if core))
     rng.shuffle(distinct)
     for core in distinct:

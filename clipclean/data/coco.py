@@ -9,7 +9,7 @@ from clipclean.data.sample import ImageSource, Listing, SampleEntry, Unusable, w
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import leads_out, printable
 
-_NAME = re.compile(r"captions_(\w+)")  # captions_train2017.json tells of the folder train2017
+_NAME = re.compile(r"captions_(\w+)")  # captions_train2017.json points to the folder train2017
 
 
 def is_coco(told: Mapping[str, object], /) -> bool:

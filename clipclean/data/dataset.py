@@ -47,7 +47,7 @@ class SkippedSample:
 
 @dataclass(frozen=True)
 class CleanSet:
-    """What was read from a path.
+    """A data set read from a path.
 
     Attributes:
         pairs: in the order of the set.
@@ -138,7 +138,7 @@ def _captioned(entry: SampleEntry, templates: Sequence[str], /) -> SampleEntry:
 
 @dataclass(frozen=True)
 class _Outcome:
-    """What became of the samples of one image."""
+    """The result for the samples of one image."""
 
     usable: tuple[int, ...]  # their places in the set
     skipped: tuple[tuple[int, SkippedSample], ...]

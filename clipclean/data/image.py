@@ -32,7 +32,7 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# What Pillow's decoders raise on damaged bytes.
+# Exceptions of Pillow's decoders on damaged bytes.
 _DAMAGE = (
     OSError,
     SyntaxError,
@@ -64,11 +64,11 @@ def reduced(image: Tensor, /, *, short_side: int) -> Tensor:
 
 
 def decoded(data: bytes, /, *, max_pixels: int, enough: int | None) -> Tensor:
-    """The image as a model wants to see it: upright, opaque on white, RGB.
+    """The image as a model takes it: upright, opaque on white, RGB.
 
     Of an animation the first frame counts. Sizes are checked in the header before any pixel is decoded. A JPEG comes from
-    torchvision's decoder, which takes two thirds of the time of Pillow's at 640 x 480, a quarter at 2048 x 1536, and
-    gives the same pixels; what that refuses, and all else, from Pillow's.
+    torchvision's decoder, which takes two thirds of the time of Pillow's at 640 x 480, a quarter at 2048 x 1536, and gives the
+    same pixels; what that refuses, and all else, from Pillow's.
 
     Args:
         data: encoded.

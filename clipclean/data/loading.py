@@ -14,7 +14,7 @@ from clipclean.errors import UsageError
 Job = TypeVar("Job")
 Result = TypeVar("Result")
 
-AHEAD = 2  # jobs begun or done for each thread, and not yet asked for
+AHEAD = 2  # jobs per thread that are begun or done, and not yet consumed
 _MOST = 16  # threads; more wait for Python's lock
 _chosen: list[int] = []  # the number that somebody asked for; empty for our own
 
@@ -58,7 +58,7 @@ def use_workers(count: int | None, /) -> None:
 
 
 def workers() -> int:
-    """How many threads decode side by side: as asked, else one a processor that this process may use, and 16 at most."""
+    """The number of threads that decode: the requested one, else one per processor of this process, at most 16."""
     if _chosen:
         return _chosen[0]
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

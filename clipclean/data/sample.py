@@ -67,7 +67,7 @@ class Unusable(RefusedInput):
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """What a reader takes at most.
+    """The limits of a reader.
 
     Attributes:
         max_pixels: width times height of one image.
@@ -84,7 +84,7 @@ class ReadLimits:
 
 @dataclass(frozen=True)
 class DataRequest:
-    """What the caller says of a set.
+    """The caller's settings for a data set.
 
     Attributes:
         image_key: column, or extension in a shard, of the images; None looks for a known one.
@@ -171,7 +171,7 @@ class Ignored:
 
 @dataclass
 class Listing:
-    """What a reader has found so far, in the order of the set."""
+    """The samples that a reader has found so far, in the order of the set."""
 
     format: str
     entries: list[SampleEntry] = field(default_factory=list)
@@ -189,7 +189,7 @@ class Listing:
             self._ignored[reason] = (own + count, (*known, *names)[:EXAMPLES])
 
     def ignored(self) -> tuple[Ignored, ...]:
-        """What was ignored, by reason."""
+        """The number of ignored samples, by reason."""
         return tuple(Ignored(reason, count, names) for reason, (count, names) in self._ignored.items())
 
 

@@ -25,7 +25,7 @@ from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 KNOWN = {"open_clip": ("filepath", "title"), "CleanCLIP": ("image", "caption"), "Hugging Face": ("file_name", "text")}
-# What people call these columns; taken, in any case of letters, where no pair of ``KNOWN`` is whole.
+# Common names of these columns, in any case of letters; used if no pair of ``KNOWN`` is complete.
 IMAGE_NAMES = (
     "filepath",
     "image",

@@ -38,7 +38,7 @@ def text(record: Provenance, /) -> str:
 
 
 def _packages(record: Provenance, /) -> list[dict[str, str]]:
-    """The libraries that computed the weights; ``environment`` also tells of the machine, which is no component."""
+    """The libraries that computed the weights; ``environment`` also describes the machine, which is no component."""
     libraries = ("torch", "torchvision", "open_clip_torch")
     return [
         {"type": "library", "name": name, "version": str(record.environment[name])}

@@ -36,7 +36,7 @@ class ExportOptions:
 
 
 def wanted(formats: Sequence[str], preset: str, /, *, normalize: bool, fp16: bool, bom: bool) -> ExportOptions:
-    """The formats that were asked for; raises UsageError for a setting of a format that was not."""
+    """The requested formats; raises UsageError for a setting of a format that was not requested."""
     names = tuple(dict.fromkeys(formats))
     if "onnx" not in names and (normalize or fp16):
         raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")

@@ -24,10 +24,10 @@ PREPROCESSOR_NAME = "preprocessor_config.json"
 WAY_OUT = "Export it as open_clip or onnx instead."
 RESAMPLING = {"bilinear": 2, "bicubic": 3}  # Pillow's numbers
 
-# What CLIPConfig has a place for, or what has no effect at inference. All else must be absent or off.
+# Settings that CLIPConfig can hold, or that have no effect at inference. All others must be absent or off.
 VISION_KEYS = {"image_size", "layers", "width", "patch_size", "head_width", "mlp_ratio", "norm_kwargs", "patch_dropout"}
 TEXT_KEYS = {"context_length", "vocab_size", "width", "heads", "layers", "mlp_ratio", "norm_kwargs", "pad_id", "eos_id"}
-NEUTRAL = {  # words that name what CLIPModel does anyway
+NEUTRAL = {  # values that equal CLIPModel's behaviour
     "pos_embed_type": "learnable",
     "pool_type": ("tok", "argmax"),
     "proj_type": "linear",
@@ -76,10 +76,10 @@ def _mapped_back(job: ExportJob, /) -> Parity:
 
 
 def check_config(model_cfg: Config, preprocess_cfg: Config, /) -> None:
-    """Refuse, before slow work, what transformers' CLIPModel and CLIPProcessor have no place for.
+    """Refuse, before slow work, models that transformers' CLIPModel and CLIPProcessor cannot express.
 
     Raises:
-        UnsupportedModel: the image tower is a ResNet, or a setting cannot be told; all are named.
+        UnsupportedModel: the image tower is a ResNet, or a setting has no equivalent; all are named.
     """
     vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
     if isinstance(vision.get("layers", 12), list | tuple):
@@ -185,7 +185,7 @@ def config(model_cfg: Config, /) -> dict[str, object]:
 
 
 def _tower(kind: str, section: Config, width: int, layers: int, /) -> dict[str, object]:
-    """What both towers have."""
+    """The settings that both towers have."""
     return {
         "model_type": kind,
         "attention_dropout": 0.0,
@@ -243,6 +243,6 @@ def check(folder: Path, samples: ParitySamples, /) -> Reading:
 
 
 def _id_list(ids: Array, /) -> list[int]:
-    """Token ids up to the first end-of-text; what pads the row behind it differs, and has no effect."""
+    """Token ids up to the first end-of-text; the padding behind it differs and has no effect."""
     found: list[int] = ids.tolist()
     return found[: found.index(bpe.END_ID) + 1]

@@ -58,7 +58,7 @@ def _sanitized(report: Json, /) -> list[str]:
 
 
 def _accuracy(rate: Json | None, /) -> str:
-    """What was measured on clean images: with captions and no labels it is no accuracy."""
+    """The name of the measure on clean images: without labels it is not an accuracy."""
     return "image-to-text recall@1" if rate and "recall@1" in (rate.get("definition") or "") else "clean accuracy"
 
 

@@ -55,7 +55,7 @@ def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
 
 
 def facts(job: ExportJob, /) -> dict[str, str]:
-    """What an ONNX graph's ``metadata_props`` say of the model, since the graph alone cannot be used right."""
+    """The model's description in an ONNX graph's ``metadata_props``, without which the graph cannot be used correctly."""
     architecture = job.clip.architecture
     known = {
         "architecture": architecture.name.encode("ascii", "backslashreplace").decode(),
@@ -73,7 +73,7 @@ def facts(job: ExportJob, /) -> dict[str, str]:
 
 
 def _beside_transformers_js(job: ExportJob, /) -> None:
-    """What its processor and tokenizer read, and config.json where a CLIPConfig can describe the model."""
+    """The files of its processor and tokenizer, and config.json if a CLIPConfig can describe the model."""
     if job.preprocess_cfg["resize_mode"] != "longest":
         hf_directory.write_processor(job.folder, preprocess_cfg=job.preprocess_cfg, context_length=job.context_length)
     try:
@@ -91,7 +91,7 @@ def _beside_immich(job: ExportJob, /) -> None:
     bpe.write(job.folder / onnx_presets.TOKENIZER_FOLDER, context_length=job.context_length)
 
 
-# What a consumer reads beside the graphs; clip-as-service brings its own.
+# Further files for each consumer; clip-as-service has its own.
 BESIDE: dict[str, Callable[[ExportJob], None]] = {
     onnx_presets.DEFAULT: _beside_transformers_js,
     onnx_presets.IMMICH: _beside_immich,
@@ -189,7 +189,7 @@ class TextTower(nn.Module):
 
 
 def _pools_at_the_end(net: "CLIP", /) -> bool:
-    """Whether what stands behind the end-of-text token has no effect on a caption's embedding."""
+    """Whether tokens after the end-of-text token have no effect on a caption's embedding."""
     return net.text_pool_type == "argmax" and net.attn_mask is not None
 
 
@@ -223,7 +223,7 @@ def _exported(tower: nn.Module, example: Tensor, dynamic: dict[int, torch.export
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep what torch and onnxscript say to their own developers from the user."""
+    """Hide messages of torch and onnxscript for their own developers."""
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:

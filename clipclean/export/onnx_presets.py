@@ -12,10 +12,10 @@ TOKENIZER_FOLDER, PREPROCESS_CFG = "textual", "visual/preprocess_cfg.json"  # wh
 
 @dataclass(frozen=True)
 class Preset:
-    """Where a consumer looks for the graphs, and what it calls their inputs and outputs.
+    """The paths of the graphs for one consumer, and the names of their inputs and outputs.
 
-    ``has_mask``: the text graph takes an attention mask, which changes nothing, since attention is causal.
-    ``is_normalised``: it takes the outputs for unit embeddings.
+    ``has_mask``: the text graph takes an attention mask, which changes nothing, since attention is causal. ``is_normalised``:
+    it takes the outputs for unit embeddings.
     """
 
     vision: str

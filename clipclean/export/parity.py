@@ -20,14 +20,14 @@ Rows = np.ndarray[Any, np.dtype[np.floating[Any]]]
 
 
 class ExportMismatch(ClipcleanError):
-    """What another library reads back is not what was written; exit 5."""
+    """Another library reads back other weights than were written; exit 5."""
 
     exit_code = 5
 
 
 @dataclass(frozen=True)
 class ParityLimits:
-    """What a layout must keep: ``max_difference`` of any coordinate of unit embeddings, cosine, and top-1 agreement."""
+    """The limits for a format: ``max_difference`` of any coordinate of unit embeddings, cosine, and top-1 agreement."""
 
     max_difference: float
     min_cosine: float

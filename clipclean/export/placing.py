@@ -24,7 +24,7 @@ SHOWN = 5  # names in a message
 
 @dataclass(frozen=True)
 class OutputState:
-    """What stands in an output folder.
+    """The content of an output folder.
 
     Attributes:
         earlier: digests by name of the files that an earlier run left, by its own record and as they are.
@@ -176,7 +176,7 @@ def _is_moving(told: own_state.Note | None) -> bool:
 
 
 def _ended(out: Path) -> str | None:
-    """End what a killed process began; the run whose files have all come, if that is so."""
+    """Finish the work of a killed process; returns its run if all its files were moved in."""
     if own_state.noted(out) is None:
         return None
     with own_state.locked(own_state.place_of(out)):
@@ -198,7 +198,7 @@ def _ended(out: Path) -> str | None:
 
 
 def _forward(scratch: Path, out: Path, told: own_state.Note) -> None:
-    """Move in what has not come yet, then move out what is left of the earlier run."""
+    """Move in the remaining files, then remove those of the earlier run."""
     if not out.exists():
         out.parent.mkdir(parents=True, exist_ok=True)
     if not out.exists() or not any(out.iterdir()):

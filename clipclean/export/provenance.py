@@ -35,7 +35,7 @@ class ClosedPart(BaseModel):
 
 
 class Tool(ClosedPart):
-    """What wrote the record."""
+    """The program that wrote the record."""
 
     name: Literal["clipclean"]
     version: str

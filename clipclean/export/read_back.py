@@ -15,18 +15,18 @@ if TYPE_CHECKING:
     from onnxruntime import InferenceSession
 
 Array = np.ndarray[Any, np.dtype[Any]]  # rows of pixels, token ids or embeddings
-Arrays = Mapping[str, Array]  # what an npz holds
+Arrays = Mapping[str, Array]  # the content of an npz
 BATCHES = (1, 2, 3)  # then whatever is left: a graph that fits one size alone is noticed
 
 
 class PooledFeatures(Protocol):
-    """What ``get_*_features`` return in transformers 5."""
+    """The return type of ``get_*_features`` in transformers 5."""
 
     pooler_output: torch.Tensor
 
 
 class ReaderAnswer(TypedDict):
-    """What a library gives for the inputs: embeddings (N, D) and (M, D), its name with its version, perhaps its own token ids."""
+    """A library's output for the inputs: embeddings (N, D) and (M, D), its name with its version, perhaps its own token ids."""
 
     images: Array
     texts: Array
@@ -91,7 +91,7 @@ def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> Read
 
 
 def run(session: "InferenceSession", batch: Array, /) -> Array:
-    """The one output for the first input; a mask, where there is one, is all ones."""
+    """The one output for the first input; a mask, if the graph takes one, is all ones."""
     types = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
     first, *masks = session.get_inputs()
     feed = {first.name: batch.astype(types[first.type])}

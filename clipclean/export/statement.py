@@ -56,7 +56,7 @@ def text(record: Provenance, /, *, sha256: str, others: Mapping[str, str]) -> st
 
 
 def _parameters(record: Provenance, /) -> dict[str, object]:
-    """What the user chose."""
+    """The user's settings."""
     chosen = {"command": record.command, "model": record.input.name, "data": record.data.name}
     formats = list(dict.fromkeys(entry.format for entry in record.exports))
     optional = {
@@ -74,6 +74,6 @@ def _inputs(record: Provenance, /) -> list[dict[str, object]]:
 
 
 def _packages(record: Provenance, /) -> list[dict[str, str]]:
-    """What could change the result, as package URLs; their names are spelt as those demand."""
+    """The packages that could change the result, as package URLs, with names normalised for these."""
     installed = {name: version for name, version in record.environment.items() if name in provenance.PACKAGES}
     return [{"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"} for name, version in sorted(installed.items())]

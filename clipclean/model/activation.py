@@ -13,7 +13,7 @@ CLEAR = 3.0  # standard errors between the two losses; below that the pairs do n
 
 
 class Encoder(Protocol):
-    """What the comparison needs of a model."""
+    """The part of a model that the comparison needs."""
 
     def embed_images(self, pixels: Tensor, /) -> Tensor:
         """Unit embeddings (B, D)."""

@@ -292,7 +292,7 @@ def _channels(
 
 
 def _word(value: object, known: tuple[str, ...], what: str) -> str:
-    """One of the known words; the first where nothing is told."""
+    """One of the known words; the first if the value is absent."""
     if value is None:
         return known[0]
     if value not in known:
@@ -308,7 +308,7 @@ def _quoted(value: object) -> str:
 
 @dataclass(frozen=True)
 class Signature:
-    """What the shapes of a checkpoint say; equal for X and X-quickgelu."""
+    """The signature of a checkpoint's shapes; equal for X and X-quickgelu."""
 
     layers: int | tuple[int, ...]
     width: int
@@ -343,7 +343,7 @@ def signature(tensors: Mapping[str, Tensor], /) -> Signature:
 
 
 LANDMARKS = ("text_projection", "positional_embedding", "token_embedding.weight", "ln_final.weight", "logit_scale")
-TOWERS = {  # what marks an image tower: what else is read off it
+TOWERS = {  # marks of an image tower, with further keys to read
     "visual.proj": ("visual.conv1.weight", "visual.positional_embedding"),
     "visual.attnpool.positional_embedding": ("visual.layer1.0.conv1.weight", "visual.attnpool.c_proj.weight"),
 }
@@ -426,7 +426,7 @@ def _inferred(tensors: Mapping[str, Tensor]) -> Architecture:
 
 
 def _openai_rule(found: Signature) -> Config:
-    """A config from shapes: heads of 64 channels, which is what OpenAI's models have and others may not."""
+    """A config from shapes, with heads of 64 channels as in OpenAI's models; other models may differ."""
     return {
         "embed_dim": found.embed_dim,
         "vision_cfg": {

@@ -64,7 +64,7 @@ class Clip:
 
     def normalise(self, pixels: Tensor, /) -> Tensor:
         """Pixels in [0, 1], or uint8 in [0, 255], to what the image tower takes, on the model's device."""
-        # uint8 until it is on the device: a quarter of the memory and of the way there
+        # uint8 until it is on the device: a quarter of the memory and of the transfer
         return (unit_range(pixels.to(self.device)) - self._mean) / self._std
 
     def encode_tokens(self, tokens: Tensor, /) -> Tensor:
@@ -76,12 +76,12 @@ class Clip:
         return _Wrapped(self, wrap)
 
     def arrange(self) -> None:
-        """Lay the kernels of a ResNet out channels last, as processors and GPUs convolve fastest; results round otherwise."""
+        """Store the kernels of a ResNet channels last, the fastest layout for convolutions; results round differently."""
         if not hasattr(self.net.visual, "transformer"):
             self.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload] # torch's stubs miss this form
 
     def blocks(self) -> list[nn.Module]:
-        """The parts of both towers that stand one behind the other, and of which there are many."""
+        """The blocks of both towers, in sequence."""
         net: Any = self.net  # its attributes are dynamic
         stages = [net.visual.transformer.resblocks] if hasattr(net.visual, "transformer") else resnet_stages(net.visual)
         return [block for stage in (*stages, net.transformer.resblocks) for block in stage]
@@ -135,7 +135,7 @@ def resnet_stages(tower: "ModifiedResNet", /) -> list[nn.Sequential]:
 class evaluating:  # noqa: N801 # reads as a statement: with evaluating(net)
     """Evaluation mode for the span of a with-block, then each module's mode from before.
 
-    A tower may be training while the network around it is not; so every module is looked at.
+    A tower may be in training mode while the network around it is not, so every module's mode is saved.
     """
 
     def __init__(self, net: nn.Module) -> None:
@@ -168,7 +168,7 @@ class frozen:  # noqa: N801 # reads as a statement: with frozen(net)
 
 
 def frozen_copy(clip: Clip, /) -> Clip:
-    """A frozen copy of a model as it is now: what the original says, while the other is trained."""
+    """A frozen copy of the current model, to compare with while the other one is trained."""
     net = copy.deepcopy(clip.net).requires_grad_(False).eval()
     return Clip(net, clip.architecture, clip.device)
 
@@ -242,7 +242,7 @@ def _built_shapes(architecture: Architecture, /) -> dict[str, tuple[int, ...]]:
 
 @contextlib.contextmanager
 def _told_in_words(architecture: Architecture, /) -> Iterator[None]:
-    """What a config of another kind makes open_clip raise, as UnsupportedModel."""
+    """Turn errors of open_clip about an unsuitable config into UnsupportedModel."""
     try:
         yield
     except (TypeError, AssertionError, ValueError, RuntimeError, ArithmeticError, LookupError, AttributeError) as error:
@@ -322,9 +322,8 @@ def _cropped(image: Tensor, size: int, /) -> Tensor:
 def text_features(net: "CLIP", tokens: Tensor, device: torch.device, /) -> Tensor:
     """Text embeddings (B, D), not normalised, computed on captions cut to the longest of the batch.
 
-    The cut is exact: attention is causal and the pooled token is the end-of-text token (the largest id), so what
-    stands behind it changes nothing. Where the cut is made is told by the tokens where they
-    are, which on the host makes no GPU wait.
+    The cut is exact: attention is causal and the pooled token is the end-of-text token (the largest id), so later tokens have
+    no effect. The length is computed on the tokens' own device: on the host no GPU waits.
     """
     features: Tensor
     if net.text_pool_type != "argmax":

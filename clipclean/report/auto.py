@@ -48,7 +48,7 @@ class Path:
 
 @dataclass(frozen=True)
 class Frontier:
-    """Attack success that each candidate leaves, against the accuracy it costs; the rectangle is what the budgets allow."""
+    """Attack success that each candidate leaves, against the accuracy it costs; the rectangle shows the budgets."""
 
     paths: tuple[Path, ...]
     width: str  # of the rectangle

@@ -64,7 +64,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """The training curve with its axes; ``summary`` says in words what it shows."""
+    """The training curve with its axes; ``summary`` describes it in words."""
 
     lines: tuple[Line, ...]
     levels: tuple[tuple[str, str], ...]  # value, per cent from the top
@@ -206,7 +206,7 @@ class Label(NamedTuple):
 
 @dataclass(frozen=True)
 class Map:
-    """The clouds, those to be drawn last on top; ``summary`` says in words what the map shows.
+    """The clouds in drawing order; ``summary`` describes the map in words.
 
     ``moves`` is one SVG path of lines from each image to its triggered copy; ``texts`` are class texts.
     """

@@ -24,7 +24,7 @@ TEXTS = 10  # class texts on a map
 
 @dataclass(frozen=True)
 class Answers:
-    """What the model takes one image for, most probable class first."""
+    """The model's classes for one image, most probable first."""
 
     names: tuple[str, ...]
     scores: tuple[float, ...]  # softmax over all classes, at the model's own scale
@@ -44,7 +44,7 @@ class ExampleImage:
 
 @dataclass(frozen=True)
 class Shown:
-    """What is shown of a model before or after cleaning; ``maps`` are entries of the report's ``measurements``."""
+    """Example images and maps of a model before or after cleaning; ``maps`` are entries of the report's ``measurements``."""
 
     examples: tuple[ExampleImage, ...] = ()
     maps: Mapping[str, ProjectionRecord] = field(default_factory=dict)
@@ -188,7 +188,7 @@ def _grid(example: ExampleImage, sides: Sequence[tuple[str, Answers, Answers]]) 
 
 
 def _cell(when: str, answers: Answers, example: ExampleImage) -> Cell:
-    """What the model answers; ``mark`` says whether it is right, or the class that the trigger leads to."""
+    """The model's answer; ``mark`` says whether it is correct, or the class that the trigger leads to."""
     first = answers.names[0]
     mark: Literal["right", "wrong", "target", ""] = "wrong" if example.label else ""
     if first == example.target:
@@ -200,7 +200,7 @@ def _cell(when: str, answers: Answers, example: ExampleImage) -> Cell:
 
 
 def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[TitledImage]:
-    """What a found trigger makes of a black and of a white image, and where it changes images, on average."""
+    """The effect of a found trigger on a black and a white image, and on images on average."""
     side = pixels.shape[-1]
     black, white = torch.zeros(1, 3, side, side), torch.ones(1, 3, side, side)
     some = pixels[:AVERAGED]

@@ -38,7 +38,7 @@ class MapRow(NamedTuple):
 
 @dataclass(frozen=True)
 class Tile:
-    """One of the numbers to remember; ``before`` is None where there is one side only."""
+    """A key figure; ``before`` is None if there is one value only."""
 
     label: str
     before: str | None
@@ -138,7 +138,7 @@ def _with_flags(text: str) -> Markup:
 
 
 def _words(report: Report) -> dict[str, object]:
-    """What the page says in sentences."""
+    """The sentences of the page."""
     return {
         "headline": verdicts.headline(report),
         "story": verdicts.story(report),
@@ -154,7 +154,7 @@ def _words(report: Report) -> dict[str, object]:
 
 
 def _numbers(report: Report) -> dict[str, object]:
-    """What the page shows in tables and drawings."""
+    """The tables and charts of the page."""
     losses = report.training.losses if report.training else ()
     made = search.searches(report)
     return {
@@ -180,7 +180,7 @@ def _numbers(report: Report) -> dict[str, object]:
 
 
 def _auto(report: Report) -> dict[str, object]:
-    """What a run that chose for itself tried; empty for others."""
+    """The candidates that a run of ``auto`` tried; empty for others."""
     if report.auto is None:
         return {"auto_lines": [], "canaries": [], "candidates": [], "frontier": None}
     return {
@@ -206,7 +206,7 @@ def _limit(limits: dict[str, float], row: MeasureRow, known: bool, /) -> float |
 
 
 def _tiles(report: Report) -> list[Tile]:
-    """Clean accuracy and what the first trigger does; in an audit with a search, the one that was found."""
+    """Clean accuracy and the effect of the first trigger; in an audit with a search, the one that was found."""
     found = search.strongest(report) if report.is_audit else None
     first = [] if found else measures.detailed(report)[:1]
     attack = [row for attack in first for row in measures.rows(attack, *TILES)]
@@ -242,7 +242,7 @@ def _change(row: MeasureRow) -> str:
 
 
 def _in_words(row: MeasureRow) -> str:
-    """What the bars of a row show, for those who cannot see them."""
+    """The bars of a row in words, for screen readers."""
     sides = [
         f"{_value(row, figure)} {name}"
         for name, figure in (("before", row.before), ("after" if row.before else "measured", row.after))
@@ -288,7 +288,7 @@ def _loss_sum(report: Report) -> str:
 
 
 def _rounds(report: Report) -> list[tuple[str, tuple[CaughtRecord, ...]]]:
-    """What each search of an unlearning found, with the words for when it was made."""
+    """The result of each search of an unlearning, with the words for its time."""
     unlearning = report.training.unlearning if report.training else None
     made = unlearning.rounds if unlearning else ()
     words = ("before", "after 1 round", *(f"after {number} rounds" for number in range(2, len(made))))

@@ -10,7 +10,7 @@ _PNG = re.compile(r"iVBORw0KGgo[A-Za-z0-9+/]+={0,2}")
 
 
 class TitledImage(TypedDict):
-    """A PNG image with a title and a caption; ``alt`` says what it shows to those who cannot see it."""
+    """A PNG image with a title and a caption; ``alt`` describes it for screen readers."""
 
     title: str
     caption: str

@@ -11,9 +11,10 @@ from clipclean.schema.report import Report
 def junit(report: Report, /) -> str:
     """XML in the shape that Jenkins and GitLab read: Jenkins' schema junit-10 allows all of it.
 
-    A rule that found nothing passes. An error is a failure; a warning is skipped, as a check that could not be decided;
-    a note passes, with its words as output. What was not run is skipped, and so is what the policy set aside. One more case holds the verdict: it fails
-    with the run, and an inconclusive run is an error there, so that no job takes it for a pass.
+    A rule that found nothing passes. An error is a failure; a warning is skipped, as a check that could not be decided; a note
+    passes, with its words as output. Skipped as well: checks that were not run, and findings that the policy set aside. One
+    more case holds the verdict: it fails with the run, and an inconclusive run is an error there, so that no job takes it for a
+    pass.
     """
     report = harmless(report)
     root = ElementTree.Element("testsuites", name="clipclean")
@@ -38,7 +39,7 @@ def _suite(root: ElementTree.Element, stage: str) -> ElementTree.Element:
 
 
 def _properties(suite: ElementTree.Element, report: Report) -> None:
-    """What was judged and with what; JUnit allows them at the head of a suite."""
+    """The properties of a suite: the model, and the program."""
     model, recipe = report.model, report.recipe
     facts = {
         "verdict": report.verdict,
@@ -61,7 +62,7 @@ def _properties(suite: ElementTree.Element, report: Report) -> None:
 
 
 def _set_aside(suite: ElementTree.Element, report: Report) -> None:
-    """The first case of all: what the policy did; skipped, so that every viewer shows it."""
+    """The first case of all, on the policy; it is skipped, so that every viewer shows it."""
     if told := verdicts.policy_told(report):
         listed = [f"{each.rule} {each.message} {verdicts.set_aside(each)}" for each in report.suppressed]
         _tell(_case(suite, "policy", "set aside by policy"), "skipped", told, "\n".join(listed), "")

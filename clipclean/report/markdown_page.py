@@ -115,7 +115,7 @@ def _auto(report: Report) -> list[list[str]]:
 
 
 def _search(made: search.Search) -> list[str]:
-    """What the search found, most abnormal first."""
+    """The triggers that the search found, most abnormal first."""
     title = f"### Search for unknown triggers{f', {made.when} cleaning' if made.when else ''}"
     if not made.found:
         return [title, "", escaped(made.told), "", "Nothing was found."]

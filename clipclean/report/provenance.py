@@ -20,7 +20,7 @@ Group = tuple[str, list[Fact]]
 
 
 def facts(report: Report, /) -> list[Group]:
-    """All groups that the report has, each without what it does not know."""
+    """The groups of a report, without unknown values."""
     groups = [
         _model(report.model),
         *_recipe(report),

@@ -20,10 +20,10 @@ SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
 
 
 def sarif(report: Report, /) -> str:
-    """One SARIF run: the rules, what the policy set aside, the findings, the files with their hashes.
+    """One SARIF run: the rules, the findings and those that the policy set aside, the files with their hashes.
 
-    ``executionSuccessful`` is true whatever the verdict: false means that the tool broke, and GitHub then refuses the
-    file (https://github.com/github/codeql-action/issues/1316).
+    ``executionSuccessful`` is true whatever the verdict: false means that the tool broke, and GitHub then refuses the file
+    (https://github.com/github/codeql-action/issues/1316).
     """
     report = harmless(report)
     told: list[Finding] = [*report.suppressed, *verdicts.by_severity(report.findings)]
@@ -74,7 +74,7 @@ def _rule(code: str) -> Json:
 
 
 def _docs() -> str | None:
-    """Where the pages of the documentation are on the web, as the job that runs says; no release has an address of its own."""
+    """The address of the documentation's pages on the web, from the running CI job; no release has an address of its own."""
     place = os.environ.get("CLIPCLEAN_DOCS", "").rstrip("/")
     return place if re.fullmatch(r"https://(?!.*//)[\w.:@/~+-]{1,300}", place) else None
 
@@ -151,5 +151,5 @@ def _suppression(finding: Suppressed) -> Json:
 
 
 def _fingerprint(about: str) -> str:
-    """The same for the same finding of another run: made of what it is about, not of what was measured."""
+    """A fingerprint that is equal for the same finding of another run: from its subject, not from measured values."""
     return hashlib.sha256(about.encode()).hexdigest()

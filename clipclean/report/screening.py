@@ -20,7 +20,7 @@ LIMITS = (
 
 
 def screening_text(result: Screening, /, *, width: int) -> str:
-    """What ``clipclean screen`` prints: a table of the most suspicious pairs, and what was left out.
+    """The output of ``clipclean screen``: a table of the most suspicious pairs, and the dropped ones.
 
     Args:
         result: as ``clipclean screen`` makes it; nothing in it can drive the terminal.
@@ -43,7 +43,7 @@ def screening_text(result: Screening, /, *, width: int) -> str:
 
 
 def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
-    """One HTML page that needs nothing else: the first pairs with their images, and what points at them.
+    """One self-contained HTML page: the first pairs with their images, and the signals that point at them.
 
     Everything that comes from the data is escaped; the page runs no script and loads nothing.
 

@@ -61,7 +61,7 @@ def searches(report: Report, /) -> list[Search]:
 
 
 def strongest(report: Report, /) -> FoundRecord | None:
-    """The trigger that worked best in the model as it is now, of the first suspect where there is any; None where there is none."""
+    """The trigger that worked best in the current model, of the first suspect if there is one; None if none was found."""
     found = made(report, "after")
     worked = [each for each in (found.found if found else None) or () if each.reached]
     first = next((suspect.class_ for suspect in report.suspects), None)
@@ -96,7 +96,7 @@ def signs(found: FoundRecord, /) -> list[str]:
 
 
 def calibration(known: CalibrationRecord, /) -> str:
-    """What the sizes were compared with."""
+    """The models that the sizes were compared with."""
     models = f"{count(known.models)} clean model{'' if known.models == 1 else 's'}"
     return {
         "stored": f"stored statistics of {models} ({known.name})",
@@ -115,7 +115,7 @@ def effort(made: SearchRecord, /) -> str:
 
 
 def outcome(found: FoundRecord, /) -> str:
-    """What the model does with a found trigger, in one sentence."""
+    """The effect of a found trigger, in one sentence."""
     share, without = percent(found.asr.value), percent(found.base_rate.value)
     compared = f" Clean models need {needed(found)} for the same." if found.reference else ""
     return (

@@ -27,7 +27,8 @@ _ANSI = r"\x1b\[[0-9;]*m"
 
 
 def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHERE) -> str:
-    """What ``clipclean audit`` and ``clipclean sanitize`` print: what a policy set aside, then the verdict, which comes last again.
+    """The output of ``clipclean audit`` and ``clipclean sanitize``: suppressed findings first, then the verdict, which comes
+    last again.
 
     Args:
         report: a valid report.
@@ -107,7 +108,7 @@ def _hanging(rows: Iterable[tuple[str | Text, str]], *, indent: int = 2, first: 
 
 
 def _columns(head: Sequence[str], *, label: str = "") -> Table:
-    """A table of one wide column, and one for each number; both have words below what they hold."""
+    """A table with one wide column, and one for each number; both have words below their values."""
     table = _bare(len(head))
     table.add_row(_heading(label), *map(_heading, head))
     return table
@@ -130,7 +131,7 @@ def _listed(heading: str, entries: Sequence[str]) -> RenderableType | None:
 
 
 def _commands(report: Report, place: RunPaths) -> RenderableType | None:
-    """What to type next: each on a line of its own, however long, so that it can be copied."""
+    """The next commands: each on a line of its own, however long, so that it can be copied."""
     found = verdicts.commands(report, place)
     if not found:
         return None
@@ -141,7 +142,7 @@ def _commands(report: Report, place: RunPaths) -> RenderableType | None:
 
 
 def _looked_for(report: Report) -> RenderableType | None:
-    """What a passing run rests on."""
+    """The evidence of a passing run."""
     if report.verdict != "pass":
         return None
     lines = [
@@ -151,7 +152,7 @@ def _looked_for(report: Report) -> RenderableType | None:
 
 
 def _about(report: Report) -> RenderableType:
-    """What was looked at, and what was done to it."""
+    """The model, and the steps of the run."""
     model = report.model
     facts = [("model", f"{model.name}, {model.architecture}, sha256 {model.sha256[:16]}…")]
     if recipe := report.recipe:
@@ -190,7 +191,7 @@ def _auto(report: Report) -> RenderableType | None:
 
 
 def _search(made: search.Search) -> RenderableType:
-    """A table of what was found; under each size, what clean models need, and how unusual it is."""
+    """A table of found triggers; below each size, the sizes of clean models and the deviation from them."""
     title = f"Search for unknown triggers{f', {made.when} cleaning' if made.when else ''}"
     if not made.found:
         return _under(title, Text(made.told), Text("  Nothing was found."))
@@ -242,7 +243,7 @@ def _bare(cells: int) -> Table:
 
 
 def _measured(table: Table, row: MeasureRow, *, two: bool) -> None:
-    """A measure; under it, quietly, what it means and how sure it is."""
+    """A measure; below it, dimmed, its meaning and interval."""
     figures = [row.before, row.after] if two else [row.after]
     values = [_value(row, figure) for figure in figures]
     sure = [_interval(figure) for figure in figures]
@@ -269,7 +270,7 @@ def _change(row: MeasureRow) -> str:
 
 
 def _panel(report: Report) -> RenderableType | None:
-    """The triggers that nobody named: a table in an audit, one sentence where there are two sides."""
+    """The triggers of the panel: a table in an audit, one sentence for a cleaning."""
     attacks = measures.panel(report)
     if not attacks:
         return None
@@ -302,7 +303,7 @@ def _findings(report: Report) -> RenderableType | None:
 
 
 def _set_aside(report: Report) -> RenderableType | None:
-    """What the policy set aside, with its reasons."""
+    """The suppressed findings, with the policy's reasons."""
     told = verdicts.policy_told(report)
     if not told:
         return None

@@ -27,14 +27,14 @@ class RunPaths(NamedTuple):
 
 
 class NextCommand(NamedTuple):
-    """Something to type, and what it is for."""
+    """A command, and its purpose."""
 
     purpose: str
     words: str
 
 
 class Check(NamedTuple):
-    """One thing that was looked for: what was found, and what would be usual."""
+    """One check: its result, and the usual value."""
 
     what: str
     found: str
@@ -50,7 +50,7 @@ def headline(report: Report, /) -> str:
 
 
 def story(report: Report, /) -> list[str]:
-    """What was measured, in sentences for somebody who never heard of a backdoor."""
+    """The measurements, in sentences for readers who never heard of a backdoor."""
     return [
         *_search_told(report),
         *(_attack_told(attack) for attack in measures.detailed(report)[:1]),
@@ -59,7 +59,7 @@ def story(report: Report, /) -> list[str]:
 
 
 def next_steps(report: Report, /) -> list[str]:
-    """What to do, most urgent first."""
+    """Recommended actions, most urgent first."""
     steps = [rule(finding.rule).action for finding in by_severity(report.findings)]
     if report.verdict == "pass":
         use = {
@@ -71,7 +71,7 @@ def next_steps(report: Report, /) -> list[str]:
 
 
 def limits(report: Report, /) -> list[str]:
-    """What the report does not show."""
+    """The limits of the report."""
     measured = measures.measured(report, "after")
     tried = len({probe.trigger for probe in measured.probes}) if measured else 0
     triggers = "Any trigger: none was tried" if not tried else f"Triggers other than the {count(tried)} that were tried"
@@ -87,7 +87,7 @@ def limits(report: Report, /) -> list[str]:
 
 
 def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
-    """What to type next, ready to be copied; nothing where there is nothing to do."""
+    """The next commands, ready to be copied; empty if there is nothing to do."""
     folder = shlex.quote(place.folder or "FOLDER")
     model = shlex.quote(place.model or report.model.name)
     if report.verdict == "pass" and not report.is_audit:
@@ -127,7 +127,7 @@ def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
 
 
 def looked_for(report: Report, /) -> list[Check]:
-    """What was looked for, what was found, and what would be usual."""
+    """All checks, with their results and usual values."""
     limits = limits_of(report)
     rows = [_looked_at(attack, limits) for attack in measures.named(report)]
     if panel := measures.panel(report):
@@ -236,7 +236,7 @@ def set_aside(finding: Suppressed, /) -> str:
 
 
 def policy_told(report: Report, /) -> str:
-    """What the policy did to the verdict, for the first and the last line; empty where it changed nothing."""
+    """The effect of the policy on the verdict, for the first and the last line; empty if it changed nothing."""
     without, number = without_policy(report), len(report.suppressed)
     if not number and without == report.verdict:
         return ""

@@ -12,7 +12,7 @@ _MINUS = "−"
 
 
 def percent(share: float | None, /) -> str:
-    """``0.9712`` as ``97.1 %``; what rounding would make certain is shown as ``<0.1 %`` or ``>99.9 %``."""
+    """``0.9712`` as ``97.1 %``; values that would round to 0 or 100 % are shown as ``<0.1 %`` or ``>99.9 %``."""
     if share is None or math.isnan(share):
         return NOTHING
     text = f"{abs(100 * share):.1f}"

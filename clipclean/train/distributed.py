@@ -128,7 +128,7 @@ class Group:
         return bool(told)
 
     def exchange(self, body: bytes, /) -> list[bytes]:
-        """What each process brings, in the order of their ranks."""
+        """The values of all processes, in the order of their ranks."""
         if self.size == 1:
             return [body]
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
@@ -140,10 +140,10 @@ class Group:
         return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
 
     def of_first(self, make: Callable[[], bytes], /) -> bytes:
-        """What the first process makes; the others wait for it.
+        """The value of the first process; the others wait for it.
 
         Raises:
-            OutOfTime: in all of them, where time was over in the first.
+            OutOfTime: in all of them, if the first ran out of time.
         """
         if self.size == 1:
             return make()
@@ -228,7 +228,7 @@ def joined(device: str, /, *, meeting: timedelta = MEETING_TIME) -> Iterator[Gro
 
 
 def _heard(wait: Callable[[], Result]) -> Result:
-    """What a function returns or raises that waits in C++, where Python hears no signal: so another thread waits in its place."""
+    """The result or exception of a function that waits in C++, where Python hears no signal: another thread waits in its place."""
     end: Future[Result] = Future()
 
     def run() -> None:
@@ -297,7 +297,7 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 
 def _moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """AdamW's state of each parameter in the order of the groups; zeros where there is none yet."""
+    """AdamW's state of each parameter in the order of the groups; zeros before the first step."""
     found: list[Tensor] = []
     for parameter in (p for group in optimizer.param_groups for p in group["params"]):
         state = optimizer.state[parameter]
@@ -310,7 +310,7 @@ def _moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
 
 @dataclass(frozen=True)
 class Launch:
-    """What torchrun tells a process that it starts."""
+    """The settings that torchrun gives a process."""
 
     rank: int
     size: int
@@ -319,10 +319,10 @@ class Launch:
 
 
 def launch_of(environment: Mapping[str, str], /) -> Launch | None:
-    """What torchrun told this process; None where it did not start it.
+    """The settings from torchrun; None if torchrun did not start this process.
 
-    A scheduler or an earlier shell may have left some of these variables. They count only where all of torchrun's are there, and
-    agree: else the process would wait for others that never come.
+    A scheduler or an earlier shell may have left some of these variables. They count only if all of torchrun's are set and
+    agree: otherwise the process would wait for others that never come.
     """
     try:
         rank, size, local_rank, local_size = (int(environment[name]) for name in TOLD)

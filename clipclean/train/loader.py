@@ -56,14 +56,14 @@ class Batches:
             self.waited += time.monotonic() - began
 
     def close(self) -> None:
-        """End the threads that prepare batches; what has begun is waited for."""
+        """End the threads that prepare batches, after the batches in progress."""
         self._batches.close()
 
 
 class Tokens:
-    """Token ids of captions that are read in every epoch: each is tokenised once, when it is first asked for.
+    """Token ids of captions that are read in every epoch: each caption is tokenised once, at its first use.
 
-    That takes a tenth of a millisecond, and four bytes a token keep what it gives.
+    That takes a tenth of a millisecond, and the ids four bytes per token.
     """
 
     def __init__(self, captions: Sequence[str], tokens: Callable[[Sequence[str]], Tensor], /, *, length: int) -> None:
@@ -109,7 +109,7 @@ def batches(
         threads: how many threads prepare batches ahead.
     """
     rest = plan[first_step:]
-    blank = tokens([""])[0]  # tells length and dtype
+    blank = tokens([""])[0]  # for length and dtype
     own = Tokens([pair.caption for pair in pairs], tokens, length=len(blank))
 
     def parts() -> Iterator[_Part]:

@@ -22,7 +22,7 @@ class NonFiniteLoss(ClipcleanError):
 
 @dataclass(frozen=True)
 class Batch:
-    """What one step is fed: ``inputs`` go to the loss as they are, ``keys`` name the samples for messages."""
+    """The input of one step: ``inputs`` go to the loss unchanged, ``keys`` name the samples for messages."""
 
     inputs: dict[str, Tensor]
     keys: tuple[str, ...]
@@ -81,7 +81,7 @@ def finetune(
         rate = learning_rate(number)
         for group in optimizer.param_groups:
             group["lr"] = rate
-        # The losses are looked at before the optimizer steps: an update by a loss that is no number spoils all weights.
+        # The losses are checked before the optimizer steps: an update by a loss that is no number spoils all weights.
         with unless_finished(net):
             parts = average(gradients(net, batch, loss=loss, shrink=shrink))
             watch.look(number, batch.keys, parts)
@@ -161,7 +161,7 @@ class Watch:
         self._unread = _Unread(number, keys, parts)
 
     def settle(self) -> None:
-        """Look at what was not yet looked at."""
+        """Check the step that was not checked yet."""
         if self._unread is not None:
             self._unread.judge()
         self._unread = None

@@ -42,7 +42,7 @@ class MicroBatches:
         return encoded
 
     def _part(self, encode: Encode, views: Tensor, /) -> Tensor:
-        """Embeddings (V, b, D) of views (V, b, ...); what leads to them is computed again when it is asked for."""
+        """Embeddings (V, b, D) of views (V, b, ...); activations are computed again in the backward pass."""
         embeddings = recomputed(encode, self._net)(views.flatten(0, 1))
         return embeddings.view(*views.shape[:2], -1)
 

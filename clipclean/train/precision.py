@@ -10,7 +10,7 @@ LEAST_PARAMETERS = 20_000_000
 
 
 def resolved(asked: str, net: nn.Module, device: torch.device, /) -> str:
-    """``fp32`` or ``bf16``: what was asked for, or for ``auto`` bf16 where the device has it and the model gains by it.
+    """``fp32`` or ``bf16``: the requested format; for ``auto`` bf16 if the device has it and the model gains by it.
 
     There is no third choice: every GPU with TF32 has bf16 too, which is twice as fast.
     """

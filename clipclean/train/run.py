@@ -89,7 +89,7 @@ def walk(
 
 
 def interrupted(done: int, total: int, /) -> Interrupted:
-    """What to raise where a run stops between two steps."""
+    """The exception for a run that stops between two steps."""
     return Interrupted(f"Interrupted after step {done} of {total}. Give the same command again to go on from there.")
 
 
