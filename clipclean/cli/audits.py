@@ -56,8 +56,7 @@ def audited(given: Given, /) -> "PagedReport | Plan | None":
     Of several processes the first one has the outcome; the others get None. They look for no result in the cache, and leave none:
     all would have to find the same.
     """
-    silent = several.is_silent(given)
-    if not silent:
+    if not several.is_silent(given):
         printing.first_line(given["model"], f"effort {given['effort']}")
     printing.check_there(given)
     from clipclean.jobs import result_cache
@@ -66,18 +65,12 @@ def audited(given: Given, /) -> "PagedReport | Plan | None":
     if known and (kept := result_cache.load(known)):
         printing.say(given, "answered from the result cache; --no-cache runs the audit again")
         return PagedReport(kept.report, kept.images)
-    with progress.shown(quiet=silent) as shown:
-        shown("loading PyTorch", 0, 1)
-        from clipclean import data, train
-        from clipclean import report as reports
-        from clipclean.jobs import audit as job
-        from clipclean.jobs import inputs, plan
+    device, quiet = several.begun(given)
+    from clipclean import report as reports
+    from clipclean import train
+    from clipclean.jobs import audit as job
+    from clipclean.jobs import plan
 
-        shown("loading PyTorch", 1, 1)
-    launch = several.launched()
-    quiet = given["quiet"] or (launch is not None and launch.rank > 0)
-    data.use_workers(given["workers"])
-    device = inputs.device_of(several.own_device(given["device"], launch))
     asked = given | {"search": not given["no_search"], "is_cached": not given["no_cache"], "device": device}
     with requests.of_audit(asked) as request, progress.shown(quiet=quiet) as shown:
         if given["dry_run"]:

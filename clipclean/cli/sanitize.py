@@ -87,22 +87,14 @@ def run(given: Given, /) -> int:
     given = given | {"overrides": chosen(given), "panel": not given["no_audit"]}
     recipe = requests.recipe_of(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
-    silent = several.is_silent(given)
-    if not silent:
+    if not several.is_silent(given):
         by_size = "recipe by the size of the model and the number of pairs"
         printing.first_line(given["model"], by_size if given["recipe"] is None else f"recipe {recipe.name}")
-    with progress.shown(quiet=silent) as shown:
-        shown("loading PyTorch", 0, 1)
-        from clipclean import auto, data, train  # torch comes with it: after what can fail fast
-        from clipclean.jobs import inputs, plan
-        from clipclean.jobs import outputs as results
+    device, quiet = several.begun(given)
+    from clipclean import auto, train
+    from clipclean.jobs import outputs as results
+    from clipclean.jobs import plan
 
-        shown("loading PyTorch", 1, 1)
-
-    launch = several.launched()
-    quiet = given["quiet"] or (launch is not None and launch.rank > 0)
-    data.use_workers(given["workers"])
-    device = inputs.device_of(several.own_device(given["device"], launch))
     request = requests.of_sanitize(given | {"device": device})
     if given["dry_run"]:
         with progress.shown(quiet=quiet) as shown:

@@ -1,13 +1,38 @@
 """Commands under torchrun: which process this is, where it computes, and whether it may speak."""
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from clipclean.cli import process
+from clipclean.cli import process, progress
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
     from clipclean.train import Launch
+
+
+class Running(NamedTuple):
+    """How this process runs: the device it computes on, as PyTorch spells it, and whether it shows no progress."""
+
+    device: str
+    quiet: bool
+
+
+def begun(given: dict[str, Any], /) -> Running:
+    """Load PyTorch, after all that can fail fast; and find what this process computes on.
+
+    Raises:
+        UsageError: there is no such device, or several processes would share one.
+    """
+    with progress.shown(quiet=is_silent(given)) as shown:
+        shown("loading PyTorch", 0, 1)
+        from clipclean import data
+        from clipclean.jobs import inputs
+
+        shown("loading PyTorch", 1, 1)
+    launch = launched()
+    data.use_workers(given["workers"])
+    device = inputs.device_of(own_device(given["device"], launch))
+    return Running(device, given["quiet"] or (launch is not None and launch.rank > 0))
 
 
 def is_silent(given: dict[str, Any], /) -> bool:
