@@ -141,11 +141,13 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
     planting: Sequence[data.Pair] = ()
     if request.power:
         planting = power.pairs_of(images if request.own else pairs(), vocabulary.classes, vocabulary.templates)
-    estimate.tell_audit(
-        tested.clip, effort=request.effort if request.search else None, images=len(shown.pixels),
-        classes=len(vocabulary.classes), templates=len(vocabulary.templates), panel=len(shown.panel),
-        models=1 + len(others.trusted) + (request.canaries if request.power else 0), processes=group.size,
-    )  # fmt: skip
+    size = estimate.AuditSize.of(
+        shown,
+        effort=request.effort if request.search else None,
+        models=1 + len(others.trusted) + (request.canaries if request.power else 0),
+        processes=group.size,
+    )
+    estimate.tell_audit(tested.clip, size)
     if group.size > 1:
         say(f"{group.size} processes share the searches, by family of triggers; the first one does all else")
     references, seen, under = _seen(request, tested, others, pairs, shown, stored, progress, group)

@@ -56,6 +56,61 @@ class Estimate:
         return f"about {in_words(self.seconds)}, {self.memory / 2**30:.1f} GiB of memory"
 
 
+@dataclass(frozen=True)
+class AuditSize:
+    """How much an audit has to do.
+
+    Attributes:
+        effort: how hard is searched; None leaves the search out.
+        images: measured on.
+        classes: of the zero-shot classifier.
+        templates: of captions for each class.
+        panel: triggers that are tried.
+        models: that are audited: two with a reference.
+        processes: that share the search.
+    """
+
+    effort: str | None
+    images: int
+    classes: int
+    templates: int
+    panel: int
+    models: int
+    processes: int = 1
+
+    @classmethod
+    def of(cls, eval_set: detect.EvalSet, /, *, effort: str | None, models: int, processes: int = 1) -> "AuditSize":
+        """Of an audit on these images, with these classes and triggers."""
+        return cls(
+            effort,
+            images=len(eval_set.pixels),
+            classes=len(eval_set.classes),
+            templates=len(eval_set.templates),
+            panel=len(eval_set.panel),
+            models=models,
+            processes=processes,
+        )
+
+
+@dataclass(frozen=True)
+class CleaningSize:
+    """How much a cleaning has to do.
+
+    Attributes:
+        pairs: trained on.
+        images: measured on.
+        captions: of all classes.
+        panel: triggers that are tried.
+        classes: that a search of an unlearning may look at.
+    """
+
+    pairs: int
+    images: int
+    captions: int
+    panel: int
+    classes: int = 1000
+
+
 def in_words(seconds: float, /) -> str:
     """A length of time for people: 40 s, 12 min, 3 h 20 min."""
     if seconds < 90:
@@ -139,39 +194,15 @@ def held() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def of_audit(
-    clip: model.Clip,
-    timed: Pace,
-    /,
-    *,
-    effort: str | None,
-    images: int,
-    classes: int,
-    templates: int,
-    panel: int,
-    models: int,
-    processes: int = 1,
-) -> Estimate:
-    """An audit: the class captions, the images under each trigger of the panel, and the search where there is an effort.
-
-    Args:
-        clip: the model.
-        timed: what the machine needs.
-        effort: how hard is searched; None leaves the search out.
-        images: measured on.
-        classes: of the zero-shot classifier.
-        templates: of captions for each class.
-        panel: triggers that are tried.
-        models: that are audited: two with a reference.
-        processes: that share the search.
-    """
-    seconds = classes * templates * timed.text + images * (1 + panel) * timed.image
+def of_audit(clip: model.Clip, timed: Pace, size: AuditSize, /) -> Estimate:
+    """An audit: the class captions, the images under each trigger of the panel, and the search where there is an effort."""
+    seconds = size.classes * size.templates * timed.text + size.images * (1 + size.panel) * timed.image
     memory = held() + weights(clip)
-    if effort is not None:
-        how = EFFORTS[effort]
-        seconds += _searching(how, timed, images=images, classes=classes, panel=panel, processes=processes)
+    if size.effort is not None:
+        how = EFFORTS[size.effort]
+        seconds += _searching(how, timed, size)
         memory += together(how, side=clip.architecture.preprocess.size) * timed.kept_search
-    return Estimate(models * seconds, memory)
+    return Estimate(size.models * seconds, memory)
 
 
 def passes(how: SearchEffort, /, *, classes: int) -> int:
@@ -182,10 +213,10 @@ def passes(how: SearchEffort, /, *, classes: int) -> int:
     return effort.passes(detect.FAMILIES, targets=min(classes, most), swept=swept)
 
 
-def _searching(how: SearchEffort, timed: Pace, *, images: int, classes: int, panel: int, processes: int) -> float:
+def _searching(how: SearchEffort, timed: Pace, size: AuditSize) -> float:
     """Seconds of a search: its passes, and the images that are looked at between them."""
-    shared = BESIDE * passes(how, classes=classes) * timed.search / processes
-    return shared + looked(how, images=images, panel=panel) * timed.image
+    shared = BESIDE * passes(how, classes=size.classes) * timed.search / size.processes
+    return shared + looked(how, images=size.images, panel=size.panel) * timed.image
 
 
 def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:
@@ -203,28 +234,17 @@ def together(how: SearchEffort, /, *, side: int) -> int:
     return max(most, inversion.CHUNK // (3 * side * side))
 
 
-def of_sanitize(
-    clip: model.Clip,
-    recipe: Recipe,
-    timed: Pace,
-    /,
-    *,
-    pairs: int,
-    images: int,
-    captions: int,
-    panel: int,
-    classes: int = 1000,
-) -> Estimate:
+def of_sanitize(clip: model.Clip, recipe: Recipe, timed: Pace, size: CleaningSize, /) -> Estimate:
     """A cleaning by one recipe: measured before and after, and trained between; of ``auto``, one candidate."""
-    measured = 2 * (captions * timed.text + images * (1 + panel) * timed.image)
-    size = recipe.train.batch_size
+    measured = 2 * (size.captions * timed.text + size.images * (1 + size.panel) * timed.image)
+    batch = recipe.train.batch_size
     method = METHODS[recipe.method]
     views = 2 if method.views == "needed" or method.perturbs else 1  # images that a step sees for each pair
-    step = size * views * (timed.image + timed.text) * (1 + BACKWARD)
-    trained = min(steps_of(recipe, pairs=pairs), 10**9) * step
+    step = batch * views * (timed.image + timed.text) * (1 + BACKWARD)
+    trained = min(steps_of(recipe, pairs=size.pairs), 10**9) * step
     if method.searches:
-        trained += BESIDE * passes(EFFORTS[recipe.unlearn.effort], classes=classes) * timed.search
-    micro = min(size, recipe.train.micro_batch or size)
+        trained += BESIDE * passes(EFFORTS[recipe.unlearn.effort], classes=size.classes) * timed.search
+    micro = min(batch, recipe.train.micro_batch or batch)
     state = 4 * weights(clip)  # the original, gradients, and two moments of AdamW
     return Estimate(measured + trained, held() + state + micro * views * timed.kept)
 
@@ -239,33 +259,13 @@ def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[st
     return [*ways, "fewer images or classes", "--max-minutes N, which ends with the results so far"]
 
 
-def tell_audit(
-    clip: model.Clip,
-    /,
-    *,
-    effort: str | None,
-    images: int,
-    classes: int,
-    templates: int,
-    panel: int,
-    models: int,
-    processes: int = 1,
-) -> None:
+def tell_audit(clip: model.Clip, size: AuditSize, /) -> None:
     """Say what an audit will take, where somebody listens."""
     if not progress.is_heard():
         return
-    found = of_audit(
-        clip,
-        pace(clip),
-        effort=effort,
-        images=images,
-        classes=classes,
-        templates=templates,
-        panel=panel,
-        models=models,
-        processes=processes,
-    )
-    progress.say(in_line(clip, found, precision=searched_in(clip.device) if effort else "fp32", effort=effort))
+    found = of_audit(clip, pace(clip), size)
+    precision = searched_in(clip.device) if size.effort else "fp32"
+    progress.say(in_line(clip, found, precision=precision, effort=size.effort))
 
 
 def searched_in(device: torch.device, /) -> str:
@@ -282,15 +282,12 @@ def tell_power(planting: Planting, /, *, count: int) -> None:
         )
 
 
-def tell_sanitize(
-    clip: model.Clip, recipe: Recipe, /, *, precision: str, pairs: int, images: int, captions: int, panel: int
-) -> None:
+def tell_sanitize(clip: model.Clip, recipe: Recipe, size: CleaningSize, /, *, precision: str) -> None:
     """Say what a cleaning will take, where somebody listens."""
     if not progress.is_heard():
         return
     taken = str(train.resolved(precision, clip.net, clip.device))
-    timed = pace(clip, is_reduced=taken == "bf16")
-    found = of_sanitize(clip, recipe, timed, pairs=pairs, images=images, captions=captions, panel=panel)
+    found = of_sanitize(clip, recipe, pace(clip, is_reduced=taken == "bf16"), size)
     progress.say(in_line(clip, found, precision=taken, effort=None))
 
 

@@ -44,10 +44,7 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
         clip,
         recipe,
         estimate.pace(clip, is_reduced=taken == "bf16"),
-        pairs=pairs,
-        images=images,
-        captions=captions,
-        panel=panel + len(ready.named),
+        estimate.CleaningSize(pairs=pairs, images=images, captions=captions, panel=panel + len(ready.named)),
     )
     measured = (
         f"{images} images, {panel} known and {len(ready.named)} suspected triggers, {len(vocabulary.classes)} classes"
@@ -101,16 +98,8 @@ def of_audit(request: audit.AuditRequest, /, *, progress: Progress) -> Plan:
     tested = inputs.build(opened, inputs.late_pairs(request.pairs, cache), device=device)
     shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary)
     effort, models = request.effort if request.search else None, 1 + len(references)
-    expected = estimate.of_audit(
-        tested.clip,
-        estimate.pace(tested.clip),
-        effort=effort,
-        images=len(shown.pixels),
-        classes=len(vocabulary.classes),
-        templates=len(vocabulary.templates),
-        panel=len(shown.panel),
-        models=models,
-    )
+    size = estimate.AuditSize.of(shown, effort=effort, models=models)
+    expected = estimate.of_audit(tested.clip, estimate.pace(tested.clip), size)
     passes = estimate.passes(recipes.EFFORTS[request.effort], classes=len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {effort}: at most {passes:,} passes of an image"
     return Plan(

@@ -109,15 +109,13 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(samples.pairs))
     shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
-    estimate.tell_sanitize(
-        loaded.clip,
-        recipe,
-        precision=request.precision,
+    size = estimate.CleaningSize(
         pairs=len(samples.pairs),
         images=min(len(shown.pairs), recipe.audit.images),
         captions=len(vocabulary.classes) * len(vocabulary.templates) if request.audit or named or labelled else 0,
         panel=len(named) + (len(triggers.panel(0)) if request.audit else 0),
     )
+    estimate.tell_sanitize(loaded.clip, recipe, size, precision=request.precision)
     stands = evidence.standing(recipe, subject)
     if not METHODS[recipe.method].chooses:
         say(

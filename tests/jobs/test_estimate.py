@@ -5,7 +5,7 @@ import torch
 from clipclean import model, progress
 from clipclean.config import recipe
 from clipclean.jobs import estimate
-from clipclean.jobs.estimate import Estimate, Pace
+from clipclean.jobs.estimate import AuditSize, CleaningSize, Estimate, Pace
 from clipclean.progress import Listener
 
 SHORT = ["train.max_steps=10", "train.batch_size=16", "train.epochs=100", "train.warmup_steps=1"]
@@ -23,16 +23,16 @@ def clip():
 
 def test_an_audit_is_counted_by_captions_images_and_passes(clip):
     given = {"images": 100, "classes": 10, "templates": 7, "panel": 9}
-    found = estimate.of_audit(clip, PACE, effort=None, models=1, **given)
+    found = estimate.of_audit(clip, PACE, AuditSize(effort=None, models=1, **given))
     # 70 captions of 10 ms, 100 images under no trigger and nine
     assert found.seconds == pytest.approx(0.7 + 100)
-    searched = estimate.of_audit(clip, PACE, effort="quick", models=2, **given)
+    searched = estimate.of_audit(clip, PACE, AuditSize(effort="quick", models=2, **given))
     # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
     looked = 96 * 10 + 5 * 60 + 2 * 9 * 40  # under the panel, where searches without a target end, under what was found
     assert searched.seconds == pytest.approx(2 * (100.7 + 1.1 * 0.3 * passes + 0.1 * looked))
     assert searched.memory - found.memory == pytest.approx(2**20 // (3 * 16 * 16) * 10, abs=2**20)
-    shared = estimate.of_audit(clip, PACE, effort="quick", models=2, processes=2, **given)
+    shared = estimate.of_audit(clip, PACE, AuditSize(effort="quick", models=2, processes=2, **given))
     assert searched.seconds - shared.seconds == pytest.approx(1.1 * 0.3 * passes)
 
 
@@ -44,11 +44,12 @@ def test_passes_are_those_that_the_help_states(classes, most):
 
 def test_a_cleaning_is_counted_by_steps_and_views(clip):
     plain = recipe.override(recipe.load("mmcl-tiny"), SHORT)
-    found = estimate.of_sanitize(clip, plain, PACE, pairs=64, images=10, captions=70, panel=0)
+    size = CleaningSize(pairs=64, images=10, captions=70, panel=0)
+    found = estimate.of_sanitize(clip, plain, PACE, size)
     # twice 70 captions and 10 images; ten steps of 16 pairs, each 0.11 s forward and twice that back
     assert found.seconds == pytest.approx(2 * (0.7 + 1.0) + 10 * 16 * 0.11 * 3)
     twice = recipe.override(recipe.load("cleanclip-tiny"), SHORT)
-    assert estimate.of_sanitize(clip, twice, PACE, pairs=64, images=10, captions=70, panel=0).seconds > found.seconds
+    assert estimate.of_sanitize(clip, twice, PACE, size).seconds > found.seconds
 
 
 def test_the_pace_is_positive_and_leaves_random_numbers_and_weights_alone(clip):
@@ -76,10 +77,10 @@ def test_what_would_be_faster_is_told_of_more_than_an_hour_only():
 
 def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
     heard = []
-    given = {"effort": "quick", "images": 10, "classes": 5, "templates": 2, "panel": 2, "models": 1}
-    estimate.tell_audit(clip, **given)
+    size = AuditSize(effort="quick", images=10, classes=5, templates=2, panel=2, models=1)
+    estimate.tell_audit(clip, size)
     with progress.heard(Listener(words=heard.append)):
-        estimate.tell_audit(clip, **given)
+        estimate.tell_audit(clip, size)
     assert len(heard) == 1
     assert "0.5 M parameters; cpu, " in heard[0]
     assert "estimated: about " in heard[0]
