@@ -13,6 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from clipclean.config.families import FAMILIES as KNOWN
+from clipclean.config.families import KnownFamily
+
 Parameters = dict[str, Tensor]  # each (R, ...): one row a trigger
 
 PATCH = 0.375  # side of the square in which a moving patch may grow, relative to the image side
@@ -24,30 +27,35 @@ KERNEL = 5  # px: side of a filter
 
 @dataclass(frozen=True)
 class Family:
-    """One kind of trigger.
+    """One kind of trigger, and how it is looked for.
 
     Attributes:
-        words: its description for users.
-        said: a phrase for its size, with ``{}`` for the share in per cent.
+        known: its words, and whether it can paint any pattern.
         rate: Adam's learning rate for its parameters.
         cap: the largest possible size, also used for a trigger that was not found.
         plain: the size at which a person sees a different image; larger ones count as this size when classes are compared.
-        is_general: whether it can paint any pattern. Such a trigger exists for every class, so sizes compare; a family of few
-            parameters holds natural triggers of some classes (red of a ladybug) and none of others.
         begin: rows, image side, generator -> parameters to start from.
         paint: images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
         size: parameters -> (R,), in (0, cap].
     """
 
-    words: str
-    said: str
+    known: KnownFamily
     rate: float
     cap: float
     plain: float
-    is_general: bool
     begin: Callable[[int, int, Generator], Parameters]
     paint: Callable[[Tensor, Parameters, Generator], Tensor]
     size: Callable[[Parameters], Tensor]
+
+    @property
+    def words(self) -> str:
+        """Its description for users."""
+        return self.known.words
+
+    @property
+    def is_general(self) -> bool:
+        """Whether it can paint any pattern."""
+        return self.known.is_general
 
 
 def _normal(generator: Generator, *shape: int, mean: float, deviation: float) -> Tensor:
@@ -256,41 +264,16 @@ def _paint_filter(images: Tensor, parameters: Parameters, _: Generator) -> Tenso
 
 
 FAMILIES: dict[str, Family] = {
-    "mask": Family(
-        "fixed mask and pattern", "covers {} of the image", 0.4, 1.0, 0.15, True, _begin_mask, _paint_mask, _mask_size
-    ),
-    "patch": Family(
-        "patch at random places", "covers {} of the image", 0.4, PATCH**2, 0.15, True,
-        _begin_patch, _paint_patch, _patch_size,
-    ),
-    "blend": Family(
-        "pattern blended into the whole image", "weighs {}", 0.4, 1.0, 0.15, True, _begin_blend, _paint_blend, _ratio
-    ),
-    "additive": Family(
-        "faint pattern over the whole image", "changes a pixel by at most {}", 0.4, 1.0, 0.1, True,
-        _begin_additive, _paint_additive, _ratio,
-    ),
-    "bands": Family(
-        "waves or stripes over the whole image", "change a pixel by at most {}", 0.4, 1.0, 0.1, True,
-        _begin_bands, _paint_bands, _ratio,
-    ),
-    "warp": Family(
-        "smooth distortion", "moves points by {} of half the side, on average", 0.3, 1.0, 0.3, False,
-        _begin_warp, _paint_warp, _warp_size,
-    ),
-    "wave": Family(
-        "one wave, of some frequency and direction", "changes a pixel by at most {}", 0.4, 1.0, 0.15, False,
-        _begin_wave, _paint_wave, _ratio,
-    ),
-    "colour": Family(
-        "change of all colours", "changes a colour by at most {}", 0.4, 1.0, 0.5, False,
-        _begin_colour, _paint_colour, _ratio,
-    ),
-    "filter": Family(
-        "small filter over the whole image", "changes a pixel by at most {}", 0.4, 1.0, 0.5, False,
-        _begin_filter, _paint_filter, _ratio,
-    ),
-}  # fmt: skip
+    "mask": Family(KNOWN["mask"], 0.4, 1.0, 0.15, _begin_mask, _paint_mask, _mask_size),
+    "patch": Family(KNOWN["patch"], 0.4, PATCH**2, 0.15, _begin_patch, _paint_patch, _patch_size),
+    "blend": Family(KNOWN["blend"], 0.4, 1.0, 0.15, _begin_blend, _paint_blend, _ratio),
+    "additive": Family(KNOWN["additive"], 0.4, 1.0, 0.1, _begin_additive, _paint_additive, _ratio),
+    "bands": Family(KNOWN["bands"], 0.4, 1.0, 0.1, _begin_bands, _paint_bands, _ratio),
+    "warp": Family(KNOWN["warp"], 0.3, 1.0, 0.3, _begin_warp, _paint_warp, _warp_size),
+    "wave": Family(KNOWN["wave"], 0.4, 1.0, 0.15, _begin_wave, _paint_wave, _ratio),
+    "colour": Family(KNOWN["colour"], 0.4, 1.0, 0.5, _begin_colour, _paint_colour, _ratio),
+    "filter": Family(KNOWN["filter"], 0.4, 1.0, 0.5, _begin_filter, _paint_filter, _ratio),
+}
 
 
 def compared(family: str, size: float, /) -> float:
@@ -327,7 +310,7 @@ class InvertedTrigger:
     @property
     def size_words(self) -> str:
         """The size in words."""
-        return FAMILIES[self.family].said.format(f"{100 * self.size:.2g} %")
+        return FAMILIES[self.family].known.said.format(f"{100 * self.size:.2g} %")
 
     @torch.no_grad()
     def __call__(self, images: Tensor, generator: Generator | None = None, /) -> Tensor:

@@ -2,24 +2,13 @@
 
 from dataclasses import dataclass
 
+from clipclean.config.families import FAMILIES
 from clipclean.report import measures
 from clipclean.report.measures import Side
 from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
 from clipclean.schema.report import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 
-# The words of detect.FAMILIES, which would bring torch, and those of the panel.
-FAMILIES = {
-    "mask": "fixed mask and pattern",
-    "patch": "patch at random places",
-    "blend": "pattern blended into the whole image",
-    "additive": "faint pattern over the whole image",
-    "bands": "waves or stripes over the whole image",
-    "warp": "smooth distortion",
-    "wave": "one wave, of some frequency and direction",
-    "colour": "change of all colours",
-    "filter": "small filter over the whole image",
-    "panel": "built-in trigger",
-}
+WORDS = {name: family.words for name, family in FAMILIES.items()} | {"panel": "built-in trigger"}
 NOT_SHOWN = (
     "Triggers outside the families that were searched, such as those that change with every image or act on texts.",
     "That an attacker planted the trigger: clean models have natural triggers, so sizes are compared.",
@@ -75,7 +64,7 @@ def families(suspect: SuspectRecord, /) -> str:
 
 def family(name: str, /) -> str:
     """A family in words; its name where this version does not know it."""
-    return FAMILIES.get(name, name)
+    return WORDS.get(name, name)
 
 
 def needed(found: FoundRecord, /) -> str:

@@ -624,3 +624,12 @@ def test_a_recipe_survives_a_round_trip_through_its_own_json(name, tmp_path):
 
 def test_numbers_stay_finite_in_json():
     assert math.isfinite(json.loads(recipe.load("cleanclip").model_dump_json())["train"]["lr"])
+
+
+def test_auto_as_shipped_differs_from_the_defaults_only_where_it_was_measured_to_be_better():
+    shipped, default = recipe.load("auto").auto, recipe.Auto()
+    assert {name for name in recipe.Auto.model_fields if getattr(shipped, name) != getattr(default, name)} == {
+        "ladder",
+        "gain",
+    }
+    assert [each for each in shipped.ladder if each in default.ladder] == list(default.ladder)

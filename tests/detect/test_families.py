@@ -5,6 +5,7 @@ import torch
 from detect import towers
 from torch import Generator
 
+from clipclean.config import families as plain
 from clipclean.detect import FAMILIES, InvertedTrigger
 from clipclean.detect.families import GRID, PATCH
 
@@ -193,3 +194,8 @@ def test_a_found_trigger_is_for_pictures_of_its_side_alone():
 
 def test_the_dtype_of_pictures_is_kept():
     assert found("mask")(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.float64)).dtype == torch.float64
+
+
+def test_each_family_that_is_searched_has_an_entry_in_plain_values_and_no_other_has():
+    assert {name: family.known for name, family in FAMILIES.items()} == plain.FAMILIES
+    assert tuple(name for name, family in FAMILIES.items() if family.is_general) == plain.GENERAL

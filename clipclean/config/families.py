@@ -1,0 +1,36 @@
+"""The trigger families of the search as plain values: what reports and recipes say of them, without PyTorch.
+
+``clipclean.detect.families`` adds to each what it paints. A new family is an entry in both.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class KnownFamily:
+    """One kind of trigger.
+
+    Attributes:
+        words: its description for users.
+        said: a phrase for its size, with ``{}`` for the share in per cent.
+        is_general: whether it can paint any pattern. Such a trigger exists for every class, so sizes compare; a family of few
+            parameters holds natural triggers of some classes (red of a ladybug) and none of others.
+    """
+
+    words: str
+    said: str
+    is_general: bool
+
+
+FAMILIES: dict[str, KnownFamily] = {
+    "mask": KnownFamily("fixed mask and pattern", "covers {} of the image", is_general=True),
+    "patch": KnownFamily("patch at random places", "covers {} of the image", is_general=True),
+    "blend": KnownFamily("pattern blended into the whole image", "weighs {}", is_general=True),
+    "additive": KnownFamily("faint pattern over the whole image", "changes a pixel by at most {}", is_general=True),
+    "bands": KnownFamily("waves or stripes over the whole image", "change a pixel by at most {}", is_general=True),
+    "warp": KnownFamily("smooth distortion", "moves points by {} of half the side, on average", is_general=False),
+    "wave": KnownFamily("one wave, of some frequency and direction", "changes a pixel by at most {}", is_general=False),
+    "colour": KnownFamily("change of all colours", "changes a colour by at most {}", is_general=False),
+    "filter": KnownFamily("small filter over the whole image", "changes a pixel by at most {}", is_general=False),
+}
+GENERAL = tuple(name for name, family in FAMILIES.items() if family.is_general)
