@@ -1,12 +1,10 @@
 """The cleaning methods as plain values: one entry per method, which every other place reads.
 
-A new method is its name and its entry here, and its loss in a file of ``clipclean/methods``. Nothing here needs torch.
+A new method is its entry here, and its loss in a file of ``clipclean/methods``. Nothing here needs torch.
 """
 
 from dataclasses import dataclass
-from typing import Literal
-
-MethodName = Literal["auto", "cleanclip", "mmcl", "par", "supervised", "unlearn"]
+from typing import TYPE_CHECKING, Literal
 
 
 @dataclass(frozen=True)
@@ -15,6 +13,7 @@ class Method:
 
     Attributes:
         says: what it does, for help and documentation.
+        loss: the module in ``clipclean/methods`` whose ``objective`` it minimises, where it finetunes by a loss.
         needs_captions: whether it trains on image-caption pairs.
         needs_labels: whether it trains on labels.
         uses_classes: whether the class list decides what it does.
@@ -27,6 +26,7 @@ class Method:
     """
 
     says: str
+    loss: str = ""
     needs_captions: bool = False
     needs_labels: bool = False
     uses_classes: bool = True
@@ -38,26 +38,34 @@ class Method:
     chooses: bool = False
 
 
-METHODS: dict[MethodName, Method] = {
+METHODS: dict[str, Method] = {
     "cleanclip": Method(
         "the image-caption loss and the self-supervised loss",
+        loss="cleanclip",
         needs_captions=True,
         uses_classes=False,
         views="needed",
     ),
     "mmcl": Method(
         "the image-caption loss alone, a control that leaves backdoors in",
+        loss="cleanclip",
         needs_captions=True,
         uses_classes=False,
     ),
     "par": Method(
         "the image-caption loss, while it pushes all embeddings away from the original's",
+        loss="par",
         needs_captions=True,
         uses_classes=False,
         keeps_original=True,
         perturbs=True,
     ),
-    "supervised": Method("finetunes the image tower on labelled images", needs_labels=True, moves="image tower"),
+    "supervised": Method(
+        "finetunes the image tower on labelled images",
+        loss="supervised",
+        needs_labels=True,
+        moves="image tower",
+    ),
     "unlearn": Method(
         "searches for triggers, and trains the model to ignore them",
         moves="image tower",
@@ -70,3 +78,8 @@ METHODS: dict[MethodName, Method] = {
         chooses=True,
     ),
 }
+
+if TYPE_CHECKING:
+    MethodName = str
+else:
+    MethodName = Literal[tuple(sorted(METHODS))]  # what a recipe may name: an entry, and nothing beside it

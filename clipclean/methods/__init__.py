@@ -1,8 +1,9 @@
 """The objective of each method on one batch, the part of the model it trains, and its batches.
 
-A new method is one file here with an ``objective``, its line in ``OBJECTIVES``, and its entry in ``config.methods.METHODS``.
+A new method is one file here with an ``objective``, and its entry in ``config.methods.METHODS``.
 """
 
+import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -12,18 +13,11 @@ from torch import Generator, Tensor, nn
 from clipclean import data, model, train
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
-from clipclean.methods import cleanclip, par, supervised, unlearning
+from clipclean.methods import unlearning
 from clipclean.methods.objective import Encode, Objective, Parts, preserving
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import loader
 from clipclean.train.loader import Samples
-
-OBJECTIVES: dict[str, Objective] = {  # of methods that finetune by a loss; unlearn has rounds, and auto runs others
-    "cleanclip": cleanclip.objective,
-    "mmcl": cleanclip.objective,
-    "par": par.objective,
-    "supervised": supervised.objective,
-}
 
 PERTURBED, REHEARSED = -1, -2  # in the place of a pair's number: what a step draws for
 
@@ -32,6 +26,12 @@ def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
     """The part of the model that moves: all of it, or the image tower alone."""
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
     return tower if METHODS[recipe.method].moves == "image tower" else clip.net
+
+
+def loss_of(method: str, /) -> Objective:
+    """The loss of a method that finetunes by one, from the module that its entry names."""
+    found: Objective = importlib.import_module(f"{__name__}.{METHODS[method].loss}").objective
+    return found
 
 
 def objective(
@@ -65,7 +65,7 @@ def objective(
     parts = Parts(
         clip.through(wrap), share(original.embed_images), share(original.embed_tokens), weights, text_classifier
     )
-    own = OBJECTIVES[recipe.method](parts)
+    own = loss_of(recipe.method)(parts)
     return preserving(own, share(as_used), share(original.embed_images), weight=weights.preserve_weight)
 
 

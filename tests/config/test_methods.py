@@ -10,4 +10,6 @@ def test_every_method_that_a_recipe_may_name_has_an_entry():
 
 
 def test_every_method_that_finetunes_has_a_loss_and_no_other_has():
-    assert set(methods.OBJECTIVES) == {n for n, method in METHODS.items() if not (method.searches or method.chooses)}
+    finetuning = {name for name, method in METHODS.items() if not (method.searches or method.chooses)}
+    assert {name for name, method in METHODS.items() if method.loss} == finetuning
+    assert all(methods.loss_of(name).__module__ == f"clipclean.methods.{METHODS[name].loss}" for name in finetuning)
