@@ -132,18 +132,11 @@ def run(clip: model.Clip, evidence: detect.EvalSet, effort: detect.Effort, *, th
     with model.frozen(clip.net):
         detect.search(
             through.encode_images,
-            evidence.pixels,
-            labels=evidence.labels,
-            text_classifier=measured.text_classifier,
-            classes=evidence.classes,
-            pointed=[],
-            panel=evidence.panel,
+            replace(evidence, grid=()),
+            measured.text_classifier,
             effort=effort,
             references=None,
-            knn=evidence.knn,
-            batch_size=evidence.batch_size,
-            seed=0,
-            progress=lambda done, total: None,
+            course=detect.Course(0, lambda done, total: None),
         )
 
 

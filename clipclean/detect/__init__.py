@@ -10,7 +10,7 @@ from clipclean.detect.projection import Plane, neighbouring, principal
 from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, stored, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
-from clipclean.detect.stages import of_first, pack, unpack
+from clipclean.detect.stages import Course, of_first, pack, unpack
 from clipclean.detect.verdict import (
     DOUBT,
     accuracy,
@@ -35,6 +35,7 @@ __all__ = [
     "FLOOR",
     "PANEL",
     "Accuracy",
+    "Course",
     "Effort",
     "EvalSet",
     "InvertedTrigger",

@@ -2,7 +2,7 @@
 
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -12,10 +12,10 @@ from clipclean import deadline
 from clipclean.detect import inversion
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
-from clipclean.detect.measure import CleanImages, Probe, TriggerLike, embeddings, probe
+from clipclean.detect.measure import CleanImages, EvalSet, Probe, TriggerLike, embeddings, probe
 from clipclean.detect.panel import Strength, glanced, strengths
 from clipclean.detect.references import PANEL, References, Sizes, evidence, freely
-from clipclean.detect.stages import FORGETFUL, LONE, Crew, Memory, Stages
+from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import finite
 from clipclean.schema.report import (
@@ -203,96 +203,62 @@ class SearchResult:
 
 def search(
     embed: Embed,
-    pixels: Tensor,
+    eval_set: EvalSet,
+    text_classifier: Tensor,
     /,
     *,
-    labels: Tensor | None,
-    text_classifier: Tensor,
-    classes: Sequence[str],
-    pointed: Sequence[int],
-    panel: Sequence[TriggerLike] = (),
-    grid: Sequence[TriggerLike] = (),
     effort: Effort,
     references: References | None,
-    knn: int,
-    batch_size: int,
-    seed: int,
-    progress: Callable[[int, int], None],
-    memory: Memory = FORGETFUL,
-    crew: Crew = LONE,
+    course: Course,
+    pointed: Sequence[int] = (),
 ) -> SearchResult:
     """Search for triggers that nobody described.
 
     Every class of a short list is searched for, in every family; of a long one those that something points at, and others drawn at
-    random to compare with.
+    random to compare with. Some images are searched on, the others judge.
 
     Args:
         embed: the image tower, differentiable: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
-        pixels: (N, 3, S, S) in [0, 1]; some are searched on, the others judge.
-        labels: (N,) places in ``classes``, or None.
+        eval_set: the images, on the model's device, their labels if any, and the classes. The least strengths of its panel are
+            measured, and the classes that these lead to are searched for; its grid is compared with clean models alone. Captions
+            and suspicions count for nothing here.
         text_classifier: (K, D), the zero-shot classifier.
-        classes: K names.
-        pointed: classes that something else points at; they are searched for as well.
-        panel: known triggers, whose least strengths are measured; the classes that they lead to are searched for, too.
-        grid: known triggers of few parameters, which are compared with the same in clean models, and not among themselves.
         effort: how hard to search.
         references: what clean models need; None where that is not known.
-        knn: neighbours of the k-NN attack success rate.
-        batch_size: images embedded at a time.
-        seed: draws everything.
-        progress: called with (done, total) after each family, and each block of classes of a sweep.
-        memory: where finished stages are kept, so that an interrupted search goes on.
-        crew: processes that share the families; all of them search the same model, and get the same result.
+        course: seed, progress, memory and processes; progress is told after each family, and each block of classes of a sweep. All
+            processes search the same model, and get the same result.
+        pointed: classes that something else points at; they are searched for as well.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    if len(classes) < LEAST_CLASSES:
+    pixels, classes = eval_set.pixels, len(eval_set.classes)
+    if classes < LEAST_CLASSES:
         raise NoSearch(
             "CC022",
-            f"{len(classes)} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
+            f"{classes} class(es) leave too few to compare a suspect with: at least {LEAST_CLASSES} are needed. "
             "Give a longer list by --classes.",
         )
-    general = [name for name, family in FAMILIES.items() if family.is_general]
-    is_long = len(classes) > effort.suspects + effort.controls
-    swept = min(len(classes), MOST_SWEPT) if is_long and effort.sweep else 0
+    is_long = classes > effort.suspects + effort.controls
+    swept = min(classes, MOST_SWEPT) if is_long and effort.sweep else 0
+    general = _general()
     steps = len(general) + len(FAMILIES) + len(general) * inversion.blocks(swept)
     on, beside = divided(len(pixels))
-    searched, beside = pixels[on], beside[:: max(1, len(beside) // JUDGING)][:JUDGING]
+    searched = pixels[on]
     canonical = inversion.canonical_of(embed, searched, text_classifier)
-    kinds = (SearchCandidate, Strength)
-    stages = Stages(seed=seed, total=steps, progress=progress, kinds=kinds, memory=memory, crew=crew)
+    stages = Stages(course, total=steps, kinds=(SearchCandidate, Strength))
     scene = _Scene(deadline.watched(embed), searched, canonical, effort, stages)
-    drawing = Generator().manual_seed(seed)
-    acting = scene.acting(pixels, panel)
-    of_grid = scene.of_grid(pixels, grid)
+    acting, of_grid = scene.acting(pixels, eval_set.panel), scene.of_grid(pixels, eval_set.grid)
     led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
     untargeted = scene.untargeted(general, references)
     suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
-    leaders: list[int] = []
-    if swept:
-        some = [*suspects, *drawn(len(classes), suspects, count=swept - len(suspects), generator=drawing)]
-        leaders = scene.leaders(general, some)
-    suspects = list(dict.fromkeys([*suspects, *leaders]))
-    # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
-    # 4.9 deviations; docs/experiments.md, "What random control classes are worth"). They give the scale; margins are to every class.
-    controls = drawn(len(classes), suspects, count=max(0, effort.controls - len(leaders)), generator=drawing)
-    targets = [*suspects, *controls]
+    targets = scene.targets(suspects, classes=classes, swept=swept)
     made = scene.towards(targets)
     close = leading(made, most=effort.suspects)
-    judging = pixels[beside]
-    clean = embeddings(embed, judging, batch_size=batch_size).float()
-    own = None if labels is None else labels[beside]
-    unseen = CleanImages(judging, clean, own, text_classifier, classes, knn, batch_size)
-
-    def effect(found: InvertedTrigger, target: int) -> Probe:
-        return probe(lambda images: embed(images).float(), unseen, trigger=found, target=target)
-
+    unseen = _unseen(embed, eval_set, text_classifier, beside[:: max(1, len(beside) // JUDGING)][:JUDGING])
     targeted = [
-        _hit(candidate, candidate.found(classes, side=pixels.shape[-1]), effect, untargeted, made, references)
-        for candidate in made
-        if candidate.target in close
+        _hit(embed, candidate, unseen, untargeted, made, references) for candidate in made if candidate.target in close
     ]
     return SearchResult(
         targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))),
@@ -301,11 +267,24 @@ def search(
         strengths=acting,
         references=references,
         passes=effort.passes(FAMILIES, targets=len(targets), swept=swept),
-        images=len(searched),
-        classes=tuple(classes),
+        images=len(on),
+        classes=tuple(eval_set.classes),
         cut=(stages.done, steps) if stages.is_cut else None,
         grid=of_grid,
     )
+
+
+def _general() -> list[str]:
+    """The families that can paint any pattern: only in them is searched without a target, and briefly for many classes."""
+    return [name for name, family in FAMILIES.items() if family.is_general]
+
+
+def _unseen(embed: Embed, eval_set: EvalSet, text_classifier: Tensor, places: Sequence[int]) -> CleanImages:
+    """The images that nothing was fitted to, by their places."""
+    judging = eval_set.pixels[places]
+    clean = embeddings(embed, judging, batch_size=eval_set.batch_size).float()
+    labels = None if eval_set.labels is None else eval_set.labels[places]
+    return CleanImages(judging, clean, labels, text_classifier, eval_set.classes, eval_set.knn, eval_set.batch_size)
 
 
 @dataclass(frozen=True)
@@ -347,6 +326,19 @@ class _Scene:
 
         found = self.stages.each("no target", families, one)
         return [_gathering(candidate, share, references) for ended in found.values() for candidate, share in ended]
+
+    def targets(self, suspects: Sequence[int], *, classes: int, swept: int) -> list[int]:
+        """The classes to search for: the suspects, the leaders of a brief search of ``swept`` classes, and controls at random."""
+        drawing = Generator().manual_seed(self.stages.seed)
+        leaders: list[int] = []
+        if swept:
+            some = [*suspects, *drawn(classes, suspects, count=swept - len(suspects), generator=drawing)]
+            leaders = self.leaders(_general(), some)
+        every = list(dict.fromkeys([*suspects, *leaders]))
+        # Random controls alone mislead: suspects are the easiest classes of a model, so even a clean one has suspects beside them (up to
+        # 4.9 deviations; docs/experiments.md, "What random control classes are worth"). They give the scale; margins are to every class.
+        count = max(0, self.effort.controls - len(leaders))
+        return [*every, *drawn(classes, every, count=count, generator=drawing)]
 
     def leaders(self, families: Sequence[str], classes: Sequence[int]) -> list[int]:
         """The classes that come nearest in a brief search of each family."""
@@ -432,21 +424,22 @@ def _gathering(candidate: SearchCandidate, share: float, references: References 
 
 
 def _hit(
+    embed: Embed,
     candidate: SearchCandidate,
-    found: InvertedTrigger,
-    effect: Callable[[InvertedTrigger, int], Probe],
+    unseen: CleanImages,
     untargeted: Sequence[UntargetedResult],
     made: Sequence[SearchCandidate],
     references: References | None,
 ) -> TargetedResult:
     """A candidate with its effect on unseen images, and what its size compares with."""
+    found = candidate.found(unseen.classes, side=unseen.pixels.shape[-1])
     others, family = others_of(candidate, made), candidate.family
     gap, size = _gap(candidate.size, others), compared(family, candidate.size)
     known = references.sizes(candidate.family) if references else None
     return TargetedResult(
         candidate=candidate,
         found=found,
-        probe=effect(found, candidate.target),
+        probe=probe(lambda images: embed(images).float(), unseen, trigger=found, target=candidate.target),
         untargeted=tuple(g for g in untargeted if g.target == candidate.target),
         gap=gap,
         margin=_margin(candidate, made),

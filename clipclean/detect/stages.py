@@ -78,6 +78,24 @@ class Lone:
 LONE = Lone()
 
 
+@dataclass(frozen=True)
+class Course:
+    """How the stages of a search are drawn, counted, kept and shared.
+
+    Attributes:
+        seed: of the search; it decides every draw.
+        progress: called with (done, total) after each step.
+        memory: where finished stages are kept, so that an interrupted search goes on; of several processes the first one keeps and
+            reads.
+        crew: the processes that share the stages; all must ask for the same stages in the same order.
+    """
+
+    seed: int
+    progress: Callable[[int, int], None]
+    memory: Memory = FORGETFUL
+    crew: Crew = LONE
+
+
 class Stages:
     """The stages of one search, one after the other, or as many at a time as processes share it.
 
@@ -85,30 +103,12 @@ class Stages:
     here, in another process, or in a run that was interrupted.
     """
 
-    def __init__(
-        self,
-        *,
-        seed: int,
-        total: int,
-        progress: Callable[[int, int], None],
-        kinds: Iterable[type],
-        memory: Memory = FORGETFUL,
-        crew: Crew = LONE,
-    ) -> None:
-        """Begin a search.
-
-        Args:
-            seed: of the search.
-            total: steps that are counted by ``progress``.
-            progress: called with (done, total).
-            kinds: frozen dataclasses that results hold.
-            memory: where finished stages are kept; of several processes the first one keeps and reads.
-            crew: the processes that share the stages; all must ask for the same stages in the same order.
-        """
-        self.seed, self.total, self.done = seed, total, 0
+    def __init__(self, course: Course, /, *, total: int, kinds: Iterable[type]) -> None:
+        """Begin a search of ``total`` steps, whose results hold frozen dataclasses of the given ``kinds``."""
+        self.seed, self.total, self.done = course.seed, total, 0
         self.is_cut = False  # whether time was over before all was done
-        self._progress, self._memory, self._kinds = progress, memory, {kind.__name__: kind for kind in kinds}
-        self._crew = crew
+        self._progress, self._memory, self._crew = course.progress, course.memory, course.crew
+        self._kinds = {kind.__name__: kind for kind in kinds}
         self._read = 0  # stages that an interrupted search had finished
 
     def step(self) -> None:

@@ -449,12 +449,16 @@ def searched(
     try:
         with model.frozen(clip.net):
             result = detect.search(
-                detect.fastest(clip.encode_images, pixels, found.text_classifier), pixels, labels=eval_set.labels, text_classifier=found.text_classifier,
-                classes=eval_set.classes, pointed=pointed, panel=eval_set.panel, grid=eval_set.grid,
-                effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()), references=references, knn=eval_set.knn,
-                batch_size=eval_set.batch_size, seed=seed,
-                progress=lambda done, total: progress(f"searching{what}", done, total), memory=memory, crew=group,
-            )  # fmt: skip
+                detect.fastest(clip.encode_images, pixels, found.text_classifier),
+                replace(eval_set, pixels=pixels),
+                found.text_classifier,
+                effort=detect.Effort(**recipes.EFFORTS[effort].model_dump()),
+                references=references,
+                course=detect.Course(
+                    seed, lambda done, total: progress(f"searching{what}", done, total), memory, crew=group
+                ),
+                pointed=pointed,
+            )
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
     return AuditResult(

@@ -81,6 +81,21 @@ class Scene:
     knn: int
     batch_size: int
 
+    @property
+    def eval_set(self) -> detect.EvalSet:
+        """What a first search works on: no labels, and no known triggers, which are forgotten whatever they compare with."""
+        return detect.EvalSet(
+            pixels=self.pixels,
+            labels=None,
+            captions=None,
+            classes=self.classes,
+            templates=(),
+            suspicions=(),
+            panel=(),
+            knn=self.knn,
+            batch_size=self.batch_size,
+        )
+
 
 @dataclass(frozen=True)
 class RecoveredTrigger:
@@ -150,18 +165,12 @@ def begin(
     with model.frozen(clip.net):
         result = detect.search(
             clip.encode_images,
-            scene.pixels,
-            labels=None,
-            text_classifier=scene.text_classifier,
-            classes=scene.classes,
-            pointed=list(dict.fromkeys(target for _, target in known)),
+            scene.eval_set,
+            scene.text_classifier,
             effort=scene.effort,
             references=scene.references,
-            knn=scene.knn,
-            batch_size=scene.batch_size,
-            seed=seed,
-            progress=progress,
-            crew=crew,
+            course=detect.Course(seed, progress, crew=crew),
+            pointed=list(dict.fromkeys(target for _, target in known)),
         )
     controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
     catches = first_caught(result.targeted, outlyingness=settings.outlyingness)

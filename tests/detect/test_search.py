@@ -9,7 +9,7 @@ from detect import towers
 from torch import Generator
 
 from clipclean.config import policy, thresholds
-from clipclean.detect import FAMILIES, NoSearch, References, search, searched, suspected_classes
+from clipclean.detect import FAMILIES, Course, NoSearch, References, search, searched, suspected_classes
 from clipclean.detect.search import JUDGING, MOST_IMAGES, UntargetedResult, divided, drawn, leading, rank, suspected
 from clipclean.schema.report import CalibrationRecord
 
@@ -38,17 +38,12 @@ def hunted(
 ):
     return search(
         embed,
-        towers.images(PICTURES) if pixels is None else pixels,
-        labels=None,
-        text_classifier=towers.BANK,
-        classes=classes,
-        pointed=pointed,
+        towers.eval_set(towers.images(PICTURES) if pixels is None else pixels, classes=classes),
+        towers.BANK,
         effort=effort,
         references=yard,
-        knn=3,
-        batch_size=16,
-        seed=seed,
-        progress=progress,
+        course=Course(seed, progress),
+        pointed=pointed,
     )
 
 
@@ -115,17 +110,11 @@ def test_what_makes_all_embeddings_alike_hides_nothing(bad):
     text_classifier = torch.nn.functional.pad(towers.BANK, (0, 1))
     made = search(
         coned,
-        towers.images(PICTURES),
-        labels=None,
-        text_classifier=text_classifier,
-        classes=towers.CLASSES,
-        pointed=(),
+        towers.eval_set(towers.images(PICTURES)),
+        text_classifier,
         effort=towers.EFFORT,
         references=None,
-        knn=3,
-        batch_size=16,
-        seed=0,
-        progress=lambda *_: None,
+        course=Course(0, lambda *_: None),
     )
     assert judged(made)[0] == ("error", "fox")
     assert made.targeted[0].candidate.size == pytest.approx(bad.targeted[0].candidate.size, rel=0.5)
@@ -261,17 +250,12 @@ def test_labels_say_which_images_are_of_other_classes():
     labels[:20] = 0
     made = search(
         towers.backdoored(towers.spot),
-        towers.images(PICTURES),
-        labels=labels,
-        text_classifier=towers.BANK,
-        classes=towers.CLASSES,
-        pointed=[towers.TARGET],
+        towers.eval_set(towers.images(PICTURES), labels=labels),
+        towers.BANK,
         effort=towers.EFFORT,
         references=None,
-        knn=3,
-        batch_size=16,
-        seed=0,
-        progress=lambda *_: None,
+        course=Course(0, lambda *_: None),
+        pointed=[towers.TARGET],
     )
     _, beside = divided(PICTURES)
     assert len(beside) < JUDGING

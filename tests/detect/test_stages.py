@@ -8,7 +8,7 @@ from detect import towers
 
 from clipclean import deadline
 from clipclean.detect import FAMILIES, search
-from clipclean.detect.stages import Stages, pack, unpack
+from clipclean.detect.stages import Course, Stages, pack, unpack
 from clipclean.schema.report import CalibrationRecord
 
 MODULE = sys.modules["clipclean.detect.search"]
@@ -54,18 +54,11 @@ def recorded(found):
 def searched(memory, embed=None, progress=lambda *_: None):
     return search(
         embed or towers.backdoored(towers.spot),
-        towers.images(40),
-        labels=None,
-        text_classifier=towers.BANK,
-        classes=towers.CLASSES,
-        pointed=(),
+        towers.eval_set(towers.images(40)),
+        towers.BANK,
         effort=towers.EFFORT,
         references=None,
-        knn=3,
-        batch_size=16,
-        seed=0,
-        progress=progress,
-        memory=memory,
+        course=Course(0, progress, memory),
     )
 
 
@@ -86,7 +79,7 @@ def test_only_known_kinds_are_kept():
 
 def test_a_stage_draws_the_same_whatever_ran_before():
     def drawn(*names):
-        stages = Stages(seed=1, total=2, progress=lambda *_: None, kinds=())
+        stages = Stages(Course(1, lambda *_: None), total=2, kinds=())
         return [stages.run(name, lambda generator: torch.randint(2**31, (3,), generator=generator)) for name in names]
 
     assert drawn("a", "b")[1].equal(drawn("b")[0])

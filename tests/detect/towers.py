@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from clipclean.detect import Effort
+from clipclean.detect import Effort, EvalSet
 
 SIDE = 16
 CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen")
@@ -26,6 +26,21 @@ def images(count: int = 30) -> Tensor:
     """Smooth images, (count, 3, SIDE, SIDE) in [0, 1]."""
     coarse = torch.rand(count, 3, 4, 4, generator=torch.Generator().manual_seed(0))
     return F.interpolate(coarse, SIDE, mode="bilinear")
+
+
+def eval_set(pixels: Tensor, *, labels: Tensor | None = None, classes: tuple[str, ...] = CLASSES) -> EvalSet:
+    """Images to search on, without known triggers."""
+    return EvalSet(
+        pixels,
+        labels=labels,
+        captions=None,
+        classes=classes,
+        templates=(),
+        suspicions=(),
+        panel=(),
+        knn=3,
+        batch_size=16,
+    )
 
 
 def lined(count: int = 30) -> Tensor:
