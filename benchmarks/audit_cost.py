@@ -127,7 +127,7 @@ def timed(work: Callable[[], object]) -> float:
 
 
 def run(clip: model.Clip, evidence: detect.EvalSet, effort: detect.Effort, *, through: model.Clip | Calls) -> None:
-    """What ``clipclean.jobs.audit.audit_clip`` does."""
+    """What ``clipclean.jobs.searching.audit_clip`` does."""
     measured = detect.measure(through.embed_images, through.embed_texts, evidence, progress=lambda done, total: None)
     with model.frozen(clip.net):
         detect.search(

@@ -12,7 +12,7 @@ from clipclean.auto.trials import CanaryOutcome, Trial
 from clipclean.config import recipe
 from clipclean.detect import Measurement, Probe, Rate
 from clipclean.findings import finding
-from clipclean.jobs.audit import AuditResult
+from clipclean.jobs.searching import AuditResult
 from clipclean.schema.report import TrainingRecord
 
 BUDGET = Budget(excess=0.05, accuracy=0.02, gain=0.01)

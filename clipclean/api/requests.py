@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clipclean.config.policy import Policy
     from clipclean.config.recipe import Recipe
     from clipclean.export.formats import ExportOptions
-    from clipclean.jobs.audit import AuditRequest
+    from clipclean.jobs.audit_inputs import AuditRequest
     from clipclean.jobs.export import ExportRequest
     from clipclean.jobs.prepare import SanitizeRequest
     from clipclean.jobs.screen import ScreenRequest
@@ -54,11 +54,11 @@ def of_audit(given: Given, /) -> Iterator["AuditRequest"]:
     """The request of an audit; bundled images exist as long as the context lasts."""
     chosen = policy_of(given)
     from clipclean import demo
-    from clipclean.jobs import audit
+    from clipclean.jobs import audit_inputs
 
     with demo.unpacked() as bundled:
         yield filled(
-            audit.AuditRequest,
+            audit_inputs.AuditRequest,
             given,
             data=given["data"] or bundled / demo.LABELLED,
             own=given["data"] is not None,

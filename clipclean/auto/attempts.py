@@ -18,8 +18,8 @@ from clipclean.auto.workbench import Workbench
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs import suspicions
-from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.searching import AuditResult
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import NonFiniteLoss
 

@@ -14,8 +14,8 @@ from clipclean.auto.trials import CanaryOutcome, PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
 from clipclean.findings import Finding, finding, finite
-from clipclean.jobs import audit
-from clipclean.jobs.audit import AuditResult
+from clipclean.jobs import audit_report
+from clipclean.jobs.searching import AuditResult
 from clipclean.schema.report import (
     AccuraciesRecord,
     AuditRecord,
@@ -146,7 +146,7 @@ def judged(
 
 def section(bench: Workbench, sight: AuditResult, maps: Mapping[str, ProjectionRecord], /) -> AuditRecord:
     """``before`` or ``after`` of the report, with the search, and maps of embeddings."""
-    searched = sight.search and audit.search_section(bench.settings.effort, sight, bench.references, {})
+    searched = sight.search and audit_report.search_section(bench.settings.effort, sight, bench.references, {})
     more = {"search": searched} if searched else {}
     return AuditRecord(
         measurements=sight.measured.record().model_copy(update={**more, **maps}),

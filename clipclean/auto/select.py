@@ -16,8 +16,8 @@ from clipclean.auto.sequence import Cleaned
 from clipclean.auto.trials import Trial
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
-from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.searching import AuditResult
 from clipclean.train import NonFiniteLoss
 
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from clipclean import detect
 from clipclean.config.thresholds import AuditLimits
 from clipclean.jobs import suspicions
-from clipclean.jobs.audit import AuditResult
 from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.searching import AuditResult
 from clipclean.methods.unlearning import SuspectedTrigger
 
 

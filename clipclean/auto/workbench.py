@@ -18,9 +18,9 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
-from clipclean.jobs import audit, inputs, saved_search, shared
-from clipclean.jobs.audit import AuditResult
+from clipclean.jobs import audit_findings, inputs, saved_search, searching
 from clipclean.jobs.inputs import Suspicion
+from clipclean.jobs.searching import AuditResult, SearchSettings
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import NonFiniteLoss
 from clipclean.train.loader import Samples
@@ -80,29 +80,25 @@ class Workbench:
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
         """Measure and search the current model; stages that an interrupted run finished are read."""
         evidence = replace(self.evidence, suspicions=tuple(suspicions))
-        decides = saved_search.decides(
-            self.clip, evidence, effort=self.settings.effort, pointed=tuple(pointed), seed=self.run.seed
-        )
-        return audit.searched(
+        settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
+        return searching.audit_clip(
+            settings,
             self.clip,
             evidence,
             self.references,
             self.run.progress,
-            effort=self.settings.effort,
-            pointed=pointed,
-            seed=self.run.seed,
             what=what,
-            memory=saved_search.part(self.state, f"searching{what}", decides),
+            memory=saved_search.part(self.state, f"searching{what}", settings.decides(self.clip, evidence)),
             group=self.run.group,
         )
 
     def measure(self, evidence: detect.EvalSet, /) -> detect.Measurement:
         """Measure the current model under the triggers of ``evidence``; the first of several processes measures."""
-        return shared.measured(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence))
+        return searching.measured_by_first(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence))
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
-        return audit.findings(sight, self.references, self.limits, images=len(self.evidence.pixels))
+        return audit_findings.findings(sight, self.references, self.limits, images=len(self.evidence.pixels))
 
     def clean(
         self, candidate: Candidate, known: tuple[SuspectedTrigger, ...], /, *, where: str, origin: dict[str, object]

@@ -1,13 +1,18 @@
 """The other models of an audit: references and base of the same kind, witnesses of any kind."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from clipclean import checkpoint, detect, model
+from clipclean import checkpoint, deadline, detect, model, train, untrusted
 from clipclean.detect import weights, witness
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs import inputs
+from clipclean.jobs import inputs, saved_search, searching
 from clipclean.jobs.inputs import LoadedModel, Opened, Source
-from clipclean.progress import Progress
+from clipclean.jobs.searching import SearchSettings
+from clipclean.progress import Progress, say
+from clipclean.train.resume import RunState
+
+MOST_BYTES = 50_000_000  # of a references file
 
 
 def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
@@ -119,3 +124,60 @@ def testimony(
     if found.accuracy.n and (doubt := detect.unsound(found.accuracy, classes=len(eval_set.classes))):
         raise Inconclusive(f"The witness {name} cannot speak for these classes: {doubt.message} Name another.")
     return found
+
+
+def stored_references(
+    files: Sequence[Path], /, *, kind: str, effort: str, classes: tuple[str, ...]
+) -> list[detect.References]:
+    """What files of references hold, for a model of this kind."""
+    return [
+        detect.from_file(
+            untrusted.loads(untrusted.read(path, limit=MOST_BYTES), path.name, limit=MOST_BYTES),
+            path.name,
+            kind=kind,
+            effort=effort,
+            classes=classes,
+        )
+        for path in files
+    ]
+
+
+def measured_references(
+    settings: SearchSettings,
+    path: inputs.Source,
+    trusted: LoadedModel,
+    eval_set: detect.EvalSet,
+    progress: Progress,
+    /,
+    *,
+    state: RunState | None = None,
+    group: train.Group = train.ALONE,
+) -> detect.References:
+    """What one clean model needs, searched just as the tested one is.
+
+    Raises:
+        Inconclusive: nothing can be searched in it.
+        OutOfTime: the search could not be ended.
+    """
+    name = inputs.located(path).name
+    deciding = settings.decides(trusted.clip, eval_set)
+    key = saved_search.digest(deciding)
+    if (
+        settings.is_cached
+        and (sizes := detect.of_first(group, lambda: saved_search.known_sizes(key), kinds={})) is not None
+    ):
+        say(f"The reference {name} was searched before, on the same images: nothing is searched in it again.")
+        return detect.References("reference", name, (sizes,))
+    named = f" the reference {name}"
+    memory = saved_search.part(state, f"searching{named}", deciding)
+    seen = searching.audit_clip(
+        settings, trusted.clip, eval_set, None, progress, what=named, memory=memory, group=group
+    )
+    if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
+        raise deadline.OutOfTime
+    if seen.search is None:
+        words = seen.why_not[1] if seen.why_not else ""
+        raise Inconclusive(f"The reference {name} cannot be compared with: {words}")
+    if settings.is_cached and group.is_first:
+        saved_search.keep_sizes(key, seen.search.sizes())
+    return detect.References("reference", name, (seen.search.sizes(),))

@@ -3,12 +3,13 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from clipclean import data, detect, model, train
+from clipclean import detect, model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import total_steps
-from clipclean.jobs import audit, estimate, inputs, prepare
+from clipclean.jobs import audit_inputs, estimate, inputs, prepare
+from clipclean.jobs.audit_inputs import AuditRequest
 from clipclean.progress import Progress
 
 
@@ -82,45 +83,32 @@ def _cleaning(recipe: recipes.Recipe, pairs: int) -> str:
     return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
 
 
-def of_audit(request: audit.AuditRequest, /, *, progress: Progress) -> Plan:
+def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
-    recipe = recipes.load(recipes.DEFAULT)
-    vocabulary = inputs.words(request.classes, request.templates)
-    device = inputs.device_of(request.device)
-    progress("reading the model", 0, 1)
-    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
-    references = audit.read_others(request, opened).trusted
-    progress("reading the model", 1, 1)
-    cache = inputs.image_cache(recipe, opened.architecture)
-    images = data.read_images(
-        request.data, images=cache, progress=lambda done, total: progress("reading the images", done, total)
-    )
-    tested = inputs.build(opened, inputs.late_pairs(request.pairs, cache), device=device)
-    shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary)
-    effort, models = request.effort if request.search else None, 1 + len(references)
+    read = audit_inputs.read(request, progress)
+    clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
+    effort, models = request.effort if request.search else None, 1 + len(read.others.trusted)
     size = estimate.AuditSize.of(shown, effort=effort, models=models)
-    expected = estimate.of_audit(tested.clip, estimate.pace(tested.clip), size)
+    expected = estimate.of_audit(clip, estimate.pace(clip), size)
     passes = estimate.passes(recipes.EFFORTS[request.effort], classes=len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {effort}: at most {passes:,} passes of an image"
     return Plan(
         {
-            **_of_model(tested, tested.clip),
-            "data": f"{len(images.pairs):,} images{'' if request.own else ' (bundled)'}, {len(shown.pixels)} measured on",
+            **_of_model(read.tested, clip),
+            "data": f"{len(read.images.pairs):,} images{'' if request.own else ' (bundled)'}, {len(shown.pixels)} measured on",
         },
         (
             f"measure: {len(shown.panel)} known triggers, {len(vocabulary.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            _compared(request, opened.architecture, vocabulary.classes, models=models),
+            _compared(request, clip.architecture, vocabulary.classes, models=models),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
         expected,
-        tuple(estimate.faster(expected, effort=effort, device=tested.clip.device.type)),
+        tuple(estimate.faster(expected, effort=effort, device=clip.device.type)),
     )
 
 
-def _compared(
-    request: audit.AuditRequest, found: model.Architecture, classes: tuple[str, ...], /, *, models: int
-) -> str:
+def _compared(request: AuditRequest, found: model.Architecture, classes: tuple[str, ...], /, *, models: int) -> str:
     """With which clean models the result would be compared."""
     if models > 1:
         return f"search {models - 1} clean model(s) too, and compare"

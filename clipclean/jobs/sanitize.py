@@ -7,7 +7,7 @@ from clipclean import deadline, detect, train
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.findings import Finding, finding
-from clipclean.jobs import inputs, outputs, prepare, shared, suspicions
+from clipclean.jobs import inputs, outputs, prepare, searching, suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
@@ -121,7 +121,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
         before = inputs.measure(clip, evidence, what="measuring before", progress=run.progress)
         return suspicions.compared(clip, before, evidence, thresholds)
 
-    before = shared.measured(run.group, clip, measured)
+    before = searching.measured_by_first(run.group, clip, measured)
     seconds = time.monotonic() - began
     pointed = suspicions.of_panel(before, evidence, thresholds)
     suspected = tuple(dict.fromkeys((*ready.named, *pointed)))  # one that was named may be found as well
@@ -138,7 +138,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
     own = suspicions.new_leads(aims.searched.strongest(), suspected) if aims.searched else ()
     if own:
         seen = before
-        before = shared.measured(run.group, clip, lambda: suspicions.with_found(clip, seen, evidence, own))
+        before = searching.measured_by_first(run.group, clip, lambda: suspicions.with_found(clip, seen, evidence, own))
         suspected = (*suspected, *own)
     return First(replace(evidence, suspicions=suspected), before, suspected, own, aims, seconds)
 

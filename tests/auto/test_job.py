@@ -6,7 +6,7 @@ import tiny
 from clipclean import checkpoint, cli, report
 from clipclean.attack import poison
 from clipclean.auto.workbench import Workbench
-from clipclean.jobs import audit as audit_job
+from clipclean.jobs import searching
 from clipclean.methods import training
 
 SHORT = "train.batch_size=16, train.warmup_steps=1, train.max_steps="
@@ -47,11 +47,11 @@ def command(job, *more):
 def unsearched(monkeypatch):
     """The search takes seconds even here, and has tests of its own."""
 
-    def measured(clip, evidence, references, progress, /, *, what, **_):
-        found = audit_job.measured(clip, evidence, progress, what=what)
-        return audit_job.AuditResult(found, None, ("CC021", "Not searched."), 0.0)
+    def measured(settings, clip, evidence, references, progress, /, *, what, **_):
+        found = searching.measured(clip, evidence, progress, what=what)
+        return searching.AuditResult(found, None, ("CC021", "Not searched."), 0.0)
 
-    monkeypatch.setattr(audit_job, "searched", measured)
+    monkeypatch.setattr(searching, "audit_clip", measured)
 
 
 @pytest.fixture
@@ -104,10 +104,10 @@ def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unre
     whole = tiny.job(job.folder.parent / "whole")
     monkeypatch.undo()
     monkeypatch.setattr(
-        audit_job,
-        "searched",
-        lambda clip, evidence, *_, what, progress=None, **__: audit_job.AuditResult(
-            audit_job.measured(clip, evidence, lambda *_: None, what=what), None, ("CC021", "Not searched."), 0.0
+        searching,
+        "audit_clip",
+        lambda settings, clip, evidence, *_, what, **__: searching.AuditResult(
+            searching.measured(clip, evidence, lambda *_: None, what=what), None, ("CC021", "Not searched."), 0.0
         ),
     )
     assert cli.main(command(whole)) == 4

@@ -8,7 +8,7 @@ from clipclean.attack import triggers
 from clipclean.auto import suspects
 from clipclean.config import policy, thresholds
 from clipclean.detect.panel import Strength
-from clipclean.jobs.audit import AuditResult
+from clipclean.jobs.searching import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
 PATCH, OTHER = triggers.parse("patch:seed=1"), triggers.parse("patch:seed=2")

@@ -13,8 +13,7 @@ from clipclean import detect, model
 from clipclean.attack import power, triggers
 from clipclean.config import policy, recipe, thresholds
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs import audit as audit_job
-from clipclean.jobs import other_models
+from clipclean.jobs import audit_findings, audit_inputs, audit_report, inputs, other_models, searching
 from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
@@ -44,7 +43,7 @@ class Toy:
 
 
 def request(**changes):
-    asked = audit_job.AuditRequest(
+    asked = audit_inputs.AuditRequest(
         model=Path("model.pt"),
         data=Path("images"),
         own=True,
@@ -95,13 +94,13 @@ def _quick():
 
 
 def looked(tower, references=None, **changes):
-    return audit_job.audit_clip(request(**changes), Toy(tower), evidence(), references, silent)
+    return searching.audit_clip(request(**changes).settings, Toy(tower), evidence(), references, silent)
 
 
 @pytest.fixture(scope="module")
 def references():
     trusted = SimpleNamespace(clip=Toy(towers.honest()))
-    return audit_job.measured_references(request(), Path("trusted.pt"), trusted, evidence(), silent)
+    return other_models.measured_references(request().settings, Path("trusted.pt"), trusted, evidence(), silent)
 
 
 @pytest.fixture(scope="module")
@@ -110,13 +109,13 @@ def bad(references):
 
 
 def word(seen, references, images=PICTURES):
-    return policy.verdict(audit_job.findings(seen, references, LIMITS, images=images))
+    return policy.verdict(audit_findings.findings(seen, references, LIMITS, images=images))
 
 
 def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad, references) == "fail"
-    (finding,) = [f for f in audit_job.findings(bad, references, LIMITS, images=PICTURES) if f.level == "error"]
+    (finding,) = [f for f in audit_findings.findings(bad, references, LIMITS, images=PICTURES) if f.level == "error"]
     assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
     for seed in (0, 1):  # the twin, and another model
         assert word(looked(towers.honest(seed), references, seed=3), references) != "fail"
@@ -125,7 +124,7 @@ def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, referen
 def test_without_clean_models_it_is_said_and_is_never_pass():
     seen = looked(towers.honest())
     assert seen.why_not is None
-    found = audit_job.findings(seen, None, LIMITS, images=PICTURES)
+    found = audit_findings.findings(seen, None, LIMITS, images=PICTURES)
     assert "CC004" in {finding.rule for finding in found}
     assert policy.verdict(found) != "pass"
 
@@ -135,15 +134,18 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     strong, weak = (
         power.Power(tuple(power.Planted(str(n), "fox", 0.9, level, 1.0) for n in range(4))) for level in ("error", None)
     )
-    assert policy.verdict(audit_job.with_power(found, None)) == "inconclusive"
-    assert policy.verdict(audit_job.with_power(found, weak)) == "inconclusive"
-    assert policy.verdict(audit_job.with_power(found, strong)) == "pass"
-    assert policy.verdict(audit_job.with_power([*found, detect.unsearched("CC020", "Few.")], strong)) == "inconclusive"
-    assert policy.verdict(audit_job.with_power([], weak)) == "inconclusive"  # beside clean models, too
+    assert policy.verdict(audit_findings.with_power(found, None)) == "inconclusive"
+    assert policy.verdict(audit_findings.with_power(found, weak)) == "inconclusive"
+    assert policy.verdict(audit_findings.with_power(found, strong)) == "pass"
+    assert (
+        policy.verdict(audit_findings.with_power([*found, detect.unsearched("CC020", "Few.")], strong))
+        == "inconclusive"
+    )
+    assert policy.verdict(audit_findings.with_power([], weak)) == "inconclusive"  # beside clean models, too
 
 
 def test_few_pictures_are_told_and_decide_nothing(bad, references):
-    found = audit_job.findings(bad, references, LIMITS, images=LIMITS.min_images - 1)
+    found = audit_findings.findings(bad, references, LIMITS, images=LIMITS.min_images - 1)
     assert {"CC020", "CC003"} <= {finding.rule for finding in found}
     assert policy.verdict(found) == "inconclusive"
 
@@ -152,7 +154,7 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why():
     skipped = looked(towers.honest(), search=False)
     assert (skipped.search, skipped.why_not[0]) == (None, "CC021")
     black = evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE))
-    same = audit_job.audit_clip(request(), Toy(towers.honest()), black, None, silent)
+    same = searching.audit_clip(request().settings, Toy(towers.honest()), black, None, silent)
     assert (same.search, same.why_not[0]) == (None, "CC005")
     for seen in (skipped, same):
         assert word(seen, None) == "inconclusive"
@@ -161,7 +163,7 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why():
 def test_the_search_leaves_the_model_as_it_was():
     toy = Toy(towers.honest())
     toy.net.train()
-    audit_job.audit_clip(request(), toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
+    searching.audit_clip(request().settings, toy, evidence(torch.zeros(20, 3, towers.SIDE, towers.SIDE)), None, silent)
     assert toy.net.training
     assert all(parameter.requires_grad for parameter in toy.net.parameters())
 
@@ -169,18 +171,18 @@ def test_the_search_leaves_the_model_as_it_was():
 def test_a_reference_that_cannot_be_searched_is_inconclusive():
     broken = SimpleNamespace(clip=Toy(lambda images: towers.BANK[0].expand(len(images), -1) + 0 * images.mean()))
     with pytest.raises(Inconclusive, match=r"trusted.pt cannot be compared with: .* one place"):
-        audit_job.measured_references(request(), Path("trusted.pt"), broken, evidence(), silent)
+        other_models.measured_references(request().settings, Path("trusted.pt"), broken, evidence(), silent)
 
 
 def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(PICTURES) % len(towers.CLASSES)
-    shown = audit_job.shown_of(toy, evidence(labels=labels), bad, seed=0)
+    shown = audit_report.shown_of(toy, evidence(labels=labels), bad, seed=0)
     made, used = shown.maps["projection"], min(PICTURES, example_images.MAPPED)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0
     assert made.trigger == bad.search.targeted[0].found.spec
-    images = audit_job.drawn(evidence(), bad, shown)
+    images = audit_report.drawn(evidence(), bad, shown)
     assert (len(images.found_triggers), len(images.grids)) == (2, example_images.COUNT)
     triggered = [grid["rows"][1]["cells"][0]["answers"][0]["name"] for grid in images.grids]
     assert triggered == ["fox"] * example_images.COUNT
@@ -188,18 +190,18 @@ def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
 
 def test_without_any_trigger_there_is_nothing_to_show(bad):
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
-    shown = audit_job.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
+    shown = audit_report.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
     assert shown == example_images.Shown()
-    assert audit_job.drawn(evidence(), nothing, shown) == PageImages()
+    assert audit_report.drawn(evidence(), nothing, shown) == PageImages()
 
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):
     spec = bad.search.targeted[0].found.spec
-    made = audit_job.search_section("quick", bad, references, {spec: "01.safetensors"}).as_json()
+    made = audit_report.search_section("quick", bad, references, {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
     assert [entry["file"] for entry in made["found"]] == ["01.safetensors", *[None] * (len(made["found"]) - 1)]
-    assert audit_job.search_section("quick", bad, None, {}).calibration.kind == "none"
+    assert audit_report.search_section("quick", bad, None, {}).calibration.kind == "none"
 
 
 def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
@@ -207,9 +209,9 @@ def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
     weights = tiny.state_dict(tiny.SMALL_VIT)
     told = model.resolve(weights, arch=None, config=tiny.SMALL_VIT, script_quick_gelu=False)
     clip = model.build(told.with_activation(False, "told"), weights, device="cpu")
-    assert audit_job.usual_normalisation(clip) is None
+    assert searching.usual_normalisation(clip) is None
     other = replace(clip.architecture, preprocess=replace(clip.architecture.preprocess, std=(1.0, 1.0, 1.0)))
-    tried = audit_job.usual_normalisation(model.Clip(clip.net, other, clip.device)).architecture.preprocess
+    tried = searching.usual_normalisation(model.Clip(clip.net, other, clip.device)).architecture.preprocess
     assert (tried.mean, tried.std) == (model.OPENAI_MEAN, model.OPENAI_STD)
 
 
@@ -222,7 +224,7 @@ def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
 )
 def test_models_are_compared_within_their_tower_and_side(tmp_path, config, kind):
     job = tiny.job(tmp_path, config=config, count=2)
-    found = audit_job.inputs.read(job.model, arch=str(job.arch))
+    found = inputs.read(job.model, arch=str(job.arch))
     assert isinstance(found.architecture, model.Architecture)
     assert model.kind_of(found.architecture) == kind
 
@@ -250,7 +252,7 @@ def kinds(tmp_path_factory):
 
 
 def test_a_reference_is_another_model_of_the_same_kind(kinds):
-    (path, arch), tested = kinds["sound"], audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
+    (path, arch), tested = kinds["sound"], inputs.read(kinds["model"][0], arch=kinds["model"][1])
     assert other_models.read_reference(path, tested, arch=arch).architecture.config == tested.architecture.config
     for name, words in (
         ("copy", "has the same weights as the tested model"),
@@ -271,14 +273,14 @@ def test_a_reference_is_another_model_of_the_same_kind(kinds):
     ],
 )
 def test_a_base_that_nothing_was_finetuned_from_is_refused(kinds, name, words):
-    tested = audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
+    tested = inputs.read(kinds["model"][0], arch=kinds["model"][1])
     with pytest.raises(UsageError, match=rf"The base {name}.pt {words}"):
         other_models.read_base(kinds[name][0], tested, arch=kinds[name][1])
     assert other_models.read_base(kinds["sound"][0], tested, arch=kinds["sound"][1])
 
 
 def test_a_witness_may_be_of_any_kind_but_not_the_model_itself(kinds):
-    tested = audit_job.inputs.read(kinds["model"][0], arch=kinds["model"][1])
+    tested = inputs.read(kinds["model"][0], arch=kinds["model"][1])
     for name in ("words", "pixels", "large"):
         assert other_models.read_witness(kinds[name][0], tested, arch=kinds[name][1])
     with pytest.raises(UsageError, match=r"The witness copy.pt has the same weights"):

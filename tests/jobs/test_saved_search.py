@@ -15,6 +15,7 @@ from clipclean.config import policy, recipe
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.jobs import audit as job
 from clipclean.jobs import result_cache, saved_search
+from clipclean.jobs.audit_inputs import AuditRequest
 from clipclean.progress import Listener, heard
 
 INTERRUPTED = 3  # times
@@ -43,7 +44,7 @@ def request_(tmp_path_factory):
     made = tiny.job(folder)
     trusted = folder / "trusted.pt"
     torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), trusted)
-    return job.AuditRequest(
+    return AuditRequest(
         model=made.model,
         data=tiny.labelled(folder / "shown", count=24),
         own=True,

@@ -1,0 +1,138 @@
+"""The findings of an audit: what was seen of a model, against thresholds, clean models and witnesses."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from clipclean import data, detect
+from clipclean.attack import power
+from clipclean.config.thresholds import AuditLimits
+from clipclean.detect import witness
+from clipclean.detect.witness import Testimony
+from clipclean.findings import Finding
+from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
+from clipclean.jobs.searching import AuditResult, usual_normalisation
+from clipclean.progress import Progress
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What an audit was asked, what it measures on, and what its findings are judged by."""
+
+    request: AuditRequest
+    eval_set: detect.EvalSet
+    references: detect.References | None
+    limits: AuditLimits
+    progress: Progress
+
+    def findings(self, seen: AuditResult, /) -> list[Finding]:
+        """What was seen, against the thresholds."""
+        return findings(seen, self.references, self.limits, images=len(self.eval_set.pixels))
+
+
+def judged(
+    setting: Setting,
+    read: AuditInputs,
+    seen: AuditResult,
+    under: AuditResult | None,
+    witnesses: Sequence[Testimony],
+    /,
+) -> list[Finding]:
+    """All findings but the power: on the model, on the images, and ``under`` CLIP's own normalisation where that is another."""
+    found = heard(setting, setting.findings(seen), seen, witnesses)
+    found += side_findings(setting.request, read.images)
+    if under:
+        return [*heard(setting, under_both(setting, seen, under), under, witnesses), *found]
+    if usual_normalisation(read.tested.clip):
+        found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
+    return found
+
+
+def findings(
+    seen: AuditResult, references: detect.References | None, limits: AuditLimits, /, *, images: int
+) -> list[Finding]:
+    """What was seen on so many images, against the thresholds."""
+    # Where there is a search the panel is compared with its siblings and with clean models, by the least strength that acts.
+    measured = replace(seen.measured, panel=()) if seen.search else seen.measured
+    found = [*detect.audit(measured, limits=limits)]
+    if seen.why_not:
+        found.append(detect.unsearched(*seen.why_not))
+    if late := unfinished(seen):
+        found.append(detect.unsearched("CC024", f"Time was over: {late}. The same command with more minutes resumes."))
+    if seen.search and images < limits.min_images:
+        words = f"{images} images are too few to judge the results: at least {limits.min_images} are needed."
+        found.append(detect.unsearched("CC020", f"{words} Give more by --data."))
+    if seen.search and (doubt := detect.unsound(sound_rate(seen), classes=len(seen.measured.text_classifier))):
+        found.append(doubt)
+    if seen.search:
+        found += detect.searched(seen.search, seen.measured.panel, images=images, limits=limits)
+        if references is None:
+            found.append(detect.uncalibrated())
+    return found
+
+
+def unfinished(seen: AuditResult, /) -> str:
+    """What was not done since time was over; empty where all was."""
+    parts = []
+    if seen.measured.untried:
+        parts.append(f"{seen.measured.untried} of the known triggers were not tried")
+    if seen.search and seen.search.cut:
+        parts.append("only {} of {} steps of the search were done".format(*seen.search.cut))
+    return ", and ".join(parts)
+
+
+def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
+    """How well the model knows the classes: accuracy, or how often an image and its caption are of one class; None if unknown."""
+    if seen.agreement is not None:
+        return seen.agreement
+    return seen.measured.clean_accuracy if seen.measured.clean_accuracy.n else None
+
+
+def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> list[Finding]:
+    """What shows under CLIP's own normalisation, and whether the model is better with it."""
+    more = [
+        found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
+        for found in setting.findings(under)
+        if found.rule in ("CC002", "CC003", "CC006")
+    ]
+    own, usual = sound_rate(seen), sound_rate(under)
+    if own and usual and own.n and usual.value - own.value > setting.limits.max_accuracy_loss:
+        words = (
+            f"With the mean and std that came with the weights {100 * own.value:.1f} % of images are taken for their class, with CLIP's "
+            f"own {100 * usual.value:.1f} %: the configuration is not the one that the model was trained with."
+        )
+        more.append(detect.unsearched("CC007", words))
+    return more
+
+
+def heard(
+    setting: Setting, found: Sequence[Finding], seen: AuditResult, witnesses: Sequence[Testimony], /
+) -> list[Finding]:
+    """The findings with what the witnesses say to those of the search."""
+    if not witnesses or not seen.search:
+        return list(found)
+    limits = setting.limits
+    suspects = {suspect.name: suspect for suspect in detect.suspected(seen.search, limits=limits)}
+    return [
+        witness.heard(each, suspects[each.target], setting.eval_set.tried, witnesses, limit=limits.abnormality)
+        if each.rule == "CC003" and each.target in suspects
+        else each
+        for each in found
+    ]
+
+
+def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[Finding]:
+    """The findings with the power of the audit, which stands in for clean models to compare with where it is enough."""
+    if known is None:
+        return list(found)
+    return [*(each for each in found if not (known.is_enough and each.rule == "CC004")), known.finding()]
+
+
+def side_findings(request: AuditRequest, images: data.CleanSet, /) -> list[Finding]:
+    """Notes on the images; they inform and never change the verdict."""
+    told = []
+    if not request.own:
+        told.append(detect.note("CC031", f"No images were given: {len(images)} bundled ones were measured on."))
+    if images.skipped:
+        named = ", ".join(f"{s.key} ({s.reason})" for s in images.skipped[:5])
+        told.append(detect.note("CC030", f"{len(images.skipped)} images were unusable and skipped: {named}."))
+    return told

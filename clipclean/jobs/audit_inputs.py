@@ -1,0 +1,123 @@
+"""What an audit is asked, and what it reads before it measures: models, references, images and classes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from clipclean import data, detect, model
+from clipclean.config import recipe as recipes
+from clipclean.config.policy import Policy
+from clipclean.jobs import inputs, other_models
+from clipclean.jobs.inputs import LoadedModel, Opened
+from clipclean.jobs.searching import SearchSettings
+from clipclean.progress import Progress
+from clipclean.schema.report import Effort
+
+
+@dataclass(frozen=True)
+class AuditRequest:
+    """What the user asked for; paths are not yet looked at.
+
+    ``data`` holds the images: ``own`` ones of the user, or else the bundled ones. ``pairs`` holds captions as well; an
+    undecided activation is measured on them.
+    """
+
+    model: inputs.Source
+    data: Path
+    own: bool
+    pairs: Path
+    reference: tuple[inputs.Source, ...]
+    policy: Policy
+    effort: Effort
+    arch: str | None
+    classes: Path | Sequence[str] | None
+    templates: Path | Sequence[str] | None
+    seed: int
+    device: str
+    save_triggers: Path | None
+    search: bool
+    weights: str | None = None  # which of several sets in the file
+    labels: Mapping[str, str] = field(default_factory=dict)
+    references: tuple[Path, ...] = ()  # files that ``build_references`` wrote
+    base: inputs.Source | None = None  # that the model was finetuned from
+    witness: tuple[inputs.Source, ...] = ()
+    witness_arch: str | None = None
+    power: bool = False  # plant backdoors in copies, and see how many of them are found
+    canaries: int = 4
+    max_minutes: float | None = None  # after which the audit ends with what was found
+    is_cached: bool = False  # whether what references need, and text classifiers, are kept for other audits
+
+    @property
+    def settings(self) -> SearchSettings:
+        """How each of its models is measured and searched."""
+        return SearchSettings(self.effort, self.seed, search=self.search, is_cached=self.is_cached)
+
+
+@dataclass(frozen=True)
+class Others:
+    """The other models of an audit, read and recognised: those to compare with, the base among them, and witnesses."""
+
+    trusted: tuple[tuple[inputs.Source, Opened], ...]
+    base: Opened | None
+    witnesses: tuple[tuple[inputs.Source, Opened], ...]
+
+
+@dataclass(frozen=True)
+class AuditInputs:
+    """What was read for an audit.
+
+    Attributes:
+        vocabulary: the classes and templates.
+        tested: the model.
+        others: the other models, not yet built.
+        stored: what files of references hold for a model of this kind.
+        images: that were given.
+        pairs: the clean pairs, read where they are needed.
+        eval_set: what every model is measured on.
+    """
+
+    vocabulary: inputs.Words
+    tested: LoadedModel
+    others: Others
+    stored: tuple[detect.References, ...]
+    images: data.CleanSet
+    pairs: inputs.LatePairs
+    eval_set: detect.EvalSet
+
+
+def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
+    """Read and check all that an audit is given, and build the tested model; raises what the readers raise."""
+    recipe = recipes.load(recipes.DEFAULT)
+    vocabulary = inputs.words(request.classes, request.templates)
+    device = inputs.device_of(request.device)
+    progress("reading the model", 0, 1)
+    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    others = read_others(request, opened)
+    stored = other_models.stored_references(
+        request.references,
+        kind=model.kind_of(opened.architecture),
+        effort=request.effort,
+        classes=vocabulary.classes,
+    )
+    progress("reading the model", 1, 1)
+    cache = inputs.image_cache(recipe, opened.architecture)
+    images = data.read_images(
+        request.data, images=cache, progress=lambda done, total: progress("reading the images", done, total)
+    )
+    pairs = inputs.late_pairs(request.pairs, cache)
+    progress("building the model", 0, 1)
+    tested = inputs.build(opened, pairs, device=device)
+    progress("building the model", 1, 1)
+    shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary)
+    return AuditInputs(vocabulary, tested, others, tuple(stored), images, pairs, shown)
+
+
+def read_others(request: AuditRequest, opened: Opened, /) -> Others:
+    """Read the models that are named beside the tested one; raises what the readers raise."""
+    trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
+    base = None
+    if request.base is not None:
+        base = other_models.read_base(request.base, opened, arch=request.arch)
+        trusted.append((request.base, base))
+    witnesses = ((path, other_models.read_witness(path, opened, arch=request.witness_arch)) for path in request.witness)
+    return Others(tuple(trusted), base, tuple(witnesses))

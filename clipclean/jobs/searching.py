@@ -1,0 +1,170 @@
+"""Measuring one model and searching it for unknown triggers; of several processes the first one measures for all."""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import torch
+
+from clipclean import deadline, detect, model, train
+from clipclean.config import recipe as recipes
+from clipclean.jobs import saved_search
+from clipclean.jobs.saved_search import NOTHING, SavedSearch
+from clipclean.progress import Progress
+
+SAME = 1e-3  # of means and deviations of pixels
+MEASURED: Mapping[str, type] = {
+    kind.__name__: kind for kind in (detect.Measurement, detect.Probe, detect.Rate, detect.Accuracy)
+}
+
+
+@dataclass(frozen=True)
+class SearchSettings:
+    """How a model is measured and searched.
+
+    Attributes:
+        effort: how hard is searched.
+        seed: decides every draw.
+        search: False measures only.
+        pointed: places of classes that are searched for in any case, before those that the panel points at.
+        is_cached: whether text classifiers, and what clean models need, are kept for other audits.
+    """
+
+    effort: str
+    seed: int
+    search: bool = True
+    pointed: tuple[int, ...] = ()
+    is_cached: bool = False
+
+    def decides(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
+        """All that decides what is measured and found in one model."""
+        return saved_search.decides(clip, eval_set, effort=self.effort, pointed=self.pointed, seed=self.seed)
+
+
+@dataclass(frozen=True)
+class AuditResult:
+    """All that was seen of one model: numbers before any threshold."""
+
+    measured: detect.Measurement
+    search: detect.SearchResult | None
+    why_not: tuple[str, str] | None  # the rule that says why nothing was searched, and the words
+    seconds: float  # of the search
+    agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
+
+
+def audit_clip(
+    settings: SearchSettings,
+    clip: model.Clip,
+    eval_set: detect.EvalSet,
+    references: detect.References | None,
+    progress: Progress,
+    /,
+    *,
+    what: str = "",
+    memory: SavedSearch = NOTHING,
+    group: train.Group = train.ALONE,
+) -> AuditResult:
+    """Measure and search one model; a search that cannot be made is no error, but says why.
+
+    ``what`` names the model in progress, and ``memory`` keeps the stages that are finished. The processes of ``group`` share the
+    search, and get the same result.
+    """
+    found = measured(clip, eval_set, progress, memory, what=what, is_cached=settings.is_cached, group=group)
+    if not settings.search:
+        return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
+    started = time.monotonic()
+    pixels = eval_set.pixels.to(clip.device)
+    course = detect.Course(
+        settings.seed, lambda done, total: progress(f"searching{what}", done, total), memory, crew=group
+    )
+    try:
+        with model.frozen(clip.net):
+            result = detect.search(
+                detect.fastest(clip.encode_images, pixels, found.text_classifier),
+                replace(eval_set, pixels=pixels),
+                found.text_classifier,
+                effort=detect.Effort(**recipes.EFFORTS[settings.effort].model_dump()),
+                references=references,
+                course=course,
+                pointed=settings.pointed,
+            )
+    except detect.NoSearch as error:
+        return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)
+    return AuditResult(
+        found, result, None, time.monotonic() - started, agreement(clip, eval_set, found.text_classifier)
+    )
+
+
+def measured(
+    clip: model.Clip,
+    eval_set: detect.EvalSet,
+    progress: Progress,
+    memory: SavedSearch = NOTHING,
+    /,
+    *,
+    what: str,
+    is_cached: bool = False,
+    group: train.Group = train.ALONE,
+) -> detect.Measurement:
+    """What the panel and the named triggers do to one model; the first of several processes measures it."""
+    return measured_by_first(
+        group, clip, lambda: _measured(clip, eval_set, progress, memory, what=what, is_cached=is_cached)
+    )
+
+
+def measured_by_first(
+    group: train.Group, clip: model.Clip, make: Callable[[], detect.Measurement], /
+) -> detect.Measurement:
+    """What the first process measures, with the text classifier on the device of the model: all decide by the same numbers.
+
+    Raises:
+        OutOfTime: in all processes, where time was over in the first.
+    """
+    found = detect.of_first(group, make, kinds=MEASURED)
+    return replace(found, text_classifier=found.text_classifier.to(clip.device))
+
+
+def _measured(
+    clip: model.Clip, eval_set: detect.EvalSet, progress: Progress, memory: SavedSearch, *, what: str, is_cached: bool
+) -> detect.Measurement:
+    if (kept := memory.recall("measured")) is not None:
+        made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
+        return made
+    key = saved_search.digest(saved_search.decides_texts(clip, eval_set)) if is_cached else ""
+    made = detect.measure(
+        deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
+        progress=lambda done, total: progress(f"measuring{what}", done, total),
+        text_classifier=saved_search.known_classifier(key, clip.device) if key else None,
+    )  # fmt: skip
+    if key:
+        saved_search.keep_classifier(key, made.text_classifier)
+    if not made.untried:
+        memory.keep("measured", detect.pack(made, kinds=MEASURED))
+    return made
+
+
+def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch.Tensor, /) -> detect.Rate | None:
+    """How often an image and its caption are nearest to the same class; None with labels, or without captions."""
+    if eval_set.labels is not None or not eval_set.captions:
+        return None
+    size, count = eval_set.batch_size, len(eval_set.captions)
+    batches = [slice(start, start + size) for start in range(0, count, size)]
+    images = torch.cat([detect.predict(clip.embed_images(eval_set.pixels[some]), text_classifier) for some in batches])
+    texts = torch.cat(
+        [detect.predict(clip.embed_texts(list(eval_set.captions[some])), text_classifier) for some in batches]
+    )
+    return detect.Rate(int((images == texts).sum()), count)
+
+
+def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
+    """The same model under CLIP's own mean and deviation of pixels; None where it has these already.
+
+    A configuration travels with the weights and is as much the attacker's: a deviation of one blinds an audit, while whoever loads
+    the weights in the usual way has the backdoor.
+    """
+    preprocess = clip.architecture.preprocess
+    usual = replace(preprocess, mean=model.OPENAI_MEAN, std=model.OPENAI_STD)
+    given = (*preprocess.mean, *preprocess.std)
+    if all(abs(a - b) < SAME for a, b in zip(given, (*usual.mean, *usual.std), strict=True)):
+        return None
+    return model.Clip(clip.net, replace(clip.architecture, preprocess=usual), clip.device)
