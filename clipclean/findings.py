@@ -301,9 +301,7 @@ RULES: Mapping[str, Rule] = {
         action="Check --arch, --classes, --templates, and the mean and std in the model's configuration. Give "
         "images with labels or captions.",
         severity=4.0,
-        doubt=VerdictWords(
-            "The model hardly knows these classes, or nothing tells whether it does, so a search shows little.", ""
-        ),
+        doubt=VerdictWords("The model hardly knows these classes, or that is unknown, so a search shows little.", ""),
         urgent=90,
         needs="audit or search",
     ),
@@ -396,8 +394,8 @@ RULES: Mapping[str, Rule] = {
         title="Time was over before all was done",
         stage="evidence",
         level="warning",
-        means="The run ended at the deadline of --max-minutes. What it had found until then is reported; the rest was not done.",
-        does_not_show="What the rest would have found: a trigger of a kind that was not reached, for one.",
+        means="The run ended at the deadline of --max-minutes. The report has the results until then.",
+        does_not_show="The results of the rest, such as triggers of a kind that was not reached.",
         action="Give the same command with more minutes: an audit resumes where it ended.",
         severity=4.0,
         doubt=VerdictWords(
@@ -548,7 +546,7 @@ UNKNOWN = Rule(
     stage="evidence",
     level="warning",
     means="The report was written by another version; its message says what was found.",
-    does_not_show="What this version would have found.",
+    does_not_show="The findings of this version.",
     action="Read the report with the version of clipclean that wrote it.",
 )
 

@@ -38,10 +38,10 @@ def home() -> Path:
 
 
 def place_of(out: Path, /) -> Path:
-    """The folder for the state of whatever writes ``out``, in any spelling of it.
+    """The folder for the state of any run that writes ``out``, in any spelling of the path.
 
-    Never beside ``out`` or in it: what comes with a model, from git or a tar archive, must not be taken for a state
-    of our own, and links in it must not lead us anywhere.
+    It is never beside ``out`` or in it: files that come with a model, from git or a tar archive, must not count as our state,
+    and links in them must not lead us anywhere.
     """
     return home() / "runs" / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:32]
 
@@ -70,7 +70,7 @@ def private(folder: Path, /) -> None:
 
 @contextlib.contextmanager
 def locked(place: Path, /) -> Iterator[None]:
-    """Hold an output, by the place of its state, for one process.
+    """Lock an output for one process, by the place of its state.
 
     The lock lies beside the folder of the state and stays: a lock that is removed can be held twice.
 

@@ -12,11 +12,11 @@ from clipclean.errors import RefusedInput
 
 
 class NoRegularFile(OSError):
-    """A folder, pipe or device where a file is needed, or a file whose size the system does not tell."""
+    """A folder, pipe or device instead of a file, or a file whose size the system does not report."""
 
 
 class TooLarge(OSError):
-    """A file of more bytes than its kind ever has."""
+    """A file larger than any of its kind."""
 
 
 def opened(path: Path, /) -> io.BufferedReader:

@@ -110,7 +110,7 @@ def _without_canaries(copy: PlantedCopy | None, *, acted: bool) -> Finding:
     )
     if acted:
         return finding("CC061", words, level="note")
-    more = "No trigger acted on the model before cleaning either, so nothing shows what the cleaning removes."
+    more = "No trigger acted on the model before cleaning either, so the effect of the cleaning is unknown."
     return finding("CC061", f"{words} {more}", level="warning")
 
 

@@ -165,7 +165,7 @@ def needless(untried: Sequence[Candidate], done: Sequence[Considered], budget: B
     enough = next((each for each in closed if is_enough(each, budget)), None)
     if enough is None or all(each.attempt.is_open for each in done if each.attempt):
         return []
-    why = f"{enough.candidate.name} leaves hardly anything of the canaries, at hardly any cost"
+    why = f"{enough.candidate.name} removes nearly all of the canaries at almost no cost"
     return [Considered(candidate, why) for candidate in untried]
 
 

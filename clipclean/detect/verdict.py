@@ -89,14 +89,14 @@ def _nothing_shown(searched: bool) -> Finding:
     if searched:
         return unsearched(
             "CC023",
-            "No trigger acted on this model before the cleaning: none that was named, none of the panel, and the search found "
-            "none. So nothing was unlearned, and the weights are as they were.",
+            "No trigger acted on this model before the cleaning: no named one, none of the panel, and the search found none. So "
+            "nothing was unlearned, and the weights are unchanged.",
         )
     return unsearched(
         "CC021",
-        "Before the cleaning no trigger acted on this model: none that was named, and none of the panel; triggers "
-        "that nobody described were not searched for. So nothing shows that there was a backdoor, nor that one is "
-        "gone. Name what you suspect by --trigger and --target.",
+        "No trigger acted on this model before the cleaning: no named one, and none of the panel. Unknown triggers were not "
+        "searched for. So nothing shows that there was a backdoor, or that one is gone. Name the trigger that you suspect by "
+        "--trigger and --target.",
     )
 
 
@@ -281,7 +281,7 @@ def unsound(rate: Rate | None, /, *, classes: int) -> Finding | None:
     """A warning if a model is not clearly better than chance, or its accuracy is unknown; else None."""
     floor = max(LEAST_ACCURACY, 2 / classes)
     if rate is None or not rate.n:
-        words = "The images have neither labels nor captions, so nothing tells whether the model knows these classes at all."
+        words = "The images have neither labels nor captions, so it is unknown whether the model knows these classes."
         return finding("CC007", words, measure="clean accuracy")
     if rate.interval[0] >= floor:
         return None

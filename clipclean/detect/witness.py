@@ -161,5 +161,5 @@ def heard(
     level = found.level
     if level == "error" and is_semantic and left(suspect, panel, testimonies) < limit:
         level = "warning"
-        words.append("Without what moves a witness too little is left to fail the model.")
+        words.append("Without the triggers that move a witness, too little evidence is left to fail the model.")
     return found.model_copy(update={"level": level, "message": " ".join([found.message, *words])})

@@ -23,7 +23,7 @@ from clipclean.progress import Progress
 from clipclean.train.loader import Samples
 from clipclean.train.run import Run
 
-BESIDE = 500_000  # added to the seed of a canary: what auto plants is not what a recipe is measured on
+BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class BenchRequest:
 
 @dataclass(frozen=True)
 class Bench:
-    """What all runs share."""
+    """The inputs that all runs share."""
 
     clip: model.Clip
     original: dict[str, Tensor]
@@ -63,7 +63,7 @@ class Cleaning:
 
 
 def bench(recipe: Recipe, request: BenchRequest, /, *, progress: Progress) -> tuple[Evidence, ...]:
-    """The evidence blocks of a recipe, one an attack: each planted and cleaned once a seed, and pooled.
+    """The evidence blocks of a recipe, one per attack: each planted and cleaned once per seed, and pooled.
 
     The same request gives the same blocks on the same machine.
 
@@ -103,7 +103,7 @@ def prepare(recipe: Recipe, request: BenchRequest, progress: Progress, /) -> Ben
 
 
 def block(recipe: Recipe, request: BenchRequest, ready: Bench, number: int, progress: Progress, /) -> Evidence:
-    """The evidence of one attack, pooled over the seeds with which it took."""
+    """The evidence of one attack, pooled over the seeds with which it was planted."""
     runs: dict[int, Cleaning] = {}
     attack = None
     for seed in request.seeds:
@@ -182,7 +182,7 @@ def run(
 
 
 def pooled(measured: Sequence[detect.Measurement], /) -> Measured:
-    """Hits and cases of several measurements added up; each has one known trigger and labelled images."""
+    """The sums of hits and cases of several measurements; each has one known trigger and labelled images."""
     probes = [each.known[0] for each in measured]
     return Measured(
         clean_accuracy=_added([each.clean_accuracy for each in measured]),
@@ -200,7 +200,7 @@ def _added(rates: Sequence[detect.Rate]) -> recipes.MeasuredRate:
 
 
 def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:
-    """The YAML of a recipe with these evidence blocks at its end instead of those that it has; comments stay."""
+    """The YAML of a recipe with its evidence blocks replaced by these, at its end; comments stay."""
     lines = text.rstrip("\n").split("\n")
     begins = next((number for number, line in enumerate(lines) if line.startswith("evidence:")), len(lines))
     told: list[dict[str, Any]] = [each.model_dump(mode="json") for each in evidence]
@@ -209,7 +209,7 @@ def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:
 
 
 def write(path: Path, text: str, /) -> Recipe:
-    """Write the YAML of a recipe whole, after it was seen to be valid; returns the recipe.
+    """Check the YAML of a recipe, and write it whole; returns the recipe.
 
     Raises:
         UsageError: the text is no valid recipe; then the file is as it was.

@@ -14,7 +14,7 @@ Change = Literal["new", "worse", "gone", "same"]
 
 @dataclass(frozen=True)
 class Difference:
-    """A finding of the one report or the other, and how it changed."""
+    """A finding of either report, and its change."""
 
     change: Change
     finding: Finding
@@ -23,7 +23,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What changed between an earlier report and a later one."""
+    """The changes between an earlier report and a later one."""
 
     verdicts: tuple[str, str]
     differences: tuple[Difference, ...]
@@ -48,13 +48,13 @@ def compare(earlier: Report, later: Report, /) -> Comparison:
 
 
 def _by_subject(made: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:
-    """The findings by what they are about; of several about one thing the worst."""
+    """The findings by subject; of several about one subject the worst."""
     ranked = sorted(made.findings, key=lambda finding: RANKS[finding.level])
     return {(each.rule, each.measure, each.trigger, each.about): each for each in ranked}
 
 
 def _change(before: Finding | None, after: Finding) -> Change:
-    """Worse is a higher level, or an interval that lies wholly above the earlier one: less may be chance."""
+    """Whether a finding is worse: a higher level, or an interval wholly above the earlier one, since less may be chance."""
     if before is None:
         return "new"
     if RANKS[after.level] > RANKS[before.level]:

@@ -17,18 +17,19 @@ from clipclean.detect import inversion
 from clipclean.detect import panel as panels
 from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
 
-TIMED_SECONDS = 0.2  # for which each tower is timed, at least
-FEW = 8  # images or captions of the timing, where one takes its time
-MANY = 64  # and where it does not: about what a search of small images takes at once
-SLOW = 0.05  # seconds of one, from which on it takes its time
-BACKWARD = 2.0  # passes forward that a pass back costs, as flops are counted: gradients of inputs and of weights
-BESIDE = 1.1  # what a search takes for each second of its passes: painting, losses and the steps of the optimizer
+TIMED_SECONDS = 0.2  # least seconds for which each tower is timed
+FEW = 8  # images or captions of the timing, if one is slow
+MANY = 64  # and if it is fast: about the batch of a search on small images
+SLOW = 0.05  # seconds of one image or caption that count as slow
+BACKWARD = 2.0  # cost of a backward pass in forward passes, by operations: gradients of inputs and of weights
+BESIDE = 1.1  # factor on the passes of a search: painting, losses and the steps of the optimizer
 HOUR = 3600.0
 
 
 @dataclass(frozen=True)
 class Pace:
-    """What this machine needs for one image and one caption, and what an image leaves in memory for the way back.
+    """This machine's seconds for one image and one caption, and the activations that an image keeps in memory for the backward
+    pass.
 
     Attributes:
         image: seconds forward.
@@ -120,7 +121,7 @@ def in_words(seconds: float, /) -> str:
 
 
 def pace(clip: model.Clip, /, *, is_reduced: bool = False) -> Pace:
-    """Time both towers on noise for a moment; forward in bfloat16 where ``is_reduced``, as a training may compute."""
+    """Time both towers on noise for a moment; with ``is_reduced`` the forward pass is in bfloat16, as in training."""
     side, device = clip.architecture.preprocess.size, clip.device
     pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     captions = ["a photo of a dog"] * MANY
@@ -143,7 +144,7 @@ def pace(clip: model.Clip, /, *, is_reduced: bool = False) -> Pace:
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
-    """Seconds for one of a batch. The first run of all is not counted: it makes what later ones use again."""
+    """Seconds for one item of a batch. The first run is not counted: it prepares what later ones reuse."""
     count = FEW if _timed(run, 1, device) >= SLOW else MANY
     if count == MANY:
         _timed(run, count, device)
@@ -167,7 +168,7 @@ def _wait(device: torch.device) -> None:
 
 
 def _saved(run: Callable[[], Tensor]) -> int:
-    """Bytes that a forward pass keeps for the way back, weights aside."""
+    """Bytes that a forward pass keeps for the backward pass, without weights."""
     kept: dict[int, int] = {}
 
     def note(tensor: Tensor) -> Tensor:
@@ -186,7 +187,7 @@ def weights(clip: model.Clip, /) -> int:
 
 
 def held() -> int:
-    """Bytes of memory that this process holds already: libraries, weights and images; 0 where the system does not say."""
+    """Bytes of memory that this process holds already: libraries, weights and images; 0 if the system does not report it."""
     try:
         pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
     except (OSError, ValueError, IndexError):
@@ -195,7 +196,7 @@ def held() -> int:
 
 
 def of_audit(clip: model.Clip, timed: Pace, size: AuditSize, /) -> Estimate:
-    """An audit: the class captions, the images under each trigger of the panel, and the search where there is an effort."""
+    """An audit: the class captions, the images under each trigger of the panel, and the search unless ``effort`` is None."""
     seconds = size.classes * size.templates * timed.text + size.images * (1 + size.panel) * timed.image
     memory = held() + weights(clip)
     if size.effort is not None:
@@ -214,7 +215,7 @@ def passes(how: SearchEffort, /, *, classes: int) -> int:
 
 
 def _searching(how: SearchEffort, timed: Pace, size: AuditSize) -> float:
-    """Seconds of a search: its passes, and the images that are looked at between them."""
+    """Seconds of a search: its passes forward and back, and those forward only."""
     shared = BESIDE * passes(how, classes=size.classes) * timed.search / size.processes
     return shared + looked(how, images=size.images, panel=size.panel) * timed.image
 
@@ -250,7 +251,7 @@ def of_sanitize(clip: model.Clip, recipe: Recipe, timed: Pace, size: CleaningSiz
 
 
 def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[str]:
-    """What would make a job of more than an hour faster."""
+    """Advice for making a job of more than an hour faster."""
     if estimate.seconds < HOUR:
         return []
     ways = ["--effort quick"] if effort in ("standard", "thorough") else []
@@ -260,7 +261,7 @@ def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[st
 
 
 def tell_audit(clip: model.Clip, size: AuditSize, /) -> None:
-    """Say what an audit will take, where somebody listens."""
+    """Report the estimate of an audit, if somebody listens."""
     if not progress.is_heard():
         return
     found = of_audit(clip, pace(clip), size)
@@ -269,12 +270,12 @@ def tell_audit(clip: model.Clip, size: AuditSize, /) -> None:
 
 
 def searched_in(device: torch.device, /) -> str:
-    """The format that a search computes in, unless it changes what a model answers."""
+    """The format that a search computes in, unless it changes a model's answers."""
     return "bf16" if inversion.has_bfloat16(device) else "fp32"
 
 
 def tell_power(planting: Planting, /, *, count: int) -> None:
-    """Say what stating the power of an audit adds to it, where somebody listens."""
+    """Report the estimate of the power of an audit, if somebody listens."""
     if progress.is_heard():
         progress.say(
             f"--power: {count} backdoors, each planted in a copy of the model ({planting.steps} steps of {planting.batch_size} pairs) "
@@ -283,7 +284,7 @@ def tell_power(planting: Planting, /, *, count: int) -> None:
 
 
 def tell_sanitize(clip: model.Clip, recipe: Recipe, size: CleaningSize, /, *, precision: str) -> None:
-    """Say what a cleaning will take, where somebody listens."""
+    """Report the estimate of a cleaning, if somebody listens."""
     if not progress.is_heard():
         return
     taken = str(train.resolved(precision, clip.net, clip.device))
@@ -292,7 +293,7 @@ def tell_sanitize(clip: model.Clip, recipe: Recipe, size: CleaningSize, /, *, pr
 
 
 def in_line(clip: model.Clip, estimate: Estimate, /, *, precision: str, effort: str | None) -> str:
-    """What a user wants to know of a run before it takes its time."""
+    """The estimate of a run in words."""
     device = clip.device
     where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
     size = f"{sum(parameter.numel() for parameter in clip.net.parameters()) / 1e6:.1f} M parameters"

@@ -20,8 +20,8 @@ from clipclean.schema.results import Exported
 class ExportRequest:
     """What the user asked for; paths are not yet looked at.
 
-    ``data`` holds the pairs that every export is compared on. Unless they are ``own`` pairs of the user, the bundled
-    ones say nothing of the activation, and a model that does not tell its own is refused.
+    ``data`` holds the pairs that every export is compared on. Only ``own`` pairs of the user can decide the activation: with
+    the bundled ones, a model whose activation is unknown is refused.
     """
 
     model: inputs.Source
@@ -38,9 +38,9 @@ class ExportRequest:
 
 
 def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
-    """Write the weights of one checkpoint in every layout that is wanted.
+    """Write the weights of one checkpoint in every requested format.
 
-    Each layout is read back by the library that it is for. If one does not hold, nothing is written at all.
+    The library of each format reads it back. If one result differs, nothing is written.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
@@ -48,7 +48,7 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
     formats.check(request.wanted)
     standing = placing.look(
         request.out, force=request.force, known=OUTPUTS
-    )  # of a run too: its report never stays beside
+    )  # of a run too: its report never stays beside other weights
     progress("reading the model", 0, 1)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     formats.check_architecture(opened.architecture, request.wanted)
@@ -86,14 +86,14 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
 
 
 def some(pairs: tuple[data.Pair, ...], /) -> list[data.Pair]:
-    """As many pairs as an export is compared on, from all over the set."""
+    """The pairs that an export is compared on, spread over the set."""
     return list(pairs[:: max(1, len(pairs) // formats.SAMPLES)][: formats.SAMPLES])
 
 
 def record(
     request: ExportRequest, tested: inputs.LoadedModel, clean: data.CleanSet, entries: Sequence[ExportRecord], /
 ) -> Exported:
-    """What was read, what it was compared on, and what was written, in the words of a report."""
+    """The record of an export: the model, the images it was compared on, and the files, in the words of a report."""
     found = Exported(
         tool=ToolRecord(name="clipclean", version=__version__),
         command="export",

@@ -99,7 +99,7 @@ def _listed(repository: str, revision: str | None, /) -> tuple[str, list[str]]:
 
 
 def chosen(files: Sequence[str], /) -> list[str]:
-    """The weights of a repository that count, open_clip's first, with what describes them; empty where there are none."""
+    """The weights of a repository, open_clip's first, with their configuration; empty if there are none."""
     ordered = folders.WEIGHTS if folders.CONFIG in files else folders.HF_WEIGHTS
     weights = next((name for name in ordered if name in files), None)
     if weights is None:
@@ -123,7 +123,7 @@ def _download(repository: str, commit: str, wanted: Sequence[str], /) -> None:
 
 @contextlib.contextmanager
 def _translated(repository: str, /) -> Iterator[None]:
-    """Turn what the hub's library raises into errors of ours."""
+    """Turn exceptions of the hub's library into our errors."""
     from huggingface_hub import errors
 
     try:

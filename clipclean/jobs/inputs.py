@@ -93,7 +93,7 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
 
 
 def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.Architecture:
-    """The architecture of a checkpoint, which its tensors are seen to fit: a wrong --arch is refused before slow work.
+    """The architecture of a checkpoint, after a check that the tensors fit it: a wrong --arch is refused before slow work.
 
     Raises:
         UnsupportedModel: they do not fit, or belong to no CLIP with native towers.
@@ -103,7 +103,7 @@ def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.A
 
 
 def fitting(found: model.Architecture, file: checkpoint.Checkpoint, /) -> model.Architecture:
-    """The architecture, once its tokenizer and the tensors of the file are seen to fit it; raises UnsupportedModel."""
+    """The architecture, after a check that tokenizer and tensors fit it; raises UnsupportedModel."""
     model.refuse_tokenizer(found)
     model.check(found, file.tensors)
     return found
@@ -119,14 +119,14 @@ def load(
 
 
 def late_pairs(path: Path, images: data.ImageCache, /) -> LatePairs:
-    """Clean pairs that are read once and only where they are needed: most models tell their activation."""
+    """Clean pairs that are read once and only if needed: most models state their activation."""
     return functools.cache(functools.partial(data.read, path, images=images))
 
 
 def build(opened: Opened, pairs: data.CleanSet | LatePairs, /, *, device: str) -> LoadedModel:
-    """The model of a checkpoint, laid out as the device computes it fastest.
+    """The model of a checkpoint, in the fastest memory layout for the device.
 
-    Where the activation is not told by name, config or archive, it is measured on the clean pairs.
+    If name, config and archive do not state the activation, it is measured on the clean pairs.
 
     Raises:
         UnsupportedModel: the tensors do not fit the architecture.
@@ -155,7 +155,7 @@ def _with_measured_activation(
 
 
 def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: bool = False) -> data.ImageCache:
-    """Where a run keeps its images, as the model takes them, within what the recipe allows.
+    """The image cache of a run, with images in the model's size, within the recipe's limits.
 
     Args:
         recipe: limits and room.
@@ -178,7 +178,7 @@ def limits(recipe: Recipe, /) -> data.ReadLimits:
 
 
 def located(source: Source, /) -> model_paths.Located:
-    """Where a model is, and what a report calls it: by its file, its folder or its name, or by the class of a module."""
+    """The place of a model and its name in a report: that of its file or folder, its own name, or the class of a module."""
     return (
         model_paths.Located(Path(), type(source).__name__)
         if isinstance(source, nn.Module)
@@ -270,14 +270,14 @@ def named_trigger(spec: str, /) -> detect.TriggerLike:
 
 
 def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /) -> None:
-    """Refuse triggers that were found on images of another size than the model takes; raises UsageError."""
+    """Raise UsageError for triggers that were found on images of another size than the model's."""
     side = architecture.preprocess.size
     if wrong := [
         f"{t.spec} ({t.side} px)" for t, _ in named if isinstance(t, detect.InvertedTrigger) and t.side != side
     ]:
         raise UsageError(
             f"The model takes images of {side} px, and these triggers were found on others: {', '.join(wrong)}. "
-            "Audit this model with --save-triggers, and give what that finds."
+            "Audit this model with --save-triggers, and give the triggers that it finds."
         )
 
 
@@ -308,10 +308,10 @@ def eval_set(
 ) -> detect.EvalSet:
     """The images to measure on: the labelled ones, or else the pairs that were kept out of training.
 
-    Where some have neither label nor caption, accuracy is not measured. ``recall`` asks for it beside an accuracy by labels.
+    If some have neither label nor caption, accuracy is not measured. ``recall`` adds recall to an accuracy by labels.
 
     Raises:
-        Inconclusive: fewer than two images, copies counted once: they would count as evidence for what one image shows.
+        Inconclusive: fewer than two images. Copies count once, since they are no further evidence.
     """
     pairs, labels = labelled if labelled else (held_out, None)
     if len(pairs) < 2:
@@ -356,7 +356,7 @@ def distinct(pixels: Tensor, /) -> list[int]:
 def audit_set(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words) -> detect.EvalSet:
     """Images to audit a model on: with labels if all of them have one in the vocabulary, else with captions.
 
-    Without either, accuracy is not measured, and the model's own answer stands in for the label of each.
+    Without either, accuracy is not measured, and the model's own answers replace the labels.
 
     Raises:
         Inconclusive: fewer than two images.
@@ -377,7 +377,7 @@ def audit_set(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, voc
 
 
 def neighbours(labels: Tensor, most: int, /) -> int:
-    """How many neighbours may vote: no more than a typical class has images, or its own could never win."""
+    """The number of neighbours that vote: at most the size of a typical class, or a class could never win."""
     counts = torch.bincount(labels)
     return max(1, min(most, int(counts[counts > 0].median())))
 
@@ -409,9 +409,9 @@ def read_pairs(
 
 
 def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[Item], list[Item]]:
-    """Pairs to train on and pairs to measure on; all to train on where labelled images measure.
+    """Pairs to train on and pairs to measure on; all are for training if there are labelled images to measure on.
 
-    The choice depends on nothing but the number of pairs.
+    The choice depends on the number of pairs only.
     """
     if not hold_out:
         return list(pairs), []
@@ -423,7 +423,7 @@ def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[
 def measure(
     clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", progress: Progress = lambda *_: None
 ) -> detect.Measurement:
-    """What the triggers of ``evidence`` do to one model; ``what`` names it for the progress."""
+    """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress."""
     return detect.measure(
         clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: progress(what, done, total)
     )

@@ -55,7 +55,7 @@ def _tally(file: checkpoint.Checkpoint, /) -> TensorsRecord:
 
 
 def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
-    """Which tensors other libraries take from the file, by library: these, others, or none."""
+    """The tensors that other libraries take from the file, by library: these, others, or none."""
     wrapped = ".".join(file.wrappers)
     is_transformers = file.format == "transformers-directory"
     if file.format in ("torch-zip", "torch-legacy"):
@@ -75,7 +75,7 @@ def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
 
 
 class KnownModel(NamedTuple):
-    """What the tensors belong to, and what is to be said of it."""
+    """The architecture of the tensors, and notes on it."""
 
     architecture: Recognised
     activation: Recognised
@@ -84,7 +84,7 @@ class KnownModel(NamedTuple):
 
 
 def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Architecture | None, /) -> KnownModel:
-    """What the tensors belong to. Shapes that fit several architectures are no reason to say nothing of the file."""
+    """The architecture of the tensors. If the shapes fit several, the rest of the file is reported all the same."""
     try:
         found = (
             named
@@ -102,7 +102,7 @@ def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Ar
 
 
 def _limits(found: model.Architecture, /) -> tuple[str, ...]:
-    """Why no other command takes the model, where none does."""
+    """Why no other command takes the model; None if they do."""
     try:
         model.refuse_tokenizer(found)
     except UnsupportedModel as error:

@@ -24,7 +24,7 @@ PART = r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,94}[A-Za-z0-9_])?"  # of the name of a 
 REPOSITORY = re.compile(rf"{PART}(?:/{PART})?")
 REVISION = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,199}")
 COMMIT, SHA256 = re.compile(r"[0-9a-f]{40}"), re.compile(r"[0-9a-f]{64}")
-BARE = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")  # what may be the name of a repository without a prefix
+BARE = re.compile(r"[A-Za-z0-9_.-]+/[A-Za-z0-9_.-]+")  # a possible name of a repository without a prefix
 MAX_ENTRIES = 1000  # of a snapshot; a model has about twenty
 MAX_REF = 100  # bytes
 WAY_OUT = "Delete this entry of the cache, and fetch it again."
@@ -32,10 +32,10 @@ WAY_OUT = "Delete this entry of the cache, and fetch it again."
 
 @dataclass(frozen=True)
 class Located:
-    """Where a model is, and what its name says of it.
+    """The place of a model, and the facts that its name gives.
 
-    ``path`` is what ``checkpoint.read`` takes. ``digests`` are the SHA-256 of files by name, or how they begin, which
-    the cache or the name promises; ``architecture`` is the one that open_clip's name stands for.
+    ``path`` is what ``checkpoint.read`` takes. ``digests`` are the SHA-256 of files by name, or how they begin, which the cache
+    or the name promises; ``architecture`` is the one that open_clip's name stands for.
     """
 
     path: Path
@@ -45,7 +45,7 @@ class Located:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, file: "checkpoint.Checkpoint", /) -> None:
-        """Raise UnsafeCheckpoint where the file that was read is not the one that was published."""
+        """Raise UnsafeCheckpoint unless the file that was read is the one that was published."""
         promised = self.digests.get(file.weights.name, "")
         if not file.sha256.startswith(promised):
             raise UnsafeCheckpoint(
@@ -110,7 +110,7 @@ def caches() -> tuple[Path, Path]:
 
 
 def hub_cache() -> Path:
-    """The cache of the Hugging Face hub, by the same variables as its own library."""
+    """The cache of the Hugging Face hub, by the same variables as in its own library."""
     for variable in ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE"):
         if place := os.environ.get(variable):
             return Path(place).expanduser()
@@ -232,7 +232,7 @@ def _first_file(repository: str, file: str, /) -> Located | None:
 
 
 def _settings(name: str, arch: str, tag: str, /) -> dict[str, Any]:
-    """What open_clip knows of its pretrained model; raises UsageError."""
+    """open_clip's entry for its pretrained model; raises UsageError."""
     import open_clip
 
     return open_clip.get_pretrained_cfg(arch, tag) or _unknown(name)
@@ -253,7 +253,7 @@ def _unknown(name: str, /) -> dict[str, Any]:
 
 
 def _architecture(arch: str, settings: Mapping[str, Any], name: str, /) -> "model.Architecture":
-    """The architecture, with the activation and the preprocessing of these weights."""
+    """The architecture with the activation and the preprocessing of these weights."""
     from clipclean import model
 
     quick = f"{arch}-quickgelu"
@@ -282,7 +282,7 @@ def _promised(url: str, /) -> str:
 
 
 def check_there(path: Path, /) -> None:
-    """Refuse a path that leads nowhere, before torch comes; what may be a name is looked up later.
+    """Refuse a path that does not exist, before torch is imported; possible names are looked up later.
 
     Raises:
         RefusedInput: there is no such file.
@@ -294,7 +294,7 @@ def check_there(path: Path, /) -> None:
 
 
 def _refuse_bare_name(path: Path, /) -> None:
-    """Say how a name is written where one was given for a path; raises RefusedInput."""
+    """Raise RefusedInput with the spelling of a name, if a path looks like one."""
     text = str(path)
     if re.match(r"[a-z][a-z0-9+.-]+:/", text):
         raise RefusedInput(f"{text[:200]!a} is an address, and clipclean fetches nothing. Download the file first.")
@@ -324,7 +324,7 @@ MOST = 1000  # models of one command
 def expanded(given: Sequence[Path], /) -> list[Path]:
     """The models in the order of the arguments; those of a folder sorted, links left out.
 
-    A folder without any stays as it is: whoever reads it says why it is no model.
+    A folder without any stays in the list: its reader says why it is no model.
 
     Raises:
         UsageError: there are too many.

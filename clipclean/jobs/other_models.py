@@ -16,7 +16,7 @@ MOST_BYTES = 50_000_000  # of a references file
 
 
 def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
-    """A model to compare with, which must be of the tested one's kind and another than it.
+    """A model to compare with, of the tested model's kind, but with other weights.
 
     Raises:
         UsageError: it is of another kind, or has the same weights.
@@ -26,7 +26,7 @@ def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Op
     kinds = model.kind_of(trusted.architecture), model.kind_of(tested.architecture)
     if kinds[0] != kinds[1]:
         raise UsageError(
-            f"The reference {inputs.located(source).name} is a {kinds[0]} model, and the tested one {kinds[1]}: what they need "
+            f"The reference {inputs.located(source).name} is a {kinds[0]} model, and the tested one {kinds[1]}: their triggers "
             "cannot be compared. Name a clean model of the same architecture."
         )
     _refuse_same(source, trusted, tested, "reference", "so nothing in it could look abnormal")
@@ -51,7 +51,7 @@ def read_base(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
 
 
 def read_witness(source: Source, tested: Opened, /, *, arch: str | None) -> Opened:
-    """A model of any architecture that answers for itself: with its own tokenizer and image size.
+    """A witness: a model of any architecture, with its own tokenizer and image size.
 
     Raises:
         UsageError: its architecture cannot be told, or it has the tested model's weights.
@@ -71,7 +71,7 @@ def _refuse_same(source: Source, one: Opened, tested: Opened, role: str, why: st
 
 
 def _traits(opened: Opened) -> dict[str, object]:
-    """What a model keeps when it is finetuned."""
+    """The settings that finetuning does not change."""
     config = opened.architecture.config
     text, vision = config["text_cfg"], dict(config["vision_cfg"])
     vision.pop("image_size", None)
@@ -96,10 +96,10 @@ def testimony(
     progress: Progress,
     /,
 ) -> witness.Testimony:
-    """What the triggers that speak against the suspects do to one witness.
+    """The effect on one witness of the triggers that count against the suspects.
 
     Raises:
-        Inconclusive: the witness hardly knows the classes, so what it says shows nothing.
+        Inconclusive: the witness hardly knows the classes, so its answers show nothing.
     """
     clip, name = loaded.clip, inputs.located(source).name
     triggers = [entry for suspect in suspects for entry in witness.triggers_of(suspect, eval_set.tried).values()]

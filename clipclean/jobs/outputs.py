@@ -34,7 +34,7 @@ from clipclean.schema.report import (
 from clipclean.train.resume import RunState
 
 NO_IMAGES = PageImages()
-OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # what a run may leave
+OUTPUTS = (*formats.NAMES, "report.json", "report.html", *records.FILES)  # files that a run may write
 
 
 @dataclass(frozen=True)
@@ -48,13 +48,13 @@ class SanitizeOutcome:
 
 @dataclass(frozen=True)
 class Destination:
-    """Where a result goes.
+    """The destination of a result.
 
     Attributes:
         out: the folder.
-        standing: what stands in it.
-        run: digest of all that was asked for: an equal run has the same result to show.
-        state: of the run, which goes once its result stands there.
+        standing: its present content.
+        run: digest of the request: an equal run has the same result.
+        state: of the run, removed once the result is in place.
     """
 
     out: Path
@@ -64,29 +64,29 @@ class Destination:
 
     @property
     def is_finished(self) -> bool:
-        """Whether an equal run was killed once all its files had come."""
+        """Whether an equal run was killed after all its files were moved in."""
         return self.standing.run == self.run
 
 
 def place_of(request: SanitizeRequest, /) -> report.RunPaths:
-    """Where things are, for the commands of the page."""
+    """The paths for the commands of the page."""
     return report.RunPaths(str(request.out), str(request.model), str(request.data), request.recipe.name)
 
 
 def look(request: SanitizeRequest, /) -> placing.OutputState:
-    """What stands in the output folder; raises what ``placing.look`` raises."""
+    """The content of the output folder; raises what ``placing.look`` raises."""
     return placing.look(request.out, force=request.force, known=OUTPUTS)
 
 
 def destination(request: SanitizeRequest, standing: placing.OutputState, state: RunState, /) -> Destination:
-    """Where the result of a request goes; raises UsageError where the result of another run would be replaced unasked."""
+    """The destination of the result of a request; raises UsageError if it would replace another run's result unasked."""
     run = hashlib.sha256(repr((state.fingerprint, replace(request, force=False))).encode()).hexdigest()
     standing.check(request.out, run, force=request.force)
     return Destination(request.out, standing, run, state)
 
 
 def finished(out: Path, state: RunState, /) -> SanitizeOutcome:
-    """The outcome of an equal run that was killed once its files had come, and had yet to clear up."""
+    """The outcome of an equal run that was killed after its files were moved in, before it had cleaned up."""
     with state.locked():
         result = report.read(out / "report.json")
         if exported := bool(result.exports):
@@ -107,10 +107,10 @@ def publish(
     progress: Progress,
     is_whole: bool = True,
 ) -> SanitizeOutcome:
-    """Write everything into a scratch folder first, check it, then put it in the place of an earlier result.
+    """Write everything into a scratch folder first, check it, then replace an earlier result by it.
 
-    After a failure the reports are all that is written, with their checksums, unless the user asks for the weights. The weights of
-    one run never stand beside the report of another. A run that is not whole, since time was over, keeps its state to go on from.
+    If the verdict is fail, only the reports and their checksums are written, unless the user requests the weights. Weights and
+    report of different runs are never left side by side. A run that stopped at its deadline keeps its state, to resume from.
 
     Raises:
         ResourceError: the disk is full or the folder not writable; then the new files are gone again.
@@ -119,7 +119,7 @@ def publish(
     loaded = ready.loaded
     with placing.written(to.out) as new:
         if exported:
-            # Labelled images have no captions of their own: the names of the classes are embedded instead.
+            # Labelled images have no captions: the names of the classes are embedded instead.
             entries = formats.write(
                 new,
                 loaded.clip,
@@ -148,7 +148,7 @@ def publish(
 
 
 def accepted(request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], /) -> policy.Applied:
-    """The findings as the policy of the run takes them."""
+    """The findings after the policy of the run."""
     return policy.apply(request.policy, findings, today=datetime.now(UTC).date(), model_sha256=ready.loaded.file.sha256)
 
 
@@ -201,7 +201,7 @@ def recipe_of(request: SanitizeRequest, evidence: EvidenceRecord, /) -> RecipeRe
 
 
 def evidence_of(stands: Standing, before: detect.Measurement, after: detect.Measurement, /) -> EvidenceRecord:
-    """What was measured with the recipe, how it stands to this run, and where the run lies."""
+    """The recipe's evidence, how it applies to this run, and the run's place in the measured range."""
     left, lost = left_of(before, after), finite(detect.accuracy_lost(before, after))
     return EvidenceRecord(
         standing=stands.kind,
@@ -213,7 +213,7 @@ def evidence_of(stands: Standing, before: detect.Measurement, after: detect.Meas
 
 
 def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
-    """The largest excess attack success that is left of triggers that were named, or found before; None where none was."""
+    """The largest remaining excess attack success of named triggers, or of those found before; None if there are none."""
     named = {probe.trigger for probe in before.known}
     left = [probe.excess for probe in after.known if probe.trigger in named and not math.isnan(probe.excess)]
     return max(left, default=None)
@@ -242,7 +242,7 @@ def suspects_of(measured: detect.Measurement, limits: AuditLimits, /) -> tuple[S
 
 
 def section(measured: detect.Measurement, limits: AuditLimits, maps: Mapping[str, ProjectionRecord], /) -> AuditRecord:
-    """One audit of the report: its measurements, what they show, and whom they point at."""
+    """One audit of the report: its measurements, findings and suspects."""
     found = AuditRecord(
         measurements=measured.record(),
         findings=tuple(detect.audit(measured, limits=limits)),

@@ -15,7 +15,7 @@ from clipclean.progress import Progress
 
 @dataclass(frozen=True)
 class Plan:
-    """What a job would do, in its order.
+    """The steps of a job, in their order, without running them.
 
     Attributes:
         facts: what was read, by name.
@@ -109,7 +109,7 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
 
 
 def _compared(request: AuditRequest, found: model.Architecture, classes: tuple[str, ...], /, *, models: int) -> str:
-    """With which clean models the result would be compared."""
+    """The clean models that the result would be compared with."""
     if models > 1:
         return f"search {models - 1} clean model(s) too, and compare"
     if request.references:

@@ -44,10 +44,10 @@ class PlantRequest:
 
 
 def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
-    """Write a backdoored copy of a model; returns what was planted and what it achieved.
+    """Write a backdoored copy of a model; returns the backdoor and its effect.
 
-    The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report), and what was lost of
-    clean accuracy by the measure that lost most.
+    The result has ``trigger``, ``target``, ``before`` and ``after`` (each ``measurements`` as in a report), and the largest
+    loss of clean accuracy of all measures.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
@@ -130,7 +130,7 @@ def check_file(out: Path, /, *, force: bool) -> None:
 
 
 def write(out: Path, loaded: inputs.LoadedModel, /) -> None:
-    """Write the weights whole, in the layout that the suffix names."""
+    """Write the weights whole, in the format of the suffix."""
     files.write_whole(out, lambda partial: WRITERS[out.suffix](partial, loaded))
 
 

@@ -53,15 +53,15 @@ class SanitizeRequest:
     labels: Mapping[str, str] = field(default_factory=dict)
     policy: Policy = DEFAULT
     wanted: formats.ExportOptions = formats.OPEN_CLIP
-    screen: ranking.Drop | Literal["off"] = "off"  # what screening leaves out; None only reports
-    unnamed: tuple[str, ...] | None = None  # where nobody named a recipe: what is changed in the one that is taken
+    screen: ranking.Drop | Literal["off"] = "off"  # pairs that screening drops; None only reports
+    unnamed: tuple[str, ...] | None = None  # changed values for the recipe that clipclean chooses
     max_minutes: float | None = None  # after which training ends; ``auto`` has its own rule
     fits_warmup: bool = False  # shorten a warm-up that fills the run; nobody chose its length
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """All that a run rests on before it measures anything."""
+    """All inputs of a run, before it measures anything."""
 
     vocabulary: inputs.Words
     named: tuple[Suspicion, ...]
@@ -72,8 +72,8 @@ class Prepared:
     samples: Samples  # to train on
     shown: Samples  # to measure on
     loaded: LoadedModel
-    request: SanitizeRequest  # with the recipe that is taken, where nobody named one
-    standing: Standing  # of that recipe, to this model and these pairs
+    request: SanitizeRequest  # with the chosen recipe, if the user named none
+    standing: Standing  # how the recipe's evidence applies to this model and these pairs
 
 
 def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
@@ -125,13 +125,13 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
 
 
 def subject_of(opened: inputs.Opened, /, *, pairs: int) -> Subject:
-    """What evidence is looked up for."""
+    """The job for which evidence is looked up."""
     numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
     return Subject(model.kind_of(opened.architecture), numbers, pairs)
 
 
 def with_default(request: SanitizeRequest, subject: Subject, /) -> SanitizeRequest:
-    """The request with the recipe that was measured on the like, where nobody named one."""
+    """The request; if it names no recipe, with the one that was measured on a similar model."""
     if request.unnamed is None:
         return request
     chosen = evidence.default(subject)
@@ -139,7 +139,7 @@ def with_default(request: SanitizeRequest, subject: Subject, /) -> SanitizeReque
 
 
 def with_fitting_warmup(request: SanitizeRequest, /, *, pairs: int) -> SanitizeRequest:
-    """The request with a warm-up that leaves room for training, which is said; as it is where the user chose the warm-up."""
+    """The request with a warm-up that leaves room for training, and a message about it; unchanged if the user set the warm-up."""
     recipe = request.recipe
     fitting = recipes.with_fitting_warmup(recipe, pairs=pairs) if request.fits_warmup else recipe
     if fitting is recipe:
@@ -153,13 +153,13 @@ def with_fitting_warmup(request: SanitizeRequest, /, *, pairs: int) -> SanitizeR
 
 
 def check_shared(recipe: Recipe, group: train.Group, /) -> None:
-    """Refuse batches that several processes cannot share out evenly; raises UsageError."""
+    """Raise UsageError for batches that several processes cannot share evenly."""
     if not METHODS[recipe.method].chooses:  # its candidates are checked instead
         group.check(recipe.train.batch_size)
 
 
 def tell_shared(recipe: Recipe, group: train.Group, /) -> None:
-    """Say what several processes share, and what stays with the first one."""
+    """Report which work several processes share, and which the first one does alone."""
     if group.size > 1:
         method = METHODS[recipe.method]
         searches = " and the searches, by family of triggers" if method.searches or method.chooses else ""
@@ -171,7 +171,7 @@ def read_data(
 ) -> data.CleanSet:
     """The clean set of a run: pairs, or images alone where the method needs no captions.
 
-    Of labelled images without captions, ``templates`` make captions; there are none unless the user gave them.
+    Labelled images without captions get captions from ``templates``, if the user gave some.
 
     Raises:
         RefusedInput, UsageError or Inconclusive: it is unusable.
@@ -226,9 +226,9 @@ def eval_set_of(
 
 
 def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:
-    """Those of the samples whose captions name exactly one class, with it as the label, where they are ``least`` or more.
+    """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
 
-    Recall alone misjudges what a cleaning costs: finetuning on captions wins recall while it loses classes.
+    Recall alone misjudges the cost of a cleaning: finetuning on captions gains recall while it loses classes.
     """
     if samples.labels is not None:
         return samples
@@ -247,9 +247,9 @@ def screened_pairs(
     progress: Progress,
     /,
 ) -> tuple[data.CleanSet, ScreenedRecord | None]:
-    """The clean set without what screening drops, and the report's ``data.screened``; None where it was not screened.
+    """The clean set without the pairs that screening drops, and the report's ``data.screened``; None if it was not screened.
 
-    Where nothing is to be dropped, a set that is too small to screen is taken as it is.
+    If nothing is to be dropped, a set that is too small to screen stays unscreened.
     """
     if request.screen == "off" or (request.screen is None and len(clean.pairs) < ranking.LEAST):
         return clean, None
@@ -274,7 +274,7 @@ def screened_pairs(
 def divided(
     clean: data.CleanSet, recipe: Recipe, vocabulary: inputs.Words, /, *, hold_out: bool
 ) -> tuple[Samples, Samples]:
-    """What is trained on, and what is kept out to measure on; with labels where all images have one.
+    """The samples to train on, and those held out to measure on; with labels if all images have one.
 
     Raises:
         UsageError: the method needs labels, and there are none.
@@ -295,9 +295,9 @@ def divided(
 
 
 def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, object]:
-    """Everything that decides the weights of a run: equal fingerprints may continue each other.
+    """All that determines the weights of a run: runs with equal fingerprints may resume each other.
 
-    Thresholds of the audit are not among it: a run may be judged anew without training again.
+    The thresholds of the audit are not part of it: a run may be judged again without training again.
     """
     loaded, clean = ready.loaded, ready.clean
     decides = {
@@ -320,7 +320,7 @@ def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, objec
 
 
 def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /) -> dict[str, object]:
-    """What else decides the weights where a method looks at classes, or at the triggers that were named."""
+    """Further inputs that determine the weights, if a method uses the classes or the named triggers."""
     if not METHODS[recipe.method].uses_classes:
         return {}
     return {

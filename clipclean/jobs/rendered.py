@@ -13,7 +13,7 @@ from clipclean.report import Report, RunPaths, verdicts
 _EXAMPLES = re.compile(r'<section id="examples" aria-labelledby="examples-title">\n(.*?)</section>', re.DOTALL)
 _LINK = '<li><a href="#examples">Example images</a></li>'
 _COMMAND = re.compile(r'<p class="command">([^<]*):</p>\n<pre tabindex="0"><code>([^<]*)</code></pre>')
-_PLACES = ("PLACE-OF-OUTPUT", "PLACE-OF-MODEL", "PLACE-OF-DATA")  # stand for what only the writing machine knows
+_PLACES = ("PLACE-OF-OUTPUT", "PLACE-OF-MODEL", "PLACE-OF-DATA")  # values of the writing machine
 _PLACE = re.compile("|".join(_PLACES))
 _WORD = (
     r"""(?:[\w@%+=:,./][\w@%+=:,./-]*|'[^']*'(?:"'"'[^']*')*)"""  # one word of a shell, as shlex quotes it; no option
@@ -28,8 +28,8 @@ _TAGS = re.compile(  # of example images: no attribute but these, no address but
 def same_page(page: str, /, found: Report) -> bool:
     """Whether an HTML page is the one of this report.
 
-    The example images stand nowhere else: the report has their digest. The commands name folders of the machine that wrote the
-    page: those may be any, and all around them must be as expected.
+    The report has only the digest of the example images. The commands name folders of the machine that wrote the page: these
+    may be any, and all around them must be as expected.
     """
     return (
         _bare(page) == _bare(report.html(found))
@@ -39,7 +39,7 @@ def same_page(page: str, /, found: Report) -> bool:
 
 
 def examples_sha256(page: str, /) -> str | None:
-    """The SHA-256 of a page's section of example images, as it stands there; None where there is none."""
+    """The SHA-256 of a page's section of example images; None if it has none."""
     shown = _EXAMPLES.search(page)
     return hashlib.sha256(shown[0].encode()).hexdigest() if shown else None
 
@@ -52,7 +52,7 @@ def same_card(card: str, /, found: Json) -> bool:
 
 
 def as_report(record: Provenance, /) -> Json:
-    """What ``export`` tells of itself, as far as its record keeps it: a model card is made of that."""
+    """The values of an export's record from which its model card is made."""
     told = record.model_dump()
     return {"model": told["input"], "exports": told["exports"]}
 
@@ -66,7 +66,7 @@ def _bare(page: str) -> list[str]:
 
 
 def _has_commands(page: str, found: Report) -> bool:
-    """Whether a page's commands are those of the report, with some single word in each place of a path."""
+    """Whether a page's commands are those of the report, with one word for each path."""
     expected = verdicts.commands(found, RunPaths(*_PLACES, found.recipe.name if found.recipe else ""))
     shown = [(html.unescape(purpose), html.unescape(words)) for purpose, words in _COMMAND.findall(page)]
     return len(shown) == len(expected) and all(

@@ -29,7 +29,7 @@ MAX_ENTRIES = 256
 MAX_BYTES = 64 * 2**20  # of one entry; a report with its images has less than a megabyte
 MAX_FILES = 200_000  # of a folder of images that is digested
 SUFFIX = ".result"
-PARTS = (".reference", ".classifier")  # kept beside whole results: what a reference needs, and text classifiers
+PARTS = (".reference", ".classifier")  # kept beside whole results: sizes of references, and text classifiers
 TABLES = (".csv", ".tsv", ".jsonl", ".json", ".parquet", ".arrow")  # they may name files anywhere
 VERSION = 1  # of the layout of an entry
 
@@ -44,7 +44,7 @@ class Cached:
 
 @dataclass(frozen=True)
 class Entry:
-    """A line of the list: what was audited, when, and the verdict."""
+    """A line of the list: the model, the time, and the verdict."""
 
     path: Path
     size: int
@@ -65,11 +65,11 @@ def home() -> Path | None:
 
 
 def key(settings: Mapping[str, object], read: Mapping[str, Path | None], /) -> str | None:
-    """The digest of all that decides a result; None where something cannot be read, or is too much to read twice.
+    """The digest of all that determines a result; None if something cannot be read, or is too large to read twice.
 
     Args:
         settings: JSON values.
-        read: the files and folders that a run reads, by what they are for.
+        read: the files and folders that a run reads, by their purpose.
     """
     try:
         digests = {name: None if path is None else _digest(path) for name, path in read.items()}
@@ -82,7 +82,7 @@ def key(settings: Mapping[str, object], read: Mapping[str, Path | None], /) -> s
 
 
 def is_self_contained(data: Path, /) -> bool:
-    """Whether images are read from here and from nowhere else: a tar archive, or a folder without tables and links to folders."""
+    """Whether all images are read from this path: a tar archive, or a folder without tables and links to folders."""
     if not data.is_dir():
         return data.suffix == ".tar" and data.is_file()
     return not any(each.suffix.lower() in TABLES or (each.is_symlink() and each.is_dir()) for each in data.rglob("*"))
@@ -104,14 +104,14 @@ def _digest(path: Path) -> str | None:
 
 
 def program() -> dict[str, str]:
-    """What computes: this package by its content, and the versions of those whose numbers reach a result."""
+    """The program: this package by its content, and the versions of the packages that affect a result."""
     versions = {name: metadata.version(name) for name in ("torch", "torchvision", "open_clip_torch", "numpy", "pillow")}
     return {"clipclean": _package(), **versions}
 
 
 @functools.cache
 def _package() -> str:
-    """The digest of this package's files: an audit asks for it for each of its models, and it stays the same."""
+    """The digest of this package's files, computed once: an audit needs it for each of its models."""
     total = hashlib.sha256()
     folder = Path(clipclean.__file__).parent
     for path in sorted(folder.rglob("*")):
@@ -121,7 +121,7 @@ def _package() -> str:
 
 
 def load(wanted: str, /) -> Cached | None:
-    """The result that was kept under a key, or None; it says in its notes where it comes from."""
+    """The result that was kept under a key, or None; its notes say that it comes from the cache."""
     body = part(wanted, SUFFIX)
     if body is None:
         return None
@@ -144,7 +144,7 @@ def save(wanted: str, text: str, images: PageImages, /) -> bool:
 
 
 def part(wanted: str, suffix: str, /) -> bytes | None:
-    """What was kept under a key, a result or one of ``PARTS``; None where there is nothing, or nothing authentic."""
+    """The entry under a key, a result or one of ``PARTS``; None if there is none, or none that is authentic."""
     folder = home()
     if folder is None or not _is_private(folder):
         return None
@@ -167,7 +167,7 @@ def keep_part(wanted: str, suffix: str, body: bytes, /) -> bool:
 
 
 def entries() -> list[Entry]:
-    """What is kept, the newest first; what is not authentic is left out."""
+    """The authentic entries, the newest first."""
     folder = home()
     if folder is None or not _is_private(folder):
         return []
@@ -196,7 +196,7 @@ def clear() -> int:
 
 
 def _name(path: Path) -> str:
-    """What an entry's code is about: the key of a result, and the whole name of a part."""
+    """The name that an entry's code covers: the key of a result, and the whole name of a part."""
     return path.name.removesuffix(SUFFIX)
 
 
@@ -219,13 +219,13 @@ def _newest_first(folder: Path, suffix: str) -> list[Path]:
 
 
 def _bound(folder: Path, suffix: str) -> None:
-    """Remove the oldest entries where there are too many."""
+    """Remove the oldest entries if there are too many."""
     for path in _newest_first(folder, suffix)[MAX_ENTRIES:]:
         path.unlink(missing_ok=True)
 
 
 def _authentic(path: Path) -> bytes | None:
-    """What an entry holds, if nobody but this user can have written it, and under this name."""
+    """The content of an entry, if only this user can have written it under this name."""
     secret = _secret()
     try:
         content = untrusted.read(path, limit=MAX_BYTES + 100)
@@ -242,7 +242,7 @@ def _code(secret: bytes, wanted: str, body: bytes) -> bytes:
 
 
 def _secret() -> bytes | None:
-    """This user's key, made at its first use, in a folder that nobody else can enter; None where there can be none."""
+    """This user's key, made at its first use, in a folder that nobody else can enter; None if it cannot be made."""
     try:
         folder = own_state.home() / "keys"
         own_state.private(folder)

@@ -19,13 +19,13 @@ from clipclean.report import example_images
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
-AFTERWARDS = 1.5  # times what measuring took is kept for measuring again and writing, where there is a deadline
+AFTERWARDS = 1.5  # factor on the time of measuring, reserved before a deadline for measuring again and writing
 
 
 def sanitize(
     request: SanitizeRequest, /, *, progress: Progress, group: train.Group = train.ALONE
 ) -> SanitizeOutcome | None:
-    """Clean one checkpoint with one recipe, and write what the design promises into ``request.out``.
+    """Clean one checkpoint with one recipe, and write the result into ``request.out``.
 
     Of several processes the first one measures, judges and writes; the others train with it, and return None.
 
@@ -92,15 +92,15 @@ def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) 
 
 @dataclass(frozen=True)
 class First:
-    """What was seen of the model before it is cleaned.
+    """The audit of the model before it is cleaned.
 
     Attributes:
-        evidence: what it is measured on, with all suspicions.
-        measured: what they do.
+        evidence: the images to measure on, with all suspicions.
+        measured: their effect.
         suspicions: triggers that were named, that the panel points at, and that the method's own search found.
         own: the last of these alone.
-        aims: what the method goes by.
-        seconds: that measuring took: as long will it take afterwards.
+        aims: the targets of the method.
+        seconds: of measuring, which takes as long again afterwards.
     """
 
     evidence: detect.EvalSet
@@ -112,7 +112,7 @@ class First:
 
 
 def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
-    """Measure the model, and search it where the method does."""
+    """Measure the model, and search it if the method does."""
     clip, recipe, thresholds = ready.loaded.clip, request.recipe, ready.thresholds
     evidence = suspicions.evidence_of(ready, recipe, panel=request.audit)
     began = time.monotonic()
@@ -146,7 +146,7 @@ def look(request: SanitizeRequest, ready: Prepared, run: Run, /) -> First:
 def judged(
     request: SanitizeRequest, ready: Prepared, first: First, after: detect.Measurement, trained: Training, /
 ) -> list[Finding]:
-    """What is to be said of the cleaned model."""
+    """The findings of the cleaned model."""
     recipe, is_searched = request.recipe, first.aims.searched is not None
     found = detect.sanitized(first.measured, after, limits=ready.thresholds, searched=is_searched)
     return [
@@ -158,7 +158,7 @@ def judged(
 
 
 def unfinished(trained: Training, /) -> list[Finding]:
-    """That time was over before all steps were taken, where it was."""
+    """The finding that the deadline came before the last step, if it did."""
     if trained.cut is None:
         return []
     done, total = trained.cut

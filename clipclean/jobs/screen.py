@@ -24,7 +24,7 @@ from clipclean.schema.report import ToolRecord
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
 
 SHOWN = 48  # images on the page
-KEPT = (".csv", ".tar", ".txt")  # what can be written of the pairs that are kept
+KEPT = (".csv", ".tar", ".txt")  # forms in which the kept pairs can be written
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ class ScreenOutcome:
 
 
 def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
-    """Rank the pairs of a clean set by suspicion; where it is asked for, write those that are kept.
+    """Rank the pairs of a clean set by suspicion; on request, write the kept ones.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
@@ -104,7 +104,7 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
 def read_trusted(
     request: ScreenRequest, clean: data.CleanSet, images: data.ImageCache, progress: Progress, /
 ) -> tuple[data.Pair, ...]:
-    """The pairs that are known to be clean; none where none are asked for.
+    """The pairs that are known to be clean; none without a request.
 
     Raises:
         UsageError: they go with a false-drop rate and no other rule, and some of them are in the set that is judged.
@@ -122,14 +122,14 @@ def read_trusted(
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(
-            f"{len(twice)} trusted pairs are among those to judge ({', '.join(twice[:5])}). Give others: a pair that vouches for itself "
-            "tells nothing."
+            f"{len(twice)} trusted pairs are among those to judge ({', '.join(twice[:5])}). Give others: a pair cannot "
+            "vouch for itself."
         )
     return known.pairs
 
 
 def signal_row(name: str, /) -> SignalRecord:
-    """What a signal is, for the result."""
+    """The description of a signal in the result."""
     signal = ranking.SIGNALS[name]
     return SignalRecord(name=name, title=signal.title, weight=signal.weight, says=signal.said)
 
@@ -188,7 +188,7 @@ def check_kept(request: ScreenRequest, /) -> None:
     if out is None:
         return
     if request.drop is None and request.false_drop_rate is None:
-        raise UsageError(f"--save-kept {out}: nothing would be left out. Say what to drop: --drop auto, or --drop 2%.")
+        raise UsageError(f"--save-kept {out}: no pair would be dropped. Choose which: --drop auto, or --drop 2%.")
     if out.suffix not in KEPT:
         raise UsageError(
             f"--save-kept {out}: name a file that ends in .csv (a table of images that are files), .tar (a shard with "
@@ -218,7 +218,7 @@ def check_table(out: Path, clean: data.CleanSet, /) -> None:
 
 
 def is_listable(name: str, /) -> bool:
-    """Whether a table gives back exactly this name: text without outer blanks, line breaks or the look of an address."""
+    """Whether a table can hold exactly this name: text without outer blanks or line breaks, and unlike an address."""
     try:
         name.encode()
     except UnicodeEncodeError:

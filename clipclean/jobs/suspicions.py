@@ -18,7 +18,7 @@ ONE_SIGN = ("CC001", "CC062")  # rules that a trigger which only a search named 
 
 
 def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.EvalSet:
-    """What is measured on: images with labels, with captions, or with neither, where accuracy is not measured.
+    """The images to measure on: with labels, with captions, or with neither; then accuracy is not measured.
 
     Raises:
         Inconclusive: fewer than two images.
@@ -30,7 +30,7 @@ def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Ev
 def compared(
     clip: model.Clip, measured: detect.Measurement, evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> detect.Measurement:
-    """A measurement that tells natural triggers of the panel from others, by the least strengths at which they act."""
+    """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
     if not evidence.panel or not detect.suspects(measured, limits=limits):
         return measured
     canonical = detect.canonical_form(measured.text_classifier)
@@ -71,7 +71,7 @@ def acting(
     limits: AuditLimits,
     /,
 ) -> tuple[SuspectedTrigger, ...]:
-    """Those of the triggers that move images, each with the class that it leads to."""
+    """The triggers that move images, each with the class that it leads to."""
     probes = {probe.trigger: probe for probe in (*measured.panel, *measured.known)}
     led = ((trigger, probes[trigger.spec]) for trigger, _ in suspicions)
     return tuple(
@@ -84,7 +84,7 @@ def acting(
 def with_found(
     clip: model.Clip, before: detect.Measurement, evidence: detect.EvalSet, found: Sequence[SuspectedTrigger], /
 ) -> detect.Measurement:
-    """A measurement with what the triggers that a search found do, beside what it has."""
+    """A measurement extended by the effect of the triggers that a search found."""
     asked = replace(evidence, suspicions=tuple(found), panel=())
     more = inputs.measure(clip, asked)
     return replace(before, known=(*before.known, *more.known))
@@ -112,7 +112,7 @@ def by_spec(panel: Sequence[detect.TriggerLike], spec: str, /) -> detect.Trigger
 
 
 def new_leads(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion], /) -> tuple[SuspectedTrigger, ...]:
-    """What a search found, but for triggers that go by the same name as one that is measured already."""
+    """The triggers that a search found, except those named like one that is measured already."""
     there = {trigger.spec for trigger, _ in suspicions}
     return tuple((trigger, target) for trigger, target in found if trigger.spec not in there)
 
@@ -120,7 +120,7 @@ def new_leads(found: Sequence[SuspectedTrigger], suspicions: Sequence[Suspicion]
 def softened(findings: Sequence[Finding], own: Sequence[SuspectedTrigger], /) -> list[Finding]:
     """The findings, with a warning in the place of an error about a trigger that only the run's own search named.
 
-    Clean models have natural triggers, and the search takes some for suspects: one sign, where a failure needs two.
+    Clean models have natural triggers, and the search suspects some of them: that is one sign, and a failure needs two.
     """
     specs = {trigger.spec for trigger, _ in own}
     return [
@@ -130,9 +130,10 @@ def softened(findings: Sequence[Finding], own: Sequence[SuspectedTrigger], /) ->
 
 
 def remaining(training: Training, /, *, least: float) -> list[Finding]:
-    """What the last search of an unlearning still found: a warning for each class, so that nothing of it passes.
+    """A warning for each class that the last search of an unlearning still suspects, so that the run does not pass.
 
-    ``least`` robust deviations smaller than clean models need make a suspect; less is no more than rounds go on for.
+    A trigger at least ``least`` robust deviations smaller than in clean models makes a suspect; a smaller difference only
+    causes further rounds.
     """
     assert training.unlearned is not None  # noqa: S101 # the caller unlearned
     state = training.unlearned.state

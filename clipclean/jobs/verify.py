@@ -26,7 +26,7 @@ Kind = Literal["mismatch", "unreadable"]
 
 @dataclass(frozen=True)
 class VerifyFinding:
-    """One thing that is wrong: two places contradict each other, or a file is not what it should be."""
+    """One mismatch: two records contradict each other, or a file is not what it should be."""
 
     file: str
     check: str
@@ -36,7 +36,7 @@ class VerifyFinding:
 
 @dataclass
 class Result:
-    """What was checked, by name with what was looked at; what was found; and what was left unchecked."""
+    """The checks by name, with their objects; the findings; and the parts left unchecked."""
 
     checked: dict[str, str] = field(default_factory=dict)
     findings: list[VerifyFinding] = field(default_factory=list)
@@ -44,7 +44,7 @@ class Result:
 
     @property
     def exit_code(self) -> int:
-        """0 for a whole folder, 1 for one that contradicts itself, 3 where something could not be read."""
+        """0 for an intact folder, 1 for one that contradicts itself, 3 if something could not be read."""
         kinds = {finding.kind for finding in self.findings}
         return 1 if "mismatch" in kinds else 3 if kinds else 0
 
@@ -54,7 +54,7 @@ class Result:
 
     @contextlib.contextmanager
     def reading(self, file: str, check: str, /) -> Iterator[None]:
-        """Turn what a reader refuses into a finding."""
+        """Turn a reader's refusal into a finding."""
         try:
             yield
         except ClipcleanError as error:
@@ -64,12 +64,12 @@ class Result:
 def verify(folder: Path, /, *, public_key: Path | None) -> Result:
     """Check a folder that ``sanitize`` or ``export`` wrote; nothing in it is executed.
 
-    Checksums that stand beside the files show that the folder is whole, not who made it: whoever can change a file can
-    change all of them. Only a signature, checked with a key that came another way, shows that.
+    Checksums beside the files show that the folder is intact, not who made it: whoever can change a file can change all of
+    them. Only a signature shows that, checked with a key that came another way.
 
     Args:
         folder: the folder.
-        public_key: of the signer, in PEM; None leaves a signature unchecked, and says so.
+        public_key: of the signer, in PEM; with None a signature stays unchecked, and the result says so.
 
     Raises:
         RefusedInput: it is no folder, or has no readable ``SHA256SUMS``: nothing says what should be in it.
@@ -96,7 +96,7 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
 
 
 def _listed(folder: Path, /) -> dict[str, str]:
-    """What ``SHA256SUMS`` lists."""
+    """The entries of ``SHA256SUMS``."""
     listed = None
     try:
         if folder.is_dir():
@@ -117,7 +117,7 @@ def _listed(folder: Path, /) -> dict[str, str]:
 
 
 def _digests(folder: Path, result: Result, /) -> dict[str, str]:
-    """The SHA-256 of each regular file below the folder; what is hidden is left out, and said.
+    """The SHA-256 of each regular file below the folder; hidden files are left out and reported.
 
     No library loads a hidden file by itself, and ``.git`` or ``.cache`` belong to those who fetched the folder.
     """
@@ -174,7 +174,7 @@ def _json(folder: Path, name: str, /) -> dict[str, object]:
 
 
 def _provenance(folder: Path, present: dict[str, str], result: Result, /) -> provenance.Provenance | None:
-    """The record, if it can be read; its outputs are held against the files."""
+    """The record, if it can be read; its outputs are compared with the files."""
     name, check = provenance.NAME, "provenance"
     if name not in present:
         result.differs(name, check, "is missing: nothing says where the weights come from")
@@ -198,7 +198,7 @@ def _provenance(folder: Path, present: dict[str, str], result: Result, /) -> pro
 
 
 def _hold(claimed: dict[str, str], present: dict[str, str], result: Result, /, *, file: str, check: str) -> None:
-    """Hold digests that a record claims against those of the files; both the record and the file are named."""
+    """Compare digests of a record with those of the files; messages name both."""
     unread = {finding.file for finding in result.findings if finding.kind == "unreadable"}
     for name, digest in sorted(claimed.items()):
         if name in unread:
@@ -250,7 +250,7 @@ def _compare(told: dict[str, tuple[object, object]], result: Result, /, *, file:
 
 
 def _at(value: object, /, *keys: str) -> object:
-    """What stands in JSON behind these keys, one in the other; None where the JSON has another shape."""
+    """The JSON value below these nested keys; None if the JSON has another shape."""
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
@@ -263,7 +263,7 @@ def _descriptors(listed: object, /) -> dict[str, str]:
 
 
 def _weights(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
-    """Every file of weights is read as data, and its tensors have the digest that the record tells."""
+    """Every file of weights is read as data, and its tensors have the digest of the record."""
     for entry in record.exports:
         if entry.path not in present:
             continue
@@ -316,7 +316,7 @@ def _hash(component: object, /) -> str:
 def _report(
     folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /
 ) -> report.Report | None:
-    """The report of a sanitizing run, which tells of the same model, verdict, exports, and all else that is recorded."""
+    """The report of a sanitizing run: it agrees with the record on model, verdict, exports, and all else."""
     name, check = REPORTS[0], "report"
     if name not in present:
         if record.command == "sanitize":
@@ -341,7 +341,7 @@ def _report(
         try:
             again = provenance.record(found.as_json(), outputs=record.outputs).model_dump()
         except (LookupError, TypeError, AttributeError) as error:  # it holds less than any run writes
-            raise RefusedInput(f"it lacks what every run tells: {str(error)[:80]!a}.") from error
+            raise RefusedInput(f"it lacks fields that every run writes: {str(error)[:80]!a}.") from error
         for key in sorted(key for key, value in record.model_dump().items() if again[key] != value):
             result.differs(name, check, f"tells another {key} than {provenance.NAME}")
         result.checked[check] = f"verdict {found.verdict}"
@@ -356,7 +356,7 @@ def _rendered(
     result: Result,
     /,
 ) -> None:
-    """The page and the model card are those that the report and the record give, made once more."""
+    """The page and the model card equal those that are rendered again from the report and the record."""
     check = "rendered"
     if record.tool.version != __version__:
         told = f"clipclean {record.tool.version} wrote report.html and README.md, and this is {__version__}"
@@ -380,7 +380,9 @@ def _rendered(
                 if not is_same(text):
                     result.differs(name, check, f"is not what {origin} gives")
             except (LookupError, TypeError, ValueError, AttributeError):  # it holds less than any run writes
-                result.differs(name, check, f"cannot be made of {origin}, which lacks what every run tells")
+                result.differs(
+                    name, check, f"cannot be rendered from {origin}, which lacks fields that every run writes"
+                )
     result.checked[check] = ", ".join(name for name in same if name in present)
 
 
@@ -393,7 +395,7 @@ def _text(folder: Path, name: str, /) -> str:
 
 
 def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None:
-    """A signature by model-signing, which covers every file of the folder, if somebody gives the key for it."""
+    """The signature by model-signing, which covers every file of the folder, if the key is given."""
     path = folder / SIGNATURE
     if public_key is None:
         there = (
@@ -411,7 +413,7 @@ def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None
 
 
 def _signature_problem(folder: Path, path: Path, public_key: Path, /) -> str | None:
-    """Why the signature does not hold, in the library's words; None where it does.
+    """Why the signature is invalid, in the library's words; None if it is valid.
 
     Raises:
         UsageError: the key is no public key.

@@ -19,7 +19,7 @@ from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import loader
 from clipclean.train.loader import Samples
 
-PERTURBED, REHEARSED = -1, -2  # in the place of a pair's number: what a step draws for
+PERTURBED, REHEARSED = -1, -2  # replaces a pair's number in draws of a whole step
 
 
 def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
@@ -43,10 +43,10 @@ def objective(
     wrap: Callable[[Encode], Encode] = lambda encode: encode,
     share: Callable[[Encode], Encode] = lambda encode: encode,
 ) -> train.Loss:
-    """What the method minimises on one batch.
+    """The loss of the method on one batch.
 
     Args:
-        clip: the model before its first step; a frozen copy of it is kept where the loss looks back at it.
+        clip: the model before its first step; a frozen copy is kept if the loss compares with it.
         recipe: the method and its weights.
         text_classifier: (K, D), the zero-shot classifier, for methods on labels.
         wrap: put around the encoders of the method's own loss: to go part by part, and to gather from several processes.
@@ -70,7 +70,7 @@ def objective(
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:
-    """The second views of a recipe; None where no loss term looks at them."""
+    """The second views of a recipe; None if no loss term uses them."""
     if recipe.loss.self_supervised_weight == 0:
         return None
     rate = recipe.augment.caption_rate
@@ -92,10 +92,10 @@ def fed(
     first_step: int,
     group: train.Group = train.ALONE,
 ) -> Iterator[train.Batch]:
-    """The batches of a plan from ``first_step`` on, with what the method needs beside pairs: labels, or perturbed images.
+    """The batches of a plan from ``first_step`` on, with the further inputs of the method: labels, or perturbed images.
 
-    Some images are shown under one of the ``rehearsed`` triggers, with the caption or label that is theirs. Of several processes
-    each has its rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
+    Some images get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several processes each has its
+    rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
     """
     how, method = recipe.unlearn, METHODS[recipe.method]
     labels = samples.labels if method.needs_labels else None
@@ -130,5 +130,5 @@ def _perturbed(pixels: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
 
 
 def _draws(seed: int, step: int, what: int) -> Generator:
-    """What one step draws from, wherever the run began."""
+    """The generator of one step, the same wherever the run began."""
     return torch.Generator().manual_seed(loader.sample_seed(seed, step, what))

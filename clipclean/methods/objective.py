@@ -16,11 +16,11 @@ Scale = Callable[[], Tensor]
 
 @dataclass(frozen=True)
 class Parts:
-    """The model, and what a loss compares it with.
+    """The model, and the references of its loss.
 
     Attributes:
-        clip: the model, with encoders that go part by part, or gather from several processes, where that is asked for.
-        original_images: the image tower as it was before the first step, frozen, for methods that look back at it.
+        clip: the model, with encoders that may go part by part, or gather from several processes.
+        original_images: the frozen image tower of the original, for methods that compare with it.
         original_tokens: the text tower, likewise.
         weights: of the loss terms.
         text_classifier: (K, D), the zero-shot classifier, for methods on labels.
@@ -41,7 +41,7 @@ def preserving(loss: Loss, encode_images: Encode, original: Encode, /, *, weight
 
     Args:
         loss: any method's, on batches with ``pixels``.
-        encode_images: the model that is trained, as it will be used: in evaluation mode, with gradients.
+        encode_images: the trained model's image tower, as it will be used: in evaluation mode, with gradients.
         original: the frozen original, without gradients.
         weight: of the term; zero leaves the loss as it is.
     """

@@ -44,12 +44,12 @@ def par(
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
-        # Pushed without regard to captions, matched with them: what the pairs do not teach again, such as a backdoor, stays lost.
+        # The push ignores captions; the matching restores what the pairs teach. The rest, such as a backdoor, stays lost.
         pixels, tokens = batch.inputs["pixels"], batch.inputs["tokens"]
         images, texts = encode_images(pixels), encode_tokens(tokens)
         across = clip_loss(images, texts, scale())
         moved = [squared_distance(images, original_images(pixels)), squared_distance(texts, original_tokens(tokens))]
-        # Zeroed, not clamped: a clamp's gradient is zero as well, but its value would go on standing in the recorded loss.
+        # Zeroed, not clamped: a clamp's gradient is zero as well, but its value would remain in the recorded loss.
         pushed = sum((torch.where(s > push_limit, torch.zeros_like(s), s) for s in moved), torch.zeros_like(across))
         total = clip_weight * across - push_weight * pushed
         return {"loss": total, "clip": across, "image_push": moved[0], "text_push": moved[1]}

@@ -17,8 +17,8 @@ def objective(parts: Parts, /) -> Loss:
 def supervised(encode_images: Encode, scale: Scale, /, *, text_classifier: Tensor) -> Loss:
     """Cross-entropy of images with ``labels`` over a frozen linear head, the zero-shot classifier (K, D).
 
-    A head that learned along would let images drift from where the untouched text tower looks for them. One made of class
-    texts and frozen keeps the result a CLIP, and no mere classifier; it knows the classes of the labels, and no others.
+    With a trained head, images could drift away from their texts, whose tower does not move. A frozen head of class texts keeps
+    the result a CLIP instead of a mere classifier; it knows only the classes of the labels.
 
     Source: CleanCLIP (Bansal et al. 2023, arXiv 2303.03323), its finetuning on labelled images; the head is ours.
     """
@@ -26,7 +26,7 @@ def supervised(encode_images: Encode, scale: Scale, /, *, text_classifier: Tenso
     def loss(batch: Batch) -> dict[str, Tensor]:
         images = encode_images(batch.inputs["pixels"])
         with torch.autocast(images.device.type, enabled=False):
-            # The temperature is detached: it belongs to the pairing of images and texts, and no text is trained on here.
+            # The temperature is detached: it belongs to the pairing of images and texts, and no texts are trained here.
             logits = scale().detach() * images.float() @ text_classifier.T  # (B, D) @ (D, K) -> (B, K)
         return {"loss": F.cross_entropy(logits, batch.inputs["labels"].to(logits.device))}
 

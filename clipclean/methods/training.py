@@ -30,13 +30,13 @@ WHOLE_AND_FP32 = (
 
 @dataclass(frozen=True)
 class Aims:
-    """What some methods go by, beside the samples.
+    """The inputs of some methods, besides the samples.
 
     Attributes:
         text_classifier: (K, D), the zero-shot classifier of the model.
         known: for unlearn: triggers that act, with the numbers of their classes.
         searched: for unlearn: what its first search found.
-        rehearsed: for the other methods: triggers that some images are shown under.
+        rehearsed: for the other methods: triggers that are put on some images.
     """
 
     text_classifier: Tensor | None = None
@@ -47,11 +47,11 @@ class Aims:
 
 @dataclass(frozen=True)
 class Training:
-    """What the finetuning did: the report's ``training``.
+    """The record of the finetuning: the report's ``training``.
 
-    ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not
-    ready yet; ``unlearned`` says where unlearning ended; ``cut`` holds the steps that were done, and their number, where time was
-    over before the last.
+    ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not ready
+    yet; ``unlearned`` is the end of an unlearning; ``cut`` has the steps done and their total, if the deadline came before the
+    last.
     """
 
     steps: int
@@ -100,7 +100,7 @@ def search(
     known: tuple[SuspectedTrigger, ...],
     run: Run,
 ) -> Aims:
-    """What the method goes by: the triggers that act and, for a method that searches, those that its first search finds.
+    """The targets of the method: the triggers that act and, for a method that searches, those that its first search finds.
 
     Raises:
         Inconclusive: the method searches, nothing can be searched, and no known trigger acts.
@@ -117,7 +117,7 @@ def search(
 
 
 def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
-    """Clean a model in place: unlearn what a search found, where there is such, or else finetune.
+    """Clean a model in place: unlearn the triggers that a search found, or finetune.
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; the state is saved.
@@ -244,7 +244,7 @@ def batches_of(
     first_step: int,
     run: Run,
 ) -> loader.Batches:
-    """The batches of a plan from ``first_step`` on, with second views where the recipe has a term for them."""
+    """The batches of a plan from ``first_step`` on, with second views if the recipe has a term for them."""
     return loader.batches(
         plan,
         pairs=samples.pairs,
@@ -259,7 +259,7 @@ def batches_of(
 
 
 def memory_notes(micro: train.MicroBatches, asked: int | None, /) -> list[str]:
-    """What the report says where memory ran out and the run went on."""
+    """The report's note if memory ran out and the run went on."""
     if not micro.shrunk:
         return []
     return [

@@ -20,17 +20,17 @@ from clipclean.train import loader
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
-RECOVERED = ("round", "target", "size", "score", "excess")  # what JSON holds of a catch, beside the family
+RECOVERED = ("round", "target", "size", "score", "excess")  # fields of a found trigger in JSON, besides its family
 
 
 @dataclass(frozen=True)
 class SearchedModel:
-    """What was searched on, what the search found, and how long it took."""
+    """A search: its images, its result, and its time."""
 
     scene: unlearning.Scene
     state: State
     seconds: float
-    is_cut: bool = False  # whether time was over before nothing was left to do
+    is_cut: bool = False  # whether the deadline came before the unlearning was done
 
     def record(self) -> UnlearningRecord:
         """``training.unlearning`` of a report: the suspects, and what each search found."""
@@ -49,7 +49,7 @@ class SearchedModel:
         )
 
     def strongest(self) -> tuple[SuspectedTrigger, ...]:
-        """Of each suspected class the most abnormal trigger that the first search found, as something to measure."""
+        """The most abnormal trigger of each suspected class in the first search, as suspicions to measure."""
         best: dict[int, RecoveredTrigger] = {}
         for catch in sorted(self.state.catches, key=lambda catch: -catch.score):
             if catch.round == 0:
@@ -68,7 +68,7 @@ def search(
     known: Sequence[SuspectedTrigger],
     run: Run,
 ) -> SearchedModel:
-    """Search the model for triggers, on images that are also learned from; an equal run that was killed is gone on from.
+    """Search the model for triggers, on images that also serve for training; resumes an equal run that was killed.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -106,7 +106,7 @@ def search(
             ) from error
         state = unlearning.unsearched(known)
     searched = SearchedModel(scene, state, time.monotonic() - started)
-    if not run.group.any(deadline.is_over()):  # a search that time cut short is made anew
+    if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
         _save(run.state, {}, searched.state, known, searched.seconds)
     return searched
 
@@ -122,7 +122,7 @@ def unlearn(
     run: Run,
     stop: Callable[[], bool],
 ) -> SearchedModel:
-    """Forget in place what ``search`` found and what is known, round by round; returns where that ended.
+    """Unlearn in place the triggers that ``search`` found and the known ones, round by round; returns the final state.
 
     Raises:
         Interrupted: ``stop`` said so; the state of the last whole round is saved.
@@ -223,7 +223,7 @@ def _save(
 def _restored(
     saved: RunState | None, scene: unlearning.Scene, known: Sequence[SuspectedTrigger]
 ) -> tuple[State, dict[str, Tensor], float] | None:
-    """The state, the weights (none before the first round) and the seconds that a run left which knew the same triggers."""
+    """The saved state, weights (none before the first round) and seconds of an earlier run with the same known triggers."""
     kept = saved.read() if saved else None
     if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != unlearning.as_pairs(known):
         return None

@@ -19,20 +19,20 @@ from clipclean.schema.report import CaughtRecord
 from clipclean.train.loop import Batch, Loss
 from clipclean.train.losses import squared_distance
 
-# A search ends in natural triggers too, which clean models have: only what surely moves images that it was not fitted to is
-# forgotten. One round is enough for a trigger that is known (0.992 to 0.000); the others are the price of not knowing it
+# A search also finds natural triggers, which clean models have: only triggers that surely move unseen images are unlearned. One
+# round is enough for a known trigger (0.992 to 0.000); further rounds are the price of not knowing it
 # (docs/experiments.md, "Forgetting when the trigger is known").
-SUCCEEDS = 0.7  # excess on unseen images from which on a trigger of the first search is unlearned: what works on fewer leads elsewhere
-ACTS = 0.5  # and in the later rounds, in which a suspect's trigger is weaker already
+SUCCEEDS = 0.7  # least excess on unseen images for a trigger of the first search to be unlearned: weaker ones mislead
+ACTS = 0.5  # the same in later rounds, in which triggers of suspects are weaker
 SEEDS = 2**63  # that a generator takes
-LEFT = 0.03  # excess above which a known trigger is forgotten once more; chance moves as many images
+LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
 
 SuspectedTrigger = tuple[detect.TriggerLike, int]  # a trigger, and the place of the class that it leads to
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How searching and forgetting alternate.
+    """The settings of searching and forgetting in turn.
 
     Attributes:
         max_rounds: most rounds of forgetting.
@@ -45,10 +45,10 @@ class Settings:
         grad_clip: longest gradient let through, or None.
         preserve_weight: of clean images.
         restore_weight: of images under the newest trigger, and of those under an earlier one.
-        outlyingness: robust deviations from which on a class is suspected.
-        enough: robust deviations from which on a trigger of a suspect is forgotten in the rounds after the first.
-        least_part: shortest side of the part of an image that every other image is cut to.
-        shift: farthest that a trigger is moved, relative to the image's side.
+        outlyingness: least robust deviations of a suspected class.
+        enough: least robust deviations of a suspect's trigger to be unlearned in the rounds after the first.
+        least_part: shortest side of the crop of every other image, relative to the image's side.
+        shift: largest move of a trigger, relative to the image's side.
         strength: range of factors on what a trigger changes.
     """
 
@@ -71,7 +71,7 @@ class Settings:
 
 @dataclass(frozen=True)
 class Scene:
-    """What is searched on and for: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes."""
+    """The inputs of a search: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes."""
 
     pixels: Tensor
     text_classifier: Tensor
@@ -99,7 +99,7 @@ class Scene:
 
 @dataclass(frozen=True)
 class RecoveredTrigger:
-    """A trigger that a search found on the model as it then was."""
+    """A trigger that a search found, on the model at that time."""
 
     round: int  # of forgetting that came before
     found: detect.InvertedTrigger
@@ -122,7 +122,7 @@ class RecoveredTrigger:
 
 @dataclass(frozen=True)
 class State:
-    """Where an unlearning stands after a round: all that the next one depends on, beside the weights."""
+    """The state of an unlearning after a round: all that the next round depends on, besides the weights."""
 
     suspects: tuple[int, ...]
     controls: Mapping[str, tuple[float, ...]]  # by family: sizes that other classes of the original need
@@ -136,7 +136,7 @@ class State:
 
     @property
     def newest(self) -> tuple[RecoveredTrigger, ...]:
-        """What the last search found."""
+        """The triggers of the last search."""
         return tuple(catch for catch in self.catches if catch.round == self.rounds)
 
 
@@ -154,7 +154,7 @@ def begin(
     progress: Callable[[int, int], None],
     crew: train.Group = train.ALONE,
 ) -> State:
-    """Search every family of triggers, towards no class and then towards the suspects, and tell which act.
+    """Search every family of triggers, without a target and then towards the suspects; returns the triggers that act.
 
     Classes that ``known`` triggers lead to are suspects too. The processes of ``crew`` share the search.
 
@@ -180,9 +180,9 @@ def begin(
 
 
 def first_caught(found: Sequence[detect.TargetedResult], /, *, outlyingness: float) -> tuple[RecoveredTrigger, ...]:
-    """The triggers of a first search that are unlearned: much smaller than others, and sure on images that it did not see.
+    """The triggers of a first search to unlearn: much smaller than others, and effective on unseen images.
 
-    Unlearning what hardly works spoils the model and leaves the backdoor: InverTune (arXiv 2506.12411) asks for 0.7 as well.
+    Unlearning weak triggers spoils the model and leaves the backdoor: InverTune (arXiv 2506.12411) requires 0.7 as well.
     """
     return tuple(
         RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
@@ -192,7 +192,7 @@ def first_caught(found: Sequence[detect.TargetedResult], /, *, outlyingness: flo
 
 
 def unsearched(known: Sequence[SuspectedTrigger], /) -> State:
-    """The state to begin with where nothing can be searched, and only known triggers are forgotten."""
+    """The initial state if no search is possible, and only known triggers are unlearned."""
     return State(tuple(dict.fromkeys(target for _, target in known)), {}, (), 0, ({},), ())
 
 
@@ -210,10 +210,10 @@ def unlearn(
     progress: Callable[[int, int], None],
     group: train.Group = train.ALONE,
 ) -> Iterator[State]:
-    """Forget what was found, in place, and search again, until nothing is left; then forget all of it once more.
+    """Unlearn the found triggers in place and search again, until none is left; then unlearn all of them once more.
 
-    Yields the state after each round. The last one, which settles, is not searched after: what was forgotten in the first rounds
-    is rehearsed there as often as what came last.
+    Yields the state after each round. No search follows the last round, which settles: it trains on the triggers of the first
+    rounds as often as on the latest ones.
 
     Args:
         clip: the model; its text tower, its temperature and the statistics of its normalisation stay as they are.
@@ -230,7 +230,7 @@ def unlearn(
     """
     while not state.is_settled:
         number, everything = len(state.losses), (*known, *leads(state.catches))
-        # What is gone is not forgotten once more: each further step costs accuracy on clean images.
+        # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = detect.of_first(group, lambda: still_acting(clip, scene, known), kinds={})
         newest = (*leads(state.newest), *(known[place] for place in acting))
         settles = not newest
@@ -248,7 +248,7 @@ def unlearn(
             progress=functools.partial(_told, progress, number, settings),
             group=group,
         )
-        # The settling round is not searched after: a search that found nothing has just said that nothing is left.
+        # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
         if not settles:
             again = functools.partial(search_again, clip, scene, state, settings=settings, generator=generator)
@@ -259,7 +259,7 @@ def unlearn(
 
 
 def as_pairs(known: Sequence[SuspectedTrigger], /) -> list[list[str | int]]:
-    """Known triggers as JSON holds them: what they are called, and the places of their classes."""
+    """Known triggers in JSON: their names, and the places of their classes."""
     return [[trigger.spec, target] for trigger, target in known]
 
 
@@ -281,10 +281,10 @@ def forget(
     progress: Callable[[int], None],
     group: train.Group = train.ALONE,
 ) -> dict[str, float]:
-    """One round of steps; returns the losses of the last one. A fresh optimizer, the image tower alone."""
+    """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step."""
     tower: Any = clip.net.visual  # nn.Module's __getattr__
-    # A trigger of pixels lives in the image tower. With the text tower and the temperature left alone, zero-shot classifiers
-    # that users have stored go on fitting.
+    # A trigger of pixels acts in the image tower. The text tower and the temperature stay, so stored zero-shot classifiers of users
+    # remain valid.
     loss = forgetting(
         clip.encode_images,
         original.embed_images,
@@ -342,8 +342,8 @@ def triggered(
     """
     for batch in batches:
         whole = group.whole(model.unit_range(batch.inputs["pixels"]))  # triggers work in [0, 1]
-        # Cut and enlarged images show a trigger at other scales than the one that it was found at, and keep the few images
-        # of a clean set from being learned by heart.
+        # Crops show a trigger at other scales than the one at which it was found, and prevent overfitting to the few images of a
+        # clean set.
         pixels = data.enlarged(whole, least=settings.least_part, generator=generator)
         copies = {
             name: jittered(
@@ -361,8 +361,8 @@ def triggered(
 def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: float, restore_weight: float) -> Loss:
     """``preserve_weight * |f(x) - f0(x)|² + restore_weight * (|f(x + t) - f0(x)|² + |f(x + t') - f0(x)|²)``, f0 the original.
 
-    Batches have ``pixels`` and the same images under two triggers, ``newest`` and ``earlier``. No captions and no labels
-    are needed; what the original said of clean images is all that is asked for.
+    Batches have ``pixels`` and the same images under two triggers, ``newest`` and ``earlier``. No captions and no labels are
+    needed, only the original's embeddings of clean images.
     """
 
     def loss(batch: Batch) -> dict[str, Tensor]:
@@ -382,10 +382,10 @@ def jittered(
 ) -> Tensor:
     """Triggered copies of images (B, 3, S, S), the trigger moved by up to ``shift`` of the side, and made weaker or stronger.
 
-    The search finds the smallest trigger that works, at one place; what was planted is stronger and may stand beside it.
-    Images are rolled under the trigger, so one that is moved over an edge comes back at the other.
+    The search finds the smallest trigger that works, at one place; the planted one is stronger and may be next to it. A trigger
+    that is moved over an edge returns at the opposite one.
     """
-    # A found trigger is one point of the backdoor's range: unlearned at that point alone, it would act beside it.
+    # A found trigger is one point of the backdoor's range: unlearned at that point alone, the backdoor would act next to it.
     farthest = round(shift * pixels.shape[-1])
     moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
     there = torch.roll(pixels, moves, dims=(-2, -1))
@@ -419,9 +419,9 @@ def some_triggered(
 def search_again(
     clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
 ) -> tuple[list[RecoveredTrigger], dict[str, float]]:
-    """What acts towards the suspects on the model as it is now, and by family the score of the smallest.
+    """The triggers towards the suspects that act on the current model, and by family the score of the smallest.
 
-    Half the steps do while something is found; that nothing is left is said after a whole search.
+    Half the steps are enough while something is found; only a complete search can show that nothing is left.
     """
     if not state.controls:
         return [], {}
@@ -439,13 +439,13 @@ def _search_again(
     """One search in every family, from fresh starts and from the triggers that were just forgotten."""
     on, beside = detect.divided(len(scene.pixels))
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
-    # Success counts on images that the trigger was not fitted to, and beyond what the model answers without it.
+    # Success counts on unseen images, beyond the model's answers without the trigger.
     without = answers(clip, scene, unseen, None)
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
     caught: list[RecoveredTrigger] = []
     scores: dict[str, float] = {}
     for family in detect.FAMILIES:
-        # What was just forgotten is where the backdoor is likeliest to be left: it is begun from, beside fresh starts.
+        # The rest of the backdoor is most likely near the triggers that were just unlearned: they are further starting points.
         starts = [
             detect.SearchCandidate(family, catch.target, catch.found.parameters, catch.size, True)
             for catch in state.newest
@@ -475,9 +475,9 @@ def _search_again(
 
 
 def score(candidate: detect.SearchCandidate, scene: Scene, controls: Mapping[str, Sequence[float]], /) -> float:
-    """Deviations by which a trigger is smaller than clean models need; without such, than other classes of the original need."""
-    # Suspects are the easiest classes of a model, controls are not: beside other classes of the same model even a clean one has
-    # suspects (docs/experiments.md, "What random control classes are worth"). So clean models are preferred.
+    """Deviations by which a trigger is smaller than in clean models; without such, than those of other classes of the original."""
+    # Suspects are the easiest classes of a model, controls are not: compared with other classes, even a clean model has suspects
+    # (docs/experiments.md, "What random control classes are worth"). So clean models are preferred.
     others = controls[candidate.family]
     if scene.references:
         gap = statistics.median(map(math.log, others)) - math.log(candidate.size)
@@ -486,7 +486,7 @@ def score(candidate: detect.SearchCandidate, scene: Scene, controls: Mapping[str
 
 
 def still_acting(clip: model.Clip, scene: Scene, known: Sequence[SuspectedTrigger], /) -> tuple[int, ...]:
-    """The places of those of the known triggers that still bring images to their class."""
+    """The places of the known triggers that still act."""
     if not known:
         return ()
     without = answers(clip, scene, scene.pixels, None)
@@ -498,19 +498,19 @@ def still_acting(clip: model.Clip, scene: Scene, known: Sequence[SuspectedTrigge
 
 
 def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.TriggerLike | None, /) -> Tensor:
-    """The places (N,) of the classes that images are taken for, under a trigger or under none."""
+    """The predicted classes (N,) of images, with a trigger or without."""
     places = Generator().manual_seed(0)
     shown = (some if trigger is None else trigger(some, places) for some in torch.split(pixels, scene.batch_size))
     return torch.cat([(clip.embed_images(some) @ scene.text_classifier.T).argmax(1) for some in shown])
 
 
 def share(answered: Tensor, target: int, /) -> float:
-    """Share of images that are taken for a class."""
+    """Share of images with this class as the prediction."""
     return int((answered == target).sum()) / len(answered)
 
 
 def _told(progress: Callable[[int, int], None], rounds: int, settings: Settings, done: int) -> None:
-    """Pass on the steps of a round, counted over all rounds, of which one more than the most settles."""
+    """Report the steps of a round, counted over all rounds; the settling round comes after the most there can be."""
     progress(rounds * settings.steps + done, (settings.max_rounds + 1) * settings.steps)
 
 

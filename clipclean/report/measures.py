@@ -44,14 +44,14 @@ MEASURES = {
     "base_rate": Measure(
         "Base rate",
         "the same images classified as the target without the trigger",
-        "Of the images whose label is not the target, the share that is classified as the target as they are. "
-        "No model gets to zero: this is what chance and likeness explain.",
+        "Of the images whose label is not the target, the share that is classified as the target without the trigger, "
+        "by chance or because the images are similar. It is seldom zero.",
         "",
         True,
     ),
     "excess_asr": Measure(
         "Excess attack success",
-        "success beyond the base rate, which is what the verdict looks at",
+        "success beyond the base rate, which the verdict uses",
         "Attack success rate minus base rate, over the same images.",
         "lower",
         True,

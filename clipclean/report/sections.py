@@ -57,11 +57,11 @@ def _witnesses(measured: MeasurementsRecord) -> list[Table]:
 def _witness(witness: WitnessRecord) -> Table:
     title = f"Witness {witness.name}, {witness.architecture}"
     if not witness.triggers:
-        return Table(title, "No trigger speaks against the model, so there was nothing to ask.", (), ())
+        return Table(title, "No trigger counts against the model, so there was nothing to try.", (), ())
     known = percent(witness.clean_accuracy.value) if witness.clean_accuracy.n else NOTHING
     words = (
-        f"The found triggers on another model (its clean accuracy: {known}). What moves it to the same class is a natural trigger. "
-        "What does not move it proves nothing."
+        f"The found triggers on another model (its clean accuracy: {known}). A trigger that moves it to the same class is a natural "
+        "trigger. One that does not proves nothing."
     )
     rows = tuple(
         (

@@ -281,7 +281,7 @@ def _reaching(group: Group) -> Iterator[None]:
     except RuntimeError as error:
         raise LostProcess(
             f"Process {group.rank} of {group.size} cannot reach the others: one of them has ended, or the network has "
-            f"({str(error).splitlines()[0][:200]}). Look at what the others say, then give the same command again."
+            f"({str(error).splitlines()[0][:200]}). See the messages of the others, then give the same command again."
         ) from error
 
 

@@ -176,7 +176,7 @@ def test_nothing_from_a_caption_drives_the_terminal(job, capsys):
         (["--drop", "0%"], 2, "neither auto nor a share"),
         (["--drop", "100%"], 2, "neither auto nor a share"),
         (["--drop", "2"], 2, "neither auto nor a share"),
-        (["--save-kept", "kept.csv"], 2, "nothing would be left out"),
+        (["--save-kept", "kept.csv"], 2, "no pair would be dropped"),
         (["--drop", "auto", "--save-kept", "kept.zip"], 2, "ends in .csv"),
         (["--drop", "auto", "--save-kept", "nowhere/kept.csv"], 2, "does not exist"),
         (["--drop", "auto", "--save-kept", "there.csv"], 2, "pass --force"),
