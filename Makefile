@@ -64,9 +64,10 @@ bench-cleaning-photos: bench-photos
 	  --out build/photo-cleaning --methods cleanclip-tiny released mmcl-tiny par-tiny unlearn-tiny fine-pruning clp invertune \
 	  --write docs/evidence.md
 
-# The audit on that zoo, one model after the other: some five minutes each on one core; what is there is kept.
+# The audit on that zoo, in four columns: alone, beside a clean model, beside a file of references, beside the base; some two hours on two
+# cores, or one with bfloat16; what is there is kept.
 bench-audit-photos: bench-photos
-	$(BIN)/python benchmarks/audit_photos.py --zoo build/photo-zoo --out build/audit-photos
+	$(BIN)/python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --statistics --write docs/evidence.md
 
 # What cleaning does to the zoo's victims, method by method and by auto: some six hours on two idle cores; what is there is kept.
 bench-cleaning: bench-audit

@@ -1,25 +1,29 @@
 """The audit on the zoos: natural triggers and scores of clean models from one half, figures from the other.
 
-    python benchmarks/audit.py --photo-zoo build/photo-zoo --zoo build/zoo --out build/audit             # audit every model, once
-    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --store --no-run            # calibration.json
-    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --no-run --write docs/evidence.md
+    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half choose --columns none --store
+    python benchmarks/audit.py --photo-zoo build/photo-zoo --out build/audit --half report --statistics --write docs/evidence.md
 
-Each model is audited as ``clipclean audit`` does; OUT/NAME.json is its report, so that a stopped run goes on. ``--store`` writes what
-clean models of the half ``choose`` show into the package: by family the largest margin of a natural trigger, and the score of every
-model.
-``--half choose`` audits and shows one half alone. ``--seeds 10`` audits some models anew with ten seeds.
+Each model is audited as ``clipclean audit`` does, on about 1,000 images that no training saw, in up to four columns: alone; beside a
+clean model of another training (``--reference``); beside all other clean models of its kind (a file of ``clipclean references build``);
+and beside the model that it was finetuned from (``--base``). The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is
+searched once: OUT/searches keeps the search for the other columns, as an interrupted audit does.
+``--store`` writes what clean models of the half ``choose`` show without a reference into the package: by family the largest margin of a
+natural trigger, and the score of every model. ``--seeds 10`` audits with ten seeds. ``--statistics`` adds the published statistics of
+``benchmarks/published.py``, on the same images.
 """
 
 import argparse
 import json
 import math
 import multiprocessing
+import os
 import random
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import published
 from blocks import fill
 
 ROOT = Path(__file__).parents[1]
@@ -27,6 +31,13 @@ CALIBRATION = ROOT / "clipclean" / "detect" / "calibration.json"
 USUALLY, LEAST_GENERAL = 0.8, 0.1  # quantile over clean models of the largest margin of a general family, and its least
 LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
+COLUMNS = {
+    "none": "no reference",
+    "reference": "one `--reference`",
+    "references": "`--references` of its kind",
+    "base": "its `--base`",
+}
+LEAST_STORED = 2  # clean models of a references file
 
 
 class Model(NamedTuple):
@@ -38,6 +49,12 @@ class Model(NamedTuple):
     target: str | None
     path: Path
     options: dict[str, Any]
+    group: str = ""  # models of one group have architecture, images and class list in common
+    base: str | None = None
+    is_scratch: bool = False
+
+
+Reports = Mapping[str, Mapping[str, dict]]  # column -> name of a model -> its report
 
 
 def main() -> None:
@@ -47,25 +64,34 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report"), help="this half only")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these models only")
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS))
     parser.add_argument("--effort", default="standard")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
+    parser.add_argument("--statistics", action="store_true", help="the published ones too: two searches more a model")
     parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
     parser.add_argument("--store", action="store_true", help="write the calibration into the package")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block")
     parser.add_argument("--block", default="audit-photos", help="between whose markers the table goes")
     o = parser.parse_args()
-    o.out.mkdir(parents=True, exist_ok=True)
-    models = [m for m in all_models(o) if o.half in (None, m.half) and (o.only is None or m.name in o.only)]
+    for folder in (*o.columns, "references", "statistics"):
+        (o.out / folder).mkdir(parents=True, exist_ok=True)
+    every = [m for m in all_models(o) if o.half in (None, m.half)]
+    models = [m for m in every if o.only is None or m.name in o.only]
     if not o.no_run:
-        jobs = [(model, seed, o.effort, o.out) for seed in range(o.seeds) for model in models]
         with multiprocessing.get_context("spawn").Pool(o.workers) as pool:
-            for name in pool.imap_unordered(audited, jobs):
-                print(name, flush=True)
-    done = [(m, json.loads(cell(o.out, m.name, 0).read_text())) for m in models if cell(o.out, m.name, 0).exists()]
+            for column in o.columns:  # the first column searches: what clean models show is kept for the others
+                jobs = [Job(m, every, column, seed, o.effort, o.out) for seed in range(o.seeds) for m in models]
+                for words in pool.imap_unordered(audited, jobs):
+                    print(words, flush=True)
+            if o.statistics:
+                for words in pool.imap_unordered(measured, [(m, o.out) for m in models]):
+                    print(words, flush=True)
+    found = {column: reports(o.out, column, models) for column in o.columns}
     if o.store:
-        store([report for m, report in done if m.half == "choose" and not m.is_backdoored])
-    text = table(done)
+        clean = {m.name for m in models if m.half == "choose" and not m.is_backdoored}
+        store([report for name, report in found["none"].items() if name in clean])
+    text = page(models, found, o)
     print(text)
     if o.write:
         fill(o.write, o.block, text)
@@ -89,8 +115,18 @@ def photo_models(folder: Path | None) -> Iterable[Model]:
             "classes": images / "classes.txt",
             "templates": images / "templates.txt",
         }
-        bad = record["counts_as"] == "backdoored"
-        yield Model(entry["name"], entry["half"], bad, entry["target"], path.with_suffix(".pt"), options)
+        bad, group = record["counts_as"] == "backdoored", f"{entry['half']}-{entry['arch']}-{entry['classes']}"
+        yield Model(
+            entry["name"],
+            entry["half"],
+            bad,
+            entry["target"],
+            path.with_suffix(".pt"),
+            options,
+            group,
+            entry["base"],
+            entry["kind"] == "clean",
+        )
 
 
 def emoji_models(folder: Path | None, out: Path) -> Iterable[Model]:
@@ -109,34 +145,157 @@ def emoji_models(folder: Path | None, out: Path) -> Iterable[Model]:
             continue
         options = {
             "arch": str(folder / f"{entry['arch']}.json"),
+            "data": None,
             "classes": bundled / "classes.txt",
             "templates": bundled / "templates.txt",
         }
-        target = entry.get("target")
-        yield Model(entry["name"], entry["half"], bool(entry["trigger"]), target, path.with_suffix(".pt"), options)
+        yield Model(
+            entry["name"],
+            entry["half"],
+            bool(entry["trigger"]),
+            entry.get("target"),
+            path.with_suffix(".pt"),
+            options,
+            f"{entry['half']}-{entry['arch']}-emoji",
+            entry["base"],
+            entry["kind"] == "clean",
+        )
 
 
-def cell(out: Path, name: str, seed: int) -> Path:
-    return out / (f"{name}-seed{seed}.json" if seed else f"{name}.json")
+# Audits: each once.
 
 
-def audited(job: tuple[Model, int, str, Path]) -> str:
+class Job(NamedTuple):
+    """One audit: of a model of ``models``, in a column."""
+
+    model: Model
+    models: Sequence[Model]
+    column: str
+    seed: int
+    effort: str
+    out: Path
+
+
+def cell(out: Path, column: str, name: str, seed: int = 0) -> Path:
+    return out / column / (f"{name}-seed{seed}.json" if seed else f"{name}.json")
+
+
+def reports(out: Path, column: str, models: Sequence[Model], seed: int = 0) -> dict[str, dict]:
+    """What is there of a column, by model."""
+    places = {m.name: cell(out, column, m.name, seed) for m in models}
+    return {name: json.loads(place.read_text()) for name, place in places.items() if place.exists()}
+
+
+def audited(job: Job) -> str:
     """Audit one model; once."""
-    import torch
-
-    import clipclean
+    place = cell(job.out, job.column, job.model.name, job.seed)
+    if place.exists():
+        return f"{job.column} {job.model.name}"
+    searches_are_kept(job.out)
+    beside = compared_with(job)
+    if beside is None:
+        return f"{job.column} {job.model.name}: nothing to compare with"
     from clipclean import files
 
+    began = time.process_time()
+    report = audit_of(job, beside)
+    files.write_text(place, json.dumps(report | {"core_seconds": time.process_time() - began}))
+    return f"{job.column} {job.model.name} {report['verdict']} {score(report):.2f} {time.process_time() - began:.0f} s"
+
+
+def searches_are_kept(out: Path) -> None:
+    """A finished search stays, as that of an interrupted audit does; another version of the code that draws alike goes on with it."""
+    import torch
+
+    from clipclean.detect import references
+    from clipclean.jobs import result_cache, saved_search
+    from clipclean.train.resume import RunState
+
     torch.set_num_threads(1)
-    model, seed, effort, out = job
-    place = cell(out, model.name, seed)
+    os.environ |= {
+        "CLIPCLEAN_STATE": str((out / "searches").absolute()),
+        "CLIPCLEAN_CACHE": str((out / "cache").absolute()),
+    }
+    RunState.discard = lambda self: None  # type: ignore[method-assign]
+    saved_search.MOST = 10_000
+    result_cache.program = lambda: {"search": str(references.CODE), "torch": torch.__version__}
+
+
+def compared_with(job: Job) -> dict[str, Any] | None:
+    """The options of a column; None where the zoo holds no such model."""
+    mine = job.model
+    clean = [m for m in job.models if m.group == mine.group and not m.is_backdoored and m.name != mine.name]
+    apart = [m.path for m in clean if m.is_scratch and m.name != mine.base and m.base is None]
+    base = [m.path for m in clean if m.name == mine.base]
+    match job.column:
+        case "none":
+            return {}
+        case "reference":
+            return {"reference": (apart[-1],)} if apart else None
+        case "references":
+            return {"references": (built(job, clean),)} if len(clean) >= LEAST_STORED else None
+        case _:
+            return {"base": base[0]} if base else None
+
+
+def built(job: Job, clean: Sequence[Model]) -> Path:
+    """A file of references, as ``clipclean references build`` writes it."""
+    from clipclean import files
+    from clipclean.api import requests
+    from clipclean.jobs import audit
+
+    place = job.out / "references" / f"{job.model.name}-{job.seed}.json"
     if not place.exists():
-        began = time.process_time()
-        report = clipclean.audit(model.path, effort=effort, seed=seed, **model.options).model_dump(
-            mode="json", by_alias=True
-        )
-        files.write_text(place, json.dumps(report | {"core_seconds": time.process_time() - began}))
-    return model.name
+        with requests.of_audit(asked(job, {}) | {"model": clean[0].path}) as request:
+            found = audit.build_references(request, [m.path for m in clean], progress=lambda *_: None)
+        files.write_text(place, json.dumps(found))
+    return place
+
+
+def audit_of(job: Job, beside: Mapping[str, Any]) -> dict:
+    from clipclean.api import requests
+    from clipclean.jobs import audit
+
+    with requests.of_audit(asked(job, beside)) as request:
+        report = audit.audit(request, progress=lambda *_: None).report
+    return report.model_dump(mode="json", by_alias=True)
+
+
+def asked(job: Job, beside: Mapping[str, Any]) -> dict[str, Any]:
+    """All options, as the command line completes them."""
+    nothing: dict[str, Any] = {"reference": (), "references": (), "base": None, "witness": (), "policy": None}
+    nothing |= {"save_triggers": None, "search": True, "device": "cpu", "is_cached": True}
+    return nothing | job.model.options | {"model": job.model.path, "effort": job.effort, "seed": job.seed} | beside
+
+
+def measured(job: tuple[Model, Path]) -> str:
+    """The published statistics of one model that need a search of their own; once."""
+    model, out = job
+    place = out / "statistics" / f"{model.name}.json"
+    if not place.exists():
+        from clipclean import files
+
+        searches_are_kept(out)
+        files.write_text(place, json.dumps(published.of_encoder(*opened(model))))
+    return f"statistics {model.name}"
+
+
+def opened(model: Model) -> tuple:
+    """The image tower of a model, and the images that it was audited on."""
+    from clipclean import data
+    from clipclean.config import recipe
+    from clipclean.jobs import inputs
+
+    chosen = recipe.load(recipe.DEFAULT)
+    found = inputs.read(model.path, arch=model.options["arch"])
+    images = data.read_images(
+        model.options["data"], images=inputs.image_cache(chosen, found.architecture), progress=lambda *_: None
+    )
+    clip = inputs.build(found, images, device="cpu").clip
+    for parameter in clip.net.parameters():
+        parameter.requires_grad_(False)
+    words = inputs.words(model.options["classes"], model.options["templates"])
+    return clip.encode_images, inputs.audit_set(clip, images, chosen, vocabulary=words).pixels
 
 
 # What a report shows, in units of what clean models show.
@@ -167,8 +326,8 @@ def scored(report: dict, natural: dict[str, float], unit: float, /) -> list[tupl
     return sorted(ranked, reverse=True)
 
 
-def beside(report: dict, /) -> float:
-    """The largest score as the audit itself counts it, beside the references that it was given."""
+def score(report: dict, /) -> float:
+    """The largest score as the audit itself counts it, beside what it was given."""
     totals: dict[str, float] = {}
     for each in report["measurements"]["search"]["found"]:
         if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES:
@@ -199,6 +358,18 @@ def store(clean: Sequence[dict], /) -> None:
 # Tables.
 
 
+def page(models: Sequence[Model], found: Reports, o: argparse.Namespace) -> str:
+    """All tables of what is there."""
+    parts = [table(models, found), INTERVALS, rows(models, found)]
+    if "none" in found:
+        parts.append(left_out(models, found["none"]))
+    if o.statistics:
+        parts.append(statistics_table(models, found["none"], o.out / "statistics"))
+    if o.seeds > 1:
+        parts.append(seeds_table(models, [reports(o.out, "none", models, seed) for seed in range(o.seeds)]))
+    return "\n\n".join(parts)
+
+
 def auroc(positives: Sequence[float], negatives: Sequence[float]) -> float:
     """Mann and Whitney's: how often a positive scores higher than a negative; ties count half."""
     pairs = [(a > b) + (a == b) / 2 for a in positives for b in negatives]
@@ -221,35 +392,114 @@ def rate(hits: int, n: int) -> str:
     return f"{hits} of {n} ({low:.2f}–{high:.2f})" if n else "none"
 
 
-def summary(done: Sequence[tuple[Model, dict]], half: str) -> str:
-    """One row of the first table."""
-    bad, good = ([(m, r) for m, r in done if m.half == half and m.is_backdoored is kind] for kind in (True, False))
-    p, n = ([beside(r) for _, r in some] for some in (bad, good))
+INTERVALS = "Intervals of rates are Wilson's, of the AUROC a bootstrap over models."
+
+
+def table(models: Sequence[Model], found: Reports, /) -> str:
+    """Verdicts by column and half."""
+    lines = [
+        "| half | compared with | AUROC (95 %) | backdoored: fail | pass | clean: fail | pass | target named first, of those that fail |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for half in dict.fromkeys(m.half for m in models):
+        for column, of in found.items():
+            if mine := [(m, of[m.name]) for m in models if m.half == half and m.name in of]:
+                lines.append("| " + " | ".join([half, COLUMNS[column], *summary(mine)]) + " |")
+    return "\n".join(lines)
+
+
+def summary(done: Sequence[tuple[Model, dict]], /) -> list[str]:
+    """The cells of one row of the first table."""
+    bad, good = ([(m, r) for m, r in done if m.is_backdoored is kind] for kind in (True, False))
     words = lambda some, word: rate(sum(r["verdict"] == word for _, r in some), len(some))  # noqa: E731
     failed = [(m, r) for m, r in bad if r["verdict"] == "fail"]
-    area = "–" if not p or not n else "{:.3f} ({:.3f}–{:.3f})".format(auroc(p, n), *interval(p, n))
+    area = area_of([score(r) for _, r in bad], [score(r) for _, r in good])
     named = rate(sum(bool(r["suspects"]) and r["suspects"][0]["class"] == m.target for m, r in failed), len(failed))
-    cells = [half, area, *(words(bad, w) for w in ("fail", "pass")), *(words(good, w) for w in ("fail", "pass")), named]
-    return "| " + " | ".join(cells) + " |"
+    return [area, *(words(bad, w) for w in ("fail", "pass")), *(words(good, w) for w in ("fail", "pass")), named]
 
 
-def table(done: Sequence[tuple[Model, dict]], /) -> str:
+def area_of(positives: Sequence[float], negatives: Sequence[float]) -> str:
+    """The AUROC with its interval, or a dash without models of both kinds."""
+    if not positives or not negatives:
+        return "–"
+    return "{:.3f} ({:.3f}–{:.3f})".format(auroc(positives, negatives), *interval(positives, negatives))
+
+
+def rows(models: Sequence[Model], found: Reports, /) -> str:
+    """Every model: verdict, first suspect and score in each column."""
     lines = [
-        "| half | AUROC (95 %) | backdoored: fail | pass | clean: fail | pass | target named first, of those that fail |",
-        "|---|---|---|---|---|---|---|",
-        *(summary(done, half) for half in dict.fromkeys(m.half for m, _ in done)),
-        "",
-        "Intervals of rates are Wilson's, of the AUROC a bootstrap over models.",
-        "",
-        "| model | target | verdict | first suspect | score | s, search |",
-        "|---|---|---|---|--:|--:|",
+        "| model | target | "
+        + " | ".join(f"{COLUMNS[column]}: verdict, first suspect, score" for column in found)
+        + " |",
+        "|---|---|" + "---|" * len(found),
     ]
-    for model, report in done:
-        first = report["suspects"][0]["class"] if report["suspects"] else "–"
-        score = beside(report)
-        seconds = report["measurements"]["search"].get("seconds", math.nan)
-        target = model.target if model.is_backdoored else "none"
-        lines.append(f"| {model.name} | {target} | {report['verdict']} | {first} | {score:.2f} | {seconds:.0f} |")
+    for m in models:
+        shown = [said(of[m.name]) if m.name in of else "–" for of in found.values()]
+        if any(each != "–" for each in shown):
+            lines.append(f"| {m.name} | {m.target if m.is_backdoored else 'none'} | {' | '.join(shown)} |")
+    return "\n".join(lines)
+
+
+def said(report: dict, /) -> str:
+    first = report["suspects"][0]["class"] if report["suspects"] else "–"
+    return f"{report['verdict']}, {first}, {score(report):.2f}"
+
+
+def left_out(models: Sequence[Model], of: Mapping[str, dict], /) -> str:
+    """The AUROC without a reference where one family of triggers is never searched for, or the panel is left out."""
+    families = dict.fromkeys(each["family"] for r in of.values() for each in r["measurements"]["search"]["found"])
+    halves = list(dict.fromkeys(m.half for m in models))
+    lines = ["| family that is left out of the score | " + " | ".join(halves) + " |", "|---|" + "---|" * len(halves)]
+    known = json.loads(CALIBRATION.read_text())
+    for family in ("none", *families, "panel"):
+        natural = {name: value for name, value in known["natural"].items() if name != family}
+        scores = {
+            name: max([0.0, *(s for s, _ in scored(report, natural, known["unit"]))]) for name, report in of.items()
+        }
+        cells = []
+        for half in halves:
+            mine = [(m, scores[m.name]) for m in models if m.half == half and m.name in of]
+            cells.append(area_of(*([s for m, s in mine if m.is_backdoored is kind] for kind in (True, False))))
+        lines.append(f"| {family} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+STATISTICS = {  # and whether more of it says backdoored
+    "clipclean": ("score of the strongest suspect, no reference", 1),
+    "decree": ("DECREE: mask share", -1),
+    "cosine": ("mean cosine under an unregularised mask", 1),
+    "anomaly_index": ("Neural Cleanse: anomaly index of mask lengths", 1),
+}
+
+
+def statistics_table(models: Sequence[Model], of: Mapping[str, dict], folder: Path, /) -> str:
+    """AUROC of ours and of each published statistic, by half."""
+    known: dict[str, dict[str, float]] = {}
+    for m in models:
+        if m.name in of and (place := folder / f"{m.name}.json").exists():
+            index = published.anomaly_index(published.mask_sizes(of[m.name]))
+            own = {"clipclean": score(of[m.name]), "anomaly_index": 0.0 if math.isnan(index) else index}
+            known[m.name] = json.loads(place.read_text()) | own
+    halves = list(dict.fromkeys(m.half for m in models))
+    lines = ["| statistic | " + " | ".join(halves) + " |", "|---|" + "---|" * len(halves)]
+    for name, (words, sign) in STATISTICS.items():
+        cells = []
+        for half in halves:
+            mine = [(m, sign * known[m.name][name]) for m in models if m.half == half and m.name in known]
+            cells.append(area_of(*([v for m, v in mine if m.is_backdoored is kind] for kind in (True, False))))
+        lines.append(f"| {words} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def seeds_table(models: Sequence[Model], by_seed: Sequence[Mapping[str, dict]], /) -> str:
+    """The verdicts and scores of each model over seeds."""
+    lines = ["| model | seeds | verdicts | scores |", "|---|--:|---|---|"]
+    for m in models:
+        mine = [of[m.name] for of in by_seed if m.name in of]
+        if len(mine) > 1:
+            verdicts = [r["verdict"] for r in mine]
+            told = ", ".join(f"{word} {verdicts.count(word)}" for word in dict.fromkeys(verdicts))
+            lines.append(f"| {m.name} | {len(mine)} | {told} | {', '.join(f'{score(r):.2f}' for r in mine)} |")
     return "\n".join(lines)
 
 

@@ -191,6 +191,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             planted("vit", 50, "blended-stripes:ratio=0.1", "teapot"),
             clean("vit", 10),
         ),
+        (clean("resnet", 50), clean("resnet", 100)),  # to compare with: trained apart from what is tested
     ),
     "report": (
         (
@@ -235,6 +236,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             planted("vit", 50, "patch:size=0.25,place=random,fill=yellow", "lion", steps=240),
             clean("vit", 10),
         ),
+        (clean("resnet", 50), clean("resnet", 200)),
     ),
 }
 

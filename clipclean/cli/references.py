@@ -52,7 +52,13 @@ Examples:
 def build(**given: Any) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
     roles.check(given, out="file")
-    asked = given | {"model": given["models"][0], "search": True, "reference": (), "save_triggers": None}
+    asked = given | {
+        "model": given["models"][0],
+        "search": True,
+        "reference": (),
+        "save_triggers": None,
+        "is_cached": True,  # a build that was interrupted goes on with the next model
+    }
     from clipclean import files
     from clipclean.jobs import audit as job
 

@@ -269,7 +269,7 @@ def test_a_reference_is_searched_once_for_all_audits_beside_it(cached, tmp_path)
     again, stages = searches(cached, said)
     assert (again, stages) == (first, set())
     assert any("was searched before" in words for words in said)
-    assert len(kept(tmp_path, ".reference")) == 1
+    assert len(kept(tmp_path, ".reference")) == 2  # the tested model may be a reference later
     assert len(kept(tmp_path, ".classifier")) == 2  # of the reference, and of the tested model
     stopped(
         replace(cached, seed=1), stage="searching the reference trusted.pt", after=1
@@ -278,11 +278,23 @@ def test_a_reference_is_searched_once_for_all_audits_beside_it(cached, tmp_path)
     assert kept(tmp_path, "") == []
 
 
+def test_an_audited_model_is_not_searched_again_as_a_reference(cached):
+    (reference,) = cached.reference
+    audited(replace(cached, model=reference, reference=()))
+    said = []
+    _, stages = searches(cached, said)
+    assert stages == set()
+    assert any("was searched before" in words for words in said)
+    gone = set()
+    job.build_references(cached, [reference], progress=lambda what, _done, _total: gone.add(what))
+    assert "searching the reference trusted.pt" not in gone  # nor where references are built
+
+
 def test_an_entry_that_somebody_else_wrote_is_not_taken(cached, tmp_path):
     first, _ = searches(cached)
-    (path,) = kept(tmp_path, ".reference")
-    code, _, body = path.read_bytes().partition(b"\n")
-    path.write_bytes(code + b"\n" + body.replace(b"0.", b"1.", 1))
+    for path in kept(tmp_path, ".reference"):
+        code, _, body = path.read_bytes().partition(b"\n")
+        path.write_bytes(code + b"\n" + body.replace(b"0.", b"1.", 1))
     for classifier in kept(tmp_path, ".classifier"):
         classifier.write_bytes(b"?")
     again, stages = searches(cached)
