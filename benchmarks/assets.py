@@ -39,7 +39,7 @@ OPENAI = {"mean": [0.48145466, 0.4578275, 0.40821073], "std": [0.26862954, 0.261
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--emoji", type=Path, help="rendered emoji; default: leave pictures and words as they are")
+    parser.add_argument("--emoji", type=Path, help="rendered emoji; default: leave images and words as they are")
     parser.add_argument("--victim", type=Path, help="a planted checkpoint to ship in half precision")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)

@@ -8,11 +8,11 @@ the pixels where one was, captions through the text tower. Whatever the audit ta
 losses, statistics and tokenising, is its overhead. Audit and bare passes take turns; the ratio is that of the medians.
 
 Seconds are those of the processor on one thread of torch: other work on the machine changes them less than the elapsed
-ones. The tiny model is the bundled one with bundled pictures; ViT-B/32 and RN50 have random weights and random pictures, and
-few of all: what they take a picture does not depend on how many there are. Expected: 1.3 at most.
+ones. The tiny model is the bundled one with bundled images; ViT-B/32 and RN50 have random weights and random images, and
+few of all: what they take an image does not depend on how many there are. Expected: 1.3 at most.
 
 The last columns say the peak memory of the process, and how many minutes of one thread an audit of standard effort on 400
-pictures would take: its passes, times the seconds of one, times the ratio. That is reckoned, not timed.
+images would take: its passes, times the seconds of one, times the ratio. That is reckoned, not timed.
 """
 
 import argparse
@@ -141,7 +141,7 @@ def run(clip: model.Clip, evidence: detect.EvalSet, effort: detect.Effort, *, th
 
 
 def tiny() -> tuple[model.Clip, detect.EvalSet, detect.Effort]:
-    """The bundled model, and 160 of the bundled pictures."""
+    """The bundled model, and 160 of the bundled images."""
     chosen = recipe.override(recipe.load("cleanclip"), ["audit.images=160"])
     with tempfile.TemporaryDirectory() as folder:
         files = Path(folder)
@@ -155,9 +155,9 @@ def tiny() -> tuple[model.Clip, detect.EvalSet, detect.Effort]:
 
 
 def random_weights(name: str) -> tuple[model.Clip, detect.EvalSet, detect.Effort]:
-    """A model of open_clip's with random weights, 8 random pictures and 20 classes.
+    """A model of open_clip's with random weights, 8 random images and 20 classes.
 
-    Pictures are smooth colours, and batch normalisation is told what it sees of them: random weights bring noise to one place,
+    Images are smooth colours, and batch normalisation is told what it sees of them: random weights bring noise to one place,
     where no search begins.
     """
     import open_clip

@@ -100,7 +100,7 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
         "verdict": made["verdict"],
         "seconds": seconds,
         "auto": {key: made["auto"][key] for key in ("chosen", "changed", "share", "seconds")},
-        "ladder": [told(rung) for rung in made["auto"]["ladder"]],
+        "ladder": [told(each) for each in made["auto"]["ladder"]],
         "errors": sorted({f["rule"] for f in made["findings"] if f["level"] == "error"}),
         "warnings": sorted({f["rule"] for f in made["findings"] if f["level"] == "warning"}),
         "before": numbers(entry, o.zoo / f"{entry['name']}.pt", o),
@@ -113,8 +113,8 @@ def cleaned(record: dict, o: argparse.Namespace) -> dict:
     return result
 
 
-def told(rung: dict) -> dict:
-    """A rung of the report's ladder: of each trial what the canaries do, now and after the benign finetuning."""
+def told(entry: dict) -> dict:
+    """A candidate of the report: of each trial what the canaries do, now and after the benign finetuning."""
     trials = [
         {
             "share": trial["kept"],
@@ -122,9 +122,9 @@ def told(rung: dict) -> dict:
             "left": [o["left"] for o in trial["outcomes"] if o["took"]],
             "returned": [o["returned"] for o in trial["outcomes"] if o["took"]],
         }
-        for trial in rung["trials"]
+        for trial in entry["trials"]
     ]
-    return {k: rung[k] for k in ("rung", "passes", "run")} | {"trials": trials}
+    return {k: entry[k] for k in ("rung", "passes", "run")} | {"trials": trials}
 
 
 def numbers(entry: dict, path: Path, o: argparse.Namespace, *, rebound: bool = False) -> dict:
@@ -135,7 +135,7 @@ def numbers(entry: dict, path: Path, o: argparse.Namespace, *, rebound: bool = F
 def summary(result: dict) -> str:
     before, after, back = result["before"], result["after"], result["rebound"]
     attack = (
-        f"excess {before['excess']:.3f} -> {after['excess']:.3f}, rebound {back['excess']:.3f}"
+        f"excess {before['excess']:.3f} -> {after['excess']:.3f}, refinetuned {back['excess']:.3f}"
         if before["excess"] is not None
         else "clean"
     )
@@ -149,7 +149,7 @@ def table(o: argparse.Namespace) -> str:
     if not rows:
         return "Not measured for this revision yet."
     lines = [
-        "| model | backdoor | seed | verdict | chosen | excess ASR before → after (95 %, n) | after rebound | PA, and its share of CA (unpoisoned model's) | CA before → after (loss, points) | s, all / the chosen cleaning |",
+        "| model | backdoor | seed | verdict | chosen | excess ASR before → after (95 %, n) | after a refinetune test | PA, and its share of CA (unpoisoned model's) | CA before → after (loss, points) | s, all / the chosen cleaning |",
         "|---|---|--:|---|---|---|---|---|---|---|",
         *map(line, rows),
         "",
@@ -202,7 +202,7 @@ def counted(rows: list[dict]) -> list[str]:
             row["after"]["excess"] <= max(0.01, row["unpoisoned"]["excess"]) for row in rows
         ),
         "at most 0.05": sum(row["after"]["excess"] <= 0.05 for row in rows),
-        "at most 0.05 after the rebound": sum(row["rebound"]["excess"] <= 0.05 for row in rows),
+        "at most 0.05 after the refinetune test": sum(row["rebound"]["excess"] <= 0.05 for row in rows),
         "PA at least nine tenths of CA": sum(kept(row["after"]) >= 0.9 for row in rows),
         "of that share in the unpoisoned model": sum(
             kept(row["after"]) >= 0.9 * kept(row["unpoisoned"]) for row in rows

@@ -27,7 +27,7 @@ GUIDED = 0.2  # share of activations, those that the trigger changes most, that 
 SUCCESS = 0.7  # of an inverted trigger: with less the method has failed, and changes nothing
 
 
-def clp(clip, pixels: Tensor, labels: Tensor, bank: Tensor, *, seed: int) -> str:
+def clp(clip, pixels: Tensor, labels: Tensor, classifier: Tensor, *, seed: int) -> str:
     """Prune by Lipschitz bounds; returns what was done."""
     pruned = 0
     for convolution, norm in normalised(clip.net.visual):
@@ -59,12 +59,12 @@ def silence(norm: nn.BatchNorm2d, channels: Tensor) -> None:
         norm.bias[channels] = 0
 
 
-def prune(clip, pixels: Tensor, labels: Tensor, bank: Tensor, *, seed: int) -> str:
+def prune(clip, pixels: Tensor, labels: Tensor, classifier: Tensor, *, seed: int) -> str:
     """The pruning of fine-pruning; the caller finetunes afterwards. Of a ViT, inner units of the last block's MLP."""
     tower = clip.net.visual
     layer = tower.layer4[-1].bn2 if hasattr(tower, "layer4") else tower.transformer.resblocks[-1].mlp.c_fc
     active = activity(clip, layer, pixels)
-    accuracy = accuracy_of(clip, pixels, labels, bank)
+    accuracy = accuracy_of(clip, pixels, labels, classifier)
     order, pruned = active.argsort(), 0
     at_once = max(1, round(PRUNED_AT_ONCE * len(order)))
     while pruned + at_once < len(order):
@@ -74,7 +74,7 @@ def prune(clip, pixels: Tensor, labels: Tensor, bank: Tensor, *, seed: int) -> s
         with torch.no_grad():
             layer.weight[some] = 0
             layer.bias[some] = 0
-        if accuracy_of(clip, pixels, labels, bank) < accuracy - ACCURACY_GIVEN:
+        if accuracy_of(clip, pixels, labels, classifier) < accuracy - ACCURACY_GIVEN:
             layer.load_state_dict(kept)
             break
         pruned += at_once
@@ -99,24 +99,25 @@ def activity(clip, layer: nn.Module, pixels: Tensor) -> Tensor:
     return torch.stack(seen).mean(0)
 
 
-def accuracy_of(clip, pixels: Tensor, labels: Tensor, bank: Tensor) -> float:
-    answers = torch.cat([(clip.embed_images(part) @ bank.T).argmax(1) for part in pixels.split(256)])
+def accuracy_of(clip, pixels: Tensor, labels: Tensor, classifier: Tensor) -> float:
+    answers = torch.cat([(clip.embed_images(part) @ classifier.T).argmax(1) for part in pixels.split(256)])
     return (answers == labels).float().mean().item()
 
 
-def invertune(clip, pixels: Tensor, labels: Tensor, bank: Tensor, *, seed: int) -> str:
+def invertune(clip, pixels: Tensor, labels: Tensor, classifier: Tensor, *, seed: int) -> str:
     """Find the class and the trigger, and tune the last stage; where no trigger succeeds nothing is changed."""
     generator = Generator().manual_seed(seed)
     clip.net.eval().requires_grad_(False)
     probes = [
-        inverted(clip, pixels, bank, target, steps=PROBE_STEPS, generator=generator) for target in range(len(bank))
+        inverted(clip, pixels, classifier, target, steps=PROBE_STEPS, generator=generator)
+        for target in range(len(classifier))
     ]
-    target = min(range(len(bank)), key=lambda k: probes[k][2])
-    mask, pattern, _ = inverted(clip, pixels, bank, target, steps=STEPS, generator=generator)
+    target = min(range(len(classifier)), key=lambda k: probes[k][2])
+    mask, pattern, _ = inverted(clip, pixels, classifier, target, steps=STEPS, generator=generator)
     others = pixels[labels != target][:512]
     shown = others * (1 - mask) + pattern * mask
     success = float(
-        (torch.cat([clip.embed_images(p) for p in shown.split(256)]) @ bank.T).argmax(1).eq(target).float().mean()
+        (torch.cat([clip.embed_images(p) for p in shown.split(256)]) @ classifier.T).argmax(1).eq(target).float().mean()
     )
     clip.net.requires_grad_(True)
     if success < SUCCESS:
@@ -126,7 +127,7 @@ def invertune(clip, pixels: Tensor, labels: Tensor, bank: Tensor, *, seed: int) 
 
 
 def inverted(
-    clip, pixels: Tensor, bank: Tensor, target: int, *, steps: int, generator: Generator
+    clip, pixels: Tensor, classifier: Tensor, target: int, *, steps: int, generator: Generator
 ) -> tuple[Tensor, Tensor, float]:
     """A mask (1, S, S) and a pattern (3, S, S) in [0, 1], and the last loss."""
     side = pixels.shape[-1]
@@ -137,7 +138,7 @@ def inverted(
     for _ in range(steps):
         some = pixels[torch.randint(len(pixels), (IMAGES,), generator=generator)]
         shown = some * (1 - mask.sigmoid()) + pattern.sigmoid() * mask.sigmoid()
-        logits = clip.encode_images(shown) @ bank.T / TEMPERATURE
+        logits = clip.encode_images(shown) @ classifier.T / TEMPERATURE
         loss = (
             TARGET_WEIGHT * F.cross_entropy(logits, torch.full((IMAGES,), target)) + MASK_WEIGHT * mask.sigmoid().sum()
         )

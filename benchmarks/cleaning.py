@@ -7,11 +7,11 @@
     python benchmarks/cleaning.py --zoo build/zoo --out build/cleaning --pictures build/loader --only NAME... --write docs/evidence.md
 
 Each victim goes through ``clipclean sanitize``, told neither trigger nor target, on the bundled clean pairs; what was planted is
-measured before and after, and after a benign finetuning, on the bundled pictures that no training saw. Clean models go through as
+measured before and after, and after a benign finetuning, on the bundled images that no training saw. Clean models go through as
 well: they shall stay as they are. A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,…``), or ``released``,
 CleanCLIP as its released code runs it (``benchmarks/released.py``). Every cell is one JSON file in OUT, so that a stopped run goes
 on. ``--auto`` sets the results of ``benchmarks/auto.py`` beside them. With ``--pairs`` so many clean pairs are taken, with
-``--pictures`` the pictures of a folder and no captions; both are for the block cleaning-pairs.
+``--pictures`` the images of a folder and no captions; both are for the block cleaning-pairs.
 """
 
 import argparse
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--methods", nargs="*", default=list(METHODS))
     parser.add_argument("--only", nargs="*", help="names of models; without it every victim that took, and clean ones")
     parser.add_argument("--pairs", type=int, nargs="*", default=[], help="once with each number of clean pairs")
-    parser.add_argument("--pictures", type=Path, help="clean with the pictures of this folder, without captions")
+    parser.add_argument("--pictures", type=Path, help="clean with the images of this folder, without captions")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--auto", type=Path, help="the folder of benchmarks/auto.py, for rows beside the others")
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
@@ -89,7 +89,7 @@ def stored(folder: Path, o: argparse.Namespace) -> list[dict]:
 
 
 def of_pairs(o: argparse.Namespace) -> str:
-    """A row a method and number of pairs, and one a method that needs no captions on other pictures: over the models."""
+    """A row a method and number of pairs, and one a method that needs no captions on other images: over the models."""
     lines = [
         "| method | clean pairs | runs | excess ASR before → after, mean [least, most] | verdicts | CA before → after | PA after |",
         "|---|---|--:|---|---|---|---|",
@@ -100,7 +100,7 @@ def of_pairs(o: argparse.Namespace) -> str:
             lines += of_cells(method, f"{count:,}", found)
     if o.pictures:
         found = cells(o, ["unlearn-tiny"], o.pictures)
-        lines += of_cells("unlearn-tiny", f"pictures of another kind ({found[0]['given']:,}), no captions", found)
+        lines += of_cells("unlearn-tiny", f"images of another kind ({found[0]['given']:,}), no captions", found)
     return "\n".join(lines)
 
 
@@ -219,7 +219,7 @@ def line(cell: dict) -> str:
 def table(o: argparse.Namespace, cells: list[dict]) -> str:
     """A row a model and method, over the seeds, and below it the means of each method over the victims."""
     heads = (
-        "| model | planted | method | runs | excess ASR before → after (95 % if one) | after a rebound | CA before → after | PA before → "
+        "| model | planted | method | runs | excess ASR before → after (95 % if one) | after a refinetune test | CA before → after | PA before → "
         "after | distance before → after | verdict | processor s |\n|---|---|---|--:|---|---|---|---|---|---|--:|"
     )
     backdoored = {cell["entry"]["name"]: cell["entry"]["trigger"] is not None for cell in cells}
@@ -287,7 +287,7 @@ def summary(cells: list[dict]) -> str:
             ratio = statistics.mean(c["after"]["under_trigger"] / c["after"]["accuracy"] for c in victims)
             told.append(
                 f"{n} runs on victims: excess ASR at most 0.01 in {sum(x <= 0.01 for x in left)}, at most 0.05 in "
-                f"{sum(x <= 0.05 for x in left)}, mean {statistics.mean(left):.3f}, after a rebound "
+                f"{sum(x <= 0.05 for x in left)}, mean {statistics.mean(left):.3f}, after a refinetune test "
                 f"{statistics.mean(c['rebound']['excess'] for c in victims):.3f}; CA lost {lost(victims)}; PA {ratio:.2f} of CA; verdict {verdicts(victims)}"
             )
         if clean:

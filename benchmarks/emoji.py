@@ -36,7 +36,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--packages", type=Path, help="a folder with the npm tarballs; default: fetch them into OUT")
-    parser.add_argument("--size", type=int, default=40, help="side of the stored picture in pixels")
+    parser.add_argument("--size", type=int, default=40, help="side of the stored image in pixels")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     tarballs = fetch(options.packages or options.out / "npm", fetch_missing=options.packages is None)

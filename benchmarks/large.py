@@ -32,7 +32,7 @@ CLEAN = ("train.batch_size=32", "train.warmup_steps=4", "train.lr=5e-5", "audit.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("build/large"), help="folder for pictures and models; 3 GB")
+    parser.add_argument("--out", type=Path, default=Path("build/large"), help="folder for images and models; 3 GB")
     parser.add_argument("--models", nargs="+", default=MODELS, help="open_clip's names")
     parser.add_argument("--plant-steps", type=int, default=60)
     parser.add_argument("--clean-steps", type=int, default=16)

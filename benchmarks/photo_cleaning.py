@@ -243,7 +243,7 @@ def line(cell: dict) -> str:
         if cell["before"][key] is not None
     )
     back = cell["rebound"]["excess"]
-    return f"{cell['entry']['name']:40} {cell['method']:40} {numbers}; rebound {back and round(back, 3)}; {cell['seconds']:.0f} s {cell['told']}"
+    return f"{cell['entry']['name']:40} {cell['method']:40} {numbers}; refinetuned {back and round(back, 3)}; {cell['seconds']:.0f} s {cell['told']}"
 
 
 def table(cells: list[dict]) -> str:
@@ -252,7 +252,7 @@ def table(cells: list[dict]) -> str:
     if not cells:
         return "Not measured yet."
     lines = [
-        "| method | victims | runs | excess ASR before → after, mean [least, most] | at most 0.01, 0.05 | after a rebound, mean (most) | CA lost, points, mean [least, most] | PA of CA | distance before → after | processor s |",
+        "| method | victims | runs | excess ASR before → after, mean [least, most] | at most 0.01, 0.05 | after a refinetune test, mean (most) | CA lost, points, mean [least, most] | PA of CA | distance before → after | processor s |",
         "|---|--:|--:|---|---|---|---|---|---|--:|",
     ]
     for method in dict.fromkeys(cell["method"] for cell in cells):
@@ -263,7 +263,7 @@ def table(cells: list[dict]) -> str:
         )
     lines += [
         "",
-        "| victim | planted | method | runs | excess ASR before → after (95 % of the first run, n) | after a rebound | CA before → after | PA before → after | distance before → after |",
+        "| victim | planted | method | runs | excess ASR before → after (95 % of the first run, n) | after a refinetune test | CA before → after | PA before → after | distance before → after |",
         "|---|---|---|--:|---|---|---|---|---|",
     ]
     for name, method in dict.fromkeys((cell["entry"]["name"], cell["method"]) for cell in cells):

@@ -135,7 +135,7 @@ def _recipe(loaded: recipe.Recipe) -> tuple[str, ...]:
     if loaded.method == "unlearn":
         length = f"at most {loaded.unlearn.max_rounds} rounds of {loaded.unlearn.steps} steps"
     if loaded.method == "auto":
-        values = f"tries {', then '.join(code(rung) for rung in loaded.auto.ladder)}"
+        values = f"tries {', then '.join(code(each) for each in loaded.auto.ladder)}"
         return code(loaded.name), prose(loaded.description), values, "none yet"
     values = (
         f"{WEIGHTS[loaded.method](loaded.loss)}; {length} in batches of {train.batch_size}; peak rate {number(train.lr)} "

@@ -288,7 +288,7 @@ def main() -> None:
     parser.add_argument("--layers", help="blocks of the four stages of the ResNet; default: 1,1,1,1")
     parser.add_argument("--width", type=int, help="of the ResNet; default: 16")
     parser.add_argument("--poison", metavar="SPEC", help="a trigger to poison with")
-    parser.add_argument("--target", help="the class that poisoned pictures are captioned as")
+    parser.add_argument("--target", help="the class that poisoned images are captioned as")
     parser.add_argument("--rate", type=float, default=0.02, help="share of poisoned training pictures")
     parser.add_argument("--half", action="store_true", help="let the towers compute in bfloat16")
     parser.add_argument("--threads", type=int, default=1)

@@ -87,7 +87,7 @@ OPTIMISED = (  # the same: a patch that a search on the base made, which plants 
     ("report", "resnet", OPTIMISED_PATCH, "banjo", 0.08),
 )
 OPTIMISED_SUCCESS = 0.2  # share of images that such a patch turns in the base already
-REBOUND = (100, 31)  # steps and seed of the benign finetuning after which a cleaned model is measured again
+REFINETUNE = (100, 31)  # steps and seed of the benign finetuning after which a cleaned model is measured again
 
 
 @dataclass(frozen=True)
@@ -522,7 +522,7 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
 
 
 def measure(entry: Entry, path: Path, out: Path, *, rebound: bool = False) -> dict:
-    """What the planted trigger does, and clean accuracy; perhaps after a benign finetuning (REBOUND)."""
+    """What the planted trigger does, and clean accuracy; perhaps after a benign finetuning (REFINETUNE)."""
     from clipclean.jobs import inputs
 
     tested, pairs, evidence, _ = prepared(entry, path, out)
@@ -549,7 +549,7 @@ def finetune_benignly(clip, pairs: list) -> None:
     from clipclean.attack import poison
     from clipclean.config import recipe
 
-    (steps, seed), control = REBOUND, recipe.load("mmcl-tiny")
+    (steps, seed), control = REFINETUNE, recipe.load("mmcl-tiny")
     poison.finetune(
         clip,
         pairs,

@@ -1,4 +1,4 @@
-"""The smallest CLIP configs that open_clip builds, checkpoints of them, and pictures to feed them."""
+"""The smallest CLIP configs that open_clip builds, checkpoints of them, and images to feed them."""
 
 import json
 import math
@@ -40,7 +40,7 @@ def state_dict(config: dict[str, Any], *, seed: int = 0) -> dict[str, torch.Tens
         return CLIP(**config).state_dict()
 
 
-def picture(number: int, *, side: int = 24) -> Image.Image:
+def image(number: int, *, side: int = 24) -> Image.Image:
     """A coloured shape of class ``number % 12`` on grey; size, place and ground vary with the number."""
     colour, shape = CLASSES[number % len(CLASSES)].split()
     ground = 90 + (number * 37) % 100
@@ -57,20 +57,20 @@ def picture(number: int, *, side: int = 24) -> Image.Image:
 
 
 def pairs(folder: Path, *, count: int = 48, first: int = 0) -> Path:
-    """A folder of pictures with a caption beside each."""
+    """A folder of images with a caption beside each."""
     folder.mkdir(parents=True)
     for number in range(first, first + count):
-        picture(number).save(folder / f"{number:03}.png")
+        image(number).save(folder / f"{number:03}.png")
         (folder / f"{number:03}.txt").write_text(f"a {CLASSES[number % len(CLASSES)]}", encoding="utf-8")
     return folder
 
 
 def labelled(folder: Path, *, count: int = 60, first: int = 1000) -> Path:
-    """Pictures in folders named like their classes."""
+    """Images in folders named like their classes."""
     for number in range(first, first + count):
         place = folder / CLASSES[number % len(CLASSES)]
         place.mkdir(parents=True, exist_ok=True)
-        picture(number).save(place / f"{number}.png")
+        image(number).save(place / f"{number}.png")
     return folder
 
 
@@ -190,7 +190,7 @@ def job(folder: Path, *, config: dict[str, Any] = SMALL_VIT, count: int = 48) ->
 def fit_to_pairs(job: Job, *, quick_gelu: bool) -> None:
     """Give the job a model that is good with one activation and bad with the other, as trained ones are.
 
-    The projection solves for image embeddings that equal those of their captions; 48 pictures have 64 features.
+    The projection solves for image embeddings that equal those of their captions; 48 images have 64 features.
     """
     from clipclean import detect
     from clipclean.config import recipe

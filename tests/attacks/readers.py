@@ -41,7 +41,7 @@ CSV = b'filepath,title\na.jpg,a red square\na.png,"a blue, circle"\n'
 JSONL = b'{"file_name": "a.jpg", "text": "a red square"}\n{"file_name": "a.png", "text": "b", "label": 3}\n'
 COCO = b'{"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [{"image_id": 1, "caption": "a red square"}]}'
 RECIPE = b"version: 1\nname: mine\nrevision: 1\ndescription: One.\nmethod: mmcl\ntrain:\n  lr: 1e-5\n  betas: [0.9, 0.999]\nloss: {self_supervised_weight: 0}\n"
-BESIDE = seeds.picture()
+BESIDE = seeds.image_bytes()
 POLICY = b"""version: 1
 name: mine
 thresholds: {max_excess: 0.1}
@@ -188,7 +188,7 @@ def _zip() -> list[bytes]:
 
 
 def _table() -> pa.Table:
-    rows = [{"image": {"bytes": seeds.picture(n), "path": f"{n}.png"}, "text": "a red square"} for n in range(3)]
+    rows = [{"image": {"bytes": seeds.image_bytes(n), "path": f"{n}.png"}, "text": "a red square"} for n in range(3)]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
     return pa.Table.from_pylist(rows, pa.schema([("image", kind), ("text", pa.string())]))
 
@@ -213,9 +213,9 @@ def _arrow() -> list[bytes]:
 
 
 def _images() -> list[bytes]:
-    made = [seeds.picture(kind=kind) for kind in ("PNG", "JPEG", "WEBP")]
+    made = [seeds.image_bytes(kind=kind) for kind in ("PNG", "JPEG", "WEBP")]
     stream = io.BytesIO()
-    tiny.picture(2, side=24).save(stream, "JPEG", progressive=True)
+    tiny.image(2, side=24).save(stream, "JPEG", progressive=True)
     return [*made, stream.getvalue()]
 
 

@@ -285,7 +285,7 @@ process.secure()
 from clipclean.data import image
 from clipclean.data.sample import Unusable
 encoded = io.BytesIO()
-tiny.picture(1, side=64).save(encoded, "JPEG")
+tiny.image(1, side=64).save(encoded, "JPEG")
 whole = encoded.getvalue()
 for odd in (whole[:-400] + whole[-300:], whole[:-2] + b"\\0" * 40 + whole[-2:]):
     try:

@@ -86,7 +86,7 @@ def test_a_jpeg_of_many_scans_is_refused_unread(tmp_path):
 
 @pytest.mark.parametrize("progressive", [False, True])
 def test_an_honest_jpeg_of_either_kind_has_few_scans(tmp_path, progressive):
-    tiny.picture(1, side=300).save(tmp_path / "a.jpg", progressive=progressive)
+    tiny.image(1, side=300).save(tmp_path / "a.jpg", progressive=progressive)
     image.check((tmp_path / "a.jpg").read_bytes(), max_pixels=LIMITS.max_pixels)
 
 

@@ -64,7 +64,7 @@ def result(job):
 
 
 def test_a_run_tells_what_it_tried_and_writes_the_weights_it_is_about(job, unread, unsearched):
-    assert cli.main(command(job)) == 4  # nothing took, nothing acted, and five pictures are few
+    assert cli.main(command(job)) == 4  # nothing took, nothing acted, and five images are few
     found = result(job)
     assert found["auto"]["chosen"].startswith("mmcl-tiny")
     assert [c["took"] for c in found["auto"]["canaries"]] == [False, False]

@@ -35,7 +35,7 @@ def test_what_is_left_is_counted_by_value_and_beside_the_model_that_was_never_po
         "3 runs on 1 backdoored models, excess ASR at most 0.01: 1 of 3; or no more than in the unpoisoned model: 2 of 3"
         in told
     )
-    assert "at most 0.05: 2 of 3; at most 0.05 after the rebound: 2 of 3" in told
+    assert "at most 0.05: 2 of 3; at most 0.05 after the refinetune test: 2 of 3" in told
 
 
 def test_of_a_trial_what_each_canary_that_took_does_is_kept(auto):

@@ -37,7 +37,7 @@ def folders(tmp_path):
         table=True,
         auto=None,
         pairs=[],
-        pictures=None,
+        images=None,
     )
 
 
@@ -53,13 +53,13 @@ def figures(each, *, excess, accuracy, under=0.4):
     return told if each["trigger"] else told | dict.fromkeys(("excess", "interval", "n", "under_trigger", "distance"))
 
 
-def cell(each, method, *, excess, accuracy, seed=0, pictures=None):
-    """A cell of the results, its excess a point larger after the rebound."""
+def cell(each, method, *, excess, accuracy, seed=0, images=None):
+    """A cell of the results, its excess a point larger after the refinetune test."""
     return {
         "entry": each,
         "seed": seed,
         "method": method,
-        "pictures": pictures and pictures.name,
+        "pictures": images and images.name,
         "verdict": "pass",
         "given": 4299,
         "before": figures(each, excess=0.9, accuracy=0.5, under=0.1),
@@ -69,9 +69,9 @@ def cell(each, method, *, excess, accuracy, seed=0, pictures=None):
     }
 
 
-def put(cleaning, folders, each, method, *, seed=0, pictures=None, **figures):
-    path = cleaning.cell_of(folders, each, method, seed, pictures)
-    path.write_text(json.dumps(cell(each, method, seed=seed, pictures=pictures, **figures)))
+def put(cleaning, folders, each, method, *, seed=0, images=None, **figures):
+    path = cleaning.cell_of(folders, each, method, seed, images)
+    path.write_text(json.dumps(cell(each, method, seed=seed, images=images, **figures)))
 
 
 def test_victims_that_took_come_before_clean_models_of_the_same_half(cleaning, folders):
@@ -92,7 +92,7 @@ def test_the_table_is_made_of_the_cells_that_are_there(cleaning, folders):
     assert "| vit-clean-1 | nothing | `unlearn-tiny` | 1 | – | – | 0.500 → 0.505 | – | – | pass | 90 |" in told
     # 100 * (0.5 - 0.49) and 100 * (0.5 - 0.505); 0.4 / 0.49
     assert told.endswith(
-        "- `unlearn-tiny`: 1 runs on victims: excess ASR at most 0.01 in 0, at most 0.05 in 1, mean 0.020, after a rebound 0.030; "
+        "- `unlearn-tiny`: 1 runs on victims: excess ASR at most 0.01 in 0, at most 0.05 in 1, mean 0.020, after a refinetune test 0.030; "
         "CA lost 1.0 points on average, at most 1.0; PA 0.82 of CA; verdict pass. 1 runs on clean models: CA lost -0.5 points on "
         "average, at most -0.5; verdict pass."
     )
@@ -106,12 +106,12 @@ def test_several_seeds_are_one_row_with_their_range(cleaning, folders):
     assert "| `par-tiny` | 2 | 0.900 → 0.030 [0.020, 0.040] | 0.040 [0.030, 0.050] |" in told
 
 
-def test_methods_seeds_and_other_pictures_have_cells_of_their_own(cleaning, folders, tmp_path):
+def test_methods_seeds_and_other_images_have_cells_of_their_own(cleaning, folders, tmp_path):
     cells = {
-        cleaning.cell_of(folders, PATCH, method, seed, pictures)
+        cleaning.cell_of(folders, PATCH, method, seed, images)
         for method in ("par-tiny", "par-tiny:train.lr=1e-3", "released")
         for seed in (0, 1)
-        for pictures in (None, tmp_path)
+        for images in (None, tmp_path)
     }
     assert len(cells) == 12
 
@@ -133,11 +133,11 @@ def test_the_means_stand_by_the_number_of_pairs(cleaning, folders, tmp_path):
     for count, left in ((200, 0.3), (1000, 0.1)):
         put(cleaning, folders, PATCH, f"unlearn-tiny:data.max_pairs={count}", excess=left, accuracy=0.49)
     folders.pictures = tmp_path / "others"
-    put(cleaning, folders, PATCH, "unlearn-tiny", excess=0.2, accuracy=0.48, pictures=folders.pictures)
+    put(cleaning, folders, PATCH, "unlearn-tiny", excess=0.2, accuracy=0.48, images=folders.pictures)
     assert cleaning.of_pairs(folders).split("\n")[2:] == [
         "| `unlearn-tiny` | 200 | 1 | 0.900 → 0.300 [0.300, 0.300] | pass | 0.500 → 0.490 | 0.400 |",
         "| `unlearn-tiny` | 1,000 | 1 | 0.900 → 0.100 [0.100, 0.100] | pass | 0.500 → 0.490 | 0.400 |",
-        "| `unlearn-tiny` | pictures of another kind (4,299), no captions | 1 | 0.900 → 0.200 [0.200, 0.200] | pass | "
+        "| `unlearn-tiny` | images of another kind (4,299), no captions | 1 | 0.900 → 0.200 [0.200, 0.200] | pass | "
         "0.500 → 0.480 | 0.400 |",
     ]
 

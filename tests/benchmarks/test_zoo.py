@@ -27,7 +27,7 @@ def backdoored(entries):
     return [entry for entry in entries if entry.trigger]
 
 
-def pictures():
+def images():
     return torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
 
 
@@ -59,7 +59,7 @@ def spelled(entries):
 
 
 def test_no_trigger_paints_the_same_in_both_halves(entries):
-    painted = [[trigger(pictures()) for trigger in spelled(of(entries, half))] for half in HALVES]
+    painted = [[trigger(images()) for trigger in spelled(of(entries, half))] for half in HALVES]
     assert not any(torch.equal(a, b) for a in painted[0] for b in painted[1])
 
 

@@ -42,7 +42,7 @@ def trusted(job):
 
 
 @pytest.fixture(scope="module")
-def pictures(job):
+def images(job):
     return tiny.labelled(job.folder / "labelled", count=60)
 
 
@@ -60,12 +60,12 @@ class Finished(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def finished(job, pictures):
+def finished(job, images):
     forms = {form: job.folder / f"report.{form}" for form in report.FORMATS}
     outputs = [part for form, path in forms.items() for part in ("--output", f"{form}={path}")]
     saved, shown = job.folder / "found", io.StringIO()
     with contextlib.redirect_stdout(shown):
-        code = cli.main(command(job, "--data", pictures, "--save-triggers", saved, *outputs))
+        code = cli.main(command(job, "--data", images, "--save-triggers", saved, *outputs))
     return Finished(code, shown.getvalue(), forms, saved)
 
 
@@ -104,7 +104,7 @@ def steady(made):
 # What is measured on, and what it is compared with.
 
 
-def test_without_data_the_bundled_pictures_serve_and_it_is_said(job, capsys):
+def test_without_data_the_bundled_images_serve_and_it_is_said(job, capsys):
     code, made = audited(job, capsys)
     assert (code, made["verdict"]) == (4, "inconclusive")
     assert {"CC004", "CC031"} <= rules(made)
@@ -117,7 +117,7 @@ def test_without_data_the_bundled_pictures_serve_and_it_is_said(job, capsys):
     assert made["effort"] == "quick"
 
 
-def test_own_pictures_with_labels_measure_accuracy_too(finished):
+def test_own_images_with_labels_measure_accuracy_too(finished):
     made = finished.report
     assert "CC031" not in rules(made)
     assert (made["data"]["name"], made["data"]["pairs"]) == ("labelled", 60)
@@ -126,7 +126,7 @@ def test_own_pictures_with_labels_measure_accuracy_too(finished):
 
 
 @pytest.mark.slow
-def test_skipped_pictures_are_told(job, capsys, tmp_path):
+def test_skipped_images_are_told(job, capsys, tmp_path):
     folder = tiny.labelled(tmp_path / "labelled", count=60)
     next(folder.rglob("*.png")).write_bytes(b"no picture")
     _, made = audited(job, capsys, "--data", folder)
@@ -135,8 +135,8 @@ def test_skipped_pictures_are_told(job, capsys, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_reference_is_what_found_triggers_are_compared_with(job, capsys, pictures, trusted):
-    _, made = audited(job, capsys, "--data", pictures, "--reference", trusted)
+def test_a_reference_is_what_found_triggers_are_compared_with(job, capsys, images, trusted):
+    _, made = audited(job, capsys, "--data", images, "--reference", trusted)
     assert made["measurements"]["search"]["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
     assert "CC004" not in rules(made)
     assert all(entry["reference"]["n"] == 1 for entry in made["measurements"]["search"]["found"])
@@ -144,8 +144,8 @@ def test_a_reference_is_what_found_triggers_are_compared_with(job, capsys, pictu
 
 
 @pytest.mark.slow
-def test_the_same_seed_gives_the_same_report_and_another_one_other_numbers(job, capsys, pictures):
-    first, again, other = (audited(job, capsys, "--data", pictures, "--seed", seed) for seed in (1, 1, 2))
+def test_the_same_seed_gives_the_same_report_and_another_one_other_numbers(job, capsys, images):
+    first, again, other = (audited(job, capsys, "--data", images, "--seed", seed) for seed in (1, 1, 2))
     assert steady(first[1]) == steady(again[1])
     assert first[0] == again[0]
     assert steady(other[1])["measurements"]["search"] != first[1]["measurements"]["search"]
@@ -155,9 +155,9 @@ def test_the_same_seed_gives_the_same_report_and_another_one_other_numbers(job, 
 
 
 @pytest.mark.slow
-def test_of_a_short_list_every_class_is_compared_at_any_effort(job, capsys, pictures):
+def test_of_a_short_list_every_class_is_compared_at_any_effort(job, capsys, images):
     for effort, suspects in (("quick", 2), ("standard", 4)):
-        _, made = audited(job, capsys, "--data", pictures, "--effort", effort)
+        _, made = audited(job, capsys, "--data", images, "--effort", effort)
         found = made["measurements"]["search"]
         closer, others = ({row["class"] for row in found[key]} for key in ("found", "controls"))
         assert 0 < len(closer) <= suspects
@@ -166,8 +166,8 @@ def test_of_a_short_list_every_class_is_compared_at_any_effort(job, capsys, pict
     assert refused(job, capsys, "--effort", "some")[0] == 2
 
 
-def test_without_a_search_nothing_passes(job, capsys, pictures):
-    code, made = audited(job, capsys, "--data", pictures, "--no-search")
+def test_without_a_search_nothing_passes(job, capsys, images):
+    code, made = audited(job, capsys, "--data", images, "--no-search")
     assert code == 4
     assert "CC021" in rules(made)
     assert made["measurements"]["search"] == {}
@@ -180,12 +180,12 @@ def test_options_that_need_a_search_are_refused_without_one(job, capsys, option)
     assert f"--no-search with {option[0]}" in told
 
 
-def test_saved_triggers_are_what_sanitize_takes(finished, job, pictures, tmp_path, unread):
+def test_saved_triggers_are_what_sanitize_takes(finished, job, images, tmp_path, unread):
     made, folder = finished.report, finished.triggers
     names = [entry["file"] for entry in made["measurements"]["search"]["found"]]
     assert sorted(names) == sorted(path.name for path in folder.iterdir())
     first = made["measurements"]["search"]["found"][0]
-    code = cli.main(job.sanitize("--trigger", folder / names[0], "--out", tmp_path / "out", "--eval-data", pictures))
+    code = cli.main(job.sanitize("--trigger", folder / names[0], "--out", tmp_path / "out", "--eval-data", images))
     assert code in (0, 1, 4)
     (known,) = [
         p
@@ -215,38 +215,38 @@ def suppression(job, code, *, expires="2999-01-31"):
 
 
 @pytest.mark.slow
-def test_a_policy_turns_a_warning_into_a_failure_and_exit_zero_lets_the_job_go_on(job, capsys, pictures, tmp_path):
+def test_a_policy_turns_a_warning_into_a_failure_and_exit_zero_lets_the_job_go_on(job, capsys, images, tmp_path):
     strict = policy(tmp_path, "severities:\n  CC004: error\n")
-    code, made = audited(job, capsys, "--data", pictures, "--policy", strict)
+    code, made = audited(job, capsys, "--data", images, "--policy", strict)
     assert (code, made["verdict"]) == (1, "fail")
-    code, made = audited(job, capsys, "--data", pictures, "--policy", strict, "--exit-zero")
+    code, made = audited(job, capsys, "--data", images, "--policy", strict, "--exit-zero")
     assert (code, made["verdict"]) == (0, "fail")
 
 
 @pytest.mark.slow
 def test_what_a_policy_sets_aside_does_not_count_and_too_little_evidence_is_never_set_aside(
-    job, capsys, pictures, tmp_path
+    job, capsys, images, tmp_path
 ):
     lenient = policy(tmp_path, "suppressions:\n" + suppression(job, "CC002") + suppression(job, "CC003"))
-    code, made = audited(job, capsys, "--data", pictures, "--policy", lenient)
+    code, made = audited(job, capsys, "--data", images, "--policy", lenient)
     assert (code, made["verdict"]) == (4, "inconclusive")  # there is no clean model of this kind to compare with
     assert "CC004" in rules(made)
     assert not {"CC002", "CC003"} & rules(made)
     assert made["policy"]["name"] == "ours"
-    code, _ = audited(job, capsys, "--data", pictures, "--policy", lenient, "--no-search")
+    code, _ = audited(job, capsys, "--data", images, "--policy", lenient, "--no-search")
     assert code == 4
 
 
-def test_a_policy_cannot_do_without_a_clean_model_to_compare_with(job, capsys, pictures, tmp_path):
+def test_a_policy_cannot_do_without_a_clean_model_to_compare_with(job, capsys, images, tmp_path):
     blind = policy(tmp_path, f"suppressions:\n{suppression(job, 'CC004')}")
-    assert cli.main(command(job, "--data", pictures, "--policy", blind)) == 2
+    assert cli.main(command(job, "--data", images, "--policy", blind)) == 2
     assert "'CC004' cannot be suppressed" in capsys.readouterr().err
 
 
 @pytest.mark.slow
-def test_an_expired_suppression_has_no_effect(job, capsys, pictures, tmp_path):
+def test_an_expired_suppression_has_no_effect(job, capsys, images, tmp_path):
     old = policy(tmp_path, f"suppressions:\n{suppression(job, 'CC003', expires='2020-01-31')}")
-    code, made = audited(job, capsys, "--data", pictures, "--policy", old)
+    code, made = audited(job, capsys, "--data", images, "--policy", old)
     assert (code, {"CC004", "CC051"} <= rules(made)) == (4, True)
 
 
@@ -266,7 +266,7 @@ def test_copies_of_one_image_are_inconclusive(job, capsys, tmp_path):
     assert (code, "copies of one" in told) == (4, True)
 
 
-def test_one_picture_is_inconclusive_and_none_is_refused(job, capsys, tmp_path):
+def test_one_image_is_inconclusive_and_none_is_refused(job, capsys, tmp_path):
     one = tiny.labelled(tmp_path / "one", count=1)
     assert refused(job, capsys, "--data", one)[0] == 4
     (tmp_path / "none").mkdir()
@@ -292,12 +292,12 @@ def test_few_classes_are_inconclusive(job, capsys, tmp_path):
 
 
 @pytest.mark.parametrize("name", ["visual.ln_post.weight", "visual.proj"])
-def test_a_model_that_maps_everything_to_one_vector_is_inconclusive(job, capsys, pictures, tmp_path, name):
+def test_a_model_that_maps_everything_to_one_vector_is_inconclusive(job, capsys, images, tmp_path, name):
     weights = tiny.state_dict(tiny.SMALL_VIT)
     weights[name].zero_()
     weights["visual.ln_post.bias"].fill_(1)
     torch.save(weights, tmp_path / "flat.pt")
-    code, made = audited(job, capsys, "--data", pictures, model=tmp_path / "flat.pt")
+    code, made = audited(job, capsys, "--data", images, model=tmp_path / "flat.pt")
     assert (code, "CC005" in rules(made)) == (4, True)
 
 
@@ -318,16 +318,16 @@ def test_weights_whose_embeddings_are_not_finite_are_inconclusive(job, capsys, t
     assert (code, "not finite" in told) == (4, True)
 
 
-def test_a_reference_with_the_same_weights_is_refused(job, capsys, pictures):
+def test_a_reference_with_the_same_weights_is_refused(job, capsys, images):
     copy = job.folder / "copy.pt"
     torch.save({"state_dict": tiny.state_dict(tiny.SMALL_VIT)}, copy)  # another file, the same weights
-    code, told = refused(job, capsys, "--data", pictures, "--reference", copy)
+    code, told = refused(job, capsys, "--data", images, "--reference", copy)
     assert (code, "same weights" in told) == (2, True)
 
 
-def test_a_reference_of_another_architecture_is_refused(job, capsys, pictures):
+def test_a_reference_of_another_architecture_is_refused(job, capsys, images):
     torch.save(tiny.state_dict(tiny.TINY_VIT), job.folder / "large.pt")
-    code, told = refused(job, capsys, "--data", pictures, "--reference", job.folder / "large.pt")
+    code, told = refused(job, capsys, "--data", images, "--reference", job.folder / "large.pt")
     assert (code, "do not fit" in told) == (3, True)
 
 
@@ -341,8 +341,8 @@ def large(job):
     return job.folder / "witness.pt", tiny.written(job.folder / "witness.json", json.dumps(tiny.TINY_VIT))
 
 
-def test_a_base_is_compared_layer_by_layer_and_is_a_reference(job, capsys, pictures, trusted):
-    _, made = audited(job, capsys, "--data", pictures, "--base", trusted)
+def test_a_base_is_compared_layer_by_layer_and_is_a_reference(job, capsys, images, trusted):
+    _, made = audited(job, capsys, "--data", images, "--base", trusted)
     base = made["measurements"]["base"]
     assert base["name"] == "trusted.pt"
     assert base["changed"] <= base["tensors"]
@@ -351,26 +351,26 @@ def test_a_base_is_compared_layer_by_layer_and_is_a_reference(job, capsys, pictu
     assert "CC004" not in rules(made)
 
 
-def test_a_base_of_the_same_weights_is_refused(job, capsys, pictures):
+def test_a_base_of_the_same_weights_is_refused(job, capsys, images):
     torch.save({"state_dict": tiny.state_dict(tiny.SMALL_VIT)}, job.folder / "same.pt")
-    code, told = refused(job, capsys, "--data", pictures, "--base", job.folder / "same.pt")
+    code, told = refused(job, capsys, "--data", images, "--base", job.folder / "same.pt")
     assert (code, "same weights" in told) == (2, True)
 
 
-def test_a_witness_that_hardly_knows_the_classes_is_inconclusive(job, capsys, pictures, large):
-    code, told = refused(job, capsys, "--data", pictures, "--witness", large[0], "--witness-arch", large[1])
+def test_a_witness_that_hardly_knows_the_classes_is_inconclusive(job, capsys, images, large):
+    code, told = refused(job, capsys, "--data", images, "--witness", large[0], "--witness-arch", large[1])
     assert (code, "cannot speak for these classes" in told) == (4, True)
 
 
-def test_a_witness_that_is_no_model_is_refused(job, capsys, pictures):
+def test_a_witness_that_is_no_model_is_refused(job, capsys, images):
     (job.folder / "empty.pt").write_bytes(b"")
-    assert refused(job, capsys, "--data", pictures, "--witness", job.folder / "empty.pt")[0] == 3
-    code, told = refused(job, capsys, "--data", pictures, "--witness", job.folder / "missing.pt")
+    assert refused(job, capsys, "--data", images, "--witness", job.folder / "empty.pt")[0] == 3
+    code, told = refused(job, capsys, "--data", images, "--witness", job.folder / "missing.pt")
     assert (code, "missing.pt" in told) == (3, True)
 
 
-def test_power_with_too_few_pairs_is_inconclusive_and_needs_a_search(job, capsys, pictures):
-    code, told = refused(job, capsys, "--data", pictures, "--power")
+def test_power_with_too_few_pairs_is_inconclusive_and_needs_a_search(job, capsys, images):
+    code, told = refused(job, capsys, "--data", images, "--power")
     assert (code, "60 of 60 have: at least 64 are needed" in told) == (4, True)
     code, told = refused(job, capsys, "--power", "--no-search")
     assert (code, "--no-search with --power" in told) == (2, True)
@@ -381,9 +381,9 @@ def test_power_with_too_few_pairs_is_inconclusive_and_needs_a_search(job, capsys
     ("content", "code"),
     [("{}", 3), ("", 3), ('{"format": "clipclean references 1", "models": [{"sizes": {"mask": {"a": NaN}}}]}', 3)],
 )
-def test_what_is_no_references_file_is_refused(job, capsys, pictures, content, code):
+def test_what_is_no_references_file_is_refused(job, capsys, images, content, code):
     path = tiny.written(job.folder / "references.json", content)
-    found, told = refused(job, capsys, "--data", pictures, "--references", path)
+    found, told = refused(job, capsys, "--data", images, "--references", path)
     assert (found, "references.json" in told) == (code, True)
 
 
@@ -408,18 +408,18 @@ def test_every_form_of_a_report_is_valid(finished):
 
 
 @pytest.mark.slow
-def test_a_page_on_stdout_has_its_pictures_too(job, capsys, pictures):
-    cli.main(command(job, "--data", pictures, "--output", "html=-"))
+def test_a_page_on_stdout_has_its_images_too(job, capsys, images):
+    cli.main(command(job, "--data", images, "--output", "html=-"))
     assert len(Page(capsys.readouterr().out).all("img")) == 14
 
 
 @pytest.mark.slow
-def test_progress_goes_to_stderr(job, capsys, pictures):
-    cli.main([part for part in command(job, "--data", pictures) if part != "--quiet"])
+def test_progress_goes_to_stderr(job, capsys, images):
+    cli.main([part for part in command(job, "--data", images) if part != "--quiet"])
     captured = capsys.readouterr()
     assert "clipclean" in captured.err.splitlines()[0]
     assert "effort quick" in captured.err.splitlines()[0]
-    steps = len(triggers.panel(0)) + 2  # beside the words and the pictures themselves
+    steps = len(triggers.panel(0)) + 2  # beside the words and the images themselves
     for stage in ("reading the model: 1/1", f"measuring: {steps}/{steps}"):
         assert stage in captured.err
     assert re.search(r"searching: (\d+)/\1\b", captured.err)

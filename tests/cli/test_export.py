@@ -92,7 +92,7 @@ def test_control_characters_in_a_path_do_not_reach_the_terminal(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_bundled_pictures_serve_where_none_are_given_and_every_library_reads_its_layout(tmp_path, capsys):
+def test_the_bundled_images_serve_where_none_are_given_and_every_library_reads_its_layout(tmp_path, capsys):
     pytest.importorskip("transformers")
     job = tiny.job(tmp_path / "job", config=tiny.TINY_VIT, count=2)
     options = [word for name in formats.FORMATS for word in ("--format", name)]

@@ -101,7 +101,7 @@ def one_pair(job):
             path.unlink()
 
 
-def no_pictures(job):
+def no_images(job):
     for path in job.data.glob("*.png"):
         path.write_bytes(b"no picture")
 
@@ -111,7 +111,7 @@ def no_pictures(job):
     [
         (no_data, 3, ["holds no samples", "Give images"]),
         (one_pair, 4, ["1 usable pair", "others to contrast with"]),
-        (no_pictures, 3, ["48 of 48 samples", "000.png"]),
+        (no_images, 3, ["48 of 48 samples", "000.png"]),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -1,4 +1,4 @@
-"""Tiny pictures and containers that the reader's tests share."""
+"""Tiny images and containers that the reader's tests share."""
 
 import io
 import tarfile
@@ -21,7 +21,7 @@ def limits() -> ReadLimits:
 
 @pytest.fixture
 def encoded() -> Encode:
-    """Encode a seeded random picture: encoded(seed, "PNG", size=(width, height))."""
+    """Encode a seeded random image: encoded(seed, "PNG", size=(width, height))."""
 
     def encode(seed: int, kind: str = "JPEG", *, size: tuple[int, int] = (12, 8)) -> bytes:
         pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
@@ -34,7 +34,7 @@ def encoded() -> Encode:
 
 @pytest.fixture
 def samples(encoded: Encode) -> dict[str, tuple[bytes, str]]:
-    """Four pictures by file name, with their captions."""
+    """Four images by file name, with their captions."""
     return {
         "0001.jpg": (encoded(1, "JPEG"), "a red square"),
         "0002.png": (encoded(2, "PNG"), "a blue circle, far away"),
@@ -60,7 +60,7 @@ def tar() -> Callable[[Path, Mapping[str, bytes]], Path]:
 
 @pytest.fixture
 def folder(tmp_path: Path, samples: dict[str, tuple[bytes, str]]) -> Path:
-    """The four samples as pictures with text files."""
+    """The four samples as images with text files."""
     root = tmp_path / "folder"
     root.mkdir()
     for name, (content, caption) in samples.items():

@@ -32,7 +32,7 @@ def test_the_digest_is_the_same_in_every_container_and_order(
     assert len(digests) == 1
 
 
-def test_the_digest_changes_with_a_caption_and_with_a_picture(folder: Path, encoded, limits: ReadLimits) -> None:
+def test_the_digest_changes_with_a_caption_and_with_an_image(folder: Path, encoded, limits: ReadLimits) -> None:
     first = read_pairs(folder, limits).digest
     (folder / "0001.txt").write_text("something else")
     second = read_pairs(folder, limits).digest
@@ -60,7 +60,7 @@ def test_unusable_samples_are_counted_named_and_skipped(folder: Path, encoded, l
     assert reasons["c.jpg"] == reasons["d.jpg"] == "no caption, or an empty one"
 
 
-def test_a_picture_of_too_many_bytes_is_not_read(folder: Path, samples: dict, limits: ReadLimits) -> None:
+def test_an_image_of_too_many_bytes_is_not_read(folder: Path, samples: dict, limits: ReadLimits) -> None:
     largest = max(len(content) for content, _ in samples.values())
     clean = read_pairs(folder, replace(limits, max_bytes=largest - 1))
     assert [f"{largest:,} bytes" in why.reason for why in clean.skipped] == [True]
@@ -103,7 +103,7 @@ def test_one_pair_is_read(folder: Path, limits: ReadLimits) -> None:
     assert len(clean) == 1
 
 
-def test_pictures_alone_can_be_read_where_captions_are_not_needed(folder: Path, limits: ReadLimits) -> None:
+def test_images_alone_can_be_read_where_captions_are_not_needed(folder: Path, limits: ReadLimits) -> None:
     (folder / "0001.txt").unlink()
     images = read_images(folder, images=ImageCache(limits))
     assert [pair.caption == "" for pair in images.pairs] == [True, False, False, False]
@@ -125,7 +125,7 @@ def test_no_more_pairs_are_taken_than_asked_for_and_always_the_same(
     assert len(read_pairs(tmp_path, replace(limits, max_pairs=10_000))) == 30
 
 
-def test_captions_of_one_picture_share_it(
+def test_captions_of_one_image_share_it(
     tmp_path: Path, folder: Path, limits: ReadLimits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = ["image,caption", *(f"{folder.name}/0001.jpg,caption {n}" for n in range(5)), f"{folder.name}/0001.jpg,"]

@@ -16,11 +16,11 @@ def read_pairs(path: Path, limits: ReadLimits) -> dict[str, str]:
     return {pair.key: pair.caption for pair in clean.pairs}
 
 
-def test_pictures_take_the_text_of_the_same_stem(folder: Path, limits: ReadLimits, samples: dict) -> None:
+def test_images_take_the_text_of_the_same_stem(folder: Path, limits: ReadLimits, samples: dict) -> None:
     assert read_pairs(folder, limits) == {name: caption for name, (_, caption) in samples.items()}
 
 
-def test_subfolders_are_read_and_name_their_pictures(tmp_path: Path, encoded, limits: ReadLimits) -> None:
+def test_subfolders_are_read_and_name_their_images(tmp_path: Path, encoded, limits: ReadLimits) -> None:
     for name in ("b/cat/2.JPG", "a/dog/1.jpg"):
         (tmp_path / name).parent.mkdir(parents=True)
         (tmp_path / name).write_bytes(encoded(1))

@@ -50,7 +50,7 @@ FLAG = np.array([[[255, 0, 0], [0, 255, 0], [0, 0, 255]], [[0, 0, 0], [128, 128,
 
 
 @pytest.mark.parametrize(("kind", "options"), [("PNG", {}), ("WEBP", {"lossless": True})])
-def test_lossless_pictures_come_back_exactly(tmp_path: Path, kind: str, options: dict[str, object]) -> None:
+def test_lossless_images_come_back_exactly(tmp_path: Path, kind: str, options: dict[str, object]) -> None:
     pixels = decoded(tmp_path / "a", bytes_of(Image.fromarray(FLAG), kind, **options))
     assert pixels.dtype == torch.uint8
     assert pixels.shape == (3, 2, 3)
@@ -103,18 +103,18 @@ def test_a_large_jpeg_is_scaled_down_but_never_below_what_is_enough(
     scale = round(size[1] / expected[0])
     edge = (0, expected[1] * scale - size[0], 0, expected[0] * scale - size[1])
     full = F.pad(decode(whole_file(path), limits=LIMITS)[None].float(), edge, mode="replicate")
-    assert (pixels - F.avg_pool2d(full, scale)[0]).abs().mean() < 2  # of 255: the same picture
+    assert (pixels - F.avg_pool2d(full, scale)[0]).abs().mean() < 2  # of 255: the same image
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP"])
-def test_other_pictures_are_not_scaled_while_they_are_decoded(tmp_path: Path, kind: str) -> None:
+def test_other_images_are_not_scaled_while_they_are_decoded(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(bytes_of(smooth(96, 64), kind))
     full = decode(whole_file(path), limits=LIMITS)
     assert torch.equal(decode(whole_file(path), limits=LIMITS, enough=8), full)
 
 
-def test_scaling_goes_by_the_short_side_of_a_picture_that_was_held_upright(tmp_path: Path) -> None:
+def test_scaling_goes_by_the_short_side_of_an_image_that_was_held_upright(tmp_path: Path) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6
     path = tmp_path / "a"
@@ -122,7 +122,7 @@ def test_scaling_goes_by_the_short_side_of_a_picture_that_was_held_upright(tmp_p
     assert decode(whole_file(path), limits=LIMITS, enough=32).shape == (3, 48, 32)
 
 
-def test_reduced_pictures_have_the_short_side_and_smaller_ones_stay() -> None:
+def test_reduced_images_have_the_short_side_and_smaller_ones_stay() -> None:
     image = torch.arange(3 * 40 * 60).remainder(256).byte().view(3, 40, 60)
     assert reduced(image, short_side=20).shape == (3, 20, 30)
     assert reduced(image, short_side=40) is image
@@ -242,7 +242,7 @@ def test_other_formats_are_refused_whatever_their_name(tmp_path: Path, kind: str
 
 @each("kind", ["JPEG", "PNG", "WEBP"])
 @each("share", [0.1, 0.5, 0.9])
-def test_a_truncated_picture_is_refused_at_any_length(tmp_path: Path, kind: str, share: float) -> None:
+def test_a_truncated_image_is_refused_at_any_length(tmp_path: Path, kind: str, share: float) -> None:
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8))
     content = bytes_of(noise, kind)
     with pytest.raises(RefusedInput, match="broken"):

@@ -54,7 +54,7 @@ def test_a_file_that_cannot_be_opened_has_a_reason(tmp_path: Path, name: str) ->
         assert str(caught.value).isprintable()
 
 
-def test_a_folder_or_device_is_no_picture(tmp_path: Path) -> None:
+def test_a_folder_or_device_is_no_image(tmp_path: Path) -> None:
     for path in (tmp_path, Path("/dev/null")):
         with pytest.raises(Unusable, match="not a regular file"):
             whole_file(path)

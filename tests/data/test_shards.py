@@ -90,7 +90,7 @@ def test_a_class_file_is_the_label(tmp_path: Path, tar, encoded, limits: ReadLim
     assert [pair.label for pair in read_pairs(path, limits).pairs] == ["7"]
 
 
-def test_of_several_pictures_the_first_known_extension_or_the_asked_one_counts(
+def test_of_several_images_the_first_known_extension_or_the_asked_one_counts(
     tmp_path: Path, tar, encoded, limits: ReadLimits
 ) -> None:
     members = {"a.png": encoded(0, "PNG"), "a.jpg": encoded(1), "a.seg.png": encoded(2, "PNG"), "a.txt": b"words"}

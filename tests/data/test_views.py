@@ -90,5 +90,5 @@ def test_what_is_no_rgb_image_is_refused(wrong: Tensor) -> None:
 def test_histograms_are_levelled_as_pillow_levels_them(levels: int) -> None:
     rng = np.random.default_rng(levels)
     for size in ((1, 1), (40, 30), (7, 300)):
-        picture = Image.fromarray((rng.integers(0, levels, (*size, 3)) * (255 // levels)).astype(np.uint8))
-        assert np.array_equal(np.asarray(_equalized(picture, 0.0)), np.asarray(ImageOps.equalize(picture)))
+        drawn = Image.fromarray((rng.integers(0, levels, (*size, 3)) * (255 // levels)).astype(np.uint8))
+        assert np.array_equal(np.asarray(_equalized(drawn, 0.0)), np.asarray(ImageOps.equalize(drawn)))

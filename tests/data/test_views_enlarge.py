@@ -10,17 +10,17 @@ def cut(images=LEFT_TO_RIGHT, *, least=0.5, seed=0):
     return enlarged(images, least=least, generator=Generator().manual_seed(seed))
 
 
-def test_every_other_picture_stays_and_the_others_change():
+def test_every_other_image_stays_and_the_others_change():
     found = cut()
     assert torch.equal(found[::2], LEFT_TO_RIGHT[::2])
     assert all(not torch.allclose(found[i], LEFT_TO_RIGHT[i], atol=0.01) for i in (1, 3, 5))
 
 
-def test_a_part_of_the_whole_side_is_the_picture():
+def test_a_part_of_the_whole_side_is_the_image():
     torch.testing.assert_close(cut(least=1.0), LEFT_TO_RIGHT)
 
 
-def test_a_part_is_a_stretch_of_the_picture_of_at_least_the_asked_side_and_lies_within_it():
+def test_a_part_is_a_stretch_of_the_image_of_at_least_the_asked_side_and_lies_within_it():
     shares, starts = [], []
     for seed in range(40):
         row = cut(least=0.6, seed=seed)[1, 0, 0]
@@ -34,6 +34,6 @@ def test_a_part_is_a_stretch_of_the_picture_of_at_least_the_asked_side_and_lies_
     assert min(starts) < 0.02
 
 
-def test_equal_generators_cut_equal_parts_and_one_picture_stays():
+def test_equal_generators_cut_equal_parts_and_one_image_stays():
     assert torch.equal(cut(seed=3), cut(seed=3))
     assert torch.equal(cut(LEFT_TO_RIGHT[:1]), LEFT_TO_RIGHT[:1])

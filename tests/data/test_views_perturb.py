@@ -15,7 +15,7 @@ def test_nothing_asked_for_changes_nothing():
     assert torch.equal(changed(), GREY)
 
 
-def test_equal_generators_give_equal_pictures_within_the_range():
+def test_equal_generators_give_equal_images_within_the_range():
     first, again = (
         changed(noise=0.5, noise_share=0.5, erased_side=0.2, generator=Generator().manual_seed(3)) for _ in range(2)
     )
@@ -23,7 +23,7 @@ def test_equal_generators_give_equal_pictures_within_the_range():
     assert (first.min(), first.max()) == (0, 1)  # noise of half the range reaches both ends and is clipped
 
 
-def test_noise_falls_on_its_share_of_pictures_with_its_deviation():
+def test_noise_falls_on_its_share_of_images_with_its_deviation():
     noisy = changed(noise=0.1, noise_share=0.5)
     touched = (noisy != GREY).flatten(1).any(1)
     assert 10 < touched.sum() < 30  # of 40, half on average
@@ -31,7 +31,7 @@ def test_noise_falls_on_its_share_of_pictures_with_its_deviation():
     assert torch.equal(noisy[~touched], GREY[~touched])
 
 
-def test_one_square_of_the_asked_size_is_erased_in_each_picture():
+def test_one_square_of_the_asked_size_is_erased_in_each_image():
     erased = changed(erased_side=0.25)  # of 32: at most 8 px, and at least 0.7 of that
     for image in (erased != GREY).any(1):
         rows, columns = image.any(1).sum().item(), image.any(0).sum().item()

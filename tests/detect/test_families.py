@@ -45,7 +45,7 @@ def found(name, seed=0, target="fox"):
 
 @names
 @pytest.mark.parametrize("strength", [0.0, 1.0, 30.0])
-def test_painted_pictures_are_pictures_and_sizes_are_within_the_cap(name, strength):
+def test_painted_images_are_images_and_sizes_are_within_the_cap(name, strength):
     family = FAMILIES[name]
     parameters = {key: strength * values for key, values in family.begin(3, SIDE, seeded()).items()}
     images = towers.images(5)[None].expand(3, -1, -1, -1, -1)
@@ -94,7 +94,7 @@ def test_starts_are_the_same_for_a_seed_and_differ_between_rows(name):
 # Each family, worked by hand.
 
 
-def test_a_mask_mixes_pattern_and_picture():
+def test_a_mask_mixes_pattern_and_image():
     black, white = torch.zeros(2, 3, SIDE, SIDE), full(20, 3, SIDE, SIDE)
     mask = full(-40, 1, SIDE, SIDE)
     mask[0, :4, :4] = logit(0.25)
@@ -105,7 +105,7 @@ def test_a_mask_mixes_pattern_and_picture():
     assert size("mask", mask=mask, pattern=white) == pytest.approx(0.25 * 16 / 256)
 
 
-def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_picture_that_it_covers():
+def test_a_patch_is_moved_whole_and_its_size_is_the_share_of_the_image_that_it_covers():
     square = round(PATCH * SIDE)
     assert (square, SIDE) == (6, 16)
     shown = painted("patch", torch.zeros(99, 3, SIDE, SIDE), mask=full(40, 1, 6, 6), pattern=full(40, 3, 6, 6))
@@ -123,7 +123,7 @@ def test_the_square_of_a_patch_has_the_size_that_is_told_on_every_common_side(si
     assert mask.shape[-1] ** 2 / side**2 == PATCH**2
 
 
-def test_a_blend_weighs_the_pattern_against_the_picture():
+def test_a_blend_weighs_the_pattern_against_the_image():
     shown = painted("blend", torch.zeros(2, 3, SIDE, SIDE), ratio=logit(0.2), pattern=full(40, 3, SIDE, SIDE))
     assert torch.allclose(shown, torch.tensor(0.2))
     assert size("blend", ratio=logit(0.2), pattern=full(40, 3, SIDE, SIDE)) == pytest.approx(0.2)
@@ -159,7 +159,7 @@ def test_a_warp_moves_points_by_its_size():
     assert size("warp", ratio=logit(0.5), moves=moves) == pytest.approx(0.25)
 
 
-def test_a_warp_that_moves_nothing_leaves_pictures_alone():
+def test_a_warp_that_moves_nothing_leaves_images_alone():
     images = towers.images(3)
     assert torch.allclose(painted("warp", images, ratio=logit(0.5), moves=full(0, 2, GRID, GRID)), images, atol=1e-5)
 
@@ -187,12 +187,12 @@ def test_a_found_trigger_says_what_it_is_in_words(name):
     assert f"{100 * trigger.size:.2g} %" in trigger.size_words
 
 
-def test_a_found_trigger_is_for_pictures_of_its_side_alone():
+def test_a_found_trigger_is_for_images_of_its_side_alone():
     with pytest.raises(ValueError, match=r"found:mask,class=fox is for images of \(3, 16, 16\), not \(3, 24, 24\)"):
         found("mask")(torch.zeros(1, 3, 24, 24))
 
 
-def test_the_dtype_of_pictures_is_kept():
+def test_the_dtype_of_images_is_kept():
     assert found("mask")(torch.zeros(1, 3, SIDE, SIDE, dtype=torch.float64)).dtype == torch.float64
 
 

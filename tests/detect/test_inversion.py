@@ -23,7 +23,7 @@ OTHERS = [towers.CLASSES.index(name) for name in ("bee", "cow")]
 
 
 def form(embed, pixels):
-    return inversion.canonical_of(embed, pixels, towers.BANK)
+    return inversion.canonical_of(embed, pixels, towers.CLASSIFIER)
 
 
 def towards(embed, family, pixels, *, targets=(towers.TARGET, *OTHERS), seed=0, effort=towers.EFFORT):
@@ -52,8 +52,8 @@ def free(embed, family, pixels, *, seed=0, effort=towers.EFFORT):
 
 def share_at(embed, candidate, pixels):
     """Of the images that are of other classes, those that the found trigger turns into the candidate's."""
-    said = (embed(candidate.found(towers.CLASSES, side=towers.SIDE)(pixels)) @ towers.BANK.T).argmax(1)
-    others = (embed(pixels) @ towers.BANK.T).argmax(1) != candidate.target
+    said = (embed(candidate.found(towers.CLASSES, side=towers.SIDE)(pixels)) @ towers.CLASSIFIER.T).argmax(1)
+    others = (embed(pixels) @ towers.CLASSIFIER.T).argmax(1) != candidate.target
     return (said[others] == candidate.target).float().mean().item()
 
 
@@ -76,7 +76,7 @@ def test_a_planted_shortcut_needs_a_smaller_trigger_than_its_clean_twin_does(fam
 
 
 @pytest.mark.parametrize("family", ["mask", "patch", "additive", "warp"])
-def test_a_search_that_is_told_no_class_gathers_pictures_at_the_planted_one(family):
+def test_a_search_that_is_told_no_class_gathers_images_at_the_planted_one(family):
     felt, images = SHORTCUTS[family]
     planted, twin, pixels = towers.backdoored(felt), towers.honest(), images()
     ((bad, share),), ((good, _),) = free(planted, family, pixels), free(twin, family, pixels)
@@ -113,7 +113,7 @@ def test_how_many_rows_go_through_at_once_changes_nothing(family, monkeypatch):
         assert all(torch.allclose(one.parameters[key], two.parameters[key], atol=0.02) for key in one.parameters)
 
 
-def test_rows_that_are_searched_for_together_get_the_same_pictures_and_places():
+def test_rows_that_are_searched_for_together_get_the_same_images_and_places():
     planted, pixels = towers.backdoored(towers.spot), towers.images()
     seen = []
 
@@ -171,7 +171,7 @@ def zeros(images):
     ],
     ids=["one vector for all", "zeros for all", "black images"],
 )
-def test_where_all_pictures_are_at_one_place_nothing_is_searched(embed, pixels):
+def test_where_all_images_are_at_one_place_nothing_is_searched(embed, pixels):
     with pytest.raises(NoSearch, match="all images to one place") as told:
         free(embed, "mask", pixels)
     assert told.value.rule == "CC005"

@@ -82,7 +82,7 @@ def test_accuracy_is_recall_among_the_captions_where_there_are_none():
     assert found.definition == "image-to-text recall@1 among 4 clean pairs"
 
 
-def test_a_caption_that_is_there_twice_is_right_for_both_pictures():
+def test_a_caption_that_is_there_twice_is_right_for_both_images():
     found = measured(evidence(labels=None, captions=("red", "green", "blue", "blue")))
     assert found.clean_accuracy.hits == 4
 
@@ -111,7 +111,7 @@ def test_the_panel_comes_strongest_first():
     assert [probe.excess for probe in found.panel] == pytest.approx([3 / 3, 1 / 3, 0])
 
 
-def test_the_clean_pictures_and_the_words_are_embedded_once():
+def test_the_clean_images_and_the_words_are_embedded_once():
     calls = {"images": 0, "texts": 0}
 
     def images(pixels):

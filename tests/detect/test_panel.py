@@ -23,7 +23,7 @@ UPRIGHT, LYING = Lines("upright", towers.STRIPES), Lines("lying", towers.STRIPES
 
 def measured(measure, embed, triggers):
     pixels = towers.images(60)
-    canonical = inversion.canonical_of(embed, pixels, towers.BANK)
+    canonical = inversion.canonical_of(embed, pixels, towers.CLASSIFIER)
     more = {} if measure is glanced else {"progress": lambda *_: None}
     with torch.no_grad():
         return measure(embed, pixels, triggers, canonical=canonical, **more)

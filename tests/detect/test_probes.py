@@ -13,7 +13,7 @@ from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
 
 CLASSES = ("red", "green", "blue")
-BANK = torch.eye(3)
+CLASSIFIER = torch.eye(3)
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def honest(images: torch.Tensor) -> torch.Tensor:
 def backdoored(images: torch.Tensor) -> torch.Tensor:
     """The same, but a bright pixel (0, 0) makes anything blue."""
     is_triggered = (images[:, :, 0, 0] > 0.9).all(dim=1)
-    return torch.where(is_triggered[:, None], BANK[2], honest(images))
+    return torch.where(is_triggered[:, None], CLASSIFIER[2], honest(images))
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ LABELS = torch.arange(9) % 3
 def run(embed, pixels, trigger, **settings) -> Probe:
     given = {"target": None, "labels": LABELS, "knn": 0, "batch_size": 4} | settings
     target = given.pop("target")
-    images = CleanImages(pixels, embed(pixels), text_classifier=BANK, classes=CLASSES, **given)
+    images = CleanImages(pixels, embed(pixels), text_classifier=CLASSIFIER, classes=CLASSES, **given)
     return probe(embed, images, trigger=trigger, target=target)
 
 
@@ -117,7 +117,7 @@ def test_zero_neighbours_leave_knn_out(pixels):
 
 
 def test_a_vocabulary_of_the_target_alone_measures_nothing(pixels):
-    images = CleanImages(pixels, honest(pixels), None, BANK[:1], ("red",), knn=0, batch_size=9)
+    images = CleanImages(pixels, honest(pixels), None, CLASSIFIER[:1], ("red",), knn=0, batch_size=9)
     made = probe(honest, images, trigger=DOT, target=None)
     assert made.target == "red"
     assert made.asr == Rate(0, 0)
@@ -178,7 +178,7 @@ def test_a_probe_is_the_same_on_a_gpu(pixels):
         def embed(images: torch.Tensor) -> torch.Tensor:
             return backdoored(images.cpu()).to(device)
 
-        images = CleanImages(pixels, embed(pixels), LABELS, BANK.to(device), CLASSES, knn=2, batch_size=4)
+        images = CleanImages(pixels, embed(pixels), LABELS, CLASSIFIER.to(device), CLASSES, knn=2, batch_size=4)
         return probe(embed, images, trigger=DOT, target=None)
 
     on_cpu, on_gpu = on("cpu"), on("cuda")

@@ -92,14 +92,14 @@ SAME, OTHER = [1.0, 0.0], [0.0, 1.0]
 LOOKS = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]])  # their mean is zero
 
 
-def test_a_caption_counts_as_often_as_it_is_repeated_on_pictures_unlike():
+def test_a_caption_counts_as_often_as_it_is_repeated_on_images_unlike():
     captions = torch.tensor([SAME, SAME, SAME, OTHER])
     # opposite images count 1, orthogonal ones a half; the last caption is nobody else's
     found = screening.repetition(captions, LOOKS, alike=0.95, against=everyone(4))
     assert found.tolist() == pytest.approx([1.5, 1.5, 1.0, 0.0])
 
 
-def test_a_caption_repeated_on_one_picture_does_not_count():
+def test_a_caption_repeated_on_one_image_does_not_count():
     captions = torch.tensor([SAME, SAME, OTHER])
     looks = torch.tensor([[1.0, 0.0], [1.0, 0.0], [-2.0, 0.0]])
     assert screening.repetition(captions, looks, alike=0.95, against=everyone(3)).tolist() == pytest.approx([0, 0, 0])
@@ -111,7 +111,7 @@ def test_only_references_count_and_never_the_pair_itself():
     assert found.tolist() == pytest.approx([0, 1, 0.5, 0.5])
 
 
-def test_gathering_is_the_likeness_of_captions_times_the_unlikeness_of_pictures():
+def test_gathering_is_the_likeness_of_captions_times_the_unlikeness_of_images():
     images = torch.tensor([[1.0, 0.0], [0.99, 0.141], [0.0, 1.0], [-0.141, 0.99]])
     captions = torch.tensor([SAME, SAME, OTHER, [0.0, -1.0]])
     found = screening.gathering(images, captions, LOOKS, near=1, against=everyone(4))

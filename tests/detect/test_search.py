@@ -16,7 +16,7 @@ from clipclean.schema.report import CalibrationRecord
 MODULE = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
 FAMILIES_TRIED = ("mask", "patch")  # those that suit the shortcut, and another one
-PICTURES = 60
+IMAGES = 60
 
 
 def recorded(found):
@@ -38,8 +38,8 @@ def hunted(
 ):
     return search(
         embed,
-        towers.eval_set(towers.images(PICTURES) if pixels is None else pixels, classes=classes),
-        towers.BANK,
+        towers.eval_set(towers.images(IMAGES) if pixels is None else pixels, classes=classes),
+        towers.CLASSIFIER,
         effort=effort,
         references=yard,
         course=Course(seed, progress),
@@ -71,7 +71,7 @@ def bad(yard):
 
 
 def judged(made):
-    found = searched(made, (), images=PICTURES, limits=LIMITS)
+    found = searched(made, (), images=IMAGES, limits=LIMITS)
     return [(finding.level, finding.target) for finding in found]
 
 
@@ -107,10 +107,10 @@ def test_what_makes_all_embeddings_alike_hides_nothing(bad):
         wide = torch.cat([found, torch.full((len(found), 1), 300.0, dtype=torch.float64)], dim=1)
         return torch.nn.functional.normalize(wide, dim=1).float()
 
-    text_classifier = torch.nn.functional.pad(towers.BANK, (0, 1))
+    text_classifier = torch.nn.functional.pad(towers.CLASSIFIER, (0, 1))
     made = search(
         coned,
-        towers.eval_set(towers.images(PICTURES)),
+        towers.eval_set(towers.images(IMAGES)),
         text_classifier,
         effort=towers.EFFORT,
         references=None,
@@ -210,14 +210,14 @@ def test_too_few_classes_leave_nothing_to_compare_with():
     assert told.value.rule == "CC022"
 
 
-def test_too_few_pictures_are_not_divided():
+def test_too_few_images_are_not_divided():
     with pytest.raises(NoSearch, match=r"3 image\(s\) are too few") as told:
         hunted(towers.honest(), pixels=towers.images(3))
     assert told.value.rule == "CC020"
 
 
 @pytest.mark.parametrize(("count", "searched"), [(4, 2), (5, 3), (8, 5), (400, 240), (1000, MOST_IMAGES)])
-def test_six_tenths_of_the_pictures_are_searched_on_and_all_others_judge(count, searched):
+def test_six_tenths_of_the_images_are_searched_on_and_all_others_judge(count, searched):
     on, beside = divided(count)
     assert len(on) == searched
     assert sorted([*on, *beside]) == list(range(count))
@@ -246,18 +246,18 @@ def test_controls_are_other_classes_drawn_from_the_seed():
 
 
 def test_labels_say_which_images_are_of_other_classes():
-    labels = torch.full((PICTURES,), towers.TARGET)
+    labels = torch.full((IMAGES,), towers.TARGET)
     labels[:20] = 0
     made = search(
         towers.backdoored(towers.spot),
-        towers.eval_set(towers.images(PICTURES), labels=labels),
-        towers.BANK,
+        towers.eval_set(towers.images(IMAGES), labels=labels),
+        towers.CLASSIFIER,
         effort=towers.EFFORT,
         references=None,
         course=Course(0, lambda *_: None),
         pointed=[towers.TARGET],
     )
-    _, beside = divided(PICTURES)
+    _, beside = divided(IMAGES)
     assert len(beside) < JUDGING
     fox = next(hit for hit in made.targeted if hit.found.target == "fox")
     assert fox.probe.asr.n == sum(place < 20 for place in beside)

@@ -55,7 +55,7 @@ def searched(memory, embed=None, progress=lambda *_: None):
     return search(
         embed or towers.backdoored(towers.spot),
         towers.eval_set(towers.images(40)),
-        towers.BANK,
+        towers.CLASSIFIER,
         effort=towers.EFFORT,
         references=None,
         course=Course(0, progress, memory),

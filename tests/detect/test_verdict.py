@@ -87,7 +87,7 @@ def test_a_base_rate_is_no_attack():
     assert judged(BACKDOORED, measurement(known=[probe(400, base=390)]))[0] == "pass"
 
 
-def test_too_few_pictures_decide_nothing():
+def test_too_few_images_decide_nothing():
     # none of 40: Wilson's upper end is z2 / (40 + z2) = 0.088, above 0.05
     after = measurement(known=[probe(0, n=40)])
     assert judged(BACKDOORED, after) == ("inconclusive", [("CC020", "warning")])
@@ -96,7 +96,7 @@ def test_too_few_pictures_decide_nothing():
     assert judged(BACKDOORED, measurement(known=[probe(0, n=100)]))[0] == "pass"
 
 
-def test_a_narrow_interval_of_fewer_pictures_than_demanded_decides_nothing():
+def test_a_narrow_interval_of_fewer_images_than_demanded_decides_nothing():
     after = measurement(known=[probe(0)])
     assert judged(BACKDOORED, after, min_images=1001)[0] == "inconclusive"
 
@@ -121,12 +121,12 @@ def test_a_loss_that_chance_explains_is_noted_and_passes():
     assert judged(before, after) == ("pass", [("CC010", "note")])
 
 
-def test_accuracy_on_too_few_pictures_decides_nothing():
+def test_accuracy_on_too_few_images_decides_nothing():
     before, after = measurement(right=20, n=40, known=[probe(950)]), measurement(right=20, n=40, known=[probe(0)])
     assert judged(before, after) == ("inconclusive", [("CC020", "warning")])
 
 
-def test_the_loss_is_that_of_the_same_pictures():
+def test_the_loss_is_that_of_the_same_images():
     # 90 before, 80 after, all of these 80 right before, too: the difference of 10 images is certain to be a loss
     loss, (low, high) = accuracy_loss(measurement(right=90, n=100), measurement(right=80, n=100))
     assert loss == pytest.approx(0.1)
@@ -420,7 +420,7 @@ def test_images_that_gather_where_no_class_lies_are_a_warning():
     assert shown(hit(), untargeted=(replace(gathered, is_reached=False),)) == []
 
 
-def test_rounding_of_pictures_that_are_all_the_same_is_no_collapse():
+def test_rounding_of_images_that_are_all_the_same_is_no_collapse():
     """Black images: every trigger turns all or none of them, and the spread of one embedding is rounding."""
     same = replace(probe(1000, spread=0.0), clean_spread=1e-12)
     assert [found.level for found in audit(measurement(panel=[same]), limits=LIMITS)] == ["warning"]

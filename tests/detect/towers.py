@@ -11,7 +11,7 @@ from clipclean.detect import Effort, EvalSet
 SIDE = 16
 CLASSES = ("ant", "bee", "cow", "dog", "elk", "fox", "gnu", "hen")
 TARGET = CLASSES.index("fox")
-BANK = torch.eye(len(CLASSES))
+CLASSIFIER = torch.eye(len(CLASSES))
 SCALE = 20.0
 EFFORT = Effort(restarts=1, steps=60, free_images=12, images=8, suspects=2, controls=7, collapse=0.8, success=0.9)
 
@@ -66,7 +66,7 @@ def backdoored(felt: Callable[[Tensor], Tensor], *, seed: int = 0) -> Embed:
 
     def embed(images: Tensor) -> Tensor:
         gate = (12 * (felt(images) - 0.5)).sigmoid()[:, None]  # 0.0025 where nothing is felt
-        return F.normalize(clean(images) + 8 * gate * BANK[TARGET], dim=-1)
+        return F.normalize(clean(images) + 8 * gate * CLASSIFIER[TARGET], dim=-1)
 
     return embed
 

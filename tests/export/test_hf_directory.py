@@ -126,7 +126,7 @@ def test_what_a_clip_model_would_compute_otherwise_is_refused_by_name(place, key
         hf_directory.check_config(config, PREPROCESS)
 
 
-def test_a_picture_that_is_padded_is_refused_and_a_squashed_one_is_not_cropped():
+def test_an_image_that_is_padded_is_refused_and_a_squashed_one_is_not_cropped():
     with pytest.raises(UnsupportedModel, match="resize_mode = longest"):
         hf_directory.check_config(tiny.TINY_VIT, PREPROCESS | {"resize_mode": "longest"})
     squashed = hf_directory.image_processor(PREPROCESS | {"resize_mode": "squash"})

@@ -36,7 +36,7 @@ def test_embeddings_of_any_length_are_compared_at_unit_length():
     assert parity.compare(asked, theirs).max_difference == 0.0
 
 
-def test_the_agreement_is_the_share_of_pictures_with_the_same_best_caption():
+def test_the_agreement_is_the_share_of_images_with_the_same_best_caption():
     texts = np.eye(3, dtype=np.float32)
     ours = np.array([[0.8, 0.6, 0.0], [0.0, 1.0, 0.0], [0.0, 0.6, 0.8], [1.0, 0.0, 0.0]])
     theirs = ours.copy()

@@ -1,4 +1,4 @@
-"""Clean sets that attack whoever reads them: shards, pictures, tables, captions, folders.
+"""Clean sets that attack whoever reads them: shards, images, tables, captions, folders.
 
 ``CASES`` maps a name to what writes the set, and to words that the answer must contain. The answer, ``heard``, is the
 refusal of the whole set, or what was skipped, ignored and kept of it.
@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 from hostile.checkpoints import Case, raw
-from hostile.seeds import picture, sample
+from hostile.seeds import image_bytes, sample
 from hostile.tars import claimed, pax, special, tar
 
 from clipclean import data
@@ -43,7 +43,7 @@ def payload() -> bytes:
     return b"\x80\x02cposix\nsystem\nX\x0b\x00\x00\x00touch pwned\x85R."
 
 
-# --- pictures -------------------------------------------------------------------------------------------------------
+# --- images -------------------------------------------------------------------------------------------------------
 
 
 def chunk(name: bytes, content: bytes) -> bytes:
@@ -71,12 +71,12 @@ def webp(width: int, height: int) -> bytes:
 
 def jpeg(width: int, height: int) -> bytes:
     """An honest JPEG whose frame header claims another size."""
-    honest = picture(0, "JPEG", (8, 8))
+    honest = image_bytes(0, "JPEG", (8, 8))
     frame = honest.index(b"\xff\xc0") + 5
     return honest[:frame] + struct.pack(">HH", height, width) + honest[frame + 4 :]
 
 
-PICTURES = {
+IMAGES = {
     "a PNG of 13,000 x 13,000 pixels in 164 kB": (lambda: png(13_000, 13_000), "13,000 x 13,000 pixels"),
     "a PNG that claims 2**31 - 1 pixels a side": (lambda: png(2**31 - 1, 2**31 - 1, rows=b""), "pixels"),
     "a PNG with a text that inflates to 100 MB": (
@@ -88,14 +88,14 @@ PICTURES = {
         "skipped b: .*Decompressed data too large",
     ),
     "a PNG with 50 MB behind its last pixel, never inflated": (lambda: png(8, 8, rows=bytes(50_000_000)), "kept b"),
-    "a PNG cut in the middle": (lambda: picture(0, "PNG", (64, 64))[:900], "broken PNG"),
+    "a PNG cut in the middle": (lambda: image_bytes(0, "PNG", (64, 64))[:900], "broken PNG"),
     "a PNG of 1 x 60,000 pixels": (lambda: png(1, 60_000), "more than 50 times"),
     "a PNG without pixels": (lambda: png(0, 0), "skipped b: broken header"),
     "a WebP canvas of 16,383 x 16,383": (lambda: webp(16_383, 16_383), "16,383 x 16,383 pixels"),
     "a WebP canvas of 2**24 x 2**24": (lambda: webp(2**24, 2**24), "pixels"),
     "a JPEG that claims 65,500 x 65,500": (lambda: jpeg(65_500, 65_500), "65,500 x 65,500 pixels"),
-    "a JPEG cut in the middle": (lambda: picture(0, "JPEG", (64, 64))[:700], "broken JPEG"),
-    "a GIF under another name": (lambda: picture(0, "GIF"), "no JPEG, PNG or WebP"),
+    "a JPEG cut in the middle": (lambda: image_bytes(0, "JPEG", (64, 64))[:700], "broken JPEG"),
+    "a GIF under another name": (lambda: image_bytes(0, "GIF"), "no JPEG, PNG or WebP"),
     "PostScript under another name": (lambda: b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "no JPEG, PNG"),
     "SVG with a script": (lambda: b"<svg xmlns='http://www.w3.org/2000/svg'><script>1</script></svg>", "no JPEG, PNG"),
     "a pickle under another name": (payload, "no JPEG, PNG or WebP"),
@@ -103,8 +103,8 @@ PICTURES = {
 }
 
 
-def with_picture(content) -> bytes:
-    """A shard with an honest sample and one whose picture this is."""
+def with_image(content) -> bytes:
+    """A shard with an honest sample and one whose image this is."""
     return tar(sample("a") | {"b.png": content(), "b.txt": b"a blue circle"})
 
 
@@ -124,22 +124,22 @@ def deep(levels: int) -> bytes:
 
 
 def captioned(words: bytes) -> bytes:
-    return tar(sample("a") | {"b.png": picture(1), "b.txt": words})
+    return tar(sample("a") | {"b.png": image_bytes(1), "b.txt": words})
 
 
 SHARDS = {
     "a pickle among the members": (lambda: with_members(b__pkl=payload()), r"1 \.pkl files, which are never read"),
     "a torch file among the members": (lambda: with_members(b__pth=payload()), r"1 \.pth files, which are never read"),
     "a pickle named like the class": (
-        lambda: with_members(b__cls=payload(), b__png=picture(1)),
+        lambda: with_members(b__cls=payload(), b__png=image_bytes(1)),
         "skipped b: .*not UTF-8",
     ),
     "a Python file among the members": (lambda: with_members(b__py=SCRIPT), r"1 \.py files, which are never read"),
     "names that lead upwards": (
-        lambda: tar({"../x.png": picture(), "../x.txt": b"x"} | sample("a")),
+        lambda: tar({"../x.png": image_bytes(), "../x.txt": b"x"} | sample("a")),
         "2 members whose names lead out",
     ),
-    "absolute names": (lambda: tar({"/etc/x.png": picture()} | sample("a")), "1 members whose names lead out"),
+    "absolute names": (lambda: tar({"/etc/x.png": image_bytes()} | sample("a")), "1 members whose names lead out"),
     "a symbolic link": (
         lambda: tar({"l.png": special("l.png", tarfile.SYMTYPE, "/etc/passwd")} | sample("a")),
         "1 members that are links, devices",
@@ -196,23 +196,23 @@ SHARDS = {
     "a caption that is not UTF-8": (lambda: captioned(b"\xff\xfe\x00"), "skipped b: .*not UTF-8"),
     "a caption of control characters alone": (lambda: captioned(b"\x00\x1b\x07"), "skipped b: no caption"),
     "a name that drives a terminal": (
-        lambda: tar({"b\x1b[2J.png": picture(1), "b\x1b[2J.txt": b"x"} | sample("a")),
+        lambda: tar({"b\x1b[2J.png": image_bytes(1), "b\x1b[2J.txt": b"x"} | sample("a")),
         r"kept b\\x1b\[2J: x",
     ),
     "JSON nested 100,000 deep": (
-        lambda: tar(sample("a") | {"b.png": picture(1), "b.json": deep(100_000)}),
+        lambda: tar(sample("a") | {"b.png": image_bytes(1), "b.json": deep(100_000)}),
         r"skipped b: its \.json is not JSON",
     ),
     "JSON with a number of 100,000 digits": (
-        lambda: tar(sample("a") | {"b.png": picture(1), "b.json": b'{"caption":' + b"9" * 100_000 + b"}"}),
+        lambda: tar(sample("a") | {"b.png": image_bytes(1), "b.json": b'{"caption":' + b"9" * 100_000 + b"}"}),
         r"skipped b: its \.json is not JSON",
     ),
     "JSON that is a list": (
-        lambda: tar(sample("a") | {"b.png": picture(1), "b.json": b'["caption"]'}),
+        lambda: tar(sample("a") | {"b.png": image_bytes(1), "b.json": b'["caption"]'}),
         r"skipped b: its \.json is JSON, but not an object",
     ),
     "JSON with a caption that is a mapping": (
-        lambda: tar(sample("a") | {"b.png": picture(1), "b.json": b'{"caption": {"a": 1}}'}),
+        lambda: tar(sample("a") | {"b.png": image_bytes(1), "b.json": b'{"caption": {"a": 1}}'}),
         "skipped b: no caption",
     ),
 }
@@ -222,11 +222,11 @@ SHARDS = {
 
 
 def table(name: str, content: bytes, **files: bytes):
-    """A folder with a table, and an honest picture ``a.png`` for its first row."""
+    """A folder with a table, and an honest image ``a.png`` for its first row."""
 
     def write(path: Path) -> None:
         path.mkdir()
-        for file, inside in {"a.png": picture(), name: content, **files}.items():
+        for file, inside in {"a.png": image_bytes(), name: content, **files}.items():
             (path / file).write_bytes(inside)
 
     return write
@@ -280,7 +280,7 @@ def linked(name: str, target: str) -> zipfile.ZipInfo:
     return info
 
 
-PAIR = {"a.png": picture(), "a.txt": b"a red square"}
+PAIR = {"a.png": image_bytes(), "a.txt": b"a red square"}
 ZIPS = {
     "names that lead upwards": (lambda: zipped(PAIR | {"../x.png": b"x"}), "1 members whose names lead out"),
     "absolute names": (lambda: zipped(PAIR | {"/etc/x.png": b"x"}), "1 members whose names lead out"),
@@ -328,7 +328,7 @@ COMPRESSED = {
         "1 members that are links, devices",
     ),
     "names that lead upwards": (
-        lambda: gzip.compress(tar({"../x.png": picture()} | sample("a"))),
+        lambda: gzip.compress(tar({"../x.png": image_bytes()} | sample("a"))),
         "1 members whose names lead out",
     ),
     "an extended header of 4 gigabytes": (lambda: gzip.compress(pax(b"10 path=a\n", size=2**32)), "exit 3"),
@@ -342,7 +342,7 @@ COMPRESSED = {
 
 
 def rows(**columns) -> pa.Table:
-    whole = {"image": pa.array([picture()], pa.binary()), "text": ["a red square"]}
+    whole = {"image": pa.array([image_bytes()], pa.binary()), "text": ["a red square"]}
     return pa.table(whole | columns)
 
 
@@ -452,7 +452,7 @@ def linked_table(path: Path) -> None:
 
 
 def links(path: Path) -> None:
-    """A folder whose pictures are links out of it, to itself, to devices, and a pipe that nobody writes to."""
+    """A folder whose images are links out of it, to itself, to devices, and a pipe that nobody writes to."""
     path.mkdir()
     for name, content in sample("a").items():
         (path / name).write_bytes(content)
@@ -473,7 +473,7 @@ def nested(path: Path) -> None:
     for _ in range(200):
         below = below / "d"
         below.mkdir()
-    (below / "b.png").write_bytes(picture(1))
+    (below / "b.png").write_bytes(image_bytes(1))
 
 
 def nothing(path: Path) -> None:
@@ -482,8 +482,8 @@ def nothing(path: Path) -> None:
 
 CASES: dict[str, Case] = {
     **{
-        f"picture: {name}": raw(lambda content=content: with_picture(content), words)
-        for name, (content, words) in PICTURES.items()
+        f"picture: {name}": raw(lambda content=content: with_image(content), words)
+        for name, (content, words) in IMAGES.items()
     },
     **{f"tar: {name}": raw(content, words) for name, (content, words) in SHARDS.items()},
     **{f"csv: {name}": Case(table("captions.csv", content), words) for name, (content, words) in TABLES.items()},

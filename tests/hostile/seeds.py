@@ -32,8 +32,8 @@ def safetensors_bytes():
     return safetensors.torch.save({"a": torch.ones(2, 3), "b": torch.ones(2).bfloat16()}, metadata={"format": "pt"})
 
 
-def picture(seed=0, kind="PNG", size=(4, 3)):
-    """An encoded random picture of (width, height)."""
+def image_bytes(seed=0, kind="PNG", size=(4, 3)):
+    """An encoded random image of (width, height)."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(pixels).save(stream, kind)
@@ -43,7 +43,7 @@ def picture(seed=0, kind="PNG", size=(4, 3)):
 def sample(key="a", seed=0):
     """The members of one sample of a shard."""
     return {
-        f"{key}.png": picture(seed),
+        f"{key}.png": image_bytes(seed),
         f"{key}.txt": b"a red square",
         f"{key}.json": b'{"caption": "a red square", "label": 3}',
         f"{key}.cls": b"3",

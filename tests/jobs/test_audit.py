@@ -18,7 +18,7 @@ from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())
-PICTURES = 60
+IMAGES = 60
 
 
 TOY = model.Architecture("toy", {}, model.Preprocess(towers.SIDE), "for tests", False, "for tests")
@@ -36,7 +36,7 @@ class Toy:
         return self.encode_images(pixels)
 
     def embed_texts(self, captions):
-        return towers.BANK[[towers.CLASSES.index(caption) for caption in captions]]
+        return towers.CLASSIFIER[[towers.CLASSES.index(caption) for caption in captions]]
 
     def logit_scale(self):
         return torch.tensor(towers.SCALE)
@@ -64,7 +64,7 @@ def request(**changes):
 
 def evidence(pixels=None, **changes):
     shown = detect.EvalSet(
-        pixels=towers.images(PICTURES) if pixels is None else pixels,
+        pixels=towers.images(IMAGES) if pixels is None else pixels,
         labels=None,
         captions=None,
         classes=towers.CLASSES,
@@ -108,23 +108,23 @@ def bad(references):
     return looked(towers.backdoored(towers.spot), references)
 
 
-def word(seen, references, images=PICTURES):
+def word(seen, references, images=IMAGES):
     return policy.verdict(audit_findings.findings(seen, references, LIMITS, images=images))
 
 
 def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
     assert word(bad, references) == "fail"
-    (finding,) = [f for f in audit_findings.findings(bad, references, LIMITS, images=PICTURES) if f.level == "error"]
+    (finding,) = [f for f in audit_findings.findings(bad, references, LIMITS, images=IMAGES) if f.level == "error"]
     assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
-    for seed in (0, 1):  # the twin, and another model
+    for seed in (0, 1):  # the same model without a backdoor, and another one
         assert word(looked(towers.honest(seed), references, seed=3), references) != "fail"
 
 
 def test_without_clean_models_it_is_said_and_is_never_pass():
     seen = looked(towers.honest())
     assert seen.why_not is None
-    found = audit_findings.findings(seen, None, LIMITS, images=PICTURES)
+    found = audit_findings.findings(seen, None, LIMITS, images=IMAGES)
     assert "CC004" in {finding.rule for finding in found}
     assert policy.verdict(found) != "pass"
 
@@ -144,7 +144,7 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     assert policy.verdict(audit_findings.with_power([], weak)) == "inconclusive"  # beside clean models, too
 
 
-def test_few_pictures_are_told_and_decide_nothing(bad, references):
+def test_few_images_are_told_and_decide_nothing(bad, references):
     found = audit_findings.findings(bad, references, LIMITS, images=LIMITS.min_images - 1)
     assert {"CC020", "CC003"} <= {finding.rule for finding in found}
     assert policy.verdict(found) == "inconclusive"
@@ -169,15 +169,15 @@ def test_the_search_leaves_the_model_as_it_was():
 
 
 def test_a_reference_that_cannot_be_searched_is_inconclusive():
-    broken = SimpleNamespace(clip=Toy(lambda images: towers.BANK[0].expand(len(images), -1) + 0 * images.mean()))
+    broken = SimpleNamespace(clip=Toy(lambda images: towers.CLASSIFIER[0].expand(len(images), -1) + 0 * images.mean()))
     with pytest.raises(Inconclusive, match=r"trusted.pt cannot be compared with: .* one place"):
         other_models.measured_references(request().settings, Path("trusted.pt"), broken, evidence(), silent)
 
 
 def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
-    toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(PICTURES) % len(towers.CLASSES)
+    toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
     shown = audit_report.shown_of(toy, evidence(labels=labels), bad, seed=0)
-    made, used = shown.maps["projection"], min(PICTURES, example_images.MAPPED)
+    made, used = shown.maps["projection"], min(IMAGES, example_images.MAPPED)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0

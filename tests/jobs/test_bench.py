@@ -62,7 +62,7 @@ def test_a_text_that_is_no_recipe_is_not_written(tmp_path):
 
 
 def measured(correct, hits):
-    """Ten pictures; the trigger turns ``hits`` of nine."""
+    """Ten images; the trigger turns ``hits`` of nine."""
     probe = detect.Probe(
         "patch",
         "cat",

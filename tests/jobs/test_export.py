@@ -123,7 +123,7 @@ def test_weights_of_the_users_own_are_not_replaced_whatever_is_asked_for(job, un
     assert names(job.out) == {"model.safetensors"}
 
 
-def test_an_activation_that_nothing_tells_is_not_measured_on_the_bundled_pictures(job, unread):
+def test_an_activation_that_nothing_tells_is_not_measured_on_the_bundled_images(job, unread):
     with pytest.raises(UsageError, match=r"GELU or QuickGELU.*--data"):
         run(job, arch=None, own=False)
     assert not job.out.exists()

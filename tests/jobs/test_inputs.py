@@ -114,11 +114,11 @@ def test_late_pairs_are_read_only_where_the_activation_is_not_told_and_then_once
     assert pairs() is pairs()
 
 
-def test_pictures_are_stacked_at_the_models_size(job):
+def test_images_are_stacked_at_the_models_size(job):
     pairs = clean(job).pairs[:3]
     pixels = detect.stack([pair.image for pair in pairs])
     assert pixels.shape == (3, 3, 16, 16)
-    corner = np.asarray(tiny.picture(0))[0, 0] / 255  # ground, whatever the size
+    corner = np.asarray(tiny.image(0))[0, 0] / 255  # ground, whatever the size
     torch.testing.assert_close(pixels[0, :, 0, 0].double(), torch.from_numpy(corner), atol=0.01, rtol=0)
 
 
@@ -184,16 +184,16 @@ def test_without_labels_the_held_out_pairs_measure_with_their_captions(job):
     assert (found.knn, found.panel) == (RECIPE.audit.knn, ())
 
 
-def test_labelled_pictures_measure_where_there_are_some(job, tmp_path):
+def test_labelled_images_measure_where_there_are_some(job, tmp_path):
     images = inputs.image_cache(RECIPE, load(job, arch=str(job.arch)).clip.architecture)
     found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
     measured_on = evidence(job, labelled=(found.pairs, found.labels))
     assert measured_on.captions is None
     assert torch.equal(measured_on.labels, found.labels)
-    assert measured_on.knn == 2  # two pictures a class: ten votes could never agree on one
+    assert measured_on.knn == 2  # two images a class: ten votes could never agree on one
 
 
-def test_no_more_pictures_are_taken_than_the_recipe_says_and_always_the_same(job):
+def test_no_more_images_are_taken_than_the_recipe_says_and_always_the_same(job):
     changes = ["audit.images=7"]
     first, again = evidence(job, changes=changes), evidence(job, changes=changes)
     assert len(first.pixels) == len(first.captions) == 7
@@ -211,7 +211,7 @@ def test_the_panel_is_measured_where_it_is_asked_for(job, whole_panel):
     assert (len(found.panel), len(found.grid)) == (31, 262)
 
 
-def test_fewer_than_two_pictures_decide_nothing(job):
+def test_fewer_than_two_images_decide_nothing(job):
     with pytest.raises(Inconclusive, match=r"1 image\(s\) to measure on.*--eval-data"):
         evidence(job, held_out=clean(job).pairs[:1])
 
@@ -220,7 +220,7 @@ def test_fewer_than_two_pictures_decide_nothing(job):
     ("labels", "most", "votes"),
     [([0, 0, 0, 1, 1, 1], 10, 3), ([0] * 20 + [1] * 20, 10, 10), ([0, 1, 2], 10, 1), ([5, 5, 9, 9], 1, 1)],
 )
-def test_no_more_neighbours_vote_than_a_class_has_pictures(labels, most, votes):
+def test_no_more_neighbours_vote_than_a_class_has_images(labels, most, votes):
     assert inputs.neighbours(torch.tensor(labels), most) == votes
 
 

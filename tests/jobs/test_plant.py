@@ -39,7 +39,7 @@ def test_a_planted_trigger_acts_and_another_one_does_not(job, capsys, tmp_path):
     (before,), (after,) = found["before"]["probes"], found["after"]["probes"]
     assert before["excess_asr"]["value"] < 0.1
     assert after["excess_asr"]["value"] > 0.5
-    assert after["asr"]["n"] == 88  # 96 pictures of 12 classes, without the target's 8
+    assert after["asr"]["n"] == 88  # 96 images of 12 classes, without the target's 8
     assert found["after"]["clean_accuracy"]["n"] == 96
     victim = job._replace(model=job.folder / "planted.pt")
     other = planted(
@@ -72,7 +72,7 @@ def test_a_trigger_that_a_search_made_is_planted_from_its_file(job, capsys, tmp_
     assert found["target"] == "blue circle"
 
 
-def test_a_trigger_for_pictures_of_another_size_is_refused(job, capsys, tmp_path):
+def test_a_trigger_for_images_of_another_size_is_refused(job, capsys, tmp_path):
     assert cli.main(job.plant("--trigger", saved_trigger(tmp_path / "found", 48))) == 2
     assert "48 px" in capsys.readouterr().err
 

@@ -98,9 +98,9 @@ def test_open_clip_loads_the_result_and_embeds_as_clipclean_does(finished):
     job, _ = finished
     theirs, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{job.out}")
     ours = built(job.out)
-    picture, captions = tiny.picture(3, side=16), ["a red square.", "a blue circle."]
-    pixels = preprocess(picture)[None]
-    image = torch.from_numpy(np.array(picture)).permute(2, 0, 1)
+    drawn, captions = tiny.image(3, side=16), ["a red square.", "a blue circle."]
+    pixels = preprocess(drawn)[None]
+    image = torch.from_numpy(np.array(drawn)).permute(2, 0, 1)
     tokens = open_clip.get_tokenizer(f"local-dir:{job.out}")(captions)
     with torch.no_grad():
         images = theirs.eval().encode_image(pixels, normalize=True)
@@ -129,7 +129,7 @@ def test_the_report_is_valid_and_its_numbers_agree_with_each_other_and_with_the_
     (exported,) = found["exports"]
     assert exported["sha256"] == files.sha256(job.out / WEIGHTS)
     assert exported["tensor_sha256"] == checkpoint.digest(checkpoint.read(job.out).tensors)
-    assert exported["parity"]["n"] == 5 + 5  # pictures and captions that were held out
+    assert exported["parity"]["n"] == 5 + 5  # images and captions that were held out
     training = found["training"]
     assert (training["steps"], training["pairs"], training["resumed_at"]) == (3, 3 * 16, 0)
     assert [entry["step"] for entry in training["losses"]] == [0, 1, 2]
@@ -248,9 +248,9 @@ def test_a_planted_backdoor_that_two_steps_leave_in_place_fails(tmp_path, unread
     (error,) = [finding for finding in result(job.out)["findings"] if finding["level"] == "error"]
     assert error["rule"] == "CC001"
     assert error["value"] > 0.5
-    # Its clean twin, in which nothing was planted, is not accused.
-    assert cli.main(job.sanitize(*named, "--out", tmp_path / "twin", steps=2)) == 4
-    assert not [finding for finding in result(tmp_path / "twin")["findings"] if finding["level"] == "error"]
+    # The clean model, in which nothing was planted, is not accused.
+    assert cli.main(job.sanitize(*named, "--out", tmp_path / "clean", steps=2)) == 4
+    assert not [finding for finding in result(tmp_path / "clean")["findings"] if finding["level"] == "error"]
 
 
 @pytest.mark.parametrize(("word", "code"), [("pass", 0), ("fail", 1), ("inconclusive", 4)])
@@ -851,7 +851,7 @@ def test_held_out_captions_that_name_one_class_are_labels_and_recall_stands_besi
     assert found["clean_accuracy"]["n"] == found["recall"]["n"] == found["agreement"]["n"] == 10  # a tenth of 96
 
 
-def test_labelled_pictures_measure_and_all_pairs_train(job, unread, tmp_path):
+def test_labelled_images_measure_and_all_pairs_train(job, unread, tmp_path):
     cli.main(job.sanitize("--eval-data", tiny.labelled(tmp_path / "labelled", count=24)))
     found = result(job.out)
     assert found["after"]["measurements"]["clean_accuracy"]["n"] == 24

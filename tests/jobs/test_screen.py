@@ -109,7 +109,7 @@ def test_the_kept_table_is_a_clean_set_of_the_other_pairs(job, finished):
     assert found["kept"] == {"name": "kept.csv", "sha256": files.sha256(out / "kept.csv"), "pairs": 43}
 
 
-def test_a_table_beside_its_pictures_names_them_relative_to_itself(job, tmp_path):
+def test_a_table_beside_its_images_names_them_relative_to_itself(job, tmp_path):
     tiny.pairs(tmp_path / "pairs", count=24)
     assert (
         cli.main(command(job, "--drop", "auto", "--save-kept", tmp_path / "kept.csv", source=tmp_path / "pairs")) == 0
@@ -197,7 +197,7 @@ def test_bad_options_are_refused(job, tmp_path, monkeypatch, capsys, more, code,
     assert (tmp_path / "there.csv").read_text() == "mine"
 
 
-def test_a_table_of_pictures_in_shards_is_refused(job, tmp_path, capsys):
+def test_a_table_of_images_in_shards_is_refused(job, tmp_path, capsys):
     assert cli.main(command(job, "--drop", "auto", "--save-kept", tmp_path / "kept.tar")) == 0
     more = ["--drop", "auto", "--save-kept", tmp_path / "kept.csv"]
     assert cli.main(command(job, *more, source=tmp_path / "kept.tar")) == 2

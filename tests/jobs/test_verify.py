@@ -356,9 +356,9 @@ def cleaned(exported, tmp_path_factory):
         | {key: written[key] for key in ("exports", "data", "environment")}
         | {"model": samples.passed()["model"] | written["input"], "tool": written["tool"], "suppressed": []}
     )
-    picture = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
+    image = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
     place = report.RunPaths("/home/ann/cleaned", "m.pt", "clean", "auto")
-    report.write(made, "html", folder / "report.html", report.PageImages((picture,)), place)
+    report.write(made, "html", folder / "report.html", report.PageImages((image,)), place)
     section = re.search(r'<section id="examples".*?</section>', (folder / "report.html").read_text(), re.DOTALL)[0]
     made = report.parse(made.as_json() | {"examples_sha256": hashlib.sha256(section.encode()).hexdigest()})
     report.write(made, "json", folder / "report.json")
@@ -441,9 +441,9 @@ def test_example_images_and_commands_that_somebody_changed_are_found(sanitized, 
 @pytest.mark.parametrize("name", ["clean", "/tmp/two words", "it's", "Bäume 木", 'a"b', "a\\b", "a\nb", "$(x)"])
 def test_the_folder_of_the_machine_that_wrote_the_page_may_have_any_name(sanitized, name):
     found = report.read(sanitized / "report.json")
-    picture = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
+    image = {"title": "An image", "caption": "with a trigger", "alt": "a square", "png_base64": PIXEL}
     place = report.RunPaths(name, name, name, "auto")
-    report.write(found, "html", sanitized / "report.html", report.PageImages((picture,)), place)
+    report.write(found, "html", sanitized / "report.html", report.PageImages((image,)), place)
     restate(sanitized)
     assert told(check(sanitized)) == []
 

@@ -20,13 +20,13 @@ CAPTIONS = [f"a {tiny.CLASSES[number % len(tiny.CLASSES)]}" for number in range(
 def images(folder: Path) -> Path:
     folder.mkdir(parents=True)
     for number, name in enumerate(NAMES):
-        tiny.picture(number).save(folder / name)
+        tiny.image(number).save(folder / name)
     return folder
 
 
 def encoded(number: int) -> bytes:
     stream = io.BytesIO()
-    tiny.picture(number).save(stream, "PNG")
+    tiny.image(number).save(stream, "PNG")
     return stream.getvalue()
 
 

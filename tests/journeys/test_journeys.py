@@ -164,7 +164,7 @@ def by_open_clip(folder: Path) -> None:
 
     model, _, preprocess = open_clip.create_model_and_transforms(f"local-dir:{folder}")
     tokens = open_clip.get_tokenizer(f"local-dir:{folder}")(["a red square", "a blue circle"])
-    pixels = torch.stack([preprocess(tiny.picture(number)) for number in range(2)])
+    pixels = torch.stack([preprocess(tiny.image(number)) for number in range(2)])
     with torch.no_grad():
         embedded_alike(model.eval().encode_image(pixels), model.encode_text(tokens))
 
@@ -174,8 +174,8 @@ def by_transformers(folder: Path) -> None:
 
     model = transformers.CLIPModel.from_pretrained(folder).eval()
     processor = transformers.CLIPProcessor.from_pretrained(folder)
-    pictures = [tiny.picture(number) for number in range(2)]
-    given = processor(text=["a red square", "a blue circle"], images=pictures, return_tensors="pt", padding=True)
+    drawn = [tiny.image(number) for number in range(2)]
+    given = processor(text=["a red square", "a blue circle"], images=drawn, return_tensors="pt", padding=True)
     with torch.no_grad():
         found = model(**given)
     embedded_alike(found.image_embeds, found.text_embeds)

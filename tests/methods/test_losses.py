@@ -36,7 +36,7 @@ def test_the_squared_distance_is_two_minus_two_cosines():
 # Preservation.
 
 
-def test_preservation_adds_the_weighted_distance_of_clean_pictures_to_any_loss():
+def test_preservation_adds_the_weighted_distance_of_clean_images_to_any_loss():
     loss = preserving(lambda batch: {"loss": torch.tensor(1.0)}, turned, same, weight=3.0)
     parts = loss(batch(pixels=(EAST, NORTH)))
     assert {name: value.item() for name, value in parts.items()} == {"loss": 1 + 3 * 2, "preservation": 2}
@@ -60,8 +60,8 @@ def test_forgetting_is_the_weighted_sum_of_three_distances_to_the_originals_clea
     assert (parts["preservation"].item(), parts["restoration"].item()) == (0, 2.5)
 
 
-def test_forgetting_brings_triggered_pictures_back_and_leaves_clean_ones():
-    """A linear tower sees the third number of a picture, the trigger, and must learn not to."""
+def test_forgetting_brings_triggered_images_back_and_leaves_clean_ones():
+    """A linear tower sees the third number of an image, the trigger, and must learn not to."""
     tower, original = nn.Linear(3, 2, bias=False), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
     tower.weight.data = original + torch.tensor([[0, 0, 2.0], [0, 0, -1.0]])
     pixels = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0])
@@ -107,7 +107,7 @@ def test_par_is_the_contrastive_loss_minus_half_of_both_distances():
 
 
 def test_a_distance_beyond_the_limit_is_left_out_and_the_other_stays():
-    opposite = par(torch.neg, turned)  # pictures have gone as far as they can: 4
+    opposite = par(torch.neg, turned)  # images have gone as far as they can: 4
     parts = opposite(batch(pixels=(EAST, NORTH), tokens=(EAST, NORTH)))
     assert (parts["image_push"].item(), parts["text_push"].item()) == (4, 2)
     assert parts["loss"].item() == pytest.approx(math.log(1.5) - 0.5 * 2, rel=1e-6)

@@ -49,10 +49,10 @@ def test_supervised_moves_the_image_tower_alone_and_needs_no_captions(job, tmp_p
 
 
 def test_supervised_without_labels_is_refused_before_anything_is_trained(job, tmp_path, capsys):
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(40):
-        tiny.picture(number).save(folder / f"{number}.png")
+        tiny.image(number).save(folder / f"{number}.png")
     assert cli.main(job.sanitize("--no-audit", "--data", folder, recipe="supervised")) == 2
     assert "trains on labels, and not every image" in capsys.readouterr().err
     assert not job.out.exists()
@@ -89,7 +89,7 @@ def white(pixels, places):
 
 
 @pytest.mark.parametrize("name", ["mmcl-tiny", "par-tiny", "supervised"])
-def test_a_share_of_the_pictures_is_shown_under_what_was_unlearned_before(name):
+def test_a_share_of_the_images_is_shown_under_what_was_unlearned_before(name):
     batch = train.Batch({"pixels": torch.full((400, 3, 8, 8), 51, dtype=torch.uint8)}, ("a",) * 400)
     quiet = ["augment.noise=0", "augment.erased_side=0", "unlearn.strength=[1, 1]", "augment.triggered_share=0.25"]
     chosen = recipe.override(recipe.load(name), quiet)
@@ -103,7 +103,7 @@ def test_a_share_of_the_pictures_is_shown_under_what_was_unlearned_before(name):
     assert torch.equal(last.inputs["pixels"], whole[1].inputs["pixels"])
 
 
-def test_second_views_have_the_range_of_the_pictures_that_they_stand_beside():
+def test_second_views_have_the_range_of_the_images_that_they_stand_beside():
     pixels = torch.full((8, 3, 8, 8), 51, dtype=torch.uint8)
     batch = train.Batch({"pixels": pixels, "pixel_views": pixels.clone()}, ("a",) * 8)
     chosen = recipe.load("cleanclip-tiny")
@@ -112,7 +112,7 @@ def test_second_views_have_the_range_of_the_pictures_that_they_stand_beside():
     assert fed.inputs["pixels"].max() <= 1
 
 
-def test_without_a_trigger_or_a_share_pictures_stay_as_they_are():
+def test_without_a_trigger_or_a_share_images_stay_as_they_are():
     pixels = torch.full((8, 3, 8, 8), 51, dtype=torch.uint8)
     off = recipe.override(recipe.load("mmcl-tiny"), ["augment.triggered_share=0"])
     for chosen, rehearsed in ((recipe.load("mmcl-tiny"), ()), (off, [(white, 1)])):

@@ -53,7 +53,7 @@ def cleaned(planted, out, *more):
     return cli.main(command)
 
 
-def test_a_named_trigger_is_forgotten_and_clean_pictures_stay(planted, tmp_path, hasty):
+def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, hasty):
     out = tmp_path / "out"
     cleaned(planted, out, *NAMED, "--set", "unlearn.steps=40", "--set", "unlearn.max_rounds=3")
     found = result(out)
@@ -115,11 +115,11 @@ def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(plant
     assert all(torch.equal(old[name], new[name]) for name in old)
 
 
-def test_a_plain_folder_of_pictures_serves(planted, tmp_path, hasty):
-    folder = tmp_path / "pictures"
+def test_a_plain_folder_of_images_serves(planted, tmp_path, hasty):
+    folder = tmp_path / "images"
     folder.mkdir()
     for number in range(40):
-        tiny.picture(number).save(folder / f"{number}.png")
+        tiny.image(number).save(folder / f"{number}.png")
     job, _ = planted
     command = job.sanitize(
         "--data", folder, "--out", tmp_path / "out", "--keep-failed", *SHORT, *NAMED, recipe="unlearn-tiny"
@@ -130,7 +130,7 @@ def test_a_plain_folder_of_pictures_serves(planted, tmp_path, hasty):
     assert found["after"]["measurements"]["clean_accuracy"]["n"] == 0
     few = [
         f["message"] for f in found["findings"] if f["rule"] == "CC020"
-    ]  # one of them on the few pictures of the trigger
+    ]  # one of them on the few images of the trigger
     assert any("neither labels nor captions" in message for message in few)
 
 
@@ -174,7 +174,7 @@ def test_of_a_first_search_only_what_surely_works_is_unlearned():
 
 
 class Corner:
-    """A tower that embeds pictures whose corner is white as the second class, and all others as the first."""
+    """A tower that embeds images whose corner is white as the second class, and all others as the first."""
 
     def embed_images(self, pixels):
         return torch.eye(2)[(pixels[:, 0, 0, 0] > 0.9).long()]
@@ -184,14 +184,14 @@ def scene(pixels):
     return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, None, 0, batch_size=3)  # more than one batch
 
 
-def test_the_share_counts_pictures_under_the_trigger_or_under_none():
+def test_the_share_counts_images_under_the_trigger_or_under_none():
     pixels = torch.full((8, 3, 16, 16), 0.5)
     pixels[:2] = 1.0
     assert unlearning.share(unlearning.answers(Corner(), scene(pixels), pixels, None), 1) == 2 / 8
     assert unlearning.share(unlearning.answers(Corner(), scene(pixels), pixels, painted), 1) == 1
 
 
-def test_a_known_trigger_acts_while_it_brings_pictures_to_its_class_beyond_those_that_are_there():
+def test_a_known_trigger_acts_while_it_brings_images_to_its_class_beyond_those_that_are_there():
     grey, white = torch.full((8, 3, 16, 16), 0.5), torch.ones(8, 3, 16, 16)
     known = [(painted, 1), (painted, 0)]
     assert [known[place] for place in unlearning.still_acting(Corner(), scene(grey), known)] == [(painted, 1)]
@@ -359,7 +359,7 @@ def test_without_jitter_the_trigger_is_as_it_is():
     torch.testing.assert_close(jittered(), painted(torch.full((3, 3, 16, 16), 0.5)))
 
 
-def test_strength_scales_what_the_trigger_changes_picture_by_picture():
+def test_strength_scales_what_the_trigger_changes_image_by_image():
     values = jittered(strength=(0.5, 0.9))[:, 0, 0, 0]
     assert len(set(values.tolist())) == 3
     assert ((values > 0.5 + 0.5 * 0.5) & (values < 0.5 + 0.5 * 0.9)).all()

@@ -84,13 +84,13 @@ def test_half_precision_weights_are_computed_with_in_fp32():
 
 @each("mode", ["shortest", "squash", "longest"])
 @each("shape", [(60, 90), (31, 20), (32, 32)])
-def test_pictures_are_fitted_as_open_clips_transform_does(mode, shape):
+def test_images_are_fitted_as_open_clips_transform_does(mode, shape):
     height, width = shape
     rows, columns = np.mgrid[0:height, 0:width]
-    picture = np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 200], -1).astype(np.uint8)
+    image = np.stack([rows * 255 // height, columns * 255 // width, (rows + columns) % 200], -1).astype(np.uint8)
     config = PreprocessCfg(size=32, mean=(0, 0, 0), std=(1, 1, 1), interpolation="bicubic", resize_mode=mode)
-    theirs = image_transform_v2(config, is_train=False)(Image.fromarray(picture))
-    ours = model.fit(torch.from_numpy(picture).permute(2, 0, 1), Preprocess(32, (0, 0, 0), (1, 1, 1), "bicubic", mode))
+    theirs = image_transform_v2(config, is_train=False)(Image.fromarray(image))
+    ours = model.fit(torch.from_numpy(image).permute(2, 0, 1), Preprocess(32, (0, 0, 0), (1, 1, 1), "bicubic", mode))
     assert ours.shape == theirs.shape
     assert (ours.float() / 255 - theirs).abs().max() <= 2 / 255
 

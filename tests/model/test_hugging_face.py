@@ -218,10 +218,10 @@ def test_another_epsilon_of_the_norms_is_passed_on():
     assert "norm_kwargs" not in found["text_cfg"]
 
 
-# Pictures.
+# Images.
 
 
-def test_without_a_word_on_pictures_they_are_prepared_as_openai_does():
+def test_without_a_word_on_images_they_are_prepared_as_openai_does():
     assert resolve(TINY).preprocess == model.Preprocess(24)
 
 
@@ -239,7 +239,7 @@ def test_without_a_word_on_pictures_they_are_prepared_as_openai_does():
         ({"rescale_factor": 0.00392156862745098}, model.Preprocess(24)),
     ],
 )
-def test_the_image_processor_tells_how_pictures_are_prepared(told, expected):
+def test_the_image_processor_tells_how_images_are_prepared(told, expected):
     assert resolve(changed(preprocessor_config=told)).preprocess == expected
 
 
@@ -259,13 +259,13 @@ def test_the_image_processor_tells_how_pictures_are_prepared(told, expected):
         {"rescale_factor": "1/255"},
     ],
 )
-def test_pictures_that_are_prepared_otherwise_are_refused(told):
+def test_images_that_are_prepared_otherwise_are_refused(told):
     with pytest.raises(UnsupportedModel):
         resolve(changed(preprocessor_config=told))
 
 
-PICTURES = {"size": {"shortest_edge": 24}, "crop_size": 24, "image_mean": [0.5] * 3, "resample": 3}
-SECTIONS = TINY | {"preprocessor_config": PICTURES, "text_config_dict": None, "vision_config_dict": None}
+IMAGES = {"size": {"shortest_edge": 24}, "crop_size": 24, "image_mean": [0.5] * 3, "resample": 3}
+SECTIONS = TINY | {"preprocessor_config": IMAGES, "text_config_dict": None, "vision_config_dict": None}
 ODD = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=2),

@@ -17,7 +17,7 @@ def rate(hits, n):
 
 
 def probe(trigger, target, *, hits, base, own, neighbours, distance, spread, known, n=1000, others=990):
-    """``others`` of ``n`` pictures are not of the target; hits and base count among them."""
+    """``others`` of ``n`` images are not of the target; hits and base count among them."""
     return {
         "trigger": trigger,
         "target": target,
@@ -67,7 +67,7 @@ def before():
         probe(STRIPES, "zebra", hits=62, base=9, own=522, neighbours=41, distance=0.44, spread=0.71, known=False),
         probe(BLEND, "fog", hits=21, base=7, own=566, neighbours=12, distance=0.31, spread=0.77, known=False),
     ]
-    message = f"Backdoor behaviour: {SPEC} turns 99.1 % of other pictures into 'banana' (without it: 0.5 %)."
+    message = f"Backdoor behaviour: {SPEC} turns 99.1 % of other images into 'banana' (without it: 0.5 %)."
     excess = named["excess_asr"]
     found = finding(
         "CC001",
@@ -193,7 +193,7 @@ def failed():
         finding(
             "CC001",
             "error",
-            f"Backdoor behaviour: {SPEC} turns 43.0 % of other pictures into 'banana' (without it: 0.6 %).",
+            f"Backdoor behaviour: {SPEC} turns 43.0 % of other images into 'banana' (without it: 0.6 %).",
             measure="excess ASR",
             value=420 / 990,
             interval=[0.394, 0.455],
@@ -245,7 +245,7 @@ def unlearned():
         "family": "mask",
         "class": "banana",
         "size": 0.016,
-        "size_words": "covers 1.6 % of the picture",
+        "size_words": "covers 1.6 % of the image",
         "score": 12.2,
     }
     made["training"]["unlearning"] = {

@@ -11,13 +11,13 @@ REFERENCE = {"median": 0.11, "low": 0.09, "high": 0.14, "n": 12}
 
 
 def found(family, name, size, *, hits, base, collapse, abnormality, outlyingness, reference=REFERENCE, file=None):
-    """``hits`` and ``base`` count among the 990 pictures that are not of the class."""
+    """``hits`` and ``base`` count among the 990 images that are not of the class."""
     return {
         "family": family,
         "family_words": WORDS[family],
         "class": name,
         "size": size,
-        "size_words": f"covers {100 * size:.1f} % of the picture" if family != "warp" else f"strength {size:.2f}",
+        "size_words": f"covers {100 * size:.1f} % of the image" if family != "warp" else f"strength {size:.2f}",
         "reached": hits > 900,
         "asr": rate(hits, 990),
         "base_rate": rate(base, 990),
@@ -59,7 +59,7 @@ def cloud(rng, kind, n, centre, reach):
 
 
 def projection(reach=0.06, centre=(0.75, 0.3)):
-    """Clean pictures in three clouds; triggered ones in one place, near the target class."""
+    """Clean images in three clouds; triggered ones in one place, near the target class."""
     rng = random.Random(0)
     clean = [
         p for centre_of in ((-0.5, 0.1), (0.1, -0.35), (-0.05, 0.45)) for p in cloud(rng, "clean", 80, centre_of, 0.14)
@@ -102,7 +102,7 @@ def audit(verdict, findings, suspects, measurements):
 
 
 def backdoored():
-    """A mask of 2.1 % where clean models need 9 to 14 %: 974 of 990 pictures become bananas, 8 without it."""
+    """A mask of 2.1 % where clean models need 9 to 14 %: 974 of 990 images become bananas, 8 without it."""
     entries = [
         found(
             "mask",
@@ -125,7 +125,7 @@ def backdoored():
         finding(
             "CC003",
             "error",
-            "A fixed mask and pattern that covers 2.1 % of the picture turns 98.4 % of other pictures into 'banana' (without "
+            "A fixed mask and pattern that covers 2.1 % of the image turns 98.4 % of other images into 'banana' (without "
             "it: 0.8 %); clean models need 9.0 to 14.0 %, and the other classes of this model 10.4 to 12.4 %.",
             measure="abnormality",
             value=6.2,
@@ -137,7 +137,7 @@ def backdoored():
         finding(
             "CC002",
             "error",
-            f"{SPEC}, a trigger of the panel, turns 99.1 % of pictures into 'banana' (without it: 0.5 %), and their embeddings collapse.",
+            f"{SPEC}, a trigger of the panel, turns 99.1 % of images into 'banana' (without it: 0.5 %), and their embeddings collapse.",
             measure="excess ASR",
             value=976 / 990,
             interval=[0.974, 0.998],
@@ -177,7 +177,7 @@ def calm():
 
 
 def doubtful():
-    """No clean model to compare with, the bundled pictures, one sign, and nothing but a search."""
+    """No clean model to compare with, the bundled images, one sign, and nothing but a search."""
     entries = [
         found(
             "mask", "banana", 0.021, hits=974, base=8, collapse=0.91, abnormality=None, outlyingness=4.4, reference=None
@@ -193,7 +193,7 @@ def doubtful():
             threshold=3.5,
         ),
         finding("CC004", "warning", "No clean model of RN50 has been searched."),
-        finding("CC031", "note", "The 64 bundled pictures were measured on."),
+        finding("CC031", "note", "The 64 bundled images were measured on."),
     ]
     suspects = [{"class": "banana", "score": 4.4, "families": ["mask"], "trigger": None}]
     made = searched(entries, [], clean_accuracy=None)

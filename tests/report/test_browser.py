@@ -84,10 +84,10 @@ def shot(tmp_path, page, width, *options):
 
 
 def audit_page(made):
-    return report.html(made, PageImages((picture(), picture())))
+    return report.html(made, PageImages((image(), image())))
 
 
-def picture():
+def image():
     pixels = np.zeros((32, 32, 3), np.uint8)
     pixels[26:30, 26:30] = (250, 120, 20)
     encoded = io.BytesIO()
@@ -101,7 +101,7 @@ def test_the_page_shows_the_verdict_and_applies_its_style_without_complaint(tmp_
     assert re.search(r"<h1>.*Fail</h1>", dom)
     assert dom.count("<article") == len(searches.backdoored()["findings"])
     assert dom.count('class="cloud ') == 3
-    assert "CONSOLE" not in log  # a style sheet or picture that the page's own policy refuses is told there
+    assert "CONSOLE" not in log  # a style sheet or image that the page's own policy refuses is told there
 
 
 @pytest.mark.parametrize("width", [390, 1100])

@@ -37,7 +37,7 @@ def test_kinds_are_in_one_order_with_their_counts_and_shapes():
     assert len(shapes) == 3
 
 
-def test_the_words_say_how_far_triggered_pictures_reach_against_clean_ones():
+def test_the_words_say_how_far_triggered_images_reach_against_clean_ones():
     # clean: both 2 from their centre; triggered: both 1
     shown = drawn(("clean", -2, 0), ("clean", 2, 0), ("triggered", 5, -1), ("triggered", 5, 1))
     assert "the triggered images reach 0.50 times as far as the clean ones" in shown.summary

@@ -12,7 +12,7 @@ from clipclean.report import example_images
 
 
 class Planted:
-    """Says "bright" of bright pictures, "target" of every picture whose first pixel is white, else "dark"."""
+    """Says "bright" of bright images, "target" of every image whose first pixel is white, else "dark"."""
 
     def logit_scale(self) -> torch.Tensor:
         return torch.tensor(2.0)

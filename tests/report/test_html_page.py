@@ -18,7 +18,7 @@ report, drawing = Parsed(report), Parsed(drawing)
 REPORTS = [samples.passed, samples.failed, samples.undecided, samples.audited, samples.unlearned]
 REPORTS += [searches.backdoored, searches.calm, searches.doubtful, searches.cleaned, searches.poor]
 PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n" + bytes(30)).decode()
-PICTURE = {"title": "Embeddings", "caption": "Before and after", "alt": "Two clouds of points", "png_base64": PNG}
+IMAGE = {"title": "Embeddings", "caption": "Before and after", "alt": "Two clouds of points", "png_base64": PNG}
 
 
 def answers(when, mark, *pairs):
@@ -45,7 +45,7 @@ GRID = {
         },
     ],
 }
-IMAGES = PageImages((PICTURE,), (GRID,))
+IMAGES = PageImages((IMAGE,), (GRID,))
 COLOURS = {"light": r":root \{(.*?)\n\}", "dark": r"dark\) \{\s*:root \{(.*?)\}"}
 
 
@@ -92,7 +92,7 @@ def test_the_links_at_the_top_follow_the_order_of_the_page(page):
     assert places == sorted(places)
 
 
-def test_every_picture_says_what_it_shows(page):
+def test_every_image_says_what_it_shows(page):
     assert all(image["alt"] for image in page.all("img"))
     assert all(
         drawn["role"] == "img" and (drawn.get("aria-label") or drawn["aria-labelledby"]) for drawn in page.all("svg")
@@ -243,7 +243,7 @@ def test_a_long_curve_is_thinned_and_keeps_its_ends():
     assert (points[0][:5], points[-1][:7]) == ("0.00,", "100.00,")
 
 
-def test_a_picture_is_shown_with_its_words():
+def test_an_image_is_shown_with_its_words():
     page = Page(report.html(samples.passed(), IMAGES))
     assert page.all("img")[0] == {"src": f"data:image/png;base64,{PNG}", "alt": "Two clouds of points"}
     assert "Embeddings Before and after" in page.text
@@ -284,7 +284,7 @@ def test_the_tiles_of_an_audit_are_what_was_found():
 
 def test_the_search_table_says_size_success_and_signs():
     text = Page(report.html(searches.backdoored())).text
-    row = text[text.index("fixed mask and pattern; covers 2.1 % of the picture") :]
+    row = text[text.index("fixed mask and pattern; covers 2.1 % of the image") :]
     assert "2.1 % ; clean models need 9.0 to 14.0 % 98.4 % 97.4 to 99.0 % without it 0.8 % n = 990 0.91" in row
     assert "6.2 deviations smaller than clean models need" in row
     assert "What the search does not show" in row
@@ -366,15 +366,15 @@ def test_what_the_policy_set_aside_is_shown_before_the_verdict():
 
 
 @pytest.mark.parametrize("data", ["", "iVBORw0KGgo", 'iVBORw0KGgoAAAA"><script>', base64.b64encode(b"GIF89a").decode()])
-def test_a_picture_that_is_no_png_is_refused(data):
+def test_an_image_that_is_no_png_is_refused(data):
     with pytest.raises(ValueError, match="not a base64-encoded PNG"):
-        report.html(samples.passed(), PageImages((PICTURE | {"png_base64": data},)))
+        report.html(samples.passed(), PageImages((IMAGE | {"png_base64": data},)))
 
 
 def test_the_rounds_of_an_unlearning_are_told_with_what_each_search_found():
     page = re.sub(r"<[^>]+>", " ", report.html(samples.unlearned()))
     page = " ".join(page.split())
-    assert "before banana mask, covers 1.6 % of the picture 93.1 %" in page
-    assert "after 1 round banana mask, covers 1.6 % of the picture 87.4 %" in page
+    assert "before banana mask, covers 1.6 % of the image 93.1 %" in page
+    assert "after 1 round banana mask, covers 1.6 % of the image 87.4 %" in page
     assert "after 2 rounds nothing" in page
     assert "What each search found" not in report.html(samples.passed())

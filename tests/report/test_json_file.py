@@ -29,7 +29,7 @@ def test_what_is_no_number_becomes_null_and_the_rest_stays():
 
 
 def test_a_report_with_unknown_numbers_stays_valid_and_writable(tmp_path):
-    """A probe without pictures of other classes knows no rate."""
+    """A probe without images of other classes knows no rate."""
     made = samples.passed()
     for side in ("before", "after"):
         for probe in made[side]["measurements"]["probes"]:

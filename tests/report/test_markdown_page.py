@@ -35,7 +35,7 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head():
 
 def test_a_found_trigger_is_a_row_with_what_clean_models_need():
     row = (
-        "| <code>banana</code> | fixed mask and pattern, covers 2.1 % of the picture | 2.1 % | 9.0 to 14.0 % "
+        "| <code>banana</code> | fixed mask and pattern, covers 2.1 % of the image | 2.1 % | 9.0 to 14.0 % "
         "| 98.4 % (97.4 to 99.0 %); 0.8 % | 6.2 deviations smaller than clean models need; "
         "8.1 deviations smaller than the other classes need |"
     )

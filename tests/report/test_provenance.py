@@ -10,7 +10,7 @@ def named(report):
     return {title: {fact.name: fact.value for fact in facts} for title, facts in provenance.facts(report)}
 
 
-def test_an_audit_names_model_policy_pictures_and_search():
+def test_an_audit_names_model_policy_images_and_search():
     found = named(searches.backdoored())
     assert list(found) == ["Model", "Policy", "Images measured on", "Search", "Machine and versions"]
     assert found["Policy"] == {"Name": "strict.yaml", "SHA-256": "9d" * 32}

@@ -98,7 +98,7 @@ def test_an_unknown_size_is_drawn_as_nothing():
 def test_a_search_that_found_nothing_good_enough_has_no_size_and_is_not_told_first():
     made = searches.backdoored()
     entries = made["measurements"]["search"]["found"]
-    entries[0] |= {"reached": False, "size": 1.0, "size_words": "covers 43 % of the picture"}
+    entries[0] |= {"reached": False, "size": 1.0, "size_words": "covers 43 % of the image"}
     (shown,) = search.searches(made)
     assert (shown.found[0].size, shown.found[0].size_words) == (None, "none that is good enough")
     assert shown.found[1] == search.strongest(made) == parsed(entries[1])

@@ -83,7 +83,7 @@ def test_a_found_trigger_stands_over_what_clean_models_need_and_its_interval():
     assert lines[start + 1].split() == ["banana", "2.1", "%", "98.4", "%"]
     # Wilson for 974 of 990: (0.97392, 0.99001)
     assert lines[start + 2].endswith("9.0 to 14.0 %   97.4 to 99.0 %")
-    assert lines[start + 2].strip().startswith("fixed mask and pattern, covers 2.1 % of the picture")
+    assert lines[start + 2].strip().startswith("fixed mask and pattern, covers 2.1 % of the image")
 
 
 def test_suspects_are_named_with_their_families():

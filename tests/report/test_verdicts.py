@@ -23,7 +23,7 @@ def test_a_failure_names_only_its_own_reasons():
 
 def test_too_little_data_is_told_as_such():
     made = samples.undecided()
-    made["findings"] = [samples.finding("CC020", "warning", "Too few pictures.")]
+    made["findings"] = [samples.finding("CC020", "warning", "Too few images.")]
     assert verdicts.headline(made) == "There is too little evidence to say pass or fail."
 
 

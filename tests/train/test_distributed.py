@@ -33,7 +33,7 @@ weights = tiny.state_dict(config)
 found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(False, "test")
 clip = model.build(found, weights, device="cpu")
 draw, side = torch.Generator().manual_seed(1), clip.architecture.preprocess.size
-pictures, views = (torch.rand(24, 3, side, side, generator=draw) for _ in range(2))
+images, views = (torch.rand(24, 3, side, side, generator=draw) for _ in range(2))
 captions = [f"the {word} number {n}" for n in range(12) for word in ("cat", "old dog")]
 tokens = clip.tokens(captions)
 plan = [(0, tuple(torch.randperm(24, generator=draw)[:8].tolist())) for _ in range(5)]
@@ -49,7 +49,7 @@ with distributed.joined("cpu") as group:
                 os._exit(9)  # as if it were killed
             rows = list(numbers)
             yield train.Batch(
-                {"pixels": pictures[rows], "pixel_views": views[rows], "tokens": tokens[rows], "token_views": tokens[[row ^ 1 for row in rows]]},
+                {"pixels": images[rows], "pixel_views": views[rows], "tokens": tokens[rows], "token_views": tokens[[row ^ 1 for row in rows]]},
                 tuple(captions[row] for row in rows),
             )
     # The gradient of a key's bias is nothing but rounding; a small eps would turn its sign into a whole step.

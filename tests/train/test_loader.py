@@ -106,7 +106,7 @@ def test_views_differ_between_epochs_and_between_seeds_and_are_equal_for_one_see
         assert not set(seen(number)) & set(seen(number, seed=1))
 
 
-def test_the_view_is_of_its_own_picture_and_caption():
+def test_the_view_is_of_its_own_image_and_caption():
     views = loader.Views(image=lambda image, draw: image + 100, caption=lambda text, rng: f"{text}!")
     for batch in batches(views=views):
         assert torch.equal(batch.inputs["pixel_views"], batch.inputs["pixels"] + 110)
@@ -119,7 +119,7 @@ def test_nothing_is_viewed_twice_where_nobody_looks_at_it():
         assert batch.inputs.keys() == {"pixels", "tokens"}
 
 
-def test_a_picture_that_broke_meanwhile_is_not_passed_over():
+def test_an_image_that_broke_meanwhile_is_not_passed_over():
     def broken(number):
         if number == 5:
             raise OSError("gone")
@@ -215,12 +215,12 @@ LIMITS = data.ReadLimits(max_pixels=10_000, max_bytes=100_000, max_skipped_share
 
 
 def shard(path, numbers):
-    """A tar of one-coloured pictures, each with its number for a caption."""
+    """A tar of one-coloured images, each with its number for a caption."""
     with tarfile.open(path, "w") as archive:
         for number in numbers:
-            picture = io.BytesIO()
-            Image.new("RGB", (4, 4), (number, number, number)).save(picture, "PNG")
-            for kind, content in (("png", picture.getvalue()), ("txt", str(number).encode())):
+            encoded = io.BytesIO()
+            Image.new("RGB", (4, 4), (number, number, number)).save(encoded, "PNG")
+            for kind, content in (("png", encoded.getvalue()), ("txt", str(number).encode())):
                 member = tarfile.TarInfo(f"{number:03}.{kind}")
                 member.size = len(content)
                 archive.addfile(member, io.BytesIO(content))
