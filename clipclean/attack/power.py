@@ -150,10 +150,9 @@ def measure(
     pairs: Sequence[data.Pair],
     eval_set: detect.EvalSet,
     recipe: Recipe,
+    drawn: Sequence[Canary],
     /,
     *,
-    count: int,
-    avoid: Sequence[int],
     seed: int,
     named: Callable[[], Mapping[str, str]],
     progress: Progress,
@@ -165,14 +164,12 @@ def measure(
         pairs: to plant with.
         eval_set: images on which a planted backdoor is measured.
         recipe: whose optimiser is used.
-        count: backdoors of different families.
-        avoid: places of classes that are no targets: those that the audit names in the original model.
-        seed: draws classes, and what triggers look like.
+        drawn: the backdoors, of different families; none of their classes may be one that the audit names in the original model.
+        seed: of the planting.
         named: audits the model in its current state; returns the level of the finding for each class that it names.
         progress: told which is planted.
     """
     kept = {name: tensor.detach().clone() for name, tensor in clip.net.state_dict().items()}
-    drawn = canaries.draw(count, classes=len(eval_set.classes), avoid=avoid, seed=seed)
     planting = planting_of(clip, pairs=len(pairs))
     made = []
     try:

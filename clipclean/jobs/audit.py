@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from clipclean import data, deadline, detect, model, train
-from clipclean.attack import power, trigger_files
+from clipclean.attack import canaries, power, trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.detect.witness import Testimony
@@ -188,13 +188,13 @@ def power_of(
         copy = searching.audit_clip(request.settings, clip, eval_set, setting.references, setting.progress, what=what)
         return {each.target: each.level for each in setting.findings(copy) if each.rule == "CC003" and each.target}
 
+    avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
     return power.measure(
         clip,
         pairs,
         eval_set,
         recipes.load(recipes.DEFAULT),
-        avoid=[place for place, name in enumerate(eval_set.classes) if name in named],
-        count=request.canaries,
+        canaries.draw(request.canaries, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
         seed=request.seed,
         named=levels,
         progress=setting.progress,

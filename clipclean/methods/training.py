@@ -34,13 +34,11 @@ class Aims:
 
     Attributes:
         text_classifier: (K, D), the zero-shot classifier of the model.
-        known: for unlearn: triggers that act, with the numbers of their classes.
-        searched: for unlearn: what its first search found.
+        searched: for unlearn: the triggers that act, with what its first search found.
         rehearsed: for the other methods: triggers that are put on some images.
     """
 
     text_classifier: Tensor | None = None
-    known: tuple[SuspectedTrigger, ...] = ()
     searched: unlearn.SearchedModel | None = None
     rehearsed: tuple[SuspectedTrigger, ...] = ()
 
@@ -106,10 +104,9 @@ def search(
         Inconclusive: the method searches, nothing can be searched, and no known trigger acts.
     """
     if not METHODS[recipe.method].searches:
-        return Aims(text_classifier, known)
+        return Aims(text_classifier)
     return Aims(
         text_classifier,
-        known,
         unlearn.search(
             clip, samples.pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, run=run
         ),
@@ -126,7 +123,7 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
     """
     if aims.searched is None:
         return finetune(clip, samples, recipe, aims=aims, run=run)
-    return forget(clip, samples, recipe, aims.searched, known=aims.known, run=run)
+    return forget(clip, samples, recipe, aims.searched, run=run)
 
 
 def forget(
@@ -136,12 +133,11 @@ def forget(
     searched: unlearn.SearchedModel,
     /,
     *,
-    known: tuple[SuspectedTrigger, ...],
     run: Run,
 ) -> Training:
     """Unlearn in place; raises what ``clean`` raises."""
     with interruptible() as stop:
-        done = unlearn.unlearn(clip, samples.pairs, recipe, searched, known=known, run=run, stop=stop)
+        done = unlearn.unlearn(clip, samples.pairs, recipe, searched, run=run, stop=stop)
     steps = len(done.state.losses) * recipe.unlearn.steps
     losses = tuple(
         {"step": (number + 1) * recipe.unlearn.steps - 1, "lr": recipe.train.lr, **parts}

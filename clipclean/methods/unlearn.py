@@ -84,8 +84,9 @@ def search(
         effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump()),
         knn=0,
         batch_size=detect.EMBED_BATCH,
+        known=tuple(known),
     )
-    kept = _restored(run.state, scene, known)
+    kept = _restored(run.state, scene)
     if kept:
         return SearchedModel(scene, kept[0], kept[2])
     started = time.monotonic()
@@ -93,9 +94,7 @@ def search(
         state = unlearning.begin(
             clip,
             scene,
-            known=known,
-            settings=settings_of(recipe),
-            seed=run.seed,
+            settings=settings_of(recipe, seed=run.seed),
             progress=lambda done, total: run.progress("searching for triggers", done, total),
             crew=run.group,
         )
@@ -118,7 +117,6 @@ def unlearn(
     searched: SearchedModel,
     /,
     *,
-    known: Sequence[SuspectedTrigger],
     run: Run,
     stop: Callable[[], bool],
 ) -> SearchedModel:
@@ -127,9 +125,9 @@ def unlearn(
     Raises:
         Interrupted: ``stop`` said so; the state of the last whole round is saved.
     """
-    settings, size = settings_of(recipe), recipe.train.batch_size
+    settings, size, scene = settings_of(recipe, seed=run.seed), recipe.train.batch_size, searched.scene
     original = model.frozen_copy(clip)
-    kept = _restored(run.state, searched.scene, known)
+    kept = _restored(run.state, scene)
     if kept and kept[1]:
         clip.net.load_state_dict(kept[1], strict=True)
     before, started = searched.seconds, time.monotonic()
@@ -163,25 +161,23 @@ def unlearn(
     rounds = unlearning.unlearn(
         clip,
         original,
-        searched.scene,
+        scene,
         state,
-        known=known,
         batches=batches,
         settings=settings,
-        seed=run.seed,
         progress=told,
         group=run.group,
     )
     try:
         for state in rounds:
-            _save(run.state, clip.net.state_dict(), state, known, before + time.monotonic() - started)
+            _save(run.state, clip.net.state_dict(), state, scene.known, before + time.monotonic() - started)
     except deadline.OutOfTime:  # the weights are those of the last step
         is_cut = True
     clip.net.eval()
-    return SearchedModel(searched.scene, state, before + time.monotonic() - started, is_cut)
+    return SearchedModel(scene, state, before + time.monotonic() - started, is_cut)
 
 
-def settings_of(recipe: Recipe, /) -> Settings:
+def settings_of(recipe: Recipe, /, *, seed: int) -> Settings:
     """The settings of the rounds, out of a recipe."""
     train, loss, own = recipe.train, recipe.loss, recipe.unlearn
     return Settings(
@@ -200,6 +196,7 @@ def settings_of(recipe: Recipe, /) -> Settings:
         least_part=own.least_part,
         shift=own.shift,
         strength=own.strength,
+        seed=seed,
     )
 
 
@@ -220,12 +217,10 @@ def _save(
     saved.write(tensors, record)
 
 
-def _restored(
-    saved: RunState | None, scene: unlearning.Scene, known: Sequence[SuspectedTrigger]
-) -> tuple[State, dict[str, Tensor], float] | None:
+def _restored(saved: RunState | None, scene: unlearning.Scene) -> tuple[State, dict[str, Tensor], float] | None:
     """The saved state, weights (none before the first round) and seconds of an earlier run with the same known triggers."""
     kept = saved.read() if saved else None
-    if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != unlearning.as_pairs(known):
+    if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != unlearning.as_pairs(scene.known):
         return None
     tensors, record = kept
     told: dict[str, Any] = record["unlearn"]

@@ -7,7 +7,7 @@ import math
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Generator, Tensor
@@ -50,6 +50,7 @@ class Settings:
         least_part: shortest side of the crop of every other image, relative to the image's side.
         shift: largest move of a trigger, relative to the image's side.
         strength: range of factors on what a trigger changes.
+        seed: with the number of a round it decides every draw.
     """
 
     max_rounds: int
@@ -67,11 +68,15 @@ class Settings:
     least_part: float
     shift: float
     strength: tuple[float, float]
+    seed: int = 0
 
 
 @dataclass(frozen=True)
 class Scene:
-    """The inputs of a search: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes."""
+    """The inputs of a search: images (N, 3, S, S) in [0, 1], the zero-shot classifier (K, D) and its classes.
+
+    ``known`` triggers are unlearned beside those that are found, for as long as they act.
+    """
 
     pixels: Tensor
     text_classifier: Tensor
@@ -80,6 +85,7 @@ class Scene:
     effort: detect.Effort
     knn: int
     batch_size: int
+    known: tuple[SuspectedTrigger, ...] = ()
 
     @property
     def eval_set(self) -> detect.EvalSet:
@@ -140,6 +146,13 @@ class State:
         return tuple(catch for catch in self.catches if catch.round == self.rounds)
 
 
+class RoundTriggers(NamedTuple):
+    """The triggers that a round forgets: the newest, and any found or known so far."""
+
+    newest: Sequence[SuspectedTrigger]
+    earlier: Sequence[SuspectedTrigger]
+
+
 CAUGHT: Mapping[str, type] = {kind.__name__: kind for kind in (RecoveredTrigger, detect.InvertedTrigger)}
 
 
@@ -148,15 +161,13 @@ def begin(
     scene: Scene,
     /,
     *,
-    known: Sequence[SuspectedTrigger],
     settings: Settings,
-    seed: int,
     progress: Callable[[int, int], None],
     crew: train.Group = train.ALONE,
 ) -> State:
     """Search every family of triggers, without a target and then towards the suspects; returns the triggers that act.
 
-    Classes that ``known`` triggers lead to are suspects too. The processes of ``crew`` share the search.
+    Classes that known triggers lead to are suspects too. The processes of ``crew`` share the search.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -169,12 +180,12 @@ def begin(
             scene.text_classifier,
             effort=scene.effort,
             references=scene.references,
-            course=detect.Course(seed, progress, crew=crew),
-            pointed=list(dict.fromkeys(target for _, target in known)),
+            course=detect.Course(settings.seed, progress, crew=crew),
+            pointed=list(dict.fromkeys(target for _, target in scene.known)),
         )
     controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
     catches = first_caught(result.targeted, outlyingness=settings.outlyingness)
-    suspects = dict.fromkeys((*(target for _, target in known), *(catch.target for catch in catches)))
+    suspects = dict.fromkeys((*(target for _, target in scene.known), *(catch.target for catch in catches)))
     scores = {f: max(detect.rank(t) for t in result.targeted if t.candidate.family == f) for f in detect.FAMILIES}
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
 
@@ -203,10 +214,8 @@ def unlearn(
     state: State,
     /,
     *,
-    known: Sequence[SuspectedTrigger],
     batches: Callable[[int], Iterable[train.Batch]],
     settings: Settings,
-    seed: int,
     progress: Callable[[int, int], None],
     group: train.Group = train.ALONE,
 ) -> Iterator[State]:
@@ -218,31 +227,28 @@ def unlearn(
     Args:
         clip: the model; its text tower, its temperature and the statistics of its normalisation stay as they are.
         original: a frozen copy of it from before the first round.
-        scene: what is searched on.
+        scene: what is searched on, and what is known.
         state: where the run stands: what ``begin`` returned, or a later one.
-        known: triggers to forget beside those that are found, for as long as they act.
         batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``settings.steps`` of them; the settling
             round has the number after the last.
         settings: how.
-        seed: with the number of the round it decides every draw.
         progress: called with steps done and the most there can be.
         group: processes that share each batch. The searches between rounds are few, and the first one makes them.
     """
     while not state.is_settled:
-        number, everything = len(state.losses), (*known, *leads(state.catches))
+        number, everything = len(state.losses), (*scene.known, *leads(state.catches))
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
-        acting = detect.of_first(group, lambda: still_acting(clip, scene, known), kinds={})
-        newest = (*leads(state.newest), *(known[place] for place in acting))
+        acting = detect.of_first(group, lambda: still_acting(clip, scene), kinds={})
+        newest = (*leads(state.newest), *(scene.known[place] for place in acting))
         settles = not newest
         if not state.losses if settles else state.rounds >= settings.max_rounds:
             return
-        generator = Generator().manual_seed((1000 * seed + number) % SEEDS)
+        generator = Generator().manual_seed((1000 * settings.seed + number) % SEEDS)
         losses = forget(
             clip,
             original,
             batches(number),
-            newest=newest or everything,
-            earlier=everything,
+            RoundTriggers(newest or everything, everything),
             settings=settings,
             generator=generator,
             progress=functools.partial(_told, progress, number, settings),
@@ -272,10 +278,9 @@ def forget(
     clip: model.Clip,
     original: model.Clip,
     batches: Iterable[train.Batch],
+    triggers: RoundTriggers,
     /,
     *,
-    newest: Sequence[SuspectedTrigger],
-    earlier: Sequence[SuspectedTrigger],
     settings: Settings,
     generator: Generator,
     progress: Callable[[int], None],
@@ -300,8 +305,7 @@ def forget(
         tower,
         triggered(
             itertools.islice(batches, settings.steps),
-            newest,
-            earlier,
+            triggers,
             settings=settings,
             generator=generator,
             group=group,
@@ -328,8 +332,7 @@ def forget(
 
 def triggered(
     batches: Iterable[train.Batch],
-    newest: Sequence[SuspectedTrigger],
-    earlier: Sequence[SuspectedTrigger],
+    triggers: RoundTriggers,
     /,
     *,
     settings: Settings,
@@ -353,7 +356,7 @@ def triggered(
                 strength=settings.strength,
                 generator=generator,
             )
-            for name, some in (("newest", newest), ("earlier", earlier))
+            for name, some in (("newest", triggers.newest), ("earlier", triggers.earlier))
         }
         yield replace(batch, inputs={name: group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
 
@@ -485,14 +488,14 @@ def score(candidate: detect.SearchCandidate, scene: Scene, controls: Mapping[str
     return detect.anomaly_index(candidate.size, others, floor=detect.FLOOR)
 
 
-def still_acting(clip: model.Clip, scene: Scene, known: Sequence[SuspectedTrigger], /) -> tuple[int, ...]:
+def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
     """The places of the known triggers that still act."""
-    if not known:
+    if not scene.known:
         return ()
     without = answers(clip, scene, scene.pixels, None)
     return tuple(
         place
-        for place, (trigger, target) in enumerate(known)
+        for place, (trigger, target) in enumerate(scene.known)
         if share(answers(clip, scene, scene.pixels, trigger), target) - share(without, target) > LEFT
     )
 

@@ -51,13 +51,13 @@ with distributed.joined("cpu") as group:
         kept |= {f"{name}.{key}": values for key, values in clip.net.state_dict().items()}
         losses |= {f"losses.{name}": torch.tensor([each["loss"] for each in trained.losses])}
     clip, original, how = fresh(), fresh(), chosen("unlearn-tiny")
-    settings = dataclasses.replace(unlearn.settings_of(how), steps=3)
+    settings = dataclasses.replace(unlearn.settings_of(how, seed=0), steps=3)
     fed = batches(
         group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, fit=clip.fitted, tokens=clip.tokens,
         views=None, side=16, seed=0, first_step=0, threads=1,
     )
     told = unlearning.forget(
-        clip, original, fed, newest=[(white, 1)], earlier=[(white, 1)], settings=settings, progress=lambda _: None,
+        clip, original, fed, unlearning.RoundTriggers([(white, 1)], [(white, 1)]), settings=settings, progress=lambda _: None,
         generator=torch.Generator().manual_seed(0), group=group,
     )
     losses["losses.unlearn"] = torch.tensor(list(told.values()))

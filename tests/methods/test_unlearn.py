@@ -180,8 +180,9 @@ class Corner:
         return torch.eye(2)[(pixels[:, 0, 0, 0] > 0.9).long()]
 
 
-def scene(pixels):
-    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, None, 0, batch_size=3)  # more than one batch
+def scene(pixels, known=()):
+    more = {"batch_size": 3, "known": tuple(known)}  # more than one batch
+    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, None, 0, **more)
 
 
 def test_the_share_counts_images_under_the_trigger_or_under_none():
@@ -194,8 +195,8 @@ def test_the_share_counts_images_under_the_trigger_or_under_none():
 def test_a_known_trigger_acts_while_it_brings_images_to_its_class_beyond_those_that_are_there():
     grey, white = torch.full((8, 3, 16, 16), 0.5), torch.ones(8, 3, 16, 16)
     known = [(painted, 1), (painted, 0)]
-    assert [known[place] for place in unlearning.still_acting(Corner(), scene(grey), known)] == [(painted, 1)]
-    assert unlearning.still_acting(Corner(), scene(white), known) == ()
+    assert [known[place] for place in unlearning.still_acting(Corner(), scene(grey, known))] == [(painted, 1)]
+    assert unlearning.still_acting(Corner(), scene(white, known)) == ()
 
 
 def test_what_the_last_search_found_is_told_where_it_would_have_made_a_suspect():
@@ -260,8 +261,8 @@ def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
     """The states of a run whose searches find that many triggers, and what each round was told to forget."""
     forgotten = []
 
-    def forget(clip, original, batches, /, *, newest, earlier, settings, generator, progress, group):
-        forgotten.append((batches, len(newest), len(earlier)))
+    def forget(clip, original, batches, triggers, /, *, settings, generator, progress, group):
+        forgotten.append((batches, len(triggers.newest), len(triggers.earlier)))
         return {"loss": 0.0}
 
     def search_again(clip, scene, state, /, *, settings, generator):
@@ -274,12 +275,10 @@ def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
     states = unlearning.unlearn(
         Corner(),
         None,
-        scene(torch.full((8, 3, 16, 16), 0.5)),
+        scene(torch.full((8, 3, 16, 16), 0.5), known),
         begun,
-        known=known,
         batches=lambda number: number,
         settings=settings,
-        seed=0,
         progress=lambda done, total: None,
     )
     return list(states), forgotten
@@ -312,12 +311,12 @@ def test_where_nothing_was_found_and_nothing_known_acts_nothing_is_done(monkeypa
 
 def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
     saved, state = RunState(tmp_path, "0" * 64), unlearning.State((1,), {"warp": (0.5,)}, (), 0, ({},), ())
-    shown = scene(torch.full((8, 3, 16, 16), 0.5))
+    pixels = torch.full((8, 3, 16, 16), 0.5)
     patch, stripes = ((SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
     unlearn._save(saved, {}, state, [patch], 3.0)
-    assert unlearn._restored(saved, shown, [patch])[0] == state
-    assert unlearn._restored(saved, shown, [patch, stripes]) is None
-    assert unlearn._restored(saved, shown, []) is None
+    assert unlearn._restored(saved, scene(pixels, [patch]))[0] == state
+    assert unlearn._restored(saved, scene(pixels, [patch, stripes])) is None
+    assert unlearn._restored(saved, scene(pixels)) is None
 
 
 def test_a_seed_as_large_as_a_seed_may_be_draws_like_any_other(monkeypatch):
@@ -329,10 +328,8 @@ def test_a_seed_as_large_as_a_seed_may_be_draws_like_any_other(monkeypatch):
         None,
         scene(torch.full((8, 3, 16, 16), 0.5)),
         begun,
-        known=(),
         batches=lambda number: number,
-        settings=SETTINGS,
-        seed=2**63 - 1,
+        settings=dataclasses.replace(SETTINGS, seed=2**63 - 1),
         progress=lambda done, total: None,
     )
     assert [state.is_settled for state in states] == [False, True]
