@@ -81,16 +81,16 @@ def lines(name: str, options: argparse.Namespace) -> list[str]:
     pairs = read(clip, options.out)
     steps = len(pairs) // BATCH
     steps_run = min(options.steps or steps, steps)
-    ready = list(loader(clip, pairs, epoch=1, steps=steps_run))
+    ready = list(stream(clip, pairs, epoch=1, steps=steps_run))
     in_turn = {
-        "loader": lambda: trained(clip, loader(clip, pairs, epoch=1, steps=steps_run)),
+        "loader": lambda: trained(clip, stream(clip, pairs, epoch=1, steps=steps_run)),
         "ready tensors": lambda: trained(clip, iter(ready)),
     }
     fed = compared(name, in_turn, options.rounds, warm_ups=1)
     first = compared(
         name,
         {
-            "loader": lambda: drained(loader(clip, read(clip, options.out), epoch=0, steps=steps)),
+            "loader": lambda: drained(stream(clip, read(clip, options.out), epoch=0, steps=steps)),
             "Pillow, twice": lambda: drained(opened_twice(clip, pairs, steps=steps)),
         },
         options.rounds,
@@ -128,17 +128,15 @@ def built(config: dict) -> model.Clip:
     return model.build(found, weights, device="cpu")
 
 
-def loader(clip: model.Clip, pairs: tuple[data.Pair, ...], *, epoch: int, steps: int) -> loader.Batches:
+def stream(clip: model.Clip, pairs: tuple[data.Pair, ...], *, epoch: int, steps: int) -> loader.Batches:
     """Some steps of one epoch."""
     planned = data.plan(len(pairs), batch_size=BATCH, steps=(epoch + 1) * (len(pairs) // BATCH), seed=0)
     first = epoch * (len(pairs) // BATCH)
     return loader.batches(
         planned[: first + steps],
         pairs=pairs,
-        fit=clip.fitted,
-        tokens=clip.tokens,
+        intake=loader.Intake.of(clip),
         views=views_of(recipe.load("cleanclip")),
-        side=clip.architecture.preprocess.size,
         seed=0,
         first_step=first,
         threads=data.workers(),

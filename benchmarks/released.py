@@ -57,7 +57,6 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> Non
 
     clip = tested.clip
     optimizer = train.adamw(clip.net, lr=0.0, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
-    side = clip.architecture.preprocess.size
     captions = second_captions([pair.caption for pair in pairs], seed=seed)
     views = loader.Views(
         image=lambda image, draw: data.image_view(image, seed=draw), caption=lambda text, rng: captions[text]
@@ -67,10 +66,8 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> Non
         return loader.batches(
             data.plan(len(pairs), batch_size=BATCH, steps=steps, seed=seed),
             pairs=pairs,
-            fit=clip.fitted,
-            tokens=clip.tokens,
+            intake=loader.Intake.of(clip),
             views=views,
-            side=side,
             seed=seed,
             first_step=0,
             threads=1,

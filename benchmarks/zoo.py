@@ -483,14 +483,11 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     order = torch.randperm(len(everything), generator=torch.Generator().manual_seed(entry.seed)).tolist()
     pairs = [everything[i] for i in sorted(order[: round(SUBSET * len(everything))])]
     clip, planting = tested.clip, recipe.planting(steps=entry.steps, batch_size=SETTINGS[entry.arch].finetuning_batch)
-    side = clip.architecture.preprocess.size
     batches = loader.batches(
         data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=entry.seed),
         pairs=pairs,
-        fit=clip.fitted,
-        tokens=clip.tokens,
+        intake=loader.Intake.of(clip),
         views=None,
-        side=side,
         seed=entry.seed,
         first_step=0,
         threads=1,

@@ -43,14 +43,11 @@ def finetune(
     Several implants share the triggered part; with none the finetuning is a benign one. The processes of ``group`` share each
     batch.
     """
-    side = clip.architecture.preprocess.size
     batches = loader.batches(
         group.share(data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed)),
         pairs=pairs,
-        fit=clip.fitted,
-        tokens=clip.tokens,
+        intake=loader.Intake.of(clip),
         views=None,
-        side=side,
         seed=seed,
         first_step=0,
         threads=data.workers(),

@@ -244,10 +244,8 @@ def batches_of(
     return loader.batches(
         plan,
         pairs=samples.pairs,
-        fit=clip.fitted,
-        tokens=clip.tokens,
+        intake=loader.Intake.of(clip),
         views=methods.views_of(recipe),
-        side=clip.architecture.preprocess.size,
         seed=run.seed,
         first_step=first_step,
         threads=data.workers(),

@@ -131,7 +131,6 @@ def unlearn(
     if kept and kept[1]:
         clip.net.load_state_dict(kept[1], strict=True)
     before, started = searched.seconds, time.monotonic()
-    side = clip.architecture.preprocess.size
     plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * settings.steps, seed=run.seed)
 
     def batches(number: int) -> Iterator[train.Batch]:
@@ -139,10 +138,8 @@ def unlearn(
         return loader.batches(
             run.group.share(plan[first : first + settings.steps]),
             pairs=pairs,
-            fit=clip.fitted,
-            tokens=clip.tokens,
+            intake=loader.Intake.of(clip),
             views=None,
-            side=side,
             seed=run.seed,
             first_step=0,
             threads=data.workers(),

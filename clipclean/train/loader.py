@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from clipclean import data
+from clipclean import data, model
 from clipclean.train import Batch
 
 PART = 16  # pairs that one thread prepares at a time, so that all of them share a large batch
@@ -24,6 +24,26 @@ class Samples:
 
     pairs: Sequence[data.Pair]
     labels: Tensor | None
+
+
+@dataclass(frozen=True)
+class Intake:
+    """How one model takes its samples.
+
+    Attributes:
+        fit: a decoded image, uint8 (3, H, W) -> (3, S, S), uint8.
+        tokens: captions -> token ids (B, context).
+        side: S.
+    """
+
+    fit: Callable[[Tensor], Tensor]
+    tokens: Callable[[Sequence[str]], Tensor]
+    side: int
+
+    @classmethod
+    def of(cls, clip: model.Clip, /) -> "Intake":
+        """That of a CLIP."""
+        return cls(clip.fitted, clip.tokens, clip.architecture.preprocess.size)
 
 
 @dataclass(frozen=True)
@@ -86,10 +106,8 @@ def batches(
     /,
     *,
     pairs: Sequence[data.Pair],
-    fit: Callable[[Tensor], Tensor],
-    tokens: Callable[[Sequence[str]], Tensor],
+    intake: Intake,
     views: Views | None,
-    side: int,
     seed: int,
     first_step: int,
     threads: int,
@@ -99,23 +117,21 @@ def batches(
     Args:
         plan: for each step its epoch and the numbers of its pairs.
         pairs: the clean set; each image is decoded once for both views.
-        fit: view -> (3, S, S), uint8.
-        tokens: captions -> token ids (B, context).
+        intake: how the model takes images and captions.
         views: second views, or None for methods without them.
-        side: S.
         seed: of the run; with the epoch and the pair's number it decides every draw, so a run that goes on from
             step k sees what an uninterrupted one sees.
         first_step: how many batches of the plan are done.
         threads: how many threads prepare batches ahead.
     """
     rest = plan[first_step:]
-    blank = tokens([""])[0]  # for length and dtype
-    own = Tokens([pair.caption for pair in pairs], tokens, length=len(blank))
+    blank = intake.tokens([""])[0]  # for length and dtype
+    own = Tokens([pair.caption for pair in pairs], intake.tokens, length=len(blank))
 
     def parts() -> Iterator[_Part]:
         for epoch, numbers in rest:
             batch = Batch(
-                _rows(len(numbers), side, blank, views=views is not None), tuple(pairs[n].key for n in numbers)
+                _rows(len(numbers), intake.side, blank, views=views is not None), tuple(pairs[n].key for n in numbers)
             )
             for start in range(0, len(numbers), PART):
                 some = slice(start, start + PART)
@@ -123,7 +139,7 @@ def batches(
                 yield _Part(epoch, numbers[some], rows, batch if some.stop >= len(numbers) else None)
 
     def prepare(part: _Part) -> Batch | None:
-        _fill(part, pairs=pairs, own=own, fit=fit, tokens=tokens, views=views, seed=seed)
+        _fill(part, pairs=pairs, own=own, intake=intake, views=views, seed=seed)
         return part.batch
 
     most = max((len(numbers) for _, numbers in rest), default=0)
@@ -169,8 +185,7 @@ def _fill(
     *,
     pairs: Sequence[data.Pair],
     own: Tokens,
-    fit: Callable[[Tensor], Tensor],
-    tokens: Callable[[Sequence[str]], Tensor],
+    intake: Intake,
     views: Views | None,
     seed: int,
 ) -> None:
@@ -183,9 +198,9 @@ def _fill(
     draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
     for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
         assert each.large is not None  # noqa: S101 # it was asked for
-        row.copy_(fit(views.image(each.large, draw)))
+        row.copy_(intake.fit(views.image(each.large, draw)))
     words = [
         views.caption(pairs[number].caption, random.Random(draw))  # noqa: S311 # augmentation, not secrets
         for number, draw in zip(part.numbers, draws, strict=True)
     ]
-    part.rows["token_views"].copy_(tokens(words))
+    part.rows["token_views"].copy_(intake.tokens(words))

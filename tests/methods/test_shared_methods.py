@@ -21,7 +21,7 @@ from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs
 from clipclean.methods import training, unlearn, unlearning
 from clipclean.train import distributed
-from clipclean.train.loader import Samples, batches
+from clipclean.train.loader import Intake, Samples, batches
 from clipclean.train.run import Run
 
 out, folder = Path(sys.argv[1]), Path(sys.argv[2])
@@ -53,8 +53,8 @@ with distributed.joined("cpu") as group:
     clip, original, how = fresh(), fresh(), chosen("unlearn-tiny")
     settings = dataclasses.replace(unlearn.settings_of(how, seed=0), steps=3)
     fed = batches(
-        group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, fit=clip.fitted, tokens=clip.tokens,
-        views=None, side=16, seed=0, first_step=0, threads=1,
+        group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, intake=Intake.of(clip),
+        views=None, seed=0, first_step=0, threads=1,
     )
     told = unlearning.forget(
         clip, original, fed, unlearning.RoundTriggers([(white, 1)], [(white, 1)]), settings=settings, progress=lambda _: None,
