@@ -207,21 +207,16 @@ def measure(
     Raises:
         OutOfTime: time is over before the triggers of the panel are tried.
     """
-    is_asked = eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel
+    is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
     size = eval_set.batch_size
+    # A thousand classes are seven thousand captions, minutes on a processor: made only where they are asked for and not known.
     is_made = is_asked and text_classifier is None
     blocks = zeroshot.blocks(eval_set.classes, eval_set.templates, batch_size=size) if is_made else 0
     begun, total = blocks + 1, blocks + 1 + len(eval_set.suspicions) + len(eval_set.panel)
-    if text_classifier is None or not is_asked:
+    if is_made:
+        text_classifier = _classifier(embed_texts, eval_set, lambda done, _: progress(done, total))
+    elif text_classifier is None or not is_asked:
         text_classifier = torch.zeros(0, 0)
-    if is_made:  # a thousand classes are seven thousand captions: minutes on a processor
-        text_classifier = zeroshot.classifier(
-            embed_texts,
-            eval_set.classes,
-            templates=eval_set.templates,
-            batch_size=size,
-            progress=lambda done, _: progress(done, total),
-        )
     clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
     progress(begun, total)
     accuracy = _accuracy(clean, text_classifier, eval_set)
@@ -250,9 +245,7 @@ def measure(
         knn=eval_set.knn,
         text_classifier=text_classifier,
         recall=recall if accuracy else None,
-        confidence=(eval_set.scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1).cpu()
-        if is_asked
-        else None,
+        confidence=_confidence(clean, text_classifier, eval_set.scale) if is_asked else None,
         untried=len(eval_set.panel) - len(panel),
     )
 
@@ -260,6 +253,23 @@ def measure(
 UNMEASURED = Accuracy(
     Rate(0, 0), torch.zeros(0, dtype=torch.bool), "not measured: the images have neither labels nor captions"
 )
+
+
+def _classifier(
+    embed_texts: Callable[[list[str]], Tensor], eval_set: EvalSet, progress: Callable[[int, int], None]
+) -> Tensor:
+    return zeroshot.classifier(
+        embed_texts,
+        eval_set.classes,
+        templates=eval_set.templates,
+        batch_size=eval_set.batch_size,
+        progress=progress,
+    )
+
+
+def _confidence(clean: Tensor, text_classifier: Tensor, scale: float) -> Tensor:
+    """How likely each class is to the model, (N, K)."""
+    return (scale * clean.to(text_classifier.dtype) @ text_classifier.T).softmax(1).cpu()
 
 
 def _accuracy(clean: Tensor, text_classifier: Tensor, eval_set: EvalSet) -> Accuracy | None:

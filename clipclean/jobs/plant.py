@@ -67,39 +67,27 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         caption_key=request.caption_key,
         templates=() if request.templates is None else vocabulary.templates,
     )
-    labelled = (
-        None
-        if request.eval_data is None
-        else data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
-    )
+    labelled = None
+    if request.eval_data is not None:
+        labelled = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
     pairs, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
     if len(pairs) < request.planting.batch_size:
-        raise UsageError(
-            f"{len(pairs)} pairs do not fill a batch of {request.planting.batch_size}. Give more, or lower --batch-size."
-        )
+        size = request.planting.batch_size
+        raise UsageError(f"{len(pairs)} pairs do not fill a batch of {size}. Give more, or lower --batch-size.")
     loaded = inputs.build(opened, clean, device=device)
     inputs.check_sides([(trigger, target)], loaded.clip.architecture)
-    shown = (
-        Samples(labelled.pairs, labelled.labels)
-        if labelled
-        else labelled_by_captions(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
-    )
+    if labelled:
+        shown = Samples(labelled.pairs, labelled.labels)
+    else:
+        shown = labelled_by_captions(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
     measured_on = eval_set_of(
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False
     )
     before = inputs.measure(loaded.clip, measured_on)
     implant = Implant.of(trigger, vocabulary.classes[target], vocabulary.templates)
-    poison.finetune(
-        loaded.clip,
-        pairs,
-        recipe,
-        request.planting,
-        implants=[implant],
-        seed=request.seed,
-        progress=progress,
-    )
+    how = request.planting
+    poison.finetune(loaded.clip, pairs, recipe, how, implants=[implant], seed=request.seed, progress=progress)
     after = inputs.measure(loaded.clip, measured_on)
-    lost = detect.accuracy_lost(before, after)
     write(request.out, loaded)
     return PlantedModel(
         trigger=trigger.spec,
@@ -108,7 +96,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         seed=request.seed,
         before=before.record(),
         after=after.record(),
-        accuracy_lost=finite(lost),
+        accuracy_lost=finite(detect.accuracy_lost(before, after)),
         sha256=files.sha256(request.out),
     )
 

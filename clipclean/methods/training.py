@@ -168,14 +168,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     """
     options, group, state = recipe.train, run.group, run.state
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
-    # Always fresh: the moments in a checkpoint are the attacker's, as its weights are.
-    optimizer = train.adamw(
-        methods.trained(clip, recipe),
-        lr=options.lr,
-        betas=options.betas,
-        eps=options.eps,
-        weight_decay=options.weight_decay,
-    )
+    optimizer = _optimizer(clip, recipe)
     share = options.batch_size // group.size
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=share)
     objective = methods.objective(  # before the state of an interrupted run is put back
@@ -227,6 +220,14 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         micro_batch=micro.size,
         notes=tuple(memory_notes(micro, options.micro_batch)),
         cut=None if done == total else (done, total),
+    )
+
+
+def _optimizer(clip: model.Clip, recipe: Recipe) -> torch.optim.AdamW:
+    """AdamW over what the method moves. Always fresh: the moments in a checkpoint are the attacker's, as its weights are."""
+    how = recipe.train
+    return train.adamw(
+        methods.trained(clip, recipe), lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay
     )
 
 

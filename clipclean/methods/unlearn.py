@@ -125,25 +125,12 @@ def unlearn(
     Raises:
         Interrupted: ``stop`` said so; the state of the last whole round is saved.
     """
-    settings, size, scene = settings_of(recipe, seed=run.seed), recipe.train.batch_size, searched.scene
+    settings, scene = settings_of(recipe, seed=run.seed), searched.scene
     original = model.frozen_copy(clip)
     kept = _restored(run.state, scene)
     if kept and kept[1]:
         clip.net.load_state_dict(kept[1], strict=True)
     before, started = searched.seconds, time.monotonic()
-    plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * settings.steps, seed=run.seed)
-
-    def batches(number: int) -> Iterator[train.Batch]:
-        first = number * settings.steps
-        return loader.batches(
-            run.group.share(plan[first : first + settings.steps]),
-            pairs=pairs,
-            intake=loader.Intake.of(clip),
-            views=None,
-            seed=run.seed,
-            first_step=0,
-            threads=data.workers(),
-        )
 
     def told(done: int, total: int) -> None:
         run.progress("unlearning", done, total)
@@ -160,7 +147,7 @@ def unlearn(
         original,
         scene,
         state,
-        batches=batches,
+        batches=_batches(clip, pairs, settings, size=recipe.train.batch_size, group=run.group),
         settings=settings,
         progress=told,
         group=run.group,
@@ -172,6 +159,28 @@ def unlearn(
         is_cut = True
     clip.net.eval()
     return SearchedModel(scene, state, before + time.monotonic() - started, is_cut)
+
+
+def _batches(
+    clip: model.Clip, pairs: Sequence[data.Pair], settings: Settings, /, *, size: int, group: train.Group
+) -> Callable[[int], Iterator[train.Batch]]:
+    """The number of a round to its batches; one plan covers all rounds, so that each image has its turn."""
+    steps = settings.steps
+    plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * steps, seed=settings.seed)
+
+    def batches(number: int) -> Iterator[train.Batch]:
+        first = number * steps
+        return loader.batches(
+            group.share(plan[first : first + steps]),
+            pairs=pairs,
+            intake=loader.Intake.of(clip),
+            views=None,
+            seed=settings.seed,
+            first_step=0,
+            threads=data.workers(),
+        )
+
+    return batches
 
 
 def settings_of(recipe: Recipe, /, *, seed: int) -> Settings:
