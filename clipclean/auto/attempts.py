@@ -89,6 +89,7 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         NonFiniteLoss: the training diverges.
     """
     candidate = considered.candidate
+    # From the original, never from the copy: planting changed weights that no cleaning is to blame for.
     sequence.put(bench.clip, bench.original)
     done = bench.clean(candidate, before.acting, where="model", origin={})
     own = suspicions.new_leads(done.leads, before.suspicions)
@@ -148,6 +149,7 @@ def _at_shares(
     bench: Workbench, done: Cleaned, before: Suspected, suspected: tuple[Suspicion, ...]
 ) -> Callable[[float], Point]:
     """A function that measures the model at a share of the way to its cleaned weights."""
+    # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
     asked = replace(bench.evidence, suspicions=suspected, panel=())
 
     def measure(share: float) -> Point:

@@ -79,5 +79,6 @@ def _candidate(text: str, auto: Recipe, *, is_tiny: bool) -> Candidate:
         if METHODS[step.method].chooses:
             raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
+        # Thresholds and data of the run: a candidate must not be judged by limits of its own.
         chosen.append(step.model_copy(update={"audit": auto.audit, "data": auto.data}))
     return Candidate(tuple(names), tuple(chosen))

@@ -77,6 +77,7 @@ def canary_findings(
         changed: whether the weights were changed.
         doubted: whether the findings have an error or a doubt already.
     """
+    # Where something acted on the model itself, its removal is the evidence, and canaries only add to it.
     acted = doubted or any(probe.excess_interval[0] > limit for probe in before.known)
     if not trial:
         return [_without_canaries(copy, acted=acted)]

@@ -51,6 +51,7 @@ def trials_of(
     """
     trials = [measure(share) for share in ((1.0, *SHARES) if changed else (1.0,))]
     affordable = [place for place, trial in enumerate(trials) if budget.affords(trial.accuracy_lost)]
+    # Only if the cleaned copy has no canary left may a nearer point stand for it: nearer to the original more is left, not less.
     first = trials.pop(affordable[0] if affordable and budget.removes(trials[0]) else 0)
     if changed and budget.passes(first):
         first = refinetuned(first)

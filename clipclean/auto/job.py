@@ -36,6 +36,7 @@ def auto(
     if not request.audit:
         raise UsageError("auto decides by audits, so --no-audit leaves it nothing to go by. Leave the option out.")
     candidates.candidates(request.recipe, parameters=0)  # a misspelt one is refused before slow work
+    # Before slow work: an output that may not be replaced is refused at once.
     standing = outputs.look(request) if group.is_first else placing.OutputState()
     ready = prepare.prepare(request, progress=progress)
     state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
@@ -101,6 +102,7 @@ def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
 
     sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
     before = suspects.suspected(sight, bench.evidence, bench.limits)
+    # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
     copy = bench.plant(avoid=suspects.pointed_at(before, bench.evidence, bench.limits))
     considered = select.choose(
         candidates.candidates(recipe, parameters=parameters(bench.clip)),
@@ -119,6 +121,7 @@ def concluded(
     chosen, attempt = select.best(tried.considered)
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)
+    # Measured anew: the chosen candidate's search may have named triggers that the first audit did not know.
     before = inputs.measure(bench.clip, asked, what="measuring before", progress=bench.run.progress)
     shown = suspicions.exhibited(bench.clip, asked, attempt.suspicions, before, seed=request.seed)
     bench.put(attempt.cleaned.weights, original=bench.original, share=attempt.point.share)

@@ -81,6 +81,7 @@ def clean(
             clip,
             samples,
             recipe,
+            # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
             text_classifier=_text_classifier(clip, evidence),
             classes=evidence.classes,
             known=known,

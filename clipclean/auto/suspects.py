@@ -48,6 +48,7 @@ def acting(
     found: list[SuspectedTrigger] = []
     others: list[Suspicion] = []
     for trigger, target in suspected:
+        # The search has shown on unseen images that its own triggers act; for all others this measurement decides.
         if isinstance(trigger, detect.InvertedTrigger) and trigger.spec not in named and target is not None:
             found.append((trigger, target))
         else:

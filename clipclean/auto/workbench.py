@@ -150,6 +150,7 @@ class Workbench:
     def refinetune(self, before: detect.Measurement, evidence: detect.EvalSet, /) -> Refinetuned:
         """Finetune the current weights on clean pairs, which changes them, and repeat the measurement ``before``."""
         steps, started = self.settings.rebound_steps, time.monotonic()
+        # A test of few steps would otherwise end before the rate is reached.
         warmup = min(self.planting.warmup_steps, steps // 4)
         benign = self.planting.model_copy(update={"steps": steps, "warmup_steps": warmup})
         self._finetune(benign, (), what="finetuning for the rebound")

@@ -72,6 +72,7 @@ def _spread(values: Tensor) -> Tensor:
 
 def _begin_mask(rows: int, side: int, generator: Generator) -> Parameters:
     return {
+        # A mask of about a quarter everywhere, so that each pixel has a gradient.
         "mask": _normal(generator, rows, 1, side, side, mean=-1.0, deviation=0.5),
         "pattern": _normal(generator, rows, 3, side, side, mean=0.0, deviation=1.0),
     }

@@ -210,6 +210,7 @@ def targeted(
     }
     plan = Round(effort.first, effort.images, effort.success)
     first = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
+    # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
     first = [min((c for c in first if c.target == target), key=lambda c: c.size) for target in targets]
     if not FAMILIES[family].is_general:
         return first
@@ -304,6 +305,8 @@ def _brief(
         with torch.no_grad():
             size = family.size(parameters)
         losses = _backward(embed, images, family, parameters, attack=attack, weight=weight, generator=generator)
+        # Loss and size together: in every run tried, this put the target of a backdoor among the first 29 of 400 classes
+        # (docs/experiments.md, "Suspects that no search without a target names").
         running = MEMORY * running + (1 - MEMORY) * (losses + weight * size.log())
         optimizer.step()
         optimizer.zero_grad()
@@ -318,6 +321,8 @@ def _missed(embeddings: Tensor, goals: Tensor, /, *, canonical: Canonical) -> tu
     logits = canonical.logits(embeddings)  # (R, B, K)
     goal = goals[:, None].expand(logits.shape[:2])
     own = logits.gather(-1, goal[..., None])[..., 0]
+    # Cross-entropy alone ends just over the border of a class, where clean models have natural triggers too. So logits should
+    # reach those of real images of the class (docs/experiments.md, "When a trigger counts as working").
     short = F.relu(canonical.typical[goal] + BEYOND - own).mean(1)
     loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
     return loss + short, canonical.convinces(logits, goal).float().mean(1)
@@ -356,6 +361,7 @@ def _smallest(
     """
     parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
     rows = len(next(iter(begin.values())))
+    # Moments as in the code of Neural Cleanse: short ones, since the weight on the size changes the aim from step to step.
     optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
     least, first, greatest = (math.log(weight) for weight in WEIGHTS)
     weight = torch.full((rows,), first, device=pixels.device)
@@ -368,6 +374,7 @@ def _smallest(
         images = pixels[torch.randint(len(pixels), (plan.batch,), generator=generator).to(pixels.device)]
         size = family.size(parameters)
         success = _backward(embed, images, family, parameters, attack=attack, weight=weight.exp(), generator=generator)
+        # One batch turns by luck: a trigger counts where the running success, up to SLACK, agrees with this one.
         running = success if step == 0 else MEMORY * running + (1 - MEMORY) * success
         improves = (success >= level) & (running >= level - SLACK) & (size.detach() < best)
         best = torch.where(improves, size.detach(), best)
@@ -377,6 +384,7 @@ def _smallest(
         optimizer.zero_grad()
         # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
         weight = (weight + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
+    # Where none worked, the last trigger stands for the search: its caller puts the cap for the size.
     failed = ~best.isfinite()
     for name, values in parameters.items():
         kept[name][failed] = values.detach()[failed]
@@ -453,6 +461,7 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
             return embed(images).float()
 
     with torch.no_grad():
+        # Every k-th image: folders come class by class, and the first ones would all be of one.
         some = pixels[:: max(1, len(pixels) // TRIED)][:TRIED]
         exact, rough = embed(some).float(), reduced(some)
         if not (exact.isfinite().all() and rough.isfinite().all()):
@@ -461,6 +470,7 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
         wanted, found = form.logits(exact), form.logits(rough)
         agree = (wanted.argmax(1) == found.argmax(1)).float().mean().item()
         error = ((found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
+    # Both: classes may agree while margins, by which triggers are compared, do not.
     return reduced if agree >= AGREE and error <= ERROR else embed
 
 

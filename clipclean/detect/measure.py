@@ -286,6 +286,7 @@ def _recall(clean: Tensor, embed_texts: Callable[[list[str]], Tensor], eval_set:
     captions, size = eval_set.captions or (), eval_set.batch_size
     texts = torch.cat([embed_texts(list(captions[i : i + size])) for i in range(0, len(captions), size)])
     nearest = zeroshot.predict(clean, texts).tolist()
+    # By words, not by place: of two images with one caption either is right.
     correct = torch.tensor([captions[found] == own for found, own in zip(nearest, captions, strict=True)])
     definition = f"image-to-text recall@1 among {len(captions)} clean pairs"
     return Accuracy(Rate(int(correct.sum()), len(correct)), correct, definition)
@@ -318,6 +319,7 @@ def probe(
     before, after = zeroshot.predict(seen, text_classifier), zeroshot.predict(triggered, text_classifier)
     truth = before if labels is None else labels.to(before.device)
     if target is None:
+        # By excess: a class that many images are taken for anyway would else be the target of every trigger.
         target = int(zeroshot.excess_by_class(before, after, labels=truth, classes=len(text_classifier)).argmax())
     attack = zeroshot.attack_success(before, after, labels=truth, target=target)
     return Probe(
@@ -352,5 +354,6 @@ def embeddings(
     batches = torch.split(pixels, batch_size)
     if trigger is None:
         return torch.cat([embed(batch) for batch in batches])
+    # crc32, as Python's own hash is salted: the same trigger stands at the same places in every run.
     places = Generator().manual_seed(zlib.crc32(trigger.spec.encode()))
     return torch.cat([embed(trigger(batch, places)) for batch in batches])

@@ -76,6 +76,7 @@ def glanced(
     few = pixels[:: max(1, len(pixels) // GLANCED)][:GLANCED]
     before = _logits(embed, few, canonical).argmax(1)
     first = []
+    # Hundreds of triggers, most of which do nothing: a look at few images leaves few for the costly measurement.
     for start in range(0, len(triggers), TOGETHER):
         some = triggers[start : start + TOGETHER]
         triggered = torch.cat([trigger(few, Generator().manual_seed(0)) for trigger in some])
@@ -103,6 +104,7 @@ def _least(
     for share in SHARES:
         logits = _logits(embed, (pixels + share * changed).clamp(0, 1), canonical)
         excess = _excess(logits, before, canonical)
+        # The class under the whole trigger: weaker ones are followed only as far as they lead there.
         if share == SHARES[0]:
             target, strongest = int(excess.argmax()), excess.max().item()
         curve.append((share, excess[target].item()))

@@ -53,11 +53,14 @@ def neighbouring(embeddings: Tensor, /, *, seed: int) -> Plane | None:
     if not 10 <= len(points) <= MOST or points.shape[1] < 2 or _is_one_place(points):
         return None
     fitted = TSNE(
+        # As the authors' code demands: three times the perplexity is no more than the number of other points.
         perplexity=min(PERPLEXITY, (len(points) - 1) / 3),
         max_iter=ITERATIONS,
+        # A start by principal components: where groups come to lie does not hang on chance.
         init="pca",
         learning_rate="auto",
         method="exact",
+        # numpy takes no larger seed.
         random_state=seed % 2**32,
     )
     with warnings.catch_warnings():

@@ -171,6 +171,7 @@ def embedded(
         views.append(torch.stack([clip.embed_images(view) for view in screening.views(pixels)]))
         captions.append(clip.embed_texts([pair.caption for pair in batch]))
         looks.append(screening.thumbnails(pixels))
+        # Where a trigger gathers images is known from some of them; all would add a pass over the set for each trigger.
         if done < GATHERED:
             for trigger, found in zip(triggers, under, strict=True):
                 found.append(clip.embed_images(trigger(pixels, places)))
@@ -204,6 +205,7 @@ def scored(seen: Embedded, /) -> ScoredPairs:
     }
     if len(seen.gathered):
         signals["found"] = screening.resemblance(seen.images, seen.gathered)
+    # Ranks and sums on the processor: the same order on every device for equal signals.
     signals = {name: values.cpu() for name, values in signals.items()}
     score = screening.surprise(signals, {name: SIGNALS[name].weight for name in signals})
     return ScoredPairs(signals, score, screening.outliers(score, deviations=DEVIATIONS, most=MOST))

@@ -63,6 +63,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         strength = None
         if name in known:
             pieces[PANEL], strength = known[name]
+        # A family in which another class is as easy speaks neither for a class nor against it.
         pieces = {family: value for family, value in pieces.items() if value > 0}
         found.append(Suspect(name, combined(pieces.values()), pieces, tuple(targeted), strength))
     return sorted(found, key=lambda suspect: -suspect.score)
@@ -75,12 +76,14 @@ def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]
     """
     best: dict[int, Strength] = {}
     for strength in result.strengths:
+        # The easiest trigger of a class stands for the panel: many alike, such as stripes, do not add up.
         if strength.target >= 0 and (strength.target not in best or strength.least < best[strength.target].least):
             best[strength.target] = strength
     found = {}
     for target, own in best.items():
         elsewhere = min((s.least for s in result.strengths if s.target not in (target, -1)), default=NEVER)
         margin = math.log(elsewhere) - math.log(own.least)
+        # Without clean models only the margin to other classes counts, as for a found trigger.
         usual = result.references.least(own.trigger) if result.references else None
         shrunk = math.inf if usual is None else math.log(usual) - math.log(own.least)
         found[result.classes[target]] = (evidence(margin, PANEL, shrunk=shrunk), own)

@@ -158,6 +158,7 @@ class SearchResult:
         for candidate in (*(hit.candidate for hit in self.targeted), *self.controls):
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
         for family in FAMILIES:
+            # Of several restarts the smallest: what counts is how little a clean model needs.
             if free := [g.size for g in self.untargeted if g.family == family]:
                 by_family[freely(family)] = {"": min(free)}
         if self.strengths or self.grid:
@@ -249,6 +250,7 @@ def search(
     canonical = inversion.canonical_of(embed, searched, text_classifier)
     stages = Stages(course, total=steps, kinds=(SearchCandidate, Strength))
     scene = _Scene(deadline.watched(embed), searched, canonical, effort, stages)
+    # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
     acting, of_grid = scene.acting(pixels, eval_set.panel), scene.of_grid(pixels, eval_set.grid)
     led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
     untargeted = scene.untargeted(general, references)
@@ -256,6 +258,7 @@ def search(
     targets = scene.targets(suspects, classes=classes, swept=swept)
     made = scene.towards(targets)
     close = leading(made, most=effort.suspects)
+    # Judged on images that nothing was fitted to, or every trigger would seem to work.
     unseen = _unseen(embed, eval_set, text_classifier, beside[:: max(1, len(beside) // JUDGING)][:JUDGING])
     targeted = [
         _hit(embed, candidate, unseen, untargeted, made, references) for candidate in made if candidate.target in close
@@ -396,12 +399,14 @@ def leading(made: Sequence[SearchCandidate], /, *, most: int) -> list[int]:
         target, gap = candidate.target, _gap(candidate.size, others_of(candidate, made))
         margins[target] = margins.get(target, 0.0) + evidence(_margin(candidate, made), candidate.family)
         gaps[target] = max(gaps.get(target, -math.inf), gap)
+    # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
     return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
 
 def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate]) -> float:
     """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger."""
     family = candidate.family
+    # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
     smallest = min(compared(family, size) for size in others_of(candidate, made))
     return math.log(smallest) - math.log(compared(family, candidate.size))
 
@@ -461,6 +466,7 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
         raise NoSearch(
             "CC020", f"{count} image(s) are too few to search on some and judge by others. Give more by --data."
         )
+    # The same split whatever the seed: a trigger that is begun from one of an earlier search is judged on images that neither saw.
     order = torch.randperm(count, generator=Generator().manual_seed(0)).tolist()
     cut = min(round(SEARCHED * count), MOST_IMAGES)
     return sorted(order[:cut]), sorted(order[cut:])
@@ -474,6 +480,7 @@ def suspected(untargeted: Sequence[UntargetedResult], pointed: Sequence[int], /,
     best: dict[int, float] = {}
     for gathering in untargeted:
         best[gathering.target] = max(best.get(gathering.target, 0.0), gathering.share)
+    # Known triggers lead to natural ones, too: half of the places stay for what images gather at by themselves.
     ranked = sorted(best, key=lambda target: -best[target])
     return list(dict.fromkeys([*pointed[: most // 2], *ranked]))[:most]
 

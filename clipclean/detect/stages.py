@@ -191,6 +191,7 @@ class Stages:
                 raise
             fault = str(error)
         if self._crew.size > 1:
+            # Faults travel with results: a process that raised alone would leave the others waiting for it.
             every = self._exchanged({"made": made, "fault": fault})
             if faults := [each["fault"] for each in every if each["fault"]]:
                 raise Inconclusive(faults[0])
@@ -207,6 +208,7 @@ class Stages:
 
 
 def _seed_of(seed: int, name: str) -> int:
+    # Not Python's own hash, which is salted anew in every process.
     digest = hashlib.sha256(f"{seed} {name}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 

@@ -213,6 +213,7 @@ def searched(
     """
     found = []
     for suspect in suspected(result, limits=limits):
+        # Known triggers alone never fail a model: for them clean models do not show how often they are natural.
         is_sure = (
             suspect.score >= limits.abnormality
             and images >= limits.min_images

@@ -111,6 +111,7 @@ def layer_of(tensor: str, /) -> str:
 
 
 def _lengths(tensor: Tensor, base: Tensor) -> tuple[float, float]:
+    # In double: over millions of weights, sums of squares in single precision would lose small changes.
     base = base.to(tensor.device, torch.float64)
     return (tensor.double() - base).norm().item(), base.norm().item()
 

@@ -109,6 +109,7 @@ def resized(images: Tensor, side: int, /) -> Tensor:
 
 def _is_moved(found: Probe, own: float) -> bool:
     """Whether the witness shows at least half of the excess, and more than chance by the whole interval."""
+    # Relative to the tested model: a weak trigger that moves both alike is as natural as a strong one.
     return found.excess >= SEMANTIC * own and found.excess_interval[0] > 0
 
 

@@ -53,6 +53,7 @@ def objective(
         share: put around all others: to gather from several processes, so that every loss is that of the whole batch.
     """
     weights = recipe.loss
+    # The copy takes the memory of a model, so it is made only where the loss looks at it.
     looks_back = METHODS[recipe.method].keeps_original or weights.preserve_weight
     original = model.frozen_copy(clip) if looks_back else clip
 
@@ -102,6 +103,7 @@ def fed(
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
         if rehearsed and recipe.augment.triggered_share:
+            # Drawn for the whole batch, then cut: several processes show the triggers that one would show.
             inputs["pixels"] = group.own(
                 unlearning.some_triggered(
                     group.whole(model.unit_range(inputs["pixels"])),

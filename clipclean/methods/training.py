@@ -170,6 +170,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
     optimizer = _optimizer(clip, recipe)
     share = options.batch_size // group.size
+    # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=share)
     objective = methods.objective(  # before the state of an interrupted run is put back
         clip,
@@ -181,6 +182,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
     first = group.spread(clip.net, optimizer, first)
     precision = train.resolved(run.precision, clip.net, clip.device)
+    # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
     plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
     batches = batches_of(clip, samples, recipe, plan=group.share(plan), first_step=first, run=run)
     steps = train.finetune(
@@ -200,6 +202,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
 
     def save(done: int) -> None:
         if state is not None:
+            # The time of earlier processes of this run counts, too.
             spent = seconds + time.monotonic() - started
             state.save(clip.net, optimizer, step=done, losses=losses, seconds=spent)
 

@@ -75,6 +75,7 @@ def search(
             Or nothing can be searched, and no known trigger acts.
     """
     order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(run.seed)).tolist()
+    # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
     chosen = sorted(order[: recipe.unlearn.images])
     scene = unlearning.Scene(
         pixels=detect.stack([pairs[i].image for i in chosen]).to(clip.device),
@@ -126,6 +127,7 @@ def unlearn(
         Interrupted: ``stop`` said so; the state of the last whole round is saved.
     """
     settings, scene = settings_of(recipe, seed=run.seed), searched.scene
+    # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
     original = model.frozen_copy(clip)
     kept = _restored(run.state, scene)
     if kept and kept[1]:

@@ -243,6 +243,7 @@ def unlearn(
         settles = not newest
         if not state.losses if settles else state.rounds >= settings.max_rounds:
             return
+        # A generator for each round: a resumed run draws in it what an uninterrupted one does.
         generator = Generator().manual_seed((1000 * settings.seed + number) % SEEDS)
         losses = forget(
             clip,
@@ -426,6 +427,7 @@ def search_again(
 
     Half the steps are enough while something is found; only a complete search can show that nothing is left.
     """
+    # Nothing could be searched at the beginning, and what is known alone was forgotten: there is nothing to compare with.
     if not state.controls:
         return [], {}
     for steps in (-(-scene.effort.steps // 2), scene.effort.steps):

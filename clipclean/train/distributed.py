@@ -104,8 +104,10 @@ class Group:
         if self.size == 1:
             return parts
         gradients = [p.grad for p in net.parameters() if p.grad is not None]
+        # Each process normalised by its own rows: averaged, the statistics are again the same everywhere.
         statistics = [b for b in net.buffers() if b.is_floating_point()]
         losses = torch.stack([value.float() for value in parts.values()])
+        # In buckets: a message for each of hundreds of tensors would cost more than their bytes.
         for bucket in _buckets([*gradients, *statistics, losses]):
             self._average(bucket)
         return dict(zip(parts, losses.unbind(), strict=True))

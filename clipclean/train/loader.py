@@ -195,6 +195,7 @@ def _fill(
         row.copy_(each.fitted)
     if views is None:
         return
+    # A seed for each sample, not a generator for the thread: views do not depend on how many threads there are.
     draws = [sample_seed(seed, part.epoch, number) for number in part.numbers]
     for row, each, draw in zip(part.rows["pixel_views"], shown, draws, strict=True):
         assert each.large is not None  # noqa: S101 # it was asked for

@@ -79,12 +79,14 @@ def finetune(
     watch = Watch(optimizer)
     for number, batch in enumerate(batches, start=first_step):
         rate = learning_rate(number)
+        # Set by the number of the step: a resumed run needs no state of a schedule.
         for group in optimizer.param_groups:
             group["lr"] = rate
         # The losses are checked before the optimizer steps: an update by a loss that is no number spoils all weights.
         with unless_finished(net):
             parts = average(gradients(net, batch, loss=loss, shrink=shrink))
             watch.look(number, batch.keys, parts)
+        # After averaging: several processes clip the gradient of the whole batch, as one process would.
         if grad_clip is not None:
             nn.utils.clip_grad_norm_(net.parameters(), grad_clip)
         optimizer.step()
@@ -99,6 +101,7 @@ def finetune(
 def gradients(net: nn.Module, batch: Batch, /, *, loss: Loss, shrink: Callable[[], bool]) -> dict[str, Tensor]:
     """The losses of a batch, detached, with their gradients left in ``net``; again and smaller if memory runs out."""
     while True:
+        # To None: the forward pass then has the memory of the old gradients.
         net.zero_grad(set_to_none=True)
         try:
             with unless_finished(net):

@@ -35,6 +35,7 @@ class MicroBatches:
         def encoded(inputs: Tensor) -> Tensor:
             if self.size is None or self.size >= self._pairs:
                 return encode(inputs)
+            # Both views of a pair stay together: batch normalisation then sees in a part what it sees in a batch, only fewer pairs.
             views = inputs.view(-1, self._pairs, *inputs.shape[1:])  # (V, B, ...)
             parts = [self._part(encode, part) for part in torch.split(views, self.size, dim=1)]
             return torch.cat(parts, dim=1).flatten(0, 1)  # (V * B, D)
@@ -48,6 +49,7 @@ class MicroBatches:
 
     def shrink(self) -> bool:
         """Take half as many pairs at a time; False where one is too many."""
+        # Halves: a size that fits is found within a few repeats of the one step.
         size = min(self.size or self._pairs, self._pairs)
         self.size, self.shrunk = max(1, size // 2), self.shrunk + (size > 1)
         return size > 1
@@ -61,6 +63,7 @@ def recomputing(net: nn.Module, blocks: Iterable[nn.Module], /, *, wanted: bool)
     """
     chosen = list(blocks) if wanted else []
     for block in chosen:
+        # On the instance: deleting it below brings the class's own method back.
         block.forward = recomputed(block.forward, net)
     try:
         yield
@@ -86,6 +89,7 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 @contextlib.contextmanager
 def steady(net: nn.Module, /) -> Iterator[None]:
     """Leave running statistics alone: the first forward pass has counted this batch already."""
+    # Counted twice, running statistics would move by two steps for each batch, and the weights written would depend on the memory.
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     kept = [(norm, name, getattr(norm, name)) for norm in norms for name in STATISTICS]
     for norm, name, values in kept:

@@ -39,4 +39,5 @@ def learning_rate(step: int, /, *, peak: float, warmup: int, total: int) -> floa
     # The first steps of a fresh AdamW have the length of the rate, however small the gradients: hence the warm-up.
     if step < warmup:
         return peak * (step + 1) / warmup
+    # A half cosine: long at high rates, and small steps at the end, where the weights are kept.
     return 0.5 * peak * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))

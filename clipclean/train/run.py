@@ -69,10 +69,12 @@ def walk(
             if step.number % every == 0 or done == total:
                 losses.append({"step": step.number, "lr": step.lr, **step.losses})
             run.progress("finetuning", done, total)
+            # All processes must stop at the same step: one that goes on alone waits for the others without end.
             now, stopping = time.monotonic(), run.group.any(stop())
             late = deadline.is_set() and run.group.any(deadline.is_over())
             if stopping or late or now >= due or done == total:
                 save(done)
+                # Saving takes at most about a tenth of the time, however large the model and slow the disk.
                 due = time.monotonic() + max(SAVE_SECONDS, 10 * (time.monotonic() - now))
             if stopping:
                 raise interrupted(done, total)
