@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clipclean import detect, model
 from clipclean.auto.candidates import Candidate
+from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.findings import Finding
 from clipclean.jobs import suspicions
@@ -71,7 +72,7 @@ def clean(
     rehearsed: tuple[SuspectedTrigger, ...] = ()
     for beginning in candidate.beginnings:
         decided = {
-            "recipes": [decides(each) for each in beginning.recipes],
+            "recipes": [recipes.decides(each) for each in beginning.recipes],
             "origin": origin,
             "known": unlearning.as_pairs(known),
         }
@@ -142,11 +143,6 @@ def put(clip: model.Clip, weights: dict[str, Tensor], /) -> None:
 def on_device(clip: model.Clip, tensors: dict[str, Tensor], /) -> dict[str, Tensor]:
     """Weights that were read, on the model's device."""
     return {name: tensor.to(clip.device) for name, tensor in tensors.items()}
-
-
-def decides(recipe: Recipe, /) -> dict[str, object]:
-    """The values of a recipe that determine the weights."""
-    return recipe.model_dump(mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"})
 
 
 def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:

@@ -127,7 +127,7 @@ class Workbench:
             return None
         origin = {
             "canaries": [(c.trigger.spec, c.target) for c in drawn],
-            "control": sequence.decides(self.control),
+            "control": recipes.decides(self.control),
             "planting": self.planting.model_dump(mode="json"),
         }
         part = self.state.part("canaries", origin)

@@ -515,6 +515,11 @@ def digest(recipe: Recipe, /) -> str:
     return yaml_file.digest(recipe.model_dump(mode="json", exclude={"description", "evidence"}))
 
 
+def decides(recipe: Recipe, /) -> dict[str, object]:
+    """The values of a recipe that determine the weights; those of the audit judge them."""
+    return recipe.model_dump(mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"})
+
+
 def is_validated(recipe: Recipe, /, *, overridden: bool) -> bool:
     """Whether the recipe carries evidence that was measured on exactly these values and nothing was overridden."""
     return not overridden and any(block.recipe_sha256 == digest(recipe) for block in recipe.evidence or ())

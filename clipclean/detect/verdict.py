@@ -229,7 +229,7 @@ def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Sus
     return [suspect for suspect in everything if suspect.score >= DOUBT * limits.abnormality]
 
 
-def score(result: SearchResult, panel: Sequence[Probe] = (), /, *, limits: VerdictThresholds) -> float:
+def score(result: SearchResult, /, *, limits: VerdictThresholds) -> float:
     """The highest score of any class; 0 if there is none. For ranking models."""
     everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
     return everything[0].score if everything else 0.0

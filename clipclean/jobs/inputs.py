@@ -269,6 +269,18 @@ def named_trigger(spec: str, /) -> detect.TriggerLike:
     return trigger_files.load(Path(spec)) if spec.endswith(trigger_files.SUFFIX) else triggers.parse(spec)
 
 
+def identities(suspicions: Sequence[Suspicion], /) -> list[tuple[str, int | None, str]]:
+    """What suspicions are told apart by: name and class, and of a found trigger the digest, since its name has no parameters."""
+    return [
+        (
+            trigger.spec,
+            target,
+            checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.InvertedTrigger) else "",
+        )
+        for trigger, target in suspicions
+    ]
+
+
 def check_sides(named: Sequence[Suspicion], architecture: model.Architecture, /) -> None:
     """Raise UsageError for triggers that were found on images of another size than the model's."""
     side = architecture.preprocess.size

@@ -7,7 +7,7 @@ from typing import Literal
 
 import torch
 
-from clipclean import __version__, checkpoint, data, detect, methods, model, train
+from clipclean import __version__, data, detect, methods, model, train
 from clipclean.attack import triggers
 from clipclean.config import evidence, policy
 from clipclean.config import recipe as recipes
@@ -309,9 +309,7 @@ def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, objec
         "data": clean.digest,
         "order": [pair.key for pair in clean.pairs],
         "held_out": request.eval_data is None,
-        "recipe": request.recipe.model_dump(
-            mode="json", include={"method", "train", "loss", "augment", "data", "unlearn"}
-        ),
+        "recipe": recipes.decides(request.recipe),
         "seed": request.seed,
         "precision": train.resolved(request.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
@@ -325,12 +323,5 @@ def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /
         return {}
     return {
         "vocabulary": asdict(vocabulary),
-        "named": [
-            (
-                trigger.spec,
-                target,
-                checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.InvertedTrigger) else "",
-            )
-            for trigger, target in named
-        ],
+        "named": inputs.identities(named),
     }

@@ -15,7 +15,7 @@ from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config import recipe as recipes
 from clipclean.detect.stages import Packed
 from clipclean.errors import ClipcleanError, Interrupted, RefusedInput, ResourceError
-from clipclean.jobs import result_cache
+from clipclean.jobs import inputs, result_cache
 from clipclean.progress import say
 from clipclean.train.resume import RunState
 
@@ -131,14 +131,7 @@ def decides(
         "classes": eval_set.classes,
         "templates": eval_set.templates,
         "panel": [trigger.spec for trigger in eval_set.panel],
-        "suspicions": [
-            (
-                trigger.spec,
-                target,
-                checkpoint.digest(trigger.parameters) if isinstance(trigger, detect.InvertedTrigger) else "",
-            )
-            for trigger, target in eval_set.suspicions
-        ],
+        "suspicions": inputs.identities(eval_set.suspicions),
         "settings": [eval_set.knn, eval_set.batch_size, eval_set.classifier, eval_set.scale, list(pointed), seed],
         "effort": recipes.EFFORTS[effort].model_dump(mode="json"),
     }
