@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator, Tensor, nn
 
 from clipclean import data, detect, model, train
 from clipclean.findings import finite
@@ -69,6 +69,14 @@ class Settings:
     shift: float
     strength: tuple[float, float]
     seed: int = 0
+
+    def rate(self, step: int, /) -> float:
+        """The learning rate at a step of a round."""
+        return train.learning_rate(step, peak=self.lr, warmup=self.warmup, total=self.steps)
+
+    def optimizer(self, net: nn.Module, /) -> torch.optim.AdamW:
+        """A fresh one for a round."""
+        return train.adamw(net, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -312,12 +320,8 @@ def forget(
             group=group,
         ),
         loss=as_used,
-        optimizer=train.adamw(
-            tower, lr=settings.lr, betas=settings.betas, eps=settings.eps, weight_decay=settings.weight_decay
-        ),
-        learning_rate=lambda step: train.learning_rate(
-            step, peak=settings.lr, warmup=settings.warmup, total=settings.steps
-        ),
+        optimizer=settings.optimizer(tower),
+        learning_rate=settings.rate,
         first_step=0,
         grad_clip=settings.grad_clip,
         average=lambda parts: group.average(tower, parts),
