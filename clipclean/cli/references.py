@@ -60,10 +60,10 @@ def build(**given: Any) -> None:
         "is_cached": True,  # a build that was interrupted goes on with the next model
     }
     from clipclean import files
-    from clipclean.jobs import audit as job
+    from clipclean.jobs import references as job
 
     with requests.of_audit(asked) as request, progress.shown(quiet=given["quiet"]) as shown:
-        found = job.build_references(request, given["models"], progress=shown)
+        found = job.build(request, given["models"], progress=shown)
     files.write_text(given["out"], json.dumps(found, indent=1) + "\n")
     count = len(found["models"])
     click.echo(

@@ -2,21 +2,18 @@
 
 import contextlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
 
-from clipclean import data, deadline, detect, model, train
-from clipclean.attack import canaries, power, trigger_files
+from clipclean import deadline, detect, model, train
+from clipclean.attack import trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.detect.witness import Testimony
-from clipclean.errors import Inconclusive, UsageError
-from clipclean.findings import Finding
+from clipclean.errors import Inconclusive
 from clipclean.jobs import (
     audit_findings,
     audit_inputs,
+    audit_power,
     audit_report,
     estimate,
     inputs,
@@ -25,7 +22,7 @@ from clipclean.jobs import (
     searching,
 )
 from clipclean.jobs.audit_findings import Setting
-from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest, Others
+from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.searching import AuditResult
 from clipclean.progress import Progress, say
 from clipclean.report import PageImages, Report
@@ -76,10 +73,7 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
         trigger_files.check_folder(request.save_triggers)
     read = audit_inputs.read(request, progress)
     clip = read.tested.clip
-    planting: Sequence[data.Pair] = ()
-    if request.power:
-        pairs = read.images if request.own else read.pairs()
-        planting = power.pairs_of(pairs, read.vocabulary.classes, read.vocabulary.templates)
+    planting = audit_power.pairs_of(request, read)
     size = estimate.AuditSize.of(
         read.eval_set,
         effort=request.effort if request.search else None,
@@ -93,14 +87,26 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
     if not group.is_first:
         return None
     setting = Setting(request, read.eval_set, references, limits, progress)
-    witnesses = testimonies(setting, read.others, [seen, *([under] if under else [])])
+    witnesses = other_models.testimonies(
+        read.others.witnesses,
+        read.eval_set,
+        [
+            suspect
+            for each in (seen, under)
+            if each and each.search
+            for suspect in detect.suspected(each.search, limits=limits)
+        ],
+        progress,
+        pairs=request.pairs,
+        device=request.device,
+    )
     found = audit_findings.judged(setting, read, seen, under, witnesses)
     known_power = None
     try:
-        known_power = power_of(setting, clip, planting, seen, found)
+        known_power = audit_power.measured(setting, clip, planting, seen, found)
     except deadline.OutOfTime:
         found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
-    found = audit_findings.with_power(found, known_power)
+    found = audit_power.with_power(found, known_power)
     applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=read.tested.file.sha256)
     saved = (
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
@@ -154,74 +160,3 @@ def _seen(
                     settings, usual, eval_set, references, progress, what=what, memory=memory, group=group
                 )
     return references, seen, under
-
-
-def testimonies(setting: Setting, others: Others, seen: Sequence[AuditResult], /) -> list[Testimony]:
-    """What each witness shows under the triggers that speak against the model."""
-    limits, request = setting.limits, setting.request
-    suspects = [suspect for each in seen if each.search for suspect in detect.suspected(each.search, limits=limits)]
-    recipe, made = recipes.load(recipes.DEFAULT), []
-    for source, opened in others.witnesses:
-        pairs = inputs.late_pairs(request.pairs, inputs.image_cache(recipe, opened.architecture))
-        loaded = inputs.build(opened, pairs, device=inputs.device_of(request.device))
-        made.append(other_models.testimony(source, loaded, setting.eval_set, suspects, setting.progress))
-    return made
-
-
-def power_of(
-    setting: Setting,
-    clip: model.Clip,
-    pairs: Sequence[data.Pair],
-    seen: AuditResult,
-    found: Sequence[Finding],
-    /,
-) -> power.Power | None:
-    """How many planted backdoors the same audit finds; None where it was not asked, could not search, or the model fails anyway."""
-    request, eval_set = setting.request, setting.eval_set
-    if not request.power or seen.search is None or any(each.level == "error" for each in found):
-        return None
-    estimate.tell_power(power.planting_of(clip, pairs=len(pairs)), count=request.canaries)
-    named = {each.target for each in found if each.target}
-
-    def levels() -> dict[str, str]:
-        what = " a copy with a planted backdoor"
-        copy = searching.audit_clip(request.settings, clip, eval_set, setting.references, setting.progress, what=what)
-        return {each.target: each.level for each in setting.findings(copy) if each.rule == "CC003" and each.target}
-
-    avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
-    return power.measure(
-        clip,
-        pairs,
-        eval_set,
-        recipes.load(recipes.DEFAULT),
-        canaries.draw(request.canaries, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
-        seed=request.seed,
-        named=levels,
-        progress=setting.progress,
-    )
-
-
-def build_references(request: AuditRequest, models: Sequence[Path], /, *, progress: Progress) -> detect.ReferencesFile:
-    """Search clean models as an audit of ``request`` would, and return what a references file holds: numbers, no weights.
-
-    ``request.model`` is the first of ``models``; all must be of one kind.
-
-    Raises:
-        ClipcleanError: of the kind that tells the exit code.
-    """
-    recipe, vocabulary = recipes.load(recipes.DEFAULT), inputs.words(request.classes, request.templates)
-    device = inputs.device_of(request.device)
-    opened = [inputs.read(path, arch=request.arch, weights=request.weights) for path in models]
-    kinds = [model.kind_of(each.architecture) for each in opened]
-    if len(set(kinds)) > 1:
-        raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
-    cache = inputs.image_cache(recipe, opened[0].architecture)
-    images = data.read_images(request.data, images=cache, progress=lambda d, t: progress("reading the images", d, t))
-    pairs = inputs.late_pairs(request.pairs, cache)
-    found = {}
-    for path, each in zip(models, opened, strict=True):
-        loaded = inputs.build(each, pairs, device=device)
-        shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
-        known = other_models.measured_references(request.settings, path, loaded, shown, progress)
-        found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
-    return detect.as_file(kinds[0], request.effort, vocabulary.classes, found)

@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import data, detect
-from clipclean.attack import power
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import witness
 from clipclean.detect.witness import Testimony
@@ -118,13 +117,6 @@ def heard(
         else each
         for each in found
     ]
-
-
-def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[Finding]:
-    """The findings with the power of the audit, which stands in for clean models to compare with where it is enough."""
-    if known is None:
-        return list(found)
-    return [*(each for each in found if not (known.is_enough and each.rule == "CC004")), known.finding()]
 
 
 def side_findings(request: AuditRequest, images: data.CleanSet, /) -> list[Finding]:

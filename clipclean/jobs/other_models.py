@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from clipclean import checkpoint, deadline, detect, model, train, untrusted
+from clipclean.config import recipe as recipes
 from clipclean.detect import weights, witness
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import inputs, saved_search, searching
@@ -124,6 +125,25 @@ def testimony(
     if found.accuracy.n and (doubt := detect.unsound(found.accuracy, classes=len(eval_set.classes))):
         raise Inconclusive(f"The witness {name} cannot speak for these classes: {doubt.message} Name another.")
     return found
+
+
+def testimonies(
+    witnesses: Sequence[tuple[Source, Opened]],
+    eval_set: detect.EvalSet,
+    suspects: Sequence[detect.Suspect],
+    progress: Progress,
+    /,
+    *,
+    pairs: Path,
+    device: str,
+) -> list[witness.Testimony]:
+    """The effect of the suspects' triggers on each witness; ``pairs`` decide an activation that its file does not name."""
+    recipe, made = recipes.load(recipes.DEFAULT), []
+    for source, opened in witnesses:
+        late = inputs.late_pairs(pairs, inputs.image_cache(recipe, opened.architecture))
+        loaded = inputs.build(opened, late, device=inputs.device_of(device))
+        made.append(testimony(source, loaded, eval_set, suspects, progress))
+    return made
 
 
 def stored_references(

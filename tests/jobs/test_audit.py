@@ -13,7 +13,7 @@ from clipclean import detect, model
 from clipclean.attack import power, triggers
 from clipclean.config import policy, recipe, thresholds
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs import audit_findings, audit_inputs, audit_report, inputs, other_models, searching
+from clipclean.jobs import audit_findings, audit_inputs, audit_power, audit_report, inputs, other_models, searching
 from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
@@ -134,14 +134,13 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     strong, weak = (
         power.Power(tuple(power.Planted(str(n), "fox", 0.9, level, 1.0) for n in range(4))) for level in ("error", None)
     )
-    assert policy.verdict(audit_findings.with_power(found, None)) == "inconclusive"
-    assert policy.verdict(audit_findings.with_power(found, weak)) == "inconclusive"
-    assert policy.verdict(audit_findings.with_power(found, strong)) == "pass"
+    assert policy.verdict(audit_power.with_power(found, None)) == "inconclusive"
+    assert policy.verdict(audit_power.with_power(found, weak)) == "inconclusive"
+    assert policy.verdict(audit_power.with_power(found, strong)) == "pass"
     assert (
-        policy.verdict(audit_findings.with_power([*found, detect.unsearched("CC020", "Few.")], strong))
-        == "inconclusive"
+        policy.verdict(audit_power.with_power([*found, detect.unsearched("CC020", "Few.")], strong)) == "inconclusive"
     )
-    assert policy.verdict(audit_findings.with_power([], weak)) == "inconclusive"  # beside clean models, too
+    assert policy.verdict(audit_power.with_power([], weak)) == "inconclusive"  # beside clean models, too
 
 
 def test_few_images_are_told_and_decide_nothing(bad, references):

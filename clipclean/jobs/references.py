@@ -1,0 +1,37 @@
+"""What ``references build`` does: searches clean models as an audit would, and keeps their numbers."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from clipclean import data, detect, model
+from clipclean.config import recipe as recipes
+from clipclean.errors import UsageError
+from clipclean.jobs import inputs, other_models
+from clipclean.jobs.audit_inputs import AuditRequest
+from clipclean.progress import Progress
+
+
+def build(request: AuditRequest, models: Sequence[Path], /, *, progress: Progress) -> detect.ReferencesFile:
+    """Search clean models as an audit of ``request`` would, and return what a references file holds: numbers, no weights.
+
+    ``request.model`` is the first of ``models``; all must be of one kind.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code.
+    """
+    recipe, vocabulary = recipes.load(recipes.DEFAULT), inputs.words(request.classes, request.templates)
+    device = inputs.device_of(request.device)
+    opened = [inputs.read(path, arch=request.arch, weights=request.weights) for path in models]
+    kinds = [model.kind_of(each.architecture) for each in opened]
+    if len(set(kinds)) > 1:
+        raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
+    cache = inputs.image_cache(recipe, opened[0].architecture)
+    images = data.read_images(request.data, images=cache, progress=lambda d, t: progress("reading the images", d, t))
+    pairs = inputs.late_pairs(request.pairs, cache)
+    found = {}
+    for path, each in zip(models, opened, strict=True):
+        loaded = inputs.build(each, pairs, device=device)
+        shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
+        known = other_models.measured_references(request.settings, path, loaded, shown, progress)
+        found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
+    return detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
