@@ -54,7 +54,7 @@ def test_a_mask_covers_what_it_says(published):
     assert made(torch.zeros(2, 3, 4, 4)).mean().item() == pytest.approx(0.25)
 
 
-def test_a_planted_corner_collapses_under_a_smaller_mask_than_its_clean_twin_needs(published):
+def test_a_planted_corner_collapses_under_a_smaller_mask_than_a_clean_model_needs(published):
     images = towers.images(64)
     bad, good = (
         published.collapsed(tower, images, is_regularised=True, seed=0, steps=200)

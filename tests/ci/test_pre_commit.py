@@ -101,7 +101,7 @@ def test_the_hook_runs_once_at_a_time_from_its_own_checkout():
     assert "additional_dependencies" not in HOOK
 
 
-def test_the_page_names_the_hook_and_its_local_twin():
+def test_the_page_names_the_hook_and_its_local_copy():
     hooks = [node for document in pages.documents("pre-commit.md") for node in pages.nodes(document) if "id" in node]
     assert {hook["id"] for hook in hooks} == {HOOK["id"]}
     (local,) = [hook for hook in hooks if hook.get("language") == "system"]

@@ -156,7 +156,7 @@ def short_forms(job, *more):
     return [*map(str, [*command, "--recipe", "cleanclip", *files, *more])]
 
 
-def test_a_short_run_shortens_the_warm_up_of_its_recipe_and_says_so(job, capsys):
+def test_a_short_run_shortens_the_warm_up_of_its_recipe_and_says_so(job, capsys, unread):
     assert cli.main(short_forms(job, "--exit-zero", "--keep-failed")) == 0
     written = json.loads((job.out / "report.json").read_text(encoding="utf-8"))
     assert (written["recipe"]["resolved"]["train"]["warmup_steps"], written["training"]["steps"]) == (0, 2)

@@ -62,11 +62,11 @@ def short(**changes):
 
 
 @pytest.mark.parametrize("family", SHORTCUTS)
-def test_a_planted_shortcut_needs_a_smaller_trigger_than_its_clean_twin_does(family):
+def test_a_planted_shortcut_needs_a_smaller_trigger_than_a_clean_model_does(family):
     felt, images = SHORTCUTS[family]
-    planted, twin, pixels = towers.backdoored(felt), towers.honest(), images()
-    assert torch.allclose(planted(pixels), twin(pixels), atol=0.05)  # nothing is to be seen without the trigger
-    (bad, *others), (good, *same) = towards(planted, family, pixels), towards(twin, family, pixels)
+    planted, clean, pixels = towers.backdoored(felt), towers.honest(), images()
+    assert torch.allclose(planted(pixels), clean(pixels), atol=0.05)  # nothing is to be seen without the trigger
+    (bad, *others), (good, *same) = towards(planted, family, pixels), towards(clean, family, pixels)
     assert bad.is_reached
     assert bad.size < 0.55 * good.size
     assert share_at(planted, bad, pixels) >= 0.7
@@ -78,8 +78,8 @@ def test_a_planted_shortcut_needs_a_smaller_trigger_than_its_clean_twin_does(fam
 @pytest.mark.parametrize("family", ["mask", "patch", "additive", "warp"])
 def test_a_search_that_is_told_no_class_gathers_images_at_the_planted_one(family):
     felt, images = SHORTCUTS[family]
-    planted, twin, pixels = towers.backdoored(felt), towers.honest(), images()
-    ((bad, share),), ((good, _),) = free(planted, family, pixels), free(twin, family, pixels)
+    planted, clean, pixels = towers.backdoored(felt), towers.honest(), images()
+    ((bad, share),), ((good, _),) = free(planted, family, pixels), free(clean, family, pixels)
     assert (towers.CLASSES[bad.target], bad.is_reached) == ("fox", True)
     assert share >= 0.9
     assert good.target != towers.TARGET

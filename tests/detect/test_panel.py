@@ -39,5 +39,5 @@ def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts():
 
 
 @pytest.mark.parametrize("measure", [glanced, strengths])
-def test_on_its_clean_twin_neither_acts(measure):
+def test_on_the_clean_model_neither_acts(measure):
     assert [found.target for found in measured(measure, towers.honest(), [UPRIGHT, LYING])] == [-1, -1]

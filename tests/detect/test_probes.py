@@ -88,7 +88,7 @@ def test_a_planted_rule_is_found_with_its_target(pixels, labels):
     assert probe.distance_interval[0] < probe.distance < probe.distance_interval[1]
 
 
-def test_the_twin_without_the_rule_shows_nothing(pixels):
+def test_the_same_model_without_the_rule_shows_nothing(pixels):
     probe = run(honest, pixels, DOT)
     assert probe.excess == 0
     assert probe.excess_interval[0] <= 0

@@ -61,8 +61,8 @@ def clean():
 
 @pytest.fixture(scope="module")
 def yard(clean):
-    """What clean models need, by the planted one's clean twin: they share the seed."""
-    return References("reference", "twin", (clean.sizes(),))
+    """What clean models need, by the planted one without its backdoor: they share the seed."""
+    return References("reference", "same seed", (clean.sizes(),))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_and_without_one_since_no_other_class_of_the_same_model_needs_so_little(
     assert judged(made)[0] == ("error", "fox")
 
 
-def test_its_clean_twin_and_another_clean_model_do_not_fail_with_a_reference_or_without(yard, clean):
+def test_the_same_model_without_a_backdoor_and_another_clean_one_do_not_fail_with_a_reference_or_without(yard, clean):
     again, other = hunted(towers.honest(), yard=yard, seed=5), hunted(towers.honest(1), yard=yard)
     for made in (clean, again, other):
         assert all(level == "warning" for level, _ in judged(made))

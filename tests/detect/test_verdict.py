@@ -185,7 +185,7 @@ def test_what_is_no_number_never_passes(after):
     assert judged(before, after)[0] != "pass"
 
 
-def test_an_audit_of_one_model_accuses_a_backdoored_one_and_not_its_clean_twin():
+def test_an_audit_of_one_model_accuses_a_backdoored_one_and_not_the_clean_one():
     bad = measurement(known=[probe(950)], panel=[probe(900, spread=0.1)])
     good = measurement(known=[probe(5)], panel=[probe(30, spread=0.7)])
     assert [(found.rule, found.level) for found in audit(bad, limits=LIMITS)] == [

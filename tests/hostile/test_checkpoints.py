@@ -8,7 +8,7 @@ from clipclean import checkpoint
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
 
-def test_the_honest_twin_of_the_hostile_files_is_read(tmp_path):
+def test_the_honest_copy_of_the_hostile_files_is_read(tmp_path):
     (tmp_path / "model").write_bytes(hostile.honest())
     assert checkpoint.read(tmp_path / "model").tensors["weight"].tolist() == [1, 2, 3, 4]
 

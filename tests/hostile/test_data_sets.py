@@ -6,7 +6,7 @@ from hostile.seeds import sample
 from hostile.tars import tar
 
 
-def test_the_honest_twin_of_the_hostile_sets_is_read(tmp_path):
+def test_the_honest_copy_of_the_hostile_sets_is_read(tmp_path):
     (tmp_path / "set").write_bytes(tar(sample("a")))
     assert data_sets.heard(tmp_path / "set") == "kept a: a red square"
 

@@ -223,7 +223,7 @@ def test_too_few_pairs_are_inconclusive(job, tmp_path, capsys):
 # Inside sanitize.
 
 
-def test_sanitize_reports_and_drops_nothing_unless_asked(job, tmp_path):
+def test_sanitize_reports_and_drops_nothing_unless_asked(job, tmp_path, unread):
     assert cli.main(job.sanitize("--out", tmp_path / "out", "--no-audit", "--exit-zero")) == 0
     made = report.read(tmp_path / "out" / "report.json").as_json()
     assert made["data"]["pairs"] == 48

@@ -29,7 +29,7 @@ def moved(job, out):
     return tuple(not torch.equal(old[name], new[name]) for name in (TEXT, IMAGE))
 
 
-def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job):
+def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job, unread):
     assert cli.main(job.sanitize("--no-audit", recipe="par-tiny")) == 4
     assert moved(job, job.out) == (True, True)
     first, *_, last = result(job.out)["training"]["losses"]
@@ -40,7 +40,7 @@ def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job):
     assert last["loss"] == pytest.approx(loss.clip_weight * last["clip"] - pushed, rel=1e-4)
 
 
-def test_supervised_moves_the_image_tower_alone_and_needs_no_captions(job, tmp_path):
+def test_supervised_moves_the_image_tower_alone_and_needs_no_captions(job, tmp_path, unread):
     labelled = tiny.labelled(tmp_path / "labelled", count=48)
     assert cli.main(job.sanitize("--no-audit", "--data", labelled, recipe="supervised")) == 4
     assert moved(job, job.out) == (False, True)
@@ -58,7 +58,7 @@ def test_supervised_without_labels_is_refused_before_anything_is_trained(job, tm
     assert not job.out.exists()
 
 
-def test_preservation_joins_another_method_and_its_weight_counts(job):
+def test_preservation_joins_another_method_and_its_weight_counts(job, unread):
     chosen = ("--set", "loss.preserve_weight=5", "--set", "train.lr=1e-3")
     cli.main(job.sanitize("--no-audit", *chosen, recipe="mmcl-tiny"))
     first, *_, last = result(job.out)["training"]["losses"]

@@ -53,7 +53,7 @@ def cleaned(planted, out, *more):
     return cli.main(command)
 
 
-def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, hasty):
+def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, hasty, unread):
     out = tmp_path / "out"
     cleaned(planted, out, *NAMED, "--set", "unlearn.steps=40", "--set", "unlearn.max_rounds=3")
     found = result(out)
@@ -104,7 +104,7 @@ def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted,
     assert first["rounds"] == second["rounds"]
 
 
-def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(planted, tmp_path, hasty):
+def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(planted, tmp_path, hasty, unread):
     job, _ = planted
     clean = (job._replace(model=job.folder / "model.pt"), planted[1])
     assert cleaned(clean, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=100") == 4
@@ -115,7 +115,7 @@ def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(plant
     assert all(torch.equal(old[name], new[name]) for name in old)
 
 
-def test_a_plain_folder_of_images_serves(planted, tmp_path, hasty):
+def test_a_plain_folder_of_images_serves(planted, tmp_path, hasty, unread):
     folder = tmp_path / "images"
     folder.mkdir()
     for number in range(40):

@@ -120,12 +120,12 @@ def _late(net, batches, monkeypatch):
 
 @pytest.mark.parametrize("bad", [1, 3])  # 3 is the last one, after which no other looks
 def test_a_loss_that_is_seen_late_has_changed_no_weight(monkeypatch, bad):
-    net, twin, batches = Net(), Net(), _batches(4)
-    list(_late(twin, batches[:bad], monkeypatch))  # what the good steps before alone lead to
+    net, other, batches = Net(), Net(), _batches(4)
+    list(_late(other, batches[:bad], monkeypatch))  # what the good steps before alone lead to
     batches[bad].inputs["x"][0, 0] = math.inf
     with pytest.raises(NonFiniteLoss, match=rf"step {bad} .*sample-{bad}"):
         list(_late(net, batches, monkeypatch))
-    for (name, a), b in zip(net.named_parameters(), twin.parameters(), strict=True):
+    for (name, a), b in zip(net.named_parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b), name
 
 

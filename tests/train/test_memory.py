@@ -73,13 +73,13 @@ def statistics(net):
 def test_running_statistics_count_each_sample_once():
     """Only the forward passes over the two parts count: one batch each, not two."""
     clip = clip_of(tiny.TINY_RESNET)
-    twin = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
+    other = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
     gradients(clip, 3)
-    twin.net.train()
+    other.net.train()
     pixels = torch.stack([batch(clip).inputs[name] for name in ("pixels", "pixel_views")])  # (2, 6, ...)
     for part in torch.split(pixels, 3, dim=1):
-        twin.encode_images(part.flatten(0, 1))
-    found, expected = statistics(clip.net), statistics(twin.net)
+        other.encode_images(part.flatten(0, 1))
+    found, expected = statistics(clip.net), statistics(other.net)
     assert found["visual.bn1.num_batches_tracked"] == 2
     for name, values in expected.items():
         torch.testing.assert_close(found[name], values, msg=name)
@@ -88,14 +88,14 @@ def test_running_statistics_count_each_sample_once():
 @pytest.mark.parametrize("config", [tiny.TINY_VIT, tiny.TINY_RESNET], ids=["ViT", "ResNet"])
 def test_blocks_that_compute_again_change_no_bit(config):
     clip = clip_of(config)
-    twin = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
+    other = model.Clip(copy.deepcopy(clip.net), clip.architecture, clip.device)
     loss, expected = gradients(clip, None)
-    with memory.recomputing(twin.net, twin.blocks(), wanted=True):
-        found_loss, found = gradients(twin, None)
+    with memory.recomputing(other.net, other.blocks(), wanted=True):
+        found_loss, found = gradients(other, None)
     assert torch.equal(loss, found_loss)
     assert all(torch.equal(found[name], gradient) for name, gradient in expected.items())
     assert all(
-        torch.equal(a, b) for a, b in zip(statistics(clip.net).values(), statistics(twin.net).values(), strict=True)
+        torch.equal(a, b) for a, b in zip(statistics(clip.net).values(), statistics(other.net).values(), strict=True)
     )
 
 
