@@ -12,7 +12,7 @@ from torch import Tensor
 
 from clipclean import untrusted
 from clipclean.data.cache import ImageCache
-from clipclean.data.dataset import CleanSet, Pair, Progress, read_images
+from clipclean.data.dataset import CleanSet, Pair, read_images
 from clipclean.data.sample import caption, reason, utf8
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
@@ -101,9 +101,7 @@ class Labelled:
         return self.images.pairs
 
 
-def labelled(
-    path: Path, /, *, images: ImageCache, classes: Sequence[str], progress: Progress | None = None
-) -> Labelled:
+def labelled(path: Path, /, *, images: ImageCache, classes: Sequence[str]) -> Labelled:
     """Read images with labels, in any format that ``read`` knows; captions are not needed.
 
     A label is the subfolder that an image lies in, the ``label`` of a table or JSON record, or the ``.cls`` of a
@@ -114,7 +112,7 @@ def labelled(
         UsageError: labels that are no class, with the nearest names; a label that may mean several classes.
         RefusedInput: as in ``read``.
     """
-    found = read_images(path, images=images, progress=progress)
+    found = read_images(path, images=images)
     # A folder called 00012 is a shard of img2dataset, not class 12.
     vocabulary = _Vocabulary(classes, numbered=found.format != "folder")
     meanings = [vocabulary.meanings(pair) for pair in found.pairs]
