@@ -1,5 +1,6 @@
 """The other models of an audit: references and base of the same kind, witnesses of any kind."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -180,6 +181,8 @@ def measured_references(
         OutOfTime: the search could not be ended.
     """
     name = inputs.located(path).name
+    # Its own factor, not that of the tested model: what was found in it serves audits of every other model.
+    eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
     deciding = settings.decides(trusted.clip, eval_set)
     key = saved_search.digest(deciding)
     if (

@@ -43,7 +43,8 @@ def request_(tmp_path_factory):
     folder = tmp_path_factory.mktemp("audit")
     made = tiny.job(folder)
     trusted = folder / "trusted.pt"
-    torch.save(tiny.state_dict(tiny.SMALL_VIT, seed=1), trusted)
+    state = tiny.state_dict(tiny.SMALL_VIT, seed=1)
+    torch.save(state | {"logit_scale": state["logit_scale"] + 0.1}, trusted)  # as another training would have it
     return AuditRequest(
         model=made.model,
         data=tiny.labelled(folder / "shown", count=24),
