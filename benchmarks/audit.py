@@ -242,12 +242,12 @@ def built(job: Job, clean: Sequence[Model]) -> Path:
     """A file of references, as ``clipclean references build`` writes it."""
     from clipclean import files
     from clipclean.api import requests
-    from clipclean.jobs import audit
+    from clipclean.jobs import references
 
     place = job.out / "references" / f"{job.model.name}-{job.seed}.json"
     if not place.exists():
         with requests.of_audit(asked(job, {}) | {"model": clean[0].path}) as request:
-            found = audit.build_references(request, [m.path for m in clean], progress=lambda *_: None)
+            found = references.build(request, [m.path for m in clean], progress=lambda *_: None)
         files.write_text(place, json.dumps(found))
     return place
 

@@ -14,7 +14,7 @@ from clipclean import deadline, detect, own_state
 from clipclean.config import policy, recipe
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.jobs import audit as job
-from clipclean.jobs import result_cache, saved_search
+from clipclean.jobs import references, result_cache, saved_search
 from clipclean.jobs.audit_inputs import AuditRequest
 from clipclean.progress import Listener, heard
 
@@ -287,7 +287,7 @@ def test_an_audited_model_is_not_searched_again_as_a_reference(cached):
     assert stages == set()
     assert any("was searched before" in words for words in said)
     gone = set()
-    job.build_references(cached, [reference], progress=lambda what, _done, _total: gone.add(what))
+    references.build(cached, [reference], progress=lambda what, _done, _total: gone.add(what))
     assert "searching the reference trusted.pt" not in gone  # nor where references are built
 
 
