@@ -90,7 +90,7 @@ def printable(name: object, /) -> str:
     return without_commands(shown, colon=r"\x3a", hash_=r"\x23")
 
 
-# What the runners of GitHub and Azure, and TeamCity, take for commands: the first behind blanks at the start of a line, the others
+# Commands of the runners of GitHub and Azure, and of TeamCity: the first behind blanks at the start of a line, the others
 # wherever they stand in one.
 _COLONS = re.compile(r"^(\s*):(?=:)", re.MULTILINE)
 _HASHES = re.compile(r"##(?=\w*\[)")

@@ -362,7 +362,7 @@ def _triangles(images: Tensor, _: Generator, __: Generator, *, ratio: float, siz
     return images + ratio * (tiles.to(images) - images)
 
 
-# What the painters share.
+# Helpers of the painters.
 
 
 def _pixels(images: Tensor, share: float, *, least: int = MIN_SIDE) -> int:

@@ -180,7 +180,7 @@ def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]
 
 
 def _by_target(bench: Workbench, sight: AuditResult) -> dict[str | None, Finding]:
-    """What the search of an audit found, by the class that it leads to."""
+    """The triggers that the search of an audit found, by their class."""
     if sight.search is None:
         return {}
     images = len(bench.evidence.pixels)

@@ -41,7 +41,7 @@ class Budget:
 
 @dataclass(frozen=True)
 class Point:
-    """What was measured of the model at one share of the way from the original to the cleaned weights.
+    """The measurement of the model at one share of the way from the original to the cleaned weights.
 
     Attributes:
         share: of the way; 0 is the original, 1 the cleaned model.

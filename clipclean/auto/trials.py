@@ -106,7 +106,7 @@ class Trial:
     @property
     def most(self) -> float:
         """The same, after cleaning or after the finetuning that followed, whichever is larger."""
-        # What returns counts like what is left: it was hidden, not removed.
+        # A canary that returns counts like one that is left: it was hidden, not removed.
         return max((max(o.left, o.returned or 0.0) for o in self.counted), default=0.0)
 
     def removed(self, limit: float, /) -> int:

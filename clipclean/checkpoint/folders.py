@@ -47,7 +47,7 @@ def read(path: Path, /) -> Index:
 
 
 def listing(index: Index, digests: list[str], /) -> str:
-    """What ``sha256sum INDEX SHARD...`` prints: one line a file, shards in the order of their names."""
+    """The output of ``sha256sum INDEX SHARD...``: one line per file, shards in the order of their names."""
     files = [index.path, *index.declared]
     return "".join(f"{digest}  {file.name}\n" for digest, file in zip([index.sha256, *digests], files, strict=True))
 
@@ -127,7 +127,7 @@ HF_CONFIG = "config.json"
 HF_WEIGHTS = tuple(  # transformers' own order
     f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", SUFFIX)
 )
-# What transformers 4 and 5 write about images; the second holds it in a section of this name.
+# The files for images of transformers 4 and 5; in the second they are a section of this name.
 HF_PREPROCESSOR, HF_PROCESSOR, HF_SECTION = "preprocessor_config.json", "processor_config.json", "image_processor"
 PREPROCESSOR = "preprocessor_config"  # the key that it gets beside those of config.json
 OTHER_KINDS = {

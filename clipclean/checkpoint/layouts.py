@@ -378,7 +378,7 @@ def _refuse_unsupported(tensors: dict[str, TensorRef], /) -> None:
 
 
 def _described(key: object, value: object, /) -> str:
-    """What a skipped value is, in a few words."""
+    """The kind of a skipped value, in a few words."""
     if isinstance(key, str) and key in NOTED_OBJECTS:
         return NOTED_OBJECTS[key]
     if isinstance(key, str) and key in AVERAGES and isinstance(value, Pairs):

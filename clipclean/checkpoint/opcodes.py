@@ -37,7 +37,7 @@ REFUSED_OPCODES = {
 
 @dataclass(frozen=True, slots=True)
 class Pickled:
-    """What one pickle said: its value, where it ended; the TorchScript classes, dropped kinds and storages it named."""
+    """The content of one pickle: its value, its end, and the TorchScript classes, dropped kinds and storages that it names."""
 
     value: object
     end: int
@@ -97,7 +97,7 @@ def _refuse_depth(value: object, /) -> None:
 
 
 def _children(value: object, /) -> list[object]:
-    """What a container holds directly."""
+    """The direct items of a container."""
     if isinstance(value, Pairs):
         return [child for pair in value.items for child in pair]
     if isinstance(value, Module):

@@ -245,7 +245,7 @@ def _any_extent(_: contents.OpenFile, /) -> None:
     """A pickle does not say in one place how long its file is."""
 
 
-# What is seen to be of another length than it says is not read.
+# A file of another length than it states is not read.
 EXTENTS: dict[contents.Kind, Callable[[contents.OpenFile], None]] = {
     "safetensors": lambda file: safetensors_file.check_extent(
         file.at(0, safetensors_file.header_end(file.head)), file.size
@@ -271,7 +271,7 @@ def _notes(
     description: folders.Description | None,
     /,
 ) -> tuple[str, ...]:
-    """What was skipped, dropped or added."""
+    """Notes on skipped, dropped and added values."""
     notes = list(chosen.notes)
     if dropped := dict.fromkeys(kind for part in parts for kind in part.parsed.dropped):
         notes.append(f"contains {', '.join(dropped)}: read as inert data and dropped")

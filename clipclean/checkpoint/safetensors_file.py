@@ -69,7 +69,7 @@ def check_extent(start: bytes, size: int, /) -> None:
 
 
 def metadata(view: memoryview, /) -> dict[str, str]:
-    """What the writer of the file said beside its tensors; empty where there is nothing.
+    """The metadata that the writer put beside the tensors; empty if there are none.
 
     Raises:
         RefusedInput: it is malformed, or something else than texts by name.

@@ -175,7 +175,7 @@ def table(facts: dict[str, Any], /) -> str:
 
 
 def torch_build() -> str:
-    """What this PyTorch was built to compute on: ``cpu``, or a version of CUDA or ROCm."""
+    """The platform for which this PyTorch was built: ``cpu``, or a version of CUDA or ROCm."""
     import torch
 
     hip = getattr(torch.version, "hip", None)

@@ -115,5 +115,5 @@ def table(found: "Inspection", name: str, /) -> str:
 
 
 def decided(fact: "Recognised", /) -> str:
-    """What was decided and how, or what to do about it."""
+    """A fact with its source, or advice if it is unknown."""
     return f"{fact.name}: {fact.how}" if fact.name else fact.how

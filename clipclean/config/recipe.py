@@ -309,7 +309,7 @@ class Evidence(Section):
 
 
 class Recipe(Section):
-    """What one run does.
+    """The settings of one run.
 
     Examples:
         >>> recipe = load("cleanclip")

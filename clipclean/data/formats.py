@@ -149,7 +149,7 @@ def _split_folder(path: Path, /) -> Path | None:
 
 
 def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *, at_most: int | None = None) -> Listing:
-    """What is read of files whose names may begin with, or contain, the names of splits: those of the first one."""
+    """The files to read if their names begin with, or contain, names of splits: those of the first split."""
     by_split = {name: [each for each in files if _is_of(each.stem, name)] for name in SPLITS}
     taken = next((those for those in by_split.values() if those), files)
     if at_most is not None and len(taken) > at_most:

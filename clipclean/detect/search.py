@@ -29,19 +29,19 @@ from clipclean.schema.report import (
 from clipclean.schema.report import Effort as EffortName
 
 MOST_IMAGES = 256  # that are searched on
-JUDGING = 150  # the most that judge what was found: an excess of 0.6 is then known to 0.08
-SEARCHED = 0.6  # share of the images that is searched on; the others judge
-MOST_SWEPT = 200  # classes of a brief search; of a longer list those pointed at, and others drawn at random
+JUDGING = 150  # most images that judge a found trigger: an excess of 0.6 is then known to 0.08
+SEARCHED = 0.6  # share of the images to search on; the others judge
+MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
-LEAST_CLASSES = 5  # with fewer there is nothing to compare a suspect with
+LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 
 @dataclass(frozen=True)
 class UntargetedResult:
-    """Where a search without a target ended: the share of images at one class, and the trigger's size.
+    """The result of a search without a target: the share of images at one class, and the trigger's size.
 
-    ``reference_anomaly`` is how much smaller the size is than in clean models, in deviations; nan without clean models to compare with.
+    ``reference_anomaly`` is how much smaller the size is than in clean models, in deviations; nan without clean models.
     """
 
     family: str
@@ -54,15 +54,15 @@ class UntargetedResult:
 
 @dataclass(frozen=True)
 class TargetedResult:
-    """The smallest trigger that was found for one class in one family, and what it does to images not searched on.
+    """The smallest trigger found for one class in one family, and its effect on unseen images.
 
     Attributes:
-        candidate: what the search ended with.
+        candidate: the result of the search.
         found: the same as a trigger.
         probe: its effect.
         untargeted: the searches without a target that ended at this class, in any family.
-        gap: how much smaller it is than the median of the other classes, as the difference of logarithms.
-        margin: the same, than the smallest of the other classes.
+        gap: how much smaller it is than the median of the other classes, as a difference of logarithms.
+        margin: how much smaller it is than the smallest of the other classes, likewise.
         anomaly_index: the gap in robust deviations of the other classes: the anomaly index of Neural Cleanse, on logarithms.
         usual_margin: the margin that clean models have for this class; nan without clean models to compare with.
         shrunk: how much smaller it is than in clean models, as a difference of logarithms; nan without any.
@@ -84,12 +84,12 @@ class TargetedResult:
 
     @property
     def gathering(self) -> float:
-        """Largest share of images that any search without a target brought to this class; 0 where none did."""
+        """Largest share of images that a search without a target brought to this class; 0 if none did."""
         return max((g.share for g in self.untargeted), default=0.0)
 
     @property
     def evidence(self) -> float:
-        """The margin beyond what natural triggers have, or beyond that of given clean models; 0 where another class needs less."""
+        """The margin beyond natural margins, or beyond that of given clean models; 0 if another class has a smaller trigger."""
         if math.isnan(self.usual_margin):
             return evidence(self.margin, self.candidate.family)
         return evidence(self.margin, self.candidate.family, usual=self.usual_margin, shrunk=self.shrunk)
@@ -126,19 +126,19 @@ class TargetedResult:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """All that was found, the most unusual first.
+    """The result of a search, the most unusual classes first.
 
     Attributes:
-        targeted: of the classes that were looked at more closely, in every family.
-        controls: what the search ended with for the other classes.
-        untargeted: of the searches without a target.
+        targeted: results for the suspects, in every family.
+        controls: results for the other classes.
+        untargeted: results without a target.
         strengths: of the triggers of the panel.
-        references: what they are compared with; None without clean models.
+        references: clean models to compare with; None without any.
         passes: images that went forward and back.
         images: that were searched on.
         classes: names of all.
-        cut: the steps that were done, and their number, where time was over before the last; else None.
-        grid: of triggers of few parameters, which count only beside clean models.
+        cut: the steps done and their total, if the deadline came before the last; else None.
+        grid: strengths of triggers of few parameters, which count only beside clean models.
     """
 
     targeted: tuple[TargetedResult, ...]
@@ -153,7 +153,7 @@ class SearchResult:
     grid: tuple[Strength, ...] = ()
 
     def sizes(self) -> Sizes:
-        """The sizes of all triggers by family and class, and of those without a target: what a clean model needs, if it is clean."""
+        """The sizes of all triggers by family and class, and of those without a target, as references if the model is clean."""
         by_family: dict[str, dict[str, float]] = {}
         for candidate in (*(hit.candidate for hit in self.targeted), *self.controls):
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
@@ -171,10 +171,10 @@ class SearchResult:
         """``measurements.search`` of a report.
 
         Args:
-            effort: how hard was searched.
-            seconds: that it took.
-            calibration: what it was compared with.
-            saved: where triggers were saved, by their specs.
+            effort: of the search.
+            seconds: of the search.
+            calibration: the models it was compared with.
+            saved: the files of saved triggers, by their specs.
         """
         return SearchRecord(
             effort=effort,
@@ -213,10 +213,10 @@ def search(
     course: Course,
     pointed: Sequence[int] = (),
 ) -> SearchResult:
-    """Search for triggers that nobody described.
+    """Search for unknown triggers.
 
-    Every class of a short list is searched for, in every family; of a long one those that something points at, and others drawn at
-    random to compare with. Some images are searched on, the others judge.
+    It searches towards every class of a short list, in every family; of a long list, towards suspects and, for comparison,
+    random classes. Some images serve for the search, the others judge its results.
 
     Args:
         embed: the image tower, differentiable: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
@@ -225,10 +225,10 @@ def search(
             and suspicions count for nothing here.
         text_classifier: (K, D), the zero-shot classifier.
         effort: how hard to search.
-        references: what clean models need; None where that is not known.
+        references: sizes in clean models; None if unknown.
         course: seed, progress, memory and processes; progress is told after each family, and each block of classes of a sweep. All
             processes search the same model, and get the same result.
-        pointed: classes that something else points at; they are searched for as well.
+        pointed: classes that another sign points at; they are searched for as well.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -278,12 +278,12 @@ def search(
 
 
 def _general() -> list[str]:
-    """The families that can paint any pattern: only in them is searched without a target, and briefly for many classes."""
+    """The families that can paint any pattern: only these are used without a target, and in brief searches for many classes."""
     return [name for name, family in FAMILIES.items() if family.is_general]
 
 
 def _unseen(embed: Embed, eval_set: EvalSet, text_classifier: Tensor, places: Sequence[int]) -> CleanImages:
-    """The images that nothing was fitted to, by their places."""
+    """The unseen images, by their places."""
     judging = eval_set.pixels[places]
     clean = embeddings(embed, judging, batch_size=eval_set.batch_size).float()
     labels = None if eval_set.labels is None else eval_set.labels[places]
@@ -292,7 +292,7 @@ def _unseen(embed: Embed, eval_set: EvalSet, text_classifier: Tensor, places: Se
 
 @dataclass(frozen=True)
 class _Scene:
-    """What every stage of one search works with: the watched image tower, the images searched on, and how hard to search."""
+    """The inputs of every stage of one search: the image tower with its deadline, the images to search on, and the effort."""
 
     embed: Embed
     images: Tensor
@@ -301,7 +301,7 @@ class _Scene:
     stages: Stages
 
     def acting(self, pixels: Tensor, panel: Sequence[TriggerLike]) -> tuple[Strength, ...]:
-        """The least strengths of the panel's triggers; none where time was over before."""
+        """The least strengths of the panel's triggers; none if the deadline came first."""
         found = self.stages.run(
             "panel",
             lambda _: strengths(self.embed, pixels, panel, canonical=self.canonical, progress=lambda *_: None),
@@ -310,12 +310,12 @@ class _Scene:
         return found or ()
 
     def of_grid(self, pixels: Tensor, grid: Sequence[TriggerLike]) -> tuple[Strength, ...]:
-        """The same of a grid, where most triggers do nothing."""
+        """The same for a grid, of which most triggers do nothing."""
         found = self.stages.run("grid", lambda _: glanced(self.embed, pixels, grid, canonical=self.canonical), steps=0)
         return found or ()
 
     def untargeted(self, families: Sequence[str], references: References | None) -> list[UntargetedResult]:
-        """Where the searches without a target end."""
+        """The results of the searches without a target."""
 
         def one(family: str, generator: Generator) -> list[tuple[SearchCandidate, float]]:
             return inversion.untargeted(
@@ -365,7 +365,7 @@ class _Scene:
         """The smallest trigger of every family for each class.
 
         Raises:
-            NoSearch: time was over before any family was done.
+            NoSearch: the deadline came before any family was done.
         """
 
         def one(family: str, generator: Generator) -> list[SearchCandidate]:
@@ -389,9 +389,9 @@ class _Scene:
 
 
 def leading(made: Sequence[SearchCandidate], /, *, most: int) -> list[int]:
-    """The classes whose triggers are smaller than those of all others, in as many families and by as much as may be.
+    """The classes whose triggers are smaller than those of all others, by the sum of the margins over families.
 
-    Where nothing is, those that are smallest beside the median of the others.
+    If there are none, those that are smallest compared with the median of the others.
     """
     margins: dict[int, float] = {}
     gaps: dict[int, float] = {}
@@ -421,7 +421,7 @@ def _gap(size: float, others: Sequence[float]) -> float:
 
 
 def _gathering(candidate: SearchCandidate, share: float, references: References | None) -> UntargetedResult:
-    """Where a search without a target ended, and what the size of its trigger compares with."""
+    """The result of a search without a target, with the sizes to compare with."""
     reference_anomaly = references.free_anomaly(candidate.family, candidate.size) if references else math.nan
     return UntargetedResult(
         candidate.family, candidate.target, share, candidate.size, candidate.is_reached, reference_anomaly
@@ -436,7 +436,7 @@ def _hit(
     made: Sequence[SearchCandidate],
     references: References | None,
 ) -> TargetedResult:
-    """A candidate with its effect on unseen images, and what its size compares with."""
+    """A candidate with its effect on unseen images, and the sizes to compare with."""
     found = candidate.found(unseen.classes, side=unseen.pixels.shape[-1])
     others, family = others_of(candidate, made), candidate.family
     gap, size = _gap(candidate.size, others), compared(family, candidate.size)
@@ -457,7 +457,7 @@ def _hit(
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:
-    """Places of the images that are searched on, and of those that judge; drawn, but always the same.
+    """Places of the images to search on, and of those that judge; drawn at random, but always the same.
 
     Raises:
         NoSearch: fewer than four.
@@ -473,9 +473,8 @@ def divided(count: int, /) -> tuple[list[int], list[int]]:
 
 
 def suspected(untargeted: Sequence[UntargetedResult], pointed: Sequence[int], /, *, most: int) -> list[int]:
-    """The classes to search for in any case: those that gathered most images, and in the first places those pointed at.
-
-    At most half of the places go to classes that are pointed at.
+    """The suspects: first the classes that other signs point at, for at most half of the places, then those that gathered most
+    images.
     """
     best: dict[int, float] = {}
     for gathering in untargeted:
@@ -486,11 +485,11 @@ def suspected(untargeted: Sequence[UntargetedResult], pointed: Sequence[int], /,
 
 
 def drawn(classes: int, suspects: Sequence[int], /, *, count: int, generator: Generator) -> list[int]:
-    """Classes at random to compare the suspects with."""
+    """Random classes to compare the suspects with."""
     order = torch.randperm(classes, generator=generator).tolist()
     return [target for target in order if target not in set(suspects)][:count]
 
 
 def rank(hit: TargetedResult, /) -> float:
-    """How unusual a found trigger is by itself, whatever the next class needs: several targets may be planted in one model."""
+    """How unusual a found trigger is by itself, regardless of other classes: a model may have several targets."""
     return hit.anomaly_index if math.isnan(hit.reference_anomaly) else hit.reference_anomaly

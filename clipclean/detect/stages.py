@@ -14,17 +14,17 @@ from clipclean.progress import say
 
 Key = TypeVar("Key", bound=str)
 Made = TypeVar("Made")
-Packed = tuple[dict[str, Tensor], Any]  # tensors by name, and JSON that names them
+Packed = tuple[dict[str, Tensor], Any]  # tensors by name, and JSON that refers to them
 
 
 class Memory(Protocol):
-    """Where finished stages are kept, so that an interrupted search goes on: values as :func:`pack` makes them."""
+    """A store for finished stages, so that an interrupted search can resume: values from :func:`pack`."""
 
     def recall(self, name: str, /) -> Packed | None:
-        """What an equal search kept under this name, or None."""
+        """The stage that an equal search saved under this name, or None."""
 
     def keep(self, name: str, packed: Packed, /) -> None:
-        """Keep what a stage made."""
+        """Save the result of a stage."""
 
 
 class Forgetful:
@@ -42,7 +42,7 @@ FORGETFUL = Forgetful()
 
 
 class Crew(Protocol):
-    """The processes that share a search, and which of them this is."""
+    """The processes that share a search, and the rank of this one."""
 
     @property
     def rank(self) -> int:
@@ -50,13 +50,13 @@ class Crew(Protocol):
 
     @property
     def size(self) -> int:
-        """How many there are."""
+        """Their number."""
 
     def exchange(self, body: bytes, /) -> Sequence[bytes]:
-        """What each process brings, in the order of their ranks; all wait for the last."""
+        """The values of all processes, in the order of their ranks; all wait for the last."""
 
     def of_first(self, make: Callable[[], bytes], /) -> bytes:
-        """What the first process makes; all wait for it. Raises OutOfTime in all where time was over in it."""
+        """The value of the first process; all wait for it. Raises OutOfTime in all if the first ran out of time."""
 
 
 @dataclass(frozen=True)
@@ -80,14 +80,13 @@ LONE = Lone()
 
 @dataclass(frozen=True)
 class Course:
-    """How the stages of a search are drawn, counted, kept and shared.
+    """The settings of a search's stages: draws, progress, storage and processes.
 
     Attributes:
         seed: of the search; it decides every draw.
         progress: called with (done, total) after each step.
-        memory: where finished stages are kept, so that an interrupted search goes on; of several processes the first one keeps and
-            reads.
-        crew: the processes that share the stages; all must ask for the same stages in the same order.
+        memory: the store for finished stages, from which an interrupted search resumes; the first of several processes uses it.
+        crew: the processes that share the stages; all must run the same stages in the same order.
     """
 
     seed: int
@@ -97,16 +96,16 @@ class Course:
 
 
 class Stages:
-    """The stages of one search, one after the other, or as many at a time as processes share it.
+    """The stages of one search, one after the other, or one per process at a time.
 
-    A stage gets a generator of its own, seeded by the search's seed and its name: it draws the same whether those before it ran
-    here, in another process, or in a run that was interrupted.
+    Each stage has its own generator, seeded by the search's seed and the stage's name: its draws are the same whether earlier
+    stages ran here, in another process, or in an interrupted run.
     """
 
     def __init__(self, course: Course, /, *, total: int, kinds: Iterable[type]) -> None:
         """Begin a search of ``total`` steps, whose results hold frozen dataclasses of the given ``kinds``."""
         self.seed, self.total, self.done = course.seed, total, 0
-        self.is_cut = False  # whether time was over before all was done
+        self.is_cut = False  # whether the deadline came before the last stage
         self._progress, self._memory, self._crew = course.progress, course.memory, course.crew
         self._kinds = {kind.__name__: kind for kind in kinds}
         self._read = 0  # stages that an interrupted search had finished
@@ -117,11 +116,11 @@ class Stages:
         self._progress(self.done, self.total)
 
     def run(self, name: str, compute: Callable[[Generator], Made], /, *, steps: int = 1) -> Made | None:
-        """What a stage makes, now or in the run that was interrupted; None where time is over.
+        """The result of a stage, from now or from the interrupted run; None after the deadline.
 
         Args:
             name: of the stage; one search has it once.
-            compute: makes it, drawing from the generator that it gets.
+            compute: computes the result, with the generator for its draws.
             steps: that it counts for; ``compute`` may call :meth:`step` for some of them itself.
         """
         return self._all({name: compute}, steps=steps).get(name)
@@ -129,13 +128,13 @@ class Stages:
     def each(
         self, name: str, keys: Iterable[Key], compute: Callable[[Key, Generator], Made], /, *, steps: int = 1
     ) -> dict[Key, Made]:
-        """What a stage makes for each key, in their order; fewer of them where time is over. The rest is as in :meth:`run`."""
+        """The results of a stage for each key, in their order; fewer after the deadline. The rest is as in :meth:`run`."""
         names = {key: f"{name} {key}" for key in keys}
         made = self._all({named: functools.partial(compute, key) for key, named in names.items()}, steps=steps)
         return {key: made[named] for key, named in names.items() if named in made}
 
     def _all(self, asked: Mapping[str, Callable[[Generator], Made]], *, steps: int) -> dict[str, Made]:
-        """What the stages make that are ``asked`` for, each in one of the processes; fewer of them where time is over."""
+        """The results of the stages in ``asked``, each from one process; fewer after the deadline."""
         if self.is_cut:
             return {}
         found: dict[str, Made] = self._recalled(asked)
@@ -156,7 +155,7 @@ class Stages:
         return found
 
     def _announce(self) -> None:
-        """Say once where an interrupted search goes on."""
+        """Report once where an interrupted search resumes."""
         if self._read and self.done < self.total:
             say(f"Resuming at step {self.done + 1} of {self.total} of the search, where it was interrupted.")
         self._read = 0
@@ -166,13 +165,13 @@ class Stages:
             self.step()
 
     def _recalled(self, names: Iterable[str]) -> dict[str, Any]:
-        """What the memory of the first process holds, by name."""
+        """The saved stages of the first process, by name."""
         kept = {name: self._memory.recall(name) for name in names} if self._crew.rank == 0 else {}
         held = {name: unpack(*packed, kinds=self._kinds) for name, packed in kept.items() if packed is not None}
         return held if self._crew.size == 1 else self._exchanged(held)[0]
 
     def _made(self, some: Sequence[str], asked: Mapping[str, Callable[[Generator], Made]]) -> dict[str, Made]:
-        """What each process makes of its one of ``some`` stages, by name; without those that time was over for.
+        """The results of ``some`` stages, one from each process, by name; without those after the deadline.
 
         Raises:
             Inconclusive: the model gives numbers that are not finite, in whichever process.
@@ -202,7 +201,7 @@ class Stages:
         return made
 
     def _exchanged(self, value: dict[str, Any]) -> list[dict[str, Any]]:
-        """What each process brings."""
+        """The values of all processes."""
         bodies = self._crew.exchange(checkpoint.to_bytes(*pack(value, kinds=self._kinds)))
         return [_unpacked(body, kinds=self._kinds) for body in bodies]
 
@@ -269,10 +268,10 @@ def _unpacked(body: bytes, /, *, kinds: Mapping[str, type]) -> Any:
 
 
 def of_first(crew: Crew, make: Callable[[], Made], /, *, kinds: Mapping[str, type]) -> Made:
-    """What the first of several processes makes, in all of them; in the others its tensors are on the CPU.
+    """The value of the first of several processes, in all of them; in the others its tensors are on the CPU.
 
     Raises:
-        OutOfTime: in all of them, where time was over in the first.
+        OutOfTime: in all of them, if the first ran out of time.
     """
     if crew.size == 1:
         return make()

@@ -39,7 +39,7 @@ class Outcome:
 def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
     """Tell whether a checkpoint carries a backdoor, and which class it leads to.
 
-    An audit that is interrupted goes on, when the same one is run again, after the last stage that was finished.
+    If an audit is interrupted, the same call resumes it after its last finished stage.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
@@ -123,9 +123,9 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
 def _seen(
     request: AuditRequest, read: AuditInputs, progress: Progress, group: train.Group, /
 ) -> tuple[detect.References | None, AuditResult, AuditResult | None]:
-    """What the tested model is compared with, what was seen of it, and what under CLIP's own normalisation, if that is another.
+    """The references, the result for the tested model, and the result under CLIP's own normalisation, if that is another.
 
-    The last is None as well where time was over before it.
+    The last is None as well if the deadline came before it.
     """
     settings, clip, eval_set, others = request.settings, read.tested.clip, read.eval_set, read.others
     deciding = settings.decides(clip, eval_set)

@@ -15,7 +15,7 @@ from clipclean.progress import Progress
 
 @dataclass(frozen=True)
 class Setting:
-    """What an audit was asked, what it measures on, and what its findings are judged by."""
+    """The request of an audit, its images, and the limits of its findings."""
 
     request: AuditRequest
     eval_set: detect.EvalSet
@@ -24,7 +24,7 @@ class Setting:
     progress: Progress
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
-        """What was seen, against the thresholds."""
+        """The findings of a result."""
         return findings(seen, self.references, self.limits, images=len(self.eval_set.pixels))
 
 
@@ -36,7 +36,7 @@ def judged(
     witnesses: Sequence[Testimony],
     /,
 ) -> list[Finding]:
-    """All findings but the power: on the model, on the images, and ``under`` CLIP's own normalisation where that is another."""
+    """All findings except the power: on the model, on the images, and ``under`` CLIP's own normalisation, if that is another."""
     found = heard(setting, setting.findings(seen), seen, witnesses)
     found += side_findings(setting.request, read.images)
     if under:
@@ -49,8 +49,8 @@ def judged(
 def findings(
     seen: AuditResult, references: detect.References | None, limits: AuditLimits, /, *, images: int
 ) -> list[Finding]:
-    """What was seen on so many images, against the thresholds."""
-    # Where there is a search the panel is compared with its siblings and with clean models, by the least strength that acts.
+    """The findings of a result on this number of images."""
+    # With a search, triggers of the panel are compared with each other and with clean models, by their least strengths.
     measured = replace(seen.measured, panel=()) if seen.search else seen.measured
     found = [*detect.audit(measured, limits=limits)]
     if seen.why_not:
@@ -70,7 +70,7 @@ def findings(
 
 
 def unfinished(seen: AuditResult, /) -> str:
-    """What was not done since time was over; empty where all was."""
+    """The parts that were not done before the deadline; empty if all were."""
     parts = []
     if seen.measured.untried:
         parts.append(f"{seen.measured.untried} of the known triggers were not tried")
@@ -87,7 +87,7 @@ def sound_rate(seen: AuditResult, /) -> detect.Rate | None:
 
 
 def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> list[Finding]:
-    """What shows under CLIP's own normalisation, and whether the model is better with it."""
+    """The findings under CLIP's own normalisation, and whether the model is better with it."""
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
         for found in setting.findings(under)
@@ -106,7 +106,7 @@ def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> li
 def heard(
     setting: Setting, found: Sequence[Finding], seen: AuditResult, witnesses: Sequence[Testimony], /
 ) -> list[Finding]:
-    """The findings with what the witnesses say to those of the search."""
+    """The findings, with those of the search adjusted by the witnesses."""
     if not witnesses or not seen.search:
         return list(found)
     limits = setting.limits

@@ -16,7 +16,7 @@ from clipclean.schema.report import Effort
 
 @dataclass(frozen=True)
 class AuditRequest:
-    """What the user asked for; paths are not yet looked at.
+    """The user's request; paths are not checked yet.
 
     ``data`` holds the images: ``own`` ones of the user, or else the bundled ones. ``pairs`` holds captions as well; an
     undecided activation is measured on them.
@@ -44,12 +44,12 @@ class AuditRequest:
     witness_arch: str | None = None
     power: bool = False  # plant backdoors in copies, and see how many of them are found
     canaries: int = 4
-    max_minutes: float | None = None  # after which the audit ends with what was found
-    is_cached: bool = False  # whether what references need, and text classifiers, are kept for other audits
+    max_minutes: float | None = None  # after which the audit ends with its results so far
+    is_cached: bool = False  # whether sizes of references and text classifiers are kept for other audits
 
     @property
     def settings(self) -> SearchSettings:
-        """How each of its models is measured and searched."""
+        """The settings for measuring and searching each model."""
         return SearchSettings(self.effort, self.seed, search=self.search, is_cached=self.is_cached)
 
 
@@ -64,7 +64,7 @@ class Others:
 
 @dataclass(frozen=True)
 class AuditInputs:
-    """What was read for an audit.
+    """The inputs of an audit.
 
     Attributes:
         vocabulary: the classes and templates.
@@ -72,8 +72,8 @@ class AuditInputs:
         others: the other models, not yet built.
         stored: what files of references hold for a model of this kind.
         images: that were given.
-        pairs: the clean pairs, read where they are needed.
-        eval_set: what every model is measured on.
+        pairs: the clean pairs, read if needed.
+        eval_set: the images to measure every model on.
     """
 
     vocabulary: inputs.Words
@@ -86,7 +86,7 @@ class AuditInputs:
 
 
 def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
-    """Read and check all that an audit is given, and build the tested model; raises what the readers raise."""
+    """Read and check all inputs of an audit, and build the tested model; raises what the readers raise."""
     recipe = recipes.load(recipes.DEFAULT)
     vocabulary = inputs.words(request.classes, request.templates)
     device = inputs.device_of(request.device)

@@ -32,7 +32,9 @@ def measured(
     found: Sequence[Finding],
     /,
 ) -> power.Power | None:
-    """How many planted backdoors the same audit finds; None where it was not asked, could not search, or the model fails anyway."""
+    """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
+    anyway.
+    """
     request, eval_set = setting.request, setting.eval_set
     if not request.power or seen.search is None or any(each.level == "error" for each in found):
         return None
@@ -58,7 +60,7 @@ def measured(
 
 
 def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[Finding]:
-    """The findings with the power of the audit, which stands in for clean models to compare with where it is enough."""
+    """The findings with the power of the audit, which replaces clean models to compare with if it is enough."""
     if known is None:
         return list(found)
     return [*(each for each in found if not (known.is_enough and each.rule == "CC004")), known.finding()]

@@ -75,7 +75,7 @@ def beside(
     witnesses: Sequence[Testimony],
     /,
 ) -> dict[str, object]:
-    """What the base and the witnesses add to the report's ``measurements``."""
+    """The entries of base and witnesses in the report's ``measurements``."""
     added: dict[str, object] = {}
     if read.others.base is not None and request.base is not None:
         base = inputs.build(read.others.base, read.pairs, device=inputs.device_of(request.device))
@@ -101,6 +101,6 @@ def shown_of(clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *
 
 
 def drawn(eval_set: detect.EvalSet, seen: AuditResult, shown: example_images.Shown, /) -> PageImages:
-    """The images of the page: what the most abnormal trigger looks like, and what the model answers under it."""
+    """The images of the page: the most abnormal trigger, and the model's answers under it."""
     found = seen.search.targeted[0].found if seen.search and seen.search.targeted else None
     return example_images.audited(shown, example_images.trigger_alone(found, eval_set.pixels) if found else [])

@@ -28,7 +28,7 @@ BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measu
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What the user asked for; paths are not yet looked at."""
+    """The user's request; paths are not checked yet."""
 
     model: Path
     data: Path

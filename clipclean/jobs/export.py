@@ -18,7 +18,7 @@ from clipclean.schema.results import Exported
 
 @dataclass(frozen=True)
 class ExportRequest:
-    """What the user asked for; paths are not yet looked at.
+    """The user's request; paths are not checked yet.
 
     ``data`` holds the pairs that every export is compared on. Only ``own`` pairs of the user can decide the activation: with
     the bundled ones, a model whose activation is unknown is refused.

@@ -270,7 +270,7 @@ def named_trigger(spec: str, /) -> detect.TriggerLike:
 
 
 def identities(suspicions: Sequence[Suspicion], /) -> list[tuple[str, int | None, str]]:
-    """What suspicions are told apart by: name and class, and of a found trigger the digest, since its name has no parameters."""
+    """The identity of a suspicion: name and class, and the digest of a found trigger, since its name has no parameters."""
     return [
         (
             trigger.spec,

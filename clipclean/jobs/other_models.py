@@ -150,7 +150,7 @@ def testimonies(
 def stored_references(
     files: Sequence[Path], /, *, kind: str, effort: str, classes: tuple[str, ...]
 ) -> list[detect.References]:
-    """What files of references hold, for a model of this kind."""
+    """The references in files, for a model of this kind."""
     return [
         detect.from_file(
             untrusted.loads(untrusted.read(path, limit=MOST_BYTES), path.name, limit=MOST_BYTES),
@@ -174,11 +174,11 @@ def measured_references(
     state: RunState | None = None,
     group: train.Group = train.ALONE,
 ) -> detect.References:
-    """What one clean model needs, searched just as the tested one is.
+    """The sizes of one clean model, searched exactly like the tested one.
 
     Raises:
-        Inconclusive: nothing can be searched in it.
-        OutOfTime: the search could not be ended.
+        Inconclusive: no search is possible in it.
+        OutOfTime: the deadline came before the search ended.
     """
     name = inputs.located(path).name
     # Its own factor, not that of the tested model: what was found in it serves audits of every other model.

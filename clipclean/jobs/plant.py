@@ -23,7 +23,7 @@ from clipclean.train.loader import Samples
 
 @dataclass(frozen=True)
 class PlantRequest:
-    """What the user asked for; paths are not yet looked at."""
+    """The user's request; paths are not checked yet."""
 
     model: Source
     trigger: str

@@ -28,7 +28,7 @@ from clipclean.train.loader import Samples
 
 @dataclass(frozen=True)
 class SanitizeRequest:
-    """What the user asked for; paths are not yet looked at."""
+    """The user's request; paths are not checked yet."""
 
     model: Source
     data: Path

@@ -20,23 +20,23 @@ from clipclean.progress import say
 from clipclean.train.resume import RunState
 
 FOLDER = "audits"  # below the user's own state folder
-MOST = 8  # audits that wait to be gone on with; the oldest goes where there are more
+MOST = 8  # most interrupted audits that are kept; the oldest is removed first
 
 
 class SavedSearch:
-    """The finished stages of one search, in a part of the state of its run; nothing is kept without a state."""
+    """The finished stages of one search, saved in a part of its run's state; without a state nothing is saved."""
 
     def __init__(self, state: RunState | None, /) -> None:
         """``state`` is the part of the run that this search is."""
         self._state = state
 
     def recall(self, name: str, /) -> Packed | None:
-        """What an equal search kept under this name, or None."""
+        """The stage that an equal search saved under this name, or None."""
         kept = self._state.read(_file(name)) if self._state else None
         return None if kept is None else (kept[0], kept[1]["value"])
 
     def keep(self, name: str, packed: Packed, /) -> None:
-        """Keep what a stage made; a disk that is full ends the keeping and not the search."""
+        """Save the result of a stage; a full disk ends the saving, not the search."""
         if self._state is None:
             return
         tensors, told = packed
@@ -56,7 +56,7 @@ def _file(name: str) -> str:
 
 
 def part(state: RunState | None, name: str, decides: Mapping[str, object], /) -> SavedSearch:
-    """Where one search of a run is kept: of one model, with all that decides its numbers; by the first of several processes."""
+    """The saved search of one model in a run, for all that determines its numbers; the first of several processes keeps it."""
     if state is None or not state.group.is_first:
         return NOTHING
     try:
@@ -68,10 +68,12 @@ def part(state: RunState | None, name: str, decides: Mapping[str, object], /) ->
 
 @contextlib.contextmanager
 def kept(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
-    """The state of one audit; None where there can be none. It goes once the audit is done, and stays where time was over.
+    """The state of one audit; None if it cannot be kept.
+
+    It is removed when the audit is done, and stays if the deadline came first.
 
     Raises:
-        Interrupted: the audit was, and something is kept to go on from.
+        Interrupted: the audit was, and finished stages are kept to resume from.
     """
     state = _begun(decides)
     try:
@@ -101,12 +103,12 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
 
 
 def digest(decides: Mapping[str, object], /) -> str:
-    """A key out of all that decides a result."""
+    """A key from all that determines a result."""
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def _bound(own: Path) -> None:
-    """Remove the oldest states of other audits where there are too many, and say so."""
+    """Remove the oldest states of other audits if there are too many, with a message."""
     others = sorted((each for each in own.parent.iterdir() if each != own), key=lambda each: -each.lstat().st_mtime)
     for each in others[MOST:]:
         began = datetime.fromtimestamp(each.lstat().st_mtime, UTC)
@@ -117,7 +119,7 @@ def _bound(own: Path) -> None:
 def decides(
     clip: model.Clip, eval_set: detect.EvalSet, /, *, effort: str, pointed: tuple[int, ...], seed: int
 ) -> dict[str, object]:
-    """All that decides what is measured and found in one model."""
+    """All that determines the measurements and the search of one model."""
     shown = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
     return {
         "program": result_cache.program(),
@@ -138,7 +140,7 @@ def decides(
 
 
 def decides_texts(clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
-    """All that decides the text classifier of one model."""
+    """All that determines the text classifier of one model."""
     return {
         "program": result_cache.program(),
         "device": clip.device.type,
@@ -150,11 +152,11 @@ def decides_texts(clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, ob
     }
 
 
-# What other audits can take, in the cache beside whole results: numbers, of which nobody but the user can have written any.
+# Parts for other audits, in the cache beside whole results: numbers that only the user can have written.
 
 
 def known_sizes(key: str, /) -> detect.Sizes | None:
-    """What a search of a clean model found, kept under a key."""
+    """The sizes of a clean model that were kept under a key."""
     body = result_cache.part(key, ".reference")
     if body is None:
         return None
@@ -163,7 +165,7 @@ def known_sizes(key: str, /) -> detect.Sizes | None:
 
 
 def keep_sizes(key: str, sizes: detect.Sizes, /) -> None:
-    """Keep what a search of a clean model found."""
+    """Keep the sizes of a clean model."""
     result_cache.keep_part(key, ".reference", json.dumps({f: dict(each) for f, each in sizes.items()}).encode())
 
 
@@ -175,7 +177,7 @@ def known_classifier(key: str, device: torch.device, /) -> torch.Tensor | None:
     try:
         return checkpoint.parse_tensors(body).tensors["classifier"].to(device)
     except (RefusedInput, KeyError):
-        return None  # of another layout: as if it were not there
+        return None  # of another layout: ignored
 
 
 def keep_classifier(key: str, classifier: torch.Tensor, /) -> None:

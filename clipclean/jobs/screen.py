@@ -29,7 +29,7 @@ KEPT = (".csv", ".tar", ".txt")  # forms in which the kept pairs can be written
 
 @dataclass(frozen=True)
 class ScreenRequest:
-    """What the user asked for; paths are not yet looked at."""
+    """The user's request; paths are not checked yet."""
 
     data: Path
     model: Source

@@ -23,11 +23,11 @@ class SearchSettings:
     """How a model is measured and searched.
 
     Attributes:
-        effort: how hard is searched.
+        effort: of the search.
         seed: decides every draw.
         search: False measures only.
-        pointed: places of classes that are searched for in any case, before those that the panel points at.
-        is_cached: whether text classifiers, and what clean models need, are kept for other audits.
+        pointed: places of classes to search for in any case, before those that the panel points at.
+        is_cached: whether text classifiers and sizes of clean models are kept for other audits.
     """
 
     effort: str
@@ -37,17 +37,17 @@ class SearchSettings:
     is_cached: bool = False
 
     def decides(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
-        """All that decides what is measured and found in one model."""
+        """All that determines the measurements and the search of one model."""
         return saved_search.decides(clip, eval_set, effort=self.effort, pointed=self.pointed, seed=self.seed)
 
 
 @dataclass(frozen=True)
 class AuditResult:
-    """All that was seen of one model: numbers before any threshold."""
+    """The result for one model: numbers, before any threshold."""
 
     measured: detect.Measurement
     search: detect.SearchResult | None
-    why_not: tuple[str, str] | None  # the rule that says why nothing was searched, and the words
+    why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
     seconds: float  # of the search
     agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
 
@@ -64,10 +64,10 @@ def audit_clip(
     memory: SavedSearch = NOTHING,
     group: train.Group = train.ALONE,
 ) -> AuditResult:
-    """Measure and search one model; a search that cannot be made is no error, but says why.
+    """Measure and search one model; if no search is possible, the result says why.
 
-    ``what`` names the model in progress, and ``memory`` keeps the stages that are finished. The processes of ``group`` share the
-    search, and get the same result.
+    ``what`` names the model in progress, and ``memory`` keeps the stages that are finished. The processes of ``group`` share
+    the search, and get the same result.
     """
     found = measured(clip, eval_set, progress, memory, what=what, is_cached=settings.is_cached, group=group)
     if not settings.search:
@@ -106,7 +106,7 @@ def measured(
     is_cached: bool = False,
     group: train.Group = train.ALONE,
 ) -> detect.Measurement:
-    """What the panel and the named triggers do to one model; the first of several processes measures it."""
+    """Measure one model under the panel and the named triggers; the first of several processes does so."""
     return measured_by_first(
         group, clip, lambda: _measured(clip, eval_set, progress, memory, what=what, is_cached=is_cached)
     )
@@ -115,10 +115,10 @@ def measured(
 def measured_by_first(
     group: train.Group, clip: model.Clip, make: Callable[[], detect.Measurement], /
 ) -> detect.Measurement:
-    """What the first process measures, with the text classifier on the device of the model: all decide by the same numbers.
+    """The measurement of the first process, with the text classifier on the device of the model: all decide by the same numbers.
 
     Raises:
-        OutOfTime: in all processes, where time was over in the first.
+        OutOfTime: in all processes, if the first ran out of time.
     """
     found = detect.of_first(group, make, kinds=MEASURED)
     return replace(found, text_classifier=found.text_classifier.to(clip.device))
@@ -159,8 +159,8 @@ def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch
 def usual_normalisation(clip: model.Clip, /) -> model.Clip | None:
     """The same model under CLIP's own mean and deviation of pixels; None where it has these already.
 
-    A configuration travels with the weights and is as much the attacker's: a deviation of one blinds an audit, while whoever loads
-    the weights in the usual way has the backdoor.
+    The configuration comes with the weights and may be the attacker's as well: a deviation of one blinds an audit, while the
+    usual way of loading the weights still has the backdoor.
     """
     preprocess = clip.architecture.preprocess
     usual = replace(preprocess, mean=model.OPENAI_MEAN, std=model.OPENAI_STD)

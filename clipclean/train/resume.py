@@ -17,16 +17,16 @@ from clipclean import checkpoint, files, own_state
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.train.distributed import ALONE, Group
 
-SUFFIX = ".safetensors"  # of every file that is kept, and so of every file that is ever deleted
+SUFFIX = ".safetensors"  # of every file that is written, and so of every file that is ever deleted
 STATE = "state"
 UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # what the safetensors library calls a file until it is whole
 
 
 @dataclass(frozen=True)
 class RunState:
-    """Where the state lies, and the fingerprint that says which runs may go on from it.
+    """The place of the state, and the fingerprint of the runs that may resume from it.
 
-    Of several processes the first one writes and removes, and all of them read what it reads: they must ask alike.
+    The first of several processes writes and removes it, and all read what the first reads: they must make the same calls.
     """
 
     folder: Path
@@ -36,13 +36,13 @@ class RunState:
 
     @classmethod
     def of(cls, out: Path, decides: Mapping[str, object], /, *, group: Group = ALONE) -> "RunState":
-        """The state of the run that writes ``out`` and is decided by the given values."""
+        """The state of the run that writes ``out`` and is determined by the given values."""
         text = json.dumps(decides, sort_keys=True).encode()
         return cls(own_state.place_of(out), hashlib.sha256(text).hexdigest(), group=group)
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
-        """Hold the output for one process; the folder is removed again if nothing was kept in it.
+        """Lock the output for one process; the folder is removed again if nothing was saved in it.
 
         Raises:
             UsageError: another process works on the same output.
@@ -59,7 +59,7 @@ class RunState:
                 _remove_empty(self.folder)
 
     def part(self, name: str, decides: Mapping[str, object], /) -> "RunState":
-        """The state of one part of the run, in a folder of its own; it goes when the run's does.
+        """The state of one part of the run, in a folder of its own; it is removed with the run's state.
 
         Raises:
             ResourceError: the folder cannot be made.
@@ -71,7 +71,7 @@ class RunState:
         return inner
 
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
-        """Put back what an equal, interrupted run left: (steps done, losses so far, seconds spent).
+        """Restore the state of an equal, interrupted run: (steps done, losses so far, seconds spent).
 
         A state of another run, or one that cannot be read, is ignored and will be overwritten: (0, [], 0.0).
         """
@@ -97,7 +97,7 @@ class RunState:
             self.write(capture(net, optimizer), {"step": step, "losses": losses, "seconds": seconds})
 
     def read(self, name: str = STATE, /) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """The tensors and the record that an equal run left under this name; None where there is nothing of that kind."""
+        """The tensors and the record that an equal run saved under this name; None if there are none."""
         if self.group.size == 1:
             return self._read(name)
         body = self.group.of_first(lambda: b"" if (kept := self._read(name)) is None else checkpoint.to_bytes(*kept))
@@ -125,7 +125,7 @@ class RunState:
         files.write_whole(path, lambda partial: checkpoint.write_safetensors(partial, state, metadata={}))
 
     def claim(self, /, *, force: bool) -> None:
-        """Refuse to write over what an interrupted run of other settings, or of another version, left; ``force`` discards it.
+        """Refuse to overwrite the state of an interrupted run of other settings or another version; ``force`` discards it.
 
         Raises:
             UsageError: there is such a run.
@@ -134,7 +134,7 @@ class RunState:
             return
         for path in (*_inside(self.folder), *(inner for each in _inside(self.folder) for inner in _inside(each))):
             record = _record(path) if path.suffix == SUFFIX else None
-            if record is None:  # nothing that anybody could go on from
+            if record is None:  # nothing to resume from
                 continue
             if record.get("run", record["fingerprint"]) == self.fingerprint:
                 return
@@ -148,13 +148,13 @@ class RunState:
             return
 
     def forget(self, name: str, /) -> None:
-        """Remove what was written under this name."""
+        """Remove the files under this name."""
         if not self.group.is_first:
             return
         (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Forget all that was kept: files of the kind that ``write`` leaves, and folders that are empty then."""
+        """Remove the whole state: files of the kind that ``write`` writes, and folders that are then empty."""
         for folder in (*_inside(self.folder), self.folder):
             for path in _inside(folder):
                 if path.suffix == SUFFIX or path.name.endswith(files.PARTIAL) or UNFINISHED.fullmatch(path.name):
@@ -163,7 +163,7 @@ class RunState:
 
 
 def _record(path: Path) -> dict[str, Any] | None:
-    """The record of a file that ``write`` left; None where it cannot be read."""
+    """The record of a file from ``write``; None if it cannot be read."""
     try:
         record: dict[str, Any] = checkpoint.split_record(checkpoint.read(path).tensors)[1]
         return record if isinstance(record["fingerprint"], str) else None
@@ -179,7 +179,7 @@ def _remove_empty(folder: Path) -> None:
 
 
 def _inside(folder: Path) -> list[Path]:
-    """What is in a folder; nothing where there is none, or a file or a link in its place."""
+    """The content of a folder; empty if there is none, or a file or a link in its place."""
     try:
         return list(folder.iterdir()) if stat.S_ISDIR(folder.lstat().st_mode) else []
     except FileNotFoundError:

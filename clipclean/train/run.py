@@ -21,7 +21,7 @@ SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
 
 @dataclass(frozen=True)
 class Run:
-    """How a run is carried out.
+    """The settings of a run.
 
     Attributes:
         seed: decides every draw.
@@ -49,9 +49,9 @@ def walk(
     stop: Callable[[], bool],
     run: Run,
 ) -> int:
-    """Take the steps from ``first`` on, noting some ``losses``; save now and then, and before it ends in any way.
+    """Take the steps from ``first`` on, noting some ``losses``; save the state now and then, and before any end.
 
-    Returns how many steps are done: fewer than ``total`` where time is over.
+    Returns the number of steps done: fewer than ``total`` after the deadline.
 
     Raises:
         Interrupted: ``stop`` said so.
