@@ -304,7 +304,7 @@ def test_an_entry_that_somebody_else_wrote_is_not_taken(cached, tmp_path):
 
 
 def test_without_leave_nothing_is_kept_for_other_audits(cached, tmp_path):
-    stopped(replace(cached, is_cached=False), stage="searching", after=STEPS)  # after both searches
+    audited(replace(cached, is_cached=False))
     assert not (tmp_path / "cache").exists()
 
 
