@@ -111,6 +111,19 @@ class CleanImages:
     knn: int
     batch_size: int
 
+    @classmethod
+    def of(cls, eval_set: "EvalSet", embeddings: Tensor, text_classifier: Tensor, /) -> "CleanImages":
+        """The images of an evaluation set, as a model with this classifier embeds them."""
+        return cls(
+            eval_set.pixels,
+            embeddings,
+            eval_set.labels,
+            text_classifier,
+            eval_set.classes,
+            eval_set.knn,
+            eval_set.batch_size,
+        )
+
 
 @dataclass(frozen=True)
 class EvalSet:
@@ -222,9 +235,7 @@ def measure(
     accuracy = _accuracy(clean, text_classifier, eval_set)
     recall = _recall(clean, embed_texts, eval_set) if eval_set.captions is not None else None
     shown = accuracy or recall or UNMEASURED
-    images = CleanImages(
-        eval_set.pixels, clean, eval_set.labels, text_classifier, eval_set.classes, eval_set.knn, eval_set.batch_size
-    )
+    images = CleanImages.of(eval_set, clean, text_classifier)
 
     def run(trigger: TriggerLike, target: int | None, done: int) -> Probe:
         result = probe(embed_images, images, trigger=trigger, target=target)

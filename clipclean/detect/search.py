@@ -3,7 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Generator, Tensor
@@ -284,10 +284,10 @@ def _general() -> list[str]:
 
 def _unseen(embed: Embed, eval_set: EvalSet, text_classifier: Tensor, places: Sequence[int]) -> CleanImages:
     """The unseen images, by their places."""
-    judging = eval_set.pixels[places]
-    clean = embeddings(embed, judging, batch_size=eval_set.batch_size).float()
     labels = None if eval_set.labels is None else eval_set.labels[places]
-    return CleanImages(judging, clean, labels, text_classifier, eval_set.classes, eval_set.knn, eval_set.batch_size)
+    judging = replace(eval_set, pixels=eval_set.pixels[places], labels=labels)
+    clean = embeddings(embed, judging.pixels, batch_size=judging.batch_size).float()
+    return CleanImages.of(judging, clean, text_classifier)
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ model alone proves nothing: found triggers are often made for one model, and so 
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -91,7 +91,7 @@ def testify(
     known = Rate(0, 0)
     if eval_set.labels is not None:
         known = Rate(int((correct == eval_set.labels.cpu()).sum()), len(correct))
-    images = CleanImages(eval_set.pixels, clean, eval_set.labels, text_classifier, classes, knn=0, batch_size=size)
+    images = CleanImages.of(replace(eval_set, knn=0), clean, text_classifier)
     probes = {
         trigger.spec: probe(seen, images, trigger=trigger, target=classes.index(target))
         for trigger, target, _ in triggers
