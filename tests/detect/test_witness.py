@@ -120,7 +120,7 @@ def test_a_class_is_downgraded_where_too_little_is_left_without_natural_triggers
     level, words = heard(suspect(colour=4.0, mask=3.0), GREEN, BLUE)
     assert level == "warning"
     assert "too: it looks like that class" in words
-    assert "too little is left to fail" in words
+    assert "too little evidence is left to fail" in words
 
 
 def test_a_class_fails_still_where_enough_is_left():
