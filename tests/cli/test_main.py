@@ -336,11 +336,15 @@ def test_a_reader_that_leaves_early_gets_no_complaint():
         ("clipclean sanitize --set train.ep", "train.epochs="),
     ],
 )
-def test_shell_completion_offers_names(words, offered):
-    asked = {"_CLIPCLEAN_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(words.count(" "))}
-    done = run(RUN, env=os.environ | asked)
-    assert done.returncode == 0
-    assert f"plain,{offered}" in done.stdout.splitlines()
+def test_shell_completion_offers_names(words, offered, monkeypatch, capsys):
+    for name, value in (
+        ("_CLIPCLEAN_COMPLETE", "bash_complete"),
+        ("COMP_WORDS", words),
+        ("COMP_CWORD", str(words.count(" "))),
+    ):
+        monkeypatch.setenv(name, value)
+    assert cli.main([]) == 0
+    assert f"plain,{offered}" in capsys.readouterr().out.splitlines()
 
 
 def test_where_no_name_fits_the_shell_completes_a_path():
