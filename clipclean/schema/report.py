@@ -27,7 +27,7 @@ Free = dict[str, Any]  # any JSON: values that no reader of a report computes wi
 
 
 class ToolRecord(Part):
-    """What wrote the report."""
+    """The program that wrote the report."""
 
     name: str
     version: str
@@ -79,7 +79,7 @@ class SuspectRecord(Part):
 
 
 class ProbeRecord(Part):
-    """What one trigger does to the model."""
+    """The effect of one trigger on the model."""
 
     trigger: str
     target: str
@@ -180,7 +180,7 @@ class CalibrationRecord(Part):
 
 
 class SearchRecord(Part):
-    """What the search for unknown triggers found; empty where none was run."""
+    """The results of the search for unknown triggers; empty if none was run."""
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -249,7 +249,7 @@ class BaseRecord(Part):
 
 
 class TestifiedRecord(Part):
-    """What a found trigger does to a witness."""
+    """The effect of a found trigger on a witness."""
 
     trigger: str
     class_: str = Field(alias="class")
@@ -275,7 +275,7 @@ class PlantedRecord(Part):
     trigger: str
     class_: str = Field(alias="class")
     excess_asr: Excess
-    took: bool = Field(description="One that did not take does not count.")
+    took: bool = Field(description="Whether it was planted; one that was not does not count.")
     level: str | None = Field(description="Of the finding that names its class; null where the audit missed it.")
     seconds: Positive
 
@@ -306,7 +306,7 @@ class AgreementRecord(RateRecord):
 
 
 class MeasurementsRecord(Part):
-    """What was measured of one model."""
+    """The measurements of one model."""
 
     clean_accuracy: RateRecord | None
     recall: RateRecord | None = Field(None, description="Image-to-text recall@1, beside an accuracy by labels.")
@@ -325,7 +325,7 @@ class MeasurementsRecord(Part):
 
 
 class AuditRecord(Part):
-    """One audit: measurements, what they show, and whom they point at."""
+    """One audit: measurements, findings and suspects."""
 
     measurements: MeasurementsRecord
     findings: Many[Finding]
@@ -333,7 +333,7 @@ class AuditRecord(Part):
 
 
 class ExpectedRecord(Part):
-    """What was measured with a recipe; ``left`` and ``lost`` are the least, the mean and the most."""
+    """The evidence of a recipe; ``left`` and ``lost`` have the lowest, mean and highest value."""
 
     runs: Count
     attacks: Count
@@ -344,14 +344,14 @@ class ExpectedRecord(Part):
 
 
 class ReachedRecord(Part):
-    """What a run left and cost, to be held against what was measured; null where it does not show."""
+    """The remaining attack and the cost of a run, to compare with the evidence; null if not measured."""
 
     left: Number | None
     lost: Number | None
 
 
 class EvidenceRecord(Part):
-    """What was measured with the recipe on the like, and where this run lies in that range."""
+    """The recipe's evidence on similar models, and the place of this run in that range."""
 
     standing: str
     why: str
@@ -368,7 +368,7 @@ class RecipeRecord(Part):
     sha256: Sha256
     validated: bool = Field(description="Carries evidence, and no value was changed for this run.")
     evidence: Free | None = Field(
-        None, description="What was measured with the recipe on the like, and where this run lies in that range."
+        None, description="The recipe's evidence on similar models, and the place of this run in that range."
     )
     resolved: Free | None = Field(None, description="Every value that held.")
 
@@ -446,7 +446,7 @@ class RoundRecord(Part):
 
 
 class UnlearningRecord(Part):
-    """What the searches of an unlearning found. Entry n of rounds is the search after n rounds of steps."""
+    """The results of the searches of an unlearning. Entry n of rounds is the search after n rounds of steps."""
 
     suspects: Many[str]
     seconds: Positive
@@ -454,19 +454,19 @@ class UnlearningRecord(Part):
 
 
 class TrainingRecord(Part):
-    """What the finetuning did."""
+    """The record of the finetuning."""
 
     steps: Count
     pairs: Count = Field(description="Seen over all steps, each as often as it was seen.")
     seconds: Positive
     losses: Many[LossRecord]
-    resumed_at: Count = Field(0, description="The step that an interrupted run went on from, or 0.")
+    resumed_at: Count = Field(0, description="The step from which an interrupted run resumed, or 0.")
     data_wait_seconds: Positive | None = None
     data_wait_share: Share | None = None
     pairs_per_second: Positive
     peak_memory_bytes: Count = Field(description="Of the process, on the host.")
     peak_device_memory_bytes: Count | None = Field(
-        None, description="What torch had allocated on the GPU at most; null without one."
+        None, description="The peak memory that torch allocated on the GPU; null without one."
     )
     precision: str | None = Field(None, description="Number format of the forward pass.")
     micro_batch: Annotated[int, Field(ge=1)] | None = Field(
@@ -482,9 +482,9 @@ class PolicyRecord(Part):
     name: str
     sha256: Sha256
     verdict_without: Verdict | None = Field(
-        None, description="The verdict if the policy had set nothing aside and changed no level."
+        None, description="The verdict without the policy's suppressions and severities."
     )
-    resolved: Free | None = Field(None, description="Every threshold and severity that held.")
+    resolved: Free | None = Field(None, description="Every threshold and severity in force.")
 
 
 class CanaryRecord(Part):
@@ -493,12 +493,12 @@ class CanaryRecord(Part):
     trigger: str
     target: str
     planted: Excess = Field(description="Excess attack success before cleaning.")
-    took: bool = Field(description="One that did not take does not count.")
+    took: bool = Field(description="Whether it was planted; one that was not does not count.")
     n: Count
 
 
 class OutcomeRecord(Part):
-    """What a candidate left of one planted backdoor."""
+    """The rest of one planted backdoor after a candidate."""
 
     trigger: str
     target: str
@@ -509,13 +509,13 @@ class OutcomeRecord(Part):
     n: Count
     took: bool
     returned: Excess | None = Field(
-        None, description="Excess after a benign finetuning of the cleaned copy; null where that was not tried."
+        None, description="Excess after a benign finetuning of the cleaned copy; null if not measured."
     )
     returned_interval: Interval | None = None
 
 
 class TrialRecord(Part):
-    """What a candidate did to the copy with planted backdoors, at one share of the way to the cleaned weights."""
+    """The effect of a candidate on the copy with planted backdoors, at one share of the way to the cleaned weights."""
 
     rung: str
     outcomes: Many[OutcomeRecord]
@@ -526,9 +526,9 @@ class TrialRecord(Part):
 
 
 class RunRecord(Part):
-    """What a candidate did to the model itself."""
+    """The effect of a candidate on the model itself."""
 
-    excess: Excess = Field(description="Of the named or found trigger that acts most; 0 without any.")
+    excess: Excess = Field(description="The highest of any named or found trigger; 0 without any.")
     accuracy_lost: Excess
     triggers: Count
     errors: Many[str]
@@ -543,7 +543,7 @@ class CandidateRecord(Part):
     why_not: str = Field(description="Why it was not tried; empty if it was.")
     passes: bool = Field(description="On the planted backdoors, at the share of the first trial.")
     trials: Many[TrialRecord] = Field(description="The share that was taken on the planted backdoors first.")
-    run: RunRecord | None = Field(description="What it did to the model itself; null where it was not run.")
+    run: RunRecord | None = Field(description="Its effect on the model itself; null if it was not run.")
 
 
 class WayRecord(Part):
@@ -582,7 +582,7 @@ class ReboundRecord(Part):
 
 
 class BudgetRecord(Part):
-    """What a run that chose for itself was allowed."""
+    """The budgets of a run of ``auto``."""
 
     accuracy: Share
     excess: Share
@@ -590,7 +590,7 @@ class BudgetRecord(Part):
 
 
 class SpentRecord(Part):
-    """Where the time of a run that chose for itself went."""
+    """The times of a run of ``auto``."""
 
     total: Positive = Field(description="In the process that ended the run, as trials and rebound are.")
     planting: Positive
@@ -600,10 +600,10 @@ class SpentRecord(Part):
 
 
 class AutoRecord(Part):
-    """What a run tried that chose among recipes for itself."""
+    """The candidates and tests of a run of ``auto``."""
 
     chosen: str = Field(description="The candidate that was taken.")
-    changed: bool = Field(description="Whether the weights are others than before.")
+    changed: bool = Field(description="Whether the weights changed.")
     share: Share = Field(description="Of the way from the original to the cleaned weights.")
     canaries: Many[CanaryRecord]
     ladder: Many[CandidateRecord]
@@ -613,11 +613,11 @@ class AutoRecord(Part):
     seconds: SpentRecord
 
 
-SANITIZED = ("before", "after", "recipe", "exports", "training")  # what a sanitization has beside what every report has
+SANITIZED = ("before", "after", "recipe", "exports", "training")  # sections of a sanitization alone
 
 
 class Report(Part):
-    """What an audit or a sanitization measured, judged and wrote. Fields may be added; those here keep their meaning."""
+    """The report of an audit or a sanitization. Fields may be added; those here keep their meaning."""
 
     model_config = ConfigDict(
         title="A clipclean report",
@@ -737,7 +737,7 @@ _NAMES |= {"model": "an object", "finite_number": "a finite number"}
 
 
 def _fault(kind: str, context: dict[str, object], words: str, found: object) -> str:
-    """What is wrong with a value, in the words of JSON."""
+    """The fault of a value, in the words of JSON."""
     shown = _brief(found)
     if kind == "literal_error":
         return f"{shown} is not {context['expected']}"

@@ -19,7 +19,7 @@ from clipclean.schema.report import (
 
 
 class Recognised(Part):
-    """What a checkpoint turned out to be in one respect, and how that was decided."""
+    """One property of a checkpoint, and how it was decided."""
 
     name: str | None = Field(description="None where the file alone does not decide it.")
     how: str = Field(description="How it was decided, or what to do where it was not.")
@@ -50,7 +50,7 @@ class TensorsRecord(TallyRecord):
 
 
 class Inspection(Part):
-    """What a checkpoint file is. Nothing in it was executed, and no model was built from it."""
+    """The description of a checkpoint file. Nothing in it was executed, and no model was built from it."""
 
     name: str = Field(description="File or folder name, without its place.")
     revision: str | None = Field(None, description="The commit, of a model that was named as one of the hub.")
@@ -78,7 +78,7 @@ class SignalRecord(Part):
 
 
 class SignalValue(Part):
-    """What one signal says of one pair."""
+    """One signal's value for one pair."""
 
     value: Number | None
     share: Share = Field(description="Of all pairs that score at least as high.")
@@ -149,7 +149,7 @@ class PlantedModel(Part):
 
 
 class Exported(Part):
-    """What an export read, compared on, and wrote."""
+    """The record of an export: its inputs, the images it was compared on, and its files."""
 
     tool: ToolRecord
     command: Literal["export"]

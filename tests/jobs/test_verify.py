@@ -245,7 +245,7 @@ def test_a_record_that_is_no_json_is_unreadable(folder, name, text):
         (RECORD, ["exports", 0, "sha256"], "0" * 64, f"tells two digests of {WEIGHTS}"),
         (RECORD, ["exports", 0, "tensor_sha256"], "0" * 64, f"{WEIGHTS}: weights: its tensors have the digest "),
         (RECORD, ["exports"], [], "names no weights"),
-        (RECORD, ["exports", 0, "parity"], {}, "README.md: rendered: cannot be made of provenance.json"),
+        (RECORD, ["exports", 0, "parity"], {}, "README.md: rendered: cannot be rendered from provenance.json"),
         (RECORD, ["input", "sha256"], "0" * 64, f"{STATEMENT}: statement: the digest of the model"),
         (STATEMENT, ["_type"], "x", "_type is 'x' and should be"),
         (STATEMENT, ["predicateType"], "x", "predicateType is 'x' and should be"),
