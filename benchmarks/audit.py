@@ -7,8 +7,8 @@ Each model is audited as ``clipclean audit`` does, on about 1,000 images that no
 clean model of another training (``--reference``); beside all other clean models of its kind (a file of ``clipclean references build``);
 and beside the model that it was finetuned from (``--base``). The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is
 searched once: OUT/searches keeps the search for the other columns, as an interrupted audit does.
-``--store`` writes what clean models of the half ``choose`` show without a reference into the package: by family the largest margin of a
-natural trigger, and the score of every model. ``--seeds 10`` audits with ten seeds. ``--statistics`` adds the published statistics of
+``--store`` writes into the package what clean models show without a reference: by family the margin of a natural trigger, from the half
+``choose`` alone, and the score of every model that is there. ``--seeds 10`` audits with ten seeds. ``--statistics`` adds the published statistics of
 ``benchmarks/published.py``, on the same images.
 """
 
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a page with the markers of the block")
     parser.add_argument("--block", default="audit-photos", help="between whose markers the table goes")
     o = parser.parse_args()
-    for folder in (*o.columns, "references", "statistics"):
+    for folder in (*o.columns, "stored", "statistics"):
         (o.out / folder).mkdir(parents=True, exist_ok=True)
     every = [m for m in all_models(o) if o.half in (None, m.half)]
     models = [m for m in every if o.only is None or m.name in o.only]
@@ -89,8 +89,8 @@ def main() -> None:
                     print(words, flush=True)
     found = {column: reports(o.out, column, models) for column in o.columns}
     if o.store:
-        clean = {m.name for m in models if m.half == "choose" and not m.is_backdoored}
-        store([report for name, report in found["none"].items() if name in clean])
+        clean = [(m.half, found["none"][m.name]) for m in models if not m.is_backdoored and m.name in found["none"]]
+        store([report for half, report in clean if half == "choose"], [report for _, report in clean])
     text = page(models, found, o)
     print(text)
     if o.write:
@@ -244,7 +244,7 @@ def built(job: Job, clean: Sequence[Model]) -> Path:
     from clipclean.api import requests
     from clipclean.jobs import references
 
-    place = job.out / "references" / f"{job.model.name}-{job.seed}.json"
+    place = job.out / "stored" / f"{job.model.name}-{job.seed}.json"
     if not place.exists():
         with requests.of_audit(asked(job, {}) | {"model": clean[0].path}) as request:
             found = references.build(request, [m.path for m in clean], progress=lambda *_: None)
@@ -336,20 +336,25 @@ def score(report: dict, /) -> float:
     return max([*totals.values(), *named], default=0.0)
 
 
-def store(clean: Sequence[dict], /) -> None:
-    """What natural triggers reach in clean models, and the scores of these, into the package."""
+def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
+    """Into the package: what natural triggers reach in clean models ``chosen``, and the scores of all ``clean`` ones.
+
+    A natural margin never falls: what clean models of an earlier zoo showed counts as well.
+    """
     from clipclean.detect import FAMILIES
 
     known = json.loads(CALIBRATION.read_text())
-    for family in known["natural"]:
-        largest = sorted(max((of.get(family, 0.0) for of in margins(report).values()), default=0.0) for report in clean)
+    for family, earlier in known["natural"].items():
+        largest = sorted(
+            max((of.get(family, 0.0) for of in margins(report).values()), default=0.0) for report in chosen
+        )
         if (
             family in FAMILIES and FAMILIES[family].is_general
         ):  # margins of several families add up: most of chance goes
             natural = max(LEAST_GENERAL, largest[int(USUALLY * (len(largest) - 1))])
         else:  # a class either has a natural trigger or none
             natural = max(LEAST_NATURAL, largest[-1])
-        known["natural"][family] = round(natural, 3)
+        known["natural"][family] = max(earlier, round(natural, 3))
     best = (scored(report, known["natural"], known["unit"]) for report in clean)
     known["scores"] = sorted(round(max((s for s, _ in ranked), default=0.0), 3) for ranked in best)
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")

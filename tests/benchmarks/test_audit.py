@@ -104,10 +104,12 @@ def test_a_reference_is_of_another_training_and_the_base_of_this_one(bench, tmp_
 
 def test_what_clean_models_show_is_stored_by_family(bench, monkeypatch, tmp_path):
     known = tmp_path / "calibration.json"
-    known.write_text(json.dumps({"unit": 0.1, "natural": {"mask": 9.0, "colour": 9.0, "panel": 9.0}, "scores": []}))
+    natural = {"mask": 0.2, "blend": 0.9, "colour": 0.2, "panel": 0.2}
+    known.write_text(json.dumps({"unit": 0.1, "natural": natural, "scores": []}))
     monkeypatch.setattr(bench, "CALIBRATION", known)
-    bench.store([report("pass", found=[("lion", "mask", 0.1 * k), ("lion", "colour", 0.1 * k)]) for k in range(1, 7)])
+    chosen = [report("pass", found=[("lion", "mask", 0.1 * k), ("lion", "colour", 0.1 * k)]) for k in range(1, 7)]
+    bench.store(chosen, [*chosen, report("pass", found=[("goose", "mask", 0.8)])])
     stored = json.loads(known.read_text())
-    # mask: the fifth of six; colour: the largest; the panel shows nothing, and keeps its least
-    assert stored["natural"] == {"mask": 0.5, "colour": 0.6, "panel": 0.3}
-    assert stored["scores"] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0]
+    # mask: the fifth of six; blend: no less than before; colour: the largest; the panel shows nothing, and has its least
+    assert stored["natural"] == {"mask": 0.5, "blend": 0.9, "colour": 0.6, "panel": 0.3}
+    assert stored["scores"] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0]
