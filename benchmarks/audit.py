@@ -13,11 +13,13 @@ searched once: OUT/searches keeps the search for the other columns, as an interr
 """
 
 import argparse
+import itertools
 import json
 import math
 import multiprocessing
 import os
 import random
+import statistics
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -368,6 +370,8 @@ def page(models: Sequence[Model], found: Reports, o: argparse.Namespace) -> str:
     parts = [table(models, found), INTERVALS, rows(models, found)]
     if "none" in found:
         parts.append(left_out(models, found["none"]))
+    if pairs := natural_pairs(o.out / "stored"):
+        parts.append(pairs)
     if o.statistics:
         parts.append(statistics_table(models, found["none"], o.out / "statistics"))
     if o.seeds > 1:
@@ -467,6 +471,31 @@ def left_out(models: Sequence[Model], of: Mapping[str, dict], /) -> str:
             cells.append(area_of(*([s for m, s in mine if m.is_backdoored is kind] for kind in (True, False))))
         lines.append(f"| {family} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def natural_pairs(folder: Path, /) -> str:
+    """How much sooner a known trigger acts on one clean model than on another of its kind, from the files of references."""
+    from clipclean.detect.panel import NEVER
+
+    kinds: dict[str, dict[str, Mapping[str, float]]] = {}
+    for path in sorted(folder.glob("*.json")):
+        told = json.loads(path.read_text())
+        kind = kinds.setdefault(f"{told['kind']}, {told['classes']} classes, {told['vocabulary']}", {})
+        kind |= {each["name"]: each["sizes"].get("panel", {}) for each in told["models"]}
+    lines = [
+        "| kind of clean models | pairs | median of the largest differences | largest | trigger |",
+        "|---|--:|--:|--:|---|",
+    ]
+    for kind, of in kinds.items():
+        found = []
+        for one, other in itertools.permutations(of, 2):
+            sooner = {t: math.log(of[other].get(t, NEVER) / least) for t, least in of[one].items()}
+            found.append(max(((value, t) for t, value in sooner.items()), default=(0.0, "–")))
+        if found:
+            value, trigger = max(found)
+            middle = statistics.median(v for v, _ in found)
+            lines.append(f"| {kind.rpartition(', ')[0]} | {len(found)} | {middle:.2f} | {value:.2f} | `{trigger}` |")
+    return "\n".join(lines) if len(lines) > 2 else ""
 
 
 STATISTICS = {  # and whether more of it says backdoored
