@@ -76,18 +76,20 @@ def main() -> None:
     parser.add_argument("--write", type=Path, help="a page with the markers of the block")
     parser.add_argument("--block", default="audit-photos", help="between whose markers the table goes")
     o = parser.parse_args()
+    if (o.store or o.statistics) and "none" not in o.columns:
+        parser.error("--store and --statistics need the column none")
     for folder in (*o.columns, "stored", "statistics"):
         (o.out / folder).mkdir(parents=True, exist_ok=True)
     every = [m for m in all_models(o) if o.half in (None, m.half)]
     models = [m for m in every if o.only is None or m.name in o.only]
     if not o.no_run:
-        with multiprocessing.get_context("spawn").Pool(o.workers) as pool:
+        with multiprocessing.get_context("spawn").Pool(o.workers, searches_are_kept, (o.out,)) as pool:
             for column in o.columns:  # the first column searches: what clean models show is kept for the others
                 jobs = [Job(m, every, column, seed, o.effort, o.out) for seed in range(o.seeds) for m in models]
                 for words in pool.imap_unordered(audited, jobs):
                     print(words, flush=True)
             if o.statistics:
-                for words in pool.imap_unordered(measured, [(m, o.out) for m in models]):
+                for words in pool.imap_unordered(measured, [Job(m, every, "none", 0, o.effort, o.out) for m in models]):
                     print(words, flush=True)
     found = {column: reports(o.out, column, models) for column in o.columns}
     if o.store:
@@ -193,7 +195,6 @@ def audited(job: Job) -> str:
     place = cell(job.out, job.column, job.model.name, job.seed)
     if place.exists():
         return f"{job.column} {job.model.name}"
-    searches_are_kept(job.out)
     beside = compared_with(job)
     if beside is None:
         return f"{job.column} {job.model.name}: nothing to compare with"
@@ -227,7 +228,7 @@ def compared_with(job: Job) -> dict[str, Any] | None:
     """The options of a column; None where the zoo holds no such model."""
     mine = job.model
     clean = [m for m in job.models if m.group == mine.group and not m.is_backdoored and m.name != mine.name]
-    apart = [m.path for m in clean if m.is_scratch and m.name != mine.base and m.base is None]
+    apart = [m.path for m in clean if m.is_scratch and m.name != mine.base]
     base = [m.path for m in clean if m.name == mine.base]
     match job.column:
         case "none":
@@ -270,34 +271,21 @@ def asked(job: Job, beside: Mapping[str, Any]) -> dict[str, Any]:
     return nothing | job.model.options | {"model": job.model.path, "effort": job.effort, "seed": job.seed} | beside
 
 
-def measured(job: tuple[Model, Path]) -> str:
-    """The published statistics of one model that need a search of their own; once."""
-    model, out = job
-    place = out / "statistics" / f"{model.name}.json"
+def measured(job: Job) -> str:
+    """The published statistics of one model that need a search of their own, on the images of its audit; once."""
+    place = job.out / "statistics" / f"{job.model.name}.json"
     if not place.exists():
-        from clipclean import files
+        from clipclean import files, model
+        from clipclean.api import requests
+        from clipclean.jobs import audit_inputs
 
-        searches_are_kept(out)
-        files.write_text(place, json.dumps(published.of_encoder(*opened(model))))
-    return f"statistics {model.name}"
-
-
-def opened(model: Model) -> tuple:
-    """The image tower of a model, and the images that it was audited on."""
-    from clipclean import data
-    from clipclean.config import recipe
-    from clipclean.jobs import inputs
-
-    chosen = recipe.load(recipe.DEFAULT)
-    found = inputs.read(model.path, arch=model.options["arch"])
-    images = data.read_images(
-        model.options["data"], images=inputs.image_cache(chosen, found.architecture), progress=lambda *_: None
-    )
-    clip = inputs.build(found, images, device="cpu").clip
-    for parameter in clip.net.parameters():
-        parameter.requires_grad_(False)
-    words = inputs.words(model.options["classes"], model.options["templates"])
-    return clip.encode_images, inputs.audit_set(clip, images, chosen, vocabulary=words).pixels
+        with requests.of_audit(asked(job, {})) as request:
+            read = audit_inputs.read(request, lambda *_: None)
+        clip = read.tested.clip
+        with model.frozen(clip.net):
+            found = published.of_encoder(clip.encode_images, read.eval_set.pixels)
+        files.write_text(place, json.dumps(found))
+    return f"statistics {job.model.name}"
 
 
 # What a report shows, in units of what clean models show.

@@ -148,9 +148,7 @@ def _seen(
         references = detect.together(known) if known else detect.stored(kind, classes=eval_set.classes)
         memory = saved_search.part(state, "searching", deciding)
         seen = searching.audit_clip(settings, clip, eval_set, references, progress, memory=memory, group=group)
-        if request.is_cached and group.is_first and seen.search and not seen.search.cut:
-            # A later audit of another model may name this one as its reference.
-            saved_search.keep_sizes(saved_search.digest(deciding), seen.search.sizes())
+        searching.keep_sizes(settings, deciding, seen, group)
         under: AuditResult | None = None
         if usual := searching.usual_normalisation(clip):
             with contextlib.suppress(deadline.OutOfTime):

@@ -201,6 +201,5 @@ def measured_references(
     if seen.search is None:
         words = seen.why_not[1] if seen.why_not else ""
         raise Inconclusive(f"The reference {name} cannot be compared with: {words}")
-    if settings.is_cached and group.is_first:
-        saved_search.keep_sizes(key, seen.search.sizes())
+    searching.keep_sizes(settings, deciding, seen, group)
     return detect.References("reference", name, (seen.search.sizes(),))

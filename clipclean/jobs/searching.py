@@ -52,6 +52,14 @@ class AuditResult:
     agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
 
 
+def keep_sizes(
+    settings: SearchSettings, deciding: Mapping[str, object], seen: AuditResult, group: train.Group, /
+) -> None:
+    """Keep the sizes of a finished search, decided by ``deciding``, for audits that name the model as a reference."""
+    if settings.is_cached and group.is_first and seen.search and not seen.search.cut:
+        saved_search.keep_sizes(saved_search.digest(deciding), seen.search.sizes())
+
+
 def audit_clip(
     settings: SearchSettings,
     clip: model.Clip,
