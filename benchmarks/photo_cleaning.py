@@ -5,7 +5,8 @@
     python benchmarks/photo_cleaning.py --out build/photo-cleaning --half report --table --write docs/evidence.md
 
 A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
-code runs it (``benchmarks/released.py``); or one of ``benchmarks/baselines.py``. Nobody tells it trigger or target. It gets PAIRS
+code runs it (``benchmarks/released.py``); one of ``benchmarks/baselines.py``; or ``auto``, the whole ``clipclean sanitize --recipe auto``
+on the same pairs and the class list, whose verdict is kept. Nobody tells it trigger or target. It gets PAIRS
 images with captions of the model's classes, of which the model saw about four fifths in training. What was planted is measured
 before, after, and after a benign finetuning, on images that no training saw. Every cell is one JSON file in OUT, so that a
 stopped run goes on. Seconds are those of the processor, of one thread.
@@ -23,7 +24,7 @@ from pathlib import Path
 
 PAIRS = 1200
 SHOWN = 1000  # images to measure on
-RELEASED, FINE_PRUNING = "released", "fine-pruning"
+RELEASED, FINE_PRUNING, AUTO = "released", "fine-pruning", "auto"
 
 
 def main() -> None:
@@ -91,7 +92,10 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
     clip = tested.clip
     evidence = replace(shown_to(o, entry), scale=float(clip.logit_scale().detach()))
     before, began = inputs.measure(clip, evidence), time.process_time()
-    told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
+    if method == AUTO:
+        clip, told = automatic(o, entry, seed)
+    else:
+        told = cleaned(o, entry, clip, tested, pairs, before, method, seed)
     seconds = time.process_time() - began
     after = inputs.measure(clip, evidence)
     finetune_benignly(clip, pairs)
@@ -118,14 +122,53 @@ def estimate(before, after) -> dict | None:
     return None if found is None else {"value": found.value, "interval": found.interval}
 
 
-def loaded(o: argparse.Namespace, entry: dict):
-    """The victim, and the clean pairs, which are a table of the photographs that lie in the data set."""
+def automatic(o: argparse.Namespace, entry: dict, seed: int):
+    """The model that ``auto`` writes, loaded again, and what its report says."""
+    import clipclean
+
+    _, place, arch = paths(o, entry)
+    folder = o.out / "auto" / f"{entry['name']}-{seed}"
+    lists = o.zoo / f"{entry['half']}-{entry['classes']}"
+    made = clipclean.sanitize(
+        o.zoo / f"{entry['name']}.pt",
+        place,
+        out=folder,
+        recipe="auto",
+        arch=arch,
+        classes=lists / "classes.txt",
+        templates=lists / "templates.txt",
+        keep_failed=True,
+        force=True,
+        seed=seed,
+        device="cpu",
+    ).model_dump(mode="json", by_alias=True)
+    auto, findings = made["auto"], made["findings"]
+    errors = sorted({f["rule"] for f in findings if f["level"] == "error"})
+    doubts = sorted({f["rule"] for f in findings if f["level"] == "warning"})
+    words = [made["verdict"], *(errors or doubts), "by", auto["chosen"] if auto["changed"] else "nothing"]
+    if auto["share"] < 1:
+        words.append(f"at {auto['share']:g}")
+    words.append(f"({auto['seconds']['chosen']:.0f} s of {auto['seconds']['total']:.0f})")
+    if not auto["changed"]:
+        folder = o.zoo / f"{entry['name']}.pt"
+    return loaded(o, entry, folder)[0].clip, " ".join(words)
+
+
+def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
+    """The victim's weights, its clean pairs, and its architecture."""
+    pairs = o.out / f"pairs-{entry['half']}-{entry['classes']}.csv"
+    return o.zoo / f"{entry['name']}.pt", pairs, str(o.zoo / f"{entry['arch']}-{entry['side']}.json")
+
+
+def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
+    """The victim, or other weights of its kind, and the clean pairs, a table of the photographs that lie in the data set."""
     from photo_zoo import class_list, read
 
     from clipclean.config import recipe
     from clipclean.jobs import inputs
 
-    photos, place = read(o.photos, entry["side"]), o.out / f"pairs-{entry['half']}-{entry['classes']}.csv"
+    victim, place, arch = paths(o, entry)
+    photos = read(o.photos, entry["side"])
     if not place.exists():
         import torch
 
@@ -136,10 +179,10 @@ def loaded(o: argparse.Namespace, entry: dict):
         with place.open("w", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *told])
     tested, clean = inputs.load(
-        o.zoo / f"{entry['name']}.pt",
+        weights or victim,
         place,
         recipe.load("cleanclip-tiny"),
-        arch=str(o.zoo / f"{entry['arch']}-{entry['side']}.json"),
+        arch=arch,
         device="cpu",
     )
     return tested, list(clean.pairs)

@@ -242,8 +242,8 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
 
 # Two models of 28 million parameters, for what only larger ones use: bfloat16, the recipes that are not tiny.
 WIDE = (
-    clean("wide", 50, 600),
-    planted("wide", 50, "patch:size=0.125,place=corner", "teapot", steps=150),
+    clean("wide", 10, 300),
+    planted("wide", 10, "patch:size=0.125,place=corner", "teapot", steps=150),
 )
 
 

@@ -208,19 +208,22 @@ def searched(
 ) -> tuple[Finding, ...]:
     """The findings of the search, one per suspicious class, the strongest first.
 
-    An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone,
-    and on fewer ``images`` than ``limits.min_images``: small triggers gather a few images anywhere.
+    An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone, where images gather off the
+    list, and on fewer ``images`` than ``limits.min_images``: small triggers gather a few images anywhere.
     """
-    found = []
+    found: list[Finding] = []
+    elsewhere = _elsewhere(result, limits)
     for suspect in suspected(result, limits=limits):
         # Known triggers alone never fail a model: for them clean models do not show how often they are natural.
         is_sure = (
             suspect.score >= limits.abnormality
             and images >= limits.min_images
             and bool(suspect.pieces.keys() - {PANEL})
+            # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
+            and not elsewhere
         )
         found.append(_found(suspect, "error" if is_sure else "warning", limits))
-    return (*found, *_elsewhere(result, limits), *_nowhere(result))
+    return (*found, *elsewhere, *_nowhere(result))
 
 
 def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Suspect]:

@@ -411,9 +411,14 @@ def test_without_a_search_the_classes_that_the_panel_leads_to_are_named():
     assert [each.class_ for each in named] == ["known"]
 
 
-def test_images_that_gather_where_no_class_lies_are_a_warning():
+def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next_to_it_is_no_error():
     """By a tenth of what turns them into any class: the target may be on no list."""
     gathered = UntargetedResult("mask", 0, 0.4, 0.002, True, math.nan)
+    assert shown(hit(margin=FAILS)) == [("CC003", "error", "banana")]
+    assert shown(hit(margin=FAILS), untargeted=(gathered,)) == [
+        ("CC003", "warning", "banana"),
+        ("CC006", "warning", None),
+    ]
     assert shown(hit(), untargeted=(gathered,)) == [("CC006", "warning", None)]
     assert shown(hit(), untargeted=(replace(gathered, share=0.9),)) == []  # at a class of the list
     assert shown(hit(), untargeted=(replace(gathered, size=0.015),)) == []
