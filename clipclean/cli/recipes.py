@@ -73,7 +73,8 @@ def schema() -> None:
 
 @recipes.command(
     epilog="\b\nExamples:\n  clipclean recipes bench unlearn-tiny --seeds 1,2,3\n"
-    "  clipclean recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt"
+    "  clipclean recipes bench my.yaml --write --model model.pt --data clean/ --eval-data labelled/ --classes classes.txt\n"
+    "  clipclean recipes bench my.yaml --write --add --model other.pt --data clean/ --eval-data labelled/ --classes classes.txt"
 )
 @click.argument("names", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete.recipes)
 @option(
@@ -142,6 +143,12 @@ def schema() -> None:
     is_flag=True,
     help="Write the evidence into the recipe files themselves. Their earlier evidence is lost.",
 )
+@option(
+    "--add",
+    group="Output",
+    is_flag=True,
+    help="Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.",
+)
 @options.device
 @options.force
 @options.quiet
@@ -166,7 +173,8 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
         request = benches.BenchRequest(**_on_what(given, Path(scratch), demo))
         for name, each in loaded.items():
             blocks = benches.bench(each, request, progress=shown)
-            benches.write(places[name], benches.with_evidence(recipe.text(name), blocks))
+            written = benches.added(each.evidence or (), blocks) if given["add"] else blocks
+            benches.write(places[name], benches.with_evidence(recipe.text(name), written))
             for block in blocks:
                 click.echo(_evidence_line(each.name, block))
             click.echo(f"written: {places[name]}")

@@ -199,6 +199,18 @@ def _added(rates: Sequence[detect.Rate]) -> recipes.MeasuredRate:
     return recipes.MeasuredRate(value=whole.value, interval=whole.interval, n=whole.n)
 
 
+def added(earlier: Sequence[Evidence], new: Sequence[Evidence], /) -> tuple[Evidence, ...]:
+    """New evidence after the earlier that stays true: of the same values, with other attacks, models or data."""
+
+    def subject(block: Evidence) -> tuple[str, str, str, str | None, int | None, str, int]:
+        measured = block.attack, block.architecture, block.kind, block.parameters, block.data, block.pairs
+        return block.recipe_sha256, *measured
+
+    values, subjects = {block.recipe_sha256 for block in new}, set(map(subject, new))
+    stays = [block for block in earlier if block.recipe_sha256 in values and subject(block) not in subjects]
+    return (*stays, *new)
+
+
 def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:
     """The YAML of a recipe with its evidence blocks replaced by these, at its end; comments stay."""
     lines = text.rstrip("\n").split("\n")

@@ -52,6 +52,15 @@ def test_new_evidence_replaces_the_old(tmp_path):
     assert twice == bench.with_evidence(MINE, [evidence()])
 
 
+def test_added_evidence_keeps_what_is_still_true_of_other_models_and_attacks():
+    own = evidence()
+    elsewhere = own.model_copy(update={"architecture": "ResNet"})
+    other_attack = own.model_copy(update={"attack": "warp"})
+    other_values = own.model_copy(update={"recipe_sha256": "1" * 64, "attack": "text"})
+    anew = own.model_copy(update={"seeds": (2,)})
+    assert bench.added([own, elsewhere, other_attack, other_values], [anew]) == (elsewhere, other_attack, anew)
+
+
 def test_a_text_that_is_no_recipe_is_not_written(tmp_path):
     place = tmp_path / "mine.yaml"
     place.write_text(MINE)
