@@ -4,8 +4,8 @@
     python benchmarks/screening_photos.py --out build/screening-photos --table --write docs/evidence.md
 
 Of 4,000 photographs of a victim's own classes (``benchmarks/photo_zoo.py``) 5 or 50 get the victim's trigger and a caption of its target: one of the
-captions that the set has as well (``templates``), or their own, followed by the target's name (``appended``). Another 500 pairs that no
-training saw are trusted: ``screen --trusted`` drops what at most 1 % of clean pairs would reach. Nobody tells it the trigger.
+captions that the set has as well (``templates``), or their own, followed by the target's name (``appended``). Another 500 pairs,
+drawn with them, are trusted: ``screen --trusted`` drops what at most 1 % of clean pairs would reach. Nobody tells it the trigger.
 """
 
 import argparse
@@ -20,7 +20,7 @@ from photos import TEMPLATES
 from screening import with_rows
 from torch import Generator, Tensor
 
-from clipclean import data, model
+from clipclean import data, detect, model
 from clipclean.config import recipe
 from clipclean.detect import ranking, screening
 from clipclean.jobs import inputs
@@ -83,10 +83,9 @@ def pairs_of(o: argparse.Namespace, entry: dict) -> list[data.Pair]:
     photos, place = read(o.photos, entry["side"]), o.out / f"many-{entry['half']}-{entry['classes']}.csv"
     rng, generator = random.Random(13), Generator().manual_seed(13)
     classes = torch.tensor(class_list(photos, entry["half"], entry["classes"]))
-    numbers: list[int] = []
-    for part, count in (("train", PAIRS), ("audit", TRUSTED)):
-        own = photos.among(part, classes)
-        numbers += own[torch.randperm(len(own), generator=generator)[:count]].tolist()
+    # Trusted pairs must be of one origin with the others: the model saw as large a part of them in training.
+    own = torch.cat([photos.among(part, classes) for part in ("train", "audit")])
+    numbers = own[torch.randperm(len(own), generator=generator)[: PAIRS + TRUSTED]].tolist()
     if not place.exists():
         rows = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
         with place.open("w", newline="") as stream:
@@ -111,8 +110,8 @@ def poisoned(
 ) -> ranking.Embedded:
     """What the model makes of the hidden pairs."""
     rng, generator = random.Random(entry["seed"]), Generator().manual_seed(entry["seed"])
-    clean = torch.stack([model.unit_range(pairs[k].image.decode()) for k in places])
-    pixels = (trigger(clean, generator) * 255).round().byte()
+    clean = detect.stack([pairs[k].image for k in places])
+    pixels = (trigger(clean, generator) * 255).round() / 255  # as a file holds them
     captions = [
         rng.choice(TEMPLATES).format(entry["target"])
         if form == "templates"

@@ -10,6 +10,7 @@ from clipclean.schema.report import ExpectedRecord
 
 DEFAULTS = (
     "cleanclip-tiny",
+    "cleanclip-few-tiny",
     "cleanclip",
 )  # for a run that names no recipe: the first that was measured on a similar model
 LIKE = 4.0  # a model of at most so many times, or at least that part of, the parameters is of a like size

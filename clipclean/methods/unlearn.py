@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from clipclean import data, deadline, detect, model, train
+from clipclean.config import policy
 from clipclean.config.recipe import EFFORTS, Recipe
 from clipclean.detect import FAMILIES, InvertedTrigger
 from clipclean.errors import Inconclusive, Interrupted
@@ -96,6 +97,7 @@ def search(
             clip,
             scene,
             settings=settings_of(recipe, seed=run.seed),
+            limits=policy.resolved(policy.DEFAULT, recipe.audit),
             progress=lambda done, total: run.progress("searching for triggers", done, total),
             crew=run.group,
         )

@@ -73,6 +73,7 @@ def test_the_shipped_recipes_are_these():
     assert recipe.names() == (
         "auto",
         "cleanclip",
+        "cleanclip-few-tiny",
         "cleanclip-strong",
         "cleanclip-tiny",
         "mmcl",

@@ -149,11 +149,11 @@ def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, t
 # What is unlearned at all.
 
 
-def hit(*, excess, anomaly=3.0, is_reached=True, target=1):
+def hit(*, excess, anomaly=3.0, is_reached=True, target=1, name="a"):
     candidate = SimpleNamespace(target=target, size=0.02, is_reached=is_reached)
     return SimpleNamespace(
         candidate=candidate,
-        found="trigger",
+        found=SimpleNamespace(target=name),
         probe=SimpleNamespace(excess=excess),
         anomaly_index=anomaly,
         reference_anomaly=float("nan"),
@@ -168,6 +168,21 @@ def test_of_a_first_search_only_what_surely_works_is_unlearned():
         hit(excess=0.9, is_reached=False),
     ]
     assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5)] == [2]
+
+
+def test_where_the_audit_tells_suspects_from_natural_triggers_only_its_own_are_unlearned():
+    found = [
+        hit(excess=0.9, name="a", target=0),
+        hit(excess=0.9, name="b", target=1),
+        hit(excess=0.6, name="c", target=2),
+    ]
+
+    def caught(*named):
+        return [c.target for c in unlearning.first_caught(found, outlyingness=2.5, named=set(named))]
+
+    assert caught("b") == [1]
+    assert caught("a", "b") == [0, 1]
+    assert caught() == caught("c") == [0, 1]  # what it names is not sure to work: then everything that is
 
 
 # What still acts.
