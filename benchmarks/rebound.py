@@ -23,15 +23,18 @@ from photo_cleaning import figures, loaded, shown_to, victims
 from torch import Generator, Tensor, nn
 
 from clipclean import detect, model, train
+from clipclean.config import policy
 from clipclean.config.recipe import EFFORTS, Recipe
 from clipclean.methods import training, unlearn, unlearning
 
 WEAKER, LEAST_WEAK = "weaker triggers too", 0.3  # excess on unseen images; shipped: 0.7
+OTHERS = "natural triggers of other classes too"  # by the anomaly index alone
 FORGETTING: dict[str, dict[str, Any]] = {
     "shipped": {},
     "triggers as found": {"shift": 0.0, "strength": (1.0, 1.0)},
     "whole images": {"least_part": 1.0},
     WEAKER: {},
+    OTHERS: {},
     "last stage alone": {"stage": "last"},
     "carrying stage alone": {"stage": "carrying"},
 }
@@ -100,7 +103,11 @@ def measured(o: argparse.Namespace, entry: dict) -> dict:
             course=detect.Course(SEED, lambda done, total: None),
             pointed=[],
         )
-    caught = unlearning.first_caught(result.targeted, outlyingness=chosen.unlearn.outlyingness)
+    limits = policy.resolved(policy.DEFAULT, chosen.audit)
+    named = {suspect.name for suspect in detect.suspected(result, limits=limits)}
+    least = chosen.unlearn.outlyingness
+    caught = unlearning.first_caught(result.targeted, outlyingness=least, named=named)
+    everybody = unlearning.first_caught(result.targeted, outlyingness=least)
     told = {"entry": entry, "before": figures(before), "found": [c.record().as_json() for c in caught]}
 
     def both() -> dict[str, dict]:
@@ -114,7 +121,7 @@ def measured(o: argparse.Namespace, entry: dict) -> dict:
     forgotten: dict[str, Tensor] = {}
     for name, how in FORGETTING.items():
         clip.net.load_state_dict(weights)
-        mine = weaker(result, chosen) if name == WEAKER else caught
+        mine = {WEAKER: weaker(result, chosen, named), OTHERS: everybody}.get(name, caught)
         if mine:
             forget(clip, scene, mine, pairs, chosen, how)
         if name == "shipped":
@@ -148,12 +155,14 @@ def scene_of(
     )
 
 
-def weaker(result: detect.SearchResult, chosen: Recipe) -> tuple[unlearning.RecoveredTrigger, ...]:
-    """Triggers that stand out, with those that turn few unseen images."""
+def weaker(result: detect.SearchResult, chosen: Recipe, named: set[str]) -> tuple[unlearning.RecoveredTrigger, ...]:
+    """Triggers towards the same classes that stand out, with those that turn few unseen images."""
     return tuple(
         unlearning.RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
         for t in result.targeted
-        if detect.rank(t) >= chosen.unlearn.outlyingness and t.probe.excess >= LEAST_WEAK
+        if detect.rank(t) >= chosen.unlearn.outlyingness
+        and t.probe.excess >= LEAST_WEAK
+        and (not named or t.found.target in named)
     )
 
 

@@ -4,6 +4,7 @@
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from clipclean.config import recipe as recipes
@@ -13,7 +14,8 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.train.loader import Samples
 
 TINY = 30_000_000  # parameters; no published CLIP has fewer
-TINY_SUFFIX = "-tiny"
+TINY_SUFFIX, FEW_SUFFIX = "-tiny", "-few-tiny"
+FEW = 2_000  # pairs; with more, the larger batches of the -tiny recipes make enough steps
 _STEP = re.compile(r"([a-z0-9][a-z0-9-]*)(?:\(([^()]*)\))?")
 
 
@@ -47,8 +49,8 @@ class Candidate:
         return "; ".join(faults)
 
 
-def candidates(auto: Recipe, /, *, parameters: int) -> tuple[Candidate, ...]:
-    """The candidates that a recipe lists under ``auto.ladder``, for a model of so many parameters.
+def candidates(auto: Recipe, /, *, parameters: int, pairs: int) -> tuple[Candidate, ...]:
+    """The candidates that a recipe lists under ``auto.ladder``, for a model of so many parameters and so many clean pairs.
 
     An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``. Tiny models get the ``-tiny``
     variant of a recipe, if there is one. The settings for measuring and for data are those of ``auto``, not of the candidate.
@@ -56,15 +58,24 @@ def candidates(auto: Recipe, /, *, parameters: int) -> tuple[Candidate, ...]:
     Raises:
         UsageError: an entry names no recipe, one that chooses among candidates itself, or values that make no valid recipe.
     """
-    return tuple(_candidate(text, auto, is_tiny=parameters < TINY) for text in auto.auto.ladder)
+    suffixes = suffixes_of(parameters, pairs)
+    return tuple(_candidate(text, auto, suffixes) for text in auto.auto.ladder)
 
 
-def of_size(name: str, /, *, is_tiny: bool) -> str:
-    """The name of the recipe for the size of a model."""
-    return f"{name}{TINY_SUFFIX}" if is_tiny and f"{name}{TINY_SUFFIX}" in recipes.names() else name
+def suffixes_of(parameters: int, pairs: int, /) -> tuple[str, ...]:
+    """The ends of names of recipes for such a job, the most fitting first."""
+    if parameters >= TINY:
+        return ()
+    return (FEW_SUFFIX, TINY_SUFFIX) if pairs < FEW else (TINY_SUFFIX,)
 
 
-def _candidate(text: str, auto: Recipe, *, is_tiny: bool) -> Candidate:
+def of_size(name: str, suffixes: Sequence[str], /) -> str:
+    """The name of the recipe with the first of the suffixes that there is one with."""
+    known = set(recipes.names())
+    return next((f"{name}{suffix}" for suffix in suffixes if f"{name}{suffix}" in known), name)
+
+
+def _candidate(text: str, auto: Recipe, suffixes: Sequence[str]) -> Candidate:
     names, chosen = [], []
     for part in re.split(r"\s*\+\s*(?![^(]*\))", text.strip()):
         match = _STEP.fullmatch(part)
@@ -73,7 +84,7 @@ def _candidate(text: str, auto: Recipe, *, is_tiny: bool) -> Candidate:
                 f"recipe {auto.name}: auto.ladder: {part!r} is not a step. Write RECIPE or RECIPE(KEY=VALUE, ...), and + between "
                 "steps."
             )
-        name = of_size(match[1], is_tiny=is_tiny)
+        name = of_size(match[1], suffixes)
         changes = [change.strip() for change in (match[2] or "").split(",") if change.strip()]
         step = recipes.override(recipes.load(name), changes)
         if METHODS[step.method].chooses:

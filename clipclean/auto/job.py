@@ -35,7 +35,7 @@ def auto(
     started = time.monotonic()
     if not request.audit:
         raise UsageError("auto decides by audits, so --no-audit leaves it nothing to go by. Leave the option out.")
-    candidates.candidates(request.recipe, parameters=0)  # a misspelt one is refused before slow work
+    candidates.candidates(request.recipe, parameters=0, pairs=0)  # a misspelt one is refused before slow work
     # Before slow work: an output that may not be replaced is refused at once.
     standing = outputs.look(request) if group.is_first else placing.OutputState()
     ready = prepare.prepare(request, progress=progress)
@@ -76,15 +76,20 @@ def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progre
 def check_shared(bench: Workbench, recipe: Recipe, /) -> None:
     """Raise UsageError if several processes cannot share the batches of a candidate or of the planting evenly."""
     group = bench.run.group
-    for candidate in candidates.candidates(recipe, parameters=parameters(bench.clip)):
+    for candidate in listed(bench, recipe):
         for each in candidate.recipes:
             group.check(each.train.batch_size)
     group.check(bench.planting.batch_size, name="auto.batch_size")
 
 
+def listed(bench: Workbench, recipe: Recipe, /) -> tuple[candidates.Candidate, ...]:
+    """The candidates for this model and these pairs, in the order of trying."""
+    return candidates.candidates(recipe, parameters=parameters(bench.clip), pairs=len(bench.samples.pairs))
+
+
 def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
     """The recipe for planting and for the refinetune test, of the model's size."""
-    name = candidates.of_size(recipe.auto.control, is_tiny=parameters(clip) < candidates.TINY)
+    name = candidates.of_size(recipe.auto.control, candidates.suffixes_of(parameters(clip), candidates.FEW))
     return recipes.load(name).model_copy(update={"data": recipe.data})
 
 
@@ -105,7 +110,7 @@ def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
     # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
     copy = bench.plant(avoid=suspects.pointed_at(before, bench.evidence, bench.limits))
     considered = select.choose(
-        candidates.candidates(recipe, parameters=parameters(bench.clip)),
+        listed(bench, recipe),
         budget=bench.budget,
         is_late=is_late,
         tried=lambda candidate: attempts.on_copy(bench, candidate, copy, before.acting),

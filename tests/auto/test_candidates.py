@@ -9,10 +9,12 @@ from clipclean.train.loader import Samples
 BIG, SMALL = 150_000_000, 400_000
 
 
-def candidates_of(*texts, parameters=BIG):
+def candidates_of(*texts, parameters=BIG, pairs=20_000):
     auto = recipe.load("auto")
     return candidates.candidates(
-        auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": texts})}), parameters=parameters
+        auto.model_copy(update={"auto": auto.auto.model_copy(update={"ladder": texts})}),
+        parameters=parameters,
+        pairs=pairs,
     )
 
 
@@ -35,9 +37,16 @@ def test_tiny_models_get_the_tiny_variants_of_recipes_that_have_one():
     assert candidates_of("cleanclip-strong", parameters=SMALL)[0].names == ("cleanclip-strong",)
 
 
+def test_with_few_pairs_a_tiny_model_gets_the_recipe_for_few_where_there_is_one():
+    few = candidates_of("cleanclip + par", parameters=SMALL, pairs=1_999)[0]
+    assert few.names == ("cleanclip-few-tiny", "par-tiny")
+    assert candidates_of("cleanclip", parameters=SMALL, pairs=2_000)[0].names == ("cleanclip-tiny",)
+    assert candidates_of("cleanclip", pairs=100)[0].names == ("cleanclip",)
+
+
 def test_what_is_measured_is_that_of_the_run_and_not_of_the_candidate():
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
-    step = candidates.candidates(auto, parameters=BIG)[0].recipes[0]
+    step = candidates.candidates(auto, parameters=BIG, pairs=99)[0].recipes[0]
     assert (step.audit.max_accuracy_loss, step.data.max_pairs) == (0.07, 99)
 
 
@@ -66,7 +75,7 @@ def test_what_is_no_candidate_is_refused(text, told):
 def test_the_shipped_candidates_can_be_run_at_both_sizes():
     auto = recipe.load("auto")
     for parameters in (BIG, SMALL):
-        for each in candidates.candidates(auto, parameters=parameters):
+        for each in candidates.candidates(auto, parameters=parameters, pairs=20_000):
             for step in each.recipes:
                 recipe.check(step, pairs=20_000)
 
