@@ -45,6 +45,8 @@ FOLLOWING = {
     "L_CLIP, rehearsed": ("mmcl-tiny", True, False),
     "L_CLIP": ("mmcl-tiny", False, False),
     "L_CLIP, projected": ("mmcl-tiny", False, True),
+    "CleanCLIP for few pairs, rehearsed": ("cleanclip-few-tiny", True, False),
+    "CleanCLIP for few pairs": ("cleanclip-few-tiny", False, False),
 }
 SEED = 0
 PROJECTING_IMAGES = 64
@@ -66,8 +68,9 @@ def main() -> None:
         torch.set_num_threads(1)
         for entry in victims(o):
             place = o.out / f"{entry['name']}.json"
-            if not place.exists():
-                place.write_text(json.dumps(measured(o, entry), indent=1) + "\n")
+            known = json.loads(place.read_text()) if place.exists() else {}
+            if {*FORGETTING, *FOLLOWING} - known.keys():
+                place.write_text(json.dumps(known | measured(o, entry, known), indent=1) + "\n")
     text = table([json.loads(path.read_text()) for path in sorted(o.out.glob("*.json"))])
     print(text)
     if o.write:
@@ -76,8 +79,8 @@ def main() -> None:
         fill(o.write, "rebound", text)
 
 
-def measured(o: argparse.Namespace, entry: dict) -> dict:
-    """Every way on one victim."""
+def measured(o: argparse.Namespace, entry: dict, known: dict) -> dict:
+    """Every way on one victim that is not known yet."""
     from zoo import finetune_benignly
 
     from clipclean.config import recipe
@@ -115,11 +118,14 @@ def measured(o: argparse.Namespace, entry: dict) -> dict:
         finetune_benignly(clip, pairs)
         return {"after": figures(after), "rebound": figures(inputs.measure(clip, evidence))}
 
-    clip.net.load_state_dict(weights)
-    finetune_benignly(clip, pairs)
-    told |= {"nothing": {"after": told["before"], "rebound": figures(inputs.measure(clip, evidence))}}
+    if "nothing" not in known:
+        clip.net.load_state_dict(weights)
+        finetune_benignly(clip, pairs)
+        told |= {"nothing": {"after": told["before"], "rebound": figures(inputs.measure(clip, evidence))}}
     forgotten: dict[str, Tensor] = {}
     for name, how in FORGETTING.items():
+        if name in known and name != "shipped":
+            continue
         clip.net.load_state_dict(weights)
         mine = {WEAKER: weaker(result, chosen, named), OTHERS: everybody}.get(name, caught)
         if mine:
@@ -129,6 +135,8 @@ def measured(o: argparse.Namespace, entry: dict) -> dict:
         told[name] = {"triggers": len(mine)} | both()
         print(entry["name"], name, line(told[name]), flush=True)
     for name, (method, is_rehearsed, is_projected) in FOLLOWING.items() if caught else ():
+        if name in known:
+            continue
         clip.net.load_state_dict(forgotten)
         group = Projecting(0, 1, clip, scene, unlearning.leads(caught)) if is_projected else train.ALONE
         rehearsed = unlearning.leads(caught) if is_rehearsed else ()

@@ -248,7 +248,7 @@ def _defaults() -> str:
     measured = [name for name in evidence.DEFAULTS if _evidence(recipe.load(name)) != "none"]
     return (
         f"Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. On others "
-        f"{recipe.DEFAULT} is taken, for which nothing was measured, and the run says so."
+        f"{recipe.DEFAULT} is taken, which was not measured there, and the run says so."
     )
 
 
