@@ -61,8 +61,12 @@ bench-cleaning-photos: bench-photos
 	$(BIN)/python benchmarks/label_free.py --photos build/photos --zoo build/photo-zoo --out benchmarks/results/label-free.json \
 	  --write docs/evidence.md
 	$(BIN)/python benchmarks/photo_cleaning.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --half report \
-	  --out build/photo-cleaning --methods cleanclip-tiny released mmcl-tiny par-tiny unlearn-tiny fine-pruning clp invertune \
-	  --write docs/evidence.md
+	  --out build/photo-cleaning --write docs/evidence.md --methods cleanclip-few-tiny \
+	  mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2 par-tiny unlearn-tiny released fine-pruning clp invertune auto
+	$(BIN)/python benchmarks/rebound.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/rebound \
+	  --only choose-resnet-10-planted-patch-1 --write docs/evidence.md
+	$(BIN)/python benchmarks/screening_photos.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/screening-photos \
+	  --only report-resnet-10-planted-patch-1 report-resnet-10-planted-badnets-1 report-resnet-50-planted-stripes-1 --write docs/evidence.md
 
 # The audit on that zoo, in four columns: alone, beside a clean model, beside a file of references, beside the base; some two hours on two
 # cores, or one with bfloat16; what is there is kept.
@@ -85,6 +89,9 @@ tables: setup
 	$(BIN)/python benchmarks/cleaning.py --out benchmarks/results/cleaning --auto benchmarks/results/auto --table --write docs/evidence.md
 	$(BIN)/python benchmarks/photo_zoo.py --out benchmarks/results/photo-zoo --write docs/evidence.md
 	$(BIN)/python benchmarks/label_free.py --out benchmarks/results/label-free.json --write docs/evidence.md
+	$(BIN)/python benchmarks/photo_cleaning.py --out benchmarks/results/photo-cleaning --half report --table --write docs/evidence.md
+	$(BIN)/python benchmarks/rebound.py --out benchmarks/results/rebound --table --write docs/evidence.md
+	$(BIN)/python benchmarks/screening_photos.py --out benchmarks/results/screening-photos --table --write docs/evidence.md
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/cleaning --auto benchmarks/results/auto --out docs/frontier.svg
 
 # docs/speed.md and docs/scale.md, in under an hour on two idle cores; and on a GPU where there is one.

@@ -27,7 +27,9 @@ def test_list_shows_every_shipped_recipe_with_method_and_purpose(capsys):
         assert row.split()[1] == loaded.method
         assert row.endswith(f"  {loaded.description}")
         assert ("  none  " in row) == (loaded.evidence is None)
-    assert default.startswith("Default: cleanclip-tiny, cleanclip-few-tiny, cleanclip, on models")  # those that were measured
+    assert default.startswith(
+        "Default: cleanclip-tiny, cleanclip-few-tiny, cleanclip, on models"
+    )  # those that were measured
 
 
 def test_list_as_json_is_json_and_claims_no_evidence_that_is_not_there(capsys):

@@ -136,7 +136,7 @@ def test_a_plain_folder_of_images_serves(planted, tmp_path, hasty, unread):
 
 @pytest.mark.slow
 def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, tmp_path):
-    cleaned(planted, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=1")
+    cleaned(planted, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=1", "--set", "unlearn.enough=1")
     found = result(tmp_path / "out")
     measured = [
         [p["trigger"] for p in found[side]["measurements"]["probes"] if p["trigger"].startswith("found:")]
