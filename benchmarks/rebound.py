@@ -24,7 +24,7 @@ from torch import Generator, Tensor, nn
 
 from clipclean import detect, model, train
 from clipclean.config import policy
-from clipclean.config.recipe import EFFORTS, Recipe
+from clipclean.config.recipe import Recipe
 from clipclean.methods import training, unlearn, unlearning
 
 WEAKER, LEAST_WEAK = "weaker triggers too", 0.3  # excess on unseen images; shipped: 0.7
@@ -95,17 +95,9 @@ def measured(o: argparse.Namespace, entry: dict, known: dict) -> dict:
     weights = copy.deepcopy(clip.net.state_dict())
     chosen, samples = recipe.load("unlearn-tiny"), Samples(pairs, None)
     run = Run(SEED, "fp32", lambda what, done, total: None)
-    scene = scene_of(clip, pairs, chosen, before, evidence.classes)
-    with model.frozen(clip.net):
-        result = detect.search(
-            clip.encode_images,
-            scene.eval_set,
-            scene.text_classifier,
-            effort=scene.effort,
-            references=scene.references,
-            course=detect.Course(SEED, lambda done, total: None),
-            pointed=[],
-        )
+    classifier, classes = before.text_classifier, evidence.classes
+    scene = unlearn.scene_of(clip, pairs, chosen, text_classifier=classifier, classes=classes, known=(), seed=SEED)
+    result = unlearning.searched(clip, scene, course=detect.Course(SEED, lambda done, total: None))
     limits = policy.resolved(policy.DEFAULT, chosen.audit)
     named = {suspect.name for suspect in detect.suspected(result, limits=limits)}
     least = chosen.unlearn.outlyingness
@@ -145,22 +137,6 @@ def measured(o: argparse.Namespace, entry: dict, known: dict) -> dict:
         told[name] = both()
         print(entry["name"], name, line(told[name]), flush=True)
     return told
-
-
-def scene_of(
-    clip: model.Clip, pairs: list, chosen: Recipe, before: detect.Measurement, classes: tuple[str, ...]
-) -> unlearning.Scene:
-    """What a search works on, as ``unlearn`` puts it together."""
-    order = torch.randperm(len(pairs), generator=Generator().manual_seed(SEED)).tolist()
-    return unlearning.Scene(
-        pixels=detect.stack([pairs[i].image for i in sorted(order[: chosen.unlearn.images])]),
-        text_classifier=before.text_classifier,
-        classes=classes,
-        references=detect.stored(model.kind_of(clip.architecture), classes=classes),
-        effort=detect.Effort(**EFFORTS[chosen.unlearn.effort].model_dump()),
-        knn=0,
-        batch_size=detect.EMBED_BATCH,
-    )
 
 
 def weaker(result: detect.SearchResult, chosen: Recipe, named: set[str]) -> tuple[unlearning.RecoveredTrigger, ...]:

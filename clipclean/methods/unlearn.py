@@ -75,19 +75,7 @@ def search(
         Inconclusive: the model gives numbers that are not finite.
             Or nothing can be searched, and no known trigger acts.
     """
-    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(run.seed)).tolist()
-    # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
-    chosen = sorted(order[: recipe.unlearn.images])
-    scene = unlearning.Scene(
-        pixels=detect.stack([pairs[i].image for i in chosen]).to(clip.device),
-        text_classifier=text_classifier,
-        classes=classes,
-        references=detect.stored(model.kind_of(clip.architecture), classes=classes),
-        effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump()),
-        knn=0,
-        batch_size=detect.EMBED_BATCH,
-        known=tuple(known),
-    )
+    scene = scene_of(clip, pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, seed=run.seed)
     kept = _restored(run.state, scene)
     if kept:
         return SearchedModel(scene, kept[0], kept[2])
@@ -111,6 +99,33 @@ def search(
     if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
         _save(run.state, {}, searched.state, known, searched.seconds)
     return searched
+
+
+def scene_of(
+    clip: model.Clip,
+    pairs: Sequence[data.Pair],
+    recipe: Recipe,
+    /,
+    *,
+    text_classifier: Tensor,
+    classes: tuple[str, ...],
+    known: Sequence[SuspectedTrigger],
+    seed: int,
+) -> unlearning.Scene:
+    """The inputs of a search: some of the images, drawn by the seed, and what they are compared with."""
+    order = torch.randperm(len(pairs), generator=torch.Generator().manual_seed(seed)).tolist()
+    # Drawn, since folders come class by class; sorted, so that they are read in the order of the files.
+    chosen = sorted(order[: recipe.unlearn.images])
+    return unlearning.Scene(
+        pixels=detect.stack([pairs[i].image for i in chosen]).to(clip.device),
+        text_classifier=text_classifier,
+        classes=classes,
+        references=detect.stored(model.kind_of(clip.architecture), classes=classes),
+        effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump()),
+        knn=0,
+        batch_size=detect.EMBED_BATCH,
+        known=tuple(known),
+    )
 
 
 def unlearn(

@@ -184,22 +184,27 @@ def begin(
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    with model.frozen(clip.net):
-        result = detect.search(
-            clip.encode_images,
-            scene.eval_set,
-            scene.text_classifier,
-            effort=scene.effort,
-            references=scene.references,
-            course=detect.Course(settings.seed, progress, crew=crew),
-            pointed=list(dict.fromkeys(target for _, target in scene.known)),
-        )
+    result = searched(clip, scene, course=detect.Course(settings.seed, progress, crew=crew))
     controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
     named = {suspect.name for suspect in detect.suspected(result, limits=limits)}
     catches = first_caught(result.targeted, outlyingness=settings.outlyingness, named=named)
     suspects = dict.fromkeys((*(target for _, target in scene.known), *(catch.target for catch in catches)))
     scores = {f: max(detect.rank(t) for t in result.targeted if t.candidate.family == f) for f in detect.FAMILIES}
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
+
+
+def searched(clip: model.Clip, scene: Scene, /, *, course: detect.Course) -> detect.SearchResult:
+    """The first search: every family, without a target and then towards suspects and the targets of known triggers."""
+    with model.frozen(clip.net):
+        return detect.search(
+            clip.encode_images,
+            scene.eval_set,
+            scene.text_classifier,
+            effort=scene.effort,
+            references=scene.references,
+            course=course,
+            pointed=list(dict.fromkeys(target for _, target in scene.known)),
+        )
 
 
 def first_caught(

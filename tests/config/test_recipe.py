@@ -633,4 +633,10 @@ def test_auto_as_shipped_differs_from_the_defaults_only_where_it_was_measured_to
         "ladder",
         "gain",
     }
+    assert shipped.ladder == (
+        "unlearn",
+        "unlearn + cleanclip(loss.preserve_weight=2)",
+        "unlearn + par",
+        "unlearn + par + mmcl(train.epochs=6, loss.preserve_weight=2)",
+    )
     assert set(default.ladder) < set(shipped.ladder)
