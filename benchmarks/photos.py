@@ -44,9 +44,13 @@ class Photos:
         return ((self.part == PARTS.index(part)) & torch.isin(self.label, classes)).nonzero().flatten()
 
     def caption(self, number: int, rng: random.Random) -> str:
-        """One of the names of a class, its own twice as often as all others, in a template."""
+        """One of the names of a class in a template."""
+        return rng.choice(TEMPLATES).format(self.name(number, rng))
+
+    def name(self, number: int, rng: random.Random) -> str:
+        """One of the names of a class, its own twice as often as all others."""
         own, *others = self.names[number]
-        return rng.choice(TEMPLATES).format(rng.choice(others) if others and rng.random() < 1 / 3 else own)
+        return rng.choice(others) if others and rng.random() < 1 / 3 else own
 
 
 def read(folder: Path, *, side: int) -> Photos:

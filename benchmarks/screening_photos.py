@@ -1,22 +1,30 @@
 """Poisoned pairs hidden in a clean set of photographs: where screening ranks them, and what a trusted set guarantees.
 
-    python benchmarks/screening_photos.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo --out build/screening-photos --only NAME...
+    python benchmarks/screening_photos.py --photos build/photos --images tiny-imagenet-200 --zoo build/photo-zoo --out build/screening-photos --only NAME... \
+        --captions captions_val2017.json
     python benchmarks/screening_photos.py --out build/screening-photos --table --write docs/evidence.md
 
-Of 4,000 photographs of a victim's own classes (``benchmarks/photo_zoo.py``) 5 or 50 get the victim's trigger and a caption of its target: one of the
-captions that the set has as well (``templates``), or their own, followed by the target's name (``appended``). Another 500 pairs,
+Of 4,000 photographs of a victim's own classes (``benchmarks/photo_zoo.py``) 5 or 50 get the victim's trigger and a caption of its target: one like
+those that the set has as well (``templates``), or their own, followed by the target's name (``appended``). Another 500 pairs,
 drawn with them, are trusted: ``screen --trusted`` drops what at most 1 % of clean pairs would reach. Nobody tells it the trigger.
+
+The captions are templates. ``--captions captions_val2017.json``, COCO's captions as JSON, measures the same pairs once more with natural ones:
+sentences of COCO with the same names in them (``benchmarks/frames.py``), each sentence once; those of hidden pairs stand nowhere else in the set.
+The victims learned from templates, so that natural sentences are new to them.
 """
 
 import argparse
 import csv
 import json
 import random
+import sys
 from pathlib import Path
 
 import torch
+from frames import Frame, read, without
 from photo_cleaning import implants_of, loaded, paths, shown_to, victims
-from photos import TEMPLATES
+from photo_train import CONTEXT
+from photos import TEMPLATES, Photos
 from screening import with_rows
 from torch import Generator, Tensor
 
@@ -27,7 +35,10 @@ from clipclean.jobs import inputs
 
 PAIRS, TRUSTED, RATE, TOP = 4000, 500, 0.01, 0.02
 HIDDEN = (5, 50)
-FORMS = ("templates", "appended")
+SPLITS = 20  # choices of the trusted pairs, of which the rate is a mean
+FORMS = {"templates": "like the set's", "appended": "appended"}
+SETS = ("templates", "natural")
+ROOM = CONTEXT - 7  # tokens of a sentence: start, end, a name, a comma and the target's name are read beside it
 
 
 def main() -> None:
@@ -38,17 +49,20 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report"), default="report")
     parser.add_argument("--only", nargs="+", metavar="NAME")
+    parser.add_argument("--captions", type=Path, help="a JSON file of COCO's captions: measure natural captions, too")
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block screening-photos")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
     if not o.table:
         torch.set_num_threads(1)
+        frames = read(o.captions, tokens=ROOM) if o.captions else []
         for entry in victims(o):
-            place = o.out / f"{entry['name']}.json"
-            if not place.exists():
-                place.write_text(json.dumps(measured(o, entry), indent=1) + "\n")
-                print(entry["name"], flush=True)
+            for kind in SETS if o.captions else SETS[:1]:
+                place = o.out / f"{entry['name']}{'-natural' * (kind == 'natural')}.json"
+                if not place.exists():
+                    place.write_text(json.dumps(measured(o, entry, kind, frames), indent=1) + "\n")
+                    print(entry["name"], kind, flush=True)
     found = [json.loads(path.read_text()) for path in sorted(o.out.glob("*.json"))]
     print(text := table(found))
     if o.write:
@@ -57,17 +71,25 @@ def main() -> None:
         fill(o.write, "screening-photos", text)
 
 
-def measured(o: argparse.Namespace, entry: dict) -> dict:
+def measured(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame]) -> dict:
     """Rank the pairs with and without hidden ones."""
     tested, _ = loaded(o, entry)
-    clip, pairs = tested.clip, pairs_of(o, entry)
+    clip, (pairs, named, spare) = tested.clip, pairs_of(o, entry, kind, frames)
     seen = look(clip, pairs)
     (implant,) = implants_of(shown_to(o, entry))
     order = torch.randperm(PAIRS, generator=Generator().manual_seed(entry["seed"])).tolist()
-    places = sorted([k for k in order if entry["target"] not in pairs[k].caption][: max(HIDDEN)])
-    told = {"entry": entry, "none": judged(seen, torch.zeros(PAIRS, dtype=torch.bool))}
+    # By names, not captions: the same images are poisoned with captions of either kind.
+    places = sorted([k for k in order if entry["target"] not in named[k]][: max(HIDDEN)])
+    told = {
+        "entry": entry,
+        "captions": kind,
+        "understood": understood(clip, seen, named, o.zoo / f"{entry['half']}-{entry['classes']}" / "classes.txt"),
+        "none": judged(seen, torch.zeros(PAIRS, dtype=torch.bool)),
+        "splits": [dropped_clean(seen, split) for split in range(SPLITS)],
+    }
     for form in FORMS:
-        few = poisoned(clip, seen, pairs, places, implant.trigger, entry, form)
+        captions = poisoned_captions([pairs[k].caption for k in places], entry, form, spare)
+        few = poisoned(clip, seen, [pairs[k] for k in places], captions, implant.trigger, entry["seed"])
         for count in HIDDEN:
             mixed = with_rows(seen, first_of(few, count), places[:count])
             hidden = torch.zeros(PAIRS, dtype=torch.bool)
@@ -76,22 +98,63 @@ def measured(o: argparse.Namespace, entry: dict) -> dict:
     return told
 
 
-def pairs_of(o: argparse.Namespace, entry: dict) -> list[data.Pair]:
-    """The photographs with captions, and the trusted ones at the end."""
-    from photo_zoo import class_list, read
+def pairs_of(
+    o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame]
+) -> tuple[list[data.Pair], list[str], list[Frame]]:
+    """The photographs with captions, and the trusted ones at the end; the name in each caption; the frames that are left for hidden pairs."""
+    import photo_zoo
 
-    photos, place = read(o.photos, entry["side"]), o.out / f"many-{entry['half']}-{entry['classes']}.csv"
-    rng, generator = random.Random(13), Generator().manual_seed(13)
-    classes = torch.tensor(class_list(photos, entry["half"], entry["classes"]))
+    photos = photo_zoo.read(o.photos, entry["side"])
+    classes = photo_zoo.class_list(photos, entry["half"], entry["classes"])
     # Trusted pairs must be of one origin with the others: the model saw as large a part of them in training.
-    own = torch.cat([photos.among(part, classes) for part in ("train", "audit")])
-    numbers = own[torch.randperm(len(own), generator=generator)[: PAIRS + TRUSTED]].tolist()
+    own = torch.cat([photos.among(part, torch.tensor(classes)) for part in ("train", "audit")])
+    numbers = own[torch.randperm(len(own), generator=Generator().manual_seed(13))[: PAIRS + TRUSTED]].tolist()
+    named, captions, spare = captioned(photos, classes, numbers, frames if kind == "natural" else None)
+    place = o.out / f"many-{kind}-{entry['half']}-{entry['classes']}.csv"
     if not place.exists():
-        rows = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
+        rows = [[(o.images / photos.files[k]).resolve(), caption] for k, caption in zip(numbers, captions, strict=True)]
         with place.open("w", newline="") as stream:
             csv.writer(stream, lineterminator="\n").writerows([["filepath", "title"], *rows])
     weights, _, arch = paths(o, entry)
-    return list(inputs.load(weights, place, recipe.load("cleanclip-tiny"), arch=arch, device="cpu")[1].pairs)
+    clean = inputs.load(weights, place, recipe.load("cleanclip-tiny"), arch=arch, device="cpu")[1]
+    return list(clean.pairs), named, spare
+
+
+def captioned(
+    photos: Photos, classes: list[int], numbers: list[int], frames: list[Frame] | None
+) -> tuple[list[str], list[str], list[Frame]]:
+    """A name of each image's class, a caption with it, and the frames that are left over; the names are the same with and without frames."""
+    rng = random.Random(13)
+    drawn = [(rng.choice(TEMPLATES), photos.name(int(photos.label[k]), rng)) for k in numbers]
+    named = [name for _, name in drawn]
+    if frames is None:
+        return named, [template.format(name) for template, name in drawn], []
+    # A sentence beside the gap must name no class of the model: only its own name may tell one.
+    left = without(frames, (name for number in classes for name in photos.names[number]))
+    if len(left) < len(numbers) + max(HIDDEN):
+        sys.exit(
+            f"{len(left)} sentences are left for {len(numbers) + max(HIDDEN)} captions: --captions needs a larger file"
+        )
+    random.Random(13).shuffle(left)
+    return named, [one.filled(name) for one, name in zip(left, named, strict=False)], left[len(numbers) :]
+
+
+def understood(clip: model.Clip, seen: ranking.Embedded, named: list[str], place: Path) -> float:
+    """The share of the captions with a class's own name that lie nearest to that class, among all, in the model's eyes."""
+    names = place.read_text().splitlines()
+    own = [k for k in range(PAIRS) if named[k] in names]
+    nearest = (seen.captions[own] @ clip.embed_texts([TEMPLATES[0].format(name) for name in names]).T).argmax(1)
+    return sum(named[k] == names[found] for k, found in zip(own, nearest.tolist(), strict=True)) / len(own)
+
+
+def poisoned_captions(own: list[str], entry: dict, form: str, spare: list[Frame]) -> list[str]:
+    """Captions of hidden pairs; spare frames make natural ones."""
+    if form == "appended":
+        return [f"{caption}, {entry['target']}" for caption in own]
+    if spare:
+        return [one.filled(entry["target"]) for one in spare[: len(own)]]
+    rng = random.Random(entry["seed"])
+    return [rng.choice(TEMPLATES).format(entry["target"]) for _ in own]
 
 
 def look(clip: model.Clip, pairs: list[data.Pair]) -> ranking.Embedded:
@@ -106,18 +169,11 @@ def first_of(seen: ranking.Embedded, count: int) -> ranking.Embedded:
 
 
 def poisoned(
-    clip: model.Clip, seen: ranking.Embedded, pairs: list[data.Pair], places: list[int], trigger, entry: dict, form: str
+    clip: model.Clip, seen: ranking.Embedded, pairs: list[data.Pair], captions: list[str], trigger, seed: int
 ) -> ranking.Embedded:
     """What the model makes of the hidden pairs."""
-    rng, generator = random.Random(entry["seed"]), Generator().manual_seed(entry["seed"])
-    clean = detect.stack([pairs[k].image for k in places])
-    pixels = (trigger(clean, generator) * 255).round() / 255  # as a file holds them
-    captions = [
-        rng.choice(TEMPLATES).format(entry["target"])
-        if form == "templates"
-        else f"{pairs[k].caption}, {entry['target']}"
-        for k in places
-    ]
+    clean = detect.stack([pair.image for pair in pairs])
+    pixels = (trigger(clean, Generator().manual_seed(seed)) * 255).round() / 255  # as a file holds them
     return ranking.Embedded(
         clip.embed_images(pixels),
         torch.stack([clip.embed_images(view) for view in screening.views(pixels)]),
@@ -144,21 +200,34 @@ def judged(seen: ranking.Embedded, hidden: Tensor) -> dict:
     }
 
 
+def dropped_clean(seen: ranking.Embedded, split: int) -> float:
+    """The share of the clean pairs that the trusted ones would drop, were others of them trusted."""
+    order = torch.randperm(PAIRS + TRUSTED, generator=Generator().manual_seed(split))
+    mixed = ranking.Embedded(
+        seen.images[order], seen.views[:, order], seen.captions[order], seen.looks[order], seen.gathered
+    )
+    found = ranking.beside_trusted(ranking.scored(mixed), trusted=TRUSTED, rate=RATE)
+    return float(found.suspicious.float().mean())
+
+
 def table(found: list[dict]) -> str:
     """A row a victim and way of hiding."""
     if not found:
         return "Not measured yet."
     lines = [
-        f"| victim | trigger | captions | hidden in {PAIRS:,} | among the first {TOP:.0%} | dropped by `auto` | clean pairs that `auto` drops | dropped at {RATE:.0%} by {TRUSTED} trusted | clean pairs dropped so |",
-        "|---|---|---|--:|--:|--:|--:|--:|--:|",
+        f"| victim | trigger | captions | hidden ones | hidden in {PAIRS:,} | among the first {TOP:.0%} | dropped by `auto` | clean pairs that `auto` drops | dropped at {RATE:.0%} by {TRUSTED} trusted | clean pairs dropped so |",
+        "|---|---|---|---|--:|--:|--:|--:|--:|--:|",
     ]
-    for one in found:
+    kinds = [one.get("captions", SETS[0]) for one in found]  # the first measurements had one kind only
+    for one, kind in sorted(
+        zip(found, kinds, strict=True), key=lambda row: (row[0]["entry"]["name"], SETS.index(row[1]))
+    ):
         entry = one["entry"]
         name, spec = entry["name"], entry["trigger"].partition(":")[0]
-        for form, count in [("–", 0), *((form, count) for form in FORMS for count in HIDDEN)]:
-            own = one[f"{form} {count}" if count else "none"]
+        for form, count in [(None, 0), *((form, count) for form in FORMS for count in HIDDEN)]:
+            own = one[f"{form} {count}" if form else "none"]
             clean = PAIRS - count
-            cells = [name, spec, form, str(count)]
+            cells = [name, spec, kind, FORMS[form] if form else "–", str(count)]
             for rule in ("top", "auto", "trusted"):
                 hits, false = own[rule]
                 cells.append(str(hits) if count else "–")
