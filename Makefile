@@ -57,6 +57,7 @@ bench-photos: setup
 	$(BIN)/python benchmarks/photo_zoo.py --out benchmarks/results/photo-zoo --write docs/evidence.md
 
 # Cleaning on that zoo, ours and others' methods on the same victims: some two minutes of a core a cell; what is there is kept.
+# CAPTIONS, COCO's captions_val2017.json (github.com/Goodman-liyu/InverTune has it), adds screening with natural captions.
 bench-cleaning-photos: bench-photos
 	$(BIN)/python benchmarks/label_free.py --photos build/photos --zoo build/photo-zoo --out benchmarks/results/label-free.json \
 	  --write docs/evidence.md
@@ -66,7 +67,11 @@ bench-cleaning-photos: bench-photos
 	$(BIN)/python benchmarks/rebound.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/rebound \
 	  --only choose-resnet-10-planted-patch-1 --write docs/evidence.md
 	$(BIN)/python benchmarks/screening_photos.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/screening-photos \
-	  --only report-resnet-10-planted-patch-1 report-resnet-10-planted-badnets-1 report-resnet-50-planted-stripes-1 --write docs/evidence.md
+	  $(if $(CAPTIONS),--captions $(CAPTIONS)) --only report-resnet-10-planted-patch-1 report-resnet-10-planted-badnets-1 \
+	  report-resnet-50-planted-stripes-1 report-resnet-50-planted-text-1 report-resnet-10-planted-dct-1 report-vit-10-planted-sinusoid-1
+	mkdir -p benchmarks/results/screening-photos
+	cp build/screening-photos/*.json benchmarks/results/screening-photos/
+	$(BIN)/python benchmarks/screening_photos.py --out benchmarks/results/screening-photos --table --write docs/evidence.md
 
 # The audit on that zoo, in four columns: alone, beside a clean model, beside a file of references, beside the base; some two hours on two
 # cores, or one with bfloat16; what is there is kept.
