@@ -33,7 +33,7 @@ def screening_text(result: Screening, /, *, width: int) -> str:
     for row in result.pairs[:SHOWN]:
         why = ", ".join(titles[name].lower() for name in row.reasons) or "several weak signs"
         mark = "−" if row.dropped else "!" if row.suspicious else " "
-        lines.append(f"{row.rank:4}{mark} {_cell(row.key, KEY)} {_cell(row.caption, caption)} {why}")
+        lines.append(f"{row.rank:4}{mark} {_cell_end(row.key, KEY)} {_cell(row.caption, caption)} {why}")
     words = [
         f"{screening_summary(result)} ! stands out, − left out.",
         f"Not shown by this: {LIMITS[0]}",
@@ -72,7 +72,8 @@ def screening_summary(result: Screening, /) -> str:
     found = result.screened
     share = wording.percent(found.suspicious_share)
     words = f"{wording.count(found.suspicious)} of {wording.count(found.pairs)} pairs stand out ({share})."
-    return words + (f" {wording.count(found.dropped)} are left out, by {found.drop}." if found.dropped else "")
+    rule = "the trusted pairs" if found.rule.startswith("conformal") else found.drop
+    return words + (f" {wording.count(found.dropped)} are left out, by {rule}." if found.dropped else "")
 
 
 def kept(written: KeptRecord, /) -> str:
@@ -90,3 +91,13 @@ def _cell(words: str, width: int) -> str:
     return (
         words + " " * (width - cell_len(words)) if cell_len(words) <= width else set_cell_size(words, width - 1) + "…"
     )
+
+
+def _cell_end(words: str, width: int) -> str:
+    """Words in so many columns, of which an ellipsis leaves the end: of paths, the part that differs."""
+    if cell_len(words) <= width:
+        return _cell(words, width)
+    words = words[-width:]
+    while cell_len(words) > width - 1:
+        words = words[1:]
+    return _cell(f"…{words}", width)

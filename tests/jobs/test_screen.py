@@ -12,6 +12,7 @@ import tiny
 from clipclean import cli, data, files, report
 from clipclean.config import recipe
 from clipclean.jobs import inputs
+from clipclean.schema.results import Screening
 
 LIMITS = inputs.limits(recipe.load("cleanclip"))
 
@@ -165,6 +166,24 @@ def test_nothing_from_a_caption_drives_the_terminal(job, capsys):
     assert "\x1b" not in told
     assert "pairs stand out" in told
     assert "48 pairs" in told
+
+
+def test_a_long_key_keeps_its_end_which_tells_files_apart(finished):
+    result = Screening.model_validate(finished[1])
+    long = result.pairs[0].model_copy(update={"key": "/home/somebody/photographs/cleaned/mixed/00022.png"})
+    told = report.screening_text(result.model_copy(update={"pairs": (long, *result.pairs[1:])}), width=100)
+    first = told.splitlines()[1]
+    assert "/mixed/00022.png " in first
+    assert "/home" not in first
+    assert first.index(long.caption[:8]) == told.splitlines()[0].index("caption")  # the columns stand under each other
+
+
+def test_the_summary_names_the_rule_that_left_pairs_out(finished):
+    result = Screening.model_validate(finished[1])
+    assert ", by 10%." in report.screening_text(result, width=200)
+    rule = {"drop": "auto", "rule": "conformal: scores that at most 1 % of clean pairs reach, by 500 trusted pairs"}
+    judged = result.model_copy(update={"screened": result.screened.model_copy(update=rule)})
+    assert ", by the trusted pairs." in report.screening_text(judged, width=200)
 
 
 # Bad input: one message, and nothing is written.
