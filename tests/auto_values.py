@@ -23,10 +23,11 @@ def candidate(name):
     return Candidate((name,), (recipe.load("mmcl"),))
 
 
-def trial(left, lost=0.0, kept=1.0):
-    """A trial of one canary that acts on this share of images."""
+def trial(left, lost=0.0, kept=1.0, reach=0.0, measured=None):
+    """A trial of one canary that acts on this share of images; the loss of accuracy is sure to ``reach``."""
     outcome = CanaryOutcome("patch", "cat", 0.9, left, (left, left), 0.5, 100)
-    return Trial("candidate", (outcome,), lost, (0.0, 0.0), kept, 1.0)
+    interval = (lost - reach, lost + reach)
+    return Trial("candidate", (outcome,), lost, interval, kept, 1.0, measured or UNMEASURED)
 
 
 def returning(made, *, share=0.3):
@@ -65,10 +66,20 @@ def sight(measured=None):
     return AuditResult(measured or measurement(), None, None, 0.0)
 
 
-def attempt(name, *findings, excess=0.0, lost=0.0):
+def answering(*, right, of):
+    """A measurement in which these of so many images are classified correctly."""
+    correct = torch.zeros(of, dtype=torch.bool)
+    correct[list(right)] = True
+    return replace(measurement(accuracy=Rate(len(right), of)), correct=correct)
+
+
+UNMEASURED = measurement(accuracy=Rate(0, 0))
+
+
+def attempt(name, *findings, excess=0.0, lost=0.0, is_costly=False):
     """A run on the model that ends with findings of these rules and levels."""
     found = tuple(finding(rule, "words", level=level, trigger="patch") for rule, level in findings)
-    point = Point(1.0, excess, lost)
+    point = Point(1.0, excess, lost, (lost, lost))
     training = TrainingRecord(steps=1, pairs=16, seconds=1.0, losses=(), pairs_per_second=16.0, peak_memory_bytes=1)
     done = Cleaned({}, training, (), ())
-    return Attempt(candidate(name), done, (point,), point, (), sight(), None, found)
+    return Attempt(candidate(name), done, (point,), point, (), sight(), None, found, is_costly)

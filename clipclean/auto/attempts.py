@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 from clipclean import detect
 from clipclean.attack import canaries
 from clipclean.auto import interpolate, sequence, suspects, trials
-from clipclean.auto.budget import Budget, Point
+from clipclean.auto.budget import Budget, Point, pooled
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.sequence import Cleaned
 from clipclean.auto.suspects import Suspected
-from clipclean.auto.trials import PlantedCopy, Trial
+from clipclean.auto.trials import Interval, PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
@@ -100,14 +100,16 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         else _refinetuning(bench, copy, lambda: _cleaned_copy(bench, candidate, copy, before.acting))
     )
     retests = Retests(considered.trials, again, bench.budget)
-    point = Point(1.0, worst(before.sight.measured), 0.0)
+    point = Point(1.0, worst(before.sight.measured), 0.0, (0.0, 0.0))
     points: tuple[Point, ...] = (point,)
     if done.changed:
         measure = _at_shares(bench, done, before, suspected)
         points, point = interpolate.to_budget(considered.trials, measure, retests, bench.budget)
-    if trial := replace(considered, trials=retests.trials).at(point.share):
+    trial = replace(considered, trials=retests.trials).at(point.share)
+    if trial:
         retests(trial)  # the copy may have been interpolated farther than the model
-    attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, ())
+    is_costly = trial is not None and trial.kept == point.share and bench.budget.exceeds(pooled(point, trial))
+    attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, (), is_costly)
     if done.changed:
         bench.put(done.weights, original=bench.original, share=point.share)
         attempt, returned = _audited(bench, attempt)
@@ -155,7 +157,7 @@ def _at_shares(
     def measure(share: float) -> Point:
         bench.put(done.weights, original=bench.original, share=share)
         found = bench.measure(asked)
-        return Point(share, worst(found), accuracy_lost(before.sight.measured, found))
+        return Point(share, worst(found), *accuracy_loss(before.sight.measured, found))
 
     return measure
 
@@ -227,7 +229,7 @@ def worst(measured: detect.Measurement, /) -> float:
     return round(max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0), 9)
 
 
-def accuracy_lost(before: detect.Measurement, after: detect.Measurement, /) -> float:
-    """Clean accuracy before minus after; 0 where it is not measured."""
-    lost = detect.accuracy_lost(before, after)
-    return 0.0 if math.isnan(lost) else lost
+def accuracy_loss(before: detect.Measurement, after: detect.Measurement, /) -> tuple[float, Interval]:
+    """Clean accuracy before minus after, 0 where it is not measured, with its 95 % interval."""
+    lost, interval = detect.accuracy_loss(before, after)
+    return 0.0 if math.isnan(lost) else lost, interval

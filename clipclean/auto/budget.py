@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from clipclean.auto.trials import Trial
+from clipclean.auto.trials import Interval, Trial
 
 
 @dataclass(frozen=True)
@@ -21,15 +21,19 @@ class Budget:
     gain: float
 
     def affords(self, accuracy_lost: float, /) -> bool:
-        """Whether a loss of accuracy is within the budget, by value."""
+        """Whether a loss of accuracy is within the budget, by value; :meth:`exceeds` goes by its interval."""
         return accuracy_lost <= self.accuracy
+
+    def exceeds(self, interval: Interval, /) -> bool:
+        """Whether a loss of accuracy is over the budget beyond chance: by its whole interval."""
+        return interval[0] > self.accuracy
 
     def removes(self, trial: Trial, /) -> bool:
         """Whether no canary is left, at any cost."""
         return trial.passes(max_excess=self.excess, max_accuracy_loss=math.inf)
 
     def passes(self, trial: Trial, /) -> bool:
-        """Whether no canary is left, within the budget."""
+        """Whether no canary is left, and the loss of accuracy is not over the budget beyond chance."""
         return trial.passes(max_excess=self.excess, max_accuracy_loss=self.accuracy)
 
     def allowed(self, excess: float, /) -> float:
@@ -47,8 +51,22 @@ class Point:
         share: of the way; 0 is the original, 1 the cleaned model.
         excess: highest excess attack success of any trigger; 0 if none is measured.
         accuracy_lost: clean accuracy of the original minus that here, on the same images.
+        interval: of that, 95 %.
     """
 
     share: float
     excess: float
     accuracy_lost: float
+    interval: Interval
+
+
+def pooled(point: Point, trial: Trial, /) -> Interval:
+    """95 % interval of the mean of two losses of one candidate: on the model, and on the copy.
+
+    Both were measured on the same images, so they share some of their chance, and the interval is somewhat too narrow. It may ask for
+    another candidate, and never judges.
+    """
+    value = (point.accuracy_lost + trial.accuracy_lost) / 2
+    below = math.hypot(point.accuracy_lost - point.interval[0], trial.accuracy_lost - trial.interval[0]) / 2
+    above = math.hypot(point.interval[1] - point.accuracy_lost, trial.interval[1] - trial.accuracy_lost) / 2
+    return value - below, value + above

@@ -82,9 +82,10 @@ def canary_findings(
     if not trial:
         return [_without_canaries(copy, acted=acted)]
     counted, removed = len(trial.counted), trial.removed(limit)
+    low, high = trial.interval
     words = (
         f"On this model and these data, {trial.candidate} removes {removed} of {counted} planted backdoors for "
-        f"{100 * trial.accuracy_lost:.1f} points of clean accuracy."
+        f"{100 * trial.accuracy_lost:.1f} points of clean accuracy ({100 * low:.1f} to {100 * high:.1f})."
     )
     if uncounted := len(trial.outcomes) - counted:
         words += f" {uncounted} more could not be planted, and do not count."

@@ -4,6 +4,10 @@ Source: interpolation of finetuned CLIPs is that of WiSE-FT (Wortsman et al. 202
 highest accuracy. That was rejected: nearer to the original a trigger returns more readily, and no available test shows it beforehand. After
 100 benign steps a planted patch acts on 0.015 of the images from the cleaned end, on 0.04 from 0.85, on 0.14 from 0.7 of the way
 (docs/experiments.md, "What interpolation brings back").
+
+The loss by value decides whether to interpolate and how far, not its interval. On a few hundred images the interval is several points
+wide, so a loss that is most likely over the budget would stay. Interpolating where chance alone made the loss too large does little
+harm: such a point is taken only if triggers and canaries stay as far removed as in the cleaned weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -39,9 +43,9 @@ def trials_of(
 ) -> tuple[Trial, ...]:
     """The trials of a candidate on the copy, at each share that was measured; the one that counts comes first.
 
-    That is the trial of the cleaned copy, or, if no canary is left in it, the one nearest to it within the accuracy budget. A
+    That is the trial of the cleaned copy, or the one nearest to it within the accuracy budget by value, if neither has a canary left. A
     candidate passes only if no canary returns when the copy is finetuned on clean pairs: one that returns was hidden, not
-    removed.
+    removed. If one returns nearer to the original, the trial of the cleaned copy counts after all.
 
     Args:
         measure: a share -> what is left of the canaries there.
@@ -49,13 +53,21 @@ def trials_of(
         budget: of the run.
         changed: whether the candidate changed any weight; if not, there is nothing to interpolate.
     """
-    trials = [measure(share) for share in ((1.0, *SHARES) if changed else (1.0,))]
-    affordable = [place for place, trial in enumerate(trials) if budget.affords(trial.accuracy_lost)]
+    if not changed:
+        return (measure(1.0),)
+    trials = [measure(share) for share in (1.0, *SHARES)]
     # Only if the cleaned copy has no canary left may a nearer point stand for it: nearer to the original more is left, not less.
-    first = trials.pop(affordable[0] if affordable and budget.removes(trials[0]) else 0)
-    if changed and budget.passes(first):
-        first = refinetuned(first)
-    return first, *trials
+    near = [
+        place for place, trial in enumerate(trials) if budget.affords(trial.accuracy_lost) and budget.removes(trial)
+    ]
+    first = near[0] if near and budget.removes(trials[0]) else 0
+    for place in dict.fromkeys((first, 0)):
+        if budget.passes(trials[place]):
+            trials[place] = refinetuned(trials[place])
+        if budget.passes(trials[place]):
+            first = place
+            break
+    return trials.pop(first), *trials
 
 
 def to_budget(
@@ -67,8 +79,8 @@ def to_budget(
 ) -> tuple[tuple[Point, ...], Point]:
     """The points between the original and the cleaned model that were measured, and the one to take.
 
-    The cleaned weights are taken if they are within the accuracy budget, else the nearest ones to them that are. If no share is
-    within the budget, the cleaned weights are taken. A share is measured only if no canary was left on the copy there.
+    The cleaned weights are taken if they are within the accuracy budget by value, else the nearest ones to them that are. If no share
+    is within the budget, the cleaned weights are taken. A share is measured only if no canary was left on the copy there.
 
     Args:
         trials: of the candidate on the copy; without any, only the cleaned weights are measured.

@@ -3,6 +3,9 @@
 Candidates are tried on the canaries in their order. Of those that pass, the one that leaves least is run on the model first,
 whatever it costs within the budget: a backdoor that nobody can see in the model is removed as surely as the canaries are. The
 cheapest that passes is not enough: the canaries are few, and the backdoor of the model may be harder to remove than they are.
+
+Losses of accuracy are compared by intervals, never by values: on a hundred images the interval of a loss is twelve points wide. The
+order of the candidates, from gentle to harsh, decides where chance explains a difference.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,11 +36,13 @@ class Attempt:
     sight: AuditResult
     refinetuned: Refinetuned | None
     findings: tuple[Finding, ...]
+    is_costly: bool = False  # over the budget beyond chance, by its losses on model and copy together
 
     @property
     def is_open(self) -> bool:
-        """Whether a stronger candidate may do better: there is an error, or a doubt about a trigger."""
-        return any(f.level == "error" or (f.level == "warning" and f.trigger) for f in self.findings)
+        """Whether another candidate may do better: there is an error, or a doubt about a trigger or the budget."""
+        doubted = any(f.level == "error" or (f.level == "warning" and f.trigger) for f in self.findings)
+        return self.is_costly or doubted
 
     def rank(self) -> tuple[int, bool, float, float]:
         """A sort key, smaller is better: errors, whether a doubt remains, the excess of the worst trigger, accuracy lost."""
@@ -128,7 +133,7 @@ def next_step(done: Sequence[Considered], /, *, untried: int, budget: Budget, la
     if not waiting or (ran and (late or not able)):
         return NextStep("stop")
     if able:
-        return NextStep("run", min(able, key=lambda place: leftover(done[place])))
+        return NextStep("run", preferred(able, done))
     # If no candidate passes on the canaries, the nearest one is run all the same: its report shows how much is left.
     return NextStep("run", min(waiting, key=lambda place: shortfall(done[place].trials[0], budget)))
 
@@ -138,11 +143,22 @@ def best(done: Sequence[Considered], /) -> tuple[Considered, Attempt]:
     return min(((each, each.attempt) for each in done if each.attempt), key=lambda pair: pair[1].rank())
 
 
+def preferred(able: Sequence[int], done: Sequence[Considered], /) -> int:
+    """The place to run of those in ``able``: what leaves least; of equal ones what costs less beyond chance, else the first."""
+    least = min(leftover(done[place]) for place in able)
+    first, *others = (place for place in able if leftover(done[place]) == least)
+    for place in others:
+        if done[place].trials and done[place].trials[0].costs_less(done[first].trials[0]):
+            first = place
+    return first
+
+
 def is_enough(considered: Considered, budget: Budget, /) -> bool:
     """Whether a candidate essentially removes every canary, also after the finetuning, and costs almost no accuracy."""
     if not (considered.trials and budget.passes(considered.trials[0])):
         return False
     first = considered.trials[0]
+    # The loss by value: the candidates that follow are harsher, so even where chance made it small they would hardly cost less.
     return first.kept == 1 and first.most <= budget.allowed(0.0) and first.accuracy_lost < budget.gain
 
 
@@ -153,10 +169,11 @@ def leftover(considered: Considered, /) -> int:
 
 
 def shortfall(trial: Trial, budget: Budget, /) -> tuple[bool, int, float, float]:
-    """A sort key, the distance from passing: over the budget, canaries left, the excess of the worst one, accuracy lost."""
-    # Accuracy first: a candidate over the budget fails for certain, while a canary that is left may be harder than the real backdoor.
+    """A sort key, the distance from passing: surely over the budget, canaries left, the excess of the worst one, accuracy lost."""
+    # Accuracy first: a candidate over the budget beyond chance fails for certain, while a canary that is left may be harder than the
+    # real backdoor.
     left = len(trial.counted) - trial.removed(budget.excess)
-    return not budget.affords(trial.accuracy_lost), left, trial.worst, trial.accuracy_lost
+    return budget.exceeds(trial.interval), left, trial.worst, trial.accuracy_lost
 
 
 def needless(untried: Sequence[Candidate], done: Sequence[Considered], budget: Budget, /) -> list[Considered]:

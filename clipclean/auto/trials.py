@@ -1,12 +1,14 @@
 """Trials: attack success that a candidate leaves of the canaries in a copy of the model, and its cost."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from torch import Tensor
 
 from clipclean import detect
 from clipclean.attack.canaries import TOOK, Canary
+
+Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
@@ -53,11 +55,11 @@ class CanaryOutcome:
     target: str
     planted: float
     left: float
-    interval: tuple[float, float]
+    interval: Interval
     accuracy: float | None
     n: int
     returned: float | None = None
-    returned_interval: tuple[float, float] | None = None
+    returned_interval: Interval | None = None
 
     def removed(self, limit: float, /) -> bool:
         """Whether it acts on no more than ``limit``, and does not return beyond that by its whole interval."""
@@ -84,14 +86,16 @@ class Trial:
         interval: of that, 95 %.
         kept: share of the way from the copy's weights to the cleaned ones, in (0, 1]; 1 is the cleaned model itself.
         seconds: of cleaning.
+        measured: the cleaned copy, to compare with that of another candidate.
     """
 
     candidate: str
     outcomes: tuple[CanaryOutcome, ...]
     accuracy_lost: float
-    interval: tuple[float, float]
+    interval: Interval
     kept: float
     seconds: float
+    measured: detect.Measurement = field(compare=False, repr=False)  # tensors have no equality
 
     @property
     def counted(self) -> tuple[CanaryOutcome, ...]:
@@ -114,9 +118,17 @@ class Trial:
         return sum(outcome.removed(limit) for outcome in self.counted)
 
     def passes(self, *, max_excess: float, max_accuracy_loss: float) -> bool:
-        """Whether all planted canaries are removed within the budget; False if none was planted."""
+        """Whether all planted canaries are removed, and the loss is not over the budget beyond chance; False if none was planted."""
+        # By the lower end of the interval: on 109 images a candidate that removed all was measured at 4.6 points, and one that cost
+        # 7.1 of a thousand images at none (docs/evidence.md, "Cleaning on photographs, method by method").
         counted = self.counted
-        return bool(counted) and self.removed(max_excess) == len(counted) and self.accuracy_lost <= max_accuracy_loss
+        return bool(counted) and self.removed(max_excess) == len(counted) and self.interval[0] <= max_accuracy_loss
+
+    def costs_less(self, other: "Trial", /) -> bool:
+        """Whether it keeps more accuracy than another beyond chance, on the same images; False without any."""
+        # Both ways: a candidate may lose classes while it gains recall, and then neither costs less.
+        mine, theirs = self.measured, other.measured
+        return detect.accuracy_loss(mine, theirs)[1][0] > 0 >= detect.accuracy_loss(theirs, mine)[1][0]
 
     @property
     def is_refinetuned(self) -> bool:
@@ -144,7 +156,7 @@ def trial(
     # docs/experiments.md,
     # "Several test backdoors in one planting"), which are not a cost of the candidate.
     lost, interval = detect.accuracy_loss(planted, cleaned)
-    return Trial(candidate, outcomes, lost, interval, kept, seconds)
+    return Trial(candidate, outcomes, lost, interval, kept, seconds, cleaned)
 
 
 def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:

@@ -131,7 +131,11 @@ class Data(Section):
         0.1, "If more pairs than this cannot be used, the run ends.", "share", ge=0, le=0.5
     )
     held_out_share: float = field(
-        0.1, "Pairs kept out of training, to measure recall when no labelled images are given.", "share", ge=0, le=0.5
+        0.1,
+        "Pairs kept out of training, to measure on when no labelled images are given; auto keeps a fifth, at most 400, if that is more.",
+        "share",
+        ge=0,
+        le=0.5,
     )
     cache_bytes: int = field(
         4_000_000_000, "Memory for decoded images; the others are decoded in each epoch.", "bytes", ge=0

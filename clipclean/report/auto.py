@@ -185,7 +185,7 @@ def _row(entry: CandidateRecord, auto: AutoRecord) -> CandidateRow:
         outcome=_outcome(entry, trial, budget),
         canaries=_removed(trial, budget.excess) if trial else NOTHING,
         left=percent(_worst(trial)) if trial else NOTHING,
-        cost=_points(trial.accuracy_lost) if trial else NOTHING,
+        cost=_cost(trial) if trial else NOTHING,
         on_model=f"{percent(ran_.excess)}, {_points(ran_.accuracy_lost)}" if ran_ else NOTHING,
         seconds=NOTHING
         if entry.why_not
@@ -207,12 +207,12 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
 
 
 def _passes(entry: CandidateRecord, trial: TrialRecord, budget: BudgetRecord) -> bool:
-    """Whether a trial removes every planted canary within the budget; the report states it for the first trial."""
+    """Whether a trial removes every planted canary, not surely over the budget; the report states it for the first trial."""
     if trial is entry.trials[0]:
         return bool(entry.passes)
     counted = [outcome for outcome in trial.outcomes if outcome.took]
     are_removed = bool(counted) and all(_is_removed(outcome, budget.excess) for outcome in counted)
-    return are_removed and bool(trial.accuracy_lost <= budget.accuracy)
+    return are_removed and bool(trial.interval[0] <= budget.accuracy)
 
 
 def _removed(trial: TrialRecord, limit: float) -> str:
@@ -229,6 +229,12 @@ def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:
 def _worst(trial: TrialRecord) -> float:
     left: list[float] = [outcome.left for outcome in trial.outcomes if outcome.took]
     return max(left, default=0.0)
+
+
+def _cost(trial: TrialRecord) -> str:
+    """With the interval: it decides whether the budget is exceeded."""
+    low, high = (f"{100 * end:.1f}".replace("-", "−") for end in trial.interval)
+    return f"{_points(trial.accuracy_lost)} ({low} to {high})"
 
 
 def _points(share: float) -> str:

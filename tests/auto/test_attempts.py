@@ -50,4 +50,4 @@ def test_the_worst_of_the_known_triggers_counts_and_what_could_not_be_measured_d
 
 def test_no_accuracy_is_lost_where_none_is_measured():
     unmeasured = measurement(accuracy=Rate(0, 0))
-    assert attempts.accuracy_lost(unmeasured, unmeasured) == 0.0
+    assert attempts.accuracy_loss(unmeasured, unmeasured) == (0.0, (-1.0, 1.0))

@@ -26,9 +26,9 @@ def canary_findings(made, *, acted=None, copy=COPY, changed=True, doubted=False)
 
 
 def test_canaries_that_are_all_removed_are_a_note():
-    rules, words = canary_findings(trial(0.01, lost=0.012), acted=0.9)
+    rules, words = canary_findings(trial(0.01, lost=0.012, reach=0.02), acted=0.9)
     assert rules == [("CC060", "note")]
-    assert "removes 1 of 1 planted backdoors for 1.2 points" in words
+    assert "removes 1 of 1 planted backdoors for 1.2 points of clean accuracy (-0.8 to 3.2)." in words
 
 
 def test_one_that_is_left_keeps_the_verdict_open():

@@ -35,7 +35,7 @@ def went_back(trials, *, lost, excess=lambda share: 0.0, refinetuned=lambda tria
     """Shares that were measured, and the one to take."""
 
     def measure(share):
-        return Point(share, excess(share), lost / 100 * share)
+        return Point(share, excess(share), lost / 100 * share, (-1.0, 1.0))
 
     points, point = interpolate.to_budget(trials, measure, refinetuned, BUDGET)
     return [p.share for p in points], point.share
@@ -91,12 +91,15 @@ def test_without_canaries_there_is_no_way_back():
 # The trials of a candidate on the copy.
 
 
-def counted(*, left, returned=0.0, changed=True, lost=0.0):
-    """Whether the trial that counts passes, what returns in it, how often was finetuned, and its share."""
+def counted(*, left, returned=0.0, changed=True, lost=0.0, reach=0.0, near=0.0):
+    """Whether the trial that counts passes, what returns in it, how often was finetuned, and its share.
+
+    ``near`` is what is left, and what returns, in addition between the copy and its cleaned weights.
+    """
     finetuned = []
 
     def measure(share):
-        return trial(left, lost / 100 * share, share)
+        return trial(left + near * (share < 1), lost / 100 * share, share, reach)
 
     def refinetuned(made):
         finetuned.append(made)
@@ -123,6 +126,32 @@ def test_a_trial_counts_as_near_to_the_cleaned_copy_as_the_budget_allows():
     assert counted(left=0.0, lost=1.99 / far) == (True, 0.0, 1, far)
     assert counted(left=0.0, lost=9.0) == (False, None, 0, 1.0)
     assert counted(left=0.06, lost=2.01) == (False, None, 0, 1.0)  # it acts
+
+
+def test_a_loss_within_chance_of_the_budget_is_brought_down_where_no_canary_comes_back():
+    assert counted(left=0.0, lost=2.01, reach=0.05) == (True, 0.0, 1, SHARES[0])
+    assert counted(left=0.0, lost=4.6, reach=0.06) == (
+        True,
+        0.0,
+        1,
+        1.0,
+    )  # no share meets the budget, and chance explains it
+    assert counted(left=0.0, lost=8.1, reach=0.06) == (False, None, 0, 1.0)
+
+
+def test_a_nearer_point_that_leaves_a_canary_does_not_stand_for_the_cleaned_copy():
+    assert counted(left=0.0, near=0.06, lost=2.01, reach=0.05) == (True, 0.0, 1, 1.0)
+
+
+def test_where_a_canary_returns_at_a_nearer_point_the_cleaned_copy_counts():
+    def refinetuned(made):
+        return returning(made, share=0.3 if made.kept < 1 else 0.0)
+
+    made = interpolate.trials_of(
+        lambda share: trial(0.0, 0.0201 * share, share, 0.05), refinetuned, BUDGET, changed=True
+    )
+    assert [(each.kept, each.is_refinetuned) for each in made] == [(1.0, True), (SHARES[0], True), (SHARES[1], False)]
+    assert BUDGET.passes(made[0])
 
 
 def test_every_share_has_a_trial_and_the_one_that_counts_comes_first():

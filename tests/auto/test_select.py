@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 import pytest
-from auto_values import BUDGET, attempt, candidate, returning, trial
+from auto_values import BUDGET, answering, attempt, candidate, returning, trial
 
 from clipclean.auto import select
 from clipclean.auto.select import Considered
@@ -44,6 +44,35 @@ def test_the_candidate_that_leaves_least_of_the_canaries_is_run_before_milder_on
     returns = {"a": trial(0.0), "b": returning(trial(0.0), share=0.04)}
     assert chosen(returns, {n: attempt(n) for n in "ab"})[1] == ["a"]
     assert chosen({"a": returns["b"], "b": trial(0.02)}, {n: attempt(n) for n in "ab"})[1] == ["b"]
+
+
+def test_a_candidate_that_leaves_least_is_not_put_off_by_a_loss_that_chance_explains():
+    trials = {"a": trial(0.0, lost=0.046, reach=0.06), "b": trial(0.04, lost=-0.009, reach=0.06)}
+    assert chosen(trials, {n: attempt(n) for n in "ab"})[1] == ["a"]
+    sure = trials | {"a": trial(0.0, lost=0.046, reach=0.02)}
+    assert chosen(sure, {n: attempt(n) for n in "ab"})[1] == ["b"]
+
+
+def losing(*, images):
+    """A trial that removes all, and gets the first so many of 200 images wrong."""
+    return trial(0.0, lost=images / 200, reach=0.2, measured=answering(right=range(images, 200), of=200))
+
+
+def test_of_candidates_that_leave_equally_little_the_one_that_costs_less_beyond_chance_is_run():
+    attempts = {n: attempt(n) for n in "abc"}
+    assert chosen({"a": losing(images=30), "b": losing(images=6), "c": losing(images=5)}, attempts)[1] == ["b"]
+    # 3 of 200 images fewer: chance, so the gentler one, which comes first
+    assert chosen({"a": losing(images=9), "b": losing(images=6), "c": losing(images=6)}, attempts)[1] == ["a"]
+    more = trial(0.012, measured=losing(images=0).measured)
+    assert chosen({"a": losing(images=30), "b": more, "c": losing(images=30)}, attempts)[1] == ["a"]
+
+
+def test_a_candidate_over_the_budget_on_model_and_copy_together_is_followed_by_the_next():
+    trials = {n: trial(0.0, lost=0.05, reach=0.04) for n in "ab"}
+    attempts = {"a": attempt("a", lost=0.06, is_costly=True), "b": attempt("b", lost=0.01)}
+    found, ran = chosen(trials, attempts)
+    assert ran == ["a", "b"]
+    assert select.best(found)[0].candidate.name == "b"
 
 
 def test_no_candidate_is_run_after_one_that_leaves_nothing_open():
@@ -93,6 +122,8 @@ def test_where_none_passes_on_the_canaries_the_nearest_is_run():
     trials = {"a": trial(0.4), "b": trial(0.0, lost=0.09), "c": trial(0.4, lost=0.01)}
     _, ran = chosen(trials, {n: attempt(n) for n in "abc"})
     assert ran == ["a"]  # within the budget, one canary left, nothing lost
+    chance = {"a": trial(0.4), "b": trial(0.06, lost=0.03, reach=0.02)}
+    assert chosen(chance, {n: attempt(n) for n in "ab"})[1] == ["b"]  # not surely over the budget, and less is left
 
 
 def test_without_canaries_the_model_itself_decides():

@@ -1,14 +1,18 @@
+import math
 from dataclasses import replace
 
 import pytest
 import tiny
 import torch
+from auto_values import UNMEASURED, answering
 
 from clipclean import data, detect
 from clipclean.attack import canaries, poison, triggers
 from clipclean.auto import trials
 from clipclean.auto.trials import CanaryOutcome, PlantedCopy, Trial
 from clipclean.config import recipe
+from clipclean.detect import Rate
+from clipclean.detect.measure import Accuracy
 from clipclean.jobs import inputs
 
 
@@ -16,8 +20,8 @@ def outcome(planted, left, accuracy=0.5):
     return CanaryOutcome("patch:seed=1", "cat", planted, left, (left - 0.01, left + 0.01), accuracy, 100)
 
 
-def trial(*outcomes, lost=0.01):
-    return Trial("unlearn", outcomes, lost, (0.0, 0.02), 1.0, 2.5)
+def trial(*outcomes, lost=0.01, reach=0.01):
+    return Trial("unlearn", outcomes, lost, (lost - reach, lost + reach), 1.0, 2.5, UNMEASURED)
 
 
 def test_a_canary_that_did_not_take_is_told_and_not_counted():
@@ -32,13 +36,40 @@ def test_a_canary_that_did_not_take_is_told_and_not_counted():
     [
         (trial(outcome(0.9, 0.05)), True),
         (trial(outcome(0.9, 0.06)), False),
-        (trial(outcome(0.9, 0.0), lost=0.03), False),
+        (trial(outcome(0.9, 0.0), lost=0.031), False),
+        (trial(outcome(0.9, 0.0), lost=0.029), True),  # 0.019 to 0.039: chance explains what is above 0.02
+        (
+            replace(trial(outcome(0.9, 0.0)), accuracy_lost=math.nan, interval=(-1.0, 1.0)),
+            True,
+        ),  # the verdict speaks of that
         (trial(outcome(0.3, 0.0)), False),  # nothing took, so nothing is shown
         (trial(outcome(0.9, 0.0), outcome(0.3, 0.3)), True),
     ],
 )
-def test_a_trial_passes_if_all_that_took_are_gone_within_the_budget(made, passes):
+def test_a_trial_passes_if_all_that_took_are_gone_and_the_loss_is_not_beyond_the_budget_for_certain(made, passes):
     assert made.passes(max_excess=0.05, max_accuracy_loss=0.02) is passes
+
+
+def test_a_candidate_costs_less_than_another_only_beyond_chance_on_the_same_images():
+    def wrong(*, images):
+        return replace(trial(outcome(0.9, 0.0)), measured=answering(right=range(images, 200), of=200))
+
+    assert wrong(images=6).costs_less(wrong(images=30))
+    assert not wrong(images=30).costs_less(wrong(images=6))
+    assert not wrong(images=6).costs_less(wrong(images=9))
+    assert not wrong(images=6).costs_less(wrong(images=6))
+    assert not trial().costs_less(trial())  # nothing is measured
+
+
+def test_a_candidate_that_keeps_classes_but_loses_captions_costs_no_less():
+    def made(*, labels, captions):
+        measured = answering(right=range(labels, 200), of=200)
+        recall = Accuracy(Rate(200 - captions, 200), answering(right=range(captions, 200), of=200).correct, "recall@1")
+        return replace(trial(), measured=replace(measured, recall=recall))
+
+    assert made(labels=6, captions=6).costs_less(made(labels=30, captions=30))
+    assert not made(labels=6, captions=30).costs_less(made(labels=30, captions=6))
+    assert not made(labels=30, captions=6).costs_less(made(labels=6, captions=30))
 
 
 def test_what_returns_after_the_finetuning_that_follows_counts_as_left(measured):

@@ -841,6 +841,18 @@ def test_the_split_depends_on_the_number_of_pairs_alone():
     assert inputs.split(list(range(50)), recipe, hold_out=False) == (list(range(50)), [])
 
 
+@pytest.mark.parametrize(("pairs", "kept"), [(96, 19), (1200, 240), (2000, 400), (3000, 400), (5000, 500)])
+def test_a_method_that_chooses_keeps_a_fifth_of_few_pairs_and_a_tenth_of_many(pairs, kept):
+    training, held_out = inputs.split(list(range(pairs)), recipes.load("auto"), hold_out=True)
+    assert (len(training), len(held_out)) == (pairs - kept, kept)
+    assert inputs.split(list(range(pairs)), recipes.load("auto"), hold_out=False)[1] == []
+
+
+def test_a_larger_share_to_keep_out_holds_for_a_method_that_chooses():
+    recipe = recipes.override(recipes.load("auto"), ["data.held_out_share=0.3"])
+    assert len(inputs.split(list(range(1000)), recipe, hold_out=True)[1]) == 300
+
+
 def test_held_out_captions_that_name_one_class_are_labels_and_recall_stands_beside(tmp_path, unread):
     job = tiny.job(tmp_path / "job", count=96)
     demand = tiny.written(tmp_path / "policy.yaml", "version: 1\nname: ours\nthresholds: {min_images: 8}\n")

@@ -117,7 +117,7 @@ def test_a_row_counts_the_canaries_that_took_and_are_gone():
         "fails on the test backdoors, not run",
         "–",
     )
-    assert (second.canaries, second.left, second.cost) == ("2 of 2", "4.0 %", "1.2 points")
+    assert (second.canaries, second.left, second.cost) == ("2 of 2", "4.0 %", "1.2 points (0.2 to 2.2)")
     assert second.on_model == "0.8 %, 1.0 points"
     assert second.chosen
     assert (third.outcome, third.seconds) == ("not tried: needs labels", "–")
@@ -153,8 +153,8 @@ def test_the_canaries_of_the_chosen_rung_are_those_at_the_share_that_was_written
     made = chosen_by_itself()
     made["auto"]["share"] = 1.0
     row = auto.rows(made)[1]
-    assert (row.left, row.cost) == ("0.0 %", "3.1 points")
-    assert row.outcome == "fails on the test backdoors, run: passes"  # 3.1 points are over the budget of two
+    assert (row.left, row.cost) == ("0.0 %", "3.1 points (2.1 to 4.1)")
+    assert row.outcome == "fails on the test backdoors, run: passes"  # surely over the budget of two
     assert auto.canaries(made)[1][3:] == ("0.0 %", "50.0 %")
     drawn = auto.frontier(made)
     assert [mark.is_taken for mark in drawn.paths[1].marks] == [False, True]
@@ -164,7 +164,10 @@ def test_the_canaries_of_the_chosen_rung_are_those_at_the_share_that_was_written
 def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails():
     made = chosen_by_itself()
     made["auto"]["share"], made["auto"]["ladder"][1]["passes"] = 1.0, False
-    made["auto"]["ladder"][1]["trials"][1]["accuracy_lost"] = 0.019
+    made["auto"]["ladder"][1]["trials"][1]["interval"] = [
+        0.019,
+        0.043,
+    ]  # 3.1 points, and chance explains what is above two
     assert auto.rows(made)[1].outcome == "passes on the test backdoors, run: passes"
     made["auto"]["ladder"][1]["trials"][1]["outcomes"][0]["left"] = 0.06
     assert auto.rows(made)[1].outcome == "fails on the test backdoors, run: passes"
@@ -183,7 +186,7 @@ def test_the_share_of_the_written_weights_is_none_of_another_rung():
     first = made["auto"]["ladder"][0]
     first["trials"].append(trial("unlearn", [outcome("patch:seed=1", 0.99, 0.5)], 0.001, kept=0.7))
     row = auto.rows(made)[0]
-    assert (row.left, row.cost) == ("64.0 %", "0.4 points")
+    assert (row.left, row.cost) == ("64.0 %", "0.4 points (−0.6 to 1.4)")
 
 
 def test_the_canaries_are_shown_with_what_the_chosen_rung_left():
