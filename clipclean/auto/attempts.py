@@ -108,8 +108,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     trial = replace(considered, trials=retests.trials).at(point.share)
     if trial:
         retests(trial)  # the copy may have been interpolated farther than the model
-    is_costly = trial is not None and trial.kept == point.share and bench.budget.exceeds(pooled(point, trial))
-    attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, (), is_costly)
+    costly = is_costly(point, trial, bench.budget)
+    attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, (), costly)
     if done.changed:
         bench.put(done.weights, original=bench.original, share=point.share)
         attempt, returned = _audited(bench, attempt)
@@ -227,6 +227,11 @@ def judged(bench: Workbench, attempt: Attempt, before: Suspected, own: Sequence[
 def worst(measured: detect.Measurement, /) -> float:
     """Highest excess attack success of any named or found trigger; 0 without any."""
     return round(max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0), 9)
+
+
+def is_costly(point: Point, trial: Trial | None, budget: Budget, /) -> bool:
+    """Whether the losses on model and copy, at one share of the way, are over the budget together, beyond chance."""
+    return trial is not None and trial.kept == point.share and budget.exceeds(pooled(point, trial))
 
 
 def accuracy_loss(before: detect.Measurement, after: detect.Measurement, /) -> tuple[float, Interval]:

@@ -2,6 +2,7 @@ from auto_values import BUDGET, measurement, probe, returning, trial
 
 from clipclean.auto import attempts
 from clipclean.auto.attempts import Retests
+from clipclean.auto.budget import Point
 from clipclean.detect import Rate
 from clipclean.findings import finding
 
@@ -46,6 +47,14 @@ def test_the_worst_of_the_known_triggers_counts_and_what_could_not_be_measured_d
     assert attempts.worst(measurement(known=[probe(0.2), probe(0.7)], panel=[probe(0.9)])) == 0.7
     assert attempts.worst(measurement(known=[probe(-0.1)])) == -0.1
     assert attempts.worst(measurement()) == 0.0
+
+
+def test_a_candidate_is_costly_by_its_losses_on_model_and_copy_at_the_same_share():
+    point = Point(1.0, 0.0, 0.06, (0.015, 0.1))
+    assert attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045), BUDGET)
+    assert not attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045, kept=0.85), BUDGET)
+    assert not attempts.is_costly(point, trial(0.0, lost=0.0, reach=0.045), BUDGET)
+    assert not attempts.is_costly(point, None, BUDGET)
 
 
 def test_no_accuracy_is_lost_where_none_is_measured():
