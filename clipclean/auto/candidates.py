@@ -53,13 +53,14 @@ def candidates(auto: Recipe, /, *, parameters: int, pairs: int) -> tuple[Candida
     """The candidates that a recipe lists under ``auto.ladder``, for a model of so many parameters and so many clean pairs.
 
     An entry reads ``unlearn`` or ``unlearn + cleanclip(loss.preserve_weight=2, train.epochs=6)``. Tiny models get the ``-tiny``
-    variant of a recipe, if there is one. The settings for measuring and for data are those of ``auto``, not of the candidate.
+    variant of a recipe, if there is one. A warm-up that would fill the run is shortened, unless the entry sets it. The settings for
+    measuring and for data are those of ``auto``, not of the candidate.
 
     Raises:
         UsageError: an entry names no recipe, one that chooses among candidates itself, or values that make no valid recipe.
     """
     suffixes = suffixes_of(parameters, pairs)
-    return tuple(_candidate(text, auto, suffixes) for text in auto.auto.ladder)
+    return tuple(_candidate(text, auto, suffixes, pairs=pairs) for text in auto.auto.ladder)
 
 
 def suffixes_of(parameters: int, pairs: int, /) -> tuple[str, ...]:
@@ -75,7 +76,7 @@ def of_size(name: str, suffixes: Sequence[str], /) -> str:
     return next((f"{name}{suffix}" for suffix in suffixes if f"{name}{suffix}" in known), name)
 
 
-def _candidate(text: str, auto: Recipe, suffixes: Sequence[str]) -> Candidate:
+def _candidate(text: str, auto: Recipe, suffixes: Sequence[str], *, pairs: int) -> Candidate:
     names, chosen = [], []
     for part in re.split(r"\s*\+\s*(?![^(]*\))", text.strip()):
         match = _STEP.fullmatch(part)
@@ -91,5 +92,8 @@ def _candidate(text: str, auto: Recipe, suffixes: Sequence[str]) -> Candidate:
             raise UsageError(f"recipe {auto.name}: auto.ladder: {name} has a ladder of its own. Name plain recipes.")
         names.append(f"{name}({', '.join(changes)})" if changes else name)
         # Thresholds and data of the run: a candidate must not be judged by limits of its own.
-        chosen.append(step.model_copy(update={"audit": auto.audit, "data": auto.data}))
+        step = step.model_copy(update={"audit": auto.audit, "data": auto.data})
+        has_own_warmup = any(change.startswith("train.warmup_steps") for change in changes)
+        # 1,200 pairs less a fifth make 18 steps of the last candidate that is shipped, and its warm-up has 20.
+        chosen.append(step if has_own_warmup else recipes.with_fitting_warmup(step, pairs=pairs))
     return Candidate(tuple(names), tuple(chosen))

@@ -44,6 +44,16 @@ def test_with_few_pairs_a_tiny_model_gets_the_recipe_for_few_where_there_is_one(
     assert candidates_of("cleanclip", pairs=100)[0].names == ("cleanclip",)
 
 
+def test_a_warm_up_that_would_fill_the_run_on_few_pairs_is_a_quarter_of_it_unless_the_entry_sets_one():
+    few = Samples([None] * 960, None)
+    short = candidates_of("mmcl(train.epochs=6)", parameters=SMALL, pairs=960)[0]  # 18 steps, and 20 of warm-up
+    assert (short.recipes[0].train.warmup_steps, short.unfit(few)) == (4, "")
+    assert short.name == "mmcl-tiny(train.epochs=6)"
+    own = candidates_of("mmcl(train.epochs=6, train.warmup_steps=19)", parameters=SMALL, pairs=960)[0]
+    assert "train.warmup_steps: 19 is not shorter" in own.unfit(few)
+    assert candidates_of("mmcl", parameters=SMALL, pairs=20_000)[0].recipes[0].train == recipe.load("mmcl-tiny").train
+
+
 def test_what_is_measured_is_that_of_the_run_and_not_of_the_candidate():
     auto = recipe.override(recipe.load("auto"), ["audit.max_accuracy_loss=0.07", "data.max_pairs=99"])
     step = candidates.candidates(auto, parameters=BIG, pairs=99)[0].recipes[0]
