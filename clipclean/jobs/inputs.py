@@ -23,10 +23,7 @@ EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
 # Out of 1,200 pairs a tenth leaves about 109 images with a label, on which the interval of a loss of accuracy is twelve points wide: too
 # wide to choose among candidates by (docs/evidence.md, "Cleaning on photographs, method by method"). A fifth is what few pairs can spare.
-CHOOSES_BY_SHARE, CHOOSES_BY = (
-    0.2,
-    400,
-)  # pairs that a method which chooses keeps out: this share, at most so many for it
+CHOOSES_BY_SHARE, CHOOSES_BY = 0.2, 400  # pairs that a method which chooses keeps out: this share, at most so many
 
 Item = TypeVar("Item")
 
