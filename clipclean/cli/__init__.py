@@ -109,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     process.know(given)
     if arguments is None:  # the process is ours
         process.be_a_good_neighbour()
+        process.keep_freed_memory()
         process.secure()
         _end_as_interrupted()
     try:

@@ -1,6 +1,7 @@
 """Process settings: thread counts, and standard streams that cannot control a terminal."""
 
 import contextlib
+import ctypes
 import faulthandler
 import io
 import math
@@ -137,6 +138,7 @@ def _hostile(arguments: Sequence[str]) -> set[str]:
     return {part for part in parts if part and not part.isprintable()}
 
 
+M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # parameters of glibc's mallopt
 QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of a container: microseconds of processor time in a period, or max
 
 
@@ -151,6 +153,22 @@ def be_a_good_neighbour() -> None:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     if (fewer := usable()) < available():  # a container's quota, which OpenMP does not see
         os.environ.setdefault("OMP_NUM_THREADS", str(fewer))
+
+
+def keep_freed_memory() -> None:
+    """Let the C library keep the memory that tensors free, for the next ones; elsewhere than in glibc, and where the user chose, nothing.
+
+    By default glibc gives every large block back at once. The kernel then clears the same pages again for each layer of each
+    pass: a third of the processor time of a search on a ViT-B/32.
+    """
+    if any(name.startswith("MALLOC_") for name in os.environ) or "GLIBC_TUNABLES" in os.environ:
+        return
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError, TypeError):  # musl, macOS, Windows
+        return
+    mallopt(M_MMAP_MAX, 0)
+    mallopt(M_TRIM_THRESHOLD, -1)
 
 
 def available() -> int:

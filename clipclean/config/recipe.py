@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, Strict, ValidationError
 
-from clipclean.config import families, yaml_file
+from clipclean.config import families, halving, yaml_file
 from clipclean.config.methods import METHODS, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
@@ -236,7 +236,8 @@ class SearchEffort(Section):
     def passes(self) -> tuple[int, int]:
         """Images that the search sends forward and back through the image tower: with ten classes, and with a list of 200 or more."""
         short, long = min(10, self.suspects + self.controls), self.suspects + self.controls
-        swept = len(families.GENERAL) * self.sweep * 2 * 200
+        blocks = [64, 64, 64, 8]  # of 200 classes that are swept
+        swept = len(families.GENERAL) * 2 * sum(sum(halving.left(rows, steps=self.sweep)) for rows in blocks)
         return self._towards(short), self._towards(long) + swept
 
     def _towards(self, classes: int) -> int:
@@ -244,7 +245,7 @@ class SearchEffort(Section):
         first, second = round(0.55 * self.steps), round(0.65 * self.steps)
         finalists = len(families.GENERAL) * min(4, classes) * second * 2 * self.images
         free = len(families.GENERAL) * self.steps * self.restarts * self.free_images
-        return len(families.FAMILIES) * classes * first * self.images + finalists + free
+        return len(families.FAMILIES) * sum(halving.left(classes, steps=first)) * self.images + finalists + free
 
 
 # References serve the effort that they were measured with.

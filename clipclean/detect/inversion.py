@@ -11,13 +11,14 @@ trigger for each class, and the anomaly index by the median absolute deviation, 
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from clipclean.config import halving
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.zeroshot import Canonical, canonical_form
 from clipclean.errors import Inconclusive
@@ -34,7 +35,9 @@ BLOCK = 64  # classes of a brief search that are in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
 FINALISTS = 4  # classes of a family whose search continues in a second round
 MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
-CHUNK = 2**20  # pixels of one backward pass: bounds the memory
+# Numbers of the images of one backward pass: bounds the memory, 27 images at 224 px. A ViT-B/32 takes a third of the time for an image when
+# 24 go together, since weights are laid out anew for each pass (docs/experiments.md, "Where a search on a ViT-B/32 spends its time").
+CHUNK = 2**22
 
 TRIED = 64  # images on which both formats are compared
 AGREE = 0.95  # share of them that must get the same class
@@ -82,8 +85,10 @@ class Effort:
         general = sum(family.is_general for family in families.values())
         free = self.steps * self.restarts * self.free_images
         finalists = min(FINALISTS, targets) * self.second * MORE * self.images
-        towards = len(families) * targets * self.first * self.images
-        return towards + general * (free + finalists + self.sweep * SWEPT * swept)
+        towards = len(families) * sum(halving.left(targets, steps=self.first)) * self.images
+        rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
+        sweep = SWEPT * sum(sum(halving.left(count, steps=self.sweep)) for count in rows)
+        return towards + general * (free + finalists + sweep)
 
     @property
     def first(self) -> int:
@@ -97,11 +102,22 @@ class Effort:
 
 
 class Round(NamedTuple):
-    """How long triggers are shrunk, on how many images at a time, and the success that counts as one that works."""
+    """How long triggers are shrunk, on how many images at a time, the success that counts as one that works, and whether the rows
+    are halved on the way.
+    """
 
     steps: int
     batch: int
     level: float
+    is_halved: bool = False
+
+
+class _End(NamedTuple):
+    """Where the search of one row ended: its smallest trigger that worked, or the last one and an infinite size."""
+
+    parameters: Parameters
+    size: float
+    is_stopped: bool  # before the last step, since others were nearer
 
 
 @dataclass(frozen=True)
@@ -148,7 +164,7 @@ def untargeted(
     """
     clean = _spread(_embedded(embed, pixels))
 
-    def attack(embeddings: Tensor, _: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
+    def attack(embeddings: Tensor, _: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
         spread = (embeddings - embeddings.mean(1, keepdim=True)).square().sum(-1).mean(1)  # (R,)
         # Relative to the clean spread, not whitened: with whitened embeddings clean and backdoored models alike needed 0.4 of the image.
         left = (spread / clean).clamp(min=1e-6)
@@ -158,14 +174,14 @@ def untargeted(
     plan = Round(effort.steps, effort.free_images, effort.collapse)
     ended = _smallest(embed, pixels, FAMILIES[family], plan, begin=begin, attack=attack, generator=generator)
     results = []
-    for parameters, size in ended:
-        found = InvertedTrigger(family, "", parameters, pixels.shape[-1])
+    for end in ended:
+        found = InvertedTrigger(family, "", end.parameters, pixels.shape[-1])
         predicted = canonical.logits(_embedded(embed, found(pixels, Generator().manual_seed(0)))).argmax(1)
         counts = predicted.bincount(minlength=len(canonical.texts))
         share = counts.max().item() / len(pixels)
         # The class where a search ends only makes it a suspect: in clean models, too, most families end at one class
         # (docs/experiments.md, "A verdict on models that nobody calibrated").
-        results.append((_candidate(family, int(counts.argmax()), parameters, size), share))
+        results.append((_candidate(family, int(counts.argmax()), end.parameters, end.size), share))
     return results
 
 
@@ -208,7 +224,7 @@ def targeted(
     begin = {
         name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
     }
-    plan = Round(effort.first, effort.images, effort.success)
+    plan = Round(effort.first, effort.images, effort.success, is_halved=True)
     first = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
     # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
     first = [min((c for c in first if c.target == target), key=lambda c: c.size) for target in targets]
@@ -237,11 +253,18 @@ def _towards(
     """One round towards the class of each row of ``begin``."""
     wanted = torch.tensor(goals, device=canonical.texts.device)
 
-    def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
+    def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
         return _missed(embeddings, wanted[rows], canonical=canonical)
 
     ended = _smallest(embed, pixels, FAMILIES[family], plan, begin=begin, attack=attack, generator=generator)
-    return [_candidate(family, goal, parameters, size) for goal, (parameters, size) in zip(goals, ended, strict=True)]
+    made = [_candidate(family, goal, end.parameters, end.size) for goal, end in zip(goals, ended, strict=True)]
+    largest = max(candidate.size for candidate, end in zip(made, ended, strict=True) if not end.is_stopped)
+    # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can have
+    # needed is the careful guess: other classes then stand out less, in this model and beside it as a reference.
+    return [
+        replace(candidate, size=largest, is_reached=False) if end.is_stopped and candidate.size > largest else candidate
+        for candidate, end in zip(made, ended, strict=True)
+    ]
 
 
 def swept(
@@ -296,21 +319,31 @@ def _brief(
     weight = torch.full((len(goals),), WEIGHTS[1], device=pixels.device)
     running = torch.zeros(len(goals), device=pixels.device)
 
-    def attack(embeddings: Tensor, rows: slice) -> tuple[Tensor, Tensor]:  # (R, B, D)
-        loss, _ = _missed(embeddings, goals[rows], canonical=canonical)
-        return loss, loss.detach()
+    def attack(embeddings: Tensor, rows: Tensor) -> tuple[Tensor, Tensor]:  # (R, B, D)
+        return _missed(embeddings, goals[rows], canonical=canonical)
 
-    for _ in range(steps):
+    rows = torch.arange(len(goals), device=pixels.device)
+    for count in halving.left(len(goals), steps=steps):
+        rows = _best(rows, running, count)
         images = pixels[torch.randint(len(pixels), (SWEPT,), generator=generator).to(pixels.device)]
         with torch.no_grad():
             size = family.size(parameters)
-        losses = _backward(embed, images, family, parameters, attack=attack, weight=weight, generator=generator)
+        losses, _ = _backward(
+            embed, images, family, parameters, rows, attack=attack, weight=weight, generator=generator
+        )
         # Loss and size together: in every run tried, this put the target of a backdoor among the first 29 of 400 classes
         # (docs/experiments.md, "Suspects that no search without a target names").
-        running = MEMORY * running + (1 - MEMORY) * (losses + weight * size.log())
+        running[rows] = MEMORY * running[rows] + (1 - MEMORY) * (losses + (weight * size.log())[rows])
         optimizer.step()
         optimizer.zero_grad()
     return running
+
+
+def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:
+    """Those ``count`` of the rows (R,) whose ``standing`` is lowest, in their order."""
+    if count >= len(rows):
+        return rows
+    return rows[standing[rows].argsort(stable=True)[:count].sort().values]
 
 
 def _missed(embeddings: Tensor, goals: Tensor, /, *, canonical: Canonical) -> tuple[Tensor, Tensor]:
@@ -351,44 +384,54 @@ def _smallest(
     /,
     *,
     begin: Parameters,
-    attack: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
+    attack: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     generator: Generator,
-) -> list[tuple[Parameters, float]]:
+) -> list[_End]:
     """For each row the smallest parameters whose attack reached the plan's level, with their size; if none did, the last ones,
     and inf.
 
     The weight of size against success rises while an attack works and falls while it does not.
     """
     parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
-    rows = len(next(iter(begin.values())))
+    count = len(next(iter(begin.values())))
     # Moments as in the code of Neural Cleanse: short ones, since the weight on the size changes the aim from step to step.
     optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
     least, first, greatest = (math.log(weight) for weight in WEIGHTS)
-    weight = torch.full((rows,), first, device=pixels.device)
-    best = torch.full((rows,), math.inf, device=pixels.device)
+    weight = torch.full((count,), first, device=pixels.device)
+    best = torch.full((count,), math.inf, device=pixels.device)
     kept = {name: values.detach().clone() for name, values in parameters.items()}
-    running = torch.zeros(rows, device=pixels.device)
+    running, standing = (torch.zeros(count, device=pixels.device) for _ in range(2))
+    rows = torch.arange(count, device=pixels.device)
     level = plan.level
-    for step in range(plan.steps):
+    turns = halving.left(count, steps=plan.steps) if plan.is_halved else [count] * plan.steps
+    for step, taking_part in enumerate(turns):
+        rows = _best(rows, standing, taking_part)
         # New images in each step: a trigger fitted to one batch would turn those images only.
         images = pixels[torch.randint(len(pixels), (plan.batch,), generator=generator).to(pixels.device)]
-        size = family.size(parameters)
-        success = _backward(embed, images, family, parameters, attack=attack, weight=weight.exp(), generator=generator)
+        size = family.size(parameters).detach()[rows]
+        loss, success = _backward(
+            embed, images, family, parameters, rows, attack=attack, weight=weight.exp(), generator=generator
+        )
         # One batch turns by luck: a trigger counts where the running success, up to SLACK, agrees with this one.
-        running = success if step == 0 else MEMORY * running + (1 - MEMORY) * success
-        improves = (success >= level) & (running >= level - SLACK) & (size.detach() < best)
-        best = torch.where(improves, size.detach(), best)
+        running[rows] = success if step == 0 else MEMORY * running[rows] + (1 - MEMORY) * success
+        standing[rows] = MEMORY * standing[rows] + (1 - MEMORY) * (loss + WEIGHTS[1] * size.log())
+        improves = (success >= level) & (running[rows] >= level - SLACK) & (size < best[rows])
+        better = rows[improves]
+        best[better] = size[improves]
         for name, values in parameters.items():
-            kept[name][improves] = values.detach()[improves]
+            kept[name][better] = values.detach()[better]
         optimizer.step()
         optimizer.zero_grad()
         # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
-        weight = (weight + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
+        weight[rows] = (weight[rows] + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
     # Where none worked, the last trigger stands for the search: its caller puts the cap for the size.
     failed = ~best.isfinite()
     for name, values in parameters.items():
         kept[name][failed] = values.detach()[failed]
-    return [({name: kept[name][row] for name in kept}, best[row].item()) for row in range(rows)]
+    return [
+        _End({name: kept[name][row] for name in kept}, best[row].item(), is_stopped=row not in rows)
+        for row in range(count)
+    ]
 
 
 def _backward(
@@ -396,30 +439,32 @@ def _backward(
     images: Tensor,
     family: Family,
     parameters: Parameters,
+    rows: Tensor,
     /,
     *,
-    attack: Callable[[Tensor, slice], tuple[Tensor, Tensor]],
+    attack: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]],
     weight: Tensor,
     generator: Generator,
-) -> Tensor:
-    """Gradients of success and size, and the success of each row, (R,); a few rows at a time, to bound memory."""
-    rows, pixels = len(weight), images[0].numel() * len(images)
-    together = max(1, CHUNK // pixels)
+) -> tuple[Tensor, Tensor]:
+    """Gradients of success and size for the ``rows`` (R,) of the parameters, and their losses and successes, each (R,).
+
+    A few rows go together, to bound memory.
+    """
+    together = max(1, CHUNK // (images[0].numel() * len(images)))
     places = generator.get_state()
-    successes = []
-    for start in range(0, rows, together):
+    losses, successes = [], []
+    for some in torch.split(rows, together):
         generator.set_state(places)  # the same places for every row, however many fit
-        some = slice(start, min(start + together, rows))
         chosen = {name: values[some] for name, values in parameters.items()}
-        count = some.stop - some.start
-        painted = family.paint(images[None].expand(count, *images.shape), chosen, generator)
-        embeddings = embed(painted.flatten(0, 1)).float().view(count, len(images), -1)
+        painted = family.paint(images[None].expand(len(some), *images.shape), chosen, generator)
+        embeddings = embed(painted.flatten(0, 1)).float().view(len(some), len(images), -1)
         loss, success = attack(embeddings, some)
         # On the logarithm: a step from 2 % to 1 % of the image counts as much as one from 20 % to 10 %.
         total = loss + weight[some] * family.size(chosen).log()
         total.sum().backward()  # type: ignore[no-untyped-call] # torch's own annotation
+        losses.append(loss.detach())
         successes.append(success)
-    return torch.cat(successes)
+    return torch.cat(losses), torch.cat(successes)
 
 
 def _candidate(family: str, target: int, parameters: Parameters, size: float) -> SearchCandidate:

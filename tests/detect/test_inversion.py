@@ -129,6 +129,7 @@ def test_rows_that_are_searched_for_together_get_the_same_images_and_places():
         pixels[:5],
         family,
         rows,
+        torch.arange(2),
         attack=lambda found, _: (found.sum((1, 2)), torch.zeros(len(found))),
         weight=torch.ones(2),
         generator=Generator().manual_seed(1),
@@ -211,8 +212,8 @@ def test_passes_count_the_images_of_every_step():
     # of 6 images towards 4 finalists; and there 10 steps of 2 x 5 images without a target
     counted = 9 * 8 * 6 * 3 + 5 * 4 * 6 * 6 + 5 * 10 * 2 * 5
     assert effort.passes(FAMILIES, targets=8, swept=0) == counted
-    # and a sweep of 4 steps, 2 images a class and general family
-    assert replace(effort, sweep=4).passes(FAMILIES, targets=8, swept=50) == counted + 5 * 4 * 2 * 50
+    # and a sweep of 4 steps, 2 images a class and general family: 2 steps of all 50 classes, 1 of 25, 1 of 13
+    assert replace(effort, sweep=4).passes(FAMILIES, targets=8, swept=50) == counted + 5 * 2 * (2 * 50 + 25 + 13)
 
 
 def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
@@ -262,3 +263,44 @@ def test_the_costs_that_an_effort_states_are_those_that_a_search_counts(name):
     stated, counted = EFFORTS[name].passes(), Effort(**EFFORTS[name].model_dump())
     most = counted.suspects + counted.controls
     assert stated == (counted.passes(FAMILIES, targets=10, swept=0), counted.passes(FAMILIES, targets=most, swept=200))
+
+
+def test_of_many_rows_the_worse_half_stops_and_the_planted_class_goes_on():
+    planted, pixels = towers.backdoored(towers.spot), towers.images()
+    seen = []
+
+    def embed(images):
+        seen.append(len(images))
+        return planted(images)
+
+    rows = FAMILIES["mask"].begin(24, towers.SIDE, Generator().manual_seed(0))
+    goals = [*range(1, 8), *range(1, 8), *range(1, 8), 1, 2, towers.TARGET]
+    canonical, plan = form(planted, pixels), inversion.Round(20, 4, 0.9, is_halved=True)
+    ended = inversion._towards(
+        embed, pixels, rows, goals, plan, family="mask", canonical=canonical, generator=Generator().manual_seed(0)
+    )
+    assert seen == [4 * 24] * 8 + [4 * 12] * 6 + [4 * 6] * 6
+    assert ended[-1].target == towers.TARGET
+    assert ended[-1].is_reached
+    assert ended[-1].size == min(candidate.size for candidate in ended)
+
+
+def test_a_stopped_class_counts_as_no_larger_than_the_last_one_that_went_on():
+    """Twelve rows towards the planted class, twelve towards others: only planted ones go on to the end."""
+    planted, pixels = towers.backdoored(towers.spot), towers.images()
+    rows = FAMILIES["mask"].begin(24, towers.SIDE, Generator().manual_seed(0))
+    goals, plan = [towers.TARGET] * 12 + [*OTHERS, *OTHERS, *OTHERS, *OTHERS][:12], inversion.Round(60, 8, 0.9, True)
+    ended = inversion._towards(
+        planted,
+        pixels,
+        rows,
+        goals,
+        plan,
+        family="mask",
+        canonical=form(planted, pixels),
+        generator=Generator().manual_seed(0),
+    )
+    largest = max(candidate.size for candidate in ended)
+    assert largest < FAMILIES["mask"].cap
+    assert any(candidate.is_reached and candidate.size == largest for candidate in ended)
+    assert {candidate.size for candidate in ended[12:] if not candidate.is_reached} == {largest}
