@@ -173,7 +173,7 @@ def _saved(run: Callable[[], Tensor]) -> int:
 
     def note(tensor: Tensor) -> Tensor:
         if not isinstance(tensor, torch.nn.Parameter) and tensor._base is None:
-            kept[tensor.data_ptr()] = tensor.nbytes
+            kept[tensor.untyped_storage()._cdata] = tensor.nbytes  # not its address, which fake tensors all lack
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):

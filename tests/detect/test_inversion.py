@@ -275,14 +275,13 @@ def test_of_many_rows_the_worse_half_stops_and_the_planted_class_goes_on():
 
     rows = FAMILIES["mask"].begin(24, towers.SIDE, Generator().manual_seed(0))
     goals = [*range(1, 8), *range(1, 8), *range(1, 8), 1, 2, towers.TARGET]
-    canonical, plan = form(planted, pixels), inversion.Round(20, 4, 0.9, is_halved=True)
+    canonical, plan = form(planted, pixels), inversion.Round(60, 8, 0.9, is_halved=True)
     ended = inversion._towards(
         embed, pixels, rows, goals, plan, family="mask", canonical=canonical, generator=Generator().manual_seed(0)
     )
-    assert seen == [4 * 24] * 8 + [4 * 12] * 6 + [4 * 6] * 6
+    assert seen == [8 * 24] * 24 + [8 * 12] * 18 + [8 * 6] * 18
     assert ended[-1].target == towers.TARGET
     assert ended[-1].is_reached
-    assert ended[-1].size == min(candidate.size for candidate in ended)
 
 
 def test_a_stopped_class_counts_as_no_larger_than_the_last_one_that_went_on():
