@@ -6,7 +6,8 @@ recipes tell what a search costs. Source: Jamieson and Talwalkar 2016 (arXiv 150
 
 import math
 
-MANY = 16  # fewest classes that are halved: of fewer, as in a short list, each gets all steps
+MANY = 11  # fewest classes that are halved: of fewer, as in a short list, each gets all steps
+LEAST = 6  # fewest classes that get all steps: the finalists, and others to compare them with
 PROTECTED = 0.4  # share of the steps that every class gets
 AGAIN = 0.7  # share of the steps after which half of the rest stops
 
@@ -16,5 +17,5 @@ def left(rows: int, /, *, steps: int) -> list[int]:
     if rows < MANY:
         return [rows] * steps
     first, second = math.ceil(PROTECTED * steps), math.ceil(AGAIN * steps)
-    half = (rows + 1) // 2
-    return [rows if step < first else half if step < second else (half + 1) // 2 for step in range(steps)]
+    half, quarter = (max(LEAST, math.ceil(rows / parts)) for parts in (2, 4))
+    return [rows if step < first else half if step < second else quarter for step in range(steps)]

@@ -288,7 +288,7 @@ def test_a_stopped_class_counts_as_no_larger_than_the_last_one_that_went_on():
     """Twelve rows towards the planted class, twelve towards others: only planted ones go on to the end."""
     planted, pixels = towers.backdoored(towers.spot), towers.images()
     rows = FAMILIES["mask"].begin(24, towers.SIDE, Generator().manual_seed(0))
-    goals, plan = [towers.TARGET] * 12 + [*OTHERS, *OTHERS, *OTHERS, *OTHERS][:12], inversion.Round(60, 8, 0.9, True)
+    goals, plan = [towers.TARGET] * 12 + OTHERS * 6, inversion.Round(60, 8, 0.9, is_halved=True)
     ended = inversion._towards(
         planted,
         pixels,
