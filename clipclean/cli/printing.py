@@ -135,7 +135,8 @@ def echo_json(value: object, /) -> None:
 def first_line(model: Path, /, what: str) -> None:
     """Say at once what begins: importing torch takes seconds, and reading a large model more."""
     name = str(model) if model_paths.is_name(model) else model.name
-    words = f"{printable(name)}{_size(model)}, {what}; {process.computing()} threads"
+    threads = process.computing()
+    words = f"{printable(name)}{_size(model)}, {what}; {threads} thread{'s' if threads > 1 else ''}"
     process.say(f"clipclean {__version__}: {words}")
 
 

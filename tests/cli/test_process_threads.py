@@ -1,8 +1,11 @@
 import os
+import platform
+import subprocess
+import sys
 
 import pytest
 
-from clipclean.cli import process
+from clipclean.cli import printing, process
 
 
 @pytest.mark.parametrize(
@@ -26,3 +29,37 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, tmp_p
     process.be_a_good_neighbour()
     assert os.environ == own
     assert process.computing() == 3
+
+
+def test_the_first_line_counts_the_threads(monkeypatch, tmp_path, capsys):
+    for number, words in (("1", "; 1 thread\n"), ("2", "; 2 threads\n")):
+        monkeypatch.setenv("OMP_NUM_THREADS", number)
+        printing.first_line(tmp_path / "model.pt", what="effort quick")
+        assert capsys.readouterr().err.endswith(words)
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
+def test_freed_memory_is_kept_unless_the_user_chose_otherwise():
+    """In a process of its own, since it cannot be undone; without the kept memory each block of 64 MB is faulted in anew."""
+    code = (
+        "import resource, sys\n"
+        "from clipclean.cli import process\n"
+        "process.keep_freed_memory()\n"
+        "def faults():\n"
+        "    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "    bytearray(2**26)\n"
+        "    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before\n"
+        "faults()\n"
+        "print(faults())\n"
+    )
+
+    plain = {name: value for name, value in os.environ.items() if not name.startswith(("MALLOC_", "GLIBC_"))}
+
+    def faulted(**chosen):
+        told = subprocess.run(
+            [sys.executable, "-c", code], env=plain | chosen, check=True, capture_output=True, text=True
+        )
+        return int(told.stdout)
+
+    assert faulted() < 100
+    assert faulted(MALLOC_CHECK_="0") > 1000
