@@ -279,7 +279,7 @@ def swept(
     generator: Generator,
     progress: Callable[[], None],
 ) -> list[int]:
-    """The ``classes``, sorted by how near a brief search comes to a small trigger that works.
+    """The ``classes``, sorted by how near a brief search comes to a small trigger that works; those that stopped early come last.
 
     A search without a target may end at an easy class and miss the backdoor's class. This one tries each class, with a few
     images and steps, and only chooses suspects. ``progress`` is called after each of the :func:`blocks`. The rest is as in
@@ -293,7 +293,7 @@ def swept(
             _brief(embed, pixels, block, family=FAMILIES[family], canonical=canonical, steps=steps, generator=generator)
         )
         progress()
-    return [classes[place] for place in torch.cat(scores).argsort().tolist()]
+    return [classes[place] for place in torch.cat(scores).argsort(stable=True).tolist()]
 
 
 def blocks(classes: int, /) -> int:
@@ -312,7 +312,7 @@ def _brief(
     steps: int,
     generator: Generator,
 ) -> Tensor:
-    """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer."""
+    """How near a brief search comes to a small trigger for each class of ``goals`` (R,); smaller is nearer, inf where it stopped early."""
     begin = family.begin(len(goals), pixels.shape[-1], generator)
     parameters = {name: values.to(pixels.device).requires_grad_() for name, values in begin.items()}
     optimizer = torch.optim.Adam(parameters.values(), lr=family.rate, betas=(0.5, 0.9))
@@ -336,7 +336,10 @@ def _brief(
         running[rows] = MEMORY * running[rows] + (1 - MEMORY) * (losses + (weight * size.log())[rows])
         optimizer.step()
         optimizer.zero_grad()
-    return running
+    # A running loss begins at zero, and steps see other images: that of a class which stopped says nothing beside one that went on.
+    nearness = torch.full_like(running, math.inf)
+    nearness[rows] = running[rows]
+    return nearness
 
 
 def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:

@@ -237,6 +237,29 @@ def test_a_brief_search_towards_every_class_is_led_by_the_planted_one():
     assert order(towers.honest())[0] != towers.TARGET
 
 
+def test_in_a_brief_search_classes_that_stopped_come_last(monkeypatch):
+    """Where no step brings a class nearer: the running loss of one that stopped is lower only since it saw fewer steps."""
+    taking_part = []
+
+    def backward(_embed, _images, _family, _parameters, rows, /, **_):
+        taking_part.append(rows.tolist())
+        return 1 + rows / 100, torch.zeros(len(rows))
+
+    monkeypatch.setattr(inversion, "_backward", backward)
+    planted, pixels = towers.backdoored(towers.spot), towers.images()
+    scores = inversion._brief(
+        planted,
+        pixels,
+        torch.arange(24) % len(towers.CLASSES),
+        family=FAMILIES["mask"],
+        canonical=form(planted, pixels),
+        steps=10,
+        generator=Generator().manual_seed(0),
+    )
+    assert len(taking_part[-1]) == 6
+    assert sorted(scores.argsort().tolist()[:6]) == taking_part[-1]
+
+
 def test_what_a_free_search_ended_with_is_shrunk_further_towards_its_class():
     felt, images = SHORTCUTS["mask"]
     planted, pixels = towers.backdoored(felt), images()
