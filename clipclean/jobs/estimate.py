@@ -231,8 +231,11 @@ def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:
 
 def together(how: SearchEffort, /, *, side: int) -> int:
     """Images whose activations a search keeps at a time."""
-    most = max(inversion.MORE * how.images, how.free_images)
-    return max(most, inversion.CHUNK // (3 * side * side))
+    row = max(inversion.MORE * how.images, how.free_images)  # the images of one trigger are never divided
+    every = max(
+        (how.suspects + how.controls) * how.images, inversion.FINALISTS * row, inversion.BLOCK * inversion.SWEPT
+    )
+    return max(row, min(inversion.CHUNK // (3 * side * side), every))
 
 
 def of_sanitize(clip: model.Clip, recipe: Recipe, timed: Pace, size: CleaningSize, /) -> Estimate:
