@@ -74,7 +74,7 @@ Examples:
 @options.effort(
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
     + ", ".join(f"{name} {most:,}" for name, (_, most) in ((name, effort.passes()) for name, effort in EFFORTS.items()))
-    + " at most; thorough adds 60 for each class.",
+    + " at most.",
 )
 @option(
     "--save-triggers",
