@@ -61,5 +61,5 @@ def test_freed_memory_is_kept_unless_the_user_chose_otherwise():
         )
         return int(told.stdout)
 
-    assert faulted() < 100
-    assert faulted(MALLOC_CHECK_="0") > 1000
+    # At least a fault for each huge page of 2 MB, where the system gives these without being asked.
+    assert faulted() < 16 < faulted(MALLOC_CHECK_="0")
