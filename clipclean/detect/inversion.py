@@ -68,6 +68,7 @@ class Effort:
         collapse: share of the spread that a search without a target must take away.
         success: share of images that a search towards a class must turn.
         sweep: steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
+        halves: whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does.
     """
 
     restarts: int
@@ -79,13 +80,15 @@ class Effort:
     collapse: float
     success: float
     sweep: int = 0
+    halves: bool = True
 
     def passes(self, families: Mapping[str, Family], /, *, targets: int, swept: int) -> int:
         """Images that go forward and back through the image tower, with that many classes searched for, and briefly searched for."""
         general = sum(family.is_general for family in families.values())
         free = self.steps * self.restarts * self.free_images
         finalists = min(FINALISTS, targets) * self.second * MORE * self.images
-        towards = len(families) * sum(halving.left(targets, steps=self.first)) * self.images
+        taking_part = sum(halving.left(targets, steps=self.first)) if self.halves else targets * self.first
+        towards = len(families) * taking_part * self.images
         rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
         sweep = SWEPT * sum(sum(halving.left(count, steps=self.sweep)) for count in rows)
         return towards + general * (free + finalists + sweep)
@@ -130,6 +133,7 @@ class SearchCandidate:
         parameters: of the smallest trigger that worked; of the last one if none did.
         size: its size; the family's cap if none worked.
         is_reached: whether one worked.
+        is_stopped: whether it stopped before the last step, since other classes were nearer; then the size is a lower bound.
     """
 
     family: str
@@ -137,6 +141,7 @@ class SearchCandidate:
     parameters: Parameters
     size: float
     is_reached: bool
+    is_stopped: bool = False
 
     def found(self, classes: Sequence[str], /, *, side: int) -> InvertedTrigger:
         """The trigger as a value; ``side`` is that of the images, in px."""
@@ -224,7 +229,7 @@ def targeted(
     begin = {
         name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
     }
-    plan = Round(effort.first, effort.images, effort.success, is_halved=True)
+    plan = Round(effort.first, effort.images, effort.success, is_halved=effort.halves)
     first = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
     # Of a class that was begun both afresh and from an earlier trigger, the smaller end counts.
     first = [min((c for c in first if c.target == target), key=lambda c: c.size) for target in targets]
@@ -262,7 +267,9 @@ def _towards(
     # A class that was stopped would have needed about as much as the last one that went on, or more. The least that it can have
     # needed is the careful guess: other classes then stand out less, in this model and beside it as a reference.
     return [
-        replace(candidate, size=largest, is_reached=False) if end.is_stopped and candidate.size > largest else candidate
+        replace(candidate, size=largest, is_reached=False, is_stopped=True)
+        if end.is_stopped and candidate.size > largest
+        else candidate
         for candidate, end in zip(made, ended, strict=True)
     ]
 

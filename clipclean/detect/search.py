@@ -448,7 +448,10 @@ def _hit(
         untargeted=tuple(g for g in untargeted if g.target == candidate.target),
         gap=gap,
         margin=_margin(candidate, made),
-        anomaly_index=inversion.anomaly_index(candidate.size, others, floor=FLOOR),
+        # Without classes that stopped early: all of them have one size, so their deviation would be too small.
+        anomaly_index=inversion.anomaly_index(
+            candidate.size, others_of(candidate, [c for c in made if not c.is_stopped]) or others, floor=FLOOR
+        ),
         usual_margin=references.margin(family, found.target) if references else math.nan,
         shrunk=references.shrunk(family, found.target, size) if references else math.nan,
         reference_anomaly=references.reference_anomaly(candidate.family, found.target, gap) if references else math.nan,

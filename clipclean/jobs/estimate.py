@@ -37,6 +37,7 @@ class Pace:
         text: seconds forward.
         kept: bytes of activations of an image and its caption, where weights are trained.
         kept_search: bytes of activations of an image in a search.
+        held: bytes that this process held before the timing, whose own may still be in memory.
     """
 
     image: float
@@ -44,6 +45,7 @@ class Pace:
     text: float
     kept: int
     kept_search: int
+    held: int
 
 
 @dataclass(frozen=True)
@@ -122,7 +124,7 @@ def in_words(seconds: float, /) -> str:
 
 def pace(clip: model.Clip, /, *, is_reduced: bool = False) -> Pace:
     """Time both towers on noise for a moment; with ``is_reduced`` the forward pass is in bfloat16, as in training."""
-    side, device = clip.architecture.preprocess.size, clip.device
+    side, device, before = clip.architecture.preprocess.size, clip.device, held()
     pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     captions = ["a photo of a dog"] * MANY
     searches = torch.autocast(device.type, dtype=torch.bfloat16, enabled=inversion.has_bfloat16(device))
@@ -140,7 +142,7 @@ def pace(clip: model.Clip, /, *, is_reduced: bool = False) -> Pace:
         with model.frozen(clip.net), searches:
             search = _seconds(back, device)
             kept_search = _saved(lambda: clip.encode_images(pixels[:1].clone().requires_grad_()))
-    return Pace(image, search, text, kept, kept_search)
+    return Pace(image, search, text, kept, kept_search, before)
 
 
 def _seconds(run: Callable[[int], object], device: torch.device) -> float:
@@ -198,7 +200,7 @@ def held() -> int:
 def of_audit(clip: model.Clip, timed: Pace, size: AuditSize, /) -> Estimate:
     """An audit: the class captions, the images under each trigger of the panel, and the search unless ``effort`` is None."""
     seconds = size.classes * size.templates * timed.text + size.images * (1 + size.panel) * timed.image
-    memory = held() + weights(clip)
+    memory = timed.held + weights(clip)
     if size.effort is not None:
         how = EFFORTS[size.effort]
         seconds += _searching(how, timed, size)
@@ -206,9 +208,9 @@ def of_audit(clip: model.Clip, timed: Pace, size: AuditSize, /) -> Estimate:
     return Estimate(size.models * seconds, memory)
 
 
-def passes(how: SearchEffort, /, *, classes: int) -> int:
-    """Images that a search sends forward and back, with so many classes."""
-    effort = detect.Effort(**how.model_dump())
+def passes(how: SearchEffort, /, *, classes: int, halves: bool = True) -> int:
+    """Images that a search sends forward and back, with so many classes; that of an unlearning halves no list."""
+    effort = detect.Effort(**how.model_dump(), halves=halves)
     most = effort.suspects + effort.controls
     swept = min(classes, MOST_SWEPT) if classes > most and effort.sweep else 0
     return effort.passes(detect.FAMILIES, targets=min(classes, most), swept=swept)
@@ -247,10 +249,10 @@ def of_sanitize(clip: model.Clip, recipe: Recipe, timed: Pace, size: CleaningSiz
     step = batch * views * (timed.image + timed.text) * (1 + BACKWARD)
     trained = min(steps_of(recipe, pairs=size.pairs), 10**9) * step
     if method.searches:
-        trained += BESIDE * passes(EFFORTS[recipe.unlearn.effort], classes=size.classes) * timed.search
+        trained += BESIDE * passes(EFFORTS[recipe.unlearn.effort], classes=size.classes, halves=False) * timed.search
     micro = min(batch, recipe.train.micro_batch or batch)
     state = 4 * weights(clip)  # the original, gradients, and two moments of AdamW
-    return Estimate(measured + trained, held() + state + micro * views * timed.kept)
+    return Estimate(measured + trained, timed.held + state + micro * views * timed.kept)
 
 
 def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[str]:

@@ -121,7 +121,8 @@ def scene_of(
         text_classifier=text_classifier,
         classes=classes,
         references=detect.stored(model.kind_of(clip.architecture), classes=classes),
-        effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump()),
+        # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
+        effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump(), halves=False),
         knn=0,
         batch_size=detect.EMBED_BATCH,
         known=tuple(known),

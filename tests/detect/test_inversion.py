@@ -325,4 +325,19 @@ def test_a_stopped_class_counts_as_no_larger_than_the_last_one_that_went_on():
     largest = max(candidate.size for candidate in ended)
     assert largest < FAMILIES["mask"].cap
     assert any(candidate.is_reached and candidate.size == largest for candidate in ended)
-    assert {candidate.size for candidate in ended[12:] if not candidate.is_reached} == {largest}
+    assert {candidate.size for candidate in ended[12:] if candidate.is_stopped} == {largest}
+
+
+def test_where_all_sizes_count_no_class_stops():
+    embed, pixels, seen = towers.honest(), towers.images(), []
+
+    def counting(images):
+        seen.append(len(images))
+        return embed(images)
+
+    classes = [k % len(towers.CLASSES) for k in range(12)]
+    towards(counting, "warp", pixels, targets=classes, effort=short(halves=False))
+    alone = [count for count in seen if count == 12 * 8]
+    assert len(alone) == short().first
+    effort = short(halves=False)
+    assert effort.passes({"warp": FAMILIES["warp"]}, targets=12, swept=0) == 12 * effort.first * effort.images

@@ -9,7 +9,7 @@ from clipclean.jobs.estimate import AuditSize, CleaningSize, Estimate, Pace
 from clipclean.progress import Listener
 
 SHORT = ["train.max_steps=10", "train.batch_size=16", "train.epochs=100", "train.warmup_steps=1"]
-PACE = Pace(image=0.1, search=0.3, text=0.01, kept=1000, kept_search=10)
+PACE = Pace(image=0.1, search=0.3, text=0.01, kept=1000, kept_search=10, held=0)
 
 
 @pytest.fixture(scope="module")
