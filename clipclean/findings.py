@@ -519,6 +519,10 @@ RULES: Mapping[str, Rule] = {
         "of the model, or use another model.",
         severity=7.1,
         precision="medium",
+        doubt=VerdictWords(
+            sanitize="No recipe cleans this model within the accuracy budget, so its weights are as they were. The audit is "
+            "not sure of a backdoor in it."
+        ),
     ),
     "CC064": Rule(
         title="Time limit reached before all candidates were tried",

@@ -23,6 +23,8 @@ from clipclean.jobs.searching import AuditResult
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import NonFiniteLoss
 
+UNCHANGED = "nothing"  # the name of what was chosen where the original stays
+
 
 @dataclass
 class Retests:
@@ -121,6 +123,22 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         trials=retests.trials,
         attempt=replace(attempt, findings=findings),
         seconds=considered.seconds + retests.seconds,
+    )
+
+
+def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attempt:
+    """The original in the place of an attempt, with the findings of its own audit."""
+    point = Point(1.0, worst(before.sight.measured), 0.0, (0.0, 0.0))
+    training = attempt.cleaned.training.model_copy(update={"steps": 0})
+    return Attempt(
+        Candidate((UNCHANGED,), ()),
+        Cleaned(bench.original, training, (), ()),
+        (point,),
+        point,
+        before.suspicions,
+        before.sight,
+        None,
+        tuple(bench.findings(before.sight)),
     )
 
 

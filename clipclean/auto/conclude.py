@@ -124,6 +124,25 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: B
     return finding("CC063", words, level="error")
 
 
+def stays(original: Sequence[Finding], attempt: Attempt, /) -> bool:
+    """Whether the original is better than its best cleaning: that lost too much accuracy, and the audit had found no backdoor to remove.
+
+    ``original`` are the findings of the audit of the original.
+    """
+    costs_too_much = any(found.rule == "CC010" and found.level == "error" for found in attempt.findings)
+    return costs_too_much and not any(found.level == "error" for found in original)
+
+
+def as_it_was(considered: Sequence[Considered], budget: Budget, /) -> Finding:
+    """That the weights stay, since every cleaning costs more than the budget: what the canaries show is no verdict on the original."""
+    names = ", ".join(each.candidate.name for each in considered if not each.why_not)
+    words = (
+        f"No candidate removes the test backdoors within {100 * budget.accuracy:.1f} points of accuracy: {names}. The audit found no "
+        "sure backdoor in this model, so its weights stay as they were."
+    )
+    return finding("CC063", words, level="warning")
+
+
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:
     """That the time was over before every one of the ``listed`` candidates was tried that might have done better."""
     untried, unrun = listed - len(tried.considered), select.waiting(tried.considered, tried.budget)

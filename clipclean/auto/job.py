@@ -124,6 +124,8 @@ def concluded(
 ) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
     chosen, attempt = select.best(tried.considered)
+    if stays := conclude.stays(bench.findings(tried.before.sight), attempt):
+        attempt = attempts.unchanged(bench, attempt, tried.before)
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)
     # Measured anew: the chosen candidate's search may have named triggers that the first audit did not know.
@@ -132,16 +134,21 @@ def concluded(
     bench.put(attempt.cleaned.weights, original=bench.original, share=attempt.point.share)
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=request.seed)
-    findings = [
-        *attempt.findings,
-        *conclude.canary_findings(
+    shown_by_canaries = (
+        [conclude.as_it_was(tried.considered, bench.budget)]
+        if stays
+        else conclude.canary_findings(
             tried.copy,
             chosen.at(attempt.point.share),
             before,
             limit=bench.limits.max_excess,
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
-        ),
+        )
+    )
+    findings = [
+        *attempt.findings,
+        *shown_by_canaries,
         *outputs.side_findings(request, ready),
         *conclude.out_of_time(tried, listed=len(bench.settings.ladder)),
     ]

@@ -90,7 +90,7 @@ def candidate_lines(report: Report, /) -> list[str]:
         f"itself {duration(seconds.chosen)}."
     ]
     if not auto.changed:
-        lines.append("It found nothing to do, so the weights are as they were.")
+        lines.append("Nothing was changed: the weights are as they were.")
     if auto.share < 1:
         lines.append(
             f"The cleaned weights cost more accuracy than the budget, so that these lie at {percent(auto.share)} of the way to "

@@ -128,3 +128,21 @@ def test_where_an_error_stands_nothing_passed_and_a_failure_that_the_policy_acce
     failing = finding("CC002", "words", level="error", target="cat", trigger="patch")
     assert verdict_of(failing) == ["CC002", "CC063"]
     assert verdict_of(failing, severities={"CC002": "off"}) == ["CC050"]  # the policy is named, no more
+
+
+def test_the_original_stays_where_its_cleaning_costs_too_much_and_nothing_sure_was_found_in_it():
+    costly, acts = attempt("a", ("CC010", "error")), attempt("a", ("CC001", "error"))
+    doubt, sure = finding("CC003", "words", level="warning"), finding("CC003", "words", level="error")
+    assert conclude.stays([], costly)
+    assert conclude.stays([doubt], costly)
+    assert not conclude.stays([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
+    assert not conclude.stays([], acts)
+    assert not conclude.stays([], attempt("a", ("CC010", "note")))
+
+
+def test_weights_that_stay_are_no_verdict_on_the_original():
+    tried = [Considered(candidate("a")), Considered(candidate("b"), "needs labels"), Considered(candidate("c"))]
+    found = conclude.as_it_was(tried, BUDGET)
+    assert (found.rule, found.level) == ("CC063", "warning")
+    assert "within 2.0 points of accuracy: a, c." in found.message
+    assert policy.verdict([found]) == "inconclusive"
