@@ -76,6 +76,7 @@ def run(o: argparse.Namespace, job: str, name: str) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "clipclean", command, weights, *options, *map(str, told)],
         check=False,
+        stdout=subprocess.DEVNULL,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
     )
     elapsed, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
