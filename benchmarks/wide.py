@@ -81,11 +81,14 @@ def run(o: argparse.Namespace, job: str, name: str) -> None:
     )
     elapsed, after = time.monotonic() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     spent = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    report = place / "report.json" if command == "audit" else place / "cleaned" / "report.json"
+    told = json.loads(report.read_text())
     ran = {"job": job, "name": name, "exit": done.returncode, "elapsed": elapsed, "processor": spent}
+    ran |= {"verdict": told["verdict"], "suspects": told["suspects"]}
     if command == "sanitize":
         ran |= planted(o, entry, place / "cleaned" / "open_clip_model.safetensors")
     (place / "ran.json").write_text(json.dumps(ran, indent=1) + "\n")
-    print(line(o.out, ran), flush=True)
+    print(line(ran), flush=True)
 
 
 def planted(o: argparse.Namespace, entry: dict, weights: Path) -> dict:
@@ -100,14 +103,11 @@ def planted(o: argparse.Namespace, entry: dict, weights: Path) -> dict:
     return found
 
 
-def line(out: Path, ran: dict) -> str:
+def line(ran: dict) -> str:
     """A row of the table."""
-    place = folder(out, ran["job"], ran["name"])
-    report = next(p for p in (place / "report.json", place / "cleaned" / "report.json") if p.exists())
-    told = json.loads(report.read_text())
-    verdict = told["verdict"]
-    if told.get("suspects"):
-        verdict += f", {told['suspects'][0]['class']} {told['suspects'][0]['score']:.2f}"
+    verdict = ran["verdict"]
+    if ran["suspects"]:
+        verdict += f", {ran['suspects'][0]['class']} {ran['suspects'][0]['score']:.2f}"
     shown = ["–", "–"]
     if "after" in ran:
         shown = [f"{ran['before'][key]:.3f} → {ran['after'][key]:.3f}" for key in ("excess", "accuracy")]
@@ -123,7 +123,7 @@ def table(out: Path) -> str:
         "|---|---|---|--:|--:|---|---|",
     ]
     order = sorted(rows, key=lambda ran: (list(JOBS).index(ran["job"]), ran["name"]))
-    return "\n".join([*head, *(line(out, ran) for ran in order)])
+    return "\n".join([*head, *map(line, order)])
 
 
 if __name__ == "__main__":
