@@ -523,6 +523,7 @@ RULES: Mapping[str, Rule] = {
             sanitize="No recipe cleans this model within the accuracy budget, so its weights are as they were. The audit is "
             "not sure of a backdoor in it."
         ),
+        urgent=95,
     ),
     "CC064": Rule(
         title="Time limit reached before all candidates were tried",

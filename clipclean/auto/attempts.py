@@ -21,6 +21,7 @@ from clipclean.jobs import suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.unlearning import SuspectedTrigger
+from clipclean.schema.report import TrainingRecord
 from clipclean.train import NonFiniteLoss
 
 UNCHANGED = "nothing"  # the name of what was chosen where the original stays
@@ -129,7 +130,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
 def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attempt:
     """The original in the place of an attempt, with the findings of its own audit."""
     point = Point(1.0, worst(before.sight.measured), 0.0, (0.0, 0.0))
-    training = attempt.cleaned.training.model_copy(update={"steps": 0})
+    peak = attempt.cleaned.training.peak_memory_bytes
+    training = TrainingRecord(steps=0, pairs=0, seconds=0.0, losses=(), pairs_per_second=0.0, peak_memory_bytes=peak)
     return Attempt(
         Candidate((UNCHANGED,), ()),
         Cleaned(bench.original, training, (), ()),

@@ -3,8 +3,11 @@ import math
 import pytest
 import tiny
 import torch
+from auto_values import attempt, measurement, probe, sight
 
+from clipclean.auto import attempts
 from clipclean.auto import job as auto
+from clipclean.auto.suspects import Suspected
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy, recipe
 from clipclean.jobs import inputs
@@ -91,3 +94,15 @@ def test_weights_between_are_put_in(bench):
     bench.put(doubled, original=bench.original, share=0.5)
     found, name = weights(bench), "visual.proj"
     assert torch.allclose(found[name], 1.5 * bench.original[name])
+
+
+def test_an_original_that_stays_has_its_own_audit_and_no_training(bench):
+    tried = attempt("a", ("CC010", "error"), lost=0.1)
+    seen = sight(measurement(known=[probe(0.3)]))
+    kept = attempts.unchanged(bench, tried, Suspected(seen, (), ()))
+    assert (kept.candidate.name, kept.cleaned.changed, kept.cleaned.training.seconds) == ("nothing", False, 0.0)
+    assert (kept.point.excess, kept.point.accuracy_lost, kept.refinetuned) == (0.3, 0.0, None)
+    assert list(kept.findings) == bench.findings(seen)
+    bench.put({name: tensor + 1 for name, tensor in bench.original.items()}, original=bench.original, share=1.0)
+    bench.put(kept.cleaned.weights, original=bench.original, share=kept.point.share)
+    assert are_equal(weights(bench), bench.original)

@@ -27,6 +27,12 @@ def test_too_little_data_is_told_as_such():
     assert verdicts.headline(made) == "There is too little evidence to say pass or fail."
 
 
+def test_where_the_weights_stay_that_is_told_before_any_doubt_about_them():
+    made = samples.undecided()
+    made["findings"] = [samples.finding("CC003", "warning", "A sign."), samples.finding("CC063", "warning", "None.")]
+    assert "its weights are as they were" in verdicts.headline(made)
+
+
 def test_next_steps_are_those_of_the_findings_worst_first_and_each_once():
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
