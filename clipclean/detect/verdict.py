@@ -325,8 +325,8 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
     }:  # for known triggers alone clean models do not show how often they are natural
         rate = _percent(calibration().false_alarms(suspect.score))
         told.append(
-            f"Of {len(known)} clean models that were measured, {as_much or 'none'} shows as much: among models like these a false "
-            f"alarm in at most {rate}."
+            f"Of {len(known)} clean models that were measured, {as_much or 'none'} {'show' if as_much > 1 else 'shows'} as much: among models like these "
+            f"a false alarm in at most {rate}."
         )
     return finding(
         "CC003",
