@@ -124,8 +124,9 @@ def concluded(
 ) -> tuple[Report, PageImages]:
     """The report and its images; afterwards the model has the reported weights."""
     chosen, attempt = select.best(tried.considered)
-    if stays := conclude.stays(bench.findings(tried.before.sight), attempt):
-        attempt = attempts.unchanged(bench, attempt, tried.before)
+    original = attempts.unchanged(bench, attempt, tried.before)
+    if stays := conclude.stays(original.findings, attempt):
+        attempt = original
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)
     # Measured anew: the chosen candidate's search may have named triggers that the first audit did not know.

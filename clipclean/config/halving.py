@@ -12,9 +12,9 @@ PROTECTED = 0.4  # share of the steps that every class gets
 AGAIN = 0.7  # share of the steps after which half of the rest stops
 
 
-def left(rows: int, /, *, steps: int) -> list[int]:
-    """How many of ``rows`` take part in each of ``steps``."""
-    if rows < MANY:
+def left(rows: int, /, *, steps: int, halves: bool = True) -> list[int]:
+    """How many of ``rows`` take part in each of ``steps``; all of them where the search does not halve."""
+    if rows < MANY or not halves:
         return [rows] * steps
     first, second = math.ceil(PROTECTED * steps), math.ceil(AGAIN * steps)
     half, quarter = (max(LEAST, math.ceil(rows / parts)) for parts in (2, 4))

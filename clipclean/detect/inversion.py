@@ -69,6 +69,7 @@ class Effort:
         success: share of images that a search towards a class must turn.
         sweep: steps of a brief search through a long list, in each general family, whose leaders are suspects too; 0 leaves it out.
         halves: whether of many classes the worse half stops on the way; where the sizes of all count, as in an unlearning, none does.
+            In brief searches, which give no sizes, it always does.
     """
 
     restarts: int
@@ -87,8 +88,7 @@ class Effort:
         general = sum(family.is_general for family in families.values())
         free = self.steps * self.restarts * self.free_images
         finalists = min(FINALISTS, targets) * self.second * MORE * self.images
-        taking_part = sum(halving.left(targets, steps=self.first)) if self.halves else targets * self.first
-        towards = len(families) * taking_part * self.images
+        towards = len(families) * sum(halving.left(targets, steps=self.first, halves=self.halves)) * self.images
         rows = (min(BLOCK, swept - start) for start in range(0, swept, BLOCK))
         sweep = SWEPT * sum(sum(halving.left(count, steps=self.sweep)) for count in rows)
         return towards + general * (free + finalists + sweep)
@@ -413,8 +413,7 @@ def _smallest(
     running, standing = (torch.zeros(count, device=pixels.device) for _ in range(2))
     rows = torch.arange(count, device=pixels.device)
     level = plan.level
-    turns = halving.left(count, steps=plan.steps) if plan.is_halved else [count] * plan.steps
-    for step, taking_part in enumerate(turns):
+    for step, taking_part in enumerate(halving.left(count, steps=plan.steps, halves=plan.is_halved)):
         rows = _best(rows, standing, taking_part)
         # New images in each step: a trigger fitted to one batch would turn those images only.
         images = pixels[torch.randint(len(pixels), (plan.batch,), generator=generator).to(pixels.device)]

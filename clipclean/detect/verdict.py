@@ -324,9 +324,9 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
         PANEL
     }:  # for known triggers alone clean models do not show how often they are natural
         rate = _percent(calibration().false_alarms(suspect.score))
+        some = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
         told.append(
-            f"Of {len(known)} clean models that were measured, {as_much or 'none'} {'show' if as_much > 1 else 'shows'} as much: among models like these "
-            f"a false alarm in at most {rate}."
+            f"Of {len(known)} clean models that were measured, {some} as much: among models like these a false alarm in at most {rate}."
         )
     return finding(
         "CC003",

@@ -130,12 +130,8 @@ def test_a_trial_counts_as_near_to_the_cleaned_copy_as_the_budget_allows():
 
 def test_a_loss_within_chance_of_the_budget_is_brought_down_where_no_canary_comes_back():
     assert counted(left=0.0, lost=2.01, reach=0.05) == (True, 0.0, 1, SHARES[0])
-    assert counted(left=0.0, lost=4.6, reach=0.06) == (
-        True,
-        0.0,
-        1,
-        1.0,
-    )  # no share meets the budget, and chance explains it
+    # No share meets the budget, and chance explains it.
+    assert counted(left=0.0, lost=4.6, reach=0.06) == (True, 0.0, 1, 1.0)
     assert counted(left=0.0, lost=8.1, reach=0.06) == (False, None, 0, 1.0)
 
 
