@@ -1,8 +1,10 @@
 """Draw what each method leaves of an attack against what it costs: a panel a victim, of what other benchmarks measured.
 
     python benchmarks/frontier.py --cleaning build/cleaning --auto build/auto --out docs/frontier.svg
+    python benchmarks/frontier.py --cleaning build/photo-cleaning --out docs/frontier-photos.svg
 
-Points are read from the cells of ``benchmarks/cleaning.py`` and the results of ``benchmarks/auto.py``. To the left is less accuracy
+Points are read from the cells of ``benchmarks/cleaning.py`` and the results of ``benchmarks/auto.py``, or from those of
+``benchmarks/photo_cleaning.py``, which has both. To the left is less accuracy
 lost, further down less of the attack left: whatever lies below and left of a point is better in both.
 """
 
@@ -20,6 +22,10 @@ METHODS = {  # in the order of the legend: shape of the mark, its colour in ligh
     "cleanclip-tiny": ("diamond", "#8e5a00", "#e0b050"),
     "released": ("triangle", "#6a3d9a", "#c4a5e8"),  # CleanCLIP as its released code runs it
     "mmcl-tiny": ("cross", "#666666", "#b5b5b5"),
+    "cleanclip-few-tiny": ("diamond", "#8e5a00", "#e0b050"),
+    "invertune": ("triangle", "#00695c", "#6fcfc3"),
+    "fine-pruning": ("cross", "#ad1457", "#f0a0c0"),
+    "clp": ("cross", "#666666", "#b5b5b5"),
 }
 WIDE, HIGH, COLUMNS = 230, 190, 4  # a panel, px
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 34, 34  # of a panel, around its plot
@@ -37,7 +43,7 @@ class Point(NamedTuple):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cleaning", type=Path, required=True)
-    parser.add_argument("--auto", type=Path, required=True)
+    parser.add_argument("--auto", type=Path, help="the results of benchmarks/auto.py, where they lie apart")
     parser.add_argument("--out", type=Path, required=True)
     o = parser.parse_args()
     found = points(o.cleaning, o.auto)
@@ -45,15 +51,16 @@ def main() -> None:
     print(f"{len(found)} points of {len({point.victim for point in found})} victims")
 
 
-def points(cleaning: Path, auto: Path) -> list[Point]:
+def points(cleaning: Path, auto: Path | None) -> list[Point]:
     """What was measured on victims; recipes as they ship, seed 0."""
     found = []
     for path in sorted(cleaning.glob("*.json")):
         cell = json.loads(path.read_text())
-        if cell["entry"]["trigger"] and cell["seed"] == 0 and cell["method"] in METHODS and not cell["pictures"]:
+        is_reported = cell["entry"]["trigger"] and cell["entry"]["half"] == "report" and not cell.get("pictures")
+        if is_reported and cell["seed"] == 0 and cell["method"] in METHODS:
             lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
             found.append(Point(cell["entry"]["name"], cell["method"], lost, cell["after"]["excess"]))
-    for path in sorted(auto.glob("*-seed0.json")):
+    for path in sorted(auto.glob("*-seed0.json")) if auto else ():
         row = json.loads(path.read_text())
         if row["entry"]["trigger"]:
             lost = 100 * (row["before"]["accuracy"] - row["after"]["accuracy"])
@@ -72,7 +79,7 @@ def drawing(found: list[Point]) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" font-family="sans-serif" font-size="11">',
         "<title>Excess attack success left by each method against clean accuracy lost, a panel a victim</title>",
         f"<style>{style()}</style>",
-        *legend(),
+        *legend({point.method for point in found}),
     ]
     for number, victim in enumerate(victims):
         left, top = (number % COLUMNS) * WIDE, LEGEND + (number // COLUMNS) * HIGH
@@ -90,9 +97,9 @@ def style() -> str:
     )
 
 
-def legend() -> list[str]:
+def legend(drawn: set[str]) -> list[str]:
     parts, x = [], 14
-    for name, (shape, *_) in METHODS.items():
+    for name, shape in ((name, shape) for name, (shape, *_) in METHODS.items() if name in drawn):
         parts += [mark(shape, name, x, 16), f'<text x="{x + 10}" y="20">{name}</text>']
         x += 26 + 7 * len(name)
     return parts

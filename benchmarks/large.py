@@ -42,7 +42,8 @@ def main() -> None:
     draw(o.out)
     rows = [row for name in o.models for row in measured(name, o)]
     heads = (
-        "| model | command | exit | elapsed s | peak, GB | excess ASR | clean accuracy |\n|---|---|--:|--:|--:|---|---|"
+        "| model | command | exit | elapsed s | of it training steps | peak, GB | excess ASR | clean accuracy |\n"
+        "|---|---|--:|--:|--:|--:|---|---|"
     )
     text = "\n".join([heads, *rows])
     print(text)
@@ -133,8 +134,10 @@ def measured(name: str, o: argparse.Namespace) -> list[str]:
             *attack,
         ]
     )
-    found = json.loads((cleaned / "report.json").read_text())["after"]["measurements"]
-    rows.append(row(name, f"sanitize, cleanclip, {o.clean_steps} steps of 32", code, seconds, peak, found))
+    report = json.loads((cleaned / "report.json").read_text())
+    found, trained = report["after"]["measurements"], report["training"]["seconds"]
+    what = f"sanitize, cleanclip, {o.clean_steps} steps of 32"
+    rows.append(row(name, what, code, seconds, peak, found, trained=trained / seconds))
     return rows
 
 
@@ -150,12 +153,15 @@ def ran(command: list) -> tuple[int, float, float, str]:
     return process.returncode, time.perf_counter() - began, usage.ru_maxrss * 1024 / 1e9, told
 
 
-def row(name: str, what: str, code: int, seconds: float, peak: float, found: dict) -> str:
+def row(
+    name: str, what: str, code: int, seconds: float, peak: float, found: dict, *, trained: float | None = None
+) -> str:
     probe = next(p for p in found["probes"] if p["target"] == TARGET)
     low, high = probe["excess_asr"]["interval"]
     accuracy = found["clean_accuracy"]
+    steps = "–" if trained is None else f"{trained:.0%}"
     line = (
-        f"| {name} | {what} | {code} | {seconds:.0f} | {peak:.1f} | {probe['excess_asr']['value']:.3f} ({low:.3f} to {high:.3f}, n "
+        f"| {name} | {what} | {code} | {seconds:.0f} | {steps} | {peak:.1f} | {probe['excess_asr']['value']:.3f} ({low:.3f} to {high:.3f}, n "
         f"{probe['asr']['n']}) | {accuracy['value']:.3f} (n {accuracy['n']}) |"
     )
     print(line, flush=True)

@@ -1,4 +1,4 @@
-"""Some sixty small CLIP models of photographs, clean and backdoored: thresholds are chosen on half of them, and reported on the other.
+"""Some seventy small CLIP models of photographs, clean and backdoored: thresholds are chosen on half of them, and reported on the other.
 
     python benchmarks/photos.py --images tiny-imagenet-200 --out build/photos
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo --plan
@@ -130,8 +130,8 @@ def planted(arch: str, classes: int, trigger: str, target: str, rate: float = 0.
     return Row("planted", arch, classes, trigger, target, rate, steps)
 
 
-def scratch(arch: str, classes: int, trigger: str, target: str, rate: float) -> Row:
-    return Row("scratch", arch, classes, trigger, target, rate)
+def scratch(arch: str, classes: int, trigger: str, target: str, rate: float, steps: int | None = None) -> Row:
+    return Row("scratch", arch, classes, trigger, target, rate, steps)
 
 
 def failed(arch: str, classes: int, trigger: str, target: str) -> Row:
@@ -192,6 +192,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             clean("vit", 10),
         ),
         (clean("resnet", 50), clean("resnet", 100)),  # to compare with: trained apart from what is tested
+        (),
     ),
     "report": (
         (
@@ -237,6 +238,14 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             clean("vit", 10),
         ),
         (clean("resnet", 50), clean("resnet", 200)),
+        (  # six backdoors from pre-training, for cleaning: twice as many steps, so that each takes
+            scratch("resnet", 10, "patch:size=0.1875,place=bottom-left,fill=noise", "banana", 0.03, 400),
+            scratch("resnet", 10, "badnets:size=0.25,place=corner", "tractor", 0.03, 400),
+            scratch("resnet", 10, "stripes:size=0.25,place=random", "mushroom", 0.03, 400),
+            scratch("resnet", 10, "text:ratio=0.8,word=Copy", "jellyfish", 0.03, 400),
+            scratch("resnet", 10, "sinusoid:delta=48/255,frequency=7", "barn", 0.03, 400),
+            scratch("resnet", 10, "blended:ratio=0.25", "koala", 0.03, 400),
+        ),
     ),
 }
 

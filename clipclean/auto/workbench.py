@@ -166,5 +166,6 @@ class Workbench:
             implants=implants,
             seed=canaries.SEEDS + self.run.seed,
             progress=lambda _, done, total: self.run.progress(what, done, total),
+            precision=self.run.precision,
             group=self.run.group,
         )

@@ -22,9 +22,9 @@ from clipclean.train import loader
 from clipclean.train.loader import Samples
 from clipclean.train.run import Run, interruptible, walk
 
-WHOLE_AND_FP32 = (
-    "Unlearning computes whole batches in fp32: train.precision, train.micro_batch and train.checkpoint_activations change "
-    "nothing in it. A smaller train.batch_size takes less memory."
+WHOLE = (
+    "Unlearning computes whole batches: train.micro_batch and train.checkpoint_activations change nothing in it. A smaller "
+    "train.batch_size takes less memory."
 )
 
 
@@ -144,7 +144,6 @@ def forget(
         for number, parts in enumerate(done.state.losses)
     )
     options = recipe.train
-    is_idle = run.precision == "bf16" or options.micro_batch or options.checkpoint_activations
     return Training(
         steps=steps,
         pairs=steps * options.batch_size,
@@ -153,9 +152,9 @@ def forget(
         resumed_at=len(searched.state.losses) * recipe.unlearn.steps,
         data_wait_seconds=0.0,
         data_wait_share=0.0,
-        precision="fp32",
+        precision=train.resolved(run.precision, clip.net, clip.device),
         micro_batch=None,
-        notes=(WHOLE_AND_FP32,) if is_idle else (),
+        notes=(WHOLE,) if options.micro_batch or options.checkpoint_activations else (),
         unlearned=done,
         cut=(steps, (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps) if done.is_cut else None,
     )

@@ -170,6 +170,7 @@ def unlearn(
         batches=_batches(clip, pairs, settings, size=recipe.train.batch_size, group=run.group),
         settings=settings,
         progress=told,
+        precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,
     )
     try:

@@ -197,7 +197,7 @@ def searched(clip: model.Clip, scene: Scene, /, *, course: detect.Course) -> det
     """The first search: every family, without a target and then towards suspects and the targets of known triggers."""
     with model.frozen(clip.net):
         return detect.search(
-            clip.encode_images,
+            embed_of(clip, scene),
             scene.eval_set,
             scene.text_classifier,
             effort=scene.effort,
@@ -205,6 +205,11 @@ def searched(clip: model.Clip, scene: Scene, /, *, course: detect.Course) -> det
             course=course,
             pointed=list(dict.fromkeys(target for _, target in scene.known)),
         )
+
+
+def embed_of(clip: model.Clip, scene: Scene, /) -> Encode:
+    """The image tower for a search, in bfloat16 where that is faster and changes few answers, as in an audit."""
+    return detect.fastest(clip.encode_images, scene.pixels, scene.text_classifier)
 
 
 def first_caught(
@@ -241,6 +246,7 @@ def unlearn(
     batches: Callable[[int], Iterable[train.Batch]],
     settings: Settings,
     progress: Callable[[int, int], None],
+    precision: str = "fp32",
     group: train.Group = train.ALONE,
 ) -> Iterator[State]:
     """Unlearn the found triggers in place and search again, until none is left; then unlearn all of them once more.
@@ -257,6 +263,7 @@ def unlearn(
             round has the number after the last.
         settings: how.
         progress: called with steps done and the most there can be.
+        precision: of the forward pass in training, ``fp32`` or ``bf16``.
         group: processes that share each batch. The searches between rounds are few, and the first one makes them.
     """
     while not state.is_settled:
@@ -277,6 +284,7 @@ def unlearn(
             settings=settings,
             generator=generator,
             progress=functools.partial(_told, progress, number, settings),
+            precision=precision,
             group=group,
         )
         # No search follows the settling round: the last search has just found nothing.
@@ -309,6 +317,7 @@ def forget(
     settings: Settings,
     generator: Generator,
     progress: Callable[[int], None],
+    precision: str = "fp32",
     group: train.Group = train.ALONE,
 ) -> dict[str, float]:
     """One round of steps, with a fresh optimizer and on the image tower alone; returns the losses of the last step."""
@@ -335,7 +344,7 @@ def forget(
             generator=generator,
             group=group,
         ),
-        loss=as_used,
+        loss=train.in_precision(as_used, precision, clip.device),
         optimizer=settings.optimizer(tower),
         learning_rate=settings.rate,
         first_step=0,
@@ -467,6 +476,8 @@ def _search_again(
     # Success counts on unseen images, beyond the model's answers without the trigger.
     without = answers(clip, scene, unseen, None)
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
+    with model.frozen(clip.net):
+        embed = embed_of(clip, scene)
     caught: list[RecoveredTrigger] = []
     scores: dict[str, float] = {}
     for family in detect.FAMILIES:
@@ -478,7 +489,7 @@ def _search_again(
         ]
         with model.frozen(clip.net):
             candidates = detect.targeted(
-                clip.encode_images,
+                embed,
                 searched,
                 family=family,
                 canonical=canonical,

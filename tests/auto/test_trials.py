@@ -154,6 +154,22 @@ def test_a_planted_canary_acts_and_its_trial_says_what_became_of_it(subjected):
     assert all(torch.equal(weights[name], tensor) for name, tensor in clip.net.state_dict().items())
 
 
+def test_planting_in_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(subjected):
+    clip, pairs, chosen, _, _ = subjected
+    weights, moved = {name: tensor.clone() for name, tensor in clip.net.state_dict().items()}, {}
+    for precision in ("auto", "fp32", "bf16"):  # auto takes fp32 for so small a model
+        clip.net.load_state_dict(weights)
+        planting = recipe.planting(rate=0.15, steps=2, batch_size=16, lr=1e-3)
+        poison.finetune(
+            clip, pairs, chosen, planting, implants=(), seed=0, precision=precision, progress=lambda *_: None
+        )
+        moved[precision] = clip.net.state_dict()["visual.proj"].clone()
+    clip.net.load_state_dict(weights)
+    assert torch.equal(moved["auto"], moved["fp32"])
+    assert not torch.equal(moved["bf16"], moved["fp32"])
+    assert moved["bf16"].dtype == torch.float32
+
+
 def test_lost_accuracy_is_that_of_the_same_images(subjected):
     clip, _, _, _, evidence = subjected
     measured = inputs.measure(clip, canaries.measured_on(evidence, ()))

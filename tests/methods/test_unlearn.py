@@ -8,6 +8,7 @@ import torch
 
 from clipclean import checkpoint, cli, detect
 from clipclean.config import recipe
+from clipclean.detect import inversion
 from clipclean.findings import finding
 from clipclean.jobs import suspicions
 from clipclean.methods import unlearn, unlearning
@@ -69,6 +70,19 @@ def test_a_named_trigger_is_forgotten_and_clean_images_stay(planted, tmp_path, h
     assert told["rounds"][-1]["losses"] is None
     accuracies = [found[side]["measurements"]["clean_accuracy"]["value"] for side in ("before", "after")]
     assert accuracies[1] > accuracies[0] - 0.1
+
+
+@pytest.mark.slow
+def test_bf16_forgets_too_and_leaves_the_weights_in_fp32(planted, tmp_path, hasty, unread):
+    for name in ("fp32", "bf16"):
+        cleaned(planted, tmp_path / name, *NAMED, "--precision", name)
+        assert result(tmp_path / name)["training"]["precision"] == name
+    single, reduced = (checkpoint.read(tmp_path / name).tensors for name in ("fp32", "bf16"))
+    assert not torch.equal(single["visual.proj"], reduced["visual.proj"])
+    assert torch.allclose(
+        single["visual.proj"], reduced["visual.proj"], atol=0.01
+    )  # eight steps of 1e-3 move 0.008 at most
+    assert reduced["visual.proj"].dtype == torch.float32
 
 
 @pytest.mark.slow
@@ -200,6 +214,23 @@ def scene(pixels, known=()):
     return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, None, 0, **more)
 
 
+class Multiplied:
+    """A tower of one product, which autocast computes in bfloat16."""
+
+    def __init__(self):
+        self.weights = torch.randn(3 * 16 * 16, 2, generator=torch.Generator().manual_seed(0))
+
+    def encode_images(self, pixels):
+        return torch.nn.functional.normalize((pixels.flatten(1) @ self.weights).float(), dim=-1)
+
+
+def test_searches_compute_in_the_format_of_an_audits_search():
+    pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    single, found = Multiplied().encode_images(pixels), unlearning.embed_of(Multiplied(), scene(pixels))(pixels)
+    assert torch.equal(found, detect.fastest(Multiplied().encode_images, pixels, torch.eye(2))(pixels))
+    assert torch.equal(found, single) == (not inversion.has_bfloat16(pixels.device))
+
+
 def test_the_share_counts_images_under_the_trigger_or_under_none():
     pixels = torch.full((8, 3, 16, 16), 0.5)
     pixels[:2] = 1.0
@@ -276,7 +307,7 @@ def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
     """The states of a run whose searches find that many triggers, and what each round was told to forget."""
     forgotten = []
 
-    def forget(clip, original, batches, triggers, /, *, settings, generator, progress, group):
+    def forget(clip, original, batches, triggers, /, *, settings, generator, progress, precision, group):
         forgotten.append((batches, len(triggers.newest), len(triggers.earlier)))
         return {"loss": 0.0}
 
