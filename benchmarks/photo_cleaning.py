@@ -25,6 +25,11 @@ from pathlib import Path
 PAIRS = 1200
 SHOWN = 1000  # images to measure on
 RELEASED, FINE_PRUNING, AUTO = "released", "fine-pruning", "auto"
+CLEANCLIP = "cleanclip-few-tiny"
+CONTROL = (
+    "mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2"  # the same values, without the second loss
+)
+ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
 
 
 def main() -> None:
@@ -38,18 +43,25 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the block photo-cleaning")
+    parser.add_argument(
+        "--write", type=Path, help="a page with the markers of the blocks photo-cleaning, photo-claims and photo-auto"
+    )
     o = parser.parse_args()
     if not o.table:
         if not (o.photos and o.images and o.zoo):
             parser.error("--photos, --images and --zoo are needed to measure; --table prints what is there")
         measure_all(o)
-    text = table(stored(o.out, o.half))
-    print(text)
-    if o.write:
-        from blocks import fill
+    cells = stored(o.out, o.half)
+    for block, text in (
+        ("photo-claims", claims(cells)),
+        ("photo-cleaning", table(cells)),
+        ("photo-auto", chosen_for(cells)),
+    ):
+        print(text, end="\n\n")
+        if o.write:
+            from blocks import fill
 
-        fill(o.write, "photo-cleaning", text)
+            fill(o.write, block, text)
 
 
 def stored(out: Path, half: str) -> list[dict]:
@@ -291,7 +303,7 @@ def line(cell: dict) -> str:
 
 def table(cells: list[dict]) -> str:
     """A row a method over all the victims, and a row a victim and method."""
-    cells = [cell for cell in cells if cell["entry"]["trigger"]]
+    cells = [cell for cell in cells if is_victim(cell)]
     if not cells:
         return "Not measured yet."
     lines = [
@@ -313,6 +325,106 @@ def table(cells: list[dict]) -> str:
         own = [c for c in cells if (c["entry"]["name"], c["method"]) == (name, method)]
         lines.append(row(own))
     return "\n".join(lines)
+
+
+def is_victim(cell: dict) -> bool:
+    return bool(cell["entry"]["trigger"]) and cell["before"]["excess"] >= ACTS
+
+
+def claims(cells: list[dict]) -> str:
+    """The paper's two claims: CleanCLIP removes a backdoor, L_CLIP alone does not. A row a victim, over the seeds that both have."""
+    done = {(c["entry"]["name"], c["method"], c["seed"]): c for c in cells if is_victim(c)}
+    both = [(name, seed) for name, method, seed in done if method == CLEANCLIP and (name, CONTROL, seed) in done]
+    lines = [
+        "| victim | seeds | excess ASR before → L_CLIP alone, CleanCLIP [least, most] | taken away | distance before → L_CLIP alone, CleanCLIP | CA lost, points: L_CLIP alone, CleanCLIP | ≥ 0.8 taken away | a third of the distance | ≤ 3 points | the control leaves more | all four |",
+        "|---|--:|---|---|---|---|:-:|:-:|:-:|:-:|:-:|",
+    ]
+    kept = []
+    for name in dict.fromkeys(name for name, _ in both):
+        seeds = sorted(seed for each, seed in both if each == name)
+        sides = [[done[name, method, seed] for seed in seeds] for method in (CONTROL, CLEANCLIP)]
+        means = {
+            (side, key): [statistics.mean(c[side][key] for c in own) for own in sides]
+            for side in ("before", "after")
+            for key in ("excess", "distance", "accuracy")
+        }
+        lost = [
+            100 * (old - new) for old, new in zip(means["before", "accuracy"], means["after", "accuracy"], strict=True)
+        ]
+        before, (control, ours) = means["before", "excess"][1], means["after", "excess"]
+        distance, (far, near) = means["before", "distance"][1], means["after", "distance"]
+        taken = 1 - ours / before
+        met = (taken >= 0.8, near <= distance / 3, lost[1] <= 3, is_clearly_more(*sides))
+        kept.append(met)
+        ranges = [
+            f"[{min(left):.3f}, {max(left):.3f}]" for left in ([c["after"]["excess"] for c in own] for own in sides)
+        ]
+        ticks = " | ".join("yes" if each else "no" for each in (*met, all(met)))
+        lines.append(
+            f"| {name.split('-', 1)[1]} | {len(seeds)} | {before:.3f} → {control:.3f} {ranges[0]}, {ours:.3f} {ranges[1]} | {taken:.2f} | "
+            f"{distance:.3f} → {far:.3f}, {near:.3f} | {lost[0]:.1f}, {lost[1]:.1f} | {ticks} |"
+        )
+    if not kept:
+        return "Not measured yet."
+    counts = ", ".join(str(sum(each)) for each in zip(*kept, strict=True))
+    return "\n".join(
+        [*lines, "", f"Of {len(kept)} victims the conditions hold for {counts}; all four for {sum(map(all, kept))}."]
+    )
+
+
+def is_clearly_more(control: list[dict], ours: list[dict]) -> bool:
+    """Whether the control leaves more with every seed, and beyond its 95 % interval on average."""
+    pairs = [(a["after"], b["after"]) for a, b in zip(control, ours, strict=True)]
+    beyond = statistics.mean(a["interval"][0] for a, _ in pairs) > statistics.mean(b["interval"][1] for _, b in pairs)
+    return beyond and all(a["excess"] > b["excess"] for a, b in pairs)
+
+
+def chosen_for(cells: list[dict]) -> str:
+    """What ``auto`` did: a row a model, victims first, and how many reach each figure."""
+    own = sorted((c for c in cells if c["method"] == AUTO), key=lambda c: (not is_victim(c), c["entry"]["name"]))
+    if not own:
+        return "Not measured yet."
+    lines = [
+        "| model | planted | seed | verdict, and what was taken (its s of all) | excess ASR before → after (95 %, n) | after a refinetune test | CA before → after (points lost) | PA of CA | processor s |",
+        "|---|---|--:|---|---|---|---|---|--:|",
+        *map(auto_row, own),
+        "",
+    ]
+    victims = [c for c in own if is_victim(c)]
+    cost = [100 * (c["before"]["accuracy"] - c["after"]["accuracy"]) for c in victims]
+    reached = {
+        "excess ASR at most 0.01": sum(c["after"]["excess"] <= 0.01 for c in victims),
+        "at most 0.05": sum(c["after"]["excess"] <= 0.05 for c in victims),
+        "at most 0.05 after the refinetune test": sum(c["rebound"]["excess"] <= 0.05 for c in victims),
+        "PA at least nine tenths of CA": sum(
+            c["after"]["under_trigger"] >= 0.9 * c["after"]["accuracy"] for c in victims
+        ),
+        "at most two points lost": sum(each <= 2 for each in cost),
+    }
+    if victims:
+        told = "; ".join(f"{words}: {hits}" for words, hits in reached.items())
+        lines.append(f"Of {len(victims)} runs on victims, {told}. Lost on average: {statistics.mean(cost):.1f} points.")
+    if clean := [c for c in own if not is_victim(c)]:
+        cost = [100 * (c["before"]["accuracy"] - c["after"]["accuracy"]) for c in clean]
+        failed = sum(c["told"].startswith("fail") for c in clean)
+        few = sum(each <= 1 for each in cost)
+        lines.append(f"Of {len(clean)} runs on clean models {few} lose at most one point, and {failed} end in `fail`.")
+    return "\n".join(lines)
+
+
+def auto_row(cell: dict) -> str:
+    entry, before, after, back = cell["entry"], cell["before"], cell["after"], cell["rebound"]
+    planted, attack, again, under = "nothing", "–", "–", "–"
+    if entry["trigger"]:
+        low, high = after["interval"]
+        planted = f"`{entry['trigger'].partition(',seed=')[0].partition(':seed=')[0]}` → {entry['target']}"
+        attack = f"{before['excess']:.3f} → {after['excess']:.3f} ({low:.3f} to {high:.3f}, n {after['n']})"
+        again, under = f"{back['excess']:.3f}", f"{after['under_trigger'] / after['accuracy']:.2f}"
+    cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({100 * (before['accuracy'] - after['accuracy']):.1f})"
+    return (
+        f"| {entry['name'].split('-', 1)[1]} | {planted} | {cell['seed']} | {cell['told']} | {attack} | {again} | {cost} | {under} | "
+        f"{cell['seconds']:.0f} |"
+    )
 
 
 def summary(own: list[dict]) -> str:

@@ -328,9 +328,11 @@ RULES: Mapping[str, Rule] = {
         means="The model classifies fewer clean images correctly than before, and the loss exceeds the budget. "
         "Without labels the answers that changed tell the loss and, if there are captions, image-to-text recall@1; the budget "
         "applies to the larger loss.",
-        does_not_show="How well the model does on tasks or images unlike those that were measured.",
+        does_not_show="How well the model does on tasks or images unlike those that were measured. On images that it was trained on "
+        "it also loses what it knew by heart, so the loss on new images may be far smaller.",
         action="Use more clean pairs like the training data of the model, fewer steps, or a lower learning "
-        "rate. If you accept the loss, raise --max-accuracy-loss; the report will say so.",
+        "rate. If the model was trained on these images, measure on labelled ones that it never saw, by --eval-data. If you accept "
+        "the loss, raise --max-accuracy-loss; the report will say so.",
         fails=VerdictWords(*("The model lost more on clean images than the budget allows.",) * 2),
         needs="before",
     ),
