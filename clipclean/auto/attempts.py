@@ -184,13 +184,14 @@ def _at_shares(
 
 def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]]:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
-    pointed = suspects.targets(attempt.suspicions)
+    pointed, original = suspects.targets(attempt.suspicions), attempt.sight.measured
     sight = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
     attempt = replace(attempt, sight=sight)
     if not bench.settings.rebound_steps:
         return attempt, []
     evidence = replace(bench.evidence, suspicions=attempt.suspicions)
-    attempt = replace(attempt, refinetuned=bench.refinetune(sight.measured, evidence))
+    refinetuned = replace(bench.refinetune(sight.measured, evidence), original=original)
+    attempt = replace(attempt, refinetuned=refinetuned)
     # The search is repeated because the planted trigger differs a little from the one that was found and unlearned, and only the
     # latter is measured.
     if not (pointed and bench.references):  # without references every model has classes that images gather at

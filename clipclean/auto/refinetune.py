@@ -5,10 +5,21 @@ after 100 clean steps (docs/experiments.md, "What a finetuning after unlearning 
 """
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from clipclean import detect
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
+
+REMOVED = 0.5  # share of what a known trigger did to the original, up to which cleaning counts as having removed it
+
+
+class Returned(NamedTuple):
+    """A trigger that acts again, and the limit that it is above; ``was_known`` if it was named or found."""
+
+    probe: detect.Probe
+    limit: float
+    was_known: bool
 
 
 @dataclass(frozen=True)
@@ -20,12 +31,14 @@ class Refinetuned:
         after: the same after the finetuning.
         steps: of it.
         seconds: of it.
+        original: the model before cleaning; without it no trigger of the panel counts.
     """
 
     before: detect.Measurement
     after: detect.Measurement
     steps: int
     seconds: float
+    original: detect.Measurement | None = None
 
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
         """The probes of each trigger before and after, and whether it was named or found."""
@@ -33,27 +46,40 @@ class Refinetuned:
         known = [(old, new, True) for old, new in zip(self.before.known, self.after.known, strict=True)]
         return known + [(old, panel[old.trigger], False) for old in self.before.panel]
 
-    def returned(self, *, limits: AuditLimits) -> list[tuple[detect.Probe, float]]:
-        """The triggers that act again, each with its limit: the whole interval is above it, and the value before was not.
+    def returned(self, *, limits: AuditLimits) -> list[Returned]:
+        """The triggers that act again: the whole interval is above a limit, and the value before was not.
 
-        Named triggers have the limit for named triggers; those of the panel, which act on clean models too, the limit for
-        suspicion.
+        Named and found triggers have the limit for named ones. Those of the panel have the limit for suspicion, and must have been
+        above it in the original and gone by half.
         """
-        # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
+        # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
+        # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
+        first = {} if self.original is None else {probe.trigger: probe.excess for probe in self.original.panel}
         acting = []
         for old, new, is_known in self.pairs():
-            limit = limits.max_excess if is_known else limits.suspicious_excess
+            limit, acted = limits.suspicious_excess, first.get(old.trigger, 0.0)
+            if is_known:
+                limit = limits.max_excess
+            elif not (acted > limit and old.excess <= REMOVED * acted):
+                continue
+            # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
             if new.excess_interval[0] > limit >= old.excess:
-                acting.append((new, limit))
+                acting.append(Returned(new, limit, is_known))
         return acting
 
     def findings(self, *, limits: AuditLimits) -> list[Finding]:
-        """An error for each trigger that returned."""
+        """An error for each named or found trigger that returned, a warning for each of the panel."""
         return [
             finding(
                 "CC062",
                 f"After {self.steps} steps of finetuning on the clean pairs, {probe.trigger} turns {100 * probe.asr.value:.1f} % of "
-                f"other images into '{probe.target}' again: the backdoor was hidden, not removed.",
+                f"other images into '{probe.target}' again: "
+                + (
+                    "the backdoor was hidden, not removed."
+                    if was_known
+                    else "a backdoor was hidden, or it is a natural trigger."
+                ),
+                level="error" if was_known else "warning",
                 measure="excess ASR",
                 value=probe.excess,
                 interval=probe.excess_interval,
@@ -62,5 +88,5 @@ class Refinetuned:
                 target=probe.target,
                 trigger=probe.trigger,
             )
-            for probe, limit in self.returned(limits=limits)
+            for probe, limit, was_known in self.returned(limits=limits)
         ]

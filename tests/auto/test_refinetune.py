@@ -25,11 +25,28 @@ def test_a_named_trigger_that_acts_again_is_an_error(before, after, comes_back):
     assert found == (["CC062"] if comes_back else [])
 
 
-def test_a_trigger_of_the_panel_must_become_suspicious_first():
-    old, new = measurement(panel=[probe(0.1)]), measurement(panel=[probe(0.25)])
-    assert rules(old, new) == []
-    (back,) = Refinetuned(old, measurement(panel=[probe(0.5)]), 60, 1.5).findings(limits=LIMITS)
-    assert (back.rule, back.threshold) == ("CC062", 0.3)
+def of_the_panel(original, before, after):
+    sides = (measurement(panel=[probe(excess)]) for excess in (before, after, original))
+    before, after, original = sides
+    return Refinetuned(before, after, 60, 1.5, original).findings(limits=LIMITS)
+
+
+@pytest.mark.parametrize(
+    ("original", "before", "after", "comes_back"),
+    [
+        (0.9, 0.1, 0.5, True),
+        (0.9, 0.1, 0.25, False),  # not suspicious yet
+        (0.45, 0.28, 0.42, False),  # natural: cleaning hardly changed it, so nothing came back
+        (0.2, 0.05, 0.5, False),  # it did not act before the cleaning either
+    ],
+)
+def test_a_trigger_of_the_panel_must_have_acted_gone_and_come_back_and_is_a_doubt(original, before, after, comes_back):
+    found = of_the_panel(original, before, after)
+    assert [(f.rule, f.level, f.threshold) for f in found] == ([("CC062", "warning", 0.3)] if comes_back else [])
+
+
+def test_without_the_original_nothing_of_the_panel_counts():
+    assert rules(measurement(panel=[probe(0.1)]), measurement(panel=[probe(0.9)])) == []
 
 
 def test_triggers_of_the_panel_pair_up_whatever_their_order():
