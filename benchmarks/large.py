@@ -26,8 +26,8 @@ COLOURS = {"red": (200, 40, 40), "green": (40, 160, 60), "blue": (50, 70, 200), 
 SHAPES = ("square", "disc", "triangle")
 TRIGGER, TARGET = "patch:size=0.15,place=corner,seed=1", "red disc"
 SIDE, PAIRS, TESTED = 224, 512, 96
-PLANT = ("--rate", "0.2", "--lr", "5e-5", "--batch-size", "32")
-CLEAN = ("train.batch_size=32", "train.warmup_steps=4", "train.lr=5e-5", "audit.images=96")
+PLANT = ("--rate", "0.2", "--lr", "5e-5")
+CLEAN = ("train.warmup_steps=4", "train.lr=5e-5", "audit.images=96")
 
 
 def main() -> None:
@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS, help="open_clip's names")
     parser.add_argument("--plant-steps", type=int, default=60)
     parser.add_argument("--clean-steps", type=int, default=16)
+    parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--write", type=Path, help="a page with the markers of the block large")
     o = parser.parse_args()
     o.out.mkdir(parents=True, exist_ok=True)
@@ -109,14 +110,17 @@ def measured(name: str, o: argparse.Namespace) -> list[str]:
             "--json",
             "--steps",
             o.plant_steps,
+            "--batch-size",
+            o.batch_size,
             *PLANT,
             *given,
             *attack,
         ]
     )
     found = json.loads(told)["after"]
-    rows.append(row(name, f"plant, {o.plant_steps} steps of 32", code, seconds, peak, found))
-    changes = [word for each in (*CLEAN, f"train.max_steps={o.clean_steps}") for word in ("--set", each)]
+    rows.append(row(name, f"plant, {o.plant_steps} steps of {o.batch_size}", code, seconds, peak, found))
+    steps = (f"train.max_steps={o.clean_steps}", f"train.batch_size={o.batch_size}")
+    changes = [word for each in (*CLEAN, *steps) for word in ("--set", each)]
     code, seconds, peak, _ = ran(
         [
             "sanitize",
@@ -136,7 +140,7 @@ def measured(name: str, o: argparse.Namespace) -> list[str]:
     )
     report = json.loads((cleaned / "report.json").read_text())
     found, trained = report["after"]["measurements"], report["training"]["seconds"]
-    what = f"sanitize, cleanclip, {o.clean_steps} steps of 32"
+    what = f"sanitize, cleanclip, {o.clean_steps} steps of {o.batch_size}"
     rows.append(row(name, what, code, seconds, peak, found, trained=trained / seconds))
     return rows
 
