@@ -94,21 +94,33 @@ def work(name: str, /) -> Work:
     return Work(numbers, image, search, text, 2 * 3 * (image + text), kept, 2 * kept_pair, side)
 
 
-def audit(each: Work, effort: str, /) -> tuple[float, float]:
-    """Operations and bytes of an audit."""
+class Job(NamedTuple):
+    """Operations that are always in fp32, those that are in bfloat16 where the machine has it, and bytes."""
+
+    single: float
+    reducible: float
+    memory: float
+
+
+def audit(each: Work, effort: str, /) -> Job:
+    """An audit."""
     how, panel = recipes.EFFORTS[effort], len(triggers.panel(0))
     looked = IMAGES * (1 + panel) + estimate.looked(how, images=IMAGES, panel=panel)
     searched = estimate.passes(how, classes=CLASSES) * each.search
     memory = LIBRARIES + 2 * 4 * each.parameters + estimate.together(how, side=each.side) * each.kept
-    return CLASSES * TEMPLATES * each.text + looked * each.image + searched, memory
+    return Job(measured(each), looked * each.image + searched, memory)
 
 
-def cleaning(each: Work, /) -> tuple[float, float]:
-    """Operations and bytes of a cleaning by ``cleanclip`` with the measurements before and after it."""
-    panel = len(triggers.panel(0))
-    measured = 2 * (CLASSES * TEMPLATES * each.text + IMAGES * (1 + panel) * each.image)
+def cleaning(each: Work, /) -> Job:
+    """A cleaning by ``cleanclip`` with the measurements before and after it."""
+    panel = 2 * IMAGES * (1 + len(triggers.panel(0))) * each.image
     memory = LIBRARIES + 5 * 4 * each.parameters + BATCH * each.kept_pair
-    return measured + STEPS * BATCH * each.pair, memory
+    return Job(2 * measured(each), panel + STEPS * BATCH * each.pair, memory)
+
+
+def measured(each: Work, /) -> float:
+    """Operations of the class captions and the clean images, which stay in fp32."""
+    return CLASSES * TEMPLATES * each.text + IMAGES * each.image
 
 
 def table(works: dict[str, Work], /) -> str:
@@ -121,8 +133,9 @@ def table(works: dict[str, Work], /) -> str:
         fp32, bf16 = CORES["RN50" if name.startswith("RN") else "ViT-B"]
         jobs = {f"`audit`, effort {effort}": audit(each, effort) for effort in EFFORTS}
         jobs[f"`cleanclip`, {STEPS} steps of {BATCH} pairs"] = cleaning(each)
-        for job, (operations, memory) in jobs.items():
-            times = (operations / fp32, operations / bf16, operations / (PEAK * UTILISATION))
+        for job, (single, reducible, memory) in jobs.items():
+            whole = single + reducible
+            times = (whole / fp32, single / fp32 + reducible / bf16, whole / (PEAK * UTILISATION))
             cells = " | ".join(minutes(seconds) for seconds in times)
             rows.append(f"| {name.removesuffix('-quickgelu')} | {job} | {cells} | {memory / 1e9:.1f} GB |")
     return "\n".join(rows)
