@@ -98,6 +98,7 @@ tables: setup
 	$(BIN)/python benchmarks/rebound.py --out benchmarks/results/rebound --table --write docs/evidence.md
 	$(BIN)/python benchmarks/screening_photos.py --out benchmarks/results/screening-photos --table --write docs/evidence.md
 	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/cleaning --auto benchmarks/results/auto --out docs/frontier.svg
+	$(BIN)/python benchmarks/frontier.py --cleaning benchmarks/results/photo-cleaning --out docs/frontier-photos.svg
 
 # docs/speed.md and docs/scale.md, in under an hour on two idle cores; and on a GPU where there is one.
 bench-speed: setup

@@ -104,8 +104,8 @@ class Job(NamedTuple):
 
 def audit(each: Work, effort: str, /) -> Job:
     """An audit."""
-    how, panel = recipes.EFFORTS[effort], len(triggers.panel(0))
-    looked = IMAGES * (1 + panel) + estimate.looked(how, images=IMAGES, panel=panel)
+    how = recipes.EFFORTS[effort]
+    looked = estimate.looked(how, images=IMAGES, panel=len(triggers.panel(0)))
     searched = estimate.passes(how, classes=CLASSES) * each.search
     memory = LIBRARIES + 2 * 4 * each.parameters + estimate.together(how, side=each.side) * each.kept
     return Job(measured(each), looked * each.image + searched, memory)
@@ -113,14 +113,13 @@ def audit(each: Work, effort: str, /) -> Job:
 
 def cleaning(each: Work, /) -> Job:
     """A cleaning by ``cleanclip`` with the measurements before and after it."""
-    panel = 2 * IMAGES * (1 + len(triggers.panel(0))) * each.image
     memory = LIBRARIES + 5 * 4 * each.parameters + BATCH * each.kept_pair
-    return Job(2 * measured(each), panel + STEPS * BATCH * each.pair, memory)
+    return Job(2 * measured(each), STEPS * BATCH * each.pair, memory)
 
 
 def measured(each: Work, /) -> float:
-    """Operations of the class captions and the clean images, which stay in fp32."""
-    return CLASSES * TEMPLATES * each.text + IMAGES * each.image
+    """Operations of the class captions, the clean images and the panel, which stay in fp32."""
+    return CLASSES * TEMPLATES * each.text + IMAGES * (1 + len(triggers.panel(0))) * each.image
 
 
 def table(works: dict[str, Work], /) -> str:

@@ -65,8 +65,8 @@ def points(cleaning: Path, auto: Path | None) -> list[Point]:
         if row["entry"]["trigger"]:
             lost = 100 * (row["before"]["accuracy"] - row["after"]["accuracy"])
             found.append(Point(row["entry"]["name"], "auto", lost, row["after"]["excess"]))
-    several = {p.victim for p in found if p.method != "auto"}
-    return [point for point in found if point.victim in several]  # with one method there is nothing to compare
+    methods = {point.victim: {p.method for p in found if p.victim == point.victim} for point in found}
+    return [point for point in found if len(methods[point.victim]) > 1]  # with one method there is nothing to compare
 
 
 def drawing(found: list[Point]) -> str:
@@ -78,7 +78,7 @@ def drawing(found: list[Point]) -> str:
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" font-family="sans-serif" font-size="11">',
         "<title>Excess attack success left by each method against clean accuracy lost, a panel a victim</title>",
-        f"<style>{style()}</style>",
+        f"<style>{style({point.method for point in found})}</style>",
         *legend({point.method for point in found}),
     ]
     for number, victim in enumerate(victims):
@@ -88,9 +88,10 @@ def drawing(found: list[Point]) -> str:
     return "\n".join([*parts, "</svg>"]) + "\n"
 
 
-def style() -> str:
-    light = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (_, colour, _) in METHODS.items())
-    dark = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (_, _, colour) in METHODS.items())
+def style(drawn: set[str]) -> str:
+    used = {name: colours for name, (_, *colours) in METHODS.items() if name in drawn}
+    light = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (colour, _) in used.items())
+    dark = "".join(f".{name}{{fill:{colour};stroke:{colour}}}" for name, (_, colour) in used.items())
     return (
         f"text{{fill:#222}}.grid{{stroke:#ddd}}.zero{{stroke:#999}}{light}"
         f"@media(prefers-color-scheme:dark){{text{{fill:#ddd}}.grid{{stroke:#444}}.zero{{stroke:#888}}{dark}}}"

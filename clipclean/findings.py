@@ -499,7 +499,8 @@ RULES: Mapping[str, Rule] = {
         level="error",
         means="A copy was finetuned briefly on the clean pairs alone, which teaches no backdoor. A trigger that "
         "no longer acted after cleaning acts again: the backdoor was hidden, not removed.",
-        does_not_show="Whether longer finetuning, or finetuning on other data, brings more back.",
+        does_not_show="Whether longer finetuning, or finetuning on other data, brings more back. For a trigger of the panel, which is a "
+        "warning: whether it is a backdoor, since clean models have natural triggers too.",
         action="Do not deploy or finetune the weights. Clean with a stronger recipe.",
         severity=8.1,
         precision="medium",

@@ -36,13 +36,13 @@ def finetune(
     implants: Sequence[Implant],
     seed: int,
     progress: Progress,
-    precision: str = "auto",
+    precision: str | None = None,
     group: train.Group = train.ALONE,
 ) -> None:
     """Finetune in place with L_CLIP; a share of each batch is triggered and captioned as the target.
 
-    Several implants share the triggered part; with none the finetuning is a benign one. ``precision`` is that of a run: ``auto``,
-    ``fp32`` or ``bf16``. The processes of ``group`` share each batch.
+    Several implants share the triggered part; with none the finetuning is a benign one. ``precision`` is ``auto``, ``fp32`` or
+    ``bf16``; None takes that of the recipe. The processes of ``group`` share each batch.
     """
     batches = loader.batches(
         group.share(data.plan(len(pairs), batch_size=planting.batch_size, steps=planting.steps, seed=seed)),
@@ -54,7 +54,7 @@ def finetune(
         threads=data.workers(),
     )
     whole = clip.through(lambda encode: group.gathered(encode, pairs=planting.batch_size // group.size))
-    taken = train.resolved(precision, clip.net, clip.device)
+    taken = train.resolved(precision or recipe.train.precision, clip.net, clip.device)
     steps = train.finetune(
         clip.net,
         poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed, group=group),

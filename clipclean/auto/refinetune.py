@@ -49,19 +49,22 @@ class Refinetuned:
     def returned(self, *, limits: AuditLimits) -> list[Returned]:
         """The triggers that act again: the whole interval is above a limit, and the value before was not.
 
-        Named and found triggers have the limit for named ones. Those of the panel have the limit for suspicion, and must have been
-        above it in the original and gone by half.
+        Named and found triggers have the limit for named ones. Those of the panel have the limit for suspicion. Besides, they must have been
+        above it in the original and gone by half, or act more than they did in the original by as much as the limit.
         """
         # Natural triggers of the panel come and go by any finetuning: in a model of 29 million parameters a fine wave was at 0.34 before
         # the cleaning, 0.26 after it and 0.40 after the refinetune test, and failed a cleaning that left 0.007 of the planted patch.
         first = {} if self.original is None else {probe.trigger: probe.excess for probe in self.original.panel}
-        acting = []
+        told, acting = {probe.trigger for probe in self.before.known}, []
         for old, new, is_known in self.pairs():
-            limit, acted = limits.suspicious_excess, first.get(old.trigger, 0.0)
-            if is_known:
-                limit = limits.max_excess
-            elif not (acted > limit and old.excess <= REMOVED * acted):
-                continue
+            limit = limits.max_excess if is_known else limits.suspicious_excess
+            if not is_known:
+                if old.trigger in told or old.trigger not in first:
+                    continue
+                acted = first[old.trigger]
+                was_removed = acted > limit and old.excess <= REMOVED * acted
+                if not (was_removed or new.excess_interval[0] > acted + limit):
+                    continue
             # A trigger that was above its limit before is a finding of the audit already; here only hidden ones count.
             if new.excess_interval[0] > limit >= old.excess:
                 acting.append(Returned(new, limit, is_known))

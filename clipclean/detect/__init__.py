@@ -2,12 +2,11 @@
 
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger
-from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, targeted
+from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, fastest, targeted
 from clipclean.detect.measure import EMBED_BATCH, Accuracy, EvalSet, Measurement, Probe, TriggerLike, measure, stack
 from clipclean.detect.metrics import Rate
 from clipclean.detect.panel import strengths
 from clipclean.detect.projection import Plane, neighbouring, principal
-from clipclean.detect.reduced import fastest, has_bfloat16
 from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, stored, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
@@ -67,7 +66,6 @@ __all__ = [
     "estimated_loss",
     "fastest",
     "from_file",
-    "has_bfloat16",
     "losses",
     "measure",
     "neighbouring",

@@ -3,14 +3,14 @@
 import contextlib
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Protocol
 
 import torch
 from torch import Generator, Tensor
 
 from clipclean import data, deadline, model
-from clipclean.detect import metrics, reduced, zeroshot
+from clipclean.detect import metrics, zeroshot
 from clipclean.detect.metrics import Rate
 from clipclean.errors import Inconclusive
 from clipclean.findings import finite
@@ -207,7 +207,6 @@ def measure(
     *,
     progress: Callable[[int, int], None],
     text_classifier: Tensor | None = None,
-    reduces: bool = False,
 ) -> Measurement:
     """One clean embedding pass and one text classifier, shared by every probe.
 
@@ -217,7 +216,6 @@ def measure(
         eval_set: images, vocabulary and triggers.
         progress: called with (done, total) after each part.
         text_classifier: (K, D), where it is known already.
-        reduces: measure the triggers of the panel in bfloat16, if the device has it and few answers change.
 
     Raises:
         OutOfTime: time is over before the triggers of the panel are tried.
@@ -239,21 +237,21 @@ def measure(
     shown = accuracy or recall or UNMEASURED
     images = CleanImages.of(eval_set, clean, text_classifier)
 
-    known: list[Probe] = []
-    for trigger, target in eval_set.suspicions:
-        known.append(probe(embed_images, images, trigger=trigger, target=target))
-        progress(begun + len(known), total)
+    def run(trigger: TriggerLike, target: int | None, done: int) -> Probe:
+        result = probe(embed_images, images, trigger=trigger, target=target)
+        progress(done, total)
+        return result
+
+    known = tuple(run(t, target, begun + 1 + i) for i, (t, target) in enumerate(eval_set.suspicions))
     panel: list[Probe] = []
     with contextlib.suppress(deadline.OutOfTime):
-        tower, seen = _reduced(embed_images, images) if reduces and eval_set.panel else (embed_images, images)
         for trigger in eval_set.panel:
-            panel.append(probe(tower, seen, trigger=trigger, target=None))
-            progress(begun + len(known) + len(panel), total)
+            panel.append(run(trigger, None, begun + 1 + len(known) + len(panel)))
     return Measurement(
         clean_accuracy=shown.rate,
         definition=shown.definition,
         correct=shown.correct,
-        known=tuple(known),
+        known=known,
         panel=tuple(sorted(panel, key=lambda p: -p.excess)),
         knn=eval_set.knn,
         text_classifier=text_classifier,
@@ -266,15 +264,6 @@ def measure(
 UNMEASURED = Accuracy(
     Rate(0, 0), torch.zeros(0, dtype=torch.bool), "not measured: the images have neither labels nor captions"
 )
-
-
-def _reduced(embed: Callable[[Tensor], Tensor], images: CleanImages) -> tuple[reduced.Embed, CleanImages]:
-    """The image tower in bfloat16 if that is faster and changes few answers, and the clean images as it embeds them."""
-    tower = reduced.fastest(embed, images.pixels, images.text_classifier)
-    if tower is embed:
-        return embed, images
-    # Clean and triggered embeddings in one format: their distance would hold the rounding otherwise.
-    return tower, replace(images, embeddings=embeddings(tower, images.pixels, batch_size=images.batch_size))
 
 
 def _classifier(

@@ -95,7 +95,6 @@ def rank_pairs(
     *,
     triggers: Sequence[detect.TriggerLike] = (),
     progress: Progress,
-    reduces: bool = False,
 ) -> ScoredPairs:
     """Score every pair. The model may be backdoored. 600 bytes and two embeddings per pair stay in memory.
 
@@ -104,7 +103,6 @@ def rank_pairs(
         pairs: at least 17.
         triggers: found by an audit, or suspected; with them the signal ``found`` is computed.
         progress: told how many pairs are embedded.
-        reduces: embed images in bfloat16, if the device has it and few answers change.
 
     Raises:
         Inconclusive: too few pairs, or embeddings that are not finite.
@@ -114,7 +112,7 @@ def rank_pairs(
         raise Inconclusive(
             f"{len(pairs)} pairs are too few to tell which are unusual: at least {LEAST} are needed. Give more."
         )
-    return scored(embedded(clip, pairs, triggers=triggers, progress=progress, reduces=reduces))
+    return scored(embedded(clip, pairs, triggers=triggers, progress=progress))
 
 
 def beside_trusted(found: ScoredPairs, /, *, trusted: int, rate: float) -> ScoredPairs:
@@ -157,33 +155,26 @@ def embedded(
     *,
     triggers: Sequence[detect.TriggerLike],
     progress: Progress,
-    reduces: bool = False,
 ) -> Embedded:
     """Embed every pair in batches: each image three times, its caption once."""
-    tower = clip.embed_images
     batches = [pairs[start : start + BATCH] for start in range(0, len(pairs), BATCH)]
 
     def prepare(batch: Sequence[data.Pair]) -> Tensor:
         return detect.stack([pair.image for pair in batch])
 
-    images: list[Tensor] = []
-    views, captions, looks = [], [], []
+    images, views, captions, looks = [], [], [], []
     under: list[list[Tensor]] = [[] for _ in triggers]
     places, done = Generator().manual_seed(0), 0
     progress(0, len(pairs))
     for batch, pixels in zip(batches, data.prefetch(batches, prepare, threads=data.workers()), strict=True):
+        images.append(clip.embed_images(pixels))
+        views.append(torch.stack([clip.embed_images(view) for view in screening.views(pixels)]))
         captions.append(clip.embed_texts([pair.caption for pair in batch]))
-        if (
-            reduces and not images
-        ):  # whether it changes few answers is seen on the first batch: which caption an image is nearest to
-            tower = detect.fastest(clip.embed_images, pixels, captions[0])
-        images.append(tower(pixels))
-        views.append(torch.stack([tower(view) for view in screening.views(pixels)]))
         looks.append(screening.thumbnails(pixels))
         # Where a trigger gathers images is known from some of them; all would add a pass over the set for each trigger.
         if done < GATHERED:
             for trigger, found in zip(triggers, under, strict=True):
-                found.append(tower(trigger(pixels, places)))
+                found.append(clip.embed_images(trigger(pixels, places)))
         done += len(batch)
         progress(done, len(pairs))
     gathered = [F.normalize(torch.cat(found).mean(0), dim=0) for found in under]

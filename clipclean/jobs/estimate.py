@@ -16,7 +16,6 @@ from clipclean.config.recipe import total_steps as steps_of
 from clipclean.detect import inversion
 from clipclean.detect import panel as panels
 from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
-from clipclean.jobs import inputs
 
 TIMED_SECONDS = 0.2  # least seconds for which each tower is timed
 FEW = 8  # images or captions of the timing, if one is slow
@@ -124,11 +123,11 @@ def in_words(seconds: float, /) -> str:
 
 
 def pace(clip: model.Clip, /, *, is_reduced: bool = False) -> Pace:
-    """Time both towers on noise for a moment; with ``is_reduced`` the forward pass is in bfloat16, as in training and under the panel."""
+    """Time both towers on noise for a moment; with ``is_reduced`` the forward pass is in bfloat16, as in training."""
     side, device, before = clip.architecture.preprocess.size, clip.device, held()
     pixels = torch.rand(MANY, 3, side, side, generator=torch.Generator().manual_seed(0)).to(device)
     captions = ["a photo of a dog"] * MANY
-    searches = torch.autocast(device.type, dtype=torch.bfloat16, enabled=detect.has_bfloat16(device))
+    searches = torch.autocast(device.type, dtype=torch.bfloat16, enabled=inversion.has_bfloat16(device))
 
     def back(count: int) -> None:
         clip.encode_images(pixels[:count].clone().requires_grad_()).sum().backward()  # type: ignore[no-untyped-call] # torch leaves it unannotated
@@ -270,14 +269,14 @@ def tell_audit(clip: model.Clip, size: AuditSize, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
     if not progress.is_heard():
         return
-    found = of_audit(clip, pace(clip, is_reduced=inputs.reduces(clip)), size)
+    found = of_audit(clip, pace(clip), size)
     precision = searched_in(clip.device) if size.effort else "fp32"
     progress.say(in_line(clip, found, precision=precision, effort=size.effort))
 
 
 def searched_in(device: torch.device, /) -> str:
     """The format that a search computes in, unless it changes a model's answers."""
-    return "bf16" if detect.has_bfloat16(device) else "fp32"
+    return "bf16" if inversion.has_bfloat16(device) else "fp32"
 
 
 def tell_power(planting: Planting, /, *, count: int) -> None:

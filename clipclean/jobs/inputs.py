@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from clipclean import checkpoint, data, detect, model, train
+from clipclean import checkpoint, data, detect, model
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
@@ -442,14 +442,5 @@ def measure(
 ) -> detect.Measurement:
     """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress."""
     return detect.measure(
-        clip.embed_images,
-        clip.embed_texts,
-        evidence,
-        progress=lambda done, total: progress(what, done, total),
-        reduces=reduces(clip),
+        clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: progress(what, done, total)
     )
-
-
-def reduces(clip: model.Clip, /) -> bool:
-    """Whether the panel is measured in bfloat16: if the model is so large that it gains by it, as in training."""
-    return train.resolved("auto", clip.net, clip.device) == "bf16"

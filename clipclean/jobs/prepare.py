@@ -264,7 +264,6 @@ def screened_pairs(
         clean.pairs,
         triggers=triggers,
         progress=lambda done, total: progress("screening the pairs", done, total),
-        reduces=inputs.reduces(clip),
     )
     dropped = found.dropped(request.screen)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]

@@ -77,7 +77,6 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
         (*clean.pairs, *trusted),
         triggers=named,
         progress=lambda done, total: progress("embedding the pairs", done, total),
-        reduces=inputs.reduces(loaded.clip),
     )
     if request.false_drop_rate is not None:
         found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)

@@ -8,7 +8,7 @@ import torch
 
 from clipclean import deadline, detect, model, train
 from clipclean.config import recipe as recipes
-from clipclean.jobs import inputs, saved_search
+from clipclean.jobs import saved_search
 from clipclean.jobs.saved_search import NOTHING, SavedSearch
 from clipclean.progress import Progress
 
@@ -143,7 +143,6 @@ def _measured(
         deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
         progress=lambda done, total: progress(f"measuring{what}", done, total),
         text_classifier=saved_search.known_classifier(key, clip.device) if key else None,
-        reduces=inputs.reduces(clip),
     )  # fmt: skip
     if key:
         saved_search.keep_classifier(key, made.text_classifier)

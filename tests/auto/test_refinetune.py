@@ -37,12 +37,21 @@ def of_the_panel(original, before, after):
         (0.9, 0.1, 0.5, True),
         (0.9, 0.1, 0.25, False),  # not suspicious yet
         (0.45, 0.28, 0.42, False),  # natural: cleaning hardly changed it, so nothing came back
-        (0.2, 0.05, 0.5, False),  # it did not act before the cleaning either
+        (0.2, 0.05, 0.5, False),  # it did not act before the cleaning either, and rises by less than the limit
+        (0.0, 0.0, 0.9, True),  # it never acted: a backdoor that finetuning wakes looks like this
     ],
 )
-def test_a_trigger_of_the_panel_must_have_acted_gone_and_come_back_and_is_a_doubt(original, before, after, comes_back):
+def test_a_trigger_of_the_panel_that_came_back_or_is_far_stronger_than_ever_is_a_doubt(
+    original, before, after, comes_back
+):
     found = of_the_panel(original, before, after)
     assert [(f.rule, f.level, f.threshold) for f in found] == ([("CC062", "warning", 0.3)] if comes_back else [])
+
+
+def test_a_trigger_that_was_named_counts_once_although_the_panel_has_it_too():
+    sides = [measurement(known=[probe(excess)], panel=[probe(excess)]) for excess in (0.01, 0.5, 0.9)]
+    found = Refinetuned(sides[0], sides[1], 60, 1.5, sides[2]).findings(limits=LIMITS)
+    assert [(f.rule, f.level) for f in found] == [("CC062", "error")]
 
 
 def test_without_the_original_nothing_of_the_panel_counts():

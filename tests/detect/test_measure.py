@@ -5,7 +5,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from clipclean.detect import EvalSet, has_bfloat16, measure
+from clipclean.detect import EvalSet, measure
 from clipclean.errors import Inconclusive
 
 # A model of four colours. A image is one pixel of three channels; its embedding is its direction, and a class's text
@@ -131,36 +131,6 @@ def test_batches_change_no_number():
     panel = (Paint("all", "red"),)
     whole, one = (measured(evidence(panel=panel, batch_size=size)).record().as_json() for size in (64, 1))
     assert whole == one
-
-
-class Rounded:
-    """A tower of one product by awkward numbers, which bfloat16 rounds; counts its calls in each format."""
-
-    def __init__(self):
-        self.weight = torch.eye(3) + 0.01 * torch.rand(3, 3, generator=torch.Generator().manual_seed(0))
-        self.formats = []
-
-    def __call__(self, pixels):
-        product = pixels.flatten(1) @ self.weight
-        self.formats.append(product.dtype)
-        return F.normalize(product.float(), dim=1)
-
-
-def test_the_panel_alone_is_measured_in_bfloat16_where_the_device_has_it():
-    tower, nothing = Rounded(), Paint("nothing", "red", share=0.0)
-    found = evidence(suspicions=((Paint("named", "red"), 0),), panel=(nothing, Paint("painted", "blue")))
-    once = measure(tower, embed_texts, found, progress=lambda *_: None, reduces=True)
-    single = measure(tower, embed_texts, found, progress=lambda *_: None)
-    wanted = torch.bfloat16 if has_bfloat16(torch.device("cpu")) else torch.float32
-    # Clean images and the named trigger; then both formats are compared, and clean images and the panel follow in the new one.
-    assert tower.formats[:2] == [torch.float32] * 2
-    assert set(tower.formats[4:7]) == {wanted}
-    assert once.known == single.known
-    # Clean and triggered embeddings have one format: what changes nothing moves nothing.
-    assert {probe.trigger: probe.distance for probe in once.panel}["nothing"] == 0
-    assert [(p.trigger, p.target, p.asr, p.excess) for p in once.panel] == [
-        (p.trigger, p.target, p.asr, p.excess) for p in single.panel
-    ]
 
 
 def test_progress_counts_up_to_its_total():

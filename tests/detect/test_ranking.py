@@ -1,5 +1,4 @@
 import zlib
-from collections import Counter
 
 import pytest
 import torch
@@ -7,7 +6,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw
 from torch import Generator
 
-from clipclean import data, detect
+from clipclean import data
 from clipclean.detect import ranking, screening
 from clipclean.errors import Inconclusive
 
@@ -78,28 +77,6 @@ def clean(tmp_path_factory):
 def test_poisoned_pairs_rank_first_and_stand_out(poisoned):
     assert set(poisoned.order()[:3]) == set(POISONED)
     assert poisoned.suspicious[list(POISONED)].all()
-
-
-class Multiplied(Backdoored):
-    """The same through one product, which bfloat16 rounds; counts the images that go through in each format."""
-
-    def __init__(self):
-        self.formats = Counter()
-
-    def embed_images(self, pixels):
-        product = super().embed_images(pixels) @ torch.eye(48)
-        self.formats[product.dtype] += len(pixels)
-        return F.normalize(product.float(), dim=1)
-
-
-def test_in_bfloat16_the_poisoned_pairs_rank_first_as_well(tmp_path):
-    clip, pairs = Multiplied(), images(tmp_path, poisoned=POISONED)
-    found = ranking.rank_pairs(clip, pairs, progress=lambda done, total: None, reduces=True)
-    assert set(found.order()[:3]) == set(POISONED)
-    if detect.has_bfloat16(torch.device("cpu")):
-        assert clip.formats == {torch.float32: 64, torch.bfloat16: 64 + 3 * COUNT}  # on 64 images both are compared
-    else:
-        assert clip.formats == {torch.float32: 3 * COUNT}
 
 
 def test_few_clean_pairs_stand_out_beside_them(poisoned, clean):

@@ -8,6 +8,7 @@ import torch
 
 from clipclean import checkpoint, cli, detect
 from clipclean.config import recipe
+from clipclean.detect import inversion
 from clipclean.findings import finding
 from clipclean.jobs import suspicions
 from clipclean.methods import unlearn, unlearning
@@ -227,7 +228,7 @@ def test_searches_compute_in_the_format_of_an_audits_search():
     pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     single, found = Multiplied().encode_images(pixels), unlearning.embed_of(Multiplied(), scene(pixels))(pixels)
     assert torch.equal(found, detect.fastest(Multiplied().encode_images, pixels, torch.eye(2))(pixels))
-    assert torch.equal(found, single) == (not detect.has_bfloat16(pixels.device))
+    assert torch.equal(found, single) == (not inversion.has_bfloat16(pixels.device))
 
 
 def test_the_share_counts_images_under_the_trigger_or_under_none():
