@@ -16,6 +16,7 @@ from clipclean.schema.results import ScreenedRecord
 
 LEAST = screening.NEIGHBOURS + 1  # pairs; with fewer, usual values are unknown
 BATCH = 128  # pairs embedded at a time
+LOOKS = 3  # times that each image is embedded: as it is, mirrored and blurred
 GATHERED = 512  # images on which found triggers are tried
 DEVIATIONS = 4.0  # robust standard deviations above the median: what ``auto`` calls suspicious; docs/screen.md
 MOST = 0.05  # largest share that ``auto`` drops

@@ -13,7 +13,7 @@ from clipclean import detect, model, progress, train
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import EFFORTS, Planting, Recipe, SearchEffort
 from clipclean.config.recipe import total_steps as steps_of
-from clipclean.detect import inversion
+from clipclean.detect import inversion, ranking
 from clipclean.detect import panel as panels
 from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
 
@@ -105,6 +105,7 @@ class CleaningSize:
         captions: of all classes.
         panel: triggers that are tried.
         classes: that a search of an unlearning may look at.
+        screened: pairs that are screened.
     """
 
     pairs: int
@@ -112,6 +113,7 @@ class CleaningSize:
     captions: int
     panel: int
     classes: int = 1000
+    screened: int = 0
 
 
 def in_words(seconds: float, /) -> str:
@@ -250,9 +252,10 @@ def of_sanitize(clip: model.Clip, recipe: Recipe, timed: Pace, size: CleaningSiz
     trained = min(steps_of(recipe, pairs=size.pairs), 10**9) * step
     if method.searches:
         trained += BESIDE * passes(EFFORTS[recipe.unlearn.effort], classes=size.classes, halves=False) * timed.search
+    screened = size.screened * (ranking.LOOKS * timed.image + timed.text)
     micro = min(batch, recipe.train.micro_batch or batch)
     state = 4 * weights(clip)  # the original, gradients, and two moments of AdamW
-    return Estimate(measured + trained, timed.held + state + micro * views * timed.kept)
+    return Estimate(screened + measured + trained, timed.held + state + micro * views * timed.kept)
 
 
 def faster(estimate: Estimate, /, *, effort: str | None, device: str) -> list[str]:

@@ -45,7 +45,13 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
         clip,
         recipe,
         estimate.pace(clip, is_reduced=taken == "bf16"),
-        estimate.CleaningSize(pairs=pairs, images=images, captions=captions, panel=panel + len(ready.named)),
+        estimate.CleaningSize(
+            pairs=pairs,
+            images=images,
+            captions=captions,
+            panel=panel + len(ready.named),
+            screened=len(ready.clean.pairs) if prepare.screens(request, ready.clean) else 0,
+        ),
     )
     measured = (
         f"{images} images, {panel} known and {len(ready.named)} suspected triggers, {len(vocabulary.classes)} classes"

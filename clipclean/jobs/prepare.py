@@ -104,23 +104,26 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     progress("building the model", 0, 1)
     loaded = inputs.build(opened, clean, device=device)
     progress("building the model", 1, 1)
-    clean, screened = screened_pairs(request, loaded.clip, clean, [trigger for trigger, _ in named], progress)
-    if screened and screened.dropped:
-        samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
-        recipes.check(recipe, pairs=len(samples.pairs))
     shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
     size = estimate.CleaningSize(
         pairs=len(samples.pairs),
         images=min(len(shown.pairs), recipe.audit.images),
         captions=len(vocabulary.classes) * len(vocabulary.templates) if request.audit or named or labelled else 0,
         panel=len(named) + (len(triggers.panel(0)) if request.audit else 0),
+        screened=len(clean.pairs) if screens(request, clean) else 0,
     )
+    # Before screening, which takes minutes on a model of usual size.
     estimate.tell_sanitize(loaded.clip, recipe, size, precision=request.precision)
     stands = evidence.standing(recipe, subject)
     if not METHODS[recipe.method].chooses:
         say(
             f"{'No recipe was named, so ' + recipe.name + ' is taken. ' if request.unnamed is not None else ''}{stands}"
         )
+    clean, screened = screened_pairs(request, loaded.clip, clean, [trigger for trigger, _ in named], progress)
+    if screened and screened.dropped:
+        samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
+        recipes.check(recipe, pairs=len(samples.pairs))
+        shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
     return Prepared(vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded, request, stands)
 
 
@@ -239,6 +242,21 @@ def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least
     return Samples([samples.pairs[place] for place in places], numbers[places])
 
 
+def screens(request: SanitizeRequest, clean: data.CleanSet, /) -> bool:
+    """Whether the pairs are screened; a set that is too small, or has images without captions, only if that is asked for.
+
+    Raises:
+        UsageError: it is asked for, and there are images without captions.
+    """
+    if request.screen == "off" or (request.screen is None and len(clean.pairs) < ranking.LEAST):
+        return False
+    if all(pair.caption for pair in clean.pairs):
+        return True
+    if request.screen is None:
+        return False
+    raise UsageError(f"{clean.path} has images without captions, and screening compares the two. Leave --screen out.")
+
+
 def screened_pairs(
     request: SanitizeRequest,
     clip: model.Clip,
@@ -251,13 +269,7 @@ def screened_pairs(
 
     If nothing is to be dropped, a set that is too small to screen stays unscreened.
     """
-    if request.screen == "off" or (request.screen is None and len(clean.pairs) < ranking.LEAST):
-        return clean, None
-    if not all(pair.caption for pair in clean.pairs):
-        if request.screen is not None:
-            raise UsageError(
-                f"{clean.path} has images without captions, and screening compares the two. Leave --screen out."
-            )
+    if request.screen == "off" or not screens(request, clean):
         return clean, None
     found = ranking.rank_pairs(
         clip,

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import tiny
 import torch
@@ -54,6 +56,9 @@ def test_a_cleaning_is_counted_by_steps_and_views(clip):
     found = estimate.of_sanitize(clip, plain, PACE, size)
     # twice 70 captions and 10 images; ten steps of 16 pairs, each 0.11 s forward and twice that back
     assert found.seconds == pytest.approx(2 * (0.7 + 1.0) + 10 * 16 * 0.11 * 3)
+    # screening: three looks at each of 20 images, and their captions
+    looked = estimate.of_sanitize(clip, plain, PACE, replace(size, screened=20))
+    assert looked.seconds == pytest.approx(found.seconds + 20 * (3 * 0.1 + 0.01))
     twice = recipe.override(recipe.load("cleanclip-tiny"), SHORT)
     assert estimate.of_sanitize(clip, twice, PACE, size).seconds > found.seconds
 

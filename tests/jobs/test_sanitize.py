@@ -888,6 +888,12 @@ def test_without_the_panel_and_without_a_name_nothing_is_shown(job, unread):
     assert result(job.out)["after"]["measurements"]["probes"] == []
 
 
+def test_the_estimate_is_told_before_the_pairs_are_screened(job, unread, capsys):
+    cli.main([word for word in job.sanitize("--no-audit") if word != "--quiet"])
+    told = capsys.readouterr().err
+    assert 0 <= told.index("estimated: about") < told.index("screening the pairs")
+
+
 def test_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(finished, job, unread):
     cli.main(whole(job, "--precision", "bf16"))
     assert (job.out / WEIGHTS).read_bytes() != (finished[0].out / WEIGHTS).read_bytes()
