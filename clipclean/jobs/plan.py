@@ -38,6 +38,7 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
     clip, recipe, pairs = ready.loaded.clip, ready.request.recipe, len(ready.samples.pairs)
     panel = len(triggers.panel(recipe.audit.panel_seed)) if request.audit else 0
     images = min(len(ready.shown.pairs), recipe.audit.images)
+    screened = len(ready.clean.pairs) if prepare.screens(request, ready.clean) else 0
     vocabulary = ready.vocabulary
     captions = len(vocabulary.classes) * len(vocabulary.templates)
     taken = train.resolved(ready.request.precision, clip.net, clip.device)
@@ -50,7 +51,7 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
             images=images,
             captions=captions,
             panel=panel + len(ready.named),
-            screened=len(ready.clean.pairs) if prepare.screens(request, ready.clean) else 0,
+            screened=screened,
         ),
     )
     measured = (
@@ -65,7 +66,7 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
             "evidence": str(ready.standing),
         },
         (
-            *([] if request.screen == "off" else [f"screen {len(ready.clean.pairs):,} pairs for suspicious ones"]),
+            *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
             f"measure before: {measured}",
             _cleaning(recipe, pairs),
             "measure after: the same",
