@@ -331,6 +331,16 @@ def is_victim(cell: dict) -> bool:
     return bool(cell["entry"]["trigger"]) and cell["before"]["excess"] >= ACTS
 
 
+def lost(cell: dict) -> float:
+    """Clean accuracy lost, in points."""
+    return 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
+
+
+def unseeded(trigger: str) -> str:
+    """A trigger's spec without its seed."""
+    return trigger.rpartition(",seed=")[0] or trigger.partition(":seed=")[0]
+
+
 def claims(cells: list[dict]) -> str:
     """The paper's two claims: CleanCLIP removes a backdoor, L_CLIP alone does not. A row a victim, over the seeds that both have."""
     done = {(c["entry"]["name"], c["method"], c["seed"]): c for c in cells if is_victim(c)}
@@ -348,13 +358,13 @@ def claims(cells: list[dict]) -> str:
             for side in ("before", "after")
             for key in ("excess", "distance", "accuracy")
         }
-        lost = [
+        costs = [
             100 * (old - new) for old, new in zip(means["before", "accuracy"], means["after", "accuracy"], strict=True)
         ]
         before, (control, ours) = means["before", "excess"][1], means["after", "excess"]
         distance, (far, near) = means["before", "distance"][1], means["after", "distance"]
         taken = 1 - ours / before
-        met = (taken >= 0.8, near <= distance / 3, lost[1] <= 3, is_clearly_more(*sides))
+        met = (taken >= 0.8, near <= distance / 3, costs[1] <= 3, is_clearly_more(*sides))
         kept.append(met)
         ranges = [
             f"[{min(left):.3f}, {max(left):.3f}]" for left in ([c["after"]["excess"] for c in own] for own in sides)
@@ -362,7 +372,7 @@ def claims(cells: list[dict]) -> str:
         ticks = " | ".join("yes" if each else "no" for each in (*met, all(met)))
         lines.append(
             f"| {name.split('-', 1)[1]} | {len(seeds)} | {before:.3f} → {control:.3f} {ranges[0]}, {ours:.3f} {ranges[1]} | {taken:.2f} | "
-            f"{distance:.3f} → {far:.3f}, {near:.3f} | {lost[0]:.1f}, {lost[1]:.1f} | {ticks} |"
+            f"{distance:.3f} → {far:.3f}, {near:.3f} | {costs[0]:.1f}, {costs[1]:.1f} | {ticks} |"
         )
     if not kept:
         return "Not measured yet."
@@ -391,7 +401,7 @@ def chosen_for(cells: list[dict]) -> str:
         "",
     ]
     victims = [c for c in own if is_victim(c)]
-    cost = [100 * (c["before"]["accuracy"] - c["after"]["accuracy"]) for c in victims]
+    cost = [lost(c) for c in victims]
     reached = {
         "excess ASR at most 0.01": sum(c["after"]["excess"] <= 0.01 for c in victims),
         "at most 0.05": sum(c["after"]["excess"] <= 0.05 for c in victims),
@@ -405,7 +415,7 @@ def chosen_for(cells: list[dict]) -> str:
         told = "; ".join(f"{words}: {hits}" for words, hits in reached.items())
         lines.append(f"Of {len(victims)} runs on victims, {told}. Lost on average: {statistics.mean(cost):.1f} points.")
     if clean := [c for c in own if not is_victim(c)]:
-        cost = [100 * (c["before"]["accuracy"] - c["after"]["accuracy"]) for c in clean]
+        cost = [lost(c) for c in clean]
         failed = sum(c["told"].startswith("fail") for c in clean)
         few = sum(each <= 1 for each in cost)
         lines.append(f"Of {len(clean)} runs on clean models {few} lose at most one point, and {failed} end in `fail`.")
@@ -417,10 +427,10 @@ def auto_row(cell: dict) -> str:
     planted, attack, again, under = "nothing", "–", "–", "–"
     if entry["trigger"]:
         low, high = after["interval"]
-        planted = f"`{entry['trigger'].partition(',seed=')[0].partition(':seed=')[0]}` → {entry['target']}"
+        planted = f"`{unseeded(entry['trigger'])}` → {entry['target']}"
         attack = f"{before['excess']:.3f} → {after['excess']:.3f} ({low:.3f} to {high:.3f}, n {after['n']})"
         again, under = f"{back['excess']:.3f}", f"{after['under_trigger'] / after['accuracy']:.2f}"
-    cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({100 * (before['accuracy'] - after['accuracy']):.1f})"
+    cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({lost(cell):.1f})"
     return (
         f"| {entry['name'].split('-', 1)[1]} | {planted} | {cell['seed']} | {cell['told']} | {attack} | {again} | {cost} | {under} | "
         f"{cell['seconds']:.0f} |"
@@ -430,7 +440,7 @@ def auto_row(cell: dict) -> str:
 def summary(own: list[dict]) -> str:
     left = [cell["after"]["excess"] for cell in own]
     back = [cell["rebound"]["excess"] for cell in own]
-    cost = [100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"]) for cell in own]
+    cost = [lost(cell) for cell in own]
     kept = statistics.mean(cell["after"]["under_trigger"] / cell["after"]["accuracy"] for cell in own)
     mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
     few, some = (sum(x <= limit for x in left) for limit in (0.01, 0.05))
@@ -443,7 +453,7 @@ def summary(own: list[dict]) -> str:
 
 def row(own: list[dict]) -> str:
     entry, first = own[0]["entry"], own[0]
-    spec = entry["trigger"].rpartition(",seed=")[0] or entry["trigger"].partition(":seed=")[0]
+    spec = unseeded(entry["trigger"])
     low, high = first["after"]["interval"]
     mean = lambda side, key: statistics.mean(cell[side][key] for cell in own)  # noqa: E731
     changes = " | ".join(
