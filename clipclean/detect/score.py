@@ -9,7 +9,7 @@ is the largest of any clean model.
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from clipclean.detect.panel import NEVER, Strength
 from clipclean.detect.references import PANEL, References, calibration, evidence
@@ -67,6 +67,12 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
         pieces = {family: value for family, value in pieces.items() if value > 0}
         found.append(Suspect(name, combined(pieces.values()), pieces, tuple(targeted), strength))
     return sorted(found, key=lambda suspect: -suspect.score)
+
+
+def alone(result: SearchResult, /) -> SearchResult:
+    """The same search as if no clean models had been given."""
+    targeted = tuple(replace(hit, usual_margin=math.nan, shrunk=math.nan) for hit in result.targeted)
+    return replace(result, targeted=targeted, references=None)
 
 
 def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:

@@ -8,8 +8,8 @@ from clipclean.detect.accuracy_cost import MeasuredLoss, worst_loss
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, calibration
-from clipclean.detect.score import Suspect
+from clipclean.detect.references import PANEL, References, calibration
+from clipclean.detect.score import Suspect, alone
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite
@@ -209,21 +209,26 @@ def searched(
     """The findings of the search, one per suspicious class, the strongest first.
 
     An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone, where images gather off the
-    list, and on fewer ``images`` than ``limits.min_images``: small triggers gather a few images anywhere.
+    list, on fewer ``images`` than ``limits.min_images`` (small triggers gather a few images anywhere), and where the score reaches the
+    limit only without the clean models that were given: one of them may carry the same backdoor.
     """
     found: list[Finding] = []
     elsewhere = _elsewhere(result, limits)
-    for suspect in suspected(result, limits=limits):
-        # Known triggers alone never fail a model: for them clean models do not show how often they are natural.
-        is_sure = (
-            suspect.score >= limits.abnormality
-            and images >= limits.min_images
-            and bool(suspect.pieces.keys() - {PANEL})
-            # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
-            and not elsewhere
-        )
+    named = suspected(result, limits=limits)
+    for suspect in named:
+        # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
+        is_sure = _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         found.append(_found(suspect, "error" if is_sure else "warning", limits))
+    if result.references:
+        names = {suspect.name for suspect in named}
+        explained = [s for s in suspected(alone(result), limits=limits) if _is_sure(s, limits) and s.name not in names]
+        found += [_explained(suspect, result.references, limits) for suspect in explained]
     return (*found, *elsewhere, *_nowhere(result))
+
+
+def _is_sure(suspect: Suspect, limits: VerdictThresholds) -> bool:
+    """Whether a score reaches the limit, and not by known triggers alone: clean models do not show how often those are natural."""
+    return suspect.score >= limits.abnormality and bool(suspect.pieces.keys() - {PANEL})
 
 
 def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Suspect]:
@@ -338,6 +343,18 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
         threshold=limits.abnormality,
         target=suspect.name,
         trigger=_spec(suspect),
+    )
+
+
+def _explained(suspect: Suspect, references: References, limits: VerdictThresholds) -> Finding:
+    """The doubt about a class that fails without the clean models that were given, and is usual beside them."""
+    given = "The clean model" if references.models == 1 else "Some of the clean models"
+    return _found(suspect, "warning", limits).model_copy(
+        update={
+            "message": f"Without clean models to compare with, '{suspect.name}' would fail this model: its score would be "
+            f"{suspect.score:.1f}. {given} that you gave can be led there as easily, so it may be a natural trigger of these images; or "
+            "that model carries the same backdoor. Compare with a model of another origin."
+        }
     )
 
 

@@ -311,13 +311,28 @@ def test_margins_that_natural_triggers_reach_do_not_count(family):
 
 
 def test_what_clean_models_show_for_the_class_does_not_count():
-    assert shown(hit(margin=FAILS, usual=FAILS, shrunk=FAILS)) == []
+    assert shown(hit(margin=DOUBTS, usual=DOUBTS, shrunk=DOUBTS)) == []
     # there another class needs less
     assert shown(hit(margin=FAILS, usual=-1.0, shrunk=FAILS)) == [("CC003", "error", "banana")]
 
 
+CLEAN = References("reference", "trusted.pt", ({},))
+
+
+@pytest.mark.parametrize("beside", [{"usual": FAILS, "shrunk": FAILS}, {"usual": 0.0, "shrunk": 0.0}])
+def test_clean_models_that_show_the_same_turn_what_would_fail_into_a_doubt_and_not_into_a_pass(beside):
+    # A reference may carry the same backdoor.
+    assert shown(hit(margin=FAILS, **beside), references=CLEAN) == [("CC003", "warning", "banana")]
+    assert shown(hit(margin=DOUBTS, **beside), references=CLEAN) == []
+
+
+def test_a_class_is_named_once_beside_clean_models():
+    both = hit(margin=FAILS, usual=0.0, shrunk=FAILS), hit("blend", margin=beyond("blend", 4), usual=9.0, shrunk=9.0)
+    assert shown(*both, references=CLEAN) == [("CC003", "error", "banana")]
+
+
 def test_a_trigger_counts_as_far_as_it_is_smaller_than_in_clean_models():
-    assert shown(hit(margin=FAILS, usual=0.0, shrunk=0.0)) == []
+    assert score(result_of(hit(margin=FAILS, usual=0.0, shrunk=0.0)), limits=LIMITS) == 0
     found = result_of(hit("mask", margin=beyond("mask", 3), usual=beyond("mask", 1), shrunk=9 * UNIT))
     assert score(found, limits=LIMITS) == pytest.approx(2)
     found = result_of(hit("mask", margin=beyond("mask", 3), usual=0.0, shrunk=UNIT))
