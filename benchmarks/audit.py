@@ -9,7 +9,8 @@ and beside the model that it was finetuned from (``--base``). The report is OUT/
 searched once: OUT/searches keeps the search for the other columns, as an interrupted audit does.
 ``--store`` writes into the package what clean models show without a reference: by family the margin of a natural trigger, from the half
 ``choose`` alone, and the score of every model that is there. ``--seeds 10`` audits with ten seeds. ``--statistics`` adds the published statistics of
-``benchmarks/published.py``, on the same images.
+``benchmarks/published.py``, on the same images. Two further columns are named by ``--columns``: ``witness`` runs what was found on a clean model
+of the other architecture, and ``power`` plants four test backdoors in copies of each model, an audit each.
 """
 
 import argparse
@@ -38,7 +39,10 @@ COLUMNS = {
     "reference": "one `--reference`",
     "references": "`--references` of its kind",
     "base": "its `--base`",
+    "witness": "one `--witness`",
+    "power": "no reference, `--power`",
 }
+USUAL = ("none", "reference", "references", "base")
 LEAST_STORED = 2  # clean models of a references file
 
 
@@ -66,7 +70,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--half", choices=("choose", "report"), help="this half only")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these models only")
-    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(COLUMNS))
+    parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(USUAL))
     parser.add_argument("--effort", default="standard")
     parser.add_argument("--workers", type=int, default=2, help="processes of one thread each")
     parser.add_argument("--seeds", type=int, default=1, help="audit with so many seeds, from 0 on")
@@ -237,8 +241,22 @@ def compared_with(job: Job) -> dict[str, Any] | None:
             return {"reference": (apart[-1],)} if apart else None
         case "references":
             return {"references": (built(job, clean),)} if len(clean) >= LEAST_STORED else None
+        case "witness":
+            return asked_witness(job)
+        case "power":
+            return {"power": True, "canaries": 4}
         case _:
             return {"base": base[0]} if base else None
+
+
+def asked_witness(job: Job) -> dict[str, Any] | None:
+    """The first clean model from scratch of the same images and classes, and of another architecture."""
+    mine = job.model
+    for other in job.models:
+        alike = other.options["classes"] == mine.options["classes"] and other.half == mine.half
+        if alike and other.is_scratch and not other.is_backdoored and other.options["arch"] != mine.options["arch"]:
+            return {"witness": (other.path,), "witness_arch": other.options["arch"]}
+    return None
 
 
 def built(job: Job, clean: Sequence[Model]) -> Path:

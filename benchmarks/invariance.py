@@ -1,18 +1,22 @@
-"""Changes that keep what a model answers, on real models: what the search sees of the model must stay.
+"""Changes that keep what a model answers, on real models: what the search sees of the model must stay, and the verdict.
 
     python benchmarks/invariance.py --photo-zoo build/photo-zoo --only choose-resnet-10-clean-1 choose-vit-10-clean-1
+    python benchmarks/invariance.py --photo-zoo build/photo-zoo --zoo build/zoo --only ... --audit build/changed
 
 The search and its verdict depend on a model only through the canonical logits of images and through their gradients (``clipclean.detect.zeroshot``).
 So for each change of a model the table has the largest difference of canonical logits, on clean images and on the same under a
 random mask, and how many answers stay. ``--write docs/evidence.md`` puts it between the markers of the block ``invariance``.
+``--audit OUT`` audits each model after each change instead, without a reference, and writes the block ``invariance-verdicts``.
 """
 
 import argparse
 import json
 import math
-from collections.abc import Callable, Iterator
+import multiprocessing
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import audit
 import torch
 from blocks import fill
 from torch import Generator, Tensor
@@ -137,19 +141,40 @@ CHANGES: dict[str, Callable[[Weights, Tensor], None]] = {
     "bf16": rounded(torch.bfloat16),
     "all at once, fp32": several,
 }
+AUDITED = (
+    "none",
+    "cone, 30",
+    "rotation of the joint space",
+    "lengths of embeddings",
+    "order of channels",
+    "rescaled layers",
+    "bias moved to another layer",
+    "logit scale 1",
+    "fp16",
+    "all at once, fp32",
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photo-zoo", type=Path, required=True)
+    parser.add_argument("--photo-zoo", type=Path, help="of benchmarks/photo_zoo.py")
+    parser.add_argument("--zoo", type=Path, help="of benchmarks/zoo.py, with --audit")
     parser.add_argument("--only", nargs="+", required=True, metavar="NAME")
-    parser.add_argument("--write", type=Path, help="a page with the markers of the block invariance")
+    parser.add_argument("--audit", type=Path, metavar="OUT", help="audit each changed model; OUT keeps what is done")
+    parser.add_argument("--effort", default="standard", help="of those audits")
+    parser.add_argument("--workers", type=int, default=2, help="of those audits: processes of one thread each")
+    parser.add_argument("--write", type=Path, help="a page with the markers of the block")
     o = parser.parse_args()
     torch.set_num_threads(1)
-    text = table({name: dict(measured(o.photo_zoo, name)) for name in o.only})
+    if o.audit:
+        block, text = "invariance-verdicts", verdicts_table(audited(o))
+    elif o.photo_zoo:
+        block, text = "invariance", table({name: dict(measured(o.photo_zoo, name)) for name in o.only})
+    else:
+        parser.error("--photo-zoo or --audit is needed")
     print(text)
     if o.write:
-        fill(o.write, "invariance", text)
+        fill(o.write, block, text)
 
 
 def measured(zoo: Path, name: str) -> Iterator[tuple[str, tuple[float, float]]]:
@@ -181,13 +206,92 @@ def measured(zoo: Path, name: str) -> Iterator[tuple[str, tuple[float, float]]]:
             return inversion.canonical_of(clip.encode_images, pixels, texts).logits(clip.encode_images(shown)), texts
 
     before, texts = logits(original)
-    basis = torch.linalg.qr(torch.cat([texts, torch.randn(1, texts.shape[1], generator=generator)]).T)[0]
+    away = along_no_class(texts)
     for label, change in CHANGES.items():
         weights = {k: v.clone() for k, v in original.items()}
-        change(weights, basis[:, -1])  # along no class
+        change(weights, away)
         after, _ = logits(weights)
         error = (after - before).abs().max().item() / before.std().item()
         yield label, (error, (after.argmax(1) == before.argmax(1)).float().mean().item())
+
+
+# The same, each change audited.
+
+
+def audited(o: argparse.Namespace) -> dict[str, dict[str, dict]]:
+    """The report of each model after each change."""
+    models = [
+        m
+        for m in audit.all_models(argparse.Namespace(photo_zoo=o.photo_zoo, zoo=o.zoo, out=o.audit))
+        if m.name in o.only
+    ]
+    (o.audit / "none").mkdir(parents=True, exist_ok=True)
+    found = dict[str, dict[str, dict]]()
+    copies = [copy for each in models for copy in changed(each, o.audit)]
+    jobs = [audit.Job(copy, (), "none", 0, o.effort, o.audit) for copy in copies]
+    with multiprocessing.get_context("spawn").Pool(o.workers, audit.searches_are_kept, (o.audit,)) as pool:
+        for words in pool.imap_unordered(audit.audited, jobs):
+            print(words, flush=True)
+    for each in models:
+        own = {label: each._replace(name=named(each.name, label)) for label in AUDITED}
+        reports = audit.reports(o.audit, "none", list(own.values()))
+        found[each.name] = {label: reports[m.name] for label, m in own.items()}
+    return found
+
+
+def named(name: str, label: str) -> str:
+    return f"{name}-{label.replace(', ', '-').replace(' ', '-')}"
+
+
+def changed(each: audit.Model, out: Path) -> Iterator[audit.Model]:
+    """A model with the weights that each change leaves, in files of their own; fp16 is stored as such."""
+    from clipclean import detect, files, model
+    from clipclean.jobs import inputs
+
+    opened = inputs.read(each.path, arch=each.options["arch"])
+    original = {k: v.float() if v.is_floating_point() else v.clone() for k, v in opened.file.tensors.items()}
+    words = inputs.words(each.options["classes"], each.options["templates"])
+    clip = model.build(opened.architecture, original, device="cpu")
+    texts = detect.classifier(clip.embed_texts, words.classes, templates=words.templates, batch_size=256)
+    away = along_no_class(texts.detach())
+    for label in AUDITED:
+        copy = each._replace(name=named(each.name, label), path=out / f"{named(each.name, label)}.pt")
+        if not copy.path.exists():
+            weights = {k: v.clone() for k, v in original.items()}
+            CHANGES[label](weights, away)
+            if label == "fp16":
+                weights = {k: v.half() if v.is_floating_point() else v for k, v in weights.items()}
+
+            def write(partial: Path, weights: Weights = weights) -> None:
+                with partial.open("wb") as stream:
+                    torch.save({"epoch": 1, "name": "changed", "state_dict": weights}, stream)
+
+            files.write_whole(copy.path, write)
+        yield copy
+
+
+def along_no_class(texts: Tensor) -> Tensor:
+    """The unit vector along which the classes differ least: not at all where there are fewer classes than dimensions."""
+    return torch.linalg.svd(texts - texts.mean(0), full_matrices=True)[2][-1]
+
+
+def verdicts_table(found: dict[str, dict[str, dict]]) -> str:
+    """Verdict, first suspect and score of each model after each change, and how many are as without any."""
+    lines = [f"| change | {' | '.join(found)} |", "|---|" + "---|" * len(found)]
+    lines += [f"| {label} | {' | '.join(audit.said(of[label]) for of in found.values())} |" for label in AUDITED]
+    alike = [told(of[label]) == told(of["none"]) for of in found.values() for label in AUDITED[1:]]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"The verdict and the first suspect are those of the unchanged model in {sum(alike)} of {len(alike)} audits.",
+        ]
+    )
+
+
+def told(report: dict) -> Sequence[str]:
+    """The verdict and the first suspect."""
+    return [report["verdict"], *(each["class"] for each in report["suspects"][:1])]
 
 
 def table(found: dict[str, dict[str, tuple[float, float]]]) -> str:

@@ -7,9 +7,9 @@
 A method is a recipe, perhaps with values of its own (``RECIPE:KEY=VALUE,...``); ``released``, CleanCLIP as its released
 code runs it (``benchmarks/released.py``); one of ``benchmarks/baselines.py``; or ``auto``, the whole ``clipclean sanitize --recipe auto``
 on the same pairs and the class list, whose verdict is kept. Nobody tells it trigger or target. It gets PAIRS
-images with captions of the model's classes, of which the model saw about four fifths in training. What was planted is measured
-before, after, and after a benign finetuning, on images that no training saw. Every cell is one JSON file in OUT, so that a
-stopped run goes on. Seconds are those of the processor, of one thread.
+images with captions of the model's classes, of which the model saw about four fifths in training; with ``--new`` of those that no
+training saw. What was planted is measured before, after, and after a benign finetuning, on other images that no training
+saw. Every cell is one JSON file in OUT, so that a stopped run goes on. Seconds are those of the processor, of one thread.
 """
 
 import argparse
@@ -42,20 +42,24 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=["cleanclip-tiny", "mmcl-tiny", RELEASED])
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
+    parser.add_argument("--new", action="store_true", help="clean pairs that no model of the zoo was trained on")
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
     parser.add_argument(
-        "--write", type=Path, help="a page with the markers of the blocks photo-cleaning, photo-claims and photo-auto"
+        "--write",
+        type=Path,
+        help="a page with the markers of the blocks photo-cleaning, photo-claims, photo-auto and photo-auto-new",
     )
     o = parser.parse_args()
     if not o.table:
         if not (o.photos and o.images and o.zoo):
             parser.error("--photos, --images and --zoo are needed to measure; --table prints what is there")
         measure_all(o)
-    cells = stored(o.out, o.half)
+    seen, new = (stored(o.out, o.half, new=new) for new in (False, True))
     for block, text in (
-        ("photo-claims", claims(cells)),
-        ("photo-cleaning", table(cells)),
-        ("photo-auto", chosen_for(cells)),
+        ("photo-claims", claims(seen)),
+        ("photo-cleaning", table(seen)),
+        ("photo-auto", chosen_for(seen)),
+        ("photo-auto-new", chosen_for(new)),
     ):
         print(text, end="\n\n")
         if o.write:
@@ -64,10 +68,10 @@ def main() -> None:
             fill(o.write, block, text)
 
 
-def stored(out: Path, half: str) -> list[dict]:
-    """The cells of a half that are there."""
+def stored(out: Path, half: str, *, new: bool) -> list[dict]:
+    """The cells of a half that are there, with pairs that the model was trained on or with new ones."""
     cells = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
-    return [cell for cell in cells if cell["entry"]["half"] == half]
+    return [cell for cell in cells if cell["entry"]["half"] == half and cell.get("new", False) == new]
 
 
 def measure_all(o: argparse.Namespace) -> None:
@@ -78,7 +82,7 @@ def measure_all(o: argparse.Namespace) -> None:
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
         words = (entry["name"], method.translate(str.maketrans(":/,=", "____")), str(seed))
-        place = o.out / f"{'-'.join(words)}.json"
+        place = o.out / f"{'-'.join(words)}{'-new' if o.new else ''}.json"
         if place.exists():
             continue
         cell = measured(o, entry, method, seed)
@@ -120,6 +124,7 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
         "told": told,
         "seconds": seconds,
         "pairs": len(pairs),
+        "new": o.new,
         **{side: figures(found) for side, found in sides.items()},
         "estimated_loss": estimate(before, after),
         "agreement": detect.agreement(before, after).rate.value,
@@ -139,7 +144,7 @@ def automatic(o: argparse.Namespace, entry: dict, seed: int):
     import clipclean
 
     _, place, arch = paths(o, entry)
-    folder = o.out / "auto" / f"{entry['name']}-{seed}"
+    folder = o.out / "auto" / f"{entry['name']}-{seed}{'-new' if o.new else ''}"
     lists = o.zoo / f"{entry['half']}-{entry['classes']}"
     made = clipclean.sanitize(
         o.zoo / f"{entry['name']}.pt",
@@ -166,9 +171,14 @@ def automatic(o: argparse.Namespace, entry: dict, seed: int):
     return loaded(o, entry, folder)[0].clip, " ".join(words)
 
 
+def is_new(o: argparse.Namespace) -> bool:
+    """Whether the clean pairs are to be new to the model; other scripts have no such option."""
+    return getattr(o, "new", False)
+
+
 def paths(o: argparse.Namespace, entry: dict) -> tuple[Path, Path, str]:
     """The victim's weights, its clean pairs, and its architecture."""
-    pairs = o.out / f"pairs-{entry['half']}-{entry['classes']}.csv"
+    pairs = o.out / f"pairs-{entry['half']}-{entry['classes']}{'-new' if is_new(o) else ''}.csv"
     return o.zoo / f"{entry['name']}.pt", pairs, str(o.zoo / f"{entry['arch']}-{entry['side']}.json")
 
 
@@ -184,7 +194,8 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
     if not place.exists():
         import torch
 
-        numbers = photos.among("train", torch.tensor(class_list(photos, entry["half"], entry["classes"])))
+        part = "audit" if is_new(o) else "train"
+        numbers = photos.among(part, torch.tensor(class_list(photos, entry["half"], entry["classes"])))
         numbers = numbers[torch.randperm(len(numbers), generator=torch.Generator().manual_seed(11))[:PAIRS]].tolist()
         rng = random.Random(11)
         told = [[(o.images / photos.files[k]).resolve(), photos.caption(int(photos.label[k]), rng)] for k in numbers]
@@ -201,7 +212,7 @@ def loaded(o: argparse.Namespace, entry: dict, weights: Path | None = None):
 
 
 def shown_to(o: argparse.Namespace, entry: dict):
-    """Images that no training saw, with labels, and the planted trigger."""
+    """Images that neither training nor cleaning saw, with labels, and the planted trigger."""
     import torch
     from photo_zoo import OPTIMISED, class_list, read
     from photos import TEMPLATES
@@ -211,7 +222,8 @@ def shown_to(o: argparse.Namespace, entry: dict):
 
     photos = read(o.photos, entry["side"])
     classes = class_list(photos, entry["half"], entry["classes"])
-    index = torch.cat([photos.among(part, torch.tensor(classes)) for part in ("measure", "audit")])
+    parts = ("measure",) if is_new(o) else ("measure", "audit")
+    index = torch.cat([photos.among(part, torch.tensor(classes)) for part in parts])
     index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(0))[:SHOWN]]
     place = {number: k for k, number in enumerate(classes)}
     labels = torch.tensor([place[k] for k in photos.label[index].tolist()])

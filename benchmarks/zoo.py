@@ -139,7 +139,7 @@ def plan() -> list[Entry]:
 def half_plan(half: str, seeds: Iterator[int]) -> list[Entry]:
     entries = [entry for arch in ARCHS for entry in arch_plan(half, arch, seeds)]
     bases = {entry.arch: entry.name for entry in entries if entry.kind == "clean"}
-    return entries + [
+    entries += [
         Entry(
             f"{half}-{arch}-planted-{label}",
             half,
@@ -155,6 +155,12 @@ def half_plan(half: str, seeds: Iterator[int]) -> list[Entry]:
         for its_half, arch, label, target, rate in OPTIMISED
         if its_half == half
     ]
+    # A second clean model of each architecture, trained apart: to compare the others with.
+    apart = [
+        Entry(f"{half}-{arch}-clean-2", half, arch, "clean", next(seeds), None, None, None, None, SETTINGS[arch].steps)
+        for arch in ARCHS
+    ]
+    return entries + apart
 
 
 def arch_plan(half: str, arch: str, seeds: Iterator[int]) -> list[Entry]:
