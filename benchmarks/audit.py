@@ -314,8 +314,9 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
     search = report["measurements"]["search"]
     found: dict[str, dict[str, float]] = {}
     for each in search["found"]:
-        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES and each["margin"] > 0:
-            found.setdefault(each["class"], {})[each["family"]] = each["margin"]
+        margin = max(each["margin"], each.get("relative_margin") or -math.inf)
+        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES and margin > 0:
+            found.setdefault(each["class"], {})[each["family"]] = margin
     leads = [s for s in search.get("strengths", ()) if s["class"]]
     for name in {s["class"] for s in leads}:
         own = min(s["least"] for s in leads if s["class"] == name)

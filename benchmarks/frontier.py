@@ -56,7 +56,11 @@ def points(cleaning: Path, auto: Path | None) -> list[Point]:
     found = []
     for path in sorted(cleaning.glob("*.json")):
         cell = json.loads(path.read_text())
-        is_reported = cell["entry"]["trigger"] and cell["entry"]["half"] == "report" and not (cell.get("pictures") or cell.get("new"))
+        is_reported = (
+            cell["entry"]["trigger"]
+            and cell["entry"]["half"] == "report"
+            and not (cell.get("pictures") or cell.get("new"))
+        )
         if is_reported and cell["seed"] == 0 and cell["method"] in METHODS:
             lost = 100 * (cell["before"]["accuracy"] - cell["after"]["accuracy"])
             found.append(Point(cell["entry"]["name"], cell["method"], lost, cell["after"]["excess"]))

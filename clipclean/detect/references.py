@@ -12,8 +12,9 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
-from typing import TypedDict
+from typing import TypedDict, TypeVar
 
+from clipclean.detect.attraction import expected
 from clipclean.detect.families import compared
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.schema.report import ReferenceKind
@@ -25,7 +26,10 @@ CODE = 5  # counts up whenever a change of the search moves sizes: references of
 DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind: docs/experiments.md
 FREELY = ", no target"
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
+ATTRACTION = "attraction"  # likewise: how often random changes turn images into each class
+LEAST_ATTRACTION = 1e-6  # in the place of none at all, which would be no size
 
+Name = TypeVar("Name", str, int)  # of a class, or its place
 Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> size
 
 
@@ -56,6 +60,18 @@ class References:
             _usual(margins({name: compared(family, size) for name, size in sizes[family].items()}), target)
             for sizes in self.entries
             if len(sizes.get(family, ())) > 1
+        ]
+        return max(found, default=math.nan)
+
+    def relative_margin(self, family: str, target: str, /) -> float:
+        """The largest margin beyond what attraction lets expect that a clean model has for this class; without the attraction of its
+        classes, its plain margin; nan where none was measured.
+        """
+        found = [
+            _usual(margins({name: compared(family, size) for name, size in sizes[family].items()}, pulls), target)
+            for sizes in self.entries
+            if len(sizes.get(family, ())) > 1
+            for pulls in [pulled(sizes.get(ATTRACTION, {}), family)]
         ]
         return max(found, default=math.nan)
 
@@ -98,10 +114,19 @@ def gaps(sizes: Mapping[str, float], /) -> dict[str, float]:
     }
 
 
-def margins(sizes: Mapping[str, float], /) -> dict[str, float]:
-    """By how much each class's size is smaller than the smallest of the others, as a difference of logarithms."""
-    logs = {name: math.log(size) for name, size in sizes.items()}
+def margins(sizes: Mapping[str, float], pulls: Mapping[str, float] | None = None, /) -> dict[str, float]:
+    """By how much each class's size is smaller than the smallest of the others, as a difference of logarithms.
+
+    ``pulls`` are what random changes let expect of each class, as :func:`pulled`: then by how much more than expected.
+    """
+    logs = {name: math.log(size) + (pulls or {}).get(name, 0.0) for name, size in sizes.items()}
     return {name: min(log for other, log in logs.items() if other != name) - own for name, own in logs.items()}
+
+
+def pulled(attractions: Mapping[Name, float], family: str, /) -> dict[Name, float]:
+    """By how much a natural trigger of each class is smaller than for a class that nothing leads to, as a difference of logarithms."""
+    slope = calibration().slopes.get(family, 0.0)
+    return dict(zip(attractions, expected(list(attractions.values()), slope=slope), strict=True))
 
 
 def _usual(found: Mapping[str, float], target: str) -> float:
@@ -234,12 +259,14 @@ class Calibration:
     Attributes:
         unit: how much evidence counts as one, as a difference of logarithms of sizes.
         natural: by family, and for the panel, the margin that natural triggers have: only what goes beyond it counts.
+        slopes: by family, how much smaller triggers of classes are that random changes lead to: of logarithms.
         beside: how much less of a known trigger one clean model needs than another of its kind, as a difference of logarithms.
         scores: of clean models, each the largest score of any of its classes.
     """
 
     unit: float
     natural: Mapping[str, float]
+    slopes: Mapping[str, float]
     beside: float
     scores: Sequence[float]
 
@@ -253,7 +280,7 @@ def calibration() -> Calibration:
     """That of the models of ``benchmarks/audit.py``, which ships."""
     text = resources.files("clipclean.detect").joinpath("calibration.json").read_text(encoding="utf-8")
     known = json.loads(text)
-    return Calibration(known["unit"], known["natural"], known["beside"], tuple(known["scores"]))
+    return Calibration(known["unit"], known["natural"], known["slopes"], known["beside"], tuple(known["scores"]))
 
 
 def evidence(margin: float, family: str, /, *, usual: float = 0.0, shrunk: float = math.inf) -> float:

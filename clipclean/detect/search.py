@@ -10,15 +10,26 @@ from torch import Generator, Tensor
 
 from clipclean import deadline
 from clipclean.detect import inversion
+from clipclean.detect.attraction import attraction
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
 from clipclean.detect.measure import CleanImages, EvalSet, Probe, TriggerLike, embeddings, probe
 from clipclean.detect.panel import Strength, glanced, strengths
-from clipclean.detect.references import PANEL, References, Sizes, evidence, freely
+from clipclean.detect.references import (
+    ATTRACTION,
+    LEAST_ATTRACTION,
+    PANEL,
+    References,
+    Sizes,
+    evidence,
+    freely,
+    pulled,
+)
 from clipclean.detect.stages import Course, Stages
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import finite
 from clipclean.schema.report import (
+    AttractionRecord,
     CalibrationRecord,
     ControlRecord,
     FoundRecord,
@@ -34,6 +45,7 @@ SEARCHED = 0.6  # share of the images to search on; the others judge
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
+SHOWN = 5  # classes that random changes lead to most, in a report
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 
@@ -68,6 +80,8 @@ class TargetedResult:
         shrunk: how much smaller it is than in clean models, as a difference of logarithms; nan without any.
         reference_anomaly: the gap beyond that of clean models, in deviations; nan without clean models to compare with.
         reference: sizes that clean models need; None without such models.
+        relative_margin: the margin beyond what random changes let expect of each class; -inf if that was not measured.
+        usual_relative: the same of clean models for this class; nan without any.
     """
 
     candidate: SearchCandidate
@@ -81,6 +95,8 @@ class TargetedResult:
     shrunk: float
     reference_anomaly: float
     reference: Mapping[str, float] | None
+    relative_margin: float = -math.inf
+    usual_relative: float = math.nan
 
     @property
     def gathering(self) -> float:
@@ -89,10 +105,16 @@ class TargetedResult:
 
     @property
     def evidence(self) -> float:
-        """The margin beyond natural margins, or beyond that of given clean models; 0 if another class has a smaller trigger."""
+        """The margin beyond natural margins, or beyond that of given clean models; 0 if another class has a smaller trigger.
+
+        The larger of two: as it is, and beyond what random changes let expect. A natural trigger of a class that everything leads to
+        hides no planted one, and random changes that lead to a planted class take nothing away.
+        """
+        family = self.candidate.family
         if math.isnan(self.usual_margin):
-            return evidence(self.margin, self.candidate.family)
-        return evidence(self.margin, self.candidate.family, usual=self.usual_margin, shrunk=self.shrunk)
+            return evidence(max(self.margin, self.relative_margin), family)
+        plain = evidence(self.margin, family, usual=self.usual_margin, shrunk=self.shrunk)
+        return max(plain, evidence(self.relative_margin, family, usual=self.usual_relative, shrunk=self.shrunk))
 
     def record(self, *, file: str | None = None) -> FoundRecord:
         """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
@@ -117,6 +139,7 @@ class TargetedResult:
             reference=None if self.reference is None else RangeRecord.model_validate(self.reference),
             gap=finite(self.gap),
             margin=finite(self.margin),
+            relative_margin=finite(self.relative_margin),
             evidence=finite(self.evidence),
             abnormality=finite(self.reference_anomaly),
             outlyingness=finite(self.anomaly_index),
@@ -139,6 +162,7 @@ class SearchResult:
         classes: names of all.
         cut: the steps done and their total, if the deadline came before the last; else None.
         grid: strengths of triggers of few parameters, which count only beside clean models.
+        attractions: of each class, how often random changes turn images into it; empty if that was not measured.
     """
 
     targeted: tuple[TargetedResult, ...]
@@ -151,6 +175,7 @@ class SearchResult:
     classes: tuple[str, ...]
     cut: tuple[int, int] | None = None
     grid: tuple[Strength, ...] = ()
+    attractions: tuple[float, ...] = ()
 
     def sizes(self) -> Sizes:
         """The sizes of all triggers by family and class, and of those without a target, as references if the model is clean."""
@@ -163,6 +188,9 @@ class SearchResult:
                 by_family[freely(family)] = {"": min(free)}
         if self.strengths or self.grid:
             by_family[PANEL] = {s.trigger: s.size for s in (*self.strengths, *self.grid)}
+        if self.attractions:
+            shares = (max(share, LEAST_ATTRACTION) for share in self.attractions)
+            by_family[ATTRACTION] = dict(zip(self.classes, shares, strict=True))
         return by_family
 
     def record(
@@ -199,7 +227,13 @@ class SearchResult:
                 for g in self.untargeted
             ),
             strengths=tuple(strength.record(self.classes) for strength in self.strengths),
+            attractions=tuple(AttractionRecord(class_=name, share=share) for name, share in self.attractive()),
         )
+
+    def attractive(self) -> list[tuple[str, float]]:
+        """The classes that random changes lead to most, and their shares."""
+        ranked = sorted(zip(self.classes, self.attractions, strict=False), key=lambda each: -each[1])
+        return [each for each in ranked[:SHOWN] if each[1] > 0]
 
 
 def search(
@@ -257,11 +291,14 @@ def search(
     suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
     targets = scene.targets(suspects, classes=classes, swept=swept)
     made = scene.towards(targets)
-    close = leading(made, most=effort.suspects)
+    attractions = attraction(embed, pixels, canonical=canonical).tolist()
+    close = leading(made, attractions, most=effort.suspects)
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
     unseen = _unseen(embed, eval_set, text_classifier, beside[:: max(1, len(beside) // JUDGING)][:JUDGING])
     targeted = [
-        _hit(embed, candidate, unseen, untargeted, made, references) for candidate in made if candidate.target in close
+        _hit(embed, candidate, unseen, untargeted, made, references, attractions)
+        for candidate in made
+        if candidate.target in close
     ]
     return SearchResult(
         targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))),
@@ -274,6 +311,7 @@ def search(
         classes=tuple(eval_set.classes),
         cut=(stages.done, steps) if stages.is_cut else None,
         grid=of_grid,
+        attractions=tuple(attractions),
     )
 
 
@@ -388,8 +426,9 @@ class _Scene:
         return [candidate for candidates in found.values() for candidate in candidates]
 
 
-def leading(made: Sequence[SearchCandidate], /, *, most: int) -> list[int]:
-    """The classes whose triggers are smaller than those of all others, by the sum of the margins over families.
+def leading(made: Sequence[SearchCandidate], attractions: Sequence[float] = (), /, *, most: int) -> list[int]:
+    """The classes whose triggers are smaller than those of all others, by the sum of the margins over families; or smaller than
+    ``attractions`` of all classes let expect.
 
     If there are none, those that are smallest compared with the median of the others.
     """
@@ -397,18 +436,26 @@ def leading(made: Sequence[SearchCandidate], /, *, most: int) -> list[int]:
     gaps: dict[int, float] = {}
     for candidate in made:
         target, gap = candidate.target, _gap(candidate.size, others_of(candidate, made))
-        margins[target] = margins.get(target, 0.0) + evidence(_margin(candidate, made), candidate.family)
+        larger = max(_margin(candidate, made), _margin(candidate, made, attractions))
+        margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
         gaps[target] = max(gaps.get(target, -math.inf), gap)
     # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
     return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
 
-def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate]) -> float:
-    """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger."""
+def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate], attractions: Sequence[float] = (), /) -> float:
+    """How much smaller a trigger is than the smallest of the other classes, as a difference of logarithms; negative if larger.
+
+    With the attractions of all classes it is how much smaller beyond what these let expect.
+    """
     family = candidate.family
-    # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
-    smallest = min(compared(family, size) for size in others_of(candidate, made))
-    return math.log(smallest) - math.log(compared(family, candidate.size))
+    pulls = pulled(dict(enumerate(attractions)), family)
+
+    def size(of: SearchCandidate) -> float:
+        # Beyond a family's plain size every trigger is one that people see, so by how much one is larger says nothing.
+        return math.log(compared(family, of.size)) + pulls.get(of.target, 0.0)
+
+    return min(size(c) for c in made if c.family == family and c.target != candidate.target) - size(candidate)
 
 
 def others_of(candidate: SearchCandidate, made: Sequence[SearchCandidate], /) -> list[float]:
@@ -435,6 +482,7 @@ def _hit(
     untargeted: Sequence[UntargetedResult],
     made: Sequence[SearchCandidate],
     references: References | None,
+    attractions: Sequence[float],
 ) -> TargetedResult:
     """A candidate with its effect on unseen images, and the sizes to compare with."""
     found = candidate.found(unseen.classes, side=unseen.pixels.shape[-1])
@@ -456,6 +504,8 @@ def _hit(
         shrunk=references.shrunk(family, found.target, size) if references else math.nan,
         reference_anomaly=references.reference_anomaly(candidate.family, found.target, gap) if references else math.nan,
         reference=known,
+        relative_margin=_margin(candidate, made, attractions),
+        usual_relative=references.relative_margin(family, found.target) if references else math.nan,
     )
 
 

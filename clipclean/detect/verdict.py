@@ -317,10 +317,11 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
     as_much = sum(score >= suspect.score for score in known)
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
+        beside = ", measured by how easily random changes lead to each" if hit.relative_margin > hit.margin else ""
         told.append(
             f"A {FAMILIES[hit.candidate.family].words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}); the next class needs "
-            f"{math.exp(hit.margin):.1f} times as much."
+            f"{math.exp(max(hit.margin, hit.relative_margin)):.1f} times as much{beside}."
         )
     if suspect.strength:
         least = suspect.strength.least

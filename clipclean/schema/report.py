@@ -130,6 +130,9 @@ class FoundRecord(Part):
         None, description="Logarithm of how much smaller it is than the median of other classes'."
     )
     margin: Number | None = Field(None, description="The same, to the smallest of the other classes'.")
+    relative_margin: Number | None = Field(
+        None, description="The same, beyond what random changes let expect of each class."
+    )
     evidence: Number | None = Field(None, description="The margin beyond what natural triggers have.")
     abnormality: Number | None = Field(
         None, description="Robust standard deviations by which the size is smaller than that of clean models."
@@ -171,6 +174,13 @@ class StrengthRecord(Part):
     excess: Number | None
 
 
+class AttractionRecord(Part):
+    """How often random changes turn images into a class: its natural triggers are as small."""
+
+    class_: str = Field(alias="class")
+    share: Share = Field(description="Mean share of the images of other classes.")
+
+
 class CalibrationRecord(Part):
     """The clean models that sizes are compared with."""
 
@@ -198,6 +208,7 @@ class SearchRecord(Part):
     controls: Many[ControlRecord] = ()
     gatherings: Many[GatheringRecord] = Field((), description="Of the searches without a target.")
     strengths: Many[StrengthRecord] = Field((), description="Of the triggers of the panel.")
+    attractions: Many[AttractionRecord] = Field((), description="Of the classes that random changes lead to most.")
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

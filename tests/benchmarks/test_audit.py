@@ -102,6 +102,22 @@ def test_a_reference_is_of_another_training_and_the_base_of_this_one(bench, tmp_
     assert beside("references", 4) is None
 
 
+def test_a_witness_is_a_clean_model_of_another_architecture_and_the_same_classes(bench, tmp_path):
+    def of(name, arch, classes="ten.txt", **traits):
+        return model(bench, name, **traits)._replace(options={"arch": arch, "classes": classes})
+
+    bad = of("bad", "resnet.json", bad=True)
+    others = [
+        of("resnet-1", "resnet.json", scratch=True),
+        of("vit-bad", "vit.json", bad=True, scratch=True),
+        of("vit-50", "vit.json", classes="fifty.txt", scratch=True),
+        of("vit-1", "vit.json", scratch=True),
+    ]
+    asked = bench.compared_with(bench.Job(bad, [bad, *others], "witness", 0, "quick", tmp_path))
+    assert asked == {"witness": (Path("vit-1.pt"),), "witness_arch": "vit.json"}
+    assert bench.compared_with(bench.Job(bad, [bad, *others[:3]], "witness", 0, "quick", tmp_path)) is None
+
+
 def test_what_clean_models_show_is_stored_by_family(bench, monkeypatch, tmp_path):
     known = tmp_path / "calibration.json"
     natural = {"mask": 0.2, "blend": 0.9, "colour": 0.2, "panel": 0.2}

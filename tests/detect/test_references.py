@@ -50,6 +50,17 @@ def test_of_several_clean_models_the_one_that_shows_most_counts():
     assert math.isnan(known.margin("patch", "ant"))
 
 
+def test_the_attraction_of_a_clean_model_is_taken_from_its_margins():
+    sizes = {"mask": {"lion": 0.02, "goose": 0.04}, "attraction": {"lion": 0.09, "goose": 1e-6}}
+    clean = References("reference", "trusted.pt", (sizes,))
+    slope = calibration().slopes["mask"]
+    assert clean.margin("mask", "lion") == pytest.approx(math.log(2))
+    # ten times LEAST together with it, so as much smaller as expected is taken off
+    assert clean.relative_margin("mask", "lion") == pytest.approx(math.log(2) - slope * math.log(10), abs=1e-3)
+    earlier = References("reference", "trusted.pt", ({"mask": sizes["mask"]},))
+    assert earlier.relative_margin("mask", "lion") == earlier.margin("mask", "lion")
+
+
 def test_the_panel_and_searches_without_a_target_are_compared_too():
     known = References("file", "two", ({"panel": {"patch": 0.5}, freely("mask"): {"": 0.2}}, {"panel": {"patch": 0.3}}))
     assert known.least("patch") == 0.3

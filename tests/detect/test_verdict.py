@@ -251,6 +251,8 @@ def hit(
     excess=0.95,
     is_reached=True,
     untargeted=(),
+    relative=-math.inf,
+    usual_relative=math.nan,
 ):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
     size = 0.02 if is_reached else FAMILIES[family].cap
@@ -267,6 +269,8 @@ def hit(
         shrunk=shrunk,
         reference_anomaly=math.nan,
         reference=None,
+        relative_margin=relative,
+        usual_relative=usual_relative,
     )
 
 
@@ -329,6 +333,26 @@ def test_clean_models_that_show_the_same_turn_what_would_fail_into_a_doubt_and_n
 def test_a_class_is_named_once_beside_clean_models():
     both = hit(margin=FAILS, usual=0.0, shrunk=FAILS), hit("blend", margin=beyond("blend", 4), usual=9.0, shrunk=9.0)
     assert shown(*both, references=CLEAN) == [("CC003", "error", "banana")]
+
+
+def test_a_class_counts_by_how_much_smaller_its_trigger_is_than_expected_where_that_is_more():
+    assert shown(hit(margin=-0.1, relative=FAILS)) == [("CC003", "error", "banana")]
+    assert shown(hit(margin=FAILS, relative=-FAILS)) == [("CC003", "error", "banana")]
+    # beside a clean model that shows the same of both, nothing is left
+    both = {"usual": DOUBTS, "usual_relative": DOUBTS, "shrunk": DOUBTS}
+    assert shown(hit(margin=DOUBTS, relative=DOUBTS, **both)) == []
+    assert shown(hit(margin=USUAL, relative=DOUBTS, **(both | {"usual_relative": 0.0}))) == [
+        ("CC003", "warning", "banana")
+    ]
+
+
+def test_a_finding_says_when_random_changes_are_the_measure():
+    words = [
+        searched(result_of(hit(margin=plain, relative=math.log(3))), (), images=100, limits=LIMITS)[0].message
+        for plain in (0.0, math.log(4))
+    ]
+    assert "needs 3.0 times as much, measured by how easily random changes lead to each." in words[0]
+    assert "needs 4.0 times as much." in words[1]
 
 
 def test_a_trigger_counts_as_far_as_it_is_smaller_than_in_clean_models():
