@@ -33,6 +33,8 @@ ROOT = Path(__file__).parents[1]
 CALIBRATION = ROOT / "clipclean" / "detect" / "calibration.json"
 USUALLY, LEAST_GENERAL = 0.8, 0.1  # quantile over clean models of the largest margin of a general family, and its least
 LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
+COMPACTNESS = "compactness"
+LEAST_COMPACT = 0.1  # of the compactness of masks, which varies less
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 COLUMNS = {
     "none": "no reference",
@@ -317,6 +319,8 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
         margin = max(each["margin"], each.get("relative_margin") or -math.inf)
         if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES and margin > 0:
             found.setdefault(each["class"], {})[each["family"]] = margin
+        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES and (each.get("compact_margin") or 0) > 0:
+            found.setdefault(each["class"], {})[COMPACTNESS] = each["compact_margin"]
     leads = [s for s in search.get("strengths", ()) if s["class"]]
     for name in {s["class"] for s in leads}:
         own = min(s["least"] for s in leads if s["class"] == name)
@@ -326,12 +330,14 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
     return found
 
 
-def scored(report: dict, natural: dict[str, float], unit: float, /) -> list[tuple[float, str]]:
-    """The classes by their score, the largest first, without a reference."""
-    ranked = [
-        (math.fsum(max(0.0, m - natural.get(family, math.inf)) for family, m in of.items()) / unit, name)
-        for name, of in margins(report).items()
-    ]
+def scored(report: dict, natural: dict[str, float], known: Mapping[str, Any], /) -> list[tuple[float, str]]:
+    """The classes by their score, the largest first, without a reference; ``known`` has the units."""
+
+    def evidence(family: str, margin: float) -> float:
+        unit = known["compact_unit" if family == COMPACTNESS else "unit"]
+        return max(0.0, margin - natural.get(family, math.inf)) / unit
+
+    ranked = [(math.fsum(evidence(*each) for each in of.items()), name) for name, of in margins(report).items()]
     return sorted(ranked, reverse=True)
 
 
@@ -362,9 +368,9 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
         ):  # margins of several families add up: most of chance goes
             natural = max(LEAST_GENERAL, largest[int(USUALLY * (len(largest) - 1))])
         else:  # a class either has a natural trigger or none
-            natural = max(LEAST_NATURAL, largest[-1])
+            natural = max(LEAST_COMPACT if family == COMPACTNESS else LEAST_NATURAL, largest[-1])
         known["natural"][family] = max(earlier, round(natural, 3))
-    best = (scored(report, known["natural"], known["unit"]) for report in clean)
+    best = (scored(report, known["natural"], known) for report in clean)
     known["scores"] = sorted(round(max((s for s, _ in ranked), default=0.0), 3) for ranked in best)
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
@@ -467,11 +473,9 @@ def left_out(models: Sequence[Model], of: Mapping[str, dict], /) -> str:
     halves = list(dict.fromkeys(m.half for m in models))
     lines = ["| family that is left out of the score | " + " | ".join(halves) + " |", "|---|" + "---|" * len(halves)]
     known = json.loads(CALIBRATION.read_text())
-    for family in ("none", *families, "panel"):
+    for family in ("none", *families, COMPACTNESS, "panel"):
         natural = {name: value for name, value in known["natural"].items() if name != family}
-        scores = {
-            name: max([0.0, *(s for s, _ in scored(report, natural, known["unit"]))]) for name, report in of.items()
-        }
+        scores = {name: max([0.0, *(s for s, _ in scored(report, natural, known))]) for name, report in of.items()}
         cells = []
         for half in halves:
             mine = [(m, scores[m.name]) for m in models if m.half == half and m.name in of]

@@ -27,6 +27,9 @@ DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind:
 FREELY = ", no target"
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 ATTRACTION = "attraction"  # likewise: how often random changes turn images into each class
+COMPACTNESS = (
+    "compactness"  # likewise: the share of the smallest mask towards each class that lies outside of one small square
+)
 LEAST_ATTRACTION = 1e-6  # in the place of none at all, which would be no size
 
 Name = TypeVar("Name", str, int)  # of a class, or its place
@@ -258,6 +261,7 @@ class Calibration:
 
     Attributes:
         unit: how much evidence counts as one, as a difference of logarithms of sizes.
+        compact_unit: the same of the shares of masks that lie outside of one small square, which vary less.
         natural: by family, and for the panel, the margin that natural triggers have: only what goes beyond it counts.
         slopes: by family, how much smaller triggers of classes are that random changes lead to: of logarithms.
         beside: how much less of a known trigger one clean model needs than another of its kind, as a difference of logarithms.
@@ -265,10 +269,15 @@ class Calibration:
     """
 
     unit: float
+    compact_unit: float
     natural: Mapping[str, float]
     slopes: Mapping[str, float]
     beside: float
     scores: Sequence[float]
+
+    def unit_of(self, kind: str, /) -> float:
+        """The unit of a family, the panel or the compactness."""
+        return self.compact_unit if kind == COMPACTNESS else self.unit
 
     def false_alarms(self, score: float, /) -> float:
         """How often a clean model scores as much, by the conformal rule: (1 + those that do) / (1 + all), in (0, 1]."""
@@ -280,7 +289,9 @@ def calibration() -> Calibration:
     """That of the models of ``benchmarks/audit.py``, which ships."""
     text = resources.files("clipclean.detect").joinpath("calibration.json").read_text(encoding="utf-8")
     known = json.loads(text)
-    return Calibration(known["unit"], known["natural"], known["slopes"], known["beside"], tuple(known["scores"]))
+    return Calibration(
+        known["unit"], known["compact_unit"], known["natural"], known["slopes"], known["beside"], tuple(known["scores"])
+    )
 
 
 def evidence(margin: float, family: str, /, *, usual: float = 0.0, shrunk: float = math.inf) -> float:
@@ -291,4 +302,4 @@ def evidence(margin: float, family: str, /, *, usual: float = 0.0, shrunk: float
     to come to has no backdoor for it.
     """
     known = calibration()
-    return max(0.0, min(margin - max(usual, known.natural.get(family, math.inf)), shrunk)) / known.unit
+    return max(0.0, min(margin - max(usual, known.natural.get(family, math.inf)), shrunk)) / known.unit_of(family)

@@ -71,8 +71,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
 
 def alone(result: SearchResult, /) -> SearchResult:
     """The same search as if no clean models had been given."""
-    targeted = tuple(replace(hit, usual_margin=math.nan, shrunk=math.nan) for hit in result.targeted)
-    return replace(result, targeted=targeted, references=None)
+    return replace(result, targeted=tuple(hit.alone() for hit in result.targeted), references=None)
 
 
 def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:

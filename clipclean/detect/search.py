@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import deadline
-from clipclean.detect import inversion
+from clipclean.detect import compactness, inversion
 from clipclean.detect.attraction import attraction
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
@@ -17,6 +17,7 @@ from clipclean.detect.measure import CleanImages, EvalSet, Probe, TriggerLike, e
 from clipclean.detect.panel import Strength, glanced, strengths
 from clipclean.detect.references import (
     ATTRACTION,
+    COMPACTNESS,
     LEAST_ATTRACTION,
     PANEL,
     References,
@@ -65,6 +66,30 @@ class UntargetedResult:
 
 
 @dataclass(frozen=True)
+class Compactness:
+    """How compact the mask found for a class is, beside those of the other classes.
+
+    Attributes:
+        outside: share of the mask that lies outside of one small square.
+        margin: how much less that is than of any other class, as a difference of logarithms.
+        usual: the margin that clean models have for this class; nan without clean models to compare with.
+        shrunk: how much less it is than in clean models, likewise.
+    """
+
+    outside: float
+    margin: float
+    usual: float
+    shrunk: float
+
+    @property
+    def evidence(self) -> float:
+        """The margin beyond natural margins, or beyond that of given clean models."""
+        if math.isnan(self.usual):
+            return evidence(self.margin, COMPACTNESS)
+        return evidence(self.margin, COMPACTNESS, usual=self.usual, shrunk=self.shrunk)
+
+
+@dataclass(frozen=True)
 class TargetedResult:
     """The smallest trigger found for one class in one family, and its effect on unseen images.
 
@@ -82,6 +107,7 @@ class TargetedResult:
         reference: sizes that clean models need; None without such models.
         relative_margin: the margin beyond what random changes let expect of each class; -inf if that was not measured.
         usual_relative: the same of clean models for this class; nan without any.
+        compact: how compact it is; None for what is no mask.
     """
 
     candidate: SearchCandidate
@@ -97,6 +123,7 @@ class TargetedResult:
     reference: Mapping[str, float] | None
     relative_margin: float = -math.inf
     usual_relative: float = math.nan
+    compact: Compactness | None = None
 
     @property
     def gathering(self) -> float:
@@ -108,13 +135,19 @@ class TargetedResult:
         """The margin beyond natural margins, or beyond that of given clean models; 0 if another class has a smaller trigger.
 
         The larger of two: as it is, and beyond what random changes let expect. A natural trigger of a class that everything leads to
-        hides no planted one, and random changes that lead to a planted class take nothing away.
+        hides no planted one, and random changes that lead to a planted class take nothing away. Of a mask its compactness is added.
         """
-        family = self.candidate.family
+        family, more = self.candidate.family, self.compact.evidence if self.compact else 0.0
         if math.isnan(self.usual_margin):
-            return evidence(max(self.margin, self.relative_margin), family)
+            return evidence(max(self.margin, self.relative_margin), family) + more
         plain = evidence(self.margin, family, usual=self.usual_margin, shrunk=self.shrunk)
-        return max(plain, evidence(self.relative_margin, family, usual=self.usual_relative, shrunk=self.shrunk))
+        relative = evidence(self.relative_margin, family, usual=self.usual_relative, shrunk=self.shrunk)
+        return max(plain, relative) + more
+
+    def alone(self) -> "TargetedResult":
+        """The same as if no clean models had been given."""
+        compact = self.compact and replace(self.compact, usual=math.nan)
+        return replace(self, usual_margin=math.nan, compact=compact)
 
     def record(self, *, file: str | None = None) -> FoundRecord:
         """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
@@ -140,6 +173,7 @@ class TargetedResult:
             gap=finite(self.gap),
             margin=finite(self.margin),
             relative_margin=finite(self.relative_margin),
+            compact_margin=finite(self.compact.margin) if self.compact else None,
             evidence=finite(self.evidence),
             abnormality=finite(self.reference_anomaly),
             outlyingness=finite(self.anomaly_index),
@@ -182,6 +216,8 @@ class SearchResult:
         by_family: dict[str, dict[str, float]] = {}
         for candidate in (*(hit.candidate for hit in self.targeted), *self.controls):
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
+        if masks := outsides([*(hit.candidate for hit in self.targeted), *self.controls]):
+            by_family[COMPACTNESS] = {self.classes[target]: share for target, share in masks.items()}
         for family in FAMILIES:
             # Of several restarts the smallest: what counts is how little a clean model needs.
             if free := [g.size for g in self.untargeted if g.family == family]:
@@ -427,8 +463,8 @@ class _Scene:
 
 
 def leading(made: Sequence[SearchCandidate], attractions: Sequence[float] = (), /, *, most: int) -> list[int]:
-    """The classes whose triggers are smaller than those of all others, by the sum of the margins over families; or smaller than
-    ``attractions`` of all classes let expect.
+    """The classes whose triggers are smaller than those of all others, or than ``attractions`` of all classes let expect, or whose
+    masks are more compact, by the sum of the margins over families.
 
     If there are none, those that are smallest compared with the median of the others.
     """
@@ -438,6 +474,9 @@ def leading(made: Sequence[SearchCandidate], attractions: Sequence[float] = (), 
         target, gap = candidate.target, _gap(candidate.size, others_of(candidate, made))
         larger = max(_margin(candidate, made), _margin(candidate, made, attractions))
         margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
+    masks = outsides(made)
+    for target in masks:
+        margins[target] += evidence(_compact_margin(target, masks), COMPACTNESS)
         gaps[target] = max(gaps.get(target, -math.inf), gap)
     # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
     return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
@@ -456,6 +495,33 @@ def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate], attract
         return math.log(compared(family, of.size)) + pulls.get(of.target, 0.0)
 
     return min(size(c) for c in made if c.family == family and c.target != candidate.target) - size(candidate)
+
+
+def outsides(made: Sequence[SearchCandidate], /) -> dict[int, float]:
+    """By class the share of its mask that lies outside of one small square."""
+    masks = [candidate for candidate in made if candidate.family == compactness.FAMILY]
+    return {c.target: compactness.outside(c.parameters["mask"].detach().sigmoid()) for c in masks}
+
+
+def _compact_margin(target: int, masks: Mapping[int, float]) -> float:
+    """How much less of a class's mask lies outside of one small square than of any other's, as a difference of logarithms."""
+    own = masks[target]
+    return math.log(min((share for other, share in masks.items() if other != target), default=own)) - math.log(own)
+
+
+def _compact(
+    candidate: SearchCandidate, made: Sequence[SearchCandidate], name: str, references: References | None
+) -> Compactness | None:
+    if candidate.family != compactness.FAMILY:
+        return None
+    masks = outsides(made)
+    own = masks[candidate.target]
+    return Compactness(
+        outside=own,
+        margin=_compact_margin(candidate.target, masks),
+        usual=references.margin(COMPACTNESS, name) if references else math.nan,
+        shrunk=references.shrunk(COMPACTNESS, name, own) if references else math.nan,
+    )
 
 
 def others_of(candidate: SearchCandidate, made: Sequence[SearchCandidate], /) -> list[float]:
@@ -506,6 +572,7 @@ def _hit(
         reference=known,
         relative_margin=_margin(candidate, made, attractions),
         usual_relative=references.relative_margin(family, found.target) if references else math.nan,
+        compact=_compact(candidate, made, found.target, references),
     )
 
 

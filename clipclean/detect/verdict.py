@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from clipclean.detect.accuracy_cost import MeasuredLoss, worst_loss
+from clipclean.detect.compactness import FAMILY as MASK
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
@@ -322,6 +323,11 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
             f"A {FAMILIES[hit.candidate.family].words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
             f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}); the next class needs "
             f"{math.exp(max(hit.margin, hit.relative_margin)):.1f} times as much{beside}."
+        )
+    compact = next((hit.compact for hit in suspect.targeted if hit.compact and hit.compact.evidence), None)
+    if compact and MASK in suspect.pieces:
+        told.append(
+            f"Of the mask that leads there {_percent(1 - compact.outside)} lies in one small square, more than of other classes."
         )
     if suspect.strength:
         least = suspect.strength.least

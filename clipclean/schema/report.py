@@ -133,6 +133,10 @@ class FoundRecord(Part):
     relative_margin: Number | None = Field(
         None, description="The same, beyond what random changes let expect of each class."
     )
+    compact_margin: Number | None = Field(
+        None,
+        description="Of a mask: logarithm of how much less of it lies outside of one small square than of any other class's.",
+    )
     evidence: Number | None = Field(None, description="The margin beyond what natural triggers have.")
     abnormality: Number | None = Field(
         None, description="Robust standard deviations by which the size is smaller than that of clean models."

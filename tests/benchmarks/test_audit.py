@@ -69,7 +69,9 @@ def test_published_statistics_stand_beside_ours_and_small_masks_count_as_backdoo
 
 def test_a_family_that_is_left_out_does_not_count(bench, monkeypatch, tmp_path):
     known = tmp_path / "calibration.json"
-    known.write_text(json.dumps({"unit": 0.1, "natural": {"mask": 0.2, "patch": 0.2, "panel": 1.0}}))
+    known.write_text(
+        json.dumps({"unit": 0.1, "compact_unit": 0.05, "natural": {"mask": 0.2, "patch": 0.2, "panel": 1.0}})
+    )
     monkeypatch.setattr(bench, "CALIBRATION", known)
     models = [model(bench, "bad-1", bad=True), model(bench, "clean-1")]
     found = {
@@ -78,7 +80,7 @@ def test_a_family_that_is_left_out_does_not_count(bench, monkeypatch, tmp_path):
     }
     rows = {cells(row)[0]: cells(row)[1] for row in bench.left_out(models, found).splitlines()[2:]}
     # alone 7 > 1; without the mask 0 < 1; without the patch 7 > 0
-    assert rows == {"none": "1.000", "mask": "0.000", "patch": "1.000", "panel": "1.000"}
+    assert rows == {"none": "1.000", "mask": "0.000", "patch": "1.000", "compactness": "1.000", "panel": "1.000"}
 
 
 def test_a_reference_is_of_another_training_and_the_base_of_this_one(bench, tmp_path):
@@ -121,7 +123,7 @@ def test_a_witness_is_a_clean_model_of_another_architecture_and_the_same_classes
 def test_what_clean_models_show_is_stored_by_family(bench, monkeypatch, tmp_path):
     known = tmp_path / "calibration.json"
     natural = {"mask": 0.2, "blend": 0.9, "colour": 0.2, "panel": 0.2}
-    known.write_text(json.dumps({"unit": 0.1, "natural": natural, "scores": []}))
+    known.write_text(json.dumps({"unit": 0.1, "compact_unit": 0.05, "natural": natural, "scores": []}))
     monkeypatch.setattr(bench, "CALIBRATION", known)
     chosen = [report("pass", found=[("lion", "mask", 0.1 * k), ("lion", "colour", 0.1 * k)]) for k in range(1, 7)]
     bench.store(chosen, [*chosen, report("pass", found=[("goose", "mask", 0.8)])])

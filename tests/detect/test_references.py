@@ -6,7 +6,7 @@ import pytest
 from cases import each
 
 from clipclean.detect import FAMILIES, References, as_file, from_file, stored, together
-from clipclean.detect.references import CODE, DEVIATION, PANEL, calibration, freely, gaps, margins, vocabulary
+from clipclean.detect.references import CODE, COMPACTNESS, DEVIATION, PANEL, calibration, freely, gaps, margins, vocabulary
 from clipclean.errors import RefusedInput, UsageError
 
 MODULE = sys.modules["clipclean.detect.references"]
@@ -14,7 +14,7 @@ SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow",
 
 
 def test_every_family_has_a_measured_margin_of_natural_triggers():
-    assert set(calibration().natural) == {*FAMILIES, PANEL}  # a family without one would never count
+    assert set(calibration().natural) == {*FAMILIES, PANEL, COMPACTNESS}  # a family without one would never count
 
 
 def test_a_gap_is_measured_from_the_median_of_the_other_classes():

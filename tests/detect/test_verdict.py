@@ -33,7 +33,7 @@ from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.panel import Strength
 from clipclean.detect.references import calibration
-from clipclean.detect.search import UntargetedResult
+from clipclean.detect.search import Compactness, UntargetedResult
 from clipclean.detect.zeroshot import Attack
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
@@ -253,6 +253,7 @@ def hit(
     untargeted=(),
     relative=-math.inf,
     usual_relative=math.nan,
+    compact=None,
 ):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
     size = 0.02 if is_reached else FAMILIES[family].cap
@@ -271,6 +272,7 @@ def hit(
         reference=None,
         relative_margin=relative,
         usual_relative=usual_relative,
+        compact=compact,
     )
 
 
@@ -344,6 +346,17 @@ def test_a_class_counts_by_how_much_smaller_its_trigger_is_than_expected_where_t
     assert shown(hit(margin=USUAL, relative=DOUBTS, **(both | {"usual_relative": 0.0}))) == [
         ("CC003", "warning", "banana")
     ]
+
+
+def test_a_mask_that_is_more_compact_than_those_of_other_classes_counts():
+    known = calibration()
+    margin = known.natural["compactness"] + 4 * known.compact_unit
+    alone = Compactness(0.3, margin, math.nan, math.nan)
+    assert score(result_of(hit(compact=alone)), limits=LIMITS) == pytest.approx(4)
+    beside = replace(alone, usual=margin, shrunk=margin)
+    assert score(result_of(hit(compact=beside)), limits=LIMITS) == 0
+    # that reference may carry the same backdoor
+    assert shown(hit(compact=beside), references=CLEAN) == [("CC003", "warning", "banana")]
 
 
 def test_a_finding_says_when_random_changes_are_the_measure():
