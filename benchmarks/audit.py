@@ -330,15 +330,31 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
     return found
 
 
-def scored(report: dict, natural: dict[str, float], known: Mapping[str, Any], /) -> list[tuple[float, str]]:
-    """The classes by their score, the largest first, without a reference; ``known`` has the units."""
+def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, float]]:
+    """By class and family the evidence without a reference; that of the compactness of masks and of the panel by itself."""
 
-    def evidence(family: str, margin: float) -> float:
+    def beyond(family: str, margin: float) -> float:
         unit = known["compact_unit" if family == COMPACTNESS else "unit"]
-        return max(0.0, margin - natural.get(family, math.inf)) / unit
+        return max(0.0, margin - known["natural"].get(family, math.inf)) / unit
 
-    ranked = [(math.fsum(evidence(*each) for each in of.items()), name) for name, of in margins(report).items()]
-    return sorted(ranked, reverse=True)
+    found: dict[str, dict[str, float]] = {}
+    for each in report["measurements"]["search"]["found"]:
+        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES:
+            compact = beyond(COMPACTNESS, each.get("compact_margin") or 0.0)
+            of = found.setdefault(each["class"], {})
+            of[each["family"]] = each["evidence"] - compact
+            of[COMPACTNESS] = of.get(COMPACTNESS, 0.0) + compact
+    for name, of in margins(report).items():
+        found.setdefault(name, {})["panel"] = beyond("panel", of.get("panel", 0.0))
+    return found
+
+
+def scored(report: dict, known: Mapping[str, Any], /, *, without: str = "") -> float:
+    """The largest score of a class without a reference; ``without`` one kind of evidence."""
+    totals = [
+        math.fsum(value for family, value in of.items() if family != without) for of in pieces(report, known).values()
+    ]
+    return max(totals, default=0.0)
 
 
 def score(report: dict, /) -> float:
@@ -370,8 +386,7 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
         else:  # a class either has a natural trigger or none
             natural = max(LEAST_COMPACT if family == COMPACTNESS else LEAST_NATURAL, largest[-1])
         known["natural"][family] = max(earlier, round(natural, 3))
-    best = (scored(report, known["natural"], known) for report in clean)
-    known["scores"] = sorted(round(max((s for s, _ in ranked), default=0.0), 3) for ranked in best)
+    known["scores"] = sorted(round(scored(report, known), 3) for report in clean)
     CALIBRATION.write_text(json.dumps(known, indent=1) + "\n")
 
 
@@ -474,8 +489,7 @@ def left_out(models: Sequence[Model], of: Mapping[str, dict], /) -> str:
     lines = ["| family that is left out of the score | " + " | ".join(halves) + " |", "|---|" + "---|" * len(halves)]
     known = json.loads(CALIBRATION.read_text())
     for family in ("none", *families, COMPACTNESS, "panel"):
-        natural = {name: value for name, value in known["natural"].items() if name != family}
-        scores = {name: max([0.0, *(s for s, _ in scored(report, natural, known))]) for name, report in of.items()}
+        scores = {name: scored(report, known, without=family) for name, report in of.items()}
         cells = []
         for half in halves:
             mine = [(m, scores[m.name]) for m in models if m.half == half and m.name in of]

@@ -107,6 +107,7 @@ class TargetedResult:
         reference: sizes that clean models need; None without such models.
         relative_margin: the margin beyond what random changes let expect of each class; -inf if that was not measured.
         usual_relative: the same of clean models for this class; nan without any.
+        attraction: share of the images of other classes that random changes turn into this class.
         compact: how compact it is; None for what is no mask.
     """
 
@@ -123,6 +124,7 @@ class TargetedResult:
     reference: Mapping[str, float] | None
     relative_margin: float = -math.inf
     usual_relative: float = math.nan
+    attraction: float = 0.0
     compact: Compactness | None = None
 
     @property
@@ -134,15 +136,17 @@ class TargetedResult:
     def evidence(self) -> float:
         """The margin beyond natural margins, or beyond that of given clean models; 0 if another class has a smaller trigger.
 
-        The larger of two: as it is, and beyond what random changes let expect. A natural trigger of a class that everything leads to
-        hides no planted one, and random changes that lead to a planted class take nothing away. Of a mask its compactness is added.
+        The larger of two: as it is, less the share that random changes explain; and beyond what they let expect. A natural trigger of
+        a class that everything leads to hides no planted one, and is none. Of a mask its compactness is added.
         """
         family, more = self.candidate.family, self.compact.evidence if self.compact else 0.0
-        if math.isnan(self.usual_margin):
-            return evidence(max(self.margin, self.relative_margin), family) + more
-        plain = evidence(self.margin, family, usual=self.usual_margin, shrunk=self.shrunk)
-        relative = evidence(self.relative_margin, family, usual=self.usual_relative, shrunk=self.shrunk)
-        return max(plain, relative) + more
+        usual, relatively, shrunk = self.usual_margin, self.usual_relative, self.shrunk
+        if math.isnan(usual):
+            usual = relatively = 0.0
+            shrunk = math.inf
+        plain = evidence(self.margin, family, usual=usual, shrunk=shrunk)
+        relative = evidence(self.relative_margin, family, usual=relatively, shrunk=shrunk)
+        return max((1 - self.attraction) * plain, relative) + more
 
     def alone(self) -> "TargetedResult":
         """The same as if no clean models had been given."""
@@ -572,6 +576,7 @@ def _hit(
         reference=known,
         relative_margin=_margin(candidate, made, attractions),
         usual_relative=references.relative_margin(family, found.target) if references else math.nan,
+        attraction=attractions[candidate.target],
         compact=_compact(candidate, made, found.target, references),
     )
 

@@ -6,7 +6,17 @@ import pytest
 from cases import each
 
 from clipclean.detect import FAMILIES, References, as_file, from_file, stored, together
-from clipclean.detect.references import CODE, COMPACTNESS, DEVIATION, PANEL, calibration, freely, gaps, margins, vocabulary
+from clipclean.detect.references import (
+    CODE,
+    COMPACTNESS,
+    DEVIATION,
+    PANEL,
+    calibration,
+    freely,
+    gaps,
+    margins,
+    vocabulary,
+)
 from clipclean.errors import RefusedInput, UsageError
 
 MODULE = sys.modules["clipclean.detect.references"]

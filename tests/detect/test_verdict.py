@@ -253,6 +253,7 @@ def hit(
     untargeted=(),
     relative=-math.inf,
     usual_relative=math.nan,
+    attraction=0.0,
     compact=None,
 ):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
@@ -272,6 +273,7 @@ def hit(
         reference=None,
         relative_margin=relative,
         usual_relative=usual_relative,
+        attraction=attraction,
         compact=compact,
     )
 
@@ -346,6 +348,14 @@ def test_a_class_counts_by_how_much_smaller_its_trigger_is_than_expected_where_t
     assert shown(hit(margin=USUAL, relative=DOUBTS, **(both | {"usual_relative": 0.0}))) == [
         ("CC003", "warning", "banana")
     ]
+
+
+def test_a_margin_counts_less_where_random_changes_lead_to_the_class_as_well():
+    found = hit("blend", margin=beyond("blend", 4), attraction=0.25)
+    assert score(result_of(found), limits=LIMITS) == pytest.approx(3)
+    # beyond what they let expect it counts in full
+    found = hit("blend", margin=beyond("blend", 4), relative=beyond("blend", 3.5), attraction=0.25)
+    assert score(result_of(found), limits=LIMITS) == pytest.approx(3.5)
 
 
 def test_a_mask_that_is_more_compact_than_those_of_other_classes_counts():
