@@ -417,7 +417,7 @@ def optimised(entry: Entry, out: Path) -> None:
     from clipclean import detect, model
     from clipclean.attack import trigger_files
     from clipclean.config import recipe
-    from clipclean.detect import stack
+    from clipclean.detect import inversion, stack
 
     tested, pairs, evidence, _ = prepared(
         dataclasses.replace(entry, trigger=None, target=None), out / f"{entry.base}.pt", out
@@ -428,15 +428,14 @@ def optimised(entry: Entry, out: Path) -> None:
     )
     generator = torch.Generator().manual_seed(entry.seed)
     some = torch.randperm(len(pairs), generator=generator)[:256].tolist()
+    images = stack([pairs[i].image for i in some])
     with model.frozen(clip.net):
-        (candidate,) = detect.targeted(
+        (candidate,) = inversion.targeted(
             clip.encode_images,
-            stack([pairs[i].image for i in some]),
+            images,
             family="patch",
-            text_classifier=text_classifier,
-            scale=clip.logit_scale().item(),
+            canonical=inversion.canonical_of(clip.encode_images, images, text_classifier),
             targets=[evidence.classes.index(entry.target)],
-            starts=(),
             effort=detect.Effort(**effort.model_dump()),
             generator=generator,
         )

@@ -74,6 +74,11 @@ def alone(result: SearchResult, /) -> SearchResult:
     return replace(result, targeted=tuple(hit.alone() for hit in result.targeted), references=None)
 
 
+def undiscounted(result: SearchResult, /) -> SearchResult:
+    """The same search as if random changes led to no class."""
+    return replace(result, targeted=tuple(replace(hit, attraction=0.0) for hit in result.targeted))
+
+
 def panel_evidence(result: SearchResult, /) -> dict[str, tuple[float, Strength]]:
     """For each class that triggers of the panel lead to, the evidence of the one that acts at least strength, and that one.
 

@@ -9,8 +9,8 @@ from clipclean.detect.compactness import FAMILY as MASK
 from clipclean.detect.families import FAMILIES
 from clipclean.detect.measure import Measurement, Probe
 from clipclean.detect.metrics import Rate
-from clipclean.detect.references import PANEL, References, calibration
-from clipclean.detect.score import Suspect, alone
+from clipclean.detect.references import PANEL, calibration
+from clipclean.detect.score import Suspect, alone, undiscounted
 from clipclean.detect.score import suspects as suspects_of
 from clipclean.detect.search import SearchResult, TargetedResult
 from clipclean.findings import About, Finding, Level, finding, finite
@@ -211,7 +211,8 @@ def searched(
 
     An error if the score reaches the limit; a warning from ``DOUBT`` of that on, by the panel alone, where images gather off the
     list, on fewer ``images`` than ``limits.min_images`` (small triggers gather a few images anywhere), and where the score reaches the
-    limit only without the clean models that were given: one of them may carry the same backdoor.
+    limit only without the clean models that were given, one of which may carry the same backdoor, or without the share that random
+    changes explain, which whoever trained the model can raise.
     """
     found: list[Finding] = []
     elsewhere = _elsewhere(result, limits)
@@ -220,10 +221,13 @@ def searched(
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
         is_sure = _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
         found.append(_found(suspect, "error" if is_sure else "warning", limits))
+    explained = [(undiscounted(result), "random changes turn images into it as well")]
     if result.references:
-        names = {suspect.name for suspect in named}
-        explained = [s for s in suspected(alone(result), limits=limits) if _is_sure(s, limits) and s.name not in names]
-        found += [_explained(suspect, result.references, limits) for suspect in explained]
+        explained.append((alone(result), "clean models that you gave can be led there as easily"))
+    for plain, why in explained:
+        known = {each.target for each in found}
+        sure = [s for s in suspected(plain, limits=limits) if _is_sure(s, limits) and s.name not in known]
+        found += [_explained(suspect, why, limits) for suspect in sure]
     return (*found, *elsewhere, *_nowhere(result))
 
 
@@ -353,16 +357,13 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
     )
 
 
-def _explained(suspect: Suspect, references: References, limits: VerdictThresholds) -> Finding:
-    """The doubt about a class that fails without the clean models that were given, and is usual beside them."""
-    given = "The clean model" if references.models == 1 else "Some of the clean models"
-    return _found(suspect, "warning", limits).model_copy(
-        update={
-            "message": f"Without clean models to compare with, '{suspect.name}' would fail this model: its score would be "
-            f"{suspect.score:.1f}. {given} that you gave can be led there as easily, so it may be a natural trigger of these images; or "
-            "that model carries the same backdoor. Compare with a model of another origin."
-        }
+def _explained(suspect: Suspect, why: str, limits: VerdictThresholds) -> Finding:
+    """The doubt about a class that is usual by what explains it: natural triggers, or something that an attacker made."""
+    words = (
+        f"'{suspect.name}' would fail this model with a score of {suspect.score:.1f}, but {why}. So its triggers may be natural; or someone "
+        "made it look so. Compare with a clean model of another origin."
     )
+    return _found(suspect, "warning", limits).model_copy(update={"message": words})
 
 
 def _nowhere(result: SearchResult) -> list[Finding]:

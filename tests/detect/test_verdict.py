@@ -334,6 +334,14 @@ def test_clean_models_that_show_the_same_turn_what_would_fail_into_a_doubt_and_n
     assert shown(hit(margin=DOUBTS, **beside), references=CLEAN) == []
 
 
+def test_random_changes_that_lead_to_a_class_too_turn_what_would_fail_into_a_doubt_and_not_into_a_pass():
+    # Whoever trains a model can make noise lead to the class of the backdoor.
+    assert shown(hit(margin=FAILS, attraction=0.95)) == [("CC003", "warning", "banana")]
+    assert shown(hit(margin=DOUBTS, attraction=0.95)) == []
+    natural = {"usual": FAILS, "usual_relative": FAILS, "shrunk": FAILS}  # a clean model shows the same
+    assert shown(hit(margin=FAILS, attraction=0.95, **natural), references=CLEAN) == []
+
+
 def test_a_class_is_named_once_beside_clean_models():
     both = hit(margin=FAILS, usual=0.0, shrunk=FAILS), hit("blend", margin=beyond("blend", 4), usual=9.0, shrunk=9.0)
     assert shown(*both, references=CLEAN) == [("CC003", "error", "banana")]
