@@ -331,21 +331,25 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
 
 
 def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, float]]:
-    """By class and family the evidence without a reference; that of the compactness of masks and of the panel by itself."""
+    """By class and family the evidence without a reference, as ``clipclean.detect.search`` counts it, with the calibration ``known``;
+    that of the compactness of masks and of the panel by itself.
+    """
+    from clipclean.detect.search import MOST_COMPACT
 
-    def beyond(family: str, margin: float) -> float:
+    def beyond(family: str, margin: float | None) -> float:
         unit = known["compact_unit" if family == COMPACTNESS else "unit"]
-        return max(0.0, margin - known["natural"].get(family, math.inf)) / unit
+        return max(0.0, (margin or 0.0) - known["natural"].get(family, math.inf)) / unit
 
     found: dict[str, dict[str, float]] = {}
     for each in report["measurements"]["search"]["found"]:
         if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES:
-            compact = beyond(COMPACTNESS, each.get("compact_margin") or 0.0)
-            of = found.setdefault(each["class"], {})
-            of[each["family"]] = each["evidence"] - compact
-            of[COMPACTNESS] = of.get(COMPACTNESS, 0.0) + compact
+            family, of = each["family"], found.setdefault(each["class"], {})
+            plain = (1 - (each.get("attraction") or 0.0)) * beyond(family, each["margin"])
+            of[family] = max(plain, beyond(family, each.get("relative_margin")))
+            if each.get("compact_margin"):
+                of[COMPACTNESS] = min(MOST_COMPACT, beyond(COMPACTNESS, each["compact_margin"]))
     for name, of in margins(report).items():
-        found.setdefault(name, {})["panel"] = beyond("panel", of.get("panel", 0.0))
+        found.setdefault(name, {})["panel"] = beyond("panel", of.get("panel"))
     return found
 
 

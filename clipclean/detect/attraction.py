@@ -14,6 +14,7 @@ import torch.nn.functional as F
 from torch import Generator, Tensor
 
 from clipclean.detect.zeroshot import Canonical
+from clipclean.errors import Inconclusive
 
 MOST_IMAGES = 96
 NOISE = (0.1, 0.2, 0.3)  # up or down at each place of a fine grid; of the range of a pixel
@@ -29,10 +30,13 @@ def attraction(embed: Callable[[Tensor], Tensor], pixels: Tensor, /, *, canonica
 
     Args:
         embed: the image tower: images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D).
-        pixels: clean images (N, 3, S, S); of more than 96 every so many are taken.
+        pixels: clean images (N, 3, S, S); of more than 96 so many, evenly spaced.
         canonical: of the model.
+
+    Raises:
+        Inconclusive: the model gives numbers that are not finite.
     """
-    some = pixels[:: max(1, len(pixels) // MOST_IMAGES)][:MOST_IMAGES]
+    some = pixels[torch.linspace(0, len(pixels) - 1, min(len(pixels), MOST_IMAGES)).round().long()]
     before = _answers(embed, some, canonical)
     classes = len(canonical.texts)
     others = (len(some) - torch.bincount(before, minlength=classes)).clamp(min=1)
@@ -74,4 +78,9 @@ def _signs(pattern: Tensor) -> Tensor:
 
 @torch.no_grad()
 def _answers(embed: Callable[[Tensor], Tensor], pixels: Tensor, canonical: Canonical) -> Tensor:
-    return canonical.logits(embed(pixels).float()).argmax(1)
+    logits = canonical.logits(embed(pixels).float())
+    if not logits.isfinite().all():
+        raise Inconclusive(
+            "The model gives embeddings that are not finite for images with noise, so nothing can be measured."
+        )
+    return logits.argmax(1)

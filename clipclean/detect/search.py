@@ -46,6 +46,8 @@ SEARCHED = 0.6  # share of the images to search on; the others judge
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
+MOST_COMPACT = 3.4  # units that the compactness of a mask counts, at most: by itself a doubt, no failure
+LEAST_MASKS = 2  # of other classes that a mask is compared with
 SHOWN = 5  # classes that random changes lead to most, in a report
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
@@ -83,10 +85,10 @@ class Compactness:
 
     @property
     def evidence(self) -> float:
-        """The margin beyond natural margins, or beyond that of given clean models."""
+        """The margin beyond natural margins, or beyond that of given clean models; at most ``MOST_COMPACT``."""
         if math.isnan(self.usual):
-            return evidence(self.margin, COMPACTNESS)
-        return evidence(self.margin, COMPACTNESS, usual=self.usual, shrunk=self.shrunk)
+            return min(MOST_COMPACT, evidence(self.margin, COMPACTNESS))
+        return min(MOST_COMPACT, evidence(self.margin, COMPACTNESS, usual=self.usual, shrunk=self.shrunk))
 
 
 @dataclass(frozen=True)
@@ -177,6 +179,7 @@ class TargetedResult:
             gap=finite(self.gap),
             margin=finite(self.margin),
             relative_margin=finite(self.relative_margin),
+            attraction=self.attraction,
             compact_margin=finite(self.compact.margin) if self.compact else None,
             evidence=finite(self.evidence),
             abnormality=finite(self.reference_anomaly),
@@ -331,12 +334,13 @@ def search(
     suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
     targets = scene.targets(suspects, classes=classes, swept=swept)
     made = scene.towards(targets)
-    attractions = attraction(embed, pixels, canonical=canonical).tolist()
+    attractions = scene.attractions(pixels)
     close = leading(made, attractions, most=effort.suspects)
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
     unseen = _unseen(embed, eval_set, text_classifier, beside[:: max(1, len(beside) // JUDGING)][:JUDGING])
+    masks = outsides(made)
     targeted = [
-        _hit(embed, candidate, unseen, untargeted, made, references, attractions)
+        _hit(embed, candidate, unseen, untargeted, made, references, attractions, masks)
         for candidate in made
         if candidate.target in close
     ]
@@ -351,7 +355,7 @@ def search(
         classes=tuple(eval_set.classes),
         cut=(stages.done, steps) if stages.is_cut else None,
         grid=of_grid,
-        attractions=tuple(attractions),
+        attractions=attractions,
     )
 
 
@@ -390,6 +394,15 @@ class _Scene:
     def of_grid(self, pixels: Tensor, grid: Sequence[TriggerLike]) -> tuple[Strength, ...]:
         """The same for a grid, of which most triggers do nothing."""
         found = self.stages.run("grid", lambda _: glanced(self.embed, pixels, grid, canonical=self.canonical), steps=0)
+        return found or ()
+
+    def attractions(self, pixels: Tensor) -> tuple[float, ...]:
+        """How often random changes lead to each class; nothing if the deadline came first."""
+        found = self.stages.run(
+            "attraction",
+            lambda _: tuple(attraction(self.embed, pixels, canonical=self.canonical).tolist()),
+            steps=0,
+        )
         return found or ()
 
     def untargeted(self, families: Sequence[str], references: References | None) -> list[UntargetedResult]:
@@ -478,10 +491,10 @@ def leading(made: Sequence[SearchCandidate], attractions: Sequence[float] = (), 
         target, gap = candidate.target, _gap(candidate.size, others_of(candidate, made))
         larger = max(_margin(candidate, made), _margin(candidate, made, attractions))
         margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
+        gaps[target] = max(gaps.get(target, -math.inf), gap)
     masks = outsides(made)
     for target in masks:
         margins[target] += evidence(_compact_margin(target, masks), COMPACTNESS)
-        gaps[target] = max(gaps.get(target, -math.inf), gap)
     # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
     return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
 
@@ -502,30 +515,35 @@ def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate], attract
 
 
 def outsides(made: Sequence[SearchCandidate], /) -> dict[int, float]:
-    """By class the share of its mask that lies outside of one small square."""
-    masks = [candidate for candidate in made if candidate.family == compactness.FAMILY]
+    """By class the share of its mask that lies outside of one small square; of classes that a mask leads to.
+
+    A mask that does not, or that stopped early, is near its random start, so where it lies says nothing.
+    """
+    masks = [c for c in made if c.family == compactness.FAMILY and c.is_reached and not c.is_stopped]
     return {c.target: compactness.outside(c.parameters["mask"].detach().sigmoid()) for c in masks}
 
 
 def _compact_margin(target: int, masks: Mapping[int, float]) -> float:
-    """How much less of a class's mask lies outside of one small square than of any other's, as a difference of logarithms."""
-    own = masks[target]
-    return math.log(min((share for other, share in masks.items() if other != target), default=own)) - math.log(own)
+    """How much less of a class's mask lies outside of one small square than of any other's, as a difference of logarithms.
+
+    0 beside fewer than ``LEAST_MASKS`` others, which show nothing of what is usual.
+    """
+    others = [share for other, share in masks.items() if other != target]
+    return math.log(min(others)) - math.log(masks[target]) if len(others) >= LEAST_MASKS else 0.0
 
 
 def _compact(
-    candidate: SearchCandidate, made: Sequence[SearchCandidate], name: str, references: References | None
+    candidate: SearchCandidate, masks: Mapping[int, float], name: str, references: References | None
 ) -> Compactness | None:
-    if candidate.family != compactness.FAMILY:
+    """The compactness of a mask; None for what is none, and beside clean models of which it was not measured."""
+    if candidate.family != compactness.FAMILY or candidate.target not in masks:
         return None
-    masks = outsides(made)
     own = masks[candidate.target]
-    return Compactness(
-        outside=own,
-        margin=_compact_margin(candidate.target, masks),
-        usual=references.margin(COMPACTNESS, name) if references else math.nan,
-        shrunk=references.shrunk(COMPACTNESS, name, own) if references else math.nan,
-    )
+    found = Compactness(own, _compact_margin(candidate.target, masks), math.nan, math.nan)
+    if references is None:
+        return found
+    usual, shrunk = references.margin(COMPACTNESS, name), references.shrunk(COMPACTNESS, name, own)
+    return None if math.isnan(usual) else replace(found, usual=usual, shrunk=shrunk)
 
 
 def others_of(candidate: SearchCandidate, made: Sequence[SearchCandidate], /) -> list[float]:
@@ -553,6 +571,7 @@ def _hit(
     made: Sequence[SearchCandidate],
     references: References | None,
     attractions: Sequence[float],
+    masks: Mapping[int, float],
 ) -> TargetedResult:
     """A candidate with its effect on unseen images, and the sizes to compare with."""
     found = candidate.found(unseen.classes, side=unseen.pixels.shape[-1])
@@ -576,8 +595,8 @@ def _hit(
         reference=known,
         relative_margin=_margin(candidate, made, attractions),
         usual_relative=references.relative_margin(family, found.target) if references else math.nan,
-        attraction=attractions[candidate.target],
-        compact=_compact(candidate, made, found.target, references),
+        attraction=attractions[candidate.target] if attractions else 0.0,
+        compact=_compact(candidate, masks, found.target, references),
     )
 
 

@@ -1,7 +1,7 @@
 """The verdict: the only place that compares measurements with thresholds."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 from clipclean.detect.accuracy_cost import MeasuredLoss, worst_loss
@@ -20,6 +20,7 @@ DISTINCT = 1e-4  # spread of unit embeddings, in [0, 1], below which images diff
 
 
 DOUBT = 0.5  # least share of the failing score for a class to be named, so that the verdict is not pass
+BOTH = 2  # the same where clean models and random changes explain it together: more than clean models were seen to show
 LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly knows the classes
 OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
 
@@ -214,20 +215,13 @@ def searched(
     limit only without the clean models that were given, one of which may carry the same backdoor, or without the share that random
     changes explain, which whoever trained the model can raise.
     """
-    found: list[Finding] = []
     elsewhere = _elsewhere(result, limits)
-    named = suspected(result, limits=limits)
-    for suspect in named:
+    found = []
+    for suspect, why in named(result, limits=limits):
         # A trigger whose target is not on the list turns images into the class nearest to it: that class is a wrong answer.
-        is_sure = _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
-        found.append(_found(suspect, "error" if is_sure else "warning", limits))
-    explained = [(undiscounted(result), "random changes turn images into it as well")]
-    if result.references:
-        explained.append((alone(result), "clean models that you gave can be led there as easily"))
-    for plain, why in explained:
-        known = {each.target for each in found}
-        sure = [s for s in suspected(plain, limits=limits) if _is_sure(s, limits) and s.name not in known]
-        found += [_explained(suspect, why, limits) for suspect in sure]
+        is_sure = not why and _is_sure(suspect, limits) and images >= limits.min_images and not elsewhere
+        about = _found(suspect, "error" if is_sure else "warning", limits)
+        found.append(about.model_copy(update={"message": f"{why} {about.message}"}) if why else about)
     return (*found, *elsewhere, *_nowhere(result))
 
 
@@ -237,14 +231,45 @@ def _is_sure(suspect: Suspect, limits: VerdictThresholds) -> bool:
 
 
 def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Suspect]:
-    """The classes with a score high enough to be named, the highest first."""
-    everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
-    return [suspect for suspect in everything if suspect.score >= DOUBT * limits.abnormality]
+    """The classes that are named, the highest score first; see :func:`named`."""
+    return [suspect for suspect, _ in named(result, limits=limits)]
+
+
+def named(result: SearchResult, /, *, limits: VerdictThresholds) -> list[tuple[Suspect, str]]:
+    """The classes with a score high enough to be named, the highest first, each with an empty reason; then those that would fail
+    the model if nothing explained them, with what explains them.
+    """
+    everything = {suspect.name: suspect for suspect in _suspects(result, limits)}
+    found = {name: "" for name, suspect in everything.items() if suspect.score >= DOUBT * limits.abnormality}
+    for plain, least, why in _unexplained(result):
+        for suspect in _suspects(plain, limits):
+            if _is_sure(suspect, limits) and suspect.score >= least * limits.abnormality and suspect.name in everything:
+                found.setdefault(
+                    suspect.name, f"'{suspect.name}' would fail this model ({suspect.score:.1f}), but {why}."
+                )
+    return [(everything[name], why) for name, why in found.items()]
+
+
+def _unexplained(result: SearchResult) -> Iterator[tuple[SearchResult, float, str]]:
+    """A search as if nothing explained its triggers, from which share of the limit on that is a doubt, and what explains them.
+
+    Whoever trained the model can make noise lead to the class of a backdoor, and a clean model that is given may carry the same one.
+    """
+    yield undiscounted(result), 1, "random changes turn images into it as well"
+    if result.references:
+        yield alone(result), 1, "clean models that were given can be led there as easily"
+        # In clean models too a class may be both: then only what no clean model was seen to show.
+        both = "clean models that were given, and random changes, lead there as well"
+        yield alone(undiscounted(result)), BOTH, both
+
+
+def _suspects(result: SearchResult, limits: VerdictThresholds) -> list[Suspect]:
+    return suspects_of(result, acting=lambda hit: acts(hit, limits))
 
 
 def score(result: SearchResult, /, *, limits: VerdictThresholds) -> float:
     """The highest score of any class; 0 if there is none. For ranking models."""
-    everything = suspects_of(result, acting=lambda hit: acts(hit, limits))
+    everything = _suspects(result, limits)
     return everything[0].score if everything else 0.0
 
 
@@ -322,11 +347,12 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
     as_much = sum(score >= suspect.score for score in known)
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
-        beside = ", measured by how easily random changes lead to each" if hit.relative_margin > hit.margin else ""
+        margin = max(hit.margin, hit.relative_margin)
+        measure = "beyond what random changes let expect, " if hit.relative_margin > hit.margin else ""
+        next_class = f"; {measure}the next class needs {math.exp(margin):.1f} times as much" if margin > 0 else ""
         told.append(
             f"A {FAMILIES[hit.candidate.family].words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "
-            f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}); the next class needs "
-            f"{math.exp(max(hit.margin, hit.relative_margin)):.1f} times as much{beside}."
+            f"images into '{suspect.name}' (without it: {_percent(probe.base.value)}){next_class}."
         )
     compact = next((hit.compact for hit in suspect.targeted if hit.compact and hit.compact.evidence), None)
     if compact and MASK in suspect.pieces:
@@ -355,15 +381,6 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
         target=suspect.name,
         trigger=_spec(suspect),
     )
-
-
-def _explained(suspect: Suspect, why: str, limits: VerdictThresholds) -> Finding:
-    """The doubt about a class that is usual by what explains it: natural triggers, or something that an attacker made."""
-    words = (
-        f"'{suspect.name}' would fail this model with a score of {suspect.score:.1f}, but {why}. So its triggers may be natural; or someone "
-        "made it look so. Compare with a clean model of another origin."
-    )
-    return _found(suspect, "warning", limits).model_copy(update={"message": words})
 
 
 def _nowhere(result: SearchResult) -> list[Finding]:

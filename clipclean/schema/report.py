@@ -133,6 +133,9 @@ class FoundRecord(Part):
     relative_margin: Number | None = Field(
         None, description="The same, beyond what random changes let expect of each class."
     )
+    attraction: Share | None = Field(
+        None, description="Mean share of the images of other classes that random changes turn into this class."
+    )
     compact_margin: Number | None = Field(
         None,
         description="Of a mask: logarithm of how much less of it lies outside of one small square than of any other class's.",

@@ -22,12 +22,12 @@ def report(verdict, *, score=None, named="lion", found=()):
             "class": c,
             "family": f,
             "margin": m,
-            "evidence": more[0] if more else 0.0,
+            "evidence": 0.0,
             "reached": True,
             "excess_asr": {"value": 0.9},
             "size": 0.1,
         }
-        for c, f, m, *more in found
+        for c, f, m in found
     ]
     return {"verdict": verdict, "suspects": suspects, "measurements": {"search": {"found": rows, "strengths": []}}}
 
@@ -75,12 +75,26 @@ def test_a_family_that_is_left_out_does_not_count(bench, monkeypatch, tmp_path):
     monkeypatch.setattr(bench, "CALIBRATION", known)
     models = [model(bench, "bad-1", bad=True), model(bench, "clean-1")]
     found = {
-        "bad-1": report("fail", found=[("lion", "mask", 0.9, 7.0)]),
-        "clean-1": report("pass", found=[("lion", "patch", 0.3, 1.0)]),
+        "bad-1": report("fail", found=[("lion", "mask", 0.9)]),
+        "clean-1": report("pass", found=[("lion", "patch", 0.3)]),
     }
     rows = {cells(row)[0]: cells(row)[1] for row in bench.left_out(models, found).splitlines()[2:]}
     # alone 7 > 1; without the mask 0 < 1; without the patch 7 > 0
     assert rows == {"none": "1.000", "mask": "0.000", "patch": "1.000", "compactness": "1.000", "panel": "1.000"}
+
+
+def test_evidence_is_counted_as_the_audit_counts_it(bench):
+    known = {"unit": 0.1, "compact_unit": 0.05, "natural": {"mask": 0.2, "blend": 0.2, "compactness": 0.1}}
+    shown = report("fail", found=[("lion", "mask", 0.6), ("lion", "blend", 0.4)])
+    mask, blend = shown["measurements"]["search"]["found"]
+    mask |= {"attraction": 0.5, "relative_margin": 0.1, "compact_margin": 0.2}
+    blend |= {"attraction": 0.5, "relative_margin": 0.5, "compact_margin": None}
+    # half of 4; 3 beyond what is expected, more than half of 2; (0.2 - 0.1) / 0.05
+    assert bench.pieces(shown, known)["lion"] == pytest.approx({"mask": 2, "blend": 3, "compactness": 2, "panel": 0})
+    assert bench.scored(shown, known) == pytest.approx(7)
+    assert bench.scored(shown, known, without="blend") == pytest.approx(4)
+    mask["compact_margin"] = 9.0
+    assert bench.pieces(shown, known)["lion"]["compactness"] < 3.5
 
 
 def test_a_reference_is_of_another_training_and_the_base_of_this_one(bench, tmp_path):
@@ -126,11 +140,8 @@ def test_what_clean_models_show_is_stored_by_family(bench, monkeypatch, tmp_path
     known.write_text(json.dumps({"unit": 0.1, "compact_unit": 0.05, "natural": natural, "scores": []}))
     monkeypatch.setattr(bench, "CALIBRATION", known)
     chosen = [report("pass", found=[("lion", "mask", 0.1 * k), ("lion", "colour", 0.1 * k)]) for k in range(1, 7)]
-    clean = [
-        report("pass", found=[("lion", "mask", 0.6, 1.0), ("lion", "colour", 0.6, 2.0), ("goose", "mask", 0.5, 2.5)])
-    ]
-    bench.store(chosen, [*chosen, *clean])
+    bench.store(chosen, [*chosen, report("pass", found=[("goose", "mask", 0.8)])])
     stored = json.loads(known.read_text())
     # mask: the fifth of six; blend: no less than before; colour: the largest; the panel shows nothing, and has its least
     assert stored["natural"] == {"mask": 0.5, "blend": 0.9, "colour": 0.6, "panel": 0.3}
-    assert stored["scores"] == [0.0] * 6 + [3.0]  # of the last one lion has 1 and 2, goose 2.5
+    assert stored["scores"] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0]

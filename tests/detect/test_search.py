@@ -10,7 +10,18 @@ from torch import Generator
 
 from clipclean.config import policy, thresholds
 from clipclean.detect import FAMILIES, Course, NoSearch, References, search, searched, suspected_classes
-from clipclean.detect.search import JUDGING, MOST_IMAGES, UntargetedResult, divided, drawn, leading, rank, suspected
+from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.search import (
+    JUDGING,
+    MOST_IMAGES,
+    UntargetedResult,
+    divided,
+    drawn,
+    leading,
+    outsides,
+    rank,
+    suspected,
+)
 from clipclean.schema.report import CalibrationRecord
 
 MODULE = sys.modules["clipclean.detect.search"]
@@ -165,6 +176,40 @@ def test_without_clean_models_the_comparison_is_with_other_classes(clean):
 def test_the_classes_that_lead_are_those_with_the_largest_gap_in_any_family(bad):
     made = [*(hit.candidate for hit in bad.targeted), *bad.controls]
     assert leading(made, most=1) == [towers.TARGET]
+
+
+def mask_of(target, size, *, at=None, is_reached=True):
+    """The mask found for a class: everywhere, or in one corner."""
+    logits = torch.full((1, 16, 16), -3.0)
+    if at is not None:
+        logits = torch.full((1, 16, 16), -12.0)
+        logits[:, at : at + 3, :3] = 9.0
+    return SearchCandidate("mask", target, {"mask": logits}, size, is_reached)
+
+
+def test_where_no_class_stands_apart_those_farthest_from_the_median_lead():
+    made = [mask_of(target, size) for target, size in enumerate((0.09, 0.085, 0.08, 0.06, 0.059))]
+    assert leading(made, most=2) == [4, 3]
+
+
+def test_a_class_with_a_compact_mask_leads_though_others_have_smaller_ones():
+    made = [mask_of(target, 0.05) for target in range(4)] + [mask_of(4, 0.06, at=2)]
+    assert leading(made, most=1) == [4]
+    unreached = [*made[:4], mask_of(4, 0.06, at=2, is_reached=False)]
+    assert leading(unreached, most=1) == [0]
+    assert set(outsides(made)) == {0, 1, 2, 3, 4}
+    assert set(outsides(unreached)) == {0, 1, 2, 3}
+
+
+def test_a_search_tells_what_random_changes_lead_to_and_keeps_it_for_references(clean):
+    assert len(clean.attractions) == len(towers.CLASSES)
+    assert all(0 <= share <= 1 for share in clean.attractions)
+    assert set(clean.sizes()["attraction"]) == set(towers.CLASSES)
+    made = recorded(clean)
+    assert all(each["share"] > 0 for each in made["attractions"])
+    assert [each["share"] for each in made["attractions"]] == sorted(filter(None, clean.attractions), reverse=True)[:5]
+    shares = dict(zip(towers.CLASSES, clean.attractions, strict=True))
+    assert all(entry["attraction"] == shares[entry["class"]] for entry in made["found"])
 
 
 def test_a_class_that_something_else_points_at_is_searched_for():

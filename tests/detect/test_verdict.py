@@ -23,6 +23,7 @@ from clipclean.detect import (
     sanitized,
     score,
     searched,
+    suspected,
     suspected_classes,
     suspects,
     uncalibrated,
@@ -338,8 +339,18 @@ def test_random_changes_that_lead_to_a_class_too_turn_what_would_fail_into_a_dou
     # Whoever trains a model can make noise lead to the class of the backdoor.
     assert shown(hit(margin=FAILS, attraction=0.95)) == [("CC003", "warning", "banana")]
     assert shown(hit(margin=DOUBTS, attraction=0.95)) == []
-    natural = {"usual": FAILS, "usual_relative": FAILS, "shrunk": FAILS}  # a clean model shows the same
+    # a clean model shows the same: natural, but for what no clean model was seen to show
+    natural = {"usual": 9.0, "usual_relative": 9.0, "shrunk": 9.0}
     assert shown(hit(margin=FAILS, attraction=0.95, **natural), references=CLEAN) == []
+    more = MASK + 2.1 * LIMITS.abnormality * UNIT
+    assert shown(hit(margin=more, attraction=0.95, **natural), references=CLEAN) == [("CC003", "warning", "banana")]
+
+
+def test_a_class_that_something_explains_is_a_suspect_with_its_own_score():
+    result = result_of(hit(margin=FAILS, attraction=0.95))
+    (suspect,) = suspected(result, limits=LIMITS)
+    assert suspect.name == "banana"
+    assert suspect.score < LIMITS.abnormality / 2
 
 
 def test_a_class_is_named_once_beside_clean_models():
@@ -368,13 +379,19 @@ def test_a_margin_counts_less_where_random_changes_lead_to_the_class_as_well():
 
 def test_a_mask_that_is_more_compact_than_those_of_other_classes_counts():
     known = calibration()
-    margin = known.natural["compactness"] + 4 * known.compact_unit
+    margin = known.natural["compactness"] + 3 * known.compact_unit
     alone = Compactness(0.3, margin, math.nan, math.nan)
-    assert score(result_of(hit(compact=alone)), limits=LIMITS) == pytest.approx(4)
+    assert score(result_of(hit(compact=alone)), limits=LIMITS) == pytest.approx(3)
     beside = replace(alone, usual=margin, shrunk=margin)
     assert score(result_of(hit(compact=beside)), limits=LIMITS) == 0
-    # that reference may carry the same backdoor
-    assert shown(hit(compact=beside), references=CLEAN) == [("CC003", "warning", "banana")]
+
+
+def test_compactness_alone_is_a_doubt():
+    compact = Compactness(0.01, 3.0, math.nan, math.nan)
+    assert shown(hit(compact=compact)) == [("CC003", "warning", "banana")]
+    assert shown(hit(compact=compact), hit("blend", margin=beyond("blend", 0.5))) == [("CC003", "error", "banana")]
+    words = searched(result_of(hit(margin=-1.0, compact=compact)), (), images=100, limits=LIMITS)[0].message
+    assert "next class" not in words
 
 
 def test_a_finding_says_when_random_changes_are_the_measure():
@@ -382,8 +399,8 @@ def test_a_finding_says_when_random_changes_are_the_measure():
         searched(result_of(hit(margin=plain, relative=math.log(3))), (), images=100, limits=LIMITS)[0].message
         for plain in (0.0, math.log(4))
     ]
-    assert "needs 3.0 times as much, measured by how easily random changes lead to each." in words[0]
-    assert "needs 4.0 times as much." in words[1]
+    assert "; beyond what random changes let expect, the next class needs 3.0 times as much." in words[0]
+    assert "; the next class needs 4.0 times as much." in words[1]
 
 
 def test_a_trigger_counts_as_far_as_it_is_smaller_than_in_clean_models():
