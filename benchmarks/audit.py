@@ -34,7 +34,7 @@ CALIBRATION = ROOT / "clipclean" / "detect" / "calibration.json"
 USUALLY, LEAST_GENERAL = 0.8, 0.1  # quantile over clean models of the largest margin of a general family, and its least
 LEAST_NATURAL = 0.3  # of a family of few parameters: the models of this zoo need not hold the largest natural trigger
 COMPACTNESS = "compactness"
-LEAST_COMPACT = 0.1  # of the compactness of masks, which varies less
+LEAST_COMPACT = 0.15  # of the compactness of masks, which varies less
 MOVES = 0.6  # excess of a found trigger that counts, as in the policy
 COLUMNS = {
     "none": "no reference",
@@ -344,10 +344,11 @@ def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, flo
     for each in report["measurements"]["search"]["found"]:
         if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES:
             family, of = each["family"], found.setdefault(each["class"], {})
-            plain = (1 - (each.get("attraction") or 0.0)) * beyond(family, each["margin"])
+            unexplained = 1 - (each.get("attraction") or 0.0)
+            plain = unexplained * beyond(family, each["margin"])
             of[family] = max(plain, beyond(family, each.get("relative_margin")))
             if each.get("compact_margin"):
-                of[COMPACTNESS] = min(MOST_COMPACT, beyond(COMPACTNESS, each["compact_margin"]))
+                of[COMPACTNESS] = unexplained * min(MOST_COMPACT, beyond(COMPACTNESS, each["compact_margin"]))
     for name, of in margins(report).items():
         found.setdefault(name, {})["panel"] = beyond("panel", of.get("panel"))
     return found

@@ -148,7 +148,7 @@ class TargetedResult:
             shrunk = math.inf
         plain = evidence(self.margin, family, usual=usual, shrunk=shrunk)
         relative = evidence(self.relative_margin, family, usual=relatively, shrunk=shrunk)
-        return max((1 - self.attraction) * plain, relative) + more
+        return max((1 - self.attraction) * plain, relative) + (1 - self.attraction) * more
 
     def alone(self) -> "TargetedResult":
         """The same as if no clean models had been given."""

@@ -382,6 +382,7 @@ def test_a_mask_that_is_more_compact_than_those_of_other_classes_counts():
     margin = known.natural["compactness"] + 3 * known.compact_unit
     alone = Compactness(0.3, margin, math.nan, math.nan)
     assert score(result_of(hit(compact=alone)), limits=LIMITS) == pytest.approx(3)
+    assert score(result_of(hit(compact=alone, attraction=0.5)), limits=LIMITS) == pytest.approx(1.5)
     beside = replace(alone, usual=margin, shrunk=margin)
     assert score(result_of(hit(compact=beside)), limits=LIMITS) == 0
 
