@@ -399,7 +399,9 @@ def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
 
 
 def page(models: Sequence[Model], found: Reports, o: argparse.Namespace) -> str:
-    """All tables of what is there."""
+    """All tables of what is there; of several seeds that of the seeds alone."""
+    if o.seeds > 1:
+        return seeds_table(models, [reports(o.out, "none", models, seed) for seed in range(o.seeds)])
     parts = [table(models, found), INTERVALS, rows(models, found)]
     if "none" in found:
         parts.append(left_out(models, found["none"]))
@@ -407,8 +409,6 @@ def page(models: Sequence[Model], found: Reports, o: argparse.Namespace) -> str:
         parts.append(pairs)
     if o.statistics:
         parts.append(statistics_table(models, found["none"], o.out / "statistics"))
-    if o.seeds > 1:
-        parts.append(seeds_table(models, [reports(o.out, "none", models, seed) for seed in range(o.seeds)]))
     return "\n\n".join(parts)
 
 
@@ -556,15 +556,23 @@ def statistics_table(models: Sequence[Model], of: Mapping[str, dict], folder: Pa
 
 
 def seeds_table(models: Sequence[Model], by_seed: Sequence[Mapping[str, dict]], /) -> str:
-    """The verdicts and scores of each model over seeds."""
-    lines = ["| model | seeds | verdicts | scores |", "|---|--:|---|---|"]
+    """The verdicts, first suspects and scores of each model over seeds, and how many have one verdict."""
+    lines = ["| model | target | seeds | verdicts | first suspects | scores |", "|---|---|--:|---|---|---|"]
+    alike = []
     for m in models:
         mine = [of[m.name] for of in by_seed if m.name in of]
         if len(mine) > 1:
             verdicts = [r["verdict"] for r in mine]
-            told = ", ".join(f"{word} {verdicts.count(word)}" for word in dict.fromkeys(verdicts))
-            lines.append(f"| {m.name} | {len(mine)} | {told} | {', '.join(f'{score(r):.2f}' for r in mine)} |")
-    return "\n".join(lines)
+            first = [r["suspects"][0]["class"] if r["suspects"] else "none" for r in mine]
+            scores = ", ".join(f"{score(r):.2f}" for r in mine)
+            target = m.target if m.is_backdoored else "none"
+            lines.append(f"| {m.name} | {target} | {len(mine)} | {tally(verdicts)} | {tally(first)} | {scores} |")
+            alike.append(len(set(verdicts)) == 1)
+    return "\n".join([*lines, "", f"{sum(alike)} of {len(alike)} models have the same verdict with every seed."])
+
+
+def tally(words: Sequence[str]) -> str:
+    return ", ".join(f"{word} {words.count(word)}" for word in dict.fromkeys(words))
 
 
 if __name__ == "__main__":

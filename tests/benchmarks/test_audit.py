@@ -97,6 +97,18 @@ def test_evidence_is_counted_as_the_audit_counts_it(bench):
     assert bench.pieces(shown, known)["lion"]["compactness"] < 3.5
 
 
+def test_seeds_agree_if_the_verdict_is_the_same_with_each(bench):
+    models = [model(bench, "bad-1", bad=True, target="lion"), model(bench, "clean-1")]
+    by_seed = [
+        {"bad-1": report("fail", score=4.0), "clean-1": report("inconclusive", score=0.5)},
+        {"bad-1": report("inconclusive", score=3.0, named="goose"), "clean-1": report("inconclusive", score=2.0)},
+    ]
+    *_, bad, clean, _, told = bench.seeds_table(models, by_seed).splitlines()
+    assert bad == "| bad-1 | lion | 2 | fail 1, inconclusive 1 | lion 1, goose 1 | 4.00, 3.00 |"
+    assert "| clean-1 | none | 2 | inconclusive 2 |" in clean
+    assert told == "1 of 2 models have the same verdict with every seed."
+
+
 def test_a_reference_is_of_another_training_and_the_base_of_this_one(bench, tmp_path):
     models = [
         model(bench, "clean-1", scratch=True),
