@@ -29,6 +29,7 @@ CLEANCLIP = "cleanclip-few-tiny"
 CONTROL = (
     "mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2"  # the same values, without the second loss
 )
+NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
 
 
@@ -62,7 +63,7 @@ def main() -> None:
         ("photo-auto-new", chosen_for(new)),
     ):
         print(text, end="\n\n")
-        if o.write:
+        if o.write and text != NOTHING:
             from blocks import fill
 
             fill(o.write, block, text)
@@ -317,7 +318,7 @@ def table(cells: list[dict]) -> str:
     """A row a method over all the victims, and a row a victim and method."""
     cells = [cell for cell in cells if is_victim(cell)]
     if not cells:
-        return "Not measured yet."
+        return NOTHING
     lines = [
         "| method | victims | runs | excess ASR before → after, mean [least, most] | at most 0.01, 0.05 | after a refinetune test, mean (most) | CA lost, points, mean [least, most] | PA of CA | distance before → after | processor s |",
         "|---|--:|--:|---|---|---|---|---|---|--:|",
@@ -387,7 +388,7 @@ def claims(cells: list[dict]) -> str:
             f"{distance:.3f} → {far:.3f}, {near:.3f} | {costs[0]:.1f}, {costs[1]:.1f} | {ticks} |"
         )
     if not kept:
-        return "Not measured yet."
+        return NOTHING
     counts = ", ".join(str(sum(each)) for each in zip(*kept, strict=True))
     return "\n".join(
         [*lines, "", f"Of {len(kept)} victims the conditions hold for {counts}; all four for {sum(map(all, kept))}."]
@@ -405,7 +406,7 @@ def chosen_for(cells: list[dict]) -> str:
     """What ``auto`` did: a row a model, victims first, and how many reach each figure."""
     own = sorted((c for c in cells if c["method"] == AUTO), key=lambda c: (not is_victim(c), c["entry"]["name"]))
     if not own:
-        return "Not measured yet."
+        return NOTHING
     lines = [
         "| model | planted | seed | verdict, and what was taken (its s of all) | excess ASR before → after (95 %, n) | after a refinetune test | CA before → after (points lost) | PA of CA | processor s |",
         "|---|---|--:|---|---|---|---|---|--:|",
