@@ -79,11 +79,14 @@ def main() -> None:
     parser.add_argument("--statistics", action="store_true", help="the published ones too: two searches more a model")
     parser.add_argument("--no-run", action="store_true", help="audit nothing, judge what is there")
     parser.add_argument("--store", action="store_true", help="write the calibration into the package")
+    parser.add_argument(
+        "--store-scores", action="store_true", help="of the calibration the scores of clean models alone"
+    )
     parser.add_argument("--write", type=Path, help="a page with the markers of the block")
     parser.add_argument("--block", default="audit-photos", help="between whose markers the table goes")
     o = parser.parse_args()
-    if (o.store or o.statistics) and "none" not in o.columns:
-        parser.error("--store and --statistics need the column none")
+    if (o.store or o.store_scores or o.statistics) and "none" not in o.columns:
+        parser.error("--store, --store-scores and --statistics need the column none")
     for folder in (*o.columns, "stored", "statistics"):
         (o.out / folder).mkdir(parents=True, exist_ok=True)
     every = [m for m in all_models(o) if o.half in (None, m.half)]
@@ -98,9 +101,10 @@ def main() -> None:
                 for words in pool.imap_unordered(measured, [Job(m, every, "none", 0, o.effort, o.out) for m in models]):
                     print(words, flush=True)
     found = {column: reports(o.out, column, models) for column in o.columns}
-    if o.store:
+    if o.store or o.store_scores:
         clean = [(m.half, found["none"][m.name]) for m in models if not m.is_backdoored and m.name in found["none"]]
-        store([report for half, report in clean if half == "choose"], [report for _, report in clean])
+        chosen = [report for half, report in clean if half == "choose" and o.store]
+        store(chosen, [report for _, report in clean])
     text = page(models, found, o)
     print(text)
     if o.write:
@@ -375,12 +379,12 @@ def score(report: dict, /) -> float:
 def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:
     """Into the package: what natural triggers reach in clean models ``chosen``, and the scores of all ``clean`` ones.
 
-    A natural margin never falls: what clean models of an earlier zoo showed counts as well.
+    A natural margin never falls: what clean models of an earlier zoo showed counts as well. With none ``chosen`` the margins stay.
     """
     from clipclean.detect import FAMILIES
 
     known = json.loads(CALIBRATION.read_text())
-    for family, earlier in known["natural"].items():
+    for family, earlier in known["natural"].items() if chosen else ():
         largest = sorted(
             max((of.get(family, 0.0) for of in margins(report).values()), default=0.0) for report in chosen
         )

@@ -157,3 +157,5 @@ def test_what_clean_models_show_is_stored_by_family(bench, monkeypatch, tmp_path
     # mask: the fifth of six; blend: no less than before; colour: the largest; the panel shows nothing, and has its least
     assert stored["natural"] == {"mask": 0.5, "blend": 0.9, "colour": 0.6, "panel": 0.3}
     assert stored["scores"] == [0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 3.0]
+    bench.store([], [report("pass", found=[("goose", "mask", 0.8)])])
+    assert json.loads(known.read_text()) == stored | {"scores": [3.0]}
