@@ -315,15 +315,20 @@ def measured(job: Job) -> str:
 # What a report shows, in units of what clean models show.
 
 
+def acts(found: dict, /) -> bool:
+    """Whether a found trigger reaches its aim and turns enough unseen images, as the policy asks."""
+    return found["reached"] and (found["excess_asr"]["value"] or 0) >= MOVES
+
+
 def margins(report: dict, /) -> dict[str, dict[str, float]]:
     """By class and family the margin of a trigger that acts; of the panel that of the trigger that acts at least strength."""
     search = report["measurements"]["search"]
     found: dict[str, dict[str, float]] = {}
     for each in search["found"]:
         margin = max(each["margin"], each.get("relative_margin") or -math.inf)
-        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES and margin > 0:
+        if acts(each) and margin > 0:
             found.setdefault(each["class"], {})[each["family"]] = margin
-        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES and (each.get("compact_margin") or 0) > 0:
+        if acts(each) and (each.get("compact_margin") or 0) > 0:
             found.setdefault(each["class"], {})[COMPACTNESS] = each["compact_margin"]
     leads = [s for s in search.get("strengths", ()) if s["class"]]
     for name in {s["class"] for s in leads}:
@@ -346,7 +351,7 @@ def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, flo
 
     found: dict[str, dict[str, float]] = {}
     for each in report["measurements"]["search"]["found"]:
-        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES:
+        if acts(each):
             family, of = each["family"], found.setdefault(each["class"], {})
             unexplained = 1 - (each.get("attraction") or 0.0)
             plain = unexplained * beyond(family, each["margin"])
@@ -370,7 +375,7 @@ def score(report: dict, /) -> float:
     """The largest score as the audit itself counts it, beside what it was given."""
     totals: dict[str, float] = {}
     for each in report["measurements"]["search"]["found"]:
-        if each["reached"] and (each["excess_asr"]["value"] or 0) >= MOVES:
+        if acts(each):
             totals[each["class"]] = totals.get(each["class"], 0.0) + each["evidence"]
     named = [suspect["score"] or 0.0 for suspect in report["suspects"]]
     return max([*totals.values(), *named], default=0.0)
