@@ -68,27 +68,48 @@ class UntargetedResult:
 
 
 @dataclass(frozen=True)
-class Compactness:
-    """How compact the mask found for a class is, beside those of the other classes.
+class Margin:
+    """How much smaller one measure of a class's trigger is than that of any other class, beside what clean models have.
 
     Attributes:
-        outside: share of the mask that lies outside of one small square.
-        margin: how much less that is than of any other class, as a difference of logarithms.
+        value: as a difference of logarithms; negative where another class has a smaller one, -inf where it was not measured.
         usual: the margin that clean models have for this class; nan without clean models to compare with.
-        shrunk: how much less it is than in clean models, likewise.
+        shrunk: how much smaller the measure is than in clean models, likewise; nan without any.
     """
 
+    value: float
+    usual: float = math.nan
+    shrunk: float = math.nan
+
+    def evidence(self, measure: str, /) -> float:
+        """The margin beyond natural ones of a family or of compactness, or beyond that of the given clean models, in units."""
+        if math.isnan(self.usual):
+            return evidence(self.value, measure)
+        return evidence(self.value, measure, usual=self.usual, shrunk=self.shrunk)
+
+    def alone(self) -> "Margin":
+        """The same as if no clean models had been given."""
+        return Margin(self.value)
+
+
+UNMEASURED = Margin(-math.inf)
+
+
+@dataclass(frozen=True)
+class Compactness:
+    """How compact the mask found for a class is: the share of it that lies outside of one small square, beside other classes."""
+
     outside: float
-    margin: float
-    usual: float
-    shrunk: float
+    margin: Margin
 
     @property
     def evidence(self) -> float:
-        """The margin beyond natural margins, or beyond that of given clean models; at most ``MOST_COMPACT``."""
-        if math.isnan(self.usual):
-            return min(MOST_COMPACT, evidence(self.margin, COMPACTNESS))
-        return min(MOST_COMPACT, evidence(self.margin, COMPACTNESS, usual=self.usual, shrunk=self.shrunk))
+        """The margin beyond natural ones, or beyond that of given clean models; at most ``MOST_COMPACT``."""
+        return min(MOST_COMPACT, self.margin.evidence(COMPACTNESS))
+
+    def alone(self) -> "Compactness":
+        """The same as if no clean models had been given."""
+        return replace(self, margin=self.margin.alone())
 
 
 @dataclass(frozen=True)
@@ -101,14 +122,11 @@ class TargetedResult:
         probe: its effect.
         untargeted: the searches without a target that ended at this class, in any family.
         gap: how much smaller it is than the median of the other classes, as a difference of logarithms.
-        margin: how much smaller it is than the smallest of the other classes, likewise.
+        margin: how much smaller its size is than the smallest of the other classes.
         anomaly_index: the gap in robust deviations of the other classes: the anomaly index of Neural Cleanse, on logarithms.
-        usual_margin: the margin that clean models have for this class; nan without clean models to compare with.
-        shrunk: how much smaller it is than in clean models, as a difference of logarithms; nan without any.
         reference_anomaly: the gap beyond that of clean models, in deviations; nan without clean models to compare with.
         reference: sizes that clean models need; None without such models.
-        relative_margin: the margin beyond what random changes let expect of each class; -inf if that was not measured.
-        usual_relative: the same of clean models for this class; nan without any.
+        relative: the margin of sizes beyond what random changes let expect of each class.
         attraction: share of the images of other classes that random changes turn into this class.
         compact: how compact it is; None for what is no mask.
     """
@@ -118,14 +136,11 @@ class TargetedResult:
     probe: Probe
     untargeted: tuple[UntargetedResult, ...]
     gap: float
-    margin: float
+    margin: Margin
     anomaly_index: float
-    usual_margin: float
-    shrunk: float
     reference_anomaly: float
     reference: Mapping[str, float] | None
-    relative_margin: float = -math.inf
-    usual_relative: float = math.nan
+    relative: Margin = UNMEASURED
     attraction: float = 0.0
     compact: Compactness | None = None
 
@@ -141,19 +156,14 @@ class TargetedResult:
         The larger of two: as it is, less the share that random changes explain; and beyond what they let expect. A natural trigger of
         a class that everything leads to hides no planted one, and is none. Of a mask its compactness is added.
         """
-        family, more = self.candidate.family, self.compact.evidence if self.compact else 0.0
-        usual, relatively, shrunk = self.usual_margin, self.usual_relative, self.shrunk
-        if math.isnan(usual):
-            usual = relatively = 0.0
-            shrunk = math.inf
-        plain = evidence(self.margin, family, usual=usual, shrunk=shrunk)
-        relative = evidence(self.relative_margin, family, usual=relatively, shrunk=shrunk)
-        return max((1 - self.attraction) * plain, relative) + (1 - self.attraction) * more
+        family, compact = self.candidate.family, self.compact.evidence if self.compact else 0.0
+        unexplained = 1 - self.attraction
+        return max(unexplained * self.margin.evidence(family), self.relative.evidence(family)) + unexplained * compact
 
     def alone(self) -> "TargetedResult":
         """The same as if no clean models had been given."""
-        compact = self.compact and replace(self.compact, usual=math.nan)
-        return replace(self, usual_margin=math.nan, compact=compact)
+        compact = self.compact and self.compact.alone()
+        return replace(self, margin=self.margin.alone(), relative=self.relative.alone(), compact=compact)
 
     def record(self, *, file: str | None = None) -> FoundRecord:
         """An entry of ``measurements.search.found`` in a report; ``file`` is where the trigger was saved."""
@@ -177,10 +187,10 @@ class TargetedResult:
             knn_asr=probe.knn_asr.record() if probe.knn_asr else None,
             reference=None if self.reference is None else RangeRecord.model_validate(self.reference),
             gap=finite(self.gap),
-            margin=finite(self.margin),
-            relative_margin=finite(self.relative_margin),
+            margin=finite(self.margin.value),
+            relative_margin=finite(self.relative.value),
             attraction=self.attraction,
-            compact_margin=finite(self.compact.margin) if self.compact else None,
+            compact_margin=finite(self.compact.margin.value) if self.compact else None,
             evidence=finite(self.evidence),
             abnormality=finite(self.reference_anomaly),
             outlyingness=finite(self.anomaly_index),
@@ -335,18 +345,19 @@ def search(
     targets = scene.targets(suspects, classes=classes, swept=swept)
     made = scene.towards(targets)
     attractions = scene.attractions(pixels)
-    close = leading(made, attractions, most=effort.suspects)
+    masks = outsides(made)
+    close = leading(made, masks, attractions, most=effort.suspects)
     # Judged on images that nothing was fitted to, or every trigger would seem to work.
     unseen = _unseen(embed, eval_set, text_classifier, beside[:: max(1, len(beside) // JUDGING)][:JUDGING])
-    masks = outsides(made)
+    comparison = _Comparison(made, masks, attractions, references)
     targeted = [
-        _hit(embed, candidate, unseen, untargeted, made, references, attractions, masks)
-        for candidate in made
-        if candidate.target in close
+        comparison.hit(embed, each, unseen, [g for g in untargeted if g.target == each.target])
+        for each in made
+        if each.target in close
     ]
     return SearchResult(
         targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))),
-        controls=tuple(candidate for candidate in made if candidate.target not in close),
+        controls=tuple(each for each in made if each.target not in close),
         untargeted=tuple(untargeted),
         strengths=acting,
         references=references,
@@ -479,9 +490,11 @@ class _Scene:
         return [candidate for candidates in found.values() for candidate in candidates]
 
 
-def leading(made: Sequence[SearchCandidate], attractions: Sequence[float] = (), /, *, most: int) -> list[int]:
+def leading(
+    made: Sequence[SearchCandidate], masks: Mapping[int, float], attractions: Sequence[float] = (), /, *, most: int
+) -> list[int]:
     """The classes whose triggers are smaller than those of all others, or than ``attractions`` of all classes let expect, or whose
-    masks are more compact, by the sum of the margins over families.
+    masks (of :func:`outsides`) are more compact, by the sum of the margins over families.
 
     If there are none, those that are smallest compared with the median of the others.
     """
@@ -492,7 +505,6 @@ def leading(made: Sequence[SearchCandidate], attractions: Sequence[float] = (), 
         larger = max(_margin(candidate, made), _margin(candidate, made, attractions))
         margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
         gaps[target] = max(gaps.get(target, -math.inf), gap)
-    masks = outsides(made)
     for target in masks:
         margins[target] += evidence(_compact_margin(target, masks), COMPACTNESS)
     # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
@@ -532,20 +544,6 @@ def _compact_margin(target: int, masks: Mapping[int, float]) -> float:
     return math.log(min(others)) - math.log(masks[target]) if len(others) >= LEAST_MASKS else 0.0
 
 
-def _compact(
-    candidate: SearchCandidate, masks: Mapping[int, float], name: str, references: References | None
-) -> Compactness | None:
-    """The compactness of a mask; None for what is none, and beside clean models of which it was not measured."""
-    if candidate.family != compactness.FAMILY or candidate.target not in masks:
-        return None
-    own = masks[candidate.target]
-    found = Compactness(own, _compact_margin(candidate.target, masks), math.nan, math.nan)
-    if references is None:
-        return found
-    usual, shrunk = references.margin(COMPACTNESS, name), references.shrunk(COMPACTNESS, name, own)
-    return None if math.isnan(usual) else replace(found, usual=usual, shrunk=shrunk)
-
-
 def others_of(candidate: SearchCandidate, made: Sequence[SearchCandidate], /) -> list[float]:
     """The sizes of the other classes in the family of a candidate."""
     return [c.size for c in made if c.family == candidate.family and c.target != candidate.target]
@@ -563,41 +561,57 @@ def _gathering(candidate: SearchCandidate, share: float, references: References 
     )
 
 
-def _hit(
-    embed: Embed,
-    candidate: SearchCandidate,
-    unseen: CleanImages,
-    untargeted: Sequence[UntargetedResult],
-    made: Sequence[SearchCandidate],
-    references: References | None,
-    attractions: Sequence[float],
-    masks: Mapping[int, float],
-) -> TargetedResult:
-    """A candidate with its effect on unseen images, and the sizes to compare with."""
-    found = candidate.found(unseen.classes, side=unseen.pixels.shape[-1])
-    others, family = others_of(candidate, made), candidate.family
-    gap, size = _gap(candidate.size, others), compared(family, candidate.size)
-    known = references.sizes(candidate.family) if references else None
-    return TargetedResult(
-        candidate=candidate,
-        found=found,
-        probe=probe(lambda images: embed(images).float(), unseen, trigger=found, target=candidate.target),
-        untargeted=tuple(g for g in untargeted if g.target == candidate.target),
-        gap=gap,
-        margin=_margin(candidate, made),
-        # Without classes that stopped early: all of them have one size, so their deviation would be too small.
-        anomaly_index=inversion.anomaly_index(
-            candidate.size, others_of(candidate, [c for c in made if not c.is_stopped]) or others, floor=FLOOR
-        ),
-        usual_margin=references.margin(family, found.target) if references else math.nan,
-        shrunk=references.shrunk(family, found.target, size) if references else math.nan,
-        reference_anomaly=references.reference_anomaly(candidate.family, found.target, gap) if references else math.nan,
-        reference=known,
-        relative_margin=_margin(candidate, made, attractions),
-        usual_relative=references.relative_margin(family, found.target) if references else math.nan,
-        attraction=attractions[candidate.target] if attractions else 0.0,
-        compact=_compact(candidate, masks, found.target, references),
-    )
+@dataclass(frozen=True)
+class _Comparison:
+    """What a candidate is compared with: all that were made, their masks, random changes, and clean models."""
+
+    made: Sequence[SearchCandidate]
+    masks: Mapping[int, float]
+    attractions: Sequence[float]
+    references: References | None
+
+    def hit(
+        self, embed: Embed, candidate: SearchCandidate, unseen: CleanImages, untargeted: Sequence[UntargetedResult]
+    ) -> TargetedResult:
+        """A candidate with its effect on unseen images, and the sizes to compare with."""
+        found = candidate.found(unseen.classes, side=unseen.pixels.shape[-1])
+        others, family, known = others_of(candidate, self.made), candidate.family, self.references
+        gap, size = _gap(candidate.size, others), compared(family, candidate.size)
+        shrunk = known.shrunk(family, found.target, size) if known else math.nan
+        return TargetedResult(
+            candidate=candidate,
+            found=found,
+            probe=probe(lambda images: embed(images).float(), unseen, trigger=found, target=candidate.target),
+            untargeted=tuple(untargeted),
+            gap=gap,
+            margin=Margin(
+                _margin(candidate, self.made), known.margin(family, found.target) if known else math.nan, shrunk
+            ),
+            # Without classes that stopped early: all of them have one size, so their deviation would be too small.
+            anomaly_index=inversion.anomaly_index(
+                candidate.size, others_of(candidate, [c for c in self.made if not c.is_stopped]) or others, floor=FLOOR
+            ),
+            reference_anomaly=known.reference_anomaly(family, found.target, gap) if known else math.nan,
+            reference=known.sizes(family) if known else None,
+            relative=Margin(
+                _margin(candidate, self.made, self.attractions),
+                known.relative_margin(family, found.target) if known else math.nan,
+                shrunk,
+            ),
+            attraction=self.attractions[candidate.target] if self.attractions else 0.0,
+            compact=self.compactness(candidate, found.target),
+        )
+
+    def compactness(self, candidate: SearchCandidate, name: str) -> Compactness | None:
+        """Of a mask; None for what is none, and beside clean models of which it was not measured."""
+        if candidate.family != compactness.FAMILY or candidate.target not in self.masks:
+            return None
+        own, margin = self.masks[candidate.target], _compact_margin(candidate.target, self.masks)
+        if self.references is None:
+            return Compactness(own, Margin(margin))
+        usual = self.references.margin(COMPACTNESS, name)
+        shrunk = self.references.shrunk(COMPACTNESS, name, own)
+        return None if math.isnan(usual) else Compactness(own, Margin(margin, usual, shrunk))
 
 
 def divided(count: int, /) -> tuple[list[int], list[int]]:

@@ -347,8 +347,8 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
     as_much = sum(score >= suspect.score for score in known)
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
-        margin = max(hit.margin, hit.relative_margin)
-        measure = "beyond what random changes let expect, " if hit.relative_margin > hit.margin else ""
+        margin = max(hit.margin.value, hit.relative.value)
+        measure = "beyond what random changes let expect, " if hit.relative.value > hit.margin.value else ""
         next_class = f"; {measure}the next class needs {math.exp(margin):.1f} times as much" if margin > 0 else ""
         told.append(
             f"A {FAMILIES[hit.candidate.family].words} that {hit.found.size_words} turns {_percent(probe.asr.value)} of other "

@@ -8,6 +8,7 @@ from torch import Generator
 from clipclean import checkpoint, detect, files
 from clipclean.attack import trigger_files
 from clipclean.detect.inversion import SearchCandidate
+from clipclean.detect.search import Margin
 from clipclean.errors import RefusedInput, ResourceError, UsageError
 from clipclean.jobs import inputs
 
@@ -24,7 +25,7 @@ def hit(family="mask", target="banana"):
     """What ``save`` looks at of a hit."""
     found = trigger(family, target)
     candidate = SearchCandidate(family, 0, found.parameters, found.size, True)
-    return detect.TargetedResult(candidate, found, None, (), 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, None)
+    return detect.TargetedResult(candidate, found, None, (), 0.0, Margin(0.0), 0.0, 0.0, None)
 
 
 def spoiled(folder, **changes):

@@ -92,7 +92,7 @@ def test_a_planted_shortcut_fails_with_its_class_beside_a_reference(bad):
     assert (first.found.target, first.candidate.is_reached) == ("fox", True)
     assert first.gathering >= 0.9
     assert first.probe.excess >= LIMITS.min_found_excess  # on images that were not searched on
-    assert first.margin > 1  # a third of what any other class needs
+    assert first.margin.value > 1  # a third of what any other class needs
     (suspect,) = suspected_classes(bad, (), limits=LIMITS)
     assert (suspect.class_, suspect.trigger) == ("fox", first.found.spec)
     assert "patch" in suspect.families
@@ -156,7 +156,7 @@ def test_every_class_of_a_short_list_is_compared_with_all_others(clean):
         assert set(clean.sizes()[family]) == set(towers.CLASSES)
     hit = clean.targeted[0]
     others = [math.log(v) for k, v in clean.sizes()[hit.candidate.family].items() if k != hit.found.target]
-    assert hit.margin == pytest.approx(min(others) - math.log(hit.candidate.size))
+    assert hit.margin.value == pytest.approx(min(others) - math.log(hit.candidate.size))
 
 
 def test_of_a_long_list_others_are_drawn_to_compare_with():
@@ -175,7 +175,7 @@ def test_without_clean_models_the_comparison_is_with_other_classes(clean):
 
 def test_the_classes_that_lead_are_those_with_the_largest_gap_in_any_family(bad):
     made = [*(hit.candidate for hit in bad.targeted), *bad.controls]
-    assert leading(made, most=1) == [towers.TARGET]
+    assert leading(made, outsides(made), most=1) == [towers.TARGET]
 
 
 def mask_of(target, size, *, at=None, is_reached=True):
@@ -189,14 +189,14 @@ def mask_of(target, size, *, at=None, is_reached=True):
 
 def test_where_no_class_stands_apart_those_farthest_from_the_median_lead():
     made = [mask_of(target, size) for target, size in enumerate((0.09, 0.085, 0.08, 0.06, 0.059))]
-    assert leading(made, most=2) == [4, 3]
+    assert leading(made, outsides(made), most=2) == [4, 3]
 
 
 def test_a_class_with_a_compact_mask_leads_though_others_have_smaller_ones():
     made = [mask_of(target, 0.05) for target in range(4)] + [mask_of(4, 0.06, at=2)]
-    assert leading(made, most=1) == [4]
+    assert leading(made, outsides(made), most=1) == [4]
     unreached = [*made[:4], mask_of(4, 0.06, at=2, is_reached=False)]
-    assert leading(unreached, most=1) == [0]
+    assert leading(unreached, outsides(unreached), most=1) == [0]
     assert set(outsides(made)) == {0, 1, 2, 3, 4}
     assert set(outsides(unreached)) == {0, 1, 2, 3}
 

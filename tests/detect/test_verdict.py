@@ -34,7 +34,7 @@ from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.panel import Strength
 from clipclean.detect.references import calibration
-from clipclean.detect.search import Compactness, UntargetedResult
+from clipclean.detect.search import Compactness, Margin, UntargetedResult
 from clipclean.detect.zeroshot import Attack
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
@@ -266,14 +266,11 @@ def hit(
         probe=probe(round(100 * excess), n=100, target=target, trigger=f"found:{family}"),
         untargeted=untargeted,
         gap=margin,
-        margin=margin,
+        margin=Margin(margin, usual, shrunk),
         anomaly_index=0.0,
-        usual_margin=usual,
-        shrunk=shrunk,
         reference_anomaly=math.nan,
         reference=None,
-        relative_margin=relative,
-        usual_relative=usual_relative,
+        relative=Margin(relative, usual_relative, shrunk),
         attraction=attraction,
         compact=compact,
     )
@@ -380,15 +377,15 @@ def test_a_margin_counts_less_where_random_changes_lead_to_the_class_as_well():
 def test_a_mask_that_is_more_compact_than_those_of_other_classes_counts():
     known = calibration()
     margin = known.natural["compactness"] + 3 * known.compact_unit
-    alone = Compactness(0.3, margin, math.nan, math.nan)
+    alone = Compactness(0.3, Margin(margin))
     assert score(result_of(hit(compact=alone)), limits=LIMITS) == pytest.approx(3)
     assert score(result_of(hit(compact=alone, attraction=0.5)), limits=LIMITS) == pytest.approx(1.5)
-    beside = replace(alone, usual=margin, shrunk=margin)
+    beside = replace(alone, margin=Margin(margin, margin, margin))
     assert score(result_of(hit(compact=beside)), limits=LIMITS) == 0
 
 
 def test_compactness_alone_is_a_doubt():
-    compact = Compactness(0.01, 3.0, math.nan, math.nan)
+    compact = Compactness(0.01, Margin(3.0))
     assert shown(hit(compact=compact)) == [("CC003", "warning", "banana")]
     assert shown(hit(compact=compact), hit("blend", margin=beyond("blend", 0.5))) == [("CC003", "error", "banana")]
     words = searched(result_of(hit(margin=-1.0, compact=compact)), (), images=100, limits=LIMITS)[0].message
