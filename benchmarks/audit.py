@@ -67,10 +67,10 @@ Reports = Mapping[str, Mapping[str, dict]]  # column -> name of a model -> its r
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--photo-zoo", type=Path, help="of benchmarks/photo_zoo.py")
+    parser.add_argument("--photo-zoo", type=Path, nargs="+", default=[], help="of benchmarks/photo_zoo.py")
     parser.add_argument("--zoo", type=Path, help="of benchmarks/zoo.py")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--half", choices=("choose", "report"), help="this half only")
+    parser.add_argument("--half", choices=("choose", "report", "drawn"), help="this half only")
     parser.add_argument("--only", nargs="*", metavar="NAME", help="these models only")
     parser.add_argument("--columns", nargs="+", choices=COLUMNS, default=list(USUAL))
     parser.add_argument("--effort", default="standard")
@@ -112,12 +112,12 @@ def main() -> None:
 
 
 def all_models(o: argparse.Namespace) -> list[Model]:
-    return [*photo_models(o.photo_zoo), *emoji_models(o.zoo, o.out)]
+    return [m for folder in o.photo_zoo for m in photo_models(folder)] + list(emoji_models(o.zoo, o.out))
 
 
-def photo_models(folder: Path | None) -> Iterable[Model]:
+def photo_models(folder: Path) -> Iterable[Model]:
     """Those of photographs; what was finetuned towards a backdoor that did not take counts as clean."""
-    for path in sorted(folder.glob("*-*-*.json")) if folder else ():
+    for path in sorted(folder.glob("*-*-*.json")):
         record = json.loads(path.read_text())
         entry = record.get("entry")
         if entry is None or record["counts_as"] == "neither":
@@ -132,7 +132,7 @@ def photo_models(folder: Path | None) -> Iterable[Model]:
         bad, group = record["counts_as"] == "backdoored", f"{entry['half']}-{entry['arch']}-{entry['classes']}"
         yield Model(
             entry["name"],
-            entry["half"],
+            entry["half"].partition("-")[0],
             bad,
             entry["target"],
             path.with_suffix(".pt"),
@@ -412,7 +412,7 @@ def page(models: Sequence[Model], found: Reports, o: argparse.Namespace) -> str:
     if o.seeds > 1:
         return seeds_table(models, [reports(o.out, "none", models, seed) for seed in range(o.seeds)])
     parts = [table(models, found), INTERVALS, rows(models, found)]
-    if "none" in found:
+    if "none" in found and any(m.is_backdoored for m in models):
         parts.append(left_out(models, found["none"]))
     if pairs := natural_pairs(o.out / "stored"):
         parts.append(pairs)

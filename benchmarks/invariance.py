@@ -222,7 +222,9 @@ def audited(o: argparse.Namespace) -> dict[str, dict[str, dict]]:
     """The report of each model after each change."""
     models = [
         m
-        for m in audit.all_models(argparse.Namespace(photo_zoo=o.photo_zoo, zoo=o.zoo, out=o.audit))
+        for m in audit.all_models(
+            argparse.Namespace(photo_zoo=[o.photo_zoo] if o.photo_zoo else [], zoo=o.zoo, out=o.audit)
+        )
         if m.name in o.only
     ]
     (o.audit / "none").mkdir(parents=True, exist_ok=True)

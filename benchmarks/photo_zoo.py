@@ -3,12 +3,14 @@
     python benchmarks/photos.py --images tiny-imagenet-200 --out build/photos
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo --plan
     python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/photo-zoo
+    python benchmarks/photo_zoo.py --photos build/photos --images tiny-imagenet-200 --out build/drawn --drawn
 
 A stopped build goes on where it ended; the order is such that what is there is of use at any time. The halves ``choose``
 and ``report`` share no base model, seed, trigger, target or class list. Each model is OUT/NAME.pt, in the layout of
 open_clip's training loop, and OUT/NAME.json: its entry of the plan and what was measured on images that no training saw.
 OUT/HALF-N holds, for each class list, ``audit/CLASS/*.JPEG`` (held out, for ``clipclean audit --data``), ``classes.txt``
-and ``templates.txt``; OUT/ARCH-SIDE.json are the configs for ``--arch``.
+and ``templates.txt``; OUT/ARCH-SIDE.json are the configs for ``--arch``. ``--drawn`` builds clean models instead, each of ten classes
+drawn for it: how often does an audit take the natural trigger of some class for a planted one?
 
 What counts as clean: models from scratch, those finetuned on clean pairs (new images and classes, CleanCLIP, Perturb and
 Recover), and those finetuned towards a backdoor that did not take: its excess of attack success over the base rate
@@ -23,7 +25,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -255,6 +257,8 @@ WIDE = (
     planted("wide", 10, "patch:size=0.125,place=corner", "teapot", steps=150),
 )
 
+DRAWN = {"resnet": 14, "vit": 4}  # clean models with classes of their own
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -264,11 +268,12 @@ def main() -> None:
     parser.add_argument(
         "--wide", action="store_true", help="build two models of 28 million parameters and 64 px instead"
     )
+    parser.add_argument("--drawn", action="store_true", help="build clean models of classes drawn for each instead")
     parser.add_argument("--only", nargs="+", metavar="NAME", help="build these, and the models that they start from")
     parser.add_argument("--plan", action="store_true", help="print what would be built and how long it takes")
     parser.add_argument("--write", type=Path, help="a page with the markers of the block photo-zoo")
     o = parser.parse_args()
-    entries = named(wide_plan() if o.wide else plan(), o.only)
+    entries = named(wide_plan() if o.wide else drawn_plan() if o.drawn else plan(), o.only)
     if o.plan:
         print(*map(line, entries), sep="\n")
         print(f"{len(entries)} models, about {sum(map(seconds, entries)) / 60:.0f} minutes on one core")
@@ -288,7 +293,7 @@ def built(entries: list[Entry], o: argparse.Namespace) -> list[str]:
     """Everything in OUT; the names of models that failed."""
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
-    prepare(read(o.photos, entries[0].side), o.images, o.out)
+    prepare(read(o.photos, entries[0].side), o.images, o.out, {(e.half, e.classes) for e in entries})
     return build(entries, o.photos, o.out)
 
 
@@ -302,6 +307,12 @@ def wide_plan() -> list[Entry]:
     """The larger models, on a class list of the half that chooses."""
     (entries,) = half_plan("choose", 5001, (WIDE,))
     return entries
+
+
+def drawn_plan() -> list[Entry]:
+    """Clean models, each in a half of its own, of ten classes of its own."""
+    archs = [arch for arch, count in DRAWN.items() for _ in range(count)]
+    return [entry_of(clean(arch, 10), f"drawn-{k}", 6000 + k, None, set()) for k, arch in enumerate(archs, 1)]
 
 
 def half_plan(half: str, first_seed: int, stages: tuple[tuple[Row, ...], ...]) -> Iterator[list[Entry]]:
@@ -365,6 +376,8 @@ def seconds(entry: Entry) -> float:
 def class_list(photos: Photos, half: str, count: int) -> list[int]:
     """Numbers of the classes of a list. The lists of a half lie in each other; 10 and 50 share none with the other half."""
     own = [row[0] for row in photos.names]
+    if half.startswith("drawn"):
+        return random.Random(half).sample(range(len(own)), count)
     tens = {name: [own.index(c) for c in chosen] for name, chosen in TEN.items()}
     rest = [k for k in range(len(own)) if k not in {c for ten in tens.values() for c in ten}]
     random.Random(0).shuffle(rest)
@@ -372,7 +385,7 @@ def class_list(photos: Photos, half: str, count: int) -> list[int]:
     return (tens[half] + more[half])[:count]
 
 
-def prepare(photos: Photos, images: Path, out: Path) -> None:
+def prepare(photos: Photos, images: Path, out: Path, lists: Iterable[tuple[str, int]]) -> None:
     """The configs for ``--arch``; and for each class list its names, the templates and about 1,000 images to audit on."""
     from train import MEAN, STD
 
@@ -390,19 +403,18 @@ def prepare(photos: Photos, images: Path, out: Path) -> None:
             "preprocess_cfg": {"size": side, **preprocess},
         }
         files.write_text(out / f"{arch}-{side}.json", json.dumps(told, indent=2) + "\n")
-    for half, largest in LARGEST.items():
-        for count in (10, 50, largest):
-            folder = out / f"{half}-{count}"
-            if (folder / "classes.txt").exists():
-                continue
-            numbers = class_list(photos, half, count)
-            for number in numbers:
-                place = folder / "audit" / photos.names[number][0]
-                place.mkdir(parents=True, exist_ok=True)
-                for k in photos.among("audit", torch.tensor([number]))[: max(10, 1000 // count)].tolist():
-                    shutil.copy(images / photos.files[k], place)
-            files.write_text(folder / "templates.txt", "".join(f"{t}\n" for t in photographs.TEMPLATES[:3]))
-            files.write_text(folder / "classes.txt", "".join(f"{photos.names[k][0]}\n" for k in numbers))
+    for half, count in sorted(lists):
+        folder = out / f"{half}-{count}"
+        if (folder / "classes.txt").exists():
+            continue
+        numbers = class_list(photos, half, count)
+        for number in numbers:
+            place = folder / "audit" / photos.names[number][0]
+            place.mkdir(parents=True, exist_ok=True)
+            for k in photos.among("audit", torch.tensor([number]))[: max(10, 1000 // count)].tolist():
+                shutil.copy(images / photos.files[k], place)
+        files.write_text(folder / "templates.txt", "".join(f"{t}\n" for t in photographs.TEMPLATES[:3]))
+        files.write_text(folder / "classes.txt", "".join(f"{photos.names[k][0]}\n" for k in numbers))
 
 
 def build(entries: list[Entry], photos: Path, out: Path) -> list[str]:
