@@ -126,6 +126,7 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
         "seconds": seconds,
         "pairs": len(pairs),
         "new": o.new,
+        "also": [f"`{unseeded(each['trigger'])}` → {each['target']}" for each in planted_in(o, entry)[1:]],
         **{side: figures(found) for side, found in sides.items()},
         "estimated_loss": estimate(before, after),
         "agreement": detect.agreement(before, after).rate.value,
@@ -229,21 +230,31 @@ def shown_to(o: argparse.Namespace, entry: dict):
     place = {number: k for k, number in enumerate(classes)}
     labels = torch.tensor([place[k] for k in photos.label[index].tolist()])
     words = inputs.words([photos.names[k][0] for k in classes], TEMPLATES[:3])
-    spec = entry["trigger"]
-    if spec == OPTIMISED:
-        spec = str(o.zoo / f"{entry['name']}-trigger.safetensors")
-    named = inputs.suspicions([spec] if spec else [], entry["target"], words)
+    named = []
+    for each in planted_in(o, entry):
+        spec = each["trigger"]
+        if spec == OPTIMISED:
+            spec = str(o.zoo / f"{each['name']}-trigger.safetensors")
+        named += inputs.suspicions([spec], each["target"], words)
     return detect.EvalSet(
         pixels=photos.images[index].float() / 255,
         labels=labels,
         captions=None,
         classes=words.classes,
         templates=words.templates,
-        suspicions=named,
+        suspicions=tuple(named),
         panel=(),
         knn=10,
         batch_size=detect.EMBED_BATCH,
     )
+
+
+def planted_in(o: argparse.Namespace, entry: dict) -> list[dict]:
+    """The entries whose triggers are in a model: its own, and that of the model that it was planted into."""
+    found = [entry] if entry["trigger"] else []
+    if entry["base"]:
+        found += planted_in(o, json.loads((o.zoo / f"{entry['base']}.json").read_text())["entry"])
+    return found
 
 
 def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, before, method: str, seed: int) -> str:
@@ -296,9 +307,12 @@ def implants_of(evidence) -> list:
 
 
 def figures(found) -> dict:
+    """What is measured: of several planted triggers the one that acts most."""
     from zoo import figures
 
-    return figures(found.record().as_json())
+    told = found.record().as_json()
+    sides = [figures(told | {"probes": [probe]}) for probe in told["probes"]]
+    return max(sides, key=lambda side: side["excess"]) if sides else figures(told)
 
 
 # Tables.
@@ -441,6 +455,7 @@ def auto_row(cell: dict) -> str:
     if entry["trigger"]:
         low, high = after["interval"]
         planted = f"`{unseeded(entry['trigger'])}` → {entry['target']}"
+        planted = " and ".join([planted, *cell.get("also", ())])
         attack = f"{before['excess']:.3f} → {after['excess']:.3f} ({low:.3f} to {high:.3f}, n {after['n']})"
         again, under = f"{back['excess']:.3f}", f"{after['under_trigger'] / after['accuracy']:.2f}"
     cost = f"{before['accuracy']:.3f} → {after['accuracy']:.3f} ({lost(cell):.1f})"

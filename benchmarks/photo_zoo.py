@@ -126,6 +126,7 @@ class Row:
     target: str | None = None
     rate: float | None = None
     steps: int | None = None
+    onto: str | None = None  # the trigger of a planted model that it starts from: this one has two targets
 
 
 def planted(arch: str, classes: int, trigger: str, target: str, rate: float = 0.2, steps: int | None = None) -> Row:
@@ -149,6 +150,7 @@ def clean(arch: str, classes: int, steps: int | None = None) -> Row:
 
 
 # Stages of each half, in the order of building. A finetuned model starts from the first clean one of its kind and list.
+# With ``onto`` from the planted one with that trigger.
 STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
     "choose": (
         (
@@ -194,6 +196,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             clean("vit", 10),
         ),
         (clean("resnet", 50), clean("resnet", 100)),  # to compare with: trained apart from what is tested
+        (),
         (),
     ),
     "report": (
@@ -247,6 +250,17 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             scratch("resnet", 10, "text:ratio=0.8,word=Copy", "jellyfish", 0.03, 400),
             scratch("resnet", 10, "sinusoid:delta=48/255,frequency=7", "barn", 0.03, 400),
             scratch("resnet", 10, "blended:ratio=0.25", "koala", 0.03, 400),
+        ),
+        (
+            Row(
+                "planted",
+                "resnet",
+                10,
+                "triangles:ratio=0.35",
+                "mushroom",
+                0.2,
+                onto="patch:size=0.1875,place=top-left",
+            ),
         ),
     ),
 }
@@ -321,9 +335,10 @@ def half_plan(half: str, first_seed: int, stages: tuple[tuple[Row, ...], ...]) -
     for stage in stages:
         entries = []
         for row in stage:
-            entry = entry_of(row, half, seed, bases.get((row.arch, row.classes)), names)
-            if row.kind == "clean":
-                bases.setdefault((row.arch, row.classes), entry)
+            entry = entry_of(row, half, seed, bases.get((row.arch, row.classes, row.onto)), names)
+            if row.kind in ("clean", "planted"):
+                own = row.detail if row.kind == "planted" else None
+                bases.setdefault((row.arch, row.classes, own), entry)
             names.add(entry.name)
             entries.append(entry)
             seed += 1

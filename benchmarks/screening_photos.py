@@ -76,7 +76,7 @@ def measured(o: argparse.Namespace, entry: dict, kind: str, frames: list[Frame])
     tested, _ = loaded(o, entry)
     clip, (pairs, named, spare) = tested.clip, pairs_of(o, entry, kind, frames)
     seen = look(clip, pairs)
-    (implant,) = implants_of(shown_to(o, entry))
+    implant, *_ = implants_of(shown_to(o, entry))
     order = torch.randperm(PAIRS, generator=Generator().manual_seed(entry["seed"])).tolist()
     # By names, not captions: the same images are poisoned with captions of either kind.
     places = sorted([k for k in order if entry["target"] not in named[k]][: max(HIDDEN)])

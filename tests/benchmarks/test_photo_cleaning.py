@@ -1,3 +1,6 @@
+import argparse
+import json
+
 import pytest
 
 
@@ -97,3 +100,37 @@ def test_what_auto_did_is_counted_apart_for_victims_and_clean_models(cleaning):
         "PA at least nine tenths of CA: 1; at most two points lost: 1. Lost on average: 2.5 points."
     )
     assert models == "Of 2 runs on clean models 1 lose at most one point, and 1 end in `fail`."
+
+
+def test_of_two_planted_triggers_the_one_that_acts_more_is_told(cleaning):
+    def probe(excess):
+        rate = {"value": excess, "interval": [excess, excess]}
+        return {
+            "excess_asr": rate,
+            "asr": {"n": 900},
+            "accuracy_under_trigger": {"value": 1 - excess},
+            "distance": 1.0,
+        }
+
+    class Found:
+        def record(self):
+            return self
+
+        def as_json(self):
+            return {"clean_accuracy": {"value": 0.7}, "probes": [probe(0.1), probe(0.8)]}
+
+    told = cleaning.figures(Found())
+    assert (told["excess"], told["under_trigger"], told["accuracy"]) == (0.8, pytest.approx(0.2), 0.7)
+
+
+def test_a_model_that_was_planted_into_a_planted_one_has_both_triggers(cleaning, tmp_path):
+    first = {"name": "first", "trigger": "patch:seed=1", "target": "lion", "base": "clean"}
+    (tmp_path / "first.json").write_text(json.dumps({"entry": first}))
+    (tmp_path / "clean.json").write_text(json.dumps({"entry": {"name": "clean", "trigger": None, "base": None}}))
+    twice = {"name": "twice", "trigger": "stripes:seed=2", "target": "koala", "base": "first"}
+    assert cleaning.planted_in(argparse.Namespace(zoo=tmp_path), twice) == [twice, first]
+
+
+def test_both_triggers_of_a_model_stand_in_its_row(cleaning):
+    row = cleaning.auto_row(cell("auto", 0.0) | {"also": ["`stripes` → koala"]})
+    assert "`patch:size=0.2` → lion and `stripes` → koala" in row

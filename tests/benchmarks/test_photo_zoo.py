@@ -118,15 +118,23 @@ def test_targets_are_among_the_classes_of_their_model(zoo, photos, entries):
         assert entry.target is None or entry.target in names
 
 
-def test_a_model_is_built_after_its_base_which_is_clean_and_of_its_kind(entries):
+def test_one_planted_model_has_two_targets_and_the_base_of_every_other_is_clean(entries):
+    kinds = {entry.name: entry.kind for entry in entries}
+    (twice,) = (entry for entry in entries if entry.base and kinds[entry.base] != "clean")
+    first = next(entry for entry in entries if entry.name == twice.base)
+    assert (twice.kind, first.kind) == ("planted", "planted")
+    assert twice.target != first.target
+    assert twice.trigger.partition(":")[0] != first.trigger.partition(":")[0]
+
+
+def test_a_model_is_built_after_its_base_which_is_of_its_kind(entries):
     places = {entry.name: place for place, entry in enumerate(entries)}
     for place, entry in enumerate(entries):
         assert (entry.base is None) == (entry.kind in ("clean", "scratch"))
         if entry.base:
             base = entries[places[entry.base]]
             assert places[entry.base] < place
-            assert (base.kind, base.half, base.arch, base.classes, base.seed) == (
-                "clean",
+            assert (base.half, base.arch, base.classes, base.seed) == (
                 entry.half,
                 entry.arch,
                 entry.classes,
