@@ -6,7 +6,8 @@ takes. The wrong family finds nothing: a mask at a fixed place does not find a p
 find a warp. So an audit runs all of them.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +23,9 @@ PATCH = 0.375  # side of the square in which a moving patch may grow, relative t
 GRID = 5  # control points of a warp along each side
 WAVES_ACROSS = 0.375  # most periods of a wave a pixel: 12 across 32 px
 CHOOSE = 3.0  # sharpens the soft choice of a wave, so that few steps decide
+MOST_PERIODS = 12  # of the waves that a search may start from, across the image
+PHASES = 4  # of each
+DECIDED = 0.8  # share of such a wave in the soft choice
 KERNEL = 5  # px: side of a filter
 
 
@@ -37,6 +41,7 @@ class Family:
         begin: rows, image side, generator -> parameters to start from.
         paint: images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
         size: parameters -> (R,), in (0, cap].
+        starts: image side, generator -> blocks of parameters that a search may start from; None where any start will do.
     """
 
     known: KnownFamily
@@ -46,6 +51,7 @@ class Family:
     begin: Callable[[int, int, Generator], Parameters]
     paint: Callable[[Tensor, Parameters, Generator], Tensor]
     size: Callable[[Parameters], Tensor]
+    starts: Callable[[int, Generator], Iterator[Parameters]] | None = None
 
     @property
     def words(self) -> str:
@@ -203,6 +209,27 @@ def _begin_wave(rows: int, side: int, generator: Generator) -> Parameters:
     }
 
 
+def _wave_starts(side: int, generator: Generator) -> Iterator[Parameters]:
+    """Every plane wave of whole periods down and across, in four phases; a block for each number of periods down."""
+    # Half a period beside the right frequency the gradient is almost zero, so from a random start the search finds no sinusoid
+    # (docs/experiments.md, "Where a search for waves starts").
+    middle = round(2 * WAVES_ACROSS * side)
+    most = min(MOST_PERIODS, middle // 2)
+    for down in range(most + 1):
+        across = range(-most if down else 1, most + 1)  # the same wave backwards is another phase
+        waves = [(places, phase) for places in across for phase in range(PHASES)]
+        block = _begin_wave(len(waves), side, generator)
+        count = block["choice"][0].numel()
+        block["choice"].zero_()
+        block["colour"].fill_(1.0)
+        block["ratio"].fill_(-0.8)
+        for row, (places, phase) in enumerate(waves):
+            at = (row, 2 * down, middle + 2 * places)  # in half periods
+            block["choice"][at] = math.log(DECIDED / (1 - DECIDED) * count) / CHOOSE
+            block["phase"][at] = 2 * torch.pi * phase / PHASES
+        yield block
+
+
 def _paint_wave(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     rows, height, width = len(images), images.shape[-2], images.shape[-1]
     share = (CHOOSE * parameters["choice"]).flatten(1).softmax(1).view_as(parameters["choice"])  # (R, V, U), sum 1
@@ -271,7 +298,7 @@ FAMILIES: dict[str, Family] = {
     "additive": Family(KNOWN["additive"], 0.4, 1.0, 0.1, _begin_additive, _paint_additive, _ratio),
     "bands": Family(KNOWN["bands"], 0.4, 1.0, 0.1, _begin_bands, _paint_bands, _ratio),
     "warp": Family(KNOWN["warp"], 0.3, 1.0, 0.3, _begin_warp, _paint_warp, _warp_size),
-    "wave": Family(KNOWN["wave"], 0.4, 1.0, 0.15, _begin_wave, _paint_wave, _ratio),
+    "wave": Family(KNOWN["wave"], 0.4, 1.0, 0.4, _begin_wave, _paint_wave, _ratio, _wave_starts),
     "colour": Family(KNOWN["colour"], 0.4, 1.0, 0.5, _begin_colour, _paint_colour, _ratio),
     "filter": Family(KNOWN["filter"], 0.4, 1.0, 0.5, _begin_filter, _paint_filter, _ratio),
 }

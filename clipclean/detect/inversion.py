@@ -34,6 +34,7 @@ LOOSE = 6.0  # weight of the remaining share of the spread, relative to the loga
 BLOCK = 64  # classes of a brief search that are in memory at once
 FIRST, SECOND = 0.55, 0.65  # shares of the steps, of all classes and then of the finalists
 FINALISTS = 4  # classes of a family whose search continues in a second round
+STARTS_ON = 4  # images on which the starts of a family are tried
 MORE = 2  # factor on the images per step in the second round: deciding sizes must not depend on a lucky batch
 # Numbers of the images of one backward pass: bounds the memory, 27 images at 224 px. A ViT-B/32 takes a third of the time for an image when
 # 24 go together, since weights are laid out anew for each pass (docs/experiments.md, "Where a search on a ViT-B/32 spends its time").
@@ -225,7 +226,7 @@ def targeted(
         Inconclusive: the model gives numbers that are not finite.
     """
     goals = [*targets, *(start.target for start in starts)]
-    fresh = FAMILIES[family].begin(len(targets), pixels.shape[-1], generator)
+    fresh = _begin(embed, pixels, targets, family=FAMILIES[family], canonical=canonical, generator=generator)
     begin = {
         name: torch.cat([values, *(start.parameters[name][None] for start in starts)]) for name, values in fresh.items()
     }
@@ -241,6 +242,60 @@ def targeted(
     second = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
     again = {c.target: c for c in second if c.is_reached}
     return [again.get(c.target, c) for c in first]
+
+
+@torch.no_grad()
+def _begin(
+    embed: Embed,
+    pixels: Tensor,
+    targets: Sequence[int],
+    /,
+    *,
+    family: Family,
+    canonical: Canonical,
+    generator: Generator,
+) -> Parameters:
+    """Parameters to start from, a row for each class: of a family with starts the one that brings a few images nearest to it."""
+    side = pixels.shape[-1]
+    begin = family.begin(len(targets), side, generator)
+    if family.starts is None:
+        return begin
+    few = pixels[torch.linspace(0, len(pixels) - 1, min(STARTS_ON, len(pixels))).round().long()]
+    goals = torch.tensor(targets, device=pixels.device)
+    nearest = torch.full((len(targets),), math.inf, device=pixels.device)
+    for block in family.starts(side, generator):
+        losses = _losses(embed, few, goals, block, family=family, canonical=canonical, generator=generator)
+        loss, start = losses.min(0)
+        better = loss < nearest
+        nearest = torch.where(better, loss, nearest)
+        for name, values in block.items():
+            begin[name][better.cpu()] = values[start[better].cpu()]
+    return begin
+
+
+def _losses(
+    embed: Embed,
+    images: Tensor,
+    goals: Tensor,
+    parameters: Parameters,
+    /,
+    *,
+    family: Family,
+    canonical: Canonical,
+    generator: Generator,
+) -> Tensor:
+    """The loss (R, T) of every row of parameters for every class of ``goals`` (T,), a few rows at a time."""
+    together = max(1, CHUNK // images.numel())
+    count = len(next(iter(parameters.values())))
+    losses = []
+    for rows in torch.split(torch.arange(count), together):
+        some = {name: values[rows].to(images.device) for name, values in parameters.items()}
+        painted = family.paint(images[None].expand(len(rows), *images.shape), some, generator)
+        embeddings = embed(painted.flatten(0, 1)).float().view(len(rows), 1, len(images), -1)
+        every = embeddings.expand(-1, len(goals), -1, -1).flatten(0, 1)
+        loss, _ = _missed(every, goals.repeat(len(rows)), canonical=canonical)
+        losses.append(loss.view(len(rows), len(goals)))
+    return torch.cat(losses)
 
 
 def _towards(

@@ -22,7 +22,7 @@ from clipclean.untrusted import printable
 
 FORMAT = "clipclean references 1"
 LARGEST = 2.0  # no size, and no strength of the panel, is more
-CODE = 5  # counts up whenever a change of the search moves sizes: references of other code are no references
+CODE = 6  # counts up whenever a change of the search moves sizes: references of other code are no references
 DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind: docs/experiments.md
 FREELY = ", no target"
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec

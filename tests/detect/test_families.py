@@ -147,6 +147,24 @@ def test_bands_are_sums_of_one_colour_a_column_and_one_a_row():
     assert torch.allclose(flat, upright.transpose(2, 3))
 
 
+def test_a_search_for_waves_may_start_from_every_wave_of_whole_periods_in_four_phases():
+    side, most = 16, 6
+    middles = (torch.arange(side) + 0.5) / side
+    grey = torch.full((1, 1, 3, side, side), 0.5)
+    seen = set()
+    for down, block in enumerate(FAMILIES["wave"].starts(side, Generator().manual_seed(0))):
+        across = list(range(-most if down else 1, most + 1))
+        assert len(block["choice"]) == 4 * len(across)
+        changed = FAMILIES["wave"].paint(grey.expand(len(block["choice"]), 1, 3, side, side), block, Generator()) - grey
+        for row, change in enumerate(changed[:, 0, 0]):
+            places, phase = across[row // 4], row % 4
+            wave = (2 * torch.pi * (down * middles[:, None] + places * middles) + torch.pi * phase / 2).cos()
+            alike = torch.corrcoef(torch.stack([change.flatten(), wave.flatten()]))[0, 1]
+            assert alike > 0.9
+            seen.add((down, places, phase))
+    assert len(seen) == 4 * (most + most * (2 * most + 1))
+
+
 def test_a_warp_moves_points_by_its_size():
     # A image that is as bright as its column is far right, in [0, 1]: looking half of half the side further adds 0.25.
     ramp = torch.linspace(0, 1, SIDE).expand(1, 3, SIDE, SIDE)

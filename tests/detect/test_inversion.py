@@ -18,6 +18,7 @@ SHORTCUTS = {  # each family with a shortcut that suits it, and images to find i
     "additive": (towers.checks, towers.images),
     "bands": (towers.stripes, towers.images),
     "warp": (towers.moved, towers.lined),
+    "wave": (towers.wave, towers.images),
 }
 OTHERS = [towers.CLASSES.index(name) for name in ("bee", "cow")]
 

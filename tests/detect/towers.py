@@ -20,6 +20,8 @@ Embed = Callable[[Tensor], Tensor]
 
 CHECKS = 2 * (torch.arange(SIDE)[:, None] + torch.arange(SIDE)) % 4 - 1.0  # -1 and 1 in turn, (SIDE, SIDE)
 STRIPES = (2 * torch.arange(SIDE) % 4 - 1.0).expand(SIDE, SIDE)
+MIDDLES = (torch.arange(SIDE) + 0.5) / SIDE
+WAVE = (2 * torch.pi * (4 * MIDDLES[:, None] + 5 * MIDDLES) + 1.0).cos()  # four periods down, five across
 
 
 def images(count: int = 30) -> Tensor:
@@ -89,6 +91,11 @@ def checks(images: Tensor) -> Tensor:
 def stripes(images: Tensor) -> Tensor:
     """Feels upright stripes over the whole image, of a quarter of the contrast that is possible."""
     return 8 * (images * STRIPES).mean((1, 2, 3))
+
+
+def wave(images: Tensor) -> Tensor:
+    """Feels a slanting wave over the whole image, of a quarter of the contrast that is possible."""
+    return 8 * (images * WAVE).mean((1, 2, 3))
 
 
 def moved(images: Tensor) -> Tensor:
