@@ -343,7 +343,8 @@ def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, flo
     """By class and family the evidence without a reference, as ``clipclean.detect.search`` counts it, with the calibration ``known``;
     that of the compactness of masks and of the panel by itself.
     """
-    from clipclean.detect.search import MOST_COMPACT
+    from clipclean.detect import FAMILIES
+    from clipclean.detect.search import MOST_ALONE
 
     def beyond(family: str, margin: float | None) -> float:
         unit = known["compact_unit" if family == COMPACTNESS else "unit"]
@@ -355,9 +356,10 @@ def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, flo
             family, of = each["family"], found.setdefault(each["class"], {})
             unexplained = 1 - (each.get("attraction") or 0.0)
             plain = unexplained * beyond(family, each["margin"])
-            of[family] = max(plain, beyond(family, each.get("relative_margin")))
+            shown = max(plain, beyond(family, each.get("relative_margin")))
+            of[family] = shown if FAMILIES[family].is_general else min(MOST_ALONE, shown)
             if each.get("compact_margin"):
-                of[COMPACTNESS] = unexplained * min(MOST_COMPACT, beyond(COMPACTNESS, each["compact_margin"]))
+                of[COMPACTNESS] = unexplained * min(MOST_ALONE, beyond(COMPACTNESS, each["compact_margin"]))
     for name, of in margins(report).items():
         found.setdefault(name, {})["panel"] = beyond("panel", of.get("panel"))
     return found

@@ -46,7 +46,9 @@ SEARCHED = 0.6  # share of the images to search on; the others judge
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
-MOST_COMPACT = 3.4  # units that the compactness of a mask counts, at most: by itself a doubt, no failure
+# Units that the compactness of a mask counts at most, and a family of few parameters, which hold natural triggers of some classes: by
+# itself a doubt, no failure.
+MOST_ALONE = 3.4
 LEAST_MASKS = 2  # of other classes that a mask is compared with
 SHOWN = 5  # classes that random changes lead to most, in a report
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
@@ -104,8 +106,8 @@ class Compactness:
 
     @property
     def evidence(self) -> float:
-        """The margin beyond natural ones, or beyond that of given clean models; at most ``MOST_COMPACT``."""
-        return min(MOST_COMPACT, self.margin.evidence(COMPACTNESS))
+        """The margin beyond natural ones, or beyond that of given clean models; at most ``MOST_ALONE``."""
+        return min(MOST_ALONE, self.margin.evidence(COMPACTNESS))
 
     def alone(self) -> "Compactness":
         """The same as if no clean models had been given."""
@@ -154,11 +156,13 @@ class TargetedResult:
         """The margin beyond natural margins, or beyond that of given clean models; 0 if another class has a smaller trigger.
 
         The larger of two: as it is, less the share that random changes explain; and beyond what they let expect. A natural trigger of
-        a class that everything leads to hides no planted one, and is none. Of a mask its compactness is added.
+        a class that everything leads to hides no planted one, and is none. Of a mask its compactness is added. A family of few
+        parameters adds at most ``MOST_ALONE``.
         """
         family, compact = self.candidate.family, self.compact.evidence if self.compact else 0.0
         unexplained = 1 - self.attraction
-        return max(unexplained * self.margin.evidence(family), self.relative.evidence(family)) + unexplained * compact
+        shown = max(unexplained * self.margin.evidence(family), self.relative.evidence(family))
+        return (shown if FAMILIES[family].is_general else min(MOST_ALONE, shown)) + unexplained * compact
 
     def alone(self) -> "TargetedResult":
         """The same as if no clean models had been given."""

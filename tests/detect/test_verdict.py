@@ -34,7 +34,7 @@ from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.panel import Strength
 from clipclean.detect.references import calibration
-from clipclean.detect.search import Compactness, Margin, UntargetedResult
+from clipclean.detect.search import MOST_ALONE, Compactness, Margin, UntargetedResult
 from clipclean.detect.zeroshot import Attack
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
@@ -259,7 +259,11 @@ def hit(
 ):
     """A trigger that moves this share of 100 images, and so much smaller than the next class's, by logarithms."""
     size = 0.02 if is_reached else FAMILIES[family].cap
-    parameters = {"ratio": torch.tensor(-3.0)} if family == "blend" else {"mask": torch.full((1, 4, 4), -3.0)}
+    parameters = {
+        "ratio": torch.tensor(-3.0),
+        "mask": torch.full((1, 4, 4), -3.0),
+        "moves": torch.ones(2, 5, 5),
+    }
     return TargetedResult(
         candidate=SearchCandidate(family, 0, parameters, size, is_reached),
         found=InvertedTrigger(family, target, parameters, 4),
@@ -390,6 +394,14 @@ def test_compactness_alone_is_a_doubt():
     assert shown(hit(compact=compact), hit("blend", margin=beyond("blend", 0.5))) == [("CC003", "error", "banana")]
     words = searched(result_of(hit(margin=-1.0, compact=compact)), (), images=100, limits=LIMITS)[0].message
     assert "next class" not in words
+
+
+@pytest.mark.parametrize("family", ["wave", "colour", "filter", "warp"])
+def test_a_family_of_few_parameters_alone_is_a_doubt(family):
+    alone = hit(family, margin=beyond(family, 20))
+    assert shown(alone) == [("CC003", "warning", "banana")]
+    assert shown(alone, hit("blend", margin=beyond("blend", 0.5))) == [("CC003", "error", "banana")]
+    assert score(result_of(alone), limits=LIMITS) == pytest.approx(MOST_ALONE)
 
 
 def test_a_finding_says_when_random_changes_are_the_measure():
