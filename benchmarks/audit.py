@@ -120,7 +120,7 @@ def photo_models(folder: Path) -> Iterable[Model]:
     for path in sorted(folder.glob("*-*-*.json")):
         record = json.loads(path.read_text())
         entry = record.get("entry")
-        if entry is None or record["counts_as"] == "neither":
+        if entry is None or record["counts_as"] == "neither" or has_two_targets(entry, folder):
             continue
         images = folder / f"{entry['half']}-{entry['classes']}"
         options = {
@@ -141,6 +141,11 @@ def photo_models(folder: Path) -> Iterable[Model]:
             entry["base"],
             entry["kind"] == "clean",
         )
+
+
+def has_two_targets(entry: Mapping[str, Any], folder: Path) -> bool:
+    """Whether a model was planted into a planted one: it is for cleaning, and which target is named first says nothing."""
+    return bool(entry["base"]) and bool(json.loads((folder / f"{entry['base']}.json").read_text())["entry"]["trigger"])
 
 
 def emoji_models(folder: Path | None, out: Path) -> Iterable[Model]:
