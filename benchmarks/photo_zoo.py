@@ -150,7 +150,7 @@ def clean(arch: str, classes: int, steps: int | None = None) -> Row:
 
 
 # Stages of each half, in the order of building. A finetuned model starts from the first clean one of its kind and list.
-# With ``onto`` from the planted one with that trigger.
+# One with ``onto`` starts from the planted model with that trigger.
 STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
     "choose": (
         (
@@ -297,6 +297,8 @@ def main() -> None:
         failures = built(entries, o)
     elif o.photos or o.images:
         parser.error("--photos and --images go together")
+    if o.write and (o.wide or o.drawn):
+        parser.error("--write is for the models of the plan")
     if o.write:
         fill(o.write, "photo-zoo", table(records(o.out)))
     if failures:
@@ -335,7 +337,8 @@ def half_plan(half: str, first_seed: int, stages: tuple[tuple[Row, ...], ...]) -
     for stage in stages:
         entries = []
         for row in stage:
-            entry = entry_of(row, half, seed, bases.get((row.arch, row.classes, row.onto)), names)
+            kind = row.arch, row.classes, row.onto
+            entry = entry_of(row, half, seed, bases[kind] if row.onto else bases.get(kind), names)
             if row.kind in ("clean", "planted"):
                 own = row.detail if row.kind == "planted" else None
                 bases.setdefault((row.arch, row.classes, own), entry)

@@ -146,7 +146,8 @@ def panel(seed: int, /) -> tuple[Trigger, ...]:
 def grid(seed: int, /) -> tuple[Trigger, ...]:
     """Triggers of few parameters, by frequency, direction, phase, hue and saturation, that an audit compares with clean models.
 
-    A search by gradients does not come from one frequency or hue to another; trying them all needs forward passes only.
+    A search by gradients does not come from one hue to another, and only from whole periods to other waves; trying them all needs
+    forward passes only.
     """
     return tuple(parse(f"{spec},seed={seed}") for spec in GRID)
 
@@ -636,7 +637,7 @@ PANEL = (
     "stripes:place=random,size=32/224",
     "blended:ratio=0.2",
     "blended-stripes:ratio=0.03",
-    "sinusoid:delta=40/255",  # of frequency 6, as published; the search finds no small form of a wave, so more are tried
+    "sinusoid:delta=40/255",  # of frequency 6, as published, and others
     *(f"sinusoid:delta=40/255,frequency={waves}" for waves in (2, 3, 4, 5, 7, 8, 9, 10, 12)),
     "sinusoid:delta=40/255,angle=90",
     "sinusoid:delta=40/255,angle=45",

@@ -25,6 +25,7 @@ WAVES_ACROSS = 0.375  # most periods of a wave a pixel: 12 across 32 px
 CHOOSE = 3.0  # sharpens the soft choice of a wave, so that few steps decide
 MOST_PERIODS = 12  # of the waves that a search may start from, across the image
 PHASES = 4  # of each
+MOST_STARTS = PHASES * MOST_PERIODS * (2 * MOST_PERIODS + 2)  # all of them, on sides that hold so many periods
 DECIDED = 0.8  # share of such a wave in the soft choice
 KERNEL = 5  # px: side of a filter
 
@@ -37,7 +38,7 @@ class Family:
         known: its words, and whether it can paint any pattern.
         rate: Adam's learning rate for its parameters.
         cap: the largest possible size, also used for a trigger that was not found.
-        plain: the size at which a person sees a different image; larger ones count as this size when classes are compared.
+        plain: a size at which a person sees a different image; larger ones count as this size when classes are compared.
         begin: rows, image side, generator -> parameters to start from.
         paint: images (R, B, 3, S, S) in [0, 1], parameters, generator of random places -> the same, triggered.
         size: parameters -> (R,), in (0, cap].
@@ -210,7 +211,7 @@ def _begin_wave(rows: int, side: int, generator: Generator) -> Parameters:
 
 
 def _wave_starts(side: int, generator: Generator) -> Iterator[Parameters]:
-    """Every plane wave of whole periods down and across, in four phases; a block for each number of periods down."""
+    """Every plane wave of up to ``MOST_PERIODS`` whole periods down and across, in some phases; a block for each number down."""
     # Half a period beside the right frequency the gradient is almost zero, so from a random start the search finds no sinusoid
     # (docs/experiments.md, "Where a search for waves starts").
     middle = round(2 * WAVES_ACROSS * side)

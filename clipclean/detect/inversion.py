@@ -291,10 +291,8 @@ def _losses(
     for rows in torch.split(torch.arange(count), together):
         some = {name: values[rows].to(images.device) for name, values in parameters.items()}
         painted = family.paint(images[None].expand(len(rows), *images.shape), some, generator)
-        embeddings = embed(painted.flatten(0, 1)).float().view(len(rows), 1, len(images), -1)
-        every = embeddings.expand(-1, len(goals), -1, -1).flatten(0, 1)
-        loss, _ = _missed(every, goals.repeat(len(rows)), canonical=canonical)
-        losses.append(loss.view(len(rows), len(goals)))
+        logits = canonical.logits(embed(painted.flatten(0, 1)).float().view(len(rows), len(images), -1))
+        losses.append(_short(logits, logits[..., goals], canonical.typical[goals]).mean(1))
     return torch.cat(losses)
 
 
@@ -412,18 +410,21 @@ def _best(rows: Tensor, standing: Tensor, count: int, /) -> Tensor:
 
 
 def _missed(embeddings: Tensor, goals: Tensor, /, *, canonical: Canonical) -> tuple[Tensor, Tensor]:
-    """The loss (R,) and the convincing share (R,) of embeddings (R, B, D), given the class of each row (R,).
-
-    The loss is the mean cross-entropy plus the amount by which logits miss a level slightly above that of real images.
-    """
+    """The loss (R,) and the convincing share (R,) of embeddings (R, B, D), given the class of each row (R,)."""
     logits = canonical.logits(embeddings)  # (R, B, K)
     goal = goals[:, None].expand(logits.shape[:2])
-    own = logits.gather(-1, goal[..., None])[..., 0]
+    loss = _short(logits, logits.gather(-1, goal[..., None]), canonical.typical[goal][..., None])
+    return loss.mean((1, 2)), canonical.convinces(logits, goal).float().mean(1)
+
+
+def _short(logits: Tensor, own: Tensor, typical: Tensor) -> Tensor:
+    """How far images (R, B) of logits (R, B, K) are from some classes, whose logits are ``own`` (R, B, T): a loss (R, B, T).
+
+    The cross-entropy, plus the amount by which a logit misses a level slightly above the ``typical`` one of real images of the class.
+    """
     # Cross-entropy alone ends just over the border of a class, where clean models have natural triggers too. So logits should
     # reach those of real images of the class (docs/experiments.md, "When a trigger counts as working").
-    short = F.relu(canonical.typical[goal] + BEYOND - own).mean(1)
-    loss = F.cross_entropy(logits.transpose(1, 2), goal, reduction="none").mean(1)
-    return loss + short, canonical.convinces(logits, goal).float().mean(1)
+    return logits.logsumexp(-1, keepdim=True) - own + F.relu(typical + BEYOND - own)
 
 
 def anomaly_index(size: float, others: Sequence[float], /, *, floor: float) -> float:

@@ -4,7 +4,7 @@ In a clean model the classes differ in how easy they are to come to, but no clas
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
 class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
 few parameters (colours, waves, filters, distortions) hold natural triggers of some classes and none of others: what they usually show
-is the largest of any clean model.
+is the largest of any clean model, each adds at most ``search.MOST_ALONE``, and without another family they fail no model.
 """
 
 import math

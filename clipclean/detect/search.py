@@ -46,8 +46,8 @@ SEARCHED = 0.6  # share of the images to search on; the others judge
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
-# Units that the compactness of a mask counts at most, and a family of few parameters, which hold natural triggers of some classes: by
-# itself a doubt, no failure.
+# Most units that the compactness of a mask counts, or a family of few parameters: such families hold natural triggers of some classes.
+# By itself a doubt, no failure.
 MOST_ALONE = 3.4
 LEAST_MASKS = 2  # of other classes that a mask is compared with
 SHOWN = 5  # classes that random changes lead to most, in a report
@@ -92,9 +92,6 @@ class Margin:
     def alone(self) -> "Margin":
         """The same as if no clean models had been given."""
         return Margin(self.value)
-
-
-UNMEASURED = Margin(-math.inf)
 
 
 @dataclass(frozen=True)
@@ -142,7 +139,7 @@ class TargetedResult:
     anomaly_index: float
     reference_anomaly: float
     reference: Mapping[str, float] | None
-    relative: Margin = UNMEASURED
+    relative: Margin
     attraction: float = 0.0
     compact: Compactness | None = None
 
@@ -162,7 +159,7 @@ class TargetedResult:
         family, compact = self.candidate.family, self.compact.evidence if self.compact else 0.0
         unexplained = 1 - self.attraction
         shown = max(unexplained * self.margin.evidence(family), self.relative.evidence(family))
-        return (shown if FAMILIES[family].is_general else min(MOST_ALONE, shown)) + unexplained * compact
+        return _counted(shown, family) + unexplained * compact
 
     def alone(self) -> "TargetedResult":
         """The same as if no clean models had been given."""
@@ -507,12 +504,18 @@ def leading(
     for candidate in made:
         target, gap = candidate.target, _gap(candidate.size, others_of(candidate, made))
         larger = max(_margin(candidate, made), _margin(candidate, made, attractions))
-        margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
+        shown = _counted(evidence(larger, candidate.family), candidate.family)
+        margins[target] = margins.get(target, 0.0) + shown
         gaps[target] = max(gaps.get(target, -math.inf), gap)
     for target in masks:
         margins[target] += evidence(_compact_margin(target, masks), COMPACTNESS)
     # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
     return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
+
+
+def _counted(shown: float, family: str) -> float:
+    """The evidence of a family as it counts: of few parameters at most ``MOST_ALONE``."""
+    return shown if FAMILIES[family].is_general else min(MOST_ALONE, shown)
 
 
 def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate], attractions: Sequence[float] = (), /) -> float:

@@ -13,7 +13,7 @@ from clipclean import detect, model, progress, train
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import EFFORTS, Planting, Recipe, SearchEffort
 from clipclean.config.recipe import total_steps as steps_of
-from clipclean.detect import attraction, inversion, ranking
+from clipclean.detect import attraction, families, inversion, ranking
 from clipclean.detect import panel as panels
 from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
 
@@ -225,13 +225,16 @@ def _searching(how: SearchEffort, timed: Pace, size: AuditSize) -> float:
 
 
 def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:
-    """Images that a search sends forward alone: under the panel and random changes, where searches without a target end, and to judge."""
+    """Images that a search sends forward alone: under the panel and random changes, where searches without a target end, under waves
+    to start from, and to judge.
+    """
     on = min(round(SEARCHED * images), MOST_IMAGES)
     general = sum(family.is_general for family in detect.FAMILIES.values())
     ends = general * how.restarts * on
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
     changed = min(images, attraction.MOST_IMAGES) * (1 + attraction.CHANGES)
-    return min(images, panels.MOST_IMAGES) * (1 + panel) + changed + ends + judged
+    starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
+    return min(images, panels.MOST_IMAGES) * (1 + panel) + changed + ends + starts + judged
 
 
 def together(how: SearchEffort, /, *, side: int) -> int:

@@ -223,12 +223,17 @@ def first_caught(
     caught = [
         RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
         for t in found
-        if t.candidate.is_reached and detect.rank(t) >= outlyingness and t.probe.excess >= SUCCEEDS
+        if t.candidate.is_reached and _stands_out(t, outlyingness) and t.probe.excess >= SUCCEEDS
     ]
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their
     # share of the steps, cost accuracy, and keep the rounds from ending (docs/experiments.md, "Rounds of unlearning on photographs").
     sure = [catch for catch in caught if catch.found.target in named]
     return tuple(sure or caught)
+
+
+def _stands_out(hit: detect.TargetedResult, outlyingness: float) -> bool:
+    """Whether a found trigger is much smaller than those of others; of a family of few parameters, smaller than natural ones as well."""
+    return detect.rank(hit) >= outlyingness and (detect.FAMILIES[hit.candidate.family].is_general or hit.evidence > 0)
 
 
 def unsearched(known: Sequence[SuspectedTrigger], /) -> State:

@@ -95,6 +95,28 @@ def test_evidence_is_counted_as_the_audit_counts_it(bench):
     assert bench.scored(shown, known, without="blend") == pytest.approx(3)
     mask["compact_margin"] = 9.0
     assert bench.pieces(shown, known)["lion"]["compactness"] < 3.5
+    few = report("fail", found=[("lion", "wave", 9.0)])
+    assert bench.pieces(few, known | {"natural": {"wave": 0.2}})["lion"]["wave"] == 3.4
+
+
+def entry_file(folder, name, half, *, base=None, trigger=None):
+    entry = {"name": name, "half": half, "arch": "resnet", "side": 32, "classes": 10, "kind": "clean"}
+    entry |= {"base": base, "trigger": trigger, "target": None}
+    (folder / f"{name}.json").write_text(
+        json.dumps({"entry": entry, "counts_as": "backdoored" if trigger else "clean"})
+    )
+
+
+def test_drawn_models_are_of_one_half_and_one_with_two_targets_is_left_out(bench, tmp_path):
+    entry_file(tmp_path, "drawn-1-resnet-10-clean-1", "drawn-1")
+    entry_file(tmp_path, "drawn-2-resnet-10-clean-1", "drawn-2")
+    entry_file(tmp_path, "report-resnet-10-clean-1", "report")
+    entry_file(tmp_path, "report-resnet-10-planted-a-1", "report", base="report-resnet-10-clean-1", trigger="a")
+    entry_file(tmp_path, "report-resnet-10-planted-b-1", "report", base="report-resnet-10-planted-a-1", trigger="b")
+    found = list(bench.photo_models(tmp_path))
+    assert [m.half for m in found] == ["drawn", "drawn", "report", "report"]
+    assert found[0].group != found[1].group  # of other classes: no references for each other
+    assert found[-1].name == "report-resnet-10-planted-a-1"
 
 
 def test_seeds_agree_if_the_verdict_is_the_same_with_each(bench):

@@ -102,7 +102,7 @@ def test_the_same_seed_gives_the_same_numbers_and_another_one_others():
         assert not torch.equal(one.parameters["pattern"], three.parameters["pattern"])
 
 
-@pytest.mark.parametrize("family", ["mask", "patch"])
+@pytest.mark.parametrize("family", ["mask", "patch", "wave"])
 def test_how_many_rows_go_through_at_once_changes_nothing(family, monkeypatch):
     """The same images, places and steps for every row, however many fit into memory."""
     planted, pixels = towers.backdoored(towers.spot), towers.images()

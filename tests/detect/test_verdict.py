@@ -400,8 +400,10 @@ def test_compactness_alone_is_a_doubt():
 def test_a_family_of_few_parameters_alone_is_a_doubt(family):
     alone = hit(family, margin=beyond(family, 20))
     assert shown(alone) == [("CC003", "warning", "banana")]
-    assert shown(alone, hit("blend", margin=beyond("blend", 0.5))) == [("CC003", "error", "banana")]
     assert score(result_of(alone), limits=LIMITS) == pytest.approx(MOST_ALONE)
+    others = [hit(other, margin=beyond(other, 20)) for other in ("wave", "colour", "filter", "warp")]
+    assert shown(*others) == [("CC003", "warning", "banana")]
+    assert shown(alone, hit("blend", margin=beyond("blend", 0.5))) == [("CC003", "error", "banana")]
 
 
 def test_a_finding_says_when_random_changes_are_the_measure():

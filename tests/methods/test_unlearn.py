@@ -162,12 +162,13 @@ def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, t
 # What is unlearned at all.
 
 
-def hit(*, excess, anomaly=3.0, is_reached=True, target=1, name="a"):
-    candidate = SimpleNamespace(target=target, size=0.02, is_reached=is_reached)
+def hit(*, excess, anomaly=3.0, is_reached=True, target=1, name="a", family="mask", evidence=0.0):
+    candidate = SimpleNamespace(target=target, size=0.02, is_reached=is_reached, family=family)
     return SimpleNamespace(
         candidate=candidate,
         found=SimpleNamespace(target=name),
         probe=SimpleNamespace(excess=excess),
+        evidence=evidence,
         anomaly_index=anomaly,
         reference_anomaly=float("nan"),
     )
@@ -181,6 +182,15 @@ def test_of_a_first_search_only_what_surely_works_is_unlearned():
         hit(excess=0.9, is_reached=False),
     ]
     assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5)] == [2]
+
+
+def test_of_a_family_of_few_parameters_a_natural_trigger_is_not_unlearned():
+    found = [
+        hit(excess=0.9, target=0, family="wave"),
+        hit(excess=0.9, target=1, family="wave", evidence=0.1),
+        hit(excess=0.9, target=2, family="blend"),
+    ]
+    assert [catch.target for catch in unlearning.first_caught(found, outlyingness=2.5)] == [1, 2]
 
 
 def test_where_the_audit_tells_suspects_from_natural_triggers_only_its_own_are_unlearned():
