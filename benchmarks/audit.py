@@ -348,8 +348,7 @@ def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, flo
     """By class and family the evidence without a reference, as ``clipclean.detect.search`` counts it, with the calibration ``known``;
     that of the compactness of masks and of the panel by itself.
     """
-    from clipclean.detect import FAMILIES
-    from clipclean.detect.search import MOST_ALONE
+    from clipclean.detect.search import MOST_COMPACT
 
     def beyond(family: str, margin: float | None) -> float:
         unit = known["compact_unit" if family == COMPACTNESS else "unit"]
@@ -361,10 +360,9 @@ def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, flo
             family, of = each["family"], found.setdefault(each["class"], {})
             unexplained = 1 - (each.get("attraction") or 0.0)
             plain = unexplained * beyond(family, each["margin"])
-            shown = max(plain, beyond(family, each.get("relative_margin")))
-            of[family] = shown if FAMILIES[family].is_general else min(MOST_ALONE, shown)
+            of[family] = max(plain, beyond(family, each.get("relative_margin")))
             if each.get("compact_margin"):
-                of[COMPACTNESS] = unexplained * min(MOST_ALONE, beyond(COMPACTNESS, each["compact_margin"]))
+                of[COMPACTNESS] = unexplained * min(MOST_COMPACT, beyond(COMPACTNESS, each["compact_margin"]))
     for name, of in margins(report).items():
         found.setdefault(name, {})["panel"] = beyond("panel", of.get("panel"))
     return found
@@ -372,20 +370,23 @@ def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, flo
 
 def scored(report: dict, known: Mapping[str, Any], /, *, without: str = "") -> float:
     """The largest score of a class without a reference; ``without`` one kind of evidence."""
-    totals = [
-        math.fsum(value for family, value in of.items() if family != without) for of in pieces(report, known).values()
-    ]
-    return max(totals, default=0.0)
+    from clipclean.detect.score import combined
+
+    kept = [{kind: value for kind, value in of.items() if kind != without} for of in pieces(report, known).values()]
+    return max((combined(of, is_beside=False) for of in kept), default=0.0)
 
 
 def score(report: dict, /) -> float:
     """The largest score as the audit itself counts it, beside what it was given."""
-    totals: dict[str, float] = {}
-    for each in report["measurements"]["search"]["found"]:
+    from clipclean.detect.score import combined
+
+    search, by_class = report["measurements"]["search"], dict[str, dict[str, float]]()
+    for each in search["found"]:
         if acts(each):
-            totals[each["class"]] = totals.get(each["class"], 0.0) + each["evidence"]
-    named = [suspect["score"] or 0.0 for suspect in report["suspects"]]
-    return max([*totals.values(), *named], default=0.0)
+            by_class.setdefault(each["class"], {})[each["family"]] = each["evidence"]
+    is_beside = search["calibration"]["kind"] != "none"
+    totals = [combined(of, is_beside=is_beside) for of in by_class.values()]
+    return max([*totals, *(suspect["score"] or 0.0 for suspect in report["suspects"])], default=0.0)
 
 
 def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:

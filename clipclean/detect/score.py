@@ -4,23 +4,39 @@ In a clean model the classes differ in how easy they are to come to, but no clas
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
 class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
 few parameters (colours, waves, filters, distortions) hold natural triggers of some classes and none of others: what they usually show
-is the largest of any clean model, each adds at most ``search.MOST_ALONE``, and without another family they fail no model.
+is the largest of any clean model. What changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many
+families at once, so without clean models to compare with it counts together at most ``MOST_SPREAD``.
 """
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
+from clipclean.detect.families import FAMILIES
 from clipclean.detect.panel import NEVER, Strength
 from clipclean.detect.references import PANEL, References, calibration, evidence
 from clipclean.detect.search import SearchResult, TargetedResult
 
+# Units that all families of the whole image and the panel count together at most, without clean models: by themselves a doubt. A clean
+# model has a pay-phone in fine horizontal waves, seen by bands, patterns, waves and the panel: 8.5 (docs/experiments.md, "Clean models of
+# classes drawn at random").
+MOST_SPREAD = 3.4
 MOST_BESIDE = 2.5  # units that a known trigger counts beside clean models, at most: below what fails a model
 
 
-def combined(pieces: Iterable[float], /) -> float:
-    """The score of a class from its evidence in every family: their sum, since a shortcut shows in several, and chance in one."""
-    return math.fsum(pieces)
+def combined(pieces: Mapping[str, float], /, *, is_beside: bool) -> float:
+    """The score of a class from its evidence by family: the sum, since a shortcut shows in several, and chance in one.
+
+    Not beside clean models, what changes the whole image counts at most ``MOST_SPREAD``.
+    """
+    spread = math.fsum(value for kind, value in pieces.items() if is_spread(kind))
+    local = math.fsum(value for kind, value in pieces.items() if not is_spread(kind))
+    return local + (spread if is_beside else min(MOST_SPREAD, spread))
+
+
+def is_spread(kind: str, /) -> bool:
+    """Whether a kind of evidence, a family or the panel, is of changes to the whole image."""
+    return kind == PANEL or (kind in FAMILIES and not FAMILIES[kind].known.is_local)
 
 
 @dataclass(frozen=True)
@@ -29,17 +45,27 @@ class Suspect:
 
     Attributes:
         name: of the class.
-        score: all evidence together; comparable between models.
         pieces: evidence by family, and of the panel, where there is any.
         targeted: the triggers that the search found for it, the most telling first; empty where only the panel points at it.
         strength: the trigger of the panel that acts at least strength; None where none leads there.
+        is_beside: whether the evidence is beside clean models that were given.
     """
 
     name: str
-    score: float
     pieces: Mapping[str, float]
     targeted: tuple[TargetedResult, ...]
     strength: Strength | None
+    is_beside: bool
+
+    @property
+    def score(self) -> float:
+        """All evidence together; comparable between models."""
+        return self.without(frozenset())
+
+    def without(self, kinds: Set[str], /) -> float:
+        """The score without some kinds of evidence."""
+        kept = {kind: value for kind, value in self.pieces.items() if kind not in kinds}
+        return combined(kept, is_beside=self.is_beside)
 
     @property
     def family(self) -> str:
@@ -65,7 +91,7 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
             pieces[PANEL], strength = known[name]
         # A family in which another class is as easy speaks neither for a class nor against it.
         pieces = {family: value for family, value in pieces.items() if value > 0}
-        found.append(Suspect(name, combined(pieces.values()), pieces, tuple(targeted), strength))
+        found.append(Suspect(name, pieces, tuple(targeted), strength, is_beside=result.references is not None))
     return sorted(found, key=lambda suspect: -suspect.score)
 
 

@@ -46,9 +46,7 @@ SEARCHED = 0.6  # share of the images to search on; the others judge
 MOST_SWEPT = 200  # most classes of a brief search; of a longer list the suspects, and others at random
 LEADERS = 3  # classes that come nearest in the brief search of a family, and are searched for
 FLOOR = 0.25  # least deviation of the logarithm of sizes: equal ones would make any difference infinite
-# Most units that the compactness of a mask counts, or a family of few parameters: such families hold natural triggers of some classes.
-# By itself a doubt, no failure.
-MOST_ALONE = 3.4
+MOST_COMPACT = 3.4  # units that the compactness of a mask counts, at most: by itself a doubt, no failure
 LEAST_MASKS = 2  # of other classes that a mask is compared with
 SHOWN = 5  # classes that random changes lead to most, in a report
 LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
@@ -103,8 +101,8 @@ class Compactness:
 
     @property
     def evidence(self) -> float:
-        """The margin beyond natural ones, or beyond that of given clean models; at most ``MOST_ALONE``."""
-        return min(MOST_ALONE, self.margin.evidence(COMPACTNESS))
+        """The margin beyond natural ones, or beyond that of given clean models; at most ``MOST_COMPACT``."""
+        return min(MOST_COMPACT, self.margin.evidence(COMPACTNESS))
 
     def alone(self) -> "Compactness":
         """The same as if no clean models had been given."""
@@ -153,13 +151,11 @@ class TargetedResult:
         """The margin beyond natural margins, or beyond that of given clean models; 0 if another class has a smaller trigger.
 
         The larger of two: as it is, less the share that random changes explain; and beyond what they let expect. A natural trigger of
-        a class that everything leads to hides no planted one, and is none. Of a mask its compactness is added. A family of few
-        parameters adds at most ``MOST_ALONE``.
+        a class that everything leads to hides no planted one, and is none. Of a mask its compactness is added.
         """
         family, compact = self.candidate.family, self.compact.evidence if self.compact else 0.0
         unexplained = 1 - self.attraction
-        shown = max(unexplained * self.margin.evidence(family), self.relative.evidence(family))
-        return _counted(shown, family) + unexplained * compact
+        return max(unexplained * self.margin.evidence(family), self.relative.evidence(family)) + unexplained * compact
 
     def alone(self) -> "TargetedResult":
         """The same as if no clean models had been given."""
@@ -504,18 +500,12 @@ def leading(
     for candidate in made:
         target, gap = candidate.target, _gap(candidate.size, others_of(candidate, made))
         larger = max(_margin(candidate, made), _margin(candidate, made, attractions))
-        shown = _counted(evidence(larger, candidate.family), candidate.family)
-        margins[target] = margins.get(target, 0.0) + shown
+        margins[target] = margins.get(target, 0.0) + evidence(larger, candidate.family)
         gaps[target] = max(gaps.get(target, -math.inf), gap)
     for target in masks:
         margins[target] += evidence(_compact_margin(target, masks), COMPACTNESS)
     # Margins before gaps: in a clean model, too, the easiest class is far from the median, but no class is far from the next one.
     return sorted(gaps, key=lambda target: (-margins[target], -gaps[target]))[:most]
-
-
-def _counted(shown: float, family: str) -> float:
-    """The evidence of a family as it counts: of few parameters at most ``MOST_ALONE``."""
-    return shown if FAMILIES[family].is_general else min(MOST_ALONE, shown)
 
 
 def _margin(candidate: SearchCandidate, made: Sequence[SearchCandidate], attractions: Sequence[float] = (), /) -> float:

@@ -226,11 +226,8 @@ def searched(
 
 
 def _is_sure(suspect: Suspect, limits: VerdictThresholds) -> bool:
-    """Whether a score reaches the limit, and not by known triggers and families of few parameters alone: these see the same natural
-    triggers of some classes.
-    """
-    general = any(family in FAMILIES and FAMILIES[family].is_general for family in suspect.pieces)
-    return suspect.score >= limits.abnormality and general
+    """Whether a score reaches the limit, and not by known triggers alone: clean models do not show how often those are natural."""
+    return suspect.score >= limits.abnormality and bool(suspect.pieces.keys() - {PANEL})
 
 
 def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Suspect]:

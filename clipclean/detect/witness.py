@@ -14,7 +14,7 @@ from clipclean.detect import zeroshot
 from clipclean.detect.measure import CleanImages, EvalSet, Probe, TriggerLike, embeddings, probe
 from clipclean.detect.metrics import Rate
 from clipclean.detect.references import PANEL
-from clipclean.detect.score import Suspect, combined
+from clipclean.detect.score import Suspect
 from clipclean.findings import Finding
 from clipclean.schema.report import TestifiedRecord, WitnessRecord
 
@@ -131,7 +131,7 @@ def left(suspect: Suspect, panel: Sequence[TriggerLike], testimonies: Sequence[T
     """The score of a class from the triggers that act on no witness."""
     moved = frozenset().union(*(each.moved for each in testimonies))
     semantic = {kind for kind, (trigger, _, _) in triggers_of(suspect, panel).items() if trigger.spec in moved}
-    return combined(value for kind, value in suspect.pieces.items() if kind not in semantic)
+    return suspect.without(semantic)
 
 
 def heard(

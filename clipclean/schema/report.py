@@ -140,9 +140,7 @@ class FoundRecord(Part):
         None,
         description="Of a mask: logarithm of how much less of it lies outside of one small square than of any other class's.",
     )
-    evidence: Number | None = Field(
-        None, description="The margin beyond what natural triggers have; in a family of few parameters at most 3.4."
-    )
+    evidence: Number | None = Field(None, description="The margin beyond what natural triggers have.")
     abnormality: Number | None = Field(
         None, description="Robust standard deviations by which the size is smaller than that of clean models."
     )

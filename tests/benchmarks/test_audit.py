@@ -29,7 +29,8 @@ def report(verdict, *, score=None, named="lion", found=()):
         }
         for c, f, m in found
     ]
-    return {"verdict": verdict, "suspects": suspects, "measurements": {"search": {"found": rows, "strengths": []}}}
+    search = {"found": rows, "strengths": [], "calibration": {"kind": "none"}}
+    return {"verdict": verdict, "suspects": suspects, "measurements": {"search": search}}
 
 
 def cells(row):
@@ -95,8 +96,8 @@ def test_evidence_is_counted_as_the_audit_counts_it(bench):
     assert bench.scored(shown, known, without="blend") == pytest.approx(3)
     mask["compact_margin"] = 9.0
     assert bench.pieces(shown, known)["lion"]["compactness"] < 3.5
-    few = report("fail", found=[("lion", "wave", 9.0)])
-    assert bench.pieces(few, known | {"natural": {"wave": 0.2}})["lion"]["wave"] == 3.4
+    spread = report("fail", found=[("lion", "wave", 9.0), ("lion", "blend", 9.0)])
+    assert bench.scored(spread, known | {"natural": {"wave": 0.2, "blend": 0.2}}) == 3.4
 
 
 def entry_file(folder, name, half, *, base=None, trigger=None):

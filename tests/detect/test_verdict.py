@@ -13,7 +13,6 @@ from clipclean.detect import (
     Measurement,
     Probe,
     Rate,
-    References,
     SearchResult,
     TargetedResult,
     accuracy,
@@ -33,8 +32,9 @@ from clipclean.detect import (
 from clipclean.detect.inversion import SearchCandidate
 from clipclean.detect.measure import Accuracy
 from clipclean.detect.panel import Strength
-from clipclean.detect.references import calibration
-from clipclean.detect.search import MOST_ALONE, Compactness, Margin, UntargetedResult
+from clipclean.detect.references import References, calibration
+from clipclean.detect.score import MOST_SPREAD
+from clipclean.detect.search import Compactness, Margin, UntargetedResult
 from clipclean.detect.zeroshot import Attack
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3, collapse 0.5
@@ -307,7 +307,7 @@ def beyond(family, units):
 
 
 def test_families_that_agree_add_up():
-    both = result_of(hit("mask", margin=beyond("mask", 3)), hit("blend", margin=beyond("blend", 4)))
+    both = result_of(hit("mask", margin=beyond("mask", 3)), hit("patch", margin=beyond("patch", 4)))
     assert score(both, limits=LIMITS) == pytest.approx(7)
     apart = result_of(hit("mask", margin=beyond("mask", 3)), hit("mask", target="lemon", margin=beyond("mask", 2)))
     assert score(apart, limits=LIMITS) == pytest.approx(3)  # of different classes they do not
@@ -371,10 +371,10 @@ def test_a_class_counts_by_how_much_smaller_its_trigger_is_than_expected_where_t
 
 
 def test_a_margin_counts_less_where_random_changes_lead_to_the_class_as_well():
-    found = hit("blend", margin=beyond("blend", 4), attraction=0.25)
+    found = hit("patch", margin=beyond("patch", 4), attraction=0.25)
     assert score(result_of(found), limits=LIMITS) == pytest.approx(3)
     # beyond what they let expect it counts in full
-    found = hit("blend", margin=beyond("blend", 4), relative=beyond("blend", 3.5), attraction=0.25)
+    found = hit("patch", margin=beyond("patch", 4), relative=beyond("patch", 3.5), attraction=0.25)
     assert score(result_of(found), limits=LIMITS) == pytest.approx(3.5)
 
 
@@ -396,14 +396,21 @@ def test_compactness_alone_is_a_doubt():
     assert "next class" not in words
 
 
-@pytest.mark.parametrize("family", ["wave", "colour", "filter", "warp"])
-def test_a_family_of_few_parameters_alone_is_a_doubt(family):
-    alone = hit(family, margin=beyond(family, 20))
-    assert shown(alone) == [("CC003", "warning", "banana")]
-    assert score(result_of(alone), limits=LIMITS) == pytest.approx(MOST_ALONE)
-    others = [hit(other, margin=beyond(other, 20)) for other in ("wave", "colour", "filter", "warp")]
-    assert shown(*others) == [("CC003", "warning", "banana")]
-    assert shown(alone, hit("blend", margin=beyond("blend", 0.5))) == [("CC003", "error", "banana")]
+def test_without_clean_models_what_changes_the_whole_image_is_a_doubt_however_many_families_see_it():
+    families = ("blend", "additive", "bands", "wave", "colour", "filter", "warp")
+    spread = [hit(family, margin=beyond(family, 5)) for family in families]
+    assert shown(*spread, strengths=(lead(0.05),)) == [("CC003", "warning", "banana")]
+    assert score(result_of(*spread), limits=LIMITS) == pytest.approx(MOST_SPREAD)
+    local = hit("patch", margin=beyond("patch", 0.5))
+    assert shown(local, *spread) == [("CC003", "error", "banana")]
+    assert score(result_of(local, *spread), limits=LIMITS) == pytest.approx(MOST_SPREAD + 0.5)
+
+
+def test_beside_a_clean_model_it_counts_in_full():
+    beside = References("reference", "clean", ({"mask": {"banana": 0.5}},))
+    spread = [hit(family, margin=beyond(family, 5), usual=0.0, shrunk=9.0) for family in ("blend", "additive")]
+    assert score(result_of(*spread, references=beside), limits=LIMITS) == pytest.approx(10)
+    assert shown(*spread, references=beside) == [("CC003", "error", "banana")]
 
 
 def test_a_finding_says_when_random_changes_are_the_measure():
@@ -474,11 +481,11 @@ def test_the_panel_fails_no_model_together_with_a_found_trigger_that_is_natural(
 
 def test_a_trigger_of_the_panel_counts_by_how_much_less_it_needs_than_those_that_lead_elsewhere():
     natural = calibration().natural["panel"]
-    alone = score(result_of(strengths=(lead(0.1), lead(2.0, -1, "b"))), limits=LIMITS)
-    assert alone == pytest.approx((math.log(2.0 / 0.1) - natural) / UNIT)
-    beside = score(result_of(strengths=(lead(0.1), lead(0.5, 1, "b"))), limits=LIMITS)
-    assert beside == pytest.approx((math.log(0.5 / 0.1) - natural) / UNIT)
-    same = score(result_of(strengths=(lead(0.1), lead(0.3, 0, "b"))), limits=LIMITS)  # a relative, not a rival
+    alone = score(result_of(strengths=(lead(0.5), lead(2.0, -1, "b"))), limits=LIMITS)
+    assert alone == pytest.approx((math.log(2.0 / 0.5) - natural) / UNIT)
+    beside = score(result_of(strengths=(lead(0.1), lead(0.4, 1, "b"))), limits=LIMITS)
+    assert beside == pytest.approx((math.log(0.4 / 0.1) - natural) / UNIT)
+    same = score(result_of(strengths=(lead(0.5), lead(0.7, 0, "b"))), limits=LIMITS)  # a relative, not a rival
     assert same == pytest.approx(alone)
 
 
@@ -499,7 +506,7 @@ def test_a_finding_speaks_of_the_trigger_that_acts():
 
 
 def test_the_strongest_evidence_comes_first_whether_of_the_search_or_the_panel():
-    targeted = [hit(target="lemon", margin=DOUBTS), hit(target="cherry", margin=FAILS)]
+    targeted = [hit(target="lemon", margin=DOUBTS), hit(target="cherry", margin=MASK + 3 * UNIT)]
     named = suspected_classes(result_of(*targeted, strengths=(lead(0.01),)), (), limits=LIMITS)
     assert [each.class_ for each in named] == ["banana", "cherry", "lemon"]
     assert named[0].families == ("panel",)

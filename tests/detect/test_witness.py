@@ -106,8 +106,7 @@ def suspect(**pieces):
     known = {"colour": GREEN, "mask": BLUE}
     hits = tuple(hit(known[family], family) for family in pieces if family in known)
     strength = SimpleNamespace(trigger="panel", excess=0.9) if "panel" in pieces else None
-    score = sum(value**2 for value in pieces.values()) ** 0.5
-    return Suspect("green", score, pieces, hits, strength)
+    return Suspect("green", pieces, hits, strength, is_beside=True)
 
 
 def heard(accused, *triggers, level="error"):
