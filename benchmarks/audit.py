@@ -344,49 +344,63 @@ def margins(report: dict, /) -> dict[str, dict[str, float]]:
     return found
 
 
-def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, dict[str, float]]:
-    """By class and family the evidence without a reference, as ``clipclean.detect.search`` counts it, with the calibration ``known``;
-    that of the compactness of masks and of the panel by itself.
-    """
+class Pieces(NamedTuple):
+    """The evidence for one class without a reference, by family: that of local triggers by their sizes as they are, and all other."""
+
+    direct: dict[str, float]
+    indirect: dict[str, float]
+
+    def score(self, *, without: str = "") -> float:
+        """As the audit counts it; ``without`` a family, the panel or the compactness."""
+        from clipclean.detect.score import combined
+
+        return combined(
+            *(math.fsum(value for kind, value in of.items() if kind != without) for of in (self.direct, self.indirect))
+        )
+
+
+def pieces(report: dict, known: Mapping[str, Any], /) -> dict[str, Pieces]:
+    """By class the evidence without a reference, as ``clipclean.detect`` counts it, with the calibration ``known``."""
+    from clipclean.detect import FAMILIES
     from clipclean.detect.search import MOST_COMPACT
 
     def beyond(family: str, margin: float | None) -> float:
         unit = known["compact_unit" if family == COMPACTNESS else "unit"]
         return max(0.0, (margin or 0.0) - known["natural"].get(family, math.inf)) / unit
 
-    found: dict[str, dict[str, float]] = {}
+    found: dict[str, Pieces] = {}
     for each in report["measurements"]["search"]["found"]:
-        if acts(each):
-            family, of = each["family"], found.setdefault(each["class"], {})
-            unexplained = 1 - (each.get("attraction") or 0.0)
-            plain = unexplained * beyond(family, each["margin"])
-            of[family] = max(plain, beyond(family, each.get("relative_margin")))
-            if each.get("compact_margin"):
-                of[COMPACTNESS] = unexplained * min(MOST_COMPACT, beyond(COMPACTNESS, each["compact_margin"]))
-    for name, of in margins(report).items():
-        found.setdefault(name, {})["panel"] = beyond("panel", of.get("panel"))
+        if not acts(each):
+            continue
+        family, of = each["family"], found.setdefault(each["class"], Pieces({}, {}))
+        unexplained = 1 - (each.get("attraction") or 0.0)
+        plain, relative = unexplained * beyond(family, each["margin"]), beyond(family, each.get("relative_margin"))
+        if FAMILIES[family].known.is_local:
+            of.direct[family], of.indirect[family] = plain, max(0.0, relative - plain)
+        else:
+            of.indirect[family] = max(plain, relative)
+        if each.get("compact_margin"):
+            of.indirect[COMPACTNESS] = unexplained * min(MOST_COMPACT, beyond(COMPACTNESS, each["compact_margin"]))
+    for name, own in margins(report).items():
+        found.setdefault(name, Pieces({}, {})).indirect["panel"] = beyond("panel", own.get("panel"))
     return found
 
 
 def scored(report: dict, known: Mapping[str, Any], /, *, without: str = "") -> float:
     """The largest score of a class without a reference; ``without`` one kind of evidence."""
-    from clipclean.detect.score import combined
-
-    kept = [{kind: value for kind, value in of.items() if kind != without} for of in pieces(report, known).values()]
-    return max((combined(of, is_beside=False) for of in kept), default=0.0)
+    return max((of.score(without=without) for of in pieces(report, known).values()), default=0.0)
 
 
 def score(report: dict, /) -> float:
     """The largest score as the audit itself counts it, beside what it was given."""
-    from clipclean.detect.score import combined
-
-    search, by_class = report["measurements"]["search"], dict[str, dict[str, float]]()
+    search, named = report["measurements"]["search"], [suspect["score"] or 0.0 for suspect in report["suspects"]]
+    if search["calibration"]["kind"] == "none":
+        return max([scored(report, json.loads(CALIBRATION.read_text())), *named])
+    totals: dict[str, float] = {}
     for each in search["found"]:
         if acts(each):
-            by_class.setdefault(each["class"], {})[each["family"]] = each["evidence"]
-    is_beside = search["calibration"]["kind"] != "none"
-    totals = [combined(of, is_beside=is_beside) for of in by_class.values()]
-    return max([*totals, *(suspect["score"] or 0.0 for suspect in report["suspects"])], default=0.0)
+            totals[each["class"]] = totals.get(each["class"], 0.0) + each["evidence"]
+    return max([*totals.values(), *named], default=0.0)
 
 
 def store(chosen: Sequence[dict], clean: Sequence[dict], /) -> None:

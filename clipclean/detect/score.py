@@ -4,39 +4,28 @@ In a clean model the classes differ in how easy they are to come to, but no clas
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
 class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
 few parameters (colours, waves, filters, distortions) hold natural triggers of some classes and none of others: what they usually show
-is the largest of any clean model. What changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many
-families at once, so without clean models to compare with it counts together at most ``MOST_SPREAD``.
+is the largest of any clean model. Without clean models to compare with, only triggers of a part of the image fail a model. The rest is indirect and counts up to a bound: what
+changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many families at once, such as stripes of a
+pole; some classes have small triggers though random changes do not lead to them; and some are told by a small part of an image.
 """
 
 import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from clipclean.detect.families import FAMILIES
 from clipclean.detect.panel import NEVER, Strength
 from clipclean.detect.references import PANEL, References, calibration, evidence
 from clipclean.detect.search import SearchResult, TargetedResult
 
-# Units that all families of the whole image and the panel count together at most, without clean models: by themselves a doubt. A clean
-# model has a pay-phone in fine horizontal waves, seen by bands, patterns, waves and the panel: 8.5 (docs/experiments.md, "Clean models of
-# classes drawn at random").
-MOST_SPREAD = 3.4
+# Most units of indirect evidence without clean models: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
+# let expect and 2.8 of compactness, and 1.7 of direct evidence (docs/experiments.md, "Clean models of classes drawn at random").
+MOST_INDIRECT = 2.5
 MOST_BESIDE = 2.5  # units that a known trigger counts beside clean models, at most: below what fails a model
 
 
-def combined(pieces: Mapping[str, float], /, *, is_beside: bool) -> float:
-    """The score of a class from its evidence by family: the sum, since a shortcut shows in several, and chance in one.
-
-    Not beside clean models, what changes the whole image counts at most ``MOST_SPREAD``.
-    """
-    spread = math.fsum(value for kind, value in pieces.items() if is_spread(kind))
-    local = math.fsum(value for kind, value in pieces.items() if not is_spread(kind))
-    return local + (spread if is_beside else min(MOST_SPREAD, spread))
-
-
-def is_spread(kind: str, /) -> bool:
-    """Whether a kind of evidence, a family or the panel, is of changes to the whole image."""
-    return kind == PANEL or (kind in FAMILIES and not FAMILIES[kind].known.is_local)
+def combined(direct: float, indirect: float, /) -> float:
+    """The score of a class without clean models: the direct evidence of local triggers, and up to a bound all other evidence."""
+    return direct + min(MOST_INDIRECT, indirect)
 
 
 @dataclass(frozen=True)
@@ -65,7 +54,10 @@ class Suspect:
     def without(self, kinds: Set[str], /) -> float:
         """The score without some kinds of evidence."""
         kept = {kind: value for kind, value in self.pieces.items() if kind not in kinds}
-        return combined(kept, is_beside=self.is_beside)
+        if self.is_beside:
+            return math.fsum(kept.values())
+        direct = math.fsum(hit.direct for hit in self.targeted if hit.is_local and hit.candidate.family in kept)
+        return combined(direct, math.fsum(kept.values()) - direct)
 
     @property
     def family(self) -> str:

@@ -142,6 +142,11 @@ class TargetedResult:
     compact: Compactness | None = None
 
     @property
+    def is_local(self) -> bool:
+        """Whether it changes a part of the image."""
+        return FAMILIES[self.candidate.family].known.is_local
+
+    @property
     def gathering(self) -> float:
         """Largest share of images that a search without a target brought to this class; 0 if none did."""
         return max((g.share for g in self.untargeted), default=0.0)
@@ -153,9 +158,22 @@ class TargetedResult:
         The larger of two: as it is, less the share that random changes explain; and beyond what they let expect. A natural trigger of
         a class that everything leads to hides no planted one, and is none. Of a mask its compactness is added.
         """
-        family, compact = self.candidate.family, self.compact.evidence if self.compact else 0.0
-        unexplained = 1 - self.attraction
-        return max(unexplained * self.margin.evidence(family), self.relative.evidence(family)) + unexplained * compact
+        return self.direct + self.indirect + self.compactness
+
+    @property
+    def direct(self) -> float:
+        """The evidence of its size as it is."""
+        return (1 - self.attraction) * self.margin.evidence(self.candidate.family)
+
+    @property
+    def indirect(self) -> float:
+        """The evidence that its size has more of where random changes are reckoned with."""
+        return max(0.0, self.relative.evidence(self.candidate.family) - self.direct)
+
+    @property
+    def compactness(self) -> float:
+        """The evidence of a mask's compactness."""
+        return (1 - self.attraction) * self.compact.evidence if self.compact else 0.0
 
     def alone(self) -> "TargetedResult":
         """The same as if no clean models had been given."""

@@ -91,13 +91,26 @@ def test_evidence_is_counted_as_the_audit_counts_it(bench):
     mask |= {"attraction": 0.5, "relative_margin": 0.1, "compact_margin": 0.2}
     blend |= {"attraction": 0.5, "relative_margin": 0.5, "compact_margin": None}
     # half of 4; 3 beyond what is expected, more than half of 2; half of (0.2 - 0.1) / 0.05
-    assert bench.pieces(shown, known)["lion"] == pytest.approx({"mask": 2, "blend": 3, "compactness": 1, "panel": 0})
-    assert bench.scored(shown, known) == pytest.approx(6)
-    assert bench.scored(shown, known, without="blend") == pytest.approx(3)
-    mask["compact_margin"] = 9.0
-    assert bench.pieces(shown, known)["lion"]["compactness"] < 3.5
+    direct, indirect = bench.pieces(shown, known)["lion"]
+    assert direct == {"mask": pytest.approx(2)}
+    assert indirect == pytest.approx({"mask": 0, "blend": 3, "compactness": 1, "panel": 0})
+    assert bench.scored(shown, known) == pytest.approx(2 + 2.5)
+    assert bench.scored(shown, known, without="blend") == pytest.approx(2 + 1)
+    mask["relative_margin"] = 0.5  # 3 beyond what is expected, one more than 2
+    assert bench.scored(shown, known, without="blend") == pytest.approx(2 + 2)
+    assert bench.scored(shown, known, without="mask") == pytest.approx(2.5)
+
+
+def test_kinds_of_evidence_that_clean_models_show_count_up_to_a_bound(bench):
+    natural = {"wave": 0.2, "blend": 0.2, "mask": 0.2, "compactness": 0.1}
+    known = {"unit": 0.1, "compact_unit": 0.05, "natural": natural}
     spread = report("fail", found=[("lion", "wave", 9.0), ("lion", "blend", 9.0)])
-    assert bench.scored(spread, known | {"natural": {"wave": 0.2, "blend": 0.2}}) == 3.4
+    assert bench.scored(spread, known) == 2.5
+    compact = report("fail", found=[("lion", "mask", 0.0)])
+    compact["measurements"]["search"]["found"][0] |= {"compact_margin": 9.0}
+    assert bench.scored(compact, known) == 2.5
+    compact["measurements"]["search"]["found"][0] |= {"compact_margin": None, "relative_margin": 9.0}
+    assert bench.scored(compact, known) == 2.5
 
 
 def entry_file(folder, name, half, *, base=None, trigger=None):

@@ -18,7 +18,11 @@ def test_classes_do_not_differ_along_the_direction_that_lies_away_from_them(benc
 
 def report(verdict, *suspects):
     named = [{"class": name, "score": score} for name, score in suspects]
-    return {"verdict": verdict, "suspects": named, "measurements": {"search": {"found": []}}}
+    return {
+        "verdict": verdict,
+        "suspects": named,
+        "measurements": {"search": {"found": [], "calibration": {"kind": "file"}}},
+    }
 
 
 def test_an_audit_is_as_before_if_the_verdict_and_the_first_suspect_are(bench):
