@@ -51,6 +51,11 @@ class Suspect:
         """All evidence together; comparable between models."""
         return self.without(frozenset())
 
+    @property
+    def total(self) -> float:
+        """All evidence without any bound: what a cleaning should look at, though a clean model may show it as well."""
+        return math.fsum(self.pieces.values())
+
     def without(self, kinds: Set[str], /) -> float:
         """The score without some kinds of evidence."""
         kept = {kind: value for kind, value in self.pieces.items() if kind not in kinds}
