@@ -354,8 +354,12 @@ class Pieces(NamedTuple):
         """As the audit counts it; ``without`` a family, the panel or the compactness."""
         from clipclean.detect.score import combined
 
+        left_out = {without, COMPACTNESS} if without == "mask" else {without}
         return combined(
-            *(math.fsum(value for kind, value in of.items() if kind != without) for of in (self.direct, self.indirect))
+            *(
+                math.fsum(value for kind, value in of.items() if kind not in left_out)
+                for of in (self.direct, self.indirect)
+            )
         )
 
 

@@ -4,7 +4,8 @@ In a clean model the classes differ in how easy they are to come to, but no clas
 in several families at once. So what counts is the margin by which a class's smallest trigger is smaller than that of every other
 class, added up over the families, each beyond what clean models usually show in it, or beside clean models that are given. Families of
 few parameters (colours, waves, filters, distortions) hold natural triggers of some classes and none of others: what they usually show
-is the largest of any clean model. Without clean models to compare with, only triggers of a part of the image fail a model. The rest is indirect and counts up to a bound: what
+is the largest of any clean model. Without clean models to compare with, no model fails without direct evidence: that a trigger of a part of the image is smaller for one class
+than for any other, by its plain size. The rest is indirect and counts up to a bound, less than what fails a model: what
 changes the whole image (patterns, waves, known triggers) sees the same natural trigger in many families at once, such as stripes of a
 pole; some classes have small triggers though random changes do not lead to them; and some are told by a small part of an image.
 """
@@ -18,7 +19,7 @@ from clipclean.detect.references import PANEL, References, calibration, evidence
 from clipclean.detect.search import SearchResult, TargetedResult
 
 # Most units of indirect evidence without clean models: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes
-# let expect and 2.8 of compactness, and 1.7 of direct evidence (docs/experiments.md, "Clean models of classes drawn at random").
+# let expect and 2.8 of compactness, and 1.2 of direct evidence (docs/experiments.md, "Clean models of classes drawn at random").
 MOST_INDIRECT = 2.5
 MOST_BESIDE = 2.5  # units that a known trigger counts beside clean models, at most: below what fails a model
 
@@ -51,23 +52,24 @@ class Suspect:
         """All evidence together; comparable between models."""
         return self.without(frozenset())
 
-    @property
-    def total(self) -> float:
-        """All evidence without any bound: what a cleaning should look at, though a clean model may show it as well."""
-        return math.fsum(self.pieces.values())
-
     def without(self, kinds: Set[str], /) -> float:
         """The score without some kinds of evidence."""
         kept = {kind: value for kind, value in self.pieces.items() if kind not in kinds}
         if self.is_beside:
             return math.fsum(kept.values())
-        direct = math.fsum(hit.direct for hit in self.targeted if hit.is_local and hit.candidate.family in kept)
+        direct = math.fsum(value for kind, value in self.direct().items() if kind in kept)
         return combined(direct, math.fsum(kept.values()) - direct)
+
+    def direct(self) -> dict[str, float]:
+        """The direct evidence by local family, where there is any."""
+        local = (hit for hit in self.targeted if hit.is_local and hit.candidate.family in self.pieces)
+        return {hit.candidate.family: hit.direct for hit in local if hit.direct > 0}
 
     @property
     def family(self) -> str:
-        """Where it shows most."""
-        return max(self.pieces, key=lambda family: self.pieces[family], default="")
+        """Where it shows most; without clean models in direct evidence, if there is any, since no model fails without it."""
+        shown = self.pieces if self.is_beside else self.direct() or self.pieces
+        return max(shown, key=lambda family: shown[family], default="")
 
 
 def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool]) -> list[Suspect]:
@@ -78,17 +80,22 @@ def suspects(result: SearchResult, /, *, acting: Callable[[TargetedResult], bool
     by_class: dict[str, list[TargetedResult]] = {}
     for hit in result.targeted:
         by_class.setdefault(hit.found.target, []).append(hit)
-    known = panel_evidence(result)
+    known, is_beside = panel_evidence(result), result.references is not None
+
+    def order(hit: TargetedResult) -> tuple[bool, float, float]:
+        direct = hit.direct if hit.is_local and not is_beside else 0.0
+        return not acting(hit), -direct, -hit.evidence
+
     found = []
     for name in dict.fromkeys([*by_class, *known]):
-        targeted = sorted(by_class.get(name, ()), key=lambda t: (not acting(t), -t.evidence))
+        targeted = sorted(by_class.get(name, ()), key=order)
         pieces = {t.candidate.family: t.evidence for t in targeted if acting(t)}
         strength = None
         if name in known:
             pieces[PANEL], strength = known[name]
         # A family in which another class is as easy speaks neither for a class nor against it.
         pieces = {family: value for family, value in pieces.items() if value > 0}
-        found.append(Suspect(name, pieces, tuple(targeted), strength, is_beside=result.references is not None))
+        found.append(Suspect(name, pieces, tuple(targeted), strength, is_beside))
     return sorted(found, key=lambda suspect: -suspect.score)
 
 

@@ -362,9 +362,8 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
     if suspect.strength:
         least = suspect.strength.least
         told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
-    if known and suspect.pieces.keys() - {
-        PANEL
-    }:  # for known triggers alone clean models do not show how often they are natural
+    # Scores of clean models are those without a reference. For known triggers alone they do not show how often these are natural.
+    if known and not suspect.is_beside and suspect.pieces.keys() - {PANEL}:
         rate = _percent(calibration().false_alarms(suspect.score))
         some = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
         told.append(

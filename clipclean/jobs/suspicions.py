@@ -46,7 +46,7 @@ def of_search(
     result: detect.SearchResult, evidence: detect.EvalSet, limits: AuditLimits, /
 ) -> tuple[tuple[detect.TriggerLike, int], ...]:
     """The triggers of the panel that lead to a class which the search shows to be unusual, each with that class."""
-    named = (suspect for suspect in detect.suspected(result, limits=limits) if suspect.total >= limits.abnormality)
+    named = (suspect for suspect in detect.suspected(result, limits=limits) if suspect.score >= limits.abnormality)
     return tuple(
         (by_spec(evidence.tried, suspect.strength.trigger), evidence.classes.index(suspect.name))
         for suspect in named

@@ -47,9 +47,9 @@ def test_classes_that_anything_points_at_are_known_by_their_places():
     assert suspects.targets([(PATCH, None), (CAT, 1), (DOG, 2)]) == [1, 2]
 
 
-def searched(*strengths):
+def searched(*strengths, references=None):
     """An audit whose search found nothing, but in which triggers of the panel act at these strengths."""
-    made = detect.SearchResult((), (), (), strengths, None, 0, 4, ("bird", "cat", "dog"))
+    made = detect.SearchResult((), (), (), strengths, references, 0, 4, ("bird", "cat", "dog"))
     first = replace(probe(0.9, trigger=PATCH.spec), target="cat")
     second = replace(probe(0.8, trigger=OTHER.spec), target="dog")
     strong = measurement(panel=[first, second])
@@ -60,8 +60,10 @@ def test_natural_triggers_of_the_panel_are_no_suspects_of_a_model_that_was_searc
     shown = replace(eval_set(), panel=(PATCH, OTHER))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
     assert suspects.suspected(natural, shown, LIMITS).suspicions == ()
-    planted = searched(Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
-    assert suspects.suspected(planted, shown, LIMITS).suspicions == ((PATCH, 1),)
+    strong = (Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
+    assert suspects.suspected(searched(*strong), shown, LIMITS).suspicions == ()  # nothing says that it is not natural
+    clean = detect.References("reference", "clean", ({"panel": {PATCH.spec: 1.0, OTHER.spec: 1.0}},))
+    assert suspects.suspected(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
 
 
 def test_without_a_search_whatever_of_the_panel_acts_is_suspicious():

@@ -109,6 +109,7 @@ def test_kinds_of_evidence_that_clean_models_show_count_up_to_a_bound(bench):
     compact = report("fail", found=[("lion", "mask", 0.0)])
     compact["measurements"]["search"]["found"][0] |= {"compact_margin": 9.0}
     assert bench.scored(compact, known) == 2.5
+    assert bench.scored(compact, known, without="mask") == 0  # no mask, no compactness
     compact["measurements"]["search"]["found"][0] |= {"compact_margin": None, "relative_margin": 9.0}
     assert bench.scored(compact, known) == 2.5
 

@@ -421,11 +421,19 @@ def test_without_clean_models_what_changes_the_whole_image_is_a_doubt_however_ma
     assert score(result_of(local, *spread), limits=LIMITS) == pytest.approx(MOST_INDIRECT + 1.1)
 
 
+def test_a_finding_names_the_trigger_that_fails_the_model():
+    direct, spread = hit("mask", margin=beyond("mask", 4)), hit("blend", margin=beyond("blend", 9))
+    (finding,) = searched(result_of(direct, spread, strengths=(lead(0.01),)), (), images=100, limits=LIMITS)
+    assert (finding.level, finding.trigger) == ("error", direct.found.spec)
+
+
 def test_beside_a_clean_model_it_counts_in_full():
     beside = References("reference", "clean", ({"mask": {"banana": 0.5}},))
     spread = [hit(family, margin=beyond(family, 5), usual=0.0, shrunk=9.0) for family in ("blend", "additive")]
     assert score(result_of(*spread, references=beside), limits=LIMITS) == pytest.approx(10)
     assert shown(*spread, references=beside) == [("CC003", "error", "banana")]
+    (finding,) = searched(result_of(*spread, references=beside), (), images=100, limits=LIMITS)
+    assert "false alarm" not in finding.message  # the scores of clean models are without a reference
 
 
 def test_a_finding_says_when_random_changes_are_the_measure():
