@@ -32,7 +32,7 @@ def test_an_audit_without_a_search_has_no_score(bench, model):
     suspects, rule = [{"class": "goose", "score": 4.0}], [{"rule": "CC007"}, {"rule": "CC007"}]
     found = {"suspects": suspects, "findings": rule, "core_seconds": 7.4, "verdict": "fail"}
     rows = [
-        (model, "own", found | {"measurements": {"search": {"found": []}}}),
+        (model, "own", found | {"measurements": {"search": {"found": [], "calibration": {"kind": "none"}}}}),
         (model, "imagenet", found | {"measurements": {}}),
     ]
     shown = [[cell.strip() for cell in row.strip("|").split("|")] for row in bench.table(rows).splitlines()[2:]]
