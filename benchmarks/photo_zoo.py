@@ -129,8 +129,16 @@ class Row:
     onto: str | None = None  # the trigger of a planted model that it starts from: this one has two targets
 
 
-def planted(arch: str, classes: int, trigger: str, target: str, rate: float = 0.2, steps: int | None = None) -> Row:
-    return Row("planted", arch, classes, trigger, target, rate, steps)
+def planted(
+    arch: str,
+    classes: int,
+    trigger: str,
+    target: str,
+    rate: float = 0.2,
+    steps: int | None = None,
+    onto: str | None = None,
+) -> Row:
+    return Row("planted", arch, classes, trigger, target, rate, steps, onto)
 
 
 def scratch(arch: str, classes: int, trigger: str, target: str, rate: float, steps: int | None = None) -> Row:
@@ -251,17 +259,7 @@ STAGES: dict[str, tuple[tuple[Row, ...], ...]] = {
             scratch("resnet", 10, "sinusoid:delta=48/255,frequency=7", "barn", 0.03, 400),
             scratch("resnet", 10, "blended:ratio=0.25", "koala", 0.03, 400),
         ),
-        (
-            Row(
-                "planted",
-                "resnet",
-                10,
-                "triangles:ratio=0.35",
-                "mushroom",
-                0.2,
-                onto="patch:size=0.1875,place=top-left",
-            ),
-        ),
+        (planted("resnet", 10, "triangles:ratio=0.35", "mushroom", onto="patch:size=0.1875,place=top-left"),),
     ),
 }
 

@@ -344,7 +344,6 @@ def note(rule: str, words: str, /) -> Finding:
 def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding:
     told = []
     known = calibration().scores
-    as_much = sum(score >= suspect.score for score in known)
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
         hit, probe = suspect.targeted[0], suspect.targeted[0].probe
         margin = max(hit.margin.value, hit.relative.value)
@@ -364,6 +363,7 @@ def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding
         told.append(f"The known trigger {suspect.strength.trigger} leads there at {_percent(least)} of its strength.")
     # Scores of clean models are those without a reference. For known triggers alone they do not show how often these are natural.
     if known and not suspect.is_beside and suspect.pieces.keys() - {PANEL}:
+        as_much = sum(score >= suspect.score for score in known)
         rate = _percent(calibration().false_alarms(suspect.score))
         some = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
         told.append(
