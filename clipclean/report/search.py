@@ -68,9 +68,12 @@ def family(name: str, /) -> str:
 
 
 def needed(found: FoundRecord, /) -> str:
-    """The sizes that clean models need for the same, as ``9.0 to 14.0 %``."""
+    """The sizes that clean models need for the same, as ``9.0 to 14.0 %``; of one clean model ``9.0 %``."""
     reference = found.reference
-    return percent_interval((reference.low, reference.high)) if reference else NOTHING
+    if not reference:
+        return NOTHING
+    low, high = percent(reference.low), percent(reference.high)
+    return low if low == high else percent_interval((reference.low, reference.high))
 
 
 def signs(found: FoundRecord, /) -> list[str]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from clipclean.config import policy
 from clipclean.findings import RULES, Finding, Rule, Suppressed, rule
 from clipclean.report import measures, search
-from clipclean.report.wording import count, percent
+from clipclean.report.wording import count, decimal, percent
 from clipclean.schema.report import Report
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
@@ -132,22 +132,18 @@ def looked_for(report: Report, /) -> list[Check]:
     rows = [_looked_at(attack, limits) for attack in measures.named(report)]
     if panel := measures.panel(report):
         strongest = max(measures.excess_of(attack.after) for attack in panel)
-        usual = f"at most {percent(limits['suspicious_excess'])}" if "suspicious_excess" in limits else "little"
+        usual = (
+            f"at most {percent(limits['suspicious_excess'])}; natural triggers may move more"
+            if "suspicious_excess" in limits
+            else "little"
+        )
         found = (
             "not measured" if strongest < -0.99 else f"the strongest moves {percent(strongest)} of images beyond chance"
         )
         rows.append(Check(f"{count(len(panel))} known triggers of the panel", found, usual))
     if search.made(report, "after"):
-        strongest_found = search.strongest(report)
-        signs = search.signs(strongest_found)[:1] if strongest_found else []
-        usual = (
-            f"fewer than {limits['abnormality']:g} deviations"
-            if "abnormality" in limits
-            else "about the size that clean models need"
-        )
-        rows.append(
-            Check("Unknown triggers", f"the smallest is {signs[0]}" if signs else "none that works was found", usual)
-        )
+        fails = f"; a score of {limits['abnormality']:g} fails the model" if "abnormality" in limits else ""
+        rows.append(Check("Unknown triggers", _found_by_search(report), f"no class stands out{fails}"))
     elif search.ran(report):
         rows.append(
             Check("Unknown triggers", f"searched for before and after unlearning: {search.covered(report)}", "")
@@ -176,6 +172,19 @@ def _looked_at(attack: measures.ComparedAttack, limits: dict[str, float]) -> Che
     return Check(
         f"Trigger “{attack.family}” towards “{attack.target}”", f"moves {after} of images beyond chance{before}", usual
     )
+
+
+def _found_by_search(report: Report) -> str:
+    """What the search of the current model showed: the class that stands out most, or that none does."""
+    scores = {
+        each.target: each.value for each in report.findings if each.rule == "CC003" and each.target and each.value
+    }
+    if scores:
+        worst = max(scores, key=lambda name: scores[name])
+        return f"“{worst}” stands out, with a score of {decimal(scores[worst])}"
+    strongest = search.strongest(report)
+    signs = search.signs(strongest)[:1] if strongest else []
+    return f"none stands out; the first is {signs[0]}" if signs else "none that works was found"
 
 
 def _python(folder: str) -> str:

@@ -61,6 +61,13 @@ def test_the_signs_say_smaller_or_larger_and_nothing_where_nothing_was_compared(
     ]
 
 
+def test_what_clean_models_need_is_a_range_and_of_one_clean_model_its_size():
+    entry = searches.backdoored()["measurements"]["search"]["found"][0]
+    assert search.needed(entry) == "9.0 to 14.0 %"
+    assert search.needed(entry | {"reference": {"median": 0.141, "low": 0.141, "high": 0.141, "n": 1}}) == "14.1 %"
+    assert search.needed(entry | {"reference": None}) == "–"
+
+
 @pytest.mark.parametrize(
     ("kind", "models", "words"),
     [

@@ -67,6 +67,24 @@ def test_a_passed_audit_says_what_was_looked_for():
     assert verdicts.headline(made) == "None of the triggers that were tried acts on this model."
 
 
+def test_a_search_is_looked_at_by_the_score_that_its_verdict_compares():
+    made = searches.backdoored()
+    found = next(each for each in made["findings"] if each["rule"] == "CC003")
+    found |= {"value": 4.712, "target": "banana"}
+    made["policy"]["resolved"] = {"thresholds": {"abnormality": 3.5, "suspicious_excess": 0.3}}
+    told = {check.what: (check.found, check.usual) for check in verdicts.looked_for(made)}
+    assert told["Unknown triggers"] == (
+        "“banana” stands out, with a score of 4.71",
+        "no class stands out; a score of 3.5 fails the model",
+    )
+    assert next(usual for _, usual in told.values()) == "at most 30.0 %; natural triggers may move more"
+
+
+def test_a_search_in_which_no_class_stands_out_says_so_and_tells_of_the_first_trigger():
+    told = {check.what: check.found for check in verdicts.looked_for(searches.calm())}
+    assert told["Unknown triggers"].startswith("none stands out; the first is ")
+
+
 @pytest.mark.parametrize(
     ("codes", "words"),
     [
