@@ -254,7 +254,8 @@ RULES: Mapping[str, Rule] = {
         "gave no clean model. So it can compare a found trigger only with the other classes of the same model, "
         "and does not know how small a trigger clean models need.",
         does_not_show="That the model is clean, or that it is not.",
-        action="Give a clean model of the same architecture that you trust, by --reference.",
+        action="Give a clean model of the same architecture that you trust, by --reference. Without one, clipclean audit --power "
+        "can say pass.",
         severity=4.0,
         doubt=VerdictWords(_UNCALIBRATED, _UNCALIBRATED),
         urgent=10,
