@@ -33,6 +33,8 @@ from clipclean.schema.report import (
     WayRecord,
 )
 
+_SUSPICIONS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit suspects a model, surely or not
+
 
 @dataclass(frozen=True)
 class Tried:
@@ -124,13 +126,18 @@ def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: B
     return finding("CC063", words, level="error")
 
 
-def stays(original: Sequence[Finding], attempt: Attempt, /) -> bool:
-    """Whether the original is better than its best cleaning: that lost too much accuracy, and the audit had found no backdoor to remove.
+def stays(original: Sequence[Finding], attempt: Attempt, budget: Budget, /) -> bool:
+    """Whether the original is better than its best cleaning: that costs too much, and the audit had found no backdoor to remove.
 
-    ``original`` are the findings of the audit of the original.
+    ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;
+    where it suspected nothing, the value alone counts, since nothing speaks for any loss.
     """
-    costs_too_much = any(found.rule == "CC010" and found.level == "error" for found in attempt.findings)
-    return costs_too_much and not any(found.level == "error" for found in original)
+    if any(found.level == "error" for found in original):
+        return False
+    if any(found.rule == "CC010" and found.level == "error" for found in attempt.findings):
+        return True
+    is_suspected = any(found.rule in _SUSPICIONS for found in original)
+    return not is_suspected and not budget.affords(attempt.point.accuracy_lost)
 
 
 def as_it_was(considered: Sequence[Considered], budget: Budget, /) -> Finding:

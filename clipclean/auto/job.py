@@ -125,7 +125,7 @@ def concluded(
     """The report and its images; afterwards the model has the reported weights."""
     chosen, attempt = select.best(tried.considered)
     original = attempts.unchanged(bench, attempt, tried.before)
-    if stays := conclude.stays(original.findings, attempt):
+    if stays := conclude.stays(original.findings, attempt, bench.budget):
         attempt = original
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)

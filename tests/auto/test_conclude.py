@@ -133,11 +133,18 @@ def test_where_an_error_stands_nothing_passed_and_a_failure_that_the_policy_acce
 def test_the_original_stays_where_its_cleaning_costs_too_much_and_nothing_sure_was_found_in_it():
     costly, acts = attempt("a", ("CC010", "error")), attempt("a", ("CC001", "error"))
     doubt, sure = finding("CC003", "words", level="warning"), finding("CC003", "words", level="error")
-    assert conclude.stays([], costly)
-    assert conclude.stays([doubt], costly)
-    assert not conclude.stays([doubt, sure], costly)  # a backdoor stays one, whatever it costs to remove
-    assert not conclude.stays([], acts)
-    assert not conclude.stays([], attempt("a", ("CC010", "note")))
+    assert conclude.stays([], costly, BUDGET)
+    assert conclude.stays([doubt], costly, BUDGET)
+    assert not conclude.stays([doubt, sure], costly, BUDGET)  # a backdoor stays one, whatever it costs to remove
+    assert not conclude.stays([], acts, BUDGET)
+
+
+def test_a_loss_that_chance_may_explain_is_too_much_only_where_nothing_was_suspected():
+    within_chance = attempt("a", ("CC010", "note"), lost=0.08)
+    unknown = finding("CC004", "words", level="warning")
+    assert conclude.stays([unknown], within_chance, BUDGET)
+    assert not conclude.stays([unknown, finding("CC003", "words", level="warning")], within_chance, BUDGET)
+    assert not conclude.stays([unknown], attempt("a", lost=0.02), BUDGET)
 
 
 def test_weights_that_stay_are_no_verdict_on_the_original():
