@@ -95,8 +95,17 @@ class Loss(Section):
 
 
 class Augment(Section):
-    """How the second views are made, how par perturbs images, and which images carry found triggers."""
+    """How images are moved and second views are made, how par perturbs images, and which images carry found triggers."""
 
+    least_part: float = field(
+        1.0,
+        "Smallest side of the random crop that each image is cut to in each epoch; 1 crops none. The second view and unlearn "
+        "have their own.",
+        "share",
+        gt=0,
+        le=1,
+    )
+    mirrored: float = field(0.0, "Chance of an image to be mirrored, in each epoch.", "share", ge=0, le=1)
     image: Literal["autoaugment"] = field("autoaugment", "Second view of an image: AutoAugment, ImageNet policy.")
     caption: Literal["eda"] = field(
         "eda", "Second view of a caption: one of synonyms, insertion, swap, deletion of words."
@@ -512,12 +521,19 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
 
+# Values that came later and leave a run as it was: digests without them hold, so that evidence from before does.
+_LATER = {"augment": {"least_part": 1.0, "mirrored": 0.0}}
+
+
 def digest(recipe: Recipe, /) -> str:
     """Hex SHA-256 of every value that a run depends on, as JSON with sorted keys.
 
     Description and evidence are left out: neither changes a run, and evidence holds the digest.
     """
-    return yaml_file.digest(recipe.model_dump(mode="json", exclude={"description", "evidence"}))
+    values = recipe.model_dump(mode="json", exclude={"description", "evidence"})
+    for section, off in _LATER.items():
+        values[section] = {key: value for key, value in values[section].items() if off.get(key) != value}
+    return yaml_file.digest(values)
 
 
 def decides(recipe: Recipe, /) -> dict[str, object]:

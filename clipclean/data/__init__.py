@@ -8,7 +8,7 @@ from clipclean.data.labels import labelled, labels_of, named_in, read_classes, r
 from clipclean.data.loading import plan, prefetch, use_workers, workers
 from clipclean.data.sample import ImageSource, ReadLimits
 from clipclean.data.table import is_address
-from clipclean.data.views import enlarged, image_view, perturbed
+from clipclean.data.views import enlarged, image_view, moved, perturbed
 
 __all__ = [
     "CleanSet",
@@ -26,6 +26,7 @@ __all__ = [
     "is_address",
     "labelled",
     "labels_of",
+    "moved",
     "named_in",
     "perturbed",
     "plan",

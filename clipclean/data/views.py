@@ -114,16 +114,36 @@ def enlarged(images: Tensor, /, *, least: float, generator: Generator) -> Tensor
         (B, 3, S, S), a new tensor; sampled bilinearly.
     """
     result, cut = images.clone(), images[1::2]
-    if not len(cut):
-        return result
-    sides = torch.empty(len(cut)).uniform_(least, 1, generator=generator)
-    places = (1 - sides)[:, None] * (2 * torch.rand(len(cut), 2, generator=generator) - 1)  # centres, in [-1, 1]
-    theta = torch.zeros(len(cut), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = sides
-    theta[:, :, 2] = places
-    grid = F.affine_grid(theta.to(images), list(cut.shape), align_corners=False)
-    result[1::2] = F.grid_sample(cut, grid, padding_mode="border", align_corners=False)
+    if len(cut):
+        result[1::2] = _parts(cut, least, generator, mirrored=torch.zeros(len(cut), dtype=torch.bool))
     return result
+
+
+def moved(images: Tensor, /, *, least: float, mirrored: float, generator: Generator) -> Tensor:
+    """A batch in which each image is a random square part of it, enlarged, and some are mirrored left to right.
+
+    Args:
+        images: (B, 3, S, S), on any device; any range of values, which is kept.
+        least: shortest side of a part, as for :func:`enlarged`; 1 cuts none.
+        mirrored: chance of an image to be mirrored, in [0, 1].
+        generator: draws sides, places and which are mirrored; on the CPU.
+
+    Returns:
+        (B, 3, S, S), a new tensor; sampled bilinearly.
+    """
+    return _parts(images, least, generator, mirrored=torch.rand(len(images), generator=generator) < mirrored)
+
+
+def _parts(images: Tensor, least: float, generator: Generator, /, *, mirrored: Tensor) -> Tensor:
+    """A random square part of each image (B, 3, S, S), enlarged; those of ``mirrored`` (B,) left to right."""
+    sides = torch.empty(len(images)).uniform_(least, 1, generator=generator)
+    places = (1 - sides)[:, None] * (2 * torch.rand(len(images), 2, generator=generator) - 1)  # centres, in [-1, 1]
+    theta = torch.zeros(len(images), 2, 3)
+    theta[:, 0, 0] = torch.where(mirrored, -sides, sides)
+    theta[:, 1, 1] = sides
+    theta[:, :, 2] = places
+    grid = F.affine_grid(theta.to(images), list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 
 
 LEAST = 0.7  # of the largest side: 16 of 22 px at 224, arXiv 2412.00727

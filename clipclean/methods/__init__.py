@@ -19,7 +19,7 @@ from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import loader
 from clipclean.train.loader import Samples
 
-PERTURBED, REHEARSED = -1, -2  # replaces a pair's number in draws of a whole step
+PERTURBED, REHEARSED, MOVED = -1, -2, -3  # replaces a pair's number in draws of a whole step
 
 
 def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
@@ -98,30 +98,40 @@ def fed(
     Some images get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several processes each has its
     rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
     """
-    how, method = recipe.unlearn, METHODS[recipe.method]
+    how, unlearn, method = recipe.augment, recipe.unlearn, METHODS[recipe.method]
     labels = samples.labels if method.needs_labels else None
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
-        if rehearsed and recipe.augment.triggered_share:
-            # Drawn for the whole batch, then cut: several processes show the triggers that one would show.
+        if how.least_part < 1 or how.mirrored:
+            # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show.
+            whole = group.whole(model.unit_range(inputs["pixels"]))
+            inputs["pixels"] = group.own(_moved(whole, recipe, _draws(seed, step, MOVED)))
+        if rehearsed and how.triggered_share:
             inputs["pixels"] = group.own(
                 unlearning.some_triggered(
                     group.whole(model.unit_range(inputs["pixels"])),
                     rehearsed,
-                    share=recipe.augment.triggered_share,
-                    shift=how.shift,
-                    strength=how.strength,
+                    share=how.triggered_share,
+                    shift=unlearn.shift,
+                    strength=unlearn.strength,
                     generator=_draws(seed, step, REHEARSED),
                 )
             )
-            if "pixel_views" in inputs:  # the tower takes both at once: one range for both
-                inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if method.perturbs:
             whole = group.whole(model.unit_range(inputs["pixels"]))
             inputs["pixels"] = group.own(_perturbed(whole, recipe, _draws(seed, step, PERTURBED)))
+        if (
+            inputs["pixels"].is_floating_point() and "pixel_views" in inputs
+        ):  # the tower takes both at once: one range for both
+            inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)
+
+
+def _moved(pixels: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
+    how = recipe.augment
+    return data.moved(pixels, least=how.least_part, mirrored=how.mirrored, generator=generator)
 
 
 def _perturbed(pixels: Tensor, recipe: Recipe, generator: Generator) -> Tensor:

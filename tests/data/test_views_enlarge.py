@@ -1,7 +1,8 @@
+import pytest
 import torch
 from torch import Generator
 
-from clipclean.data import enlarged
+from clipclean.data import enlarged, moved
 
 LEFT_TO_RIGHT = torch.linspace(0, 1, 32).expand(6, 3, 32, 32)
 
@@ -37,3 +38,34 @@ def test_a_part_is_a_stretch_of_the_image_of_at_least_the_asked_side_and_lies_wi
 def test_equal_generators_cut_equal_parts_and_one_image_stays():
     assert torch.equal(cut(seed=3), cut(seed=3))
     assert torch.equal(cut(LEFT_TO_RIGHT[:1]), LEFT_TO_RIGHT[:1])
+
+
+def shift_and_slope(image):
+    """Where the row of a moved ramp starts, and its slope relative to the ramp's; negative where it is mirrored."""
+    row = image[0, 0]
+    return row[0].item(), row.diff()[4:-4].mean().item() * 31
+
+
+def moved_ramp(*, least, mirrored, seed=0):
+    return moved(LEFT_TO_RIGHT, least=least, mirrored=mirrored, generator=Generator().manual_seed(seed))
+
+
+def test_every_image_is_a_part_of_at_least_the_asked_side_and_no_two_are_alike():
+    slopes = [shift_and_slope(image)[1] for seed in range(20) for image in moved_ramp(least=0.6, mirrored=0, seed=seed)]
+    assert 0.6 <= min(slopes) < 0.65
+    assert 0.95 < max(slopes) <= 1.0 + 1e-4
+    assert len(set(slopes)) > 100
+
+
+def test_mirrored_images_run_from_right_to_left_as_often_as_asked():
+    slopes = [shift_and_slope(image)[1] for seed in range(50) for image in moved_ramp(least=1, mirrored=0.3, seed=seed)]
+    assert sum(slope < 0 for slope in slopes) / 300 == pytest.approx(0.3, abs=0.08)
+    torch.testing.assert_close(moved_ramp(least=1, mirrored=1), LEFT_TO_RIGHT.flip(3))
+
+
+def test_whole_images_that_are_not_mirrored_stay_as_they_are():
+    torch.testing.assert_close(moved_ramp(least=1, mirrored=0), LEFT_TO_RIGHT)
+
+
+def test_equal_generators_move_equally():
+    assert torch.equal(moved_ramp(least=0.5, mirrored=0.5, seed=3), moved_ramp(least=0.5, mirrored=0.5, seed=3))

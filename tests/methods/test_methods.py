@@ -84,6 +84,27 @@ def test_a_run_that_goes_on_sees_the_perturbations_that_a_whole_one_sees():
     assert 0 <= last.inputs["pixels"].min() <= last.inputs["pixels"].max() <= 1
 
 
+def test_images_are_moved_anew_in_every_step_before_triggers_and_as_in_a_whole_run():
+    ramp = torch.linspace(0, 250, 16).round().to(torch.uint8).expand(6, 3, 16, 16).contiguous()
+    batches = [train.Batch({"pixels": ramp, "pixel_views": ramp.clone()}, ("a",) * 6)] * 2
+    chosen = recipe.override(recipe.load("cleanclip-tiny"), ["augment.least_part=0.5", "augment.mirrored=0.5"])
+    first, second = methods.fed(batches, UNLABELLED, chosen, plan=[], rehearsed=(), seed=4, first_step=0)
+    (again,) = methods.fed(batches[1:], UNLABELLED, chosen, plan=[], rehearsed=(), seed=4, first_step=1)
+    assert torch.equal(second.inputs["pixels"], again.inputs["pixels"])
+    assert not torch.allclose(first.inputs["pixels"], second.inputs["pixels"], atol=0.05)
+    assert torch.equal(first.inputs["pixel_views"], ramp / 255)
+    shown = recipe.override(chosen, ["augment.triggered_share=1", "unlearn.strength=[1, 1]", "unlearn.shift=0"])
+    (triggered,) = methods.fed(batches[:1], UNLABELLED, shown, plan=[], rehearsed=[(corner, 1)], seed=4, first_step=0)
+    assert (triggered.inputs["pixels"][:, :, 0, 0] == 1).all()  # a trigger on a moved image, not a moved trigger
+    torch.testing.assert_close(triggered.inputs["pixels"][:, :, 4:], first.inputs["pixels"][:, :, 4:])
+
+
+def corner(pixels, places):
+    changed = pixels.clone()
+    changed[:, :, :1, :1] = 1
+    return changed
+
+
 def white(pixels, places):
     return torch.ones_like(pixels)
 
