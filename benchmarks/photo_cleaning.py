@@ -27,7 +27,8 @@ SHOWN = 1000  # images to measure on
 RELEASED, FINE_PRUNING, AUTO = "released", "fine-pruning", "auto"
 CLEANCLIP = "cleanclip-few-tiny"
 CONTROL = (
-    "mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2"  # the same values, without the second loss
+    "mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,"
+    "augment.least_part=0.6,augment.mirrored=0.5"  # the same values, without the second loss
 )
 NOTHING = "Not measured yet."
 ACTS = 0.35  # excess before a cleaning from which on a model counts as a victim; others whose poisoning failed count as clean
