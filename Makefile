@@ -63,7 +63,8 @@ bench-cleaning-photos: bench-photos
 	  --write docs/evidence.md
 	$(BIN)/python benchmarks/photo_cleaning.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --half report \
 	  --out build/photo-cleaning --write docs/evidence.md --methods cleanclip-few-tiny \
-	  mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2 par-tiny unlearn-tiny released fine-pruning clp invertune auto
+	  mmcl-tiny:train.batch_size=64,train.lr=2.4e-3,loss.preserve_weight=2,augment.least_part=0.6,augment.mirrored=0.5 \
+	  par-tiny unlearn-tiny released fine-pruning clp invertune auto
 	$(BIN)/python benchmarks/rebound.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/rebound \
 	  --only choose-resnet-10-planted-patch-1 --write docs/evidence.md
 	$(BIN)/python benchmarks/screening_photos.py --photos build/photos --images $(IMAGES) --zoo build/photo-zoo --out build/screening-photos \

@@ -111,7 +111,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     trial = replace(considered, trials=retests.trials).at(point.share)
     if trial:
         retests(trial)  # the copy may have been interpolated farther than the model
-    costly = is_costly(point, trial, bench.budget)
+    is_suspected = suspects.is_suspected(bench.findings(before.sight))
+    costly = is_costly(point, trial, bench.budget, is_suspected=is_suspected)
     attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, (), costly)
     if done.changed:
         bench.put(done.weights, original=bench.original, share=point.share)
@@ -250,8 +251,13 @@ def worst(measured: detect.Measurement, /) -> float:
     return round(max((p.excess for p in measured.known if not math.isnan(p.excess)), default=0.0), 9)
 
 
-def is_costly(point: Point, trial: Trial | None, budget: Budget, /) -> bool:
-    """Whether the losses on model and copy, at one share of the way, are over the budget together, beyond chance."""
+def is_costly(point: Point, trial: Trial | None, budget: Budget, /, *, is_suspected: bool) -> bool:
+    """Whether the losses on model and copy, at one share of the way, are over the budget together, beyond chance.
+
+    Where the audit suspects nothing, nothing speaks for a loss that most likely is over the budget: then that on the model counts, by its value.
+    """
+    if not is_suspected and not budget.affords(point.accuracy_lost):
+        return True
     return trial is not None and trial.kept == point.share and budget.exceeds(pooled(point, trial))
 
 

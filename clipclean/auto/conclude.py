@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipclean import detect
-from clipclean.auto import select
+from clipclean.auto import select, suspects
 from clipclean.auto.budget import Budget
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.select import Attempt, Considered
@@ -32,8 +32,6 @@ from clipclean.schema.report import (
     TrialRecord,
     WayRecord,
 )
-
-_SUSPICIONS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit suspects a model, surely or not
 
 
 @dataclass(frozen=True)
@@ -136,18 +134,22 @@ def stays(original: Sequence[Finding], attempt: Attempt, budget: Budget, /) -> b
         return False
     if any(found.rule == "CC010" and found.level == "error" for found in attempt.findings):
         return True
-    is_suspected = any(found.rule in _SUSPICIONS for found in original)
-    return not is_suspected and not budget.affords(attempt.point.accuracy_lost)
+    return not suspects.is_suspected(original) and not budget.affords(attempt.point.accuracy_lost)
 
 
-def as_it_was(considered: Sequence[Considered], budget: Budget, /) -> Finding:
-    """That the weights stay, since every cleaning costs more than the budget: what the canaries show is no verdict on the original."""
-    names = ", ".join(each.candidate.name for each in considered if not each.why_not)
-    words = (
-        f"No candidate removes the test backdoors within {100 * budget.accuracy:.1f} points of accuracy: {names}. The audit found no "
-        "sure backdoor in this model, so its weights stay as they were."
-    )
-    return finding("CC063", words, level="warning")
+def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /) -> Finding:
+    """That the weights stay, since the best cleaning costs more than the budget: what the canaries show is no verdict on the original."""
+    allowed = f"{100 * budget.accuracy:.1f} points of accuracy"
+    if any(found.rule == "CC010" and found.level == "error" for found in attempt.findings):
+        names = ", ".join(each.candidate.name for each in considered if not each.why_not)
+        words = f"No candidate removes the test backdoors within {allowed}: {names}. The audit found no sure backdoor"
+    else:
+        lost, (low, high) = attempt.point.accuracy_lost, attempt.point.interval
+        words = (
+            f"The best candidate, {attempt.candidate.name}, costs {100 * lost:.1f} points of accuracy ({100 * low:.1f} to "
+            f"{100 * high:.1f}), where {100 * budget.accuracy:.1f} are allowed, and the audit suspected nothing"
+        )
+    return finding("CC063", f"{words}, so the weights stay as they were.", level="warning")
 
 
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:

@@ -125,7 +125,8 @@ def concluded(
     """The report and its images; afterwards the model has the reported weights."""
     chosen, attempt = select.best(tried.considered)
     original = attempts.unchanged(bench, attempt, tried.before)
-    if stays := conclude.stays(original.findings, attempt, bench.budget):
+    best = attempt
+    if stays := conclude.stays(original.findings, best, bench.budget):
         attempt = original
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)
@@ -136,7 +137,7 @@ def concluded(
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=request.seed)
     shown_by_canaries = (
-        [conclude.as_it_was(tried.considered, bench.budget)]
+        [conclude.as_it_was(tried.considered, best, bench.budget)]
         if stays
         else conclude.canary_findings(
             tried.copy,

@@ -36,7 +36,7 @@ class Attempt:
     sight: AuditResult
     refinetuned: Refinetuned | None
     findings: tuple[Finding, ...]
-    is_costly: bool = False  # over the budget beyond chance, by its losses on model and copy together
+    is_costly: bool = False  # over the budget; see attempts.is_costly
 
     @property
     def is_open(self) -> bool:

@@ -5,10 +5,14 @@ from dataclasses import dataclass
 
 from clipclean import detect
 from clipclean.config.thresholds import AuditLimits
+from clipclean.findings import Finding
 from clipclean.jobs import suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
 from clipclean.methods.unlearning import SuspectedTrigger
+
+_SIGNS = ("CC001", "CC002", "CC003", "CC006")  # rules by which an audit points at a backdoor, surely or not
+_UNSEARCHED = ("CC021", "CC022", "CC024")  # and by which it did not look
 
 
 @dataclass(frozen=True)
@@ -54,6 +58,11 @@ def acting(
         else:
             others.append((trigger, target))
     return (*suspicions.acting(measured, others, evidence, limits), *found)
+
+
+def is_suspected(original: Sequence[Finding], /) -> bool:
+    """Whether an audit with these findings points at a backdoor, or did not look for unknown ones; a trigger that was named and may act counts."""
+    return any(found.rule in (*_SIGNS, *_UNSEARCHED) or found.trigger is not None for found in original)
 
 
 def pointed_at(seen: Suspected, evidence: detect.EvalSet, limits: AuditLimits, /) -> list[int]:

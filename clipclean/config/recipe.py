@@ -99,8 +99,8 @@ class Augment(Section):
 
     least_part: float = field(
         1.0,
-        "Smallest side of the random crop that each image is cut to in each epoch; 1 crops none. The second view and unlearn "
-        "have their own.",
+        "Smallest side of the random crop that each image is cut to in each epoch; 1 crops none. Second views are made of whole "
+        "images; unlearn has unlearn.least_part.",
         "share",
         gt=0,
         le=1,
@@ -532,7 +532,7 @@ def digest(recipe: Recipe, /) -> str:
     """
     values = recipe.model_dump(mode="json", exclude={"description", "evidence"})
     for section, off in _LATER.items():
-        values[section] = {key: value for key, value in values[section].items() if off.get(key) != value}
+        values[section] = {key: value for key, value in values[section].items() if key not in off or off[key] != value}
     return yaml_file.digest(values)
 
 
@@ -596,6 +596,10 @@ def _contradictions(recipe: Recipe) -> dict[Key, str]:
         )
     if method.searches and recipe.loss.preserve_weight == 0:
         problems["loss", "preserve_weight"] = f"0 lets {recipe.method} forget everything; it needs more, 2 for example"
+    if method.searches and (recipe.augment.least_part < 1 or recipe.augment.mirrored):
+        problems["augment", "least_part" if recipe.augment.least_part < 1 else "mirrored"] = (
+            f"{recipe.method} neither cuts nor mirrors by it; it has unlearn.least_part"
+        )
     if recipe.unlearn.enough > recipe.unlearn.outlyingness:
         problems["unlearn", "enough"] = (
             f"{recipe.unlearn.enough:g} is more than unlearn.outlyingness, {recipe.unlearn.outlyingness:g}: suspects would be left"

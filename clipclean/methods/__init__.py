@@ -93,7 +93,7 @@ def fed(
     first_step: int,
     group: train.Group = train.ALONE,
 ) -> Iterator[train.Batch]:
-    """The batches of a plan from ``first_step`` on, with the further inputs of the method: labels, or perturbed images.
+    """The batches of a plan from ``first_step`` on, with images moved as the recipe says, and the further inputs of the method: labels, or perturbed images.
 
     Some images get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several processes each has its
     rows of a batch, drawn as in one process; the labels, and the plan, are those of all.

@@ -142,8 +142,9 @@ def looked_for(report: Report, /) -> list[Check]:
         )
         rows.append(Check(f"{count(len(panel))} known triggers of the panel", found, usual))
     if search.made(report, "after"):
-        fails = f"; a score of {limits['abnormality']:g} fails the model" if "abnormality" in limits else ""
-        rows.append(Check("Unknown triggers", _found_by_search(report), f"no class stands out{fails}"))
+        limit = limits.get("abnormality")
+        fails = f"; a score of {limit:g} can fail the model" if limit is not None else ""
+        rows.append(Check("Unknown triggers", _found_by_search(report, limit), f"no class stands out{fails}"))
     elif search.ran(report):
         rows.append(
             Check("Unknown triggers", f"searched for before and after unlearning: {search.covered(report)}", "")
@@ -174,17 +175,18 @@ def _looked_at(attack: measures.ComparedAttack, limits: dict[str, float]) -> Che
     )
 
 
-def _found_by_search(report: Report) -> str:
+def _found_by_search(report: Report, limit: float | None) -> str:
     """What the search of the current model showed: the class that stands out most, or that none does."""
-    scores = {
-        each.target: each.value for each in report.findings if each.rule == "CC003" and each.target and each.value
-    }
-    if scores:
-        worst = max(scores, key=lambda name: scores[name])
-        return f"“{worst}” stands out, with a score of {decimal(scores[worst])}"
+    named = report.suspects if report.is_audit else report.after.suspects if report.after else ()
+    if named:
+        first = named[0]
+        # A class that the audit named in spite of a low score would fail the model if nothing explained its triggers.
+        is_explained = first.score is not None and limit is not None and first.score < limit / 2
+        told = "but something explains it" if is_explained else f"with a score of {decimal(first.score)}"
+        return f"“{first.class_}” stands out, {told}"
     strongest = search.strongest(report)
     signs = search.signs(strongest)[:1] if strongest else []
-    return f"none stands out; the first is {signs[0]}" if signs else "none that works was found"
+    return f"no class stands out; the trigger that works best is {signs[0]}" if signs else "none that works was found"
 
 
 def _python(folder: str) -> str:

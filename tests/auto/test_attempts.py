@@ -51,10 +51,17 @@ def test_the_worst_of_the_known_triggers_counts_and_what_could_not_be_measured_d
 
 def test_a_candidate_is_costly_by_its_losses_on_model_and_copy_at_the_same_share():
     point = Point(1.0, 0.0, 0.06, (0.015, 0.1))
-    assert attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045), BUDGET)
-    assert not attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045, kept=0.85), BUDGET)
-    assert not attempts.is_costly(point, trial(0.0, lost=0.0, reach=0.045), BUDGET)
-    assert not attempts.is_costly(point, None, BUDGET)
+    assert attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045), BUDGET, is_suspected=True)
+    assert not attempts.is_costly(point, trial(0.0, lost=0.06, reach=0.045, kept=0.85), BUDGET, is_suspected=True)
+    assert not attempts.is_costly(point, trial(0.0, lost=0.0, reach=0.045), BUDGET, is_suspected=True)
+    assert not attempts.is_costly(point, None, BUDGET, is_suspected=True)
+
+
+def test_where_nothing_is_suspected_a_loss_is_costly_by_its_value():
+    point = Point(1.0, 0.0, 0.03, (-0.02, 0.08))
+    assert attempts.is_costly(point, None, BUDGET, is_suspected=False)
+    assert not attempts.is_costly(point, None, BUDGET, is_suspected=True)
+    assert not attempts.is_costly(Point(1.0, 0.0, 0.02, (-0.03, 0.07)), None, BUDGET, is_suspected=False)
 
 
 def test_no_accuracy_is_lost_where_none_is_measured():

@@ -144,12 +144,20 @@ def test_a_loss_that_chance_may_explain_is_too_much_only_where_nothing_was_suspe
     unknown = finding("CC004", "words", level="warning")
     assert conclude.stays([unknown], within_chance, BUDGET)
     assert not conclude.stays([unknown, finding("CC003", "words", level="warning")], within_chance, BUDGET)
-    assert not conclude.stays([unknown], attempt("a", lost=0.02), BUDGET)
+    assert not conclude.stays([unknown], attempt("a", lost=0.02), BUDGET)  # the whole budget may be spent
 
 
 def test_weights_that_stay_are_no_verdict_on_the_original():
     tried = [Considered(candidate("a")), Considered(candidate("b"), "needs labels"), Considered(candidate("c"))]
-    found = conclude.as_it_was(tried, BUDGET)
+    found = conclude.as_it_was(tried, attempt("a", ("CC010", "error")), BUDGET)
     assert (found.rule, found.level) == ("CC063", "warning")
     assert "within 2.0 points of accuracy: a, c." in found.message
+    assert policy.verdict([found]) == "inconclusive"
+
+
+def test_a_cleaning_that_most_likely_costs_too_much_is_told_with_its_cost():
+    found = conclude.as_it_was([Considered(candidate("a"))], attempt("a", ("CC010", "note"), lost=0.086), BUDGET)
+    assert found.message.startswith(
+        "The best candidate, a, costs 8.6 points of accuracy (8.6 to 8.6), where 2.0 are allowed"
+    )
     assert policy.verdict([found]) == "inconclusive"

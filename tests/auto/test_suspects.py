@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import pytest
 import torch
 from auto_values import measurement, probe
 
@@ -8,6 +9,7 @@ from clipclean.attack import triggers
 from clipclean.auto import suspects
 from clipclean.config import policy, thresholds
 from clipclean.detect.panel import Strength
+from clipclean.findings import finding
 from clipclean.jobs.searching import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
@@ -29,6 +31,25 @@ def eval_set(*suspicions):
         batch_size=4,
         classifier=True,
     )
+
+
+@pytest.mark.parametrize(
+    ("rule", "trigger", "is_suspected"),
+    [
+        ("CC001", "patch", True),
+        ("CC002", "patch", True),
+        ("CC003", None, True),
+        ("CC006", None, True),
+        ("CC020", "patch", True),  # one that the user named, on too few images
+        ("CC020", None, False),
+        ("CC021", None, True),  # nothing was looked for
+        ("CC004", None, False),
+        ("CC010", None, False),
+    ],
+)
+def test_an_audit_suspects_a_model_by_its_signs_or_did_not_look(rule, trigger, is_suspected):
+    found = finding(rule, "words", level="warning", trigger=trigger)
+    assert suspects.is_suspected([finding("CC004", "words"), found]) is is_suspected
 
 
 def test_of_two_triggers_with_one_spec_the_first_is_kept():

@@ -100,5 +100,6 @@ def test_a_range_holds_what_is_no_worse_than_its_highest_chance_aside():
 
 def test_the_default_is_what_was_measured_on_models_of_such_a_size_and_no_more_pairs():
     assert evidence.default(Subject("resnet-32px", 5_000_000, 4000)).name == "cleanclip-tiny"
+    assert evidence.default(Subject("resnet-32px", 6_000_000, 1200)).name == "cleanclip-few-tiny"
     assert evidence.default(Subject("vit-224px", 150_000_000, 4000)).name == "cleanclip"
     assert evidence.default(Subject("resnet-32px", 5_000_000, 500)).name == "cleanclip"  # fewer than it asks for

@@ -398,6 +398,14 @@ def test_mmcl_with_the_self_supervised_loss_is_refused(write):
     assert recipe.load(write("loss: {self_supervised_weight: 0}\n", head)).method == "mmcl"
 
 
+@pytest.mark.parametrize(("key", "value"), [("least_part", 0.6), ("mirrored", 0.5)])
+def test_a_method_that_moves_no_images_is_not_asked_to(write, key, value):
+    head = HEAD.replace("cleanclip", "unlearn")
+    body = f"loss: {{self_supervised_weight: 0, preserve_weight: 2}}\naugment: {{{key}: {value}}}\n"
+    assert f"augment.{key}: unlearn neither cuts nor mirrors by it" in refusal(write(body, head))
+    assert recipe.load(write(f"augment: {{{key}: {value}}}\n")).method == "cleanclip"
+
+
 def test_a_warm_up_that_fills_the_run_is_refused_before_the_data_are_known(write):
     assert "50 is not shorter than the run of 50 steps" in refusal(write("train: {max_steps: 50}\n"))
     assert recipe.load(write("train: {max_steps: 51}\n"))

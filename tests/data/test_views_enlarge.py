@@ -40,27 +40,35 @@ def test_equal_generators_cut_equal_parts_and_one_image_stays():
     assert torch.equal(cut(LEFT_TO_RIGHT[:1]), LEFT_TO_RIGHT[:1])
 
 
-def shift_and_slope(image):
-    """Where the row of a moved ramp starts, and its slope relative to the ramp's; negative where it is mirrored."""
-    row = image[0, 0]
-    return row[0].item(), row.diff()[4:-4].mean().item() * 31
+def slope(row):
+    """That of a moved ramp relative to the ramp's; negative where it is mirrored."""
+    return row.diff()[4:-4].mean().item() * 31
 
 
-def moved_ramp(*, least, mirrored, seed=0):
-    return moved(LEFT_TO_RIGHT, least=least, mirrored=mirrored, generator=Generator().manual_seed(seed))
+def moved_ramp(ramp=LEFT_TO_RIGHT, *, least, mirrored, seed=0):
+    return moved(ramp, least=least, mirrored=mirrored, generator=Generator().manual_seed(seed))
 
 
 def test_every_image_is_a_part_of_at_least_the_asked_side_and_no_two_are_alike():
-    slopes = [shift_and_slope(image)[1] for seed in range(20) for image in moved_ramp(least=0.6, mirrored=0, seed=seed)]
+    slopes = [slope(image[0, 0]) for seed in range(20) for image in moved_ramp(least=0.6, mirrored=0, seed=seed)]
     assert 0.6 <= min(slopes) < 0.65
     assert 0.95 < max(slopes) <= 1.0 + 1e-4
     assert len(set(slopes)) > 100
 
 
 def test_mirrored_images_run_from_right_to_left_as_often_as_asked():
-    slopes = [shift_and_slope(image)[1] for seed in range(50) for image in moved_ramp(least=1, mirrored=0.3, seed=seed)]
-    assert sum(slope < 0 for slope in slopes) / 300 == pytest.approx(0.3, abs=0.08)
+    slopes = [slope(image[0, 0]) for seed in range(50) for image in moved_ramp(least=1, mirrored=0.3, seed=seed)]
+    assert sum(each < 0 for each in slopes) / 300 == pytest.approx(0.3, abs=0.08)
     torch.testing.assert_close(moved_ramp(least=1, mirrored=1), LEFT_TO_RIGHT.flip(3))
+
+
+def test_parts_lie_anywhere_from_top_to_bottom_and_are_never_upside_down():
+    down = LEFT_TO_RIGHT.transpose(2, 3)
+    columns = [image[0, :, 0] for seed in range(20) for image in moved_ramp(down, least=0.6, mirrored=0.5, seed=seed)]
+    assert 0.6 <= min(map(slope, columns)) < 0.65
+    starts = [column[4].item() for column in columns]
+    assert min(starts) < 0.12
+    assert max(starts) > 0.35
 
 
 def test_whole_images_that_are_not_mirrored_stay_as_they_are():

@@ -99,6 +99,22 @@ def test_images_are_moved_anew_in_every_step_before_triggers_and_as_in_a_whole_r
     torch.testing.assert_close(triggered.inputs["pixels"][:, :, 4:], first.inputs["pixels"][:, :, 4:])
 
 
+def test_par_perturbs_the_moved_image():
+    ramp = torch.linspace(0, 250, 16).round().to(torch.uint8).expand(4, 3, 16, 16).contiguous()
+    quiet = ["augment.noise=0", "augment.least_part=0.5", "augment.mirrored=0.5"]
+    moving = recipe.override(recipe.load("par-tiny"), quiet)
+    (found,) = methods.fed(
+        [train.Batch({"pixels": ramp}, ())], UNLABELLED, moving, plan=[], rehearsed=(), seed=4, first_step=0
+    )
+    still = recipe.override(moving, ["augment.erased_side=0"])
+    (whole,) = methods.fed(
+        [train.Batch({"pixels": ramp}, ())], UNLABELLED, still, plan=[], rehearsed=(), seed=4, first_step=0
+    )
+    erased = (found.inputs["pixels"] != whole.inputs["pixels"]).any(1)
+    assert 0 < erased.float().mean() < 0.02  # the square, of 2 px of 16, on images that moved alike
+    assert not torch.allclose(whole.inputs["pixels"], ramp / 255, atol=0.05)
+
+
 def corner(pixels, places):
     changed = pixels.clone()
     changed[:, :, :1, :1] = 1

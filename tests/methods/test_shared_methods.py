@@ -44,7 +44,7 @@ with distributed.joined("cpu") as group:
     labels = torch.arange(len(some)) % 12
     classifier = detect.classifier(clip.embed_texts, tiny.CLASSES, templates=tiny.TEMPLATES, batch_size=64)
     run = Run(0, "fp32", lambda *_: None, None, group)
-    for name, more in (("par-tiny", ()), ("supervised", ()), ("mmcl-tiny", ("loss.preserve_weight=5",))):
+    for name, more in (("par-tiny", ()), ("supervised", ()), ("mmcl-tiny", ("loss.preserve_weight=5", "augment.least_part=0.6", "augment.mirrored=0.5"))):
         clip, how = fresh(), chosen(name, *more)
         aims = training.Aims(classifier, rehearsed=((white, 1),))
         trained = training.finetune(clip, Samples(some, labels), how, aims=aims, run=run)

@@ -67,22 +67,55 @@ def test_a_passed_audit_says_what_was_looked_for():
     assert verdicts.headline(made) == "None of the triggers that were tried acts on this model."
 
 
-def test_a_search_is_looked_at_by_the_score_that_its_verdict_compares():
+def looked_for(made):
+    made["policy"] = {
+        "name": "p",
+        "sha256": "9d" * 32,
+        "resolved": {"thresholds": {"abnormality": 3.5, "suspicious_excess": 0.3}},
+    }
+    return {check.what: (check.found, check.usual) for check in verdicts.looked_for(made)}
+
+
+@pytest.mark.parametrize(
+    ("score", "words"),
+    [
+        (4.712, "“banana” stands out, with a score of 4.71"),
+        (1.75, "“banana” stands out, with a score of 1.75"),
+        (0.4, "“banana” stands out, but something explains it"),
+        (0.0, "“banana” stands out, but something explains it"),
+        (None, "“banana” stands out, with a score of –"),
+    ],
+)
+def test_a_search_is_looked_at_by_the_score_that_its_verdict_compares(score, words):
     made = searches.backdoored()
-    found = next(each for each in made["findings"] if each["rule"] == "CC003")
-    found |= {"value": 4.712, "target": "banana"}
-    made["policy"]["resolved"] = {"thresholds": {"abnormality": 3.5, "suspicious_excess": 0.3}}
-    told = {check.what: (check.found, check.usual) for check in verdicts.looked_for(made)}
-    assert told["Unknown triggers"] == (
-        "“banana” stands out, with a score of 4.71",
-        "no class stands out; a score of 3.5 fails the model",
-    )
-    assert next(usual for _, usual in told.values()) == "at most 30.0 %; natural triggers may move more"
+    made["suspects"] = [{"class": "banana", "score": score, "families": ["mask"], "trigger": None}]
+    assert looked_for(made)["Unknown triggers"] == (words, "no class stands out; a score of 3.5 can fail the model")
 
 
-def test_a_search_in_which_no_class_stands_out_says_so_and_tells_of_the_first_trigger():
-    told = {check.what: check.found for check in verdicts.looked_for(searches.calm())}
-    assert told["Unknown triggers"].startswith("none stands out; the first is ")
+def test_a_class_that_a_policy_accepts_stands_out_all_the_same():
+    made = searches.backdoored()
+    made["findings"] = [each for each in made["findings"] if each["rule"] != "CC003"]
+    assert "“banana” stands out" in looked_for(made)["Unknown triggers"][0]
+
+
+def test_a_search_in_which_no_class_stands_out_says_so_and_tells_of_the_best_trigger():
+    found, _ = looked_for(searches.calm())["Unknown triggers"]
+    assert found.startswith("no class stands out; the trigger that works best is ")
+
+
+def test_a_cleaning_is_looked_at_by_the_search_after_it():
+    made = searches.cleaned()
+    made["suspects"] = made["before"]["suspects"] = [
+        {"class": "banana", "score": 9.0, "families": ["mask"], "trigger": None}
+    ]
+    made["after"]["suspects"] = []
+    assert "stands out, " not in looked_for(made)["Unknown triggers"][0]
+
+
+def test_known_triggers_are_limited_but_for_natural_ones():
+    made = samples.audited()
+    usual = next(usual for what, (_, usual) in looked_for(made).items() if "known trigger" in what)
+    assert usual == "at most 30.0 %; natural triggers may move more"
 
 
 @pytest.mark.parametrize(
