@@ -85,11 +85,33 @@ def measure_all(o: argparse.Namespace) -> None:
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
         words = (entry["name"], method.translate(str.maketrans(":/,=", "____")), str(seed))
         place = o.out / f"{'-'.join(words)}{'-new' if o.new else ''}.json"
-        if place.exists():
+        if place.exists() and is_current(json.loads(place.read_text()), method):
             continue
-        cell = measured(o, entry, method, seed)
+        cell = measured(o, entry, method, seed) | {"recipe_sha256": digest_of(method)}
         place.write_text(json.dumps(cell, indent=1) + "\n")
         print(line(cell), flush=True)
+
+
+def is_current(cell: dict, method: str) -> bool:
+    """Whether a cell is of the recipe as it is now; one that does not name its values counts."""
+    return cell.get("recipe_sha256") in (None, digest_of(method))
+
+
+def digest_of(method: str) -> str | None:
+    """The digest of a method's values; None of one that is no recipe, or chooses among recipes."""
+    import baselines
+
+    from clipclean.config import recipe
+
+    return None if method in (AUTO, RELEASED, *baselines.METHODS) else recipe.digest(of_recipe(method))
+
+
+def of_recipe(method: str):
+    """The recipe that a method names, with its changes."""
+    from clipclean.config import recipe
+
+    name, _, changes = method.partition(":")
+    return recipe.override(recipe.load(name), changes.split(",") if changes else [])
 
 
 def victims(o: argparse.Namespace) -> list[dict]:
@@ -264,7 +286,6 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     import released
 
     from clipclean import data, detect
-    from clipclean.config import recipe
     from clipclean.methods import training
     from clipclean.train.loader import Samples
     from clipclean.train.run import Run
@@ -275,16 +296,15 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     if method == RELEASED:
         released.clean(tested, pairs, implants_of(evidence), rate=entry["rate"] or 0.0, seed=seed)
         return ""
-    told, name = "", method
+    told = ""
     if method in baselines.METHODS:
         own = (numbers >= 0).nonzero().flatten()  # captions with other names of a class have no label
         pixels = detect.stack([pairs[k].image for k in own.tolist()])
         told = baselines.METHODS[method](clip, pixels, numbers[own], before.text_classifier, seed=seed)
         if method != FINE_PRUNING:
             return told
-        name = "mmcl-tiny"
-    name, _, changes = name.partition(":")
-    chosen = recipe.override(recipe.load(name), changes.split(",") if changes else [])
+        method = "mmcl-tiny"
+    chosen = of_recipe(method)
     run = Run(seed, "fp32", lambda what, done, total: None)
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
     aims = training.search(
