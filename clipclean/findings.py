@@ -517,7 +517,8 @@ RULES: Mapping[str, Rule] = {
         stage="triggers",
         level="error",
         means="Every candidate recipe either leaves a backdoor or costs more accuracy than the budget allows. Where the audit "
-        "suspected nothing, a cost that most likely is over the budget is too much already. The report shows all candidates, with the remaining attack success rate and the cost of each.",
+        "suspected nothing, a cost that most likely is over the budget is too much already. The report shows all candidates, with "
+        "the remaining attack success rate and the cost of each.",
         does_not_show="That no recipe could clean the model.",
         action="Allow more accuracy loss by --max-accuracy-loss, bring more clean pairs like the training data "
         "of the model, or use another model.",

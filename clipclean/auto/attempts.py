@@ -254,7 +254,8 @@ def worst(measured: detect.Measurement, /) -> float:
 def is_costly(point: Point, trial: Trial | None, budget: Budget, /, *, is_suspected: bool) -> bool:
     """Whether the losses on model and copy, at one share of the way, are over the budget together, beyond chance.
 
-    Where the audit suspects nothing, nothing speaks for a loss that most likely is over the budget: then that on the model counts, by its value.
+    Where the audit suspects nothing, nothing speaks for a loss that most likely is over the budget: then that on the model counts,
+    by its value.
     """
     if not is_suspected and not budget.affords(point.accuracy_lost):
         return True

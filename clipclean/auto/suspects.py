@@ -61,7 +61,10 @@ def acting(
 
 
 def is_suspected(original: Sequence[Finding], /) -> bool:
-    """Whether an audit with these findings points at a backdoor, or did not look for unknown ones; a trigger that was named and may act counts."""
+    """Whether an audit with these findings points at a backdoor, or did not look for unknown ones.
+
+    A trigger that was named and may act counts.
+    """
     return any(found.rule in (*_SIGNS, *_UNSEARCHED) or found.trigger is not None for found in original)
 
 

@@ -93,9 +93,9 @@ def fed(
     first_step: int,
     group: train.Group = train.ALONE,
 ) -> Iterator[train.Batch]:
-    """The batches of a plan from ``first_step`` on, with images moved as the recipe says, and the further inputs of the method: labels, or perturbed images.
+    """The batches of a plan from ``first_step`` on, with the further inputs of the method: labels, or perturbed images.
 
-    Some images get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several processes each has its
+    Images are moved as the recipe says. Some images get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several processes each has its
     rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
     """
     how, unlearn, method = recipe.augment, recipe.unlearn, METHODS[recipe.method]
@@ -120,9 +120,8 @@ def fed(
         if method.perturbs:
             whole = group.whole(model.unit_range(inputs["pixels"]))
             inputs["pixels"] = group.own(_perturbed(whole, recipe, _draws(seed, step, PERTURBED)))
-        if (
-            inputs["pixels"].is_floating_point() and "pixel_views" in inputs
-        ):  # the tower takes both at once: one range for both
+        # The tower takes both at once: one range for both.
+        if "pixel_views" in inputs and inputs["pixels"].is_floating_point():
             inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
