@@ -132,22 +132,25 @@ def stays(original: Sequence[Finding], attempt: Attempt, budget: Budget, /) -> b
     """
     if any(found.level == "error" for found in original):
         return False
-    if any(found.rule == "CC010" and found.level == "error" for found in attempt.findings):
-        return True
-    return not suspects.is_suspected(original) and not budget.affords(attempt.point.accuracy_lost)
+    return _is_over(attempt) or not (suspects.is_suspected(original) or budget.affords(attempt.point.accuracy_lost))
+
+
+def _is_over(attempt: Attempt) -> bool:
+    """Whether its loss is over the budget beyond chance."""
+    return any(found.rule == "CC010" and found.level == "error" for found in attempt.findings)
 
 
 def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /) -> Finding:
     """That the weights stay, since the best cleaning costs more than the budget: what the canaries show is no verdict on the original."""
-    allowed = f"{100 * budget.accuracy:.1f} points of accuracy"
-    if any(found.rule == "CC010" and found.level == "error" for found in attempt.findings):
+    allowed = f"{100 * budget.accuracy:.1f}"
+    if _is_over(attempt):
         names = ", ".join(each.candidate.name for each in considered if not each.why_not)
-        words = f"No candidate removes the test backdoors within {allowed}: {names}. The audit found no sure backdoor"
+        words = f"No candidate removes the test backdoors within {allowed} points of accuracy: {names}. The audit found no sure backdoor"
     else:
         lost, (low, high) = attempt.point.accuracy_lost, attempt.point.interval
         words = (
             f"The best candidate, {attempt.candidate.name}, costs {100 * lost:.1f} points of accuracy ({100 * low:.1f} to "
-            f"{100 * high:.1f}), where {100 * budget.accuracy:.1f} are allowed, and the audit suspected nothing"
+            f"{100 * high:.1f}), where {allowed} are allowed, and the audit suspected nothing"
         )
     return finding("CC063", f"{words}, so the weights stay as they were.", level="warning")
 

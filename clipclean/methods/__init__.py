@@ -95,8 +95,8 @@ def fed(
 ) -> Iterator[train.Batch]:
     """The batches of a plan from ``first_step`` on, with the further inputs of the method: labels, or perturbed images.
 
-    Images are moved as the recipe says. Some images get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several processes each has its
-    rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
+    Images are moved as the recipe says. Some get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several
+    processes each has its rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
     """
     how, unlearn, method = recipe.augment, recipe.unlearn, METHODS[recipe.method]
     labels = samples.labels if method.needs_labels else None
