@@ -305,6 +305,8 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
             return told
         method = "mmcl-tiny"
     chosen = of_recipe(method)
+    if chosen.method == "supervised":  # it needs a label of each image
+        pairs, numbers = [pairs[k] for k in (numbers >= 0).nonzero().flatten().tolist()], numbers[numbers >= 0]
     run = Run(seed, "fp32", lambda what, done, total: None)
     samples = Samples(pairs, numbers if (numbers >= 0).all() else None)
     aims = training.search(

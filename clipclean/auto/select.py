@@ -168,12 +168,16 @@ def leftover(considered: Considered, /) -> int:
     return round(100 * considered.trials[0].most) if considered.trials else 0
 
 
-def shortfall(trial: Trial, budget: Budget, /) -> tuple[bool, int, float, float]:
-    """A sort key, the distance from passing: surely over the budget, canaries left, the excess of the worst one, accuracy lost."""
+def shortfall(trial: Trial, budget: Budget, /) -> tuple[bool, int, int, float, float]:
+    """A sort key, the distance from passing.
+
+    Surely over the budget, canaries left, canaries that return, the excess of the worst one, accuracy lost.
+    """
     # Accuracy first: a candidate over the budget beyond chance fails for certain, while a canary that is left may be harder than the
-    # real backdoor.
-    left = len(trial.counted) - trial.removed(budget.excess)
-    return budget.exceeds(trial.interval), left, trial.worst, trial.accuracy_lost
+    # real backdoor. What returns comes after what is left: only a candidate that leaves nothing is refinetuned.
+    left = sum(outcome.left > budget.excess for outcome in trial.counted)
+    returned = len(trial.counted) - trial.removed(budget.excess) - left
+    return budget.exceeds(trial.interval), left, returned, trial.most, trial.accuracy_lost
 
 
 def needless(untried: Sequence[Candidate], done: Sequence[Considered], budget: Budget, /) -> list[Considered]:

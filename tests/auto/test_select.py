@@ -126,6 +126,21 @@ def test_where_none_passes_on_the_canaries_the_nearest_is_run():
     assert chosen(chance, {n: attempt(n) for n in "ab"})[1] == ["b"]  # not surely over the budget, and less is left
 
 
+def test_a_candidate_is_not_put_off_by_canaries_that_return_since_those_of_one_that_leaves_some_were_never_refinetuned():
+    def of_three(*trials):
+        return replace(trials[0], outcomes=tuple(outcome for each in trials for outcome in each.outcomes))
+
+    none_stays, back, far_back = trial(0.0), returning(trial(0.0), share=0.2), returning(trial(0.0), share=0.3)
+    trials = {
+        "a": of_three(trial(0.1), none_stays, none_stays),
+        "b": of_three(back, back, far_back),
+        "c": of_three(back, back, back),
+    }
+    assert chosen(trials, {n: attempt(n) for n in "abc"})[1] == ["c"]
+    trials["d"] = of_three(far_back, far_back, none_stays)
+    assert chosen(trials, {n: attempt(n) for n in "abcd"})[1] == ["d"]
+
+
 def test_without_canaries_the_model_itself_decides():
     found, ran = chosen({}, {"a": attempt("a", ("CC010", "error")), "b": attempt("b")}, copy=False)
     assert ran == ["a", "b"]
