@@ -22,7 +22,6 @@ from clipclean.findings import Finding, Level, finding
 from clipclean.progress import Progress
 from clipclean.schema.report import PlantedRecord, PowerRecord
 
-TINY = 30_000_000  # parameters below which a model is finetuned at the rates of small ones
 LEAST = 4  # fewest planted backdoors for which the power of an audit is stated
 MISSED = 1  # most of them that an audit may miss and still let a model pass without references
 LEAST_PAIRS = 64  # to plant with
@@ -138,7 +137,7 @@ def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[
 
 def planting_of(clip: model.Clip, *, pairs: int) -> Planting:
     """The settings for planting one backdoor in a model of this size."""
-    is_tiny = sum(parameter.numel() for parameter in clip.net.parameters()) < TINY
+    is_tiny = sum(parameter.numel() for parameter in clip.net.parameters()) < recipes.TINY
     size = min(128, pairs)
     if is_tiny:
         return recipes.planting(rate=0.2, steps=120, batch_size=size, lr=5e-4, warmup_steps=20)

@@ -13,7 +13,6 @@ from clipclean.config.recipe import Recipe
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.train.loader import Samples
 
-TINY = 30_000_000  # parameters; no published CLIP has fewer
 TINY_SUFFIX, FEW_SUFFIX = "-tiny", "-few-tiny"
 FEW = 2_000  # pairs; with more, the larger batches of the -tiny recipes make enough steps
 _STEP = re.compile(r"([a-z0-9][a-z0-9-]*)(?:\(([^()]*)\))?")
@@ -65,7 +64,7 @@ def candidates(auto: Recipe, /, *, parameters: int, pairs: int) -> tuple[Candida
 
 def suffixes_of(parameters: int, pairs: int, /) -> tuple[str, ...]:
     """The ends of names of recipes for such a job, the most fitting first."""
-    if parameters >= TINY:
+    if parameters >= recipes.TINY:
         return ()
     return (FEW_SUFFIX, TINY_SUFFIX) if pairs < FEW else (TINY_SUFFIX,)
 

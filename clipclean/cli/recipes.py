@@ -239,7 +239,8 @@ def _evidence(each: recipe.Recipe) -> str:
     if not own:
         return "none"
     known = evidence.expected(own)
-    size = f", {known.parameters[1] / 1e6:.1f} M" if known.parameters else ""
+    sizes = dict.fromkeys(f"{size / 1e6:.1f}" for size in known.parameters or ())
+    size = f", {' to '.join(sizes)} M" if sizes else ""
     return f"{known.runs} run{'s' if known.runs != 1 else ''}{size}, {known.pairs[0]:,} pairs"
 
 
@@ -247,8 +248,8 @@ def _defaults() -> str:
     """The recipe of a run that names none. One without evidence is no default, only the last choice."""
     measured = [name for name in evidence.DEFAULTS if _evidence(recipe.load(name)) != "none"]
     return (
-        f"Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. On others "
-        f"{recipe.DEFAULT} is taken, which was not measured there, and the run says so."
+        f"Default: {', '.join(measured)}, on models and numbers of pairs like those that it was measured on. Elsewhere models below "
+        f"{recipe.TINY // 10**6} million parameters get {evidence.DEFAULTS[0]}, others {recipe.DEFAULT}, and the run says that it was not measured there."
     )
 
 

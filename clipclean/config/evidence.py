@@ -8,13 +8,11 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Evidence, Recipe
 from clipclean.schema.report import ExpectedRecord
 
-DEFAULTS = (
-    "cleanclip-tiny",
-    "cleanclip-few-tiny",
-    "cleanclip",
-)  # for a run that names no recipe: the first that was measured on a similar model
+# For a run that names no recipe: the first that was measured on a similar model; the first of all for a tiny model of another kind.
+DEFAULTS = ("cleanclip-tiny", "cleanclip-few-tiny", "cleanclip")
 LIKE = 4.0  # a model of at most so many times, or at least that part of, the parameters is of a like size
 FEWER = 0.5  # of the pairs that were measured with: with less the evidence says nothing
+MORE = 4.0  # of them: with more, larger batches make steps enough
 CHANCE = 0.02  # by which a run may leave the range of few measured ones
 
 Kind = Literal["measured", "extrapolated", "other values", "none"]
@@ -116,7 +114,7 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
     blocks = recipe.evidence or ()
     if not blocks:
         return Standing("none", f"Nothing was measured with the recipe {recipe.name}.")
-    own = [block for block in blocks if block.recipe_sha256 == recipes.digest(recipe)]
+    own = _own(recipe)
     if not own:
         words = f"The evidence of the recipe {recipe.name} belongs to other values than those of this run:"
         return Standing("other values", words, expected(blocks))
@@ -147,17 +145,30 @@ def expected(blocks: Sequence[Evidence], /) -> Expected:
 
 
 def default(subject: Subject, /) -> Recipe:
-    """The recipe of a run that names none: the first that was measured on models of such a size and no more pairs, else the paper's."""
-    for name in DEFAULTS:
-        known = recipes.load(name)
-        measured = any(
-            _is_like(block, subject) and subject.pairs >= FEWER * block.pairs
-            for block in known.evidence or ()
-            if block.recipe_sha256 == recipes.digest(known)
-        )
-        if measured and subject.pairs >= max(known.data.min_pairs, known.train.batch_size):
-            return known
-    return recipes.load(recipes.DEFAULT)
+    """The recipe of a run that names none: the first that was measured on the like, else the one for models of its size."""
+    known = [recipes.load(name) for name in DEFAULTS]
+    able = [recipe for recipe in known if _is_meant_for(recipe, subject)]
+    near = [recipe for recipe in able if any(_is_near(block, subject) for block in _own(recipe))]
+    if near:
+        return near[0]
+    return known[0] if known[0] in able else recipes.load(recipes.DEFAULT)
+
+
+def _is_meant_for(recipe: Recipe, subject: Subject) -> bool:
+    """Whether a model is of the size that a recipe is for, and the pairs suffice for it."""
+    # Nobody measured the rates of the recipes for tiny models on a CLIP of the usual size.
+    is_small_enough = recipe.scale != "tiny" or subject.parameters < recipes.TINY
+    return is_small_enough and subject.pairs >= max(recipe.data.min_pairs, recipe.train.batch_size)
+
+
+def _own(recipe: Recipe) -> list[Evidence]:
+    """The evidence that belongs to the values of a recipe."""
+    return [block for block in recipe.evidence or () if block.recipe_sha256 == recipes.digest(recipe)]
+
+
+def _is_near(block: Evidence, subject: Subject) -> bool:
+    """Whether the measured model was of a like size, and was cleaned with about as many pairs."""
+    return _is_like(block, subject) and FEWER * block.pairs <= subject.pairs <= MORE * block.pairs
 
 
 def _is_like(block: Evidence, subject: Subject) -> bool:

@@ -19,6 +19,7 @@ from clipclean.errors import Inconclusive, UsageError
 DEFAULT = (
     "cleanclip"  # the recipe of a run that names none, if no other was measured on a similar model: config/evidence.py
 )
+TINY = 30_000_000  # parameters; smaller models take the rates of recipes whose scale is tiny
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]

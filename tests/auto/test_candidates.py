@@ -34,7 +34,7 @@ def test_values_in_brackets_hold_and_are_said():
 
 def test_tiny_models_get_the_tiny_variants_of_recipes_that_have_one():
     assert candidates_of("unlearn + par", parameters=SMALL)[0].names == ("unlearn-tiny", "par-tiny")
-    assert candidates_of("cleanclip-strong", parameters=SMALL)[0].names == ("cleanclip-strong",)
+    assert candidates_of("supervised", parameters=SMALL)[0].names == ("supervised",)
 
 
 def test_with_few_pairs_a_tiny_model_gets_the_recipe_for_few_where_there_is_one():

@@ -98,8 +98,19 @@ def test_a_range_holds_what_is_no_worse_than_its_highest_chance_aside():
     assert Range.of([0.1, 0.2]).holds(0.0)
 
 
-def test_the_default_is_what_was_measured_on_models_of_such_a_size_and_no_more_pairs():
+def test_the_default_is_what_was_measured_on_models_of_such_a_size_and_about_as_many_pairs():
     assert evidence.default(Subject("resnet-32px", 5_000_000, 4000)).name == "cleanclip-tiny"
     assert evidence.default(Subject("resnet-32px", 6_000_000, 1200)).name == "cleanclip-few-tiny"
+    assert evidence.default(Subject("resnet-64px", 29_000_000, 1200)).name == "cleanclip-few-tiny"
     assert evidence.default(Subject("vit-224px", 150_000_000, 4000)).name == "cleanclip"
     assert evidence.default(Subject("resnet-32px", 5_000_000, 500)).name == "cleanclip"  # fewer than it asks for
+
+
+def test_a_tiny_model_that_nothing_was_measured_on_the_like_of_gets_the_recipe_for_tiny_models():
+    assert evidence.default(Subject("resnet-64px", 20_000_000, 100_000)).name == "cleanclip-tiny"
+    assert evidence.default(Subject("vit-32px", 500_000, 100_000)).name == "cleanclip-tiny"
+
+
+def test_no_recipe_for_tiny_models_is_the_default_of_a_larger_one_however_like_those_it_was_measured_on():
+    assert evidence.default(Subject("resnet-64px", 30_000_000, 1200)).name == "cleanclip"
+    assert evidence.default(Subject("resnet-224px", 102_000_000, 1200)).name == "cleanclip"

@@ -75,6 +75,7 @@ def test_the_shipped_recipes_are_these():
         "cleanclip",
         "cleanclip-few-tiny",
         "cleanclip-strong",
+        "cleanclip-strong-tiny",
         "cleanclip-tiny",
         "mmcl",
         "mmcl-tiny",
