@@ -235,12 +235,11 @@ def _evidence_line(name: str, block: recipe.Evidence) -> str:
 
 def _evidence(each: recipe.Recipe) -> str:
     """How much was measured with a recipe, in a few words."""
-    own = [block for block in each.evidence or () if block.recipe_sha256 == recipe.digest(each)]
+    own = recipe.own_evidence(each)
     if not own:
         return "none"
     known = evidence.expected(own)
-    sizes = dict.fromkeys(f"{size / 1e6:.1f}" for size in known.parameters or ())
-    size = f", {' to '.join(sizes)} M" if sizes else ""
+    size = f", {evidence.millions(known.parameters)}" if known.parameters else ""
     return f"{known.runs} run{'s' if known.runs != 1 else ''}{size}, {known.pairs[0]:,} pairs"
 
 

@@ -12,7 +12,7 @@ from clipclean.schema.report import ExpectedRecord
 DEFAULTS = ("cleanclip-tiny", "cleanclip-few-tiny", "cleanclip")
 LIKE = 4.0  # a model of at most so many times, or at least that part of, the parameters is of a like size
 FEWER = 0.5  # of the pairs that were measured with: with less the evidence says nothing
-MORE = 4.0  # of them: with more, larger batches make steps enough
+MORE = 4.0  # of the same: with more, larger batches make enough steps
 CHANCE = 0.02  # by which a run may leave the range of few measured ones
 
 Kind = Literal["measured", "extrapolated", "other values", "none"]
@@ -66,7 +66,7 @@ class Expected:
     pairs: tuple[int, int]
 
     def __str__(self) -> str:
-        size = f", models of {_millions(self.parameters)} parameters" if self.parameters else ""
+        size = f", models of {millions(self.parameters)} parameters" if self.parameters else ""
         few, many = self.pairs
         pairs = f"{few:,}" if few == many else f"{few:,} to {many:,}"
         return (
@@ -114,20 +114,20 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
     blocks = recipe.evidence or ()
     if not blocks:
         return Standing("none", f"Nothing was measured with the recipe {recipe.name}.")
-    own = _own(recipe)
-    if not own:
+    measured = recipes.own_evidence(recipe)
+    if not measured:
         words = f"The evidence of the recipe {recipe.name} belongs to other values than those of this run:"
         return Standing("other values", words, expected(blocks))
-    like = [block for block in own if block.kind == subject.kind and _is_like(block, subject)]
+    like = [block for block in measured if block.kind == subject.kind and _is_like(block, subject)]
     near = [block for block in like if subject.pairs >= FEWER * block.pairs]
     if near:
         return Standing("measured", f"Measured with {recipe.name},", expected(near))
     if like:
         words = f"extrapolated: {recipe.name} was measured with more pairs than the {subject.pairs:,} of this run:"
         return Standing("extrapolated", words, expected(like))
-    told = ", ".join(dict.fromkeys(block.kind or block.architecture for block in own))
+    told = ", ".join(dict.fromkeys(block.kind or block.architecture for block in measured))
     words = f"extrapolated: {recipe.name} was measured on another architecture ({told}; here {subject.kind}, {subject.parameters / 1e6:.1f} M):"
-    return Standing("extrapolated", words, expected(own))
+    return Standing("extrapolated", words, expected(measured))
 
 
 def expected(blocks: Sequence[Evidence], /) -> Expected:
@@ -148,7 +148,7 @@ def default(subject: Subject, /) -> Recipe:
     """The recipe of a run that names none: the first that was measured on the like, else the one for models of its size."""
     known = [recipes.load(name) for name in DEFAULTS]
     able = [recipe for recipe in known if _is_meant_for(recipe, subject)]
-    near = [recipe for recipe in able if any(_is_near(block, subject) for block in _own(recipe))]
+    near = [recipe for recipe in able if any(_is_near(block, subject) for block in recipes.own_evidence(recipe))]
     if near:
         return near[0]
     return known[0] if known[0] in able else recipes.load(recipes.DEFAULT)
@@ -159,11 +159,6 @@ def _is_meant_for(recipe: Recipe, subject: Subject) -> bool:
     # Nobody measured the rates of the recipes for tiny models on a CLIP of the usual size.
     is_small_enough = recipe.scale != "tiny" or subject.parameters < recipes.TINY
     return is_small_enough and subject.pairs >= max(recipe.data.min_pairs, recipe.train.batch_size)
-
-
-def _own(recipe: Recipe) -> list[Evidence]:
-    """The evidence that belongs to the values of a recipe."""
-    return [block for block in recipe.evidence or () if block.recipe_sha256 == recipes.digest(recipe)]
 
 
 def _is_near(block: Evidence, subject: Subject) -> bool:
@@ -177,7 +172,8 @@ def _is_like(block: Evidence, subject: Subject) -> bool:
     return known is not None and 1 / LIKE <= subject.parameters / known <= LIKE
 
 
-def _millions(sizes: tuple[int, int]) -> str:
+def millions(sizes: tuple[int, int], /) -> str:
+    """The parameters of the smallest and the largest model, in words."""
     few, many = (size / 1e6 for size in sizes)
     return f"{few:.1f} M" if round(few, 1) == round(many, 1) else f"{few:.1f} M to {many:.1f} M"
 

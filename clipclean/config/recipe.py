@@ -544,7 +544,12 @@ def decides(recipe: Recipe, /) -> dict[str, object]:
 
 def is_validated(recipe: Recipe, /, *, overridden: bool) -> bool:
     """Whether the recipe carries evidence that was measured on exactly these values and nothing was overridden."""
-    return not overridden and any(block.recipe_sha256 == digest(recipe) for block in recipe.evidence or ())
+    return not overridden and bool(own_evidence(recipe))
+
+
+def own_evidence(recipe: Recipe, /) -> list[Evidence]:
+    """The evidence that was measured on exactly the values of a recipe."""
+    return [block for block in recipe.evidence or () if block.recipe_sha256 == digest(recipe)]
 
 
 def schema() -> dict[str, object]:
