@@ -90,7 +90,7 @@ def work(name: str, /) -> Work:
             search = counted(lambda: clip.encode_images(pixels.clone().requires_grad_()).sum().backward())
             kept = estimate._saved(lambda: clip.encode_images(pixels.clone().requires_grad_()))
         kept_pair = estimate._saved(lambda: clip.encode_images(pixels)) + estimate._saved(lambda: text_of(clip, tokens))
-    numbers = sum(parameter.numel() for parameter in net.parameters())
+    numbers = model.parameter_count(net)
     return Work(numbers, image, search, text, 2 * 3 * (image + text), kept, 2 * kept_pair, side)
 
 

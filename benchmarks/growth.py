@@ -111,7 +111,7 @@ def sized(name: str) -> Case:
     clip = speed.built(name, "cpu")
     way = speed.ours(clip, speed.synthetic(BATCH, clip), "fp32")
     way.arrange()
-    millions = sum(parameter.numel() for parameter in clip.net.parameters()) / 1e6
+    millions = model.parameter_count(clip.net) / 1e6
     return (f"a step of {BATCH} pairs, {name}", f"{millions:.0f} M", way.step)
 
 

@@ -72,7 +72,7 @@ def cost(name: str, /, *, pairs: int = 2) -> Cost:
             forward = counter.get_total_flops()
             loss.backward()
         kept = {again: kept_bytes(clip, pairs, again=again) for again in (False, True)}
-    parameters = sum(parameter.numel() for parameter in net.parameters())
+    parameters = model.parameter_count(net)
     return Cost(parameters, counter.get_total_flops() / pairs, forward / pairs, kept[False] / pairs, kept[True] / pairs)
 
 

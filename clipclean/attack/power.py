@@ -137,7 +137,7 @@ def pairs_of(images: data.CleanSet, classes: Sequence[str], templates: Sequence[
 
 def planting_of(clip: model.Clip, *, pairs: int) -> Planting:
     """The settings for planting one backdoor in a model of this size."""
-    is_tiny = sum(parameter.numel() for parameter in clip.net.parameters()) < recipes.TINY
+    is_tiny = model.parameter_count(clip.net) < recipes.TINY
     size = min(128, pairs)
     if is_tiny:
         return recipes.planting(rate=0.2, steps=120, batch_size=size, lr=5e-4, warmup_steps=20)

@@ -254,10 +254,9 @@ def worst(measured: detect.Measurement, /) -> float:
 def is_costly(point: Point, trial: Trial | None, budget: Budget, /, *, is_suspected: bool) -> bool:
     """Whether the losses on model and copy, at one share of the way, are over the budget together, beyond chance.
 
-    Where the audit suspects nothing, nothing speaks for a loss that most likely is over the budget: then that on the model counts,
-    by its value.
+    Or that on the model is by its value, where the audit suspects nothing.
     """
-    if not is_suspected and not budget.affords(point.accuracy_lost):
+    if budget.is_wasted(point.accuracy_lost, is_suspected=is_suspected):
         return True
     return trial is not None and trial.kept == point.share and budget.exceeds(pooled(point, trial))
 

@@ -24,6 +24,10 @@ class Budget:
         """Whether a loss of accuracy is within the budget, by value; :meth:`exceeds` goes by its interval."""
         return accuracy_lost <= self.accuracy
 
+    def is_wasted(self, accuracy_lost: float, /, *, is_suspected: bool) -> bool:
+        """Whether a loss that most likely is over the budget has nothing to speak for it: the audit suspects nothing."""
+        return not (is_suspected or self.affords(accuracy_lost))
+
     def exceeds(self, interval: Interval, /) -> bool:
         """Whether a loss of accuracy is over the budget beyond chance: by its whole interval."""
         return interval[0] > self.accuracy

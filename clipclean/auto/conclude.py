@@ -128,11 +128,12 @@ def stays(original: Sequence[Finding], attempt: Attempt, budget: Budget, /) -> b
     """Whether the original is better than its best cleaning: that costs too much, and the audit had found no backdoor to remove.
 
     ``original`` are the findings of the audit of the original. Where it was in doubt, a loss has to be over the budget beyond chance;
-    where it suspected nothing, the value alone counts, since nothing speaks for any loss.
+    where it suspected nothing, the value alone counts.
     """
     if any(found.level == "error" for found in original):
         return False
-    return _is_over(attempt) or not (suspects.is_suspected(original) or budget.affords(attempt.point.accuracy_lost))
+    is_suspected = suspects.is_suspected(original)
+    return _is_over(attempt) or budget.is_wasted(attempt.point.accuracy_lost, is_suspected=is_suspected)
 
 
 def _is_over(attempt: Attempt) -> bool:

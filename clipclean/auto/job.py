@@ -84,18 +84,15 @@ def check_shared(bench: Workbench, recipe: Recipe, /) -> None:
 
 def listed(bench: Workbench, recipe: Recipe, /) -> tuple[candidates.Candidate, ...]:
     """The candidates for this model and these pairs, in the order of trying."""
-    return candidates.candidates(recipe, parameters=parameters(bench.clip), pairs=len(bench.samples.pairs))
+    parameters = model.parameter_count(bench.clip.net)
+    return candidates.candidates(recipe, parameters=parameters, pairs=len(bench.samples.pairs))
 
 
 def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
     """The recipe for planting and for the refinetune test, of the model's size."""
-    name = candidates.of_size(recipe.auto.control, candidates.suffixes_of(parameters(clip), candidates.FEW))
+    suffixes = candidates.suffixes_of(model.parameter_count(clip.net), candidates.FEW)
+    name = candidates.of_size(recipe.auto.control, suffixes)
     return recipes.load(name).model_copy(update={"data": recipe.data})
-
-
-def parameters(clip: model.Clip, /) -> int:
-    """The number of trainable parameters of a model."""
-    return sum(parameter.numel() for parameter in clip.net.parameters())
 
 
 def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:

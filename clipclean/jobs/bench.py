@@ -122,7 +122,7 @@ def block(recipe: Recipe, request: BenchRequest, ready: Bench, number: int, prog
         attack=f"{family} planted in {request.planting.steps} steps, target drawn by the seed",
         architecture=ready.clip.architecture.name,
         kind=model.kind_of(ready.clip.architecture),
-        parameters=sum(each.numel() for each in ready.clip.net.parameters()),
+        parameters=model.parameter_count(ready.clip.net),
         data=ready.names,
         pairs=len(ready.samples.pairs),
         seeds=tuple(runs),

@@ -308,7 +308,7 @@ def in_line(clip: model.Clip, estimate: Estimate, /, *, precision: str, effort: 
     """The estimate of a run in words."""
     device = clip.device
     where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
-    size = f"{sum(parameter.numel() for parameter in clip.net.parameters()) / 1e6:.1f} M parameters"
+    size = f"{model.parameter_count(clip.net) / 1e6:.1f} M parameters"
     line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {estimate}"
     ways = faster(estimate, effort=effort, device=device.type)
     return f"{line}. Faster: {', '.join(ways)}." if ways else line

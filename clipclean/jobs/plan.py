@@ -128,7 +128,7 @@ def _compared(request: AuditRequest, found: model.Architecture, classes: tuple[s
 
 
 def _of_model(loaded: inputs.LoadedModel, clip: model.Clip) -> dict[str, str]:
-    numbers = sum(parameter.numel() for parameter in clip.net.parameters()) / 1e6
+    numbers = model.parameter_count(clip.net) / 1e6
     return {
         "model": f"{clip.architecture.name}, {numbers:.1f} M parameters, sha256 {loaded.file.sha256[:12]}…",
         "device": str(clip.device),

@@ -10,7 +10,18 @@ from clipclean.model.architecture import (
     native_configs,
     resolve,
 )
-from clipclean.model.clip import Clip, build, check, evaluating, fit, frozen, frozen_copy, refuse_tokenizer, unit_range
+from clipclean.model.clip import (
+    Clip,
+    build,
+    check,
+    evaluating,
+    fit,
+    frozen,
+    frozen_copy,
+    parameter_count,
+    refuse_tokenizer,
+    unit_range,
+)
 
 __all__ = [
     "OPENAI_MEAN",
@@ -27,6 +38,7 @@ __all__ = [
     "kind_of",
     "measure",
     "native_configs",
+    "parameter_count",
     "refuse_tokenizer",
     "resolve",
     "unit_range",

@@ -108,6 +108,11 @@ class Clip:
         return scale.exp()
 
 
+def parameter_count(net: nn.Module, /) -> int:
+    """The number of parameters of a module; its buffers do not count."""
+    return sum(parameter.numel() for parameter in net.parameters())
+
+
 def unit_range(pixels: Tensor, /) -> Tensor:
     """Pixels, uint8 in [0, 255] or in [0, 1] already, as floats in [0, 1], where triggers and normalisation work."""
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels

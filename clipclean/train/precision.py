@@ -3,6 +3,7 @@
 import torch
 from torch import nn
 
+from clipclean import model
 from clipclean.train.loop import Batch, Loss
 
 # Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/speed.md).
@@ -16,8 +17,8 @@ def resolved(asked: str, net: nn.Module, device: torch.device, /) -> str:
     """
     if asked != "auto":
         return asked
-    size = sum(parameter.numel() for parameter in net.parameters())
-    return "bf16" if size >= LEAST_PARAMETERS and computes_bf16(device) else "fp32"
+    is_large = model.parameter_count(net) >= LEAST_PARAMETERS
+    return "bf16" if is_large and computes_bf16(device) else "fp32"
 
 
 def computes_bf16(device: torch.device, /) -> bool:

@@ -11,6 +11,9 @@ def test_only_a_loss_that_is_wholly_above_the_budget_exceeds_it():
     assert not BUDGET.exceeds((0.02, 0.08))
     assert not BUDGET.exceeds((-1.0, 1.0))
     assert (BUDGET.affords(0.02), BUDGET.affords(0.021)) == (True, False)
+    assert BUDGET.is_wasted(0.021, is_suspected=False)
+    assert not BUDGET.is_wasted(0.02, is_suspected=False)
+    assert not BUDGET.is_wasted(0.9, is_suspected=True)  # then its interval decides
 
 
 def test_two_losses_each_within_chance_of_the_budget_exceed_it_together():

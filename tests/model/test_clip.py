@@ -106,3 +106,8 @@ def test_statistics_of_normalisation_stay_while_the_image_tower_alone_is_trainin
     assert clip.net.visual.training
     assert not clip.net.training
     assert not clip.net.transformer.training
+
+
+def test_parameters_are_counted_without_buffers():
+    net = torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5), torch.nn.BatchNorm2d(4))  # statistics of the norm are buffers
+    assert model.parameter_count(net) == 3 * 4 * 5 * 5 + 4 + 2 * 4
