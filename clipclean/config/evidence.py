@@ -12,7 +12,7 @@ from clipclean.schema.report import ExpectedRecord
 DEFAULTS = ("cleanclip-tiny", "cleanclip-few-tiny", "cleanclip")
 LIKE = 4.0  # a model of at most so many times, or at least that part of, the parameters is of a like size
 FEWER = 0.5  # of the pairs that were measured with: with less the evidence says nothing
-MORE = 4.0  # of the same: with more, larger batches make enough steps
+MORE = 4.0  # of the same: with more, larger batches make enough steps, and another recipe may do better
 CHANCE = 0.02  # by which a run may leave the range of few measured ones
 
 Kind = Literal["measured", "extrapolated", "other values", "none"]
@@ -119,11 +119,12 @@ def standing(recipe: Recipe, subject: Subject, /) -> Standing:
         words = f"The evidence of the recipe {recipe.name} belongs to other values than those of this run:"
         return Standing("other values", words, expected(blocks))
     like = [block for block in measured if block.kind == subject.kind and _is_like(block, subject)]
-    near = [block for block in like if subject.pairs >= FEWER * block.pairs]
+    near = [block for block in like if _is_near(block, subject)]
     if near:
         return Standing("measured", f"Measured with {recipe.name},", expected(near))
     if like:
-        words = f"extrapolated: {recipe.name} was measured with more pairs than the {subject.pairs:,} of this run:"
+        other = "fewer" if subject.pairs > max(block.pairs for block in like) else "more"
+        words = f"extrapolated: {recipe.name} was measured with {other} pairs than the {subject.pairs:,} of this run:"
         return Standing("extrapolated", words, expected(like))
     told = ", ".join(dict.fromkeys(block.kind or block.architecture for block in measured))
     words = f"extrapolated: {recipe.name} was measured on another architecture ({told}; here {subject.kind}, {subject.parameters / 1e6:.1f} M):"

@@ -65,6 +65,7 @@ def test_the_like_of_what_was_measured_is_rehearsed_with_its_range():
         (Subject("vit-32px", 6_000_000, 4000), "another architecture (resnet-32px; here vit-32px, 6.0 M)"),
         (Subject("resnet-32px", 40_000_000, 4000), "another architecture"),
         (Subject("resnet-32px", 6_000_000, 1999), "more pairs than the 1,999"),
+        (Subject("resnet-32px", 6_000_000, 16_001), "fewer pairs than the 16,001"),
     ],
 )
 def test_what_was_not_measured_on_the_like_is_extrapolated_and_says_from_what(subject, word):
