@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 from blocks import fill
+from cells import digest_of, is_current
 
 GENTLY = {"steps": 400, "lr": 5e-4, "rate": 0.1}  # costs less accuracy than the defaults, and more time
 TRIGGERS = {  # name: (what is planted, how the planting departs from its defaults)
@@ -99,8 +100,10 @@ def victim_rows(job: tuple[argparse.Namespace, str, int]) -> list[str]:
     lines = [line(planted["label"], "planted", planted["before"] or planted["after"], planted["after"])]
     for recipe in o.recipes:
         cell = cell_of(o, victim.stem, recipe)
-        if not cell.exists():
-            cell.write_text(json.dumps(clean(o, victim, planted, recipe, seed, cell.with_suffix(".pt"))))
+        method = f"{recipe}:{','.join(o.overrides)}"
+        if not is_current(cell, method):
+            found = clean(o, victim, planted, recipe, seed, cell.with_suffix(".pt"))
+            cell.write_text(json.dumps(found | {"recipe_sha256": digest_of(method)}))
         result = json.loads(cell.read_text())
         lines.append(
             line(planted["label"], " ".join([recipe, *o.overrides]), planted["after"], result["after"])

@@ -66,11 +66,14 @@ def main() -> None:
 
 def cells(o: argparse.Namespace, methods: list[str], pictures: Path | None = None) -> list[dict]:
     """What was measured with these methods; first what is not there yet is measured, unless --table says not to."""
+    from cells import digest_of, is_current
+
     for method, entry, seed in itertools.product(methods, models(o), o.seeds) if not o.table else ():
         cell = cell_of(o, entry, method, seed, pictures)
-        if not cell.exists():
-            cell.write_text(json.dumps(measured(o, entry, method, seed, pictures), indent=1) + "\n")
-            print(line(json.loads(cell.read_text())), flush=True)
+        if not is_current(cell, method):
+            found = measured(o, entry, method, seed, pictures) | {"recipe_sha256": digest_of(method)}
+            cell.write_text(json.dumps(found, indent=1) + "\n")
+            print(line(found), flush=True)
     kind = pictures and pictures.name
     return [c for c in stored(o.out, o) if c["method"] in methods and c["pictures"] == kind]
 

@@ -79,39 +79,18 @@ def stored(out: Path, half: str, *, new: bool) -> list[dict]:
 def measure_all(o: argparse.Namespace) -> None:
     """Every cell that is not there yet."""
     import torch
+    from cells import digest_of, is_current
 
     torch.set_num_threads(1)
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
         words = (entry["name"], method.translate(str.maketrans(":/,=", "____")), str(seed))
         place = o.out / f"{'-'.join(words)}{'-new' if o.new else ''}.json"
-        if place.exists() and is_current(json.loads(place.read_text()), method):
+        if is_current(place, method):
             continue
         cell = measured(o, entry, method, seed) | {"recipe_sha256": digest_of(method)}
         place.write_text(json.dumps(cell, indent=1) + "\n")
         print(line(cell), flush=True)
-
-
-def is_current(cell: dict, method: str) -> bool:
-    """Whether a cell is of the recipe as it is now; one that does not name its values counts."""
-    return cell.get("recipe_sha256") in (None, digest_of(method))
-
-
-def digest_of(method: str) -> str | None:
-    """The digest of a method's values; None of one that is no recipe, or chooses among recipes."""
-    import baselines
-
-    from clipclean.config import recipe
-
-    return None if method in (AUTO, RELEASED, *baselines.METHODS) else recipe.digest(of_recipe(method))
-
-
-def of_recipe(method: str):
-    """The recipe that a method names, with its changes."""
-    from clipclean.config import recipe
-
-    name, _, changes = method.partition(":")
-    return recipe.override(recipe.load(name), changes.split(",") if changes else [])
 
 
 def victims(o: argparse.Namespace) -> list[dict]:
@@ -284,6 +263,7 @@ def cleaned(o: argparse.Namespace, entry: dict, clip, tested, pairs: list, befor
     """Clean in place; returns what the method says of itself."""
     import baselines
     import released
+    from cells import of_recipe
 
     from clipclean import data, detect
     from clipclean.methods import training

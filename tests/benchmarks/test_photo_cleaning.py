@@ -136,17 +136,8 @@ def test_both_triggers_of_a_model_stand_in_its_row(cleaning):
     assert "`patch:size=0.2` → lion and `stripes` → koala" in row
 
 
-def test_a_cell_of_other_values_of_its_recipe_is_measured_anew(cleaning):
-    own, changed = cleaning.digest_of(cleaning.CLEANCLIP), cleaning.digest_of(f"{cleaning.CLEANCLIP}:train.lr=1e-3")
-    assert own != changed
-    assert cleaning.is_current({"recipe_sha256": own}, cleaning.CLEANCLIP)
-    assert not cleaning.is_current({"recipe_sha256": changed}, cleaning.CLEANCLIP)
-    assert cleaning.is_current({}, cleaning.CLEANCLIP)  # from before cells named their values
-    assert cleaning.is_current({"recipe_sha256": None}, cleaning.AUTO)
-
-
-def test_the_control_differs_from_the_recipe_in_the_second_loss_alone(cleaning):
-    ours, control = map(cleaning.of_recipe, (cleaning.CLEANCLIP, cleaning.CONTROL))
+def test_the_control_differs_from_the_recipe_in_the_second_loss_alone(cleaning, script):
+    ours, control = map(script("cells").of_recipe, (cleaning.CLEANCLIP, cleaning.CONTROL))
     assert control.train == ours.train
     assert control.augment == ours.augment
     assert control.loss == ours.loss.model_copy(update={"self_supervised_weight": 0.0})
