@@ -102,6 +102,20 @@ def test_what_auto_did_is_counted_apart_for_victims_and_clean_models(cleaning):
     assert models == "Of 2 runs on clean models 1 lose at most one point, and 1 end in `fail`."
 
 
+def test_a_victim_with_several_seeds_counts_by_its_worst(cleaning):
+    runs = [
+        cell("auto", 0.008),
+        cell("auto", 0.03, seed=1),
+        cell("auto", 0.002, name="dct"),
+        cell("auto", 0.001, name="dct", seed=1),
+        cell("auto", 0.9, name="warp"),
+    ]
+    assert cleaning.chosen_for(runs).splitlines()[-1] == (
+        "Of 2 victims with several seeds, with every seed, excess ASR at most 0.01: 1; at most 0.05: 2; at most 0.05 after the refinetune "
+        "test: 2. Between seeds it differs by 0.022 at most."
+    )
+
+
 def test_of_two_planted_triggers_the_one_that_acts_more_is_told(cleaning):
     def probe(excess):
         rate = {"value": excess, "interval": [excess, excess]}
