@@ -51,11 +51,12 @@ def main() -> None:
     parser.add_argument("--only", nargs="+", metavar="NAME", help="these models, in this order")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0])
     parser.add_argument("--new", action="store_true", help="clean pairs that no model of the zoo was trained on")
+    parser.add_argument("--beside", metavar="NAME", help="a clean model of the zoo, for auto to compare with")
     parser.add_argument("--table", action="store_true", help="compute nothing: print what is there")
     parser.add_argument(
         "--write",
         type=Path,
-        help="a page with the markers of the blocks photo-cleaning, photo-claims, photo-auto and photo-auto-new",
+        help="a page with the markers of the blocks photo-cleaning, photo-claims, photo-auto, photo-auto-new and photo-auto-beside",
     )
     o = parser.parse_args()
     if not o.table:
@@ -63,11 +64,13 @@ def main() -> None:
             parser.error("--photos, --images and --zoo are needed to measure; --table prints what is there")
         measure_all(o)
     seen, new = (stored(o.out, o.half, new=new) for new in (False, True))
+    beside = stored(o.out, o.half, new=True, beside=True)
     for block, text in (
         ("photo-claims", claims(seen)),
         ("photo-cleaning", table(seen)),
         ("photo-auto", chosen_for(seen)),
         ("photo-auto-new", chosen_for(new)),
+        ("photo-auto-beside", chosen_for(beside)),
     ):
         print(text, end="\n\n")
         if o.write and text != NOTHING:
@@ -76,9 +79,10 @@ def main() -> None:
             fill(o.write, block, text)
 
 
-def stored(out: Path, half: str, *, new: bool) -> list[dict]:
-    """The cells of a half that are there, with pairs that the model was trained on or with new ones."""
+def stored(out: Path, half: str, *, new: bool, beside: bool = False) -> list[dict]:
+    """The cells of a half that are there, with pairs that the model was trained on or with new ones, beside a clean model or not."""
     cells = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
+    cells = [cell for cell in cells if bool(cell.get("beside")) == beside]
     return [cell for cell in cells if cell["entry"]["half"] == half and cell.get("new", False) == new]
 
 
@@ -91,7 +95,7 @@ def measure_all(o: argparse.Namespace) -> None:
     o.out.mkdir(parents=True, exist_ok=True)
     for seed, method, entry in itertools.product(o.seeds, o.methods, victims(o)):
         words = (entry["name"], method.translate(str.maketrans(":/,=", "____")), str(seed))
-        place = o.out / f"{'-'.join(words)}{'-new' if o.new else ''}.json"
+        place = o.out / f"{'-'.join(words)}{ending(o)}.json"
         if is_current(place, method):
             continue
         cell = measured(o, entry, method, seed) | {"recipe_sha256": digest_of(method)}
@@ -134,6 +138,7 @@ def measured(o: argparse.Namespace, entry: dict, method: str, seed: int) -> dict
         "seconds": seconds,
         "pairs": len(pairs),
         "new": o.new,
+        "beside": o.beside,
         "also": [f"`{unseeded(each['trigger'])}` → {each['target']}" for each in planted_in(o, entry)[1:]],
         **{side: figures(found) for side, found in sides.items()},
         "estimated_loss": estimate(before, after),
@@ -154,13 +159,14 @@ def automatic(o: argparse.Namespace, entry: dict, seed: int):
     import clipclean
 
     _, place, arch = paths(o, entry)
-    folder = o.out / "auto" / f"{entry['name']}-{seed}{'-new' if o.new else ''}"
+    folder = o.out / "auto" / f"{entry['name']}-{seed}{ending(o)}"
     lists = o.zoo / f"{entry['half']}-{entry['classes']}"
     made = clipclean.sanitize(
         o.zoo / f"{entry['name']}.pt",
         place,
         out=folder,
         recipe="auto",
+        reference=o.zoo / f"{o.beside}.pt" if o.beside else None,
         arch=arch,
         classes=lists / "classes.txt",
         templates=lists / "templates.txt",
@@ -179,6 +185,11 @@ def automatic(o: argparse.Namespace, entry: dict, seed: int):
     if not auto["changed"]:
         folder = o.zoo / f"{entry['name']}.pt"
     return loaded(o, entry, folder)[0].clip, " ".join(words)
+
+
+def ending(o: argparse.Namespace) -> str:
+    """The end of the names of a cell and of its run."""
+    return f"{'-new' if o.new else ''}{'-beside' if o.beside else ''}"
 
 
 def is_new(o: argparse.Namespace) -> bool:

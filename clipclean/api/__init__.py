@@ -125,6 +125,7 @@ def sanitize(
     target: str | None = None,
     screen: float | Literal["auto", "off"] | None = None,
     panel: bool = True,
+    reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
     arch: str | None = None,
     weights: str | None = None,
     policy: "Place | Policy | None" = None,
@@ -163,6 +164,7 @@ def sanitize(
         target: the class that they lead to.
         screen: pairs to leave out: a share, ``auto`` for those that stand out, None to report only, ``off``.
         panel: whether to try the known triggers.
+        reference: for ``auto``: a clean model of the same architecture that you trust, or several, for its audits to compare with.
         arch: an open_clip name, or a JSON file with a config.
         weights: which of several sets in the file.
         policy: what the verdict demands.

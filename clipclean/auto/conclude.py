@@ -141,8 +141,15 @@ def _is_over(attempt: Attempt) -> bool:
     return any(found.rule == "CC010" and found.level == "error" for found in attempt.findings)
 
 
-def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /) -> Finding:
-    """That the weights stay, since the best cleaning costs more than the budget: what the canaries show is no verdict on the original."""
+def as_it_was(
+    original: Sequence[Finding], considered: Sequence[Considered], attempt: Attempt, budget: Budget, /
+) -> Finding:
+    """That the weights stay, since the best cleaning costs more than the budget.
+
+    What the canaries show is no verdict on the original. That of its own audit stands: where it is a pass, which takes a clean model
+    to compare with, nothing had to be cleaned, and this is a note.
+    """
+    passes = policy.verdict(original) == "pass"
     allowed = f"{100 * budget.accuracy:.1f}"
     if _is_over(attempt):
         names = ", ".join(each.candidate.name for each in considered if not each.why_not)
@@ -153,7 +160,8 @@ def as_it_was(considered: Sequence[Considered], attempt: Attempt, budget: Budget
             f"The best candidate, {attempt.candidate.name}, costs {100 * lost:.1f} points of accuracy ({100 * low:.1f} to "
             f"{100 * high:.1f}), where {allowed} are allowed, and the audit suspected nothing"
         )
-    return finding("CC063", f"{words}, so the weights stay as they were.", level="warning")
+    words += ", so the weights stay as they were."
+    return detect.note("CC063", words) if passes else finding("CC063", words, level="warning")
 
 
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:

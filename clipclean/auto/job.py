@@ -11,9 +11,10 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
 from clipclean.export import placing
-from clipclean.jobs import inputs, outputs, prepare, suspicions
+from clipclean.jobs import inputs, other_models, outputs, prepare, suspicions
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
+from clipclean.jobs.searching import SearchSettings
 from clipclean.progress import Progress
 from clipclean.report import PageImages, example_images
 from clipclean.schema.report import Report
@@ -59,18 +60,42 @@ def auto(
 def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progress: Progress, /) -> Workbench:
     """The workbench: the model, and the images to measure on."""
     clip, recipe = ready.loaded.clip, request.recipe
+    evidence = suspicions.evidence_of(ready, recipe, panel=True)
     return Workbench(
         clip=clip,
         original=sequence.taken(clip),
         samples=ready.samples,
-        evidence=suspicions.evidence_of(ready, recipe, panel=True),
-        references=detect.stored(model.kind_of(clip.architecture), classes=ready.vocabulary.classes),
+        evidence=evidence,
+        references=references_of(request, ready, evidence, state, progress),
         limits=ready.thresholds,
         settings=recipe.auto,
         control=control_of(recipe, clip),
         state=state,
         run=Run(request.seed, request.precision, progress, group=state.group),
     )
+
+
+def references_of(
+    request: SanitizeRequest, ready: Prepared, evidence: detect.EvalSet, state: RunState, progress: Progress, /
+) -> detect.References | None:
+    """The clean models to compare with: those that the user named, searched like the model itself, else what ships."""
+    settings = SearchSettings(request.recipe.auto.effort, request.seed)
+    asked = replace(evidence, suspicions=())  # a named trigger is one of the model alone
+    measured = [
+        other_models.measured_references(
+            settings,
+            path,
+            inputs.build(opened, ready.clean, device=ready.device),
+            asked,
+            progress,
+            state=state,
+            group=state.group,
+        )
+        for path, opened in ready.trusted
+    ]
+    if measured:
+        return detect.together(measured)
+    return detect.stored(model.kind_of(ready.loaded.clip.architecture), classes=ready.vocabulary.classes)
 
 
 def check_shared(bench: Workbench, recipe: Recipe, /) -> None:
@@ -134,7 +159,7 @@ def concluded(
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=request.seed)
     shown_by_canaries = (
-        [conclude.as_it_was(tried.considered, best, bench.budget)]
+        [conclude.as_it_was(original.findings, tried.considered, best, bench.budget)]
         if stays
         else conclude.canary_findings(
             tried.copy,

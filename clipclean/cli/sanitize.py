@@ -7,7 +7,7 @@ import click
 
 from clipclean.api import requests, roles
 from clipclean.cli import log_files, options, printing, progress, several
-from clipclean.cli.command import Given, command
+from clipclean.cli.command import Given, command, option
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 from clipclean.untrusted import printable
@@ -16,7 +16,7 @@ EPILOG = """\b
 Examples:
   clipclean sanitize model.pt -d clean/ -o cleaned/
   clipclean sanitize model.pt -d pairs.csv -r cleanclip-strong --classes classes.txt --epochs 3
-  clipclean sanitize model.pt -d clean/ -r auto --max-accuracy-loss 0.01 --max-minutes 60
+  clipclean sanitize model.pt -d clean/ -r auto --reference trusted.pt --max-accuracy-loss 0.01
   clipclean sanitize model.pt -d 'shards/{0000..0009}.tar' --trigger patch --target banana --output report.html
 """
 SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}  # options for values of a recipe
@@ -34,6 +34,15 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.download
 @options.arch
 @options.weights
+@option(
+    "--reference",
+    group="Model",
+    metavar="MODEL",
+    multiple=True,
+    type=click.Path(readable=False, path_type=Path),
+    help="For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
+    "the verdict is never pass. Repeatable.",
+)
 @options.recipe
 @options.overrides
 @options.epochs

@@ -19,8 +19,8 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
 from clipclean.errors import UsageError
 from clipclean.export import formats
-from clipclean.jobs import estimate, inputs
-from clipclean.jobs.inputs import LoadedModel, Source, Suspicion, read_pairs, split
+from clipclean.jobs import estimate, inputs, other_models
+from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, read_pairs, split
 from clipclean.progress import Progress, say
 from clipclean.schema.results import ScreenedRecord
 from clipclean.train.loader import Samples
@@ -57,6 +57,7 @@ class SanitizeRequest:
     unnamed: tuple[str, ...] | None = None  # changed values for the recipe that clipclean chooses
     max_minutes: float | None = None  # after which training ends; ``auto`` has its own rule
     fits_warmup: bool = False  # shorten a warm-up that fills the run; nobody chose its length
+    reference: tuple[Source, ...] = ()  # clean models of the same kind, for recipes that audit
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Prepared:
     loaded: LoadedModel
     request: SanitizeRequest  # with the chosen recipe, if the user named none
     standing: Standing  # how the recipe's evidence applies to this model and these pairs
+    trusted: tuple[tuple[Source, Opened], ...] = ()  # clean models to compare with, read and not yet built
 
 
 def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
@@ -83,6 +85,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
         ClipcleanError: of the kind that tells the exit code.
     """
     formats.check(request.wanted)
+    check_reference(request)
     recipe = request.recipe
     vocabulary = inputs.words(request.classes, request.templates)
     named = inputs.suspicions(request.triggers, request.target, vocabulary)
@@ -92,6 +95,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
     inputs.check_sides(named, opened.architecture)
     formats.check_architecture(opened.architecture, request.wanted)
+    trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
     clean = read_data(request, images, progress, templates=() if request.templates is None else vocabulary.templates)
@@ -124,7 +128,18 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
         samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
         recipes.check(recipe, pairs=len(samples.pairs))
         shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
-    return Prepared(vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded, request, stands)
+    return Prepared(
+        vocabulary, named, thresholds, device, clean, screened, samples, shown, loaded, request, stands, tuple(trusted)
+    )
+
+
+def check_reference(request: SanitizeRequest, /) -> None:
+    """Raise UsageError for clean models to compare with where nothing would be compared with them."""
+    if request.reference and not METHODS[request.recipe.method].chooses:
+        raise UsageError(
+            f"Only the recipe auto compares the model with clean ones, and this is {request.recipe.name}. Take --recipe auto, or leave "
+            "--reference out: 'clipclean audit --reference' compares the result."
+        )
 
 
 def subject_of(opened: inputs.Opened, /, *, pairs: int) -> Subject:
@@ -326,7 +341,9 @@ def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, objec
         "precision": train.resolved(request.precision, loaded.clip.net, loaded.clip.device),
         "device": loaded.clip.device.type,  # not its number, which differs among processes
     }
-    return decides | aims(request.recipe, ready.vocabulary, ready.named)
+    # auto chooses by audits beside them
+    beside = {"references": [opened.file.sha256 for _, opened in ready.trusted]} if ready.trusted else {}
+    return decides | aims(request.recipe, ready.vocabulary, ready.named) | beside
 
 
 def aims(recipe: Recipe, vocabulary: inputs.Words, named: Sequence[Suspicion], /) -> dict[str, object]:

@@ -15,6 +15,7 @@ from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding
 
+UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
 COPY = PlantedCopy((), {}, measurement(), {}, 2.0)
 
 
@@ -141,22 +142,30 @@ def test_the_original_stays_where_its_cleaning_costs_too_much_and_nothing_sure_w
 
 def test_a_loss_that_chance_may_explain_is_too_much_only_where_nothing_was_suspected():
     within_chance = attempt("a", ("CC010", "note"), lost=0.08)
-    unknown = finding("CC004", "words", level="warning")
-    assert conclude.stays([unknown], within_chance, BUDGET)
-    assert not conclude.stays([unknown, finding("CC003", "words", level="warning")], within_chance, BUDGET)
-    assert not conclude.stays([unknown], attempt("a", lost=0.02), BUDGET)  # the whole budget may be spent
+    assert conclude.stays([UNKNOWN], within_chance, BUDGET)
+    assert not conclude.stays([UNKNOWN, finding("CC003", "words", level="warning")], within_chance, BUDGET)
+    assert not conclude.stays([UNKNOWN], attempt("a", lost=0.02), BUDGET)  # the whole budget may be spent
 
 
 def test_weights_that_stay_are_no_verdict_on_the_original():
     tried = [Considered(candidate("a")), Considered(candidate("b"), "needs labels"), Considered(candidate("c"))]
-    found = conclude.as_it_was(tried, attempt("a", ("CC010", "error")), BUDGET)
+    found = conclude.as_it_was([UNKNOWN], tried, attempt("a", ("CC010", "error")), BUDGET)
     assert (found.rule, found.level) == ("CC063", "warning")
     assert "within 2.0 points of accuracy: a, c." in found.message
     assert policy.verdict([found]) == "inconclusive"
 
 
+def test_where_the_audit_of_the_original_passes_its_verdict_stands():
+    costly = attempt("a", ("CC010", "note"), lost=0.086)
+    found = conclude.as_it_was([finding("CC030", "words", level="note")], [Considered(candidate("a"))], costly, BUDGET)
+    assert (found.rule, found.level) == ("CC063", "note")
+    assert policy.verdict([found]) == "pass"
+
+
 def test_a_cleaning_that_most_likely_costs_too_much_is_told_with_its_cost():
-    found = conclude.as_it_was([Considered(candidate("a"))], attempt("a", ("CC010", "note"), lost=0.086), BUDGET)
+    found = conclude.as_it_was(
+        [UNKNOWN], [Considered(candidate("a"))], attempt("a", ("CC010", "note"), lost=0.086), BUDGET
+    )
     assert found.message.startswith(
         "The best candidate, a, costs 8.6 points of accuracy (8.6 to 8.6), where 2.0 are allowed"
     )

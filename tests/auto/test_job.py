@@ -130,6 +130,34 @@ def test_a_budget_of_accuracy_is_for_all(job, unread):
     assert result(job)["recipe"]["resolved"]["audit"]["max_accuracy_loss"] == 0.11
 
 
+def test_a_clean_model_to_compare_with_is_refused_where_nothing_compares(job, capsys):
+    assert cli.main(job.sanitize("--recipe", "mmcl-tiny", "--reference", job.model)) == 2
+    assert "Only the recipe auto compares the model with clean ones, and this is mmcl-tiny" in capsys.readouterr().err
+    assert not job.out.exists()
+
+
+def test_a_model_is_no_reference_for_itself(job, capsys):
+    assert cli.main(command(job, "--reference", job.model)) == 2
+    assert "same weights as the tested model" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_the_audits_compare_with_the_clean_model_that_is_named(tmp_path, unread):
+    job = tiny.job(tmp_path / "job", count=96)
+    labelled = tiny.labelled(tmp_path / "labelled", count=96)
+    assert cli.main(job.plant("--eval-data", labelled, "--rate", 0.15, "--lr", 1e-3, steps=100, batch=48)) == 0
+    victim = job._replace(model=job.folder / "planted.pt")
+    more = ("--eval-data", labelled, "--set", "auto.effort=quick", "--keep-failed")
+    assert cli.main(command(victim, *more, "--reference", job.model)) in (0, 1, 4)
+    found = result(victim)
+    assert "CC004" not in {finding["rule"] for finding in found["findings"]}
+    for side in ("before", "after"):
+        search = found[side]["measurements"]["search"]
+        assert (search["calibration"]["kind"], search["calibration"]["models"]) == ("reference", 1)
+    # Another reference is another run: it does not go on from the state of this one.
+    assert cli.main(command(victim, *more)) == 2
+
+
 @pytest.mark.slow
 def test_search_unlearning_and_rebound_run_through_on_a_planted_model(tmp_path, unread):
     job = tiny.job(tmp_path / "job", count=96)

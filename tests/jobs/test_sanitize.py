@@ -440,6 +440,7 @@ def decides(**changes):
         "seed": 0,
         "precision": "fp32",
         "device": "cpu",
+        "references": (),
     } | changes
     values["architecture"] = SimpleNamespace(config=values["config"], preprocess=Preprocess(values["size"]))
     request = SimpleNamespace(**{key: values[key] for key in ("eval_data", "recipe", "seed", "precision")})
@@ -449,7 +450,9 @@ def decides(**changes):
     )
     pairs = [SimpleNamespace(key=key) for key in values["keys"]]
     clean = SimpleNamespace(digest=values["digest"], pairs=pairs)
-    return prepare.fingerprint(request, SimpleNamespace(loaded=tested, clean=clean, vocabulary=None, named=()))
+    trusted = [(None, SimpleNamespace(file=SimpleNamespace(sha256=sha256))) for sha256 in values["references"]]
+    ready = SimpleNamespace(loaded=tested, clean=clean, vocabulary=None, named=(), trusted=trusted)
+    return prepare.fingerprint(request, ready)
 
 
 @each(
@@ -464,6 +467,7 @@ def decides(**changes):
         {"seed": 1},
         {"precision": "bf16"},
         {"device": "cuda:0"},
+        {"references": ("d",)},
         {"recipe": recipes.override(recipes.load("mmcl-tiny"), ["train.lr=1e-4"])},
     ],
     ids=lambda change: next(iter(change)),
