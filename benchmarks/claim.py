@@ -100,10 +100,9 @@ def victim_rows(job: tuple[argparse.Namespace, str, int]) -> list[str]:
     lines = [line(planted["label"], "planted", planted["before"] or planted["after"], planted["after"])]
     for recipe in o.recipes:
         cell = cell_of(o, victim.stem, recipe)
-        method = f"{recipe}:{','.join(o.overrides)}"
-        if not is_current(cell, method):
+        if not is_current(cell, recipe, o.overrides):
             found = clean(o, victim, planted, recipe, seed, cell.with_suffix(".pt"))
-            cell.write_text(json.dumps(found | {"recipe_sha256": digest_of(method)}))
+            cell.write_text(json.dumps(found | {"recipe_sha256": digest_of(recipe, o.overrides)}))
         result = json.loads(cell.read_text())
         lines.append(
             line(planted["label"], " ".join([recipe, *o.overrides]), planted["after"], result["after"])

@@ -189,7 +189,7 @@ def automatic(o: argparse.Namespace, entry: dict, seed: int):
 
 def ending(o: argparse.Namespace) -> str:
     """The end of the names of a cell and of its run."""
-    return f"{'-new' if o.new else ''}{'-beside' if o.beside else ''}"
+    return f"{'-new' if o.new else ''}{f'-beside-{o.beside}' if o.beside else ''}"
 
 
 def is_new(o: argparse.Namespace) -> bool:
@@ -477,7 +477,7 @@ def by_worst(victims: list[dict]) -> list[str]:
     left = [[c["after"]["excess"] for c in own] for own in several]
     widest = max(max(each) - min(each) for each in left)
     return [
-        f"Of {len(several)} victims with several seeds, with every seed, {told}. Between seeds it differs by {widest:.3f} at most."
+        f"Of {len(several)} victims with several seeds, with every seed, {told}. Between seeds the excess of a victim differs by {widest:.3f} at most."
     ]
 
 

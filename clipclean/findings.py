@@ -517,17 +517,20 @@ RULES: Mapping[str, Rule] = {
         stage="triggers",
         level="error",
         means="Every candidate recipe either leaves a backdoor or costs more accuracy than the budget allows. Where the audit "
-        "suspected nothing, a cost that most likely is over the budget is too much already. The report shows all candidates, with "
-        "the remaining attack success rate and the cost of each.",
+        "suspected nothing, a cost that most likely is over the budget is too much already. Where it found nothing sure, the weights "
+        "stay as they were, and this is a warning, or a note if that audit passes. The report shows all candidates, with the remaining "
+        "attack success rate and the cost of each.",
         does_not_show="That no recipe could clean the model.",
-        action="Allow more accuracy loss by --max-accuracy-loss, bring more clean pairs like the training data "
-        "of the model, or use another model.",
+        action="Where it is a note, nothing. Otherwise allow more accuracy loss by --max-accuracy-loss, bring more clean pairs like "
+        "the training data of the model, or use another model.",
         severity=7.1,
         precision="medium",
         doubt=VerdictWords(
             sanitize="No recipe cleans this model within the accuracy budget, so its weights are as they were. The audit is "
             "not sure of a backdoor in it."
         ),
+        passes="The audit found no backdoor, and the weights are as they were, since every cleaning costs more accuracy than the budget "
+        "allows.",
         urgent=95,
     ),
     "CC064": Rule(

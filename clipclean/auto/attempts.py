@@ -254,7 +254,7 @@ def worst(measured: detect.Measurement, /) -> float:
 def is_costly(point: Point, trial: Trial | None, budget: Budget, /, *, is_suspected: bool) -> bool:
     """Whether the losses on model and copy, at one share of the way, are over the budget together, beyond chance.
 
-    Or that on the model is by its value, where the audit suspects nothing.
+    Where the audit suspects nothing, the loss on the model is enough, by its value.
     """
     if budget.is_wasted(point.accuracy_lost, is_suspected=is_suspected):
         return True

@@ -25,7 +25,7 @@ class Budget:
         return accuracy_lost <= self.accuracy
 
     def is_wasted(self, accuracy_lost: float, /, *, is_suspected: bool) -> bool:
-        """Whether a loss that most likely is over the budget has nothing to speak for it: the audit suspects nothing."""
+        """Whether a loss is over the budget by its value, and the audit suspects nothing that it could remove."""
         return not (is_suspected or self.affords(accuracy_lost))
 
     def exceeds(self, interval: Interval, /) -> bool:

@@ -142,18 +142,18 @@ def _is_over(attempt: Attempt) -> bool:
 
 
 def as_it_was(
-    original: Sequence[Finding], considered: Sequence[Considered], attempt: Attempt, budget: Budget, /
+    considered: Sequence[Considered], attempt: Attempt, budget: Budget, /, *, audit: policy.Verdict
 ) -> Finding:
     """That the weights stay, since the best cleaning costs more than the budget.
 
     What the canaries show is no verdict on the original. That of its own audit stands: where it is a pass, which takes a clean model
     to compare with, nothing had to be cleaned, and this is a note.
     """
-    passes = policy.verdict(original) == "pass"
     allowed = f"{100 * budget.accuracy:.1f}"
     if _is_over(attempt):
         names = ", ".join(each.candidate.name for each in considered if not each.why_not)
-        words = f"No candidate removes the test backdoors within {allowed} points of accuracy: {names}. The audit found no sure backdoor"
+        found = "no backdoor" if audit == "pass" else "no sure backdoor"
+        words = f"No candidate removes the test backdoors within {allowed} points of accuracy: {names}. The audit found {found}"
     else:
         lost, (low, high) = attempt.point.accuracy_lost, attempt.point.interval
         words = (
@@ -161,7 +161,7 @@ def as_it_was(
             f"{100 * high:.1f}), where {allowed} are allowed, and the audit suspected nothing"
         )
     words += ", so the weights stay as they were."
-    return detect.note("CC063", words) if passes else finding("CC063", words, level="warning")
+    return finding("CC063", words, level="note" if audit == "pass" else "warning")
 
 
 def out_of_time(tried: Tried, /, *, listed: int) -> list[Finding]:

@@ -7,6 +7,7 @@ from clipclean import detect, model, train
 from clipclean.auto import attempts, candidates, conclude, select, sequence, suspects
 from clipclean.auto.conclude import Tried
 from clipclean.auto.workbench import Workbench
+from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
@@ -50,6 +51,8 @@ def auto(
         state.claim(force=request.force)
         bench = workbench(request, ready, state, progress)
         check_shared(bench, request.recipe)
+        bench = replace(bench, references=references_of(bench, request, ready))
+        ready = replace(ready, trusted=())  # their tensors are needed no longer
         tried = tried_all(bench, request.recipe, started=started)
         if not group.is_first:
             return None
@@ -58,15 +61,14 @@ def auto(
 
 
 def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progress: Progress, /) -> Workbench:
-    """The workbench: the model, and the images to measure on."""
+    """The workbench: the model, and the images to measure on; clean models to compare with follow."""
     clip, recipe = ready.loaded.clip, request.recipe
-    evidence = suspicions.evidence_of(ready, recipe, panel=True)
     return Workbench(
         clip=clip,
         original=sequence.taken(clip),
         samples=ready.samples,
-        evidence=evidence,
-        references=references_of(request, ready, evidence, state, progress),
+        evidence=suspicions.evidence_of(ready, recipe, panel=True),
+        references=None,
         limits=ready.thresholds,
         settings=recipe.auto,
         control=control_of(recipe, clip),
@@ -75,21 +77,19 @@ def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progre
     )
 
 
-def references_of(
-    request: SanitizeRequest, ready: Prepared, evidence: detect.EvalSet, state: RunState, progress: Progress, /
-) -> detect.References | None:
+def references_of(bench: Workbench, request: SanitizeRequest, ready: Prepared, /) -> detect.References | None:
     """The clean models to compare with: those that the user named, searched like the model itself, else what ships."""
-    settings = SearchSettings(request.recipe.auto.effort, request.seed)
-    asked = replace(evidence, suspicions=())  # a named trigger is one of the model alone
+    settings = SearchSettings(bench.settings.effort, request.seed)
+    asked = replace(bench.evidence, suspicions=())  # a named trigger is one of the model alone
     measured = [
         other_models.measured_references(
             settings,
             path,
             inputs.build(opened, ready.clean, device=ready.device),
             asked,
-            progress,
-            state=state,
-            group=state.group,
+            bench.run.progress,
+            state=bench.state,
+            group=bench.run.group,
         )
         for path, opened in ready.trusted
     ]
@@ -150,6 +150,7 @@ def concluded(
     best = attempt
     if stays := conclude.stays(original.findings, best, bench.budget):
         attempt = original
+    audit = policy.verdict(outputs.accepted(request, ready, original.findings).findings)
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)
     # Measured anew: the chosen candidate's search may have named triggers that the first audit did not know.
@@ -159,7 +160,7 @@ def concluded(
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=request.seed)
     shown_by_canaries = (
-        [conclude.as_it_was(original.findings, tried.considered, best, bench.budget)]
+        [conclude.as_it_was(tried.considered, best, bench.budget, audit=audit)]
         if stays
         else conclude.canary_findings(
             tried.copy,

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from click.core import ParameterSource
 
 from clipclean.api import requests, roles
 from clipclean.cli import log_files, options, printing, progress, several
 from clipclean.cli.command import Given, command, option
+from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 from clipclean.untrusted import printable
@@ -95,6 +97,9 @@ def run(given: Given, /) -> int:
     printing.check_baseline(given)
     given = given | {"overrides": chosen(given), "panel": not given["no_audit"]}
     recipe = requests.recipe_of(given)
+    source = click.get_current_context().get_parameter_source("reference")
+    if source is ParameterSource.DEFAULT_MAP and not METHODS[recipe.method].chooses:
+        given = given | {"reference": ()}  # a configuration may set it for audits alone
     requests.policy_of(given)  # a wrong one is refused before torch comes
     if not several.is_silent(given):
         by_size = "recipe by the size of the model and the number of pairs"

@@ -66,8 +66,8 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
             "evidence": str(ready.standing),
         },
         (
-            *([f"search {len(ready.trusted)} clean model(s), to compare with"] if ready.trusted else []),
             *([f"screen {screened:,} pairs for suspicious ones"] if screened else []),
+            *([f"search {len(ready.trusted)} clean model(s) to compare with, an audit each"] if ready.trusted else []),
             f"measure before: {measured}",
             _cleaning(recipe, pairs),
             "measure after: the same",

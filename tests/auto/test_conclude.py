@@ -16,6 +16,7 @@ from clipclean.detect import Rate
 from clipclean.findings import finding
 
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
+ONE = [Considered(candidate("a"))]
 COPY = PlantedCopy((), {}, measurement(), {}, 2.0)
 
 
@@ -149,23 +150,21 @@ def test_a_loss_that_chance_may_explain_is_too_much_only_where_nothing_was_suspe
 
 def test_weights_that_stay_are_no_verdict_on_the_original():
     tried = [Considered(candidate("a")), Considered(candidate("b"), "needs labels"), Considered(candidate("c"))]
-    found = conclude.as_it_was([UNKNOWN], tried, attempt("a", ("CC010", "error")), BUDGET)
+    found = conclude.as_it_was(tried, attempt("a", ("CC010", "error")), BUDGET, audit="inconclusive")
     assert (found.rule, found.level) == ("CC063", "warning")
     assert "within 2.0 points of accuracy: a, c." in found.message
     assert policy.verdict([found]) == "inconclusive"
 
 
 def test_where_the_audit_of_the_original_passes_its_verdict_stands():
-    costly = attempt("a", ("CC010", "note"), lost=0.086)
-    found = conclude.as_it_was([finding("CC030", "words", level="note")], [Considered(candidate("a"))], costly, BUDGET)
-    assert (found.rule, found.level) == ("CC063", "note")
-    assert policy.verdict([found]) == "pass"
+    for costly in (attempt("a", ("CC010", "note"), lost=0.086), attempt("a", ("CC010", "error"))):
+        found = conclude.as_it_was(ONE, costly, BUDGET, audit="pass")
+        assert (found.rule, found.level) == ("CC063", "note")
+        assert policy.verdict([found]) == "pass"
 
 
 def test_a_cleaning_that_most_likely_costs_too_much_is_told_with_its_cost():
-    found = conclude.as_it_was(
-        [UNKNOWN], [Considered(candidate("a"))], attempt("a", ("CC010", "note"), lost=0.086), BUDGET
-    )
+    found = conclude.as_it_was(ONE, attempt("a", ("CC010", "note"), lost=0.086), BUDGET, audit="inconclusive")
     assert found.message.startswith(
         "The best candidate, a, costs 8.6 points of accuracy (8.6 to 8.6), where 2.0 are allowed"
     )

@@ -1,10 +1,12 @@
 import math
+from dataclasses import replace
 
 import pytest
 import tiny
 import torch
 from auto_values import attempt, measurement, probe, sight
 
+from clipclean import model
 from clipclean.auto import attempts
 from clipclean.auto import job as auto
 from clipclean.auto.suspects import Suspected
@@ -87,6 +89,15 @@ def test_a_benign_finetuning_moves_the_weights_and_measures_the_same_triggers_ag
     assert (test.steps, test.before, test.after.known) == (2, before, ())
     assert test.seconds > 0
     assert not are_equal(weights(bench), bench.original)
+
+
+def test_pixels_normalised_in_a_way_of_their_own_leave_a_doubt(bench):
+    seen = sight(measurement())
+    assert "CC007" not in {found.rule for found in bench.findings(seen)}
+    architecture = bench.clip.architecture
+    blind = replace(architecture, preprocess=replace(architecture.preprocess, std=(1.0, 1.0, 1.0)))
+    other = replace(bench, clip=model.Clip(bench.clip.net, blind, bench.clip.device))
+    assert [found.level for found in other.findings(seen) if found.rule == "CC007"] == ["warning"]
 
 
 def test_weights_between_are_put_in(bench):

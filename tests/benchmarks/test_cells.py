@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 
@@ -35,5 +36,12 @@ def test_a_method_without_values_of_its_own_is_measured_once(cells, place):
     assert cells.is_current(place, "released")
 
 
-def test_no_change_after_the_colon_is_the_recipe_itself(cells):
-    assert cells.digest_of(f"{RECIPE}:") == cells.digest_of(RECIPE)
+def test_a_recipe_in_a_file_has_its_values_too(cells, tmp_path):
+    recipe = tmp_path / "own.yaml"
+    recipe.write_text((Path(__file__).parents[2] / "recipes" / f"{RECIPE}.yaml").read_text())
+    assert cells.digest_of(str(recipe)) == cells.digest_of(RECIPE)
+
+
+def test_changes_may_stand_beside_the_name(cells):
+    assert cells.digest_of(RECIPE, ["train.lr=1e-3"]) == cells.digest_of(CHANGED)
+    assert cells.digest_of(RECIPE, ["train.betas=[0.9,0.95]"]) != cells.digest_of(RECIPE)

@@ -112,7 +112,7 @@ def test_a_victim_with_several_seeds_counts_by_its_worst(cleaning):
     ]
     assert cleaning.chosen_for(runs).splitlines()[-1] == (
         "Of 2 victims with several seeds, with every seed, excess ASR at most 0.01: 1; at most 0.05: 2; at most 0.05 after the refinetune "
-        "test: 2. Between seeds it differs by 0.022 at most."
+        "test: 2. Between seeds the excess of a victim differs by 0.022 at most."
     )
 
 

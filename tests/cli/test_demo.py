@@ -47,6 +47,7 @@ def test_the_demo_gives_every_option_of_sanitize(unpacked):
     assert unnamed == {
         "labels": (),
         "download": False,
+        "reference": (),
         "config": None,
         "dry_run": False,
         "workers": None,

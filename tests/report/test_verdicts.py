@@ -33,6 +33,12 @@ def test_where_the_weights_stay_that_is_told_before_any_doubt_about_them():
     assert "its weights are as they were" in verdicts.headline(made)
 
 
+def test_a_pass_with_weights_that_stay_claims_no_cleaning():
+    made = samples.passed()
+    made["findings"] = [samples.finding("CC063", "note", "Too costly.")]
+    assert verdicts.headline(made).startswith("The audit found no backdoor, and the weights are as they were")
+
+
 def test_next_steps_are_those_of_the_findings_worst_first_and_each_once():
     made = samples.failed()
     made["findings"] = [*reversed(made["findings"]), made["findings"][0], samples.passed()["findings"][0]]
