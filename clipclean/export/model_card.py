@@ -21,7 +21,12 @@ def model_card(report: Json, /) -> str:
     names = list(dict.fromkeys(entry["format"] for entry in report["exports"]))
     body = _sanitized(report) if "verdict" in report else _converted(report)
     loading = [line for form in names for line in (*formats.FORMATS[form].example, "")]
-    return "\n".join([*_front_matter(names, is_finetuned="verdict" in report), "", *body, "", *loading])
+    return "\n".join([*_front_matter(names, is_finetuned=_is_finetuned(report)), "", *body, "", *loading])
+
+
+def _is_finetuned(report: Json, /) -> bool:
+    """Whether the weights are other ones than the input's; a cleaning may leave them as they were."""
+    return "verdict" in report and bool(report["training"]["steps"])
 
 
 def _front_matter(names: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
@@ -40,8 +45,9 @@ def _front_matter(names: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
 def _sanitized(report: Json, /) -> list[str]:
     before, after = report["before"]["measurements"], report["after"]["measurements"]
     recipe, model = report["recipe"], report["model"]
+    done = "finetuned by clipclean" if _is_finetuned(report) else "audited by clipclean, with its weights as they were"
     lines = [
-        f"# {_plain(model['architecture'])}, finetuned by clipclean",
+        f"# {_plain(model['architecture'])}, {done}",
         "",
         f"Verdict: **{report['verdict']}**. Input: `{_plain(model['name'])}` (sha256 `{model['sha256']}`), recipe "
         f"`{recipe['name']}`, {report['data']['pairs']} clean pairs (digest `{report['data']['digest']}`).",

@@ -55,7 +55,7 @@ def report():
         "verdict": "pass",
         "findings": [finding],
         "suppressed": [],
-        "training": {"seconds": 12.0},
+        "training": {"steps": 100, "seconds": 12.0},
         "before": audited(
             0.75,
             [

@@ -48,6 +48,13 @@ def test_the_card_says_how_to_load_the_folder_and_what_was_done(report):
     assert f"`{'ab' * 32}`" in card
 
 
+def test_weights_that_stayed_are_not_said_to_be_finetuned(report):
+    report["training"]["steps"] = 0
+    card = model_card.model_card(report)
+    assert "base_model_relation" not in front_matter(card)
+    assert "audited by clipclean, with its weights as they were" in card
+
+
 @pytest.mark.parametrize(
     ("formats", "library", "tags"),
     [
