@@ -135,7 +135,7 @@ def next_step(done: Sequence[Considered], /, *, untried: int, budget: Budget, la
     if able:
         return NextStep("run", preferred(able, done))
     # If no candidate passes on the canaries, the nearest one is run all the same: its report shows how much is left.
-    return NextStep("run", min(waiting, key=lambda place: shortfall(done[place].trials[0], budget)))
+    return NextStep("run", nearest(waiting, done, budget))
 
 
 def best(done: Sequence[Considered], /) -> tuple[Considered, Attempt]:
@@ -153,6 +153,14 @@ def preferred(able: Sequence[int], done: Sequence[Considered], /) -> int:
     return first
 
 
+def nearest(waiting: Sequence[int], done: Sequence[Considered], budget: Budget, /) -> int:
+    """The place to run of those in ``waiting``, none of which passes: the first by shortfall that leaves no more, beyond chance."""
+    least = min(shortfall(done[place].trials[0], budget) for place in waiting)
+    near = [place for place in waiting if shortfall(done[place].trials[0], budget) == least]
+    most = min(done[place].trials[0].most for place in near)
+    return next(place for place in near if done[place].trials[0].most_at_least <= most)
+
+
 def is_enough(considered: Considered, budget: Budget, /) -> bool:
     """Whether a candidate essentially removes every canary, also after the finetuning, and costs almost no accuracy."""
     if not (considered.trials and budget.passes(considered.trials[0])):
@@ -168,16 +176,13 @@ def leftover(considered: Considered, /) -> int:
     return round(100 * considered.trials[0].most) if considered.trials else 0
 
 
-def shortfall(trial: Trial, budget: Budget, /) -> tuple[bool, int, int, float, float]:
-    """A sort key, the distance from passing.
-
-    Surely over the budget, canaries left, canaries that return, the excess of the worst one, accuracy lost.
-    """
+def shortfall(trial: Trial, budget: Budget, /) -> tuple[bool, int, int]:
+    """A sort key, the distance from passing: surely over the budget, canaries left, canaries that return."""
     # Accuracy first: a candidate over the budget beyond chance fails for certain, while a canary that is left may be harder than the
     # real backdoor. What returns comes after what is left: only a candidate that leaves nothing is refinetuned.
     left = sum(outcome.left > budget.excess for outcome in trial.counted)
     returned = len(trial.counted) - trial.removed(budget.excess) - left
-    return budget.exceeds(trial.interval), left, returned, trial.most, trial.accuracy_lost
+    return budget.exceeds(trial.interval), left, returned
 
 
 def needless(untried: Sequence[Candidate], done: Sequence[Considered], budget: Budget, /) -> list[Considered]:

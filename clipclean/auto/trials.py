@@ -108,6 +108,15 @@ class Trial:
         # Of a candidate that passes, a canary that returns counts like one that is left: it was hidden, not removed.
         return max((max(o.left, o.returned or 0.0) for o in self.counted), default=0.0)
 
+    @property
+    def most_at_least(self) -> float:
+        """The same by the lower end of the 95 % interval, of that canary."""
+        left = [(o.left, o.interval[0]) for o in self.counted]
+        back = [
+            (o.returned, o.returned_interval[0]) for o in self.counted if o.returned is not None and o.returned_interval
+        ]
+        return max([*left, *back, (0.0, 0.0)])[1]
+
     def removed(self, limit: float, /) -> int:
         """How many of the counted canaries do not act above ``limit``, beyond chance, and do not return."""
         return sum(outcome.removed(limit) for outcome in self.counted)

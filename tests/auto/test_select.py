@@ -126,11 +126,24 @@ def test_where_none_passes_on_the_canaries_the_nearest_is_run():
     assert chosen(chance, {n: attempt(n) for n in "ab"})[1] == ["b"]  # not surely over the budget, and less is left
 
 
+def test_where_chance_explains_which_of_two_leaves_less_of_as_many_canaries_the_order_decides():
+    def leaving(share, *, reach):
+        made = trial(share)
+        (outcome,) = made.outcomes
+        return replace(made, outcomes=(replace(outcome, interval=(share - reach, share + reach)),))
+
+    attempts = {n: attempt(n) for n in "ab"}
+    within = {"a": leaving(0.085, reach=0.04), "b": leaving(0.08, reach=0.04)}
+    assert chosen(within, attempts)[1] == ["a"]  # the harsher one costs accuracy for a difference of one image
+    beyond = {"a": leaving(0.3, reach=0.04), "b": leaving(0.08, reach=0.04)}
+    assert chosen(beyond, attempts)[1] == ["b"]
+
+
 def test_a_candidate_is_not_put_off_by_canaries_that_return_since_those_of_one_that_leaves_some_were_never_refinetuned():
     def of_three(*trials):
         return replace(trials[0], outcomes=tuple(outcome for each in trials for outcome in each.outcomes))
 
-    none_stays, back, far_back = trial(0.0), returning(trial(0.0), share=0.2), returning(trial(0.0), share=0.3)
+    none_stays, back, far_back = trial(0.0), returning(trial(0.0), share=0.2), returning(trial(0.0), share=0.4)
     trials = {
         "a": of_three(trial(0.1), none_stays, none_stays),
         "b": of_three(back, back, far_back),
