@@ -136,9 +136,10 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
 def check_reference(request: SanitizeRequest, /) -> None:
     """Raise UsageError for clean models to compare with where nothing would be compared with them."""
     if request.reference and not METHODS[request.recipe.method].chooses:
+        taken = f"this is {request.recipe.name}" if request.unnamed is None else "no recipe was named"
         raise UsageError(
-            f"Only the recipe auto compares the model with clean ones, and this is {request.recipe.name}. Take --recipe auto, or leave "
-            "--reference out: 'clipclean audit --reference' compares the result."
+            f"Only the recipe auto compares the model with clean ones, and {taken}. Take --recipe auto, or leave --reference out: "
+            "'clipclean audit --reference' compares the result."
         )
 
 
