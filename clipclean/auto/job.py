@@ -150,7 +150,6 @@ def concluded(
     best = attempt
     if stays := conclude.stays(original.findings, best, bench.budget):
         attempt = original
-    audit = policy.verdict(outputs.accepted(request, ready, original.findings).findings)
     asked = replace(bench.evidence, suspicions=attempt.suspicions)
     sequence.put(bench.clip, bench.original)
     # Measured anew: the chosen candidate's search may have named triggers that the first audit did not know.
@@ -159,10 +158,11 @@ def concluded(
     bench.put(attempt.cleaned.weights, original=bench.original, share=attempt.point.share)
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=request.seed)
-    shown_by_canaries = (
-        [conclude.as_it_was(tried.considered, best, bench.budget, audit=audit)]
-        if stays
-        else conclude.canary_findings(
+    if stays:
+        audit = policy.verdict(outputs.accepted(request, ready, original.findings).findings)
+        shown_by_canaries = [conclude.as_it_was(tried.considered, best, bench.budget, audit=audit)]
+    else:
+        shown_by_canaries = conclude.canary_findings(
             tried.copy,
             chosen.at(attempt.point.share),
             before,
@@ -170,7 +170,6 @@ def concluded(
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
         )
-    )
     findings = [
         *attempt.findings,
         *shown_by_canaries,

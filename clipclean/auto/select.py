@@ -155,10 +155,11 @@ def preferred(able: Sequence[int], done: Sequence[Considered], /) -> int:
 
 def nearest(waiting: Sequence[int], done: Sequence[Considered], budget: Budget, /) -> int:
     """The place to run of those in ``waiting``, none of which passes: the first by shortfall that leaves no more, beyond chance."""
-    least = min(shortfall(done[place].trials[0], budget) for place in waiting)
-    near = [place for place in waiting if shortfall(done[place].trials[0], budget) == least]
-    most = min(done[place].trials[0].most for place in near)
-    return next(place for place in near if done[place].trials[0].most_at_least <= most)
+    trials = {place: done[place].trials[0] for place in waiting}
+    short = {place: shortfall(trial, budget) for place, trial in trials.items()}
+    near = [place for place in waiting if short[place] == min(short.values())]
+    most = min(trials[place].most for place in near)
+    return next(place for place in near if trials[place].most_at_least <= most)
 
 
 def is_enough(considered: Considered, budget: Budget, /) -> bool:

@@ -32,13 +32,8 @@ Examples:
     **options.SETS,
     show_default="bundled images",
 )
-@option(
-    "--reference",
-    group="Model",
-    metavar="MODEL",
-    multiple=True,
-    type=click.Path(readable=False, path_type=Path),
-    help="A clean model of the same architecture that you trust. It is searched in the same way, and its natural "
+@options.reference(
+    "A clean model of the same architecture that you trust. It is searched in the same way, and its natural "
     "triggers for a class do not count against the model. Repeatable.",
 )
 @option(

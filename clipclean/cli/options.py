@@ -209,6 +209,12 @@ def effort(text: str, /) -> Callable[[Decorated], Decorated]:
     return option("--effort", group="Search", metavar="|".join(names), type=kind, default="standard", help=text)
 
 
+def reference(text: str, /) -> Callable[[Decorated], Decorated]:
+    """``--reference`` of a command that compares a model with clean ones."""
+    kind = click.Path(readable=False, path_type=Path)
+    return option("--reference", group="Model", metavar="MODEL", multiple=True, type=kind, help=text)
+
+
 data = shared(
     "--data",
     "-d",

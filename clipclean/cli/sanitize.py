@@ -8,7 +8,7 @@ from click.core import ParameterSource
 
 from clipclean.api import requests, roles
 from clipclean.cli import log_files, options, printing, progress, several
-from clipclean.cli.command import Given, command, option
+from clipclean.cli.command import Given, command
 from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
@@ -36,13 +36,8 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.download
 @options.arch
 @options.weights
-@option(
-    "--reference",
-    group="Model",
-    metavar="MODEL",
-    multiple=True,
-    type=click.Path(readable=False, path_type=Path),
-    help="For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
+@options.reference(
+    "For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
     "the verdict is never pass. Repeatable.",
 )
 @options.recipe
