@@ -17,7 +17,7 @@ demo: setup
 	$(BIN)/clipclean demo --out clipclean-demo --force
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(PYTEST_ARGS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder $(or $(PYTEST_ARGS),--junit-xml=build/tests.xml)
 
 check: setup
 	$(BIN)/ruff check .

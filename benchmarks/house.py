@@ -1,19 +1,28 @@
-"""How the source is laid out, in figures: a report to read beside the tree, never a gate.
+"""How the source is laid out, in figures, and the ratchet: what ``house.toml`` names may fall, never rise.
 
-    python benchmarks/house.py [--package clipclean] [--json]
+    python benchmarks/house.py [--package clipclean] [--json | --lower]
 
-Each figure is counted from the syntax trees alone; nothing of the package is imported. ``make check`` prints the table.
+Each figure is counted from the syntax trees and the text alone; nothing of the package is imported. ``make check`` prints
+the table and fails where a figure stands above its line of ``house.toml``; ``--lower`` writes the lower ones there. Who
+must raise one edits ``house.toml`` by hand and says why in the commit. The seconds of ``make test`` are those of its last
+run in this checkout, where there was one; they may be a quarter above the line, since machines differ.
 """
 
 import argparse
 import ast
 import json
 import re
+import sys
+import tomllib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+ROOT = Path(__file__).parents[1]
+LINES = ROOT / "house.toml"
+TESTED = ROOT / "build" / "tests.xml"  # JUnit, by make test
+MARGIN = 1.25  # of seconds
 SCIENCE = ("detect", "auto", "methods", "train")  # rooms whose comments must say why
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -172,7 +181,6 @@ def measure(package: Path, /) -> dict[str, object]:
     return {
         "modules in the hall": len([p for p in package.glob("*.py") if not p.name.startswith("__")]),
         "modules": len([m for m in modules if m.path.name != "__init__.py" or m.text.count("\n") > 3]),
-        "source lines": sum(m.text.count("\n") for m in modules),
         "largest fan-out": f"{len(fan[widest])} ({widest})",
         "functions with more than 8 parameters": len(many),
         "signatures with Any": f"{sum(has_any(f) for _, f in every) / len(every):.1%}",
@@ -195,19 +203,65 @@ def measure(package: Path, /) -> dict[str, object]:
     }
 
 
-def main() -> None:
-    """Print the figures."""
+def ratchet() -> dict[str, int]:
+    """What may only fall; seconds only where a whole run of the quick tests was recorded."""
+    python = {room: list((ROOT / room).rglob("*.py")) for room in ("clipclean", "tests", "benchmarks")}
+    pages = [path for path in (ROOT / "docs").glob("*") if path.suffix in {".md", ".ipynb"}]
+    lines = {room: sum(map(lines_in, paths)) for room, paths in python.items()}
+    found = {
+        "source_lines": lines["clipclean"],
+        "source_modules": len(python["clipclean"]),
+        "test_lines": lines["tests"],
+        "test_functions": sum(len(re.findall(r"^ *def test_", p.read_text("utf-8"), re.M)) for p in python["tests"]),
+        "benchmark_lines": lines["benchmarks"],
+        "benchmark_modules": len(python["benchmarks"]),
+        "docs_words": sum(len(path.read_text("utf-8").split()) for path in pages if path.suffix == ".md"),
+        "docs_pages": len(pages),
+        "changelog_words": len((ROOT / "CHANGELOG.md").read_text("utf-8").split()),
+        "makefile_lines": lines_in(ROOT / "Makefile"),
+    }
+    if TESTED.exists() and (told := re.search(r'<testsuite [^>]*\btime="([\d.]+)"', TESTED.read_text("utf-8"))):
+        found["make_test_seconds"] = round(float(told[1]))
+    return found
+
+
+def lines_in(path: Path, /) -> int:
+    """Lines of a text file."""
+    return path.read_text("utf-8").count("\n")
+
+
+def risen(now: dict[str, int], lines: dict[str, int], /) -> list[str]:
+    """What stands above its line, in words."""
+    limits = {name: round(line * MARGIN) if name.endswith("seconds") else line for name, line in lines.items()}
+    return [f"{name} is {now[name]}, its line {lines[name]}" for name in lines if now.get(name, 0) > limits[name]]
+
+
+def main() -> int:
+    """Print the figures; 1 where one of the ratchet has risen."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--package", type=Path, default=Path(__file__).parents[1] / "clipclean")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--lower", action="store_true", help="write what has fallen to house.toml")
     options = parser.parse_args()
+    now, lines = ratchet(), tomllib.loads(LINES.read_text("utf-8"))
+    if options.lower:
+        text = LINES.read_text("utf-8")
+        for name in lines.keys() & now.keys():
+            text = re.sub(rf"^{name} = \d+", f"{name} = {min(now[name], lines[name])}", text, flags=re.M)
+        LINES.write_text(text, "utf-8")
+        return 0
     figures = measure(options.package)
     if options.json:
-        print(json.dumps(figures, indent=2))
-        return
+        print(json.dumps(figures | now, indent=2))
+        return 0
     for name, value in figures.items():
         print(f"{name:42} {value}")
+    for name, line in lines.items():
+        print(f"{name:42} {now.get(name, 'not measured here')} of at most {line}")
+    for sentence in (broken := risen(now, lines)):
+        print(f"house.toml: {sentence}", file=sys.stderr)
+    return bool(broken)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -40,3 +40,9 @@ def test_modules_in_a_line_are_no_cycle(script):
     house = script("house")
     assert house.cycles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
     assert house.cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c"]]
+
+
+def test_a_figure_above_its_line_is_named_and_seconds_may_be_a_quarter_above(script):
+    now = {"lines": 11, "words": 5, "make_test_seconds": 12}
+    told = script("house").risen(now, {"lines": 10, "words": 5, "make_test_seconds": 10, "unmeasured_seconds": 3})
+    assert [sentence.split()[0] for sentence in told] == ["lines"]
