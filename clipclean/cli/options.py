@@ -192,8 +192,8 @@ def several(_context: click.Context, _option: click.Parameter, paths: tuple[Path
 
 SETS: dict[str, Any] = {"type": Sets(path_type=Path), "multiple": True, "callback": several}  # click's own settings
 SETS_HELP = (
-    "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, tar shards ('shards/*.tar'), or a zip or tar.gz of "
-    "one. Repeatable."
+    "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). "
+    "Repeatable."
 )
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from clipclean import untrusted
-from clipclean.data import archive, sample, table
+from clipclean.data import sample, table
 from clipclean.data.sample import (
     MOST,
     DataRequest,
@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 ROWS = 64  # most rows read at a time
 BATCH_BYTES = 1_000_000_000  # of the rows read at a time: a value that is written once can be spelt in every row
 GROUP_BYTES = 20_000_000_000  # of one row group, uncompressed; writers make some hundred megabytes
+RATIO, SPARE = (
+    100,
+    100_000_000,
+)  # bytes that a file may spell for each of its own, and beside that: images do not compress
 _HEAD = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
 
 
@@ -102,7 +106,7 @@ class _Copies:
 
     def __init__(self, path: Path, origin: Path, /, *, mapped: "pa.Buffer | None" = None) -> None:
         self._path, self._mapped, self._origin = path, mapped, origin
-        self._room = archive.RATIO * origin.stat().st_size + archive.SPARE
+        self._room = RATIO * origin.stat().st_size + SPARE
         self._stream: BinaryIO | None = None
         self._placed: dict[tuple[int, int], ImageSource] = {}  # of one batch, by where the values lie in memory
 
@@ -117,7 +121,7 @@ class _Copies:
         """Count bytes that the file spells; a value that is written once may be repeated in every row."""
         self._room -= size
         if self._room < 0:
-            raise ValueError(f"it unpacks to more than {archive.RATIO} times its size")
+            raise ValueError(f"it unpacks to more than {RATIO} times its size")
 
     def place(self, values: "pa.Array", number: int, /) -> ImageSource:
         """Where the bytes of one value lie from now on; rows with the same value share it."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from clipclean import untrusted
-from clipclean.data import archive, arrow, folder, shards, table
+from clipclean.data import arrow, folder, shards, table
 from clipclean.data.sample import DataRequest, Listing, SampleEntry, reason
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
@@ -18,10 +18,14 @@ Scratch = Callable[[], Path]  # an empty folder for copies, which goes with the 
 
 TABLES = ("captions.jsonl", "captions.csv", "captions.tsv", "metadata.jsonl", "metadata.csv")
 SPLITS = ("train", "validation", "val", "valid", "dev", "test")  # by what is taken of several
-READ = "folders of images, CSV, TSV, JSON, COCO, Parquet, folders saved by datasets, WebDataset tar shards, and zip or tar.gz of these"
+READ = "folders of images, CSV, TSV, JSON, COCO, Parquet, folders saved by datasets and WebDataset tar shards"
 _USTAR = slice(257, 262)  # where a tar header says "ustar"
-_ARCHIVES = (b"PK\x03\x04", b"\x1f\x8b", b"BZh", b"\xfd7zXZ")  # zip, gzip, bzip2, xz
+_PACKED = "a packed folder: unpack it, and name the folder"
 _FOREIGN = {
+    b"PK\x03\x04": _PACKED,
+    b"\x1f\x8b": _PACKED,
+    b"BZh": _PACKED,
+    b"\xfd7zXZ": _PACKED,
     b"\x28\xb5\x2f\xfd": "zstd-compressed",
     b"\x89HDF": "an HDF5 file",
     b"\xff\xd8\xff": "a single image",
@@ -36,7 +40,7 @@ def find(path: Path, wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
     Args:
         path: a file or folder, a pattern, or several of them with ``::`` between.
         wanted: columns that were named; whether captions are needed.
-        scratch: where archives are unpacked, and images copied out of Parquet.
+        scratch: where images are copied out of Parquet.
 
     Raises:
         RefusedInput: missing, remote, unreadable, or of no known format.
@@ -86,21 +90,15 @@ def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     if path.is_dir():
         return _in_folder(path, wanted, scratch)
     start = _start(path)
-    if start[_USTAR] == b"ustar" or (path.suffix.lower() == ".tar" and not start.startswith(_ARCHIVES)):
+    kind = next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None)
+    if start[_USTAR] == b"ustar" or (path.suffix.lower() == ".tar" and kind != _PACKED):
         return shards.read_shards([path], wanted)
     if start.startswith(b"PAR1"):
         return arrow.read_parquet([path], wanted, copies=scratch())
     if start.startswith(b"ARROW1") or path.suffix.lower() == ".arrow":
         return arrow.read_arrow([path], wanted, copies=scratch())
-    if start.startswith(_ARCHIVES):
-        into = scratch()
-        left_out = archive.unpack(path, into)
-        found = _in_folder(archive.root_of(into), wanted, scratch)
-        for why, name in left_out:
-            found.ignore(why, name)
-        return found
-    if kind := next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None):
-        raise RefusedInput(f"{printable(path)} is {kind}. clipclean reads {READ}; turn it into one of these.")
+    if kind:
+        raise RefusedInput(f"{printable(path)} is {kind}. clipclean reads {READ}: turn it into one of these.")
     return table.read_table(path, wanted)
 
 

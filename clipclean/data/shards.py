@@ -27,7 +27,7 @@ from clipclean.data.sample import (
 from clipclean.errors import RefusedInput
 from clipclean.untrusted import printable
 
-BLOCK = 512  # bytes of a tar header, and of the mark that ends an archive
+_BLOCK = 512  # bytes of a tar header, and of the mark that ends an archive
 _HEADER_BYTES = 16_384  # one extended header: a path takes 4 kB at most; larger ones are slow to parse on purpose
 _BUFFER = 1 << 20
 _META = re.compile(r"__[^/]*__($|/)")  # webdataset's own members, no samples
@@ -69,11 +69,11 @@ class _Sample:
     problem: str = ""
 
 
-class Header(tarfile.TarInfo):
+class _Header(tarfile.TarInfo):
     """A tar header whose claims about itself are bounded before tarfile acts on them."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "Header":
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
         """Parse one block; raises ReadError for an extended header of absurd size."""
         header = super().frombuf(buf, encoding, errors)
         if header.size < 0 or (header.type in _EXTENDED and header.size > _HEADER_BYTES):
@@ -107,7 +107,7 @@ def _members(shard: Path, found: Listing, /) -> Iterator[tuple[str, str, ImageSo
             _refuse_compression(stream, shard)
             # Stream mode cannot go backwards, so no header can send the reader round in circles.
             with tarfile.open(
-                fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=Header, encoding="utf-8", errors="surrogateescape"
+                fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
             ) as archive:
                 for member in archive:
                     _check_extent(archive, stream)
@@ -164,7 +164,7 @@ def _content(
 
 
 def _refuse_compression(stream: BinaryIO, shard: Path, /) -> None:
-    start = stream.read(BLOCK)
+    start = stream.read(_BLOCK)
     stream.seek(0)
     if start[257:262] == b"ustar":  # a tar begins with the name of its first member, and that may be PK or BZh
         return
@@ -180,8 +180,8 @@ def _refuse_compression(stream: BinaryIO, shard: Path, /) -> None:
 def _check_end(stream: BinaryIO, end: int, shard: Path, /) -> None:
     """Refuse a shard that ends elsewhere than at its end mark: tarfile takes any unreadable header for the end."""
     stream.seek(end)
-    mark = stream.read(BLOCK)
-    if len(mark) < BLOCK:
+    mark = stream.read(_BLOCK)
+    if len(mark) < _BLOCK:
         raise RefusedInput(
             f"The shard {printable(shard)} stops at byte {end:,} without the mark that ends a tar file: it is "
             "truncated. Copy it again from its source."

@@ -207,7 +207,7 @@ def check_table(out: Path, clean: data.CleanSet, /) -> None:
         return
     if not all(pair.image.is_file for pair in clean.pairs):
         raise UsageError(
-            f"--save-kept {out}: images lie in shards, archives or Parquet, and a table names files. Name a file that ends in .tar."
+            f"--save-kept {out}: images lie in shards or Parquet, and a table names files. Name a file that ends in .tar."
         )
     wrong = [pair.key for pair in clean.pairs if not is_listable(listed_path(pair, out))]
     if wrong:

@@ -1,6 +1,5 @@
 """Random changes to files: bits and bytes, borders of numbers, pieces cut, doubled, moved and joined, words of a format."""
 
-import gzip
 import random
 import struct
 import zlib
@@ -251,8 +250,3 @@ def summed(content: bytes, rng: random.Random) -> bytes:
             total = sum(block[:148]) + 8 * 0x20 + sum(block[156:])
             repaired[place + 148 : place + 156] = b"%06o\0 " % total
     return bytes(repaired)
-
-
-def packed(content: bytes, rng: random.Random) -> bytes:
-    """A tar, half of the time with its checksums right, behind gzip."""
-    return gzip.compress(summed(content, rng), 1)

@@ -6,7 +6,6 @@ import json
 import random
 import re
 import tempfile
-import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -179,14 +178,6 @@ def _sizes(place: Path) -> None:
 # What they are given.
 
 
-def _zip() -> list[bytes]:
-    stream = io.BytesIO()
-    with zipfile.ZipFile(stream, "w") as archive:
-        for name, content in seeds.sample().items():
-            archive.writestr(f"set/{name}", content)
-    return [stream.getvalue()]
-
-
 def _table() -> pa.Table:
     rows = [{"image": {"bytes": seeds.image_bytes(n), "path": f"{n}.png"}, "text": "a red square"} for n in range(3)]
     kind = pa.struct([("bytes", pa.binary()), ("path", pa.string())])
@@ -276,8 +267,6 @@ READERS = {
         folders.read, lambda: [INDEX], edits.TEXT, "m.index.json", beside=("model-00001-of-00001.safetensors",), share=2
     ),
     "tar of samples": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar", edits.summed, "tar"),
-    "zip of images": Reader(_set, _zip, edits.ZIPPED, "a.zip", edits.checked),
-    "tar.gz of images": Reader(_set, lambda: seeds.honest("tar"), edits.TARRED, "a.tar.gz", edits.packed),
     "Parquet": Reader(_set, _parquet, edits.COLUMNS, "a.parquet", share=0.5),
     "Arrow": Reader(_set, _arrow, edits.COLUMNS, "a.arrow", share=0.5),
     "CSV": Reader(_set, lambda: [CSV, CSV.replace(b",", b"\t")], edits.TEXT, "a.csv"),

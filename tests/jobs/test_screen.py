@@ -268,24 +268,26 @@ def test_a_set_that_is_too_small_once_screened_is_inconclusive(job, tmp_path, ca
     assert not (tmp_path / "out").exists()
 
 
-def test_several_data_are_one_set_and_parquet_and_zips_are_read(job, tmp_path, capsys):
+def shard(job, folder):
     import shutil
 
-    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", job.data)
+    return shutil.make_archive(str(folder / "packed"), "tar", job.data)
+
+
+def test_several_data_are_one_set(job, tmp_path, capsys):
+    packed = shard(job, tmp_path)
     arguments = ["screen", packed, "--model", str(job.model), "--arch", str(job.arch), "--output", "json=-"]
     assert cli.main(arguments) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["data"]["name"], told["data"]["format"], told["screened"]["pairs"]) == ("packed.zip", "folder", 48)
+    assert (told["data"]["name"], told["data"]["format"], told["screened"]["pairs"]) == ("packed.tar", "webdataset", 48)
     arguments[1] = f"{packed}::{job.data}"
     assert cli.main(arguments) == 0
     told = json.loads(capsys.readouterr().out)
-    assert (told["data"]["name"], told["screened"]["pairs"]) == (f"packed.zip + {job.data.name}", 96)
+    assert (told["data"]["name"], told["screened"]["pairs"]) == (f"packed.tar + {job.data.name}", 96)
 
 
-def test_a_table_cannot_name_images_of_an_archive(job, tmp_path, capsys):
-    import shutil
-
-    packed = shutil.make_archive(str(tmp_path / "packed"), "zip", job.data)
+def test_a_table_cannot_name_images_of_a_shard(job, tmp_path, capsys):
+    packed = shard(job, tmp_path)
     arguments = [
         "screen",
         packed,
@@ -299,7 +301,7 @@ def test_a_table_cannot_name_images_of_an_archive(job, tmp_path, capsys):
         str(tmp_path / "k.csv"),
     ]
     assert cli.main(arguments) == 2
-    assert "in shards, archives or Parquet" in capsys.readouterr().err
+    assert "in shards or Parquet" in capsys.readouterr().err
 
 
 def test_a_false_drop_rate_is_judged_by_trusted_pairs(job, capsys, tmp_path):

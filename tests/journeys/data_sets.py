@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import shutil
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -141,13 +140,6 @@ def joined(folder: Path) -> str:
     return "::".join(str(shard) for shard in sorted(shards(folder).iterdir()))
 
 
-def archive(kind: str) -> Callable[[Path], str]:
-    def packed(folder: Path) -> str:
-        return shutil.make_archive(str(folder / "packed"), kind, captions_beside(folder))
-
-    return packed
-
-
 def img2dataset(folder: Path) -> str:
     """Its output ``files``: folders of images, each with a text and a JSON beside it."""
     place = tiny.pairs(folder / "out" / "00000")
@@ -175,8 +167,6 @@ DATA: dict[str, Callable[[Path], str]] = {
     "braces": braces,
     "stars": stars,
     "joined shards": joined,
-    "zip": archive("zip"),
-    "tar.gz": archive("gztar"),
     "img2dataset": img2dataset,
     "class folders": class_folders,
 }
