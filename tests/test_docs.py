@@ -201,7 +201,7 @@ def test_the_refused_recipe_is_refused_as_the_page_says(tmp_path, monkeypatch, c
     Path("my.yaml").write_text(source)
     assert cli.main(["recipes", "validate", "my.yaml"]) == 2
     assert capsys.readouterr().err == f"clipclean: error:\n{told[0]}{MORE}"
-    Path("my.yaml").write_text(source.replace("learning_rate", "lr").replace("three", "3"))
+    Path("my.yaml").write_text(source.replace("warm_up_steps", "warmup_steps").replace("three", "3"))
     assert cli.main(["recipes", "validate", "my.yaml"]) == 2
     assert capsys.readouterr().err == f"clipclean: error: {told[1]}{MORE}"
 

@@ -150,10 +150,6 @@ class Data(Section):
     cache_bytes: int = field(
         4_000_000_000, "Memory for decoded images; the others are decoded in each epoch.", "bytes", ge=0
     )
-    prepare: Literal["host", "device"] = field(
-        "host",
-        "No effect any more: the processor decodes images. The key stays so that recipes keep their digests.",
-    )
 
 
 class Unlearn(Section):
@@ -522,8 +518,9 @@ def total_steps(recipe: Recipe, /, *, pairs: int) -> int:
     return steps if recipe.train.max_steps is None else min(steps, recipe.train.max_steps)
 
 
-# Values that came later and leave a run as it was: digests without them hold, so that evidence from before does.
+# Values that came later, or went, and leave a run as it was: digests from before hold, and so does their evidence.
 _LATER = {"augment": {"least_part": 1.0, "mirrored": 0.0}}
+_GONE = {"data": {"prepare": "host"}}
 
 
 def digest(recipe: Recipe, /) -> str:
@@ -534,6 +531,8 @@ def digest(recipe: Recipe, /) -> str:
     values = recipe.model_dump(mode="json", exclude={"description", "evidence"})
     for section, off in _LATER.items():
         values[section] = {key: value for key, value in values[section].items() if key not in off or off[key] != value}
+    for section, fixed in _GONE.items():
+        values[section] |= fixed
     return yaml_file.digest(values)
 
 
@@ -644,38 +643,12 @@ def _shortages(recipe: Recipe, pairs: int) -> dict[Key, str]:
 
 # Known keys.
 
-_ALIASES = {
-    "adam_epsilon": "eps",
-    "alpha": "caption_rate",
-    "amp": "precision",
-    "batch": "batch_size",
-    "batchsize": "batch_size",
-    "clip_grad_norm": "grad_clip",
-    "dtype": "precision",
-    "epsilon": "eps",
-    "inmodal_weight": "self_supervised_weight",
-    "k": "knn",
-    "lambda1": "clip_weight",
-    "lambda2": "self_supervised_weight",
-    "learning_rate": "lr",
-    "lr_schedule": "schedule",
-    "max_grad_norm": "grad_clip",
-    "num_epochs": "epochs",
-    "num_warmup_steps": "warmup_steps",
-    "scheduler": "schedule",
-    "ssl_weight": "self_supervised_weight",
-    "steps": "max_steps",
-    "tau": "push_limit",
-    "warmup": "warmup_steps",
-    "wd": "weight_decay",
-}
 _SETTABLE = ("train", "loss", "augment", "data", "audit", "unlearn", "auto")
 _FORM = Form(
     noun="recipe",
     named="a YAML file, or a shipped recipe",
     model=Recipe,
     sections=_SETTABLE,
-    aliases=_ALIASES,
     check=_contradictions,
     unsuggested=("evidence.",),
 )

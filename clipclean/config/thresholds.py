@@ -1,13 +1,41 @@
 """Every threshold of a verdict: where a measurement becomes a finding.
 
-The defaults stand here once. A recipe's ``audit`` section sets most of them; a policy's ``thresholds`` override the recipe,
-and alone set those of the search. ``detect/verdict.py`` compares measurements with the ``AuditLimits`` that result. To add a
-threshold, add its field here, and compare there.
+What each means and may be stands here once. A recipe's ``audit`` section sets most of them; a policy's ``thresholds`` override
+the recipe, and alone set those of the search. ``detect/verdict.py`` compares measurements with the ``AuditLimits`` that result.
+To add a threshold, add its field here, and compare there.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 from clipclean.config.yaml_file import Section, field
+
+# Shared by recipes, which have defaults, and policies, in which null leaves the recipe's value.
+_max_accuracy_loss = partial(
+    field, description="A larger loss of clean accuracy fails the run.", unit="share of accuracy", ge=0, le=0.5
+)
+_max_excess = partial(
+    field,
+    description="A named or found trigger with a larger excess attack success rate fails the run.",
+    unit="share",
+    gt=0,
+    le=1,
+)
+_suspicious_excess = partial(
+    field,
+    description="A trigger of the panel with a larger excess attack success rate is suspicious.",
+    unit="share",
+    gt=0,
+    le=1,
+)
+_collapse = partial(
+    field,
+    description="Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller.",
+    unit="share",
+    gt=0,
+    le=1,
+)
+_min_images = partial(field, description="With fewer images nothing is decided.", unit="images", ge=2)
 
 
 class Audit(Section):
@@ -18,65 +46,28 @@ class Audit(Section):
         1000, "Largest number of images to measure on; intervals narrow with its square root.", "images", ge=1
     )
     knn: int = field(10, "Neighbours that vote in the k-NN attack success rate.", "images", ge=1, le=1000)
-    max_accuracy_loss: float = field(
-        0.02, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
-    )
-    max_excess: float = field(
-        0.05, "A named or found trigger with a larger excess attack success rate fails the run.", "share", gt=0, le=1
-    )
-    suspicious_excess: float = field(
-        0.3, "A trigger of the panel with a larger excess attack success rate is suspicious.", "share", gt=0, le=1
-    )
-    collapse: float = field(
-        0.5,
-        "Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller.",
-        "share",
-        gt=0,
-        le=1,
-    )
-    min_images: int = field(50, "With fewer images nothing is decided.", "images", ge=2)
+    max_accuracy_loss: float = _max_accuracy_loss(0.02)
+    max_excess: float = _max_excess(0.05)
+    suspicious_excess: float = _suspicious_excess(0.3)
+    collapse: float = _collapse(0.5)
+    min_images: int = _min_images(50)
 
 
 class Thresholds(Section):
     """Where a measurement becomes a finding; null leaves the recipe's value."""
 
-    max_excess: float | None = field(
-        None, "A named or found trigger with a larger excess attack success rate fails the run.", "share", gt=0, le=1
-    )
-    suspicious_excess: float | None = field(
-        None, "A trigger of the panel with a larger excess attack success rate is suspicious.", "share", gt=0, le=1
-    )
-    collapse: float | None = field(
-        None,
-        "Triggered embeddings have collapsed if their spread, relative to the clean ones, is smaller.",
-        "share",
-        gt=0,
-        le=1,
-    )
-    max_accuracy_loss: float | None = field(
-        None, "A larger loss of clean accuracy fails the run.", "share of accuracy", ge=0, le=0.5
-    )
-    min_images: int | None = field(None, "With fewer images nothing is decided.", "images", ge=2)
-    abnormality: float = field(
-        3.5,
-        "Search: a class with at least this score fails the model.",
-        "score",
-        gt=0,
-        le=100,
-    )
+    max_excess: float | None = _max_excess(None)
+    suspicious_excess: float | None = _suspicious_excess(None)
+    collapse: float | None = _collapse(None)
+    max_accuracy_loss: float | None = _max_accuracy_loss(None)
+    min_images: int | None = _min_images(None)
+    abnormality: float = field(3.5, "Search: a class with at least this score fails the model.", "score", gt=0, le=100)
     gathering: float = field(
         0.6,
         "Search: if a smaller share of gathering images is at any class, the target may be off the list (CC006).",
         "share",
         gt=0,
         le=1,
-    )
-    gathering_abnormality: float = field(
-        2.0,
-        "No effect any more; the key stays so that policies stay valid.",
-        "robust z",
-        gt=0,
-        le=100,
     )
     min_found_excess: float = field(
         0.6,
@@ -98,5 +89,4 @@ class AuditLimits:
     min_images: int
     abnormality: float
     gathering: float
-    gathering_abnormality: float
     min_found_excess: float

@@ -65,7 +65,6 @@ class Form(Generic[Values]):
     named: str  # what to name instead of a wrong file
     model: type[Values]
     sections: tuple[str, ...]  # told where an unknown section is named
-    aliases: Mapping[str, str]  # keys of other programs, and ours for them
     check: Callable[[Values], Mapping[Key, str]]  # faults of several values together, by key
     unsuggested: tuple[str, ...] = ()  # sections that no wrong key is taken to stand for
 
@@ -272,22 +271,7 @@ def _explained(detail: ErrorDetails, form: Form[Values]) -> str:
     extra = field.json_schema_extra if field else None
     unit = str(extra["unit"]) if isinstance(extra, dict) else "none"
     meaning = f" ({_UNITS[unit].format(noun=form.noun)})" if unit in _UNITS else ""
-    return f"{_quoted(found)} {wanted}{meaning}{_meant(found, unit)}"
-
-
-def _meant(found: object, unit: str) -> str:
-    """A guess at the meaning of a value in the wrong unit; empty if there is none."""
-    written = re.fullmatch(r"([-+0-9.eE_,]+?)\s*(%|[kKMGT]?i?[Bb])?", found) if isinstance(found, str) else None
-    number = _scalar(re.sub("[_,]", "", written[1])) if written else found
-    if unit == "date" or isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
-        return ""
-    suffix = (written[2] or "") if written else ""
-    if unit.startswith("share") and (suffix == "%" or 1 <= number <= 100):
-        return f"; did you mean {number / 100:g}?"
-    if unit == "bytes" and suffix not in ("", "%"):
-        power = " KMGT".index(suffix[0].upper()) if len(suffix) > 1 else 0
-        return f"; did you mean {round(number * (1024 if 'i' in suffix else 1000) ** power)}?"
-    return f"; write {number!r}" if written else ""
+    return f"{_quoted(found)} {wanted}{meaning}"
 
 
 # Known keys, and which of them a wrong one stands for.
@@ -335,13 +319,11 @@ def hint(key: str, /, *, form: Form[Values]) -> str:
 def _closest(section: str, leaf: str, form: Form[Values]) -> str | None:
     """The known key most like a wrong one, dotted; its own section is searched before the others."""
     word = leaf.lower().replace("-", "_")
-    word = form.aliases.get(word) or form.aliases.get(word.replace("_", ""), word)
     keys = [key for key in fields(form.model) if not key.startswith(form.unsuggested)]
     for near in ([key for key in keys if key.rpartition(".")[0] == section], keys):
         leaves = {key.rpartition(".")[2].lower(): key for key in reversed(near)}
-        spellings = {alias: leaves[right] for alias, right in form.aliases.items() if right in leaves} | leaves
-        if close := difflib.get_close_matches(word, spellings, n=1, cutoff=0.75):
-            return spellings[close[0]]
+        if close := difflib.get_close_matches(word, leaves, n=1, cutoff=0.75):
+            return leaves[close[0]]
     return None
 
 

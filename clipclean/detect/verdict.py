@@ -2,8 +2,8 @@
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol
 
+from clipclean.config.thresholds import AuditLimits
 from clipclean.detect.accuracy_cost import MeasuredLoss, worst_loss
 from clipclean.detect.compactness import FAMILY as MASK
 from clipclean.detect.families import FAMILIES
@@ -25,54 +25,14 @@ LEAST_ACCURACY = 0.05  # accuracy, or twice chance, below which a model hardly k
 OFF_LIST = 0.5  # share of the smallest size of any class; a search without a target that needs less ends off the list
 
 
-class VerdictThresholds(Protocol):
-    """The limits of the findings; shares in [0, 1], deviations in robust standard deviations."""
-
-    @property
-    def max_excess(self) -> float:
-        """Of a trigger that was named, or found before cleaning."""
-
-    @property
-    def suspicious_excess(self) -> float:
-        """Of a panel trigger: first sign."""
-
-    @property
-    def collapse(self) -> float:
-        """Triggered spread over clean spread: second sign."""
-
-    @property
-    def max_accuracy_loss(self) -> float:
-        """Share of accuracy."""
-
-    @property
-    def min_images(self) -> int:
-        """With fewer images nothing is decided."""
-
-    @property
-    def abnormality(self) -> float:
-        """Of a found trigger against clean models."""
-
-    @property
-    def gathering(self) -> float:
-        """Share of images that gather at one class when no class is named."""
-
-    @property
-    def gathering_abnormality(self) -> float:
-        """Of what makes them gather, against clean models."""
-
-    @property
-    def min_found_excess(self) -> float:
-        """Images that a found trigger must move."""
-
-
-def audit(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Finding, ...]:
+def audit(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Finding, ...]:
     """The findings of the probes of one model. Errors are backdoor behaviour; warnings are one sign, where two are needed."""
     findings = [_known(p, limits) for p in measured.known] + [_panel(p, limits) for p in _unusual(measured)]
     return tuple(f for f in findings if f is not None)
 
 
 def sanitized(
-    before: Measurement, after: Measurement, /, *, limits: VerdictThresholds, searched: bool = False
+    before: Measurement, after: Measurement, /, *, limits: AuditLimits, searched: bool = False
 ) -> tuple[Finding, ...]:
     """The findings of a cleaning: which named or found triggers still act, and how much accuracy was lost.
 
@@ -102,7 +62,7 @@ def _nothing_shown(searched: bool) -> Finding:
     )
 
 
-def suspects(measured: Measurement, /, *, limits: VerdictThresholds) -> tuple[Probe, ...]:
+def suspects(measured: Measurement, /, *, limits: AuditLimits) -> tuple[Probe, ...]:
     """Panel probes whose excess is suspicious, most suspicious first."""
     return tuple(p for p in _unusual(measured) if p.excess_interval[0] > limits.suspicious_excess)
 
@@ -112,7 +72,7 @@ def _unusual(measured: Measurement) -> list[Probe]:
     return [p for p in measured.panel if p.trigger not in measured.usual]
 
 
-def _known(probe: Probe, limits: VerdictThresholds) -> Finding | None:
+def _known(probe: Probe, limits: AuditLimits) -> Finding | None:
     """The finding of a named trigger, if it moves more images to its target than the limit, by the whole interval."""
     low, high = probe.excess_interval
     about = _about(probe, limits.max_excess)
@@ -126,7 +86,7 @@ def _known(probe: Probe, limits: VerdictThresholds) -> Finding | None:
     return None
 
 
-def _panel(probe: Probe, limits: VerdictThresholds) -> Finding | None:
+def _panel(probe: Probe, limits: AuditLimits) -> Finding | None:
     """A warning, never an error: clean models have natural triggers, and here the panel is compared with nothing.
 
     A clean model of ten classes of photographs sends 50 to 80 % of the images under a strong wave to one class, and their
@@ -158,7 +118,7 @@ def _about(probe: Probe, threshold: float) -> About:
     }
 
 
-def accuracy(before: Measurement, after: Measurement, /, *, limits: VerdictThresholds) -> list[Finding]:
+def accuracy(before: Measurement, after: Measurement, /, *, limits: AuditLimits) -> list[Finding]:
     """The finding of the loss, by the measure with the largest loss and the interval of its difference."""
     unmeasured = [] if before.clean_accuracy.n else [_unmeasured()]
     lost = worst_loss(before, after)
@@ -174,7 +134,7 @@ def _unmeasured() -> Finding:
     )
 
 
-def _beyond(lost: MeasuredLoss, limits: VerdictThresholds) -> list[Finding]:
+def _beyond(lost: MeasuredLoss, limits: AuditLimits) -> list[Finding]:
     """The words of a finding about a loss."""
     about: About = {
         "measure": f"{lost.name[0].lower()}{lost.name[1:]} lost",
@@ -206,7 +166,7 @@ def _percent(share: float) -> str:
 
 
 def searched(
-    result: SearchResult, panel: Sequence[Probe], /, *, images: int, limits: VerdictThresholds
+    result: SearchResult, panel: Sequence[Probe], /, *, images: int, limits: AuditLimits
 ) -> tuple[Finding, ...]:
     """The findings of the search, one per suspicious class, the strongest first.
 
@@ -225,17 +185,17 @@ def searched(
     return (*found, *elsewhere, *_nowhere(result))
 
 
-def _is_sure(suspect: Suspect, limits: VerdictThresholds) -> bool:
+def _is_sure(suspect: Suspect, limits: AuditLimits) -> bool:
     """Whether a score reaches the limit, and not by known triggers alone: clean models do not show how often those are natural."""
     return suspect.score >= limits.abnormality and bool(suspect.pieces.keys() - {PANEL})
 
 
-def suspected(result: SearchResult, /, *, limits: VerdictThresholds) -> list[Suspect]:
+def suspected(result: SearchResult, /, *, limits: AuditLimits) -> list[Suspect]:
     """The classes that are named, the highest score first; see :func:`named`."""
     return [suspect for suspect, _ in named(result, limits=limits)]
 
 
-def named(result: SearchResult, /, *, limits: VerdictThresholds) -> list[tuple[Suspect, str]]:
+def named(result: SearchResult, /, *, limits: AuditLimits) -> list[tuple[Suspect, str]]:
     """The classes with a score high enough to be named, the highest first, each with an empty reason; then those that would fail
     the model if nothing explained them, with what explains them.
     """
@@ -263,18 +223,18 @@ def _unexplained(result: SearchResult) -> Iterator[tuple[SearchResult, float, st
         yield alone(undiscounted(result)), BOTH, both
 
 
-def _suspects(result: SearchResult, limits: VerdictThresholds) -> list[Suspect]:
+def _suspects(result: SearchResult, limits: AuditLimits) -> list[Suspect]:
     return suspects_of(result, acting=lambda hit: acts(hit, limits))
 
 
-def score(result: SearchResult, /, *, limits: VerdictThresholds) -> float:
+def score(result: SearchResult, /, *, limits: AuditLimits) -> float:
     """The highest score of any class; 0 if there is none. For ranking models."""
     everything = _suspects(result, limits)
     return everything[0].score if everything else 0.0
 
 
 def suspected_classes(
-    result: SearchResult | None, panel: Sequence[Probe], /, *, limits: VerdictThresholds
+    result: SearchResult | None, panel: Sequence[Probe], /, *, limits: AuditLimits
 ) -> tuple[SuspectRecord, ...]:
     """The report's ``suspects``, the highest score first; without a search the classes that triggers of the panel lead to."""
     if result is not None:
@@ -289,7 +249,7 @@ def suspected_classes(
     )
 
 
-def acts(hit: TargetedResult, limits: VerdictThresholds) -> bool:
+def acts(hit: TargetedResult, limits: AuditLimits) -> bool:
     """Whether a found trigger turns enough unseen images."""
     return hit.candidate.is_reached and hit.probe.excess >= limits.min_found_excess
 
@@ -341,7 +301,7 @@ def note(rule: str, words: str, /) -> Finding:
     return finding(rule, words, level="note")
 
 
-def _found(suspect: Suspect, level: Level, limits: VerdictThresholds) -> Finding:
+def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
     told = []
     known = calibration().scores
     if suspect.targeted and suspect.targeted[0].candidate.family in suspect.pieces:
@@ -398,7 +358,7 @@ def _nowhere(result: SearchResult) -> list[Finding]:
     return [unsearched("CC021", words)]
 
 
-def _elsewhere(result: SearchResult, limits: VerdictThresholds) -> list[Finding]:
+def _elsewhere(result: SearchResult, limits: AuditLimits) -> list[Finding]:
     """A warning if images gather under a much smaller change than any towards a class: the target may be off the list."""
     for gathering in sorted(result.untargeted, key=lambda g: g.size):
         made = (*(hit.candidate for hit in result.targeted), *result.controls)

@@ -110,12 +110,11 @@ def test_the_text_is_as_it_was_written(write):
     [
         ("threshold: {}\n", 3, "threshold: unknown key; did you mean 'thresholds'?"),
         ("max_excess: 0.1\n", 3, "max_excess: unknown key; did you mean 'thresholds.max_excess'?"),
-        ("ignore: []\n", 3, "ignore: unknown key; did you mean 'suppressions'?"),
         ("thresholds:\n  collapsed: 1\n", 4, "thresholds.collapsed: unknown key; did you mean 'collapse'?"),
-        ("thresholds: {max_excess: 5%}\n", 3, "(a share between 0 and 1); did you mean 0.05?"),
+        ("thresholds: {max_excess: 5%}\n", 3, "(a share between 0 and 1)"),
         ("thresholds: {max_excess: 5}\n", 3, "5 should be less than or equal to 1 (a share between 0 and 1)"),
         ("thresholds: {max_excess: 0}\n", 3, "0 should be greater than 0"),
-        ("thresholds: {max_accuracy_loss: 2}\n", 3, "0.02 is two percentage points); did you mean 0.02?"),
+        ("thresholds: {max_accuracy_loss: 2}\n", 3, "0.02 is two percentage points)"),
         ("thresholds: {min_images: 0.5}\n", 3, "0.5 should be a valid integer (a count of images)"),
         ("thresholds: {abnormality: 0}\n", 3, "0 should be greater than 0"),
         ("thresholds: {abnormality: .inf}\n", 3, "should be a finite number"),
@@ -166,10 +165,8 @@ def test_what_no_policy_holds_is_refused_with_its_line(write, body, line, told):
         ({"match": None}, "suppressions.0.match: found null, expected the keys class, trigger, model_sha256"),
         ({"match": {}}, "should name a class or a model_sha256"),
         ({"match": {"trigger": "warp"}}, "should name a class or a model_sha256"),
-        ({"match": {"target": "x"}}, "suppressions.0.match.target: unknown key; did you mean 'class'?"),
         ({"match": {"class_": "x"}}, "unknown key; did you mean 'class'?"),
         ({"match": {"model_sha256": "A" * 64}}, "should match pattern '^[0-9a-f]{64}$'"),
-        ({"until": "2027-01-31"}, "suppressions.0.until: unknown key; did you mean 'expires'?"),
     ],
 )
 def test_half_a_suppression_is_refused(write, wrong, told):
@@ -312,7 +309,6 @@ def test_without_a_policy_the_recipes_thresholds_hold_and_the_searchs_are_these(
         min_images=50,
         abnormality=3.5,
         gathering=0.6,
-        gathering_abnormality=2.0,
         min_found_excess=0.6,
     )
 
@@ -490,7 +486,7 @@ def test_the_digest_is_the_sha256_of_what_the_policy_sets_as_sorted_compact_json
     )
     text = (
         '{"name":"mine","severities":{"CC001":"off"},"suppressions":[{"by":"Ann","expires":"2026-03-01","match":{"class":"\\u00e9"},'
-        '"reason":"Known.","rule":"CC002"}],"thresholds":{"abnormality":3.5,"gathering":0.6,"gathering_abnormality":2.0,"min_found_excess":0.6},'
+        '"reason":"Known.","rule":"CC002"}],"thresholds":{"abnormality":3.5,"gathering":0.6,"min_found_excess":0.6},'
         '"version":1}'
     )
     assert policy.digest(loaded) == hashlib.sha256(text.encode()).hexdigest()

@@ -191,8 +191,7 @@ def test_words_that_yaml_1_1_would_turn_into_something_else_stay_words(write, wo
 def test_a_quoted_number_is_no_number(write):
     path = write('train: {lr: "1e-5"}\n')
     assert problems(path) == [
-        "my.yaml:6: train.lr: '1e-5' should be a valid number (a learning rate: finetuning takes between 1e-6 and "
-        "1e-3); write 1e-05"
+        "my.yaml:6: train.lr: '1e-5' should be a valid number (a learning rate: finetuning takes between 1e-6 and 1e-3)"
     ]
 
 
@@ -204,20 +203,14 @@ def test_a_misspelt_key_is_refused_with_its_line_and_the_right_word(write):
 @each(
     ("section", "wrong", "right"),
     [
-        ("train", "learning_rate", "lr"),
-        ("train", "learning-rate", "lr"),
-        ("train", "learning_rat", "lr"),
         ("train", "batchsize", "batch_size"),
+        ("train", "warmup_step", "warmup_steps"),
         ("train", "BatchSize", "batch_size"),
-        ("train", "wd", "weight_decay"),
-        ("train", "warmup", "warmup_steps"),
-        ("loss", "lambda2", "self_supervised_weight"),
-        ("loss", "lambda_1", "clip_weight"),
         ("loss", "lr", "train.lr"),
         ("audit", "max_acuracy_loss", "max_accuracy_loss"),
     ],
 )
-def test_the_word_meant_is_found_by_sound_and_by_other_programs_names(write, section, wrong, right):
+def test_the_word_meant_is_found_by_its_letters(write, section, wrong, right):
     assert problems(write(f"{section}: {{{wrong}: 1}}\n")) == [
         f"my.yaml:6: {section}.{wrong}: unknown key; did you mean '{right}'?"
     ]
@@ -238,7 +231,6 @@ def test_a_key_like_none_gets_the_list_of_keys(write):
     ("key", "written", "told"),
     [
         ("train.lr", "1e-5%", "'1e-5%' should be a valid number"),
-        ("train.lr", "1e-5%", "; write 1e-05"),
         ("train.lr", "10", "finetuning takes between 1e-6 and 1e-3"),
         ("train.lr", "0", "0 should be greater than 0"),
         ("train.lr", ".nan", "should be a finite number"),
@@ -247,20 +239,15 @@ def test_a_key_like_none_gets_the_list_of_keys(write):
         ("train.warmup_steps", "0.1", "a count, not a share of the run"),
         ("train.batch_size", "64.0", "should be a valid integer"),
         ("train.batch_size", "1", "should be greater than or equal to 2"),
-        ("train.max_steps", "1_000", "; write 1000"),
         ("train.precision", "fp16", "'fp16' should be 'auto', 'fp32' or 'bf16'"),
         ("train.betas", "[0.9, 1]", "1 should be less than 1"),
         ("train.betas", "0.9", "0.9 should be a valid tuple"),
-        ("data.max_skipped_share", "10", "a share between 0 and 1); did you mean 0.1?"),
-        ("data.held_out_share", "10%", "; did you mean 0.1?"),
-        ("data.cache_bytes", "4GB", "; did you mean 4000000000?"),
-        ("data.cache_bytes", "1 MiB", "; did you mean 1048576?"),
-        ("audit.max_accuracy_loss", "2", "0.02 is two percentage points); did you mean 0.02?"),
-        ("audit.max_accuracy_loss", "1", "; did you mean 0.01?"),
+        ("data.max_skipped_share", "10", "a share between 0 and 1)"),
+        ("audit.max_accuracy_loss", "2", "0.02 is two percentage points)"),
         ("loss.clip_weight", "9999999999999999999999", "should be less than or equal to 100"),
     ],
 )
-def test_a_value_in_the_wrong_unit_is_refused_with_the_right_one(write, key, written, told):
+def test_a_value_in_the_wrong_unit_is_refused_with_its_meaning(write, key, written, told):
     section, leaf = key.split(".")
     (problem,) = problems(write(f"{section}:\n  {leaf}: {written}\n"))
     assert re.match(rf"my\.yaml:7: {re.escape(key)}(\.1)?: ", problem)
@@ -458,7 +445,6 @@ def test_a_method_can_be_overridden_together_with_its_loss():
         ("train.epoch=3", "unknown key; did you mean 'train.epochs'?"),
         ("lr=3", "unknown key; did you mean 'train.lr'?"),
         ("trian.lr=3", "unknown key; did you mean 'train.lr'?"),
-        ("loss.lambda2=3", "unknown key; did you mean 'loss.self_supervised_weight'?"),
         ("zzz=3", "unknown key; known here:"),
         ("zzz.zzz=3", "unknown key; known here: train, loss, augment, data, audit, unlearn"),
         ("train=3", "is a section; set one of its keys: train.epochs, "),
@@ -474,7 +460,6 @@ def test_a_method_can_be_overridden_together_with_its_loss():
         ("train.lr=!!float 1", "tags (!) are refused"),
         ("train.lr={a: 1, a: 2}", "given twice"),
         ("train.lr=10", "10 should be less than or equal to 0.01"),
-        ("data.max_skipped_share=5", "; did you mean 0.05?"),
         ("train.betas=[0.9, 2]", "2 should be less than 1"),
     ],
 )
@@ -593,6 +578,7 @@ def test_the_digest_is_the_sha256_of_sorted_compact_json():
     values = json.loads(loaded.model_dump_json())
     del values["description"], values["evidence"]
     del values["augment"]["least_part"], values["augment"]["mirrored"]  # off, and younger than the first evidence
+    values["data"]["prepare"] = "host"  # a key that went, and held no other value then
     text = json.dumps(values, sort_keys=True).replace(", ", ",").replace(": ", ":")
     assert recipe.digest(loaded) == hashlib.sha256(text.encode()).hexdigest()
 
