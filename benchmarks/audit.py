@@ -5,12 +5,11 @@
 
 Each model is audited as ``clipclean audit`` does, on about 1,000 images that no training saw, in up to four columns: alone; beside a
 clean model of another training (``--reference``); beside all other clean models of its kind (a file of ``clipclean references build``);
-and beside the model that it was finetuned from (``--base``). The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is
+and beside the model that it was finetuned from. The report is OUT/COLUMN/NAME.json, so that a stopped run goes on. A model is
 searched once: OUT/searches keeps the search for the other columns, as an interrupted audit does.
 ``--store`` writes into the package what clean models show without a reference: by family the margin of a natural trigger, from the half
 ``choose`` alone, and the score of every model that is there. ``--seeds 10`` audits with ten seeds. ``--statistics`` adds the published statistics of
-``benchmarks/published.py``, on the same images. Two further columns are named by ``--columns``: ``witness`` runs what was found on a clean model
-of the other architecture, and ``power`` plants four test backdoors in copies of each model, an audit each.
+``benchmarks/published.py``, on the same images. ``--columns power`` plants four test backdoors in copies of each model, an audit each.
 """
 
 import argparse
@@ -40,8 +39,7 @@ COLUMNS = {
     "none": "no reference",
     "reference": "one `--reference`",
     "references": "`--references` of its kind",
-    "base": "its `--base`",
-    "witness": "one `--witness`",
+    "base": "its base as `--reference`",
     "power": "no reference, `--power`",
 }
 USUAL = ("none", "reference", "references", "base")
@@ -252,22 +250,10 @@ def compared_with(job: Job) -> dict[str, Any] | None:
             return {"reference": (apart[-1],)} if apart else None
         case "references":
             return {"references": (built(job, clean),)} if len(clean) >= LEAST_STORED else None
-        case "witness":
-            return asked_witness(job)
         case "power":
             return {"power": True, "canaries": 4}
         case _:
-            return {"base": base[0]} if base else None
-
-
-def asked_witness(job: Job) -> dict[str, Any] | None:
-    """The first clean model from scratch of the same images and classes, and of another architecture."""
-    mine = job.model
-    for other in job.models:
-        alike = other.options["classes"] == mine.options["classes"] and other.half == mine.half
-        if alike and other.is_scratch and not other.is_backdoored and other.options["arch"] != mine.options["arch"]:
-            return {"witness": (other.path,), "witness_arch": other.options["arch"]}
-    return None
+            return {"reference": (base[0],)} if base else None
 
 
 def built(job: Job, clean: Sequence[Model]) -> Path:
@@ -295,7 +281,7 @@ def audit_of(job: Job, beside: Mapping[str, Any]) -> dict:
 
 def asked(job: Job, beside: Mapping[str, Any]) -> dict[str, Any]:
     """All options, as the command line completes them."""
-    nothing: dict[str, Any] = {"reference": (), "references": (), "base": None, "witness": (), "policy": None}
+    nothing: dict[str, Any] = {"reference": (), "references": (), "policy": None}
     nothing |= {"save_triggers": None, "search": True, "device": "cpu", "is_cached": True}
     return nothing | job.model.options | {"model": job.model.path, "effort": job.effort, "seed": job.seed} | beside
 

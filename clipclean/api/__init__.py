@@ -46,9 +46,6 @@ def audit(
     data: Place | None = None,
     reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
     references: "Place | None" = None,
-    base: "Model | None" = None,
-    witness: "Model | list[Model] | tuple[Model, ...] | None" = None,
-    witness_arch: str | None = None,
     power: bool = False,
     canaries: int = 4,
     effort: Literal["quick", "standard", "thorough"] = "standard",
@@ -72,9 +69,6 @@ def audit(
         data: images to measure and search on, in any format that the command takes; None takes bundled ones.
         reference: a clean model of the same architecture that you trust, or several.
         references: a file of such models, as ``clipclean references build`` writes.
-        base: the checkpoint that the model was finetuned from: its weights are compared, and it serves as a reference.
-        witness: a model of any architecture, or several, on which the found triggers are tried.
-        witness_arch: as ``arch``, of the witnesses, where their files do not tell.
         power: plant test backdoors in copies, and say how many of them the same audit finds.
         canaries: how many, 1 to 6.
         effort: how hard to search.
@@ -96,9 +90,9 @@ def audit(
     """
     given = requests.normal(locals())
     roles.check(given)
-    if not search and any(given[name] for name in ("reference", "save_triggers", "base", "witness", "power")):
+    if not search and any(given[name] for name in ("reference", "references", "save_triggers", "power")):
         raise UsageError(
-            "Without a search nothing is found that could be saved or compared. Leave reference, base, witness, power and save_triggers out."
+            "Without a search nothing is found that could be saved or compared. Leave reference, references, power and save_triggers out."
         )
     with requests.of_audit(given) as request:
         from clipclean.jobs import audit as job

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 Given = Mapping[str, Any]  # Any: values by the names of options
 Made = TypeVar("Made")
 
-PLACES = ("model", "data", "eval_data", "out", "base", "policy", "save_triggers", "save_kept", "trusted")
+PLACES = ("model", "data", "eval_data", "out", "policy", "save_triggers", "save_kept", "trusted")
 LISTS = ("classes", "templates")  # a file with one a line, or the texts themselves
-SEVERAL = ("reference", "references", "witness")  # one, or several
+SEVERAL = ("reference", "references")  # one, or several
 
 
 def normal(arguments: Given, /) -> Given:

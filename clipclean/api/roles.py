@@ -15,7 +15,7 @@ from clipclean.jobs import model_paths
 # Parameters by how messages call them. Those of a text that may also be a name count where a file is called so.
 READ = {
     "model": "the model", "models": "the model", "data": "--data", "eval_data": "--eval-data", "reference": "--reference",
-    "references": "--references", "base": "--base", "witness": "--witness", "witness_arch": "--witness-arch", "baseline": "--baseline",
+    "references": "--references", "baseline": "--baseline",
     "policy": "--policy", "classes": "--classes", "templates": "--templates", "recipe": "--recipe", "arch": "--arch",
     "triggers": "--trigger", "trusted": "--trusted", "file": "the report", "public_key": "--public-key",
 }  # fmt: skip

@@ -44,28 +44,6 @@ Examples:
     type=click.Path(readable=False, path_type=Path),
     help="The same, from a file of 'clipclean references build' and without another search. Repeatable.",
 )
-@option(
-    "--base",
-    group="Model",
-    metavar="MODEL",
-    type=click.Path(readable=False, path_type=Path),
-    help="The checkpoint that the model was finetuned from. Its weights are compared layer by layer, and it serves as a --reference.",
-)
-@option(
-    "--witness",
-    group="Model",
-    metavar="MODEL",
-    multiple=True,
-    type=click.Path(readable=False, path_type=Path),
-    help="A model of any architecture to try the found triggers on. A trigger that moves it to the same class is "
-    "natural, and no longer fails the audited model; one that does not move it proves nothing. Repeatable.",
-)
-@option(
-    "--witness-arch",
-    group="Model",
-    metavar="NAME|FILE",
-    help="Architecture of the witnesses, as for --arch, if their files do not state it.",
-)
 @options.effort(
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
     + ", ".join(f"{name} {most:,}" for name, (_, most) in ((name, effort.passes()) for name, effort in EFFORTS.items()))

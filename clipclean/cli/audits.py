@@ -103,10 +103,9 @@ def cache_key(given: Given, /) -> str | None:
     places: dict[str, Path | None] = {}
     for name in roles.READ:
         value = given.get(name)
-        if name not in ("arch", "witness_arch", "baseline", "models") and value is not None:
+        if name not in ("arch", "baseline", "models") and value is not None:
             places |= {f"{name} {place}": Path(each) for place, each in enumerate(_several(value))}
-    for name in ("arch", "witness_arch"):
-        places[name] = Path(given[name]) if given[name] and Path(given[name]).is_file() else None
+    places["arch"] = Path(given["arch"]) if given["arch"] and Path(given["arch"]).is_file() else None
     for each in map(Path, models):  # configurations beside a file count as well
         if each.is_file():
             places |= {f"beside {each}: {config.name}": config for config in each.absolute().parent.glob("*.json")}
@@ -124,13 +123,11 @@ def _several(value: Item | tuple[Item, ...] | None, /) -> tuple[Item, ...]:
     return value if isinstance(value, tuple) else () if value is None else (value,)
 
 
-MODELS = ("model", "reference", "base", "witness")
+MODELS = ("model", "reference")
 IDLE = {
     "--save-triggers": "save_triggers",
     "--reference": "reference",
     "--references": "references",
-    "--base": "base",
-    "--witness": "witness",
     "--power": "power",
 }  # without a search
 

@@ -20,10 +20,10 @@ from clipclean.errors import UsageError
 NAME, PROJECT = "clipclean.yaml", "pyproject.toml"
 VARIABLE, OFF = "CLIPCLEAN_CONFIG", "off"
 LIMIT = 1_000_000  # bytes
-TESTED = ("model", "models", "reference", "base", "witness", "folder")  # parameters that name what may be hostile
+TESTED = ("model", "models", "reference", "folder")  # parameters that name what may be hostile
 JUDGING = frozenset(  # parameters that verdict and exit code hang on: a file that nobody named says so when it sets one
     {"exit_zero", "fail_on", "baseline", "policy", "max_accuracy_loss", "no_search", "no_audit", "effort", "reference", "references",
-     "base", "witness", "data", "eval_data", "classes", "templates", "arch", "weights", "keep_failed"}
+     "data", "eval_data", "classes", "templates", "arch", "weights", "keep_failed"}
 )  # fmt: skip
 FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them
 

@@ -77,7 +77,7 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
     size = estimate.AuditSize.of(
         read.eval_set,
         effort=request.effort if request.search else None,
-        models=1 + len(read.others.trusted) + (request.canaries if request.power else 0),
+        models=1 + len(read.trusted) + (request.canaries if request.power else 0),
         processes=group.size,
     )
     estimate.tell_audit(clip, size)
@@ -87,20 +87,7 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
     if not group.is_first:
         return None
     setting = Setting(request, read.eval_set, references, limits, progress)
-    witnesses = other_models.testimonies(
-        read.others.witnesses,
-        read.eval_set,
-        [
-            suspect
-            for each in (seen, under)
-            if each and each.search
-            for suspect in detect.suspected(each.search, limits=limits)
-        ],
-        progress,
-        pairs=request.pairs,
-        device=request.device,
-    )
-    found = audit_findings.judged(setting, read, seen, under, witnesses)
+    found = audit_findings.judged(setting, read, seen, under)
     known_power = None
     try:
         known_power = audit_power.measured(setting, clip, planting, seen, found)
@@ -112,7 +99,7 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
     )
     shown = audit_report.shown_of(clip, read.eval_set, seen, seed=request.seed)
-    more: dict[str, object] = audit_report.beside(request, read, witnesses) | dict(shown.maps)
+    more: dict[str, object] = dict(shown.maps)
     if known_power:
         more["power"] = known_power.record()
     measurements = audit_report.measurements_of(setting, seen, saved).model_copy(update=more)
@@ -127,9 +114,9 @@ def _seen(
 
     The last is None as well if the deadline came before it.
     """
-    settings, clip, eval_set, others = request.settings, read.tested.clip, read.eval_set, read.others
+    settings, clip, eval_set = request.settings, read.tested.clip, read.eval_set
     deciding = settings.decides(clip, eval_set)
-    group.check_same(saved_search.digest(deciding | {"files": [each.file.sha256 for _, each in others.trusted]}))
+    group.check_same(saved_search.digest(deciding | {"files": [each.file.sha256 for _, each in read.trusted]}))
     with saved_search.kept(deciding) if group.is_first else contextlib.nullcontext() as state:
         measured = [
             other_models.measured_references(
@@ -141,7 +128,7 @@ def _seen(
                 state=state,
                 group=group,
             )
-            for path, each in others.trusted
+            for path, each in read.trusted
         ]
         known = [*read.stored, *measured]
         kind = model.kind_of(clip.architecture)

@@ -1,12 +1,9 @@
-"""The findings of an audit: what was seen of a model, against thresholds, clean models and witnesses."""
+"""The findings of an audit: what was seen of a model, against thresholds and clean models."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import data, detect
 from clipclean.config.thresholds import AuditLimits
-from clipclean.detect import witness
-from clipclean.detect.witness import Testimony
 from clipclean.findings import Finding
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.searching import AuditResult, usual_normalisation
@@ -28,19 +25,12 @@ class Setting:
         return findings(seen, self.references, self.limits, images=len(self.eval_set.pixels))
 
 
-def judged(
-    setting: Setting,
-    read: AuditInputs,
-    seen: AuditResult,
-    under: AuditResult | None,
-    witnesses: Sequence[Testimony],
-    /,
-) -> list[Finding]:
+def judged(setting: Setting, read: AuditInputs, seen: AuditResult, under: AuditResult | None, /) -> list[Finding]:
     """All findings except the power: on the model, on the images, and ``under`` CLIP's own normalisation, if that is another."""
-    found = heard(setting, setting.findings(seen), seen, witnesses)
+    found = setting.findings(seen)
     found += side_findings(setting.request, read.images)
     if under:
-        return [*heard(setting, under_both(setting, seen, under), under, witnesses), *found]
+        return [*under_both(setting, seen, under), *found]
     if usual_normalisation(read.tested.clip):
         found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
@@ -101,22 +91,6 @@ def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> li
         )
         more.append(detect.unsearched("CC007", words))
     return more
-
-
-def heard(
-    setting: Setting, found: Sequence[Finding], seen: AuditResult, witnesses: Sequence[Testimony], /
-) -> list[Finding]:
-    """The findings, with those of the search adjusted by the witnesses."""
-    if not witnesses or not seen.search:
-        return list(found)
-    limits = setting.limits
-    suspects = {suspect.name: suspect for suspect in detect.suspected(seen.search, limits=limits)}
-    return [
-        witness.heard(each, suspects[each.target], setting.eval_set.tried, witnesses, limit=limits.abnormality)
-        if each.rule == "CC003" and each.target in suspects
-        else each
-        for each in found
-    ]
 
 
 def side_findings(request: AuditRequest, images: data.CleanSet, /) -> list[Finding]:

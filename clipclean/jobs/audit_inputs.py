@@ -39,9 +39,6 @@ class AuditRequest:
     weights: str | None = None  # which of several sets in the file
     labels: Mapping[str, str] = field(default_factory=dict)
     references: tuple[Path, ...] = ()  # files that ``build_references`` wrote
-    base: inputs.Source | None = None  # that the model was finetuned from
-    witness: tuple[inputs.Source, ...] = ()
-    witness_arch: str | None = None
     power: bool = False  # plant backdoors in copies, and see how many of them are found
     canaries: int = 4
     max_minutes: float | None = None  # after which the audit ends with its results so far
@@ -54,22 +51,13 @@ class AuditRequest:
 
 
 @dataclass(frozen=True)
-class Others:
-    """The other models of an audit, read and recognised: those to compare with, the base among them, and witnesses."""
-
-    trusted: tuple[tuple[inputs.Source, Opened], ...]
-    base: Opened | None
-    witnesses: tuple[tuple[inputs.Source, Opened], ...]
-
-
-@dataclass(frozen=True)
 class AuditInputs:
     """The inputs of an audit.
 
     Attributes:
         vocabulary: the classes and templates.
         tested: the model.
-        others: the other models, not yet built.
+        trusted: the models to compare with, not yet built.
         stored: what files of references hold for a model of this kind.
         images: that were given.
         pairs: the clean pairs, read if needed.
@@ -78,7 +66,7 @@ class AuditInputs:
 
     vocabulary: inputs.Words
     tested: LoadedModel
-    others: Others
+    trusted: tuple[tuple[inputs.Source, Opened], ...]
     stored: tuple[detect.References, ...]
     images: data.CleanSet
     pairs: inputs.LatePairs
@@ -92,7 +80,7 @@ def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
     device = inputs.device_of(request.device)
     progress("reading the model", 0, 1)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
-    others = read_others(request, opened)
+    trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     stored = other_models.stored_references(
         request.references,
         kind=model.kind_of(opened.architecture),
@@ -109,15 +97,4 @@ def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
     tested = inputs.build(opened, pairs, device=device)
     progress("building the model", 1, 1)
     shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary)
-    return AuditInputs(vocabulary, tested, others, tuple(stored), images, pairs, shown)
-
-
-def read_others(request: AuditRequest, opened: Opened, /) -> Others:
-    """Read the models that are named beside the tested one; raises what the readers raise."""
-    trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
-    base = None
-    if request.base is not None:
-        base = other_models.read_base(request.base, opened, arch=request.arch)
-        trusted.append((request.base, base))
-    witnesses = ((path, other_models.read_witness(path, opened, arch=request.witness_arch)) for path in request.witness)
-    return Others(tuple(trusted), base, tuple(witnesses))
+    return AuditInputs(vocabulary, tested, tuple(trusted), tuple(stored), images, pairs, shown)

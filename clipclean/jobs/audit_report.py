@@ -1,15 +1,14 @@
 """The report of an audit, and the images of its page."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from clipclean import __version__, detect, model
 from clipclean.config import policy
-from clipclean.detect.witness import Testimony
 from clipclean.export import provenance
 from clipclean.findings import finite
-from clipclean.jobs import inputs, other_models
+from clipclean.jobs import inputs
 from clipclean.jobs.audit_findings import Setting
-from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
+from clipclean.jobs.audit_inputs import AuditInputs
 from clipclean.jobs.searching import AuditResult
 from clipclean.report import PageImages, Report, example_images
 from clipclean.schema.report import CalibrationRecord, Effort, MeasurementsRecord, SearchRecord, ToolRecord
@@ -67,23 +66,6 @@ def search_section(
     if references:
         compared = CalibrationRecord(kind=references.kind, name=references.name, models=references.models)
     return seen.search.record(effort=effort, seconds=seen.seconds, calibration=compared, saved=saved)
-
-
-def beside(
-    request: AuditRequest,
-    read: AuditInputs,
-    witnesses: Sequence[Testimony],
-    /,
-) -> dict[str, object]:
-    """The entries of base and witnesses in the report's ``measurements``."""
-    added: dict[str, object] = {}
-    if read.others.base is not None and request.base is not None:
-        base = inputs.build(read.others.base, read.pairs, device=inputs.device_of(request.device))
-        name, sha256 = inputs.located(request.base).name, read.others.base.file.sha256
-        added["base"] = other_models.changed(read.tested, base).record(name=name, sha256=sha256)
-    if witnesses:
-        added["witnesses"] = tuple(each.record() for each in witnesses)
-    return added
 
 
 def shown_of(clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int) -> example_images.Shown:

@@ -95,7 +95,7 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     read = audit_inputs.read(request, progress)
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
-    effort, models = request.effort if request.search else None, 1 + len(read.others.trusted)
+    effort, models = request.effort if request.search else None, 1 + len(read.trusted)
     size = estimate.AuditSize.of(shown, effort=effort, models=models)
     expected = estimate.of_audit(clip, estimate.pace(clip), size)
     passes = estimate.passes(recipes.EFFORTS[request.effort], classes=len(vocabulary.classes))

@@ -243,50 +243,6 @@ class ProjectionRecord(Part):
     points: Many[PointRecord]
 
 
-class ChangeRecord(Part):
-    """How far a tensor or a layer moved from the base's."""
-
-    name: str
-    relative: Positive | None = Field(
-        description="Length of the difference over the length of what it was; null from zero."
-    )
-    tensors: Count
-    changed: Count
-
-
-class BaseRecord(Part):
-    """The weights beside those of the checkpoint that the model was finetuned from."""
-
-    name: str
-    sha256: Sha256
-    relative: Positive | None = Field(description="Of all weights as one vector.")
-    tensors: Count
-    changed: Count
-    layers: Many[ChangeRecord] = Field(description="Those that moved most, first.")
-    moved_most: Many[ChangeRecord] = Field(description="Tensors, the same way.")
-
-
-class TestifiedRecord(Part):
-    """The effect of a found trigger on a witness."""
-
-    trigger: str
-    class_: str = Field(alias="class")
-    asr: RateRecord
-    base_rate: RateRecord
-    moved: bool = Field(
-        description="Whether the witness takes the images for the class too: then the trigger is semantic."
-    )
-
-
-class WitnessRecord(Part):
-    """Another model on which the found triggers were run."""
-
-    name: str
-    architecture: str
-    clean_accuracy: RateRecord
-    triggers: Many[TestifiedRecord]
-
-
 class PlantedRecord(Part):
     """A backdoor that was planted in a copy, and what the audit of the copy made of it."""
 
@@ -337,8 +293,6 @@ class MeasurementsRecord(Part):
     distances: Free
     projection: ProjectionRecord | None = None
     tsne: ProjectionRecord | None = Field(None, description="The embeddings of ``projection``, by t-SNE.")
-    base: BaseRecord | None = Field(None, description="Of an audit with --base.")
-    witnesses: Many[WitnessRecord] = Field((), description="Of an audit with --witness.")
     power: PowerRecord | None = Field(None, description="Of an audit with --power.")
 
 

@@ -11,11 +11,11 @@ def test_places_become_paths_and_other_texts_stay():
 
 def test_one_of_several_stands_alone_and_lists_are_frozen():
     model = object()  # a module in memory stays what it is
-    assert requests.normal({"reference": "a.pt", "witness": None, "references": ["b.json"]}) == {
-        "reference": (Path("a.pt"),),
-        "witness": (),
+    assert requests.normal({"reference": None, "references": ["b.json"]}) == {
+        "reference": (),
         "references": (Path("b.json"),),
     }
+    assert requests.normal({"reference": "a.pt"}) == {"reference": (Path("a.pt"),)}
     assert requests.normal({"classes": ["cat", "dog"], "model": model}) == {"classes": ("cat", "dog"), "model": model}
 
 

@@ -93,8 +93,6 @@ def test_a_name_cannot_drive_the_terminal_or_a_ci_log(job, tmp_path, capsys, nam
         ["audit", job.model, "--arch", job.arch, "--policy", place],
         ["audit", job.model, "--arch", job.arch, "--config", place],
         ["audit", job.model, "--arch", job.arch, "--reference", place],
-        ["audit", job.model, "--arch", job.arch, "--base", place],
-        ["audit", job.model, "--arch", job.arch, "--witness", place],
         ["audit", job.model, "--arch", job.arch, "--data", place],
         ["audit", job.model, "--arch", job.arch, "--data", place, "--references", place],
         ["audit", job.model, place, "--arch", job.arch, "--data", place],

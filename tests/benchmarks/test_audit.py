@@ -55,7 +55,7 @@ def test_verdicts_are_counted_by_what_a_model_is(bench):
 
 def test_a_column_without_both_kinds_has_no_auroc(bench):
     rows = bench.table([model(bench, "clean-1")], {"base": {"clean-1": report("pass")}}).splitlines()
-    assert cells(rows[-1])[1:4] == ["its `--base`", "–", "none"]
+    assert cells(rows[-1])[1:4] == ["its base as `--reference`", "–", "none"]
 
 
 def test_published_statistics_stand_beside_ours_and_small_masks_count_as_backdoored(bench, tmp_path):
@@ -161,26 +161,10 @@ def test_a_reference_is_of_another_training_and_the_base_of_this_one(bench, tmp_
     assert beside("none", 3) == {}
     assert beside("reference", 3) == {"reference": (Path("clean-2.pt"),)}
     assert beside("reference", 1) == {"reference": (Path("clean-1.pt"),)}
-    assert beside("base", 3) == {"base": Path("clean-1.pt")}
+    assert beside("base", 3) == {"reference": (Path("clean-1.pt"),)}
     assert beside("base", 0) is None
     assert beside("reference", 4) is None
     assert beside("references", 4) is None
-
-
-def test_a_witness_is_a_clean_model_of_another_architecture_and_the_same_classes(bench, tmp_path):
-    def of(name, arch, classes="ten.txt", **traits):
-        return model(bench, name, **traits)._replace(options={"arch": arch, "classes": classes})
-
-    bad = of("bad", "resnet.json", bad=True)
-    others = [
-        of("resnet-1", "resnet.json", scratch=True),
-        of("vit-bad", "vit.json", bad=True, scratch=True),
-        of("vit-50", "vit.json", classes="fifty.txt", scratch=True),
-        of("vit-1", "vit.json", scratch=True),
-    ]
-    asked = bench.compared_with(bench.Job(bad, [bad, *others], "witness", 0, "quick", tmp_path))
-    assert asked == {"witness": (Path("vit-1.pt"),), "witness_arch": "vit.json"}
-    assert bench.compared_with(bench.Job(bad, [bad, *others[:3]], "witness", 0, "quick", tmp_path)) is None
 
 
 def test_what_clean_models_show_is_stored_by_family(bench, monkeypatch, tmp_path):

@@ -331,44 +331,6 @@ def test_a_reference_of_another_architecture_is_refused(job, capsys, images):
     assert (code, "do not fit" in told) == (3, True)
 
 
-# The base, and witnesses.
-
-
-@pytest.fixture(scope="module")
-def large(job):
-    """A model of another architecture and image size, and its config."""
-    torch.save(tiny.state_dict(tiny.TINY_VIT), job.folder / "witness.pt")
-    return job.folder / "witness.pt", tiny.written(job.folder / "witness.json", json.dumps(tiny.TINY_VIT))
-
-
-def test_a_base_is_compared_layer_by_layer_and_is_a_reference(job, capsys, images, trusted):
-    _, made = audited(job, capsys, "--data", images, "--base", trusted)
-    base = made["measurements"]["base"]
-    assert base["name"] == "trusted.pt"
-    assert base["changed"] <= base["tensors"]
-    assert base["layers"][0]["relative"] is None or base["layers"][0]["relative"] > 0
-    assert made["measurements"]["search"]["calibration"]["name"] == "trusted.pt"
-    assert "CC004" not in rules(made)
-
-
-def test_a_base_of_the_same_weights_is_refused(job, capsys, images):
-    torch.save({"state_dict": tiny.state_dict(tiny.SMALL_VIT)}, job.folder / "same.pt")
-    code, told = refused(job, capsys, "--data", images, "--base", job.folder / "same.pt")
-    assert (code, "same weights" in told) == (2, True)
-
-
-def test_a_witness_that_hardly_knows_the_classes_is_inconclusive(job, capsys, images, large):
-    code, told = refused(job, capsys, "--data", images, "--witness", large[0], "--witness-arch", large[1])
-    assert (code, "cannot speak for these classes" in told) == (4, True)
-
-
-def test_a_witness_that_is_no_model_is_refused(job, capsys, images):
-    (job.folder / "empty.pt").write_bytes(b"")
-    assert refused(job, capsys, "--data", images, "--witness", job.folder / "empty.pt")[0] == 3
-    code, told = refused(job, capsys, "--data", images, "--witness", job.folder / "missing.pt")
-    assert (code, "missing.pt" in told) == (3, True)
-
-
 def test_power_with_too_few_pairs_is_inconclusive_and_needs_a_search(job, capsys, images):
     code, told = refused(job, capsys, "--data", images, "--power")
     assert (code, "60 of 60 have: at least 64 are needed" in told) == (4, True)

@@ -259,28 +259,3 @@ def test_a_reference_is_another_model_of_the_same_kind(kinds):
     ):
         with pytest.raises(UsageError, match=rf"{name}.pt {words}"):
             other_models.read_reference(kinds[name][0], tested, arch=kinds[name][1])
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("copy", "has the same weights as the tested model, so nothing was finetuned"),
-        ("words", "has another tokenizer than the tested model"),
-        ("pixels", "has another image size than the tested model"),
-        ("deeper", "has another image tower than the tested model"),
-        ("large", "has another image size and another image tower"),
-    ],
-)
-def test_a_base_that_nothing_was_finetuned_from_is_refused(kinds, name, words):
-    tested = inputs.read(kinds["model"][0], arch=kinds["model"][1])
-    with pytest.raises(UsageError, match=rf"The base {name}.pt {words}"):
-        other_models.read_base(kinds[name][0], tested, arch=kinds[name][1])
-    assert other_models.read_base(kinds["sound"][0], tested, arch=kinds["sound"][1])
-
-
-def test_a_witness_may_be_of_any_kind_but_not_the_model_itself(kinds):
-    tested = inputs.read(kinds["model"][0], arch=kinds["model"][1])
-    for name in ("words", "pixels", "large"):
-        assert other_models.read_witness(kinds[name][0], tested, arch=kinds[name][1])
-    with pytest.raises(UsageError, match=r"The witness copy.pt has the same weights"):
-        other_models.read_witness(kinds["copy"][0], tested, arch=kinds["copy"][1])
