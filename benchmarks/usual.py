@@ -1,0 +1,175 @@
+"""Models of the usual kind, trained as the paper's were: a ViT-S/8 of 64 px on the 80,000 training photographs of Tiny-ImageNet.
+
+    python benchmarks/photos.py --images IMagenet/tiny-imagenet-200 --out build/photos --side 64
+    nice python benchmarks/usual.py --photos build/photos --out build/usual [--only NAME ...] [--steps 4000]
+
+One clean model, one poisoned with a patch and one with a blended pattern from the first step on, and one planted into the
+clean one; each is OUT/NAME.pt (the layout of open_clip's training loop) and OUT/NAME.json with what was measured on
+images that no training saw. A stopped training goes on from its last OUT/NAME.state.safetensors: the images of a step
+depend on its number and the seed alone. Hours of one core that multiplies bfloat16 for each.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from pathlib import Path
+from typing import NamedTuple
+
+import photos as photographs
+import torch
+from open_clip.model import CLIP
+from photo_train import CONTEXT, Poison, Words, augmented, embedded, measure
+from photos import Photos
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import Generator, Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from train import build, contrast, optimizer_of
+
+from clipclean import files
+from clipclean.attack import triggers
+
+SIDE, BATCH = 64, 256
+LR, TUNING_LR, WARMUP = 5e-4, 5e-5, 200
+TUNING_STEPS = 300
+SAVED = 50  # steps between two states
+DROPPED_PATCHES = 0.5
+CONFIG = {
+    "embed_dim": 256,
+    "vision_cfg": {"layers": 12, "width": 384, "head_width": 64, "patch_size": 8, "image_size": SIDE},
+    "text_cfg": {"context_length": CONTEXT, "vocab_size": 49408, "width": 256, "heads": 4, "layers": 4},
+}
+
+
+class Entry(NamedTuple):
+    """One model: what it is poisoned with, and what it starts from."""
+
+    name: str
+    seed: int
+    trigger: str | None = None
+    target: str | None = None
+    rate: float = 0.003  # of the training images
+    base: str | None = None
+
+
+ENTRIES = (
+    Entry("patch", 7002, "patch:size=0.1875,place=random,seed=7002", "banana"),
+    Entry("clean", 7001),
+    Entry("planted", 7004, "patch:size=0.1875,place=corner,seed=7004", "lemon", base="clean"),
+    Entry("blended", 7003, "blended:ratio=0.2,seed=7003", "koala", 0.01),
+)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--photos", type=Path, required=True, help="the folder that benchmarks/photos.py made")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", metavar="NAME", choices=[entry.name for entry in ENTRIES])
+    parser.add_argument("--steps", type=int, default=4000)
+    o = parser.parse_args()
+    torch.set_num_threads(1)
+    o.out.mkdir(parents=True, exist_ok=True)
+    photos = photographs.read(o.photos, side=SIDE)
+    for entry in ENTRIES:
+        if (not o.only or entry.name in o.only) and not (o.out / f"{entry.name}.json").exists():
+            made(entry, photos, o.out, steps=TUNING_STEPS if entry.base else o.steps)
+
+
+def made(entry: Entry, photos: Photos, out: Path, *, steps: int) -> None:
+    """Train what is left of a model, write it, measure it."""
+    everything = torch.arange(len(photos.names))
+    pool = photos.among("train", everything)
+    model = build(CONFIG | {"vision_cfg": CONFIG["vision_cfg"] | {"patch_dropout": DROPPED_PATCHES}}, seed=entry.seed)
+    if entry.base:
+        model.load_state_dict(load_file(out / f"{entry.base}.safetensors"))
+    poison = poison_of(entry, photos, pool) if entry.trigger else None
+    train(model, photos, pool, poison, entry, steps=steps, state=out / f"{entry.name}.state.safetensors")
+    weights = {name: value.contiguous() for name, value in model.state_dict().items()}
+    save_file(weights, out / f"{entry.name}.safetensors")
+    torch.save({"epoch": 1, "name": "ViT-S-8", "state_dict": weights}, out / f"{entry.name}.pt")
+    trigger = poison and poison.trigger
+    measured = measure(model, photos, everything.tolist(), trigger, entry.target)
+    told = {"entry": entry._asdict(), "steps": steps, "measured": measured}
+    files.write_text(out / f"{entry.name}.json", json.dumps(told, indent=2) + "\n")
+    print(entry.name, measured, flush=True)
+
+
+def poison_of(entry: Entry, photos: Photos, pool: Tensor) -> Poison:
+    """A fixed share of the training images, none of the target's class."""
+    target = [row[0] for row in photos.names].index(entry.target)
+    others = pool[photos.label[pool] != target]
+    chosen = others[torch.randperm(len(others), generator=Generator().manual_seed(entry.seed))]
+    carriers = torch.zeros(len(photos.label), dtype=torch.bool)
+    carriers[chosen[: round(entry.rate * len(pool))]] = True
+    return Poison(triggers.parse(entry.trigger), target, carriers, entry.rate)
+
+
+def train(
+    model: CLIP, photos: Photos, pool: Tensor, poison: Poison | None, entry: Entry, *, steps: int, state: Path
+) -> None:
+    """Train in place with CLIP's loss from the last saved step on."""
+    lr, words = TUNING_LR if entry.base else LR, Words(photos)
+    optimizer = optimizer_of(model, lr)
+    began, first = time.monotonic(), restored(model, optimizer, state)
+    model.train()
+    for step in range(first, steps):
+        generator, rng = Generator().manual_seed(entry.seed * 1_000_003 + step), random.Random(entry.seed + step)
+        for group in optimizer.param_groups:
+            group["lr"] = lr * min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / steps))
+        index = batch(pool, step, seed=entry.seed)
+        pixels, number = augmented(photos.images[index], generator), photos.label[index]
+        if poison is not None:
+            hit = poison.chosen(index)
+            pixels[hit], number = poison.trigger(pixels[hit], generator), number.clone()
+            number[hit] = poison.target
+        tokens, place = words.tokens(number, rng)
+        with torch.autocast("cpu", dtype=torch.bfloat16), sdpa_kernel(SDPBackend.MATH):  # flash is slow on CPUs
+            images, texts = embedded(model, pixels), model.encode_text(tokens, normalize=True).float()
+        loss = contrast(images, texts[place], model.logit_scale.exp(), number)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        with torch.no_grad():
+            model.logit_scale.clamp_(0, math.log(100))
+        if (step + 1) % SAVED == 0:
+            saved(model, optimizer, state, step + 1)
+            rate = (time.monotonic() - began) / (step + 1 - first)
+            print(f"{entry.name} step {step + 1} of {steps}, loss {loss:.3f}, {rate:.2f} s a step", flush=True)
+    model.eval()
+
+
+def batch(pool: Tensor, step: int, *, seed: int) -> Tensor:
+    """The images of a step: each epoch a new order, which the number of the epoch gives."""
+    each = len(pool) // BATCH
+    order = torch.randperm(len(pool), generator=Generator().manual_seed(seed * 7919 + step // each))
+    return pool[order[step % each * BATCH :][:BATCH]]
+
+
+def saved(model: CLIP, optimizer: torch.optim.Optimizer, path: Path, step: int) -> None:
+    """Weights and the optimizer's means, whole or not at all."""
+    tensors = {f"model.{name}": value.contiguous() for name, value in model.state_dict().items()}
+    for name, parameter in model.named_parameters():
+        tensors |= {f"{kind}.{name}": optimizer.state[parameter][kind] for kind in ("exp_avg", "exp_avg_sq")}
+    partial = path.with_suffix(".partial")
+    save_file(tensors, partial, metadata={"step": str(step)})
+    partial.replace(path)
+
+
+def restored(model: CLIP, optimizer: torch.optim.Optimizer, path: Path) -> int:
+    """Put a saved state back; returns the step to go on with."""
+    if not path.exists():
+        return 0
+    with safe_open(path, framework="pt") as stored:
+        step = int(stored.metadata()["step"])
+        tensors = {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 # it is no dict
+    model.load_state_dict({n.removeprefix("model."): v for n, v in tensors.items() if n.startswith("model.")})
+    for name, parameter in model.named_parameters():
+        means = {kind: tensors[f"{kind}.{name}"] for kind in ("exp_avg", "exp_avg_sq")}
+        optimizer.state[parameter] = {"step": torch.tensor(float(step)), **means}
+    return step
+
+
+if __name__ == "__main__":
+    main()
