@@ -50,7 +50,7 @@ def taken(count: int) -> tuple[float, float]:
         for number in range(count):
             own = Path(scratch) / str(number)
             own.mkdir()
-            env = os.environ | {"CLIPCLEAN_CACHE": str(own / "cache"), "CLIPCLEAN_STATE": str(own / "state")}
+            env = os.environ | {"CLIPCLEAN_STATE": str(own / "state")}
             env.pop("OMP_NUM_THREADS", None)
             running.append(
                 subprocess.Popen(

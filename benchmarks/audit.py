@@ -224,17 +224,14 @@ def searches_are_kept(out: Path) -> None:
     import torch
 
     from clipclean.detect import references
-    from clipclean.jobs import result_cache, saved_search
-    from clipclean.train.resume import RunState
+    from clipclean.jobs import saved_search
+    from clipclean.train import resume
 
     torch.set_num_threads(1)
-    os.environ |= {
-        "CLIPCLEAN_STATE": str((out / "searches").absolute()),
-        "CLIPCLEAN_CACHE": str((out / "cache").absolute()),
-    }
-    RunState.discard = lambda self: None  # type: ignore[method-assign]
+    os.environ["CLIPCLEAN_STATE"] = str((out / "searches").absolute())
+    resume.RunState.discard = lambda self: None  # type: ignore[method-assign]
     saved_search.MOST = 10_000
-    result_cache.program = lambda: {"search": str(references.CODE), "torch": torch.__version__}
+    resume.program = lambda: {"search": str(references.CODE), "torch": torch.__version__}
 
 
 def compared_with(job: Job) -> dict[str, Any] | None:
@@ -282,7 +279,7 @@ def audit_of(job: Job, beside: Mapping[str, Any]) -> dict:
 def asked(job: Job, beside: Mapping[str, Any]) -> dict[str, Any]:
     """All options, as the command line completes them."""
     nothing: dict[str, Any] = {"reference": (), "references": (), "policy": None}
-    nothing |= {"save_triggers": None, "search": True, "device": "cpu", "is_cached": True}
+    nothing |= {"save_triggers": None, "search": True, "device": "cpu"}
     return nothing | job.model.options | {"model": job.model.path, "effort": job.effort, "seed": job.seed} | beside
 
 

@@ -29,8 +29,6 @@ def _own_state(tmp_path_factory):
     """Runs keep their state in a folder of the tests', never in the user's."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CLIPCLEAN_STATE", str(tmp_path_factory.mktemp("state")))
-        patch.setenv("CLIPCLEAN_CACHE", str(tmp_path_factory.mktemp("cache") / "results"))
-        patch.setenv("CLIPCLEAN_NO_CACHE", "1")  # what is tested is the audit
         yield
 
 

@@ -30,7 +30,6 @@ COMMANDS = {
     "recipes": ("clipclean.cli.recipes:recipes", "List, show, validate and measure recipes."),
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
     "compare": ("clipclean.cli.compare:compare", "Compare two reports: findings that are new, worse or gone."),
-    "cache": ("clipclean.cli.cache:cache", "List or remove kept results of audits."),
     "explain": ("clipclean.cli.explain:explain", "Explain a finding, or print a page of the documentation."),
     "doctor": ("clipclean.cli.doctor:doctor", "Show versions, devices and memory, for bug reports."),
     "demo": ("clipclean.cli.demo:demo", "Clean a bundled tiny CLIP with a backdoor, on a CPU, in minutes."),

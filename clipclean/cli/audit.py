@@ -95,7 +95,6 @@ Examples:
 @options.device
 @options.workers
 @options.max_minutes
-@options.no_cache
 @options.outputs
 @options.as_json
 @options.fail_on

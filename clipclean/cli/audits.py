@@ -1,12 +1,10 @@
-"""Running the audits of one command: from the result cache, new, or planned only; and the summary of several."""
+"""Running the audits of one command, or planning them; and the summary of several."""
 
 import json
-import platform
 import re
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
@@ -14,7 +12,6 @@ from clipclean import files
 from clipclean.api import requests, roles
 from clipclean.cli import printing, progress, several
 from clipclean.cli.command import Given
-from clipclean.config.recipe import EFFORTS
 from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
 from clipclean.untrusted import printable
 
@@ -22,29 +19,9 @@ if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
     from clipclean.report import PageImages, Report
 
-# Options that no report depends on; all others, and the spelling of paths, identify an audit.
-UNSEEN = (
-    "models",
-    "output_dir",
-    "outputs",
-    "fail_on",
-    "baseline",
-    "as_json",
-    "exit_zero",
-    "quiet",
-    "verbose",
-    "no_cache",
-    "workers",
-    "dry_run",
-    "max_minutes",
-)
-
-
-Item = TypeVar("Item")
-
 
 class PagedReport(NamedTuple):
-    """A report and the images of its page, from the job or from the result cache."""
+    """A report and the images of its page."""
 
     report: "Report"
     images: "PageImages"
@@ -53,77 +30,25 @@ class PagedReport(NamedTuple):
 def audited(given: Given, /) -> "PagedReport | Plan | None":
     """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one.
 
-    Of several processes the first one has the outcome; the others get None. They look for no result in the cache, and leave none:
-    all would have to find the same.
+    Of several processes the first one has the outcome; the others get None.
     """
     if not several.is_silent(given):
         printing.first_line(given["model"], f"effort {given['effort']}")
     printing.check_there(given)
-    from clipclean.jobs import result_cache
-
-    known = None if given["no_cache"] or given["dry_run"] or several.is_many() else cache_key(given)
-    if known and (kept := result_cache.load(known)):
-        printing.say(given, "answered from the result cache; --no-cache runs the audit again")
-        return PagedReport(kept.report, kept.images)
     device, quiet = several.begun(given)
-    from clipclean import report as reports
     from clipclean import train
     from clipclean.jobs import audit as job
     from clipclean.jobs import plan
 
-    asked = given | {"search": not given["no_search"], "is_cached": not given["no_cache"], "device": device}
+    asked = given | {"search": not given["no_search"], "device": device}
     with requests.of_audit(asked) as request, progress.shown(quiet=quiet) as shown:
         if given["dry_run"]:
             return plan.of_audit(request, progress=shown)
         with train.joined(device) as group:
             outcome = job.shared_audit(request, progress=shown, group=group)
-    if outcome is None:
-        return None
-    is_whole = all(found.rule != "CC024" for found in outcome.report.findings)
-    if known and is_whole and known == cache_key(given):  # nothing that was read has changed meanwhile
-        result_cache.save(known, reports.json(outcome.report), outcome.images)
-    return PagedReport(outcome.report, outcome.images)
+    return None if outcome is None else PagedReport(outcome.report, outcome.images)
 
 
-def cache_key(given: Given, /) -> str | None:
-    """The cache key of an audit: a digest of all that decides its result; None if the result is not kept.
-
-    Not kept are audits that write more than their report, those of models that no path leads to, and those that read files by
-    what another file says: shards of an index, images of a table.
-    """
-    from clipclean.jobs import result_cache
-
-    if given["save_triggers"] or not Path(given["model"]).exists():
-        return None
-    models = [each for name in MODELS for each in _several(given[name])]
-    if any(str(each).endswith(".index.json") for each in models):
-        return None
-    if given["data"] is not None and not result_cache.is_self_contained(Path(given["data"])):
-        return None
-    places: dict[str, Path | None] = {}
-    for name in roles.READ:
-        value = given.get(name)
-        if name not in ("arch", "baseline", "models") and value is not None:
-            places |= {f"{name} {place}": Path(each) for place, each in enumerate(_several(value))}
-    places["arch"] = Path(given["arch"]) if given["arch"] and Path(given["arch"]).is_file() else None
-    for each in map(Path, models):  # configurations beside a file count as well
-        if each.is_file():
-            places |= {f"beside {each}: {config.name}": config for config in each.absolute().parent.glob("*.json")}
-    settings: dict[str, object] = {name: str(value) for name, value in given.items() if name not in UNSEEN}
-    settings |= {
-        "machine": platform.node(),  # the report says what it was computed on
-        "effort values": EFFORTS[given["effort"]].model_dump(mode="json"),
-        "today": None if given["policy"] is None else str(datetime.now(UTC).date()),  # suppressions expire
-    }
-    return result_cache.key(settings, places)
-
-
-def _several(value: Item | tuple[Item, ...] | None, /) -> tuple[Item, ...]:
-    """The values of an option that may be given several times, or once."""
-    return value if isinstance(value, tuple) else () if value is None else (value,)
-
-
-MODELS = ("model", "reference")
 IDLE = {
     "--save-triggers": "save_triggers",
     "--reference": "reference",

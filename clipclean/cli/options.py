@@ -550,13 +550,6 @@ config = shared(
     help="File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. Without it "
     "the one in the working folder is used, but never one beside the model under test; off uses none.",
 )
-no_cache = shared(
-    "--no-cache",
-    group="Running",
-    is_flag=True,
-    help="Run the audit even if the cache has the result of an equal one (same files, settings and version), and "
-    "do not keep the result.",
-)
 quiet = shared(
     "--quiet",
     "-q",

@@ -57,7 +57,6 @@ def build(**given: Any) -> None:
         "search": True,
         "reference": (),
         "save_triggers": None,
-        "is_cached": True,  # a build that was interrupted goes on with the next model
     }
     from clipclean import files
     from clipclean.jobs import references as job

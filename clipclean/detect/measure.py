@@ -206,7 +206,6 @@ def measure(
     /,
     *,
     progress: Callable[[int, int], None],
-    text_classifier: Tensor | None = None,
 ) -> Measurement:
     """One clean embedding pass and one text classifier, shared by every probe.
 
@@ -215,20 +214,18 @@ def measure(
         embed_texts: captions -> unit embeddings (B, D).
         eval_set: images, vocabulary and triggers.
         progress: called with (done, total) after each part.
-        text_classifier: (K, D), where it is known already.
 
     Raises:
         OutOfTime: time is over before the triggers of the panel are tried.
     """
     is_asked = bool(eval_set.classifier or eval_set.labels is not None or eval_set.suspicions or eval_set.panel)
     size = eval_set.batch_size
-    # A thousand classes are seven thousand captions, minutes on a processor: made only where they are asked for and not known.
-    is_made = is_asked and text_classifier is None
-    blocks = zeroshot.blocks(eval_set.classes, eval_set.templates, batch_size=size) if is_made else 0
+    # A thousand classes are seven thousand captions, minutes on a processor: made only where they are asked for.
+    blocks = zeroshot.blocks(eval_set.classes, eval_set.templates, batch_size=size) if is_asked else 0
     begun, total = blocks + 1, blocks + 1 + len(eval_set.suspicions) + len(eval_set.panel)
-    if is_made:
+    if is_asked:
         text_classifier = _classifier(embed_texts, eval_set, lambda done, _: progress(done, total))
-    elif text_classifier is None or not is_asked:
+    else:
         text_classifier = torch.zeros(0, 0)
     clean = embeddings(embed_images, eval_set.pixels, batch_size=size)
     progress(begun, total)

@@ -135,7 +135,6 @@ def _seen(
         references = detect.together(known) if known else detect.stored(kind, classes=eval_set.classes)
         memory = saved_search.part(state, "searching", deciding)
         seen = searching.audit_clip(settings, clip, eval_set, references, progress, memory=memory, group=group)
-        searching.keep_sizes(settings, deciding, seen, group)
         under: AuditResult | None = None
         if usual := searching.usual_normalisation(clip):
             with contextlib.suppress(deadline.OutOfTime):

@@ -42,12 +42,11 @@ class AuditRequest:
     power: bool = False  # plant backdoors in copies, and see how many of them are found
     canaries: int = 4
     max_minutes: float | None = None  # after which the audit ends with its results so far
-    is_cached: bool = False  # whether sizes of references and text classifiers are kept for other audits
 
     @property
     def settings(self) -> SearchSettings:
         """The settings for measuring and searching each model."""
-        return SearchSettings(self.effort, self.seed, search=self.search, is_cached=self.is_cached)
+        return SearchSettings(self.effort, self.seed, search=self.search)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import inputs, saved_search, searching
 from clipclean.jobs.inputs import LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
-from clipclean.progress import Progress, say
+from clipclean.progress import Progress
 from clipclean.train.resume import RunState
 
 MOST_BYTES = 50_000_000  # of a references file
@@ -71,16 +71,9 @@ def measured_references(
         OutOfTime: the deadline came before the search ended.
     """
     name = inputs.located(path).name
-    # Its own factor, not that of the tested model: what was found in it serves audits of every other model.
+    # Its own factor, not that of the tested model.
     eval_set = dataclasses.replace(eval_set, scale=float(trusted.clip.logit_scale().detach()))
     deciding = settings.decides(trusted.clip, eval_set)
-    key = saved_search.digest(deciding)
-    if (
-        settings.is_cached
-        and (sizes := detect.of_first(group, lambda: saved_search.known_sizes(key), kinds={})) is not None
-    ):
-        say(f"The reference {name} was searched before, on the same images: nothing is searched in it again.")
-        return detect.References("reference", name, (sizes,))
     named = f" the reference {name}"
     memory = saved_search.part(state, f"searching{named}", deciding)
     seen = searching.audit_clip(
@@ -91,5 +84,4 @@ def measured_references(
     if seen.search is None:
         words = seen.why_not[1] if seen.why_not else ""
         raise Inconclusive(f"The reference {name} cannot be compared with: {words}")
-    searching.keep_sizes(settings, deciding, seen, group)
     return detect.References("reference", name, (seen.search.sizes(),))

@@ -5,9 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
-import torch
-
-from clipclean import __version__, data, detect, methods, model, train
+from clipclean import data, detect, methods, model, train
 from clipclean.attack import triggers
 from clipclean.config import evidence, policy
 from clipclean.config import recipe as recipes
@@ -23,6 +21,7 @@ from clipclean.jobs import estimate, inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, read_pairs, split
 from clipclean.progress import Progress, say
 from clipclean.schema.results import ScreenedRecord
+from clipclean.train import resume
 from clipclean.train.loader import Samples
 
 
@@ -329,8 +328,7 @@ def fingerprint(request: SanitizeRequest, ready: Prepared, /) -> dict[str, objec
     """
     loaded, clean = ready.loaded, ready.clean
     decides = {
-        "clipclean": __version__,
-        "torch": torch.__version__,
+        "program": resume.program(),
         "model": loaded.file.sha256,
         "architecture": loaded.clip.architecture.config,
         "preprocess": asdict(loaded.clip.architecture.preprocess),

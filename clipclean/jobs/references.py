@@ -6,7 +6,7 @@ from pathlib import Path
 from clipclean import data, detect, model
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
-from clipclean.jobs import inputs, other_models
+from clipclean.jobs import inputs, other_models, saved_search
 from clipclean.jobs.audit_inputs import AuditRequest
 from clipclean.progress import Progress
 
@@ -29,9 +29,11 @@ def build(request: AuditRequest, models: Sequence[Path], /, *, progress: Progres
     images = data.read_images(request.data, images=cache, progress=lambda d, t: progress("reading the images", d, t))
     pairs = inputs.late_pairs(request.pairs, cache)
     found = {}
-    for path, each in zip(models, opened, strict=True):
-        loaded = inputs.build(each, pairs, device=device)
-        shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
-        known = other_models.measured_references(request.settings, path, loaded, shown, progress)
-        found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
+    # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.
+    with saved_search.kept({"references": [each.file.sha256 for each in opened], "data": images.digest}) as state:
+        for path, each in zip(models, opened, strict=True):
+            loaded = inputs.build(each, pairs, device=device)
+            shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
+            known = other_models.measured_references(request.settings, path, loaded, shown, progress, state=state)
+            found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
     return detect.as_file(kinds[0], request.effort, vocabulary.classes, found)

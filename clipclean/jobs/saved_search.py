@@ -14,9 +14,10 @@ import torch
 from clipclean import checkpoint, deadline, detect, model, own_state, train
 from clipclean.config import recipe as recipes
 from clipclean.detect.stages import Packed
-from clipclean.errors import ClipcleanError, Interrupted, RefusedInput, ResourceError
-from clipclean.jobs import inputs, result_cache
+from clipclean.errors import ClipcleanError, Interrupted, ResourceError
+from clipclean.jobs import inputs
 from clipclean.progress import say
+from clipclean.train import resume
 from clipclean.train.resume import RunState
 
 FOLDER = "audits"  # below the user's own state folder
@@ -122,7 +123,7 @@ def decides(
     """All that determines the measurements and the search of one model."""
     shown = {"pixels": eval_set.pixels} | ({} if eval_set.labels is None else {"labels": eval_set.labels})
     return {
-        "program": result_cache.program(),
+        "program": resume.program(),
         "threads": torch.get_num_threads(),
         "device": clip.device.type,
         "model": checkpoint.digest(clip.net.state_dict()),
@@ -137,50 +138,3 @@ def decides(
         "settings": [eval_set.knn, eval_set.batch_size, eval_set.classifier, eval_set.scale, list(pointed), seed],
         "effort": recipes.EFFORTS[effort].model_dump(mode="json"),
     }
-
-
-def decides_texts(clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
-    """All that determines the text classifier of one model."""
-    return {
-        "program": result_cache.program(),
-        "device": clip.device.type,
-        "model": checkpoint.digest(clip.net.state_dict()),
-        "architecture": clip.architecture.config,
-        "classes": eval_set.classes,
-        "templates": eval_set.templates,
-        "batch": eval_set.batch_size,
-    }
-
-
-# Parts for other audits, in the cache beside whole results: numbers that only the user can have written.
-
-
-def known_sizes(key: str, /) -> detect.Sizes | None:
-    """The sizes of a clean model that were kept under a key."""
-    body = result_cache.part(key, ".reference")
-    if body is None:
-        return None
-    sizes: detect.Sizes = json.loads(body)
-    return sizes
-
-
-def keep_sizes(key: str, sizes: detect.Sizes, /) -> None:
-    """Keep the sizes of a clean model."""
-    result_cache.keep_part(key, ".reference", json.dumps({f: dict(each) for f, each in sizes.items()}).encode())
-
-
-def known_classifier(key: str, device: torch.device, /) -> torch.Tensor | None:
-    """A text classifier (K, D) kept under a key; read as strictly as a checkpoint, though only this user can have written it."""
-    body = result_cache.part(key, ".classifier")
-    if body is None:
-        return None
-    try:
-        return checkpoint.parse_tensors(body).tensors["classifier"].to(device)
-    except (RefusedInput, KeyError):
-        return None  # of another layout: ignored
-
-
-def keep_classifier(key: str, classifier: torch.Tensor, /) -> None:
-    """Keep a text classifier (K, D), if it was made."""
-    if len(classifier) and result_cache.part(key, ".classifier") is None:
-        result_cache.keep_part(key, ".classifier", checkpoint.to_bytes({"classifier": classifier}, None))

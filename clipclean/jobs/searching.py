@@ -27,14 +27,12 @@ class SearchSettings:
         seed: decides every draw.
         search: False measures only.
         pointed: places of classes to search for in any case, before those that the panel points at.
-        is_cached: whether text classifiers and sizes of clean models are kept for other audits.
     """
 
     effort: str
     seed: int
     search: bool = True
     pointed: tuple[int, ...] = ()
-    is_cached: bool = False
 
     def decides(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
         """All that determines the measurements and the search of one model."""
@@ -50,14 +48,6 @@ class AuditResult:
     why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
     seconds: float  # of the search
     agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
-
-
-def keep_sizes(
-    settings: SearchSettings, deciding: Mapping[str, object], seen: AuditResult, group: train.Group, /
-) -> None:
-    """Keep the sizes of a finished search, decided by ``deciding``, for audits that name the model as a reference."""
-    if settings.is_cached and group.is_first and seen.search and not seen.search.cut:
-        saved_search.keep_sizes(saved_search.digest(deciding), seen.search.sizes())
 
 
 def audit_clip(
@@ -77,7 +67,7 @@ def audit_clip(
     ``what`` names the model in progress, and ``memory`` keeps the stages that are finished. The processes of ``group`` share
     the search, and get the same result.
     """
-    found = measured(clip, eval_set, progress, memory, what=what, is_cached=settings.is_cached, group=group)
+    found = measured(clip, eval_set, progress, memory, what=what, group=group)
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
@@ -111,13 +101,10 @@ def measured(
     /,
     *,
     what: str,
-    is_cached: bool = False,
     group: train.Group = train.ALONE,
 ) -> detect.Measurement:
     """Measure one model under the panel and the named triggers; the first of several processes does so."""
-    return measured_by_first(
-        group, clip, lambda: _measured(clip, eval_set, progress, memory, what=what, is_cached=is_cached)
-    )
+    return measured_by_first(group, clip, lambda: _measured(clip, eval_set, progress, memory, what=what))
 
 
 def measured_by_first(
@@ -133,19 +120,15 @@ def measured_by_first(
 
 
 def _measured(
-    clip: model.Clip, eval_set: detect.EvalSet, progress: Progress, memory: SavedSearch, *, what: str, is_cached: bool
+    clip: model.Clip, eval_set: detect.EvalSet, progress: Progress, memory: SavedSearch, *, what: str
 ) -> detect.Measurement:
     if (kept := memory.recall("measured")) is not None:
         made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
         return made
-    key = saved_search.digest(saved_search.decides_texts(clip, eval_set)) if is_cached else ""
     made = detect.measure(
         deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
         progress=lambda done, total: progress(f"measuring{what}", done, total),
-        text_classifier=saved_search.known_classifier(key, clip.device) if key else None,
     )  # fmt: skip
-    if key:
-        saved_search.keep_classifier(key, made.text_classifier)
     if not made.untried:
         memory.keep("measured", detect.pack(made, kinds=MEASURED))
     return made

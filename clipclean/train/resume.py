@@ -13,13 +13,18 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from clipclean import checkpoint, files, own_state
+from clipclean import __version__, checkpoint, files, own_state
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.train.distributed import ALONE, Group
 
 SUFFIX = ".safetensors"  # of every file that is written, and so of every file that is ever deleted
 STATE = "state"
 UNFINISHED = re.compile(r"\.tmp[A-Za-z0-9]{6}")  # what the safetensors library calls a file until it is whole
+
+
+def program() -> dict[str, str]:
+    """The versions that a state is good for: another one may draw other numbers."""
+    return {"clipclean": __version__, "torch": torch.__version__}
 
 
 @dataclass(frozen=True)

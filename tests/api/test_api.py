@@ -29,7 +29,6 @@ OF_THE_TERMINAL = {
     "fail_on",
     "log_dir",
     "log_to",
-    "no_cache",
     "download",
     "dry_run",
     "outputs",

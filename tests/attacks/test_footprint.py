@@ -55,7 +55,6 @@ def run(root: Path, *commands: list[str]) -> str:
         "XDG_STATE_HOME": "state",
         "TMPDIR": "tmp",
         "CLIPCLEAN_STATE": "state/clipclean",
-        "CLIPCLEAN_CACHE": "cache/clipclean",
     }
     environment = {name: str(root / place) for name, place in places.items()}
     kept = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(__file__).parents[2]), "OMP_NUM_THREADS": "1"}

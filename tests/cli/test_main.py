@@ -389,7 +389,6 @@ def parsed(command):
 
 
 def test_defaults_are_these(parsed, monkeypatch):
-    monkeypatch.delenv("CLIPCLEAN_NO_CACHE")  # which all tests but those of the cache set
     decorators = [SHARED[name] for name in SHARED if name != "data"]  # which is required
     code, values = parsed([], *decorators)
     assert code == 0
@@ -401,7 +400,6 @@ def test_defaults_are_these(parsed, monkeypatch):
         "exit_zero": False,
         "force": False,
         "labels": {},
-        "no_cache": False,
         "baseline": None,
         "fail_on": "inconclusive",
         "log_dir": None,

@@ -14,9 +14,10 @@ from clipclean import deadline, detect, own_state
 from clipclean.config import policy, recipe
 from clipclean.errors import Inconclusive, Interrupted
 from clipclean.jobs import audit as job
-from clipclean.jobs import references, result_cache, saved_search
+from clipclean.jobs import references, saved_search
 from clipclean.jobs.audit_inputs import AuditRequest
 from clipclean.progress import Listener, heard
+from clipclean.train import resume
 
 INTERRUPTED = 3  # times
 FREE = sum(family.is_general for family in detect.FAMILIES.values())  # steps without a target
@@ -202,8 +203,8 @@ def test_without_a_place_for_its_state_an_audit_runs_all_the_same(alone, monkeyp
 def test_a_state_of_another_version_is_not_gone_on_from_and_stays(alone, whole_alone, monkeypatch):
     stopped(alone, stage="searching", after=3)
     (old,) = states()
-    program = result_cache.program()
-    monkeypatch.setattr(result_cache, "program", lambda: program | {"torch": "0.0"})
+    program = resume.program()
+    monkeypatch.setattr(resume, "program", lambda: program | {"torch": "0.0"})
     said = []
     assert numbers(audited(alone, said)) == whole_alone
     assert not any(words.startswith("Resuming") for words in said)
@@ -243,74 +244,19 @@ def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_
     assert states() == []
 
 
-# What other audits can take.
+def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_):
+    (reference,) = request_.reference
+    models, stages, said = [request_.model, reference], set(), []
 
+    def progress(what, done, _total):
+        if (what, done) == ("searching the reference trusted.pt", 1):
+            raise KeyboardInterrupt
 
-@pytest.fixture
-def cached(request_, monkeypatch, tmp_path):
-    monkeypatch.setenv("CLIPCLEAN_CACHE", str(tmp_path / "cache"))
-    return replace(request_, is_cached=True)
-
-
-def searches(request, said=None):
-    """The report of an audit, and the stages that it went through."""
-    stages = set()
-    report = audited(request, said, progress=lambda what, _done, _total: stages.add(what))
-    return numbers(report), {stage for stage in stages if "reference" in stage}
-
-
-def kept(tmp_path, suffix):
-    return sorted((tmp_path / "cache").glob(f"*{suffix}"))
-
-
-def test_a_reference_is_searched_once_for_all_audits_beside_it(cached, tmp_path):
-    first, stages = searches(cached)
-    assert stages == {"measuring the reference trusted.pt", "searching the reference trusted.pt"}
-    said = []
-    again, stages = searches(cached, said)
-    assert (again, stages) == (first, set())
-    assert any("was searched before" in words for words in said)
-    assert len(kept(tmp_path, ".reference")) == 2  # the tested model may be a reference later
-    assert len(kept(tmp_path, ".classifier")) == 2  # of the reference, and of the tested model
-    stopped(
-        replace(cached, seed=1), stage="searching the reference trusted.pt", after=1
-    )  # another seed draws another search
-    assert result_cache.clear() == 0  # parts are no results, and go all the same
-    assert kept(tmp_path, "") == []
-
-
-def test_an_audited_model_is_not_searched_again_as_a_reference(cached):
-    (reference,) = cached.reference
-    audited(replace(cached, model=reference, reference=()))
-    said = []
-    _, stages = searches(cached, said)
-    assert stages == set()
-    assert any("was searched before" in words for words in said)
-    gone = set()
-    references.build(cached, [reference], progress=lambda what, _done, _total: gone.add(what))
-    assert "searching the reference trusted.pt" not in gone  # nor where references are built
-
-
-def test_an_entry_that_somebody_else_wrote_is_not_taken(cached, tmp_path):
-    first, _ = searches(cached)
-    for path in kept(tmp_path, ".reference"):
-        code, _, body = path.read_bytes().partition(b"\n")
-        path.write_bytes(code + b"\n" + body.replace(b"0.", b"1.", 1))
-    for classifier in kept(tmp_path, ".classifier"):
-        classifier.write_bytes(b"?")
-    again, stages = searches(cached)
-    assert stages
-    assert again == first
-
-
-def test_without_leave_nothing_is_kept_for_other_audits(cached, tmp_path):
-    audited(replace(cached, is_cached=False))
-    assert not (tmp_path / "cache").exists()
-
-
-def test_a_cache_that_cannot_be_written_changes_nothing(cached, whole, tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("CLIPCLEAN_CACHE", str(tmp_path / "file"))
-    report, stages = searches(cached)
-    assert stages
-    assert report == whole
+    with pytest.raises(Interrupted):
+        references.build(request_, models, progress=progress)
+    with heard(Listener(words=said.append)):
+        found = references.build(request_, models, progress=lambda what, done, _: stages.add((what, done)))
+    assert any(words.startswith("Resuming at step 2") for words in said)
+    assert (f"measuring the reference {request_.model.name}", 1) not in stages
+    assert len(found["models"]) == 2
+    assert states() == []

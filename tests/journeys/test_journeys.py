@@ -104,7 +104,7 @@ class Traveller(NamedTuple):
 
 @pytest.fixture
 def traveller(tmp_path):
-    own = {name: str(tmp_path / name.lower()) for name in ("HOME", "CLIPCLEAN_STATE", "CLIPCLEAN_CACHE")}
+    own = {name: str(tmp_path / name.lower()) for name in ("HOME", "CLIPCLEAN_STATE")}
     environment = {name: value for name, value in os.environ.items() if not name.startswith("CLIPCLEAN_")}
     environment |= own | {"HF_HUB_CACHE": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"}
     return Traveller(tmp_path, environment)
