@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import click
 
 from clipclean import __version__
-from clipclean.cli import process
+from clipclean.cli import gone, process
 from clipclean.errors import ClipcleanError, ResourceError, UsageError
 
 # name: (where it is, what it does). A command is imported when it runs, so that help need not wait for torch.
@@ -66,7 +66,9 @@ class LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click does, with near names for a misspelt one."""
+        """As click does, with near names for a misspelt one, and what to use instead of one that is gone."""
+        if args[0] not in COMMANDS and (instead := gone.told(args[:1])) and not ctx.resilient_parsing:
+            ctx.fail(instead)
         close = difflib.get_close_matches(args[0], COMMANDS, n=1)
         if args[0] not in COMMANDS and close and not ctx.resilient_parsing:
             ctx.fail(f"There is no command '{args[0]}'. Did you mean '{close[0]}'?")

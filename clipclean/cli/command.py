@@ -5,7 +5,7 @@ from typing import Any, TypeVar
 
 import click
 
-from clipclean.cli import config_file
+from clipclean.cli import config_file, gone
 
 Given = dict[
     str, Any
@@ -28,9 +28,15 @@ class Command(click.Command):
     """A command of ours: options in groups, and their defaults from a project's configuration."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, once a configuration has given its defaults."""
+        """As click does, once a configuration has given its defaults; what is gone is refused with what to use instead."""
         config_file.apply(self, ctx, args)
-        return super().parse_args(ctx, args)
+        given = tuple(args)  # click empties the list
+        try:
+            return super().parse_args(ctx, args)
+        except click.UsageError as error:
+            if instead := gone.told(given):
+                raise click.UsageError(f"{error.format_message()} {instead}", ctx) from None
+            raise
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """A section for each group, in one order for all commands."""

@@ -18,11 +18,9 @@ from clipclean.export import onnx_presets
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
 PRECISIONS = ("auto", "fp32", "bf16")
 LEVELS = ("error", "inconclusive")  # of --fail-on
-ALIASES = {"safetensors": "open_clip", "transformers": "hf"}  # other names for a layout
 LAYOUTS = tuple(export_formats.FORMATS)
-LAYOUTS_HELP = "Format of the weights: {}. Also called: {}. Repeatable: all of them go into one folder.".format(
-    "; ".join(f"{name}, {form.summary}" for name, form in export_formats.FORMATS.items()),
-    ", ".join(f"{name} for {own}" for name, own in ALIASES.items()),
+LAYOUTS_HELP = "Format of the weights: {}. Repeatable: all of them go into one folder.".format(
+    "; ".join(f"{name}, {form.summary}" for name, form in export_formats.FORMATS.items())
 )
 ONNX_PRESETS = tuple(onnx_presets.PRESETS)
 
@@ -46,17 +44,6 @@ def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
     if not path:
         raise click.BadParameter(f"{text!r} names no file. Write {form}=PATH, or {form}=- for stdout.")
     return Output(form, None if path == "-" else Path(path))
-
-
-class LayoutChoice(click.Choice[str]):
-    """A layout of weights, under its own name or another's."""
-
-    def __init__(self) -> None:
-        super().__init__(LAYOUTS)
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:  # Any: click's
-        """The layout's own name."""
-        return super().convert(ALIASES.get(value, value), param, ctx)
 
 
 def labels(given: Sequence[str], /) -> dict[str, str]:
@@ -428,8 +415,8 @@ formats = shared(
     "-f",
     "formats",
     group="Output",
-    metavar="|".join((*LAYOUTS, *ALIASES)),
-    type=LayoutChoice(),
+    metavar="|".join(LAYOUTS),
+    type=click.Choice(LAYOUTS),
     multiple=True,
     default=("open_clip",),
     help=LAYOUTS_HELP,

@@ -14,7 +14,8 @@ from cases import each
 
 import clipclean
 from clipclean import cli, errors
-from clipclean.cli import options
+from clipclean.cli import gone, options
+from clipclean.cli.command import command as own
 
 RUN = "import sys; from clipclean.cli import main; sys.exit(main())"
 ROOT = Path(__file__).parent.parent.parent
@@ -27,7 +28,7 @@ def command(monkeypatch):
     def install(body, *decorators):
         for decorate in decorators:
             body = decorate(body)
-        made = click.command("demo")(body)
+        made = own("demo", epilog="")(body)
         monkeypatch.setitem(sys.modules, "clipclean.cli.demo", type(sys)("demo"))
         sys.modules["clipclean.cli.demo"].demo = made
 
@@ -475,10 +476,26 @@ def test_the_suffix_of_an_output_names_its_format(parsed, path, form):
     assert parsed(["--output", path], options.outputs)[1]["outputs"] == (options.Output(form, Path(path)),)
 
 
-def test_safetensors_is_the_layout_that_holds_such_a_file(parsed):
-    code, values = parsed(["-f", "safetensors", "-f", "transformers", "-f", "onnx"], options.formats)
-    assert (code, values["formats"]) == (0, ("open_clip", "hf", "onnx"))
-    assert parsed(["-f", "tensorrt"], options.formats)[0] == 2
+@each(
+    ("arguments", "word", "instead"),
+    [
+        (["-f", "safetensors"], "safetensors", "open_clip"),
+        (["--format=transformers"], "transformers", "hf"),
+        (["--old=1"], "--old", "--new"),
+    ],
+)
+def test_what_is_gone_is_refused_with_what_to_use_instead(parsed, capsys, monkeypatch, arguments, word, instead):
+    monkeypatch.setitem(gone.GONE, "--old", "use --new")
+    assert parsed(arguments, options.formats)[0] == 2
+    said = capsys.readouterr().err
+    assert f"{word} is gone" in said
+    assert instead in said
+
+
+def test_a_command_that_is_gone_is_refused_with_what_to_use_instead(capsys, monkeypatch):
+    monkeypatch.setitem(gone.GONE, "scrub", "use sanitize")
+    assert cli.main(["scrub", "model.pt"]) == 2
+    assert "scrub is gone: use sanitize" in capsys.readouterr().err
 
 
 @each(

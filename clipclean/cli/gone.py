@@ -1,0 +1,15 @@
+"""What went from the command line in this version, each with what to use instead."""
+
+from collections.abc import Sequence
+
+# An option, a command or a value that is no more: what to use instead. A row stands for one version.
+GONE: dict[str, str] = {
+    "safetensors": "write --format open_clip",
+    "transformers": "write --format hf",
+}
+
+
+def told(arguments: Sequence[str], /) -> str:
+    """What to use instead of each argument that is gone; empty where none is."""
+    words = [word for each in arguments for word in each.split("=", 1)]
+    return " ".join(f"{word} is gone: {GONE[word]}." for word in dict.fromkeys(words) if word in GONE)
