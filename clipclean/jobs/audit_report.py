@@ -27,7 +27,7 @@ def compose(
     """The report of an audit."""
     request, limits, tested = setting.request, setting.limits, read.tested
     made = Report(
-        schema_version="1",
+        schema_version="2",
         tool=ToolRecord(name="clipclean", version=__version__),
         command="audit",
         model=inputs.described(request.model, tested),

@@ -164,7 +164,7 @@ def compose(
 ) -> Report:
     """The report of a cleaning; the weights are not yet written."""
     made = Report(
-        schema_version="1",
+        schema_version="2",
         tool=ToolRecord(name="clipclean", version=__version__),
         command="sanitize",
         model=inputs.described(request.model, ready.loaded),

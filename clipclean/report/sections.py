@@ -7,13 +7,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from clipclean.report.wording import percent, percent_interval
-from clipclean.schema.report import (
-    MeasurementsRecord,
-    RateRecord,
-    Report,
-)
-
-SHOWN = 6  # layers of a base
+from clipclean.schema.report import MeasurementsRecord, RateRecord, Report
 
 
 class Table(NamedTuple):

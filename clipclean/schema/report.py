@@ -599,7 +599,7 @@ class Report(Part):
         },
     )
 
-    schema_version: Literal["1"]
+    schema_version: Literal["2"]
     tool: ToolRecord
     command: Command
     model: ModelRecord
@@ -642,15 +642,16 @@ class Report(Part):
 @functools.cache
 def schema() -> dict[str, object]:
     """The JSON Schema (draft 2020-12) of a report."""
-    return {"$schema": DIALECT, "$id": "urn:clipclean:report:1", **Report.model_json_schema()}
+    return {"$schema": DIALECT, "$id": "urn:clipclean:report:2", **Report.model_json_schema()}
 
 
 def parse(value: object, /) -> Report:
-    """The report that a JSON value is.
+    """The report that a JSON value is; one of an earlier version is upgraded.
 
     Raises:
         UsageError: it is none; the message lists what is wrong and where.
     """
+    value = upgraded(value)
     try:
         return Report.model_validate(value)
     except ValidationError as error:
@@ -659,9 +660,29 @@ def parse(value: object, /) -> Report:
         f"  {problem}" for problem in [*found[:MAX_PROBLEMS], *(["…"] if len(found) > MAX_PROBLEMS else [])]
     )
     raise UsageError(
-        f"This is not a clipclean report of schema version 1:\n{listed}\n"
+        f"This is not a clipclean report of schema version 2 or 1:\n{listed}\n"
         "Take an unedited report.json, and the version of clipclean in its tool.version."
     )
+
+
+GONE = ("base", "witnesses", "examples_sha256")  # fields of version 1, of a report or of measurements
+
+
+def upgraded(value: object, /) -> object:
+    """A report of schema version 1 as one of version 2, without the fields that went; any other value as it is."""
+    if not isinstance(value, dict) or value.get("schema_version") != "1":
+        return value
+    return _without_gone(value) | {"schema_version": "2"}
+
+
+def _without_gone(section: dict[str, object]) -> dict[str, object]:
+    """A report, an audit or measurements without what went, nor in the sections inside."""
+    inside = ("before", "after", "measurements")
+    return {
+        key: _without_gone(inner) if key in inside and isinstance(inner, dict) else inner
+        for key, inner in section.items()
+        if key not in GONE
+    }
 
 
 def _problems(error: ValidationError, value: object) -> Iterator[str]:

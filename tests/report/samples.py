@@ -112,7 +112,7 @@ def losses(steps):
 
 def sanitized(verdict, findings, last):
     return {
-        "schema_version": "1",
+        "schema_version": "2",
         "tool": {"name": "clipclean", "version": "0.1.0"},
         "command": "sanitize",
         "model": {

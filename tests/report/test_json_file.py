@@ -1,5 +1,6 @@
 import json
 import math
+from pathlib import Path
 
 import pytest
 from cases import each
@@ -8,6 +9,7 @@ from report.parsed import Parsed
 
 from clipclean import findings, report
 from clipclean.errors import RefusedInput, ResourceError, UsageError
+from clipclean.jobs import compare
 from clipclean.report import json_file
 
 report = Parsed(report)
@@ -98,3 +100,21 @@ def test_a_form_leaves_the_report_as_it_is_and_repeats_itself(form):
 def test_an_unwritable_place_is_a_resource_error(tmp_path):
     with pytest.raises(ResourceError, match="Cannot write"):
         report.write(samples.passed(), "html", tmp_path / "none" / "report.html")
+
+
+def test_a_report_of_version_1_is_read_without_the_fields_that_went():
+    old = Path(__file__).parent / "version1.json"
+    made = report.read(old)
+    kept = made.as_json()
+    assert kept["schema_version"] == "2"
+    assert "examples_sha256" not in kept
+    assert not {"base", "witnesses"} & kept["measurements"].keys()
+    assert kept["findings"] == json.loads(old.read_text())["findings"]
+    for form in report.FORMATS:
+        assert report.FORMATS[form](made)
+
+
+def test_a_report_of_version_1_compares_with_one_of_version_2():
+    old = report.read(Path(__file__).parent / "version1.json")
+    new = old.model_copy(update={"findings": (*old.findings, findings.finding("CC001", "One more."))})
+    assert [each.change for each in compare.compare(old, new).differences] == ["same", "new"]

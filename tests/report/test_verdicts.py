@@ -233,3 +233,9 @@ def test_every_rule_says_what_it_means_what_it_does_not_show_and_what_to_do():
         assert all(text.endswith(".") for text in (rule.means, rule.does_not_show, rule.action))
         assert rule.level in ("error", "warning", "note")
         assert rule.stage in ("triggers", "accuracy", "evidence", "data", "recipe", "policy")
+
+
+def test_a_pass_by_the_power_of_the_audit_has_a_whole_sentence_as_its_headline():
+    made = searches.calm() | {"findings": [samples.finding("CC008", "note", "It finds 4 of 4.")]}
+    assert verdicts.headline(made) == RULES["CC008"].passes
+    assert all(rule.passes[:1].isupper() and rule.passes.endswith(".") for rule in RULES.values() if rule.passes)

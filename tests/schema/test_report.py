@@ -88,7 +88,7 @@ def test_we_and_jsonschema_agree_on_damaged_reports(whole):
     ("path", "value", "message"),
     [
         (("verdict",), "maybe", "report.verdict: 'maybe' is not 'pass', 'fail' or 'inconclusive'"),
-        (("schema_version",), "2", "report.schema_version: '2' is not '1'"),
+        (("schema_version",), "3", "report.schema_version: '3' is not '2'"),
         (("model", "sha256"), "abc", "report.model.sha256: 'abc' does not match"),
         (("findings", 0, "rule"), "X1", "report.findings[0].rule: 'X1' does not match"),
         (("measurements", "clean_accuracy", "value"), 1.5, "clean_accuracy.value: 1.5 is not at most 1"),
