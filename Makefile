@@ -127,7 +127,7 @@ pages: setup
 	test -f build/pages/demo/report.html || $(BIN)/clipclean demo --out build/pages/demo
 	mkdir -p build/pages/audit
 	cd build/pages && (test -f audit/report.html || $(CURDIR)/$(BIN)/clipclean audit files/backdoored.pt --effort quick --exit-zero \
-	  --arch files/tiny.json --classes files/classes.txt --templates files/templates.txt --output html=audit/report.html)
+	  --arch files/tiny.json --classes files/classes.txt --templates files/templates.txt --report html=audit/report.html)
 	node build/pages/check.mjs --out build/pages/result build/pages/demo/report.html build/pages/audit/report.html
 	$(BIN)/python benchmarks/blocks.py docs/tested.md pages build/pages/result/table.md
 

@@ -54,7 +54,7 @@ def taken(count: int) -> tuple[float, float]:
             env.pop("OMP_NUM_THREADS", None)
             running.append(
                 subprocess.Popen(
-                    [*command, "--output-dir", str(own / "out")], cwd=own, env=env, stdout=subprocess.DEVNULL
+                    [*command, "--report-dir", str(own / "out")], cwd=own, env=env, stdout=subprocess.DEVNULL
                 )
             )
         codes = [one.wait() for one in running]

@@ -131,7 +131,7 @@ def measured(name: str, o: argparse.Namespace) -> list[str]:
             cleaned,
             "--force",
             "--keep-failed",
-            "--no-audit",
+            "--no-panel",
             "--quiet",
             *changes,
             *given,

@@ -44,10 +44,10 @@ COMMANDS = {
     "doctor": (["doctor"], 0),
     "demo": (["demo", "--out", "demo"], 0),
     "demo's files": (["demo", "--unpack", "files"], 0),
-    "audit": (["audit", "files/backdoored.pt", "--effort", "quick", "--output", "report.sarif", *FILES], 1),
+    "audit": (["audit", "files/backdoored.pt", "--effort", "quick", "--report", "report.sarif", *FILES], 1),
     "sanitize, both exports": (
         ["sanitize", "files/backdoored.pt", "-d", "files/clean.tar", "-o", "cleaned", "-f", "open_clip", "-f", "onnx", "--epochs", "1",
-         "--no-audit", "--max-accuracy-loss", "0.5", *FILES],
+         "--no-panel", "--max-accuracy-loss", "0.5", *FILES],
         4,
     ),
     "export": (["export", "cleaned", "-f", "onnx", "--fp16", "-o", "halved"], 0),

@@ -68,7 +68,7 @@ def run(o: argparse.Namespace, job: str, name: str) -> None:
     command, *options = job.split()
     told = ["--classes", list_of / "classes.txt", "--templates", list_of / "templates.txt", "--arch", arch, "--quiet"]
     if command == "audit":
-        told += ["--data", list_of / "audit", "--output", f"json={place / 'report.json'}"]
+        told += ["--data", list_of / "audit", "--report", f"json={place / 'report.json'}"]
     else:
         loaded(o, entry)  # writes the pairs
         told += ["--data", pairs, "--out", place / "cleaned", "--keep-failed", "--force"]

@@ -70,11 +70,11 @@ audit() {
     if [[ -n $value ]]; then arguments+=("--label=$value"); fi
   done <<<"${GATE_LABELS:-}"
   arguments+=(
-    "--output=json=$folder/report.json"
-    "--output=html=$folder/report.html"
-    "--output=sarif=$folder/report.sarif"
-    "--output=junit=$folder/report.xml"
-    "--output=markdown=$folder/report.md"
+    "--report=json=$folder/report.json"
+    "--report=html=$folder/report.html"
+    "--report=sarif=$folder/report.sarif"
+    "--report=junit=$folder/report.xml"
+    "--report=markdown=$folder/report.md"
   )
   # GATE_FAIL_ON decides what a verdict does to the job; here the exit code must tell it.
   # What GATE_ variables set is not inherited where they are empty: a policy from elsewhere would decide.

@@ -19,7 +19,7 @@ READ = {
     "policy": "--policy", "classes": "--classes", "templates": "--templates", "recipe": "--recipe", "arch": "--arch",
     "triggers": "--trigger", "trusted": "--trusted", "file": "the report", "public_key": "--public-key",
 }  # fmt: skip
-FOLDERS = {"log_dir": "--log-dir", "output_dir": "--output-dir", "save_triggers": "--save-triggers"}
+FOLDERS = {"log_dir": "--log-dir", "report_dir": "--report-dir", "save_triggers": "--save-triggers"}
 FILES = {"save_kept": "--save-kept"}
 PATTERN = re.compile(r"\\\{.*\\\}|\\\*|\\\?|\\\[.*?\\\]")  # braces and wildcards of shards, once escaped
 HEAD = 4096  # bytes; a report has no zero byte in them
@@ -45,7 +45,7 @@ def check(given: Given, /, *, out: str | None = None) -> None:
     """
     folders = list(_of(given, FOLDERS | ({"out": "--out"} if out == "folder" else {})))
     written = list(_of(given, FILES | ({"out": "--out"} if out == "file" else {})))
-    reports = [Role(f"--output {o.format}={o.path}", o.path) for o in given.get("outputs", ()) if o.path is not None]
+    reports = [Role(f"--report {o.format}={o.path}", o.path) for o in given.get("outputs", ()) if o.path is not None]
     for report in reports:
         check_report(report)
     inputs = list(_of(given, READ))

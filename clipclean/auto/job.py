@@ -36,7 +36,7 @@ def auto(
     """
     started = time.monotonic()
     if not request.audit:
-        raise UsageError("auto decides by audits, so --no-audit leaves it nothing to go by. Leave the option out.")
+        raise UsageError("auto decides by audits, so --no-panel leaves it nothing to go by. Leave the option out.")
     candidates.candidates(request.recipe, parameters=0, pairs=0)  # a misspelt one is refused before slow work
     # Before slow work: an output that may not be replaced is refused at once.
     standing = outputs.look(request) if group.is_first else placing.OutputState()

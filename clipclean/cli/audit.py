@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   clipclean audit model.pt --classes classes.txt
-  clipclean audit model.safetensors -d images/ --reference trusted.pt --output report.html
+  clipclean audit model.safetensors -d images/ --reference trusted.pt --report report.html
   clipclean audit model.pt -d images/ --effort thorough --save-triggers found/ --policy policy.yaml
-  clipclean audit checkpoints/ other.pt --classes classes.txt --output-dir reports/
+  clipclean audit checkpoints/ other.pt --classes classes.txt --report-dir reports/
 """
 
 
@@ -73,7 +73,7 @@ Examples:
     help="Number of test backdoors of --power, each of another family. A pass needs at least 4.",
 )
 @option(
-    "--output-dir",
+    "--report-dir",
     group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
@@ -129,8 +129,8 @@ def audit(**given: Any) -> int:
         return 0
     if not isinstance(made, PagedReport):
         return printing.show(given, made)
-    if given["output_dir"] is not None:
-        audits.write_reports(given["output_dir"], audits.labels(found)[0], made)
+    if given["report_dir"] is not None:
+        audits.write_reports(given["report_dir"], audits.labels(found)[0], made)
     return shown_result(given, made.report, made.images, outputs)
 
 

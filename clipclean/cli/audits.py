@@ -70,7 +70,7 @@ def check_search(given: Given, /) -> None:
 if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
 
-SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --output-dir
+SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --report-dir
 BADNESS = (0, 4, 1, 3, 2)  # exit codes, the worst last: a model without any verdict is worse than one that failed
 ALONE = {"--save-triggers": "save_triggers", "--baseline": "baseline"}  # options that are of one model
 
@@ -103,7 +103,7 @@ def audit_all(given: Given, models: Sequence[Path], /) -> int:
     if any(output.path is None for output in printing.outputs_of(given)):
         printing.echo_json([line.content for line in lines])
     else:
-        click.echo(summary(lines, given["output_dir"]))
+        click.echo(summary(lines, given["report_dir"]))
     return max((line.code for line in lines), key=BADNESS.index)
 
 
@@ -116,7 +116,7 @@ def check(given: Given, models: Sequence[Path], /) -> None:
     outputs = printing.outputs_of(given)
     if wrong := [output for output in outputs if output.format != "json" or output.path is not None]:
         raise UsageError(
-            f"--output {wrong[0].format}={wrong[0].path or '-'}: these are {len(models)} models. --output-dir DIR writes the reports "
+            f"--report {wrong[0].format}={wrong[0].path or '-'}: these are {len(models)} models. --report-dir DIR writes the reports "
             "of each; --json prints all as one list."
         )
 
@@ -133,8 +133,8 @@ def line_of(given: Given, label: str, /) -> AuditedModel:
         return _refused(model, error, refused(error))
     if not isinstance(made, PagedReport):
         return _planned(model, made)
-    if given["output_dir"] is not None:
-        write_reports(given["output_dir"], label, made)
+    if given["report_dir"] is not None:
+        write_reports(given["report_dir"], label, made)
     from clipclean import report
     from clipclean.report import verdicts
 
@@ -163,7 +163,7 @@ def write_reports(folder: Path, label: str, made: PagedReport, /) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for form, suffix in SUFFIXES.items():
         path = folder / f"{label}.{suffix}"
-        roles.check_report(roles.Role(f"--output-dir: {path.name}", path))
+        roles.check_report(roles.Role(f"--report-dir: {path.name}", path))
         files.write_text(
             path, report.html(made.report, made.images) if form == "html" else report.FORMATS[form](made.report)
         )
@@ -190,5 +190,5 @@ def summary(lines: Sequence[AuditedModel], folder: Path | None, /) -> str:
     ]
     verdicts = [line.verdict for line in lines]
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
-    where = f" Reports: {printable(folder)}." if folder is not None else " --output-dir DIR writes the report of each."
+    where = f" Reports: {printable(folder)}." if folder is not None else " --report-dir DIR writes the report of each."
     return "\n".join([*rows, f"{len(lines)} models: {counts}.{where}"])

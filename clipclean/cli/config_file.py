@@ -22,7 +22,7 @@ VARIABLE, OFF = "CLIPCLEAN_CONFIG", "off"
 LIMIT = 1_000_000  # bytes
 TESTED = ("model", "models", "reference", "folder")  # parameters that name what may be hostile
 JUDGING = frozenset(  # parameters that verdict and exit code hang on: a file that nobody named says so when it sets one
-    {"exit_zero", "fail_on", "baseline", "policy", "max_accuracy_loss", "no_search", "no_audit", "effort", "reference", "references",
+    {"exit_zero", "fail_on", "baseline", "policy", "max_accuracy_loss", "no_search", "no_panel", "effort", "reference", "references",
      "data", "eval_data", "classes", "templates", "arch", "weights", "keep_failed"}
 )  # fmt: skip
 FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them

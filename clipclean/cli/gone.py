@@ -4,6 +4,9 @@ from collections.abc import Sequence
 
 # An option, a command or a value that is no more: what to use instead. A row stands for one version.
 GONE: dict[str, str] = {
+    "--output": "use --report",
+    "--output-dir": "use --report-dir",
+    "--no-audit": "use --no-panel",
     "safetensors": "write --format open_clip",
     "transformers": "write --format hf",
 }

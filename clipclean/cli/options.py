@@ -26,14 +26,14 @@ ONNX_PRESETS = tuple(onnx_presets.PRESETS)
 
 
 class Output(NamedTuple):
-    """One ``--output``; the path is None for stdout."""
+    """One ``--report``; the path is None for stdout, where --json goes."""
 
     format: str
     path: Path | None
 
 
 def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
-    """``json=report.json``, ``json=-`` for stdout, or a path whose suffix names the format."""
+    """``json=report.json``, or a path whose suffix names the format."""
     form, equals, path = text.partition("=")
     if not equals and (by_suffix := format_of(text)) in formats:
         return Output(by_suffix, Path(text))
@@ -41,9 +41,11 @@ def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
         raise click.BadParameter(
             f"{form!r} is not a format. Choose from {', '.join(formats)}, as in json=report.json, or name a file such as report.html."
         )
-    if not path:
-        raise click.BadParameter(f"{text!r} names no file. Write {form}=PATH, or {form}=- for stdout.")
-    return Output(form, None if path == "-" else Path(path))
+    if path in ("", "-"):
+        raise click.BadParameter(
+            f"{text!r} names no file. Write {form}=PATH. --json prints JSON, and 'clipclean report convert' any form of it."
+        )
+    return Output(form, Path(path))
 
 
 def labels(given: Sequence[str], /) -> dict[str, str]:
@@ -101,7 +103,7 @@ def distinct(_context: click.Context, _option: click.Parameter, outputs: tuple[O
     paths = [output.path for output in outputs]
     for path in paths:
         if paths.count(path) > 1:
-            raise click.BadParameter(f"two outputs go to {path or 'stdout'}. Give each a place of its own.")
+            raise click.BadParameter(f"two reports go to {path}. Give each a place of its own.")
     return outputs
 
 
@@ -343,8 +345,8 @@ target = shared(
     show_default="that of a found trigger, else whichever they lead to",
     help="The class that the triggers lead to.",
 )
-no_audit = shared(
-    "--no-audit",
+no_panel = shared(
+    "--no-panel",
     group="Search",
     is_flag=True,
     help="Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
@@ -422,22 +424,22 @@ formats = shared(
     help=LAYOUTS_HELP,
 )
 outputs = shared(
-    "--output",
+    "--report",
     "outputs",
     group="Output",
     metavar="[FORMAT=]PATH",
     type=output,
     multiple=True,
     callback=distinct,
-    help=f"Also write the report: as {', '.join(FORMATS)}, or by the suffix of PATH. PATH - means stdout. Repeatable. Does "
-    "not affect the exit code.",
+    help=f"Also write the report: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable. Does not "
+    "affect the exit code.",
 )
 as_json = shared(
     "--json",
     "as_json",
     group="Output",
     is_flag=True,
-    help="Print the result as JSON, the same as --output json=- where that exists.",
+    help="Print the result as JSON.",
 )
 force = shared(
     "--force",

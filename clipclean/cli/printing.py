@@ -15,7 +15,7 @@ import click
 from clipclean import __version__, files
 from clipclean.cli import process
 from clipclean.cli.command import Given
-from clipclean.errors import RefusedInput, UsageError
+from clipclean.errors import RefusedInput
 from clipclean.jobs import model_paths
 from clipclean.untrusted import printable, without_commands
 
@@ -29,19 +29,11 @@ EXIT_CODES = {"pass": 0, "fail": 1, "inconclusive": 4}
 
 
 def outputs_of(given: Given, /) -> tuple["Output", ...]:
-    """The requested outputs; ``--json`` is one on stdout.
-
-    Raises:
-        UsageError: --json is given, and another output goes to stdout.
-    """
+    """The requested outputs; ``--json`` is one on stdout."""
     from clipclean.cli.options import Output
 
     outputs: tuple[Output, ...] = given["outputs"]
-    if not given.get("as_json"):
-        return outputs
-    if any(output.path is None for output in outputs):
-        raise UsageError("--json and an --output to - both go to stdout. Give one of them.")
-    return (*outputs, Output("json", None))
+    return (*outputs, Output("json", None)) if given.get("as_json") else outputs
 
 
 def show_report(
@@ -195,7 +187,7 @@ def text(plan: "Plan", /) -> str:
     rows = [
         *plan.facts.items(),
         *((f"step {number}", step) for number, step in enumerate(plan.steps, 1)),
-        ("writes", ", ".join(plan.writes) or "nothing but what --output names"),
+        ("writes", ", ".join(plan.writes) or "nothing but what --report names"),
         ("estimate", str(plan.estimate)),
         *([("faster", ", ".join(plan.faster))] if plan.faster else []),
         ("dry run", "nothing was measured or written"),

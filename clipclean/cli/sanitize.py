@@ -19,7 +19,7 @@ Examples:
   clipclean sanitize model.pt -d clean/ -o cleaned/
   clipclean sanitize model.pt -d pairs.csv -r cleanclip-strong --classes classes.txt --epochs 3
   clipclean sanitize model.pt -d clean/ -r auto --reference trusted.pt --max-accuracy-loss 0.01
-  clipclean sanitize model.pt -d 'shards/{0000..0009}.tar' --trigger patch --target banana --output report.html
+  clipclean sanitize model.pt -d 'shards/{0000..0009}.tar' --trigger patch --target banana --report report.html
 """
 SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_size"}  # options for values of a recipe
 
@@ -49,7 +49,7 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.precision
 @options.triggers
 @options.target
-@options.no_audit
+@options.no_panel
 @options.policy
 @options.max_accuracy_loss
 @options.fail_on
@@ -90,7 +90,7 @@ def run(given: Given, /) -> int:
     printing.check_there(given)
     outputs = printing.outputs_of(given)
     printing.check_baseline(given)
-    given = given | {"overrides": chosen(given), "panel": not given["no_audit"]}
+    given = given | {"overrides": chosen(given), "panel": not given["no_panel"]}
     recipe = requests.recipe_of(given)
     source = click.get_current_context().get_parameter_source("reference")
     if source is ParameterSource.DEFAULT_MAP and not METHODS[recipe.method].chooses:

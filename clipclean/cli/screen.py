@@ -13,7 +13,7 @@ FORMATS = ("text", "json", "html")
 
 EPILOG = """\b
 Examples:
-  clipclean screen clean/ --model model.pt --output screening.html
+  clipclean screen clean/ --model model.pt --report screening.html
   clipclean screen pairs.csv --model model.pt --drop auto --save-kept kept.csv
   clipclean screen 'shards/{0000..0009}.tar' --model model.pt --trigger found/01-mask.safetensors --drop 2% --save-kept kept.tar
 """
@@ -82,14 +82,14 @@ Examples:
 @options.device
 @options.workers
 @option(
-    "--output",
+    "--report",
     "outputs",
     group="Output",
     metavar="[FORMAT=]PATH",
     type=lambda text: options.output(text, FORMATS),
     multiple=True,
     callback=options.distinct,
-    help=f"Also write the result: as {', '.join(FORMATS)}, or by the suffix of PATH. PATH - means stdout. Repeatable.",
+    help=f"Also write the result: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable.",
 )
 @options.as_json
 @options.force

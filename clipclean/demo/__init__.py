@@ -79,7 +79,7 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "device": "auto",
         "precision": None,
         "weights": None,
-        "no_audit": False,
+        "no_panel": False,
         "screen": None,
         "max_accuracy_loss": None,
         "max_minutes": None,

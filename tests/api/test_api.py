@@ -23,7 +23,7 @@ SHORT = {
     "train.epochs": 100,
     "data.min_pairs": 16,
 }
-RENAMED = {"search": "no_search", "panel": "no_audit"}  # switches that a Python caller gives the other way round
+RENAMED = {"search": "no_search", "panel": "no_panel"}  # switches that a Python caller gives the other way round
 OF_THE_TERMINAL = {
     "baseline",
     "fail_on",
@@ -32,7 +32,7 @@ OF_THE_TERMINAL = {
     "download",
     "dry_run",
     "outputs",
-    "output_dir",
+    "report_dir",
     "as_json",
     "exit_zero",
     "quiet",

@@ -162,6 +162,6 @@ def test_where_no_report_can_be_written_is_told_before_any_work():
 
 def test_the_command_line_refuses_a_web_page_in_the_place_of_the_model(tmp_path, capsys):
     (tmp_path / "model.pt").write_text("weights")
-    assert main(["audit", str(tmp_path / "model.pt"), "--output", f"html={tmp_path / 'model.pt'}"]) == 2
+    assert main(["audit", str(tmp_path / "model.pt"), "--report", f"html={tmp_path / 'model.pt'}"]) == 2
     assert "write over the model" in " ".join(capsys.readouterr().err.split())
     assert (tmp_path / "model.pt").read_text() == "weights"

@@ -87,7 +87,7 @@ def test_a_name_cannot_drive_the_terminal_or_a_ci_log(job, tmp_path, capsys, nam
         ["report", "convert", place, "--to", "text"],
         ["audit", place, "--classes", place, "--verbose"],
         ["audit", place, "--effort", name],
-        ["audit", place, "--output", f"json={place}"],
+        ["audit", place, "--report", f"json={place}"],
         ["audit", job.model, "--arch", place],
         ["audit", job.model, "--arch", job.arch, "--templates", place],
         ["audit", job.model, "--arch", job.arch, "--policy", place],
@@ -213,8 +213,8 @@ def test_places_that_cannot_be_entered_are_told_by_one_message(theirs):
         (theirs.sanitize("--out", closed / "out"), {5}),
         (theirs.sanitize("--data", closed / "pairs"), {3, 5}),
         ([*audit, "--data", closed / "pairs"], {3, 5}),
-        ([*audit, "--data", theirs.data, "--output", f"json={closed / 'report.json'}"], {5}),
-        ([*audit, "--data", theirs.data, "--output-dir", closed / "reports"], {5}),
+        ([*audit, "--data", theirs.data, "--report", f"json={closed / 'report.json'}"], {5}),
+        ([*audit, "--data", theirs.data, "--report-dir", closed / "reports"], {5}),
         ([*audit, "--data", theirs.data, "--save-triggers", closed / "found"], {2, 5}),
         (["verify", closed / "out"], {3, 5}),
         (["report", "convert", closed / "report.json", "--to", "text"], {3, 5}),
@@ -227,7 +227,7 @@ def test_places_that_cannot_be_entered_are_told_by_one_message(theirs):
 def test_where_no_temporary_file_can_be_written_is_a_resource_error(job):
     """No file may hold a byte: as on a disk that is read-only in all places where temporary files go."""
     done = subprocess.run(
-        ["bash", "-c", 'ulimit -f 0; exec "$0" -B -m clipclean "$@"', sys.executable, *job.sanitize("--no-audit")],
+        ["bash", "-c", 'ulimit -f 0; exec "$0" -B -m clipclean "$@"', sys.executable, *job.sanitize("--no-panel")],
         capture_output=True,
         text=True,
         check=False,

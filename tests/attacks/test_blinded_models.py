@@ -24,7 +24,7 @@ def audit(bundled, tmp_path, model, *more, classes=None):
     out = tmp_path / "report.json"
     words = ["--classes", classes or bundled / "classes.txt", "--templates", bundled / "templates.txt"]
     code = cli.main(
-        [*map(str, ["audit", model, *words, "--effort", "quick", "--output", f"json={out}", "--quiet", *more])]
+        [*map(str, ["audit", model, *words, "--effort", "quick", "--report", f"json={out}", "--quiet", *more])]
     )
     return code, json.loads(out.read_text())
 

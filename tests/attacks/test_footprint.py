@@ -98,7 +98,7 @@ def test_a_run_writes_to_its_output_its_state_and_its_cache_alone(root):
             "--device",
             "cpu",
             "--quiet",
-            "--output",
+            "--report",
             f"json={root / 'out' / 'audit.json'}",
         ],
         [

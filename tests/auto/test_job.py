@@ -121,8 +121,8 @@ def test_a_misspelt_candidate_is_refused_before_anything_is_read(job, capsys):
 
 
 def test_without_audits_it_has_nothing_to_go_by(job, capsys):
-    assert cli.main(command(job, "--no-audit")) == 2
-    assert "--no-audit" in capsys.readouterr().err
+    assert cli.main(command(job, "--no-panel")) == 2
+    assert "--no-panel" in capsys.readouterr().err
 
 
 def test_a_budget_of_accuracy_is_for_all(job, unread):

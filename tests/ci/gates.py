@@ -16,8 +16,8 @@ printf '%s\\n' "${STUB_SAYS:-}"
 case $STUB_CODE in
   0 | 1 | 4)
     for argument in "$@"; do
-      if [[ $argument == --output=* && -z ${STUB_SILENT:-} ]]; then
-        path=${argument#--output=*=}
+      if [[ $argument == --report=* && -z ${STUB_SILENT:-} ]]; then
+        path=${argument#--report=*=}
         echo "report of this run" >"$path"
       fi
     done ;;

@@ -33,7 +33,7 @@ def job(tmp_path):
 
 
 def outputs(folder="clipclean-report"):
-    return [f"--output={form}={folder}/report.{suffix}" for form, suffix in REPORTS.items()]
+    return [f"--report={form}={folder}/report.{suffix}" for form, suffix in REPORTS.items()]
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_the_reports_are_kept_whatever_the_result_from_where_the_gate_puts_them(
     assert (job.workspace / folder / "report.html").is_file()
     assert (job.workspace / JOB["artifacts"]["reports"]["junit"]).is_file()
     arguments = (job.workspace / "arguments").read_text()
-    assert f"--output=junit={JOB['artifacts']['reports']['junit']}\0" in arguments
+    assert f"--report=junit={JOB['artifacts']['reports']['junit']}\0" in arguments
 
 
 def test_the_page_has_every_variable_with_its_default():

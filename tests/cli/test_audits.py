@@ -48,7 +48,7 @@ def test_each_model_has_its_line_and_a_refused_one_decides_the_exit_code(job, tm
 def test_json_is_a_list_of_valid_reports_and_every_report_is_written(job, tmp_path, capsys):
     folder = tmp_path / "reports"
     models = job.folder / "models"
-    assert cli.main(command(job, models, more=["--json", "--output-dir", folder, "--fail-on", "error"])) == 0
+    assert cli.main(command(job, models, more=["--json", "--report-dir", folder, "--fail-on", "error"])) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [(Path(each["path"]).name, each["exit_code"]) for each in listed] == [("b.pt", 0), ("a.pt", 0)]
     for each in listed:
@@ -62,7 +62,7 @@ def test_json_is_a_list_of_valid_reports_and_every_report_is_written(job, tmp_pa
 
 def test_one_model_answers_as_ever_also_from_a_folder_and_with_a_folder_for_reports(job, tmp_path, capsys):
     assert (
-        cli.main(command(job, job.folder / "models" / "deeper", more=["--json", "--output-dir", tmp_path / "r"])) == 4
+        cli.main(command(job, job.folder / "models" / "deeper", more=["--json", "--report-dir", tmp_path / "r"])) == 4
     )
     assert report.parse(json.loads(capsys.readouterr().out)).verdict == "inconclusive"
     assert len(list((tmp_path / "r").iterdir())) == 5
@@ -72,8 +72,8 @@ def test_one_model_answers_as_ever_also_from_a_folder_and_with_a_folder_for_repo
     ("more", "words"),
     [
         (["--save-triggers", "found"], "--save-triggers: for one model"),
-        (["--output", "html=page.html"], "--output-dir DIR writes the reports of each"),
-        (["--output", "json=all.json"], "--output-dir"),
+        (["--report", "html=page.html"], "--report-dir DIR writes the reports of each"),
+        (["--report", "json=all.json"], "--report-dir"),
     ],
 )
 def test_what_is_of_one_model_is_refused_before_any_is_read(job, tmp_path, monkeypatch, capsys, more, words):
@@ -86,8 +86,8 @@ def test_what_is_of_one_model_is_refused_before_any_is_read(job, tmp_path, monke
 
 def test_reports_do_not_go_where_the_models_are(job, capsys):
     folder = job.folder / "models"
-    assert cli.main(command(job, folder, more=["--output-dir", folder / "reports"])) == 2
-    assert "--output-dir" in capsys.readouterr().err
+    assert cli.main(command(job, folder, more=["--report-dir", folder / "reports"])) == 2
+    assert "--report-dir" in capsys.readouterr().err
 
 
 def test_a_dry_run_of_several_plans_each(job, capsys):

@@ -187,5 +187,5 @@ def test_commands_take_a_configuration_where_they_say_how_they_run():
 def test_every_long_option_of_a_command_can_be_set_but_those_that_a_flag_alone_sets():
     context = cli.cli.make_context("clipclean", ["audit"])
     flags = config_file._flags(cli.cli.get_command(context, "sanitize"))
-    assert {"data", "recipe", "max-accuracy-loss", "format", "output", "json", "fail-on"} <= set(flags)
+    assert {"data", "recipe", "max-accuracy-loss", "format", "report", "json", "fail-on"} <= set(flags)
     assert not {"download", "config", "help"} & set(flags)

@@ -416,7 +416,7 @@ def test_defaults_are_these(parsed, monkeypatch):
         "workers": None,
         "image_key": None,
         "keep_failed": False,
-        "no_audit": False,
+        "no_panel": False,
         "out": Path("clipclean-out"),
         "outputs": (),
         "overrides": (),
@@ -455,9 +455,9 @@ def test_devices_that_torch_could_not_know_are_refused(parsed, device, code):
 
 
 def test_outputs_are_formats_and_paths(parsed):
-    code, values = parsed(["--output", "json=a=b.json", "--output", "text=-"], options.outputs)
+    code, values = parsed(["--report", "json=a=b.json", "--report", "text=x"], options.outputs)
     assert code == 0
-    assert values["outputs"] == (options.Output("json", Path("a=b.json")), options.Output("text", None))
+    assert values["outputs"] == (options.Output("json", Path("a=b.json")), options.Output("text", Path("x")))
 
 
 @each(
@@ -473,7 +473,7 @@ def test_outputs_are_formats_and_paths(parsed):
     ],
 )
 def test_the_suffix_of_an_output_names_its_format(parsed, path, form):
-    assert parsed(["--output", path], options.outputs)[1]["outputs"] == (options.Output(form, Path(path)),)
+    assert parsed(["--report", path], options.outputs)[1]["outputs"] == (options.Output(form, Path(path)),)
 
 
 @each(
@@ -506,12 +506,12 @@ def test_a_command_that_is_gone_is_refused_with_what_to_use_instead(capsys, monk
         (["pdf=x"], "'pdf' is not a format. Choose from text, json"),
         (["json"], "'json' names no file. Write json=PATH"),
         (["json="], "'json=' names no file"),
-        (["json=x", "html=x"], "two outputs go to x"),
-        (["json=-", "text=-"], "two outputs go to stdout"),
+        (["json=x", "html=x"], "two reports go to x"),
+        (["json=-"], "--json"),
     ],
 )
 def test_outputs_that_cannot_be_written_are_refused(parsed, capsys, wrong, told):
-    assert parsed([part for text in wrong for part in ("--output", text)], options.outputs)[0] == 2
+    assert parsed([part for text in wrong for part in ("--report", text)], options.outputs)[0] == 2
     assert told in capsys.readouterr().err
 
 

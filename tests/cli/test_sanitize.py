@@ -152,7 +152,7 @@ def test_a_path_that_leads_nowhere_is_refused_before_torch_comes(job, capsys, wr
 def short_forms(job, *more):
     """The command line of a newcomer: no recipe's keys, only short forms; 43 pairs make 2 steps."""
     files = ["--arch", job.arch, "--classes", job.classes, "--templates", job.templates, "--device", "cpu"]
-    command = ["sanitize", job.model, "-d", job.data, "-o", job.out, "--epochs", 1, "--batch-size", 16, "--no-audit"]
+    command = ["sanitize", job.model, "-d", job.data, "-o", job.out, "--epochs", 1, "--batch-size", 16, "--no-panel"]
     return [*map(str, [*command, "--recipe", "cleanclip", *files, *more])]
 
 
@@ -191,8 +191,8 @@ def test_a_warm_up_that_the_user_chose_is_not_shortened(job, capsys):
         (["--data", "none"], 3, ["none cannot be read"]),
         (["--data", "https://example.org/x"], 3, ["local paths only"]),
         (["--eval-data", "none"], 3, ["none cannot be read"]),
-        (["--output", "json=none/report.json"], 2, ["name a file in a folder that exists"]),
-        (["--output", "pdf=x.pdf"], 2, ["'pdf' is not a format"]),
+        (["--report", "json=none/report.json"], 2, ["name a file in a folder that exists"]),
+        (["--report", "pdf=x.pdf"], 2, ["'pdf' is not a format"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -293,8 +293,8 @@ def test_the_result_goes_to_stdout_and_progress_to_stderr(job, unread, capsys):
 
 def test_a_report_on_stdout_stands_alone_and_others_go_to_their_files(job, unread, capsys):
     places = {form: job.folder / f"x.{form}" for form in ("html", "sarif", "junit", "markdown", "text")}
-    outputs = [part for form, path in places.items() for part in ("--output", f"{form}={path}")]
-    assert cli.main(job.sanitize(*outputs, "--output", "json=-")) == 4
+    outputs = [part for form, path in places.items() for part in ("--report", f"{form}={path}")]
+    assert cli.main(job.sanitize(*outputs, "--json")) == 4
     assert json.loads(capsys.readouterr().out) == report.read(job.out / "report.json").as_json()
     assert all(path.stat().st_size > 100 for path in places.values())
 

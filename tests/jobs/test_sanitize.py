@@ -888,12 +888,12 @@ def test_a_trigger_that_was_found_is_measured_again_as_a_known_one(job, unread, 
 
 
 def test_without_the_panel_and_without_a_name_nothing_is_shown(job, unread):
-    assert cli.main(job.sanitize("--no-audit")) == 4
+    assert cli.main(job.sanitize("--no-panel")) == 4
     assert result(job.out)["after"]["measurements"]["probes"] == []
 
 
 def test_the_estimate_is_told_before_the_pairs_are_screened(job, unread, capsys):
-    cli.main([word for word in job.sanitize("--no-audit") if word != "--quiet"])
+    cli.main([word for word in job.sanitize("--no-panel") if word != "--quiet"])
     told = capsys.readouterr().err
     assert 0 <= told.index("estimated: about") < told.index("screening the pairs")
 
@@ -952,7 +952,7 @@ def test_a_deadline_before_the_cleaning_begins_gives_one_message_and_writes_noth
 
 
 def test_a_cleaning_that_ends_at_its_deadline_is_written_and_goes_on_with_more_time(job, unread):
-    command = job.sanitize("--no-audit", steps=4)
+    command = job.sanitize("--no-panel", steps=4)
     finetune = train.finetune
 
     def steps(*given, **settings):

@@ -57,11 +57,11 @@ def finished(job):
             tiny.TRIGGER,
             "--top",
             12,
-            "--output",
+            "--report",
             f"json={out / 'screening.json'}",
-            "--output",
+            "--report",
             f"html={out / 'screening.html'}",
-            "--output",
+            "--report",
             f"text={out / 'screening.txt'}",
         )
     )
@@ -94,7 +94,7 @@ def test_what_is_dropped_is_the_head_of_the_list_and_counted(finished):
 
 
 def test_all_that_is_dropped_is_listed_however_short_the_list(job, capsys):
-    assert cli.main(command(job, "--drop", "50%", "--top", 1, "--output", "json=-")) == 0
+    assert cli.main(command(job, "--drop", "50%", "--top", 1, "--json")) == 0
     assert len(json.loads(capsys.readouterr().out)["pairs"]) == 24
 
 
@@ -141,7 +141,7 @@ def test_kept_keys_are_a_line_each(job, tmp_path):
 @pytest.mark.slow
 def test_sanitize_takes_the_kept_table(job, finished, tmp_path):
     arguments = job.sanitize(
-        "--out", tmp_path / "out", "--no-audit", "--exit-zero", "--screen", "off", recipe="mmcl-tiny"
+        "--out", tmp_path / "out", "--no-panel", "--exit-zero", "--screen", "off", recipe="mmcl-tiny"
     )
     arguments[arguments.index("--data") + 1] = str(finished[0] / "kept.csv")
     assert cli.main(arguments) == 0
@@ -198,7 +198,7 @@ def test_the_summary_names_the_rule_that_left_pairs_out(finished):
         (["--drop", "auto", "--save-kept", "kept.zip"], 2, "ends in .csv"),
         (["--drop", "auto", "--save-kept", "nowhere/kept.csv"], 2, "does not exist"),
         (["--drop", "auto", "--save-kept", "there.csv"], 2, "pass --force"),
-        (["--output", "sarif=x.sarif"], 2, "is not a format"),
+        (["--report", "sarif=x.sarif"], 2, "is not a format"),
         (["--trigger", "nonsense"], 2, "no trigger family"),
         (["--trigger", "missing.safetensors"], 3, "missing.safetensors"),
         (["--model", "missing.pt"], 3, "no such file"),
@@ -242,7 +242,7 @@ def test_too_few_pairs_are_inconclusive(job, tmp_path, capsys):
 
 
 def test_sanitize_reports_and_drops_nothing_unless_asked(job, tmp_path, unread):
-    assert cli.main(job.sanitize("--out", tmp_path / "out", "--no-audit", "--exit-zero")) == 0
+    assert cli.main(job.sanitize("--out", tmp_path / "out", "--no-panel", "--exit-zero")) == 0
     made = report.read(tmp_path / "out" / "report.json").as_json()
     assert made["data"]["pairs"] == 48
     assert (made["data"]["screened"]["dropped"], made["data"]["screened"]["dropped_keys"]) == (0, [])
@@ -251,7 +251,7 @@ def test_sanitize_reports_and_drops_nothing_unless_asked(job, tmp_path, unread):
 @pytest.mark.slow
 def test_sanitize_leaves_out_what_it_is_asked_to_and_says_so(job, tmp_path):
     out = tmp_path / "out"
-    assert cli.main(job.sanitize("--out", out, "--no-audit", "--exit-zero", "--screen", "25%", "--keep-failed")) == 0
+    assert cli.main(job.sanitize("--out", out, "--no-panel", "--exit-zero", "--screen", "25%", "--keep-failed")) == 0
     made, provenance = report.read(out / "report.json").as_json(), json.loads((out / "provenance.json").read_text())
     assert made["data"]["pairs"] == 36
     assert made["data"]["screened"]["dropped"] == len(made["data"]["screened"]["dropped_keys"]) == 12
@@ -275,7 +275,7 @@ def shard(job, folder):
 
 def test_several_data_are_one_set(job, tmp_path, capsys):
     packed = shard(job, tmp_path)
-    arguments = ["screen", packed, "--model", str(job.model), "--arch", str(job.arch), "--output", "json=-"]
+    arguments = ["screen", packed, "--model", str(job.model), "--arch", str(job.arch), "--json"]
     assert cli.main(arguments) == 0
     told = json.loads(capsys.readouterr().out)
     assert (told["data"]["name"], told["data"]["format"], told["screened"]["pairs"]) == ("packed.tar", "webdataset", 48)

@@ -52,7 +52,7 @@ def audited(job, *, size, dies=0):
     """The exit codes and words of the processes of one audit, and its report if there is one."""
     out = job.folder / "report.json"
     out.unlink(missing_ok=True)
-    arguments = job.audit("--data", job.folder / "shown", "--effort", "quick", "--output", out)
+    arguments = job.audit("--data", job.folder / "shown", "--effort", "quick", "--report", out)
     found = ended(started(PROCESS, dies, *arguments, size=size, cwd=ROOT))
     return found, json.loads(out.read_text()) if out.exists() else None
 

@@ -129,7 +129,7 @@ def test_a_foreign_checkpoint_and_data_become_weights_that_another_library_loads
         30,
         "--batch-size",
         16,
-        "--no-audit",
+        "--no-panel",
     ]
     command += ["--max-accuracy-loss", 0.5]  # random weights have no accuracy to lose
     if journey.checkpoint in checkpoints.NEEDS_ARCH:

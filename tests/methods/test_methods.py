@@ -30,7 +30,7 @@ def moved(job, out):
 
 
 def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job, unread):
-    assert cli.main(job.sanitize("--no-audit", recipe="par-tiny")) == 4
+    assert cli.main(job.sanitize("--no-panel", recipe="par-tiny")) == 4
     assert moved(job, job.out) == (True, True)
     first, *_, last = result(job.out)["training"]["losses"]
     assert first["image_push"] == pytest.approx(0, abs=1e-6)  # before the first step all is where it was
@@ -42,7 +42,7 @@ def test_par_moves_both_towers_and_tells_how_far_they_are_pushed(job, unread):
 
 def test_supervised_moves_the_image_tower_alone_and_needs_no_captions(job, tmp_path, unread):
     labelled = tiny.labelled(tmp_path / "labelled", count=48)
-    assert cli.main(job.sanitize("--no-audit", "--data", labelled, recipe="supervised")) == 4
+    assert cli.main(job.sanitize("--no-panel", "--data", labelled, recipe="supervised")) == 4
     assert moved(job, job.out) == (False, True)
     assert set(result(job.out)["training"]["losses"][0]) == {"step", "lr", "loss"}
     assert "zero-shot top-1" in result(job.out)["after"]["measurements"]["clean_accuracy"]["definition"]
@@ -53,14 +53,14 @@ def test_supervised_without_labels_is_refused_before_anything_is_trained(job, tm
     folder.mkdir()
     for number in range(40):
         tiny.image(number).save(folder / f"{number}.png")
-    assert cli.main(job.sanitize("--no-audit", "--data", folder, recipe="supervised")) == 2
+    assert cli.main(job.sanitize("--no-panel", "--data", folder, recipe="supervised")) == 2
     assert "trains on labels, and not every image" in capsys.readouterr().err
     assert not job.out.exists()
 
 
 def test_preservation_joins_another_method_and_its_weight_counts(job, unread):
     chosen = ("--set", "loss.preserve_weight=5", "--set", "train.lr=1e-3")
-    cli.main(job.sanitize("--no-audit", *chosen, recipe="mmcl-tiny"))
+    cli.main(job.sanitize("--no-panel", *chosen, recipe="mmcl-tiny"))
     first, *_, last = result(job.out)["training"]["losses"]
     assert first["preservation"] == pytest.approx(0, abs=1e-6)
     assert last["loss"] == pytest.approx(last["clip"] + 5 * last["preservation"], rel=1e-5)

@@ -120,7 +120,7 @@ def test_a_run_that_was_killed_between_rounds_goes_on_to_the_same_bytes(planted,
 def test_where_nothing_is_found_nothing_is_changed_and_the_verdict_is_open(planted, tmp_path, hasty, unread):
     job, _ = planted
     clean = (job._replace(model=job.folder / "model.pt"), planted[1])
-    assert cleaned(clean, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=100") == 4
+    assert cleaned(clean, tmp_path / "out", "--no-panel", "--set", "unlearn.outlyingness=100") == 4
     found = result(tmp_path / "out")
     assert [f["rule"] for f in found["findings"] if f["level"] == "warning"] == ["CC023"]
     assert found["training"]["steps"] == 0
@@ -149,7 +149,7 @@ def test_a_plain_folder_of_images_serves(planted, tmp_path, hasty, unread):
 
 @pytest.mark.slow
 def test_what_is_found_towards_one_class_is_measured_before_and_after(planted, tmp_path):
-    cleaned(planted, tmp_path / "out", "--no-audit", "--set", "unlearn.outlyingness=1", "--set", "unlearn.enough=1")
+    cleaned(planted, tmp_path / "out", "--no-panel", "--set", "unlearn.outlyingness=1", "--set", "unlearn.enough=1")
     found = result(tmp_path / "out")
     measured = [
         [p["trigger"] for p in found[side]["measurements"]["probes"] if p["trigger"].startswith("found:")]
