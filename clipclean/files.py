@@ -48,8 +48,8 @@ def write_text(path: Path, text: str, /) -> None:
     write_whole(path, lambda partial: _discard(partial.write_text(text, encoding="utf-8")))
 
 
-def begun(path: Path, /) -> TextIO:
-    """A file of UTF-8 text, empty and open for writing while a run goes on, in the place of an earlier regular file.
+def appended(path: Path, /) -> TextIO:
+    """A file of UTF-8 text, open for appending while a run goes on.
 
     Line ends are written as they are. A link, pipe or device in its place, which may have come with what a run works on, is neither
     followed nor waited for.
@@ -57,15 +57,14 @@ def begun(path: Path, /) -> TextIO:
     Raises:
         OSError: it cannot be made, or is no regular file.
     """
-    flags = os.O_WRONLY | os.O_CREAT
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     for name in ("O_NOFOLLOW", "O_NONBLOCK", "O_NOCTTY", "O_CLOEXEC", "O_BINARY"):
         flags |= getattr(os, name, 0)
     handle = os.open(path, flags, 0o666)
     if not stat.S_ISREG(os.fstat(handle).st_mode):
         os.close(handle)
         raise OSError(errno.EINVAL, "Not a regular file", str(path))
-    os.ftruncate(handle, 0)
-    return os.fdopen(handle, "w", encoding="utf-8", newline="")
+    return os.fdopen(handle, "a", encoding="utf-8", newline="")
 
 
 def below(folder: Path, /) -> list[str]:

@@ -7,6 +7,8 @@ GONE: dict[str, str] = {
     "--output": "use --report",
     "--output-dir": "use --report-dir",
     "--no-audit": "use --no-panel",
+    "cache": "results are kept no longer, an interrupted audit goes on all the same",
+    "--no-cache": "leave it out, since results are kept no longer",
     "safetensors": "write --format open_clip",
     "transformers": "write --format hf",
 }

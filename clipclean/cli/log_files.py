@@ -1,77 +1,89 @@
-"""``--log-dir``: losses and rates as metrics.jsonl and metrics.csv; TensorBoard and W&B if installed."""
+"""``--log-dir``: losses and rates as metrics.jsonl; TensorBoard and W&B if installed."""
 
 import contextlib
-import csv
 import importlib
 import importlib.util
 import json
+import os
+import stat
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
 from clipclean import files
-from clipclean.errors import UsageError
+from clipclean.errors import ResourceError, UsageError
 from clipclean.progress import Listener, Values
 
-COLUMNS = ("seconds", "stage", "step", "loss", "lr")  # of the CSV, which has the same ones for every run
+METRICS = "metrics.jsonl"
 EXTRAS = {"tensorboard": "tensorboard", "wandb": "wandb"}  # what --log-to takes, and the package that it needs
 
 
 class Log:
-    """Writes each step when it is done; a run that ends early leaves the steps until then."""
+    """Writes each step when it is done, from the first one on; a run that ends early leaves the steps until then."""
 
-    def __init__(self, folder: Path, lines: TextIO, table: TextIO, sinks: list[Any]) -> None:
-        self.folder = folder
-        self._lines, self._table = lines, csv.writer(table)
-        self._file = table
-        self._sinks = sinks
+    def __init__(self, folder: Path, to: tuple[str, ...], stack: contextlib.ExitStack, /) -> None:
+        self._folder, self._to, self._stack = folder, to, stack
+        self._lines: TextIO | None = None
+        self._sinks: list[Any] = []
         self._began = time.monotonic()
         self._last, self._stage = 0, 1
-        self._table.writerow(COLUMNS)
 
     def values(self, done: int, values: Values) -> None:
         """Note one step; a count that begins again is another training of the same run."""
+        lines = self._lines or self._opened()
         if done <= self._last:
             self._stage += 1
         self._last = done
-        seconds = round(time.monotonic() - self._began, 3)
         numbers = {name: float(value) for name, value in values.items()}
-        row = {"seconds": seconds, "stage": self._stage, "step": done, **numbers}
-        self._lines.write(json.dumps(row) + "\n")
-        self._lines.flush()
-        self._table.writerow([row.get(name, "") for name in COLUMNS])
-        self._file.flush()
+        row = {"seconds": round(time.monotonic() - self._began, 3), "stage": self._stage, "step": done, **numbers}
+        lines.write(json.dumps(row) + "\n")
+        lines.flush()
         for sink in self._sinks:
             sink(self._stage, done, numbers)
+
+    def _opened(self) -> TextIO:
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._lines = self._stack.enter_context(files.appended(self._folder / METRICS))
+        except OSError as error:
+            raise files.cannot_write(self._folder, error) from error
+        self._sinks = [_sink(name, self._folder, self._stack) for name in self._to]
+        return self._lines
+
+
+def check(folder: Path | None, to: tuple[str, ...], /) -> None:
+    """Refuse before slow work what could not be logged to, and make nothing.
+
+    Raises:
+        UsageError: the package is not installed, or there is no folder.
+        ResourceError: nothing can be written in the folder, or another thing than a file is in the place of the log.
+    """
+    if folder is None and to:
+        raise UsageError("--log-to without --log-dir: name the folder that the logs go to.")
+    if missing := [name for name in to if importlib.util.find_spec(EXTRAS[name]) is None]:
+        raise UsageError(
+            f"--log-to {missing[0]} needs a package that is not installed: pip install {EXTRAS[missing[0]]}."
+        )
+    if folder is None:
+        return
+    files.check_writable(files.nearest(folder), folder)
+    log = folder / METRICS
+    if os.path.lexists(log) and not stat.S_ISREG(log.lstat().st_mode):
+        raise ResourceError(f"{log} is no file, but a link, pipe or the like. Remove it, or name another --log-dir.")
 
 
 @contextlib.contextmanager
 def listener(folder: Path | None, to: tuple[str, ...], /) -> Iterator[tuple[Listener, ...]]:
-    """The listener to losses for the span of a with-block; none without a folder.
+    """The listener to losses for the span of a with-block; none without a folder. Nothing is made before the first step, and the
+    lines of an earlier run stay: one that was resumed has them all.
 
     Raises:
-        UsageError: the package is not installed, or there is no folder.
-        ResourceError: the folder cannot be written.
+        UsageError, ResourceError: as ``check`` does.
     """
-    if folder is None:
-        if to:
-            raise UsageError("--log-to without --log-dir: name the folder that the logs go to.")
-        yield ()
-        return
-    missing = [name for name in to if importlib.util.find_spec(EXTRAS[name]) is None]
-    if missing:
-        raise UsageError(
-            f"--log-to {missing[0]} needs a package that is not installed: pip install {EXTRAS[missing[0]]}."
-        )
+    check(folder, to)
     with contextlib.ExitStack() as stack:
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lines = stack.enter_context(files.begun(folder / "metrics.jsonl"))
-            table = stack.enter_context(files.begun(folder / "metrics.csv"))
-        except OSError as error:
-            raise files.cannot_write(folder, error) from error
-        yield (Listener(values=Log(folder, lines, table, [_sink(name, folder, stack) for name in to]).values),)
+        yield () if folder is None else (Listener(values=Log(folder, to, stack).values),)
 
 
 def _sink(name: str, folder: Path, stack: contextlib.ExitStack) -> Any:  # Any: a function of another library's objects

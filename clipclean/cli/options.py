@@ -510,8 +510,8 @@ log_dir = shared(
     group="Output",
     metavar="DIR",
     type=click.Path(path_type=Path, file_okay=False),
-    help="During training, write the losses and the learning rate of each step into this folder, as metrics.jsonl "
-    "and metrics.csv.",
+    help="Write losses and learning rate of each step into this folder, into "
+    "metrics.jsonl, which a resumed run extends.",
 )
 log_to = shared(
     "--log-to",

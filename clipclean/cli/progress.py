@@ -2,7 +2,6 @@
 
 import contextlib
 import sys
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,6 @@ EARLY_SECONDS = 2.0  # the same while a stage is young
 YOUNG_SECONDS = 10.0
 SHOWN = ("loss", "lr")  # of what a step measures, beside the bar
 VALUE_SECONDS = 0.5  # between two looks at a loss: on a GPU each look waits for the step
-BETWEEN = "working"  # name of a stage that has none
 
 
 @contextmanager
@@ -30,7 +28,7 @@ def shown(*, quiet: bool, listeners: Sequence[Listener] = ()) -> Iterator[Progre
         if quiet:
             yield lambda what, done, total: None
             return
-        view = stack.enter_context(_bars()) if sys.stderr.isatty() else stack.enter_context(_lines())
+        view = stack.enter_context(_bars()) if sys.stderr.isatty() else _Lines()
         stack.enter_context(progress.heard(Listener(view.values, view.words)))
         yield view
 
@@ -51,7 +49,7 @@ class _Values:
 
 
 class _Bars:
-    """A bar for each stage, with a row that moves while nothing is counted."""
+    """A bar for each stage."""
 
     def __init__(self) -> None:
         from rich import progress as bars
@@ -68,7 +66,6 @@ class _Bars:
         )
         self.live = bars.Progress(*columns, console=Console(stderr=True))
         self._tasks: dict[str, bars.TaskID] = {}
-        self._between = self.live.add_task(BETWEEN, total=None, count="", rate="")
         self._newest = _Values()
 
     def __call__(self, what: str, done: int, total: int) -> None:
@@ -76,14 +73,9 @@ class _Bars:
             self._newest.text = ""
             self._tasks[what] = self.live.add_task(printable(what), total=total or None, count="", rate="")
         task = self._tasks[what]
-        is_done = bool(total) and done >= total
         speed = self.live.tasks[self.live.task_ids.index(task)].speed
         rate = " ".join(filter(None, (f"{speed:.1f}/s" if speed else "", self._newest.text)))
         self.live.update(task, completed=done, total=total or None, count=f"{done}/{total}" if total else "", rate=rate)
-        if is_done:
-            self.live.reset(self._between, visible=True, total=None, count="", rate="")
-        else:
-            self.live.update(self._between, visible=False)
 
     def values(self, _done: int, values: Values) -> None:
         """Note the loss for the bar that is moving."""
@@ -99,7 +91,6 @@ def _bars() -> Iterator[_Bars]:
     view = _Bars()
     with view.live:
         yield view
-        view.live.update(view._between, visible=False)
 
 
 class _Lines:
@@ -107,20 +98,20 @@ class _Lines:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._lock = threading.Lock()  # a heartbeat writes from a thread of its own
-        self._what = BETWEEN
+        self._what = ""
         self._began = self._said = clock()
-        self._first = self._done = self._total = 0
+        self._first = 0
         self._newest = _Values(clock)
 
     def __call__(self, what: str, done: int, total: int) -> None:
-        with self._lock:
-            if is_new := what != self._what:
-                self._what, self._began, self._first = what, self._clock(), done
-                self._newest.text = ""
-            self._done, self._total = done, total
-            if is_new or done >= total or self._is_due():
-                self._print()
+        now = self._clock()
+        if is_new := what != self._what:
+            self._what, self._began, self._first = what, now, done
+            self._newest.text = ""
+        wait = EARLY_SECONDS if now - self._began <= YOUNG_SECONDS else LINE_SECONDS
+        if is_new or done >= total or now - self._said >= wait:
+            self._said = now
+            click.echo(printable(self._line(done, total, now - self._began)), err=True)
 
     def values(self, _done: int, values: Values) -> None:
         """Note the loss for the next line."""
@@ -130,47 +121,9 @@ class _Lines:
         """Print a message."""
         click.echo(printable(words), err=True)
 
-    def beat(self) -> None:
-        """Print a line if none was for long; called now and then by a thread."""
-        with self._lock:
-            if self._is_due():
-                if self._total and self._done >= self._total:  # ended, and the next one has not begun
-                    self._what, self._began, self._total = BETWEEN, self._clock(), 0
-                    self._done = self._first = 0
-                self._print()
-
-    def _is_due(self) -> bool:
-        now = self._clock()
-        is_young = now - self._began <= YOUNG_SECONDS
-        return now - self._said >= (EARLY_SECONDS if is_young else LINE_SECONDS)
-
-    def _print(self) -> None:
-        self._said = self._clock()
-        click.echo(printable(self._line(self._said - self._began)), err=True)
-
-    def _line(self, seconds: float) -> str:
-        done, total = self._done, self._total
+    def _line(self, done: int, total: int, seconds: float) -> str:
         line = f"{self._what}: {done}/{total}" if total else self._what
         if seconds > 0.5 and done > self._first:
             rate = (done - self._first) / seconds
             line += f", {rate:.1f}/s, {(total - done) / rate:.0f} s left" if done < total else f", {seconds:.0f} s"
-        elif seconds > 0.5:
-            line += f", {seconds:.0f} s so far"
         return f"{line}, {self._newest.text}" if self._newest.text else line
-
-
-@contextmanager
-def _lines() -> Iterator[_Lines]:
-    view, ended = _Lines(), threading.Event()
-
-    def beat() -> None:
-        while not ended.wait(EARLY_SECONDS / 4):
-            view.beat()
-
-    thread = threading.Thread(target=beat, name="clipclean-progress", daemon=True)
-    thread.start()
-    try:
-        yield view
-    finally:
-        ended.set()
-        thread.join()

@@ -90,6 +90,7 @@ def run(given: Given, /) -> int:
     printing.check_there(given)
     outputs = printing.outputs_of(given)
     printing.check_baseline(given)
+    log_files.check(given["log_dir"], given["log_to"])
     given = given | {"overrides": chosen(given), "panel": not given["no_panel"]}
     recipe = requests.recipe_of(given)
     source = click.get_current_context().get_parameter_source("reference")
@@ -109,9 +110,9 @@ def run(given: Given, /) -> int:
         with progress.shown(quiet=quiet) as shown:
             return printing.show(given, plan.of_sanitize(request, progress=shown))
     with (
-        log_files.listener(given["log_dir"], given["log_to"]) as listeners,
-        progress.shown(quiet=quiet, listeners=listeners) as shown,
         train.joined(device) as group,
+        log_files.listener(*((given["log_dir"], given["log_to"]) if group.is_first else (None, ()))) as listeners,
+        progress.shown(quiet=quiet, listeners=listeners) as shown,
     ):
         outcome = auto.clean(request, progress=shown, group=group)
     if outcome is None:  # another process has the result
