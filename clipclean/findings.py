@@ -463,6 +463,16 @@ RULES: Mapping[str, Rule] = {
         action="Fix the finding, or renew the suppression with a reason and a new date.",
         needs="policy",
     ),
+    "CC052": Rule(
+        title="Limits loosened by policy",
+        stage="policy",
+        level="note",
+        means="The policy file sets a limit that is looser than the one that ships, so a measurement that would be a finding "
+        "may be none. The report has the verdict by the shipped limits as well.",
+        does_not_show="That the limit is wrong for this model. Somebody chose it.",
+        action="Check that the limit is meant, and compare the verdict with the one without the policy.",
+        needs="policy",
+    ),
     "CC060": Rule(
         title="Backdoors planted in a copy of the model",
         stage="evidence",

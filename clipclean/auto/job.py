@@ -159,7 +159,7 @@ def concluded(
     after = before if attempt.sight is tried.before.sight else attempt.sight.measured
     shown_after = suspicions.exhibited(bench.clip, asked, attempt.suspicions, after, seed=request.seed)
     if stays:
-        audit = policy.verdict(outputs.accepted(request, ready, original.findings).findings)
+        audit = policy.verdict(outputs.accepted(request, ready, original.findings, original.findings).findings)
         shown_by_canaries = [conclude.as_it_was(tried.considered, best, bench.budget, audit=audit)]
     else:
         shown_by_canaries = conclude.canary_findings(
@@ -170,14 +170,20 @@ def concluded(
             changed=attempt.cleaned.changed,
             doubted=any(found.rule in ("CC002", "CC003") for found in attempt.findings),
         )
-    findings = [
-        *attempt.findings,
+    shipped = replace(bench, limits=policy.resolved(policy.DEFAULT, request.recipe.audit))
+    more = [
         *shown_by_canaries,
         *outputs.side_findings(request, ready),
         *conclude.out_of_time(tried, listed=len(bench.settings.ladder)),
     ]
+    by_shipped = [
+        *(attempt.findings if shipped.limits == bench.limits else attempts.judged(shipped, attempt, tried.before, ())),
+        *more,
+    ]
     nothing = conclude.nothing_passed(tried.considered, attempt, bench.budget)
-    applied = conclude.judged(lambda found: outputs.accepted(request, ready, found), findings, nothing)
+    applied = conclude.judged(
+        lambda found: outputs.accepted(request, ready, found, by_shipped), [*attempt.findings, *more], nothing
+    )
     section_before = conclude.section(bench, replace(tried.before.sight, measured=before), shown.maps)
     section_after = conclude.section(bench, replace(attempt.sight, measured=after), shown_after.maps)
     section_after = outputs.with_agreement(section_after, before, after, classes=bench.evidence.classes)

@@ -129,6 +129,22 @@ class Policy(Section):
 
 
 DEFAULT = Policy(version=1, name="default")  # of a run that names none: it changes nothing
+IGNORE = "--ignore"  # the name of the policy that this option makes
+# Limits that are looser the lower they stand; the others are looser the higher.
+_LOOSER_BELOW = frozenset({"collapse", "min_images", "gathering"})
+
+
+def ignoring(codes: Sequence[str], /) -> Policy:
+    """The policy of ``--ignore``: the findings of these rules are set aside, and the report says so.
+
+    Raises:
+        UsageError: a code is no rule, or the rule's findings cannot be set aside.
+    """
+    try:
+        names = [_suppressible(code) for code in codes]
+    except PydanticCustomError as error:
+        raise UsageError(f"{IGNORE} {', '.join(codes)}: a code {error.message()}.") from error
+    return DEFAULT.model_copy(update={"name": IGNORE, "severities": Severities(**dict.fromkeys(names, "off"))})
 
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -216,12 +232,21 @@ def resolved(policy: Policy, audit: Audit, /) -> AuditLimits:
     return AuditLimits(**held)
 
 
-def apply(policy: Policy, findings: Sequence[Finding], /, *, today: date, model_sha256: str) -> Applied:
+def apply(
+    policy: Policy,
+    findings: Sequence[Finding],
+    /,
+    *,
+    by_shipped: Sequence[Finding],
+    today: date,
+    model_sha256: str,
+) -> Applied:
     """Findings with the policy's levels, without what it sets aside, and with an account of both.
 
-    A suppression looks at a finding's class and trigger. The order is kept; CC051 for each expired suppression and CC050
-    for what was set aside come last. A finding whose rule is ``off`` is set aside like a suppressed one, so that nothing
-    goes without a trace.
+    A suppression looks at a finding's class and trigger. The order is kept; CC051 for each expired suppression, CC052 for
+    loosened limits and CC050 for what was set aside come last. A finding whose rule is ``off`` is set aside like a suppressed
+    one, so that nothing goes without a trace. ``by_shipped`` are the findings by the limits that hold without the policy: the
+    verdict without it is theirs.
     """
     levels = policy.severities.model_dump(exclude_none=True)
     live = [each for each in policy.suppressions if each.expires >= today]
@@ -232,14 +257,15 @@ def apply(policy: Policy, findings: Sequence[Finding], /, *, today: date, model_
         if accepted:
             suppressed.append(_set_aside(found, accepted.reason, accepted.by, accepted.expires.isoformat()))
         elif levels.get(found.rule) == "off":
-            off = f"policy {policy.name} turns {found.rule} off"
-            suppressed.append(_set_aside(found, off, f"policy {policy.name}", None))
+            by = policy.name if policy.name == IGNORE else f"policy {policy.name}"
+            suppressed.append(_set_aside(found, f"{by} turns {found.rule} off", by, None))
         else:
             counted.append(found)
     counted += [_expired(each) for each in policy.suppressions if each.expires < today]
+    counted += _loosened(policy)
     counted += [_account(policy, suppressed)] if suppressed else []
     leveled = [each.model_copy(update={"level": levels.get(each.rule, each.level)}) for each in counted]
-    return Applied(leveled, suppressed, verdict(findings))
+    return Applied(leveled, suppressed, verdict(by_shipped))
 
 
 def verdict(findings: Sequence[Finding], /) -> Verdict:
@@ -287,12 +313,27 @@ def _expired(suppression: Suppression) -> Finding:
     )
 
 
+def _loosened(policy: Policy) -> list[Finding]:
+    """CC052 where the policy sets a limit looser than the one that ships."""
+    shipped = asdict(resolved(DEFAULT, Audit()))
+    own = policy.thresholds.model_dump(exclude_none=True)
+    looser = [
+        f"{key} {value:g} instead of {shipped[key]:g}"
+        for key, value in own.items()
+        if (value < shipped[key] if key in _LOOSER_BELOW else value > shipped[key])
+    ]
+    if not looser:
+        return []
+    words = f"Policy {policy.name} judges by looser limits than those that ship: {', '.join(looser)}."
+    return [finding("CC052", words, measure="loosened limits")]
+
+
 def _account(policy: Policy, suppressed: Sequence[Finding]) -> Finding:
     numbers = Counter(found.rule for found in suppressed)
     listed = ", ".join(f"{code} ({number})" for code, number in sorted(numbers.items()))
     return finding(
         "CC050",
-        f"Policy {policy.name} sets {len(suppressed)} {'finding' if len(suppressed) == 1 else 'findings'} aside: {listed}. "
+        f"{'' if policy.name == IGNORE else 'Policy '}{policy.name} sets {len(suppressed)} {'finding' if len(suppressed) == 1 else 'findings'} aside: {listed}. "
         "They do not count for the verdict, and are listed with their reasons.",
         measure="suppressed findings",
     )

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from clipclean import deadline, detect, model, train
@@ -94,7 +94,14 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
     except deadline.OutOfTime:
         found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
     found = audit_power.with_power(found, known_power)
-    applied = policy.apply(request.policy, found, today=datetime.now(UTC).date(), model_sha256=read.tested.file.sha256)
+    shipped = replace(setting, limits=policy.resolved(policy.DEFAULT, recipes.load(recipes.DEFAULT).audit))
+    applied = policy.apply(
+        request.policy,
+        found,
+        by_shipped=audit_power.with_power(audit_findings.judged(shipped, read, seen, under), known_power),
+        today=datetime.now(UTC).date(),
+        model_sha256=read.tested.file.sha256,
+    )
     saved = (
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
     )

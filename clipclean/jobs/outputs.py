@@ -147,9 +147,17 @@ def publish(
     return SanitizeOutcome(result, exported, images)
 
 
-def accepted(request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], /) -> policy.Applied:
-    """The findings after the policy of the run."""
-    return policy.apply(request.policy, findings, today=datetime.now(UTC).date(), model_sha256=ready.loaded.file.sha256)
+def accepted(
+    request: SanitizeRequest, ready: Prepared, findings: Sequence[Finding], by_shipped: Sequence[Finding], /
+) -> policy.Applied:
+    """The findings after the policy of the run; ``by_shipped`` are those by the limits that hold without it."""
+    return policy.apply(
+        request.policy,
+        findings,
+        by_shipped=by_shipped,
+        today=datetime.now(UTC).date(),
+        model_sha256=ready.loaded.file.sha256,
+    )
 
 
 def compose(

@@ -4,6 +4,7 @@ import time
 from dataclasses import dataclass, replace
 
 from clipclean import deadline, detect, train
+from clipclean.config import policy
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.findings import Finding, finding
@@ -69,7 +70,10 @@ def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) 
             trained = training.clean(clip, ready.samples, recipe, aims=first.aims, run=run)
         after = inputs.measure(clip, evidence, what="measuring after", progress=progress)
         after = suspicions.compared(clip, after, evidence, ready.thresholds)
-        applied = outputs.accepted(request, ready, judged(request, ready, first, after, trained))
+        shipped = replace(ready, thresholds=policy.resolved(policy.DEFAULT, recipe.audit))
+        applied = outputs.accepted(
+            request, ready, *(judged(request, by, first, after, trained) for by in (ready, shipped))
+        )
         shown_after = suspicions.exhibited(clip, evidence, first.suspicions, after, seed=request.seed)
         known = outputs.evidence_of(ready.standing, first.measured, after)
         section_before = outputs.section(first.measured, ready.thresholds, shown.maps)

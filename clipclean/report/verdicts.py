@@ -251,8 +251,13 @@ def policy_told(report: Report, /) -> str:
     without, number = without_policy(report), len(report.suppressed)
     if not number and without == report.verdict:
         return ""
-    name = f"Policy {report.policy.name}" if report.policy else "A policy"
-    did = f"sets {number} {'finding' if number == 1 else 'findings'} aside" if number else "changes levels of findings"
+    name = report.policy.name if report.policy else ""
+    name = name if name == policy.IGNORE else f"Policy {name}" if name else "A policy"
+    did = (
+        f"sets {number} {'finding' if number == 1 else 'findings'} aside"
+        if number
+        else "changes limits, or levels of findings"
+    )
     if without == report.verdict:
         return f"{name} {did}. The verdict would be {without} without it as well."
     return f"{name} {did}. Without it the verdict would be {without}, and it is {report.verdict} now."

