@@ -1,15 +1,17 @@
 """The Python API: the commands as functions of a path or a model in memory.
 
-A keyword stands for the option of its name. The values are completed in ``requests``, as those of a command are.
+A keyword stands for the option of its name, and ``panel=False`` for ``--no-panel``. The values are checked and completed as those
+of a command are.
 """
 
+import functools
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import clipclean.export  # noqa: F401 # here: its first import binds clipclean.export, which then becomes the function below
-from clipclean.api import requests, roles
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -37,8 +39,88 @@ Place = str | PathLike[str]
 Names = Place | Sequence[str]  # a file with one a line, or the names themselves
 Model: TypeAlias = "str | PathLike[str] | nn.Module"  # a checkpoint, or an open_clip model in memory
 Progress = Callable[[str, int, int], None]  # what is done, steps done, steps in all
+Made = TypeVar("Made")
+Asked = ParamSpec("Asked")
+
+GONE = {
+    "overrides": "set",
+    "triggers": "trigger",
+    "formats": "format",
+    "labels": "label",
+    "no_audit": "panel",
+    "no_search": "search",
+}
+WORDS = {  # of the arguments, for the help of every function that has them
+    "arch": "an open_clip name, or a JSON file with a config.",
+    "bom": "also write a bill of materials.",
+    "canaries": "how many test backdoors, 1 to 6.",
+    "caption_key": "column of the captions, where it has another name than the known ones.",
+    "classes": "class names; None takes ImageNet-1k's.",
+    "data": "images or pairs, in any format that the command takes; None takes bundled ones.",
+    "device": "``auto``, ``cpu``, ``cuda`` or ``cuda:N``.",
+    "download": "whether a model that is named as on a hub may be fetched; nothing else opens the network.",
+    "drop": "pairs to leave out of ``save_kept``: a share, or ``auto`` for those that stand out.",
+    "effort": "how hard to search.",
+    "eval_data": "labelled images to measure on; None keeps some pairs out of training.",
+    "false_drop_rate": "instead of ``drop``: leave out scores that at most this share of clean pairs reach, judged by ``trusted``.",
+    "folder": "the folder.",
+    "force": "replace clipclean's own files.",
+    "format": "of the weights: ``open_clip``, ``hf``, ``onnx``; one, or several.",
+    "fp16": "ONNX: store weights in half precision.",
+    "image_key": "column of the images, where it has another name than the known ones.",
+    "keep_failed": "write the weights even if their audit failed.",
+    "label": "names and values for the report, such as a build number.",
+    "max_accuracy_loss": "clean accuracy that the cleaning may cost.",
+    "max_minutes": "end after so many minutes, with what is there; ``auto`` starts no new candidate then.",
+    "model": "a checkpoint, or an open_clip module.",
+    "normalize": "ONNX: put out unit embeddings.",
+    "onnx_preset": "ONNX: whose names for files, inputs and outputs.",
+    "out": "where to write.",
+    "panel": "whether to try the known triggers.",
+    "policy": "what the verdict demands.",
+    "power": "plant test backdoors in copies, and say how many of them the same audit finds.",
+    "precision": "number format of the forward pass; None takes the recipe's.",
+    "progress": "called with each stage, steps done and steps in all.",
+    "public_key": "of the signer, in PEM.",
+    "recipe": "a name, a file or a recipe; None takes the one that was measured on models of this size.",
+    "reference": "a clean model of the same architecture that you trust, or several, to compare with.",
+    "references": "a file of such models, as ``clipclean references build`` writes, or several.",
+    "save_kept": "a .csv, .tar or .txt file for the pairs that are kept.",
+    "save_triggers": "a folder for the triggers that the search finds.",
+    "screen": "pairs to leave out: a share, ``auto`` for those that stand out, ``report`` to count them only, ``off``.",
+    "search": "whether to search at all; without a search the verdict is never ``pass``.",
+    "seed": "fixes every random choice.",
+    "set": "values of the recipe, as ``{'train.epochs': 3}`` or ``['train.epochs=3']``.",
+    "target": "the class that the triggers lead to.",
+    "templates": "sentences with ``{}`` for the class name; None takes open_clip's seven.",
+    "top": "pairs to list.",
+    "trigger": "triggers that you suspect, as specs or files; one, or several.",
+    "trusted": "pairs that are known to be clean, of the same origin and not among ``data``.",
+    "weights": "which of several sets in the file.",
+}
 
 
+def _command(function: Callable[Asked, Made]) -> Callable[Asked, Made]:
+    """A function whose arguments are checked as the command line checks its options, and stand in its help."""
+    code, defaults = function.__code__, function.__kwdefaults__ or {}
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    shown = "\n".join(f"    {name}: {WORDS[name]}" for name in names)
+    head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
+
+    @functools.wraps(function)
+    def checked(*places: Asked.args, **keywords: Asked.kwargs) -> Made:
+        for name, value in keywords.items():
+            if name in GONE and name not in names:
+                raise UsageError(f"{name} is gone: it is called {GONE[name]} now, as the option of the command is.")
+            if value is None and defaults.get(name) is not None:
+                raise UsageError(f"{name}: None is no value. Leave it out for the default, {defaults[name]!r}.")
+        return function(*places, **keywords)
+
+    checked.__doc__ = f"{head}\nArgs:\n{shown}\n{raises}{errors}"
+    return checked
+
+
+@_command
 def audit(
     model: "Model",
     /,
@@ -56,7 +138,7 @@ def audit(
     arch: str | None = None,
     weights: str | None = None,
     policy: "Place | Policy | None" = None,
-    labels: Mapping[str, str] | None = None,
+    label: Mapping[str, str] | None = None,
     seed: int = 0,
     device: str = "auto",
     max_minutes: float | None = None,
@@ -64,42 +146,19 @@ def audit(
 ) -> "Report":
     """Look for an unknown backdoor in a model, and name the class that it leads to.
 
-    Args:
-        model: a checkpoint, or an open_clip module.
-        data: images to measure and search on, in any format that the command takes; None takes bundled ones.
-        reference: a clean model of the same architecture that you trust, or several.
-        references: a file of such models, as ``clipclean references build`` writes.
-        power: plant test backdoors in copies, and say how many of them the same audit finds.
-        canaries: how many, 1 to 6.
-        effort: how hard to search.
-        search: whether to search at all; without a search the verdict is never ``pass``.
-        save_triggers: a folder for the triggers that the search finds.
-        classes: class names; None takes ImageNet-1k's.
-        templates: sentences with ``{}`` for the class name; None takes open_clip's seven.
-        arch: an open_clip name, or a JSON file with a config.
-        weights: which of several sets in the file.
-        policy: what the verdict demands.
-        labels: names and values for the report, such as a build number.
-        seed: fixes every random choice.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        max_minutes: end after so many minutes with what was found until then.
-        progress: called with each stage, steps done and steps in all.
-
     Raises:
         ClipcleanError: of the kind that tells what went wrong; then nothing is written.
     """
-    given = requests.normal(locals())
-    roles.check(given)
-    if not search and any(given[name] for name in ("reference", "references", "save_triggers", "power")):
-        raise UsageError(
-            "Without a search nothing is found that could be saved or compared. Leave reference, references, power and save_triggers out."
-        )
+    given = _completed(locals())
+    from clipclean.api import requests
+
     with requests.of_audit(given) as request:
         from clipclean.jobs import audit as job
 
-        return job.audit(request, progress=progress or _quiet).report
+        return job.audit(request, progress=given["progress"]).report
 
 
+@_command
 def sanitize(
     model: "Model",
     data: Place,
@@ -107,7 +166,7 @@ def sanitize(
     *,
     out: Place = "clipclean-out",
     recipe: "Place | Recipe | None" = None,
-    overrides: Sequence[str] | Mapping[str, object] = (),
+    set: Sequence[str] | Mapping[str, object] = (),
     max_accuracy_loss: float | None = None,
     max_minutes: float | None = None,
     eval_data: Place | None = None,
@@ -115,17 +174,17 @@ def sanitize(
     caption_key: str | None = None,
     classes: Names | None = None,
     templates: Names | None = None,
-    triggers: Sequence[str] = (),
+    trigger: str | Sequence[str] = (),
     target: str | None = None,
-    screen: float | Literal["auto", "off"] | None = None,
+    screen: float | Literal["report", "auto", "off"] = "report",
     panel: bool = True,
     reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
     arch: str | None = None,
     weights: str | None = None,
     policy: "Place | Policy | None" = None,
-    labels: Mapping[str, str] | None = None,
+    label: Mapping[str, str] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
-    formats: Sequence[str] = ("open_clip",),
+    format: str | Sequence[str] = ("open_clip",),
     normalize: bool = False,
     fp16: bool = False,
     onnx_preset: str = "transformers.js",
@@ -141,53 +200,19 @@ def sanitize(
     A module in memory stays as it is: load the cleaned weights from ``out``. A run that was interrupted goes on when the same
     call is made again. This is one process; several need the command and torchrun.
 
-    Args:
-        model: a checkpoint, or an open_clip module.
-        data: clean image-caption pairs; images alone for unlearning, labelled images for supervised finetuning.
-        out: folder for weights and report.
-        recipe: a name, a file or a recipe; None takes the default one.
-        overrides: values of the recipe, as ``{"train.epochs": 3}`` or ``["train.epochs=3"]``.
-        max_accuracy_loss: clean accuracy that the cleaning may cost.
-        max_minutes: end training after so many minutes; ``auto`` starts no new candidate then.
-        eval_data: labelled images to measure on; None keeps some pairs out of training.
-        image_key: column of the images, where it has another name than the known ones.
-        caption_key: column of the captions, likewise.
-        classes: class names; None takes ImageNet-1k's.
-        templates: sentences with ``{}`` for the class name; None takes open_clip's seven.
-        triggers: triggers that you suspect, as specs or files.
-        target: the class that they lead to.
-        screen: pairs to leave out: a share, ``auto`` for those that stand out, None to report only, ``off``.
-        panel: whether to try the known triggers.
-        reference: for ``auto``: a clean model of the same architecture that you trust, or several, for its audits to compare with.
-        arch: an open_clip name, or a JSON file with a config.
-        weights: which of several sets in the file.
-        policy: what the verdict demands.
-        labels: names and values for the report, such as a build number.
-        precision: number format of the forward pass; None takes the recipe's.
-        formats: of the weights: ``open_clip``, ``hf``, ``onnx``.
-        normalize: ONNX: put out unit embeddings.
-        fp16: ONNX: store weights in half precision.
-        onnx_preset: ONNX: whose names for files, inputs and outputs.
-        bom: also write a bill of materials.
-        force: replace clipclean's own files in ``out``.
-        keep_failed: write the weights even if their audit failed.
-        seed: fixes every random choice.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        progress: called with each stage, steps done and steps in all.
-
     Raises:
         ClipcleanError: of the kind that tells what went wrong; then nothing new stands in ``out``.
     """
-    given = requests.normal(locals())
-    roles.check(given, out="folder")
-    request = requests.of_sanitize(given)
+    given = _completed(locals(), out="folder")
     from clipclean import auto
+    from clipclean.api import requests
 
-    outcome = auto.clean(request, progress=progress or _quiet)
+    outcome = auto.clean(requests.of_sanitize(given), progress=given["progress"])
     assert outcome is not None  # noqa: S101 # one process has the result
     return outcome.report
 
 
+@_command
 def screen(
     data: Place,
     model: "Model",
@@ -196,7 +221,7 @@ def screen(
     drop: float | Literal["auto"] | None = None,
     false_drop_rate: float | None = None,
     trusted: Place | None = None,
-    triggers: Sequence[str] = (),
+    trigger: str | Sequence[str] = (),
     save_kept: Place | None = None,
     top: int = 100,
     image_key: str | None = None,
@@ -209,39 +234,22 @@ def screen(
 ) -> "Screening":
     """Rank the pairs of a supposedly clean set by suspicion; returns the ranking. ``as_json()`` is what the command prints by ``--json``.
 
-    Args:
-        data: the pairs.
-        model: a checkpoint, or an open_clip module; the backdoored model itself sees most.
-        drop: pairs to leave out of ``save_kept``: a share, or ``auto`` for those that stand out.
-        false_drop_rate: instead of ``drop``: leave out scores that at most this share of clean pairs reach, judged by ``trusted``.
-        trusted: pairs that are known to be clean, of the same origin and not among ``data``.
-        triggers: triggers that pairs may carry, as specs or files.
-        save_kept: a .csv, .tar or .txt file for the pairs that are kept.
-        top: pairs to list.
-        image_key: column of the images, where it has another name than the known ones.
-        caption_key: column of the captions, likewise.
-        arch: an open_clip name, or a JSON file with a config.
-        weights: which of several sets in the file.
-        force: whether ``save_kept`` may be replaced.
-        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
-        progress: called with each stage, steps done and steps in all.
-
     Raises:
         ClipcleanError: of the kind that tells what went wrong; then no file is written.
     """
-    given = requests.normal(locals())
-    roles.check(given)
-    request = requests.of_screen(given)
+    given = _completed(locals())
+    from clipclean.api import requests
     from clipclean.jobs import screen as job
 
-    return job.screen(request, progress=progress or _quiet).report
+    return job.screen(requests.of_screen(given), progress=given["progress"]).report
 
 
+@_command
 def export(
     model: "Model",
     /,
     *,
-    formats: Sequence[str],
+    format: str | Sequence[str],
     out: Place = "clipclean-out",
     data: Place | None = None,
     image_key: str | None = None,
@@ -252,7 +260,7 @@ def export(
     fp16: bool = False,
     onnx_preset: str = "transformers.js",
     bom: bool = False,
-    labels: Mapping[str, str] | None = None,
+    label: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
 ) -> "Exported":
@@ -260,73 +268,48 @@ def export(
 
     Nothing is audited: a backdoor is exported like everything else.
 
-    Args:
-        model: a checkpoint, or an open_clip module.
-        formats: ``open_clip``, ``hf``, ``onnx``.
-        out: folder for the files.
-        data: images and captions to compare on; None takes bundled ones.
-        image_key: column of the images, where it has another name than the known ones.
-        caption_key: column of the captions, likewise.
-        arch: an open_clip name, or a JSON file with a config.
-        weights: which of several sets in the file.
-        normalize: ONNX: put out unit embeddings.
-        fp16: ONNX: store weights in half precision.
-        onnx_preset: ONNX: whose names for files, inputs and outputs.
-        bom: also write a bill of materials.
-        labels: names and values for the records, such as a build number.
-        force: replace clipclean's own files in ``out``.
-        progress: called with each stage, steps done and steps in all.
-
     Raises:
         ClipcleanError: of the kind that tells what went wrong; then ``out`` is as it was.
     """
-    given = requests.normal(locals())
-    roles.check(given, out="folder")
+    given = _completed(locals(), out="folder")
+    from clipclean.api import requests
+
     with requests.of_export(given) as request:
         from clipclean.jobs import export as job
 
-        return job.convert(request, progress=progress or _quiet)
+        return job.convert(request, progress=given["progress"])
 
 
+@_command
 def inspect(model: "Model", /, *, arch: str | None = None, weights: str | None = None) -> "Inspection":
     """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
-
-    Args:
-        model: a checkpoint, or an open_clip module.
-        arch: an open_clip name, or a JSON file with a config.
-        weights: which of several sets in the file.
 
     Raises:
         RefusedInput: the file is unreadable, unsafe or no CLIP with native towers.
     """
+    given = _completed(locals())
     from clipclean.jobs import inspect as job
 
-    return job.inspect(requests.normal({"model": model})["model"], arch=arch, weights=weights)
+    return job.inspect(given["model"], arch=given["arch"], weights=given["weights"])
 
 
+@_command
 def verify(folder: Place, /, *, public_key: Place | None = None) -> "Result":
     """Check a folder that ``sanitize`` or ``export`` wrote: checksums, provenance, statement, weights, signature.
-
-    Args:
-        folder: the folder.
-        public_key: of the signer, in PEM.
 
     Raises:
         RefusedInput: it is no folder, or nothing says what should be in it.
     """
+    given = _completed(locals())
     from clipclean.jobs import verify as job
 
-    return job.verify(Path(folder), public_key=None if public_key is None else Path(public_key))
+    return job.verify(given["folder"], public_key=given["public_key"])
 
 
 def compare(earlier: "Place | Report", later: "Place | Report", /) -> "Comparison":
     """Put two reports beside each other: which findings are new, worse, gone or as before.
 
     ``compare(before, after).blocking("error")`` are those that a gate fails by.
-
-    Args:
-        earlier: a ``report.json``, or a report.
-        later: the same.
 
     Raises:
         RefusedInput: a file is missing, unreadable or no JSON.
@@ -358,6 +341,15 @@ def format_of(path: str, /) -> str:
     """The format that a file's suffix stands for, the longest suffix first; empty where it stands for none."""
     fitting = [suffix for suffix in SUFFIXES if path.lower().endswith(suffix) and len(path) > len(suffix)]
     return SUFFIXES[max(fitting, key=len)] if fitting else ""
+
+
+def _completed(arguments: Mapping[str, object], /, *, out: str = "") -> Mapping[str, Any]:  # Any: values of options
+    """The arguments of a function as its command has them; raises UsageError for what the command refuses."""
+    from clipclean.api import parameters, roles
+
+    given = {name: parameters.completed(name, value) for name, value in arguments.items()}
+    roles.check(given, out=out)
+    return given | {"progress": given.get("progress") or _quiet}
 
 
 def _quiet(_stage: str, _done: int, _total: int, /) -> None:

@@ -3,26 +3,18 @@
 import itertools
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from clipclean import files, untrusted
-from clipclean.api.requests import Given
+from clipclean.api.parameters import PARAMETERS, Values, called
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
 
-# Parameters by how messages call them. Those of a text that may also be a name count where a file is called so.
-READ = {
-    "model": "the model", "models": "the model", "data": "--data", "eval_data": "--eval-data", "reference": "--reference",
-    "references": "--references", "baseline": "--baseline",
-    "policy": "--policy", "classes": "--classes", "templates": "--templates", "recipe": "--recipe", "arch": "--arch",
-    "triggers": "--trigger", "trusted": "--trusted", "file": "the report", "public_key": "--public-key",
-}  # fmt: skip
-FOLDERS = {"log_dir": "--log-dir", "report_dir": "--report-dir", "save_triggers": "--save-triggers"}
-FILES = {"save_kept": "--save-kept"}
 PATTERN = re.compile(r"\\\{.*\\\}|\\\*|\\\?|\\\[.*?\\\]")  # braces and wildcards of shards, once escaped
 HEAD = 4096  # bytes; a report has no zero byte in them
+NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
 
 
 class Role(NamedTuple):
@@ -32,46 +24,46 @@ class Role(NamedTuple):
     path: Path
 
 
-def check(given: Given, /, *, out: str | None = None) -> None:
-    """Refuse, before anything is read, outputs that would overwrite an input or each other.
+def check(given: Values, /, *, out: str = "") -> None:
+    """Refuse, before anything is read, what does not go together.
 
     Args:
         given: the parameters of a command, by name.
         out: whether its ``out`` is a "folder" or a "file".
 
     Raises:
-        UsageError: two paths of a command are one file, or a folder that is written overlaps with something that is read.
+        UsageError: two paths of a command are one file, a folder that is written overlaps with something that is read, or a
+            parameter means nothing without a search.
         ResourceError: an output cannot be written.
     """
-    folders = list(_of(given, FOLDERS | ({"out": "--out"} if out == "folder" else {})))
-    written = list(_of(given, FILES | ({"out": "--out"} if out == "file" else {})))
+    is_idle = given.get("no_search") or not given.get("search", True)
+    if is_idle and (idle := [called(name) for name, known in PARAMETERS.items() if known.searches and given.get(name)]):
+        raise UsageError(
+            f"--no-search with {' and '.join(idle)}: without a search nothing is found that could be saved or compared. "
+            "Leave one of them out."
+        )
+    writes = {name: out if name == "out" else known.writes for name, known in PARAMETERS.items()}
+    folders = [role for name, kind in writes.items() if kind == "folder" for role in _roles(given, name)]
     reports = [Role(f"--report {o.format}={o.path}", o.path) for o in given.get("outputs", ()) if o.path is not None]
     for report in reports:
         check_report(report)
-    inputs = list(_of(given, READ))
-    for role in (*written, *reports):
-        for read in inputs:
-            if _same(role.path, read.path) or _holds(read.path, role.path) or _is_shard(role.path, read.path):
-                raise UsageError(f"{role.name} would write over {read.name} ({read.path}), or into it. {NAME_ANOTHER}")
-    for role in folders:
-        for read in inputs:
-            if (
-                _same(role.path, _place(read.path))
-                or _holds(read.path, role.path)
-                or _holds(role.path, _place(read.path))
-                or any(_is_shard(role.path, folder) for folder in read.path.parents)
-            ):
-                raise UsageError(
-                    f"{role.name} {role.path} is {read.name} ({read.path}), lies in it, or has it inside. {NAME_ANOTHER}"
-                )
-    outputs = [*folders, *written, *reports]
-    for number, one in enumerate(outputs):
-        for other in outputs[:number]:
-            if _same(one.path, other.path) or _holds(one.path, other.path) or _holds(other.path, one.path):
-                raise UsageError(f"{other.name} and {one.name} are one place, or one lies in the other. {NAME_ANOTHER}")
-
-
-NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
+    written = [*(role for name, kind in writes.items() if kind == "file" for role in _roles(given, name)), *reports]
+    inputs = [role for name, known in PARAMETERS.items() if known.reads for role in _roles(given, name)]
+    for role, read in itertools.product(written, inputs):
+        if _same(role.path, read.path) or _holds(read.path, role.path) or _is_shard(role.path, read.path):
+            raise UsageError(f"{role.name} would write over {read.name} ({read.path}), or into it. {NAME_ANOTHER}")
+    for role, read in itertools.product(folders, inputs):
+        if (
+            _overlap(role.path, _place(read.path))
+            or _holds(read.path, role.path)
+            or any(_is_shard(role.path, folder) for folder in read.path.parents)
+        ):
+            raise UsageError(
+                f"{role.name} {role.path} is {read.name} ({read.path}), lies in it, or has it inside. {NAME_ANOTHER}"
+            )
+    for one, other in itertools.combinations([*folders, *written], 2):
+        if _overlap(one.path, other.path) or _holds(other.path, one.path):
+            raise UsageError(f"{one.name} and {other.name} are one place, or one lies in the other. {NAME_ANOTHER}")
 
 
 def check_report(role: Role, /) -> None:
@@ -99,15 +91,14 @@ def check_report(role: Role, /) -> None:
     files.check_writable(path.absolute().parent, path)
 
 
-def _of(given: Given, parameters: Mapping[str, str]) -> Iterator[Role]:
-    for key, name in parameters.items():
-        value = given.get(key)
-        for each in value if isinstance(value, tuple | list) else (value,):
-            if model_paths.is_name(each):
-                yield from (Role(f"the cache of {name}", cache) for cache in model_paths.caches())
-            elif isinstance(each, Path) or (isinstance(each, str) and _is_there(Path(each))):
-                parts = [each] if _is_there(Path(each)) else str(each).split("::")  # several sets in one value
-                yield from (Role(name, Path(part)) for part in parts)
+def _roles(given: Values, name: str) -> Iterator[Role]:
+    value = given.get(name)
+    for each in value if isinstance(value, tuple | list) else (value,):
+        if model_paths.is_name(each):
+            yield from (Role(f"the cache of {called(name)}", cache) for cache in model_paths.caches())
+        elif isinstance(each, Path) or (isinstance(each, str) and _is_there(Path(each))):
+            parts = [each] if _is_there(Path(each)) else str(each).split("::")  # several sets in one value
+            yield from (Role(called(name), Path(part)) for part in parts)
 
 
 def _is_there(path: Path) -> bool:
@@ -133,16 +124,16 @@ def _plain(pattern: Path) -> list[str]:
 
 def _same(one: Path, other: Path) -> bool:
     """Whether two paths are one, by spelling, by a link, or as two names of one file."""
-    if one.resolve() == other.resolve():
-        return True
-    return _is_there(one) and _is_there(other) and one.samefile(other)
+    return one.resolve() == other.resolve() or (_is_there(one) and _is_there(other) and one.samefile(other))
 
 
 def _holds(folder: Path, path: Path) -> bool:
     """Whether a path lies in a folder that is there, or is to be there."""
-    return (
-        not folder.is_file() and path.resolve() != folder.resolve() and path.resolve().is_relative_to(folder.resolve())
-    )
+    return not folder.is_file() and folder.resolve() in path.resolve().parents
+
+
+def _overlap(folder: Path, path: Path) -> bool:
+    return _same(folder, path) or _holds(folder, path)
 
 
 def _is_shard(path: Path, pattern: Path) -> bool:

@@ -49,27 +49,6 @@ def audited(given: Given, /) -> "PagedReport | Plan | None":
     return None if outcome is None else PagedReport(outcome.report, outcome.images)
 
 
-IDLE = {
-    "--save-triggers": "save_triggers",
-    "--reference": "reference",
-    "--references": "references",
-    "--power": "power",
-}  # without a search
-
-
-def check_search(given: Given, /) -> None:
-    """Refuse options that mean nothing without a search; raises UsageError."""
-    idle = [flag for flag, name in IDLE.items() if given[name]]
-    if given["no_search"] and idle:
-        raise UsageError(
-            f"--no-search with {' and '.join(idle)}: without a search nothing is found that could be saved or compared. "
-            "Leave one of them out."
-        )
-
-
-if TYPE_CHECKING:
-    from clipclean.jobs.plan import Plan
-
 SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --report-dir
 BADNESS = (0, 4, 1, 3, 2)  # exit codes, the worst last: a model without any verdict is worse than one that failed
 ALONE = {"--save-triggers": "save_triggers", "--baseline": "baseline"}  # options that are of one model
@@ -110,7 +89,6 @@ def audit_all(given: Given, models: Sequence[Path], /) -> int:
 def check(given: Given, models: Sequence[Path], /) -> None:
     """Refuse before slow work what several models cannot share; raises UsageError."""
     roles.check({**given, "models": (*given["models"], *models)})
-    check_search(given)
     if single := [flag for flag, name in ALONE.items() if given[name] is not None]:
         raise UsageError(f"{' and '.join(single)}: for one model, and these are {len(models)}. Audit them one by one.")
     outputs = printing.outputs_of(given)

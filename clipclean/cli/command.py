@@ -1,10 +1,12 @@
 """A click command that shows its options in groups."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from clipclean.api.parameters import PARAMETERS
 from clipclean.cli import config_file, gone
 
 Given = dict[
@@ -62,7 +64,12 @@ def command(name: str | None = None, /, *, epilog: str) -> Callable[[Callable[..
 
 
 def option(*names: str, group: str, **settings: Any) -> Callable[[Decorated], Decorated]:
-    """An option of one command; ``Any``, as click's own settings are."""
+    """An option of one command, which takes what ``PARAMETERS`` says; ``Any``, as click's own settings are."""
+    key = next((name for name in names if not name.startswith("-")), max(names, key=len)[2:].replace("-", "_"))
+    known = PARAMETERS.get(key)
+    if known and "type" not in settings and not settings.get("is_flag"):
+        place = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
+        settings["type"] = place if known.is_path else known.takes
     return click.option(*names, cls=Option, group=group, **settings)
 
 

@@ -14,13 +14,13 @@ from typing import Any
 import click
 
 from clipclean import untrusted
+from clipclean.api.parameters import PARAMETERS
 from clipclean.cli import process
 from clipclean.errors import UsageError
 
 NAME, PROJECT = "clipclean.yaml", "pyproject.toml"
 VARIABLE, OFF = "CLIPCLEAN_CONFIG", "off"
 LIMIT = 1_000_000  # bytes
-TESTED = ("model", "models", "reference", "folder")  # parameters that name what may be hostile
 JUDGING = frozenset(  # parameters that verdict and exit code hang on: a file that nobody named says so when it sets one
     {"exit_zero", "fail_on", "baseline", "policy", "max_accuracy_loss", "no_search", "no_panel", "effort", "reference", "references",
      "data", "eval_data", "classes", "templates", "arch", "weights", "keep_failed"}
@@ -133,7 +133,7 @@ def _model_beside(path: Path, models: Iterator[Path]) -> Path | None:
 
 def _models(command: click.Command, context: click.Context, given: Values) -> Iterator[Path]:
     for parameter in command.params:
-        if parameter.name not in TESTED:
+        if parameter.name not in PARAMETERS or not PARAMETERS[parameter.name].is_model:
             continue
         for value in (given.get(parameter.name), parameter.value_from_envvar(context)):
             several = value if isinstance(value, list | tuple) else [value]

@@ -23,7 +23,6 @@ Examples:
     "-o",
     group="Output",
     metavar="DIR",
-    type=click.Path(readable=False, path_type=Path),
     default=Path("clipclean-demo"),
     show_default=True,
     help="Folder for weights and report. It must be empty, unless --force is given.",
@@ -32,7 +31,6 @@ Examples:
     "--unpack",
     group="Output",
     metavar="DIR",
-    type=click.Path(readable=False, path_type=Path),
     help="Only write the bundled model, pairs and images into DIR.",
 )
 @options.overrides

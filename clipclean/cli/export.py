@@ -27,10 +27,8 @@ Examples:
 @option(
     "--format",
     "-f",
-    "formats",
     group="Output",
     metavar="|".join(options.LAYOUTS),
-    type=click.Choice(options.LAYOUTS),
     multiple=True,
     required=True,
     help=options.LAYOUTS_HELP,

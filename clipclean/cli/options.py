@@ -1,7 +1,6 @@
 """Options shared by several commands, one decorator each."""
 
 import functools
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -46,56 +45,6 @@ def output(text: str, formats: Sequence[str] = FORMATS, /) -> Output:
             f"{text!r} names no file. Write {form}=PATH. --json prints JSON, and 'clipclean report convert' any form of it."
         )
     return Output(form, Path(path))
-
-
-def labels(given: Sequence[str], /) -> dict[str, str]:
-    """Labels by key; bounded, since they stand in every form of the report."""
-    found: dict[str, str] = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if (
-            not equals
-            or not re.fullmatch(r"[A-Za-z][A-Za-z0-9._/-]{0,62}", key)
-            or len(value) > 200
-            or not value.isprintable()
-        ):
-            raise click.BadParameter(
-                f"{text[:80]!r} is not a label. Write KEY=VALUE: a key of letters, digits and ._/- that begins with a letter, and "
-                "a value of at most 200 printable characters."
-            )
-        if key in found:
-            raise click.BadParameter(f"the label {key} is given twice.")
-        found[key] = value
-    if len(found) > 32:
-        raise click.BadParameter("more than 32 labels.")
-    return found
-
-
-def drop(text: str) -> float | str:
-    """``auto``, or a share such as ``2%``."""
-    return text if text == "auto" else share(text, "neither auto nor a share. Write auto, or")
-
-
-def share(text: str, fault: str = "no share. Write", /) -> float:
-    """A share above nothing such as ``2%``."""
-    found = re.fullmatch(r"([0-9]{1,2}(?:\.[0-9]{1,6})?) ?%", text)
-    if found is None or not float(found[1]):
-        raise click.BadParameter(f"{text!r} is {fault} a share below 100 % such as 2%.")
-    return float(found[1]) / 100
-
-
-def _screen(text: str) -> float | str | None:
-    """As ``drop``; ``report`` becomes None, and ``off`` stays."""
-    if text in ("off", "report"):
-        return None if text == "report" else text
-    return drop(text)
-
-
-def _device(text: str) -> str:
-    """``auto``, ``cpu``, ``cuda`` or ``cuda:N``; whether the device is there is asked later, of torch."""
-    if not re.fullmatch(r"auto|cpu|cuda(:[0-9]{1,3})?", text):
-        raise click.BadParameter(f"{text!r} is not a device. Choose auto, cpu, cuda or cuda:N, as in cuda:0.")
-    return text
 
 
 def distinct(_context: click.Context, _option: click.Parameter, outputs: tuple[Output, ...]) -> tuple[Output, ...]:
@@ -218,7 +167,6 @@ eval_data = shared(
     "--eval-data",
     group="Data",
     metavar="LABELLED",
-    type=click.Path(readable=False, path_type=Path),
     help="Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
@@ -277,7 +225,6 @@ recipe = shared(
 )
 overrides = shared(
     "--set",
-    "overrides",
     group="Cleaning",
     metavar="KEY=VALUE",
     multiple=True,
@@ -312,7 +259,6 @@ screen = shared(
     "--screen",
     group="Cleaning",
     metavar="report|N%|auto|off",
-    type=_screen,
     default="report",
     help="Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
     "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
@@ -321,7 +267,6 @@ precision = shared(
     "--precision",
     group="Cleaning",
     metavar="|".join(PRECISIONS),
-    type=click.Choice(PRECISIONS),
     show_default="the recipe's",
     help="Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
 )
@@ -330,7 +275,6 @@ precision = shared(
 
 triggers = shared(
     "--trigger",
-    "triggers",
     group="Search",
     metavar="SPEC|FILE",
     multiple=True,
@@ -358,7 +302,6 @@ policy = shared(
     "--policy",
     group="Verdict",
     metavar="FILE",
-    type=click.Path(readable=False, path_type=Path),
     show_default="none",
     help="A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
     "recipe's and --set.",
@@ -367,7 +310,6 @@ max_accuracy_loss = shared(
     "--max-accuracy-loss",
     group="Verdict",
     metavar="SHARE",
-    type=click.FloatRange(0, 0.5),
     show_default="the recipe's, 0.02",
     help="Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
     "--recipe auto, candidates that cost more are not chosen.",
@@ -385,7 +327,6 @@ baseline = shared(
     "--baseline",
     group="Verdict",
     metavar="REPORT.JSON",
-    type=click.Path(readable=False, path_type=Path),
     help="An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
 )
 exit_zero = shared(
@@ -408,17 +349,14 @@ out = shared(
     "-o",
     group="Output",
     metavar="DIR",
-    type=click.Path(readable=False, path_type=Path),
     default=Path("clipclean-out"),
     help="Folder for weights and report. It must be empty, unless --force is given.",
 )
 formats = shared(
     "--format",
     "-f",
-    "formats",
     group="Output",
     metavar="|".join(LAYOUTS),
-    type=click.Choice(LAYOUTS),
     multiple=True,
     default=("open_clip",),
     help=LAYOUTS_HELP,
@@ -458,7 +396,6 @@ onnx_preset = shared(
     "--onnx-preset",
     group="Output",
     metavar="|".join(ONNX_PRESETS),
-    type=click.Choice(ONNX_PRESETS),
     default=ONNX_PRESETS[0],
     help="ONNX: name files, inputs and outputs as this consumer expects.",
 )
@@ -475,7 +412,6 @@ device = shared(
     "--device",
     group="Running",
     metavar="auto|cpu|cuda[:N]",
-    type=_device,
     default="auto",
     help="Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
 )
@@ -483,24 +419,20 @@ seed = shared(
     "--seed",
     group="Running",
     metavar="N",
-    type=click.IntRange(0, 2**63 - 1),
     default=0,
     help="Seed of every random choice: the same seed, data and machine give the same result.",
 )
 label = shared(
     "--label",
-    "labels",
     group="Output",
     metavar="KEY=VALUE",
     multiple=True,
-    callback=lambda _context, _parameter, given: labels(given),
     help="Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
 )
 max_minutes = shared(
     "--max-minutes",
     group="Running",
     metavar="N",
-    type=click.FloatRange(min=0, min_open=True),
     show_default="none",
     help="End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. With --recipe "
     "auto, start no new candidate after N minutes; the one in progress finishes.",
@@ -509,7 +441,6 @@ log_dir = shared(
     "--log-dir",
     group="Output",
     metavar="DIR",
-    type=click.Path(path_type=Path, file_okay=False),
     help="Write losses and learning rate of each step into this folder, into "
     "metrics.jsonl, which a resumed run extends.",
 )
@@ -533,7 +464,6 @@ config = shared(
     "-c",
     group="Running",
     metavar="FILE|off",
-    type=click.Path(readable=False, path_type=Path),
     expose_value=False,
     show_default="clipclean.yaml or pyproject.toml",
     help="File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. Without it "

@@ -41,7 +41,6 @@ Examples:
     "-o",
     group="Output",
     metavar="FILE",
-    type=click.Path(readable=False, path_type=Path),
     required=True,
     help="File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
 )

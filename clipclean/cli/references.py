@@ -30,12 +30,10 @@ Examples:
     group="Output",
     metavar="FILE",
     required=True,
-    type=click.Path(readable=False, path_type=Path),
     help="The file to write. It holds numbers only, a few kilobytes, no weights.",
 )
 @options.images(
     "Images to search on, like those of later audits.",
-    type=click.Path(readable=False, path_type=Path),
     show_default="bundled images",
 )
 @options.effort(

@@ -91,7 +91,7 @@ def run(given: Given, /) -> int:
     outputs = printing.outputs_of(given)
     printing.check_baseline(given)
     log_files.check(given["log_dir"], given["log_to"])
-    given = given | {"overrides": chosen(given), "panel": not given["no_panel"]}
+    given = given | {"set": chosen(given), "panel": not given["no_panel"]}
     recipe = requests.recipe_of(given)
     source = click.get_current_context().get_parameter_source("reference")
     if source is ParameterSource.DEFAULT_MAP and not METHODS[recipe.method].chooses:
@@ -132,10 +132,10 @@ def chosen(given: Given, /) -> list[str]:
         UsageError: a value is given by both.
     """
     short = {SHORT[name]: given[name] for name in SHORT if given.get(name) is not None}
-    keys = {change.partition("=")[0] for change in given["overrides"]}
+    keys = {change.partition("=")[0] for change in given["set"]}
     if twice := [f"--{name.replace('_', '-')}" for name, key in SHORT.items() if key in short and key in keys]:
         raise UsageError(f"{', '.join(twice)} and --set both give a value. Leave one of them out.")
-    return [*given["overrides"], *(f"{key}={value}" for key, value in short.items())]
+    return [*given["set"], *(f"{key}={value}" for key, value in short.items())]
 
 
 def where(given: Given, /, *, exported: bool) -> str:
@@ -146,5 +146,5 @@ def where(given: Given, /, *, exported: bool) -> str:
             f"Report: {page}. No weights were written, since their audit failed. "
             "The same command with --keep-failed --force writes them without training again."
         )
-    loaders = [FORMATS[form].load.format(printable(given["out"])) for form in dict.fromkeys(given["formats"])]
+    loaders = [FORMATS[form].load.format(printable(given["out"])) for form in dict.fromkeys(given["format"])]
     return "\n".join([f"Report: {page}", *(f"Load:   {line}" for line in loaders)])

@@ -25,7 +25,6 @@ Examples:
     "--model",
     group="Model",
     metavar="MODEL",
-    type=click.Path(readable=False, path_type=Path),
     required=True,
     help="The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
     "poisoned pairs helps to find them.",
@@ -36,7 +35,6 @@ Examples:
     "--drop",
     group="Search",
     metavar="N%|auto",
-    type=options.drop,
     help="Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
     show_default="nothing",
 )
@@ -44,7 +42,6 @@ Examples:
     "--false-drop-rate",
     group="Search",
     metavar="N%",
-    type=options.share,
     help="Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
     "that are lost, on average.",
 )
@@ -52,12 +49,10 @@ Examples:
     "--trusted",
     group="Search",
     metavar="CLEAN",
-    type=click.Path(readable=False, path_type=Path),
     help="Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
 )
 @option(
     "--trigger",
-    "triggers",
     group="Search",
     metavar="SPEC|FILE",
     multiple=True,
@@ -69,13 +64,10 @@ Examples:
     "--save-kept",
     group="Output",
     metavar="FILE",
-    type=click.Path(readable=False, path_type=Path),
     help="File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
     "images, also for 'sanitize --data'; .txt, their keys.",
 )
-@option(
-    "--top", group="Output", metavar="N", type=click.IntRange(1, 100_000), default=100, help="Number of pairs to list."
-)
+@option("--top", group="Output", metavar="N", default=100, help="Number of pairs to list.")
 @options.download
 @options.arch
 @options.weights

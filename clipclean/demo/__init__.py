@@ -63,29 +63,19 @@ def _is_equal(path: Path, content: bytes, /) -> bool:
 
 
 def arguments(folder: Path, /) -> dict[str, Any]:
-    """The options of ``clipclean sanitize`` for the unpacked files, by parameter name."""
+    """The options of ``clipclean sanitize`` for the unpacked files, by name; those not named here are not given."""
     return {
         "model": folder / CHECKPOINT,
         "data": folder / "clean.tar",
-        "image_key": None,
-        "caption_key": None,
         "eval_data": folder / "eval.tar",
         "classes": folder / "classes.txt",
         "templates": folder / "templates.txt",
         "arch": str(folder / "tiny.json"),
         "recipe": RECIPE,
-        "triggers": (TRIGGER,),
+        "trigger": (TRIGGER,),
         "target": TARGET,
         "device": "auto",
-        "precision": None,
-        "weights": None,
-        "no_panel": False,
-        "screen": None,
-        "max_accuracy_loss": None,
-        "max_minutes": None,
-        "formats": ("open_clip",),
+        "screen": "report",
+        "format": ("open_clip",),
         "onnx_preset": "transformers.js",
-        "normalize": False,
-        "fp16": False,
-        "bom": False,
     }

@@ -120,9 +120,7 @@ def test_the_json_of_a_command_holds_the_values_of_its_function(job, capsys, unr
         "reasons",
         "signals",
     ]
-    written = clipclean.export(
-        job.model, formats=["open_clip"], data=job.data, out=job.folder / "a", arch=str(job.arch)
-    )
+    written = clipclean.export(job.model, format=["open_clip"], data=job.data, out=job.folder / "a", arch=str(job.arch))
     command = ("export", job.model, "--format", "open_clip", "--data", job.data, "--out", job.folder / "b", *arch)
     assert printed(capsys, *command, "--quiet") == written.as_json()
     assert list(written.as_json()) == ["tool", "command", "model", "data", "exports", "environment", "notes"]
@@ -131,7 +129,7 @@ def test_the_json_of_a_command_holds_the_values_of_its_function(job, capsys, unr
 def test_a_module_is_exported_and_screened_like_its_file(job, unread):
     given = {"arch": str(job.arch)}
     exported = [
-        clipclean.export(source, formats=["open_clip"], data=job.data, out=job.folder / name, **given)
+        clipclean.export(source, format=["open_clip"], data=job.data, out=job.folder / name, **given)
         for name, source in (("path", job.model), ("memory", module(job)))
     ]
     assert exported[0].exports == exported[1].exports
@@ -144,7 +142,7 @@ def test_a_module_is_cleaned_like_its_file_and_stays_as_it_is(job, unread):
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     by_path, by_module = job.folder / "path", job.folder / "module"
     for model, out in ((job.model, by_path), (net, by_module)):
-        report = clipclean.sanitize(model, job.data, out=out, recipe="mmcl-tiny", overrides=SHORT, **words(job))
+        report = clipclean.sanitize(model, job.data, out=out, recipe="mmcl-tiny", set=SHORT, **words(job))
         assert json.loads((out / "report.json").read_text())["verdict"] == report.verdict
     weights = "open_clip_model.safetensors"
     assert (by_path / weights).read_bytes() == (by_module / weights).read_bytes()
@@ -189,7 +187,7 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
         clipclean.sanitize(job.model, job.data, recipe="cleanclp")
     with pytest.raises(clipclean.RefusedInput):
         clipclean.audit(job.folder / "missing.pt", search=False)
-    with pytest.raises(UsageError, match="Without a search"):
+    with pytest.raises(UsageError, match="--reference"):
         clipclean.audit(job.model, search=False, reference=job.model)
 
 

@@ -1,27 +1,17 @@
 from pathlib import Path
 
-from clipclean.api import requests
+from clipclean.api import parameters, requests
 from clipclean.config import policy
 
 
-def test_places_become_paths_and_other_texts_stay():
-    given = requests.normal({"model": "a.pt", "device": "cpu", "arch": "RN50", "classes": "c.txt", "policy": None})
-    assert given == {"model": Path("a.pt"), "device": "cpu", "arch": "RN50", "classes": Path("c.txt"), "policy": None}
-
-
-def test_one_of_several_stands_alone_and_lists_are_frozen():
-    model = object()  # a module in memory stays what it is
-    assert requests.normal({"reference": None, "references": ["b.json"]}) == {
-        "reference": (),
-        "references": (Path("b.json"),),
-    }
-    assert requests.normal({"reference": "a.pt"}) == {"reference": (Path("a.pt"),)}
-    assert requests.normal({"classes": ["cat", "dog"], "model": model}) == {"classes": ("cat", "dog"), "model": model}
-
-
 def test_a_recipe_is_changed_by_pairs_or_by_texts():
-    def chosen(overrides):
-        asked = {"recipe": "mmcl-tiny", "overrides": overrides, "max_accuracy_loss": 0.03, "max_minutes": None}
+    def chosen(changes):
+        asked = {
+            "recipe": "mmcl-tiny",
+            "set": parameters.completed("set", changes),
+            "max_accuracy_loss": 0.03,
+            "max_minutes": None,
+        }
         return requests.recipe_of(asked)
 
     assert chosen({"train.epochs": 3}) == chosen(["train.epochs=3"])

@@ -6,11 +6,12 @@ import pytest
 from cases import each
 
 from clipclean.api import roles
+from clipclean.api.parameters import PARAMETERS
 from clipclean.cli import main
 from clipclean.cli.options import Output
 from clipclean.errors import ResourceError, UsageError
 
-INPUTS = tuple(key for key in roles.READ if key not in ("models", "triggers"))
+INPUTS = tuple(name for name, known in PARAMETERS.items() if known.reads and name not in ("models", "trigger"))
 WRITTEN = ("out file", "save_kept", "outputs")
 FOLDERS = ("out folder", "save_triggers")
 SPELLINGS = ("as it is", "relative", "a link", "a second name", "through a linked folder")
@@ -25,7 +26,7 @@ def given(role, path):
 
 def check(read, source, role, path):
     more, out = given(role, path)
-    roles.check({read: source, **more}, out=out)
+    roles.check({read: source, **more}, out=out or "")
 
 
 def spelt(path, spelling, tmp_path, monkeypatch):
@@ -85,7 +86,7 @@ def test_no_output_lies_in_another(tmp_path, one, other):
     (tmp_path / "out").mkdir()
     first, out = given(one, tmp_path / "out")
     with pytest.raises(UsageError, match="are one place, or one lies in the other"):
-        roles.check(first | given(other, tmp_path / "out" / "report.json")[0], out=out)
+        roles.check(first | given(other, tmp_path / "out" / "report.json")[0], out=out or "")
 
 
 def test_two_reports_in_one_place_are_refused_in_any_spelling(tmp_path, monkeypatch):

@@ -389,56 +389,6 @@ def parsed(command):
     return parse
 
 
-def test_defaults_are_these(parsed, monkeypatch):
-    decorators = [SHARED[name] for name in SHARED if name != "data"]  # which is required
-    code, values = parsed([], *decorators)
-    assert code == 0
-    assert values == {
-        "arch": None,
-        "caption_key": None,
-        "classes": None,
-        "device": "auto",
-        "exit_zero": False,
-        "force": False,
-        "labels": {},
-        "baseline": None,
-        "fail_on": "inconclusive",
-        "log_dir": None,
-        "log_to": (),
-        "as_json": False,
-        "batch_size": None,
-        "epochs": None,
-        "eval_data": None,
-        "formats": ("open_clip",),
-        "lr": None,
-        "target": None,
-        "triggers": (),
-        "workers": None,
-        "image_key": None,
-        "keep_failed": False,
-        "no_panel": False,
-        "out": Path("clipclean-out"),
-        "outputs": (),
-        "overrides": (),
-        "policy": None,
-        "precision": None,
-        "quiet": False,
-        "recipe": None,
-        "seed": 0,
-        "templates": None,
-        "verbose": False,
-        "weights": None,
-        "fp16": False,
-        "normalize": False,
-        "onnx_preset": "transformers.js",
-        "screen": None,
-        "max_accuracy_loss": None,
-        "max_minutes": None,
-        "bom": False,
-        "dry_run": False,
-    }
-
-
 def test_a_flag_wins_over_the_variable_and_an_empty_variable_is_none(parsed, monkeypatch):
     monkeypatch.setenv("CLIPCLEAN_DEVICE", "cpu")
     assert parsed([], options.device)[1] == {"device": "cpu"}
@@ -531,5 +481,5 @@ def test_the_data_are_asked_for(parsed, capsys):
     assert "--data" in capsys.readouterr().err
 
 
-def test_overrides_repeat(parsed):
-    assert parsed(["--set", "train.lr=1", "--set", "x=2"], options.overrides)[1] == {"overrides": ("train.lr=1", "x=2")}
+def test_changes_of_a_recipe_repeat(parsed):
+    assert parsed(["--set", "train.lr=1", "--set", "x=2"], options.overrides)[1] == {"set": ("train.lr=1", "x=2")}

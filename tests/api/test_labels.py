@@ -1,12 +1,13 @@
-import click
 import pytest
 from cases import each
 
-from clipclean.cli import options
+from clipclean.api import parameters
+from clipclean.errors import UsageError
 
 
 def test_labels_are_keys_with_values():
-    assert options.labels(["commit=0a1b", "team/owner=vision, Zürich", "empty="]) == {
+    given = ["commit=0a1b", "team/owner=vision, Zürich", "empty="]
+    assert parameters.labels(parameters.completed("label", given)) == {
         "commit": "0a1b",
         "team/owner": "vision, Zürich",
         "empty": "",
@@ -29,5 +30,5 @@ def test_labels_are_keys_with_values():
     ],
 )
 def test_what_is_no_label_is_refused(bad):
-    with pytest.raises(click.BadParameter):
-        options.labels(bad)
+    with pytest.raises(UsageError):
+        parameters.labels(parameters.completed("label", bad))
