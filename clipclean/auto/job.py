@@ -29,7 +29,7 @@ def auto(
     """Clean one checkpoint with the candidate that works on it, and write the result into ``request.out``.
 
     The planted copy and finished candidates are kept in the run's folder, so a killed run resumes from them. Several processes
-    share searches and batches; the first one measures, judges and writes, and the others return None.
+    share batches; the first one measures, searches, judges and writes, and the others return None.
 
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing new stands in ``out``.
@@ -78,24 +78,25 @@ def workbench(request: SanitizeRequest, ready: Prepared, state: RunState, progre
 
 
 def references_of(bench: Workbench, request: SanitizeRequest, ready: Prepared, /) -> detect.References | None:
-    """The clean models to compare with: those that the user named, searched like the model itself, else what ships."""
+    """The clean models to compare with: those that the user named, searched like the model itself; None without any."""
     settings = SearchSettings(bench.settings.effort, request.seed)
     asked = replace(bench.evidence, suspicions=())  # a named trigger is one of the model alone
-    measured = [
-        other_models.measured_references(
-            settings,
-            path,
-            inputs.build(opened, ready.clean, device=ready.device),
-            asked,
-            bench.run.progress,
-            state=bench.state,
-            group=bench.run.group,
-        )
-        for path, opened in ready.trusted
-    ]
-    if measured:
-        return detect.together(measured)
-    return detect.stored(model.kind_of(ready.loaded.clip.architecture), classes=ready.vocabulary.classes)
+
+    def measured() -> list[detect.References]:
+        return [
+            other_models.measured_references(
+                settings,
+                path,
+                inputs.build(opened, ready.clean, device=ready.device),
+                asked,
+                bench.run.progress,
+                state=bench.state,
+            )
+            for path, opened in ready.trusted
+        ]
+
+    found = bench.run.group.of_first(measured) if ready.trusted else []
+    return detect.together(found) if found else None
 
 
 def check_shared(bench: Workbench, recipe: Recipe, /) -> None:

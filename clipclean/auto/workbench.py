@@ -78,19 +78,22 @@ class Workbench:
         sequence.put(self.clip, interpolate.between(original, cleaned, share=share))
 
     def audit(self, suspicions: Sequence[Suspicion], /, *, pointed: Sequence[int], what: str) -> AuditResult:
-        """Measure and search the current model; stages that an interrupted run finished are read."""
+        """Measure and search the current model; stages that an interrupted run finished are read. The first of several processes does it."""
         evidence = replace(self.evidence, suspicions=tuple(suspicions))
         settings = SearchSettings(self.settings.effort, self.run.seed, pointed=tuple(pointed))
-        return searching.audit_clip(
-            settings,
-            self.clip,
-            evidence,
-            self.references,
-            self.run.progress,
-            what=what,
-            memory=saved_search.part(self.state, f"searching{what}", settings.decides(self.clip, evidence)),
-            group=self.run.group,
-        )
+
+        def made() -> AuditResult:
+            return searching.audit_clip(
+                settings,
+                self.clip,
+                evidence,
+                self.references,
+                self.run.progress,
+                what=what,
+                memory=saved_search.part(self.state, f"searching{what}", settings.decides(self.clip, evidence)),
+            )
+
+        return searching.audited_by_first(self.run.group, self.clip, made)
 
     def measure(self, evidence: detect.EvalSet, /) -> detect.Measurement:
         """Measure the current model under the triggers of ``evidence``; the first of several processes measures."""

@@ -111,8 +111,8 @@ def audit(**given: Any) -> int:
     from clipclean.jobs import model_paths
 
     found = model_paths.expanded(given["models"])
+    several.check_single("An audit")
     if len(found) > 1:
-        several.check_single(f"An audit of {len(found)} models")
         return audits.audit_all(given, found)
     given["model"] = found[0]
     roles.check(given)
@@ -120,8 +120,6 @@ def audit(**given: Any) -> int:
     printing.check_baseline(given)
     requests.policy_of(given)  # a wrong one is refused before torch comes
     made = audits.audited(given)
-    if made is None:  # another process has the result
-        return 0
     if not isinstance(made, PagedReport):
         return printing.show(given, made)
     if given["report_dir"] is not None:

@@ -27,16 +27,12 @@ class PagedReport(NamedTuple):
     images: "PageImages"
 
 
-def audited(given: Given, /) -> "PagedReport | Plan | None":
-    """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one.
-
-    Of several processes the first one has the outcome; the others get None.
-    """
+def audited(given: Given, /) -> "PagedReport | Plan":
+    """The outcome of the audit of ``given["model"]``, or its plan where --dry-run asks for one."""
     if not several.is_silent(given):
         printing.first_line(given["model"], f"effort {given['effort']}")
     printing.check_there(given)
     device, quiet = several.begun(given)
-    from clipclean import train
     from clipclean.jobs import audit as job
     from clipclean.jobs import plan
 
@@ -44,9 +40,8 @@ def audited(given: Given, /) -> "PagedReport | Plan | None":
     with requests.of_audit(asked) as request, progress.shown(quiet=quiet) as shown:
         if given["dry_run"]:
             return plan.of_audit(request, progress=shown)
-        with train.joined(device) as group:
-            outcome = job.shared_audit(request, progress=shown, group=group)
-    return None if outcome is None else PagedReport(outcome.report, outcome.images)
+        outcome = job.audit(request, progress=shown)
+    return PagedReport(outcome.report, outcome.images)
 
 
 SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --report-dir
@@ -106,7 +101,6 @@ def line_of(given: Given, label: str, /) -> AuditedModel:
     model: Path = given["model"]
     try:
         made = audited(given)
-        assert made is not None  # noqa: S101 # several models are audited in one process
     except (RefusedInput, UsageError, Inconclusive) as error:
         return _refused(model, error, refused(error))
     if not isinstance(made, PagedReport):

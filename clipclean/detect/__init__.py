@@ -7,10 +7,10 @@ from clipclean.detect.measure import EMBED_BATCH, Accuracy, EvalSet, Measurement
 from clipclean.detect.metrics import Rate
 from clipclean.detect.panel import strengths
 from clipclean.detect.projection import Plane, neighbouring, principal
-from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, stored, together
+from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, together
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
-from clipclean.detect.stages import Course, of_first, pack, unpack
+from clipclean.detect.stages import Course, pack, unpack
 from clipclean.detect.verdict import (
     DOUBT,
     accuracy,
@@ -70,7 +70,6 @@ __all__ = [
     "measure",
     "neighbouring",
     "note",
-    "of_first",
     "pack",
     "predict",
     "principal",
@@ -80,7 +79,6 @@ __all__ = [
     "search",
     "searched",
     "stack",
-    "stored",
     "strengths",
     "suspected",
     "suspected_classes",

@@ -38,7 +38,7 @@ Sizes = Mapping[str, Mapping[str, float]]  # of one model: family -> class -> si
 
 @dataclass(frozen=True)
 class References:
-    """Sizes in clean models, and where they come from: ``stored``, ``file`` or ``reference``."""
+    """Sizes in clean models, and where they come from: ``file`` or ``reference``."""
 
     kind: ReferenceKind
     name: str
@@ -165,15 +165,6 @@ class ReferencesFile(TypedDict):
     models: list[StoredModel]
 
 
-class ShippedReferences(TypedDict):
-    """What comes with clipclean for one kind of model."""
-
-    name: str
-    code: int
-    vocabulary: str
-    models: list[Sizes]
-
-
 def as_file(kind: str, effort: str, classes: Sequence[str], models: Mapping[str, Sizes], /) -> ReferencesFile:
     """A references file: what was measured with, and the sizes of each model, by its name and digest."""
     return {
@@ -238,21 +229,6 @@ def together(several: Sequence[References], /) -> References:
     return References(
         kind, ", ".join(each.name for each in several), tuple(s for each in several for s in each.entries)
     )
-
-
-def stored(kind: str, /, *, classes: Sequence[str]) -> References | None:
-    """What ships for a kind of architecture and a class list; None where nothing does."""
-    known = _shipped().get(kind)
-    if known is None or known["vocabulary"] != vocabulary(classes) or known["code"] != CODE:
-        return None
-    return References("stored", known["name"], tuple(known["models"]))
-
-
-@functools.cache
-def _shipped() -> dict[str, ShippedReferences]:
-    text = resources.files("clipclean.detect").joinpath("references.json").read_text(encoding="utf-8")
-    shipped: dict[str, ShippedReferences] = json.loads(text)
-    return shipped
 
 
 @dataclass(frozen=True)

@@ -328,8 +328,7 @@ def search(
         text_classifier: (K, D), the zero-shot classifier.
         effort: how hard to search.
         references: sizes in clean models; None if unknown.
-        course: seed, progress, memory and processes; progress is told after each family, and each block of classes of a sweep. All
-            processes search the same model, and get the same result.
+        course: seed, progress and memory; progress is told after each family, and each block of classes of a sweep.
         pointed: classes that another sign points at; they are searched for as well.
 
     Raises:

@@ -5,7 +5,7 @@ import time
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from clipclean import deadline, detect, model, train
+from clipclean import deadline, detect
 from clipclean.attack import trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
@@ -24,7 +24,7 @@ from clipclean.jobs import (
 from clipclean.jobs.audit_findings import Setting
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.searching import AuditResult
-from clipclean.progress import Progress, say
+from clipclean.progress import Progress
 from clipclean.report import PageImages, Report
 
 
@@ -44,21 +44,9 @@ def audit(request: AuditRequest, /, *, progress: Progress) -> Outcome:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then nothing is written.
     """
-    outcome = shared_audit(request, progress=progress, group=train.ALONE)
-    assert outcome is not None  # noqa: S101 # the only process is the first
-    return outcome
-
-
-def shared_audit(request: AuditRequest, /, *, progress: Progress, group: train.Group) -> Outcome | None:
-    """The same with several processes, which share the searches; the first one measures and judges, the others return None.
-
-    Raises:
-        LostProcess: another process has ended; what was searched is kept to go on from.
-        ClipcleanError: what ``audit`` raises.
-    """
     with deadline.within(request.max_minutes):
         try:
-            return _audit(request, progress, group)
+            return _audit(request, progress)
         except deadline.OutOfTime as error:
             raise Inconclusive(
                 f"The {request.max_minutes:g} minutes of --max-minutes ended before the model was measured, so there is no "
@@ -66,7 +54,7 @@ def shared_audit(request: AuditRequest, /, *, progress: Progress, group: train.G
             ) from error
 
 
-def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Outcome | None:
+def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     started = time.monotonic()
     limits = policy.resolved(request.policy, recipes.load(recipes.DEFAULT).audit)
     if request.save_triggers is not None:
@@ -78,14 +66,9 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
         read.eval_set,
         effort=request.effort if request.search else None,
         models=1 + len(read.trusted) + (request.canaries if request.power else 0),
-        processes=group.size,
     )
     estimate.tell_audit(clip, size)
-    if group.size > 1:
-        say(f"{group.size} processes share the searches, by family of triggers; the first one does all else")
-    references, seen, under = _seen(request, read, progress, group)
-    if not group.is_first:
-        return None
+    references, seen, under = _seen(request, read, progress)
     setting = Setting(request, read.eval_set, references, limits, progress)
     found = audit_findings.judged(setting, read, seen, under)
     known_power = None
@@ -115,7 +98,7 @@ def _audit(request: AuditRequest, progress: Progress, group: train.Group) -> Out
 
 
 def _seen(
-    request: AuditRequest, read: AuditInputs, progress: Progress, group: train.Group, /
+    request: AuditRequest, read: AuditInputs, progress: Progress, /
 ) -> tuple[detect.References | None, AuditResult, AuditResult | None]:
     """The references, the result for the tested model, and the result under CLIP's own normalisation, if that is another.
 
@@ -123,8 +106,7 @@ def _seen(
     """
     settings, clip, eval_set = request.settings, read.tested.clip, read.eval_set
     deciding = settings.decides(clip, eval_set)
-    group.check_same(saved_search.digest(deciding | {"files": [each.file.sha256 for _, each in read.trusted]}))
-    with saved_search.kept(deciding) if group.is_first else contextlib.nullcontext() as state:
+    with saved_search.kept(deciding) as state:
         measured = [
             other_models.measured_references(
                 settings,
@@ -133,21 +115,17 @@ def _seen(
                 eval_set,
                 progress,
                 state=state,
-                group=group,
             )
             for path, each in read.trusted
         ]
         known = [*read.stored, *measured]
-        kind = model.kind_of(clip.architecture)
-        references = detect.together(known) if known else detect.stored(kind, classes=eval_set.classes)
+        references = detect.together(known) if known else None
         memory = saved_search.part(state, "searching", deciding)
-        seen = searching.audit_clip(settings, clip, eval_set, references, progress, memory=memory, group=group)
+        seen = searching.audit_clip(settings, clip, eval_set, references, progress, memory=memory)
         under: AuditResult | None = None
         if usual := searching.usual_normalisation(clip):
             with contextlib.suppress(deadline.OutOfTime):
                 what = " under CLIP's own normalisation"
                 memory = saved_search.part(state, f"searching{what}", settings.decides(usual, eval_set))
-                under = searching.audit_clip(
-                    settings, usual, eval_set, references, progress, what=what, memory=memory, group=group
-                )
+                under = searching.audit_clip(settings, usual, eval_set, references, progress, what=what, memory=memory)
     return references, seen, under

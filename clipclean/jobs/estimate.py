@@ -70,7 +70,6 @@ class AuditSize:
         templates: of captions for each class.
         panel: triggers that are tried.
         models: that are audited: two with a reference.
-        processes: that share the search.
     """
 
     effort: str | None
@@ -79,10 +78,9 @@ class AuditSize:
     templates: int
     panel: int
     models: int
-    processes: int = 1
 
     @classmethod
-    def of(cls, eval_set: detect.EvalSet, /, *, effort: str | None, models: int, processes: int = 1) -> "AuditSize":
+    def of(cls, eval_set: detect.EvalSet, /, *, effort: str | None, models: int) -> "AuditSize":
         """Of an audit on these images, with these classes and triggers."""
         return cls(
             effort,
@@ -91,7 +89,6 @@ class AuditSize:
             templates=len(eval_set.templates),
             panel=len(eval_set.panel),
             models=models,
-            processes=processes,
         )
 
 
@@ -220,8 +217,10 @@ def passes(how: SearchEffort, /, *, classes: int, halves: bool = True) -> int:
 
 def _searching(how: SearchEffort, timed: Pace, size: AuditSize) -> float:
     """Seconds of a search: its passes forward and back, and those forward only."""
-    shared = BESIDE * passes(how, classes=size.classes) * timed.search / size.processes
-    return shared + looked(how, images=size.images, panel=size.panel) * timed.image
+    return (
+        BESIDE * passes(how, classes=size.classes) * timed.search
+        + looked(how, images=size.images, panel=size.panel) * timed.image
+    )
 
 
 def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:

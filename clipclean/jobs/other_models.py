@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipclean import checkpoint, deadline, detect, model, train, untrusted
+from clipclean import checkpoint, deadline, detect, model, untrusted
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import inputs, saved_search, searching
 from clipclean.jobs.inputs import LoadedModel, Opened, Source
@@ -62,7 +62,6 @@ def measured_references(
     /,
     *,
     state: RunState | None = None,
-    group: train.Group = train.ALONE,
 ) -> detect.References:
     """The sizes of one clean model, searched exactly like the tested one.
 
@@ -76,9 +75,7 @@ def measured_references(
     deciding = settings.decides(trusted.clip, eval_set)
     named = f" the reference {name}"
     memory = saved_search.part(state, f"searching{named}", deciding)
-    seen = searching.audit_clip(
-        settings, trusted.clip, eval_set, None, progress, what=named, memory=memory, group=group
-    )
+    seen = searching.audit_clip(settings, trusted.clip, eval_set, None, progress, what=named, memory=memory)
     if (seen.search and seen.search.cut) or (seen.why_not and seen.why_not[0] == "CC024"):
         raise deadline.OutOfTime
     if seen.search is None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from clipclean import detect, model, train
+from clipclean import model, train
 from clipclean.attack import triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
@@ -108,7 +108,7 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
         (
             f"measure: {len(shown.panel)} known triggers, {len(vocabulary.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            _compared(request, clip.architecture, vocabulary.classes, models=models),
+            _compared(request, models=models),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
         expected,
@@ -116,16 +116,13 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
     )
 
 
-def _compared(request: AuditRequest, found: model.Architecture, classes: tuple[str, ...], /, *, models: int) -> str:
+def _compared(request: AuditRequest, /, *, models: int) -> str:
     """The clean models that the result would be compared with."""
     if models > 1:
         return f"search {models - 1} clean model(s) too, and compare"
     if request.references:
         return f"compare with {', '.join(path.name for path in request.references)}"
-    kind = model.kind_of(found)
-    if detect.stored(kind, classes=classes) is None:
-        return f"compare with nothing: no clean {kind} is known for these classes, so the verdict is never pass (--reference)"
-    return f"compare with the bundled clean models of the kind {kind}"
+    return "compare with nothing: no clean model is known, so the verdict is never pass (--reference)"
 
 
 def _of_model(loaded: inputs.LoadedModel, clip: model.Clip) -> dict[str, str]:

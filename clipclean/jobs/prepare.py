@@ -179,9 +179,7 @@ def check_shared(recipe: Recipe, group: train.Group, /) -> None:
 def tell_shared(recipe: Recipe, group: train.Group, /) -> None:
     """Report which work several processes share, and which the first one does alone."""
     if group.size > 1:
-        method = METHODS[recipe.method]
-        searches = " and the searches, by family of triggers" if method.searches or method.chooses else ""
-        say(f"{group.size} processes share each batch{searches}; the first one measures, judges and writes")
+        say(f"{group.size} processes share each batch; the first one measures, searches, judges and writes")
 
 
 def read_data(

@@ -1,4 +1,4 @@
-"""Measuring one model and searching it for unknown triggers; of several processes the first one measures for all."""
+"""Measuring one model and searching it for unknown triggers."""
 
 import time
 from collections.abc import Callable, Mapping
@@ -60,21 +60,17 @@ def audit_clip(
     *,
     what: str = "",
     memory: SavedSearch = NOTHING,
-    group: train.Group = train.ALONE,
 ) -> AuditResult:
     """Measure and search one model; if no search is possible, the result says why.
 
-    ``what`` names the model in progress, and ``memory`` keeps the stages that are finished. The processes of ``group`` share
-    the search, and get the same result.
+    ``what`` names the model in progress, and ``memory`` keeps the stages that are finished.
     """
-    found = measured(clip, eval_set, progress, memory, what=what, group=group)
+    found = measured(clip, eval_set, progress, memory, what=what)
     if not settings.search:
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     pixels = eval_set.pixels.to(clip.device)
-    course = detect.Course(
-        settings.seed, lambda done, total: progress(f"searching{what}", done, total), memory, crew=group
-    )
+    course = detect.Course(settings.seed, lambda done, total: progress(f"searching{what}", done, total), memory)
     try:
         with model.frozen(clip.net):
             result = detect.search(
@@ -101,10 +97,18 @@ def measured(
     /,
     *,
     what: str,
-    group: train.Group = train.ALONE,
 ) -> detect.Measurement:
-    """Measure one model under the panel and the named triggers; the first of several processes does so."""
-    return measured_by_first(group, clip, lambda: _measured(clip, eval_set, progress, memory, what=what))
+    """Measure one model under the panel and the named triggers."""
+    if (kept := memory.recall("measured")) is not None:
+        made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
+        return replace(made, text_classifier=made.text_classifier.to(clip.device))
+    made = detect.measure(
+        deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
+        progress=lambda done, total: progress(f"measuring{what}", done, total),
+    )  # fmt: skip
+    if not made.untried:
+        memory.keep("measured", detect.pack(made, kinds=MEASURED))
+    return made
 
 
 def measured_by_first(
@@ -113,25 +117,24 @@ def measured_by_first(
     """The measurement of the first process, with the text classifier on the device of the model: all decide by the same numbers.
 
     Raises:
-        OutOfTime: in all processes, if the first ran out of time.
+        ClipcleanError, OutOfTime: in all processes, if the first raised it.
     """
-    found = detect.of_first(group, make, kinds=MEASURED)
-    return replace(found, text_classifier=found.text_classifier.to(clip.device))
+    return _moved(group.of_first(lambda: _moved(make(), torch.device("cpu"))), clip.device)
 
 
-def _measured(
-    clip: model.Clip, eval_set: detect.EvalSet, progress: Progress, memory: SavedSearch, *, what: str
-) -> detect.Measurement:
-    if (kept := memory.recall("measured")) is not None:
-        made: detect.Measurement = detect.unpack(*kept, kinds=MEASURED)
-        return made
-    made = detect.measure(
-        deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
-        progress=lambda done, total: progress(f"measuring{what}", done, total),
-    )  # fmt: skip
-    if not made.untried:
-        memory.keep("measured", detect.pack(made, kinds=MEASURED))
-    return made
+def audited_by_first(group: train.Group, clip: model.Clip, make: Callable[[], AuditResult], /) -> AuditResult:
+    """The same for a measurement and a search: the first process alone searches."""
+
+    def made() -> AuditResult:
+        seen = make()
+        return replace(seen, measured=_moved(seen.measured, torch.device("cpu")))
+
+    seen = group.of_first(made)
+    return replace(seen, measured=_moved(seen.measured, clip.device))
+
+
+def _moved(measured: detect.Measurement, device: torch.device) -> detect.Measurement:
+    return replace(measured, text_classifier=measured.text_classifier.to(device))
 
 
 def agreement(clip: model.Clip, eval_set: detect.EvalSet, text_classifier: torch.Tensor, /) -> detect.Rate | None:

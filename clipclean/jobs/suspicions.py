@@ -37,8 +37,7 @@ def compared(
     found = detect.strengths(
         clip.embed_images, evidence.pixels, evidence.panel, canonical=canonical, progress=lambda *_: None
     )
-    references = detect.stored(model.kind_of(clip.architecture), classes=evidence.classes)
-    named = detect.telling(found, evidence.classes, references=references, least=detect.DOUBT * limits.abnormality)
+    named = detect.telling(found, evidence.classes, references=None, least=detect.DOUBT * limits.abnormality)
     return replace(measured, usual=frozenset(trigger.spec for trigger in evidence.panel) - named)
 
 

@@ -80,21 +80,24 @@ def search(
     if kept:
         return SearchedModel(scene, kept[0], kept[2])
     started = time.monotonic()
-    try:
-        state = unlearning.begin(
-            clip,
-            scene,
-            settings=settings_of(recipe, seed=run.seed),
-            limits=policy.resolved(policy.DEFAULT, recipe.audit),
-            progress=lambda done, total: run.progress("searching for triggers", done, total),
-            crew=run.group,
-        )
-    except detect.NoSearch as error:
-        if not known:
-            raise Inconclusive(
-                f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
-            ) from error
-        state = unlearning.unsearched(known)
+
+    def begun() -> unlearning.State:
+        try:
+            return unlearning.begin(
+                clip,
+                scene,
+                settings=settings_of(recipe, seed=run.seed),
+                limits=policy.resolved(policy.DEFAULT, recipe.audit),
+                progress=lambda done, total: run.progress("searching for triggers", done, total),
+            )
+        except detect.NoSearch as error:
+            if not known:
+                raise Inconclusive(
+                    f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
+                ) from error
+            return unlearning.unsearched(known)
+
+    state = run.group.of_first(begun)
     searched = SearchedModel(scene, state, time.monotonic() - started)
     if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
         _save(run.state, {}, searched.state, known, searched.seconds)
@@ -120,7 +123,6 @@ def scene_of(
         pixels=detect.stack([pairs[i].image for i in chosen]).to(clip.device),
         text_classifier=text_classifier,
         classes=classes,
-        references=detect.stored(model.kind_of(clip.architecture), classes=classes),
         # Anomaly indexes decide here, and those beside classes that stopped early would be too large.
         effort=detect.Effort(**EFFORTS[recipe.unlearn.effort].model_dump(), halves=False),
         knn=0,

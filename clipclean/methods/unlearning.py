@@ -4,7 +4,6 @@ import contextlib
 import functools
 import itertools
 import math
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -90,7 +89,6 @@ class Scene:
     pixels: Tensor
     text_classifier: Tensor
     classes: tuple[str, ...]
-    references: detect.References | None
     effort: detect.Effort
     knn: int
     batch_size: int
@@ -162,9 +160,6 @@ class RoundTriggers(NamedTuple):
     earlier: Sequence[SuspectedTrigger]
 
 
-CAUGHT: Mapping[str, type] = {kind.__name__: kind for kind in (RecoveredTrigger, detect.InvertedTrigger)}
-
-
 def begin(
     clip: model.Clip,
     scene: Scene,
@@ -173,18 +168,17 @@ def begin(
     settings: Settings,
     limits: AuditLimits,
     progress: Callable[[int, int], None],
-    crew: train.Group = train.ALONE,
 ) -> State:
     """Search every family of triggers, without a target and then towards the suspects; returns the triggers that act.
 
     Classes that known triggers lead to are suspects too. An audit within ``limits`` tells suspects from classes with natural
-    triggers, if it has any. The processes of ``crew`` share the search.
+    triggers, if it has any.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
         NoSearch: too few images or classes, or a model that maps everything to one place.
     """
-    result = searched(clip, scene, course=detect.Course(settings.seed, progress, crew=crew))
+    result = searched(clip, scene, course=detect.Course(settings.seed, progress))
     controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
     named = {suspect.name for suspect in detect.suspected(result, limits=limits)}
     catches = first_caught(result.targeted, outlyingness=settings.outlyingness, named=named)
@@ -201,7 +195,7 @@ def searched(clip: model.Clip, scene: Scene, /, *, course: detect.Course) -> det
             scene.eval_set,
             scene.text_classifier,
             effort=scene.effort,
-            references=scene.references,
+            references=None,
             course=course,
             pointed=list(dict.fromkeys(target for _, target in scene.known)),
         )
@@ -274,7 +268,7 @@ def unlearn(
     while not state.is_settled:
         number, everything = len(state.losses), (*scene.known, *leads(state.catches))
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
-        acting = detect.of_first(group, lambda: still_acting(clip, scene), kinds={})
+        acting = group.of_first(lambda: still_acting(clip, scene))
         newest = (*leads(state.newest), *(scene.known[place] for place in acting))
         settles = not newest
         if not state.losses if settles else state.rounds >= settings.max_rounds:
@@ -296,7 +290,7 @@ def unlearn(
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
         if not settles:
             again = functools.partial(search_again, clip, scene, state, settings=settings, generator=generator)
-            caught, scores = detect.of_first(group, again, kinds=CAUGHT)
+            caught, scores = group.of_first(again)
             catches = (*state.catches, *caught)
             state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
         yield state
@@ -503,7 +497,7 @@ def _search_again(
                 effort=scene.effort,
                 generator=generator,
             )
-        scored = [(score(candidate, scene, state.controls), candidate) for candidate in candidates]
+        scored = [(score(candidate, state.controls), candidate) for candidate in candidates]
         scores[family] = max(value for value, _ in scored)
         for value, best in scored:
             if not (best.is_reached and value >= settings.enough):
@@ -515,15 +509,9 @@ def _search_again(
     return caught, scores
 
 
-def score(candidate: detect.SearchCandidate, scene: Scene, controls: Mapping[str, Sequence[float]], /) -> float:
-    """Deviations by which a trigger is smaller than in clean models; without such, than those of other classes of the original."""
-    # Suspects are the easiest classes of a model, controls are not: compared with other classes, even a clean model has suspects
-    # (docs/experiments.md, "What random control classes are worth"). So clean models are preferred.
-    others = controls[candidate.family]
-    if scene.references:
-        gap = statistics.median(map(math.log, others)) - math.log(candidate.size)
-        return scene.references.reference_anomaly(candidate.family, scene.classes[candidate.target], gap)
-    return detect.anomaly_index(candidate.size, others, floor=detect.FLOOR)
+def score(candidate: detect.SearchCandidate, controls: Mapping[str, Sequence[float]], /) -> float:
+    """Deviations by which a trigger is smaller than those of other classes of the original."""
+    return detect.anomaly_index(candidate.size, controls[candidate.family], floor=detect.FLOOR)
 
 
 def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:

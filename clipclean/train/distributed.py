@@ -1,4 +1,4 @@
-"""Several processes that work as one, as torchrun starts them: shares of each batch and of a search, one gradient."""
+"""Several processes that work as one, as torchrun starts them: shares of each batch, one gradient."""
 
 import contextlib
 import os
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.distributed.rendezvous import rendezvous
 
 from clipclean import deadline
-from clipclean.errors import ResourceError, UsageError
+from clipclean.errors import ClipcleanError, ResourceError, UsageError
 
 Encode = Callable[[Tensor], Tensor]
 Result = TypeVar("Result")
@@ -129,38 +129,27 @@ class Group:
             dist.all_reduce(told, op=dist.ReduceOp.MAX)
         return bool(told)
 
-    def exchange(self, body: bytes, /) -> list[bytes]:
-        """The values of all processes, in the order of their ranks."""
-        if self.size == 1:
-            return [body]
-        sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
-        with _reaching(self):
-            dist.all_gather(sizes, torch.tensor([len(body)]))
-            most = max(1, *map(int, sizes))
-            parts = [torch.empty(most, dtype=torch.uint8) for _ in range(self.size)]
-            dist.all_gather(parts, _bytes(body, length=most))
-        return [part[: int(size)].numpy().tobytes() for part, size in zip(parts, sizes, strict=True)]
-
-    def of_first(self, make: Callable[[], bytes], /) -> bytes:
-        """The value of the first process; the others wait for it.
+    def of_first(self, make: Callable[[], Result], /) -> Result:
+        """The value of the first process, in all of them; the others wait for it. Its tensors should be on the CPU.
 
         Raises:
-            OutOfTime: in all of them, if the first ran out of time.
+            ClipcleanError, OutOfTime: in all of them, if the first raised it.
         """
         if self.size == 1:
             return make()
-        body: bytes | None = None
+        told: list[Any] = [None, None]  # the value, or what was raised
         if self.is_first:
-            with contextlib.suppress(deadline.OutOfTime):
-                body = make()
-        length = torch.tensor([-1 if body is None else len(body)])
+            try:
+                told[0] = make()
+            except (ClipcleanError, deadline.OutOfTime) as error:
+                told[1] = error  # raised here alone, it would leave the others waiting
         with _reaching(self):
-            dist.broadcast(length, src=0)
-            if int(length) < 0:
-                raise deadline.OutOfTime
-            told = _bytes(body or b"", length=max(1, int(length)))
-            dist.broadcast(told, src=0)
-        return told[: int(length)].numpy().tobytes()
+            dist.broadcast_object_list(told, src=0, device=torch.device("cpu"))
+        value, fault = told
+        if fault is not None:
+            raise fault
+        found: Result = value
+        return found
 
     def check_time(self) -> None:
         """Raise OutOfTime in all processes where time is over in one of them; all must have a deadline, or none."""
@@ -265,14 +254,6 @@ class _Gather(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         first = ctx.group.rank * ctx.pairs
         return ctx.group.size * gradients[0][:, first : first + ctx.pairs], None
-
-
-def _bytes(body: bytes, *, length: int) -> Tensor:
-    """Bytes as a tensor of a given length."""
-    padded = torch.zeros(length, dtype=torch.uint8)
-    if body:
-        padded[: len(body)] = torch.frombuffer(bytearray(body), dtype=torch.uint8)
-    return padded
 
 
 @contextlib.contextmanager

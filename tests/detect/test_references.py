@@ -1,11 +1,10 @@
 import json
 import math
-import sys
 
 import pytest
 from cases import each
 
-from clipclean.detect import FAMILIES, References, as_file, from_file, stored, together
+from clipclean.detect import FAMILIES, References, as_file, from_file, together
 from clipclean.detect.references import (
     CODE,
     COMPACTNESS,
@@ -15,11 +14,9 @@ from clipclean.detect.references import (
     freely,
     gaps,
     margins,
-    vocabulary,
 )
 from clipclean.errors import RefusedInput, UsageError
 
-MODULE = sys.modules["clipclean.detect.references"]
 SIZES = {name: math.exp(log) for name, log in (("ant", -4), ("bee", -3), ("cow", -1), ("dog", 0))}
 
 
@@ -83,30 +80,6 @@ def test_a_report_gets_the_smallest_size_of_each_model():
     known = References("file", "two", ({"mask": {"a": 0.1, "b": 0.9}}, {"mask": {"a": 0.4}}))
     assert known.sizes("mask") == pytest.approx({"median": 0.2, "low": 0.1, "high": 0.4, "n": 2})
     assert known.sizes("warp") is None
-
-
-def test_what_ships_serves_its_kind_its_classes_and_its_code_and_nothing_else(monkeypatch):
-    kept = {"name": "tiny ViTs", "code": CODE, "vocabulary": vocabulary(["ant", "bee"]), "models": [{"mask": SIZES}]}
-    monkeypatch.setattr(MODULE, "_shipped", lambda: {"vit-32px": kept})
-    found = stored("vit-32px", classes=["bee", "ant"])  # in any order
-    assert (found.kind, found.name, found.models) == ("stored", "tiny ViTs", 1)
-    assert stored("resnet-32px", classes=["ant", "bee"]) is None
-    assert stored("vit-32px", classes=["ant", "cow"]) is None
-    monkeypatch.setitem(kept, "code", CODE - 1)
-    assert stored("vit-32px", classes=["ant", "bee"]) is None
-
-
-def test_the_shipped_file_holds_sizes_that_families_can_have():
-    for kind, known in MODULE._shipped().items():
-        tower, _, side = kind.partition("-")
-        assert tower in ("resnet", "vit")
-        assert side.removesuffix("px").isdecimal()
-        assert (bool(known["name"]), known["code"]) == (True, CODE)
-        for sizes in known["models"]:
-            assert set(sizes) >= {*FAMILIES, *map(freely, FAMILIES), "panel"}
-            for family in FAMILIES:
-                for found in (*sizes[family].values(), *sizes[freely(family)].values()):
-                    assert 0 < found <= FAMILIES[family].cap + 1e-6
 
 
 # Files.

@@ -220,7 +220,7 @@ class Corner:
 
 def scene(pixels, known=()):
     more = {"batch_size": 3, "known": tuple(known)}  # more than one batch
-    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, None, 0, **more)
+    return unlearning.Scene(pixels, torch.eye(2), ("a", "b"), None, 0, **more)
 
 
 class Multiplied:
