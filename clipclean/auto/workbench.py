@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clipclean import detect, model
 from clipclean.attack import canaries, poison
+from clipclean.attack.canaries import Canary
 from clipclean.auto import interpolate, sequence
 from clipclean.auto.budget import Budget
 from clipclean.auto.candidates import Candidate
@@ -131,10 +132,13 @@ class Workbench:
 
     def plant(self, *, avoid: Sequence[int]) -> PlantedCopy | None:
         """A copy with canaries; None if none are wanted, no class is free, or the planting diverges."""
+        classes = len(self.evidence.classes)
+        drawn = canaries.draw(self.settings.canaries, classes=classes, avoid=avoid, seed=self.run.seed)
+        return self.planted(drawn) if drawn else None
+
+    def planted(self, drawn: tuple[Canary, ...], /) -> PlantedCopy | None:
+        """A copy with these canaries; None if the planting diverges."""
         classes = self.evidence.classes
-        drawn = canaries.draw(self.settings.canaries, classes=len(classes), avoid=avoid, seed=self.run.seed)
-        if not drawn:
-            return None
         origin = {
             "canaries": [(c.trigger.spec, c.target) for c in drawn],
             "control": recipes.decides(self.control),

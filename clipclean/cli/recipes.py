@@ -1,18 +1,21 @@
 """``clipclean recipes``: lists, shows, validates and measures recipes, and prints their schema."""
 
 import json
-import tempfile
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.api import roles
+from clipclean import files
+from clipclean.api import requests, roles
 from clipclean.cli import complete, options, progress
 from clipclean.cli.command import CommandGroup, Given, option
 from clipclean.config import evidence, recipe
+from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
+
+if TYPE_CHECKING:
+    from clipclean.auto.bench import BenchRequest
 
 
 @click.group(cls=CommandGroup)
@@ -20,20 +23,24 @@ def recipes() -> None:
     """List, show, validate and measure recipes."""
 
 
-@recipes.command("list", epilog="\b\nExamples:\n  clipclean recipes list\n  clipclean recipes list --json")
+@recipes.command("list", epilog="\b\nExamples:\n  clipclean recipes list\n  clipclean recipes list --all")
+@click.option("--all", "with_all", is_flag=True, help="Also show versions for tiny models, and controls.")
 @options.as_json
-def list_recipes(as_json: bool) -> None:
-    """Show the recipes that ship with clipclean."""
+def list_recipes(with_all: bool, as_json: bool) -> None:
+    """Show the recipes that ship with clipclean; as JSON all of them."""
     known = [recipe.load(name) for name in recipe.names()]
     if as_json:
         click.echo(json.dumps([_summary(each) for each in known], indent=2))
         return
+    if not with_all:
+        known = [each for each in known if each.scale != "tiny" and not METHODS[each.method].is_control]
     head = ("NAME", "METHOD", "EVIDENCE", "WHAT IT IS FOR")
     rows = [head, *((each.name, each.method, _evidence(each), each.description) for each in known)]
     wide = [max(len(row[column]) for row in rows) for column in range(3)]
     for row in rows:
         click.echo("  ".join([*(f"{cell:<{width}}" for cell, width in zip(row, wide, strict=False)), row[-1]]))
-    click.echo(f"\n{_defaults()}")
+    more = "" if with_all else "Versions for tiny models, and controls: clipclean recipes list --all\n"
+    click.echo(f"\n{more}{_defaults()}")
 
 
 @recipes.command(
@@ -163,16 +170,14 @@ def bench(names: tuple[str, ...], **given: Any) -> None:
     places = {name: _place(name, each, given) for name, each in loaded.items()}
     for place in () if given["write"] else places.values():
         roles.check({**given, "recipe": names, "out": place}, out="file")
+        files.check_writable(files.nearest(place.parent), place)
     from clipclean import demo
-    from clipclean.jobs import bench as benches  # torch comes with it: after what can fail fast
+    from clipclean.auto import bench as benches  # torch comes with it: after what can fail fast
 
-    with (
-        tempfile.TemporaryDirectory(prefix="clipclean-bench-") as scratch,
-        progress.shown(quiet=given["quiet"]) as shown,
-    ):
-        request = benches.BenchRequest(**_on_what(given, Path(scratch), demo))
+    with demo.unpacked() as bundled, progress.shown(quiet=given["quiet"]) as shown:
+        request = _request(given, demo.arguments(bundled))
         for name, each in loaded.items():
-            blocks = benches.bench(each, request, progress=shown)
+            blocks = benches.bench(each, request, places[name], progress=shown)
             written = benches.added(each.evidence or (), blocks) if given["add"] else blocks
             benches.write(places[name], benches.with_evidence(recipe.text(name), written))
             for block in blocks:
@@ -196,32 +201,36 @@ def _place(name: str, loaded: recipe.Recipe, given: Given) -> Path:
     if given["write"]:
         return recipe.file(name)
     place: Path = given["out"] / f"{loaded.name}.yaml"
-    if not place.parent.is_dir():
-        raise UsageError(f"--out {place.parent}: there is no such folder. Create it first.")
     if place.exists() and not given["force"]:
         raise UsageError(f"{place} exists. Name another folder by --out, or pass --force to overwrite it.")
     return place
 
 
-def _on_what(given: Given, scratch: Path, demo: ModuleType) -> Given:
-    """The files to measure on: the user's, or else the bundled ones. ``demo`` is a module: it is imported late."""
+def _request(given: Given, bundled: Given) -> "BenchRequest":
+    """What to measure on: the user's files, or else the bundled ones."""
     own = {key: given[key] for key in ("model", "data", "eval_data", "arch", "classes", "templates")}
-    needed = [own[key] for key in ("model", "data", "eval_data")]
     if not any(own.values()):
-        demo.unpack(scratch)
-        own = {key: demo.arguments(scratch)[key] for key in own}
-    elif None in needed:
+        own = {key: bundled[key] for key in own}
+    elif None in (own["model"], own["data"], own["eval_data"]):
         raise UsageError(
             "Give --model, --data and --eval-data together, or none of the options to measure on the bundled files."
         )
+    from clipclean.auto.bench import BenchRequest
+    from clipclean.jobs.prepare import SanitizeRequest
+
     chosen = {key: given[key] for key in ("steps", "lr", "batch_size") if given[key] is not None}
-    planting = recipe.planting(**chosen)
-    return own | {
-        "attacks": given["attacks"],
-        "seeds": given["seeds"],
-        "planting": planting,
-        "device": given["device"],
-    }
+    cleaning = requests.filled(
+        SanitizeRequest,
+        own | {"device": given["device"], "out": Path(), "recipe": recipe.load("auto"), "overridden": False},
+        triggers=(),
+        target=None,
+        seed=0,
+        precision="auto",
+        force=True,
+        keep_failed=False,
+        audit=True,
+    )
+    return BenchRequest(cleaning, given["attacks"], given["seeds"], recipe.planting(**chosen))
 
 
 def _evidence_line(name: str, block: recipe.Evidence) -> str:

@@ -23,6 +23,7 @@ class Method:
         perturbs: whether its images are perturbed.
         searches: whether it searches for triggers, and then works in rounds instead of epochs.
         chooses: whether it chooses among other recipes, and has no steps of its own.
+        is_control: whether it leaves backdoors in, and shows what finetuning alone does.
     """
 
     says: str
@@ -36,6 +37,7 @@ class Method:
     perturbs: bool = False
     searches: bool = False
     chooses: bool = False
+    is_control: bool = False
 
 
 METHODS: dict[str, Method] = {
@@ -51,6 +53,7 @@ METHODS: dict[str, Method] = {
         loss="cleanclip",
         needs_captions=True,
         uses_classes=False,
+        is_control=True,
     ),
     "par": Method(
         "the image-caption loss, while it pushes all embeddings away from the original's",

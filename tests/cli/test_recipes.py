@@ -18,7 +18,7 @@ def mine(tmp_path):
 
 
 def test_list_shows_every_shipped_recipe_with_method_and_purpose(capsys):
-    assert main(["recipes", "list"]) == 0
+    assert main(["recipes", "list", "--all"]) == 0
     head, *rows, _, default = capsys.readouterr().out.splitlines()
     assert head.split() == ["NAME", "METHOD", "EVIDENCE", "WHAT", "IT", "IS", "FOR"]
     assert [row.split()[0] for row in rows] == list(recipe.names())
@@ -30,6 +30,12 @@ def test_list_shows_every_shipped_recipe_with_method_and_purpose(capsys):
     assert default.startswith(
         "Default: cleanclip-tiny, cleanclip-few-tiny, cleanclip, on models"
     )  # those that were measured
+
+
+def test_list_leaves_out_controls_and_what_is_for_tiny_models(capsys):
+    assert main(["recipes", "list"]) == 0
+    rows = capsys.readouterr().out.split("\n\n")[0].splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ["auto", "cleanclip", "cleanclip-strong", "par", "supervised", "unlearn"]
 
 
 def test_list_as_json_is_json_and_claims_no_evidence_that_is_not_there(capsys):

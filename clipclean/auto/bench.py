@@ -1,0 +1,164 @@
+"""Measuring a recipe: backdoors planted in copies of a model, one at a time, each cleaned and measured as a trial of ``auto`` is."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+import yaml
+
+from clipclean import __version__, files, model
+from clipclean.attack import canaries
+from clipclean.auto import job
+from clipclean.auto.candidates import Candidate
+from clipclean.auto.workbench import Workbench
+from clipclean.config import recipe as recipes
+from clipclean.config.methods import METHODS
+from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
+from clipclean.detect import Measurement, Rate
+from clipclean.errors import Inconclusive, UsageError
+from clipclean.export import provenance
+from clipclean.jobs import prepare
+from clipclean.jobs.prepare import SanitizeRequest
+from clipclean.progress import Progress
+from clipclean.train.resume import RunState
+
+BESIDE = 500_000  # added to the seed of a canary, so that a recipe is not measured on the backdoors that auto plants
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """The user's request; ``cleaning`` is that of each recipe, with its ``out`` and ``recipe``."""
+
+    cleaning: SanitizeRequest
+    attacks: int
+    seeds: tuple[int, ...]
+    planting: recipes.Planting
+
+
+def bench(recipe: Recipe, request: BenchRequest, out: Path, /, *, progress: Progress) -> tuple[Evidence, ...]:
+    """The evidence blocks of a recipe, one per attack: each planted and cleaned once per seed, and pooled.
+
+    The same request gives the same blocks on the same machine. ``out`` is the file that they are for.
+
+    Raises:
+        ClipcleanError: of the kind that tells the exit code.
+        Inconclusive: an attack did not take with any seed.
+    """
+    if METHODS[recipe.method].chooses:
+        raise UsageError(
+            f"{recipe.name} chooses among other recipes. Measure those; benchmarks/auto.py measures the choice."
+        )
+    how, asked = request.planting, request.cleaning
+    # Prepared as for auto, which plants by captions whatever the method needs; planted by the optimizer of the recipe.
+    own = recipes.Auto(plant_share=how.rate, plant_steps=how.steps, batch_size=how.batch_size, canaries=1)
+    chooser = recipes.load("auto").model_copy(update={"data": recipe.data, "audit": recipe.audit, "auto": own})
+    train = recipe.train.model_copy(update={"lr": how.lr, "warmup_steps": how.warmup_steps})
+    asked = replace(asked, out=out, recipe=chooser, precision=recipe.train.precision)
+    ready = prepare.prepare(asked, progress=progress)
+    recipes.check(recipe, pairs=len(ready.samples.pairs))
+    state = RunState.of(out, {"bench": recipes.digest(recipe)})
+    ground = job.workbench(asked, ready, state, progress)
+    ground = replace(ground, control=recipe.model_copy(update={"train": train}))
+    with state.locked():
+        return tuple(_block(recipe, request, ground, number) for number in range(request.attacks))
+
+
+def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int) -> Evidence:
+    """The evidence of one attack, pooled over the seeds with which it was planted."""
+    found = {seed: _cleaned(recipe, ground, number, seed) for seed in request.seeds}
+    runs = {seed: measured for seed, measured in found.items() if measured}
+    family, asked = canaries.FAMILIES[number], request.cleaning
+    if not runs:
+        raise Inconclusive(
+            f"{family} did not take with any of the seeds {', '.join(map(str, request.seeds))}: there was no backdoor to remove. Plant "
+            "for longer by --steps, or at another --lr."
+        )
+    return Evidence(
+        recipe_sha256=recipes.digest(recipe),
+        attack=f"{family} planted in {request.planting.steps} steps, target drawn by the seed",
+        architecture=ground.clip.architecture.name,
+        kind=model.kind_of(ground.clip.architecture),
+        parameters=model.parameter_count(ground.clip.net),
+        data=f"{asked.data.name}, measured on {asked.eval_data.name if asked.eval_data else ''}; model {Path(str(asked.model)).name}",
+        pairs=len(ground.samples.pairs),
+        seeds=tuple(runs),
+        before=pooled([before for before, _ in runs.values()]),
+        after=pooled([after for _, after in runs.values()]),
+        versions=Versions(
+            clipclean=__version__, torch=torch.__version__, open_clip=provenance.versions()["open_clip_torch"]
+        ),
+    )
+
+
+def _cleaned(recipe: Recipe, ground: Workbench, number: int, seed: int) -> tuple[Measurement, Measurement] | None:
+    """One backdoor planted, measured, cleaned by the recipe and measured again; None if it did not take."""
+    classes = len(ground.evidence.classes)
+    drawn = canaries.draw(number + 1, classes=classes, avoid=(), seed=BESIDE + seed)[number:]
+    if not drawn:
+        raise UsageError(f"{number + 1} attacks need as many classes, and there are {classes}. Ask for fewer.")
+    told, run = f"{recipe.name}, {drawn[0].trigger.family}, seed {seed}: ", ground.run
+
+    def progress(what: str, done: int, total: int) -> None:
+        run.progress(told + what, done, total)
+
+    ground = replace(ground, run=replace(run, seed=seed, progress=progress))
+    ground.put(ground.original, original=ground.original, share=1.0)
+    try:
+        copy = ground.planted(drawn)
+        if copy is None or not copy.took:
+            return None
+        ground.clean(Candidate((recipe.name,), (recipe,)), (), where="canaries", origin=copy.origin)
+        return copy.planted, ground.measure(canaries.measured_on(ground.evidence, drawn))
+    finally:
+        ground.state.discard()  # nothing of one victim serves the next
+
+
+def pooled(measured: Sequence[Measurement], /) -> Measured:
+    """The sums of hits and cases of several measurements; each has one known trigger and labelled images."""
+    probes = [each.known[0] for each in measured]
+    return Measured(
+        clean_accuracy=_added([each.clean_accuracy for each in measured]),
+        attack_success=_added([probe.asr for probe in probes]),
+        base_rate=_added([probe.base for probe in probes]),
+        accuracy_under_trigger=_added(
+            [probe.accuracy_under_trigger for probe in probes if probe.accuracy_under_trigger]
+        ),
+    )
+
+
+def _added(rates: Sequence[Rate]) -> recipes.MeasuredRate:
+    whole = Rate(sum(rate.hits for rate in rates), sum(rate.n for rate in rates))
+    return recipes.MeasuredRate(value=whole.value, interval=whole.interval, n=whole.n)
+
+
+def added(earlier: Sequence[Evidence], new: Sequence[Evidence], /) -> tuple[Evidence, ...]:
+    """New evidence after the earlier that stays true: of the same values, with other attacks, models or data."""
+    beside = {"seeds", "before", "after", "versions"}
+    values = {block.recipe_sha256 for block in new}
+    subjects = [block.model_dump(exclude=beside) for block in new]
+    stays = [b for b in earlier if b.recipe_sha256 in values and b.model_dump(exclude=beside) not in subjects]
+    return (*stays, *new)
+
+
+def with_evidence(text: str, evidence: Sequence[Evidence], /) -> str:
+    """The YAML of a recipe with its evidence blocks replaced by these, at its end; comments stay."""
+    written = f"\n{text}".partition("\nevidence:")[0].strip("\n")
+    told = {"evidence": [each.model_dump(mode="json") for each in evidence]}
+    return f"{written}\n\n{yaml.safe_dump(told, sort_keys=False, allow_unicode=True, width=100)}"
+
+
+def write(path: Path, text: str, /) -> None:
+    """Check the YAML of a recipe, and write it whole.
+
+    Raises:
+        UsageError: the text is no valid recipe; then the file is as it was.
+        ResourceError: it cannot be written.
+    """
+
+    def checked(partial: Path) -> None:
+        partial.write_text(text, encoding="utf-8")
+        recipes.load(partial)
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    files.write_whole(path, checked)
