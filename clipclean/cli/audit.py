@@ -123,15 +123,15 @@ def audit(**given: Any) -> int:
     if not isinstance(made, PagedReport):
         return printing.show(given, made)
     if given["report_dir"] is not None:
-        audits.write_reports(given["report_dir"], audits.labels(found)[0], made)
+        audits.write_reports(given, audits.labels(found)[0], made)
     return shown_result(given, made.report, made.images, outputs)
 
 
 def shown_result(given: Given, result: "Report", images: "PageImages", outputs: Sequence[options.Output], /) -> int:
     """Write and print a report; returns the exit code."""
-    from clipclean.report import RunPaths
-
-    is_text = printing.show_report(result, outputs, images=images, place=RunPaths(model=str(given["model"])))
+    is_text = printing.show_report(
+        given, result, outputs, images=images, place=audits.place_of(given), page=given.get("report_dir")
+    )
     code = printing.exit_code(given, result)
     printing.show_policy(result, on_stdout=is_text)
     return code

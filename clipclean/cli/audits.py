@@ -4,11 +4,11 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from clipclean import files
 from clipclean.api import requests, roles
 from clipclean.cli import printing, progress, several
 from clipclean.cli.command import Given
@@ -17,7 +17,7 @@ from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
     from clipclean.jobs.plan import Plan
-    from clipclean.report import PageImages, Report
+    from clipclean.report import PageImages, Report, RunPaths
 
 
 class PagedReport(NamedTuple):
@@ -106,7 +106,7 @@ def line_of(given: Given, label: str, /) -> AuditedModel:
     if not isinstance(made, PagedReport):
         return _planned(model, made)
     if given["report_dir"] is not None:
-        write_reports(given["report_dir"], label, made)
+        write_reports(given, label, made)
     from clipclean import report
     from clipclean.report import verdicts
 
@@ -128,17 +128,24 @@ def _planned(model: Path, plan: "Plan") -> AuditedModel:
     )
 
 
-def write_reports(folder: Path, label: str, made: PagedReport, /) -> None:
+def place_of(given: Given, /) -> "RunPaths":
+    """What the audit was given, for the commands that its report suggests."""
+    from clipclean import report
+
+    found = given.get("save_triggers")
+    return report.paths_of(SimpleNamespace(**given), found="" if found is None else str(found))
+
+
+def write_reports(given: Given, label: str, made: PagedReport, /) -> None:
     """Write a report in each form, named after the model."""
     from clipclean import report
 
+    folder: Path = given["report_dir"]
     folder.mkdir(parents=True, exist_ok=True)
     for form, suffix in SUFFIXES.items():
         path = folder / f"{label}.{suffix}"
         roles.check_report(roles.Role(f"--report-dir: {path.name}", path))
-        files.write_text(
-            path, report.html(made.report, made.images) if form == "html" else report.FORMATS[form](made.report)
-        )
+        report.write(made.report, form, path, made.images, place_of(given))
 
 
 def labels(models: Sequence[Path], /) -> list[str]:

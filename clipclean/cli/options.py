@@ -14,7 +14,7 @@ from clipclean.config.recipe import EFFORTS
 from clipclean.export import formats as export_formats
 from clipclean.export import onnx_presets
 
-FORMATS = ("text", "json", "html", "sarif", "junit", "markdown")
+FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
 PRECISIONS = ("auto", "fp32", "bf16")
 LEVELS = ("error", "inconclusive")  # of --fail-on
 LAYOUTS = tuple(export_formats.FORMATS)
@@ -475,7 +475,7 @@ quiet = shared(
     group="Running",
     is_flag=True,
     callback=_loudness,
-    help="Show no progress on stderr. Errors and results still appear.",
+    help="Show no progress on stderr, and a report as one line. Errors and other results still appear.",
 )
 verbose = shared(
     "--verbose",

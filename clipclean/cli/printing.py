@@ -37,21 +37,33 @@ def outputs_of(given: Given, /) -> tuple["Output", ...]:
 
 
 def show_report(
+    given: Given,
     result: "Report",
     outputs: Sequence["Output"],
     /,
     *,
     images: "PageImages | None" = None,
     place: "RunPaths | None" = None,
+    page: Path | None = None,
+    closing: Sequence[str] = (),
 ) -> bool:
-    """Write the report in each form, and print it as text unless one of them went to stdout; whether it was."""
+    """Write the report in each form, and print it as text unless one of them went to stdout; whether it was.
+
+    With --quiet the text is one line. ``page`` is where the run wrote all of it, if it did; ``closing`` are lines to end with.
+    """
     from clipclean import report
 
     shown, where = images or report.PageImages(), place or report.RunPaths()
     emit(outputs, lambda form: report.html(result, shown, where) if form == "html" else report.FORMATS[form](result))
     if any(output.path is None for output in outputs):
         return False
-    echo(report.text(result, width=terminal_width(), colour=is_coloured(), place=where) + "\n", form="text")
+    page = page or next((output.path for output in outputs if output.format == "html"), None)
+    if given["quiet"]:
+        echo(report.line(result, page=printable(page or "")), form="line")
+        return True
+    details = f"Report: {printable(page)}" if page else "All of it: give --report report.html"
+    told = report.text(result, width=terminal_width(), colour=is_coloured(), place=where, closing=[details, *closing])
+    echo(told + "\n", form="text")
     return True
 
 
@@ -110,7 +122,7 @@ def emit(outputs: Sequence["Output"], made: Callable[[str], str], /) -> None:
 _SPELLINGS = dict.fromkeys(("json", "sarif"), (r"\u003a", r"\u0023")) | dict.fromkeys(
     ("html", "junit"), ("&#58;", "&#35;")
 )
-_SPELLINGS |= {"markdown": (r"\:", r"\#"), "text": (r"\x3a", r"\x23")}
+_SPELLINGS |= {"markdown": (r"\:", r"\#")} | dict.fromkeys(("text", "line"), (r"\x3a", r"\x23"))
 
 
 def echo(text: str, /, *, form: str) -> None:

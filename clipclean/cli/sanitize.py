@@ -117,9 +117,15 @@ def run(given: Given, /) -> int:
         outcome = auto.clean(request, progress=shown, group=group)
     if outcome is None:  # another process has the result
         return 0
-    is_text = printing.show_report(outcome.report, outputs, images=outcome.images, place=results.place_of(request))
-    if is_text:
-        click.echo(where(given, exported=outcome.exported))
+    is_text = printing.show_report(
+        given,
+        outcome.report,
+        outputs,
+        images=outcome.images,
+        place=results.place_of(request),
+        page=given["out"] / "report.html",
+        closing=[how_to_load(given, exported=outcome.exported)],
+    )
     code = printing.exit_code(given, outcome.report)
     printing.show_policy(outcome.report, on_stdout=is_text)
     return code
@@ -138,13 +144,8 @@ def chosen(given: Given, /) -> list[str]:
     return [*given["set"], *(f"{key}={value}" for key, value in short.items())]
 
 
-def where(given: Given, /, *, exported: bool) -> str:
-    """The closing lines: where things are, and how to use them."""
-    page = printable(given["out"] / "report.html")
+def how_to_load(given: Given, /, *, exported: bool) -> str:
+    """The closing line: how to use the weights, or to get them."""
     if not exported:
-        return (
-            f"Report: {page}. No weights were written, since their audit failed. "
-            "The same command with --keep-failed --force writes them without training again."
-        )
-    loaders = [FORMATS[form].load.format(printable(given["out"])) for form in dict.fromkeys(given["format"])]
-    return "\n".join([f"Report: {page}", *(f"Load:   {line}" for line in loaders)])
+        return "No weights were written: their audit failed. The same command with --keep-failed --force writes them."
+    return f"Load:   {FORMATS[given['format'][0]].load.format(printable(given['out']))}"

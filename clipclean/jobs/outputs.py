@@ -70,7 +70,7 @@ class Destination:
 
 def place_of(request: SanitizeRequest, /) -> report.RunPaths:
     """The paths for the commands of the page."""
-    return report.RunPaths(str(request.out), str(request.model), str(request.data), request.recipe.name)
+    return report.paths_of(request, folder=str(request.out), data=str(request.data), recipe=request.recipe.name)
 
 
 def look(request: SanitizeRequest, /) -> placing.OutputState:

@@ -8,7 +8,7 @@ import re
 from clipclean import report
 from clipclean.export import model_card
 from clipclean.export.provenance import Json, Provenance
-from clipclean.report import Report, RunPaths, verdicts
+from clipclean.report import Report, RunPaths, commands
 
 _EXAMPLES = re.compile(r'<section id="examples" aria-labelledby="examples-title">\n(.*?)</section>', re.DOTALL)
 _LINK = '<li><a href="#examples">Example images</a></li>'
@@ -67,7 +67,7 @@ def _bare(page: str) -> list[str]:
 
 def _has_commands(page: str, found: Report) -> bool:
     """Whether a page's commands are those of the report, with one word for each path."""
-    expected = verdicts.commands(found, RunPaths(*_PLACES, found.recipe.name if found.recipe else ""))
+    expected = commands.commands(found, RunPaths(*_PLACES, found.recipe.name if found.recipe else ""))
     shown = [(html.unescape(purpose), html.unescape(words)) for purpose, words in _COMMAND.findall(page)]
     return len(shown) == len(expected) and all(
         purpose == command.purpose and re.fullmatch(_pattern(command.words), words, re.ASCII)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from clipclean.files import write_text
+from clipclean.report.commands import NOWHERE, RunPaths, paths_of
 from clipclean.report.html_page import NONE, html
 from clipclean.report.images import PageImages, TitledImage
 from clipclean.report.json_file import json, json_text, read
@@ -11,12 +12,12 @@ from clipclean.report.junit_xml import junit
 from clipclean.report.markdown_page import markdown
 from clipclean.report.sarif_log import sarif
 from clipclean.report.screening import screening_page, screening_text
-from clipclean.report.terminal_text import plain_text, text
-from clipclean.report.verdicts import NOWHERE, RunPaths
+from clipclean.report.terminal_text import line, plain_text, text
 from clipclean.schema.report import Report, parse, schema
 
 FORMATS: dict[str, Callable[[Report], str]] = {
     "text": plain_text,
+    "line": line,
     "json": json,
     "html": html,
     "markdown": markdown,
@@ -46,8 +47,10 @@ __all__ = [
     "json",
     "json_text",
     "junit",
+    "line",
     "markdown",
     "parse",
+    "paths_of",
     "read",
     "sarif",
     "schema",

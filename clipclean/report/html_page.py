@@ -14,9 +14,9 @@ from markupsafe import Markup, escape
 
 from clipclean.report import auto, charts, measures, provenance, search, sections, verdicts, wording
 from clipclean.report.charts import Map, embedding_map
+from clipclean.report.commands import NOWHERE, RunPaths, commands
 from clipclean.report.images import PageImages, checked
 from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES, Figure, MeasureRow
-from clipclean.report.verdicts import NOWHERE, RunPaths
 from clipclean.report.wording import harmless
 from clipclean.schema.report import CaughtRecord, FoundRecord, MeasurementsRecord, Report
 
@@ -73,7 +73,7 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
             **_auto(report),
             images=checked(images),
             limit_of=functools.partial(_limit, verdicts.limits_of(report)),
-            commands=verdicts.commands(report, place),
+            commands=commands(report, place),
             looked_for=verdicts.looked_for(report),
             tables=sections.tables(report),
             groups=provenance.facts(report),

@@ -1,64 +1,46 @@
-"""The report as text for a terminal: verdict, suspects, numbers, next steps."""
+"""The report in a terminal: at most fifteen lines, then where all of it is. Also one line, for logs."""
 
-import io
-import re
-from collections.abc import Iterable, Sequence
-from typing import Literal
+import textwrap
+from collections.abc import Sequence
 
-from rich.console import Console, Group, RenderableType
-from rich.padding import Padding
-from rich.table import Table
-from rich.text import Text
+from rich.cells import cell_len, set_cell_size
 
-from clipclean.report import auto, measures, search, sections, verdicts
-from clipclean.report.measures import Figure, MeasureRow
-from clipclean.report.verdicts import NOWHERE, RunPaths
-from clipclean.report.wording import NOTHING, count, decimal, difference, harmless, percent, percent_interval, points
-from clipclean.schema.report import ProbeRecord, Report
+from clipclean.report import auto, measures, search, verdicts
+from clipclean.report.commands import NOWHERE, RunPaths, commands
+from clipclean.report.wording import count, decimal, harmless, percent
+from clipclean.schema.report import Report
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
-ROWS = ("asr", "base_rate", "accuracy_under_trigger", "knn_asr", "distance")
-SHOWN = 8  # rows of a list or table; report.json has them all
-_NUMBERS = 17  # columns of a number's column: "100.0 to 100.0 %" and a gap
+LINES = 14  # one more tells what a policy did
+_SUSPECTS = 3
 _MARKS = {"pass": "✓", "fail": "✗", "inconclusive": "?"}
-_STYLES = {"pass": "bold green", "fail": "bold red", "inconclusive": "bold yellow"}
-_STYLES |= {"error": "red", "warning": "yellow", "note": "cyan"}
-_ANSI = r"\x1b\[[0-9;]*m"
+_COLOURS = {"pass": "1;32", "fail": "1;31", "inconclusive": "1;33", "error": "31", "warning": "33", "note": "36"}
 
 
-def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHERE) -> str:
-    """The output of ``clipclean audit`` and ``clipclean sanitize``: suppressed findings first, then the verdict, which comes
-    last again.
+def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHERE, closing: Sequence[str] = ()) -> str:
+    """The output of ``clipclean audit`` and ``clipclean sanitize``: what a policy did, the verdict, and what it rests on.
 
     Args:
         report: a valid report.
-        width: columns, at least 60.
+        width: columns, at least 60; commands and ``closing`` may be longer, so that they can be copied.
         colour: whether to use ANSI colours; nothing is said by colour alone.
-        place: where things are, for commands that can be copied.
+        place: what the run was given, for commands that can be copied.
+        closing: the last lines, such as where the page is.
     """
-    report = harmless(report)
-    word = report.verdict
-    verdict = Text.assemble(
-        (f"{_MARKS[word]} {verdicts.WORDS[word].upper()}", _STYLES[word]), "  ", verdicts.headline(report)
-    )
-    blocks: list[RenderableType | None] = [
-        _set_aside(report),
-        verdict,
-        _looked_for(report),
-        _about(report),
-        _suspects(report),
-        _auto(report),
-        *(_search(made) for made in search.searches(report)),
-        *(_section(table) for table in sections.tables(report)),
-        _numbers(report),
-        _panel(report),
-        _findings(report),
-        _listed("Not shown by this", verdicts.limits(report)),
-        _listed("Next", verdicts.next_steps(report)),
-        _commands(report, place),
-        verdict,
+    report, width = harmless(report), max(width, 60)
+    word = f"{_MARKS[report.verdict]} {verdicts.WORDS[report.verdict].upper()}"
+    first, *more = textwrap.wrap(f"{word}  {verdicts.headline(report)}", width, max_lines=3, placeholder=" …")
+    aside = verdicts.policy_told(report)
+    head = [
+        *([_cut(aside, width)] if aside else []),
+        _painted(word, report.verdict, colour) + first.removeprefix(word),
+        *more,
+        *(_cut(line, width) for line in (*_about(report), *_suspects(report), *_evidence(report))),
     ]
-    return "\n\n".join(_rendered(block, max(width, 60), colour) for block in blocks if block)
+    suggested = commands(report, place)[:1] if place.model else []  # without the run's own words it would not run
+    last = [*(f"Next: {each.words}" for each in suggested), *closing]
+    room = LINES - len(head) - len(last)
+    return "\n".join([*head, *_findings(report, width, room, colour), *last])
 
 
 def plain_text(report: Report, /) -> str:
@@ -66,246 +48,66 @@ def plain_text(report: Report, /) -> str:
     return text(report, width=PLAIN_WIDTH, colour=False) + "\n"
 
 
-def _rendered(block: RenderableType, width: int, colour: bool) -> str:
-    """A block as lines without spaces at their ends. Words are never markup: everything is given as ``Text``."""
-    out = io.StringIO()
-    system: Literal["standard"] | None = "standard" if colour else None
-    console = Console(
-        file=out,
-        width=width,
-        color_system=system,
-        force_terminal=colour,
-        no_color=not colour,
-        highlight=False,
-        markup=False,
-        emoji=False,
-        legacy_windows=False,
-        _environ={},
-    )
-    console.print(block)
-    lines = out.getvalue().rstrip("\n").split("\n")
-    return "\n".join(
-        re.sub(rf"(?: |{_ANSI})+$", lambda end: "".join(re.findall(_ANSI, end[0])), line) for line in lines
-    )
+def line(report: Report, /, *, page: str = "") -> str:
+    """One line for logs: the verdict, what it rests on most, and where the page is."""
+    report = harmless(report)
+    parts = [f"clipclean: {report.verdict} {report.model.name}", _reason(report).rstrip("."), *([page] if page else [])]
+    return ": ".join(parts) + "\n"
 
 
-def _heading(words: str) -> Text:
-    return Text(words, style="bold")
+def _reason(report: Report) -> str:
+    found, attack = search.strongest(report), next(iter(measures.named(report)), None)
+    if report.is_audit and report.suspects and found:
+        return f"class {found.class_}, {found.family} of {percent(found.size)} reaches it in {percent(found.asr.value)}"
+    if attack and attack.after:
+        return f"class {attack.after.target}, {attack.family} reaches it in {percent(attack.after.asr.value)}"
+    return verdicts.headline(report)
 
 
-def _under(heading: str, *below: RenderableType) -> Group:
-    return Group(_heading(heading), *below)
-
-
-def _hanging(rows: Iterable[tuple[str | Text, str]], *, indent: int = 2, first: int | None = None) -> Padding:
-    """Rows of a mark and words that wrap beside it."""
-    table = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
-    table.add_column(no_wrap=True, width=first)
-    table.add_column(overflow="fold")
-    for mark, words in rows:
-        table.add_row(mark if isinstance(mark, Text) else Text(mark), Text(words))
-    return Padding(table, (0, 0, 0, indent))
-
-
-def _columns(head: Sequence[str], *, label: str = "") -> Table:
-    """A table with one wide column, and one for each number; both have words below their values."""
-    table = _bare(len(head))
-    table.add_row(_heading(label), *map(_heading, head))
-    return table
-
-
-def _add(table: Table, label: str, cells: Iterable[str], words: str = "", below: Iterable[str] = ()) -> None:
-    """One entry: a label with its cells, and quietly under them what they mean."""
-    table.add_row(Padding(Text(label), (0, 1, 0, 2)), *map(Text, cells))
-    under = list(below)
-    if words or any(under):
-        table.add_row(Padding(Text(words, style="dim"), (0, 1, 0, 4)), *(Text(cell, style="dim") for cell in under))
-
-
-def _rest(total: int) -> list[RenderableType]:
-    return [Text(f"  and {count(total - SHOWN)} more, in report.json", style="dim")] if total > SHOWN else []
-
-
-def _listed(heading: str, entries: Sequence[str]) -> RenderableType | None:
-    return _under(heading, _hanging([("-", entry) for entry in entries])) if entries else None
-
-
-def _commands(report: Report, place: RunPaths) -> RenderableType | None:
-    """The next commands: each on a line of its own, however long, so that it can be copied."""
-    found = verdicts.commands(report, place)
-    if not found:
-        return None
-    lines: list[RenderableType] = []
-    for purpose, words in found:
-        lines += [Text(f"  {purpose}:"), Text(f"    {words}", style="bold", overflow="fold")]
-    return Group(*lines)
-
-
-def _looked_for(report: Report) -> RenderableType | None:
-    """The evidence of a passing run."""
-    if report.verdict != "pass":
-        return None
-    lines = [
-        ("-", f"{what}: {found}{f' ({usual})' if usual else ''}") for what, found, usual in verdicts.looked_for(report)
-    ]
-    return _under("Looked for", _hanging(lines))
-
-
-def _about(report: Report) -> RenderableType:
+def _about(report: Report) -> list[str]:
     """The model, and the steps of the run."""
-    model = report.model
-    facts = [("model", f"{model.name}, {model.architecture}, sha256 {model.sha256[:16]}…")]
+    parts = [f"{report.model.name}, {report.model.architecture}"]
     if recipe := report.recipe:
-        standing = "validated" if recipe.validated else "not validated"
-        facts.append(("recipe", f"{recipe.name}, revision {recipe.revision}, {standing}"))
+        parts.append(f"recipe {recipe.name}{'' if recipe.validated else ' (not validated)'}")
     if data := report.data:
-        skipped = data.skipped if isinstance(data.skipped, int) else len(data.skipped)
-        what = "images" if report.is_audit else "clean pairs"
-        facts.append(("data", f"{count(data.pairs)} {what}, {count(skipped)} skipped"))
-    if policy := report.policy:
-        facts.append(("policy", f"{policy.name}, sha256 {policy.sha256[:16]}…"))
-    return _hanging(facts, indent=0, first=6)
+        parts.append(f"{count(data.pairs)} {'images' if report.is_audit else 'clean pairs'}")
+    return ["; ".join(parts)]
 
 
-def _suspects(report: Report) -> RenderableType | None:
+def _suspects(report: Report) -> list[str]:
     """The classes that the audited model seems to be turned towards."""
-    found = report.suspects
-    if not found or measures.has_before(report):
-        return None
-    lines = []
-    for number, suspect in enumerate(found[:SHOWN], start=1):
-        by = f", by {families}" if (families := search.families(suspect)) else ""
-        lines.append((f"{number}.", f"{suspect.class_}, score {decimal(suspect.score)}{by}"))
-    return _under("Suspects, most suspicious first", _hanging(lines), *_rest(len(found)))
-
-
-def _auto(report: Report) -> RenderableType | None:
-    """A table of the candidates, where the run chose for itself."""
-    if report.auto is None:
-        return None
-    table = _columns(["backdoors removed", "costs"], label="  candidate")
-    for row in auto.rows(report):
-        name = f"{row.name}{' (chosen)' if row.chosen else ''}"
-        _add(table, name, [row.canaries, row.cost], f"{row.outcome}; {row.seconds}", [f"{row.left} left", ""])
-    return _under("What was tried", *map(Text, auto.candidate_lines(report)), Text(""), table)
-
-
-def _search(made: search.Search) -> RenderableType:
-    """A table of found triggers; below each size, the sizes of clean models and the deviation from them."""
-    title = f"Search for unknown triggers{f', {made.when} cleaning' if made.when else ''}"
-    if not made.found:
-        return _under(title, Text(made.told), Text("  Nothing was found."))
-    table = _columns(["size", "success"], label="  leads to")
-    table.add_row("", Text("clean models need", style="dim"), Text("95 % interval", style="dim"))
-    for found in made.found[:SHOWN]:
-        words = "; ".join([f"{found.family_words}, {found.size_words}", *search.signs(found)])
-        below = [search.needed(found), percent_interval(found.asr.interval)]
-        _add(table, found.class_, [percent(found.size), percent(found.asr.value)], words, below)
-    return _under(title, Text(made.told), Text(""), table, *_rest(len(made.found)))
-
-
-def _section(made: sections.Table) -> RenderableType:
-    """A section of ``sections``: its title, its sentence, its table."""
-    entries = [
-        (
-            "-",
-            f"{row[0]}: "
-            + "; ".join(f"{name.lower()} {cell}" for name, cell in zip(made.head[1:], row[1:], strict=True)),
-        )
-        for row in made.rows[:SHOWN]
-    ]
-    return _under(made.title, Text(made.words), *([_hanging(entries)] if entries else []), *_rest(len(made.rows)))
-
-
-def _numbers(report: Report) -> RenderableType:
-    """Clean accuracy, then each attack in full."""
-    two = measures.has_before(report)
-    table = _columns(["before", "after", "change"] if two else ["measured"])
-    _measured(table, measures.accuracy(report), two=two)
-    blocks: list[RenderableType] = [table]
-    kind = "Trigger" if measures.named(report) else "Strongest trigger of the panel"
-    for attack in measures.detailed(report):
-        blocks += [Text(""), _heading(f"{kind}  {attack.trigger} → {attack.target}")]
-        below = _bare(3 if two else 1)
-        for row in measures.rows(attack, *ROWS):
-            _measured(below, row, two=two)
-        blocks.append(below)
-    return Group(*blocks)
-
-
-def _bare(cells: int) -> Table:
-    """A table of the same columns without a head."""
-    table = Table.grid(expand=True)
-    table.add_column(ratio=1, overflow="fold")
-    for _ in range(cells):
-        table.add_column(justify="right", width=_NUMBERS, no_wrap=True, overflow="ellipsis")
-    return table
-
-
-def _measured(table: Table, row: MeasureRow, *, two: bool) -> None:
-    """A measure; below it, dimmed, its meaning and interval."""
-    figures = [row.before, row.after] if two else [row.after]
-    values = [_value(row, figure) for figure in figures]
-    sure = [_interval(figure) for figure in figures]
-    if two:
-        values.append(_change(row))
-        sure.append(f"{row.measure.better} is better" if row.measure.better else "")
-    _add(table, row.measure.label, values, row.measure.words, sure)
-
-
-def _value(row: MeasureRow, figure: Figure | None) -> str:
-    if not figure:
-        return NOTHING
-    return percent(figure.value) if row.measure.is_share else decimal(figure.value)
-
-
-def _interval(figure: Figure | None) -> str:
-    return percent_interval(figure.interval) if figure and figure.interval else ""
-
-
-def _change(row: MeasureRow) -> str:
-    if not row.before or not row.after:
-        return NOTHING
-    return (points if row.measure.is_share else difference)(row.before.value, row.after.value)
-
-
-def _panel(report: Report) -> RenderableType | None:
-    """The triggers of the panel: a table in an audit, one sentence for a cleaning."""
-    attacks = measures.panel(report)
-    if not attacks:
-        return None
-    if measures.has_before(report):
-        sides = (("before", [attack.before for attack in attacks]), ("after", [attack.after for attack in attacks]))
-        shown = [f"{when}, {words}" for when, probes in sides if (words := _strongest(probes))]
-        summary = f"Of {count(len(attacks))} built-in triggers the strongest: {'; '.join(shown)}."
-        return _under("Panel of known triggers", Text(summary))
-    table = _columns(["beyond chance"], label="Panel of known triggers")
-    probes = [attack.after for attack in attacks if attack.after]
-    for probe in probes[:SHOWN]:
-        excess = probe.excess_asr
-        _add(table, f"→ {probe.target}", [percent(excess.value)], probe.trigger, [percent_interval(excess.interval)])
-    return Group(table, *_rest(len(probes)))
-
-
-def _strongest(probes: Sequence[ProbeRecord | None]) -> str:
-    best = max((probe for probe in probes if probe), key=measures.excess_of, default=None)
-    if best is None:
-        return ""
-    return f"{best.trigger} → {best.target}, {percent(best.excess_asr.value)} beyond chance"
-
-
-def _findings(report: Report) -> RenderableType | None:
-    found = verdicts.by_severity(report.findings)
+    found = () if measures.has_before(report) else report.suspects
     if not found:
-        return None
-    rows = [(Text(f"{each.rule} {each.level}", style=_STYLES[each.level]), each.message) for each in found]
-    return _under("Findings", _hanging(rows))
+        return []
+    named = [
+        f"{each.class_} (score {decimal(each.score)}{f', {by}' if (by := search.families(each)) else ''})"
+        for each in found[:_SUSPECTS]
+    ]
+    rest = len(found) - _SUSPECTS
+    return [f"Suspects: {'; '.join(named)}{f'; and {count(rest)} more' if rest > 0 else ''}"]
 
 
-def _set_aside(report: Report) -> RenderableType | None:
-    """The suppressed findings, with the policy's reasons."""
-    told = verdicts.policy_told(report)
-    if not told:
-        return None
-    entries = [("-", f"{each.rule} {each.message} {verdicts.set_aside(each)}") for each in report.suppressed]
-    return _under(told, _hanging(entries))
+def _evidence(report: Report) -> list[str]:
+    """What was tried, and what was looked for."""
+    rows = [f"{what}: {found}{f' ({usual})' if usual else ''}" for what, found, usual in verdicts.looked_for(report)]
+    return [f"- {row}" for row in [*(auto.candidate_lines(report)[:1] if report.auto else ()), *rows[-4:]]]
+
+
+def _findings(report: Report, width: int, room: int, colour: bool) -> list[str]:
+    """The worst findings, each on one line, in so many lines."""
+    found = verdicts.by_severity(report.findings)
+    shown = found if len(found) <= room else found[: room - 1]
+    lines = []
+    for each in shown:
+        start = f"{each.rule} {each.level}"
+        lines.append(_painted(start, each.level, colour) + _cut(f"{start} {each.message}", width).removeprefix(start))
+    rest = len(found) - len(shown)
+    return lines + ([f"and {count(rest)} more finding{'' if rest == 1 else 's'}"] if rest else [])
+
+
+def _cut(words: str, width: int) -> str:
+    return words if cell_len(words) <= width else set_cell_size(words, width - 1).rstrip() + "…"
+
+
+def _painted(words: str, style: str, colour: bool) -> str:
+    return f"\x1b[{_COLOURS[style]}m{words}\x1b[0m" if colour else words

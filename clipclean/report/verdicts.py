@@ -1,8 +1,5 @@
 """The verdict in words: its statement, its basis, its limits, and the next steps."""
 
-import json
-import re
-import shlex
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -14,23 +11,6 @@ from clipclean.schema.report import Report
 
 WORDS = {"pass": "Pass", "fail": "Fail", "inconclusive": "Inconclusive"}
 _SEVERITY = {"error": 0, "warning": 1, "note": 2}
-_SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
-
-
-class RunPaths(NamedTuple):
-    """Where things are, as the user named them, for commands that can be copied; empty where that is not known."""
-
-    folder: str = ""  # of the weights and the report
-    model: str = ""
-    data: str = ""
-    recipe: str = ""
-
-
-class NextCommand(NamedTuple):
-    """A command, and its purpose."""
-
-    purpose: str
-    words: str
 
 
 class Check(NamedTuple):
@@ -39,9 +19,6 @@ class Check(NamedTuple):
     what: str
     found: str
     usual: str
-
-
-NOWHERE = RunPaths()
 
 
 def headline(report: Report, /) -> str:
@@ -84,46 +61,6 @@ def limits(report: Report, /) -> list[str]:
             if (known := rule(finding.rule)).stage == "triggers"
         ),
     ]
-
-
-def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
-    """The next commands, ready to be copied; empty if there is nothing to do."""
-    folder = shlex.quote(place.folder or "FOLDER")
-    model = shlex.quote(place.model or report.model.name)
-    if report.verdict == "pass" and not report.is_audit:
-        return [
-            NextCommand("Check that the folder is whole", f"clipclean verify {folder}"),
-            *(
-                [
-                    NextCommand(
-                        "Load the weights in Python", f"open_clip.create_model_and_transforms({_python(place.folder)})"
-                    )
-                ]
-                if any(export.format.startswith("open_clip") for export in report.exports or ())
-                else []
-            ),
-        ]
-    if report.verdict == "pass":
-        return []
-    if report.is_audit:
-        suspect = next(iter(report.suspects), None)
-        named = [f"--target {shlex.quote(suspect.class_)}"] if suspect else []
-        if (
-            suspect
-            and suspect.trigger
-            and _SPEC.fullmatch(suspect.trigger)
-            and not suspect.trigger.startswith("found:")
-        ):
-            named.insert(0, f"--trigger {shlex.quote(suspect.trigger)}")
-        else:
-            named = []
-        words = " ".join([f"clipclean sanitize {model} --data CLEAN_PAIRS --recipe auto --out cleaned", *named])
-        return [NextCommand("Clean the model on image and caption pairs that you trust", words)]
-    data = shlex.quote(place.data or "CLEAN_PAIRS")
-    if place.recipe == "auto":
-        return [NextCommand("Search the model as it is", f"clipclean audit {model} --effort thorough")]
-    words = f"clipclean sanitize {model} --data {data} --recipe auto --out {folder} --force"
-    return [NextCommand("Try several recipes, and take the best", words)]
 
 
 def looked_for(report: Report, /) -> list[Check]:
@@ -187,10 +124,6 @@ def _found_by_search(report: Report, limit: float | None) -> str:
     strongest = search.strongest(report)
     signs = search.signs(strongest)[:1] if strongest else []
     return f"no class stands out; the trigger that works best is {signs[0]}" if signs else "none that works was found"
-
-
-def _python(folder: str) -> str:
-    return json.dumps(f"local-dir:{folder or 'FOLDER'}", ensure_ascii=False)
 
 
 def by_severity(findings: Iterable[Finding], /) -> list[Finding]:

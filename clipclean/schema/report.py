@@ -633,6 +633,12 @@ class Report(Part):
             raise ValueError(f"{', '.join(missing)} missing")
         return self
 
+    def __repr__(self) -> str:
+        """One line: a report of many findings would fill the screen of whoever looks at one."""
+        return f"<Report: {self.command} of {self.model.name[:80]!a}, {self.verdict}, {len(self.findings)} findings>"
+
+    __str__ = __repr__
+
     @property
     def is_audit(self) -> bool:
         """Whether one model was looked at, and none cleaned."""

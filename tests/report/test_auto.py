@@ -244,7 +244,7 @@ def test_a_model_that_was_left_alone_says_so():
     assert "the weights are as they were" in " ".join(auto.candidate_lines(made))
 
 
-@pytest.mark.parametrize("form", ["html", "markdown", "text"])
+@pytest.mark.parametrize("form", ["html", "markdown"])
 def test_every_form_for_people_shows_the_candidates(form):
     shown = report.FORMATS[form](chosen_by_itself())
     assert "What was tried" in shown

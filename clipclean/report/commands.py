@@ -1,0 +1,95 @@
+"""Commands that a report suggests: each runs as it is printed, with what its own run was given."""
+
+import json
+import re
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from clipclean.schema.report import Report, SuspectRecord
+
+_SPEC = re.compile(r"[A-Za-z0-9:=.,_-]+")  # a trigger that needs no file
+_MODEL = {"arch": "--arch", "weights": "--weights", "classes": "--classes", "templates": "--templates"}
+_MODEL |= {"reference": "--reference"}
+_AUDIT = _MODEL | {"references": "--references"}
+_SANITIZE = _MODEL | {"eval_data": "--eval-data", "image_key": "--image-key", "caption_key": "--caption-key"}
+_SANITIZE |= {"triggers": "--trigger", "target": "--target"}
+PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
+
+
+class RunPaths(NamedTuple):
+    """What a run was given, as the user named it, for commands that can be copied; empty where that is not known."""
+
+    folder: str = ""  # of the weights and the report
+    model: str = ""
+    data: str = ""
+    recipe: str = ""
+    found: str = ""  # where an audit saved its triggers
+    options: tuple[tuple[str, str], ...] = ()  # others, by the names of a request's fields
+
+
+class NextCommand(NamedTuple):
+    """A command, and its purpose."""
+
+    purpose: str
+    words: str
+
+
+NOWHERE = RunPaths()
+
+
+def paths_of(request: object, /, **places: str) -> RunPaths:
+    """What a request of any kind was given; ``places`` are fields of the result that its own do not tell."""
+    given = []
+    for name in dict.fromkeys((*_AUDIT, *_SANITIZE)):
+        value = getattr(request, name, None)
+        if name in ("classes", "templates") and isinstance(value, Sequence) and not isinstance(value, str):
+            value = f"{name}.txt"  # texts from Python: a command takes a file
+        several = value if isinstance(value, tuple | list) else (value,)
+        given += [(name, str(each)) for each in several if each is not None]
+    return RunPaths(model=str(getattr(request, "model", "")), options=tuple(given), **places)
+
+
+def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
+    """The next commands, ready to be copied; empty if there is nothing to do."""
+    folder, model = place.folder or "FOLDER", place.model or report.model.name
+    if report.is_audit:
+        if report.verdict == "pass":
+            return []
+        suspect = next(iter(report.suspects), None)
+        named = _named(report, suspect, place) if suspect else ()
+        words = ("sanitize", model, "--data", PAIRS, "--recipe", "auto", "--out", "cleaned", *named)
+        return [
+            NextCommand("Clean the model on image and caption pairs that you trust", _command(words, place, _MODEL))
+        ]
+    if report.verdict == "pass":
+        loads = any(export.format.startswith("open_clip") for export in report.exports or ())
+        call = f"open_clip.create_model_and_transforms({json.dumps(f'local-dir:{folder}', ensure_ascii=False)})"
+        return [
+            NextCommand("Check that the folder is whole", _command(("verify", folder), place, {})),
+            *([NextCommand("Load the weights in Python", call)] if loads else []),
+        ]
+    if place.recipe == "auto":
+        words = ("audit", model, "--effort", "thorough")
+        return [NextCommand("Search the model as it is", _command(words, place, _AUDIT))]
+    words = ("sanitize", model, "--data", place.data or PAIRS, "--recipe", "auto", "--out", folder, "--force")
+    return [NextCommand("Try several recipes, and take the best", _command(words, place, _SANITIZE))]
+
+
+def _command(words: Sequence[str], place: RunPaths, takes: dict[str, str]) -> str:
+    """A command line with all options of the run that the command takes."""
+    kept = [part for name, value in place.options if name in takes for part in (takes[name], value)]
+    return shlex.join(["clipclean", *words, *kept])
+
+
+def _named(report: Report, suspect: SuspectRecord, place: RunPaths) -> tuple[str, ...]:
+    """The options that name a suspect's trigger: the one that was saved, else its spec; none where it has neither."""
+    found = report.measurements.search.found or ()
+    saved = next((each.file for each in found if each.file and each.class_ == suspect.class_), None)
+    if saved and place.found:
+        return ("--trigger", str(Path(place.found) / saved))  # a file brings its own class
+    spec = suspect.trigger or ""
+    if _SPEC.fullmatch(spec) and not spec.startswith("found:"):
+        return ("--trigger", spec, "--target", suspect.class_)
+    return ()

@@ -1,0 +1,90 @@
+import html
+import re
+import shlex
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import pytest
+import tiny
+from report import samples, searches
+
+from clipclean import cli, demo, report
+from clipclean.report import RunPaths
+from clipclean.report.commands import PAIRS, commands, paths_of
+
+OPTIONS = ["--arch", "tiny.json", "--classes", "classes.txt", "--templates", "templates.txt"]
+TRIGGER = ["--trigger", demo.TRIGGER, "--target", demo.TARGET]
+PASSING = "version: 1\nname: mild\nseverities: {CC001: note, CC002: note, CC010: note, CC060: warning}\n"
+
+
+def suggested(made, **given):
+    return [each.words for each in commands(report.parse(made), paths_of(SimpleNamespace(**given)))]
+
+
+def test_a_command_repeats_what_the_run_was_given_and_its_command_takes():
+    given = {"model": "m.pt", "arch": "RN50", "classes": "a b.txt", "templates": None, "references": ("r.json",)}
+    (words,) = suggested(searches.backdoored(), **given)
+    assert words.endswith(f"--trigger {samples.SPEC} --target banana --arch RN50 --classes 'a b.txt'")
+    assert "--references" not in words  # is no option of sanitize
+
+
+def test_a_trigger_that_the_audit_saved_is_named_by_its_file():
+    made = searches.backdoored()
+    made["measurements"]["search"]["found"][0]["file"] = "01-mask.safetensors"
+    (command,) = commands(report.parse(made), RunPaths(model="m.pt", found="found"))
+    assert command.words.endswith("--trigger found/01-mask.safetensors")
+
+
+def test_texts_from_python_become_a_file_to_write():
+    (words,) = suggested(searches.backdoored(), model="m.pt", classes=["cat", "dog"])
+    assert "--classes classes.txt" in words
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    demo.unpack(folder)
+    return folder
+
+
+def shown(page):
+    """The commands on a page, with the user's own pairs."""
+    found = re.findall(r'<pre tabindex="0"><code>(.*?)</code></pre>', page.read_text(encoding="utf-8"))
+    assert found
+    return [html.unescape(words).replace(PAIRS, "clean.tar") for words in found]
+
+
+def run(words):
+    """Run a command as it is printed; what takes minutes is read and checked, and not done."""
+    if words.startswith("open_clip."):
+        return subprocess.run([sys.executable, "-c", f"import open_clip; {words}"], check=False).returncode
+    program, *more = shlex.split(words)
+    assert program == "clipclean"
+    return cli.main([*more, *(["--dry-run"] if more[0] != "verify" else [])])
+
+
+@pytest.mark.slow
+def test_every_command_that_an_audit_suggests_runs(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    asked = ["--data", "eval.tar", "--effort", "quick", "--save-triggers", "found", "--report", "audit.html"]
+    assert cli.main(["audit", demo.CHECKPOINT, *OPTIONS, *asked]) in (1, 4)
+    (words,) = shown(folder / "audit.html")
+    assert "--trigger found/" in words
+    assert run(words) == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("more", "codes"), [([], (1, 4)), (["--policy", "mild.yaml"], (0,))])
+def test_every_command_that_a_cleaning_suggests_runs(folder, monkeypatch, more, codes):
+    monkeypatch.chdir(folder)
+    tiny.written(folder / "mild.yaml", PASSING)
+    out = f"out{len(more)}"
+    asked = ["--data", "clean.tar", "--eval-data", "eval.tar", "--out", out, "--recipe", demo.RECIPE]
+    short = ["--set", "train.max_steps=2", "--set", "train.warmup_steps=1"]
+    assert cli.main(["sanitize", demo.CHECKPOINT, *OPTIONS, *asked, *short, *TRIGGER, *more]) in codes
+    for words in shown(folder / out / "report.html"):
+        assert run(words) == 0
+    made = report.read(folder / out / "report.json")
+    given = SimpleNamespace(model=demo.CHECKPOINT, arch="tiny.json", classes="classes.txt", templates="templates.txt")
+    assert all(run(each.words) == 0 for each in commands(made, paths_of(given, folder=out, recipe="auto")))
