@@ -140,8 +140,3 @@ versions: setup
 	build/tools/bin/python benchmarks/versions.py lowest --python $(LOWEST) --out build/versions
 	build/tools/bin/python benchmarks/versions.py highest --python $(HIGHEST) --out build/versions --write docs/tested.md
 .PHONY: pages versions
-
-# A CycloneDX bill of materials of clipclean and all that it depends on, as installed here.
-sbom: setup
-	$(BIN)/python benchmarks/dependencies.py --out dist/clipclean.cdx.json
-.PHONY: sbom

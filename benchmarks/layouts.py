@@ -68,7 +68,7 @@ def measured(name: str, folder: Path, *, pairs: int) -> list[dict[str, Any]]:
         out = folder / f"{number}-{target}"
         arch = ["--arch", name] if source == "torch zip" else []
         told, seconds, peak = command(
-            "export", places[source], "--format", target, "--out", out, "--data", clean, "--json", "--bom", *arch
+            "export", places[source], "--format", target, "--out", out, "--data", clean, "--json", *arch
         )
         command("verify", out, "--quiet")
         exports = told["exports"]

@@ -106,8 +106,8 @@ def _option(option: click.Option, context: click.Context) -> tuple[str, str]:
         meaning.append(f"Default: {prose(option.show_default)}.")
     elif isinstance(default, str | int | float | Path) and not isinstance(default, bool):
         meaning.append(f"Default: {code(str(default))}.")
-    variable = option.envvar or f"{context.auto_envvar_prefix}_{str(option.name).upper()}"
-    meaning.append(f"Variable: {code(str(variable))}.")
+    if option.envvar:
+        meaning.append(f"Variable: {code(str(option.envvar))}.")
     return ", ".join(code(flag) for flag in [*flags[:-1], flags[-1] + metavar]), " ".join(meaning)
 
 

@@ -36,7 +36,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from clipclean import data, model, train
-from clipclean.export import provenance
+from clipclean.export import environment
 from clipclean.methods import cleanclip
 from clipclean.train import precision
 from clipclean.train.optim import is_spared
@@ -172,7 +172,7 @@ def measured(
         keep(
             {
                 "model": name,
-                "device": provenance.hardware(device),
+                "device": environment.hardware(device),
                 "pairs": pairs,
                 "threads": torch.get_num_threads(),
                 "torch": torch.__version__,

@@ -52,7 +52,6 @@ GONE = {
 }
 WORDS = {  # of the arguments, for the help of every function that has them
     "arch": "an open_clip name, or a JSON file with a config.",
-    "bom": "also write a bill of materials.",
     "canaries": "how many test backdoors, 1 to 6.",
     "caption_key": "column of the captions, where it has another name than the known ones.",
     "classes": "class names; None takes ImageNet-1k's.",
@@ -185,10 +184,6 @@ def sanitize(
     label: Mapping[str, str] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     format: str | Sequence[str] = ("open_clip",),
-    normalize: bool = False,
-    fp16: bool = False,
-    onnx_preset: str = "transformers.js",
-    bom: bool = False,
     force: bool = False,
     keep_failed: bool = False,
     seed: int = 0,
@@ -259,7 +254,6 @@ def export(
     normalize: bool = False,
     fp16: bool = False,
     onnx_preset: str = "transformers.js",
-    bom: bool = False,
     label: Mapping[str, str] | None = None,
     force: bool = False,
     progress: Progress | None = None,
@@ -295,7 +289,7 @@ def inspect(model: "Model", /, *, arch: str | None = None, weights: str | None =
 
 @_command
 def verify(folder: Place, /, *, public_key: Place | None = None) -> "Result":
-    """Check a folder that ``sanitize`` or ``export`` wrote: checksums, provenance, statement, weights, signature.
+    """Check a folder that ``sanitize`` or ``export`` wrote: checksums, in-toto statement, weights, report, signature.
 
     Raises:
         RefusedInput: it is no folder, or nothing says what should be in it.

@@ -137,7 +137,7 @@ PARAMETERS = {
     "max_accuracy_loss": Parameter(click.FloatRange(0, 0.5)),
     "label": Parameter(convert_type(label), several=True),
     "power": _SWITCH._replace(searches=True),
-    **dict.fromkeys(("search", "panel", "normalize", "fp16", "bom", "force", "keep_failed"), _SWITCH),
+    **dict.fromkeys(("search", "panel", "normalize", "fp16", "force", "keep_failed"), _SWITCH),
 }
 CALLED = {"model": "the model", "models": "the model", "file": "the report"}  # arguments, which have no flag
 

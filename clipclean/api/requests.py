@@ -15,7 +15,6 @@ from clipclean.api.parameters import Values, labels
 if TYPE_CHECKING:
     from clipclean.config.policy import Policy
     from clipclean.config.recipe import Recipe
-    from clipclean.export.formats import ExportOptions
     from clipclean.jobs.audit_inputs import AuditRequest
     from clipclean.jobs.export import ExportRequest
     from clipclean.jobs.prepare import SanitizeRequest
@@ -52,6 +51,7 @@ def of_audit(given: Values, /) -> Iterator["AuditRequest"]:
 def of_sanitize(given: Values, /) -> "SanitizeRequest":
     """The request of a cleaning."""
     recipe, policy = recipe_of(given), policy_of(given)
+    from clipclean.export import formats
     from clipclean.jobs import prepare
 
     return filled(
@@ -64,7 +64,7 @@ def of_sanitize(given: Values, /) -> "SanitizeRequest":
         triggers=given["trigger"],
         policy=policy,
         screen=None if given["screen"] == "report" else given["screen"],
-        wanted=_wanted(given),
+        wanted=formats.wanted(given["format"]),
         labels=labels(given.get("label", ())),
         unnamed=None if given["recipe"] is not None else _settings(given),
         fits_warmup=not any(change.partition("=")[0].strip() == "train.warmup_steps" for change in given["set"]),
@@ -82,6 +82,7 @@ def of_screen(given: Values, /) -> "ScreenRequest":
 def of_export(given: Values, /) -> Iterator["ExportRequest"]:
     """The request of an export; bundled pairs exist as long as the context lasts."""
     from clipclean import demo
+    from clipclean.export import formats
     from clipclean.jobs import export
 
     with demo.unpacked() as bundled:
@@ -90,7 +91,9 @@ def of_export(given: Values, /) -> Iterator["ExportRequest"]:
             given,
             data=given["data"] or bundled / demo.PAIRS,
             own=given["data"] is not None,
-            wanted=_wanted(given),
+            wanted=formats.wanted(
+                given["format"], given["onnx_preset"], normalize=given["normalize"], fp16=given["fp16"]
+            ),
             labels=labels(given.get("label", ())),
         )
 
@@ -122,15 +125,3 @@ def policy_of(given: Values, /) -> "Policy":
     if policy is None:
         return policies.DEFAULT
     return policies.load(policy) if isinstance(policy, Path) else policy
-
-
-def _wanted(given: Values) -> "ExportOptions":
-    from clipclean.export.formats import wanted
-
-    return wanted(
-        given["format"],
-        given["onnx_preset"],
-        normalize=given["normalize"],
-        fp16=given["fp16"],
-        bom=given["bom"],
-    )

@@ -17,7 +17,7 @@ from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Evidence, Measured, Recipe, Versions
 from clipclean.detect import Measurement, Rate
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.export import provenance
+from clipclean.export import environment
 from clipclean.jobs import prepare
 from clipclean.jobs.prepare import SanitizeRequest
 from clipclean.progress import Progress
@@ -86,7 +86,7 @@ def _block(recipe: Recipe, request: BenchRequest, ground: Workbench, number: int
         before=pooled([before for before, _ in runs.values()]),
         after=pooled([after for _, after in runs.values()]),
         versions=Versions(
-            clipclean=__version__, torch=torch.__version__, open_clip=provenance.versions()["open_clip_torch"]
+            clipclean=__version__, torch=torch.__version__, open_clip=environment.versions()["open_clip_torch"]
         ),
     )
 

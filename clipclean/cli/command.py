@@ -36,7 +36,8 @@ class Command(click.Command):
         try:
             return super().parse_args(ctx, args)
         except click.UsageError as error:
-            if instead := gone.told(given):
+            own = {name for each in self.params for name in each.opts}  # what is gone elsewhere
+            if instead := gone.told([each for each in given if each not in own]):
                 raise click.UsageError(f"{error.format_message()} {instead}", ctx) from None
             raise
 

@@ -9,6 +9,7 @@ from clipclean import untrusted
 from clipclean.api import requests, roles
 from clipclean.cli import options, printing, progress
 from clipclean.cli.command import command, option
+from clipclean.export.onnx_presets import DEFAULT, PRESETS
 
 if TYPE_CHECKING:
     from clipclean.schema.results import Exported
@@ -49,10 +50,20 @@ Examples:
 @options.download
 @options.arch
 @options.weights
-@options.normalize
-@options.fp16
-@options.onnx_preset
-@options.bom
+@option("--normalize", group="Output", is_flag=True, help="ONNX: the graphs scale embeddings to length 1.")
+@option(
+    "--fp16",
+    group="Output",
+    is_flag=True,
+    help="ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
+)
+@option(
+    "--onnx-preset",
+    group="Output",
+    metavar="|".join(PRESETS),
+    default=DEFAULT,
+    help="ONNX: name files, inputs and outputs as this consumer expects.",
+)
 @options.force
 @options.as_json
 @options.quiet

@@ -9,6 +9,11 @@ GONE: dict[str, str] = {
     "--no-audit": "use --no-panel",
     "cache": "results are kept no longer, an interrupted audit goes on all the same",
     "--no-cache": "leave it out, since results are kept no longer",
+    "--bom": "leave it out, since the in-toto statement is the record",
+    "--onnx-preset": "give it to clipclean export",
+    "--normalize": "give it to clipclean export",
+    "--fp16": "give it to clipclean export",
+    "clip-as-service": "take transformers.js and rename the graphs",
     "safetensors": "write --format open_clip",
     "transformers": "write --format hf",
 }

@@ -12,7 +12,6 @@ from clipclean.cli import complete
 from clipclean.cli.command import Decorated, option, shared
 from clipclean.config.recipe import EFFORTS
 from clipclean.export import formats as export_formats
-from clipclean.export import onnx_presets
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -21,7 +20,6 @@ LAYOUTS = tuple(export_formats.FORMATS)
 LAYOUTS_HELP = "Format of the weights: {}. Repeatable: all of them go into one folder.".format(
     "; ".join(f"{name}, {form.summary}" for name, form in export_formats.FORMATS.items())
 )
-ONNX_PRESETS = tuple(onnx_presets.PRESETS)
 
 
 class Output(NamedTuple):
@@ -385,27 +383,6 @@ force = shared(
     is_flag=True,
     help="Overwrite files that clipclean wrote before. Their contents are lost.",
 )
-normalize = shared("--normalize", group="Output", is_flag=True, help="ONNX: the graphs scale embeddings to length 1.")
-fp16 = shared(
-    "--fp16",
-    group="Output",
-    is_flag=True,
-    help="ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
-)
-onnx_preset = shared(
-    "--onnx-preset",
-    group="Output",
-    metavar="|".join(ONNX_PRESETS),
-    default=ONNX_PRESETS[0],
-    help="ONNX: name files, inputs and outputs as this consumer expects.",
-)
-bom = shared(
-    "--bom",
-    group="Output",
-    is_flag=True,
-    help="Also write bom.cdx.json, a CycloneDX bill of materials of the model.",
-)
-
 # Running
 
 device = shared(

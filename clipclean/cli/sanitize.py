@@ -63,10 +63,6 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.outputs
 @options.as_json
 @options.force
-@options.normalize
-@options.fp16
-@options.onnx_preset
-@options.bom
 @options.device
 @options.seed
 @options.max_minutes

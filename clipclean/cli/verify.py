@@ -35,7 +35,7 @@ Examples:
 @options.config
 @options.verbose
 def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, verbose: bool) -> int:
-    """Check the folder DIR that sanitize or export wrote: checksums, provenance, statement, weights, signature.
+    """Check the folder DIR that sanitize or export wrote: checksums, in-toto statement, weights, report, signature.
 
     Weights are read as data, and the digest of their tensors is computed again. Each finding names its file. Exit code 0: the
     folder is whole; 1: something differs from the records; 3: something cannot be read.

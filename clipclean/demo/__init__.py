@@ -77,5 +77,4 @@ def arguments(folder: Path, /) -> dict[str, Any]:
         "device": "auto",
         "screen": "report",
         "format": ("open_clip",),
-        "onnx_preset": "transformers.js",
     }

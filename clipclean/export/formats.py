@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from clipclean import files
 from clipclean.errors import UsageError
-from clipclean.export import bpe, onnx_metadata, onnx_presets
+from clipclean.export import bpe, onnx_presets
 from clipclean.progress import Progress
 from clipclean.schema.report import ExportRecord
 
@@ -23,24 +23,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """Which formats; for ONNX whose names, whether embeddings have unit length, whether weights are halved.
-
-    ``bom`` asks for a bill of materials beside them.
-    """
+    """Which formats; for ONNX whose names, whether embeddings have unit length, whether weights are halved."""
 
     formats: tuple[str, ...]
-    preset: str
-    normalise: bool
-    fp16: bool
-    bom: bool = False
+    preset: str = onnx_presets.DEFAULT
+    normalise: bool = False
+    fp16: bool = False
 
 
-def wanted(formats: Sequence[str], preset: str, /, *, normalize: bool, fp16: bool, bom: bool) -> ExportOptions:
+def wanted(
+    formats: Sequence[str], preset: str = onnx_presets.DEFAULT, /, *, normalize: bool = False, fp16: bool = False
+) -> ExportOptions:
     """The requested formats; raises UsageError for a setting of a format that was not requested."""
     names = tuple(dict.fromkeys(formats))
     if "onnx" not in names and (normalize or fp16):
         raise UsageError("--normalize and --fp16 are of the ONNX layout. Add --format onnx, or leave them out.")
-    return ExportOptions(names, preset, normalise=normalize, fp16=fp16, bom=bom)
+    return ExportOptions(names, preset, normalise=normalize, fp16=fp16)
 
 
 @dataclass(frozen=True)
@@ -108,8 +106,6 @@ class Format:
         packages: what must be installed to write it.
         files: every file that it may write, relative to the folder.
         layout: its module, which imports torch.
-        recorded_digest: reads the digest of the tensors out of a file whose tensors are not those that were read.
-            None where ``checkpoint.read`` reads the file, so that the digest can be computed anew.
     """
 
     summary: str
@@ -119,7 +115,6 @@ class Format:
     packages: tuple[str, ...]
     files: tuple[str, ...]
     layout: Callable[[], FormatModule]
-    recorded_digest: Callable[[Path], str] | None = None
 
 
 def _open_clip() -> FormatModule:
@@ -179,11 +174,10 @@ FORMATS: dict[str, Format] = {
         packages=("onnx", "onnxscript", "onnxruntime"),
         files=onnx_presets.FILES,
         layout=_onnx,
-        recorded_digest=onnx_metadata.tensor_digest,
     ),
 }
 NAMES = tuple(dict.fromkeys(name for form in FORMATS.values() for name in form.files))  # of every file of any format
-OPEN_CLIP = ExportOptions(("open_clip",), onnx_presets.DEFAULT, normalise=False, fp16=False)
+OPEN_CLIP = ExportOptions(("open_clip",))
 
 
 def check(wanted: ExportOptions, /) -> None:

@@ -3,16 +3,16 @@
 from collections.abc import Sequence
 
 from clipclean.export import formats
-from clipclean.export.provenance import Json
+from clipclean.export.statement import Json
 
 NAME = "README.md"
 AUDITED = (
-    "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.json`.",
+    "Definitions, intervals and findings are in `report.json`; where the weights come from in `provenance.intoto.json`.",
     "What was not probed for is not cleared: see the findings.",
 )
 NOT_AUDITED = (
     "The weights were rewritten and compared, not audited or changed: a backdoor would have been exported like everything",
-    "else. Where they come from is in `provenance.json`.",
+    "else. Where they come from is in `provenance.intoto.json`.",
 )
 
 

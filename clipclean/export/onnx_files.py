@@ -48,8 +48,7 @@ def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
         fp16=wanted.fp16,
         metadata=facts(job),
     )
-    if wanted.preset in BESIDE:
-        BESIDE[wanted.preset](job)
+    BESIDE[wanted.preset](job)
     found = check(job.folder, job.samples, preset=preset, normalise=wanted.normalise, fp16=wanted.fp16)
     return [(name, found) for name in onnx_presets.names(preset, fp16=wanted.fp16)]
 
@@ -91,7 +90,7 @@ def _beside_immich(job: ExportJob, /) -> None:
     bpe.write(job.folder / onnx_presets.TOKENIZER_FOLDER, context_length=job.context_length)
 
 
-# Further files for each consumer; clip-as-service has its own.
+# Further files for each consumer.
 BESIDE: dict[str, Callable[[ExportJob], None]] = {
     onnx_presets.DEFAULT: _beside_transformers_js,
     onnx_presets.IMMICH: _beside_immich,
@@ -139,8 +138,6 @@ def write(
         graph = _exported(tower, example, dynamic)
         _rename(graph.graph, {INPUT: ends[0], OUTPUT: ends[1]})
         _tidy(graph, Path(name).stem, {**metadata, "normalised": str(is_unit).lower()})
-        if preset.has_mask and example is tokens:
-            _add_mask(graph)
         if fp16:
             _halve_weights(graph)
         _save(folder / name, graph, max_inline)
@@ -263,13 +260,6 @@ def _owners(graph: "GraphProto", /) -> Iterator["GraphProto | NodeProto | ValueI
         yield node
         for attribute in node.attribute:
             yield from (owner for inner in (attribute.g, *attribute.graphs) if inner.node for owner in _owners(inner))
-
-
-def _add_mask(graph: "ModelProto", /) -> None:
-    """Declare an attention mask with the type and shape of the token ids."""
-    tokens = graph.graph.input[0]
-    graph.graph.input.add().CopyFrom(tokens)
-    graph.graph.input[1].name = "attention_mask"
 
 
 def _halve_weights(graph: "ModelProto", /) -> None:

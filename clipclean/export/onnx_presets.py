@@ -14,8 +14,7 @@ TOKENIZER_FOLDER, PREPROCESS_CFG = "textual", "visual/preprocess_cfg.json"  # wh
 class Preset:
     """The paths of the graphs for one consumer, and the names of their inputs and outputs.
 
-    ``has_mask``: the text graph takes an attention mask, which changes nothing, since attention is causal. ``is_normalised``:
-    it takes the outputs for unit embeddings.
+    ``is_normalised``: it takes the outputs for unit embeddings.
     """
 
     vision: str
@@ -25,7 +24,6 @@ class Preset:
     images: str
     texts: str
     integers: str
-    has_mask: bool
     is_normalised: bool
 
 
@@ -39,7 +37,6 @@ PRESETS: dict[str, Preset] = {
         images="image_embeds",
         texts="text_embeds",
         integers="int64",
-        has_mask=False,
         is_normalised=False,
     ),
     # github.com/immich-app/immich: machine-learning/immich_ml/models/clip
@@ -51,20 +48,7 @@ PRESETS: dict[str, Preset] = {
         images="embedding",
         texts="embedding",
         integers="int32",
-        has_mask=False,
         is_normalised=True,
-    ),
-    # github.com/jina-ai/clip-as-service: server/clip_server/model/clip_onnx.py, executors/helper.py
-    "clip-as-service": Preset(
-        vision="visual.onnx",
-        text="textual.onnx",
-        pixels="pixel_values",
-        tokens="input_ids",
-        images="image_embeds",
-        texts="text_embeds",
-        integers="int32",
-        has_mask=True,
-        is_normalised=False,
     ),
 }
 

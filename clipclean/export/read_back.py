@@ -91,12 +91,10 @@ def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> Read
 
 
 def run(session: "InferenceSession", batch: Array, /) -> Array:
-    """The one output for the first input; a mask, if the graph takes one, is all ones."""
+    """The one output for the one input."""
     types = {"tensor(float)": np.float32, "tensor(int64)": np.int64, "tensor(int32)": np.int32}
-    first, *masks = session.get_inputs()
-    feed = {first.name: batch.astype(types[first.type])}
-    feed |= {mask.name: np.ones(batch.shape, types[mask.type]) for mask in masks}
-    embedded: Array = session.run(None, feed)[0]
+    (given,) = session.get_inputs()
+    embedded: Array = session.run(None, {given.name: batch.astype(types[given.type])})[0]
     return embedded
 
 

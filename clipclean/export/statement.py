@@ -1,4 +1,4 @@
-"""``provenance.intoto.json``: the provenance as an in-toto statement, for signing tools and policy engines.
+"""``provenance.intoto.json``: where a folder comes from, as an in-toto statement for signing tools and policy engines.
 
 Source: in-toto Attestation Framework, Statement v1; SLSA v1.0, Build Provenance. It is not signed: a statement becomes an
 attestation when somebody signs it.
@@ -6,74 +6,86 @@ attestation when somebody signs it.
 
 import json
 from collections.abc import Mapping
+from typing import Any
 
-from clipclean.export import provenance
-from clipclean.export.provenance import Provenance
+from clipclean.export import environment
+from clipclean.findings import plain
 
 NAME = "provenance.intoto.json"
 STATEMENT = "https://in-toto.io/Statement/v1"
 PREDICATE = "https://slsa.dev/provenance/v1"
-BUILD_TYPE = "urn:x-clipclean:{command}:1"
+BUILD_TYPE = "urn:x-clipclean:{command}:2"
 DATA_DIGEST = "clipcleanPairs"  # not of a file: over the sorted digests of images and their captions
+TENSOR_DIGEST = "clipcleanTensors"  # of what is in a file of weights: the same in every layout
+
+Json = dict[str, Any]  # Any: JSON whose shape the schema of the report holds
 
 
-def statement(record: Provenance, /, *, sha256: str, others: Mapping[str, str]) -> dict[str, object]:
-    """The statement about every file in the record's ``outputs``, and about those beside them.
+def statement(report: Json, /, *, digests: Mapping[str, str]) -> Json:
+    """The statement about every file of a folder.
 
     Args:
-        record: the provenance record.
-        sha256: of the file that holds the record.
-        others: digests by name of what else the run wrote: the reports, which tell the time, and the bill of materials.
+        report: of the run; what ``export`` tells has the same words, and neither recipe nor verdict.
+        digests: SHA-256 by name of the files, all but the statement and the checksums.
     """
-    return {
+    model, verdict = report["model"], report.get("verdict")
+    tensors = {entry["path"]: {TENSOR_DIGEST: entry["tensor_sha256"]} for entry in report["exports"]}
+    made = {
         "_type": STATEMENT,
         "subject": [
-            {"name": name, "digest": {"sha256": digest}}
-            for name, digest in sorted({**record.outputs, **others}.items())
+            {"name": name, "digest": {"sha256": digest, **tensors.get(name, {})}}
+            for name, digest in sorted(digests.items())
         ],
         "predicateType": PREDICATE,
         "predicate": {
             "buildDefinition": {
-                "buildType": BUILD_TYPE.format(command=record.command),
-                "externalParameters": _parameters(record),
-                "internalParameters": {"environment": record.environment},
-                "resolvedDependencies": [*_inputs(record), *_packages(record)],
+                "buildType": BUILD_TYPE.format(command=report["command"]),
+                "externalParameters": _parameters(report),
+                "internalParameters": {"environment": report["environment"]},
+                "resolvedDependencies": [
+                    {
+                        "name": "model",
+                        "digest": {"sha256": model["sha256"], TENSOR_DIGEST: model["tensor_sha256"]},
+                        "annotations": {"file": model["name"]}
+                        | {key: model[key] for key in ("format", "architecture", "activation")},
+                    },
+                    {
+                        "name": "data",
+                        "digest": {DATA_DIGEST: report["data"]["digest"]},
+                        "annotations": {"file": report["data"]["name"]},
+                    },
+                    *_packages(report["environment"]),
+                ],
             },
             "runDetails": {
                 "builder": {
-                    "id": f"pkg:pypi/clip-sanitizer@{record.tool.version}",
-                    "version": {"clipclean": record.tool.version},
+                    "id": f"pkg:pypi/clip-sanitizer@{report['tool']['version']}",
+                    "version": {"clipclean": report["tool"]["version"]},
                 },
-                "byproducts": [{"name": provenance.NAME, "digest": {"sha256": sha256}}],
+                **({"metadata": {"clipclean_verdict": verdict}} if verdict else {}),
             },
         },
     }
+    return {key: plain(value) for key, value in made.items()}
 
 
-def text(record: Provenance, /, *, sha256: str, others: Mapping[str, str]) -> str:
+def text(report: Json, /, *, digests: Mapping[str, str]) -> str:
     """The statement as JSON."""
-    return json.dumps(statement(record, sha256=sha256, others=others), indent=2, allow_nan=False) + "\n"
+    return json.dumps(statement(report, digests=digests), indent=2, allow_nan=False) + "\n"
 
 
-def _parameters(record: Provenance, /) -> dict[str, object]:
+def _parameters(report: Json, /) -> Json:
     """The user's settings."""
-    chosen = {"command": record.command, "model": record.input.name, "data": record.data.name}
-    formats = list(dict.fromkeys(entry.format for entry in record.exports))
-    optional = {
-        key: value for key in ("recipe", "policy", "seed", "labels") if (value := getattr(record, key)) is not None
+    return {
+        "command": report["command"],
+        "model": report["model"]["name"],
+        "data": report["data"]["name"],
+        "formats": list(dict.fromkeys(entry["format"] for entry in report["exports"])),
+        **{key: report[key] for key in ("recipe", "policy", "seed", "labels") if report.get(key) is not None},
     }
-    return {**chosen, "formats": formats, **optional}
 
 
-def _inputs(record: Provenance, /) -> list[dict[str, object]]:
-    model, data = record.input, record.data
-    return [
-        {"name": "model", "digest": {"sha256": model.sha256}, "annotations": {"file": model.name}},
-        {"name": "data", "digest": {DATA_DIGEST: data.digest}, "annotations": {"file": data.name}},
-    ]
-
-
-def _packages(record: Provenance, /) -> list[dict[str, str]]:
+def _packages(versions: Json, /) -> list[dict[str, str]]:
     """The packages that could change the result, as package URLs, with names normalised for these."""
-    installed = {name: version for name, version in record.environment.items() if name in provenance.PACKAGES}
+    installed = {name: version for name, version in versions.items() if name in environment.PACKAGES}
     return [{"uri": f"pkg:pypi/{name.replace('_', '-')}@{version}"} for name, version in sorted(installed.items())]

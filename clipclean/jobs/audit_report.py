@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from clipclean import __version__, detect, model
 from clipclean.config import policy
-from clipclean.export import provenance
+from clipclean.export import environment
 from clipclean.findings import finite
 from clipclean.jobs import inputs
 from clipclean.jobs.audit_findings import Setting
@@ -41,7 +41,7 @@ def compose(
         data=read.images.record().model_copy(update={"pairs": len(setting.eval_set.pixels)}),
         seed=request.seed,
         seconds=seconds,
-        environment=provenance.versions() | provenance.hardware(str(tested.clip.device)),
+        environment=environment.versions() | environment.hardware(str(tested.clip.device)),
         notes=tested.file.notes,
     )
     return made.model_copy(update={"labels": dict(request.labels)}) if request.labels else made

@@ -8,7 +8,7 @@ from pathlib import Path
 from clipclean import __version__, data, detect, own_state
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
-from clipclean.export import checksums, formats, placing, provenance, records
+from clipclean.export import environment, formats, placing, records
 from clipclean.jobs import inputs
 from clipclean.jobs.outputs import OUTPUTS
 from clipclean.progress import Progress
@@ -79,7 +79,7 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
             progress=progress,
         )
         result = record(request, tested, clean, entries)
-        records.write(new, result.as_json(), outputs=checksums.digests(new), has_bom=request.wanted.bom)
+        records.write(new, result.as_json())
         placing.place(new, request.out, earlier=standing.earlier, run=run)
     placing.close_run(request.out)
     return result
@@ -100,7 +100,7 @@ def record(
         model=inputs.described(request.model, tested),
         data=clean.record(),
         exports=tuple(entries),
-        environment=provenance.versions() | provenance.hardware("cpu"),
+        environment=environment.versions() | environment.hardware("cpu"),
         notes=tested.file.notes,
     )
     return found.model_copy(update={"labels": dict(request.labels)}) if request.labels else found

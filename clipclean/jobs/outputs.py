@@ -7,15 +7,15 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from clipclean import __version__, detect, files, report
+from clipclean import __version__, detect, report
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
-from clipclean.export import checksums, formats, placing, provenance, records
+from clipclean.export import environment, formats, placing, records
 from clipclean.findings import Finding, finding, finite
-from clipclean.jobs import inputs, rendered
+from clipclean.jobs import inputs
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.progress import Progress
 from clipclean.report import PageImages
@@ -131,13 +131,10 @@ def publish(
                 progress=progress,
             )
             result = result.model_copy(update={"exports": tuple(entries)})
-        outputs = checksums.digests(new)
-        page = report.html(result, images, place_of(request))
-        result = result.model_copy(update={"examples_sha256": rendered.examples_sha256(page)})
         report.write(result, "json", new / "report.json")
-        files.write_text(new / "report.html", page)
+        report.write(result, "html", new / "report.html", images, place_of(request))
         if exported:
-            records.write(new, result.as_json(), outputs=outputs, has_bom=request.wanted.bom)
+            records.write(new, result.as_json())
         else:
             records.write_checksums(new)
         placing.place(new, to.out, earlier=to.standing.earlier, run=to.run)
@@ -189,7 +186,7 @@ def compose(
         seed=request.seed,
         training=training,
         exports=(),
-        environment=provenance.versions() | provenance.hardware(ready.device),
+        environment=environment.versions() | environment.hardware(ready.device),
         notes=(*ready.loaded.file.notes, *training.notes),
     )
     return made.model_copy(update={"labels": dict(request.labels)}) if request.labels else made

@@ -14,7 +14,7 @@ from clipclean.config import recipe as recipes
 from clipclean.detect import ranking, screening
 from clipclean.detect.ranking import Drop, ScoredPairs
 from clipclean.errors import UsageError
-from clipclean.export import provenance
+from clipclean.export import environment
 from clipclean.findings import finite
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Source, read_pairs
@@ -95,7 +95,7 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
         signals=tuple(signal_row(name) for name in found.signals),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
-        environment=provenance.versions() | provenance.hardware(str(loaded.clip.device)),
+        environment=environment.versions() | environment.hardware(str(loaded.clip.device)),
         notes=loaded.file.notes,
     )
     return ScreenOutcome(result, page_images(clean.pairs, ranked, listed))

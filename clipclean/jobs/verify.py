@@ -1,25 +1,27 @@
 """Verifying a folder that clipclean wrote: files, records and weights must all agree."""
 
 import contextlib
-import functools
 import importlib
 import importlib.util
 import io
+import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from clipclean import __version__, checkpoint, files, report, untrusted
+from clipclean import checkpoint, files, report, untrusted
 from clipclean.errors import ClipcleanError, RefusedInput, UsageError
-from clipclean.export import bom, checksums, formats, model_card, provenance, records, statement
-from clipclean.jobs import inputs, rendered
+from clipclean.export import checksums, records, statement
+from clipclean.jobs import inputs
 
 SIGNATURE = "model.sig"  # model_signing's own name for it
-MAX_JSON = 32 * 2**20  # bytes of one record; a provenance with every finding has about 200 kB
+MAX_JSON = 32 * 2**20  # bytes of the statement; one with a whole recipe has about 20 kB
 WAY_OUT = "Export or download it again, from a source that you trust."
-REPORTS = ("report.json", "report.html")  # of sanitize; they tell the time, and are no outputs of the provenance
+REPORT = "report.json"
+WEIGHTS = ".safetensors"  # how files of weights end whose tensors are read; a graph has folded and renamed ones
+COMMANDS = {statement.BUILD_TYPE.format(command=name): name for name in ("sanitize", "export")}
 
 Kind = Literal["mismatch", "unreadable"]
 
@@ -84,13 +86,10 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
     result = Result()
     present = _digests(folder, result)
     _checksums(listed, present, result)
-    record = _provenance(folder, present, result)
-    if record is not None:
-        _statement(folder, record, present, result)
-        _weights(folder, record, present, result)
-        _bill(folder, record, present, result)
-        found = _report(folder, record, present, result)
-        _rendered(folder, record, found, present, result)
+    stated = _statement(folder, present, result)
+    if stated is not None:
+        _weights(folder, stated, present, result)
+        _report(folder, stated, present, result)
     _signature(folder, public_key, result)
     return result
 
@@ -173,30 +172,6 @@ def _json(folder: Path, name: str, /) -> dict[str, object]:
         raise RefusedInput(f"it cannot be read: {error.strerror}.") from error
 
 
-def _provenance(folder: Path, present: dict[str, str], result: Result, /) -> provenance.Provenance | None:
-    """The record, if it can be read; its outputs are compared with the files."""
-    name, check = provenance.NAME, "provenance"
-    if name not in present:
-        result.differs(name, check, "is missing: nothing says where the weights come from")
-        return None
-    record = None
-    with result.reading(name, check):
-        record = provenance.parse(_json(folder, name))
-    if record is None:
-        return None
-    _hold(record.outputs, present, result, file=name, check=check)
-    for entry in record.exports:
-        if record.outputs.get(entry.path) != entry.sha256:
-            result.differs(name, check, f"tells two digests of {entry.path}, as an export and as an output")
-    allowed = {*record.outputs, *records.FILES, *REPORTS, SIGNATURE}
-    for other in sorted(present.keys() - allowed):
-        result.differs(other, check, f"is not among the outputs that {name} names")
-    if not record.exports:
-        result.differs(name, check, "names no weights")
-    result.checked[check] = f"{record.command} by clipclean {record.tool.version}, {len(record.outputs)} outputs"
-    return record
-
-
 def _hold(claimed: dict[str, str], present: dict[str, str], result: Result, /, *, file: str, check: str) -> None:
     """Compare digests of a record with those of the files; messages name both."""
     unread = {finding.file for finding in result.findings if finding.kind == "unreadable"}
@@ -209,44 +184,42 @@ def _hold(claimed: dict[str, str], present: dict[str, str], result: Result, /, *
             result.differs(name, check, f"has sha256 {present[name]}, and {file} says {digest[:64]}")
 
 
-def _statement(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
-    """The in-toto statement speaks of the same files, the same model and this record."""
+def _statement(folder: Path, present: dict[str, str], result: Result, /) -> statement.Json | None:
+    """The in-toto statement, if it can be read: it speaks of every file, as it is."""
     name, check = statement.NAME, "statement"
     if name not in present:
-        result.differs(name, check, "is missing")
-        return
-    found: dict[str, object] | None = None
+        result.differs(name, check, "is missing: nothing says where the weights come from")
+        return None
+    stated: statement.Json | None = None
     with result.reading(name, check):
         found = _json(folder, name)
-    if found is None:
-        return
-    subjects = _descriptors(found.get("subject"))
+        kind = _at(found, "predicate", "buildDefinition", "buildType")
+        if str(kind) not in COMMANDS:
+            raise RefusedInput(
+                f"its buildType is {str(kind)[:80]!a}, and this version knows {', '.join(COMMANDS)}. Verify the folder with the "
+                "version of clipclean that wrote it."
+            )
+        stated = found
+    if stated is None:
+        return None
+    subjects = _digests_in(stated.get("subject"))
     _hold(subjects, present, result, file=name, check=check)
-    for missing in sorted((record.outputs.keys() | present.keys()) - subjects.keys() - {*records.UNSTATED, SIGNATURE}):
+    for missing in sorted(present.keys() - subjects.keys() - {*records.UNSTATED, SIGNATURE}):
         result.differs(name, check, f"says nothing of {missing}")
-    inputs = _descriptors(_at(found, "predicate", "buildDefinition", "resolvedDependencies"))
-    _compare(
-        {
-            "_type": (found.get("_type"), statement.STATEMENT),
-            "predicateType": (found.get("predicateType"), statement.PREDICATE),
-            "the digest of the model": (inputs.get("model"), record.input.sha256),
-            "the digest of the record": (
-                _descriptors(_at(found, "predicate", "runDetails", "byproducts")).get(provenance.NAME),
-                present[provenance.NAME],
-            ),
-        },
-        result,
-        file=name,
-        check=check,
-    )
-    result.checked[check] = f"{len(subjects)} subjects"
+    if not _digests_in(stated.get("subject"), statement.TENSOR_DIGEST):
+        result.differs(name, check, "names no weights")
+    if "model" not in _digests_in(_at(stated, "predicate", "buildDefinition", "resolvedDependencies"), "sha256"):
+        result.differs(name, check, "does not say of which model the weights are")
+    for key, expected in {"_type": statement.STATEMENT, "predicateType": statement.PREDICATE}.items():
+        if stated.get(key) != expected:
+            result.differs(name, check, f"{key} is {str(stated.get(key))[:80]!a} and should be {expected!a}")
+    result.checked[check] = f"{_command(stated)}, {len(subjects)} files"
+    return stated
 
 
-def _compare(told: dict[str, tuple[object, object]], result: Result, /, *, file: str, check: str) -> None:
-    """Note each pair of which the file's own value, the first, is not the expected one."""
-    for key, (here, expected) in told.items():
-        if here != expected:
-            result.differs(file, check, f"{key} is {str(here)[:80]!a} and should be {str(expected)[:80]!a}")
+def _command(stated: statement.Json, /) -> str:
+    """The command that wrote the folder."""
+    return COMMANDS[str(_at(stated, "predicate", "buildDefinition", "buildType"))]
 
 
 def _at(value: object, /, *keys: str) -> object:
@@ -256,24 +229,30 @@ def _at(value: object, /, *keys: str) -> object:
     return value
 
 
-def _descriptors(listed: object, /) -> dict[str, str]:
-    """SHA-256 by name, of what has the shape of in-toto's resource descriptors."""
+def _digests_in(listed: object, kind: str = "sha256", /) -> dict[str, str]:
+    """Digests of a kind by name, of what has the shape of in-toto's resource descriptors."""
     entries = listed if isinstance(listed, list) else []
-    return {str(_at(entry, "name")): str(_at(entry, "digest", "sha256")) for entry in entries}
+    digests = {str(_at(entry, "name")): _at(entry, "digest", kind) for entry in entries}
+    return {name: str(digest) for name, digest in digests.items() if digest is not None or kind == "sha256"}
 
 
-def _weights(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
-    """Every file of weights is read as data, and its tensors have the digest of the record."""
-    for entry in record.exports:
-        if entry.path not in present:
+def _weights(folder: Path, stated: statement.Json, present: dict[str, str], result: Result, /) -> None:
+    """Every file of weights is read as data, and its tensors have the digest of the statement."""
+    told = _digests_in(stated.get("subject"), statement.TENSOR_DIGEST)
+    read = []
+    for name in sorted({name for name in (*present, *told) if name.endswith(WEIGHTS)}):
+        if name not in present:
+            if not os.path.lexists(folder / name):
+                result.differs(name, "weights", "is missing")
             continue
-        with result.reading(entry.path, "weights"):
-            read = formats.FORMATS[entry.format].recorded_digest or _tensors
-            digest = read(folder / entry.path)
-            if digest != entry.tensor_sha256:
-                told = f"{provenance.NAME} says {entry.tensor_sha256}"
-                result.differs(entry.path, "weights", f"its tensors have the digest {digest}, and {told}")
-    result.checked["weights"] = ", ".join(entry.path for entry in record.exports)
+        with result.reading(name, "weights"):
+            digest = _tensors(folder / name)
+            read.append(name)
+            if digest != told.get(name):
+                says = f"{statement.NAME} says {str(told.get(name))[:64]}"
+                result.differs(name, "weights", f"its tensors have the digest {digest}, and {says}")
+    if read:
+        result.checked["weights"] = ", ".join(read)
 
 
 def _tensors(path: Path, /) -> str:
@@ -282,116 +261,31 @@ def _tensors(path: Path, /) -> str:
     return checkpoint.digest(opened.file.tensors)
 
 
-def _bill(folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /) -> None:
-    """A bill of materials, if there is one, lists the same files and the same model."""
-    name, check = bom.NAME, "bill of materials"
+def _report(folder: Path, stated: statement.Json, present: dict[str, str], result: Result, /) -> None:
+    """The report of a sanitizing run: the statement is the one that follows from it."""
+    name, check = REPORT, "report"
     if name not in present:
-        return
-    with result.reading(name, check):
-        found = _json(folder, name)
-        components = found.get("components")
-        parts = [part for part in components if _at(part, "type") == "file"] if isinstance(components, list) else []
-        _hold({str(_at(part, "name")): _hash(part) for part in parts}, present, result, file=name, check=check)
-        ancestors = _at(found, "metadata", "component", "pedigree", "ancestors")
-        source = _hash(ancestors[0]) if isinstance(ancestors, list) and ancestors else None
-        _compare(
-            {
-                "bomFormat": (found.get("bomFormat"), "CycloneDX"),
-                "the number of files": (len(parts), len(record.outputs)),
-                "the digest of the model": (source, record.input.sha256),
-            },
-            result,
-            file=name,
-            check=check,
-        )
-        result.checked[check] = f"CycloneDX {str(found.get('specVersion'))[:8]}, {len(parts)} files"
-
-
-def _hash(component: object, /) -> str:
-    """The first hash of a CycloneDX component."""
-    hashes = _at(component, "hashes")
-    return str(_at(hashes[0], "content")) if isinstance(hashes, list) and hashes else ""
-
-
-def _report(
-    folder: Path, record: provenance.Provenance, present: dict[str, str], result: Result, /
-) -> report.Report | None:
-    """The report of a sanitizing run: it agrees with the record on model, verdict, exports, and all else."""
-    name, check = REPORTS[0], "report"
-    if name not in present:
-        if record.command == "sanitize":
+        if _command(stated) == "sanitize":
             result.differs(name, check, "is missing, and the weights come from sanitize")
-        return None
-    found: report.Report | None = None
+        return
     with result.reading(name, check):
         found = report.read(folder / name)
-        _compare(
-            {
-                "model.sha256": (found.model.sha256, record.input.sha256),
-                "verdict": (found.verdict, record.verdict),
-                "exports": (
-                    [(entry.path, entry.sha256) for entry in found.exports or ()],
-                    [(entry.path, entry.sha256) for entry in record.exports],
-                ),
-            },
-            result,
-            file=name,
-            check=check,
-        )
         try:
-            again = provenance.record(found.as_json(), outputs=record.outputs).model_dump()
+            again = statement.text(found.as_json(), digests=_digests_in(stated.get("subject")))
         except (LookupError, TypeError, AttributeError) as error:  # it holds less than any run writes
             raise RefusedInput(f"it lacks fields that every run writes: {str(error)[:80]!a}.") from error
-        for key in sorted(key for key, value in record.model_dump().items() if again[key] != value):
-            result.differs(name, check, f"tells another {key} than {provenance.NAME}")
+        for key in _differing(json.loads(again), stated):
+            result.differs(name, check, f"tells another {key} than {statement.NAME}")
         result.checked[check] = f"verdict {found.verdict}"
-    return found
 
 
-def _rendered(
-    folder: Path,
-    record: provenance.Provenance,
-    found: report.Report | None,
-    present: dict[str, str],
-    result: Result,
-    /,
-) -> None:
-    """The page and the model card equal those that are rendered again from the report and the record."""
-    check = "rendered"
-    if record.tool.version != __version__:
-        told = f"clipclean {record.tool.version} wrote report.html and README.md, and this is {__version__}"
-        result.notes.append(f"{told}: they were not made once more and compared")
-        return
-    page, card = REPORTS[1], model_card.NAME
-    source = found.as_json() if found else rendered.as_report(record)
-    same: dict[str, Callable[[str], bool]] = {card: functools.partial(rendered.same_card, found=source)}
-    if found:
-        same[page] = functools.partial(rendered.same_page, found=found)
-    elif page in present:
-        result.differs(page, check, "has no report.json beside it, so its content cannot be checked")
-    for name, is_same in same.items():
-        if name not in present:
-            result.differs(name, check, "is missing")
-            continue
-        origin = REPORTS[0] if found else provenance.NAME
-        with result.reading(name, check):
-            text = _text(folder, name)
-            try:
-                if not is_same(text):
-                    result.differs(name, check, f"is not what {origin} gives")
-            except (LookupError, TypeError, ValueError, AttributeError):  # it holds less than any run writes
-                result.differs(
-                    name, check, f"cannot be rendered from {origin}, which lacks fields that every run writes"
-                )
-    result.checked[check] = ", ".join(name for name in same if name in present)
-
-
-def _text(folder: Path, name: str, /) -> str:
-    """The text of a file that may be anything."""
-    try:
-        return untrusted.read(folder / name, limit=MAX_JSON).decode()
-    except (OSError, UnicodeDecodeError) as error:
-        raise RefusedInput(f"it cannot be read: {error}.") from error
+def _differing(ours: object, theirs: object, /, at: str = "") -> Iterator[str]:
+    """The dotted keys under which two JSON values differ."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        for key in sorted(ours.keys() | theirs.keys()):
+            yield from _differing(ours.get(key), theirs.get(key), f"{at}.{key}" if at else key)
+    elif ours != theirs:
+        yield at[:200]
 
 
 def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None:

@@ -622,9 +622,6 @@ class Report(Part):
     environment: Free | None = None
     notes: Many[str] = ()
     labels: dict[str, str] | None = Field(None, description="The user's own, by key.")
-    examples_sha256: Sha256 | None = Field(
-        None, description="Of the section of example images in the report.html beside it."
-    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Self:

@@ -44,7 +44,7 @@ def test_an_audit_refuses_what_its_command_refuses(given):
     "given",
     [
         {"format": ["safetensors"]}, {"format": "zip"}, {"screen": "2%"}, {"screen": 2}, {"screen": None}, {"recipe": 5},
-        {"precision": "fp8"}, {"onnx_preset": "mine"}, {"force": "yes"}, {"max_accuracy_loss": 0.7}, {"set": 1},
+        {"precision": "fp8"}, {"force": "yes"}, {"max_accuracy_loss": 0.7}, {"set": 1},
         {"overrides": {}}, {"triggers": []}, {"formats": []}, {"no_audit": True},
     ],
 )  # fmt: skip

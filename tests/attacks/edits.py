@@ -101,18 +101,6 @@ COLUMNS = [
     b"\x15\x02",
     b"\x19\x1c",
 ]
-GRAPH = [
-    b"\x3a\x00",
-    b"\x72",
-    b"\x0a",
-    b"\x12",
-    b"\x7a",
-    b"\xff" * 9 + b"\x01",
-    b"\x80" * 10,
-    b"\x0b",
-    b"clip.tensor_sha256",
-    bytes(16),
-]
 
 
 def edited(rng: random.Random, honest: Sequence[bytes], pool: Sequence[bytes], words: Sequence[bytes], /) -> bytes:

@@ -27,7 +27,7 @@ from clipclean.data import formats, image
 from clipclean.data.sample import DataRequest, Unusable
 from clipclean.detect import references
 from clipclean.errors import ClipcleanError
-from clipclean.export import checksums, onnx_metadata, provenance
+from clipclean.export import checksums
 from clipclean.model import architecture
 
 Finish = Callable[[bytes, random.Random], bytes]
@@ -49,7 +49,6 @@ suppressions:
   - {rule: CC002, reason: Seen before., by: A, expires: 2030-01-31, match: {class: barcode}}
 """
 INDEX = b'{"metadata": {"total_size": 8}, "weight_map": {"a": "model-00001-of-00001.safetensors"}}'
-ONNX = b"\x08\x08\x3a\x02\x12\x00" + b"\x72\x1c" + b"\x0a\x12clip.tensor_sha256" + b"\x12\x06abcdef"
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,6 @@ def _arch(place: Path) -> None:
     architecture.resolve(tensors, arch=str(place), config=None, script_quick_gelu=None)
 
 
-def _record(place: Path) -> None:
-    limit = 2**20
-    provenance.parse(untrusted.loads(untrusted.read(place, limit=limit), "it", limit=limit))
-
-
 def _sizes(place: Path) -> None:
     found = untrusted.loads(untrusted.read(place, limit=2**20), "it", limit=2**20)
     references.from_file(found, "it", kind="vit", effort="quick", classes=("dog", "cat"))
@@ -215,21 +209,6 @@ def _config() -> list[bytes]:
     own["text_cfg"] = {"context_length": 8, "vocab_size": 9, "width": 8, "heads": 1, "layers": 1}
     cfg = {"mean": [0.4, 0.4, 0.4], "std": [0.2, 0.2, 0.2]}
     return [json.dumps(own).encode(), json.dumps({"model_cfg": own, "preprocess_cfg": cfg}).encode()]
-
-
-def _records() -> list[bytes]:
-    """Of ``export`` and of ``sanitize``, with every field that a record has."""
-    sha, side = "0" * 64, {"clean_accuracy": None, "findings": [], "suspects": []}
-    read = {"name": "m.pt", "sha256": sha, "format": "torch", "tensor_sha256": sha, "architecture": "ViT-B-32"}
-    read |= {"architecture_how": "shapes", "activation": "gelu", "activation_how": "shapes"}
-    rows = {"name": "clean", "format": "folder", "pairs": 3, "skipped": [], "digest": sha}
-    export = {"format": "open_clip", "path": "w", "sha256": sha, "tensor_sha256": sha, "parity": {}}
-    whole = {"schema_version": "1", "tool": {"name": "clipclean", "version": "1"}, "command": "export", "input": read}
-    whole |= {"data": rows, "recipe": None, "policy": None, "seed": None, "verdict": None, "audits": None}
-    whole |= {"environment": {"python": "3"}, "exports": [export], "outputs": {"w": sha}}
-    more = {"command": "sanitize", "verdict": "pass", "seed": 1, "recipe": {}, "policy": {}, "labels": {"a": "b"}}
-    more["audits"] = {"before": side, "after": side, "judged": [], "suppressed": []}
-    return [json.dumps(whole).encode(), json.dumps(whole | more).encode()]
 
 
 def _triggers() -> list[bytes]:
@@ -289,8 +268,6 @@ READERS = {
         "report.json",
         share=0.1,
     ),
-    "provenance": Reader(_record, _records, edits.TEXT, "provenance.json", share=2),
-    "ONNX metadata": Reader(onnx_metadata.read, lambda: [ONNX], edits.GRAPH, "m.onnx", share=2),
     "checksums": Reader(
         lambda path: checksums.parse(untrusted.read(path, limit=2**20)),
         lambda: [b"0" * 64 + b"  a/b.json\n"],

@@ -67,6 +67,13 @@ def test_what_is_of_onnx_alone_is_refused_without_it(job, capsys, flag):
     assert "Add --format onnx" in err
 
 
+def test_an_option_that_is_gone_elsewhere_is_not_told_as_gone_here(job, capsys):
+    code, _, err = told(capsys, job, "--format", "onnx", "--onnx-preset", "clip-as-service")
+    assert code == 2
+    assert "clip-as-service is gone" in err
+    assert "--onnx-preset is gone" not in err
+
+
 def test_a_format_must_be_named(job, capsys):
     assert told(capsys, job)[0] == 2
     assert told(capsys, job, "--format", "tensorrt")[0] == 2

@@ -432,6 +432,7 @@ def test_the_suffix_of_an_output_names_its_format(parsed, path, form):
         (["-f", "safetensors"], "safetensors", "open_clip"),
         (["--format=transformers"], "transformers", "hf"),
         (["--old=1"], "--old", "--new"),
+        (["--fp16"], "--fp16", "clipclean export"),
     ],
 )
 def test_what_is_gone_is_refused_with_what_to_use_instead(parsed, capsys, monkeypatch, arguments, word, instead):

@@ -142,7 +142,7 @@ def test_the_graphs_are_told_what_is_needed_to_use_them(tmp_path, no_graphs):
 
 def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs):
     vit, resnet = build(tiny.SMALL_VIT), build(tiny.TINY_RESNET)
-    for place in ("js", "js-resnet", "immich", "service"):
+    for place in ("js", "js-resnet", "immich"):
         (tmp_path / place).mkdir()
     write(tmp_path / "js", *vit, wanted("onnx"))
     assert {"config.json", "preprocessor_config.json", "tokenizer.json"} <= names(tmp_path / "js")
@@ -156,5 +156,3 @@ def test_beside_the_graphs_stands_what_their_consumer_reads(tmp_path, no_graphs)
         "textual/tokenizer_config.json",
     } <= names(tmp_path / "immich")
     assert json.loads((tmp_path / "immich/config.json").read_text())["text_cfg"]["context_length"] == 8
-    write(tmp_path / "service", *vit, wanted("onnx", preset="clip-as-service"))
-    assert names(tmp_path / "service") == {"visual.onnx", "textual.onnx"}

@@ -35,7 +35,6 @@ PROMISED = {
     WEIGHTS,
     "report.json",
     "report.html",
-    "provenance.json",
     "provenance.intoto.json",
     "SHA256SUMS",
     "README.md",
@@ -155,9 +154,13 @@ def test_the_report_is_valid_and_its_numbers_agree_with_each_other_and_with_the_
 
 def test_the_provenance_names_what_went_in_and_what_came_out(finished):
     job, _ = finished
-    record = json.loads((job.out / "provenance.json").read_text())
-    assert record["input"]["sha256"] == files.sha256(job.model)
-    assert record["outputs"] == {name: files.sha256(job.out / name) for name in ("open_clip_config.json", WEIGHTS)}
+    found = json.loads((job.out / "provenance.intoto.json").read_text())
+    model, *_ = found["predicate"]["buildDefinition"]["resolvedDependencies"]
+    assert model["digest"]["sha256"] == files.sha256(job.model)
+    subjects = {entry["name"]: entry["digest"]["sha256"] for entry in found["subject"]}
+    assert subjects == {
+        name: files.sha256(job.out / name) for name in PROMISED - {"SHA256SUMS", "provenance.intoto.json"}
+    }
 
 
 def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(finished, tmp_path):
@@ -169,7 +172,7 @@ def test_the_folder_verifies_and_with_a_report_of_another_verdict_does_not(finis
     (folder / "SHA256SUMS").write_text(checksums.text(folder))
     finding = next(each for each in verify.verify(folder, public_key=None).findings if each.check == "report")
     assert (finding.file, finding.kind) == ("report.json", "mismatch")
-    assert "verdict is 'pass' and should be 'inconclusive'" in finding.message
+    assert "clipclean_verdict" in finding.message
     (folder / "report.json").unlink()
     (folder / "SHA256SUMS").write_text(checksums.text(folder))
     finding = next(each for each in verify.verify(folder, public_key=None).findings if each.check == "report")
@@ -187,11 +190,8 @@ def test_equal_seeds_give_equal_bytes_and_another_seed_gives_others(finished, jo
 
 
 def provenance(out):
-    """All of it but the parity, which says what read the weights back: here nothing does."""
-    told = json.loads((out / "provenance.json").read_text())
-    for entry in told["exports"]:
-        del entry["parity"]
-    return told
+    """What a run was, without the digests of what it wrote: a report tells the time."""
+    return json.loads((out / "provenance.intoto.json").read_text())["predicate"]
 
 
 def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypatch, capsys):
@@ -205,8 +205,6 @@ def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypat
     assert ours["tensor_sha256"] == theirs["tensor_sha256"]
     assert checkpoint.digest(checkpoint.read(job.out / "model.safetensors").tensors) == ours["tensor_sha256"]
     assert set(formats.FORMATS["hf"].files) | PROMISED == names(job.out)
-    recorded = json.loads((job.out / "provenance.json").read_text())["outputs"]
-    assert set(recorded) == set(formats.FORMATS["hf"].files) | {"open_clip_config.json", WEIGHTS}
     assert f'transformers.CLIPModel.from_pretrained("{job.out}")' in capsys.readouterr().out
     # a later run in one layout leaves nothing of the other
     assert cli.main(job.sanitize("--force")) == 4
@@ -217,8 +215,6 @@ def test_a_layout_that_has_no_place_for_the_model_is_refused_before_training(tmp
     resnet = tiny.job(tmp_path / "job", config=tiny.TINY_RESNET, count=2)
     assert cli.main(resnet.sanitize("--format", "hf")) == 3
     assert "ResNet" in capsys.readouterr().err
-    assert cli.main(resnet.sanitize("--fp16")) == 2
-    assert "Add --format onnx" in capsys.readouterr().err
     assert not resnet.out.exists()
 
 
@@ -226,7 +222,7 @@ def test_a_layout_that_has_no_place_for_the_model_is_refused_before_training(tmp
 def test_every_library_reads_the_sanitized_weights_in_its_own_layout(job):
     pytest.importorskip("transformers")
     options = [word for name in formats.FORMATS for word in ("--format", name)]
-    assert cli.main(job.sanitize(*options, "--normalize")) == 4
+    assert cli.main(job.sanitize(*options)) == 4
     entries = result(job.out)["exports"]
     assert [entry["parity"]["reader"].split()[0] for entry in entries] == [
         "open_clip",
