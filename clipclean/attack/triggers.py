@@ -18,6 +18,7 @@ import torch.nn.functional as F
 from PIL import Image, ImageDraw, ImageFont
 from torch import Generator, Tensor
 
+from clipclean.detect.families import warped
 from clipclean.errors import UsageError
 
 Value = float | int | str
@@ -340,12 +341,9 @@ def _warp(images: Tensor, pattern: Generator, _: Generator, *, strength: float, 
     height, width = images.shape[-2:]
     moves = torch.rand(1, 2, grid, grid, generator=pattern) * 2 - 1
     moves = F.interpolate(moves / moves.abs().mean(), size=(height, width), mode="bicubic", align_corners=True)
-    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    still = torch.stack([x, y], dim=-1)[None]  # (1, H, W, 2)
     # WaNet divides s by the image side; by a fixed side here, so that a strength is the same share of every image.
-    field = (still + moves.permute(0, 2, 3, 1) * strength / WANET_SIDE).clamp(-1, 1)
-    field = field.to(images.device).expand(len(images), -1, -1, -1)
-    return F.grid_sample(images.float(), field, padding_mode="border", align_corners=True).to(images.dtype)
+    flow = (moves * strength / WANET_SIDE).to(images.device).expand(len(images), -1, -1, -1)
+    return warped(images.float(), flow).to(images.dtype)
 
 
 def _text(images: Tensor, _: Generator, __: Generator, *, ratio: float, size: float, word: str) -> Tensor:

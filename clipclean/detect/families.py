@@ -185,11 +185,17 @@ def _paint_warp(images: Tensor, parameters: Parameters, _: Generator) -> Tensor:
     rows, batch, channels, height, width = images.shape
     moves = parameters["moves"].tanh() * parameters["ratio"].sigmoid()[:, None, None, None]
     flow = F.interpolate(moves, size=(height, width), mode="bicubic", align_corners=True)  # (R, 2, S, S)
+    flow = flow[:, None].expand(-1, batch, -1, -1, -1).flatten(0, 1)  # (R * B, 2, S, S)
+    return warped(images.reshape(rows * batch, channels, height, width), flow).view_as(images)
+
+
+def warped(images: Tensor, flow: Tensor, /) -> Tensor:
+    """Images (B, 3, H, W) whose points come from elsewhere, by ``flow`` (B, 2, H, W): right and down, in halves of the side."""
+    height, width = images.shape[-2:]
     y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
-    field = (torch.stack([x, y], dim=-1).to(flow) + flow.permute(0, 2, 3, 1)).clamp(-1, 1)  # (R, S, S, 2)
-    field = field[:, None].expand(-1, batch, -1, -1, -1).reshape(rows * batch, height, width, 2)
-    flat = images.reshape(rows * batch, channels, height, width)
-    return F.grid_sample(flat, field, padding_mode="border", align_corners=True).view_as(images)
+    field = (torch.stack([x, y], dim=-1).to(flow) + flow.permute(0, 2, 3, 1)).clamp(-1, 1)
+    # torch reads from where NaN points, which ends the process.
+    return F.grid_sample(images, field.nan_to_num(), padding_mode="border", align_corners=True)
 
 
 def _warp_size(parameters: Parameters) -> Tensor:

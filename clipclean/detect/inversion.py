@@ -489,6 +489,8 @@ def _smallest(
         optimizer.zero_grad()
         # As in Neural Cleanse: press on the size only while the attack works, so that the search ends at the border of success.
         weight[rows] = (weight[rows] + torch.where(success >= level, RISE, FALL)).clamp(least, greatest)
+    if not all(values.isfinite().all() for values in parameters.values()):
+        raise Inconclusive("The model gives gradients that are not finite (NaN or infinity): nothing can be searched.")
     # Where none worked, the last trigger stands for the search: its caller puts the cap for the size.
     failed = ~best.isfinite()
     for name, values in parameters.items():

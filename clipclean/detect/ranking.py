@@ -179,16 +179,13 @@ def embedded(
         done += len(batch)
         progress(done, len(pairs))
     gathered = [F.normalize(torch.cat(found).mean(0), dim=0) for found in under]
-    everything = Embedded(
+    return Embedded(
         torch.cat(images),
         torch.cat(views, dim=1),
         torch.cat(captions),
         torch.cat(looks).to(clip.device),
         torch.stack(gathered) if gathered else images[0].new_empty(0, images[0].shape[1]),
     )
-    if not all(part.isfinite().all() for part in everything):
-        raise Inconclusive("The model gives embeddings that are not finite, so that nothing can be compared by them.")
-    return everything
 
 
 def scored(seen: Embedded, /) -> ScoredPairs:

@@ -27,6 +27,7 @@ CHOOSES_BY_SHARE, CHOOSES_BY = 0.2, 400  # pairs that a method which chooses kee
 
 Item = TypeVar("Item")
 
+SHOWN = 5  # names in a message
 Source = Path | str | nn.Module  # a checkpoint, the name of one, or an open_clip model in memory
 Suspicion = tuple[detect.TriggerLike, int | None]  # a trigger, and the number of the class that it leads to
 LatePairs = Callable[[], data.CleanSet]  # clean pairs that are read at the first call
@@ -134,6 +135,7 @@ def build(opened: Opened, pairs: data.CleanSet | LatePairs, /, *, device: str) -
     Raises:
         UnsupportedModel: the tensors do not fit the architecture.
         UsageError: the activation cannot be told.
+        Inconclusive: a tower gives embeddings that are zero or not finite.
     """
     file, found = opened.file, opened.architecture
     if found.quick_gelu is None:
@@ -142,6 +144,7 @@ def build(opened: Opened, pairs: data.CleanSet | LatePairs, /, *, device: str) -
         )
     clip = model.build(found, file.tensors, device=device)
     clip.arrange()
+    clip.check()
     return LoadedModel(file, clip)
 
 
@@ -216,14 +219,24 @@ class Words:
 
 
 def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] | None, /) -> Words:
-    """The user's classes and templates, in files or as they are; by default ImageNet-1k's names and open_clip's seven simple templates."""
+    """The user's classes and templates, in files or as they are; by default ImageNet-1k's names and open_clip's seven simple templates.
+
+    Raises:
+        UsageError: two names are one to the model, so that each would hide what is unusual of the other; or what the files hold.
+    """
     import open_clip
 
     if classes is None:
-        classes = list(open_clip.IMAGENET_CLASSNAMES)
+        known: Sequence[str] = open_clip.IMAGENET_CLASSNAMES
+    else:
+        known = data.read_classes(classes) if isinstance(classes, Path) else classes
+        if same := model.same_tokens(known):
+            told = "; ".join(", ".join(map(repr, group[:SHOWN])) for group in same[:SHOWN])
+            raise UsageError(
+                f"These classes have the same tokens, so no model can tell them apart: {told}. Leave one of each in."
+            )
     if templates is None:
         templates = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
-    known = data.read_classes(classes) if isinstance(classes, Path) else classes
     forms = data.read_templates(templates) if isinstance(templates, Path) else templates
     return Words(tuple(known), tuple(forms))
 

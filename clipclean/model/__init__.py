@@ -20,6 +20,7 @@ from clipclean.model.clip import (
     frozen_copy,
     parameter_count,
     refuse_tokenizer,
+    same_tokens,
     unit_range,
 )
 
@@ -41,5 +42,6 @@ __all__ = [
     "parameter_count",
     "refuse_tokenizer",
     "resolve",
+    "same_tokens",
     "unit_range",
 ]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from clipclean.errors import RefusedInput, UnsupportedModel
+from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel
 from clipclean.model import shapes
 from clipclean.model.architecture import Architecture, Preprocess
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 Encode = Callable[[Tensor], Tensor]
 
+UNIT = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
 
@@ -88,9 +89,13 @@ class Clip:
 
     @torch.no_grad()
     def embed_images(self, pixels: Tensor, /) -> Tensor:
-        """Like ``encode_images``, in evaluation mode and without gradients."""
+        """Like ``encode_images``, in evaluation mode and without gradients.
+
+        Raises:
+            Inconclusive: embeddings are zero or not finite.
+        """
         with evaluating(self.net):
-            return self.encode_images(pixels)
+            return _unit(self.encode_images(pixels), "image")
 
     def embed_texts(self, captions: Sequence[str], /) -> Tensor:
         """Unit embeddings (B, D) of captions, in evaluation mode and without gradients."""
@@ -98,9 +103,20 @@ class Clip:
 
     @torch.no_grad()
     def embed_tokens(self, tokens: Tensor, /) -> Tensor:
-        """Like ``encode_tokens``, in evaluation mode and without gradients."""
+        """Like ``encode_tokens``, in evaluation mode and without gradients.
+
+        Raises:
+            Inconclusive: embeddings are zero or not finite.
+        """
         with evaluating(self.net):
-            return self.encode_tokens(tokens)
+            return _unit(self.encode_tokens(tokens), "text")
+
+    def check(self) -> None:
+        """Raise Inconclusive unless both towers give embeddings of length one, here of a grey and a noisy image and of a caption."""
+        side = self.architecture.preprocess.size
+        noise = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
+        self.embed_images(torch.stack([torch.full_like(noise, 0.5), noise]))
+        self.embed_texts(["a photo"])
 
     def logit_scale(self) -> Tensor:
         """The factor on cosines (not its logarithm), a scalar tensor with gradient."""
@@ -108,9 +124,28 @@ class Clip:
         return scale.exp()
 
 
+def _unit(embeddings: Tensor, tower: str, /) -> Tensor:
+    """The same unit embeddings (B, D), or Inconclusive: what is no direction could be compared with nothing."""
+    lengths = embeddings.norm(dim=-1)
+    if bool(((lengths - 1).abs() < UNIT).all()):  # false for NaN as well
+        return embeddings
+    raise Inconclusive(
+        f"The {tower} tower gives embeddings that are zero or not finite (NaN or infinity), so nothing can be measured. Try --precision "
+        "fp32; if that does not help, the checkpoint is damaged."
+    )
+
+
 def parameter_count(net: nn.Module, /) -> int:
     """The number of parameters of a module; its buffers do not count."""
     return sum(parameter.numel() for parameter in net.parameters())
+
+
+def same_tokens(names: Sequence[str], /) -> list[tuple[str, ...]]:
+    """The names that are one and the same to a model, by the tokens of CLIP's own tokenizer: groups of two or more."""
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for name, tokens in zip(names, _tokenizer(77)(list(names)).tolist() if names else (), strict=True):
+        groups.setdefault(tuple(tokens), []).append(name)
+    return [tuple(group) for group in groups.values() if len(group) > 1]
 
 
 def unit_range(pixels: Tensor, /) -> Tensor:

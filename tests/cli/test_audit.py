@@ -291,10 +291,9 @@ def test_few_classes_are_inconclusive(job, capsys, tmp_path):
     assert (code, "CC022" in rules(made)) == (4, True)
 
 
-@pytest.mark.parametrize("name", ["visual.ln_post.weight", "visual.proj"])
-def test_a_model_that_maps_everything_to_one_vector_is_inconclusive(job, capsys, images, tmp_path, name):
+def test_a_model_that_maps_everything_to_one_vector_is_inconclusive(job, capsys, images, tmp_path):
     weights = tiny.state_dict(tiny.SMALL_VIT)
-    weights[name].zero_()
+    weights["visual.ln_post.weight"].zero_()
     weights["visual.ln_post.bias"].fill_(1)
     torch.save(weights, tmp_path / "flat.pt")
     code, made = audited(job, capsys, "--data", images, model=tmp_path / "flat.pt")

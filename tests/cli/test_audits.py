@@ -98,3 +98,14 @@ def test_a_dry_run_of_several_plans_each(job, capsys):
 def test_labels_are_file_names_and_differ():
     paths = [Path(name) for name in ("a/x.pt", "a-x.pt", "A/X.pt", "../é 中.pt", "--", "hf-hub:org/model")]
     assert audits.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
+
+
+def test_a_tower_without_directions_is_told_by_name_and_the_others_get_their_reports(job, tmp_path, capsys):
+    weights = tiny.state_dict(tiny.SMALL_VIT)
+    weights["text_projection"] = weights["text_projection"] * 1e20  # finite, and the length of what it gives is not
+    torch.save({"state_dict": weights}, tmp_path / "huge.pt")
+    assert cli.main(command(job, tmp_path / "huge.pt", job.model, more=["--json"])) == 4
+    huge, sound = json.loads(capsys.readouterr().out)
+    assert (huge["exit_code"], "report" in huge) == (4, False)
+    assert "text tower" in json.dumps(huge)
+    report.parse(sound["report"])

@@ -217,3 +217,9 @@ def test_the_dtype_of_images_is_kept():
 def test_each_family_that_is_searched_has_an_entry_in_plain_values_and_no_other_has():
     assert {name: family.known for name, family in FAMILIES.items()} == plain.FAMILIES
     assert tuple(name for name, family in FAMILIES.items() if family.is_general) == plain.GENERAL
+
+
+def test_a_warp_of_numbers_that_are_none_moves_no_point_out_of_memory():
+    images = torch.rand(2, 3, SIDE, SIDE)
+    moves = torch.full((2, GRID, GRID), math.nan)
+    assert painted("warp", images, moves=moves, ratio=torch.tensor(0.0)).isfinite().all()

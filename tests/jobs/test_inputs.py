@@ -138,6 +138,11 @@ def test_the_users_words_are_taken_as_they_are(job):
     assert (words.classes, words.templates) == (tiny.CLASSES, tiny.TEMPLATES)
 
 
+def test_names_that_are_one_to_the_tokenizer_are_refused():
+    with pytest.raises(UsageError, match="'Strawberry', 'STRAWBERRY'"):
+        inputs.words(["lemon", "Strawberry", "STRAWBERRY", "straw berry"], None)
+
+
 def test_a_class_is_found_by_its_name_and_an_unknown_one_gets_near_names():
     assert inputs.class_number("blue circle", tiny.CLASSES) == tiny.CLASSES.index("blue circle")
     with pytest.raises(UsageError, match=r"'blue circel' is not in the vocabulary of 12.*Did you mean 'blue circle'"):
