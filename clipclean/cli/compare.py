@@ -28,8 +28,8 @@ Examples:
 def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
     """Compare two reports: findings of LATER.JSON that are new, worse, the same, or gone since EARLIER.JSON.
 
-    Worse means a higher level, or an interval wholly above the earlier one. Exit code 0: no finding that --fail-on
-    covers is new or worse. 1: at least one is.
+    Worse means a higher level, or an interval wholly above the earlier one. What the later run could not have found again is
+    not measured. Exit code 0: no finding that --fail-on covers is new, worse or not measured. 1: at least one is.
     """
     found = api.compare(earlier, later)
     if as_json:
@@ -44,8 +44,10 @@ def compare(earlier: Path, later: Path, fail_on: str, as_json: bool) -> int:
 
 def table(found: "Comparison", /) -> str:
     """A line for each finding, the new ones first, and the verdicts."""
-    order = ("new", "worse", "same", "gone")
+    order = ("new", "worse", "not measured", "same", "gone")
     rows = sorted(found.differences, key=lambda each: order.index(each.change))
-    lines = [f"{each.change:<5}  {each.finding.rule}  {each.finding.level:<7}  {each.finding.message}" for each in rows]
+    lines = [
+        f"{each.change:<12}  {each.finding.rule}  {each.finding.level:<7}  {each.finding.message}" for each in rows
+    ]
     counts = ", ".join(f"{sum(each.change == change for each in rows)} {change}" for change in order)
     return "\n".join(printable(line) for line in [*lines, f"{found.verdicts[0]} -> {found.verdicts[1]}: {counts}"])

@@ -103,7 +103,8 @@ def exit_code(given: Given, result: "Report", /) -> int:
     found = compare.compare(report.read(given["baseline"]), result)
     worse = found.blocking(given["fail_on"])
     counts = ", ".join(
-        f"{sum(each.change == kind for each in found.differences)} {kind}" for kind in ("new", "worse", "same")
+        f"{sum(each.change == kind for each in found.differences)} {kind}"
+        for kind in ("new", "worse", "not measured", "same")
     )
     say(given, f"compared with {given['baseline']}: {counts} finding(s){'' if worse else ', so exit code 0'}")
     return code if worse else 0

@@ -1,15 +1,15 @@
-"""Comparing two reports: findings that are new, worse, gone or unchanged."""
+"""Comparing two reports: findings that are new, worse, unchanged, gone, or not measured again."""
 
 from dataclasses import dataclass
 from typing import Literal
 
-from clipclean.findings import Finding
-from clipclean.report import Report
+from clipclean.findings import Finding, rule
+from clipclean.report import Report, verdicts
 
 RANKS = {"note": 0, "warning": 1, "error": 2}
 BLOCKING = {"error": RANKS["error"], "inconclusive": RANKS["warning"]}  # the least level that matters to a gate
 
-Change = Literal["new", "worse", "gone", "same"]
+Change = Literal["new", "worse", "same", "gone", "not measured"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Difference:
 
     change: Change
     finding: Finding
-    before: Finding | None  # None for a new one; of one that is gone it is the finding itself
+    before: Finding | None  # None for a new one; of one that the later report lacks it is the finding itself
 
 
 @dataclass(frozen=True)
@@ -29,22 +29,31 @@ class Comparison:
     differences: tuple[Difference, ...]
 
     def blocking(self, level: str, /) -> tuple[Difference, ...]:
-        """New and worse findings that a gate fails by: errors, or with ``inconclusive`` warnings as well."""
+        """What a gate fails by: errors, or with ``inconclusive`` warnings as well, that are new, worse, or not measured again."""
         least = BLOCKING[level]
         return tuple(
-            each for each in self.differences if each.change in ("new", "worse") and RANKS[each.finding.level] >= least
+            each
+            for each in self.differences
+            if each.change in ("new", "worse", "not measured") and RANKS[each.finding.level] >= least
         )
 
 
 def compare(earlier: Report, later: Report, /) -> Comparison:
-    """Match the findings of two reports by rule, measure, trigger and class, the worst of each kind first."""
+    """Match the findings of two reports by rule, measure, trigger and class, the worst of each kind first.
+
+    What the later report lacks is gone only if it could have been found again.
+    """
     before, after = _by_subject(earlier), _by_subject(later)
     found = [
         Difference(_change(before.get(subject), finding), finding, before.get(subject))
         for subject, finding in after.items()
     ]
-    gone = [Difference("gone", finding, finding) for subject, finding in before.items() if subject not in after]
-    return Comparison((earlier.verdict, later.verdict), (*found, *gone))
+    lacking = [
+        Difference("not measured" if verdicts.not_run(rule(finding.rule).needs, later) else "gone", finding, finding)
+        for subject, finding in before.items()
+        if subject not in after
+    ]
+    return Comparison((earlier.verdict, later.verdict), (*found, *lacking))
 
 
 def _by_subject(made: Report) -> dict[tuple[str, str, str | None, str | None], Finding]:

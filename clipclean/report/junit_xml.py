@@ -2,8 +2,8 @@
 
 from xml.etree import ElementTree  # only written, never parsed
 
-from clipclean.findings import RULES, STAGES, UNKNOWN, Finding, Need
-from clipclean.report import measures, search, verdicts
+from clipclean.findings import RULES, STAGES, UNKNOWN, Finding
+from clipclean.report import verdicts
 from clipclean.report.wording import harmless, percent
 from clipclean.schema.report import Report
 
@@ -82,7 +82,7 @@ def _check(suite: ElementTree.Element, code: str, report: Report) -> None:
     aside = [finding for finding in report.suppressed if finding.rule == code]
     if not found and not aside:
         case = _case(suite, code, f"{code} {rule.title}")
-        if reason := _not_run(rule.needs, report):
+        if reason := verdicts.not_run(rule.needs, report):
             _tell(case, "skipped", reason, "", "")
         return
     for number, finding in enumerate(found, start=1):
@@ -102,30 +102,6 @@ def _numbers(finding: Finding) -> list[str]:
     low, high = finding.interval
     limit = "" if finding.threshold is None else f"; limit {percent(finding.threshold)}"
     return [f"{finding.measure}: {percent(finding.value)} [{percent(low)}, {percent(high)}], n = {finding.n}{limit}"]
-
-
-def _not_run(need: Need, report: Report) -> str:
-    """Why a rule with this need could not have found anything; empty where it could."""
-    searched = search.ran(report)
-    unsearched = (searched, "unknown triggers were not searched for")
-    told = {
-        "": (True, ""),
-        "named trigger": (bool(measures.named(report)), "no trigger was named, and none was found before cleaning"),
-        "panel": (bool(measures.panel(report)), "the panel of known triggers was left out"),
-        "search": unsearched,
-        "audit's search": (
-            (search.made(report, "after") is not None, "only an audit's search is compared with clean models")
-            if searched
-            else unsearched
-        ),
-        "audit or search": (searched or report.is_audit, "a part of the audit"),
-        "before": (measures.has_before(report), "an audit has no accuracy to compare with"),
-        "data": (bool(report.data), "no clean data was read"),
-        "recipe": (bool(report.recipe), "no recipe was used"),
-        "policy": (bool(report.policy), "no policy file was given"),
-    }
-    was_run, reason = told[need]
-    return "" if was_run else f"not run: {reason}"
 
 
 def _case(suite: ElementTree.Element, code: str, name: str) -> ElementTree.Element:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from clipclean.config import policy
-from clipclean.findings import RULES, Finding, Rule, Suppressed, rule
+from clipclean.findings import RULES, Finding, Need, Rule, Suppressed, rule
 from clipclean.report import measures, search
 from clipclean.report.wording import count, decimal, percent
 from clipclean.schema.report import Report
@@ -170,6 +170,30 @@ def _searched(report: Report) -> str:
         return " Unknown ones were not searched for."
     families = search.covered(report)
     return f" Unknown ones were searched for as {families}, and as nothing else." if families else ""
+
+
+def not_run(need: Need, report: Report, /) -> str:
+    """Why a rule with this need could not have found anything; empty where it could."""
+    searched = search.ran(report)
+    unsearched = (searched, "unknown triggers were not searched for")
+    told = {
+        "": (True, ""),
+        "named trigger": (bool(measures.named(report)), "no trigger was named, and none was found before cleaning"),
+        "panel": (bool(measures.panel(report)), "the panel of known triggers was left out"),
+        "search": unsearched,
+        "audit's search": (
+            (search.made(report, "after") is not None, "only an audit's search is compared with clean models")
+            if searched
+            else unsearched
+        ),
+        "audit or search": (searched or report.is_audit, "a part of the audit"),
+        "before": (measures.has_before(report), "an audit has no accuracy to compare with"),
+        "data": (bool(report.data), "no clean data was read"),
+        "recipe": (bool(report.recipe), "no recipe was used"),
+        "policy": (bool(report.policy), "no policy file was given"),
+    }
+    was_run, reason = told[need]
+    return "" if was_run else f"not run: {reason}"
 
 
 def set_aside(finding: Suppressed, /) -> str:

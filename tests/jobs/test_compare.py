@@ -1,5 +1,5 @@
 from cases import each
-from report import samples
+from report import samples, searches
 
 from clipclean import report
 from clipclean.jobs.compare import compare
@@ -61,3 +61,12 @@ def test_a_gate_fails_by_what_is_new_or_worse_at_its_level_or_above():
     assert found.blocking("error") == ()
     assert len(compare(made(), made(PATCH)).blocking("error")) == 1
     assert compare(made(PATCH, doubt), made(PATCH, doubt)).blocking("inconclusive") == ()
+
+
+def test_what_the_later_run_did_not_look_for_is_not_gone():
+    small = ("CC003", "error", "found:mask", (0.2, 0.4))
+    found = compare(made(small), made())  # neither searched
+    assert [each.change for each in found.differences] == ["not measured"]
+    assert len(found.blocking("error")) == 1
+    searched = report.parse(searches.calm() | {"findings": []})
+    assert [each.change for each in compare(made(small), searched).differences] == ["gone"]
