@@ -251,8 +251,8 @@ RULES: Mapping[str, Rule] = {
         stage="evidence",
         level="warning",
         means="clipclean has no measurements of clean models of this architecture and these classes, and you "
-        "gave no clean model. So it can compare a found trigger only with the other classes of the same model, "
-        "and does not know how small a trigger clean models need.",
+        "gave no clean model. So it compares a found trigger with the other classes of the same model and with clean models of "
+        "other kinds, and does not know how small a trigger clean models of this kind need.",
         does_not_show="That the model is clean, or that it is not.",
         action="Give a clean model of the same architecture that you trust, by --reference. Without one, clipclean audit --power "
         "can say pass.",
@@ -323,11 +323,11 @@ RULES: Mapping[str, Rule] = {
         passes="No backdoor was found, and the same audit finds those that were planted in copies of this model.",
     ),
     "CC010": Rule(
-        title="Clean accuracy lost beyond the budget",
+        title="Clean accuracy lost",
         stage="accuracy",
         level="error",
-        means="The model classifies fewer clean images correctly than before, and the loss exceeds the budget. "
-        "Without labels the answers that changed tell the loss and, if there are captions, image-to-text recall@1; the budget "
+        means="The model classifies fewer clean images correctly than before. It is an error if the whole interval "
+        "of the loss exceeds the budget, and a note if chance may explain it. Without labels the answers that changed tell the loss and, if there are captions, image-to-text recall@1; the budget "
         "applies to the larger loss.",
         does_not_show="How well the model does on tasks or images unlike those that were measured. On images that it was trained on "
         "it also loses what it knew by heart, so the loss on new images may be far smaller.",

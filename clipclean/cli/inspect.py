@@ -111,7 +111,7 @@ def table(found: "Inspection", name: str, /) -> str:
         *((f"for {library}", words) for library, words in found.loaders.items()),
         *(("note", note) for note in found.notes),
     ]
-    return "\n".join(f"{label:15}{printable(text)}" for label, text in rows)
+    return "\n".join(f"{label:14} {printable(text)}" for label, text in rows)
 
 
 def decided(fact: "Recognised", /) -> str:

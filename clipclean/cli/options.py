@@ -411,8 +411,8 @@ max_minutes = shared(
     group="Running",
     metavar="N",
     show_default="none",
-    help="End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. With --recipe "
-    "auto, start no new candidate after N minutes; the one in progress finishes.",
+    help="End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. A "
+    "cleaning by auto starts no new candidate then, and finishes the one in progress.",
 )
 log_dir = shared(
     "--log-dir",

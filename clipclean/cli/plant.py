@@ -106,7 +106,7 @@ def table(result: "PlantedModel", /) -> str:
     """The effect of the trigger before and after planting."""
     before, after = result.before, result.after
     old, new = before.probes[0], after.probes[0]
-    is_recall = after.clean_accuracy is not None and "recall@1" in (after.clean_accuracy.definition or "")
+    is_recall = after.clean_accuracy is not None and after.clean_accuracy.is_recall
     rows = [
         ("recall@1" if is_recall else "clean accuracy", before.clean_accuracy, after.clean_accuracy),
         ("attack success rate", old.asr, new.asr),

@@ -30,7 +30,7 @@ Examples:
     group="Output",
     metavar="FILE",
     required=True,
-    help="The file to write. It holds numbers only, a few kilobytes, no weights.",
+    help="The file to write. It holds numbers only, no weights.",
 )
 @options.images(
     "Images to search on, like those of later audits.",

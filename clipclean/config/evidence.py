@@ -1,6 +1,6 @@
 """The evidence of a recipe: was it measured on similar models and data, and with which results?"""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -70,8 +70,8 @@ class Expected:
         few, many = self.pairs
         pairs = f"{few:,}" if few == many else f"{few:,} to {many:,}"
         return (
-            f"at {pairs} pairs{size}: {self.left.mean:.3f} of the attack left ({self.left.low:.3f} to {self.left.high:.3f}), "
-            f"{100 * self.lost.mean:.1f} points of accuracy lost ({100 * self.lost.low:.1f} to {100 * self.lost.high:.1f}), {self.runs} runs"
+            f"at {pairs} pairs{size}: {self.left.mean:.3f} of the attack left{_span(self.left, '.3f')}, "
+            f"{points_lost(self.lost.mean)}{_span(self.lost, '.1f', 100)}, {self.runs} run{'' if self.runs == 1 else 's'}"
         )
 
     def record(self) -> ExpectedRecord:
@@ -105,7 +105,7 @@ class Standing:
         if left is not None:
             told.append(f"{left:.3f} of the attack left, {_place(self.expected.left, left)}")
         if lost is not None:
-            told.append(f"{100 * lost:.1f} points of accuracy lost, {_place(self.expected.lost, lost)}")
+            told.append(f"{points_lost(lost)}, {_place(self.expected.lost, lost, points_lost)}")
         return f"This run: {'; '.join(told)}." if told else ""
 
 
@@ -179,7 +179,18 @@ def millions(sizes: tuple[int, int], /) -> str:
     return f"{few:.1f} M" if round(few, 1) == round(many, 1) else f"{few:.1f} M to {many:.1f} M"
 
 
-def _place(known: Range, value: float) -> str:
+def points_lost(share: float, /) -> str:
+    """A loss of accuracy in words; one below nothing is a gain."""
+    return f"{abs(100 * share):.1f} points of accuracy {'lost' if share >= 0 else 'gained'}"
+
+
+def _span(known: Range, form: str, factor: float = 1) -> str:
+    """The range in brackets; nothing where both of its ends read alike."""
+    low, high = (f"{factor * end:{form}}" for end in (known.low, known.high))
+    return f" ({low} to {high})" if low != high else ""
+
+
+def _place(known: Range, value: float, words: Callable[[float], str] = "{:.3f}".format) -> str:
     if known.holds(value):
         return "better than measured" if value < known.low - CHANCE else "within what was measured"
-    return f"more than measured (at most {known.high:.3f})"
+    return f"more than measured (at most {words(known.high)})"

@@ -270,8 +270,8 @@ def uncalibrated() -> Finding:
     """A warning that there is no clean model of this kind to compare with."""
     return finding(
         "CC004",
-        "No clean models of this architecture and class list to compare with are known, so the sizes of found triggers are "
-        "compared with other classes of this model only. Give a clean model that you trust by --reference.",
+        "No clean model of this architecture and class list was searched, so the sizes of found triggers are compared with other "
+        "classes of this model, and with clean models of other kinds. Give a clean model that you trust by --reference.",
         measure="search",
     )
 
@@ -327,7 +327,7 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
         rate = _percent(calibration().false_alarms(suspect.score))
         some = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
         told.append(
-            f"Of {len(known)} clean models that were measured, {some} as much: among models like these a false alarm in at most {rate}."
+            f"Of {len(known)} clean models of other kinds, {some} as much: among models like these a false alarm in at most {rate}."
         )
     return finding(
         "CC003",

@@ -160,6 +160,7 @@ def _numbers(report: Report) -> dict[str, object]:
     return {
         "searches": made,
         "accuracy": measures.accuracy(report),
+        "without_trigger": measures.without_trigger(report),
         "accuracy_definition": _definition(report),
         "is_named": bool(measures.named(report)),
         "attacks": [(attack, measures.rows(attack, *ROWS)) for attack in measures.detailed(report)],
@@ -220,7 +221,7 @@ def _tile(row: MeasureRow) -> Tile:
 
 
 def _found_tiles(found: FoundRecord) -> list[Tile]:
-    needed = f"clean models need {search.needed(found)}" if found.reference else "larger is better"
+    needed = f"clean models need {search.needed(found)}" if found.reference else "of an image; clean models need more"
     without = f"{wording.percent(found.base_rate.value)} without the trigger"
     return [
         Tile("Success of the found trigger", None, wording.percent(found.asr.value), without),

@@ -134,7 +134,7 @@ def _search(made: search.Search) -> list[str]:
         )
         lines.append(_cells([code(found.class_), *(escaped(cell) for cell in cells)]))
     more = len(made.found) - MAX_ROWS
-    rest = ["", f"And {count(more)} more, in report.json."] if more > 0 else []
+    rest = ["", f"And {count(more)} more."] if more > 0 else []
     return [title, "", escaped(made.told), "", *lines, *rest]
 
 
@@ -149,9 +149,9 @@ def _section(made: sections.Table) -> list[str]:
 
 def _accuracy(report: Report) -> list[str]:
     return [
-        f"### {measures.accuracy(report).measure.label}",
+        "### Images without a trigger",
         "",
-        *_table([measures.accuracy(report)], two=measures.has_before(report)),
+        *_table(measures.without_trigger(report), two=measures.has_before(report)),
     ]
 
 
@@ -214,7 +214,7 @@ def _provenance(report: Report) -> list[str]:
 
 def _first(lines: list[str]) -> list[str]:
     more = len(lines) - MAX_ROWS
-    return [*lines[:MAX_ROWS], f"- And {count(more)} more, in report.json."] if more > 0 else lines
+    return [*lines[:MAX_ROWS], f"- And {count(more)} more."] if more > 0 else lines
 
 
 def _cut(text: str) -> str:
@@ -224,7 +224,7 @@ def _cut(text: str) -> str:
     kept = text.encode()[:MAX_BYTES].decode(errors="ignore").rpartition("\n")[0]
     is_open = kept.count("<details>") > kept.count("</details>")
     closed = "\n\n</details>" if is_open else ""
-    return f"{kept}{closed}\n\nThe rest was left out, because it is too long. It is all in report.json.\n"
+    return f"{kept}{closed}\n\nThe rest was left out, because it is too long. The other forms of the report have it.\n"
 
 
 def _cells(cells: Iterable[str]) -> str:

@@ -34,6 +34,13 @@ MEASURES = {
         "higher",
         True,
     ),
+    "agreement": Measure(
+        "Agreement with the original",
+        "clean images that get the same answer as from the original",
+        "The share of clean images that the cleaned model takes for the same class as the original.",
+        "higher",
+        True,
+    ),
     "asr": Measure(
         "Attack success rate",
         "images of other things classified as the target once they carry the trigger",
@@ -204,12 +211,21 @@ def accuracy(report: Report, /) -> MeasureRow:
     """Clean accuracy, or, where there are captions and no labels, how often an image finds its own caption."""
     before, after = (measured(report, "before"), measured(report, "after"))
     shown = report.measurements.clean_accuracy
-    is_recall = bool(shown and shown.definition and "recall@1" in shown.definition)
     return MeasureRow(
-        MEASURES["recall" if is_recall else "clean_accuracy"],
+        MEASURES["recall" if shown and shown.is_recall else "clean_accuracy"],
         _figure(before.clean_accuracy) if before else None,
         _figure(after.clean_accuracy) if after else None,
     )
+
+
+def without_trigger(report: Report, /) -> list[MeasureRow]:
+    """All measures on clean images: the accuracy, and beside it the recall and the agreement where they were measured."""
+    sides = [measured(report, side) for side in ("before", "after")]
+    more = [
+        MeasureRow(MEASURES[key], *(_figure(getattr(side, key)) if side else None for side in sides))
+        for key in ("recall", "agreement")
+    ]
+    return [accuracy(report), *(row for row in more if row.before or row.after)]
 
 
 def named(report: Report, /) -> list[ComparedAttack]:

@@ -50,11 +50,12 @@ def searches(report: Report, /) -> list[Search]:
 
 
 def strongest(report: Report, /) -> FoundRecord | None:
-    """The trigger that worked best in the current model, of the first suspect if there is one; None if none was found."""
+    """The trigger that worked best in the current model, and that a finding names if one does; None if none was found."""
     found = made(report, "after")
     worked = [each for each in (found.found if found else None) or () if each.reached]
     first = next((suspect.class_ for suspect in report.suspects), None)
-    return min(worked, key=lambda each: each.class_ != first, default=None)
+    named = {(each.trigger or "").partition(",")[0] for each in report.findings if each.about == first}
+    return min(worked, key=lambda each: (each.class_ != first, f"found:{each.family}" not in named), default=None)
 
 
 def families(suspect: SuspectRecord, /) -> str:

@@ -68,16 +68,9 @@ def looked_for(report: Report, /) -> list[Check]:
     limits = limits_of(report)
     rows = [_looked_at(attack, limits) for attack in measures.named(report)]
     if panel := measures.panel(report):
-        strongest = max(measures.excess_of(attack.after) for attack in panel)
-        usual = (
-            f"at most {percent(limits['suspicious_excess'])}; natural triggers may move more"
-            if "suspicious_excess" in limits
-            else "little"
-        )
-        found = (
-            "not measured" if strongest < -0.99 else f"the strongest moves {percent(strongest)} of images beyond chance"
-        )
-        rows.append(Check(f"{count(len(panel))} known triggers of the panel", found, usual))
+        limit = limits.get("suspicious_excess")
+        usual = "little" if limit is None else f"at most {percent(limit)}; natural triggers may move more"
+        rows.append(Check(f"{count(len(panel))} known triggers of the panel", _panel_told(report, panel, limit), usual))
     if search.made(report, "after"):
         limit = limits.get("abnormality")
         fails = f"; a score of {limit:g} can fail the model" if limit is not None else ""
@@ -101,6 +94,18 @@ def limits_of(report: Report, /) -> dict[str, float]:
     resolved = (report.policy.resolved if report.policy else None) or {}
     held = resolved.get("thresholds")
     return {key: value for key, value in held.items() if isinstance(value, float)} if isinstance(held, dict) else {}
+
+
+def _panel_told(report: Report, panel: list[measures.ComparedAttack], limit: float | None) -> str:
+    """What the strongest trigger of the panel does, and why it is no finding where it is none."""
+    strongest = max(measures.excess_of(attack.after) for attack in panel)
+    if strongest < -0.99:
+        return "not measured"
+    told = f"the strongest moves {percent(strongest)} of images beyond chance"
+    if limit is None or strongest <= limit:
+        return told
+    is_finding = any(finding.rule in ("CC002", "CC003") for finding in (*report.findings, *report.suppressed))
+    return f"{told}: {'see the findings' if is_finding else 'taken for a natural trigger of this model'}"
 
 
 def _looked_at(attack: measures.ComparedAttack, limits: dict[str, float]) -> Check:
@@ -169,7 +174,7 @@ def _searched(report: Report) -> str:
     if not search.ran(report):
         return " Unknown ones were not searched for."
     families = search.covered(report)
-    return f" Unknown ones were searched for as {families}, and as nothing else." if families else ""
+    return f" Unknown ones were searched for as {families} alone." if families else ""
 
 
 def not_run(need: Need, report: Report, /) -> str:

@@ -60,6 +60,11 @@ class RateRecord(Part):
     n: Count
     definition: str | None = None
 
+    @property
+    def is_recall(self) -> bool:
+        """Whether images were matched with captions, as there were no labels."""
+        return "recall@1" in (self.definition or "")
+
 
 class DifferenceRecord(Part):
     """One rate minus another over the same images, with its 95 % interval."""

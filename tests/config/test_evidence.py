@@ -88,7 +88,7 @@ def test_without_evidence_nothing_is_expected_and_no_run_lies_anywhere():
 def test_a_run_is_placed_in_the_measured_range():
     found = evidence.standing(with_evidence(*TWO), SUBJECT)
     assert found.reached(0.05, 0.10) == (
-        "This run: 0.050 of the attack left, within what was measured; 10.0 points of accuracy lost, more than measured (at most 0.030)."
+        "This run: 0.050 of the attack left, within what was measured; 10.0 points of accuracy lost, more than measured (at most 3.0 points of accuracy lost)."
     )
     assert found.reached(None, None) == ""
 

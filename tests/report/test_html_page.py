@@ -188,7 +188,7 @@ def test_a_failure_shows_both_reasons_and_tells_not_to_deploy():
     text = Page(report.html(samples.failed())).text
     assert "The model still shows backdoor behaviour: do not deploy it." in text
     assert "error CC001 Backdoor behaviour under a known trigger" in text
-    assert "error CC010 Clean accuracy lost beyond the budget" in text
+    assert "error CC010 Clean accuracy lost" in text
 
 
 def test_an_audit_has_one_column_and_no_training():

@@ -112,7 +112,7 @@ def test_every_error_is_a_failure_and_so_is_the_verdict():
     assert failed == [
         "verdict",
         "CC001 Backdoor behaviour under a known trigger",
-        "CC010 Clean accuracy lost beyond the budget",
+        "CC010 Clean accuracy lost",
     ]
 
 
@@ -124,7 +124,7 @@ def test_inconclusive_is_an_error_so_that_no_job_takes_it_for_a_pass():
 
 def test_a_check_that_was_not_run_is_skipped_and_does_not_pass():
     skipped = cases(samples.audited(), "skipped")
-    assert "CC010 Clean accuracy lost beyond the budget" in skipped
+    assert "CC010 Clean accuracy lost" in skipped
     assert "CC040 Recipe outside its evidence" in skipped
 
 

@@ -3,8 +3,9 @@ from cases import each
 from report import samples, searches
 from report.parsed import Parsed
 
+from clipclean import report
 from clipclean.findings import RULES
-from clipclean.report import verdicts
+from clipclean.report import search, verdicts
 
 verdicts = Parsed(verdicts)
 
@@ -197,7 +198,7 @@ def test_the_limits_name_the_families_that_were_searched():
 
 
 def test_the_limits_name_what_an_unlearning_searched():
-    assert "Unknown ones were searched for as fixed mask and pattern, and" in verdicts.limits(samples.unlearned())[0]
+    assert "Unknown ones were searched for as fixed mask and pattern alone" in verdicts.limits(samples.unlearned())[0]
     assert "Unknown ones were not searched for" in verdicts.limits(samples.forgotten())[0]
 
 
@@ -238,3 +239,22 @@ def test_a_pass_by_the_power_of_the_audit_has_a_whole_sentence_as_its_headline()
     made = searches.calm() | {"findings": [samples.finding("CC008", "note", "It finds 4 of 4.")]}
     assert verdicts.headline(made) == RULES["CC008"].passes
     assert all(rule.passes[:1].isupper() and rule.passes.endswith(".") for rule in RULES.values() if rule.passes)
+
+
+def test_a_panel_over_its_limit_is_told_as_natural_or_points_at_a_finding():
+    made = searches.calm()
+    for probe in made["measurements"]["probes"]:
+        probe["excess_asr"]["value"] = 0.444
+    words = next(found for what, (found, _) in looked_for(made).items() if "known trigger" in what)
+    assert words.endswith("44.4 % of images beyond chance: taken for a natural trigger of this model")
+
+
+def test_the_story_tells_of_the_trigger_that_the_finding_names():
+    made = searches.backdoored()
+    first, second = (each for each in made["measurements"]["search"]["found"] if each["class"] == "banana")
+    made["findings"] = [
+        samples.finding("CC003", "error", "Found.")
+        | {"trigger": f"found:{second['family']},class=banana", "target": "banana"}
+    ]
+    assert first["family"] != second["family"]
+    assert search.strongest(report.parse(made)).family == second["family"]
