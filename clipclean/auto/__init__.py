@@ -1,7 +1,7 @@
 """Choosing a recipe: plants test backdoors, tries candidates, runs the best."""
 
 from clipclean import train
-from clipclean.auto.job import auto
+from clipclean.auto.job import auto, ladder
 from clipclean.config.methods import METHODS
 from clipclean.jobs import prepare
 from clipclean.jobs.outputs import SanitizeOutcome
@@ -24,4 +24,4 @@ def clean(
     return sanitize(request, progress=progress, group=group)
 
 
-__all__ = ["auto", "clean"]
+__all__ = ["auto", "clean", "ladder"]

@@ -9,10 +9,11 @@ from clipclean.auto.conclude import Tried
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
+from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.errors import UsageError
 from clipclean.export import placing
-from clipclean.jobs import inputs, other_models, outputs, prepare, suspicions
+from clipclean.jobs import inputs, other_models, outputs, plan, prepare, suspicions
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
 from clipclean.jobs.searching import SearchSettings
@@ -41,6 +42,7 @@ def auto(
     # Before slow work: an output that may not be replaced is refused at once.
     standing = outputs.look(request) if group.is_first else placing.OutputState()
     ready = prepare.prepare(request, progress=progress)
+    plan.tell_cleaning(ready, ladder(ready))
     state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
     group.check_same(state.fingerprint)
     to = outputs.destination(request, standing, state)
@@ -112,6 +114,15 @@ def listed(bench: Workbench, recipe: Recipe, /) -> tuple[candidates.Candidate, .
     """The candidates for this model and these pairs, in the order of trying."""
     parameters = model.parameter_count(bench.clip.net)
     return candidates.candidates(recipe, parameters=parameters, pairs=len(bench.samples.pairs))
+
+
+def ladder(ready: Prepared, /) -> list[tuple[Recipe, ...]]:
+    """The recipes of each candidate for a model and its pairs; none where the recipe chooses among none."""
+    recipe, parameters = ready.request.recipe, model.parameter_count(ready.loaded.clip.net)
+    if not METHODS[recipe.method].chooses:
+        return []
+    found = candidates.candidates(recipe, parameters=parameters, pairs=len(ready.samples.pairs))
+    return [each.recipes for each in found]
 
 
 def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:

@@ -104,7 +104,7 @@ def run(given: Given, /) -> int:
     request = requests.of_sanitize(given | {"device": device})
     if given["dry_run"]:
         with progress.shown(quiet=quiet) as shown:
-            return printing.show(given, plan.of_sanitize(request, progress=shown))
+            return printing.show(given, plan.of_sanitize(request, ladder=auto.ladder, progress=shown))
     with (
         train.joined(device) as group,
         log_files.listener(*((given["log_dir"], given["log_to"]) if group.is_first else (None, ()))) as listeners,

@@ -15,9 +15,9 @@ from clipclean.jobs import (
     audit_inputs,
     audit_power,
     audit_report,
-    estimate,
     inputs,
     other_models,
+    plan,
     saved_search,
     searching,
 )
@@ -62,12 +62,7 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     read = audit_inputs.read(request, progress)
     clip = read.tested.clip
     planting = audit_power.pairs_of(request, read)
-    size = estimate.AuditSize.of(
-        read.eval_set,
-        effort=request.effort if request.search else None,
-        models=1 + len(read.trusted) + (request.canaries if request.power else 0),
-    )
-    estimate.tell_audit(clip, size)
+    plan.tell_audit(request, read)
     references, seen, under = _seen(request, read, progress)
     setting = Setting(request, read.eval_set, references, limits, progress)
     found = audit_findings.judged(setting, read, seen, under)

@@ -6,7 +6,7 @@ from clipclean import data, model
 from clipclean.attack import canaries, power
 from clipclean.config import recipe as recipes
 from clipclean.findings import Finding
-from clipclean.jobs import estimate, searching
+from clipclean.jobs import searching
 from clipclean.jobs.audit_findings import Setting
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.searching import AuditResult
@@ -38,7 +38,6 @@ def measured(
     request, eval_set = setting.request, setting.eval_set
     if not request.power or seen.search is None or any(each.level == "error" for each in found):
         return None
-    estimate.tell_power(power.planting_of(clip, pairs=len(pairs)), count=request.canaries)
     named = {each.target for each in found if each.target}
 
     def levels() -> dict[str, str]:

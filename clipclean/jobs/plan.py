@@ -1,16 +1,21 @@
-"""Dry runs: reads and checks everything like the job itself, measures and writes nothing."""
+"""What a job is going to do, and how long it may take; a dry run tells it, and measures and writes nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from clipclean import model, train
-from clipclean.attack import triggers
+from clipclean.attack import power, triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
-from clipclean.config.recipe import total_steps
-from clipclean.jobs import audit_inputs, estimate, inputs, prepare
-from clipclean.jobs.audit_inputs import AuditRequest
+from clipclean.config.recipe import Recipe
+from clipclean.detect import inversion
+from clipclean.jobs import audit_inputs, audit_power, estimate, inputs, prepare, searching
+from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
+from clipclean.jobs.prepare import Prepared
 from clipclean.progress import Progress
+from clipclean.schema.report import Effort
+
+Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each candidate
 
 
 @dataclass(frozen=True)
@@ -32,31 +37,15 @@ class Plan:
     faster: tuple[str, ...]
 
 
-def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> Plan:
-    """The plan of a cleaning; raises what preparing one raises."""
+def of_sanitize(request: prepare.SanitizeRequest, /, *, ladder: Ladder, progress: Progress) -> Plan:
+    """The plan of a cleaning; ``ladder`` gives the recipes that ``auto`` may try. Raises what preparing a cleaning raises."""
     ready = prepare.prepare(replace(request, screen="off"), progress=progress)  # screening embeds every pair
     clip, recipe, pairs = ready.loaded.clip, ready.request.recipe, len(ready.samples.pairs)
-    panel = len(triggers.panel(recipe.audit.panel_seed)) if request.audit else 0
-    images = min(len(ready.shown.pairs), recipe.audit.images)
     screened = len(ready.clean.pairs) if prepare.screens(request, ready.clean) else 0
-    vocabulary = ready.vocabulary
-    captions = len(vocabulary.classes) * len(vocabulary.templates)
-    taken = train.resolved(ready.request.precision, clip.net, clip.device)
-    expected = estimate.of_sanitize(
-        clip,
-        recipe,
-        estimate.pace(clip, is_reduced=taken == "bf16"),
-        estimate.CleaningSize(
-            pairs=pairs,
-            images=images,
-            captions=captions,
-            panel=panel + len(ready.named),
-            screened=screened,
-        ),
-    )
-    measured = (
-        f"{images} images, {panel} known and {len(ready.named)} suspected triggers, {len(vocabulary.classes)} classes"
-    )
+    size = _size(ready)
+    found = of_cleaning(ready, ladder(ready), screened=screened)
+    named, classes = len(ready.named), len(ready.vocabulary.classes)
+    measured = f"{size.images} images, {size.panel - named} known and {named} suspected triggers, {classes} classes"
     has_files = request.out.is_dir() and any(request.out.iterdir()) and not request.force
     return Plan(
         {
@@ -74,20 +63,52 @@ def of_sanitize(request: prepare.SanitizeRequest, /, *, progress: Progress) -> P
             f"export as {', '.join(request.wanted.formats)}, read it back and compare",
         ),
         (f"{request.out}/{' (has files: refused without --force)' if has_files else ''}",),
-        expected,
-        tuple(estimate.faster(expected, effort=None, device=clip.device.type)),
+        found,
+        tuple(estimate.faster(found, effort=None, device=clip.device.type)),
     )
 
 
-def _cleaning(recipe: recipes.Recipe, pairs: int) -> str:
+def of_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /, *, screened: int = 0) -> estimate.Estimate:
+    """The estimate of a cleaning, and of the screening of so many pairs; ``ladder`` holds the recipes that ``auto`` may try."""
+    recipe, size = ready.request.recipe, _size(ready)
+    if METHODS[recipe.method].chooses:
+        work = estimate.choosing(recipe, ladder, size, models=1 + len(ready.trusted))
+        effort: Effort | None = recipe.auto.effort
+        trained = [each for recipes in ladder for each in recipes]
+    else:
+        work = 2 * estimate.measuring(size) + estimate.training(recipe, size)
+        effort, trained = recipe.unlearn.effort if METHODS[recipe.method].searches else None, [recipe]
+    return estimate.estimated(ready.loaded.clip, work + estimate.screening(screened), effort=effort, recipes=trained)
+
+
+def tell_cleaning(ready: Prepared, ladder: Sequence[Sequence[Recipe]], /) -> None:
+    """Report the estimate of a cleaning, if somebody listens."""
+    clip = ready.loaded.clip
+    precision = str(train.resolved(ready.request.precision, clip.net, clip.device))
+    estimate.tell(clip, lambda: of_cleaning(ready, ladder), precision=precision)
+
+
+def _size(ready: Prepared) -> estimate.Size:
+    request, recipe, words = ready.request, ready.request.recipe, ready.vocabulary
+    are_asked = request.audit or ready.named or ready.shown.labels is not None
+    return estimate.Size(
+        images=min(len(ready.shown.pairs), recipe.audit.images),
+        classes=len(words.classes),
+        templates=len(words.templates) if are_asked else 0,
+        panel=len(ready.named) + (len(triggers.panel(recipe.audit.panel_seed)) if request.audit else 0),
+        pairs=len(ready.samples.pairs),
+    )
+
+
+def _cleaning(recipe: Recipe, pairs: int) -> str:
     """The step between the measurements."""
     method, rate = METHODS[recipe.method], f"learning rate {recipe.train.lr:g}"
     if method.chooses:
         few = f"plant {recipe.auto.canaries} test backdoors, and try up to {len(recipe.auto.ladder)} recipes on them"
-        return f"{few}; the time below is that of one of them"
+        return f"{few}; the estimate counts all of them"
     if method.searches:
         return f"search and unlearn: {recipe.unlearn.max_rounds} rounds of {recipe.unlearn.steps} steps at most, {rate}"
-    steps = total_steps(recipe, pairs=pairs)
+    steps = recipes.total_steps(recipe, pairs=pairs)
     return f"train: {steps:,} steps of {recipe.train.batch_size} pairs ({recipe.train.epochs:g} epochs), {rate}"
 
 
@@ -95,11 +116,11 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
     """The plan of an audit; raises what reading its inputs raises."""
     read = audit_inputs.read(request, progress)
     clip, vocabulary, shown = read.tested.clip, read.vocabulary, read.eval_set
-    effort, models = request.effort if request.search else None, 1 + len(read.trusted)
-    size = estimate.AuditSize.of(shown, effort=effort, models=models)
-    expected = estimate.of_audit(clip, estimate.pace(clip), size)
+    effort = request.effort if request.search else None
+    found = of_inputs(request, read)
     passes = estimate.passes(recipes.EFFORTS[request.effort], classes=len(vocabulary.classes))
     searched = f"search for unknown triggers, effort {effort}: at most {passes:,} passes of an image"
+    planted = f"plant {request.canaries} test backdoors, each in a copy, and search each copy alike"
     return Plan(
         {
             **_of_model(read.tested, clip),
@@ -108,11 +129,39 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
         (
             f"measure: {len(shown.panel)} known triggers, {len(vocabulary.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
-            _compared(request, models=models),
+            _compared(request, models=1 + len(read.trusted)),
+            *([planted] if request.power else []),
         ),
         () if request.save_triggers is None else (f"{request.save_triggers}/",),
-        expected,
-        tuple(estimate.faster(expected, effort=effort, device=clip.device.type)),
+        found,
+        tuple(estimate.faster(found, effort=effort, device=clip.device.type)),
+    )
+
+
+def of_inputs(request: AuditRequest, read: AuditInputs, /) -> estimate.Estimate:
+    """The estimate of an audit, of the clean models beside it, and of the copies with test backdoors."""
+    clip, size = read.tested.clip, estimate.Size.of(read.eval_set)
+    effort = request.effort if request.search else None
+    each = estimate.measuring(size)
+    if effort is not None:
+        each += estimate.searching(recipes.EFFORTS[effort], size)
+    tested = 2 if searching.usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
+    work = (tested + len(read.trusted)) * each
+    if request.power:
+        how = power.planting_of(clip, pairs=len(audit_power.pairs_of(request, read)))
+        work += request.canaries * (each + estimate.planting(how))
+    return estimate.estimated(clip, work, effort=effort)
+
+
+def tell_audit(request: AuditRequest, read: AuditInputs, /) -> None:
+    """Report the estimate of an audit, if somebody listens."""
+    clip = read.tested.clip
+    is_reduced = request.search and inversion.has_bfloat16(clip.device)
+    estimate.tell(
+        clip,
+        lambda: of_inputs(request, read),
+        precision="bf16" if is_reduced else "fp32",
+        effort=request.effort if request.search else None,
     )
 
 
@@ -122,7 +171,8 @@ def _compared(request: AuditRequest, /, *, models: int) -> str:
         return f"search {models - 1} clean model(s) too, and compare"
     if request.references:
         return f"compare with {', '.join(path.name for path in request.references)}"
-    return "compare with nothing: no clean model is known, so the verdict is never pass (--reference)"
+    none = "compare with nothing: no clean model is known"
+    return none if request.power else f"{none}, so the verdict is never pass (--reference or --power)"
 
 
 def _of_model(loaded: inputs.LoadedModel, clip: model.Clip) -> dict[str, str]:

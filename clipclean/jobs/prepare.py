@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Literal
 
 from clipclean import data, detect, methods, model, train
-from clipclean.attack import triggers
 from clipclean.config import evidence, policy
 from clipclean.config import recipe as recipes
 from clipclean.config.evidence import Standing, Subject
@@ -17,7 +16,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
 from clipclean.errors import UsageError
 from clipclean.export import formats
-from clipclean.jobs import estimate, inputs, other_models
+from clipclean.jobs import inputs, other_models
 from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, read_pairs, split
 from clipclean.progress import Progress, say
 from clipclean.schema.results import ScreenedRecord
@@ -108,15 +107,6 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     loaded = inputs.build(opened, clean, device=device)
     progress("building the model", 1, 1)
     shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
-    size = estimate.CleaningSize(
-        pairs=len(samples.pairs),
-        images=min(len(shown.pairs), recipe.audit.images),
-        captions=len(vocabulary.classes) * len(vocabulary.templates) if request.audit or named or labelled else 0,
-        panel=len(named) + (len(triggers.panel(0)) if request.audit else 0),
-        screened=len(clean.pairs) if screens(request, clean) else 0,
-    )
-    # Before screening, which takes minutes on a model of usual size.
-    estimate.tell_sanitize(loaded.clip, recipe, size, precision=request.precision)
     stands = evidence.standing(recipe, subject)
     if not METHODS[recipe.method].chooses:
         say(

@@ -8,7 +8,7 @@ from clipclean.config import policy
 from clipclean.errors import Inconclusive
 from clipclean.export import placing
 from clipclean.findings import Finding, finding
-from clipclean.jobs import inputs, outputs, prepare, searching, suspicions
+from clipclean.jobs import inputs, outputs, plan, prepare, searching, suspicions
 from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.outputs import SanitizeOutcome
 from clipclean.jobs.prepare import Prepared, SanitizeRequest
@@ -47,6 +47,7 @@ def _sanitize(request: SanitizeRequest, progress: Progress, group: train.Group) 
     standing = outputs.look(request) if group.is_first else placing.OutputState()
     ready = prepare.prepare(request, progress=progress)
     request = ready.request
+    plan.tell_cleaning(ready, ())
     prepare.check_shared(request.recipe, group)
     state = RunState.of(request.out, prepare.fingerprint(request, ready), group=group)
     group.check_same(state.fingerprint)

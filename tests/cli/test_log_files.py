@@ -29,11 +29,6 @@ def test_a_count_that_begins_again_is_another_stage(tmp_path):
     assert stages == [1, 1, 2]
 
 
-def test_nothing_listens_without_a_folder():
-    with log_files.listener(None, ()) as listeners:
-        assert listeners == ()
-
-
 def test_what_cannot_be_logged_to_is_refused_at_once(tmp_path, monkeypatch):
     with pytest.raises(UsageError, match="without --log-dir"), log_files.listener(None, ("wandb",)):
         pass

@@ -18,9 +18,8 @@ def listing(*folders):
 @pytest.fixture
 def untouched(job, tmp_path, monkeypatch):
     """Run a command that must leave all files as they are; returns its exit code."""
-    for name in ("state", "cache"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setenv(f"CLIPCLEAN_{name.upper()}", str(tmp_path / name))
+    (tmp_path / "state").mkdir()
+    monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
 
     def run(arguments):
         before = listing(tmp_path)
@@ -46,6 +45,12 @@ def test_a_dry_run_of_sanitize_tells_steps_and_estimate_and_touches_nothing(job,
     assert told.endswith("nothing was measured or written\n")
 
 
+def test_one_run_tells_one_estimate(job, untouched, capsys):
+    assert untouched([each for each in job.sanitize("--dry-run") if each != "--quiet"]) == 0
+    told = capsys.readouterr()
+    assert (told.out + told.err).count("about ") == 1
+
+
 def test_a_dry_run_of_sanitize_tells_that_the_folder_has_files(job, untouched, capsys):
     job.out.mkdir()
     (job.out / "mine.txt").write_text("precious")
@@ -63,18 +68,23 @@ def test_a_dry_run_of_auto_and_of_unlearn_tell_what_they_do(job, untouched, caps
 
 
 def test_a_dry_run_of_audit_is_json_where_that_is_asked_for(job, untouched, capsys):
-    assert untouched(audit(job, "--json", "--data", str(tiny.labelled(job.folder / "labelled", count=24)))) == 0
+    assert untouched(audit(job, "--json", "--data", str(tiny.labelled(job.folder / "labelled", count=80)))) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["dry_run"] is True
-    assert told["data"].startswith("24 images")
+    assert told["data"].startswith("80 images")
     assert told["estimate"]["seconds"] > 0
     assert told["estimate"]["memory_bytes"] > 0
     assert any("effort standard" in step for step in told["steps"])
-    assert any("no clean vit-16px is known" in step for step in told["steps"])
+    assert any("no clean model is known" in step and "never pass" in step for step in told["steps"])
+    assert untouched(audit(job, "--json", "--data", str(job.folder / "labelled"), "--power")) == 0
+    more = json.loads(capsys.readouterr().out)
+    assert more["estimate"]["seconds"] > 2 * told["estimate"]["seconds"]  # five audits, and the planting of four
+    assert not any("never pass" in step for step in more["steps"])
 
 
 def test_a_dry_run_refuses_what_the_run_would(job, untouched, capsys):
     job.model.write_bytes(b"no model")
     assert untouched(audit(job)) == 3
     assert untouched(job.sanitize("--dry-run")) == 3
+    assert untouched(job.sanitize("--dry-run", "--log-to", "wandb")) == 2
     assert capsys.readouterr().out == ""

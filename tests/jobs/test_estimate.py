@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import pytest
 import tiny
 import torch
@@ -7,11 +5,11 @@ import torch
 from clipclean import model, progress
 from clipclean.config import recipe
 from clipclean.jobs import estimate
-from clipclean.jobs.estimate import AuditSize, CleaningSize, Estimate, Pace
+from clipclean.jobs.estimate import Estimate, Size, Work
 from clipclean.progress import Listener
 
 SHORT = ["train.max_steps=10", "train.batch_size=16", "train.epochs=100", "train.warmup_steps=1"]
-PACE = Pace(image=0.1, search=0.3, text=0.01, kept=1000, kept_search=10, held=0)
+SIZE = Size(images=100, classes=10, templates=7, panel=9, pairs=64)
 
 
 @pytest.fixture(scope="module")
@@ -23,19 +21,18 @@ def clip():
     return model.build(found, weights, device="cpu")
 
 
-def test_an_audit_is_counted_by_captions_images_and_passes(clip):
-    given = {"images": 100, "classes": 10, "templates": 7, "panel": 9}
-    found = estimate.of_audit(clip, PACE, AuditSize(effort=None, models=1, **given))
-    # 70 captions of 10 ms, 100 images under no trigger and nine
-    assert found.seconds == pytest.approx(0.7 + 100)
-    searched = estimate.of_audit(clip, PACE, AuditSize(effort="quick", models=2, **given))
+def test_an_audit_is_counted_by_captions_images_and_passes():
+    # 70 captions; 100 images under no trigger and nine
+    assert estimate.measuring(SIZE) == Work(images=1000, captions=70)
     # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
     looked = (
         96 * 10 + 96 * 12 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
     )  # under the panel, under random changes, where searches without a target end, waves to start from, under what was found
-    assert searched.seconds == pytest.approx(2 * (100.7 + 1.1 * 0.3 * passes + 0.1 * looked))
-    assert searched.memory > found.memory
+    found = estimate.searching(recipe.EFFORTS["quick"], SIZE)
+    assert found == Work(images=pytest.approx(2.2 * passes + looked), captions=0)
+    # screening: three looks at each of 20 images, and their captions
+    assert estimate.screening(20) == Work(60, 20)
 
 
 @pytest.mark.parametrize(("side", "most"), [(16, 192), (32, 192), (112, 111), (224, 27), (448, 16)])
@@ -50,23 +47,30 @@ def test_passes_are_those_that_the_help_states(classes, most):
         assert estimate.passes(how, classes=classes) == how.passes()[most]
 
 
-def test_a_cleaning_is_counted_by_steps_and_views(clip):
+def test_a_cleaning_is_counted_by_steps_and_views():
     plain = recipe.override(recipe.load("mmcl-tiny"), SHORT)
-    size = CleaningSize(pairs=64, images=10, captions=70, panel=0)
-    found = estimate.of_sanitize(clip, plain, PACE, size)
-    # twice 70 captions and 10 images; ten steps of 16 pairs, each 0.11 s forward and twice that back
-    assert found.seconds == pytest.approx(2 * (0.7 + 1.0) + 10 * 16 * 0.11 * 3)
-    # screening: three looks at each of 20 images, and their captions
-    looked = estimate.of_sanitize(clip, plain, PACE, replace(size, screened=20))
-    assert looked.seconds == pytest.approx(found.seconds + 20 * (3 * 0.1 + 0.01))
+    # ten steps of 16 pairs, each forward and twice that back
+    assert estimate.training(plain, SIZE) == Work(480, 480)
     twice = recipe.override(recipe.load("cleanclip-tiny"), SHORT)
-    assert estimate.of_sanitize(clip, twice, PACE, size).seconds > found.seconds
+    assert estimate.training(twice, SIZE).images == 960
 
 
-def test_the_pace_is_positive_and_leaves_random_numbers_and_weights_alone(clip):
+def test_auto_is_counted_by_all_that_it_may_try():
+    auto = recipe.load("auto")
+    step = recipe.override(recipe.load("mmcl-tiny"), SHORT)
+    one = estimate.choosing(auto, [[step]], SIZE, models=1)
+    four = estimate.choosing(auto, [[step]] * 4, SIZE, models=1)
+    # each more is trained, measured at three shares of its way, and refinetuned for 60 steps of the 64 pairs and measured again
+    more = 480 + 3 * 1000 + 60 * 64 * 3 + 1000
+    assert four.images - one.images == pytest.approx(3 * more)
+    assert one.images > 2 * estimate.searching(recipe.EFFORTS[auto.auto.effort], SIZE).images
+
+
+def test_the_rate_of_a_batch_leaves_random_numbers_and_weights_alone(clip):
     before, weights = torch.get_rng_state(), clip.net.state_dict()["visual.proj"].clone()
-    found = estimate.pace(clip)
-    assert min(vars(found).values()) > 0
+    found = estimate.estimated(clip, Work(100, 10), effort="quick", recipes=[recipe.load("mmcl-tiny")])
+    assert found.seconds > 0
+    assert found.memory > 4 * estimate.weights(clip)
     assert torch.equal(torch.get_rng_state(), before)
     assert torch.equal(clip.net.state_dict()["visual.proj"], weights)
     assert all(parameter.grad is None for parameter in clip.net.parameters())
@@ -87,11 +91,14 @@ def test_what_would_be_faster_is_told_of_more_than_an_hour_only():
 
 
 def test_it_is_told_where_somebody_listens_and_not_computed_otherwise(clip):
-    heard = []
-    size = AuditSize(effort="quick", images=10, classes=5, templates=2, panel=2, models=1)
-    estimate.tell_audit(clip, size)
+    heard, made = [], []
+
+    def expected():
+        made.append(1)
+        return Estimate(100, 2**30)
+
+    estimate.tell(clip, expected, precision="fp32")
+    assert made == []
     with progress.heard(Listener(words=heard.append)):
-        estimate.tell_audit(clip, size)
-    assert len(heard) == 1
-    assert "0.5 M parameters; cpu, " in heard[0]
-    assert "estimated: about " in heard[0]
+        estimate.tell(clip, expected, precision="fp32")
+    assert heard[0].endswith("estimated: about 2 min, 1.0 GiB of memory")

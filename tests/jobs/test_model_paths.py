@@ -93,16 +93,12 @@ def test_a_missing_model_is_refused_with_the_command_that_fetches_it(cache):
         model_paths.locate(f"hf-hub:org/tiny@{'f' * 40}")
 
 
-def test_a_model_of_which_only_the_configuration_was_fetched_has_no_weights(cache):
-    (cache / "snapshots" / COMMIT / WEIGHTS).unlink()
-    with pytest.raises(RefusedInput, match=r"without weights\. Fetch them by: hf download org/tiny"):
-        model_paths.locate("hf-hub:org/tiny")
-
-
 def test_a_download_that_did_not_end_has_no_weights(cache):
-    (cache / "snapshots" / COMMIT / WEIGHTS).resolve().unlink()
-    with pytest.raises(RefusedInput, match="without weights"):
-        model_paths.locate("hf-hub:org/tiny")
+    (cache / "snapshots" / COMMIT / WEIGHTS).resolve().unlink()  # and then the link to it
+    for _ in range(2):
+        with pytest.raises(RefusedInput, match=r"without weights\. Fetch them by: hf download org/tiny"):
+            model_paths.locate("hf-hub:org/tiny")
+        (cache / "snapshots" / COMMIT / WEIGHTS).unlink(missing_ok=True)
 
 
 @pytest.mark.parametrize(
@@ -237,10 +233,7 @@ def test_a_misspelt_model_of_open_clip_is_refused_with_near_ones():
         model_paths.locate("open_clip:ViT-B-32/openia")
     with pytest.raises(UsageError, match="Write open_clip:ARCH/TAG"):
         model_paths.locate("open_clip:x")
-
-
-def test_a_model_of_open_clip_with_other_towers_is_refused_by_name():
-    with pytest.raises(UnsupportedModel, match="ViT-B-16-SigLIP has other towers"):
+    with pytest.raises(UnsupportedModel):
         model_paths.locate("open_clip:ViT-B-16-SigLIP/webli")
 
 
