@@ -2,6 +2,7 @@
 
 import functools
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -46,20 +47,21 @@ class LoadedModel:
 
 
 def device_of(asked: str, /) -> str:
-    """``auto`` becomes the first CUDA device or the CPU; raises UsageError for a device that is not there."""
+    """``auto`` becomes the first CUDA device or the CPU; raises UsageError for a device that is not there, or of another kind."""
     if asked == "auto":
         return "cuda:0" if torch.cuda.is_available() else "cpu"
     if asked == "cpu":
         return asked
-    if not torch.cuda.is_available():
-        raise UsageError(f"--device {asked}: PyTorch sees no CUDA device here. Use --device cpu or auto.")
-    number = int(asked.partition(":")[2] or 0)
-    if number >= torch.cuda.device_count():
+    number = re.fullmatch(r"cuda(?::([0-9]{1,4}))?", asked)
+    if number is None:
+        raise UsageError(f"--device {asked[:100]!a} is none of cpu, cuda, cuda:N and auto. Use one of these.")
+    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if int(number[1] or 0) >= count:
         raise UsageError(
-            f"--device {asked}: PyTorch sees {torch.cuda.device_count()} CUDA device(s) here, numbered from 0. "
-            "Use one of them, or --device auto."
+            f"--device {asked}: PyTorch sees {count or 'no'} CUDA device(s) here{', numbered from 0' if count else ''}. Use "
+            f"--device {'cuda' if count else 'cpu'} or auto."
         )
-    return f"cuda:{number}"
+    return f"cuda:{int(number[1] or 0)}"
 
 
 @dataclass(frozen=True)
