@@ -286,8 +286,14 @@ def of_module(net: nn.Module, /) -> Checkpoint:
     """The weights of a module, copied to the CPU; ``sha256`` is the digest of its tensors, since there is no file.
 
     Raises:
-        RefusedInput: a tensor holds NaN or an infinity.
+        RefusedInput: a tensor holds NaN or an infinity, or is no plain tensor of numbers.
     """
+    state: dict[str, object] = net.state_dict()
+    if odd := [name for name, each in state.items() if not _is_plain(each)]:
+        raise RefusedInput(
+            f"{type(net).__name__} holds {', '.join(odd[:5])}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
+            "with plain weights in fp32, fp16 or bf16."
+        )
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in net.state_dict().items()}
     refuse_non_finite(tensors)
     name = type(net).__name__
@@ -304,6 +310,12 @@ def of_module(net: nn.Module, /) -> Checkpoint:
         quick_gelu=any(type(part).__name__ == "QuickGELU" for part in net.modules()),
         notes=(),
     )
+
+
+def _is_plain(value: object) -> bool:
+    """Whether a value of a state dict is a dense tensor of numbers that are there."""
+    is_dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
+    return is_dense and not (value.is_complex() or value.is_quantized)
 
 
 def preprocess_of(net: nn.Module, /) -> dict[str, object]:  # Any: open_clip's preprocess_cfg

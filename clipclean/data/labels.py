@@ -23,33 +23,31 @@ _MOST_TEMPLATES = 1_000  # OpenAI's ImageNet set has 80
 _SHOWN = 10  # lines or names that a message quotes
 
 
-def read_classes(path: Path, /) -> list[str]:
-    """Class names, one a line; blank lines and lines that start with # are comments.
+def read_classes(source: Path | Sequence[str], /) -> list[str]:
+    """Class names: those given, or of a file, one a line; blank lines and lines that start with # are comments.
 
     Raises:
         UsageError: fewer than two names, more than 50,000, or a name twice.
         RefusedInput: the file is missing, unreadable, longer than 10 MB or not UTF-8.
     """
-    names = _lines(path)
+    names, called = _lines(source), _called(source, "the list of classes")
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise UsageError(
-            f"{printable(path)} names {', '.join(map(repr, twice[:_SHOWN]))} more than once: the classes could not be told "
+            f"{called} names {', '.join(map(repr, twice[:_SHOWN]))} more than once: the classes could not be told "
             "apart. Leave each name in once."
         )
     if len(names) > _MOST_CLASSES:
         raise UsageError(
-            f"{printable(path)} names {len(names):,} classes; {_MOST_CLASSES:,} is the maximum. "
+            f"{called} names {len(names):,} classes; {_MOST_CLASSES:,} is the maximum. "
             "Leave out classes that no attacker would target."
         )
     if len(names) < 2:
-        raise UsageError(
-            f"{printable(path)} holds {len(names)} class names; a classifier needs two at least. One name a line."
-        )
+        raise UsageError(f"{called} holds {len(names)} class names; a classifier needs two at least. One name a line.")
     return names
 
 
-def read_templates(path: Path, /) -> list[str]:
-    """Caption templates, one a line, each with one ``{}`` for the class name; ``{c}`` is read as ``{}``.
+def read_templates(source: Path | Sequence[str], /) -> list[str]:
+    """Caption templates, given or one a line, each with one ``{}`` for the class name; ``{c}`` is read as ``{}``.
 
     Blank lines and lines that start with # are comments.
 
@@ -61,21 +59,28 @@ def read_templates(path: Path, /) -> list[str]:
         >>> read_templates(path)  # a file with the line "a photo of a {c}."
         ['a photo of a {}.']
     """
-    templates = [line.replace("{c}", "{}") for line in _lines(path)]
+    called = _called(source, "the list of templates")
+    templates = [line.replace("{c}", "{}") for line in _lines(source)]
     faulty = [line for line in templates if line.count("{}") != 1 or {"{", "}"} & set(line.replace("{}", ""))]
     if faulty or not templates:
         shown = "".join(f"\n  {printable(line[:80])}" for line in faulty[:_SHOWN]) or " It holds none."
         shown += f"\n  … and {len(faulty) - _SHOWN:,} more" if len(faulty) > _SHOWN else ""
         raise UsageError(
-            f"{printable(path)}: a template is a line with one {{}} where the class name goes, such as "
+            f"{called}: a template is a line with one {{}} where the class name goes, such as "
             f"'a photo of a {{}}.'{shown}"
         )
     if len(templates) > _MOST_TEMPLATES:
-        raise UsageError(f"{printable(path)} holds {len(templates):,} templates; {_MOST_TEMPLATES:,} are the most.")
+        raise UsageError(f"{called} holds {len(templates):,} templates; {_MOST_TEMPLATES:,} are the most.")
     return templates
 
 
-def _lines(path: Path, /) -> list[str]:
+def _called(source: Path | Sequence[str], name: str) -> str:
+    return printable(source) if isinstance(source, Path) else name
+
+
+def _lines(path: Path | Sequence[str]) -> list[str]:
+    if not isinstance(path, Path):
+        return [line for each in path if (line := caption(each))]
     try:
         lines = [caption(line) for line in utf8(untrusted.read(path, limit=_FILE_BYTES)).splitlines()]
     except UnicodeDecodeError as error:

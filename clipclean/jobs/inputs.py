@@ -228,19 +228,17 @@ def words(classes: Path | Sequence[str] | None, templates: Path | Sequence[str] 
     """
     import open_clip
 
+    usual = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
+    forms = tuple(usual if templates is None else data.read_templates(templates))
     if classes is None:
-        known: Sequence[str] = open_clip.IMAGENET_CLASSNAMES
-    else:
-        known = data.read_classes(classes) if isinstance(classes, Path) else classes
-        if same := model.same_tokens(known):
-            told = "; ".join(", ".join(map(repr, group[:SHOWN])) for group in same[:SHOWN])
-            raise UsageError(
-                f"These classes have the same tokens, so no model can tell them apart: {told}. Leave one of each in."
-            )
-    if templates is None:
-        templates = [form("{}") for form in open_clip.SIMPLE_IMAGENET_TEMPLATES]
-    forms = data.read_templates(templates) if isinstance(templates, Path) else templates
-    return Words(tuple(known), tuple(forms))
+        return Words(tuple(open_clip.IMAGENET_CLASSNAMES), forms)  # of which two have one name
+    known = data.read_classes(classes)
+    if same := model.same_tokens(known):
+        told = "; ".join(", ".join(map(repr, group[:SHOWN])) for group in same[:SHOWN])
+        raise UsageError(
+            f"These classes have the same tokens, so no model can tell them apart: {told}. Leave one of each in."
+        )
+    return Words(tuple(known), forms)
 
 
 def suspicions(specs: Sequence[str], target: str | None, vocabulary: Words, /) -> tuple[Suspicion, ...]:

@@ -169,6 +169,22 @@ def test_a_module_with_values_that_are_no_numbers_is_refused(job):
         clipclean.inspect(net)
 
 
+@pytest.mark.parametrize("odd", [torch.Tensor.to_sparse, lambda t: t.to(torch.complex64), lambda t: t.to("meta")])
+def test_a_module_whose_weights_are_no_plain_numbers_is_refused(job, odd):
+    net = module(job)
+    net.text_projection = torch.nn.Parameter(odd(net.text_projection.data))
+    with pytest.raises(clipclean.RefusedInput, match="text_projection"):
+        clipclean.inspect(net)
+
+
+@pytest.mark.parametrize(
+    "given", [{"classes": ["a"]}, {"classes": ["a", "a"]}, {"templates": []}, {"templates": ["a"]}]
+)
+def test_lists_are_checked_as_files_of_them_are(job, given):
+    with pytest.raises(UsageError, match=next(iter(given))):
+        clipclean.audit(job.model, data=job.data, search=False, **{**words(job), **given})
+
+
 def test_an_audit_without_a_search_measures_and_stages_are_passed_on(job):
     stages = []
     report = clipclean.audit(
