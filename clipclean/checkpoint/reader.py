@@ -314,8 +314,9 @@ def of_module(net: nn.Module, /) -> Checkpoint:
 
 def _is_plain(value: object) -> bool:
     """Whether a value of a state dict is a dense tensor of numbers that are there."""
-    is_dense = isinstance(value, Tensor) and value.layout is torch.strided and not value.is_meta
-    return is_dense and not (value.is_complex() or value.is_quantized)
+    if not isinstance(value, Tensor) or value.layout is not torch.strided:
+        return False
+    return not (value.is_meta or value.is_complex() or value.is_quantized)
 
 
 def preprocess_of(net: nn.Module, /) -> dict[str, object]:  # Any: open_clip's preprocess_cfg

@@ -1,19 +1,27 @@
 """``clipclean audit``: does a checkpoint carry a backdoor?"""
 
-from collections.abc import Sequence
+import json
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import audits, options, printing, several
-from clipclean.cli.audits import PagedReport
+from clipclean.api.parameters import called
+from clipclean.cli import options, printing, progress, several
 from clipclean.cli.command import Given, command, option
+from clipclean.cli.inspect import refused
 from clipclean.config.recipe import EFFORTS
+from clipclean.errors import Inconclusive, RefusedInput, UsageError
+from clipclean.untrusted import printable
 
 if TYPE_CHECKING:
-    from clipclean.report import PageImages, Report
+    from clipclean.jobs.audit import Outcome
+    from clipclean.jobs.plan import Plan
+    from clipclean.report import RunPaths
 
 EPILOG = """\b
 Examples:
@@ -110,28 +118,152 @@ def audit(**given: Any) -> int:
     """
     from clipclean.jobs import model_paths
 
-    found = model_paths.expanded(given["models"])
+    models = model_paths.expanded(given["models"])
     several.check_single("An audit")
-    if len(found) > 1:
-        return audits.audit_all(given, found)
-    given["model"] = found[0]
-    roles.check(given)
     outputs = printing.outputs_of(given)
-    printing.check_baseline(given)
-    requests.policy_of(given)  # a wrong one is refused before torch comes
-    made = audits.audited(given)
-    if not isinstance(made, PagedReport):
+    check(given, models, outputs)
+    if len(models) > 1:
+        return audit_all(given, models)
+    given = given | {"model": models[0]}
+    made = audited(given)
+    from clipclean.jobs.plan import Plan
+
+    if isinstance(made, Plan):
         return printing.show(given, made)
-    if given["report_dir"] is not None:
-        audits.write_reports(given, audits.labels(found)[0], made)
-    return shown_result(given, made.report, made.images, outputs)
-
-
-def shown_result(given: Given, result: "Report", images: "PageImages", outputs: Sequence[options.Output], /) -> int:
-    """Write and print a report; returns the exit code."""
-    is_text = printing.show_report(
-        given, result, outputs, images=images, place=audits.place_of(given), page=given.get("report_dir")
-    )
-    code = printing.exit_code(given, result)
-    printing.show_policy(result, on_stdout=is_text)
+    write_reports(given, labels(models)[0], made)
+    page = given["report_dir"]
+    is_text = printing.show_report(given, made.report, outputs, images=made.images, place=place_of(given), page=page)
+    code = printing.exit_code(given, made.report)
+    printing.show_policy(made.report, on_stdout=is_text)
     return code
+
+
+SUFFIXES = {"json": "json", "html": "html", "sarif": "sarif", "junit": "xml", "markdown": "md"}  # of --report-dir
+BADNESS = (0, 4, 1, 3, 2)  # exit codes, the worst last: a model without any verdict is worse than one that failed
+ALONE = ("save_triggers", "baseline")  # options that are of one model
+
+
+def check(given: Given, models: Sequence[Path], outputs: Sequence[options.Output], /) -> None:
+    """Refuse before slow work a wrong policy or baseline, and what several models cannot share; raises UsageError."""
+    roles.check({**given, "models": (*given["models"], *models)})
+    requests.policy_of(given)
+    if len(models) == 1:
+        printing.check_baseline(given)
+        return
+    if single := [called(name) for name in ALONE if given[name] is not None]:
+        raise UsageError(f"{' and '.join(single)}: for one model, and these are {len(models)}. Audit them one by one.")
+    if wrong := [output for output in outputs if output.path is not None]:
+        raise UsageError(
+            f"--report {wrong[0].format}={wrong[0].path}: these are {len(models)} models. --report-dir DIR writes the reports "
+            "of each; --json prints all as one list."
+        )
+
+
+def audited(given: Given, /) -> "Outcome | Plan":
+    """The outcome of the audit of one model, or its plan where --dry-run asks for one."""
+    if not several.is_silent(given):
+        printing.first_line(given["model"], f"effort {given['effort']}")
+    printing.check_there(given)
+    device, quiet = several.begun(given)
+    from clipclean.jobs import audit as job
+    from clipclean.jobs import plan
+
+    asked = given | {"search": not given["no_search"], "device": device}
+    with requests.of_audit(asked) as request, progress.shown(quiet=quiet) as shown:
+        return plan.of_audit(request, progress=shown) if given["dry_run"] else job.audit(request, progress=shown)
+
+
+class Line(NamedTuple):
+    """The result for one of several models."""
+
+    verdict: str  # pass, fail or inconclusive; refused where it could not be audited, planned where it was not to be
+    words: str
+    code: int
+    content: Mapping[str, object]  # for JSON
+
+
+def audit_all(given: Given, models: Sequence[Path], /) -> int:
+    """Audit each model and print the summary; returns the worst exit code.
+
+    A model that is refused, and one whose audit has too little data, counts as itself; the others are audited all the same.
+    """
+    lines = []
+    for number, (model, label) in enumerate(zip(models, labels(models), strict=True), 1):
+        printing.say(given, f"model {number} of {len(models)}: {printable(model)}")
+        try:
+            lines.append(line_of(given | {"model": model}, label))
+        except (RefusedInput, UsageError, Inconclusive) as error:
+            verdict = "inconclusive" if isinstance(error, Inconclusive) else "refused"
+            lines.append(Line(verdict, str(error), error.exit_code, refused(error)))
+    if given["as_json"]:
+        printing.echo_json(
+            [
+                {"path": str(model), "exit_code": line.code, **line.content}
+                for model, line in zip(models, lines, strict=True)
+            ]
+        )
+    else:
+        click.echo(summary(models, lines, given["report_dir"]))
+    return max((line.code for line in lines), key=BADNESS.index)
+
+
+def line_of(given: Given, label: str, /) -> Line:
+    """Audit one of several models, and write its reports."""
+    made = audited(given)
+    from clipclean import report
+    from clipclean.jobs.plan import Plan
+    from clipclean.report import verdicts
+
+    if isinstance(made, Plan):
+        return Line("planned", str(made.estimate), 0, printing.as_json(made))
+    write_reports(given, label, made)
+    code = printing.exit_code(given, made.report)
+    return Line(
+        made.report.verdict, verdicts.headline(made.report), code, {"report": json.loads(report.json(made.report))}
+    )
+
+
+def place_of(given: Given, /) -> "RunPaths":
+    """What the audit was given, for the commands that its report suggests."""
+    from clipclean import report
+
+    return report.paths_of(SimpleNamespace(**given), found=str(given["save_triggers"] or ""))
+
+
+def write_reports(given: Given, label: str, made: "Outcome", /) -> None:
+    """Write a report in each form into a folder, if there is to be one, named after the model."""
+    from clipclean import report
+
+    folder: Path | None = given["report_dir"]
+    if folder is None:
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    for form, suffix in SUFFIXES.items():
+        path = folder / f"{label}.{suffix}"
+        roles.check_report(roles.Role(f"--report-dir: {path.name}", path))
+        report.write(made.report, form, path, made.images, place_of(given))
+
+
+def labels(models: Sequence[Path], /) -> list[str]:
+    """A file name for each model: its path in letters that every system takes, and a number where two would be one."""
+    found: list[str] = []
+    for model in models:
+        plain = re.sub(r"[^A-Za-z0-9._-]+", "-", str(model)).strip("-.")[-100:] or "model"
+        taken = {label.casefold() for label in found}
+        free = (f"{plain}{f'-{number}' if number > 1 else ''}" for number in range(1, len(models) + 1))
+        found.append(next(name for name in free if name.casefold() not in taken))
+    return found
+
+
+def summary(models: Sequence[Path], lines: Sequence[Line], folder: Path | None, /) -> str:
+    """A line for each model, then how many of each verdict there are."""
+    names = [printable(model) for model in models]
+    width = min(60, max(map(len, names)))
+    rows = [
+        f"{line.verdict:12}  {name:{width}}  {printable(line.words.partition(chr(10))[0])}"
+        for name, line in zip(names, lines, strict=True)
+    ]
+    verdicts = [line.verdict for line in lines]
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in dict.fromkeys(verdicts))
+    where = f" Reports: {printable(folder)}." if folder is not None else " --report-dir DIR writes the report of each."
+    return "\n".join([*rows, f"{len(lines)} models: {counts}.{where}"])

@@ -5,9 +5,8 @@ import pytest
 import tiny
 import torch
 
-import clipclean.cli.audit  # noqa: F401 # its help tells EFFORTS as they are when it is first imported
 from clipclean import cli, report
-from clipclean.cli import audits
+from clipclean.cli import audit  # its help tells EFFORTS as they are when it is first imported
 from clipclean.config import recipe
 
 
@@ -53,7 +52,7 @@ def test_json_is_a_list_of_valid_reports_and_every_report_is_written(job, tmp_pa
     assert [(Path(each["path"]).name, each["exit_code"]) for each in listed] == [("b.pt", 0), ("a.pt", 0)]
     for each in listed:
         report.parse(each["report"])
-    names = audits.labels([models / "b.pt", models / "deeper" / "a.pt"])
+    names = audit.labels([models / "b.pt", models / "deeper" / "a.pt"])
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{name}.{suffix}" for name in names for suffix in ("json", "html", "sarif", "xml", "md")
     )
@@ -97,7 +96,7 @@ def test_a_dry_run_of_several_plans_each(job, capsys):
 
 def test_labels_are_file_names_and_differ():
     paths = [Path(name) for name in ("a/x.pt", "a-x.pt", "A/X.pt", "../é 中.pt", "--", "hf-hub:org/model")]
-    assert audits.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
+    assert audit.labels(paths) == ["a-x.pt", "a-x.pt-2", "A-X.pt-3", "pt", "model", "hf-hub-org-model"]
 
 
 def test_a_tower_without_directions_is_told_by_name_and_the_others_get_their_reports(job, tmp_path, capsys):
