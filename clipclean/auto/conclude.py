@@ -188,7 +188,7 @@ def judged(
 
 def section(bench: Workbench, sight: AuditResult, maps: Mapping[str, ProjectionRecord], /) -> AuditRecord:
     """``before`` or ``after`` of the report, with the search, and maps of embeddings."""
-    searched = sight.search and audit_report.search_section(bench.settings.effort, sight, bench.references, {})
+    searched = sight.search and audit_report.search_section(bench.settings.effort, sight, {})
     more = {"search": searched} if searched else {}
     return AuditRecord(
         measurements=sight.measured.record().model_copy(update={**more, **maps}),

@@ -102,7 +102,7 @@ class Workbench:
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:
         """The findings of an audit of the model."""
-        found = audit_findings.findings(sight, self.references, self.limits, images=len(self.evidence.pixels))
+        found = audit_findings.findings(sight, self.limits, images=len(self.evidence.pixels))
         if searching.usual_normalisation(self.clip):
             words = (
                 "The model's mean and deviation of pixels are not CLIP's own, and this recipe audits under the model's own alone. Run "

@@ -8,13 +8,13 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean.detect.measure import TriggerLike
+from clipclean.detect.references import NEVER
 from clipclean.detect.zeroshot import Canonical
 from clipclean.findings import finite
 from clipclean.schema.report import StrengthRecord
 
 SHARES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # shares of a trigger's change, tried in this order as long as it acts
 ACTS = 0.5  # least excess share of images in one class for a trigger that acts
-NEVER = 2.0  # the least strength of a trigger that does not act in full
 MOST_IMAGES = 96
 TOGETHER = 16  # triggers of a grid in one batch
 GLANCED = 16  # images on which each trigger of a grid is first tried at full strength; those that act get more

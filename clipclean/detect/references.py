@@ -10,18 +10,23 @@ import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import resources
 from typing import TypedDict, TypeVar
 
 from clipclean.detect.attraction import expected
-from clipclean.detect.families import compared
+from clipclean.detect.families import FAMILIES, compared
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.schema.report import ReferenceKind
 from clipclean.untrusted import printable
 
 FORMAT = "clipclean references 1"
-LARGEST = 2.0  # no size, and no strength of the panel, is more
+NEVER = 2.0  # the least strength of a trigger of the panel that does not act in full
+ROUNDED = 1 + 1e-6  # a share of one, as a sum of rounded numbers
+TWIN, LEAST_TOLD = (
+    0.97,
+    8,
+)  # share of the known triggers that act alike on a twin, and least number of them that say something
 CODE = 6  # counts up whenever a change of the search moves sizes: references of other code are no references
 DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind: docs/experiments.md
 FREELY = ", no target"
@@ -48,6 +53,15 @@ class References:
     def models(self) -> int:
         """How many clean models there are."""
         return len(self.entries)
+
+    def apart_from(self, panel: Mapping[str, float], /) -> "References | None":
+        """Those that do not answer like the tested model, whose sizes of the panel these are; None if none is left.
+
+        A model is another one in disguise, with rotated embeddings or another logit scale, where known triggers turn as many images
+        as they do in it: that counts images, and so tells two trainings apart.
+        """
+        others = tuple(sizes for sizes in self.entries if not _is_twin(sizes.get(PANEL, {}), panel))
+        return replace(self, entries=others) if others else None
 
     def reference_anomaly(self, family: str, target: str, gap: float, /) -> float:
         """How far a gap is beyond the largest that a clean model has for this class, in deviations; nan where none was measured.
@@ -107,6 +121,13 @@ class References:
             return None
         middle = math.exp(statistics.median(map(math.log, smallest)))
         return {"median": middle, "low": min(smallest), "high": max(smallest), "n": len(smallest)}
+
+
+def _is_twin(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
+    """Whether known triggers act alike, by those that turn images at all."""
+    told = [name for name in one.keys() & other.keys() if min(one[name], other[name]) < NEVER]
+    alike = sum(math.isclose(one[name], other[name], rel_tol=1e-4) for name in told)
+    return len(told) >= LEAST_TOLD and alike >= TWIN * len(told)
 
 
 def gaps(sizes: Mapping[str, float], /) -> dict[str, float]:
@@ -211,15 +232,21 @@ def _sizes(model: object, name: str) -> Sizes:
         raise RefusedInput(f"{name}: a model has no sizes. Build the references again.")
     for family, by_class in sizes.items():
         rows = by_class.items() if isinstance(by_class, dict) else ()
-        if not rows or not all(_is_size(size) for _, size in rows):
+        if not rows or not all(_is_size(size, most=_largest(str(family))) for _, size in rows):
             raise RefusedInput(
                 f"{name}: {str(family)[:40]!a} holds a value that is not a size. Build the references again."
             )
     return sizes
 
 
-def _is_size(found: object) -> bool:
-    return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found <= LARGEST
+def _largest(measure: str) -> float:
+    """The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown."""
+    family = FAMILIES.get(measure.removesuffix(FREELY))
+    return ROUNDED * family.cap if family else {PANEL: NEVER, ATTRACTION: 1.0, COMPACTNESS: ROUNDED}.get(measure, 0.0)
+
+
+def _is_size(found: object, *, most: float) -> bool:
+    return isinstance(found, int | float) and not isinstance(found, bool) and 0 < found <= most
 
 
 def together(several: Sequence[References], /) -> References:

@@ -14,8 +14,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 
-from clipclean.detect.panel import NEVER, Strength
-from clipclean.detect.references import PANEL, References, calibration, evidence
+from clipclean.detect.panel import Strength
+from clipclean.detect.references import NEVER, PANEL, References, calibration, evidence
 from clipclean.detect.search import SearchResult, TargetedResult
 
 # Most units of indirect evidence without clean models: a doubt. Clean models have up to 9.1 of the whole image, 4.9 of what random changes

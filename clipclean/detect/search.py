@@ -229,6 +229,7 @@ class SearchResult:
         cut: the steps done and their total, if the deadline came before the last; else None.
         grid: strengths of triggers of few parameters, which count only beside clean models.
         attractions: of each class, how often random changes turn images into it; empty if that was not measured.
+        twins: models that were given to compare with, and answer like the tested one: they do not count.
     """
 
     targeted: tuple[TargetedResult, ...]
@@ -242,6 +243,7 @@ class SearchResult:
     cut: tuple[int, int] | None = None
     grid: tuple[Strength, ...] = ()
     attractions: tuple[float, ...] = ()
+    twins: int = 0
 
     def sizes(self) -> Sizes:
         """The sizes of all triggers by family and class, and of those without a target, as references if the model is clean."""
@@ -353,6 +355,9 @@ def search(
     scene = _Scene(deadline.watched(embed), searched, canonical, effort, stages)
     # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
     acting, of_grid = scene.acting(pixels, eval_set.panel), scene.of_grid(pixels, eval_set.grid)
+    twins = references.models if references else 0
+    references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
+    twins -= references.models if references else 0
     led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
     untargeted = scene.untargeted(general, references)
     suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
@@ -381,6 +386,7 @@ def search(
         cut=(stages.done, steps) if stages.is_cut else None,
         grid=of_grid,
         attractions=attractions,
+        twins=twins,
     )
 
 

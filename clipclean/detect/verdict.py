@@ -276,6 +276,17 @@ def uncalibrated() -> Finding:
     )
 
 
+def twins(result: SearchResult, /) -> Finding:
+    """The tested model was given as its own reference: a warning, or a note if other clean models are left."""
+    return finding(
+        "CC004",
+        f"{result.twins} of the models to compare with answers every known trigger like the tested model: the same model in other "
+        "weights, which does not count. Give a clean model that somebody else trained by --reference.",
+        level="note" if result.references else "warning",
+        measure="search",
+    )
+
+
 def unsound(rate: Rate | None, /, *, classes: int) -> Finding | None:
     """A warning if a model is not clearly better than chance, or its accuracy is unknown; else None."""
     floor = max(LEAST_ACCURACY, 2 / classes)

@@ -22,7 +22,7 @@ class Setting:
 
     def findings(self, seen: AuditResult, /) -> list[Finding]:
         """The findings of a result."""
-        return findings(seen, self.references, self.limits, images=len(self.eval_set.pixels))
+        return findings(seen, self.limits, images=len(self.eval_set.pixels))
 
 
 def judged(setting: Setting, read: AuditInputs, seen: AuditResult, under: AuditResult | None, /) -> list[Finding]:
@@ -36,9 +36,7 @@ def judged(setting: Setting, read: AuditInputs, seen: AuditResult, under: AuditR
     return found
 
 
-def findings(
-    seen: AuditResult, references: detect.References | None, limits: AuditLimits, /, *, images: int
-) -> list[Finding]:
+def findings(seen: AuditResult, limits: AuditLimits, /, *, images: int) -> list[Finding]:
     """The findings of a result on this number of images."""
     # With a search, triggers of the panel are compared with each other and with clean models, by their least strengths.
     measured = replace(seen.measured, panel=()) if seen.search else seen.measured
@@ -54,7 +52,9 @@ def findings(
         found.append(doubt)
     if seen.search:
         found += detect.searched(seen.search, seen.measured.panel, images=images, limits=limits)
-        if references is None:
+        if seen.search.twins:
+            found.append(detect.twins(seen.search))
+        elif seen.search.references is None:
             found.append(detect.uncalibrated())
     return found
 

@@ -53,17 +53,15 @@ def measurements_of(setting: Setting, seen: AuditResult, saved: Mapping[str, str
     if seen.search is None:
         return measured
     distances = {hit.found.spec: finite(hit.probe.distance) for hit in seen.search.targeted}
-    searched = search_section(setting.request.effort, seen, setting.references, saved)
+    searched = search_section(setting.request.effort, seen, saved)
     return measured.model_copy(update={"search": searched, "distances": measured.distances | distances})
 
 
-def search_section(
-    effort: Effort, seen: AuditResult, references: detect.References | None, saved: Mapping[str, str], /
-) -> SearchRecord:
+def search_section(effort: Effort, seen: AuditResult, saved: Mapping[str, str], /) -> SearchRecord:
     """``measurements.search``."""
     assert seen.search is not None  # noqa: S101 # the caller looked
     compared = CalibrationRecord(kind="none", name="", models=0)
-    if references:
+    if references := seen.search.references:
         compared = CalibrationRecord(kind=references.kind, name=references.name, models=references.models)
     return seen.search.record(effort=effort, seconds=seen.seconds, calibration=compared, saved=saved)
 

@@ -4,8 +4,10 @@ import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipclean import checkpoint, deadline, detect, model, untrusted
-from clipclean.errors import Inconclusive, UsageError
+from torch import nn
+
+from clipclean import checkpoint, deadline, detect, model, report, untrusted
+from clipclean.errors import ClipcleanError, Inconclusive, RefusedInput, UsageError
 from clipclean.jobs import inputs, saved_search, searching
 from clipclean.jobs.inputs import LoadedModel, Opened, Source
 from clipclean.jobs.searching import SearchSettings
@@ -19,9 +21,10 @@ def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Op
     """A model to compare with, of the tested model's kind, but with other weights.
 
     Raises:
-        UsageError: it is of another kind, or has the same weights.
+        UsageError: it is of another kind, has the same weights, or failed an audit by its own report.
         RefusedInput: the file is unreadable, unsafe or of an unsupported kind.
     """
+    refuse_failed(source)
     trusted = inputs.read(source, arch=arch)
     kinds = model.kind_of(trusted.architecture), model.kind_of(tested.architecture)
     if kinds[0] != kinds[1]:
@@ -37,20 +40,38 @@ def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Op
     return trusted
 
 
+def refuse_failed(source: Source, /) -> None:
+    """Raise UsageError for the output of a cleaning whose own report fails it: that is no clean model to compare with."""
+    if isinstance(source, nn.Module):
+        return
+    place = inputs.located(source).path
+    path = (place if place.is_dir() else place.parent) / "report.json"
+    try:
+        found = report.read(path) if path.is_file() else None
+    except ClipcleanError:  # of another program
+        return
+    # An audit's report in the folder of a file may be of any other model.
+    if found and found.verdict == "fail" and (found.command == "sanitize" or place.is_dir()):
+        raise UsageError(
+            f"{path} fails {inputs.located(source).name}: it is no clean model to compare with. Name another."
+        )
+
+
 def stored_references(
     files: Sequence[Path], /, *, kind: str, effort: str, classes: tuple[str, ...]
 ) -> list[detect.References]:
-    """The references in files, for a model of this kind."""
-    return [
-        detect.from_file(
-            untrusted.loads(untrusted.read(path, limit=MOST_BYTES), path.name, limit=MOST_BYTES),
-            path.name,
-            kind=kind,
-            effort=effort,
-            classes=classes,
-        )
-        for path in files
-    ]
+    """The references in files, for a model of this kind; raises RefusedInput and UsageError."""
+    found = []
+    for path in files:
+        try:
+            data = untrusted.read(path, limit=MOST_BYTES)
+        except OSError as error:
+            raise RefusedInput(
+                f"Cannot read the references {path}: {error.strerror}. Name a file of 'clipclean references build'."
+            ) from error
+        told = untrusted.loads(data, path.name, limit=MOST_BYTES)
+        found.append(detect.from_file(told, path.name, kind=kind, effort=effort, classes=classes))
+    return found
 
 
 def measured_references(

@@ -21,6 +21,8 @@ def build(request: AuditRequest, models: Sequence[Path], /, *, progress: Progres
     """
     recipe, vocabulary = recipes.load(recipes.DEFAULT), inputs.words(request.classes, request.templates)
     device = inputs.device_of(request.device)
+    for path in models:
+        other_models.refuse_failed(path)
     opened = [inputs.read(path, arch=request.arch, weights=request.weights) for path in models]
     kinds = [model.kind_of(each.architecture) for each in opened]
     if len(set(kinds)) > 1:

@@ -222,7 +222,7 @@ def _triggers() -> list[bytes]:
 
 
 def _references() -> list[bytes]:
-    models = {"a": {"patch": {"dog": 0.5, "cat": 0.25}}, "b": {"patch": {"dog": 0.1, "cat": 0.3}}}
+    models = {"a": {"mask": {"dog": 0.5, "cat": 0.25}}, "b": {"mask": {"dog": 0.1, "cat": 0.3}}}
     return [json.dumps(references.as_file("vit", "quick", ("dog", "cat"), models)).encode()]
 
 

@@ -1,6 +1,7 @@
 import contextlib
 import io
 import json
+import os
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -346,6 +347,15 @@ def test_what_is_no_references_file_is_refused(job, capsys, images, content, cod
     path = tiny.written(job.folder / "references.json", content)
     found, told = refused(job, capsys, "--data", images, "--references", path)
     assert (found, "references.json" in told) == (code, True)
+
+
+def test_a_references_file_that_is_a_pipe_or_too_large_is_refused_before_the_search(job, capsys, images, tmp_path):
+    os.mkfifo(tmp_path / "pipe.json")
+    with (tmp_path / "large.json").open("wb") as sparse:
+        sparse.truncate(51_000_000)
+    for name in ("pipe.json", "large.json"):
+        found, told = refused(job, capsys, "--data", images, "--references", tmp_path / name)
+        assert (found, name in told) == (3, True)
 
 
 # What is written.

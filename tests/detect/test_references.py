@@ -134,6 +134,9 @@ def test_references_of_another_kind_are_refused_with_one_message(changes, words)
         {"models": [{"sizes": {"mask": {"ant": math.nan}}}]},
         {"models": [{"sizes": {"mask": {"ant": 0}}}]},
         {"models": [{"sizes": {"mask": {"ant": True}}}]},
+        {"models": [{"sizes": {"mask": {"ant": 1.5}}}]},  # only strengths of the panel reach two
+        {"models": [{"sizes": {"patch, no target": {"": 0.5}}}]},  # a patch is never that large
+        {"models": [{"sizes": {"pitch": {"ant": 0.1}}}]},
         {"models": [{"sizes": {"mask": {"ant": "0.1"}}}]},
         {"format": "a recipe"},
     ],

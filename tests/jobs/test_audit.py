@@ -8,6 +8,7 @@ import pytest
 import tiny
 import torch
 from detect import towers
+from report import searches
 
 from clipclean import detect, model
 from clipclean.attack import power, triggers
@@ -108,23 +109,57 @@ def bad(references):
     return looked(towers.backdoored(towers.spot), references)
 
 
-def word(seen, references, images=IMAGES):
-    return policy.verdict(audit_findings.findings(seen, references, LIMITS, images=images))
+def word(seen, images=IMAGES):
+    return policy.verdict(audit_findings.findings(seen, LIMITS, images=images))
 
 
 def test_a_planted_model_fails_with_its_class_and_clean_ones_do_not(bad, references):
     assert (references.kind, references.name, references.models) == ("reference", "trusted.pt", 1)
-    assert word(bad, references) == "fail"
-    (finding,) = [f for f in audit_findings.findings(bad, references, LIMITS, images=IMAGES) if f.level == "error"]
+    assert word(bad) == "fail"
+    (finding,) = [f for f in audit_findings.findings(bad, LIMITS, images=IMAGES) if f.level == "error"]
     assert (finding.rule, finding.target, finding.trigger) == ("CC003", "fox", bad.search.targeted[0].found.spec)
     for seed in (0, 1):  # the same model without a backdoor, and another one
-        assert word(looked(towers.honest(seed), references, seed=3), references) != "fail"
+        assert word(looked(towers.honest(seed), references, seed=3)) != "fail"
+
+
+def test_the_model_itself_in_other_weights_is_no_reference_and_moves_no_fail():
+    """A rotation of the joint space, and another logit scale: other weights, the same answers."""
+    patches = tuple(triggers.parse(f"patch:size={0.1 * n},place=corner,seed={n}") for n in range(3, 10))
+    known = evidence(panel=(*patches, *(triggers.parse(f"blended:ratio=0.5,seed={n}") for n in range(8))))
+    turn = torch.linalg.qr(torch.randn(8, 8, generator=torch.Generator().manual_seed(0)))[0]
+    tower = towers.backdoored(towers.spot)
+    turned = Toy(lambda images: tower(images) @ turn)
+    turned.embed_texts = lambda captions, own=turned.embed_texts: own(captions) @ turn
+
+    def given(toy):
+        return other_models.measured_references(
+            request().settings, Path("x.pt"), SimpleNamespace(clip=toy), known, silent
+        )
+
+    def judged(*several):
+        references = detect.together([given(toy) for toy in several])
+        seen = searching.audit_clip(request().settings, Toy(tower), known, references, silent)
+        return seen.search.twins, audit_findings.findings(seen, LIMITS, images=IMAGES)
+
+    twins, found = judged(turned)
+    assert (twins, policy.verdict(found), "CC004" in {each.rule for each in found}) == (1, "fail", True)
+    twins, found = judged(turned, Toy(towers.honest(1)))
+    assert (twins, policy.verdict(found)) == (1, "fail")
+
+
+def test_the_output_of_a_cleaning_that_failed_is_no_reference(tmp_path):
+    (tmp_path / "report.json").write_text(json.dumps(searches.backdoored() | {"verdict": "fail"}))
+    with pytest.raises(UsageError, match=r"report\.json"):
+        other_models.refuse_failed(tmp_path)
+    other_models.refuse_failed(tmp_path / "another.pt")  # an audit's report beside a file may be of any model
+    (tmp_path / "report.json").write_text("{}")
+    other_models.refuse_failed(tmp_path)
 
 
 def test_without_clean_models_it_is_said_and_is_never_pass():
     seen = looked(towers.honest())
     assert seen.why_not is None
-    found = audit_findings.findings(seen, None, LIMITS, images=IMAGES)
+    found = audit_findings.findings(seen, LIMITS, images=IMAGES)
     assert "CC004" in {finding.rule for finding in found}
     assert policy.verdict(found) != "pass"
 
@@ -143,8 +178,8 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     assert policy.verdict(audit_power.with_power([], weak)) == "inconclusive"  # beside clean models, too
 
 
-def test_few_images_are_told_and_decide_nothing(bad, references):
-    found = audit_findings.findings(bad, references, LIMITS, images=LIMITS.min_images - 1)
+def test_few_images_are_told_and_decide_nothing(bad):
+    found = audit_findings.findings(bad, LIMITS, images=LIMITS.min_images - 1)
     assert {"CC020", "CC003"} <= {finding.rule for finding in found}
     assert policy.verdict(found) == "inconclusive"
 
@@ -156,7 +191,7 @@ def test_a_search_that_was_left_out_or_could_not_be_made_says_why():
     same = searching.audit_clip(request().settings, Toy(towers.honest()), black, None, silent)
     assert (same.search, same.why_not[0]) == (None, "CC005")
     for seen in (skipped, same):
-        assert word(seen, None) == "inconclusive"
+        assert word(seen) == "inconclusive"
 
 
 def test_the_search_leaves_the_model_as_it_was():
@@ -194,13 +229,14 @@ def test_without_any_trigger_there_is_nothing_to_show(bad):
     assert audit_report.drawn(evidence(), nothing, shown) == PageImages()
 
 
-def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad, references):
+def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad):
     spec = bad.search.targeted[0].found.spec
-    made = audit_report.search_section("quick", bad, references, {spec: "01.safetensors"}).as_json()
+    made = audit_report.search_section("quick", bad, {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
     assert [entry["file"] for entry in made["found"]] == ["01.safetensors", *[None] * (len(made["found"]) - 1)]
-    assert audit_report.search_section("quick", bad, None, {}).calibration.kind == "none"
+    alone = replace(bad, search=replace(bad.search, references=None))
+    assert audit_report.search_section("quick", alone, {}).calibration.kind == "none"
 
 
 def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
