@@ -5,6 +5,7 @@
 #
 #   GATE_MODEL      the checkpoint (required)
 #   GATE_DATA       pictures to measure on            GATE_REFERENCE  a model that is trusted
+#   GATE_REFERENCES a file of 'references build'
 #   GATE_POLICY     policy file                       GATE_EFFORT     quick, standard or thorough
 #   GATE_CLASSES    class names, one a line           GATE_ARCH       open_clip name, or JSON file
 #   GATE_TEMPLATES  caption templates, one a line     GATE_WEIGHTS    which of several sets in the file
@@ -15,8 +16,8 @@
 #   GATE_FAIL_ON    inconclusive (default), fail or never: the least verdict that fails the job
 #   GATE_OUTPUT     folder for the reports (default: clipclean-report)
 #
-# Options without a GATE_ variable are set by clipclean's own, such as CLIPCLEAN_DEVICE. An error of the tool fails the
-# job whatever GATE_FAIL_ON says, and so does a verdict without a report. Written for bash 3.2, which is what macOS has.
+# The verdict is the one of report.json, and no CLIPCLEAN_ variable of the job reaches the audit. An error of the tool fails
+# the job whatever GATE_FAIL_ON says, and so does a verdict without a report. Written for bash 3.2, which is what macOS has.
 set -euo pipefail
 
 main() {
@@ -45,6 +46,7 @@ prepare() {
   # Names of reports become lines of GITHUB_OUTPUT: one with a line break could say there what it likes.
   [[ $folder != *[$'\n\r']* ]] || refuse "the output folder has a line break in its name." || return
   while [[ $folder == ?*/ ]]; do folder=${folder%/}; done
+  [[ $folder != -* ]] || folder=./$folder # or programs would take it for an option
   [[ ! -L $folder ]] || refuse "the output folder is a link. Name the folder that it leads to." || return
   mkdir -p -- "$folder" || return 5
   rm -f -- "$folder/report.json" "$folder/report.html" "$folder/report.sarif" "$folder/report.xml" \
@@ -60,7 +62,7 @@ refuse() {
 audit() {
   local -a arguments=(audit)
   local option name value
-  for option in data reference policy effort classes arch templates weights seed device workers config; do
+  for option in data reference references policy effort classes arch templates weights seed device workers config; do
     name=GATE_$(printf '%s' "$option" | tr '[:lower:]' '[:upper:]')
     value=${!name:-}
     if [[ -n $value ]]; then arguments+=("--$option=$value"); fi
@@ -76,13 +78,12 @@ audit() {
     "--report=junit=$folder/report.xml"
     "--report=markdown=$folder/report.md"
   )
-  # GATE_FAIL_ON decides what a verdict does to the job; here the exit code must tell it.
-  # What GATE_ variables set is not inherited where they are empty: a policy from elsewhere would decide.
-  local -a clear=(-u CLIPCLEAN_EXIT_ZERO -u CLIPCLEAN_AUDIT_EXIT_ZERO)
-  for option in DATA REFERENCE POLICY EFFORT CLASSES ARCH OUTPUT OUTPUTS; do
-    clear+=(-u "CLIPCLEAN_$option" -u "CLIPCLEAN_AUDIT_$option")
+  if [[ -z ${GATE_CONFIG:-} ]]; then arguments+=(--config=off); fi
+  local -a clear=(-u CLIPCLEAN_)
+  for name in "${!CLIPCLEAN_@}"; do
+    if [[ $name != CLIPCLEAN_DOCS ]]; then clear+=(-u "$name"); fi
   done
-  env "${clear[@]}" CLIPCLEAN_CONFIG=off clipclean "${arguments[@]}" -- "$GATE_MODEL" 2>&1
+  env "${clear[@]}" clipclean "${arguments[@]}" -- "$GATE_MODEL" 2>&1
 }
 
 # On GitHub, lines of a log can be commands to the runner, and names from a hostile file end up in the log: turn
@@ -100,25 +101,29 @@ unheard() {
   return "$status"
 }
 
-# The exit code of clipclean to a verdict and the result of the job. What is not foreseen here is an error. So is a verdict
-# without a report: neither an exit code nor the log, which holds names from the file, shows that the model was looked at.
+# The verdict of report.json and the result of the job. What is not foreseen here is an error. So is an exit code of a verdict
+# without a report: neither the code nor the log, which holds names from the file, shows that the model was looked at.
 judge() {
   result=$code
   case $code in
-    0) verdict=pass meaning="pass" ;;
-    1) verdict=fail meaning="the policy failed: backdoor found, or too much accuracy lost" ;;
+    0 | 1 | 4) verdict=$(sed -n 's/^  "verdict": "\([a-z]*\)",\{0,1\}$/\1/p' "$folder/report.json" 2>/dev/null) || verdict= ;;
     2) verdict=error meaning="the command line, a recipe or a policy is invalid" ;;
     3) verdict=error meaning="input unreadable, or refused as unsafe" ;;
-    4) verdict=inconclusive meaning="inconclusive: too little data or power to say pass" ;;
     5) verdict=error meaning="out of memory, disk full, or another resource" ;;
     70) verdict=error meaning="a bug in clipclean" ;;
     130) verdict=error meaning="interrupted" ;;
     *) verdict=error meaning="clipclean could not be run, or was ended from outside" ;;
   esac
-  if [[ $verdict != error && ! -s $folder/report.json ]]; then
-    verdict=error meaning="clipclean wrote no report, so its exit code $code is not believed" result=70
-    if ((code == 4)); then meaning="clipclean could not look and wrote no report, so there is no verdict"; fi
-  fi
+  case $verdict in
+    error) ;;
+    pass) meaning="pass" result=0 ;;
+    fail) meaning="the policy failed: backdoor found, or too much accuracy lost" result=1 ;;
+    inconclusive) meaning="inconclusive: too little data or power to say pass" result=4 ;;
+    *)
+      verdict=error meaning="clipclean wrote no report with a verdict, so its exit code $code is not believed" result=70
+      if ((code == 4)); then meaning="clipclean could not look and wrote no report, so there is no verdict"; fi
+      ;;
+  esac
   case $fail_on:$verdict in
     never:fail | never:inconclusive | fail:inconclusive) result=0 ;;
   esac

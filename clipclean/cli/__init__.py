@@ -85,18 +85,16 @@ class LazyGroup(click.Group):
     no_args_is_help=True,
     epilog="\b\nExit codes:\n" + "\n".join(f"  {code:>3}  {meaning}" for code, meaning in EXIT_CODES.items()),
     context_settings={
-        "auto_envvar_prefix": "CLIPCLEAN",
         "help_option_names": ["-h", "--help"],
         "max_content_width": 110,
         "show_default": True,
     },
 )
-# Not from CLIPCLEAN_VERSION, which a CI job may well set to choose the version it installs.
-@click.version_option(__version__, prog_name="clipclean", allow_from_autoenv=False)
+@click.version_option(__version__, prog_name="clipclean")
 def cli() -> None:
     """Audit and clean CLIP checkpoints that somebody else trained, without ever executing them.
 
-    Results go to stdout, progress and messages to stderr. Every option can be set by a CLIPCLEAN_* variable.
+    Results go to stdout, progress and messages to stderr. COMMAND --help-all shows all options.
     """
 
 

@@ -1,13 +1,16 @@
 """A click command that shows its options in groups."""
 
+import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from clipclean.api.parameters import PARAMETERS
-from clipclean.cli import config_file, gone
+from clipclean.cli import config_file, gone, process
 
 Given = dict[
     str, Any
@@ -15,15 +18,28 @@ Given = dict[
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
 
 GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # in the order of the help
+FEW = 12  # options that --help shows without choosing
+FIRST = frozenset(  # parameters that --help shows of a command with more; --help-all shows all
+    {"data", "model", "classes", "reference", "recipe", "effort", "power", "trigger", "target", "fail_on", "drop", "save_kept",
+     "out", "report", "dry_run"}
+)  # fmt: skip
+OTHERS = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables that set no option
 
 
 class Option(click.Option):
-    """An option with the group that it stands in."""
+    """An option with the group that it stands in. Those that a variable may set are the same for all commands."""
 
     def __init__(self, *arguments: Any, group: str = "Running", **settings: Any) -> None:  # Any: click's own settings
         assert group in GROUPS  # noqa: S101 # our own spelling
         super().__init__(*arguments, **settings)
         self.group = group
+        if self.name in config_file.FREE:
+            self.envvar, self.show_envvar = variable(self.name), True
+
+
+def variable(name: str, /) -> str:
+    """The variable of a parameter."""
+    return f"CLIPCLEAN_{name.upper()}"
 
 
 class Command(click.Command):
@@ -34,23 +50,84 @@ class Command(click.Command):
         config_file.apply(self, ctx, args)
         given = tuple(args)  # click empties the list
         try:
-            return super().parse_args(ctx, args)
+            rest = super().parse_args(ctx, args)
         except click.UsageError as error:
             own = {name for each in self.params for name in each.opts}  # what is gone elsewhere
             if instead := gone.told([each for each in given if each not in own]):
                 raise click.UsageError(f"{error.format_message()} {instead}", ctx) from None
             raise
+        if not ctx.resilient_parsing:
+            _say_variables(ctx)
+        return rest
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        """The parameters, with ``--help-all`` before ``--help``."""
+        everything = click.Option(
+            ["--help-all"],
+            is_flag=True,
+            is_eager=True,
+            expose_value=False,
+            callback=_show_all,
+            help="Show all options.",
+        )
+        *own, last = super().get_params(ctx)
+        return [*own, everything, last]
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """A section for each group, in one order for all commands."""
-        shown: dict[str, list[tuple[str, str]]] = {group: [] for group in GROUPS}
-        for parameter in self.get_params(ctx):
-            if isinstance(parameter, click.Option) and (record := parameter.get_help_record(ctx)):
-                shown[getattr(parameter, "group", GROUPS[-1])].append(record)
-        for group, records in shown.items():
+        """A section for each group, in one order for all commands; or the options that most runs need, in a line or two each."""
+        options = [each for each in self.get_params(ctx) if isinstance(each, click.Option) and not each.hidden]
+        if not ctx.meta.get("clipclean.all"):
+            is_short = len(self.params) > FEW
+            shown = [each for each in options if not is_short or _is_first(each)]
+            with formatter.section("Options"):
+                formatter.write_dl([_brief(each, ctx) for each in shown])
+            return
+        for group in GROUPS:
+            records = [each.get_help_record(ctx) for each in options if getattr(each, "group", GROUPS[-1]) == group]
             if records:
                 with formatter.section(group):
-                    formatter.write_dl(records)
+                    formatter.write_dl([record for record in records if record])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples; the first one alone where the help is brief."""
+        title, *examples = (self.epilog or "").strip().split("\n  clipclean ")
+        if examples and not ctx.meta.get("clipclean.all"):
+            formatter.write_paragraph()
+            formatter.write_text(f"{title.removesuffix('s:').removesuffix(':')}:\n  clipclean {examples[0]}")
+            return
+        super().format_epilog(ctx, formatter)
+
+
+def _is_first(option: click.Option) -> bool:
+    return option.required or option.name in FIRST or not hasattr(option, "group")  # the last are of the help
+
+
+def _brief(option: click.Option, context: click.Context) -> tuple[str, str]:
+    """An option and the first sentence of its help."""
+    names, _ = option.get_help_record(context) or ("", "")
+    return names, re.split(r"(?<=[^.])\. ", option.help or "", maxsplit=1)[0].rstrip(".") + "."
+
+
+def _show_all(context: click.Context, _option: click.Parameter, is_asked: bool) -> None:
+    if is_asked and not context.resilient_parsing:
+        context.meta["clipclean.all"] = True
+        click.echo(context.get_help())
+        context.exit()
+
+
+def _say_variables(context: click.Context) -> None:
+    """Say which variables set an option, and which of ours set nothing: a setting that has no effect is not silent."""
+    names = [name for name in config_file.FREE if context.get_parameter_source(name) is ParameterSource.ENVIRONMENT]
+    if names:
+        process.say(
+            f"clipclean: from the environment: {', '.join(f'{variable(n)}={os.environ[variable(n)]}' for n in names)}"
+        )
+    known = {*OTHERS, *map(variable, config_file.FREE)}
+    if idle := sorted(name for name in os.environ if name.startswith("CLIPCLEAN_") and name not in known):
+        process.say(
+            f"clipclean: note: {', '.join(idle)} set nothing. Variables are {', '.join(sorted(known))}; all else is set by options, "
+            "or by a file that --config names."
+        )
 
 
 class CommandGroup(click.Group):
@@ -65,16 +142,10 @@ def command(name: str | None = None, /, *, epilog: str) -> Callable[[Callable[..
 
 
 def option(*names: str, group: str, **settings: Any) -> Callable[[Decorated], Decorated]:
-    """An option of one command, which takes what ``PARAMETERS`` says; ``Any``, as click's own settings are."""
+    """An option of a command, which takes what ``PARAMETERS`` says; ``Any``, as click's own settings are."""
     key = next((name for name in names if not name.startswith("-")), max(names, key=len)[2:].replace("-", "_"))
     known = PARAMETERS.get(key)
     if known and "type" not in settings and not settings.get("is_flag"):
         place = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
         settings["type"] = place if known.is_path else known.takes
     return click.option(*names, cls=Option, group=group, **settings)
-
-
-def shared(flag: str, *more: str, group: str, **settings: Any) -> Callable[[Decorated], Decorated]:
-    """An option of several commands, which the variable ``CLIPCLEAN_`` and its name sets too."""
-    variable = f"CLIPCLEAN_{flag.removeprefix('--').upper().replace('-', '_')}"
-    return option(flag, *more, group=group, envvar=variable, show_envvar=True, **settings)

@@ -1,65 +1,68 @@
 """Option defaults from a project's ``clipclean.yaml``, or from ``[tool.clipclean]`` in ``pyproject.toml``.
 
-A flag wins over a variable, and a variable over the file. Only the working folder is looked at, and never the folder of a
-model: whoever made the model would choose how it is judged.
+A flag wins over a variable, and a variable over the file. A file of the working folder that no flag named may come with a
+cloned repository: like a variable it sets only what is in ``FREE``.
 """
 
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from clipclean import untrusted
-from clipclean.api.parameters import PARAMETERS
-from clipclean.cli import process
+from clipclean.cli import gone, process
 from clipclean.errors import UsageError
 
-NAME, PROJECT = "clipclean.yaml", "pyproject.toml"
-VARIABLE, OFF = "CLIPCLEAN_CONFIG", "off"
+NAME, PROJECT, OFF = "clipclean.yaml", "pyproject.toml", "off"
 LIMIT = 1_000_000  # bytes
-JUDGING = frozenset(  # parameters that verdict and exit code hang on: a file that nobody named says so when it sets one
-    {"exit_zero", "fail_on", "baseline", "policy", "max_accuracy_loss", "no_search", "no_panel", "effort", "reference", "references",
-     "data", "eval_data", "classes", "templates", "arch", "weights", "keep_failed"}
-)  # fmt: skip
+FREE = ("device", "workers", "quiet", "verbose")  # parameters that move no verdict, name no path and open no network
 FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file sets them
 
 Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters
 
 
 def apply(command: click.Command, context: click.Context, arguments: Sequence[str], /) -> None:
-    """Let a configuration give the defaults of a command.
+    """Let a configuration give the defaults of a command, and say so.
 
     Raises:
-        UsageError: the file cannot be read, or sets what is no option.
+        UsageError: the file cannot be read, sets what is no option, or more than a file may that no flag named.
     """
     takes_one = any(option.name == "config" for option in command.params)
-    if context.resilient_parsing or not takes_one or not set(context.help_option_names).isdisjoint(arguments):
+    if (
+        context.resilient_parsing
+        or not takes_one
+        or not {*context.help_option_names, "--help-all"}.isdisjoint(arguments)
+    ):
         return
     try:
         given, _, _ = command.make_parser(context).parse_args(list(arguments))
     except click.UsageError:
         return  # told by whoever parses next
-    named = given.get("config") or os.environ.get(VARIABLE)
+    named = given.get("config")
     path = Path(named) if named else found(Path.cwd())
     if path is None or named == OFF:
         return
-    if not named and (model := _model_beside(path, _models(command, context, given))):
-        process.say(
-            f"clipclean: note: {path.name} is not used, since it lies with {model}, which is under test. "
-            f"If it is yours, give --config {path.name}."
-        )
-        return
     defaults = _defaults(command, context, read(path), path)
+    flags = {str(option.name): f"--{flag}" for flag, option in _flags(command).items()}
+    if not named and (held := [flags[name] for name in defaults if name not in FREE]):
+        raise UsageError(
+            f"{path} sets {', '.join(held)}, but no flag named it. Such a file may set only "
+            f"{', '.join(f'--{name}' for name in FREE)}: it may have come with a repository. If it is yours, give "
+            f"--config {path.name}; --config {OFF} leaves it out."
+        )
     context.default_map = {**(context.default_map or {}), **defaults}
-    is_judging = not named and not JUDGING.isdisjoint(defaults)
-    if is_judging or given.get("verbose") or defaults.get("verbose"):
-        flags = {option.name: flag for flag, option in _flags(command).items()}
-        set_here = ", ".join(f"--{flags[name]}" for name in defaults) or "nothing for this command"
-        process.say(f"clipclean: configuration {path}: {set_here}")
+    told = ", ".join(_words(flags[name], value) for name, value in defaults.items())
+    process.say(f"clipclean: configuration {path} sets {told or 'nothing of this command'}")
+
+
+def _words(flag: str, value: object) -> str:
+    """An option as one would write it."""
+    several = value if isinstance(value, list) else [value]
+    return " ".join(flag if each is True else f"{flag}={each}" for each in several)
 
 
 def found(folder: Path, /) -> Path | None:
@@ -119,27 +122,6 @@ def _text(path: Path) -> str:
         ) from error
 
 
-def _model_beside(path: Path, models: Iterator[Path]) -> Path | None:
-    """A model in whose folder the configuration lies, by its spelling or by where its links lead."""
-    place = Path(os.path.abspath(path)).parent  # noqa: PTH100 # absolute() keeps '..'
-    for model in models:
-        spelt = Path(os.path.abspath(model))  # noqa: PTH100 # the same
-        for each, folder in ((spelt, place), (model.resolve(), path.resolve().parent)):
-            its = each if each.is_dir() else each.parent
-            if folder.is_relative_to(its) and (folder == its or each.is_dir()):
-                return model
-    return None
-
-
-def _models(command: click.Command, context: click.Context, given: Values) -> Iterator[Path]:
-    for parameter in command.params:
-        if parameter.name not in PARAMETERS or not PARAMETERS[parameter.name].is_model:
-            continue
-        for value in (given.get(parameter.name), parameter.value_from_envvar(context)):
-            several = value if isinstance(value, list | tuple) else [value]
-            yield from (Path(each) for each in several if isinstance(each, str | Path))
-
-
 def _defaults(command: click.Command, context: click.Context, values: Values, path: Path) -> dict[str, Any]:
     """The defaults of one command: those for all commands that know them, then those of its own section."""
     from clipclean import cli
@@ -163,7 +145,7 @@ def _refuse_unknown(values: Values, known: Iterable[str], path: Path, what: str)
         told = [f"{key!r}" + (f" (did you mean {close[key][0]!r}?)" if close[key] else "") for key in unknown]
         raise UsageError(
             f"{path}: {', '.join(told)}: {what}. Keys are long options without their dashes, as --help of a command lists "
-            "them, or the name of a command with such keys below it."
+            f"them, or the name of a command with such keys below it. {gone.told([f'--{key}' for key in unknown])}".rstrip()
         )
 
 

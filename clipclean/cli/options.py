@@ -9,7 +9,7 @@ import click
 
 from clipclean.api import format_of
 from clipclean.cli import complete
-from clipclean.cli.command import Decorated, option, shared
+from clipclean.cli.command import Decorated, option
 from clipclean.config.recipe import EFFORTS
 from clipclean.export import formats as export_formats
 
@@ -65,7 +65,7 @@ def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -
 
 # Model
 
-arch = shared(
+arch = option(
     "--arch",
     group="Model",
     metavar="NAME|FILE",
@@ -102,7 +102,7 @@ def download(command: Decorated, /) -> Decorated:
     )(fetching)  # type: ignore[return-value] # functools.wraps keeps what click reads
 
 
-weights = shared(
+weights = option(
     "--weights",
     group="Model",
     metavar="NAME",
@@ -113,20 +113,16 @@ weights = shared(
 # Data
 
 
-class Sets(click.Path):
-    """One path of ``--data``; its environment variable is taken whole, ``::`` and all."""
-
-    def split_envvar_value(self, rv: str) -> Sequence[str]:
-        """The value as it is; click would split it at colons."""
-        return [rv]
-
-
 def several(_context: click.Context, _option: click.Parameter, paths: tuple[Path, ...]) -> Path | None:
     """Several ``--data`` as one path, with ``::`` between."""
     return Path("::".join(map(str, paths))) if paths else None
 
 
-SETS: dict[str, Any] = {"type": Sets(path_type=Path), "multiple": True, "callback": several}  # click's own settings
+SETS: dict[str, Any] = {
+    "type": click.Path(path_type=Path),
+    "multiple": True,
+    "callback": several,
+}  # click's own settings
 SETS_HELP = (
     "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). "
     "Repeatable."
@@ -151,7 +147,7 @@ def reference(text: str, /) -> Callable[[Decorated], Decorated]:
     return option("--reference", group="Model", metavar="MODEL", multiple=True, type=kind, help=text)
 
 
-data = shared(
+data = option(
     "--data",
     "-d",
     group="Data",
@@ -161,7 +157,7 @@ data = shared(
     f"undo the cleaning. {SETS_HELP}",
     **SETS,
 )
-eval_data = shared(
+eval_data = option(
     "--eval-data",
     group="Data",
     metavar="LABELLED",
@@ -169,21 +165,21 @@ eval_data = shared(
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
 )
-image_key = shared(
+image_key = option(
     "--image-key",
     group="Data",
     metavar="NAME",
     show_default="the known ones",
     help="Column of the images in a table, or their extension in a shard, if it has an unusual name.",
 )
-caption_key = shared(
+caption_key = option(
     "--caption-key",
     group="Data",
     metavar="NAME",
     show_default="the known ones",
     help="Column or JSON key of the captions, if it has an unusual name.",
 )
-classes = shared(
+classes = option(
     "--classes",
     group="Data",
     metavar="FILE",
@@ -192,7 +188,7 @@ classes = shared(
     help="Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is "
     "one of them.",
 )
-templates = shared(
+templates = option(
     "--templates",
     group="Data",
     metavar="FILE",
@@ -201,7 +197,7 @@ templates = shared(
     help="Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of "
     "the class.",
 )
-workers = shared(
+workers = option(
     "--workers",
     group="Data",
     metavar="N",
@@ -212,7 +208,7 @@ workers = shared(
 
 # Cleaning
 
-recipe = shared(
+recipe = option(
     "--recipe",
     "-r",
     group="Cleaning",
@@ -221,7 +217,7 @@ recipe = shared(
     shell_complete=complete.recipes,
     help="Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
 )
-overrides = shared(
+overrides = option(
     "--set",
     group="Cleaning",
     metavar="KEY=VALUE",
@@ -229,7 +225,7 @@ overrides = shared(
     shell_complete=complete.settings,
     help="Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
 )
-epochs = shared(
+epochs = option(
     "--epochs",
     group="Cleaning",
     metavar="N",
@@ -237,7 +233,7 @@ epochs = shared(
     show_default="the recipe's",
     help="Short for --set train.epochs=N.",
 )
-lr = shared(
+lr = option(
     "--lr",
     group="Cleaning",
     metavar="RATE",
@@ -245,7 +241,7 @@ lr = shared(
     show_default="the recipe's",
     help="Short for --set train.lr=RATE.",
 )
-batch_size = shared(
+batch_size = option(
     "--batch-size",
     group="Cleaning",
     metavar="N",
@@ -253,7 +249,7 @@ batch_size = shared(
     show_default="the recipe's",
     help="Short for --set train.batch_size=N.",
 )
-screen = shared(
+screen = option(
     "--screen",
     group="Cleaning",
     metavar="report|N%|auto|off",
@@ -261,7 +257,7 @@ screen = shared(
     help="Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
     "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
 )
-precision = shared(
+precision = option(
     "--precision",
     group="Cleaning",
     metavar="|".join(PRECISIONS),
@@ -271,7 +267,7 @@ precision = shared(
 
 # Search
 
-triggers = shared(
+triggers = option(
     "--trigger",
     group="Search",
     metavar="SPEC|FILE",
@@ -280,14 +276,14 @@ triggers = shared(
     help="A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
     "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
 )
-target = shared(
+target = option(
     "--target",
     group="Search",
     metavar="CLASS",
     show_default="that of a found trigger, else whichever they lead to",
     help="The class that the triggers lead to.",
 )
-no_panel = shared(
+no_panel = option(
     "--no-panel",
     group="Search",
     is_flag=True,
@@ -296,7 +292,7 @@ no_panel = shared(
 
 # Verdict
 
-policy = shared(
+policy = option(
     "--policy",
     group="Verdict",
     metavar="FILE",
@@ -304,7 +300,7 @@ policy = shared(
     help="A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
     "recipe's and --set.",
 )
-max_accuracy_loss = shared(
+max_accuracy_loss = option(
     "--max-accuracy-loss",
     group="Verdict",
     metavar="SHARE",
@@ -312,7 +308,7 @@ max_accuracy_loss = shared(
     help="Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
     "--recipe auto, candidates that cost more are not chosen.",
 )
-fail_on = shared(
+fail_on = option(
     "--fail-on",
     group="Verdict",
     metavar="|".join(LEVELS),
@@ -321,19 +317,19 @@ fail_on = shared(
     help="Verdicts that make the exit code other than 0: error means fail only; inconclusive means fail and "
     "inconclusive.",
 )
-baseline = shared(
+baseline = option(
     "--baseline",
     group="Verdict",
     metavar="REPORT.JSON",
     help="An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
 )
-exit_zero = shared(
+exit_zero = option(
     "--exit-zero",
     group="Verdict",
     is_flag=True,
     help="Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.",
 )
-keep_failed = shared(
+keep_failed = option(
     "--keep-failed",
     group="Verdict",
     is_flag=True,
@@ -342,7 +338,7 @@ keep_failed = shared(
 
 # Output
 
-out = shared(
+out = option(
     "--out",
     "-o",
     group="Output",
@@ -350,7 +346,7 @@ out = shared(
     default=Path("clipclean-out"),
     help="Folder for weights and report. It must be empty, unless --force is given.",
 )
-formats = shared(
+formats = option(
     "--format",
     "-f",
     group="Output",
@@ -359,7 +355,7 @@ formats = shared(
     default=("open_clip",),
     help=LAYOUTS_HELP,
 )
-outputs = shared(
+outputs = option(
     "--report",
     "outputs",
     group="Output",
@@ -370,14 +366,14 @@ outputs = shared(
     help=f"Also write the report: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable. Does not "
     "affect the exit code.",
 )
-as_json = shared(
+as_json = option(
     "--json",
     "as_json",
     group="Output",
     is_flag=True,
     help="Print the result as JSON.",
 )
-force = shared(
+force = option(
     "--force",
     group="Output",
     is_flag=True,
@@ -385,28 +381,28 @@ force = shared(
 )
 # Running
 
-device = shared(
+device = option(
     "--device",
     group="Running",
     metavar="auto|cpu|cuda[:N]",
     default="auto",
     help="Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
 )
-seed = shared(
+seed = option(
     "--seed",
     group="Running",
     metavar="N",
     default=0,
     help="Seed of every random choice: the same seed, data and machine give the same result.",
 )
-label = shared(
+label = option(
     "--label",
     group="Output",
     metavar="KEY=VALUE",
     multiple=True,
     help="Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
 )
-max_minutes = shared(
+max_minutes = option(
     "--max-minutes",
     group="Running",
     metavar="N",
@@ -414,14 +410,14 @@ max_minutes = shared(
     help="End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. A "
     "cleaning by auto starts no new candidate then, and finishes the one in progress.",
 )
-log_dir = shared(
+log_dir = option(
     "--log-dir",
     group="Output",
     metavar="DIR",
     help="Write losses and learning rate of each step into this folder, into "
     "metrics.jsonl, which a resumed run extends.",
 )
-log_to = shared(
+log_to = option(
     "--log-to",
     group="Output",
     metavar="tensorboard|wandb",
@@ -430,23 +426,23 @@ log_to = shared(
     help="Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
     "Repeatable.",
 )
-dry_run = shared(
+dry_run = option(
     "--dry-run",
     group="Running",
     is_flag=True,
     help="Read and check everything, print the steps and an estimate of the time, and stop. Nothing is written.",
 )
-config = shared(
+config = option(
     "--config",
     "-c",
     group="Running",
     metavar="FILE|off",
     expose_value=False,
-    show_default="clipclean.yaml or pyproject.toml",
-    help="File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. Without it "
-    "the one in the working folder is used, but never one beside the model under test; off uses none.",
+    show_default="clipclean.yaml or pyproject.toml of the working folder",
+    help="File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. One that is only found in "
+    "the working folder sets no more than device, workers, quiet and verbose; off uses none.",
 )
-quiet = shared(
+quiet = option(
     "--quiet",
     "-q",
     group="Running",
@@ -454,7 +450,7 @@ quiet = shared(
     callback=_loudness,
     help="Show no progress on stderr, and a report as one line. Errors and other results still appear.",
 )
-verbose = shared(
+verbose = option(
     "--verbose",
     "-v",
     group="Running",

@@ -32,8 +32,10 @@ def told(tmp_path, monkeypatch):
     def screen(**given):
         heard.update(given)
 
-    def run(*arguments):
+    def run(*arguments, named="clipclean.yaml"):
         heard.clear()
+        if named and "--help" not in arguments and not {"-c", "--config"} & set(arguments):
+            arguments = (*arguments, "--config", named)
         screen.main([*arguments], prog_name="screen", standalone_mode=False)
         return dict(heard)
 
@@ -59,17 +61,17 @@ def write(folder, text, name="clipclean.yaml"):
 )
 def test_both_files_set_defaults_for_all_commands_and_for_one(told, name, text):
     write(told.folder, text, name)
-    given = told("pairs")
+    given = told("pairs", named=name)
     assert (given["device"], given["seed"], given["force"]) == ("cpu", 7, True)
     assert given["labels"] == ("a=1", "b=2")
 
 
 def test_a_flag_wins_over_a_variable_and_a_variable_over_the_file(told, monkeypatch):
-    write(told.folder, "device: cuda:1\nseed: 1\n")
-    monkeypatch.setenv("CLIPCLEAN_SEED", "2")
-    assert told("pairs")["seed"] == 2
-    assert told("pairs", "--seed", "3")["seed"] == 3
-    assert told("pairs")["device"] == "cuda:1"
+    write(told.folder, "device: cuda:1\nverbose: true\n")
+    monkeypatch.setenv("CLIPCLEAN_DEVICE", "cuda:2")
+    assert told("pairs")["device"] == "cuda:2"
+    assert told("pairs", "--device", "cuda:3")["device"] == "cuda:3"
+    assert told("pairs")["verbose"]
 
 
 def test_the_section_of_a_command_wins_over_what_holds_for_all(told):
@@ -78,63 +80,65 @@ def test_the_section_of_a_command_wins_over_what_holds_for_all(told):
 
 
 def test_the_yaml_file_wins_over_pyproject_and_a_named_file_over_both(told, tmp_path):
-    write(told.folder, "seed: 1\n")
-    write(told.folder, "[tool.clipclean]\nseed = 2\n", "pyproject.toml")
-    write(tmp_path / "elsewhere", "seed: 3\n", "team.yaml")
-    assert told("pairs")["seed"] == 1
-    assert told("pairs", "--config", str(tmp_path / "elsewhere" / "team.yaml"))["seed"] == 3
-    assert told("pairs", "-c", "off")["seed"] == 0
+    write(told.folder, "device: cuda:1\n")
+    write(told.folder, "[tool.clipclean]\ndevice = 'cuda:2'\n", "pyproject.toml")
+    write(tmp_path / "elsewhere", "device: cuda:3\n", "team.yaml")
+    assert told("pairs", named=None)["device"] == "cuda:1"
+    assert told("pairs", "--config", str(tmp_path / "elsewhere" / "team.yaml"))["device"] == "cuda:3"
+    assert told("pairs", "-c", "off")["device"] == "auto"
 
 
-def test_verbose_tells_the_file_and_what_it_sets(told, capsys):
-    write(told.folder, "device: cpu\nscreen: {force: true}\n")
-    told("pairs", "--verbose")
-    assert f"configuration {told.folder / 'clipclean.yaml'}: --device, --force" in capsys.readouterr().err
-    told("pairs")
-    assert capsys.readouterr().err == ""
+@pytest.mark.parametrize("named", [None, "clipclean.yaml"])
+def test_every_run_tells_the_file_and_what_it_sets(told, capsys, named):
+    write(told.folder, "device: cpu\nscreen: {quiet: true}\n")
+    told("pairs", named=named)
+    err = capsys.readouterr().err
+    assert "clipclean.yaml" in err
+    assert "--device=cpu, --quiet" in err
 
 
-@pytest.mark.parametrize("text", ["exit-zero: true\n", "screen: {exit-zero: true}\n"])
-def test_a_file_that_nobody_named_says_so_where_it_decides_the_exit_code(told, capsys, text):
-    """A repository that one has cloned may hold it, above the folder of its model."""
-    write(told.folder, text)
-    assert told("pairs", "--quiet")["exit_zero"]
-    assert f"configuration {told.folder / 'clipclean.yaml'}: --exit-zero\n" in capsys.readouterr().err
-    told("pairs", "--quiet", "--config", "clipclean.yaml")
-    assert capsys.readouterr().err == ""
+COMMANDS_OF = {  # what a cloned repository may hold: a word of its text, and the command that would take it
+    "report: ['text=../home/.bashrc']": ["audit", "m.pt", "-q"],
+    "report-dir: ../home": ["audit", "m.pt"],
+    "audit: {save-triggers: ../home}": ["audit", "m.pt"],
+    "sanitize: {set: [train.max_steps=2, audit.max_excess=0.93]}": ["sanitize", "m.pt", "-d", "pairs"],
+    **{f"{key}": ["sanitize", "m.pt", "-d", "pairs"] for key in (
+        "recipe: mine.yaml", "out: ../home", "force: true", "log-dir: ../home", "log-to: [wandb]", "trigger: [patch]", "target: dog",
+        "dry-run: true", "policy: p.yaml", "classes: c.txt", "exit-zero: true", "fail-on: error", "baseline: r.json", "seed: 1",
+        "no-panel: true", "max-minutes: 1", "keep-failed: true", "precision: bf16", "batch-size: 8",
+    )},
+    "audit: {no-search: true}": ["audit", "m.pt"],
+    "audit: {effort: quick}": ["audit", "m.pt"],
+    "audit: {reference: [m.pt]}": ["audit", "m.pt"],
+}  # fmt: skip
 
 
-def test_a_file_beside_the_model_under_test_is_told_and_not_taken(told, capsys, monkeypatch):
-    write(told.folder, "seed: 1\n")
-    (told.folder / "weights").mkdir()
-    (told.folder / "linked").symlink_to(told.folder)
-    for model in (
-        "model.pt",
-        "./model.pt",
-        ".",
-        str(told.folder / "model.pt"),
-        "linked/model.pt",
-        "weights/../model.pt",
-    ):
-        assert told("pairs", "--model", model)["seed"] == 0, model
-        assert "is not used, since it lies with" in capsys.readouterr().err
-    assert told("pairs", "--model", "weights/model.pt")["seed"] == 1  # a folder of the project's own
-    assert told("pairs", "--model", "model.pt", "--config", "clipclean.yaml")["seed"] == 1  # named is meant
-    monkeypatch.chdir(told.folder / "weights")
-    write(told.folder / "weights", "seed: 1\n")
-    assert told("pairs", "--model", "..")["seed"] == 0  # inside a folder that is the model
+@pytest.mark.parametrize("text", COMMANDS_OF)
+@pytest.mark.parametrize("variable", [False, True])
+def test_a_file_that_no_flag_named_moves_no_verdict_and_names_no_path(tmp_path, monkeypatch, capsys, text, variable):
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, text + "\n")
+    if variable:
+        monkeypatch.setenv("CLIPCLEAN_CONFIG", "clipclean.yaml")  # no flag either
+    assert cli.main(COMMANDS_OF[text]) == 2
+    err = capsys.readouterr().err
+    assert "clipclean.yaml" in err
+    assert f"--{text.removeprefix('audit: {').removeprefix('sanitize: {').partition(':')[0]}" in err
+    assert "--config" in err
+    assert [each.name for each in tmp_path.iterdir()] == ["clipclean.yaml"]
 
 
 def test_only_the_working_folder_is_looked_at(told, monkeypatch):
-    write(told.folder, "seed: 1\n")
+    write(told.folder, "device: cpu\n")
     (told.folder / "inner").mkdir()
     monkeypatch.chdir(told.folder / "inner")
-    assert told("pairs")["seed"] == 0
+    assert told("pairs", named=None)["device"] == "auto"
 
 
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("output: report.html\n", "'output'.*--output is gone: use --report"),
         ("devise: cpu\n", "'devise' .did you mean 'device'.*no option of any command"),
         ("screen: {effort: quick}\n", "'effort'.*no option of screen"),
         ("download: true\n", "'download'"),  # a flag alone asks for a network
@@ -162,10 +166,10 @@ def test_values_are_checked_as_on_the_command_line(told):
 def test_a_pyproject_without_a_table_for_clipclean_is_left_alone(told):
     for text in ("[tool.ruff]\n", "tool = 3\n", "[[[", ""):
         write(told.folder, text, "pyproject.toml")
-        assert told("pairs")["seed"] == 0
+        assert told("pairs", named=None)["seed"] == 0
     write(told.folder, "[tool.clipclean]\nseed = = 1\n", "pyproject.toml")
     with pytest.raises(UsageError, match="not valid TOML"):
-        told("pairs")
+        told("pairs", named=None)
 
 
 def test_help_does_not_read_it(told, capsys):
@@ -189,3 +193,14 @@ def test_every_long_option_of_a_command_can_be_set_but_those_that_a_flag_alone_s
     flags = config_file._flags(cli.cli.get_command(context, "sanitize"))
     assert {"data", "recipe", "max-accuracy-loss", "format", "report", "json", "fail-on"} <= set(flags)
     assert not {"download", "config", "help"} & set(flags)
+
+
+@pytest.mark.parametrize("command", ["audit", "inspect", "screen", "sanitize", "export", "plant"])
+def test_no_variable_opens_the_network(command, monkeypatch, capsys, tmp_path):
+    name = f"CLIPCLEAN_{command.upper()}_DOWNLOAD"
+    monkeypatch.setenv(name, "1")
+    monkeypatch.setenv("CLIPCLEAN_DOWNLOAD", "1")
+    context = cli.cli.make_context("clipclean", [command])
+    made = cli.cli.get_command(context, command)
+    for option in made.params:
+        assert option.value_from_envvar(click.Context(made, parent=context, info_name=command)) is None
