@@ -1,6 +1,6 @@
 """Shell completion: recipes, rules, triggers, architectures and paths."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem
 Completer = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
 
 
-def _completer(names: Callable[[], Sequence[str]], *, files: bool = False) -> Completer:
+def _completer(names: Callable[[], Iterable[str]], *, files: bool = True) -> Completer:
     """Complete from names; ``files`` lets the shell go on with paths where no name fits."""
 
     def complete(_context: click.Context, _parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -20,50 +20,41 @@ def _completer(names: Callable[[], Sequence[str]], *, files: bool = False) -> Co
     return complete
 
 
-def recipe_names() -> list[str]:
-    """The recipes that ship with clipclean."""
+def _recipes() -> Iterable[str]:
     from clipclean.config import recipe
 
-    return list(recipe.names())
+    return recipe.names()
 
 
-def rule_names() -> list[str]:
-    """The rules that findings go by."""
+def _rules() -> Iterable[str]:
     from clipclean.findings import RULES
 
-    return list(RULES)
+    return RULES
 
 
-def trigger_names() -> list[str]:
-    """The families of triggers; importing them takes as long as importing torch."""
+def _triggers() -> Iterable[str]:
     from clipclean.attack import triggers
 
-    return list(triggers.catalogue())
+    return triggers.catalogue()
 
 
-def architecture_names() -> list[str]:
+def _architectures() -> Iterable[str]:
     """open_clip's model configurations, by the names of their files: importing it would import torch."""
     found = find_spec("open_clip")
     places = (found.submodule_search_locations if found else None) or []
     return sorted(path.stem for place in places for path in Path(place).glob("model_configs/*.json"))
 
 
-def setting_names() -> list[str]:
+def _settings() -> Iterable[str]:
     """The values of a recipe that --set changes, as ``train.lr=``."""
-    from pydantic import BaseModel
-
     from clipclean.config.recipe import Recipe
 
-    sections = {
-        name: field.annotation
-        for name, field in Recipe.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-    }
-    return [f"{name}.{key}=" for name, section in sections.items() for key in section.model_fields]
+    sections = {name: getattr(field.annotation, "model_fields", ()) for name, field in Recipe.model_fields.items()}
+    return [f"{name}.{key}=" for name, keys in sections.items() for key in keys]
 
 
-recipes = _completer(recipe_names, files=True)
-rules = _completer(rule_names)
-triggers = _completer(trigger_names, files=True)
-architectures = _completer(architecture_names, files=True)
-settings = _completer(setting_names)
+recipes = _completer(_recipes)
+rules = _completer(_rules, files=False)
+triggers = _completer(_triggers)
+architectures = _completer(_architectures)
+settings = _completer(_settings, files=False)

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import click
 
@@ -20,47 +20,19 @@ from clipclean import untrusted
 _ARGUMENTS: ContextVar[Sequence[str]] = ContextVar("arguments", default=())  # of the command that runs
 
 
-class Forgiving(io.TextIOBase):
+class Forgiving(io.TextIOWrapper):
     """A stream that goes on where its file is full, closed or gone: a message that nobody can read changes nothing."""
 
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-
-    def __getattr__(self, name: str) -> Any:  # of whatever the stream has
-        return getattr(self._stream, name)
-
-    @property
-    def encoding(self) -> str:  # type: ignore[override] # TextIOBase has an attribute
-        """That of the stream."""
-        return self._stream.encoding
-
-    @property
-    def errors(self) -> str | None:  # type: ignore[override] # the same
-        """How it writes what its encoding lacks."""
-        return self._stream.errors
-
-    def writable(self) -> bool:
-        """It is for writing alone."""
-        return True
-
-    def isatty(self) -> bool:
-        """Whether it is a terminal."""
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        """The descriptor."""
-        return self._stream.fileno()
-
-    def write(self, text: str) -> int:
+    def write(self, text: str, /) -> int:
         """Write what can be written."""
         with contextlib.suppress(OSError, ValueError):
-            self._stream.write(text)
+            super().write(text)
         return len(text)
 
     def flush(self) -> None:
         """Pass on what can be passed on."""
         with contextlib.suppress(OSError, ValueError):
-            self._stream.flush()
+            super().flush()
 
 
 def secure() -> None:
@@ -78,7 +50,7 @@ def secure() -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    sys.stderr = Forgiving(_apart(sys.stderr))
+    sys.stderr = _apart(sys.stderr)
 
 
 def _apart(stream: TextIO) -> TextIO:
@@ -88,7 +60,12 @@ def _apart(stream: TextIO) -> TextIO:
     still reports a crash.
     """
     try:
-        own = open(os.dup(2), "w", encoding=stream.encoding, errors="backslashreplace", buffering=1)  # noqa: SIM115, PTH123 # for good
+        own = Forgiving(
+            open(os.dup(2), "wb"),  # noqa: SIM115, PTH123 # for good
+            encoding=stream.encoding,
+            errors="backslashreplace",
+            line_buffering=True,
+        )
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         faulthandler.enable(own)
     except (OSError, ValueError):

@@ -4,12 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import click
-from click.core import ParameterSource
 
 from clipclean.api import requests, roles
 from clipclean.cli import log_files, options, printing, progress, several
 from clipclean.cli.command import Given, command
-from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
 from clipclean.untrusted import printable
@@ -89,9 +87,6 @@ def run(given: Given, /) -> int:
     log_files.check(given["log_dir"], given["log_to"])
     given = given | {"set": chosen(given), "panel": not given["no_panel"]}
     recipe = requests.recipe_of(given)
-    source = click.get_current_context().get_parameter_source("reference")
-    if source is ParameterSource.DEFAULT_MAP and not METHODS[recipe.method].chooses:
-        given = given | {"reference": ()}  # a configuration may set it for audits alone
     requests.policy_of(given)  # a wrong one is refused before torch comes
     if not several.is_silent(given):
         by_size = "recipe by the size of the model and the number of pairs"

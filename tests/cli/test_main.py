@@ -303,6 +303,7 @@ def test_a_process_that_is_told_to_end_cleans_up_as_after_ctrl_c(command, monkey
         assert cli.main() == 130
     finally:
         signal.signal(signal.SIGTERM, before)
+        sys.stderr.close()  # the one that main made
     assert cleaned == [True]
     assert capfd.readouterr().err == "clipclean: interrupted\n"
 
