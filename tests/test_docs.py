@@ -155,11 +155,12 @@ def test_our_commands_parse(line, tmp_path, monkeypatch):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("x\n")
     given = parsed(words)
-    for spec in (*given.get("triggers", ()), *filter(None, [given.get("trigger")])):
+    named = given.get("trigger") or ()
+    for spec in (named,) if isinstance(named, str) else named:
         if not spec.endswith(trigger_files.SUFFIX):  # a file that an audit saves
             triggers.parse(spec)
-    if given.get("overrides"):
-        recipe.override(recipe.load("cleanclip"), given["overrides"])
+    if given.get("set"):
+        recipe.override(recipe.load("cleanclip"), given["set"])
     if given.get("recipe") and not given["recipe"].endswith(".yaml"):
         recipe.load(given["recipe"])
 

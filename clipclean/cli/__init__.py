@@ -8,6 +8,7 @@ import os
 import platform
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 
 import click
@@ -148,7 +149,7 @@ def _failed(error: Exception, *, is_verbose: bool) -> int:
     is_debugging = is_verbose or os.environ.get("CLIPCLEAN_DEBUG", "0") not in ("", "0")
     foreseen = error if isinstance(error, ClipcleanError) else _resource(error)
     if is_debugging:
-        process.say_traceback(error)
+        process.say("".join(traceback.format_exception(error)).rstrip("\n"))
     if foreseen:
         process.say(f"clipclean: error:{_body(str(foreseen))}")
         if foreseen.pages:

@@ -21,7 +21,7 @@ GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")
 FEW = 12  # options that --help shows without choosing
 FIRST = frozenset(  # parameters that --help shows of a command with more; --help-all shows all
     {"data", "model", "classes", "reference", "recipe", "effort", "power", "trigger", "target", "fail_on", "drop", "save_kept",
-     "out", "report", "dry_run"}
+     "out", "outputs", "dry_run"}
 )  # fmt: skip
 OTHERS = ("CLIPCLEAN_STATE", "CLIPCLEAN_DOCS", "CLIPCLEAN_DEBUG")  # variables that set no option
 

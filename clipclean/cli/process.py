@@ -7,7 +7,6 @@ import io
 import math
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextvars import ContextVar
 from pathlib import Path
@@ -88,11 +87,6 @@ def say(text: str, /) -> None:
     """A line or more on stderr, safe on a terminal and in a CI log, whatever names are in it."""
     with contextlib.suppress(OSError, ValueError):
         click.echo(untrusted.message(with_printable_arguments(text)), err=True)
-
-
-def say_traceback(error: BaseException, /) -> None:
-    """The traceback of an error."""
-    say("".join(traceback.format_exception(error)).rstrip("\n"))
 
 
 def say_click(error: click.ClickException, /) -> None:

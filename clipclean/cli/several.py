@@ -40,11 +40,6 @@ def is_silent(given: dict[str, Any], /) -> bool:
     return given["quiet"] or bool(os.environ.get("RANK", "0").lstrip("0"))
 
 
-def is_many() -> bool:
-    """Whether this may be one of several processes; needs no torch."""
-    return os.environ.get("WORLD_SIZE", "1") != "1"
-
-
 def launched() -> "Launch | None":
     """The settings that torchrun gave this process; reports which of its variables are ignored."""
     from clipclean import train
@@ -58,7 +53,7 @@ def launched() -> "Launch | None":
 
 def check_single(what: str, /) -> None:
     """Raise UsageError for work that only one process can do."""
-    if is_many() and (launch := launched()) is not None and launch.size > 1:
+    if os.environ.get("WORLD_SIZE", "1") != "1" and (launch := launched()) is not None and launch.size > 1:
         raise UsageError(f"{what} runs in one process, and here are {launch.size}. Start it without torchrun.")
 
 

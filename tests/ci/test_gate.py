@@ -43,6 +43,8 @@ def outputs(folder="clipclean-report"):
         ("inconclusive", 0, 0),
         ("inconclusive", 1, 1),
         ("inconclusive", 4, 4),
+        ("", 1, 1),
+        ("", 4, 4),
         ("fail", 0, 0),
         ("fail", 1, 1),
         ("fail", 4, 0),
@@ -54,12 +56,6 @@ def outputs(folder="clipclean-report"):
 )
 def test_the_verdict_decides_by_fail_on_and_an_error_always_fails(job, fail_on, code, result):
     assert job.run(code=code, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on).result == result
-
-
-@pytest.mark.parametrize("code", [1, 4])
-def test_without_fail_on_whatever_is_not_pass_fails(job, code):
-    assert job.run(code=code, GATE_MODEL="m.pt").result == code
-    assert job.run(code=code, GATE_MODEL="m.pt", GATE_FAIL_ON="").result == code
 
 
 def test_the_model_alone_is_enough_and_stands_behind_the_options(job):
@@ -162,21 +158,14 @@ def test_reports_of_an_earlier_run_are_gone(job):
     assert "stale" not in job.summary.read_text()
 
 
+@pytest.mark.parametrize("fail_on", ["inconclusive", "fail", "never"])
 @pytest.mark.parametrize("code", [0, 1, 4])
-def test_a_verdict_without_a_report_is_not_believed(job, code):
-    run = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON="never", STUB_SILENT="1")
+def test_a_verdict_without_a_report_is_not_believed(job, code, fail_on):
+    run = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on, STUB_SILENT="1")
     assert run.result == 70
     assert "wrote no report" in run.log
     assert job.told() == {"verdict": "error", "exit-code": str(code)}
-
-
-@pytest.mark.parametrize("fail_on", ["inconclusive", "fail", "never"])
-def test_an_inconclusive_end_without_a_report_could_not_look_and_fails(job, fail_on):
-    run = job.run(code=4, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on, STUB_SILENT="1")
-    assert run.result == 70
-    told = "clipclean could not look and wrote no report, so there is no verdict"
-    assert f"gate: error (exit code 4): {told}. The job fails." in run.log
-    assert job.summary.read_text() == f"## clipclean: error\n\nExit code 4: {told}. The log of this step says more.\n"
+    assert job.summary.read_text().startswith("## clipclean: error\n")
 
 
 def test_a_clipclean_that_is_not_there_fails_the_job(job):

@@ -31,10 +31,6 @@ def test_the_template_pastes_no_value_into_its_script():
     assert "$[[" not in SOURCE
 
 
-def test_the_image_gives_a_shell_whatever_its_entrypoint():
-    assert JOB["image"] == {"name": "$GATE_IMAGE", "entrypoint": [""]}
-
-
 @pytest.mark.parametrize(("code", "result"), [(0, 0), (1, 1), (3, 3), (4, 4)])
 def test_the_exit_code_is_that_of_clipclean(job, code, result):
     assert run(job, code, GATE_MODEL="my model.pt").result == result

@@ -97,34 +97,33 @@ def test_every_run_tells_the_file_and_what_it_sets(told, capsys, named):
     assert "--device=cpu, --quiet" in err
 
 
-COMMANDS_OF = {  # what a cloned repository may hold: a word of its text, and the command that would take it
-    "report: ['text=../home/.bashrc']": ["audit", "m.pt", "-q"],
-    "report-dir: ../home": ["audit", "m.pt"],
-    "audit: {save-triggers: ../home}": ["audit", "m.pt"],
-    "sanitize: {set: [train.max_steps=2, audit.max_excess=0.93]}": ["sanitize", "m.pt", "-d", "pairs"],
-    **{f"{key}": ["sanitize", "m.pt", "-d", "pairs"] for key in (
-        "recipe: mine.yaml", "out: ../home", "force: true", "log-dir: ../home", "log-to: [wandb]", "trigger: [patch]", "target: dog",
-        "dry-run: true", "policy: p.yaml", "classes: c.txt", "exit-zero: true", "fail-on: error", "baseline: r.json", "seed: 1",
-        "no-panel: true", "max-minutes: 1", "keep-failed: true", "precision: bf16", "batch-size: 8",
-    )},
-    "audit: {no-search: true}": ["audit", "m.pt"],
-    "audit: {effort: quick}": ["audit", "m.pt"],
-    "audit: {reference: [m.pt]}": ["audit", "m.pt"],
-}  # fmt: skip
+AUDIT, CLEAN = ["audit", "m.pt", "-q"], ["sanitize", "m.pt", "-d", "pairs"]
+BROUGHT = {  # what a cloned repository may hold, by its key, and the command that would take it
+    "report": ("['text=../home/.bashrc']", AUDIT),
+    "report-dir": ("../home", AUDIT),
+    "save-triggers": ("../home", AUDIT),
+    "no-search": ("true", AUDIT),
+    "effort": ("quick", AUDIT),
+    "reference": ("[m.pt]", AUDIT),
+    "set": ("[train.max_steps=2, audit.max_excess=0.93]", CLEAN),
+    **dict.fromkeys(("recipe", "out", "log-dir", "target", "policy", "classes", "baseline"), ("../home", CLEAN)),
+    **dict.fromkeys(("force", "dry-run", "exit-zero", "no-panel", "keep-failed"), ("true", CLEAN)),
+    **dict.fromkeys(("seed", "max-minutes", "batch-size"), ("1", CLEAN)),
+    "trigger": ("[patch]", CLEAN),
+    "log-to": ("[wandb]", CLEAN),
+}
 
 
-@pytest.mark.parametrize("text", COMMANDS_OF)
-@pytest.mark.parametrize("variable", [False, True])
-def test_a_file_that_no_flag_named_moves_no_verdict_and_names_no_path(tmp_path, monkeypatch, capsys, text, variable):
+@pytest.mark.parametrize("key", BROUGHT)
+def test_a_file_that_no_flag_named_moves_no_verdict_and_names_no_path(tmp_path, monkeypatch, capsys, key):
+    value, command = BROUGHT[key]
     monkeypatch.chdir(tmp_path)
-    write(tmp_path, text + "\n")
-    if variable:
-        monkeypatch.setenv("CLIPCLEAN_CONFIG", "clipclean.yaml")  # no flag either
-    assert cli.main(COMMANDS_OF[text]) == 2
+    monkeypatch.setenv("CLIPCLEAN_CONFIG", "clipclean.yaml")  # which is no flag
+    write(tmp_path, f"{command[0]}: {{{key}: {value}}}\n")
+    assert cli.main(command) == 2
     err = capsys.readouterr().err
-    assert "clipclean.yaml" in err
-    assert f"--{text.removeprefix('audit: {').removeprefix('sanitize: {').partition(':')[0]}" in err
-    assert "--config" in err
+    assert f"--{key}, " in err
+    assert "--config clipclean.yaml" in err
     assert [each.name for each in tmp_path.iterdir()] == ["clipclean.yaml"]
 
 
@@ -176,16 +175,6 @@ def test_help_does_not_read_it(told, capsys):
     write(told.folder, "no: option\n")
     told("--help")
     assert "Usage" in capsys.readouterr().out
-
-
-def test_commands_take_a_configuration_where_they_say_how_they_run():
-    context = cli.cli.make_context("clipclean", ["audit"])
-    taking = {
-        name
-        for name in cli.COMMANDS
-        if any(each.name == "config" for each in cli.cli.get_command(context, name).params)
-    }
-    assert taking == {"sanitize", "audit", "screen", "inspect", "export", "verify", "plant"}
 
 
 @pytest.mark.parametrize("command", ["audit", "inspect", "screen", "sanitize", "export", "plant"])

@@ -92,11 +92,8 @@ def test_each_failure_has_its_exit_code_and_a_message_on_stderr(command, capsys,
 def test_a_command_returns_its_exit_code(command, returned, code):
     command(lambda: returned)
     assert cli.main(["demo"]) == code
-
-
-def test_a_command_may_leave_by_exit(command):
-    command(lambda: click.get_current_context().exit(1))
-    assert cli.main(["demo"]) == 1
+    command(lambda: click.get_current_context().exit(code))
+    assert cli.main(["demo"]) == code
 
 
 MORE = "clipclean: more: clipclean explain cli\n"
@@ -178,9 +175,7 @@ def test_the_full_disk_is_named_with_the_file(command, capsys):
 )
 def test_a_wrong_command_line_is_a_usage_error(capsys, wrong, told):
     assert cli.main(wrong) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert told in captured.err
+    assert told in capsys.readouterr().err
 
 
 def test_help_lists_every_command_and_every_exit_code(capsys):
@@ -276,7 +271,6 @@ def test_all_options_stand_in_their_groups_and_the_first_ones_in_the_help(capsys
     brief = capsys.readouterr().out
     assert "--data CLEAN" in brief
     assert "--arch" not in brief
-    assert brief.count("\n  -") <= 14
 
 
 def test_top_level_help_imports_no_command():

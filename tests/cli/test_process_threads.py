@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from clipclean.cli import printing, process
+from clipclean.cli import process
 
 
 @pytest.mark.parametrize(
@@ -29,13 +29,6 @@ def test_waiting_threads_sleep_unless_the_user_says_otherwise(monkeypatch, tmp_p
     process.be_a_good_neighbour()
     assert os.environ == own
     assert process.computing() == 3
-
-
-def test_the_first_line_counts_the_threads(monkeypatch, tmp_path, capsys):
-    for number, words in (("1", "; 1 thread\n"), ("2", "; 2 threads\n")):
-        monkeypatch.setenv("OMP_NUM_THREADS", number)
-        printing.first_line(tmp_path / "model.pt", what="effort quick")
-        assert capsys.readouterr().err.endswith(words)
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no mallopt")
