@@ -344,7 +344,7 @@ out = option(
     group="Output",
     metavar="DIR",
     default=Path("clipclean-out"),
-    help="Folder for weights and report. It must be empty, unless --force is given.",
+    help="Folder to write into. It must be empty, unless --force is given.",
 )
 formats = option(
     "--format",

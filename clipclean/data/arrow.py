@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 ROWS = 64  # most rows read at a time
 BATCH_BYTES = 1_000_000_000  # of the rows read at a time: a value that is written once can be spelt in every row
 GROUP_BYTES = 20_000_000_000  # of one row group, uncompressed; writers make some hundred megabytes
-RATIO, SPARE = (
-    100,
-    100_000_000,
-)  # bytes that a file may spell for each of its own, and beside that: images do not compress
+CAPTIONS = 1000  # of one image
+RATIO = 100  # bytes that a file may spell for each of its own: images do not compress
+SPARE = 100_000_000  # bytes that it may spell beside that
+_ROW = 64  # bytes that count for a row beside its captions: an entry takes more
 _HEAD = 16  # bytes before the first image that is copied: an offset of 0 would mean the whole file
 
 
@@ -181,7 +181,19 @@ def _opened(path: Path, whole: "pa.Buffer", wanted: DataRequest, /) -> "tuple[_L
 
 def _layout(path: Path, schema: "pa.Schema", wanted: DataRequest, /) -> _Layout:
     columns = table.columns_of(schema.names, wanted, table=str(path))
-    return _Layout(columns, table.LABEL in schema.names, _label_names(schema.metadata or {}), path.parent)
+    kinds = {name: schema.field(name).type for name in columns if name is not None}
+    if not _holds_images(kinds[columns.image]):
+        raise _foreign(path, columns.image, kinds[columns.image], "encoded images, or names of files")
+    if columns.caption and not _holds_texts(kinds[columns.caption]):
+        raise _foreign(path, columns.caption, kinds[columns.caption], "texts, or lists of texts")
+    has_label = table.LABEL in schema.names and _holds_labels(schema.field(table.LABEL).type)
+    return _Layout(columns, has_label, _label_names(schema.metadata or {}), path.parent)
+
+
+def _foreign(path: Path, column: str, kind: "pa.DataType", wanted: str, /) -> RefusedInput:
+    return RefusedInput(
+        f"{printable(path)}: the column {printable(column)} holds {printable(str(kind)[:80])}, and not {wanted}. Name another column."
+    )
 
 
 def _label_names(metadata: Mapping[bytes, bytes], /) -> tuple[str, ...]:
@@ -210,15 +222,23 @@ def _take(
             if len(found.entries) >= MOST:
                 raise ValueError(f"more than {MOST:,} rows")
             label = _label(None if labels is None else labels[number].as_py(), layout.labels)
-            words = _captions(None if captions is None else captions[number].as_py())
-            kept.take(sum(map(len, words)))
-            found.entries += _entries(f"{prefix}row {row}", images, number, words, label, layout, kept)
+            found.entries += _entries(f"{prefix}row {row}", images, captions, number, label, layout, kept)
 
 
 def _entries(
-    key: str, images: "pa.Array", number: int, words: list[str], label: str | None, layout: _Layout, kept: _Copies, /
+    key: str,
+    images: "pa.Array",
+    captions: "pa.Array | None",
+    number: int,
+    label: str | None,
+    layout: _Layout,
+    kept: _Copies,
+    /,
 ) -> list[SampleEntry]:
+    kept.take(_ROW)
     try:
+        words = [""] if captions is None else _captions(captions, number)
+        kept.take(sum(map(len, words)))
         source = _image(images, number, layout, kept)
     except Unusable as error:
         return [SampleEntry(printable(key), None, "", label, str(error))]
@@ -244,17 +264,59 @@ def _image(images: "pa.Array", number: int, layout: _Layout, kept: _Copies, /) -
     return table.located(named.strip(), layout.folder)
 
 
+def _plain(kind: "pa.DataType", /) -> "pa.DataType":
+    """The type of the values, where these stand in a dictionary."""
+    import pyarrow as pa
+
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
 def _holds_bytes(kind: "pa.DataType", /) -> bool:
     import pyarrow as pa
 
-    inner = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return bool(pa.types.is_binary(inner) or pa.types.is_large_binary(inner))
+    return bool(pa.types.is_binary(_plain(kind)) or pa.types.is_large_binary(_plain(kind)))
 
 
-def _captions(value: object, /) -> list[str]:
-    """One caption a pair: a text, or each of a list of texts."""
-    several = [each for each in value if isinstance(each, str)] if isinstance(value, list) else []
-    return several or [value if isinstance(value, str) else ""]
+def _is_text(kind: "pa.DataType", /) -> bool:
+    import pyarrow as pa
+
+    inner = _plain(kind)
+    return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_null(inner))
+
+
+def _is_list(kind: "pa.DataType", /) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
+
+
+def _holds_texts(kind: "pa.DataType", /) -> bool:
+    return _is_text(kind) or (_is_list(kind) and _is_text(kind.value_type))
+
+
+def _holds_labels(kind: "pa.DataType", /) -> bool:
+    import pyarrow as pa
+
+    return _is_text(kind) or bool(pa.types.is_integer(_plain(kind)) or pa.types.is_boolean(kind))
+
+
+def _holds_images(kind: "pa.DataType", /) -> bool:
+    import pyarrow as pa
+
+    if not pa.types.is_struct(kind):
+        return _holds_bytes(kind) or _is_text(kind)
+    inner = {field.name: field.type for field in kind}
+    bytes_, path = inner.get("bytes"), inner.get("path")
+    return (bytes_ is None or _holds_bytes(bytes_) or pa.types.is_null(bytes_)) and (path is None or _is_text(path))
+
+
+def _captions(values: "pa.Array", number: int, /) -> list[str]:
+    """One caption a pair: a text, or each of a list of texts, empty ones left out. A list is counted before it is made."""
+    scalar = values[number]
+    if _is_list(values.type) and scalar.is_valid and len(scalar.values) > CAPTIONS:
+        raise Unusable(f"{len(scalar.values):,} captions, and {CAPTIONS:,} are allowed")
+    found = scalar.as_py()
+    return [each for each in (found if isinstance(found, list) else [found]) if each] or [""]
 
 
 def _label(value: object, names: Sequence[str], /) -> str | None:

@@ -1,6 +1,7 @@
 """Decoding JPEG, PNG and WebP bytes to RGB pixels; other formats are refused."""
 
 import io
+import re
 import struct
 import zlib
 
@@ -18,8 +19,14 @@ from clipclean.untrusted import printable
 # Long side over short side. A model scales the short side to its input size, so 1 x 60,000 pixels would become
 # 224 x 13 million.
 MAX_ASPECT = 50
+MAX_SEGMENTS = 1000  # of a JPEG before its first scan; encoders write some dozens
+MAX_HEADER = 16_000_000  # bytes of them: Pillow joins those of one kind in quadratic time. Whole images in XMP have some megabytes
+MAX_FILLING = 1000  # bytes of a JPEG between segments; encoders write none
+MAX_CHUNKS = 100_000  # of a PNG; libpng's pixels come in chunks of 8 kB
 MAX_SCANS = 100  # libjpeg writes 10 for a progressive image, mozjpeg up to 64
 
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
+_BARE = {1, *range(0xD0, 0xDA)}  # markers without a length
 _JPEG_SCALES = 8  # the most that a JPEG decoder leaves out: it can also do 2 and 4
 _ORIENTATION = 0x0112  # EXIF tag
 _TURNS = {
@@ -122,10 +129,12 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
     # The plugins are called by name: Image.open would try whatever else is registered, and warns of large images.
     try:
         if data.startswith(b"\xff\xd8\xff"):
+            _check_segments(data)
             _check_scans(data)
             image: ImageFile.ImageFile = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
             _check_size(image.size, max_pixels=max_pixels)
         elif data.startswith(b"\x89PNG\r\n\x1a\n"):
+            _check_chunks(data)
             image = PngImagePlugin.PngImageFile(io.BytesIO(data))
             _check_size(image.size, max_pixels=max_pixels)
         elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
@@ -136,7 +145,34 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
             raise Unusable("empty file" if not data else "no JPEG, PNG or WebP image")
     except _DAMAGE as error:
         raise Unusable(f"broken header ({printable(str(error))})") from error
+    image.decodermaxblock = max(
+        image.decodermaxblock, len(data)
+    )  # in one piece: by pieces, filling takes quadratic time
     return image
+
+
+def _check_segments(data: bytes, /) -> None:
+    """Refuse a JPEG whose header is filling, or crumbs: Pillow reads what belongs to no segment byte by byte."""
+    place, filling = 2, 0
+    for _ in range(MAX_SEGMENTS):
+        found = _MARKER.search(data, place, place + MAX_FILLING + 2)
+        filling += (found.start() if found else len(data)) - place
+        if filling > MAX_FILLING or place > MAX_HEADER:
+            raise Unusable(f"a header of more than {MAX_HEADER:,} bytes, or of {MAX_FILLING:,} between its segments")
+        if found is None or found[0] == b"\xff\xda":  # the first scan
+            return
+        place = found.end() + (0 if found[0][1] in _BARE else int.from_bytes(data[found.end() : found.end() + 2]))
+    raise Unusable(f"more than {MAX_SEGMENTS:,} segments before its pixels")
+
+
+def _check_chunks(data: bytes, /) -> None:
+    """Refuse a PNG of crumbs: Pillow takes its time for each chunk, however small."""
+    place = 8
+    for _ in range(MAX_CHUNKS):
+        if place >= len(data):
+            return
+        place += 12 + int.from_bytes(data[place : place + 4])
+    raise Unusable(f"more than {MAX_CHUNKS:,} chunks")
 
 
 def _check_scans(data: bytes) -> None:

@@ -103,13 +103,18 @@ def columns_of(names: Sequence[str], wanted: DataRequest, /, *, table: str) -> C
 
     Raises:
         UsageError: none, or more than one choice.
+        RefusedInput: several columns have one name.
     """
     pairs = {(wanted.image_key or image, wanted.caption_key or caption) for image, caption in KNOWN.values()}
     whole = [pair for pair in sorted(pairs) if set(pair) <= set(names)]
-    if len(whole) == 1:
-        return Columns(*whole[0])
     images = _among(names, wanted.image_key, IMAGE_NAMES) or _among(names, wanted.image_key, ADDRESS_NAMES)
     words = _among(names, wanted.caption_key, CAPTION_NAMES)
+    if repeated := [name for name in names if name in {*images, *words, LABEL} and names.count(name) > 1]:
+        raise RefusedInput(
+            f"{printable(table)} has {names.count(repeated[0])} columns called {printable(repeated[0])}. Rename all but one of them."
+        )
+    if len(whole) == 1:
+        return Columns(*whole[0])
     can_lack = not wanted.captions or (wanted.labels_serve and LABEL in names)
     if len(images) == 1 and (len(words) == 1 or (can_lack and wanted.caption_key is None)):
         return Columns(images[0], words[0] if len(words) == 1 else None)

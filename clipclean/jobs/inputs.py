@@ -132,34 +132,33 @@ def late_pairs(path: Path, images: data.ImageCache, /) -> LatePairs:
 def build(opened: Opened, pairs: data.CleanSet | LatePairs, /, *, device: str) -> LoadedModel:
     """The model of a checkpoint, in the fastest memory layout for the device.
 
-    If name, config and archive do not state the activation, it is measured on the clean pairs.
+    If name, config and archive do not state the activation, it is measured on the clean pairs; a note says where these cannot tell.
 
     Raises:
         UnsupportedModel: the tensors do not fit the architecture.
-        UsageError: the activation cannot be told.
         Inconclusive: a tower gives embeddings that are zero or not finite.
     """
     file, found = opened.file, opened.architecture
     if found.quick_gelu is None:
-        found = _with_measured_activation(
-            found, file, pairs if isinstance(pairs, data.CleanSet) else pairs(), device=device
-        )
+        clean = pairs if isinstance(pairs, data.CleanSet) else pairs()
+        choice = _measured_activation(found, file, clean, device=device)
+        found = found.with_activation(choice.quick_gelu, str(choice))
+        file = replace(file, notes=(*file.notes, model.UNDECIDED)) if choice.is_guess else file
     clip = model.build(found, file.tensors, device=device)
     clip.arrange()
     clip.check()
     return LoadedModel(file, clip)
 
 
-def _with_measured_activation(
+def _measured_activation(
     found: model.Architecture, file: checkpoint.Checkpoint, pairs: data.CleanSet, *, device: str
-) -> model.Architecture:
+) -> model.ActivationChoice:
     builds = [
         model.build(found.with_activation(quick, "candidate"), file.tensors, device=device) for quick in (False, True)
     ]
     some = pairs.pairs[:: max(1, len(pairs.pairs) // ACTIVATION_PAIRS)][:ACTIVATION_PAIRS]
     pixels = detect.stack([pair.image for pair in some])
-    choice = model.measure(builds[0], builds[1], pixels, [pair.caption for pair in some], name=found.name)
-    return found.with_activation(choice.quick_gelu, str(choice))
+    return model.measure(builds[0], builds[1], pixels, [pair.caption for pair in some])
 
 
 def image_cache(recipe: Recipe, architecture: model.Architecture, /, *, views: bool = False) -> data.ImageCache:

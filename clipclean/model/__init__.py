@@ -1,6 +1,6 @@
 """From named tensors to a CLIP that embeds images and captions."""
 
-from clipclean.model.activation import measure
+from clipclean.model.activation import UNDECIDED, ActivationChoice, measure
 from clipclean.model.architecture import (
     OPENAI_MEAN,
     OPENAI_STD,
@@ -27,6 +27,8 @@ from clipclean.model.clip import (
 __all__ = [
     "OPENAI_MEAN",
     "OPENAI_STD",
+    "UNDECIDED",
+    "ActivationChoice",
     "Architecture",
     "Clip",
     "Preprocess",

@@ -257,13 +257,6 @@ def test_labels_that_are_no_class_are_refused_with_near_names(job, capsys, tmp_p
 # The activation, where neither the file nor the user tells it.
 
 
-def test_an_undecided_activation_says_what_to_pass(job, capsys):
-    code, told = refused(job, capsys, arch=False)
-    assert code == 2
-    assert "Cannot tell whether ViT-1x64-8-16px uses GELU or QuickGELU" in told
-    assert "--arch" in told
-
-
 @pytest.mark.parametrize("quick_gelu", [False, True])
 def test_an_activation_measured_on_the_pairs_is_reported_and_exported(job, unread, quick_gelu):
     tiny.fit_to_pairs(job, quick_gelu=quick_gelu)

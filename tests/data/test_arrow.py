@@ -1,6 +1,7 @@
 """Files are written by pyarrow, in the layouts that ``datasets`` makes of them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +149,61 @@ def test_a_damaged_file_is_refused(tmp_path: Path, rows: list, limits: ReadLimit
         path.write_bytes(path.read_bytes()[:cut])
         with pytest.raises(RefusedInput, match=r"not a valid (Parquet|Arrow) file"):
             clean(path, limits)
+
+
+WHEN = pa.array([10**18, 10**18], pa.timestamp("ns", tz="Mars/Olympus"))
+
+
+@pytest.mark.parametrize("form", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    ("columns", "word"),
+    [
+        ({"text": pa.array([10**9, 10**9], pa.date32())}, "text"),
+        ({"text": WHEN}, "text"),
+        ({"text": pa.array([[1], [2]])}, "text"),
+        ({"image": pa.array([1.0, 2.0])}, "image"),
+        ({"image": pa.array([{"bytes": 1}, {"bytes": 2}])}, "image"),
+    ],
+)
+def test_columns_of_other_types_are_refused_by_name(
+    tmp_path: Path, limits: ReadLimits, form: str, columns: dict, word: str
+) -> None:
+    whole = pa.table({"image": pa.array([b"a", b"b"]), "text": ["a", "b"]} | columns)
+    written(whole, tmp_path / "a", form)
+    with pytest.raises(RefusedInput, match=f"the column {word} holds"):
+        clean(tmp_path / "a", limits)
+
+
+def written(whole: pa.Table, path: Path, form: str) -> None:
+    if form == "parquet":
+        pq.write_table(whole, path)
+        return
+    with pa.ipc.new_file(path, whole.schema) as writer:
+        writer.write_table(whole)
+
+
+@pytest.mark.parametrize("name", ["image", "text", "label"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, limits: ReadLimits, name: str) -> None:
+    columns = {"image": pa.array([b"a"]), "text": pa.array(["a"]), "label": pa.array(["a"])}
+    twice = pa.Table.from_arrays([*columns.values(), columns[name]], [*columns, name])
+    written(twice, tmp_path / "a", "arrow")
+    with pytest.raises(RefusedInput, match=f"2 columns called {name}"):
+        clean(tmp_path / "a", limits)
+
+
+def test_labels_of_other_types_are_none(tmp_path: Path, rows: list, limits: ReadLimits) -> None:
+    whole = table_of(rows)
+    when = pa.array([10**18] * len(rows), WHEN.type)
+    written(whole.set_column(whole.schema.get_field_index("label"), "label", when), tmp_path / "a", "arrow")
+    assert {pair.label for pair in clean(tmp_path / "a", limits).pairs} == {None}
+
+
+def test_more_captions_than_any_image_has_are_counted_and_not_made(
+    tmp_path: Path, samples: dict, limits: ReadLimits
+) -> None:
+    contents = [content for content, _ in samples.values()][:2]
+    whole = pa.table({"image": contents, "text": [["", "a red square", ""], [""] * 1_000_000]})
+    written(whole, tmp_path / "a", "parquet")
+    found = read(tmp_path / "a", images=ImageCache(replace(limits, max_skipped_share=0.5)))
+    assert [pair.caption for pair in found.pairs] == ["a red square"]
+    assert "1,000,000 captions" in found.skipped[0].reason

@@ -81,6 +81,27 @@ def test_a_jpeg_equals_pillows_decoder_whichever_way_it_was_held(tmp_path: Path,
 
 
 @each(
+    "filling",
+    [b"\xff" * 2_000, bytes(2_000), b"\xff\xd0" * 2_000, b"\xff\xe0\0\2" * 2_000, b"\xff\xe0\0\4\1\2\xff" * 2_000],
+)
+def test_a_jpeg_whose_header_is_filling_is_refused_before_it_is_walked(tmp_path, filling) -> None:
+    whole = bytes_of(Image.new("RGB", (8, 8)), "JPEG")
+    with pytest.raises(RefusedInput, match=r"header|segments"):
+        decoded(tmp_path / "a.jpg", whole[:2] + filling + whole[2:])
+
+
+def test_a_png_of_crumbs_is_refused(tmp_path) -> None:
+    whole, crumb = bytes_of(Image.new("RGB", (8, 8)), "PNG"), struct.pack(">I", 0) + b"abCd" + bytes(4)
+    with pytest.raises(Unusable, match="chunks"):
+        check(whole[:33] + crumb * 100_000 + whole[33:], max_pixels=100)
+
+
+def test_some_filling_between_segments_is_none_of_our_business(tmp_path: Path) -> None:
+    whole = bytes_of(Image.new("RGB", (8, 8), "white"), "JPEG")
+    assert decoded(tmp_path / "a.jpg", whole[:2] + b"\xff" * 20 + whole[2:]).shape == (3, 8, 8)
+
+
+@each(
     ("size", "enough", "expected"),
     # scales of 2, 4 and 8 are what a JPEG decoder can do; odd sizes are rounded up
     [

@@ -331,7 +331,7 @@ PARQUET = {
         "exit 3(.|\n)*no JPEG, PNG or WebP",
     ),
     "a pickle as the image": (lambda: parquet(rows(image=[payload()])), "exit 3(.|\n)*no JPEG, PNG or WebP"),
-    "numbers as images": (lambda: parquet(rows(image=[7])), "exit 3(.|\n)*no image"),
+    "numbers as images": (lambda: parquet(rows(image=[7])), "exit 3.*the column image holds int64"),
     "a column that drives a terminal": (lambda: parquet(pa.table({"\x1b[2J": [1], "b": [2]})), "exit 2.*Columns found"),
     "a caption that drives a terminal": (lambda: parquet(rows(text=["a\x1b[2Jb"])), r"kept row 1: a\[2Jb"),
     "no rows": (lambda: parquet(rows().slice(0, 0)), "exit 3.*holds no samples"),

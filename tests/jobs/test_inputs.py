@@ -5,7 +5,7 @@ import pytest
 import tiny
 import torch
 
-from clipclean import data, detect
+from clipclean import data, detect, model
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
 from clipclean.jobs import inputs
@@ -86,9 +86,10 @@ def test_the_activation_is_measured_on_the_clean_pairs(job, quick_gelu):
     assert inputs.read(job.model, arch=None).architecture.quick_gelu is None  # the file alone does not tell
 
 
-def test_an_activation_that_the_pairs_do_not_tell_is_refused(job):
-    with pytest.raises(UsageError, match=r"GELU or QuickGELU.*Say it: --arch NAME"):
-        load(job)  # random weights
+def test_where_the_pairs_do_not_tell_the_activation_gelu_is_taken_and_told(job):
+    found = load(job)  # random weights
+    assert found.clip.architecture.quick_gelu is False
+    assert model.UNDECIDED in found.file.notes
 
 
 @pytest.mark.parametrize("quick_gelu", [False, True])
