@@ -248,7 +248,7 @@ def compared_with(job: Job) -> dict[str, Any] | None:
         case "references":
             return {"references": (built(job, clean),)} if len(clean) >= LEAST_STORED else None
         case "power":
-            return {"power": True, "canaries": 4}
+            return {"power": True}
         case _:
             return {"reference": (base[0],)} if base else None
 

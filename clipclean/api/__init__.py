@@ -52,7 +52,6 @@ GONE = {
 }
 WORDS = {  # of the arguments, for the help of every function that has them
     "arch": "an open_clip name, or a JSON file with a config.",
-    "canaries": "how many test backdoors, 1 to 6.",
     "caption_key": "column of the captions, where it has another name than the known ones.",
     "classes": "class names; None takes ImageNet-1k's.",
     "data": "images or pairs, in any format that the command takes; None takes bundled ones.",
@@ -128,7 +127,6 @@ def audit(
     reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
     references: "Place | None" = None,
     power: bool = False,
-    canaries: int = 4,
     effort: Literal["quick", "standard", "thorough"] = "standard",
     search: bool = True,
     save_triggers: Place | None = None,

@@ -129,7 +129,6 @@ PARAMETERS = {
     "screen": Parameter(convert_type(share("auto", "off", "report"))),
     "drop": Parameter(convert_type(share("auto"))),
     "false_drop_rate": Parameter(convert_type(share())),
-    "canaries": Parameter(click.IntRange(1, 6)),
     "top": Parameter(click.IntRange(1, 100_000)),
     "seed": Parameter(click.IntRange(0, 2**63 - 1)),
     "device": Parameter(convert_type(device)),

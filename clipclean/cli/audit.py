@@ -66,16 +66,8 @@ Examples:
     "--power",
     group="Search",
     is_flag=True,
-    help="Plant test backdoors in copies of the model and run the same audit on each: the report says how many it "
-    "finds. If it finds nearly all of them and nothing in the model, the model may pass without --reference. "
-    "Costs one more audit for each test backdoor.",
-)
-@option(
-    "--canaries",
-    group="Search",
-    metavar="N",
-    default=4,
-    help="Number of test backdoors of --power, each of another family. A pass needs at least 4.",
+    help="Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
+    "nothing in the model, the model may pass without --reference. Costs four more audits.",
 )
 @option(
     "--report-dir",

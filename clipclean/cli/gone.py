@@ -4,6 +4,10 @@ from collections.abc import Sequence
 
 # An option, a command or a value that is no more: what to use instead. A row stands for one version.
 GONE: dict[str, str] = {
+    "--base": "name the base by --reference",
+    "--witness": "leave it out, since it changed no verdict",
+    "--witness-arch": "leave it out, like --witness",
+    "--canaries": "--power plants four test backdoors",
     "--output": "use --report",
     "--output-dir": "use --report-dir",
     "--no-audit": "use --no-panel",

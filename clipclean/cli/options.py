@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import click
 
 from clipclean.api import format_of
+from clipclean.api.parameters import PARAMETERS
 from clipclean.cli import complete
 from clipclean.cli.command import Decorated, option
 from clipclean.config.recipe import EFFORTS
@@ -85,12 +86,10 @@ def download(command: Decorated, /) -> Decorated:
             from clipclean.jobs import fetch
 
             with progress.shown(quiet=given.get("quiet", False)) as shown:
-                for key in ("model", "models", "reference"):
-                    value = given.get(key)
-                    if isinstance(value, tuple):
-                        given[key] = tuple(Path(fetch.fetch(str(each), progress=shown)) for each in value)
-                    elif value is not None:
-                        given[key] = Path(fetch.fetch(str(value), progress=shown))
+                for key in (name for name, known in PARAMETERS.items() if known.is_model and given.get(name)):
+                    several = given[key] if isinstance(given[key], tuple) else (given[key],)
+                    fetched = tuple(Path(fetch.fetch(str(each), progress=shown)) for each in several)
+                    given[key] = fetched if isinstance(given[key], tuple) else fetched[0]
         return command(**given)
 
     return option(
@@ -147,16 +146,12 @@ def reference(text: str, /) -> Callable[[Decorated], Decorated]:
     return option("--reference", group="Model", metavar="MODEL", multiple=True, type=kind, help=text)
 
 
-data = option(
-    "--data",
-    "-d",
-    group="Data",
-    metavar="CLEAN",
-    required=True,
-    help="Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs "
-    f"undo the cleaning. {SETS_HELP}",
-    **SETS,
-)
+def pairs(text: str, /) -> Callable[[Decorated], Decorated]:
+    """``--data`` of a command that trains on pairs."""
+    told = f"{text} {SETS_HELP}"
+    return option("--data", "-d", group="Data", metavar="CLEAN", required=True, help=told, **SETS)
+
+
 eval_data = option(
     "--eval-data",
     group="Data",

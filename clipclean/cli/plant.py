@@ -33,7 +33,7 @@ Examples:
     help="The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
 )
 @option("--target", group="Search", metavar="CLASS", required=True, help="The class that triggered images lead to.")
-@options.data
+@options.pairs("Clean image-caption pairs to finetune on.")
 @options.image_key
 @options.caption_key
 @option(

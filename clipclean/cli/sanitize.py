@@ -24,7 +24,10 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 
 @command(epilog=EPILOG)
 @click.argument("model", type=click.Path(readable=False, path_type=Path))
-@options.data
+@options.pairs(
+    "Clean image-caption pairs; unlearning needs images only, supervised finetuning labelled images. A few poisoned pairs undo the "
+    "cleaning."
+)
 @options.eval_data
 @options.image_key
 @options.caption_key

@@ -30,7 +30,7 @@ def test_one_of_several_stands_alone_and_lists_are_frozen():
     "given",
     [
         {"effort": "hard"}, {"effort": None}, {"seed": "0"}, {"seed": True}, {"seed": -1}, {"device": "mps"}, {"device": ["cpu"]},
-        {"canaries": 9}, {"classes": [1]}, {"power": 1}, {"max_minutes": 0}, {"max_minutes": float("nan")}, {"policy": 3},
+        {"classes": [1]}, {"power": 1}, {"max_minutes": 0}, {"max_minutes": float("nan")}, {"policy": 3},
         {"label": {"a b": "c"}}, {"arch": 5}, {"data": 1}, {"reference": [None]}, {"search": False, "references": "x"},
         {"search": False, "power": True}, {"labels": {"a": "b"}},
     ],

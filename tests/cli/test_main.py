@@ -482,10 +482,5 @@ def test_lists_that_are_not_there_are_refused_before_anything_runs(parsed, tmp_p
     assert parsed(["--classes", str(tmp_path / "some.txt")], options.classes)[0] == 0
 
 
-def test_the_data_are_asked_for(parsed, capsys):
-    assert parsed([], options.data)[0] == 2
-    assert "--data" in capsys.readouterr().err
-
-
 def test_changes_of_a_recipe_repeat(parsed):
     assert parsed(["--set", "train.lr=1", "--set", "x=2"], options.overrides)[1] == {"set": ("train.lr=1", "x=2")}
