@@ -46,12 +46,6 @@ def read(path: Path, /) -> Index:
     return Index(path, found, len(data), hashlib.sha256(data).hexdigest())
 
 
-def listing(index: Index, digests: list[str], /) -> str:
-    """The output of ``sha256sum INDEX SHARD...``: one line per file, shards in the order of their names."""
-    files = [index.path, *index.declared]
-    return "".join(f"{digest}  {file.name}\n" for digest, file in zip([index.sha256, *digests], files, strict=True))
-
-
 def merge(index: Index, roots: list[object], /) -> Pairs:
     """The values of all shards as one mapping, once each shard holds what the index declares and no tensor more.
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -36,7 +36,8 @@ class Checkpoint:
     what ``sha256sum INDEX SHARD...`` prints. ``config`` is the open_clip_config.json in the same folder, or for a model
     of transformers its config.json, with its preprocessor_config.json under that key; ``config_name`` says which.
     ``quick_gelu`` is True where a TorchScript archive names such a class, and None where the file does not tell.
-    ``notes`` say what was left out, and ``wrappers`` the keys that the weights were found under, outermost first.
+    ``notes`` say what was left out, ``wrappers`` the keys that the weights were found under, outermost first, and ``digests`` the SHA-256
+    of each file that was read.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Checkpoint:
     quick_gelu: bool | None
     notes: tuple[str, ...]
     wrappers: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,7 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
             description = folders.transformers_description(place.weights.parent)
         built = _built(chosen, parts)
         equals = _compared(place, built)
+        digests = _digests(place, parts)
     except UnsafeCheckpoint as error:
         raise UnsafeCheckpoint(f"{path}: {error} {WAY_OUT}") from error
     except (RefusedInput, UsageError) as error:
@@ -120,11 +123,12 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
         tensors=built,
         config=description.config if description else None,
         config_name=description.name if description else None,
-        sha256=_sha256(place, parts),
+        sha256=_sha256(digests),
         size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
         quick_gelu=parts[0].parsed.quick_gelu,
         notes=(*_notes(place, parts, chosen, description), *equals),
         wrappers=chosen.wrappers,
+        digests=digests,
     )
 
 
@@ -196,11 +200,17 @@ def _built(chosen: layouts.Weights, parts: list[_ParsedFile], /) -> dict[str, Te
     return named
 
 
-def _sha256(place: folders.WeightsLocation, parts: list[_ParsedFile], /) -> str:
-    digests = [part.file.sha256 for part in parts]
-    if place.index is None:
-        return digests[0]
-    return hashlib.sha256(folders.listing(place.index, digests).encode()).hexdigest()
+def _digests(place: folders.WeightsLocation, parts: list[_ParsedFile], /) -> dict[str, str]:
+    """The SHA-256 of each file by its name, of an index first."""
+    index = {place.weights.name: place.index.sha256} if place.index else {}
+    return index | {file.name: part.file.sha256 for file, part in zip(place.files, parts, strict=True)}
+
+
+def _sha256(digests: Mapping[str, str], /) -> str:
+    """The digest of one file, or of the output of ``sha256sum INDEX SHARD...``."""
+    if len(digests) == 1:
+        return next(iter(digests.values()))
+    return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()).hexdigest()
 
 
 def _zip(view: memoryview, /) -> _Parsed:

@@ -1,23 +1,66 @@
 """Downloading models from the Hugging Face hub into its cache: the only code here that uses a network.
 
 Only ``--download`` leads here. The branch is turned into a commit first, so that every file is of one revision; sizes are
-checked before anything is fetched; what is read afterwards must have the SHA-256 that the hub has published.
+checked before anything is fetched; a file that is fetched must have the digest that the hub has published of it.
 """
 
 import contextlib
+import errno
+import functools
+import hashlib
 import importlib.util
+import io
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
+from clipclean import files, untrusted
 from clipclean.checkpoint import folders
-from clipclean.errors import RefusedInput, ResourceError, UsageError
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import Progress
 
+MAX_GIT = 64 * 2**20  # bytes of a file that is kept in git itself
 MAX_BYTES = 12 * 2**30  # of one model; the largest CLIP with native towers has 10 GB in fp32
 SHARD = re.compile(r"(model|pytorch_model)-\d{5}-of-\d{5}\.(safetensors|bin)")
 CONFIGS = (folders.CONFIG, folders.HF_CONFIG, folders.HF_PREPROCESSOR, folders.HF_PROCESSOR)
+GIT = 40  # hexadecimal digits of the digest by which git calls a small file
+
+
+class Published(NamedTuple):
+    """What the hub has published of a file: its size, and its SHA-256, or the digest of git for a small one."""
+
+    size: int | None
+    digest: str
+
+    @property
+    def is_git(self) -> bool:
+        """Whether the digest is git's."""
+        return len(self.digest) == GIT
+
+    @property
+    def is_sound(self) -> bool:
+        """Whether both can be true."""
+        is_digest = isinstance(self.digest, str) and re.fullmatch(r"[0-9a-f]{40}|[0-9a-f]{64}", self.digest)
+        return (
+            bool(is_digest) and isinstance(self.size, int) and 0 <= self.size <= (MAX_GIT if self.is_git else MAX_BYTES)
+        )
+
+
+class _Bounded(io.FileIO):
+    """A new file that takes no more bytes than were announced."""
+
+    def __init__(self, path: Path, most: int) -> None:
+        super().__init__(path, "xb+")
+        self._most = most
+
+    def write(self, data: Any) -> int:  # Any: what holds bytes
+        """Write, as far as there is room."""
+        if self.tell() + len(data) > self._most:
+            raise RefusedInput(f"The hub sends more than the {self._most:,} bytes that it announced. Try again later.")
+        return super().write(data)
 
 
 def fetch(name: str, /, *, progress: Progress) -> str:
@@ -32,8 +75,9 @@ def fetch(name: str, /, *, progress: Progress) -> str:
 
     Raises:
         UsageError: the extra is missing, this is a CI job, or the hub has no such model.
-        RefusedInput: the model is too large, or has no weights that clipclean reads.
-        ResourceError: the network, or the disk.
+        RefusedInput: the network fails, or the model is too large, or has no weights that clipclean reads.
+        UnsafeCheckpoint: a file is not the one that was published.
+        ResourceError: the disk is full, or the cache not writable.
     """
     if not model_paths.is_name(name) or _is_cached(name):
         return name
@@ -75,27 +119,35 @@ def _repository(name: str, /) -> tuple[str, str | None]:
     return hosted, None
 
 
-def _listed(repository: str, revision: str | None, /) -> tuple[str, list[str]]:
-    """The commit, and the files that clipclean reads.
+def _listed(repository: str, revision: str | None, /) -> tuple[str, dict[str, Published]]:
+    """The commit, and the files that clipclean reads, as the hub has published them.
 
     Raises:
-        RefusedInput: they are too large, or there are none.
+        RefusedInput: they are too large, there are none, or the hub says of one what cannot be.
     """
     import huggingface_hub
 
+    name = f"{model_paths.HUB}{repository}"
     with _translated(repository):
         found = huggingface_hub.HfApi().model_info(repository, revision=revision, files_metadata=True)
-    sizes = {file.rfilename: file.size for file in found.siblings or ()}
-    wanted = chosen(list(sizes))
-    if not wanted or found.sha is None or not model_paths.COMMIT.fullmatch(found.sha):
-        raise RefusedInput(f"{model_paths.HUB}{repository} has no weights of a CLIP among its {len(sizes):,} files.")
-    total = sum(sizes[name] or 0 for name in wanted)
-    if any(sizes[name] is None for name in wanted) or total > MAX_BYTES:
+        files = {
+            file.rfilename: Published(file.size, (file.lfs.sha256 if file.lfs else file.blob_id) or "")
+            for file in found.siblings or ()
+        }
+    wanted = {each: files[each] for each in chosen(list(files))}
+    if not wanted or not model_paths.COMMIT.fullmatch(found.sha or ""):
+        raise RefusedInput(f"{name} has no weights of a CLIP among its {len(files):,} files.")
+    if odd := [each for each, published in wanted.items() if not published.is_sound]:
         raise RefusedInput(
-            f"{model_paths.HUB}{repository} has {total:,} bytes of weights, or does not say how many; --download fetches "
-            f"{MAX_BYTES:,} at most. Fetch it by: hf download {repository}"
+            f"The hub tells no size or no digest of {', '.join(odd[:5])} of {name} that could be true, so nothing is fetched. Fetch it by: "
+            f"hf download {repository}"
         )
-    return found.sha, wanted
+    total = sum(published.size or 0 for published in wanted.values())
+    if total > MAX_BYTES:
+        raise RefusedInput(
+            f"{name} has {total:,} bytes of weights; --download fetches {MAX_BYTES:,} at most. Fetch it by: hf download {repository}"
+        )
+    return str(found.sha), wanted
 
 
 def chosen(files: Sequence[str], /) -> list[str]:
@@ -113,25 +165,67 @@ def chosen(files: Sequence[str], /) -> list[str]:
     return [weights, *shards, *(name for name in CONFIGS if name in files)]
 
 
-def _download(repository: str, commit: str, wanted: Sequence[str], /) -> None:
-    import huggingface_hub
+def _download(repository: str, commit: str, wanted: Mapping[str, Published], /) -> None:
+    """Write the files into the cache as the hub's library has them: a blob by its digest, and a link to it.
 
-    with _translated(repository):
-        for name in wanted:
-            huggingface_hub.hf_hub_download(repository, name, revision=commit, cache_dir=model_paths.hub_cache())
+    That library would call a blob by what the server says while it sends it, which may be any path.
+    """
+    import huggingface_hub as hub
+
+    folder = model_paths.folder_of(repository)
+    blobs, snapshot = folder / "blobs", folder / "snapshots" / commit
+    try:
+        for each in (blobs, snapshot):
+            each.mkdir(parents=True, exist_ok=True)
+            model_paths.refuse_link(each)
+        for name, published in wanted.items():
+            blob = blobs / published.digest
+            if not blob.exists():
+                url = hub.hf_hub_url(repository, name, revision=commit)
+                files.write_whole(blob, functools.partial(_write, repository, url, published))
+            if not os.path.lexists(snapshot / name):
+                (snapshot / name).symlink_to(os.path.relpath(blob, snapshot))
+    except OSError as error:
+        raise files.cannot_write(folder, error) from error
+
+
+def _write(repository: str, url: str, published: Published, path: Path) -> None:
+    """Fetch one file, and check that it is the published one."""
+    from huggingface_hub import utils
+    from huggingface_hub.file_download import http_get
+
+    with _Bounded(path, published.size or 0) as stream, _translated(repository):
+        headers = utils.build_hf_headers()  # type: ignore[attr-defined] # public, but not by name
+        http_get(url, stream, headers=headers, expected_size=published.size)
+    if published.is_git:
+        content = path.read_bytes()
+        found = hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()
+    else:
+        found = files.sha256(path)
+    if found != published.digest:
+        raise UnsafeCheckpoint(
+            f"{url[:300]!a} sent a file of digest {found}, and {published.digest} was published: it is damaged, or was replaced. Try "
+            "again later, or fetch it from elsewhere."
+        )
 
 
 @contextlib.contextmanager
 def _translated(repository: str, /) -> Iterator[None]:
-    """Turn exceptions of the hub's library into our errors."""
+    """Turn exceptions of the hub's library, and what a hub that speaks something else leads it to, into our errors."""
     from huggingface_hub import errors
 
+    failed = errors.HTTPError  # type: ignore[attr-defined] # of the library for HTTP, which differs by version
+    name = f"{model_paths.HUB}{repository}"
     try:
         yield
     except (errors.RepositoryNotFoundError, errors.RevisionNotFoundError) as error:
         raise UsageError(
-            f"The hub has no {model_paths.HUB}{repository} of this revision that you may read. Check the name, or log in by: "
-            "hf auth login"
+            f"The hub has no {name} of this revision that you may read. Check the name, or log in by: hf auth login"
         ) from error
-    except (OSError, ValueError) as error:  # its own for a network that fails, or is switched off, are OSErrors
-        raise ResourceError(f"Cannot fetch {model_paths.HUB}{repository}: {str(error)[:300]}") from error
+    except (OSError, ValueError, failed, LookupError, TypeError, AttributeError, AssertionError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise RefusedInput(
+            f"Cannot fetch {name}: {untrusted.printable(str(error)[:300])}. Check the network, or fetch it elsewhere by: hf download "
+            f"{repository}"
+        ) from error

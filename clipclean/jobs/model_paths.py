@@ -45,13 +45,14 @@ class Located:
     digests: Mapping[str, str] = field(default_factory=dict)
 
     def check(self, file: "checkpoint.Checkpoint", /) -> None:
-        """Raise UnsafeCheckpoint unless the file that was read is the one that was published."""
-        promised = self.digests.get(file.weights.name, "")
-        if not file.sha256.startswith(promised):
-            raise UnsafeCheckpoint(
-                f"{file.weights} has sha256 {file.sha256}, and {self.name} was published with {promised}: the file in the "
-                f"cache is damaged, or was replaced. {WAY_OUT}"
-            )
+        """Raise UnsafeCheckpoint unless each file that was read is the one that was published."""
+        for name, digest in file.digests.items():
+            promised = self.digests.get(name, "")
+            if not digest.startswith(promised):
+                raise UnsafeCheckpoint(
+                    f"{file.weights.parent / name} has sha256 {digest}, and {self.name} was published with {promised}: the file in the "
+                    f"cache is damaged, or was replaced. {WAY_OUT}"
+                )
 
 
 def is_name(model: Path | str, /) -> bool:
@@ -119,16 +120,20 @@ def hub_cache() -> Path:
     return (Path(home) if home else Path(beside) / "huggingface").expanduser() / "hub"
 
 
+def folder_of(repository: str, /) -> Path:
+    """The folder of a model in the cache of the hub, there or not."""
+    return hub_cache().resolve() / f"models--{repository.replace('/', '--')}"
+
+
 def _hub(repository: str, revision: str | None, /, *, file: str | None = None) -> Located:
     """A model of the hub: its snapshot, or one file in it."""
     name = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
     fetch = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
-    cache = hub_cache()
+    cache, folder = hub_cache(), folder_of(repository)
     missing = f"{name} is not in the cache {cache}, and clipclean fetches nothing unasked. Fetch it by: {fetch}"
-    folder = cache.resolve() / f"models--{repository.replace('/', '--')}"
     if not folder.is_dir():
         raise RefusedInput(f"{missing}, or give --download.")
-    _refuse_link(folder)
+    refuse_link(folder)
     commit = _commit(folder, revision or "main")
     snapshot = folder / "snapshots" / str(commit)
     if commit is None or not snapshot.is_dir():
@@ -152,7 +157,7 @@ def _commit(folder: Path, revision: str, /) -> str | None:
         return revision
     ref = folder / "refs" / revision
     try:
-        _refuse_link(ref)
+        refuse_link(ref)
         commit = untrusted.read(ref, limit=MAX_REF).decode("ascii").strip()
     except FileNotFoundError:
         return None
@@ -163,7 +168,7 @@ def _commit(folder: Path, revision: str, /) -> str | None:
     return commit
 
 
-def _refuse_link(path: Path, /) -> None:
+def refuse_link(path: Path, /) -> None:
     """Raise UnsafeCheckpoint where a path below the resolved cache is reached through a link."""
     if path.resolve() != path:
         raise UnsafeCheckpoint(f"{path} is reached through a link, which the hub's cache never has there. {WAY_OUT}")
@@ -175,7 +180,7 @@ def _digests(folder: Path, snapshot: Path, /) -> dict[str, str]:
     Raises:
         UnsafeCheckpoint: a link leads anywhere but to a blob of the same model, or there are too many entries.
     """
-    _refuse_link(snapshot)
+    refuse_link(snapshot)
     blobs, found = folder / "blobs", dict[str, str]()
     with os.scandir(snapshot) as entries:
         for number, entry in enumerate(entries):
@@ -202,7 +207,7 @@ def _open_clip(name: str, /) -> Located:
     url = str(settings.get("url") or "")
     path = caches()[1].resolve() / Path(url).name
     if url and path.is_file():
-        _refuse_link(path)
+        refuse_link(path)
         return Located(path, name, architecture=architecture, digests={path.name: _promised(url)})
     raise RefusedInput(
         f"{name} is not in the cache {hub_cache()} and not in {caches()[1]}, and clipclean fetches nothing unasked. Fetch "
@@ -222,7 +227,7 @@ def _first_file(repository: str, file: str, /) -> Located | None:
     from clipclean.checkpoint import folders
 
     wanted = (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.WEIGHTS
-    folder = hub_cache().resolve() / f"models--{repository.replace('/', '--')}"
+    folder = folder_of(repository)
     commit = _commit(folder, "main") if folder.is_dir() else None
     there = (
         _digests(folder, folder / "snapshots" / commit) if commit and (folder / "snapshots" / commit).is_dir() else {}

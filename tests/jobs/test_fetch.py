@@ -27,12 +27,19 @@ def files(tmp_path_factory):
     return {path.name: path.read_bytes() for path in folder.iterdir()} | {"README.md": b"x", "training.pkl": b"y"}
 
 
+def published(name, content, size):
+    """What the hub says of a file: large ones have a SHA-256, small ones git's digest."""
+    told = {"rfilename": name, "size": size, "blobId": hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()}
+    large = {"lfs": {"size": size, "sha256": hashlib.sha256(content).hexdigest(), "pointerSize": 100}}
+    return told | (large if name == WEIGHTS else {})
+
+
 @pytest.fixture
 def hub(files):
     """A server with the model org/tiny; what it was asked for, and what it says of sizes, can be changed."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
-        asked, claimed, served = [], {}, dict(files)
+        asked, claimed, told, served = [], {}, {}, dict(files)
 
         def do_HEAD(self):
             self.do_GET()
@@ -40,15 +47,13 @@ def hub(files):
         def do_GET(self):
             self.asked.append(self.path)
             if self.path.startswith("/api/models/org/tiny"):
-                siblings = [
-                    {"rfilename": n, "size": self.claimed.get(n, len(d)), "blobId": "x"} for n, d in files.items()
-                ]
-                return self.send(json.dumps({"id": "org/tiny", "sha": COMMIT, "siblings": siblings}).encode(), {})
+                siblings = [published(n, d, self.claimed.get(n, len(d))) for n, d in files.items()]
+                told = {"id": "org/tiny", "sha": COMMIT, "siblings": siblings} | self.told
+                return self.send(json.dumps(told).encode(), {})
             name = self.path.rpartition("/")[2]
             if f"/org/tiny/resolve/{COMMIT}/" not in self.path or name not in files:
                 return self.send(b"", {"X-Error-Code": "RepoNotFound"}, status=404)
-            etag = hashlib.sha256(files[name]).hexdigest()
-            return self.send(self.served[name], {"ETag": f'"{etag}"', "X-Repo-Commit": COMMIT})
+            return self.send(self.served[name], {"ETag": '"../../../outside"', "X-Repo-Commit": COMMIT})
 
         def send(self, body, headers, status=200):
             self.send_response(status)
@@ -98,6 +103,7 @@ def test_a_model_is_fetched_once_at_the_commit_of_its_branch_and_nothing_beside_
     assert json.loads(out)["revision"] == COMMIT
     fetched = {path.rpartition("/")[2] for path in hub.asked if "/resolve/" in path}
     assert fetched == {WEIGHTS, "open_clip_config.json"}
+    assert {path.name for path in tmp_path.iterdir()} == {"cache"}  # whatever the server says that a file is called
     hub.asked.clear()
     assert inspect(hub, tmp_path, f"hf-hub:org/tiny@{COMMIT}", "--download")[0] == 0  # from the cache
     assert hub.asked == []
@@ -106,24 +112,32 @@ def test_a_model_is_fetched_once_at_the_commit_of_its_branch_and_nothing_beside_
 @pytest.mark.slow
 def test_weights_of_another_digest_than_the_published_are_refused(hub, tmp_path, files):
     hub.served[WEIGHTS] = files[WEIGHTS][:-1] + b"!"
-    code, out, _ = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")
+    code, _, err = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")
     assert code == 3
-    assert "damaged, or was replaced" in out
+    assert "was published" in err
 
 
 @pytest.mark.slow
-def test_a_model_beyond_the_limit_is_refused_before_it_is_fetched(hub, tmp_path):
-    hub.claimed[WEIGHTS] = 13 * 2**30
+@pytest.mark.parametrize("size", [13 * 2**30, -1, None, 10])
+def test_sizes_beyond_the_limit_and_sizes_that_cannot_be_true_are_refused(hub, tmp_path, size):
+    hub.claimed[WEIGHTS] = size
     code, _, err = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")
-    assert code == 3
-    assert "fetches 12,884,901,888 at most" in err
-    assert not any("/resolve/" in path for path in hub.asked)
+    assert code == 3, err
+    assert size == 10 or not any("/resolve/" in path for path in hub.asked)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("told", [{"siblings": 3}, {"sha": "../../x"}, {"siblings": [{"rfilename": 4}]}])
+def test_a_hub_that_speaks_something_else_is_refused(hub, tmp_path, told):
+    hub.told |= told
+    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download")[0] == 3
 
 
 @pytest.mark.slow
 def test_a_model_that_is_not_there_a_dead_network_and_a_ci_job_have_their_exit_codes(hub, tmp_path):
     assert inspect(hub, tmp_path, "hf-hub:org/other", "--download")[0] == 2
-    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", HF_HUB_OFFLINE="1")[0] == 5
+    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", HF_HUB_OFFLINE="1")[0] == 3
+    assert inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", HF_ENDPOINT="http://127.0.0.1:9")[0] == 3
     code, _, err = inspect(hub, tmp_path, "hf-hub:org/tiny", "--download", CI="true")
     assert code == 2
     assert "--download is off in CI jobs" in err

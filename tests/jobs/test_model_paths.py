@@ -5,10 +5,11 @@ from pathlib import Path
 
 import open_clip
 import pytest
+import safetensors.torch
 import tiny
 import torch
 
-from clipclean import cli, model
+from clipclean import checkpoint, cli, model
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
 from clipclean.export import open_clip_directory
 from clipclean.jobs import inputs, model_paths
@@ -184,6 +185,23 @@ def test_weights_that_are_not_those_that_the_hub_served_are_refused(cache):
     blob.write_bytes(other)
     with pytest.raises(UnsafeCheckpoint, match=rf"was published with {blob.name}: .* damaged, or was replaced"):
         inputs.read(Path("hf-hub:org/tiny"), arch=None)
+
+
+def test_each_shard_is_checked_by_the_digest_that_it_is_called_by_and_an_index_by_its_own(cache):
+    tensors = tiny.state_dict(tiny.SMALL_VIT)
+    (cache / "snapshots" / COMMIT / WEIGHTS).unlink()
+    halves = {f"model-0000{n}-of-00002.safetensors": dict(list(tensors.items())[n - 1 :: 2]) for n in (1, 2)}
+    placed = {"weight_map": {name: file for file, half in halves.items() for name in half}}
+    index = "model.safetensors.index.json"
+    put(cache, index, json.dumps(placed).encode())
+    blobs = [put(cache, file, safetensors.torch.save(half)) for file, half in halves.items()]
+    found = model_paths.locate("hf-hub:org/tiny")
+    found.check(checkpoint.read(found.path / index))
+    other = bytearray(blobs[1].read_bytes())
+    other[-1] ^= 1
+    blobs[1].write_bytes(other)
+    with pytest.raises(UnsafeCheckpoint, match=rf"00002-of-00002.* {blobs[1].name}"):
+        found.check(checkpoint.read(found.path / index))
 
 
 def own_cache(monkeypatch, tmp_path):
