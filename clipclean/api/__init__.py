@@ -129,6 +129,8 @@ def audit(
     power: bool = False,
     effort: Literal["quick", "standard", "thorough"] = "standard",
     search: bool = True,
+    trigger: str | Sequence[str] = (),
+    target: str | None = None,
     save_triggers: Place | None = None,
     classes: Names | None = None,
     templates: Names | None = None,

@@ -44,6 +44,7 @@ def of_audit(given: Values, /) -> Iterator["AuditRequest"]:
             own=given["data"] is not None,
             pairs=bundled / demo.PAIRS,
             policy=chosen,
+            triggers=given.get("trigger", ()),
             labels=labels(given.get("label", ())),
         )
 

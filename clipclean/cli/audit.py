@@ -28,6 +28,7 @@ Examples:
   clipclean audit model.pt --classes classes.txt
   clipclean audit model.safetensors -d images/ --reference trusted.pt --report report.html
   clipclean audit model.pt -d images/ --effort thorough --save-triggers found/ --policy policy.yaml
+  clipclean audit model.pt -d images/ --trigger patch --target banana --no-search
   clipclean audit checkpoints/ other.pt --classes classes.txt --report-dir reports/
 """
 
@@ -79,8 +80,11 @@ Examples:
     "--no-search",
     group="Search",
     is_flag=True,
-    help="Try the known triggers only. This is faster, but misses other backdoors, so the verdict is never pass.",
+    help="Try the known triggers only, or those of --trigger alone. This is faster, but misses other backdoors, so the verdict is "
+    "never pass.",
 )
+@options.triggers
+@options.target
 @options.download
 @options.arch
 @options.weights
@@ -219,7 +223,7 @@ def place_of(given: Given, /) -> "RunPaths":
     """What the audit was given, for the commands that its report suggests."""
     from clipclean import report
 
-    return report.paths_of(SimpleNamespace(**given), found=str(given["save_triggers"] or ""))
+    return report.paths_of(SimpleNamespace(**given, triggers=given["trigger"]), found=str(given["save_triggers"] or ""))
 
 
 def write_reports(given: Given, label: str, made: "Outcome", /) -> None:

@@ -64,7 +64,8 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     planting = audit_power.pairs_of(request, read)
     plan.tell_audit(request, read)
     references, seen, under = _seen(request, read, progress)
-    setting = Setting(request, read.eval_set, references, limits, progress)
+    unnamed = replace(read.eval_set, suspicions=())  # what the copies with test backdoors are measured on
+    setting = Setting(request, unnamed, references, limits, progress)
     found = audit_findings.judged(setting, read, seen, under)
     known_power = None
     try:
@@ -107,7 +108,7 @@ def _seen(
                 settings,
                 path,
                 inputs.build(each, read.pairs, device=inputs.device_of(request.device)),
-                eval_set,
+                replace(eval_set, suspicions=()),
                 progress,
                 state=state,
             )

@@ -81,7 +81,7 @@ def under_both(setting: Setting, seen: AuditResult, under: AuditResult, /) -> li
     more = [
         found.model_copy(update={"message": f"Under CLIP's own mean and deviation of pixels: {found.message}"})
         for found in setting.findings(under)
-        if found.rule in ("CC002", "CC003", "CC006")
+        if found.rule in ("CC001", "CC002", "CC003", "CC006")
     ]
     own, usual = sound_rate(seen), sound_rate(under)
     if own and usual and own.n and usual.value - own.value > setting.limits.max_accuracy_loss:

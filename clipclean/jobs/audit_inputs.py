@@ -41,6 +41,8 @@ class AuditRequest:
     references: tuple[Path, ...] = ()  # files that ``build_references`` wrote
     power: bool = False  # plant backdoors in copies, and see how many of them are found
     canaries: int = 4
+    triggers: tuple[str, ...] = ()  # that the user suspects
+    target: str | None = None  # the class that they lead to
     max_minutes: float | None = None  # after which the audit ends with its results so far
 
     @property
@@ -76,9 +78,11 @@ def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
     """Read and check all inputs of an audit, and build the tested model; raises what the readers raise."""
     recipe = recipes.load(recipes.DEFAULT)
     vocabulary = inputs.words(request.classes, request.templates)
+    named = inputs.suspicions(request.triggers, request.target, vocabulary)
     device = inputs.device_of(request.device)
     progress("reading the model", 0, 1)
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    inputs.check_sides(named, opened.architecture)
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     stored = other_models.stored_references(
         request.references,
@@ -95,5 +99,6 @@ def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
     progress("building the model", 0, 1)
     tested = inputs.build(opened, pairs, device=device)
     progress("building the model", 1, 1)
-    shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary)
+    only_named = bool(named) and not request.search
+    shown = inputs.audit_set(tested.clip, images, recipe, vocabulary=vocabulary, named=named, panel=not only_named)
     return AuditInputs(vocabulary, tested, tuple(trusted), tuple(stored), images, pairs, shown)

@@ -60,7 +60,12 @@ class Size:
     @classmethod
     def of(cls, eval_set: detect.EvalSet, /) -> "Size":
         """Of an audit on these images, with these classes and triggers."""
-        return cls(len(eval_set.pixels), len(eval_set.classes), len(eval_set.templates), len(eval_set.panel))
+        return cls(
+            len(eval_set.pixels),
+            len(eval_set.classes),
+            len(eval_set.templates),
+            len(eval_set.panel) + len(eval_set.suspicions),
+        )
 
 
 @dataclass(frozen=True)

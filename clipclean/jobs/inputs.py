@@ -380,7 +380,16 @@ def distinct(pixels: Tensor, /) -> list[int]:
     return list(first.values())
 
 
-def audit_set(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, vocabulary: Words) -> detect.EvalSet:
+def audit_set(
+    clip: model.Clip,
+    images: data.CleanSet,
+    recipe: Recipe,
+    /,
+    *,
+    vocabulary: Words,
+    named: tuple[Suspicion, ...] = (),
+    panel: bool = True,
+) -> detect.EvalSet:
     """Images to audit a model on: with labels if all of them have one in the vocabulary, else with captions.
 
     Without either, accuracy is not measured, and the model's own answers replace the labels.
@@ -396,8 +405,8 @@ def audit_set(clip: model.Clip, images: data.CleanSet, recipe: Recipe, /, *, voc
         labelled=None if labels is None else (pairs, labels),
         held_out=pairs,
         vocabulary=vocabulary,
-        named=(),
-        panel=True,
+        named=named,
+        panel=panel,
     )
     has_captions = labels is None and all(pair.caption for pair in pairs)
     return measured if has_captions or labels is not None else replace(measured, captions=None)

@@ -127,7 +127,7 @@ def of_audit(request: AuditRequest, /, *, progress: Progress) -> Plan:
             "data": f"{len(read.images.pairs):,} images{'' if request.own else ' (bundled)'}, {len(shown.pixels)} measured on",
         },
         (
-            f"measure: {len(shown.panel)} known triggers, {len(vocabulary.classes)} classes",
+            f"measure: {len(shown.suspicions)} named and {len(shown.panel)} known triggers, {len(vocabulary.classes)} classes",
             searched if request.search else "no search, so the verdict is never pass",
             _compared(request, models=1 + len(read.trusted)),
             *([planted] if request.power else []),

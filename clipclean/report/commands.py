@@ -14,7 +14,8 @@ _MODEL = {"arch": "--arch", "weights": "--weights", "classes": "--classes", "tem
 _MODEL |= {"reference": "--reference"}
 _AUDIT = _MODEL | {"references": "--references"}
 _SANITIZE = _MODEL | {"eval_data": "--eval-data", "image_key": "--image-key", "caption_key": "--caption-key"}
-_SANITIZE |= {"triggers": "--trigger", "target": "--target"}
+_NAMED = {"triggers": "--trigger", "target": "--target"}
+_SANITIZE |= _NAMED
 PAIRS = "CLEAN_PAIRS"  # stands for what only the user has
 
 
@@ -61,7 +62,10 @@ def commands(report: Report, place: RunPaths, /) -> list[NextCommand]:
         named = _named(report, suspect, place) if suspect else ()
         words = ("sanitize", model, "--data", PAIRS, "--recipe", "auto", "--out", "cleaned", *named)
         return [
-            NextCommand("Clean the model on image and caption pairs that you trust", _command(words, place, _MODEL))
+            NextCommand(
+                "Clean the model on image and caption pairs that you trust",
+                _command(words, place, _MODEL if named else _MODEL | _NAMED),
+            )
         ]
     if report.verdict == "pass":
         loads = any(export.format.startswith("open_clip") for export in report.exports or ())

@@ -14,7 +14,7 @@ from PIL import Image
 from report.page import Page
 
 import clipclean.cli.audit  # noqa: F401 # its help tells EFFORTS as they are when it is first imported
-from clipclean import cli, detect, files, report
+from clipclean import cli, demo, detect, files, report
 from clipclean.attack import triggers
 from clipclean.config import recipe
 
@@ -165,6 +165,24 @@ def test_of_a_short_list_every_class_is_compared_at_any_effort(job, capsys, imag
         assert closer | others == set(tiny.CLASSES)
         assert made["effort"] == effort
     assert refused(job, capsys, "--effort", "some")[0] == 2
+
+
+@pytest.mark.parametrize("is_backdoored", [True, False])
+def test_a_suspicion_is_tested_alone(job, capsys, tmp_path, is_backdoored):
+    demo.unpack(tmp_path)
+    given = demo.arguments(tmp_path)
+    if not is_backdoored:
+        torch.save(tiny.state_dict(json.loads(Path(given["arch"]).read_text())["model_cfg"]), tmp_path / "clean.pt")
+    model = given["model"] if is_backdoored else tmp_path / "clean.pt"
+    words = [part for key in ("arch", "classes", "templates", "target") for part in (f"--{key}", str(given[key]))]
+    arguments = ["audit", str(model), "-d", str(given["eval_data"]), *words, "--trigger", *given["trigger"]]
+    code = cli.main([*arguments, "--no-search", "--json", "--quiet", "--device", "cpu"])
+    told = json.loads(capsys.readouterr().out)
+    errors = [each for each in told["findings"] if each["level"] == "error"]
+    assert (code, [each["rule"] for each in errors]) == ((1, ["CC001"]) if is_backdoored else (4, []))
+    (probe,) = told["measurements"]["probes"]
+    assert (probe["known"], probe["target"]) == (True, given["target"])
+    assert all(each["target"] == given["target"] and each["value"] > each["threshold"] for each in errors)
 
 
 def test_without_a_search_nothing_passes(job, capsys, images):
