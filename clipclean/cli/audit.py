@@ -46,11 +46,10 @@ Examples:
     "triggers for a class do not count against the model. Repeatable.",
 )
 @option(
-    "--references",
-    group="Model",
-    metavar="FILE",
+    "--references FILE",
+    "Model",
+    "The same, from a file of 'clipclean references build' and without another search. Repeatable.",
     multiple=True,
-    help="The same, from a file of 'clipclean references build' and without another search. Repeatable.",
 )
 @options.effort(
     "How hard to search; a harder search misses less. Forward and backward passes of one image through the image tower: "
@@ -58,29 +57,19 @@ Examples:
     + " at most.",
 )
 @option(
-    "--save-triggers",
-    group="Output",
-    metavar="DIR",
-    help="Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'.",
+    "--save-triggers DIR", "Output", "Folder to save the found triggers in, for 'clipclean sanitize --trigger FILE'."
 )
 @option(
     "--power",
-    group="Search",
-    is_flag=True,
-    help="Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
+    "Search",
+    "Plant four test backdoors in copies of the model and run the same audit on each. If it finds nearly all of them and "
     "nothing in the model, the model may pass without --reference. Costs four more audits.",
 )
-@option(
-    "--report-dir",
-    group="Output",
-    metavar="DIR",
-    help="Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.",
-)
+@option("--report-dir DIR", "Output", "Folder for a report of each model, as JSON, HTML, SARIF, JUnit and Markdown.")
 @option(
     "--no-search",
-    group="Search",
-    is_flag=True,
-    help="Try the known triggers only, or those of --trigger alone. This is faster, but misses other backdoors, so the verdict is "
+    "Search",
+    "Try the known triggers only, or those of --trigger alone. This is faster, but misses other backdoors, so the verdict is "
     "never pass.",
 )
 @options.triggers

@@ -141,11 +141,17 @@ def command(name: str | None = None, /, *, epilog: str) -> Callable[[Callable[..
     return click.command(name, cls=Command, epilog=epilog)
 
 
-def option(*names: str, group: str, **settings: Any) -> Callable[[Decorated], Decorated]:
-    """An option of a command, which takes what ``PARAMETERS`` says; ``Any``, as click's own settings are."""
-    key = next((name for name in names if not name.startswith("-")), max(names, key=len)[2:].replace("-", "_"))
-    known = PARAMETERS.get(key)
-    if known and "type" not in settings and not settings.get("is_flag"):
+def option(spec: str, group: str, text: str, /, *, dest: str = "", **settings: Any) -> Callable[[Decorated], Decorated]:
+    """An option of a command: its flags and what they take, as in ``-o --out DIR``, its group, and its help.
+
+    It takes the values that ``PARAMETERS`` says; ``Any``, as click's own settings are.
+    """
+    flags = [word for word in spec.split() if word.startswith("-")]
+    if metavar := spec.removeprefix(" ".join(flags)).strip():
+        settings["metavar"] = metavar
+    settings.setdefault("is_flag", "metavar" not in settings)
+    known = PARAMETERS.get(dest or max(flags, key=len)[2:].replace("-", "_"))
+    if known and "type" not in settings and not settings["is_flag"]:
         place = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
         settings["type"] = place if known.is_path else known.takes
-    return click.option(*names, cls=Option, group=group, **settings)
+    return click.option(*flags, *filter(None, [dest]), cls=Option, group=group, help=text, **settings)

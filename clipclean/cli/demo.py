@@ -19,20 +19,13 @@ Examples:
 
 @command(epilog=EPILOG)
 @option(
-    "--out",
-    "-o",
-    group="Output",
-    metavar="DIR",
+    "--out -o DIR",
+    "Output",
+    "Folder for weights and report. It must be empty, unless --force is given.",
     default=Path("clipclean-demo"),
     show_default=True,
-    help="Folder for weights and report. It must be empty, unless --force is given.",
 )
-@option(
-    "--unpack",
-    group="Output",
-    metavar="DIR",
-    help="Only write the bundled model, pairs and images into DIR.",
-)
+@option("--unpack DIR", "Output", "Only write the bundled model, pairs and images into DIR.")
 @options.overrides
 @options.policy
 @options.seed

@@ -25,44 +25,33 @@ Examples:
 
 @command(epilog=EPILOG)
 @click.argument("model", type=click.Path(readable=False, path_type=Path))
-@option(
-    "--format",
-    "-f",
-    group="Output",
-    metavar="|".join(options.LAYOUTS),
-    multiple=True,
-    required=True,
-    help=options.LAYOUTS_HELP,
-)
+@option("--format -f", "Output", options.LAYOUTS_HELP, metavar="|".join(options.LAYOUTS), multiple=True, required=True)
 @options.out
 @option(
-    "--data",
-    "-d",
-    group="Data",
-    metavar="CLEAN",
+    "--data -d CLEAN",
+    "Data",
+    "Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
+    "the activation, it is measured on them.",
     **options.SETS,
     show_default="the demo's",
-    help="Images and captions to compare on, in any format that sanitize takes. If the checkpoint does not state "
-    "the activation, it is measured on them.",
 )
 @options.image_key
 @options.caption_key
 @options.download
 @options.arch
 @options.weights
-@option("--normalize", group="Output", is_flag=True, help="ONNX: the graphs scale embeddings to length 1.")
+@option("--normalize", "Output", "ONNX: the graphs scale embeddings to length 1.")
 @option(
     "--fp16",
-    group="Output",
-    is_flag=True,
-    help="ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
+    "Output",
+    "ONNX: store weights in half precision. Half the size; the parity check then has wider limits.",
 )
 @option(
     "--onnx-preset",
-    group="Output",
+    "Output",
+    "ONNX: name files, inputs and outputs as this consumer expects.",
     metavar="|".join(PRESETS),
     default=DEFAULT,
-    help="ONNX: name files, inputs and outputs as this consumer expects.",
 )
 @options.force
 @options.as_json

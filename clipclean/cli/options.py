@@ -67,12 +67,11 @@ def _loudness(context: click.Context, option: click.Parameter, is_given: bool) -
 # Model
 
 arch = option(
-    "--arch",
-    group="Model",
-    metavar="NAME|FILE",
-    shell_complete=complete.architectures,
-    help="Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
+    "--arch NAME|FILE",
+    "Model",
+    "Architecture of the model: an open_clip name, or a JSON file with an open_clip config. Overrides the "
     "architecture inferred from the tensors. A wrong one is refused, since the tensors do not fit.",
+    shell_complete=complete.architectures,
 )
 
 
@@ -94,19 +93,17 @@ def download(command: Decorated, /) -> Decorated:
 
     return option(
         "--download",
-        group="Model",
-        is_flag=True,
-        help="Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
+        "Model",
+        "Fetch a model that you name as hf-hub:ORG/MODEL[@REVISION] or open_clip:ARCH/TAG, if it is not in your "
         "cache. Without this flag no command uses a network.",
     )(fetching)  # type: ignore[return-value] # functools.wraps keeps what click reads
 
 
 weights = option(
-    "--weights",
-    group="Model",
-    metavar="NAME",
+    "--weights NAME",
+    "Model",
+    "The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
     show_default="the only set",
-    help="The set of weights to use from a file with several: ema for averaged ones, or the name of a set.",
 )
 
 # Data
@@ -130,326 +127,252 @@ SETS_HELP = (
 
 def images(text: str, /, **settings: Any) -> Callable[[Decorated], Decorated]:  # Any: click's own settings
     """``--data`` of a command that measures on images and trains on none."""
-    return option("--data", "-d", group="Data", metavar="IMAGES", help=text, **settings)
+    return option("--data -d IMAGES", "Data", text, **settings)
 
 
 def effort(text: str, /) -> Callable[[Decorated], Decorated]:
     """``--effort`` of a command that searches for triggers."""
     names = list(EFFORTS)
     kind = click.Choice(names)
-    return option("--effort", group="Search", metavar="|".join(names), type=kind, default="standard", help=text)
+    return option("--effort", "Search", text, metavar="|".join(names), type=kind, default="standard")
 
 
 def reference(text: str, /) -> Callable[[Decorated], Decorated]:
     """``--reference`` of a command that compares a model with clean ones."""
     kind = click.Path(readable=False, path_type=Path)
-    return option("--reference", group="Model", metavar="MODEL", multiple=True, type=kind, help=text)
+    return option("--reference MODEL", "Model", text, multiple=True, type=kind)
 
 
 def pairs(text: str, /) -> Callable[[Decorated], Decorated]:
     """``--data`` of a command that trains on pairs."""
     told = f"{text} {SETS_HELP}"
-    return option("--data", "-d", group="Data", metavar="CLEAN", required=True, help=told, **SETS)
+    return option("--data -d CLEAN", "Data", told, required=True, **SETS)
 
 
 eval_data = option(
-    "--eval-data",
-    group="Data",
-    metavar="LABELLED",
-    help="Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
+    "--eval-data LABELLED",
+    "Data",
+    "Labelled images to measure on: one folder per class, or any of the --data formats with class names as "
     "labels or captions. Without them some pairs are kept out of training, to measure image-text recall; "
     "captions that name exactly one class serve as labels.",
 )
 image_key = option(
-    "--image-key",
-    group="Data",
-    metavar="NAME",
+    "--image-key NAME",
+    "Data",
+    "Column of the images in a table, or their extension in a shard, if it has an unusual name.",
     show_default="the known ones",
-    help="Column of the images in a table, or their extension in a shard, if it has an unusual name.",
 )
 caption_key = option(
-    "--caption-key",
-    group="Data",
-    metavar="NAME",
+    "--caption-key NAME",
+    "Data",
+    "Column or JSON key of the captions, if it has an unusual name.",
     show_default="the known ones",
-    help="Column or JSON key of the captions, if it has an unusual name.",
 )
 classes = option(
-    "--classes",
-    group="Data",
-    metavar="FILE",
+    "--classes FILE",
+    "Data",
+    "Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is one of them.",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     show_default="ImageNet-1k",
-    help="Class names, one per line. Accuracy is measured over them, and an attack shows only if its target is "
-    "one of them.",
 )
 templates = option(
-    "--templates",
-    group="Data",
-    metavar="FILE",
+    "--templates FILE",
+    "Data",
+    "Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of the class.",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     show_default="open_clip's seven",
-    help="Sentences with {} for the class name, one per line. The mean of their embeddings is the embedding of "
-    "the class.",
 )
 workers = option(
-    "--workers",
-    group="Data",
-    metavar="N",
+    "--workers N",
+    "Data",
+    "Threads that decode images and prepare batches.",
     type=click.IntRange(1, 256),
     show_default="one per processor, 16 at most",
-    help="Threads that decode images and prepare batches.",
 )
 
 # Cleaning
 
 recipe = option(
-    "--recipe",
-    "-r",
-    group="Cleaning",
-    metavar="NAME|FILE",
+    "--recipe -r NAME|FILE",
+    "Cleaning",
+    "Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
     show_default="the one measured on models of this size",
     shell_complete=complete.recipes,
-    help="Method and values of the run: a shipped recipe ('clipclean recipes list'), or a file.",
 )
 overrides = option(
-    "--set",
-    group="Cleaning",
-    metavar="KEY=VALUE",
+    "--set KEY=VALUE",
+    "Cleaning",
+    "Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
     multiple=True,
     shell_complete=complete.settings,
-    help="Change one value of the recipe, as in train.epochs=3. The report then says validated: false. Repeatable.",
 )
-epochs = option(
-    "--epochs",
-    group="Cleaning",
-    metavar="N",
-    type=float,
-    show_default="the recipe's",
-    help="Short for --set train.epochs=N.",
-)
-lr = option(
-    "--lr",
-    group="Cleaning",
-    metavar="RATE",
-    type=float,
-    show_default="the recipe's",
-    help="Short for --set train.lr=RATE.",
-)
+epochs = option("--epochs N", "Cleaning", "Short for --set train.epochs=N.", type=float, show_default="the recipe's")
+lr = option("--lr RATE", "Cleaning", "Short for --set train.lr=RATE.", type=float, show_default="the recipe's")
 batch_size = option(
-    "--batch-size",
-    group="Cleaning",
-    metavar="N",
-    type=int,
-    show_default="the recipe's",
-    help="Short for --set train.batch_size=N.",
+    "--batch-size N", "Cleaning", "Short for --set train.batch_size=N.", type=int, show_default="the recipe's"
 )
 screen = option(
-    "--screen",
-    group="Cleaning",
-    metavar="report|N%|auto|off",
-    default="report",
-    help="Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
+    "--screen report|N%|auto|off",
+    "Cleaning",
+    "Rank the pairs by suspicion before training. N% drops the first N per cent, auto those that stand out "
     "(at most 5 per cent); report drops none and counts them, off skips the ranking.",
+    default="report",
 )
 precision = option(
     "--precision",
-    group="Cleaning",
+    "Cleaning",
+    "Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
     metavar="|".join(PRECISIONS),
     show_default="the recipe's",
-    help="Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
 )
 
 # Search
 
 triggers = option(
-    "--trigger",
-    group="Search",
-    metavar="SPEC|FILE",
+    "--trigger SPEC|FILE",
+    "Search",
+    "A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
+    "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
     multiple=True,
     shell_complete=complete.triggers,
-    help="A trigger that you suspect: a spec such as patch:size=0.07,place=corner, or a file of 'clipclean audit "
-    "--save-triggers'. 'clipclean triggers list' shows the families. Repeatable.",
 )
 target = option(
-    "--target",
-    group="Search",
-    metavar="CLASS",
+    "--target CLASS",
+    "Search",
+    "The class that the triggers lead to.",
     show_default="that of a found trigger, else whichever they lead to",
-    help="The class that the triggers lead to.",
 )
 no_panel = option(
     "--no-panel",
-    group="Search",
-    is_flag=True,
-    help="Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
+    "Search",
+    "Skip the panel of known triggers. This is faster, but misses a backdoor that you do not name.",
 )
 
 # Verdict
 
 policy = option(
-    "--policy",
-    group="Verdict",
-    metavar="FILE",
-    show_default="none",
-    help="A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
+    "--policy FILE",
+    "Verdict",
+    "A policy file: thresholds, severities and suppressions of the verdict. Its thresholds override the "
     "recipe's and --set.",
+    show_default="none",
 )
 max_accuracy_loss = option(
-    "--max-accuracy-loss",
-    group="Verdict",
-    metavar="SHARE",
-    show_default="the recipe's, 0.02",
-    help="Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
+    "--max-accuracy-loss SHARE",
+    "Verdict",
+    "Clean accuracy that the cleaning may cost; 0.02 means two points. A larger loss fails the run. With "
     "--recipe auto, candidates that cost more are not chosen.",
+    show_default="the recipe's, 0.02",
 )
 fail_on = option(
     "--fail-on",
-    group="Verdict",
+    "Verdict",
+    "Verdicts that make the exit code other than 0: error means fail only; inconclusive means fail and inconclusive.",
     metavar="|".join(LEVELS),
     type=click.Choice(LEVELS),
     default="inconclusive",
-    help="Verdicts that make the exit code other than 0: error means fail only; inconclusive means fail and "
-    "inconclusive.",
 )
 baseline = option(
-    "--baseline",
-    group="Verdict",
-    metavar="REPORT.JSON",
-    help="An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
+    "--baseline REPORT.JSON",
+    "Verdict",
+    "An earlier report. The exit code is 0 if no finding is new or worse than in it. Does not affect the report.",
 )
 exit_zero = option(
     "--exit-zero",
-    group="Verdict",
-    is_flag=True,
-    help="Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.",
+    "Verdict",
+    "Exit 0 for every verdict, so that a job continues. Errors keep their exit codes.",
 )
 keep_failed = option(
     "--keep-failed",
-    group="Verdict",
-    is_flag=True,
-    help="Write the weights even if their audit failed. They may still hold the backdoor: do not deploy them.",
+    "Verdict",
+    "Write the weights even if their audit failed. They may still hold the backdoor: do not deploy them.",
 )
 
 # Output
 
 out = option(
-    "--out",
-    "-o",
-    group="Output",
-    metavar="DIR",
+    "--out -o DIR",
+    "Output",
+    "Folder to write into. It must be empty, unless --force is given.",
     default=Path("clipclean-out"),
-    help="Folder to write into. It must be empty, unless --force is given.",
 )
 formats = option(
-    "--format",
-    "-f",
-    group="Output",
-    metavar="|".join(LAYOUTS),
-    multiple=True,
-    default=("open_clip",),
-    help=LAYOUTS_HELP,
+    "--format -f", "Output", LAYOUTS_HELP, metavar="|".join(LAYOUTS), multiple=True, default=("open_clip",)
 )
 outputs = option(
-    "--report",
-    "outputs",
-    group="Output",
-    metavar="[FORMAT=]PATH",
+    "--report [FORMAT=]PATH",
+    "Output",
+    f"Also write the report: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable. Does not "
+    "affect the exit code.",
+    dest="outputs",
     type=output,
     multiple=True,
     callback=distinct,
-    help=f"Also write the report: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable. Does not "
-    "affect the exit code.",
 )
-as_json = option(
-    "--json",
-    "as_json",
-    group="Output",
-    is_flag=True,
-    help="Print the result as JSON.",
-)
-force = option(
-    "--force",
-    group="Output",
-    is_flag=True,
-    help="Overwrite files that clipclean wrote before. Their contents are lost.",
-)
+as_json = option("--json", "Output", "Print the result as JSON.", dest="as_json")
+force = option("--force", "Output", "Overwrite files that clipclean wrote before. Their contents are lost.")
 # Running
 
 device = option(
-    "--device",
-    group="Running",
-    metavar="auto|cpu|cuda[:N]",
+    "--device auto|cpu|cuda[:N]",
+    "Running",
+    "Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
     default="auto",
-    help="Device to compute on; auto uses the first GPU if there is one. A GPU that is not there is an error.",
 )
 seed = option(
-    "--seed",
-    group="Running",
-    metavar="N",
+    "--seed N",
+    "Running",
+    "Seed of every random choice: the same seed, data and machine give the same result.",
     default=0,
-    help="Seed of every random choice: the same seed, data and machine give the same result.",
 )
 label = option(
-    "--label",
-    group="Output",
-    metavar="KEY=VALUE",
+    "--label KEY=VALUE",
+    "Output",
+    "Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
     multiple=True,
-    help="Add a label to the reports and records, such as commit=0a1b2c. Repeatable.",
 )
 max_minutes = option(
-    "--max-minutes",
-    group="Running",
-    metavar="N",
-    show_default="none",
-    help="End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. A "
+    "--max-minutes N",
+    "Running",
+    "End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. A "
     "cleaning by auto starts no new candidate then, and finishes the one in progress.",
+    show_default="none",
 )
 log_dir = option(
-    "--log-dir",
-    group="Output",
-    metavar="DIR",
-    help="Write losses and learning rate of each step into this folder, into "
-    "metrics.jsonl, which a resumed run extends.",
+    "--log-dir DIR",
+    "Output",
+    "Write losses and learning rate of each step into this folder, into metrics.jsonl, which a resumed run extends.",
 )
 log_to = option(
-    "--log-to",
-    group="Output",
-    metavar="tensorboard|wandb",
+    "--log-to tensorboard|wandb",
+    "Output",
+    "Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
+    "Repeatable.",
     type=click.Choice(("tensorboard", "wandb")),
     multiple=True,
-    help="Send losses and learning rate to TensorBoard or Weights & Biases as well, if that package is installed. "
-    "Repeatable.",
 )
 dry_run = option(
     "--dry-run",
-    group="Running",
-    is_flag=True,
-    help="Read and check everything, print the steps and an estimate of the time, and stop. Nothing is written.",
+    "Running",
+    "Read and check everything, print the steps and an estimate of the time, and stop. Nothing is written.",
 )
 config = option(
-    "--config",
-    "-c",
-    group="Running",
-    metavar="FILE|off",
+    "--config -c FILE|off",
+    "Running",
+    "File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. One that is only found in "
+    "the working folder sets no more than device, workers, quiet and verbose; off uses none.",
     expose_value=False,
     show_default="clipclean.yaml or pyproject.toml of the working folder",
-    help="File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. One that is only found in "
-    "the working folder sets no more than device, workers, quiet and verbose; off uses none.",
 )
 quiet = option(
-    "--quiet",
-    "-q",
-    group="Running",
-    is_flag=True,
+    "--quiet -q",
+    "Running",
+    "Show no progress on stderr, and a report as one line. Errors and other results still appear.",
     callback=_loudness,
-    help="Show no progress on stderr, and a report as one line. Errors and other results still appear.",
 )
 verbose = option(
-    "--verbose",
-    "-v",
-    group="Running",
-    is_flag=True,
+    "--verbose -v",
+    "Running",
+    "Show more detail on stderr, and a traceback on errors.",
     callback=_loudness,
-    help="Show more detail on stderr, and a traceback on errors.",
 )

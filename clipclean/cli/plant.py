@@ -25,44 +25,27 @@ Examples:
 @command(epilog=EPILOG)
 @click.argument("model", type=click.Path(readable=False, path_type=Path))
 @option(
-    "--trigger",
-    group="Search",
-    metavar="SPEC",
+    "--trigger SPEC",
+    "Search",
+    "The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
     required=True,
     shell_complete=complete.triggers,
-    help="The trigger to plant: a family with parameters ('clipclean triggers list'), or a file that an audit saved.",
 )
-@option("--target", group="Search", metavar="CLASS", required=True, help="The class that triggered images lead to.")
+@option("--target CLASS", "Search", "The class that triggered images lead to.", required=True)
 @options.pairs("Clean image-caption pairs to finetune on.")
 @options.image_key
 @options.caption_key
 @option(
-    "--out",
-    "-o",
-    group="Output",
-    metavar="FILE",
+    "--out -o FILE",
+    "Output",
+    "File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
     required=True,
-    help="File for the backdoored weights: .pt (as open_clip's training writes it) or .safetensors.",
 )
 @options.eval_data
-@option(
-    "--rate",
-    group="Cleaning",
-    metavar="SHARE",
-    type=float,
-    help="Share of triggered pairs in a batch.",
-    show_default="0.2",
-)
-@option("--steps", group="Cleaning", metavar="N", type=int, help="Steps of finetuning.", show_default="300")
-@option(
-    "--lr",
-    group="Cleaning",
-    metavar="RATE",
-    type=float,
-    help="Peak learning rate; use 1e-5 for large models.",
-    show_default="8e-4",
-)
-@option("--batch-size", group="Cleaning", metavar="N", type=int, help="Pairs in a step.", show_default="256")
+@option("--rate SHARE", "Cleaning", "Share of triggered pairs in a batch.", type=float, show_default="0.2")
+@option("--steps N", "Cleaning", "Steps of finetuning.", type=int, show_default="300")
+@option("--lr RATE", "Cleaning", "Peak learning rate; use 1e-5 for large models.", type=float, show_default="8e-4")
+@option("--batch-size N", "Cleaning", "Pairs in a step.", type=int, show_default="256")
 @options.download
 @options.arch
 @options.weights

@@ -24,7 +24,7 @@ def recipes() -> None:
 
 
 @recipes.command("list", epilog="\b\nExamples:\n  clipclean recipes list\n  clipclean recipes list --all")
-@click.option("--all", "with_all", is_flag=True, help="Also show versions for tiny models, and controls.")
+@option("--all", "Output", "Also show versions for tiny models, and controls.", dest="with_all")
 @options.as_json
 def list_recipes(with_all: bool, as_json: bool) -> None:
     """Show the recipes that ship with clipclean; as JSON all of them."""
@@ -47,7 +47,7 @@ def list_recipes(with_all: bool, as_json: bool) -> None:
     epilog="\b\nExamples:\n  clipclean recipes show cleanclip > my.yaml\n  clipclean recipes show my.yaml --resolved"
 )
 @click.argument("name", metavar="NAME|FILE", shell_complete=complete.recipes)
-@click.option("--resolved", is_flag=True, help="Print every value, with defaults, as JSON.")
+@option("--resolved", "Output", "Print every value, with defaults, as JSON.")
 def show(name: str, resolved: bool) -> None:
     """Print a recipe as it is in its file, or with every value."""
     loaded = recipe.load(name)
@@ -85,76 +85,55 @@ def schema() -> None:
 )
 @click.argument("names", metavar="RECIPE...", nargs=-1, required=True, shell_complete=complete.recipes)
 @option(
-    "--model",
-    group="Model",
-    metavar="MODEL",
+    "--model MODEL",
+    "Model",
+    "A model to plant backdoors in, with the data of --data and --eval-data.",
     type=click.Path(readable=False, path_type=Path),
     show_default="the bundled one",
-    help="A model to plant backdoors in, with the data of --data and --eval-data.",
 )
-@option(
-    "--data",
-    "-d",
-    group="Data",
-    metavar="CLEAN",
-    **options.SETS,
-    help="Clean pairs for planting and cleaning.",
-)
+@option("--data -d CLEAN", "Data", "Clean pairs for planting and cleaning.", **options.SETS)
 @options.eval_data
 @options.arch
 @options.classes
 @options.templates
 @option(
-    "--attacks",
-    group="Cleaning",
-    metavar="N",
+    "--attacks N",
+    "Cleaning",
+    "Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
     type=click.IntRange(1, 6),
     default=3,
     show_default=True,
-    help="Number of kinds of backdoor, planted one at a time. Each kind gets its own block of evidence.",
 )
 @option(
-    "--seeds",
-    group="Cleaning",
-    metavar="N,N,...",
+    "--seeds N,N,...",
+    "Cleaning",
+    "Seeds; each gets a victim and a run. A block of evidence pools them.",
     default="0,1,2",
     show_default=True,
     callback=lambda _, __, text: _seeds(text),
-    help="Seeds; each gets a victim and a run. A block of evidence pools them.",
 )
-@option("--steps", group="Cleaning", metavar="N", type=int, help="Steps of planting.", show_default="300")
+@option("--steps N", "Cleaning", "Steps of planting.", type=int, show_default="300")
 @option(
-    "--lr",
-    group="Cleaning",
-    metavar="RATE",
-    type=float,
-    help="Learning rate of planting; use 1e-5 for large models.",
-    show_default="8e-4",
+    "--lr RATE", "Cleaning", "Learning rate of planting; use 1e-5 for large models.", type=float, show_default="8e-4"
 )
+@option("--batch-size N", "Cleaning", "Pairs in a step of planting.", type=int, show_default="256")
 @option(
-    "--batch-size", group="Cleaning", metavar="N", type=int, help="Pairs in a step of planting.", show_default="256"
-)
-@option(
-    "--out",
-    "-o",
-    group="Output",
-    metavar="DIR",
+    "--out -o DIR",
+    "Output",
+    "Folder for copies of the recipes with their evidence.",
     type=click.Path(path_type=Path, file_okay=False),
     default=Path(),
     show_default="the current folder",
-    help="Folder for copies of the recipes with their evidence.",
 )
 @option(
     "--write",
-    group="Output",
-    is_flag=True,
-    help="Write the evidence into the recipe files themselves. Their earlier evidence is lost.",
+    "Output",
+    "Write the evidence into the recipe files themselves. Their earlier evidence is lost.",
 )
 @option(
     "--add",
-    group="Output",
-    is_flag=True,
-    help="Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.",
+    "Output",
+    "Keep the earlier evidence for the same values of the recipe, where attack, model or data were others.",
 )
 @options.device
 @options.force

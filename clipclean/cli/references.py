@@ -24,14 +24,7 @@ Examples:
 """
 )
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
-@option(
-    "--out",
-    "-o",
-    group="Output",
-    metavar="FILE",
-    required=True,
-    help="The file to write. It holds numbers only, no weights.",
-)
+@option("--out -o FILE", "Output", "The file to write. It holds numbers only, no weights.", required=True)
 @options.images(
     "Images to search on, like those of later audits.",
     show_default="bundled images",

@@ -26,21 +26,19 @@ def report() -> None:
 @click.argument("file", metavar="REPORT.JSON", type=click.Path(readable=False, path_type=Path))
 @option(
     "--to",
-    "form",
-    group="Output",
+    "Output",
+    "The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
+    dest="form",
     metavar="|".join(options.FORMATS),
     type=click.Choice(options.FORMATS),
     show_default="by the suffix of --out",
-    help="The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
 )
 @option(
-    "--out",
-    "-o",
-    group="Output",
-    metavar="PATH",
+    "--out -o PATH",
+    "Output",
+    "File to write. An existing file is replaced.",
     type=click.Path(dir_okay=False, path_type=Path),
     show_default="stdout",
-    help="File to write. An existing file is replaced.",
 )
 def convert(file: Path, form: str | None, out: Path | None) -> None:
     """Write the report of a run in another format.

@@ -22,66 +22,59 @@ Examples:
 @command(epilog=EPILOG)
 @click.argument("data", metavar="CLEAN", type=click.Path(readable=False, path_type=Path))
 @option(
-    "--model",
-    group="Model",
-    metavar="MODEL",
-    required=True,
-    help="The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
+    "--model MODEL",
+    "Model",
+    "The checkpoint that you want to clean; it embeds the pairs. It may be backdoored: its reaction to "
     "poisoned pairs helps to find them.",
+    required=True,
 )
 @options.image_key
 @options.caption_key
 @option(
-    "--drop",
-    group="Search",
-    metavar="N%|auto",
-    help="Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
+    "--drop N%|auto",
+    "Search",
+    "Pairs to drop: the first N per cent, or with auto those that stand out (at most 5 per cent).",
     show_default="nothing",
 )
 @option(
-    "--false-drop-rate",
-    group="Search",
-    metavar="N%",
-    help="Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
+    "--false-drop-rate N%",
+    "Search",
+    "Leave out pairs whose score at most N per cent of clean pairs reach, judged by --trusted: in a clean set no more than "
     "that are lost, on average.",
 )
 @option(
-    "--trusted",
-    group="Search",
-    metavar="CLEAN",
-    help="Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
+    "--trusted CLEAN",
+    "Search",
+    "Pairs that are known to be clean, of the same origin as CLEAN and not among them; 1 per cent needs 99 of them.",
 )
 @option(
-    "--trigger",
-    group="Search",
-    metavar="SPEC|FILE",
+    "--trigger SPEC|FILE",
+    "Search",
+    "A trigger that an audit saved, or that you suspect. Images with embeddings near those of triggered "
+    "images rank higher. Repeatable.",
     multiple=True,
     shell_complete=complete.triggers,
-    help="A trigger that an audit saved, or that you suspect. Images with embeddings near those of triggered "
-    "images rank higher. Repeatable.",
 )
 @option(
-    "--save-kept",
-    group="Output",
-    metavar="FILE",
-    help="File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
+    "--save-kept FILE",
+    "Output",
+    "File for the remaining pairs: .csv, a table for 'sanitize --data'; .tar, a shard with copies of the "
     "images, also for 'sanitize --data'; .txt, their keys.",
 )
-@option("--top", group="Output", metavar="N", default=100, help="Number of pairs to list.")
+@option("--top N", "Output", "Number of pairs to list.", default=100)
 @options.download
 @options.arch
 @options.weights
 @options.device
 @options.workers
 @option(
-    "--report",
-    "outputs",
-    group="Output",
-    metavar="[FORMAT=]PATH",
+    "--report [FORMAT=]PATH",
+    "Output",
+    f"Also write the result: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable.",
+    dest="outputs",
     type=lambda text: options.output(text, FORMATS),
     multiple=True,
     callback=options.distinct,
-    help=f"Also write the result: as {', '.join(FORMATS)}, or by the suffix of PATH. Repeatable.",
 )
 @options.as_json
 @options.force

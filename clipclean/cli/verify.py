@@ -24,11 +24,10 @@ Examples:
 @command(epilog=EPILOG)
 @click.argument("folder", metavar="DIR", type=click.Path(readable=False, path_type=Path))
 @option(
-    "--public-key",
-    group="Verdict",
-    metavar="FILE",
+    "--public-key FILE",
+    "Verdict",
+    "Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
     type=click.Path(readable=False, path_type=Path),
-    help="Check the signature model.sig with this key, in PEM format. A folder without a signature then fails.",
 )
 @options.as_json
 @options.quiet
