@@ -3,6 +3,7 @@
 import base64
 import functools
 import hashlib
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,19 +13,29 @@ from typing import NamedTuple
 import jinja2
 from markupsafe import Markup, escape
 
-from clipclean.report import auto, charts, measures, provenance, search, sections, verdicts, wording
+from clipclean.report import auto, charts, document, measures, search, verdicts, wording
 from clipclean.report.charts import Map, embedding_map
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.images import PageImages, checked
-from clipclean.report.measures import INTERVALS, MEASURES, SEARCH_MEASURES, Figure, MeasureRow
+from clipclean.report.images import PageImages, harmless_images
+from clipclean.report.measures import MEASURES, SEARCH_MEASURES, MeasureRow
 from clipclean.report.wording import harmless
-from clipclean.schema.report import CaughtRecord, FoundRecord, MeasurementsRecord, Report
+from clipclean.schema.report import FoundRecord, MeasurementsRecord, Report
 
-ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 TILES = ("asr", "accuracy_under_trigger", "distance")
-SAMPLED_STEPS = 10  # rows of the table under the training curve
-FIRST = 8  # found triggers that are shown unfolded
-SKIPPED = 20  # of the samples that could not be used
+ORDER: tuple[str, ...] = (
+    "suspects",
+    "looked",
+    "findings",
+    "auto",
+    "examples",
+    "search",
+    "map",
+    "power",
+    "numbers",
+    "panel",
+    "training",
+)
+ORDER += ("measures", "provenance")  # of the sections
 NONE = PageImages()
 MARKS = {"pass": "✓", "fail": "✕", "inconclusive": "?"}
 
@@ -51,12 +62,18 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
 
     Everything that comes from the report is escaped, and the page's own policy forbids scripts, requests and foreign
     styles, so that a report on a hostile model is safe to open.
-
-    Raises:
-        ValueError: an image is not a base64-encoded PNG.
     """
-    report = harmless(report)
-    style = stylesheet()
+    report, shown = harmless(report), harmless_images(images)
+    style, made = stylesheet(), {section.key: section for section in document.sections(report)}
+    losses = report.training.losses if report.training else ()
+    special = {
+        "looked": "What was looked for" if report.verdict != "pass" else "",
+        "findings": "Findings",
+        "examples": "Example images" if shown != NONE else "",
+        "map": "Map of the embeddings" if (maps := _maps(report)) else "",
+        "measures": "What the measures mean",
+    }
+    titles = special | {key: section.title for key, section in made.items()}
     return (
         templates()
         .get_template("report.html.j2")
@@ -66,19 +83,26 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
             policy=policy(style),
             word=verdicts.WORDS[report.verdict],
             mark=MARKS[report.verdict],
-            two=measures.has_before(report),
             tiles=_tiles(report),
-            **_words(report),
-            **_numbers(report),
-            **_auto(report),
-            images=checked(images),
-            limit_of=functools.partial(_limit, verdicts.limits_of(report)),
+            headline=verdicts.headline(report),
+            story=verdicts.story(report),
+            steps=verdicts.next_steps(report),
+            limits=verdicts.limits(report),
+            findings=[(each, verdicts.explained(each)) for each in verdicts.by_severity(report.findings)],
+            policy_told=verdicts.policy_told(report),
+            suppressed=[(each, verdicts.explained(each), verdicts.set_aside(each)) for each in report.suppressed],
             commands=commands(report, place),
             looked_for=verdicts.looked_for(report),
-            tables=sections.tables(report),
-            groups=provenance.facts(report),
-            resolved=provenance.resolved(report),
-            skipped=provenance.skipped(report, most=SKIPPED),
+            order=[(key, titles[key]) for key in ORDER if titles.get(key)],
+            sections=made,
+            images=shown,
+            maps=maps,
+            frontier=auto.frontier(report) if report.auto else None,
+            curve=charts.curve(losses),
+            loss_sum=_loss_sum(report),
+            not_shown=search.NOT_SHOWN,
+            measures=[*MEASURES.values(), *(SEARCH_MEASURES.values() if "search" in made else ())],
+            resolved=_resolved(report),
         )
     )
 
@@ -104,23 +128,8 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"bars": charts.bars, "value": _value, "change": _change, "in_words": _in_words}
-    environment.globals |= {
-        "signs": search.signs,
-        "needed": search.needed,
-        "families": search.families,
-        "family": search.family,
-    }
-    environment.globals |= {
-        "sizes": charts.sizes,
-        "loss_of": charts.loss_of,
-        "set_aside": verdicts.set_aside,
-        "FIRST": FIRST,
-    }
     environment.filters |= {
         "percent": wording.percent,
-        "interval": wording.percent_interval,
-        "decimal": wording.decimal,
         "count": wording.count,
         "with_flags": _with_flags,
     }
@@ -137,75 +146,6 @@ def _with_flags(text: str) -> Markup:
     return Markup(re.sub(r"--[a-z][a-z-]*", r"<code>\g<0></code>", str(escape(text))))  # noqa: S704 - escaped before
 
 
-def _words(report: Report) -> dict[str, object]:
-    """The sentences of the page."""
-    return {
-        "headline": verdicts.headline(report),
-        "story": verdicts.story(report),
-        "steps": verdicts.next_steps(report),
-        "limits": verdicts.limits(report),
-        "findings": [(finding, verdicts.explained(finding)) for finding in verdicts.by_severity(report.findings)],
-        "policy_told": verdicts.policy_told(report),
-        "suppressed": [(finding, verdicts.explained(finding)) for finding in report.suppressed],
-        "notes": report.notes,
-        "not_shown": search.NOT_SHOWN,
-        "intervals": INTERVALS,
-    }
-
-
-def _numbers(report: Report) -> dict[str, object]:
-    """The tables and charts of the page."""
-    losses = report.training.losses if report.training else ()
-    made = search.searches(report)
-    return {
-        "searches": made,
-        "accuracy": measures.accuracy(report),
-        "without_trigger": measures.without_trigger(report),
-        "accuracy_definition": _definition(report),
-        "is_named": bool(measures.named(report)),
-        "attacks": [(attack, measures.rows(attack, *ROWS)) for attack in measures.detailed(report)],
-        "panel": measures.panel(report),
-        "curve": charts.curve(losses),
-        "loss_sum": _loss_sum(report),
-        "curves": {
-            key: name
-            for key, name in charts.CURVES.items()
-            if any(charts.loss_of(entry, key) is not None for entry in losses)
-        },
-        "sampled": charts.samples(losses, most=SAMPLED_STEPS),
-        "training": _training(report),
-        "rounds": _rounds(report),
-        "maps": _maps(report),
-        "measures": [*MEASURES.values(), *(SEARCH_MEASURES.values() if made else ())],
-    }
-
-
-def _auto(report: Report) -> dict[str, object]:
-    """The candidates that a run of ``auto`` tried; empty for others."""
-    if report.auto is None:
-        return {"auto_lines": [], "canaries": [], "candidates": [], "frontier": None}
-    return {
-        "auto_lines": auto.candidate_lines(report),
-        "canaries": auto.canaries(report),
-        "candidates": auto.rows(report),
-        "frontier": auto.frontier(report),
-    }
-
-
-def _limit(limits: dict[str, float], row: MeasureRow, known: bool, /) -> float | None:
-    """The threshold that a row is compared with: excess of a trigger, or what is left of the accuracy before."""
-    if row.measure.label == "Excess attack success":
-        return limits.get("max_excess" if known else "suspicious_excess")
-    loss = limits.get("max_accuracy_loss")
-    if (
-        row.measure.label in ("Clean accuracy", "Image-to-text recall@1")
-        and row.before
-        and row.before.value is not None
-    ):
-        return None if loss is None else max(row.before.value - loss, 0.0)
-    return None
-
-
 def _tiles(report: Report) -> list[Tile]:
     """Clean accuracy and the effect of the first trigger; in an audit with a search, the one that was found."""
     found = search.strongest(report) if report.is_audit else None
@@ -216,8 +156,8 @@ def _tiles(report: Report) -> list[Tile]:
 
 
 def _tile(row: MeasureRow) -> Tile:
-    before = _value(row, row.before) if row.before else None
-    return Tile(row.measure.label, before, _value(row, row.after), f"{row.measure.better} is better")
+    before = measures.value(row, row.before) if row.before else None
+    return Tile(row.measure.label, before, measures.value(row, row.after), f"{row.measure.better} is better")
 
 
 def _found_tiles(found: FoundRecord) -> list[Tile]:
@@ -227,53 +167,6 @@ def _found_tiles(found: FoundRecord) -> list[Tile]:
         Tile("Success of the found trigger", None, wording.percent(found.asr.value), without),
         Tile("Its size", None, wording.percent(found.size), needed),
     ]
-
-
-def _value(row: MeasureRow, figure: Figure | None) -> str:
-    if not figure:
-        return wording.NOTHING
-    return wording.percent(figure.value) if row.measure.is_share else wording.decimal(figure.value)
-
-
-def _change(row: MeasureRow) -> str:
-    if not row.before or not row.after:
-        return wording.NOTHING
-    changed = wording.points if row.measure.is_share else wording.difference
-    return changed(row.before.value, row.after.value)
-
-
-def _in_words(row: MeasureRow) -> str:
-    """The bars of a row in words, for screen readers."""
-    sides = [
-        f"{_value(row, figure)} {name}"
-        for name, figure in (("before", row.before), ("after" if row.before else "measured", row.after))
-        if figure
-    ]
-    return f"{row.measure.label}: {', '.join(sides)}"
-
-
-def _training(report: Report) -> list[tuple[str, str]]:
-    training = report.training
-    if not training:
-        return []
-    facts = [
-        ("Steps", wording.count(training.steps)),
-        ("Pairs seen", wording.count(training.pairs)),
-        ("Time", wording.duration(training.seconds)),
-        ("Speed", f"{training.pairs_per_second:,.0f} pairs a second"),
-        ("Peak memory", wording.memory(training.peak_memory_bytes)),
-    ]
-    if training.peak_device_memory_bytes:
-        facts.append(("Peak memory of the GPU", wording.memory(training.peak_device_memory_bytes)))
-    if training.losses:
-        facts.append(("Peak learning rate", f"{max(entry.lr for entry in training.losses):.2g}"))
-    if training.precision:
-        facts.append(("Number format", training.precision))
-    if training.micro_batch:
-        facts.append(("Pairs a tower took at once", wording.count(training.micro_batch)))
-    if training.resumed_at:
-        facts.append(("Went on", f"from step {wording.count(training.resumed_at)}, after an interruption"))
-    return facts
 
 
 def _loss_sum(report: Report) -> str:
@@ -286,14 +179,6 @@ def _loss_sum(report: Report) -> str:
     if loss.get("preserve_weight") or not isinstance(clip, int | float) or not isinstance(own, int | float):
         return ""
     return f"Total loss = {clip:g} × L_CLIP + {own:g} × L_SS."
-
-
-def _rounds(report: Report) -> list[tuple[str, tuple[CaughtRecord, ...]]]:
-    """The result of each search of an unlearning, with the words for its time."""
-    unlearning = report.training.unlearning if report.training else None
-    made = unlearning.rounds if unlearning else ()
-    words = ("before", "after 1 round", *(f"after {number} rounds" for number in range(2, len(made))))
-    return [(when, entry.found) for when, entry in zip(words, made, strict=False)]
 
 
 def _maps(report: Report) -> list[MapRow]:
@@ -312,8 +197,7 @@ def _maps(report: Report) -> list[MapRow]:
     return rows
 
 
-def _definition(report: Report) -> str:
-    """How clean accuracy was measured in this run."""
-    rate = report.measurements.clean_accuracy
-    told = (rate.definition if rate else None) or "Clean accuracy"
-    return told[:1].upper() + told[1:]
+def _resolved(report: Report) -> list[tuple[str, str]]:
+    """Every value of the recipe and of the policy, as indented JSON, under their names."""
+    values = [("recipe", report.recipe), ("policy", report.policy)]
+    return [(name, json.dumps(of.resolved, indent=2, ensure_ascii=False)) for name, of in values if of and of.resolved]

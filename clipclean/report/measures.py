@@ -1,8 +1,10 @@
 """The measures of a report: label, meaning, and values before and after."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from clipclean.report.wording import NOTHING, decimal, difference, percent, points
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
 
@@ -165,6 +167,12 @@ class MeasureRow:
     before: Figure | None
     after: Figure | None
 
+    def definition(self, report: Report, /) -> str:
+        """How it was measured in this run, where the report says so."""
+        rate = report.measurements.clean_accuracy
+        told = (rate.definition if rate else None) or self.measure.label
+        return f"{told[:1].upper()}{told[1:]}."
+
 
 @dataclass(frozen=True)
 class ComparedAttack:
@@ -272,6 +280,29 @@ def rows(attack: ComparedAttack, /, *keys: str) -> list[MeasureRow]:
     """The given measures of an attack, without those that neither side has."""
     found = [MeasureRow(MEASURES[key], _entry(attack.before, key), _entry(attack.after, key)) for key in keys]
     return [row for row in found if row.before or row.after]
+
+
+def value(row: MeasureRow, figure: Figure | None, /) -> str:
+    """A figure of a row in words."""
+    if not figure:
+        return NOTHING
+    return percent(figure.value) if row.measure.is_share else decimal(figure.value)
+
+
+def change(row: MeasureRow, /) -> str:
+    """How much larger it is after than before."""
+    if not row.before or not row.after:
+        return NOTHING
+    return (points if row.measure.is_share else difference)(row.before.value, row.after.value)
+
+
+def limit_of(row: MeasureRow, limits: Mapping[str, float], /, *, known: bool) -> float | None:
+    """The threshold that a row is compared with: excess of a trigger, or what is left of the accuracy before."""
+    if row.measure is MEASURES["excess_asr"]:
+        return limits.get("max_excess" if known else "suspicious_excess")
+    loss, before = limits.get("max_accuracy_loss"), row.before.value if row.before else None
+    is_accuracy = row.measure in (MEASURES["clean_accuracy"], MEASURES["recall"])
+    return None if loss is None or before is None or not is_accuracy else max(before - loss, 0.0)
 
 
 def excess_of(probe: ProbeRecord | None, /) -> float:

@@ -26,7 +26,7 @@ def screening_text(result: Screening, /, *, width: int) -> str:
         result: as ``clipclean screen`` makes it; nothing in it can drive the terminal.
         width: columns, at least 60.
     """
-    result, width = _harmless(result), max(width, 60)
+    result, width = inert(result), max(width, 60)
     titles = {signal.name: signal.title for signal in result.signals}
     caption = max(12, (width - KEY - 14) // 2)
     lines = [f"{'':5} {_cell('pair', KEY)} {_cell('caption', caption)} why"]
@@ -46,11 +46,8 @@ def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
     """One self-contained HTML page: the first pairs with their images, and the signals that point at them.
 
     Everything that comes from the data is escaped; the page runs no script and loads nothing.
-
-    Raises:
-        ValueError: an image is not a base64-encoded PNG.
     """
-    result, style = _harmless(result), html_page.stylesheet()
+    result, style = inert(result), html_page.stylesheet()
     return (
         html_page.templates()
         .get_template("screening.html.j2")
@@ -79,11 +76,6 @@ def screening_summary(result: Screening, /) -> str:
 def kept(written: KeptRecord, /) -> str:
     """Where the pairs that are kept were written."""
     return f"{wording.count(written.pairs)} pairs are kept: {written.name}."
-
-
-def _harmless(result: Screening, /) -> Screening:
-    """The same ranking, with every text in it printable."""
-    return Screening.model_validate(inert(result.as_json()))
 
 
 def _cell(words: str, width: int) -> str:

@@ -262,7 +262,8 @@ def _accuracy_told(report: Report) -> list[str]:
     if not row.after:
         return []
     images, after = f"Of {count(row.after.n)} clean images", percent(row.after.value)
-    right = "get the right answer" if row.measure.label == "Clean accuracy" else "find their own caption"
+    is_accuracy = row.measure is measures.MEASURES["clean_accuracy"]
+    right = "get the right answer" if is_accuracy else "find their own caption"
     if not row.before:
         return [f"{images}, {after} {right}."]
     past = right.replace("get", "got").replace("find", "found")

@@ -5,6 +5,8 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Any
 
+from pydantic import BaseModel
+
 from clipclean.schema.report import Report
 
 NOTHING = "–"  # for what was not measured
@@ -53,6 +55,11 @@ def count(number: int | None, /) -> str:
     return NOTHING if number is None else f"{number:,}"
 
 
+def plural(number: int, noun: str, /) -> str:
+    """``1 round``, ``2 rounds``."""
+    return f"{count(number)} {noun}{'' if number == 1 else 's'}"
+
+
 def memory(size: int | None, /) -> str:
     """Bytes in the largest binary unit that leaves at least one: ``1.5 GiB``."""
     if size is None:
@@ -82,8 +89,8 @@ MAX_TEXT = 2000  # characters of one string that a reader is shown
 _JOINERS = "\u200c\u200d"  # needed by emoji and by several scripts
 
 
-def inert(value: Any, /) -> Any:  # Any: JSON in, JSON of the same shape out
-    r"""The same JSON value with every text in it, keys included, printable and of bounded length.
+def inert(value: Any, /) -> Any:  # Any: JSON or a record in, the same shape out
+    r"""The same value with every text in it, keys included, printable and of bounded length.
 
     Control characters, lone surrogates, line breaks and marks that reorder text become visible escapes, so that a name
     can neither drive a terminal nor pose as something else.
@@ -92,16 +99,20 @@ def inert(value: Any, /) -> Any:  # Any: JSON in, JSON of the same shape out
     """
     if isinstance(value, str):
         return printable(value)
+    if isinstance(value, BaseModel):
+        set_ = value.model_fields_set
+        return value.model_copy(update={name: inert(inner) for name, inner in value if name in set_})
     if isinstance(value, dict):
         return {printable(str(key)): inert(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return [inert(inner) for inner in value]
+        return type(value)(map(inert, value))
     return value
 
 
 def harmless(report: Report, /) -> Report:
     """The same report, inert: the one that every form but JSON is made of."""
-    return Report.model_validate(inert(report.model_dump(by_alias=True, exclude_unset=True)))
+    made: Report = inert(report)
+    return made
 
 
 def printable(text: str, /) -> str:

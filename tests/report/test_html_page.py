@@ -284,8 +284,8 @@ def test_the_tiles_of_an_audit_are_what_was_found():
 
 def test_the_search_table_says_size_success_and_signs():
     text = Page(report.html(searches.backdoored())).text
-    row = text[text.index("fixed mask and pattern; covers 2.1 % of the image") :]
-    assert "2.1 % ; clean models need 9.0 to 14.0 % 98.4 % 97.4 to 99.0 % without it 0.8 % n = 990 0.91" in row
+    row = text[text.index("fixed mask and pattern, covers 2.1 % of the image saved as") :]
+    assert "2.1 % clean models need 9.0 to 14.0 % 98.4 % 97.4 to 99.0 % n = 990 without it 0.8 % 0.91" in row
     assert "6.2 deviations smaller than clean models need" in row
     assert "What the search does not show" in row
 
@@ -363,12 +363,6 @@ def test_what_the_policy_set_aside_is_shown_before_the_verdict():
     places = [text.index(words) for words in ("sets 1 finding aside", "by Ann: a known broken file", "The model shows")]
     assert places == sorted(places)
     assert "Every value of the policy" in text
-
-
-@pytest.mark.parametrize("data", ["", "iVBORw0KGgo", 'iVBORw0KGgoAAAA"><script>', base64.b64encode(b"GIF89a").decode()])
-def test_an_image_that_is_no_png_is_refused(data):
-    with pytest.raises(ValueError, match="not a base64-encoded PNG"):
-        report.html(samples.passed(), PageImages((IMAGE | {"png_base64": data},)))
 
 
 def test_the_rounds_of_an_unlearning_are_told_with_what_each_search_found():

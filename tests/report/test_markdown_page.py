@@ -15,13 +15,16 @@ def test_the_verdict_is_the_first_line():
 
 def test_a_rate_is_a_row_with_interval_change_and_n():
     lines = report.markdown(samples.passed()).splitlines()
-    row = "| Attack success rate | 99.1 % (98.3 to 99.5 %) | 0.9 % (0.5 to 1.7 %) | −98.2 points | 990 |"
+    row = (
+        "| Attack success rate | 99.1 % (98.3 to 99.5 %; n = 990) | 0.9 % (0.5 to 1.7 %; n = 990) "
+        "| −98.2 points (lower is better) |"
+    )
     assert row in lines
 
 
 def test_an_audit_has_one_column_of_values():
     lines = report.markdown(samples.audited()).splitlines()
-    assert "| Attack success rate | 99.1 % (98.3 to 99.5 %) | 990 |" in lines
+    assert "| Attack success rate | 99.1 % (98.3 to 99.5 %; n = 990) |" in lines
 
 
 def test_every_row_of_a_table_has_as_many_cells_as_its_head():
@@ -35,8 +38,8 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_head():
 
 def test_a_found_trigger_is_a_row_with_what_clean_models_need():
     row = (
-        "| <code>banana</code> | fixed mask and pattern, covers 2.1 % of the image | 2.1 % | 9.0 to 14.0 % "
-        "| 98.4 % (97.4 to 99.0 %); 0.8 % | 6.2 deviations smaller than clean models need; "
+        "| <code>banana</code> | fixed mask and pattern, covers 2.1 % of the image | 2.1 % (clean models need 9.0 to 14.0 %) "
+        "| 98.4 % (97.4 to 99.0 %; n = 990; without it 0.8 %) | 0.91 (without it 0.19) | 6.2 deviations smaller than clean models need; "
         "8.1 deviations smaller than the other classes need |"
     )
     assert row in report.markdown(searches.backdoored()).splitlines()
@@ -57,7 +60,7 @@ def test_the_verdict_stands_before_the_suspects_and_these_before_the_search():
         )
     ]
     assert places == sorted(places)
-    assert "1. **banana**, score 8.10, by fixed mask and pattern" in text
+    assert "| <code>banana</code> | 8.10 | fixed mask and pattern" in text
 
 
 def test_a_report_without_a_search_has_neither_table_nor_heading_of_one():
