@@ -34,7 +34,7 @@ from torchvision.transforms import AutoAugment
 from clipclean import data, model, train
 from clipclean.config import recipe
 from clipclean.jobs import inputs
-from clipclean.methods import cleanclip, views_of
+from clipclean.methods import losses, views_of
 from clipclean.train import loader
 
 SIZE = (640, 480)
@@ -144,8 +144,8 @@ def stream(clip: model.Clip, pairs: tuple[data.Pair, ...], *, epoch: int, steps:
 
 
 def trained(clip: model.Clip, batches: Iterator[train.Batch]) -> None:
-    objective = cleanclip.cleanclip(
-        clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
+    objective = losses.cleanclip(
+        losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights())
     )
     optimizer = train.adamw(clip.net, lr=1e-6, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.1)
     for _ in train.finetune(

@@ -22,8 +22,8 @@ from torch import Generator, Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from train import MEAN, STD, contrast, optimizer_of
 
+from clipclean.model import has_bfloat16
 from clipclean.train import self_supervised_loss, squared_distance
-from clipclean.train.precision import computes_bf16
 
 CONTEXT = 16  # tokens
 CLEANCLIP_WEIGHT, PAR_WEIGHT, PAR_LIMIT = 0.5, 0.5, 1.5  # of the recipes cleanclip and par-tiny
@@ -77,7 +77,7 @@ def fit(
             pixels[hit], number = poison.trigger(pixels[hit], generator), number.clone()
             number[hit] = poison.target
         tokens, place = words.tokens(number, rng)
-        half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=computes_bf16(torch.device("cpu")))
+        half = torch.autocast("cpu", dtype=torch.bfloat16, enabled=has_bfloat16(torch.device("cpu")))
         with half, sdpa_kernel(SDPBackend.MATH):  # flash is slow on CPUs
             images, texts = embedded(model, pixels), model.encode_text(tokens, normalize=True).float()
             extra = more(Seen(index, pixels, images, tokens, texts)) if more else 0.0

@@ -159,7 +159,6 @@ def forget(
     how: dict[str, Any],
 ) -> None:
     """One round, in place; of the image tower all, or one stage alone."""
-    settings = unlearn.settings_of(chosen, seed=SEED)
     changes = {key: value for key, value in how.items() if key != "stage"}
     original, leads = model.frozen_copy(clip), unlearning.leads(caught)
     stages = stages_of(clip.net.visual)
@@ -174,9 +173,9 @@ def forget(
     unlearning.forget(
         clip,
         original,
-        unlearn._batches(clip, pairs, settings, size=chosen.train.batch_size, group=train.ALONE)(0),
+        unlearn._batches(clip, pairs, chosen, seed=SEED, group=train.ALONE)(0),
         unlearning.RoundTriggers(leads, leads),
-        settings=dataclasses.replace(settings, **changes),
+        chosen.model_copy(update={"unlearn": chosen.unlearn.model_copy(update=changes)}),
         generator=Generator().manual_seed(SEED),
         progress=lambda done: None,
     )

@@ -52,7 +52,7 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> Non
     """
     from clipclean import data, train
     from clipclean.attack import poison
-    from clipclean.methods import cleanclip
+    from clipclean.methods import losses
     from clipclean.train import loader
 
     clip = tested.clip
@@ -74,8 +74,10 @@ def clean(tested, pairs: list, implants: list, *, rate: float, seed: int) -> Non
         )
 
     def ran(made, *, weight: float, rate_of) -> None:
-        loss = cleanclip.cleanclip(
-            clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=weight
+        loss = losses.cleanclip(
+            losses.Parts(
+                clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights(self_supervised_weight=weight)
+            )
         )
         for _ in train.finetune(
             clip.net, made, loss=loss, optimizer=optimizer, learning_rate=rate_of, first_step=0, grad_clip=None

@@ -37,8 +37,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from clipclean import data, model, train
 from clipclean.export import environment
-from clipclean.methods import cleanclip
-from clipclean.train import precision
+from clipclean.methods import losses
 from clipclean.train.optim import is_spared
 
 MODELS = ("ViT-B-32-quickgelu", "RN50-quickgelu")
@@ -190,7 +189,7 @@ def measured(
 
 
 def natively(device: str) -> bool:
-    return precision.computes_bf16(torch.device(device))
+    return model.has_bfloat16(torch.device(device))
 
 
 def settled(device: str) -> None:
@@ -296,9 +295,7 @@ def compiled(clip: model.Clip, plain: Way, /) -> Way:
 
 
 def objective(clip: model.Clip, /) -> train.Loss:
-    return cleanclip.cleanclip(
-        clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
-    )
+    return losses.cleanclip(losses.Parts(clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights()))
 
 
 def forever(batch: train.Batch, /) -> Iterator[train.Batch]:

@@ -481,7 +481,7 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     from clipclean import data, train
     from clipclean.config import recipe
     from clipclean.jobs import inputs, plant
-    from clipclean.methods import cleanclip
+    from clipclean.methods import losses
     from clipclean.train import loader
 
     tested, everything, evidence, chosen = prepared(entry, out / f"{entry.base}.pt", out)
@@ -500,8 +500,10 @@ def finetuned(entry: Entry, path: Path, out: Path) -> dict:
     steps = train.finetune(
         clip.net,
         batches,
-        loss=cleanclip.cleanclip(
-            clip.encode_images, clip.encode_tokens, clip.logit_scale, clip_weight=1.0, self_supervised_weight=0.0
+        loss=losses.cleanclip(
+            losses.Parts(
+                clip.encode_images, clip.encode_tokens, clip.logit_scale, losses.Weights(self_supervised_weight=0.0)
+            )
         ),
         optimizer=train.adamw(
             clip.net,

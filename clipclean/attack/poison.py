@@ -1,7 +1,7 @@
 """Planting known backdoors: finetuning on partly triggered batches."""
 
 import contextlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,6 +11,8 @@ from clipclean import data, detect, model, train
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.progress import Progress
 from clipclean.train import loader
+
+Encode = Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)
@@ -53,25 +55,17 @@ def finetune(
         first_step=0,
         threads=data.workers(),
     )
-    whole = clip.through(lambda encode: group.gathered(encode, pairs=planting.batch_size // group.size))
-    taken = train.resolved(precision or recipe.train.precision, clip.net, clip.device)
-    steps = train.finetune(
+    how = recipe.train.model_copy(update={"lr": planting.lr, "warmup_steps": planting.warmup_steps, "grad_clip": None})
+    share = planting.batch_size // group.size
+    steps = train.fit(
         clip.net,
         poisoned(batches, clip, implants=implants, rate=planting.rate, seed=seed, group=group),
-        loss=train.in_precision(matching_loss(whole), taken, clip.device),
-        optimizer=train.adamw(
-            clip.net,
-            lr=planting.lr,
-            betas=recipe.train.betas,
-            eps=recipe.train.eps,
-            weight_decay=recipe.train.weight_decay,
-        ),
-        learning_rate=lambda step: train.learning_rate(
-            step, peak=planting.lr, warmup=planting.warmup_steps, total=planting.steps
-        ),
-        first_step=0,
-        grad_clip=None,
-        average=lambda parts: group.average(clip.net, parts),
+        how,
+        loss=matching_loss(clip, lambda encode: group.gathered(encode, pairs=share)),
+        optimizer=train.optimizer_of(clip.net, how),
+        total=planting.steps,
+        precision=train.resolved(precision or how.precision, clip.net, clip.device),
+        group=group,
     )
     with contextlib.closing(batches), contextlib.closing(steps):
         for step in steps:
@@ -79,12 +73,14 @@ def finetune(
     clip.net.eval()
 
 
-def matching_loss(clip: model.Clip, /) -> train.Loss:
-    """L_CLIP alone, as in ordinary training."""
+def matching_loss(clip: model.Clip, wrap: Callable[[Encode], Encode], /) -> train.Loss:
+    """L_CLIP alone, as in ordinary training; ``wrap`` gathers the embeddings of several processes."""
+    images, texts = wrap(clip.encode_images), wrap(clip.encode_tokens)
 
     def loss(batch: train.Batch) -> dict[str, Tensor]:
-        images, texts = clip.encode_images(batch.inputs["pixels"]), clip.encode_tokens(batch.inputs["tokens"])
-        return {"loss": train.clip_loss(images, texts, clip.logit_scale())}
+        return {
+            "loss": train.clip_loss(images(batch.inputs["pixels"]), texts(batch.inputs["tokens"]), clip.logit_scale())
+        }
 
     return loss
 

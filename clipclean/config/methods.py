@@ -1,6 +1,6 @@
 """The cleaning methods as plain values: one entry per method, which every other place reads.
 
-A new method is its entry here, and its loss in a file of ``clipclean/methods``. Nothing here needs torch.
+A new method is its entry here, and its loss in ``clipclean/methods/losses.py``. Nothing here needs torch.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,6 @@ class Method:
 
     Attributes:
         says: what it does, for help and documentation.
-        loss: the module in ``clipclean/methods`` whose ``objective`` it minimises, where it finetunes by a loss.
         needs_captions: whether it trains on image-caption pairs.
         needs_labels: whether it trains on labels.
         uses_classes: whether the class list decides what it does.
@@ -27,7 +26,6 @@ class Method:
     """
 
     says: str
-    loss: str = ""
     needs_captions: bool = False
     needs_labels: bool = False
     uses_classes: bool = True
@@ -43,21 +41,18 @@ class Method:
 METHODS: dict[str, Method] = {
     "cleanclip": Method(
         "the image-caption loss and the self-supervised loss",
-        loss="cleanclip",
         needs_captions=True,
         uses_classes=False,
         views="needed",
     ),
     "mmcl": Method(
         "the image-caption loss alone, a control that leaves backdoors in",
-        loss="cleanclip",
         needs_captions=True,
         uses_classes=False,
         is_control=True,
     ),
     "par": Method(
         "the image-caption loss, while it pushes all embeddings away from the original's",
-        loss="par",
         needs_captions=True,
         uses_classes=False,
         keeps_original=True,
@@ -65,7 +60,6 @@ METHODS: dict[str, Method] = {
     ),
     "supervised": Method(
         "finetunes the image tower on labelled images",
-        loss="supervised",
         needs_labels=True,
         moves="image tower",
     ),

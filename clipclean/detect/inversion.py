@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
+from clipclean import model
 from clipclean.config import halving
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.zeroshot import Canonical, canonical_form
@@ -565,7 +566,7 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
 
     A constant that all embeddings share uses up the digits of bfloat16, so answers are compared, not embeddings.
     """
-    if not has_bfloat16(pixels.device):
+    if not model.has_bfloat16(pixels.device):
         return embed
 
     def reduced(images: Tensor) -> Tensor:
@@ -584,14 +585,3 @@ def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
         error = ((found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
     # Both: classes may agree while margins, by which triggers are compared, do not.
     return reduced if agree >= AGREE and error <= ERROR else embed
-
-
-def has_bfloat16(device: torch.device, /) -> bool:
-    """Whether the device multiplies bfloat16 natively; otherwise it is slower than fp32."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if not torch.backends.mkldnn.enabled:
-        return False
-    if hasattr(torch.cpu, "get_capabilities"):  # since torch 2.11; the other way counts every AVX512 as well
-        return any(bool(torch.cpu.get_capabilities().get(name)) for name in ("avx512_bf16", "amx_bf16"))
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

@@ -8,7 +8,6 @@ from clipclean.attack import power, triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
-from clipclean.detect import inversion
 from clipclean.jobs import audit_inputs, audit_power, estimate, inputs, prepare, searching
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.prepare import Prepared
@@ -156,7 +155,7 @@ def of_inputs(request: AuditRequest, read: AuditInputs, /) -> estimate.Estimate:
 def tell_audit(request: AuditRequest, read: AuditInputs, /) -> None:
     """Report the estimate of an audit, if somebody listens."""
     clip = read.tested.clip
-    is_reduced = request.search and inversion.has_bfloat16(clip.device)
+    is_reduced = request.search and model.has_bfloat16(clip.device)
     estimate.tell(
         clip,
         lambda: of_inputs(request, read),

@@ -1,9 +1,8 @@
 """The objective of each method on one batch, the part of the model it trains, and its batches.
 
-A new method is one file here with an ``objective``, and its entry in ``config.methods.METHODS``.
+A new method is a loss in ``losses.py``, and its entry in ``config.methods.METHODS``.
 """
 
-import importlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
@@ -14,7 +13,7 @@ from clipclean import data, model, train
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.methods import unlearning
-from clipclean.methods.objective import Encode, Objective, Parts, preserving
+from clipclean.methods.losses import LOSSES, Encode, Parts, preserving
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.train import loader
 from clipclean.train.loader import Samples
@@ -26,12 +25,6 @@ def trained(clip: model.Clip, recipe: Recipe, /) -> nn.Module:
     """The part of the model that moves: all of it, or the image tower alone."""
     tower: nn.Module = clip.net.visual  # type: ignore[assignment] # nn.Module's __getattr__
     return tower if METHODS[recipe.method].moves == "image tower" else clip.net
-
-
-def loss_of(method: str, /) -> Objective:
-    """The loss of a method that finetunes by one, from the module that its entry names."""
-    found: Objective = importlib.import_module(f"{__name__}.{METHODS[method].loss}").objective
-    return found
 
 
 def objective(
@@ -49,8 +42,8 @@ def objective(
         clip: the model before its first step; a frozen copy is kept if the loss compares with it.
         recipe: the method and its weights.
         text_classifier: (K, D), the zero-shot classifier, for methods on labels.
-        wrap: put around the encoders of the method's own loss: to go part by part, and to gather from several processes.
-        share: put around all others: to gather from several processes, so that every loss is that of the whole batch.
+        wrap: put around the encoders of the model: to go part by part, and to gather from several processes.
+        share: put around those of the original: to gather, so that every loss is that of the whole batch.
     """
     weights = recipe.loss
     # The copy takes the memory of a model, so it is made only where the loss looks at it.
@@ -63,11 +56,12 @@ def objective(
         with model.evaluating(clip.net):
             return clip.encode_images(pixels)
 
+    before = share(original.embed_images), share(original.embed_tokens)
     parts = Parts(
-        clip.through(wrap), share(original.embed_images), share(original.embed_tokens), weights, text_classifier
+        wrap(clip.encode_images), wrap(clip.encode_tokens), clip.logit_scale, weights, before, text_classifier
     )
-    own = loss_of(recipe.method)(parts)
-    return preserving(own, share(as_used), share(original.embed_images), weight=weights.preserve_weight)
+    own = LOSSES[recipe.method](parts)
+    return preserving(own, wrap(as_used), before[0], weight=weights.preserve_weight)
 
 
 def views_of(recipe: Recipe, /) -> loader.Views | None:

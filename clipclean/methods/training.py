@@ -167,7 +167,7 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     """
     options, group, state = recipe.train, run.group, run.state
     total = recipes.total_steps(recipe, pairs=len(samples.pairs))
-    optimizer = _optimizer(clip, recipe)
+    optimizer = train.optimizer_of(methods.trained(clip, recipe), options)
     share = options.batch_size // group.size
     # Each process holds its share of the batch, so the part that goes through a tower at once is one of the share.
     micro = train.MicroBatches(clip.net, size=options.micro_batch, pairs=share)
@@ -179,23 +179,23 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         share=lambda encode: group.gathered(encode, pairs=share),
     )
     first, losses, seconds = state.resume(clip.net, optimizer) if state else (0, [], 0.0)
-    first = group.spread(clip.net, optimizer, first)
     precision = train.resolved(run.precision, clip.net, clip.device)
     # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
     plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
     batches = batches_of(clip, samples, recipe, plan=group.share(plan), first_step=first, run=run)
-    steps = train.finetune(
+    steps = train.fit(
         clip.net,
         methods.fed(
             batches, samples, recipe, plan=plan, rehearsed=aims.rehearsed, seed=run.seed, first_step=first, group=group
         ),
-        loss=train.in_precision(objective, precision, clip.device),
+        options,
+        loss=objective,
         optimizer=optimizer,
-        learning_rate=lambda step: train.learning_rate(step, peak=options.lr, warmup=options.warmup_steps, total=total),
+        total=total,
+        precision=precision,
+        group=group,
         first_step=first,
-        grad_clip=options.grad_clip,
-        average=lambda parts: group.average(clip.net, parts),
-        shrink=micro.shrink if group.size == 1 else lambda: False,  # all would have to shrink in the same step
+        shrink=micro.shrink,
     )
     started = time.monotonic()
 
@@ -222,14 +222,6 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         micro_batch=micro.size,
         notes=tuple(memory_notes(micro, options.micro_batch)),
         cut=None if done == total else (done, total),
-    )
-
-
-def _optimizer(clip: model.Clip, recipe: Recipe) -> torch.optim.AdamW:
-    """AdamW over what the method moves. Always fresh: the moments in a checkpoint are the attacker's, as its weights are."""
-    how = recipe.train
-    return train.adamw(
-        methods.trained(clip, recipe), lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay
     )
 
 

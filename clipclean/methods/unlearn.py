@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from clipclean import data, deadline, detect, model, train
-from clipclean.config import policy
+from clipclean.config import recipe as recipes
 from clipclean.config.recipe import EFFORTS, Recipe
 from clipclean.detect import FAMILIES, InvertedTrigger
-from clipclean.errors import Inconclusive, Interrupted
+from clipclean.errors import Interrupted
 from clipclean.methods import unlearning
-from clipclean.methods.unlearning import RecoveredTrigger, Settings, State, SuspectedTrigger
+from clipclean.methods.unlearning import RecoveredTrigger, State, SuspectedTrigger
 from clipclean.schema.report import RoundRecord, UnlearningRecord
 from clipclean.train import loader
 from clipclean.train.resume import RunState
@@ -80,24 +80,15 @@ def search(
     if kept:
         return SearchedModel(scene, kept[0], kept[2])
     started = time.monotonic()
-
-    def begun() -> unlearning.State:
-        try:
-            return unlearning.begin(
-                clip,
-                scene,
-                settings=settings_of(recipe, seed=run.seed),
-                limits=policy.resolved(policy.DEFAULT, recipe.audit),
-                progress=lambda done, total: run.progress("searching for triggers", done, total),
-            )
-        except detect.NoSearch as error:
-            if not known:
-                raise Inconclusive(
-                    f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
-                ) from error
-            return unlearning.unsearched(known)
-
-    state = run.group.of_first(begun)
+    state = run.group.of_first(
+        lambda: unlearning.begin(
+            clip,
+            scene,
+            recipe,
+            seed=run.seed,
+            progress=lambda done, total: run.progress("searching for triggers", done, total),
+        )
+    )
     searched = SearchedModel(scene, state, time.monotonic() - started)
     if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
         _save(run.state, {}, searched.state, known, searched.seconds)
@@ -146,7 +137,7 @@ def unlearn(
     Raises:
         Interrupted: ``stop`` said so; the state of the last whole round is saved.
     """
-    settings, scene = settings_of(recipe, seed=run.seed), searched.scene
+    scene = searched.scene
     # Copied before a saved state is put back: the aim is the model as it was given, whichever round a resumed run is in.
     original = model.frozen_copy(clip)
     kept = _restored(run.state, scene)
@@ -169,8 +160,9 @@ def unlearn(
         original,
         scene,
         state,
-        batches=_batches(clip, pairs, settings, size=recipe.train.batch_size, group=run.group),
-        settings=settings,
+        recipe,
+        seed=run.seed,
+        batches=_batches(clip, pairs, recipe, seed=run.seed, group=run.group),
         progress=told,
         precision=train.resolved(run.precision, clip.net, clip.device),
         group=run.group,
@@ -185,11 +177,11 @@ def unlearn(
 
 
 def _batches(
-    clip: model.Clip, pairs: Sequence[data.Pair], settings: Settings, /, *, size: int, group: train.Group
+    clip: model.Clip, pairs: Sequence[data.Pair], recipe: Recipe, /, *, seed: int, group: train.Group
 ) -> Callable[[int], Iterator[train.Batch]]:
     """The number of a round to its batches; one plan covers all rounds, so that each image has its turn."""
-    steps = settings.steps
-    plan = data.plan(len(pairs), batch_size=size, steps=(settings.max_rounds + 1) * steps, seed=settings.seed)
+    steps, total = recipe.unlearn.steps, recipes.total_steps(recipe, pairs=len(pairs))
+    plan = data.plan(len(pairs), batch_size=recipe.train.batch_size, steps=total, seed=seed)
 
     def batches(number: int) -> Iterator[train.Batch]:
         first = number * steps
@@ -198,35 +190,12 @@ def _batches(
             pairs=pairs,
             intake=loader.Intake.of(clip),
             views=None,
-            seed=settings.seed,
+            seed=seed,
             first_step=0,
             threads=data.workers(),
         )
 
     return batches
-
-
-def settings_of(recipe: Recipe, /, *, seed: int) -> Settings:
-    """The settings of the rounds, out of a recipe."""
-    train, loss, own = recipe.train, recipe.loss, recipe.unlearn
-    return Settings(
-        max_rounds=own.max_rounds,
-        steps=own.steps,
-        lr=train.lr,
-        warmup=train.warmup_steps,
-        betas=train.betas,
-        eps=train.eps,
-        weight_decay=train.weight_decay,
-        grad_clip=train.grad_clip,
-        preserve_weight=loss.preserve_weight,
-        restore_weight=loss.restore_weight,
-        outlyingness=own.outlyingness,
-        enough=own.enough,
-        least_part=own.least_part,
-        shift=own.shift,
-        strength=own.strength,
-        seed=seed,
-    )
 
 
 # The saved state: weights, the parameters of found triggers, and a record in JSON.

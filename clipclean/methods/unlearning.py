@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Generator, Tensor
 
 from clipclean import data, detect, model, train
-from clipclean.config.thresholds import AuditLimits
+from clipclean.config import policy
+from clipclean.config.recipe import Recipe, Unlearn
+from clipclean.errors import Inconclusive
 from clipclean.findings import finite
-from clipclean.methods.objective import Encode
+from clipclean.methods.losses import Encode, forgetting
 from clipclean.schema.report import CaughtRecord
-from clipclean.train.loop import Batch, Loss
-from clipclean.train.losses import squared_distance
 
 # A search also finds natural triggers, which clean models have: only triggers that surely move unseen images are unlearned. One
 # round is enough for a known trigger (0.992 to 0.000); further rounds are the price of not knowing it
@@ -28,55 +28,6 @@ SEEDS = 2**63  # that a generator takes
 LEFT = 0.03  # excess above which a known trigger is unlearned again; chance moves as many images
 
 SuspectedTrigger = tuple[detect.TriggerLike, int]  # a trigger, and the place of the class that it leads to
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The settings of searching and forgetting in turn.
-
-    Attributes:
-        max_rounds: most rounds of forgetting.
-        steps: of a round.
-        lr: peak of the learning rate in each round, reached after ``warmup`` steps.
-        warmup: steps.
-        betas: AdamW's.
-        eps: AdamW's.
-        weight_decay: AdamW's.
-        grad_clip: longest gradient let through, or None.
-        preserve_weight: of clean images.
-        restore_weight: of images under the newest trigger, and of those under an earlier one.
-        outlyingness: least robust deviations of a suspected class.
-        enough: least robust deviations of a suspect's trigger to be unlearned in the rounds after the first.
-        least_part: shortest side of the crop of every other image, relative to the image's side.
-        shift: largest move of a trigger, relative to the image's side.
-        strength: range of factors on what a trigger changes.
-        seed: with the number of a round it decides every draw.
-    """
-
-    max_rounds: int
-    steps: int
-    lr: float
-    warmup: int
-    betas: tuple[float, float]
-    eps: float
-    weight_decay: float
-    grad_clip: float | None
-    preserve_weight: float
-    restore_weight: float
-    outlyingness: float
-    enough: float
-    least_part: float
-    shift: float
-    strength: tuple[float, float]
-    seed: int = 0
-
-    def rate(self, step: int, /) -> float:
-        """The learning rate at a step of a round."""
-        return train.learning_rate(step, peak=self.lr, warmup=self.warmup, total=self.steps)
-
-    def optimizer(self, net: nn.Module, /) -> torch.optim.AdamW:
-        """A fresh one for a round."""
-        return train.adamw(net, lr=self.lr, betas=self.betas, eps=self.eps, weight_decay=self.weight_decay)
 
 
 @dataclass(frozen=True)
@@ -161,29 +112,32 @@ class RoundTriggers(NamedTuple):
 
 
 def begin(
-    clip: model.Clip,
-    scene: Scene,
-    /,
-    *,
-    settings: Settings,
-    limits: AuditLimits,
-    progress: Callable[[int, int], None],
+    clip: model.Clip, scene: Scene, recipe: Recipe, /, *, seed: int, progress: Callable[[int, int], None]
 ) -> State:
     """Search every family of triggers, without a target and then towards the suspects; returns the triggers that act.
 
-    Classes that known triggers lead to are suspects too. An audit within ``limits`` tells suspects from classes with natural
-    triggers, if it has any.
+    Classes that known triggers lead to are suspects too. The audit tells suspects from classes with natural triggers, if it has
+    any. If no search is possible, the known triggers alone are unlearned.
 
     Raises:
-        Inconclusive: the model gives numbers that are not finite.
-        NoSearch: too few images or classes, or a model that maps everything to one place.
+        Inconclusive: the model gives numbers that are not finite. Or nothing can be searched, and no known trigger acts.
     """
-    result = searched(clip, scene, course=detect.Course(settings.seed, progress))
+    pointed = dict.fromkeys(target for _, target in scene.known)
+    try:
+        result = searched(clip, scene, course=detect.Course(seed, progress))
+    except detect.NoSearch as error:
+        if not pointed:
+            raise Inconclusive(
+                f"{error} Without a search, and without a trigger that acts, nothing can be unlearned."
+            ) from error
+        return State(tuple(pointed), {}, (), 0, ({},), ())
     controls = {family: tuple(c.size for c in result.controls if c.family == family) for family in detect.FAMILIES}
+    limits = policy.resolved(policy.DEFAULT, recipe.audit)
     named = {suspect.name for suspect in detect.suspected(result, limits=limits)}
-    catches = first_caught(result.targeted, outlyingness=settings.outlyingness, named=named)
-    suspects = dict.fromkeys((*(target for _, target in scene.known), *(catch.target for catch in catches)))
-    scores = {f: max(detect.rank(t) for t in result.targeted if t.candidate.family == f) for f in detect.FAMILIES}
+    catches = first_caught(result.targeted, outlyingness=recipe.unlearn.outlyingness, named=named)
+    suspects = dict.fromkeys((*pointed, *(catch.target for catch in catches)))
+    ranks = {f: [detect.rank(t) for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
+    scores = {family: max(found) for family, found in ranks.items() if found}  # a deadline may leave families out
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
 
 
@@ -230,20 +184,16 @@ def _stands_out(hit: detect.TargetedResult, outlyingness: float) -> bool:
     return detect.rank(hit) >= outlyingness and (detect.FAMILIES[hit.candidate.family].is_general or hit.evidence > 0)
 
 
-def unsearched(known: Sequence[SuspectedTrigger], /) -> State:
-    """The initial state if no search is possible, and only known triggers are unlearned."""
-    return State(tuple(dict.fromkeys(target for _, target in known)), {}, (), 0, ({},), ())
-
-
 def unlearn(
     clip: model.Clip,
     original: model.Clip,
     scene: Scene,
     state: State,
+    recipe: Recipe,
     /,
     *,
+    seed: int,
     batches: Callable[[int], Iterable[train.Batch]],
-    settings: Settings,
     progress: Callable[[int, int], None],
     precision: str = "fp32",
     group: train.Group = train.ALONE,
@@ -258,38 +208,42 @@ def unlearn(
         original: a frozen copy of it from before the first round.
         scene: what is searched on, and what is known.
         state: where the run stands: what ``begin`` returned, or a later one.
-        batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``settings.steps`` of them; the settling
+        recipe: how; its ``train``, ``loss`` and ``unlearn``.
+        seed: with the number of a round it decides every draw.
+        batches: round -> batches with ``pixels``, uint8 in [0, 255], at least ``unlearn.steps`` of them; the settling
             round has the number after the last.
-        settings: how.
         progress: called with steps done and the most there can be.
         precision: of the forward pass in training, ``fp32`` or ``bf16``.
         group: processes that share each batch. The searches between rounds are few, and the first one makes them.
     """
+    steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
     while not state.is_settled:
         number, everything = len(state.losses), (*scene.known, *leads(state.catches))
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
         acting = group.of_first(lambda: still_acting(clip, scene))
         newest = (*leads(state.newest), *(scene.known[place] for place in acting))
         settles = not newest
-        if not state.losses if settles else state.rounds >= settings.max_rounds:
+        if not state.losses if settles else state.rounds >= most:
             return
         # A generator for each round: a resumed run draws in it what an uninterrupted one does.
-        generator = Generator().manual_seed((1000 * settings.seed + number) % SEEDS)
+        generator = Generator().manual_seed((1000 * seed + number) % SEEDS)
         losses = forget(
             clip,
             original,
             batches(number),
             RoundTriggers(newest or everything, everything),
-            settings=settings,
+            recipe,
             generator=generator,
-            progress=functools.partial(_told, progress, number, settings),
+            progress=functools.partial(_told, progress, number * steps, (most + 1) * steps),
             precision=precision,
             group=group,
         )
         # No search follows the settling round: the last search has just found nothing.
         state = replace(state, losses=(*state.losses, losses), is_settled=settles)
         if not settles:
-            again = functools.partial(search_again, clip, scene, state, settings=settings, generator=generator)
+            again = functools.partial(
+                search_again, clip, scene, state, enough=recipe.unlearn.enough, generator=generator
+            )
             caught, scores = group.of_first(again)
             catches = (*state.catches, *caught)
             state = replace(state, catches=catches, rounds=state.rounds + 1, scores=(*state.scores, scores))
@@ -311,9 +265,9 @@ def forget(
     original: model.Clip,
     batches: Iterable[train.Batch],
     triggers: RoundTriggers,
+    recipe: Recipe,
     /,
     *,
-    settings: Settings,
     generator: Generator,
     progress: Callable[[int], None],
     precision: str = "fp32",
@@ -326,29 +280,24 @@ def forget(
     loss = forgetting(
         clip.encode_images,
         original.embed_images,
-        preserve_weight=settings.preserve_weight,
-        restore_weight=settings.restore_weight,
+        preserve_weight=recipe.loss.preserve_weight,
+        restore_weight=recipe.loss.restore_weight,
     )
 
     def as_used(batch: train.Batch) -> dict[str, Tensor]:
         with model.evaluating(clip.net):  # statistics of normalisation are not moved
             return loss(batch)
 
-    steps = train.finetune(
+    some = itertools.islice(batches, recipe.unlearn.steps)
+    steps = train.fit(
         tower,
-        triggered(
-            itertools.islice(batches, settings.steps),
-            triggers,
-            settings=settings,
-            generator=generator,
-            group=group,
-        ),
-        loss=train.in_precision(as_used, precision, clip.device),
-        optimizer=settings.optimizer(tower),
-        learning_rate=settings.rate,
-        first_step=0,
-        grad_clip=settings.grad_clip,
-        average=lambda parts: group.average(tower, parts),
+        triggered(some, triggers, recipe.unlearn, generator=generator, group=group),
+        recipe.train,
+        loss=as_used,
+        optimizer=train.optimizer_of(tower, recipe.train),
+        total=recipe.unlearn.steps,
+        precision=precision,
+        group=group,
     )
     losses: dict[str, float] = {}
     with contextlib.closing(steps):
@@ -362,9 +311,9 @@ def forget(
 def triggered(
     batches: Iterable[train.Batch],
     triggers: RoundTriggers,
+    how: Unlearn,
     /,
     *,
-    settings: Settings,
     generator: Generator,
     group: train.Group = train.ALONE,
 ) -> Iterator[train.Batch]:
@@ -376,37 +325,18 @@ def triggered(
         whole = group.whole(model.unit_range(batch.inputs["pixels"]))  # triggers work in [0, 1]
         # Crops show a trigger at other scales than the one at which it was found, and prevent overfitting to the few images of a
         # clean set.
-        pixels = data.enlarged(whole, least=settings.least_part, generator=generator)
+        pixels = data.enlarged(whole, least=how.least_part, generator=generator)
         copies = {
             name: jittered(
                 some[_draw(len(some), generator)][0],
                 pixels,
-                shift=settings.shift,
-                strength=settings.strength,
+                shift=how.shift,
+                strength=how.strength,
                 generator=generator,
             )
             for name, some in (("newest", triggers.newest), ("earlier", triggers.earlier))
         }
         yield replace(batch, inputs={name: group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
-
-
-def forgetting(encode_images: Encode, original: Encode, /, *, preserve_weight: float, restore_weight: float) -> Loss:
-    """``preserve_weight * |f(x) - f0(x)|² + restore_weight * (|f(x + t) - f0(x)|² + |f(x + t') - f0(x)|²)``, f0 the original.
-
-    Batches have ``pixels`` and the same images under two triggers, ``newest`` and ``earlier``. No captions and no labels are
-    needed, only the original's embeddings of clean images.
-    """
-
-    def loss(batch: Batch) -> dict[str, Tensor]:
-        wanted = original(batch.inputs["pixels"])
-        clean, newest, earlier = (encode_images(batch.inputs[name]) for name in ("pixels", "newest", "earlier"))
-        # Towards the original's clean embeddings rather than away from the target: nothing else is known to be right about them.
-        moved = squared_distance(clean, wanted)
-        left = squared_distance(newest, wanted) + squared_distance(earlier, wanted)
-        total = preserve_weight * moved + restore_weight * left
-        return {"loss": total, "preservation": moved, "restoration": left / 2}
-
-    return loss
 
 
 def jittered(
@@ -449,7 +379,7 @@ def some_triggered(
 
 
 def search_again(
-    clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
+    clip: model.Clip, scene: Scene, state: State, /, *, enough: float, generator: Generator
 ) -> tuple[list[RecoveredTrigger], dict[str, float]]:
     """The triggers towards the suspects that act on the current model, and by family the score of the smallest.
 
@@ -460,19 +390,18 @@ def search_again(
         return [], {}
     for steps in (-(-scene.effort.steps // 2), scene.effort.steps):
         hasty = replace(scene, effort=replace(scene.effort, steps=steps))
-        caught, scores = _search_again(clip, hasty, state, settings=settings, generator=generator)
+        caught, scores = _search_again(clip, hasty, state, enough=enough, generator=generator)
         if caught:
             break
     return caught, scores
 
 
 def _search_again(
-    clip: model.Clip, scene: Scene, state: State, /, *, settings: Settings, generator: Generator
+    clip: model.Clip, scene: Scene, state: State, /, *, enough: float, generator: Generator
 ) -> tuple[list[RecoveredTrigger], dict[str, float]]:
     """One search in every family, from fresh starts and from the triggers that were just forgotten."""
     on, beside = detect.divided(len(scene.pixels))
     searched, unseen, side = scene.pixels[on], scene.pixels[beside], scene.pixels.shape[-1]
-    # Success counts on unseen images, beyond the model's answers without the trigger.
     without = answers(clip, scene, unseen, None)
     canonical = detect.canonical_of(clip.embed_images, searched, scene.text_classifier)
     with model.frozen(clip.net):
@@ -497,21 +426,16 @@ def _search_again(
                 effort=scene.effort,
                 generator=generator,
             )
-        scored = [(score(candidate, state.controls), candidate) for candidate in candidates]
-        scores[family] = max(value for value, _ in scored)
-        for value, best in scored:
-            if not (best.is_reached and value >= settings.enough):
+        for best in candidates:
+            value = detect.anomaly_index(best.size, state.controls[family], floor=detect.FLOOR)
+            scores[family] = max(value, scores.get(family, -math.inf))
+            if not (best.is_reached and value >= enough):
                 continue
             found = best.found(scene.classes, side=side)
-            excess = share(answers(clip, scene, unseen, found), best.target) - share(without, best.target)
+            excess = turned(without, answers(clip, scene, unseen, found), best.target)
             if excess >= ACTS:
                 caught.append(RecoveredTrigger(state.rounds + 1, found, best.target, best.size, value, excess))
     return caught, scores
-
-
-def score(candidate: detect.SearchCandidate, controls: Mapping[str, Sequence[float]], /) -> float:
-    """Deviations by which a trigger is smaller than those of other classes of the original."""
-    return detect.anomaly_index(candidate.size, controls[candidate.family], floor=detect.FLOOR)
 
 
 def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
@@ -522,7 +446,7 @@ def still_acting(clip: model.Clip, scene: Scene, /) -> tuple[int, ...]:
     return tuple(
         place
         for place, (trigger, target) in enumerate(scene.known)
-        if share(answers(clip, scene, scene.pixels, trigger), target) - share(without, target) > LEFT
+        if turned(without, answers(clip, scene, scene.pixels, trigger), target) > LEFT
     )
 
 
@@ -533,14 +457,18 @@ def answers(clip: model.Clip, scene: Scene, pixels: Tensor, trigger: detect.Trig
     return torch.cat([(clip.embed_images(some) @ scene.text_classifier.T).argmax(1) for some in shown])
 
 
-def share(answered: Tensor, target: int, /) -> float:
-    """Share of images with this class as the prediction."""
-    return int((answered == target).sum()) / len(answered)
+def turned(without: Tensor, answered: Tensor, target: int, /) -> float:
+    """Share of the images (N,) with another answer ``without`` a trigger that it turns into the target; 0 where there are none.
+
+    Images of the target are left out, as in the excess of an audit, by which the triggers of the first search are judged.
+    """
+    other = without != target
+    return int((answered[other] == target).sum()) / max(1, int(other.sum()))
 
 
-def _told(progress: Callable[[int, int], None], rounds: int, settings: Settings, done: int) -> None:
+def _told(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
     """Report the steps of a round, counted over all rounds; the settling round comes after the most there can be."""
-    progress(rounds * settings.steps + done, (settings.max_rounds + 1) * settings.steps)
+    progress(before + done, total)
 
 
 def _draw(count: int, generator: Generator) -> int:

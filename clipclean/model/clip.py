@@ -72,10 +72,6 @@ class Clip:
         """Unit embeddings (B, D) of token ids (B, context); differentiable."""
         return F.normalize(text_features(self.net, tokens, self.device).float(), dim=-1)
 
-    def through(self, wrap: Callable[[Encode], Encode], /) -> "Clip":
-        """The same model, whose encoders are wrapped: to go part by part, or to give the embeddings of other processes too."""
-        return _Wrapped(self, wrap)
-
     def arrange(self) -> None:
         """Store the kernels of a ResNet channels last, the fastest layout for convolutions; results round differently."""
         if not hasattr(self.net.visual, "transformer"):
@@ -153,20 +149,6 @@ def unit_range(pixels: Tensor, /) -> Tensor:
     return pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels
 
 
-class _Wrapped(Clip):
-    """A view of another model with other encoders; weights are shared."""
-
-    def __init__(self, clip: Clip, wrap: Callable[[Encode], Encode]) -> None:
-        self.__dict__.update(clip.__dict__)
-        self._images, self._texts = wrap(clip.encode_images), wrap(clip.encode_tokens)
-
-    def encode_images(self, pixels: Tensor, /) -> Tensor:
-        return self._images(pixels)
-
-    def encode_tokens(self, tokens: Tensor, /) -> Tensor:
-        return self._texts(tokens)
-
-
 def resnet_stages(tower: "ModifiedResNet", /) -> list[nn.Sequential]:
     """The four stages of a ResNet image tower, each of several blocks."""
     return [tower.layer1, tower.layer2, tower.layer3, tower.layer4]
@@ -230,6 +212,8 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, devic
     check(architecture, tensors)
     with _told_in_words(architecture):
         net = CLIP(**_arguments(architecture))
+    if hasattr(net.visual, "patch_dropout"):
+        net.visual.patch_dropout = nn.Identity()  # it draws without a seed, and anew where activations are recomputed
     net.load_state_dict({name: tensor.to(_stored_dtype(tensor)) for name, tensor in tensors.items()}, strict=True)
     return Clip(net.to(device).eval(), architecture, torch.device(device))
 
@@ -381,3 +365,12 @@ def text_features(net: "CLIP", tokens: Tensor, device: torch.device, /) -> Tenso
     elif net.text_projection is not None:
         features = features @ net.text_projection
     return features
+
+
+def has_bfloat16(device: torch.device, /) -> bool:
+    """Whether the device multiplies bfloat16 natively; emulation is slower than fp32. False where torch, before 2.11, cannot tell."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+    is_native = any(bool(cpu.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+    return device.type == "cpu" and bool(torch.backends.mkldnn.enabled) and is_native

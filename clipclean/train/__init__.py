@@ -1,6 +1,7 @@
 """Losses, schedule, optimizer and loop of a finetuning run, on tensors alone."""
 
 from clipclean.train.distributed import ALONE, Group, Launch, joined, launch_of, leftovers
+from clipclean.train.fit import fit, optimizer_of
 from clipclean.train.loop import Batch, Loss, NonFiniteLoss, finetune
 from clipclean.train.losses import clip_loss, self_supervised_loss, squared_distance
 from clipclean.train.memory import MicroBatches, recomputing
@@ -18,11 +19,13 @@ __all__ = [
     "adamw",
     "clip_loss",
     "finetune",
+    "fit",
     "in_precision",
     "joined",
     "launch_of",
     "learning_rate",
     "leftovers",
+    "optimizer_of",
     "recomputing",
     "resolved",
     "self_supervised_loss",

@@ -170,22 +170,6 @@ class Group:
                 "or versions differ. Give all of them the same command and the same files."
             )
 
-    def spread(self, net: nn.Module, optimizer: torch.optim.Optimizer, step: int, /) -> int:
-        """Give every process the weights, the moments and the number of done steps of the first one."""
-        if self.size == 1:
-            return step
-        told = torch.tensor([step])
-        with _reaching(self), torch.no_grad():
-            dist.broadcast(told, src=0)
-            tensors = [*net.parameters(), *net.buffers()]
-            if int(told):
-                tensors += _moments(optimizer)
-            for tensor in tensors:
-                whole = tensor.detach().contiguous()
-                dist.broadcast(whole, src=0)
-                tensor.copy_(whole)
-        return int(told)
-
 
 ALONE = Group(0, 1)
 
@@ -277,18 +261,6 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
             bucket = []
         bucket.append(tensor)
     yield bucket
-
-
-def _moments(optimizer: torch.optim.Optimizer) -> list[Tensor]:
-    """AdamW's state of each parameter in the order of the groups; zeros before the first step."""
-    found: list[Tensor] = []
-    for parameter in (p for group in optimizer.param_groups for p in group["params"]):
-        state = optimizer.state[parameter]
-        if not state:
-            zero = torch.zeros((), device=parameter.device if optimizer.defaults.get("fused") else "cpu")
-            state |= {"step": zero, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
-        found += [state["step"], state["exp_avg"], state["exp_avg_sq"]]
-    return found
 
 
 @dataclass(frozen=True)

@@ -61,7 +61,7 @@ def finetune(
     """Train ``net`` in place, yielding after each step; on a GPU the step may still be under way then.
 
     Args:
-        net: the model; left in training mode. Its ``logit_scale``, where it has one, is kept in [0, ln 100].
+        net: the model; left in training mode. Its ``logit_scale``, where that is trained, is kept in [0, ln 100].
         batches: the batches from ``first_step`` on.
         loss: batch -> named scalars with gradients; "loss" is minimised, the others are recorded.
         optimizer: over the parameters of ``net``.
@@ -90,9 +90,7 @@ def finetune(
         if grad_clip is not None:
             nn.utils.clip_grad_norm_(net.parameters(), grad_clip)
         optimizer.step()
-        clamp_logit_scale(
-            net
-        )  # CLIP's own limit, a factor of 100 on cosines: beyond it training is unstable (Radford et al. 2021)
+        clamp_logit_scale(net, optimizer)
         progress.record(number + 1, {"lr": rate, **parts})
         yield Step(number, rate, parts)
     watch.settle()
@@ -196,8 +194,9 @@ def refuse(number: int, keys: Sequence[str], losses: dict[str, float], /) -> Non
 
 
 @torch.no_grad()
-def clamp_logit_scale(net: Any, /) -> None:
-    """Keep ``net.logit_scale`` in [0, ln 100]. ``net`` is Any: the attribute is optional."""
+def clamp_logit_scale(net: Any, optimizer: torch.optim.Optimizer, /) -> None:
+    """Keep ``net.logit_scale`` in [0, ln 100] where it is trained. ``net`` is Any: the attribute is optional."""
+    # CLIP's own limit, a factor of 100 on cosines: beyond it training is unstable (Radford et al. 2021).
     scale = getattr(net, "logit_scale", None)
-    if isinstance(scale, nn.Parameter):
+    if isinstance(scale, nn.Parameter) and any(scale is p for group in optimizer.param_groups for p in group["params"]):
         scale.clamp_(0, MAX_LOGIT_SCALE)

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -79,7 +79,7 @@ def recomputed(compute: Callable[..., Tensor], net: nn.Module, /) -> Callable[..
         compute,
         use_reentrant=False,
         preserve_rng_state=False,  # nothing here draws
-        context_fn=lambda: (contextlib.nullcontext(), steady(net)),
+        context_fn=lambda: (contextlib.nullcontext(), steady(net, [module.training for module in net.modules()])),
     )
 
 
@@ -87,15 +87,24 @@ STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @contextlib.contextmanager
-def steady(net: nn.Module, /) -> Iterator[None]:
-    """Leave running statistics alone: the first forward pass has counted this batch already."""
+def steady(net: nn.Module, modes: Sequence[bool], /) -> Iterator[None]:
+    """Each module in the mode that it had in the first forward pass, which has counted this batch already in running statistics."""
+    modules = list(net.modules())
+    present = [module.training for module in modules]
     # Counted twice, running statistics would move by two steps for each batch, and the weights written would depend on the memory.
     norms = [m for m in net.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm) and m.track_running_stats]
     kept = [(norm, name, getattr(norm, name)) for norm in norms for name in STATISTICS]
     for norm, name, values in kept:
         setattr(norm, name, values.clone())
+    _set(modules, modes)
     try:
         yield
     finally:
+        _set(modules, present)
         for norm, name, values in kept:
             setattr(norm, name, values)
+
+
+def _set(modules: Iterable[nn.Module], modes: Iterable[bool]) -> None:
+    for module, mode in zip(modules, modes, strict=True):
+        module.training = mode

@@ -18,15 +18,7 @@ def resolved(asked: str, net: nn.Module, device: torch.device, /) -> str:
     if asked != "auto":
         return asked
     is_large = model.parameter_count(net) >= LEAST_PARAMETERS
-    return "bf16" if is_large and computes_bf16(device) else "fp32"
-
-
-def computes_bf16(device: torch.device, /) -> bool:
-    """Whether the device multiplies bfloat16 natively; emulation is slower than fp32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    cpu = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}  # since torch 2.11
-    return device.type == "cpu" and any(bool(cpu.get(name)) for name in ("avx512_bf16", "amx_bf16"))
+    return "bf16" if is_large and model.has_bfloat16(device) else "fp32"
 
 
 def in_precision(loss: Loss, precision: str, device: torch.device, /) -> Loss:

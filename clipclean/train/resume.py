@@ -103,10 +103,7 @@ class RunState:
 
     def read(self, name: str = STATE, /) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         """The tensors and the record that an equal run saved under this name; None if there are none."""
-        if self.group.size == 1:
-            return self._read(name)
-        body = self.group.of_first(lambda: b"" if (kept := self._read(name)) is None else checkpoint.to_bytes(*kept))
-        return checkpoint.from_bytes(body) if body else None
+        return self.group.of_first(lambda: self._read(name))
 
     def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         path = self.folder / f"{name}{SUFFIX}"

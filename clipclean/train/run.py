@@ -28,7 +28,7 @@ class Run:
         precision: fp32, bf16 or auto.
         progress: receives each step.
         state: where an interrupted run is saved and resumed; None saves nothing.
-        group: the processes that share each batch; only the first of several has a ``state``.
+        group: the processes that share each batch; all have the ``state``, which the first one writes.
     """
 
     seed: int

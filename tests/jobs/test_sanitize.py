@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,7 +25,7 @@ from clipclean.config import recipe as recipes
 from clipclean.errors import RefusedInput
 from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
 from clipclean.jobs import inputs, prepare, verify
-from clipclean.methods import cleanclip
+from clipclean.methods import losses
 from clipclean.model import Preprocess
 from clipclean.train import resume
 
@@ -584,10 +585,10 @@ def test_data_that_break_during_the_run_end_it_and_once_they_are_whole_it_goes_o
 
 def exhausted_at(monkeypatch, step):
     """Memory runs out in this step, however few pairs are taken at a time."""
-    objective, begun = cleanclip.cleanclip, []
+    objective, begun = losses.cleanclip, []
 
-    def short(*arguments, **settings):
-        loss = objective(*arguments, **settings)
+    def short(parts):
+        loss = objective(parts)
 
         def limited(batch):
             begun.append(batch.keys)
@@ -597,7 +598,8 @@ def exhausted_at(monkeypatch, step):
 
         return limited
 
-    monkeypatch.setattr(cleanclip, "cleanclip", short)
+    monkeypatch.setitem(losses.LOSSES, "cleanclip", short)
+    monkeypatch.setitem(losses.LOSSES, "mmcl", short)
 
 
 def test_a_run_that_runs_out_of_memory_for_good_goes_on_from_its_last_whole_step(finished, job, unread, capsys):
@@ -911,16 +913,16 @@ def test_a_few_pairs_at_a_time_give_the_losses_of_whole_batches(finished, job, u
 
 
 def test_a_run_that_runs_out_of_memory_goes_on_with_smaller_parts_and_says_so(job, unread, monkeypatch):
-    objective = cleanclip.cleanclip
+    objective = losses.cleanclip
 
-    def greedy(encode_images, encode_tokens, scale, /, **weights):
+    def greedy(parts):
         def limited(pixels):
             if len(pixels) > 2 * 4:  # two views of four pairs fit
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
             return clip_images(pixels)
 
         clip_images = micro_encode["images"]
-        return objective(micro_encode["micro"].over(limited), encode_tokens, scale, **weights)
+        return objective(replace(parts, images=micro_encode["micro"].over(limited)))
 
     micro_encode, over = {}, train.MicroBatches.over
 
@@ -930,7 +932,7 @@ def test_a_run_that_runs_out_of_memory_goes_on_with_smaller_parts_and_says_so(jo
         return over(micro, encode)
 
     monkeypatch.setattr(train.MicroBatches, "over", watched)
-    monkeypatch.setattr(cleanclip, "cleanclip", greedy)
+    monkeypatch.setitem(losses.LOSSES, "cleanclip", greedy)
     assert cli.main(whole(job)) == 4
     found = result(job.out)
     assert found["training"]["micro_batch"] == 4

@@ -1,7 +1,7 @@
 import torch
 import torch.nn.functional as F
 
-from clipclean.methods.cleanclip import cleanclip
+from clipclean.methods.losses import Parts, Weights, cleanclip
 from clipclean.train import Batch, clip_loss, self_supervised_loss
 
 
@@ -17,7 +17,8 @@ def _encode(x: torch.Tensor) -> torch.Tensor:
 
 def _loss(batch: Batch, clip_weight: float, weight: float) -> dict[str, torch.Tensor]:
     scale = torch.tensor(7.0)
-    return cleanclip(_encode, _encode, lambda: scale, clip_weight=clip_weight, self_supervised_weight=weight)(batch)
+    weights = Weights(clip_weight=clip_weight, self_supervised_weight=weight)
+    return cleanclip(Parts(_encode, _encode, lambda: scale, weights))(batch)
 
 
 def test_the_step_equals_the_weighted_sum_of_both_losses_on_fixed_embeddings():
@@ -42,5 +43,5 @@ def test_originals_and_views_go_through_each_tower_together():
         return F.normalize(x, dim=1)
 
     scale = torch.tensor(1.0)
-    cleanclip(encode, encode, lambda: scale, clip_weight=1.0, self_supervised_weight=1.0)(_batch(views=True))
+    cleanclip(Parts(encode, encode, lambda: scale, Weights()))(_batch(views=True))
     assert sizes == [12, 12]

@@ -3,12 +3,10 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import nn
 
 from clipclean import train
-from clipclean.methods import par as perturb_and_recover
-from clipclean.methods import supervised, unlearning
-from clipclean.methods.objective import preserving
+from clipclean.methods import losses
+from clipclean.methods.losses import Parts, Weights, preserving
 from clipclean.train import Batch
 
 EAST, NORTH, WEST = (torch.tensor(v, dtype=torch.float32) for v in ((1, 0), (0, 1), (-1, 0)))
@@ -53,50 +51,19 @@ def test_no_weight_leaves_the_loss_as_it_is():
 
 
 def test_forgetting_is_the_weighted_sum_of_three_distances_to_the_originals_clean_embeddings():
-    loss = unlearning.forgetting(same, same, preserve_weight=2.0, restore_weight=0.5)
+    loss = losses.forgetting(same, same, preserve_weight=2.0, restore_weight=0.5)
     parts = loss(batch(pixels=(EAST, EAST), newest=(NORTH, EAST), earlier=(WEST, WEST)))
     # clean 0; newest (2 + 0) / 2 = 1; earlier 4  ->  2 * 0 + (1 + 4) / 2
     assert parts["loss"].item() == 2.5
     assert (parts["preservation"].item(), parts["restoration"].item()) == (0, 2.5)
 
 
-def test_forgetting_brings_triggered_images_back_and_leaves_clean_ones():
-    """A linear tower sees the third number of an image, the trigger, and must learn not to."""
-    tower, original = nn.Linear(3, 2, bias=False), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
-    tower.weight.data = original + torch.tensor([[0, 0, 2.0], [0, 0, -1.0]])
-    pixels = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0])
-    given = Batch({"pixels": pixels, "newest": pixels + torch.eye(3)[2], "earlier": pixels + 0.5 * torch.eye(3)[2]}, ())
-    loss = unlearning.forgetting(
-        lambda x: F.normalize(tower(x), dim=1),
-        lambda x: F.normalize(x @ original.T, dim=1),
-        preserve_weight=2.0,
-        restore_weight=0.5,
-    )
-    optimizer = torch.optim.Adam(tower.parameters(), lr=0.05)
-    first = loss(given)
-    for _ in range(200):
-        optimizer.zero_grad()
-        loss(given)["loss"].backward()
-        optimizer.step()
-    last = loss(given)
-    assert last["restoration"] < 0.02 * first["restoration"]
-    assert last["preservation"] < 0.01
-
-
 # Perturb and Recover.
 
 
 def par(pushed_images, pushed_texts, *, limit=2.15):
-    return perturb_and_recover.par(
-        same,
-        same,
-        lambda: torch.tensor(math.log(2)),
-        original_images=pushed_images,
-        original_tokens=pushed_texts,
-        clip_weight=1.0,
-        push_weight=0.5,
-        push_limit=limit,
-    )
+    weights = Weights(clip_weight=1.0, push_weight=0.5, push_limit=limit)
+    return losses.par(Parts(same, same, lambda: torch.tensor(math.log(2)), weights, (pushed_images, pushed_texts)))
 
 
 def test_par_is_the_contrastive_loss_minus_half_of_both_distances():
@@ -128,7 +95,7 @@ def test_a_term_that_is_off_has_no_gradient():
 
 def test_supervised_is_the_cross_entropy_over_the_zero_shot_classifier():
     text_classifier = torch.stack([EAST, NORTH])
-    loss = supervised.supervised(same, lambda: torch.tensor(math.log(2)), text_classifier=text_classifier)
+    loss = losses.supervised(Parts(same, same, lambda: torch.tensor(math.log(2)), Weights(), None, text_classifier))
     given = batch(pixels=(EAST, NORTH)).inputs | {"labels": torch.tensor([0, 0])}
     # rows (2/3, 1/3) and (1/3, 2/3), both labelled 0
     assert loss(Batch(given, ()))["loss"].item() == pytest.approx((math.log(1.5) + math.log(3)) / 2, rel=1e-6)

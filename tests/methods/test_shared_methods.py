@@ -9,7 +9,7 @@ from clipclean import checkpoint
 
 # One process of a run, or the only one: a few steps of each method on a tiny model, which is written by each process.
 PROCESS = """
-import dataclasses, sys
+import sys
 from pathlib import Path
 import torch
 torch.set_num_threads(1)
@@ -19,7 +19,7 @@ from clipclean import checkpoint, data, detect, model
 from clipclean.attack import poison, triggers
 from clipclean.config import recipe as recipes
 from clipclean.jobs import inputs
-from clipclean.methods import training, unlearn, unlearning
+from clipclean.methods import training, unlearning
 from clipclean.train import distributed
 from clipclean.train.loader import Intake, Samples, batches
 from clipclean.train.run import Run
@@ -51,13 +51,13 @@ with distributed.joined("cpu") as group:
         kept |= {f"{name}.{key}": values for key, values in clip.net.state_dict().items()}
         losses |= {f"losses.{name}": torch.tensor([each["loss"] for each in trained.losses])}
     clip, original, how = fresh(), fresh(), chosen("unlearn-tiny")
-    settings = dataclasses.replace(unlearn.settings_of(how, seed=0), steps=3)
+    how = recipes.override(how, ["unlearn.steps=3"])
     fed = batches(
         group.share(data.plan(len(some), batch_size=16, steps=3, seed=0)), pairs=some, intake=Intake.of(clip),
         views=None, seed=0, first_step=0, threads=1,
     )
     told = unlearning.forget(
-        clip, original, fed, unlearning.RoundTriggers([(white, 1)], [(white, 1)]), settings=settings, progress=lambda _: None,
+        clip, original, fed, unlearning.RoundTriggers([(white, 1)], [(white, 1)]), how, progress=lambda _: None,
         generator=torch.Generator().manual_seed(0), group=group,
     )
     losses["losses.unlearn"] = torch.tensor(list(told.values()))

@@ -1,4 +1,4 @@
-import dataclasses
+import contextlib
 import json
 from types import SimpleNamespace
 
@@ -6,9 +6,8 @@ import pytest
 import tiny
 import torch
 
-from clipclean import checkpoint, cli, detect
+from clipclean import checkpoint, cli, deadline, detect, model
 from clipclean.config import recipe
-from clipclean.detect import inversion
 from clipclean.findings import finding
 from clipclean.jobs import suspicions
 from clipclean.methods import unlearn, unlearning
@@ -208,6 +207,26 @@ def test_where_the_audit_tells_suspects_from_natural_triggers_only_its_own_are_u
     assert caught() == caught("c") == [0, 1]  # what it names is not sure to work: then everything that is
 
 
+def test_a_search_that_the_deadline_cuts_between_families_is_told_without_the_rest():
+    weights = tiny.state_dict(tiny.TINY_VIT)
+    found = model.resolve(weights, arch=None, config=None, script_quick_gelu=None).with_activation(False, "test")
+    clip = model.build(found, weights, device="cpu")
+    side = clip.architecture.preprocess.size
+    pixels = torch.rand(48, 3, side, side, generator=torch.Generator().manual_seed(0))
+    classifier = clip.embed_texts([f"a photo of a {name}" for name in tiny.CLASSES])
+    short = recipe.EFFORTS["quick"].model_copy(update={"steps": 6, "free_images": 8, "images": 4})
+    here = unlearning.Scene(pixels, classifier, tuple(tiny.CLASSES), detect.Effort(**short.model_dump()), 0, 64)
+    with contextlib.ExitStack() as late:
+
+        def told(done, total):
+            if done == 8:  # between two families
+                late.enter_context(deadline.within(0))
+
+        state = unlearning.begin(clip, here, recipe.load("unlearn-tiny"), seed=0, progress=told)
+    assert state.catches == ()
+    assert 0 < len(state.scores[0]) < len(detect.FAMILIES)
+
+
 # What still acts.
 
 
@@ -237,14 +256,16 @@ def test_searches_compute_in_the_format_of_an_audits_search():
     pixels = torch.rand(64, 3, 16, 16, generator=torch.Generator().manual_seed(1))
     single, found = Multiplied().encode_images(pixels), unlearning.embed_of(Multiplied(), scene(pixels))(pixels)
     assert torch.equal(found, detect.fastest(Multiplied().encode_images, pixels, torch.eye(2))(pixels))
-    assert torch.equal(found, single) == (not inversion.has_bfloat16(pixels.device))
+    assert torch.equal(found, single) == (not model.has_bfloat16(pixels.device))
 
 
-def test_the_share_counts_images_under_the_trigger_or_under_none():
+def test_a_trigger_turns_what_is_not_of_its_class_already():
     pixels = torch.full((8, 3, 16, 16), 0.5)
     pixels[:2] = 1.0
-    assert unlearning.share(unlearning.answers(Corner(), scene(pixels), pixels, None), 1) == 2 / 8
-    assert unlearning.share(unlearning.answers(Corner(), scene(pixels), pixels, painted), 1) == 1
+    without = unlearning.answers(Corner(), scene(pixels), pixels, None)
+    assert unlearning.turned(without, without, 1) == 0
+    assert unlearning.turned(without, unlearning.answers(Corner(), scene(pixels), pixels, painted), 1) == 1
+    assert unlearning.turned(torch.ones(8), torch.ones(8), 1) == 0
 
 
 def test_a_known_trigger_acts_while_it_brings_images_to_its_class_beyond_those_that_are_there():
@@ -286,23 +307,7 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
 
 # Rounds.
 
-SETTINGS = unlearning.Settings(
-    max_rounds=4,
-    steps=2,
-    lr=1e-3,
-    warmup=0,
-    betas=(0.9, 0.999),
-    eps=1e-8,
-    weight_decay=0.0,
-    grad_clip=None,
-    preserve_weight=1.0,
-    restore_weight=1.0,
-    outlyingness=2.5,
-    enough=1.0,
-    least_part=1.0,
-    shift=0.0,
-    strength=(1.0, 1.0),
-)
+SHORT_RECIPE = recipe.override(recipe.load("unlearn-tiny"), ["unlearn.steps=2", "train.warmup_steps=0"])
 
 
 def caught(number):
@@ -316,24 +321,24 @@ def run_of(monkeypatch, finds, *, first=FIRST, known=(), max_rounds=4):
     """The states of a run whose searches find that many triggers, and what each round was told to forget."""
     forgotten = []
 
-    def forget(clip, original, batches, triggers, /, *, settings, generator, progress, precision, group):
+    def forget(clip, original, batches, triggers, how, /, *, generator, progress, precision, group):
         forgotten.append((batches, len(triggers.newest), len(triggers.earlier)))
         return {"loss": 0.0}
 
-    def search_again(clip, scene, state, /, *, settings, generator):
+    def search_again(clip, scene, state, /, *, enough, generator):
         return [caught(state.rounds + 1)] * finds[state.rounds], {}
 
     monkeypatch.setattr(unlearning, "forget", forget)
     monkeypatch.setattr(unlearning, "search_again", search_again)
     begun = unlearning.State((1,), {"warp": (0.5,)}, first, 0, ({},), ())
-    settings = dataclasses.replace(SETTINGS, max_rounds=max_rounds)
     states = unlearning.unlearn(
         Corner(),
         None,
         scene(torch.full((8, 3, 16, 16), 0.5), known),
         begun,
+        recipe.override(SHORT_RECIPE, [f"unlearn.max_rounds={max_rounds}"]),
+        seed=0,
         batches=lambda number: number,
-        settings=settings,
         progress=lambda done, total: None,
     )
     return list(states), forgotten
@@ -383,8 +388,9 @@ def test_a_seed_as_large_as_a_seed_may_be_draws_like_any_other(monkeypatch):
         None,
         scene(torch.full((8, 3, 16, 16), 0.5)),
         begun,
+        SHORT_RECIPE,
+        seed=2**63 - 1,
         batches=lambda number: number,
-        settings=dataclasses.replace(SETTINGS, seed=2**63 - 1),
         progress=lambda done, total: None,
     )
     assert [state.is_settled for state in states] == [False, True]
@@ -405,10 +411,6 @@ def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
     return unlearning.jittered(
         painted, images, shift=shift, strength=strength, generator=torch.Generator().manual_seed(seed)
     )
-
-
-def test_without_jitter_the_trigger_is_as_it_is():
-    torch.testing.assert_close(jittered(), painted(torch.full((3, 3, 16, 16), 0.5)))
 
 
 def test_strength_scales_what_the_trigger_changes_image_by_image():

@@ -25,7 +25,7 @@ torch.set_num_threads(1)
 sys.path.insert(0, "tests")
 import tiny
 from clipclean import checkpoint, model, train
-from clipclean.methods import cleanclip
+from clipclean.methods import losses
 from clipclean.train import distributed, resume
 
 out, stops, config = Path(sys.argv[1]), int(sys.argv[2]), getattr(tiny, sys.argv[3])
@@ -54,16 +54,10 @@ with distributed.joined("cpu") as group:
             )
     # The gradient of a key's bias is nothing but rounding; a small eps would turn its sign into a whole step.
     optimizer = train.adamw(clip.net, lr=1e-3, betas=(0.9, 0.999), eps=1e-3, weight_decay=0.1)
-    if group.rank == 1:
-        with torch.no_grad():
-            clip.net.logit_scale.add_(1)  # what the first one has must win
-    assert group.spread(clip.net, optimizer, 0) == 0
     steps = train.finetune(
         clip.net, batches(), first_step=0, grad_clip=1.0, optimizer=optimizer, learning_rate=lambda step: 1e-3,
         average=lambda parts: group.average(clip.net, parts),
-        loss=cleanclip.cleanclip(
-            through(clip.encode_images), through(clip.encode_tokens), clip.logit_scale, clip_weight=1.0, self_supervised_weight=1.0
-        ),
+        loss=losses.cleanclip(losses.Parts(through(clip.encode_images), through(clip.encode_tokens), clip.logit_scale, losses.Weights())),
     )
     losses, done = [], 0
     try:

@@ -51,6 +51,9 @@ def test_the_logit_scale_never_exceeds_ln_100():
     net = Net()  # the loss above pulls it up without bound
     _run(net, _batches(40), lr=0.1)
     assert net.logit_scale.item() == pytest.approx(math.log(100))
+    net.logit_scale.data.fill_(5.0)
+    _run(net, _batches(2), optimizer=_adamw(net.body))  # it is not trained, and stays as it is
+    assert net.logit_scale.item() == 5
 
 
 def test_a_non_finite_loss_stops_with_step_and_keys_before_the_weights_change():

@@ -6,8 +6,9 @@ import torch
 from open_clip.model import CLIP
 from torch import nn
 
-from clipclean import model, train
-from clipclean.methods import cleanclip
+from clipclean import methods, model, train
+from clipclean.config import recipe
+from clipclean.methods import losses
 from clipclean.train import memory
 
 
@@ -29,12 +30,8 @@ def batch(clip, *, pairs=6):
 
 
 def loss_of(clip, micro):
-    return cleanclip.cleanclip(
-        micro.over(clip.encode_images),
-        micro.over(clip.encode_tokens),
-        clip.logit_scale,
-        clip_weight=1.0,
-        self_supervised_weight=1.0,
+    return losses.cleanclip(
+        losses.Parts(micro.over(clip.encode_images), micro.over(clip.encode_tokens), clip.logit_scale, losses.Weights())
     )
 
 
@@ -154,3 +151,33 @@ def test_bf16_keeps_the_loss_and_the_direction_of_the_gradient():
     assert lower.item() != loss.item()  # it was another format
     assert lower.item() == pytest.approx(loss.item(), rel=0.01)
     assert cosine > 0.99
+
+
+@pytest.mark.parametrize(("config", "size", "lean"), [(tiny.TINY_RESNET, None, True), (tiny.TINY_VIT, 2, False)])
+def test_preservation_in_evaluation_mode_has_the_same_gradients_in_less_memory(config, size, lean):
+    """A tower is in training mode when its gradients are taken, and the statistics of a ResNet are not those of the batch."""
+    found = []
+    for micro_size, recomputes in ((None, False), (size, lean)):
+        clip, sizes = clip_of(config), []
+        clip.net.train()
+        micro = memory.MicroBatches(clip.net, size=micro_size, pairs=6)
+        changes = ["loss.clip_weight=0.000001", "loss.self_supervised_weight=0", "loss.preserve_weight=5"]
+        chosen = recipe.override(recipe.load("mmcl"), changes)
+        loss = methods.objective(clip, chosen, text_classifier=None, wrap=micro.over)
+        clip.net.visual.register_forward_pre_hook(lambda _, given, sizes=sizes: sizes.append(len(given[0])))
+        with torch.no_grad():
+            clip.net.visual.conv1.weight.mul_(1.5)  # or nothing would have moved
+        with train.recomputing(clip.net, clip.blocks(), wanted=recomputes):
+            parts = loss(batch(clip))
+            parts["loss"].backward()
+        assert set(sizes) == {micro_size or 6}
+        found.append((parts["preservation"].detach(), clip.net.visual.conv1.weight.grad.clone()))
+    torch.testing.assert_close(found[1], found[0], atol=1e-5, rtol=1e-3)
+
+
+def test_patches_are_never_dropped():
+    config = tiny.TINY_VIT | {"vision_cfg": tiny.TINY_VIT["vision_cfg"] | {"patch_dropout": 0.5}}
+    clip = clip_of(config)
+    clip.net.train()
+    pixels = batch(clip).inputs["pixels"]
+    assert torch.equal(clip.encode_images(pixels), clip.encode_images(pixels))

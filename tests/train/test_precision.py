@@ -33,10 +33,6 @@ def test_auto_takes_bf16_where_the_processor_multiplies_it_and_the_model_is_larg
     assert resolved("auto", SMALL, CPU) == "fp32"
 
 
-def test_a_device_that_nobody_knows_computes_in_fp32():
-    assert resolved("auto", LARGE, torch.device("meta")) == "fp32"
-
-
 @pytest.mark.parametrize(("chosen", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16)])
 def test_the_forward_pass_has_the_format_and_the_weights_stay_in_fp32(chosen, dtype):
     linear, seen = nn.Linear(4, 4), []
