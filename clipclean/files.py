@@ -7,12 +7,12 @@ import os
 import secrets
 import stat
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TextIO
 
 from clipclean import untrusted
-from clipclean.errors import ResourceError
+from clipclean.errors import ResourceError, UsageError
 
 PARTIAL = ".partial"  # how the name of a file ends that is being written
 
@@ -93,6 +93,26 @@ def is_text(path: Path, /) -> bool:
 def nearest(path: Path, /) -> Path:
     """The path itself if it exists, else the nearest of its parents that does."""
     return next(there for there in (path.absolute(), *path.absolute().parents) if there.exists())
+
+
+def check_output(name: str, path: Path, /, *, suffixes: Sequence[str] = (), force: bool = True) -> None:
+    """Refuse before slow work a file that could not be written after it; ``force`` lets it replace another file.
+
+    ``name`` is the file in words, such as ``--out x.pt``.
+
+    Raises:
+        UsageError: it exists, its folder does not, or its name ends in none of ``suffixes``.
+        ResourceError: nothing can be written in its folder.
+    """
+    if path.is_dir():
+        raise UsageError(f"{name} is a folder. Name a file.")
+    if path.exists() and not force:
+        raise UsageError(f"{name} exists. Name another file, or pass --force to overwrite it.")
+    if suffixes and path.suffix not in suffixes:
+        raise UsageError(f"{name}: name a file that ends in {', '.join(suffixes)}.")
+    if not path.absolute().parent.is_dir():
+        raise UsageError(f"{name}: its folder does not exist. Make the folder first.")
+    check_writable(path.absolute().parent, path)
 
 
 def check_writable(folder: Path, path: Path, /) -> None:

@@ -5,16 +5,22 @@ import hashlib
 import json
 import os
 from collections.abc import Iterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import filelock
 
-from clipclean import files
-from clipclean.errors import ResourceError, UsageError
+from clipclean import files, untrusted
+from clipclean.errors import RefusedInput, ResourceError, UsageError
 
 PLACE = "CLIPCLEAN_STATE"  # names the folder instead of the user's own
 
+MOST_MARK = 2**20  # bytes
+MARK = "command.json"  # in each folder of a state: it is ours, and this goes on with it
+FOLDERS = RUNS, AUDITS = "runs", "audits"  # of states, below the home
+COMMAND: ContextVar[str] = ContextVar("command", default="the same call in Python")
 Note = dict[str, Any]  # JSON that clipclean wrote itself, into a folder that is the user's alone
 
 
@@ -43,7 +49,7 @@ def place_of(out: Path, /) -> Path:
     It is never beside ``out`` or in it: files that come with a model, from git or a tar archive, must not count as our state,
     and links in them must not lead us anywhere.
     """
-    return home() / "runs" / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:32]
+    return home() / RUNS / hashlib.sha256(os.fsencode(out.resolve())).hexdigest()[:32]
 
 
 def private(folder: Path, /) -> None:
@@ -66,6 +72,36 @@ def private(folder: Path, /) -> None:
         raise ResourceError(
             f"Cannot keep the state of the run in {folder}: {os.strerror(error.errno or 0)}. Name a folder of your own by {PLACE}."
         ) from error
+
+
+class Kept(NamedTuple):
+    """The state of an interrupted run: its folder, the command that goes on with it, and when bytes were last written to it."""
+
+    folder: Path
+    command: str
+    size: int
+    written: datetime
+
+
+def mark(folder: Path, /) -> None:
+    """Mark the folder of a state as ours, with the command that goes on with it; raises ResourceError."""
+    files.write_text(folder / MARK, json.dumps({"command": COMMAND.get()}))
+
+
+def kept() -> list[Kept]:
+    """The states of interrupted runs, the newest first: folders that ``mark`` marked. Links and what else lies there are left out."""
+    found = []
+    for folder in (each for name in FOLDERS for each in (home() / name).glob("[0-9a-f]*")):
+        try:
+            told = untrusted.loads(untrusted.read(folder / MARK, limit=MOST_MARK), MARK, limit=MOST_MARK)
+        except (OSError, ValueError, RefusedInput):
+            continue
+        if folder.is_symlink() or folder.parent.is_symlink():
+            continue
+        stats = [path.lstat() for path in folder.rglob("*")]
+        written = datetime.fromtimestamp(max(each.st_mtime for each in stats), UTC)
+        found.append(Kept(folder, str(told.get("command")), sum(each.st_size for each in stats), written))
+    return sorted(found, key=lambda each: each.written, reverse=True)
 
 
 @contextlib.contextmanager

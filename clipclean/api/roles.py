@@ -75,8 +75,7 @@ def check_report(role: Role, /) -> None:
     """
     path, name = role.path, role.name
     try:
-        if path.is_dir() or not path.absolute().parent.is_dir():
-            raise UsageError(f"{name}: name a file in a folder that exists. Make the folder first.")
+        files.check_output(name, path)
         if os.path.lexists(path):
             if path.is_symlink() or not path.is_file():
                 raise UsageError(
@@ -88,7 +87,6 @@ def check_report(role: Role, /) -> None:
                 )
     except OSError as error:
         raise files.cannot_write(path, error) from error
-    files.check_writable(path.absolute().parent, path)
 
 
 def _roles(given: Values, name: str) -> Iterator[Role]:

@@ -6,6 +6,7 @@ import errno
 import importlib
 import os
 import platform
+import shlex
 import signal
 import sys
 import traceback
@@ -13,7 +14,7 @@ from collections.abc import Sequence
 
 import click
 
-from clipclean import __version__
+from clipclean import __version__, own_state
 from clipclean.cli import gone, process
 from clipclean.errors import ClipcleanError, ResourceError, UsageError
 
@@ -32,6 +33,7 @@ COMMANDS = {
     "report": ("clipclean.cli.report:report", "Turn a report.json into HTML, SARIF, JUnit or Markdown."),
     "compare": ("clipclean.cli.compare:compare", "Compare two reports: findings that are new, worse or gone."),
     "explain": ("clipclean.cli.explain:explain", "Explain a finding, or print a page of the documentation."),
+    "runs": ("clipclean.cli.runs:runs", "List or remove what interrupted runs have kept."),
     "doctor": ("clipclean.cli.doctor:doctor", "Show versions, devices and memory, for bug reports."),
     "demo": ("clipclean.cli.demo:demo", "Clean a bundled tiny CLIP with a backdoor, on a CPU, in minutes."),
 }
@@ -107,6 +109,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     context: click.Context | None = None
     given = list(sys.argv[1:] if arguments is None else arguments)
     process.know(given)
+    own_state.COMMAND.set(shlex.join(["clipclean", *given]))
     if arguments is None:  # the process is ours
         process.be_a_good_neighbour()
         process.keep_freed_memory()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from clipclean import files
-from clipclean.errors import UsageError
+from clipclean.errors import UnsupportedModel, UsageError
 from clipclean.export import bpe, onnx_presets
 from clipclean.progress import Progress
 from clipclean.schema.report import ExportRecord
@@ -200,9 +200,12 @@ def check(wanted: ExportOptions, /) -> None:
 
 
 def check_architecture(architecture: "model.Architecture", wanted: ExportOptions, /) -> None:
-    """Raise UnsupportedModel where a format has no place for the model."""
+    """Raise UsageError where a format has no place for the model."""
     for name in wanted.formats:
-        FORMATS[name].layout().check_architecture(architecture)
+        try:
+            FORMATS[name].layout().check_architecture(architecture)
+        except UnsupportedModel as error:
+            raise UsageError(f"--format {name}: {error}") from error
 
 
 def write(

@@ -52,7 +52,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
     """
-    check_file(request.out, force=request.force)
+    files.check_output(f"--out {request.out}", request.out, suffixes=tuple(WRITERS), force=request.force)
     recipe = recipes.load(recipes.DEFAULT)
     vocabulary = inputs.words(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
@@ -99,22 +99,6 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         accuracy_lost=finite(detect.accuracy_lost(before, after)),
         sha256=files.sha256(request.out),
     )
-
-
-def check_file(out: Path, /, *, force: bool) -> None:
-    """Refuse before slow work what could not be written after it.
-
-    Raises:
-        UsageError: the output exists, or its folder does not.
-        ResourceError: nothing can be written in its folder.
-    """
-    if out.is_dir() or (out.exists() and not force):
-        raise UsageError(f"--out {out} exists. Name another file, or pass --force to overwrite it.")
-    if out.suffix not in WRITERS:
-        raise UsageError(f"--out {out}: name a file that ends in {' or '.join(WRITERS)}.")
-    if not out.absolute().parent.is_dir():
-        raise UsageError(f"--out {out}: the folder {out.absolute().parent} does not exist.")
-    files.check_writable(out.absolute().parent, out)
 
 
 def write(out: Path, loaded: inputs.LoadedModel, /) -> None:

@@ -20,7 +20,6 @@ from clipclean.progress import say
 from clipclean.train import resume
 from clipclean.train.resume import RunState
 
-FOLDER = "audits"  # below the user's own state folder
 MOST = 8  # most interrupted audits that are kept; the oldest is removed first
 
 
@@ -93,8 +92,9 @@ def kept(decides: Mapping[str, object], /) -> Iterator[RunState | None]:
 def _begun(decides: Mapping[str, object]) -> RunState | None:
     found = digest(decides)
     try:
-        folder = own_state.home() / FOLDER / found[:32]
+        folder = own_state.home() / own_state.AUDITS / found[:32]
         own_state.private(folder)
+        own_state.mark(folder)
         folder.touch()
         _bound(folder)
     except (ClipcleanError, OSError) as error:

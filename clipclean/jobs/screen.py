@@ -24,7 +24,11 @@ from clipclean.schema.report import ToolRecord
 from clipclean.schema.results import KeptRecord, RankedPair, Screening, SignalRecord, SignalValue
 
 SHOWN = 48  # images on the page
-KEPT = (".csv", ".tar", ".txt")  # forms in which the kept pairs can be written
+KEPT = (
+    ".csv",
+    ".tar",
+    ".txt",
+)  # a table of images that are files, a shard with copies of the images, or a list of keys
 
 
 @dataclass(frozen=True)
@@ -189,16 +193,7 @@ def check_kept(request: ScreenRequest, /) -> None:
         return
     if request.drop is None and request.false_drop_rate is None:
         raise UsageError(f"--save-kept {out}: no pair would be dropped. Choose which: --drop auto, or --drop 2%.")
-    if out.suffix not in KEPT:
-        raise UsageError(
-            f"--save-kept {out}: name a file that ends in .csv (a table of images that are files), .tar (a shard with "
-            "copies of the images) or .txt (a list of keys)."
-        )
-    if out.is_dir() or (out.exists() and not request.force):
-        raise UsageError(f"--save-kept {out} exists. Name another file, or pass --force to overwrite it.")
-    if not out.absolute().parent.is_dir():
-        raise UsageError(f"--save-kept {out}: the folder {out.absolute().parent} does not exist.")
-    files.check_writable(out.absolute().parent, out)
+    files.check_output(f"--save-kept {out}", out, suffixes=KEPT, force=request.force)
 
 
 def check_table(out: Path, clean: data.CleanSet, /) -> None:

@@ -58,6 +58,7 @@ class RunState:
             return
         with own_state.locked(self.folder):
             own_state.private(self.folder)
+            own_state.mark(self.folder)
             try:
                 yield
             finally:
@@ -174,10 +175,14 @@ def _record(path: Path) -> dict[str, Any] | None:
 
 
 def _remove_empty(folder: Path) -> None:
-    """Remove the folders in a folder, and itself, if nothing is in them."""
-    for path in (*_inside(folder), folder):
+    """Remove the folders in a folder, and itself, if nothing is in them but its mark."""
+    for path in _inside(folder):
         with contextlib.suppress(OSError):  # not a folder, or not empty
             path.rmdir()
+    with contextlib.suppress(OSError):
+        if [path.name for path in _inside(folder)] == [own_state.MARK]:
+            (folder / own_state.MARK).unlink()
+        folder.rmdir()
 
 
 def _inside(folder: Path) -> list[Path]:

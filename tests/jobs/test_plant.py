@@ -103,18 +103,10 @@ def test_equal_seeds_give_equal_weights_in_either_format(job, capsys):
 # What is refused.
 
 
-@pytest.mark.parametrize(
-    ("out", "told"),
-    [
-        ("model.pt", "exists"),
-        ("pairs", "exists"),
-        ("a.bin", r"ends in \.pt or \.safetensors"),
-        ("none/a.pt", "does not exist"),
-    ],
-)
-def test_an_output_that_is_there_or_cannot_be_is_refused(job, out, told):
-    with pytest.raises(UsageError, match=told):
-        plant.check_file(job.folder / out, force=False)
+@pytest.mark.parametrize("out", ["model.pt", "pairs", "a.bin", "none/a.pt"])
+def test_an_output_that_is_there_or_cannot_be_is_refused(job, out):
+    with pytest.raises(UsageError, match=out):
+        files.check_output(f"--out {out}", job.folder / out, suffixes=plant.WRITERS, force=False)
 
 
 def test_a_folder_that_cannot_be_written_is_refused_before_slow_work(job, monkeypatch, capsys):
@@ -128,10 +120,9 @@ def test_a_folder_that_cannot_be_written_is_refused_before_slow_work(job, monkey
 
 
 def test_force_overwrites_a_file_and_never_a_folder(job, capsys):
-    plant.check_file(job.model, force=True)
     (job.folder / "folder.pt").mkdir()
-    with pytest.raises(UsageError, match="exists"):
-        plant.check_file(job.folder / "folder.pt", force=True)
+    with pytest.raises(UsageError):
+        files.check_output("--out", job.folder / "folder.pt", force=True)
     (job.folder / "planted.pt").write_bytes(b"an earlier one")
     planted(job, capsys, "--force", out="planted.pt")
     assert (job.folder / "planted.pt").read_bytes() != b"an earlier one"

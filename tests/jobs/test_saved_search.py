@@ -96,7 +96,7 @@ def numbers(report):
 
 
 def states():
-    folder = own_state.home() / saved_search.FOLDER
+    folder = own_state.home() / own_state.AUDITS
     return sorted(folder.iterdir()) if folder.is_dir() else []
 
 

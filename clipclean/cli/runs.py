@@ -1,0 +1,53 @@
+"""``clipclean runs``: lists and removes what interrupted runs have kept."""
+
+import contextlib
+
+import click
+
+from clipclean import own_state
+from clipclean.cli import options, printing
+from clipclean.cli.command import CommandGroup
+from clipclean.errors import UsageError
+from clipclean.untrusted import printable
+
+MIB = 2**20
+
+
+@click.group(cls=CommandGroup)
+def runs() -> None:
+    """List or remove what interrupted runs have kept, so that the same command goes on."""
+
+
+@runs.command("list", epilog="\b\nExamples:\n  clipclean runs list\n  clipclean runs list --json")
+@options.as_json
+def list_runs(as_json: bool) -> None:
+    """Show the interrupted runs, the newest first: time, size, and the command that goes on in the same folder.
+
+    They lie in ~/.local/state/clipclean; XDG_STATE_HOME or CLIPCLEAN_STATE name another folder.
+    """
+    found = own_state.kept()
+    if as_json:
+        printing.echo_json(
+            [each._asdict() | {"folder": str(each.folder), "written": each.written.isoformat()} for each in found]
+        )
+        return
+    for each in found:
+        click.echo(f"{each.written:%Y-%m-%d %H:%M}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}")
+    click.echo(f"{len(found)} interrupted run(s) in {printable(own_state.home())}")
+
+
+@runs.command(epilog="\b\nExample:\n  clipclean runs clear")
+def clear() -> None:
+    """Remove what interrupted runs have kept. A cleaning in progress and everything else in that folder stay."""
+    from clipclean.train.resume import RunState
+
+    removed = 0
+    for each in own_state.kept():
+        try:
+            is_cleaning = each.folder.parent.name == own_state.RUNS  # an audit goes on without its state
+            with own_state.locked(each.folder) if is_cleaning else contextlib.nullcontext():
+                RunState(each.folder, "").discard()
+        except UsageError:  # it is in progress
+            continue
+        removed += not each.folder.exists()
+    click.echo(f"{removed} interrupted run(s) removed")
