@@ -74,26 +74,14 @@ Examples:
 )
 @options.triggers
 @options.target
-@options.download
-@options.arch
-@options.weights
-@options.classes
-@options.templates
-@options.policy
-@options.seed
-@options.device
-@options.workers
+@options.loaded
+@options.named
+@options.judged
+@options.computed
 @options.max_minutes
-@options.outputs
-@options.as_json
-@options.fail_on
-@options.baseline
-@options.exit_zero
-@options.quiet
-@options.label
+@options.reported
+@options.spoken
 @options.dry_run
-@options.config
-@options.verbose
 def audit(**given: Any) -> int:
     """Look for an unknown backdoor in MODEL, and name the class that it leads to.
 

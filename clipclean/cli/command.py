@@ -43,11 +43,10 @@ def variable(name: str, /) -> str:
 
 
 class Command(click.Command):
-    """A command of ours: options in groups, and their defaults from a project's configuration."""
+    """A command of ours: options in groups, variables that are told, and words for what is gone."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """As click does, once a configuration has given its defaults; what is gone is refused with what to use instead."""
-        config_file.apply(self, ctx, args)
+        """As click does; what is gone is refused with what to use instead."""
         given = tuple(args)  # click empties the list
         try:
             rest = super().parse_args(ctx, args)

@@ -7,7 +7,7 @@ cloned repository: like a variable it sets only what is in ``FREE``.
 import difflib
 import os
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,27 +25,16 @@ FLAG_ALONE = ("config", "download", "help")  # neither a variable nor a file set
 Values = Mapping[str, Any]  # plain values of YAML or TOML, or click's of parameters
 
 
-def apply(command: click.Command, context: click.Context, arguments: Sequence[str], /) -> None:
-    """Let a configuration give the defaults of a command, and say so.
+def apply(context: click.Context, _option: click.Parameter, named: Path | None) -> None:
+    """Let a configuration give the defaults of a command, and say so; the callback of ``--config``.
 
     Raises:
         UsageError: the file cannot be read, sets what is no option, or more than a file may that no flag named.
     """
-    takes_one = any(option.name == "config" for option in command.params)
-    if (
-        context.resilient_parsing
-        or not takes_one
-        or not {*context.help_option_names, "--help-all"}.isdisjoint(arguments)
-    ):
+    path = named or found(Path.cwd())
+    if context.resilient_parsing or path is None or str(named) == OFF:
         return
-    try:
-        given, _, _ = command.make_parser(context).parse_args(list(arguments))
-    except click.UsageError:
-        return  # told by whoever parses next
-    named = given.get("config")
-    path = Path(named) if named else found(Path.cwd())
-    if path is None or named == OFF:
-        return
+    command = context.command
     defaults = _defaults(command, context, read(path), path)
     flags = {str(option.name): f"--{flag}" for flag, option in _flags(command).items()}
     if not named and (held := [flags[name] for name in defaults if name not in FREE]):

@@ -35,11 +35,8 @@ Examples:
     **options.SETS,
     show_default="the demo's",
 )
-@options.image_key
-@options.caption_key
-@options.download
-@options.arch
-@options.weights
+@options.keyed
+@options.loaded
 @option("--normalize", "Output", "ONNX: the graphs scale embeddings to length 1.")
 @option(
     "--fp16",
@@ -55,10 +52,8 @@ Examples:
 )
 @options.force
 @options.as_json
-@options.quiet
+@options.spoken
 @options.label
-@options.config
-@options.verbose
 def export(**given: Any) -> None:
     """Write the weights of the checkpoint MODEL in other layouts, and check that they give the same embeddings.
 

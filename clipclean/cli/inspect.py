@@ -26,9 +26,7 @@ Examples:
 
 @command(epilog=EPILOG)
 @click.argument("models", metavar="MODEL...", nargs=-1, required=True, type=click.Path(readable=False, path_type=Path))
-@options.download
-@options.arch
-@options.weights
+@options.loaded
 @options.as_json
 @options.config
 @options.verbose

@@ -9,7 +9,7 @@ import click
 
 from clipclean.api import format_of
 from clipclean.api.parameters import PARAMETERS
-from clipclean.cli import complete
+from clipclean.cli import complete, config_file
 from clipclean.cli.command import Decorated, option
 from clipclean.config.recipe import EFFORTS
 from clipclean.export import formats as export_formats
@@ -362,6 +362,8 @@ config = option(
     "File with defaults of options: a clipclean.yaml, or [tool.clipclean] of a pyproject.toml. One that is only found in "
     "the working folder sets no more than device, workers, quiet and verbose; off uses none.",
     expose_value=False,
+    is_eager=True,
+    callback=config_file.apply,
     show_default="clipclean.yaml or pyproject.toml of the working folder",
 )
 quiet = option(
@@ -376,3 +378,20 @@ verbose = option(
     "Show more detail on stderr, and a traceback on errors.",
     callback=_loudness,
 )
+
+# Groups of those that commands take together.
+
+
+def together(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorated], Decorated]:
+    """Several options as one decorator."""
+    return lambda command: functools.reduce(lambda made, decorate: decorate(made), reversed(decorators), command)
+
+
+loaded = together(download, arch, weights)
+keyed = together(image_key, caption_key)
+named = together(classes, templates)
+judged = together(policy, fail_on, baseline, exit_zero)
+reported = together(outputs, as_json, label)
+computed = together(seed, device, workers)
+logged = together(log_dir, log_to)
+spoken = together(quiet, config, verbose)

@@ -33,8 +33,7 @@ Examples:
 )
 @option("--target CLASS", "Search", "The class that triggered images lead to.", required=True)
 @options.pairs("Clean image-caption pairs to finetune on.")
-@options.image_key
-@options.caption_key
+@options.keyed
 @option(
     "--out -o FILE",
     "Output",
@@ -46,19 +45,12 @@ Examples:
 @option("--steps N", "Cleaning", "Steps of finetuning.", type=int, show_default="300")
 @option("--lr RATE", "Cleaning", "Peak learning rate; use 1e-5 for large models.", type=float, show_default="8e-4")
 @option("--batch-size N", "Cleaning", "Pairs in a step.", type=int, show_default="256")
-@options.download
-@options.arch
-@options.weights
-@options.classes
-@options.templates
-@options.seed
-@options.device
-@options.workers
+@options.loaded
+@options.named
+@options.computed
 @options.force
 @options.as_json
-@options.quiet
-@options.config
-@options.verbose
+@options.spoken
 def plant(**given: Any) -> None:
     """Plant a backdoor in a copy of MODEL by finetuning on partly triggered pairs, and report its success.
 

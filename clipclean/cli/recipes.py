@@ -94,8 +94,7 @@ def schema() -> None:
 @option("--data -d CLEAN", "Data", "Clean pairs for planting and cleaning.", **options.SETS)
 @options.eval_data
 @options.arch
-@options.classes
-@options.templates
+@options.named
 @option(
     "--attacks N",
     "Cleaning",

@@ -34,8 +34,7 @@ Examples:
 )
 @options.arch
 @options.weights
-@options.classes
-@options.templates
+@options.named
 @options.seed
 @options.device
 @options.config

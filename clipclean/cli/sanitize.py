@@ -29,14 +29,10 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
     "cleaning."
 )
 @options.eval_data
-@options.image_key
-@options.caption_key
-@options.classes
-@options.templates
-@options.workers
-@options.download
-@options.arch
-@options.weights
+@options.keyed
+@options.named
+@options.computed
+@options.loaded
 @options.reference(
     "For --recipe auto: a clean model of the same architecture that you trust, for its audits to compare with. Without one "
     "the verdict is never pass. Repeatable.",
@@ -51,27 +47,17 @@ SHORT = {"epochs": "train.epochs", "lr": "train.lr", "batch_size": "train.batch_
 @options.triggers
 @options.target
 @options.no_panel
-@options.policy
+@options.judged
 @options.max_accuracy_loss
-@options.fail_on
-@options.baseline
-@options.exit_zero
 @options.keep_failed
 @options.out
 @options.formats
-@options.log_dir
-@options.log_to
-@options.outputs
-@options.as_json
+@options.logged
+@options.reported
 @options.force
-@options.device
-@options.seed
 @options.max_minutes
-@options.quiet
-@options.label
+@options.spoken
 @options.dry_run
-@options.config
-@options.verbose
 def sanitize(**given: Any) -> int:
     """Clean the checkpoint MODEL by finetuning on clean pairs, and write weights that open_clip loads.
 

@@ -28,8 +28,7 @@ Examples:
     "poisoned pairs helps to find them.",
     required=True,
 )
-@options.image_key
-@options.caption_key
+@options.keyed
 @option(
     "--drop N%|auto",
     "Search",
@@ -62,9 +61,7 @@ Examples:
     "images, also for 'sanitize --data'; .txt, their keys.",
 )
 @option("--top N", "Output", "Number of pairs to list.", default=100)
-@options.download
-@options.arch
-@options.weights
+@options.loaded
 @options.device
 @options.workers
 @option(
@@ -78,9 +75,7 @@ Examples:
 )
 @options.as_json
 @options.force
-@options.quiet
-@options.config
-@options.verbose
+@options.spoken
 def screen(**given: Any) -> None:
     """Rank the pairs of CLEAN by suspicion, since a few poisoned ones undo a cleaning.
 

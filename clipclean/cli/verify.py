@@ -30,9 +30,7 @@ Examples:
     type=click.Path(readable=False, path_type=Path),
 )
 @options.as_json
-@options.quiet
-@options.config
-@options.verbose
+@options.spoken
 def verify(folder: Path, public_key: Path | None, as_json: bool, quiet: bool, verbose: bool) -> int:
     """Check the folder DIR that sanitize or export wrote: checksums, in-toto statement, weights, report, signature.
 

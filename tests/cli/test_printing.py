@@ -9,9 +9,6 @@ from report import samples
 
 from clipclean import report
 from clipclean.cli import printing
-from clipclean.cli.audit import shown_result
-from clipclean.cli.options import Output
-from clipclean.report import PageImages
 
 GIVEN = {"model": "m.pt", "exit_zero": False, "fail_on": "inconclusive", "baseline": None, "quiet": True}
 
@@ -26,18 +23,15 @@ def accepted():
     return report.parse(made)
 
 
-def test_exit_0_by_a_suppression_is_said_on_the_last_line(accepted, capsys):
-    assert shown_result(GIVEN, accepted, PageImages(), ()) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == (
-        "Policy mild sets 1 finding aside. Without it the verdict would be fail, and it is pass now. Set aside: CC001."
-    )
-
-
-def test_it_is_said_on_stderr_where_a_report_for_programs_went_to_stdout(accepted, capsys):
-    assert shown_result(GIVEN, accepted, PageImages(), (Output("json", None),)) == 0
+@pytest.mark.parametrize("on_stdout", [True, False])
+def test_exit_0_by_a_suppression_is_said_on_the_last_line(accepted, capsys, on_stdout):
+    """On stderr where a report for programs went to stdout."""
+    assert printing.exit_code(GIVEN, accepted) == 0
+    printing.show_policy(accepted, on_stdout=on_stdout)
     captured = capsys.readouterr()
-    assert "Policy mild" not in captured.out.splitlines()[-1]
-    assert captured.err.splitlines()[-1].startswith("clipclean: Policy mild sets 1 finding aside. Without it")
+    told = captured.out if on_stdout else captured.err
+    assert "Policy mild sets 1 finding aside. Without it" in told.splitlines()[-1]
+    assert "CC001" in told
 
 
 NAME = "a##[add-mask]b"
