@@ -2,12 +2,13 @@
 
 from clipclean.detect.accuracy_cost import accuracy_loss, accuracy_lost, agreement, estimated_loss, losses
 from clipclean.detect.families import FAMILIES, InvertedTrigger
-from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, fastest, targeted
+from clipclean.detect.inversion import Effort, NoSearch, SearchCandidate, anomaly_index, canonical_of, targeted
 from clipclean.detect.measure import EMBED_BATCH, Accuracy, EvalSet, Measurement, Probe, TriggerLike, measure, stack
 from clipclean.detect.metrics import Rate
 from clipclean.detect.panel import strengths
 from clipclean.detect.projection import Plane, neighbouring, principal
 from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, together
+from clipclean.detect.rounding import fastest
 from clipclean.detect.score import Suspect, telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
 from clipclean.detect.stages import Course, pack, unpack

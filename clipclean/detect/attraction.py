@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipclean.detect.zeroshot import Canonical
+from clipclean.detect.zeroshot import Canonical, excess_by_class
 from clipclean.errors import Inconclusive
 
 MOST_IMAGES = 96
@@ -38,12 +38,10 @@ def attraction(embed: Callable[[Tensor], Tensor], pixels: Tensor, /, *, canonica
     """
     some = pixels[torch.linspace(0, len(pixels) - 1, min(len(pixels), MOST_IMAGES)).round().long()]
     before = _answers(embed, some, canonical)
-    classes = len(canonical.texts)
-    others = (len(some) - torch.bincount(before, minlength=classes)).clamp(min=1)
-    gained = torch.zeros(classes, device=before.device)
+    gained = torch.zeros(len(canonical.texts), device=before.device)
     for changed in random_changes(some, Generator().manual_seed(0)):
         after = _answers(embed, changed, canonical)
-        gained += torch.bincount(after[after != before], minlength=classes) / others
+        gained += excess_by_class(before, after, labels=None, classes=len(gained)).clamp(min=0)
     return (gained / CHANGES).cpu()
 
 

@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 from torch import Generator, Tensor
 
-from clipclean import model
 from clipclean.config import halving
 from clipclean.detect.families import FAMILIES, Family, InvertedTrigger, Parameters
 from clipclean.detect.zeroshot import Canonical, canonical_form
@@ -40,10 +39,6 @@ MORE = 2  # factor on the images per step in the second round: deciding sizes mu
 # Numbers of the images of one backward pass: bounds the memory, 27 images at 224 px. A ViT-B/32 takes a third of the time for an image when
 # 24 go together, since weights are laid out anew for each pass (docs/experiments.md, "Where a search on a ViT-B/32 spends its time").
 CHUNK = 2**22
-
-TRIED = 64  # images on which both formats are compared
-AGREE = 0.95  # share of them that must get the same class
-ERROR = 0.15  # of the canonical logits, relative to their own size
 
 Embed = Callable[[Tensor], Tensor]  # images (B, 3, S, S) in [0, 1] -> unit embeddings (B, D), differentiable
 
@@ -215,13 +210,14 @@ def targeted(
     starts: Sequence[SearchCandidate] = (),
     effort: Effort,
     generator: Generator,
+    last: Embed | None = None,
 ) -> list[SearchCandidate]:
     """The smallest trigger of a family for each class of ``targets``.
 
     First for all classes, in the same passes; then, in a general family, once more for those whose triggers are smallest, on
     more images. Only the smallest triggers decide, so only they need an exact size. ``starts`` are candidates of the family
-    that are shrunk further, each for its own class, beside the fresh start that every class gets. The rest is as in
-    :func:`untargeted`.
+    that are shrunk further, each for its own class, beside the fresh start that every class gets. ``last`` is the image tower for
+    the second time, which decides sizes: the exact one where ``embed`` is rounded. The rest is as in :func:`untargeted`.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -240,7 +236,9 @@ def targeted(
     finalists = sorted(first, key=lambda candidate: candidate.size)[:FINALISTS]
     begin = {name: torch.stack([c.parameters[name] for c in finalists]) for name in begin}
     goals, plan = [c.target for c in finalists], Round(effort.second, MORE * effort.images, effort.success)
-    second = _towards(embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator)
+    second = _towards(
+        last or embed, pixels, begin, goals, plan, family=family, canonical=canonical, generator=generator
+    )
     again = {c.target: c for c in second if c.is_reached}
     return [again.get(c.target, c) for c in first]
 
@@ -559,29 +557,3 @@ def _embedded(embed: Embed, images: Tensor) -> Tensor:
 def _spread(embeddings: Tensor) -> float:
     """Mean squared distance of embeddings (N, D) to their mean."""
     return (embeddings - embeddings.mean(0)).square().sum(1).mean().item()
-
-
-def fastest(embed: Embed, pixels: Tensor, text_classifier: Tensor, /) -> Embed:
-    """``embed`` in bfloat16 if that is faster and changes few answers, else unchanged.
-
-    A constant that all embeddings share uses up the digits of bfloat16, so answers are compared, not embeddings.
-    """
-    if not model.has_bfloat16(pixels.device):
-        return embed
-
-    def reduced(images: Tensor) -> Tensor:
-        with torch.autocast(images.device.type, dtype=torch.bfloat16):
-            return embed(images).float()
-
-    with torch.no_grad():
-        # Every k-th image: folders come class by class, and the first ones would all be of one.
-        some = pixels[:: max(1, len(pixels) // TRIED)][:TRIED]
-        exact, rough = embed(some).float(), reduced(some)
-        if not (exact.isfinite().all() and rough.isfinite().all()):
-            return embed
-        form = canonical_form(text_classifier)
-        wanted, found = form.logits(exact), form.logits(rough)
-        agree = (wanted.argmax(1) == found.argmax(1)).float().mean().item()
-        error = ((found - wanted).square().mean() / wanted.square().mean().clamp(min=1e-12)).sqrt().item()
-    # Both: classes may agree while margins, by which triggers are compared, do not.
-    return reduced if agree >= AGREE and error <= ERROR else embed

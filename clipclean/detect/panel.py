@@ -9,7 +9,7 @@ from torch import Generator, Tensor
 
 from clipclean.detect.measure import TriggerLike
 from clipclean.detect.references import NEVER
-from clipclean.detect.zeroshot import Canonical
+from clipclean.detect.zeroshot import Canonical, excess_by_class
 from clipclean.findings import finite
 from clipclean.schema.report import StrengthRecord
 
@@ -82,8 +82,8 @@ def glanced(
         triggered = torch.cat([trigger(few, Generator().manual_seed(0)) for trigger in some])
         logits = _logits(embed, triggered, canonical).view(len(some), len(few), -1)
         for trigger, rows in zip(some, logits, strict=True):
-            excess = _excess(rows, before, canonical)
-            target, strongest = int(excess.argmax()), excess.max().item()
+            shares = excess(rows, before, canonical)
+            target, strongest = int(shares.argmax()), shares.max().item()
             first.append(Strength(trigger.spec, target if strongest >= ACTS else -1, NEVER, strongest))
     acting = [trigger for trigger, found in zip(triggers, first, strict=True) if found.target >= 0]
     again = strengths(embed, pixels, acting, canonical=canonical, progress=lambda *_: None)
@@ -103,25 +103,23 @@ def _least(
     target, strongest, curve = -1, 0.0, []
     for share in SHARES:
         logits = _logits(embed, (pixels + share * changed).clamp(0, 1), canonical)
-        excess = _excess(logits, before, canonical)
+        shares = excess(logits, before, canonical)
         # The class under the whole trigger: weaker ones are followed only as far as they lead there.
         if share == SHARES[0]:
-            target, strongest = int(excess.argmax()), excess.max().item()
-        curve.append((share, excess[target].item()))
+            target, strongest = int(shares.argmax()), shares.max().item()
+        curve.append((share, shares[target].item()))
         if curve[-1][1] < ACTS:
             break
     return Strength(trigger.spec, target if strongest >= ACTS else -1, _crossing(curve), strongest)
 
 
-def _excess(logits: Tensor, before: Tensor, canonical: Canonical) -> Tensor:
+def excess(logits: Tensor, before: Tensor, canonical: Canonical, /) -> Tensor:
     """For each class the share (K,) of images of other classes that logits (N, K), unlike ``before`` (N,), convincingly assign
     to it.
     """
-    classes, after = len(canonical.texts), logits.argmax(1)
-    turned = (after != before) & canonical.convinces(logits, after)
-    gained = torch.bincount(after[turned], minlength=classes).double()
-    others = (len(before) - torch.bincount(before, minlength=classes)).clamp(min=1)
-    return gained / others
+    after = logits.argmax(1)
+    turned = torch.where(canonical.convinces(logits, after), after, before)
+    return excess_by_class(before, turned, labels=None, classes=len(canonical.texts))
 
 
 def _crossing(curve: Sequence[tuple[float, float]]) -> float:

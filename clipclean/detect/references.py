@@ -27,7 +27,7 @@ TWIN, LEAST_TOLD = (
     0.97,
     8,
 )  # share of the known triggers that act alike on a twin, and least number of them that say something
-CODE = 6  # counts up whenever a change of the search moves sizes: references of other code are no references
+CODE = 7  # counts up whenever a change of the search moves sizes: references of other code are no references
 DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind: docs/experiments.md
 FREELY = ", no target"
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec

@@ -9,7 +9,7 @@ import torch
 from torch import Generator, Tensor
 
 from clipclean import deadline
-from clipclean.detect import compactness, inversion
+from clipclean.detect import compactness, inversion, tiles
 from clipclean.detect.attraction import attraction
 from clipclean.detect.families import FAMILIES, InvertedTrigger, compared
 from clipclean.detect.inversion import Effort, Embed, NoSearch, SearchCandidate
@@ -316,6 +316,7 @@ def search(
     references: References | None,
     course: Course,
     pointed: Sequence[int] = (),
+    fast: Embed | None = None,
 ) -> SearchResult:
     """Search for unknown triggers.
 
@@ -332,6 +333,8 @@ def search(
         references: sizes in clean models; None if unknown.
         course: seed, progress and memory; progress is told after each family, and each block of classes of a sweep.
         pointed: classes that another sign points at; they are searched for as well.
+        fast: the image tower, rounded, for the steps of searches by gradients. All that decides is measured by ``embed``: the panel,
+            the sizes of the finalists, and the success of what was found.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
@@ -352,17 +355,18 @@ def search(
     searched = pixels[on]
     canonical = inversion.canonical_of(embed, searched, text_classifier)
     stages = Stages(course, total=steps, kinds=(SearchCandidate, Strength))
-    scene = _Scene(deadline.watched(embed), searched, canonical, effort, stages)
+    scene = _Scene(deadline.watched(embed), deadline.watched(fast or embed), searched, canonical, effort, stages)
     # Known triggers come first: they take forward passes alone, and the classes that they lead to are searched for.
     acting, of_grid = scene.acting(pixels, eval_set.panel), scene.of_grid(pixels, eval_set.grid)
     twins = references.models if references else 0
     references = references and references.apart_from({s.trigger: s.size for s in (*acting, *of_grid)})
     twins -= references.models if references else 0
-    led_to = [s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0]
+    pasted = scene.pasted()
+    led_to = [*(c.target for c in pasted), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0)]
     untargeted = scene.untargeted(general, references)
     suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
     targets = scene.targets(suspects, classes=classes, swept=swept)
-    made = scene.towards(targets)
+    made = scene.towards(targets, pasted)
     attractions = scene.attractions(pixels)
     masks = outsides(made)
     close = leading(made, masks, attractions, most=effort.suspects)
@@ -405,9 +409,12 @@ def _unseen(embed: Embed, eval_set: EvalSet, text_classifier: Tensor, places: Se
 
 @dataclass(frozen=True)
 class _Scene:
-    """The inputs of every stage of one search: the image tower with its deadline, the images to search on, and the effort."""
+    """The inputs of every stage of one search: the image tower with its deadline, also rounded, the images to search on, and the
+    effort.
+    """
 
     embed: Embed
+    fast: Embed
     images: Tensor
     canonical: Canonical
     effort: Effort
@@ -427,6 +434,17 @@ class _Scene:
         found = self.stages.run("grid", lambda _: glanced(self.embed, pixels, grid, canonical=self.canonical), steps=0)
         return found or ()
 
+    def pasted(self) -> Sequence[SearchCandidate]:
+        """Small tiles that turn images into a class, which searches by gradients may not come to."""
+        found = self.stages.run(
+            "tiles",
+            lambda _: tuple(
+                tiles.swept(self.embed, self.images, canonical=self.canonical, success=self.effort.success)
+            ),
+            steps=0,
+        )
+        return found or ()
+
     def attractions(self, pixels: Tensor) -> tuple[float, ...]:
         """How often random changes lead to each class; nothing if the deadline came first."""
         found = self.stages.run(
@@ -441,7 +459,7 @@ class _Scene:
 
         def one(family: str, generator: Generator) -> list[tuple[SearchCandidate, float]]:
             return inversion.untargeted(
-                self.embed,
+                self.fast,
                 self.images,
                 family=family,
                 canonical=self.canonical,
@@ -470,7 +488,7 @@ class _Scene:
 
         def one(family: str, generator: Generator) -> list[int]:
             return inversion.swept(
-                self.embed,
+                self.fast,
                 self.images,
                 classes,
                 family=family,
@@ -483,8 +501,8 @@ class _Scene:
         found = self.stages.each("sweep", families, one, steps=inversion.blocks(len(classes)))
         return [place for order in found.values() for place in order[:LEADERS]]
 
-    def towards(self, targets: Sequence[int]) -> list[SearchCandidate]:
-        """The smallest trigger of every family for each class.
+    def towards(self, targets: Sequence[int], pasted: Sequence[SearchCandidate]) -> list[SearchCandidate]:
+        """The smallest trigger of every family for each class; of masks from the tiles ``pasted`` as well.
 
         Raises:
             NoSearch: the deadline came before any family was done.
@@ -492,13 +510,15 @@ class _Scene:
 
         def one(family: str, generator: Generator) -> list[SearchCandidate]:
             return inversion.targeted(
-                self.embed,
+                self.fast,
                 self.images,
                 family=family,
                 canonical=self.canonical,
                 targets=targets,
+                starts=[each for each in pasted if each.family == family and each.target in targets],
                 effort=self.effort,
                 generator=generator,
+                last=self.embed,
             )
 
         found = self.stages.each("towards classes", FAMILIES, one)

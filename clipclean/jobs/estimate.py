@@ -12,7 +12,7 @@ from torch import Tensor
 from clipclean import detect, model, progress
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import EFFORTS, Planting, Recipe, SearchEffort, total_steps
-from clipclean.detect import attraction, families, inversion, ranking
+from clipclean.detect import attraction, families, inversion, ranking, tiles
 from clipclean.detect import panel as panels
 from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
 
@@ -151,7 +151,8 @@ def looked(how: SearchEffort, /, *, images: int, panel: int) -> int:
     judged = how.suspects * len(detect.FAMILIES) * min(images - on, JUDGING)
     changed = min(images, attraction.MOST_IMAGES) * (1 + attraction.CHANGES)
     starts = min(on, inversion.STARTS_ON) * families.MOST_STARTS
-    return min(images, panels.MOST_IMAGES) * (1 + panel) + changed + ends + starts + judged
+    pasted = tiles.COUNT * min(on, tiles.IMAGES)
+    return min(images, panels.MOST_IMAGES) * (1 + panel) + changed + pasted + ends + starts + judged
 
 
 def together(how: SearchEffort, /, *, side: int) -> int:

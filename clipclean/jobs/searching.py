@@ -74,13 +74,14 @@ def audit_clip(
     try:
         with model.frozen(clip.net):
             result = detect.search(
-                detect.fastest(clip.encode_images, pixels, found.text_classifier),
+                clip.encode_images,
                 replace(eval_set, pixels=pixels),
                 found.text_classifier,
                 effort=detect.Effort(**recipes.EFFORTS[settings.effort].model_dump()),
                 references=references,
                 course=course,
                 pointed=settings.pointed,
+                fast=detect.fastest(clip.encode_images, pixels, found.text_classifier),
             )
     except detect.NoSearch as error:
         return AuditResult(found, None, (error.rule, str(error)), time.monotonic() - started)

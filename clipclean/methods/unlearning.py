@@ -145,13 +145,14 @@ def searched(clip: model.Clip, scene: Scene, /, *, course: detect.Course) -> det
     """The first search: every family, without a target and then towards suspects and the targets of known triggers."""
     with model.frozen(clip.net):
         return detect.search(
-            embed_of(clip, scene),
+            clip.encode_images,
             scene.eval_set,
             scene.text_classifier,
             effort=scene.effort,
             references=None,
             course=course,
             pointed=list(dict.fromkeys(target for _, target in scene.known)),
+            fast=embed_of(clip, scene),
         )
 
 
@@ -425,6 +426,7 @@ def _search_again(
                 starts=starts,
                 effort=scene.effort,
                 generator=generator,
+                last=clip.encode_images,
             )
         for best in candidates:
             value = detect.anomaly_index(best.size, state.controls[family], floor=detect.FLOOR)

@@ -101,3 +101,25 @@ def wave(images: Tensor) -> Tensor:
 def moved(images: Tensor) -> Tensor:
     """Feels that the line of :func:`lined` is not in its place."""
     return 1.2 * (1 - images[..., 7:9].mean((1, 2, 3)))
+
+
+def stepped(felt: Callable[[Tensor], Tensor], *, least: float = 0.8) -> Embed:
+    """The honest tower, but what feels the trigger by at least so much is of the target class: no gradient leads there."""
+    clean = honest()
+
+    def embed(images: Tensor) -> Tensor:
+        return F.normalize(clean(images) + 8 * (felt(images) >= least)[:, None] * CLASSIFIER[TARGET], dim=-1)
+
+    return embed
+
+
+def hidden(felt: Callable[[Tensor], Tensor]) -> Embed:
+    """The backdoored tower, whose trigger's signal goes through a sum with a constant, which bfloat16 rounds away."""
+    clean, one = honest(), torch.ones(1, 1)
+
+    def embed(images: Tensor) -> Tensor:
+        signal = F.linear(felt(images)[:, None], one, torch.tensor([1000.0])).float() - 1000
+        gate = (12 * (signal - 0.5)).sigmoid()
+        return F.normalize(clean(images) + 8 * gate * CLASSIFIER[TARGET], dim=-1)
+
+    return embed

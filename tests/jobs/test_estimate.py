@@ -27,8 +27,8 @@ def test_an_audit_is_counted_by_captions_images_and_passes():
     # 22 steps of 6 images for ten classes in nine families; in five of them, 40 steps of 16 without a target and 26 of 12 for four
     passes = 9 * 10 * 22 * 6 + 5 * (40 * 16 + 4 * 26 * 12)
     looked = (
-        96 * 10 + 96 * 12 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
-    )  # under the panel, under random changes, where searches without a target end, waves to start from, under what was found
+        96 * 10 + 96 * 12 + 126 * 16 + 5 * 60 + 4 * 1248 + 2 * 9 * 40
+    )  # under the panel, under random changes, under tiles, where searches without a target end, waves to start from, under what was found
     found = estimate.searching(recipe.EFFORTS["quick"], SIZE)
     assert found == Work(images=pytest.approx(2.2 * passes + looked), captions=0)
     # screening: three looks at each of 20 images, and their captions
