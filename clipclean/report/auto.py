@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from clipclean.report.wording import NOTHING, count, duration, percent
-from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, OutcomeRecord, Report, TrialRecord
+from clipclean.schema.report import AutoRecord, BudgetRecord, CandidateRecord, OutcomeRecord, TrialRecord
 
 MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the first
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges
@@ -69,21 +69,8 @@ class _Point(NamedTuple):
     is_taken: bool
 
 
-def ran(report: Report, /) -> bool:
-    """Whether the report is of a run of ``auto``."""
-    return report.auto is not None
-
-
-def of(report: Report, /) -> AutoRecord:
-    """The record of ``auto``; raises ValueError if the run used another method."""
-    if report.auto is None:
-        raise ValueError("The run did not choose among recipes.")
-    return report.auto
-
-
-def candidate_lines(report: Report, /) -> list[str]:
+def candidate_lines(auto: AutoRecord, /) -> list[str]:
     """The choice and the reasons for it, in sentences."""
-    auto = of(report)
     seconds, tried = auto.seconds, sum(not entry.why_not for entry in auto.ladder)
     lines = [
         f"Chosen: {auto.chosen}, of {count(tried)} tried. It all took {duration(seconds.total)}; the cleaning "
@@ -105,9 +92,8 @@ def candidate_lines(report: Report, /) -> list[str]:
     return lines
 
 
-def canaries(report: Report, /) -> list[tuple[str, ...]]:
+def canaries(auto: AutoRecord, /) -> list[tuple[str, ...]]:
     """A row per canary: trigger, target, planted, left, accuracy under it; the last two after the chosen candidate."""
-    auto = of(report)
     chosen = next((entry for entry in auto.ladder if entry.chosen), None)
     trial = _taken(chosen, auto) if chosen else None
     left = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
@@ -128,14 +114,13 @@ def _left(outcome: OutcomeRecord) -> str:
     return percent(outcome.left) + ("" if returned is None else f", {percent(returned)} after benign finetuning")
 
 
-def rows(report: Report, /) -> list[CandidateRow]:
+def rows(auto: AutoRecord, /) -> list[CandidateRow]:
     """A row per candidate, in the order of trying."""
-    return [_row(entry, of(report)) for entry in of(report).ladder]
+    return [_row(entry, auto) for entry in auto.ladder]
 
 
-def frontier(report: Report, /) -> Frontier | None:
+def frontier(auto: AutoRecord, /) -> Frontier | None:
     """The drawing; None if no candidate was tried on canaries."""
-    auto = of(report)
     tried = [entry for entry in auto.ladder if entry.trials]
     found = {
         entry.rung: [_Point(t, _worst(t), t.accuracy_lost, t is _taken(entry, auto)) for t in entry.trials]

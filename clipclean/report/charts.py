@@ -96,7 +96,7 @@ def sizes(found: Sequence[FoundRecord], /) -> list[Size]:
 
 def curve(losses: Sequence[LossRecord], /) -> Curve | None:
     """The losses by step; None where fewer than two were logged."""
-    kept = _thinned(sorted(losses, key=lambda entry: entry.step))
+    kept = samples(losses, most=MAX_POINTS)
     if len(kept) < 2 or kept[0].step == kept[-1].step:
         return None
     first, last = kept[0].step, kept[-1].step
@@ -125,7 +125,13 @@ def loss_of(entry: LossRecord, key: str, /) -> float | None:
 
 def samples(losses: Sequence[LossRecord], /, *, most: int) -> list[LossRecord]:
     """At most so many of the logged steps, evenly spread, first and last among them."""
-    return _spread(sorted(losses, key=lambda entry: entry.step), most)
+    entries = sorted(losses, key=lambda entry: entry.step)
+    if len(entries) <= most:
+        return entries
+    return [
+        entries[place]
+        for place in dict.fromkeys(round(place * (len(entries) - 1) / (most - 1)) for place in range(most))
+    ]
 
 
 def _bar(side: str, figure: Figure, top: float) -> Bar:
@@ -145,17 +151,6 @@ def _size(entry: FoundRecord, top: float) -> Size:
 
 def _length(value: float, top: float) -> str:
     return f"{100 * min(max(value / top, 0.0), 1.0):.2f}%"
-
-
-def _thinned(entries: Sequence[LossRecord]) -> list[LossRecord]:
-    return _spread(entries, MAX_POINTS)
-
-
-def _spread(entries: Sequence[LossRecord], most: int) -> list[LossRecord]:
-    if len(entries) <= most:
-        return list(entries)
-    places = dict.fromkeys(round(place * (len(entries) - 1) / (most - 1)) for place in range(most))
-    return [entries[place] for place in places]
 
 
 def _levels(low: float, high: float) -> list[float]:

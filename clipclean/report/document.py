@@ -18,7 +18,7 @@ from clipclean.report.wording import (
     percent_interval,
     plural,
 )
-from clipclean.schema.report import FoundRecord, RateRecord, Report
+from clipclean.schema.report import AutoRecord, FoundRecord, RateRecord, Report
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 FIRST = 8  # found triggers that are shown unfolded
@@ -93,19 +93,17 @@ def _auto(report: Report) -> Section:
     return Section(
         "auto",
         "What was tried",
-        tuple(auto.candidate_lines(report)) if made else (),
-        [table for table in _auto_tables(report) if table.rows] if made else [],
+        tuple(auto.candidate_lines(made)) if made else (),
+        [table for table in _auto_tables(made) if table.rows] if made else [],
     )
 
 
-def _auto_tables(report: Report) -> Iterator[Table]:
-    made = report.auto
-    assert made is not None  # noqa: S101 # the caller looked
+def _auto_tables(made: AutoRecord) -> Iterator[Table]:
     yield Table(
         "Test backdoors, planted in a copy of this model",
         "Attack success beyond chance, before and after the chosen candidate.",
         ("Trigger", "Target", "Planted", "Left", "Accuracy under it"),
-        [(_code(row[0]), _name(row[1]), *map(_number, row[2:])) for row in auto.canaries(report)],
+        [(_code(row[0]), _name(row[1]), *map(_number, row[2:])) for row in auto.canaries(made)],
     )
     yield Table(
         "The candidates, in the order of trying",
@@ -125,7 +123,7 @@ def _auto_tables(report: Report) -> Iterator[Table]:
                 Cell(row.outcome),
                 *map(_number, (row.canaries, row.left, row.cost, row.on_model, row.seconds)),
             )
-            for row in auto.rows(report)
+            for row in auto.rows(made)
         ],
     )
     ways = made.interpolation if len(made.interpolation) > 1 else ()

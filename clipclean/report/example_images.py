@@ -12,6 +12,7 @@ from torch import Tensor
 
 from clipclean import detect, model
 from clipclean.report.images import Answer, Cell, Grid, GridRow, PageImages, TitledImage
+from clipclean.report.wording import Png
 from clipclean.schema.report import PointRecord, ProjectionRecord
 
 COUNT = 6  # example images
@@ -226,23 +227,23 @@ def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[Titl
     ]
 
 
-def _png(*images: Tensor) -> str:
+def _png(*images: Tensor) -> Png:
     """Images (3, S, S) side by side."""
     return _encoded((torch.cat(images, dim=2) * 255).round().byte(), (SIDE * len(images), SIDE))
 
 
-def thumbnail(image: Tensor, /) -> str:
+def thumbnail(image: Tensor, /) -> Png:
     """A decoded image, uint8 (3, H, W), as a base64-encoded PNG with a longer side of ``SIDE`` px."""
     height, width = image.shape[1:]
     scale = SIDE / max(height, width)
     return _encoded(image, (max(1, round(width * scale)), max(1, round(height * scale))))
 
 
-def _encoded(pixels: Tensor, size: tuple[int, int]) -> str:
+def _encoded(pixels: Tensor, size: tuple[int, int]) -> Png:
     """uint8 (3, H, W) as a PNG of this size, in base64."""
     image = Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())
     filtered = Image.Resampling.NEAREST if image.height < size[1] else Image.Resampling.LANCZOS
     image = image.resize(size, filtered)
     encoded = io.BytesIO()
     image.save(encoded, "PNG", optimize=True)
-    return base64.b64encode(encoded.getvalue()).decode()
+    return Png(base64.b64encode(encoded.getvalue()).decode())

@@ -16,9 +16,9 @@ from markupsafe import Markup, escape
 from clipclean.report import auto, charts, document, measures, search, verdicts, wording
 from clipclean.report.charts import Map, embedding_map
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.images import PageImages, harmless_images
+from clipclean.report.images import PageImages
 from clipclean.report.measures import MEASURES, SEARCH_MEASURES, MeasureRow
-from clipclean.report.wording import harmless
+from clipclean.report.wording import inert
 from clipclean.schema.report import FoundRecord, MeasurementsRecord, Report
 
 TILES = ("asr", "accuracy_under_trigger", "distance")
@@ -63,7 +63,7 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
     Everything that comes from the report is escaped, and the page's own policy forbids scripts, requests and foreign
     styles, so that a report on a hostile model is safe to open.
     """
-    report, shown = harmless(report), harmless_images(images)
+    report, shown = inert((report, images))
     style, made = stylesheet(), {section.key: section for section in document.sections(report)}
     losses = report.training.losses if report.training else ()
     special = {
@@ -97,7 +97,7 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
             sections=made,
             images=shown,
             maps=maps,
-            frontier=auto.frontier(report) if report.auto else None,
+            frontier=auto.frontier(report.auto) if report.auto else None,
             curve=charts.curve(losses),
             loss_sum=_loss_sum(report),
             not_shown=search.NOT_SHOWN,

@@ -2,7 +2,7 @@
 
 from typing import Literal, NamedTuple, TypedDict
 
-from clipclean.report.wording import inert
+from clipclean.report.wording import Png
 
 
 class TitledImage(TypedDict):
@@ -10,7 +10,7 @@ class TitledImage(TypedDict):
 
     title: str
     caption: str
-    png_base64: str
+    png_base64: Png
     alt: str
 
 
@@ -33,7 +33,7 @@ class GridRow(TypedDict):
     """One image, and the answers before and after."""
 
     title: str
-    png_base64: str
+    png_base64: Png
     alt: str
     cells: list[Cell]
 
@@ -50,29 +50,3 @@ class PageImages(NamedTuple):
 
     found_triggers: tuple[TitledImage, ...] = ()
     grids: tuple[Grid, ...] = ()
-
-
-def harmless_images(images: PageImages, /) -> PageImages:
-    """The images, their words made harmless."""
-    grids = (
-        Grid(
-            label=inert(grid["label"]),
-            rows=[
-                GridRow(
-                    title=inert(row["title"]),
-                    png_base64=row["png_base64"],
-                    alt=inert(row["alt"]),
-                    cells=inert(row["cells"]),
-                )
-                for row in grid["rows"]
-            ],
-        )
-        for grid in images.grids
-    )
-    return PageImages(tuple(map(harmless_image, images.found_triggers)), tuple(grids))
-
-
-def harmless_image(image: TitledImage, /) -> TitledImage:
-    """An image with printable words."""
-    words: TitledImage = inert({**image, "png_base64": ""})
-    return {**words, "png_base64": image["png_base64"]}

@@ -4,7 +4,7 @@ from xml.etree import ElementTree  # only written, never parsed
 
 from clipclean.findings import RULES, STAGES, UNKNOWN, Finding
 from clipclean.report import verdicts
-from clipclean.report.wording import harmless, percent
+from clipclean.report.wording import inert, percent
 from clipclean.schema.report import Report
 
 
@@ -16,7 +16,7 @@ def junit(report: Report, /) -> str:
     more case holds the verdict: it fails with the run, and an inconclusive run is an error there, so that no job takes it for a
     pass.
     """
-    report = harmless(report)
+    report = inert(report)
     root = ElementTree.Element("testsuites", name="clipclean")
     verdict = _suite(root, "verdict")
     _properties(verdict, report)

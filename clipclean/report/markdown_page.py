@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 from clipclean.report import document, verdicts
 from clipclean.report.document import Cell, Section, Table
-from clipclean.report.wording import NOTHING, count, harmless
+from clipclean.report.wording import NOTHING, count, inert
 from clipclean.schema.report import Report
 
 MAX_BYTES = 1_000_000  # GitHub drops a step summary of more than 1 MiB, and other steps write there too
@@ -17,7 +17,7 @@ _SPECIAL = re.compile(r"[\\`*_\[\]<>#|~&$]")
 
 def markdown(report: Report, /) -> str:
     """Verdict, findings, tables, provenance. Names from the report cannot become markup, links or mentions."""
-    report = harmless(report)
+    report = inert(report)
     word = report.verdict
     made = {section.key: _section(section) for section in document.sections(report) if section.key not in LEFT_OUT}
     blocks = [

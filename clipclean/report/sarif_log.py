@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from clipclean.findings import RULES, Finding, Suppressed, page, rule
 from clipclean.report import verdicts
-from clipclean.report.wording import harmless
+from clipclean.report.wording import inert
 from clipclean.schema.report import ModelRecord, Report
 
 Json = dict[str, Any]  # Any: JSON
@@ -25,7 +25,7 @@ def sarif(report: Report, /) -> str:
     ``executionSuccessful`` is true whatever the verdict: false means that the tool broke, and GitHub then refuses the file
     (https://github.com/github/codeql-action/issues/1316).
     """
-    report = harmless(report)
+    report = inert(report)
     told: list[Finding] = [*report.suppressed, *verdicts.by_severity(report.findings)]
     codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in told)]))
     run = {

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from markupsafe import Markup
 from rich.cells import cell_len, set_cell_size
 
-from clipclean.report import html_page, images, wording
+from clipclean.report import html_page, wording
 from clipclean.report.images import TitledImage
 from clipclean.report.wording import inert
 from clipclean.schema.results import KeptRecord, Screening
@@ -59,7 +59,7 @@ def screening_page(result: Screening, titled: Sequence[TitledImage], /) -> str:
             kept=kept(result.kept) if result.kept else "",
             limits=LIMITS,
             titles={signal.name: signal.title for signal in result.signals},
-            images=[images.harmless_image(each) for each in titled],
+            images=inert(list(titled)),
         )
     )
 

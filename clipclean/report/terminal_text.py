@@ -7,7 +7,7 @@ from rich.cells import cell_len, set_cell_size
 
 from clipclean.report import auto, measures, search, verdicts
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.wording import count, decimal, harmless, percent
+from clipclean.report.wording import count, decimal, inert, percent
 from clipclean.schema.report import Report
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
@@ -27,7 +27,7 @@ def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHE
         place: what the run was given, for commands that can be copied.
         closing: the last lines, such as where the page is.
     """
-    report, width = harmless(report), max(width, 60)
+    report, width = inert(report), max(width, 60)
     word = f"{_MARKS[report.verdict]} {verdicts.WORDS[report.verdict].upper()}"
     first, *more = textwrap.wrap(f"{word}  {verdicts.headline(report)}", width, max_lines=3, placeholder=" …")
     aside = verdicts.policy_told(report)
@@ -50,7 +50,7 @@ def plain_text(report: Report, /) -> str:
 
 def line(report: Report, /, *, page: str = "") -> str:
     """One line for logs: the verdict, what it rests on most, and where the page is."""
-    report = harmless(report)
+    report = inert(report)
     parts = [f"clipclean: {report.verdict} {report.model.name}", _reason(report).rstrip("."), *([page] if page else [])]
     return ": ".join(parts) + "\n"
 
@@ -90,7 +90,7 @@ def _suspects(report: Report) -> list[str]:
 def _evidence(report: Report) -> list[str]:
     """What was tried, and what was looked for."""
     rows = [f"{what}: {found}{f' ({usual})' if usual else ''}" for what, found, usual in verdicts.looked_for(report)]
-    return [f"- {row}" for row in [*(auto.candidate_lines(report)[:1] if report.auto else ()), *rows[-4:]]]
+    return [f"- {row}" for row in [*(auto.candidate_lines(report.auto)[:1] if report.auto else ()), *rows[-4:]]]
 
 
 def _findings(report: Report, width: int, room: int, colour: bool) -> list[str]:

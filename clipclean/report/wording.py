@@ -7,8 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from clipclean.schema.report import Report
-
 NOTHING = "–"  # for what was not measured
 _MINUS = "−"
 
@@ -85,6 +83,10 @@ def _signed(number: float, digits: int) -> str:
     return f"±{text}" if float(text) == 0 else f"{_MINUS if number < 0 else '+'}{text}"
 
 
+class Png(str):
+    """A PNG image in base64, which we made: no text."""
+
+
 MAX_TEXT = 2000  # characters of one string that a reader is shown
 _JOINERS = "\u200c\u200d"  # needed by emoji and by several scripts
 
@@ -97,6 +99,8 @@ def inert(value: Any, /) -> Any:  # Any: JSON or a record in, the same shape out
 
         inert({"class": "cat\x1b[2J"})  # {"class": "cat\\x1b[2J"}
     """
+    if isinstance(value, Png):
+        return value
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, BaseModel):
@@ -105,14 +109,9 @@ def inert(value: Any, /) -> Any:  # Any: JSON or a record in, the same shape out
     if isinstance(value, dict):
         return {printable(str(key)): inert(inner) for key, inner in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(map(inert, value))
+        inside = map(inert, value)
+        return type(value)(*inside) if hasattr(value, "_fields") else type(value)(inside)
     return value
-
-
-def harmless(report: Report, /) -> Report:
-    """The same report, inert: the one that every form but JSON is made of."""
-    made: Report = inert(report)
-    return made
 
 
 def printable(text: str, /) -> str:

@@ -694,66 +694,27 @@ def _without_gone(section: dict[str, object]) -> dict[str, object]:
 
 
 def _problems(error: ValidationError, value: object) -> Iterator[str]:
-    """Each place where a value departs from the schema, as ``place: what is wrong``; missing keys of one place together."""
-    missing: dict[str, list[str]] = {}
-    for problem in error.errors(include_url=False):
-        steps, found = _place(value, problem["loc"])
-        if problem["type"] == "missing" and isinstance(found, dict):
-            missing.setdefault(_path(steps), []).append(str(problem["loc"][-1]))
+    """Each place where a value departs from the schema, as ``place: what is wrong``."""
     if isinstance(value, dict) and value.get("command") == "sanitize":
-        missing.setdefault("report", []).extend(key for key in SANITIZED if value.get(key) is None)
-    yield from (f"{place}: {', '.join(dict.fromkeys(keys))} missing" for place, keys in missing.items() if keys)
+        yield from (f"report.{key}: missing" for key in SANITIZED if value.get(key) is None)
     for problem in error.errors(include_url=False):
-        steps, found = _place(value, problem["loc"])
-        if not (problem["type"] == "missing" and isinstance(found, dict)) and not (
-            problem["type"] == "value_error" and not steps
-        ):
-            yield f"{_path(steps)}: {_fault(problem['type'], problem.get('ctx', {}), problem['msg'], found)}"
+        if problem["type"] == "value_error" and not problem["loc"]:
+            continue  # told above
+        place = _place(value, problem["loc"])
+        if problem["type"] == "missing":
+            yield f"{place}: missing"
+        else:
+            shown = repr(problem["input"])
+            yield f"{place}: {shown if len(shown) <= 60 else f'{shown[:57]}…'}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-def _place(value: Any, loc: tuple[int | str, ...]) -> tuple[list[int | str], Any]:
-    """The steps of an error's place that lead somewhere in the value, and what is there; names of variants are left out."""
-    steps: list[int | str] = []
-    for step in loc:
+def _place(value: Any, loc: tuple[int | str, ...]) -> str:
+    """The place of an error; names of variants, which are no keys of the value, are left out."""
+    place = "report"
+    for number, step in enumerate(loc, 1):
         entries = dict(enumerate(value)) if isinstance(value, list | tuple) else value
-        if isinstance(entries, dict) and step in entries:
-            value = entries[step]
-            steps.append(step)
-    return steps, value
-
-
-def _path(steps: list[int | str]) -> str:
-    return "report" + "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in steps)
-
-
-_NAMES = {
-    "float": "a number",
-    "int": "an integer",
-    "bool": "true or false",
-    "string": "a string",
-    "tuple": "a list",
-    "dict": "an object",
-}
-_NAMES |= {"model": "an object", "finite_number": "a finite number"}
-
-
-def _fault(kind: str, context: dict[str, object], words: str, found: object) -> str:
-    """The fault of a value, in the words of JSON."""
-    shown = _brief(found)
-    if kind == "literal_error":
-        return f"{shown} is not {context['expected']}"
-    if kind == "string_pattern_mismatch":
-        return f"{shown} does not match {context['pattern']}"
-    if kind in ("greater_than_equal", "less_than_equal"):
-        return f"{shown} is not at {'least' if 'ge' in context else 'most'} {next(iter(context.values())):g}"
-    if isinstance(found, list | tuple) and kind in ("missing", "too_long"):
-        return f"{len(found)} entries instead of 2"
-    name = next((name for start, name in _NAMES.items() if kind.startswith(start)), None)
-    if name:
-        return f"{shown} is not {name}"
-    return words.removeprefix("Value error, ")
-
-
-def _brief(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
+        is_there = isinstance(entries, dict) and step in entries
+        if is_there or (number == len(loc) and isinstance(entries, dict)):
+            place += f"[{step}]" if isinstance(step, int) else f".{step}"
+        value = entries[step] if is_there else value
+    return place

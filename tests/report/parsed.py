@@ -2,10 +2,11 @@
 
 from clipclean import report
 from clipclean.findings import Suppressed
-from clipclean.schema.report import FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
+from clipclean.schema.report import AutoRecord, FoundRecord, LossRecord, ProjectionRecord, SuspectRecord
 
 PARTS = {  # a key that tells what an object is
     "family_words": FoundRecord,
+    "ladder": AutoRecord,
     "loss": LossRecord,
     "points": ProjectionRecord,
     "expires": Suppressed,

@@ -105,12 +105,11 @@ def test_the_sample_is_valid():
 
 
 def test_other_runs_have_nothing_of_it():
-    assert not auto.ran(samples.passed())
     assert "What was tried" not in report.markdown(samples.passed())
 
 
 def test_a_row_counts_the_canaries_that_took_and_are_gone():
-    first, second, third = auto.rows(chosen_by_itself())
+    first, second, third = auto.rows(chosen_by_itself()["auto"])
     assert (first.canaries, first.left, first.outcome, first.on_model) == (
         "1 of 2",
         "64.0 %",
@@ -138,7 +137,7 @@ def test_the_outcome_tells_the_canaries_and_the_run_apart(passes, run, words):
     entry = made["auto"]["ladder"][1]
     entry["passes"] = passes
     entry["run"] = None if run is None else entry["run"] | {"errors": run}
-    assert auto.rows(made)[1].outcome == words
+    assert auto.rows(made["auto"])[1].outcome == words
 
 
 @pytest.mark.parametrize(("run", "words"), [(None, "not run"), ([], "run: passes"), (["CC010"], "run: fails (CC010)")])
@@ -146,17 +145,17 @@ def test_without_canaries_the_outcome_is_that_of_the_run(run, words):
     made = chosen_by_itself()
     entry = made["auto"]["ladder"][1]
     entry |= {"trials": [], "passes": False, "run": None if run is None else entry["run"] | {"errors": run}}
-    assert auto.rows(made)[1].outcome == words
+    assert auto.rows(made["auto"])[1].outcome == words
 
 
 def test_the_canaries_of_the_chosen_rung_are_those_at_the_share_that_was_written():
     made = chosen_by_itself()
     made["auto"]["share"] = 1.0
-    row = auto.rows(made)[1]
+    row = auto.rows(made["auto"])[1]
     assert (row.left, row.cost) == ("0.0 %", "3.1 points (2.1 to 4.1)")
     assert row.outcome == "fails on the test backdoors, run: passes"  # surely over the budget of two
-    assert auto.canaries(made)[1][3:] == ("0.0 %", "50.0 %")
-    drawn = auto.frontier(made)
+    assert auto.canaries(made["auto"])[1][3:] == ("0.0 %", "50.0 %")
+    drawn = auto.frontier(made["auto"])
     assert [mark.is_taken for mark in drawn.paths[1].marks] == [False, True]
     assert "unlearn + par leaves 0.0 % for 3.1 points" in drawn.summary
 
@@ -168,35 +167,35 @@ def test_a_share_that_passes_on_the_canaries_says_so_where_the_first_one_fails()
         0.019,
         0.043,
     ]  # 3.1 points, and chance explains what is above two
-    assert auto.rows(made)[1].outcome == "passes on the test backdoors, run: passes"
+    assert auto.rows(made["auto"])[1].outcome == "passes on the test backdoors, run: passes"
     made["auto"]["ladder"][1]["trials"][1]["outcomes"][0]["left"] = 0.06
-    assert auto.rows(made)[1].outcome == "fails on the test backdoors, run: passes"
+    assert auto.rows(made["auto"])[1].outcome == "fails on the test backdoors, run: passes"
 
 
 def test_a_share_without_a_trial_is_told_by_the_first_one():
     made = chosen_by_itself()
     made["auto"]["share"] = 0.85
-    assert auto.rows(made)[1].left == "4.0 %"
-    assert auto.canaries(made)[1][3] == "4.0 %"
-    assert [mark.is_taken for mark in auto.frontier(made).paths[1].marks] == [True, False]
+    assert auto.rows(made["auto"])[1].left == "4.0 %"
+    assert auto.canaries(made["auto"])[1][3] == "4.0 %"
+    assert [mark.is_taken for mark in auto.frontier(made["auto"]).paths[1].marks] == [True, False]
 
 
 def test_the_share_of_the_written_weights_is_none_of_another_rung():
     made = chosen_by_itself()
     first = made["auto"]["ladder"][0]
     first["trials"].append(trial("unlearn", [outcome("patch:seed=1", 0.99, 0.5)], 0.001, kept=0.7))
-    row = auto.rows(made)[0]
+    row = auto.rows(made["auto"])[0]
     assert (row.left, row.cost) == ("64.0 %", "0.4 points (−0.6 to 1.4)")
 
 
 def test_the_canaries_are_shown_with_what_the_chosen_rung_left():
-    rows = auto.canaries(chosen_by_itself())
+    rows = auto.canaries(chosen_by_itself()["auto"])
     assert rows[1] == ("blended:seed=1", "otter", "90.0 %", "4.0 %", "–")
     assert rows[2][2] == "20.0 %, not planted"
 
 
 def test_the_frontier_puts_costs_to_the_right_and_what_is_left_upwards():
-    drawn = auto.frontier(chosen_by_itself())
+    drawn = auto.frontier(chosen_by_itself()["auto"])
     (one,), two = drawn.paths[0].marks, drawn.paths[1].marks
     assert [mark.is_taken for mark in two] == [True, False]  # 70 % of the way comes before the cleaned model
     # Scale: 0 to 4 points (twice the budget) over 92 per cent of the width, from 4 on; upwards the square root.
@@ -215,24 +214,24 @@ def test_a_canary_that_returned_is_told_and_does_not_count_as_removed():
         outcome_["returned"] = returned
         outcome_["returned_interval"] = None if returned is None else [returned - 0.02, returned + 0.02]
     report.parse(made)
-    assert [row[3] for row in auto.canaries(made)] == [
+    assert [row[3] for row in auto.canaries(made["auto"])] == [
         "0.0 %, 30.0 % after benign finetuning",
         "4.0 %, 1.0 % after benign finetuning",
         "10.0 %",
     ]
-    assert [row.canaries for row in auto.rows(made) if row.chosen] == ["1 of 2"]
+    assert [row.canaries for row in auto.rows(made["auto"]) if row.chosen] == ["1 of 2"]
 
 
 def test_without_trials_there_is_no_frontier():
     made = chosen_by_itself()
     for entry in made["auto"]["ladder"]:
         entry["trials"] = []
-    assert auto.frontier(made) is None
+    assert auto.frontier(made["auto"]) is None
     assert Page(report.html(made)).faults == []
 
 
 def test_the_story_tells_choice_share_and_rebound():
-    told = " ".join(auto.candidate_lines(chosen_by_itself()))
+    told = " ".join(auto.candidate_lines(chosen_by_itself()["auto"]))
     assert "Chosen: unlearn + par, of 2 tried" in told
     assert "70.0 % of the way" in told
     assert "60 steps of benign finetuning of a copy: the trigger that acts most moves 2.0 %" in told
@@ -241,7 +240,7 @@ def test_the_story_tells_choice_share_and_rebound():
 def test_a_model_that_was_left_alone_says_so():
     made = chosen_by_itself()
     made["auto"] |= {"changed": False, "share": 1.0, "rebound": None}
-    assert "the weights are as they were" in " ".join(auto.candidate_lines(made))
+    assert "the weights are as they were" in " ".join(auto.candidate_lines(made["auto"]))
 
 
 @pytest.mark.parametrize("form", ["html", "markdown"])
