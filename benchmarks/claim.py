@@ -175,6 +175,7 @@ def prepared(o: argparse.Namespace, victim: Path, trigger: str, target: str, rec
     from clipclean import data
     from clipclean.config import recipe
     from clipclean.jobs import inputs
+    from clipclean.train.loader import Samples
 
     files, chosen = demo_files(o), recipe.override(recipe.load(recipe_name), o.overrides)
     vocabulary = inputs.words(files / "classes.txt", files / "templates.txt")
@@ -184,8 +185,7 @@ def prepared(o: argparse.Namespace, victim: Path, trigger: str, target: str, rec
     evidence = inputs.eval_set(
         tested.clip,
         chosen,
-        labelled=(labelled.pairs, labelled.labels),
-        held_out=(),
+        Samples(labelled.pairs, labelled.labels),
         vocabulary=vocabulary,
         named=inputs.suspicions([trigger], target, vocabulary),
         panel=False,

@@ -80,9 +80,7 @@ def bundled(files: Path) -> list[Case]:
         files / demo.CHECKPOINT, files / demo.PAIRS, chosen, arch=str(files / "tiny.json"), device="cpu"
     )
     clip = tested.clip
-    shown = inputs.eval_set(
-        clip, chosen, labelled=None, held_out=pairs.pairs[:200], vocabulary=words, named=(), panel=True
-    )
+    shown = inputs.eval_set(clip, chosen, Samples(pairs.pairs[:200], None), vocabulary=words, named=(), panel=True)
     return [
         *(("pairs of an epoch", f"{n:,}", epoch(clip, list(pairs.pairs[:n]), chosen)) for n in PAIRS),
         *(("classes of the classifier", str(n), classifier(clip, words, n)) for n in CLASSES),

@@ -570,6 +570,7 @@ def prepared(entry: Entry, path: Path, out: Path):
     from clipclean import data
     from clipclean.config import recipe
     from clipclean.jobs import inputs
+    from clipclean.train.loader import Samples
 
     bundled, chosen = out / "files", recipe.load(recipe.DEFAULT)
     vocabulary = inputs.words(bundled / "classes.txt", bundled / "templates.txt")
@@ -579,8 +580,7 @@ def prepared(entry: Entry, path: Path, out: Path):
     evidence = inputs.eval_set(
         tested.clip,
         chosen,
-        labelled=(labelled.pairs, labelled.labels),
-        held_out=(),
+        Samples(labelled.pairs, labelled.labels),
         vocabulary=vocabulary,
         named=inputs.suspicions([spec_of(entry, out)] if entry.trigger else [], entry.target, vocabulary),
         panel=False,

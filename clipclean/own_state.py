@@ -84,7 +84,8 @@ class Kept(NamedTuple):
 
 
 def mark(folder: Path, /) -> None:
-    """Mark the folder of a state as ours, with the command that goes on with it; raises ResourceError."""
+    """Make the folder of a state, marked as ours with the command that goes on with it; raises ResourceError."""
+    private(folder)
     files.write_text(folder / MARK, json.dumps({"command": COMMAND.get()}))
 
 

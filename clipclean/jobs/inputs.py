@@ -19,6 +19,7 @@ from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import Progress
 from clipclean.schema.report import ModelRecord
+from clipclean.train.loader import Samples
 
 EVIDENCE_BYTES = 600_000_000  # room for the measured images as floats
 ACTIVATION_PAIRS = 256  # clean pairs on which GELU and QuickGELU are compared
@@ -324,23 +325,21 @@ def class_number(name: str, classes: Sequence[str], /) -> int:
 def eval_set(
     clip: model.Clip,
     recipe: Recipe,
+    shown: Samples,
     /,
     *,
-    labelled: tuple[Sequence[data.Pair], Tensor] | None,
-    held_out: Sequence[data.Pair],
     vocabulary: Words,
     named: tuple[Suspicion, ...],
     panel: bool,
-    recall: bool = False,
 ) -> detect.EvalSet:
-    """The images to measure on: the labelled ones, or else the pairs that were kept out of training.
+    """The images to measure on, by their labels if there are any, and by recall of their captions.
 
-    If some have neither label nor caption, accuracy is not measured. ``recall`` adds recall to an accuracy by labels.
+    If some have neither label nor caption, accuracy is not measured.
 
     Raises:
         Inconclusive: fewer than two images. Copies count once, since they are no further evidence.
     """
-    pairs, labels = labelled if labelled else (held_out, None)
+    pairs, labels = shown.pairs, shown.labels
     if len(pairs) < 2:
         raise Inconclusive(
             f"{len(pairs)} image(s) to measure on: too few to say anything. Give labelled images by --eval-data, or more pairs."
@@ -359,7 +358,7 @@ def eval_set(
     return detect.EvalSet(
         pixels=pixels,
         labels=None if labels is None else labels[chosen],
-        captions=captions if (labels is None or recall) and all(captions) else None,
+        captions=captions if all(captions) else None,
         classes=vocabulary.classes,
         templates=vocabulary.templates,
         suspicions=named,
@@ -398,18 +397,9 @@ def audit_set(
         Inconclusive: fewer than two images.
     """
     labels = data.labels_of(images, vocabulary.classes)
-    pairs = images.pairs
-    measured = eval_set(
-        clip,
-        recipe,
-        labelled=None if labels is None else (pairs, labels),
-        held_out=pairs,
-        vocabulary=vocabulary,
-        named=named,
-        panel=panel,
-    )
-    has_captions = labels is None and all(pair.caption for pair in pairs)
-    return measured if has_captions or labels is not None else replace(measured, captions=None)
+    measured = eval_set(clip, recipe, Samples(images.pairs, labels), vocabulary=vocabulary, named=named, panel=panel)
+    has_captions = labels is None and all(pair.caption for pair in images.pairs)
+    return measured if has_captions else replace(measured, captions=None)
 
 
 def neighbours(labels: Tensor, most: int, /) -> int:

@@ -15,7 +15,7 @@ from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Source, read_pairs, split
-from clipclean.jobs.prepare import eval_set_of, labelled_by_captions
+from clipclean.jobs.prepare import labelled_by_captions
 from clipclean.progress import Progress
 from clipclean.schema.results import PlantedModel
 from clipclean.train.loader import Samples
@@ -80,7 +80,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         shown = Samples(labelled.pairs, labelled.labels)
     else:
         shown = labelled_by_captions(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
-    measured_on = eval_set_of(
+    measured_on = inputs.eval_set(
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False
     )
     before = inputs.measure(loaded.clip, measured_on)

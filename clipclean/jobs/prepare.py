@@ -204,33 +204,6 @@ def labelled_samples(request: SanitizeRequest, vocabulary: inputs.Words, images:
     return Samples(found.pairs, found.labels)
 
 
-def eval_set_of(
-    clip: model.Clip,
-    recipe: Recipe,
-    shown: Samples,
-    /,
-    *,
-    vocabulary: inputs.Words,
-    named: tuple[inputs.Suspicion, ...],
-    panel: bool,
-) -> detect.EvalSet:
-    """The images to measure on before and after, by their labels if there are any, and by recall of their captions.
-
-    Raises:
-        Inconclusive: fewer than two images.
-    """
-    return inputs.eval_set(
-        clip,
-        recipe,
-        labelled=None if shown.labels is None else (shown.pairs, shown.labels),
-        held_out=shown.pairs,
-        vocabulary=vocabulary,
-        named=named,
-        panel=panel,
-        recall=True,
-    )
-
-
 def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:
     """The samples whose captions name exactly one class, with it as the label, if there are at least ``least``.
 

@@ -93,7 +93,6 @@ def _begun(decides: Mapping[str, object]) -> RunState | None:
     found = digest(decides)
     try:
         folder = own_state.home() / own_state.AUDITS / found[:32]
-        own_state.private(folder)
         own_state.mark(folder)
         folder.touch()
         _bound(folder)

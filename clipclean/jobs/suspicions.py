@@ -9,7 +9,7 @@ from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding, finding
 from clipclean.jobs import inputs
 from clipclean.jobs.inputs import Suspicion
-from clipclean.jobs.prepare import Prepared, eval_set_of
+from clipclean.jobs.prepare import Prepared
 from clipclean.methods.training import Training
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.report import example_images
@@ -24,7 +24,7 @@ def evidence_of(ready: Prepared, recipe: Recipe, /, *, panel: bool) -> detect.Ev
         Inconclusive: fewer than two images.
     """
     clip, vocabulary = ready.loaded.clip, ready.vocabulary
-    return eval_set_of(clip, recipe, ready.shown, vocabulary=vocabulary, named=ready.named, panel=panel)
+    return inputs.eval_set(clip, recipe, ready.shown, vocabulary=vocabulary, named=ready.named, panel=panel)
 
 
 def compared(

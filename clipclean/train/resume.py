@@ -57,7 +57,6 @@ class RunState:
             yield
             return
         with own_state.locked(self.folder):
-            own_state.private(self.folder)
             own_state.mark(self.folder)
             try:
                 yield
@@ -147,7 +146,7 @@ class RunState:
                     "kept. Give its settings to go on with it, name another --out, or give --force to discard it."
                 )
             self.discard()
-            own_state.private(self.folder)
+            own_state.mark(self.folder)
             return
 
     def forget(self, name: str, /) -> None:
@@ -157,10 +156,16 @@ class RunState:
         (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     def discard(self) -> None:
-        """Remove the whole state: files of the kind that ``write`` writes, and folders that are then empty."""
+        """Remove the whole state: files of the kind that ``write`` writes, the mark, and folders that are then empty."""
         for folder in (*_inside(self.folder), self.folder):
             for path in _inside(folder):
-                if path.suffix == SUFFIX or path.name.endswith(files.PARTIAL) or UNFINISHED.fullmatch(path.name):
+                is_mark = path == self.folder / own_state.MARK
+                if (
+                    path.suffix == SUFFIX
+                    or is_mark
+                    or path.name.endswith(files.PARTIAL)
+                    or UNFINISHED.fullmatch(path.name)
+                ):
                     path.unlink()
         _remove_empty(self.folder)
 

@@ -14,6 +14,7 @@ from clipclean.config import recipe
 from clipclean.detect import Rate
 from clipclean.detect.measure import Accuracy
 from clipclean.jobs import inputs
+from clipclean.train.loader import Samples
 
 
 def outcome(planted, left, accuracy=0.5):
@@ -110,8 +111,7 @@ def subjected(tmp_path_factory):
     evidence = inputs.eval_set(
         tested.clip,
         chosen,
-        labelled=(images.pairs, images.labels),
-        held_out=(),
+        Samples(images.pairs, images.labels),
         vocabulary=vocabulary,
         named=(),
         panel=True,

@@ -30,8 +30,7 @@ def bench(tmp_path):
     evidence = inputs.eval_set(
         loaded.clip,
         chosen,
-        labelled=None,
-        held_out=pairs,
+        Samples(pairs, None),
         vocabulary=inputs.words(job.classes, job.templates),
         named=(),
         panel=False,

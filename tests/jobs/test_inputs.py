@@ -9,6 +9,7 @@ from clipclean import data, detect, model
 from clipclean.config import recipe
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel, UsageError
 from clipclean.jobs import inputs
+from clipclean.train.loader import Samples
 
 RECIPE = recipe.load("cleanclip-tiny")
 
@@ -167,16 +168,15 @@ def test_a_target_without_a_trigger_is_refused():
 # What is measured on.
 
 
-def evidence(job, *, changes=None, **given):
+def evidence(job, *, changes=None, shown=None, **given):
+    shown = shown or Samples(clean(job).pairs, None)
     values = {
-        "labelled": None,
-        "held_out": clean(job).pairs,
         "vocabulary": inputs.words(job.classes, job.templates),
         "named": (),
         "panel": False,
     }
     chosen = recipe.override(RECIPE, changes or [])
-    return inputs.eval_set(load(job, arch=str(job.arch)).clip, chosen, **(values | given))
+    return inputs.eval_set(load(job, arch=str(job.arch)).clip, chosen, shown, **(values | given))
 
 
 def test_without_labels_the_held_out_pairs_measure_with_their_captions(job):
@@ -190,7 +190,7 @@ def test_without_labels_the_held_out_pairs_measure_with_their_captions(job):
 def test_labelled_images_measure_where_there_are_some(job, tmp_path):
     images = inputs.image_cache(RECIPE, load(job, arch=str(job.arch)).clip.architecture)
     found = data.labelled(tiny.labelled(tmp_path / "labelled", count=24), images=images, classes=tiny.CLASSES)
-    measured_on = evidence(job, labelled=(found.pairs, found.labels))
+    measured_on = evidence(job, shown=Samples(found.pairs, found.labels))
     assert measured_on.captions is None
     assert torch.equal(measured_on.labels, found.labels)
     assert measured_on.knn == 2  # two images a class: ten votes could never agree on one
@@ -216,7 +216,7 @@ def test_the_panel_is_measured_where_it_is_asked_for(job, whole_panel):
 
 def test_fewer_than_two_images_decide_nothing(job):
     with pytest.raises(Inconclusive, match=r"1 image\(s\) to measure on.*--eval-data"):
-        evidence(job, held_out=clean(job).pairs[:1])
+        evidence(job, shown=Samples(clean(job).pairs[:1], None))
 
 
 @pytest.mark.parametrize(
@@ -229,8 +229,8 @@ def test_no_more_neighbours_vote_than_a_class_has_images(labels, most, votes):
 
 def test_copies_of_one_image_are_one_piece_of_evidence(job):
     pairs = clean(job).pairs
-    found = evidence(job, held_out=[*pairs[:3], *pairs[:2], *pairs[:3]])
+    found = evidence(job, shown=Samples([*pairs[:3], *pairs[:2], *pairs[:3]], None))
     assert found.pixels.shape[0] == 3
     assert found.captions == tuple(pair.caption for pair in pairs[:3])
     with pytest.raises(Inconclusive, match="copies of one"):
-        evidence(job, held_out=[pairs[0]] * 200)
+        evidence(job, shown=Samples([pairs[0]] * 200, None))
