@@ -10,7 +10,7 @@ words where the command ends with an error. A model is a path, or an open_clip m
 before one of them is called.
 """
 
-from clipclean.api import audit, compare, export, inspect, sanitize, save, screen, verify
+from clipclean.api import audit, compare, export, inspect, plant, references, sanitize, save, screen, verify
 from clipclean.errors import (
     ClipcleanError,
     Inconclusive,
@@ -37,6 +37,8 @@ __all__ = [
     "compare",
     "export",
     "inspect",
+    "plant",
+    "references",
     "sanitize",
     "save",
     "screen",

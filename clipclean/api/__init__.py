@@ -4,6 +4,7 @@ A keyword stands for the option of its name, and ``panel=False`` for ``--no-pane
 of a command are.
 """
 
+import contextlib
 import functools
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -19,10 +20,11 @@ if TYPE_CHECKING:
 
     from clipclean.config.policy import Policy
     from clipclean.config.recipe import Recipe
+    from clipclean.detect import ReferencesFile
     from clipclean.jobs.compare import Comparison
     from clipclean.jobs.verify import Result
     from clipclean.report import Report
-    from clipclean.schema.results import Exported, Inspection, Screening
+    from clipclean.schema.results import Exported, Inspection, PlantedModel, Screening
 
 SUFFIXES = {
     ".txt": "text",
@@ -66,8 +68,16 @@ WORDS = {  # of the arguments, for the help of every function that has them
     "format": "of the weights: ``open_clip``, ``hf``, ``onnx``; one, or several.",
     "fp16": "ONNX: store weights in half precision.",
     "image_key": "column of the images, where it has another name than the known ones.",
+    "ignore": "codes of rules whose findings are set aside, such as ``CC031``; the report says so.",
     "keep_failed": "write the weights even if their audit failed.",
     "label": "names and values for the report, such as a build number.",
+    "log_dir": "a folder for the losses and rates of each step of the training.",
+    "log_to": "``tensorboard`` or ``wandb``, where these go as well.",
+    "lr": "peak learning rate.",
+    "batch_size": "pairs in a step.",
+    "rate": "share of triggered pairs in a batch.",
+    "steps": "steps of finetuning.",
+    "models": "checkpoints or modules of clean models, of one kind.",
     "max_accuracy_loss": "clean accuracy that the cleaning may cost.",
     "max_minutes": "end after so many minutes, with what is there; ``auto`` starts no new candidate then.",
     "model": "a checkpoint, or an open_clip module.",
@@ -136,7 +146,9 @@ def audit(
     templates: Names | None = None,
     arch: str | None = None,
     weights: str | None = None,
+    download: bool = False,
     policy: "Place | Policy | None" = None,
+    ignore: str | Sequence[str] = (),
     label: Mapping[str, str] | None = None,
     seed: int = 0,
     device: str = "auto",
@@ -180,12 +192,16 @@ def sanitize(
     reference: "Model | list[Model] | tuple[Model, ...] | None" = None,
     arch: str | None = None,
     weights: str | None = None,
+    download: bool = False,
     policy: "Place | Policy | None" = None,
+    ignore: str | Sequence[str] = (),
     label: Mapping[str, str] | None = None,
     precision: Literal["auto", "fp32", "bf16"] | None = None,
     format: str | Sequence[str] = ("open_clip",),
     force: bool = False,
     keep_failed: bool = False,
+    log_dir: Place | None = None,
+    log_to: str | Sequence[str] = (),
     seed: int = 0,
     device: str = "auto",
     progress: Progress | None = None,
@@ -200,9 +216,14 @@ def sanitize(
     """
     given = _completed(locals(), out="folder")
     from clipclean import auto
+    from clipclean import progress as heard
     from clipclean.api import requests
+    from clipclean.jobs import log_files
 
-    outcome = auto.clean(requests.of_sanitize(given), progress=given["progress"])
+    with contextlib.ExitStack() as stack:
+        for listener in stack.enter_context(log_files.listener(given["log_dir"], given["log_to"])):
+            stack.enter_context(heard.heard(listener))
+        outcome = auto.clean(requests.of_sanitize(given), progress=given["progress"])
     assert outcome is not None  # noqa: S101 # one process has the result
     return outcome.report
 
@@ -223,6 +244,7 @@ def screen(
     caption_key: str | None = None,
     arch: str | None = None,
     weights: str | None = None,
+    download: bool = False,
     force: bool = False,
     device: str = "auto",
     progress: Progress | None = None,
@@ -251,6 +273,7 @@ def export(
     caption_key: str | None = None,
     arch: str | None = None,
     weights: str | None = None,
+    download: bool = False,
     normalize: bool = False,
     fp16: bool = False,
     onnx_preset: str = "transformers.js",
@@ -275,7 +298,79 @@ def export(
 
 
 @_command
-def inspect(model: "Model", /, *, arch: str | None = None, weights: str | None = None) -> "Inspection":
+def plant(
+    model: "Model",
+    data: Place,
+    /,
+    *,
+    trigger: str,
+    target: str,
+    out: Place,
+    eval_data: Place | None = None,
+    rate: float | None = None,
+    steps: int | None = None,
+    lr: float | None = None,
+    batch_size: int | None = None,
+    image_key: str | None = None,
+    caption_key: str | None = None,
+    classes: Names | None = None,
+    templates: Names | None = None,
+    arch: str | None = None,
+    weights: str | None = None,
+    download: bool = False,
+    force: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> "PlantedModel":
+    """Plant a backdoor in a copy of a model by finetuning on partly triggered pairs; returns its effect.
+
+    The file that is written is backdoored: label it so, and never deploy it.
+
+    Raises:
+        ClipcleanError: of the kind that tells what went wrong; then no file is written.
+    """
+    given = _completed(locals(), out="file")
+    from clipclean.api import requests
+    from clipclean.jobs import plant as job
+
+    return job.plant(requests.of_plant(given), progress=given["progress"])
+
+
+@_command
+def references(
+    models: "Model | Sequence[Model]",
+    /,
+    *,
+    out: Place,
+    data: Place | None = None,
+    effort: Literal["quick", "standard", "thorough"] = "standard",
+    classes: Names | None = None,
+    templates: Names | None = None,
+    arch: str | None = None,
+    weights: str | None = None,
+    download: bool = False,
+    seed: int = 0,
+    device: str = "auto",
+    progress: Progress | None = None,
+) -> "ReferencesFile":
+    """Search clean models as an audit does, and write the results for ``audit(references=...)``; returns what the file holds.
+
+    Raises:
+        ClipcleanError: of the kind that tells what went wrong; then no file is written.
+    """
+    given = _completed(locals(), out="file")
+    from clipclean.api import requests
+    from clipclean.jobs import references as job
+
+    with requests.of_references(given) as request:
+        return job.build(request, given["models"], out=given["out"], progress=given["progress"])
+
+
+@_command
+def inspect(
+    model: "Model", /, *, arch: str | None = None, weights: str | None = None, download: bool = False
+) -> "Inspection":
     """Say what a checkpoint is: format, architecture, numbers, digests. Nothing in it is executed, and no model is built.
 
     Raises:
@@ -339,11 +434,12 @@ def format_of(path: str, /) -> str:
 
 def _completed(arguments: Mapping[str, object], /, *, out: str = "") -> Mapping[str, Any]:  # Any: values of options
     """The arguments of a function as its command has them; raises UsageError for what the command refuses."""
-    from clipclean.api import parameters, roles
+    from clipclean.api import parameters, requests, roles
 
-    given = {name: parameters.completed(name, value) for name, value in arguments.items()}
+    given: dict[str, Any] = {name: parameters.completed(name, value) for name, value in arguments.items()}
     roles.check(given, out=out)
-    return given | {"progress": given.get("progress") or _quiet}
+    given["progress"] = given.get("progress") or _quiet
+    return given | (requests.fetched(given, given["progress"]) if given.get("download") else {})
 
 
 def _quiet(_stage: str, _done: int, _total: int, /) -> None:

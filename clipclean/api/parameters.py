@@ -116,6 +116,8 @@ PARAMETERS = {
     "trigger": Parameter(several=True, reads=True),
     "target": Parameter(),
     "set": Parameter(several=True),
+    "ignore": Parameter(several=True),
+    "log_to": Parameter(click.Choice(("tensorboard", "wandb")), several=True),
     "out": Parameter(is_path=True),
     "report_dir": _FOLDER,
     "log_dir": _FOLDER,
@@ -136,7 +138,7 @@ PARAMETERS = {
     "max_accuracy_loss": Parameter(click.FloatRange(0, 0.5)),
     "label": Parameter(convert_type(label), several=True),
     "power": _SWITCH._replace(searches=True),
-    **dict.fromkeys(("search", "panel", "normalize", "fp16", "force", "keep_failed"), _SWITCH),
+    **dict.fromkeys(("search", "panel", "download", "normalize", "fp16", "force", "keep_failed"), _SWITCH),
 }
 CALLED = {"model": "the model", "models": "the model", "file": "the report"}  # arguments, which have no flag
 

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from clipclean.api.parameters import Values, labels
+from clipclean.api.parameters import PARAMETERS, Values, labels
+from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
     from clipclean.config.policy import Policy
     from clipclean.config.recipe import Recipe
     from clipclean.jobs.audit_inputs import AuditRequest
     from clipclean.jobs.export import ExportRequest
+    from clipclean.jobs.plant import PlantRequest
     from clipclean.jobs.prepare import SanitizeRequest
     from clipclean.jobs.screen import ScreenRequest
+    from clipclean.progress import Progress
 
 Made = TypeVar("Made")
 
@@ -99,6 +102,43 @@ def of_export(given: Values, /) -> Iterator["ExportRequest"]:
         )
 
 
+def of_plant(given: Values, /) -> "PlantRequest":
+    """The request of a planting."""
+    from clipclean.config import recipe as recipes
+    from clipclean.jobs import plant
+
+    chosen = {key: given[key] for key in ("rate", "steps", "lr", "batch_size") if given[key] is not None}
+    named = given["trigger"]
+    if isinstance(named, tuple) and len(named) != 1:
+        raise UsageError(f"trigger: {len(named)} triggers. Give the one to plant.")
+    trigger = named[0] if isinstance(named, tuple) else named
+    return filled(plant.PlantRequest, given, trigger=trigger, planting=recipes.planting(**chosen))
+
+
+@contextlib.contextmanager
+def of_references(given: Values, /) -> Iterator["AuditRequest"]:
+    """The request of an audit of clean models; raises UsageError if there is none."""
+    if not given["models"]:
+        raise UsageError("models: none. Name one at least.")
+    first = {"model": given["models"][0], "reference": (), "save_triggers": None, "search": True}
+    with of_audit({**given, **first}) as request:
+        yield request
+
+
+def fetched(given: Values, progress: "Progress", /) -> dict[str, Any]:  # Any: values of options
+    """The values of options that name models, once those on a hub are in the cache."""
+    from clipclean.jobs import fetch
+
+    named = {name: given[name] for name, known in PARAMETERS.items() if known.is_model and given.get(name)}
+
+    def place(each: object) -> object:
+        return Path(fetch.fetch(str(each), progress=progress)) if isinstance(each, Path) else each
+
+    return {
+        name: tuple(map(place, value)) if isinstance(value, tuple) else place(value) for name, value in named.items()
+    }
+
+
 def recipe_of(given: Values, /) -> "Recipe":
     """The recipe with the values that are changed; raises UsageError."""
     from clipclean.config import recipe as recipes
@@ -123,6 +163,9 @@ def policy_of(given: Values, /) -> "Policy":
     from clipclean.config import policy as policies
 
     policy: Path | Policy | None = given.get("policy")
+    ignored = given.get("ignore", ())
     if policy is None:
-        return policies.DEFAULT
+        return policies.ignoring(ignored) if ignored else policies.DEFAULT
+    if ignored:
+        raise UsageError("--policy and --ignore both say what counts. Write what is ignored into the policy.")
     return policies.load(policy) if isinstance(policy, Path) else policy

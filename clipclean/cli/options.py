@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 import click
 
 from clipclean.api import format_of
-from clipclean.api.parameters import PARAMETERS
 from clipclean.cli import complete, config_file
 from clipclean.cli.command import Decorated, option
 from clipclean.config.recipe import EFFORTS
@@ -81,14 +80,11 @@ def download(command: Decorated, /) -> Decorated:
     @functools.wraps(command)
     def fetching(**given: Any) -> Any:  # Any: click's
         if given.pop("download"):
+            from clipclean.api import requests
             from clipclean.cli import progress
-            from clipclean.jobs import fetch
 
             with progress.shown(quiet=given.get("quiet", False)) as shown:
-                for key in (name for name, known in PARAMETERS.items() if known.is_model and given.get(name)):
-                    several = given[key] if isinstance(given[key], tuple) else (given[key],)
-                    fetched = tuple(Path(fetch.fetch(str(each), progress=shown)) for each in several)
-                    given[key] = fetched if isinstance(given[key], tuple) else fetched[0]
+                given |= requests.fetched(given, shown)
         return command(**given)
 
     return option(
@@ -257,6 +253,13 @@ policy = option(
     "recipe's and --set.",
     show_default="none",
 )
+ignore = option(
+    "--ignore CODE",
+    "Verdict",
+    "Set the findings of a rule aside, such as CC031; the report says so. What shows how far to trust a verdict cannot be. "
+    "Repeatable; a policy file does the same, with a reason.",
+    multiple=True,
+)
 max_accuracy_loss = option(
     "--max-accuracy-loss SHARE",
     "Verdict",
@@ -390,7 +393,7 @@ def together(*decorators: Callable[[Decorated], Decorated]) -> Callable[[Decorat
 loaded = together(download, arch, weights)
 keyed = together(image_key, caption_key)
 named = together(classes, templates)
-judged = together(policy, fail_on, baseline, exit_zero)
+judged = together(policy, ignore, fail_on, baseline, exit_zero)
 reported = together(outputs, as_json, label)
 computed = together(seed, device, workers)
 logged = together(log_dir, log_to)

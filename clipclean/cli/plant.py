@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from clipclean.api import roles
-from clipclean.api.requests import filled
+from clipclean.api import requests, roles
 from clipclean.cli import complete, options, printing, progress
 from clipclean.cli.command import command, option
 
@@ -58,14 +57,11 @@ def plant(**given: Any) -> None:
     """
     roles.check(given, out="file")
     from clipclean import data
-    from clipclean.config import recipe as recipes
     from clipclean.jobs import plant as planting
 
     data.use_workers(given["workers"])
-    chosen = {key: given[key] for key in ("rate", "steps", "lr", "batch_size") if given[key] is not None}
     with progress.shown(quiet=given["quiet"]) as shown:
-        request = filled(planting.PlantRequest, given, planting=recipes.planting(**chosen))
-        result = planting.plant(request, progress=shown)
+        result = planting.plant(requests.of_plant(given), progress=shown)
     if given["as_json"]:
         printing.echo_json(result.as_json())
     else:

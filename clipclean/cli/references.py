@@ -1,6 +1,5 @@
 """``clipclean references``: measures clean models once, to compare others with."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +31,7 @@ Examples:
 @options.effort(
     "Effort of the search. The file serves audits of the same effort.",
 )
+@options.download
 @options.arch
 @options.weights
 @options.named
@@ -42,18 +42,10 @@ Examples:
 def build(**given: Any) -> None:
     """Search clean MODELs like an audit, and write the results to a file for 'audit --references FILE'."""
     roles.check(given, out="file")
-    asked = given | {
-        "model": given["models"][0],
-        "search": True,
-        "reference": (),
-        "save_triggers": None,
-    }
-    from clipclean import files
     from clipclean.jobs import references as job
 
-    with requests.of_audit(asked) as request, progress.shown(quiet=given["quiet"]) as shown:
-        found = job.build(request, given["models"], progress=shown)
-    files.write_text(given["out"], json.dumps(found, indent=1) + "\n")
+    with requests.of_references(given) as request, progress.shown(quiet=given["quiet"]) as shown:
+        found = job.build(request, given["models"], out=given["out"], progress=shown)
     count = len(found["models"])
     click.echo(
         f"{count} clean model{'' if count == 1 else 's'} ({found['kind']}, {given['effort']} effort): {given['out']}"

@@ -6,10 +6,11 @@ from typing import Any
 import click
 
 from clipclean.api import requests, roles
-from clipclean.cli import log_files, options, printing, progress, several
+from clipclean.cli import options, printing, progress, several
 from clipclean.cli.command import Given, command
 from clipclean.errors import UsageError
 from clipclean.export.formats import FORMATS
+from clipclean.jobs import log_files
 from clipclean.untrusted import printable
 
 EPILOG = """\b

@@ -1,9 +1,10 @@
 """What ``references build`` does: searches clean models as an audit would, and keeps their numbers."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from clipclean import data, detect, model
+from clipclean import data, detect, files, model
 from clipclean.config import recipe as recipes
 from clipclean.errors import UsageError
 from clipclean.jobs import inputs, other_models, saved_search
@@ -11,8 +12,8 @@ from clipclean.jobs.audit_inputs import AuditRequest
 from clipclean.progress import Progress
 
 
-def build(request: AuditRequest, models: Sequence[Path], /, *, progress: Progress) -> detect.ReferencesFile:
-    """Search clean models as an audit of ``request`` would, and return what a references file holds: numbers, no weights.
+def build(request: AuditRequest, models: Sequence[Path], /, *, out: Path, progress: Progress) -> detect.ReferencesFile:
+    """Search clean models as an audit of ``request`` would, and write a references file; returns what it holds: numbers, no weights.
 
     ``request.model`` is the first of ``models``; all must be of one kind.
 
@@ -38,4 +39,6 @@ def build(request: AuditRequest, models: Sequence[Path], /, *, progress: Progres
             shown = inputs.audit_set(loaded.clip, images, recipe, vocabulary=vocabulary)
             known = other_models.measured_references(request.settings, path, loaded, shown, progress, state=state)
             found[f"{inputs.located(path).name} {each.file.sha256}"] = known.entries[0]
-    return detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
+    made = detect.as_file(kinds[0], request.effort, vocabulary.classes, found)
+    files.write_text(out, json.dumps(made, indent=1) + "\n")
+    return made

@@ -27,9 +27,6 @@ RENAMED = {"search": "no_search", "panel": "no_panel"}  # switches that a Python
 OF_THE_TERMINAL = {
     "baseline",
     "fail_on",
-    "log_dir",
-    "log_to",
-    "download",
     "dry_run",
     "outputs",
     "report_dir",
@@ -42,6 +39,7 @@ OF_THE_TERMINAL = {
     "lr",
     "batch_size",
 }
+PLANTS = {"lr", "batch_size"}  # values of a recipe are set by ``set`` in Python, and ``plant`` has none
 
 
 @pytest.fixture
@@ -64,14 +62,17 @@ def test_importing_it_brings_no_torch():
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
 
 
-@pytest.mark.parametrize("name", ["audit", "sanitize", "screen", "export", "inspect", "verify"])
+@pytest.mark.parametrize("name", ["audit", "sanitize", "screen", "export", "inspect", "verify", "plant", "references"])
 def test_every_function_has_the_options_and_defaults_of_its_command(name):
     command = cli.cli.get_command(click.Context(cli.cli), name)
+    command = command.commands["build"] if name == "references" else command
     options = command.make_context(name, [], resilient_parsing=True).params  # what each is where nobody says anything
-    options = {("model" if key == "models" else key): value for key, value in options.items()}
+    options = {("model" if key == "models" and name != "references" else key): value for key, value in options.items()}
     function = inspect.signature(getattr(clipclean, name)).parameters.values()
     ours = {p.name: None if p.default is p.empty else p.default for p in function if p.name != "progress"}
-    assert {RENAMED.get(key, key) for key in ours} == set(options) - OF_THE_TERMINAL
+    assert {RENAMED.get(key, key) for key in ours} == set(options) - (
+        OF_THE_TERMINAL - (PLANTS if name == "plant" else set())
+    )
     options |= {"recipe": None} if "recipe" in options else {}  # None stands for the default one
     for key, default in ours.items():
         stated = not options[RENAMED[key]] if key in RENAMED else options[key]
@@ -205,6 +206,33 @@ def test_errors_are_those_of_the_command_with_the_same_words(job, capsys):
         clipclean.audit(job.folder / "missing.pt", search=False)
     with pytest.raises(UsageError, match="--reference"):
         clipclean.audit(job.model, search=False, reference=job.model)
+
+
+def test_a_backdoor_is_planted_and_what_is_ignored_is_told(job):
+    out = job.folder / "planted.pt"
+    given = {"trigger": "patch", "target": tiny.CLASSES[0], "steps": 2, "batch_size": 16}
+    planted = clipclean.plant(job.model, job.data, out=out, **given, **words(job))
+    assert (out.exists(), planted.target) == (True, tiny.CLASSES[0])
+    report = clipclean.audit(out, data=job.data, search=False, ignore="CC030", **words(job))
+    assert (report.policy.name, "CC030" in {each.rule for each in report.findings}) == ("--ignore", False)
+    for wrong in ({"ignore": "CC999"}, {"ignore": "CC021"}, {"ignore": "CC030", "policy": job.folder / "p.yaml"}):
+        with pytest.raises(UsageError, match="ignore"):
+            clipclean.audit(out, **wrong)
+    with pytest.raises(UsageError, match="trigger"):
+        clipclean.plant(job.model, job.data, out=job.folder / "b.pt", **given | {"trigger": ()}, **words(job))
+
+
+def test_losses_are_logged_into_a_folder(job, unread):
+    clipclean.sanitize(
+        job.model,
+        job.data,
+        recipe="mmcl-tiny",
+        set=SHORT,
+        log_dir=job.folder / "logs",
+        out=job.folder / "o",
+        **words(job),
+    )
+    assert len((job.folder / "logs" / "metrics.jsonl").read_text().splitlines()) == 2
 
 
 def test_two_reports_are_compared_as_files_or_as_they_are(job, tmp_path):

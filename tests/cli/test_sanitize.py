@@ -208,7 +208,7 @@ def test_a_gpu_that_is_not_there_is_refused_before_anything_is_read(job, capsys,
     monkeypatch.setattr(checkpoint, "read", None)
     assert refused(job, capsys, "--device", "cuda") == (
         2,
-        "clipclean: error: --device cuda: PyTorch sees no CUDA device here. Use --device cpu or auto.\n"
+        "clipclean: error: --device cuda: PyTorch sees no CUDA device(s) here. Use --device cpu or auto.\n"
         "clipclean: more: clipclean explain cli\n",
     )
 

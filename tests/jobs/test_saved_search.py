@@ -244,7 +244,7 @@ def test_an_audit_that_ends_at_its_deadline_is_not_a_pass_and_goes_on_with_more_
     assert states() == []
 
 
-def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_):
+def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_, tmp_path):
     (reference,) = request_.reference
     models, stages, said = [request_.model, reference], set(), []
 
@@ -253,9 +253,11 @@ def test_an_interrupted_build_of_references_goes_on_with_the_next_model(request_
             raise KeyboardInterrupt
 
     with pytest.raises(Interrupted):
-        references.build(request_, models, progress=progress)
+        references.build(request_, models, out=tmp_path / "r.json", progress=progress)
     with heard(Listener(words=said.append)):
-        found = references.build(request_, models, progress=lambda what, done, _: stages.add((what, done)))
+        found = references.build(
+            request_, models, out=tmp_path / "r.json", progress=lambda what, done, _: stages.add((what, done))
+        )
     assert any(words.startswith("Resuming at step 2") for words in said)
     assert (f"measuring the reference {request_.model.name}", 1) not in stages
     assert len(found["models"]) == 2

@@ -4,8 +4,8 @@ import os
 import pytest
 
 from clipclean import progress
-from clipclean.cli import log_files
 from clipclean.errors import ResourceError, UsageError
+from clipclean.jobs import log_files
 
 
 def logged(folder, *steps):
