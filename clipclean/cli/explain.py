@@ -69,17 +69,8 @@ def named(code: str, /) -> str:
 
 def entry(code: str, /) -> dict[str, str]:
     """One rule as a JSON object."""
-    known = RULES[code]
-    return {
-        "rule": code,
-        "title": known.title,
-        "stage": known.stage,
-        "level": known.level,
-        "means": known.means,
-        "does_not_show": known.does_not_show,
-        "action": known.action,
-        "documentation": page(code),
-    }
+    keys = ("title", "stage", "level", "means", "does_not_show", "action")
+    return {"rule": code, **{key: getattr(RULES[code], key) for key in keys}, "documentation": page(code)}
 
 
 def rule_text(code: str, rule: Rule, /) -> str:

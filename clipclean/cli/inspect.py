@@ -1,6 +1,5 @@
 """``clipclean inspect``: describes checkpoint files."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -37,19 +36,25 @@ def inspect(**given: Any) -> None:
     reason and exit code 3; its JSON has `error` and `kind`: unsafe, unsupported or unreadable. With several MODELs all are
     read, JSON is a list, and a refused one decides the exit code.
     """
-    if len(given["models"]) > 1:
-        several(given["models"], arch=given["arch"], weights=given["weights"], as_json=given["as_json"])
-        return
-    try:
-        found = api.inspect(given["models"][0], arch=given["arch"], weights=given["weights"])
-    except RefusedInput as error:
-        if given["as_json"]:
-            printing.echo_json({"name": given["models"][0].name, **refused(error)})
-        raise
+    entries: list[dict[str, object]] = []
+    refusals: list[Refusal] = []
+    is_one = len(given["models"]) == 1
+    for path in given["models"]:
+        try:
+            found = api.inspect(path, arch=given["arch"], weights=given["weights"])
+        except (RefusedInput, UsageError) as error:
+            entries.append({"name": path.name} if is_one else {"path": str(path)})
+            entries[-1] |= refused(error)
+            refusals.append(Refusal(type(error), str(error)))
+        else:
+            entries.append(found.as_json() if is_one else {"path": str(path), **found.as_json()})
+            if not given["as_json"]:
+                click.echo(table(found, found.name) if is_one else f"{table(found, str(path))}\n")
     if given["as_json"]:
-        printing.echo_json(found.as_json())
-    else:
-        click.echo(table(found, found.name))
+        printing.echo_json(entries[0] if is_one else entries)
+    if refusals:
+        worst = max(refusals, key=lambda refusal: refusal.kind.exit_code)
+        raise worst.kind("\n".join(dict.fromkeys(refusal.message for refusal in refusals)))
 
 
 def refused(error: ClipcleanError, /) -> dict[str, str]:
@@ -63,32 +68,6 @@ class Refusal(NamedTuple):
 
     kind: type[ClipcleanError]
     message: str
-
-
-def several(paths: Sequence[Path], /, *, arch: str | None, weights: str | None, as_json: bool) -> None:
-    """Print what each is, as it is known; as JSON one list, in which a refused one has ``error`` and ``kind`` for its facts.
-
-    Raises:
-        RefusedInput: at least one is refused; the message has every refusal.
-        UsageError: none is refused, but ``arch`` or a config fits no model.
-    """
-    entries: list[dict[str, object]] = []
-    refusals: list[Refusal] = []
-    for path in paths:
-        try:
-            found = api.inspect(path, arch=arch, weights=weights)
-        except (RefusedInput, UsageError) as error:
-            entries.append({"path": str(path), **refused(error)})
-            refusals.append(Refusal(type(error), str(error)))
-        else:
-            entries.append({"path": str(path), **found.as_json()})
-            if not as_json:
-                click.echo(f"{table(found, str(path))}\n")
-    if as_json:
-        printing.echo_json(entries)
-    if refusals:
-        worst = max(refusals, key=lambda refusal: refusal.kind.exit_code)
-        raise worst.kind("\n".join(dict.fromkeys(refusal.message for refusal in refusals)))
 
 
 def table(found: "Inspection", name: str, /) -> str:

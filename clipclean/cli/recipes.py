@@ -240,12 +240,5 @@ def _defaults() -> str:
 
 
 def _summary(each: recipe.Recipe) -> dict[str, object]:
-    return {
-        "name": each.name,
-        "revision": each.revision,
-        "method": each.method,
-        "scale": each.scale,
-        "description": each.description,
-        "sha256": recipe.digest(each),
-        "validated": recipe.is_validated(each, overridden=False),
-    }
+    told = each.model_dump(include={"name", "revision", "method", "scale", "description"})
+    return {**told, "sha256": recipe.digest(each), "validated": recipe.is_validated(each, overridden=False)}

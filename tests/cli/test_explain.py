@@ -83,11 +83,6 @@ def test_the_answer_needs_nothing_slow():
     assert done.stdout.startswith("CC001: ")
 
 
-def test_help_has_an_example(capsys):
-    assert main(["explain", "--help"]) == 0
-    assert "  clipclean explain CC003" in capsys.readouterr().out
-
-
 def test_a_page_of_the_documentation_is_printed(capsys):
     assert main(["explain", "audit"]) == 0
     assert capsys.readouterr().out == (explain.folder() / "audit.md").read_text(encoding="utf-8")

@@ -62,7 +62,7 @@ def test_columns_are_named_as_for_sanitize(job, capsys):
         (["--rate", "0"], 2, "--rate"),
         (["--steps", "0", "--lr", "7"], 2, "--lr"),
         (["--batch-size", "64"], 2, "43 pairs do not fill a batch of 64"),
-        (["--out", "victim.bin"], 2, "ends in .pt or .safetensors"),
+        (["--out", "victim.bin"], 2, "--out victim.bin"),
         (["--out", "model.pt"], 2, "would write over the model"),
         (["--out", "arch.json"], 2, "would write over --arch"),
         (["--data", "none"], 3, "none cannot be read"),

@@ -191,7 +191,7 @@ def test_a_warm_up_that_the_user_chose_is_not_shortened(job, capsys):
         (["--data", "none"], 3, ["none cannot be read"]),
         (["--data", "https://example.org/x"], 3, ["local paths only"]),
         (["--eval-data", "none"], 3, ["none cannot be read"]),
-        (["--report", "json=none/report.json"], 2, ["name a file in a folder that exists"]),
+        (["--report", "json=none/report.json"], 2, ["--report json=none/report.json"]),
         (["--report", "pdf=x.pdf"], 2, ["'pdf' is not a format"]),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
