@@ -45,7 +45,11 @@ def write_whole(path: Path, write: Callable[[Path], None], /) -> None:
 
 def write_text(path: Path, text: str, /) -> None:
     """Write UTF-8 text, whole or not at all."""
-    write_whole(path, lambda partial: _discard(partial.write_text(text, encoding="utf-8")))
+
+    def write(partial: Path) -> None:
+        partial.write_text(text, encoding="utf-8")
+
+    write_whole(path, write)
 
 
 def appended(path: Path, /) -> TextIO:
@@ -134,7 +138,3 @@ def cannot_write(path: Path, error: OSError, /) -> ResourceError:
         return ResourceError(f"No space left while writing {path}. Free some space and run the same command again.")
     reason = os.strerror(error.errno) if error.errno else str(error)
     return ResourceError(f"Cannot write {path}: {reason}. Choose another place, or mend its permissions.")
-
-
-def _discard(_: object, /) -> None:
-    """Drop a return value that nobody needs."""

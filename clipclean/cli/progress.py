@@ -28,7 +28,9 @@ def shown(*, quiet: bool, listeners: Sequence[Listener] = ()) -> Iterator[Progre
         if quiet:
             yield lambda what, done, total: None
             return
-        view = stack.enter_context(_bars()) if sys.stderr.isatty() else _Lines()
+        view = _Bars() if sys.stderr.isatty() else _Lines()
+        if isinstance(view, _Bars):
+            stack.enter_context(view.live)
         stack.enter_context(progress.heard(Listener(view.values, view.words)))
         yield view
 
@@ -84,13 +86,6 @@ class _Bars:
     def words(self, words: str) -> None:
         """Print a message above the bars."""
         self.live.console.print(printable(words), markup=False, highlight=False, soft_wrap=True)
-
-
-@contextmanager
-def _bars() -> Iterator[_Bars]:
-    view = _Bars()
-    with view.live:
-        yield view
 
 
 class _Lines:

@@ -408,6 +408,14 @@ def neighbours(labels: Tensor, most: int, /) -> int:
     return max(1, min(most, int(counts[counts > 0].median())))
 
 
+def labelled(path: Path | None, images: data.ImageCache, vocabulary: Words, /) -> Samples | None:
+    """The labelled images that the user gave, or None."""
+    if path is None:
+        return None
+    found = data.labelled(path, images=images, classes=vocabulary.classes)
+    return Samples(found.pairs, found.labels)
+
+
 def read_pairs(
     path: Path,
     images: data.ImageCache,

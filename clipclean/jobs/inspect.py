@@ -30,6 +30,8 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         file = checkpoint.read(place.path, weights=weights)
         place.check(file)
     known = _architecture(file, arch, place.architecture)
+    summary = checkpoint.summarise(file.tensors)
+    dtypes = {name: TallyRecord(**asdict(tally)) for name, tally in summary.dtypes.items()}
     found = Inspection(
         name=place.name,
         format=file.format,
@@ -37,7 +39,7 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         architecture=known.architecture,
         activation=known.activation,
         preprocess=known.preprocess,
-        tensors=_tally(file),
+        tensors=TensorsRecord(**asdict(summary.total), dtypes=dtypes),
         size=file.size,
         sha256=file.sha256,
         tensor_sha256=checkpoint.digest(file.tensors),
@@ -46,12 +48,6 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         notes=(*file.notes, *known.notes),
     )
     return found.model_copy(update={"revision": place.revision}) if place.revision else found
-
-
-def _tally(file: checkpoint.Checkpoint, /) -> TensorsRecord:
-    summary = checkpoint.summarise(file.tensors)
-    dtypes = {name: TallyRecord(**asdict(tally)) for name, tally in summary.dtypes.items()}
-    return TensorsRecord(**asdict(summary.total), dtypes=dtypes)
 
 
 def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
@@ -97,17 +93,13 @@ def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Ar
         undecided = Recognised(name=None, how=str(error))
         return KnownModel(undecided, Recognised(name=None, how=UNDECIDED), None, ())
     model.check(found, file.tensors)
-    preprocess = PreprocessRecord(**asdict(found.preprocess))
-    return KnownModel(Recognised(name=found.name, how=found.how), _activation(found), preprocess, _limits(found))
-
-
-def _limits(found: model.Architecture, /) -> tuple[str, ...]:
-    """Why no other command takes the model; None if they do."""
+    limits: tuple[str, ...] = ()
     try:
         model.refuse_tokenizer(found)
-    except UnsupportedModel as error:
-        return (str(error),)
-    return ()
+    except UnsupportedModel as error:  # no other command takes the model
+        limits = (str(error),)
+    preprocess = PreprocessRecord(**asdict(found.preprocess))
+    return KnownModel(Recognised(name=found.name, how=found.how), _activation(found), preprocess, limits)
 
 
 def _activation(found: model.Architecture, /) -> Recognised:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from clipclean import checkpoint, data, detect, files
+from clipclean import checkpoint, detect, files
 from clipclean.attack import poison
 from clipclean.attack.poison import Implant
 from clipclean.config import recipe as recipes
@@ -67,19 +67,14 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         caption_key=request.caption_key,
         templates=() if request.templates is None else vocabulary.templates,
     )
-    labelled = None
-    if request.eval_data is not None:
-        labelled = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
+    labelled = inputs.labelled(request.eval_data, images, vocabulary)
     pairs, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
     if len(pairs) < request.planting.batch_size:
         size = request.planting.batch_size
         raise UsageError(f"{len(pairs)} pairs do not fill a batch of {size}. Give more, or lower --batch-size.")
     loaded = inputs.build(opened, clean, device=device)
     inputs.check_sides([(trigger, target)], loaded.clip.architecture)
-    if labelled:
-        shown = Samples(labelled.pairs, labelled.labels)
-    else:
-        shown = labelled_by_captions(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
+    shown = labelled or labelled_by_captions(Samples(held_out, None), vocabulary, least=recipe.audit.min_images)
     measured_on = inputs.eval_set(
         loaded.clip, recipe, shown, vocabulary=vocabulary, named=((trigger, target),), panel=False
     )
@@ -88,7 +83,7 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     how = request.planting
     poison.finetune(loaded.clip, pairs, recipe, how, implants=[implant], seed=request.seed, progress=progress)
     after = inputs.measure(loaded.clip, measured_on)
-    write(request.out, loaded)
+    files.write_whole(request.out, lambda partial: WRITERS[request.out.suffix](partial, loaded))
     return PlantedModel(
         trigger=trigger.spec,
         target=vocabulary.classes[target],
@@ -99,11 +94,6 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
         accuracy_lost=finite(detect.accuracy_lost(before, after)),
         sha256=files.sha256(request.out),
     )
-
-
-def write(out: Path, loaded: inputs.LoadedModel, /) -> None:
-    """Write the weights whole, in the format of the suffix."""
-    files.write_whole(out, lambda partial: WRITERS[out.suffix](partial, loaded))
 
 
 def _write_training_checkpoint(path: Path, loaded: inputs.LoadedModel) -> None:

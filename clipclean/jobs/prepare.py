@@ -97,10 +97,14 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipe, opened.architecture, views=methods.views_of(recipe) is not None)
     clean = read_data(request, images, progress, templates=() if request.templates is None else vocabulary.templates)
-    labelled = labelled_samples(request, vocabulary, images)
+    labelled = inputs.labelled(request.eval_data, images, vocabulary)
     samples, kept_out = divided(clean, recipe, vocabulary, hold_out=labelled is None)
-    subject = subject_of(opened, pairs=len(samples.pairs))
-    request = with_fitting_warmup(with_default(request, subject), pairs=len(samples.pairs))
+    numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
+    subject = Subject(model.kind_of(opened.architecture), numbers, len(samples.pairs))
+    if request.unnamed is not None:  # the one that was measured on a similar model
+        chosen = evidence.default(subject)
+        request = replace(request, recipe=recipes.override(chosen, request.unnamed) if request.unnamed else chosen)
+    request = with_fitting_warmup(request, pairs=len(samples.pairs))
     recipe = request.recipe
     recipes.check(recipe, pairs=len(samples.pairs))
     progress("building the model", 0, 1)
@@ -130,20 +134,6 @@ def check_reference(request: SanitizeRequest, /) -> None:
             f"Only the recipe auto compares the model with clean ones, and {taken}. Take --recipe auto, or leave --reference out: "
             "'clipclean audit --reference' compares the result."
         )
-
-
-def subject_of(opened: inputs.Opened, /, *, pairs: int) -> Subject:
-    """The job for which evidence is looked up."""
-    numbers = sum(tensor.numel() for tensor in opened.file.tensors.values() if tensor.is_floating_point())
-    return Subject(model.kind_of(opened.architecture), numbers, pairs)
-
-
-def with_default(request: SanitizeRequest, subject: Subject, /) -> SanitizeRequest:
-    """The request; if it names no recipe, with the one that was measured on a similar model."""
-    if request.unnamed is None:
-        return request
-    chosen = evidence.default(subject)
-    return replace(request, recipe=recipes.override(chosen, request.unnamed) if request.unnamed else chosen)
 
 
 def with_fitting_warmup(request: SanitizeRequest, /, *, pairs: int) -> SanitizeRequest:
@@ -194,14 +184,6 @@ def read_data(
     return data.read_images(
         request.data, images=images, progress=lambda done, total: progress("reading the data", done, total)
     )
-
-
-def labelled_samples(request: SanitizeRequest, vocabulary: inputs.Words, images: data.ImageCache) -> Samples | None:
-    """The labelled images that the user gave, or None."""
-    if request.eval_data is None:
-        return None
-    found = data.labelled(request.eval_data, images=images, classes=vocabulary.classes)
-    return Samples(found.pairs, found.labels)
 
 
 def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:

@@ -27,8 +27,7 @@ class SavedSearch:
     """The finished stages of one search, saved in a part of its run's state; without a state nothing is saved."""
 
     def __init__(self, state: RunState | None, /) -> None:
-        """``state`` is the part of the run that this search is."""
-        self._state = state
+        self._state = state  # the part of the run that this search is
 
     def recall(self, name: str, /) -> Packed | None:
         """The stage that an equal search saved under this name, or None."""
@@ -41,7 +40,6 @@ class SavedSearch:
             return
         tensors, told = packed
         try:
-            own_state.private(self._state.folder)
             self._state.write(tensors, {"value": told}, name=_file(name))
         except ResourceError as error:
             say(f"{error} The search continues; if it is interrupted, it starts again.")
@@ -59,11 +57,7 @@ def part(state: RunState | None, name: str, decides: Mapping[str, object], /) ->
     """The saved search of one model in a run, for all that determines its numbers; the first of several processes keeps it."""
     if state is None or not state.group.is_first:
         return NOTHING
-    try:
-        return SavedSearch(dataclasses.replace(state.part(_file(name), dict(decides)), group=train.ALONE))
-    except ResourceError as error:
-        say(f"{error} The search continues; if it is interrupted, it starts again.")
-        return NOTHING
+    return SavedSearch(dataclasses.replace(state.part(_file(name), dict(decides)), group=train.ALONE))
 
 
 @contextlib.contextmanager

@@ -96,7 +96,10 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
         data=clean.record(),
         triggers=tuple(trigger.spec for trigger in named),
         screened=ranking.record(found, request.drop),
-        signals=tuple(signal_row(name) for name in found.signals),
+        signals=tuple(
+            SignalRecord(name=name, title=each.title, weight=each.weight, says=each.said)
+            for name, each in ((name, ranking.SIGNALS[name]) for name in found.signals)
+        ),
         pairs=ranked,
         kept=save(request.save_kept, ranking.kept(clean, dropped)) if request.save_kept else None,
         environment=environment.versions() | environment.hardware(str(loaded.clip.device)),
@@ -130,12 +133,6 @@ def read_trusted(
             "vouch for itself."
         )
     return known.pairs
-
-
-def signal_row(name: str, /) -> SignalRecord:
-    """The description of a signal in the result."""
-    signal = ranking.SIGNALS[name]
-    return SignalRecord(name=name, title=signal.title, weight=signal.weight, says=signal.said)
 
 
 def rows(

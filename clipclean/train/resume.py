@@ -64,16 +64,9 @@ class RunState:
                 _remove_empty(self.folder)
 
     def part(self, name: str, decides: Mapping[str, object], /) -> "RunState":
-        """The state of one part of the run, in a folder of its own; it is removed with the run's state.
-
-        Raises:
-            ResourceError: the folder cannot be made.
-        """
+        """The state of one part of the run, in a folder of its own; it is removed with the run's state."""
         text = json.dumps([self.fingerprint, decides], sort_keys=True).encode()
-        inner = RunState(self.folder / name, hashlib.sha256(text).hexdigest(), self.run or self.fingerprint, self.group)
-        if self.group.is_first:
-            own_state.private(inner.folder)
-        return inner
+        return RunState(self.folder / name, hashlib.sha256(text).hexdigest(), self.run or self.fingerprint, self.group)
 
     def resume(self, net: nn.Module, optimizer: torch.optim.Optimizer, /) -> tuple[int, list[dict[str, float]], float]:
         """Restore the state of an equal, interrupted run: (steps done, losses so far, seconds spent).
@@ -121,6 +114,7 @@ class RunState:
         """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
         if not self.group.is_first:
             return
+        own_state.private(self.folder)
         own = {"fingerprint": self.fingerprint, "run": self.run or self.fingerprint}
         state = checkpoint.with_record(tensors, own | dict(record))
         path = self.folder / f"{name}{SUFFIX}"

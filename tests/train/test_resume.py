@@ -211,7 +211,7 @@ def own(tmp_path, monkeypatch):
 
 def test_nobody_but_the_user_can_enter_the_folders_of_a_state(own):
     with own.locked():
-        own.part("inner", {})
+        own.part("inner", {}).write({}, {})
         for folder in (own_state.home(), own.folder.parent, own.folder, own.folder / "inner"):
             assert folder.stat().st_mode & 0o777 == 0o700
 
