@@ -154,7 +154,8 @@ def _failed(error: Exception, *, is_verbose: bool) -> int:
     if is_debugging:
         process.say("".join(traceback.format_exception(error)).rstrip("\n"))
     if foreseen:
-        process.say(f"clipclean: error:{_body(str(foreseen))}")
+        gap = "\n" if "\n" in str(foreseen) else " "  # a list starts on a line of its own
+        process.say(f"clipclean: error:{gap}{foreseen}")
         if foreseen.pages:
             process.say(f"clipclean: more: {' or '.join(f'clipclean explain {page}' for page in foreseen.pages)}")
         if isinstance(error, OSError):
@@ -203,11 +204,6 @@ def _refused_by_system(error: OSError) -> ResourceError:
         f"The operating system refused: {error.strerror or error}{where}. Fix permissions, disk space or limits there, and run "
         "the same command again; temporary files go where TMPDIR says."
     )
-
-
-def _body(message: str) -> str:
-    """A message behind its label; one that lists many problems starts on a line of its own."""
-    return f"\n{message}" if "\n" in message else f" {message}"
 
 
 def _complete(instruction: str) -> int:

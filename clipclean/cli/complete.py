@@ -1,5 +1,6 @@
 """Shell completion: recipes, rules, triggers, architectures and paths."""
 
+import importlib
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,24 +21,6 @@ def _completer(names: Callable[[], Iterable[str]], *, files: bool = True) -> Com
     return complete
 
 
-def _recipes() -> Iterable[str]:
-    from clipclean.config import recipe
-
-    return recipe.names()
-
-
-def _rules() -> Iterable[str]:
-    from clipclean.findings import RULES
-
-    return RULES
-
-
-def _triggers() -> Iterable[str]:
-    from clipclean.attack import triggers
-
-    return triggers.catalogue()
-
-
 def _architectures() -> Iterable[str]:
     """open_clip's model configurations, by the names of their files: importing it would import torch."""
     found = find_spec("open_clip")
@@ -47,14 +30,14 @@ def _architectures() -> Iterable[str]:
 
 def _settings() -> Iterable[str]:
     """The values of a recipe that --set changes, as ``train.lr=``."""
-    from clipclean.config.recipe import Recipe
-
-    sections = {name: getattr(field.annotation, "model_fields", ()) for name, field in Recipe.model_fields.items()}
+    fields = importlib.import_module("clipclean.config.recipe").Recipe.model_fields
+    sections = {name: getattr(field.annotation, "model_fields", ()) for name, field in fields.items()}
     return [f"{name}.{key}=" for name, keys in sections.items() for key in keys]
 
 
-recipes = _completer(_recipes)
-rules = _completer(_rules, files=False)
-triggers = _completer(_triggers)
+# Each module is imported when a shell asks.
+recipes = _completer(lambda: importlib.import_module("clipclean.config.recipe").names())
+rules = _completer(lambda: importlib.import_module("clipclean.findings").RULES, files=False)
+triggers = _completer(lambda: importlib.import_module("clipclean.attack.triggers").catalogue())
 architectures = _completer(_architectures)
 settings = _completer(_settings, files=False)

@@ -128,15 +128,12 @@ def images(text: str, /, **settings: Any) -> Callable[[Decorated], Decorated]:  
 
 def effort(text: str, /) -> Callable[[Decorated], Decorated]:
     """``--effort`` of a command that searches for triggers."""
-    names = list(EFFORTS)
-    kind = click.Choice(names)
-    return option("--effort", "Search", text, metavar="|".join(names), type=kind, default="standard")
+    return option("--effort", "Search", text, metavar="|".join(EFFORTS), default="standard")
 
 
 def reference(text: str, /) -> Callable[[Decorated], Decorated]:
     """``--reference`` of a command that compares a model with clean ones."""
-    kind = click.Path(readable=False, path_type=Path)
-    return option("--reference MODEL", "Model", text, multiple=True, type=kind)
+    return option("--reference MODEL", "Model", text, multiple=True)
 
 
 def pairs(text: str, /) -> Callable[[Decorated], Decorated]:
@@ -398,3 +395,8 @@ reported = together(outputs, as_json, label)
 computed = together(seed, device, workers)
 logged = together(log_dir, log_to)
 spoken = together(quiet, config, verbose)
+planting = together(
+    option("--steps N", "Cleaning", "Steps of planting.", type=int, show_default="300"),
+    option("--lr RATE", "Cleaning", "Peak rate of planting; 1e-5 for large models.", type=float, show_default="8e-4"),
+    option("--batch-size N", "Cleaning", "Pairs in a step.", type=int, show_default="256"),
+)

@@ -41,9 +41,7 @@ Examples:
 )
 @options.eval_data
 @option("--rate SHARE", "Cleaning", "Share of triggered pairs in a batch.", type=float, show_default="0.2")
-@option("--steps N", "Cleaning", "Steps of finetuning.", type=int, show_default="300")
-@option("--lr RATE", "Cleaning", "Peak learning rate; use 1e-5 for large models.", type=float, show_default="8e-4")
-@option("--batch-size N", "Cleaning", "Pairs in a step.", type=int, show_default="256")
+@options.planting
 @options.loaded
 @options.named
 @options.computed

@@ -88,7 +88,6 @@ def schema() -> None:
     "--model MODEL",
     "Model",
     "A model to plant backdoors in, with the data of --data and --eval-data.",
-    type=click.Path(readable=False, path_type=Path),
     show_default="the bundled one",
 )
 @option("--data -d CLEAN", "Data", "Clean pairs for planting and cleaning.", **options.SETS)
@@ -111,11 +110,7 @@ def schema() -> None:
     show_default=True,
     callback=lambda _, __, text: _seeds(text),
 )
-@option("--steps N", "Cleaning", "Steps of planting.", type=int, show_default="300")
-@option(
-    "--lr RATE", "Cleaning", "Learning rate of planting; use 1e-5 for large models.", type=float, show_default="8e-4"
-)
-@option("--batch-size N", "Cleaning", "Pairs in a step of planting.", type=int, show_default="256")
+@options.planting
 @option(
     "--out -o DIR",
     "Output",
