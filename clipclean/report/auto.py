@@ -12,8 +12,7 @@ MARKS = 6  # shapes and colours of candidates; a seventh candidate reuses the fi
 MARGIN = 4.0  # per cent of the drawing that stays free at its edges
 
 
-@dataclass(frozen=True)
-class CandidateRow:
+class CandidateRow(NamedTuple):
     """One candidate in words."""
 
     name: str

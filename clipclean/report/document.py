@@ -3,7 +3,7 @@
 To add a section, write a function from the report to it and enter it in ``SECTIONS``.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Literal, NamedTuple
 
 from clipclean.report import auto, charts, measures, search, verdicts
@@ -18,7 +18,7 @@ from clipclean.report.wording import (
     percent_interval,
     plural,
 )
-from clipclean.schema.report import AutoRecord, FoundRecord, RateRecord, Report
+from clipclean.schema.report import FoundRecord, ProbeRecord, RateRecord, Report
 
 ROWS = ("asr", "base_rate", "excess_asr", "accuracy_under_trigger", "knn_asr", "distance", "spread")
 FIRST = 8  # found triggers that are shown unfolded
@@ -26,12 +26,15 @@ SAMPLED_STEPS = 10  # of the training curve
 SKIPPED = 20  # of the samples that could not be used
 
 
+Kind = Literal["text", "name", "code", "number", "chart"]
+
+
 class Cell(NamedTuple):
     """A value, and quietly below it what it means; a chart has its words in ``text``."""
 
     text: str
     below: tuple[str, ...] = ()
-    kind: Literal["text", "name", "code", "number", "chart"] = "text"
+    kind: Kind = "text"
     chart: charts.Bars | charts.Size | None = None
 
 
@@ -54,101 +57,85 @@ class Section(NamedTuple):
     tables: Sequence[Table]
 
 
+_KINDS: Mapping[str, Kind] = {"#": "number", "@": "name", "`": "code"}
+
+
 def sections(report: Report, /) -> list[Section]:
     """All sections that have something to show, in order."""
-    return [section for build in SECTIONS if (section := build(report)).tables]
+    made = (build(report) for build in SECTIONS)
+    shown = (section._replace(tables=[each for each in section.tables if each.rows or each.lead]) for section in made)
+    return [section for section in shown if section.tables]
+
+
+def table(
+    head: Sequence[str],
+    rows: Iterable[Sequence[str | Cell]],
+    /,
+    *,
+    title: str = "",
+    lead: str = "",
+    folded: bool = False,
+) -> Table:
+    """A table of words and cells: a mark before a name in the head, of ``_KINDS``, tells what the words of its column are."""
+    kinds = [_KINDS.get(name[0], "text") for name in head]
+    cells = [
+        tuple(each if isinstance(each, Cell) else Cell(each, (), kind) for each, kind in zip(row, kinds, strict=True))
+        for row in rows
+    ]
+    return Table(title, lead if cells else "", tuple(name.lstrip("#@`") for name in head), cells, folded)
 
 
 def _number(text: str, *below: str) -> Cell:
     return Cell(text, below, "number")
 
 
-def _name(text: str, *below: str) -> Cell:
-    return Cell(text, below, "name")
-
-
-def _code(text: str) -> Cell:
-    return Cell(text, (), "code")
-
-
 def _suspects(report: Report) -> Section:
     shown = () if measures.has_before(report) else report.suspects
-    rows = [
-        (
-            _name(each.class_),
-            _number(decimal(each.score)),
-            Cell(search.families(each) or NOTHING),
-            _code(each.trigger or ""),
-        )
-        for each in shown
-    ]
+    rows = ((each.class_, decimal(each.score), search.families(each) or NOTHING, each.trigger or "") for each in shown)
     lead = "The classes that the found triggers turn other images into. A class in this list is a lead, not a proof."
-    table = Table("", "", ("Class", "Score", "By", "Trigger"), rows)
-    return Section("suspects", "Suspects, most suspicious first", (lead,), [table] if rows else [])
+    made = table(("@Class", "#Score", "By", "`Trigger"), rows)
+    return Section("suspects", "Suspects, most suspicious first", (lead,), [made])
 
 
 def _auto(report: Report) -> Section:
     """The candidates of ``auto``, the test backdoors, and what happens to the weights in between and afterwards."""
     made = report.auto
-    return Section(
-        "auto",
-        "What was tried",
-        tuple(auto.candidate_lines(made)) if made else (),
-        [table for table in _auto_tables(made) if table.rows] if made else [],
+    if made is None:
+        return Section("auto", "", (), [])
+    planted = table(
+        ("`Trigger", "@Target", "#Planted", "#Left", "#Accuracy under it"),
+        auto.canaries(made),
+        title="Test backdoors, planted in a copy of this model",
+        lead="Attack success beyond chance, before and after the chosen candidate.",
     )
-
-
-def _auto_tables(made: AutoRecord) -> Iterator[Table]:
-    yield Table(
-        "Test backdoors, planted in a copy of this model",
-        "Attack success beyond chance, before and after the chosen candidate.",
-        ("Trigger", "Target", "Planted", "Left", "Accuracy under it"),
-        [(_code(row[0]), _name(row[1]), *map(_number, row[2:])) for row in auto.canaries(made)],
+    costs = ("#Test backdoors removed", "#Left of the worst", "#Costs", "#On the model: left, costs", "#Time")
+    candidates = table(
+        ("Candidate", "Outcome", *costs),
+        ((f"{row.name}{' (chosen)' if row.chosen else ''}", *row[1:-1]) for row in auto.rows(made)),
+        title="The candidates, in the order of trying",
     )
-    yield Table(
-        "The candidates, in the order of trying",
-        "",
+    ways = table(
+        ("Share of the way", "#Left of what was found", "#Accuracy lost"),
         (
-            "Candidate",
-            "Outcome",
-            "Test backdoors removed",
-            "Left of the worst",
-            "Costs",
-            "On the model: left, costs",
-            "Time",
+            (
+                percent(way.share) + (" (taken)" if way.share == made.share else ""),
+                percent(way.excess),
+                percent(way.accuracy_lost),
+            )
+            for way in made.interpolation[: None if len(made.interpolation) > 1 else 0]
         ),
-        [
-            (
-                Cell(f"{row.name}{' (chosen)' if row.chosen else ''}"),
-                Cell(row.outcome),
-                *map(_number, (row.canaries, row.left, row.cost, row.on_model, row.seconds)),
-            )
-            for row in auto.rows(made)
-        ],
+        title="Between the original and the cleaned weights",
     )
-    ways = made.interpolation if len(made.interpolation) > 1 else ()
-    yield Table(
-        "Between the original and the cleaned weights",
-        "",
-        ("Share of the way", "Left of what was found", "Accuracy lost"),
-        [
-            (
-                Cell(f"{percent(way.share)}{' (taken)' if way.share == made.share else ''}"),
-                _number(percent(way.excess)),
-                _number(percent(way.accuracy_lost)),
-            )
-            for way in ways
-        ],
+    finetuned = table(
+        ("`Trigger", "@Leads to", "#Cleaned", "#Finetuned"),
+        (
+            (each.trigger, each.target, percent(each.before), percent(each.after))
+            for each in (made.rebound.probes if made.rebound else ())
+        ),
+        title="After a benign finetuning",
+        lead="Attack success beyond chance, before and after a benign finetuning of a copy.",
     )
-    yield Table(
-        "After a benign finetuning",
-        "Attack success beyond chance, before and after a benign finetuning of a copy.",
-        ("Trigger", "Leads to", "Cleaned", "Finetuned"),
-        [
-            (_code(probe.trigger), _name(probe.target), _number(percent(probe.before)), _number(percent(probe.after)))
-            for probe in (made.rebound.probes if made.rebound else ())
-        ],
-    )
+    return Section("auto", "What was tried", tuple(auto.candidate_lines(made)), [planted, candidates, ways, finetuned])
 
 
 def _search(report: Report) -> Section:
@@ -156,60 +143,53 @@ def _search(report: Report) -> Section:
         "The search knows neither trigger nor class. It looks for the smallest change that makes images of all kinds look alike "
         "to the model, and shows which class they get. With a backdoor this change is far smaller than in clean models."
     )
-    tables = [table for made in search.searches(report) for table in _searched(made)]
+    tables = [each for made in search.searches(report) for each in _searched(made)]
     return Section("search", "Search for unknown triggers", (lead,), tables)
 
 
-def _searched(made: search.Search) -> Iterator[Table]:
-    head = ("Leads to", "Drawn", "Trigger", "Size", "Success", "Collapse", "How unusual")
+def _searched(made: search.Search) -> list[Table]:
+    title, head = f"{made.when.capitalize()} cleaning" if made.when else "", _FOUND
     rows = [_found(*each) for each in zip(made.found, charts.sizes(made.found), strict=True)]
-    told = made.told if rows else f"{made.told} Nothing was found."
-    yield Table(f"{made.when.capitalize()} cleaning" if made.when else "", told, head, rows[:FIRST])
-    if rows[FIRST:]:
-        yield Table(f"The other {count(len(rows) - FIRST)}", "", head, rows[FIRST:], is_folded=True)
-    if rows:
-        keys = ("distance", "spread", "direction_agreement")
-        yield Table(
-            "Embeddings under the found triggers",
-            "",
-            ("Leads to", "Family", "Distance", "Spread", "Direction", "By neighbours"),
-            [
-                (
-                    _name(each.class_),
-                    Cell(each.family_words),
-                    *(_number(decimal(getattr(each, key))) for key in keys),
-                    _number(percent(each.knn_asr.value) if each.knn_asr else NOTHING),
-                )
-                for each in made.found
-            ],
-            is_folded=True,
+    embeddings = (
+        (
+            each.class_,
+            each.family_words,
+            *(decimal(value) for value in (each.distance, each.spread, each.direction_agreement)),
+            percent(each.knn_asr.value) if each.knn_asr else NOTHING,
         )
-    if made.controls:
-        yield Table(
-            "Classes that were searched for comparison",
-            "",
-            ("Class", "Family", "Size"),
-            [
-                (_name(each.class_), Cell(search.family(each.family)), _number(percent(each.size)))
-                for each in made.controls
-            ],
-            is_folded=True,
-        )
+        for each in made.found
+    )
+    controls = ((each.class_, search.family(each.family), percent(each.size)) for each in made.controls)
+    return [
+        table(head, rows[:FIRST], title=title, lead=made.told)
+        if rows
+        else Table(title, f"{made.told} Nothing was found.", (), ()),
+        table(head, rows[FIRST:], title=f"The other {count(len(rows) - FIRST)}", folded=True),
+        table(
+            ("@Leads to", "Family", "#Distance", "#Spread", "#Direction", "#By neighbours"),
+            embeddings,
+            title="Embeddings under the found triggers",
+            folded=True,
+        ),
+        table(("@Class", "Family", "#Size"), controls, title="Classes that were searched for comparison", folded=True),
+    ]
 
 
-def _found(found: FoundRecord, drawn: charts.Size) -> tuple[Cell, ...]:
+_FOUND = ("@Leads to", "Drawn", "Trigger", "#Size", "#Success", "#Collapse", "How unusual")
+
+
+def _found(found: FoundRecord, drawn: charts.Size) -> tuple[str | Cell, ...]:
     """A found trigger, beside what clean models need."""
     needed = (f"clean models need {search.needed(found)}",) if found.reference else ()
     words = f"Size {'; '.join((percent(found.size), *needed))}, on a scale to {drawn.top}"
-    saved = (f"saved as {found.file}",) if found.file else ()
     return (
-        _name(found.class_),
+        found.class_,
         Cell(words, (), "chart", drawn),
-        Cell(f"{found.family_words}, {found.size_words}", saved),
+        Cell(f"{found.family_words}, {found.size_words}", (f"saved as {found.file}",) if found.file else ()),
         _number(percent(found.size), *needed),
         _number(percent(found.asr.value), *_sure(found.asr), f"without it {percent(found.base_rate.value)}"),
         _number(decimal(found.collapse), f"without it {decimal(found.clean_collapse)}"),
-        Cell("; ".join(search.signs(found)) or NOTHING),
+        "; ".join(search.signs(found)) or NOTHING,
     )
 
 
@@ -222,17 +202,17 @@ def _power(report: Report) -> Section:
         f"{_of(power.failed)} would fail."
     )
     said = {"error": "found", None: "missed"}
-    rows = [
+    rows = (
         (
-            _code(each.trigger),
-            _name(each.class_),
-            _number(percent(each.excess_asr)),
-            Cell(said.get(each.level, "suspected") if each.took else "not planted"),
+            each.trigger,
+            each.class_,
+            percent(each.excess_asr),
+            said.get(each.level, "suspected") if each.took else "not planted",
         )
         for each in power.planted
-    ]
-    table = Table("", "", ("Planted trigger", "Class", "Excess success", "The audit"), rows)
-    return Section("power", "Power of this audit", (lead,), [table])
+    )
+    made = table(("`Planted trigger", "@Class", "#Excess success", "The audit"), rows)
+    return Section("power", "Power of this audit", (lead,), [made])
 
 
 def _of(rate: RateRecord) -> str:
@@ -241,23 +221,19 @@ def _of(rate: RateRecord) -> str:
 
 def _numbers(report: Report) -> Section:
     """Clean images, then each attack in full."""
-    two = measures.has_before(report)
-    limits = verdicts.limits_of(report)
-    head = ("Measure", "Drawn", *(("Before", "After", "Change") if two else ("Measured",)))
+    two, limits = measures.has_before(report), verdicts.limits_of(report)
+    head = ("Measure", "Drawn", *(("#Before", "#After", "#Change") if two else ("#Measured",)))
     clean = [row for row in measures.without_trigger(report) if row.before or row.after]
-    definition = clean[0].definition(report) if clean else "Clean accuracy was not measured."
-    tables = [Table("Images without a trigger", definition, head, [_measured(row, two, limits) for row in clean])]
-    known = bool(measures.named(report))
-    kind = "Trigger" if known else "The strongest trigger of the panel:"
-    tables += [
-        Table(
-            f"{kind} {attack.family} → {attack.target}",
-            attack.trigger,
-            head,
-            [_measured(row, two, limits, known=known) for row in measures.rows(attack, *ROWS)],
-        )
-        for attack in measures.detailed(report)
+    title, known = "Images without a trigger", bool(measures.named(report))
+    tables = [
+        table(head, (_measured(row, two, limits) for row in clean), title=title, lead=clean[0].definition(report))
+        if clean
+        else Table(title, "Clean accuracy was not measured.", (), ())
     ]
+    kind = "Trigger" if known else "The strongest trigger of the panel:"
+    for attack in measures.detailed(report):
+        rows = (_measured(row, two, limits, known=known) for row in measures.rows(attack, *ROWS))
+        tables.append(table(head, rows, title=f"{kind} {attack.family} → {attack.target}", lead=attack.trigger))
     lead = f"{INTERVALS} Thin lines in the bars are these intervals."
     return Section("numbers", "Before and after" if two else "Measurements", (lead,), tables)
 
@@ -266,12 +242,8 @@ def _measured(row: MeasureRow, two: bool, limits: Mapping[str, float], *, known:
     limit = measures.limit_of(row, limits, known=known)
     sides = [("before", row.before), ("after" if row.before else "measured", row.after)]
     words = ", ".join(f"{measures.value(row, figure)} {side}" for side, figure in sides if figure)
-    drawn = Cell(
-        f"{row.measure.label}: {words}",
-        (f"limit {percent(limit)}",) if limit is not None else (),
-        "chart",
-        charts.bars(row, limit),
-    )
+    told = (f"limit {percent(limit)}",) if limit is not None else ()
+    drawn = Cell(f"{row.measure.label}: {words}", told, "chart", charts.bars(row, limit))
     values = [
         _number(measures.value(row, figure), *(_sure(figure) if figure else ()))
         for figure in ((row.before, row.after) if two else (row.after,))
@@ -289,28 +261,25 @@ def _sure(rate: RateRecord | measures.Figure) -> tuple[str, ...]:
 
 def _panel(report: Report) -> Section:
     attacks, two = measures.panel(report), measures.has_before(report)
-    head = ("Before, leads to", "Excess before", "After, leads to", "Excess after") if two else ("Leads to", "Excess")
-    rows = [
-        (
-            _code(attack.trigger),
-            *(
-                cell
-                for probe in ((attack.before, attack.after) if two else (attack.after,))
-                for cell in (
-                    _name(probe.target if probe else NOTHING),
-                    _number(percent(probe.excess_asr.value) if probe else NOTHING),
-                )
-            ),
-        )
-        for attack in attacks
-    ]
+    head = (
+        ("@Before, leads to", "#Excess before", "@After, leads to", "#Excess after")
+        if two
+        else ("@Leads to", "#Excess")
+    )
     lead = (
         "Published attacks, tried without knowing the target: each row names the class that the trigger leads to most often, and "
         "the share of images that it moves there beyond chance."
     )
-    title = f"{plural(len(rows), 'built-in trigger')}, strongest first"
-    table = Table("", title + (", by the larger of the two" if two else ""), ("Trigger", *head), rows)
-    return Section("panel", "The panel of known triggers", (lead,), [table] if rows else [])
+    counted = (
+        f"{plural(len(attacks), 'built-in trigger')}, strongest first{', by the larger of the two' if two else ''}"
+    )
+    rows = ((attack.trigger, *(_led(attack.before) if two else ()), *_led(attack.after)) for attack in attacks)
+    made = table(("`Trigger", *head), rows, lead=counted)
+    return Section("panel", "The panel of known triggers", (lead,), [made])
+
+
+def _led(probe: ProbeRecord | None) -> tuple[str, str]:
+    return (probe.target, percent(probe.excess_asr.value)) if probe else (NOTHING, NOTHING)
 
 
 def _training(report: Report) -> Section:
@@ -318,11 +287,7 @@ def _training(report: Report) -> Section:
     if not training:
         return Section("training", "", (), [])
     losses = charts.samples(training.losses, most=SAMPLED_STEPS)
-    logged = {
-        key: words
-        for key, words in charts.CURVES.items()
-        if any(charts.loss_of(each, key) is not None for each in losses)
-    }
+    logged = [key for key in charts.CURVES if any(charts.loss_of(each, key) is not None for each in losses)]
     facts = [
         ("Steps", count(training.steps)),
         ("Pairs seen", count(training.pairs)),
@@ -336,24 +301,19 @@ def _training(report: Report) -> Section:
         ("Went on from step", count(training.resumed_at or None)),
     ]
     tables = [
-        Table("", "", ("What", "Value"), [(Cell(what), _number(told)) for what, told in facts if told != NOTHING]),
+        table(("What", "#Value"), (fact for fact in facts if fact[1] != NOTHING)),
         _rounds(report),
-        Table(
-            f"The losses of {len(losses)} of {count(len(training.losses))} logged steps",
-            "",
-            ("Step", *logged.values(), "Learning rate"),
-            [
-                (
-                    Cell(count(each.step)),
-                    *(_number(decimal(charts.loss_of(each, key))) for key in logged),
-                    _number(f"{each.lr:.2g}"),
-                )
+        table(
+            ("Step", *(f"#{charts.CURVES[key]}" for key in logged), "#Learning rate"),
+            (
+                (count(each.step), *(decimal(charts.loss_of(each, key)) for key in logged), f"{each.lr:.2g}")
                 for each in losses
-            ],
-            is_folded=True,
+            ),
+            title=f"The losses of {len(losses)} of {count(len(training.losses))} logged steps",
+            folded=True,
         ),
     ]
-    return Section("training", "Training", (), [table for table in tables if table.rows])
+    return Section("training", "Training", (), tables)
 
 
 def _rounds(report: Report) -> Table:
@@ -361,13 +321,11 @@ def _rounds(report: Report) -> Table:
     unlearning = report.training.unlearning if report.training else None
     rows = []
     for number, made in enumerate(unlearning.rounds if unlearning else ()):
-        when = Cell(f"after {plural(number, 'round')}" if number else "before")
-        rows += [
-            (when, _name(each.class_), Cell(f"{each.family}, {each.size_words}"), _number(percent(each.excess_asr)))
-            for each in made.found
-        ] or [(when, Cell("nothing"), Cell(NOTHING), _number(NOTHING))]
+        when = f"after {plural(number, 'round')}" if number else "before"
+        found = [(each.class_, f"{each.family}, {each.size_words}", percent(each.excess_asr)) for each in made.found]
+        rows += [(when, *each) for each in found or [("nothing", NOTHING, NOTHING)]]
     lead = "Triggers that act, smaller than those of other classes. Unlearning ends when there is none."
-    return Table("What each search found", lead, ("Search", "Class", "Trigger", "Beyond chance"), rows)
+    return table(("Search", "@Class", "Trigger", "#Beyond chance"), rows, title="What each search found", lead=lead)
 
 
 def _provenance(report: Report) -> Section:
@@ -375,46 +333,49 @@ def _provenance(report: Report) -> Section:
         "What went in, what was done to it, what came out. With the same inputs, recipe, settings, seed and versions, the run can be "
         "repeated."
     )
-    rows = [(Cell(of), Cell(what), told) for of, what, told in _facts(report) if told.text]
-    tables = [Table("", "", ("Of", "What", "Which"), rows)]
     skipped = report.data.skipped if report.data else 0
-    if not isinstance(skipped, int) and skipped:
-        samples = [(_code(each.key), Cell(each.reason)) for each in skipped[:SKIPPED]]
-        tables.append(Table("Skipped samples", "", ("Sample", "Reason"), samples, is_folded=True))
-    if report.notes:
-        notes = [(Cell(str(number)), Cell(note)) for number, note in enumerate(report.notes, 1)]
-        tables.append(Table("Notes on reading the model", "", ("Note", "Words"), notes, is_folded=True))
+    samples = () if isinstance(skipped, int) else ((each.key, each.reason) for each in skipped[:SKIPPED])
+    notes = ((str(number), note) for number, note in enumerate(report.notes, 1))
+    tables = [
+        table(("Of", "What", "Which"), ((of, what, told) for of, what, told in _facts(report) if told.text)),
+        table(("`Sample", "Reason"), samples, title="Skipped samples", folded=True),
+        table(("Note", "Words"), notes, title="Notes on reading the model", folded=True),
+    ]
     return Section("provenance", "Provenance", (lead,), tables)
+
+
+def _coded(text: str) -> Cell:
+    return Cell(text, (), "code")
 
 
 def _facts(report: Report) -> Iterator[tuple[str, str, Cell]]:
     """Inputs, settings and outputs: of what, which fact, its value; empty where it is not known."""
     model, data = report.model, report.data
-    yield "Model", "File", _code(model.name)
+    yield "Model", "File", _coded(model.name)
     yield "Model", "Format", Cell(model.format)
     yield "Model", "Architecture", Cell(_with_reason(model.architecture, model.architecture_how))
     yield "Model", "Activation", Cell(_with_reason(model.activation, model.activation_how))
-    yield "Model", "SHA-256 of the file", _code(model.sha256)
-    yield "Model", "SHA-256 of its tensors", _code(model.tensor_sha256)
+    yield "Model", "SHA-256 of the file", _coded(model.sha256)
+    yield "Model", "SHA-256 of its tensors", _coded(model.tensor_sha256)
     if recipe := report.recipe:
         yield "Recipe", "Name", Cell(f"{recipe.name}, revision {recipe.revision}")
         yield "Recipe", "Validated", Cell("yes" if recipe.validated else "no: no measured evidence for these values")
-        yield "Recipe", "SHA-256", _code(recipe.sha256)
+        yield "Recipe", "SHA-256", _coded(recipe.sha256)
     if policy := report.policy:
-        yield "Policy", "Name", _code(policy.name)
-        yield "Policy", "SHA-256", _code(policy.sha256)
+        yield "Policy", "Name", _coded(policy.name)
+        yield "Policy", "SHA-256", _coded(policy.sha256)
     if data:
         of = "Images measured on" if report.is_audit else "Clean data"
-        yield of, "Name", _code(data.name or data.path or "")
+        yield of, "Name", _coded(data.name or data.path or "")
         yield of, "Format", Cell(data.format)
         yield of, "Images" if report.is_audit else "Pairs", Cell(count(data.pairs))
         yield of, "Skipped", Cell(count(data.skipped if isinstance(data.skipped, int) else len(data.skipped)))
-        yield of, "Digest", _code(data.digest)
+        yield of, "Digest", _coded(data.digest)
     for export in report.exports or ():
         of = f"Written: {export.format}"
-        yield of, "File", _code(export.path)
-        yield of, "SHA-256 of the file", _code(export.sha256)
-        yield of, "SHA-256 of its tensors", _code(export.tensor_sha256)
+        yield of, "File", _coded(export.path)
+        yield of, "SHA-256 of the file", _coded(export.sha256)
+        yield of, "SHA-256 of its tensors", _coded(export.tensor_sha256)
         parity = (f"{key.replace('_', ' ')} {_plain(value)}" for key, value in export.parity.items())
         yield of, "Read back", Cell(", ".join(parity))
     yield "Machine and versions", report.tool.name, Cell(report.tool.version)
