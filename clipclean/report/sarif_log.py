@@ -122,7 +122,7 @@ def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json
                 "ruleId": finding.rule,
                 "ruleIndex": codes.index(finding.rule),
                 "level": finding.level,
-                "message": {"text": finding.message or rule(finding.rule).title},
+                "message": {"text": _unlinked(finding.message or rule(finding.rule).title)},
                 "locations": [
                     {
                         "physicalLocation": {
@@ -141,9 +141,14 @@ def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json
     return results
 
 
+def _unlinked(text: str) -> str:
+    """A message in which no name becomes a link: viewers read ``[words](target)`` as one (SARIF 2.1.0, 3.11.6)."""
+    return re.sub(r"[\\\[\]]", r"\\\g<0>", text)
+
+
 def _suppression(finding: Suppressed) -> Json:
     """Marks a result as accepted; its level is lowered too, for viewers that do not look at suppressions."""
-    justification = verdicts.set_aside(finding)
+    justification = _unlinked(verdicts.set_aside(finding))
     return {
         "level": "note",
         "suppressions": [{"kind": "external", "status": "accepted", "justification": justification}],

@@ -209,3 +209,10 @@ def test_results_lie_at_the_models_path_in_the_repository(path, uri):
         name="m.pt", sha256=digest, format="torch-zip", architecture="RN50", tensor_sha256=digest, path=path
     )
     assert model_uri(model) == uri
+
+
+def test_no_name_in_a_message_becomes_a_link():
+    made = samples.failed()
+    made["findings"] = [samples.finding("CC030", "note", "Skipped: [click](https://evil.example).png")]
+    (result,) = run_of(made)["results"]
+    assert result["message"]["text"] == r"Skipped: \[click\](https://evil.example).png"
