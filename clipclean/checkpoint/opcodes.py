@@ -1,38 +1,26 @@
 """An interpreter for the few pickle opcodes that weights need; it refuses all others.
 
 Python's unpickler is a stack machine that can import and call. This one has the same stack and neither ability: a name
-is text, a call picks an inert value, and an opcode outside the table ends the reading.
+is text, a call picks an inert value, and an opcode that it does not know ends the reading. The bytes are cut into opcodes and
+arguments by pickletools, which executes nothing.
 """
 
-import struct
-from collections.abc import Callable
+import io
+import itertools
+import pickletools
 from dataclasses import dataclass
+from typing import Any
 
 from clipclean.checkpoint import names
 from clipclean.checkpoint.values import DroppedObject, Module, Name, Pairs, Storage
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
+from clipclean.untrusted import printable
 
 MAX_OPCODES = 1_000_000  # a training checkpoint of the largest CLIP takes about 150,000
-MAX_TEXT = 2**20  # bytes of one string
+MAX_TEXT = 2**20  # characters or bytes of one string
 MAX_DEPTH = 100  # containers inside containers; a state dict has 2, a TorchScript CLIP about 10
 MAX_NAMES_SHOWN = 10
 TORCHSCRIPT_ROOT = "__torch__"
-REFUSED_OPCODES = {
-    ord("i"): "INST",
-    ord("o"): "OBJ",
-    0x92: "NEWOBJ_EX",
-    0x82: "EXT1",
-    0x83: "EXT2",
-    0x84: "EXT4",
-    ord("P"): "PERSID",
-    0x96: "BYTEARRAY8",
-    0x97: "NEXT_BUFFER",
-    0x98: "READONLY_BUFFER",
-    0x8D: "BINUNICODE8",
-    0x8E: "BINBYTES8",
-    0x8B: "LONG4",
-    ord("2"): "DUP",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,17 +42,18 @@ def interpret(data: bytes, /, *, start: int = 0, torchscript: bool = False) -> P
     Raises:
         UnsafeCheckpoint: the pickle names something outside the closed set (all such names are listed), uses an
             opcode outside it, or is built to exhaust memory or the call stack.
-        RefusedInput: it is truncated.
+        RefusedInput: it is truncated, or no pickle.
     """
-    machine = _Machine(data, start, torchscript)
+    machine, stream = _Machine(torchscript), io.BytesIO(data)
+    stream.seek(start)
     try:
-        value = machine.run()
+        value = machine.run(stream)
     except RefusedInput as error:
         raise (_foreign(machine.foreign) if machine.foreign else error) from error
     if machine.foreign:
         raise _foreign(machine.foreign)
     _refuse_depth(value)
-    return Pickled(value, machine.position, tuple(machine.classes), tuple(machine.dropped), tuple(machine.storages))
+    return Pickled(value, stream.tell(), tuple(machine.classes), tuple(machine.dropped), tuple(machine.storages))
 
 
 def _foreign(found: dict[str, None], /) -> UnsafeCheckpoint:
@@ -108,9 +97,7 @@ def _children(value: object, /) -> list[object]:
 class _Machine:
     """The stack, the marks on it, the memo, and the names met so far."""
 
-    def __init__(self, data: bytes, position: int, torchscript: bool) -> None:
-        self.data = data
-        self.position = position
+    def __init__(self, torchscript: bool) -> None:
         self.torchscript = torchscript
         self.stack: list[object] = []
         self.marks: list[int] = []  # heights of the stack
@@ -120,44 +107,86 @@ class _Machine:
         self.dropped: dict[str, None] = {}
         self.storages: list[Storage] = []
 
-    def run(self) -> object:
+    def run(self, stream: io.BytesIO, /) -> object:
         """Step until STOP; the value on top of the stack."""
-        for _ in range(MAX_OPCODES):
-            code = self.take(1)[0]
-            if code == STOP:
-                return self.pop()
-            act = ACTS.get(code)
-            if act is None:
-                opcode = REFUSED_OPCODES.get(code, f"0x{code:02x}") + self.instance_name(code)
-                raise UnsafeCheckpoint(f"its pickle uses the opcode {opcode}, which weights never need.")
-            act(self)
+        try:
+            for opcode, argument, _ in itertools.islice(pickletools.genops(stream), MAX_OPCODES):
+                if opcode.name == "STOP":
+                    return self.pop()
+                self.step(opcode.name, argument)
+        except ValueError as error:
+            told = printable(str(error))[:200]
+            raise RefusedInput(f"its pickle is truncated or damaged: {told}. Download or copy it again.") from error
         raise UnsafeCheckpoint(f"its pickle has more than {MAX_OPCODES:,} steps, which no checkpoint needs.")
 
-    def take(self, count: int, /) -> bytes:
-        """The next bytes of the pickle."""
-        taken = self.data[self.position : self.position + count]
-        if len(taken) < count:
-            raise RefusedInput("its pickle ends in the middle: the file is truncated. Download or copy it again.")
-        self.position += count
-        return taken
+    def step(self, opcode: str, argument: Any, /) -> None:  # Any: an int, a text, bytes, a float, by the opcode
+        """Act on one opcode."""
+        match opcode:
+            case "PROTO" if argument > 5:
+                raise UnsafeCheckpoint(f"its pickle states protocol {argument}, which does not exist.")
+            case "PROTO" | "FRAME":  # a hint for buffering
+                pass
+            case "MARK":
+                self.marks.append(len(self.stack))
+            case "NONE" | "NEWTRUE" | "NEWFALSE":
+                self.push({"NONE": None, "NEWTRUE": True, "NEWFALSE": False}[opcode])
+            case "BININT" | "BININT1" | "BININT2" | "LONG1" | "BINFLOAT":
+                self.push(argument)
+            case "BINUNICODE" | "SHORT_BINUNICODE" | "BINBYTES" | "SHORT_BINBYTES":
+                self.text(argument)
+            case "EMPTY_LIST":
+                self.push([])
+            case "EMPTY_DICT":
+                self.push(Pairs())
+            case "EMPTY_TUPLE":
+                self.push(())
+            case "TUPLE":
+                self.push(tuple(self.pop_to_mark()))
+            case "TUPLE1" | "TUPLE2" | "TUPLE3":
+                self.push(tuple([self.pop() for _ in range(int(opcode[-1]))][::-1]))
+            case "EMPTY_SET":
+                self.drop_set()
+            case "FROZENSET":
+                self.pop_to_mark()
+                self.drop_set()
+            case "APPEND":
+                self.extend([self.pop()])
+            case "APPENDS" | "ADDITEMS":  # the second to a set, which is dropped
+                self.extend(self.pop_to_mark())
+            case "SETITEM":
+                self.set_items([self.pop(), self.pop()][::-1])
+            case "SETITEMS":
+                self.set_items(self.pop_to_mark())
+            case "GLOBAL":
+                self.name(*argument.split(" ", 1))
+            case "STACK_GLOBAL":
+                self.stack_name()
+            case "REDUCE" | "NEWOBJ":
+                self.call()
+            case "BUILD":
+                self.build()
+            case "BINPERSID":
+                self.storages.append(names.storage(self.pop()))
+                self.push(self.storages[-1])
+            case "BINPUT" | "LONG_BINPUT":
+                self.remember(argument)
+            case "MEMOIZE":
+                self.remember(len(self.memo))
+            case "BINGET" | "LONG_BINGET":
+                self.recall(argument)
+            case _:
+                if opcode == "INST":  # the one of them that carries a name
+                    self.foreign[argument.replace(" ", ".")] = None
+                raise UnsafeCheckpoint(f"its pickle uses the opcode {opcode}, which weights never need.")
 
-    def number(self, form: str, /) -> int:
-        """The next whole number, in a form of the struct module."""
-        return int(struct.unpack(form, self.take(struct.calcsize(form)))[0])
-
-    def line(self) -> str:
-        """The next text up to a line feed."""
-        end = self.data.find(b"\n", self.position, self.position + 1000)
-        if end < 0:
-            raise UnsafeCheckpoint("its pickle holds a name without an end.")
-        text = self.take(end + 1 - self.position)[:-1]
-        return text.decode("utf-8", "backslashreplace")
-
-    def text(self, size: int, /) -> bytes:
-        """The next string or byte string, within the limit."""
-        if size > MAX_TEXT:
-            raise UnsafeCheckpoint(f"its pickle holds a string of {size:,} bytes, which no checkpoint needs.")
-        return self.take(size)
+    def text(self, value: str | bytes, /) -> None:
+        """Push a string or byte string, within the limit."""
+        if len(value) > MAX_TEXT:
+            raise UnsafeCheckpoint(f"its pickle holds a string of {len(value):,} bytes, which no checkpoint needs.")
+        # Lone surrogates are legal in pickles and in nothing that is printed later.
+        if isinstance(value, str) and any("\ud800" <= char <= "\udfff" for char in value):
+            raise UnsafeCheckpoint("its pickle holds a string that is not UTF-8.")
+        self.push(value)
 
     def push(self, value: object, /) -> None:
         """Put a value on the stack."""
@@ -208,14 +237,6 @@ class _Machine:
             self.foreign[text] = None
         self.push(Name(text))
 
-    def instance_name(self, code: int, /) -> str:
-        """For INST alone, note the name that it carries, and say it."""
-        if code != ord("i"):
-            return ""
-        text = f"{self.line()}.{self.line()}"
-        self.foreign[text] = None
-        return f" of {ascii(text)[1:-1]}"
-
     def extend(self, values: list[object], /) -> None:
         """Append values to the list on top of the stack."""
         target = self.top()
@@ -259,85 +280,7 @@ class _Machine:
             raise UnsafeCheckpoint("its pickle imports something other than a plain name.")
         self.name(module, name)
 
-    def storage(self) -> None:
-        """BINPERSID: the storage that a tuple describes."""
-        storage = names.storage(self.pop())
-        self.storages.append(storage)
-        self.push(storage)
-
-    def set_of(self, values: list[object], /) -> None:
-        """FROZENSET: sets are dropped."""
-        del values
+    def drop_set(self) -> None:
+        """Sets are dropped, with what is in them."""
         self.dropped["set"] = None
         self.push(DroppedObject("set"))
-
-    def tuple_of(self, count: int, /) -> None:
-        """TUPLE1, TUPLE2, TUPLE3."""
-        values = [self.pop() for _ in range(count)]
-        self.push(tuple(reversed(values)))
-
-    def frame(self) -> None:
-        """FRAME: a hint for buffering."""
-        self.take(8)
-
-    def protocol(self) -> None:
-        """PROTO: the highest that Python has is 5."""
-        number = self.number("<B")
-        if number > 5:
-            raise UnsafeCheckpoint(f"its pickle states protocol {number}, which does not exist.")
-
-
-STOP = ord(".")
-
-
-def _string(machine: _Machine, form: str, /) -> None:
-    raw = machine.text(machine.number(form))
-    try:
-        # Lone surrogates are legal in pickles and in nothing that is printed later.
-        machine.push(raw.decode("utf-8"))
-    except UnicodeDecodeError as error:
-        raise UnsafeCheckpoint("its pickle holds a string that is not UTF-8.") from error
-
-
-ACTS: dict[int, Callable[[_Machine], None]] = {
-    0x80: _Machine.protocol,
-    0x95: _Machine.frame,
-    ord("("): lambda machine: machine.marks.append(len(machine.stack)),
-    ord("N"): lambda machine: machine.push(None),
-    0x88: lambda machine: machine.push(True),
-    0x89: lambda machine: machine.push(False),
-    ord("J"): lambda machine: machine.push(machine.number("<i")),
-    ord("K"): lambda machine: machine.push(machine.number("<B")),
-    ord("M"): lambda machine: machine.push(machine.number("<H")),
-    0x8A: lambda machine: machine.push(int.from_bytes(machine.take(machine.number("<B")), "little", signed=True)),
-    ord("G"): lambda machine: machine.push(struct.unpack(">d", machine.take(8))[0]),
-    ord("X"): lambda machine: _string(machine, "<I"),
-    0x8C: lambda machine: _string(machine, "<B"),
-    ord("B"): lambda machine: machine.push(machine.text(machine.number("<I"))),
-    ord("C"): lambda machine: machine.push(machine.text(machine.number("<B"))),
-    ord("]"): lambda machine: machine.push([]),
-    ord("}"): lambda machine: machine.push(Pairs()),
-    ord(")"): lambda machine: machine.push(()),
-    0x8F: lambda machine: machine.set_of([]),  # EMPTY_SET
-    0x90: lambda machine: machine.extend(machine.pop_to_mark()),  # ADDITEMS, to a dropped set
-    0x91: lambda machine: machine.set_of(machine.pop_to_mark()),
-    ord("a"): lambda machine: machine.extend([machine.pop()]),
-    ord("e"): lambda machine: machine.extend(machine.pop_to_mark()),
-    ord("s"): lambda machine: machine.set_items([machine.pop(), machine.pop()][::-1]),
-    ord("u"): lambda machine: machine.set_items(machine.pop_to_mark()),
-    ord("t"): lambda machine: machine.push(tuple(machine.pop_to_mark())),
-    0x85: lambda machine: machine.tuple_of(1),
-    0x86: lambda machine: machine.tuple_of(2),
-    0x87: lambda machine: machine.tuple_of(3),
-    ord("c"): lambda machine: machine.name(machine.line(), machine.line()),
-    0x93: _Machine.stack_name,
-    ord("R"): _Machine.call,
-    0x81: _Machine.call,
-    ord("b"): _Machine.build,
-    ord("Q"): _Machine.storage,
-    ord("q"): lambda machine: machine.remember(machine.number("<B")),
-    ord("r"): lambda machine: machine.remember(machine.number("<I")),
-    0x94: lambda machine: machine.remember(len(machine.memo)),
-    ord("h"): lambda machine: machine.recall(machine.number("<B")),
-    ord("j"): lambda machine: machine.recall(machine.number("<I")),
-}
