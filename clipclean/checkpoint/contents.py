@@ -185,15 +185,6 @@ def load(file: OpenFile, /) -> Contents:
         raise cannot_read(error) from error
 
 
-def held(body: bytes, /) -> Contents:
-    """Bytes that are in memory already, as the contents of a file are held; raises ResourceError where there is no room."""
-    buffer = _private_memory(len(body))
-    buffer[:] = body
-    hashing: Future[str] = Future()
-    hashing.set_result(hashlib.sha256(body).hexdigest())
-    return Contents(buffer, hashing)
-
-
 def _hashed_behind(buffer: mmap.mmap, stream: BufferedReader, /) -> Future[str]:
     """Fill the buffer, with the hashing on a thread of its own."""
     digest = hashlib.sha256()

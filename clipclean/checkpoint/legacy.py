@@ -3,14 +3,12 @@
 import struct
 
 from clipclean.checkpoint.opcodes import Pickled, interpret
-from clipclean.checkpoint.values import Pairs, Record, Storage
+from clipclean.checkpoint.values import BYTES, Pairs, Record, Storage
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
 MAX_PICKLE = 64 * 2**20  # bytes
-SIZES = {"float64": 8, "int64": 8, "complex64": 8, "complex128": 16, "float32": 4, "int32": 4, "qint32": 4}
-SIZES |= {"float16": 2, "bfloat16": 2, "int16": 2, "int8": 1, "uint8": 1, "bool": 1, "qint8": 1, "quint8": 1}
 
 
 def read(view: memoryview, /) -> tuple[Pickled, dict[str, Record]]:
@@ -53,12 +51,12 @@ def _records(view: memoryview, keys: Pickled, storages: dict[str, Storage], /) -
     at = keys.end
     for key in keys.value:
         storage = storages.get(key)
-        if storage is None or storage.dtype not in SIZES or key in records:
+        if storage is None or storage.dtype not in BYTES or key in records:
             raise UnsafeCheckpoint(f"its list of storages names {key[:40]!a}, which no tensor uses, or names it twice.")
         if at + 8 > len(view):
             raise RefusedInput("it ends before its last storage: the file is truncated. Download or copy it again.")
         elements = struct.unpack_from("<q", view, at)[0]
-        size = elements * SIZES[storage.dtype]
+        size = elements * BYTES[storage.dtype]
         if elements == storage.elements and at + 8 + size > len(view):
             raise RefusedInput("it ends inside a storage: the file is truncated. Download or copy it again.")
         if elements != storage.elements:

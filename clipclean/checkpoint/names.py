@@ -10,89 +10,59 @@ from clipclean.checkpoint.values import UNUSUAL, DroppedObject, Name, OddTensor,
 from clipclean.errors import UnsafeCheckpoint
 
 STORAGES = {
-    "torch.FloatStorage": "float32",
-    "torch.HalfStorage": "float16",
-    "torch.BFloat16Storage": "bfloat16",
-    "torch.DoubleStorage": "float64",
-    "torch.LongStorage": "int64",
-    "torch.IntStorage": "int32",
-    "torch.ByteStorage": "uint8",
-    "torch.BoolStorage": "bool",
-    # Known, but refused where a weight uses them; optimizers of 8-bit training do.
-    "torch.ShortStorage": "int16",
-    "torch.CharStorage": "int8",
-    "torch.ComplexFloatStorage": "complex64",
-    "torch.ComplexDoubleStorage": "complex128",
-    "torch.QInt8Storage": "qint8",
-    "torch.QUInt8Storage": "quint8",
-    "torch.QInt32Storage": "qint32",
-    "torch.storage.UntypedStorage": "untyped",
+    f"torch.{name}": dtype
+    for dtype, name in (
+        ("float32", "FloatStorage"), ("float16", "HalfStorage"), ("bfloat16", "BFloat16Storage"),
+        ("float64", "DoubleStorage"), ("int64", "LongStorage"), ("int32", "IntStorage"), ("uint8", "ByteStorage"),
+        ("bool", "BoolStorage"),
+        # Known, but refused where a weight uses them; optimizers of 8-bit training do.
+        ("int16", "ShortStorage"), ("int8", "CharStorage"), ("complex64", "ComplexFloatStorage"),
+        ("complex128", "ComplexDoubleStorage"), ("qint8", "QInt8Storage"), ("quint8", "QUInt8Storage"),
+        ("qint32", "QInt32Storage"), ("untyped", "storage.UntypedStorage"),
+    )
+}  # fmt: skip
+_ODD = {
+    "sparse": "_rebuild_sparse_tensor _rebuild_sparse_csr_tensor",
+    "nested": "_rebuild_nested_tensor",
+    "quantised": "_rebuild_qtensor",
+    "meta (a shape without numbers)": "_rebuild_meta_tensor_no_storage",
+    "wrapped": "_rebuild_wrapper_subclass",
+    "device-specific": "_rebuild_device_tensor_from_numpy _rebuild_device_tensor_from_cpu_tensor",
+    UNUSUAL: "_rebuild_tensor_v3",
 }
-ODD_TENSORS = {
-    "torch._utils._rebuild_sparse_tensor": "sparse",
-    "torch._utils._rebuild_sparse_csr_tensor": "sparse",
-    "torch._utils._rebuild_nested_tensor": "nested",
-    "torch._utils._rebuild_qtensor": "quantised",
-    "torch._utils._rebuild_meta_tensor_no_storage": "meta (a shape without numbers)",
-    "torch._utils._rebuild_wrapper_subclass": "wrapped",
-    "torch._utils._rebuild_device_tensor_from_numpy": "device-specific",
-    "torch._utils._rebuild_device_tensor_from_cpu_tensor": "device-specific",
-    "torch._utils._rebuild_tensor_v3": UNUSUAL,
-    "torch._tensor._rebuild_from_type_v2": "subclassed",
+ODD_TENSORS = {f"torch._utils.{name}": kind for kind, names in _ODD.items() for name in names.split()}
+ODD_TENSORS["torch._tensor._rebuild_from_type_v2"] = "subclassed"
+# Seen in honest training checkpoints, and dropped: what a run remembers about itself is no weight. Number formats, of which
+# tensors are refused as of an unusual dtype, are no code.
+_DTYPES = (
+    "float32 float16 bfloat16 float64 int64 int32 int16 int8 uint8 bool float8_e4m3fn float8_e5m2 float8_e4m3fnuz float8_e5m2fnuz "
+    "float8_e8m0fnu float4_e2m1fn_x2 uint16 uint32 uint64 complex32 complex64 complex128"
+)
+_LEFT_OUT = {
+    "numpy scalar": "numpy.core.multiarray.scalar numpy._core.multiarray.scalar",
+    "numpy array": "numpy.core.multiarray._reconstruct numpy._core.multiarray._reconstruct numpy.ndarray",
+    "numpy dtype": "numpy.dtype",
+    "encoded bytes": "_codecs.encode",
+    "argparse namespace": "argparse.Namespace",
+    "counter": "collections.Counter",
+    "defaultdict": "collections.defaultdict",
+    "deque": "collections.deque",
+    "set": "builtins.set builtins.frozenset",
+    "complex number": "builtins.complex",
+    "slice": "builtins.slice",
+    "range": "builtins.range",
+    "path": "pathlib.PosixPath pathlib.PurePosixPath pathlib.WindowsPath pathlib.PureWindowsPath pathlib._local.PosixPath",
+    "torch device": "torch.device",
+    "torch layout": "torch.serialization._get_layout",
+    "torch quantisation scheme": "torch.per_tensor_affine torch.per_channel_affine",
 }
-# Seen in honest training checkpoints, and dropped: what a run remembers about itself is no weight.
 DROPPED = {
-    "numpy.core.multiarray.scalar": "numpy scalar",
-    "numpy._core.multiarray.scalar": "numpy scalar",
-    "numpy.core.multiarray._reconstruct": "numpy array",
-    "numpy._core.multiarray._reconstruct": "numpy array",
-    "numpy.ndarray": "numpy array",
-    "numpy.dtype": "numpy dtype",
-    "_codecs.encode": "encoded bytes",
-    "argparse.Namespace": "argparse namespace",
-    "collections.Counter": "counter",
-    "collections.defaultdict": "defaultdict",
-    "collections.deque": "deque",
-    "builtins.set": "set",
-    "builtins.frozenset": "set",
-    "builtins.complex": "complex number",
-    "builtins.slice": "slice",
-    "builtins.range": "range",
+    **{name: kind for kind, names in _LEFT_OUT.items() for name in names.split()},
     **{
         f"builtins.{kind}": f"the type {kind}"
         for kind in ("int", "float", "str", "bool", "list", "dict", "tuple", "bytes")
     },
-    "pathlib.PosixPath": "path",
-    "pathlib.PurePosixPath": "path",
-    "pathlib.WindowsPath": "path",
-    "pathlib.PureWindowsPath": "path",
-    "pathlib._local.PosixPath": "path",
-    "torch.device": "torch device",
-    "torch.serialization._get_layout": "torch layout",
-    "torch.per_tensor_affine": "torch quantisation scheme",
-    "torch.per_channel_affine": "torch quantisation scheme",
-    **{
-        f"torch.{kind}": "torch dtype"
-        for kind in ("float32", "float16", "bfloat16", "float64", "int64", "int32", "int16", "int8", "uint8", "bool")
-    },
-    # Of tensors that are refused as of an unusual dtype: a number format is no code.
-    **{
-        f"torch.{kind}": "torch dtype"
-        for kind in (
-            "float8_e4m3fn",
-            "float8_e5m2",
-            "float8_e4m3fnuz",
-            "float8_e5m2fnuz",
-            "float8_e8m0fnu",
-            "float4_e2m1fn_x2",
-            "uint16",
-            "uint32",
-            "uint64",
-            "complex32",
-            "complex64",
-            "complex128",
-        )
-    },
+    **{f"torch.{kind}": "torch dtype" for kind in _DTYPES.split()},
 }
 
 

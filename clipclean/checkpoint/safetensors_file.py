@@ -13,28 +13,18 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import save, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from clipclean import untrusted
 from clipclean.checkpoint import contents, tensors
-from clipclean.checkpoint.values import Pairs, Record, Storage, TensorRef
+from clipclean.checkpoint.values import BYTES, CODES, Pairs, Record, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
 # The format allows 100 MB. The largest CLIP needs 0.3 MB, and JSON takes up to twenty times its size once parsed.
 MAX_HEADER = 16 * 2**20
 METADATA = "__metadata__"  # the header's one entry that is no tensor
-RECORD = "record"  # a byte tensor with JSON, in files and messages of the program itself
-DTYPES = {
-    "F16": ("float16", 2),
-    "BF16": ("bfloat16", 2),
-    "F32": ("float32", 4),
-    "F64": ("float64", 8),
-    "I64": ("int64", 8),
-    "I32": ("int32", 4),
-    "U8": ("uint8", 1),
-    "BOOL": ("bool", 1),
-}
+RECORD = "record"  # a byte tensor with JSON, in files of the program itself
 
 
 def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
@@ -129,11 +119,12 @@ def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:
             f"its safetensors header describes {name[:80]!a} by other fields than dtype, shape and offsets."
         )
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(dtype, str) or dtype not in DTYPES:
-        raise RefusedInput(f"{name[:80]!a} has the dtype {str(dtype)[:20]!a}; clipclean reads {', '.join(DTYPES)}.")
+    if not isinstance(dtype, str) or dtype not in CODES:
+        raise RefusedInput(f"{name[:80]!a} has the dtype {str(dtype)[:20]!a}; clipclean reads {', '.join(CODES)}.")
     if not _are_counts(shape) or not _are_counts(offsets) or len(offsets) != 2 or len(shape) > 8:
         raise RefusedInput(f"the shape or the offsets of {name[:80]!a} are not lists of whole, non-negative numbers.")
-    word, width = DTYPES[dtype]
+    word = CODES[dtype]
+    width = BYTES[word]
     start, stop = offsets
     elements = math.prod(shape)
     if stop - start != elements * width:
@@ -184,30 +175,15 @@ def read_tensors(path: Path, /, *, most: int) -> TensorFile:
         with contents.opened(path) as opened:
             if opened.size > most:
                 raise RefusedInput(f"it has {opened.size:,} bytes, where at most {most:,} are read.")
-            return _tensor_file(contents.load(opened))
+            file = contents.load(opened)
+            pairs, records = read(file.view())
+            refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
+            return TensorFile(tensors.build(refs, records, file), metadata(file.view()))
     except RefusedInput as error:
         raise type(error)(f"{path}: {error}") from error
 
 
-def parse_tensors(body: bytes, /, *, may_be_infinite: bool = False) -> TensorFile:
-    """The same of a file's bytes that are in memory already.
-
-    Raises:
-        UnsafeCheckpoint: they contradict themselves.
-        RefusedInput: they are empty, truncated or no safetensors file, or their values are not finite where they have to be.
-    """
-    if not body:
-        raise RefusedInput("it is empty.")
-    return _tensor_file(contents.held(body), may_be_infinite=may_be_infinite)
-
-
-def _tensor_file(file: contents.Contents, *, may_be_infinite: bool = False) -> TensorFile:
-    pairs, records = read(file.view())
-    refs = {str(name): ref for name, ref in pairs.items if isinstance(ref, TensorRef)}
-    return TensorFile(tensors.build(refs, records, file, may_be_infinite=may_be_infinite), metadata(file.view()))
-
-
-# What the program keeps for itself or sends to another of its processes: tensors, and JSON that goes with them.
+# What the program keeps for itself: tensors, and JSON that goes with them.
 
 
 def with_record(tensors: Mapping[str, Tensor], record: object, /) -> dict[str, Tensor]:
@@ -224,18 +200,3 @@ def split_record(both: Mapping[str, Tensor], /) -> tuple[dict[str, Tensor], Any]
     """
     tensors = dict(both)
     return tensors, json.loads(bytes(tensors.pop(RECORD).tolist()))
-
-
-def to_bytes(tensors: Mapping[str, Tensor], record: object, /) -> bytes:
-    """Tensors and a record for another process."""
-    return save({name: _own(tensor) for name, tensor in with_record(tensors, record).items()})
-
-
-def from_bytes(body: bytes, /, *, may_be_infinite: bool = False) -> tuple[dict[str, Tensor], Any]:
-    """The tensors, on the CPU, and the record that :func:`to_bytes` wrote.
-
-    Raises:
-        RefusedInput: as :func:`parse_tensors` does.
-        KeyError, ValueError: there is no record, or it is no JSON.
-    """
-    return split_record(parse_tensors(body, may_be_infinite=may_be_infinite).tensors)

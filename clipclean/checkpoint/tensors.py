@@ -8,35 +8,18 @@ import torch
 from torch import Tensor
 
 from clipclean.checkpoint.contents import Contents
-from clipclean.checkpoint.values import Record, Storage, TensorRef
+from clipclean.checkpoint.values import CODES, Record, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
 
-DTYPES = {
-    "float16": torch.float16,
-    "bfloat16": torch.bfloat16,
-    "float32": torch.float32,
-    "float64": torch.float64,
-    "int64": torch.int64,
-    "int32": torch.int32,
-    "uint8": torch.uint8,
-    "bool": torch.bool,
-}
+DTYPES = {name: getattr(torch, name) for name in CODES.values()}
 MAX_ELEMENTS = 5_000_000_000  # of one tensor; the largest public CLIP has 5e9 parameters in all
 SLACK = 2**20  # bytes
 
 
-def build(
-    refs: Mapping[str, TensorRef],
-    records: Mapping[str, Record],
-    contents: Contents,
-    /,
-    *,
-    may_be_infinite: bool = False,
-) -> dict[str, Tensor]:
+def build(refs: Mapping[str, TensorRef], records: Mapping[str, Record], contents: Contents, /) -> dict[str, Tensor]:
     """A contiguous tensor for every description; no two of them share memory.
 
-    Where a tensor is its whole storage it views the file's memory, else it is a copy. Only what the program wrote itself
-    ``may_be_infinite``: weights with NaN or infinities are of no use.
+    Where a tensor is its whole storage it views the file's memory, else it is a copy.
 
     Raises:
         UnsafeCheckpoint: a description reaches outside its storage, repeats elements, or contradicts the file.
@@ -62,8 +45,7 @@ def build(
             tensors[name] = flat.view(ref.size)
         else:
             tensors[name] = shown.clone(memory_format=torch.contiguous_format)
-    if not may_be_infinite:
-        refuse_non_finite(tensors)
+    refuse_non_finite(tensors)
     return tensors
 
 

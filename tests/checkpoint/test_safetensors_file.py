@@ -1,5 +1,4 @@
 import errno
-import math
 import resource
 import subprocess
 import sys
@@ -9,8 +8,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-from clipclean.checkpoint import from_bytes, parse_tensors, read_tensors, to_bytes, write_safetensors
-from clipclean.errors import RefusedInput, UnsafeCheckpoint
+from clipclean.checkpoint import write_safetensors
 
 
 def _tensors() -> dict[str, torch.Tensor]:
@@ -90,46 +88,3 @@ def test_the_file_may_be_read_by_whoever_may_read_other_new_files(tmp_path):
     write_safetensors(tmp_path / "x", {"a": torch.zeros(1)}, metadata={})
     (tmp_path / "y").write_text("")
     assert (tmp_path / "x").stat().st_mode == (tmp_path / "y").stat().st_mode
-
-
-def test_bytes_in_memory_are_read_as_the_file_of_them_is(tmp_path):
-    write_safetensors(tmp_path / "x", _tensors(), metadata={"of": "this"})
-    body, file = (tmp_path / "x").read_bytes(), read_tensors(tmp_path / "x", most=10**6)
-    held = parse_tensors(body)
-    assert held.metadata == file.metadata == {"of": "this"}
-    assert held.tensors.keys() == file.tensors.keys() == _tensors().keys()
-    assert all(torch.equal(held.tensors[name], tensor) for name, tensor in file.tensors.items())
-
-
-@pytest.mark.parametrize(
-    ("spoilt", "error"),
-    [
-        (lambda body: b"", RefusedInput),
-        (lambda body: body[:4], RefusedInput),
-        (lambda body: body[:-1], UnsafeCheckpoint),
-        (lambda body: body + b"x", UnsafeCheckpoint),
-    ],
-)
-def test_spoilt_bytes_in_memory_are_refused(tmp_path, spoilt, error):
-    write_safetensors(tmp_path / "x", {"a": torch.zeros(3)}, metadata={})
-    with pytest.raises(error):
-        parse_tensors(spoilt((tmp_path / "x").read_bytes()))
-
-
-def test_tensors_and_a_record_come_back_from_bytes():
-    table = torch.arange(6.0).reshape(2, 3)
-    body = to_bytes({"row": table[1], "turned": table.T, "one": torch.tensor(7)}, {"step": 3, "size": math.inf})
-    tensors, record = from_bytes(body)
-    assert {name: tensor.tolist() for name, tensor in tensors.items()} == {
-        "row": [3, 4, 5],
-        "turned": [[0, 3], [1, 4], [2, 5]],
-        "one": 7,
-    }
-    assert record == {"step": 3, "size": math.inf}
-
-
-def test_bytes_with_infinite_numbers_are_taken_only_where_they_may_be():
-    body = to_bytes({"sizes": torch.tensor([0.5, math.inf])}, None)
-    with pytest.raises(RefusedInput, match="'sizes'"):
-        from_bytes(body)
-    assert from_bytes(body, may_be_infinite=True)[0]["sizes"].tolist() == [0.5, math.inf]
