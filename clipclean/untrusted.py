@@ -2,10 +2,12 @@
 
 import errno
 import io
+import itertools
 import json
 import os
 import re
 import stat
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 from clipclean.errors import RefusedInput
@@ -88,6 +90,17 @@ def printable(name: object, /) -> str:
     """
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(name))
     return without_commands(shown, colon=r"\x3a", hash_=r"\x23")
+
+
+def quoted(name: object, /) -> str:
+    """A name from a file as messages quote it: bounded, without control characters; of another key its type."""
+    return ascii(name[:80]) if isinstance(name, str) else f"a key of type {type(name).__name__}"
+
+
+def some(names: Collection[object], /, *, most: int = 5, show: Callable[[object], str] = quoted) -> str:
+    """The first of some names, and how many more there are."""
+    shown = ", ".join(map(show, itertools.islice(names, most)))
+    return f"{shown} and {len(names) - most:,} more" if len(names) > most else shown
 
 
 # Commands of the runners of GitHub and Azure, and of TeamCity: the first behind blanks at the start of a line, the others

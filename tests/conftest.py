@@ -68,7 +68,7 @@ def _slow_tests_try_all(request):
 def unread(monkeypatch):
     """Skip the check that starts a process and lets open_clip read the export: three seconds a run."""
 
-    def equal(folder, /, *, pixels, tokens, images, texts):
-        return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=len(images) + len(texts), reader="nobody")
+    def equal(folder, samples, /):
+        return parity.Parity(0.0, 1.0, top1_agreement=1.0, n=len(samples.images) + len(samples.texts), reader="nobody")
 
     monkeypatch.setattr(open_clip_directory, "check", equal)

@@ -58,7 +58,7 @@ def transformers(folder, *, shards):
     folder.mkdir()
     (folder / "config.json").write_text(json.dumps(transformers_config()))
     if shards == 1:
-        safetensors.torch.save_file(theirs(), folder / "model.safetensors", metadata={"format": "pt"})
+        safetensors.torch.save_file(theirs(), folder / "model.safetensors")
         return folder
     sharded(folder, theirs())
     return folder
@@ -80,9 +80,7 @@ def sharded(folder, tensors):
 
 def open_clip_folder(folder):
     folder.mkdir()
-    open_clip_directory.write(
-        folder, STATE, model_cfg=CONFIG | {"quick_gelu": True}, preprocess_cfg={"size": 16}, metadata={}
-    )
+    open_clip_directory.write(folder, STATE, model_cfg=CONFIG | {"quick_gelu": True}, preprocess_cfg={"size": 16})
     return folder
 
 

@@ -60,12 +60,12 @@ def merge(index: Index, roots: list[object], /) -> Pairs:
         held = {str(name) for name, value in root.items if isinstance(value, TensorRef | OddTensor)}
         if surplus := sorted(held - declared):
             raise UnsafeCheckpoint(
-                f"{file.name} holds {_listed(surplus)}, which {index.path.name} does not place there; readers differ "
+                f"{file.name} holds {untrusted.some(surplus)}, which {index.path.name} does not place there; readers differ "
                 "in what they make of it."
             )
         if missing := sorted(declared - held):
             raise RefusedInput(
-                f"{file.name} lacks {_listed(missing)}, which {index.path.name} places there: the files do not belong "
+                f"{file.name} lacks {untrusted.some(missing)}, which {index.path.name} places there: the files do not belong "
                 "together. Download or copy them again."
             )
         merged.items.extend(root.items)
@@ -88,11 +88,11 @@ def _refuse_places(path: Path, files: list[str], /) -> None:
     outside = [file for file in files if not _is_plain(file)]
     if outside:
         raise UnsafeCheckpoint(
-            f"{path.name} points at {_listed(outside)}; shards must be in the folder of their index, under plain names."
+            f"{path.name} points at {untrusted.some(outside)}; shards must be in the folder of their index, under plain names."
         )
     missing = [file for file in files if not (path.parent / file).is_file()]
     if missing:
-        raise RefusedInput(f"{path.name} names files that are not there: {_listed(missing)}. Download the rest.")
+        raise RefusedInput(f"{path.name} names files that are not there: {untrusted.some(missing)}. Download the rest.")
     size = sum((path.parent / file).stat().st_size for file in files)
     if size > contents.LARGEST:
         raise RefusedInput(f"its shards have {size:,} bytes, more than any CLIP checkpoint ({contents.LARGEST:,}).")
@@ -101,12 +101,6 @@ def _refuse_places(path: Path, files: list[str], /) -> None:
 def _is_plain(file: str, /) -> bool:
     """Whether a name is that of a file in the same folder, on every system."""
     return file.isprintable() and 0 < len(file) <= 255 and not set(file) & set("/\\:") and file not in (".", "..")
-
-
-def _listed(names: list[str], /) -> str:
-    """At most five names, printable."""
-    shown = ", ".join(ascii(name[:80]) for name in names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
 
 
 CONFIG = "open_clip_config.json"
@@ -252,5 +246,5 @@ def _undescribed(path: Path, /) -> RefusedInput:
         for entry in path.iterdir()
         if entry.suffix in {".pt", ".pth", ".bin", ".safetensors"} or entry.name.endswith(SUFFIX)
     )
-    hint = f" Name one of its files instead: {', '.join(map(ascii, files[:5]))}." if files else " It holds no weights."
+    hint = f" Name one of its files instead: {untrusted.some(files)}." if files else " It holds no weights."
     return RefusedInput(f"the directory has no {CONFIG} and no {HF_CONFIG}.{hint}")

@@ -1,6 +1,6 @@
 """The layouts of checkpoints: which tensors are the weights, and their names in open_clip and transformers."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -8,6 +8,7 @@ from torch import Tensor
 
 from clipclean.checkpoint.values import UNUSUAL, DroppedObject, Module, OddTensor, Pairs, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, UsageError
+from clipclean.untrusted import quoted, some
 
 # open_clip's name: transformers' name. "pre_layrnorm" is their spelling.
 SAME = {
@@ -123,7 +124,7 @@ def _refuse_others(names: Collection[str], expected: Collection[str], finding: s
     unknown = sorted(set(names).difference(expected))
     if missing or unknown:
         groups = ((missing, "missing"), (unknown, "unknown"))
-        parts = "; ".join(f"{len(group)} {word} ({_names_of(group)})" for group, word in groups if group)
+        parts = "; ".join(f"{len(group)} {word} ({some(group)})" for group, word in groups if group)
         raise UnsupportedModel(
             f"{finding}: {parts}. Check that it is the whole model, not one tower, an adapter "
             "or another kind of model. SigLIP, ALIGN, AltCLIP, ChineseCLIP and the like are not handled."
@@ -135,7 +136,7 @@ def _joined(ours: str, parts: Mapping[str, Tensor], /) -> Tensor:
     first, *rest = parts.values()
     if rest:
         if first.ndim == 0 or any((part.shape, part.dtype) != (first.shape, first.dtype) for part in rest):
-            raise UnsupportedModel(f"the shapes or dtypes of {_names_of(list(parts))} differ, as in no CLIPModel.")
+            raise UnsupportedModel(f"the shapes or dtypes of {some(parts)} differ, as in no CLIPModel.")
         return torch.cat([first, *rest])  # 3 x (W, W) -> (3 W, W)
     return _transposed(next(iter(parts)), first) if ours in TRANSPOSED else first.contiguous()
 
@@ -155,11 +156,6 @@ def _transposed(name: str, tensor: Tensor, /) -> Tensor:
     if tensor.ndim != 2:
         raise UnsupportedModel(f"{name!a} has the shape {tuple(tensor.shape)}, and a projection has two axes.")
     return tensor.T.contiguous()
-
-
-def _names_of(names: list[str], /) -> str:
-    """At most four names, printable."""
-    return ", ".join(ascii(name[:80]) for name in names[:4]) + (", …" if len(names) > 4 else "")
 
 
 WRAPPERS = ("state_dict", "model", "model_state_dict")
@@ -214,7 +210,7 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     tensors = _without_prefixes(tensors, notes)
     derived = {name: ref for name, ref in tensors.items() if name.rpartition(".")[2] in DERIVED}
     if derived:
-        notes.append(f"dropped values that follow from the architecture: {_listed(list(derived))}")
+        notes.append(f"dropped values that follow from the architecture: {some(derived)}")
     kept = {name: ref for name, ref in tensors.items() if name not in derived}
     _refuse_unsupported(kept)
     is_hugging_face = is_named(kept)
@@ -247,7 +243,7 @@ def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[P
         chosen = found[wrapper]
     if wanted and not set(path).intersection(wanted):
         raise UsageError(
-            f"--weights {choice}: it has no such weights; what holds tensors is {_listed(offered) or 'none of its keys'}."
+            f"--weights {choice}: it has no such weights; what holds tensors is {some(offered) or 'none of its keys'}."
         )
     _refuse_averages_alone(chosen)
     return chosen, tuple(path), _producer(path, first_keys)
@@ -263,7 +259,7 @@ def _refuse_several(chosen: Pairs, found: dict[str, Pairs], /) -> None:
     if len(sets) + is_set > 1:
         beside = f", and {len(at_top):,} tensors beside" if is_set else ""
         raise UnsafeCheckpoint(
-            f"it holds several sets of weights, under {_listed(sets)}{beside}; libraries differ in which one they use. "
+            f"it holds several sets of weights, under {some(sets)}{beside}; libraries differ in which one they use. "
             "Say which by --weights NAME, or save one alone."
         )
 
@@ -286,7 +282,7 @@ def _refuse_averages_alone(chosen: Pairs, /) -> None:
     """Refuse to take averaged weights for the usual ones where there are no others."""
     keys = [key for key, value in chosen.items if key in AVERAGES and isinstance(value, Pairs)]
     if keys and not _holds_tensors(chosen):
-        raise RefusedInput(f"it holds averaged weights alone, under {_listed(keys)}. If you mean those: --weights ema.")
+        raise RefusedInput(f"it holds averaged weights alone, under {some(keys)}. If you mean those: --weights ema.")
 
 
 def _producer(path: list[str], keys: set[str], /) -> str:
@@ -305,7 +301,7 @@ def _refuse_repeated(chosen: Pairs, /) -> None:
     for key, _ in chosen.items:
         if isinstance(key, str):
             if key in seen:
-                raise UnsafeCheckpoint(f"it holds {_printable(key)} twice; readers differ in which one they use.")
+                raise UnsafeCheckpoint(f"it holds {quoted(key)} twice; readers differ in which one they use.")
             seen.add(key)
 
 
@@ -314,7 +310,7 @@ def _note_skipped(items: list[tuple[object, object]], notes: list[str], /) -> No
     kinds: dict[str, list[object]] = {}
     for key, value in items:
         kinds.setdefault(_described(key, value), []).append(key)
-    notes.extend(f"skipped {_listed(keys)}: {kind}" for kind, keys in kinds.items())
+    notes.extend(f"skipped {some(keys)}: {kind}" for kind, keys in kinds.items())
 
 
 def _mapping(value: object, /) -> Pairs:
@@ -330,22 +326,22 @@ def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
     for name, value in chosen.items:
         if isinstance(value, OddTensor) and value.kind == UNUSUAL:
             raise UnsupportedModel(
-                f"{_printable(name)} holds numbers of a format that clipclean does not read, such as 8-bit floats or unsigned "
+                f"{quoted(name)} holds numbers of a format that clipclean does not read, such as 8-bit floats or unsigned "
                 "integers of 16 bits and more. Convert the weights to float16, bfloat16 or float32 first."
             )
         if isinstance(value, OddTensor):
-            raise UnsafeCheckpoint(f"{_printable(name)} is a {value.kind} tensor; clipclean reads dense tensors alone.")
+            raise UnsafeCheckpoint(f"{quoted(name)} is a {value.kind} tensor; clipclean reads dense tensors alone.")
         if not isinstance(value, TensorRef):
             if not isinstance(value, bool | None):  # each TorchScript module has such flags
                 left_out.append((name, value))
             continue
         if not isinstance(name, str) or not 0 < len(name) <= MAX_NAME or not name.isprintable():
-            raise UnsafeCheckpoint(f"a tensor has the name {_printable(name)}, which no model gives.")
+            raise UnsafeCheckpoint(f"a tensor has the name {quoted(name)}, which no model gives.")
         tensors[name] = value
     if not tensors:
         raise RefusedInput(
             f"it holds no tensors at its top or under {', '.join(WRAPPERS)}; its keys are "
-            f"{_listed([key for key, _ in chosen.items]) or 'none'}. Save model.state_dict() and try again."
+            f"{some([key for key, _ in chosen.items]) or 'none'}. Save model.state_dict() and try again."
         )
     if len(tensors) > MAX_TENSORS:
         raise RefusedInput(f"it holds {len(tensors):,} tensors, more than any CLIP ({MAX_TENSORS:,}).")
@@ -389,16 +385,3 @@ def _described(key: object, value: object, /) -> str:
         return "a plain value"
     kinds = {Pairs: "a mapping", list: "a list", tuple: "a tuple", TensorRef: "a tensor", Module: "a module"}
     return kinds.get(type(value), "another value")
-
-
-def _listed(names: Sequence[object], /) -> str:
-    """At most five keys, and how many more."""
-    shown = ", ".join(_printable(name) for name in names[:5])
-    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
-
-
-def _printable(name: object, /) -> str:
-    """A name from the file as it may be printed: bounded, quoted, without control characters."""
-    if isinstance(name, str):
-        return ascii(name[:80])
-    return f"a key of type {type(name).__name__}"

@@ -14,7 +14,7 @@ from typing import Any
 from clipclean.checkpoint import names
 from clipclean.checkpoint.values import DroppedObject, Module, Name, Pairs, Storage
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
-from clipclean.untrusted import printable
+from clipclean.untrusted import printable, some
 
 MAX_OPCODES = 1_000_000  # a training checkpoint of the largest CLIP takes about 150,000
 MAX_TEXT = 2**20  # characters or bytes of one string
@@ -58,12 +58,11 @@ def interpret(data: bytes, /, *, start: int = 0, torchscript: bool = False) -> P
 
 def _foreign(found: dict[str, None], /) -> UnsafeCheckpoint:
     """The refusal that names what a pickle wanted to import."""
-    shown = [ascii(name)[1:-1] for name in list(found)[:MAX_NAMES_SHOWN]]
-    more = f" and {len(found) - len(shown)} more" if len(found) > len(shown) else ""
+    shown = some(found, most=MAX_NAMES_SHOWN, show=lambda name: ascii(name)[1:-1])
     whole_model = any(name.startswith(("torch.nn.", "open_clip.", "clip.model.", "transformers.")) for name in found)
     hint = " It looks like a whole pickled model instead of its state_dict()." if whole_model else ""
     return UnsafeCheckpoint(
-        f"it asks Python to import {', '.join(shown)}{more} while loading.{hint} clipclean never runs code from a "
+        f"it asks Python to import {shown} while loading.{hint} clipclean never runs code from a "
         "model file, so nothing happened; other loaders may run it."
     )
 

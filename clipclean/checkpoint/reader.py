@@ -14,6 +14,7 @@ from clipclean.checkpoint import container, contents, folders, layouts, legacy, 
 from clipclean.checkpoint.tensors import refuse_non_finite
 from clipclean.checkpoint.values import Record
 from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
+from clipclean.untrusted import some
 
 Format = Literal[
     "torch-zip", "torchscript", "torch-legacy", "safetensors", "open_clip-directory", "transformers-directory", "module"
@@ -301,7 +302,7 @@ def of_module(net: nn.Module, /) -> Checkpoint:
     state: dict[str, object] = net.state_dict()
     if odd := [name for name, each in state.items() if not _is_plain(each)]:
         raise RefusedInput(
-            f"{type(net).__name__} holds {', '.join(odd[:5])}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
+            f"{type(net).__name__} holds {some(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
             "with plain weights in fp32, fp16 or bf16."
         )
     tensors = {name: tensor.detach().to("cpu", copy=True).contiguous() for name, tensor in net.state_dict().items()}

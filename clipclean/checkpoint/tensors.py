@@ -10,6 +10,7 @@ from torch import Tensor
 from clipclean.checkpoint.contents import Contents
 from clipclean.checkpoint.values import CODES, Record, Storage, TensorRef
 from clipclean.errors import RefusedInput, UnsafeCheckpoint
+from clipclean.untrusted import some
 
 DTYPES = {name: getattr(torch, name) for name in CODES.values()}
 MAX_ELEMENTS = 5_000_000_000  # of one tensor; the largest public CLIP has 5e9 parameters in all
@@ -129,9 +130,8 @@ def refuse_non_finite(tensors: Mapping[str, Tensor], /) -> None:
         and not all(torch.isfinite(end) for end in torch.aminmax(tensor))
     ]
     if wrong:
-        more = f" and {len(wrong) - 5} more" if len(wrong) > 5 else ""
         raise RefusedInput(
-            f"these tensors hold NaN or infinite values: {', '.join(map(ascii, wrong[:5]))}{more}. The training run "
+            f"these tensors hold NaN or infinite values: {some(wrong)}. The training run "
             "diverged, or the file is damaged; use an earlier checkpoint."
         )
 

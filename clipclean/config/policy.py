@@ -18,6 +18,7 @@ from clipclean.config.yaml_file import Form, Key, Section, Text, field
 from clipclean.errors import UsageError
 from clipclean.findings import RULES, Finding, Rule, Suppressed, finding, rule
 from clipclean.schema.report import PolicyRecord
+from clipclean.untrusted import printable
 
 # No policy turns too little evidence into a pass, and the effect of a policy is always reported.
 EVIDENCE = frozenset(code for code, known in RULES.items() if known.stage == "evidence")
@@ -164,7 +165,7 @@ def load(path: str | Path, /) -> Policy:
     Raises:
         UsageError: no such file, or an invalid one; one line per problem, each with its file, line and key.
     """
-    return yaml_file.parsed(yaml_file.printable(str(path)), text(path), form=_FORM)
+    return yaml_file.parsed(printable(str(path)), text(path), form=_FORM)
 
 
 def text(path: str | Path, /) -> str:
@@ -173,7 +174,7 @@ def text(path: str | Path, /) -> str:
     Raises:
         UsageError: no such file, or not a text file of at most a megabyte.
     """
-    label = yaml_file.printable(str(path))
+    label = printable(str(path))
     try:
         is_there = Path(path).exists()
     except OSError as error:

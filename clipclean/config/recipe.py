@@ -15,6 +15,7 @@ from clipclean.config.methods import METHODS, MethodName
 from clipclean.config.thresholds import Audit
 from clipclean.config.yaml_file import Document, Form, Key, Section, Text, field
 from clipclean.errors import Inconclusive, UsageError
+from clipclean.untrusted import printable
 
 DEFAULT = (
     "cleanclip"  # the recipe of a run that names none, if no other was measured on a similar model: config/evidence.py
@@ -405,11 +406,11 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
         key, equals, value = (part.strip() for part in assignment.partition("="))
         document = yaml_file.read(value, noun=_FORM.noun)
         if not equals:
-            problems.append(f"--set {yaml_file.printable(assignment)}: needs KEY=VALUE, as in train.epochs=3")
+            problems.append(f"--set {printable(assignment)}: needs KEY=VALUE, as in train.epochs=3")
         elif fault := _not_settable(key):
-            problems.append(f"--set {yaml_file.printable(assignment)}: {fault}")
+            problems.append(f"--set {printable(assignment)}: {fault}")
         elif document.problems:
-            problems.append(f"--set {yaml_file.printable(assignment)}: {document.problems[0].text}")
+            problems.append(f"--set {printable(assignment)}: {document.problems[0].text}")
         else:
             section, _, leaf = key.rpartition(".")
             (values[section] if section else values)[leaf] = document.values
@@ -418,9 +419,7 @@ def override(recipe: Recipe, assignments: Sequence[str], /) -> Recipe:
     for problem in wrong:
         told = said.get(yaml_file.schema_key(problem.key))  # None: a value that no longer fits the ones that were set
         problems.append(
-            f"--set {yaml_file.printable(told)}: {problem.text}"
-            if told
-            else f"--set: {yaml_file.problem_text(problem)}"
+            f"--set {printable(told)}: {problem.text}" if told else f"--set: {yaml_file.problem_text(problem)}"
         )
     if changed is None or problems:
         raise UsageError("\n".join(problems))
@@ -573,13 +572,13 @@ def _located(name_or_path: str | Path) -> tuple[str, Traversable]:
     try:
         is_there = Path(given).exists()
     except OSError as error:
-        raise UsageError(f"Cannot read the recipe {yaml_file.printable(given)}: {error.strerror}.") from error
+        raise UsageError(f"Cannot read the recipe {printable(given)}: {error.strerror}.") from error
     if is_there:
-        return yaml_file.printable(given), Path(given)
+        return printable(given), Path(given)
     close = difflib.get_close_matches(Path(given).name.removesuffix(".yaml").lower(), names(), n=1)
     hint = f"Did you mean '{close[0]}'? " if close else ""
     raise UsageError(
-        f"There is no recipe and no file called {yaml_file.printable(given)}. {hint}Recipes that ship with clipclean: "
+        f"There is no recipe and no file called {printable(given)}. {hint}Recipes that ship with clipclean: "
         f"{', '.join(names())}."
     )
 

@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 
 from clipclean import untrusted
 from clipclean.errors import UsageError
+from clipclean.untrusted import printable
 
 # The meaning of units, for messages about a value in another one.
 _UNITS = {
@@ -333,8 +334,3 @@ def _quoted(value: object) -> str:
         return "a section" if isinstance(value, dict) else "a list"
     word = repr(value) if isinstance(value, str) else json.dumps(value)
     return word if len(word) <= 60 else f"{word[:57]}…"
-
-
-def printable(word: str, /) -> str:
-    """Words from outside with control characters escaped, so that no message can drive a terminal."""
-    return word if word.isprintable() else repr(word)

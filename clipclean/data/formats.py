@@ -54,7 +54,7 @@ def find(path: Path, wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
     paths = expand(path)
     if missing := [each.name for each in paths if not os.path.lexists(each)] if "{" in str(path) else []:
         raise RefusedInput(
-            f"{len(missing)} of the {len(paths)} shards of {printable(path)} are missing: {_some(missing)}. Complete them, "
+            f"{len(missing)} of the {len(paths)} shards of {printable(path)} are missing: {untrusted.some(missing)}. Complete them, "
             "or narrow the range."
         )
     if len(paths) == 1:
@@ -152,7 +152,7 @@ def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *,
     taken = next((those for those in by_split.values() if those), files)
     if at_most is not None and len(taken) > at_most:
         raise UsageError(
-            f"{printable(files[0].parent)} holds {_some([each.name for each in taken])}. Name the one you mean."
+            f"{printable(files[0].parent)} holds {untrusted.some([each.name for each in taken])}. Name the one you mean."
         )
     found = read(taken)
     for each in files:
@@ -171,17 +171,13 @@ def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:
     """Files of a folder, none of which is a link that leads out of it."""
     if outside := [each.name for each in files if untrusted.leads_out(each, folder)]:
         raise RefusedInput(
-            f"{printable(folder)} holds links that lead out of it: {_some(outside)}. Nothing is read through them; name the intended file or folder."
+            f"{printable(folder)} holds links that lead out of it: {untrusted.some(outside)}. Nothing is read through them; name the intended file or folder."
         )
     return [*files]
 
 
 def _is_tar(path: Path, /) -> bool:
     return path.suffix.lower() == ".tar" and path.is_file()
-
-
-def _some(names: Sequence[str], /) -> str:
-    return ", ".join(map(printable, names[:5])) + (", …" if len(names) > 5 else "")
 
 
 def _start(path: Path, /) -> bytes:

@@ -1,11 +1,12 @@
 """``FORMATS``: the export formats, one entry each. Every other place that names a format reads this table."""
 
+import importlib
 import importlib.util
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from clipclean import files
 from clipclean.errors import UnsupportedModel, UsageError
@@ -105,7 +106,7 @@ class Format:
         example: the lines of the model card that load it.
         packages: what must be installed to write it.
         files: every file that it may write, relative to the folder.
-        layout: its module, which imports torch.
+        module: its module in this package, which imports torch.
     """
 
     summary: str
@@ -114,25 +115,11 @@ class Format:
     example: tuple[str, ...]
     packages: tuple[str, ...]
     files: tuple[str, ...]
-    layout: Callable[[], FormatModule]
+    module: str
 
-
-def _open_clip() -> FormatModule:
-    from clipclean.export import open_clip_directory
-
-    return open_clip_directory
-
-
-def _hf() -> FormatModule:
-    from clipclean.export import hf_directory
-
-    return hf_directory
-
-
-def _onnx() -> FormatModule:
-    from clipclean.export import onnx_files
-
-    return onnx_files
+    def layout(self) -> FormatModule:
+        """The module, imported."""
+        return cast("FormatModule", importlib.import_module(f"clipclean.export.{self.module}"))
 
 
 FORMATS: dict[str, Format] = {
@@ -149,7 +136,7 @@ FORMATS: dict[str, Format] = {
         ),
         packages=(),
         files=("open_clip_config.json", "open_clip_model.safetensors"),
-        layout=_open_clip,
+        module="open_clip_directory",
     ),
     "hf": Format(
         summary="transformers' CLIPModel with processor and tokenizer",
@@ -164,7 +151,7 @@ FORMATS: dict[str, Format] = {
         ),
         packages=(),
         files=("config.json", "model.safetensors", "preprocessor_config.json", *bpe.FILES),
-        layout=_hf,
+        module="hf_directory",
     ),
     "onnx": Format(
         summary="ONNX graphs",
@@ -173,7 +160,7 @@ FORMATS: dict[str, Format] = {
         example=("What the ONNX graphs expect and give is in their `metadata_props`.",),
         packages=("onnx", "onnxscript", "onnxruntime"),
         files=onnx_presets.FILES,
-        layout=_onnx,
+        module="onnx_files",
     ),
 }
 NAMES = tuple(dict.fromkeys(name for form in FORMATS.values() for name in form.files))  # of every file of any format

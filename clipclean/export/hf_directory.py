@@ -53,13 +53,8 @@ def check_architecture(architecture: model.Architecture, /) -> None:
 
 def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the folder and compare it; raises what ``write`` and ``check`` raise."""
-    write(
-        job.folder,
-        layouts.from_open_clip(job.weights),
-        model_cfg=job.model_cfg,
-        preprocess_cfg=job.preprocess_cfg,
-        metadata={"format": "pt"},
-    )
+    tensors = layouts.from_open_clip(job.weights)
+    write(job.folder, tensors, model_cfg=job.model_cfg, preprocess_cfg=job.preprocess_cfg)
     return [(WEIGHTS_NAME, check(job.folder, job.samples) if can_check() else _mapped_back(job))]
 
 
@@ -70,9 +65,7 @@ def _mapped_back(job: ExportJob, /) -> Parity:
     with torch.no_grad():
         images = clip.net.encode_image(samples.pixels)  # type: ignore[operator] # nn.Module's __getattr__
     texts, reader = clip.embed_tokens(samples.tokens).numpy(), "clipclean, since transformers is not installed"
-    found = parity.compare(samples, ReaderAnswer(images=images.numpy(), texts=texts, reader=reader))
-    parity.hold(found, parity.FP32)
-    return found
+    return parity.held(samples, ReaderAnswer(images=images.numpy(), texts=texts, reader=reader), parity.FP32)
 
 
 def check_config(model_cfg: Config, preprocess_cfg: Config, /) -> None:
@@ -109,29 +102,17 @@ def _is_neutral(key: str, value: object, /) -> bool:
     return value in (None, False) or value == allowed or (isinstance(allowed, tuple) and value in allowed)
 
 
-def write(
-    folder: Path,
-    tensors: Mapping[str, Tensor],
-    /,
-    *,
-    model_cfg: Config,
-    preprocess_cfg: Config,
-    metadata: Mapping[str, str],
-) -> None:
+def write(folder: Path, tensors: Mapping[str, Tensor], /, *, model_cfg: Config, preprocess_cfg: Config) -> None:
     """Write config, weights, image processor and tokenizer into an existing folder.
 
     Args:
         folder: where.
         tensors: the state dict under transformers' names.
-        model_cfg: open_clip's config of the model; ``quick_gelu`` decides the activation.
+        model_cfg: open_clip's config of the model, which ``check_config`` has passed; ``quick_gelu`` decides the activation.
         preprocess_cfg: open_clip's ``size``, ``mean``, ``std``, ``interpolation`` and ``resize_mode``.
-        metadata: the weights file's header; transformers wants ``format: pt`` in it.
-
-    Raises:
-        UnsupportedModel: as ``check_config``.
     """
-    check_config(model_cfg, preprocess_cfg)
-    checkpoint.write_safetensors(folder / WEIGHTS_NAME, tensors, metadata=metadata)
+    # transformers wants the format in the header of the weights.
+    checkpoint.write_safetensors(folder / WEIGHTS_NAME, tensors, metadata={"format": "pt"})
     _write_json(folder / CONFIG_NAME, config(model_cfg))
     write_processor(
         folder, preprocess_cfg=preprocess_cfg, context_length=model_cfg["text_cfg"].get("context_length", 77)
@@ -236,8 +217,7 @@ def check(folder: Path, samples: ParitySamples, /) -> Reading:
         ExportMismatch: transformers cannot load the folder, or its embeddings differ.
     """
     answer = parity.ask("transformers", folder, samples)
-    found = parity.compare(samples, answer)
-    parity.hold(found, parity.FP32)
+    found = parity.held(samples, answer, parity.FP32)
     alike = sum(_id_list(a) == _id_list(b) for a, b in zip(samples.tokens.numpy(), answer["tokens"], strict=True))
     return Reading(**vars(found), captions=len(samples.tokens), captions_alike=alike)
 

@@ -314,8 +314,7 @@ def check(
             where they should.
     """
     answer = parity.ask("onnxruntime", folder, samples, *onnx_presets.names(preset, fp16=fp16))
-    found = parity.compare(samples, answer)
-    parity.hold(found, parity.FP16 if fp16 else parity.FP32)
+    found = parity.held(samples, answer, parity.FP16 if fp16 else parity.FP32)
     if normalise or preset.is_normalised:
         _hold_unit((answer["images"], answer["texts"]))
     return found

@@ -22,48 +22,21 @@ def check_architecture(architecture: model.Architecture, /) -> None:
 
 def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
     """Write the folder and compare it; raises what ``check`` raises."""
-    write(
-        job.folder,
-        job.weights,
-        model_cfg=job.model_cfg,
-        preprocess_cfg=job.preprocess_cfg,
-        metadata={"format": "pt"},
-    )
-    seen = job.samples
-    return [
-        (WEIGHTS_NAME, check(job.folder, pixels=seen.pixels, tokens=seen.tokens, images=seen.images, texts=seen.texts))
-    ]
+    write(job.folder, job.weights, model_cfg=job.model_cfg, preprocess_cfg=job.preprocess_cfg)
+    return [(WEIGHTS_NAME, check(job.folder, job.samples))]
 
 
-def write(
-    folder: Path,
-    tensors: Mapping[str, Tensor],
-    /,
-    *,
-    model_cfg: Config,
-    preprocess_cfg: Config,
-    metadata: Mapping[str, str],
-) -> None:
+def write(folder: Path, tensors: Mapping[str, Tensor], /, *, model_cfg: Config, preprocess_cfg: Config) -> None:
     """Write ``open_clip_config.json`` and ``open_clip_model.safetensors`` into an existing folder."""
-    checkpoint.write_safetensors(folder / WEIGHTS_NAME, tensors, metadata=metadata)
+    checkpoint.write_safetensors(folder / WEIGHTS_NAME, tensors, metadata={"format": "pt"})
     config = {"model_cfg": model_cfg, "preprocess_cfg": preprocess_cfg}
     (folder / CONFIG_NAME).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def check(folder: Path, /, *, pixels: Tensor, tokens: Tensor, images: Tensor, texts: Tensor) -> Parity:
+def check(folder: Path, samples: ParitySamples, /) -> Parity:
     """Load the folder with open_clip in a child process, and compare its unit embeddings with ours.
-
-    Args:
-        folder: what ``write`` filled.
-        pixels: normalised model input (N, 3, S, S).
-        tokens: token ids (M, context).
-        images: our unit embeddings of ``pixels`` (N, D).
-        texts: our unit embeddings of ``tokens`` (M, D).
 
     Raises:
         ExportMismatch: open_clip cannot load the folder, or its embeddings differ.
     """
-    samples = ParitySamples(pixels, tokens, images, texts, captions=())
-    found = parity.compare(samples, parity.ask("open_clip", folder, samples))
-    parity.hold(found, parity.FP32)
-    return found
+    return parity.held(samples, parity.ask("open_clip", folder, samples), parity.FP32)

@@ -118,6 +118,13 @@ def _last_words(run: "subprocess.CompletedProcess[str]", /) -> str:
     return (run.stderr.strip().splitlines() or ["no message"])[-1]
 
 
+def held(samples: ParitySamples, answer: ReaderAnswer, limits: ParityLimits, /) -> Parity:
+    """How far an answer is from ours; raises ExportMismatch unless that is within the limits."""
+    found = compare(samples, answer)
+    hold(found, limits)
+    return found
+
+
 def compare(samples: ParitySamples, answer: ReaderAnswer, /) -> Parity:
     """Our embeddings beside those of another library; theirs need not have unit length."""
     ours = _unit(samples.images.cpu().numpy()), _unit(samples.texts.cpu().numpy())

@@ -19,7 +19,6 @@ from clipclean.export import checksums
 
 SCRATCH = ".clipclean-scratch-"  # how the names of folders begin that files are written into first
 NEW, OLD = "new", "old"  # in them: what is written, and what it took the place of
-SHOWN = 5  # names in a message
 
 
 @dataclass(frozen=True)
@@ -146,9 +145,8 @@ def _earlier(out: Path, known: Collection[str]) -> dict[str, str]:
         listed = {}
     ours = {name: listed[name] for name in there if name in listed and _digest(out, name) == listed[name]}
     if foreign := [name for name in there if name not in ours]:
-        more = f" and {len(foreign) - SHOWN} more" if len(foreign) > SHOWN else ""
         raise UsageError(
-            f"--out {out} holds {', '.join(foreign[:SHOWN])}{more}: no {checksums.NAME} of an earlier run lists them as they "
+            f"--out {out} holds {untrusted.some(foreign, show=untrusted.printable)}: no {checksums.NAME} of an earlier run lists them as they "
             "are, and nothing else is ever overwritten. Move them away, or name another folder."
         )
     return ours

@@ -78,8 +78,8 @@ from clipclean import cli
 from clipclean.config import recipe
 from clipclean.export import open_clip_directory, parity
 recipe.EFFORTS["quick"] = recipe.EFFORTS["quick"].model_copy(update={SEARCH})
-open_clip_directory.check = lambda folder, *, pixels, tokens, images, texts: parity.Parity(
-    0.0, 1.0, top1_agreement=1.0, n=len(images) + len(texts), reader="nobody"
+open_clip_directory.check = lambda folder, samples: parity.Parity(
+    0.0, 1.0, top1_agreement=1.0, n=len(samples.images), reader="nobody"
 )
 raise SystemExit(cli.main(sys.argv[1:]))
 """

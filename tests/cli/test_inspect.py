@@ -85,7 +85,6 @@ def test_a_config_beside_the_weights_is_found_and_decides(job, capsys):
         tiny.state_dict(tiny.SMALL_VIT),
         model_cfg=tiny.SMALL_VIT | {"quick_gelu": True},
         preprocess_cfg={"size": 16, "resize_mode": "squash"},
-        metadata={},
     )
     found = facts(capsys, folder)
     assert (found["format"], found["config"]) == ("open_clip-directory", "open_clip_config.json")

@@ -43,7 +43,6 @@ def write(clip, folder):
         layouts.from_open_clip(clip.net.state_dict()),
         model_cfg=clip.architecture.config,
         preprocess_cfg=asdict(clip.architecture.preprocess),
-        metadata={"format": "pt"},
     )
 
 

@@ -1,6 +1,6 @@
 import json
 import subprocess
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pytest
 import tiny
@@ -37,19 +37,14 @@ def write(clip, folder, *, preprocess=None):
         clip.net.state_dict(),
         model_cfg=clip.architecture.config,
         preprocess_cfg=preprocess or asdict(clip.architecture.preprocess),
-        metadata={"format": "pt"},
     )
 
 
 def asked(clip):
     pixels = torch.rand(5, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     tokens = clip.tokens(["a red square", "two dogs", ""])
-    return {
-        "pixels": clip.normalise(pixels),
-        "tokens": tokens,
-        "images": clip.embed_images(pixels),
-        "texts": clip.embed_tokens(tokens),
-    }
+    images, texts = clip.embed_images(pixels), clip.embed_tokens(tokens)
+    return parity.ParitySamples(clip.normalise(pixels), tokens, images, texts, captions=())
 
 
 def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, tmp_path, in_process):
@@ -64,7 +59,7 @@ def test_the_folder_holds_a_config_and_weights_that_open_clip_reads_alike(clip, 
         "interpolation": "bicubic",
         "resize_mode": "shortest",
     }
-    parity = open_clip_directory.check(tmp_path, **asked(clip))
+    parity = open_clip_directory.check(tmp_path, asked(clip))
     assert parity.n == 5 + 3
     assert parity.max_difference < 1e-6
     assert parity.min_cosine > 0.999999
@@ -88,7 +83,7 @@ def test_another_activation_in_the_config_is_noticed(clip, tmp_path, in_process)
     config = tmp_path / "open_clip_config.json"
     config.write_text(config.read_text().replace('"quick_gelu": true', '"quick_gelu": false'))
     with pytest.raises(parity.ExportMismatch, match=r"differ from ours by up to .*Nothing was exported"):
-        open_clip_directory.check(tmp_path, **asked(clip))
+        open_clip_directory.check(tmp_path, asked(clip))
 
 
 def test_weights_that_moved_after_they_were_written_are_noticed(clip, tmp_path, in_process):
@@ -96,20 +91,19 @@ def test_weights_that_moved_after_they_were_written_are_noticed(clip, tmp_path, 
     with torch.no_grad():
         clip.net.visual.proj.add_(0.01 * torch.randn(clip.net.visual.proj.shape))
     with pytest.raises(parity.ExportMismatch, match="differ from ours"):
-        open_clip_directory.check(tmp_path, **asked(clip))
+        open_clip_directory.check(tmp_path, asked(clip))
 
 
 def test_embeddings_that_are_no_numbers_are_noticed(clip, tmp_path, in_process):
     write(clip, tmp_path)
-    inputs = asked(clip)
-    inputs["images"] = inputs["images"] * float("nan")
+    inputs = replace(asked(clip), images=asked(clip).images * float("nan"))
     with pytest.raises(parity.ExportMismatch):
-        open_clip_directory.check(tmp_path, **inputs)
+        open_clip_directory.check(tmp_path, inputs)
 
 
 def test_what_open_clip_cannot_load_is_told_with_its_last_words(clip, tmp_path, in_process):
     write(clip, tmp_path)
     (tmp_path / "open_clip_model.safetensors").write_bytes(b"short")
     with pytest.raises(parity.ExportMismatch, match=r"open_clip cannot load the files written to .*Error: ") as told:
-        open_clip_directory.check(tmp_path, **asked(clip))
+        open_clip_directory.check(tmp_path, asked(clip))
     assert told.value.exit_code == 5

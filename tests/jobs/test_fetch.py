@@ -22,7 +22,7 @@ WEIGHTS = "open_clip_model.safetensors"
 def files(tmp_path_factory):
     folder = tmp_path_factory.mktemp("model")
     open_clip_directory.write(
-        folder, tiny.state_dict(tiny.TINY_VIT), model_cfg=tiny.TINY_VIT, preprocess_cfg={"size": 32}, metadata={}
+        folder, tiny.state_dict(tiny.TINY_VIT), model_cfg=tiny.TINY_VIT, preprocess_cfg={"size": 32}
     )
     return {path.name: path.read_bytes() for path in folder.iterdir()} | {"README.md": b"x", "training.pkl": b"y"}
 

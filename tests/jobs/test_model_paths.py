@@ -38,7 +38,6 @@ def written(tmp_path_factory):
         tiny.state_dict(tiny.SMALL_VIT),
         model_cfg=tiny.SMALL_VIT,
         preprocess_cfg={"size": 16},
-        metadata={"format": "pt"},
     )
     return {path.name: (path.read_bytes(), hashlib.sha256(path.read_bytes()).hexdigest()) for path in folder.iterdir()}
 
