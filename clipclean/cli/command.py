@@ -12,9 +12,8 @@ from click.core import ParameterSource
 from clipclean.api.parameters import PARAMETERS
 from clipclean.cli import config_file, gone, process
 
-Given = dict[
-    str, Any
-]  # the values of a command's options, by the names of its parameters: click knows no types of them
+# The values of a command's options, by the names of its parameters: click knows no types of them.
+Given = dict[str, Any]
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])  # any function that becomes a command
 
 GROUPS = ("Data", "Model", "Cleaning", "Search", "Verdict", "Output", "Running")  # in the order of the help

@@ -130,11 +130,11 @@ def _refuse_unknown(values: Values, known: Iterable[str], path: Path, what: str)
     """Refuse keys that are no option: a misspelt one would silently change nothing."""
     names = set(known)
     if unknown := [key for key in values if key not in names]:
-        close = {key: difflib.get_close_matches(key, names, n=1) for key in unknown}
-        told = [f"{key!r}" + (f" (did you mean {close[key][0]!r}?)" if close[key] else "") for key in unknown]
+        close = [near for key in unknown for near in difflib.get_close_matches(key, names, n=1)]
         raise UsageError(
-            f"{path}: {', '.join(told)}: {what}. Keys are long options without their dashes, as --help of a command lists "
-            f"them, or the name of a command with such keys below it. {gone.told([f'--{key}' for key in unknown])}".rstrip()
+            f"{path}: {', '.join(map(repr, unknown))}: {what}. {f'Did you mean {close}? ' if close else ''}Keys are long options "
+            "without their dashes, as --help-all of a command lists them, or the name of a command with such keys below it. "
+            f"{gone.told([f'--{key}' for key in unknown])}".rstrip()
         )
 
 

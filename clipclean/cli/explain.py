@@ -14,9 +14,7 @@ from clipclean.findings import RULES, Rule, page
 
 EPILOG = """\b
 Examples:
-  clipclean explain
   clipclean explain CC003
-  clipclean explain CC003 --json | jq -r .action
   clipclean explain audit
 """
 

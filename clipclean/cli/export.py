@@ -18,7 +18,6 @@ EPILOG = """\b
 Examples:
   clipclean export model.pt --format hf --out model-hf
   clipclean export model.pt --format hf --format onnx --data clean/ --out model-hf
-  clipclean export model.safetensors --arch ViT-B-32 --format onnx --fp16 --out model-onnx
   clipclean export cleaned/ --format onnx --onnx-preset immich --out ViT-B-32__cleaned
 """
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 EPILOG = """\b
 Examples:
   clipclean inspect model.pt
-  clipclean inspect model.safetensors --arch ViT-B-32-quickgelu
   clipclean inspect model.pt --json | jq -r .sha256
   clipclean inspect before.pt after.safetensors
 """

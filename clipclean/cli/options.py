@@ -110,11 +110,8 @@ def several(_context: click.Context, _option: click.Parameter, paths: tuple[Path
     return Path("::".join(map(str, paths))) if paths else None
 
 
-SETS: dict[str, Any] = {
-    "type": click.Path(path_type=Path),
-    "multiple": True,
-    "callback": several,
-}  # click's own settings
+# Click's own settings.
+SETS: dict[str, Any] = {"type": click.Path(path_type=Path), "multiple": True, "callback": several}
 SETS_HELP = (
     "A folder, CSV, JSON, COCO captions, Parquet, a folder saved by datasets, or tar shards ('shards/*.tar'). "
     "Repeatable."

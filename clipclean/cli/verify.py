@@ -17,7 +17,6 @@ EPILOG = """\b
 Examples:
   clipclean verify cleaned/
   clipclean verify cleaned/ --public-key signer.pub
-  clipclean verify model-hf --json
 """
 
 
