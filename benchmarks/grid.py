@@ -58,8 +58,7 @@ def measured(model: Model) -> dict:
     texts = detect.classifier(clip.embed_texts, words.classes, templates=words.templates, batch_size=256)
     searched, _ = sys.modules["clipclean.detect.search"].divided(len(shown.pixels))
     canonical = inversion.canonical_of(clip.embed_images, shown.pixels[searched], texts)
-    quiet = lambda *_: None  # noqa: E731
-    found = panel.strengths(clip.embed_images, shown.pixels, shown.panel, canonical=canonical, progress=quiet)
+    found = panel.strengths(clip.embed_images, shown.pixels, shown.panel, canonical=canonical)
     found += panel.glanced(clip.embed_images, shown.pixels, shown.grid, canonical=canonical)
     return {"classes": list(words.classes), "s": [[s.trigger, s.target, s.least, s.excess, s.size] for s in found]}
 

@@ -54,17 +54,12 @@ class Strength:
 
 
 def strengths(
-    embed: Callable[[Tensor], Tensor], pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical,
-    progress: Callable[[int, int], None],
-) -> tuple[Strength, ...]:  # fmt: skip
+    embed: Callable[[Tensor], Tensor], pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
+) -> tuple[Strength, ...]:
     """The least strength of every trigger, on the same sample of the images (N, 3, S, S) in [0, 1]."""
     some = pixels[:: max(1, len(pixels) // MOST_IMAGES)][:MOST_IMAGES]
     before = _logits(embed, some, canonical).argmax(1)
-    found = []
-    for number, trigger in enumerate(triggers, start=1):
-        found.append(_least(embed, some, trigger, before=before, canonical=canonical))
-        progress(number, len(triggers))
-    return tuple(found)
+    return tuple(_least(embed, some, trigger, before=before, canonical=canonical) for trigger in triggers)
 
 
 def glanced(
@@ -86,7 +81,7 @@ def glanced(
             target, strongest = int(shares.argmax()), shares.max().item()
             first.append(Strength(trigger.spec, target if strongest >= ACTS else -1, NEVER, strongest))
     acting = [trigger for trigger, found in zip(triggers, first, strict=True) if found.target >= 0]
-    again = strengths(embed, pixels, acting, canonical=canonical, progress=lambda *_: None)
+    again = strengths(embed, pixels, acting, canonical=canonical)
     exact = {found.trigger: found for found in again}
     return tuple(exact.get(found.trigger, found) for found in first)
 

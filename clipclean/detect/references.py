@@ -282,10 +282,6 @@ class Calibration:
         """The unit of a family, the panel or the compactness."""
         return self.compact_unit if kind == COMPACTNESS else self.unit
 
-    def false_alarms(self, score: float, /) -> float:
-        """How often a clean model scores as much, by the conformal rule: (1 + those that do) / (1 + all), in (0, 1]."""
-        return (1 + sum(each >= score for each in self.scores)) / (1 + len(self.scores))
-
 
 @functools.cache
 def calibration() -> Calibration:

@@ -424,7 +424,7 @@ class _Scene:
         """The least strengths of the panel's triggers; none if the deadline came first."""
         found = self.stages.run(
             "panel",
-            lambda _: strengths(self.embed, pixels, panel, canonical=self.canonical, progress=lambda *_: None),
+            lambda _: strengths(self.embed, pixels, panel, canonical=self.canonical),
             steps=0,
         )
         return found or ()

@@ -335,11 +335,8 @@ def _found(suspect: Suspect, level: Level, limits: AuditLimits) -> Finding:
     # Scores of clean models are those without a reference. For known triggers alone they do not show how often these are natural.
     if known and not suspect.is_beside and suspect.pieces.keys() - {PANEL}:
         as_much = sum(score >= suspect.score for score in known)
-        rate = _percent(calibration().false_alarms(suspect.score))
         some = f"{as_much} show" if as_much > 1 else f"{as_much or 'none'} shows"
-        told.append(
-            f"Of {len(known)} clean models of other kinds, {some} as much: among models like these a false alarm in at most {rate}."
-        )
+        told.append(f"Of {len(known)} clean models of other kinds, {some} as much.")
     return finding(
         "CC003",
         " ".join(told),

@@ -86,7 +86,7 @@ def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     stored = other_models.stored_references(
         request.references,
-        kind=model.kind_of(opened.architecture),
+        kind=model.shape_of(opened.architecture),
         effort=request.effort,
         classes=vocabulary.classes,
     )

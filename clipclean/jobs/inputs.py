@@ -96,7 +96,9 @@ def read(source: Source, /, *, arch: str | None, weights: str | None = None) -> 
     stated = {"model_cfg": found.config, "preprocess_cfg": checkpoint.preprocess_of(source)}
     preprocess = model.resolve(file.tensors, arch=None, config=stated, script_quick_gelu=None).preprocess
     found = replace(found, preprocess=preprocess)
-    return Opened(file, found.with_activation(bool(file.quick_gelu), "the module's own activation"))
+    found = found.with_activation(bool(file.quick_gelu), "the module's own activation")
+    model.check_module(source, found, file.tensors)
+    return Opened(file, found)
 
 
 def architecture(file: checkpoint.Checkpoint, /, *, arch: str | None) -> model.Architecture:

@@ -26,7 +26,7 @@ def read_reference(source: Source, tested: Opened, /, *, arch: str | None) -> Op
     """
     refuse_failed(source)
     trusted = inputs.read(source, arch=arch)
-    kinds = model.kind_of(trusted.architecture), model.kind_of(tested.architecture)
+    kinds = model.shape_of(trusted.architecture), model.shape_of(tested.architecture)
     if kinds[0] != kinds[1]:
         raise UsageError(
             f"The reference {inputs.located(source).name} is a {kinds[0]} model, and the tested one {kinds[1]}: their triggers "

@@ -25,7 +25,7 @@ def build(request: AuditRequest, models: Sequence[Path], /, *, out: Path, progre
     for path in models:
         other_models.refuse_failed(path)
     opened = [inputs.read(path, arch=request.arch, weights=request.weights) for path in models]
-    kinds = [model.kind_of(each.architecture) for each in opened]
+    kinds = [model.shape_of(each.architecture) for each in opened]
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
     cache = inputs.image_cache(recipe, opened[0].architecture)

@@ -33,10 +33,12 @@ def compared(
     """A measurement in which natural triggers of the panel are marked, by the least strengths at which they act."""
     if not evidence.panel or not detect.suspects(measured, limits=limits):
         return measured
-    canonical = detect.canonical_form(measured.text_classifier)
-    found = detect.strengths(
-        clip.embed_images, evidence.pixels, evidence.panel, canonical=canonical, progress=lambda *_: None
-    )
+    pixels = evidence.pixels.to(clip.device)
+    try:  # with the logits that are typical of each class, as the margins of clean models were measured
+        canonical = detect.canonical_of(clip.embed_images, pixels, measured.text_classifier)
+    except detect.NoSearch:
+        return measured
+    found = detect.strengths(clip.embed_images, pixels, evidence.panel, canonical=canonical)
     named = detect.telling(found, evidence.classes, references=None, least=detect.DOUBT * limits.abnormality)
     return replace(measured, usual=frozenset(trigger.spec for trigger in evidence.panel) - named)
 

@@ -9,11 +9,13 @@ from clipclean.model.architecture import (
     kind_of,
     native_configs,
     resolve,
+    shape_of,
 )
 from clipclean.model.clip import (
     Clip,
     build,
     check,
+    check_module,
     evaluating,
     fit,
     frozen,
@@ -35,6 +37,7 @@ __all__ = [
     "Preprocess",
     "build",
     "check",
+    "check_module",
     "evaluating",
     "fit",
     "frozen",
@@ -47,5 +50,6 @@ __all__ = [
     "refuse_tokenizer",
     "resolve",
     "same_tokens",
+    "shape_of",
     "unit_range",
 ]

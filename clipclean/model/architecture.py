@@ -458,7 +458,12 @@ def _tuple(layers: int | tuple[int, ...]) -> tuple[int, ...]:
     return layers if isinstance(layers, tuple) else (layers,)
 
 
+def shape_of(architecture: Architecture, /) -> str:
+    """What models have in common whose triggers are compared: the image tower's kind, layers, width, patch and side."""
+    return _describe(config_signature(architecture.config))
+
+
 def kind_of(architecture: Architecture, /) -> str:
-    """The family of architectures that clean models are compared within: the image tower's kind, and its side."""
+    """The family of architectures that a recipe was measured on: the image tower's kind, and its side."""
     tower = "resnet" if isinstance(architecture.config["vision_cfg"].get("layers"), list | tuple) else "vit"
     return f"{tower}-{architecture.preprocess.size}px"

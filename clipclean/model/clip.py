@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 Encode = Callable[[Tensor], Tensor]
 
 UNIT = 0.1  # by which the length of a unit embedding may differ from one; a zero vector stays one
+NEAR, NEAR_IN_HALF = 1e-3, 0.05  # distance of the outputs of two modules of the same weights, relative to their length
 LARGEST_SCALE = math.log(1000)  # of logit_scale, itself a logarithm
 STANDARD_VOCABULARY = 49408  # CLIP's byte-pair encoding; other sizes need a tokenizer that the weights do not carry
 
@@ -109,10 +110,14 @@ class Clip:
 
     def check(self) -> None:
         """Raise Inconclusive unless both towers give embeddings of length one, here of a grey and a noisy image and of a caption."""
+        self.embed_images(self.samples())
+        self.embed_texts(["a photo"])
+
+    def samples(self) -> Tensor:
+        """A grey and a noisy image of the model's size: (2, 3, S, S) in [0, 1]."""
         side = self.architecture.preprocess.size
         noise = torch.rand(3, side, side, generator=torch.Generator().manual_seed(0))
-        self.embed_images(torch.stack([torch.full_like(noise, 0.5), noise]))
-        self.embed_texts(["a photo"])
+        return torch.stack([torch.full_like(noise, 0.5), noise])
 
     def logit_scale(self) -> Tensor:
         """The factor on cosines (not its logarithm), a scalar tensor with gradient."""
@@ -216,6 +221,30 @@ def build(architecture: Architecture, tensors: Mapping[str, Tensor], /, *, devic
         net.visual.patch_dropout = nn.Identity()  # it draws without a seed, and anew where activations are recomputed
     net.load_state_dict({name: tensor.to(_stored_dtype(tensor)) for name, tensor in tensors.items()}, strict=True)
     return Clip(net.to(device).eval(), architecture, torch.device(device))
+
+
+def check_module(net: nn.Module, architecture: Architecture, tensors: Mapping[str, Tensor], /) -> None:
+    """Raise UnsupportedModel unless a module in memory answers like open_clip's own with its weights: that is what is audited.
+
+    Hooks are refused whatever they do to the few inputs that are tried here: they may act under a trigger alone.
+    """
+    own = "clipclean audits open_clip's own module with these weights, and this one is another. Give the plain model."
+    if hooked := [
+        name or "the model" for name, part in net.named_modules() if part._forward_hooks or part._forward_pre_hooks
+    ]:
+        raise UnsupportedModel(f"The module has hooks in its forward pass ({', '.join(hooked[:4])}). {own}")
+    given = next(net.parameters())
+    rebuilt = build(architecture, tensors, device=str(given.device))
+    pixels, tokens = rebuilt.normalise(rebuilt.samples()), rebuilt.tokens(["a photo of a dog", "cats"]).to(given.device)
+    with torch.no_grad(), evaluating(net):
+        for tower, inputs in (("image", pixels), ("text", tokens)):
+            encode, wanted = getattr(net, f"encode_{tower}"), getattr(rebuilt.net, f"encode_{tower}")(inputs)
+            found = encode(inputs.to(given.dtype) if tower == "image" else inputs).float()
+            near = NEAR if given.dtype == torch.float32 else NEAR_IN_HALF
+            if found.shape != wanted.shape or not (found - wanted).norm() <= near * wanted.norm():
+                raise UnsupportedModel(
+                    f"The {tower} tower of the module answers unlike its weights in open_clip's module. {own}"
+                )
 
 
 def refuse_tokenizer(architecture: Architecture, /) -> None:

@@ -24,9 +24,8 @@ UPRIGHT, LYING = Lines("upright", towers.STRIPES), Lines("lying", towers.STRIPES
 def measured(measure, embed, triggers):
     pixels = towers.images(60)
     canonical = inversion.canonical_of(embed, pixels, towers.CLASSIFIER)
-    more = {} if measure is glanced else {"progress": lambda *_: None}
     with torch.no_grad():
-        return measure(embed, pixels, triggers, canonical=canonical, **more)
+        return measure(embed, pixels, triggers, canonical=canonical)
 
 
 def test_a_grid_is_measured_as_the_panel_is_where_a_trigger_acts():

@@ -255,13 +255,13 @@ def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
 
 @pytest.mark.parametrize(
     ("config", "kind"),
-    [(tiny.TINY_RESNET, "resnet-32px"), (tiny.TINY_VIT, "vit-32px"), (tiny.SMALL_VIT, "vit-16px")],
+    [(tiny.TINY_RESNET, "RN1-1-1-1x8-32px"), (tiny.TINY_VIT, "ViT-2x64-8-32px"), (tiny.SMALL_VIT, "ViT-1x64-8-16px")],
 )
-def test_models_are_compared_within_their_tower_and_side(tmp_path, config, kind):
+def test_models_are_compared_within_the_shape_of_their_image_tower(tmp_path, config, kind):
     job = tiny.job(tmp_path, config=config, count=2)
     found = inputs.read(job.model, arch=str(job.arch))
     assert isinstance(found.architecture, model.Architecture)
-    assert model.kind_of(found.architecture) == kind
+    assert model.shape_of(found.architecture) == kind
 
 
 @pytest.fixture(scope="module")
@@ -291,7 +291,8 @@ def test_a_reference_is_another_model_of_the_same_kind(kinds):
     assert other_models.read_reference(path, tested, arch=arch).architecture.config == tested.architecture.config
     for name, words in (
         ("copy", "has the same weights as the tested model"),
-        ("large", "is a vit-32px model, and the"),
+        ("large", "is a ViT-"),
+        ("deeper", "is a ViT-2x"),
     ):
         with pytest.raises(UsageError, match=rf"{name}.pt {words}"):
             other_models.read_reference(kinds[name][0], tested, arch=kinds[name][1])

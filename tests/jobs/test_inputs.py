@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import tiny
 import torch
+from open_clip.model import CLIP
 
 from clipclean import data, detect, model
 from clipclean.config import recipe
@@ -234,3 +235,39 @@ def test_copies_of_one_image_are_one_piece_of_evidence(job):
     assert found.captions == tuple(pair.caption for pair in pairs[:3])
     with pytest.raises(Inconclusive, match="copies of one"):
         evidence(job, shown=Samples([pairs[0]] * 200, None))
+
+
+# Modules in memory.
+
+
+def replaced(net):
+    for part in net.visual.modules():
+        if isinstance(part, torch.nn.GELU):
+            part.forward = torch.nn.functional.silu
+
+
+EDITS = {
+    "hook": lambda net: net.visual.register_forward_hook(lambda *_: None),
+    "method": lambda net: setattr(net, "encode_image", lambda pixels, **_: pixels.flatten(1)[:, :64]),
+    "activation": replaced,
+    "mask": lambda net: net.attn_mask.zero_(),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_a_module_that_answers_unlike_its_weights_is_refused(edit):
+    torch.manual_seed(0)
+    net = CLIP(**tiny.SMALL_VIT)
+    assert inputs.read(net, arch=None).architecture.name
+    EDITS[edit](net)
+    with pytest.raises(UnsupportedModel):
+        inputs.read(net, arch=None)
+
+
+def test_another_epsilon_of_a_batch_norm_is_refused():
+    torch.manual_seed(0)
+    net = CLIP(**tiny.TINY_RESNET)
+    assert inputs.read(net, arch=None).architecture.name
+    net.visual.bn1.eps = 0.5
+    with pytest.raises(UnsupportedModel):
+        inputs.read(net, arch=None)
