@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from clipclean.report.wording import NOTHING, count, duration, percent
@@ -25,8 +24,7 @@ class CandidateRow(NamedTuple):
     chosen: bool
 
 
-@dataclass(frozen=True)
-class Mark:
+class Mark(NamedTuple):
     """One point of the frontier: per cent from the left and from the top; ``is_taken`` marks the trial shown in the table."""
 
     x: str
@@ -35,8 +33,7 @@ class Mark:
     words: str
 
 
-@dataclass(frozen=True)
-class Path:
+class Path(NamedTuple):
     """The points of one candidate, from the share nearest to the original to the cleaned model."""
 
     number: int
@@ -45,8 +42,7 @@ class Path:
     points: str
 
 
-@dataclass(frozen=True)
-class Frontier:
+class Frontier(NamedTuple):
     """Attack success that each candidate leaves, against the accuracy it costs; the rectangle shows the budgets."""
 
     paths: tuple[Path, ...]

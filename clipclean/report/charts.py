@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -23,8 +22,7 @@ CURVES = {
 }
 
 
-@dataclass(frozen=True)
-class Bar:
+class Bar(NamedTuple):
     """One side of a row, "before" or "after": its length, and where its interval begins and ends."""
 
     side: str
@@ -33,8 +31,7 @@ class Bar:
     high: str | None
 
 
-@dataclass(frozen=True)
-class Bars:
+class Bars(NamedTuple):
     """The bars of a row on one scale from 0 to ``top``; ``limit`` is where a threshold lies."""
 
     bars: tuple[Bar, ...]
@@ -42,8 +39,7 @@ class Bars:
     limit: str | None = None
 
 
-@dataclass(frozen=True)
-class Size:
+class Size(NamedTuple):
     """The size of a found trigger on a scale from 0 to ``top``, beside the range that clean models need."""
 
     length: str
@@ -53,8 +49,7 @@ class Size:
     top: str
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One curve: its name and its SVG points, in per cent from the left and from the top."""
 
     key: str
@@ -62,8 +57,7 @@ class Line:
     points: str
 
 
-@dataclass(frozen=True)
-class Curve:
+class Curve(NamedTuple):
     """The training curve with its axes; ``summary`` describes it in words."""
 
     lines: tuple[Line, ...]
@@ -180,8 +174,7 @@ LABEL = 24  # characters of a class text on the map
 METHODS = {"pca": "principal components", "tsne": "t-SNE"}
 
 
-@dataclass(frozen=True)
-class Cloud:
+class Cloud(NamedTuple):
     """The points of one kind as one SVG path; ``n`` counts them before any were left out."""
 
     kind: str
@@ -199,8 +192,7 @@ class Label(NamedTuple):
     anchor: str
 
 
-@dataclass(frozen=True)
-class Map:
+class Map(NamedTuple):
     """The clouds in drawing order; ``summary`` describes the map in words.
 
     ``moves`` is one SVG path of lines from each image to its triggered copy; ``texts`` are class texts.

@@ -6,13 +6,13 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from importlib import resources
 from typing import NamedTuple
 
 import jinja2
 from markupsafe import Markup, escape
 
+from clipclean.findings import rule
 from clipclean.report import auto, charts, document, measures, search, verdicts, wording
 from clipclean.report.charts import Map, embedding_map
 from clipclean.report.commands import NOWHERE, RunPaths, commands
@@ -47,8 +47,7 @@ class MapRow(NamedTuple):
     sides: list[tuple[str, Map]]
 
 
-@dataclass(frozen=True)
-class Tile:
+class Tile(NamedTuple):
     """A key figure; ``before`` is None if there is one value only."""
 
     label: str
@@ -88,9 +87,9 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
             story=verdicts.story(report),
             steps=verdicts.next_steps(report),
             limits=verdicts.limits(report),
-            findings=[(each, verdicts.explained(each)) for each in verdicts.by_severity(report.findings)],
+            findings=[(each, rule(each.rule)) for each in verdicts.by_severity(report.findings)],
             policy_told=verdicts.policy_told(report),
-            suppressed=[(each, verdicts.explained(each), verdicts.set_aside(each)) for each in report.suppressed],
+            suppressed=[(each, rule(each.rule), verdicts.set_aside(each)) for each in report.suppressed],
             commands=commands(report, place),
             looked_for=verdicts.looked_for(report),
             order=[(key, titles[key]) for key in ORDER if titles.get(key)],

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable, Sequence
 
+from clipclean.findings import rule
 from clipclean.report import document, verdicts
 from clipclean.report.document import Cell, Section, Table
 from clipclean.report.wording import NOTHING, count, inert
@@ -94,7 +95,7 @@ def _rest(rows: Sequence[object]) -> list[str]:
 def _findings(report: Report) -> list[str]:
     found = verdicts.by_severity(report.findings)
     lines = [
-        f"- **{each.level} {each.rule}** {escaped(verdicts.explained(each).title)}: {escaped(each.message)}"
+        f"- **{each.level} {each.rule}** {escaped(rule(each.rule).title)}: {escaped(each.message)}"
         for each in found[:MAX_ROWS]
     ]
     return ["### Findings", "", *lines, *_rest(found)] if found else []

@@ -1,15 +1,13 @@
 """The measures of a report: label, meaning, and values before and after."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from clipclean.report.wording import NOTHING, decimal, difference, percent, points
 from clipclean.schema.report import DifferenceRecord, MeasurementsRecord, ProbeRecord, RateRecord, Report
 
 
-@dataclass(frozen=True)
-class Measure:
+class Measure(NamedTuple):
     """A measure's name, in plain words, by definition; ``better`` is "higher", "lower" or "" (neither)."""
 
     label: str
@@ -150,8 +148,7 @@ INTERVALS = (
 Side = Literal["before", "after"]
 
 
-@dataclass(frozen=True)
-class Figure:
+class Figure(NamedTuple):
     """One number, with its interval and n where it has them; ``value`` is None where nothing was measured."""
 
     value: float | None
@@ -159,8 +156,7 @@ class Figure:
     n: int | None
 
 
-@dataclass(frozen=True)
-class MeasureRow:
+class MeasureRow(NamedTuple):
     """One measure; ``before`` is None in an audit, and where only the cleaned model was measured."""
 
     measure: Measure
@@ -174,8 +170,7 @@ class MeasureRow:
         return f"{told[:1].upper()}{told[1:]}."
 
 
-@dataclass(frozen=True)
-class ComparedAttack:
+class ComparedAttack(NamedTuple):
     """One trigger on the model before and after; each side is a probe of the report, or None."""
 
     trigger: str

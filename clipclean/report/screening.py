@@ -80,9 +80,7 @@ def kept(written: KeptRecord, /) -> str:
 
 def _cell(words: str, width: int) -> str:
     """Words in so many columns, cut with an ellipsis."""
-    return (
-        words + " " * (width - cell_len(words)) if cell_len(words) <= width else set_cell_size(words, width - 1) + "…"
-    )
+    return set_cell_size(wording.cut(words, width), width)
 
 
 def _cell_end(words: str, width: int) -> str:

@@ -1,6 +1,6 @@
 """The section on the search for unknown triggers, in every form."""
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from clipclean.config.families import FAMILIES
 from clipclean.report import measures
@@ -17,8 +17,7 @@ NOT_SHOWN = (
 )
 
 
-@dataclass(frozen=True)
-class Search:
+class Search(NamedTuple):
     """One search: ``when`` is "before", "after" or, in an audit, empty; ``found`` is most abnormal first."""
 
     when: str

@@ -3,11 +3,9 @@
 import textwrap
 from collections.abc import Sequence
 
-from rich.cells import cell_len, set_cell_size
-
 from clipclean.report import auto, measures, search, verdicts
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.wording import count, decimal, inert, percent
+from clipclean.report.wording import count, cut, decimal, inert, percent
 from clipclean.schema.report import Report
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
@@ -32,10 +30,10 @@ def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHE
     first, *more = textwrap.wrap(f"{word}  {verdicts.headline(report)}", width, max_lines=3, placeholder=" …")
     aside = verdicts.policy_told(report)
     head = [
-        *([_cut(aside, width)] if aside else []),
+        *([cut(aside, width)] if aside else []),
         _painted(word, report.verdict, colour) + first.removeprefix(word),
         *more,
-        *(_cut(line, width) for line in (*_about(report), *_suspects(report), *_evidence(report))),
+        *(cut(line, width) for line in (*_about(report), *_suspects(report), *_evidence(report))),
     ]
     suggested = commands(report, place)[:1] if place.model else []  # without the run's own words it would not run
     last = [*(f"Next: {each.words}" for each in suggested), *closing]
@@ -100,13 +98,9 @@ def _findings(report: Report, width: int, room: int, colour: bool) -> list[str]:
     lines = []
     for each in shown:
         start = f"{each.rule} {each.level}"
-        lines.append(_painted(start, each.level, colour) + _cut(f"{start} {each.message}", width).removeprefix(start))
+        lines.append(_painted(start, each.level, colour) + cut(f"{start} {each.message}", width).removeprefix(start))
     rest = len(found) - len(shown)
     return lines + ([f"and {count(rest)} more finding{'' if rest == 1 else 's'}"] if rest else [])
-
-
-def _cut(words: str, width: int) -> str:
-    return words if cell_len(words) <= width else set_cell_size(words, width - 1).rstrip() + "…"
 
 
 def _painted(words: str, style: str, colour: bool) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 from clipclean.config import policy
-from clipclean.findings import RULES, Finding, Need, Rule, Suppressed, rule
+from clipclean.findings import RULES, Finding, Need, Suppressed, rule
 from clipclean.report import measures, search
 from clipclean.report.wording import count, decimal, percent
 from clipclean.schema.report import Report
@@ -134,11 +134,6 @@ def _found_by_search(report: Report, limit: float | None) -> str:
 def by_severity(findings: Iterable[Finding], /) -> list[Finding]:
     """Errors, then warnings, then notes."""
     return sorted(findings, key=lambda finding: _SEVERITY[finding.level])
-
-
-def explained(finding: Finding, /) -> Rule:
-    """The rule that a finding is an instance of."""
-    return rule(finding.rule)
 
 
 def _passed(report: Report) -> str:

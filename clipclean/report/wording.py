@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from pydantic import BaseModel
+from rich.cells import cell_len, set_cell_size
 
 NOTHING = "–"  # for what was not measured
 _MINUS = "−"
@@ -51,6 +52,11 @@ def decimal(number: float | None, /) -> str:
 def count(number: int | None, /) -> str:
     """``49950`` as ``49,950``."""
     return NOTHING if number is None else f"{number:,}"
+
+
+def cut(words: str, width: int, /) -> str:
+    """Words in at most so many columns of a terminal, with an ellipsis for the rest."""
+    return words if cell_len(words) <= width else f"{set_cell_size(words, width - 1).rstrip()}…"
 
 
 def plural(number: int, noun: str, /) -> str:
