@@ -1,7 +1,6 @@
 """The section on ``auto`` in every form: test backdoors, candidates, frontier, interpolation, refinetune test."""
 
 import math
-from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from clipclean.report.wording import NOTHING, count, duration, percent
@@ -53,15 +52,6 @@ class Frontier(NamedTuple):
     costs: tuple[tuple[str, str], ...]  # ticks: label, per cent from the left
     excesses: tuple[tuple[str, str], ...]  # label, per cent from the top
     summary: str
-
-
-class _Point(NamedTuple):
-    """A trial: excess attack success of its worst canary, accuracy lost, and whether the table shows this trial."""
-
-    trial: TrialRecord
-    excess: float
-    cost: float
-    is_taken: bool
 
 
 def candidate_lines(auto: AutoRecord, /) -> list[str]:
@@ -117,15 +107,10 @@ def rows(auto: AutoRecord, /) -> list[CandidateRow]:
 def frontier(auto: AutoRecord, /) -> Frontier | None:
     """The drawing; None if no candidate was tried on canaries."""
     tried = [entry for entry in auto.ladder if entry.trials]
-    found = {
-        entry.rung: [_Point(t, _worst(t), t.accuracy_lost, t is _taken(entry, auto)) for t in entry.trials]
-        for entry in tried
-    }
-    if not found:
+    if not tried:
         return None
-    budget: float = auto.budget.accuracy
-    limit: float = auto.budget.excess
-    costs: list[float] = [point.cost for points in found.values() for point in points]
+    budget, limit = auto.budget.accuracy, auto.budget.excess
+    costs = [trial.accuracy_lost for entry in tried for trial in entry.trials]
     low, high = min(0.0, *costs), max(2 * budget, *costs, 0.01)
 
     def across(cost: float) -> float:
@@ -134,20 +119,33 @@ def frontier(auto: AutoRecord, /) -> Frontier | None:
     def down(excess: float) -> float:
         return MARGIN + (100 - 2 * MARGIN) * (1 - math.sqrt(min(max(excess, 0.0), 1.0)))  # small ones need room
 
-    paths = tuple(
-        _path(number % MARKS, name, points, across=across, down=down)
-        for number, (name, points) in enumerate(found.items())
-    )
+    def path(number: int, entry: CandidateRecord) -> Path:
+        marks = tuple(
+            Mark(
+                f"{across(trial.accuracy_lost):.2f}",
+                f"{down(_worst(trial)):.2f}",
+                trial is _taken(entry, auto),
+                f"{entry.rung} at {percent(trial.kept)} of the way: {percent(_worst(trial))} left, "
+                f"{_points(trial.accuracy_lost)} lost",
+            )
+            for trial in sorted(entry.trials, key=lambda trial: trial.kept)
+        )
+        return Path(number % MARKS, entry.rung, marks, " ".join(f"{mark.x},{mark.y}" for mark in marks))
+
     left, top = across(low), down(limit)
+    shown = ((entry, trial) for entry in tried if (trial := _taken(entry, auto)))
+    told = "; ".join(
+        f"{of.rung} leaves {percent(_worst(trial))} for {_points(trial.accuracy_lost)}" for of, trial in shown
+    )
     return Frontier(
-        paths,
+        tuple(path(*each) for each in enumerate(tried)),
         f"{across(budget) - left:.2f}",
         f"{top:.2f}",
         f"{100 - MARGIN - top:.2f}",
         f"{left:.2f}",
         tuple((f"{100 * cost:.1f}", f"{across(cost):.2f}") for cost in (low, budget, high)),
         tuple((percent(excess), f"{down(excess):.2f}") for excess in (1.0, 0.5, 0.25, limit, 0.0)),
-        _summary(found),
+        f"Attack success left of the test backdoors, and accuracy lost, per candidate: {told}.",
     )
 
 
@@ -219,34 +217,3 @@ def _cost(trial: TrialRecord) -> str:
 
 def _points(share: float) -> str:
     return f"{100 * share:.1f} points".replace("-", "−")
-
-
-def _path(
-    number: int,
-    name: str,
-    points: Sequence[_Point],
-    *,
-    across: Callable[[float], float],
-    down: Callable[[float], float],
-) -> Path:
-    """``across`` and ``down`` map a cost and an excess to per cent of the drawing."""
-    marks = [
-        (
-            trial.kept,
-            Mark(
-                f"{across(cost):.2f}",
-                f"{down(excess):.2f}",
-                is_taken,
-                f"{name} at {percent(trial.kept)} of the way: {percent(excess)} left, {_points(cost)} lost",
-            ),
-        )
-        for trial, excess, cost, is_taken in points
-    ]
-    ordered = tuple(mark for _, mark in sorted(marks, key=lambda entry: entry[0]))
-    return Path(number, name, ordered, " ".join(f"{mark.x},{mark.y}" for mark in ordered))
-
-
-def _summary(found: dict[str, list[_Point]]) -> str:
-    taken = [(name, point) for name, points in found.items() for point in points if point.is_taken]
-    words = "; ".join(f"{name} leaves {percent(point.excess)} for {_points(point.cost)}" for name, point in taken)
-    return f"Attack success left of the test backdoors, and accuracy lost, per candidate: {words}."
