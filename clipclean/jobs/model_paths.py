@@ -125,30 +125,35 @@ def folder_of(repository: str, /) -> Path:
     return hub_cache().resolve() / f"models--{repository.replace('/', '--')}"
 
 
-def _hub(repository: str, revision: str | None, /, *, file: str | None = None) -> Located:
-    """A model of the hub: its snapshot, or one file in it."""
+def _hub(repository: str, revision: str | None, /) -> Located:
+    """A model of the hub: its snapshot."""
     name = f"{HUB}{repository}" + (f"@{revision}" if revision else "")
     fetch = f"hf download {repository}" + (f" --revision {revision}" if revision else "")
-    cache, folder = hub_cache(), folder_of(repository)
-    missing = f"{name} is not in the cache {cache}, and clipclean fetches nothing unasked. Fetch it by: {fetch}"
+    cache, found = hub_cache(), _snapshot(repository, revision)
+    if found is None:
+        known = ", ".join(sorted(entry.name for entry in (folder_of(repository) / "refs").glob("*"))[:5])
+        raise RefusedInput(
+            f"{name} is not in the cache {cache}, and clipclean fetches nothing unasked. Fetch it by: {fetch}, or give --download."
+            + (f" Branches and tags of it that are there: {known}." if known else "")
+        )
+    from clipclean.checkpoint import folders
+
+    if not found.digests.keys() & {*folders.WEIGHTS, *folders.HF_WEIGHTS}:
+        raise RefusedInput(f"{name} is in the cache {cache} without weights. Fetch them by: {fetch}")
+    return replace(found, name=name)
+
+
+def _snapshot(repository: str, revision: str | None, /) -> Located | None:
+    """The snapshot of a model in the cache, with the digests of its files; None if it is not there."""
+    folder = folder_of(repository)
     if not folder.is_dir():
-        raise RefusedInput(f"{missing}, or give --download.")
+        return None
     refuse_link(folder)
     commit = _commit(folder, revision or "main")
     snapshot = folder / "snapshots" / str(commit)
     if commit is None or not snapshot.is_dir():
-        there = ", ".join(sorted(entry.name for entry in (folder / "refs").glob("*"))[:5]) or "none"
-        raise RefusedInput(f"{missing}. Branches and tags of it that are there: {there}.")
-    digests = _digests(folder, snapshot)
-    if file is not None:
-        if file not in digests:
-            raise RefusedInput(f"{missing} {file}")
-        return Located(snapshot / file, name, commit, digests=digests)
-    from clipclean.checkpoint import folders
-
-    if not digests.keys() & {*folders.WEIGHTS, *folders.HF_WEIGHTS}:
-        raise RefusedInput(f"{name} is in the cache {cache} without weights. Fetch them by: {fetch}")
-    return Located(snapshot, name, commit, digests=digests)
+        return None
+    return Located(snapshot, repository, commit, digests=_digests(folder, snapshot))
 
 
 def _commit(folder: Path, revision: str, /) -> str | None:
@@ -200,10 +205,13 @@ def _open_clip(name: str, /) -> Located:
     settings = _settings(name, arch, tag) if slash else _unknown(name)
     architecture = _architecture(arch, settings, name)
     if hosted := settings.get("hf_hub"):
+        from clipclean.checkpoint import folders
+
         repository, _, file = str(hosted).rpartition("/")
-        located = _first_file(repository, file)
-        if located is not None:
-            return replace(located, name=name, architecture=architecture)
+        wanted = (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.WEIGHTS  # open_clip's own order
+        found = _snapshot(repository, None)
+        if found and (there := [each for each in wanted if each in found.digests]):
+            return replace(found, path=found.path / there[0], name=name, architecture=architecture)
     url = str(settings.get("url") or "")
     path = caches()[1].resolve() / Path(url).name
     if url and path.is_file():
@@ -220,20 +228,6 @@ def hosted_at(name: str, /) -> str | None:
     """The repository of the hub that holds a model of open_clip; None where there is none. Raises UsageError."""
     arch, _, tag = name.removeprefix(OPEN_CLIP).rpartition("/")
     return str(_settings(name, arch, tag).get("hf_hub") or "").rpartition("/")[0] or None
-
-
-def _first_file(repository: str, file: str, /) -> Located | None:
-    """The weights that open_clip would take from a repository, if they are in the cache; safetensors first."""
-    from clipclean.checkpoint import folders
-
-    wanted = (f"{file.rpartition('.')[0]}.safetensors", file) if file else folders.WEIGHTS
-    folder = folder_of(repository)
-    commit = _commit(folder, "main") if folder.is_dir() else None
-    there = (
-        _digests(folder, folder / "snapshots" / commit) if commit and (folder / "snapshots" / commit).is_dir() else {}
-    )
-    chosen = next((each for each in wanted if each in there), None)
-    return None if chosen is None else _hub(repository, None, file=chosen)
 
 
 def _settings(name: str, arch: str, tag: str, /) -> dict[str, Any]:

@@ -65,7 +65,10 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
     Raises:
         ClipcleanError: of the kind that tells the exit code; then no file is written.
     """
-    check_kept(request)
+    if out := request.save_kept:
+        if request.drop is None and request.false_drop_rate is None:
+            raise UsageError(f"--save-kept {out}: no pair would be dropped. Choose which: --drop auto, or --drop 2%.")
+        files.check_output(f"--save-kept {out}", out, suffixes=KEPT, force=request.force)
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.triggers]
     opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
@@ -176,21 +179,6 @@ def page_images(
 
 
 # The pairs that are kept, as a table, a shard or a list of keys.
-
-
-def check_kept(request: ScreenRequest, /) -> None:
-    """Refuse before slow work what could not be written after it.
-
-    Raises:
-        UsageError: nothing would be dropped, the form is unknown, the file exists, or its folder does not.
-        ResourceError: nothing can be written in its folder.
-    """
-    out = request.save_kept
-    if out is None:
-        return
-    if request.drop is None and request.false_drop_rate is None:
-        raise UsageError(f"--save-kept {out}: no pair would be dropped. Choose which: --drop auto, or --drop 2%.")
-    files.check_output(f"--save-kept {out}", out, suffixes=KEPT, force=request.force)
 
 
 def check_table(out: Path, clean: data.CleanSet, /) -> None:

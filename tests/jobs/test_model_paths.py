@@ -85,9 +85,9 @@ def test_the_cache_is_where_the_hubs_library_has_it(monkeypatch, variables, plac
 
 
 def test_a_missing_model_is_refused_with_the_command_that_fetches_it(cache):
-    with pytest.raises(RefusedInput, match=r"Fetch it by: hf download org/other, or give --download"):
+    with pytest.raises(RefusedInput, match="hf download org/other, or give --download"):
         model_paths.locate("hf-hub:org/other")
-    with pytest.raises(RefusedInput, match=r"hf download org/tiny --revision v2\. Branches and tags .* there: main"):
+    with pytest.raises(RefusedInput, match=r"hf download org/tiny --revision v2,.* main"):
         model_paths.locate("hf-hub:org/tiny@v2")
     with pytest.raises(RefusedInput, match="hf download org/tiny"):
         model_paths.locate(f"hf-hub:org/tiny@{'f' * 40}")
