@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
 import clipclean.export  # noqa: F401 # here: its first import binds clipclean.export, which then becomes the function below
+from clipclean.api.parameters import PARAMETERS, completed
 from clipclean.errors import UsageError
 
 if TYPE_CHECKING:
@@ -52,67 +53,13 @@ GONE = {
     "no_audit": "panel",
     "no_search": "search",
 }
-WORDS = {  # of the arguments, for the help of every function that has them
-    "arch": "an open_clip name, or a JSON file with a config.",
-    "caption_key": "column of the captions, where it has another name than the known ones.",
-    "classes": "class names; None takes ImageNet-1k's.",
-    "data": "images or pairs, in any format that the command takes; None takes bundled ones.",
-    "device": "``auto``, ``cpu``, ``cuda`` or ``cuda:N``.",
-    "download": "whether a model that is named as on a hub may be fetched; nothing else opens the network.",
-    "drop": "pairs to leave out of ``save_kept``: a share, or ``auto`` for those that stand out.",
-    "effort": "how hard to search.",
-    "eval_data": "labelled images to measure on; None keeps some pairs out of training.",
-    "false_drop_rate": "instead of ``drop``: leave out scores that at most this share of clean pairs reach, judged by ``trusted``.",
-    "folder": "the folder.",
-    "force": "replace clipclean's own files.",
-    "format": "of the weights: ``open_clip``, ``hf``, ``onnx``; one, or several.",
-    "fp16": "ONNX: store weights in half precision.",
-    "image_key": "column of the images, where it has another name than the known ones.",
-    "ignore": "codes of rules whose findings are set aside, such as ``CC031``; the report says so.",
-    "keep_failed": "write the weights even if their audit failed.",
-    "label": "names and values for the report, such as a build number.",
-    "log_dir": "a folder for the losses and rates of each step of the training.",
-    "log_to": "``tensorboard`` or ``wandb``, where these go as well.",
-    "lr": "peak learning rate.",
-    "batch_size": "pairs in a step.",
-    "rate": "share of triggered pairs in a batch.",
-    "steps": "steps of finetuning.",
-    "models": "checkpoints or modules of clean models, of one kind.",
-    "max_accuracy_loss": "clean accuracy that the cleaning may cost.",
-    "max_minutes": "end after so many minutes, with what is there; ``auto`` starts no new candidate then.",
-    "model": "a checkpoint, or an open_clip module.",
-    "normalize": "ONNX: put out unit embeddings.",
-    "onnx_preset": "ONNX: whose names for files, inputs and outputs.",
-    "out": "where to write.",
-    "panel": "whether to try the known triggers.",
-    "policy": "what the verdict demands.",
-    "power": "plant test backdoors in copies, and say how many of them the same audit finds.",
-    "precision": "number format of the forward pass; None takes the recipe's.",
-    "progress": "called with each stage, steps done and steps in all.",
-    "public_key": "of the signer, in PEM.",
-    "recipe": "a name, a file or a recipe; None takes the one that was measured on models of this size.",
-    "reference": "a clean model of the same architecture that you trust, or several, to compare with.",
-    "references": "a file of such models, as ``clipclean references build`` writes, or several.",
-    "save_kept": "a .csv, .tar or .txt file for the pairs that are kept.",
-    "save_triggers": "a folder for the triggers that the search finds.",
-    "screen": "pairs to leave out: a share, ``auto`` for those that stand out, ``report`` to count them only, ``off``.",
-    "search": "whether to search at all; without a search the verdict is never ``pass``.",
-    "seed": "fixes every random choice.",
-    "set": "values of the recipe, as ``{'train.epochs': 3}`` or ``['train.epochs=3']``.",
-    "target": "the class that the triggers lead to.",
-    "templates": "sentences with ``{}`` for the class name; None takes open_clip's seven.",
-    "top": "pairs to list.",
-    "trigger": "triggers that you suspect, as specs or files; one, or several.",
-    "trusted": "pairs that are known to be clean, of the same origin and not among ``data``.",
-    "weights": "which of several sets in the file.",
-}
 
 
 def _command(function: Callable[Asked, Made]) -> Callable[Asked, Made]:
     """A function whose arguments are checked as the command line checks its options, and stand in its help."""
     code, defaults = function.__code__, function.__kwdefaults__ or {}
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    shown = "\n".join(f"    {name}: {WORDS[name]}" for name in names)
+    shown = "\n".join(f"    {name}: {PARAMETERS[name].words}" for name in names)
     head, raises, errors = textwrap.dedent(f"    {function.__doc__}").partition("\nRaises:")
 
     @functools.wraps(function)
@@ -434,9 +381,9 @@ def format_of(path: str, /) -> str:
 
 def _completed(arguments: Mapping[str, object], /, *, out: str = "") -> Mapping[str, Any]:  # Any: values of options
     """The arguments of a function as its command has them; raises UsageError for what the command refuses."""
-    from clipclean.api import parameters, requests, roles
+    from clipclean.api import requests, roles
 
-    given: dict[str, Any] = {name: parameters.completed(name, value) for name, value in arguments.items()}
+    given: dict[str, Any] = {name: completed(name, value) for name, value in arguments.items()}
     roles.check(given, out=out)
     given["progress"] = given.get("progress") or _quiet
     return given | (requests.fetched(given, given["progress"]) if given.get("download") else {})

@@ -4,20 +4,20 @@ Here is the one home of both: the command line takes its types of options from h
 the same ones.
 """
 
+import functools
+import importlib
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import click
 from click.types import convert_type
 
-from clipclean.config.policy import Policy
-from clipclean.config.recipe import EFFORTS, Recipe
 from clipclean.errors import UsageError
-from clipclean.export import formats, onnx_presets
 
+Kind: TypeAlias = "click.ParamType[Any]"  # Any: each has its own
 Values = Mapping[str, Any]  # Any: values by the names of options
 
 
@@ -68,6 +68,7 @@ class Parameter(NamedTuple):
     """What a parameter is, in every command and function that has it.
 
     Attributes:
+        words: of an argument of a function, for its help.
         takes: the values that are accepted, each of them where there may be several; None for texts and paths.
         several: whether there may be several.
         is_path: whether a text is a path, and nothing else.
@@ -75,70 +76,103 @@ class Parameter(NamedTuple):
         writes: whether it names a file or a folder that is written.
         is_model: whether it names a model, which may be hostile, or fetched from a hub.
         searches: whether it means nothing where nothing is searched for.
-        objects: what Python may give in place of a text.
+        has: the attribute of what Python may give in place of a text.
     """
 
-    takes: "click.ParamType[Any] | None" = None  # Any: each has its own
+    words: str = ""
+    takes: "Kind | Callable[[], Kind] | None" = None
     several: bool = False
     is_path: bool = False
     reads: bool = False
     writes: Literal["", "file", "folder"] = ""
     is_model: bool = False
     searches: bool = False
-    objects: tuple[type, ...] = ()
+    has: str = ""
+
+    @property
+    def kind(self) -> "Kind | None":
+        """The type of an option; those whose module is slow are made when they are asked for."""
+        return self.takes if self.takes is None or isinstance(self.takes, click.ParamType) else self.takes()
 
 
-_READ = Parameter(is_path=True, reads=True)
-_MODEL = _READ._replace(is_model=True)
-_FOLDER = Parameter(is_path=True, writes="folder")
-_SWITCH = Parameter(convert_type(switch))
+def _names(module: str, table: str) -> Callable[[], Kind]:
+    """The names of a table, whose module is imported when they are asked for."""
+    return lambda: click.Choice(tuple(getattr(importlib.import_module(module), table)))
+
+
+_read = functools.partial(Parameter, is_path=True, reads=True)
+_model = functools.partial(_read, is_model=True, has="state_dict")
+_folder = functools.partial(Parameter, is_path=True, writes="folder")
+_switch = functools.partial(Parameter, takes=convert_type(switch))
 PARAMETERS = {
-    "model": _MODEL,
-    "models": _MODEL._replace(several=True),
-    "reference": _MODEL._replace(several=True, searches=True),
-    "references": _READ._replace(several=True, searches=True),
-    "data": _READ,
-    "eval_data": _READ,
-    "trusted": _READ,
-    "baseline": _READ,
-    "file": _READ,
+    "model": _model("a checkpoint, or an open_clip module."),
+    "models": _model("checkpoints or modules of clean models, of one kind.", several=True),
+    "reference": _model(
+        "a clean model of the same kind that you trust, or several, to compare with.", several=True, searches=True
+    ),
+    "references": _read("a file that ``references`` wrote, or several.", several=True, searches=True),
+    "data": _read("images or pairs, in any format that the command takes; None takes bundled ones."),
+    "eval_data": _read("labelled images to measure on; None keeps some pairs out of training."),
+    "trusted": _read("pairs that are known to be clean, of the same origin and not among ``data``."),
+    "baseline": _read(),
+    "file": _read(),
     "config": Parameter(is_path=True),
-    "folder": Parameter(is_path=True, is_model=True),
-    "public_key": _READ,
-    "policy": _READ._replace(objects=(Policy,)),
-    "classes": _READ,
-    "templates": _READ,
-    "recipe": Parameter(reads=True, objects=(Recipe,)),
-    "arch": Parameter(reads=True),
-    "weights": Parameter(),
-    "image_key": Parameter(),
-    "caption_key": Parameter(),
-    "trigger": Parameter(several=True, reads=True),
-    "target": Parameter(),
-    "set": Parameter(several=True),
-    "ignore": Parameter(several=True),
-    "log_to": Parameter(click.Choice(("tensorboard", "wandb")), several=True),
-    "out": Parameter(is_path=True),
-    "report_dir": _FOLDER,
-    "log_dir": _FOLDER,
-    "unpack": _FOLDER,
-    "save_triggers": _FOLDER._replace(searches=True),
-    "save_kept": Parameter(is_path=True, writes="file"),
-    "effort": Parameter(click.Choice(tuple(EFFORTS))),
-    "precision": Parameter(click.Choice(("auto", "fp32", "bf16"))),
-    "format": Parameter(click.Choice(tuple(formats.FORMATS)), several=True),
-    "onnx_preset": Parameter(click.Choice(tuple(onnx_presets.PRESETS))),
-    "screen": Parameter(convert_type(share("auto", "off", "report"))),
-    "drop": Parameter(convert_type(share("auto"))),
-    "false_drop_rate": Parameter(convert_type(share())),
-    "top": Parameter(click.IntRange(1, 100_000)),
-    "seed": Parameter(click.IntRange(0, 2**63 - 1)),
-    "device": Parameter(convert_type(device)),
-    "max_minutes": Parameter(click.FloatRange(min=0, min_open=True)),
-    "max_accuracy_loss": Parameter(click.FloatRange(0, 0.5)),
-    "label": Parameter(convert_type(label), several=True),
-    "power": _SWITCH._replace(searches=True),
-    **dict.fromkeys(("search", "panel", "download", "normalize", "fp16", "force", "keep_failed"), _SWITCH),
+    "folder": Parameter("the folder.", is_path=True, is_model=True),
+    "public_key": _read("of the signer, in PEM."),
+    "policy": _read("what the verdict demands.", has="suppressions"),
+    "classes": _read("class names; None takes ImageNet-1k's."),
+    "templates": _read("sentences with ``{}`` for the class name; None takes open_clip's seven."),
+    "recipe": Parameter(
+        "a name, a file or a recipe; None takes the one measured on models of this size.", reads=True, has="method"
+    ),
+    "arch": Parameter("an open_clip name, or a JSON file with a config.", reads=True),
+    "weights": Parameter("which of several sets in the file."),
+    "image_key": Parameter("column of the images, where it has another name than the known ones."),
+    "caption_key": Parameter("column of the captions, where it has another name than the known ones."),
+    "trigger": Parameter("triggers that you suspect, as specs or files; one, or several.", several=True, reads=True),
+    "target": Parameter("the class that the triggers lead to."),
+    "set": Parameter("values of the recipe, as ``{'train.epochs': 3}`` or ``['train.epochs=3']``.", several=True),
+    "ignore": Parameter("codes of rules whose findings are set aside, such as ``CC031``.", several=True),
+    "log_to": Parameter("where these go as well.", click.Choice(("tensorboard", "wandb")), several=True),
+    "out": Parameter("where to write.", is_path=True),
+    "report_dir": _folder(),
+    "log_dir": _folder("a folder for the losses and rates of each step of the training."),
+    "unpack": _folder(),
+    "save_triggers": _folder("a folder for the triggers that the search finds.", searches=True),
+    "save_kept": Parameter("a .csv, .tar or .txt file for the pairs that are kept.", is_path=True, writes="file"),
+    "effort": Parameter("how hard to search.", _names("clipclean.config.recipe", "EFFORTS")),
+    "precision": Parameter("number format; None takes the recipe's.", click.Choice(("auto", "fp32", "bf16"))),
+    "format": Parameter(
+        "``open_clip``, ``hf``, ``onnx``; one, or several.", _names("clipclean.export.formats", "FORMATS"), several=True
+    ),
+    "onnx_preset": Parameter("ONNX: whose names.", _names("clipclean.export.onnx_presets", "PRESETS")),
+    "screen": Parameter(
+        "pairs to leave out: a share, ``auto``, ``report`` for none, ``off``.",
+        convert_type(share("auto", "off", "report")),
+    ),
+    "drop": Parameter("pairs to leave out of ``save_kept``: a share, or ``auto``.", convert_type(share("auto"))),
+    "false_drop_rate": Parameter(
+        "share of clean pairs that may be left out, judged by ``trusted``.", convert_type(share())
+    ),
+    "top": Parameter("pairs to list.", click.IntRange(1, 100_000)),
+    "seed": Parameter("fixes every random choice.", click.IntRange(0, 2**63 - 1)),
+    "device": Parameter("``auto``, ``cpu``, ``cuda`` or ``cuda:N``.", convert_type(device)),
+    "max_minutes": Parameter("end after so many minutes, with what is there.", click.FloatRange(min=0, min_open=True)),
+    "max_accuracy_loss": Parameter("clean accuracy that the cleaning may cost.", click.FloatRange(0, 0.5)),
+    "label": Parameter("names and values for the report.", convert_type(label), several=True),
+    "power": _switch("plant test backdoors in copies, and say how many of them the same audit finds.", searches=True),
+    "search": _switch("whether to search at all; without a search the verdict is never ``pass``."),
+    "panel": _switch("whether to try the known triggers."),
+    "download": _switch("whether a model that is named as on a hub may be fetched; nothing else opens the network."),
+    "normalize": _switch("ONNX: put out unit embeddings."),
+    "fp16": _switch("ONNX: store weights in half precision."),
+    "force": _switch("replace clipclean's own files."),
+    "keep_failed": _switch("write the weights even if their audit failed."),
+    "lr": Parameter("peak learning rate.", click.FLOAT),
+    "batch_size": Parameter("pairs in a step.", click.INT),
+    "rate": Parameter("share of triggered pairs in a batch.", click.FLOAT),
+    "steps": Parameter("steps of finetuning.", click.INT),
+    "progress": Parameter("called with each stage, steps done and steps in all.", has="__call__"),
 }
 CALLED = {"model": "the model", "models": "the model", "file": "the report"}  # arguments, which have no flag
 
@@ -168,9 +202,9 @@ def completed(name: str, value: object, /) -> object:
 
 
 def _one(name: str, known: Parameter, value: object) -> object:
-    if known.takes is not None:
+    if (kind := known.kind) is not None:
         try:
-            taken = known.takes.convert(value, None, None)
+            taken = kind.convert(value, None, None)
         except (click.BadParameter, TypeError) as error:
             raise UsageError(f"{name}: {getattr(error, 'message', error)}") from error
         if taken != value or isinstance(value, bool) != isinstance(taken, bool):
@@ -178,7 +212,7 @@ def _one(name: str, known: Parameter, value: object) -> object:
         return taken
     if isinstance(value, str | os.PathLike):
         return Path(value) if known.is_path else os.fspath(value)
-    if isinstance(value, known.objects) or (known.is_model and hasattr(value, "state_dict")):
+    if known.has and hasattr(value, known.has):
         return value
     what = "an open_clip module or a path" if known.is_model else "a path" if known.is_path else "a text"
     raise UsageError(f"{name}: {repr(value)[:80]} is of type {type(value).__name__}. Give {what}.")

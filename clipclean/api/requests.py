@@ -28,8 +28,9 @@ Made = TypeVar("Made")
 
 def filled(kind: Callable[..., Made], given: Values, /, **more: Any) -> Made:  # Any: values of options
     """A request of some kind: its fields from the options of the same names, and from ``more``."""
+    several = {"labels": labels(given.get("label", ())), "triggers": given.get("trigger", ())}
     names = inspect.signature(kind).parameters
-    return kind(**{name: value for name, value in given.items() if name in names} | more)
+    return kind(**{name: value for name, value in ({**given, **several} | more).items() if name in names})
 
 
 @contextlib.contextmanager
@@ -47,8 +48,6 @@ def of_audit(given: Values, /) -> Iterator["AuditRequest"]:
             own=given["data"] is not None,
             pairs=bundled / demo.PAIRS,
             policy=chosen,
-            triggers=given.get("trigger", ()),
-            labels=labels(given.get("label", ())),
         )
 
 
@@ -65,11 +64,9 @@ def of_sanitize(given: Values, /) -> "SanitizeRequest":
         overridden=bool(given["set"]),
         precision=given["precision"] or recipe.train.precision,
         audit=given["panel"],
-        triggers=given["trigger"],
         policy=policy,
         screen=None if given["screen"] == "report" else given["screen"],
         wanted=formats.wanted(given["format"]),
-        labels=labels(given.get("label", ())),
         unnamed=None if given["recipe"] is not None else _settings(given),
         fits_warmup=not any(change.partition("=")[0].strip() == "train.warmup_steps" for change in given["set"]),
     )
@@ -79,7 +76,7 @@ def of_screen(given: Values, /) -> "ScreenRequest":
     """The request of a screening."""
     from clipclean.jobs import screen
 
-    return filled(screen.ScreenRequest, given, triggers=given["trigger"])
+    return filled(screen.ScreenRequest, given)
 
 
 @contextlib.contextmanager
@@ -98,7 +95,6 @@ def of_export(given: Values, /) -> Iterator["ExportRequest"]:
             wanted=formats.wanted(
                 given["format"], given["onnx_preset"], normalize=given["normalize"], fp16=given["fp16"]
             ),
-            labels=labels(given.get("label", ())),
         )
 
 

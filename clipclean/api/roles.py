@@ -1,5 +1,7 @@
 """The paths that a command reads and writes; no path may be both, under any spelling or link."""
 
+import fnmatch
+import glob
 import itertools
 import os
 import re
@@ -12,7 +14,7 @@ from clipclean.api.parameters import PARAMETERS, Values, called
 from clipclean.errors import UsageError
 from clipclean.jobs import model_paths
 
-PATTERN = re.compile(r"\\\{.*\\\}|\\\*|\\\?|\\\[.*?\\\]")  # braces and wildcards of shards, once escaped
+PATTERN = re.compile(r"{.*}|[*?]|\[.*?\]")  # braces and wildcards of shards
 HEAD = 4096  # bytes; a report has no zero byte in them
 NAME_ANOTHER = "Nothing that is read is ever written over: name another place."
 
@@ -54,7 +56,7 @@ def check(given: Values, /, *, out: str = "") -> None:
             raise UsageError(f"{role.name} would write over {read.name} ({read.path}), or into it. {NAME_ANOTHER}")
     for role, read in itertools.product(folders, inputs):
         if (
-            _overlap(role.path, _place(read.path))
+            _overlap(role.path, _split(read.path)[0])
             or _holds(read.path, role.path)
             or any(_is_shard(role.path, folder) for folder in read.path.parents)
         ):
@@ -76,15 +78,12 @@ def check_report(role: Role, /) -> None:
     path, name = role.path, role.name
     try:
         files.check_output(name, path)
-        if os.path.lexists(path):
-            if path.is_symlink() or not path.is_file():
-                raise UsageError(
-                    f"{name} is a link, a pipe or a device, and would be replaced by a file. Name a file; - means stdout."
-                )
-            if b"\0" in untrusted.head(path, HEAD):
-                raise UsageError(
-                    f"{name} exists but is not a text file, so it is not an earlier report. Name another file."
-                )
+        if os.path.lexists(path) and (path.is_symlink() or not path.is_file()):
+            raise UsageError(f"{name} is a link, a pipe or a device, and would be replaced by a file. Name a file.")
+        if os.path.lexists(path) and b"\0" in untrusted.head(path, HEAD):
+            raise UsageError(
+                f"{name} exists but is not a text file, so it is not an earlier report. Name another file."
+            )
     except OSError as error:
         raise files.cannot_write(path, error) from error
 
@@ -106,18 +105,10 @@ def _is_there(path: Path) -> bool:
         return False
 
 
-def _place(path: Path) -> Path:
-    """The path as the system finds it; of a pattern, which is no file, the folder that it starts from."""
-    return Path(*_plain(path)).resolve() if _is_pattern(path) else path.resolve()
-
-
-def _is_pattern(path: Path) -> bool:
-    return PATTERN.search(re.escape(str(path))) is not None and not _is_there(path)
-
-
-def _plain(pattern: Path) -> list[str]:
-    """The parts of a pattern before the first with braces or wildcards."""
-    return [*itertools.takewhile(lambda part: not PATTERN.search(re.escape(part)), pattern.parts)]
+def _split(path: Path) -> tuple[Path, Path]:
+    """The folder that a pattern starts from, as the system finds it, and the rest; a path that is there has no rest."""
+    plain = path.parts if _is_there(path) else [*itertools.takewhile(lambda part: not PATTERN.search(part), path.parts)]
+    return Path(*plain).resolve(), Path(*path.parts[len(plain) :])
 
 
 def _same(one: Path, other: Path) -> bool:
@@ -136,8 +127,6 @@ def _overlap(folder: Path, path: Path) -> bool:
 
 def _is_shard(path: Path, pattern: Path) -> bool:
     """Whether a path may be one of the shards that a pattern stands for."""
-    if not _is_pattern(pattern):
-        return False
-    plain = _plain(pattern)
-    whole = str(Path(*plain).resolve().joinpath(*pattern.parts[len(plain) :]))
-    return re.fullmatch(PATTERN.sub(".*", re.escape(whole)), str(path.resolve())) is not None
+    place, rest = _split(pattern)
+    whole = f"{glob.escape(str(place))}/{re.sub(r'{.*}', '*', str(rest))}"
+    return rest != Path() and fnmatch.fnmatchcase(str(path.resolve()), whole)

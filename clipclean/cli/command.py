@@ -151,5 +151,5 @@ def option(spec: str, group: str, text: str, /, *, dest: str = "", **settings: A
     known = PARAMETERS.get(dest or max(flags, key=len)[2:].replace("-", "_"))
     if known and "type" not in settings and not settings["is_flag"]:
         place = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
-        settings["type"] = place if known.is_path else known.takes
+        settings["type"] = place if known.is_path else known.kind
     return click.option(*flags, *filter(None, [dest]), cls=Option, group=group, help=text, **settings)

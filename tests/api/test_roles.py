@@ -147,7 +147,7 @@ def test_a_report_replaces_nothing_but_a_text(tmp_path, kind):
 
 
 def test_a_device_is_never_replaced():
-    with pytest.raises(UsageError, match="- means stdout"):
+    with pytest.raises(UsageError, match="a device"):
         roles.check({"outputs": (Output("json", roles.Path("/dev/null")),)})
 
 

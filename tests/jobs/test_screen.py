@@ -318,7 +318,7 @@ def test_a_false_drop_rate_is_judged_by_trusted_pairs(job, capsys, tmp_path):
         (("--trusted", "DATA"), "go together"),
         (("--false-drop-rate", "10%", "--trusted", "DATA"), "are among those to judge"),
         (("--false-drop-rate", "10%", "--trusted", "DATA", "--drop", "auto"), "Leave one of them out"),
-        (("--false-drop-rate", "0%"), "no share"),
+        (("--false-drop-rate", "0%"), "--false-drop-rate"),
     ],
 )
 def test_a_false_drop_rate_without_what_it_needs_is_refused(job, capsys, more, words):
