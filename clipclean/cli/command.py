@@ -145,12 +145,13 @@ def option(spec: str, group: str, text: str, /, *, dest: str = "", **settings: A
     It takes the values that ``PARAMETERS`` says; ``Any``, as click's own settings are.
     """
     flags = [word for word in spec.split() if word.startswith("-")]
-    if metavar := spec.removeprefix(" ".join(flags)).strip():
-        settings["metavar"] = metavar
-    if "metavar" not in settings:
-        settings["is_flag"] = True  # and never False, which would let click take a value with a dash for another option
     known = PARAMETERS.get(dest or max(flags, key=len)[2:].replace("-", "_"))
-    if known and "type" not in settings and "is_flag" not in settings:
-        place = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
-        settings["type"] = place if known.is_path else known.kind
+    kind = settings.get("type") or (known.kind if known else None)
+    if metavar := spec.removeprefix(" ".join(flags)).strip() or "|".join(getattr(kind, "choices", ())):
+        settings["metavar"] = metavar
+        if known and known.is_path and not kind:
+            kind = click.Path(readable=False, path_type=Path, file_okay=known.writes != "folder")
+        settings["type"] = kind
+    else:
+        settings["is_flag"] = True  # and never False, which would let click take a value with a dash for another option
     return click.option(*flags, *filter(None, [dest]), cls=Option, group=group, help=text, **settings)

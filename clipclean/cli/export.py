@@ -9,7 +9,7 @@ from clipclean import untrusted
 from clipclean.api import requests, roles
 from clipclean.cli import options, printing, progress
 from clipclean.cli.command import command, option
-from clipclean.export.onnx_presets import DEFAULT, PRESETS
+from clipclean.export.onnx_presets import DEFAULT
 
 if TYPE_CHECKING:
     from clipclean.schema.results import Exported
@@ -24,7 +24,7 @@ Examples:
 
 @command(epilog=EPILOG)
 @click.argument("model", type=click.Path(readable=False, path_type=Path))
-@option("--format -f", "Output", options.LAYOUTS_HELP, metavar="|".join(options.LAYOUTS), multiple=True, required=True)
+@option("--format -f", "Output", options.LAYOUTS_HELP, multiple=True, required=True)
 @options.out
 @option(
     "--data -d CLEAN",
@@ -46,7 +46,6 @@ Examples:
     "--onnx-preset",
     "Output",
     "ONNX: name files, inputs and outputs as this consumer expects.",
-    metavar="|".join(PRESETS),
     default=DEFAULT,
 )
 @options.force

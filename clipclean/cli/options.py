@@ -10,11 +10,9 @@ import click
 from clipclean.api import format_of
 from clipclean.cli import complete, config_file
 from clipclean.cli.command import Decorated, option
-from clipclean.config.recipe import EFFORTS
 from clipclean.export import formats as export_formats
 
 FORMATS = ("text", "json", "html", "sarif", "junit", "markdown", "line")
-PRECISIONS = ("auto", "fp32", "bf16")
 LEVELS = ("error", "inconclusive")  # of --fail-on
 LAYOUTS = tuple(export_formats.FORMATS)
 LAYOUTS_HELP = "Format of the weights: {}. Repeatable: all of them go into one folder.".format(
@@ -125,7 +123,7 @@ def images(text: str, /, **settings: Any) -> Callable[[Decorated], Decorated]:  
 
 def effort(text: str, /) -> Callable[[Decorated], Decorated]:
     """``--effort`` of a command that searches for triggers."""
-    return option("--effort", "Search", text, metavar="|".join(EFFORTS), default="standard")
+    return option("--effort", "Search", text, default="standard")
 
 
 def reference(text: str, /) -> Callable[[Decorated], Decorated]:
@@ -212,7 +210,6 @@ precision = option(
     "--precision",
     "Cleaning",
     "Number format of the forward pass. bf16 is faster and needs less memory; fp32 is the most reproducible.",
-    metavar="|".join(PRECISIONS),
     show_default="the recipe's",
 )
 
@@ -265,7 +262,6 @@ fail_on = option(
     "--fail-on",
     "Verdict",
     "Verdicts that make the exit code other than 0: error means fail only; inconclusive means fail and inconclusive.",
-    metavar="|".join(LEVELS),
     type=click.Choice(LEVELS),
     default="inconclusive",
 )
@@ -293,9 +289,7 @@ out = option(
     "Folder to write into. It must be empty, unless --force is given.",
     default=Path("clipclean-out"),
 )
-formats = option(
-    "--format -f", "Output", LAYOUTS_HELP, metavar="|".join(LAYOUTS), multiple=True, default=("open_clip",)
-)
+formats = option("--format -f", "Output", LAYOUTS_HELP, multiple=True, default=("open_clip",))
 outputs = option(
     "--report [FORMAT=]PATH",
     "Output",

@@ -29,7 +29,6 @@ def report() -> None:
     "Output",
     "The format to write: html for people, sarif and junit for CI, markdown for a pull request.",
     dest="form",
-    metavar="|".join(options.FORMATS),
     type=click.Choice(options.FORMATS),
     show_default="by the suffix of --out",
 )

@@ -481,13 +481,3 @@ def test_outputs_that_cannot_be_written_are_refused(parsed, capsys, wrong, told)
 def test_quiet_and_verbose_exclude_each_other(parsed):
     for arguments, code in ((["--quiet"], 0), (["-v"], 0), (["-q", "-v"], 2), (["-v", "-q"], 2)):
         assert parsed(arguments, options.quiet, options.verbose)[0] == code
-
-
-def test_lists_that_are_not_there_are_refused_before_anything_runs(parsed, tmp_path):
-    assert parsed(["--classes", str(tmp_path / "none.txt")], options.classes)[0] == 2
-    (tmp_path / "some.txt").write_text("dog\n")
-    assert parsed(["--classes", str(tmp_path / "some.txt")], options.classes)[0] == 0
-
-
-def test_changes_of_a_recipe_repeat(parsed):
-    assert parsed(["--set", "train.lr=1", "--set", "x=2"], options.overrides)[1] == {"set": ("train.lr=1", "x=2")}
