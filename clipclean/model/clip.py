@@ -12,7 +12,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from clipclean.errors import Inconclusive, RefusedInput, UnsupportedModel
-from clipclean.model import shapes
 from clipclean.model.architecture import Architecture, Preprocess
 
 if TYPE_CHECKING:
@@ -265,11 +264,10 @@ def check(architecture: Architecture, tensors: Mapping[str, Tensor], /) -> None:
 
     A ``logit_scale`` that no training reaches is refused too, with RefusedInput.
 
-    The activation may be open: shapes do not depend on it. Nothing is built where the config has known settings alone.
+    The activation may be open: shapes do not depend on it.
     """
     with _told_in_words(architecture):
-        expected = shapes.of(architecture.config) or _built_shapes(architecture)
-        check_fit(tensors, expected, architecture.name)
+        check_fit(tensors, _built_shapes(architecture), architecture.name)
     _check_scale(tensors["logit_scale"])
 
 
