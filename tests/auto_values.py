@@ -8,12 +8,12 @@ from clipclean.auto.budget import Budget, Point
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import CanaryOutcome, Trial
+from clipclean.auto.trials import Trial
 from clipclean.config import recipe
 from clipclean.detect import Measurement, Probe, Rate
 from clipclean.findings import finding
 from clipclean.jobs.searching import AuditResult
-from clipclean.schema.report import TrainingRecord
+from clipclean.schema.report import OutcomeRecord, TrainingRecord
 
 BUDGET = Budget(excess=0.05, accuracy=0.02, gain=0.01)
 HALF = Rate(500, 1000)
@@ -25,7 +25,9 @@ def candidate(name):
 
 def trial(left, lost=0.0, kept=1.0, reach=0.0, measured=None):
     """A trial of one canary that acts on this share of images; the loss of accuracy is sure to ``reach``."""
-    outcome = CanaryOutcome("patch", "cat", 0.9, left, (left, left), 0.5, 100)
+    outcome = OutcomeRecord(
+        trigger="patch", target="cat", planted=0.9, left=left, interval=(left, left), accuracy=0.5, n=100, took=True
+    )
     interval = (lost - reach, lost + reach)
     return Trial("candidate", (outcome,), lost, interval, kept, 1.0, measured or UNMEASURED)
 
@@ -34,7 +36,7 @@ def returning(made, *, share=0.3):
     """The same trial, but its canary acts on this share of images after a benign finetuning."""
     (outcome,) = made.outcomes
     interval = (share - 0.1, share + 0.1)
-    return replace(made, outcomes=(replace(outcome, returned=share, returned_interval=interval),))
+    return replace(made, outcomes=(outcome.model_copy(update={"returned": share, "returned_interval": interval}),))
 
 
 def probe(excess, *, trigger="patch", reach=0.02):

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from clipclean import detect
+from clipclean import deadline, detect
 from clipclean.attack import canaries
 from clipclean.auto import interpolate, sequence, suspects, trials
 from clipclean.auto.budget import Budget, Point, pooled
@@ -191,7 +191,10 @@ def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]
     if not bench.settings.rebound_steps:
         return attempt, []
     evidence = replace(bench.evidence, suspicions=attempt.suspicions)
-    refinetuned = replace(bench.refinetune(sight.measured, evidence), original=original)
+    try:
+        refinetuned = replace(bench.refinetune(sight.measured, evidence), original=original)
+    except deadline.OutOfTime:
+        return attempt, [detect.unsearched("CC024", "Time was over before the refinetune test.")]
     attempt = replace(attempt, refinetuned=refinetuned)
     # The search is repeated because the planted trigger differs a little from the one that was found and unlearned, and only the
     # latter is measured.

@@ -10,7 +10,7 @@ from clipclean.auto.budget import Budget
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.suspects import Suspected
-from clipclean.auto.trials import CanaryOutcome, PlantedCopy, Trial
+from clipclean.auto.trials import PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
 from clipclean.findings import Finding, finding, finite
@@ -23,7 +23,6 @@ from clipclean.schema.report import (
     BudgetRecord,
     CanaryRecord,
     CandidateRecord,
-    OutcomeRecord,
     ProjectionRecord,
     ReboundRecord,
     ReturnRecord,
@@ -238,26 +237,11 @@ def _candidate(considered: Considered, budget: Budget, *, is_chosen: bool) -> Ca
 def _trial(trial: Trial) -> TrialRecord:
     return TrialRecord(
         rung=trial.candidate,
-        outcomes=tuple(map(_outcome, trial.outcomes)),
+        outcomes=trial.outcomes,
         accuracy_lost=trial.accuracy_lost,
         interval=trial.interval,
         kept=trial.kept,
         seconds=trial.seconds,
-    )
-
-
-def _outcome(outcome: CanaryOutcome) -> OutcomeRecord:
-    return OutcomeRecord(
-        trigger=outcome.trigger,
-        target=outcome.target,
-        planted=outcome.planted,
-        left=outcome.left,
-        interval=outcome.interval,
-        accuracy=finite(outcome.accuracy),
-        n=outcome.n,
-        took=outcome.took,
-        returned=outcome.returned,
-        returned_interval=outcome.returned_interval,
     )
 
 

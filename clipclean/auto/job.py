@@ -1,17 +1,19 @@
 """The job of ``auto``, from top to bottom: audit, plant canaries, choose a candidate, write the best result."""
 
+import math
 import time
 from dataclasses import replace
 
-from clipclean import detect, model, train
+from clipclean import deadline, detect, model, train
 from clipclean.auto import attempts, candidates, conclude, select, sequence, suspects
 from clipclean.auto.conclude import Tried
+from clipclean.auto.select import Considered
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
-from clipclean.errors import UsageError
+from clipclean.errors import Inconclusive, UsageError
 from clipclean.export import placing
 from clipclean.jobs import inputs, other_models, outputs, plan, prepare, suspicions
 from clipclean.jobs.outputs import SanitizeOutcome
@@ -22,6 +24,8 @@ from clipclean.report import PageImages, example_images
 from clipclean.schema.report import Report
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
+
+WITHIN = 0.9  # share of the time after which nothing more is measured: the rest is for the report
 
 
 def auto(
@@ -55,7 +59,13 @@ def auto(
         check_shared(bench, request.recipe)
         bench = replace(bench, references=references_of(bench, request, ready))
         ready = replace(ready, trusted=())  # their tensors are needed no longer
-        tried = tried_all(bench, request.recipe, started=started)
+        try:
+            tried = tried_all(bench, request.recipe, started=started)
+        except deadline.OutOfTime as error:
+            raise Inconclusive(
+                f"The {request.recipe.auto.max_minutes:g} minutes of --max-minutes ended before a candidate was tried and run, so "
+                "nothing was written. Give more minutes: the same command goes on from what is done."
+            ) from error
         if not group.is_first:
             return None
         result, images = concluded(bench, request, ready, tried)
@@ -133,24 +143,38 @@ def control_of(recipe: Recipe, clip: model.Clip, /) -> Recipe:
 
 
 def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
-    """Audit the original, plant canaries in a copy, and try and run the candidates that ``select`` chooses."""
-    minutes, group = recipe.auto.max_minutes, bench.run.group
+    """Audit the original, plant canaries in a copy, and try and run the candidates that ``select`` chooses.
+
+    Raises:
+        OutOfTime: the deadline came before a candidate was run.
+    """
+    minutes, group, spent = recipe.auto.max_minutes, bench.run.group, [0.0]
+    end = math.inf if minutes is None else started + 60 * WITHIN * minutes
 
     def is_late() -> bool:
-        return minutes is not None and group.any(time.monotonic() - started > 60 * minutes)
+        # Another candidate may take as long as the longest so far, and what is run on the model that long and an audit.
+        return minutes is not None and group.any(time.monotonic() + audited + 2 * max(spent) > end)
 
-    sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
-    before = suspects.suspected(sight, bench.evidence, bench.limits)
-    # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
-    copy = bench.plant(avoid=suspects.pointed_at(before, bench.evidence, bench.limits))
-    considered = select.choose(
-        listed(bench, recipe),
-        budget=bench.budget,
-        is_late=is_late,
-        tried=lambda candidate: attempts.on_copy(bench, candidate, copy, before.acting),
-        run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
-    )
-    return Tried(before, copy, considered, bench.budget, minutes, is_late(), started)
+    def tried(candidate: candidates.Candidate) -> Considered:
+        made = attempts.on_copy(bench, candidate, copy, before.acting)
+        spent.append(made.seconds)
+        return made
+
+    with deadline.within(None if minutes is None else max(0.0, end - time.monotonic()) / 60):
+        began = time.monotonic()
+        sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
+        audited = time.monotonic() - began
+        before = suspects.suspected(sight, bench.evidence, bench.limits)
+        # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
+        copy = bench.plant(avoid=suspects.pointed_at(before, bench.evidence, bench.limits))
+        considered = select.choose(
+            listed(bench, recipe),
+            budget=bench.budget,
+            is_late=is_late,
+            tried=tried,
+            run=lambda candidate: attempts.on_model(bench, candidate, copy, before),
+        )
+        return Tried(before, copy, considered, bench.budget, minutes, is_late(), started)
 
 
 def concluded(

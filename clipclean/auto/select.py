@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from clipclean import deadline
 from clipclean.auto.budget import Budget, Point
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.refinetune import Refinetuned
@@ -93,14 +94,19 @@ def choose(
 
     Raises:
         Inconclusive: no candidate can be run at all.
+        OutOfTime: the deadline came before one was run.
     """
     done: list[Considered] = []
     while (step := next_step(done, untried=len(candidates) - len(done), budget=budget, late=is_late())).do != "stop":
-        if step.do == "try":
-            done.append(tried(candidates[len(done)]))
-            continue
         try:
+            if step.do == "try":
+                done.append(tried(candidates[len(done)]))
+                continue
             done[step.place] = run(done[step.place])
+        except deadline.OutOfTime:
+            if not any(each.attempt for each in done):
+                raise
+            break
         except (Inconclusive, NonFiniteLoss) as error:  # nothing can be searched, for one, or the training diverges
             done[step.place] = replace(done[step.place], why_not=str(error), trials=())
     if not any(each.attempt for each in done):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from torch import Tensor
 
-from clipclean import detect, model
+from clipclean import deadline, detect, model
 from clipclean.auto.candidates import Candidate
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
@@ -66,6 +66,7 @@ def clean(
 
     Raises:
         Interrupted: SIGINT or SIGTERM came; what is done is kept.
+        OutOfTime: the deadline came before the last step.
     """
     assert run.state is not None  # noqa: S101 # auto keeps every part
     parts: list[_Done] = []
@@ -119,9 +120,11 @@ def _cleaned(
         remaining = tuple(Finding.model_validate(each) for each in kept[1]["remaining"])
         return _Done(TrainingRecord.model_validate(kept[1]["training"]), remaining, leads, searched)
     trained = training.clean(clip, samples, recipe, aims=aims, run=run)
+    if trained.cut:  # half a cleaning shows nothing; its state is kept
+        raise deadline.OutOfTime
     least = recipe.unlearn.outlyingness
     remaining = tuple(suspicions.remaining(trained, least=least)) if searched else ()
-    done = trained.record()
+    done = trained.record
     record = {"training": done.as_json(), "remaining": [each.as_json() for each in remaining]}
     state.write(clip.net.state_dict(), record, name=DONE)
     if not searched:

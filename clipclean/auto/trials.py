@@ -7,6 +7,8 @@ from torch import Tensor
 
 from clipclean import detect
 from clipclean.attack.canaries import TOOK, Canary
+from clipclean.findings import finite
+from clipclean.schema.report import OutcomeRecord
 
 Interval = tuple[float, float]
 
@@ -36,46 +38,6 @@ class PlantedCopy:
 
 
 @dataclass(frozen=True)
-class CanaryOutcome:
-    """One canary, before and after a candidate.
-
-    Attributes:
-        trigger: its spec.
-        target: name of the class.
-        planted: excess attack success in the copy, before cleaning.
-        left: the same after cleaning.
-        interval: of ``left``, 95 %.
-        accuracy: under the trigger, after cleaning; None without labels.
-        n: images of other classes that were measured.
-        returned: excess attack success after a short finetuning of the cleaned copy on clean pairs; None if that was not measured.
-        returned_interval: of ``returned``, 95 %.
-    """
-
-    trigger: str
-    target: str
-    planted: float
-    left: float
-    interval: Interval
-    accuracy: float | None
-    n: int
-    returned: float | None = None
-    returned_interval: Interval | None = None
-
-    def removed(self, limit: float, /) -> bool:
-        """Whether it acts on no more than ``limit``, and does not return beyond that by its whole interval."""
-        # By the whole interval: on a few hundred images a removed canary still acts on a few per cent by chance. And after benign
-        # steps: canaries at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (docs/experiments.md, "What
-        # returns after a candidate").
-        returns = self.returned_interval is not None and self.returned_interval[0] > limit
-        return self.left <= limit and not returns
-
-    @property
-    def took(self) -> bool:
-        """Whether the copy learned it; otherwise there is no backdoor to remove."""
-        return self.planted >= TOOK
-
-
-@dataclass(frozen=True)
 class Trial:
     """The effect of one candidate on the copy.
 
@@ -90,7 +52,7 @@ class Trial:
     """
 
     candidate: str
-    outcomes: tuple[CanaryOutcome, ...]
+    outcomes: tuple[OutcomeRecord, ...]
     accuracy_lost: float
     interval: Interval
     kept: float
@@ -98,7 +60,7 @@ class Trial:
     measured: detect.Measurement = field(compare=False, repr=False)  # tensors have no equality
 
     @property
-    def counted(self) -> tuple[CanaryOutcome, ...]:
+    def counted(self) -> tuple[OutcomeRecord, ...]:
         """The canaries that were planted."""
         return tuple(outcome for outcome in self.outcomes if outcome.took)
 
@@ -119,7 +81,7 @@ class Trial:
 
     def removed(self, limit: float, /) -> int:
         """How many of the counted canaries do not act above ``limit``, beyond chance, and do not return."""
-        return sum(outcome.removed(limit) for outcome in self.counted)
+        return sum(_is_removed(outcome, limit) for outcome in self.counted)
 
     def passes(self, *, max_excess: float, max_accuracy_loss: float) -> bool:
         """Whether all planted canaries are removed, and the loss is not over the budget beyond chance; False if none was planted."""
@@ -145,14 +107,15 @@ def trial(
 ) -> Trial:
     """A trial from the measurements of the copy before and after cleaning, both on :func:`clipclean.attack.canaries.measured_on`."""
     outcomes = tuple(
-        CanaryOutcome(
+        OutcomeRecord(
             trigger=before.trigger,
             target=before.target,
             planted=before.excess,
             left=after.excess,
             interval=after.excess_interval,
-            accuracy=after.accuracy_under_trigger.value if after.accuracy_under_trigger else None,
+            accuracy=finite(after.accuracy_under_trigger.value) if after.accuracy_under_trigger else None,
             n=after.asr.n,
+            took=before.excess >= TOOK,
         )
         for before, after in zip(planted.known, cleaned.known, strict=True)
     )
@@ -163,13 +126,22 @@ def trial(
     return Trial(candidate, outcomes, lost, interval, kept, seconds, cleaned)
 
 
+def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:
+    """Whether a canary acts on no more than ``limit``, and does not return beyond that by its whole interval."""
+    # By the whole interval: on a few hundred images a removed canary still acts on a few per cent by chance. And after benign
+    # steps: canaries at 0.003 and 0.045 after an unlearning came back to 0.203 and 0.140 (docs/experiments.md, "What
+    # returns after a candidate").
+    returns = outcome.returned_interval is not None and outcome.returned_interval[0] > limit
+    return outcome.left <= limit and not returns
+
+
 def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
     """The trial with the effect of the canaries after a benign finetuning of the cleaned copy, measured like the trial itself."""
     outcomes = zip(trial.outcomes, later.known, strict=True)
     return replace(
         trial,
         outcomes=tuple(
-            replace(outcome, returned=probe.excess, returned_interval=probe.excess_interval)
+            outcome.model_copy(update={"returned": probe.excess, "returned_interval": probe.excess_interval})
             for outcome, probe in outcomes
         ),
     )

@@ -97,7 +97,12 @@ class Workbench:
         return searching.audited_by_first(self.run.group, self.clip, made)
 
     def measure(self, evidence: detect.EvalSet, /) -> detect.Measurement:
-        """Measure the current model under the triggers of ``evidence``; the first of several processes measures."""
+        """Measure the current model under the triggers of ``evidence``; the first of several processes measures.
+
+        Raises:
+            OutOfTime: the deadline is over.
+        """
+        self.run.group.check_time()
         return searching.measured_by_first(self.run.group, self.clip, lambda: inputs.measure(self.clip, evidence))
 
     def findings(self, sight: AuditResult, /) -> list[Finding]:
@@ -172,6 +177,10 @@ class Workbench:
         return Refinetuned(before, self.measure(evidence), steps, seconds)
 
     def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
+        def progress(_: str, done: int, total: int) -> None:
+            self.run.progress(what, done, total)
+            self.run.group.check_time()
+
         poison.finetune(
             self.clip,
             self.samples.pairs,
@@ -179,7 +188,7 @@ class Workbench:
             planting,
             implants=implants,
             seed=canaries.SEEDS + self.run.seed,
-            progress=lambda _, done, total: self.run.progress(what, done, total),
+            progress=progress,
             precision=self.run.precision,
             group=self.run.group,
         )

@@ -326,7 +326,7 @@ max_minutes = option(
     "--max-minutes N",
     "Running",
     "End after N minutes with the results so far; the verdict is inconclusive if the rest could change it. A "
-    "cleaning by auto starts no new candidate then, and finishes the one in progress.",
+    "cleaning by auto writes the best that it ran until then, or nothing.",
     show_default="none",
 )
 log_dir = option(

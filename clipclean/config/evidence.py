@@ -16,6 +16,7 @@ MORE = 4.0  # of the same: with more, larger batches make enough steps, and anot
 CHANCE = 0.02  # by which a run may leave the range of few measured ones
 
 Kind = Literal["measured", "extrapolated", "other values", "none"]
+OWN = ("measured", "extrapolated")  # the evidence is of the values that the user chose
 
 
 @dataclass(frozen=True)

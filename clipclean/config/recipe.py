@@ -223,7 +223,7 @@ class Auto(Section):
         le=0.5,
     )
     max_minutes: float | None = field(
-        None, "Start no new candidate after this time; the one in progress finishes. Null tries all.", "minutes", gt=0
+        None, "End in this time, with the candidates that were tried until then. Null tries all.", "minutes", gt=0
     )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from clipclean import __version__, detect, report
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
-from clipclean.config.evidence import Standing
+from clipclean.config.evidence import OWN, Standing
 from clipclean.config.thresholds import AuditLimits
 from clipclean.detect import ranking
 from clipclean.export import environment, formats, placing, records
@@ -199,7 +199,7 @@ def recipe_of(request: SanitizeRequest, evidence: EvidenceRecord, /) -> RecipeRe
         name=recipe.name,
         revision=recipe.revision,
         sha256=recipes.digest(recipe),
-        validated=recipes.is_validated(recipe, overridden=request.overridden),
+        validated=not request.overridden and evidence.standing in OWN,
         evidence=evidence.as_json(),
         resolved=recipe.model_dump(mode="json", exclude={"evidence"}),
     )
@@ -218,8 +218,8 @@ def evidence_of(stands: Standing, before: detect.Measurement, after: detect.Meas
 
 
 def left_of(before: detect.Measurement, after: detect.Measurement, /) -> float | None:
-    """The largest remaining excess attack success of named triggers, or of those found before; None if there are none."""
-    named = {probe.trigger for probe in before.known}
+    """The largest remaining excess attack success of the triggers that acted before; None if none did, as there is none to remove."""
+    named = {probe.trigger for probe in before.known if probe.excess_interval[0] > 0}
     left = [probe.excess for probe in after.known if probe.trigger in named and not math.isnan(probe.excess)]
     return max(left, default=None)
 
@@ -271,7 +271,7 @@ def side_findings(request: SanitizeRequest, ready: Prepared, /) -> list[Finding]
         )
     if screened and (screened.suspicious or screened.dropped):
         notes.append(("CC032", screened.suspicious_share, ranking.told(screened)))
-    if not recipes.is_validated(request.recipe, overridden=request.overridden):
+    if request.overridden or ready.standing.kind not in OWN:
         notes.append(
             (
                 "CC040",

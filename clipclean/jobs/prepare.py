@@ -104,14 +104,18 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     if request.unnamed is not None:  # the one that was measured on a similar model
         chosen = evidence.default(subject)
         request = replace(request, recipe=recipes.override(chosen, request.unnamed) if request.unnamed else chosen)
-    request = with_fitting_warmup(request, pairs=len(samples.pairs))
+    asked = request
+    request = with_fitting_warmup(asked, pairs=len(samples.pairs))
     recipe = request.recipe
     recipes.check(recipe, pairs=len(samples.pairs))
     progress("building the model", 0, 1)
     loaded = inputs.build(opened, clean, device=device)
     progress("building the model", 1, 1)
     shown = labelled or labelled_by_captions(kept_out, vocabulary, least=thresholds.min_images)
-    stands = evidence.standing(recipe, subject)
+    stands = evidence.standing(asked.recipe, subject)  # what clipclean shortens itself, nobody has changed
+    if recipe is not asked.recipe and stands.kind == "measured":
+        words = f"extrapolated: {recipe.name} was measured with a longer warm-up than this run has room for:"
+        stands = replace(stands, kind="extrapolated", why=words)
     if not METHODS[recipe.method].chooses:
         say(
             f"{'No recipe was named, so ' + recipe.name + ' is taken. ' if request.unnamed is not None else ''}{stands}"

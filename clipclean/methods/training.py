@@ -4,8 +4,9 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -45,46 +46,34 @@ class Aims:
 
 @dataclass(frozen=True)
 class Training:
-    """The record of the finetuning: the report's ``training``.
+    """A finetuning that is done.
 
-    ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not ready
-    yet; ``unlearned`` is the end of an unlearning; ``cut`` has the steps done and their total, if the deadline came before the
-    last.
+    Attributes:
+        record: the report's ``training``.
+        unlearned: the end of an unlearning.
+        cut: the steps done and their total, if the deadline came before the last.
     """
 
-    steps: int
-    pairs: int
-    seconds: float
-    losses: tuple[dict[str, float], ...]
-    resumed_at: int
-    data_wait_seconds: float
-    data_wait_share: float
-    precision: str
-    micro_batch: int | None
-    notes: tuple[str, ...]
+    record: TrainingRecord
     unlearned: unlearn.SearchedModel | None = None
     cut: tuple[int, int] | None = None
 
-    def record(self) -> TrainingRecord:
-        """With rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one."""
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        rate = self.pairs / self.seconds if self.seconds else 0.0
-        found = TrainingRecord(
-            steps=self.steps,
-            pairs=self.pairs,
-            seconds=self.seconds,
-            losses=tuple(LossRecord.model_validate(plain(entry)) for entry in self.losses),
-            resumed_at=self.resumed_at,
-            data_wait_seconds=self.data_wait_seconds,
-            data_wait_share=self.data_wait_share,
-            pairs_per_second=rate,
-            peak_memory_bytes=peak,
-            peak_device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
-            precision=self.precision,
-            micro_batch=self.micro_batch,
-            notes=self.notes,
-        )
-        return found.model_copy(update={"unlearning": self.unlearned.record()}) if self.unlearned else found
+
+def recorded(losses: Iterable[Mapping[str, float]], /, *, pairs: int, seconds: float, **more: Any) -> TrainingRecord:
+    """The report's ``training``, with rate and peak memory of the process, in bytes: on the host, and on a GPU if there is one.
+
+    ``data_wait_share`` is the share of the time since the run was begun, or last resumed, in which the next batch was not ready.
+    """
+    return TrainingRecord(
+        losses=tuple(LossRecord.model_validate(plain(dict(entry))) for entry in losses),
+        pairs=pairs,
+        seconds=seconds,
+        pairs_per_second=pairs / seconds if seconds else 0.0,
+        peak_memory_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        * (1 if sys.platform == "darwin" else 1024),
+        peak_device_memory_bytes=torch.cuda.max_memory_allocated() if torch.cuda.is_available() else None,
+        **more,
+    )
 
 
 def search(
@@ -139,25 +128,26 @@ def forget(
     with interruptible() as stop:
         done = unlearn.unlearn(clip, samples.pairs, recipe, searched, run=run, stop=stop)
     steps = len(done.state.losses) * recipe.unlearn.steps
-    losses = tuple(
+    losses = (
         {"step": (number + 1) * recipe.unlearn.steps - 1, "lr": recipe.train.lr, **parts}
         for number, parts in enumerate(done.state.losses)
     )
     options = recipe.train
-    return Training(
+    record = recorded(
+        losses,
         steps=steps,
         pairs=steps * options.batch_size,
         seconds=done.seconds,
-        losses=losses,
         resumed_at=len(searched.state.losses) * recipe.unlearn.steps,
         data_wait_seconds=0.0,
         data_wait_share=0.0,
         precision=train.resolved(run.precision, clip.net, clip.device),
         micro_batch=None,
         notes=(WHOLE,) if options.micro_batch or options.checkpoint_activations else (),
-        unlearned=done,
-        cut=(steps, (recipe.unlearn.max_rounds + 1) * recipe.unlearn.steps) if done.is_cut else None,
+        unlearning=done.record(),
     )
+    total = recipes.total_steps(recipe, pairs=len(samples.pairs))
+    return Training(record, done, (steps, total) if done.is_cut else None)
 
 
 def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
@@ -182,7 +172,15 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
     precision = train.resolved(run.precision, clip.net, clip.device)
     # One plan for the whole run, drawn from the seed alone: a resumed run sees the batches that it would have seen.
     plan = data.plan(len(samples.pairs), batch_size=options.batch_size, steps=total, seed=run.seed)
-    batches = batches_of(clip, samples, recipe, plan=group.share(plan), first_step=first, run=run)
+    batches = loader.batches(
+        group.share(plan),
+        pairs=samples.pairs,
+        intake=loader.Intake.of(clip),
+        views=methods.views_of(recipe),
+        seed=run.seed,
+        first_step=first,
+        threads=data.workers(),
+    )
     steps = train.fit(
         clip.net,
         methods.fed(
@@ -210,41 +208,19 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         done = walk(steps, losses, first=first, total=total, save=save, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
-    return Training(
+    record = recorded(
+        losses,
         steps=done,
         pairs=done * options.batch_size,
         seconds=seconds + spent,
-        losses=tuple(losses),
         resumed_at=first,
         data_wait_seconds=batches.waited,
         data_wait_share=min(batches.waited / spent, 1.0) if spent else 0.0,
         precision=precision,
         micro_batch=micro.size,
         notes=tuple(memory_notes(micro, options.micro_batch)),
-        cut=None if done == total else (done, total),
     )
-
-
-def batches_of(
-    clip: model.Clip,
-    samples: Samples,
-    recipe: Recipe,
-    /,
-    *,
-    plan: Sequence[tuple[int, Sequence[int]]],
-    first_step: int,
-    run: Run,
-) -> loader.Batches:
-    """The batches of a plan from ``first_step`` on, with second views if the recipe has a term for them."""
-    return loader.batches(
-        plan,
-        pairs=samples.pairs,
-        intake=loader.Intake.of(clip),
-        views=methods.views_of(recipe),
-        seed=run.seed,
-        first_step=first_step,
-        threads=data.workers(),
-    )
+    return Training(record, cut=None if done == total else (done, total))
 
 
 def memory_notes(micro: train.MicroBatches, asked: int | None, /) -> list[str]:

@@ -218,6 +218,10 @@ def unlearn(
         group: processes that share each batch. The searches between rounds are few, and the first one makes them.
     """
     steps, most = recipe.unlearn.steps, recipe.unlearn.max_rounds
+
+    def counted(before: int, done: int) -> None:
+        progress(before + done, (most + 1) * steps)  # the settling round comes after the most there can be
+
     while not state.is_settled:
         number, everything = len(state.losses), (*scene.known, *leads(state.catches))
         # Removed triggers are not unlearned again: each further step costs accuracy on clean images.
@@ -235,7 +239,7 @@ def unlearn(
             RoundTriggers(newest or everything, everything),
             recipe,
             generator=generator,
-            progress=functools.partial(_told, progress, number * steps, (most + 1) * steps),
+            progress=functools.partial(counted, number * steps),
             precision=precision,
             group=group,
         )
@@ -466,11 +470,6 @@ def turned(without: Tensor, answered: Tensor, target: int, /) -> float:
     """
     other = without != target
     return int((answered[other] == target).sum()) / max(1, int(other.sum()))
-
-
-def _told(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
-    """Report the steps of a round, counted over all rounds; the settling round comes after the most there can be."""
-    progress(before + done, total)
 
 
 def _draw(count: int, generator: Generator) -> int:

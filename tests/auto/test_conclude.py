@@ -14,6 +14,7 @@ from clipclean.auto.trials import PlantedCopy
 from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding
+from clipclean.jobs import outputs
 
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
 ONE = [Considered(candidate("a"))]
@@ -169,3 +170,10 @@ def test_a_cleaning_that_most_likely_costs_too_much_is_told_with_its_cost():
         "The best candidate, a, costs 8.6 points of accuracy (8.6 to 8.6), where 2.0 are allowed"
     )
     assert policy.verdict([found]) == "inconclusive"
+
+
+def test_of_a_trigger_that_never_acted_nothing_is_left():
+    before = measurement(known=(probe(0.9, trigger="patch"), probe(0.01, trigger="stripes")))
+    after = measurement(known=(probe(0.1, trigger="patch"), probe(0.3, trigger="stripes")))
+    assert (outputs.left_of(before, after), outputs.left_of(after, before)) == (0.1, 0.9)
+    assert outputs.left_of(measurement(known=(probe(0.01),)), after) is None

@@ -114,10 +114,10 @@ def test_an_interrupted_run_goes_on_without_planting_or_cleaning_again(job, unre
     assert (whole.out / WEIGHTS).read_bytes() == (job.out / WEIGHTS).read_bytes()
 
 
-def test_a_misspelt_candidate_is_refused_before_anything_is_read(job, capsys):
-    job.model.write_bytes(b"no checkpoint")
-    assert cli.main(command(job, "--set", "auto.ladder=[unlern]")) == 2
-    assert "Did you mean 'unlearn'" in capsys.readouterr().err
+def test_a_deadline_before_any_candidate_is_run_writes_nothing(job, capsys, unsearched):
+    assert cli.main(command(job, "--max-minutes", 1e-6)) == 4
+    assert "--max-minutes" in capsys.readouterr().err
+    assert not job.out.exists()
 
 
 def test_without_audits_it_has_nothing_to_go_by(job, capsys):

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from auto_values import BUDGET, answering, attempt, candidate, returning, trial
 
+from clipclean import deadline
 from clipclean.auto import select
 from clipclean.auto.select import Considered
 from clipclean.errors import Inconclusive
@@ -130,7 +131,7 @@ def test_where_chance_explains_which_of_two_leaves_less_of_as_many_canaries_the_
     def leaving(share, *, reach):
         made = trial(share)
         (outcome,) = made.outcomes
-        return replace(made, outcomes=(replace(outcome, interval=(share - reach, share + reach)),))
+        return replace(made, outcomes=(outcome.model_copy(update={"interval": (share - reach, share + reach)}),))
 
     attempts = {n: attempt(n) for n in "ab"}
     within = {"a": leaving(0.085, reach=0.04), "b": leaving(0.08, reach=0.04)}
@@ -165,6 +166,14 @@ def test_when_the_time_is_over_nothing_more_is_begun():
     found, ran = chosen({n: trial(0.0) for n in "abc"}, attempts, late=(0, 1))
     assert ran == ["a"]  # the first is run whatever the time
     assert len(found) == 1
+
+
+def test_when_the_time_is_over_within_a_candidate_what_was_run_before_is_kept():
+    trials = {"a": trial(0.0), "b": trial(0.01)}
+    found, ran = chosen(trials, {"a": attempt("a", ("CC001", "error")), "b": deadline.OutOfTime()})
+    assert (ran, [bool(each.attempt) for each in found]) == (["a", "b"], [True, False])
+    with pytest.raises(deadline.OutOfTime):
+        chosen(trials, {"a": deadline.OutOfTime(), "b": attempt("b")})
 
 
 def test_of_attempts_the_one_with_fewer_errors_and_then_the_weaker_attack_is_better():

@@ -5,11 +5,13 @@ import pytest
 import tiny
 import torch
 from auto_values import UNMEASURED, answering
+from auto_values import trial as trial_of
 
 from clipclean import data, detect
 from clipclean.attack import canaries, poison, triggers
+from clipclean.attack.canaries import TOOK
 from clipclean.auto import trials
-from clipclean.auto.trials import CanaryOutcome, PlantedCopy, Trial
+from clipclean.auto.trials import PlantedCopy, Trial
 from clipclean.config import recipe
 from clipclean.detect import Rate
 from clipclean.detect.measure import Accuracy
@@ -18,7 +20,9 @@ from clipclean.train.loader import Samples
 
 
 def outcome(planted, left, accuracy=0.5):
-    return CanaryOutcome("patch:seed=1", "cat", planted, left, (left - 0.01, left + 0.01), accuracy, 100)
+    found = trial_of(left).outcomes[0]
+    took, interval = planted >= TOOK, (left - 0.01, left + 0.01)
+    return found.model_copy(update={"planted": planted, "took": took, "interval": interval, "accuracy": accuracy})
 
 
 def trial(*outcomes, lost=0.01, reach=0.01):
@@ -27,7 +31,6 @@ def trial(*outcomes, lost=0.01, reach=0.01):
 
 def test_a_canary_that_did_not_take_is_told_and_not_counted():
     made = trial(outcome(0.9, 0.0), outcome(0.4, 0.0), outcome(0.5, 0.2))
-    assert [o.took for o in made.outcomes] == [True, False, True]
     assert len(made.counted) == 2
     assert made.removed(0.05) == 1
 
@@ -82,8 +85,7 @@ def test_what_returns_after_the_finetuning_that_follows_counts_as_left(measured)
     )
     made = trials.with_returned(before, replace(measured, known=returned))
     assert [(o.left, o.returned) for o in made.outcomes] == [(0.02, 0.3), (0.04, 0.06)]
-    assert [o.removed(0.05) for o in made.outcomes] == [False, True]  # 0.04 to 0.08 may be chance
-    assert (before.removed(0.05), made.removed(0.05)) == (2, 1)
+    assert (before.removed(0.05), made.removed(0.05)) == (2, 1)  # 0.04 to 0.08 may be chance
     assert (before.is_refinetuned, made.is_refinetuned) == (False, True)
     assert not made.passes(max_excess=0.05, max_accuracy_loss=0.02)
 

@@ -374,7 +374,7 @@ def test_the_result_can_be_sanitized_again(finished, unread, tmp_path):
 
 def interrupted_at(monkeypatch, step, number):
     """Send this process a signal when the step is done."""
-    original = train.finetune
+    original = train.fit
 
     def steps(*arguments, **settings):
         for done in original(*arguments, **settings):
@@ -382,7 +382,7 @@ def interrupted_at(monkeypatch, step, number):
                 os.kill(os.getpid(), number)
             yield done
 
-    monkeypatch.setattr(train, "finetune", steps)
+    monkeypatch.setattr(train, "fit", steps)
 
 
 def hidden(job):
@@ -561,19 +561,19 @@ def test_a_process_that_gets_a_signal_exits_130(job, number):
 
 
 def test_data_that_break_during_the_run_end_it_and_once_they_are_whole_it_goes_on(finished, job, unread, capsys):
-    original = train.finetune
+    original = train.fit
 
-    def breaks(net, batches, /, **settings):
+    def breaks(net, batches, how, /, **settings):
         def broken():
             for number, batch in enumerate(batches):
                 if number == 2:
                     raise RefusedInput("pairs.tar is cut off after 512 bytes.")
                 yield batch
 
-        return original(net, broken(), **settings)
+        return original(net, broken(), how, **settings)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "finetune", breaks)
+        patch.setattr(train, "fit", breaks)
         assert cli.main(whole(job)) == 3
     assert "cut off after 512 bytes" in capsys.readouterr().err
     assert names(hidden(job)) == {"state.safetensors"}
@@ -619,13 +619,13 @@ ONE_OF_TWO = """
 import os, signal, sys, torch
 torch.set_num_threads(1)
 from clipclean import cli, train
-original = train.finetune
+original = train.fit
 def steps(*arguments, **settings):
     for done in original(*arguments, **settings):
         if os.environ["RANK"] == "1" and done.number == 1:
             {event}
         yield done
-train.finetune = steps
+train.fit = steps
 sys.exit(cli.main())
 """
 
@@ -951,7 +951,7 @@ def test_a_deadline_before_the_cleaning_begins_gives_one_message_and_writes_noth
 
 def test_a_cleaning_that_ends_at_its_deadline_is_written_and_goes_on_with_more_time(job, unread):
     command = job.sanitize("--no-panel", steps=4)
-    finetune = train.finetune
+    finetune = train.fit
 
     def steps(*given, **settings):
         for done in finetune(*given, **settings):
@@ -960,7 +960,7 @@ def test_a_cleaning_that_ends_at_its_deadline_is_written_and_goes_on_with_more_t
             yield done
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "finetune", steps)
+        patch.setattr(train, "fit", steps)
         cli.main([*command, "--max-minutes", "60"])
     cut = result(job.out)
     (told,) = [found for found in cut["findings"] if found["rule"] == "CC024"]

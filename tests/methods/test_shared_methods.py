@@ -49,7 +49,7 @@ with distributed.joined("cpu") as group:
         aims = training.Aims(classifier, rehearsed=((white, 1),))
         trained = training.finetune(clip, Samples(some, labels), how, aims=aims, run=run)
         kept |= {f"{name}.{key}": values for key, values in clip.net.state_dict().items()}
-        losses |= {f"losses.{name}": torch.tensor([each["loss"] for each in trained.losses])}
+        losses |= {f"losses.{name}": torch.tensor([each.loss for each in trained.record.losses])}
     clip, original, how = fresh(), fresh(), chosen("unlearn-tiny")
     how = recipes.override(how, ["unlearn.steps=3"])
     fed = batches(

@@ -1,7 +1,10 @@
+import itertools
+
+import pytest
 import torch
 from torch import nn
 
-from clipclean.train import adamw
+from clipclean.train import adamw, learning_rate
 from clipclean.train.resume import capture, restore
 
 
@@ -80,3 +83,14 @@ def test_weights_whose_channels_come_last_are_updated_alike_and_resume_bit_by_bi
         _stepped(net, each, 2, seed=1)
     assert torch.equal(last.weight, again.weight)
     assert torch.equal(last.bias, again.bias)
+
+
+def test_the_rate_climbs_to_its_peak_and_falls_by_half_a_cosine_to_nearly_zero():
+    def rates(warmup, total):
+        return [learning_rate(step, peak=2.0, warmup=warmup, total=total) for step in range(total)]
+
+    assert rates(4, 10)[:4] == [0.5, 1.0, 1.5, 2.0]
+    assert rates(0, 20)[0] == 2.0
+    assert rates(0, 20)[10] == pytest.approx(1.0)  # half the way
+    assert all(later < earlier for earlier, later in itertools.pairwise(rates(5, 50)[5:]))
+    assert 0 < rates(50, 1000)[-1] < 2e-5
