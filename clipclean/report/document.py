@@ -91,7 +91,9 @@ def _number(text: str, *below: str) -> Cell:
 
 def _suspects(report: Report) -> Section:
     shown = () if measures.has_before(report) else report.suspects
-    rows = ((each.class_, decimal(each.score), search.families(each) or NOTHING, each.trigger or "") for each in shown)
+    rows = (
+        (each.class_, decimal(each.score), search.families(each) or NOTHING, each.trigger or NOTHING) for each in shown
+    )
     lead = "The classes that the found triggers turn other images into. A class in this list is a lead, not a proof."
     made = table(("@Class", "#Score", "By", "`Trigger"), rows)
     return Section("suspects", "Suspects, most suspicious first", (lead,), [made])

@@ -117,6 +117,8 @@ def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json
         parts = (finding.measure or "", finding.trigger or "", target)
         about = "\n".join([finding.rule, uri, *parts])
         seen[about] += 1
+        # Equal for the same finding of another run: from its subject, not from measured values.
+        print_ = hashlib.sha256(f"{about}\n{seen[about]}".encode()).hexdigest()
         results.append(
             {
                 "ruleId": finding.rule,
@@ -131,7 +133,7 @@ def _results(report: Report, told: list[Finding], codes: list[str]) -> list[Json
                         }
                     }
                 ],
-                "partialFingerprints": {"clipclean/v1": _fingerprint(f"{about}\n{seen[about]}")},
+                "partialFingerprints": {"clipclean/v1": print_},
                 "properties": {
                     key: getattr(finding, key) for key in ("measure", "value", "interval", "n", "threshold")
                 },
@@ -153,8 +155,3 @@ def _suppression(finding: Suppressed) -> Json:
         "level": "note",
         "suppressions": [{"kind": "external", "status": "accepted", "justification": justification}],
     }
-
-
-def _fingerprint(about: str) -> str:
-    """A fingerprint that is equal for the same finding of another run: from its subject, not from measured values."""
-    return hashlib.sha256(about.encode()).hexdigest()

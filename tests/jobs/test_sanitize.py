@@ -195,7 +195,7 @@ def provenance(out):
     return json.loads((out / "provenance.intoto.json").read_text())["predicate"]
 
 
-def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypatch, capsys):
+def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypatch):
     monkeypatch.setattr(hf_directory, "can_check", lambda: False)  # read back here, not in a process with transformers
     assert cli.main(job.sanitize("--format", "open_clip", "--format", "hf")) == 4
     ours, theirs = result(job.out)["exports"]
@@ -206,7 +206,6 @@ def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypat
     assert ours["tensor_sha256"] == theirs["tensor_sha256"]
     assert checkpoint.digest(checkpoint.read(job.out / "model.safetensors").tensors) == ours["tensor_sha256"]
     assert set(formats.FORMATS["hf"].files) | PROMISED == names(job.out)
-    assert f'transformers.CLIPModel.from_pretrained("{job.out}")' in capsys.readouterr().out
     # a later run in one layout leaves nothing of the other
     assert cli.main(job.sanitize("--force")) == 4
     assert names(job.out) == PROMISED
@@ -805,7 +804,7 @@ def test_a_disk_that_is_full_at_the_end_loses_no_training_and_leaves_no_half_fil
 def test_a_failed_audit_writes_reports_and_no_weights_until_they_are_asked_for(job, unread, monkeypatch, capsys):
     judged(monkeypatch, "fail")
     assert cli.main(job.sanitize()) == 1
-    assert "--keep-failed --force writes them without training again" in capsys.readouterr().out
+    assert capsys.readouterr().out.startswith("clipclean: fail model.pt: ")
     assert names(job.out) == {"report.json", "report.html", "SHA256SUMS"}
     assert result(job.out)["exports"] == []
     assert cli.main(job.sanitize("--keep-failed", "--force")) == 1
