@@ -54,3 +54,21 @@ class Interrupted(ClipcleanError):
     """Ctrl-C or SIGTERM, with a resumable state left behind; exit 130."""
 
     exit_code = 130
+
+
+# What readers of files find: three constructors make the words.
+
+
+def truncated(what: str, /) -> RefusedInput:
+    """A file that ends too early, or later than it says."""
+    return RefusedInput(f"{what}: it is truncated, or something was appended. Download or copy it again.")
+
+
+def damaged(what: str, /) -> RefusedInput:
+    """A file with other bytes than were written."""
+    return RefusedInput(f"{what}. Download or copy it again.")
+
+
+def absurd(what: str, most: int, /) -> UnsafeCheckpoint:
+    """A file that claims more than any of its kind needs."""
+    return UnsafeCheckpoint(f"{what}; no checkpoint needs more than {most:,}.")

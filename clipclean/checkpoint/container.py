@@ -9,7 +9,7 @@ import zlib
 from dataclasses import dataclass
 
 from clipclean.checkpoint.values import Module, Pairs
-from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd, damaged, truncated
 
 MAX_ENTRIES = 20_000  # a training checkpoint of the largest CLIP has about 5,000
 MAX_RATIO = 32  # a pickle of a state dict deflates to about a tenth; bombs reach 1:1000
@@ -68,9 +68,7 @@ def members(view: memoryview, /) -> dict[str, ZipMember]:
         if match is None or ".." in entry.name.split("/") or not entry.name.isprintable():
             raise UnsafeCheckpoint(f"the archive holds {entry.name[:80]!a}, which torch.save never writes.")
         if match["member"] in found:
-            raise UnsafeCheckpoint(
-                f"the archive holds {entry.name[:80]!a} twice; readers differ in which one they use."
-            )
+            raise UnsafeCheckpoint(f"the archive holds {entry.name[:80]!a} twice; readers differ in which they use.")
         folders.add(match["folder"])
         found[match["member"]] = entry
     if "data.pkl" not in found:
@@ -88,21 +86,19 @@ def small_member(view: memoryview, entry: ZipMember, /, *, limit: int) -> bytes:
         RefusedInput: it is damaged.
     """
     if entry.size > limit:
-        raise UnsafeCheckpoint(f"{entry.name} has {entry.size:,} bytes; no checkpoint needs more than {limit:,} there.")
+        raise absurd(f"{entry.name} has {entry.size:,} bytes", limit)
     data = bytes(view[entry.start : entry.stop])
     if entry.method == DEFLATED:
         data = _inflate(data, entry)
     if len(data) != entry.size or (stated_crc(entry) is not None and zlib.crc32(data) != entry.crc):
-        raise RefusedInput(f"{entry.name} is damaged: its checksum does not match. Download or copy the file again.")
+        raise damaged(f"{entry.name} is damaged: its checksum does not match")
     return data
 
 
 def check_end(end: bytes | memoryview, /) -> None:
     """Raise RefusedInput unless these last bytes of a file are the end of a zip archive."""
     if len(end) < END.size or end[:4] != b"PK\x05\x06":
-        raise RefusedInput(
-            "the zip archive has no end: the file is truncated, or something was appended. Download or copy it again."
-        )
+        raise truncated("the zip archive has no end")
 
 
 def stated_crc(entry: ZipMember, /) -> int | None:
@@ -114,14 +110,13 @@ def _inflate(data: bytes, entry: ZipMember, /) -> bytes:
     """Deflated bytes made whole, never more than the entry states."""
     if entry.size > MAX_RATIO * max(entry.stored, 1):
         raise UnsafeCheckpoint(
-            f"{entry.name} inflates from {entry.stored:,} to {entry.size:,} bytes: "
-            "a decompression bomb. Nothing was inflated."
+            f"{entry.name} is a decompression bomb: {entry.stored:,} bytes inflate to {entry.size:,}."
         )
     inflater = zlib.decompressobj(-zlib.MAX_WBITS)
     try:
         whole = inflater.decompress(data, entry.size + 1)
     except zlib.error as error:
-        raise RefusedInput(f"{entry.name} is damaged: {error}. Download or copy the file again.") from error
+        raise damaged(f"{entry.name} is damaged: {error}") from error
     if len(whole) > entry.size or not inflater.eof or inflater.unused_data:
         raise UnsafeCheckpoint(f"{entry.name} does not inflate to the {entry.size:,} bytes that the archive states.")
     return whole
@@ -142,9 +137,7 @@ def _directory(view: memoryview, /) -> tuple[range, int]:
     if disk or first_disk or comment or here not in (count, ABSENT16) or offset + size != end:
         raise UnsafeCheckpoint("the end of the zip archive does not describe this file: it is spliced or damaged.")
     if count > MAX_ENTRIES:
-        raise UnsafeCheckpoint(
-            f"the archive lists {count:,} entries; no CLIP checkpoint needs more than {MAX_ENTRIES:,}."
-        )
+        raise absurd(f"the archive lists {count:,} entries", MAX_ENTRIES)
     return range(offset, end), count
 
 
@@ -270,9 +263,7 @@ def _refuse_foreign_archive(names: list[str], /) -> None:
             "weights: load it in open_clip, then save its state_dict as safetensors."
         )
     if not any(name.endswith("/data.pkl") for name in names):
-        raise RefusedInput(
-            "it is a zip archive, but no PyTorch checkpoint lies in it. Unpack it and name the file inside."
-        )
+        raise RefusedInput("it is a zip archive, and no PyTorch checkpoint lies in it. Unpack it and name the file.")
 
 
 def _refuse_overlap(entries: list[ZipMember], /) -> None:
@@ -291,9 +282,7 @@ def _refuse_gaps(view: memoryview, entries: list[ZipMember], end: int, /) -> Non
     at = 0
     for entry in sorted(entries, key=lambda entry: entry.header):
         if entry.header != at:
-            raise UnsafeCheckpoint(
-                f"{entry.header - at:,} bytes before {entry.name[:80]!a} belong to no entry of the archive."
-            )
+            raise UnsafeCheckpoint(f"{entry.header - at:,} bytes before {entry.name[:80]!a} belong to no entry.")
         at = entry.stop
         if entry.flags & SIZES_FOLLOW:
             at += _descriptor(view, entry)

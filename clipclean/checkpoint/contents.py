@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from clipclean import untrusted
-from clipclean.errors import RefusedInput, ResourceError, UnsupportedModel
+from clipclean.errors import RefusedInput, ResourceError, UnsupportedModel, damaged
 
 Kind = Literal["zip", "pickle", "safetensors"]
 
@@ -149,7 +149,7 @@ def opened(path: Path, /) -> Iterator[OpenFile]:
         except OSError as error:
             raise cannot_read(error) from error
         if not start:
-            raise RefusedInput("the file is empty. Download or copy it again.")
+            raise damaged("the file is empty")
         if status.st_size > LARGEST:
             raise RefusedInput(f"the file has {status.st_size:,} bytes, more than any CLIP checkpoint ({LARGEST:,}).")
         on_disk = 512 * getattr(status, "st_blocks", status.st_size)

@@ -10,7 +10,7 @@ from clipclean import untrusted
 from clipclean.checkpoint import contents
 from clipclean.checkpoint.contents import cannot_read
 from clipclean.checkpoint.values import OddTensor, Pairs, TensorRef
-from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd
 
 SUFFIX = ".index.json"
 MAX_INDEX = 4 * 2**20  # bytes; a CLIP of 1,000 tensors needs 0.1 MB
@@ -84,7 +84,7 @@ def belongs_to(path: Path, /) -> Path | None:
 def _refuse_places(path: Path, files: list[str], /) -> None:
     """Refuse shards that are elsewhere, missing, or too many."""
     if len(files) > MAX_SHARDS:
-        raise RefusedInput(f"{path.name} names {len(files):,} files; no CLIP needs more than {MAX_SHARDS:,}.")
+        raise absurd(f"{path.name} names {len(files):,} files", MAX_SHARDS)
     outside = [file for file in files if not _is_plain(file)]
     if outside:
         raise UnsafeCheckpoint(

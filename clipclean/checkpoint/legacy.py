@@ -4,7 +4,7 @@ import struct
 
 from clipclean.checkpoint.opcodes import Pickled, interpret
 from clipclean.checkpoint.values import BYTES, Pairs, Record, Storage
-from clipclean.errors import RefusedInput, UnsafeCheckpoint
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, truncated
 
 MAGIC = 0x1950A86A20F9469CFC6C
 PROTOCOL = 1001
@@ -21,8 +21,7 @@ def read(view: memoryview, /) -> tuple[Pickled, dict[str, Record]]:
     magic = _pickle(view, 0)
     if magic.value != MAGIC:
         raise RefusedInput(
-            "it is a Python pickle that torch.save did not write. Re-save the state_dict with torch.save, "
-            "or as safetensors."
+            "it is a Python pickle that torch.save did not write. Save model.state_dict() by torch.save."
         )
     protocol = _pickle(view, magic.end)
     system = _pickle(view, protocol.end)
@@ -54,14 +53,14 @@ def _records(view: memoryview, keys: Pickled, storages: dict[str, Storage], /) -
         if storage is None or storage.dtype not in BYTES or key in records:
             raise UnsafeCheckpoint(f"its list of storages names {key[:40]!a}, which no tensor uses, or names it twice.")
         if at + 8 > len(view):
-            raise RefusedInput("it ends before its last storage: the file is truncated. Download or copy it again.")
+            raise truncated("it ends before its last storage")
         elements = struct.unpack_from("<q", view, at)[0]
         size = elements * BYTES[storage.dtype]
         if elements == storage.elements and at + 8 + size > len(view):
-            raise RefusedInput("it ends inside a storage: the file is truncated. Download or copy it again.")
+            raise truncated("it ends inside a storage")
         if elements != storage.elements:
             raise UnsafeCheckpoint(
-                f"storage {key[:40]!a} has {elements:,} elements where its pickle states {storage.elements:,}."
+                f"storage {key[:40]!a} has {elements:,} elements, and not {storage.elements:,} as stated."
             )
         records[key] = Record(at + 8, size)
         at += 8 + size

@@ -13,7 +13,7 @@ from typing import Any
 
 from clipclean.checkpoint import names
 from clipclean.checkpoint.values import DroppedObject, Module, Name, Pairs, Storage
-from clipclean.errors import RefusedInput, UnsafeCheckpoint
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, damaged
 from clipclean.untrusted import printable, some
 
 MAX_OPCODES = 1_000_000  # a training checkpoint of the largest CLIP takes about 150,000
@@ -115,7 +115,7 @@ class _Machine:
                 self.step(opcode.name, argument)
         except ValueError as error:
             told = printable(str(error))[:200]
-            raise RefusedInput(f"its pickle is truncated or damaged: {told}. Download or copy it again.") from error
+            raise damaged(f"its pickle is truncated or damaged: {told}") from error
         raise UnsafeCheckpoint(f"its pickle has more than {MAX_OPCODES:,} steps, which no checkpoint needs.")
 
     def step(self, opcode: str, argument: Any, /) -> None:  # Any: an int, a text, bytes, a float, by the opcode

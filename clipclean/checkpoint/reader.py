@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from clipclean.checkpoint import container, contents, folders, layouts, legacy, opcodes, safetensors_file, tensors
 from clipclean.checkpoint.tensors import refuse_non_finite
 from clipclean.checkpoint.values import Record
-from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UsageError, damaged
 from clipclean.untrusted import some
 
 Format = Literal[
@@ -183,7 +183,7 @@ def _parts(place: folders.WeightsLocation, /) -> list[_ParsedFile]:
         except RefusedInput as error:
             raise type(error)(f"{path.name}: {error}" if place.index else str(error)) from error
     if len({part.parsed.format for part in parts}) > 1:
-        raise RefusedInput("its shards are files of different formats. Download or copy them again.")
+        raise damaged("its shards are files of different formats")
     return parts
 
 
@@ -225,9 +225,7 @@ def _zip(view: memoryview, /) -> _Parsed:
     pickled = opcodes.interpret(data, torchscript=is_script)
     storages = {name.removeprefix("data/"): entry for name, entry in found.items() if name.startswith("data/")}
     if any(entry.method != container.STORED for entry in storages.values()):
-        raise RefusedInput(
-            "its numbers are compressed, so the archive was repacked. Re-save the state_dict with torch.save."
-        )
+        raise RefusedInput("its numbers are compressed: it was repacked. Re-save the state_dict with torch.save.")
     records = {key: Record(entry.start, entry.size, container.stated_crc(entry)) for key, entry in storages.items()}
     if not is_script:
         return _Parsed(pickled.value, records, "torch-zip", dropped=pickled.dropped)

@@ -19,7 +19,7 @@ from torch import Tensor
 from clipclean import untrusted
 from clipclean.checkpoint import contents, tensors
 from clipclean.checkpoint.values import BYTES, CODES, Pairs, Record, Storage, TensorRef
-from clipclean.errors import RefusedInput, UnsafeCheckpoint
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, truncated
 
 # The format allows 100 MB. The largest CLIP needs 0.3 MB, and JSON takes up to twenty times its size once parsed.
 MAX_HEADER = 16 * 2**20
@@ -108,16 +108,14 @@ def _header(view: memoryview, /) -> tuple[dict[str, object], int]:
     if length > MAX_HEADER:
         raise RefusedInput(f"its safetensors header claims {length:,} bytes; clipclean reads up to {MAX_HEADER:,}.")
     if 8 + length > len(view):
-        raise RefusedInput("it ends inside its safetensors header: the file is truncated. Download or copy it again.")
+        raise truncated("it ends inside its safetensors header")
     return untrusted.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER), 8 + length
 
 
 def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:
     """Name, first and last byte within the data, and description of one tensor."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
-        raise RefusedInput(
-            f"its safetensors header describes {name[:80]!a} by other fields than dtype, shape and offsets."
-        )
+        raise RefusedInput(f"its header describes {name[:80]!a} by other fields than dtype, shape and offsets.")
     dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(dtype, str) or dtype not in CODES:
         raise RefusedInput(f"{name[:80]!a} has the dtype {str(dtype)[:20]!a}; clipclean reads {', '.join(CODES)}.")

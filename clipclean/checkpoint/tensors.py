@@ -9,7 +9,7 @@ from torch import Tensor
 
 from clipclean.checkpoint.contents import Contents
 from clipclean.checkpoint.values import CODES, Record, Storage, TensorRef
-from clipclean.errors import RefusedInput, UnsafeCheckpoint
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, damaged
 from clipclean.untrusted import some
 
 DTYPES = {name: getattr(torch, name) for name in CODES.values()}
@@ -67,9 +67,7 @@ def _refuse_amplification(refs: Mapping[str, TensorRef], size: int, /) -> None:
             raise UnsafeCheckpoint(f"{name!a} claims the shape {_shape(ref)}, larger than any layer of a CLIP.")
         total += math.prod(ref.size) * DTYPES[ref.storage.dtype].itemsize
     if total > 2 * size + SLACK:
-        raise UnsafeCheckpoint(
-            f"its tensors claim {total:,} bytes, but the file has {size:,}: it repeats the same numbers."
-        )
+        raise UnsafeCheckpoint(f"its tensors claim {total:,} bytes of a file of {size:,}: it repeats the same numbers.")
 
 
 def _storage(name: str, storage: Storage, records: Mapping[str, Record], contents: Contents, /) -> Tensor:
@@ -87,9 +85,7 @@ def _storage(name: str, storage: Storage, records: Mapping[str, Record], content
         return torch.empty(0, dtype=dtype)
     raw = contents.view()[record.start : record.start + record.size]
     if record.crc is not None and zlib.crc32(raw) != record.crc:
-        raise RefusedInput(
-            f"the numbers of {name!a} are damaged: their checksum does not match. Download or copy the file again."
-        )
+        raise damaged(f"the numbers of {name!a} are damaged: their checksum does not match")
     flat = torch.frombuffer(contents.buffer, dtype=torch.uint8, count=record.size, offset=record.start)
     if dtype is torch.bool and int(flat.max()) > 1:
         raise UnsafeCheckpoint(f"{name!a} is boolean, but holds other bytes than 0 and 1.")
@@ -104,9 +100,7 @@ def _refuse_outside(name: str, ref: TensorRef, /) -> None:
     if len(ref.size) != len(ref.stride):
         raise UnsafeCheckpoint(f"{name!a} has {len(ref.size)} sizes but {len(ref.stride)} strides.")
     if any(length > 1 and step == 0 for length, step in zip(ref.size, ref.stride, strict=True)):
-        raise UnsafeCheckpoint(
-            f"{name!a} has the shape {_shape(ref)} by repeating elements (stride 0). Save it with .contiguous()."
-        )
+        raise UnsafeCheckpoint(f"{name!a} repeats elements (stride 0) in {_shape(ref)}. Save it with .contiguous().")
     elements = math.prod(ref.size)
     last = ref.offset + sum((length - 1) * step for length, step in zip(ref.size, ref.stride, strict=True) if length)
     if (
@@ -114,9 +108,7 @@ def _refuse_outside(name: str, ref: TensorRef, /) -> None:
         or elements > ref.storage.elements
         or ref.offset > ref.storage.elements
     ):
-        raise UnsafeCheckpoint(
-            f"{name!a} with the shape {_shape(ref)} reaches outside its {ref.storage.elements:,} numbers."
-        )
+        raise UnsafeCheckpoint(f"{name!a} of shape {_shape(ref)} reaches outside its {ref.storage.elements:,} numbers.")
 
 
 def refuse_non_finite(tensors: Mapping[str, Tensor], /) -> None:

@@ -48,9 +48,7 @@ def find(path: Path, wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
     """
     for part in str(path).split("::"):
         if table.URL.match(part):
-            raise RefusedInput(
-                f"{printable(path)} is not on this machine: local paths only. Download it first and give the copy's path."
-            )
+            raise RefusedInput(f"{printable(path)} is not on this machine. Download it first and give the copy's path.")
     paths = expand(path)
     if missing := [each.name for each in paths if not os.path.lexists(each)] if "{" in str(path) else []:
         raise RefusedInput(
@@ -239,9 +237,7 @@ def _braces(pattern: str, /) -> list[str]:
 
 def _refuse_many(pattern: str | Path, count: int, /) -> None:
     if count > MOST:
-        raise RefusedInput(
-            f"{printable(pattern)} stands for {count:,} shards or more; {MOST:,} are the most. Check the range."
-        )
+        raise RefusedInput(f"{printable(pattern)} stands for {count:,} shards; {MOST:,} are the most. Check the range.")
 
 
 def _exists(path: Path, /) -> bool:

@@ -37,10 +37,7 @@ def read_classes(source: Path | Sequence[str], /) -> list[str]:
             "apart. Leave each name in once."
         )
     if len(names) > _MOST_CLASSES:
-        raise UsageError(
-            f"{called} names {len(names):,} classes; {_MOST_CLASSES:,} is the maximum. "
-            "Leave out classes that no attacker would target."
-        )
+        raise UsageError(f"{called} names {len(names):,} classes; {_MOST_CLASSES:,} are the most. Leave some out.")
     if len(names) < 2:
         raise UsageError(f"{called} holds {len(names)} class names; a classifier needs two at least. One name a line.")
     return names

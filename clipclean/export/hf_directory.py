@@ -76,9 +76,7 @@ def check_config(model_cfg: Config, preprocess_cfg: Config, /) -> None:
     """
     vision, text = model_cfg["vision_cfg"], model_cfg["text_cfg"]
     if isinstance(vision.get("layers", 12), list | tuple):
-        raise UnsupportedModel(
-            f"The image tower is a ResNet, and transformers' CLIPModel has ViT towers alone. {WAY_OUT}"
-        )
+        raise UnsupportedModel(f"The image tower is a ResNet, and CLIPModel has ViT towers alone. {WAY_OUT}")
     settings = {f"vision_cfg.{key}": value for key, value in vision.items() if key not in VISION_KEYS}
     settings |= {f"text_cfg.{key}": value for key, value in text.items() if key not in TEXT_KEYS}
     settings["nonscalar_logit_scale"] = model_cfg.get("nonscalar_logit_scale")

@@ -323,6 +323,4 @@ def check(
 def _hold_unit(embeddings: Sequence[Rows], /) -> None:
     furthest = max(float(np.abs(np.linalg.norm(rows, axis=1) - 1).max()) for rows in embeddings)
     if not furthest <= UNIT:
-        raise ExportMismatch(
-            f"The embeddings should have length 1, and one is off by {furthest:.2g}. Nothing was exported."
-        )
+        raise ExportMismatch(f"An embedding is off length 1 by {furthest:.2g}. Nothing was exported.")

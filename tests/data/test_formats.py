@@ -15,7 +15,7 @@ def read_pairs(path: Path, limits: ReadLimits, *, image_key: str | None = None) 
     "address", ["pipe:cat a.tar", "http://example.org/a.tar", "s3://bucket/{0..9}.tar", "hf://datasets/x", "gs://x/y"]
 )
 def test_addresses_are_refused(address: str, limits: ReadLimits) -> None:
-    with pytest.raises(RefusedInput, match="local paths only"):
+    with pytest.raises(RefusedInput, match="not on this machine"):
         read_pairs(Path(address), limits)
 
 

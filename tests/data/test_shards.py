@@ -65,7 +65,7 @@ def test_folder_and_pattern_name_several_shards(tmp_path: Path, tar, samples: di
     assert [pair.key for pair in whole.pairs] == [f"s-00{n}.tar/x" for n in range(4)]
     assert read_pairs(tmp_path / "s-{000..003}.tar", limits).digest == whole.digest
     assert len(read_pairs(tmp_path / "s-{001..002}.tar", limits)) == 2
-    with pytest.raises(RefusedInput, match=r"2 of the 6 shards .* missing: s-004\.tar, s-005\.tar"):
+    with pytest.raises(RefusedInput, match=r"2 of the 6 shards .* missing: 's-004\.tar', 's-005\.tar'"):
         read_pairs(tmp_path / "s-{000..005}.tar", limits)
 
 
