@@ -142,9 +142,9 @@ def measured(o: argparse.Namespace, entry: dict, known: dict) -> dict:
 def weaker(result: detect.SearchResult, chosen: Recipe, named: set[str]) -> tuple[unlearning.RecoveredTrigger, ...]:
     """Triggers towards the same classes that stand out, with those that turn few unseen images."""
     return tuple(
-        unlearning.RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
+        unlearning.RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
         for t in result.targeted
-        if detect.rank(t) >= chosen.unlearn.outlyingness
+        if t.anomaly_index >= chosen.unlearn.outlyingness
         and t.probe.excess >= LEAST_WEAK
         and (not named or t.found.target in named)
     )

@@ -10,7 +10,7 @@ from clipclean.detect.projection import Plane, neighbouring, principal
 from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, together
 from clipclean.detect.rounding import fastest
 from clipclean.detect.score import Suspect, telling
-from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, rank, search
+from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
 from clipclean.detect.stages import Course, pack, unpack
 from clipclean.detect.verdict import (
     DOUBT,
@@ -75,7 +75,6 @@ __all__ = [
     "pack",
     "predict",
     "principal",
-    "rank",
     "sanitized",
     "score",
     "search",

@@ -28,8 +28,6 @@ TWIN, LEAST_TOLD = (
     8,
 )  # share of the known triggers that act alike on a twin, and least number of them that say something
 CODE = 7  # counts up whenever a change of the search moves sizes: references of other code are no references
-DEVIATION = 0.35  # of the logarithm of a size between clean models of one kind: docs/experiments.md
-FREELY = ", no target"
 PANEL = "panel"  # stands beside the families: the least strengths of the triggers of the panel, by spec
 ATTRACTION = "attraction"  # likewise: how often random changes turn images into each class
 COMPACTNESS = (
@@ -62,14 +60,6 @@ class References:
         """
         others = tuple(sizes for sizes in self.entries if not _is_twin(sizes.get(PANEL, {}), panel))
         return replace(self, entries=others) if others else None
-
-    def reference_anomaly(self, family: str, target: str, gap: float, /) -> float:
-        """How far a gap is beyond the largest that a clean model has for this class, in deviations; nan where none was measured.
-
-        A class that was not searched for in a clean model could have had as large a gap as any that was.
-        """
-        usual = [_usual(gaps(sizes[family]), target) for sizes in self.entries if len(sizes.get(family, ())) > 1]
-        return (gap - max(0.0, *usual)) / DEVIATION if usual else math.nan
 
     def margin(self, family: str, target: str, /) -> float:
         """The largest margin that a clean model has for this class; nan where none was measured. See :func:`margins`."""
@@ -109,11 +99,6 @@ class References:
         found = [sizes[PANEL][trigger] for sizes in self.entries if trigger in sizes.get(PANEL, {})]
         return min(found, default=None)
 
-    def free_anomaly(self, family: str, size: float, /) -> float:
-        """How much smaller a trigger without a target is than in clean models, in deviations; nan where none was measured."""
-        usual = [size for sizes in self.entries for size in sizes.get(freely(family), {}).values()]
-        return (math.log(min(usual)) - math.log(size)) / DEVIATION if usual else math.nan
-
     def sizes(self, family: str, /) -> dict[str, float] | None:
         """Of the smallest size in each clean model: ``median``, ``low``, ``high`` and their number; None without any."""
         smallest = [min(sizes[family].values()) for sizes in self.entries if sizes.get(family)]
@@ -128,14 +113,6 @@ def _is_twin(one: Mapping[str, float], other: Mapping[str, float]) -> bool:
     told = [name for name in one.keys() & other.keys() if min(one[name], other[name]) < NEVER]
     alike = sum(math.isclose(one[name], other[name], rel_tol=1e-4) for name in told)
     return len(told) >= LEAST_TOLD and alike >= TWIN * len(told)
-
-
-def gaps(sizes: Mapping[str, float], /) -> dict[str, float]:
-    """How much smaller each class's size is than the median of the other classes', as a difference of logarithms."""
-    logs = {name: math.log(size) for name, size in sizes.items()}
-    return {
-        name: statistics.median(log for other, log in logs.items() if other != name) - own for name, own in logs.items()
-    }
 
 
 def margins(sizes: Mapping[str, float], pulls: Mapping[str, float] | None = None, /) -> dict[str, float]:
@@ -155,11 +132,6 @@ def pulled(attractions: Mapping[Name, float], family: str, /) -> dict[Name, floa
 
 def _usual(found: Mapping[str, float], target: str) -> float:
     return found.get(target, max(found.values()))
-
-
-def freely(family: str, /) -> str:
-    """How the sizes are called that searches of a family without a target end with."""
-    return f"{family}{FREELY}"
 
 
 def vocabulary(classes: Sequence[str], /) -> str:
@@ -241,7 +213,7 @@ def _sizes(model: object, name: str) -> Sizes:
 
 def _largest(measure: str) -> float:
     """The largest value that a measure has: the cap of a family, and what the others can be; 0 of what is unknown."""
-    family = FAMILIES.get(measure.removesuffix(FREELY))
+    family = FAMILIES.get(measure)
     return ROUNDED * family.cap if family else {PANEL: NEVER, ATTRACTION: 1.0, COMPACTNESS: ROUNDED}.get(measure, 0.0)
 
 

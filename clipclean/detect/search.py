@@ -23,7 +23,6 @@ from clipclean.detect.references import (
     References,
     Sizes,
     evidence,
-    freely,
     pulled,
 )
 from clipclean.detect.stages import Course, Stages
@@ -54,17 +53,13 @@ LEAST_CLASSES = 5  # fewest classes for comparing a suspect with others
 
 @dataclass(frozen=True)
 class UntargetedResult:
-    """The result of a search without a target: the share of images at one class, and the trigger's size.
-
-    ``reference_anomaly`` is how much smaller the size is than in clean models, in deviations; nan without clean models.
-    """
+    """The result of a search without a target: the share of images at one class, and the trigger's size."""
 
     family: str
     target: int
     share: float
     size: float
     is_reached: bool
-    reference_anomaly: float
 
 
 @dataclass(frozen=True)
@@ -121,7 +116,6 @@ class TargetedResult:
         gap: how much smaller it is than the median of the other classes, as a difference of logarithms.
         margin: how much smaller its size is than the smallest of the other classes.
         anomaly_index: the gap in robust deviations of the other classes: the anomaly index of Neural Cleanse, on logarithms.
-        reference_anomaly: the gap beyond that of clean models, in deviations; nan without clean models to compare with.
         reference: sizes that clean models need; None without such models.
         relative: the margin of sizes beyond what random changes let expect of each class.
         attraction: share of the images of other classes that random changes turn into this class.
@@ -135,7 +129,6 @@ class TargetedResult:
     gap: float
     margin: Margin
     anomaly_index: float
-    reference_anomaly: float
     reference: Mapping[str, float] | None
     relative: Margin
     attraction: float = 0.0
@@ -207,7 +200,6 @@ class TargetedResult:
             attraction=self.attraction,
             compact_margin=finite(self.compact.margin.value) if self.compact else None,
             evidence=finite(self.evidence),
-            abnormality=finite(self.reference_anomaly),
             outlyingness=finite(self.anomaly_index),
             file=file,
         )
@@ -252,10 +244,6 @@ class SearchResult:
             by_family.setdefault(candidate.family, {})[self.classes[candidate.target]] = candidate.size
         if masks := outsides([*(hit.candidate for hit in self.targeted), *self.controls]):
             by_family[COMPACTNESS] = {self.classes[target]: share for target, share in masks.items()}
-        for family in FAMILIES:
-            # Of several restarts the smallest: what counts is how little a clean model needs.
-            if free := [g.size for g in self.untargeted if g.family == family]:
-                by_family[freely(family)] = {"": min(free)}
         if self.strengths or self.grid:
             by_family[PANEL] = {s.trigger: s.size for s in (*self.strengths, *self.grid)}
         if self.attractions:
@@ -292,7 +280,6 @@ class SearchResult:
                     size=finite(g.size),
                     share=g.share,
                     reached=g.is_reached,
-                    abnormality=finite(g.reference_anomaly),
                 )
                 for g in self.untargeted
             ),
@@ -363,7 +350,7 @@ def search(
     twins -= references.models if references else 0
     pasted = scene.pasted()
     led_to = [*(c.target for c in pasted), *(s.target for s in sorted(acting, key=lambda s: s.least) if s.target >= 0)]
-    untargeted = scene.untargeted(general, references)
+    untargeted = scene.untargeted(general)
     suspects = suspected(untargeted, list(dict.fromkeys([*pointed, *led_to])), most=effort.suspects)
     targets = scene.targets(suspects, classes=classes, swept=swept)
     made = scene.towards(targets, pasted)
@@ -379,7 +366,7 @@ def search(
         if each.target in close
     ]
     return SearchResult(
-        targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -rank(hit)))),
+        targeted=tuple(sorted(targeted, key=lambda hit: (-hit.evidence, -hit.anomaly_index))),
         controls=tuple(each for each in made if each.target not in close),
         untargeted=tuple(untargeted),
         strengths=acting,
@@ -454,7 +441,7 @@ class _Scene:
         )
         return found or ()
 
-    def untargeted(self, families: Sequence[str], references: References | None) -> list[UntargetedResult]:
+    def untargeted(self, families: Sequence[str]) -> list[UntargetedResult]:
         """The results of the searches without a target."""
 
         def one(family: str, generator: Generator) -> list[tuple[SearchCandidate, float]]:
@@ -468,7 +455,11 @@ class _Scene:
             )
 
         found = self.stages.each("no target", families, one)
-        return [_gathering(candidate, share, references) for ended in found.values() for candidate, share in ended]
+        return [
+            UntargetedResult(c.family, c.target, share, c.size, c.is_reached)
+            for ended in found.values()
+            for c, share in ended
+        ]
 
     def targets(self, suspects: Sequence[int], *, classes: int, swept: int) -> list[int]:
         """The classes to search for: the suspects, the leaders of a brief search of ``swept`` classes, and controls at random."""
@@ -593,14 +584,6 @@ def _gap(size: float, others: Sequence[float]) -> float:
     return statistics.median(map(math.log, others)) - math.log(size)
 
 
-def _gathering(candidate: SearchCandidate, share: float, references: References | None) -> UntargetedResult:
-    """The result of a search without a target, with the sizes to compare with."""
-    reference_anomaly = references.free_anomaly(candidate.family, candidate.size) if references else math.nan
-    return UntargetedResult(
-        candidate.family, candidate.target, share, candidate.size, candidate.is_reached, reference_anomaly
-    )
-
-
 @dataclass(frozen=True)
 class _Comparison:
     """What a candidate is compared with: all that were made, their masks, random changes, and clean models."""
@@ -631,7 +614,6 @@ class _Comparison:
             anomaly_index=inversion.anomaly_index(
                 candidate.size, others_of(candidate, [c for c in self.made if not c.is_stopped]) or others, floor=FLOOR
             ),
-            reference_anomaly=known.reference_anomaly(family, found.target, gap) if known else math.nan,
             reference=known.sizes(family) if known else None,
             relative=Margin(
                 _margin(candidate, self.made, self.attractions),
@@ -686,8 +668,3 @@ def drawn(classes: int, suspects: Sequence[int], /, *, count: int, generator: Ge
     """Random classes to compare the suspects with."""
     order = torch.randperm(classes, generator=generator).tolist()
     return [target for target in order if target not in set(suspects)][:count]
-
-
-def rank(hit: TargetedResult, /) -> float:
-    """How unusual a found trigger is by itself, regardless of other classes: a model may have several targets."""
-    return hit.anomaly_index if math.isnan(hit.reference_anomaly) else hit.reference_anomaly

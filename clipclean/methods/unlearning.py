@@ -136,7 +136,7 @@ def begin(
     named = {suspect.name for suspect in detect.suspected(result, limits=limits)}
     catches = first_caught(result.targeted, outlyingness=recipe.unlearn.outlyingness, named=named)
     suspects = dict.fromkeys((*pointed, *(catch.target for catch in catches)))
-    ranks = {f: [detect.rank(t) for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
+    ranks = {f: [t.anomaly_index for t in result.targeted if t.candidate.family == f] for f in detect.FAMILIES}
     scores = {family: max(found) for family, found in ranks.items() if found}  # a deadline may leave families out
     return State(tuple(suspects), controls, catches, 0, (scores,), ())
 
@@ -170,7 +170,7 @@ def first_caught(
     model and leaves the backdoor: InverTune (arXiv 2506.12411) requires 0.7 as well.
     """
     caught = [
-        RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, detect.rank(t), t.probe.excess)
+        RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
         for t in found
         if t.candidate.is_reached and _stands_out(t, outlyingness) and t.probe.excess >= SUCCEEDS
     ]
@@ -182,7 +182,7 @@ def first_caught(
 
 def _stands_out(hit: detect.TargetedResult, outlyingness: float) -> bool:
     """Whether a found trigger is much smaller than those of others; of a family of few parameters, smaller than natural ones as well."""
-    return detect.rank(hit) >= outlyingness and (detect.FAMILIES[hit.candidate.family].is_general or hit.evidence > 0)
+    return hit.anomaly_index >= outlyingness and (detect.FAMILIES[hit.candidate.family].is_general or hit.evidence > 0)
 
 
 def unlearn(

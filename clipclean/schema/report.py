@@ -147,7 +147,7 @@ class FoundRecord(Part):
     )
     evidence: Number | None = Field(None, description="The margin beyond what natural triggers have.")
     abnormality: Number | None = Field(
-        None, description="Robust standard deviations by which the size is smaller than that of clean models."
+        None, description="Of earlier versions: deviations by which the size is smaller than that of clean models."
     )
     outlyingness: Number | None = Field(
         None,
@@ -174,7 +174,6 @@ class GatheringRecord(Part):
     size: Share | None
     share: Share = Field(description="Of the images that it brought to the class.")
     reached: bool
-    abnormality: Number | None
 
 
 class StrengthRecord(Part):

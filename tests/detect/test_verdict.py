@@ -272,7 +272,6 @@ def hit(
         gap=margin,
         margin=Margin(margin, usual, shrunk),
         anomaly_index=0.0,
-        reference_anomaly=math.nan,
         reference=None,
         relative=Margin(relative, usual_relative, shrunk),
         attraction=attraction,
@@ -542,7 +541,7 @@ def test_without_a_search_the_classes_that_the_panel_leads_to_are_named():
 
 def test_images_that_gather_where_no_class_lies_are_a_warning_and_the_class_next_to_it_is_no_error():
     """By a tenth of what turns them into any class: the target may be on no list."""
-    gathered = UntargetedResult("mask", 0, 0.4, 0.002, True, math.nan)
+    gathered = UntargetedResult("mask", 0, 0.4, 0.002, True)
     assert shown(hit(margin=FAILS)) == [("CC003", "error", "banana")]
     assert shown(hit(margin=FAILS), untargeted=(gathered,)) == [
         ("CC003", "warning", "banana"),

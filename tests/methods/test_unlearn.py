@@ -169,7 +169,6 @@ def hit(*, excess, anomaly=3.0, is_reached=True, target=1, name="a", family="mas
         probe=SimpleNamespace(excess=excess),
         evidence=evidence,
         anomaly_index=anomaly,
-        reference_anomaly=float("nan"),
     )
 
 
