@@ -54,6 +54,7 @@ def of_audit(given: Values, /) -> Iterator["AuditRequest"]:
 def of_sanitize(given: Values, /) -> "SanitizeRequest":
     """The request of a cleaning."""
     recipe, policy = recipe_of(given), policy_of(given)
+    from clipclean.config import recipe as recipes
     from clipclean.export import formats
     from clipclean.jobs import prepare
 
@@ -67,7 +68,9 @@ def of_sanitize(given: Values, /) -> "SanitizeRequest":
         policy=policy,
         screen=None if given["screen"] == "report" else given["screen"],
         wanted=formats.wanted(given["format"]),
-        unnamed=None if given["recipe"] is not None else _settings(given),
+        unnamed=None
+        if given["recipe"] is not None
+        else recipes.with_budgets(given["set"], max_accuracy_loss=given["max_accuracy_loss"], max_minutes=None),
         fits_warmup=not any(change.partition("=")[0].strip() == "train.warmup_steps" for change in given["set"]),
     )
 
@@ -111,14 +114,11 @@ def of_plant(given: Values, /) -> "PlantRequest":
     return filled(plant.PlantRequest, given, trigger=trigger, planting=recipes.planting(**chosen))
 
 
-@contextlib.contextmanager
-def of_references(given: Values, /) -> Iterator["AuditRequest"]:
+def of_references(given: Values, /) -> contextlib.AbstractContextManager["AuditRequest"]:
     """The request of an audit of clean models; raises UsageError if there is none."""
     if not given["models"]:
         raise UsageError("models: none. Name one at least.")
-    first = {"model": given["models"][0], "reference": (), "save_triggers": None, "search": True}
-    with of_audit({**given, **first}) as request:
-        yield request
+    return of_audit({**given, "model": given["models"][0], "reference": (), "save_triggers": None, "search": True})
 
 
 def fetched(given: Values, progress: "Progress", /) -> dict[str, Any]:  # Any: values of options
@@ -145,13 +145,6 @@ def recipe_of(given: Values, /) -> "Recipe":
         max_accuracy_loss=given["max_accuracy_loss"],
         max_minutes=given["max_minutes"],
     )
-
-
-def _settings(given: Values) -> tuple[str, ...]:
-    """The changed values, for any recipe."""
-    from clipclean.config import recipe as recipes
-
-    return recipes.with_budgets(given["set"], max_accuracy_loss=given["max_accuracy_loss"], max_minutes=None)
 
 
 def policy_of(given: Values, /) -> "Policy":
