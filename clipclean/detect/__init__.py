@@ -7,9 +7,9 @@ from clipclean.detect.measure import EMBED_BATCH, Accuracy, EvalSet, Measurement
 from clipclean.detect.metrics import Rate
 from clipclean.detect.panel import strengths
 from clipclean.detect.projection import Plane, neighbouring, principal
-from clipclean.detect.references import PANEL, References, ReferencesFile, Sizes, as_file, from_file, together
+from clipclean.detect.references import PANEL, References, ReferencesFile, as_file, from_file, together
 from clipclean.detect.rounding import fastest
-from clipclean.detect.score import Suspect, telling
+from clipclean.detect.score import telling
 from clipclean.detect.search import FLOOR, SearchResult, TargetedResult, divided, search
 from clipclean.detect.stages import Course, pack, unpack
 from clipclean.detect.verdict import (
@@ -28,7 +28,7 @@ from clipclean.detect.verdict import (
     unsearched,
     unsound,
 )
-from clipclean.detect.zeroshot import canonical_form, classifier, predict
+from clipclean.detect.zeroshot import classifier, predict
 
 __all__ = [
     "DOUBT",
@@ -50,8 +50,6 @@ __all__ = [
     "ReferencesFile",
     "SearchCandidate",
     "SearchResult",
-    "Sizes",
-    "Suspect",
     "TargetedResult",
     "TriggerLike",
     "accuracy",
@@ -61,7 +59,6 @@ __all__ = [
     "anomaly_index",
     "as_file",
     "audit",
-    "canonical_form",
     "canonical_of",
     "classifier",
     "divided",

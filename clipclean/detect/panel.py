@@ -47,11 +47,6 @@ class Strength:
         """The least strength; for a trigger that does not act, a value from 1 to ``NEVER``, lower the more images it moves."""
         return self.least if self.target >= 0 else NEVER - (NEVER - 1) * min(self.excess, ACTS) / ACTS
 
-    @property
-    def family(self) -> str:
-        """Kind of the trigger: its spec up to the colon."""
-        return self.trigger.partition(":")[0]
-
 
 def strengths(
     embed: Callable[[Tensor], Tensor], pixels: Tensor, triggers: Sequence[TriggerLike], /, *, canonical: Canonical
