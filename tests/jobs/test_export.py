@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from clipclean import checkpoint, files
 from clipclean.checkpoint.layouts import from_open_clip
-from clipclean.errors import RefusedInput, ResourceError, UsageError
+from clipclean.errors import ResourceError, UsageError
 from clipclean.export import checksums, formats, hf_directory, open_clip_directory, parity
 from clipclean.jobs import export as export_job
 from clipclean.jobs import verify
@@ -135,7 +135,7 @@ def test_it_is_measured_on_the_users_own_pairs(job, unread):
 
 def test_a_model_that_a_layout_has_no_place_for_is_refused_before_the_data_are_read(job, tmp_path):
     resnet = tiny.job(tmp_path / "resnet", config=tiny.TINY_RESNET, count=2)
-    with pytest.raises(RefusedInput, match="ResNet"):
+    with pytest.raises(UsageError, match="ResNet"):
         run(resnet, data=tmp_path / "missing", wanted=formats.ExportOptions(("hf",), "transformers.js", False, False))
 
 

@@ -213,7 +213,7 @@ def test_other_layouts_stand_beside_with_the_same_weights(job, unread, monkeypat
 
 def test_a_layout_that_has_no_place_for_the_model_is_refused_before_training(tmp_path, capsys):
     resnet = tiny.job(tmp_path / "job", config=tiny.TINY_RESNET, count=2)
-    assert cli.main(resnet.sanitize("--format", "hf")) == 3
+    assert cli.main(resnet.sanitize("--format", "hf")) == 2
     assert "ResNet" in capsys.readouterr().err
     assert not resnet.out.exists()
 
@@ -384,6 +384,9 @@ def interrupted_at(monkeypatch, step, number):
     monkeypatch.setattr(train, "fit", steps)
 
 
+STATE = {own_state.MARK, "state.safetensors"}
+
+
 def hidden(job):
     return own_state.place_of(job.out)
 
@@ -397,7 +400,7 @@ def test_an_interrupted_run_leaves_only_its_state_and_goes_on_to_the_same_bytes(
     assert "after step 2 of 3. Give the same command again" in capsys.readouterr().err
     assert signal.getsignal(number) is before
     assert not job.out.exists()
-    assert names(hidden(job)) == {"state.safetensors"}
+    assert names(hidden(job)) == STATE
     cli.main(whole(job))
     assert result(job.out)["training"]["resumed_at"] == 2
     assert [entry["step"] for entry in result(job.out)["training"]["losses"]] == [0, 1, 2]
@@ -575,7 +578,7 @@ def test_data_that_break_during_the_run_end_it_and_once_they_are_whole_it_goes_o
         patch.setattr(train, "fit", breaks)
         assert cli.main(whole(job)) == 3
     assert "cut off after 512 bytes" in capsys.readouterr().err
-    assert names(hidden(job)) == {"state.safetensors"}
+    assert names(hidden(job)) == STATE
     assert not job.out.exists()
     cli.main(whole(job))
     assert result(job.out)["training"]["resumed_at"] == 2
@@ -686,7 +689,7 @@ def test_what_ends_one_process_ends_both_and_the_same_command_goes_on(job, unrea
     found, told = two(whole(job), event)
     assert found == codes, told
     assert words in told[0][1]
-    assert names(hidden(job)) == {"state.safetensors"}
+    assert names(hidden(job)) == STATE
     assert not job.out.exists()
     assert cli.main(whole(job)) == 4  # by one process: it may be another number
     assert result(job.out)["training"]["resumed_at"] == 2
@@ -795,7 +798,7 @@ def test_a_disk_that_is_full_at_the_end_loses_no_training_and_leaves_no_half_fil
         assert cli.main(job.sanitize()) == 5
     assert "No space left while writing" in capsys.readouterr().err
     assert names(job.folder) == before
-    assert names(hidden(job)) == {"state.safetensors"}
+    assert names(hidden(job)) == STATE
     assert cli.main(job.sanitize()) == 4
     assert result(job.out)["training"]["resumed_at"] == 3
     assert names(job.folder) == before | {"out"}
@@ -889,10 +892,11 @@ def test_without_the_panel_and_without_a_name_nothing_is_shown(job, unread):
     assert result(job.out)["after"]["measurements"]["probes"] == []
 
 
-def test_the_estimate_is_told_before_the_pairs_are_screened(job, unread, capsys):
+def test_one_estimate_is_told_after_the_screening_and_before_anything_is_measured(job, unread, capsys):
     cli.main([word for word in job.sanitize("--no-panel") if word != "--quiet"])
     told = capsys.readouterr().err
-    assert 0 <= told.index("estimated: about") < told.index("screening the pairs")
+    assert told.count("estimated: about") == 1
+    assert told.index("screening the pairs") < told.index("estimated: about") < told.index("measuring before")
 
 
 def test_bf16_moves_the_weights_otherwise_and_leaves_them_in_fp32(finished, job, unread):

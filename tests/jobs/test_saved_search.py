@@ -37,6 +37,7 @@ def _quick():
 @pytest.fixture(autouse=True)
 def _own(monkeypatch, tmp_path):
     monkeypatch.setenv("CLIPCLEAN_STATE", str(tmp_path / "state"))
+    own_state.COMMAND.set("clipclean audit")  # not a longer one of a test before
 
 
 @pytest.fixture(scope="module")
