@@ -82,21 +82,16 @@ def canaries(auto: AutoRecord, /) -> list[tuple[str, ...]]:
     chosen = next((entry for entry in auto.ladder if entry.chosen), None)
     trial = _taken(chosen, auto) if chosen else None
     left = {outcome.trigger: outcome for outcome in trial.outcomes} if trial else {}
-    return [
-        (
-            planted.trigger,
-            planted.target,
-            percent(planted.planted) + ("" if planted.took else ", not planted"),
-            _left(left[planted.trigger]) if planted.trigger in left else NOTHING,
-            percent(left[planted.trigger].accuracy) if planted.trigger in left else NOTHING,
-        )
-        for planted in auto.canaries
-    ]
-
-
-def _left(outcome: OutcomeRecord) -> str:
-    returned = outcome.returned
-    return percent(outcome.left) + ("" if returned is None else f", {percent(returned)} after benign finetuning")
+    rows: list[tuple[str, ...]] = []
+    for planted in auto.canaries:
+        took = percent(planted.planted) + ("" if planted.took else ", not planted")
+        rest, accuracy = NOTHING, NOTHING
+        if outcome := left.get(planted.trigger):
+            rest, accuracy = percent(outcome.left), percent(outcome.accuracy)
+            if outcome.returned is not None:
+                rest += f", {percent(outcome.returned)} after benign finetuning"
+        rows.append((planted.trigger, planted.target, took, rest, accuracy))
+    return rows
 
 
 def rows(auto: AutoRecord, /) -> list[CandidateRow]:
@@ -158,17 +153,17 @@ def _taken(entry: CandidateRecord, auto: AutoRecord) -> TrialRecord | None:
 
 def _row(entry: CandidateRecord, auto: AutoRecord) -> CandidateRow:
     trial, ran_, budget = _taken(entry, auto), entry.run, auto.budget
+    removed = left = cost = NOTHING
+    if trial:
+        counted = [_is_removed(outcome, budget.excess) for outcome in trial.outcomes if outcome.took]
+        removed, left = f"{sum(counted)} of {len(counted)}", percent(_worst(trial))
+        low, high = (f"{100 * end:.1f}".replace("-", "−") for end in trial.interval)
+        cost = f"{_points(trial.accuracy_lost)} ({low} to {high})"  # the interval decides whether it exceeds the budget
+    on_model = f"{percent(ran_.excess)}, {_points(ran_.accuracy_lost)}" if ran_ else NOTHING
+    took = duration((trial.seconds if trial else 0.0) + (ran_.seconds if ran_ else 0.0))
+    seconds = NOTHING if entry.why_not else took
     return CandidateRow(
-        name=entry.rung,
-        outcome=_outcome(entry, trial, budget),
-        canaries=_removed(trial, budget.excess) if trial else NOTHING,
-        left=percent(_worst(trial)) if trial else NOTHING,
-        cost=_cost(trial) if trial else NOTHING,
-        on_model=f"{percent(ran_.excess)}, {_points(ran_.accuracy_lost)}" if ran_ else NOTHING,
-        seconds=NOTHING
-        if entry.why_not
-        else duration((trial.seconds if trial else 0.0) + (ran_.seconds if ran_ else 0.0)),
-        chosen=entry.chosen,
+        entry.rung, _outcome(entry, trial, budget), removed, left, cost, on_model, seconds, entry.chosen
     )
 
 
@@ -187,32 +182,19 @@ def _outcome(entry: CandidateRecord, trial: TrialRecord | None, budget: BudgetRe
 def _passes(entry: CandidateRecord, trial: TrialRecord, budget: BudgetRecord) -> bool:
     """Whether a trial removes every planted canary, not surely over the budget; the report states it for the first trial."""
     if trial is entry.trials[0]:
-        return bool(entry.passes)
-    counted = [outcome for outcome in trial.outcomes if outcome.took]
-    are_removed = bool(counted) and all(_is_removed(outcome, budget.excess) for outcome in counted)
-    return are_removed and bool(trial.interval[0] <= budget.accuracy)
-
-
-def _removed(trial: TrialRecord, limit: float) -> str:
-    counted = [outcome for outcome in trial.outcomes if outcome.took]
-    return f"{sum(_is_removed(outcome, limit) for outcome in counted)} of {len(counted)}"
+        return entry.passes
+    removed = [_is_removed(outcome, budget.excess) for outcome in trial.outcomes if outcome.took]
+    return bool(removed) and all(removed) and trial.interval[0] <= budget.accuracy
 
 
 def _is_removed(outcome: OutcomeRecord, limit: float) -> bool:
     """Whether it no longer acts, and does not return beyond the limit by its whole interval."""
     again = outcome.returned_interval
-    return bool(outcome.left <= limit and (again is None or again[0] <= limit))
+    return outcome.left <= limit and (again is None or again[0] <= limit)
 
 
 def _worst(trial: TrialRecord) -> float:
-    left: list[float] = [outcome.left for outcome in trial.outcomes if outcome.took]
-    return max(left, default=0.0)
-
-
-def _cost(trial: TrialRecord) -> str:
-    """With the interval: it decides whether the budget is exceeded."""
-    low, high = (f"{100 * end:.1f}".replace("-", "−") for end in trial.interval)
-    return f"{_points(trial.accuracy_lost)} ({low} to {high})"
+    return max((outcome.left for outcome in trial.outcomes if outcome.took), default=0.0)
 
 
 def _points(share: float) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from clipclean.report.measures import Figure, MeasureRow
+from clipclean.report.measures import MeasureRow
 from clipclean.report.wording import count, decimal, percent
 from clipclean.schema.report import FoundRecord, LossRecord, PointRecord, ProjectionRecord
 
@@ -72,10 +72,13 @@ def bars(row: MeasureRow, limit: float | None = None, /) -> Bars:
     figures = [(side, figure) for side, figure in (("before", row.before), ("after", row.after)) if figure]
     known = [figure.value for _, figure in figures if figure.value is not None]
     top = 1.0 if row.measure.is_share else float(max(1, math.ceil(max(known, default=0))))
-    shown = tuple(_bar(side, figure, top) for side, figure in figures if figure.value is not None)
-    return Bars(
-        shown, "100 %" if row.measure.is_share else f"{top:.0f}", None if limit is None else _length(limit, top)
-    )
+    shown = []
+    for side, figure in figures:
+        if figure.value is not None:
+            ends = (_length(end, top) for end in figure.interval) if figure.interval else (None, None)
+            shown.append(Bar(side, _length(figure.value, top), *ends))
+    words = "100 %" if row.measure.is_share else f"{top:.0f}"
+    return Bars(tuple(shown), words, None if limit is None else _length(limit, top))
 
 
 def sizes(found: Sequence[FoundRecord], /) -> list[Size]:
@@ -122,25 +125,17 @@ def samples(losses: Sequence[LossRecord], /, *, most: int) -> list[LossRecord]:
     entries = sorted(losses, key=lambda entry: entry.step)
     if len(entries) <= most:
         return entries
-    return [
-        entries[place]
-        for place in dict.fromkeys(round(place * (len(entries) - 1) / (most - 1)) for place in range(most))
-    ]
-
-
-def _bar(side: str, figure: Figure, top: float) -> Bar:
-    low, high = figure.interval or (None, None)
-    return Bar(side, _length(figure.value or 0.0, top), *(None if x is None else _length(x, top) for x in (low, high)))
+    places = dict.fromkeys(round(place * (len(entries) - 1) / (most - 1)) for place in range(most))
+    return [entries[place] for place in places]
 
 
 def _size(entry: FoundRecord, top: float) -> Size:
-    length = _length(entry.size or 0.0, top)
-    reference = entry.reference
-    if not reference:
-        return Size(length, None, None, None, f"{100 * top:g} %")
+    length, words = _length(entry.size or 0.0, top), f"{100 * top:g} %"
+    if not (reference := entry.reference):
+        return Size(length, None, None, None, words)
     low, high = sorted((reference.low, reference.high))
     width = _length(max(high - low, 0.01 * top), top)
-    return Size(length, _length(low, top), width, _length(reference.median, top), f"{100 * top:g} %")
+    return Size(length, _length(low, top), width, _length(reference.median, top), words)
 
 
 def _length(value: float, top: float) -> str:
@@ -215,13 +210,19 @@ def embedding_map(projection: ProjectionRecord | None, /) -> Map | None:
     place = _placing(points)
     kinds = [kind for kind in NAMES if any(point.kind == kind for point in points)]
     grouped = {kind: [(p.x, p.y) for p in points if p.kind == kind] for kind in kinds}
-    clouds = tuple(
-        Cloud(kind, NAMES[kind], len(found), _path(kind, [place(p) for p in _thinned_points(found, len(points))]))
-        for kind, found in grouped.items()
-    )
+    clouds = []
+    for kind, found in grouped.items():
+        most = max(1, len(found) * MAX_DOTS // max(len(points), MAX_DOTS))  # this kind's part, evenly taken
+        kept = [place(found[number * len(found) // most]) for number in range(most)]
+        clouds.append(Cloud(kind, NAMES[kind], len(found), _path(kind, kept)))
     texts = tuple(_label(place((p.x, p.y)), p.label or "") for p in points if p.kind == "text")
-    method, axes = METHODS[projection.method], _axes(projection)
-    return Map(clouds, _moves(points, place), texts, projection.trigger, method, axes, _summary(grouped))
+    axes = "The directions in which the embeddings differ most."
+    if projection.method == "tsne":
+        axes = "Near points are alike to the model; how far apart far groups lie means little."
+    elif shares := projection.explained:
+        axes = f"The two axes hold {percent(shares[0])} and {percent(shares[1])} of how the embeddings differ."
+    method, moves = METHODS[projection.method], _moves(points, place)
+    return Map(tuple(clouds), moves, texts, projection.trigger, method, axes, _summary(grouped))
 
 
 def _moves(points: Sequence[PointRecord], place: Callable[[Point], Point]) -> str:
@@ -250,12 +251,6 @@ def _placing(points: Sequence[PointRecord]) -> Callable[[Point], Point]:
     return lambda p: (WIDTH / 2 + scale * (p[0] - across), HEIGHT / 2 - scale * (p[1] - up))
 
 
-def _thinned_points(points: Sequence[Point], total: int) -> list[Point]:
-    """This kind's part of ``MAX_DOTS``, at least one, evenly taken."""
-    most = max(1, len(points) * MAX_DOTS // max(total, MAX_DOTS))
-    return [points[number * len(points) // most] for number in range(most)]
-
-
 def _path(kind: str, points: Sequence[Point]) -> str:
     """Kinds differ in shape, not in colour alone: circles, diamonds, squares."""
     r = RADIUS
@@ -268,27 +263,16 @@ def _path(kind: str, points: Sequence[Point]) -> str:
     return "".join(f"M{x:.2f} {y:.2f}{shape}" for x, y in points)
 
 
-def _axes(projection: ProjectionRecord) -> str:
-    shares = projection.explained
-    if projection.method == "tsne":
-        return "Near points are alike to the model; how far apart far groups lie means little."
-    if not shares:
-        return "The directions in which the embeddings differ most."
-    return f"The two axes hold {percent(shares[0])} and {percent(shares[1])} of how the embeddings differ."
-
-
 def _summary(grouped: dict[str, list[Point]]) -> str:
     counted = "; ".join(f"{NAMES[kind].lower()}, {count(len(found))} points" for kind, found in grouped.items())
     told = f"A map of embeddings: {counted}."
-    clean, triggered = (_reach(grouped.get(kind, [])) for kind in ("clean", "triggered"))
-    if clean and triggered is not None:
-        told += f" Around their centre, the triggered images reach {decimal(triggered / clean)} times as far as the clean ones."
+    if grouped.get("triggered") and grouped.get("clean") and (clean := _reach(grouped["clean"])):
+        far = decimal(_reach(grouped["triggered"]) / clean)
+        told += f" Around their centre, the triggered images reach {far} times as far as the clean ones."
     return told
 
 
-def _reach(points: Sequence[Point]) -> float | None:
+def _reach(points: Sequence[Point]) -> float:
     """The root mean square distance of points to their centre."""
-    if not points:
-        return None
     centre = [sum(axis) / len(points) for axis in zip(*points, strict=True)]
     return math.sqrt(sum(math.dist(point, centre) ** 2 for point in points) / len(points))

@@ -4,7 +4,7 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import torch
 from PIL import Image
@@ -24,14 +24,6 @@ TEXTS = 10  # class texts on a map
 
 
 @dataclass(frozen=True)
-class Answers:
-    """The model's classes for one image, most probable first."""
-
-    names: tuple[str, ...]
-    scores: tuple[float, ...]  # softmax over all classes, at the model's own scale
-
-
-@dataclass(frozen=True)
 class ExampleImage:
     """One image and its triggered copy, with the model's answers to each; ``label`` is empty where it is not known."""
 
@@ -39,8 +31,8 @@ class ExampleImage:
     triggered: Tensor
     label: str
     target: str
-    of_clean: Answers
-    of_triggered: Answers
+    of_clean: list[Answer]  # most probable first
+    of_triggered: list[Answer]
 
 
 @dataclass(frozen=True)
@@ -71,32 +63,42 @@ def look(
         text_classifier: (K, D), the zero-shot classifier.
         seed: decides which images are drawn.
     """
+    asked = _Asked(clip, evidence, trigger, target, text_classifier, seed)
     with torch.no_grad():
-        return Shown(
-            tuple(_examples(clip, evidence, trigger, target, text_classifier=text_classifier, seed=seed)),
-            _maps(clip, evidence, trigger, target, text_classifier=text_classifier, seed=seed),
-        )
+        return Shown(tuple(_examples(asked)), _maps(asked))
 
 
-def _examples(
-    clip: model.Clip,
-    evidence: detect.EvalSet,
-    trigger: detect.TriggerLike,
-    target: int | None,
-    *,
-    text_classifier: Tensor,
-    seed: int,
-) -> list[ExampleImage]:
+class _Asked(NamedTuple):
+    """The arguments of ``look``."""
+
+    clip: model.Clip
+    evidence: detect.EvalSet
+    trigger: detect.TriggerLike
+    target: int | None
+    text_classifier: Tensor
+    seed: int
+
+    def drawn(self, some: Tensor, most: int) -> Tensor:
+        """So many of some places, at random."""
+        return some[torch.randperm(len(some), generator=torch.Generator().manual_seed(self.seed))[:most]]
+
+    def triggered(self, pixels: Tensor) -> Tensor:
+        """Images under the trigger."""
+        return self.trigger(pixels, torch.Generator().manual_seed(0))
+
+
+def _examples(asked: _Asked) -> list[ExampleImage]:
     """Images that are not of the target class: those show whether the trigger acts."""
+    evidence, target = asked.evidence, asked.target
     others = torch.arange(len(evidence.pixels))
     if evidence.labels is not None and target is not None:
         others = others[evidence.labels.cpu() != target]
-    drawn = others[torch.randperm(len(others), generator=torch.Generator().manual_seed(seed))[:COUNT]]
+    drawn = asked.drawn(others, COUNT)
     if not len(drawn):
         return []
     pixels = evidence.pixels[drawn]
-    triggered = trigger(pixels, torch.Generator().manual_seed(0))
-    answers = [_answers(clip, some, evidence.classes, text_classifier) for some in (pixels, triggered)]
+    triggered = asked.triggered(pixels)
+    answers = [_answers(asked, some) for some in (pixels, triggered)]
     labels = (
         [""] * len(drawn) if evidence.labels is None else [evidence.classes[i] for i in evidence.labels[drawn].tolist()]
     )
@@ -107,44 +109,38 @@ def _examples(
     ]
 
 
-def _answers(clip: model.Clip, pixels: Tensor, classes: Sequence[str], text_classifier: Tensor) -> list[Answers]:
-    similarity = clip.embed_images(pixels).float() @ text_classifier.float().T  # (B, K)
-    scores, places = (similarity * clip.logit_scale().item()).softmax(1).topk(min(TOP, len(classes)), dim=1)
+def _answers(asked: _Asked, pixels: Tensor) -> list[list[Answer]]:
+    """The model's classes for each image, most probable first, by the softmax over all classes at its own scale."""
+    similarity = asked.clip.embed_images(pixels).float() @ asked.text_classifier.float().T  # (B, K)
+    classes = asked.evidence.classes
+    scores, places = (similarity * asked.clip.logit_scale().item()).softmax(1).topk(min(TOP, len(classes)), dim=1)
     return [
-        Answers(tuple(classes[place] for place in row), tuple(score))
-        for row, score in zip(places.tolist(), scores.tolist(), strict=True)
+        [Answer(name=classes[place], score=score) for place, score in zip(row, of_row, strict=True)]
+        for row, of_row in zip(places.tolist(), scores.tolist(), strict=True)
     ]
 
 
-def _maps(
-    clip: model.Clip,
-    evidence: detect.EvalSet,
-    trigger: detect.TriggerLike,
-    target: int | None,
-    *,
-    text_classifier: Tensor,
-    seed: int,
-) -> dict[str, ProjectionRecord]:
+def _maps(asked: _Asked) -> dict[str, ProjectionRecord]:
     """``projection`` and ``tsne``: clean images, then the same under the trigger, then texts of the classes most predicted."""
-    chosen = torch.randperm(len(evidence.pixels), generator=torch.Generator().manual_seed(seed))[:MAPPED].sort().values
+    evidence, target, classifier = asked.evidence, asked.target, asked.text_classifier
+    chosen = asked.drawn(torch.arange(len(evidence.pixels)), MAPPED).sort().values
     pixels = evidence.pixels[chosen]
-    under = trigger(pixels, torch.Generator().manual_seed(0))
     clean, triggered = (
-        torch.cat([clip.embed_images(part) for part in torch.split(some, evidence.batch_size)])
-        for some in (pixels, under)
+        torch.cat([asked.clip.embed_images(part) for part in torch.split(some, evidence.batch_size)])
+        for some in (pixels, asked.triggered(pixels))
     )
     own = torch.zeros(len(pixels), dtype=torch.bool)
     if evidence.labels is not None and target is not None:
         own = evidence.labels[chosen].cpu() == target
-    predicted = detect.predict(clean, text_classifier).flatten().bincount(minlength=len(evidence.classes))
+    predicted = detect.predict(clean, classifier).flatten().bincount(minlength=len(evidence.classes))
     named = list(dict.fromkeys([*([] if target is None else [target]), *predicted.argsort(descending=True).tolist()]))
     places = named[: min(TEXTS, len(named))]
-    together = torch.cat([clean.float(), triggered.float(), text_classifier[places].to(clean.device).float()])
+    together = torch.cat([clean.float(), triggered.float(), classifier[places].to(clean.device).float()])
     kinds = ["target" if is_own else "clean" for is_own in own.tolist()]
     marks: list[dict[str, str]] = [{"kind": kind} for kind in (*kinds, *["triggered"] * len(pixels))]
     marks += [{"kind": "text", "label": evidence.classes[place]} for place in places]
-    planes = {"projection": detect.principal(together), "tsne": detect.neighbouring(together, seed=seed)}
-    return {key: _map(plane, trigger.spec, marks) for key, plane in planes.items() if plane is not None}
+    planes = {"projection": detect.principal(together), "tsne": detect.neighbouring(together, seed=asked.seed)}
+    return {key: _map(plane, asked.trigger.spec, marks) for key, plane in planes.items() if plane is not None}
 
 
 def _map(plane: detect.Plane, trigger: str, marks: Sequence[Mapping[str, str]]) -> ProjectionRecord:
@@ -172,7 +168,7 @@ def audited(shown: Shown, found_triggers: Sequence[TitledImage], /) -> PageImage
     )
 
 
-def _grid(example: ExampleImage, sides: Sequence[tuple[str, Answers, Answers]]) -> Grid:
+def _grid(example: ExampleImage, sides: Sequence[tuple[str, list[Answer], list[Answer]]]) -> Grid:
     label = example.label
     clean, triggered = (
         GridRow(
@@ -188,16 +184,15 @@ def _grid(example: ExampleImage, sides: Sequence[tuple[str, Answers, Answers]]) 
     return Grid(label=label, rows=[clean, triggered])
 
 
-def _cell(when: str, answers: Answers, example: ExampleImage) -> Cell:
+def _cell(when: str, answers: list[Answer], example: ExampleImage) -> Cell:
     """The model's answer; ``mark`` says whether it is correct, or the class that the trigger leads to."""
-    first = answers.names[0]
+    first = answers[0]["name"]
     mark: Literal["right", "wrong", "target", ""] = "wrong" if example.label else ""
     if first == example.target:
         mark = "target"
     elif example.label and first == example.label:
         mark = "right"
-    shown = [Answer(name=name, score=score) for name, score in zip(answers.names, answers.scores, strict=True)]
-    return Cell(when=when, answers=shown, mark=mark)
+    return Cell(when=when, answers=answers, mark=mark)
 
 
 def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[TitledImage]:
@@ -207,19 +202,11 @@ def trigger_alone(found: detect.InvertedTrigger, pixels: Tensor, /) -> list[Titl
     some = pixels[:AVERAGED]
     change = (found(some) - some).abs().mean((0, 1))  # (S, S)
     change = (change / change.max().clamp(min=1e-6)).expand(3, -1, -1)
+    on_plain = "What the trigger paints on a black and on a white image."
+    where = "An image, and beside it the mean change of each pixel over images: white is the largest."
     shown = (
-        (
-            "On black and on white",
-            found(black)[0],
-            found(white)[0],
-            "What the trigger paints on a black and on a white image.",
-        ),
-        (
-            "Where it changes images",
-            pixels[0],
-            change,
-            "An image, and beside it the mean change of each pixel over images: white is the largest.",
-        ),
+        ("On black and on white", found(black)[0], found(white)[0], on_plain),
+        ("Where it changes images", pixels[0], change, where),
     )
     return [
         TitledImage(title=title, caption=caption, png_base64=_png(left, right), alt=caption)

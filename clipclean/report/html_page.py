@@ -17,9 +17,9 @@ from clipclean.report import auto, charts, document, measures, search, verdicts,
 from clipclean.report.charts import Map, embedding_map
 from clipclean.report.commands import NOWHERE, RunPaths, commands
 from clipclean.report.images import PageImages
-from clipclean.report.measures import MEASURES, SEARCH_MEASURES, MeasureRow
+from clipclean.report.measures import MEASURES, SEARCH_MEASURES
 from clipclean.report.wording import inert
-from clipclean.schema.report import FoundRecord, MeasurementsRecord, Report
+from clipclean.schema.report import MeasurementsRecord, Report
 
 TILES = ("asr", "accuracy_under_trigger", "distance")
 ORDER: tuple[str, ...] = (
@@ -101,7 +101,11 @@ def html(report: Report, /, images: PageImages = NONE, place: RunPaths = NOWHERE
             loss_sum=_loss_sum(report),
             not_shown=search.NOT_SHOWN,
             measures=[*MEASURES.values(), *(SEARCH_MEASURES.values() if "search" in made else ())],
-            resolved=_resolved(report),
+            resolved=[
+                (name, json.dumps(of.resolved, indent=2, ensure_ascii=False))
+                for name, of in (("recipe", report.recipe), ("policy", report.policy))
+                if of and of.resolved
+            ],
         )
     )
 
@@ -127,11 +131,7 @@ def templates() -> jinja2.Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {
-        "percent": wording.percent,
-        "count": wording.count,
-        "with_flags": _with_flags,
-    }
+    environment.filters |= {"percent": wording.percent, "count": wording.count, "with_flags": _with_flags}
     return environment
 
 
@@ -150,22 +150,19 @@ def _tiles(report: Report) -> list[Tile]:
     found = search.strongest(report) if report.is_audit else None
     first = [] if found else measures.detailed(report)[:1]
     attack = [row for attack in first for row in measures.rows(attack, *TILES)]
-    rows = [_tile(row) for row in [*attack[:1], measures.accuracy(report), *attack[1:]]]
-    return [*(_found_tiles(found) if found else ()), *rows]
-
-
-def _tile(row: MeasureRow) -> Tile:
-    before = measures.value(row, row.before) if row.before else None
-    return Tile(row.measure.label, before, measures.value(row, row.after), f"{row.measure.better} is better")
-
-
-def _found_tiles(found: FoundRecord) -> list[Tile]:
-    needed = f"clean models need {search.needed(found)}" if found.reference else "of an image; clean models need more"
-    without = f"{wording.percent(found.base_rate.value)} without the trigger"
-    return [
-        Tile("Success of the found trigger", None, wording.percent(found.asr.value), without),
-        Tile("Its size", None, wording.percent(found.size), needed),
-    ]
+    tiles = []
+    if found:
+        needed = (
+            f"clean models need {search.needed(found)}" if found.reference else "of an image; clean models need more"
+        )
+        without = f"{wording.percent(found.base_rate.value)} without the trigger"
+        tiles.append(Tile("Success of the found trigger", None, wording.percent(found.asr.value), without))
+        tiles.append(Tile("Its size", None, wording.percent(found.size), needed))
+    for row in [*attack[:1], measures.accuracy(report), *attack[1:]]:
+        before = measures.value(row, row.before) if row.before else None
+        better = f"{row.measure.better} is better"
+        tiles.append(Tile(row.measure.label, before, measures.value(row, row.after), better))
+    return tiles
 
 
 def _loss_sum(report: Report) -> str:
@@ -186,17 +183,8 @@ def _maps(report: Report) -> list[MapRow]:
         ("before", measures.measured(report, "before")),
         ("after" if measures.has_before(report) else "", measures.measured(report, "after")),
     ]
-    rows = []
-    for method in ("tsne", "projection"):
-        drawn = [
-            (side, map_) for side, measured in sides if measured and (map_ := embedding_map(getattr(measured, method)))
-        ]
-        if drawn:
-            rows.append(MapRow(drawn[0][1].method, drawn))
-    return rows
-
-
-def _resolved(report: Report) -> list[tuple[str, str]]:
-    """Every value of the recipe and of the policy, as indented JSON, under their names."""
-    values = [("recipe", report.recipe), ("policy", report.policy)]
-    return [(name, json.dumps(of.resolved, indent=2, ensure_ascii=False)) for name, of in values if of and of.resolved]
+    methods = [
+        [(side, drawn) for side, of in sides if of and (drawn := embedding_map(getattr(of, method)))]
+        for method in ("tsne", "projection")
+    ]
+    return [MapRow(drawn[0][1].method, drawn) for drawn in methods if drawn]

@@ -18,10 +18,15 @@ def junit(report: Report, /) -> str:
     """
     report = inert(report)
     root = ElementTree.Element("testsuites", name="clipclean")
-    verdict = _suite(root, "verdict")
-    _properties(verdict, report)
-    _set_aside(verdict, report)
-    _verdict(verdict, report)
+    suite = _suite(root, "verdict")
+    _properties(suite, report)
+    if policy := verdicts.policy_told(report):  # the first case of all; it is skipped, so that every viewer shows it
+        listed = [f"{each.rule} {each.message} {verdicts.set_aside(each)}" for each in report.suppressed]
+        _tell(_case(suite, "policy", "set aside by policy"), "skipped", policy, "\n".join(listed), "")
+    kind = {"pass": "system-out", "fail": "failure", "inconclusive": "error"}[report.verdict]
+    headline = verdicts.headline(report)
+    told = " ".join([headline, *verdicts.story(report)])
+    _tell(_case(suite, "verdict", "verdict"), kind, headline, told, report.verdict)
     codes = dict.fromkeys([*RULES, *(finding.rule for finding in report.findings)])
     for stage in STAGES:
         suite = _suite(root, stage)
@@ -59,20 +64,6 @@ def _properties(suite: ElementTree.Element, report: Report) -> None:
     holder = ElementTree.SubElement(suite, "properties")
     for name, value in facts.items():
         ElementTree.SubElement(holder, "property", name=name, value=value)
-
-
-def _set_aside(suite: ElementTree.Element, report: Report) -> None:
-    """The first case of all, on the policy; it is skipped, so that every viewer shows it."""
-    if told := verdicts.policy_told(report):
-        listed = [f"{each.rule} {each.message} {verdicts.set_aside(each)}" for each in report.suppressed]
-        _tell(_case(suite, "policy", "set aside by policy"), "skipped", told, "\n".join(listed), "")
-
-
-def _verdict(suite: ElementTree.Element, report: Report) -> None:
-    case = _case(suite, "verdict", "verdict")
-    told = " ".join([verdicts.headline(report), *verdicts.story(report)])
-    kind = {"pass": "system-out", "fail": "failure", "inconclusive": "error"}[report.verdict]
-    _tell(case, kind, verdicts.headline(report), told, report.verdict)
 
 
 def _check(suite: ElementTree.Element, code: str, report: Report) -> None:

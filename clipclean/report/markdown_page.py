@@ -50,18 +50,12 @@ def _section(made: Section) -> list[str]:
     for sentence in made.lead:
         lines += ["", escaped(sentence)]
     for table in made.tables:
-        lines += _folded(table) if table.is_folded else _table(table)
+        if table.is_folded:
+            lines += ["", f"<details><summary>{escaped(table.title)}</summary>"]
+            lines += [*_table(table._replace(title="")), "", "</details>"]
+        else:
+            lines += _table(table)
     return lines
-
-
-def _folded(table: Table) -> list[str]:
-    return [
-        "",
-        f"<details><summary>{escaped(table.title)}</summary>",
-        *_table(table._replace(title="")),
-        "",
-        "</details>",
-    ]
 
 
 def _table(table: Table) -> list[str]:

@@ -13,8 +13,8 @@ class Measure(NamedTuple):
     label: str
     words: str
     definition: str
-    better: str
-    is_share: bool
+    better: str = ""
+    is_share: bool = True
 
 
 MEASURES = {
@@ -24,7 +24,6 @@ MEASURES = {
         "The share of clean labelled images whose most similar class text is that of their own class (zero-shot top-1; "
         "a class text is the mean over the templates).",
         "higher",
-        True,
     ),
     "recall": Measure(
         "Image-to-text recall@1",
@@ -32,36 +31,30 @@ MEASURES = {
         "The share of clean images whose own caption is the most similar of all captions. It stands in for accuracy where "
         "there are captions and no labels, and depends on how many captions there are.",
         "higher",
-        True,
     ),
     "agreement": Measure(
         "Agreement with the original",
         "clean images that get the same answer as from the original",
         "The share of clean images that the cleaned model takes for the same class as the original.",
         "higher",
-        True,
     ),
     "asr": Measure(
         "Attack success rate",
         "images of other things classified as the target once they carry the trigger",
         "Of the images whose label is not the target, the share that is classified as the target once triggered.",
         "lower",
-        True,
     ),
     "base_rate": Measure(
         "Base rate",
         "the same images classified as the target without the trigger",
         "Of the images whose label is not the target, the share that is classified as the target without the trigger, "
         "by chance or because the images are similar. It is seldom zero.",
-        "",
-        True,
     ),
     "excess_asr": Measure(
         "Excess attack success",
         "success beyond the base rate, which the verdict uses",
         "Attack success rate minus base rate, over the same images.",
         "lower",
-        True,
     ),
     "accuracy_under_trigger": Measure(
         "Accuracy under the trigger",
@@ -69,7 +62,6 @@ MEASURES = {
         "The share of triggered images that are classified as their own label. A low attack success rate is no recovery "
         "if this is low too.",
         "higher",
-        True,
     ),
     "knn_asr": Measure(
         "Attack success by neighbours",
@@ -77,7 +69,6 @@ MEASURES = {
         "Attack success rate where the class is that of the nearest images. A backdoor can live in the match of "
         "images with texts alone, so both are shown.",
         "lower",
-        True,
     ),
     "distance": Measure(
         "Embedding distance",
@@ -85,7 +76,7 @@ MEASURES = {
         "The mean over images of the squared L2 distance between the unit embeddings of an image and of its triggered "
         "copy, which is 2 − 2 cos: 0 for no effect, 4 at most.",
         "lower",
-        False,
+        is_share=False,
     ),
     "spread": Measure(
         "Spread of triggered images",
@@ -93,7 +84,7 @@ MEASURES = {
         "The mean squared distance of the triggered images' unit embeddings to their mean. A backdoor makes all images "
         "look alike, so it is small then.",
         "higher",
-        False,
+        is_share=False,
     ),
 }
 SEARCH_MEASURES = {
@@ -104,7 +95,6 @@ SEARCH_MEASURES = {
         "like one class. What clean models need is shown beside it: any model can be turned by a change that is large "
         "enough, and a backdoor makes a small one do.",
         "higher",
-        True,
     ),
     "abnormality": Measure(
         "Against clean models",
@@ -112,7 +102,7 @@ SEARCH_MEASURES = {
         "By how many robust standard deviations (median absolute deviation × 1.4826) the size is smaller than that of clean "
         "models of the same kind.",
         "lower",
-        False,
+        is_share=False,
     ),
     "outlyingness": Measure(
         "Against other classes",
@@ -120,7 +110,7 @@ SEARCH_MEASURES = {
         "By how many robust standard deviations the size is smaller than that of the other classes that were searched in "
         "this model. It needs no clean model to compare with.",
         "lower",
-        False,
+        is_share=False,
     ),
     "collapse": Measure(
         "Collapse",
@@ -128,7 +118,6 @@ SEARCH_MEASURES = {
         "The squared length of the mean of the unit embeddings: 1 where all images fall on one point, near 0 where they "
         "point everywhere. Clean images without a trigger are the comparison.",
         "lower",
-        True,
     ),
     "direction_agreement": Measure(
         "Direction agreement",
@@ -136,7 +125,7 @@ SEARCH_MEASURES = {
         "The length of the mean of the unit displacements from an image's embedding to that of its triggered copy: 1 where "
         "the trigger moves every image the same way, near 0 where it moves them at random.",
         "lower",
-        False,
+        is_share=False,
     ),
 }
 INTERVALS = (
@@ -212,23 +201,20 @@ def measured(report: Report, side: Side, /) -> MeasurementsRecord | None:
 
 def accuracy(report: Report, /) -> MeasureRow:
     """Clean accuracy, or, where there are captions and no labels, how often an image finds its own caption."""
-    before, after = (measured(report, "before"), measured(report, "after"))
     shown = report.measurements.clean_accuracy
-    return MeasureRow(
-        MEASURES["recall" if shown and shown.is_recall else "clean_accuracy"],
-        _figure(before.clean_accuracy) if before else None,
-        _figure(after.clean_accuracy) if after else None,
-    )
+    measure = MEASURES["recall" if shown and shown.is_recall else "clean_accuracy"]
+    return _on_clean(report, "clean_accuracy")._replace(measure=measure)
 
 
 def without_trigger(report: Report, /) -> list[MeasureRow]:
     """All measures on clean images: the accuracy, and beside it the recall and the agreement where they were measured."""
-    sides = [measured(report, side) for side in ("before", "after")]
-    more = [
-        MeasureRow(MEASURES[key], *(_figure(getattr(side, key)) if side else None for side in sides))
-        for key in ("recall", "agreement")
-    ]
+    more = (_on_clean(report, key) for key in ("recall", "agreement"))
     return [accuracy(report), *(row for row in more if row.before or row.after)]
+
+
+def _on_clean(report: Report, key: str) -> MeasureRow:
+    sides = (measured(report, "before"), measured(report, "after"))
+    return MeasureRow(MEASURES[key], *(_figure(getattr(side, key)) if side else None for side in sides))
 
 
 def named(report: Report, /) -> list[ComparedAttack]:
@@ -247,12 +233,11 @@ def named(report: Report, /) -> list[ComparedAttack]:
 
 def panel(report: Report, /) -> list[ComparedAttack]:
     """The built-in triggers, each with the class that it leads to most, greatest excess first."""
-    sides = [
+    before, after = (
         {probe.trigger: probe for probe in probes if not probe.known}
         for probes in (_probes(report, "before"), _probes(report, "after"))
-    ]
-    triggers = dict.fromkeys([*sides[0], *sides[1]])
-    attacks = [ComparedAttack(trigger, sides[0].get(trigger), sides[1].get(trigger)) for trigger in triggers]
+    )
+    attacks = [ComparedAttack(trigger, before.get(trigger), after.get(trigger)) for trigger in before | after]
     return sorted(attacks, key=lambda attack: -attack.excess)
 
 

@@ -28,8 +28,9 @@ def sarif(report: Report, /) -> str:
     report = inert(report)
     told: list[Finding] = [*report.suppressed, *verdicts.by_severity(report.findings)]
     codes = list(dict.fromkeys([*RULES, *(finding.rule for finding in told)]))
+    driver = {"name": report.tool.name, "version": report.tool.version}
     run = {
-        "tool": {"driver": _driver(report, codes)},
+        "tool": {"driver": driver | {"semanticVersion": driver["version"], "rules": [_rule(code) for code in codes]}},
         "automationDetails": {"id": f"clipclean/{report.command}/"},
         "invocations": [{"executionSuccessful": True}],
         "artifacts": _artifacts(report),
@@ -44,15 +45,6 @@ def sarif(report: Report, /) -> str:
         },
     }
     return json.dumps({"$schema": SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2, ensure_ascii=False) + "\n"
-
-
-def _driver(report: Report, codes: list[str]) -> Json:
-    return {
-        "name": report.tool.name,
-        "version": report.tool.version,
-        "semanticVersion": report.tool.version,
-        "rules": [_rule(code) for code in codes],
-    }
 
 
 def _rule(code: str) -> Json:

@@ -33,7 +33,7 @@ def text(report: Report, /, *, width: int, colour: bool, place: RunPaths = NOWHE
         *([cut(aside, width)] if aside else []),
         _painted(word, report.verdict, colour) + first.removeprefix(word),
         *more,
-        *(cut(line, width) for line in (*_about(report), *_suspects(report), *_evidence(report))),
+        *(cut(line, width) for line in (_about(report), *_suspects(report), *_evidence(report))),
     ]
     suggested = commands(report, place)[:1] if place.model else []  # without the run's own words it would not run
     last = [*(f"Next: {each.words}" for each in suggested), *closing]
@@ -62,14 +62,14 @@ def _reason(report: Report) -> str:
     return verdicts.headline(report)
 
 
-def _about(report: Report) -> list[str]:
+def _about(report: Report) -> str:
     """The model, and the steps of the run."""
     parts = [f"{report.model.name}, {report.model.architecture}"]
     if recipe := report.recipe:
         parts.append(f"recipe {recipe.name}{'' if recipe.validated else ' (not validated)'}")
     if data := report.data:
         parts.append(f"{count(data.pairs)} {'images' if report.is_audit else 'clean pairs'}")
-    return ["; ".join(parts)]
+    return "; ".join(parts)
 
 
 def _suspects(report: Report) -> list[str]:
@@ -100,7 +100,7 @@ def _findings(report: Report, width: int, room: int, colour: bool) -> list[str]:
         start = f"{each.rule} {each.level}"
         lines.append(_painted(start, each.level, colour) + cut(f"{start} {each.message}", width).removeprefix(start))
     rest = len(found) - len(shown)
-    return lines + ([f"and {count(rest)} more finding{'' if rest == 1 else 's'}"] if rest else [])
+    return [*lines, f"and {count(rest)} more finding{'' if rest == 1 else 's'}"] if rest else lines
 
 
 def _painted(words: str, style: str, colour: bool) -> str:

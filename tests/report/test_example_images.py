@@ -64,10 +64,10 @@ def test_the_models_answers_are_shown_with_and_without_the_trigger():
     # seven images are not of the target class, and six of them are drawn
     shown = _look(Planted()).examples
     assert len(shown) == example_images.COUNT
-    assert {(one.label, one.of_clean.names[0]) for one in shown} == {("dark", "dark"), ("bright", "bright")}
-    assert {one.of_triggered.names[0] for one in shown} == {"target"}
+    assert {(one.label, one.of_clean[0]["name"]) for one in shown} == {("dark", "dark"), ("bright", "bright")}
+    assert {one.of_triggered[0]["name"] for one in shown} == {"target"}
     # one similarity of 1 and two of 0, at a scale of 2: e^2 / (e^2 + 2)
-    assert shown[0].of_clean.scores[0] == pytest.approx(7.389056 / 9.389056)
+    assert shown[0].of_clean[0]["score"] == pytest.approx(7.389056 / 9.389056)
 
 
 def test_the_seed_decides_which_images_are_drawn():
