@@ -120,6 +120,12 @@ def test_a_deadline_before_any_candidate_is_run_writes_nothing(job, capsys, unse
     assert not job.out.exists()
 
 
+def test_a_misspelt_candidate_is_refused_before_anything_is_read(job, capsys):
+    job.model.write_bytes(b"no checkpoint")
+    assert cli.main(command(job, "--set", "auto.ladder=[unlern]")) == 2
+    assert "'unlearn'" in capsys.readouterr().err
+
+
 def test_without_audits_it_has_nothing_to_go_by(job, capsys):
     assert cli.main(command(job, "--no-panel")) == 2
     assert "--no-panel" in capsys.readouterr().err

@@ -3,6 +3,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 from clipclean import train
 from clipclean.methods import losses
@@ -56,6 +57,29 @@ def test_forgetting_is_the_weighted_sum_of_three_distances_to_the_originals_clea
     # clean 0; newest (2 + 0) / 2 = 1; earlier 4  ->  2 * 0 + (1 + 4) / 2
     assert parts["loss"].item() == 2.5
     assert (parts["preservation"].item(), parts["restoration"].item()) == (0, 2.5)
+
+
+def test_forgetting_brings_triggered_images_back_and_leaves_clean_ones():
+    """A linear tower sees the third number of an image, the trigger, and must learn not to."""
+    tower, original = nn.Linear(3, 2, bias=False), torch.tensor([[1.0, 0, 0], [0, 1.0, 0]])
+    tower.weight.data = original + torch.tensor([[0, 0, 2.0], [0, 0, -1.0]])
+    pixels = torch.randn(64, 3, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 1.0, 0])
+    given = Batch({"pixels": pixels, "newest": pixels + torch.eye(3)[2], "earlier": pixels + 0.5 * torch.eye(3)[2]}, ())
+    loss = losses.forgetting(
+        lambda x: F.normalize(tower(x), dim=1),
+        lambda x: F.normalize(x @ original.T, dim=1),
+        preserve_weight=2.0,
+        restore_weight=0.5,
+    )
+    optimizer = torch.optim.Adam(tower.parameters(), lr=0.05)
+    first = loss(given)
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss(given)["loss"].backward()
+        optimizer.step()
+    last = loss(given)
+    assert last["restoration"] < 0.02 * first["restoration"]
+    assert last["preservation"] < 0.01
 
 
 # Perturb and Recover.
