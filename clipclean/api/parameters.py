@@ -6,6 +6,7 @@ the same ones.
 
 import functools
 import importlib
+import math
 import os
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -36,6 +37,15 @@ def share(*words: str) -> Callable[[Any], float | str]:  # Any: what a user give
         return share
 
     return read
+
+
+class Finite(click.FloatRange):
+    """A range that NaN and the infinities, which compare with nothing or pass for any bound, are not in."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The value, a number of the range."""
+        number = super().convert(value, param, ctx)
+        return number if math.isfinite(number) else self.fail(f"{value} is not a finite number.", param, ctx)
 
 
 def label(text: str, /) -> str:
@@ -157,8 +167,8 @@ PARAMETERS = {
     "top": Parameter("pairs to list.", click.IntRange(1, 100_000)),
     "seed": Parameter("fixes every random choice.", click.IntRange(0, 2**63 - 1)),
     "device": Parameter("``auto``, ``cpu``, ``cuda`` or ``cuda:N``.", convert_type(device)),
-    "max_minutes": Parameter("end after so many minutes, with what is there.", click.FloatRange(min=0, min_open=True)),
-    "max_accuracy_loss": Parameter("clean accuracy that the cleaning may cost.", click.FloatRange(0, 0.5)),
+    "max_minutes": Parameter("end after so many minutes, with what is there.", Finite(min=0, min_open=True)),
+    "max_accuracy_loss": Parameter("clean accuracy that the cleaning may cost.", Finite(0, 0.5)),
     "label": Parameter("names and values for the report.", convert_type(label), several=True),
     "power": _switch("plant test backdoors in copies, and say how many of them the same audit finds.", searches=True),
     "search": _switch("whether to search at all; without a search the verdict is never ``pass``."),

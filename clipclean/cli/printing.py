@@ -17,6 +17,7 @@ from clipclean.cli import process
 from clipclean.cli.command import Given
 from clipclean.errors import RefusedInput
 from clipclean.jobs import model_paths
+from clipclean.report.wording import plural
 from clipclean.untrusted import printable, without_commands
 
 if TYPE_CHECKING:
@@ -140,8 +141,7 @@ def echo_json(value: object, /) -> None:
 def first_line(model: Path, /, what: str) -> None:
     """Say at once what begins: importing torch takes seconds, and reading a large model more."""
     name = str(model) if model_paths.is_name(model) else model.name
-    threads = process.computing()
-    words = f"{printable(name)}{_size(model)}, {what}; {threads} thread{'s' if threads > 1 else ''}"
+    words = f"{printable(name)}{_size(model)}, {what}; {plural(process.computing(), 'thread')}"
     process.say(f"clipclean {__version__}: {words}")
 
 

@@ -13,6 +13,7 @@ from clipclean.cli.command import CommandGroup, Given, option
 from clipclean.config import evidence, recipe
 from clipclean.config.methods import METHODS
 from clipclean.errors import UsageError
+from clipclean.report.wording import plural
 
 if TYPE_CHECKING:
     from clipclean.auto.bench import BenchRequest
@@ -222,7 +223,7 @@ def _evidence(each: recipe.Recipe) -> str:
         return "none"
     known = evidence.expected(own)
     size = f", {evidence.millions(known.parameters)}" if known.parameters else ""
-    return f"{known.runs} run{'s' if known.runs != 1 else ''}{size}, {known.pairs[0]:,} pairs"
+    return f"{plural(known.runs, 'run')}{size}, {known.pairs[0]:,} pairs"
 
 
 def _defaults() -> str:

@@ -8,6 +8,7 @@ import click
 from clipclean.api import requests, roles
 from clipclean.cli import options, progress
 from clipclean.cli.command import CommandGroup, option
+from clipclean.report.wording import plural
 
 
 @click.group(cls=CommandGroup)
@@ -46,7 +47,5 @@ def build(**given: Any) -> None:
 
     with requests.of_references(given) as request, progress.shown(quiet=given["quiet"]) as shown:
         found = job.build(request, given["models"], out=given["out"], progress=shown)
-    count = len(found["models"])
-    click.echo(
-        f"{count} clean model{'' if count == 1 else 's'} ({found['kind']}, {given['effort']} effort): {given['out']}"
-    )
+    models = plural(len(found["models"]), "clean model")
+    click.echo(f"{models} ({found['kind']}, {given['effort']} effort): {given['out']}")

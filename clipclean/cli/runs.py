@@ -8,6 +8,7 @@ from clipclean import own_state
 from clipclean.cli import options, printing
 from clipclean.cli.command import CommandGroup
 from clipclean.errors import UsageError
+from clipclean.report.wording import plural
 from clipclean.untrusted import printable
 
 MIB = 2**20
@@ -33,7 +34,7 @@ def list_runs(as_json: bool) -> None:
         return
     for each in found:
         click.echo(f"{each.written:%Y-%m-%d %H:%M}  {each.size / MIB:>8,.1f} MiB  {printable(each.command)}")
-    click.echo(f"{len(found)} interrupted run(s) in {printable(own_state.home())}")
+    click.echo(f"{plural(len(found), 'interrupted run')} in {printable(own_state.home())}")
 
 
 @runs.command(epilog="\b\nExample:\n  clipclean runs clear")
@@ -50,4 +51,4 @@ def clear() -> None:
         except UsageError:  # it is in progress
             continue
         removed += not each.folder.exists()
-    click.echo(f"{removed} interrupted run(s) removed")
+    click.echo(f"{plural(removed, 'interrupted run')} removed")

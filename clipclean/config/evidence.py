@@ -71,8 +71,8 @@ class Expected:
         few, many = self.pairs
         pairs = f"{few:,}" if few == many else f"{few:,} to {many:,}"
         return (
-            f"at {pairs} pairs{size}: {self.left.mean:.3f} of the attack left{_span(self.left, '.3f')}, "
-            f"{points_lost(self.lost.mean)}{_span(self.lost, '.1f', 100)}, {self.runs} run{'' if self.runs == 1 else 's'}"
+            f"at {pairs} pairs{size}: {self.left.mean:.3f} of the attack left{_span(self.left)}, "
+            f"{points_lost(self.lost.mean)}{_ends(self.lost)}, {self.runs} run{'' if self.runs == 1 else 's'}"
         )
 
     def record(self) -> ExpectedRecord:
@@ -104,9 +104,9 @@ class Standing:
             return ""
         told = []
         if left is not None:
-            told.append(f"{left:.3f} of the attack left, {_place(self.expected.left, left)}")
+            told.append(f"{left:.3f} of the attack left, {_place(self.expected.left, left, 'at most {:.3f}'.format)}")
         if lost is not None:
-            told.append(f"{points_lost(lost)}, {_place(self.expected.lost, lost, points_lost)}")
+            told.append(f"{points_lost(lost)}, {_place(self.expected.lost, lost, _bound)}")
         return f"This run: {'; '.join(told)}." if told else ""
 
 
@@ -185,13 +185,25 @@ def points_lost(share: float, /) -> str:
     return f"{abs(100 * share):.1f} points of accuracy {'lost' if share >= 0 else 'gained'}"
 
 
-def _span(known: Range, form: str, factor: float = 1) -> str:
+def _bound(highest: float, /) -> str:
+    """The largest of several losses of accuracy, in words; of gains alone it is the smallest."""
+    return f"at {'most' if highest >= 0 else 'least'} {points_lost(highest)}"
+
+
+def _ends(lost: Range, /) -> str:
+    """A range of losses in brackets; where losses and gains are in it, each is called by its name."""
+    if lost.low < 0 <= lost.high:
+        return f" ({points_lost(lost.low)} to {points_lost(lost.high)})"
+    return _span(lost, lambda share: f"{abs(100 * share):.1f}")
+
+
+def _span(known: Range, words: Callable[[float], str] = "{:.3f}".format) -> str:
     """The range in brackets; nothing where both of its ends read alike."""
-    low, high = (f"{factor * end:{form}}" for end in (known.low, known.high))
+    low, high = words(known.low), words(known.high)
     return f" ({low} to {high})" if low != high else ""
 
 
-def _place(known: Range, value: float, words: Callable[[float], str] = "{:.3f}".format) -> str:
+def _place(known: Range, value: float, bound: Callable[[float], str]) -> str:
     if known.holds(value):
         return "better than measured" if value < known.low - CHANCE else "within what was measured"
-    return f"more than measured (at most {words(known.high)})"
+    return f"worse than measured ({bound(known.high)})"

@@ -15,6 +15,7 @@ from clipclean.config.recipe import EFFORTS, Planting, Recipe, SearchEffort, tot
 from clipclean.detect import attraction, families, inversion, ranking, tiles
 from clipclean.detect import panel as panels
 from clipclean.detect.search import JUDGING, MOST_IMAGES, MOST_SWEPT, SEARCHED
+from clipclean.report.wording import plural
 
 FEW = 8  # images or captions of the batch whose rate is taken, if one is slow
 MANY = 64  # and if it is fast: about the batch of a search on small images
@@ -248,7 +249,7 @@ def tell(clip: model.Clip, expected: Callable[[], Estimate], /, *, precision: st
     if not progress.is_heard():
         return
     found, device = expected(), clip.device
-    where = f"{device}, {torch.get_num_threads()} threads" if device.type == "cpu" else str(device)
+    where = f"{device}, {plural(torch.get_num_threads(), 'thread')}" if device.type == "cpu" else str(device)
     size = f"{model.parameter_count(clip.net) / 1e6:.1f} M parameters"
     line = f"{clip.architecture.name}, {size}; {where}, {precision}; estimated: {found}"
     ways = faster(found, effort=effort, device=device.type)

@@ -5,7 +5,7 @@ from typing import NamedTuple
 from clipclean.config.families import FAMILIES
 from clipclean.report import measures
 from clipclean.report.measures import Side
-from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval
+from clipclean.report.wording import NOTHING, count, duration, percent, percent_interval, plural
 from clipclean.schema.report import CalibrationRecord, ControlRecord, FoundRecord, Report, SearchRecord, SuspectRecord
 
 WORDS = {name: family.words for name, family in FAMILIES.items()} | {"panel": "built-in trigger"}
@@ -89,7 +89,7 @@ def signs(found: FoundRecord, /) -> list[str]:
 
 def calibration(known: CalibrationRecord, /) -> str:
     """The models that the sizes were compared with."""
-    models = f"{count(known.models)} clean model{'' if known.models == 1 else 's'}"
+    models = plural(known.models, "clean model")
     return {
         "stored": f"stored statistics of {models} ({known.name})",
         "file": f"stored searches of {models} that were given ({known.name})",

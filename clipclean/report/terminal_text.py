@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from clipclean.report import auto, measures, search, verdicts
 from clipclean.report.commands import NOWHERE, RunPaths, commands
-from clipclean.report.wording import count, cut, decimal, inert, percent
+from clipclean.report.wording import count, cut, decimal, inert, percent, plural
 from clipclean.schema.report import Report
 
 PLAIN_WIDTH = 100  # columns, where no terminal says otherwise
@@ -100,7 +100,7 @@ def _findings(report: Report, width: int, room: int, colour: bool) -> list[str]:
         start = f"{each.rule} {each.level}"
         lines.append(_painted(start, each.level, colour) + cut(f"{start} {each.message}", width).removeprefix(start))
     rest = len(found) - len(shown)
-    return [*lines, f"and {count(rest)} more finding{'' if rest == 1 else 's'}"] if rest else lines
+    return [*lines, f"and {plural(rest, 'more finding')}"] if rest else lines
 
 
 def _painted(words: str, style: str, colour: bool) -> str:

@@ -4,6 +4,7 @@ import pytest
 from cases import each
 
 import clipclean
+from clipclean import cli
 from clipclean.api import parameters
 from clipclean.errors import UsageError
 
@@ -51,6 +52,11 @@ def test_an_audit_refuses_what_its_command_refuses(given):
 def test_a_cleaning_refuses_what_its_command_refuses_and_names_that_are_gone(given):
     with pytest.raises(UsageError, match=next(iter(given))):
         clipclean.sanitize("missing.pt", "missing", **given)
+
+
+@each("option", ["--max-minutes", "--max-accuracy-loss"])
+def test_a_command_takes_no_number_that_compares_with_nothing(option):
+    assert cli.main(["sanitize", "missing.pt", "--data", "missing", option, "nan"]) == 2
 
 
 def test_a_model_is_a_path_or_a_module():

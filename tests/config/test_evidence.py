@@ -88,9 +88,19 @@ def test_without_evidence_nothing_is_expected_and_no_run_lies_anywhere():
 def test_a_run_is_placed_in_the_measured_range():
     found = evidence.standing(with_evidence(*TWO), SUBJECT)
     assert found.reached(0.05, 0.10) == (
-        "This run: 0.050 of the attack left, within what was measured; 10.0 points of accuracy lost, more than measured (at most 3.0 points of accuracy lost)."
+        "This run: 0.050 of the attack left, within what was measured; 10.0 points of accuracy lost, worse than measured (at most 3.0 points of accuracy lost)."
     )
     assert found.reached(None, None) == ""
+
+
+def test_a_gain_is_said_as_a_gain_and_a_run_that_lost_is_compared_with_it_once():
+    found = evidence.standing(with_evidence(("resnet-32px", 5_000_000, 4000, 0.02, 0.61)), SUBJECT)  # from 0.60
+    assert "1.0 points of accuracy gained, 2 runs" in str(found)
+    assert found.reached(None, 0.193) == (
+        "This run: 19.3 points of accuracy lost, worse than measured (at least 1.0 points of accuracy gained)."
+    )
+    both = evidence.standing(with_evidence(*TWO, ("resnet-32px", 5_000_000, 4000, 0.02, 0.61)), SUBJECT)
+    assert "1.0 points of accuracy lost (1.0 points of accuracy gained to 3.0 points of accuracy lost)" in str(both)
 
 
 def test_a_range_holds_what_is_no_worse_than_its_highest_chance_aside():
