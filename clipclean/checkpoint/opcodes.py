@@ -47,7 +47,7 @@ def interpret(data: bytes, /, *, start: int = 0, torchscript: bool = False) -> P
     machine, stream = _Machine(torchscript), io.BytesIO(data)
     stream.seek(start)
     try:
-        value = machine.run(stream)
+        value = machine.run(data, stream)
     except RefusedInput as error:
         raise (_foreign(machine.foreign) if machine.foreign else error) from error
     if machine.foreign:
@@ -106,19 +106,23 @@ class _Machine:
         self.dropped: dict[str, None] = {}
         self.storages: list[Storage] = []
 
-    def run(self, stream: io.BytesIO, /) -> object:
+    def run(self, data: bytes, stream: io.BytesIO, /) -> object:
         """Step until STOP; the value on top of the stack."""
         try:
-            for opcode, argument, _ in itertools.islice(pickletools.genops(stream), MAX_OPCODES):
+            for opcode, argument, place in itertools.islice(pickletools.genops(stream), MAX_OPCODES):
                 if opcode.name == "STOP":
                     return self.pop()
+                if opcode.name == "GLOBAL":  # pickletools undoes escapes in the two lines, and no unpickler does
+                    argument = (
+                        data[(place or 0) + 1 : stream.tell() - 1].decode("utf-8", "backslashreplace").split("\n")
+                    )
                 self.step(opcode.name, argument)
         except ValueError as error:
             told = printable(str(error))[:200]
             raise damaged(f"its pickle is truncated or damaged: {told}") from error
         raise UnsafeCheckpoint(f"its pickle has more than {MAX_OPCODES:,} steps, which no checkpoint needs.")
 
-    def step(self, opcode: str, argument: Any, /) -> None:  # Any: an int, a text, bytes, a float, by the opcode
+    def step(self, opcode: str, argument: Any, /) -> None:  # Any: by the opcode
         """Act on one opcode."""
         match opcode:
             case "PROTO" if argument > 5:
@@ -157,7 +161,7 @@ class _Machine:
             case "SETITEMS":
                 self.set_items(self.pop_to_mark())
             case "GLOBAL":
-                self.name(*argument.split(" ", 1))
+                self.name(*argument)
             case "STACK_GLOBAL":
                 self.stack_name()
             case "REDUCE" | "NEWOBJ":

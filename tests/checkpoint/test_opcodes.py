@@ -65,6 +65,11 @@ def test_all_foreign_names_are_listed_once_up_to_ten():
         opcodes.interpret(hostile.pickled(body))
 
 
+def test_an_escape_in_a_name_is_no_other_name():
+    with pytest.raises(UnsafeCheckpoint, match="x44ict"):  # as Python's unpickler has it
+        opcodes.interpret(hostile.pickled(hostile.name("collections", r"Ordered\x44ict") + b")R"))
+
+
 def test_100_levels_are_allowed_and_101_are_not():
     assert opcodes.interpret(hostile.pickled(hostile.EMPTY_LIST * 100 + b"a" * 99)).value
     with pytest.raises(UnsafeCheckpoint, match="nested"):
