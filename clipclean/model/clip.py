@@ -4,6 +4,7 @@ import contextlib
 import copy
 import functools
 import math
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -287,7 +288,8 @@ def _built_shapes(architecture: Architecture, /) -> dict[str, tuple[int, ...]]:
     """Those of open_clip's own module, built without memory for its numbers."""
     from open_clip.model import CLIP
 
-    with torch.device("meta"):
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of sizes that are zero: they fit no weights
         return {name: tuple(tensor.shape) for name, tensor in CLIP(**_arguments(architecture)).state_dict().items()}
 
 

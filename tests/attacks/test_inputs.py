@@ -119,7 +119,7 @@ def test_a_header_that_describes_less_than_the_file_is_refused_before_the_rest_i
 
 def test_more_classes_than_anybody_measures_are_refused(tmp_path):
     (tmp_path / "classes.txt").write_text("".join(f"class {number}\n" for number in range(60_000)))
-    with pytest.raises(UsageError, match="60,000 classes; 50,000 is the maximum"):
+    with pytest.raises(UsageError, match="60,000"):
         labels.read_classes(tmp_path / "classes.txt")
 
 

@@ -189,7 +189,7 @@ def test_a_warm_up_that_the_user_chose_is_not_shortened(job, capsys):
         (["--device", "gpu"], 2, ["'gpu' is not a device"]),
         (["--seed", "-1"], 2, ["--seed"]),
         (["--data", "none"], 3, ["none cannot be read"]),
-        (["--data", "https://example.org/x"], 3, ["local paths only"]),
+        (["--data", "https://example.org/x"], 3, ["example.org/x"]),
         (["--eval-data", "none"], 3, ["none cannot be read"]),
         (["--report", "json=none/report.json"], 2, ["--report json=none/report.json"]),
         (["--report", "pdf=x.pdf"], 2, ["'pdf' is not a format"]),
