@@ -12,7 +12,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeAlias, TypeVar
 
-import clipclean.export  # noqa: F401 # here: its first import binds clipclean.export, which then becomes the function below
+import clipclean.export  # here: its first import binds clipclean.export, which then becomes the function below
 from clipclean.api.parameters import PARAMETERS, completed
 from clipclean.errors import UsageError
 

@@ -3,17 +3,3 @@
 from clipclean.checkpoint.reader import Checkpoint, Tally, digest, of_module, preprocess_of, read, summarise
 from clipclean.checkpoint.safetensors_file import read_tensors, split_record, with_record
 from clipclean.checkpoint.safetensors_file import write as write_safetensors
-
-__all__ = [
-    "Checkpoint",
-    "Tally",
-    "digest",
-    "of_module",
-    "preprocess_of",
-    "read",
-    "read_tensors",
-    "split_record",
-    "summarise",
-    "with_record",
-    "write_safetensors",
-]

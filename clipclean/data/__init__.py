@@ -9,34 +9,3 @@ from clipclean.data.loading import plan, prefetch, use_workers, workers
 from clipclean.data.sample import ImageSource, ReadLimits
 from clipclean.data.table import is_address
 from clipclean.data.views import enlarged, image_view, moved, perturbed
-
-__all__ = [
-    "CleanSet",
-    "Decoded",
-    "Fit",
-    "Image",
-    "ImageCache",
-    "ImageSource",
-    "Pair",
-    "ReadLimits",
-    "caption_view",
-    "enlarged",
-    "extension",
-    "image_view",
-    "is_address",
-    "labelled",
-    "labels_of",
-    "moved",
-    "named_in",
-    "perturbed",
-    "plan",
-    "prefetch",
-    "read",
-    "read_classes",
-    "read_images",
-    "read_templates",
-    "stack",
-    "synonyms",
-    "use_workers",
-    "workers",
-]

@@ -35,27 +35,3 @@ def write(report: Report, form: str, path: Path, /, images: PageImages = NONE, p
         ResourceError: the disk is full, or the place not writable.
     """
     write_text(path, html(report, images, place) if form == "html" else FORMATS[form](report))
-
-
-__all__ = [
-    "FORMATS",
-    "PageImages",
-    "Report",
-    "RunPaths",
-    "TitledImage",
-    "html",
-    "json",
-    "json_text",
-    "junit",
-    "line",
-    "markdown",
-    "parse",
-    "paths_of",
-    "read",
-    "sarif",
-    "schema",
-    "screening_page",
-    "screening_text",
-    "text",
-    "write",
-]

@@ -7,27 +7,3 @@ from clipclean.train.losses import clip_loss, self_supervised_loss, squared_dist
 from clipclean.train.memory import MicroBatches, recomputing
 from clipclean.train.optim import adamw, learning_rate
 from clipclean.train.precision import in_precision, resolved
-
-__all__ = [
-    "ALONE",
-    "Batch",
-    "Group",
-    "Launch",
-    "Loss",
-    "MicroBatches",
-    "NonFiniteLoss",
-    "adamw",
-    "clip_loss",
-    "finetune",
-    "fit",
-    "in_precision",
-    "joined",
-    "launch_of",
-    "learning_rate",
-    "leftovers",
-    "optimizer_of",
-    "recomputing",
-    "resolved",
-    "self_supervised_loss",
-    "squared_distance",
-]
