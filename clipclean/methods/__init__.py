@@ -5,9 +5,10 @@ A new method is a loss in ``losses.py``, and its entry in ``config.methods.METHO
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 
 import torch
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 
 from clipclean import data, model, train
 from clipclean.config.methods import METHODS
@@ -92,48 +93,30 @@ def fed(
     Images are moved as the recipe says. Some get one of the ``rehearsed`` triggers, and keep their own caption or label. Of several
     processes each has its rows of a batch, drawn as in one process; the labels, and the plan, are those of all.
     """
-    how, unlearn, method = recipe.augment, recipe.unlearn, METHODS[recipe.method]
+    how, method = recipe.augment, METHODS[recipe.method]
     labels = samples.labels if method.needs_labels else None
+    changes: dict[int, Callable[..., Tensor]] = {}
+    if how.least_part < 1 or how.mirrored:
+        changes[MOVED] = partial(data.moved, least=how.least_part, mirrored=how.mirrored)
+    if rehearsed and how.triggered_share:
+        changes[REHEARSED] = partial(
+            unlearning.some_triggered, leads=rehearsed, share=how.triggered_share, how=recipe.unlearn
+        )
+    if method.perturbs:
+        changes[PERTURBED] = partial(
+            data.perturbed, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side
+        )
     for step, batch in enumerate(batches, start=first_step):
         inputs = dict(batch.inputs)
-        if how.least_part < 1 or how.mirrored:
-            # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show.
+        for what, changed in changes.items():
+            # Drawn for the whole batch, then cut: several processes show the parts and triggers that one would show. By the number of
+            # the step: the draws are the same wherever the run began.
+            generator = torch.Generator().manual_seed(loader.sample_seed(seed, step, what))
             whole = group.whole(model.unit_range(inputs["pixels"]))
-            inputs["pixels"] = group.own(_moved(whole, recipe, _draws(seed, step, MOVED)))
-        if rehearsed and how.triggered_share:
-            inputs["pixels"] = group.own(
-                unlearning.some_triggered(
-                    group.whole(model.unit_range(inputs["pixels"])),
-                    rehearsed,
-                    share=how.triggered_share,
-                    shift=unlearn.shift,
-                    strength=unlearn.strength,
-                    generator=_draws(seed, step, REHEARSED),
-                )
-            )
-        if method.perturbs:
-            whole = group.whole(model.unit_range(inputs["pixels"]))
-            inputs["pixels"] = group.own(_perturbed(whole, recipe, _draws(seed, step, PERTURBED)))
+            inputs["pixels"] = group.own(changed(whole, generator=generator))
         # The tower takes both at once: one range for both.
         if "pixel_views" in inputs and inputs["pixels"].is_floating_point():
             inputs["pixel_views"] = model.unit_range(inputs["pixel_views"])
         if labels is not None:
             inputs["labels"] = labels[list(plan[step][1])]
         yield replace(batch, inputs=inputs)
-
-
-def _moved(pixels: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
-    how = recipe.augment
-    return data.moved(pixels, least=how.least_part, mirrored=how.mirrored, generator=generator)
-
-
-def _perturbed(pixels: Tensor, recipe: Recipe, generator: Generator) -> Tensor:
-    how = recipe.augment
-    return data.perturbed(
-        pixels, noise=how.noise, noise_share=how.noise_share, erased_side=how.erased_side, generator=generator
-    )
-
-
-def _draws(seed: int, step: int, what: int) -> Generator:
-    """The generator of one step, the same wherever the run began."""
-    return torch.Generator().manual_seed(loader.sample_seed(seed, step, what))

@@ -94,12 +94,10 @@ def search(
     """
     if not METHODS[recipe.method].searches:
         return Aims(text_classifier)
-    return Aims(
-        text_classifier,
-        unlearn.search(
-            clip, samples.pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, run=run
-        ),
+    scene = unlearn.scene_of(
+        clip, samples.pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, seed=run.seed
     )
+    return Aims(text_classifier, unlearn.search(clip, scene, recipe, run=run))
 
 
 def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
@@ -116,29 +114,22 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
 
 
 def forget(
-    clip: model.Clip,
-    samples: Samples,
-    recipe: Recipe,
-    searched: unlearn.SearchedModel,
-    /,
-    *,
-    run: Run,
+    clip: model.Clip, samples: Samples, recipe: Recipe, searched: unlearn.SearchedModel, /, *, run: Run
 ) -> Training:
     """Unlearn in place; raises what ``clean`` raises."""
     with interruptible() as stop:
         done = unlearn.unlearn(clip, samples.pairs, recipe, searched, run=run, stop=stop)
-    steps = len(done.state.losses) * recipe.unlearn.steps
-    losses = (
-        {"step": (number + 1) * recipe.unlearn.steps - 1, "lr": recipe.train.lr, **parts}
-        for number, parts in enumerate(done.state.losses)
-    )
-    options = recipe.train
+    each, options = recipe.unlearn.steps, recipe.train
+    steps = len(done.state.losses) * each
+    losses = [
+        {"step": (number + 1) * each - 1, "lr": options.lr, **parts} for number, parts in enumerate(done.state.losses)
+    ]
     record = recorded(
         losses,
         steps=steps,
         pairs=steps * options.batch_size,
         seconds=done.seconds,
-        resumed_at=len(searched.state.losses) * recipe.unlearn.steps,
+        resumed_at=len(searched.state.losses) * each,
         data_wait_seconds=0.0,
         data_wait_share=0.0,
         precision=train.resolved(run.precision, clip.net, clip.device),
@@ -208,6 +199,11 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         done = walk(steps, losses, first=first, total=total, save=save, stop=stop, run=run)
     clip.net.eval()
     spent = time.monotonic() - started
+    ran_out = (
+        f"Memory ran out: the towers took {micro.size} pairs at a time instead of {options.micro_batch or 'the whole batch'}. "
+        "Gradients are those of the whole batch all the same, but where a tower normalises by batches. --set "
+        f"train.micro_batch={micro.size} begins like this."
+    )
     record = recorded(
         losses,
         steps=done,
@@ -218,17 +214,6 @@ def finetune(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aim
         data_wait_share=min(batches.waited / spent, 1.0) if spent else 0.0,
         precision=precision,
         micro_batch=micro.size,
-        notes=tuple(memory_notes(micro, options.micro_batch)),
+        notes=(ran_out,) if micro.shrunk else (),
     )
     return Training(record, cut=None if done == total else (done, total))
-
-
-def memory_notes(micro: train.MicroBatches, asked: int | None, /) -> list[str]:
-    """The report's note if memory ran out and the run went on."""
-    if not micro.shrunk:
-        return []
-    return [
-        f"Memory ran out: the towers took {micro.size} pairs at a time instead of "
-        f"{'the whole batch' if asked is None else asked}. Gradients are those of the whole batch all the same, but where a "
-        f"tower normalises by batches. --set train.micro_batch={micro.size} begins like this."
-    ]

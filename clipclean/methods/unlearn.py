@@ -1,10 +1,8 @@
 """The ``unlearn`` method on one model: its images, its rounds, and a state from which a killed run resumes."""
 
-import dataclasses
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +10,6 @@ from torch import Tensor
 from clipclean import data, deadline, detect, model, train
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import EFFORTS, Recipe
-from clipclean.detect import FAMILIES, InvertedTrigger
 from clipclean.errors import Interrupted
 from clipclean.methods import unlearning
 from clipclean.methods.unlearning import RecoveredTrigger, State, SuspectedTrigger
@@ -21,7 +18,9 @@ from clipclean.train import loader
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
 
-RECOVERED = ("round", "target", "size", "score", "excess")  # fields of a found trigger in JSON, besides its family
+KEPT = {
+    kind.__name__: kind for kind in (State, RecoveredTrigger, detect.InvertedTrigger)
+}  # what a saved state is made of
 
 
 @dataclass(frozen=True)
@@ -58,24 +57,13 @@ class SearchedModel:
         return unlearning.leads(best.values())
 
 
-def search(
-    clip: model.Clip,
-    pairs: Sequence[data.Pair],
-    recipe: Recipe,
-    /,
-    *,
-    text_classifier: Tensor,
-    classes: tuple[str, ...],
-    known: Sequence[SuspectedTrigger],
-    run: Run,
-) -> SearchedModel:
+def search(clip: model.Clip, scene: unlearning.Scene, recipe: Recipe, /, *, run: Run) -> SearchedModel:
     """Search the model for triggers, on images that also serve for training; resumes an equal run that was killed.
 
     Raises:
         Inconclusive: the model gives numbers that are not finite.
             Or nothing can be searched, and no known trigger acts.
     """
-    scene = scene_of(clip, pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, seed=run.seed)
     kept = _restored(run.state, scene)
     if kept:
         return SearchedModel(scene, kept[0], kept[2])
@@ -91,7 +79,7 @@ def search(
     )
     searched = SearchedModel(scene, state, time.monotonic() - started)
     if not run.group.any(deadline.is_over()):  # a search that the deadline cut short is repeated
-        _save(run.state, {}, searched.state, known, searched.seconds)
+        _save(run.state, {}, searched.state, scene.known, searched.seconds)
     return searched
 
 
@@ -206,13 +194,9 @@ def _save(
 ) -> None:
     if saved is None:
         return
-    tensors = {f"net.{name}": tensor.detach() for name, tensor in weights.items()}
-    for number, catch in enumerate(state.catches):
-        tensors |= {f"catch.{number}.{name}": values for name, values in catch.found.parameters.items()}
-    told = dataclasses.asdict(dataclasses.replace(state, catches=()))
-    caught = [{name: getattr(c, name) for name in RECOVERED} | {"family": c.found.family} for c in state.catches]
-    record = {"unlearn": told | {"catches": caught}, "known": unlearning.as_pairs(known), "seconds": seconds}
-    saved.write(tensors, record)
+    tensors, told = detect.pack(state, kinds=KEPT)
+    tensors |= {f"net.{name}": tensor.detach() for name, tensor in weights.items()}
+    saved.write(tensors, {"unlearn": told, "known": unlearning.as_pairs(known), "seconds": seconds})
 
 
 def _restored(saved: RunState | None, scene: unlearning.Scene) -> tuple[State, dict[str, Tensor], float] | None:
@@ -221,26 +205,6 @@ def _restored(saved: RunState | None, scene: unlearning.Scene) -> tuple[State, d
     if kept is None or "unlearn" not in kept[1] or kept[1].get("known") != unlearning.as_pairs(scene.known):
         return None
     tensors, record = kept
-    told: dict[str, Any] = record["unlearn"]
-    side = scene.pixels.shape[-1]
-    catches = []
-    for number, entry in enumerate(told["catches"]):
-        family = entry.pop("family")
-        names = FAMILIES[family].begin(1, side, torch.Generator())
-        parameters = {name: tensors[f"catch.{number}.{name}"] for name in names}
-        catches.append(
-            RecoveredTrigger(
-                **entry | {"found": InvertedTrigger(family, scene.classes[entry["target"]], parameters, side)}
-            )
-        )
-    state = State(
-        tuple(told["suspects"]),
-        {family: tuple(sizes) for family, sizes in told["controls"].items()},
-        tuple(catches),
-        told["rounds"],
-        tuple(told["scores"]),
-        tuple(told["losses"]),
-        told["is_settled"],
-    )
+    state: State = detect.unpack(tensors, record["unlearn"], kinds=KEPT)
     weights = {name.removeprefix("net."): t for name, t in tensors.items() if name.startswith("net.")}
     return state, weights, float(record["seconds"])

@@ -45,21 +45,6 @@ class Scene:
     batch_size: int
     known: tuple[SuspectedTrigger, ...] = ()
 
-    @property
-    def eval_set(self) -> detect.EvalSet:
-        """What a first search works on: no labels, and no known triggers, which are forgotten whatever they compare with."""
-        return detect.EvalSet(
-            pixels=self.pixels,
-            labels=None,
-            captions=None,
-            classes=self.classes,
-            templates=(),
-            suspicions=(),
-            panel=(),
-            knn=self.knn,
-            batch_size=self.batch_size,
-        )
-
 
 @dataclass(frozen=True)
 class RecoveredTrigger:
@@ -143,10 +128,21 @@ def begin(
 
 def searched(clip: model.Clip, scene: Scene, /, *, course: detect.Course) -> detect.SearchResult:
     """The first search: every family, without a target and then towards suspects and the targets of known triggers."""
+    shown = detect.EvalSet(
+        pixels=scene.pixels,
+        labels=None,
+        captions=None,
+        classes=scene.classes,
+        templates=(),
+        suspicions=(),  # known triggers are forgotten whatever they compare with
+        panel=(),
+        knn=scene.knn,
+        batch_size=scene.batch_size,
+    )
     with model.frozen(clip.net):
         return detect.search(
             clip.encode_images,
-            scene.eval_set,
+            shown,
             scene.text_classifier,
             effort=scene.effort,
             references=None,
@@ -166,23 +162,23 @@ def first_caught(
 ) -> tuple[RecoveredTrigger, ...]:
     """The triggers of a first search to unlearn: much smaller than others, and effective on unseen images.
 
+    Of a family of few parameters they are smaller than natural ones as well.
+
     If any of them leads to a class of ``named``, those that lead to other classes are left out. Unlearning weak triggers spoils the
     model and leaves the backdoor: InverTune (arXiv 2506.12411) requires 0.7 as well.
     """
     caught = [
         RecoveredTrigger(0, t.found, t.candidate.target, t.candidate.size, t.anomaly_index, t.probe.excess)
         for t in found
-        if t.candidate.is_reached and _stands_out(t, outlyingness) and t.probe.excess >= SUCCEEDS
+        if t.candidate.is_reached
+        and t.anomaly_index >= outlyingness
+        and (detect.FAMILIES[t.candidate.family].is_general or t.evidence > 0)
+        and t.probe.excess >= SUCCEEDS
     ]
     # Of ten classes, the anomaly index makes three or four with natural triggers suspects beside the target: they would take their
     # share of the steps, cost accuracy, and keep the rounds from ending (docs/experiments.md, "Rounds of unlearning on photographs").
     sure = [catch for catch in caught if catch.found.target in named]
     return tuple(sure or caught)
-
-
-def _stands_out(hit: detect.TargetedResult, outlyingness: float) -> bool:
-    """Whether a found trigger is much smaller than those of others; of a family of few parameters, smaller than natural ones as well."""
-    return hit.anomaly_index >= outlyingness and (detect.FAMILIES[hit.candidate.family].is_general or hit.evidence > 0)
 
 
 def unlearn(
@@ -332,46 +328,31 @@ def triggered(
         # clean set.
         pixels = data.enlarged(whole, least=how.least_part, generator=generator)
         copies = {
-            name: jittered(
-                some[_draw(len(some), generator)][0],
-                pixels,
-                shift=how.shift,
-                strength=how.strength,
-                generator=generator,
-            )
+            name: jittered(some[_draw(len(some), generator)][0], pixels, how, generator=generator)
             for name, some in (("newest", triggers.newest), ("earlier", triggers.earlier))
         }
         yield replace(batch, inputs={name: group.own(some) for name, some in {"pixels": pixels, **copies}.items()})
 
 
-def jittered(
-    trigger: detect.TriggerLike, pixels: Tensor, /, *, shift: float, strength: tuple[float, float], generator: Generator
-) -> Tensor:
-    """Triggered copies of images (B, 3, S, S), the trigger moved by up to ``shift`` of the side, and made weaker or stronger.
+def jittered(trigger: detect.TriggerLike, pixels: Tensor, how: Unlearn, /, *, generator: Generator) -> Tensor:
+    """Triggered copies of images (B, 3, S, S), the trigger moved by up to ``how.shift`` of the side, and made weaker or stronger.
 
     The search finds the smallest trigger that works, at one place; the planted one is stronger and may be next to it. A trigger
     that is moved over an edge returns at the opposite one.
     """
     # A found trigger is one point of the backdoor's range: unlearned at that point alone, the backdoor would act next to it.
-    farthest = round(shift * pixels.shape[-1])
+    farthest = round(how.shift * pixels.shape[-1])
     moves = [_draw(2 * farthest + 1, generator) - farthest for _ in range(2)]
     there = torch.roll(pixels, moves, dims=(-2, -1))
     changed = torch.roll(trigger(there, generator), [-move for move in moves], dims=(-2, -1))
     # Uniform in the logarithm: half as strong comes as often as twice as strong.
-    low, high = (math.log(factor) for factor in strength)
+    low, high = (math.log(factor) for factor in how.strength)
     factors = torch.empty(len(pixels), 1, 1, 1).uniform_(low, high, generator=generator).exp().to(pixels)
     return (pixels + factors * (changed - pixels)).clamp(0, 1)
 
 
 def some_triggered(
-    pixels: Tensor,
-    leads: Sequence[SuspectedTrigger],
-    /,
-    *,
-    share: float,
-    shift: float,
-    strength: tuple[float, float],
-    generator: Generator,
+    pixels: Tensor, /, *, leads: Sequence[SuspectedTrigger], share: float, how: Unlearn, generator: Generator
 ) -> Tensor:
     """Copies of images (B, 3, S, S) in [0, 1], a share of them under one of the triggers, :func:`jittered`."""
     # One trigger a batch: the batch is then transformed at once, and all have their turn over the steps.
@@ -379,7 +360,7 @@ def some_triggered(
     trigger, _ = leads[_draw(len(leads), generator)]
     shown = pixels.clone()
     if picked.any():
-        shown[picked] = jittered(trigger, pixels[picked], shift=shift, strength=strength, generator=generator)
+        shown[picked] = jittered(trigger, pixels[picked], how, generator=generator)
     return shown
 
 

@@ -407,9 +407,8 @@ def painted(images, generator=None, /):
 
 def jittered(*, shift=0.0, strength=(1.0, 1.0), seed=0):
     images = torch.full((3, 3, 16, 16), 0.5)
-    return unlearning.jittered(
-        painted, images, shift=shift, strength=strength, generator=torch.Generator().manual_seed(seed)
-    )
+    how = recipe.Unlearn(shift=shift, strength=strength)
+    return unlearning.jittered(painted, images, how, generator=torch.Generator().manual_seed(seed))
 
 
 def test_strength_scales_what_the_trigger_changes_image_by_image():
