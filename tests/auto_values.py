@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import torch
 
-from clipclean.auto.budget import Budget, Point
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import Trial
+from clipclean.auto.trials import Budget, Point, Trial
 from clipclean.config import recipe
 from clipclean.detect import Measurement, Probe, Rate
 from clipclean.findings import finding

@@ -2,56 +2,27 @@
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from clipclean import deadline, detect
 from clipclean.attack import canaries
-from clipclean.auto import interpolate, sequence, suspects, trials
-from clipclean.auto.budget import Budget, Point, pooled
+from clipclean.auto import interpolate, sequence, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.select import Attempt, Considered
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.suspects import Suspected
-from clipclean.auto.trials import Interval, PlantedCopy, Trial
+from clipclean.auto.trials import Budget, Interval, PlantedCopy, Point, Trial, pooled
 from clipclean.auto.workbench import Workbench
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs import suspicions
-from clipclean.jobs.inputs import Suspicion
 from clipclean.jobs.searching import AuditResult
+from clipclean.jobs.suspicions import Suspected
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import TrainingRecord
 from clipclean.train import NonFiniteLoss
 
 UNCHANGED = "nothing"  # the name of what was chosen where the original stays
-
-
-@dataclass
-class Retests:
-    """The trials of a candidate. Each gets the refinetune test at most once, and only if its result is needed.
-
-    Attributes:
-        trials: those that were made so far.
-        refinetuned: a trial -> the same with what returns; None if that cannot or shall not be measured.
-        budget: of the run; a trial that leaves a canary anyway needs no refinetune test.
-        seconds: that this took.
-    """
-
-    trials: tuple[Trial, ...]
-    refinetuned: Callable[[Trial], Trial] | None
-    budget: Budget
-    seconds: float = 0.0
-
-    def __call__(self, trial: Trial, /) -> Trial:
-        """The trial with what returns after a benign finetuning of the copy, if that matters."""
-        if self.refinetuned is None or trial.is_refinetuned or not self.budget.removes(trial):
-            return trial
-        started = time.monotonic()
-        sure = self.refinetuned(trial)
-        self.trials = tuple(sure if each is trial else each for each in self.trials)
-        self.seconds += time.monotonic() - started
-        return sure
 
 
 def on_copy(
@@ -80,8 +51,10 @@ def _trials(
         left = bench.measure(asked)
         return trials.trial(candidate.name, copy.planted, left, kept=share, seconds=done.training.seconds)
 
-    retests = Retests((), _refinetuning(bench, copy, lambda: done), bench.budget)
-    return interpolate.trials_of(measure, retests, bench.budget, changed=done.changed)
+    def retested(trial: Trial) -> Trial:
+        return bench.retested(trial, copy, lambda: done)
+
+    return interpolate.trials_of(measure, retested, bench.budget, changed=done.changed)
 
 
 def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None, before: Suspected, /) -> Considered:
@@ -96,22 +69,32 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
     sequence.put(bench.clip, bench.original)
     done = bench.clean(candidate, before.acting, where="model", origin={})
     own = suspicions.new_leads(done.leads, before.suspicions)
-    suspected = suspects.distinct([*before.suspicions, *own])
-    again = (
-        None
-        if copy is None
-        else _refinetuning(bench, copy, lambda: _cleaned_copy(bench, candidate, copy, before.acting))
-    )
-    retests = Retests(considered.trials, again, bench.budget)
+    suspected = suspicions.distinct([*before.suspicions, *own])
+    made, seconds = {trial.kept: trial for trial in considered.trials}, considered.seconds
+    # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
+    asked = replace(bench.evidence, suspicions=suspected, panel=())
+
+    def retested(trial: Trial) -> Trial:
+        nonlocal seconds
+        started = time.monotonic()
+        if copy is not None:
+            made[trial.kept] = bench.retested(trial, copy, lambda: _cleaned_copy(bench, candidate, copy, before.acting))
+        seconds += time.monotonic() - started
+        return made[trial.kept]
+
+    def measure(share: float) -> Point:
+        bench.put(done.weights, original=bench.original, share=share)
+        found = bench.measure(asked)
+        return Point(share, worst(found), *accuracy_loss(before.sight.measured, found))
+
     point = Point(1.0, worst(before.sight.measured), 0.0, (0.0, 0.0))
     points: tuple[Point, ...] = (point,)
     if done.changed:
-        measure = _at_shares(bench, done, before, suspected)
-        points, point = interpolate.to_budget(considered.trials, measure, retests, bench.budget)
-    trial = replace(considered, trials=retests.trials).at(point.share)
+        points, point = interpolate.to_budget(considered.trials, measure, retested, bench.budget)
+    trial = replace(considered, trials=tuple(made.values())).at(point.share)
     if trial:
-        retests(trial)  # the copy may have been interpolated farther than the model
-    is_suspected = suspects.is_suspected(bench.findings(before.sight))
+        retested(trial)  # the copy may have been interpolated farther than the model
+    is_suspected = suspicions.is_suspected(bench.findings(before.sight))
     costly = is_costly(point, trial, bench.budget, is_suspected=is_suspected)
     attempt = Attempt(candidate, done, points, point, suspected, before.sight, None, (), costly)
     if done.changed:
@@ -119,13 +102,8 @@ def on_model(bench: Workbench, considered: Considered, copy: PlantedCopy | None,
         attempt, returned = _audited(bench, attempt)
     else:
         returned = []
-    findings = (*judged(bench, attempt, before, own), *returned)
-    return replace(
-        considered,
-        trials=retests.trials,
-        attempt=replace(attempt, findings=findings),
-        seconds=considered.seconds + retests.seconds,
-    )
+    attempt = replace(attempt, findings=(*judged(bench, attempt, before, own), *returned))
+    return replace(considered, trials=tuple(made.values()), attempt=attempt, seconds=seconds)
 
 
 def unchanged(bench: Workbench, attempt: Attempt, before: Suspected, /) -> Attempt:
@@ -153,39 +131,9 @@ def _cleaned_copy(
     return bench.clean(candidate, known, where="canaries", origin=copy.origin)
 
 
-def _refinetuning(
-    bench: Workbench, copy: PlantedCopy, cleaned: Callable[[], Cleaned]
-) -> Callable[[Trial], Trial] | None:
-    """A function that adds to a trial how the canaries act after a benign finetuning of the copy; None if that is switched off."""
-    if not bench.settings.rebound_steps:
-        return None
-
-    def refinetuned(trial: Trial) -> Trial:
-        bench.put(cleaned().weights, original=copy.weights, share=trial.kept)
-        asked = canaries.measured_on(bench.evidence, copy.canaries)
-        return trials.with_returned(trial, bench.refinetune(copy.planted, asked).after)
-
-    return refinetuned
-
-
-def _at_shares(
-    bench: Workbench, done: Cleaned, before: Suspected, suspected: tuple[Suspicion, ...]
-) -> Callable[[float], Point]:
-    """A function that measures the model at a share of the way to its cleaned weights."""
-    # Without the panel: a point between is chosen by suspected triggers, and the whole audit follows at the chosen one.
-    asked = replace(bench.evidence, suspicions=suspected, panel=())
-
-    def measure(share: float) -> Point:
-        bench.put(done.weights, original=bench.original, share=share)
-        found = bench.measure(asked)
-        return Point(share, worst(found), *accuracy_loss(before.sight.measured, found))
-
-    return measure
-
-
 def _audited(bench: Workbench, attempt: Attempt) -> tuple[Attempt, list[Finding]]:
     """The attempt with the audit of the current model, its refinetune test, and what the search finds again."""
-    pointed, original = suspects.targets(attempt.suspicions), attempt.sight.measured
+    pointed, original = suspicions.targets(attempt.suspicions), attempt.sight.measured
     sight = bench.audit(attempt.suspicions, pointed=pointed, what=" after")
     attempt = replace(attempt, sight=sight)
     if not bench.settings.rebound_steps:

@@ -5,17 +5,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from clipclean import detect
-from clipclean.auto import select, suspects
-from clipclean.auto.budget import Budget
+from clipclean.auto import select
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.select import Attempt, Considered
-from clipclean.auto.suspects import Suspected
-from clipclean.auto.trials import PlantedCopy, Trial
+from clipclean.auto.trials import Budget, PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
 from clipclean.findings import Finding, finding, finite
-from clipclean.jobs import audit_report
+from clipclean.jobs import audit_report, suspicions
 from clipclean.jobs.searching import AuditResult
+from clipclean.jobs.suspicions import Suspected
 from clipclean.schema.report import (
     AccuraciesRecord,
     AuditRecord,
@@ -131,7 +130,7 @@ def stays(original: Sequence[Finding], attempt: Attempt, budget: Budget, /) -> b
     """
     if any(found.level == "error" for found in original):
         return False
-    is_suspected = suspects.is_suspected(original)
+    is_suspected = suspicions.is_suspected(original)
     return _is_over(attempt) or budget.is_wasted(attempt.point.accuracy_lost, is_suspected=is_suspected)
 
 

@@ -15,8 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from clipclean.auto.budget import Budget, Point
-from clipclean.auto.trials import Trial
+from clipclean.auto.trials import Budget, Point, Trial
 
 # None below 0.85: from 0.7 of the way a planted patch returned to 0.14 of the images after 100 benign steps, from 0.85 to 0.04.
 SHARES = (0.925, 0.85)  # of the way from the original to the cleaned model; 1 is the cleaned one itself

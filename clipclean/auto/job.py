@@ -5,7 +5,7 @@ import time
 from dataclasses import replace
 
 from clipclean import deadline, detect, model, train
-from clipclean.auto import attempts, candidates, conclude, select, sequence, suspects
+from clipclean.auto import attempts, candidates, conclude, select, sequence
 from clipclean.auto.conclude import Tried
 from clipclean.auto.select import Considered
 from clipclean.auto.workbench import Workbench
@@ -164,9 +164,9 @@ def tried_all(bench: Workbench, recipe: Recipe, /, *, started: float) -> Tried:
         began = time.monotonic()
         sight = bench.audit(bench.evidence.suspicions, pointed=(), what=" before")
         audited = time.monotonic() - began
-        before = suspects.suspected(sight, bench.evidence, bench.limits)
+        before = suspicions.suspected(sight, bench.evidence, bench.limits)
         # Canaries keep off suspected classes: with two backdoors for one class, neither removal could be told from the other.
-        copy = bench.plant(avoid=suspects.pointed_at(before, bench.evidence, bench.limits))
+        copy = bench.plant(avoid=suspicions.pointed_at(before, bench.evidence, bench.limits))
         considered = select.choose(
             listed(bench, recipe),
             budget=bench.budget,

@@ -13,11 +13,10 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from clipclean import deadline
-from clipclean.auto.budget import Budget, Point
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.sequence import Cleaned
-from clipclean.auto.trials import Trial
+from clipclean.auto.trials import Budget, Point, Trial
 from clipclean.errors import Inconclusive
 from clipclean.findings import Finding
 from clipclean.jobs.inputs import Suspicion

@@ -1,7 +1,7 @@
 """The model in memory with its training and test data: load weights, clean, measure, take weights out."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from torch import Tensor
@@ -9,12 +9,11 @@ from torch import Tensor
 from clipclean import detect, model
 from clipclean.attack import canaries, poison
 from clipclean.attack.canaries import Canary
-from clipclean.auto import interpolate, sequence
-from clipclean.auto.budget import Budget
+from clipclean.auto import interpolate, sequence, trials
 from clipclean.auto.candidates import Candidate
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.sequence import DONE, Cleaned
-from clipclean.auto.trials import PlantedCopy
+from clipclean.auto.trials import Budget, PlantedCopy, Trial
 from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Planting, Recipe
 from clipclean.config.thresholds import AuditLimits
@@ -175,6 +174,17 @@ class Workbench:
         self._finetune(benign, (), what="finetuning for the rebound")
         seconds = time.monotonic() - started
         return Refinetuned(before, self.measure(evidence), steps, seconds)
+
+    def retested(self, trial: Trial, copy: PlantedCopy, cleaned: Callable[[], Cleaned], /) -> Trial:
+        """The trial with how the canaries act after a benign finetuning of the ``cleaned`` copy.
+
+        It stays as it is where that was measured before, is switched off, or decides nothing, since a canary is left anyway.
+        """
+        if not self.settings.rebound_steps or trial.is_refinetuned or not self.budget.removes(trial):
+            return trial
+        self.put(cleaned().weights, original=copy.weights, share=trial.kept)
+        asked = canaries.measured_on(self.evidence, copy.canaries)
+        return trials.with_returned(trial, self.refinetune(copy.planted, asked).after)
 
     def _finetune(self, planting: Planting, implants: Sequence[poison.Implant], *, what: str) -> None:
         def progress(_: str, done: int, total: int) -> None:

@@ -1,27 +1,19 @@
+from types import SimpleNamespace
+
+import pytest
 from auto_values import BUDGET, measurement, probe, returning, trial
 
 from clipclean.auto import attempts
-from clipclean.auto.attempts import Retests
-from clipclean.auto.budget import Point
+from clipclean.auto.trials import Point
+from clipclean.auto.workbench import Workbench
 from clipclean.detect import Rate
 from clipclean.findings import finding
 
 
-def test_a_trial_is_finetuned_once_and_the_others_stay_as_they_are():
-    trials = (trial(0.0), trial(0.01, kept=0.8), trial(0.01, kept=0.6))
-    retests = Retests(trials, returning, BUDGET)
-    sure = retests(trials[1])
-    assert sure == returning(trials[1])
-    assert retests.trials == (trials[0], sure, trials[2])
-    assert retests.seconds > 0
-    assert retests(sure) is sure
-
-
-def test_a_trial_that_leaves_a_canary_or_cannot_be_finetuned_stays_as_it_is():
-    left = trial(0.4)
-    assert Retests((left,), returning, BUDGET)(left) is left
-    gone = trial(0.0)
-    assert Retests((gone,), None, BUDGET)(gone) is gone
+@pytest.mark.parametrize(("made", "steps"), [(trial(0.4), 60), (trial(0.0), 0), (returning(trial(0.0)), 60)])
+def test_a_trial_that_leaves_a_canary_or_was_or_cannot_be_finetuned_stays_as_it_is(made, steps):
+    bench = SimpleNamespace(settings=SimpleNamespace(rebound_steps=steps), budget=BUDGET)
+    assert Workbench.retested(bench, made, None, None) is made
 
 
 def found(*names):

@@ -3,7 +3,7 @@ import math
 import pytest
 from auto_values import BUDGET, trial
 
-from clipclean.auto.budget import Point, pooled
+from clipclean.auto.trials import Point, pooled
 
 
 def test_only_a_loss_that_is_wholly_above_the_budget_exceeds_it():

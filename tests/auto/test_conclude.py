@@ -9,12 +9,12 @@ from clipclean.auto import conclude
 from clipclean.auto.conclude import Tried
 from clipclean.auto.refinetune import Refinetuned
 from clipclean.auto.select import Considered
-from clipclean.auto.suspects import Suspected
 from clipclean.auto.trials import PlantedCopy
 from clipclean.config import policy
 from clipclean.detect import Rate
 from clipclean.findings import finding
 from clipclean.jobs import outputs
+from clipclean.jobs.suspicions import Suspected
 
 UNKNOWN = finding("CC004", "words", level="warning")  # no clean model to compare with
 ONE = [Considered(candidate("a"))]

@@ -3,8 +3,8 @@ import torch
 from auto_values import BUDGET, returning, trial
 
 from clipclean.auto import interpolate
-from clipclean.auto.budget import Point
 from clipclean.auto.interpolate import SHARES
+from clipclean.auto.trials import Point
 
 OLD = {"a": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
 NEW = {"a": torch.tensor([2.0, 0.0]), "count": torch.tensor(9)}

@@ -6,10 +6,10 @@ from auto_values import measurement, probe
 
 from clipclean import detect
 from clipclean.attack import triggers
-from clipclean.auto import suspects
 from clipclean.config import policy, thresholds
 from clipclean.detect.panel import Strength
 from clipclean.findings import finding
+from clipclean.jobs import suspicions
 from clipclean.jobs.searching import AuditResult
 
 LIMITS = policy.resolved(policy.DEFAULT, thresholds.Audit())  # max_excess 0.05, suspicious_excess 0.3
@@ -49,23 +49,23 @@ def eval_set(*suspicions):
 )
 def test_an_audit_suspects_a_model_by_its_signs_or_did_not_look(rule, trigger, is_suspected):
     found = finding(rule, "words", level="warning", trigger=trigger)
-    assert suspects.is_suspected([finding("CC004", "words"), found]) is is_suspected
+    assert suspicions.is_suspected([finding("CC004", "words"), found]) is is_suspected
 
 
 def test_of_two_triggers_with_one_spec_the_first_is_kept():
-    assert suspects.distinct([(PATCH, 1), (OTHER, 2), (PATCH, 0)]) == ((PATCH, 1), (OTHER, 2))
+    assert suspicions.distinct([(PATCH, 1), (OTHER, 2), (PATCH, 0)]) == ((PATCH, 1), (OTHER, 2))
 
 
 def test_a_trigger_that_was_named_must_act_to_be_known_and_a_found_one_does():
     idle = measurement(known=[probe(0.0, trigger=CAT.spec)])
     named = eval_set((CAT, 1))
-    assert suspects.acting(idle, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((DOG, 2),)
+    assert suspicions.acting_or_found(idle, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((DOG, 2),)
     active = measurement(known=[probe(0.5, trigger=CAT.spec)])
-    assert suspects.acting(active, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((CAT, 1), (DOG, 2))
+    assert suspicions.acting_or_found(active, [(CAT, 1), (DOG, 2)], named, LIMITS) == ((CAT, 1), (DOG, 2))
 
 
 def test_classes_that_anything_points_at_are_known_by_their_places():
-    assert suspects.targets([(PATCH, None), (CAT, 1), (DOG, 2)]) == [1, 2]
+    assert suspicions.targets([(PATCH, None), (CAT, 1), (DOG, 2)]) == [1, 2]
 
 
 def searched(*strengths, references=None):
@@ -80,14 +80,16 @@ def searched(*strengths, references=None):
 def test_natural_triggers_of_the_panel_are_no_suspects_of_a_model_that_was_searched():
     shown = replace(eval_set(), panel=(PATCH, OTHER))
     natural = searched(Strength(PATCH.spec, 1, 0.5, 0.9), Strength(OTHER.spec, 2, 0.6, 0.8))
-    assert suspects.suspected(natural, shown, LIMITS).suspicions == ()
+    assert suspicions.suspected(natural, shown, LIMITS).suspicions == ()
     strong = (Strength(PATCH.spec, 1, 0.0625, 0.9), Strength(OTHER.spec, 2, 1.0, 0.8))
-    assert suspects.suspected(searched(*strong), shown, LIMITS).suspicions == ()  # nothing says that it is not natural
+    assert (
+        suspicions.suspected(searched(*strong), shown, LIMITS).suspicions == ()
+    )  # nothing says that it is not natural
     clean = detect.References("reference", "clean", ({"panel": {PATCH.spec: 1.0, OTHER.spec: 1.0}},))
-    assert suspects.suspected(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
+    assert suspicions.suspected(searched(*strong, references=clean), shown, LIMITS).suspicions == ((PATCH, 1),)
 
 
 def test_without_a_search_whatever_of_the_panel_acts_is_suspicious():
     shown = replace(eval_set(), panel=(PATCH, OTHER))
     unsearched = replace(searched(), search=None, why_not=("CC021", "Skipped."))
-    assert suspects.suspected(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))
+    assert suspicions.suspected(unsearched, shown, LIMITS).suspicions == ((PATCH, 1), (OTHER, 2))

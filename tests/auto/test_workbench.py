@@ -9,10 +9,10 @@ from auto_values import attempt, measurement, probe, sight
 from clipclean import model
 from clipclean.auto import attempts
 from clipclean.auto import job as auto
-from clipclean.auto.suspects import Suspected
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy, recipe
 from clipclean.jobs import inputs
+from clipclean.jobs.suspicions import Suspected
 from clipclean.train.loader import Samples
 from clipclean.train.resume import RunState
 from clipclean.train.run import Run
