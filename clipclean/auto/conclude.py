@@ -12,7 +12,7 @@ from clipclean.auto.trials import Budget, PlantedCopy, Trial
 from clipclean.auto.workbench import Workbench
 from clipclean.config import policy
 from clipclean.findings import Finding, finding, finite
-from clipclean.jobs import audit_report, suspicions
+from clipclean.jobs import suspicions
 from clipclean.jobs.searching import AuditResult
 from clipclean.jobs.suspicions import Suspected
 from clipclean.schema.report import (
@@ -186,7 +186,7 @@ def judged(
 
 def section(bench: Workbench, sight: AuditResult, maps: Mapping[str, ProjectionRecord], /) -> AuditRecord:
     """``before`` or ``after`` of the report, with the search, and maps of embeddings."""
-    searched = sight.search and audit_report.search_section(bench.settings.effort, sight, {})
+    searched = sight.search_record(bench.settings.effort, {})
     more = {"search": searched} if searched else {}
     return AuditRecord(
         measurements=sight.measured.record().model_copy(update={**more, **maps}),

@@ -2,30 +2,33 @@
 
 import contextlib
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-from clipclean import deadline, detect
+from clipclean import __version__, deadline, detect, model
 from clipclean.attack import trigger_files
 from clipclean.config import policy
 from clipclean.config import recipe as recipes
 from clipclean.errors import Inconclusive
+from clipclean.export import environment
+from clipclean.findings import finite
 from clipclean.jobs import (
     audit_findings,
     audit_inputs,
-    audit_power,
-    audit_report,
     inputs,
     other_models,
     plan,
     saved_search,
     searching,
+    suspicions,
 )
 from clipclean.jobs.audit_findings import Setting
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.searching import AuditResult
 from clipclean.progress import Progress
-from clipclean.report import PageImages, Report
+from clipclean.report import PageImages, Report, example_images
+from clipclean.schema.report import MeasurementsRecord, ToolRecord
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,7 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
         trigger_files.check_folder(request.save_triggers)
     read = audit_inputs.read(request, progress)
     clip = read.tested.clip
-    planting = audit_power.pairs_of(request, read)
+    planting = audit_findings.pairs_of(request, read)
     plan.tell_audit(request, read)
     references, seen, under = _seen(request, read, progress)
     unnamed = replace(read.eval_set, suspicions=())  # what the copies with test backdoors are measured on
@@ -69,28 +72,28 @@ def _audit(request: AuditRequest, progress: Progress) -> Outcome:
     found = audit_findings.judged(setting, read, seen, under)
     known_power = None
     try:
-        known_power = audit_power.measured(setting, clip, planting, seen, found)
+        known_power = audit_findings.power_of(setting, clip, planting, seen, found)
     except deadline.OutOfTime:
         found.append(detect.unsearched("CC024", "Time was over before the power of the audit was measured."))
-    found = audit_power.with_power(found, known_power)
+    found = audit_findings.with_power(found, known_power)
     shipped = replace(setting, limits=policy.resolved(policy.DEFAULT, recipes.load(recipes.DEFAULT).audit))
     applied = policy.apply(
         request.policy,
         found,
-        by_shipped=audit_power.with_power(audit_findings.judged(shipped, read, seen, under), known_power),
+        by_shipped=audit_findings.with_power(audit_findings.judged(shipped, read, seen, under), known_power),
         today=datetime.now(UTC).date(),
         model_sha256=read.tested.file.sha256,
     )
     saved = (
         trigger_files.save(seen.search.targeted, request.save_triggers) if seen.search and request.save_triggers else {}
     )
-    shown = audit_report.shown_of(clip, read.eval_set, seen, seed=request.seed)
+    shown = shown_of(clip, read.eval_set, seen, seed=request.seed)
     more: dict[str, object] = dict(shown.maps)
     if known_power:
         more["power"] = known_power.record()
-    measurements = audit_report.measurements_of(setting, seen, saved).model_copy(update=more)
-    result = audit_report.compose(setting, read, seen, applied, measurements, seconds=time.monotonic() - started)
-    return Outcome(result, audit_report.drawn(read.eval_set, seen, shown))
+    measurements = measurements_of(setting, seen, saved).model_copy(update=more)
+    result = compose(setting, read, seen, applied, measurements, seconds=time.monotonic() - started)
+    return Outcome(result, drawn(read.eval_set, seen, shown))
 
 
 def _seen(
@@ -125,3 +128,58 @@ def _seen(
                 memory = saved_search.part(state, f"searching{what}", settings.decides(usual, eval_set))
                 under = searching.audit_clip(settings, usual, eval_set, references, progress, what=what, memory=memory)
     return references, seen, under
+
+
+def compose(
+    setting: Setting,
+    read: AuditInputs,
+    seen: AuditResult,
+    applied: policy.Applied,
+    measurements: MeasurementsRecord,
+    /,
+    *,
+    seconds: float,
+) -> Report:
+    """The report of an audit."""
+    request, limits, tested = setting.request, setting.limits, read.tested
+    made = Report(
+        schema_version="2",
+        tool=ToolRecord(name="clipclean", version=__version__),
+        command="audit",
+        model=inputs.described(request.model, tested),
+        verdict=policy.verdict(applied.findings),
+        suppressed=tuple(applied.suppressed),
+        findings=tuple(applied.findings),
+        suspects=detect.suspected_classes(seen.search, seen.measured.panel, limits=limits),
+        measurements=measurements,
+        policy=policy.record(request.policy, limits, applied),
+        effort=request.effort,
+        data=read.images.record().model_copy(update={"pairs": len(setting.eval_set.pixels)}),
+        seed=request.seed,
+        seconds=seconds,
+        environment=environment.versions() | environment.hardware(str(tested.clip.device)),
+        notes=tested.file.notes,
+    )
+    return made.model_copy(update={"labels": dict(request.labels)}) if request.labels else made
+
+
+def measurements_of(setting: Setting, seen: AuditResult, saved: Mapping[str, str], /) -> MeasurementsRecord:
+    """The report's ``measurements``: of the model, and of the search; ``saved`` is where triggers were saved."""
+    measured = seen.measured.record()
+    if seen.search is None:
+        return measured
+    distances = {hit.found.spec: finite(hit.probe.distance) for hit in seen.search.targeted}
+    searched = seen.search_record(setting.request.effort, saved)
+    return measured.model_copy(update={"search": searched, "distances": measured.distances | distances})
+
+
+def shown_of(clip: model.Clip, eval_set: detect.EvalSet, seen: AuditResult, /, *, seed: int) -> example_images.Shown:
+    """Example images and maps under the most abnormal trigger found, or else under the first of the panel."""
+    found = [(hit.found, hit.candidate.target) for hit in seen.search.targeted] if seen.search else []
+    return suspicions.exhibited(clip, eval_set, found, seen.measured, seed=seed)
+
+
+def drawn(eval_set: detect.EvalSet, seen: AuditResult, shown: example_images.Shown, /) -> PageImages:
+    """The images of the page: the most abnormal trigger, and the model's answers under it."""
+    found = seen.search.targeted[0].found if seen.search and seen.search.targeted else None
+    return example_images.audited(shown, example_images.trigger_alone(found, eval_set.pixels) if found else [])

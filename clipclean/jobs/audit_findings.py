@@ -1,12 +1,16 @@
-"""The findings of an audit: what was seen of a model, against thresholds and clean models."""
+"""The findings of an audit: what was seen of a model, against thresholds, clean models and copies with planted backdoors."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from clipclean import data, detect
+from clipclean import data, detect, model
+from clipclean.attack import canaries, power
+from clipclean.config import recipe as recipes
 from clipclean.config.thresholds import AuditLimits
 from clipclean.findings import Finding
+from clipclean.jobs import searching
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
-from clipclean.jobs.searching import AuditResult, usual_normalisation
+from clipclean.jobs.searching import AuditResult
 from clipclean.progress import Progress
 
 
@@ -31,7 +35,7 @@ def judged(setting: Setting, read: AuditInputs, seen: AuditResult, under: AuditR
     found += side_findings(setting.request, read.images)
     if under:
         return [*under_both(setting, seen, under), *found]
-    if usual_normalisation(read.tested.clip):
+    if searching.usual_normalisation(read.tested.clip):
         found.append(detect.unsearched("CC024", "Time was over before the audit under CLIP's own normalisation."))
     return found
 
@@ -102,3 +106,51 @@ def side_findings(request: AuditRequest, images: data.CleanSet, /) -> list[Findi
         named = ", ".join(f"{s.key} ({s.reason})" for s in images.skipped[:5])
         told.append(detect.note("CC030", f"{len(images.skipped)} images were unusable and skipped: {named}."))
     return told
+
+
+def pairs_of(request: AuditRequest, read: AuditInputs, /) -> Sequence[data.Pair]:
+    """The pairs to plant with: the user's images, or else the bundled pairs; none where the power is not asked for.
+
+    Raises:
+        Inconclusive: there are too few.
+    """
+    if not request.power:
+        return ()
+    pairs = read.images if request.own else read.pairs()
+    return power.pairs_of(pairs, read.vocabulary.classes, read.vocabulary.templates)
+
+
+def power_of(
+    setting: Setting, clip: model.Clip, pairs: Sequence[data.Pair], seen: AuditResult, found: Sequence[Finding], /
+) -> power.Power | None:
+    """How many planted backdoors the same audit finds; None if not requested, if no search was possible, or if the model fails
+    anyway.
+    """
+    request, eval_set = setting.request, setting.eval_set
+    if not request.power or seen.search is None or any(each.level == "error" for each in found):
+        return None
+    named = {each.target for each in found if each.target}
+
+    def levels() -> dict[str, str]:
+        what = " a copy with a planted backdoor"
+        copy = searching.audit_clip(request.settings, clip, eval_set, setting.references, setting.progress, what=what)
+        return {each.target: each.level for each in setting.findings(copy) if each.rule == "CC003" and each.target}
+
+    avoid = [place for place, name in enumerate(eval_set.classes) if name in named]
+    return power.measure(
+        clip,
+        pairs,
+        eval_set,
+        recipes.load(recipes.DEFAULT),
+        canaries.draw(request.canaries, classes=len(eval_set.classes), avoid=avoid, seed=request.seed),
+        seed=request.seed,
+        named=levels,
+        progress=setting.progress,
+    )
+
+
+def with_power(found: Sequence[Finding], known: power.Power | None, /) -> list[Finding]:
+    """The findings with the power of the audit, which replaces clean models to compare with if it is enough."""
+    if known is None:
+        return list(found)
+    return [*(each for each in found if not (known.is_enough and each.rule == "CC004")), known.finding()]

@@ -8,7 +8,7 @@ from clipclean.attack import power, triggers
 from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
-from clipclean.jobs import audit_inputs, audit_power, estimate, inputs, prepare, searching
+from clipclean.jobs import audit_findings, audit_inputs, estimate, inputs, prepare, searching
 from clipclean.jobs.audit_inputs import AuditInputs, AuditRequest
 from clipclean.jobs.prepare import Prepared
 from clipclean.progress import Progress
@@ -147,7 +147,7 @@ def of_inputs(request: AuditRequest, read: AuditInputs, /) -> estimate.Estimate:
     tested = 2 if searching.usual_normalisation(clip) else 1  # under CLIP's own mean and deviation of pixels as well
     work = (tested + len(read.trusted)) * each
     if request.power:
-        how = power.planting_of(clip, pairs=len(audit_power.pairs_of(request, read)))
+        how = power.planting_of(clip, pairs=len(audit_findings.pairs_of(request, read)))
         work += request.canaries * (each + estimate.planting(how))
     return estimate.estimated(clip, work, effort=effort)
 

@@ -11,6 +11,7 @@ from clipclean.config import recipe as recipes
 from clipclean.jobs import saved_search
 from clipclean.jobs.saved_search import NOTHING, SavedSearch
 from clipclean.progress import Progress
+from clipclean.schema.report import CalibrationRecord, Effort, SearchRecord
 
 SAME = 1e-3  # of means and deviations of pixels
 MEASURED: Mapping[str, type] = {
@@ -48,6 +49,15 @@ class AuditResult:
     why_not: tuple[str, str] | None  # the rule and the words that say why nothing was searched
     seconds: float  # of the search
     agreement: detect.Rate | None = None  # of the classes of images and of their captions, where there are no labels
+
+    def search_record(self, effort: Effort, saved: Mapping[str, str], /) -> SearchRecord | None:
+        """``measurements.search`` of a report; None where nothing was searched. ``saved`` is where triggers were saved."""
+        if self.search is None:
+            return None
+        compared = CalibrationRecord(kind="none", name="", models=0)
+        if references := self.search.references:
+            compared = CalibrationRecord(kind=references.kind, name=references.name, models=references.models)
+        return self.search.record(effort=effort, seconds=self.seconds, calibration=compared, saved=saved)
 
 
 def audit_clip(

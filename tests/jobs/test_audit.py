@@ -14,7 +14,7 @@ from clipclean import detect, model
 from clipclean.attack import power, triggers
 from clipclean.config import policy, recipe, thresholds
 from clipclean.errors import Inconclusive, UsageError
-from clipclean.jobs import audit_findings, audit_inputs, audit_power, audit_report, inputs, other_models, searching
+from clipclean.jobs import audit, audit_findings, audit_inputs, inputs, other_models, searching
 from clipclean.report import PageImages, example_images
 
 HUNT = sys.modules["clipclean.detect.search"]
@@ -169,13 +169,14 @@ def test_only_enough_power_stands_in_for_clean_models_to_compare_with():
     strong, weak = (
         power.Power(tuple(power.Planted(str(n), "fox", 0.9, level, 1.0) for n in range(4))) for level in ("error", None)
     )
-    assert policy.verdict(audit_power.with_power(found, None)) == "inconclusive"
-    assert policy.verdict(audit_power.with_power(found, weak)) == "inconclusive"
-    assert policy.verdict(audit_power.with_power(found, strong)) == "pass"
+    assert policy.verdict(audit_findings.with_power(found, None)) == "inconclusive"
+    assert policy.verdict(audit_findings.with_power(found, weak)) == "inconclusive"
+    assert policy.verdict(audit_findings.with_power(found, strong)) == "pass"
     assert (
-        policy.verdict(audit_power.with_power([*found, detect.unsearched("CC020", "Few.")], strong)) == "inconclusive"
+        policy.verdict(audit_findings.with_power([*found, detect.unsearched("CC020", "Few.")], strong))
+        == "inconclusive"
     )
-    assert policy.verdict(audit_power.with_power([], weak)) == "inconclusive"  # beside clean models, too
+    assert policy.verdict(audit_findings.with_power([], weak)) == "inconclusive"  # beside clean models, too
 
 
 def test_few_images_are_told_and_decide_nothing(bad):
@@ -210,13 +211,13 @@ def test_a_reference_that_cannot_be_searched_is_inconclusive():
 
 def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
     toy, labels = Toy(towers.backdoored(towers.spot)), torch.arange(IMAGES) % len(towers.CLASSES)
-    shown = audit_report.shown_of(toy, evidence(labels=labels), bad, seed=0)
+    shown = audit.shown_of(toy, evidence(labels=labels), bad, seed=0)
     made, used = shown.maps["projection"], min(IMAGES, example_images.MAPPED)
     kinds = [point.kind for point in made.points]
     assert (kinds.count("clean") + kinds.count("target"), kinds.count("triggered")) == (used, used)
     assert kinds.count("target") > 0
     assert made.trigger == bad.search.targeted[0].found.spec
-    images = audit_report.drawn(evidence(), bad, shown)
+    images = audit.drawn(evidence(), bad, shown)
     assert (len(images.found_triggers), len(images.grids)) == (2, example_images.COUNT)
     triggered = [grid["rows"][1]["cells"][0]["answers"][0]["name"] for grid in images.grids]
     assert triggered == ["fox"] * example_images.COUNT
@@ -224,19 +225,19 @@ def test_the_map_has_a_point_for_each_image_with_and_without_the_trigger(bad):
 
 def test_without_any_trigger_there_is_nothing_to_show(bad):
     toy, nothing = Toy(towers.honest()), replace(bad, search=replace(bad.search, targeted=()))
-    shown = audit_report.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
+    shown = audit.shown_of(toy, replace(evidence(), panel=()), nothing, seed=0)
     assert shown == example_images.Shown()
-    assert audit_report.drawn(evidence(), nothing, shown) == PageImages()
+    assert audit.drawn(evidence(), nothing, shown) == PageImages()
 
 
 def test_the_section_on_the_search_names_what_it_was_compared_with_and_the_files(bad):
     spec = bad.search.targeted[0].found.spec
-    made = audit_report.search_section("quick", bad, {spec: "01.safetensors"}).as_json()
+    made = bad.search_record("quick", {spec: "01.safetensors"}).as_json()
     assert json.loads(json.dumps(made, allow_nan=False)) == made
     assert made["calibration"] == {"kind": "reference", "name": "trusted.pt", "models": 1}
     assert [entry["file"] for entry in made["found"]] == ["01.safetensors", *[None] * (len(made["found"]) - 1)]
     alone = replace(bad, search=replace(bad.search, references=None))
-    assert audit_report.search_section("quick", alone, {}).calibration.kind == "none"
+    assert alone.search_record("quick", {}).calibration.kind == "none"
 
 
 def test_beside_another_normalisation_of_pixels_the_usual_one_is_tried():
