@@ -25,7 +25,7 @@ from torch import Generator, Tensor, nn
 from clipclean import detect, model, train
 from clipclean.config import policy
 from clipclean.config.recipe import Recipe
-from clipclean.methods import training, unlearn, unlearning
+from clipclean.methods import training, unlearning
 
 WEAKER, LEAST_WEAK = "weaker triggers too", 0.3  # excess on unseen images; shipped: 0.7
 OTHERS = "natural triggers of other classes too"  # by the anomaly index alone
@@ -96,7 +96,7 @@ def measured(o: argparse.Namespace, entry: dict, known: dict) -> dict:
     chosen, samples = recipe.load("unlearn-tiny"), Samples(pairs, None)
     run = Run(SEED, "fp32", lambda what, done, total: None)
     classifier, classes = before.text_classifier, evidence.classes
-    scene = unlearn.scene_of(clip, pairs, chosen, text_classifier=classifier, classes=classes, known=(), seed=SEED)
+    scene = unlearning.scene_of(clip, pairs, chosen, text_classifier=classifier, classes=classes, known=(), seed=SEED)
     result = unlearning.searched(clip, scene, course=detect.Course(SEED, lambda done, total: None))
     limits = policy.resolved(policy.DEFAULT, chosen.audit)
     named = {suspect.name for suspect in detect.suspected(result, limits=limits)}
@@ -173,7 +173,7 @@ def forget(
     unlearning.forget(
         clip,
         original,
-        unlearn._batches(clip, pairs, chosen, seed=SEED, group=train.ALONE)(0),
+        unlearning._batches(clip, pairs, chosen, seed=SEED, group=train.ALONE)(0),
         unlearning.RoundTriggers(leads, leads),
         chosen.model_copy(update={"unlearn": chosen.unlearn.model_copy(update=changes)}),
         generator=Generator().manual_seed(SEED),

@@ -12,7 +12,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.recipe import Recipe
 from clipclean.findings import Finding
 from clipclean.jobs import suspicions
-from clipclean.methods import training, unlearn, unlearning
+from clipclean.methods import training, unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import resume
@@ -106,7 +106,7 @@ class _Done:
     training: TrainingRecord
     remaining: tuple[Finding, ...]
     leads: tuple[SuspectedTrigger, ...]
-    searched: unlearn.SearchedModel | None  # where its unlearning ended
+    searched: unlearning.SearchedModel | None  # where its unlearning ended
 
 
 def _cleaned(

@@ -16,7 +16,7 @@ from clipclean.config import recipe as recipes
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
 from clipclean.findings import plain
-from clipclean.methods import unlearn
+from clipclean.methods import unlearning
 from clipclean.methods.unlearning import SuspectedTrigger
 from clipclean.schema.report import LossRecord, TrainingRecord
 from clipclean.train import loader
@@ -40,7 +40,7 @@ class Aims:
     """
 
     text_classifier: Tensor | None = None
-    searched: unlearn.SearchedModel | None = None
+    searched: unlearning.SearchedModel | None = None
     rehearsed: tuple[SuspectedTrigger, ...] = ()
 
 
@@ -55,7 +55,7 @@ class Training:
     """
 
     record: TrainingRecord
-    unlearned: unlearn.SearchedModel | None = None
+    unlearned: unlearning.SearchedModel | None = None
     cut: tuple[int, int] | None = None
 
 
@@ -94,10 +94,10 @@ def search(
     """
     if not METHODS[recipe.method].searches:
         return Aims(text_classifier)
-    scene = unlearn.scene_of(
+    scene = unlearning.scene_of(
         clip, samples.pairs, recipe, text_classifier=text_classifier, classes=classes, known=known, seed=run.seed
     )
-    return Aims(text_classifier, unlearn.search(clip, scene, recipe, run=run))
+    return Aims(text_classifier, unlearning.search(clip, scene, recipe, run=run))
 
 
 def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, run: Run) -> Training:
@@ -114,11 +114,11 @@ def clean(clip: model.Clip, samples: Samples, recipe: Recipe, /, *, aims: Aims, 
 
 
 def forget(
-    clip: model.Clip, samples: Samples, recipe: Recipe, searched: unlearn.SearchedModel, /, *, run: Run
+    clip: model.Clip, samples: Samples, recipe: Recipe, searched: unlearning.SearchedModel, /, *, run: Run
 ) -> Training:
     """Unlearn in place; raises what ``clean`` raises."""
     with interruptible() as stop:
-        done = unlearn.unlearn(clip, samples.pairs, recipe, searched, run=run, stop=stop)
+        done = unlearning.unlearned(clip, samples.pairs, recipe, searched, run=run, stop=stop)
     each, options = recipe.unlearn.steps, recipe.train
     steps = len(done.state.losses) * each
     losses = [

@@ -10,7 +10,7 @@ from clipclean import checkpoint, cli, deadline, detect, model
 from clipclean.config import recipe
 from clipclean.findings import finding
 from clipclean.jobs import suspicions
-from clipclean.methods import unlearn, unlearning
+from clipclean.methods import unlearning
 from clipclean.train.resume import RunState
 
 SHORT = (
@@ -294,7 +294,7 @@ def test_what_only_the_own_search_named_is_a_warning_and_what_the_user_named_sta
 
     family = detect.InvertedTrigger("warp", "a", {}, 16)
     caught = unlearning.RecoveredTrigger(0, family, 0, 0.1, 5.0, 0.9)
-    searched = unlearn.SearchedModel(None, unlearning.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
+    searched = unlearning.SearchedModel(None, unlearning.State((0,), {}, (caught,), 0, ({},), ()), 0.0)
     own = suspicions.new_leads(searched.strongest(), [(SimpleNamespace(spec="patch"), 0)])
     findings = [found("CC001", family.spec), found("CC001", "patch"), found("CC010", family.spec)]
     assert [f.level for f in suspicions.softened(findings, own)] == ["warning", "error", "error"]
@@ -372,10 +372,10 @@ def test_a_state_of_other_known_triggers_is_not_gone_on_from(tmp_path):
     saved, state = RunState(tmp_path, "0" * 64), unlearning.State((1,), {"warp": (0.5,)}, (), 0, ({},), ())
     pixels = torch.full((8, 3, 16, 16), 0.5)
     patch, stripes = ((SimpleNamespace(spec=spec), 1) for spec in ("patch", "stripes"))
-    unlearn._save(saved, {}, state, [patch], 3.0)
-    assert unlearn._restored(saved, scene(pixels, [patch]))[0] == state
-    assert unlearn._restored(saved, scene(pixels, [patch, stripes])) is None
-    assert unlearn._restored(saved, scene(pixels)) is None
+    unlearning._save(saved, {}, state, [patch], 3.0)
+    assert unlearning._restored(saved, scene(pixels, [patch]))[0] == state
+    assert unlearning._restored(saved, scene(pixels, [patch, stripes])) is None
+    assert unlearning._restored(saved, scene(pixels)) is None
 
 
 def test_a_seed_as_large_as_a_seed_may_be_draws_like_any_other(monkeypatch):
