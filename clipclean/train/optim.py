@@ -1,11 +1,55 @@
-"""A fresh AdamW without decay of gains, biases and the logit scale, and the learning-rate schedule."""
+"""The one finetuning by the settings of a recipe: its optimizer, schedule and number format.
+
+Methods, unlearning, planting and the refinetune test step through :func:`fit`.
+"""
 
 import math
+from collections.abc import Callable, Generator, Iterable
 
 import torch
 from torch import nn
 
+from clipclean import model
+from clipclean.config.recipe import Train
+from clipclean.train.distributed import Group
+from clipclean.train.loop import Batch, Loss, Step, finetune
+
 FUSED = ("cpu", "cuda")  # devices where one kernel updates weights and moments, instead of ten that each read them all
+# Below this a model's products are too small to gain by half the width, and weights are cast in vain (docs/speed.md).
+LEAST_PARAMETERS = 20_000_000
+
+
+def fit(
+    net: nn.Module,
+    batches: Iterable[Batch],
+    how: Train,
+    /,
+    *,
+    loss: Loss,
+    optimizer: torch.optim.Optimizer,
+    total: int,
+    precision: str,
+    group: Group,
+    first_step: int = 0,
+    shrink: Callable[[], bool] = lambda: False,
+) -> Generator[Step, None, None]:
+    """Train ``net`` in place, as :func:`finetune` says; of several processes each has its rows of a batch."""
+    return finetune(
+        net,
+        batches,
+        loss=in_precision(loss, precision, next(net.parameters()).device),
+        optimizer=optimizer,
+        learning_rate=lambda step: learning_rate(step, peak=how.lr, warmup=how.warmup_steps, total=total),
+        first_step=first_step,
+        grad_clip=how.grad_clip,
+        average=lambda parts: group.average(net, parts),
+        shrink=shrink if group.size == 1 else lambda: False,  # all would have to shrink in the same step
+    )
+
+
+def optimizer_of(part: nn.Module, how: Train, /) -> torch.optim.AdamW:
+    """AdamW over what moves. Always fresh: the moments in a checkpoint are the attacker's, as its weights are."""
+    return adamw(part, lr=how.lr, betas=how.betas, eps=how.eps, weight_decay=how.weight_decay)
 
 
 def adamw(
@@ -41,3 +85,26 @@ def learning_rate(step: int, /, *, peak: float, warmup: int, total: int) -> floa
         return peak * (step + 1) / warmup
     # A half cosine: long at high rates, and small steps at the end, where the weights are kept.
     return 0.5 * peak * (1 + math.cos(math.pi * (step - warmup) / (total - warmup)))
+
+
+def resolved(asked: str, net: nn.Module, device: torch.device, /) -> str:
+    """``fp32`` or ``bf16``: the requested format; for ``auto`` bf16 if the device has it and the model gains by it.
+
+    There is no third choice: every GPU with TF32 has bf16 too, which is twice as fast.
+    """
+    if asked != "auto":
+        return asked
+    is_large = model.parameter_count(net) >= LEAST_PARAMETERS
+    return "bf16" if is_large and model.has_bfloat16(device) else "fp32"
+
+
+def in_precision(loss: Loss, precision: str, device: torch.device, /) -> Loss:
+    """The loss with its forward pass in ``fp32`` or, by autocast, in ``bf16``; weights and logits stay in fp32."""
+    if precision == "fp32":
+        return loss
+
+    def lower(batch: Batch) -> dict[str, torch.Tensor]:
+        with torch.autocast(device.type, dtype=torch.bfloat16):
+            return loss(batch)
+
+    return lower

@@ -2,7 +2,7 @@ import pytest
 import torch
 from torch import nn
 
-from clipclean.train import Batch, in_precision, precision, resolved
+from clipclean.train import Batch, in_precision, optim, resolved
 
 CPU = torch.device("cpu")
 
@@ -15,7 +15,7 @@ class Sized(nn.Module):
         self.weight = nn.Parameter(torch.empty(count, device="meta"))
 
 
-LARGE, SMALL = Sized(precision.LEAST_PARAMETERS), Sized(precision.LEAST_PARAMETERS - 1)
+LARGE, SMALL = Sized(optim.LEAST_PARAMETERS), Sized(optim.LEAST_PARAMETERS - 1)
 
 
 @pytest.mark.parametrize("asked", ["fp32", "bf16"])
