@@ -14,29 +14,26 @@ from clipclean.progress import Progress
 from clipclean.schema.report import Effort
 
 
-@dataclass(frozen=True)
-class AuditRequest:
+@dataclass(frozen=True, kw_only=True)
+class AuditRequest(inputs.ModelRequest):
     """The user's request; paths are not checked yet.
 
     ``data`` holds the images: ``own`` ones of the user, or else the bundled ones. ``pairs`` holds captions as well; an
     undecided activation is measured on them.
     """
 
-    model: inputs.Source
     data: Path
     own: bool
     pairs: Path
     reference: tuple[inputs.Source, ...]
     policy: Policy
     effort: Effort
-    arch: str | None
     classes: Path | Sequence[str] | None
     templates: Path | Sequence[str] | None
     seed: int
     device: str
     save_triggers: Path | None
     search: bool
-    weights: str | None = None  # which of several sets in the file
     labels: Mapping[str, str] = field(default_factory=dict)
     references: tuple[Path, ...] = ()  # files that ``build_references`` wrote
     power: bool = False  # plant backdoors in copies, and see how many of them are found
@@ -81,7 +78,7 @@ def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
     named = inputs.suspicions(request.triggers, request.target, vocabulary)
     device = inputs.device_of(request.device)
     progress("reading the model", 0, 1)
-    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    opened = request.opened()
     inputs.check_sides(named, opened.architecture)
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
     stored = other_models.stored_references(

@@ -16,24 +16,18 @@ from clipclean.schema.report import ExportRecord, ToolRecord
 from clipclean.schema.results import Exported
 
 
-@dataclass(frozen=True)
-class ExportRequest:
+@dataclass(frozen=True, kw_only=True)
+class ExportRequest(inputs.PairsRequest):
     """The user's request; paths are not checked yet.
 
     ``data`` holds the pairs that every export is compared on. Only ``own`` pairs of the user can decide the activation: with
     the bundled ones, a model whose activation is unknown is refused.
     """
 
-    model: inputs.Source
-    data: Path
     own: bool
     out: Path
     wanted: formats.ExportOptions
-    arch: str | None
-    image_key: str | None
-    caption_key: str | None
     force: bool
-    weights: str | None = None  # which of several sets in the file
     labels: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -50,7 +44,7 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
         request.out, force=request.force, known=OUTPUTS
     )  # of a run too: its report never stays beside other weights
     progress("reading the model", 0, 1)
-    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    opened = request.opened()
     formats.check_architecture(opened.architecture, request.wanted)
     if opened.architecture.quick_gelu is None and not request.own:
         raise UsageError(
@@ -59,9 +53,7 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
         )
     progress("reading the model", 1, 1)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = inputs.read_pairs(
-        request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key
-    )
+    clean = request.read_pairs(images, progress)
     tested = inputs.build(opened, clean, device="cpu")
     pairs = some(clean.pairs)
     pixels = detect.stack([pair.image for pair in pairs])

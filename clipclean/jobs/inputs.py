@@ -118,6 +118,46 @@ def fitting(found: model.Architecture, file: checkpoint.Checkpoint, /) -> model.
     return found
 
 
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """The request of a command that reads a model; paths are not checked yet."""
+
+    model: Source
+    arch: str | None
+    weights: str | None = None  # which of several sets in the file
+
+    def opened(self) -> Opened:
+        """The model, read; raises what ``read`` raises."""
+        return read(self.model, arch=self.arch, weights=self.weights)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsRequest(ModelRequest):
+    """The request of a command that reads clean pairs as well."""
+
+    data: Path
+    image_key: str | None = None  # columns of the data; None looks for the known ones
+    caption_key: str | None = None
+
+    def read_pairs(
+        self, images: data.ImageCache, progress: Progress, /, *, templates: Sequence[str] = ()
+    ) -> data.CleanSet:
+        """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
+        clean = data.read(
+            self.data,
+            images=images,
+            image_key=self.image_key,
+            caption_key=self.caption_key,
+            templates=templates,
+            progress=lambda done, total: progress("reading the data", done, total),
+        )
+        if len(clean.pairs) < 2:
+            raise Inconclusive(
+                f"{self.data} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
+            )
+        return clean
+
+
 def load(
     path: Path, pairs: Path, recipe: Recipe, /, *, arch: str | None, device: str
 ) -> tuple[LoadedModel, data.CleanSet]:
@@ -416,32 +456,6 @@ def labelled(path: Path | None, images: data.ImageCache, vocabulary: Words, /) -
         return None
     found = data.labelled(path, images=images, classes=vocabulary.classes)
     return Samples(found.pairs, found.labels)
-
-
-def read_pairs(
-    path: Path,
-    images: data.ImageCache,
-    progress: Progress,
-    /,
-    *,
-    image_key: str | None,
-    caption_key: str | None,
-    templates: Sequence[str] = (),
-) -> data.CleanSet:
-    """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
-    clean = data.read(
-        path,
-        images=images,
-        image_key=image_key,
-        caption_key=caption_key,
-        templates=templates,
-        progress=lambda done, total: progress("reading the data", done, total),
-    )
-    if len(clean.pairs) < 2:
-        raise Inconclusive(
-            f"{path} holds {len(clean.pairs)} usable pair(s): a contrastive loss needs others to contrast with."
-        )
-    return clean
 
 
 def split(pairs: Sequence[Item], recipe: Recipe, /, *, hold_out: bool) -> tuple[list[Item], list[Item]]:

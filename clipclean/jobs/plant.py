@@ -14,33 +14,27 @@ from clipclean.config.recipe import Planting
 from clipclean.errors import UsageError
 from clipclean.findings import finite
 from clipclean.jobs import inputs
-from clipclean.jobs.inputs import Source, read_pairs, split
+from clipclean.jobs.inputs import PairsRequest, split
 from clipclean.jobs.prepare import labelled_by_captions
 from clipclean.progress import Progress
 from clipclean.schema.results import PlantedModel
 from clipclean.train.loader import Samples
 
 
-@dataclass(frozen=True)
-class PlantRequest:
+@dataclass(frozen=True, kw_only=True)
+class PlantRequest(PairsRequest):
     """The user's request; paths are not checked yet."""
 
-    model: Source
     trigger: str
     target: str
-    data: Path
     out: Path
     planting: Planting
-    arch: str | None
     classes: Path | Sequence[str] | None
     templates: Path | Sequence[str] | None
     eval_data: Path | None
     seed: int
     device: str
     force: bool
-    image_key: str | None = None  # columns of the data; None looks for the known ones
-    caption_key: str | None = None
-    weights: str | None = None  # which of several sets in the file
 
 
 def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
@@ -57,16 +51,10 @@ def plant(request: PlantRequest, /, *, progress: Progress) -> PlantedModel:
     vocabulary = inputs.words(request.classes, request.templates)
     trigger, target = inputs.named_trigger(request.trigger), inputs.class_number(request.target, vocabulary.classes)
     device = inputs.device_of(request.device)
-    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    opened = request.opened()
     images = inputs.image_cache(recipe, opened.architecture)
-    clean = read_pairs(
-        request.data,
-        images,
-        progress,
-        image_key=request.image_key,
-        caption_key=request.caption_key,
-        templates=() if request.templates is None else vocabulary.templates,
-    )
+    templates = () if request.templates is None else vocabulary.templates
+    clean = request.read_pairs(images, progress, templates=templates)
     labelled = inputs.labelled(request.eval_data, images, vocabulary)
     pairs, held_out = split(clean.pairs, recipe, hold_out=labelled is None)
     if len(pairs) < request.planting.batch_size:

@@ -17,23 +17,20 @@ from clipclean.detect import ranking
 from clipclean.errors import UsageError
 from clipclean.export import formats
 from clipclean.jobs import inputs, other_models
-from clipclean.jobs.inputs import LoadedModel, Opened, Source, Suspicion, read_pairs, split
+from clipclean.jobs.inputs import LoadedModel, Opened, PairsRequest, Source, Suspicion, split
 from clipclean.progress import Progress, say
 from clipclean.schema.results import ScreenedRecord
 from clipclean.train import resume
 from clipclean.train.loader import Samples
 
 
-@dataclass(frozen=True)
-class SanitizeRequest:
+@dataclass(frozen=True, kw_only=True)
+class SanitizeRequest(PairsRequest):
     """The user's request; paths are not checked yet."""
 
-    model: Source
-    data: Path
     out: Path
     recipe: Recipe
     overridden: bool
-    arch: str | None
     classes: Path | Sequence[str] | None
     templates: Path | Sequence[str] | None
     eval_data: Path | None
@@ -45,9 +42,6 @@ class SanitizeRequest:
     force: bool
     keep_failed: bool
     audit: bool
-    image_key: str | None = None  # columns of the data; None looks for the known ones
-    caption_key: str | None = None
-    weights: str | None = None  # which of several sets in the file
     labels: Mapping[str, str] = field(default_factory=dict)
     policy: Policy = DEFAULT
     wanted: formats.ExportOptions = formats.OPEN_CLIP
@@ -90,7 +84,7 @@ def prepare(request: SanitizeRequest, /, *, progress: Progress) -> Prepared:
     thresholds = policy.resolved(request.policy, recipe.audit)
     device = inputs.device_of(request.device)
     progress("reading the model", 0, 1)
-    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    opened = request.opened()
     inputs.check_sides(named, opened.architecture)
     formats.check_architecture(opened.architecture, request.wanted)
     trusted = [(path, other_models.read_reference(path, opened, arch=request.arch)) for path in request.reference]
@@ -177,14 +171,7 @@ def read_data(
         RefusedInput, UsageError or Inconclusive: it is unusable.
     """
     if METHODS[request.recipe.method].needs_captions:
-        return read_pairs(
-            request.data,
-            images,
-            progress,
-            image_key=request.image_key,
-            caption_key=request.caption_key,
-            templates=templates,
-        )
+        return request.read_pairs(images, progress, templates=templates)
     return data.read_images(
         request.data, images=images, progress=lambda done, total: progress("reading the data", done, total)
     )

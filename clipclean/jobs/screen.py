@@ -17,7 +17,7 @@ from clipclean.errors import UsageError
 from clipclean.export import environment
 from clipclean.findings import finite
 from clipclean.jobs import inputs
-from clipclean.jobs.inputs import Source, read_pairs
+from clipclean.jobs.inputs import PairsRequest
 from clipclean.progress import Progress
 from clipclean.report import TitledImage, example_images
 from clipclean.schema.report import ToolRecord
@@ -31,22 +31,16 @@ KEPT = (
 )  # a table of images that are files, a shard with copies of the images, or a list of keys
 
 
-@dataclass(frozen=True)
-class ScreenRequest:
+@dataclass(frozen=True, kw_only=True)
+class ScreenRequest(PairsRequest):
     """The user's request; paths are not checked yet."""
 
-    data: Path
-    model: Source
     drop: Drop
     triggers: tuple[str, ...]
     save_kept: Path | None
     top: int
-    arch: str | None
     device: str
     force: bool
-    image_key: str | None = None  # columns of the data; None looks for the known ones
-    caption_key: str | None = None
-    weights: str | None = None  # which of several sets in the file
     trusted: Path | None = None  # pairs of the same origin that are known to be clean
     false_drop_rate: float | None = None  # share of clean pairs that may be dropped, judged by the trusted ones
 
@@ -71,10 +65,10 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
         files.check_output(f"--save-kept {out}", out, suffixes=KEPT, force=request.force)
     device = inputs.device_of(request.device)
     named = [inputs.named_trigger(spec) for spec in request.triggers]
-    opened = inputs.read(request.model, arch=request.arch, weights=request.weights)
+    opened = request.opened()
     inputs.check_sides([(trigger, None) for trigger in named], opened.architecture)
     images = inputs.image_cache(recipes.load(recipes.DEFAULT), opened.architecture)
-    clean = read_pairs(request.data, images, progress, image_key=request.image_key, caption_key=request.caption_key)
+    clean = request.read_pairs(images, progress)
     if request.save_kept:
         check_table(request.save_kept, clean)
     trusted = read_trusted(request, clean, images, progress)
@@ -128,7 +122,7 @@ def read_trusted(
         return ()
     if request.drop is not None:
         raise UsageError("--drop and --false-drop-rate are two rules for the same. Leave one of them out.")
-    known = read_pairs(request.trusted, images, progress, image_key=request.image_key, caption_key=request.caption_key)
+    known = replace(request, data=request.trusted).read_pairs(images, progress)
     own = {(pair.image.source.path.absolute(), pair.key) for pair in clean.pairs}
     if twice := [pair.key for pair in known.pairs if (pair.image.source.path.absolute(), pair.key) in own]:
         raise UsageError(
