@@ -34,25 +34,15 @@ from clipclean.schema.report import (
 
 @dataclass(frozen=True)
 class Tried:
-    """All candidates that were tried, and the start of the run.
+    """All candidates that were tried, and the start of the run."""
 
-    Attributes:
-        before: the original, audited.
-        copy: with canaries; None where none were planted.
-        considered: the candidates in the order of trying.
-        budget: of the run.
-        minutes: after which no candidate was started; None without a limit.
-        is_late: whether that time was over.
-        started: by the clock that ``time.monotonic`` reads.
-    """
-
-    before: Suspected
-    copy: PlantedCopy | None
-    considered: Sequence[Considered]
-    budget: Budget
-    minutes: float | None
-    is_late: bool
-    started: float
+    before: Suspected  # the original, audited
+    copy: PlantedCopy | None  # with canaries; None where none were planted
+    considered: Sequence[Considered]  # the candidates in the order of trying
+    budget: Budget  # of the run
+    minutes: float | None  # after which no candidate was started; None without a limit
+    is_late: bool  # whether that time was over
+    started: float  # by the clock that ``time.monotonic`` reads
 
 
 def canary_findings(
@@ -78,7 +68,12 @@ def canary_findings(
     # Where something acted on the model itself, its removal is the evidence, and canaries only add to it.
     acted = doubted or any(probe.excess_interval[0] > limit for probe in before.known)
     if not trial:
-        return [_without_canaries(copy, acted=acted)]
+        words = "No test backdoors were planted."
+        if copy is not None:
+            words = "None of the test backdoors could be planted: the copy does not act on their triggers."
+        if not acted:
+            words += " No trigger acted on the model before cleaning either, so the effect of the cleaning is unknown."
+        return [finding("CC061", words, level="note" if acted else "warning")]
     counted, removed = len(trial.counted), trial.removed(limit)
     low, high = trial.interval
     words = (
@@ -100,18 +95,6 @@ def canary_findings(
     done = "the weights were cleaned all the same" if changed else "the weights are as they were"
     nothing = f"No trigger acted on this model before cleaning, and the search found none; {done}."
     return [found, detect.note("CC065", nothing)]
-
-
-def _without_canaries(copy: PlantedCopy | None, *, acted: bool) -> Finding:
-    words = (
-        "No test backdoors were planted."
-        if copy is None
-        else "None of the test backdoors could be planted: the copy does not act on their triggers."
-    )
-    if acted:
-        return finding("CC061", words, level="note")
-    more = "No trigger acted on the model before cleaning either, so the effect of the cleaning is unknown."
-    return finding("CC061", f"{words} {more}", level="warning")
 
 
 def nothing_passed(considered: Sequence[Considered], attempt: Attempt, budget: Budget, /) -> Finding:
@@ -223,34 +206,31 @@ def account(tried: Tried, attempt: Attempt, /) -> AutoRecord:
 
 
 def _candidate(considered: Considered, budget: Budget, *, is_chosen: bool) -> CandidateRecord:
+    attempt = considered.attempt
     return CandidateRecord(
         rung=considered.candidate.name,
         chosen=is_chosen,
         why_not=considered.why_not,
         passes=bool(considered.trials) and budget.passes(considered.trials[0]),
-        trials=tuple(map(_trial, considered.trials)),
-        run=_run(considered.attempt) if considered.attempt else None,
-    )
-
-
-def _trial(trial: Trial) -> TrialRecord:
-    return TrialRecord(
-        rung=trial.candidate,
-        outcomes=trial.outcomes,
-        accuracy_lost=trial.accuracy_lost,
-        interval=trial.interval,
-        kept=trial.kept,
-        seconds=trial.seconds,
-    )
-
-
-def _run(attempt: Attempt) -> RunRecord:
-    return RunRecord(
-        excess=attempt.point.excess,
-        accuracy_lost=attempt.point.accuracy_lost,
-        triggers=len(attempt.suspicions),
-        errors=tuple(sorted({found.rule for found in attempt.findings if found.level == "error"})),
-        seconds=attempt.cleaned.training.seconds,
+        trials=tuple(
+            TrialRecord(
+                rung=trial.candidate,
+                outcomes=trial.outcomes,
+                accuracy_lost=trial.accuracy_lost,
+                interval=trial.interval,
+                kept=trial.kept,
+                seconds=trial.seconds,
+            )
+            for trial in considered.trials
+        ),
+        run=attempt
+        and RunRecord(
+            excess=attempt.point.excess,
+            accuracy_lost=attempt.point.accuracy_lost,
+            triggers=len(attempt.suspicions),
+            errors=tuple(sorted({found.rule for found in attempt.findings if found.level == "error"})),
+            seconds=attempt.cleaned.training.seconds,
+        ),
     )
 
 

@@ -24,21 +24,13 @@ class Returned(NamedTuple):
 
 @dataclass(frozen=True)
 class Refinetuned:
-    """The effect of a benign finetuning: probes in pairs, named triggers first.
+    """The effect of a benign finetuning: probes in pairs, named triggers first."""
 
-    Attributes:
-        before: the cleaned model.
-        after: the same after the finetuning.
-        steps: of it.
-        seconds: of it.
-        original: the model before cleaning; without it no trigger of the panel counts.
-    """
-
-    before: detect.Measurement
-    after: detect.Measurement
-    steps: int
-    seconds: float
-    original: detect.Measurement | None = None
+    before: detect.Measurement  # the cleaned model
+    after: detect.Measurement  # the same after the finetuning
+    steps: int  # of it
+    seconds: float  # of it
+    original: detect.Measurement | None = None  # the model before cleaning; without it no trigger of the panel counts
 
     def pairs(self) -> list[tuple[detect.Probe, detect.Probe, bool]]:
         """The probes of each trigger before and after, and whether it was named or found."""

@@ -77,14 +77,17 @@ def clean(
             "origin": origin,
             "known": unlearning.as_pairs(known),
         }
-        state = run.state.part(f"{where}-{_slug(beginning.name)}", decided)
+        slug = re.sub(r"[^a-z0-9]+", "-", beginning.name).strip("-")  # a name as the name of a folder
+        state = run.state.part(f"{where}-{slug}", decided)
         recipe, own = beginning.recipes[-1], replace(run, state=state)
         aims = training.search(
             clip,
             samples,
             recipe,
             # Made anew for each recipe: an earlier one of the sequence may have moved the text tower.
-            text_classifier=_text_classifier(clip, evidence),
+            text_classifier=detect.classifier(
+                clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
+            ),
             classes=evidence.classes,
             known=known,
             run=own,
@@ -166,15 +169,3 @@ def merged(parts: Sequence[TrainingRecord], /) -> TrainingRecord:
     }
     unlearned = [part.unlearning for part in parts if part.unlearning is not None]
     return parts[0].model_copy(update=whole | ({"unlearning": unlearned[0]} if unlearned else {}))
-
-
-def _text_classifier(clip: model.Clip, evidence: detect.EvalSet) -> Tensor:
-    """The zero-shot classifier (K, D) of the current model."""
-    return detect.classifier(
-        clip.embed_texts, evidence.classes, templates=evidence.templates, batch_size=evidence.batch_size
-    )
-
-
-def _slug(name: str) -> str:
-    """A name as the name of a folder."""
-    return re.sub(r"[^a-z0-9]+", "-", name).strip("-")

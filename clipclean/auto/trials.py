@@ -150,17 +150,11 @@ def with_returned(trial: Trial, later: detect.Measurement, /) -> Trial:
 
 @dataclass(frozen=True)
 class Budget:
-    """How much of a backdoor a cleaning may leave, and how much accuracy it may cost.
+    """How much of a backdoor a cleaning may leave, and how much accuracy it may cost."""
 
-    Attributes:
-        excess: attack success beyond the base rate that counts as removed.
-        accuracy: clean accuracy that may be lost, as a share.
-        gain: a loss of accuracy so small that another candidate could win too little.
-    """
-
-    excess: float
-    accuracy: float
-    gain: float
+    excess: float  # attack success beyond the base rate that counts as removed
+    accuracy: float  # clean accuracy that may be lost, as a share
+    gain: float  # a loss of accuracy so small that another candidate could win too little
 
     def affords(self, accuracy_lost: float, /) -> bool:
         """Whether a loss of accuracy is within the budget, by value; :meth:`exceeds` goes by its interval."""
@@ -191,19 +185,12 @@ class Budget:
 
 @dataclass(frozen=True)
 class Point:
-    """The measurement of the model at one share of the way from the original to the cleaned weights.
+    """The measurement of the model at one share of the way from the original to the cleaned weights."""
 
-    Attributes:
-        share: of the way; 0 is the original, 1 the cleaned model.
-        excess: highest excess attack success of any trigger; 0 if none is measured.
-        accuracy_lost: clean accuracy of the original minus that here, on the same images.
-        interval: of that, 95 %.
-    """
-
-    share: float
-    excess: float
-    accuracy_lost: float
-    interval: Interval
+    share: float  # of the way; 0 is the original, 1 the cleaned model
+    excess: float  # highest excess attack success of any trigger; 0 if none is measured
+    accuracy_lost: float  # clean accuracy of the original minus that here, on the same images
+    interval: Interval  # of that, 95 %
 
 
 def pooled(point: Point, trial: Trial, /) -> Interval:

@@ -30,31 +30,18 @@ from clipclean.train.run import Run
 
 @dataclass(frozen=True)
 class Workbench:
-    """All that stays fixed during a run of ``auto``.
+    """All that stays fixed during a run of ``auto``."""
 
-    Attributes:
-        clip: the model; its weights change.
-        original: its own weights.
-        samples: to train on.
-        evidence: to measure on, with the triggers that were named.
-        references: clean models to compare with; None without any.
-        limits: thresholds of the run.
-        settings: ``auto`` of the recipe.
-        control: the recipe for planting and for the refinetune test.
-        state: where each finished part is kept.
-        run: seed, precision and progress.
-    """
-
-    clip: model.Clip
-    original: dict[str, Tensor]
-    samples: Samples
-    evidence: detect.EvalSet
-    references: detect.References | None
-    limits: AuditLimits
-    settings: recipes.Auto
-    control: Recipe
-    state: RunState
-    run: Run
+    clip: model.Clip  # the model; its weights change
+    original: dict[str, Tensor]  # its own weights
+    samples: Samples  # to train on
+    evidence: detect.EvalSet  # to measure on, with the triggers that were named
+    references: detect.References | None  # clean models to compare with; None without any
+    limits: AuditLimits  # thresholds of the run
+    settings: recipes.Auto  # ``auto`` of the recipe
+    control: Recipe  # the recipe for planting and for the refinetune test
+    state: RunState  # where each finished part is kept
+    run: Run  # seed, precision and progress
 
     @property
     def budget(self) -> Budget:

@@ -50,25 +50,15 @@ class AuditRequest(inputs.ModelRequest):
 
 @dataclass(frozen=True)
 class AuditInputs:
-    """The inputs of an audit.
+    """The inputs of an audit."""
 
-    Attributes:
-        vocabulary: the classes and templates.
-        tested: the model.
-        trusted: the models to compare with, not yet built.
-        stored: what files of references hold for a model of this kind.
-        images: that were given.
-        pairs: the clean pairs, read if needed.
-        eval_set: the images to measure every model on.
-    """
-
-    vocabulary: inputs.Words
-    tested: LoadedModel
-    trusted: tuple[tuple[inputs.Source, Opened], ...]
-    stored: tuple[detect.References, ...]
-    images: data.CleanSet
-    pairs: inputs.LatePairs
-    eval_set: detect.EvalSet
+    vocabulary: inputs.Words  # the classes and templates
+    tested: LoadedModel  # the model
+    trusted: tuple[tuple[inputs.Source, Opened], ...]  # the models to compare with, not yet built
+    stored: tuple[detect.References, ...]  # what files of references hold for a model of this kind
+    images: data.CleanSet  # that were given
+    pairs: inputs.LatePairs  # the clean pairs, read if needed
+    eval_set: detect.EvalSet  # the images to measure every model on
 
 
 def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:

@@ -42,21 +42,13 @@ class Work:
 
 @dataclass(frozen=True)
 class Size:
-    """The size of what is measured and trained on.
+    """The size of what is measured and trained on."""
 
-    Attributes:
-        images: measured on.
-        classes: of the zero-shot classifier.
-        templates: of captions for each class; 0 if no class is asked for.
-        panel: triggers that are tried.
-        pairs: trained on.
-    """
-
-    images: int
-    classes: int
-    templates: int
-    panel: int
-    pairs: int = 0
+    images: int  # measured on
+    classes: int  # of the zero-shot classifier
+    templates: int  # of captions for each class; 0 if no class is asked for
+    panel: int  # triggers that are tried
+    pairs: int = 0  # trained on
 
     @classmethod
     def of(cls, eval_set: detect.EvalSet, /) -> "Size":

@@ -48,19 +48,12 @@ class SanitizeOutcome:
 
 @dataclass(frozen=True)
 class Destination:
-    """The destination of a result.
+    """The destination of a result."""
 
-    Attributes:
-        out: the folder.
-        standing: its present content.
-        run: digest of the request: an equal run has the same result.
-        state: of the run, removed once the result is in place.
-    """
-
-    out: Path
-    standing: placing.OutputState
-    run: str
-    state: RunState
+    out: Path  # the folder
+    standing: placing.OutputState  # its present content
+    run: str  # digest of the request: an equal run has the same result
+    state: RunState  # of the run, removed once the result is in place
 
     @property
     def is_finished(self) -> bool:

@@ -19,21 +19,13 @@ Ladder = Callable[[Prepared], Sequence[Sequence[Recipe]]]  # the recipes of each
 
 @dataclass(frozen=True)
 class Plan:
-    """The steps of a job, in their order, without running them.
+    """The steps of a job, in their order, without running them."""
 
-    Attributes:
-        facts: what was read, by name.
-        steps: what would be done.
-        writes: files and folders that would be written.
-        estimate: seconds and bytes.
-        faster: what would make it faster, where it takes more than an hour.
-    """
-
-    facts: Mapping[str, str]
-    steps: tuple[str, ...]
-    writes: tuple[str, ...]
-    estimate: estimate.Estimate
-    faster: tuple[str, ...]
+    facts: Mapping[str, str]  # what was read, by name
+    steps: tuple[str, ...]  # what would be done
+    writes: tuple[str, ...]  # files and folders that would be written
+    estimate: estimate.Estimate  # seconds and bytes
+    faster: tuple[str, ...]  # what would make it faster, where it takes more than an hour
 
 
 def of_sanitize(request: prepare.SanitizeRequest, /, *, ladder: Ladder, progress: Progress) -> Plan:

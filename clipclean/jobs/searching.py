@@ -21,19 +21,12 @@ MEASURED: Mapping[str, type] = {
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How a model is measured and searched.
+    """How a model is measured and searched."""
 
-    Attributes:
-        effort: of the search.
-        seed: decides every draw.
-        search: False measures only.
-        pointed: places of classes to search for in any case, before those that the panel points at.
-    """
-
-    effort: str
-    seed: int
-    search: bool = True
-    pointed: tuple[int, ...] = ()
+    effort: str  # of the search
+    seed: int  # decides every draw
+    search: bool = True  # False measures only
+    pointed: tuple[int, ...] = ()  # places of classes to search for in any case, before those that the panel points at
 
     def decides(self, clip: model.Clip, eval_set: detect.EvalSet, /) -> dict[str, object]:
         """All that determines the measurements and the search of one model."""

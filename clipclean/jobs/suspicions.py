@@ -161,17 +161,11 @@ def remaining(training: Training, /, *, least: float) -> list[Finding]:
 
 @dataclass(frozen=True)
 class Suspected:
-    """The audit of the original model.
+    """The audit of the original model."""
 
-    Attributes:
-        sight: the audit.
-        suspicions: triggers that were named, are of the panel, or were found, each once.
-        acting: the suspected triggers that act, each with the class that it leads to.
-    """
-
-    sight: AuditResult
-    suspicions: tuple[Suspicion, ...]
-    acting: tuple[SuspectedTrigger, ...]
+    sight: AuditResult  # the audit
+    suspicions: tuple[Suspicion, ...]  # triggers that were named, are of the panel, or were found, each once
+    acting: tuple[SuspectedTrigger, ...]  # the suspected triggers that act, each with the class that it leads to
 
 
 def suspected(sight: AuditResult, evidence: detect.EvalSet, limits: AuditLimits, /) -> Suspected:

@@ -46,17 +46,11 @@ class Aims:
 
 @dataclass(frozen=True)
 class Training:
-    """A finetuning that is done.
+    """A finetuning that is done."""
 
-    Attributes:
-        record: the report's ``training``.
-        unlearned: the end of an unlearning.
-        cut: the steps done and their total, if the deadline came before the last.
-    """
-
-    record: TrainingRecord
-    unlearned: unlearning.SearchedModel | None = None
-    cut: tuple[int, int] | None = None
+    record: TrainingRecord  # the report's ``training``
+    unlearned: unlearning.SearchedModel | None = None  # the end of an unlearning
+    cut: tuple[int, int] | None = None  # the steps done and their total, if the deadline came before the last
 
 
 def recorded(losses: Iterable[Mapping[str, float]], /, *, pairs: int, seconds: float, **more: Any) -> TrainingRecord:

@@ -34,15 +34,10 @@ class LostProcess(ResourceError):
 
 @dataclass(frozen=True)
 class Group:
-    """The processes of a run, and which of them this is.
+    """The processes of a run, and which of them this is."""
 
-    Attributes:
-        rank: 0 for the one that writes and prints.
-        size: how many there are.
-    """
-
-    rank: int
-    size: int
+    rank: int  # 0 for the one that writes and prints
+    size: int  # how many there are
 
     @property
     def is_first(self) -> bool:

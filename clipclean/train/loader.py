@@ -28,17 +28,11 @@ class Samples:
 
 @dataclass(frozen=True)
 class Intake:
-    """How one model takes its samples.
+    """How one model takes its samples."""
 
-    Attributes:
-        fit: a decoded image, uint8 (3, H, W) -> (3, S, S), uint8.
-        tokens: captions -> token ids (B, context).
-        side: S.
-    """
-
-    fit: Callable[[Tensor], Tensor]
-    tokens: Callable[[Sequence[str]], Tensor]
-    side: int
+    fit: Callable[[Tensor], Tensor]  # a decoded image, uint8 (3, H, W) -> (3, S, S), uint8
+    tokens: Callable[[Sequence[str]], Tensor]  # captions -> token ids (B, context)
+    side: int  # S
 
     @classmethod
     def of(cls, clip: model.Clip, /) -> "Intake":

@@ -148,7 +148,7 @@ class Watch:
         on_gpu = any(p.is_cuda for group in optimizer.param_groups for p in group["params"])
         self.is_late = on_gpu and getattr(optimizer, "_step_supports_amp_scaling", False)
         self._spoiled: Tensor | None = None
-        self._unread: _Unread | None = None
+        self._unread: Callable[[], None] = lambda: None
 
     def look(self, number: int, keys: Sequence[str], parts: dict[str, Tensor], /) -> None:
         """Raise NonFiniteLoss for this step, or for the one before."""
@@ -159,29 +159,22 @@ class Watch:
         self._spoiled = is_bad if self._spoiled is None else self._spoiled | is_bad
         self._optimizer.found_inf = self._spoiled.float()
         self.settle()
-        self._unread = _Unread(number, keys, parts)
+        values = torch.stack([value.float() for value in parts.values()]).to("cpu", non_blocking=True)
+        arrived = torch.cuda.Event() if is_bad.is_cuda else None  # type: ignore[no-untyped-call] # torch leaves it unannotated
+        if arrived is not None:  # pragma: no cover # needs a GPU
+            arrived.record()
+
+        def judge() -> None:
+            if arrived is not None:  # pragma: no cover # needs a GPU
+                arrived.synchronize()
+            refuse(number, keys, dict(zip(parts, values.tolist(), strict=True)))
+
+        self._unread = judge
 
     def settle(self) -> None:
         """Check the step that was not checked yet."""
-        if self._unread is not None:
-            self._unread.judge()
-        self._unread = None
-
-
-class _Unread:
-    """The losses of a step on their way from the device."""
-
-    def __init__(self, number: int, keys: Sequence[str], parts: dict[str, Tensor]) -> None:
-        self._number, self._keys, self._names = number, keys, list(parts)
-        self._values = torch.stack([value.float() for value in parts.values()]).to("cpu", non_blocking=True)
-        self._arrived = torch.cuda.Event() if parts["loss"].is_cuda else None  # type: ignore[no-untyped-call] # torch leaves it unannotated
-        if self._arrived is not None:  # pragma: no cover # needs a GPU
-            self._arrived.record()
-
-    def judge(self) -> None:
-        if self._arrived is not None:  # pragma: no cover # needs a GPU
-            self._arrived.synchronize()
-        refuse(self._number, self._keys, dict(zip(self._names, self._values.tolist(), strict=True)))
+        judge, self._unread = self._unread, lambda: None
+        judge()
 
 
 def refuse(number: int, keys: Sequence[str], losses: dict[str, float], /) -> None:

@@ -100,15 +100,11 @@ class RunState:
 
     def _read(self, name: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
         path = self.folder / f"{name}{SUFFIX}"
-        if not path.exists():
+        saved = _saved(path) if path.exists() else None
+        if saved is None or saved[1].pop("fingerprint") != self.fingerprint:
             return None
-        try:
-            tensors, record = checkpoint.split_record(checkpoint.read(path).tensors)
-            is_ours = record.pop("fingerprint") == self.fingerprint
-            record.pop("run", None)
-        except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
-            return None
-        return (tensors, record) if is_ours else None
+        saved[1].pop("run", None)
+        return saved
 
     def write(self, tensors: Mapping[str, Tensor], record: Mapping[str, object], /, *, name: str = STATE) -> None:
         """Write named tensors and a record that JSON can hold, whole or not at all; raises ResourceError."""
@@ -129,10 +125,10 @@ class RunState:
         if not self.group.is_first:
             return
         for path in (*_inside(self.folder), *(inner for each in _inside(self.folder) for inner in _inside(each))):
-            record = _record(path) if path.suffix == SUFFIX else None
-            if record is None:  # nothing to resume from
+            saved = _saved(path) if path.suffix == SUFFIX else None
+            if saved is None:  # nothing to resume from
                 continue
-            if record.get("run", record["fingerprint"]) == self.fingerprint:
+            if saved[1].get("run", saved[1]["fingerprint"]) == self.fingerprint:
                 return
             if not force:
                 raise UsageError(
@@ -145,30 +141,24 @@ class RunState:
 
     def forget(self, name: str, /) -> None:
         """Remove the files under this name."""
-        if not self.group.is_first:
-            return
-        (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
+        if self.group.is_first:
+            (self.folder / f"{name}{SUFFIX}").unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Remove the whole state: files of the kind that ``write`` writes, the mark, and folders that are then empty."""
         for folder in (*_inside(self.folder), self.folder):
             for path in _inside(folder):
-                is_mark = path == self.folder / own_state.MARK
-                if (
-                    path.suffix == SUFFIX
-                    or is_mark
-                    or path.name.endswith(files.PARTIAL)
-                    or UNFINISHED.fullmatch(path.name)
-                ):
+                is_partial = path.name.endswith(files.PARTIAL) or UNFINISHED.fullmatch(path.name)
+                if is_partial or path.suffix == SUFFIX or path == self.folder / own_state.MARK:
                     path.unlink()
         _remove_empty(self.folder)
 
 
-def _record(path: Path) -> dict[str, Any] | None:
-    """The record of a file from ``write``; None if it cannot be read."""
+def _saved(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+    """The tensors and the record of a file from ``write``; None if it cannot be read."""
     try:
-        record: dict[str, Any] = checkpoint.split_record(checkpoint.read(path).tensors)[1]
-        return record if isinstance(record["fingerprint"], str) else None
+        tensors, record = checkpoint.split_record(checkpoint.read(path).tensors)
+        return (tensors, record) if isinstance(record["fingerprint"], str) else None
     except (RefusedInput, KeyError, ValueError, TypeError, AttributeError):
         return None
 

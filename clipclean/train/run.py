@@ -21,21 +21,13 @@ SAVE_SECONDS = 30.0  # between two saved states, or ten times what saving takes
 
 @dataclass(frozen=True)
 class Run:
-    """The settings of a run.
+    """The settings of a run."""
 
-    Attributes:
-        seed: decides every draw.
-        precision: fp32, bf16 or auto.
-        progress: receives each step.
-        state: where an interrupted run is saved and resumed; None saves nothing.
-        group: the processes that share each batch; all have the ``state``, which the first one writes.
-    """
-
-    seed: int
-    precision: str
-    progress: Progress
-    state: RunState | None = None
-    group: Group = ALONE
+    seed: int  # decides every draw
+    precision: str  # fp32, bf16 or auto
+    progress: Progress  # receives each step
+    state: RunState | None = None  # where an interrupted run is saved and resumed; None saves nothing
+    group: Group = ALONE  # the processes that share each batch; all have the ``state``, which the first one writes
 
 
 def walk(
