@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from clipclean import data, detect, model
@@ -79,9 +80,7 @@ def read(request: AuditRequest, progress: Progress, /) -> AuditInputs:
     )
     progress("reading the model", 1, 1)
     cache = inputs.image_cache(recipe, opened.architecture)
-    images = data.read_images(
-        request.data, images=cache, progress=lambda done, total: progress("reading the images", done, total)
-    )
+    images = data.read_images(request.data, images=cache, progress=partial(progress, "reading the images"))
     pairs = inputs.late_pairs(request.pairs, cache)
     progress("building the model", 0, 1)
     tested = inputs.build(opened, pairs, device=device)

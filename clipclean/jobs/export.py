@@ -40,9 +40,8 @@ def convert(request: ExportRequest, /, *, progress: Progress) -> Exported:
         ClipcleanError: of the kind that tells the exit code; then ``out`` is as it was.
     """
     formats.check(request.wanted)
-    standing = placing.look(
-        request.out, force=request.force, known=OUTPUTS
-    )  # of a run too: its report never stays beside other weights
+    # The outputs of a run too: its report never stays beside other weights.
+    standing = placing.look(request.out, force=request.force, known=OUTPUTS)
     progress("reading the model", 0, 1)
     opened = request.opened()
     formats.check_architecture(opened.architecture, request.wanted)

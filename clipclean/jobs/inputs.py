@@ -149,7 +149,7 @@ class PairsRequest(ModelRequest):
             image_key=self.image_key,
             caption_key=self.caption_key,
             templates=templates,
-            progress=lambda done, total: progress("reading the data", done, total),
+            progress=functools.partial(progress, "reading the data"),
         )
         if len(clean.pairs) < 2:
             raise Inconclusive(
@@ -476,6 +476,4 @@ def measure(
     clip: model.Clip, evidence: detect.EvalSet, /, *, what: str = "", progress: Progress = lambda *_: None
 ) -> detect.Measurement:
     """Measure one model under the triggers of ``evidence``; ``what`` names it in the progress."""
-    return detect.measure(
-        clip.embed_images, clip.embed_texts, evidence, progress=lambda done, total: progress(what, done, total)
-    )
+    return detect.measure(clip.embed_images, clip.embed_texts, evidence, progress=functools.partial(progress, what))

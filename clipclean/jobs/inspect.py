@@ -98,11 +98,8 @@ def _architecture(file: checkpoint.Checkpoint, arch: str | None, named: model.Ar
         model.refuse_tokenizer(found)
     except UnsupportedModel as error:  # no other command takes the model
         limits = (str(error),)
+    activation = Recognised(name=None, how=UNDECIDED)
+    if found.quick_gelu is not None:
+        activation = Recognised(name="quick_gelu" if found.quick_gelu else "gelu", how=found.activation_how)
     preprocess = PreprocessRecord(**asdict(found.preprocess))
-    return KnownModel(Recognised(name=found.name, how=found.how), _activation(found), preprocess, limits)
-
-
-def _activation(found: model.Architecture, /) -> Recognised:
-    if found.quick_gelu is None:
-        return Recognised(name=None, how=UNDECIDED)
-    return Recognised(name="quick_gelu" if found.quick_gelu else "gelu", how=found.activation_how)
+    return KnownModel(Recognised(name=found.name, how=found.how), activation, preprocess, limits)

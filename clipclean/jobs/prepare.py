@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -172,9 +173,7 @@ def read_data(
     """
     if METHODS[request.recipe.method].needs_captions:
         return request.read_pairs(images, progress, templates=templates)
-    return data.read_images(
-        request.data, images=images, progress=lambda done, total: progress("reading the data", done, total)
-    )
+    return data.read_images(request.data, images=images, progress=partial(progress, "reading the data"))
 
 
 def labelled_by_captions(samples: Samples, vocabulary: inputs.Words, /, *, least: int) -> Samples:
@@ -224,7 +223,7 @@ def screened_pairs(
         clip,
         clean.pairs,
         triggers=triggers,
-        progress=lambda done, total: progress("screening the pairs", done, total),
+        progress=partial(progress, "screening the pairs"),
     )
     dropped = found.dropped(request.screen)
     keys = [pair.key for pair, is_dropped in zip(clean.pairs, dropped.tolist(), strict=True) if is_dropped]

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from clipclean import data, detect, files, model
@@ -29,7 +30,7 @@ def build(request: AuditRequest, models: Sequence[Path], /, *, out: Path, progre
     if len(set(kinds)) > 1:
         raise UsageError(f"The models are of several kinds: {', '.join(sorted(set(kinds)))}. Build one file for each.")
     cache = inputs.image_cache(recipe, opened[0].architecture)
-    images = data.read_images(request.data, images=cache, progress=lambda d, t: progress("reading the images", d, t))
+    images = data.read_images(request.data, images=cache, progress=partial(progress, "reading the images"))
     pairs = inputs.late_pairs(request.pairs, cache)
     found = {}
     # A build that was interrupted goes on with the next model: the searches of all lie in one state until the end.

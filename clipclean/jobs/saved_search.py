@@ -23,11 +23,11 @@ from clipclean.train.resume import RunState
 MOST = 8  # most interrupted audits that are kept; the oldest is removed first
 
 
+@dataclasses.dataclass
 class SavedSearch:
     """The finished stages of one search, saved in a part of its run's state; without a state nothing is saved."""
 
-    def __init__(self, state: RunState | None, /) -> None:
-        self._state = state  # the part of the run that this search is
+    _state: RunState | None  # the part of the run that this search is
 
     def recall(self, name: str, /) -> Packed | None:
         """The stage that an equal search saved under this name, or None."""

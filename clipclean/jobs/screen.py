@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from torch import Tensor
@@ -77,7 +78,7 @@ def screen(request: ScreenRequest, /, *, progress: Progress) -> ScreenOutcome:
         loaded.clip,
         (*clean.pairs, *trusted),
         triggers=named,
-        progress=lambda done, total: progress("embedding the pairs", done, total),
+        progress=partial(progress, "embedding the pairs"),
     )
     if request.false_drop_rate is not None:
         found = ranking.beside_trusted(found, trusted=len(trusted), rate=request.false_drop_rate)

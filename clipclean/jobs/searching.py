@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 
@@ -73,7 +74,7 @@ def audit_clip(
         return AuditResult(found, None, ("CC021", "The search was skipped, as --no-search asks."), 0.0)
     started = time.monotonic()
     pixels = eval_set.pixels.to(clip.device)
-    course = detect.Course(settings.seed, lambda done, total: progress(f"searching{what}", done, total), memory)
+    course = detect.Course(settings.seed, partial(progress, f"searching{what}"), memory)
     try:
         with model.frozen(clip.net):
             result = detect.search(
@@ -108,7 +109,7 @@ def measured(
         return replace(made, text_classifier=made.text_classifier.to(clip.device))
     made = detect.measure(
         deadline.watched(clip.embed_images), deadline.watched(clip.embed_texts), eval_set,
-        progress=lambda done, total: progress(f"measuring{what}", done, total),
+        progress=partial(progress, f"measuring{what}"),
     )  # fmt: skip
     if not made.untried:
         memory.keep("measured", detect.pack(made, kinds=MEASURED))

@@ -164,14 +164,6 @@ def _checksums(listed: dict[str, str], present: dict[str, str], result: Result, 
     result.checked["checksums"] = f"{len(listed)} files"
 
 
-def _json(folder: Path, name: str, /) -> dict[str, object]:
-    """A JSON object from a file that may be anything."""
-    try:
-        return untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
-    except OSError as error:
-        raise RefusedInput(f"it cannot be read: {error.strerror}.") from error
-
-
 def _hold(claimed: dict[str, str], present: dict[str, str], result: Result, /, *, file: str, check: str) -> None:
     """Compare digests of a record with those of the files; messages name both."""
     unread = {finding.file for finding in result.findings if finding.kind == "unreadable"}
@@ -192,7 +184,10 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> stat
         return None
     stated: statement.Json | None = None
     with result.reading(name, check):
-        found = _json(folder, name)
+        try:
+            found = untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
+        except OSError as error:
+            raise RefusedInput(f"it cannot be read: {error.strerror}.") from error
         kind = _at(found, "predicate", "buildDefinition", "buildType")
         if str(kind) not in COMMANDS:
             raise RefusedInput(
@@ -246,19 +241,14 @@ def _weights(folder: Path, stated: statement.Json, present: dict[str, str], resu
                 result.differs(name, "weights", "is missing")
             continue
         with result.reading(name, "weights"):
-            digest = _tensors(folder / name)
+            # Those of a CLIP that can be built.
+            digest = checkpoint.digest(inputs.read(folder / name, arch=None).file.tensors)
             read.append(name)
             if digest != told.get(name):
                 says = f"{statement.NAME} says {str(told.get(name))[:64]}"
                 result.differs(name, "weights", f"its tensors have the digest {digest}, and {says}")
     if read:
         result.checked["weights"] = ", ".join(read)
-
-
-def _tensors(path: Path, /) -> str:
-    """The digest of the tensors of a checkpoint, which are those of a CLIP that can be built."""
-    opened = inputs.read(path, arch=None)
-    return checkpoint.digest(opened.file.tensors)
 
 
 def _report(folder: Path, stated: statement.Json, present: dict[str, str], result: Result, /) -> None:

@@ -82,9 +82,8 @@ class State:
     controls: Mapping[str, tuple[float, ...]]  # by family: sizes that other classes of the original need
     catches: tuple[RecoveredTrigger, ...]  # all so far
     rounds: int  # of forgetting and searching again, done
-    scores: tuple[
-        Mapping[str, float], ...
-    ]  # a search each: by family, that of the smallest trigger towards any suspect
+    # A search each: by family, that of the smallest trigger towards any suspect.
+    scores: tuple[Mapping[str, float], ...]
     losses: tuple[Mapping[str, float], ...]  # a round each, the settling one too: of its last step
     is_settled: bool = False  # whether the settling round is done, which ends the run
 
@@ -152,7 +151,7 @@ def search(clip: model.Clip, scene: Scene, recipe: Recipe, /, *, run: Run) -> Se
             scene,
             recipe,
             seed=run.seed,
-            progress=lambda done, total: run.progress("searching for triggers", done, total),
+            progress=functools.partial(run.progress, "searching for triggers"),
         )
     )
     searched = SearchedModel(scene, state, time.monotonic() - started)

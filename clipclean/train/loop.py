@@ -109,9 +109,7 @@ def gradients(net: nn.Module, batch: Batch, /, *, loss: Loss, shrink: Callable[[
         except (RuntimeError, MemoryError) as error:
             if not (is_out_of_memory(error) and shrink()):
                 raise
-        if (
-            torch.cuda.is_available()
-        ):  # pragma: no cover # here, where the failed step's tensors are gone with the error
+        if torch.cuda.is_available():  # pragma: no cover # the failed step's tensors are gone with the error
             torch.cuda.empty_cache()
 
 
