@@ -223,8 +223,9 @@ def _candidate(considered: Considered, budget: Budget, *, is_chosen: bool) -> Ca
             )
             for trial in considered.trials
         ),
-        run=attempt
-        and RunRecord(
+        run=None
+        if attempt is None
+        else RunRecord(
             excess=attempt.point.excess,
             accuracy_lost=attempt.point.accuracy_lost,
             triggers=len(attempt.suspicions),

@@ -15,6 +15,7 @@ from clipclean import checkpoint, data, detect, model
 from clipclean.attack import trigger_files, triggers
 from clipclean.config.methods import METHODS
 from clipclean.config.recipe import Recipe
+from clipclean.data import CleanSet, ImageCache
 from clipclean.errors import Inconclusive, UsageError
 from clipclean.jobs import model_paths
 from clipclean.progress import Progress
@@ -139,9 +140,7 @@ class PairsRequest(ModelRequest):
     image_key: str | None = None  # columns of the data; None looks for the known ones
     caption_key: str | None = None
 
-    def read_pairs(
-        self, images: data.ImageCache, progress: Progress, /, *, templates: Sequence[str] = ()
-    ) -> data.CleanSet:
+    def read_pairs(self, images: ImageCache, progress: Progress, /, *, templates: Sequence[str] = ()) -> CleanSet:
         """The clean set; raises RefusedInput, UsageError or Inconclusive where it is unusable."""
         clean = data.read(
             self.data,
