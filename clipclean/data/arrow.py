@@ -4,26 +4,16 @@ import struct
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from clipclean import untrusted
 from clipclean.data import sample, table
-from clipclean.data.sample import (
-    MOST,
-    DataRequest,
-    ImageSource,
-    Listing,
-    SampleEntry,
-    Unusable,
-    as_label,
-    open_regular,
-    reason,
-)
+from clipclean.data.sample import MOST, DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, ResourceError
 from clipclean.untrusted import printable
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 ROWS = 64  # most rows read at a time
 BATCH_BYTES = 1_000_000_000  # of the rows read at a time: a value that is written once can be spelt in every row
@@ -46,17 +36,14 @@ def read_parquet(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path)
         UsageError: the columns are missing or ambiguous.
         RefusedInput: no sound Parquet file.
     """
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     found = Listing("parquet")
     for number, path in enumerate(paths):
         try:
-            with open_regular(path) as stream:
+            with sample.open_regular(path) as stream:
                 file = pq.ParquetFile(stream, pre_buffer=False)
-                _check_size(path, file.metadata)
+                rows = _rows(path, file.metadata)
                 layout = _layout(path, file.schema_arrow, wanted)
-                batches = file.iter_batches(batch_size=_rows(file.metadata), columns=layout.needed(), use_threads=False)
+                batches = file.iter_batches(batch_size=rows, columns=layout.needed(), use_threads=False)
                 with _Copies(copies / f"{number}.images", path) as kept:
                     _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
         except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
@@ -71,12 +58,10 @@ def read_arrow(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path) -
         UsageError: the columns are missing or ambiguous.
         RefusedInput: no sound Arrow file.
     """
-    import pyarrow as pa
-
     found = Listing("arrow")
     for number, path in enumerate(paths):
         try:
-            open_regular(path).close()  # a pipe would be waited for
+            sample.open_regular(path).close()  # a pipe would be waited for
             with pa.memory_map(str(path)) as mapped:
                 whole = mapped.read_buffer()
                 layout, batches = _opened(path, whole, wanted)
@@ -149,7 +134,7 @@ class _Copies:
             self._stream.write(content)
         except OSError as error:
             raise ResourceError(
-                f"The images of the table cannot be copied to {self._path.parent}: {reason(error)}. Free some space, or "
+                f"The images of the table cannot be copied to {self._path.parent}: {sample.reason(error)}. Free some space, or "
                 "name another place by TMPDIR."
             ) from error
         return ImageSource(self._path, offset, content.size)
@@ -157,8 +142,6 @@ class _Copies:
 
 def _bytes_of(values: "pa.Array", number: int, /) -> "pa.Buffer":
     """One value of a column of bytes, where it lies; a scalar of pyarrow would be a copy."""
-    import pyarrow as pa
-
     if pa.types.is_dictionary(values.type):
         values, number = values.dictionary, values.indices[number].as_py()
     _, offsets, content = values.buffers()
@@ -169,8 +152,6 @@ def _bytes_of(values: "pa.Array", number: int, /) -> "pa.Buffer":
 
 def _opened(path: Path, whole: "pa.Buffer", wanted: DataRequest, /) -> "tuple[_Layout, Iterator[pa.RecordBatch]]":
     """A file or stream of record batches."""
-    import pyarrow as pa
-
     if whole[:6].to_pybytes() == b"ARROW1":
         file = pa.ipc.open_file(whole)
         layout = _layout(path, file.schema, wanted)
@@ -246,8 +227,6 @@ def _entries(
 
 
 def _image(images: "pa.Array", number: int, layout: _Layout, kept: _Copies, /) -> ImageSource:
-    import pyarrow as pa
-
     if pa.types.is_struct(images.type):
         fields = {field.name for field in images.type}
         if "bytes" in fields and images.is_valid()[number].as_py() and images.field("bytes")[number].is_valid:
@@ -266,27 +245,19 @@ def _image(images: "pa.Array", number: int, layout: _Layout, kept: _Copies, /) -
 
 def _plain(kind: "pa.DataType", /) -> "pa.DataType":
     """The type of the values, where these stand in a dictionary."""
-    import pyarrow as pa
-
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def _holds_bytes(kind: "pa.DataType", /) -> bool:
-    import pyarrow as pa
-
     return bool(pa.types.is_binary(_plain(kind)) or pa.types.is_large_binary(_plain(kind)))
 
 
 def _is_text(kind: "pa.DataType", /) -> bool:
-    import pyarrow as pa
-
     inner = _plain(kind)
     return bool(pa.types.is_string(inner) or pa.types.is_large_string(inner) or pa.types.is_null(inner))
 
 
 def _is_list(kind: "pa.DataType", /) -> bool:
-    import pyarrow as pa
-
     return bool(pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind))
 
 
@@ -295,14 +266,10 @@ def _holds_texts(kind: "pa.DataType", /) -> bool:
 
 
 def _holds_labels(kind: "pa.DataType", /) -> bool:
-    import pyarrow as pa
-
     return _is_text(kind) or bool(pa.types.is_integer(_plain(kind)) or pa.types.is_boolean(kind))
 
 
 def _holds_images(kind: "pa.DataType", /) -> bool:
-    import pyarrow as pa
-
     if not pa.types.is_struct(kind):
         return _holds_bytes(kind) or _is_text(kind)
     inner = {field.name: field.type for field in kind}
@@ -322,29 +289,21 @@ def _captions(values: "pa.Array", number: int, /) -> list[str]:
 def _label(value: object, names: Sequence[str], /) -> str | None:
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
         return sample.caption(names[value]) or None
-    return as_label(value)
+    return sample.as_label(value)
 
 
-def _rows(metadata: "pa.parquet.FileMetaData", /) -> int:
-    """How many rows fit into ``BATCH_BYTES`` if each has a value as large as the largest row group."""
-    largest: int = max((1, *_sizes(metadata)))
-    return max(1, min(ROWS, BATCH_BYTES // largest))
-
-
-def _check_size(path: Path, metadata: "pa.parquet.FileMetaData", /) -> None:
+def _rows(path: Path, metadata: "pq.FileMetaData", /) -> int:
+    """How many rows fit into ``BATCH_BYTES`` if each has a value as large as the largest row group, none of which is absurd."""
     if metadata.num_rows > MOST:
         raise RefusedInput(f"{printable(path)} claims {metadata.num_rows:,} rows; {MOST:,} are the most.")
-    for size in _sizes(metadata):
-        if not 0 <= size <= GROUP_BYTES:
-            raise RefusedInput(
-                f"{printable(path)} claims {size:,} bytes in one row group; {GROUP_BYTES:,} are the most. Write it in smaller "
-                "row groups."
-            )
-
-
-def _sizes(metadata: "pa.parquet.FileMetaData", /) -> list[int]:
-    """Bytes of the row groups. Those of columns are not read: pyarrow crashes if their statistics are damaged."""
-    return [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
+    # Those of columns are not read: pyarrow crashes if their statistics are damaged.
+    sizes: list[int] = [metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups)]
+    if absurd := [size for size in sizes if not 0 <= size <= GROUP_BYTES]:
+        raise RefusedInput(
+            f"{printable(path)} claims {absurd[0]:,} bytes in one row group; {GROUP_BYTES:,} are the most. Write it in smaller "
+            "row groups."
+        )
+    return max(1, min(ROWS, BATCH_BYTES // max([1, *sizes])))
 
 
 def _unsound(path: Path, kind: str, error: Exception, /) -> RefusedInput:

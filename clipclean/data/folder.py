@@ -1,26 +1,13 @@
 """A folder of images, each with its caption in a text file of the same name."""
 
 import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from clipclean.data.sample import (
-    IMAGES,
-    SIDECARS,
-    TEXT_BYTES,
-    DataRequest,
-    ImageSource,
-    Listing,
-    SampleEntry,
-    Unusable,
-    ignored_kind,
-    open_regular,
-    reason,
-    with_sidecars,
-)
+from clipclean.data import sample
+from clipclean.data.sample import IMAGES, SIDECARS, TEXT_BYTES, DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput
-from clipclean.untrusted import printable
+from clipclean.untrusted import leads_out, printable
 
 
 def read_folder(root: Path, wanted: DataRequest, /) -> Listing:
@@ -51,7 +38,7 @@ def read_folder(root: Path, wanted: DataRequest, /) -> Listing:
         elif name in barred:
             found.ignore(f"files: {barred[name]}", name)
         elif kind not in SIDECARS:
-            found.ignore(ignored_kind(name), name)
+            found.ignore(sample.ignored_kind(name), name)
         elif _stem(name) not in stems:
             found.ignore("text files without an image of the same name", name)
     return found
@@ -75,7 +62,7 @@ def _walk(root: Path, found: Listing, /) -> Iterator[tuple[os.DirEntry[str], str
                 items = list(listing)
         except OSError as error:
             raise RefusedInput(
-                f"The folder {printable(root / below)} cannot be listed: {reason(error)}. Mend its permissions, or "
+                f"The folder {printable(root / below)} cannot be listed: {sample.reason(error)}. Mend its permissions, or "
                 "move it out."
             ) from error
         for item in items:
@@ -91,35 +78,24 @@ def _walk(root: Path, found: Listing, /) -> Iterator[tuple[os.DirEntry[str], str
 
 
 def _source(item: os.DirEntry[str], root: Path, /) -> ImageSource:
-    path = Path(item.path)
-    try:
-        if item.is_symlink() and not path.resolve(strict=True).is_relative_to(root.resolve()):
-            raise Unusable("a symbolic link that leads out of the folder")
-        status = item.stat()
-    except (OSError, RuntimeError) as error:  # RuntimeError: a loop of links, until Python 3.13
-        raise Unusable(reason(error)) from error
-    if not stat.S_ISREG(status.st_mode):
-        raise Unusable("not a regular file")
-    return ImageSource(path, 0, status.st_size)
+    source = sample.whole_file(Path(item.path))
+    if item.is_symlink() and leads_out(source.path, root):
+        raise Unusable("a symbolic link that leads out of the folder")
+    return source
 
 
 def _entry(path: PurePosixPath, files: dict[str, ImageSource], /, *, caption_key: str | None) -> SampleEntry:
     sidecars: dict[str, bytes] = {}
     problem = ""
-    for kind in SIDECARS:
-        beside = files.get(str(path.with_suffix(f".{kind}")))
-        if beside is None:
-            continue
-        if beside.size > TEXT_BYTES:
-            problem = f"its .{kind} has {beside.size:,} bytes, and {TEXT_BYTES:,} are allowed"
-            continue
+    there = {kind: files.get(str(path.with_suffix(f".{kind}"))) for kind in SIDECARS}
+    for kind, beside in there.items():
         try:
-            with open_regular(beside.path) as stream:
-                sidecars[kind] = stream.read(TEXT_BYTES)
-        except (OSError, Unusable) as error:
-            problem = f"its .{kind} cannot be read: {reason(error)}"
+            if beside is not None:
+                sidecars[kind] = beside.load(max_bytes=TEXT_BYTES)
+        except Unusable as error:
+            problem = f"its .{kind} cannot be read: {error}"
     label = path.parent.name or None
-    return with_sidecars(
+    return sample.with_sidecars(
         str(path),
         files[str(path)],
         sidecars,

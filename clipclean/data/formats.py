@@ -6,11 +6,12 @@ import math
 import os
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from clipclean import untrusted
-from clipclean.data import arrow, folder, shards, table
-from clipclean.data.sample import DataRequest, Listing, SampleEntry, reason
+from clipclean.data import folder, shards, table
+from clipclean.data.sample import DataRequest, Listing, reason
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
@@ -57,16 +58,13 @@ def find(path: Path, wanted: DataRequest, /, *, scratch: Scratch) -> Listing:
         )
     if len(paths) == 1:
         return _one(paths[0], wanted, scratch)
-    kinds = [(kind, [*those]) for kind, those in itertools.groupby(paths, key=_is_tar)]
-    founds = [
-        (path, found)
-        for is_tar, those in kinds
-        for path, found in (
-            [(None, shards.read_shards(those, wanted))]
-            if is_tar and len(those) > 1
-            else [(each, _one(each, wanted, scratch)) for each in those]
-        )
-    ]
+    founds: list[tuple[Path | None, Listing]] = []
+    for is_tar, group in itertools.groupby(paths, key=lambda path: path.suffix.lower() == ".tar" and path.is_file()):
+        those = [*group]
+        if is_tar and len(those) > 1:
+            founds.append((None, shards.read_shards(those, wanted)))
+        else:
+            founds += [(each, _one(each, wanted, scratch)) for each in those]
     return founds[0][1] if len(founds) == 1 else _together(founds)
 
 
@@ -76,10 +74,7 @@ def _together(founds: Sequence[tuple[Path | None, Listing]], /) -> Listing:
     whole = Listing(formats.pop() if len(formats) == 1 else "several")
     for path, found in founds:
         prefix = f"{printable(path.name)}/" if path else ""
-        whole.entries += [
-            SampleEntry(f"{prefix}{each.key}", each.image, each.caption, each.label, each.problem)
-            for each in found.entries
-        ]
+        whole.entries += [replace(each, key=f"{prefix}{each.key}") for each in found.entries]
         whole.add(found)
     return whole
 
@@ -87,10 +82,17 @@ def _together(founds: Sequence[tuple[Path | None, Listing]], /) -> Listing:
 def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     if path.is_dir():
         return _in_folder(path, wanted, scratch)
-    start = _start(path)
+    try:
+        start = untrusted.head(path, 512)
+    except (OSError, ValueError) as error:
+        raise RefusedInput(
+            f"{printable(path)} cannot be read: {reason(error)}. Give a folder of images, a table, or tar shards."
+        ) from error
     kind = next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None)
     if start[_USTAR] == b"ustar" or (path.suffix.lower() == ".tar" and kind != _PACKED):
         return shards.read_shards([path], wanted)
+    from clipclean.data import arrow  # pyarrow takes a while to import
+
     if start.startswith(b"PAR1"):
         return arrow.read_parquet([path], wanted, copies=scratch())
     if start.startswith(b"ARROW1") or path.suffix.lower() == ".arrow":
@@ -106,6 +108,8 @@ def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
         raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one you mean.")
     if tables:
         return table.read_table(_inside(path, [path / tables[0]])[0], wanted)
+    from clipclean.data import arrow
+
     for suffix, read in (
         ("tar", lambda found: shards.read_shards(found, wanted)),
         ("arrow", lambda found: arrow.read_arrow(found, wanted, copies=scratch())),
@@ -146,8 +150,8 @@ def _split_folder(path: Path, /) -> Path | None:
 
 def _first_split(files: list[Path], read: Callable[[list[Path]], Listing], /, *, at_most: int | None = None) -> Listing:
     """The files to read if their names begin with, or contain, names of splits: those of the first split."""
-    by_split = {name: [each for each in files if _is_of(each.stem, name)] for name in SPLITS}
-    taken = next((those for those in by_split.values() if those), files)
+    by_split = ([each for each in files if _is_of(each.stem, name)] for name in SPLITS)
+    taken = next(filter(None, by_split), files)
     if at_most is not None and len(taken) > at_most:
         raise UsageError(
             f"{printable(files[0].parent)} holds {untrusted.some([each.name for each in taken])}. Name the one you mean."
@@ -172,19 +176,6 @@ def _inside(folder: Path, files: Sequence[Path], /) -> list[Path]:
             f"{printable(folder)} holds links that lead out of it: {untrusted.some(outside)}. Nothing is read through them; name the intended file or folder."
         )
     return [*files]
-
-
-def _is_tar(path: Path, /) -> bool:
-    return path.suffix.lower() == ".tar" and path.is_file()
-
-
-def _start(path: Path, /) -> bytes:
-    try:
-        return untrusted.head(path, 512)
-    except (OSError, ValueError) as error:
-        raise RefusedInput(
-            f"{printable(path)} cannot be read: {reason(error)}. Give a folder of images, a table, or tar shards."
-        ) from error
 
 
 MOST = 100_000  # paths of one pattern

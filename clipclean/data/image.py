@@ -29,15 +29,6 @@ _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _BARE = {1, *range(0xD0, 0xDA)}  # markers without a length
 _JPEG_SCALES = 8  # the most that a JPEG decoder leaves out: it can also do 2 and 4
 _ORIENTATION = 0x0112  # EXIF tag
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 # Exceptions of Pillow's decoders on damaged bytes.
 _DAMAGE = (
@@ -91,31 +82,24 @@ def decoded(data: bytes, /, *, max_pixels: int, enough: int | None) -> Tensor:
         Unusable: with the reason.
     """
     image = _opened(data, max_pixels=max_pixels)
-    scale = _scale(image, enough)
+    scale = 1 if enough is None else min(image.size) // enough
     if image.format == "JPEG" and image.mode in ("L", "RGB") and scale < 2:
         try:
             encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
             return _turned(decode_jpeg(encoded, ImageReadMode.RGB), _orientation(image))
         except RuntimeError:  # some damage that Pillow forgives
             pass
-    return _tensor(_pixels(image, scale=scale))
-
-
-def _scale(image: Image.Image, enough: int | None, /) -> int:
-    return 1 if enough is None else min(image.size) // enough
-
-
-def _tensor(image: Image.Image, /) -> Tensor:
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+    pixels = torch.from_numpy(np.array(_pixels(image, scale=scale))).permute(2, 0, 1)  # (H, W, 3) -> (3, H, W)
+    return _turned(pixels, _orientation(image))
 
 
 def _pixels(image: ImageFile.ImageFile, /, *, scale: int) -> Image.Image:
-    """An opened image, upright and in mode RGB; a JPEG smaller by at most ``scale``."""
+    """An opened image in mode RGB; a JPEG smaller by at most ``scale``."""
     try:
         if image.format == "JPEG" and scale > 1:
             image.draft(None, tuple(max(side // scale, 1) for side in image.size))  # type: ignore[arg-type] # two sides
         image.load()
-        return _upright(_opaque(image), _orientation(image))
+        return _opaque(image)
     except _DAMAGE as error:
         raise Unusable(f"broken {image.format} ({printable(str(error))})") from error
 
@@ -132,22 +116,18 @@ def _opened(data: bytes, /, *, max_pixels: int) -> ImageFile.ImageFile:
             _check_segments(data)
             _check_scans(data)
             image: ImageFile.ImageFile = JpegImagePlugin.JpegImageFile(io.BytesIO(data))
-            _check_size(image.size, max_pixels=max_pixels)
         elif data.startswith(b"\x89PNG\r\n\x1a\n"):
             _check_chunks(data)
             image = PngImagePlugin.PngImageFile(io.BytesIO(data))
-            _check_size(image.size, max_pixels=max_pixels)
         elif data.startswith(b"RIFF") and data[8:12] == b"WEBP":
             _check_size(_webp_size(data), max_pixels=max_pixels)  # opening takes memory for the whole canvas
             image = WebPImagePlugin.WebPImageFile(io.BytesIO(data))
-            _check_size(image.size, max_pixels=max_pixels)
         else:
             raise Unusable("empty file" if not data else "no JPEG, PNG or WebP image")
+        _check_size(image.size, max_pixels=max_pixels)
     except _DAMAGE as error:
         raise Unusable(f"broken header ({printable(str(error))})") from error
-    image.decodermaxblock = max(
-        image.decodermaxblock, len(data)
-    )  # in one piece: by pieces, filling takes quadratic time
+    image.decodermaxblock = max(image.decodermaxblock, len(data))  # by pieces, filling takes quadratic time
     return image
 
 
@@ -227,13 +207,8 @@ def _orientation(image: Image.Image, /) -> int:
         return 1
 
 
-def _upright(image: Image.Image, orientation: int, /) -> Image.Image:
-    turn = _TURNS.get(orientation)
-    return image if turn is None else image.transpose(turn)
-
-
 def _turned(image: Tensor, orientation: int, /) -> Tensor:
-    """The same for a tensor (3, H, W)."""
+    """Upright, a tensor (3, H, W)."""
     if orientation in (5, 6, 7, 8):
         image = image.transpose(1, 2)
     flipped = [axis for axis, those in ((1, (3, 4, 7, 8)), (2, (2, 3, 6, 7))) if orientation in those]

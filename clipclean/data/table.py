@@ -10,35 +10,14 @@ from typing import NamedTuple
 
 from clipclean import untrusted
 from clipclean.data import coco, sample
-from clipclean.data.sample import (
-    DataRequest,
-    ImageSource,
-    Listing,
-    SampleEntry,
-    Unusable,
-    as_label,
-    open_regular,
-    reason,
-    whole_file,
-)
+from clipclean.data.sample import DataRequest, ImageSource, Listing, SampleEntry, Unusable
 from clipclean.errors import RefusedInput, UsageError
 from clipclean.untrusted import printable
 
 KNOWN = {"open_clip": ("filepath", "title"), "CleanCLIP": ("image", "caption"), "Hugging Face": ("file_name", "text")}
 # Common names of these columns, in any case of letters; used if no pair of ``KNOWN`` is complete.
-IMAGE_NAMES = (
-    "filepath",
-    "image",
-    "file_name",
-    "image_path",
-    "img_path",
-    "image_file",
-    "filename",
-    "path",
-    "img",
-    "jpg",
-    "png",
-)
+IMAGE_NAMES = ("filepath", "image", "file_name", "image_path", "img_path", "image_file", "filename", "path")
+IMAGE_NAMES += ("img", "jpg", "png")
 CAPTION_NAMES = ("title", "caption", "text", "captions", "sentence", "sentences", "description")
 ADDRESS_NAMES = ("url", "image_url")  # of images elsewhere: known, so that a message can say what to do
 LABEL = "label"
@@ -80,7 +59,7 @@ def read_table(path: Path, wanted: DataRequest, /) -> Listing:
         RefusedInput: not UTF-8, a line or field too long, broken quotes.
     """
     try:
-        with io.TextIOWrapper(open_regular(path), encoding="utf-8-sig", newline="") as stream:
+        with io.TextIOWrapper(sample.open_regular(path), encoding="utf-8-sig", newline="") as stream:
             lines = _lines(stream, path)
             if path.suffix.lower() == ".json" and not _is_json_lines(stream):
                 return _json(path, wanted)
@@ -90,10 +69,8 @@ def read_table(path: Path, wanted: DataRequest, /) -> Listing:
             if first.lstrip().startswith("["):
                 return _json(path, wanted)
             return _csv(first, lines, path, wanted)
-    except Unusable as error:
-        raise RefusedInput(f"{printable(path)} cannot be read: {error}.") from error
-    except OSError as error:
-        raise RefusedInput(f"{printable(path)} cannot be read: {reason(error)}.") from error
+    except (Unusable, OSError) as error:
+        raise RefusedInput(f"{printable(path)} cannot be read: {sample.reason(error)}.") from error
 
 
 def columns_of(names: Sequence[str], wanted: DataRequest, /, *, table: str) -> Columns:
@@ -154,9 +131,9 @@ def _json(path: Path, wanted: DataRequest, /) -> Listing:
         raise RefusedInput(
             f"{printable(path)} is not JSON ({printable(str(error)[:200])}). Mend it, or write one object in each line."
         ) from error
-    if isinstance(told, dict) and coco.is_coco(told):
-        return coco.read_coco(path, told)
     if isinstance(told, dict):
+        if coco.is_coco(told):
+            return coco.read_coco(path, told)
         told = [told]
     if not isinstance(told, list) or not all(isinstance(row, dict) for row in told):
         raise RefusedInput(
@@ -244,7 +221,7 @@ def _entries(row: _Row, columns: Columns, table: Path, /) -> list[SampleEntry]:
         return [SampleEntry(place, None, "", None, row.problem)]
     if not isinstance(listed, str) or not listed.strip():
         return [SampleEntry(place, None, "", None, f"no text under {printable(columns.image)}")]
-    label = as_label(row.values.get(LABEL))
+    label = sample.as_label(row.values.get(LABEL))
     key = printable(listed.strip())
     try:
         source = located(listed.strip(), table.parent)
@@ -263,4 +240,4 @@ def located(listed: str, folder: Path, /) -> ImageSource:
     """The image that a table in ``folder`` names; raises Unusable."""
     if is_address(listed):
         raise Unusable("an address; clipclean reads local files only")
-    return whole_file(folder / listed)
+    return sample.whole_file(folder / listed)

@@ -109,7 +109,7 @@ def test_texts_that_are_too_long_or_not_utf8_are_named(folder: Path, limits: Rea
     clean = read(folder, images=ImageCache(limits))
     reasons = {why.key: why.reason for why in clean.skipped}
     assert reasons == {
-        "0001.jpg": "its .txt has 1,000,001 bytes, and 1,000,000 are allowed",
+        "0001.jpg": "its .txt cannot be read: 1,000,001 bytes, and 1,000,000 are allowed",
         "0002.png": "a text beside the image is not UTF-8",
     }
 
