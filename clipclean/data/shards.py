@@ -1,5 +1,6 @@
 """WebDataset shards: tar files whose members of the same name form one sample."""
 
+import itertools
 import os
 import re
 import tarfile
@@ -10,21 +11,9 @@ from typing import BinaryIO
 
 from webdataset.tariterators import base_plus_ext
 
-from clipclean.data.sample import (
-    IMAGES,
-    SIDECARS,
-    TEXT_BYTES,
-    DataRequest,
-    ImageSource,
-    Listing,
-    SampleEntry,
-    Unusable,
-    ignored_kind,
-    open_regular,
-    reason,
-    with_sidecars,
-)
-from clipclean.errors import RefusedInput
+from clipclean.data import sample
+from clipclean.data.sample import IMAGES, SIDECARS, TEXT_BYTES, DataRequest, ImageSource, Listing, SampleEntry, Unusable
+from clipclean.errors import RefusedInput, damaged, truncated
 from clipclean.untrusted import printable
 
 _BLOCK = 512  # bytes of a tar header, and of the mark that ends an archive
@@ -54,8 +43,7 @@ def read_shards(shards: Sequence[Path], wanted: DataRequest, /) -> Listing:
     found = Listing("webdataset")
     for shard in shards:
         prefix = f"{shard.name}/" if len(shards) > 1 else ""
-        for sample in _samples(shard, found):
-            found.entries.append(_entry(sample, prefix, found, wanted))
+        found.entries += [_entry(each, prefix, found, wanted) for each in _samples(shard, found)]
     return found
 
 
@@ -82,35 +70,33 @@ class _Header(tarfile.TarInfo):
 
 
 def _samples(shard: Path, found: Listing, /) -> Iterator[_Sample]:
-    sample: _Sample | None = None
-    for key, kind, content in _members(shard, found):
-        if sample is None or key != sample.key:
-            if sample is not None:
-                yield sample
-            sample = _Sample(key)
-        if kind in sample.images or kind in sample.sidecars:
-            sample.problem = f"two members have the extension .{kind}"
-        elif isinstance(content, ImageSource):
-            sample.images[kind] = content
-        elif content is None:
-            sample.problem = f"its .{kind} has more than {TEXT_BYTES:,} bytes"
-        else:
-            sample.sidecars[kind] = content
-    if sample is not None:
-        yield sample
+    for key, members in itertools.groupby(_members(shard, found), key=lambda member: member[0]):
+        made = _Sample(key)
+        for _, kind, content in members:
+            if kind in made.images or kind in made.sidecars:
+                made.problem = f"two members have the extension .{kind}"
+            elif isinstance(content, ImageSource):
+                made.images[kind] = content
+            elif content is None:
+                made.problem = f"its .{kind} has more than {TEXT_BYTES:,} bytes"
+            else:
+                made.sidecars[kind] = content
+        yield made
 
 
 def _members(shard: Path, found: Listing, /) -> Iterator[tuple[str, str, ImageSource | bytes | None]]:
     """Key, lower-case extension and content of the members that count; None is a text that is too long."""
     try:
-        with open_regular(shard) as stream:
+        with sample.open_regular(shard) as stream:
             _refuse_compression(stream, shard)
             # Stream mode cannot go backwards, so no header can send the reader round in circles.
             with tarfile.open(
                 fileobj=stream, mode="r|", bufsize=_BUFFER, tarinfo=_Header, encoding="utf-8", errors="surrogateescape"
             ) as archive:
                 for member in archive:
-                    _check_extent(archive, stream)
+                    # tarfile would look for the end of a member behind that of the file, 8 exabytes if so claimed.
+                    if archive.offset > os.fstat(stream.fileno()).st_size:
+                        raise tarfile.ReadError("unexpected end of data")
                     archive.members = []  # type: ignore[attr-defined] # unlisted; else every header of the shard stays in memory
                     if named := _named(member, found):
                         yield *named, _content(archive, member, named[1], shard)
@@ -119,16 +105,9 @@ def _members(shard: Path, found: Listing, /) -> Iterator[tuple[str, str, ImageSo
     except Unusable as error:
         raise RefusedInput(f"The shard {printable(shard)} cannot be read: {error}.") from error
     except (tarfile.TarError, OSError, ValueError, OverflowError, RecursionError) as error:
-        raise RefusedInput(
-            f"The shard {printable(shard)} is truncated or no sound tar file: {reason(error)}. Copy it again from its "
-            "source."
+        raise damaged(
+            f"The shard {printable(shard)} is truncated or no sound tar file: {sample.reason(error)}"
         ) from error
-
-
-def _check_extent(archive: tarfile.TarFile, stream: BinaryIO, /) -> None:
-    """Refuse a member that goes on behind the end of the file: tarfile would look for its end, 8 exabytes if so claimed."""
-    if archive.offset > os.fstat(stream.fileno()).st_size:
-        raise tarfile.ReadError("unexpected end of data")
 
 
 def _named(member: tarfile.TarInfo, found: Listing, /) -> tuple[str, str] | None:
@@ -146,7 +125,7 @@ def _named(member: tarfile.TarInfo, found: Listing, /) -> tuple[str, str] | None
     elif key is None or kind is None or _META.match(name):
         found.ignore("hidden or unnamed members", name)
     elif (kind := kind.lower()) not in IMAGES and kind not in SIDECARS:
-        found.ignore(ignored_kind(name), name)
+        found.ignore(sample.ignored_kind(name), name)
     else:
         return key, kind
     return None
@@ -182,29 +161,24 @@ def _check_end(stream: BinaryIO, end: int, shard: Path, /) -> None:
     stream.seek(end)
     mark = stream.read(_BLOCK)
     if len(mark) < _BLOCK:
-        raise RefusedInput(
-            f"The shard {printable(shard)} stops at byte {end:,} without the mark that ends a tar file: it is "
-            "truncated. Copy it again from its source."
-        )
+        raise truncated(f"The shard {printable(shard)} stops at byte {end:,} without the mark that ends a tar file")
     while mark:
         if mark.strip(b"\0"):
-            raise RefusedInput(
-                f"The shard {printable(shard)} goes on after its last readable member (byte {end:,}): it is damaged, "
-                "or several tar files in one. Copy it again, or split it."
-            )
+            found = f"The shard {printable(shard)} goes on after its last readable member (byte {end:,})"
+            raise damaged(f"{found}: it is damaged, or several tar files in one")
         mark = stream.read(_BUFFER)
 
 
-def _entry(sample: _Sample, prefix: str, found: Listing, wanted: DataRequest, /) -> SampleEntry:
+def _entry(made: _Sample, prefix: str, found: Listing, wanted: DataRequest, /) -> SampleEntry:
     known = (wanted.image_key.lower(),) if wanted.image_key else IMAGES
-    kinds = [kind for kind in known if kind in sample.images]
-    for kind in sample.images.keys() - set(kinds[:1]):
-        found.ignore("further images of a sample", f"{prefix}{sample.key}.{kind}")
-    return with_sidecars(
-        prefix + sample.key,
-        sample.images[kinds[0]] if kinds else None,
-        sample.sidecars,
+    kinds = [kind for kind in known if kind in made.images]
+    for kind in made.images.keys() - set(kinds[:1]):
+        found.ignore("further images of a sample", f"{prefix}{made.key}.{kind}")
+    return sample.with_sidecars(
+        prefix + made.key,
+        made.images[kinds[0]] if kinds else None,
+        made.sidecars,
         caption_key=wanted.caption_key,
         label=None,
-        problem=sample.problem or ("" if kinds else "no image"),
+        problem=made.problem or ("" if kinds else "no image"),
     )

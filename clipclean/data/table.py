@@ -4,7 +4,7 @@ import csv
 import io
 import itertools
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,8 +16,8 @@ from clipclean.untrusted import printable
 
 KNOWN = {"open_clip": ("filepath", "title"), "CleanCLIP": ("image", "caption"), "Hugging Face": ("file_name", "text")}
 # Common names of these columns, in any case of letters; used if no pair of ``KNOWN`` is complete.
-IMAGE_NAMES = ("filepath", "image", "file_name", "image_path", "img_path", "image_file", "filename", "path")
-IMAGE_NAMES += ("img", "jpg", "png")
+IMAGE_NAMES = {image for image, _ in KNOWN.values()}
+IMAGE_NAMES |= {"image_path", "img_path", "image_file", "filename", "path", "img", "jpg", "png"}
 CAPTION_NAMES = ("title", "caption", "text", "captions", "sentence", "sentences", "description")
 ADDRESS_NAMES = ("url", "image_url")  # of images elsewhere: known, so that a message can say what to do
 LABEL = "label"
@@ -107,7 +107,7 @@ def columns_of(names: Sequence[str], wanted: DataRequest, /, *, table: str) -> C
     )
 
 
-def _among(names: Sequence[str], key: str | None, known: Sequence[str], /) -> list[str]:
+def _among(names: Sequence[str], key: str | None, known: Collection[str], /) -> list[str]:
     """The column that was named, or those with a known name."""
     return [name for name in names if (name == key if key else name.strip().lower() in known)]
 

@@ -1,9 +1,10 @@
 """Describing a checkpoint file, read as data and never built into a model."""
 
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import NamedTuple
 
-from torch import nn
+from torch import Tensor, nn
 
 from clipclean import checkpoint, model
 from clipclean.errors import UnsupportedModel, UsageError
@@ -30,8 +31,6 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         file = checkpoint.read(place.path, weights=weights)
         place.check(file)
     known = _architecture(file, arch, place.architecture)
-    summary = checkpoint.summarise(file.tensors)
-    dtypes = {name: TallyRecord(**asdict(tally)) for name, tally in summary.dtypes.items()}
     found = Inspection(
         name=place.name,
         format=file.format,
@@ -39,7 +38,7 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         architecture=known.architecture,
         activation=known.activation,
         preprocess=known.preprocess,
-        tensors=TensorsRecord(**asdict(summary.total), dtypes=dtypes),
+        tensors=counted(file.tensors),
         size=file.size,
         sha256=file.sha256,
         tensor_sha256=checkpoint.digest(file.tensors),
@@ -48,6 +47,21 @@ def inspect(source: inputs.Source, /, *, arch: str | None, weights: str | None =
         notes=(*file.notes, *known.notes),
     )
     return found.model_copy(update={"revision": place.revision}) if place.revision else found
+
+
+def counted(named: Mapping[str, Tensor], /) -> TensorsRecord:
+    """The tally of tensors, and one for each dtype (``float32``, ...), the one with most bytes first."""
+    groups: dict[str, list[Tensor]] = {}
+    for tensor in named.values():
+        groups.setdefault(str(tensor.dtype).removeprefix("torch."), []).append(tensor)
+    tallies = {dtype: TallyRecord(**_tally(group)) for dtype, group in groups.items()}
+    ordered = sorted(tallies.items(), key=lambda item: (-item[1].bytes, item[0]))
+    return TensorsRecord(**_tally(named.values()), dtypes=dict(ordered))
+
+
+def _tally(group: Collection[Tensor], /) -> dict[str, int]:
+    sizes = {"elements": sum(tensor.numel() for tensor in group), "bytes": sum(tensor.nbytes for tensor in group)}
+    return {"tensors": len(group), **sizes}
 
 
 def loaders(file: checkpoint.Checkpoint, /) -> dict[str, str]:
