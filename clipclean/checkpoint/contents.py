@@ -6,7 +6,7 @@ import mmap
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BufferedReader
@@ -77,7 +77,7 @@ HEAD = 512  # bytes that tell the format; a tar names itself at 257
 class Contents:
     """A whole file in memory that belongs to this process: nobody can change it between check and use.
 
-    A large file is hashed on a thread of its own, which lags behind the reading and goes on while it is parsed.
+    It is hashed on a thread of its own, which lags behind the reading and goes on while it is parsed.
     """
 
     buffer: mmap.mmap
@@ -170,41 +170,23 @@ def load(file: OpenFile, /) -> Contents:
         RefusedInput: the file cannot be read, or shrinks meanwhile.
         ResourceError: it does not fit into memory.
     """
-    try:
-        file.stream.seek(0)
-        stream = file.stream
-        buffer = _private_memory(file.size)
-        if len(buffer) <= BLOCK:  # a thread would cost more than it saves
-            digest = hashlib.sha256()
-            _fill(buffer, stream, digest.update)
-            hashing: Future[str] = Future()
-            hashing.set_result(digest.hexdigest())
-            return Contents(buffer, hashing)
-        return Contents(buffer, _hashed_behind(buffer, stream))
-    except (OSError, ValueError) as error:
-        raise cannot_read(error) from error
-
-
-def _hashed_behind(buffer: mmap.mmap, stream: BufferedReader, /) -> Future[str]:
-    """Fill the buffer, with the hashing on a thread of its own."""
-    digest = hashlib.sha256()
+    digest, position = hashlib.sha256(), 0
     hasher = ThreadPoolExecutor(max_workers=1)  # one: the blocks are hashed in their order
     try:
-        _fill(buffer, stream, lambda block: hasher.submit(digest.update, block))
-        return hasher.submit(digest.hexdigest)
+        file.stream.seek(0)
+        buffer = _private_memory(file.size)
+        view = memoryview(buffer)
+        while position < len(buffer):
+            count = file.stream.readinto(view[position : position + BLOCK])
+            if not count:
+                raise RefusedInput("the file became shorter while it was read. Try again when it is complete.")
+            hasher.submit(digest.update, view[position : position + count])
+            position += count
+        return Contents(buffer, hasher.submit(digest.hexdigest))
+    except (OSError, ValueError) as error:
+        raise cannot_read(error) from error
     finally:
         hasher.shutdown(wait=False)
-
-
-def _fill(buffer: mmap.mmap, stream: BufferedReader, see: Callable[[memoryview], object], /) -> None:
-    """Read a whole file, block by block; each block is seen once it is there."""
-    view, position = memoryview(buffer), 0
-    while position < len(buffer):
-        count = stream.readinto(view[position : position + BLOCK])
-        if not count:
-            raise RefusedInput("the file became shorter while it was read. Try again when it is complete.")
-        see(view[position : position + count])
-        position += count
 
 
 def cannot_read(error: Exception, /) -> RefusedInput:

@@ -10,7 +10,7 @@ from clipclean import untrusted
 from clipclean.checkpoint import contents
 from clipclean.checkpoint.contents import cannot_read
 from clipclean.checkpoint.values import OddTensor, Pairs, TensorRef
-from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd
+from clipclean.errors import RefusedInput, UnsafeCheckpoint, UnsupportedModel, absurd, damaged
 
 SUFFIX = ".index.json"
 MAX_INDEX = 4 * 2**20  # bytes; a CLIP of 1,000 tensors needs 0.1 MB
@@ -59,15 +59,11 @@ def merge(index: Index, roots: list[object], /) -> Pairs:
             raise RefusedInput(f"{file.name} is not a mapping of names to tensors, as the shards of a checkpoint are.")
         held = {str(name) for name, value in root.items if isinstance(value, TensorRef | OddTensor)}
         if surplus := sorted(held - declared):
-            raise UnsafeCheckpoint(
-                f"{file.name} holds {untrusted.some(surplus)}, which {index.path.name} does not place there; readers differ "
-                "in what they make of it."
-            )
+            told = f"{file.name} holds {untrusted.some(surplus)}, which {index.path.name} does not place there"
+            raise UnsafeCheckpoint(f"{told}; readers differ in what they make of it.")
         if missing := sorted(declared - held):
-            raise RefusedInput(
-                f"{file.name} lacks {untrusted.some(missing)}, which {index.path.name} places there: the files do not belong "
-                "together. Download or copy them again."
-            )
+            told = f"{file.name} lacks {untrusted.some(missing)}, which {index.path.name} places there"
+            raise damaged(f"{told}: the files do not belong together")
         merged.items.extend(root.items)
     return merged
 
@@ -85,36 +81,28 @@ def _refuse_places(path: Path, files: list[str], /) -> None:
     """Refuse shards that are elsewhere, missing, or too many."""
     if len(files) > MAX_SHARDS:
         raise absurd(f"{path.name} names {len(files):,} files", MAX_SHARDS)
-    outside = [file for file in files if not _is_plain(file)]
-    if outside:
+    # A name is plain if it is that of a file in the same folder on every system.
+    if outside := [
+        f for f in files if not (f.isprintable() and 0 < len(f) <= 255) or set(f) & set("/\\:") or f in (".", "..")
+    ]:
         raise UnsafeCheckpoint(
             f"{path.name} points at {untrusted.some(outside)}; shards must be in the folder of their index, under plain names."
         )
-    missing = [file for file in files if not (path.parent / file).is_file()]
-    if missing:
+    if missing := [file for file in files if not (path.parent / file).is_file()]:
         raise RefusedInput(f"{path.name} names files that are not there: {untrusted.some(missing)}. Download the rest.")
     size = sum((path.parent / file).stat().st_size for file in files)
     if size > contents.LARGEST:
         raise RefusedInput(f"its shards have {size:,} bytes, more than any CLIP checkpoint ({contents.LARGEST:,}).")
 
 
-def _is_plain(file: str, /) -> bool:
-    """Whether a name is that of a file in the same folder, on every system."""
-    return file.isprintable() and 0 < len(file) <= 255 and not set(file) & set("/\\:") and file not in (".", "..")
-
-
 CONFIG = "open_clip_config.json"
 MAX_CONFIG = 2**20  # bytes; real ones have about 1 kB
 # open_clip's own order, then the suffixes that it overlooks.
-WEIGHTS = tuple(
-    f"{stem}.{suffix}"
-    for suffix in ("safetensors", "bin", "pth", "pt")
-    for stem in ("open_clip_model", "open_clip_pytorch_model")
-)
+_STEMS = ("open_clip_model", "open_clip_pytorch_model")
+WEIGHTS = tuple(f"{stem}.{suffix}" for suffix in ("safetensors", "bin", "pth", "pt") for stem in _STEMS)
 HF_CONFIG = "config.json"
-HF_WEIGHTS = tuple(  # transformers' own order
-    f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", SUFFIX)
-)
+# transformers' own order
+HF_WEIGHTS = tuple(f"{name}{suffix}" for name in ("model.safetensors", "pytorch_model.bin") for suffix in ("", SUFFIX))
 # The files for images of transformers 4 and 5; in the second they are a section of this name.
 HF_PREPROCESSOR, HF_PROCESSOR, HF_SECTION = "preprocessor_config.json", "processor_config.json", "image_processor"
 PREPROCESSOR = "preprocessor_config"  # the key that it gets beside those of config.json
@@ -160,7 +148,12 @@ def locate(path: Path, /) -> WeightsLocation:
         RefusedInput: it holds no weights, or its configuration or the index of its shards is unreadable.
     """
     try:
-        return _in_directory(path) if path.is_dir() else _file(path)
+        if path.is_dir():
+            return _in_directory(path)
+        is_index = path.name.endswith(SUFFIX)  # it stands for the shards
+        if not is_index and (index := belongs_to(path)):
+            raise RefusedInput(f"it is one of several shards. Name their index, {index.name}, or the directory.")
+        return WeightsLocation(path, read(path) if is_index else None, _open_clip_description(path.parent), None)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the path
         raise cannot_read(error) from error
 
@@ -190,15 +183,6 @@ def transformers_description(folder: Path, /) -> Description | None:
         return Description(HF_CONFIG, config | {PREPROCESSOR: preprocessor})
     except OSError as error:
         raise cannot_read(error) from error
-
-
-def _file(path: Path, /) -> WeightsLocation:
-    """A named file; an index of shards stands for the shards."""
-    if path.name.endswith(SUFFIX):
-        return WeightsLocation(path, read(path), _open_clip_description(path.parent), None)
-    if index := belongs_to(path):
-        raise RefusedInput(f"it is one of several shards. Name their index, {index.name}, or the directory.")
-    return WeightsLocation(path, None, _open_clip_description(path.parent), None)
 
 
 def _in_directory(path: Path, /) -> WeightsLocation:

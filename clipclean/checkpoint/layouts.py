@@ -206,8 +206,7 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
     """
     notes: list[str] = []
     chosen, wrappers, producer = _unwrapped(root, notes, choice)
-    tensors = _tensors(chosen, notes)
-    tensors = _without_prefixes(tensors, notes)
+    tensors = _without_prefixes(_tensors(chosen, notes), notes)
     derived = {name: ref for name, ref in tensors.items() if name.rpartition(".")[2] in DERIVED}
     if derived:
         notes.append(f"dropped values that follow from the architecture: {some(derived)}")
@@ -222,7 +221,9 @@ def weights(root: object, /, *, choice: str | None) -> Weights:
 
 def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[Pairs, tuple[str, ...], str]:
     """The mapping that holds the weights, from below its wrappers."""
-    chosen = _mapping(root)
+    if not isinstance(root, Pairs):
+        raise RefusedInput("its top value is not a mapping of names to tensors. Save model.state_dict() and try again.")
+    chosen = root
     wanted = AVERAGES if choice == "ema" else (choice,) if choice is not None else ()
     path: list[str] = []
     offered: list[str] = []
@@ -245,7 +246,11 @@ def _unwrapped(root: object, notes: list[str], choice: str | None, /) -> tuple[P
         raise UsageError(
             f"--weights {choice}: it has no such weights; what holds tensors is {some(offered) or 'none of its keys'}."
         )
-    _refuse_averages_alone(chosen)
+    averages = [key for key, value in chosen.items if key in AVERAGES and isinstance(value, Pairs)]
+    if averages and not _holds_tensors(chosen):
+        raise RefusedInput(
+            f"it holds averaged weights alone, under {some(averages)}. If you mean those: --weights ema."
+        )
     return chosen, tuple(path), _producer(path, first_keys)
 
 
@@ -278,13 +283,6 @@ def _holds_tensors(mapping: Pairs, /) -> bool:
     return any(isinstance(value, TensorRef | OddTensor) for _, value in mapping.items)
 
 
-def _refuse_averages_alone(chosen: Pairs, /) -> None:
-    """Refuse to take averaged weights for the usual ones where there are no others."""
-    keys = [key for key, value in chosen.items if key in AVERAGES and isinstance(value, Pairs)]
-    if keys and not _holds_tensors(chosen):
-        raise RefusedInput(f"it holds averaged weights alone, under {some(keys)}. If you mean those: --weights ema.")
-
-
 def _producer(path: list[str], keys: set[str], /) -> str:
     """Who writes files with these keys, in words."""
     if not path:
@@ -311,12 +309,6 @@ def _note_skipped(items: list[tuple[object, object]], notes: list[str], /) -> No
     for key, value in items:
         kinds.setdefault(_described(key, value), []).append(key)
     notes.extend(f"skipped {some(keys)}: {kind}" for kind, keys in kinds.items())
-
-
-def _mapping(value: object, /) -> Pairs:
-    if isinstance(value, Pairs):
-        return value
-    raise RefusedInput("its top value is not a mapping of names to tensors. Save model.state_dict() and try again.")
 
 
 def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
@@ -352,16 +344,12 @@ def _tensors(chosen: Pairs, notes: list[str], /) -> dict[str, TensorRef]:
 def _without_prefixes(tensors: dict[str, TensorRef], notes: list[str], /) -> dict[str, TensorRef]:
     """Strip the prefixes that every name shares, outermost first."""
     removed = ""
-    while prefix := next((prefix for prefix in PREFIXES if _share(tensors, prefix)), ""):
+    while prefix := next((p for p in PREFIXES if all(name.startswith(p) and name != p for name in tensors)), ""):
         tensors = {name.removeprefix(prefix): ref for name, ref in tensors.items()}
         removed += prefix
     if removed:
         notes.append(f"removed the prefix {removed!r} from every name")
     return tensors
-
-
-def _share(tensors: dict[str, TensorRef], prefix: str, /) -> bool:
-    return all(name.startswith(prefix) and name != prefix for name in tensors)
 
 
 def _refuse_unsupported(tensors: dict[str, TensorRef], /) -> None:

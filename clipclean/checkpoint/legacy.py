@@ -25,7 +25,8 @@ def read(view: memoryview, /) -> tuple[Pickled, dict[str, Record]]:
         )
     protocol = _pickle(view, magic.end)
     system = _pickle(view, protocol.end)
-    if protocol.value != PROTOCOL or not _is_little_endian(system.value):
+    told = system.value.items if isinstance(system.value, Pairs) else []
+    if protocol.value != PROTOCOL or not any(key == "little_endian" and value is True for key, value in told):
         raise RefusedInput("it was written by an unknown version of torch.save. Re-save it with a current one.")
     main = _pickle(view, system.end)
     keys = _pickle(view, main.end)
@@ -36,10 +37,6 @@ def _pickle(view: memoryview, start: int, /) -> Pickled:
     """One pickle of the series; its end counts from the start of the file."""
     found = interpret(bytes(view[start : start + MAX_PICKLE]))
     return Pickled(found.value, start + found.end, found.classes, found.dropped, found.storages)
-
-
-def _is_little_endian(system: object, /) -> bool:
-    return isinstance(system, Pairs) and any(key == "little_endian" and value is True for key, value in system.items)
 
 
 def _records(view: memoryview, keys: Pickled, storages: dict[str, Storage], /) -> dict[str, Record]:
@@ -56,12 +53,11 @@ def _records(view: memoryview, keys: Pickled, storages: dict[str, Storage], /) -
             raise truncated("it ends before its last storage")
         elements = struct.unpack_from("<q", view, at)[0]
         size = elements * BYTES[storage.dtype]
-        if elements == storage.elements and at + 8 + size > len(view):
-            raise truncated("it ends inside a storage")
         if elements != storage.elements:
-            raise UnsafeCheckpoint(
-                f"storage {key[:40]!a} has {elements:,} elements, and not {storage.elements:,} as stated."
-            )
+            told = f"storage {key[:40]!a} has {elements:,} elements"
+            raise UnsafeCheckpoint(f"{told}, and not {storage.elements:,} as stated.")
+        if at + 8 + size > len(view):
+            raise truncated("it ends inside a storage")
         records[key] = Record(at + 8, size)
         at += 8 + size
     if at != len(view):

@@ -19,10 +19,8 @@ from clipclean.untrusted import some
 Format = Literal[
     "torch-zip", "torchscript", "torch-legacy", "safetensors", "open_clip-directory", "transformers-directory", "module"
 ]
-DIRECTORIES: dict[folders.Layout, Format] = {
-    "open_clip": "open_clip-directory",
-    "transformers": "transformers-directory",
-}
+DIRECTORIES: dict[folders.Layout, Format]
+DIRECTORIES = {"open_clip": "open_clip-directory", "transformers": "transformers-directory"}
 WAY_OUT = "Ask for the weights as safetensors, or re-save the state_dict alone from a source that you trust."
 MAX_PICKLE = 64 * 2**20  # bytes of data.pkl; the largest CLIP with its optimizer needs 2 MB
 
@@ -58,22 +56,15 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class _Parsed:
-    """The value that a container holds, before its tensors are chosen."""
+    """The value that a file holds, before its tensors are chosen."""
 
+    file: contents.Contents
     root: object
     records: dict[str, Record]
     format: Format
     producer: str | None = None
     quick_gelu: bool | None = None
     dropped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class _ParsedFile:
-    """One file: its bytes, and what they say."""
-
-    file: contents.Contents
-    parsed: _Parsed
 
 
 def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
@@ -104,14 +95,15 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
     try:
         place = folders.locate(path)
         parts = _parts(place)
-        roots = [part.parsed.root for part in parts]
+        roots = [part.root for part in parts]
         chosen = layouts.weights(folders.merge(place.index, roots) if place.index else roots[0], choice=weights)
         description = place.description
         if chosen.is_hugging_face and description is None:
             description = folders.transformers_description(place.weights.parent)
         built = _built(chosen, parts)
         equals = _compared(place, built)
-        digests = _digests(place, parts)
+        digests = {place.weights.name: place.index.sha256} if place.index else {}
+        digests |= {file.name: part.file.sha256 for file, part in zip(place.files, parts, strict=True)}
     except UnsafeCheckpoint as error:
         raise UnsafeCheckpoint(f"{path}: {error} {WAY_OUT}") from error
     except (RefusedInput, UsageError) as error:
@@ -119,14 +111,14 @@ def read(path: Path, /, *, weights: str | None = None) -> Checkpoint:
     return Checkpoint(
         path=path,
         weights=place.weights,
-        format=DIRECTORIES[place.layout] if place.layout else parts[0].parsed.format,
+        format=DIRECTORIES[place.layout] if place.layout else parts[0].format,
         producer=_producer(place, parts, chosen),
         tensors=built,
         config=description.config if description else None,
         config_name=description.name if description else None,
         sha256=_sha256(digests),
         size=sum(part.file.size for part in parts) + (place.index.size if place.index else 0),
-        quick_gelu=parts[0].parsed.quick_gelu,
+        quick_gelu=parts[0].quick_gelu,
         notes=(*_notes(place, parts, chosen, description), *equals),
         wrappers=chosen.wrappers,
         digests=digests,
@@ -169,42 +161,36 @@ def digest(named: Mapping[str, Tensor], /) -> str:
     return found.hexdigest()
 
 
-def _parts(place: folders.WeightsLocation, /) -> list[_ParsedFile]:
+def _parts(place: folders.WeightsLocation, /) -> list[_Parsed]:
     """Every file that holds tensors, read and parsed."""
-    parts: list[_ParsedFile] = []
+    parts: list[_Parsed] = []
     for path in place.files:
         try:
             with contents.opened(path) as opened:
                 kind = contents.tell(opened.head)
-                if opened.size > contents.BLOCK:  # less is sooner read than judged
-                    EXTENTS.get(kind, _any_extent)(opened)
+                if opened.size > contents.BLOCK and kind in EXTENTS:  # less is sooner read than judged
+                    EXTENTS[kind](opened)
                 file = contents.load(opened)
-            parts.append(_ParsedFile(file, READERS[kind](file.view())))
+            parts.append(READERS[kind](file))
         except RefusedInput as error:
             raise type(error)(f"{path.name}: {error}" if place.index else str(error)) from error
-    if len({part.parsed.format for part in parts}) > 1:
+    if len({part.format for part in parts}) > 1:
         raise damaged("its shards are files of different formats")
     return parts
 
 
-def _built(chosen: layouts.Weights, parts: list[_ParsedFile], /) -> dict[str, Tensor]:
+def _built(chosen: layouts.Weights, parts: list[_Parsed], /) -> dict[str, Tensor]:
     """The chosen tensors of all parts, under open_clip's names."""
     built: dict[str, Tensor] = {}
     for part in parts:
         # Keys of records repeat from file to file, so each file builds what it described itself.
-        own = {id(value) for _, value in part.parsed.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
+        own = {id(value) for _, value in part.root.items} if len(parts) > 1 else None  # type: ignore[attr-defined] # merged before
         refs = {name: ref for name, ref in chosen.tensors.items() if own is None or id(ref) in own}
-        built |= tensors.build(refs, part.parsed.records, part.file)
+        built |= tensors.build(refs, part.records, part.file)
     named = layouts.to_open_clip(built) if chosen.is_hugging_face else built
     for part in parts:
         tensors.free_the_rest(named.values(), part.file)
     return named
-
-
-def _digests(place: folders.WeightsLocation, parts: list[_ParsedFile], /) -> dict[str, str]:
-    """The SHA-256 of each file by its name, of an index first."""
-    index = {place.weights.name: place.index.sha256} if place.index else {}
-    return index | {file.name: part.file.sha256 for file, part in zip(place.files, parts, strict=True)}
 
 
 def _sha256(digests: Mapping[str, str], /) -> str:
@@ -214,8 +200,9 @@ def _sha256(digests: Mapping[str, str], /) -> str:
     return hashlib.sha256("".join(f"{digest}  {name}\n" for name, digest in digests.items()).encode()).hexdigest()
 
 
-def _zip(view: memoryview, /) -> _Parsed:
+def _zip(file: contents.Contents, /) -> _Parsed:
     """torch.save since 1.6, or a TorchScript archive."""
+    view = file.view()
     found = container.members(view)
     is_script = "constants.pkl" in found or any(name.startswith("code/") for name in found)
     order = found.get("byteorder")
@@ -228,8 +215,9 @@ def _zip(view: memoryview, /) -> _Parsed:
         raise RefusedInput("its numbers are compressed: it was repacked. Re-save the state_dict with torch.save.")
     records = {key: Record(entry.start, entry.size, container.stated_crc(entry)) for key, entry in storages.items()}
     if not is_script:
-        return _Parsed(pickled.value, records, "torch-zip", dropped=pickled.dropped)
+        return _Parsed(file, pickled.value, records, "torch-zip", dropped=pickled.dropped)
     return _Parsed(
+        file=file,
         root=container.flatten(pickled.value),
         records=records,
         format="torchscript",
@@ -239,22 +227,18 @@ def _zip(view: memoryview, /) -> _Parsed:
     )
 
 
-def _pickle(view: memoryview, /) -> _Parsed:
+def _pickle(file: contents.Contents, /) -> _Parsed:
     """torch.save before 1.6."""
-    pickled, records = legacy.read(view)
-    return _Parsed(pickled.value, records, "torch-legacy", dropped=pickled.dropped)
+    pickled, records = legacy.read(file.view())
+    return _Parsed(file, pickled.value, records, "torch-legacy", dropped=pickled.dropped)
 
 
-def _safetensors(view: memoryview, /) -> _Parsed:
-    root, records = safetensors_file.read(view)
-    return _Parsed(root, records, "safetensors", producer="safetensors file")
+def _safetensors(file: contents.Contents, /) -> _Parsed:
+    root, records = safetensors_file.read(file.view())
+    return _Parsed(file, root, records, "safetensors", producer="safetensors file")
 
 
-def _any_extent(_: contents.OpenFile, /) -> None:
-    """A pickle does not say in one place how long its file is."""
-
-
-# A file of another length than it states is not read.
+# A file of another length than it states is not read; a pickle does not say in one place how long its file is.
 EXTENTS: dict[contents.Kind, Callable[[contents.OpenFile], None]] = {
     "safetensors": lambda file: safetensors_file.check_extent(
         file.at(0, safetensors_file.header_end(file.head)), file.size
@@ -264,25 +248,22 @@ EXTENTS: dict[contents.Kind, Callable[[contents.OpenFile], None]] = {
 READERS = {"zip": _zip, "pickle": _pickle, "safetensors": _safetensors}
 
 
-def _producer(place: folders.WeightsLocation, parts: list[_ParsedFile], chosen: layouts.Weights, /) -> str:
-    parsed = parts[0].parsed
+def _producer(place: folders.WeightsLocation, parts: list[_Parsed], chosen: layouts.Weights, /) -> str:
     if place.layout:
-        return f"{place.layout} directory, weights in {place.weights.name} ({parsed.format})"
-    if place.index:
-        return f"{len(parts)} shards ({parsed.format})"
-    return parsed.producer or chosen.producer
+        return f"{place.layout} directory, weights in {place.weights.name} ({parts[0].format})"
+    return f"{len(parts)} shards ({parts[0].format})" if place.index else parts[0].producer or chosen.producer
 
 
 def _notes(
     place: folders.WeightsLocation,
-    parts: list[_ParsedFile],
+    parts: list[_Parsed],
     chosen: layouts.Weights,
     description: folders.Description | None,
     /,
 ) -> tuple[str, ...]:
     """Notes on skipped, dropped and added values."""
     notes = list(chosen.notes)
-    if dropped := dict.fromkeys(kind for part in parts for kind in part.parsed.dropped):
+    if dropped := dict.fromkeys(kind for part in parts for kind in part.dropped):
         notes.append(f"contains {', '.join(dropped)}: read as inert data and dropped")
     if place.index:
         notes.append(f"{len(parts)} shards, as {place.weights.name} lists them; sha256 is that of their sha256sum")
@@ -297,8 +278,7 @@ def of_module(net: nn.Module, /) -> Checkpoint:
     Raises:
         RefusedInput: a tensor holds NaN or an infinity, or is no plain tensor of numbers.
     """
-    state: dict[str, object] = net.state_dict()
-    if odd := [name for name, each in state.items() if not _is_plain(each)]:
+    if odd := [name for name, each in net.state_dict().items() if not _is_plain(each)]:
         raise RefusedInput(
             f"{type(net).__name__} holds {some(odd, show=str)}: of no numbers yet (meta), sparse, complex or quantised. Give a module "
             "with plain weights in fp32, fp16 or bf16."

@@ -34,8 +34,7 @@ def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
         UnsafeCheckpoint: header and data contradict each other, or tensors share bytes.
         RefusedInput: it is truncated, malformed, or holds a dtype that CLIP weights never have.
     """
-    header, begin = _header(view)
-    header.pop(METADATA, None)
+    header, _, begin = _header(view)
     entries = sorted((_entry(name, entry) for name, entry in header.items()), key=lambda found: found[1:3])
     _refuse_gaps(entries, len(view) - begin)
     tensors = Pairs([(name, ref) for name, _, _, ref in entries])
@@ -53,8 +52,7 @@ def check_extent(start: bytes, size: int, /) -> None:
     Raises:
         UnsafeCheckpoint, RefusedInput: that is so, or the header is malformed.
     """
-    header, begin = _header(memoryview(start))
-    header.pop(METADATA, None)
+    header, _, begin = _header(memoryview(start))
     _refuse_size(max((_entry(name, entry)[2] for name, entry in header.items()), default=0), size - begin)
 
 
@@ -64,7 +62,7 @@ def metadata(view: memoryview, /) -> dict[str, str]:
     Raises:
         RefusedInput: it is malformed, or something else than texts by name.
     """
-    told = _header(view)[0].get(METADATA, {})
+    _, told, _ = _header(view)
     if not isinstance(told, dict) or not all(isinstance(text, str) for text in told.values()):
         raise RefusedInput("the metadata of its safetensors header are not texts by name.")
     return dict(told)
@@ -100,8 +98,8 @@ def _own(tensor: Tensor, /) -> Tensor:
     return flat if whole else flat.clone(memory_format=torch.contiguous_format)
 
 
-def _header(view: memoryview, /) -> tuple[dict[str, object], int]:
-    """The header, and the offset of the data behind it."""
+def _header(view: memoryview, /) -> tuple[dict[str, object], object, int]:
+    """What the header says of tensors, its metadata, and the offset of the data behind it."""
     if len(view) < 8:
         raise RefusedInput("it is too short for a safetensors file.")
     length = struct.unpack_from("<Q", view)[0]
@@ -109,7 +107,8 @@ def _header(view: memoryview, /) -> tuple[dict[str, object], int]:
         raise RefusedInput(f"its safetensors header claims {length:,} bytes; clipclean reads up to {MAX_HEADER:,}.")
     if 8 + length > len(view):
         raise truncated("it ends inside its safetensors header")
-    return untrusted.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER), 8 + length
+    header = untrusted.loads(bytes(view[8 : 8 + length]), "its safetensors header", limit=MAX_HEADER)
+    return header, header.pop(METADATA, {}), 8 + length
 
 
 def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:
