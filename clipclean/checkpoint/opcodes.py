@@ -147,11 +147,11 @@ class _Machine:
                 self.push(tuple(self.pop_to_mark()))
             case "TUPLE1" | "TUPLE2" | "TUPLE3":
                 self.push(tuple([self.pop() for _ in range(int(opcode[-1]))][::-1]))
-            case "EMPTY_SET":
-                self.drop_set()
-            case "FROZENSET":
-                self.pop_to_mark()
-                self.drop_set()
+            case "EMPTY_SET" | "FROZENSET":  # sets are dropped, with what is in them
+                if opcode == "FROZENSET":
+                    self.pop_to_mark()
+                self.dropped["set"] = None
+                self.push(DroppedObject("set"))
             case "APPEND":
                 self.extend([self.pop()])
             case "APPENDS" | "ADDITEMS":  # the second to a set, which is dropped
@@ -163,7 +163,10 @@ class _Machine:
             case "GLOBAL":
                 self.name(*argument)
             case "STACK_GLOBAL":
-                self.stack_name()
+                name, module = self.pop(), self.pop()
+                if not isinstance(name, str) or not isinstance(module, str) or len(name) + len(module) > 1000:
+                    raise UnsafeCheckpoint("its pickle imports something other than a plain name.")
+                self.name(module, name)
             case "REDUCE" | "NEWOBJ":
                 self.call()
             case "BUILD":
@@ -176,7 +179,9 @@ class _Machine:
             case "MEMOIZE":
                 self.remember(len(self.memo))
             case "BINGET" | "LONG_BINGET":
-                self.recall(argument)
+                if argument not in self.memo:
+                    raise UnsafeCheckpoint("its pickle refers to a value that was never noted: it is malformed.")
+                self.push(self.memo[argument])
             case _:
                 if opcode == "INST":  # the one of them that carries a name
                     self.foreign[argument.replace(" ", ".")] = None
@@ -221,12 +226,6 @@ class _Machine:
         if index > MAX_OPCODES:
             raise UnsafeCheckpoint(f"its pickle numbers a value {index:,}, which no checkpoint needs: a memo bomb.")
         self.memo[index] = self.top()
-
-    def recall(self, index: int, /) -> None:
-        """Push a value from the memo."""
-        if index not in self.memo:
-            raise UnsafeCheckpoint("its pickle refers to a value that was never noted: it is malformed.")
-        self.push(self.memo[index])
 
     def name(self, module: str, name: str, /) -> None:
         """Push an importable name, and note what kind it is."""
@@ -275,15 +274,3 @@ class _Machine:
             target.state = state
         elif not isinstance(target, Pairs | DroppedObject):  # an OrderedDict's state is its _metadata
             raise UnsafeCheckpoint("its pickle sets the state of something that has none.")
-
-    def stack_name(self) -> None:
-        """STACK_GLOBAL: a name from two strings on the stack."""
-        name, module = self.pop(), self.pop()
-        if not isinstance(name, str) or not isinstance(module, str) or len(name) + len(module) > 1000:
-            raise UnsafeCheckpoint("its pickle imports something other than a plain name.")
-        self.name(module, name)
-
-    def drop_set(self) -> None:
-        """Sets are dropped, with what is in them."""
-        self.dropped["set"] = None
-        self.push(DroppedObject("set"))

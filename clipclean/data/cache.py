@@ -21,15 +21,10 @@ SPARE = 1.25  # times that: below it making an image smaller takes longer than i
 
 
 class Decoded(NamedTuple):
-    """One image as a run needs it; all of it uint8 in [0, 255], from one decode.
+    """One image as a run needs it; all of it uint8 in [0, 255], from one decode."""
 
-    Attributes:
-        fitted: (3, S, S), the model's input.
-        large: (3, H, W), the source of second views: the whole image, its short side at most
-            ``SPARE * DETAIL * S``; None if not needed.
-    """
-
-    fitted: Tensor
+    fitted: Tensor  # (3, S, S), the model's input
+    # (3, H, W), the source of second views: the whole image, its short side at most SPARE * DETAIL * S; None if not needed
     large: Tensor | None
 
     @property

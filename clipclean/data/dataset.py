@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -38,14 +38,6 @@ class Pair:
 
 
 @dataclass(frozen=True)
-class SkippedSample:
-    """A sample that cannot be used, and why."""
-
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True)
 class CleanSet:
     """A data set read from a path.
 
@@ -60,7 +52,7 @@ class CleanSet:
     """
 
     pairs: tuple[Pair, ...]
-    skipped: tuple[SkippedSample, ...]
+    skipped: tuple[SkippedRecord, ...]
     digest: str
     format: str
     path: Path
@@ -75,7 +67,7 @@ class CleanSet:
             name=" + ".join(Path(part).name for part in str(self.path).split("::")),
             format=self.format,
             pairs=len(self.pairs),
-            skipped=tuple(SkippedRecord(key=each.key, reason=each.reason) for each in self.skipped),
+            skipped=self.skipped,
             digest=self.digest,
         )
 
@@ -140,7 +132,7 @@ class _Outcome:
     """The result for the samples of one image."""
 
     usable: tuple[int, ...]  # their places in the set
-    skipped: tuple[tuple[int, SkippedSample], ...]
+    skipped: tuple[tuple[int, SkippedRecord], ...]
     sha256: str  # of the encoded image; empty where nothing is usable
 
 
@@ -163,12 +155,18 @@ def _checked(
         if taken >= most:
             break
     digests = dict(sorted((place, outcome.sha256) for outcome in outcomes for place in outcome.usable)[:most])
-    pairs = tuple(_pair(found.entries[place], images) for place in digests)
+    pairs = tuple(
+        Pair(entry.key, entry.caption, entry.label, Image(entry.image, images))
+        for entry in (found.entries[place] for place in digests)
+        if entry.image is not None  # an entry without one is never usable
+    )
     problems = dict(skip for outcome in outcomes for skip in outcome.skipped)
     skipped = tuple(problems[place] for place in sorted(problems))
     _refuse_if_poor(path, found, len(pairs), skipped, most=images.limits.max_skipped_share)
-    digest = _digest(zip(digests.values(), (pair.caption for pair in pairs), strict=True))
-    return CleanSet(pairs, skipped, digest, found.format, path, found.ignored())
+    total_digest = hashlib.sha256()
+    for image, caption in sorted(zip(digests.values(), (pair.caption for pair in pairs), strict=True)):
+        total_digest.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
+    return CleanSet(pairs, skipped, total_digest.hexdigest(), found.format, path, found.ignored())
 
 
 def _by_image(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[int]]:
@@ -183,7 +181,10 @@ def _by_image(entries: Sequence[SampleEntry], /, *, spread: bool) -> list[list[i
 
 
 def _look(samples: Sequence[tuple[int, SampleEntry]], /, *, images: ImageCache, captions: bool) -> _Outcome:
-    problems = {place: entry.problem or _missing(entry, captions=captions) for place, entry in samples}
+    def missing(entry: SampleEntry) -> str:
+        return "no image" if entry.image is None else NO_CAPTION if captions and not entry.caption else ""
+
+    problems = {place: entry.problem or missing(entry) for place, entry in samples}
     sha256 = ""
     image = samples[0][1].image
     if image is not None and not all(problems.values()):
@@ -194,23 +195,14 @@ def _look(samples: Sequence[tuple[int, SampleEntry]], /, *, images: ImageCache, 
         except Unusable as error:
             problems = {place: problem or str(error) for place, problem in problems.items()}
     usable = tuple(place for place, problem in problems.items() if not problem)
-    skipped = tuple((place, SkippedSample(entry.key, problems[place])) for place, entry in samples if problems[place])
+    skipped = tuple(
+        (place, SkippedRecord(key=entry.key, reason=problems[place])) for place, entry in samples if problems[place]
+    )
     return _Outcome(usable, skipped, sha256)
 
 
-def _missing(entry: SampleEntry, /, *, captions: bool) -> str:
-    if entry.image is None:
-        return "no image"
-    return NO_CAPTION if captions and not entry.caption else ""
-
-
-def _pair(entry: SampleEntry, images: ImageCache, /) -> Pair:
-    assert entry.image is not None  # noqa: S101 # an entry without an image is never usable
-    return Pair(entry.key, entry.caption, entry.label, Image(entry.image, images))
-
-
 def _refuse_if_poor(
-    path: Path, found: Listing, usable: int, skipped: Sequence[SkippedSample], /, *, most: float
+    path: Path, found: Listing, usable: int, skipped: Sequence[SkippedRecord], /, *, most: float
 ) -> None:
     total = usable + len(skipped)
     if usable and len(skipped) <= most * total:
@@ -233,10 +225,3 @@ def _refuse_if_poor(
         f"{len(skipped):,} of {total:,} samples of {printable(path)} ({found.format}) cannot be used, and a share of "
         f"{most:g} is allowed (max_skipped_share). Mend or remove them:{named}{more}{ignored}"
     )
-
-
-def _digest(pairs: Iterable[tuple[str, str]], /) -> str:
-    total = hashlib.sha256()
-    for image, caption in sorted(pairs):
-        total.update(f"{image} {caption}\n".encode())  # unambiguous: a caption has no line break
-    return total.hexdigest()

@@ -67,36 +67,22 @@ class Unusable(RefusedInput):
 
 @dataclass(frozen=True)
 class ReadLimits:
-    """The limits of a reader.
+    """The limits of a reader."""
 
-    Attributes:
-        max_pixels: width times height of one image.
-        max_bytes: size of one encoded image.
-        max_skipped_share: in [0, 1]; a set with a larger share of unusable samples is refused.
-        max_pairs: usable pairs to take; None takes all.
-    """
-
-    max_pixels: int
-    max_bytes: int
-    max_skipped_share: float
-    max_pairs: int | None
+    max_pixels: int  # width times height of one image
+    max_bytes: int  # of one encoded image
+    max_skipped_share: float  # in [0, 1]; a set with a larger share of unusable samples is refused
+    max_pairs: int | None  # usable ones to take; None takes all
 
 
 @dataclass(frozen=True)
 class DataRequest:
-    """The caller's settings for a data set.
+    """The caller's settings for a data set."""
 
-    Attributes:
-        image_key: column, or extension in a shard, of the images; None looks for a known one.
-        caption_key: column, or JSON key, of the captions; None looks for a known one.
-        captions: whether the set must have captions.
-        labels_serve: whether captions are made of labels where there are no others.
-    """
-
-    image_key: str | None = None
-    caption_key: str | None = None
-    captions: bool = True
-    labels_serve: bool = False
+    image_key: str | None = None  # column, or extension in a shard, of the images; None looks for a known one
+    caption_key: str | None = None  # column, or JSON key, of the captions; None looks for a known one
+    captions: bool = True  # whether the set must have captions
+    labels_serve: bool = False  # whether captions are made of labels where there are no others
 
 
 @dataclass(frozen=True, slots=True)

@@ -97,25 +97,15 @@ SAMPLES = 63  # images and captions that each export is compared on: batches of 
 
 @dataclass(frozen=True)
 class Format:
-    """One export format.
+    """One export format."""
 
-    Attributes:
-        summary: what it is, for ``--help``.
-        library: the name of the library that loads it, as model hubs spell it.
-        load: how to load it, in one line; ``{}`` stands for the folder.
-        example: the lines of the model card that load it.
-        packages: what must be installed to write it.
-        files: every file that it may write, relative to the folder.
-        module: its module in this package, which imports torch.
-    """
-
-    summary: str
-    library: str
-    load: str
-    example: tuple[str, ...]
-    packages: tuple[str, ...]
-    files: tuple[str, ...]
-    module: str
+    summary: str  # what it is, for --help
+    library: str  # the name of the library that loads it, as model hubs spell it
+    load: str  # how to load it, in one line; {} stands for the folder
+    example: tuple[str, ...]  # the lines of the model card that load it
+    packages: tuple[str, ...]  # what must be installed to write it
+    files: tuple[str, ...]  # every file that it may write, relative to the folder
+    module: str  # in this package; it imports torch
 
     def layout(self) -> FormatModule:
         """The module, imported."""

@@ -60,16 +60,10 @@ def names(preset: Preset, /, *, fp16: bool) -> tuple[str, str]:
     return preset.vision.replace(".onnx", "_fp16.onnx"), preset.text.replace(".onnx", "_fp16.onnx")
 
 
-def _all_files() -> tuple[str, ...]:
-    beside = (
-        *("config.json", "preprocessor_config.json", *bpe.FILES),
-        PREPROCESS_CFG,
-        *(f"{TOKENIZER_FOLDER}/{name}" for name in bpe.FILES),
-    )
-    graphs = dict.fromkeys(
-        name for preset in PRESETS.values() for fp16 in (False, True) for name in names(preset, fp16=fp16)
-    )
-    return (*(name + suffix for name in graphs for suffix in ("", DATA)), *beside)
-
-
-FILES = _all_files()  # of all presets
+_GRAPHS = dict.fromkeys(name for each in PRESETS.values() for fp16 in (False, True) for name in names(each, fp16=fp16))
+FILES = (  # of all presets
+    *(name + suffix for name in _GRAPHS for suffix in ("", DATA)),
+    *("config.json", "preprocessor_config.json", *bpe.FILES),
+    PREPROCESS_CFG,
+    *(f"{TOKENIZER_FOLDER}/{name}" for name in bpe.FILES),
+)

@@ -104,18 +104,12 @@ def ask(library: str, folder: Path, samples: ParitySamples, /, *arguments: str) 
                 "Give the same command again when the machine is less busy."
             ) from error
         if run.returncode != 0:
-            raise ExportMismatch(
-                f"{library} cannot load the files written to {folder}: {_last_words(run)}. Nothing was exported."
-            )
+            words = (run.stderr.strip().splitlines() or ["no message"])[-1]
+            why = f"it was ended by signal {-run.returncode}" if run.returncode < 0 else words
+            raise ExportMismatch(f"{library} cannot load the files written to {folder}: {why}. Nothing was exported.")
         with np.load(answered, allow_pickle=False) as theirs:
             answer = ReaderAnswer(images=theirs["images"], texts=theirs["texts"], reader=str(theirs["reader"]))
             return answer | {"tokens": theirs["tokens"]} if "tokens" in theirs else answer
-
-
-def _last_words(run: "subprocess.CompletedProcess[str]", /) -> str:
-    if run.returncode < 0:
-        return f"it was ended by signal {-run.returncode}"
-    return (run.stderr.strip().splitlines() or ["no message"])[-1]
 
 
 def held(samples: ParitySamples, answer: ReaderAnswer, limits: ParityLimits, /) -> Parity:

@@ -23,15 +23,11 @@ NEW, OLD = "new", "old"  # in them: what is written, and what it took the place 
 
 @dataclass(frozen=True)
 class OutputState:
-    """The content of an output folder.
+    """The content of an output folder."""
 
-    Attributes:
-        earlier: digests by name of the files that an earlier run left, by its own record and as they are.
-        run: the run that was killed after all its files had come, and before it could say so.
-    """
-
+    # Digests by name of the files that an earlier run left, by its own record and as they are.
     earlier: Mapping[str, str] = field(default_factory=dict)
-    run: str | None = None
+    run: str | None = None  # that was killed after all its files had come, and before it could say so
 
     def check(self, out: Path, run: str, /, *, force: bool) -> None:
         """Raise UsageError where the finished result of another run would be replaced unasked."""
@@ -92,7 +88,7 @@ def written(out: Path, /) -> Iterator[Path]:
     except OSError as error:
         raise files.cannot_write(out, error) from error
     finally:
-        if not _is_moving(own_state.noted(out)):
+        if "new" not in (own_state.noted(out) or {}):  # nothing is being moved
             _remove(scratch)
             own_state.note(out, None)
 
@@ -110,7 +106,8 @@ def place(new: Path, out: Path, /, *, earlier: Mapping[str, str], run: str) -> N
         "run": run,
     }
     for name in moves["new"]:
-        _sync(new / name)
+        with (new / name).open("rb+") as stream:
+            os.fsync(stream.fileno())
     own_state.note(out, moves)
     try:
         _forward(new.parent, out, moves)
@@ -169,10 +166,6 @@ def _digest(folder: Path, name: str) -> str | None:
         return None
 
 
-def _is_moving(told: own_state.Note | None) -> bool:
-    return told is not None and "new" in told
-
-
 def _ended(out: Path) -> str | None:
     """Finish the work of a killed process; returns its run if all its files were moved in."""
     if own_state.noted(out) is None:
@@ -182,7 +175,7 @@ def _ended(out: Path) -> str | None:
         if told is None:
             return None
         scratch = Path(told["scratch"])
-        if not _is_moving(told):
+        if "new" not in told:  # nothing was being moved
             _remove(scratch)
             own_state.note(out, None)
             return None
@@ -246,8 +239,3 @@ def _remove(scratch: Path) -> None:
     """Remove a scratch folder of ours; a link in its place is left alone."""
     if scratch.name.startswith(SCRATCH) and not scratch.is_symlink():
         shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb+") as stream:
-        os.fsync(stream.fileno())

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NotRequired, Protocol, TypedDict
+from typing import TYPE_CHECKING, Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -17,12 +17,6 @@ if TYPE_CHECKING:
 Array = np.ndarray[Any, np.dtype[Any]]  # rows of pixels, token ids or embeddings
 Arrays = Mapping[str, Array]  # the content of an npz
 BATCHES = (1, 2, 3)  # then whatever is left: a graph that fits one size alone is noticed
-
-
-class PooledFeatures(Protocol):
-    """The return type of ``get_*_features`` in transformers 5."""
-
-    pooler_output: torch.Tensor
 
 
 class ReaderAnswer(TypedDict):
@@ -73,9 +67,10 @@ def transformers(folder: Path, inputs: Arrays, /) -> ReaderAnswer:
     }
 
 
-def embeddings(features: "torch.Tensor | PooledFeatures", /) -> Array:
+def embeddings(features: Any, /) -> Array:  # Any: the library has no types for its parts
     """The array in what ``get_*_features`` returns: a tensor in transformers 4, an output with it in 5."""
-    return (features if isinstance(features, torch.Tensor) else features.pooler_output).numpy()
+    embedded: Array = getattr(features, "pooler_output", features).numpy()
+    return embedded
 
 
 def onnxruntime(folder: Path, inputs: Arrays, vision: str, text: str, /) -> ReaderAnswer:

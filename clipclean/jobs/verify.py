@@ -59,8 +59,9 @@ class Result:
         """Turn a reader's refusal into a finding."""
         try:
             yield
-        except ClipcleanError as error:
-            self.findings.append(VerifyFinding(file, check, "unreadable", str(error)))
+        except (ClipcleanError, OSError) as error:
+            told = f"cannot be read: {error.strerror}" if isinstance(error, OSError) else str(error)
+            self.findings.append(VerifyFinding(file, check, "unreadable", told))
 
 
 def verify(folder: Path, /, *, public_key: Path | None) -> Result:
@@ -96,10 +97,8 @@ def verify(folder: Path, /, *, public_key: Path | None) -> Result:
 
 def _listed(folder: Path, /) -> dict[str, str]:
     """The entries of ``SHA256SUMS``."""
-    listed = None
     try:
-        if folder.is_dir():
-            listed = untrusted.read(folder / checksums.NAME, limit=checksums.MAX_BYTES)
+        listed = untrusted.read(folder / checksums.NAME, limit=checksums.MAX_BYTES) if folder.is_dir() else None
     except FileNotFoundError as error:
         raise RefusedInput(
             f"{folder} has no {checksums.NAME}: nothing says what should be in it. Name a folder that sanitize or export wrote."
@@ -123,30 +122,19 @@ def _digests(folder: Path, result: Result, /) -> dict[str, str]:
     found: dict[str, str] = {}
     hidden = 0
     for place, folders, names in os.walk(folder):
-        for name in [*folders]:
+        hidden += sum(name.startswith(".") for name in (*folders, *names))
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        inner = set(folders)
+        for name in (*folders, *sorted(name for name in names if not name.startswith("."))):
             path = Path(place, name)
-            if name.startswith("."):
-                hidden += 1
-                folders.remove(name)
-            elif path.is_symlink():
-                result.differs(path.relative_to(folder).as_posix(), "checksums", "is a link to another folder")
-        for name in sorted(names):
-            path = Path(place, name)
-            relative = path.relative_to(folder).as_posix()
-            if name.startswith("."):
-                hidden += 1
-            elif path.is_symlink():
+            relative, is_folder = path.relative_to(folder).as_posix(), name in inner
+            if path.is_symlink():
                 result.differs(relative, "checksums", "is a link: its target is outside the folder and can change")
-                if path.is_file():
-                    found[relative] = files.sha256(path)
-            elif not path.is_file():
+            elif not is_folder and not path.is_file():
                 result.differs(relative, "checksums", "is a device or a pipe, not a file")
-            else:
-                try:
+            if not is_folder and path.is_file():
+                with result.reading(relative, "checksums"):
                     found[relative] = files.sha256(path)
-                except OSError as error:
-                    reason = f"cannot be read: {error.strerror}"
-                    result.findings.append(VerifyFinding(relative, "checksums", "unreadable", reason))
     if hidden:
         result.notes.append(f"{hidden} hidden file(s) or folder(s) were not checked")
     return found
@@ -184,10 +172,7 @@ def _statement(folder: Path, present: dict[str, str], result: Result, /) -> stat
         return None
     stated: statement.Json | None = None
     with result.reading(name, check):
-        try:
-            found = untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
-        except OSError as error:
-            raise RefusedInput(f"it cannot be read: {error.strerror}.") from error
+        found = untrusted.loads(untrusted.read(folder / name, limit=MAX_JSON), name, limit=MAX_JSON)
         kind = _at(found, "predicate", "buildDefinition", "buildType")
         if str(kind) not in COMMANDS:
             raise RefusedInput(
@@ -235,11 +220,11 @@ def _weights(folder: Path, stated: statement.Json, present: dict[str, str], resu
     """Every file of weights is read as data, and its tensors have the digest of the statement."""
     told = _digests_in(stated.get("subject"), statement.TENSOR_DIGEST)
     read = []
-    for name in sorted({name for name in (*present, *told) if name.endswith(WEIGHTS)}):
-        if name not in present:
-            if not os.path.lexists(folder / name):
-                result.differs(name, "weights", "is missing")
-            continue
+    named = {name for name in (*present, *told) if name.endswith(WEIGHTS)}
+    for name in sorted(named - present.keys()):
+        if not os.path.lexists(folder / name):
+            result.differs(name, "weights", "is missing")
+    for name in sorted(named & present.keys()):
         with result.reading(name, "weights"):
             # Those of a CLIP that can be built.
             digest = checkpoint.digest(inputs.read(folder / name, arch=None).file.tensors)
@@ -282,15 +267,12 @@ def _signature(folder: Path, public_key: Path | None, result: Result, /) -> None
     """The signature by model-signing, which covers every file of the folder, if the key is given."""
     path = folder / SIGNATURE
     if public_key is None:
-        there = (
-            f"{SIGNATURE} was not checked: give the signer's key by --public-key" if path.is_file() else "not signed"
-        )
+        unchecked = f"{SIGNATURE} was not checked: give the signer's key by --public-key"
+        there = unchecked if path.is_file() else "not signed"
         result.notes.append(f"{there}; checksums show that a folder is whole, not who made it")
-        return
-    if not path.is_file():
+    elif not path.is_file():
         result.differs(SIGNATURE, "signature", "is missing, and a key was given to check it with")
-        return
-    if problem := _signature_problem(folder, path, public_key):
+    elif problem := _signature_problem(folder, path, public_key):
         result.differs(SIGNATURE, "signature", problem)
     else:
         result.checked["signature"] = f"by the key in {public_key.name}"
