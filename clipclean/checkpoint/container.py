@@ -59,7 +59,6 @@ def members(view: memoryview, /) -> dict[str, ZipMember]:
     directory, count = _directory(view)
     entries = [_located(view, entry, directory.start) for entry in _central_entries(view, directory, count)]
     _refuse_foreign_archive([entry.name for entry in entries])
-    _refuse_overlap(entries)
     _refuse_gaps(view, entries, directory.start)
     found: dict[str, ZipMember] = {}
     folders: set[str] = set()
@@ -266,21 +265,18 @@ def _refuse_foreign_archive(names: list[str], /) -> None:
         raise RefusedInput("it is a zip archive, and no PyTorch checkpoint lies in it. Unpack it and name the file.")
 
 
-def _refuse_overlap(entries: list[ZipMember], /) -> None:
-    """Refuse bytes that belong to two entries: the trick of the bombs that need no compression."""
+def _refuse_gaps(view: memoryview, entries: list[ZipMember], end: int, /) -> None:
+    """Refuse bytes that belong to two entries, the trick of the bombs that need no compression, or to none.
+
+    Readers that go through the file would find others between the entries. Behind the data of an entry that says so stand its
+    sizes and CRC again, and nothing else.
+    """
     ordered = sorted(entries, key=lambda entry: entry.header)
     for one, next_one in itertools.pairwise(ordered):
         if one.stop > next_one.header:
             raise UnsafeCheckpoint(f"{one.name[:80]!a} and {next_one.name[:80]!a} overlap in the archive.")
-
-
-def _refuse_gaps(view: memoryview, entries: list[ZipMember], end: int, /) -> None:
-    """Refuse bytes between entries that no entry owns: readers that go through the file would find others there.
-
-    Behind the data of an entry that says so stand its sizes and CRC again, and nothing else.
-    """
     at = 0
-    for entry in sorted(entries, key=lambda entry: entry.header):
+    for entry in ordered:
         if entry.header != at:
             raise UnsafeCheckpoint(f"{entry.header - at:,} bytes before {entry.name[:80]!a} belong to no entry.")
         at = entry.stop

@@ -36,7 +36,13 @@ def read(view: memoryview, /) -> tuple[Pairs, dict[str, Record]]:
     """
     header, _, begin = _header(view)
     entries = sorted((_entry(name, entry) for name, entry in header.items()), key=lambda found: found[1:3])
-    _refuse_gaps(entries, len(view) - begin)
+    at = 0
+    for name, start, stop, _ in entries:  # they must fill the data in a row: no byte twice, none left over
+        if start != at:
+            wrong = "shares bytes with another tensor" if start < at else "leaves unused bytes before it"
+            raise UnsafeCheckpoint(f"{name[:80]!a} {wrong} in its safetensors file.")
+        at = stop
+    _refuse_size(at, len(view) - begin)
     tensors = Pairs([(name, ref) for name, _, _, ref in entries])
     return tensors, {name: Record(begin + start, stop - start) for name, start, stop, _ in entries}
 
@@ -132,17 +138,6 @@ def _entry(name: str, entry: object, /) -> tuple[str, int, int, TensorRef]:
 
 def _are_counts(value: object, /) -> bool:
     return isinstance(value, list) and all(type(number) is int and 0 <= number < 2**63 for number in value)
-
-
-def _refuse_gaps(entries: list[tuple[str, int, int, TensorRef]], size: int, /) -> None:
-    """The tensors must fill the data in a row: no byte twice, none left over."""
-    at = 0
-    for name, start, stop, _ in entries:
-        if start != at:
-            wrong = "shares bytes with another tensor" if start < at else "leaves unused bytes before it"
-            raise UnsafeCheckpoint(f"{name[:80]!a} {wrong} in its safetensors file.")
-        at = stop
-    _refuse_size(at, size)
 
 
 def _refuse_size(described: int, size: int, /) -> None:

@@ -43,7 +43,8 @@ def read_parquet(paths: Sequence[Path], wanted: DataRequest, /, *, copies: Path)
                 file = pq.ParquetFile(stream, pre_buffer=False)
                 rows = _rows(path, file.metadata)
                 layout = _layout(path, file.schema_arrow, wanted)
-                batches = file.iter_batches(batch_size=rows, columns=layout.needed(), use_threads=False)
+                needed = [name for name in (*layout.columns, table.LABEL if layout.has_label else None) if name]
+                batches = file.iter_batches(batch_size=rows, columns=needed, use_threads=False)
                 with _Copies(copies / f"{number}.images", path) as kept:
                     _take(found, batches, layout, kept, prefix=f"{path.name} " if len(paths) > 1 else "")
         except (pa.ArrowException, OSError, ValueError, MemoryError, Unusable) as error:
@@ -80,10 +81,6 @@ class _Layout:
     has_label: bool
     labels: tuple[str, ...]  # by number; empty where they are not told
     folder: Path
-
-    def needed(self) -> list[str]:
-        names = [self.columns.image, self.columns.caption, table.LABEL if self.has_label else None]
-        return [name for name in names if name is not None]
 
 
 class _Copies:
@@ -167,7 +164,8 @@ def _layout(path: Path, schema: "pa.Schema", wanted: DataRequest, /) -> _Layout:
         raise _foreign(path, columns.image, kinds[columns.image], "encoded images, or names of files")
     if columns.caption and not _holds_texts(kinds[columns.caption]):
         raise _foreign(path, columns.caption, kinds[columns.caption], "texts, or lists of texts")
-    has_label = table.LABEL in schema.names and _holds_labels(schema.field(table.LABEL).type)
+    label = schema.field(table.LABEL).type if table.LABEL in schema.names else pa.float64()
+    has_label = _is_text(label) or pa.types.is_integer(_plain(label)) or pa.types.is_boolean(label)
     return _Layout(columns, has_label, _label_names(schema.metadata or {}), path.parent)
 
 
@@ -203,27 +201,15 @@ def _take(
             if len(found.entries) >= MOST:
                 raise ValueError(f"more than {MOST:,} rows")
             label = _label(None if labels is None else labels[number].as_py(), layout.labels)
-            found.entries += _entries(f"{prefix}row {row}", images, captions, number, label, layout, kept)
-
-
-def _entries(
-    key: str,
-    images: "pa.Array",
-    captions: "pa.Array | None",
-    number: int,
-    label: str | None,
-    layout: _Layout,
-    kept: _Copies,
-    /,
-) -> list[SampleEntry]:
-    kept.take(_ROW)
-    try:
-        words = [""] if captions is None else _captions(captions, number)
-        kept.take(sum(map(len, words)))
-        source = _image(images, number, layout, kept)
-    except Unusable as error:
-        return [SampleEntry(printable(key), None, "", label, str(error))]
-    return [SampleEntry(printable(key), source, sample.caption(each), label) for each in words]
+            key = printable(f"{prefix}row {row}")
+            kept.take(_ROW)
+            try:
+                words = [""] if captions is None else _captions(captions, number)
+                kept.take(sum(map(len, words)))
+                source = _image(images, number, layout, kept)
+                found.entries += [SampleEntry(key, source, sample.caption(each), label) for each in words]
+            except Unusable as error:
+                found.entries.append(SampleEntry(key, None, "", label, str(error)))
 
 
 def _image(images: "pa.Array", number: int, layout: _Layout, kept: _Copies, /) -> ImageSource:
@@ -263,10 +249,6 @@ def _is_list(kind: "pa.DataType", /) -> bool:
 
 def _holds_texts(kind: "pa.DataType", /) -> bool:
     return _is_text(kind) or (_is_list(kind) and _is_text(kind.value_type))
-
-
-def _holds_labels(kind: "pa.DataType", /) -> bool:
-    return _is_text(kind) or bool(pa.types.is_integer(_plain(kind)) or pa.types.is_boolean(kind))
 
 
 def _holds_images(kind: "pa.DataType", /) -> bool:

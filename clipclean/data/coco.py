@@ -27,19 +27,19 @@ def read_coco(path: Path, told: Mapping[str, object], /) -> Listing:
         RefusedInput: no such folder has the images; names those that were looked into.
     """
     found = Listing("coco")
-    names = _names(told["images"])
+    named = ((_number(row.get("id")), row.get("file_name")) for row in _rows(told["images"]))
+    names = {number: name for number, name in named if number and isinstance(name, str) and name}
     folder = _folder(path, list(names.values()))
     sources: dict[str, ImageSource | str] = {}
     captioned: set[str] = set()
     for place, row in enumerate(_rows(told["annotations"])):
         name, words = names.get(_number(row.get("image_id"))), row.get("caption")
         if name is None:
-            found.entries.append(
-                SampleEntry(f"annotation {place}", None, "", None, "it belongs to no image of the file")
-            )
-            continue
-        captioned.add(name)
-        found.entries.append(_entry(name, folder, sources, words if isinstance(words, str) else ""))
+            problem = "it belongs to no image of the file"
+            found.entries.append(SampleEntry(f"annotation {place}", None, "", None, problem))
+        else:
+            captioned.add(name)
+            found.entries.append(_entry(name, folder, sources, words if isinstance(words, str) else ""))
     found.entries += [_entry(name, folder, sources, "") for name in names.values() if name not in captioned]
     return found
 
@@ -91,12 +91,6 @@ def _is_file(path: Path, /) -> bool:
         return path.is_file()
     except (OSError, ValueError):
         return False
-
-
-def _names(rows: object, /) -> dict[str, str]:
-    """File names by the images' numbers."""
-    named = ((_number(row.get("id")), row.get("file_name")) for row in _rows(rows))
-    return {number: name for number, name in named if number and isinstance(name, str) and name}
 
 
 def _rows(rows: object, /) -> list[Mapping[str, object]]:

@@ -42,14 +42,11 @@ def plan(n_pairs: int, /, *, batch_size: int, steps: int, seed: int) -> list[tup
     per_epoch = n_pairs // batch_size
     planned: list[tuple[int, tuple[int, ...]]] = []
     for epoch in range(-(-steps // per_epoch)):
-        order = torch.randperm(n_pairs, generator=_generator(seed, epoch)).tolist()
+        digest = hashlib.sha256(f"order:{seed}:{epoch}".encode()).digest()
+        generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        order = torch.randperm(n_pairs, generator=generator).tolist()
         planned += [(epoch, tuple(order[k * batch_size : (k + 1) * batch_size])) for k in range(per_epoch)]
     return planned[:steps]
-
-
-def _generator(seed: int, epoch: int, /) -> torch.Generator:
-    digest = hashlib.sha256(f"order:{seed}:{epoch}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
 
 
 def use_workers(count: int | None, /) -> None:

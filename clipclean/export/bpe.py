@@ -6,6 +6,8 @@ from pathlib import Path
 FILES = ("merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer_config.json", "vocab.json")
 START, END = "<|startoftext|>", "<|endoftext|>"
 START_ID, END_ID = 49406, 49407
+ADDED = ((START_ID, START), (END_ID, END))
+FLAGS = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
 OPEN_CLIP_NAMES = {"<start_of_text>": START, "<end_of_text>": END}  # kept, they would be added as ids beyond the table
 WORDS = (  # open_clip's pattern of what is a word, with the other names of the special tokens
     r"<\|startoftext\|>|<\|endoftext\|>|'s|'t|'re|'ve|'m|'ll|'d|[\p{L}]+|[\p{N}]|[^\s\p{L}\p{N}]+"
@@ -25,7 +27,7 @@ def write(folder: Path, /, *, context_length: int) -> None:
     settings = {
         **special,
         "add_prefix_space": False,
-        "added_tokens_decoder": {str(entry["id"]): _without_id(entry) for entry in _added()},
+        "added_tokens_decoder": {str(number): {"content": token, **FLAGS} for number, token in ADDED},
         "clean_up_tokenization_spaces": False,
         "do_lower_case": True,
         "errors": "replace",
@@ -62,7 +64,7 @@ def tokenizer(vocabulary: dict[str, int], merges: list[str], /) -> dict[str, obj
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": _added(),
+        "added_tokens": [{"id": number, "content": token, **FLAGS} for number, token in ADDED],
         "normalizer": {"type": "Sequence", "normalizers": _cleaning()},
         "pre_tokenizer": {
             "type": "Sequence",
@@ -103,12 +105,3 @@ def _cleaning() -> list[dict[str, object]]:
     ]
     controls: dict[str, object] = {"type": "Replace", "pattern": {"Regex": CONTROLS}, "content": ""}
     return [*texts, controls, {"type": "NFC"}, *classes, {"type": "Lowercase"}]
-
-
-def _added() -> list[dict[str, object]]:
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    return [{"id": number, "content": token, **flags} for number, token in ((START_ID, START), (END_ID, END))]
-
-
-def _without_id(entry: dict[str, object], /) -> dict[str, object]:
-    return {key: value for key, value in entry.items() if key != "id"}

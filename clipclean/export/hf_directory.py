@@ -111,7 +111,7 @@ def write(folder: Path, tensors: Mapping[str, Tensor], /, *, model_cfg: Config, 
     """
     # transformers wants the format in the header of the weights.
     checkpoint.write_safetensors(folder / WEIGHTS_NAME, tensors, metadata={"format": "pt"})
-    _write_json(folder / CONFIG_NAME, config(model_cfg))
+    write_json(folder / CONFIG_NAME, config(model_cfg))
     write_processor(
         folder, preprocess_cfg=preprocess_cfg, context_length=model_cfg["text_cfg"].get("context_length", 77)
     )
@@ -119,13 +119,8 @@ def write(folder: Path, tensors: Mapping[str, Tensor], /, *, model_cfg: Config, 
 
 def write_processor(folder: Path, /, *, preprocess_cfg: Config, context_length: int) -> None:
     """Write what ``CLIPProcessor`` loads: the image processor's settings and the tokenizer."""
-    _write_json(folder / PREPROCESSOR_NAME, image_processor(preprocess_cfg))
+    write_json(folder / PREPROCESSOR_NAME, image_processor(preprocess_cfg))
     bpe.write(folder, context_length=context_length)
-
-
-def write_config(folder: Path, /, *, model_cfg: Config) -> None:
-    """Write ``config.json`` alone, for weights that stand in other files."""
-    _write_json(folder / CONFIG_NAME, config(model_cfg))
 
 
 def config(model_cfg: Config, /) -> dict[str, object]:
@@ -197,7 +192,8 @@ def image_processor(preprocess_cfg: Config, /) -> dict[str, object]:
     }
 
 
-def _write_json(path: Path, value: object, /) -> None:
+def write_json(path: Path, value: object, /) -> None:
+    """Write a value as these files have it."""
     path.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 

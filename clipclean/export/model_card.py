@@ -45,6 +45,8 @@ def _front_matter(names: Sequence[str], /, *, is_finetuned: bool) -> list[str]:
 def _sanitized(report: Json, /) -> list[str]:
     before, after = report["before"]["measurements"], report["after"]["measurements"]
     recipe, model = report["recipe"], report["model"]
+    clean = after.get("clean_accuracy")
+    is_recall = clean and "recall@1" in (clean.get("definition") or "")  # without labels it is not an accuracy
     done = "finetuned by clipclean" if _is_finetuned(report) else "audited by clipclean, with its weights as they were"
     lines = [
         f"# {_plain(model['architecture'])}, {done}",
@@ -54,18 +56,13 @@ def _sanitized(report: Json, /) -> list[str]:
         "",
         "| measure | before | after | n |",
         "|---|---|---|---|",
-        _row(_accuracy(after.get("clean_accuracy")), before.get("clean_accuracy"), after.get("clean_accuracy")),
+        _row("image-to-text recall@1" if is_recall else "clean accuracy", before.get("clean_accuracy"), clean),
     ]
     was = {(probe["trigger"], probe["target"]): probe["asr"] for probe in before["probes"]}
     for probe in (probe for probe in after["probes"] if probe["known"]):  # the panel has a table in report.html
         key = probe["trigger"], probe["target"]
         lines.append(_row(f"attack success rate, {key[0]} to {key[1]}", was.get(key), probe["asr"]))
     return [*lines, "", *AUDITED]
-
-
-def _accuracy(rate: Json | None, /) -> str:
-    """The name of the measure on clean images: without labels it is not an accuracy."""
-    return "image-to-text recall@1" if rate and "recall@1" in (rate.get("definition") or "") else "clean accuracy"
 
 
 def _converted(report: Json, /) -> list[str]:

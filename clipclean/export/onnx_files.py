@@ -5,7 +5,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ from clipclean import model
 from clipclean.errors import UnsupportedModel
 from clipclean.export import bpe, hf_directory, onnx_presets, parity
 from clipclean.export.formats import ExportJob
-from clipclean.export.parity import ExportMismatch, Parity, ParitySamples, Rows
+from clipclean.export.parity import ExportMismatch, Parity, ParitySamples
 
 if TYPE_CHECKING:
     from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
@@ -48,7 +48,7 @@ def export(job: ExportJob, /) -> list[tuple[str, Parity]]:
         fp16=wanted.fp16,
         metadata=facts(job),
     )
-    BESIDE[wanted.preset](job)
+    (_beside_immich if wanted.preset == onnx_presets.IMMICH else _beside_transformers_js)(job)
     found = check(job.folder, job.samples, preset=preset, normalise=wanted.normalise, fp16=wanted.fp16)
     return [(name, found) for name in onnx_presets.names(preset, fp16=wanted.fp16)]
 
@@ -79,7 +79,7 @@ def _beside_transformers_js(job: ExportJob, /) -> None:
         hf_directory.check_config(job.model_cfg, job.preprocess_cfg)
     except UnsupportedModel:
         return
-    hf_directory.write_config(job.folder, model_cfg=job.model_cfg)
+    hf_directory.write_json(job.folder / hf_directory.CONFIG_NAME, hf_directory.config(job.model_cfg))
 
 
 def _beside_immich(job: ExportJob, /) -> None:
@@ -88,13 +88,6 @@ def _beside_immich(job: ExportJob, /) -> None:
     for name, value in configs.items():
         (job.folder / name).write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
     bpe.write(job.folder / onnx_presets.TOKENIZER_FOLDER, context_length=job.context_length)
-
-
-# Further files for each consumer.
-BESIDE: dict[str, Callable[[ExportJob], None]] = {
-    onnx_presets.DEFAULT: _beside_transformers_js,
-    onnx_presets.IMMICH: _beside_immich,
-}
 
 
 def write(
@@ -315,12 +308,8 @@ def check(
     """
     answer = parity.ask("onnxruntime", folder, samples, *onnx_presets.names(preset, fp16=fp16))
     found = parity.held(samples, answer, parity.FP16 if fp16 else parity.FP32)
-    if normalise or preset.is_normalised:
-        _hold_unit((answer["images"], answer["texts"]))
-    return found
-
-
-def _hold_unit(embeddings: Sequence[Rows], /) -> None:
-    furthest = max(float(np.abs(np.linalg.norm(rows, axis=1) - 1).max()) for rows in embeddings)
-    if not furthest <= UNIT:
+    lengths = np.linalg.norm(np.concatenate((answer["images"], answer["texts"])), axis=1)
+    furthest = float(np.abs(lengths - 1).max())
+    if (normalise or preset.is_normalised) and not furthest <= UNIT:
         raise ExportMismatch(f"An embedding is off length 1 by {furthest:.2g}. Nothing was exported.")
+    return found
