@@ -1,5 +1,6 @@
 """The data formats: picks the reader of a path from its content, and expands path patterns."""
 
+import functools
 import glob
 import itertools
 import math
@@ -91,15 +92,22 @@ def _one(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
     kind = next((kind for mark, kind in _FOREIGN.items() if start.startswith(mark)), None)
     if start[_USTAR] == b"ustar" or (path.suffix.lower() == ".tar" and kind != _PACKED):
         return shards.read_shards([path], wanted)
-    from clipclean.data import arrow  # pyarrow takes a while to import
-
     if start.startswith(b"PAR1"):
-        return arrow.read_parquet([path], wanted, copies=scratch())
+        return _containers("parquet", [path], wanted, scratch)
     if start.startswith(b"ARROW1") or path.suffix.lower() == ".arrow":
-        return arrow.read_arrow([path], wanted, copies=scratch())
+        return _containers("arrow", [path], wanted, scratch)
     if kind:
         raise RefusedInput(f"{printable(path)} is {kind}. clipclean reads {READ}: turn it into one of these.")
     return table.read_table(path, wanted)
+
+
+def _containers(kind: str, paths: Sequence[Path], wanted: DataRequest, scratch: Scratch) -> Listing:
+    """The samples of files that contain the images."""
+    if kind == "tar":
+        return shards.read_shards(paths, wanted)
+    from clipclean.data import arrow  # pyarrow takes a while to import
+
+    return (arrow.read_arrow if kind == "arrow" else arrow.read_parquet)(paths, wanted, copies=scratch())
 
 
 def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
@@ -108,17 +116,13 @@ def _in_folder(path: Path, wanted: DataRequest, scratch: Scratch, /) -> Listing:
         raise UsageError(f"{printable(path)} holds {' and '.join(tables)}. Name the one you mean.")
     if tables:
         return table.read_table(_inside(path, [path / tables[0]])[0], wanted)
-    from clipclean.data import arrow
-
-    for suffix, read in (
-        ("tar", lambda found: shards.read_shards(found, wanted)),
-        ("arrow", lambda found: arrow.read_arrow(found, wanted, copies=scratch())),
-        ("parquet", lambda found: arrow.read_parquet(found, wanted, copies=scratch())),
-    ):
-        files = sorted([*path.glob(f"*.{suffix}"), *(path / "data").glob(f"*.{suffix}")])
+    for kind in ("tar", "arrow", "parquet"):
+        files = sorted([*path.glob(f"*.{kind}"), *(path / "data").glob(f"*.{kind}")])
         # Beside each folder of images img2dataset leaves a Parquet file of what it did.
         if files := [each for each in files if not each.with_suffix("").is_dir()]:
-            return _first_split(_inside(path, files), read)
+            return _first_split(
+                _inside(path, files), functools.partial(_containers, kind, wanted=wanted, scratch=scratch)
+            )
     if files := sorted([*path.glob("captions_*.json"), *(path / "annotations").glob("captions_*.json")]):
         return _first_split(_inside(path, files), lambda found: table.read_table(found[0], wanted), at_most=1)
     if split := _split_folder(path):
