@@ -12,17 +12,17 @@
 #   GATE_SEED       of every random choice            GATE_DEVICE     auto, cpu or cuda[:N]
 #   GATE_WORKERS    threads that decode images        GATE_NO_SEARCH  true tries known triggers only
 #   GATE_CONFIG     file with defaults of options     (none is looked for: a pull request could bring one)
-#   GATE_LABELS     labels for the reports, one KEY=VALUE a line
-#   GATE_FAIL_ON    inconclusive (default), fail or never: the least verdict that fails the job
-#   GATE_OUTPUT     folder for the reports (default: clipclean-report)
+#   GATE_LABEL      labels for the reports, one KEY=VALUE a line
+#   GATE_FAIL_ON    inconclusive (default) or error, which means fail only: the least verdict that fails the job
+#   GATE_EXIT_ZERO  true goes on after every verdict  GATE_REPORT_DIR folder for the reports (default: clipclean-report)
 #
 # The verdict is the one of report.json, and no CLIPCLEAN_ variable of the job reaches the audit. An error of the tool fails
-# the job whatever GATE_FAIL_ON says, and so does a verdict without a report. Written for bash 3.2, which is what macOS has.
+# the job whatever these say, and so does a verdict without a report. Written for bash 3.2, which is what macOS has.
 set -euo pipefail
 
 main() {
   fail_on=${GATE_FAIL_ON:-inconclusive}
-  folder=${GATE_OUTPUT:-clipclean-report}
+  folder=${GATE_REPORT_DIR:-clipclean-report}
   code=0
   prepare_and_audit || code=$?
   judge
@@ -39,9 +39,10 @@ prepare_and_audit() {
 # Check what clipclean does not, and leave no report of an earlier run to be taken for one of this.
 prepare() {
   case $fail_on in
-    inconclusive | fail | never) ;;
-    *) refuse "fail-on is none of inconclusive, fail and never." || return ;;
+    inconclusive | error) ;;
+    *) refuse "fail-on is neither inconclusive nor error. What was fail is error; for never set exit-zero to true." || return ;;
   esac
+  [[ -z ${GATE_LABELS:-}${GATE_OUTPUT:-} ]] || refuse "labels and output are gone: use label and report-dir." || return
   [[ -n ${GATE_MODEL:-} ]] || refuse "no model is named. Set GATE_MODEL, or the input model of the action." || return
   # Names of reports become lines of GITHUB_OUTPUT: one with a line break could say there what it likes.
   [[ $folder != *[$'\n\r']* ]] || refuse "the output folder has a line break in its name." || return
@@ -70,7 +71,7 @@ audit() {
   if [[ ${GATE_NO_SEARCH:-} == true ]]; then arguments+=(--no-search); fi
   while IFS= read -r value; do
     if [[ -n $value ]]; then arguments+=("--label=$value"); fi
-  done <<<"${GATE_LABELS:-}"
+  done <<<"${GATE_LABEL:-}"
   arguments+=(
     "--report=json=$folder/report.json"
     "--report=html=$folder/report.html"
@@ -124,9 +125,7 @@ judge() {
       if ((code == 4)); then meaning="clipclean could not look and wrote no report, so there is no verdict"; fi
       ;;
   esac
-  case $fail_on:$verdict in
-    never:fail | never:inconclusive | fail:inconclusive) result=0 ;;
-  esac
+  if [[ $verdict != error && ${GATE_EXIT_ZERO:-} == true || $fail_on:$verdict == error:inconclusive ]]; then result=0; fi
   printf 'gate: %s (exit code %s): %s. The job %s.\n' "$verdict" "$code" "$meaning" \
     "$(if ((result)); then echo fails; else echo 'goes on'; fi)"
 }

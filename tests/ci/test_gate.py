@@ -45,17 +45,19 @@ def outputs(folder="clipclean-report"):
         ("inconclusive", 4, 4),
         ("", 1, 1),
         ("", 4, 4),
-        ("fail", 0, 0),
-        ("fail", 1, 1),
-        ("fail", 4, 0),
-        ("never", 0, 0),
-        ("never", 1, 0),
-        ("never", 4, 0),
-        *((fail_on, code, code) for fail_on in ("inconclusive", "fail", "never") for code in ERRORS),
+        ("error", 0, 0),
+        ("error", 1, 1),
+        ("error", 4, 0),
+        *((fail_on, code, code) for fail_on in ("inconclusive", "error") for code in ERRORS),
     ],
 )
 def test_the_verdict_decides_by_fail_on_and_an_error_always_fails(job, fail_on, code, result):
     assert job.run(code=code, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on).result == result
+
+
+@pytest.mark.parametrize(("code", "result"), [(0, 0), (1, 0), (4, 0), *((code, code) for code in ERRORS)])
+def test_exit_zero_goes_on_after_every_verdict_and_no_error(job, code, result):
+    assert job.run(code=code, GATE_MODEL="m.pt", GATE_EXIT_ZERO="true").result == result
 
 
 def test_the_model_alone_is_enough_and_stands_behind_the_options(job):
@@ -65,11 +67,11 @@ def test_the_model_alone_is_enough_and_stands_behind_the_options(job):
 def test_every_input_reaches_its_option(job):
     given = {f"GATE_{option.upper()}": f"my {option}" for option in OPTIONS}
     expected = ["audit", *(f"--{option}=my {option}" for option in OPTIONS), *outputs("my reports"), "--", "m.pt"]
-    assert job.run(GATE_MODEL="m.pt", GATE_OUTPUT="my reports/", **given).arguments == expected
+    assert job.run(GATE_MODEL="m.pt", GATE_REPORT_DIR="my reports/", **given).arguments == expected
 
 
 def test_an_empty_input_is_not_given(job):
-    given = {f"GATE_{option.upper()}": "" for option in (*OPTIONS, "fail_on", "output")}
+    given = {f"GATE_{option.upper()}": "" for option in (*OPTIONS, "fail_on", "report_dir")}
     assert job.run(GATE_MODEL="m.pt", **given).arguments == ["audit", *outputs(), "--config=off", "--", "m.pt"]
 
 
@@ -90,7 +92,7 @@ def test_a_hostile_value_is_one_argument_and_nothing_runs(job, value):
 
 @pytest.mark.parametrize("value", [value for value in HOSTILE if "\n" not in value])
 def test_a_hostile_folder_is_a_folder(job, value):
-    run = job.run(github=True, GATE_MODEL="m.pt", GATE_OUTPUT=value)
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_REPORT_DIR=value)
     value = f"./{value}" if value.startswith("-") else value  # sed and others would take it for an option
     assert run.result == 0
     assert run.arguments == ["audit", *outputs(value), "--config=off", "--", "m.pt"]
@@ -103,7 +105,7 @@ def test_a_hostile_folder_is_a_folder(job, value):
 
 @pytest.mark.parametrize("value", ["x\nverdict=pass", "x\rverdict=pass", "x\n"])
 def test_a_folder_cannot_set_outputs_of_its_own(job, value):
-    run = job.run(github=True, GATE_MODEL="m.pt", GATE_OUTPUT=value)
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_REPORT_DIR=value)
     assert (run.result, run.arguments) == (2, None)
     assert "line break" in run.log
     assert job.told() == {"verdict": "error", "exit-code": "2"}
@@ -114,9 +116,11 @@ def test_a_folder_cannot_set_outputs_of_its_own(job, value):
     [
         ({}, "no model is named"),
         ({"GATE_MODEL": ""}, "no model is named"),
-        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "Never"}, "fail-on is none of"),
-        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "never:fail"}, "fail-on is none of"),
-        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "*"}, "fail-on is none of"),
+        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "never"}, "set exit-zero to true"),
+        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "fail"}, "What was fail is error"),
+        ({"GATE_MODEL": "m.pt", "GATE_FAIL_ON": "*"}, "neither inconclusive nor error"),
+        ({"GATE_MODEL": "m.pt", "GATE_LABELS": "a=b"}, "use label and report-dir"),
+        ({"GATE_MODEL": "m.pt", "GATE_OUTPUT": "reports"}, "use label and report-dir"),
     ],
 )
 def test_what_the_gate_refuses_is_not_audited(job, given, words):
@@ -133,7 +137,7 @@ def test_a_folder_that_is_a_link_is_refused(job, slash):
     elsewhere.mkdir()
     (elsewhere / "report.json").write_text("not ours")
     (job.workspace / "link").symlink_to(elsewhere)
-    run = job.run(github=True, GATE_MODEL="m.pt", GATE_OUTPUT=f"link{slash}")
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_REPORT_DIR=f"link{slash}")
     assert (run.result, run.arguments) == (2, None)
     assert (elsewhere / "report.json").read_text() == "not ours"
     assert "json" not in job.told()
@@ -141,7 +145,7 @@ def test_a_folder_that_is_a_link_is_refused(job, slash):
 
 def test_a_folder_that_cannot_be_made_is_a_resource_error(job):
     (job.workspace / "taken").write_text("a file")
-    run = job.run(GATE_MODEL="m.pt", GATE_OUTPUT="taken", GATE_FAIL_ON="never")
+    run = job.run(GATE_MODEL="m.pt", GATE_REPORT_DIR="taken", GATE_EXIT_ZERO="true")
     assert (run.result, run.arguments) == (5, None)
 
 
@@ -158,10 +162,10 @@ def test_reports_of_an_earlier_run_are_gone(job):
     assert "stale" not in job.summary.read_text()
 
 
-@pytest.mark.parametrize("fail_on", ["inconclusive", "fail", "never"])
+@pytest.mark.parametrize("given", [{}, {"GATE_FAIL_ON": "error"}, {"GATE_EXIT_ZERO": "true"}])
 @pytest.mark.parametrize("code", [0, 1, 4])
-def test_a_verdict_without_a_report_is_not_believed(job, code, fail_on):
-    run = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on, STUB_SILENT="1")
+def test_a_verdict_without_a_report_is_not_believed(job, code, given):
+    run = job.run(code=code, github=True, GATE_MODEL="m.pt", STUB_SILENT="1", **given)
     assert run.result == 70
     assert "wrote no report" in run.log
     assert job.told() == {"verdict": "error", "exit-code": str(code)}
@@ -170,7 +174,7 @@ def test_a_verdict_without_a_report_is_not_believed(job, code, fail_on):
 
 def test_a_clipclean_that_is_not_there_fails_the_job(job):
     (job.stubs / "clipclean").unlink()
-    run = job.run(github=True, GATE_MODEL="m.pt", GATE_FAIL_ON="never")
+    run = job.run(github=True, GATE_MODEL="m.pt", GATE_EXIT_ZERO="true")
     assert (run.result, run.arguments) == (127, None)
     assert job.told() == {"verdict": "error", "exit-code": "127"}
 
@@ -229,11 +233,11 @@ def test_the_log_says_what_the_exit_code_means_in_the_words_of_the_program(job, 
 
 
 @pytest.mark.parametrize(
-    ("code", "fail_on", "level"),
-    [(0, "fail", None), (1, "fail", "error"), (4, "fail", "warning"), (1, "never", "warning"), (3, "never", "error")],
+    ("code", "zero", "level"),
+    [(0, "", None), (1, "", "error"), (4, "", "warning"), (1, "true", "warning"), (3, "true", "error")],
 )
-def test_the_run_page_is_told_what_the_log_says(job, code, fail_on, level):
-    log = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON=fail_on).log
+def test_the_run_page_is_told_what_the_log_says(job, code, zero, level):
+    log = job.run(code=code, github=True, GATE_MODEL="m.pt", GATE_FAIL_ON="error", GATE_EXIT_ZERO=zero).log
     found = re.findall(r"^::(\w+) file=m\.pt,title=clipclean::m\.pt: (.+) \(exit code \d+\)$", log, re.MULTILINE)
     assert found == ([(level, cli.EXIT_CODES[code])] if level else [])
 
@@ -266,7 +270,8 @@ def test_elsewhere_than_on_github_nothing_is_said_to_a_runner(job):
 
 def test_the_variables_that_the_head_lists_are_those_that_are_read():
     head, body = gates.GATE.read_text(encoding="utf-8").split("set -euo pipefail")
-    read = set(re.findall(r"GATE_[A-Z_]*[A-Z]", body)) | {f"GATE_{option.upper()}" for option in OPTIONS}
+    read = set(re.findall(r"GATE_[A-Z_]*[A-Z]", body)) - {"GATE_LABELS", "GATE_OUTPUT"}  # refused
+    read |= {f"GATE_{option.upper()}" for option in OPTIONS}
     assert set(re.findall(r"GATE_[A-Z_]*[A-Z]", head)) == read
 
 
@@ -298,7 +303,7 @@ def test_the_audit_takes_what_the_gate_gives_it(job, value, monkeypatch):
 
 
 def test_switch_and_labels_reach_their_options(job):
-    run = job.run(GATE_MODEL="m.pt", GATE_NO_SEARCH="true", GATE_LABELS="commit=0a1b\n\nteam=a b\n")
+    run = job.run(GATE_MODEL="m.pt", GATE_NO_SEARCH="true", GATE_LABEL="commit=0a1b\n\nteam=a b\n")
     assert run.arguments == [
         "audit",
         "--no-search",
